@@ -1,0 +1,15 @@
+"""The process: real arguments in, exit code out."""
+
+from __future__ import annotations
+
+import sys
+
+from livectl.cli import main
+
+
+def run() -> None:
+    sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    run()

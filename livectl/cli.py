@@ -1,0 +1,144 @@
+"""The root command: a lazy table of commands, the global options, the one error boundary."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from livectl import __version__
+from livectl.errors import EXIT_DONE, EXIT_INTERRUPTED, LivectlError
+from livectl.invocation import Invocation, from_process
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# name -> (module, first sentence of its help). Imported only when the command is called or its own help is read.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("init", "Write commented livectl.yaml, schedules.yaml and follows.yaml."),
+    "up": ("up", "Start broker, worker and beat in one, and keep them running."),
+    "worker": ("worker", "Start a worker: the stock Celery worker, started right."),
+    "beat": ("beat", "Start a beat; as many as you like may run."),
+    "stop": ("stop", "Stop what was started with --detach."),
+    "restart": ("restart", "Stop what was started with --detach, and start it again."),
+    "schedules": ("schedules", "Look at the schedule: validate, list, next."),
+    "completion": ("completion", "Print the shell completion script."),
+}
+
+
+def global_options() -> list[click.Option]:
+    """Options that every command takes, before or after its name."""
+
+    def keep(ctx: click.Context, option: click.Parameter, value: Any) -> None:
+        if value:
+            setattr(ctx.ensure_object(Invocation), str(option.name), value)
+
+    def option(*words: str, **more: Any) -> click.Option:
+        return click.Option(words, callback=keep, expose_value=False, **more)
+
+    return [
+        option("-A", "--app", metavar="APP", help="Celery app to work on: proj, proj.celery, pkg.mod:app."),
+        option("--config", metavar="PATH", help="Settings file, instead of ./livectl.yaml."),
+        option("--json", is_flag=True, help="One JSON value on stdout, for programs."),
+        option("-v", "--verbose", is_flag=True, help="Say more; a traceback with an error."),
+        option("-q", "--quiet", is_flag=True, help="Say nothing but the answer and errors."),
+    ]
+
+
+class LazyGroup(click.Group):
+    """Lists its commands from the table alone, and imports one when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        if cmd_name not in self.commands:
+            module, summary = COMMANDS[cmd_name]
+            command: click.Command = importlib.import_module(f"livectl.commands.{module}").command
+            self.add_command(_finished(command, summary), cmd_name)
+        return self.commands[cmd_name]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+def _finished(command: click.Command, summary: str) -> click.Command:
+    """The command with its first sentence from the table and the global options, its own subcommands included."""
+    command.help = f"{summary}\n\n{command.help or ''}"
+    _take_global_options(command)
+    return command
+
+
+def _take_global_options(command: click.Command) -> None:
+    taken = {word for parameter in command.params for word in parameter.opts}
+    command.params += [option for option in global_options() if not taken.intersection(option.opts)]
+    if isinstance(command, click.Group):
+        for member in command.commands.values():
+            _take_global_options(member)
+
+
+@click.group(
+    cls=LazyGroup,
+    params=list(global_options()),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, message="livectl %(version)s")
+def root() -> None:
+    """Run Celery well, and know which of the streamers you follow is live.
+
+    Exit codes: 0 yes or done, 1 no or failed, 2 usage, 3 settings or file,
+    4 broker or store, 5 platform could not be asked, 6 not finished yet.
+    """
+
+
+def main(argv: Sequence[str], invocation: Invocation | None = None) -> int:
+    """One call of livectl, from words to exit code. Every error that leaves a command ends here."""
+    call = invocation or from_process()
+    call.json = "--json" in argv  # known before Click parses: a usage error comes ahead of every option's callback
+    try:
+        code = root.main(list(argv), prog_name="livectl", standalone_mode=False, obj=call)
+    except LivectlError as error:
+        _trace(call)
+        call.complain(error)
+        return error.code
+    except click.ClickException as error:
+        return _refuse(call, error)
+    except (KeyboardInterrupt, click.Abort):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return EXIT_DONE
+    except Exception as error:
+        _trace(call)
+        call.complain(
+            LivectlError(f"stumbled over its own feet: {type(error).__name__}: {error}", "A bug; -v shows where.")
+        )
+        return LivectlError.code
+    return code if isinstance(code, int) else EXIT_DONE
+
+
+def _refuse(call: Invocation, error: click.ClickException) -> int:
+    from livectl.errors import UsageError
+
+    asked = error.ctx if isinstance(error, click.UsageError) else None
+    path = asked.command_path if asked else "livectl"
+    refused = UsageError(error.format_message(), f"See `{path} --help`.")
+    call.complain(refused)
+    return refused.code
+
+
+def _trace(call: Invocation) -> None:
+    if call.verbose:
+        import traceback
+
+        traceback.print_exc(file=call.err)

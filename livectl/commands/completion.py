@@ -1,0 +1,27 @@
+"""Shell completion."""
+
+from __future__ import annotations
+
+import click
+
+from livectl.invocation import Invocation, pass_invocation
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@pass_invocation
+def command(call: Invocation, shell: str) -> None:
+    """Put it where your shell reads it at start.
+
+    \b
+    Example:
+      livectl completion bash >> ~/.bashrc
+      livectl completion fish > ~/.config/fish/completions/livectl.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    completion = get_completion_class(shell)
+    if completion is None:
+        raise click.UsageError(f"no completion for {shell}")
+    root = click.get_current_context().find_root().command
+    call.out.write(completion(root, {}, "livectl", "_LIVECTL_COMPLETE").source() + "\n")

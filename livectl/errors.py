@@ -1,0 +1,75 @@
+"""Every error livectl raises on purpose, grouped by what the caller does about it.
+
+The tree:
+
+    LivectlError             1   something failed
+    ├── UsageError           2   the words of the command line are off
+    ├── SettingsError        3   mend a setting or a file
+    │   └── FileError        3   ... with every mistake in it, each with its place
+    ├── ServerError          4   start or reach the broker or the store
+    ├── PlatformError        5   ask the platform again later
+    └── UnfinishedError      6   wait: it is not done yet
+
+The number is the exit code. Ctrl-C is 130. No Click in here: the boundary in cli.py makes text of these.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+EXIT_DONE = 0
+EXIT_INTERRUPTED = 130
+
+
+class LivectlError(Exception):
+    """Something failed; `hint` names the next step."""
+
+    code: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(LivectlError):
+    code = 2
+
+
+class SettingsError(LivectlError):
+    code = 3
+
+
+class Mistake(NamedTuple):
+    """One thing wrong in a file: where, what, and how it is spelt right. A warning leaves the file usable."""
+
+    file: str
+    line: int
+    column: int
+    text: str
+    hint: str = ""
+    warning: bool = False
+
+    def __str__(self) -> str:
+        said = f"{self.file}:{self.line}:{self.column}: {'warning: ' if self.warning else ''}{self.text}"
+        return f"{said} ({self.hint})" if self.hint else said
+
+
+class FileError(SettingsError):
+    """A file that cannot be used, with all its mistakes at once."""
+
+    def __init__(self, mistakes: list[Mistake], hint: str = "") -> None:
+        super().__init__("\n".join(str(mistake) for mistake in mistakes), hint)
+        self.mistakes = mistakes
+
+
+class ServerError(LivectlError):
+    code = 4
+
+
+class PlatformError(LivectlError):
+    code = 5
+
+
+class UnfinishedError(LivectlError):
+    code = 6

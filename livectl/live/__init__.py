@@ -1,0 +1,1 @@
+"""Streamers and the platforms they stream on; knows nothing of Celery."""

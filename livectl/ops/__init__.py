@@ -1,0 +1,1 @@
+"""Runs any Celery app; knows nothing of streamers."""

