@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import redis
+
+from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,11 +36,3 @@ def store_url(valkey: Path) -> str:
     with redis.Redis.from_url(url) as store:
         store.flushall()
     return url
-
-
-def wait_for(condition: object, seconds: float) -> None:
-    """Until the condition holds, or fail."""
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
