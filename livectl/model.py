@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, Literal
 
 import msgspec
@@ -55,3 +56,87 @@ class Run(msgspec.Struct, frozen=True):
 
     name: str
     due: int
+
+
+class State(StrEnum):
+    """What a platform said of a streamer. Only the first three are positive readings and change what is known."""
+
+    LIVE = "live"
+    OFFLINE = "offline"
+    REPLAY = "replay"
+    UPCOMING = "upcoming"
+    RESTRICTED = "restricted"
+    NOT_FOUND = "not_found"
+    BANNED = "banned"
+    BLOCKED = "blocked"
+    RATE_LIMITED = "rate_limited"
+    AUTH = "auth"
+    PARSE_ERROR = "parse_error"
+    NETWORK = "network"
+    UNKNOWN = "unknown"
+
+
+class Streamer(msgspec.Struct, frozen=True, kw_only=True):
+    """Someone followed: a platform and an id, and what the follow list says of them."""
+
+    platform: str
+    id: str
+    name: str = ""
+    url: str = ""
+    tags: tuple[str, ...] = ()
+    alerts: tuple[str, ...] | None = None  # names of targets; None: every target that listens
+    weight: float = 1.0
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What a platform wants asked."""
+
+    url: str
+    method: Literal["GET", "POST"] = "GET"
+    headers: dict[str, str] = {}
+    body: bytes = b""
+    limit: int = 1_000_000  # bytes of answer read at most
+    until: bytes = b""  # reading may stop once this has been seen
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """What came back. `status` 0 is no answer at all, and `error` says why."""
+
+    status: int
+    url: str = ""  # after redirects
+    headers: dict[str, str] = {}  # names in lower case
+    body: bytes = b""
+    error: str = ""
+
+
+class Recall(msgspec.Struct, frozen=True):
+    """A platform asks for what it kept: a token, an alias."""
+
+    key: str
+
+
+class Keep(msgspec.Struct, frozen=True):
+    """A platform keeps something for the next check, in any process, for so many seconds."""
+
+    key: str
+    value: str
+    seconds: float
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a platform said of a streamer, and when (seconds since the epoch)."""
+
+    platform: str
+    id: str
+    state: State
+    at: float
+    session: str = ""
+    title: str = ""
+    category: str = ""
+    name: str = ""
+    url: str = ""
+    cover: str = ""
+    viewers: int | None = None
+    started_at: float | None = None
+    problem: str = ""  # what went wrong, for a person
+    retry_at: float | None = None  # no sooner than this, for the whole platform

@@ -1,0 +1,1 @@
+"""One file a platform; no I/O in any of them."""
