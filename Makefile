@@ -1,0 +1,42 @@
+# Two commands do it all: `make run` and `make test`. Each makes .venv and fills it, again only when setup.cfg changed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OLD_PYTHON := Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11
+
+.PHONY: run test check fix bench clean
+
+run: $(VENV)/.run
+	@$(BIN)/livectl up
+
+test: $(VENV)/.test
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@PYTHONPATH=. $(BIN)/lint-imports
+
+fix: $(VENV)/.test
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.test
+	@for name in $$(cd benchmarks && ls *.py | grep -v __init__); do echo "== $${name%.py}"; $(BIN)/python -m benchmarks.$${name%.py} || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/.run: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(OLD_PYTHON)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing livectl into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	@echo "Installing what the tests need into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@

@@ -1,0 +1,111 @@
+"""The command lines of worker and beat: the stock Celery commands, spelt so that they start right."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NoReturn, get_args
+
+import msgspec
+
+from livectl.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OWN_APP = "livectl.celeryapp"
+SCHEDULER = "livectl.ops.scheduler:Scheduler"
+
+Pool = Literal["prefork", "threads", "eventlet", "gevent", "solo"]
+POOLS: tuple[Pool, ...] = get_args(Pool)
+GREEN: frozenset[Pool] = frozenset({"eventlet", "gevent"})
+
+# Jobs side by side for each processor. prefork runs Python code, one process a processor; threads and green threads
+# mostly wait for answers.
+PER_PROCESSOR: dict[Pool, int] = {"prefork": 1, "threads": 8, "eventlet": 50, "gevent": 50}
+
+# On Redis a green worker with one message at a time sleeps 1-2 s whenever its hands are full (2 jobs a second).
+GREEN_PREFETCH = 4
+
+
+class WorkerWords(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said of the worker on the command line."""
+
+    app: str | None = None  # None: livectl's own
+    pool: Pool = "prefork"
+    concurrency: int | None = None  # None: by the processors there are
+    queues: str | None = None
+    name: str | None = None  # None: named by its process
+    loglevel: str = "INFO"
+    beat: bool = False
+    schedule: str | None = None
+    extra: tuple[str, ...] = ()
+
+
+def worker_command(words: WorkerWords, *, processors: int, process: int) -> list[str]:
+    """The argv to become. `-P NAME` as two words is the one spelling for which Celery patches before it imports."""
+    _refuse_impossible(words)
+    argv = [*_celery(words.app), "worker", "-P", words.pool]
+    if words.pool != "solo":
+        argv += ["-c", str(words.concurrency or PER_PROCESSOR[words.pool] * processors)]
+    if words.queues:
+        argv += ["-Q", words.queues]
+    argv += ["-n", node_name(words.name, process), "-l", words.loglevel]
+    if words.app is None:
+        argv += _own_habits(words.pool)
+    if words.beat:
+        argv += ["-B", "--scheduler", SCHEDULER, *_schedule(words.schedule)]
+    return [*argv, *words.extra]
+
+
+def beat_command(app: str | None, *, loglevel: str, schedule: str | None, extra: tuple[str, ...] = ()) -> list[str]:
+    scheduler = [] if _names_scheduler(extra) else ["-S", SCHEDULER]
+    return [*_celery(app), "beat", *scheduler, "-l", loglevel, *_schedule(schedule), *extra]
+
+
+def node_name(name: str | None, process: int) -> str:
+    """Unique on its host unless it was chosen: two workers of one name answer for each other."""
+    chosen = name or f"worker-{process}"
+    return chosen if "@" in chosen else f"{chosen}@%h"
+
+
+def _celery(app: str | None) -> list[str]:
+    return [sys.executable, "-m", "celery", "-A", app or OWN_APP]
+
+
+def _own_habits(pool: Pool) -> list[str]:
+    """Gossip and mingle serve nothing of ours, and without gossip fewer workers end when their broker restarts."""
+    quiet = ["--without-gossip", "--without-mingle"]
+    return [*quiet, "--prefetch-multiplier", str(GREEN_PREFETCH)] if pool in GREEN else quiet
+
+
+def _schedule(path: str | None) -> list[str]:
+    return ["-s", path] if path else []
+
+
+def _names_scheduler(extra: tuple[str, ...]) -> bool:
+    return any(word == "-S" or word.startswith("--scheduler") for word in extra)
+
+
+def _refuse_impossible(words: WorkerWords) -> None:
+    if words.pool in GREEN and find_spec(words.pool) is None:
+        message = f"the {words.pool} pool needs the package {words.pool}, which is not installed"
+        raise UsageError(message, f"pip install 'livectl[{words.pool}]'")
+    if words.pool in GREEN and words.beat:
+        message = f"a beat cannot run inside a {words.pool} worker"
+        raise UsageError(message, "Leave out -B and start `livectl beat` beside it; any number of beats may run.")
+
+
+def environment(environ: Mapping[str, str], config: str | None) -> dict[str, str]:
+    """For the process it becomes: the same settings file, named so that any folder finds it."""
+    named = {"LIVECTL_CONFIG": str(Path(config).resolve())} if config else {}
+    return {**environ, **named}
+
+
+def become(argv: list[str], environ: Mapping[str, str]) -> NoReturn:
+    """This process turns into the command: same pid, same terminal, nothing of livectl left in between."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(argv[0], argv, dict(environ))  # noqa: S606

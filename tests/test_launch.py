@@ -1,0 +1,88 @@
+"""The command lines of worker and beat."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from livectl.errors import UsageError
+from livectl.ops import launch
+
+CELERY = [sys.executable, "-m", "celery", "-A"]
+OWN = [*CELERY, "livectl.celeryapp", "worker"]
+QUIET = ["--without-gossip", "--without-mingle"]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        pytest.param(
+            {}, [*OWN, "-P", "prefork", "-c", "2", "-n", "worker-7@%h", "-l", "INFO", *QUIET], id="nothing said"
+        ),
+        pytest.param(
+            {"pool": "threads"},
+            [*OWN, "-P", "threads", "-c", "16", "-n", "worker-7@%h", "-l", "INFO", *QUIET],
+            id="threads mostly wait",
+        ),
+        pytest.param(
+            {"pool": "gevent", "concurrency": 9},
+            [*OWN, "-P", "gevent", "-c", "9", "-n", "worker-7@%h", "-l", "INFO", *QUIET, "--prefetch-multiplier", "4"],
+            id="green pools fetch ahead",
+        ),
+        pytest.param(
+            {"pool": "solo", "concurrency": 3},
+            [*OWN, "-P", "solo", "-n", "worker-7@%h", "-l", "INFO", *QUIET],
+            id="solo",
+        ),
+        pytest.param(
+            {
+                "app": "proj",
+                "queues": "a,b",
+                "name": "w1",
+                "loglevel": "DEBUG",
+                "extra": ("-E", "--max-tasks-per-child", "9"),
+            },
+            [*CELERY, "proj", "worker", "-P", "prefork", "-c", "2", "-Q", "a,b", "-n", "w1@%h", "-l", "DEBUG"]
+            + ["-E", "--max-tasks-per-child", "9"],
+            id="somebody's app is left as it is",
+        ),
+        pytest.param(
+            {"beat": True, "schedule": "s.yaml", "name": "w@here"},
+            [*OWN, "-P", "prefork", "-c", "2", "-n", "w@here", "-l", "INFO", *QUIET]
+            + ["-B", "--scheduler", launch.SCHEDULER, "-s", "s.yaml"],
+            id="a worker that carries a beat",
+        ),
+    ],
+)
+def test_worker_becomes_the_stock_command(said: dict[str, Any], expected: list[str]) -> None:
+    words = launch.WorkerWords(**said)
+    assert launch.worker_command(words, processors=2, process=7) == expected
+
+
+@pytest.mark.parametrize("pool", sorted(launch.GREEN))
+def test_a_green_worker_carries_no_beat(pool: launch.Pool) -> None:
+    with pytest.raises(UsageError, match="cannot run inside"):
+        launch.worker_command(launch.WorkerWords(pool=pool, beat=True), processors=1, process=1)
+
+
+def test_a_pool_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "find_spec", lambda name: None)
+    with pytest.raises(UsageError) as refused:
+        launch.worker_command(launch.WorkerWords(pool="gevent"), processors=1, process=1)
+    assert refused.value.hint == "pip install 'livectl[gevent]'"
+
+
+def test_beat_uses_our_scheduler_unless_another_is_named() -> None:
+    own = launch.beat_command(None, loglevel="INFO", schedule="x.yaml")
+    assert own == [*CELERY, "livectl.celeryapp", "beat", "-S", launch.SCHEDULER, "-l", "INFO", "-s", "x.yaml"]
+    named = launch.beat_command("proj", loglevel="INFO", schedule=None, extra=("--scheduler", "db"))
+    assert named == [*CELERY, "proj", "beat", "-l", "INFO", "--scheduler", "db"]
+
+
+def test_the_settings_file_is_found_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = launch.environment({"A": "1"}, "my.yaml")
+    assert given == {"A": "1", "LIVECTL_CONFIG": str(tmp_path / "my.yaml")}
+    assert launch.environment({"A": "1"}, None) == {"A": "1"}
