@@ -108,11 +108,6 @@ def test_global_options_stand_anywhere(words: list[str], tmp_path: Path) -> None
     assert json.loads(out.getvalue())[0]["name"] == "ping"
 
 
-def test_version() -> None:
-    code, _, _ = run("--version")
-    assert code == 0
-
-
 def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     run("--version")
     assert capsys.readouterr().out == f"livectl {__version__}\n"
