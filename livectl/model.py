@@ -15,14 +15,14 @@ class Interval(msgspec.Struct, frozen=True, tag="every"):
 
 
 class Cron(msgspec.Struct, frozen=True, tag="cron"):
-    """Local times: the sets of minutes, hours, days of month, months and days of week (0 is Sunday) that match."""
+    """Local times: the minutes, hours, days of month, months and weekdays (0 is Sunday) that match, each in order."""
 
     text: str
-    minute: frozenset[int]
-    hour: frozenset[int]
-    day: frozenset[int]
-    month: frozenset[int]
-    weekday: frozenset[int]
+    minute: tuple[int, ...]
+    hour: tuple[int, ...]
+    day: tuple[int, ...]
+    month: tuple[int, ...]
+    weekday: tuple[int, ...]
     either_day: bool  # crontab(5): a day matches by date or by weekday when both are restricted; Celery wants both
     stepping: bool  # minute or hour is `*` or `*/n`: it runs through a repeated hour twice
 
