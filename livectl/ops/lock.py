@@ -1,0 +1,36 @@
+"""A file that one process at a time holds, and for as long as it lives."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TRY_EVERY = 0.05  # seconds between two tries while a holder is on its way out
+
+
+def hold(path: Path, patience: float = 0) -> int | None:
+    """The descriptor to keep open; None when another still holds the file after so many seconds.
+
+    A child that inherits the descriptor holds the file too: it is free when the last of them has ended, however.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + patience
+    while not _taken(descriptor):
+        if time.monotonic() >= deadline:
+            os.close(descriptor)
+            return None
+        time.sleep(TRY_EVERY)
+    return descriptor
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,74 @@
+"""A process of this machine, named so that a number used again is not mistaken for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    import signal
+
+LOOK_EVERY = 0.02  # seconds between looks at a process that is about to end
+
+
+class Process(msgspec.Struct, frozen=True):
+    """A pid, and when it began: pids come round again, a pid with its beginning does not."""
+
+    pid: int
+    started: str
+
+
+def identify(pid: int) -> Process | None:
+    """The process that has this pid now; None when none has, or only its exit code is left."""
+    started = _started_by_proc(pid) if sys.platform == "linux" else _started_by_ps(pid)
+    return Process(pid, started) if started else None
+
+
+def alive(process: Process) -> bool:
+    return identify(process.pid) == process
+
+
+def send(process: Process, number: signal.Signals) -> bool:
+    """Signals it if it is still the same one; False when it is gone."""
+    if not alive(process):
+        return False
+    try:
+        os.kill(process.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_gone(process: Process, seconds: float) -> bool:
+    """True once it has ended; False when it still runs after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while alive(process):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK_EVERY)
+    return True
+
+
+def _started_by_proc(pid: int) -> str:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+    fields = stat.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
+    state, ticks = fields[0], fields[19]
+    return "" if state in "ZX" else f"{boot}+{ticks}"
+
+
+def _started_by_ps(pid: int) -> str:
+    asked = subprocess.run(
+        ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    state, _, started = asked.stdout.strip().partition(" ")
+    return "" if state.startswith("Z") else started.strip()
