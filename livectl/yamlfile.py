@@ -1,0 +1,266 @@
+"""A YAML document read strictly: plain values, and the place of each key and value in its file.
+
+Built on PyYAML's events, which are made one by one: what is too deep is refused before it is deep enough to hurt.
+Anchors, aliases, tags, merge keys and directives are refused; scalars follow YAML 1.2 without octals and the like,
+so that `on`, `12:30:45`, `0123456` and dates stay text.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
+
+import yaml
+from yaml.events import AliasEvent, MappingEndEvent, MappingStartEvent, ScalarEvent, SequenceEndEvent, StreamEndEvent
+
+from livectl.errors import FileError, Mistake, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    Route: TypeAlias = tuple[str | int, ...]  # the way to a value: ("schedules", "add", "args", 0)
+
+MAX_BYTES = 1_000_000  # 10,000 streamers are 0.8 MB; time and memory grow with it
+MAX_DEPTH = 16  # a schedule needs 5
+MAX_MISTAKES = 20  # told at once; nobody mends more in one go
+SHOWN = 40  # characters of a file quoted in a message at most
+
+CONSTANTS: dict[str, bool | None] = dict.fromkeys(("true", "True", "TRUE"), True)
+CONSTANTS |= dict.fromkeys(("false", "False", "FALSE"), False)
+CONSTANTS |= dict.fromkeys(("null", "Null", "NULL", "~", ""), None)
+INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")  # as many digits as fit 64 bits: more are an id, and stay text
+FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]{0,17})(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,2})?")  # never infinite
+UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+DIRECTIVE = re.compile("^%(YAML|TAG)", re.MULTILINE)  # PyYAML reads many %TAG lines in quadratic time
+
+
+class Place(NamedTuple):
+    """A line and a column, both counted from 1."""
+
+    line: int
+    column: int
+
+
+class Text:
+    """The text of a file, which knows the place of each of its characters."""
+
+    def __init__(self, text: str, name: str) -> None:
+        self.text = text
+        self.name = name
+
+    def place(self, offset: int) -> Place:
+        line = bisect_right(self._starts, offset)
+        return Place(line, offset - self._starts[line - 1] + 1)
+
+    def mistake(self, offset: int, text: str, hint: str, *, warning: bool = False) -> Mistake:
+        return Mistake(self.name, *self.place(offset), text, hint, warning)
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [0, *(found.end() for found in re.finditer("\n", self.text))]
+
+
+class Document:
+    """What a file says: `value`, in plain dicts, lists and scalars, and where each part of it stands."""
+
+    def __init__(self, text: Text, value: Any, offset: int, offsets: dict[int, Any]) -> None:
+        self.name = text.name
+        self.value = value
+        self._text = text
+        self._offset = offset
+        self._offsets = offsets  # id of a dict in value -> key -> (offset of key, of value); of a list -> offsets
+
+    def place(self, route: Route, *, key: bool = False) -> Place:
+        """Where the value at the end of this route stands, or its key. Of a value that is not there: its parent."""
+        return self._text.place(self._find(route, key=key))
+
+    def mistake(self, route: Route, text: str, hint: str = "", *, key: bool = False, warning: bool = False) -> Mistake:
+        return self._text.mistake(self._find(route, key=key), text, hint, warning=warning)
+
+    def _find(self, route: Route, *, key: bool) -> int:
+        here, offset, key_offset = self.value, self._offset, self._offset
+        for step in route:
+            try:
+                found, here = self._offsets[id(here)][step], here[step]
+            except (KeyError, IndexError):
+                return offset
+            key_offset, offset = found if isinstance(found, tuple) else (found, found)
+        return key_offset if key else offset
+
+
+def load(path: Path, name: str = "") -> Document:
+    """The document in a file; `name` is what messages call the file."""
+    name = name or str(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(f"{name}: {(error.strerror or str(error)).lower()}", "Is this the right path?") from error
+    return loads(content, name)
+
+
+def loads(content: bytes | str, name: str) -> Document:
+    """The document in a text."""
+    raw = content.encode(errors="surrogatepass") if isinstance(content, str) else content
+    if len(raw) > MAX_BYTES:
+        raise FileError([Mistake(name, 1, 1, f"larger than {MAX_BYTES:,} bytes", "is it the right file?")])
+    text = Text(raw.decode(errors="surrogateescape").removeprefix("\ufeff"), name)
+    _refuse_unreadable(text)
+    return _Reader(text).document()
+
+
+def _refuse_unreadable(text: Text) -> None:
+    if found := UNREADABLE.search(text.text):
+        code = ord(found[0])
+        byte = 0xDC80 <= code <= 0xDCFF  # how a byte that is not UTF-8 was kept
+        said = ("not UTF-8", "save the file as UTF-8") if byte else (f"unreadable character U+{code:04X}", "remove it")
+        raise FileError([text.mistake(found.start(), *said)])
+    if found := DIRECTIVE.search(text.text):
+        raise FileError([text.mistake(found.start(), f"directive {found[0]}", "remove this line")])
+
+
+class _Reader:
+    """Events in, a document out. What is forbidden is noted, and reading goes on for the next mistake."""
+
+    def __init__(self, text: Text) -> None:
+        self.text = text
+        self.events: Iterator[Any] = yaml.parse(text.text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        self.offsets: dict[int, Any] = {}
+        self.mistakes: list[Mistake] = []
+
+    def document(self) -> Document:
+        try:
+            value, offset = self._root()
+        except yaml.MarkedYAMLError as error:
+            self._stop(*_explained(error, self.text.text))
+        if self.mistakes:
+            raise FileError(self.mistakes)
+        return Document(self.text, value, offset, self.offsets)
+
+    def _root(self) -> tuple[Any, int]:
+        next(self.events)
+        if isinstance(next(self.events), StreamEndEvent):
+            return None, 0
+        event = next(self.events)
+        value = self._value(event, 0)
+        next(self.events)
+        after = next(self.events)
+        if not isinstance(after, StreamEndEvent):
+            self._stop(after.start_mark.index, "a second document", "remove `---` and what follows, or split the file")
+        return value, event.start_mark.index
+
+    def _value(self, event: Any, depth: int) -> Any:
+        offset = event.start_mark.index
+        if isinstance(event, AliasEvent):
+            return self._note(
+                offset, f"alias *{_short(str(event.anchor))}", "write the value out, or quote it if it is text"
+            )
+        if event.anchor is not None:
+            self._note(offset, f"anchor &{_short(event.anchor)}", "remove it, or quote the value if it is text")
+        if event.tag is not None:
+            self._note(offset, f"tag {_short(event.tag)}", "remove it, or quote the value if it is text")
+        if isinstance(event, ScalarEvent):
+            return self._scalar(event)
+        if depth == MAX_DEPTH:
+            self._stop(offset, f"nested deeper than {MAX_DEPTH} levels", "is a bracket not closed?")
+        return self._mapping(depth + 1) if isinstance(event, MappingStartEvent) else self._sequence(depth + 1)
+
+    def _scalar(self, event: Any) -> Any:
+        text: str = event.value
+        if not event.implicit[0]:
+            return self._quoted(event)
+        if text in CONSTANTS:
+            return CONSTANTS[text]
+        if text[0] not in "+-.0123456789":
+            return text
+        if INT.fullmatch(text):
+            return int(text)
+        return float(text) if FLOAT.fullmatch(text) else text
+
+    def _quoted(self, event: Any) -> str:
+        """Text as it is; escapes may have put characters in it that a file may not hold."""
+        text: str = event.value
+        for character in set(text).intersection("\0") or (set() if text.isascii() else _surrogates(text)):
+            self._note(event.start_mark.index, f"unreadable character U+{ord(character):04X}", "remove its escape")
+        return text
+
+    def _sequence(self, depth: int) -> list[Any]:
+        values: list[Any] = []
+        offsets = []
+        for event in self.events:
+            if isinstance(event, SequenceEndEvent):
+                break
+            offsets.append(event.start_mark.index)
+            values.append(self._value(event, depth))
+        self.offsets[id(values)] = offsets
+        return values
+
+    def _mapping(self, depth: int) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        offsets: dict[str, tuple[int, int]] = {}
+        for event in self.events:
+            if isinstance(event, MappingEndEvent):
+                break
+            key = self._key(event, depth, offsets)
+            value = next(self.events)
+            offsets.setdefault(key, (event.start_mark.index, value.start_mark.index))
+            values[key] = self._value(value, depth)
+        self.offsets[id(values)] = offsets
+        return values
+
+    def _key(self, event: Any, depth: int, known: dict[str, tuple[int, int]]) -> str:
+        offset, key = event.start_mark.index, self._value(event, depth)
+        if not isinstance(key, str):
+            shown = f"`{_short(event.value)}` is read as {_kind(key)}" if isinstance(event, ScalarEvent) else _kind(key)
+            self._note(offset, f"a key is text, and {shown}", "put it in quotes")
+        elif key == "<<" and event.implicit[0]:
+            self._note(offset, "merge key <<", "write the keys out")
+        elif key in known:
+            first = self.text.place(known[key][0]).line
+            self._note(offset, f"`{_short(key)}` again: it is already in line {first}", "keep one of the two")
+        return str(key)
+
+    def _note(self, offset: int, text: str, hint: str) -> None:
+        self.mistakes.append(self.text.mistake(offset, text, hint))
+        if len(self.mistakes) == MAX_MISTAKES:
+            raise FileError(self.mistakes, f"There may be more: these are the first {MAX_MISTAKES}.")
+
+    def _stop(self, offset: int, text: str, hint: str) -> NoReturn:
+        raise FileError([*self.mistakes, self.text.mistake(offset, text, hint)])
+
+
+def _surrogates(text: str) -> set[str]:
+    return {character for character in text if "\ud800" <= character <= "\udfff"}
+
+
+def _kind(value: Any) -> str:
+    names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a mapping"}
+    return names.get(type(value), "nothing")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
+def _explained(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str]:
+    """Where it went wrong, what stands there, and the cure, for the mistakes that people make."""
+    problem: Any = error.problem_mark or error.context_mark
+    start: Any = error.context_mark or problem
+    here, opened = text[problem.index : problem.index + 1], text[start.index : start.index + 1]
+    said = error.problem or "not YAML"
+    if "alias" in (error.context or "") or "anchor" in (error.context or ""):
+        return start.index, f"a value cannot begin with {opened}", "put it in quotes"
+    if here == "\t":
+        return problem.index, "a tab in the indentation", "use spaces"
+    if here in {"@", "`", "%"}:
+        return problem.index, f"a value cannot begin with {here}", "put it in quotes"
+    if "mapping values are not allowed" in said:
+        return problem.index, "a colon where no key can be", "indent it as its neighbours, or put the value in quotes"
+    if "end of stream" in said:
+        return start.index, f"{opened} is opened here and never closed", "close it"
+    if opened in {"[", "{"}:
+        return problem.index, f"no comma or end after an entry of the {opened} in line {start.line + 1}", "close it"
+    return problem.index, said, "is it indented as its neighbours?"
