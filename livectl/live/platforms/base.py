@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
-from livectl.errors import LivectlError
+from livectl.errors import LivectlError, PlatformError
 from livectl.model import Keep, Observation, Recall, Request, Response, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
+
+class Call(NamedTuple):
+    """A function that does its own I/O, for a library that cannot do without.
+
+    Whoever drives the check runs it in a thread and sends back what it returned, or None when `seconds` went by
+    first; the thread is then left behind, so the function must end by itself some time. It raises nothing.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    seconds: float
+
+
 # A check yields what it wants done and is sent what came of it: a Response for a Request, text or None for a Recall,
-# None for a Keep. Whoever drives it owns sockets, clock and memory.
-Effect: TypeAlias = "Request | Recall | Keep"
+# None for a Keep, a value or None for a Call. Whoever drives it owns sockets, clock, threads and memory.
+Effect: TypeAlias = "Request | Recall | Keep | Call"
 Check: TypeAlias = "Generator[Effect, Any, list[Observation]]"
+Resolve: TypeAlias = "Generator[Effect, Any, str]"
 
 
 class Means(NamedTuple):
@@ -29,17 +43,42 @@ class Refused(LivectlError):  # noqa: N818
     code = 3
 
 
+class Unanswered(PlatformError):  # noqa: N818
+    """A question that got no usable answer: a block, a limit, an outage, an unknown shape. Never "offline"."""
+
+    def __init__(self, state: State, problem: str, retry_at: float | None = None, *, divisible: bool = False) -> None:
+        super().__init__(problem)
+        self.state = state
+        self.retry_at = retry_at
+        self.divisible = divisible  # one bad id may have spoilt it for the whole batch
+
+
+class Pace(NamedTuple):
+    """How many streamers one check takes, and how many requests the site bears: 600/m."""
+
+    batch: int
+    budget: str
+
+
 class Platform(NamedTuple):
-    """A site. `address` reads an id out of pasted text: None when the text is not this platform's at all."""
+    """A site. `address` reads an id out of pasted text: None when the text is not this platform's at all.
+
+    It also takes its own `name/id`, and gives back the id. Where one streamer has several (a login, a room, a
+    short link), `resolve` leads any of them to the one that is followed, and yields nothing if it already is that.
+    """
 
     name: str
     hosts: frozenset[str]  # the only hosts its requests may go to
     batch: int  # streamers per check at most
     budget: str  # requests it bears, as in settings: 600/m
     address: Callable[[str], str | None]
-    url: Callable[[str], str]  # the page of a streamer
+    url: Callable[[str], str]  # the page of a streamer; empty where only an answer can tell it
     check: Callable[[Sequence[str], Means], Check]
-    resolve: Callable[[str, Means], Generator[Effect, Any, str]] | None = None  # an alias or short link to its id
+    resolve: Callable[[str, Means], Resolve] | None = None  # raises Refused or Unanswered
+    keyless: Pace | None = None  # without the user's keys, where that is another way of asking
+
+    def pace(self, keys: Mapping[str, str]) -> Pace:
+        return self.keyless if self.keyless and not keys else Pace(self.batch, self.budget)
 
 
 def ask(request: Request) -> Generator[Effect, Any, Response]:
@@ -57,3 +96,15 @@ def keep(key: str, value: str, seconds: float) -> Generator[Effect, Any, None]:
 def all_alike(platform: str, ids: Iterable[str], state: State, means: Means, problem: str) -> list[Observation]:
     """The same observation of each: a refusal, an outage, a limit."""
     return [Observation(platform=platform, id=one, state=state, at=means.now, problem=problem) for one in ids]
+
+
+def unanswered(platform: str, one: str, trouble: Unanswered, means: Means) -> Observation:
+    """What remains of a streamer when asking came to nothing."""
+    return Observation(
+        platform=platform,
+        id=one,
+        state=trouble.state,
+        at=means.now,
+        problem=trouble.message,
+        retry_at=trouble.retry_at,
+    )

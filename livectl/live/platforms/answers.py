@@ -1,0 +1,145 @@
+"""An answer, read: the state its status tells, a body of the expected shape, texts and numbers as people write them."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from livectl.live.platforms.base import Unanswered
+from livectl.model import State
+
+if TYPE_CHECKING:
+    from livectl.model import Response
+
+T = TypeVar("T")
+
+# What sites expect of a reader; several refuse anything that is no browser.
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+LONGEST_TEXT = 300  # characters of a title or a name: the longest any of these sites allows, and some
+LONGEST_LINK = 1_000  # characters of a cover's address; signed ones are long
+LONGEST_WAIT = 86_400.0  # seconds; a platform that asks for more than a day is asked again after one
+LATEST = 32_503_680_000.0  # the year 3000: an instant beyond it is a number of something else
+
+_REFUSED = {403, 412, 451}
+_SPOILT = {400, 500}  # what a batch with one bad id in it is answered
+_WALL = re.compile(rb"captcha|verify|access denied|security policy|\xe9\xaa\x8c\xe8\xaf\x81", re.IGNORECASE)
+_MANY = {"k": 1_000, "m": 1_000_000, "w": 10_000, "万": 10_000, "亿": 100_000_000, "만": 10_000}
+
+
+def accepted(response: Response, now: float) -> bytes:
+    """The body of an answer that is one. Everything else is raised as what it tells of us, never of the streamer."""
+    status = response.status
+    if status == 0:
+        raise Unanswered(State.NETWORK, response.error or "no answer")
+    if status == 401:
+        raise Unanswered(State.AUTH, "the key or cookie was refused (HTTP 401)")
+    if status == 429:
+        raise Unanswered(State.RATE_LIMITED, "asked too often (HTTP 429)", retry_at(response, now))
+    if status in _REFUSED:
+        raise Unanswered(State.BLOCKED, f"refused to answer (HTTP {status})", retry_at(response, now))
+    if status >= 500:
+        problem = f"the site has trouble (HTTP {status})"
+        raise Unanswered(State.NETWORK, problem, retry_at(response, now), divisible=status in _SPOILT)
+    if 300 <= status < 400:
+        raise Unanswered(State.BLOCKED, f"sent elsewhere (HTTP {status}): {response.headers.get('location', '')}"[:200])
+    if status != 200:
+        raise Unanswered(State.PARSE_ERROR, f"unexpected HTTP {status}", divisible=status in _SPOILT)
+    if not response.body.strip():
+        raise Unanswered(State.BLOCKED, "an empty answer")
+    return response.body
+
+
+def read(response: Response, shape: msgspec.json.Decoder[T], now: float) -> T:
+    """The body as `shape`; another shape is a parse error that names the path."""
+    body = accepted(response, now)
+    if body.lstrip()[:1] == b"<":
+        if _WALL.search(body):
+            raise Unanswered(State.BLOCKED, "a page that wants proof of a human")
+        raise Unanswered(State.PARSE_ERROR, "a page where JSON was expected")
+    return decode(body, shape)
+
+
+def decode(body: bytes | msgspec.Raw, shape: msgspec.json.Decoder[T]) -> T:
+    try:
+        return shape.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Unanswered(State.PARSE_ERROR, f"unexpected shape: {error}") from error
+
+
+def embedded(text: str, marker: str, shape: type[T]) -> T | None:
+    """The first JSON object behind `marker` in a page; None when the page has no such marker."""
+    at = text.find(marker)
+    start = text.find("{", at + len(marker), at + len(marker) + 20) if at >= 0 else -1
+    if start < 0:
+        return None
+    try:
+        found, _ = json.JSONDecoder().raw_decode(text, start)
+        return msgspec.convert(found, shape, strict=False)
+    except (ValueError, RecursionError) as error:
+        raise Unanswered(State.PARSE_ERROR, f"unexpected shape behind {marker}: {error}") from error
+
+
+def odd(path: str, value: object) -> Unanswered:
+    """A value that is no known state: raised, so that it is seen, and never taken for offline."""
+    return Unanswered(State.PARSE_ERROR, f"unknown value {str(value)[:40]!r} - at `{path}`")
+
+
+def retry_at(response: Response, now: float) -> float | None:
+    """When the site wants to be asked again, from Retry-After or Ratelimit-Reset."""
+    after = response.headers.get("retry-after", "").strip()
+    reset = response.headers.get("ratelimit-reset", response.headers.get("x-ratelimit-reset", "")).strip()
+    if after.isdecimal():
+        return now + min(float(after), LONGEST_WAIT)
+    if after:
+        return _dated(after, now)
+    if not reset.isdecimal():
+        return None
+    instant = float(reset) if float(reset) > now / 2 else now + float(reset)  # an epoch, or seconds from now
+    return min(max(instant, now), now + LONGEST_WAIT)
+
+
+def _dated(text: str, now: float) -> float | None:
+    try:
+        instant = parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return min(max(instant, now), now + LONGEST_WAIT)
+
+
+def plain(text: str | None) -> str:
+    """Text for a line: entities read, spaces and control characters folded, of bearable length."""
+    unescaped = html.unescape(html.unescape(text or ""))
+    return " ".join("".join(c if c.isprintable() else " " for c in unescaped).split())[:LONGEST_TEXT]
+
+
+def link(text: str | None) -> str:
+    """An address of a picture, if it is one."""
+    address = f"https:{text}" if text and text.startswith("//") else text or ""
+    web = address.startswith(("https://", "http://")) and address.isprintable()
+    return address if web and len(address) <= LONGEST_LINK else ""
+
+
+def count(value: float | str | None) -> int | None:
+    """How many: a number, or what a site writes for one: 1.2万, 3k, 10,000+."""
+    if isinstance(value, str):
+        found = re.match(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)\s*([kmw万亿만])?", value.replace(",", "").strip().lower())
+        return int(float(found[1]) * _MANY.get(found[2] or "", 1)) if found else None
+    return int(value) if value is not None and 0 <= value < LATEST else None
+
+
+def instant(seconds: float | None) -> float | None:
+    """Seconds since the epoch, where the site gave any."""
+    return float(seconds) if seconds is not None and 0 < seconds < LATEST else None
+
+
+def landed(response: Response) -> str:
+    """Where a short link led: the page it ended on, or the one it pointed to."""
+    if response.status == 0:
+        raise Unanswered(State.NETWORK, response.error or "no answer")
+    return response.headers.get("location") or response.url

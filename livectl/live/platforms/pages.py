@@ -1,0 +1,38 @@
+"""A pasted address, taken apart."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+LONGEST = 2_000  # characters of an address; browsers stop there too
+_LINK = re.compile(r"https?://[^\s<>\"']+", re.IGNORECASE)
+_SCHEME = re.compile(r"(?:https?:)?//", re.IGNORECASE)
+
+
+class Page(NamedTuple):
+    """Where an address points. A streamer written `twitch/ada` has the platform's name for a host."""
+
+    host: str  # lower case, without port
+    parts: tuple[str, ...]  # of the path, decoded, none of them empty
+    query: dict[str, str]
+    url: str  # with its scheme
+
+
+def page(text: str) -> Page | None:
+    """The page that `text` names: with a scheme or without, alone or amid what an app's share button wraps round it."""
+    link = _LINK.search(text)
+    address = link.group() if link else text.strip()
+    if not address or len(address) > LONGEST or re.search(r"\s", address):
+        return None
+    url = address if link else f"https://{_SCHEME.sub('', address, count=1)}"
+    try:
+        split = urlsplit(url)
+        host = (split.hostname or "").rstrip(".")
+    except ValueError:
+        return None
+    if not host:
+        return None
+    parts = tuple(unquote(part) for part in split.path.split("/") if part)
+    return Page(host, parts, dict(parse_qsl(split.query)), url)
