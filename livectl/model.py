@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime  # noqa: TC003 - msgspec reads the annotations
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -140,3 +141,135 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float | None = None
     problem: str = ""  # what went wrong, for a person
     retry_at: float | None = None  # no sooner than this, for the whole platform
+
+
+class JobState(StrEnum):
+    """The one honest word for where a job is."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    RUNNING = "running"
+    RECEIVED = "received"  # a worker has it and has not begun
+    ETA = "eta"  # it waits for its time
+    QUEUED = "queued"
+    REDELIVERY = "redelivery"  # the worker that had it is gone: another will get it
+    RETRYING = "retrying"
+    REVOKED = "revoked"
+    UNKNOWN = "unknown"  # never sent here, forgotten after result_expires, or lost
+
+
+class Child(msgspec.Struct, frozen=True):
+    """A job that another one sent, or a member of a group."""
+
+    id: str
+    state: JobState
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One sending of a task: what and where it is, how long it took, what came of it. None is not known."""
+
+    id: str
+    state: JobState
+    task: str | None = None
+    args: Any = None  # redacted
+    kwargs: Any = None
+    queue: str | None = None
+    position: int | None = None  # 1 is taken next
+    worker: str | None = None
+    eta: datetime | None = None
+    sent_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    waited: float | None = None
+    ran: float | None = None
+    retries: int | None = None
+    result: Any = None
+    error: str | None = None
+    children: tuple[Child, ...] = ()
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """How a platform may be asked: what it bears and what the settings want."""
+
+    platform: str
+    batch: int  # streamers a request
+    rate: float  # requests a second
+    keys: str = ""  # a fingerprint of the user's keys: after AUTH nothing is asked until it changes
+    mode: Literal["learned", "uniform"] = "learned"
+    fastest: float = 15.0  # seconds between two looks at one streamer, at least
+    slowest: float = 900.0  # ... and at most, where the budget allows it
+    merge: float = 600.0  # seconds within which the next session is still the same one
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a streamer: the last positive reading, and what stands in the way of a newer one."""
+
+    platform: str
+    id: str
+    state: State | None = None  # live, offline, replay; None: never read yet
+    since: float | None = None
+    seen: float | None = None  # when it was last read positively
+    session: str = ""  # of the current or the last session
+    started_at: float | None = None
+    ended_at: float | None = None
+    title: str = ""
+    category: str = ""
+    name: str = ""
+    url: str = ""
+    cover: str = ""
+    viewers: int | None = None
+    trouble: State | None = None  # why there is no newer reading
+    troubled_since: float | None = None
+    problem: str = ""
+    first: float | None = None  # when it was first asked
+    streamer: Streamer | None = None  # as the follow list has it; None: no longer followed
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """One broadcast. Older ones have lost key and title, and lengths beyond 68 hours."""
+
+    started_at: float
+    ended_at: float | None = None  # None: still live
+    session: str = ""
+    title: str = ""
+    category: str = ""
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """A session began, ended or was retitled. `number` orders changes; platform, id and session name the alert."""
+
+    kind: Literal["began", "ended", "retitled"]
+    platform: str
+    id: str
+    session: str
+    at: float
+    number: str = ""
+    started_at: float | None = None
+    ended_at: float | None = None
+    before: str = ""  # the title it had
+    quiet: bool = False  # noted, not alerted: it began long before it was first seen
+    title: str = ""
+    category: str = ""
+    name: str = ""
+    url: str = ""
+    cover: str = ""
+    viewers: int | None = None
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """How a platform fares: who is followed there, and what keeps it from being asked. Times are None where all is well."""
+
+    platform: str
+    followed: int = 0
+    live: int = 0
+    due: int = 0
+    claimed: int = 0
+    tokens: float | None = None  # requests it bears right now; None: never asked
+    read: float | None = None  # last positive answer
+    step: int = 0  # of the open circuit; 0: closed
+    open_until: float | None = None
+    wait_until: float | None = None
+    auth_since: float | None = None  # its keys are refused; nothing is asked until they change
+    parser_broken: float | None = None  # most answers have a shape nobody knows
+    all_gone: float | None = None  # everybody left at once, which nobody believes
+    answers: dict[str, int] = {}  # state -> how often
