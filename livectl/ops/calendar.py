@@ -41,6 +41,10 @@ def preceding(cron: Cron, last: int, floor: int) -> int | None:
     return found if found >= floor else None
 
 
+def every_hour(cron: Cron) -> bool:
+    return len(cron.hour) * HOUR == DAY
+
+
 def _time_from(cron: Cron, minute: int) -> int | None:
     """The first matching time of day at or after a minute of it."""
     hour, minute = divmod(minute, HOUR)

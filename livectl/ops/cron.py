@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from livectl.model import Cron
+from livectl.ops.spot import quoted
 
 MACROS = {
     "@yearly": "0 0 1 1 *",
@@ -58,20 +59,22 @@ def parse(text: str) -> Cron:
         raise _unknown_macro(line)
     words = line.split()
     if len(words) != len(FIELDS):
-        raise CronError(f"{text!r} has {_count(words)}; cron has five", "minute hour day-of-month month day-of-week")
+        raise CronError(
+            f"{quoted(text)} has {_count(words)}; cron has five", "minute hour day-of-month month day-of-week"
+        )
     return build(text.strip(), words, either_day=not any(words[at].startswith("*") for at in (2, 4)))
 
 
 def build(text: str, words: list[str], *, either_day: bool) -> Cron:
     """A line of five words, in the order of FIELDS; refused when no day of any year matches."""
-    minute, hour, day, month, weekday = (_values(field, word) for field, word in zip(FIELDS, words, strict=True))
+    minute, hour, day, month, weekday = (values(field, word) for field, word in zip(FIELDS, words, strict=True))
     if not either_day and not any(number <= LONGEST[which] for which in month for number in day):
-        raise CronError(f"{text!r} never comes: that month has no such day", "the longest February has 29 days")
+        raise CronError(f"{quoted(text)} never comes: that month has no such day", "the longest February has 29 days")
     stepping = words[0].startswith("*") or words[1].startswith("*") or len(hour) > HOUR.high
     return Cron(text, minute, hour, day, month, weekday, either_day, stepping)
 
 
-def _values(field: Field, word: str) -> tuple[int, ...]:
+def values(field: Field, word: str) -> tuple[int, ...]:
     """The numbers that a field's word names: a list of numbers, ranges and steps."""
     found: set[int] = set()
     for part in word.lower().split(","):
@@ -85,7 +88,7 @@ def _span(field: Field, part: str) -> list[int]:
         raise _unreadable(field, part)
     first, last, step = match["first"], match["last"], match["step"]
     if step and first != "*" and not last:
-        raise CronError(f"{field.name} {part!r}: a step needs a range", f"{first}-{field.high}/{step}")
+        raise CronError(f"{field.name} {quoted(part)}: a step needs a range", f"{first}-{field.high}/{step}")
     if first == "*" and last:
         raise _unreadable(field, part)
     numbers = _range(field, first, last)
@@ -108,7 +111,7 @@ def _range(field: Field, first: str, last: str | None) -> list[int]:
 def _step(field: Field, step: str, part: str) -> int:
     size = int(step)
     if not 1 <= size <= field.high - field.low + 1:
-        raise CronError(f"{field.name} {part!r}: no such step", f"from 1 to {field.high - field.low + 1}")
+        raise CronError(f"{field.name} {quoted(part)}: no such step", f"from 1 to {field.high - field.low + 1}")
     return size
 
 
@@ -118,7 +121,7 @@ def _number(field: Field, word: str) -> int:
         number = int(word)
         if field.low <= number <= field.high + field.seventh:
             return number
-        raise CronError(f"{field.name} {word}: no such one", f"{field.name} goes from {field.low} to {field.high}")
+        raise CronError(f"{field.name} {word} is out of range", f"{field.name} goes from {field.low} to {field.high}")
     for number, name in enumerate(field.words, field.low):
         if word in (name, name[:3]):
             return number
@@ -129,11 +132,13 @@ def _unreadable(field: Field, part: str) -> CronError:
     names = [name[:3] for name in field.words]
     close = get_close_matches(part[:3], names, 1) if WORD.fullmatch(part) else []
     if close:
-        return CronError(f"{field.name} {part!r} is not understood", f"did you mean {close[0]}?")
+        return CronError(f"{field.name} {quoted(part)} is not understood", f"did you mean {close[0]}?")
     if part == "?":
-        return CronError(f"{field.name} '?' is not understood", "say *")
+        return CronError(f'{field.name} "?" is not understood', "say *")
     known = f"{field.low} to {field.high}{f' or {names[0]} to {names[-1]}' if names else ''}"
-    return CronError(f"{field.name} {part!r} is not understood", f"*, {known}, a-b, */n, a-b/n, and lists of these")
+    return CronError(
+        f"{field.name} {quoted(part)} is not understood", f"*, {known}, a-b, */n, a-b/n, and lists of these"
+    )
 
 
 def _unknown_macro(line: str) -> CronError:
@@ -141,9 +146,11 @@ def _unknown_macro(line: str) -> CronError:
     if name.lower() == "@reboot":
         return CronError("@reboot has no due time", "beat knows the clock only; send the task with livectl call")
     if name.lower() == "@every":
-        return CronError(f"{line!r} is no cron line", f"every: {' '.join(rest) or '5m'}")
+        return CronError(f"{quoted(line)} is no cron line", f"every: {' '.join(rest) or '5m'}")
     close = get_close_matches(name.lower(), MACROS, 1)
-    return CronError(f"{line!r} is not known", f"did you mean {close[0]}?" if close else f"one of {', '.join(MACROS)}")
+    return CronError(
+        f"{quoted(line)} is not known", f"did you mean {close[0]}?" if close else f"one of {', '.join(MACROS)}"
+    )
 
 
 def _count(words: list[str]) -> str:

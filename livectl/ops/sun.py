@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ def event_until(sun: Solar, until_ms: int) -> int | None:
             if instant <= until_ms:
                 return instant
     return None
+
+
+def can_reckon() -> bool:
+    return find_spec("ephem") is not None
 
 
 @lru_cache(DAYS_KEPT)

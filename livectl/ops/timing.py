@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 SECOND = 1_000  # milliseconds
 MINUTE = 60  # seconds
 YEARS = 41  # searched for a cron line: 29 February may take 40 years to fall on one given weekday
-ALL_HOURS = 24
 
 
 def next_due(schedule: Schedule, after_ms: int) -> int | None:
@@ -57,7 +56,7 @@ def _grid_until(interval: Interval, name: str, moment: int) -> int:
 
 def _cron_from(cron: Cron, zone: str, moment: int) -> int | None:
     for stretch in zones.onward(zone, moment, YEARS):
-        if stretch.start >= moment and _owes(cron, stretch):
+        if stretch.start >= moment and skipped(cron, stretch) is not None:
             return stretch.start
         first = max(moment + stretch.offset, _opening(cron, stretch))
         minute = calendar.following(cron, -(-first // MINUTE), -(-(stretch.end + stretch.offset) // MINUTE))
@@ -72,7 +71,7 @@ def _cron_until(cron: Cron, zone: str, moment: int) -> int | None:
         minute = calendar.preceding(cron, last // MINUTE, -(-_opening(cron, stretch) // MINUTE))
         if minute is not None:
             return minute * MINUTE - stretch.offset
-        if _owes(cron, stretch):
+        if skipped(cron, stretch) is not None:
             return stretch.start
     return None
 
@@ -83,9 +82,20 @@ def _opening(cron: Cron, stretch: Stretch) -> int:
     return opens if cron.stepping else max(opens, stretch.start + stretch.before)
 
 
-def _owes(cron: Cron, stretch: Stretch) -> bool:
-    """Whether a local time was skipped by the change at the start; a line of every hour has a run soon enough."""
-    gap = stretch.skipped
-    if not gap or len(cron.hour) == ALL_HOURS:
-        return False
-    return calendar.following(cron, -(-gap.start // MINUTE), -(-gap.stop // MINUTE)) is not None
+def skipped(cron: Cron, stretch: Stretch) -> int | None:
+    """The first local minute of the line that the change at the start leaves out, and that is owed right after it.
+
+    A line of every hour is owed nothing: its next run is soon enough.
+    """
+    if not stretch.skipped or calendar.every_hour(cron):
+        return None
+    return _first(cron, stretch.skipped)
+
+
+def repeated(cron: Cron, stretch: Stretch) -> int | None:
+    """The first local minute of the line that the clock shows a second time after the change at the start."""
+    return _first(cron, stretch.repeated) if stretch.repeated else None
+
+
+def _first(cron: Cron, seconds: range) -> int | None:
+    return calendar.following(cron, -(-seconds.start // MINUTE), -(-seconds.stop // MINUTE))
