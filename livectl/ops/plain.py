@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from livectl.errors import SettingsError
 from livectl.ops.spot import did_you_mean, quoted
+from livectl.quantity import parse_duration
 
 if TYPE_CHECKING:
     from livectl.ops.spot import Spot
+
+DURATIONS = "such as 30s, 5m or 1h30m"
 
 
 def text(spot: Spot, value: Any) -> str:
@@ -31,15 +35,16 @@ def mapping(spot: Spot, value: Any) -> dict[str, Any]:
 
 def duration(spot: Spot, value: Any) -> float | int:
     """Seconds, more than none: a number, or text such as 1h30m."""
-    from livectl.config import parse_duration
-
-    try:
-        seconds = float(value) if is_number(value) else parse_duration(value)
-    except (ValueError, TypeError):
-        spot.wrong(f"{quoted(value)} is no duration", "such as 30s, 5m or 1h30m")
+    if not is_number(value) and not isinstance(value, str):
+        spot.wrong(f"{quoted(value)} is no duration", DURATIONS)
         return 0
-    if seconds <= 0:
-        spot.wrong(f"{quoted(value)} must be more than zero", "such as 30s, 5m or 1h30m")
+    try:
+        seconds = float(parse_duration(value))
+    except SettingsError as error:
+        spot.wrong(f"{quoted(value)}: {error.message}", DURATIONS)
+        return 0
+    if not seconds:
+        spot.wrong(f"{quoted(value)} must be more than zero", DURATIONS)
     return int(seconds) if seconds.is_integer() else seconds
 
 
