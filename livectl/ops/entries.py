@@ -34,6 +34,8 @@ def read(spot: Spot, name: str, value: Any, zone: str) -> Schedule | None:
         spot.wrong(f"{quoted(value)} is no entry", EXAMPLE)
         return None
     before = len(spot.notes)
+    if not name.strip():
+        spot.wrong("an entry needs a name", key=True)
     fields = {key: READERS[key](spot.into(key), each) for key, each in value.items() if key in READERS}
     for key in value.keys() - KNOWN:
         spot.unknown("key", key, KNOWN)
@@ -123,7 +125,9 @@ def _solar(spot: Spot, value: Any) -> Solar | None:
         spot.into("event").wrong(f"{quoted(value.get('event'))} is no event", near or f"one of {', '.join(sun.EVENTS)}")
     for key, bound in SOLAR_BOUNDS.items():
         degrees: Any = value.get(key)
-        if not plain.is_number(degrees) or not -bound <= degrees <= bound:
+        if degrees is None:
+            spot.wrong(f"no {key}", f"{key}: a number from -{bound} to {bound}")
+        elif not plain.is_number(degrees) or not -bound <= degrees <= bound:
             spot.into(key).wrong(f"{quoted(degrees)} is no number of degrees", f"from -{bound} to {bound}")
     if not sun.can_reckon():
         spot.wrong("solar times need ephem, which is not installed", "pip install 'livectl[solar]'", key=True)

@@ -41,9 +41,11 @@ def duration(spot: Spot, value: Any) -> float | int:
     try:
         seconds = float(parse_duration(value))
     except SettingsError as error:
-        spot.wrong(f"{quoted(value)}: {error.message}", DURATIONS)
+        negative = str(value).startswith("-")
+        said = " must be more than zero" if negative else f": {error.message}"
+        spot.wrong(f"{quoted(value)}{said}", DURATIONS)
         return 0
-    if not seconds:
+    if seconds == 0:
         spot.wrong(f"{quoted(value)} must be more than zero", DURATIONS)
     return int(seconds) if seconds.is_integer() else seconds
 

@@ -78,7 +78,9 @@ def _entries(spot: Spot, value: Any) -> Iterator[tuple[str, Any, Spot]]:
     here = spot.into("schedules", silent=True)
     if isinstance(found, dict):
         yield from ((name, each, here.into(name)) for name, each in found.items())
-    elif found is not None:
+    elif found is None:
+        here.warn("schedules: no entries yet", f"add: {entries.EXAMPLE}")
+    else:
         here.wrong(f"schedules: {quoted(found)} is no mapping of names to entries", EXAMPLE)
 
 

@@ -1,0 +1,133 @@
+"""A Celery app, found by the name that -A gives it, as Celery finds it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from livectl.errors import LivectlError, SettingsError
+from livectl.ops.spot import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from celery import Celery
+
+T = TypeVar("T")
+
+SPELLINGS = "-A takes proj, proj.celery or pkg.mod:app."
+USUAL_NAMES = ("app", "celery")
+
+
+def load(name: str, cwd: Path) -> Celery:
+    """The app that a module or a package is, has under this name, or has at all. The folder joins the import path."""
+    if str(cwd) not in sys.path:
+        sys.path.insert(0, str(cwd))
+    if name.endswith(".py") or "/" in name:
+        dotted = ".".join(Path(name).with_suffix("").parts)
+        raise SettingsError(f"-A {name} is a path, and no module", f"Say -A {dotted}.")
+    path, colon, attribute = name.partition(":")
+    module = _import(path, cwd)
+    if module is None and "." in path and not colon:
+        path, _, attribute = path.rpartition(".")
+        module = _import(path, cwd)
+    if module is None:
+        raise _no_module(path, cwd)
+    found = _guarded(lambda: _attribute(module, attribute) if attribute else module, cwd)
+    app = _guarded(lambda: _of_module(found, cwd), cwd) if isinstance(found, ModuleType) else found
+    if not _is_app(app):
+        what = "has no Celery app" if app is None else f"is a {type(app).__name__}, and no Celery app"
+        raise SettingsError(f"-A {name}: {path}{f':{attribute}' if attribute else ''} {what}", SPELLINGS)
+    return app
+
+
+def tasks(app: Celery, cwd: Path) -> Mapping[str, Any]:
+    """Every task of the app, those of the modules that its settings name included."""
+    _guarded(app.loader.import_default_modules, cwd)
+    known: Mapping[str, Any] = _guarded(lambda: app.tasks, cwd)
+    return known
+
+
+def _import(path: str, cwd: Path) -> ModuleType | None:
+    """A module, or None where there is none of that name; a fault inside it is told as the module's own."""
+    try:
+        return _guarded(lambda: importlib.import_module(path), cwd)
+    except SettingsError as error:
+        missing = error.__cause__
+        if isinstance(missing, ModuleNotFoundError) and missing.name and f"{path}.".startswith(f"{missing.name}."):
+            return None
+        raise
+
+
+def _of_module(module: ModuleType, cwd: Path) -> Any:
+    """The app of a module: under a usual name, in its celery submodule, or whatever app it has."""
+    for name in USUAL_NAMES:
+        if _is_app(found := getattr(module, name, None)):
+            return found
+    if hasattr(module, "__path__") and find_spec(f"{module.__name__}.celery"):
+        inner = _import(f"{module.__name__}.celery", cwd)
+        if inner and (found := _of_module(inner, cwd)):
+            return found
+    return next((value for value in vars(module).values() if _is_app(value)), None)
+
+
+def _attribute(module: ModuleType, dotted: str) -> Any:
+    found: Any = module
+    for name in dotted.split("."):
+        if not hasattr(found, name):
+            raise SettingsError(f"{module.__name__} has no {dotted}", did_you_mean(name, vars(module)) or SPELLINGS)
+        found = getattr(found, name)
+    return found
+
+
+def _is_app(value: Any) -> bool:
+    from celery import Celery
+
+    return isinstance(value, Celery)
+
+
+def _guarded(work: Callable[[], T], cwd: Path) -> T:
+    """What the user's code answers. Whatever it raises, sys.exit included, is one line with its place."""
+    try:
+        return work()
+    except LivectlError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise SettingsError(_blame(error, cwd), "The app's own code stopped there; -v shows the way.") from error
+
+
+def _blame(error: BaseException, cwd: Path) -> str:
+    """Where in the user's folder it came from, and the first line of what it says."""
+    said = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{_short(error.filename, cwd)}:{error.lineno}: {type(error).__name__}: {error.msg}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(Path(frame.filename), cwd)]
+    return f"{_short(frames[-1].filename, cwd)}:{frames[-1].lineno}: {said}" if frames else said
+
+
+def _is_own(file: Path, cwd: Path) -> bool:
+    return file.is_relative_to(cwd) and "site-packages" not in file.parts and file.parent != Path(__file__).parent
+
+
+def _short(file: str, cwd: Path) -> str:
+    return str(Path(file).relative_to(cwd)) if Path(file).is_relative_to(cwd) else file
+
+
+def _no_module(path: str, cwd: Path) -> SettingsError:
+    """Names what was looked for and where, with the nearest module of the folder."""
+    *parents, _ = path.split(".")
+    folder = cwd.joinpath(*parents)
+    modules = [".".join([*parents, name]) for name in _modules(folder if folder.is_dir() else cwd)]
+    hint = did_you_mean(path, modules) or "Run it in the folder where the app's package is."
+    return SettingsError(f"no module {path} in {cwd}, nor among the installed ones", hint)
+
+
+def _modules(folder: Path) -> list[str]:
+    """The names that can be imported from a folder."""
+    files = [file.stem for file in folder.glob("*.py") if file.stem != "__init__"]
+    return files + [package.parent.name for package in folder.glob("*/__init__.py")]
