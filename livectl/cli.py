@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("stop", "Stop what was started with --detach."),
     "restart": ("restart", "Stop what was started with --detach, and start it again."),
     "schedules": ("schedules", "Look at the schedule: validate, list, next."),
+    "status": ("status", "Tell where a job is, in one honest word."),
     "completion": ("completion", "Print the shell completion script."),
 }
 

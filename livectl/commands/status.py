@@ -1,0 +1,40 @@
+"""Tells where a job is."""
+
+from __future__ import annotations
+
+import click
+
+from livectl.invocation import Invocation, pass_invocation
+
+
+@click.command()
+@click.argument("job", metavar="TASK-ID")
+@click.option("--full", is_flag=True, help="The whole traceback, not the one line.")
+@click.option("--watch", is_flag=True, help="Show it again whenever it changes, until it has ended.")
+@click.option("--wait", is_flag=True, help="Answer once it has ended.")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait or watch no longer than this.")
+@pass_invocation
+def command(call: Invocation, *, job: str, full: bool, watch: bool, wait: bool, timeout: float | None) -> int:
+    """One word: succeeded, failed, running, received, eta, queued, redelivery, retrying, revoked or unknown,
+    and all that is known besides. It looks in the result backend, in the queues and asks the workers,
+    within three seconds. The id of a saved group will do.
+
+    \b
+    Exit codes: 0 succeeded, 1 failed, revoked or unknown, 6 not finished yet.
+
+    \b
+    Examples:
+      livectl status 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1
+      livectl -A proj status --wait --timeout 60 $ID && echo done
+    """
+    from livectl.ops import deployment, views, waiting
+
+    place = deployment.find(call.app, call.settings, call.cwd)
+    patience = 0.0 if not (watch or wait) else waiting.FOREVER if timeout is None else timeout
+    for found in waiting.follow(place, waiting.checked(job), patience):
+        last = found
+        if watch:
+            call.show(views.job(found, full=full))
+    if not watch:
+        call.show(views.job(last, full=full))
+    return waiting.exit_code(last)

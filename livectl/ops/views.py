@@ -1,0 +1,121 @@
+"""Jobs, queues and workers as people see them: sentences and tables of 80 columns."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from livectl.model import JobState
+from livectl.render import WIDTH, View, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from livectl.model import Job
+    from livectl.ops.verdict import Verdict
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+LABEL_WIDTH = 10
+SHORT_RESULT = 40  # characters, in a table
+
+WORDS = {
+    JobState.SUCCEEDED: "succeeded",
+    JobState.FAILED: "failed",
+    JobState.RUNNING: "running",
+    JobState.RECEIVED: "received: a worker has it",
+    JobState.ETA: "waiting for its time",
+    JobState.QUEUED: "queued",
+    JobState.REDELIVERY: "waiting for redelivery: the worker that had it is gone",
+    JobState.RETRYING: "retrying",
+    JobState.REVOKED: "revoked",
+    JobState.UNKNOWN: "unknown",
+}
+
+
+def job(found: Verdict, *, full: bool = False) -> View:
+    """Everything about one job; the traceback instead of the one line, when it is asked for in full."""
+    told = found.job
+    if full and found.traceback:
+        told = msgspec.structs.replace(told, error=found.traceback)
+    return View(told, lambda: "\n".join(_lines(told, found.note)))
+
+
+def jobs(found: Sequence[Job]) -> View:
+    rows = [
+        (one.id, str(one.state), one.task or "", clock(one.finished_at or one.sent_at), one.error or short(one.result))
+        for one in found
+    ]
+    return table(("id", "state", "task", "when", "result"), rows, found, empty="No results.")
+
+
+def _lines(told: Job, note: str) -> list[str]:
+    """A line for each thing that is known."""
+    now = datetime.now(UTC)
+    facts = [
+        ("state", WORDS[told.state]),
+        ("note", note),
+        ("task", told.task),
+        ("args", short(told.args, 200) if told.args not in (None, []) else None),
+        ("kwargs", short(told.kwargs, 200) if told.kwargs not in (None, {}) else None),
+        ("queue", _place(told)),
+        ("worker", told.worker),
+        ("due", _when(told.eta, now)),
+        ("sent", _when(told.sent_at, now)),
+        ("started", _when(told.started_at, now)),
+        ("finished", _when(told.finished_at, now)),
+        ("waited", span(told.waited)),
+        ("ran", span(told.ran)),
+        ("retries", str(told.retries) if told.retries else None),
+        ("result", short(told.result, 400) if told.state is JobState.SUCCEEDED and told.result is not None else None),
+        ("error", told.error),
+    ]
+    lines = [_labelled(label, text) for label, text in facts if text]
+    children = [
+        f"{'children' if not place else '':<{LABEL_WIDTH}}{child.id} {child.state}"
+        for place, child in enumerate(told.children)
+    ]
+    return [f"{'id':<{LABEL_WIDTH}}{told.id}", *lines, *children]
+
+
+def _labelled(label: str, text: str) -> str:
+    """Talk is broken into lines of a terminal; what was given or came back stays as it is."""
+    if label != "note":
+        return f"{label:<{LABEL_WIDTH}}{text}"
+    return fill(text, WIDTH, initial_indent=f"{label:<{LABEL_WIDTH}}", subsequent_indent=" " * LABEL_WIDTH)
+
+
+def _place(told: Job) -> str | None:
+    if not told.queue or told.position is None:
+        return told.queue
+    return f"{told.queue}, position {told.position}"
+
+
+def _when(moment: datetime | None, now: datetime) -> str | None:
+    if moment is None:
+        return None
+    away = (now - moment).total_seconds()
+    return f"{moment:%Y-%m-%d %H:%M:%S}Z ({f'{span(away)} ago' if away >= 0 else f'in {span(-away)}'})"
+
+
+def clock(moment: datetime | None) -> str:
+    return f"{moment:%m-%d %H:%M:%S}" if moment else ""
+
+
+def span(seconds: float | None) -> str | None:
+    """A duration in the largest unit that still says something."""
+    if seconds is None:
+        return None
+    for size, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.2f} s" if seconds < MINUTE / 6 else f"{seconds:.0f} s"
+
+
+def short(value: Any, longest: int = SHORT_RESULT) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
