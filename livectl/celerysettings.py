@@ -1,0 +1,69 @@
+"""The Celery settings that livectl.yaml may hold: any that Celery knows, but those that livectl itself decides."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# What livectl decides, and the setting to use in its place.
+OWN = {
+    "broker_url": "write broker: at the top of the file",
+    "broker_read_url": "write broker: at the top of the file",
+    "broker_write_url": "write broker: at the top of the file",
+    "broker_transport": "write broker: at the top of the file",
+    "broker_host": "write broker: at the top of the file",
+    "broker_port": "write broker: at the top of the file",
+    "broker_user": "write broker: at the top of the file",
+    "broker_password": "write broker: at the top of the file",
+    "broker_vhost": "write broker: at the top of the file",
+    "result_backend": "write results: at the top of the file",
+    "beat_schedule": "write it in schedules.yaml",
+    "beat_schedule_filename": "livectl keeps last runs in the store",
+    "beat_scheduler": "livectl beat has its own",
+    "timezone": "cron lines have a timezone in schedules.yaml; Celery itself keeps UTC",
+    "enable_utc": "Celery itself keeps UTC",
+}
+COMMAND_LINE = ("executable", "gid", "logfile", "pidfile", "uid", "umask")
+# Celery reads these, though its own table of settings lacks them.
+UNLISTED = {
+    *(f"{program}_{name}" for program in ("beat", "events", "worker") for name in COMMAND_LINE),
+    "cassandra_secure_bundle_path",
+    "override_backends",
+    "redis_backend_credential_provider",
+    "redis_backend_health_check_interval",
+    "redis_client_name",
+    "result_backend_thread_safe",
+    "firestore_project",
+    "gcs_threadpool_maxsize",
+    "once",
+}
+FOREIGN = ("redbeat_", "flower_", "singleton_")  # extensions that read app.conf
+NUMERIC = {"bool": "true or false", "int": "a number", "float": "a number"}
+
+
+def mistakes(section: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Key, what is wrong with it, and the cure."""
+    from celery.app.defaults import NAMESPACES, flatten
+
+    options = dict(flatten(NAMESPACES))
+    for key, value in section.items():
+        if key in OWN:
+            yield key, f"celery.{key} is livectl's own to set", OWN[key]
+        elif key in options:
+            if isinstance(value, str) and options[key].type in NUMERIC:
+                yield key, f"celery.{key} wants {NUMERIC[options[key].type]}, not text", ""
+        elif key not in UNLISTED and not key.startswith(FOREIGN):
+            yield key, f"Celery has no setting `{key}`", _meant(key, options)
+
+
+def _meant(key: str, options: Mapping[str, Any]) -> str:
+    from celery.app.defaults import _TO_NEW_KEY
+
+    bare = key.lower().removeprefix("celery_")
+    new = _TO_NEW_KEY.get(key.upper()) or next(iter(get_close_matches(bare, {*options, *UNLISTED}, 1)), None)
+    if new in OWN:
+        return OWN[new]
+    return f"do you mean {new}?" if new else "see the list in Celery's documentation"

@@ -1,0 +1,255 @@
+"""The settings: defaults < livectl.yaml < LIVECTL_* environment < the command line, each with its source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType
+
+import msgspec
+
+from livectl.address import Address
+from livectl.errors import SettingsError
+from livectl.quantity import (
+    Daytime,
+    Duration,
+    Rate,
+    Timezone,
+    Window,
+    parse_daytime,
+    parse_duration,
+    parse_rate,
+    parse_timezone,
+    parse_window,
+)
+from livectl.secret import Secret, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+__all__ = ["Address", "Duration", "Rate", "Secret", "Settings", "load", "parse_duration", "parse_rate"]
+
+FILE = "livectl.yaml"
+DEFAULT = "default"
+HIGHEST_PORT = 65535
+
+RedisAddress = Annotated[Address, "of a Redis"]
+Port = NewType("Port", int)
+Endpoint = NewType("Endpoint", str)
+
+
+class Template(msgspec.Struct, frozen=True, kw_only=True):
+    """The words of an alert; `{name}`, `{title}` and the like are filled in."""
+
+    title: str = ""
+    body: str = ""
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where alerts go: an Apprise address, a webhook, or a command; and which of them."""
+
+    url: Secret | None = None
+    webhook: Secret | None = None
+    command: tuple[str, ...] = ()
+    secret: Secret | None = None  # signs what a webhook is sent
+    on: tuple[Literal["live", "title", "category", "end", "trouble"], ...] = ("live",)
+    tags: tuple[str, ...] = ()
+    streamers: tuple[str, ...] = ()
+    quiet: Window | None = None
+    template: Template = Template()
+    limit: Rate | None = None
+    digest: Daytime | None = None
+    max_age: Duration = Duration(30 * 60)
+    timeout: Duration = Duration(10)
+    allow_private: bool = False
+
+    def __post_init__(self) -> None:
+        if sum(map(bool, (self.url, self.webhook, self.command))) != 1:
+            raise SettingsError("a target has one of url, webhook and command", "Keep one of the three.")
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """The user's own keys for a platform, and how often it may be asked."""
+
+    client_id: Secret | None = None
+    client_secret: Secret | None = None
+    api_key: Secret | None = None
+    cookie: Secret | None = None
+    budget: Rate | None = None
+
+
+class Polling(msgspec.Struct, frozen=True, kw_only=True):
+    """How often streamers are asked after."""
+
+    mode: Literal["learned", "uniform"] = "learned"
+    fastest: Duration = Duration(15)
+    slowest: Duration = Duration(15 * 60)
+    merge: Duration = Duration(10 * 60)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fastest <= self.slowest:
+            raise SettingsError("fastest is longer than slowest, or nothing", "Write fastest: 15s, slowest: 15m.")
+
+
+class Network(msgspec.Struct, frozen=True, kw_only=True):
+    """How platforms and webhooks are reached."""
+
+    proxy: Secret | None = None
+    connect_to: dict[str, Endpoint] = {}
+    allow: tuple[str, ...] = ()
+
+
+class Web(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the page is served."""
+
+    host: str = "127.0.0.1"
+    port: Port = Port(8787)
+    token: Secret | None = None
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """What livectl.yaml may say."""
+
+    broker: Address | None = None  # None: embedded
+    store: RedisAddress | None = None
+    results: RedisAddress | None = None
+    timezone: Timezone = Timezone("UTC")
+    schedules: Path = Path("schedules.yaml")
+    follows: Path = Path("follows.yaml")
+    alerts: dict[str, Target] = {}
+    platforms: dict[str, Access] = {}
+    polling: Polling = Polling()
+    network: Network = Network()
+    web: Web = Web()
+    celery: dict[str, Any] = {}
+
+
+class Settings(Written, frozen=True, kw_only=True):
+    """What file, environment and flags add up to."""
+
+    home: Path
+    folder: Path  # of the settings file: relative paths start here
+    file: Path | None = None
+    sources: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Settings({self.file or 'no file'})"
+
+
+def load(environ: Mapping[str, str], cwd: Path, file: str | None = None) -> Settings:
+    """The settings in force. A settings file that is named must be there; one that is not may be."""
+    path, name = _find(environ, cwd, file)
+    folder = path.parent if path else cwd
+    values: dict[str, Any] = {"schedules": folder / "schedules.yaml", "follows": folder / "follows.yaml"}
+    sources = dict.fromkeys(_names(Written), DEFAULT)
+    for said, where in (_from_file(path, name, environ) if path else ({}, {}), _from_environment(environ, cwd)):
+        values |= said
+        sources |= where
+    home, sources["home"] = _home(environ, cwd)
+    return Settings(**values, home=home, folder=folder, file=path, sources=sources)
+
+
+def _names(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
+    """The settings of a struct, those of its sections as `web.port`."""
+    for field in msgspec.structs.fields(struct):
+        yield prefix + field.name
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            yield from _names(field.type, f"{field.name}.")
+
+
+def _find(environ: Mapping[str, str], cwd: Path, file: str | None) -> tuple[Path | None, str]:
+    """The settings file, and what messages call it."""
+    if named := file or environ.get("LIVECTL_CONFIG"):
+        path = cwd / named
+        if not path.is_file():
+            source = "--config" if file else "LIVECTL_CONFIG"
+            raise SettingsError(f"{source} {named}: no such file", "`livectl init` writes one.")
+        return path, named
+    of_user = _folder(environ, "XDG_CONFIG_HOME", ".config") / "livectl" / FILE
+    for path, name in ((cwd / FILE, FILE), (of_user, str(of_user))):
+        if path.is_file():
+            return path, name
+    return None, ""
+
+
+def _from_file(path: Path, name: str, environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    from livectl import yamlfile
+    from livectl.fitting import Fitting
+
+    fitting = Fitting(yamlfile.load(path, name), _readers(environ, path.parent))
+    values = fitting.fields(Written, fitting.document.value)
+    if celery := values.get("celery"):
+        from livectl import celerysettings
+
+        for key, text, hint in celerysettings.mistakes(celery):
+            fitting.note(("celery", key), text, hint, key=True)
+    fitting.refuse()
+    return values, fitting.sources
+
+
+def _from_environment(environ: Mapping[str, str], cwd: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    readers = _readers(environ, cwd)
+    kinds: dict[str, Any] = {"broker": Address, "store": RedisAddress, "results": RedisAddress}
+    names = {setting: f"LIVECTL_{setting.upper()}" for setting in kinds}
+    given = {setting: name for setting, name in names.items() if environ.get(name)}
+    values = {}
+    for setting, name in given.items():
+        try:
+            values[setting] = readers[kinds[setting]](environ[name])
+        except SettingsError as error:
+            raise SettingsError(f"{name}: {error.message}", error.hint) from None
+    return values, given
+
+
+def _home(environ: Mapping[str, str], cwd: Path) -> tuple[Path, str]:
+    if named := environ.get("LIVECTL_HOME"):
+        return cwd / named, "LIVECTL_HOME"
+    return _folder(environ, "XDG_STATE_HOME", ".local/state") / "livectl", DEFAULT
+
+
+def _folder(environ: Mapping[str, str], variable: str, default: str) -> Path:
+    """A folder of the user's, where the XDG convention puts it."""
+    named = Path(environ.get(variable, ""))
+    return named if named.is_absolute() else Path(environ.get("HOME") or Path.home()) / default
+
+
+def _readers(environ: Mapping[str, str], folder: Path) -> dict[Any, Callable[[Any], Any]]:
+    """How a value in a file becomes one of ours, for each type that is not plain."""
+
+    def text(value: Any) -> str:
+        if not isinstance(value, str):
+            raise SettingsError("this is text", "Put it in quotes.")
+        return resolve(value, environ, folder)
+
+    def address(value: Any) -> Address:
+        return Address.parse(text(value))
+
+    def redis(value: Any) -> Address:
+        found = address(value)
+        _ = found.redis
+        return found
+
+    return {
+        Secret: lambda value: Secret(text(value)),
+        Address: address,
+        RedisAddress: redis,
+        Path: lambda value: folder / text(value),
+        Timezone: lambda value: parse_timezone(text(value)),
+        Duration: parse_duration,
+        Rate: lambda value: parse_rate(text(value)),
+        Daytime: lambda value: parse_daytime(text(value)),
+        Window: lambda value: parse_window(text(value)),
+        Port: _port,
+        Endpoint: lambda value: _endpoint(text(value)),
+    }
+
+
+def _port(value: Any) -> Port:
+    if type(value) is not int or not 0 < value <= HIGHEST_PORT:
+        raise SettingsError(f"a port is a number from 1 to {HIGHEST_PORT}", "Write 8787.")
+    return Port(value)
+
+
+def _endpoint(text: str) -> Endpoint:
+    if not text.startswith(("http://", "https://")):
+        raise SettingsError("requests are sent to an http address", "Write http://127.0.0.1:9000.")
+    return Endpoint(text)

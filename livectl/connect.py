@@ -1,0 +1,36 @@
+"""The one Redis connection that everything of a process shares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from livectl import resp
+from livectl.address import Address
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+ANSWER_SECONDS = 5  # a healthy server answers in a millisecond; what takes longer is stuck, and is told
+CONNECT_SECONDS = 3
+HEALTH_CHECK_SECONDS = 30  # a connection idle for longer is tried before it is trusted
+RESP = 2  # the answers have the same shapes with every redis-py and every server
+
+
+def open_store(address: Address | str) -> Redis:
+    """The store at this address. ServerError within 3 s when it cannot be reached, or lets us not in."""
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    found = Address.parse(address) if isinstance(address, str) else address
+    url = found.redis
+    resp.dial(found).close()
+    return Redis.from_url(
+        url,
+        decode_responses=True,
+        protocol=RESP,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=ANSWER_SECONDS,
+        health_check_interval=HEALTH_CHECK_SECONDS,
+        retry=Retry(NoBackoff(), 0),  # whoever asks knows whether asking twice is harmless
+    )
