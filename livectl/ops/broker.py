@@ -211,9 +211,9 @@ def _embedded_address(home: Path) -> Address:
             f"no broker is set, and no embedded one runs in {home}",
             "Start one with `livectl up`, or set `broker:` in livectl.yaml or LIVECTL_BROKER.",
         )
-    from livectl.config import parse_address
+    from livectl.address import Address
 
-    return parse_address(f"unix://{embedded.socket}?db=0")
+    return Address(scheme="unix", path=str(embedded.socket))
 
 
 def locate_binary() -> str:
