@@ -1,0 +1,55 @@
+"""The first files of a folder."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from livectl.errors import SettingsError
+from livectl.invocation import Invocation, pass_invocation
+
+FILES = ("livectl.yaml", "schedules.yaml", "follows.yaml")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path())
+@pass_invocation
+def command(call: Invocation, folder: Path) -> None:
+    """They hold an example of everything, commented out, and work as they are.
+    FOLDER is made if it is not there; nothing in it is overwritten.
+
+    \b
+    Example:
+      livectl init
+      livectl init /srv/streams
+    """
+    from livectl.render import sentence
+
+    written = _write(call.cwd / folder)
+    lines = [f"Wrote {path}" for path in written]
+    call.show(sentence("\n".join(lines), {"written": [str(path) for path in written]}))
+    call.say("Next: `livectl up` there, or edit them first.")
+
+
+def _write(folder: Path) -> list[Path]:
+    """All of the files or none: each is complete before the first one gets its name."""
+    written = [folder / name for name in FILES]
+    if there := [path.name for path in written if path.exists() or path.is_symlink()]:
+        raise SettingsError(
+            f"{folder} already has {', '.join(there)}; nothing was written",
+            "Move it away, or name another folder: `livectl init FOLDER`.",
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=".livectl-") as drafts:
+            for name in FILES:
+                Path(drafts, name).write_bytes(files("livectl").joinpath("templates", name).read_bytes())
+            for path in written:
+                Path(drafts, path.name).rename(path)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SettingsError(f"{folder}: cannot write there: {reason}", "Name a folder that is yours.") from error
+    return written
