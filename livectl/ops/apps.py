@@ -46,6 +46,13 @@ def load(name: str, cwd: Path) -> Celery:
     return app
 
 
+def bare(*modules: str) -> Celery:
+    """An app of these modules' tasks and nothing else: enough to know what they are called and take."""
+    from celery import Celery
+
+    return Celery(include=list(modules), set_as_current=False)
+
+
 def tasks(app: Celery, cwd: Path) -> Mapping[str, Any]:
     """Every task of the app, those of the modules that its settings name included."""
     _guarded(app.loader.import_default_modules, cwd)

@@ -67,4 +67,5 @@ def _shown(name: str, signature: inspect.Signature) -> str:
 def _known(tasks: Mapping[str, Any]) -> str:
     """A few of the app's own tasks."""
     own = sorted(name for name in tasks if not name.startswith("celery."))
-    return f"it has {', '.join(own[:SHOWN])}{', …' if len(own) > SHOWN else ''}" if own else "it has none of its own"
+    shown = f"{', '.join(own[:SHOWN])}{', …' if len(own) > SHOWN else ''}" if own else "none of its own"
+    return f"it has {shown}; -A names another app"

@@ -68,10 +68,15 @@ def parse(text: str) -> Cron:
 def build(text: str, words: list[str], *, either_day: bool) -> Cron:
     """A line of five words, in the order of FIELDS; refused when no day of any year matches."""
     minute, hour, day, month, weekday = (values(field, word) for field, word in zip(FIELDS, words, strict=True))
-    if not either_day and not any(number <= LONGEST[which] for which in month for number in day):
+    if not either_day and not occurs(day, month):
         raise CronError(f"{quoted(text)} never comes: that month has no such day", "the longest February has 29 days")
     stepping = words[0].startswith("*") or words[1].startswith("*") or len(hour) > HOUR.high
     return Cron(text, minute, hour, day, month, weekday, either_day, stepping)
+
+
+def occurs(days: tuple[int, ...], months: tuple[int, ...]) -> bool:
+    """Whether any of the months ever has one of the days."""
+    return any(day <= LONGEST[month] for month in months for day in days)
 
 
 def values(field: Field, word: str) -> tuple[int, ...]:

@@ -27,8 +27,10 @@ class ScheduleFile(msgspec.Struct, frozen=True):
     warnings: tuple[Mistake, ...]
 
 
-def load(path: Path, *, now_ms: int | None = None, tasks: Mapping[str, Any] | None = None) -> ScheduleFile:
-    """The schedules of a file; FileError holds every mistake in it.
+def load(
+    path: Path, *, name: str = "", now_ms: int | None = None, tasks: Mapping[str, Any] | None = None
+) -> ScheduleFile:
+    """The schedules of a file, which messages call `name`; FileError holds every mistake in it.
 
     With an app's tasks, names and arguments are checked against them. With the time, there are warnings of what changes
     of the clock will do to entries in the next years.
@@ -36,12 +38,12 @@ def load(path: Path, *, now_ms: int | None = None, tasks: Mapping[str, Any] | No
     from livectl import yamlfile
 
     notes: list[Mistake] = []
-    document = yamlfile.load(path)
+    document = yamlfile.load(path, name)
     spot = Spot(document, notes)
     zone = _top(spot, document.value)
     schedules = []
-    for name, value, here in _entries(spot, document.value):
-        schedule = entries.read(here, name, value, zone)
+    for entry, value, here in _entries(spot, document.value):
+        schedule = entries.read(here, entry, value, zone)
         if schedule:
             schedules.append(schedule)
             _warn(here.into(entries.timing_key(value)), schedule, now_ms)

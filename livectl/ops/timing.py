@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from livectl.model import Cron, Interval
+from livectl.model import Cron, Interval, Solar
 from livectl.ops import calendar, zones
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SECOND = 1_000  # milliseconds
 MINUTE = 60  # seconds
+UNITS = (("s", 60), ("m", 60), ("h", 24))  # each with how many of it make the next
 YEARS = 41  # searched for a cron line: 29 February may take 40 years to fall on one given weekday
 
 
@@ -41,6 +42,20 @@ def last_due(schedule: Schedule, until_ms: int) -> int | None:
     from livectl.ops import sun
 
     return sun.event_until(timing, until_ms)
+
+
+def in_words(timing: Interval | Cron | Solar) -> str:
+    """As a person would write it: every 1h30m, 0 9 * * mon, sunset at 31.2, 121.5."""
+    if isinstance(timing, Cron):
+        return timing.text
+    if isinstance(timing, Solar):
+        return f"{timing.event} at {timing.lat:g}, {timing.lon:g}"
+    seconds, milliseconds = divmod(_step(timing), SECOND)
+    parts = [f"{milliseconds}ms"] if milliseconds else []
+    for unit, size in UNITS:
+        seconds, left = divmod(seconds, size)
+        parts += [f"{left}{unit}"] if left else []
+    return f"every {''.join(reversed([*parts, f'{seconds}d'] if seconds else parts))}"
 
 
 def _step(interval: Interval) -> int:
