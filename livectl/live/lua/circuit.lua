@@ -1,0 +1,76 @@
+-- What a platform's answers say of the platform: the bucket, the circuit, the wait it asks for, a parser that broke.
+local STEPS = {300, 600, 1200, 1800} -- seconds a circuit stays open, block after block
+local WAIT = 60 -- seconds after a refusal that names no time
+local PROBE = 60 -- seconds after which an answerless probe may be sent again
+local WINDOW, ENOUGH = 100, 20 -- answers a parser is judged by: the last, at most and at least
+local BURST = 10 -- seconds of budget that may be saved up
+
+local function refill(platform, terms, at)
+  local name = key('platform', platform)
+  local saved = call('HMGET', name, 'tokens', 'refilled')
+  local most = math.max(1, terms.rate * BURST)
+  local tokens = tonumber(saved[1] or most)
+  local refilled = tonumber(saved[2] or at)
+  return math.min(most, tokens + math.max(0, at - refilled) * terms.rate)
+end
+
+local function spend(platform, tokens, at)
+  call('HSET', key('platform', platform), 'tokens', tokens, 'refilled', at)
+end
+
+local function block(name, at)
+  local open = call('HMGET', name, 'step', 'open_until')
+  local step = tonumber(open[1] or 0)
+  if step > 0 and at < tonumber(open[2]) then return end -- it was asked before the circuit opened
+  step = math.min(step + 1, #STEPS)
+  call('HSET', name, 'step', step, 'open_until', at + STEPS[step], 'blocked', at)
+  call('HDEL', name, 'probe')
+end
+
+local function close(name, at)
+  local open = call('HGET', name, 'open_until')
+  if open and at >= tonumber(open) then call('HDEL', name, 'step', 'open_until', 'blocked', 'probe') end
+end
+
+-- Judges the parser by the last answers: one mark each, x for a shape it did not know.
+local function judge(name, marks, at)
+  marks = ((call('HGET', name, 'marks') or '') .. marks):sub(-WINDOW)
+  call('HSET', name, 'marks', marks)
+  local _, broken = marks:gsub('x', 'x')
+  if #marks >= ENOUGH and broken > #marks / 2 then
+    call('HSETNX', name, 'parser_broken', at)
+  else
+    call('HDEL', name, 'parser_broken')
+  end
+end
+
+local function answer(platform, terms, sightings, extra)
+  local name, counts, marks, last = key('platform', platform), {}, {}, 0
+  local wait, read_at, live_at = 0, 0, 0
+  for _, sighting in ipairs(sightings) do
+    local state, at = sighting[2], sighting[3]
+    counts[state] = (counts[state] or 0) + 1
+    last = math.max(last, at)
+    if state == 'rate_limited' then wait = math.max(wait, given(sighting[9]) or at + WAIT) end
+    wait = math.max(wait, given(sighting[9]) or 0)
+    if state == 'live' or state == 'offline' or state == 'replay' then read_at = math.max(read_at, at) end
+    if state == 'live' then live_at = math.max(live_at, at) end
+    if state ~= 'network' and state ~= 'blocked' and state ~= 'rate_limited' and state ~= 'auth' then
+      marks[#marks + 1] = state == 'parse_error' and 'x' or '.'
+    end
+  end
+  if read_at > 0 then
+    close(name, read_at)
+    call('HSET', name, 'read', math.max(read_at, tonumber(call('HGET', name, 'read') or 0)))
+  end
+  if live_at > tonumber(call('HGET', name, 'live_read') or 0) then
+    call('HSET', name, 'live_read', live_at)
+    call('HDEL', name, 'all_gone')
+  end
+  if counts.blocked then block(name, last) end
+  if counts.auth then call('HSET', name, 'auth', terms.keys, 'auth_since', last) end
+  if wait > tonumber(call('HGET', name, 'wait_until') or 0) then call('HSET', name, 'wait_until', wait) end
+  if #marks > 0 then judge(name, table.concat(marks), last) end
+  for state, count in pairs(counts) do call('HINCRBY', name, 'count:' .. state, count) end
+  if extra ~= 0 then spend(platform, refill(platform, terms, last) - extra, last) end
+end

@@ -1,0 +1,53 @@
+-- Claims what is due: ARGV are now, the lease in seconds, the terms of each platform. Answers [platform, ids] pairs.
+local now, lease = tonumber(ARGV[1]), tonumber(ARGV[2])
+local MOST = 5000 -- ids of a platform claimed at once, so that no call holds up the store
+
+-- How many requests a platform bears at this moment: none, or one while it is being probed.
+local function allowed(platform, terms, tokens)
+  local name = key('platform', platform)
+  local health = fields(name)
+  if health.auth == terms.keys then return 0 end
+  if health.auth then call('HDEL', name, 'auth', 'auth_since') end
+  if now < tonumber(health.wait_until or 0) then return 0 end
+  if not health.step then return math.floor(tokens) end
+  if now < tonumber(health.open_until) or now < tonumber(health.probe or 0) + PROBE then return 0 end
+  return math.min(1, math.floor(tokens))
+end
+
+-- What was claimed and never recorded is due again.
+local function give_back(platform)
+  local lost = call('ZRANGEBYSCORE', key('claimed', platform), '-inf', now)
+  for _, id in ipairs(lost) do
+    call('ZADD', key('due', platform), now, id)
+    call('ZREM', key('claimed', platform), id)
+  end
+end
+
+local function take(platform, terms)
+  give_back(platform)
+  local tokens = refill(platform, terms, now)
+  local requests = allowed(platform, terms, tokens)
+  if requests < 1 then return {} end
+  local due = key('due', platform)
+  local most = math.min(requests * terms.batch, MOST)
+  local waiting = math.min(call('ZCOUNT', due, '-inf', now), most)
+  if waiting == 0 then return {} end
+  local spent = math.ceil(waiting / terms.batch)
+  local ids = call('ZRANGE', due, 0, math.min(spent * terms.batch, MOST) - 1) -- the last batch filled with the next due
+  for _, id in ipairs(ids) do
+    call('ZREM', due, id)
+    call('ZADD', key('claimed', platform), now + lease, id)
+  end
+  spend(platform, tokens - spent, now)
+  if call('HEXISTS', key('platform', platform), 'step') == 1 then
+    call('HSET', key('platform', platform), 'probe', now)
+  end
+  return ids
+end
+
+local claimed = {}
+for _, terms in ipairs(cjson.decode(ARGV[3])) do
+  local ids = take(terms.platform, terms)
+  if #ids > 0 then claimed[#claimed + 1] = {terms.platform, ids} end
+end
+return claimed

@@ -1,0 +1,12 @@
+-- Forgets people no longer followed: ARGV are platform, the instant before which nothing is kept, ids.
+local platform, before, forgotten = ARGV[1], tonumber(ARGV[2]), 0
+for at = 3, #ARGV do
+  local id = ARGV[at]
+  local hot = cjson.decode(call('HGET', key('now', platform), id) or '{}')
+  local last = math.max(hot.seen or 0, hot.asked or 0)
+  if last < before and call('HEXISTS', key('follows', platform), id) == 0 then
+    for _, kind in ipairs({'now', 'page', 'log', 'recent'}) do call('HDEL', key(kind, platform), id) end
+    forgotten = forgotten + 1
+  end
+end
+return forgotten

@@ -1,0 +1,10 @@
+-- How each platform fares: ARGV[1] is now. Answers [platform, followed, live, due, claimed, fields].
+local rows = {}
+for _, platform in ipairs(call('SMEMBERS', 'livectl:platforms')) do
+  rows[#rows + 1] = {
+    platform, call('HLEN', key('follows', platform)), call('ZCARD', key('live', platform)),
+    call('ZCOUNT', key('due', platform), '-inf', ARGV[1]), call('ZCARD', key('claimed', platform)),
+    call('HGETALL', key('platform', platform)),
+  }
+end
+return rows

@@ -1,0 +1,25 @@
+-- Reads: ARGV are what ('live', 'all', 'one'), and for one its platform and id. Answers [platform, id, follow, now, page].
+local what, rows = ARGV[1], {}
+
+local function row(platform, id, follow)
+  local now = call('HGET', key('now', platform), id) or '{}'
+  local page = call('HGET', key('page', platform), id) or '{}'
+  rows[#rows + 1] = {platform, id, follow or '', now, page}
+end
+
+if what == 'one' then
+  local platform, id = ARGV[2], ARGV[3]
+  row(platform, id, call('HGET', key('follows', platform), id))
+  return rows
+end
+for _, platform in ipairs(call('SMEMBERS', 'livectl:platforms')) do
+  local follows = key('follows', platform)
+  if what == 'live' then
+    for _, id in ipairs(call('ZREVRANGE', key('live', platform), 0, -1)) do
+      row(platform, id, call('HGET', follows, id))
+    end
+  else
+    for id, follow in pairs(fields(follows)) do row(platform, id, follow) end
+  end
+end
+return rows

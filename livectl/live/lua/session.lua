@@ -1,0 +1,160 @@
+-- One streamer's sessions: begun, gone on, ended. `hot` is what is known now; `seen` is what was just read.
+local FRESH = 900 -- seconds: a streamer first seen this long into a session is noted, not alerted
+local LOOK_AGAIN, TOO_SOON = 120, 60 -- seconds from the first look that found nobody to the one that confirms the end
+local KEYS = 4 -- of the platform's session keys remembered, so that a session that comes back is known again
+local CROWD, EVERYBODY = 5, 0.8 -- so many live at least, and this share of them gone at once: that is a broken parser
+local LOG_LONGEST, LOG_ENTRY = 500, 6 -- sessions, and characters each: four of the start, two of the length, in minutes
+local LOG_EPOCH = 1577836800 -- 2020-01-01: four characters last until 2051
+local LOG_DAYS = 400
+local RECENT = 8 -- sessions kept with their titles
+local SHORT = 120 -- bytes of a title among those
+
+-- At most so many bytes, never through the middle of a character.
+local function shortened(text)
+  if #text <= SHORT then return text end
+  local stop = SHORT
+  while stop > 0 and text:byte(stop + 1) >= 128 and text:byte(stop + 1) < 192 do stop = stop - 1 end
+  return text:sub(1, stop)
+end
+
+local function tell(told, kind, platform, seen, hot, page, more)
+  local change = {
+    kind = kind, platform = platform, id = seen.id, session = hot.session, at = seen.at,
+    started_at = hot.started, viewers = seen.viewers,
+  }
+  for name, value in pairs(more or {}) do change[name] = value end
+  local text = cjson.encode(change)
+  told[#told + 1] = {call('XADD', 'livectl:outbox', '*', 'change', text, 'page', page), text, page}
+end
+
+local function knows(hot, session)
+  for _, one in ipairs(hot.keys or {}) do
+    if one == session then return true end
+  end
+  return false
+end
+
+local function remember(hot, session)
+  if not session or knows(hot, session) then return end
+  hot.keys = hot.keys or {}
+  table.insert(hot.keys, session)
+  if #hot.keys > KEYS then table.remove(hot.keys, 1) end
+end
+
+local function minutes(at)
+  return digits((at - LOG_EPOCH) / 60, 4)
+end
+
+local function enter_log(platform, id, hot, page)
+  local name, recent = key('log', platform), key('recent', platform)
+  local log = (call('HGET', name, id) or '') .. minutes(hot.started) .. digits((hot.ended - hot.started) / 60, 2)
+  local oldest = minutes(hot.ended - LOG_DAYS * 86400)
+  log = log:sub(-LOG_LONGEST * LOG_ENTRY)
+  while log:sub(1, 4) < oldest do log = log:sub(LOG_ENTRY + 1) end
+  call('HSET', name, id, log)
+  local shown = cjson.decode(page)
+  local sessions = cjson.decode(call('HGET', recent, id) or '[]')
+  table.insert(sessions, {
+    session = hot.session, started_at = hot.started, ended_at = hot.ended,
+    title = shortened(shown.title or ''), category = shortened(shown.category or ''),
+  })
+  if #sessions > RECENT then table.remove(sessions, 1) end
+  call('HSET', recent, id, cjson.encode(sessions))
+end
+
+local function leave_log(platform, id)
+  local name, recent = key('log', platform), key('recent', platform)
+  local log = call('HGET', name, id)
+  if log and #log > LOG_ENTRY then
+    call('HSET', name, id, log:sub(1, -LOG_ENTRY - 1))
+  else
+    call('HDEL', name, id)
+  end
+  local sessions = cjson.decode(call('HGET', recent, id) or '[]')
+  table.remove(sessions)
+  if #sessions > 0 then
+    call('HSET', recent, id, cjson.encode(sessions))
+  else
+    call('HDEL', recent, id)
+  end
+end
+
+local function begin(told, platform, seen, hot, page, quiet)
+  hot.state, hot.session, hot.ended = 'live', seen.session or string.format('at:%d', seen.at), nil
+  hot.started = seen.started or seen.at
+  hot.since = hot.started
+  remember(hot, hot.session)
+  call('ZADD', key('live', platform), hot.started, seen.id)
+  call('SADD', key('unlearned', platform), seen.id)
+  tell(told, 'began', platform, seen, hot, page, {quiet = quiet or nil})
+end
+
+local function resume(platform, seen, hot)
+  hot.state, hot.ended, hot.since = 'live', nil, hot.started
+  remember(hot, seen.session)
+  leave_log(platform, seen.id)
+  call('ZADD', key('live', platform), hot.started, seen.id)
+end
+
+local function finish(told, platform, seen, hot, page, at, state)
+  hot.ended, hot.ending, hot.lived, hot.viewers = at, nil, nil, nil
+  hot.state, hot.since = state, at
+  call('ZREM', key('live', platform), seen.id)
+  call('ZREM', key('ending', platform), seen.id)
+  enter_log(platform, seen.id, hot, page)
+  tell(told, 'ended', platform, seen, hot, page, {ended_at = at})
+end
+
+-- LIVE was read of somebody who was not live as far as known.
+local function appear(told, platform, seen, hot, page, merge)
+  local start = seen.started or seen.at
+  local known = seen.session and knows(hot, seen.session)
+  if hot.ended and (known or start - hot.ended <= merge) then return resume(platform, seen, hot) end
+  local first = not hot.state
+  begin(told, platform, seen, hot, page, first and (not seen.started or seen.at - seen.started > FRESH))
+end
+
+-- LIVE was read of somebody known to be live: the same session, or the next one while nobody looked.
+local function go_on(told, platform, seen, hot, page, before, merge)
+  local last = hot.ending or hot.seen
+  if hot.ending then
+    hot.ending, hot.lived = nil, nil
+    call('ZREM', key('ending', platform), seen.id)
+  end
+  if seen.session and not knows(hot, seen.session) then
+    if (seen.started or seen.at) - last > merge then
+      finish(told, platform, seen, hot, before, last, 'offline')
+      return begin(told, platform, seen, hot, page, false)
+    end
+    remember(hot, seen.session)
+  end
+  if page == before then return end
+  local was, is = cjson.decode(before).title, cjson.decode(page).title
+  if was and is and was ~= is then tell(told, 'retitled', platform, seen, hot, page, {before = was}) end
+end
+
+-- Nobody was there, twice. It is believed unless everybody left at once and LIVE has not been read since.
+local function believed(platform, hot)
+  local live = call('ZCARD', key('live', platform))
+  if live < CROWD then return true end
+  if call('ZCARD', key('ending', platform)) < EVERYBODY * live then return true end
+  return tonumber(call('HGET', key('platform', platform), 'live_read') or 0) > hot.ending
+end
+
+-- OFFLINE or REPLAY was read of somebody known to be live. Answers when to look again, if it is too early to say.
+local function vanish(told, platform, seen, hot, page, merge)
+  if not hot.ending then
+    hot.ending, hot.lived = seen.at, hot.seen
+    call('ZADD', key('ending', platform), seen.at, seen.id)
+    return seen.at + LOOK_AGAIN
+  end
+  if seen.at - hot.ending < TOO_SOON then return hot.ending + LOOK_AGAIN end
+  if not believed(platform, hot) then
+    call('HSETNX', key('platform', platform), 'all_gone', seen.at)
+    return seen.at + LOOK_AGAIN
+  end
+  -- After a long while without a look nobody knows the end: the last sight of it is the honest one.
+  local unseen = hot.ending - hot.lived > merge
+  finish(told, platform, seen, hot, page, unseen and hot.lived or hot.ending, seen.state)
+  return nil
+end

@@ -1,0 +1,31 @@
+-- What every script shares: how keys are named, what "nothing" is. Times are seconds since the epoch.
+local call = redis.call
+
+local function key(kind, platform)
+  return 'livectl:' .. kind .. ':' .. platform
+end
+
+local function given(value)
+  if value == cjson.null or value == '' then return nil end
+  return value
+end
+
+local function fields(name)
+  local flat, named = call('HGETALL', name), {}
+  for at = 1, #flat, 2 do named[flat[at]] = flat[at + 1] end
+  return named
+end
+
+-- Sixty-four digits in the order of their bytes, so that numbers of one width compare as text.
+local DIGITS = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~'
+
+local function digits(number, width)
+  local text = ''
+  number = math.max(0, math.min(math.floor(number), 64 ^ width - 1))
+  for _ = 1, width do
+    local digit = number % 64
+    text = DIGITS:sub(digit + 1, digit + 1) .. text
+    number = (number - digit) / 64
+  end
+  return text
+end

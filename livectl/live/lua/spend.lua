@@ -1,0 +1,5 @@
+-- Takes requests that nobody claimed: ARGV are platform, terms, requests, now. Answers what is left, as text.
+local terms, now = cjson.decode(ARGV[2]), tonumber(ARGV[4])
+local left = refill(ARGV[1], terms, now) - tonumber(ARGV[3])
+spend(ARGV[1], left, now)
+return tostring(left)

@@ -1,0 +1,225 @@
+"""Who is claimed: budgets, batches, leases, circuits, waits; how soon each is asked again."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import redis
+
+from livectl.live.store import Store
+from livectl.model import Observation, State, Streamer, Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+START = 1_800_000_000.0
+LEASE = 60.0
+TERMS = Terms(platform="demo", batch=10, rate=1.0, keys="mine", mode="uniform")
+
+
+@pytest.fixture
+def client(store_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(store_url, decode_responses=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def store(client: redis.Redis) -> Store:
+    made = Store(client)
+    made.start()
+    return made
+
+
+def follow(store: Store, count: int) -> list[str]:
+    names = [f"n{number:05}" for number in range(count)]
+    store.follow([Streamer(platform="demo", id=name) for name in names], START)
+    return names
+
+
+def claimed(store: Store, after: float = 0.0, terms: Terms = TERMS) -> list[str]:
+    return [one for _, ids in store.claim([terms], START + after, LEASE) for one in ids]
+
+
+def record(store: Store, names: list[str], state: str, after: float, **more: Any) -> None:
+    store.record(
+        TERMS, [Observation(platform="demo", id=one, state=State(state), at=START + after, **more) for one in names]
+    )
+
+
+def test_the_budget_is_what_is_claimed_at_most(store: Store) -> None:
+    follow(store, 1000)
+    assert len(claimed(store)) == 100  # ten seconds of one request a second, ten streamers each
+    assert claimed(store) == []
+    assert len(claimed(store, 2.0)) == 20
+
+
+def test_the_most_overdue_come_first(store: Store) -> None:
+    names = follow(store, 30)
+    claimed(store)
+    record(store, names[:10], "offline", 20)
+    record(store, names[10:20], "offline", 10)
+    record(store, names[20:], "offline", 30)
+    slow = msgspec.structs.replace(TERMS, rate=0.1)
+    assert sorted(claimed(store, 100, slow)) == names[10:20]
+
+
+def test_a_batch_is_filled_with_the_next_due(store: Store) -> None:
+    names = follow(store, 12)
+    claimed(store)
+    record(store, names[:1], "offline", 0)
+    record(store, names[1:], "offline", 10)
+    assert len(claimed(store, 16)) == 10  # one is due, nine ride along
+
+
+def test_two_workers_claim_each_streamer_once(store: Store, store_url: str) -> None:
+    follow(store, 100)
+
+    def claim(_: int) -> list[str]:
+        with redis.Redis.from_url(store_url, decode_responses=True) as own:
+            return claimed(Store(own))
+
+    with ThreadPoolExecutor(8) as workers:
+        taken = [one for ids in workers.map(claim, range(8)) for one in ids]
+    assert len(taken) == len(set(taken)) == 100
+
+
+def test_what_is_claimed_and_not_recorded_is_due_again(store: Store) -> None:
+    names = follow(store, 5)
+    assert claimed(store) == names
+    assert claimed(store, LEASE - 1) == []
+    assert claimed(store, LEASE) == names
+
+
+def test_requests_beyond_the_claim_are_paid_for(store: Store) -> None:
+    follow(store, 1000)
+    assert len(claimed(store)) == 100
+    store.record(TERMS, [Observation(platform="demo", id="n00000", state=State.OFFLINE, at=START)], extra=5)
+    assert claimed(store, 5.0) == []
+    assert len(claimed(store, 7.0)) == 20
+
+
+BLOCKS = [(0, 300), (300, 600), (900, 1200), (2100, 1800), (3900, 1800)]
+
+
+def test_blocks_open_the_circuit_for_longer_and_longer(store: Store) -> None:
+    names = follow(store, 1000)
+    for after, pause in BLOCKS:
+        assert claimed(store, after), after
+        record(store, names[:10], "blocked", after)
+        record(store, names[10:20], "blocked", after)  # asked before the first refusal was known
+        assert claimed(store, after + pause - 1) == []
+
+
+def test_one_probe_closes_a_half_open_circuit(store: Store) -> None:
+    names = follow(store, 1000)
+    claimed(store)
+    record(store, names[:10], "blocked", 0)
+    assert len(claimed(store, 300)) == 10
+    assert claimed(store, 301) == []
+    record(store, names[:10], "offline", 302)
+    assert store.health(START)[0].step == 0
+    assert len(claimed(store, 303)) > 10
+
+
+def test_a_lost_probe_is_sent_again(store: Store) -> None:
+    follow(store, 100)
+    record(store, ["n00000"], "blocked", 0)
+    assert len(claimed(store, 300)) == 10
+    assert len(claimed(store, 360)) == 10
+
+
+def test_a_wait_is_honoured_by_everybody(store: Store) -> None:
+    follow(store, 100)
+    record(store, ["n00000"], "rate_limited", 0, retry_at=START + 120)
+    assert claimed(store, 119) == []
+    assert claimed(store, 120)
+
+
+def test_a_refusal_that_names_no_time_is_a_minute(store: Store) -> None:
+    follow(store, 100)
+    record(store, ["n00000"], "rate_limited", 0)
+    assert (claimed(store, 59), bool(claimed(store, 60))) == ([], True)
+
+
+def test_refused_keys_are_not_used_again_until_they_change(store: Store) -> None:
+    follow(store, 100)
+    record(store, ["n00000"], "auth", 0)
+    assert claimed(store, 10 * 86_400) == []
+    assert store.health(START)[0].auth_since == START
+    assert claimed(store, 10 * 86_400, msgspec.structs.replace(TERMS, keys="mended"))
+    assert store.health(START)[0].auth_since is None
+
+
+def test_a_parser_is_broken_when_most_of_twenty_answers_are_unknown(store: Store) -> None:
+    names = follow(store, 40)
+    record(store, names[:10], "parse_error", 0)
+    assert store.health(START)[0].parser_broken is None
+    record(store, names[10:19], "offline", 1)
+    record(store, names[19:21], "parse_error", 2)
+    assert store.health(START)[0].parser_broken == START + 2
+    record(store, names[:20], "offline", 3)
+    health = store.health(START)[0]
+    assert (health.parser_broken, health.answers) == (None, {"parse_error": 12, "offline": 29})
+
+
+def due(client: redis.Redis, name: str) -> float:
+    score = client.zscore("livectl:due:demo", name)
+    assert isinstance(score, float)
+    return round(score - START, 3)
+
+
+INTERVALS = {
+    "what fits the budget is asked as fast as allowed": (100, {}, 15.0),
+    "alike: streamers by what the budget bears": (1000, {}, 100.0),
+    "a lean budget stretches it for all": (2000, {"rate": 0.1}, 2000.0),
+}
+
+
+@pytest.mark.parametrize("case", INTERVALS)
+def test_intervals(store: Store, client: redis.Redis, case: str) -> None:
+    count, wish, interval = INTERVALS[case]
+    follow(store, count)
+    terms = msgspec.structs.replace(TERMS, **wish)
+    store.record(terms, [Observation(platform="demo", id="n00000", state=State.OFFLINE, at=START)])
+    assert due(client, "n00000") == interval
+
+
+@pytest.mark.parametrize(("live", "interval"), [(10, 60.0), (500, 100.0), (900, 120.0)])
+def test_who_is_live_is_asked_every_minute_or_two(
+    store: Store, client: redis.Redis, live: int, interval: float
+) -> None:
+    names = follow(store, 1000)
+    record(store, names[:live], "live", 0)
+    record(store, names[:1], "live", 1)
+    assert due(client, names[0]) == 1 + interval
+
+
+def test_an_end_is_looked_at_again_in_two_minutes(store: Store, client: redis.Redis) -> None:
+    names = follow(store, 10)
+    record(store, names, "live", 0)
+    record(store, names[:1], "offline", 60)
+    assert due(client, names[0]) == 180
+
+
+def test_a_learned_hour_is_asked_more_often_and_the_others_less(store: Store, client: redis.Redis) -> None:
+    names = follow(store, 1000)
+    learned = msgspec.structs.replace(TERMS, mode="learned")
+    hour = int(START // 3600) % 168
+    store.learn("demo", dict.fromkeys(names[1:], "0" * 168))
+    store.learn("demo", {names[0]: "0" * hour + "~" + "0" * (167 - hour)})
+    seen = [Observation(platform="demo", id=one, state=State.OFFLINE, at=START) for one in names[:2]]
+    store.record(learned, seen)
+    assert due(client, names[0]) == 15.0
+    assert 200 < due(client, names[1]) <= 1000 / 3
+
+
+def test_unlearning_leaves_no_trace_in_the_sums(store: Store, client: redis.Redis) -> None:
+    names = follow(store, 3)
+    store.learn("demo", dict.fromkeys(names, "A" * 168))
+    store.follow([], START)
+    sums = msgspec.json.decode(str(client.get("livectl:pulls:demo")), type=list[float])
+    assert max(map(abs, sums)) < 1e-9
+    assert client.hgetall("livectl:pull:demo") == {}

@@ -1,0 +1,306 @@
+"""What the store makes of observations: sessions, ends, doubts, and who is asked when."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from livectl.errors import ServerError
+from livectl.live.store import Store
+from livectl.model import Change, Observation, State, Streamer, Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+START = 1_800_000_000.0
+TERMS = Terms(platform="demo", batch=50, rate=10.0, keys="mine")
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
+
+
+@pytest.fixture
+def client(store_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(store_url, decode_responses=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def store(client: redis.Redis) -> Store:
+    made = Store(client)
+    made.start()
+    made.follow([Streamer(platform="demo", id=name) for name in ("ada", "bob")], START)
+    return made
+
+
+def saw(state: str, after: float, name: str = "ada", **more: Any) -> Observation:
+    return Observation(platform="demo", id=name, state=State(state), at=START + after, **more)
+
+
+def told(store: Store, *observations: Observation, terms: Terms = TERMS) -> list[str]:
+    """The kinds of changes that come of the observations, recorded one after another."""
+    return [_word(change) for one in observations for change in store.record(terms, [one])]
+
+
+def _word(change: Change) -> str:
+    return f"{change.kind} {change.session}{' quietly' if change.quiet else ''}"
+
+
+BEFORE = saw("offline", 1)
+LIVE = saw("live", 10, session="s1", started_at=START + 5, title="Hello")
+
+SESSIONS = {
+    "a go-live is told once": ([BEFORE, LIVE, LIVE, saw("live", 90, session="s1", title="Hello")], ["began s1"]),
+    "without a session key the first sight names it": ([BEFORE, saw("live", 10)], ["began at:1800000010"]),
+    "a first sight of an old session is noted": (
+        [saw("live", 0, session="s1", started_at=START - 16 * MINUTE)],
+        ["began s1 quietly"],
+    ),
+    "a first sight of a young session is told": (
+        [saw("live", 0, session="s1", started_at=START - MINUTE)],
+        ["began s1"],
+    ),
+    "a first sight of a session of unknown age is noted": ([saw("live", 0, session="s1")], ["began s1 quietly"]),
+    "trouble before the first sight leaves it the first": (
+        [saw("network", 0), saw("live", 10, session="s1")],
+        ["began s1 quietly"],
+    ),
+    "another title is told": (
+        [BEFORE, LIVE, saw("live", 70, session="s1", title="Bye")],
+        ["began s1", "retitled s1"],
+    ),
+    "no title is not another title": ([BEFORE, LIVE, saw("live", 70, session="s1")], ["began s1"]),
+    "one look that finds nobody ends nothing": ([BEFORE, LIVE, saw("offline", 70)], ["began s1"]),
+    "a second look too soon ends nothing": ([BEFORE, LIVE, saw("offline", 70), saw("offline", 129)], ["began s1"]),
+    "a second look ends it": (
+        [BEFORE, LIVE, saw("offline", 70), saw("offline", 130)],
+        ["began s1", "ended s1"],
+    ),
+    "a replay ends it too": ([BEFORE, LIVE, saw("replay", 70), saw("replay", 140)], ["began s1", "ended s1"]),
+    "live between the looks: it never ended": (
+        [BEFORE, LIVE, saw("offline", 70), saw("live", 80, session="s1"), saw("offline", 140)],
+        ["began s1"],
+    ),
+    "errors end nothing": (
+        [
+            BEFORE,
+            LIVE,
+            *(
+                saw(state, 70 + 100 * n)
+                for n, state in enumerate(
+                    [
+                        "blocked",
+                        "rate_limited",
+                        "auth",
+                        "parse_error",
+                        "network",
+                        "unknown",
+                        "not_found",
+                        "banned",
+                        "upcoming",
+                    ]
+                )
+            ),
+        ],
+        ["began s1"],
+    ),
+    "the same session again after its end": (
+        [BEFORE, LIVE, saw("offline", 70), saw("offline", 140), saw("live", HOUR, session="s1")],
+        ["began s1", "ended s1"],
+    ),
+    "a new session within the merge window is the same": (
+        [BEFORE, LIVE, saw("offline", 70), saw("offline", 140), saw("live", 650, session="s2", started_at=START + 640)],
+        ["began s1", "ended s1"],
+    ),
+    "a new session after the merge window is new": (
+        [BEFORE, LIVE, saw("offline", 70), saw("offline", 140), saw("live", 900, session="s2", started_at=START + 890)],
+        ["began s1", "ended s1", "began s2"],
+    ),
+    "another key while live is a reconnect": (
+        [BEFORE, LIVE, saw("live", 90, session="s2", started_at=START + 80), saw("live", 180, session="s1")],
+        ["began s1"],
+    ),
+    "another key long after the last look is another session": (
+        [BEFORE, LIVE, saw("live", DAY, session="s2", started_at=START + DAY - HOUR)],
+        ["began s1", "ended s1", "began s2"],
+    ),
+    "restricted with a session is live": ([BEFORE, saw("restricted", 10, session="s1")], ["began s1"]),
+    "restricted without proof is nothing": ([BEFORE, saw("restricted", 10)], []),
+    "what was seen earlier changes nothing later": ([BEFORE, LIVE, saw("offline", 5), saw("offline", 9)], ["began s1"]),
+}
+
+
+@pytest.mark.parametrize("case", SESSIONS)
+def test_sessions(store: Store, case: str) -> None:
+    observations, changes = SESSIONS[case]
+    assert told(store, *observations) == changes
+    assert [_word(change) for change in store.changes()] == changes
+
+
+def test_a_batch_recorded_twice_changes_nothing_more(store: Store, client: redis.Redis) -> None:
+    batch = [LIVE, saw("offline", 10, "bob")]
+    assert len(store.record(TERMS, batch)) == 1
+    before = {key: client.dump(key) for key in client.keys("livectl:now:*")}
+    assert store.record(TERMS, batch) == []
+    assert {key: client.dump(key) for key in client.keys("livectl:now:*")} == before
+
+
+def test_many_workers_at_once_make_one_change(store: Store, store_url: str) -> None:
+    store.record(TERMS, [BEFORE])
+
+    def record(worker: int) -> list[Change]:
+        with redis.Redis.from_url(store_url, decode_responses=True) as own:
+            return Store(own).record(TERMS, [saw("live", 10 + worker / 1000, session="s1", started_at=START + 5)])
+
+    with ThreadPoolExecutor(8) as workers:
+        changes = [change for made in workers.map(record, range(8)) for change in made]
+    assert [change.session for change in changes] == ["s1"]
+    assert len(store.changes()) == 1
+
+
+def test_the_last_good_answer_and_the_trouble_since_stand_side_by_side(store: Store) -> None:
+    told(store, BEFORE, LIVE, saw("network", 100, problem="timed out"), saw("network", 200, problem="timed out"))
+    known = store.one("demo", "ada")
+    assert (known.state, known.title, known.seen) == (State.LIVE, "Hello", START + 10)
+    assert (known.trouble, known.troubled_since, known.problem) == (State.NETWORK, START + 100, "timed out")
+    told(store, saw("live", 300, session="s1"))
+    assert store.one("demo", "ada").trouble is None
+
+
+def test_not_found_is_shown_after_three_times_in_an_hour(store: Store) -> None:
+    shown = []
+    for after in (0.0, 30 * MINUTE, 59 * MINUTE, 61 * MINUTE):
+        told(store, saw("not_found", after))
+        shown.append(store.one("demo", "ada").trouble)
+    assert shown == [State.UNKNOWN, State.UNKNOWN, State.UNKNOWN, State.NOT_FOUND]
+
+
+def test_who_is_not_followed_has_no_state(store: Store) -> None:
+    assert told(store, saw("live", 1, "eve", session="s1")) == []
+    assert store.one("demo", "eve").state is None
+
+
+def test_live_lists_who_is_live_latest_first(store: Store) -> None:
+    told(store, saw("live", 1, started_at=START - 50), saw("live", 1, "bob", started_at=START - 20))
+    assert [known.id for known in store.live()] == ["bob", "ada"]
+    told(store, saw("offline", 70), saw("offline", 200))
+    assert [known.id for known in store.live()] == ["bob"]
+    assert {known.id for known in store.everyone()} == {"ada", "bob"}
+
+
+def test_history_keeps_every_start_and_the_last_titles(store: Store) -> None:
+    for day in range(20):
+        at = day * DAY
+        told(store, saw("offline", at + 1), saw("live", at + 600, session=f"s{day}", title=f"Day {day}"))
+        told(store, saw("offline", at + 1000), saw("offline", at + 1100))
+    told(store, saw("live", 20 * DAY, session="now"))
+    sessions = store.sessions("demo", ["ada", "bob"])["ada"]
+    assert [round((one.started_at - START) / DAY, 2) for one in sessions[:20]] == [
+        round(n + 600 / DAY, 2) for n in range(20)
+    ]
+    assert [one.title for one in sessions[11:14]] == ["", "Day 12", "Day 13"]
+    assert (sessions[-1].session, sessions[-1].ended_at) == ("now", None)
+    assert store.sessions("demo", ["bob"])["bob"] == []
+
+
+def test_a_session_that_came_back_is_one_in_the_history(store: Store) -> None:
+    told(store, BEFORE, LIVE, saw("offline", 70), saw("offline", 140), saw("live", 200, session="s1"))
+    assert [one.session for one in store.sessions("demo", ["ada"])["ada"]] == ["s1"]
+    told(store, saw("live", 500, session="s1"), saw("offline", 900), saw("offline", 1000))
+    assert [one.ended_at for one in store.sessions("demo", ["ada"])["ada"]] == [START + 900]
+
+
+def test_the_end_nobody_saw_is_the_last_sight(store: Store) -> None:
+    told(store, BEFORE, LIVE, saw("offline", 2 * DAY), saw("offline", 2 * DAY + 120))
+    assert store.one("demo", "ada").ended_at == START + 10
+
+
+def test_history_forgets_what_is_older_than_400_days(store: Store) -> None:
+    for day in (0, 1, 410):
+        told(store, saw("live", day * DAY + 1, session=f"s{day}"))
+        told(store, saw("offline", day * DAY + 100), saw("offline", day * DAY + 300))
+    log = store.sessions("demo", ["ada"])["ada"]
+    assert log[0].started_at >= START
+
+
+def test_a_crowd_that_leaves_at_once_is_a_broken_parser(store: Store) -> None:
+    names = [f"n{number}" for number in range(10)]
+    store.follow([Streamer(platform="demo", id=name) for name in names], START)
+    store.record(TERMS, [saw("live", 1, name, session="s") for name in names])
+    for after in (100, 200, 300, 4000):
+        assert store.record(TERMS, [saw("offline", after, name) for name in names]) == []
+    assert len(store.live()) == 10
+    assert store.health(START)[0].all_gone == START + 200
+    # One is live after all: the parser can read it, so the others are believed.
+    store.record(TERMS, [saw("live", 4100, "n0", session="s")])
+    ended = store.record(TERMS, [saw("offline", 4200, name) for name in names])
+    assert (len(ended), {change.ended_at for change in ended}) == (9, {START + 100})
+    assert store.health(START)[0].all_gone is None
+
+
+def test_most_of_a_crowd_may_leave(store: Store) -> None:
+    names = [f"n{number}" for number in range(10)]
+    store.follow([Streamer(platform="demo", id=name) for name in names], START)
+    store.record(TERMS, [saw("live", 1, name, session="s") for name in names])
+    store.record(TERMS, [saw("offline", 100, name) for name in names[:7]])
+    assert len(store.record(TERMS, [saw("offline", 200, name) for name in names[:7]])) == 7
+
+
+def test_a_cut_title_is_whole_characters(store: Store) -> None:
+    told(store, saw("live", 1, session="s", title="直播" * 500), saw("offline", 100), saw("offline", 300))
+    assert store.one("demo", "ada").title == "直播" * 100
+    assert set(store.sessions("demo", ["ada"])["ada"][0].title) == {"直", "播"}
+
+
+def test_half_a_character_does_no_harm(store: Store) -> None:
+    told(store, BEFORE, saw("live", 10, session="s", title="Hi \ud83d there"))
+    assert store.one("demo", "ada").title == "Hi  there"
+
+
+def test_unfollowing_keeps_history_for_400_days(store: Store) -> None:
+    told(store, BEFORE, LIVE, saw("offline", 70), saw("offline", 140))
+    assert store.follow([], START + 200) == (0, 2)
+    assert store.claim([TERMS], START + 300, 60) == []
+    assert store.prune(START + 399 * DAY, START) == 0
+    assert len(store.sessions("demo", ["ada"])["ada"]) == 1
+    assert store.prune(START + 401 * DAY, START) == 1
+    assert store.sessions("demo", ["ada"])["ada"] == []
+
+
+def test_following_again_finds_the_session_still_on(store: Store) -> None:
+    told(store, BEFORE, LIVE)
+    store.follow([], START + 20)
+    assert store.live() == []
+    store.follow([Streamer(platform="demo", id="ada")], START + 30)
+    assert [known.id for known in store.live()] == ["ada"]
+    assert told(store, saw("live", 60, session="s1")) == []
+
+
+def test_the_outbox_is_read_in_order_and_from_anywhere(store: Store) -> None:
+    told(store, BEFORE, LIVE, saw("live", 90, session="s1", title="2"), saw("live", 180, session="s1", title="3"))
+    changes = store.changes()
+    assert [change.kind for change in changes] == ["began", "retitled", "retitled"]
+    assert store.changes(changes[0].number, 1) == [changes[1]]
+    assert (changes[2].before, changes[2].title) == ("2", "3")
+
+
+def test_a_store_of_a_newer_livectl_is_refused(client: redis.Redis) -> None:
+    client.set("livectl:version", 99)
+    with pytest.raises(ServerError, match="version 99, this one knows 1"):
+        Store(client).start()
+
+
+def test_an_older_store_is_brought_up_to_date_once(client: redis.Redis) -> None:
+    client.set("livectl:version", 1)
+    steps = {1: "redis.call('RPUSH', 'steps', 'one')", 2: "redis.call('RPUSH', 'steps', 'two')"}
+    for _ in range(2):
+        Store(client).start(steps)
+    assert client.lrange("steps", 0, -1) == ["one", "two"]
+    assert client.get("livectl:version") == "3"
+
+
+def test_what_a_platform_keeps_lapses(store: Store, client: redis.Redis) -> None:
+    store.keep("demo", "token", "secret", 3600)
+    assert store.recall("demo", ["token", "other"]) == ["secret", None]
+    assert 0 < int(str(client.ttl("livectl:kept:demo:token"))) <= 3600
