@@ -28,38 +28,13 @@ CYCLE = 1_800  # seconds from one go-live of a streamer to the next
 LENGTH = 900  # seconds of a broadcast: the pause that follows outlasts the merge window, so that each is told
 MINUTE = 60
 RETITLED = 420  # seconds into a broadcast, from when its title says "part two"
-ROSTER = [
-    "ada",
-    "alan",
-    "barbara",
-    "claude",
-    "dennis",
-    "dorothy",
-    "edsger",
-    "evelyn",
-    "frances",
-    "gladys",
-    "grace",
-    "hedy",
-    "ida",
-    "jean",
-    "joan",
-    "john",
-    "karen",
-    "katherine",
-    "ken",
-    "kathleen",
-    "linus",
-    "lynn",
-    "margaret",
-    "mary",
-    "niklaus",
-    "radia",
-    "robin",
-    "sophie",
-    "tim",
-    "vint",
-]
+# fmt: off
+ROSTER = (
+    "ada", "alan", "barbara", "claude", "dennis", "dorothy", "edsger", "evelyn", "frances", "gladys",
+    "grace", "hedy", "ida", "jean", "joan", "john", "karen", "katherine", "ken", "kathleen",
+    "linus", "lynn", "margaret", "mary", "niklaus", "radia", "robin", "sophie", "tim", "vint",
+)
+# fmt: on
 SHOWS = (
     ("Weaving algebraical patterns", "Just Chatting"),
     ("Finding the first bug", "Software and Game Development"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 LONGEST = 2_000  # characters of an address; browsers stop there too
 _LINK = re.compile(r"https?://[^\s<>\"']+", re.IGNORECASE)
+_OTHER_SCHEME = re.compile(r"\s*(?!https?:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _SCHEME = re.compile(r"(?:https?:)?//", re.IGNORECASE)
 
 
@@ -20,8 +22,11 @@ class Page(NamedTuple):
     url: str  # with its scheme
 
 
+@lru_cache(maxsize=1)  # one address is offered to every platform in turn
 def page(text: str) -> Page | None:
     """The page that `text` names: with a scheme or without, alone or amid what an app's share button wraps round it."""
+    if _OTHER_SCHEME.match(text):
+        return None
     link = _LINK.search(text)
     address = link.group() if link else text.strip()
     if not address or len(address) > LONGEST or re.search(r"\s", address):

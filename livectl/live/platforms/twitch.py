@@ -232,7 +232,7 @@ def _gql_observed(one: str, row: msgspec.Raw, means: Means) -> Observation:
         return unanswered(NAME, one, trouble, means)
     if user is None:
         return Observation(platform=NAME, id=one, state=State.NOT_FOUND, at=means.now)
-    return _observed(one, user.stream and _as_helix(user, user.stream), means)
+    return _observed(one, _as_helix(user, user.stream) if user.stream else None, means)
 
 
 def _as_helix(user: GqlUser, stream: GqlStream) -> Stream:
