@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,7 +24,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("stop", "Stop what was started with --detach."),
     "restart": ("restart", "Stop what was started with --detach, and start it again."),
     "schedules": ("schedules", "Look at the schedule: validate, list, next."),
+    "health": ("health", "Probe a worker, a beat, the broker or the store, fast and cheap."),
     "status": ("status", "Tell where a job is, in one honest word."),
+    "migrate": ("migrate", "Show, prove and write the change from old Celery settings to new ones."),
     "completion": ("completion", "Print the shell completion script."),
 }
 
@@ -76,7 +79,7 @@ class LazyGroup(click.Group):
 
 def _finished(command: click.Command, summary: str) -> click.Command:
     """The command with its first sentence from the table and the global options, its own subcommands included."""
-    command.help = f"{summary}\n\n{command.help or ''}"
+    command.help = f"{summary}\n\n{cleandoc(command.help or '')}"
     _take_global_options(command)
     return command
 

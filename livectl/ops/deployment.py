@@ -11,6 +11,7 @@ from livectl.errors import SettingsError
 from livectl.ops import layout as layouts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from livectl.config import Settings
@@ -36,6 +37,16 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 def find(name: str | None, settings: Settings, cwd: Path) -> Deployment:
     """The deployment of the app of this name; livectl's own, known without Celery, when there is none."""
     return own(settings) if name is None else of_app(_load(name, cwd), settings)
+
+
+def find_unloaded(name: str | None, settings: Settings, environ: Mapping[str, str], cwd: Path) -> Deployment:
+    """The same without importing the app, wherever settings or environment name its broker."""
+    said = environ.get("CELERY_BROKER_URL") if name else None
+    broker = settings.broker or (_address(said) if said else None)
+    if broker is None:
+        return find(name, settings, cwd)
+    store = settings.store or (broker if broker.is_redis else None)
+    return Deployment(broker=broker, results=settings.results, store=store, layout=layouts.lay_out(settings.celery))
 
 
 def own(settings: Settings) -> Deployment:

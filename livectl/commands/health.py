@@ -1,0 +1,70 @@
+"""Probes."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import click
+
+from livectl.errors import LivectlError
+from livectl.invocation import Invocation, pass_invocation
+
+PARTS = ("worker", "beat", "broker", "store")
+
+
+@click.command()
+@click.argument("part", type=click.Choice(PARTS), default="worker")
+@click.option("-n", "--name", metavar="NODE", help="This worker or beat; those of this host if left out.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.05),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a worker has to answer.",
+)
+@click.option(
+    "--max-lag",
+    type=click.FloatRange(min=1),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="A beat that looked in longer ago is not healthy.",
+)
+@click.option(
+    "--broker-down", type=click.Choice(["ok", "fail"]), help="What a broker that is away says of a worker or beat."
+)
+@pass_invocation
+def command(call: Invocation, /, **words: Any) -> int:
+    """A worker is healthy when it answers and, if messages wait in its queues and it has nothing to do, takes them.
+    A beat is when it looked in lately and has sent what is due. Broker and store are when they take what is written.
+    The app is not imported: its broker is `broker:` in livectl.yaml, LIVECTL_BROKER or CELERY_BROKER_URL.
+
+    \b
+    Exit codes: 0 healthy, 1 not healthy, 2 cannot tell.
+
+    \b
+    Examples:
+      livectl health worker
+      LIVECTL_BROKER=redis://redis:6379/0 livectl health worker -n w1 --broker-down ok
+    \b
+    systemd, with a timer:     ExecStart=livectl health worker -n w1
+    Docker:                    HEALTHCHECK CMD livectl health worker
+    Kubernetes:
+      livenessProbe:
+        exec: {command: [livectl, health, worker, --broker-down, ok]}
+        periodSeconds: 30
+        timeoutSeconds: 5
+    """
+    from livectl.ops import deployment, health
+    from livectl.render import sentence
+
+    probe = health.Probe(host=socket.gethostname(), **words)
+    try:
+        place = deployment.find_unloaded(call.app, call.settings, call.environ, call.cwd)
+        found = health.examine(probe, place.broker, place.store, place.layout)
+    except LivectlError as error:
+        found = health.away(probe, error.message)
+    call.show(sentence(f"{found.what}: {found.word}: {found.reason}", found))
+    return found.code
