@@ -1,0 +1,12 @@
+-- score, then (run, fence) each: those still claimed under that fence keep that score, or go if it is empty.
+-- KEYS are pending.
+for i = 3, #ARGV, 2 do
+  if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[i]) or nil) == tonumber(ARGV[i + 1]) then
+    if ARGV[2] == '' then
+      redis.call('ZREM', KEYS[1], ARGV[i])
+    else
+      redis.call('ZADD', KEYS[1], ARGV[2], ARGV[i])
+    end
+  end
+end
+return {now, 0}
