@@ -19,8 +19,8 @@ MACROS = {
     "@hourly": "0 * * * *",
 }
 LONGEST = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # days of each month, February at its best
-SPAN = re.compile(r"(?P<first>\*|\w+)(?:-(?P<last>\w+))?(?:/(?P<step>\d+))?")
-WORD = re.compile(r"[a-z]{3,}")
+SPAN = re.compile(r"(?P<first>\*|\w+)(?:-(?P<last>\w+))?(?:/(?P<step>\d+))?", re.ASCII)
+SHORTEST_NAME = 3  # letters
 
 
 class CronError(ValueError):
@@ -82,7 +82,7 @@ def occurs(days: tuple[int, ...], months: tuple[int, ...]) -> bool:
 def values(field: Field, word: str) -> tuple[int, ...]:
     """The numbers that a field's word names: a list of numbers, ranges and steps."""
     found: set[int] = set()
-    for part in word.lower().split(","):
+    for part in word.split(","):
         found.update(_span(field, part))
     return tuple(sorted({number % 7 for number in found} if field.seventh else found))
 
@@ -128,14 +128,14 @@ def _number(field: Field, word: str) -> int:
             return number
         raise CronError(f"{field.name} {word} is out of range", f"{field.name} goes from {field.low} to {field.high}")
     for number, name in enumerate(field.words, field.low):
-        if word in (name, name[:3]):
+        if word.lower() in (name, name[:3]):
             return number
     raise _unreadable(field, word)
 
 
 def _unreadable(field: Field, part: str) -> CronError:
     names = [name[:3] for name in field.words]
-    close = get_close_matches(part[:3], names, 1) if WORD.fullmatch(part) else []
+    close = get_close_matches(part[:3].lower(), names, 1) if part.isalpha() and len(part) >= SHORTEST_NAME else []
     if close:
         return CronError(f"{field.name} {quoted(part)} is not understood", f"did you mean {close[0]}?")
     if part == "?":
