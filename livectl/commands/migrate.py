@@ -1,0 +1,40 @@
+"""The command `migrate`: old Celery settings to new ones, in source files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from livectl.invocation import Invocation, pass_invocation
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--check", is_flag=True, help="Exit with 1 when there is something to change.")
+@click.option("--write", is_flag=True, help="Write the changes; originals stay in git or in a numbered backup.")
+@click.option("--prove", is_flag=True, help="Import the project before and after, and compare every setting.")
+@click.option("--namespace", metavar="NAME|none", help="What the names begin with, where the project does not say.")
+@pass_invocation
+def command(
+    call: Invocation, paths: tuple[Path, ...], *, check: bool, write: bool, prove: bool, namespace: str | None
+) -> int:
+    """Reads the Python files given, and those of the project around them. Finds out how
+    Celery is told of its settings (a namespace, Django, Flask, a celeryconfig module,
+    app.conf), and renames exactly the tokens that are settings, in every file that
+    uses them. Nothing is run unless --prove or -A says so, nothing written unless
+    --write does.
+
+    \b
+    Example:
+      livectl migrate .                    what would change, and why
+      livectl migrate . --prove --write    write it if Celery's settings stay equal
+      livectl migrate . --check            for a build: 1 when there is work
+      livectl migrate celeryconfig.py --namespace none
+    """
+    from livectl.ops.migration import migrate
+
+    wish = migrate.Wish(paths=list(paths), namespace=namespace, check=check, write=write, prove=prove)
+    outcome = migrate.migrate(wish, call.environ, call.cwd, app=call.app)
+    call.show(migrate.view(outcome, call.cwd))
+    return migrate.exit_code(outcome, wish)

@@ -1,0 +1,1 @@
+"""Old Celery settings to new ones, in the source files of a project one does not know."""

@@ -1,0 +1,99 @@
+"""Which names a piece of Python binds, and in which scope a name is looked up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from livectl.ops.migration.places import Place
+from livectl.ops.migration.source import children, dotted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What a name stands for: a place, the dotted path of something imported, or None: a value like any other.
+Meaning = Place | str | None
+NESTED = cst.FunctionDef | cst.ClassDef | cst.Lambda | cst.ListComp | cst.SetComp | cst.DictComp | cst.GeneratorExp
+
+
+class Scope:
+    """A module, class or function: the names bound in it and what they stand for."""
+
+    def __init__(self, kind: str, parent: Scope | None = None, place: Place | None = None) -> None:
+        self.kind = kind
+        self.parent = parent
+        self.place = place  # what holds the names bound here; None in a function
+        self.names: dict[str, Meaning] = {}
+        self.shared: set[str] = set()  # declared global
+        self._hidden: frozenset[str] | None = None
+
+    def owner(self, name: str) -> Scope | None:
+        """The scope a name is found in, as Python looks it up: classes are passed over from within functions."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.shared:
+                return scope.module
+            if name in scope.names and (scope is self or scope.kind != "class"):
+                return scope
+            scope = scope.parent
+        return None
+
+    @property
+    def module(self) -> Scope:
+        return self if self.parent is None else self.parent.module
+
+    def hidden_names(self) -> frozenset[str]:
+        """Names that this function and the ones around it bind for themselves."""
+        if self._hidden is None:
+            own = frozenset(self.names) if self.kind == "function" else frozenset()
+            self._hidden = own | (self.parent.hidden_names() if self.parent else frozenset())
+        return self._hidden
+
+    def meaning(self, name: str) -> Meaning:
+        owner = self.owner(name)
+        return owner.names.get(name, owner.place) if owner else None
+
+
+def bound_names(node: cst.CSTNode) -> Iterator[str]:
+    """Names bound under a node, nested scopes left out (their own name is bound here)."""
+    for child in children(node):
+        if isinstance(child, cst.FunctionDef | cst.ClassDef):
+            yield child.name.value
+        elif isinstance(
+            child, cst.AssignTarget | cst.AnnAssign | cst.AugAssign | cst.NamedExpr | cst.For | cst.CompFor
+        ):
+            yield from names_in(child.target)
+        elif isinstance(child, cst.AsName):
+            yield from names_in(child.name)
+        elif isinstance(child, cst.MatchAs | cst.MatchStar) and child.name:
+            yield child.name.value
+        elif isinstance(child, cst.ImportAlias) and not child.asname:
+            yield dotted(child.name).partition(".")[0]
+        if not isinstance(child, NESTED):
+            yield from bound_names(child)
+
+
+def names_in(target: cst.CSTNode) -> Iterator[str]:
+    """Names a target binds: `a`, `(a, *b)`, `[a, b]`; attributes and subscripts bind none."""
+    if isinstance(target, cst.Name):
+        yield target.value
+    elif isinstance(target, cst.Tuple | cst.List):
+        for element in target.elements:
+            yield from names_in(element.value)
+
+
+def parameters(node: cst.FunctionDef | cst.Lambda) -> Iterator[str]:
+    listed = node.params
+    yield from (p.name.value for p in (*listed.posonly_params, *listed.params, *listed.kwonly_params))
+    for star in (listed.star_arg, listed.star_kwarg):
+        if isinstance(star, cst.Param):
+            yield star.name.value
+
+
+def globals_in(node: cst.CSTNode) -> Iterator[str]:
+    for child in children(node):
+        if isinstance(child, cst.Global):
+            yield from (item.name.value for item in child.names)
+        if not isinstance(child, NESTED):
+            yield from globals_in(child)

@@ -1,0 +1,151 @@
+"""A Python source file: its bytes, its text, its tree, and where in the text each node stands."""
+
+from __future__ import annotations
+
+import bisect
+import io
+import re
+import tokenize
+from dataclasses import fields
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import libcst as cst
+from libcst._nodes.internal import CodegenState
+from msgspec import Struct
+
+from livectl.errors import FileError, Mistake
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+LIMIT_BYTES = (
+    2_000_000  # a settings file is thousands of bytes; LibCST needs about a second and 200 MB for each of these
+)
+LINE_END = re.compile(r"\r\n|\r|\n")
+
+_QUIET_FIELDS = {"lpar", "rpar", "leading_lines", "header", "footer", "semicolon", "equal", "comma", "dot", "operator"}
+_fields: dict[type, tuple[str, ...]] = {}
+
+
+class Edit(Struct, frozen=True, order=True):
+    """Text that takes the place of other text: from `start` up to `end`."""
+
+    start: int
+    end: int
+    text: str
+
+
+class Source:
+    """One file, read once. Offsets count characters of `text`; a BOM is kept aside."""
+
+    def __init__(self, path: Path, data: bytes) -> None:
+        self.path = path
+        self.data = data
+        self.encoding, self.text = _decoded(path, data)
+        self._places: dict[cst.CSTNode, int] = {}
+
+    @cached_property
+    def tree(self) -> cst.Module:
+        try:
+            return cst.parse_module(self.text)
+        except cst.ParserSyntaxError as error:
+            message = error.message.partition("\n")[0].removeprefix("parser error: ")
+            raise _refused(self.path, error.raw_line, error.raw_column + 1, f"not valid Python: {message}") from error
+
+    def start(self, node: cst.CSTNode) -> int:
+        if not self._places:
+            state = _Ruler(default_indent=self.tree.default_indent, default_newline=self.tree.default_newline)
+            self.tree._codegen(state)
+            self._places = state.places
+        return self._places[node]
+
+    def line(self, offset: int) -> int:
+        return bisect.bisect_right(self._line_starts, offset)
+
+    def line_span(self, offset: int, until: int) -> tuple[int, int]:
+        """From the start of the line `offset` is in to the end of the one `until` is in, its line end included."""
+        first, last = self.line(offset) - 1, self.line(until)
+        end = self._line_starts[last] if last < len(self._line_starts) else len(self.text)
+        return self._line_starts[first], end
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        return [0, *(match.end() for match in LINE_END.finditer(self.text))]
+
+    def edited(self, edits: Iterable[Edit]) -> bytes:
+        """The file's bytes with the edits made, everything else as it was."""
+        pieces, at = [], 0
+        for edit in sorted(set(edits)):
+            pieces += [self.text[at : edit.start], edit.text]
+            at = edit.end
+        pieces.append(self.text[at:])
+        return "".join(pieces).encode(self.encoding)
+
+
+class _Ruler(CodegenState):
+    """Notes how much text stands before each node, while LibCST writes the tree out."""
+
+    def __init__(self, default_indent: str, default_newline: str) -> None:
+        super().__init__(default_indent=default_indent, default_newline=default_newline)
+        self.written = 0
+        self.places: dict[cst.CSTNode, int] = {}
+
+    def add_token(self, value: str) -> None:
+        self.written += len(value)
+
+    def add_indent_tokens(self) -> None:
+        self.written += sum(map(len, self.indent_tokens))
+
+    def before_codegen(self, node: cst.CSTNode) -> None:
+        self.places[node] = self.written
+
+
+def _decoded(path: Path, data: bytes) -> tuple[str, str]:
+    if len(data) > LIMIT_BYTES:
+        raise _refused(path, 1, 1, f"{len(data) / 1e6:.1f} MB: too large to be settings; not read")
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        text = data.decode(encoding)
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise _refused(path, 1, 1, "not text in the encoding it declares (UTF-8 if none)") from error
+    if "\0" in text:
+        raise _refused(path, 1, 1, "holds NUL bytes: not Python")
+    return encoding, text
+
+
+def _refused(path: Path, line: int, column: int, text: str) -> FileError:
+    return FileError([Mistake(str(path), line, column, text, "left as it is")])
+
+
+def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    """What stands under a node, in the order of the text as far as scopes care; white space left out."""
+    kind = type(node)
+    names = _fields.get(kind)
+    if names is None:
+        names = tuple(f.name for f in fields(node) if "whitespace" not in f.name and f.name not in _QUIET_FIELDS)
+        _fields[kind] = names
+    for name in names:
+        value = getattr(node, name)
+        if isinstance(value, cst.CSTNode):
+            yield value
+        elif isinstance(value, tuple | list):
+            yield from (item for item in value if isinstance(item, cst.CSTNode))
+
+
+def plain_text(node: cst.CSTNode | None) -> str | None:
+    """What a string literal says, when that can be read off: one piece, no escapes, not bytes, not raw."""
+    if not isinstance(node, cst.SimpleString) or node.prefix or "\\" in node.value:
+        return None
+    return node.raw_value
+
+
+def dotted(node: cst.CSTNode | None) -> str:
+    """`a.b.c` of nested attributes; empty for anything else."""
+    if isinstance(node, cst.Name):
+        return node.value
+    if isinstance(node, cst.Attribute):
+        head = dotted(node.value)
+        return f"{head}.{node.attr.value}" if head else ""
+    return ""
