@@ -1,11 +1,13 @@
-"""The one Redis connection that everything of a process shares."""
+"""The way to a server: whether it answers, and the one Redis connection that everything of a process shares."""
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 from livectl import resp
 from livectl.address import Address
+from livectl.errors import ServerError
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -14,6 +16,19 @@ ANSWER_SECONDS = 5  # a healthy server answers in a millisecond; what takes long
 CONNECT_SECONDS = 3
 HEALTH_CHECK_SECONDS = 30  # a connection idle for longer is tried before it is trusted
 RESP = 2  # the answers have the same shapes with every redis-py and every server
+
+
+def reach(address: Address) -> None:
+    """Nothing, when a server answers there. ServerError within 3 s otherwise: RabbitMQ's client would try for ever."""
+    if address.is_redis:
+        resp.dial(address).close()
+        return
+    try:
+        socket.create_connection((address.host, address.port), CONNECT_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or "no answer in time"
+        message = f"no server answers at {address.masked}: {reason}"
+        raise ServerError(message, "Start RabbitMQ, or mend its address.") from error
 
 
 def open_store(address: Address | str) -> Redis:
