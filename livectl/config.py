@@ -160,7 +160,7 @@ def _find(environ: Mapping[str, str], cwd: Path, file: str | None) -> tuple[Path
     """The settings file, and what messages call it."""
     if named := file or environ.get("LIVECTL_CONFIG"):
         path = cwd / named
-        if not path.is_file():
+        if not path.exists():
             source = "--config" if file else "LIVECTL_CONFIG"
             raise SettingsError(f"{source} {named}: no such file", "`livectl init` writes one.")
         return path, named

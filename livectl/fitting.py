@@ -88,7 +88,7 @@ class Fitting:
             return self._refused(route, error)
 
     def _refused(self, route: Route, error: SettingsError) -> Any:
-        self.note(route, f"{_spelt(route)}: {error.message}", error.hint)
+        self.note(route, f"{_spelt(route)}: {error.message}", error.hint[:1].lower() + error.hint[1:].rstrip("."))
         return MISFIT
 
     def _choice(self, choices: tuple[Any, ...], value: Any, route: Route) -> Any:

@@ -32,7 +32,9 @@ CONSTANTS: dict[str, bool | None] = dict.fromkeys(("true", "True", "TRUE"), True
 CONSTANTS |= dict.fromkeys(("false", "False", "FALSE"), False)
 CONSTANTS |= dict.fromkeys(("null", "Null", "NULL", "~", ""), None)
 INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")  # as many digits as fit 64 bits: more are an id, and stay text
-FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]{0,17})(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,2})?")  # never infinite
+FLOAT = re.compile(
+    r"[-+]?((0|[1-9][0-9]{0,17})(\.[0-9]*)?|\.[0-9]+)([eE](\+?[0-9]{1,2}|-[0-9]{1,3}))?"
+)  # never infinite
 UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 DIRECTIVE = re.compile("^%(YAML|TAG)", re.MULTILINE)  # PyYAML reads many %TAG lines in quadratic time
 
@@ -250,17 +252,21 @@ def _explained(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str]:
     problem: Any = error.problem_mark or error.context_mark
     start: Any = error.context_mark or problem
     here, opened = text[problem.index : problem.index + 1], text[start.index : start.index + 1]
-    said = error.problem or "not YAML"
-    if "alias" in (error.context or "") or "anchor" in (error.context or ""):
+    said, doing = error.problem or "not YAML", error.context or ""
+    if "alias" in doing or "anchor" in doing:
         return start.index, f"a value cannot begin with {opened}", "put it in quotes"
+    if "end of stream" in said:
+        return start.index, f"{opened} is opened here and never closed", "close it"
+    if "quoted scalar" in doing:
+        return problem.index, "a backslash that escapes nothing", "write it twice, or use single quotes"
     if here == "\t":
         return problem.index, "a tab in the indentation", "use spaces"
     if here in {"@", "`", "%"}:
         return problem.index, f"a value cannot begin with {here}", "put it in quotes"
     if "mapping values are not allowed" in said:
         return problem.index, "a colon where no key can be", "indent it as its neighbours, or put the value in quotes"
-    if "end of stream" in said:
-        return start.index, f"{opened} is opened here and never closed", "close it"
     if opened in {"[", "{"}:
         return problem.index, f"no comma or end after an entry of the {opened} in line {start.line + 1}", "close it"
-    return problem.index, said, "is it indented as its neighbours?"
+    if text[: problem.index].rpartition("\n")[2].strip():
+        return problem.index, f"{here} cannot stand here", "put the whole value in quotes"
+    return problem.index, "this does not line up with what is above it", "indent it as its neighbours"
