@@ -61,7 +61,9 @@ def _counted(error: TypeError, signature: inspect.Signature, args: list[Any]) ->
 
 
 def _shown(name: str, signature: inspect.Signature) -> str:
-    return f"{name}({', '.join(str(parameter) for parameter in signature.parameters.values())})"
+    """As it is called: without the types."""
+    plain = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
+    return f"{name}{inspect.Signature(plain)}"
 
 
 def _known(tasks: Mapping[str, Any]) -> str:

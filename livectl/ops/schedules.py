@@ -76,8 +76,9 @@ def _misplaced(spot: Spot, key: str, value: Any) -> None:
 
 def _entries(spot: Spot, value: Any) -> Iterator[tuple[str, Any, Spot]]:
     """Each entry's name, what it says, and where."""
-    found = value.get("schedules") if isinstance(value, dict) else None
-    here = spot.into("schedules", silent=True)
+    if not isinstance(value, dict) or "schedules" not in value:
+        return
+    found, here = value["schedules"], spot.into("schedules", silent=True)
     if isinstance(found, dict):
         yield from ((name, each, here.into(name)) for name, each in found.items())
     elif found is None:
