@@ -33,16 +33,17 @@ def load(name: str, cwd: Path) -> Celery:
         raise SettingsError(f"-A {name} is a path, and no module", f"Say -A {dotted}.")
     path, colon, attribute = name.partition(":")
     module = _import(path, cwd)
-    if module is None and "." in path and not colon:
-        path, _, attribute = path.rpartition(".")
-        module = _import(path, cwd)
+    if module is None and not colon and "." in path:
+        parent, _, attribute = path.rpartition(".")
+        module = _import(parent, cwd)
+        module = module if hasattr(module, attribute) else None
     if module is None:
         raise _no_module(path, cwd)
     found = _guarded(lambda: _attribute(module, attribute) if attribute else module, cwd)
     app = _guarded(lambda: _of_module(found, cwd), cwd) if isinstance(found, ModuleType) else found
     if not _is_app(app):
-        what = "has no Celery app" if app is None else f"is a {type(app).__name__}, and no Celery app"
-        raise SettingsError(f"-A {name}: {path}{f':{attribute}' if attribute else ''} {what}", SPELLINGS)
+        what = "has no Celery app" if app is None else f"is of type {type(app).__name__}, and no Celery app"
+        raise SettingsError(f"-A {name} {what}", SPELLINGS)
     return app
 
 
