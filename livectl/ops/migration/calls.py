@@ -27,6 +27,8 @@ def note_call(reader: Reader, node: cst.Call) -> None:
         _note_app(reader, node)
     elif name == "config_from_object":
         _note_source(reader, node, _argument(node, 0, "obj"), _argument(node, 3, "namespace"))
+    elif name == "config_from_envvar":
+        _note_sink(reader, node, Place("", f"`{reader.code(node)}`"), "source")
     elif name in (ATTRIBUTE_CALLS if base is None else PATCH_CALLS):
         _note_reflection(reader, node)
     elif name in DJANGO_TOOLS or (name == "settings" and base is not None):

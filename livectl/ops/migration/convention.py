@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from livectl.errors import Mistake
-from livectl.ops.migration.names import MENTION, is_weak, judged
+from livectl.ops.migration.names import MENTION, is_weak, judged, nearest
 from livectl.ops.migration.places import CONF, DJANGO, FLASK, FLASK_CELERY, Link, Place, Reading, Sink
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class _Judge:
         self.given = given
         self.sinks = [sink for reading in readings for sink in reading.sinks]
         self.links = [link for reading in readings for link in reading.links]
+        self.barred: set[Place] = set()  # refused already
         self.found = Convention(styles={CONF: Style(None, "app.conf takes new names"), FLASK_CELERY: Style(None, "")})
 
     def decide(self) -> Convention:
@@ -62,7 +63,7 @@ class _Judge:
                 self._take(sink)
         self._spread()
         for place in self._holders():
-            if place not in self.found.styles:
+            if place not in self.found.styles and place not in self.barred:
                 self._judge_unread(place)
         self._spread()
         return self.found
@@ -89,6 +90,7 @@ class _Judge:
 
     def _take_unspelt(self, sink: Sink) -> None:
         if not self.given:
+            self.barred.add(sink.place)
             self._refuse(sink.path, sink.line, "the namespace is not written out here")
             return
         self._style(sink.place, Style(self.namespace, "--namespace says so"))
@@ -102,10 +104,14 @@ class _Judge:
         return sink.namespace
 
     def _style(self, place: Place, style: Style) -> None:
+        if place in self.barred:
+            return
         known = self.found.styles.get(place)
         if known is not None and known.namespace != style.namespace:
             where = place.path or str(place)
             self._refuse(where, 1, f"read in two ways: {known} ({known.why}), {style} ({style.why})")
+            self.barred.add(place)
+            del self.found.styles[place]
             return
         self.found.styles.setdefault(place, style)
 
@@ -138,7 +144,7 @@ class _Judge:
             place = todo.pop()
             style = self.found.styles[place]
             for other in self._linked(place):
-                if other not in self.found.styles:
+                if other not in self.found.styles and other not in self.barred:
                     self.found.styles[other] = Style(style.namespace, f"part of {place}", style.reread)
                     todo.append(other)
 
@@ -146,7 +152,7 @@ class _Judge:
         special = {CONF, FLASK_CELERY}
         for link in self.links:
             origin, _, name = link.origin.name.partition(":")
-            if link.to == place and (not name or judged(name, NAMESPACE) or judged(name, None)):
+            if link.to == place and (not name or _is_setting(name)):
                 yield Place(link.origin.path, origin)
             elif link.origin == place and link.to not in special and not name:
                 yield link.to
@@ -162,7 +168,7 @@ class _Judge:
         found: dict[Place, list[str]] = defaultdict(list)
         for use in reading.uses:
             mine = use.form == "binding" and use.place.path == str(reading.source.path)
-            if mine and not is_weak(use.name) and (judged(use.name, None) or judged(use.name, NAMESPACE)):
+            if mine and not is_weak(use.name) and (_is_setting(use.name) or nearest(use.name)):
                 found[use.place].append(use.name)
         return found
 
@@ -187,8 +193,6 @@ class _Judge:
             family = next((f for f in (DJANGO, FLASK) if self._reaches(place, f)), place)
             self._style(family, Style(self.namespace, "--namespace says so"))
             self._spread()
-        elif self._is_spelt_for_namespace(names) and (place.name or self._is_mixed(place)):
-            self._style(place, Style(NAMESPACE, "its names are spelt so, and nothing says otherwise"))
         elif not place.name and PurePath(place.path).stem in CELERY_FILES:
             self._style(place, Style(None, "Celery reads a file of this name by itself"))
         else:
@@ -204,6 +208,8 @@ class _Judge:
             )
         elif apps:
             self.found.untouched[place] = "no app reads its settings here: constants of your own"
+        elif self._is_spelt_for_namespace(names) and (place.name or self._is_mixed(place)):
+            self._style(place, Style(NAMESPACE, "its names are spelt so, and nothing says otherwise"))
         elif place.name or self._is_mixed(place) or self._reaches(place, DJANGO):
             self._refuse(
                 place.path,
@@ -232,3 +238,7 @@ class _Judge:
     def _refuse(self, path: str, line: int, text: str) -> None:
         hint = "say --namespace CELERY or --namespace none"
         self.found.refused.append(Mistake(path, line, 1, text, hint))
+
+
+def _is_setting(name: str) -> bool:
+    return judged(name, NAMESPACE) is not None or judged(name, None) is not None

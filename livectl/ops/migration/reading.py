@@ -222,6 +222,9 @@ class Reader:
             if owner is not None and owner.place is not None:
                 line = self.source.line(self.source.start(target))
                 self.found.bound.setdefault(owner.place, {}).setdefault(name, line)
+        if names == {"__all__"} and isinstance(value, cst.List | cst.Tuple) and self.scope.place is not None:
+            for element in value.elements:
+                self.note_string(element.value, self.scope.place, "string")
         if isinstance(target, cst.Name) and value is not None:
             self._bind_setting(target, value, alone=alone, chains=chains)
         else:
