@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
+from functools import partial
 from typing import Literal, NamedTuple, NoReturn, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
@@ -28,6 +29,7 @@ SCHEMES: dict[str, Scheme] = {
     "pyamqp": "amqp",
     "amqps": "amqps",
 }
+RABBITMQ = {"amqp", "amqps"}
 TLS_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
 DATABASE_OPTIONS = ("db", "virtual_host")
 EXAMPLES = "redis://host:6379/0, unix:///path/to.sock?db=0 or amqp://user:password@host:5672//"
@@ -53,13 +55,19 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         """The address in any of its spellings. Complaints never repeat what could be a password."""
         scheme, rest = _scheme(text.strip())
         parts = _parts(scheme, rest)
-        if scheme in {"amqp", "amqps"}:
-            return _rabbitmq(scheme, parts)
-        return _socket(parts) if scheme == "unix" else _redis(scheme, parts)
+        known = partial(
+            cls, scheme=scheme, user=parts.user, password=parts.password, options=_options(scheme, parts.options)
+        )
+        if scheme == "unix":
+            return known(path=_socket(parts), database=_database("", parts.options))
+        host, port = _host_and_port(scheme, parts.place)
+        if scheme in RABBITMQ:
+            return known(host=host, port=port, vhost=unquote(parts.path[1:]) or "/")
+        return known(host=host, port=port, database=_database(parts.path[1:], parts.options))
 
     @property
     def is_redis(self) -> bool:
-        return self.scheme not in {"amqp", "amqps"}
+        return self.scheme not in RABBITMQ
 
     @property
     def url(self) -> str:
@@ -134,8 +142,9 @@ def _bare(text: str) -> tuple[Scheme, str]:
     """A host without a scheme: Redis, unless the port is RabbitMQ's."""
     name, colon, rest = text.partition(":")
     if colon and name.lower() in SCHEMES and not re.fullmatch(r"\d+(/\d*)?", rest):
-        said = f"{name}://{rest.lstrip('/')}" if "@" not in rest and ":" not in rest else f"{name}://…"
-        _refuse(f"{name}: wants two slashes after it", f"Write {said}.")
+        slashes = "///" if SCHEMES[name.lower()] == "unix" else "//"
+        meant = "" if "@" in rest else Address.parse(f"{name}:{slashes}{rest.lstrip('/')}").url
+        _refuse(f"{name}: wants two slashes after it", f"Write {meant or f'{name}://:PASSWORD@host'}.")
     port = re.search(r":(\d+)(/|$)", text)
     schemes: dict[str, Scheme] = {"5672": "amqp", "5671": "amqps"}
     return schemes.get(port[1] if port else "", "redis"), text
@@ -150,50 +159,19 @@ def _parts(scheme: Scheme, rest: str) -> _Parts:
         _refuse("more than one @ in an address", "In a password, write @ as %40.")
     login, marked, place = login.rpartition("@")
     user, colon, password = login.partition(":")
-    if marked and not colon and scheme not in {"amqp", "amqps"}:
+    if marked and not colon and scheme not in RABBITMQ:
         _refuse("a user without a password", "Write a password with a colon before it: redis://:PASSWORD@host:6379/0.")
     return _Parts(unquote(user), unquote(password), place, slash + path, dict(parse_qsl(query, keep_blank_values=True)))
 
 
-def _redis(scheme: Scheme, parts: _Parts) -> Address:
-    host, port = _host_and_port(scheme, parts.place)
-    database = _database(parts.path.removeprefix("/"), parts.options)
-    options = _tls(scheme, parts.options)
-    return Address(
-        scheme=scheme,
-        user=parts.user,
-        password=parts.password,
-        host=host,
-        port=port,
-        database=database,
-        options=options,
-    )
-
-
-def _socket(parts: _Parts) -> Address:
+def _socket(parts: _Parts) -> str:
     if parts.place or not parts.path.strip("/"):
         _refuse("a socket wants its whole path", "Write three slashes: unix:///path/to.sock?db=0.")
-    _tls("unix", parts.options)
-    return Address(
-        scheme="unix",
-        user=parts.user,
-        password=parts.password,
-        path=unquote(parts.path),
-        database=_database("", parts.options),
-    )
-
-
-def _rabbitmq(scheme: Scheme, parts: _Parts) -> Address:
-    host, port = _host_and_port(scheme, parts.place)
-    vhost = unquote(parts.path.removeprefix("/")) or "/"
-    options = _tls(scheme, parts.options)
-    return Address(
-        scheme=scheme, user=parts.user, password=parts.password, host=host, port=port, vhost=vhost, options=options
-    )
+    return unquote(parts.path)
 
 
 def _host_and_port(scheme: Scheme, place: str) -> tuple[str, int]:
-    found = re.fullmatch(r"(?P<host>[\w.-]*|\[[0-9A-Fa-f:.]+\])(:(?P<port>.*))?", place)
+    found = re.fullmatch(r"(?P<host>[\w.-]*|\[[0-9A-Fa-f:.]+\])(:(?P<port>[^:]*))?", place)
     if not found:
         _refuse("a host is a name or a number", f"Write {scheme}://host:{PORTS[scheme]}/…; IPv6 in brackets: [::1].")
     port = found["port"] if found["port"] is not None else str(PORTS[scheme])
@@ -209,19 +187,20 @@ def _database(path: str, options: dict[str, str]) -> int:
     return int(said.pop()) if said else 0
 
 
-def _tls(scheme: Scheme, options: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    known = TLS_OPTIONS if scheme in {"rediss", "amqps"} else ()
-    allowed = (*known, *(DATABASE_OPTIONS if scheme not in {"amqp", "amqps"} else ()))
-    for name in options:
-        if name not in allowed:
-            near = get_close_matches(name, allowed, 1)
-            hint = f"Write {near[0]}." if near else f"It can have {', '.join(allowed) or 'none'}."
-            _refuse(f"{scheme}:// has no option {name[:20]}", hint)
-    return tuple(
-        (name, value.removeprefix("CERT_").lower() if name == "ssl_cert_reqs" else value)
-        for name, value in options.items()
-        if name in known
-    )
+def _options(scheme: Scheme, options: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """What an address says of TLS; anything else that it can say is kept elsewhere, or refused."""
+    tls = TLS_OPTIONS if scheme in {"rediss", "amqps"} else ()
+    known = tls if scheme in RABBITMQ else (*tls, *DATABASE_OPTIONS)
+    for name in options.keys() - known:
+        near = get_close_matches(name, known, 1)
+        said = f"It can have {', '.join(known)}." if known else "Leave it out."
+        _refuse(f"an option that {scheme}:// lacks", f"Write {near[0]}." if near else said)
+    return tuple((name, _spelt(name, options[name])) for name in tls if name in options)
+
+
+def _spelt(name: str, value: str) -> str:
+    """Celery says CERT_NONE, and understands none; redis-py understands only that."""
+    return value.removeprefix("CERT_").lower() if name == "ssl_cert_reqs" else value
 
 
 def _refuse(text: str, hint: str) -> NoReturn:
