@@ -24,6 +24,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("stop", "Stop what was started with --detach."),
     "restart": ("restart", "Stop what was started with --detach, and start it again."),
     "schedules": ("schedules", "Look at the schedule: validate, list, next."),
+    "workers": ("workers", "Show who runs what; stop, drain, grow or shrink a worker."),
+    "queues": ("queues", "Show how deep the queues are; look into them, empty them."),
     "health": ("health", "Probe a worker, a beat, the broker or the store, fast and cheap."),
     "status": ("status", "Tell where a job is, in one honest word."),
     "migrate": ("migrate", "Show, prove and write the change from old Celery settings to new ones."),

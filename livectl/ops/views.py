@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl.model import JobState
-from livectl.render import WIDTH, View, table
+from livectl.render import WIDTH, View, sentence, table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from livectl.model import Job
+    from livectl.ops.cluster import Workers
+    from livectl.ops.message import Message
+    from livectl.ops.purging import Purged
+    from livectl.ops.queues import Depths, Rate
     from livectl.ops.verdict import Verdict
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
+MEBIBYTE = 1024 * 1024
 LABEL_WIDTH = 10
 SHORT_RESULT = 40  # characters, in a table
 
@@ -49,6 +54,80 @@ def jobs(found: Sequence[Job]) -> View:
         for one in found
     ]
     return table(("id", "state", "task", "when", "result"), rows, found, empty="No results.")
+
+
+def queues(depths: Depths, rates: Mapping[str, Rate] | None = None) -> View:
+    """A row each; the rates between two looks where there were two."""
+    columns = (
+        "queue",
+        "ready",
+        "by priority",
+        "unacked",
+        "eta",
+        "oldest",
+        "consumers",
+        *(("in/s", "out/s") if rates else ()),
+    )
+    rows = []
+    for one in depths.queues:
+        speed = (rates or {}).get(one.name)
+        counts = (one.ready, _priorities(one.priorities), one.unacked, one.eta, span(one.oldest), one.consumers)
+        more = (_number(speed.inward), _number(speed.outward)) if speed else ("?", "?") if rates else ()
+        rows.append((one.name, *("?" if count is None else str(count) for count in counts), *more))
+    return table(columns, rows, depths.queues, empty="No queues: nothing was ever sent to this broker.")
+
+
+def messages(found: Sequence[Message]) -> View:
+    rows = [(one.id, one.task, short(one.args), clock(one.eta), clock(one.sent)) for one in found]
+    return table(("id", "task", "args", "due", "sent"), rows, found, empty="The queue is empty.")
+
+
+def counted(tasks: Mapping[str, int]) -> str:
+    """How many of what, the most first."""
+    most = sorted(tasks.items(), key=lambda one: -one[1])
+    return "\n".join(f"{count:>8} {task}" for task, count in most)
+
+
+def purged(done: Purged) -> View:
+    if not done.total:
+        return sentence(f"Nothing to take out of {done.queue}.", done)
+    held = f", {done.held} of them held by workers and revoked there" if done.held else ""
+    return sentence(f"{counted(done.tasks)}\nTaken out of {done.queue}: {done.total}{held}. Saved in {done.file}", done)
+
+
+def workers(there: Workers) -> View:
+    rows = [
+        (
+            one.name,
+            f"{one.pool or '?'} {one.concurrency or ''}".strip(),
+            _known(one.active),
+            _known(one.reserved),
+            _known(one.processed),
+            span(one.age) or "?",
+            f"{one.memory / MEBIBYTE:.0f} MB" if one.memory else "?",
+            one.version or "?",
+            ", ".join(one.queues),
+        )
+        for one in there.found
+    ]
+    columns = ("worker", "pool", "active", "reserved", "done", "age", "memory", "celery", "queues")
+    return table(columns, rows, there.found, empty="No worker answers.")
+
+
+def _priorities(counts: Mapping[str, int] | None) -> str | None:
+    """Those that have messages, when not all have the usual one."""
+    if counts is None:
+        return None
+    filled = {step: count for step, count in counts.items() if count}
+    return " ".join(f"{step}:{count}" for step, count in filled.items()) if set(filled) - {"0"} else ""
+
+
+def _number(rate: float | None) -> str:
+    return "?" if rate is None else f"{rate:.1f}"
+
+
+def _known(count: int | None) -> str:
+    return "?" if count is None else str(count)
 
 
 def _lines(told: Job, note: str) -> list[str]:

@@ -1,0 +1,171 @@
+"""The workers there are: what they run and read; stops, drains, grows and shrinks them."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from livectl import resp
+from livectl.errors import LivectlError, UnfinishedError
+from livectl.ops import workers
+from livectl.ops.pidbox import ANSWER_SECONDS, Answers, Question
+from livectl.ops.spot import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from livectl.ops.deployment import Deployment
+    from livectl.resp import Wire
+
+POOLS = {  # what a worker calls its pool: a class
+    "celery.concurrency.prefork:TaskPool": "prefork",
+    "celery.concurrency.thread:TaskPool": "threads",
+    "celery.concurrency.eventlet:TaskPool": "eventlet",
+    "celery.concurrency.gevent:TaskPool": "gevent",
+    "celery.concurrency.solo:TaskPool": "solo",
+}
+KIBIBYTE = 1024
+DRAIN_PAUSE = 0.5  # seconds between two looks at what is left
+
+
+class Worker(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker, as it tells of itself. None is not told."""
+
+    name: str
+    pool: str | None = None
+    concurrency: int | None = None
+    active: int | None = None
+    reserved: int | None = None
+    queues: tuple[str, ...] = ()
+    version: str | None = None
+    memory: int | None = None  # bytes, the most it had resident so far
+    processed: int | None = None
+    age: float | None = None  # seconds since its start
+
+
+class Workers(msgspec.Struct, frozen=True):
+    """Those that answered, and how many did not."""
+
+    found: tuple[Worker, ...]
+    silent: int
+
+
+class Crew:
+    """The workers of a deployment, to be asked and told several things in a row."""
+
+    def __init__(self, deployment: Deployment, patience: float = resp.PATIENCE) -> None:
+        self._deployment = deployment
+        self._patience = patience
+        self._open = ExitStack()
+        self._wire: Wire | None = None
+
+    def __enter__(self) -> Crew:
+        broker = self._deployment.broker
+        if broker is not None and broker.is_redis:
+            self._wire = self._open.enter_context(resp.dial(broker, self._patience))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def ask(self, method: str, names: Sequence[str] = (), **arguments: Any) -> Answers:
+        question = Question(method=method, arguments=arguments, destination=tuple(names) or None)
+        return workers.ask(self._deployment, self._wire, question, ANSWER_SECONDS)
+
+    def look(self) -> Workers:
+        stats = self.ask("stats")
+        names = sorted(name for name, said in stats.said.items() if isinstance(said, dict) and "pool" in said)
+        if not names:
+            return Workers((), stats.silent)
+        active, reserved, queues, reports = (
+            self.ask(method, names).said for method in ("active", "reserved", "active_queues", "report")
+        )
+        found = tuple(
+            describe(name, stats.said[name], active.get(name), reserved.get(name), queues.get(name), reports.get(name))
+            for name in names
+        )
+        return Workers(found, stats.silent)
+
+    def named(self, name: str) -> str:
+        """The whole name of a worker of which a part was said; an error names those there are."""
+        there = list(self.ask("ping").said)
+        for fits in (name, *(one for one in there if one.split("@")[0] == name)):
+            if fits in there:
+                return fits
+        raise LivectlError(
+            f"no worker {name} answers", did_you_mean(name, there) or f"There are {', '.join(sorted(there)) or 'none'}."
+        )
+
+    def resize(self, name: str, by: int) -> Any:
+        """More or fewer jobs at a time."""
+        method = "pool_grow" if by > 0 else "pool_shrink"
+        return _done(name, self.ask(method, [name], n=abs(by)))
+
+    def stop(self, name: str) -> None:
+        """It finishes what it runs, and ends. There is no answer to wait for."""
+        self.ask("shutdown", [name])
+
+    def drain(self, name: str) -> tuple[str, ...]:
+        """It takes no more; what queues it read."""
+        said = self.ask("active_queues", [name]).said.get(name) or []
+        queues = tuple(queue["name"] for queue in said)
+        for queue in queues:
+            _done(name, self.ask("cancel_consumer", [name], queue=queue))
+        return queues
+
+    def left(self, name: str) -> int:
+        """Jobs that it runs or has at hand."""
+        return sum(len(self.ask(method, [name]).said.get(name) or []) for method in ("active", "reserved"))
+
+
+def drain(deployment: Deployment, name: str, seconds: float) -> Iterator[int]:
+    """How many jobs are left, again and again until none is; then it is stopped."""
+    until = time.monotonic() + seconds
+    with Crew(deployment, seconds + resp.PATIENCE) as crew:
+        whole = crew.named(name)
+        crew.drain(whole)
+        while left := crew.left(whole):
+            yield left
+            if time.monotonic() + DRAIN_PAUSE > until:
+                raise UnfinishedError(
+                    f"{whole} takes no more jobs and still has {left}", "Wait longer with --timeout, or stop it."
+                )
+            time.sleep(DRAIN_PAUSE)
+        crew.stop(whole)
+
+
+def describe(name: str, stats: dict[str, Any], active: Any, reserved: Any, queues: Any, report: Any) -> Worker:
+    pool = stats.get("pool") or {}
+    usage = stats.get("rusage") or {}
+    implementation = str(pool.get("implementation") or "")
+    return Worker(
+        name=name,
+        pool=POOLS.get(implementation, implementation) or None,
+        concurrency=pool.get("max-concurrency"),
+        active=len(active) if isinstance(active, list) else None,
+        reserved=len(reserved) if isinstance(reserved, list) else None,
+        queues=tuple(queue["name"] for queue in queues or []),
+        version=_version(report),
+        memory=int(usage["maxrss"]) * KIBIBYTE if isinstance(usage, dict) and usage.get("maxrss") else None,
+        processed=sum((stats.get("total") or {}).values()),
+        age=float(stats["uptime"]) if stats.get("uptime") is not None else None,
+    )
+
+
+def _version(report: Any) -> str | None:
+    """Celery's version, out of the report that a worker makes for those who report bugs."""
+    text = str(report.get("ok") or "") if isinstance(report, dict) else ""
+    _, _, after = text.partition("celery:")
+    return after.split()[0] if after else None
+
+
+def _done(name: str, answers: Answers) -> Any:
+    said = answers.said.get(name)
+    if isinstance(said, dict) and "error" in said:
+        raise LivectlError(f"{name} refuses: {said['error']}")
+    if said is None:
+        raise LivectlError(f"{name} did not answer", "A busy solo pool does not; otherwise look at its log.")
+    return said
