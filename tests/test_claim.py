@@ -187,7 +187,7 @@ def test_intervals(store: Store, client: redis.Redis, case: str) -> None:
     assert due(client, "n00000") == interval
 
 
-@pytest.mark.parametrize(("live", "interval"), [(10, 60.0), (500, 100.0), (900, 120.0)])
+@pytest.mark.parametrize(("live", "interval"), [(100, 60.0), (200, 100.0), (900, 120.0)])
 def test_who_is_live_is_asked_every_minute_or_two(
     store: Store, client: redis.Redis, live: int, interval: float
 ) -> None:

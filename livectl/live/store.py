@@ -122,8 +122,11 @@ class Store:
     def everyone(self) -> list[Known]:
         return self._known("all")
 
+    def some(self, platform: str, names: Sequence[str]) -> list[Known]:
+        return self._known("some", platform, *names)
+
     def one(self, platform: str, name: str) -> Known:
-        return self._known("one", platform, name)[0]
+        return self.some(platform, [name])[0]
 
     def sessions(self, platform: str, names: Sequence[str]) -> dict[str, list[Session]]:
         """Of each, oldest first; one without an end is on right now."""

@@ -2,7 +2,8 @@
 local HOUR, WEEK_HOURS = 3600, 168
 local FLOOR = 0.3 -- of the budget, shared alike, whatever was learned: nobody waits more than 1 / 0.3 of uniform
 local LIVE_SOONEST, LIVE_LATEST = 60, 120
-local LIVE_SHARE = 0.5 -- of the budget, which those who are live may use before they are asked less often
+local LIVE_SHARE = 0.2 -- of the budget, above which those who are live are asked less often, down to the latest
+local IDLE_SHARE = 0.5 -- of the budget, which the others may count on however many are live
 
 local LOWEST, STEP = 0.003, 0.13 -- the pull of level 0, and the logarithm between two levels
 local PULL = {}
@@ -19,7 +20,7 @@ local function pace(terms, platform)
   local capacity = terms.rate * terms.batch
   local of_live = between(LIVE_SOONEST, live / (capacity * LIVE_SHARE), LIVE_LATEST)
   local idle = math.max(1, all - live)
-  local spare = math.max(capacity - live / of_live, capacity * (1 - LIVE_SHARE))
+  local spare = math.max(capacity - live / of_live, capacity * IDLE_SHARE)
   local now = {terms = terms, all = all, idle = idle, spare = spare, live = of_live, uniform = idle / spare}
   if terms.mode == 'learned' and now.uniform > terms.fastest then
     now.pulls = key('pull', platform)
@@ -30,7 +31,7 @@ local function pace(terms, platform)
 end
 
 local function interval(now, pulls, hour)
-  local latest = math.max(now.terms.slowest, now.uniform / FLOOR)
+  local latest = now.uniform <= now.terms.slowest and now.terms.slowest or now.uniform / FLOOR
   if not pulls then return between(now.terms.fastest, now.uniform, latest) end
   local mean = now.totals[hour + 1] / now.learned
   local pull = PULL[pulls:byte(hour + 1)]

@@ -1,4 +1,4 @@
--- Reads: ARGV are what ('live', 'all', 'one'), and for one its platform and id. Answers [platform, id, follow, now, page].
+-- Reads: ARGV are what ('live', 'all', 'some'), and for some their platform and ids. Answers [platform, id, follow, now, page].
 local what, rows = ARGV[1], {}
 
 local function row(platform, id, follow)
@@ -7,9 +7,8 @@ local function row(platform, id, follow)
   rows[#rows + 1] = {platform, id, follow or '', now, page}
 end
 
-if what == 'one' then
-  local platform, id = ARGV[2], ARGV[3]
-  row(platform, id, call('HGET', key('follows', platform), id))
+if what == 'some' then
+  for at = 3, #ARGV do row(ARGV[2], ARGV[at], call('HGET', key('follows', ARGV[2]), ARGV[at])) end
   return rows
 end
 for _, platform in ipairs(call('SMEMBERS', 'livectl:platforms')) do
