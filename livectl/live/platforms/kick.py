@@ -184,9 +184,10 @@ def _running(channel: Channel) -> Stream | None:
         return None
     if stream.is_live:
         return stream
-    if _began(stream) or stream.viewer_count:
-        raise Unanswered(State.PARSE_ERROR, "missing field `is_live` - at `$.data[].stream`")
-    return None
+    never = stream.start_time is not None and _began(stream) is None
+    if never or stream == Stream():
+        return None
+    raise Unanswered(State.PARSE_ERROR, "missing field `is_live` - at `$.data[].stream`")
 
 
 def _began(stream: Stream) -> float | None:

@@ -77,13 +77,24 @@ class Items(msgspec.Struct):
     items: list[msgspec.Raw]
 
 
-class Listed(msgspec.Struct):
-    id: str = ""
-    content_details: dict[str, str] = msgspec.field(name="contentDetails", default_factory=dict)
+class Channel(msgspec.Struct):
+    id: str
+
+
+class Channels(msgspec.Struct):
+    items: list[Channel] = []  # left out when there are none
+
+
+class Listed(msgspec.Struct, rename="camel"):
+    video_id: str
+
+
+class Row(msgspec.Struct, rename="camel"):
+    content_details: Listed
 
 
 class Listing(msgspec.Struct):
-    items: list[Listed] = []
+    items: list[Row]
 
 
 class Reason(msgspec.Struct):
@@ -121,6 +132,7 @@ class Memory(msgspec.Struct):
 
 ITEMS = msgspec.json.Decoder(Items)
 ITEM = msgspec.json.Decoder(Item, strict=False)
+CHANNELS = msgspec.json.Decoder(Channels)
 LISTING = msgspec.json.Decoder(Listing)
 FAILURE = msgspec.json.Decoder(Failure)
 MEMORY = msgspec.json.Decoder(Memory)
@@ -128,10 +140,10 @@ MEMORY = msgspec.json.Decoder(Memory)
 
 def channel_of(handle: str, means: Means) -> Generator[Effect, Any, str]:
     response = yield from _call("channels", {"part": "id", "forHandle": handle}, means)
-    listing = answers.read(response, LISTING, means.now)
-    if not listing.items or not listing.items[0].id:
+    channels = answers.read(response, CHANNELS, means.now).items
+    if not channels:
         raise Refused(f"YouTube knows no {handle}")
-    return listing.items[0].id
+    return channels[0].id
 
 
 def look(ids: Sequence[str], means: Means) -> Generator[Effect, Any, dict[str, Observation]]:
@@ -172,8 +184,7 @@ def _recent(one: str, means: Means) -> Generator[Effect, Any, list[str]]:
     response = yield from _call("playlistItems", query, means)
     if response.status == 404:
         raise Unanswered(State.UNKNOWN, "neither its feed nor its list of broadcasts answers")
-    listing = answers.read(response, LISTING, means.now)
-    return [item.content_details.get("videoId", "") for item in listing.items]
+    return [row.content_details.video_id for row in answers.read(response, LISTING, means.now).items]
 
 
 def _candidates(known: Memory, videos: Iterable[str], now: float) -> list[str]:
