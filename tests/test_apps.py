@@ -91,6 +91,7 @@ def test_celery_itself_finds_the_same(write: Write, tmp_path: Path) -> None:
         ("single", {"single": "1 / 0"}, "single.py:2: ZeroDivisionError: division by zero", "-v shows the way"),
         ("single", {"single": "import flaskk"}, "single.py:2: ModuleNotFoundError: No module named 'flaskk'", "-v"),
         ("single", {"single": "x = ("}, "single.py:2: SyntaxError: '(' was never closed", "-v"),
+        ("single", {"single": "raise OSError('redis://:pw@h/0')"}, "single.py:2: OSError: redis://:***@h/0", "-v"),
         ("single", {"single": "raise SystemExit('no settings')"}, "single.py:2: SystemExit: no settings", "-v"),
         ("proj", {"proj/celery": "import nowhere"}, "proj/celery.py:2: ModuleNotFoundError: No module named", ""),
         ("proj", {"proj/celery": "from proj import tsks"}, "proj/celery.py:2: ImportError: cannot import name", ""),

@@ -130,7 +130,8 @@ def _last_runs(call: Invocation) -> Mapping[str, Run]:
     from livectl.ops import broker, runs
 
     try:
-        return runs.last_runs(connect.open_store(broker.addresses(call.settings).store))
+        with connect.open_store(broker.addresses(call.settings).store) as store:
+            return runs.last_runs(store)
     except LivectlError as error:
         call.say(f"last runs not known: {error.message}")
         return {}

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from livectl.errors import LivectlError, SettingsError
+from livectl.ops.redaction import redact_text
 from livectl.ops.spot import did_you_mean
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _guarded(work: Callable[[], T], cwd: Path) -> T:
 
 def _blame(error: BaseException, cwd: Path) -> str:
     """Where in the user's folder it came from, and the first line of what it says."""
-    said = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+    said = redact_text(f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": "))
     if isinstance(error, SyntaxError) and error.filename:
         return f"{_short(error.filename, cwd)}:{error.lineno}: {type(error).__name__}: {error.msg}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(Path(frame.filename), cwd)]
