@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import signal
 import socket
@@ -11,7 +12,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,10 +28,8 @@ LONGEST_SOCKET_PATH = 103  # bytes: what macOS takes; Linux takes 107
 PRIVATE = 0o700
 OTHERS_NOTHING = 0o077
 ANSWER_SECONDS = 2.0  # a server that takes longer for a PING does not work
-START_SECONDS = 60.0  # a data file of a few gigabytes is read in that time
-STOP_SECONDS = 10.0  # every write is on the disk already: a stop takes milliseconds
 RELEASE_SECONDS = 3.0  # how long one that is just ending is waited for
-LOOK_EVERY = 0.02
+LITTLE_ROOM = 1_000_000  # bytes: less than a large job takes
 LOG_LIMIT = 10_000_000  # bytes; a longer log is set aside at the next start
 
 # Nothing acknowledged is lost, not even at a power cut; nothing is thrown out to make room; no one else gets in.
@@ -53,6 +51,10 @@ OTHER_CAUSES = (
     "Too many open files",
     "Cannot allocate memory",
 )
+READY = "Ready to accept connections"
+LOADING = "Server initialized"  # from here until it is ready it reads its data
+MANY_WORDS = 1_000_000  # bytes of log: what one start says is far less
+SOCKET = "broker.sock"
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 
 
@@ -77,12 +79,13 @@ class Addresses(msgspec.Struct, frozen=True):
 
 
 class Server:
-    """The server of one home: started as a child on a tether, asked whether it answers, mended when it cannot start."""
+    """The server of one home: launched as a child on a tether, asked for its work, mended when it cannot start."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.log = home / "log" / "broker.log"
         self._said_before = 0  # bytes of log that were there before the last start
+        self._anew = False  # since it last worked: data made anew is not to blame again
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Starts it, if no other has this home; it does not answer yet."""
@@ -96,10 +99,7 @@ class Server:
             ) from error
 
     def _launch(self, binary: str) -> subprocess.Popen[bytes]:
-        for folder in (self.home, *(self.home / name for name in ("run", "log", "data"))):
-            folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-            if folder != self.home:
-                folder.chmod(PRIVATE)
+        _make_folders(self.home)
         held = self._hold()
         try:
             path = _socket_path(self.home)
@@ -128,53 +128,61 @@ class Server:
                 umask=OTHERS_NOTHING,
                 start_new_session=True,
             )
-        if named := process.identify(child.pid):
-            _write_record(self.home, Embedded(named.pid, named.started, path))
+        try:
+            if named := process.identify(child.pid):
+                _write_record(self.home, Embedded(named.pid, named.started, path))
+        except OSError:
+            child.kill()
+            child.wait()
+            raise
         return child
 
+    def ready(self) -> bool:
+        """Whether it has read its data and takes what is written."""
+        return self._ask().startswith(b"+PONG")
+
     def answers(self) -> bool:
-        """Whether it does its work: a server that still reads its data says so instead."""
+        """Whether it says anything; one that still reads its data says so."""
+        return bool(self._ask())
+
+    def _ask(self) -> bytes:
         record = _read_record(self.home)
-        return record is not None and _ping(record.socket).startswith(b"+PONG")
+        return _ping(record.socket) if record else b""
 
-    def mend(self, returncode: int) -> str:
-        """After a start in vain: sets unusable data aside and says where it is now, or raises what it died of."""
+    def mend(self, code: int) -> str:
+        """After it ended with this code: what was done so that it can start, or why it cannot."""
         said = self._last_words()
-        if self._data_unusable(returncode, said):
+        worked = READY in said
+        self._anew = self._anew and not worked
+        cause = next((cause for cause in OTHER_CAUSES if cause in said), "") or self._cause_unsaid()
+        if worked or (code < 0 and -code not in CRASHES):  # it could start, or was killed: nothing to mend
+            return f"the broker in {self.home} ended: {cause}" if cause and code > 0 else ""
+        if LOADING in said and not cause and not self._anew:
+            self._anew = True
             kept = _set_aside(self.home / "data")
-            return f"the broker's data could not be read and was kept aside as {kept}: it starts with none"
-        reason = next((line for line in reversed(said.splitlines()) if line.strip()), f"exit code {returncode}")
-        for cause in OTHER_CAUSES:
-            if cause in said:
-                reason = cause
-        raise ServerError(f"the embedded broker in {self.home} ended: {reason}", f"Its log is {self.log}.")
+            return f"the broker's data could not be read, and is kept in {kept}; it starts with none"
+        reason = cause or _last_line(said) or f"exit code {code}"
+        raise ServerError(f"the embedded broker in {self.home} cannot start: {reason}", f"Its log is {self.log}.")
 
-    def _data_unusable(self, returncode: int, said: str) -> bool:
-        ended_itself = returncode > 0 or -returncode in CRASHES
-        began = "Server initialized" in said and "Ready to accept connections" not in said
-        return ended_itself and began and not any(cause in said for cause in OTHER_CAUSES)
+    def _cause_unsaid(self) -> str:
+        """A full disk takes no log either."""
+        return OTHER_CAUSES[0] if shutil.disk_usage(self.home).free < LITTLE_ROOM else ""
 
     def _last_words(self) -> str:
         with self.log.open("rb") as log:
             log.seek(self._said_before)
-            return log.read().decode(errors="replace")
+            return log.read(MANY_WORDS).decode(errors="replace")
 
-
-def start(home: Path) -> subprocess.Popen[bytes]:
-    """A server that answers. It ends with the process that called this, at the latest."""
-    server = Server(home)
-    child = server.launch()
-    deadline = time.monotonic() + START_SECONDS
-    while not server.answers():
-        if (code := child.poll()) is not None:
-            server.mend(code)
-            child = server.launch()
-        elif time.monotonic() > deadline:
-            child.kill()
-            child.wait()
-            raise ServerError(f"the embedded broker in {home} did not answer in time", f"Its log is {server.log}.")
-        time.sleep(LOOK_EVERY)
-    return child
+    def tidy(self) -> None:
+        """After it ended for good: nothing that names it, nor a folder of its own elsewhere, is left."""
+        record = _read_record(self.home)
+        if record is None:
+            return
+        folder = Path(record.socket).parent
+        (self.home / "broker.json").unlink()
+        if folder != self.home / "run" and _is_private(folder):
+            (folder / SOCKET).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def find(home: Path) -> Embedded | None:
@@ -183,13 +191,6 @@ def find(home: Path) -> Embedded | None:
     if record and process.alive(record.process) and _ping(record.socket):
         return record
     return None
-
-
-def stop(embedded: Embedded) -> None:
-    """Ends it in order and waits for it; its data is there next time."""
-    process.send(embedded.process, signal.SIGTERM)
-    if not process.wait_gone(embedded.process, STOP_SECONDS):
-        raise ServerError(f"the embedded broker (pid {embedded.pid}) does not stop")
 
 
 def addresses(settings: Settings) -> Addresses:
@@ -247,13 +248,13 @@ def _ping(path: str) -> bytes:
 
 def _socket_path(home: Path) -> str:
     """In the home, or in a short private folder where that path is too long for a socket."""
-    path = home / "run" / "broker.sock"
+    path = home / "run" / SOCKET
     if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
         return str(path)
     record = _read_record(home)
     if record and _is_private(Path(record.socket).parent):
         return record.socket
-    return str(Path(tempfile.mkdtemp(prefix="livectl-", dir="/tmp"), "broker.sock"))
+    return str(Path(tempfile.mkdtemp(prefix="livectl-", dir="/tmp"), SOCKET))
 
 
 def _is_private(folder: Path) -> bool:
@@ -263,6 +264,19 @@ def _is_private(folder: Path) -> bool:
     except OSError:
         return False
     return stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.getuid() and stat.S_IMODE(seen.st_mode) == PRIVATE
+
+
+def _make_folders(home: Path) -> None:
+    home.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+    for name in ("run", "log", "data"):
+        (home / name).mkdir(mode=PRIVATE, exist_ok=True)
+        (home / name).chmod(PRIVATE)
+
+
+def _last_line(said: str) -> str:
+    """Without the pid, date and rank that the server puts before it."""
+    last = next((line for line in reversed(said.splitlines()) if line.strip()), "")
+    return re.sub(r"^\d+:\w .*? [.*#-] ", "", last).strip()
 
 
 def _set_aside(data: Path) -> Path:
