@@ -41,7 +41,7 @@ UNLISTED = {
     "once",
 }
 FOREIGN = ("redbeat_", "flower_", "singleton_")  # extensions that read app.conf
-NUMERIC = {"bool": "true or false", "int": "a number", "float": "a number"}
+KINDS = {"bool": "true or false", "int": "a number", "float": "a number"}
 
 
 def mistakes(section: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -52,18 +52,23 @@ def mistakes(section: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for key, value in section.items():
         if key in OWN:
             yield key, f"celery.{key} is livectl's own to set", OWN[key]
-        elif key in options:
-            if isinstance(value, str) and options[key].type in NUMERIC:
-                yield key, f"celery.{key} wants {NUMERIC[options[key].type]}, not text", ""
-        elif key not in UNLISTED and not key.startswith(FOREIGN):
-            yield key, f"Celery has no setting `{key}`", _meant(key, options)
+        elif key not in options:
+            if key not in UNLISTED and not key.startswith(FOREIGN):
+                yield key, f"Celery has no setting `{key}`", _meant(key, options)
+        elif isinstance(value, str) and (kind := _kind(options[key].type)):
+            yield key, f"celery.{key} wants {kind}, not text", ""
+
+
+def _kind(declared: str | type) -> str | None:
+    """What a setting wants in place of text, if it wants that; Celery writes most of its types as words."""
+    return KINDS.get(declared if isinstance(declared, str) else declared.__name__)
 
 
 def _meant(key: str, options: Mapping[str, Any]) -> str:
     from celery.app.defaults import _TO_NEW_KEY
 
     bare = key.lower().removeprefix("celery_")
-    new = _TO_NEW_KEY.get(key.upper()) or next(iter(get_close_matches(bare, {*options, *UNLISTED}, 1)), None)
+    new = _TO_NEW_KEY.get(key.upper()) or next(iter(get_close_matches(bare, [*options, *UNLISTED, *OWN], 1)), None)
     if new in OWN:
         return OWN[new]
     return f"do you mean {new}?" if new else "see the list in Celery's documentation"

@@ -31,6 +31,7 @@ __all__ = ["Address", "Duration", "Rate", "Secret", "Settings", "load", "parse_d
 FILE = "livectl.yaml"
 DEFAULT = "default"
 HIGHEST_PORT = 65535
+MINUTE = 60.0  # seconds
 
 RedisAddress = Annotated[Address, "of a Redis"]
 Port = NewType("Port", int)
@@ -58,8 +59,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     template: Template = Template()
     limit: Rate | None = None
     digest: Daytime | None = None
-    max_age: Duration = Duration(30 * 60)
-    timeout: Duration = Duration(10)
+    max_age: Duration = Duration(30 * MINUTE)
+    timeout: Duration = Duration(10.0)
     allow_private: bool = False
 
     def __post_init__(self) -> None:
@@ -81,9 +82,9 @@ class Polling(msgspec.Struct, frozen=True, kw_only=True):
     """How often streamers are asked after."""
 
     mode: Literal["learned", "uniform"] = "learned"
-    fastest: Duration = Duration(15)
-    slowest: Duration = Duration(15 * 60)
-    merge: Duration = Duration(10 * 60)
+    fastest: Duration = Duration(15.0)
+    slowest: Duration = Duration(15 * MINUTE)
+    merge: Duration = Duration(10 * MINUTE)
 
     def __post_init__(self) -> None:
         if not 0 < self.fastest <= self.slowest:

@@ -121,6 +121,8 @@ class Fitting:
     def _misfit(self, route: Route, kind: Any, value: Any) -> Any:
         wanted = KINDS[kind]
         hint = "put it in quotes" if kind is str and isinstance(value, int | float) else ""
+        if kind is dict and isinstance(value, str):
+            hint = "write a space after each colon"
         self.note(route, f"{_spelt(route)} wants {wanted}, not {KINDS[type(value)]}", hint)
         return MISFIT
 
