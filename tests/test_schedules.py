@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from livectl.errors import FileError
 from livectl.model import Cron, Interval, Solar
-from livectl.ops import schedules
+from livectl.ops import schedules, timing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -177,7 +181,7 @@ ENTRY = "schedules:\n  a: {task: t, "
             "s.yaml:1:12: schedules: [1] is no mapping of names to entries (schedules: {ping: ",
         ),
         (
-            "timezone: Asia/Shangai\nschedules: {}",
+            "timezone: Asia/Shangai\nschedules: {a: {task: t, cron: '30 2 * * *'}}",
             's.yaml:1:11: timezone: "Asia/Shangai" is no time zone (did you mean Asia/Shanghai?)',
         ),
         ("schedules: {a: t}", 's.yaml:1:16: a: "t" is no entry ({task: proj.tasks.add, every: 30s})'),
@@ -294,7 +298,7 @@ ENTRY = "schedules:\n  a: {task: t, "
     ],
 )
 def test_a_mistake_is_told_with_its_place_and_its_cure(file: Path, text: str, said: str) -> None:
-    found = mistakes(file, text)
+    found = mistakes(file, text, now_ms=NOW)
     assert any(each.startswith(said) for each in found), found
 
 
@@ -312,6 +316,58 @@ schedules:
     places = [tuple(map(int, each.split(":")[1:3])) for each in found]
     assert places == sorted(places)
     assert [line for line, _ in places] == [1, 3, 3, 3, 3, 3, 4, 4, 5]
+
+
+KEYS = ["task", "every", "cron", "crontab", "solar", "args", "kwargs", "options", "timezone", "enabled", "catchup"]
+KEYS += [
+    "deadline",
+    "overlap",
+    "minute",
+    "hour",
+    "day_of_week",
+    "event",
+    "lat",
+    "lon",
+    "queue",
+    "link",
+    "eta",
+    "expires",
+]
+KEYS += ["retry_policy", "priority", "headers", "max_retries"]
+WORDS = [
+    "",
+    "proj.add",
+    "5s",
+    "0s",
+    "-5s",
+    "0 0 * * *",
+    "* 3 * * *",
+    "@daily",
+    "@",
+    "sunset",
+    "once",
+    "UTC",
+    "Europe/Paris",
+]
+WORDS += ["America", "/etc/passwd", "..", "2030-01-31T09:00:00Z", "*/0", "1-", "(1,)", "mon", "9" * 30, "é", "\x7f"]
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-2, 99) | st.floats(-1, 1e18) | st.sampled_from(WORDS) | st.text(max_size=3)
+)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)
+)
+ENTRIES = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=6) | VALUES
+FILES = st.dictionaries(
+    st.sampled_from(["schedules", "timezone", "schedule"]), st.dictionaries(st.text(max_size=3), ENTRIES)
+)
+
+
+@given(FILES | VALUES)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_file_says_it_is_read_or_refused(file: Path, value: Any) -> None:
+    with suppress(FileError):
+        for each in read(file, json.dumps(value), now_ms=NOW, tasks=TASKS).schedules:
+            timing.next_due(each, NOW)
 
 
 def test_an_entry_written_twice_is_refused_with_both_lines(file: Path) -> None:

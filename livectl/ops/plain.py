@@ -61,16 +61,17 @@ def choice(spot: Spot, value: Any, known: tuple[str, ...]) -> Any:
     return value
 
 
-def zone(spot: Spot, value: Any) -> Any:
-    """The name of a time zone."""
+def zone(spot: Spot, value: Any) -> str:
+    """The name of a time zone; UTC stands in for one that is wrong, so that reading can go on."""
     from zoneinfo import ZoneInfo, available_timezones
 
     try:
         ZoneInfo(value)
-    except (ValueError, TypeError, OSError, LookupError):
+    except (ValueError, TypeError, OSError, LookupError, AttributeError):
         nearest = _nearest_zone(str(value), sorted(available_timezones()))
         spot.wrong(f"{quoted(value)} is no time zone", nearest or "such as Europe/Paris or UTC")
-    return value
+        return "UTC"
+    return str(value)
 
 
 def _nearest_zone(word: str, zones: list[str]) -> str:

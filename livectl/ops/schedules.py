@@ -64,7 +64,7 @@ def _top(spot: Spot, value: Any) -> str:
         _misplaced(spot, key, value[key])
     if value.keys() <= {"timezone"}:
         spot.wrong("no schedules", EXAMPLE)
-    return str(plain.zone(spot.into("timezone"), value.get("timezone", UTC)))
+    return plain.zone(spot.into("timezone"), value.get("timezone", UTC))
 
 
 def _misplaced(spot: Spot, key: str, value: Any) -> None:
