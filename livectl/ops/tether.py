@@ -48,8 +48,10 @@ def _become(parent: int, command: list[str]) -> NoReturn:
 
 
 def _watch(parent: int, command: list[str]) -> int:
-    """Starts the command as a group of its own, passes signals on, and kills the group once the parent is gone."""
-    with subprocess.Popen(command, process_group=0, close_fds=False) as child:
+    """Runs the command beside it, passes signals on, and kills its whole group, itself too, once the parent is gone."""
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)
+    with subprocess.Popen(command, close_fds=False) as child:
 
         def forward(number: int, _: FrameType | None) -> None:
             child.send_signal(number)
@@ -58,8 +60,7 @@ def _watch(parent: int, command: list[str]) -> int:
             signal.signal(number, forward)
         while child.poll() is None:
             if os.getppid() != parent:
-                os.killpg(child.pid, signal.SIGKILL)
-                return ORPHANED
+                os.killpg(0, signal.SIGKILL)
             time.sleep(LOOK_EVERY)
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
