@@ -10,7 +10,7 @@ from livectl.invocation import Invocation, pass_invocation
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--check", is_flag=True, help="Exit with 1 when there is something to change.")
 @click.option("--write", is_flag=True, help="Write the changes; originals stay in git or in a numbered backup.")
 @click.option("--prove", is_flag=True, help="Import the project before and after, and compare every setting.")

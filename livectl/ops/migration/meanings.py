@@ -47,7 +47,7 @@ class Meanings:
 
     def _of_attribute(self, scope: Scope, node: cst.Attribute) -> Meaning:
         base, name = self.of(scope, node.value), node.attr.value
-        if isinstance(base, str) and (base.startswith("django") or self.modules.place(f"{base}.{name}", self.path)):
+        if isinstance(base, str) and (base.startswith("django") or self._is_module(f"{base}.{name}")):
             return f"{base}.{name}"
         if name == "conf":
             return CONF
@@ -58,6 +58,10 @@ class Meanings:
         if isinstance(base, Place) and base.path:
             return Place(base.path, f"{base.name}.{name}".lstrip("."))
         return None
+
+    def _is_module(self, name: str) -> bool:
+        place = self.modules.place(name, self.path)
+        return place is not None and not place.name
 
     def _of_call(self, scope: Scope, node: cst.Call) -> Meaning:
         called = dotted(node.func)

@@ -32,7 +32,7 @@ class Wish(Struct, frozen=True, kw_only=True):
 
 def migrate(wish: Wish, environ: Mapping[str, str], cwd: Path, *, app: str | None = None) -> Outcome:
     namespace, given = _namespace(wish)
-    plan = plans.make([cwd / path for path in wish.paths], namespace, given=given)
+    plan = plans.make([_existing(cwd / path) for path in wish.paths], namespace, given=given)
     named = app is not None and app != environ.get("LIVECTL_APP")  # -A was given, not merely set in the environment
     wanted = wish.prove or named
     proofs = proof.prove(plan, environ, cwd, app) if wanted and plan.has_work else []
@@ -54,6 +54,12 @@ def exit_code(outcome: Outcome, wish: Wish) -> int:
     if outcome.wanted_proof and not outcome.is_proven:
         return LivectlError.code
     return LivectlError.code if wish.check and outcome.plan.has_work and not outcome.written else EXIT_DONE
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise UsageError(f"{path} does not exist")
+    return path
 
 
 def _namespace(wish: Wish) -> tuple[str | None, bool]:

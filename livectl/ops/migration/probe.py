@@ -28,7 +28,8 @@ def main() -> None:
     lay({path: base64.b64decode(data) for path, data in asked["overlay"].items()})
     answer: dict[str, Any]
     try:
-        answer = {"settings": described(resolved(asked), asked["keys"])}
+        app = resolved(asked)
+        answer = {"settings": described(app, asked["keys"]), "set": len(own(app))}
     except BaseException as error:
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         answer = {"error": text, "refused": "Cannot mix" in text}
@@ -93,6 +94,13 @@ def described(app: Any, keys: list[str]) -> dict[str, str]:
         value = getattr(conf, part, None)
         settings[f"({part})"] = told(conf.task_acks_on_failure_or_timeout if value is None else value)
     return settings
+
+
+def own(app: Any) -> list[str]:
+    """The settings that are not what Celery takes by itself."""
+    from celery.app.defaults import DEFAULTS
+
+    return [key for key, value in DEFAULTS.items() if told(getattr(app.conf, key, None)) != told(value)]
 
 
 def address(app: Any) -> str:

@@ -72,21 +72,52 @@ def find(paths: Iterable[Path]) -> Project:
 def readings(project: Project, *, named: set[Path]) -> list[Reading]:
     """What each file says that may say anything; files in `named` are read whatever they hold."""
     modules = Modules([*project.given, *project.context])
-    given, found = set(project.given), []
+    found: dict[Path, Reading | None] = {}
     for path in [*project.given, *project.context]:
-        try:
-            data = path.read_bytes()
-            if path in named or RELEVANT.search(data):
-                found.append(read(Source(path, data), modules))
-        except FileError as error:
-            project.refused += error.mistakes if path in given else ()
-        except OSError as error:
-            if path in given:
-                project.refused.append(Mistake(str(path), 1, 1, f"cannot be read: {error.strerror}"))
-        except RecursionError:
-            if path in given:
-                project.refused.append(Mistake(str(path), 1, 1, "nested too deeply to be read", "left as it is"))
-    return found
+        data = _data(project, path)
+        if data is not None and (path in named or RELEVANT.search(data)):
+            found[path] = _reading(project, path, data, modules)
+    spoken = _spoken_of(found.values()) - found.keys()
+    while spoken:  # a file without old names whose settings are used, handed on or taken over elsewhere
+        for path in sorted(spoken):
+            data = _data(project, path)
+            found[path] = _reading(project, path, data, modules) if data is not None else None
+        spoken = _spoken_of(found.values()) - found.keys()
+    return [reading for reading in found.values() if reading is not None]
+
+
+def _spoken_of(found: Iterable[Reading | None]) -> set[Path]:
+    places = [
+        place
+        for reading in found
+        if reading is not None
+        for place in (
+            *(use.place for use in reading.uses),
+            *(sink.place for sink in reading.sinks),
+            *(place for link in reading.links for place in (link.to, link.origin)),
+        )
+    ]
+    return {Path(place.path) for place in places if place.path}
+
+
+def _data(project: Project, path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if path in project.given:
+            project.refused.append(Mistake(str(path), 1, 1, f"cannot be read: {error.strerror}"))
+        return None
+
+
+def _reading(project: Project, path: Path, data: bytes, modules: Modules) -> Reading | None:
+    try:
+        return read(Source(path, data), modules)
+    except FileError as error:
+        project.refused += error.mistakes if path in project.given else ()
+    except RecursionError:
+        mistake = Mistake(str(path), 1, 1, "nested too deeply to be read", "left as it is")
+        project.refused += [mistake] if path in project.given else ()
+    return None
 
 
 def mentions(texts: Iterable[Path]) -> Iterator[tuple[Path, int, str]]:

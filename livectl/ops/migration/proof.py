@@ -34,6 +34,7 @@ class Proof(Struct, kw_only=True):
     subject: str
     outcome: Literal["equal", "different", "unknown", "unasked"]
     compared: int = 0
+    set: int = 0  # of these, the ones that are not what Celery takes by itself
     different: list[tuple[str, str, str]] = []  # setting, before, after
     mended: list[tuple[str, str, str]] = []  # ... where a setting that was not read is read now
     unsteady: list[str] = []  # settings that differ from one start to the next
@@ -69,8 +70,11 @@ def _prove(plan: Plan, subject: Subject, overlay: dict[str, str], environ: Mappi
         return Proof(subject=subject.name, outcome="different" if worse else "unknown", problem=problem)
     if "error" in before:
         problem = f"until now Celery refused these settings: {_masked('', before['error']).split(',')[0]}"
-        return Proof(subject=subject.name, outcome="equal", compared=len(after["settings"]), problem=problem)
+        return Proof(
+            subject=subject.name, outcome="equal", compared=len(after["settings"]), set=after["set"], problem=problem
+        )
     proof = _compared(plan, subject, before["settings"], after["settings"])
+    proof.set = after["set"]
     if proof.different:
         again = ask(subject.before, {}).get("settings", {})
         proof.unsteady = [row[0] for row in proof.different if again.get(row[0]) != before["settings"].get(row[0])]
@@ -146,9 +150,11 @@ def _named(app: str, cwd: Path) -> Subject:
 def _found(plan: Plan) -> list[Subject]:
     """The project's apps; where there is none, the modules and classes with settings."""
     apps = [reading for reading in plan.readings if reading.module_apps]
-    if apps:
-        return [_app(reading.source.path) for reading in apps]
-    return [_module(plan, place) for place in _changed_places(plan)]
+    holders = _changed_places(plan)
+    if not apps:
+        return [_module(plan, place) for place in holders]
+    handed = [place for place in holders if place.name and FLASK in plan.convention.styles]
+    return [*(_app(reading.source.path) for reading in apps), *(_module(plan, place) for place in handed)]
 
 
 def _app(path: Path) -> Subject:

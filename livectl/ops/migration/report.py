@@ -165,7 +165,12 @@ def _proof(proof: Proof) -> str:
     if proof.unsteady:
         lines += _wrapped(f"not compared, different at each start: {', '.join(proof.unsteady)}", "  ")
     equal = proof.compared - len(proof.different) - len(proof.mended)
-    head = f"Proof, {proof.subject}: {equal} of {proof.compared} settings compared are equal before and after."
+    head = f"Proof, {proof.subject}: {equal} of {proof.compared} settings compared are equal before and after"
+    head += (
+        f", {proof.set} of them not Celery's defaults."
+        if proof.set
+        else ", but all are Celery's defaults: not set yet."
+    )
     return "\n".join([*_wrapped(head, ""), *lines])
 
 
