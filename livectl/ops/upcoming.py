@@ -34,9 +34,9 @@ def remark(schedule: Schedule, due: int) -> str:
     if moment == now.start and (minute := timing.skipped(line, now)) is not None:
         return f"{_clock(minute * MINUTE)} does not exist that day"
     if moment + now.offset in now.repeated:
-        return f"{_clock(moment + now.offset)} for the second time"
+        return f"second of two {_clock(moment + now.offset)}"
     if later and moment + now.offset in later[0].repeated:
-        return f"{_clock(moment + now.offset)} for the first time"
+        return f"first of two {_clock(moment + now.offset)}"
     return ""
 
 
