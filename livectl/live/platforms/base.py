@@ -78,7 +78,8 @@ class Platform(NamedTuple):
     keyless: Pace | None = None  # without the user's keys, where that is another way of asking
 
     def pace(self, keys: Mapping[str, str]) -> Pace:
-        return self.keyless if self.keyless and not keys else Pace(self.batch, self.budget)
+        keyed = keys.get("client_id") or keys.get("api_key")  # a cookie opens no other way of asking
+        return Pace(self.batch, self.budget) if keyed or not self.keyless else self.keyless
 
 
 def ask(request: Request) -> Generator[Effect, Any, Response]:
