@@ -1,4 +1,4 @@
-"""The files migrate reads and writes: encodings, line ends, links, modes, backups, and what happens when it is killed."""
+"""The files migrate reads and writes: encodings, line ends, links, modes, backups, and a kill in the middle."""
 
 from __future__ import annotations
 

@@ -18,11 +18,11 @@ from livectl.ops.migration.places import (
     Reading,
     Use,
 )
-from livectl.ops.migration.scopes import Meaning, Scope, bound_names, globals_in, names_in, parameters
-from livectl.ops.migration.source import children, dotted, plain_text
+from livectl.ops.migration.scopes import Scope, names_in
+from livectl.ops.migration.source import dotted, plain_text
+from livectl.ops.migration.walking import Walker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
 
     from livectl.ops.migration.modules import Modules
     from livectl.ops.migration.source import Source
@@ -33,21 +33,16 @@ def read(source: Source, modules: Modules) -> Reading:
     return Reader(source, modules).read()
 
 
-class Reader:
+class Reader(Walker):
     def __init__(self, source: Source, modules: Modules) -> None:
+        super().__init__(str(source.path))
         self.source = source
         self.modules = modules
         self.meanings = Meanings(modules, source.path)
-        self.path = str(source.path)
         self.found = Reading(source=source)
-        self.scope = Scope("module", place=Place(self.path))
         self.taken: set[cst.CSTNode] = set()  # strings and names that are spoken for
         self.statement: tuple[cst.CSTNode, bool] | None = None
-        self.depth = 0  # of `if`, `try` and the like around the statement
-        self.visitors: dict[type, Callable[..., None]] = {
-            cst.ClassDef: self.visit_class,
-            cst.FunctionDef: self.visit_function,
-            cst.Lambda: self.visit_function,
+        self.visitors |= {
             cst.ImportFrom: self.visit_import_from,
             cst.Import: self.visit_import,
             cst.SimpleStatementLine: self.visit_line,
@@ -58,44 +53,15 @@ class Reader:
             cst.Subscript: self.visit_subscript,
             cst.Comparison: self.visit_comparison,
             cst.Call: self.visit_call,
-            cst.Arg: self.visit_argument,
-            cst.Param: self.visit_parameter,
             cst.Name: self.visit_name,
             cst.SimpleString: self.visit_string,
-            cst.If: self.visit_branch,
-            cst.Try: self.visit_branch,
-            cst.For: self.visit_branch,
-            cst.While: self.visit_branch,
-            cst.With: self.visit_branch,
-            cst.ListComp: self.visit_comprehension,
-            cst.SetComp: self.visit_comprehension,
-            cst.GeneratorExp: self.visit_comprehension,
-            cst.DictComp: self.visit_comprehension,
         }
 
     def read(self) -> Reading:
-        self._enter_names(self.scope, self.source.tree)
-        self.visit_children(self.source.tree)
+        self.walk(self.source.tree)
         return self.found
 
-    def visit(self, node: cst.CSTNode) -> None:
-        visitor = self.visitors.get(type(node))
-        if visitor is not None:
-            visitor(node)
-        else:
-            self.visit_children(node)
-
-    def visit_children(self, node: cst.CSTNode) -> None:
-        for child in children(node):
-            self.visit(child)
-
-    # Scopes
-
-    def visit_class(self, node: cst.ClassDef) -> None:
-        outer, place = self.scope, self._class_place(node)
-        self._shadow(node.name.value, node)
-        for part in (*node.decorators, *node.bases, *node.keywords):
-            self.visit(part)
+    def enter_class(self, node: cst.ClassDef, place: Place) -> None:
         for base in node.bases:
             origin = self.place(base.value)
             if origin is not None:
@@ -103,54 +69,6 @@ class Reader:
             if dotted(base.value).endswith("Configuration"):
                 self.found.configurations = True
                 self.found.links.append(Link(DJANGO, place))
-        self.scope = Scope("class", outer, place)
-        depth, self.depth = self.depth, 0
-        self._enter_names(self.scope, node.body)
-        self.visit(node.body)
-        self.scope, self.depth = outer, depth
-
-    def _class_place(self, node: cst.ClassDef) -> Place:
-        around = self.scope.place
-        name = f"{around.name}.{node.name.value}" if around and around.name else node.name.value
-        return Place(self.path, name)
-
-    def visit_function(self, node: cst.FunctionDef | cst.Lambda) -> None:
-        outer = self.scope
-        if isinstance(node, cst.FunctionDef):
-            self._shadow(node.name.value, node)
-            for decorator in node.decorators:
-                self.visit(decorator)
-        for parameter in children(node.params):
-            self.visit(parameter)
-        self.scope = Scope("function", outer)
-        self._enter_parameters(node, outer)
-        self._enter_names(self.scope, node.body)
-        self.visit(node.body)
-        self.scope = outer
-
-    def _enter_parameters(self, node: cst.FunctionDef | cst.Lambda, outer: Scope) -> None:
-        for number, name in enumerate(parameters(node)):
-            meaning: Meaning = DJANGO if name == "settings" else None  # pytest-django's fixture
-            if number == 0 and outer.kind == "class" and name in {"self", "cls"}:
-                meaning = outer.place
-            self.scope.names[name] = meaning
-
-    def visit_comprehension(self, node: cst.CSTNode) -> None:
-        outer, self.scope = self.scope, Scope("function", self.scope)
-        self._enter_names(self.scope, node)
-        self.visit_children(node)
-        self.scope = outer
-
-    def visit_branch(self, node: cst.CSTNode) -> None:
-        self.depth += 1
-        self.visit_children(node)
-        self.depth -= 1
-
-    def _enter_names(self, scope: Scope, body: cst.CSTNode) -> None:
-        scope.shared.update(globals_in(body) if scope.kind == "function" else ())
-        for name in bound_names(body):
-            if name not in scope.shared:
-                scope.names.setdefault(name, scope.place if scope.kind != "function" else None)
 
     # Bindings
 
@@ -185,9 +103,9 @@ class Reader:
 
     def _bind_import(self, bound: str, meaning: str, node: cst.CSTNode) -> None:
         self.scope.names[bound] = meaning
-        self._shadow(bound, node)
+        self.shadow(bound, node)
 
-    def _shadow(self, name: str, node: cst.CSTNode) -> None:
+    def shadow(self, name: str, node: cst.CSTNode) -> None:
         """An import, function or class: a name in the place that is no setting of it."""
         if self.scope.place is not None:
             line = self.source.line(self.source.start(node))
@@ -315,14 +233,6 @@ class Reader:
     def visit_call(self, node: cst.Call) -> None:
         calls.note_call(self, node)
         self.visit_children(node)
-
-    def visit_argument(self, node: cst.Arg) -> None:
-        self.visit(node.value)  # its keyword is a name of the function called
-
-    def visit_parameter(self, node: cst.Param) -> None:
-        for part in (node.annotation, node.default):
-            if part is not None:
-                self.visit(part)
 
     def visit_string(self, node: cst.SimpleString) -> None:
         text = plain_text(node)
