@@ -123,6 +123,8 @@ def test_a_line_steps_when_it_starts_with_a_star(text: str, stepping: bool) -> N
         ("1, * * * *", 'minute "" is not understood', "0 to 59"),
         ("*-5 * * * *", 'minute "*-5" is not understood', "0 to 59"),
         ("٣ * * * *", 'minute "٣" is not understood', "0 to 59"),
+        (f"{'9' * 5000} * * * *", "is not understood", "0 to 59"),
+        (f"*/{'9' * 5000} * * * *", "is not understood", "0 to 59"),
         ("0 9 * *", '"0 9 * *" has 4 fields; cron has five', "minute hour day-of-month month day-of-week"),
         ("0 0 9 * * *", '"0 0 9 * * *" has 6 fields; cron has five', "minute hour"),
         ("", '"" has 0 fields; cron has five', "minute hour"),

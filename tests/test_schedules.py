@@ -114,6 +114,15 @@ def test_every_key_of_an_entry_is_kept(file: Path) -> None:
     )
 
 
+def test_a_crontab_field_is_a_number_a_list_or_text(file: Path) -> None:
+    said = "{minute: [0, 30-40/5], hour: '1, 2', day_of_week: 7, month_of_year: jan}"
+    (each,) = read(file, f"schedules: {{a: {{task: t, crontab: {said}}}}}").schedules
+    line = each.timing
+    assert isinstance(line, Cron)
+    assert (line.minute, line.hour, line.weekday, line.month) == ((0, 30, 35, 40), (1, 2), (0,), (1,))
+    assert not line.either_day
+
+
 def test_every_option_of_apply_async_is_taken(file: Path) -> None:
     (each,) = read(
         file,
@@ -219,6 +228,7 @@ ENTRY = "schedules:\n  a: {task: t, "
             ENTRY + "crontab: {hour: 24}}",
             "s.yaml:2:32: a: crontab: hour: 24 is out of range (hour goes from 0 to 23)",
         ),
+        (ENTRY + "crontab: {hour: 0 3}}", 's.yaml:2:32: a: crontab: hour: "0 3" is not understood'),
         (
             ENTRY + "crontab: {minute: 1.5}}",
             's.yaml:2:34: a: crontab: minute: 1.5 is no minute (a number, a list of numbers, or text such as "*/15")',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import NamedTuple
 
 from livectl.model import Cron
@@ -19,7 +20,8 @@ MACROS = {
     "@hourly": "0 * * * *",
 }
 LONGEST = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # days of each month, February at its best
-SPAN = re.compile(r"(?P<first>\*|\w+)(?:-(?P<last>\w+))?(?:/(?P<step>\d+))?", re.ASCII)
+SPAN = re.compile(r"(?P<first>\*|\w{1,9})(?:-(?P<last>\w{1,9}))?(?:/(?P<step>\d{1,9}))?", re.ASCII)  # september: 9
+WORDS_KEPT = 4_096
 SHORTEST_NAME = 3  # letters
 
 
@@ -79,6 +81,7 @@ def occurs(days: tuple[int, ...], months: tuple[int, ...]) -> bool:
     return any(day <= LONGEST[month] for month in months for day in days)
 
 
+@lru_cache(WORDS_KEPT)  # ten thousand lines are made of a few hundred words
 def values(field: Field, word: str) -> tuple[int, ...]:
     """The numbers that a field's word names: a list of numbers, ranges and steps."""
     found: set[int] = set()

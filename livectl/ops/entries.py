@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ CRONTAB_KEYS = {
     "month_of_year": cron.MONTH,
     "day_of_week": cron.WEEKDAY,
 }
+AROUND_COMMA = re.compile(" *, *")
 SOLAR_BOUNDS = {"lat": 90, "lon": 180}  # degrees, either side of nought
 
 
@@ -101,7 +103,7 @@ def _crontab(spot: Spot, value: Any) -> Cron | None:
 def _field(spot: Spot, field: cron.Field, value: Any) -> str:
     """A number, text, or a list of them, as a word of a cron line."""
     parts = value if isinstance(value, list) else [value]
-    word = ",".join(str(part).replace(" ", "") for part in parts)
+    word = AROUND_COMMA.sub(",", ",".join(str(part).strip() for part in parts))
     if not all(isinstance(part, int | str) and not isinstance(part, bool) for part in parts):
         spot.wrong(f"{quoted(value)} is no {field.name}", 'a number, a list of numbers, or text such as "*/15"')
         return word
