@@ -37,7 +37,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], data: Any, *, e
 
         drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for column in columns:
-            drawn.add_column(column, overflow="fold")
+            drawn.add_column(column, overflow="fold", no_wrap=column == "id")  # an id is copied as a whole
         for row in rows:
             drawn.add_row(*row)
         return drawn if drawn.row_count else empty

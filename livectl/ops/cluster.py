@@ -144,7 +144,9 @@ def describe(name: str, stats: dict[str, Any], active: Any, reserved: Any, queue
     return Worker(
         name=name,
         pool=POOLS.get(implementation, implementation) or None,
-        concurrency=pool.get("max-concurrency"),
+        concurrency=len(processes)
+        if isinstance(processes := pool.get("processes"), list)
+        else pool.get("max-concurrency"),
         active=len(active) if isinstance(active, list) else None,
         reserved=len(reserved) if isinstance(reserved, list) else None,
         queues=tuple(queue["name"] for queue in queues or []),

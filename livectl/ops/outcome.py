@@ -119,8 +119,8 @@ def from_meta(meta: Mapping[str, Any]) -> Outcome | None:
         children=tuple(_ids(meta.get("children") or ())),
         group=str(meta.get("group_id") or ""),
         task=_text(meta.get("name")),
-        args=_plain(meta.get("args")),
-        kwargs=_plain(meta.get("kwargs")),
+        args=plain(meta.get("args")),
+        kwargs=plain(meta.get("kwargs")),
         worker=_text(meta.get("worker")),
         queue=_text(meta.get("queue")),
         retries=retries if isinstance(retries, int) else None,
@@ -172,7 +172,7 @@ def _text(said: Any) -> str | None:
     return said if isinstance(said, str) and said else None
 
 
-def _plain(said: Any) -> Any:
+def plain(said: Any) -> Any:
     """Arguments that a database keeps as JSON inside JSON."""
     if not isinstance(said, str | bytes):
         return said

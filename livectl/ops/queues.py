@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl import resp
-from livectl.errors import ServerError
+from livectl import connect, resp
 from livectl.ops import message, search, workers
 from livectl.ops.pidbox import Question
 
@@ -116,10 +115,9 @@ def _processed(deployment: Deployment, wire: Wire | None) -> dict[str, int]:
 def _through_kombu(deployment: Deployment, names: Sequence[str]) -> Depths:
     """RabbitMQ tells of a queue it is asked for how many are ready and who reads it, and of nothing else."""
     from livectl.ops import deployment as deployments
-    from livectl.ops import health
 
-    if deployment.broker is not None and (answer := health.server("broker", deployment.broker)).healthy is False:
-        raise ServerError(answer.reason, "Start it, or mend its address.")
+    if deployment.broker is not None:
+        connect.reach(deployment.broker)
     app = deployments.client(deployment)
     said = workers.ask(deployment, None, Question(method="active_queues")).said
     reads = {worker: _names(queues) for worker, queues in said.items()}

@@ -6,7 +6,7 @@ sending; read over a plain connection.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from livectl.resp import Wire
+
+Fact = str | float | bytes | None
 
 KEPT_SECONDS = 3600  # as long as livectl's own app keeps results
 LONGEST_ERROR = 1000  # characters
@@ -45,14 +47,20 @@ def key(job: str) -> str:
     return f"livectl:job:{job}"
 
 
-def note(store: Redis, job: str, **facts: str | float | bytes | None) -> None:
-    """Adds facts to a job's record, in one journey. Times are seconds since the epoch."""
-    known: dict[Any, Any] = {name: fact for name, fact in facts.items() if fact not in (None, "")}
+def commands(job: str, **facts: Fact) -> list[tuple[str | float | bytes, ...]]:
+    """What adds facts to a job's record. Times are seconds since the epoch."""
+    known = {name: fact for name, fact in facts.items() if fact not in (None, "")}
     if "error" in known:
         known["error"] = redact_text(str(known["error"]), LONGEST_ERROR)
+    pairs = [word for pair in known.items() for word in pair]
+    return [("HSET", key(job), *pairs), ("EXPIRE", key(job), KEPT_SECONDS)]
+
+
+def note(store: Redis, job: str, **facts: Fact) -> None:
+    """Adds facts to a job's record, in one journey."""
     pipe = store.pipeline(transaction=False)
-    pipe.hset(key(job), mapping=known)
-    pipe.expire(key(job), KEPT_SECONDS)
+    for command in commands(job, **facts):
+        pipe.execute_command(*command)  # type: ignore[no-untyped-call]
     pipe.execute()
 
 

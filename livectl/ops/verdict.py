@@ -33,6 +33,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     silent: int = 0  # workers that gave no answer
     searched: bool = True  # whether every queue was looked through
 
+    @property
+    def state(self) -> JobState:
+        return word(self)
+
 
 class Verdict(msgspec.Struct, frozen=True):
     """The job, and what a person should know about that answer."""
@@ -40,12 +44,14 @@ class Verdict(msgspec.Struct, frozen=True):
     job: Job
     note: str = ""
     traceback: str = ""
+    progress: tuple[float, float] | None = None  # current and total, of a task that reports them
 
 
 def judge(evidence: Evidence, visibility: float, children: tuple[Child, ...] = ()) -> Verdict:
     """What the evidence amounts to. Nothing is asked here."""
     state = word(evidence)
-    return Verdict(_job(evidence, state, children), _note(evidence, state, visibility), _traceback(evidence))
+    job = _job(evidence, state, children)
+    return Verdict(job, _note(evidence, state, visibility), _traceback(evidence), _progress(evidence))
 
 
 def word(evidence: Evidence) -> JobState:
@@ -155,6 +161,15 @@ def _note(evidence: Evidence, state: JobState, visibility: float) -> str:
 
 def _traceback(evidence: Evidence) -> str:
     return evidence.outcome.traceback if evidence.outcome else ""
+
+
+def _progress(evidence: Evidence) -> tuple[float, float] | None:
+    """As many tasks report it: a state of their own whose meta has `current` and `total`."""
+    meta = evidence.outcome.result if evidence.outcome and not evidence.outcome.end else None
+    match meta:
+        case {"current": int() | float() as current, "total": int() | float() as total} if total > 0:
+            return current, total
+    return None
 
 
 def ended(record: Record | None) -> JobState | None:

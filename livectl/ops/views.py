@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from livectl.model import Job
+    from livectl.ops import deadletters
+    from livectl.ops.bulk import Summary
     from livectl.ops.cluster import Workers
+    from livectl.ops.jobs import Revoked
     from livectl.ops.message import Message
     from livectl.ops.purging import Purged
     from livectl.ops.queues import Depths, Rate
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 MEBIBYTE = 1024 * 1024
 LABEL_WIDTH = 10
+BAR_WIDTH = 40
 SHORT_RESULT = 40  # characters, in a table
 
 WORDS = {
@@ -86,6 +90,37 @@ def counted(tasks: Mapping[str, int]) -> str:
     """How many of what, the most first."""
     most = sorted(tasks.items(), key=lambda one: -one[1])
     return "\n".join(f"{count:>8} {task}" for task, count in most)
+
+
+def bar(current: float, total: float) -> str:
+    """How far something is, on a line of its own."""
+    share = min(1.0, current / total) if total else 1.0
+    filled = int(share * BAR_WIDTH)
+    return f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {current:g} of {total:g}"
+
+
+def batch(done: Summary, total: int) -> View:
+    left = f", {done.unfinished} not finished" if done.unfinished else ""
+    unsent = f", {total - done.sent} not sent" if done.sent < total else ""
+    text = f"{done.succeeded} succeeded, {done.failed} failed{left}{unsent}, in {span(done.seconds)}"
+    return sentence("\n".join([text, *(f"failed: {job}" for job in done.failures)]), done)
+
+
+def revoked(done: Sequence[Revoked]) -> View:
+    return View(done, lambda: "\n".join(f"{one.id} {one.text}" for one in done))
+
+
+def dead(letters: Sequence[deadletters.Summary]) -> View:
+    rows = [(one.id, one.kind, clock(one.at), one.task, one.reason) for one in letters]
+    return table(("id", "kind", "at", "task", "reason"), rows, letters, empty="No dead letters.")
+
+
+def letter(found: deadletters.Letter) -> View:
+    """All of one; the payload as JSON, since it can be anything."""
+    facts = [("id", found.id), ("kind", found.kind), ("at", _when(found.at, datetime.now(UTC))), ("task", found.task)]
+    lines = [_labelled(label, text) for label, text in [*facts, ("reason", found.reason)] if text]
+    body = msgspec.json.format(msgspec.json.encode(found.payload, enc_hook=str)).decode()
+    return View(found, lambda: "\n".join([*lines, body]))
 
 
 def purged(done: Purged) -> View:

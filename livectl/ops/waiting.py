@@ -37,6 +37,14 @@ def checked(job: str) -> str:
     return job
 
 
+def insist_on_results(deployment: Deployment) -> None:
+    """Before anything is sent: without a backend nobody would ever know how it went."""
+    if not deployment.keeps_results:
+        raise UsageError(
+            "this app keeps no results: there is nothing to wait for", "Set result_backend in its settings."
+        )
+
+
 def look(deployment: Deployment, job: str) -> Verdict:
     """Once."""
     with Inquiry(deployment) as inquiry:

@@ -48,8 +48,17 @@ class Inquiry:
             return self._of_group(job, members)
         return self._judge(evidence)
 
+    def evidence(self, job: str) -> Evidence:
+        return self._settle([job])[job]
+
     def jobs(self, ids: Sequence[str]) -> dict[str, Job]:
         return {job: self._judge(evidence).job for job, evidence in self._settle(ids).items()}
+
+    def ended(self, ids: Sequence[str]) -> dict[str, JobState]:
+        """Those that have come to an end, by their results and notes alone."""
+        kept, noted = self._outcomes(ids), self._noted(ids)
+        ends = {job: (kept[job].end if job in kept else None) or verdict.ended(noted.get(job)) for job in ids}
+        return {job: end for job, end in ends.items() if end}
 
     def _settle(self, ids: Sequence[str]) -> dict[str, Evidence]:
         """Looks once, and again for those that were nowhere: a job moves on while one looks for it."""

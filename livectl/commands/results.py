@@ -1,0 +1,34 @@
+"""Lists recent jobs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from livectl.invocation import Invocation, pass_invocation
+
+STATES = ("succeeded", "failed", "running", "received", "retrying", "revoked")
+
+
+@click.command()
+@click.option("--state", type=click.Choice(STATES), help="Only these.")
+@click.option("--task", metavar="NAME", help="Only of this task; needs result_extended in the app.")
+@click.option("--worker", metavar="NODE", help="Only of this worker; needs result_extended in the app.")
+@click.option("--since", metavar="DURATION", help="Only what ended within 10m, 1h30m, 2d.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="So many at most.")
+@pass_invocation
+def command(call: Invocation, /, **words: Any) -> None:
+    """The jobs that the result backend knows, the newest first. Redis, SQLAlchemy and Django's database can be listed.
+
+    \b
+    Example:
+      livectl -A proj results --state failed --since 1h
+    """
+    from livectl.config import parse_duration
+    from livectl.ops import deployment, results, views
+
+    since = datetime.now(UTC) - timedelta(seconds=parse_duration(words["since"])) if words["since"] else None
+    wanted = results.Filter(**{**words, "since": since})
+    call.show(views.jobs(results.recent(deployment.find(call.app, call.settings, call.cwd), wanted)))

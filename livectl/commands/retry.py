@@ -1,0 +1,36 @@
+"""Sends a job again."""
+
+from __future__ import annotations
+
+import click
+
+from livectl.invocation import Invocation, pass_invocation
+
+
+@click.command()
+@click.argument("job", metavar="TASK-ID")
+@click.option("--force", is_flag=True, help="Send what would be refused.")
+@pass_invocation
+def command(call: Invocation, /, job: str, *, force: bool) -> None:
+    """The same task with the same arguments to the same queue, under a new id. The arguments have to be known:
+    from the result backend (result_extended), or from livectl's notes of its own jobs that failed.
+
+    \b
+    Example:
+      livectl -A proj retry 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1
+    """
+    from livectl.ops import apps, deployment, jobs, waiting
+    from livectl.render import sentence
+
+    place = deployment.find(call.app, call.settings, call.cwd)
+    order = jobs.again(place, waiting.checked(job))
+    if (app := place.app) is None:
+        from livectl.celeryapp import create_app
+
+        app = create_app(call.settings)
+    desk = jobs.Desk(place, app, apps.tasks(app, call.cwd))
+    if not force:
+        desk.refuse(order)
+    sent = desk.send(order)
+    call.say(f"sent {sent.task} to the queue {sent.queue} again; its id:")
+    call.show(sentence(sent.id, sent))

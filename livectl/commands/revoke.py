@@ -1,0 +1,27 @@
+"""Takes jobs back."""
+
+from __future__ import annotations
+
+import click
+
+from livectl.invocation import Invocation, pass_invocation
+
+
+@click.command()
+@click.argument("ids", nargs=-1, required=True, metavar="TASK-ID...")
+@click.option("--terminate", is_flag=True, help="Kill it if it runs.")
+@pass_invocation
+def command(call: Invocation, /, ids: tuple[str, ...], *, terminate: bool) -> int:
+    """It is taken out of its queue, and the workers are told to drop it, which they forget when they restart.
+    Says what was done with each; exit 1 when with one nothing could be.
+
+    \b
+    Example:
+      livectl -A proj revoke --terminate 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1
+    """
+    from livectl.ops import deployment, jobs, views, waiting
+
+    place = deployment.find(call.app, call.settings, call.cwd)
+    done = jobs.revoke(place, [waiting.checked(job) for job in ids], terminate=terminate)
+    call.show(views.revoked(done))
+    return 1 if any(one.done == "nothing" for one in done) else 0

@@ -1,0 +1,138 @@
+"""Recent jobs out of a result backend: read through as a stream, so that a hundred thousand fit in little memory."""
+
+from __future__ import annotations
+
+import heapq
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from livectl import resp
+from livectl.errors import LivectlError, ServerError
+from livectl.model import Job, JobState
+from livectl.ops import outcome as outcomes
+from livectl.ops.redaction import redact, redact_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from livectl.ops.deployment import Deployment
+    from livectl.ops.outcome import Outcome
+    from livectl.resp import Wire
+
+KEYS_A_CALL = 1000
+PATIENCE = 60.0  # seconds for millions of results; a hundred thousand take one or two
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs are wanted, the newest of them first."""
+
+    state: JobState | None = None
+    task: str | None = None
+    worker: str | None = None
+    since: datetime | None = None
+    limit: int = 50
+
+    def takes(self, found: Outcome) -> bool:
+        return (
+            (self.state is None or found.state == self.state)
+            and (self.task is None or found.task == self.task)
+            and (
+                self.worker is None or (found.worker or "").split("@")[0] == self.worker or found.worker == self.worker
+            )
+            and (self.since is None or (found.finished is not None and found.finished >= self.since))
+        )
+
+
+def recent(deployment: Deployment, wanted: Filter) -> list[Job]:
+    """The newest that fit. A backend that cannot list says so."""
+    if deployment.results is not None:
+        with resp.dial(deployment.results, PATIENCE) as wire:
+            return _newest(_on_redis(wire, deployment.layout.result("")), wanted)
+    if deployment.app is None or not deployment.keeps_results:
+        raise LivectlError("this app keeps no results", "Set result_backend in its settings.")
+    fitting = (one for one in _listed(deployment.app, wanted) if wanted.takes(one))
+    return [describe(one) for one in islice(fitting, wanted.limit)]
+
+
+def describe(found: Outcome) -> Job:
+    return Job(
+        id=found.id,
+        state=found.state,
+        task=found.task,
+        args=redact(found.args),
+        kwargs=redact(found.kwargs),
+        queue=found.queue,
+        worker=found.worker,
+        finished_at=found.finished,
+        retries=found.retries,
+        result=found.shown,
+        error=found.error,
+    )
+
+
+def _newest(found: Iterable[Outcome], wanted: Filter) -> list[Job]:
+    fitting = (one for one in found if wanted.takes(one))
+    newest = heapq.nlargest(wanted.limit, fitting, key=lambda one: (one.finished or LONG_AGO, one.id))
+    return [describe(one) for one in newest]
+
+
+def _on_redis(wire: Wire, prefix: str) -> Iterator[Outcome]:
+    cursor: bytes | str = "0"
+    while True:
+        cursor, keys = wire.ask("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", KEYS_A_CALL)
+        for raw in wire.ask("MGET", *keys) if keys else ():
+            if raw and (found := outcomes.understand(raw)):
+                yield found
+        if cursor == b"0":
+            return
+
+
+def _listed(app: Any, wanted: Filter) -> Iterator[Outcome]:
+    """From a database, the newest first, as its own index knows them."""
+    kind = type(app.backend).__module__
+    try:
+        if kind.startswith("celery.backends.database"):
+            yield from _from_sqlalchemy(app.backend, wanted)
+        elif kind.startswith("django_celery_results"):
+            yield from _from_django(wanted)
+        else:
+            raise LivectlError(
+                f"{type(app.backend).__name__} gives results by their ids only",
+                "Redis, SQLAlchemy and Django's database can list them.",
+            )
+    except LivectlError:
+        raise
+    except Exception as error:  # each database has errors of its own
+        raise ServerError(f"the result backend does not answer: {redact_text(str(error))}") from error
+
+
+def _from_sqlalchemy(backend: Any, wanted: Filter) -> Iterator[Outcome]:
+    with backend.ResultSession() as session:
+        query = session.query(backend.task_cls).order_by(backend.task_cls.date_done.desc())
+        if wanted.since is not None:
+            query = query.filter(backend.task_cls.date_done >= wanted.since.replace(tzinfo=None))
+        for row in query.yield_per(KEYS_A_CALL):
+            meta = row.to_dict()
+            for part in ("args", "kwargs"):
+                if isinstance(meta.get(part), bytes):
+                    meta[part] = backend.decode(meta[part])
+            if found := outcomes.from_meta(meta):
+                yield found
+
+
+def _from_django(wanted: Filter) -> Iterator[Outcome]:
+    from django_celery_results.models import TaskResult
+
+    rows = TaskResult.objects.order_by("-date_done")
+    if wanted.since is not None:
+        rows = rows.filter(date_done__gte=wanted.since)
+    for row in rows.iterator(chunk_size=KEYS_A_CALL):
+        meta = row.as_dict() | {"name": row.task_name, "args": row.task_args, "kwargs": row.task_kwargs}
+        if isinstance(meta.get("result"), str):
+            meta["result"] = outcomes.plain(meta["result"])
+        if found := outcomes.from_meta(meta):
+            yield found
