@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from livectl.live import platforms
-from livectl.live.platforms.base import Platform, Refused
+from livectl.live.platforms.base import Means, Platform, Refused
+from livectl.model import Observation, Response, State
+from tests.driving import drive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 OURS = [*platforms.BUILT_IN, platforms.LAST]
 
@@ -73,3 +76,40 @@ def test_another_package_joins_and_a_broken_one_is_left_out(caplog: pytest.LogCa
     assert [platform.name for platform in platforms.all()] == [*platforms.BUILT_IN, "parrot", platforms.LAST]
     assert "broken cannot be loaded from parrot:NOWHERE" in caplog.text
     assert platforms.get("twitch").hosts, "a name of ours stays ours"
+
+
+def test_the_platform_of_the_documentation_works() -> None:
+    """Its one file and its two bodies, as a reader would paste them."""
+    text = (Path(__file__).parent.parent / "docs" / "platforms.md").read_text()
+    (source,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    live, offline = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(source, names)
+    parrot: Platform = names["PLATFORM"]
+    assert parrot.address("https://www.parrot.example/Polly") == "polly"
+
+    def looked_at(status: int, body: str) -> Observation:
+        check = parrot.check(["polly"], Means(0.0, {}))
+        return drive(check, lambda request: Response(status=status, url=request.url, body=body.encode()))[0]
+
+    assert looked_at(200, live).title == "Polly & friends"
+    assert [looked_at(*told).state for told in ((200, live), (200, offline), (404, "x"), (200, "{}"), (429, ""))] == [
+        State.LIVE,
+        State.OFFLINE,
+        State.NOT_FOUND,
+        State.PARSE_ERROR,
+        State.RATE_LIMITED,
+    ]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_platform_is_documented(name: str) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "platforms.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
+    assert len(rows) == 2
+    platform = platforms.get(name)
+    pace = platform.pace({})
+    assert f"{platform.batch}" in rows[0]
+    assert f"{pace.batch}" in rows[0]
+    assert platform.budget in rows[0]
+    assert pace.budget in rows[0]
