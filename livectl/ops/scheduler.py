@@ -215,8 +215,11 @@ def store_address(settings: Settings, app: Celery) -> Address:
     if settings.store:
         return settings.store
     hint = "Set `store:` in livectl.yaml, or LIVECTL_STORE, to a Redis or Valkey."
+    told = app.conf.broker_write_url or "amqp://"
+    if not isinstance(told, str) or ";" in told:
+        raise SettingsError("no store is set, and the broker has more than one address", hint)
     try:
-        address = Address.parse(str(app.conf.broker_write_url or "amqp://"))
+        address = Address.parse(told)
     except SettingsError as error:
         raise SettingsError(f"the app's broker cannot be the store: {error.message}", hint) from error
     if not address.is_redis:

@@ -120,10 +120,10 @@ class OneByOne:
         if self._connection is None:
             self._connection = self._app.connection_for_write()
         try:
-            self._connection.ensure_connection(max_retries=1, interval_start=0, timeout=CONNECT_SECONDS)
-        except Exception as error:
+            _connect(self._connection)
+        except AwayError:
             self.close()
-            raise AwayError(str(error)) from error
+            raise
         self._producer = self._producer or self._app.amqp.Producer(self._connection, auto_declare=False)
 
     def send(self, jobs: Sequence[Job]) -> None:
@@ -230,12 +230,21 @@ def _is_server_of(store: redis.Redis, connection: Connection) -> bool:
         return False
     if len(connection.alt or ()) > 1:
         return False  # after a failover it may be another one
+    _connect(connection)
     try:
         with connection.channel() as channel, channel.conn_or_acquire() as client:
             return bool(client.info("server")["run_id"] == store.info("server")["run_id"])
     except ResponseError:
         return False  # neither may be asked by this user
     except (OperationalError, RedisError, OSError) as error:
+        raise AwayError(str(error)) from error
+
+
+def _connect(connection: Connection) -> None:
+    """Without the seconds of patience that kombu has by itself: beat asks again each second anyway."""
+    try:
+        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=CONNECT_SECONDS)
+    except Exception as error:
         raise AwayError(str(error)) from error
 
 
