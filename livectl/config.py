@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
@@ -34,8 +34,9 @@ HIGHEST_PORT = 65535
 MINUTE = 60.0  # seconds
 
 RedisAddress = Annotated[Address, "of a Redis"]
-Port = NewType("Port", int)
-Endpoint = NewType("Endpoint", str)
+Port = Annotated[int, "of TCP"]
+Endpoint = Annotated[str, "scheme, host and port"]
+Passed = Annotated[Any, "as it is, or from env: or file:"]
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,8 +60,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     template: Template = Template()
     limit: Rate | None = None
     digest: Daytime | None = None
-    max_age: Duration = Duration(30 * MINUTE)
-    timeout: Duration = Duration(10.0)
+    max_age: Duration = 30 * MINUTE
+    timeout: Duration = 10.0
     allow_private: bool = False
 
     def __post_init__(self) -> None:
@@ -82,9 +83,9 @@ class Polling(msgspec.Struct, frozen=True, kw_only=True):
     """How often streamers are asked after."""
 
     mode: Literal["learned", "uniform"] = "learned"
-    fastest: Duration = Duration(15.0)
-    slowest: Duration = Duration(15 * MINUTE)
-    merge: Duration = Duration(10 * MINUTE)
+    fastest: Duration = 15.0
+    slowest: Duration = 15 * MINUTE
+    merge: Duration = 10 * MINUTE
 
     def __post_init__(self) -> None:
         if not 0 < self.fastest <= self.slowest:
@@ -103,7 +104,7 @@ class Web(msgspec.Struct, frozen=True, kw_only=True):
     """Where the page is served."""
 
     host: str = "127.0.0.1"
-    port: Port = Port(8787)
+    port: Port = 8787
     token: Secret | None = None
 
 
@@ -113,7 +114,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     broker: Address | None = None  # None: embedded
     store: RedisAddress | None = None
     results: RedisAddress | None = None
-    timezone: Timezone = Timezone("UTC")
+    timezone: Timezone = "UTC"
     schedules: Path = Path("schedules.yaml")
     follows: Path = Path("follows.yaml")
     alerts: dict[str, Target] = {}
@@ -121,7 +122,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     polling: Polling = Polling()
     network: Network = Network()
     web: Web = Web()
-    celery: dict[str, Any] = {}
+    celery: dict[str, Passed] = {}
 
 
 class Settings(Written, frozen=True, kw_only=True):
@@ -177,8 +178,8 @@ def _from_file(path: Path, name: str, environ: Mapping[str, str]) -> tuple[dict[
     from livectl.fitting import Fitting
 
     fitting = Fitting(yamlfile.load(path, name), _readers(environ, path.parent))
-    values = fitting.fields(Written, fitting.document.value)
-    if celery := values.get("celery"):
+    values = fitting.read(Written)
+    if isinstance(celery := values.get("celery"), dict):
         from livectl import celerysettings
 
         for key, text, hint in celerysettings.mistakes(celery):
@@ -241,16 +242,17 @@ def _readers(environ: Mapping[str, str], folder: Path) -> dict[Any, Callable[[An
         Window: lambda value: parse_window(text(value)),
         Port: _port,
         Endpoint: lambda value: _endpoint(text(value)),
+        Passed: lambda value: text(value) if isinstance(value, str) else value,
     }
 
 
 def _port(value: Any) -> Port:
     if type(value) is not int or not 0 < value <= HIGHEST_PORT:
         raise SettingsError(f"a port is a number from 1 to {HIGHEST_PORT}", "Write 8787.")
-    return Port(value)
+    return value
 
 
 def _endpoint(text: str) -> Endpoint:
     if not text.startswith(("http://", "https://")):
         raise SettingsError("requests are sent to an http address", "Write http://127.0.0.1:9000.")
-    return Endpoint(text)
+    return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
-from typing import NamedTuple, NewType
+from typing import Annotated, NamedTuple
 
 from livectl.errors import SettingsError
 
@@ -17,9 +17,9 @@ DAYTIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 MOST = 1e9  # of a rate
 LONGEST_NAME = 40  # characters of a zone's name; the longest there is has 32
 
-Duration = NewType("Duration", float)  # seconds
-Daytime = NewType("Daytime", int)  # minutes since midnight
-Timezone = NewType("Timezone", str)  # a name that this machine knows
+Duration = Annotated[float, "seconds"]
+Daytime = Annotated[int, "minutes since midnight"]
+Timezone = Annotated[str, "a zone that this machine knows"]
 
 
 class Rate(NamedTuple):
@@ -47,7 +47,7 @@ def parse_duration(value: str | float) -> Duration:
         raise SettingsError("a duration is a number with its unit", "Write 30s, 5m, 1h30m, 2d, or seconds.")
     if not 0 <= seconds <= LONGEST:
         raise SettingsError("a duration is neither negative nor longer than ten years", "Write 30s, 5m, 1h30m, 2d.")
-    return Duration(seconds)
+    return seconds
 
 
 def _seconds(value: str | float) -> float | None:
@@ -75,7 +75,7 @@ def parse_daytime(text: str) -> Daytime:
     found = DAYTIME.fullmatch(text.strip())
     if not found:
         raise SettingsError("a time of day is hours and minutes", "Write 09:00 or 23:30.")
-    return Daytime(int(found[1]) * 60 + int(found[2]))
+    return int(found[1]) * 60 + int(found[2])
 
 
 def parse_window(text: str) -> Window:
@@ -95,7 +95,7 @@ def parse_timezone(text: str) -> Timezone:
     except (OSError, ValueError, LookupError):  # a folder of zones, a path, a name that is none
         name = text[:LONGEST_NAME]
         raise SettingsError(f"no timezone is called {name}", f"Write {_nearest_zone(name)}.") from None
-    return Timezone(text)
+    return text
 
 
 def _nearest_zone(name: str) -> str:

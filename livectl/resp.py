@@ -70,7 +70,11 @@ class Wire:
             return None if rest == b"-1" else [self._read() for _ in range(int(rest))]
         if kind == b":":
             return int(rest)
-        return Refused(rest.decode(errors="replace")) if kind == b"-" else rest.decode()
+        if kind == b"-":
+            return Refused(rest.decode(errors="replace"))
+        if kind == b"+":
+            return rest.decode()
+        raise ValueError("that is no Redis")
 
     def _read_exactly(self, size: int) -> bytes:
         body = self._reader.read(size + 2)

@@ -158,12 +158,12 @@ class _Reader:
         offset = event.start_mark.index
         if isinstance(event, AliasEvent):
             return self._note(
-                offset, f"alias *{_short(str(event.anchor))}", "write the value out, or quote it if it is text"
+                offset, f"alias *{shortened(str(event.anchor))}", "write the value out, or quote it if it is text"
             )
         if event.anchor is not None:
-            self._note(offset, f"anchor &{_short(event.anchor)}", "remove it, or quote the value if it is text")
+            self._note(offset, f"anchor &{shortened(event.anchor)}", "remove it, or quote the value if it is text")
         if event.tag is not None:
-            self._note(offset, f"tag {_short(event.tag)}", "remove it, or quote the value if it is text")
+            self._note(offset, f"tag {shortened(event.tag)}", "remove it, or quote the value if it is text")
         if isinstance(event, ScalarEvent):
             return self._scalar(event)
         if depth == MAX_DEPTH:
@@ -216,13 +216,15 @@ class _Reader:
     def _key(self, event: Any, depth: int, known: dict[str, tuple[int, int]]) -> str:
         offset, key = event.start_mark.index, self._value(event, depth)
         if not isinstance(key, str):
-            shown = f"`{_short(event.value)}` is read as {_kind(key)}" if isinstance(event, ScalarEvent) else _kind(key)
+            shown = (
+                f"`{shortened(event.value)}` is read as {_kind(key)}" if isinstance(event, ScalarEvent) else _kind(key)
+            )
             self._note(offset, f"a key is text, and {shown}", "put it in quotes")
         elif key == "<<" and event.implicit[0]:
             self._note(offset, "merge key <<", "write the keys out")
         elif key in known:
             first = self.text.place(known[key][0]).line
-            self._note(offset, f"`{_short(key)}` again: it is already in line {first}", "keep one of the two")
+            self._note(offset, f"`{shortened(key)}` again: it is already in line {first}", "keep one of the two")
         return str(key)
 
     def _note(self, offset: int, text: str, hint: str) -> None:
@@ -243,7 +245,8 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "nothing")
 
 
-def _short(text: str) -> str:
+def shortened(text: str) -> str:
+    """As much of a text as a message has room for."""
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 

@@ -1,0 +1,91 @@
+"""The first files: all of them or none, and valid as they stand."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from livectl import cli, config, yamlfile
+from livectl.invocation import Invocation
+from livectl.ops import schedules
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAMES = ("livectl.yaml", "schedules.yaml", "follows.yaml")
+
+
+def run(cwd: Path, *words: str) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    code = cli.main(words, Invocation({"HOME": str(cwd)}, cwd, out, err))
+    return code, out.getvalue(), err.getvalue()
+
+
+def test_it_writes_three_files_and_says_so(tmp_path: Path) -> None:
+    code, out, err = run(tmp_path, "init")
+    assert code == 0
+    assert out.splitlines() == [f"Wrote {tmp_path / name}" for name in NAMES]
+    assert "livectl up" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
+
+
+def test_it_makes_the_folder_and_answers_programs(tmp_path: Path) -> None:
+    code, out, _ = run(tmp_path, "init", "a/b", "--json")
+    assert code == 0
+    assert json.loads(out) == {"written": [str(tmp_path / "a/b" / name) for name in NAMES]}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_overwrites_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    code, out, err = run(tmp_path, "init")
+    assert (code, out) == (3, "")
+    assert f"already has {name}; nothing was written" in err
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_dangling_link_counts_as_there(tmp_path: Path) -> None:
+    (tmp_path / "follows.yaml").symlink_to(tmp_path / "elsewhere.yaml")
+    assert run(tmp_path, "init")[0] == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["follows.yaml"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = run(tmp_path, "init", "file")
+    assert code == 3
+    assert f"{tmp_path / 'file'}: cannot write there: file exists" in err
+
+
+def test_what_it_writes_is_valid(tmp_path: Path) -> None:
+    run(tmp_path, "init")
+    settings = config.load({"HOME": str(tmp_path)}, tmp_path)
+    assert settings == config.load({"HOME": str(tmp_path)}, tmp_path, "livectl.yaml")
+    found = schedules.load(settings.schedules)
+    assert [schedule.task for schedule in found.schedules] == ["livectl.ping"]
+    assert found.warnings == ()
+    assert yamlfile.load(settings.follows).value == {"follows": ["demo/ada"]}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_examples_are_valid_too(tmp_path: Path, name: str) -> None:
+    """Each commented line without its mark: what a reader may turn on."""
+    run(tmp_path, "init")
+    path = tmp_path / name
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line.replace("# ", "", 1) if _is_example(line) else line for line in lines))
+    environ = dict.fromkeys(("PHONE_URL", "HOOK_SECRET", "TWITCH_ID", "TWITCH_SECRET", "YOUTUBE_KEY"), "x")
+    (tmp_path / "bilibili.cookie").write_text("x")
+    settings = config.load(environ | {"HOME": str(tmp_path)}, tmp_path)
+    assert len(schedules.load(settings.schedules).schedules) == (6 if name == "schedules.yaml" else 1)
+    assert len(yamlfile.load(settings.follows).value["follows"]) == (4 if name == "follows.yaml" else 1)
+    assert (settings.broker is None) == (name != "livectl.yaml")
+
+
+def _is_example(line: str) -> bool:
+    """Commented YAML, which begins with a key or a dash; of the two brokers, the first."""
+    return bool(re.match(r" *# +([a-z]+: |[a-z]+:$|- )", line)) and not re.search("livectl: |amqp:", line)

@@ -1,0 +1,110 @@
+"""Durations, rates, times of day and zones as people write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from livectl.errors import SettingsError
+from livectl.quantity import Rate, Window, parse_daytime, parse_duration, parse_rate, parse_timezone, parse_window
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("30s", 30),
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("1h 30m", 5400),
+        ("1.5h", 5400),
+        ("2d", 172_800),
+        ("1w", 604_800),
+        ("250ms", 0.25),
+        ("1m500ms", 60.5),
+        ("45", 45),
+        ("0", 0),
+        (45, 45),
+        (0.5, 0.5),
+    ],
+)
+def test_a_duration_is_seconds(written: str | float, seconds: float) -> None:
+    assert parse_duration(written) == pytest.approx(seconds)
+    assert type(parse_duration(written)) is float
+
+
+NO_DURATIONS = ["", " ", "s", "5x", "5 minutes", "-5s", "30m1h", "1h1h", "1h30", "1,5h", "1e3s", "٣s", "11y", "4000d"]
+
+
+@pytest.mark.parametrize("written", [*NO_DURATIONS, "9" * 400, -1, True, None, []])
+def test_what_is_no_duration_is_refused(written: Any) -> None:
+    with pytest.raises(SettingsError, match="a duration is") as refused:
+        parse_duration(written)
+    assert "30s, 5m, 1h30m" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("written", "rate"),
+    [
+        ("10/s", Rate(10, 1)),
+        ("600/m", Rate(600, 60)),
+        ("600 / m", Rate(600, 60)),
+        ("100/h", Rate(100, 3600)),
+        ("10000/d", Rate(10_000, 86_400)),
+        ("0.5/s", Rate(0.5, 1)),
+    ],
+)
+def test_a_rate_is_a_number_in_a_time(written: str, rate: Rate) -> None:
+    assert parse_rate(written) == rate
+    assert parse_rate(written).per_second == rate.amount / rate.seconds
+
+
+@pytest.mark.parametrize("written", ["", "600", "/m", "0/m", "-1/m", "600/y", "600/min", "600/60", "9" * 400 + "/s"])
+def test_what_is_no_rate_is_refused(written: str) -> None:
+    with pytest.raises(SettingsError, match="a rate is") as refused:
+        parse_rate(written)
+    assert "600/m" in refused.value.hint
+
+
+@pytest.mark.parametrize(("written", "minutes"), [("09:00", 540), ("9:00", 540), ("00:00", 0), ("23:59", 1439)])
+def test_a_time_of_day_is_minutes(written: str, minutes: int) -> None:
+    assert parse_daytime(written) == minutes
+
+
+@pytest.mark.parametrize("written", ["", "9", "24:00", "12:60", "12:5", "noon", "-1:00"])
+def test_what_is_no_time_of_day_is_refused(written: str) -> None:
+    with pytest.raises(SettingsError, match="a time of day is"):
+        parse_daytime(written)
+
+
+def test_a_window_is_two_times_of_day() -> None:
+    assert parse_window("23:00-07:30") == Window(parse_daytime("23:00"), parse_daytime("07:30"))
+    assert parse_window("9:00 - 17:00") == (540, 1020)
+    with pytest.raises(SettingsError, match="quiet hours are"):
+        parse_window("23:00")
+
+
+@pytest.mark.parametrize("name", ["UTC", "Europe/Paris", "Asia/Shanghai", "America/Argentina/Buenos_Aires"])
+def test_a_zone_is_a_name_that_is_known(name: str) -> None:
+    assert parse_timezone(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("Europe/Pris", "Write Europe/Paris."),
+        ("paris", "Write Europe/Paris."),
+        ("new york", "Write America/New_York."),
+        ("utc+2 or so", "Write a name such as Europe/Paris or UTC."),
+        ("Europe", "Write"),
+        ("", "Write a name"),
+        ("/etc/passwd", "Write a name"),
+        ("x\0", "Write"),
+        ("x" * 5000, "Write a name"),
+    ],
+)
+def test_a_zone_that_is_unknown_is_refused(name: str, meant: str) -> None:
+    with pytest.raises(SettingsError, match="no timezone is called") as refused:
+        parse_timezone(name)
+    assert refused.value.hint.startswith(meant)
+    assert len(refused.value.message) < 100
