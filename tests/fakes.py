@@ -12,7 +12,6 @@ It routes by Host, as a site does. What each site says is in tests/sites.
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -116,16 +115,3 @@ def _handler(fakes: Fakes) -> type[BaseHTTPRequestHandler]:
             """Tests are quiet."""
 
     return Handler
-
-
-def main() -> None:
-    """By hand: a server with one streamer of each kind, until Ctrl-C."""
-    plan = Plan()
-    plan.show("douyu", "9999", "live", started=int(time.time()) - 60)
-    with Fakes(plan) as fakes:
-        print(fakes.url)
-        threading.Event().wait()
-
-
-if __name__ == "__main__":
-    main()

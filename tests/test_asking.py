@@ -183,6 +183,22 @@ def test_douyin_gets_a_visitors_cookie_once_and_a_new_one_after_a_refusal() -> N
     assert [asking.one("1"), len(asking.log)] == [State.LIVE, 2]
 
 
+def test_soop_offline_stands_though_the_station_is_silent() -> None:
+    asking = Asking("soop")
+    asking.plan.show("soop", "somebody", "offline")
+    answer = of_plan(asking.plan, asking.log)
+
+    def without_station(request: Request) -> Response:
+        said = answer(request)
+        return Response(status=503) if "/station" in request.url else said
+
+    for requests in (2, 1):
+        asking.log.clear()
+        check = asking.platform.check(["somebody"], Means(NOW, {}))
+        (seen,) = drive(check, without_station, asking.memory)
+        assert (seen.state, len(asking.log)) == (State.OFFLINE, requests)
+
+
 def test_a_users_own_cookie_is_used() -> None:
     asking = Asking("douyin", {"cookie": "ttwid=mine"})
     asking.plan.show("douyin", "1", "live")

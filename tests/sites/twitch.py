@@ -55,8 +55,8 @@ def gql(plan: Plan, asked: Asked) -> Answer:
     operations = json.loads(asked.body)
     if not isinstance(operations, list) or len(operations) > 35:
         return said({"error": "Bad Request", "status": 400}, 400)
-    names = [operation["variables"]["one"] for operation in operations]
-    ids = [name if name.isdecimal() else plan.named("twitch", name) or "" for name in names]
+    asked_for = [operation["variables"] for operation in operations]
+    ids = [one.get("id") or plan.named("twitch", one["login"]) or "" for one in asked_for]
     return said([_user(plan, one, plan.of("twitch", one)) for one in ids])
 
 

@@ -14,7 +14,7 @@ import msgspec
 from livectl.live.platforms import answers
 from livectl.live.platforms.base import Platform, Refused, Unanswered, ask, unanswered
 from livectl.live.platforms.batches import in_batches
-from livectl.live.platforms.pages import page
+from livectl.live.platforms.pages import is_number, page
 from livectl.model import Observation, Request, State
 
 if TYPE_CHECKING:
@@ -77,15 +77,15 @@ def address(text: str) -> str | None:
     if where is None:
         return None
     match where.host, where.parts:
-        case "bilibili", [one] if one.removeprefix("room:").isdecimal():
+        case "bilibili", [one] if is_number(one.removeprefix("room:")):
             return one
         case ("bilibili", ["b23.tv", code]) | ("b23.tv", [code]) if code.isalnum() and not code.startswith(
             ("BV", "av")
         ):
             return f"b23.tv/{code}"
-        case "space.bilibili.com", [uid, *_] if uid.isdecimal():
+        case "space.bilibili.com", [uid, *_] if is_number(uid):
             return uid
-        case "m.bilibili.com", ["space", uid, *_] if uid.isdecimal():
+        case "m.bilibili.com", ["space", uid, *_] if is_number(uid):
             return uid
         case host, parts if host in LIVE_PAGES:
             return _room(parts, where.query, where.url)
@@ -95,8 +95,8 @@ def address(text: str) -> str | None:
 
 
 def _room(parts: Sequence[str], query: dict[str, str], where: str) -> str:
-    number = next((part for part in parts if part.isdecimal()), query.get("room_id", query.get("roomid", "")))
-    if not number.isdecimal():
+    number = next((part for part in parts if is_number(part)), query.get("room_id", query.get("roomid", "")))
+    if not is_number(number):
         raise Refused(f"no Bilibili room in {where}", HINT)
     return f"room:{number}"
 
@@ -104,17 +104,17 @@ def _room(parts: Sequence[str], query: dict[str, str], where: str) -> str:
 def url(one: str) -> str:
     if one.startswith("room:"):
         return f"https://live.bilibili.com/{one.removeprefix('room:')}"
-    return f"https://space.bilibili.com/{one}" if one.isdecimal() else f"https://{one}"
+    return f"https://space.bilibili.com/{one}" if is_number(one) else f"https://{one}"
 
 
 def resolve(one: str, means: Means) -> Resolve:
     if one.startswith("b23.tv/"):
         landed = yield from ask(Request(url=f"https://{one}", headers=_headers(means)))
         one = address(answers.landed(landed)) or ""
-    if one.isdecimal():
+    if is_number(one):
         return one
     number = one.removeprefix("room:")
-    if not number.isdecimal():
+    if not is_number(number):
         raise Refused("the short link leads to no Bilibili room or user", HINT)
     response = yield from ask(Request(url=f"{API}/room/v1/Room/get_info?room_id={number}", headers=_headers(means)))
     envelope = _opened(response, means)
@@ -161,7 +161,7 @@ def _observed(one: str, row: msgspec.Raw, means: Means) -> Observation:
         title=answers.plain(user.title),
         category=answers.plain(user.area_v2_name),
         name=answers.plain(user.uname),
-        url=f"https://live.bilibili.com/{user.short_id or user.room_id}",
+        url=url(f"room:{user.short_id or user.room_id}" if user.room_id else one),
         cover=answers.link(user.cover_from_user or user.keyframe),
         viewers=answers.count(user.online) if started else None,
         started_at=started,

@@ -16,7 +16,7 @@ import msgspec
 from livectl.live.platforms import answers
 from livectl.live.platforms.base import Platform, Refused, Unanswered, ask, keep, recall
 from livectl.live.platforms.batches import one_by_one
-from livectl.live.platforms.pages import page
+from livectl.live.platforms.pages import is_number, page
 from livectl.model import Observation, Request, State
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def address(text: str) -> str | None:
     match where.host, where.parts:
         case ("v.douyin.com", [code]) | ("douyin", ["v.douyin.com", code]) if re.fullmatch(r"[\w-]+", code, re.ASCII):
             return f"v.douyin.com/{code}"
-        case ("webcast.amemv.com", [*_, "reflow", room]) | ("douyin", ["reflow", room]) if room.isdecimal():
+        case ("webcast.amemv.com", [*_, "reflow", room]) | ("douyin", ["reflow", room]) if is_number(room):
             return f"reflow/{room}"
         case ("live.douyin.com" | "douyin", [one]) if re.fullmatch(r"\w{1,40}", one, re.ASCII):
             return one

@@ -10,7 +10,7 @@ import msgspec
 from livectl.live.platforms import answers
 from livectl.live.platforms.base import Platform, Refused, Unanswered, ask
 from livectl.live.platforms.batches import one_by_one
-from livectl.live.platforms.pages import page
+from livectl.live.platforms.pages import is_number, page
 from livectl.model import Observation, Request, State
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ def address(text: str) -> str | None:
         return None
     rid = where.query.get("rid", "")
     match where.parts:
-        case ["topic", _] if rid.isdecimal():
+        case ["topic", _] if is_number(rid):
             return rid
-        case ["beta" | "room", number, *_] if number.isdecimal():
+        case ["beta" | "room", number, *_] if is_number(number):
             return number
         case [room] if re.fullmatch(r"\w{1,40}", room, re.ASCII) and room.lower() not in NOT_ROOMS | {"topic", "beta"}:
             return room
@@ -73,13 +73,13 @@ def url(one: str) -> str:
 
 
 def resolve(one: str, means: Means) -> Resolve:
-    if one.isdecimal():
+    if is_number(one):
         return one
     response = yield from ask(Request(url=f"https://m.douyu.com/{one}", headers={"User-Agent": answers.BROWSER}))
     if response.status == 404:
         raise Refused(f"Douyu knows no room {one!r}", HINT)
     text = answers.accepted(response, means.now).decode(errors="replace")
-    found = re.search(r'"roomInfo":.{0,400}?"rid":\s*"?(\d+)', text, re.DOTALL)
+    found = re.search(r'"roomInfo":.{0,2000}?"rid":\s*"?(\d+)', text, re.DOTALL)
     if found is None and any(words in text for words in NO_ROOM):
         raise Refused(f"Douyu knows no room {one!r}", HINT)
     if found is None:

@@ -10,7 +10,7 @@ import msgspec
 from livectl.live.platforms import answers
 from livectl.live.platforms.base import Platform, Refused, Unanswered, ask
 from livectl.live.platforms.batches import one_by_one
-from livectl.live.platforms.pages import page
+from livectl.live.platforms.pages import is_number, page
 from livectl.model import Observation, Request, State
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def url(one: str) -> str:
 
 
 def resolve(one: str, means: Means) -> Resolve:
-    if one.isdecimal():
+    if is_number(one):
         return one
     request = Request(url=url(one), headers={"User-Agent": answers.BROWSER}, limit=PAGE_LIMIT)
     text = answers.accepted((yield from ask(request)), means.now).decode(errors="replace")

@@ -16,7 +16,7 @@ import msgspec
 from livectl.live.platforms import answers, tokens
 from livectl.live.platforms.base import Platform, Refused, Unanswered, keep, recall, unanswered
 from livectl.live.platforms.batches import in_batches
-from livectl.live.platforms.pages import page
+from livectl.live.platforms.pages import is_number, page
 from livectl.model import Observation, Request, State
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def address(text: str) -> str | None:
     if where is None or where.host not in PAGES:
         return None
     match where.parts:
-        case [number] if where.host == NAME and number.isdecimal():
+        case [number] if where.host == NAME and is_number(number):
             return number
         case [_, "videos" | "clips" | "video" | "clip", _, *_]:
             raise Refused("a Kick recording or clip is no streamer", HINT)
@@ -96,7 +96,7 @@ def url(one: str) -> str:
 
 
 def resolve(one: str, means: Means) -> Resolve:
-    if one.isdecimal():
+    if is_number(one):
         return one
     rows = yield from _channels("slug", [one.removeprefix("@")], means)
     if not rows:
@@ -106,15 +106,15 @@ def resolve(one: str, means: Means) -> Resolve:
 
 def look(ids: Sequence[str], means: Means) -> Generator[Effect, Any, dict[str, Observation]]:
     """By number; a slug never resolved is asked alone, for the two must not be mixed."""
-    seen = yield from _look_by("broadcaster_user_id", [one for one in ids if one.isdecimal()], means)
-    for slug in [one for one in ids if not one.isdecimal()]:
+    seen = yield from _look_by("broadcaster_user_id", [one for one in ids if is_number(one)], means)
+    for slug in [one for one in ids if not is_number(one)]:
         seen |= yield from _look_by("slug", [slug], means)
     for one in ids:
         observation = seen.get(one)
         if observation and observation.state is State.LIVE:
             yield from keep(f"live/{one}", observation.session, AFTERGLOW_SECONDS)
         elif observation and observation.state is State.OFFLINE and len(ids) > 1 and (yield from recall(f"live/{one}")):
-            seen |= yield from _look_by("broadcaster_user_id" if one.isdecimal() else "slug", [one], means)
+            seen |= yield from _look_by("broadcaster_user_id" if is_number(one) else "slug", [one], means)
     return seen
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 LONGEST = 2_000  # characters of an address; browsers stop there too
+MOST_DIGITS = 20
 _LINK = re.compile(r"https?://[^\s<>\"']+", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"\s*(?!https?:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _SCHEME = re.compile(r"(?:https?:)?//", re.IGNORECASE)
@@ -41,3 +42,8 @@ def page(text: str) -> Page | None:
         return None
     parts = tuple(unquote(part) for part in split.path.split("/") if part)
     return Page(host, parts, dict(parse_qsl(split.query)), url)
+
+
+def is_number(text: str) -> bool:
+    """Whether a site could have given this as an id: the digits of ASCII, and no more than a 64-bit number has."""
+    return text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS

@@ -12,7 +12,7 @@ import msgspec
 from livectl.live.platforms import answers
 from livectl.live.platforms.base import Platform, Refused, Unanswered, ask, keep, recall
 from livectl.live.platforms.batches import one_by_one
-from livectl.live.platforms.pages import page
+from livectl.live.platforms.pages import is_number, page
 from livectl.model import Observation, Request, State
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ ON, OFF = 1, 0  # RESULT
 GATES = {-2: "not shown in this region", -6: "shown to who is logged in and 19", -8: "shown to adults"}
 KST = timezone(timedelta(hours=9))
 KNOWN_SECONDS = 30 * 86_400.0  # that somebody exists is looked up once a month
+PATIENCE_SECONDS = 3_600.0  # and where the station does not answer, once an hour
 
 Local = Annotated[datetime, msgspec.Meta(tz=False)]
 
@@ -104,9 +105,19 @@ def look(one: str, means: Means) -> Generator[Effect, Any, Observation]:
         raise answers.odd("$.CHANNEL.RESULT", channel.result)
     if channel.gdpr:
         raise Unanswered(State.BLOCKED, "not shown in this region at all")
+    return (yield from _offline(one, means))
+
+
+def _offline(one: str, means: Means) -> Generator[Effect, Any, Observation]:
+    """Said of who is not live and of who does not exist: which, the station tells, once in a while."""
+    offline = Observation(platform=NAME, id=one, state=State.OFFLINE, at=means.now)
     if (yield from recall(f"known/{one}")):
-        return Observation(platform=NAME, id=one, state=State.OFFLINE, at=means.now)
-    return (yield from _at_station(one, "", means))
+        return offline
+    try:
+        return (yield from _at_station(one, "", means))
+    except Unanswered:
+        yield from keep(f"known/{one}", "1", PATIENCE_SECONDS)
+        return offline
 
 
 def _observed(one: str, channel: Channel, state: State, means: Means) -> Observation:
@@ -122,7 +133,7 @@ def _observed(one: str, channel: Channel, state: State, means: Means) -> Observa
         category=answers.plain(tags[0] if tags else ""),
         name=answers.plain(channel.bjnick),
         url=url(one),
-        cover=f"https://liveimg.sooplive.co.kr/m/{session}" if session.isdecimal() else "",
+        cover=f"https://liveimg.sooplive.co.kr/m/{session}" if is_number(session) else "",
         started_at=answers.instant(means.now - channel.btime) if channel.btime is not None else None,
         problem=GATES.get(channel.result, "asks for a password") if state is State.RESTRICTED else "",
     )

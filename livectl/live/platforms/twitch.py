@@ -16,7 +16,7 @@ import msgspec
 from livectl.live.platforms import answers, tokens
 from livectl.live.platforms.base import Pace, Platform, Refused, Unanswered, ask, unanswered
 from livectl.live.platforms.batches import in_batches
-from livectl.live.platforms.pages import page
+from livectl.live.platforms.pages import is_number, page
 from livectl.model import Observation, Request, State
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 NAME = "twitch"
 PAGES = {NAME, "twitch.tv", "www.twitch.tv", "m.twitch.tv", "go.twitch.tv"}
 NOT_STREAMERS = {"directory", "settings", "downloads", "jobs", "p", "search", "subscriptions", "wallet", "turbo"}
+HINT = "Give the channel: https://www.twitch.tv/NAME"
 BATCH = 100  # user_id parameters a call, and as many streams an answer, if asked for
 COVER_SECONDS = 300  # a preview is drawn anew about as often; its address is not, so that caches need telling
 GQL_BATCH = 30  # operations a call; 36 are refused
@@ -36,8 +37,8 @@ HELIX = "https://api.twitch.tv/helix"
 GQL = "https://gql.twitch.tv/gql"
 WEB_CLIENT = "kimne78kx3ncx6brgo4mv6wki5h1ko"  # what the site calls itself to everyone; names nobody
 USER = "id login displayName stream{id type title viewersCount createdAt previewImageURL game{name}}"
-BY_LOGIN = f"query($one:String!){{user(login:$one){{{USER}}}}}"
-BY_NUMBER = f"query($one:ID!){{user(id:$one){{{USER}}}}}"
+BY_LOGIN = f"query($login:String!){{user(login:$login){{{USER}}}}}"
+BY_NUMBER = f"query($id:ID!){{user(id:$id){{{USER}}}}}"
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -83,9 +84,9 @@ class GqlStream(msgspec.Struct, rename="camel"):
 
 
 class GqlUser(msgspec.Struct, rename="camel"):
-    login: str
     stream: GqlStream | None  # no default: null says offline, no stream at all says nothing
-    display_name: str = ""
+    login: str | None = ""
+    display_name: str | None = ""
 
 
 class GqlData(msgspec.Struct):
@@ -112,21 +113,21 @@ def address(text: str) -> str | None:
     if where is None:
         return None
     if where.host == "clips.twitch.tv":
-        raise Refused("a Twitch clip is no streamer", "Give the channel: https://www.twitch.tv/NAME")
+        raise Refused("a Twitch clip is no streamer", HINT)
     if where.host == "player.twitch.tv":
         return _login(where.query.get("channel", ""), where.url)
     if where.host not in PAGES:
         return None
     match where.parts:
-        case [number] if where.host == NAME and number.isdecimal():
+        case [number] if where.host == NAME and is_number(number):
             return number
         case ["popout" | "embed" | "moderator", name, *_]:
             return _login(name, where.url)
         case ["videos" | "clip" | "collections", *_] | [_, "clip" | "video" | "v", *_]:
-            raise Refused("a Twitch clip or recording is no streamer", "Give the channel: https://www.twitch.tv/NAME")
+            raise Refused("a Twitch clip or recording is no streamer", HINT)
         case [name, *_] if name.lower() not in NOT_STREAMERS:
             return _login(name, where.url)
-    raise Refused(f"no Twitch channel in {where.url}", "Give the channel: https://www.twitch.tv/NAME")
+    raise Refused(f"no Twitch channel in {where.url}", HINT)
 
 
 def _login(name: str, where: str) -> str:
@@ -134,15 +135,15 @@ def _login(name: str, where: str) -> str:
     login = name.removeprefix("@").lower()
     if not re.fullmatch(r"[a-z0-9_]{1,25}", login):
         raise Refused(f"no Twitch channel in {where}", "A channel is named by letters, digits and _, 25 at most.")
-    return f"@{login}" if login.isdecimal() else login
+    return f"@{login}" if is_number(login) else login
 
 
 def url(one: str) -> str:
-    return "" if one.isdecimal() else f"https://www.twitch.tv/{one.removeprefix('@')}"
+    return "" if is_number(one) else f"https://www.twitch.tv/{one.removeprefix('@')}"
 
 
 def resolve(one: str, means: Means) -> Resolve:
-    if one.isdecimal() or not tokens.has_keys(means):
+    if is_number(one) or not tokens.has_keys(means):
         return one
     login = one.removeprefix("@")
     response = yield from _helix("users", [("login", login)], means)
@@ -155,7 +156,7 @@ def resolve(one: str, means: Means) -> Resolve:
 
 def look(ids: Sequence[str], means: Means) -> Generator[Effect, Any, dict[str, Observation]]:
     """Helix. A row that cannot be read might be anyone's: then nobody is said to be offline for lack of one."""
-    asked = [("user_id", one) if one.isdecimal() else ("user_login", one.removeprefix("@")) for one in ids]
+    asked = [("user_id", one) if is_number(one) else ("user_login", one.removeprefix("@")) for one in ids]
     response = yield from _helix("streams", [*asked, ("first", str(BATCH))], means)
     live: dict[str, Stream] = {}
     spoilt: Unanswered | None = None
@@ -166,7 +167,7 @@ def look(ids: Sequence[str], means: Means) -> Generator[Effect, Any, dict[str, O
             spoilt = trouble
         else:
             login = stream.user_login.lower()
-            live |= {stream.user_id: stream, f"@{login}" if login.isdecimal() else login: stream}
+            live |= {stream.user_id: stream, f"@{login}" if is_number(login) else login: stream}
     if len(ids) == 1 and not live and not spoilt and not (yield from _exists(asked[0], means)):
         return {ids[0]: Observation(platform=NAME, id=ids[0], state=State.NOT_FOUND, at=means.now)}
     return {one: _observed(one, live.get(one), means, spoilt) for one in ids}
@@ -213,8 +214,7 @@ def _helix(what: str, asked: Sequence[tuple[str, str]], means: Means) -> Generat
 
 def look_keyless(ids: Sequence[str], means: Means) -> Generator[Effect, Any, dict[str, Observation]]:
     """The site's GraphQL: one question each, answered in the order asked."""
-    queries = [(BY_NUMBER if one.isdecimal() else BY_LOGIN, one.removeprefix("@")) for one in ids]
-    body = msgspec.json.encode([{"query": query, "variables": {"one": one}} for query, one in queries])
+    body = msgspec.json.encode([_query(one) for one in ids])
     headers = {"Client-ID": WEB_CLIENT, "Content-Type": "application/json", "User-Agent": answers.BROWSER}
     response = yield from ask(Request(url=GQL, method="POST", headers=headers, body=body))
     rows = answers.read(response, GQL_ROWS, means.now)
@@ -225,6 +225,12 @@ def look_keyless(ids: Sequence[str], means: Means) -> Generator[Effect, Any, dic
     return {one: _gql_observed(one, row, means) for one, row in zip(ids, rows, strict=True)}
 
 
+def _query(one: str) -> dict[str, object]:
+    if is_number(one):
+        return {"query": BY_NUMBER, "variables": {"id": one}}
+    return {"query": BY_LOGIN, "variables": {"login": one.removeprefix("@")}}
+
+
 def _gql_observed(one: str, row: msgspec.Raw, means: Means) -> Observation:
     try:
         user = answers.decode(row, GQL_ANSWER).data.user
@@ -232,14 +238,14 @@ def _gql_observed(one: str, row: msgspec.Raw, means: Means) -> Observation:
         return unanswered(NAME, one, trouble, means)
     if user is None:
         return Observation(platform=NAME, id=one, state=State.NOT_FOUND, at=means.now)
-    return _observed(one, _as_helix(user, user.stream) if user.stream else None, means)
+    return _observed(one, _as_helix(one, user, user.stream) if user.stream else None, means)
 
 
-def _as_helix(user: GqlUser, stream: GqlStream) -> Stream:
+def _as_helix(one: str, user: GqlUser, stream: GqlStream) -> Stream:
     return Stream(
         id=stream.id,
         user_id="",
-        user_login=user.login,
+        user_login=user.login or one.removeprefix("@"),
         type=stream.type,
         started_at=stream.created_at,
         user_name=user.display_name,

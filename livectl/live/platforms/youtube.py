@@ -172,9 +172,9 @@ def _state(
     live = broadcast.is_live_now if broadcast else bool(video and video.is_live and not video.is_upcoming)
     if live:
         return State.RESTRICTED if gate.status == "LOGIN_REQUIRED" else State.LIVE
-    start = broadcast.start_timestamp if broadcast else None
-    ahead = bool(start and start.timestamp() > now)
-    if ahead or gate.status == "LIVE_STREAM_OFFLINE" or (video and video.is_upcoming):
+    start = broadcast.start_timestamp.timestamp() if broadcast and broadcast.start_timestamp else now
+    announced = start > now or bool(video and video.is_upcoming)
+    if announced and now - start <= youtube_api.OVERDUE_SECONDS:
         return State.UPCOMING
     if "watch?v=" not in canonical and re.search(r"youtube\.com/(channel/|@|c/|user/)", canonical) and whole:
         return State.OFFLINE
