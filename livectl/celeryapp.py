@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery
 
 from livectl import config
-from livectl.ops import broker
+from livectl.ops import broker, layout, noting
 
 if TYPE_CHECKING:
     from livectl.config import Address, Settings
@@ -47,7 +47,7 @@ DEFAULTS: dict[str, Any] = {
 # Seconds. A message is given to another worker after visibility_timeout, which has to outlast the longest job (60 s)
 # plus the one fetched behind it; the sweep for such messages comes every 5 s, and its lock cannot outlive a crash long.
 REDIS_OPTIONS: dict[str, Any] = {
-    "visibility_timeout": 120,
+    "visibility_timeout": layout.OWN_VISIBILITY_TIMEOUT,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
     "unacked_mutex_expire": 10,
@@ -82,6 +82,8 @@ def __getattr__(name: str) -> Any:
     if name != "app":
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    app = create_app(config.load(os.environ, Path.cwd()))
+    settings = config.load(os.environ, Path.cwd())
+    app = create_app(settings)
+    noting.Notes(broker.addresses(settings).store, app.main).listen()
     globals()["app"] = app
     return app

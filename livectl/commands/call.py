@@ -52,7 +52,7 @@ def command(call: Invocation, /, **words: Any) -> int:
     order = ordering.read(words)
     if not words["force"]:
         desk.refuse(order)
-    return _wait(call, place, desk, order, words) if words["wait"] else _send(call, desk, order)
+    return _wait(call, place, desk, order, words) if words["wait"] else _send(call, desk, order, words)
 
 
 def _desk(call: Invocation, place: Deployment) -> Desk:
@@ -67,10 +67,10 @@ def _desk(call: Invocation, place: Deployment) -> Desk:
     return jobs.Desk(place, app, apps.tasks(app, call.cwd))
 
 
-def _send(call: Invocation, desk: Desk, order: Order) -> int:
+def _send(call: Invocation, desk: Desk, order: Order, words: dict[str, Any]) -> int:
     from livectl.render import sentence
 
-    sent = desk.send(order)
+    sent = desk.send(order, force=words["force"])
     call.say(f"sent {sent.task} to the queue {sent.queue}; its id:")
     call.show(sentence(sent.id, sent))
     return 0
@@ -80,7 +80,7 @@ def _wait(call: Invocation, place: Deployment, desk: Desk, order: Order, words: 
     from livectl.ops import views, waiting
 
     waiting.insist_on_results(place)
-    sent = desk.send(order, keep_result=True)
+    sent = desk.send(order, keep_result=True, force=words["force"])
     call.say(f"sent {sent.id}")
     patience = waiting.FOREVER if words["timeout"] is None else words["timeout"]
     for found in waiting.follow(place, sent.id, patience):

@@ -31,6 +31,6 @@ def command(call: Invocation, /, job: str, *, force: bool) -> None:
     desk = jobs.Desk(place, app, apps.tasks(app, call.cwd))
     if not force:
         desk.refuse(order)
-    sent = desk.send(order)
+    sent = desk.send(order, force=force)
     call.say(f"sent {sent.task} to the queue {sent.queue} again; its id:")
     call.show(sentence(sent.id, sent))

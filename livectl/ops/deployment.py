@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from livectl.config import Settings
     from livectl.ops.layout import Layout
 
+OWN_OPTIONS = {"broker_transport_options": {"visibility_timeout": layouts.OWN_VISIBILITY_TIMEOUT}}
+
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """One app and its servers. An address that is None is reached through Celery, or not at all."""
@@ -57,7 +59,7 @@ def own(settings: Settings) -> Deployment:
         broker=addresses.broker,
         results=addresses.results,
         store=addresses.store,
-        layout=layouts.lay_out(settings.celery),
+        layout=layouts.lay_out(OWN_OPTIONS | settings.celery),
         transport="redis" if addresses.broker.is_redis else "amqp",
     )
 

@@ -94,8 +94,8 @@ class Desk:
                 f"Schedule it, or raise visibility_timeout. {FORCE}",
             )
 
-    def send(self, order: Order, *, keep_result: bool = False) -> Sent:
-        """On its way; its sending is noted, so that its status has timings."""
+    def send(self, order: Order, *, keep_result: bool = False, force: bool = False) -> Sent:
+        """On its way; its sending is noted, so that its status has timings. By force, as it is."""
         from celery.result import denied_join_result
         from kombu.exceptions import OperationalError
 
@@ -103,7 +103,7 @@ class Desk:
         options = {"task_id": task_id, "headers": {"sent": now}, "retry_policy": RETRY_POLICY, **_options(order)}
         if keep_result:
             options["ignore_result"] = False
-        task = self._tasks.get(order.task)
+        task = None if force else self._tasks.get(order.task)
         send = task.apply_async if task is not None else _by_name(self._app, order.task)
         try:
             with denied_join_result():
@@ -240,11 +240,13 @@ class _Line:
 def _bind(order: Order, task: Any) -> None:
     try:
         signature = inspect.signature(task.run)
+    except (TypeError, ValueError):
+        return  # nothing can be said of what Python itself cannot tell
+    try:
         signature.bind(*order.args, **order.kwargs)
     except TypeError as error:
-        raise UsageError(f"{order.task}{signature}: {error}", FORCE) from error
-    except ValueError:
-        return  # nothing can be said of what Python itself cannot tell
+        shown = signature.replace(return_annotation=inspect.Signature.empty)
+        raise UsageError(f"{order.task}{shown}: {error}", FORCE) from error
 
 
 def _options(order: Order) -> dict[str, Any]:

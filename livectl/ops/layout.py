@@ -17,6 +17,7 @@ VISIBILITY_TIMEOUT = 3600.0  # seconds until an unacknowledged message is given 
 DEFAULT_QUEUE = "celery"
 RESULT_PREFIX = "celery-task-meta-"
 GROUP_PREFIX = "celery-taskset-meta-"
+OWN_VISIBILITY_TIMEOUT = 120  # of livectl's own app, whose jobs end within 60 s
 PREFIX_ENDS = ":_-."  # Celery adds a "_" to a prefix of results that ends otherwise
 
 

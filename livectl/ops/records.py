@@ -56,9 +56,11 @@ def commands(job: str, **facts: Fact) -> list[tuple[str | float | bytes, ...]]:
     return [("HSET", key(job), *pairs), ("EXPIRE", key(job), KEPT_SECONDS)]
 
 
-def note(store: Redis, job: str, **facts: Fact) -> None:
-    """Adds facts to a job's record, in one journey."""
+def note(store: Redis, job: str, /, forget: Sequence[str] = (), **facts: Fact) -> None:
+    """Adds facts to a job's record, in one journey; those to forget go first."""
     pipe = store.pipeline(transaction=False)
+    if forget:
+        pipe.hdel(key(job), *forget)
     for command in commands(job, **facts):
         pipe.execute_command(*command)  # type: ignore[no-untyped-call]
     pipe.execute()

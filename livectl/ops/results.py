@@ -13,17 +13,20 @@ from livectl import resp
 from livectl.errors import LivectlError, ServerError
 from livectl.model import Job, JobState
 from livectl.ops import outcome as outcomes
+from livectl.ops import records
+from livectl.ops.outcome import Outcome
 from livectl.ops.redaction import redact, redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from livectl.ops.deployment import Deployment
-    from livectl.ops.outcome import Outcome
+    from livectl.ops.records import Record
     from livectl.resp import Wire
 
 KEYS_A_CALL = 1000
 PATIENCE = 60.0  # seconds for millions of results; a hundred thousand take one or two
+STATUSES = {"succeeded": "SUCCESS", "failed": "FAILURE", "revoked": "REVOKED", "retrying": "RETRY"}
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -51,7 +54,8 @@ def recent(deployment: Deployment, wanted: Filter) -> list[Job]:
     """The newest that fit. A backend that cannot list says so."""
     if deployment.results is not None:
         with resp.dial(deployment.results, PATIENCE) as wire:
-            return _newest(_on_redis(wire, deployment.layout.result("")), wanted)
+            kept = _on_redis(wire, deployment.layout.result(""))
+            return _newest(_with_notes(kept, _noted(deployment)) if deployment.app is None else kept, wanted)
     if deployment.app is None or not deployment.keeps_results:
         raise LivectlError("this app keeps no results", "Set result_backend in its settings.")
     fitting = (one for one in _listed(deployment.app, wanted) if wanted.takes(one))
@@ -81,14 +85,53 @@ def _newest(found: Iterable[Outcome], wanted: Filter) -> list[Job]:
 
 
 def _on_redis(wire: Wire, prefix: str) -> Iterator[Outcome]:
+    for keys in _scan(wire, prefix):
+        for raw in wire.ask("MGET", *keys):
+            if raw and (found := outcomes.understand(raw)):
+                yield found
+
+
+def _scan(wire: Wire, prefix: str) -> Iterator[list[bytes]]:
     cursor: bytes | str = "0"
     while True:
         cursor, keys = wire.ask("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", KEYS_A_CALL)
-        for raw in wire.ask("MGET", *keys) if keys else ():
-            if raw and (found := outcomes.understand(raw)):
-                yield found
+        if keys:
+            yield keys
         if cursor == b"0":
             return
+
+
+def _with_notes(kept: Iterable[Outcome], noted: dict[str, Outcome]) -> Iterator[Outcome]:
+    """Both, each job once: most jobs of livectl's own leave a note and no result."""
+    for one in kept:
+        note = noted.pop(one.id, None)
+        yield msgspec.structs.replace(one, task=note.task, worker=note.worker, queue=note.queue) if note else one
+    yield from noted.values()
+
+
+def _noted(deployment: Deployment) -> dict[str, Outcome]:
+    """The jobs that livectl's own workers noted."""
+    if deployment.store is None:
+        return {}
+    found: dict[str, Outcome] = {}
+    with resp.dial(deployment.store, PATIENCE) as wire:
+        for keys in _scan(wire, records.key("")):
+            ids = [key.decode().removeprefix(records.key("")) for key in keys]
+            found |= {job: _from_note(job, note) for job, note in records.read(wire, ids).items() if note.started}
+    return found
+
+
+def _from_note(job: str, note: Record) -> Outcome:
+    return Outcome(
+        id=job,
+        status=STATUSES.get(note.state, "STARTED"),
+        result=note.error or None,
+        finished=note.finished,
+        task=note.task or None,
+        worker=note.worker or None,
+        queue=note.queue or None,
+        retries=note.retries,
+    )
 
 
 def _listed(app: Any, wanted: Filter) -> Iterator[Outcome]:

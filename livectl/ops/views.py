@@ -54,10 +54,10 @@ def job(found: Verdict, *, full: bool = False) -> View:
 
 def jobs(found: Sequence[Job]) -> View:
     rows = [
-        (one.id, str(one.state), one.task or "", clock(one.finished_at or one.sent_at), one.error or short(one.result))
+        (one.id, str(one.state), one.task or "", ago(one.finished_at or one.started_at), one.error or short(one.result))
         for one in found
     ]
-    return table(("id", "state", "task", "when", "result"), rows, found, empty="No results.")
+    return table(("id", "state", "task", "ago", "result"), rows, found, empty="No results.")
 
 
 def queues(depths: Depths, rates: Mapping[str, Rate] | None = None) -> View:
@@ -82,8 +82,8 @@ def queues(depths: Depths, rates: Mapping[str, Rate] | None = None) -> View:
 
 
 def messages(found: Sequence[Message]) -> View:
-    rows = [(one.id, one.task, short(one.args), clock(one.eta), clock(one.sent)) for one in found]
-    return table(("id", "task", "args", "due", "sent"), rows, found, empty="The queue is empty.")
+    rows = [(one.id, one.task, short(one.args), clock(one.eta), ago(one.sent)) for one in found]
+    return table(("id", "task", "args", "due", "waits"), rows, found, empty="The queue is empty.")
 
 
 def counted(tasks: Mapping[str, int]) -> str:
@@ -111,8 +111,8 @@ def revoked(done: Sequence[Revoked]) -> View:
 
 
 def dead(letters: Sequence[deadletters.Summary]) -> View:
-    rows = [(one.id, one.kind, clock(one.at), one.task, one.reason) for one in letters]
-    return table(("id", "kind", "at", "task", "reason"), rows, letters, empty="No dead letters.")
+    rows = [(one.id, one.kind, ago(one.at), one.task, one.reason) for one in letters]
+    return table(("id", "kind", "ago", "task", "reason"), rows, letters, empty="No dead letters.")
 
 
 def letter(found: deadletters.Letter) -> View:
@@ -212,6 +212,10 @@ def _when(moment: datetime | None, now: datetime) -> str | None:
         return None
     away = (now - moment).total_seconds()
     return f"{moment:%Y-%m-%d %H:%M:%S}Z ({f'{span(away)} ago' if away >= 0 else f'in {span(-away)}'})"
+
+
+def ago(moment: datetime | None) -> str:
+    return (span((datetime.now(UTC) - moment).total_seconds()) or "") if moment else ""
 
 
 def clock(moment: datetime | None) -> str:
