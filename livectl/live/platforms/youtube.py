@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from livectl.live.platforms import answers, youtube_api
+from livectl.live.platforms import answers, youtube_api, youtube_video
 from livectl.live.platforms.base import Pace, Platform, Refused, Unanswered, ask, keep, recall
 from livectl.live.platforms.batches import in_batches, one_by_one
 from livectl.live.platforms.pages import page
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from livectl.live.platforms.base import Check, Effect, Means, Resolve
 
-NAME = youtube_api.NAME
+NAME = youtube_video.NAME
 SITE = {NAME, "youtube.com", "www.youtube.com", "m.youtube.com", "gaming.youtube.com", "youtu.be"}
 HINT = "Give the channel: https://www.youtube.com/@handle or https://www.youtube.com/channel/UC…"
 # fmt: off
@@ -174,7 +174,7 @@ def _state(
         return State.RESTRICTED if gate.status == "LOGIN_REQUIRED" else State.LIVE
     start = broadcast.start_timestamp.timestamp() if broadcast and broadcast.start_timestamp else now
     announced = start > now or bool(video and video.is_upcoming)
-    if announced and now - start <= youtube_api.OVERDUE_SECONDS:
+    if announced and now - start <= youtube_video.OVERDUE_SECONDS:
         return State.UPCOMING
     if "watch?v=" not in canonical and re.search(r"youtube\.com/(channel/|@|c/|user/)", canonical) and whole:
         return State.OFFLINE

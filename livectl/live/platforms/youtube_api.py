@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, time, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
@@ -17,6 +17,7 @@ import msgspec
 from livectl.live.platforms import answers
 from livectl.live.platforms.base import Refused, Unanswered, ask, keep, recall, unanswered
 from livectl.live.platforms.batches import FINAL
+from livectl.live.platforms.youtube_video import NAME, Item, announced, may_come, observed, state_of
 from livectl.model import Observation, Request, State
 
 if TYPE_CHECKING:
@@ -25,52 +26,17 @@ if TYPE_CHECKING:
     from livectl.live.platforms.base import Effect, Means
     from livectl.model import Response
 
-NAME = "youtube"
 API = "https://www.googleapis.com/youtube/v3"
 FEED = "https://www.youtube.com/feeds/videos.xml"
 BATCH = 10  # channels: one feed each, in turn, before the one call for all
 VIDEOS = 50  # ids a call
-PACIFIC = ZoneInfo("America/Los_Angeles")  # quotas are counted anew at its midnight
-OVERDUE_SECONDS = 3_600.0  # a broadcast announced for longer ago than this will not come
+PACIFIC = "America/Los_Angeles"  # quotas are counted anew at its midnight
 SOON_SECONDS = 900.0  # an announced broadcast is asked after at every check from so long before its start
 PEEK_SECONDS = 1_800.0  # and until then so often, for announcements are moved
 PAST_SECONDS = 30 * 86_400.0  # what ended is remembered; forgetting costs one unit
 AFTERGLOW_SECONDS = 900.0  # after a broadcast the next one announced does not hide that this one ended
 LIMITS = {"quotaExceeded", "dailyLimitExceeded", "rateLimitExceeded", "userRateLimitExceeded"}
 BAD_KEY = {"keyInvalid", "keyExpired", "API_KEY_INVALID", "accessNotConfigured"}
-
-Instant = Annotated[datetime, msgspec.Meta(tz=True)]
-
-
-class Picture(msgspec.Struct):
-    url: str
-
-
-class Snippet(msgspec.Struct, rename="camel"):
-    live_broadcast_content: str
-    channel_id: str = ""
-    title: str = ""
-    channel_title: str = ""
-    category_id: str = ""
-    thumbnails: dict[str, Picture] = {}
-
-
-class Details(msgspec.Struct, rename="camel"):
-    actual_start_time: Instant | None = None
-    actual_end_time: Instant | None = None
-    scheduled_start_time: Instant | None = None
-    concurrent_viewers: int | None = None
-
-
-class Content(msgspec.Struct):
-    duration: str = ""
-
-
-class Item(msgspec.Struct, rename="camel"):
-    id: str
-    snippet: Snippet
-    live_streaming_details: Details | None = None
-    content_details: Content | None = None
 
 
 class Items(msgspec.Struct):
@@ -82,7 +48,8 @@ class Channel(msgspec.Struct):
 
 
 class Channels(msgspec.Struct):
-    items: list[Channel] = []  # left out when there are none
+    kind: str = ""
+    items: list[Channel] | None = None  # left out when there are none
 
 
 class Listed(msgspec.Struct, rename="camel"):
@@ -140,10 +107,12 @@ MEMORY = msgspec.json.Decoder(Memory)
 
 def channel_of(handle: str, means: Means) -> Generator[Effect, Any, str]:
     response = yield from _call("channels", {"part": "id", "forHandle": handle}, means)
-    channels = answers.read(response, CHANNELS, means.now).items
-    if not channels:
+    found = answers.read(response, CHANNELS, means.now)
+    if found.items is None and not found.kind:
+        raise Unanswered(State.PARSE_ERROR, "missing field `items` - at `$`")
+    if not found.items:
         raise Refused(f"YouTube knows no {handle}")
-    return channels[0].id
+    return found.items[0].id
 
 
 def look(ids: Sequence[str], means: Means) -> Generator[Effect, Any, dict[str, Observation]]:
@@ -215,23 +184,23 @@ def _concluded(
     one: str, videos: Sequence[str], known: Memory, items: Videos, means: Means
 ) -> Generator[Effect, Any, Observation]:
     """What the videos add up to; what was learned is remembered."""
-    states = {video: _state(items.get(video), means.now) for video in _candidates(known, videos, means.now)}
+    states = {video: state_of(items.get(video), means.now) for video in _candidates(known, videos, means.now)}
     live = next((video for video, state in states.items() if state in {State.LIVE, State.REPLAY}), "")
     ahead = [video for video, state in states.items() if state is State.UPCOMING]
     later = {video: ask_at for video, ask_at in known.announced.items() if video not in states}
-    over = {video for video, state in states.items() if state is State.OFFLINE and not _may_come(items.get(video))}
+    over = {video for video, state in states.items() if state is State.OFFLINE and not may_come(items.get(video))}
     past = [video for video in videos if video in known.past or video in over]
     learned = Memory(past, live, later | {video: _ask_at(items.found[video], means.now) for video in ahead})
     if learned != known:
         yield from keep(f"videos/{one}", msgspec.json.encode(learned).decode(), PAST_SECONDS)
     if live:
-        return (yield from settled(_observed(one, states[live], items.found[live], means)))
+        return (yield from settled(observed(one, states[live], items.found[live], means)))
     if ahead:
-        first = min(ahead, key=lambda video: _announced(items.found[video]))
-        return (yield from settled(_observed(one, State.UPCOMING, items.found[first], means)))
+        first = min(ahead, key=lambda video: announced(items.found[video]))
+        return (yield from settled(observed(one, State.UPCOMING, items.found[first], means)))
     if later:
-        announced = Observation(platform=NAME, id=one, state=State.UPCOMING, at=means.now, session=min(later))
-        return (yield from settled(announced))
+        coming = Observation(platform=NAME, id=one, state=State.UPCOMING, at=means.now, session=min(later))
+        return (yield from settled(coming))
     return Observation(platform=NAME, id=one, state=State.OFFLINE, at=means.now)
 
 
@@ -245,54 +214,8 @@ def settled(observation: Observation) -> Generator[Effect, Any, Observation]:
     return observation
 
 
-def _state(item: Item | None, now: float) -> State:
-    """Of one video. OFFLINE: it is over, or never was a broadcast, or was taken down."""
-    if item is None:
-        return State.OFFLINE
-    details = item.live_streaming_details or Details()
-    content = item.snippet.live_broadcast_content
-    if content not in {"live", "upcoming", "none"}:
-        raise answers.odd("$.items[].snippet.liveBroadcastContent", content)
-    if content == "live" or (details.actual_start_time and not details.actual_end_time):
-        duration = item.content_details.duration if item.content_details else ""
-        return State.LIVE if duration in {"", "P0D"} else State.REPLAY  # of known length: a premiere
-    overdue = now - _announced(item) > OVERDUE_SECONDS
-    return State.UPCOMING if content == "upcoming" and not overdue else State.OFFLINE
-
-
-def _may_come(item: Item | None) -> bool:
-    """Announced, if long ago: it is not shown as coming, but it may yet begin."""
-    return bool(item and item.snippet.live_broadcast_content == "upcoming")
-
-
 def _ask_at(item: Item, now: float) -> float:
-    return min(max(_announced(item) - SOON_SECONDS, now), now + PEEK_SECONDS)
-
-
-def _announced(item: Item) -> float:
-    scheduled = item.live_streaming_details and item.live_streaming_details.scheduled_start_time
-    return scheduled.timestamp() if scheduled else 0.0
-
-
-def _observed(one: str, state: State, item: Item, means: Means) -> Observation:
-    details = item.live_streaming_details or Details()
-    began = details.actual_start_time or details.scheduled_start_time
-    pictures = item.snippet.thumbnails
-    picture = pictures.get("maxres") or pictures.get("high")
-    return Observation(
-        platform=NAME,
-        id=one,
-        state=state,
-        at=means.now,
-        session=item.id,
-        title=answers.plain(item.snippet.title),
-        category=answers.plain(item.snippet.category_id),
-        name=answers.plain(item.snippet.channel_title),
-        url=f"https://www.youtube.com/watch?v={item.id}",
-        cover=answers.link(picture.url if picture else ""),
-        viewers=answers.count(details.concurrent_viewers),
-        started_at=answers.instant(began.timestamp()) if began else None,
-    )
+    return min(max(announced(item) - SOON_SECONDS, now), now + PEEK_SECONDS)
 
 
 def _call(what: str, query: dict[str, str], means: Means) -> Generator[Effect, Any, Response]:
@@ -319,8 +242,9 @@ def _fault(response: Response) -> Fault:
 
 
 def _midnight(now: float) -> float:
-    tomorrow = datetime.fromtimestamp(now, PACIFIC).date() + timedelta(days=1)
-    return datetime.combine(tomorrow, time(), PACIFIC).timestamp()
+    zone = ZoneInfo(PACIFIC)
+    tomorrow = datetime.fromtimestamp(now, zone).date() + timedelta(days=1)
+    return datetime.combine(tomorrow, time(), zone).timestamp()
 
 
 def _remembered(text: str | None) -> Memory:
