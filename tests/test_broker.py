@@ -218,7 +218,7 @@ def test_a_path_too_long_for_a_socket_falls_back_to_a_short_private_folder(tmp_p
 def test_a_file_where_a_folder_should_be_is_said_in_a_sentence(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.write_text("")
-    with pytest.raises(ServerError, match=f"cannot keep its files in {home}: File exists") as refused:
+    with pytest.raises(ServerError, match=f"{home} cannot be used: File exists") as refused:
         Server(home).launch()
     assert "LIVECTL_HOME" in refused.value.hint
 

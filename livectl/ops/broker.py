@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,18 +20,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from livectl.errors import ServerError, SettingsError
-from livectl.ops import lock, process, tether
+from livectl.ops import lock, process, statedir, tether
 
 if TYPE_CHECKING:
     from livectl.config import Address, Settings
 
 LONGEST_SOCKET_PATH = 103  # bytes: what macOS takes; Linux takes 107
-PRIVATE = 0o700
 OTHERS_NOTHING = 0o077
 ANSWER_SECONDS = 2.0  # a server that takes longer for a PING does not work
 RELEASE_SECONDS = 3.0  # how long one that is just ending is waited for
 LITTLE_ROOM = 1_000_000  # bytes: less than a large job takes
-LOG_LIMIT = 10_000_000  # bytes; a longer log is set aside at the next start
 
 # Nothing acknowledged is lost, not even at a power cut; nothing is thrown out to make room; no one else gets in.
 OPTIONS = (
@@ -55,7 +54,7 @@ READY = "Ready to accept connections"
 LOADING = "Server initialized"  # from here until it is ready it reads its data
 MANY_WORDS = 1_000_000  # bytes of log: what one start says is far less
 SOCKET = "broker.sock"
-CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
 
 
 class Embedded(msgspec.Struct, frozen=True):
@@ -83,29 +82,33 @@ class Server:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.log = home / "log" / "broker.log"
+        self.log = statedir.log_file(home, "broker")
         self._said_before = 0  # bytes of log that were there before the last start
         self._anew = False  # since it last worked: data made anew is not to blame again
+
+    @cached_property
+    def socket(self) -> str:
+        """Where it listens: in the home, or in a short private folder where that path is too long for a socket."""
+        path = self.home / "run" / SOCKET
+        if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+            return str(path)
+        record = _read_record(self.home)
+        if record and _is_private(Path(record.socket).parent):
+            return record.socket
+        return str(Path(tempfile.mkdtemp(prefix="livectl-", dir="/tmp"), SOCKET))
 
     def launch(self) -> subprocess.Popen[bytes]:
         """Starts it, if no other has this home; it does not answer yet."""
         binary = locate_binary()
+        statedir.make(self.home)
         try:
-            return self._launch(binary)
+            held = self._hold()
+            try:
+                return self._spawn(binary, held)
+            finally:
+                os.close(held)  # the server has inherited it: the home is taken until it has ended
         except OSError as error:
-            raise ServerError(
-                f"the embedded broker cannot keep its files in {self.home}: {error.strerror}",
-                "Make room or give the rights there, or name another folder with LIVECTL_HOME.",
-            ) from error
-
-    def _launch(self, binary: str) -> subprocess.Popen[bytes]:
-        _make_folders(self.home)
-        held = self._hold()
-        try:
-            path = _socket_path(self.home)
-            return self._spawn([binary, *OPTIONS, "--dir", str(self.home / "data"), "--unixsocket", path], path, held)
-        finally:
-            os.close(held)  # the server has inherited it: the home is taken until it has ended
+            raise statedir.unusable(self.home, error) from error
 
     def _hold(self) -> int:
         held = lock.hold(self.home / "run" / "broker.lock", RELEASE_SECONDS)
@@ -115,9 +118,9 @@ class Server:
             raise ServerError(f"an embedded broker already runs for {self.home}{who}", "One is enough: use that one.")
         return held
 
-    def _spawn(self, command: list[str], path: str, held: int) -> subprocess.Popen[bytes]:
-        _rotate(self.log)
-        with self.log.open("ab") as log:
+    def _spawn(self, binary: str, held: int) -> subprocess.Popen[bytes]:
+        command = [binary, *OPTIONS, "--dir", str(self.home / "data"), "--unixsocket", self.socket]
+        with statedir.open_log(self.home, "broker") as log:
             self._said_before = log.tell()
             child = subprocess.Popen(
                 tether.tethered(os.getpid(), command),
@@ -130,7 +133,7 @@ class Server:
             )
         try:
             if named := process.identify(child.pid):
-                _write_record(self.home, Embedded(named.pid, named.started, path))
+                _write_record(self.home, Embedded(named.pid, named.started, self.socket))
         except OSError:
             child.kill()
             child.wait()
@@ -139,15 +142,11 @@ class Server:
 
     def ready(self) -> bool:
         """Whether it has read its data and takes what is written."""
-        return self._ask().startswith(b"+PONG")
+        return _ping(self.socket).startswith(b"+PONG")
 
     def answers(self) -> bool:
         """Whether it says anything; one that still reads its data says so."""
-        return bool(self._ask())
-
-    def _ask(self) -> bytes:
-        record = _read_record(self.home)
-        return _ping(record.socket) if record else b""
+        return bool(_ping(self.socket))
 
     def mend(self, code: int) -> str:
         """After it ended with this code: what was done so that it can start, or why it cannot."""
@@ -155,7 +154,8 @@ class Server:
         worked = READY in said
         self._anew = self._anew and not worked
         cause = next((cause for cause in OTHER_CAUSES if cause in said), "") or self._cause_unsaid()
-        if worked or (code < 0 and -code not in CRASHES):  # it could start, or was killed: nothing to mend
+        ended_by_others = code <= 0 and -code not in CRASHES
+        if worked or ended_by_others:
             return f"the broker in {self.home} ended: {cause}" if cause and code > 0 else ""
         if LOADING in said and not cause and not self._anew:
             self._anew = True
@@ -175,13 +175,10 @@ class Server:
 
     def tidy(self) -> None:
         """After it ended for good: nothing that names it, nor a folder of its own elsewhere, is left."""
-        record = _read_record(self.home)
-        if record is None:
-            return
-        folder = Path(record.socket).parent
-        (self.home / "broker.json").unlink()
+        folder = Path(self.socket).parent
+        (self.home / "broker.json").unlink(missing_ok=True)
         if folder != self.home / "run" and _is_private(folder):
-            (folder / SOCKET).unlink(missing_ok=True)
+            Path(self.socket).unlink(missing_ok=True)
             folder.rmdir()
 
 
@@ -246,31 +243,13 @@ def _ping(path: str) -> bytes:
         return b""
 
 
-def _socket_path(home: Path) -> str:
-    """In the home, or in a short private folder where that path is too long for a socket."""
-    path = home / "run" / SOCKET
-    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
-        return str(path)
-    record = _read_record(home)
-    if record and _is_private(Path(record.socket).parent):
-        return record.socket
-    return str(Path(tempfile.mkdtemp(prefix="livectl-", dir="/tmp"), SOCKET))
-
-
 def _is_private(folder: Path) -> bool:
     """A folder that is really ours, and closed to everybody else: names in /tmp are anybody's."""
     try:
         seen = folder.lstat()
     except OSError:
         return False
-    return stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.getuid() and stat.S_IMODE(seen.st_mode) == PRIVATE
-
-
-def _make_folders(home: Path) -> None:
-    home.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-    for name in ("run", "log", "data"):
-        (home / name).mkdir(mode=PRIVATE, exist_ok=True)
-        (home / name).chmod(PRIVATE)
+    return stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.getuid() and stat.S_IMODE(seen.st_mode) == statedir.PRIVATE
 
 
 def _last_line(said: str) -> str:
@@ -285,11 +264,6 @@ def _set_aside(data: Path) -> Path:
         number += 1
     data.rename(kept)
     return kept
-
-
-def _rotate(log: Path) -> None:
-    if log.exists() and log.stat().st_size > LOG_LIMIT:
-        log.replace(log.with_name(f"{log.name}.1"))
 
 
 def _read_record(home: Path) -> Embedded | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,7 +26,16 @@ def hold(path: Path, patience: float = 0) -> int | None:
             os.close(descriptor)
             return None
         time.sleep(TRY_EVERY)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return descriptor
+
+
+def holder(path: Path) -> int | None:
+    """The pid of whoever took it last."""
+    with suppress(OSError, ValueError):
+        return int(path.read_text())
+    return None
 
 
 def _taken(descriptor: int) -> bool:
