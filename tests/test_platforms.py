@@ -153,14 +153,16 @@ def test_a_site_in_trouble_says_nothing_of_the_streamer(platform: str, trouble: 
 ODD = st.sampled_from([None, True, 3.5, -1, "garbage", [], ["x"], {}, {"odd": 1}, 10**30])
 # Values whose absence or emptiness is how the site says offline, and the ids that tell whose row it is.
 TELLING = {
-    "kick": {"stream", "data"},
-    "chzzk": {"content"},
-    "douyin": {"data", "prompts"},
-    "huya": set(),
-    "tiktok": {"roomId"},
-    "twitch": {"data", "user_id"},
-    "soop": {"RESULT"},
+    "/gql": {"stream"},
+    "/helix/streams": {"data", "user_id"},
+    "/public/v1/channels": {"stream", "data"},
+    "/videos?": {"items", "id"},
+    "/room/web/enter": {"data", "prompts"},
+    "live-status": {"content"},
+    "api-live": {"roomId"},
 }
+SPOILT = [(name, CLIENT, part) for name, part in MAIN.items() if name != "youtube"]
+SPOILT += [("twitch", {}, "/gql"), ("youtube", EVERY_KEY, "/videos?")]
 
 
 def _places(value: Any, skip: set[str]) -> list[tuple[Any, Any]]:
@@ -172,20 +174,38 @@ def _places(value: Any, skip: set[str]) -> list[tuple[Any, Any]]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
-@given(data=st.data(), platform=st.sampled_from([name for name in IDS if name != "youtube"]))
-def test_a_spoilt_value_is_never_offline(data: st.DataObject, platform: str) -> None:
-    body = json.loads((BODIES / platform / "live.json").read_bytes())
-    for _ in range(data.draw(st.integers(1, 3))):
-        places = _places(body, TELLING.get(platform, set()))
-        if not places:
-            break
-        holder, key = data.draw(st.sampled_from(places))
-        if isinstance(holder, dict) and data.draw(st.booleans()):
-            del holder[key]
-        else:
-            holder[key] = deepcopy(data.draw(ODD))
-    assert looked_at(platform, json.dumps(body).encode()).state is not State.OFFLINE
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), asked=st.sampled_from(SPOILT))
+def test_a_spoilt_value_is_never_offline(data: st.DataObject, asked: tuple[str, dict[str, str], str]) -> None:
+    platform, keys, part = asked
+    plan = Plan()
+    plan.show(platform, IDS[platform], "live", started=STARTED)
+    intact = of_plan(plan)
+
+    def spoilt(request: Request) -> Response:
+        response = intact(request)
+        if part not in request.url:
+            return response
+        body = json.loads(response.body)
+        for _ in range(data.draw(st.integers(1, 3))):
+            _spoil(body, TELLING.get(part, set()), data)
+        return Response(status=200, url=request.url, body=json.dumps(body).encode())
+
+    (seen,) = drive(platforms.get(platform).check([IDS[platform]], Means(NOW, keys)), spoilt)
+    assert seen.id == IDS[platform]
+    assert seen.state is not State.OFFLINE
+
+
+def _spoil(body: Any, skip: set[str], data: st.DataObject) -> None:
+    """One value of a body gone, or of another kind."""
+    places = _places(body, skip)
+    if not places:
+        return
+    holder, key = data.draw(st.sampled_from(places))
+    if isinstance(holder, dict) and data.draw(st.booleans()):
+        del holder[key]
+    else:
+        holder[key] = deepcopy(data.draw(ODD))
 
 
 @settings(max_examples=200, deadline=None)
