@@ -103,6 +103,12 @@ def test_a_row_missing_even_alone_is_unknown_and_left_alone_for_a_while() -> Non
     assert len(asking.log) == 1
 
 
+def test_all_who_are_missing_get_their_turn_alone() -> None:
+    asking = Asking("bilibili")
+    ids = [*asking.many(10), *(str(number) for number in range(12))]
+    assert [asking.check(ids)["3"].state and len(asking.log) for _ in range(4)] == [6, 6, 3, 1]
+
+
 def test_an_answer_without_rows_does_not_make_thirty_questions() -> None:
     asking = Asking("bilibili")
     seen = asking.check([str(number) for number in range(30)])
@@ -170,6 +176,20 @@ def test_kick_is_asked_again_before_a_batch_ends_a_broadcast() -> None:
     asking.plan.show("kick", ids[1], "offline")
     assert asking.check(ids)[ids[1]].state is State.OFFLINE
     assert [request.url.count("broadcaster_user_id=") for request in asking.log] == [4, 1]
+
+
+def test_kick_ends_nothing_that_it_will_not_confirm() -> None:
+    asking = Asking("kick")
+    ids = asking.many(4)
+    asking.check(ids)
+    asking.plan.show("kick", ids[1], "offline")
+    answer = of_plan(asking.plan)
+
+    def alone_down(request: Request) -> Response:
+        return answer(request) if request.url.count("broadcaster_user_id=") != 1 else Response(status=503)
+
+    seen = drive(asking.platform.check(ids, Means(NOW, KEYED)), alone_down, asking.memory)
+    assert [observation.state for observation in seen] == [State.OFFLINE, State.NETWORK, State.OFFLINE, State.LIVE]
 
 
 def test_douyin_gets_a_visitors_cookie_once_and_a_new_one_after_a_refusal() -> None:

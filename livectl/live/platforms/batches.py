@@ -84,9 +84,11 @@ def _ask_again(work: Work, some: Sequence[str], missing: Sequence[str]) -> Gener
         for one in missing:
             yield from keep(f"absent/{one}", "1", ABSENCE_SECONDS)
         return
-    for one in missing[:MOST_ALONE]:
-        if not (yield from recall(f"absent/{one}")):
+    alone = 0
+    for one in missing:
+        if alone < MOST_ALONE and not (yield from recall(f"absent/{one}")):
             work.waiting.append([one])
+            alone += 1
 
 
 def _pieces(ids: Sequence[str], size: int) -> deque[Sequence[str]]:

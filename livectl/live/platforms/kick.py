@@ -109,13 +109,22 @@ def look(ids: Sequence[str], means: Means) -> Generator[Effect, Any, dict[str, O
     seen = yield from _look_by("broadcaster_user_id", [one for one in ids if is_number(one)], means)
     for slug in [one for one in ids if not is_number(one)]:
         seen |= yield from _look_by("slug", [slug], means)
-    for one in ids:
-        observation = seen.get(one)
-        if observation and observation.state is State.LIVE:
-            yield from keep(f"live/{one}", observation.session, AFTERGLOW_SECONDS)
-        elif observation and observation.state is State.OFFLINE and len(ids) > 1 and (yield from recall(f"live/{one}")):
-            seen |= yield from _look_by("broadcaster_user_id" if is_number(one) else "slug", [one], means)
+    for one, observation in list(seen.items()):
+        if observation.state is State.LIVE:
+            yield from keep(f"live/{one}", "1", AFTERGLOW_SECONDS)
+        elif observation.state is State.OFFLINE and len(ids) > 1 and (yield from recall(f"live/{one}")):
+            seen[one] = yield from _look_again(one, means)
     return seen
+
+
+def _look_again(one: str, means: Means) -> Generator[Effect, Any, Observation]:
+    """The second, single question before a batch ends a broadcast: what it cannot confirm is unknown."""
+    try:
+        found = yield from _look_by("broadcaster_user_id" if is_number(one) else "slug", [one], means)
+    except Unanswered as trouble:
+        return unanswered(NAME, one, trouble, means)
+    lost = Unanswered(State.UNKNOWN, "said to be offline among others, and not in the answer alone")
+    return found.get(one) or unanswered(NAME, one, lost, means)
 
 
 def _look_by(key: str, ids: Sequence[str], means: Means) -> Generator[Effect, Any, dict[str, Observation]]:
