@@ -93,3 +93,9 @@ def test_a_case_becomes_what_it_must_and_nothing_else_changes(one: Case, newline
 def test_every_number_of_the_table_is_used_once() -> None:
     numbers = [one.title.split()[0] for one in CASES]
     assert len(numbers) == len(set(numbers))
+
+
+def test_the_documentation_shows_every_case() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "migrate.md").read_text()
+    for one in CASES:
+        assert re.search(rf"^\| {re.escape(one.title)} \|.* right \|$", page, re.MULTILINE)

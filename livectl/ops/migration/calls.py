@@ -8,7 +8,7 @@ import libcst as cst
 
 from livectl.ops.migration.names import is_candidate
 from livectl.ops.migration.places import CONF, DJANGO, FLASK, FLASK_CELERY, Link, Place, Sink
-from livectl.ops.migration.source import dotted, plain_text
+from livectl.ops.migration.source import dotted, plain_text, texts
 
 if TYPE_CHECKING:
     from livectl.ops.migration.reading import Reader
@@ -121,8 +121,10 @@ def _note_flask(reader: Reader, node: cst.Call, *, file: bool = False) -> None:
     place = _named_place(reader, given)
     text = plain_text(given)
     if file and text and text.endswith(".py"):
-        place = reader.modules.place(text.removesuffix(".py").replace("/", "."), reader.source.path)
-    _note_sink(reader, node, place or Place("", f"`{reader.code(given)}`"), "flask", known=place is not None)
+        place = _named(reader, text.removesuffix(".py").replace("/", "."))
+    places = [place] if place else [found for text in texts(given) if (found := _named(reader, text)) and found.name]
+    for found in places or [Place("", f"`{reader.code(given)}`")]:
+        _note_sink(reader, node, found, "flask", known=bool(places))
 
 
 def _note_django(reader: Reader, node: cst.Call) -> None:
@@ -218,10 +220,14 @@ def _named_place(reader: Reader, node: cst.BaseExpression) -> Place | None:
     """What `config_from_object` is given: an object, or its dotted name as a string."""
     text = plain_text(node)
     if text:
-        return reader.modules.place(text.replace(":", "."), reader.source.path)
+        return _named(reader, text)
     if isinstance(node, cst.Name) and node.value == "__name__":
         return Place(reader.path)
     return reader.place(node)
+
+
+def _named(reader: Reader, text: str) -> Place | None:
+    return reader.modules.place(text.replace(":", "."), reader.source.path)
 
 
 def environ_gap(reader: Reader, value: cst.BaseExpression) -> int:

@@ -173,6 +173,9 @@ class _Judge:
         return found
 
     def _has_settings(self, family: Place) -> bool:
+        named = [use for reading in self.readings for use in reading.uses if use.place == family]
+        if any(use.form in {"keyword", "key"} and not is_weak(use.name) and _is_setting(use.name) for use in named):
+            return True
         members = {link.origin for link in self.links if link.to == family}
         return any(place in members or self._reaches(place, family) for place in self._holders())
 

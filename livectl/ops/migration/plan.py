@@ -73,7 +73,7 @@ def make(paths: list[Path], namespace: str | None = None, *, given: bool = False
 def _file(source: Source, renamed: Renaming, found: Project) -> File | None:
     """The file with its edits; none of them if it would not be the Python it was."""
     after = source.edited(renamed.edits[str(source.path)])
-    if _parses(source.data) and not _parses(after):
+    if not _parses(after) and _parses(source.data):
         found.refused.append(Mistake(str(source.path), 1, 1, "would not be Python afterwards", "please report this"))
         return None
     return File(source, after)

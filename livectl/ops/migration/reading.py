@@ -23,7 +23,6 @@ from livectl.ops.migration.source import dotted, plain_text
 from livectl.ops.migration.walking import Walker
 
 if TYPE_CHECKING:
-
     from livectl.ops.migration.modules import Modules
     from livectl.ops.migration.source import Source
 
@@ -59,6 +58,7 @@ class Reader(Walker):
 
     def read(self) -> Reading:
         self.walk(self.source.tree)
+        self.source.forget_tree()
         return self.found
 
     def enter_class(self, node: cst.ClassDef, place: Place) -> None:

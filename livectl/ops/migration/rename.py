@@ -128,7 +128,7 @@ class _Renamer:
                 return
             new, text = " and ".join(verdict.new), both
         self._edit(path, use.start, use.start + len(use.name), text)
-        self._change(path, use.line, use.name, new, verdict.why)
+        self._change(path, use.line, use.name, new, _why(use, verdict))
         if use.environ_at >= 0 and use.form == "binding":
             self._keep_variable(reading, use)
         if not verdict.was_read:
@@ -268,8 +268,12 @@ class _Renamer:
         self._edit(sink.path, sink.end, sink.end, f"{gap}{argument}")
         if sink.kind == "update":
             self._edit(sink.path, *self._conf_update(reading, sink), "config_from_object")
-        what = "Django" if sink.place == DJANGO else "Flask" if sink.place == FLASK else str(sink.place)
-        self._change(sink.path, sink.line, sink.text, argument, f"{what} keeps upper-case names only, so a namespace")
+        new = f"{sink.text[:-1]}{gap}{argument})"
+        new = new.replace("conf.update", "config_from_object", 1) if sink.kind == "update" else new
+        why = "so that Celery reads the names behind it"
+        if sink.place in {DJANGO, FLASK}:
+            why = f"{'Django' if sink.place == DJANGO else 'Flask'} keeps upper-case names only, so a namespace"
+        self._change(sink.path, sink.line, sink.text, new, why)
 
     @staticmethod
     def _conf_update(reading: Reading, sink: Sink) -> tuple[int, int]:
@@ -287,6 +291,12 @@ class _Renamer:
 
     def _leave(self, path: str, use: Use, why: str) -> None:
         self.found.left.append(Change(file=path, line=use.line, old=use.name, new=None, why=why))
+
+
+def _why(use: Use, verdict: Verdict) -> str:
+    if verdict.kind == "rename" and is_weak(use.name) and use.form == "binding":
+        return f"Celery reads this as {verdict.key}, as it reads all that stands here"
+    return verdict.why
 
 
 def _keys(verdict: Verdict | None) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from livectl.ops.migration.places import CONF, FLASK_CELERY
 from livectl.ops.migration.rename import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from livectl.errors import Mistake
@@ -65,7 +65,6 @@ def text(outcome: Outcome, cwd: Path) -> str:
     plan = outcome.plan
     parts = [
         _decisions(plan),
-        *(_diff(file) for file in plan.files),
         _changes(plan.changes),
         _section("Left for you", plan.left),
         _refusals("Refused, and left as it is", plan.refused),
@@ -74,7 +73,8 @@ def text(outcome: Outcome, cwd: Path) -> str:
         *(_proof(proof) for proof in outcome.proofs),
         _next(outcome),
     ]
-    return _shown("\n\n".join(part for part in parts if part), cwd)
+    first, *rest = (_folded(_shown(part, cwd)) for part in parts if part)
+    return "\n\n".join([first, *(_shown(_diff(file), cwd) for file in plan.files), *rest])
 
 
 def _shown(text: str, cwd: Path) -> str:
@@ -83,13 +83,10 @@ def _shown(text: str, cwd: Path) -> str:
 
 def _decisions(plan: Plan) -> str:
     """Who reads what, and how that was found out."""
-    files = f"{plan.count} Python file{'s' * (plan.count != 1)} looked at."
-    holders = _holders(plan)
-    lines = [files]
-    for place, why in holders:
-        style = plan.convention.styles.get(place)
-        lines += _wrapped(f"{place}: {style or 'left alone'}", "  ")
-        lines += _wrapped(f"because {why}" if not why.startswith("part of") else why, "      ")
+    lines = [f"{_count(plan.count, 'Python file')} looked at."]
+    for place, why in _holders(plan):
+        lines.append(f"  {place}: {plan.convention.styles.get(place, 'left alone')}")
+        lines.append(f"      {why if why.startswith('part of') else f'because {why}'}")
     return "\n".join(lines)
 
 
@@ -111,82 +108,76 @@ def _diff(file: File) -> str:
 def _changes(changes: list[Change]) -> str:
     if not changes:
         return ""
-    files = {change.file for change in changes}
-    count = f"{len(changes)} change{'s' * (len(changes) != 1)} in {len(files)} file{'s' * (len(files) != 1)}"
+    count = f"{_count(len(changes), 'change')} in {_count(len({change.file for change in changes}), 'file')}"
     special = [change for change in changes if change.why != USUAL_WHY]
-    lines = [f"{count}." if not special else f"{count}. More than a new name:"]
+    lines = [f"{count}. More than a new name:" if special else f"{count}."]
     for change in special:
         became = f" -> {change.new}" if change.new else ": taken out"
-        lines += _wrapped(f"{change.file}:{change.line} {change.old}{became}", "  ") + _wrapped(change.why, "      ")
+        lines += [f"  {change.file}:{change.line} {change.old}{became}", f"      {change.why}"]
     return "\n".join(lines)
 
 
 def _section(title: str, changes: list[Change]) -> str:
-    lines: list[str] = []
     mentions = [change for change in changes if change.why.startswith("not Python")]
-    shown = [change for change in changes if change not in mentions] + mentions[:MENTIONS_SHOWN]
-    for change in shown:
-        lines += _wrapped(f"{change.file}:{change.line} {change.old}", "  ") + _wrapped(change.why, "      ")
+    lines = [f"{title}:"]
+    for change in [change for change in changes if change not in mentions] + mentions[:MENTIONS_SHOWN]:
+        lines += [f"  {change.file}:{change.line} {change.old}", f"      {change.why}"]
     if len(mentions) > MENTIONS_SHOWN:
         lines.append(f"  … and {len(mentions) - MENTIONS_SHOWN} more in files that are not Python")
-    return "\n".join([f"{title}:", *lines]) if lines else ""
+    return "\n".join(lines) if changes else ""
 
 
 def _refusals(title: str, mistakes: list[Mistake]) -> str:
-    lines: list[str] = []
+    lines = [f"{title}:"]
     for mistake in mistakes:
-        lines += _wrapped(f"{mistake.file}:{mistake.line}: {mistake.text}", "  ")
-        lines += _wrapped(mistake.hint, "      ") if mistake.hint else []
-    return "\n".join([f"{title}:", *lines]) if lines else ""
+        lines.append(f"  {mistake.file}:{mistake.line}: {mistake.text}")
+        lines += [f"      {mistake.hint}"] if mistake.hint else []
+    return "\n".join(lines) if mistakes else ""
 
 
 def _right(plan: Plan) -> str:
     names = sorted(plan.renaming.right)
     if not names:
         return ""
-    said = (
-        f"Right as they are: {', '.join(names)}. If Celery warns at start-up that they are deprecated, "
-        f"the warning is wrong here, because it does not look at the namespace: behind CELERY_ these are the new names."
+    return (
+        f"Right as they are: {', '.join(names)}. If Celery warns at start-up that they are deprecated, the "
+        f"warning is wrong here, because it does not look at the namespace: behind CELERY_ these are the new names."
     )
-    return "\n".join(_wrapped(said, ""))
 
 
 def _proof(proof: Proof) -> str:
     if proof.outcome == "unknown":
-        said = f"No proof for {proof.subject}, its code cannot be imported here: {proof.problem}"
-        more = (
+        return (
+            f"No proof for {proof.subject}, its code cannot be imported here: {proof.problem}\n"
             "What is certain without it: only the tokens shown above change, and each names the same setting as before."
         )
-        return "\n".join([*_wrapped(said, ""), *_wrapped(more, "")])
-    lines = _wrapped(proof.problem, "  ") if proof.problem else []
-    for title, rows in (("differs", proof.different), ("read from now on", proof.mended)):
-        for key, before, after in rows[:DIFFERENCES_SHOWN]:
-            lines += _wrapped(f"{key} {title}: {before} -> {after}", "  ")
+    lines = [f"  {proof.problem}"] if proof.problem else []
+    for title, rows in (("differs", proof.different), ("is read from now on", proof.mended)):
+        lines += [f"  {key} {title}: {before} -> {after}" for key, before, after in rows[:DIFFERENCES_SHOWN]]
     if proof.unsteady:
-        lines += _wrapped(f"not compared, different at each start: {', '.join(proof.unsteady)}", "  ")
+        lines.append(f"  not compared, different at each start: {', '.join(proof.unsteady)}")
     equal = proof.compared - len(proof.different) - len(proof.mended)
-    head = f"Proof, {proof.subject}: {equal} of {proof.compared} settings compared are equal before and after"
-    head += (
-        f", {proof.set} of them not Celery's defaults."
-        if proof.set
-        else ", but all are Celery's defaults: not set yet."
+    set_by = (
+        f"{proof.set} of them not Celery's defaults." if proof.set else "but all are Celery's defaults: none is set."
     )
-    return "\n".join([*_wrapped(head, ""), *lines])
+    head = f"Proof, {proof.subject}: {equal} of {proof.compared} settings compared are equal before and after, {set_by}"
+    return "\n".join([head, *lines])
 
 
 def _next(outcome: Outcome) -> str:
     plan = outcome.plan
     if not plan.has_work:
-        return "Nothing to do." if not plan.refused else "Nothing was changed."
+        return "Nothing was changed." if plan.refused else "Nothing to do."
     if outcome.written:
-        return "\n".join(_wrapped(_written(outcome), ""))
+        return _written(outcome)
     if outcome.is_blocked:
         return f"Nothing was written: {_hindrance(outcome)}."
-    offer = "" if outcome.wanted_proof else (
-        "\n  --prove   imports the project in a process of its own, before and after,"
-        "\n            and compares every setting of Celery"
-    )  # fmt: skip
-    return f"Nothing was written. Next:{offer}\n  --write   writes this"
+    offer = [
+        "  --prove   imports the project in a process of its own, before and after,",
+        "            and compares every setting of Celery",
+    ]
+    lines = ["Nothing was written. Next:", *([] if outcome.wanted_proof else offer), "  --write   writes this"]
+    return "\n".join(lines)
 
 
 def _hindrance(outcome: Outcome) -> str:
@@ -198,20 +189,30 @@ def _hindrance(outcome: Outcome) -> str:
 
 
 def _written(outcome: Outcome) -> str:
-    count = len(outcome.plan.files)
-    said = f"Written: {count} file{'s' * (count != 1)}."
+    said = f"Written: {_count(len(outcome.plan.files), 'file')}."
     if outcome.backups:
         return f"{said} The originals: {', '.join(map(str, outcome.backups))}."
     return f"{said} No backups: git has the originals."
 
 
-def _wrapped(said: str, indent: str) -> list[str]:
-    lines: Iterable[str] = textwrap.wrap(
-        said,
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _folded(said: str) -> str:
+    """Lines folded to the width, each going on two columns further in than it began."""
+    return "\n".join(folded for line in said.splitlines() for folded in _fold(line))
+
+
+def _fold(line: str) -> list[str]:
+    if len(line) <= WIDTH:
+        return [line]
+    start = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(
+        line,
         WIDTH,
-        initial_indent=indent,
-        subsequent_indent=indent + "  ",
+        initial_indent="",
+        subsequent_indent=f"{start}  ",
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return list(lines)

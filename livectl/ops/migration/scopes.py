@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
@@ -10,11 +10,11 @@ from livectl.ops.migration.places import Place
 from livectl.ops.migration.source import children, dotted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # What a name stands for: a place, the dotted path of something imported, or None: a value like any other.
 Meaning = Place | str | None
-NESTED = cst.FunctionDef | cst.ClassDef | cst.Lambda | cst.ListComp | cst.SetComp | cst.DictComp | cst.GeneratorExp
+NESTED = {cst.FunctionDef, cst.ClassDef, cst.Lambda, cst.ListComp, cst.SetComp, cst.DictComp, cst.GeneratorExp}
 
 
 class Scope:
@@ -55,22 +55,13 @@ class Scope:
         return owner.names.get(name, owner.place) if owner else None
 
 
-def bound_names(node: cst.CSTNode) -> Iterator[str]:
-    """Names bound under a node, nested scopes left out (their own name is bound here)."""
+def bound_names(node: cst.CSTNode) -> Iterator[tuple[str, bool]]:
+    """Names bound under a node, nested scopes left out (their own name is bound here); whether `global` shares each."""
     for child in children(node):
-        if isinstance(child, cst.FunctionDef | cst.ClassDef):
-            yield child.name.value
-        elif isinstance(
-            child, cst.AssignTarget | cst.AnnAssign | cst.AugAssign | cst.NamedExpr | cst.For | cst.CompFor
-        ):
-            yield from names_in(child.target)
-        elif isinstance(child, cst.AsName):
-            yield from names_in(child.name)
-        elif isinstance(child, cst.MatchAs | cst.MatchStar) and child.name:
-            yield child.name.value
-        elif isinstance(child, cst.ImportAlias) and not child.asname:
-            yield dotted(child.name).partition(".")[0]
-        if not isinstance(child, NESTED):
+        kind = type(child)
+        if kind in BINDERS:
+            yield from BINDERS[kind](child)
+        if kind not in NESTED:
             yield from bound_names(child)
 
 
@@ -91,9 +82,24 @@ def parameters(node: cst.FunctionDef | cst.Lambda) -> Iterator[str]:
             yield star.name.value
 
 
-def globals_in(node: cst.CSTNode) -> Iterator[str]:
-    for child in children(node):
-        if isinstance(child, cst.Global):
-            yield from (item.name.value for item in child.names)
-        if not isinstance(child, NESTED):
-            yield from globals_in(child)
+def _targets(node: Any) -> Iterator[tuple[str, bool]]:
+    return ((name, False) for name in names_in(node.target))
+
+
+def _own_name(node: Any) -> Iterator[tuple[str, bool]]:
+    if node.name is not None:
+        yield node.name.value, False
+
+
+def _alias(node: Any) -> Iterator[tuple[str, bool]]:
+    if node.asname is None:
+        yield dotted(node.name).partition(".")[0], False
+
+
+BINDERS: dict[type, Callable[[Any], Iterator[tuple[str, bool]]]] = {
+    **dict.fromkeys([cst.FunctionDef, cst.ClassDef, cst.MatchAs, cst.MatchStar], _own_name),
+    **dict.fromkeys([cst.AssignTarget, cst.AnnAssign, cst.AugAssign, cst.NamedExpr, cst.For, cst.CompFor], _targets),
+    cst.AsName: lambda node: ((name, False) for name in names_in(node.name)),
+    cst.ImportAlias: _alias,
+    cst.Global: lambda node: ((item.name.value, True) for item in node.names),
+}

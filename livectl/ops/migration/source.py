@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import io
 import re
 import tokenize
@@ -18,6 +19,7 @@ from livectl.errors import FileError, Mistake
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 LIMIT_BYTES = (
@@ -25,7 +27,10 @@ LIMIT_BYTES = (
 )
 LINE_END = re.compile(r"\r\n|\r|\n")
 
+NOTHING = contextlib.nullcontext()
 _QUIET_FIELDS = {"lpar", "rpar", "leading_lines", "header", "footer", "semicolon", "equal", "comma", "dot", "operator"}
+_SEQUENCES = {list, tuple}
+_nodes: dict[type, bool] = {}
 _fields: dict[type, tuple[str, ...]] = {}
 
 
@@ -60,6 +65,11 @@ class Source:
             self.tree._codegen(state)
             self._places = state.places
         return self._places[node]
+
+    def forget_tree(self) -> None:
+        """Lets go of the tree, which takes a thousand times the room of the text."""
+        self.__dict__.pop("tree", None)
+        self._places = {}
 
     def line(self, offset: int) -> int:
         return bisect.bisect_right(self._line_starts, offset)
@@ -98,6 +108,11 @@ class _Ruler(CodegenState):
     def add_indent_tokens(self) -> None:
         self.written += sum(map(len, self.indent_tokens))
 
+    def record_syntactic_position(  # type: ignore[override]
+        self, *_: object, **__: object
+    ) -> AbstractContextManager[None]:
+        return NOTHING
+
     def before_codegen(self, node: cst.CSTNode) -> None:
         self.places[node] = self.written
 
@@ -128,10 +143,17 @@ def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         _fields[kind] = names
     for name in names:
         value = getattr(node, name)
-        if isinstance(value, cst.CSTNode):
+        if type(value) in _SEQUENCES:
+            yield from (item for item in value if _is_node(type(item)))
+        elif _is_node(type(value)):
             yield value
-        elif isinstance(value, tuple | list):
-            yield from (item for item in value if isinstance(item, cst.CSTNode))
+
+
+def _is_node(kind: type) -> bool:
+    known = _nodes.get(kind)  # asking a class once is much cheaper than asking every node
+    if known is None:
+        known = _nodes[kind] = issubclass(kind, cst.CSTNode)
+    return known
 
 
 def plain_text(node: cst.CSTNode | None) -> str | None:
@@ -139,6 +161,15 @@ def plain_text(node: cst.CSTNode | None) -> str | None:
     if not isinstance(node, cst.SimpleString) or node.prefix or "\\" in node.value:
         return None
     return node.raw_value
+
+
+def texts(node: cst.CSTNode) -> Iterator[str]:
+    """Every plain string under a node, itself included."""
+    text = plain_text(node)
+    if text:
+        yield text
+    for child in children(node):
+        yield from texts(child)
 
 
 def dotted(node: cst.CSTNode | None) -> str:

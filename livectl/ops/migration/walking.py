@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from livectl.ops.migration.places import DJANGO, Place
-from livectl.ops.migration.scopes import Meaning, Scope, bound_names, globals_in, parameters
+from livectl.ops.migration.scopes import Meaning, Scope, bound_names, parameters
 from livectl.ops.migration.source import children
 
 if TYPE_CHECKING:
@@ -108,7 +108,9 @@ class Walker:
 
     def _enter_names(self, body: cst.CSTNode) -> None:
         scope = self.scope
-        scope.shared.update(globals_in(body) if scope.kind == "function" else ())
-        for name in bound_names(body):
+        found = list(bound_names(body))
+        if scope.kind == "function":
+            scope.shared.update(name for name, shared in found if shared)
+        for name, _ in found:
             if name not in scope.shared:
                 scope.names.setdefault(name, scope.place if scope.kind != "function" else None)
