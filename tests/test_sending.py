@@ -13,6 +13,7 @@ import redis
 from celery import beat, signals
 from celery.beat import BeatLazyFunc
 from kombu import Exchange, Queue
+from kombu.transport import redis as transport
 
 from livectl.model import Interval, Run, Schedule
 from livectl.ops import sending
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
+OTHER_EACH_TIME = ("expires", "celery_beat_task")
 WAYS = ("together", "one by one")
 NOON = 1_780_315_200_000
 
@@ -74,9 +76,9 @@ def desk(request: pytest.FixtureRequest, store_url: str) -> Iterator[Desk]:
 
 
 def compared(message: dict[str, Any]) -> dict[str, Any]:
-    """All of a message but what no two have alike."""
+    """All of a message but what no two have alike, and the mark that beat leaves since Celery 5.7."""
     properties = {name: value for name, value in message["properties"].items() if name != "delivery_tag"}
-    headers = {name: value for name, value in message["headers"].items() if name != "expires"}
+    headers = {name: value for name, value in message["headers"].items() if name not in OTHER_EACH_TIME}
     return {**message, "properties": properties, "headers": headers}
 
 
@@ -219,6 +221,8 @@ def test_an_entry_with_a_connection_of_its_own_takes_that(desk: Desk, tmp_path: 
 
 
 def test_a_queue_that_expires_is_kept_alive(desk: Desk) -> None:
+    if not hasattr(transport.Channel, "_get_queue_expire"):
+        pytest.skip("kombu 5.6 and later let queues expire")
     desk.app.conf.task_queues = [Queue("celery"), Queue("short", queue_arguments={"x-expires": 60_000})]
     desk.sender.send([desk.job(options={"queue": "short"})])
     assert 0 < desk.broker.pttl("short") <= 60_000
