@@ -51,6 +51,7 @@ def of_plan(plan: Plan, log: list[Request] | None = None) -> Callable[[Request],
     """Answers as the fakes would, redirects followed as fetch follows them."""
 
     def answer(request: Request) -> Response:
+        assert request.url.isascii()
         if log is not None:
             log.append(request)
         url, response = request.url, Response(status=0)

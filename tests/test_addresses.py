@@ -181,6 +181,12 @@ def test_an_alias_leads_to_the_streamer(platform: str, alias: str, keys: dict[st
     assert _resolved(platform, alias, keys, plan) == one
 
 
+@pytest.mark.parametrize("keys", [{}, KEYED])
+def test_a_handle_in_any_script_is_asked_for(keys: dict[str, str]) -> None:
+    with pytest.raises(Refused, match="knows no @某某"):
+        _resolved("youtube", "@某某", keys, Plan())
+
+
 @pytest.mark.parametrize(
     ("platform", "alias"),
     [

@@ -239,7 +239,7 @@ class TestYouTubeWithAKey:
         asking = Asking("youtube")
         scene = asking.plan.show("youtube", CHANNEL, "live")
         seen = asking.check([CHANNEL])[CHANNEL]
-        assert (seen.state, seen.session, seen.viewers) == (State.LIVE, video(scene), 7)
+        assert (seen.state, seen.session, seen.viewers) == (State.LIVE, video(CHANNEL, scene), 7)
         asking.plan.show("youtube", CHANNEL, "offline")
         assert asking.one(CHANNEL) is State.OFFLINE
         assert asking.asked("/videos?") == 1, "the one that ran is asked after, though the feed has lost it"

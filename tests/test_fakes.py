@@ -13,6 +13,7 @@ from livectl.live.platforms.base import Means
 from livectl.model import Request, Response, State
 from tests.driving import drive
 from tests.fakes import Fakes
+from tests.sites import session_of
 from tests.sites.plan import OVERSIZE
 
 NOW = 1_790_000_060.0
@@ -40,10 +41,11 @@ def test_a_check_over_the_wire(platform: str) -> None:
     one = {"youtube": "UC" + "a" * 22, "chzzk": "0123456789abcdef" * 2}.get(platform, "1001")
     with Fakes() as fakes:
         for kind in ("live", "offline"):
-            fakes.plan.show(platform, one, kind)
+            scene = fakes.plan.show(platform, one, kind)
             check = platforms.get(platform).check([one], Means(NOW, KEYS))
             (seen,) = drive(check, lambda request: over_the_wire(fakes, request))
             assert seen.state is State(kind)
+            assert seen.session == (session_of(platform, one, scene) if kind == "live" else "")
         assert fakes.asked(platform) >= 2
         assert {asked.host for asked in fakes.log} <= platforms.get(platform).hosts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from tests.sites import bilibili, chzzk, douyin, douyu, huya, kick, soop, tiktok, twitch, youtube
-from tests.sites.plan import OVERSIZE, RETRY_SECONDS, Answer, Asked, Plan, Trouble
+from tests.sites.plan import OVERSIZE, RETRY_SECONDS, Answer, Asked, Plan, Scene, Trouble
 from tests.sites.saying import page, said
 
 if TYPE_CHECKING:
@@ -17,6 +17,12 @@ PLAYED = (twitch, bilibili, youtube, kick, douyu, huya, douyin, chzzk, soop, tik
 SITES: dict[str, tuple[str, Site]] = {
     host: (site.__name__.rpartition(".")[2], speak) for site in PLAYED for host, speak in site.HOSTS.items()
 }
+
+
+def session_of(platform: str, one: str, scene: Scene) -> str:
+    """The session key that a check should read off this scene."""
+    return youtube.video(one, scene) if platform == "youtube" else str(scene.started)
+
 
 BLOCKS: dict[str, Answer] = {
     "bilibili": said({"code": -412, "message": "request was banned", "ttl": 1}, 412),

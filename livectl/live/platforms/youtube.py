@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -93,7 +94,7 @@ def _video(video: str, where: str) -> str:
 def url(one: str) -> str:
     if one.startswith("video:"):
         return f"https://www.youtube.com/watch?v={one.removeprefix('video:')}"
-    return f"https://www.youtube.com/{'channel/' if one.startswith('UC') else ''}{one}"
+    return f"https://www.youtube.com/{'channel/' if one.startswith('UC') else ''}{quote(one, safe='@/')}"
 
 
 def resolve(one: str, means: Means) -> Resolve:
