@@ -203,7 +203,33 @@ def test_an_alias_of_nobody_is_refused(platform: str, alias: str) -> None:
         _resolved(platform, alias, KEYED, Plan())
 
 
-@pytest.mark.parametrize("platform", ["twitch", "bilibili", "youtube", "kick", "douyu", "huya", "douyin", "tiktok"])
+ALIASED = ["twitch", "bilibili", "youtube", "kick", "douyu", "huya", "douyin", "tiktok"]
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(ALIASED),
+    st.sampled_from([{}, KEYED]),
+    st.sampled_from([0, 200, 302, 400, 401, 403, 404, 429, 500]),
+    st.lists(st.one_of(st.binary(max_size=40), st.just(b"{}"), st.just(b'{"data":[]}')), min_size=1),
+)
+def test_noise_leads_nowhere(platform: str, keys: dict[str, str], status: int, bodies: list[bytes]) -> None:
+    alias = {"bilibili": "b23.tv/x", "douyin": "v.douyin.com/x", "tiktok": "vm.tiktok.com/x"}.get(platform, "@nobody")
+    turn = iter(bodies * 20)
+    resolve = platforms.get(platform).resolve
+    assert resolve is not None
+
+    def answer(request: Request) -> Response:
+        return Response(status=status, url="https://elsewhere.example/", body=next(turn))
+
+    if platform == "twitch" and not keys:
+        assert drive(resolve(alias, Means(0.0, keys)), answer) == alias
+        return
+    with pytest.raises((Refused, Unanswered)):
+        drive(resolve(alias, Means(0.0, keys)), answer)
+
+
+@pytest.mark.parametrize("platform", ALIASED)
 def test_an_alias_that_could_not_be_asked_about_is_no_refusal(platform: str) -> None:
     alias = {"bilibili": "room:7", "douyin": "reflow/7", "tiktok": "vm.tiktok.com/x"}.get(platform, "@nobody")
     resolve = platforms.get(platform).resolve

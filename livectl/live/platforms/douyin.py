@@ -52,12 +52,17 @@ class Pictures(msgspec.Struct):
     url_list: list[str] = []
 
 
+class Viewed(msgspec.Struct):
+    display_value: int | None = None
+
+
 class Room(msgspec.Struct):
     status: int
     id_str: str
     title: str | None = ""
     cover: Pictures | None = None
     user_count_str: str | None = ""
+    room_view_stats: Viewed | None = None
 
 
 class User(msgspec.Struct):
@@ -187,6 +192,7 @@ def _observed(one: str, data: Data, means: Means) -> Observation:
         return Observation(platform=NAME, id=one, state=State.OFFLINE, at=means.now, name=name, url=url(one))
     if room.status != ON:
         raise answers.odd("$.data.data[0].status", room.status)
+    viewed = room.room_view_stats or Viewed()
     partition = data.partition_road_map.partition if data.partition_road_map else None
     return Observation(
         platform=NAME,
@@ -199,7 +205,7 @@ def _observed(one: str, data: Data, means: Means) -> Observation:
         name=name,
         url=url(one),
         cover=answers.link(room.cover.url_list[0] if room.cover and room.cover.url_list else ""),
-        viewers=answers.count(room.user_count_str or None),
+        viewers=answers.count(room.user_count_str or viewed.display_value),
     )
 
 

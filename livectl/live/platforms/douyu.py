@@ -33,12 +33,17 @@ class Heat(msgspec.Struct):
     hot: str | int | None = None
 
 
+class Category(msgspec.Struct):
+    name: str | None = ""
+
+
 class Room(msgspec.Struct):
     show_status: int
     video_loop: int = msgspec.field(name="videoLoop")
     show_time: int
     room_name: str | None = ""
     second_lvl_name: str | None = ""
+    child_cate: Category | list[None] | None = None
     nickname: str | None = ""
     owner_name: str | None = ""
     room_pic: str | None = ""
@@ -96,6 +101,7 @@ def look(one: str, means: Means) -> Generator[Effect, Any, Observation]:
     room = answers.read(response, BODY, means.now).room
     state = _state(room)
     began = answers.instant(room.show_time) if state is not State.OFFLINE else None
+    category = room.child_cate.name if isinstance(room.child_cate, Category) else ""
     heat = room.room_biz_all.hot if isinstance(room.room_biz_all, Heat) else None
     return Observation(
         platform=NAME,
@@ -104,7 +110,7 @@ def look(one: str, means: Means) -> Generator[Effect, Any, Observation]:
         at=means.now,
         session=str(room.show_time) if began else "",
         title=answers.plain(room.room_name),
-        category=answers.plain(room.second_lvl_name),
+        category=answers.plain(room.second_lvl_name or category),
         name=answers.plain(room.nickname or room.owner_name),
         url=url(one),
         cover=answers.link(room.room_pic),
