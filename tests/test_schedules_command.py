@@ -1,4 +1,4 @@
-"""livectl schedules: validate, list, next."""
+"""livectl schedules: validate, list, next, run, pause, resume, diff."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,16 +17,18 @@ from livectl import cli, connect
 from livectl.invocation import Invocation
 from livectl.model import Run as Due
 from livectl.model import Schedule
-from livectl.ops import cron, listing, upcoming
+from livectl.ops import cron, listing, pauses, upcoming
 from livectl.ops import runs as kept
+from livectl.ops.history import History
+from tests.beating import World, make_app
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Run = Callable[..., tuple[int, str, str]]
 
 ROOT = Path(__file__).parent.parent
-FIELDS = {"name", "task", "schedule", "timezone", "enabled", "paused", "last", "next"}
+FIELDS = {"name", "task", "schedule", "timezone", "enabled", "paused", "last", "ended", "next"}
 GOOD = """\
 timezone: Europe/Paris
 schedules:
@@ -162,7 +165,7 @@ def test_list_shows_every_entry_with_its_next_run(run: Run, tmp_path: Path) -> N
 def test_list_for_programs_has_the_promised_fields(run: Run, tmp_path: Path) -> None:
     write(tmp_path, GOOD)
     rows = json.loads(run("schedules", "list", "--json")[1])
-    assert all(set(row) == FIELDS for row in rows)
+    assert all(set(row) == FIELDS | {"reason"} for row in rows)
     ping, digest, off = rows
     assert (ping["schedule"], ping["enabled"], ping["paused"], ping["last"]) == ("every 5s", True, False, None)
     assert datetime.fromisoformat(ping["next"]) - datetime.now(UTC) < timedelta(seconds=5)
@@ -246,6 +249,104 @@ def line(text: str) -> Schedule:
 def test_a_run_that_the_clock_moved_or_repeats_is_marked(text: str, due: str, said: str) -> None:
     each, instant = line(text), round(datetime.fromisoformat(due).timestamp() * 1000)
     assert upcoming.remark(each, instant) == said
-    view = listing.runs([Due("x", instant)], {"x": each}, {}, "Europe/Paris")
+    view = listing.runs([Due("x", instant)], {"x": each}, History(), "Europe/Paris")
     data: Any = view.data
     assert data[0]["note"] == (said or None)
+
+
+# --- what the store and the beats say
+
+
+@pytest.fixture
+def world(tmp_path: Path, store_url: str) -> Iterator[World]:
+    made = World(tmp_path, store_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def at(store_url: str) -> dict[str, str]:
+    return {"LIVECTL_STORE": store_url, "LIVECTL_BROKER": store_url, "LIVECTL_RESULTS": store_url}
+
+
+def test_a_paused_entry_is_sent_by_no_beat_and_caught_up_by_none(
+    run: Run, tmp_path: Path, world: World, at: dict[str, str]
+) -> None:
+    write(
+        tmp_path, "schedules:\n  a: {task: t.note, every: 10s, args: [a]}\n  b: {task: t.note, every: 10s, args: [b]}\n"
+    )
+    world.beat()
+    world.beat()
+    world.run(20)
+    assert {each.entry for each in world.sent} == {"a", "b"}
+    assert run("schedules", "pause", "a", "--reason", "mail server moves", **at)[0] == 0
+    world.sent.clear()
+    world.run(20)
+    world.beat()
+    world.run(20)
+    assert {each.entry for each in world.sent} == {"b"}
+
+    code, out, _ = run("schedules", "list", **at)
+    assert (code, "mail" in out) == (0, True)
+    row = json.loads(run("schedules", "list", "--json", **at)[1])[0]
+    assert (row["paused"], row["reason"], row["next"]) == (True, "mail server moves", None)
+    assert "paused" in run("schedules", "next", "a", "-n", "1", **at)[1]
+
+    world.sent.clear()
+    assert pauses.resume(world.store, "a", str(world.clock.at))
+    world.run(20)
+    assert Counter(each.entry for each in world.sent) == {"a": 2, "b": 2}
+    assert run("schedules", "resume", "a", **at)[:2] == (1, "a was not paused.\n")
+
+
+def test_what_nobody_schedules_cannot_be_paused(run: Run, tmp_path: Path, at: dict[str, str]) -> None:
+    write(tmp_path, GOOD)
+    code, _, err = run("schedules", "pause", "pnig", **at)
+    assert (code, "did you mean ping?" in err) == (2, True)
+
+
+def test_the_entry_sent_by_hand_is_a_job_with_an_id(run: Run, tmp_path: Path, world: World, at: dict[str, str]) -> None:
+    write(tmp_path, "schedules:\n  a: {task: t.note, every: 1h, args: [a], options: {queue: celery, priority: 0}}\n")
+    code, out, _ = run("schedules", "run", "a", "--json", **at)
+    assert (code, json.loads(out)["task"]) == (0, "t.note")
+    (sent,) = world.collect()
+    assert (sent.entry, sent.task_id) == ("a", json.loads(out)["id"])
+
+
+def test_diff_tells_where_file_and_beats_differ(run: Run, tmp_path: Path, world: World, at: dict[str, str]) -> None:
+    write(tmp_path, GOOD)
+    assert run("schedules", "diff", **at)[0] == 1
+    assert "no beat is at work" in run("schedules", "diff", **at)[2]
+    world.beat()
+    world.tick()
+    assert run("schedules", "diff", **at)[:2] == (0, "Every beat holds what schedules.yaml says.\n")
+    write(tmp_path, GOOD.replace("every: 5s", "every: 6s").replace("digest", "daily"))
+    code, out, _ = run("schedules", "diff", "--json", **at)
+    found = {(row["name"], row["change"], *row["fields"]) for row in json.loads(out)}
+    assert (code, found) == (1, {("ping", "changed", "timing"), ("digest", "removed"), ("daily", "added")})
+    world.run(2)
+    assert run("schedules", "diff", **at)[0] == 0
+
+
+def test_list_tells_how_the_last_run_went(run: Run, tmp_path: Path, world: World, at: dict[str, str]) -> None:
+    write(tmp_path, "schedules:\n  a: {task: t.note, every: 10s, args: [a]}\n")
+    world.beat()
+    world.run(20)
+    job = world.sent[-1].task_id
+    meta = {"task_id": job, "status": "FAILURE", "result": {"exc_type": "E", "exc_message": []}, "children": []}
+    world.store.set(f"celery-task-meta-{job}", json.dumps(meta))
+    assert json.loads(run("schedules", "list", "--json", **at)[1])[0]["ended"] == "failed"
+    assert " failed " in run("schedules", "list", **at)[1]
+
+
+def test_with_an_app_its_own_beat_schedule_is_shown_and_no_file_is_needed(tmp_path: Path, store_url: str) -> None:
+    lines = (
+        "from celery import Celery",
+        f"app = Celery('p', broker={make_app(store_url).conf.broker_url!r})",
+        "app.conf.beat_schedule = {'tick': {'task': 'p.tick', 'schedule': 30.0}}",
+    )
+    write(tmp_path, "\n".join(lines), "proj.py")
+    ran = livectl(tmp_path, "-A", "proj", "schedules", "list", "--json")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    (row,) = json.loads(ran.stdout)
+    assert (row["name"], row["task"], row["schedule"]) == ("tick", "p.tick", "every 30s")

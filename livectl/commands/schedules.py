@@ -1,4 +1,4 @@
-"""The schedule: whether it is right, what it says, what comes next."""
+"""The schedule: whether it is right, what it says, what comes next; runs, pauses and resumes its entries."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from livectl.model import Run
-    from livectl.ops.schedules import ScheduleFile
+    from livectl.address import Address
+    from livectl.ops.deployment import Deployment
+    from livectl.ops.history import History
+    from livectl.ops.programme import Programme
 
 MILLISECOND = 1_000_000  # nanoseconds
 OWN_TASKS = "livectl.tasks"
@@ -47,20 +49,22 @@ def validate(call: Invocation, file: str | None) -> None:
       livectl schedules validate
       livectl -A proj schedules validate deploy/schedules.yaml
     """
-    from livectl.ops import listing
+    from livectl.ops import listing, schedules
 
-    tasks = _tasks(call)
-    found = _load(call, file, now_ms=_now(), tasks=tasks)
+    tasks, path = _tasks(call), _path(call, file)
+    found = schedules.load(path, name=_name(call, path), now_ms=_now(), tasks=tasks)
     for warning in found.warnings:
         call.say(str(warning))
-    call.show(listing.verdict(_name(call, _path(call, file)), found, checked=tasks is not None))
+    call.show(listing.verdict(_name(call, path), found, checked=tasks is not None))
 
 
 @command.command("list")
 @click.option("-s", "--schedules", "file", metavar="FILE", help="Another file than that of the settings.")
 @pass_invocation
 def list_(call: Invocation, file: str | None) -> None:
-    """Show each entry, when it last ran, and when it will next.
+    """Show each entry, when it last ran and how that went, and when it will next.
+
+    With -A, the entries of the app's own beat_schedule are there too.
 
     \b
     Example:
@@ -69,8 +73,8 @@ def list_(call: Invocation, file: str | None) -> None:
     """
     from livectl.ops import listing
 
-    found = _load(call, file)
-    call.show(listing.entries(found.schedules, _last_runs(call), _now(), call.settings.timezone))
+    found = _programme(call, file)
+    call.show(listing.entries(found.schedules, _history(call), _now(), call.settings.timezone))
 
 
 @command.command("next")
@@ -91,17 +95,131 @@ def next_(call: Invocation, name: str | None, count: int, zone: str | None, file
     """
     from livectl.ops import listing, upcoming
 
-    known = {each.name: each for each in _load(call, file).schedules}
+    known = {each.name: each for each in _programme(call, file).schedules}
     wanted = [_named(name, known)] if name else list(known.values())
     ahead = list(islice(upcoming.upcoming(wanted, _now()), count))
-    call.show(listing.runs(ahead, known, _last_runs(call) if call.json else {}, _zone(call, zone)))
+    call.show(listing.runs(ahead, known, _history(call), _zone(call, zone)))
 
 
-def _load(call: Invocation, file: str | None, **more: Any) -> ScheduleFile:
-    from livectl.ops import schedules
+@command.command()
+@click.argument("name")
+@click.option("-s", "--schedules", "file", metavar="FILE", help="Another file than that of the settings.")
+@pass_invocation
+def run(call: Invocation, /, name: str, file: str | None) -> None:
+    """Send the job of an entry now, paused or not, and print its task id.
+
+    \b
+    Example:
+      livectl schedules run digest
+    """
+    from livectl.ops import orders
+    from livectl.render import sentence
+
+    entry = _named(name, {each.name: each for each in _programme(call, file).schedules})
+    sent = orders.send_now(_deployment(call), _app(call), entry)
+    call.show(sentence(sent, {"id": sent, "task": entry.task, "name": name}))
+
+
+@command.command()
+@click.argument("name")
+@click.option("--reason", default="", metavar="TEXT", help="Why; `schedules list` shows it.")
+@pass_invocation
+def pause(call: Invocation, /, name: str, reason: str) -> None:
+    """Let no beat send an entry until it is resumed. It takes effect at once, and outlives restarts.
+
+    \b
+    Example:
+      livectl schedules pause digest --reason "mail server moves"
+    """
+    from livectl import connect
+    from livectl.ops import pauses
+    from livectl.render import sentence
+
+    with connect.open_store(_store(call)) as store:
+        _named(name, dict.fromkeys(pauses.known(store, _programme(call, None).schedules)))
+        pauses.pause(store, name, reason)
+    call.show(sentence(f"{name} is paused; `livectl schedules resume {name}` ends that.", {"name": name}))
+
+
+@command.command()
+@click.argument("name")
+@pass_invocation
+def resume(call: Invocation, /, name: str) -> int:
+    """Let an entry be sent again, from its next run on: what fell due meanwhile is left out.
+
+    \b
+    Example:
+      livectl schedules resume digest
+    """
+    from livectl import connect
+    from livectl.ops import pauses
+    from livectl.render import sentence
+
+    with connect.open_store(_store(call)) as store:
+        was = pauses.resume(store, name)
+    call.show(sentence(f"{name} {'runs again' if was else 'was not paused'}.", {"name": name, "resumed": was}))
+    return 0 if was else 1
+
+
+@command.command()
+@click.argument("file", required=False)
+@pass_invocation
+def diff(call: Invocation, /, file: str | None) -> int:
+    """Show where the file and the running beats differ. Exit 1 when they do, or when no beat runs.
+
+    A beat reads a changed file within seconds; one that it cannot use, or a
+    beat with another file, is what shows here.
+
+    \b
+    Example:
+      livectl schedules diff
+    """
+    from livectl.ops import differences, schedules
 
     path = _path(call, file)
-    return schedules.load(path, name=_name(call, path), **more)
+    found = differences.find(_store(call), path, schedules.load(path, name=_name(call, path)).schedules)
+    call.show(differences.view(path, found))
+    return 1 if found else 0
+
+
+def _programme(call: Invocation, file: str | None) -> Programme:
+    """All that is scheduled. An app with a schedule of its own needs no file, unless one is named."""
+    from livectl.ops import programme
+
+    path = _path(call, file)
+    optional = file is None and call.settings.sources.get("schedules") == "default"
+    app = _app(call) if call.app else None
+    found = programme.read(path, name=_name(call, path), app=app, optional=optional)
+    for note in found.notes:
+        call.say(note)
+    return found
+
+
+def _app(call: Invocation) -> Any:
+    """The app of -A, its tasks imported; livectl's own when there is none."""
+    from livectl import celeryapp
+    from livectl.ops import apps
+
+    app = apps.load(call.app, call.cwd) if call.app else celeryapp.create_app(call.settings)
+    apps.tasks(app, call.cwd)
+    return app
+
+
+def _deployment(call: Invocation) -> Deployment:
+    from livectl.ops import deployment
+
+    return deployment.find(call.app, call.settings, call.cwd)
+
+
+def _store(call: Invocation) -> Address:
+    """Where beat keeps its state."""
+    from livectl.ops import broker
+
+    if not call.app:
+        return broker.addresses(call.settings).store
+    from livectl.ops import scheduler
+
+    return scheduler.store_address(call.settings, _app(call))
 
 
 def _path(call: Invocation, file: str | None) -> Path:
@@ -124,17 +242,15 @@ def _tasks(call: Invocation) -> Mapping[str, Any] | None:
         return None
 
 
-def _last_runs(call: Invocation) -> Mapping[str, Run]:
+def _history(call: Invocation) -> History:
     """Of the store, when it can be reached."""
-    from livectl import connect
-    from livectl.ops import broker, runs
+    from livectl.ops import history
 
     try:
-        with connect.open_store(broker.addresses(call.settings).store) as store:
-            return runs.last_runs(store)
+        return history.read(_store(call), _deployment(call))
     except LivectlError as error:
         call.say(f"last runs not known: {error.message}")
-        return {}
+        return history.History()
 
 
 def _named(name: str, known: Mapping[str, Any]) -> Any:

@@ -27,11 +27,12 @@ Stamp = tuple[int, int, int]
 
 
 class Agenda:
-    """What there is to send. `entries` is what was last read without a mistake."""
+    """What there is to send. `entries` and `schedules` are what was last read without a mistake."""
 
     def __init__(self, app: Celery, path: Path, defaults: Mapping[str, Any], *, optional: bool) -> None:
         self.path = path
         self.entries: dict[str, Entry] = {}
+        self.schedules: tuple[Schedule, ...] = ()  # of the file alone
         self._app = app
         self._defaults = defaults
         self._optional = optional
@@ -52,6 +53,7 @@ class Agenda:
         disabled = {schedule.name for schedule in found if not schedule.enabled}
         entries = {**foreign.entries(self._app, self._defaults), **said, **told}
         self.entries = {name: entry for name, entry in entries.items() if name not in disabled}
+        self.schedules = found
         self._check_overlap()
 
     def reread(self) -> bool:

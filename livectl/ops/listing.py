@@ -14,31 +14,36 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from livectl.model import Run, Schedule
+    from livectl.ops.history import History
+    from livectl.ops.pauses import Pause
     from livectl.ops.schedules import ScheduleFile
 
 SECOND = 1_000  # milliseconds
 NONE_YET = "No schedules yet; docs/schedules.md shows how they are written."
 
 
-def entries(schedules: Sequence[Schedule], last: Mapping[str, Run], now: int, zone: str) -> View:
+def entries(schedules: Sequence[Schedule], history: History, now: int, zone: str) -> View:
     """Every schedule with its last run and its next."""
     data, rows = [], []
     for each in schedules:
-        run = last.get(each.name)
-        due = timing.next_due(each, now) if each.enabled else None
-        data.append(_row(each, run.due if run else None, due))
-        shown = [_short(moment, now, zone) for moment in (run.due if run else None, due)]
-        rows.append([each.name, each.task, _when(each, zone), shown[0], shown[1] if each.enabled else "off"])
+        pause = history.paused.get(each.name)
+        due = timing.next_due(each, now) if each.enabled and not pause else None
+        row = _row(each, history, due)
+        data.append({**row, "reason": pause.reason or None if pause else None})
+        last = history.last.get(each.name)
+        told = [_short(last.due, now, zone) if last else "", row["ended"] or ""]
+        following = _paused(pause) if pause else _short(due, now, zone) if each.enabled else "off"
+        rows.append([each.name, each.task, _when(each, zone), " ".join(filter(None, told)), following])
     return table(["name", "task", "schedule", "last", f"next, {zone}"], rows, data, empty=NONE_YET)
 
 
-def runs(ahead: Sequence[Run], schedules: Mapping[str, Schedule], last: Mapping[str, Run], zone: str) -> View:
+def runs(ahead: Sequence[Run], schedules: Mapping[str, Schedule], history: History, zone: str) -> View:
     """Runs in the order of time, and what a change of the clock did to them."""
     data, rows = [], []
     for run in ahead:
         each = schedules[run.name]
-        before, note = last.get(run.name), upcoming.remark(each, run.due)
-        data.append({**_row(each, before.due if before else None, run.due), "note": note or None})
+        note = "paused" if run.name in history.paused else upcoming.remark(each, run.due)
+        data.append({**_row(each, history, run.due), "note": note or None})
         rows.append([f"{_local(run.due, zone):%Y-%m-%d %H:%M:%S}", each.name, _when(each, zone), note])
     heads = [f"due, {zone}", "name", "schedule", ""]
     return table(heads if any(row[-1] for row in rows) else heads[:-1], _trimmed(rows), data, empty="Nothing ahead.")
@@ -53,17 +58,23 @@ def verdict(file: str, found: ScheduleFile, *, checked: bool) -> View:
     return sentence(f"{said}, no mistake; {looked}.", data)
 
 
-def _row(schedule: Schedule, last: int | None, due: int | None) -> dict[str, Any]:
+def _row(schedule: Schedule, history: History, due: int | None) -> dict[str, Any]:
+    last, ended = history.last.get(schedule.name), history.ended.get(schedule.name)
     return {
         "name": schedule.name,
         "task": schedule.task,
         "schedule": timing.in_words(schedule.timing),
         "timezone": schedule.timezone,
         "enabled": schedule.enabled,
-        "paused": False,
-        "last": _utc(last),
+        "paused": schedule.name in history.paused,
+        "last": _utc(last.due) if last else None,
+        "ended": str(ended) if ended else None,
         "next": _utc(due),
     }
+
+
+def _paused(pause: Pause) -> str:
+    return f"paused: {pause.reason}" if pause.reason else "paused"
 
 
 def _trimmed(rows: list[list[str]]) -> list[list[str]]:

@@ -7,6 +7,8 @@
     livectl:beat:pending    zset  "due entry" -> when it was claimed; gone once it is sent
     livectl:beat:running    hash  entry -> "task-id sent-at" of its latest job, where jobs must not overlap
     livectl:beat:seen       hash  beat -> {"at", "host", "pid", "entries"}
+    livectl:beat:held       hash  beat -> the schedule file that it runs, as it last read it
+    livectl:beat:paused     hash  entry -> why and since when nobody sends it
     livectl:beat:namespace  of the task ids made for this store
 
 A claim is its claimer's for as long as the score in `pending` is the one it was claimed with. Whoever takes a stale one
@@ -22,19 +24,21 @@ from uuid import UUID, uuid4, uuid5
 
 import msgspec
 
-from livectl.model import Run
+from livectl.model import Run, Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import redis
 
     from livectl.ops.clock import Clock
 
 PREFIX = "livectl:beat:"
-LAST, SINCE, TIMING, NAMES, PENDING, RUNNING, SEEN, NAMESPACE = (
-    PREFIX + name for name in ("last", "since", "timing", "names", "pending", "running", "seen", "namespace")
+LAST, SINCE, TIMING, NAMES, PENDING, RUNNING, SEEN, HELD, PAUSED, NAMESPACE = (
+    PREFIX + name
+    for name in ("last", "since", "timing", "names", "pending", "running", "seen", "held", "paused", "namespace")
 )
+REGISTERED = [LAST, SINCE, TIMING, NAMES, RUNNING, PAUSED]
 SCRIPTS = ("register", "claim", "look", "take", "leave", "commit", "begin")
 
 STALE = 3_500  # a claim this old is anybody's: with a look each second, a dead beat's run is sent within 5 s
@@ -92,6 +96,13 @@ class Beat(msgspec.Struct, frozen=True):
     entries: int
 
 
+class Held(msgspec.Struct, frozen=True):
+    """The schedule file that a beat runs, as it last read it."""
+
+    file: str
+    schedules: tuple[Schedule, ...]
+
+
 class Runs:
     """The store as one beat sees it. Every change is one script, so that any number of beats may call at once."""
 
@@ -100,7 +111,7 @@ class Runs:
         self.clock = clock
         self._told = 0
         self._namespace: UUID | None = None
-        self._scripts = {name: store.register_script(_source(name)) for name in SCRIPTS}
+        self._scripts = {name: store.register_script(source(name)) for name in SCRIPTS}
 
     def register(self, timings: dict[str, str], known: dict[str, int]) -> dict[str, int]:
         """From which instant on the runs of these entries count. `known` stands in where the store lost its memory."""
@@ -109,18 +120,18 @@ class Runs:
         for start in range(0, len(names), AT_ONCE):
             some = names[start : start + AT_ONCE]
             words = [word for name in some for word in (name, timings[name], known.get(name, ""))]
-            counted.update(zip(some, self._ask("register", [LAST, SINCE, TIMING, NAMES, RUNNING], *words), strict=True))
+            counted.update(zip(some, self._ask("register", REGISTERED, *words), strict=True))
         return counted
 
     def claim(self, wanted: Sequence[Wanted]) -> list[Claim]:
-        """Those of the due runs that nobody had claimed: they are this beat's to send now."""
+        """Those of the due runs that nobody had claimed or paused: they are this beat's to send now."""
         words = [word for each in wanted for word in (each.run.name, each.run.due, each.period)]
-        mine = self._ask("claim", [LAST, PENDING], *words) if words else []
+        mine = self._ask("claim", [LAST, PENDING, PAUSED], *words) if words else []
         return [Claim(wanted[number].run, self._told) for number in mine]
 
     def look(self, beat: str, about: dict[str, Any]) -> list[Claim]:
         """Notes that this beat is at work, and finds the runs that were claimed and not sent."""
-        stale = self._ask("look", [PENDING, SEEN], beat, msgspec.json.encode(about), STALE)
+        stale = self._ask("look", [PENDING, SEEN, HELD], beat, msgspec.json.encode(about), STALE)
         return [_claim(member, score) for member, score in zip(stale[::2], stale[1::2], strict=True)]
 
     def take(self, stale: Sequence[Claim]) -> list[Claim]:
@@ -170,11 +181,16 @@ class Runs:
         if self._namespace is None:
             self.store.set(NAMESPACE, str(uuid4()), nx=True)
             self._namespace = UUID(str(self.store.get(NAMESPACE)))
-        return str(uuid5(self._namespace, f"{run.due} {run.name}"))
+        return _task_id(self._namespace, run)
 
     def leave(self, beat: str) -> None:
         """This beat stops in order."""
         self.store.hdel(SEEN, beat)
+        self.store.hdel(HELD, beat)
+
+    def hold(self, beat: str, schedule: Held) -> None:
+        """Tells whoever asks which schedule file this beat runs."""
+        self.store.hset(HELD, beat, msgspec.json.encode(schedule))
 
     def _ask(self, script: str, keys: list[str], *words: Any) -> Any:
         asked_at = self.clock.monotonic()
@@ -193,13 +209,29 @@ def seen(store: redis.Redis) -> dict[str, Beat]:
     return {name: msgspec.json.decode(about, type=Beat) for name, about in _hash(store, SEEN)}
 
 
+def task_ids(store: redis.Redis, wanted: Iterable[Run]) -> dict[Run, str]:
+    """The ids of the jobs that these runs were sent as."""
+    found = store.get(NAMESPACE)
+    return {run: _task_id(UUID(str(found)), run) for run in wanted} if found else {}
+
+
+def held(store: redis.Redis) -> dict[str, Held]:
+    """What each beat runs."""
+    return {name: msgspec.json.decode(said, type=Held) for name, said in _hash(store, HELD)}
+
+
 def _hash(store: redis.Redis, key: str) -> list[tuple[str, str]]:
     return [(str(name), str(value)) for name, value in store.hgetall(key).items()]
 
 
-def _source(name: str) -> str:
+def source(name: str) -> str:
+    """A script of ours, with the time in front."""
     folder = resources.files("livectl.ops") / "lua"
     return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("time", name))
+
+
+def _task_id(namespace: UUID, run: Run) -> str:
+    return str(uuid5(namespace, f"{run.due} {run.name}"))
 
 
 def _claim(member: str, score: Any) -> Claim:

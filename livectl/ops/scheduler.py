@@ -25,7 +25,7 @@ from livectl.ops.agenda import Agenda
 from livectl.ops.clock import Clock
 from livectl.ops.dues import SECOND
 from livectl.ops.overlap import Overlap
-from livectl.ops.runs import Claim, Runs
+from livectl.ops.runs import Claim, Held, Runs
 from livectl.ops.timetable import Timetable
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
             self._sender = sending.sender(self.app, self._runs)
         self._sender.reach()  # nothing is claimed that could not be sent
         wanted = timetable.take_due(self._clock.now(), BATCH)
-        claims = self._inherit(stale) + self._runs.claim(wanted)
+        claims = self._inherit(stale, timetable) + self._runs.claim(wanted)
         self._reached.update((each.run.name, each.run.due) for each in wanted)
         self._send(claims)
         return self._pause(timetable)
@@ -145,17 +145,22 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
     def _plan(self) -> Timetable:
         entries = self._agenda.entries
         counted = self._runs.register({name: each.dues.identity for name, each in entries.items()}, self._reached)
+        self._runs.hold(self._name, Held(str(self._agenda.path), self._agenda.schedules))
         self._timetable = Timetable(entries, counted, self._clock.now())
         self._planned = self._clock.monotonic()
         return self._timetable
 
-    def _inherit(self, stale: Sequence[Claim]) -> list[Claim]:
+    def _inherit(self, stale: Sequence[Claim], timetable: Timetable) -> list[Claim]:
         """Those of the runs left behind that are this beat's now. Entries that it has not are for others."""
         now = self._clock.now()
-        ours = [claim for claim in stale if claim.run.name in self._agenda.entries]
-        worth = [claim for claim in ours if self._timetable and self._timetable.is_worth_sending(claim.run, now)]
-        orphans = [claim for claim in stale if claim not in ours and now - claim.run.due > ORPHANED]
-        self._runs.done([*orphans, *(claim for claim in ours if claim not in worth)])
+        worth: list[Claim] = []
+        over: list[Claim] = []
+        for claim in stale:
+            if claim.run.name in self._agenda.entries:
+                (worth if timetable.is_worth_sending(claim.run, now) else over).append(claim)
+            elif now - claim.run.due > ORPHANED:
+                over.append(claim)
+        self._runs.done(over)
         taken = self._runs.take(worth)
         for claim in taken:
             logger.info("%s: takes over a run that was claimed and not sent", claim.run.name)

@@ -1,4 +1,5 @@
--- (entry, due, period) each: the numbers of those that are the caller's now, counted from 0. KEYS are last, pending.
+-- (entry, due, period) each: the numbers of those that are the caller's now, counted from 0.
+-- KEYS are last, pending, paused.
 local EARLY = 1000 -- a run claimed longer before it is due comes from a beat whose idea of the time is wrong
 local answer = {}
 
@@ -6,7 +7,8 @@ for i = 2, #ARGV, 3 do
   local entry, due, period = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local last = tonumber(redis.call('HGET', KEYS[1], entry) or nil)
   -- A last run more than a period ahead is from before the clock was set back: it does not count.
-  if due <= now + EARLY and (not last or due > last or last > now + period) then
+  local fresh = not last or due > last or last > now + period
+  if fresh and due <= now + EARLY and redis.call('HEXISTS', KEYS[3], entry) == 0 then
     redis.call('HSET', KEYS[1], entry, ARGV[i + 1])
     redis.call('ZADD', KEYS[2], now, ARGV[i + 1] .. ' ' .. entry)
     answer[#answer + 1] = (i - 2) / 3

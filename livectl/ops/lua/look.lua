@@ -1,5 +1,5 @@
 -- beat, what it is, age: notes that the beat looked in; answers the claims older than that age, each with its score.
--- KEYS are pending, seen.
+-- KEYS are pending, seen, held.
 local GONE = 60000 -- a beat that did not look in for so long is told of no more
 local SOME = 1000 -- claims in one answer
 local beat = cjson.decode(ARGV[3])
@@ -8,7 +8,9 @@ redis.call('HSET', KEYS[2], ARGV[2], cjson.encode(beat))
 
 local seen = redis.call('HGETALL', KEYS[2])
 for i = 1, #seen, 2 do
-  if math.abs(now - cjson.decode(seen[i + 1]).at) > GONE then redis.call('HDEL', KEYS[2], seen[i]) end
+  if math.abs(now - cjson.decode(seen[i + 1]).at) > GONE then
+    for _, key in ipairs({KEYS[2], KEYS[3]}) do redis.call('HDEL', key, seen[i]) end
+  end
 end
 
 local stale = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[4], 'WITHSCORES', 'LIMIT', 0, SOME)

@@ -1,5 +1,5 @@
 -- (entry, timing, known) each: from which instant on its runs count.
--- KEYS are last, since, timing, names, running.
+-- KEYS are last, since, timing, names, running, paused.
 local FORGOTTEN = 30 * 86400000 -- an entry that no beat had for so long is forgotten
 local SOME = 100 -- forgotten in one call, so that none takes long
 local answer = {}
@@ -19,7 +19,7 @@ for i = 2, #ARGV, 3 do
 end
 
 for _, entry in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now - FORGOTTEN, 'LIMIT', 0, SOME)) do
-  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[3], KEYS[5]}) do redis.call('HDEL', key, entry) end
+  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6]}) do redis.call('HDEL', key, entry) end
   redis.call('ZREM', KEYS[4], entry)
 end
 return {now, answer}
