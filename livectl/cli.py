@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "beat": ("beat", "Start a beat; as many as you like may run."),
     "stop": ("stop", "Stop what was started with --detach."),
     "restart": ("restart", "Stop what was started with --detach, and start it again."),
-    "schedules": ("schedules", "Look at the schedule: validate, list, next."),
+    "schedules": ("schedules", "The schedule: validate, list, next, run, pause, resume, diff."),
     "workers": ("workers", "Show who runs what; stop, drain, grow or shrink a worker."),
     "call": ("call", "Send a task, after looking whether it can arrive."),
     "status": ("status", "Tell where a job is, in one honest word."),
@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "queues": ("queues", "Show how deep the queues are; look into them, empty them."),
     "health": ("health", "Probe a worker, a beat, the broker or the store, fast and cheap."),
     "migrate": ("migrate", "Show, prove and write the change from old Celery settings to new ones."),
+    "flower": ("flower", "Serve Flower on the app: loopback, read-only."),
     "completion": ("completion", "Print the shell completion script."),
 }
 
