@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from copy import copy
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from celery.beat import ScheduleEntry
@@ -16,8 +17,6 @@ from livectl.model import Cron, Interval, Schedule, Solar
 from livectl.ops.dues import SECOND, Entry, Reckoned, fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from celery import Celery
 
     from livectl.ops.dues import Dues
@@ -35,6 +34,7 @@ class Asked(msgspec.Struct, frozen=True):
     """
 
     found: Any
+    zone: tzinfo  # that it tells its times in
 
     @property
     def identity(self) -> str:
@@ -61,8 +61,8 @@ class Asked(msgspec.Struct, frozen=True):
 
     def _is_due(self, last_run: int, asked_at: int) -> tuple[bool, float]:
         then = copy(self.found)
-        then.nowfun = lambda: datetime.fromtimestamp(asked_at / SECOND, UTC)
-        due, wait = then.is_due(datetime.fromtimestamp(last_run / SECOND, UTC))
+        then.nowfun = lambda: datetime.fromtimestamp(asked_at / SECOND, self.zone)
+        due, wait = then.is_due(datetime.fromtimestamp(last_run / SECOND, self.zone))
         return bool(due), float(wait)
 
 
@@ -73,11 +73,13 @@ def entries(app: Celery, told: Mapping[str, Any]) -> dict[str, Entry]:
         try:
             found[name] = _entry(app, name, said)
         except Exception as error:
-            logger.exception("beat_schedule: entry %r cannot be run and is left out: %s", name, error)
+            logger.error("beat_schedule: entry %r cannot be run and is left out: %s", name, error)
     return found
 
 
 def _entry(app: Celery, name: str, said: Any) -> Entry:
+    if isinstance(said, Mapping) and isinstance(said.get("schedule"), str):
+        raise TypeError(f"schedule: {said['schedule']!r} is text: write seconds, crontab(...) or solar(...)")
     entry = said if isinstance(said, ScheduleEntry) else ScheduleEntry(**dict(said, name=name, app=app))
     if not entry.task or not isinstance(entry.task, str):
         raise ValueError("it names no task")
@@ -98,28 +100,23 @@ def _entry(app: Celery, name: str, said: Any) -> Entry:
 
 def _dues(app: Celery, name: str, when: Any) -> Dues:
     """Celery's own kinds are reckoned like those of the schedule file; any other is asked."""
-    if not hasattr(when, "is_due"):
-        raise TypeError(f"schedule: {when!r} is no schedule: write seconds, crontab(...) or solar(...)")
-    zone = _zone(app, when)
+    if when is None:
+        raise TypeError("it has no schedule")
+    own = when.nowfun().tzinfo if getattr(when, "nowfun", None) else None
+    zone: tzinfo = own or app.timezone
+    name_of_zone = "UTC" if zone is UTC else getattr(zone, "key", None)
     timing: Interval | Cron | Solar
     if type(when) is schedule and not when.relative:
         if when.seconds <= 0:
             raise ValueError("schedule: an interval is longer than 0 seconds")
         timing = Interval(when.seconds)
-    elif type(when) is crontab and zone:
+    elif type(when) is crontab and name_of_zone:
         timing = _cron(when)
     elif type(when) is solar:
         timing = Solar(when.event, when.lat, when.lon)
     else:
-        return Asked(when)
-    return Reckoned(Schedule(name=name, task="", timing=timing, timezone=zone or "UTC"))
-
-
-def _zone(app: Celery, when: Any) -> str | None:
-    """The name of the zone that its times are told in, if that zone has one."""
-    zone = when.nowfun().tzinfo if getattr(when, "nowfun", None) else app.timezone
-    name = getattr(zone, "key", None) or getattr(zone, "zone", None) or ("UTC" if zone is UTC else None)
-    return cast("str | None", name)
+        return Asked(when, zone)
+    return Reckoned(Schedule(name=name, task="", timing=timing, timezone=name_of_zone or "UTC"))
 
 
 def _cron(line: crontab) -> Cron:

@@ -199,10 +199,10 @@ class _Drafting:
     def _put(self: Any, queue: str, message: dict[str, Any], **_more: Any) -> None:
         key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
         self.drafts.append(Command("LPUSH", self.global_keyprefix + key, dumps(message)))
-        lasts = getattr(self, "_expires", {}).get(queue)  # kombu 5.6 and later let queues expire
-        for priority in self.priority_steps if lasts is not None else ():
+        expiring = getattr(self, "_expires", {})  # kombu 5.6 and later let queues expire
+        for priority in self.priority_steps if queue in expiring else ():
             key = self.global_keyprefix + self._q_for_pri(queue, priority)
-            self.drafts.append(Command("PEXPIRE", key, lasts))
+            self.drafts.append(Command("PEXPIRE", key, expiring[queue]))
 
     def _put_fanout(self: Any, exchange: str, message: dict[str, Any], routing_key: str, **_more: Any) -> None:
         topic = self._get_publish_topic(exchange, routing_key)
