@@ -1,0 +1,38 @@
+"""Starts a beat."""
+
+from __future__ import annotations
+
+import click
+
+from livectl.invocation import Invocation, pass_invocation
+
+
+@click.command()
+@click.option("-s", "--schedule", metavar="FILE", help="Schedule to run, instead of schedules.yaml.")
+@click.option(
+    "-l", "--loglevel", metavar="LEVEL", default="INFO", show_default=True, help="DEBUG, INFO, WARNING, ERROR."
+)
+@click.option("--dry-run", is_flag=True, help="Print the command line it would become, and stop.")
+@click.option("--detach", is_flag=True, help="Run in the background, until `livectl stop`.")
+@click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY OPTIONS]")
+@pass_invocation
+def command(
+    call: Invocation, /, *, schedule: str | None, loglevel: str, dry_run: bool, detach: bool, extra: tuple[str, ...]
+) -> None:
+    """Each due run is claimed in the store by whichever beat comes first, so that two, three or ten of them send
+    exactly what one would. The schedule file is read again when it changes. It becomes `celery beat`; after -- comes
+    any option of that.
+
+    \b
+    Examples:
+      livectl beat
+      livectl -A proj beat -s nightly.yaml --detach
+    """
+    from livectl.ops import launch, starting
+
+    argv = launch.beat_command(call.app, loglevel=loglevel, schedule=schedule, extra=extra)
+    if dry_run:
+        call.show(starting.in_words(argv))
+        return
+    environ = launch.environment(call.environ, call.config)
+    call.show(starting.start(argv, "beat", call.settings, environ, call.cwd, detach=detach, say=call.say))

@@ -1,0 +1,47 @@
+"""Starts a worker."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from livectl.invocation import Invocation, pass_invocation
+
+POOLS = ("prefork", "threads", "eventlet", "gevent", "solo")
+
+
+@click.command()
+@click.option("-P", "--pool", type=click.Choice(POOLS), default="prefork", show_default=True, help="How jobs run.")
+@click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Jobs at a time; by the processors if left out.")
+@click.option("-Q", "--queues", metavar="A,B", help="Queues to read; the app's own if left out.")
+@click.option("-n", "--name", metavar="NAME", help="Node name; unique if left out.")
+@click.option(
+    "-l", "--loglevel", metavar="LEVEL", default="INFO", show_default=True, help="DEBUG, INFO, WARNING, ERROR."
+)
+@click.option("-B", "--beat", is_flag=True, help="Carry a beat as well.")
+@click.option("-s", "--schedule", metavar="FILE", help="Schedule of that beat, instead of schedules.yaml.")
+@click.option("--dry-run", is_flag=True, help="Print the command line it would become, and stop.")
+@click.option("--detach", is_flag=True, help="Run in the background, until `livectl stop`.")
+@click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY OPTIONS]")
+@pass_invocation
+def command(call: Invocation, /, *, dry_run: bool, detach: bool, **said: Any) -> None:
+    """It becomes `celery worker`, with a pool that patches before anything is imported and a node name of its own.
+    After -- comes any option of `celery worker`.
+
+    \b
+    Examples:
+      livectl worker -P threads -c 20
+      livectl -A proj worker -P gevent -Q mail,default -- --max-tasks-per-child 1000
+    """
+    from livectl.ops import launch, processors, starting
+
+    words = launch.WorkerWords(app=call.app, **said)
+    argv = launch.worker_command(words, processors=processors.available(), process=os.getpid())
+    if dry_run:
+        call.show(starting.in_words(argv))
+        return
+    name = f"worker-{words.name}" if words.name else "worker"
+    environ = launch.environment(call.environ, call.config)
+    call.show(starting.start(argv, name, call.settings, environ, call.cwd, detach=detach, say=call.say))
