@@ -192,7 +192,7 @@ def test_they_end_one_after_the_other_the_last_started_first() -> None:
 @pytest.mark.parametrize(
     ("quits", "told", "said"),
     [
-        (True, ["SIGTERM", "SIGQUIT", "ended"], "a still works after 0.3 s: it puts its jobs back"),
+        (True, ["SIGTERM", "SIGQUIT", "ended"], "a has not ended yet: it is told to put its jobs back"),
         (False, ["SIGTERM"], "a did not end and was killed; its jobs run again"),
     ],
 )
@@ -214,14 +214,35 @@ def test_one_that_does_not_even_quit_is_killed() -> None:
 @pytest.mark.parametrize(
     "signals", [[signal.SIGINT, signal.SIGINT], [signal.SIGTERM, signal.SIGTERM], [signal.SIGQUIT]]
 )
-def test_a_second_time_stops_at_once(signals: list[signal.Signals]) -> None:
-    room = Room([child(name, TELLS, "0") for name in ("a", "b")])
-    steps = [(room.has("a", "up"), signal.SIGCHLD), (room.has("b", "up"), signals[0])]
-    steps += [(room.has("b", "SIGTERM"), number) for number in signals[1:]]
+def test_a_second_time_stops_at_once_and_still_in_order(signals: list[signal.Signals]) -> None:
+    names = ("broker", "worker")
+    broker = child("broker", TELLS, "0", "SIGTERM")
+    room = Room([broker, child("worker", TELLS, "0.3", "SIGQUIT", quits=True)])
+    steps = [(lambda: all(room.said(name) for name in names), signals[0])]
+    steps += [(room.has("worker", "SIGTERM"), number) for number in signals[1:]]
     began = time.monotonic()
     assert room.run(*steps) == 130
     assert time.monotonic() - began < 10
-    assert "SIGQUIT" not in room.said("a") + room.said("b")
+    told = [(name, line) for name, line in room.lines if name != "up" and line != "up"]
+    assert told == [
+        ("worker", "SIGTERM"),
+        ("worker", "SIGQUIT"),
+        ("worker", "ended"),
+        ("broker", "SIGTERM"),
+        ("broker", "ended"),
+    ]
+
+
+def test_a_third_time_kills_all() -> None:
+    room = Room([child(name, TELLS, "0", quits=True) for name in ("a", "b")], Patience(quit=60))
+    began = time.monotonic()
+    code = room.run(
+        (lambda: room.said("a") and room.said("b"), signal.SIGINT),
+        (room.has("b", "SIGTERM"), signal.SIGINT),
+        (room.has("b", "SIGQUIT"), signal.SIGINT),
+    )
+    assert code == 130
+    assert time.monotonic() - began < 15
 
 
 def test_the_next_starts_when_the_one_before_is_ready(tmp_path: Path) -> None:

@@ -175,6 +175,9 @@ class Server:
 
     def tidy(self) -> None:
         """After it ended for good: nothing that names it, nor a folder of its own elsewhere, is left."""
+        record = _read_record(self.home)
+        if record and process.alive(record.process):  # another's
+            return
         folder = Path(self.socket).parent
         (self.home / "broker.json").unlink(missing_ok=True)
         if folder != self.home / "run" and _is_private(folder):

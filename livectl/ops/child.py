@@ -85,14 +85,15 @@ class Ward:
         self._escalation = None
         return code
 
-    def stop(self, now: float, quit_seconds: float) -> None:
+    def stop(self, now: float, quit_seconds: float, grace: float | None = None) -> None:
         """In order: it may end what it does, and is pressed harder as its grace runs out."""
-        if self.process is None or self.stopping:
+        if self.process is None:
             return
-        self.process.terminate()
-        grace = now + self.child.grace
-        killed = (grace + quit_seconds, signal.SIGKILL)
-        self._escalation = [(grace, signal.SIGQUIT), killed] if self.child.quits else [(grace, signal.SIGKILL)]
+        if not self.stopping:
+            self.process.terminate()
+        pressed = now + (self.child.grace if grace is None else grace)
+        killed = (pressed + quit_seconds, signal.SIGKILL)
+        self._escalation = [(pressed, signal.SIGQUIT), killed] if self.child.quits else [(pressed, signal.SIGKILL)]
 
     def kill(self) -> None:
         if self.process:

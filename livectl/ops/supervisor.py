@@ -40,6 +40,7 @@ class Patience(msgspec.Struct, frozen=True):
     silence: float = 60.0  # a child without a good pulse for so long is started again
     first_pulse_every: float = 1.0
     pulse_every: float = 10.0
+    hurry: float = 0.5  # what a child gets after SIGTERM when there is no time for running jobs
     quit: float = 5.0  # what a child gets between SIGQUIT and SIGKILL
 
 
@@ -56,7 +57,7 @@ class Supervisor:
         self._outputs = Outputs(self._selector, self._hand_on)
         self._pulses = Pulses(self._patience.first_pulse_every, self._patience.pulse_every)
         self._stopping = False
-        self._cut_short = False
+        self._in_a_hurry = False
         self._failure: LivectlError | None = None
         self._all_ready = False
 
@@ -74,7 +75,7 @@ class Supervisor:
         self._pulses.end()
         if self._failure:
             raise self._failure
-        return EXIT_INTERRUPTED if self._cut_short else EXIT_DONE
+        return EXIT_INTERRUPTED if self._in_a_hurry else EXIT_DONE
 
     def _turn(self) -> None:
         for key, _ in self._selector.select(LOOK_EVERY if self._wards[-1].begun else LOOK_EVERY_AT_START):
@@ -158,19 +159,28 @@ class Supervisor:
     def _stop_next(self, now: float) -> None:
         """The last started of those that run: what started before it may still be needed by it."""
         running = [ward for ward in self._wards if ward.process]
-        if running:
-            running[-1].stop(now, self._patience.quit)
+        if running and not running[-1].stopping:
+            running[-1].stop(now, self._patience.quit, self._patience.hurry if self._in_a_hurry else None)
 
     def _hear(self, inbox: Inbox) -> None:
         for number in inbox.read():
             if number in AT_ONCE or (number in IN_ORDER and self._stopping):
-                self._say("stopping at once")
-                self._stopping = self._cut_short = True
-                for ward in self._wards:
-                    ward.kill()
+                self._hurry(time.monotonic())
             elif number in IN_ORDER:
                 self._say("stopping: running jobs end first; a second time stops at once")
                 self._stopping = True
+
+    def _hurry(self, now: float) -> None:
+        """Still one after the other, but without grace for running jobs; asked once more, all are killed."""
+        if self._in_a_hurry:
+            for ward in self._wards:
+                ward.kill()
+            return
+        self._say("stopping at once")
+        self._stopping = self._in_a_hurry = True
+        for ward in self._wards:
+            if ward.stopping:
+                ward.stop(now, self._patience.quit, self._patience.hurry)
 
     def _hand_on(self, name: str, line: str) -> None:
         for ward in self._wards:
@@ -188,7 +198,7 @@ def ending(code: int) -> str:
 
 def _pressed(ward: Ward, number: signal.Signals) -> str:
     if number is signal.SIGQUIT:
-        return f"{ward.name} still works after {ward.child.grace:g} s: it puts its jobs back"
+        return f"{ward.name} has not ended yet: it is told to put its jobs back"
     return f"{ward.name} did not end and was killed{'; ' if ward.child.if_killed else ''}{ward.child.if_killed}"
 
 

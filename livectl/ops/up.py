@@ -1,0 +1,183 @@
+"""What `up` runs: the children, and where everything is."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from livectl import config
+from livectl.errors import ServerError
+from livectl.ops import deployment, health, launch, lock, schedules, statedir
+from livectl.ops.broker import Server, addresses
+from livectl.ops.child import Child, spawn
+from livectl.ops.launch import WorkerWords
+from livectl.ops.signs import Signs
+from livectl.ops.stopping import IF_KILLED, QUITTING, argv_for_quitting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from livectl.address import Address
+    from livectl.config import Settings
+    from livectl.ops.launch import Pool
+
+
+class Up(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said of `up` on the command line."""
+
+    app: str | None
+    config: str | None
+    pool: Pool
+    concurrency: int | None
+    queues: str | None
+    name: str
+    loglevel: str
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where it runs."""
+
+    environ: Mapping[str, str]
+    cwd: Path
+    host: str
+    processors: int
+
+
+class Whereabouts(msgspec.Struct, frozen=True, kw_only=True):
+    """Where everything is; addresses without their passwords."""
+
+    pid: int
+    home: Path
+    broker: str
+    store: str
+    data: Path | None  # of the embedded broker
+    log: Path | None
+    schedules: Path
+    worker: str
+    pool: Pool
+
+
+def default_pool(app: str | None) -> Pool:
+    """livectl's own jobs wait for answers, which threads do in one small process; of others nothing is known."""
+    return "threads" if app is None else "prefork"
+
+
+def node(up: Up, place: Place) -> str:
+    return up.name if "@" in up.name else f"{up.name}@{place.host}"
+
+
+def command(up: Up) -> list[str]:
+    """The command line of an `up` like this one."""
+    options = {
+        "-A": up.app,
+        "--config": up.config,
+        "-P": up.pool,
+        "-c": up.concurrency,
+        "-Q": up.queues,
+        "-n": up.name,
+        "-l": up.loglevel,
+    }
+    said = [word for option, value in options.items() if value is not None for word in (option, str(value))]
+    return [sys.executable, "-m", "livectl", "up", *said]
+
+
+def claim(home: Path) -> int:
+    """The one `up` of this home: its descriptor says so for as long as it lives."""
+    statedir.make(home)
+    path = home / "run" / "up.lock"
+    held = lock.hold(path)
+    if held is None:
+        raise ServerError(
+            f"`livectl up` runs already for {home} (pid {lock.holder(path)})",
+            "Use that one, stop it first, or give this one a folder of its own with LIVECTL_HOME.",
+        )
+    return held
+
+
+def embedded(up: Up, settings: Settings) -> Server | None:
+    """The broker that comes along, if one is needed: somebody's own app names its broker itself."""
+    return Server(settings.home) if up.app is None and settings.broker is None else None
+
+
+def whereabouts(up: Up, place: Place, settings: Settings, server: Server | None, pid: int) -> Whereabouts:
+    """Raises what would only come up once all is running: no store, a server that is away, a mistake in a file."""
+    if settings.sources["schedules"] != config.DEFAULT or settings.schedules.exists():
+        schedules.load(settings.schedules, name=_short(settings.schedules, place.cwd))
+    broker, store = _servers(up, settings, server)
+    return Whereabouts(
+        pid=pid,
+        home=settings.home,
+        broker=broker,
+        store=store,
+        data=server.home / "data" if server else None,
+        log=server.log if server else None,
+        schedules=settings.schedules,
+        worker=node(up, place),
+        pool=up.pool,
+    )
+
+
+def _servers(up: Up, settings: Settings, server: Server | None) -> tuple[str, str]:
+    """Broker and store, as people may see them. One that is set and away is said now, not line after line."""
+    if settings.store:
+        _reach("store", settings.store)
+    if server or up.app:
+        broker = f"unix://{server.socket}?db=0" if server else f"as {up.app} names it"
+        return broker, settings.store.masked if settings.store else broker
+    named = addresses(settings)
+    _reach("broker", named.broker)
+    return named.broker.masked, named.store.masked
+
+
+def _reach(part: str, address: Address) -> None:
+    found = health.server(part, address)
+    if not found.healthy:
+        raise ServerError(found.reason, f"Start it, or mend `{part}:`; without `broker:` livectl brings one along.")
+
+
+def children(
+    up: Up, place: Place, settings: Settings, server: Server | None, complain: Callable[[str], None]
+) -> list[Child]:
+    """In the order in which they start."""
+    signs = Signs(lambda: deployment.find(up.app, settings, place.cwd), place.host, complain)
+    running = [_broker(server)] if server else []
+    return [*running, _worker(up, place, signs), _beat(up, place, signs)]
+
+
+def _broker(server: Server) -> Child:
+    return Child(
+        name="broker", start=server.launch, ready=server.ready, pulse=lambda _: server.answers(), mend=server.mend
+    )
+
+
+def _worker(up: Up, place: Place, signs: Signs) -> Child:
+    words = WorkerWords(
+        app=up.app,
+        pool=up.pool,
+        concurrency=up.concurrency,
+        queues=up.queues,
+        name=node(up, place),
+        loglevel=up.loglevel,
+    )
+    argv = argv_for_quitting(launch.worker_command(words, processors=place.processors, process=0))
+    environ = launch.environment(place.environ, up.config)
+    return Child(
+        name="worker",
+        start=lambda: spawn(argv, environ),
+        pulse=None if up.pool == "solo" else lambda _: signs.worker(node(up, place)),  # solo is deaf while it works
+        quits=up.pool in QUITTING,
+        if_killed=IF_KILLED,
+    )
+
+
+def _beat(up: Up, place: Place, signs: Signs) -> Child:
+    argv = launch.beat_command(up.app, loglevel=up.loglevel, schedule=None)
+    environ = launch.environment(place.environ, up.config)
+    return Child(name="beat", start=lambda: spawn(argv, environ), pulse=signs.beat)
+
+
+def _short(path: Path, cwd: Path) -> str:
+    return str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path)
