@@ -182,6 +182,49 @@ def diff(call: Invocation, /, file: str | None) -> int:
     return 1 if found else 0
 
 
+@command.command("import")
+@click.argument("source", required=False, metavar="[MODULE|FILE]")
+@pass_invocation
+def import_(call: Invocation, /, source: str | None) -> int:
+    """Turn CELERYBEAT_SCHEDULE or beat_schedule into the text of a schedules.yaml.
+
+    It is read from the source, which is not run; without one, from the app that
+    -A names, which is imported. What has no words in YAML, or is computed at run
+    time, is told and left out; then the exit code is 1.
+
+    \b
+    Example:
+      livectl schedules import proj/settings.py > schedules.yaml
+      livectl -A proj schedules import
+    """
+    from livectl.ops.porting import port
+
+    return port.show(port.bring(source, call.app, call.cwd), call.say, call.show)
+
+
+@command.command()
+@click.option("--python", "to", flag_value="python", help="A Python module with Celery's beat_schedule.")
+@click.option("--django", "to", flag_value="django", help="A fixture for django-celery-beat: manage.py loaddata.")
+@click.option("--crontab", "to", flag_value="crontab", help="A crontab(5) file that calls livectl call.")
+@click.option("-s", "--schedules", "file", metavar="FILE", help="Another file than that of the settings.")
+@pass_invocation
+def export(call: Invocation, /, to: str | None, file: str | None) -> int:
+    """Turn the schedule into what another program reads.
+
+    Entries that it has no words for are told and left out; then the exit code is 1.
+
+    \b
+    Example:
+      livectl schedules export --python > celeryconfig.py
+      livectl schedules export --django > schedules.json
+      livectl schedules export --crontab -s deploy/schedules.yaml
+    """
+    from livectl.ops.porting import port
+
+    name, found = _name(call, _path(call, file)), _programme(call, file)
+    return port.show(port.export(to, found.schedules, name, call.app, _now()), call.say, call.show)
+
+
 def _programme(call: Invocation, file: str | None) -> Programme:
     """All that is scheduled. An app with a schedule of its own needs no file, unless one is named."""
     from livectl.ops import programme
