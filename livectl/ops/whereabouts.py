@@ -64,7 +64,8 @@ class Inquiry:
         """Looks once, and again for those that were nowhere: a job moves on while one looks for it."""
         found = self._look(ids)
         lost = [job for job in ids if verdict.word(found[job]) in {JobState.UNKNOWN, JobState.REDELIVERY}]
-        if lost and not any(found[job].silent for job in lost) and self._until - time.monotonic() > 1:
+        useless = any(found[job].silent for job in lost) or not self._deployment.on_redis
+        if lost and not useless and self._until - time.monotonic() > 1:
             time.sleep(BLINK)
             found |= self._look(lost)
         return found
@@ -75,7 +76,7 @@ class Inquiry:
         open_ids = [job for job in ids if not (job in ended and ended[job].end) and not verdict.ended(noted.get(job))]
         looked = self._search(open_ids, noted) if open_ids else search.Search()
         waiting = [job for job in open_ids if looked.found.get(job) is None or looked.found[job].tag]
-        held, silent = self._held(waiting, looked) if waiting else ({}, 0)
+        held, silent = self._held(waiting, looked, ended) if waiting else ({}, 0)
         return {
             job: Evidence(
                 id=job,
@@ -115,10 +116,14 @@ class Inquiry:
         )
         return search.find(wire, self._deployment.layout, ids, list(queues))
 
-    def _held(self, ids: Sequence[str], looked: search.Search) -> tuple[dict[str, Held], int]:
+    def _held(self, ids: Sequence[str], looked: search.Search, kept: dict[str, Outcome]) -> tuple[dict[str, Held], int]:
+        """Asked twice about what may wait for its time: workers before Celery 5.7 do not tell of it otherwise, and
+        none does of a job that it sent itself to be tried again."""
         wire = self._broker()
         held, silent = workers.holding(self._deployment, wire, ids)
-        later = [job for job in ids if job not in held and (found := looked.found.get(job)) and found.message.eta]
+        due = {job for job in ids if wire is None or ((found := looked.found.get(job)) and found.message.eta)}
+        tried = {job for job in ids if job in kept and kept[job].status == "RETRY"}
+        later = tried | (due - held.keys())
         return (held | workers.scheduled(self._deployment, wire, later) if later else held), silent
 
     def _members(self, group: str) -> tuple[str, ...] | None:

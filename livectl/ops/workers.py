@@ -11,7 +11,7 @@ from livectl.ops.pidbox import ANSWER_SECONDS, Answers, Question
 from livectl.ops.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from livectl.ops.deployment import Deployment
@@ -64,7 +64,7 @@ def holding(deployment: Deployment, wire: Wire | None, ids: Sequence[str]) -> tu
     return held, answers.silent
 
 
-def scheduled(deployment: Deployment, wire: Wire | None, ids: Sequence[str]) -> dict[str, Held]:
+def scheduled(deployment: Deployment, wire: Wire | None, ids: Collection[str]) -> dict[str, Held]:
     """The same for jobs that wait for their time, of which workers before Celery 5.7 do not tell otherwise."""
     answers = ask(deployment, wire, Question(method="scheduled"))
     held: dict[str, Held] = {}
