@@ -63,7 +63,7 @@ class Mailbox:
         self.channel = layout.control_channel(database)
         self._questions, self._exchange = f"{layout.control}.pidbox", layout.reply_exchange
         queue = f"{self.name}.{self._exchange}"
-        self._queue = layout.key(queue, 0)
+        self.queue = layout.key(queue, 0)
         self._table, self._deadlines = layout.bindings(self._exchange), layout.deadlines
         self._row = layout.separator.join((self.name, "", queue))
 
@@ -73,13 +73,13 @@ class Mailbox:
         wire.ask_all([bind, ("ZADD", self._deadlines, "GT", gone, self._exchange)])
 
     def close(self, wire: Wire) -> None:
-        wire.ask_all([("SREM", self._table, self._row), ("DEL", self._queue)])
+        wire.ask_all([("SREM", self._table, self._row), ("DEL", self.queue)])
 
     def collect(self, wire: Wire, wanted: int, seconds: float) -> dict[str, Any]:
         until = min(time.monotonic() + seconds, wire.until - LEAVE_SECONDS)
         answers: dict[str, Any] = {}
         while len(answers) < wanted and (left := until - time.monotonic()) > 0:
-            popped = wire.ask("BRPOP", self._queue, f"{left:.3f}")
+            popped = wire.ask("BRPOP", self.queue, f"{left:.3f}")
             if popped:
                 said = message.body_of(message.decode(popped[1]))
                 answers |= said if isinstance(said, dict) else {}
