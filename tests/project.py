@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from celery import Celery
+from kombu import pools
 
 from livectl import config
 from livectl.address import Address
@@ -111,7 +112,9 @@ class Project:
         return subprocess.run(argv, cwd=self.folder, env=environ, capture_output=True, text=True, check=True).stdout
 
     def close(self) -> None:
+        """kombu keeps its connections, with what was declared on them, for whoever comes next to this address."""
         self.app.close()
+        pools.reset()
 
 
 def _part(options: dict[str, Any], *names: str) -> dict[str, Any]:
