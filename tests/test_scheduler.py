@@ -17,6 +17,7 @@ from tests.beating import MINUTE, SECOND, World, due, entries, make_app, said, s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from pathlib import Path
 
 
@@ -400,6 +401,43 @@ def test_a_bad_entry_is_named_and_stops_no_other(world: World, log: pytest.LogCa
     assert Counter(entries(world.sent)) == {"good": 2}
     assert any("'bad'" in line for line in lines(log, "ntry"))
     assert world.store.zcard(runs.PENDING) == 0
+
+
+class Breaking(schedule):  # type: ignore[misc]
+    """A schedule that asks something which is not always there."""
+
+    broken = False
+
+    def is_due(self, last_run_at: datetime) -> Any:
+        if self.broken:
+            raise RuntimeError("no answer")
+        return super().is_due(last_run_at)
+
+
+def test_a_schedule_that_breaks_stops_no_other_and_is_mended(world: World, log: pytest.LogCaptureFixture) -> None:
+    breaking = Breaking(5)
+    world.app.conf.beat_schedule = {"bad": {"task": "t.note", "schedule": breaking, "args": ["bad"]}}
+    world.write(good={"every": "5s"})
+    world.beat()
+    world.run(60)
+    breaking.broken = True
+    world.run(60)
+    assert Counter(entries(world.sent)) == {"good": 24, "bad": 13}, "the run that was due already is sent"
+    assert lines(log, "Entry 'bad' is left out")
+    breaking.broken = False
+    world.run(120)
+    assert Counter(entries(world.sent))["bad"] > 24
+
+
+def test_a_store_with_rubbish_in_it_is_used_all_the_same(world: World) -> None:
+    for key in (runs.LAST, runs.SINCE, runs.TIMING, runs.RUNNING):
+        world.store.hset(key, "good", "rubbish")
+    world.store.hset(runs.SEEN, "beat", "rubbish")
+    world.store.set(runs.NAMESPACE, "rubbish")
+    world.write(good={"every": "5s"})
+    world.beat()
+    world.run(10)
+    assert entries(world.sent) == ["good", "good"]
 
 
 def test_store_and_broker_away_and_back(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:

@@ -67,7 +67,10 @@ class Overlap:
 
 def keeps_results(app: Celery) -> bool:
     """Whether results can be looked up by anyone: not without a backend, nor where they go to the sender alone."""
-    return not isinstance(app.backend, DisabledBackend | RPCBackend)
+    try:
+        return not isinstance(app.backend, DisabledBackend | RPCBackend)
+    except Exception:
+        return False  # an address that names no backend; workers will say so
 
 
 def _seconds(said: Any, otherwise: float) -> float:

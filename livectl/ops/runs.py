@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from importlib import resources
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4, uuid5
+from uuid import NAMESPACE_OID, uuid4, uuid5
 
 import msgspec
 
@@ -110,7 +110,7 @@ class Runs:
         self.store = store
         self.clock = clock
         self._told = 0
-        self._namespace: UUID | None = None
+        self._namespace = ""
         self._scripts = {name: store.register_script(source(name)) for name in SCRIPTS}
 
     def register(self, timings: dict[str, str], known: dict[str, int]) -> dict[str, int]:
@@ -178,9 +178,9 @@ class Runs:
 
     def task_id(self, run: Run) -> str:
         """The same for every beat of this store, and for no run of another one."""
-        if self._namespace is None:
+        if not self._namespace:
             self.store.set(NAMESPACE, str(uuid4()), nx=True)
-            self._namespace = UUID(str(self.store.get(NAMESPACE)))
+            self._namespace = str(self.store.get(NAMESPACE))
         return _task_id(self._namespace, run)
 
     def leave(self, beat: str) -> None:
@@ -212,7 +212,7 @@ def seen(store: redis.Redis) -> dict[str, Beat]:
 def task_ids(store: redis.Redis, wanted: Iterable[Run]) -> dict[Run, str]:
     """The ids of the jobs that these runs were sent as."""
     found = store.get(NAMESPACE)
-    return {run: _task_id(UUID(str(found)), run) for run in wanted} if found else {}
+    return {run: _task_id(str(found), run) for run in wanted} if found else {}
 
 
 def held(store: redis.Redis) -> dict[str, Held]:
@@ -230,8 +230,8 @@ def source(name: str) -> str:
     return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("time", name))
 
 
-def _task_id(namespace: UUID, run: Run) -> str:
-    return str(uuid5(namespace, f"{run.due} {run.name}"))
+def _task_id(namespace: str, run: Run) -> str:
+    return str(uuid5(NAMESPACE_OID, f"{namespace} {run.due} {run.name}"))
 
 
 def _claim(member: str, score: Any) -> Claim:

@@ -41,6 +41,7 @@ logger = get_logger(__name__)
 BATCH = 200  # runs claimed and sent in one go: well within the time for which a claim is fresh
 LOOK_EVERY = 1.0  # seconds: looks for runs left behind by a beat that died, and at the schedule file
 RENEW_EVERY = 3_600.0  # seconds between notes in the store that these entries are still in use
+MEND_EVERY = 60.0  # seconds until entries are tried again whose next run could not be reckoned
 SPACING = 0.015  # seconds: runs due within it share the calls of one tick
 ORPHANED = 86_400_000  # milliseconds after which the claimed run of an entry that nobody has any more is dropped
 
@@ -138,7 +139,8 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         if jumped := self._clock.take_jump():
             logger.warning("The store's clock was set by %+.1f s: due instants are reckoned anew.", jumped / SECOND)
         self._looked = self._clock.monotonic()
-        if jumped or self._agenda.reread() or self._looked - self._planned >= RENEW_EVERY:
+        every = MEND_EVERY if self._timetable and self._timetable.broken else RENEW_EVERY
+        if jumped or self._agenda.reread() or self._looked - self._planned >= every:
             self._timetable = None
         return stale
 
@@ -173,7 +175,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
 
     def _job(self, claim: Claim) -> sending.Job | None:
         entry = self._agenda.entries[claim.run.name]
-        task_id = self._runs.task_id(claim.run)
+        task_id = entry.options.get("task_id") or self._runs.task_id(claim.run)
         if self._overlap.admits(entry, task_id):
             return sending.Job(claim, entry, task_id)
         self._runs.done([claim])

@@ -94,9 +94,9 @@ class Together:
         producer = None if OWN_WAY & job.entry.options.keys() else self._producer
         try:
             publish(self._app, job, producer, retry=False)
-        except OperationalError as error:
-            raise AwayError(str(error)) from error
         except Exception as error:
+            if _is_away(self._connection, error):
+                raise AwayError(str(error)) from error
             _give_up(self._runs, job, error)
             return None
         return Letter(job.claim, tuple(drafts))
@@ -142,23 +142,15 @@ class OneByOne:
         try:
             publish(self._app, job, producer)
         except Exception as error:
-            if self._is_away(error):
-                self.close()
-                raise AwayError(str(error)) from error
+            away = _is_away(self._connection, error)
             self.close()  # a channel that refused something takes nothing more
+            if away:
+                raise AwayError(str(error)) from error
             _give_up(self._runs, job, error)
             self.reach()
             return
         self._runs.done([job.claim])
         _log(job, "sent")
-
-    def _is_away(self, error: Exception) -> bool:
-        """Not when the broker refused this one message: that looks alike, but for its cause."""
-        if self._connection is None or not isinstance(error, OperationalError | OSError):
-            return False
-        cause = error.__cause__ or error.__context__ or error
-        refused = isinstance(cause, self._connection.channel_errors)
-        return not refused or isinstance(cause, self._connection.connection_errors)
 
     def close(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None
@@ -247,6 +239,14 @@ def _connect(connection: Connection) -> None:
         connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=CONNECT_SECONDS)
     except Exception as error:
         raise AwayError(str(error)) from error
+
+
+def _is_away(connection: Connection | None, error: Exception) -> bool:
+    """Not when the broker refused this one message: that looks alike, but for its cause."""
+    if connection is None or not isinstance(error, OperationalError | OSError):
+        return False
+    cause = error.__cause__ or error.__context__ or error
+    return isinstance(cause, connection.connection_errors) or not isinstance(cause, connection.channel_errors)
 
 
 def _evaluated(value: Any) -> Any:

@@ -23,19 +23,18 @@ FOREVER = 10**15  # milliseconds to the next run where there is none
 
 
 class Timetable:
-    """The next due instant of each entry. One whose instants cannot be reckoned is logged, and left out."""
+    """The next due instant of each entry. One whose instants cannot be reckoned is logged, and left out: `broken`."""
 
     def __init__(self, entries: Mapping[str, Entry], counted: Mapping[str, int], now: int) -> None:
         self._entries = entries
         self._heap: list[tuple[int, str]] = []
+        self.broken: set[str] = set()
         for name in entries:
             # What the store has from before its clock was set back lies ahead, and does not count.
-            self._add(name, min(counted[name], now))
+            following = self._after(name, min(counted[name], now))
+            if following is not None:
+                self._heap.append((following, name))
         heapify(self._heap)
-
-    def _add(self, name: str, after: int) -> None:
-        if following := self._after(name, after):
-            self._heap.append((following, name))
 
     @property
     def next(self) -> int | None:
@@ -45,18 +44,20 @@ class Timetable:
         """The runs due by now, at most so many. Of an entry that missed many, the latest stands for all."""
         found: list[Wanted] = []
         while self._heap and self._heap[0][0] <= now and len(found) < most:
-            wanted = self._settle(*heappop(self._heap), now)
+            due, name = heappop(self._heap)
+            wanted = self._settle(name, due, now)
             if self.is_worth_sending(wanted.run, now):
                 found.append(wanted)
         return found
 
-    def _settle(self, due: int, name: str, now: int) -> Wanted:
+    def _settle(self, name: str, due: int, now: int) -> Wanted:
+        """The run that stands for what is due; its entry's next one goes on the timetable."""
         if now - due > LATE:
-            due = self._entries[name].dues.latest(due, now)
+            due = self._latest(name, due, now)
         following = self._after(name, due)
-        if following:
+        if following is not None:
             heappush(self._heap, (following, name))
-        return Wanted(Run(name, due), following - due if following else FOREVER)
+        return Wanted(Run(name, due), FOREVER if following is None else following - due)
 
     def is_worth_sending(self, run: Run, now: int) -> bool:
         entry = self._entries[run.name]
@@ -69,12 +70,24 @@ class Timetable:
         if entry.catchup == "skip":
             logger.info("%s: not sent, %.1f s late, since it skips what it missed", run.name, late / SECOND)
             return False
-        following = entry.dues.after(run.due)
+        following = self._after(run.name, run.due)
         return following is None or following > now
 
     def _after(self, name: str, moment: int) -> int | None:
         try:
             return self._entries[name].dues.after(moment)
         except Exception:
-            logger.exception("Entry %r is left out: its next run cannot be reckoned", name)
+            self._break(name)
             return None
+
+    def _latest(self, name: str, due: int, now: int) -> int:
+        try:
+            return self._entries[name].dues.latest(due, now)
+        except Exception:
+            self._break(name)
+            return due
+
+    def _break(self, name: str) -> None:
+        if name not in self.broken:
+            logger.error("Entry %r is left out: its next run cannot be reckoned", name)
+            self.broken.add(name)

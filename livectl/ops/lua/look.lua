@@ -8,7 +8,8 @@ redis.call('HSET', KEYS[2], ARGV[2], cjson.encode(beat))
 
 local seen = redis.call('HGETALL', KEYS[2])
 for i = 1, #seen, 2 do
-  if math.abs(now - cjson.decode(seen[i + 1]).at) > GONE then
+  local at = tonumber(string.match(seen[i + 1], '"at":(%d+)') or nil)
+  if not at or math.abs(now - at) > GONE then
     for _, key in ipairs({KEYS[2], KEYS[3]}) do redis.call('HDEL', key, seen[i]) end
   end
 end

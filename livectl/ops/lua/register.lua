@@ -6,7 +6,7 @@ local answer = {}
 
 for i = 2, #ARGV, 3 do
   local entry, timing, known = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
-  local last = tonumber(redis.call('HGET', KEYS[1], entry) or 0)
+  local last = tonumber(redis.call('HGET', KEYS[1], entry) or nil) or 0
   local since = tonumber(redis.call('HGET', KEYS[2], entry) or nil)
   local before = redis.call('HGET', KEYS[3], entry)
   if not since or before ~= timing then
