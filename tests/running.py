@@ -48,7 +48,8 @@ class Running:
     def wait_for(self, text: str, seconds: float) -> None:
         """Until it has printed this; shows all it printed instead when it did not."""
         try:
-            wait_for(lambda: text in self.text, seconds, what=repr(text))
+            wait_for(lambda: text in self.text or not self._listener.is_alive(), seconds, what=repr(text))
+            assert text in self.text, f"ended without {text!r}"
         except AssertionError as waited:
             message = f"{waited}; printed:\n{self.text}"
             raise AssertionError(message) from None
