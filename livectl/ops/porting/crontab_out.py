@@ -87,5 +87,5 @@ def _command(each: Schedule, app: str | None) -> str:
     words += [json.dumps(argument, ensure_ascii=False) for argument in each.args]
     words += ["--kwargs", json.dumps(each.kwargs, ensure_ascii=False)] if each.kwargs else []
     for key, value in each.options.items():
-        words += [FLAGS[key], f"{value:g}s" if key in {"expires", "countdown"} else str(value)]
+        words += [FLAGS[key], f"{value}s" if key in {"expires", "countdown"} else str(value)]
     return shlex.join(words).replace("%", r"\%")

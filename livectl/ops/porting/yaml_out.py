@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,7 @@ def duration(seconds: float) -> str:
     for unit in WHOLE_UNITS:
         if seconds and seconds % SECONDS[unit] == 0:
             return f"{int(seconds / SECONDS[unit])}{unit}"
-    return f"{seconds:g}s" if float(f"{seconds:g}") == seconds else repr(seconds)
+    return f"{Decimal(repr(seconds)).normalize():f}s"  # never 1e+06
 
 
 def _refused(zone: str, entry: Entry) -> str:
