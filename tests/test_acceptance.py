@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery import Celery
 
-from tests.running import Running, livectl
+from tests.running import livectl
 from tests.servers import rabbitmq, redis_over_tcp
 from tests.waiting import wait_for
 
