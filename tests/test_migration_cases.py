@@ -12,6 +12,7 @@ import pytest
 
 from livectl.cli import main
 from livectl.invocation import Invocation
+from livectl.ops.migration.names import KEYS, PARTS
 
 TABLE = Path(__file__).with_name("migration") / "cases.txt"
 
@@ -57,6 +58,9 @@ def _trimmed(files: dict[str, str]) -> dict[str, str]:
 CASES = [case(text) for text in TABLE.read_text().split("\n=== ")[1:]]
 
 
+SPLIT_IN_57 = "one setting that became two"
+
+
 def livectl(folder: Path, *words: str) -> tuple[int, str]:
     out = io.StringIO()
     code = main(["migrate", *words], Invocation({"PATH": os.environ["PATH"]}, folder, out, out))
@@ -71,6 +75,8 @@ def contents(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("one", CASES, ids=[one.title for one in CASES])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"], ids=["lf", "crlf"])
 def test_a_case_becomes_what_it_must_and_nothing_else_changes(one: Case, newline: str, tmp_path: Path) -> None:
+    if SPLIT_IN_57 in one.title and not set(*PARTS.values()) <= KEYS:
+        pytest.skip("this Celery has one setting still")
     for name, text in one.before.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(text.replace("\n", newline).encode())

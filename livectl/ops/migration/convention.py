@@ -202,6 +202,8 @@ class _Judge:
             self._judge_by_project(place, names)
 
     def _judge_by_project(self, place: Place, names: list[str]) -> None:
+        if place.name and all(_is_new(name) for name in names):
+            return  # new names without a namespace: right, if they are settings at all
         doubtful = [s for s in self.sinks if s.kind == "source" and not (s.place.path or s.place in {DJANGO, FLASK})]
         apps = sum(reading.apps for reading in self.readings)
         if doubtful:
@@ -241,6 +243,11 @@ class _Judge:
     def _refuse(self, path: str, line: int, text: str) -> None:
         hint = "say --namespace CELERY or --namespace none"
         self.found.refused.append(Mistake(path, line, 1, text, hint))
+
+
+def _is_new(name: str) -> bool:
+    verdict = judged(name, None)
+    return verdict is not None and verdict.kind == "correct"
 
 
 def _is_setting(name: str) -> bool:

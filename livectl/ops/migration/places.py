@@ -81,4 +81,5 @@ class Reading(Struct, kw_only=True):
     strings: list[tuple[str, int]] = []  # strings that look like settings and were left alone
     apps: int = 0  # calls of Celery()
     module_apps: int = 0  # of these, the ones made when the module is imported
-    configurations: bool = False
+    configurations: bool = False  # a class of django-configurations is in the file
+    environment: set[Place] = set()  # classes whose fields are environment variables by name

@@ -66,6 +66,8 @@ class Reader(Walker):
             origin = self.place(base.value)
             if origin is not None:
                 self.found.links.append(Link(place, origin))
+            if dotted(base.value).endswith("BaseSettings"):
+                self.found.environment.add(place)
             if dotted(base.value).endswith("Configuration"):
                 self.found.configurations = True
                 self.found.links.append(Link(DJANGO, place))
@@ -178,6 +180,8 @@ class Reader(Walker):
         owner = self.scope.owner(target.value)
         if meaning is not None and owner is not None and meaning.path == "":
             owner.names[target.value] = meaning
+        elif meaning is not None and isinstance(node.value, cst.Call) and self.scope.kind == "module":
+            self.found.links.append(Link(Place(self.path, target.value), meaning))  # an instance of a class
         if isinstance(node.value, cst.Dict) or calls.is_dict_call(node.value):
             self._remember_dict(target.value, node.value, owner)
 

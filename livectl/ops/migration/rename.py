@@ -62,14 +62,12 @@ class _Renamer:
         self.respelt = convention.respelt
         self.found = Renaming(edits=defaultdict(list))
         self.uses: dict[Place, list[tuple[Reading, Use]]] = defaultdict(list)
+        self.assigned: set[tuple[Place, str]] = set()
         self.kept: set[tuple[Place, str]] = set()
         self.done: set[tuple[str, int]] = set()  # places in files already dealt with
 
     def rename(self) -> Renaming:
-        for reading in self.readings:
-            for use in reading.uses:
-                if use.place in self.styles:
-                    self.uses[use.place].append((reading, use))
+        self._sort()
         for place in list(self.uses):
             self._refuse_collisions(place)
         for place, uses in self.uses.items():
@@ -83,10 +81,19 @@ class _Renamer:
                 self._respell(sink)
         return self.found
 
+    def _sort(self) -> None:
+        """Uses by the place they belong to, where something was decided for it."""
+        for reading in self.readings:
+            for use in reading.uses:
+                if use.place in self.styles:
+                    self.uses[use.place].append((reading, use))
+                if use.form == "binding":
+                    self.assigned.add((use.place, use.name))
+
     # One use
 
     def _verdict(self, use: Use, style: Style) -> Verdict | None:
-        if style.namespace and is_weak(use.name) and not (use.name in KEYS and use.form == "binding"):
+        if style.namespace and is_weak(use.name) and not (use.name in KEYS and (use.place, use.name) in self.assigned):
             return None
         return judged(use.name, style.namespace)
 
@@ -235,14 +242,24 @@ class _Renamer:
         """A new name that is taken already: an import called `timezone`, a local called `broker_url`."""
         for reading, use in self.uses[place]:
             verdict = self._verdict(use, self.styles[place])
-            taken = self._taken(reading, use, verdict) if verdict is not None and verdict.changes else None
-            if taken is not None:
-                line, name = taken
-                text = f"`{name}` in line {line} is another thing, and the new name of {use.name}"
-                hint = f"import or name it differently first, say `dt_{name}`; nothing of {place} was changed"
+            refusal = self._refusal(reading, use, verdict) if verdict is not None and verdict.changes else None
+            if refusal is not None:
+                text, hint = refusal
+                hint = f"{hint}; nothing of {place} was changed"
                 self.found.refused.append(Mistake(str(reading.source.path), use.line, 1, text, hint))
                 self.styles.pop(place, None)
                 return
+
+    def _refusal(self, reading: Reading, use: Use, verdict: Verdict) -> tuple[str, str] | None:
+        if use.form == "binding" and use.place in reading.environment:
+            text = f"pydantic reads {use.name} from the environment under the field's name"
+            return text, f"rename the variable as well, or give the field an alias, by hand: {verdict.new[0]}"
+        taken = self._taken(reading, use, verdict)
+        if taken is None:
+            return None
+        line, name = taken
+        text = f"`{name}` in line {line} is another thing, and the new name of {use.name}"
+        return text, f"import or name it differently first, say `dt_{name}`"
 
     @staticmethod
     def _taken(reading: Reading, use: Use, verdict: Verdict) -> tuple[int, str] | None:
