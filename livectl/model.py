@@ -273,3 +273,17 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     parser_broken: float | None = None  # most answers have a shape nobody knows
     all_gone: float | None = None  # everybody left at once, which nobody believes
     answers: dict[str, int] = {}  # state -> how often
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that doctor found: what shows it, and what cures it."""
+
+    id: str
+    level: Literal["bad", "warn", "ok"]
+    title: str
+    evidence: str = ""
+    cure: str = ""
+
+    @property
+    def link(self) -> str:
+        return f"docs/doctor.md#{self.id}"

@@ -1,0 +1,30 @@
+"""Names what is wrong with an app, its servers and its workers."""
+
+from __future__ import annotations
+
+import click
+
+from livectl.invocation import Invocation, pass_invocation
+
+
+@click.command()
+@click.option("--ignore", multiple=True, metavar="ID", help="Leave a finding out; may be said several times.")
+@click.option("--settings", is_flag=True, help="Show instead the settings in force and where each comes from.")
+@pass_invocation
+def command(call: Invocation, /, *, ignore: tuple[str, ...], settings: bool) -> int:
+    """Looks at settings, servers, workers, queues, beats, results and streamers, at once and within seconds. A finding
+    has an id, its evidence and its cure; docs/doctor.md says more of each. -v shows what is well too. Nothing is
+    changed, nothing is sent. Exit 1 when something is bad; what is only worth a warning is exit 0.
+
+    \b
+    Examples:
+      livectl doctor
+      livectl -A proj doctor --ignore redis-forgets --json
+      livectl -A proj doctor --settings
+    """
+    from livectl.doctor import examination, gather
+
+    facts = gather.gather(call.app, lambda: call.settings, call.environ, call.cwd)
+    found = examination.examine(facts, ignore=ignore, all_of_it=call.verbose)
+    call.show(examination.settings(facts) if settings else examination.view(found))
+    return 1 if any(one.level == "bad" for one in found) else 0

@@ -1,0 +1,27 @@
+"""The checks: each from facts to findings, none of them asking anything itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from livectl.doctor.checks import beats, crew, delivery, frameworks, results, servers, settings, streamers, work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from livectl.doctor.facts import Facts
+    from livectl.model import Finding
+
+    Check = Callable[[Facts], Iterator[Finding]]
+
+ALL: tuple[Check, ...] = (
+    *settings.ALL,
+    *servers.ALL,
+    *delivery.ALL,
+    *results.ALL,
+    *work.ALL,
+    *crew.ALL,
+    *beats.ALL,
+    *frameworks.ALL,
+    *streamers.ALL,
+)
