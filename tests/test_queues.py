@@ -139,7 +139,7 @@ def test_what_is_saved_can_be_sent_again(project: Project, tmp_path: Path) -> No
 def test_rates_are_what_was_done_and_how_the_queue_grew(
     before: Queue, after: Queue, inward: float, outward: float
 ) -> None:
-    reads = {"w1": ("q",)}
+    reads: dict[str, tuple[str, ...]] = {"w1": ("q",)}
     first = Depths(queues=(before,), processed={"w1": 100}, reads=reads)
     second = Depths(queues=(after,), processed={"w1": 120}, reads=reads)
     rate = queues.rates(first, second, 2.0)["q"]

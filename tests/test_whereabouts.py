@@ -129,7 +129,7 @@ def test_a_queue_that_no_setting_names_is_looked_into(project: Project) -> None:
 def test_a_job_far_back_in_a_long_queue_has_its_position(project: Project, store_url: str) -> None:
     job = project.send("add", 1)
     with redis.Redis.from_url(store_url) as broker:
-        raw = broker.lindex("celery", 0).replace(job.encode(), NOWHERE.encode())  # type: ignore[union-attr]
+        raw = broker.lindex("celery", 0).replace(job.encode(), NOWHERE.encode())
         broker.rpush("celery", *([raw.replace(NOWHERE.encode(), b"another")] * 5000))
     assert ask(project, job).position == 5001
 
