@@ -30,6 +30,7 @@ SOON = Patience(
     silence=0.6,
     first_pulse_every=0.05,
     pulse_every=0.05,
+    hurry=0.3,
     quit=0.4,
 )
 WAIT = "import time; time.sleep(60)"

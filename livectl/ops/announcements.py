@@ -19,7 +19,7 @@ NOTHING = "Nothing that was started with --detach runs here."
 def up(found: Whereabouts) -> View:
     rows = {
         "worker": f"{found.worker}, pool {found.pool}",
-        "schedules": f"{found.schedules}" if found.schedules.exists() else "none: `livectl init` writes a first one",
+        "schedules": found.schedules or "none: `livectl init` writes a first one",
         "broker": found.broker,
         "store": found.store if found.store != found.broker else None,
         "data": found.data,
@@ -47,7 +47,7 @@ def stopped(ended: Sequence[Running]) -> View:
 
 
 def _named(one: Running) -> dict[str, Any]:
-    return {"name": one.name, "pid": one.pid, "log": one.log}
+    return {"name": one.name, "pid": one.pid, "log": str(one.log)}
 
 
 def _at_work(one: Running) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 READY_SECONDS = 60.0  # a worker with a large app is at work by then
 CANNOT_TELL_SECONDS = 5.0  # where nobody can tell whether it works, it has to have lived for so long
 LOOK_EVERY = 0.2
-PRESS_SECONDS = 0.5  # what SIGTERM gets when there is no time for running jobs
+PRESS_SECONDS = 1.5  # a worker notices SIGTERM within 1 s; a SIGQUIT before that would lose jobs of the threads pool
 QUIT_SECONDS = 10.0  # and what putting them back gets
 KILL_SECONDS = 5.0  # nothing survives SIGKILL for longer, unless its disk hangs
 LAST_LINES = 10

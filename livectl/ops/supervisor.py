@@ -40,7 +40,7 @@ class Patience(msgspec.Struct, frozen=True):
     silence: float = 60.0  # a child without a good pulse for so long is started again
     first_pulse_every: float = 1.0
     pulse_every: float = 10.0
-    hurry: float = 0.5  # what a child gets after SIGTERM when there is no time for running jobs
+    hurry: float = 1.5  # after SIGTERM when there is no time for jobs; a worker notices it within 1 s, and then SIGQUIT
     quit: float = 5.0  # what a child gets between SIGQUIT and SIGKILL
 
 

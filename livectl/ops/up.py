@@ -50,12 +50,12 @@ class Whereabouts(msgspec.Struct, frozen=True, kw_only=True):
     """Where everything is; addresses without their passwords."""
 
     pid: int
-    home: Path
+    home: str
     broker: str
     store: str
-    data: Path | None  # of the embedded broker
-    log: Path | None
-    schedules: Path
+    data: str | None  # of the embedded broker
+    log: str | None
+    schedules: str | None
     worker: str
     pool: Pool
 
@@ -109,12 +109,12 @@ def whereabouts(up: Up, place: Place, settings: Settings, server: Server | None,
     broker, store = _servers(up, settings, server)
     return Whereabouts(
         pid=pid,
-        home=settings.home,
+        home=str(settings.home),
         broker=broker,
         store=store,
-        data=server.home / "data" if server else None,
-        log=server.log if server else None,
-        schedules=settings.schedules,
+        data=str(server.home / "data") if server else None,
+        log=str(server.log) if server else None,
+        schedules=str(settings.schedules) if settings.schedules.exists() else None,
         worker=node(up, place),
         pool=up.pool,
     )
