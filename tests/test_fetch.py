@@ -107,7 +107,7 @@ def test_ids_are_resolved_or_refused_each_by_itself(fetcher: Fetcher) -> None:
             raise Unanswered(State.NOT_FOUND, "no such streamer")
         return f"resolved-{msgspec.json.decode(response.body)['of']}"
 
-    first, second = fetcher.resolve(platform(lambda ids, means: None, resolve=resolve), ["x", "none"], MEANS)
+    first, second = fetcher.resolve(platform(lambda ids, means: None, resolve=resolve), ["x", "none"], MEANS).answers
     assert first == "resolved-x"
     assert isinstance(second, Unanswered)
 

@@ -40,6 +40,13 @@ class Report(NamedTuple):
     requests: int
 
 
+class Resolved(NamedTuple):
+    """What ids were led to, and how many requests it took."""
+
+    answers: list[str | Exception]
+    requests: int
+
+
 class Fetcher:
     """Keeps its connections from one check to the next. Any number of threads or greenlets may use it."""
 
@@ -59,12 +66,12 @@ class Fetcher:
             observations += _complete(platform.name, batch, talk, means)
         return Report(observations, round_.requests)
 
-    def resolve(self, platform: Platform, ids: Sequence[str], means: Means) -> list[str | Exception]:
+    def resolve(self, platform: Platform, ids: Sequence[str], means: Means) -> Resolved:
         """Of each the id that is followed, or why there is none."""
         if platform.resolve is None:
-            return list(ids)
-        talks = self._drive(platform, [platform.resolve(one, means) for one in ids]).talks
-        return [talk.error or str(talk.answer) for talk in talks]
+            return Resolved(list(ids), 0)
+        round_ = self._drive(platform, [platform.resolve(one, means) for one in ids])
+        return Resolved([talk.error or str(talk.answer) for talk in round_.talks], round_.requests)
 
     def ask(self, requests: Iterable[Request], hosts: Collection[str] | None = None) -> list[Response]:
         """The answers, in order. Without `hosts` any host may be asked whose address is public."""

@@ -13,6 +13,7 @@
     livectl:pull:PLATFORM      id -> how strongly each hour of the week pulls; livectl:pulls: the sums
     livectl:unlearned:PLATFORM whose sessions the pulls do not reflect yet
     livectl:platform:PLATFORM  bucket, circuit, waits, counters
+    livectl:alias:PLATFORM     name as pasted -> the id that is followed
     livectl:kept:PLATFORM:KEY  what a platform keeps between checks
 
 Every change of state is one Lua call, so that any number of workers may record at once.
@@ -155,6 +156,15 @@ class Store:
 
     def keep(self, platform: str, name: str, value: str, seconds: float) -> None:
         self._client.set(f"livectl:kept:{platform}:{name}", value, px=max(1, int(seconds * 1000)))
+
+    def aliases(self, platform: str, names: Sequence[str]) -> dict[str, str]:
+        """The ids that these names were led to before."""
+        found = self._client.hmget(f"livectl:alias:{platform}", list(names)) if names else []
+        return {name: one for name, one in zip(names, found, strict=True) if one}
+
+    def alias(self, platform: str, found: Mapping[str, str]) -> None:
+        if found:
+            self._client.hset(f"livectl:alias:{platform}", mapping=dict(found))
 
     def _known(self, *what: str) -> list[Known]:
         return [rows.known(row) for row in script(self._client, "read")(*what)]
