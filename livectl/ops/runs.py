@@ -119,8 +119,9 @@ class Runs:
         names = list(timings)
         for start in range(0, len(names), AT_ONCE):
             some = names[start : start + AT_ONCE]
-            words = [word for name in some for word in (name, timings[name], known.get(name, ""))]
-            counted.update(zip(some, self._ask("register", REGISTERED, *words), strict=True))
+            told = (some, [timings[name] for name in some], [known.get(name, 0) for name in some])
+            answer = self._ask("register", REGISTERED, msgspec.json.encode(told))
+            counted.update(zip(some, msgspec.json.decode(answer, type=list[int]), strict=True))
         return counted
 
     def claim(self, wanted: Sequence[Wanted]) -> list[Claim]:

@@ -117,10 +117,10 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         if self._store is None:
             self._open()
         stale = self._look() if self._clock.monotonic() - self._looked >= LOOK_EVERY else []
-        timetable = self._timetable or self._plan()
         if self._sender is None:
             self._sender = sending.sender(self.app, self._runs)
         self._sender.reach()  # nothing is claimed that could not be sent
+        timetable = self._timetable or self._plan()
         wanted = timetable.take_due(self._clock.now(), BATCH)
         claims = self._inherit(stale, timetable) + self._runs.claim(wanted)
         self._reached.update((each.run.name, each.run.due) for each in wanted)

@@ -1,25 +1,27 @@
--- (entry, timing, known) each: from which instant on its runs count.
+-- [entries, their timings, what the caller knows of them] as JSON: from which instant on the runs of each count, as JSON.
 -- KEYS are last, since, timing, names, running, paused.
 local FORGOTTEN = 30 * 86400000 -- an entry that no beat had for so long is forgotten
 local SOME = 100 -- forgotten in one call, so that none takes long
-local answer = {}
+local entries, timings, known = unpack(cjson.decode(ARGV[2]))
+local last = redis.call('HMGET', KEYS[1], unpack(entries))
+local since = redis.call('HMGET', KEYS[2], unpack(entries))
+local before = redis.call('HMGET', KEYS[3], unpack(entries))
+local answer, had = {}, {}
 
-for i = 2, #ARGV, 3 do
-  local entry, timing, known = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
-  local last = tonumber(redis.call('HGET', KEYS[1], entry) or nil) or 0
-  local since = tonumber(redis.call('HGET', KEYS[2], entry) or nil)
-  local before = redis.call('HGET', KEYS[3], entry)
-  if not since or before ~= timing then
-    since = not before and known or now
-    redis.call('HSET', KEYS[2], entry, since)
-    redis.call('HSET', KEYS[3], entry, timing)
+for i, entry in ipairs(entries) do
+  local from = tonumber(since[i] or nil)
+  if not from or before[i] ~= timings[i] then
+    from = not before[i] and known[i] > 0 and known[i] or now
+    redis.call('HSET', KEYS[2], entry, from)
+    redis.call('HSET', KEYS[3], entry, timings[i])
   end
-  redis.call('ZADD', KEYS[4], now, entry)
-  answer[#answer + 1] = math.max(last, since)
+  answer[i] = math.max(tonumber(last[i] or nil) or 0, from)
+  had[2 * i - 1], had[2 * i] = now, entry
 end
+redis.call('ZADD', KEYS[4], unpack(had))
 
 for _, entry in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now - FORGOTTEN, 'LIMIT', 0, SOME)) do
   for _, key in ipairs({KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6]}) do redis.call('HDEL', key, entry) end
   redis.call('ZREM', KEYS[4], entry)
 end
-return {now, answer}
+return {now, cjson.encode(answer)}
