@@ -42,7 +42,7 @@ def settle(streamers: Sequence[Streamer], store: Store, fetcher: Fetcher, settin
                 continue
             home = msgspec.structs.replace(one, id=found[one.id])
             key = (name, home.id)
-            led[key] = follows.merged(led[key], home) if key in led else home
+            led[key] = follows.merge(led[key], home) if key in led else home
     return Settled(tuple(led.values()), tuple(problems))
 
 

@@ -1,0 +1,93 @@
+"""livectl follow: words in, exit code, answer and talk out."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from livectl import cli
+from livectl.invocation import Invocation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE = "follows:\n  - demo/ada\n  - {url: https://www.twitch.tv/foo, name: Foo, tags: [games], alerts: [], weight: 4}\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "follows.yaml").write_text(FILE)
+    return tmp_path
+
+
+def run(folder: Path, *words: str) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    code = cli.main(["follow", *words], Invocation({"HOME": str(folder)}, folder, out, err))
+    return code, out.getvalue(), err.getvalue()
+
+
+def test_list_shows_who_is_followed(folder: Path) -> None:
+    code, out, err = run(folder, "list")
+    assert (code, err) == (0, "")
+    assert "twitch/foo" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_list_gives_programs_the_fields_of_the_promise(folder: Path) -> None:
+    ada, foo = json.loads(run(folder, "list", "--json")[1])
+    assert sorted(ada) == ["alerts", "id", "name", "platform", "tags", "url", "weight"]
+    assert (ada["alerts"], foo["alerts"], foo["weight"]) == (None, [], 4.0)
+
+
+def test_a_line_that_names_nobody_is_told(folder: Path) -> None:
+    (folder / "follows.yaml").write_text("- demo/ada\n- https://clips.twitch.tv/x\n- demo/ada\n")
+    code, out, err = run(folder, "list")
+    assert (code, "demo/ada" in out) == (3, True)
+    assert "follows.yaml:2:3: a Twitch clip is no streamer" in err
+    assert "follows.yaml:3:3: warning: demo/ada is followed by line 1 already" in err
+
+
+CALLS = [
+    # words, exit code, answer, talk
+    (("add", "demo/eve"), 0, "Following demo/eve\n", ""),
+    (("add", "demo/ada"), 0, "Followed already: demo/ada\n", ""),
+    (("add", "https://clips.twitch.tv/x"), 3, "", "a Twitch clip is no streamer"),
+    (("add", "--weight", "0", "demo/eve"), 0, "Following demo/eve\n", ""),
+    (("add", "--weight", "-1", "demo/eve"), 3, "", "a weight is a number above 0"),
+    (("add",), 2, "", "Missing argument"),
+    (("remove", "twitch/FOO"), 0, "No longer following twitch/foo\n", ""),
+    (("remove", "demo/eve"), 1, "Not followed: demo/eve\n", ""),
+    (("import", "nowhere.txt"), 3, "", "nowhere.txt: no such file"),
+    (("export", "--format", "text"), 0, "demo/ada\nhttps://www.twitch.tv/foo\n", ""),
+    (("export", "--format", "xml"), 2, "", "xml"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "answer", "talk"), CALLS)
+def test_calls(folder: Path, words: tuple[str, ...], code: int, answer: str, talk: str) -> None:
+    got, out, err = run(folder, *words)
+    assert (got, out) == (code, answer)
+    assert talk in err
+
+
+def test_add_writes_what_it_is_told(folder: Path) -> None:
+    run(folder, "add", "demo/eve", "--name", "Eve", "--tag", "a", "--tag", "b", "--alert", "phone", "--weight", "2")
+    last = (folder / "follows.yaml").read_text().splitlines()[-1]
+    assert last == "  - {url: demo/eve, name: Eve, tags: [a, b], alerts: [phone], weight: 2}"
+
+
+def test_import_follows_the_good_and_tells_the_bad(folder: Path) -> None:
+    (folder / "list.txt").write_text("demo/ada\ndemo/eve\nhello\n")
+    code, out, err = run(folder, "import", "list.txt")
+    assert (code, out) == (1, "1 added, 1 followed already, 1 refused\n")
+    assert "list.txt:3:1: not the address of a streamer" in err
+    assert json.loads(run(folder, "import", "list.txt", "--json")[1]) == {"added": [], "known": 2, "refused": 1}
+
+
+def test_the_settings_name_the_file(folder: Path) -> None:
+    (folder / "livectl.yaml").write_text("follows: people/mine.txt\n")
+    run(folder, "add", "demo/eve")
+    assert (folder / "people" / "mine.txt").read_text() == "demo/eve\n"
