@@ -29,7 +29,7 @@ def main() -> None:
     answer: dict[str, Any]
     try:
         app = resolved(asked)
-        answer = {"settings": described(app, asked["keys"]), "set": len(own(app))}
+        answer = {"settings": described(app, asked["keys"]), "set": own(app)}
     except BaseException as error:
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         answer = {"error": text, "refused": "Cannot mix" in text}

@@ -26,6 +26,7 @@ PROBE_SECONDS = 120.0  # importing a large Django project takes tens of seconds 
 SECRET = re.compile(r"KEY|PASS|TOKEN|SECRET|CREDENTIAL", re.IGNORECASE)
 LOGIN = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
 ERROR_LENGTH = 300
+ADDRESSES = {"broker_read_url", "broker_write_url", "(broker address)"}
 
 
 class Proof(Struct, kw_only=True):
@@ -71,10 +72,13 @@ def _prove(plan: Plan, subject: Subject, overlay: dict[str, str], environ: Mappi
     if "error" in before:
         problem = f"until now Celery refused these settings: {_masked('', before['error']).split(',')[0]}"
         return Proof(
-            subject=subject.name, outcome="equal", compared=len(after["settings"]), set=after["set"], problem=problem
+            subject=subject.name,
+            outcome="equal",
+            compared=len(after["settings"]),
+            set=len(after["set"]),
+            problem=problem,
         )
-    proof = _compared(plan, subject, before["settings"], after["settings"])
-    proof.set = after["set"]
+    proof = _compared(plan, subject, before, after)
     if proof.different:
         again = ask(subject.before, {}).get("settings", {})
         proof.unsteady = [row[0] for row in proof.different if again.get(row[0]) != before["settings"].get(row[0])]
@@ -83,8 +87,10 @@ def _prove(plan: Plan, subject: Subject, overlay: dict[str, str], environ: Mappi
     return proof
 
 
-def _compared(plan: Plan, subject: Subject, before: dict[str, str], after: dict[str, str]) -> Proof:
-    proof = Proof(subject=subject.name, outcome="equal")
+def _compared(plan: Plan, subject: Subject, told: dict[str, Any], retold: dict[str, Any]) -> Proof:
+    before, after = told["settings"], retold["settings"]
+    proof = Proof(subject=subject.name, outcome="equal", set=len(retold["set"]))
+    mended = _mended(plan, set(told["set"]))
     restated = {key for key, parts in PARTS.items() for key in (key, *parts)}
     if plan.renaming.composed:
         restated |= {*ADDRESS_KEYS, "broker_url", "broker_read_url", "broker_write_url"}
@@ -94,20 +100,17 @@ def _compared(plan: Plan, subject: Subject, before: dict[str, str], after: dict[
         proof.compared += 1
         one, other = before.get(key, "None"), after.get(key, "None")
         if one != other:
-            rows = proof.mended if _is_mended(plan, key) else proof.different
+            rows = proof.mended if key in mended else proof.different
             rows.append((key, _masked(key, one), _masked(key, other)))
     proof.outcome = "different" if proof.different else "equal"
     return proof
 
 
-def _is_mended(plan: Plan, key: str) -> bool:
-    derived = (
-        {"broker_read_url", "broker_write_url", "(broker address)"} if "broker_url" in plan.renaming.mended else ()
-    )
-    queue = (
-        {"task_default_exchange", "task_default_routing_key"} if "task_default_queue" in plan.renaming.mended else ()
-    )
-    return key in plan.renaming.mended or key in derived or key in queue
+def _mended(plan: Plan, already: set[str]) -> set[str]:
+    """Settings that were written down, and not read: Celery took its own default for them until now."""
+    mended = plan.renaming.mended - already
+    derived = {"broker_url": ADDRESSES, "task_default_queue": {"task_default_exchange", "task_default_routing_key"}}
+    return mended.union(*(derived[key] for key in mended & derived.keys()))
 
 
 def _asked(asked: dict[str, Any], environ: Mapping[str, str], folder: Path) -> dict[str, Any]:

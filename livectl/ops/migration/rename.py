@@ -138,7 +138,7 @@ class _Renamer:
         self._change(path, use.line, use.name, new, _why(use, verdict))
         if use.environ_at >= 0 and use.form == "binding":
             self._keep_variable(reading, use)
-        if not verdict.was_read:
+        if not verdict.was_read or new.isupper():  # Celery before 5.7 reads no old name beside a namespace
             self.found.mended.add(verdict.key)
 
     def _both(self, reading: Reading, use: Use, verdict: Verdict) -> str | None:
