@@ -11,9 +11,9 @@ from celery.result import denied_join_result
 from celery.utils.log import get_logger
 from kombu.exceptions import OperationalError
 from kombu.transport import redis as transport
-from kombu.utils.json import dumps
 from redis.exceptions import RedisError, ResponseError
 
+from livectl.ops.drafting import drafting
 from livectl.ops.runs import Claim, Command, Letter
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-TABLE_SECONDS = 1.0  # for so long the queues bound to an exchange are taken to be the same
 CONNECT_SECONDS = 4.0
 OWN_WAY = frozenset({"connection", "producer", "publisher"})  # options that name another way than ours
 
@@ -74,7 +73,7 @@ class Together:
         self._app = app
         self._runs = runs
         self._connection = connection
-        self._channel = _drafting(connection)
+        self._channel = drafting(connection)
         self._producer = app.amqp.Producer(self._channel, auto_declare=False)
         self._database = self._channel.pool.connection_kwargs["db"]
 
@@ -176,44 +175,6 @@ def publish(app: Celery, job: Job, producer: Any, **more: Any) -> None:
             app.send_task(entry.task, args, kwargs, **options)
         else:
             task.apply_async(args, kwargs, **options)
-
-
-class _Drafting:
-    """A channel that keeps what would go to the broker. Declarations and lookups are real."""
-
-    drafts: list[Command]
-
-    def __init__(self, *args: Any, **more: Any) -> None:
-        self.drafts = []
-        self._tables: dict[str, tuple[float, Any]] = {}
-        super().__init__(*args, **more)
-
-    def _put(self: Any, queue: str, message: dict[str, Any], **_more: Any) -> None:
-        key = self._q_for_pri(queue, self._get_message_priority(message, reverse=False))
-        self.drafts.append(Command("LPUSH", self.global_keyprefix + key, dumps(message)))
-        expiring = getattr(self, "_expires", {})  # kombu 5.6 and later let queues expire
-        for priority in self.priority_steps if queue in expiring else ():
-            key = self.global_keyprefix + self._q_for_pri(queue, priority)
-            self.drafts.append(Command("PEXPIRE", key, expiring[queue]))
-
-    def _put_fanout(self: Any, exchange: str, message: dict[str, Any], routing_key: str, **_more: Any) -> None:
-        topic = self._get_publish_topic(exchange, routing_key)
-        self.drafts.append(Command("PUBLISH", topic, dumps(message)))
-
-    def get_table(self: Any, exchange: str) -> Any:
-        from time import monotonic
-
-        until, table = self._tables.get(exchange, (0.0, None))
-        if monotonic() >= until:
-            table = super().get_table(exchange)  # type: ignore[misc]
-            self._tables[exchange] = (monotonic() + TABLE_SECONDS, table)
-        return table
-
-
-def _drafting(connection: Connection) -> Any:
-    """A channel of the connection's own kind, but for what leaves it."""
-    kind = type("Drafting", (_Drafting, connection.transport.Channel), {})
-    return kind(connection.connection)
 
 
 def _is_server_of(store: redis.Redis, connection: Connection) -> bool:
