@@ -47,7 +47,7 @@ def stopped(ended: Sequence[Running]) -> View:
 
 
 def _named(one: Running) -> dict[str, Any]:
-    return {"name": one.name, "pid": one.pid, "log": str(one.log)}
+    return {"name": one.name, "pid": one.pid, "log": one.log}
 
 
 def _at_work(one: Running) -> str:

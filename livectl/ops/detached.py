@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import time
-from pathlib import Path  # noqa: TC003 - msgspec reads it
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -36,11 +36,11 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     argv: list[str]
-    cwd: Path
+    cwd: str
     environ: dict[str, str]  # what goes on top of the environment; no secrets in it
     pid: int
     started: str
-    log: Path
+    log: str
 
     @property
     def process(self) -> process.Process:
@@ -97,7 +97,7 @@ def named(home: Path, name: str | None) -> list[Running]:
 def start_again(home: Path, one: Running, environ: Mapping[str, str], host: str, say: Callable[[str], None]) -> Running:
     """As it was, with the environment of whoever asks: secrets are not kept."""
     told = {**environ, **one.environ}
-    return start(home, one.name, one.argv, environ=told, cwd=one.cwd, host=host, say=say)
+    return start(home, one.name, one.argv, environ=told, cwd=Path(one.cwd), host=host, say=say)
 
 
 def stop(home: Path, one: Running, *, now: bool = False) -> None:
@@ -113,9 +113,9 @@ def stop(home: Path, one: Running, *, now: bool = False) -> None:
 def works(one: Running, environ: Mapping[str, str], host: str, say: Callable[[str], None]) -> Callable[[], bool | None]:
     """Whether it is at work: its worker answers, or its beat has looked in; None where nobody can tell."""
     app = one.word("-A")
-    settings = config.load({**environ, **one.environ}, one.cwd)
+    settings = config.load({**environ, **one.environ}, Path(one.cwd))
     named = None if app == launch.OWN_APP else app
-    signs = Signs(lambda: deployment.find(named, settings, one.cwd), host, say)
+    signs = Signs(lambda: deployment.find(named, settings, Path(one.cwd)), host, say)
     node = one.word("-n")
     if node is None:
         return lambda: signs.beat(one.pid)
@@ -160,13 +160,17 @@ def _spawn(
     one = Running(
         name=name,
         argv=argv,
-        cwd=cwd,
+        cwd=str(cwd),
         environ=kept,
         pid=named.pid,
         started=named.started,
-        log=statedir.log_file(home, name),
+        log=str(statedir.log_file(home, name)),
     )
-    _write(_path(home, name), one)
+    try:
+        _write(_path(home, name), one)
+    except OSError:
+        child.kill()
+        raise
     return child, one
 
 
@@ -186,7 +190,7 @@ def _wait_until_it_works(
             )
         time.sleep(LOOK_EVERY)
     kind = {SettingsError.code: SettingsError, ServerError.code: ServerError}.get(code, LivectlError)
-    raise kind(f"{one.name} ended at its start (exit code {code})", _last_lines(one.log, said_before))
+    raise kind(f"{one.name} ended at its start (exit code {code})", _last_lines(Path(one.log), said_before))
 
 
 def _last_lines(log: Path, said_before: int) -> str:
