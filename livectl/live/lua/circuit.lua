@@ -49,12 +49,13 @@ local function answer(platform, terms, sightings, extra)
   local wait, read_at, live_at = 0, 0, 0
   for _, sighting in ipairs(sightings) do
     local state, at = sighting[2], sighting[3]
+    local live = state == 'live' or state == 'restricted' and given(sighting[4])
     counts[state] = (counts[state] or 0) + 1
     last = math.max(last, at)
     if state == 'rate_limited' then wait = math.max(wait, given(sighting[9]) or at + WAIT) end
     wait = math.max(wait, given(sighting[9]) or 0)
-    if state == 'live' or state == 'offline' or state == 'replay' then read_at = math.max(read_at, at) end
-    if state == 'live' then live_at = math.max(live_at, at) end
+    if live or state == 'offline' or state == 'replay' then read_at = math.max(read_at, at) end
+    if live then live_at = math.max(live_at, at) end
     if state ~= 'network' and state ~= 'blocked' and state ~= 'rate_limited' and state ~= 'auth' then
       marks[#marks + 1] = state == 'parse_error' and 'x' or '.'
     end
