@@ -31,7 +31,7 @@ SOON = Patience(
     first_pulse_every=0.05,
     pulse_every=0.05,
     hurry=0.3,
-    quit=0.4,
+    quit=1.0,
 )
 WAIT = "import time; time.sleep(60)"
 # Tells which signals it gets; ends at those it was given as words, a while after.
@@ -147,6 +147,12 @@ def test_after_a_good_run_the_pause_is_short_again_and_nothing_is_given_up() -> 
     assert set(room.said("up")[:4]) == {"a ended (exit code 0) and is started again in 0.05 s"}
 
 
+def test_one_that_worked_is_not_given_up_however_soon_it_dies() -> None:
+    fragile = "print('hello', flush=True); import time; time.sleep(0.3); raise SystemExit(1)"
+    room = Room([child("a", fragile, pulse=lambda pid: True)])
+    assert room.run((room.has("a", "hello", SOON.tries + 2), signal.SIGTERM)) == 0
+
+
 def test_one_that_gives_no_answer_is_started_again() -> None:
     silent = child("a", "print('hello', flush=True);" + WAIT, pulse=lambda pid: False)
     room = Room([silent])
@@ -218,7 +224,7 @@ def test_one_that_does_not_even_quit_is_killed() -> None:
 def test_a_second_time_stops_at_once_and_still_in_order(signals: list[signal.Signals]) -> None:
     names = ("broker", "worker")
     broker = child("broker", TELLS, "0", "SIGTERM")
-    room = Room([broker, child("worker", TELLS, "0.3", "SIGQUIT", quits=True)])
+    room = Room([broker, child("worker", TELLS, "0.3", "SIGQUIT", quits=True)], Patience(hurry=1.0))
     steps = [(lambda: all(room.said(name) for name in names), signals[0])]
     steps += [(room.has("worker", "SIGTERM"), number) for number in signals[1:]]
     began = time.monotonic()

@@ -55,7 +55,8 @@ class Ward:
         self.child = child
         self.process: subprocess.Popen[bytes] | None = None
         self.begun = 0.0  # 0 before its first start
-        self.heard = 0.0  # when its pulse was last good
+        self.heard = 0.0  # when its pulse was last good, or nobody could tell
+        self.answered = 0.0  # when its pulse was last good
         self.start_at: float | None = None  # when to start it again
         self.pause = 0.0
         self.deaths_at_once = 0
@@ -65,6 +66,11 @@ class Ward:
     @property
     def name(self) -> str:
         return self.child.name
+
+    @property
+    def worked(self) -> bool:
+        """Whether its pulse was good since it began."""
+        return self.answered > self.begun
 
     @property
     def stopping(self) -> bool:

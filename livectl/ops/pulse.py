@@ -30,5 +30,8 @@ class Pulses:
         while not self._over.wait(self._every if ward.heard > ward.begun else self._first_every):
             asked = time.monotonic()
             process = ward.process
-            if process and pulse(process.pid) is not False:  # nobody can tell: that is nothing against it
+            answer = pulse(process.pid) if process else False
+            if answer:
+                ward.answered = asked
+            if answer is not False:  # nobody can tell: that is nothing against it
                 ward.heard = asked

@@ -36,7 +36,7 @@ class Patience(msgspec.Struct, frozen=True):
     tries: int = 5  # so many such ends in a row, and it is given up
     first_pause: float = 1.0  # before it is started again; doubled each time
     longest_pause: float = 30.0
-    good_run: float = 60.0  # after which the next pause is the first again
+    good_run: float = 60.0  # after which the next pause is the first again; `at_once` for one whose pulse was good
     silence: float = 60.0  # a child without a good pulse for so long is started again
     first_pulse_every: float = 1.0
     pulse_every: float = 10.0
@@ -121,7 +121,8 @@ class Supervisor:
     def _mourn(self, ward: Ward, code: int, now: float) -> None:
         """One that was to run on has ended: it is mended, given up, or started again after a pause."""
         ran = now - ward.begun
-        ward.deaths_at_once = ward.deaths_at_once + 1 if ran < self._patience.at_once else 0
+        never_worked = ran < self._patience.at_once and not ward.worked
+        ward.deaths_at_once = ward.deaths_at_once + 1 if never_worked else 0
         ward.pause = self._next_pause(ward, ran)
         try:
             mended = ward.child.mend(code) if ward.child.mend else ""
@@ -137,7 +138,8 @@ class Supervisor:
         ward.start_at = now + ward.pause
 
     def _next_pause(self, ward: Ward, ran: float) -> float:
-        if not ward.pause or ran >= self._patience.good_run:
+        good_run = self._patience.at_once if ward.worked else self._patience.good_run
+        if not ward.pause or ran >= good_run:
             return self._patience.first_pause
         return min(ward.pause * 2, self._patience.longest_pause)
 
