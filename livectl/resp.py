@@ -22,8 +22,11 @@ Word = str | bytes | int | float
 PATIENCE = 3.0  # seconds in all: a person who asks has an answer, or is told why not, before he looks for Ctrl-C
 
 
-class Refused(Exception):  # noqa: N818 - an answer of the server, not a fault of ours
+class Refused(ServerError):  # noqa: N818 - an answer of the server, not a fault of ours
     """The server's own words for no."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words, "Look at what this user may do there, and at what else uses that database.")
 
 
 class Wire:

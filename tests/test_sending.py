@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
-OTHER_EACH_TIME = ("expires", "celery_beat_task")
+OTHER_EACH_TIME = ("expires", "celery_beat_task", "sent")
 WAYS = ("together", "one by one")
 NOON = 1_780_315_200_000
 

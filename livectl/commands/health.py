@@ -47,7 +47,7 @@ def command(call: Invocation, /, **words: Any) -> int:
     \b
     Examples:
       livectl health worker
-      LIVECTL_BROKER=redis://redis:6379/0 livectl health worker -n w1 --broker-down ok
+      LIVECTL_BROKER=redis://redis:6379/0 livectl health worker -n w1
     \b
     systemd, with a timer:     ExecStart=livectl health worker -n w1
     Docker:                    HEALTHCHECK CMD livectl health worker

@@ -73,7 +73,7 @@ def examine(probe: Probe, broker: Address | None, store: Address | None, layout:
         if probe.part == "beat":
             return beat(address, probe.name, probe.host, probe.max_lag)
         return worker(address, layout, probe.name, probe.host, probe.timeout)
-    except (ServerError, Refused) as error:
+    except ServerError as error:
         return away(probe, str(error))
 
 
@@ -105,10 +105,10 @@ def server(what: str, address: Address | None) -> Health:
             return _rabbitmq(what, address)
         with resp.dial(address) as wire:
             wire.ask("SET", PROBE_KEY, "1", "PX", PROBE_MILLISECONDS)
-    except ServerError as error:
-        return ill(what, error.message)
     except Refused as refusal:
         return ill(what, f"it takes nothing: {refusal}")
+    except ServerError as error:
+        return ill(what, error.message)
     return well(what, f"{address.masked} answers and takes what is written")
 
 

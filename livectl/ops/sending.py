@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from time import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -162,7 +163,7 @@ def publish(app: Celery, job: Job, producer: Any, **more: Any) -> None:
     """As Celery's own beat does: by the task if it is known here, else by its name."""
     entry = job.entry
     options = {"task_id": job.task_id, **entry.options, **more}
-    options["headers"] = {**(entry.options.get("headers") or {}), "celery_beat_task": True}
+    options["headers"] = {**(entry.options.get("headers") or {}), "celery_beat_task": True, "sent": time()}
     if entry.overlap == "skip":
         options["ignore_result"] = False
     if producer is not None:

@@ -45,13 +45,16 @@ class Verdict(msgspec.Struct, frozen=True):
     note: str = ""
     traceback: str = ""
     progress: tuple[float, float] | None = None  # current and total, of a task that reports them
+    sure: bool = True  # whether every place was looked into
 
 
 def judge(evidence: Evidence, visibility: float, children: tuple[Child, ...] = ()) -> Verdict:
     """What the evidence amounts to. Nothing is asked here."""
     state = word(evidence)
     job = _job(evidence, state, children)
-    return Verdict(job, _note(evidence, state, visibility), _traceback(evidence), _progress(evidence))
+    return Verdict(
+        job, _note(evidence, state, visibility), _traceback(evidence), _progress(evidence), evidence.searched
+    )
 
 
 def word(evidence: Evidence) -> JobState:

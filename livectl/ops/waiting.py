@@ -59,7 +59,7 @@ def follow(deployment: Deployment, job: str, patience: float) -> Iterator[Verdic
         found = look(deployment, job)
         if last is None or found.job != last.job:
             yield found
-        last, lost = found, lost + 1 if found.job.state is JobState.UNKNOWN else 0
+        last, lost = found, lost + 1 if found.job.state is JobState.UNKNOWN and found.sure else 0
         if found.job.state in ENDS or lost >= LOST_AFTER or time.monotonic() + pause > until:
             return
         time.sleep(pause)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
+from livectl import connect
 from livectl.ops import message, pidbox
 from livectl.ops.pidbox import ANSWER_SECONDS, Answers, Question
 from livectl.ops.redaction import redact
@@ -44,6 +45,8 @@ def _through_kombu(deployment: Deployment, question: Question, seconds: float) -
     """Nobody tells how many heard it, so that every question takes its whole time."""
     from livectl.ops import deployment as deployments
 
+    if deployment.broker is not None:
+        connect.reach(deployment.broker)
     control = deployments.client(deployment).control
     destination = list(question.destination) if question.destination else None
     said = control.broadcast(
