@@ -160,6 +160,19 @@ def test_one_file_of_a_project_whose_other_files_use_it_is_shown_and_not_written
     assert (tmp_path / "celeryconfig.py").read_bytes() == OLD
 
 
+def test_what_the_neighbours_do_with_settings_of_their_own_is_no_matter(tmp_path: Path) -> None:
+    (tmp_path / "setup.py").touch()
+    for name in ("mine", "theirs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "celeryconfig.py").write_bytes(OLD)
+        (tmp_path / name / "app.py").write_bytes(b"app.conf.update(CELERYD_CONCURRENCY=1)\n")
+    code, shown = livectl(tmp_path, "mine", "--write")
+    assert code == 0
+    assert "theirs" not in shown
+    assert (tmp_path / "mine" / "celeryconfig.py").read_bytes() == NEW
+    assert (tmp_path / "theirs" / "celeryconfig.py").read_bytes() == OLD
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

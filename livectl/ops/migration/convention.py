@@ -36,6 +36,7 @@ class Convention(Struct):
     styles: dict[Place, Style] = {}
     respelt: list[Sink] = []  # calls that must pass a namespace from now on
     refused: list[Mistake] = []
+    families: dict[Place, Place] = {}  # a place -> where its style came from
     untouched: dict[Place, str] = field(default_factory=dict)  # nobody's settings, and why that is thought
 
 
@@ -146,6 +147,7 @@ class _Judge:
             for other in self._linked(place):
                 if other not in self.found.styles and other not in self.barred:
                     self.found.styles[other] = Style(style.namespace, f"part of {place}", style.reread)
+                    self.found.families[other] = self.found.families.get(place, place)
                     todo.append(other)
 
     def _linked(self, place: Place) -> Iterable[Place]:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from livectl.errors import Mistake
 from livectl.ops.migration import convention, project
+from livectl.ops.migration.places import CONF, FLASK_CELERY
 from livectl.ops.migration.rename import Change, Renaming, rename
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Plan(Struct, kw_only=True):
     convention: Convention
     renaming: Renaming
     readings: list[Reading]
+    own: set[str]  # the files given
     count: int  # of Python files looked at
 
     @property
@@ -52,20 +54,22 @@ def make(paths: list[Path], namespace: str | None = None, *, given: bool = False
     renamed = rename(readings, decided)
     by_path = {str(reading.source.path): reading for reading in readings}
     own = {str(path) for path in found.given}
-    files = [_file(by_path[path].source, renamed, found) for path in sorted(renamed.edits)]
+    concerned = _concerned(renamed, own, decided)
+    files = [_file(by_path[path].source, renamed, found) for path in sorted(concerned)]
     return Plan(
         files=[file for file in files if file is not None and file.after != file.source.data],
-        changes=sorted(renamed.changes, key=_place),
+        changes=sorted((change for change in renamed.changes if change.file in concerned), key=_place),
         left=sorted([*(c for c in renamed.left if c.file in own), *_mentions(found, readings)], key=_place),
         refused=[
             *found.refused,
             *(mistake for mistake in decided.refused if mistake.file in own or not mistake.file.startswith("/")),
             *(mistake for mistake in renamed.refused if mistake.file in own),
         ],
-        outside=_outside(renamed, own),
+        outside=_outside(renamed, concerned - own),
         convention=decided,
         renaming=renamed,
         readings=readings,
+        own=own,
         count=len(found.given),
     )
 
@@ -87,9 +91,21 @@ def _parses(data: bytes) -> bool:
     return True
 
 
-def _outside(renamed: Renaming, own: set[str]) -> list[Mistake]:
+def _concerned(renamed: Renaming, own: set[str], decided: Convention) -> set[str]:
+    """Files that change: of the ones given, and of those around them the ones that share settings with these."""
+    mine = own & renamed.edits.keys()
+    touched = {place for path in mine for place in renamed.places[path]} - {CONF, FLASK_CELERY}
+    families = {decided.families.get(place, place) for place in touched}
+    return mine | {
+        path
+        for path, places in renamed.places.items()
+        if any(decided.families.get(place, place) in families for place in places - {CONF, FLASK_CELERY})
+    }
+
+
+def _outside(renamed: Renaming, outside: set[str]) -> list[Mistake]:
     """Files that would have to change as well, but are not among the paths given."""
-    first = {change.file: change for change in reversed(renamed.changes) if change.file not in own}
+    first = {change.file: change for change in reversed(renamed.changes) if change.file in outside}
     return [
         Mistake(path, change.line, 1, f"uses {change.old} as well, and is not among the paths given", "give its folder")
         for path, change in sorted(first.items())

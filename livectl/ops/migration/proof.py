@@ -19,6 +19,7 @@ from livectl.ops.migration.project import import_root
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from livectl.ops.migration.places import Reading
     from livectl.ops.migration.plan import Plan
 
 PROBE = Path(__file__).with_name("probe.py")
@@ -152,12 +153,21 @@ def _named(app: str, cwd: Path) -> Subject:
 
 def _found(plan: Plan) -> list[Subject]:
     """The project's apps; where there is none, the modules and classes with settings."""
-    apps = [reading for reading in plan.readings if reading.module_apps]
+    apps = [reading for reading in plan.readings if reading.module_apps and _is_concerned(plan, reading)]
     holders = _changed_places(plan)
     if not apps:
         return [_module(plan, place) for place in holders]
     handed = [place for place in holders if place.name and FLASK in plan.convention.styles]
     return [*(_app(reading.source.path) for reading in apps), *(_module(plan, place) for place in handed)]
+
+
+def _is_concerned(plan: Plan, reading: Reading) -> bool:
+    """Whether an app is among the files given, or reads settings that are changed there."""
+    families = plan.convention.families
+    changed = {place for path in plan.own for place in plan.renaming.places.get(path, ())}
+    touched = {families.get(place, place) for place in changed}
+    reads = {families.get(sink.place, sink.place) for sink in reading.sinks}
+    return str(reading.source.path) in plan.own or bool(reads & touched)
 
 
 def _app(path: Path) -> Subject:

@@ -43,6 +43,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
 class Renaming(Struct):
     edits: dict[str, list[Edit]] = {}
+    places: dict[str, set[Place]] = {}  # by file: whose settings were edited there
     changes: list[Change] = []
     left: list[Change] = []
     refused: list[Mistake] = []
@@ -134,7 +135,7 @@ class _Renamer:
                 self._leave(path, use, f"{verdict.why}: set {' and '.join(verdict.new)} instead")
                 return
             new, text = " and ".join(verdict.new), both
-        self._edit(path, use.start, use.start + len(use.name), text)
+        self._edit(use.place, path, use.start, use.start + len(use.name), text)
         self._change(path, use.line, use.name, new, _why(use, verdict))
         if use.environ_at >= 0 and use.form == "binding":
             self._keep_variable(reading, use)
@@ -160,7 +161,7 @@ class _Renamer:
         before = reading.source.text[: use.environ_at].rstrip()
         comma = "" if before.endswith(("(", ",")) else ", "
         text = f"{comma}environ_name='{use.name}'"
-        self._edit(str(reading.source.path), use.environ_at, use.environ_at, text)
+        self._edit(use.place, str(reading.source.path), use.environ_at, use.environ_at, text)
 
     # A place as a whole
 
@@ -204,7 +205,7 @@ class _Renamer:
         if not loser.was_read:
             self._leave(path, use, f"not read by Celery: {winner.old} sets {winner.key}")
         elif len(mine) == 1 and use.statement and use.outermost and always:
-            self._edit(path, *use.statement, "")
+            self._edit(place, path, *use.statement, "")
             self._change(path, use.line, use.name, "", f"set by {winner.old} as well, which is the value Celery used")
         else:
             self._leave(path, use, f"{winner.old} sets the same, and wins; used elsewhere: mend by hand")
@@ -232,9 +233,9 @@ class _Renamer:
             self.done.add((path, use.start))
             start, end = use.statement or (use.start, use.start)
             if use is first:
-                self._edit(path, use.start, use.start + address.length(reading.source.text, use), line)
+                self._edit(place, path, use.start, use.start + address.length(reading.source.text, use), line)
             else:
-                self._edit(path, start, end, "")
+                self._edit(place, path, start, end, "")
             new = line.partition(" ")[0]
             self._change(path, use.line, use.name, new, f"part of the broker's address ({key})")
 
@@ -282,9 +283,9 @@ class _Renamer:
         argument = f"namespace={quote}{self.styles[sink.place].namespace}{quote}"
         before = reading.source.text[: sink.end].rstrip()
         gap = " " if before.endswith(",") else ", "
-        self._edit(sink.path, sink.end, sink.end, f"{gap}{argument}")
+        self._edit(sink.place, sink.path, sink.end, sink.end, f"{gap}{argument}")
         if sink.kind == "update":
-            self._edit(sink.path, *self._conf_update(reading, sink), "config_from_object")
+            self._edit(sink.place, sink.path, *self._conf_update(reading, sink), "config_from_object")
         new = f"{sink.text[:-1]}{gap}{argument})"
         new = new.replace("conf.update", "config_from_object", 1) if sink.kind == "update" else new
         why = "so that Celery reads the names behind it"
@@ -299,7 +300,8 @@ class _Renamer:
 
     # Notes
 
-    def _edit(self, path: str, start: int, end: int, text: str) -> None:
+    def _edit(self, place: Place, path: str, start: int, end: int, text: str) -> None:
+        self.found.places.setdefault(path, set()).add(place)
         self.found.edits.setdefault(path, []).append(Edit(start, end, text))
         self.done.add((path, start))
 

@@ -91,12 +91,15 @@ def _decisions(plan: Plan) -> str:
 
 
 def _holders(plan: Plan) -> Iterator[tuple[Place, str]]:
-    styles = plan.convention.styles
-    settings = {use.place for reading in plan.readings for use in reading.uses if use.form != "name"}
-    for place in sorted(styles, key=lambda place: (bool(place.path), str(place))):
-        if place not in {CONF, FLASK_CELERY} and (place in settings or not place.path):
-            yield place, styles[place].why
-    yield from sorted(plan.convention.untouched.items(), key=str)
+    """Of the files given: the places with settings, and the framework they are part of."""
+    convention = plan.convention
+    used = {use.place for reading in plan.readings for use in reading.uses if use.form != "name"}
+    own = {place for place in convention.styles if place.path in plan.own and place in used}
+    changed = {place for path in plan.own for place in plan.renaming.places.get(path, ())}
+    families = {convention.families.get(place, place) for place in own | changed} - {CONF, FLASK_CELERY}
+    for place in sorted(own | families, key=lambda place: (bool(place.path), str(place))):
+        yield place, convention.styles[place].why
+    yield from sorted((pair for pair in convention.untouched.items() if pair[0].path in plan.own), key=str)
 
 
 def _diff(file: File) -> str:
