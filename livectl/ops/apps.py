@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from importlib.util import find_spec
@@ -45,6 +46,8 @@ def load(name: str, cwd: Path) -> Celery:
     if not _is_app(app):
         what = "has no Celery app" if app is None else f"is of type {type(app).__name__}, and no Celery app"
         raise SettingsError(f"-A {name} {what}", SPELLINGS)
+    if "django" in sys.modules and "DJANGO_SETTINGS_MODULE" in os.environ:
+        _guarded(_set_django_up, cwd)
     return app
 
 
@@ -60,6 +63,13 @@ def tasks(app: Celery, cwd: Path) -> Mapping[str, Any]:
     _guarded(app.loader.import_default_modules, cwd)
     known: Mapping[str, Any] = _guarded(lambda: app.tasks, cwd)
     return known
+
+
+def _set_django_up() -> None:
+    """Celery does it in its workers alone; who reads results out of Django's database needs it too."""
+    import django
+
+    django.setup()
 
 
 def _import(path: str, cwd: Path) -> ModuleType | None:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 OWN_OPTIONS = {"broker_transport_options": {"visibility_timeout": layouts.OWN_VISIBILITY_TIMEOUT}}
 
 
+# Backends that keep nothing, or answer the sender alone.
+NOWHERE = frozenset({"", "disabled", "rpc", "amqp"})
+
+
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """One app and its servers. An address that is None is reached through Celery, or not at all."""
 
@@ -77,7 +81,7 @@ def of_app(app: Any, settings: Settings) -> Deployment:
         layout=layouts.lay_out(app.conf, tuple(sorted(app.amqp.queues.consume_from))),
         app=app,
         transport=url.partition(":")[0] or "amqp",
-        keeps_results=_backend_name(app) not in {"", "disabled", "disabled://"},
+        keeps_results=_backend_name(app).partition(":")[0] not in NOWHERE,
     )
 
 
