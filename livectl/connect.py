@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 5  # a healthy server answers in a millisecond; what takes longer is stuck, and is told
 CONNECT_SECONDS = 3
 HEALTH_CHECK_SECONDS = 30  # a connection idle for longer is tried before it is trusted
+AMQP_HELLO = b"AMQP\x00\x00\x09\x01"
+AMQP_METHOD = b"\x01"  # the kind of frame that asks who comes: Connection.Start
 RESP = 2  # the answers have the same shapes with every redis-py and every server
 
 
@@ -23,12 +25,23 @@ def reach(address: Address) -> None:
     if address.is_redis:
         resp.dial(address).close()
         return
+    hint = "Start RabbitMQ, or mend its address."
     try:
-        socket.create_connection((address.host, address.port), CONNECT_SECONDS).close()
+        answer = _greet(address)
     except OSError as error:
         reason = error.strerror or "no answer in time"
-        message = f"no server answers at {address.masked}: {reason}"
-        raise ServerError(message, "Start RabbitMQ, or mend its address.") from error
+        raise ServerError(f"no server answers at {address.masked}: {reason}", hint) from error
+    if answer != AMQP_METHOD:
+        raise ServerError(f"what answers at {address.masked} is no RabbitMQ", hint)
+
+
+def _greet(address: Address) -> bytes:
+    """The first byte that RabbitMQ answers to a greeting. Behind TLS it is enough that somebody listens."""
+    with socket.create_connection((address.host, address.port), CONNECT_SECONDS) as line:
+        if address.scheme == "amqps":
+            return AMQP_METHOD
+        line.sendall(AMQP_HELLO)
+        return line.recv(1)
 
 
 def open_store(address: Address | str) -> Redis:

@@ -99,16 +99,16 @@ class Wire:
 
 
 def dial(address: Address, patience: float = PATIENCE) -> Wire:
-    """A connection that is let in; ServerError, in one line and in time, when there is none."""
-    until = time.monotonic() + patience
+    """A connection that is let in, for so many seconds; ServerError within three when there is none."""
+    began, entry = time.monotonic(), min(patience, PATIENCE)
     try:
-        line = _connect(address, patience)
+        line = _connect(address, entry)
     except OSError as error:
         raise ServerError(
             f"no server answers at {address.masked}: {_reason(error)}",
             "Start it, or mend its address; `livectl up` brings one along.",
         ) from error
-    wire = Wire(line, address.masked, until)
+    wire = Wire(line, address.masked, began + entry)
     try:
         _enter(wire, address)
     except Refused as error:
@@ -117,6 +117,7 @@ def dial(address: Address, patience: float = PATIENCE) -> Wire:
     except ServerError:
         wire.close()
         raise
+    wire.until = began + patience
     return wire
 
 

@@ -5,13 +5,12 @@ Nothing of the app, of Celery or of redis-py is imported here: a probe runs ever
 
 from __future__ import annotations
 
-import socket
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from livectl import resp
+from livectl import connect, resp
 from livectl.errors import ServerError
 from livectl.ops import pidbox
 from livectl.ops.pidbox import Question
@@ -31,8 +30,6 @@ MAX_LAG = 30.0  # seconds; a beat looks in each second, and one that starts anew
 LATE_CLAIM = 10.0  # seconds; another beat takes over an unsent run after 3.5
 PROBE_KEY = "livectl:probe"
 PROBE_MILLISECONDS = 1000
-AMQP_HELLO = b"AMQP\x00\x00\x09\x01"
-METHOD_FRAME = b"\x01"  # the first byte of what RabbitMQ answers: Connection.Start
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -102,7 +99,8 @@ def server(what: str, address: Address | None) -> Health:
         return unclear(what, "its address is not one that livectl can probe")
     try:
         if not address.is_redis:
-            return _rabbitmq(what, address)
+            connect.reach(address)
+            return well(what, f"{address.masked} answers")
         with resp.dial(address) as wire:
             wire.ask("SET", PROBE_KEY, "1", "PX", PROBE_MILLISECONDS)
     except Refused as refusal:
@@ -167,7 +165,7 @@ def _through_kombu(address: Address, wanted: tuple[str, ...] | None, host: str, 
     """RabbitMQ speaks no protocol that is quickly spoken: here the probe costs what `celery inspect` costs."""
     from celery import Celery
 
-    _rabbitmq("broker", address)
+    connect.reach(address)
     control = Celery("livectl", broker=address.kombu, set_as_current=False).control
     said = control.broadcast("active_queues", destination=list(wanted) if wanted else None, reply=True, timeout=seconds)
     answers = pidbox.Answers({who: answer for one in said or [] for who, answer in one.items()})
@@ -222,16 +220,3 @@ def _busy(ask: _Asking, reads: dict[str, Sequence[str]]) -> bool:
 
 def _names(said: Any) -> list[str]:
     return [queue["name"] for queue in said] if isinstance(said, list) else []
-
-
-def _rabbitmq(what: str, address: Address) -> Health:
-    """Whether something speaks AMQP there; a login is left to those who have work to do."""
-    try:
-        with socket.create_connection((address.host, address.port), resp.PATIENCE) as line:
-            line.sendall(AMQP_HELLO)
-            answer = line.recv(1) if address.scheme == "amqp" else METHOD_FRAME
-    except OSError as error:
-        raise ServerError(f"no server answers at {address.masked}: {error.strerror or error}") from error
-    if answer != METHOD_FRAME:
-        return ill(what, f"what answers at {address.masked} is no RabbitMQ")
-    return well(what, f"{address.masked} answers")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import msgspec
 
 from livectl import connect
+from livectl.errors import ServerError
 from livectl.ops import message, pidbox
 from livectl.ops.pidbox import ANSWER_SECONDS, Answers, Question
-from livectl.ops.redaction import redact
+from livectl.ops.redaction import redact, redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -43,15 +44,20 @@ def ask(deployment: Deployment, wire: Wire | None, question: Question, seconds: 
 
 def _through_kombu(deployment: Deployment, question: Question, seconds: float) -> Answers:
     """Nobody tells how many heard it, so that every question takes its whole time."""
+    from kombu.exceptions import OperationalError
+
     from livectl.ops import deployment as deployments
 
     if deployment.broker is not None:
         connect.reach(deployment.broker)
     control = deployments.client(deployment).control
     destination = list(question.destination) if question.destination else None
-    said = control.broadcast(
-        question.method, arguments=question.arguments, destination=destination, reply=True, timeout=seconds
-    )
+    try:
+        said = control.broadcast(
+            question.method, arguments=question.arguments, destination=destination, reply=True, timeout=seconds
+        )
+    except (OperationalError, OSError) as error:
+        raise ServerError(f"the broker does not answer: {redact_text(str(error))}", "Look whether it runs.") from error
     answers = {name: answer for one in said or [] for name, answer in one.items()}
     return Answers(answers, len(destination or answers))
 
