@@ -35,7 +35,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], data: Any, *, e
         from rich import box
         from rich.table import Table
 
-        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
         for column in columns:
             drawn.add_column(column, overflow="fold", no_wrap=column == "id")  # an id is copied as a whole
         for row in rows:
