@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "health": ("health", "Probe a worker, a beat, the broker or the store, fast and cheap."),
     "doctor": ("doctor", "Name what is wrong, with evidence and cure."),
     "migrate": ("migrate", "Show, prove and write the change from old Celery settings to new ones."),
+    "web": ("web", "Serve the page that shows who is live."),
     "flower": ("flower", "Serve Flower on the app: loopback, read-only."),
     "completion": ("completion", "Print the shell completion script."),
 }

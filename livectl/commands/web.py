@@ -1,0 +1,40 @@
+"""Serves the page."""
+
+from __future__ import annotations
+
+import signal
+
+import click
+
+from livectl.invocation import Invocation, pass_invocation
+
+
+@click.command()
+@click.option("--host", metavar="ADDRESS", help="Address to serve at, instead of web.host of the settings.")
+@click.option("-p", "--port", type=click.IntRange(0, 65535), help="Port, instead of web.port; 0 takes any free one.")
+@pass_invocation
+def command(call: Invocation, /, host: str | None, port: int | None) -> None:
+    """It only reads what is in the store, so it shows at once and asks no platform. It serves this machine alone;
+    any other address needs web.token in the settings, which visitors enter once, and programs send as a bearer token.
+    JSON is at /api/live and beside it, metrics at /metrics, a probe at /healthz.
+
+    \b
+    Examples:
+      livectl web
+      livectl web --port 9000
+    """
+    from livectl.ops import deployment
+    from livectl.render import sentence
+    from livectl.web import gate, server
+
+    web = call.settings.web
+    token = web.token.reveal() if web.token else None
+    gate.check(host or web.host, token)
+    line = server.bind(host or web.host, web.port if port is None else port)
+    app = server.app(
+        lambda: deployment.find(call.app, call.settings, call.cwd), zone=call.settings.timezone, token=token
+    )
+    url = server.address(line)
+    call.show(sentence(f"The page is at {url}", {"url": url}))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    server.serve(app, line)

@@ -1,0 +1,35 @@
+"""The blueprint: the page in anybody's Flask app, at any prefix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from livectl.address import Address
+from livectl.ops import deployment, layout
+from livectl.ops.deployment import Deployment
+from livectl.quantity import parse_timezone
+from livectl.web import pages
+from livectl.web.site import Site
+from livectl.web.source import Source
+
+if TYPE_CHECKING:
+    from flask import Blueprint
+
+
+def blueprint(
+    store_url: str, *, broker_url: str | None = None, timezone: str = "UTC", token: str | None = None
+) -> Blueprint:
+    """The page of the streamers in this store, to be registered in a Flask app.
+
+    `broker_url` is where the jobs are, if that is not the store. With a `token`, visitors need it; without, who is
+    let in is up to the app.
+    """
+    store = Address.parse(store_url)
+    _ = store.redis
+    place = Deployment(
+        broker=Address.parse(broker_url) if broker_url else store,
+        results=store,
+        store=store,
+        layout=layout.lay_out(deployment.OWN_OPTIONS),
+    )
+    return pages.blueprint(Site(Source(lambda: place), parse_timezone(timezone)), token)
