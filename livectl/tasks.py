@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import os
 import platform
+import time
+from functools import cache
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
+import msgspec
 from celery import Task, shared_task
 from celery.utils.log import get_task_logger
 
 from livectl import __version__
+
+if TYPE_CHECKING:
+    from livectl.live.sweeping import Sweeper
+
+LONGEST_WAIT = 30.0  # seconds a job waits in a worker at most: on Redis, one that waits longer might run twice
 
 logger = get_task_logger(__name__)
 
@@ -28,3 +38,56 @@ def report(self: Task) -> dict[str, Any]:
     told = {"worker": self.request.hostname, "pid": os.getpid(), **versions}
     logger.info("report: %s", ", ".join(f"{name} {value}" for name, value in told.items()))
     return told
+
+
+@shared_task(name="livectl.sweep", bind=True)
+def sweep(self: Task) -> None:
+    """Claims who is due, and sends the jobs that ask after them."""
+    from livectl.live.sweeping import EXPIRES
+    from livectl.ops import posting
+
+    sweeper, now = _sweeper(), time.time()
+    sweeper.refresh(now)
+    for portions in sweeper.claim(now):
+        letters = [posting.Letter(id=str(uuid4()), args=one, brief=f"({one})") for one in portions]
+        posting.post(self.app, check.name, letters, posting.Terms(expires=EXPIRES))
+    sweeper.learn(now)
+
+
+@shared_task(name="livectl.check", bind=True, max_retries=None)
+def check(self: Task, platform: str, ids: list[str], due: float | None = None) -> list[dict[str, Any]] | None:
+    """Asks after streamers of one platform and records what is said. The answers are kept only if somebody waits.
+
+    Those that were claimed are paid for. For a person's own list, `due` is when its turn comes: the platform's budget
+    is shared, and who asks for many waits for it.
+    """
+    checker, now = _sweeper().checker, time.time()
+    if due is None:
+        checker.check(platform, ids, now)
+        return None
+    due = due or now + checker.reserve(platform, len(ids), now)
+    if due > now:
+        raise self.retry(args=(platform, ids, due), countdown=min(due - now, LONGEST_WAIT))
+    seen = checker.look(platform, ids, now)
+    return None if self.request.ignore_result else [msgspec.to_builtins(one) for one in seen]
+
+
+@shared_task(name="livectl.prune")
+def prune() -> None:
+    """Drops what nobody needs any more."""
+    dropped = _sweeper().prune(time.time())
+    logger.info("pruned: %d streamers forgotten", dropped)
+
+
+@cache
+def _sweeper() -> Sweeper:
+    """Of this process, with the settings it was started with. Its connections notice a fork."""
+    from livectl import config, connect
+    from livectl.live.store import Store
+    from livectl.live.sweeping import Sweeper
+    from livectl.ops import broker
+
+    settings = config.load(os.environ, Path.cwd())
+    store = Store(connect.open_store(broker.addresses(settings).store))
+    store.start()
+    return Sweeper(settings, store)
