@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from livectl.ops.launch import Pool
 
 
+# Seconds to end in. Both take milliseconds, unless a broker or a disk hangs.
+BEAT_SECONDS = 5.0
+BROKER_SECONDS = 10.0
+
+
 class Up(msgspec.Struct, frozen=True, kw_only=True):
     """What was said of `up` on the command line."""
 
@@ -149,7 +154,12 @@ def children(
 
 def _broker(server: Server) -> Child:
     return Child(
-        name="broker", start=server.launch, ready=server.ready, pulse=lambda _: server.answers(), mend=server.mend
+        name="broker",
+        start=server.launch,
+        ready=server.ready,
+        pulse=lambda _: server.answers(),
+        mend=server.mend,
+        grace=BROKER_SECONDS,
     )
 
 
@@ -176,7 +186,7 @@ def _worker(up: Up, place: Place, signs: Signs) -> Child:
 def _beat(up: Up, place: Place, signs: Signs) -> Child:
     argv = launch.beat_command(up.app, loglevel=up.loglevel, schedule=None)
     environ = launch.environment(place.environ, up.config)
-    return Child(name="beat", start=lambda: spawn(argv, environ), pulse=signs.beat)
+    return Child(name="beat", start=lambda: spawn(argv, environ), pulse=signs.beat, grace=BEAT_SECONDS)
 
 
 def _short(path: Path, cwd: Path) -> str:
