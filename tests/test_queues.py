@@ -49,6 +49,13 @@ def test_four_priorities_fifty_etas_and_a_thousand_ready_are_counted_exactly(pro
         assert queues.measure(project.deployment).notes == ("nobody reads celery, and 1000 messages lie there",)
 
 
+@pytest.mark.acceptance
+def test_a_reader_of_a_queue_that_nobody_fills_is_named(project: Project) -> None:
+    with project.worker("w1", "-c", "1", "-Q", "celery,mial"):
+        (note,) = queues.measure(project.deployment).notes
+    assert note == "w1@h reads mial, which is empty and which no queue or route of the settings names"
+
+
 def test_other_priorities_and_prefixes_are_those_of_the_app(tmp_path: Path, store_url: str) -> None:
     options = {"priority_steps": [0, 5], "sep": ":", "global_keyprefix": "team:"}
     project = Project(tmp_path, store_url, store_url, broker_transport_options=options)

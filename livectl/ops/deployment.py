@@ -78,7 +78,9 @@ def of_app(app: Any, settings: Settings) -> Deployment:
         broker=broker,
         results=results,
         store=store,
-        layout=layouts.lay_out(app.conf, tuple(sorted(app.amqp.queues.consume_from))),
+        layout=layouts.lay_out(
+            app.conf, tuple(sorted({*app.amqp.queues.consume_from, *_routed(app.conf.task_routes)}))
+        ),
         app=app,
         transport=url.partition(":")[0] or "amqp",
         keeps_results=_backend_name(app).partition(":")[0] not in NOWHERE,
@@ -105,6 +107,14 @@ def _broker_url(app: Any) -> str:
     said = app.conf.broker_read_url or app.conf.broker_url or "amqp://"
     first = said[0] if isinstance(said, list | tuple) else said
     return str(first).split(";")[0]
+
+
+def _routed(routes: Any) -> set[str]:
+    """The queues that routes name. What a function decides is not known before."""
+    tables = routes if isinstance(routes, list | tuple) else [routes]
+    targets = [target for table in tables if isinstance(table, dict) for target in table.values()]
+    queues = [target.get("queue") for target in targets if isinstance(target, dict)]
+    return {str(getattr(queue, "name", queue)) for queue in queues if queue}
 
 
 def _backend_name(app: Any) -> str:

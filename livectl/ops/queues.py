@@ -56,7 +56,8 @@ def measure(deployment: Deployment, names: Sequence[str] = (), patience: float =
         known = names or sorted({*search.known_queues(wire, deployment.layout), *readers})
         queues = _count(wire, deployment.layout, known, reads)
     notes = [f"{answers.silent} worker(s) did not answer: consumers are at least these"] if answers.silent else []
-    return Depths(queues=queues, notes=(*notes, *_mismatches(queues)), processed=done, reads=reads)
+    told = (*notes, *_mismatches(queues), *_unfilled(deployment, queues, reads))
+    return Depths(queues=queues, notes=told, processed=done, reads=reads)
 
 
 def _count(wire: Wire, layout: Layout, names: Sequence[str], reads: dict[str, tuple[str, ...]]) -> tuple[Queue, ...]:
@@ -139,6 +140,19 @@ def _mismatches(queues: Sequence[Queue]) -> list[str]:
         f"nobody reads {queue.name}, and {queue.ready} messages lie there"
         for queue in queues
         if queue.ready and queue.consumers == 0
+    ]
+
+
+def _unfilled(deployment: Deployment, found: Sequence[Queue], reads: dict[str, tuple[str, ...]]) -> list[str]:
+    """Workers that listen where nothing is said. Of livectl's own app no settings name queues."""
+    if deployment.app is None:
+        return []
+    empty = {queue.name for queue in found if not queue.ready and not queue.unacked}
+    return [
+        f"{worker} reads {queue}, which is empty and which no queue or route of the settings names"
+        for worker, queues in sorted(reads.items())
+        for queue in queues
+        if queue in empty and queue not in deployment.layout.queues
     ]
 
 

@@ -1,0 +1,104 @@
+"""What evidence about a job amounts to: a row for each case that one cannot make at will."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from livectl.model import JobState
+from livectl.ops import message, outcome, verdict
+from livectl.ops.message import Message
+from livectl.ops.outcome import Outcome
+from livectl.ops.records import Record
+from livectl.ops.search import Found
+from livectl.ops.verdict import Evidence
+from livectl.ops.workers import Held
+
+NOW = datetime.now(UTC)
+SOON = NOW + timedelta(minutes=5)
+VISIBILITY = 60.0
+
+
+def found(*, tag: str = "", **said: Any) -> Found:
+    return Found(message=Message(id="j", **said), key="celery", raw=b"", queue="celery", tag=tag, delivered=1.0)
+
+
+def held(holding: Any, **said: Any) -> Held:
+    return Held(worker="w1", holding=holding, **said)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "state"),
+    [
+        ({}, "unknown"),
+        ({"outcome": Outcome(id="j", status="SUCCESS")}, "succeeded"),
+        ({"outcome": Outcome(id="j", status="REJECTED")}, "failed"),
+        ({"outcome": Outcome(id="j", status="PROGRESS"), "held": held("active")}, "running"),
+        ({"outcome": Outcome(id="j", status="STARTED")}, "unknown"),  # its worker died with it
+        ({"outcome": Outcome(id="j", status="STARTED"), "silent": 1}, "running"),
+        ({"outcome": Outcome(id="j", status="RETRY")}, "unknown"),  # handed back by nobody: lost
+        ({"outcome": Outcome(id="j", status="RETRY"), "found": found(eta=SOON)}, "retrying"),
+        ({"held": held("active"), "record": Record(state="failed", finished=NOW)}, "running"),  # given out again
+        ({"held": held("ready"), "record": Record(state="succeeded", finished=NOW)}, "succeeded"),
+        ({"held": held("reserved", eta=SOON)}, "eta"),
+        ({"held": held("reserved")}, "received"),
+        ({"held": held("reserved"), "found": found(tag="t", retries=2)}, "retrying"),
+        ({"found": found()}, "queued"),
+        ({"found": found(eta=SOON)}, "eta"),
+        ({"found": found(eta=NOW - timedelta(minutes=5))}, "queued"),
+        ({"found": found(tag="t")}, "redelivery"),
+        ({"found": found(tag="t", eta=SOON)}, "redelivery"),
+        ({"found": found(tag="t"), "silent": 1}, "received"),
+        ({"found": found(tag="t", eta=SOON), "silent": 1}, "eta"),
+        ({"found": found(tag="t"), "silent": 1, "record": Record(started=NOW)}, "running"),
+        ({"record": Record(sent=NOW)}, "unknown"),
+        ({"record": Record(sent=NOW), "searched": False}, "queued"),
+        ({"record": Record(state="revoked", finished=NOW)}, "revoked"),
+        ({"record": Record(state="nonsense", finished=NOW)}, "unknown"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_the_word_for_it(evidence: dict[str, Any], state: str) -> None:
+    judged = verdict.judge(Evidence(id="j", **evidence), VISIBILITY)
+    assert judged.job.state == state
+    assert (judged.note != "") == (
+        state in {"unknown", "redelivery"} or (state == "received" and not evidence.get("held"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("states", "word"),
+    [
+        ([], "succeeded"),
+        (["succeeded", "succeeded"], "succeeded"),
+        (["succeeded", "failed", "running"], "failed"),
+        (["succeeded", "queued"], "running"),
+        (["queued", "queued"], "queued"),
+        (["eta", "unknown"], "eta"),
+    ],
+)
+def test_one_word_for_a_group(states: list[str], word: str) -> None:
+    assert verdict.together([JobState(state) for state in states]) == word
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"[]", b"null", b"{}", b"\xff", b'{"headers": 5}', b'{"headers": {"eta": "x", "retries": "y", "id": 5}}',
+     b'{"body": "!", "content-type": "application/json", "properties": {"body_encoding": "base64"}}'],
+)  # fmt: skip
+def test_a_malformed_message_is_read_as_far_as_it_goes(raw: bytes) -> None:
+    assert message.read(raw) == Message()
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"5", b'{"status": 1}', b'{"task_id": "x"}', b"\x80\x04\x95"])
+def test_a_malformed_result_is_none(raw: bytes) -> None:
+    assert outcome.understand(raw) is None
+
+
+def test_a_message_of_the_first_protocol_is_read_too() -> None:
+    body = json.dumps({"task": "t", "id": "j", "args": [1], "kwargs": {}})
+    raw = json.dumps({"body": body, "content-type": "application/json"}).encode()
+    assert message.read(raw) == Message(id="j", task="t", args=[1], kwargs={})
