@@ -11,6 +11,7 @@ import msgspec
 
 from livectl import celeryapp
 from livectl.doctor import kept, machine, rollcall, servers, sources, work
+from livectl.doctor.checks.settings import MIXED
 from livectl.doctor.facts import Beats, Facts, Letters, Platforms, Role, Roll, Server
 from livectl.doctor.together import Asked
 from livectl.errors import LivectlError, ServerError, SettingsError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from livectl.ops.deployment import Deployment
 
 SECONDS = 5.0  # for everything that is asked over a wire
+LONGEST = 1000  # characters of what an app says of itself
 REACH_SECONDS = 3.5  # for each server to say whether it is there
 
 
@@ -44,9 +46,9 @@ def gather(name: str | None, load: Callable[[], Settings], environ: Mapping[str,
         broker = Server(role="broker", address="", error=error.message, cure=error.hint)
         return msgspec.structs.replace(facts, servers=(broker,))
     except LivectlError as error:
-        return msgspec.structs.replace(facts, app_error=error.message, app_hint=error.hint)
+        return msgspec.structs.replace(facts, app_error=_blame(error), app_hint=error.hint)
     except Exception as error:  # Celery's own word about settings that cannot be read
-        return msgspec.structs.replace(facts, app_error=redact_text(f"{type(error).__name__}: {error}", 1000))
+        return msgspec.structs.replace(facts, app_error=redact_text(str(error).strip(), LONGEST))
     facts = msgspec.structs.replace(facts, conf=conf, **_of_work(app, known, name, settings))
     place = deployment.of_app(app, settings)
     if not name:
@@ -143,6 +145,12 @@ def _reach(app: Any, place: Deployment, store: Address | None) -> tuple[Server, 
     }
     order: tuple[Role, ...] = ("broker", "store", "results")
     return tuple(found for role in order if (found := asked.get(role, late.get(role))) is not None)
+
+
+def _blame(error: LivectlError) -> str:
+    """Celery's word about names that are mixed has many lines, and all of them are wanted."""
+    cause = redact_text(str(error.__cause__ or "").strip(), LONGEST)
+    return cause if cause.startswith(MIXED) else error.message
 
 
 def _said(error: LivectlError) -> str:
