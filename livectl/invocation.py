@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from livectl.errors import FileError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -55,7 +57,8 @@ class Invocation:
 
             self.out.write(render.error_json(error))
             return
-        print(f"livectl: {error.message}", file=self.err)
+        placed = isinstance(error, FileError)  # its lines begin with file:line:column, for editors to jump to
+        print(error.message if placed else f"livectl: {error.message}", file=self.err)
         if error.hint:
             print(f"  {error.hint}", file=self.err)
 
