@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CLOSE = 0.85  # of difflib's measure: one letter wrong in a name, hardly two
 DJANGO = "django.conf:settings"  # the one source for which Celery leaves its warning out
 NO_SETUP = ("AppRegistryNotReady", "settings are not configured")
-MIXED = "Cannot mix new and old setting keys"
+MIXED = "Cannot mix"
 SHOWN = 6  # names in one line
 
 
