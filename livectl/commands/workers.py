@@ -21,10 +21,10 @@ def command(ctx: click.Context, call: Invocation, /) -> int | None:
       livectl workers
       livectl -A proj workers drain w1 --timeout 120
     """
-    from livectl.ops import cluster, deployment, views
-
     if ctx.invoked_subcommand:
         return None
+    from livectl.ops import cluster, deployment, views
+
     with cluster.Crew(deployment.find(call.app, call.settings, call.cwd)) as crew:
         there = crew.look()
     call.show(views.workers(there))
