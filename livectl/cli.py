@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "beat": ("beat", "Start a beat; as many as you like may run."),
     "stop": ("stop", "Stop what was started with --detach."),
     "restart": ("restart", "Stop what was started with --detach, and start it again."),
+    "live": ("live", "Show who is live, as workers last found it."),
+    "history": ("history", "Show the sessions of a streamer, and when they usually stream."),
     "follow": ("follow", "Change and show the list of streamers you follow."),
     "schedules": ("schedules", "The schedule: validate, list, next, run, pause, resume, diff."),
     "workers": ("workers", "Show who runs what; stop, drain, grow or shrink a worker."),

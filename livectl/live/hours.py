@@ -1,0 +1,49 @@
+"""The hours of the week in which somebody was live, counted over their last sessions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from livectl.model import Session
+
+WEEK = 7 * 86_400.0  # seconds
+WEEKS = 12  # looked back: habits change with the seasons
+STEP = 900.0  # seconds: every zone is a multiple of it away from UTC
+HOUR = 3_600.0
+DAYS, HOURS = 7, 24
+SHADES = " ░▒▓█"
+NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+LABELLED = 3  # each so many hours
+
+
+def shares(sessions: Sequence[Session], since: float, now: float, zone: str) -> list[list[float]]:
+    """Of each hour of the week, in this zone, the share in which they were live: a row a day, Monday first."""
+    begin = max(since, now - WEEKS * WEEK)
+    weeks = max(1.0, (now - begin) / WEEK)
+    found = [[0.0] * HOURS for _ in range(DAYS)]
+    clock = ZoneInfo(zone)
+    for session in sessions:
+        at, end = max(session.started_at, begin), min(session.ended_at or now, now)
+        while at < end:
+            until = min(end, (at // STEP + 1) * STEP)
+            local = datetime.fromtimestamp(at, clock)
+            found[local.weekday()][local.hour] += (until - at) / HOUR / weeks
+            at = until
+    return [[round(min(1.0, hour), 3) for hour in day] for day in found]
+
+
+def drawn(found: Sequence[Sequence[float]]) -> str:
+    """A map in text: a line a day, two characters an hour, the darker the more often."""
+    heading = "".join(f"{hour:<{2 * LABELLED}}" for hour in range(0, HOURS, LABELLED))
+    days = (f"{name}  {''.join(_shade(share) * 2 for share in day)}" for name, day in zip(NAMES, found, strict=True))
+    return "\n".join([f"     {heading}".rstrip(), *(day.rstrip() for day in days)])
+
+
+def _shade(share: float) -> str:
+    """Never, now and then, up to nearly always."""
+    return SHADES[0] if not share else SHADES[min(len(SHADES) - 1, 1 + int(share * (len(SHADES) - 1)))]
