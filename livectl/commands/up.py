@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from livectl.ops.up import Place, Up
 
 POOLS = ("prefork", "threads", "eventlet", "gevent", "solo")
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 @click.command()
@@ -25,7 +26,12 @@ POOLS = ("prefork", "threads", "eventlet", "gevent", "solo")
 @click.option("-Q", "--queues", metavar="A,B", help="Queues to read; the app's own if left out.")
 @click.option("-n", "--name", metavar="NAME", help="Node name of the worker; unique if left out.")
 @click.option(
-    "-l", "--loglevel", metavar="LEVEL", default="INFO", show_default=True, help="DEBUG, INFO, WARNING, ERROR."
+    "-l",
+    "--loglevel",
+    type=click.Choice(LEVELS, case_sensitive=False),
+    default="INFO",
+    show_default=True,
+    help="Of logs.",
 )
 @click.option("--detach", is_flag=True, help="Run in the background, until `livectl stop`.")
 @pass_invocation
@@ -75,8 +81,8 @@ def _run(call: Invocation, up: Up, place: Place) -> int:
     held = plan.claim(call.settings.home)
     server = plan.embedded(up, call.settings)
     try:
-        call.show(announcements.up(plan.whereabouts(up, place, call.settings, server, os.getpid())))
         children = plan.children(up, place, call.settings, server, call.say)
+        call.show(announcements.up(plan.whereabouts(up, place, call.settings, server, os.getpid())))
         return Supervisor(children, _writer(call, [OWN_NAME, *(child.name for child in children)])).run()
     finally:
         if server:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from livectl import config
-from livectl.errors import LivectlError, ServerError, SettingsError, UnfinishedError
+from livectl.errors import LivectlError, ServerError, SettingsError, UnfinishedError, UsageError
 from livectl.ops import deployment, launch, lock, process, statedir
 from livectl.ops.signs import Signs
 from livectl.ops.stopping import QUITTING, argv_for_quitting
@@ -189,7 +189,7 @@ def _wait_until_it_works(
                 f"It goes on trying; its log is {one.log}, and `livectl stop {one.name}` ends it.",
             )
         time.sleep(LOOK_EVERY)
-    kind = {SettingsError.code: SettingsError, ServerError.code: ServerError}.get(code, LivectlError)
+    kind = next((kind for kind in (UsageError, SettingsError, ServerError) if kind.code == code), LivectlError)
     raise kind(f"{one.name} ended at its start (exit code {code})", _last_lines(Path(one.log), said_before))
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from livectl.config import Settings
     from livectl.ops.launch import Pool
 
-
 # Seconds to end in. Both take milliseconds, unless a broker or a disk hangs.
 BEAT_SECONDS = 5.0
 BROKER_SECONDS = 10.0
