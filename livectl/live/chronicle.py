@@ -60,7 +60,8 @@ def _page(
     newest = list(reversed(sessions))[:SHOWN]
     rows = [(_time(one.started_at, clock), _length(one, now), one.title, one.category) for one in newest]
     drawn = table(("began", "length", "title", "category"), rows, None, empty="").people()
-    parts: list[RenderableType] = [f"{title}, {len(sessions)} session{"s" * (len(sessions) != 1)}; times in {zone}", "", drawn]
+    count = f"{len(sessions)} session{'s' if len(sessions) > 1 else ''}"
+    parts: list[RenderableType] = [f"{title}, {count}; times in {zone}", "", drawn]
     if len(sessions) > SHOWN:
         parts.append(f"and {len(sessions) - SHOWN} older ones")
     return Group(*parts, "", hours.drawn(found))
