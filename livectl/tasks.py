@@ -67,7 +67,8 @@ def check(self: Task, platform: str, ids: list[str], due: float | None = None) -
         return None
     due = due or now + checker.reserve(platform, len(ids), now)
     if due > now:
-        raise self.retry(args=(platform, ids, due), countdown=min(due - now, LONGEST_WAIT))
+        pause, unheard = min(due - now, LONGEST_WAIT), bool(self.request.ignore_result)
+        raise self.retry(args=(platform, ids, due), countdown=pause, ignore_result=unheard)
     seen = checker.look(platform, ids, now)
     return None if self.request.ignore_result else [msgspec.to_builtins(one) for one in seen]
 
