@@ -28,7 +28,7 @@ def command(
     \b
     Example:
       livectl migrate .                    what would change, and why
-      livectl migrate . --prove --write    write it if Celery's settings stay equal
+      livectl migrate . --prove --write    write it, once proved equal
       livectl migrate . --check            for a build: 1 when there is work
       livectl migrate celeryconfig.py --namespace none
     """

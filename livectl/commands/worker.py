@@ -33,7 +33,8 @@ def command(call: Invocation, /, *, dry_run: bool, detach: bool, **said: Any) ->
     \b
     Examples:
       livectl worker -P threads -c 20
-      livectl -A proj worker -P gevent -Q mail,default -- --max-tasks-per-child 1000
+      livectl -A proj worker -P gevent -Q mail,default
+      livectl -A proj worker -- --max-tasks-per-child 1000
     """
     from livectl.ops import launch, processors, starting
 
