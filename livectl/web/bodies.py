@@ -1,9 +1,10 @@
-"""Finished bodies, kept by what they show, each with the mark by which a visitor asks whether it changed."""
+"""Finished bodies, each with the mark by which a visitor asks whether it changed."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
 MOST = 128  # languages times filters in use
+STALE_SECONDS = 3.0  # as old as a body may be that is sent while its successor is being made
 
 
 class Body(NamedTuple):
@@ -20,23 +22,41 @@ class Body(NamedTuple):
     etag: str
 
 
+class _Made(NamedTuple):
+    """A body, the reading it was made of, and when."""
+
+    body: Body
+    of: Hashable
+    at: float
+
+
 class Bodies:
-    """Visitors who want the same one wait for one that is made."""
+    """The last body for each address and language. While one visitor has the next one made, others get the last."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Hashable, Body] = OrderedDict()
+        self._made: OrderedDict[Hashable, _Made] = OrderedDict()
 
-    def get(self, key: Hashable, make: Callable[[], Body]) -> Body:
-        found = self._kept.get(key)
-        if found is not None:
-            return found
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = make()
-                if len(self._kept) > MOST:
-                    self._kept.popitem(last=False)
-            return self._kept[key]
+    def get(self, key: Hashable, of: Hashable, make: Callable[[], Body]) -> Body:
+        last = self._made.get(key)
+        if last and last.of == of:
+            return last.body
+        waits = last is None or self._clock() - last.at > STALE_SECONDS
+        if not self._lock.acquire(blocking=waits) and last:
+            return last.body
+        try:
+            return self._renewed(key, of, make)
+        finally:
+            self._lock.release()
+
+    def _renewed(self, key: Hashable, of: Hashable, make: Callable[[], Body]) -> Body:
+        last = self._made.get(key)
+        if last is None or last.of != of:
+            last = self._made[key] = _Made(make(), of, self._clock())
+            if len(self._made) > MOST:
+                self._made.popitem(last=False)
+        return last.body
 
 
 def body(data: bytes) -> Body:

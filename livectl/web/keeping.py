@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+STALE_SECONDS = 3.0  # for so long after its time an old reading will do while the next one is made
 SHARE = 10  # what took a second to make is kept for ten: visitors never take more than a tenth of anything's time
 
 
@@ -37,8 +38,8 @@ class Kept(Generic[T]):
         return cast(T, self._value)
 
     def _renew(self) -> None:
-        first = self._until is None
-        if not self._lock.acquire(blocking=first or self._error is not None):
+        waits = self._until is None or self._error is not None or self._clock() - self._until > STALE_SECONDS
+        if not self._lock.acquire(blocking=waits):
             return
         try:
             began = self._clock()

@@ -20,6 +20,7 @@ NAME = "livectl"
 JSON, HTML = "application/json", "text/html"
 OPEN_TO_ALL = {"static", "enter", "healthz"}  # what a visitor without the token may ask for
 RETRY_SECONDS = "2"  # a store that was away is back at any moment
+MOMENT_SECONDS = 10.0
 HTTP_AWAY, HTTP_NO_ENTRY = 503, 401
 
 
@@ -36,14 +37,15 @@ def _serve_pages(made: Blueprint, site: Site) -> None:
     @made.get("/")
     def index() -> Response:
         words, chosen = _words(), wall.choice(request.args)
-        shown, now = site.wall.get(), _minute(site)
-        key = ("wall", shown.shown, now, words.language, chosen, request.script_root)
-        return _answer(site.bodies.get(key, lambda: _html(view.wall(shown, chosen, words, now, site.zone))), HTML)
+        shown, now = site.wall.get(), _moment(site)
+        key = ("wall", words.language, chosen, request.script_root)
+        made = site.bodies.get(key, (shown.shown, now), lambda: _html(view.wall(shown, chosen, words, now, site)))
+        return _answer(made, HTML)
 
     @made.get("/streamers/<platform>/<path:name>")
     def streamer(platform: str, name: str) -> Response:
         found = _portrait(site, platform, name)
-        return _answer(_html(view.streamer(found, _words(), _minute(site), site.zone)), HTML)
+        return _answer(_html(view.streamer(found, _words(), _moment(site), site.zone)), HTML)
 
     @made.get("/jobs")
     def jobs() -> Response:
@@ -56,8 +58,9 @@ def _serve_json(made: Blueprint, site: Site) -> None:
     def api_live() -> Response:
         everybody, chosen = request.args.get("all", "") in {"1", "true"}, wall.choice(request.args)
         shown = site.wall.get()
-        key = ("api", shown.digest, everybody, chosen)
-        return _answer(site.bodies.get(key, lambda: body(api.live(chosen.of(shown), everybody=everybody))), JSON)
+        key = ("api", everybody, chosen)
+        made = site.bodies.get(key, shown.digest, lambda: body(api.live(chosen.of(shown), everybody=everybody)))
+        return _answer(made, JSON)
 
     @made.get("/api/streamers/<platform>/<path:name>")
     def api_streamer(platform: str, name: str) -> Response:
@@ -160,6 +163,6 @@ def _words() -> Words:
     return wording.of(request.accept_languages.best_match(["en", "zh-Hans", "zh-CN", "zh-SG", "zh"], "en"))
 
 
-def _minute(site: Site) -> float:
-    """Pages tell time in minutes, so that one stays the same for as long."""
-    return site.clock() // wording.MINUTE * wording.MINUTE
+def _moment(site: Site) -> float:
+    """Pages tell time in minutes: one that is this little late stays the same for as long."""
+    return site.clock() // MOMENT_SECONDS * MOMENT_SECONDS

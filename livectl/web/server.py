@@ -62,7 +62,11 @@ def app(find: Callable[[], Deployment], *, zone: str, token: str | None) -> Flas
 
 def serve(made: Flask, line: socket.socket) -> None:
     """Answers until it is interrupted."""
+    import logging
+
     import waitress
+
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a visitor who waits a moment is no news
 
     waitress.serve(
         made,

@@ -10,6 +10,7 @@ import msgspec
 from livectl.live.store import Store
 from livectl.web import heat, jobs, wall
 from livectl.web.bodies import Bodies
+from livectl.web.drawings import Drawings
 from livectl.web.keeping import Kept
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Site:
         self.zone = zone
         self.clock = clock
         self.bodies = Bodies()
+        self.drawings = Drawings()
         self.wall = Kept(lambda: source.read(lambda client: wall.read(client, clock())), WALL_SECONDS)
         self.jobs = Kept(lambda: jobs.read(source.place()[0]), JOBS_SECONDS)
         self.timetable = Kept(lambda: jobs.timetable(*source.place(), zone), JOBS_SECONDS)

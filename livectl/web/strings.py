@@ -79,11 +79,11 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "platform_open": (
         "{platform} blocks us. It is asked again {until}; until then the last state stands.",
-        "{platform} 拦截了我们的查询，将于{until}再试；在此之前保留最后的状态。",
+        "{platform} 拦截了我们的查询，{until}会再试；在此之前保留最后的状态。",
     ),
     "platform_wait": (
         "{platform} wants to be left alone. It is asked again {until}.",
-        "{platform} 要求暂停查询，将于{until}再试。",
+        "{platform} 要求暂停查询，{until}会再试。",
     ),
     "platform_parser": (
         "Most answers of {platform} have had a shape that livectl does not know for {span}. The last state stands.",
@@ -192,5 +192,5 @@ TABLE: dict[str, tuple[str, str]] = {
     "months": ("{n} months", "{n} 个月"),
     "thousand": ("{n}K", "{n}K"),
     "million": ("{n}M", "{n}M"),
-    "myriad": ("{n}", "{n} 万"),
+    "myriad": ("{n}", "{n}万"),
 }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from livectl.model import Job, Session
     from livectl.web.jobs import Jobs, Timetable
-    from livectl.web.site import Portrait
+    from livectl.web.site import Portrait, Site
     from livectl.web.wall import Choice, Wall
     from livectl.web.wording import Words
 
@@ -47,17 +47,18 @@ class Broadcast(msgspec.Struct, frozen=True):
 Page = tuple[str, dict[str, Any]]
 
 
-def wall(shown: Wall, chosen: Choice, words: Words, now: float, zone: str) -> Page:
+def wall(shown: Wall, chosen: Choice, words: Words, now: float, site: Site) -> Page:
     fitting = chosen.of(shown)
-    maker = Maker(words, now, zone, _page_of())
+    maker = Maker(words, now, site.zone, _page_of())
+    draw = site.drawings.draw
     return "wall.html", {
         "t": words,
-        "zone": zone,
+        "zone": site.zone,
         "chosen": chosen,
         "platforms": [(name, words.platform(name)) for name in shown.platforms],
         "tags": shown.tags,
-        "live": [maker.card(one) for one in fitting.live],
-        "others": [maker.card(one) for one in fitting.others],
+        "live": [draw("card", maker.card(one), words) for one in fitting.live],
+        "others": [draw("row", maker.card(one), words) for one in fitting.others],
         "notices": [said for one in shown.health if (said := maker.notice(one))],
         "live_count": len(shown.live),
         "all_count": len(shown.live) + len(shown.others),
