@@ -160,6 +160,29 @@ def test_a_broker_that_is_down_is_told_in_seconds(plain: Project, tmp_path: Path
 
 
 @pytest.mark.acceptance
+@pytest.mark.parametrize(
+    ("broker_url", "backend", "id_", "said"),
+    [
+        ("valkey://nobody:1/0", "redis://nobody:1/0", "broker-unreachable", "Celery has no transport for"),
+        ("foo://x", None, "broker-unreachable", "Celery has no transport for"),
+        ("{broker}", "127.0.0.1:6379", "results-unreachable", "Write redis://127.0.0.1:6379."),
+        ("sentinel://127.0.0.1:1", None, "broker-unreachable", "master_name"),
+    ],
+)
+def test_addresses_that_celery_cannot_use(
+    tmp_path: Path, broker: str, broker_url: str, backend: str | None, id_: str, said: str
+) -> None:
+    url = broker_url.format(broker=broker)
+    (tmp_path / "proj.py").write_text(
+        f"from celery import Celery\napp = Celery('p', broker={url!r}, backend={backend!r})\n"
+    )
+    told = answer("-A", "proj", "doctor", cwd=tmp_path, environ={"LIVECTL_HOME": str(tmp_path)})
+    assert (told.returncode, f"[{id_}]" in told.stdout, said in told.stdout) == (1, True, True), (
+        told.stdout + told.stderr
+    )
+
+
+@pytest.mark.acceptance
 def test_two_workers_of_one_name(plain: Project) -> None:
     with worker(plain, "-n", "same") as one, worker(plain, "-n", "same") as other:
         one.wait_for("ready.", START)
@@ -348,7 +371,10 @@ TABLE: list[tuple[Facts, list[str]]] = [
         ),
         [],
     ),
-    (Facts(store_missing="the broker (amqp) keeps messages only"), ["store-missing"]),
+    (
+        Facts(store_missing="the broker (amqp) keeps messages only", schedule=(TICK,), tasks=(Task(name="t"),)),
+        ["store-missing"],
+    ),
     (Facts(platforms=Platforms(keyless=("kick",))), ["platform-key"]),
     (platform(auth_since=1.0), ["platform-auth"]),
     (platform(open_until=200.0), ["platform-blocked"]),

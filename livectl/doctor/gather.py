@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from livectl import celeryapp
 from livectl.doctor import kept, machine, rollcall, servers, sources, work
 from livectl.doctor.checks.settings import MIXED
-from livectl.doctor.facts import Beats, Facts, Letters, Platforms, Role, Roll, Server
+from livectl.doctor.facts import Facts, Role, Server
 from livectl.doctor.together import Asked
 from livectl.errors import LivectlError, ServerError, SettingsError
 from livectl.ops import apps, deployment, launch, programme, scheduler
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from livectl.address import Address
     from livectl.config import Settings
     from livectl.ops.deployment import Deployment
+
+Questions: TypeAlias = "dict[str, Callable[[], Any]]"
 
 SECONDS = 5.0  # for everything that is asked over a wire
 LONGEST = 1000  # characters of what an app says of itself
@@ -75,40 +77,40 @@ def _of_work(app: Any, known: Mapping[str, Any], name: str | None, settings: Set
 
 
 def _of_servers(app: Any, place: Deployment, settings: Settings, facts: Facts) -> dict[str, Any]:
-    """Nobody is asked over a server that is not there."""
     store, missing = _store(app, place, settings)
     reached = _reach(app, place, store)
-    found: dict[str, Any] = {"servers": reached, "store_missing": missing}
     down = {server.role for server in reached if server.error}
-    questions: dict[str, Callable[[], Any]] = {
-        "processes": partial(machine.processes, facts.app or launch.OWN_APP),
-    }
-    if "broker" not in down:
-        questions["roll"] = partial(rollcall.call, place)
-        questions["queues"] = partial(kept.queues, place)
-        if place.on_redis and place.broker:
-            questions["delayed"] = partial(kept.delayed, place, place.broker)
+    questions: Questions = {"processes": partial(machine.processes, facts.app or launch.OWN_APP)}
+    questions |= _of_broker(place, down) | _of_results(place, down)
     if store and "store" not in down:
         questions |= {"beats": partial(kept.beats, store), "letters": partial(kept.letters, place, store)}
-        if not facts.app:
-            questions["platforms"] = partial(kept.platforms, store, settings)
-    if place.results and "results" not in down:
-        questions["endless"] = partial(servers.endless, place.results, place.layout.result(""))
-    if place.keeps_results and "results" not in down:
-        questions["failures"] = partial(kept.failures, place)
+        questions |= {} if facts.app else {"platforms": partial(kept.platforms, store, settings)}
     asked = Asked(questions, SECONDS)
-    return found | {
+    return {
+        "servers": reached,
+        "store_missing": missing,
         "visibility": place.layout.visibility_timeout if place.on_redis else None,
-        "roll": asked.get("roll", Roll()),
-        "queues": asked.get("queues", ()),
-        "delayed": asked.get("delayed", ()),
-        "beats": asked.get("beats", Beats()),
-        "letters": asked.get("letters", Letters()),
-        "platforms": asked.get("platforms", Platforms()),
-        "processes": asked.get("processes", ()),
-        "endless": asked.get("endless", ()),
-        "failures": asked.get("failures", ()),
+        **{name: asked.get(name, getattr(facts, name)) for name in questions},
     }
+
+
+def _of_broker(place: Deployment, down: set[Role]) -> Questions:
+    """Nobody is asked over a server that is not there."""
+    if "broker" in down:
+        return {}
+    questions: Questions = {"roll": partial(rollcall.call, place), "queues": partial(kept.queues, place)}
+    if place.on_redis and place.broker:
+        questions["delayed"] = partial(kept.delayed, place, place.broker)
+    return questions
+
+
+def _of_results(place: Deployment, down: set[Role]) -> Questions:
+    if "results" in down or not place.keeps_results:
+        return {}
+    questions: Questions = {"failures": partial(kept.failures, place)}
+    if place.results:
+        questions["endless"] = partial(servers.endless, place.results, place.layout.result(""))
+    return questions
 
 
 def _store(app: Any, place: Deployment, settings: Settings) -> tuple[Address | None, str]:
@@ -117,7 +119,8 @@ def _store(app: Any, place: Deployment, settings: Settings) -> tuple[Address | N
         return place.store, ""
     with suppress(SettingsError):
         return scheduler.store_address(settings, app), ""
-    return None, f"the broker ({place.transport}) keeps messages only"
+    what = "keeps messages only" if place.broker else "is not one that livectl can keep things in"
+    return None, f"the broker ({place.transport}) {what}"
 
 
 def _reach(app: Any, place: Deployment, store: Address | None) -> tuple[Server, ...]:
@@ -131,13 +134,13 @@ def _reach(app: Any, place: Deployment, store: Address | None) -> tuple[Server, 
     for role, address in roles:
         if address is not None:
             wanted.setdefault(f"{address.host}:{address.port}{address.path}", (role, address))
-    questions: dict[str, Callable[[], Any]] = {
-        role: partial(servers.ask, role, address) for role, address in wanted.values()
-    }
+    questions: Questions = {role: partial(servers.ask, role, address) for role, address in wanted.values()}
     if place.broker is None:
         questions["broker"] = partial(kept.through_kombu, app)
     if place.results is None and place.keeps_results:
         questions["results"] = partial(kept.backend, app)
+    if strange := kept.strange_transport(app):
+        questions["broker"] = partial(Server, role="broker", address="", error=strange, cure=kept.SPELL_BROKER)
     asked = Asked(questions, REACH_SECONDS)
     late = {
         role: Server(role=role, address=address.masked, error=f"no answer from {address.masked} in time")

@@ -12,6 +12,7 @@ from livectl.doctor.facts import Beats, Delayed, Failure, Letters, Platforms, Se
 from livectl.model import JobState
 from livectl.ops import deadletters, message, results, runs, search
 from livectl.ops import queues as depths
+from livectl.ops.health import LATE_CLAIM
 from livectl.ops.redaction import redact_text
 from livectl.ops.results import Filter
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from livectl.ops.deployment import Deployment
     from livectl.ops.queues import Queue
 
-PATIENCE = 3.0
+PATIENCE = 3.0  # seconds
+SPELL_BROKER = "Write redis:// for Redis and Valkey, amqp:// for RabbitMQ."
 RECENT = timedelta(days=1)
 FAILURES = 200  # of the last day, at most
 SHOWN_DELAYED = 5
@@ -96,6 +98,17 @@ def _lacks_key(platform: str, settings: Settings) -> bool:
     return any(not getattr(access, key, None) for key in NEED_KEYS.get(platform, ()))
 
 
+def strange_transport(app: Any) -> str:
+    """What kombu says of a broker whose scheme it does not know, though livectl may."""
+    try:
+        _ = app.connection_for_read().transport_cls
+    except KeyError as error:
+        return f"Celery has no transport for {error.args[0]}"
+    except Exception:
+        return ""  # whatever else is wrong with it shows when it is reached
+    return ""
+
+
 def through_kombu(app: Any) -> Server:
     """A broker of a kind that livectl does not speak itself."""
     with app.connection_for_read() as connection:
@@ -113,8 +126,7 @@ def backend(app: Any) -> Server:
     try:
         app.backend.get_task_meta("livectl-doctor", cache=False)
     except Exception as error:
-        return Server(role="results", address=masked, error=redact_text(f"{type(error).__name__}: {error}"))
+        said = redact_text(f"{type(error).__name__}: {error}")
+        cure = "" if "://" in masked or ":" not in masked else f"Write redis://{masked}."
+        return Server(role="results", address=masked, error=f"{said} (result_backend is {masked})", cure=cure)
     return Server(role="results", address=masked)
-
-
-LATE_CLAIM = 10.0  # seconds; another beat takes over an unsent run after 3.5

@@ -120,7 +120,7 @@ def skewed(facts: Facts) -> Iterator[Finding]:
 
 
 def no_store(facts: Facts) -> Iterator[Finding]:
-    if facts.store_missing:
+    if facts.store_missing and facts.schedule:
         yield Finding(
             id="store-missing",
             level="warn",
