@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("stop", "Stop what was started with --detach."),
     "restart": ("restart", "Stop what was started with --detach, and start it again."),
     "check": ("check", "Ask after streamers, now."),
+    "submit": ("submit", "Send a whole follow list to the workers, and watch it being asked."),
     "live": ("live", "Show who is live, as workers last found it."),
     "history": ("history", "Show the sessions of a streamer, and when they usually stream."),
     "follow": ("follow", "Change and show the list of streamers you follow."),

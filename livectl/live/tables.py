@@ -44,15 +44,23 @@ def checked(found: Sequence[Sight], now: float) -> View:
     return render.table(columns, rows, found, empty=NOBODY_FOLLOWED)
 
 
-def tallied(found: Sequence[Sight]) -> list[tuple[str, str, int]]:
-    """How many are live, are not, and could not be asked, and why: verdict, reason, count."""
+def summary(job: str, found: Sequence[Sight], seconds: float) -> View:
+    """How many are live, are not, and could not be asked, and why."""
     verdicts = {True: "live", False: "not live", None: "could not ask"}
     counts = Counter((verdicts[one.live], _reason(one)) for one in found)
     order = list(verdicts.values())
-    return [
-        (verdict, reason, count)
-        for (verdict, reason), count in sorted(counts.items(), key=lambda row: (order.index(row[0][0]), -row[1]))
-    ]
+    tally = sorted(counts.items(), key=lambda row: (order.index(row[0][0]), -row[1]))
+    data = {
+        "id": job,
+        "seconds": round(seconds, 2),
+        "total": len(found),
+        **{verdict.replace(" ", "_"): sum(one.live is key for one in found) for key, verdict in verdicts.items()},
+        "reasons": [{"verdict": verdict, "reason": reason, "count": count} for (verdict, reason), count in tally],
+        "streamers": found,
+    }
+    rows = [(str(count), verdict, "" if reason == verdict else reason) for (verdict, reason), count in tally]
+    rows.append((str(len(found)), "in all", f"in {seconds:.1f} s" if seconds < MINUTE else f"in {span(seconds)}"))
+    return render.table(("streamers", "verdict", "said"), rows, data, empty=NOBODY_FOLLOWED)
 
 
 def address(one: Sight) -> str:
