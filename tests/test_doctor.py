@@ -17,8 +17,9 @@ import msgspec
 import pytest
 import redis
 
+from livectl import config
 from livectl.address import Address
-from livectl.doctor import examination
+from livectl.doctor import examination, kept
 from livectl.doctor.facts import (
     Beats,
     Conf,
@@ -32,17 +33,17 @@ from livectl.doctor.facts import (
     Task,
     Worker,
 )
-from livectl.model import Finding, Health, Interval, Schedule
+from livectl.live.store import Store
+from livectl.model import Finding, Health, Interval, Schedule, Streamer
 from livectl.ops import deadletters
 from livectl.ops.queues import Queue
 from tests import projects
+from tests.projects import Project
 from tests.running import Running, answer, livectl
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tests.projects import Project
 
 ROOT = Path(__file__).parent.parent
 MANUAL = (ROOT / "docs" / "doctor.md").read_text()
@@ -278,6 +279,41 @@ def test_livectls_own_app(tmp_path: Path, broker: str) -> None:
         running.wait_for("ready.", START)
         said = answer("doctor", cwd=tmp_path, environ=there)
         assert (said.returncode, said.stdout, said.stderr) == (0, "Nothing is wrong.\n", "")
+
+
+HOARDING = """
+import os, time
+from celery import Celery
+app = Celery("proj", broker=os.environ["PROJ_BROKER"], backend=os.environ["PROJ_BROKER"])
+app.conf.broker_transport_options = {"visibility_timeout": int(os.environ["WAIT"])}
+@app.task
+def nap():
+    time.sleep(60)
+"""
+
+
+@pytest.mark.acceptance
+def test_workers_that_differ_and_one_that_hoards(tmp_path: Path, broker: str) -> None:
+    (tmp_path / "proj.py").write_text(HOARDING)
+    project = Project(tmp_path, "proj", {"PROJ_BROKER": broker, "LIVECTL_HOME": str(tmp_path / "home"), "WAIT": "3600"})
+    other = project._replace(environ={**project.environ, "WAIT": "600"})
+    with worker(project, "-n", "busy") as busy:
+        busy.wait_for("ready.", START)
+        for _ in range(4):
+            assert project.ask("call", "proj.nap").returncode == 0
+        wait_for(lambda: project.data("workers")[0]["reserved"] >= 3, START)
+        with worker(other, "-n", "idle") as idle:
+            idle.wait_for("ready.", START)
+            wait_for(lambda: found(project) == ["visibility-differs", "prefetch-hoarding"], START)
+
+
+def test_the_platforms_of_those_followed(broker: str, tmp_path: Path) -> None:
+    with client(broker) as store:
+        Store(store).follow([Streamer(platform="kick", id="ada"), Streamer(platform="demo", id="ada")], 1.0)
+    at = Address.parse(broker)
+    assert kept.platforms(at, config.load({"HOME": str(tmp_path)}, tmp_path)).keyless == ("kick",)
+    (tmp_path / "livectl.yaml").write_text("platforms: {kick: {client_id: a, client_secret: b}}")
+    assert kept.platforms(at, config.load({"HOME": str(tmp_path)}, tmp_path)).keyless == ()
 
 
 # --- from facts to findings
