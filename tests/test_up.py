@@ -6,11 +6,13 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import pytest
 import redis
@@ -76,9 +78,9 @@ def test_from_nothing_to_jobs_and_back(tmp_path: Path, place: dict[str, str]) ->
         up.wait_for(str(tmp_path / "schedules.yaml"), 5)
         up.wait_for(str(tmp_path / "home" / "run" / "broker.sock"), 5)
         up.wait_for(SUCCEEDED, 20)
-        up.wait_for("ready: broker, worker, beat at work", 20)
+        up.wait_for("ready: broker, page, worker, beat at work", 20)
         said = {line.partition(" | ")[0].strip() for line in up.lines if " | " in line}
-        assert said == {"worker", "beat", "up"}
+        assert said == {"page", "worker", "beat", "up"}
         members = family(up)
         up.send(signal.SIGINT)
         assert up.wait(20) == 0
@@ -99,6 +101,28 @@ def test_it_answers_programs_too(tmp_path: Path, place: dict[str, str]) -> None:
         up.send(signal.SIGTERM)
         assert up.wait(20) == 0
     assert len(up.lines) == 1
+
+
+def test_the_page_is_where_it_says_though_its_usual_port_is_taken(tmp_path: Path, place: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        with livectl("--json", "-q", "up", "-P", "solo", cwd=tmp_path, environ=place) as up:
+            page = json.loads(wait_for(lambda: up.lines, 10)[0])["page"]
+            assert wait_for(lambda: status_of(f"{page}healthz"), 20) == 200
+            up.send(signal.SIGTERM)
+            assert up.wait(20) == 0
+        (tmp_path / "livectl.yaml").write_text(f"web: {{port: {taken}}}\n")
+        refused = answer("up", cwd=tmp_path, environ=place)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"livectl: port {taken} on 127.0.0.1 is in use\n")
+
+
+def status_of(url: str) -> int:
+    try:
+        with urlopen(url, timeout=5) as page:
+            return int(page.status)
+    except OSError:
+        return 0
 
 
 def test_a_second_one_says_where_the_first_is(tmp_path: Path, place: dict[str, str]) -> None:

@@ -81,8 +81,10 @@ def _run(call: Invocation, up: Up, place: Place) -> int:
     held = plan.claim(call.settings.home)
     server = plan.embedded(up, call.settings)
     try:
-        children = plan.children(up, place, call.settings, server, call.say)
-        call.show(announcements.up(plan.whereabouts(up, place, call.settings, server, os.getpid())))
+        page = plan.page_port(up, call.settings)
+        children = plan.children(up, place, call.settings, server, call.say, page=page)
+        found = plan.whereabouts(up, place, call.settings, server, page=page, pid=os.getpid())
+        call.show(announcements.up(found))
         return Supervisor(children, _writer(call, [OWN_NAME, *(child.name for child in children)])).run()
     finally:
         if server:

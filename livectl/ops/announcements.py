@@ -18,6 +18,7 @@ NOTHING = "Nothing that was started with --detach runs here."
 
 def up(found: Whereabouts) -> View:
     rows = {
+        "page": found.page,
         "worker": f"{found.worker}, pool {found.pool}",
         "schedules": found.schedules or "none: `livectl init` writes a first one",
         "broker": found.broker,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from livectl import config
-from livectl.errors import ServerError
+from livectl.errors import ServerError, UsageError
 from livectl.ops import deployment, health, launch, lock, schedules, statedir
 from livectl.ops.broker import Server, addresses
 from livectl.ops.child import Child, spawn
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
 
 # Seconds to end in. Both take milliseconds, unless a broker or a disk hangs.
 BEAT_SECONDS = 5.0
+PAGE_SECONDS = 2.0
 BROKER_SECONDS = 10.0
+PAGE_ANSWERS_WITHIN = 5.0
 
 
 class Up(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +65,7 @@ class Whereabouts(msgspec.Struct, frozen=True, kw_only=True):
     data: str | None  # of the embedded broker
     log: str | None
     schedules: str | None
+    page: str | None
     worker: str
     pool: Pool
 
@@ -106,7 +112,42 @@ def embedded(up: Up, settings: Settings) -> Server | None:
     return Server(settings.home) if up.app is None and settings.broker is None else None
 
 
-def whereabouts(up: Up, place: Place, settings: Settings, server: Server | None, pid: int) -> Whereabouts:
+def page_port(up: Up, settings: Settings) -> int | None:
+    """Where the page will be: a port that was chosen has to be free; otherwise any free one will do."""
+    if up.app is not None:  # the page shows streamers, and those are livectl's own app's
+        return None
+    web = settings.web
+    if _is_free(web.host, web.port):
+        return web.port or _any_free(web.host)
+    if settings.sources["web.port"] != config.DEFAULT:
+        raise UsageError(f"port {web.port} on {web.host} is in use", "Choose another for the page: `web: {port: 0}`.")
+    return _any_free(web.host)
+
+
+def _is_free(host: str, port: int) -> bool:
+    with _listener(host) as probe:
+        try:
+            probe.bind((host.strip("[]"), port))
+        except OSError:
+            return False
+    return True
+
+
+def _any_free(host: str) -> int:
+    with _listener(host) as probe:
+        probe.bind((host.strip("[]"), 0))
+        return int(probe.getsockname()[1])
+
+
+def _listener(host: str) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return listener
+
+
+def whereabouts(
+    up: Up, place: Place, settings: Settings, server: Server | None, *, page: int | None, pid: int
+) -> Whereabouts:
     """Raises what would only come up once all is running: no store, a server that is away, a mistake in a file."""
     if settings.sources["schedules"] != config.DEFAULT or settings.schedules.exists():
         schedules.load(settings.schedules, name=_short(settings.schedules, place.cwd))
@@ -119,6 +160,7 @@ def whereabouts(up: Up, place: Place, settings: Settings, server: Server | None,
         data=str(server.home / "data") if server else None,
         log=str(server.log) if server else None,
         schedules=str(settings.schedules) if settings.schedules.exists() else None,
+        page=f"http://{settings.web.host}:{page}/" if page else None,
         worker=node(up, place),
         pool=up.pool,
     )
@@ -143,12 +185,19 @@ def _reach(part: str, address: Address) -> None:
 
 
 def children(
-    up: Up, place: Place, settings: Settings, server: Server | None, complain: Callable[[str], None]
+    up: Up,
+    place: Place,
+    settings: Settings,
+    server: Server | None,
+    complain: Callable[[str], None],
+    *,
+    page: int | None,
 ) -> list[Child]:
     """In the order in which they start."""
     signs = Signs(lambda: deployment.find(up.app, settings, place.cwd), place.host, complain)
-    running = [_broker(server)] if server else []
-    return [*running, _worker(up, place, signs), _beat(up, place, signs)]
+    first = [_broker(server)] if server else []
+    shown = [_page(up, place, settings.web.host, page)] if page else []
+    return [*first, *shown, _worker(up, place, signs), _beat(up, place, signs)]
 
 
 def _broker(server: Server) -> Child:
@@ -186,6 +235,22 @@ def _beat(up: Up, place: Place, signs: Signs) -> Child:
     argv = launch.beat_command(up.app, loglevel=up.loglevel, schedule=None)
     environ = launch.environment(place.environ, up.config)
     return Child(name="beat", start=lambda: spawn(argv, environ), pulse=signs.beat, grace=BEAT_SECONDS)
+
+
+def _page(up: Up, place: Place, host: str, port: int) -> Child:
+    argv = [sys.executable, "-m", "livectl", "--quiet", "web", "--port", str(port)]
+    environ = launch.environment(place.environ, up.config)
+
+    def answers(_: int) -> bool:
+        with closing(HTTPConnection(host.strip("[]"), port, timeout=PAGE_ANSWERS_WITHIN)) as visit:
+            try:
+                visit.request("GET", "/healthz")
+                visit.getresponse()  # whatever it says: one that tells of a store in trouble works
+            except (OSError, HTTPException):
+                return False
+        return True
+
+    return Child(name="page", start=lambda: spawn(argv, environ), pulse=answers, grace=PAGE_SECONDS)
 
 
 def _short(path: Path, cwd: Path) -> str:
