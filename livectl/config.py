@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
+from livectl import placeholder
 from livectl.address import Address
 from livectl.errors import SettingsError
 from livectl.quantity import (
@@ -45,6 +46,10 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     title: str = ""
     body: str = ""
 
+    def __post_init__(self) -> None:
+        for text in (self.title, self.body):
+            placeholder.check(text)
+
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Where alerts go: an Apprise address, a webhook, or a command; and which of them."""
@@ -67,6 +72,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if sum(map(bool, (self.url, self.webhook, self.command))) != 1:
             raise SettingsError("a target has one of url, webhook and command", "Keep one of the three.")
+        for word in self.command:
+            placeholder.check(word)
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):

@@ -97,6 +97,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     body: bytes = b""
     limit: int = 1_000_000  # bytes of answer read at most
+    seconds: float = 15.0  # for an answer, redirects included
+    follow: bool = True  # where a redirect leads; otherwise the redirect is the answer
     until: bytes = b""  # reading may stop once this has been seen
 
 
@@ -236,9 +238,12 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A session began, ended or was retitled. `number` orders changes; platform, id and session name the alert."""
+    """A session began, ended, was retitled or moved to another category. `number` orders changes.
 
-    kind: Literal["began", "ended", "retitled"]
+    `troubled` is none of a session: `title` says what a person must mend on the platform, `before` how.
+    """
+
+    kind: Literal["began", "ended", "retitled", "recategorised", "troubled"]
     platform: str
     id: str
     session: str
@@ -257,7 +262,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """How a platform fares: who is followed there, and what keeps it from being asked. Times are None where all is well."""
+    """How a platform fares: who is followed there, and what keeps it from being asked. No time: all is well."""
 
     platform: str
     followed: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,9 @@ from celery.utils.log import get_task_logger
 from livectl import __version__
 
 if TYPE_CHECKING:
+    from livectl.live.alert import Alert
+    from livectl.live.alerts import Courier
+    from livectl.live.outbox import Grave
     from livectl.live.sweeping import Sweeper
 
 LONGEST_WAIT = 30.0  # seconds a job waits in a worker at most: on Redis, one that waits longer might run twice
@@ -78,6 +82,46 @@ def prune() -> None:
     """Drops what nobody needs any more."""
     dropped = _sweeper().prune(time.time())
     logger.info("pruned: %d streamers forgotten", dropped)
+
+
+@shared_task(name="livectl.deliver")
+def deliver() -> None:
+    """Tells every target what it has not been told. What is told lies in the store: no alert is ever an argument."""
+    _courier().deliver()
+
+
+@cache
+def _courier() -> Courier:
+    """Of this process, as `_sweeper` is."""
+    from livectl import config, connect
+    from livectl.live import alerts, targets
+    from livectl.live.fetch import Fetcher
+    from livectl.live.route import Routes
+    from livectl.live.store import Store
+    from livectl.ops import broker
+
+    settings = config.load(os.environ, Path.cwd())
+    client = connect.open_store(broker.addresses(settings).store)
+    store = Store(client)
+    store.start()
+    senders = targets.senders(settings, Fetcher(Routes.of(settings.network), store))
+    return alerts.Courier(settings, store, client, senders, alerts.Tools(time.time, _bury))
+
+
+def _bury(alert: Alert, reason: str, now: float) -> Grave:
+    """An alert that nobody took, as a dead letter."""
+    from livectl.live.outbox import Grave
+    from livectl.ops import deadletters
+
+    letter = deadletters.Letter(
+        id=alert.key,
+        kind="alert",
+        reason=f"{alert.target}: {reason}",
+        at=datetime.fromtimestamp(now, UTC),
+        task=deliver.name,
+        payload=msgspec.to_builtins(alert),
+    )
+    return Grave(letter.id, msgspec.json.encode(letter).decode())
 
 
 @cache

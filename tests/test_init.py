@@ -66,7 +66,7 @@ def test_what_it_writes_is_valid(tmp_path: Path) -> None:
     settings = config.load({"HOME": str(tmp_path)}, tmp_path)
     assert settings == config.load({"HOME": str(tmp_path)}, tmp_path, "livectl.yaml")
     found = schedules.load(settings.schedules)
-    assert [schedule.task for schedule in found.schedules] == ["livectl.sweep", "livectl.prune"]
+    assert [schedule.task for schedule in found.schedules] == ["livectl.sweep", "livectl.deliver", "livectl.prune"]
     assert found.warnings == ()
     assert yamlfile.load(settings.follows).value == {"follows": ["demo/ada"]}
 

@@ -21,6 +21,11 @@ PARTS = {
     "health": ("shared", "health"),
     "forget": ("shared", "forget"),
     "spend": ("shared", "circuit", "spend"),
+    "take": ("shared", "target", "take"),
+    "hold": ("shared", "target", "hold"),
+    "settle": ("shared", "target", "settle"),
+    "release": ("shared", "target", "release"),
+    "trouble": ("shared", "trouble"),
 }
 
 

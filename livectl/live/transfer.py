@@ -19,7 +19,6 @@ from livectl.model import Request, Response
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-SECONDS = 15.0  # for an answer, redirects included; whoever takes longer is not there
 CONNECT_SECONDS = 8.0
 REDIRECTS = 3
 MOVED = {301, 302, 303, 307, 308}
@@ -47,9 +46,9 @@ class Transfer:
     def start(self, handle: Any) -> bool:
         """Puts the request on a handle; False if it is answered already, because it must not be asked."""
         now = time.monotonic()
-        self._deadline = self._deadline or now + SECONDS
+        self._deadline = self._deadline or now + self.request.seconds
         if now >= self._deadline:
-            return self._fail(f"timed out after {SECONDS:.0f} s")
+            return self._fail(f"timed out after {self.request.seconds:.0f} s")
         try:
             route = self._routes.find(self.request.url, self._hosts)
         except Unreachable as unreachable:
@@ -91,11 +90,13 @@ class Transfer:
         if self._refused:
             return f"not asked: {self._refused} is not a public address"
         if error == pycurl.E_OPERATION_TIMEDOUT:
-            return f"timed out after {SECONDS:.0f} s"
+            return f"timed out after {self.request.seconds:.0f} s"
         return message or f"curl error {error}"
 
     def _move(self, status: int, location: str) -> bool:
         """Follows a redirect, if it leads where we may go; otherwise the redirect is the answer."""
+        if not self.request.follow:
+            return False
         url = urljoin(self.request.url, location)
         try:
             self._routes.find(url, self._hosts)
@@ -114,6 +115,7 @@ class Transfer:
             body=b"" if anew else asked.body,
             limit=asked.limit,
             until=asked.until,
+            seconds=asked.seconds,
         )
         return True
 

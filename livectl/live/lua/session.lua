@@ -129,8 +129,12 @@ local function go_on(told, platform, seen, hot, page, before, merge)
     remember(hot, seen.session)
   end
   if page == before then return end
-  local was, is = cjson.decode(before).title, cjson.decode(page).title
-  if was and is and was ~= is then tell(told, 'retitled', platform, seen, hot, page, {before = was}) end
+  local was, is = cjson.decode(before), cjson.decode(page)
+  for name, kind in pairs({title = 'retitled', category = 'recategorised'}) do
+    if was[name] and is[name] and was[name] ~= is[name] then
+      tell(told, kind, platform, seen, hot, page, {before = was[name]})
+    end
+  end
 end
 
 -- Nobody was there, twice. It is believed unless everybody left at once and LIVE has not been read since.

@@ -1,0 +1,26 @@
+-- What became of an alert: ARGV are name, token, now, outcome, its last number, its key, what the target said, when to
+-- try again, and the id and text of a dead letter. Outcomes are sent, passed, failed, dead. Answers whether it was noted.
+local name, token, now, outcome = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local target, known = key('target', name), stand(name)
+if known.token ~= token then return 0 end
+if outcome == 'failed' then
+  call('HINCRBY', target, 'tries', 1)
+  call('HINCRBY', target, 'failures', 1)
+  call('HSETNX', target, 'failing_since', now)
+  call('HSET', target, 'retry_at', ARGV[8], 'problem', ARGV[7], 'failed_at', now)
+  return 1
+end
+if after(ARGV[5], known.cursor) then call('HSET', target, 'cursor', ARGV[5]) end
+call('HDEL', target, 'begun', 'through', 'tries', 'failing_since', 'retry_at')
+if outcome == 'sent' then
+  remember_told(name, ARGV[6], now)
+  call('HINCRBY', target, 'sent', 1)
+  call('HSET', target, 'sent_at', now)
+  call('HDEL', target, 'problem')
+elseif outcome == 'dead' then
+  remember_told(name, ARGV[6], now)
+  call('HINCRBY', target, 'dead', 1)
+  call('HSET', target, 'problem', ARGV[7], 'failed_at', now)
+  call('HSET', 'livectl:dead', ARGV[9], ARGV[10])
+end
+return 1

@@ -1,0 +1,21 @@
+-- Puts into the outbox what a person must mend, once: ARGV are now and [[name, seconds it has to last, change]].
+-- What is not named any more is over, and is told again when it comes back.
+local now, named, told = tonumber(ARGV[1]), {}, 0
+for _, one in ipairs(cjson.decode(ARGV[2])) do
+  local name, lasting, change = one[1], one[2], one[3]
+  named[name] = true
+  local since = call('HGET', 'livectl:troubles', name)
+  if not since then
+    since = now
+    call('HSET', 'livectl:troubles', name, now)
+  end
+  if since ~= 'told' and now - tonumber(since) >= lasting then
+    call('XADD', 'livectl:outbox', '*', 'change', change, 'page', '{}')
+    call('HSET', 'livectl:troubles', name, 'told')
+    told = told + 1
+  end
+end
+for _, name in ipairs(call('HKEYS', 'livectl:troubles')) do
+  if not named[name] then call('HDEL', 'livectl:troubles', name) end
+end
+return told
