@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from livectl.live import platforms, polling, sights
-from livectl.live.sweeping import JOB, Portion
+from livectl.live import platforms, polling, sights, sweeping
 from livectl.model import Observation, State
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from livectl.config import Settings
     from livectl.live.checking import Checker
     from livectl.live.sights import Sight
+    from livectl.live.sweeping import Portion
     from livectl.model import Streamer
 
 Who: TypeAlias = "tuple[str, str]"  # platform, and the name that was asked after
@@ -40,13 +40,11 @@ def part(streamers: Sequence[Streamer], settings: Settings) -> Question:
     by_platform: dict[str, list[str]] = {}
     for one in streamers:
         by_platform.setdefault(one.platform, []).append(one.id)
-    portions = []
+    portions: list[Portion] = []
     for name, ids in by_platform.items():
         terms = polling.terms(settings, platforms.get(name))
-        requests = max(1, min(JOB // terms.batch, int(terms.rate * BURST)))
-        size = requests * terms.batch
-        unique = list(dict.fromkeys(ids))
-        portions += [Portion(name, unique[start : start + size]) for start in range(0, len(unique), size)]
+        requests = max(1, min(sweeping.requests_a_job(terms), int(terms.rate * BURST)))
+        portions += sweeping.parted(name, list(dict.fromkeys(ids)), requests * terms.batch)
     return Question(portions, {(one.platform, one.id): one.name for one in streamers if one.name})
 
 

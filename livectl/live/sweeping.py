@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
     from livectl.config import Settings
     from livectl.live.store import Store
+    from livectl.model import Terms
 
-JOB = 500  # streamers a job: some 30 ms of work each, so that two processors share ten thousand evenly
+JOB_REQUESTS = 500  # a job: some 40 ms of work, so that two processors share ten thousand evenly
+JOB_STREAMERS = 2_000  # a job, where many go into a request: no more than are recorded in one call
 LEASE = 60.0  # seconds until who was claimed and not recorded is due again: as long as a job may run
 EXPIRES = 20.0  # seconds a job may wait: a worker that comes later leaves it, and its streamers to the lease
 ROUNDS = 4  # claims in one sweep at most; each takes up to 5,000 of a platform
@@ -66,6 +68,13 @@ class Sweeper:
 
 def portions(name: str, ids: Sequence[str], settings: Settings) -> list[Portion]:
     """Jobs of some hundreds each, in whole batches."""
-    batch = polling.terms(settings, platforms.get(name)).batch
-    size = max(1, JOB // batch) * batch
+    terms = polling.terms(settings, platforms.get(name))
+    return parted(name, ids, terms.batch * requests_a_job(terms))
+
+
+def requests_a_job(terms: Terms) -> int:
+    return max(1, min(JOB_REQUESTS, JOB_STREAMERS // terms.batch))
+
+
+def parted(name: str, ids: Sequence[str], size: int) -> list[Portion]:
     return [Portion(name, list(ids[start : start + size])) for start in range(0, len(ids), size)]
