@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "live": ("live", "Show who is live, as workers last found it."),
     "history": ("history", "Show the sessions of a streamer, and when they usually stream."),
     "follow": ("follow", "Change and show the list of streamers you follow."),
+    "alerts": ("alerts", "Show where alerts go and how they fare; send a sample."),
     "schedules": ("schedules", "The schedule: validate, list, next, run, pause, resume, diff."),
     "workers": ("workers", "Show who runs what; stop, drain, grow or shrink a worker."),
     "call": ("call", "Send a task, after looking whether it can arrive."),

@@ -90,6 +90,12 @@ def deliver() -> None:
     _courier().deliver()
 
 
+@shared_task(name="livectl.digest")
+def digest() -> None:
+    """Tells the targets that want a digest, once the time of day has come that they name."""
+    _courier().digest()
+
+
 @cache
 def _courier() -> Courier:
     """Of this process, as `_sweeper` is."""

@@ -66,7 +66,12 @@ def test_what_it_writes_is_valid(tmp_path: Path) -> None:
     settings = config.load({"HOME": str(tmp_path)}, tmp_path)
     assert settings == config.load({"HOME": str(tmp_path)}, tmp_path, "livectl.yaml")
     found = schedules.load(settings.schedules)
-    assert [schedule.task for schedule in found.schedules] == ["livectl.sweep", "livectl.deliver", "livectl.prune"]
+    assert [schedule.task for schedule in found.schedules] == [
+        "livectl.sweep",
+        "livectl.deliver",
+        "livectl.digest",
+        "livectl.prune",
+    ]
     assert found.warnings == ()
     assert yamlfile.load(settings.follows).value == {"follows": ["demo/ada"]}
 
@@ -81,7 +86,7 @@ def test_its_examples_are_valid_too(tmp_path: Path, name: str) -> None:
     environ = dict.fromkeys(("PHONE_URL", "HOOK_SECRET", "TWITCH_ID", "TWITCH_SECRET", "YOUTUBE_KEY"), "x")
     (tmp_path / "bilibili.cookie").write_text("x")
     settings = config.load(environ | {"HOME": str(tmp_path)}, tmp_path)
-    assert len(schedules.load(settings.schedules).schedules) == (7 if name == "schedules.yaml" else 2)
+    assert len(schedules.load(settings.schedules).schedules) == (9 if name == "schedules.yaml" else 4)
     assert len(yamlfile.load(settings.follows).value["follows"]) == (4 if name == "follows.yaml" else 1)
     assert (settings.broker is None) == (name != "livectl.yaml")
 

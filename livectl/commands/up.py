@@ -46,9 +46,12 @@ def command(call: Invocation, /, *, detach: bool, **said: Any) -> int:
       livectl up -c 50 --detach
       livectl -A proj up -P gevent -Q mail,default
     """
+    from livectl.live import targets
     from livectl.ops import processors
     from livectl.ops import up as plan
 
+    if call.app is None:
+        targets.check(call.settings)
     said["pool"] = said["pool"] or plan.default_pool(call.app)
     said["name"] = said["name"] or f"up-{os.getpid()}"
     up = plan.Up(app=call.app, config=call.config, **said)

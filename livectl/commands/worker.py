@@ -36,8 +36,11 @@ def command(call: Invocation, /, *, dry_run: bool, detach: bool, **said: Any) ->
       livectl -A proj worker -P gevent -Q mail,default
       livectl -A proj worker -- --max-tasks-per-child 1000
     """
+    from livectl.live import targets
     from livectl.ops import launch, processors, starting
 
+    if call.app is None and not dry_run:
+        targets.check(call.settings)
     words = launch.WorkerWords(app=call.app, **said)
     argv = launch.worker_command(words, processors=processors.available(), process=os.getpid())
     if dry_run:

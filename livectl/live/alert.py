@@ -32,8 +32,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         """The same for every sending of this alert, on any machine."""
         one = self.changes[0] if self.changes else None
         if one is not None and self.kind in ONCE:
-            return digest(self.target, self.kind, one.platform, one.id, one.session)
-        return digest(self.target, self.kind, self.first)
+            return _hashed(self.target, self.kind, one.platform, one.id, one.session)
+        return _hashed(self.target, self.kind, self.first)
 
 
 class Outcome(NamedTuple):
@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
     hopeless: bool = False  # it will never take this alert
 
 
-def digest(*parts: str) -> str:
+def _hashed(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:KEY]
 
 

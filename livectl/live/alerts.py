@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
-from livectl.live import listening, targets, wording
+from livectl.live import backlog, digest, listening, targets, trouble, wording
 from livectl.live.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from livectl.live.outbox import Grave, Stand
     from livectl.live.store import Store
     from livectl.live.targets import Sender
-    from livectl.model import Change, Known
+    from livectl.model import Change
+    from livectl.quantity import Daytime
 
 BUDGET = 20.0  # seconds that one job goes on telling a target: it has to end within the 45 s of a job
 MARGIN = 15.0  # seconds a worker may take beside the sending itself, before another one takes over
@@ -61,8 +62,17 @@ class Courier:
         self._tools = tools
 
     def deliver(self) -> None:
-        """All targets at once, so that none waits for another."""
-        names = [name for name, target in self._settings.alerts.items() if target.digest is None]
+        """Tells all that are told at once."""
+        if any("trouble" in target.on for target in self._settings.alerts.values()):
+            self._note_trouble(self._tools.clock())
+        self._drain_all([name for name, target in self._settings.alerts.items() if target.digest is None])
+
+    def digest(self) -> None:
+        """Tells those that want a digest, once their time has come."""
+        self._drain_all([name for name, target in self._settings.alerts.items() if target.digest is not None])
+
+    def _drain_all(self, names: Sequence[str]) -> None:
+        """Beside each other, so that none waits for another."""
         threads = [threading.Thread(target=self._drain_safely, args=(name,), daemon=True) for name in names]
         deadline = time.monotonic() + BUDGET + targets.LONGEST
         for thread in threads:
@@ -77,7 +87,7 @@ class Courier:
         if listening.is_quiet(target.quiet, now, self._settings.timezone):
             return 0
         outbox, taken = Outbox(self._client, uuid4().hex), 0
-        stand = outbox.take(name, now, self._lease(target), f"{int((now - target.max_age) * 1000)}-0")
+        stand = outbox.take(name, now, self._lease(target), backlog.start(target, now))
         tools.step("taken")
         while stand is not None and now - began < BUDGET:
             waiting = stand.retry_at is not None and now < stand.retry_at
@@ -89,6 +99,9 @@ class Courier:
             stand = outbox.take(name, now, self._lease(target), stand.cursor)
         outbox.release(name)
         return taken
+
+    def _note_trouble(self, now: float) -> None:
+        Outbox(self._client, "").trouble(trouble.found(self._store.health(now), now), now)
 
     def _drain_safely(self, name: str) -> None:
         try:
@@ -131,11 +144,12 @@ class Courier:
         return False
 
     def _plan(self, name: str, target: Target, stand: Stand, now: float) -> Plan | None:
-        changes = self._store.changes(stand.cursor or "0", READ)
+        if target.digest is not None:
+            return self._digest(name, target, target.digest, stand, now)
+        changes = self._store.changes(stand.cursor, READ)
         if not changes:
             return None
-        known = self._known(changes)
-        told = [one for one in changes if _is_told(name, target, one, known)]
+        told = backlog.pending(name, target, changes, backlog.known(self._store, changes))
         begun = [one for one in told if stand.begun and not _beyond(one.number, stand.through)]
         if begun:
             return Plan(self._again(name, target, begun, stand))
@@ -145,6 +159,13 @@ class Courier:
         if old:
             return self._late(name, target, old)
         return Plan(wording.tell(name, target, told[0], self._settings.timezone))
+
+    def _digest(self, name: str, target: Target, at: Daytime, stand: Stand, now: float) -> Plan | None:
+        zone = self._settings.timezone
+        due, since = digest.last_due(at, now, zone), int(stand.cursor.partition("-")[0]) / 1000
+        if since >= due:
+            return None
+        return Plan(digest.compose(name, target, self._store, since, due, zone), f"{int(due * 1000)}-0")
 
     def _again(self, name: str, target: Target, begun: Sequence[Change], stand: Stand) -> Alert:
         """What may have arrived already is sent as what it was."""
@@ -158,20 +179,8 @@ class Courier:
         log.warning("%s is not run for %d changes that are too old", name, len(old))
         return Plan(None, old[-1].number)
 
-    def _known(self, changes: Sequence[Change]) -> dict[tuple[str, str], Known]:
-        names: dict[str, dict[str, None]] = {}
-        for change in changes:
-            names.setdefault(change.platform, {})[change.id] = None
-        found = [known for platform, ids in names.items() for known in self._store.some(platform, list(ids))]
-        return {(known.platform, known.id): known for known in found}
-
     def _lease(self, target: Target) -> float:
         return targets.longest(target) + MARGIN
-
-
-def _is_told(name: str, target: Target, change: Change, known: Mapping[tuple[str, str], Known]) -> bool:
-    one = known.get((change.platform, change.id))
-    return listening.wants(name, target, change, one) and not listening.is_over(target, change, one)
 
 
 def _beyond(number: str, other: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
+from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SHORTEST_SECRET = 6  # characters: what is shorter is a word such as "json", and is no secret
 HIDDEN = "***"
 MOST_SAID = 300  # characters
+
+HEARING: ContextVar[logging.Handler | None] = ContextVar("hearing", default=None)  # Apprise hands contexts on
 
 
 class Service:
@@ -58,15 +60,15 @@ class Service:
 
 
 class _Heard(logging.Handler):
-    """What Apprise says in this thread: it answers only yes or no."""
+    """What Apprise says on our behalf, in whichever of its threads: it answers only yes or no."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._thread = threading.get_ident()
         self.last = ""
+        HEARING.set(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
+        if HEARING.get() is self:
             self.last = record.getMessage()
 
 

@@ -48,6 +48,8 @@ def check(settings: Settings) -> None:
 
 
 def _problems(target: Target) -> list[tuple[str, SettingsError]]:
+    if target.command:
+        return [("command", SettingsError("a command gets no digest", "Leave digest out."))] if target.digest else []
     if target.webhook:
         address = target.webhook.reveal()
         if address.startswith(("http://", "https://")):
