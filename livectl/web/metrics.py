@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from prometheus_client import Metric
+    from redis import Redis
 
     from livectl.web.site import Site
     from livectl.web.wall import Wall
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 DELAYS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800)
 CHANGES = 1000  # read in one call
 FIRST = "0"
+MILLISECONDS = 1000
 
 
 class Measures:
@@ -88,7 +90,7 @@ class Collector:
         yield GaugeMetricFamily("livectl_store_up", "Whether the store answers", 1)
         yield from _streamers(wall)
         yield from self._platforms(wall)
-        yield self._outbox()
+        yield from self._outbox()
         yield from self._jobs()
         yield from self._beats()
 
@@ -125,9 +127,12 @@ class Collector:
         yield checks
         yield from made.values()
 
-    def _outbox(self) -> Metric:
-        size = self._site.source.read(lambda client: int(client.xlen("livectl:outbox")))
-        return GaugeMetricFamily("livectl_outbox_changes", "Changes kept in the outbox", size)
+    def _outbox(self) -> Iterator[Metric]:
+        """Only the first is read, not all: its number is the time it joined, in milliseconds."""
+        size, first = self._site.source.read(_outbox)
+        yield GaugeMetricFamily("livectl_outbox_changes", "Changes kept in the outbox", size)
+        age = max(0.0, self._site.clock() - first) if first is not None else 0.0
+        yield GaugeMetricFamily("livectl_outbox_oldest_seconds", "Age of the first change in the outbox", age)
 
     def _jobs(self) -> Iterator[Metric]:
         """What is not known is not there, rather than nought."""
@@ -159,6 +164,12 @@ class Collector:
         if found.looked_in is not None:
             lag = max(0.0, self._site.clock() - found.looked_in)
             yield GaugeMetricFamily("livectl_beat_lag_seconds", "Seconds since a beat last looked in", lag)
+
+
+def _outbox(client: Redis) -> tuple[int, float | None]:
+    size: Any = client.xlen("livectl:outbox")
+    first = Store(client).changes(most=1)
+    return size, int(first[0].number.partition("-")[0]) / MILLISECONDS if first else None
 
 
 def _streamers(wall: Wall) -> Iterator[Metric]:

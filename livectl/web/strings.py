@@ -47,7 +47,6 @@ TABLE: dict[str, tuple[str, str]] = {
     "live_for": ("live for {span}", "已播 {span}"),
     "last_live": ("last live {ago}", "上次直播 {ago}"),
     "never_live": ("not seen live yet", "尚未见过开播"),
-    "watch": ("Watch {name}", "观看 {name}"),
     "history_of": ("{name}: history", "{name}：直播记录"),
     "history": ("History", "直播记录"),
     # nobody followed
@@ -187,7 +186,6 @@ TABLE: dict[str, tuple[str, str]] = {
     "minutes": ("{n} min", "{n} 分钟"),
     "hours": ("{n} h", "{n} 小时"),
     "hours_minutes": ("{n} h {m} min", "{n} 小时 {m} 分"),
-    "day": ("1 day", "1 天"),
     "many_days": ("{n} days", "{n} 天"),
     "months": ("{n} months", "{n} 个月"),
     "thousand": ("{n}K", "{n}K"),

@@ -1,0 +1,79 @@
+"""The table of strings: complete, alike in both languages, and all of it used."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+from livectl.model import JobState, State
+from livectl.web import wording
+from livectl.web.strings import TABLE
+
+WEB = Path(wording.__file__).parent
+SOURCES = "".join(path.read_text() for path in [*WEB.glob("*.py"), *WEB.rglob("*.html")] if path.name != "strings.py")
+SAME_IN_BOTH = re.compile(r"platform_name_|thousand|million|myriad")
+MADE = ("trouble_", "state_", "job_", "platform_name_", "kind_")  # keys that the code puts together
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
+
+def fields(said: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(said) if name}
+
+
+@pytest.mark.parametrize("key", TABLE)
+def test_both_languages_say_the_same(key: str) -> None:
+    english, chinese = TABLE[key]
+    assert fields(english) == fields(chinese)
+    assert english
+    assert chinese
+    assert SAME_IN_BOTH.match(key) or re.search("[一-鿿]", chinese)
+
+
+def test_every_string_is_used_and_every_string_used_is_there() -> None:
+    used = set(re.findall(r"""(?:\bt|_words|\bwords|self)\(\s*['"](\w+)['"]\s*[,)]""", SOURCES))
+    listed = {name for names in re.findall(r"heads\(\[(.*?)\]\)", SOURCES) for name in re.findall(r"'(\w+)'", names)}
+    assert used | listed <= set(TABLE)
+    assert {key for key in TABLE if not key.startswith(MADE)} <= used | listed
+
+
+def test_every_state_has_a_word() -> None:
+    assert {f"job_{state}" for state in JobState} <= set(TABLE)
+    sure = {State.LIVE, State.OFFLINE, State.REPLAY}
+    assert {f"trouble_{state}" for state in State if state not in sure} <= set(TABLE)
+    assert {f"state_{state}" for state in (*sure, State.UNKNOWN)} <= set(TABLE)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "english", "chinese"),
+    [
+        (0, "just now", "刚刚"),
+        (59, "just now", "刚刚"),
+        (MINUTE, "1 min ago", "1 分钟前"),
+        (HOUR + 59, "1 h ago", "1 小时前"),
+        (HOUR * 5 + 1800, "5 h ago", "5 小时前"),
+        (DAY * 1.5, "36 h ago", "36 小时前"),
+        (DAY * 12, "12 days ago", "12 天前"),
+        (DAY * 100, "3 months ago", "3 个月前"),
+    ],
+)
+def test_times_are_told_roughly(seconds: float, english: str, chinese: str) -> None:
+    assert wording.of("en").ago(seconds) == english
+    assert wording.of("zh-Hans").ago(seconds) == chinese
+
+
+@pytest.mark.parametrize(
+    ("number", "english", "chinese"),
+    [
+        (0, "0", "0"),
+        (1234, "1,234", "1234"),
+        (12_345, "12.3K", "1.2万"),
+        (20_000, "20K", "2万"),
+        (1_284_301, "1.3M", "128.4万"),
+    ],
+)
+def test_viewers_are_counted_as_people_count(number: int, english: str, chinese: str) -> None:
+    assert wording.of("en").count(number) == english
+    assert wording.of("zh-Hans").count(number) == chinese
