@@ -14,8 +14,7 @@ import msgspec
 
 from livectl import __version__
 from livectl.errors import LivectlError
-from livectl.live import aliases, follows, platforms, polling
-from livectl.live.platforms.base import Refused
+from livectl.live import aliases, follows, polling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,23 +74,15 @@ class Following:
         settled = aliases.settle(found.streamers, self._store, self._fetcher, self._settings, now)
         self._tell_problems(settled.problems, digest)
         wanted = settled.streamers
-        kept = self._not_understood(found, {one.platform for one, _ in settled.problems})
-        if kept:
+        if found.refused:  # a line that nobody can read may mean anybody who is followed
             known = {(one.platform, one.id) for one in wanted}
-            wanted += tuple(one for one in kept if (one.platform, one.id) not in known)
+            followed = (one.streamer for one in self._store.everyone() if one.streamer)
+            wanted += tuple(one for one in followed if (one.platform, one.id) not in known)
         came, went = self._store.follow(wanted, now)
         self._note(InForce(put, digest, whole=not settled.problems))
         if came or went:
             log.info("%s: following %d, %d new, %d gone", self._settings.follows.name, len(wanted), came, went)
         return came, went
-
-    def _not_understood(self, found: FollowList, troubled: set[str]) -> list[Streamer]:
-        """Those followed so far who may be meant by what nobody can read."""
-        lost = {name for name in troubled if not _usable(name)}
-        if not found.refused and not lost:
-            return []
-        followed = [known.streamer for known in self._store.everyone() if known.streamer]
-        return [one for one in followed if found.refused or one.platform in lost]
 
     def _understood(self, path: Path, digest: str) -> FollowList | None:
         if self._read[0] == digest:
@@ -125,11 +116,3 @@ class Following:
 
     def _note(self, inforce: InForce) -> None:
         self._store.keep(PLACE, NOTE, msgspec.json.encode(inforce).decode(), KEPT)
-
-
-def _usable(name: str) -> bool:
-    try:
-        platforms.get(name)
-    except Refused:
-        return False
-    return True
