@@ -1,0 +1,84 @@
+"""Many jobs in one go: as Celery itself would have sent them, on a Redis in one journey."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from celery import Celery
+
+from livectl.address import Address
+from livectl.errors import ServerError
+from livectl.ops import groups, layout, outcome
+from livectl.ops.posting import Letter, Terms, post
+from livectl.resp import dial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def app(store_url: str) -> Iterator[Celery]:
+    address = Address.parse(store_url)
+    with Celery("posting", broker=address.kombu, backend=address.kombu, set_as_current=False) as app:
+        yield app
+
+
+@pytest.fixture
+def client(store_url: str) -> Iterator[Any]:
+    with redis.Redis.from_url(store_url) as client:
+        yield client
+
+
+def letters(count: int) -> list[Letter]:
+    return [Letter(id=f"job-{number}", args=("demo", [str(number)]), brief="(demo, 1)") for number in range(count)]
+
+
+def messages(client: Any, queue: str = "celery") -> list[dict[str, Any]]:
+    return [json.loads(raw) for raw in reversed(client.lrange(queue, 0, -1))]
+
+
+def test_all_are_there_in_order(app: Celery, client: Any) -> None:
+    post(app, "proj.look", letters(300), Terms())
+    headers = [message["headers"] for message in messages(client)]
+    assert [one["id"] for one in headers] == [f"job-{number}" for number in range(300)]
+    assert {(one["task"], one["argsrepr"], one["ignore_result"]) for one in headers} == {
+        ("proj.look", "(demo, 1)", True)
+    }
+
+
+def test_a_message_is_what_celery_sends(app: Celery, client: Any) -> None:
+    """But for its tag, and for its lifetime: what expires is dropped by a worker, which notes it, on any broker."""
+    post(app, "proj.look", letters(1), Terms(priority=3, expires=60.0))
+    app.send_task("proj.look", ("demo", ["0"]), task_id="job-0", priority=3, expires=60.0, ignore_result=True)
+    ours, theirs = messages(client, "celery\x06\x163")
+    assert set(theirs["headers"]) == set(ours["headers"]) - {"sent"}
+    assert ours["body"] == theirs["body"]
+    assert ours["properties"].keys() == theirs["properties"].keys() - {"expiration"}
+    for name in ("delivery_info", "priority", "delivery_mode"):
+        assert ours["properties"][name] == theirs["properties"][name]
+
+
+def test_a_queue_of_its_own(app: Celery, client: Any) -> None:
+    post(app, "proj.look", letters(2), Terms(queue="slow"))
+    assert (client.llen("slow"), client.llen("celery")) == (2, 0)
+
+
+def test_nothing_to_send_asks_nobody() -> None:
+    post(Celery("nowhere", broker="redis://127.0.0.1:1/0", set_as_current=False), "proj.look", [], Terms())
+
+
+def test_a_broker_that_is_away_is_named(tmp_path: Any) -> None:
+    app = Celery("nowhere", broker=f"redis+socket://{tmp_path}/none.sock", set_as_current=False)
+    with pytest.raises(ServerError, match="did not take the jobs"):
+        post(app, "proj.look", letters(1), Terms())
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's own
+def test_a_group_is_known_by_its_id(app: Celery, store_url: str) -> None:
+    group = groups.send(app, "proj.look", letters(3), Terms(keep_result=True))
+    with dial(Address.parse(store_url)) as wire:
+        assert outcome.read_group(wire, layout.lay_out({}), group) == ("job-0", "job-1", "job-2")
+    assert groups.send(app, "proj.look", letters(1), Terms()) == "job-0"
