@@ -181,10 +181,10 @@ def test_the_json_has_the_fields_of_the_commands(store: Store, store_url: str) -
     assert {"name", "category", "viewers", "url", "cover", "session", "checked_at", "problem"} < set(ada)
     assert ada["started_at"].endswith("Z")
     one = read(page, "/api/streamers/demo/grace")
-    assert (one["streamer"]["id"], len(one["sessions"]), len(one["hours"]["shares"])) == ("grace", 1, 7)
+    assert (one["id"], len(one["sessions"]), len(one["hours"]), one["followed"]) == ("grace", 1, 7, True)
     everybody = read(page, "/api/live?all=1")["live"]
     tim = next(one for one in everybody if one["id"] == "tim")
-    assert (tim["state"], tim["trouble"], tim["problem"]) == ("unknown", "blocked", "a captcha")
+    assert (tim["state"], tim["trouble"], tim["problem"]) == ("blocked", "blocked", "blocked: a captcha")
 
 
 def test_jobs_are_told_without_celery(store: Store, store_url: str) -> None:

@@ -31,9 +31,7 @@ def command(call: Invocation, /, host: str | None, port: int | None) -> None:
     token = web.token.reveal() if web.token else None
     gate.check(host or web.host, token)
     line = server.bind(host or web.host, web.port if port is None else port)
-    app = server.app(
-        lambda: deployment.find(call.app, call.settings, call.cwd), zone=call.settings.timezone, token=token
-    )
+    app = server.app(lambda: deployment.find(call.app, call.settings, call.cwd), call.settings, token)
     url = server.address(line)
     call.show(sentence(f"The page is at {url}", {"url": url}))
     signal.signal(signal.SIGTERM, signal.default_int_handler)

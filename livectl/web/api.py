@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from livectl.live import chronicle, sights
+from livectl.live.glance import Past
 from livectl.model import State
-from livectl.web.wording import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from livectl.errors import LivectlError
     from livectl.model import Known, Session
     from livectl.web.heat import Heat
@@ -27,42 +26,23 @@ def live(wall: Wall, *, everybody: bool) -> bytes:
 
 
 def row(one: Known) -> dict[str, Any]:
-    """A streamer as `livectl live --json` has it."""
+    """A streamer as `livectl live --json` has it, and what only the page tells."""
     return {
-        "platform": one.platform,
-        "id": one.id,
-        "state": str(one.state or State.UNKNOWN),
-        "name": one.name or None,
-        "title": one.title or None,
-        "category": one.category or None,
-        "viewers": one.viewers,
-        "started_at": iso(one.started_at),
-        "ended_at": iso(one.ended_at),
-        "url": one.url or None,
-        "cover": one.cover or None,
-        "session": one.session or None,
-        "checked_at": iso(one.seen),
-        "trouble": str(one.trouble) if one.trouble else None,
-        "troubled_since": iso(one.troubled_since) if one.trouble else None,
-        "problem": one.problem or None,
+        **msgspec.structs.asdict(sights.known(one)),
+        "ended_at": sights.instant(one.ended_at) if one.state is not State.LIVE else None,
+        "trouble": one.trouble,
+        "troubled_since": sights.instant(one.troubled_since) if one.trouble else None,
         "tags": one.streamer.tags if one.streamer else (),
     }
 
 
-def streamer(one: Known, past: Sequence[Session], heat: Heat) -> bytes:
-    """Sessions, the newest first; hours as shares of the weeks looked at, from Monday 0:00 on."""
-    return _written(
-        {
-            "version": VERSION,
-            "streamer": row(one),
-            "followed": one.streamer is not None,
-            "sessions": [_session(each) for each in reversed(past)],
-            "hours": heat,
-        }
-    )
+def streamer(one: Known, past: list[Session], heat: Heat, now: float) -> bytes:
+    """As `livectl history --json` has it."""
+    told = chronicle.view(Past(one, past), heat.timezone, now).data
+    return _written({"version": VERSION, **told, **row(one), "followed": one.streamer is not None})
 
 
-def jobs(found: Jobs) -> bytes:
+def jobs(found: Jobs, alerts: list[dict[str, Any]] | None) -> bytes:
     crew, depths = found.workers.found, found.queues.found
     parts: dict[str, Part[Any]] = {
         "workers": found.workers,
@@ -78,6 +58,7 @@ def jobs(found: Jobs) -> bytes:
             "queues": depths.queues if depths else None,
             "jobs": found.recent.found,
             "dead": found.dead.found,
+            "alerts": alerts,
             "unknown": {name: part.why for name, part in parts.items() if part.why},
         }
     )
@@ -88,7 +69,7 @@ def schedule(found: Timetable) -> bytes:
         {
             "version": VERSION,
             "beats": found.beats,
-            "looked_in": iso(found.looked_in),
+            "looked_in": sights.instant(found.looked_in),
             "schedules": found.rows,
         }
     )
@@ -96,16 +77,6 @@ def schedule(found: Timetable) -> bytes:
 
 def error(found: LivectlError) -> bytes:
     return _written({"error": {"code": found.code, "message": found.message, "hint": found.hint}})
-
-
-def _session(one: Session) -> dict[str, Any]:
-    return {
-        "session": one.session or None,
-        "started_at": iso(one.started_at),
-        "ended_at": iso(one.ended_at),
-        "title": one.title or None,
-        "category": one.category or None,
-    }
 
 
 def _written(data: Any) -> bytes:

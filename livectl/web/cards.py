@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from livectl.live.sights import instant
 from livectl.model import State
-from livectl.web.wording import MINUTE, iso, local
+from livectl.web.wording import MINUTE, local
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +74,7 @@ class Maker:
             cover=picture(one.cover) if live else "",
             viewers=self._words.count(one.viewers) if live and one.viewers is not None else "",
             time=self._time(moment, live=live),
-            moment=iso(moment),
+            moment=instant(moment),
             moment_long=local(moment, self._zone) if moment else "",
             tags=one.streamer.tags if one.streamer else (),
             trouble=self._trouble(one),

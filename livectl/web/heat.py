@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import msgspec
 
+from livectl.live import hours
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from livectl.model import Session
 
-HOUR = 3600.0  # seconds
-WEEK = 168 * HOUR
-WEEKS = 12  # habits change with the seasons
-QUARTER = 900.0  # seconds: no zone is off the hour by less
-DAYS, HOURS = 7, 24
 LEVELS = 5  # shades; level 0 is never
 CELL, GAP, LEFT, TOP = 20, 2, 44, 20  # of the drawing
-EVERY = 3  # hours between two labels
 MOST_USUAL = 3
 
 
@@ -50,24 +44,10 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 def reckon(sessions: Sequence[Session], first: float | None, now: float, zone: str) -> Heat:
-    since = max(now - WEEKS * WEEK, min([first or now, *(one.started_at for one in sessions)]))
-    weeks = max(1.0, (now - since) / WEEK)
-    hours = [[0.0] * HOURS for _ in range(DAYS)]
-    clock = ZoneInfo(zone)
-    for start, end in _slices(sessions, since, now):
-        local = datetime.fromtimestamp(start, clock)
-        hours[local.weekday()][local.hour] += (end - start) / HOUR
-    shares = tuple(tuple(round(min(1.0, hour / weeks), 3) for hour in row) for row in hours)
+    since = min([first or now, *(one.started_at for one in sessions)])
+    weeks = max(1.0, min((now - since) / hours.WEEK, hours.WEEKS))
+    shares = tuple(map(tuple, hours.shares(sessions, since, now, zone)))
     return Heat(timezone=zone, weeks=round(weeks, 1), shares=shares)
-
-
-def _slices(sessions: Iterable[Session], since: float, now: float) -> Iterator[tuple[float, float]]:
-    for one in sessions:
-        at, end = max(one.started_at, since), min(one.ended_at or now, now)
-        while at < end:
-            until = min(end, (at // QUARTER + 1) * QUARTER)
-            yield at, until
-            at = until
 
 
 def cells(heat: Heat) -> list[Cell]:
@@ -80,11 +60,11 @@ def cells(heat: Heat) -> list[Cell]:
 
 
 def width() -> int:
-    return LEFT + HOURS * (CELL + GAP)
+    return LEFT + hours.HOURS * (CELL + GAP)
 
 
 def height() -> int:
-    return TOP + DAYS * (CELL + GAP)
+    return TOP + hours.DAYS * (CELL + GAP)
 
 
 def _level(share: float) -> int:

@@ -91,6 +91,7 @@ class Collector:
         yield from _streamers(wall)
         yield from self._platforms(wall)
         yield from self._outbox()
+        yield from self._alerts()
         yield from self._jobs()
         yield from self._beats()
 
@@ -133,6 +134,15 @@ class Collector:
         yield GaugeMetricFamily("livectl_outbox_changes", "Changes kept in the outbox", size)
         age = max(0.0, self._site.clock() - first) if first is not None else 0.0
         yield GaugeMetricFamily("livectl_outbox_oldest_seconds", "Age of the first change in the outbox", age)
+
+    def _alerts(self) -> Iterator[Metric]:
+        waiting = GaugeMetricFamily("livectl_alerts_waiting", "Changes that a target was not told", labels=["target"])
+        failing = GaugeMetricFamily("livectl_alerts_failing", "Whether a target takes nothing", labels=["target"])
+        for one in self._site.alerts.get():
+            waiting.add_metric([one["name"]], one["backlog"])
+            failing.add_metric([one["name"]], float(one["failing_since"] is not None))
+        yield waiting
+        yield failing
 
     def _jobs(self) -> Iterator[Metric]:
         """What is not known is not there, rather than nought."""

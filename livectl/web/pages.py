@@ -39,7 +39,9 @@ def _serve_pages(made: Blueprint, site: Site) -> None:
         words, chosen = _words(), wall.choice(request.args)
         shown, now = site.wall.get(), _moment(site)
         key = ("wall", words.language, chosen, request.script_root)
-        made = site.bodies.get(key, (shown.shown, now), lambda: _html(view.wall(shown, chosen, words, now, site)))
+        made = site.bodies.get(
+            key, (shown.shown, now, _failing(site)), lambda: _html(view.wall(shown, chosen, words, now, site))
+        )
         return _answer(made, HTML)
 
     @made.get("/streamers/<platform>/<path:name>")
@@ -50,7 +52,7 @@ def _serve_pages(made: Blueprint, site: Site) -> None:
     @made.get("/jobs")
     def jobs() -> Response:
         words = _words()
-        return _answer(_html(view.jobs(site.jobs.get(), site.timetable.get(), words, site.clock(), site.zone)), HTML)
+        return _answer(_html(view.jobs(site, words, site.clock())), HTML)
 
 
 def _serve_json(made: Blueprint, site: Site) -> None:
@@ -64,11 +66,11 @@ def _serve_json(made: Blueprint, site: Site) -> None:
 
     @made.get("/api/streamers/<platform>/<path:name>")
     def api_streamer(platform: str, name: str) -> Response:
-        return _answer(body(api.streamer(*_portrait(site, platform, name))), JSON)
+        return _answer(body(api.streamer(*_portrait(site, platform, name), site.clock())), JSON)
 
     @made.get("/api/jobs")
     def api_jobs() -> Response:
-        return _answer(body(api.jobs(site.jobs.get())), JSON)
+        return _answer(body(api.jobs(site.jobs.get(), site.alerts.get())), JSON)
 
     @made.get("/api/schedule")
     def api_schedule() -> Response:
@@ -161,6 +163,10 @@ def _html(page: tuple[str, dict[str, Any]]) -> Body:
 
 def _words() -> Words:
     return wording.of(request.accept_languages.best_match(["en", "zh-Hans", "zh-CN", "zh-SG", "zh"], "en"))
+
+
+def _failing(site: Site) -> tuple[str, ...]:
+    return tuple(one["name"] for one in site.alerts.get() if one["failing_since"])
 
 
 def _moment(site: Site) -> float:

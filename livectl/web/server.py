@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from flask import Flask, Response
 
+    from livectl.config import Settings
     from livectl.ops.deployment import Deployment
 
 THREADS = 8  # each answers out of memory; more would only wait for each other
@@ -43,13 +44,13 @@ def bind(host: str, port: int) -> socket.socket:
     return line
 
 
-def app(find: Callable[[], Deployment], *, zone: str, token: str | None) -> Flask:
+def app(find: Callable[[], Deployment], settings: Settings, token: str | None) -> Flask:
     """The page as an app of its own."""
     from flask import Flask, request
     from flask import Response as Answer
 
     made = Flask("livectl", static_folder=None)
-    made.register_blueprint(pages.blueprint(Site(Source(find), zone), token))
+    made.register_blueprint(pages.blueprint(Site(Source(find), settings.timezone, settings), token))
 
     @made.before_request
     def only_local_names() -> Response | None:

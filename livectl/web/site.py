@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from livectl.live import alert_view, backlog
 from livectl.live.store import Store
 from livectl.web import heat, jobs, wall
 from livectl.web.bodies import Bodies
@@ -16,6 +17,7 @@ from livectl.web.keeping import Kept
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from livectl.config import Settings
     from livectl.model import Known, Session
     from livectl.web.heat import Heat
     from livectl.web.source import Source
@@ -39,7 +41,9 @@ class Portrait(NamedTuple):
 class Site:
     """What every request is answered from."""
 
-    def __init__(self, source: Source, zone: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, source: Source, zone: str, settings: Settings | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
         self.source = source
         self.zone = zone
         self.clock = clock
@@ -47,6 +51,7 @@ class Site:
         self.drawings = Drawings()
         self.wall = Kept(lambda: source.read(lambda client: wall.read(client, clock())), WALL_SECONDS)
         self.jobs = Kept(lambda: jobs.read(source.place()[0]), JOBS_SECONDS)
+        self.alerts = Kept(lambda: _alerts(source, settings, clock()), JOBS_SECONDS)
         self.timetable = Kept(lambda: jobs.timetable(*source.place(), zone), JOBS_SECONDS)
 
     def portrait(self, platform: str, name: str) -> Portrait:
@@ -57,3 +62,12 @@ class Site:
         if past and past[-1].ended_at is None:
             past[-1] = msgspec.structs.replace(past[-1], title=known.title, category=known.category)
         return Portrait(known, past, heat.reckon(past, known.first, self.clock(), self.zone))
+
+
+def _alerts(source: Source, settings: Settings | None, now: float) -> list[dict[str, Any]]:
+    """The targets as `livectl alerts list` has them; none where the settings are not known."""
+    if settings is None or not settings.alerts:
+        return []
+    stands, waiting = source.read(lambda client: backlog.look(settings, client, now))
+    found: list[dict[str, Any]] = alert_view.everyone(settings, stands, waiting).data
+    return found

@@ -8,23 +8,24 @@ from urllib.parse import quote
 import msgspec
 from flask import url_for
 
+from livectl.live import hours
+from livectl.live.sights import instant, moment
 from livectl.web import heat
 from livectl.web.cards import Maker
-from livectl.web.wording import iso, local
+from livectl.web.wording import local
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
     from livectl.model import Job, Session
-    from livectl.web.jobs import Jobs, Timetable
     from livectl.web.site import Portrait, Site
     from livectl.web.wall import Choice, Wall
     from livectl.web.wording import Words
 
 MEBIBYTE = 1024 * 1024
 SESSIONS_SHOWN = 100
-HOUR_LABELS = range(0, heat.HOURS, heat.EVERY)
+HOUR_LABELS = range(0, hours.HOURS, hours.LABELLED)
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -59,7 +60,7 @@ def wall(shown: Wall, chosen: Choice, words: Words, now: float, site: Site) -> P
         "tags": shown.tags,
         "live": [draw("card", maker.card(one), words) for one in fitting.live],
         "others": [draw("row", maker.card(one), words) for one in fitting.others],
-        "notices": [said for one in shown.health if (said := maker.notice(one))],
+        "notices": [said for one in shown.health if (said := maker.notice(one))] + _unsent(site, words, now),
         "live_count": len(shown.live),
         "all_count": len(shown.live) + len(shown.others),
     }
@@ -84,14 +85,17 @@ def streamer(found: Portrait, words: Words, now: float, zone: str) -> Page:
     }
 
 
-def jobs(found: Jobs, timetable: Timetable, words: Words, now: float, zone: str) -> Page:
+def jobs(site: Site, words: Words, now: float) -> Page:
+    found, timetable = site.jobs.get(), site.timetable.get()
+
     def at(moment: datetime | str | None) -> Moment | None:
-        return _around(moment, words, now, zone)
+        return _around(moment, words, now, site.zone)
 
     return "jobs.html", {
         "t": words,
-        "zone": zone,
+        "zone": site.zone,
         "found": found,
+        "alerts": [one | {"sent_at": at(one["sent_at"]), "retry_at": at(one["retry_at"])} for one in site.alerts.get()],
         "timetable": timetable,
         "looked_in": words.ago(max(0.0, now - timetable.looked_in)) if timetable.looked_in else "",
         "rows": [row | {"last": at(row["last"]), "next": at(row["next"])} for row in timetable.rows],
@@ -99,6 +103,12 @@ def jobs(found: Jobs, timetable: Timetable, words: Words, now: float, zone: str)
         "dead": [(one, at(one.at)) for one in found.dead.found or []],
         "mebibytes": lambda size: f"{size / MEBIBYTE:.0f} MB" if size else "",
     }
+
+
+def _unsent(site: Site, words: Words, now: float) -> list[str]:
+    """The targets that have not taken anything for a while."""
+    failing = [(one["name"], moment(one["failing_since"])) for one in site.alerts.get()]
+    return [words("failing", name=name, span=words.span(max(0.0, now - since))) for name, since in failing if since]
 
 
 def outcome(one: Job) -> str:
@@ -113,7 +123,7 @@ def outcome(one: Job) -> str:
 def _broadcast(one: Session, words: Words, now: float, zone: str) -> Broadcast:
     length = words.span(max(0.0, (one.ended_at or now) - one.started_at))
     return Broadcast(
-        started=Moment(local(one.started_at, zone), local(one.started_at, zone), iso(one.started_at)),
+        started=Moment(local(one.started_at, zone), local(one.started_at, zone), instant(one.started_at)),
         length=length if one.ended_at else words("still_on", span=length),
         title=one.title,
         category=one.category,
@@ -128,7 +138,7 @@ def _around(moment: datetime | str | None, words: Words, now: float, zone: str) 
         return None
     seconds = (datetime.fromisoformat(moment) if isinstance(moment, str) else moment).timestamp()
     said = words.ahead(seconds - now) if seconds > now else words("ago", span=words.seconds(now - seconds))
-    return Moment(said, local(seconds, zone), iso(seconds))
+    return Moment(said, local(seconds, zone), instant(seconds))
 
 
 def _page_of() -> Callable[[str, str], str]:

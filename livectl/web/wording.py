@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from zoneinfo import ZoneInfo
 
@@ -79,13 +79,6 @@ def of(accepted: str | None) -> Words:
 @cache
 def _words(language: str) -> Words:
     return Words(language)
-
-
-def iso(at: float | None) -> str | None:
-    """ISO 8601 in UTC."""
-    if at is None:
-        return None
-    return datetime.fromtimestamp(int(at), UTC).isoformat().replace("+00:00", "Z")
 
 
 def local(at: float, zone: str) -> str:
