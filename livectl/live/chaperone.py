@@ -12,7 +12,9 @@ from livectl.live.program import run
 
 
 def main(argv: list[str]) -> int:
-    """The command's output goes where ours goes: to the log of the worker that began it."""
+    """Whoever began us goes on at once. The command's output goes where ours goes: to the log of that worker."""
+    if os.fork():
+        return 0
     name, seconds, command = argv[0], float(argv[1]), argv[2:]
     try:
         code = run(command, seconds, sys.stderr.fileno(), dict(os.environ))

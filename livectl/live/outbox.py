@@ -109,4 +109,4 @@ def stand(said: dict[str, str]) -> Stand:
 
 def _written(change: Change) -> str:
     said = msgspec.to_builtins(change)
-    return rows.text({name: value for name, value in said.items() if value not in (None, "", False)})
+    return rows.text({name: value for name, value in said.items() if value not in (None, False)})

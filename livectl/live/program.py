@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,14 +40,16 @@ class Program:
             if self._target.timeout > LONGEST:
                 return self._leave(argv, environ)
             return self._run(argv, environ)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             return Outcome(sent=False, said=f"{argv[0]} cannot be run: {reason}")
 
     def _leave(self, argv: list[str], environ: dict[str, str]) -> Outcome:
         """In the hands of a process that ends it in time, whatever becomes of this worker."""
+        if shutil.which(argv[0]) is None:
+            return Outcome(sent=False, said=f"{argv[0]} cannot be run: there is no such program")
         chaperone = [sys.executable, "-m", "livectl.live.chaperone", self._name, str(self._target.timeout), *argv]
-        subprocess.Popen(chaperone, stdin=subprocess.DEVNULL, env=environ, start_new_session=True)
+        subprocess.run(chaperone, stdin=subprocess.DEVNULL, env=environ, start_new_session=True, check=True)
         return Outcome(sent=True, said=f"{argv[0]} was started")
 
     def _run(self, argv: list[str], environ: dict[str, str]) -> Outcome:

@@ -1,0 +1,152 @@
+"""A world to be told of: streamers who go live, a receiver that counts, and a clock that moves when it is told to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import redis
+
+from livectl.config import Settings, Target
+from livectl.live import alerts, targets
+from livectl.live.fetch import Fetcher
+from livectl.live.outbox import Grave
+from livectl.live.route import Routes
+from livectl.live.store import Store
+from livectl.model import Observation, State, Streamer, Terms
+from livectl.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from livectl.live.alert import Alert
+
+TERMS = Terms(platform="demo", batch=5000, rate=1000.0, keys="mine")
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
+NOON = time.time() // DAY * DAY - DAY / 2  # the one before last midnight: the store's own clock is later
+
+
+class Receiver(ThreadingHTTPServer):
+    """Counts what it takes; `mood` says how it answers each time."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Taking)
+        self.taken: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.bodies: list[bytes] = []
+        self.asked = 0
+        self.mood: Callable[[], str] = lambda: "take"
+        self.closing = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/hook"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Whoever gave up waiting has hung up."""
+
+
+class Taking(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        server = self.server
+        said = self.rfile.read(int(self.headers["Content-Length"]))
+        server.asked += 1
+        mood = server.mood()
+        if mood in {"take", "take slowly"}:
+            server.bodies.append(said)
+            server.headers.append({name.lower(): value for name, value in self.headers.items()})
+            server.taken.append(msgspec.json.decode(said))
+        if mood == "take slowly":
+            server.closing.wait(0.6)
+        status = {"take": 204, "take slowly": 200, "busy": 429, "moved": 302, "never": 422}.get(mood, 503)
+        self.send_response(status)
+        if mood == "busy":
+            self.send_header("Retry-After", "30")
+        if mood == "moved":
+            self.send_header("Location", "/elsewhere")
+        self.end_headers()
+
+    def log_message(self, *said: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield server
+        server.closing.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def client(store_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(store_url, decode_responses=True) as opened:
+        yield opened
+
+
+class World:
+    """Streamers who go live, targets who are told, and a clock that only moves when it is told to."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        self.store = Store(client)
+        self.store.start()
+        self.now = NOON
+        self.step: Callable[[str], None] = lambda name: None
+        self.buried: list[tuple[str, str]] = []
+        self.targets: dict[str, Target] = {}
+        self.timezone = "UTC"
+
+    def follow(self, *streamers: Streamer | str) -> None:
+        found = [Streamer(platform="demo", id=one) if isinstance(one, str) else one for one in streamers]
+        self.store.follow(found, self.now)
+        self.see("offline", *(one.id for one in found))
+
+    def see(self, state: str, *names: str, **more: Any) -> None:
+        self.now += 1
+        saw = [Observation(platform="demo", id=name, state=State(state), at=self.now, **more) for name in names]
+        self.store.record(TERMS, saw)
+
+    def end(self, *names: str) -> None:
+        self.see("offline", *names)
+        self.now += 2 * MINUTE
+        self.see("offline", *names)
+
+    @property
+    def courier(self) -> alerts.Courier:
+        settings = Settings(home=Path(), folder=Path(), alerts=self.targets, timezone=self.timezone)
+        fetcher = Fetcher(Routes({}), self.store)
+        tools = alerts.Tools(lambda: self.now, self.bury, lambda name: self.step(name))
+        return alerts.Courier(settings, self.store, self.client, targets.senders(settings, fetcher), tools)
+
+    def bury(self, alert: Alert, reason: str, now: float) -> Grave:
+        self.buried.append((alert.title, reason))
+        return Grave(alert.key, msgspec.json.encode(alert).decode())
+
+    def drain(self, name: str = "hook") -> int:
+        return self.courier.drain(name)
+
+
+@pytest.fixture
+def world(client: redis.Redis) -> World:
+    return World(client)
+
+
+def hook(receiver: Receiver, **more: Any) -> Target:
+    return Target(webhook=Secret(receiver.url), allow_private=True, **more)
+
+
+def titles(receiver: Receiver) -> list[str]:
+    return [said["title"] for said in receiver.taken]
