@@ -102,6 +102,14 @@ class Project:
             worker.wait_for("ready", 30)
             yield worker
 
+    @contextmanager
+    def beat(self, *words: str) -> Iterator[Running]:
+        """A stock beat, once it is connected."""
+        argv = ("-m", "celery", "-A", "proj", "beat", "-l", "INFO", "-s", str(self.folder / "beat.db"), *words)
+        with Running(sys.executable, *argv, cwd=self.folder, environ=self.environ) as beat:
+            beat.wait_for("pidbox: Connected" if "--enable-remote-control" in words else "Starting", 30)
+            yield beat
+
     def wait_for_state(self, job: str, state: str, seconds: float = 10) -> None:
         wait_for(lambda: self.app.backend.get_state(job) == state, seconds, what=f"{job} to be {state}")
 

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
+from livectl.errors import LivectlError
 from livectl.model import JobState
-from livectl.ops import waiting
+from livectl.ops import cluster, health, waiting
+from livectl.ops.health import Probe
+from livectl.ops.pidbox import ANSWER_SECONDS
 from livectl.ops.whereabouts import Inquiry
 from tests.project import Project
 from tests.servers import rabbitmq
@@ -118,6 +121,26 @@ def test_the_states_that_rabbitmq_can_tell(
             expect(project, later, JobState.REVOKED)
             assert state_of(project, NOWHERE) is JobState.UNKNOWN
         project.close()
+
+
+@pytest.mark.acceptance
+def test_a_beat_that_listens_is_no_worker_that_keeps_silent(project: Project) -> None:
+    with project.beat("--enable-remote-control"), project.worker("w1", "-c", "1"):
+        began = time.monotonic()
+        found = waiting.look(project.deployment, NOWHERE)
+        assert (found.job.state, "did not answer" in found.note) == (JobState.UNKNOWN, False)
+        assert time.monotonic() - began < ANSWER_SECONDS
+        lost = project.send("add", 1, queue="attic")
+        assert state_of(project, lost) is JobState.QUEUED
+        with cluster.Crew(project.deployment) as crew:
+            there = crew.look()
+            assert ([one.name for one in there.found], there.silent) == (["w1@h"], 0)
+            with pytest.raises(LivectlError, match="no worker celerybeat answers"):
+                crew.named("celerybeat")
+        place = project.deployment
+        assert place.broker is not None
+        probed = health.examine(Probe(part="worker", host="elsewhere"), place.broker, place.store, place.layout)
+        assert probed.reason == "no worker on elsewhere answered; w1@h did"
 
 
 def test_a_queue_that_no_setting_names_is_looked_into(project: Project) -> None:

@@ -91,7 +91,7 @@ class Crew:
 
     def named(self, name: str) -> str:
         """The whole name of a worker of which a part was said; an error names those there are."""
-        there = list(self.ask("ping").said)
+        there = list(self.ask("active_queues").said)
         for fits in (name, *(one for one in there if one.split("@")[0] == name)):
             if fits in there:
                 return fits

@@ -1,7 +1,8 @@
 """Asks workers over a Redis broker, in Celery's own remote-control words, without Celery or kombu.
 
 A question is published to all workers at once; the server says how many heard it, so that nobody waits for answers
-that cannot come, nor takes the silence of a busy worker for its absence.
+that cannot come, nor takes the silence of a busy worker for its absence. A ping follows each question: who answers that
+alone is a beat with remote control, which hears everything and knows nothing else.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Answers(msgspec.Struct, frozen=True):
     """What the workers said, by their names, and how many were asked."""
 
     said: dict[str, Any] = {}
-    heard: int = 0  # listeners that the question reached; a beat with remote control is one too
+    heard: int = 0  # workers that the question reached
 
     @property
     def silent(self) -> int:
@@ -48,9 +49,13 @@ def ask(wire: Wire, layout: Layout, database: int, question: Question, seconds: 
     mailbox = Mailbox(layout, database)
     mailbox.open(wire)
     try:
-        heard = wire.ask("PUBLISH", mailbox.channel, mailbox.spell(question))
+        last = Question(method="ping", destination=question.destination)
+        heard, _ = (
+            wire.ask("PUBLISH", mailbox.channel, mailbox.spell(one, ticket))
+            for one, ticket in ((question, mailbox.ticket), (last, mailbox.last_ticket))
+        )
         wanted = min(heard, len(question.destination)) if question.destination else heard
-        return Answers(mailbox.collect(wire, wanted, seconds), heard if question.destination is None else wanted)
+        return mailbox.collect(wire, wanted, seconds)
     finally:
         mailbox.close(wire)
 
@@ -59,7 +64,7 @@ class Mailbox:
     """Where answers come in: a queue of our own, bound to the exchange that workers answer to."""
 
     def __init__(self, layout: Layout, database: int) -> None:
-        self.name = str(uuid4())
+        self.name, self.ticket, self.last_ticket = (str(uuid4()) for _ in range(3))
         self.channel = layout.control_channel(database)
         self._questions, self._exchange = f"{layout.control}.pidbox", layout.reply_exchange
         queue = f"{self.name}.{self._exchange}"
@@ -75,17 +80,24 @@ class Mailbox:
     def close(self, wire: Wire) -> None:
         wire.ask_all([("SREM", self._table, self._row), ("DEL", self.queue)])
 
-    def collect(self, wire: Wire, wanted: int, seconds: float) -> dict[str, Any]:
+    def collect(self, wire: Wire, wanted: int, seconds: float) -> Answers:
+        """Until so many have answered the ping, and with it all that they ever will, or the time is over."""
         until = min(time.monotonic() + seconds, wire.until - LEAVE_SECONDS)
         answers: dict[str, Any] = {}
-        while len(answers) < wanted and (left := until - time.monotonic()) > 0:
+        done: set[str] = set()
+        while len(done) < wanted and (left := until - time.monotonic()) > 0:
             popped = wire.ask("BRPOP", self.queue, f"{left:.3f}")
-            if popped:
-                said = message.body_of(message.decode(popped[1]))
-                answers |= said if isinstance(said, dict) else {}
-        return answers
+            envelope = message.decode(popped[1]) if popped else {}
+            said = message.body_of(envelope)
+            if not isinstance(said, dict):
+                continue
+            if envelope.get("headers", {}).get("ticket") == self.last_ticket:
+                done |= said.keys()
+            else:
+                answers |= said
+        return Answers(answers, wanted - len(done - answers.keys()))
 
-    def spell(self, question: Question) -> bytes:
+    def spell(self, question: Question, ticket: str | None = None) -> bytes:
         """The question as kombu would have published it."""
         said = {
             "method": question.method,
@@ -93,7 +105,7 @@ class Mailbox:
             "destination": question.destination,
             "pattern": None,
             "matcher": None,
-            "ticket": str(uuid4()),
+            "ticket": ticket or self.ticket,
             "reply_to": {"exchange": self._exchange, "routing_key": self.name},
         }
         properties = {
