@@ -32,7 +32,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
         def fail() -> None:
             raise error
 
-        monkeypatch.setitem(cli.root.commands, "completion", click.Command("completion", callback=fail))  # type: ignore[attr-defined]
+        monkeypatch.setitem(cli.root.commands, "completion", click.Command("completion", callback=fail))
 
     return arrange
 
