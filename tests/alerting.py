@@ -12,10 +12,10 @@ import msgspec
 import pytest
 import redis
 
+from livectl import tasks
 from livectl.config import Settings, Target
 from livectl.live import alerts, targets
 from livectl.live.fetch import Fetcher
-from livectl.live.outbox import Grave
 from livectl.live.route import Routes
 from livectl.live.store import Store
 from livectl.model import Observation, State, Streamer, Terms
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from livectl.live.alert import Alert
+    from livectl.live.outbox import Grave
 
 TERMS = Terms(platform="demo", batch=5000, rate=1000.0, keys="mine")
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
@@ -133,7 +134,7 @@ class World:
 
     def bury(self, alert: Alert, reason: str, now: float) -> Grave:
         self.buried.append((alert.title, reason))
-        return Grave(alert.key, msgspec.json.encode(alert).decode())
+        return tasks._bury(alert, reason, now)
 
     def drain(self, name: str = "hook") -> int:
         return self.courier.drain(name)

@@ -8,8 +8,9 @@ import itertools
 import random
 import threading
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from livectl.config import Target, parse_rate
@@ -18,6 +19,10 @@ from livectl.model import Streamer
 from livectl.quantity import Window
 from livectl.secret import Secret
 from tests.alerting import DAY, HOUR, MINUTE, NOON, Receiver, World, client, hook, receiver, titles, world
+from tests.running import answer
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["client", "receiver", "world"]  # fixtures
 
@@ -161,6 +166,23 @@ def test_what_will_never_be_taken_holds_nothing_up(world: World, receiver: Recei
     world.drain()
     assert titles(receiver) == ["Bob is live"]
     assert world.buried == [("Ada is live", "answered 422")]
+
+
+def test_a_dead_letter_can_be_told_after_all(world: World, receiver: Receiver, store_url: str, tmp_path: Path) -> None:
+    world.targets = {"hook": hook(receiver)}
+    world.follow("ada")
+    world.see("live", "ada", name="Ada")
+    receiver.mood = lambda: "never"
+    world.drain()
+    (tmp_path / "livectl.yaml").write_text(f"alerts: {{hook: {{webhook: '{receiver.url}', allow_private: true}}}}")
+    environ = {"LIVECTL_BROKER": store_url, "LIVECTL_HOME": str(tmp_path)}
+    (letter,) = msgspec.json.decode(answer("dead", "--json", cwd=tmp_path, environ=environ).stdout)
+    assert (letter["kind"], letter["reason"]) == ("alert", "hook: answered 422")
+    assert answer("dead", "retry", letter["id"], cwd=tmp_path, environ=environ).returncode == 1
+    receiver.mood = lambda: "take"
+    assert answer("dead", "retry", letter["id"], cwd=tmp_path, environ=environ).returncode == 0
+    assert receiver.taken[0]["key"] == letter["id"]
+    assert world.client.hlen("livectl:dead") == 0
 
 
 def test_a_redirect_is_not_followed(world: World, receiver: Receiver) -> None:

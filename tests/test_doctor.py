@@ -31,6 +31,7 @@ from livectl.doctor.facts import (
     Roll,
     Server,
     Task,
+    Untold,
     Worker,
 )
 from livectl.live.store import Store
@@ -416,6 +417,7 @@ TABLE: list[tuple[Facts, list[str]]] = [
     (platform(open_until=200.0), ["platform-blocked"]),
     (platform(open_until=50.0), []),
     (platform(parser_broken=1.0), ["parser-broken"]),
+    (Facts(platforms=Platforms(failing=(Untold(target="t", since=1.0, tries=2, problem="p"),))), ["alerts-failing"]),
 ]
 
 

@@ -31,14 +31,10 @@ def test(call: Invocation, /, target: str | None) -> int:
     Example:
       livectl alerts test phone
     """
-    from livectl.live import alert_view, targets
-    from livectl.live.checking import Notebook
-    from livectl.live.fetch import Fetcher
-    from livectl.live.route import Routes
+    from livectl.live import alert_view
 
     names = alert_view.chosen(call.settings, target)
-    fetcher = Fetcher(Routes.of(call.settings.network), Notebook())
-    outcomes = alert_view.try_out(names, call.settings, targets.senders(call.settings, fetcher), time.time())
+    outcomes = alert_view.try_out(names, call.settings, time.time())
     call.show(alert_view.tried(outcomes))
     return 0 if all(one.sent for one in outcomes.values()) else 1
 

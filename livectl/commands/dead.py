@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from livectl.errors import UsageError
 from livectl.invocation import Invocation, pass_invocation
+
+if TYPE_CHECKING:
+    from livectl.ops.deployment import Deployment
 
 
 @click.group(invoke_without_command=True)
@@ -53,8 +58,8 @@ def show(call: Invocation, /, letter: str) -> None:
 @command.command()
 @click.argument("letter", metavar="ID")
 @pass_invocation
-def retry(call: Invocation, /, letter: str) -> None:
-    """Put a message back into its queue, or send a job again.
+def retry(call: Invocation, /, letter: str) -> int:
+    """Put a message back into its queue, send a job again, or tell an alert: now, exit 1 when it is refused.
 
     \b
     Example:
@@ -64,11 +69,13 @@ def retry(call: Invocation, /, letter: str) -> None:
     from livectl.render import sentence
 
     place = deployment.find(call.app, call.settings, call.cwd)
+    if (alert := deadletters.alert(place, letter)) is not None:
+        return _tell(call, place, letter, alert)
     order = deadletters.order(place, letter)
     if order is None:
         queue = deadletters.put_back(place, letter)
         call.show(sentence(f"{letter} lies in the queue {queue} again.", {"id": letter, "queue": queue}))
-        return
+        return 0
     if (app := place.app) is None:
         from livectl.celeryapp import create_app
 
@@ -76,6 +83,7 @@ def retry(call: Invocation, /, letter: str) -> None:
     sent = jobs.Desk(place, app, apps.tasks(app, call.cwd)).send(order)
     deadletters.drop(place, [letter])
     call.show(sentence(f"{letter} is sent again as {sent.id}.", {"id": letter, "queue": sent.queue, "job": sent.id}))
+    return 0
 
 
 @command.command()
@@ -97,6 +105,17 @@ def drop(call: Invocation, /, letters: tuple[str, ...], *, everything: bool) -> 
     gone = deadletters.drop(deployment.find(call.app, call.settings, call.cwd), letters)
     call.show(sentence(f"{gone} forgotten.", {"dropped": gone}))
     return 0 if gone or everything else 1
+
+
+def _tell(call: Invocation, place: Deployment, letter: str, alert: Any) -> int:
+    from livectl.live import alert_view
+    from livectl.ops import deadletters
+
+    outcomes = alert_view.tell_again(alert, call.settings)
+    if taken := all(one.sent for one in outcomes.values()):
+        deadletters.drop(place, [letter])
+    call.show(alert_view.tried(outcomes))
+    return 0 if taken else 1
 
 
 def _list(call: Invocation) -> None:

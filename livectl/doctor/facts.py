@@ -126,11 +126,21 @@ class Letters(msgspec.Struct, frozen=True, kw_only=True):
     newest: str = ""
 
 
+class Untold(msgspec.Struct, frozen=True, kw_only=True):
+    """A target of alerts that refuses them, or does not answer."""
+
+    target: str
+    since: float
+    tries: int
+    problem: str
+
+
 class Platforms(msgspec.Struct, frozen=True, kw_only=True):
     """How the platforms fare, and which of those followed cannot be asked without a key that is not there."""
 
     health: tuple[Health, ...] = ()
     keyless: tuple[str, ...] = ()
+    failing: tuple[Untold, ...] = ()
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl import connect, resp
-from livectl.doctor.facts import Beats, Delayed, Failure, Letters, Platforms, Server
+from livectl.doctor.facts import Beats, Delayed, Failure, Letters, Platforms, Server, Untold
 from livectl.model import JobState
 from livectl.ops import deadletters, message, results, runs, search
 from livectl.ops import queues as depths
@@ -84,13 +84,19 @@ def platforms(store: Address, settings: Settings) -> Platforms:
     """Of the streamers that are followed; reads nothing of anybody's site."""
     import time
 
+    from livectl.live.outbox import Outbox
     from livectl.live.store import Store
 
     with connect.open_store(store) as client:
         found = [each for each in Store(client).health(time.time()) if each.followed]
-    return Platforms(
-        health=tuple(found), keyless=tuple(each.platform for each in found if _lacks_key(each.platform, settings))
-    )
+        stands = Outbox(client, "").stands(list(settings.alerts))
+    failing = [
+        Untold(target=name, since=each.failing_since, tries=each.tries, problem=each.problem)
+        for name, each in stands.items()
+        if each.failing_since is not None
+    ]
+    keyless = [each.platform for each in found if _lacks_key(each.platform, settings)]
+    return Platforms(health=tuple(found), keyless=tuple(keyless), failing=tuple(failing))
 
 
 def _lacks_key(platform: str, settings: Settings) -> bool:

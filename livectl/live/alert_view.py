@@ -11,6 +11,10 @@ import msgspec
 from livectl import render
 from livectl.errors import UsageError
 from livectl.live import targets, wording
+from livectl.live.alert import Alert
+from livectl.live.checking import Notebook
+from livectl.live.fetch import Fetcher
+from livectl.live.route import Routes
 from livectl.model import Change
 
 if TYPE_CHECKING:
@@ -40,7 +44,7 @@ def chosen(settings: Settings, wanted: str | None) -> list[str]:
     return [wanted]
 
 
-def try_out(names: Sequence[str], settings: Settings, senders: Mapping[str, Sender], now: float) -> dict[str, Outcome]:
+def try_out(names: Sequence[str], settings: Settings, now: float) -> dict[str, Outcome]:
     """What each says to a sample."""
     sample = Change(
         kind="began",
@@ -56,7 +60,20 @@ def try_out(names: Sequence[str], settings: Settings, senders: Mapping[str, Send
         url="https://example.org/ada",
     )
     told = {name: wording.tell(name, settings.alerts[name], sample, settings.timezone) for name in names}
+    senders = open_senders(settings)
     return {name: senders[name](msgspec.structs.replace(alert, kind="test")) for name, alert in told.items()}
+
+
+def tell_again(said: Any, settings: Settings) -> dict[str, Outcome]:
+    """What its target says to an alert that was set aside: the same one, with the same key."""
+    alert = msgspec.convert(said, Alert)
+    chosen(settings, alert.target)
+    return {alert.target: open_senders(settings)[alert.target](alert)}
+
+
+def open_senders(settings: Settings) -> dict[str, Sender]:
+    """The targets' senders, for one call."""
+    return targets.senders(settings, Fetcher(Routes.of(settings.network), Notebook()))
 
 
 def tried(outcomes: Mapping[str, Outcome]) -> View:

@@ -73,12 +73,17 @@ def show(deployment: Deployment, letter: str) -> Letter:
     return msgspec.structs.replace(found, payload=redact(_opened(found)))
 
 
+def alert(deployment: Deployment, letter: str) -> Any:
+    """What is to be told, for a letter that is an alert; None for others."""
+    with _store(deployment) as wire:
+        found = _get(wire, letter)
+    return found.payload if found.kind == "alert" else None
+
+
 def order(deployment: Deployment, letter: str) -> Order | None:
     """The job to be sent for a letter that is one; None for a message that goes back as it is."""
     with _store(deployment) as wire:
         found = _get(wire, letter)
-    if found.kind == "alert":
-        raise LivectlError(f"{letter} is an alert", "Alerts are told again by the next sweep, or dropped.")
     return msgspec.convert(found.payload, Order) if found.kind == "job" else None
 
 

@@ -1,4 +1,4 @@
-"""Streamers: platforms that want a key, refuse one, block us, or answer in a shape nobody knows."""
+"""Streamers: platforms that want a key, refuse one, block us or cannot be read, and targets that cannot be told."""
 
 from __future__ import annotations
 
@@ -60,6 +60,17 @@ def parser(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def untold(facts: Facts) -> Iterator[Finding]:
+    for each in facts.platforms.failing:
+        yield Finding(
+            id="alerts-failing",
+            level="bad",
+            title=f"alerts do not reach {each.target}",
+            evidence=f"since {_clock(each.since)}, {each.tries} tries: {each.problem}",
+            cure=f"Mend alerts.{each.target} in livectl.yaml, and try it: livectl alerts test {each.target}.",
+        )
+
+
 def _clock(moment: float) -> str:
     return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
@@ -68,4 +79,4 @@ def _counted(answers: dict[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(answers.items(), key=lambda each: -each[1])[:4])
 
 
-ALL = (keyless, refused, blocked, parser)
+ALL = (keyless, refused, blocked, parser, untold)
