@@ -118,7 +118,7 @@ def from_meta(meta: Mapping[str, Any]) -> Outcome | None:
         finished=_moment(meta.get("date_done")),
         children=tuple(_ids(meta.get("children") or ())),
         group=str(meta.get("group_id") or ""),
-        task=_text(meta.get("name")),
+        task=_text(meta.get("name") or meta.get("task_name")),  # Django's rows have the latter
         args=plain(meta.get("args")),
         kwargs=plain(meta.get("kwargs")),
         worker=_text(meta.get("worker")),
@@ -129,18 +129,25 @@ def from_meta(meta: Mapping[str, Any]) -> Outcome | None:
 
 def through_celery(app: Any, ids: Sequence[str]) -> dict[str, Outcome]:
     """The same from a backend that only Celery can read: a database, a cache, files."""
-    from celery.exceptions import ImproperlyConfigured
-
     try:
         metas = [dict(app.backend.get_task_meta(job, cache=False)) | {"task_id": job} for job in ids]
-    except (ImproperlyConfigured, ImportError) as error:
-        raise ServerError(f"the result backend cannot be asked: {error}", "Mend result_backend of the app.") from error
     except NotImplementedError:  # results are disabled
         return {}
     except Exception as error:  # each backend has errors of its own
-        raise ServerError(f"the result backend does not answer: {redact_text(str(error))}") from error
+        raise unreachable(error) from error
     found = (from_meta(meta) for meta in metas if meta.get("status") != "PENDING")
     return {outcome.id: outcome for outcome in found if outcome}
+
+
+def unreachable(error: Exception) -> ServerError:
+    """What is said of a backend that fails: the first of its lines, and the cause of what was tried again in vain."""
+    from celery.exceptions import ImproperlyConfigured
+
+    if isinstance(error, ImproperlyConfigured | ImportError):
+        return ServerError(f"the result backend cannot be asked: {error}", "Mend result_backend of the app.")
+    cause = error.__cause__ or error.__context__ or error
+    line = redact_text((str(cause).splitlines() or [type(cause).__name__])[0], LONGEST_ERROR)
+    return ServerError(f"the result backend does not answer: {line}", "Look at result_backend, and whether it runs.")
 
 
 def _ids(children: Sequence[Any]) -> list[str]:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import heapq
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from livectl import resp
-from livectl.errors import LivectlError, ServerError
+from livectl.errors import LivectlError
 from livectl.model import Job, JobState
 from livectl.ops import outcome as outcomes
 from livectl.ops import records
 from livectl.ops.outcome import Outcome
-from livectl.ops.redaction import redact, redact_text
+from livectl.ops.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from livectl.ops.deployment import Deployment
     from livectl.ops.records import Record
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 KEYS_A_CALL = 1000
 PATIENCE = 60.0  # seconds for millions of results; a hundred thousand take one or two
 STATUSES = {"succeeded": "SUCCESS", "failed": "FAILURE", "revoked": "REVOKED", "retrying": "RETRY"}
+ENCODED = ("result", "args", "kwargs", "children")  # columns that hold what a serializer made
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -136,12 +138,12 @@ def _from_note(job: str, note: Record) -> Outcome:
 
 def _listed(app: Any, wanted: Filter) -> Iterator[Outcome]:
     """From a database, the newest first, as its own index knows them."""
-    kind = type(app.backend).__module__
     try:
+        kind = type(app.backend).__module__
         if kind.startswith("celery.backends.database"):
             yield from _from_sqlalchemy(app.backend, wanted)
-        elif kind.startswith("django_celery_results"):
-            yield from _from_django(wanted)
+        elif kind.startswith("django_celery_results.backends.database"):
+            yield from _from_django(app.backend, wanted)
         else:
             raise LivectlError(
                 f"{type(app.backend).__name__} gives results by their ids only",
@@ -150,7 +152,7 @@ def _listed(app: Any, wanted: Filter) -> Iterator[Outcome]:
     except LivectlError:
         raise
     except Exception as error:  # each database has errors of its own
-        raise ServerError(f"the result backend does not answer: {redact_text(str(error))}") from error
+        raise outcomes.unreachable(error) from error
 
 
 def _from_sqlalchemy(backend: Any, wanted: Filter) -> Iterator[Outcome]:
@@ -160,22 +162,26 @@ def _from_sqlalchemy(backend: Any, wanted: Filter) -> Iterator[Outcome]:
             query = query.filter(backend.task_cls.date_done >= wanted.since.replace(tzinfo=None))
         for row in query.yield_per(KEYS_A_CALL):
             meta = row.to_dict()
-            for part in ("args", "kwargs"):
-                if isinstance(meta.get(part), bytes):
-                    meta[part] = backend.decode(meta[part])
-            if found := outcomes.from_meta(meta):
+            texts = {part: said for part in ENCODED if isinstance(said := meta.get(part), bytes)}
+            decoded = {part: _decoded(backend.decode, text) for part, text in texts.items()}
+            if found := outcomes.from_meta(meta | decoded):
                 yield found
 
 
-def _from_django(wanted: Filter) -> Iterator[Outcome]:
-    from django_celery_results.models import TaskResult
-
-    rows = TaskResult.objects.order_by("-date_done")
+def _from_django(backend: Any, wanted: Filter) -> Iterator[Outcome]:
+    rows = backend.TaskModel.objects.order_by("-date_done")
     if wanted.since is not None:
         rows = rows.filter(date_done__gte=wanted.since)
     for row in rows.iterator(chunk_size=KEYS_A_CALL):
-        meta = row.as_dict() | {"name": row.task_name, "args": row.task_args, "kwargs": row.task_kwargs}
-        if isinstance(meta.get("result"), str):
-            meta["result"] = outcomes.plain(meta["result"])
-        if found := outcomes.from_meta(meta):
+        told = {"result": row.result, "args": row.task_args, "kwargs": row.task_kwargs}
+        decoded = {part: _decoded(partial(backend.decode_content, row), text) for part, text in told.items()}
+        if found := outcomes.from_meta(row.as_dict() | {"name": row.task_name} | decoded):
             yield found
+
+
+def _decoded(decode: Callable[[Any], Any], text: Any) -> Any:
+    """By the backend's own serializer, within what the app accepts; as it lies there, where that fails."""
+    try:
+        return decode(text)
+    except Exception:  # each serializer has errors of its own; one row that nobody can read hides no other
+        return text
