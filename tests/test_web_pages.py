@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -296,3 +297,36 @@ def test_mounted_in_an_app_of_ones_own_both_work(store: Store, store_url: str) -
     assert page.get("/live/streamers/demo/ada").status_code == 200
     with app.test_request_context():
         assert url_for("livectl.streamer", platform="demo", name="ada") == "/live/streamers/demo/ada"
+
+
+def test_a_target_that_takes_nothing_is_on_the_page(store: Store, store_url: str, tmp_path: Path) -> None:
+    from livectl import config
+    from livectl.address import Address
+    from livectl.ops.deployment import Deployment
+    from livectl.ops.layout import lay_out
+    from livectl.web import server
+
+    (tmp_path / "livectl.yaml").write_text("alerts: {phone: {command: [tell, me]}, record: {command: [record]}}\n")
+    settings = config.load({"LIVECTL_HOME": str(tmp_path)}, tmp_path)
+    address = Address.parse(store_url)
+    place = Deployment(broker=address, results=address, store=address, layout=lay_out({}))
+    said: Any = {"failing_since": time.time() - 700, "retry_at": time.time() + 90, "tries": 3, "problem": "exit code 7"}
+    redis.Redis.from_url(store_url).hset("livectl:target:phone", mapping=said)
+    page = server.app(lambda: place, settings, None).test_client()
+    assert "Alerts to phone have failed for 11 min" in page.get("/").text
+    jobs = page.get("/jobs").text
+    assert "exit code 7" in jobs
+    assert "failing; again in 1 min" in jobs
+    told = read(page, "/api/jobs")["alerts"]
+    assert [(one["name"], one["problem"]) for one in told] == [("phone", "exit code 7"), ("record", None)]
+    metrics = page.get("/metrics").text
+    assert 'livectl_alerts_failing{target="phone"} 1.0' in metrics
+    assert 'livectl_alerts_failing{target="record"} 0.0' in metrics
+
+
+def test_under_any_prefix_pages_stay_pages(store: Store, store_url: str) -> None:
+    app = Flask("odd")
+    app.register_blueprint(blueprint(store_url), url_prefix="/api/")
+    page = app.test_client()
+    assert page.get("/api/streamers/demo/stranger").mimetype == "text/html"
+    assert page.get("/api/api/streamers/demo/stranger").mimetype == "application/json"

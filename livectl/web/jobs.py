@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from livectl import connect
 from livectl.errors import LivectlError
 from livectl.ops import cluster, deadletters, history, listing, queues, results, runs
 from livectl.resp import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from redis import Redis
 
     from livectl.address import Address
     from livectl.model import Job, Schedule
@@ -62,9 +63,8 @@ def read(deployment: Deployment) -> Jobs:
     )
 
 
-def timetable(deployment: Deployment, store: Address, zone: str) -> Timetable:
-    with connect.open_store(store) as client:
-        beats, held = runs.seen(client), runs.held(client)
+def timetable(client: Redis, deployment: Deployment, store: Address, zone: str) -> Timetable:
+    beats, held = runs.seen(client), runs.held(client)
     schedules: dict[str, Schedule] = {each.name: each for one in held.values() for each in one.schedules}
     past = history.read(store, deployment)
     view = listing.entries(list(schedules.values()), past, int(time.time() * MILLISECONDS), zone)

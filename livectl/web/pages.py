@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NAME = "livectl"
 JSON, HTML = "application/json", "text/html"
 OPEN_TO_ALL = {"static", "enter", "healthz"}  # what a visitor without the token may ask for
+FOR_PROGRAMS = {"metrics_page", "healthz"}
 RETRY_SECONDS = "2"  # a store that was away is back at any moment
 MOMENT_SECONDS = 10.0
 HTTP_AWAY, HTTP_NO_ENTRY = 503, 401
@@ -96,8 +97,7 @@ def _serve_probes(made: Blueprint, site: Site) -> None:
 def _guard(made: Blueprint, token: str | None) -> None:
     @made.before_request
     def let_in() -> Response | None:
-        part = (request.endpoint or "").rpartition(".")[2]
-        if token is None or part in OPEN_TO_ALL or gate.knows(request, token):
+        if token is None or _part() in OPEN_TO_ALL or gate.knows(request, token):
             return None
         return _no_entry(wrong=False)
 
@@ -135,10 +135,16 @@ def _no_entry(*, wrong: bool) -> Response:
 
 
 def _refusal(error: LivectlError, status: int, template: str, **shown: Any) -> Response:
-    if "/api/" in request.path or request.endpoint in {f"{NAME}.metrics_page", f"{NAME}.healthz"}:
+    part = _part()
+    if part.startswith("api_") or part in FOR_PROGRAMS:
         return Response(api.error(error), status, mimetype=JSON)
     words = _words()
     return Response(render_template(f"livectl/{template}", t=words, **shown), status, mimetype=HTML)
+
+
+def _part() -> str:
+    """Which of the addresses below was asked for, wherever they are mounted."""
+    return (request.endpoint or "").rpartition(".")[2]
 
 
 def _portrait(site: Site, platform: str, name: str) -> Portrait:

@@ -52,7 +52,9 @@ class Site:
         self.wall = Kept(lambda: source.read(lambda client: wall.read(client, clock())), WALL_SECONDS)
         self.jobs = Kept(lambda: jobs.read(source.place()[0]), JOBS_SECONDS)
         self.alerts = Kept(lambda: _alerts(source, settings, clock()), JOBS_SECONDS)
-        self.timetable = Kept(lambda: jobs.timetable(*source.place(), zone), JOBS_SECONDS)
+        self.timetable = Kept(
+            lambda: source.read(lambda client: jobs.timetable(client, *source.place(), zone)), JOBS_SECONDS
+        )
 
     def portrait(self, platform: str, name: str) -> Portrait:
         def read(store: Store) -> tuple[Known, list[Session]]:

@@ -180,8 +180,8 @@ TABLE: dict[str, tuple[str, str]] = {
     # trouble of the page itself
     "away": ("The store is away", "存储暂时不可用"),
     "away_text": (
-        "What was known is safe; it cannot be read right now. This page comes back by itself.",
-        "已知的数据安全无虞，只是此刻无法读取。本页会自动恢复。",
+        "It cannot be read right now. This page comes back by itself.",
+        "此刻无法读取；恢复后本页会自动更新。",
     ),
     "enter": ("Enter", "进入"),
     "token": ("Token", "令牌"),
