@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -120,6 +122,33 @@ def judge(world: World, changes: list[Change], said: str) -> None:
         if one.kind == "ended" and one.at - world.began < sessions[one.platform, one.id, one.session].end
     ]
     assert false_ends == []
+
+
+def test_a_killed_worker_costs_a_look_and_nobody(tmp_path: Path, store_url: str, ids: dict[str, list[str]]) -> None:
+    """It dies with jobs in its hands, at a site that lets it wait; the next one finds everybody."""
+    environ = {
+        "LIVECTL_HOME": str(tmp_path / "home"),
+        "LIVECTL_BROKER": store_url,
+        "PYTHONPATH": str(ROOT),
+        "TESTS_CLOCK": f"{time.time()} {SPEED}",
+    }
+    some = {"douyu": ids["douyu"]}
+    store = Store(connect.open_store(store_url))
+    with ExitStack() as running, Fakes() as fakes:
+        write(tmp_path, fakes, some)
+        for one in some["douyu"]:
+            fakes.plan.show("douyu", one, "live")
+        fakes.plan.trouble["douyu"] = "slow"
+        running.enter_context(livectl("beat", cwd=tmp_path, environ=environ))
+        with worker(tmp_path, environ, "-P", "prefork", "-c", "2") as dying:
+            wait_for(lambda: fakes.asked("douyu"), 30)
+            os.killpg(dying.process.pid, signal.SIGKILL)
+        fakes.plan.trouble.clear()
+        assert store.live() == []
+        with worker(tmp_path, environ, "-P", "threads", "-c", "2"):
+            wait_for(lambda: len(store.live()) == EACH, 30)
+    began = Counter(one.id for one in store.changes() if one.kind == "began")
+    assert began == Counter(some["douyu"])
 
 
 def test_a_fresh_folder_shows_somebody_live_within_a_minute(tmp_path: Path) -> None:
