@@ -15,8 +15,10 @@ from uuid import uuid4
 import msgspec
 from celery import Task, shared_task
 from celery.utils.log import get_task_logger
+from redis.exceptions import RedisError
 
 from livectl import __version__
+from livectl.errors import LivectlError
 
 if TYPE_CHECKING:
     from livectl.live.alert import Alert
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from livectl.live.sweeping import Sweeper
 
 LONGEST_WAIT = 30.0  # seconds a job waits in a worker at most: on Redis, one that waits longer might run twice
+
+EXPECTED = (LivectlError, RedisError)  # a line in the log, not a traceback: the next sweep tries again
 
 logger = get_task_logger(__name__)
 
@@ -44,7 +48,7 @@ def report(self: Task) -> dict[str, Any]:
     return told
 
 
-@shared_task(name="livectl.sweep", bind=True)
+@shared_task(name="livectl.sweep", bind=True, throws=EXPECTED)
 def sweep(self: Task) -> None:
     """Claims who is due, and sends the jobs that ask after them."""
     from livectl.live.sweeping import EXPIRES
@@ -58,7 +62,7 @@ def sweep(self: Task) -> None:
     sweeper.learn(now)
 
 
-@shared_task(name="livectl.check", bind=True, max_retries=None)
+@shared_task(name="livectl.check", bind=True, max_retries=None, throws=EXPECTED)
 def check(self: Task, platform: str, ids: list[str], due: float | None = None) -> list[dict[str, Any]] | None:
     """Asks after streamers of one platform and records what is said. The answers are kept only if somebody waits.
 
@@ -77,7 +81,7 @@ def check(self: Task, platform: str, ids: list[str], due: float | None = None) -
     return None if self.request.ignore_result else [msgspec.to_builtins(one) for one in seen]
 
 
-@shared_task(name="livectl.prune")
+@shared_task(name="livectl.prune", throws=EXPECTED)
 def prune() -> None:
     """Drops what nobody needs any more."""
     dropped = _sweeper().prune(time.time())

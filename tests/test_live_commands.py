@@ -24,6 +24,7 @@ from livectl.invocation import Invocation
 from livectl.live import hours, platforms, polling, sights, tables
 from livectl.live.store import Store
 from livectl.model import Known, Observation, Session, State, Streamer
+from tests.fakes import Fakes
 from tests.running import answer, livectl
 from tests.waiting import wait_for
 
@@ -258,6 +259,24 @@ def test_through_a_worker(tmp_path: Path, store_url: str) -> None:
         late = call("submit", "--json", "--in", "2s", "--expires", "1s")
         assert late.returncode == 5
         assert json.loads(late.stdout)["could_not_ask"] == 2_500
+
+
+@pytest.mark.acceptance
+def test_a_list_beyond_the_budget_waits_for_it(tmp_path: Path, store_url: str) -> None:
+    """310 requests at a site that bears 200 at once and 20 a second: the last come more than five seconds later."""
+    with Fakes() as fakes:
+        hosts = ", ".join(f"{host}: {url}" for host, url in fakes.connect_to.items())
+        settings = f"platforms: {{douyu: {{budget: 1200/m}}}}\nnetwork: {{connect_to: {{{hosts}}}}}\n"
+        (tmp_path / "livectl.yaml").write_text(settings)
+        (tmp_path / "many.txt").write_text("".join(f"douyu/{number}\n" for number in range(1, 311)))
+        for number in range(1, 311):
+            fakes.plan.show("douyu", str(number), "offline")
+        environ = {"LIVECTL_BROKER": store_url, "HOME": str(tmp_path), "LIVECTL_HOME": str(tmp_path / "home")}
+        with livectl("worker", "-P", "threads", "-c", "2", cwd=tmp_path, environ=environ) as worker:
+            worker.wait_for("ready", 30)
+            summed = json.loads(answer("submit", "many.txt", "--json", cwd=tmp_path, environ=environ).stdout)
+        assert (summed["not_live"], fakes.asked("douyu")) == (310, 310)
+        assert summed["seconds"] > 5
 
 
 @pytest.mark.parametrize(
