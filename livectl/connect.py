@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from typing import TYPE_CHECKING
 
 from livectl import resp
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
 ANSWER_SECONDS = 5  # a healthy server answers in a millisecond; what takes longer is stuck, and is told
-CONNECT_SECONDS = 3
+CONNECT_SECONDS = resp.PATIENCE
+SHORTEST = 0.1  # seconds; a timeout of nothing would mean something else
 HEALTH_CHECK_SECONDS = 30  # a connection idle for longer is tried before it is trusted
 AMQP_HELLO = b"AMQP\x00\x00\x09\x01"
 AMQP_METHOD = b"\x01"  # the kind of frame that asks who comes: Connection.Start
@@ -37,9 +39,11 @@ def reach(address: Address) -> None:
 
 def _greet(address: Address) -> bytes:
     """The first byte that RabbitMQ answers to a greeting. Behind TLS it is enough that somebody listens."""
+    until = time.monotonic() + CONNECT_SECONDS
     with socket.create_connection((address.host, address.port), CONNECT_SECONDS) as line:
         if address.scheme == "amqps":
             return AMQP_METHOD
+        line.settimeout(max(SHORTEST, until - time.monotonic()))
         line.sendall(AMQP_HELLO)
         return line.recv(1)
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 Word = str | bytes | int | float
 
-PATIENCE = 3.0  # seconds in all: a person who asks has an answer, or is told why not, before he looks for Ctrl-C
+PROMISED = 3.0  # seconds in all: a person who asks has an answer, or is told why not, before he looks for Ctrl-C
+START_UP = 0.5  # of these, for Python, the settings and, with -A, Celery; 0.2 to 0.4 are usual
+PATIENCE = PROMISED - START_UP  # what is left for servers
 
 
 class Refused(ServerError):  # noqa: N818 - an answer of the server, not a fault of ours
@@ -99,7 +101,7 @@ class Wire:
 
 
 def dial(address: Address, patience: float = PATIENCE) -> Wire:
-    """A connection that is let in, for so many seconds; ServerError within three when there is none."""
+    """A connection that is let in, for so many seconds; ServerError in time when there is none."""
     began, entry = time.monotonic(), min(patience, PATIENCE)
     try:
         line = _connect(address, entry)

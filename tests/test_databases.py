@@ -1,4 +1,4 @@
-"""Results in databases, of SQLAlchemy and of Django, as Celery's own backends wrote them: listed, and told one by one."""
+"""Results in databases of SQLAlchemy and Django, as Celery's own backends wrote them: listed, and told one by one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DJANGO = Path(__file__).parent / "apps" / "django"
+IN_TIME = 3.0  # seconds
 NOWHERE = "8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1"
 
 # What a worker does when jobs end, by the backend's own hand.
@@ -104,7 +106,9 @@ def test_the_status_of_what_is_in_a_database_alone(ask: Callable[..., Asked]) ->
 @pytest.mark.parametrize("words", [["results"], ["status", NOWHERE]], ids=str)
 def test_a_database_that_is_away_is_told_in_a_line(tmp_path: Path, store_url: str, words: list[str]) -> None:
     project = Project(tmp_path, store_url, store_url)
+    began = time.monotonic()
     told = project.livectl(*words, PROJ_RESULTS=f"db+sqlite:///{tmp_path}/no/such/folder/results.db", LIVECTL_STORE="")
+    assert time.monotonic() - began < IN_TIME
     project.close()
     assert told.returncode == 4
     assert told.stderr.startswith("livectl: the result backend does not answer: unable to open")

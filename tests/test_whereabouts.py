@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -211,6 +212,18 @@ def test_a_server_that_is_away_is_told_in_time(tmp_path: Path, store_url: str) -
     assert told.returncode == 4
     assert told.stderr.count("\n") == 2
     project.close()
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_a_broker_that_lets_in_and_says_nothing_is_told_in_time(tmp_path: Path, store_url: str, scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as deaf:
+        project = Project(tmp_path, f"{scheme}://127.0.0.1:{deaf.getsockname()[1]}", store_url)
+        for words in (["status", NOWHERE], ["queues"], ["workers"], ["call", "proj.add", "1"]):
+            began = time.monotonic()
+            told = project.livectl(*words)
+            assert (told.returncode, "no answer in time" in told.stderr) == (4, True)
+            assert time.monotonic() - began < IN_TIME
+        project.close()
 
 
 def test_what_has_ended_is_learnt_from_results_alone(project: Project) -> None:

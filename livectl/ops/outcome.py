@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from livectl.resp import Wire
 
 LONGEST_ERROR = 300  # characters, of the one line
+SQLALCHEMY = "db+"  # begins the address of such a backend
 
 # The states of Celery that are an end, and what they are called here.
 ENDS = {
@@ -130,6 +131,7 @@ def from_meta(meta: Mapping[str, Any]) -> Outcome | None:
 def through_celery(app: Any, ids: Sequence[str]) -> dict[str, Outcome]:
     """The same from a backend that only Celery can read: a database, a cache, files."""
     try:
+        try_once(app)
         metas = [dict(app.backend.get_task_meta(job, cache=False)) | {"task_id": job} for job in ids]
     except NotImplementedError:  # results are disabled
         return {}
@@ -137,6 +139,17 @@ def through_celery(app: Any, ids: Sequence[str]) -> dict[str, Outcome]:
         raise unreachable(error) from error
     found = (from_meta(meta) for meta in metas if meta.get("status") != "PENDING")
     return {outcome.id: outcome for outcome in found if outcome}
+
+
+def try_once(app: Any) -> None:
+    """Connects to a database of SQLAlchemy's, which Celery would try for eight seconds before it said why not."""
+    url = str(app.conf.result_backend or "")
+    if not url.startswith(SQLALCHEMY) or app.conf.get("database_engine_callback"):  # who may bring the password
+        return
+    from celery.backends.database.session import SessionManager
+
+    options = app.conf.database_engine_options or {}
+    SessionManager().get_engine(url.removeprefix(SQLALCHEMY), **options).connect().close()
 
 
 def unreachable(error: Exception) -> ServerError:

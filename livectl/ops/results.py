@@ -139,6 +139,7 @@ def _from_note(job: str, note: Record) -> Outcome:
 def _listed(app: Any, wanted: Filter) -> Iterator[Outcome]:
     """From a database, the newest first, as its own index knows them."""
     try:
+        outcomes.try_once(app)
         kind = type(app.backend).__module__
         if kind.startswith("celery.backends.database"):
             yield from _from_sqlalchemy(app.backend, wanted)
