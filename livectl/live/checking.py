@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from livectl.live import platforms, polling
 from livectl.live.fetch import Fetcher
 from livectl.live.platforms.base import Means, Refused, Unanswered, all_alike, unanswered
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
     from livectl.live.store import Store
 
 PATIENCE = 5.0  # seconds of budget that a person's question may be ahead of: a look or two keep nobody waiting
-READ = frozenset({State.LIVE, State.OFFLINE, State.REPLAY})
-TOLD = READ | {State.RESTRICTED, State.UPCOMING, State.BANNED, State.NOT_FOUND}  # the platform gave an answer
 
 
 class Notebook:
@@ -70,9 +66,6 @@ class Checker:
         left = self._store.spend(terms, -(-streamers // terms.batch), now) if self._store else 0.0
         overdrawn = max(0.0, -left / terms.rate)
         return overdrawn if overdrawn > PATIENCE else 0.0
-
-    def close(self) -> None:
-        self.fetcher.close()
 
     def _means(self, name: str, now: float) -> Means:
         return Means(now, polling.keys(self._settings.platforms.get(name)))
@@ -123,9 +116,3 @@ def _nobody(platform: str, name: str, error: Exception, means: Means) -> Observa
     else:
         state, problem = State.PARSE_ERROR, f"its name could not be looked up: {type(error).__name__}"
     return Observation(platform=platform, id=name, state=state, at=means.now, problem=problem)
-
-
-def row(seen: Observation) -> dict[str, object]:
-    """An observation as a job's result carries it."""
-    told: dict[str, object] = msgspec.to_builtins(seen)
-    return told

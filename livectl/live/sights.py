@@ -12,7 +12,6 @@ from livectl.model import State
 if TYPE_CHECKING:
     from livectl.model import Known, Observation
 
-READ = frozenset({State.LIVE, State.OFFLINE, State.REPLAY})
 NOT_LIVE = frozenset({State.OFFLINE, State.REPLAY, State.UPCOMING, State.NOT_FOUND, State.BANNED})
 
 
