@@ -54,5 +54,6 @@ def list_targets(call: Invocation) -> None:
 
     targets.check(call.settings)
     client = connect.open_store(broker.addresses(call.settings).store)
-    stands, waiting = backlog.look(call.settings, client, time.time())
-    call.show(alert_view.everyone(call.settings, stands, waiting))
+    now = time.time()
+    stands, waiting = backlog.look(call.settings, client, now)
+    call.show(alert_view.everyone(call.settings, stands, waiting, now))

@@ -16,18 +16,21 @@ from livectl.live.checking import Notebook
 from livectl.live.fetch import Fetcher
 from livectl.live.route import Routes
 from livectl.model import Change
+from livectl.render import View
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from rich.console import RenderableType
 
     from livectl.config import Settings, Target
     from livectl.live.alert import Outcome
     from livectl.live.outbox import Stand
     from livectl.live.targets import Sender
-    from livectl.render import View
 
 NONE = "No alerts yet: write a target under `alerts:` in livectl.yaml, see docs/alerts.md."
 HIDDEN = "***"
+MINUTE = 60.0  # seconds
 
 
 def chosen(settings: Settings, wanted: str | None) -> list[str]:
@@ -82,20 +85,44 @@ def tried(outcomes: Mapping[str, Outcome]) -> View:
     return render.table(("target", "taken", "answer"), rows, data, empty=NONE)
 
 
-def everyone(settings: Settings, stands: Mapping[str, Stand], backlogs: Mapping[str, int]) -> View:
+def everyone(settings: Settings, stands: Mapping[str, Stand], backlogs: Mapping[str, int], now: float) -> View:
     data = [_shown(name, target, stands[name], backlogs[name]) for name, target in settings.alerts.items()]
     rows = [
         (
-            str(one["name"]),
-            str(one["address"]),
-            " ".join(one["on"]),
-            wording.clock(stands[one["name"]].sent_at, settings.timezone) or "never",
-            str(one["backlog"]),
-            _state(stands[one["name"]], settings.timezone),
+            name,
+            address(target),
+            " ".join(target.on),
+            _ago(stands[name].sent_at, now),
+            str(backlogs[name]),
+            _state(stands[name]),
         )
-        for one in data
+        for name, target in settings.alerts.items()
     ]
-    return render.table(("target", "address", "on", "last told", "waiting", "state"), rows, data, empty=NONE)
+    drawn = render.table(("target", "address", "on", "last told", "waiting", "state"), rows, data, empty=NONE)
+    return View(data, lambda: _with_problems(drawn, settings, stands))
+
+
+def _with_problems(drawn: View, settings: Settings, stands: Mapping[str, Stand]) -> RenderableType:
+    """The table, and below it what was said by those that did not take something."""
+    refused = {name: stand for name, stand in stands.items() if stand.problem}
+    lines = [f"{name}: {stand.problem}{_next_try(stand, settings.timezone)}" for name, stand in refused.items()]
+    if not lines:
+        return drawn.people()
+    from rich.console import Group
+
+    return Group(drawn.people(), "", *lines)
+
+
+def _next_try(stand: Stand, zone: str) -> str:
+    if stand.retry_at is None:
+        return ""
+    return f"; try {stand.tries + 1} at {wording.clock(stand.retry_at, zone).partition(' ')[2]}"
+
+
+def _ago(at: float | None, now: float) -> str:
+    if at is None:
+        return "never"
+    return f"{wording.length(now - at)} ago" if now - at >= MINUTE else "just now"
 
 
 def address(target: Target) -> str:
@@ -103,14 +130,13 @@ def address(target: Target) -> str:
     if target.command:
         return target.command[0]
     parts = urlsplit(target.webhook.reveal() if target.webhook else target.url.reveal() if target.url else "")
-    host = parts.hostname if target.webhook else None
-    return f"{parts.scheme}://{host or ''}{'/' if host else ''}{HIDDEN}"
+    return f"{parts.scheme}://{parts.hostname if target.webhook else HIDDEN}"
 
 
-def _state(stand: Stand, zone: str) -> str:
+def _state(stand: Stand) -> str:
     if stand.retry_at is not None:
-        return f"failing ({stand.tries}), again {wording.clock(stand.retry_at, zone)[-5:]}: {stand.problem}"
-    return f"gave up {stand.dead}: {stand.problem}" if stand.problem else "well"
+        return "failing"
+    return "gave one up" if stand.problem else "well"
 
 
 def _shown(name: str, target: Target, stand: Stand, backlog: int) -> dict[str, Any]:

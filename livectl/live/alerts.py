@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from livectl.quantity import Daytime
 
 BUDGET = 20.0  # seconds that one job goes on telling a target: it has to end within the 45 s of a job
-MARGIN = 15.0  # seconds a worker may take beside the sending itself, before another one takes over
+MARGIN = 10.0  # seconds a worker may take beside the sending itself, before another one takes over
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 900.0  # seconds between tries, doubled each time
 DAY = 86_400.0  # seconds of trying, before an alert is a dead letter
 READ = 100  # changes looked at in one go
