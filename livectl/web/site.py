@@ -71,5 +71,5 @@ def _alerts(source: Source, settings: Settings | None, now: float) -> list[dict[
     if settings is None or not settings.alerts:
         return []
     stands, waiting = source.read(lambda client: backlog.look(settings, client, now))
-    found: list[dict[str, Any]] = alert_view.everyone(settings, stands, waiting).data
+    found: list[dict[str, Any]] = alert_view.everyone(settings, stands, waiting, now).data
     return found
