@@ -238,6 +238,17 @@ def test_late_ones_become_one_line(world: World, receiver: Receiver) -> None:
     assert titles(receiver) == ["8 late alerts: S0, S1, S2, S3, S4 and 3 more", "S8 is live"]
 
 
+def test_hundreds_of_late_ones_are_one_line_still(world: World, receiver: Receiver) -> None:
+    world.targets = {"hook": hook(receiver)}
+    names = [f"s{number}" for number in range(500)]
+    world.follow(*names)
+    world.see("live", *names)
+    world.now += HOUR
+    world.client.hset("livectl:target:hook", "cursor", "0-0")  # it was told before
+    world.drain()
+    assert titles(receiver) == ["500 late alerts: demo/s0, demo/s1, demo/s2, demo/s3, demo/s4 and 495 more"]
+
+
 def test_what_may_have_arrived_is_never_told_again_as_late(world: World, receiver: Receiver) -> None:
     world.targets = {"hook": hook(receiver, timeout=0.3)}
     world.follow("ada", "bob")

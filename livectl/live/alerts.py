@@ -30,6 +30,7 @@ MARGIN = 10.0  # seconds a worker may take beside the sending itself, before ano
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 900.0  # seconds between tries, doubled each time
 DAY = 86_400.0  # seconds of trying, before an alert is a dead letter
 READ = 100  # changes looked at in one go
+READ_LATE = 2000  # where they are old: they become one line
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +148,8 @@ class Courier:
         if target.digest is not None:
             return self._digest(name, target, target.digest, stand, now)
         changes = self._store.changes(stand.cursor, READ)
+        if len(changes) == READ and now - changes[0].at > target.max_age:
+            changes = self._store.changes(stand.cursor, READ_LATE)
         if not changes:
             return None
         told = backlog.pending(name, target, changes, backlog.known(self._store, changes))
