@@ -13,6 +13,7 @@
     livectl:pull:PLATFORM      id -> how strongly each hour of the week pulls; livectl:pulls: the sums
     livectl:unlearned:PLATFORM whose sessions the pulls do not reflect yet
     livectl:platform:PLATFORM  bucket, circuit, waits, counters
+    livectl:target:TARGET      and its kin: how far each target of alerts was told (outbox.py)
     livectl:alias:PLATFORM     name as pasted -> the id that is followed
     livectl:kept:PLATFORM:KEY  what a platform keeps between checks
 

@@ -130,7 +130,8 @@ local function go_on(told, platform, seen, hot, page, before, merge)
   end
   if page == before then return end
   local was, is = cjson.decode(before), cjson.decode(page)
-  for name, kind in pairs({title = 'retitled', category = 'recategorised'}) do
+  for _, news in ipairs({{'title', 'retitled'}, {'category', 'recategorised'}}) do
+    local name, kind = news[1], news[2]
     if was[name] and is[name] and was[name] ~= is[name] then
       tell(told, kind, platform, seen, hot, page, {before = was[name]})
     end
