@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 import redis
 
 from livectl.errors import LivectlError, UsageError
-from livectl.ops import purging, queues
+from livectl.ops import purging, queues, rates
 from livectl.ops.purging import Choice
 from livectl.ops.queues import Depths, Queue
+from livectl.ops.rates import Rate
 from tests.project import Project
+from tests.running import Running
 from tests.servers import rabbitmq
 from tests.waiting import wait_for
 
@@ -46,7 +50,7 @@ def test_four_priorities_fifty_etas_and_a_thousand_ready_are_counted_exactly(pro
         found = one(project, "celery")
         assert (found.ready, found.unacked, found.eta, found.consumers) == (1000, 50, 50, 0)
         assert found.priorities == {"0": 250, "3": 250, "6": 250, "9": 250}
-        assert queues.measure(project.deployment).notes == ("nobody reads celery, and 1000 messages lie there",)
+        assert queues.measure(project.deployment).notes == ("nobody reads celery, which has 1000 ready",)
 
 
 @pytest.mark.acceptance
@@ -149,14 +153,45 @@ def test_rates_are_what_was_done_and_how_the_queue_grew(
     reads: dict[str, tuple[str, ...]] = {"w1": ("q",)}
     first = Depths(queues=(before,), processed={"w1": 100}, reads=reads)
     second = Depths(queues=(after,), processed={"w1": 120}, reads=reads)
-    rate = queues.rates(first, second, 2.0)["q"]
+    rate = rates.between(first, second, 2.0)["q",]
     assert rate.outward == outward
     assert rate.inward == pytest.approx(max(0.0, inward), abs=5.1)
 
 
-def test_rates_of_queues_with_shared_readers_are_not_made_up() -> None:
-    depths = Depths(queues=(Queue(name="q", ready=1),), processed={"w1": 1}, reads={"w1": ("q", "r")})
-    assert queues.rates(depths, depths, 1.0)["q"].inward is None
+def test_queues_with_a_reader_of_several_have_their_rates_together() -> None:
+    reads: dict[str, tuple[str, ...]] = {"w1": ("q", "r"), "w2": ("r",), "w3": ("s",)}
+    one, two, alone = Queue(name="q", ready=10), Queue(name="r", ready=0), Queue(name="s", ready=0)
+    before = Depths(queues=(one, two, alone), processed={"w1": 0, "w2": 0, "w3": 0}, reads=reads)
+    grown = msgspec.structs.replace(one, ready=20)
+    after = Depths(queues=(grown, two, alone), processed={"w1": 4, "w2": 6, "w3": 2}, reads=reads)
+    speeds = rates.between(before, after, 2.0)
+    assert speeds == {("q", "r"): Rate(10.0, 5.0), ("s",): Rate(1.0, 1.0)}
+    (note,) = rates.notes(speeds, reads)
+    assert note == "q, r together: 10.0 in/s, 5.0 out/s; not told apart, since w1, w2 read them"
+
+
+def test_rates_are_not_made_up_where_a_reader_was_silent() -> None:
+    reads: dict[str, tuple[str, ...]] = {"w1": ("q",)}
+    depths = Depths(queues=(Queue(name="q", ready=1),), processed={"w1": 1}, reads=reads)
+    silent = Depths(queues=(Queue(name="q", ready=1),), reads=reads)
+    assert rates.between(depths, silent, 1.0)["q",] == Rate(None, None)
+
+
+@pytest.mark.acceptance
+def test_watching_tells_what_shared_readers_did(project: Project) -> None:
+    with (
+        project.worker("w1", "-c", "1", "-Q", "celery,mail"),
+        Running(
+            *(sys.executable, "-m", "livectl", "-A", "proj", "queues", "--watch"),
+            cwd=project.folder,
+            environ=project.environ,
+        ) as watch,
+    ):
+        watch.wait_for("celery", 10)
+        for _ in range(20):
+            project.send("add", 1, queue="mail")
+        watch.wait_for("celery, mail together: ", 10)
+        wait_for(lambda: "0.0 out/s" not in watch.lines[-1], 10, what="a rate")
 
 
 @pytest.mark.acceptance

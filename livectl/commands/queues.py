@@ -50,7 +50,7 @@ def _show(call: Invocation, names: tuple[str, ...], warn: int | None, crit: int 
 
 
 def _watch(call: Invocation, names: tuple[str, ...]) -> int:
-    from livectl.ops import deployment, queues, views
+    from livectl.ops import deployment, queues, rates, views
 
     place = deployment.find(call.app, call.settings, call.cwd)
     before, looked = queues.measure(place, names), time.monotonic()
@@ -58,7 +58,10 @@ def _watch(call: Invocation, names: tuple[str, ...]) -> int:
     while True:
         time.sleep(queues.WATCH_SECONDS)
         after, now = queues.measure(place, names), time.monotonic()
-        call.show(views.queues(after, queues.rates(before, after, now - looked)))
+        speeds = rates.between(before, after, now - looked)
+        call.show(views.queues(after, speeds))
+        for note in (*after.notes, *rates.notes(speeds, after.reads)):
+            call.say(note)
         before, looked = after, now
 
 

@@ -137,7 +137,7 @@ def _through_kombu(deployment: Deployment, names: Sequence[str]) -> Depths:
 
 def _mismatches(queues: Sequence[Queue]) -> list[str]:
     return [
-        f"nobody reads {queue.name}, and {queue.ready} messages lie there"
+        f"nobody reads {queue.name}, which has {queue.ready} ready"
         for queue in queues
         if queue.ready and queue.consumers == 0
     ]
@@ -158,35 +158,6 @@ def _unfilled(deployment: Deployment, found: Sequence[Queue], reads: dict[str, t
 
 def _names(said: Any) -> tuple[str, ...]:
     return tuple(queue["name"] for queue in said) if isinstance(said, list) else ()
-
-
-class Rate(msgspec.Struct, frozen=True):
-    """Messages a second, into a queue and out of it. None where its readers read other queues too."""
-
-    inward: float | None
-    outward: float | None
-
-
-def rates(before: Depths, after: Depths, seconds: float) -> dict[str, Rate]:
-    """What workers finished tells what went out; that and how the queue grew tell what came in."""
-    sizes = {queue.name: queue.ready + (queue.unacked or 0) for queue in before.queues}
-    found = {}
-    for queue in after.queues:
-        grown = queue.ready + (queue.unacked or 0) - sizes.get(queue.name, 0)
-        done = _done(before, after, queue.name)
-        if done is None:
-            found[queue.name] = Rate(None, None)
-            continue
-        found[queue.name] = Rate(max(0.0, (done + grown) / seconds), done / seconds)
-    return found
-
-
-def _done(before: Depths, after: Depths, queue: str) -> int | None:
-    """How many jobs of this queue were finished in between, if that can be told."""
-    readers = [worker for worker, queues in after.reads.items() if queue in queues]
-    if any(len(after.reads[worker]) > 1 or worker not in before.processed for worker in readers):
-        return None
-    return sum(max(0, after.processed.get(worker, 0) - before.processed[worker]) for worker in readers)
 
 
 def wait_until_empty(deployment: Deployment, names: Sequence[str], seconds: float, pause: float = 0.5) -> Depths:
