@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import socket
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from livectl.errors import ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from livectl.address import Address
@@ -49,10 +50,20 @@ class Wire:
 
     def ask_all(self, questions: Sequence[Sequence[Word]]) -> list[Any]:
         """Many questions in one journey; a refusal stands in the place of its answer."""
-        try:
-            self._line.settimeout(self._left())
+        with self._in_time():
             self._line.sendall(b"".join(_packed(words) for words in questions))
             return [self._read() for _ in questions]
+
+    def hear(self) -> Any:
+        """What the server says next, unasked: a message of a channel that was subscribed to."""
+        with self._in_time():
+            return self._read()
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        try:
+            self._line.settimeout(self._left())
+            yield
         except (OSError, ValueError) as error:
             raise ServerError(
                 f"{self._masked} stopped answering: {_reason(error)}", "Look whether that server still runs."

@@ -83,7 +83,8 @@ def test_a_job_is_sent_waited_for_listed_and_sent_again(project: Project) -> Non
         assert (done.returncode, json.loads(done.stdout)["result"]) == (0, 5)
         shown = project.livectl("call", "proj.steps", "--wait", "--timeout", "20")
         assert shown.returncode == 0
-        assert "of 3" in shown.stderr
+        assert "[#############...........................] 1 of 3" in shown.stderr
+        assert "2 of 3" in shown.stderr
         failed = project.livectl("call", "proj.fail", "-k", '{"password": "hush"}', "--wait", "--json")
         job = json.loads(failed.stdout)
         assert (failed.returncode, job["error"], job["kwargs"]) == (1, "ValueError: no such thing", {"password": "***"})
@@ -107,6 +108,43 @@ def test_a_file_of_jobs_is_worked_off_within_its_window(project: Project) -> Non
         told = project.livectl("call", "--from", "orders.jsonl", "--window", "10", "--json")
     done = json.loads(told.stdout)
     assert (told.returncode, done["sent"], done["succeeded"], done["failed"]) == (1, 61, 60, 1)
+    assert told.stderr.splitlines()[-1] == "[########################################] 61 of 61"
+
+
+@pytest.mark.acceptance
+def test_two_thousand_jobs_of_a_file_and_their_sum(project: Project) -> None:
+    lines = [json.dumps({"task": "proj.add", "args": [number]}) for number in range(2000)]
+    (project.folder / "orders.jsonl").write_text("\n".join(lines))
+    with project.worker("w1", "-c", "2"):
+        told = project.livectl("call", "--from", "orders.jsonl")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("2000 succeeded, 0 failed, in ")
+    assert max(len(line) for line in told.stderr.splitlines()) <= 80
+
+
+@pytest.mark.acceptance
+def test_a_worker_tells_how_far_its_clock_is_ahead_and_what_it_has_in_memory(project: Project) -> None:
+    (project.folder / "ahead").mkdir()
+    ahead = "import time; right = time.time; time.time = lambda: right() + 42"
+    (project.folder / "ahead" / "sitecustomize.py").write_text(ahead)
+    with project.worker("w1", "-c", "1"):
+        project.environ["PYTHONPATH"] = str(project.folder / "ahead")
+        with project.worker("w2", "-c", "1"), project.worker("w3", "-c", "1", "--without-heartbeat"):
+            with cluster.Crew(project.deployment) as crew:
+                right, wrong, quiet = crew.look().found
+            del project.environ["PYTHONPATH"]
+            shown = project.livectl("workers")
+    assert abs(right.skew or 0.0) < 0.5
+    assert wrong.skew == pytest.approx(42, abs=0.5)
+    assert quiet.skew is None
+    assert 10_000_000 < (right.memory or 0) < 1_000_000_000
+    assert "+42.0 s" in shown.stdout
+    assert max(len(line) for line in shown.stdout.splitlines()) <= 80
+
+
+@pytest.mark.parametrize(("said", "size"), [("56.5MB", 59_244_544), ("512.00KB", 524_288), (None, None), ("?", None)])
+def test_a_size_is_read_as_workers_with_psutil_spell_it(said: str | None, size: int | None) -> None:
+    assert cluster.resident(said) == size
 
 
 def test_every_line_that_is_no_order_is_told(tmp_path: Path) -> None:
@@ -332,7 +370,7 @@ def _fields(shape: Any) -> set[str]:
             ),
         ),
         (queues.Queue, "name ready priorities unacked eta oldest consumers"),
-        (cluster.Worker, "name pool concurrency active reserved queues version memory processed age"),
+        (cluster.Worker, "name pool concurrency active reserved queues version memory processed age skew"),
         (deadletters.Summary, "id kind reason at task"),
     ],
 )

@@ -86,7 +86,7 @@ def _wait(call: Invocation, place: Deployment, desk: Desk, order: Order, words: 
     for found in waiting.follow(place, sent.id, patience):
         last = found
         if found.progress:
-            call.say(views.bar(*found.progress))
+            _move(call, *found.progress)
     call.show(views.job(last))
     return waiting.exit_code(last)
 
@@ -102,7 +102,18 @@ def _many(call: Invocation, place: Deployment, desk: Desk, orders: list[Order], 
     ended = -1
     for summary in batch.run(orders):
         if (now := summary.succeeded + summary.failed) != ended:
-            call.say(views.bar(now, len(orders)))
+            _move(call, now, len(orders))
             ended = now
     call.show(views.batch(summary, len(orders)))
     return 1 if summary.failed else UnfinishedError.code if ended < len(orders) else 0
+
+
+def _move(call: Invocation, current: float, total: float) -> None:
+    """The bar, in its place where somebody watches; elsewhere a line each time."""
+    from livectl.ops import views
+
+    if call.quiet or not call.err.isatty():
+        call.say(views.bar(current, total))
+        return
+    call.err.write(f"\r{views.bar(current, total)}" + ("\n" if current >= total else ""))
+    call.err.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import msgspec
 
 from livectl import resp
 from livectl.errors import LivectlError, UnfinishedError
-from livectl.ops import workers
+from livectl.ops import skew, workers
 from livectl.ops.pidbox import ANSWER_SECONDS, Answers, Question
 from livectl.ops.spot import did_you_mean
 
@@ -28,6 +29,8 @@ POOLS = {  # what a worker calls its pool: a class
     "celery.concurrency.solo:TaskPool": "solo",
 }
 KIBIBYTE = 1024
+SIZE = re.compile(r"([\d.]+) *([KMGT]?B|b)")
+UNITS = {"b": 1, "B": 1, "KB": KIBIBYTE, "MB": KIBIBYTE**2, "GB": KIBIBYTE**3, "TB": KIBIBYTE**4}
 DRAIN_PAUSE = 0.5  # seconds between two looks at what is left
 
 
@@ -41,9 +44,10 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     reserved: int | None = None
     queues: tuple[str, ...] = ()
     version: str | None = None
-    memory: int | None = None  # bytes, the most it had resident so far
+    memory: int | None = None  # bytes of its main process: now, where it has psutil to tell; else the most so far
     processed: int | None = None
     age: float | None = None  # seconds since its start
+    skew: float | None = None  # seconds that its clock is ahead of the broker's
 
 
 class Workers(msgspec.Struct, frozen=True):
@@ -80,14 +84,25 @@ class Crew:
         names = sorted(name for name, said in stats.said.items() if isinstance(said, dict) and "pool" in said)
         if not names:
             return Workers((), stats.silent)
-        active, reserved, queues, reports = (
-            self.ask(method, names).said for method in ("active", "reserved", "active_queues", "report")
+        active, reserved, queues, reports, memory = (
+            self.ask(method, names).said for method in ("active", "reserved", "active_queues", "report", "memsample")
         )
-        found = tuple(
+        skews = self._skews(names)
+        told = [
             describe(name, stats.said[name], active.get(name), reserved.get(name), queues.get(name), reports.get(name))
             for name in names
+        ]
+        found = tuple(
+            msgspec.structs.replace(one, memory=resident(memory.get(one.name)) or one.memory, skew=skews.get(one.name))
+            for one in told
         )
         return Workers(found, stats.silent)
+
+    def _skews(self, names: Sequence[str]) -> dict[str, float]:
+        broker = self._deployment.broker
+        if self._wire is None or broker is None:
+            return {}
+        return skew.measure(self._wire, broker, self._deployment.layout, names)
 
     def named(self, name: str) -> str:
         """The whole name of a worker of which a part was said; an error names those there are."""
@@ -155,6 +170,12 @@ def describe(name: str, stats: dict[str, Any], active: Any, reserved: Any, queue
         processed=sum((stats.get("total") or {}).values()),
         age=float(stats["uptime"]) if stats.get("uptime") is not None else None,
     )
+
+
+def resident(said: Any) -> int | None:
+    """Celery's own words for a size, like 56.32MB. A worker without psutil says nothing."""
+    size = SIZE.fullmatch(said) if isinstance(said, str) else None
+    return int(float(size[1]) * UNITS[size[2]]) if size else None
 
 
 def _version(report: Any) -> str | None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from livectl.ops.jobs import Revoked
     from livectl.ops.message import Message
     from livectl.ops.purging import Purged
-    from livectl.ops.queues import Depths, Rate
+    from livectl.ops.queues import Depths
+    from livectl.ops.rates import Rates
     from livectl.ops.verdict import Verdict
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -49,7 +50,7 @@ def job(found: Verdict, *, full: bool = False) -> View:
     told = found.job
     if full and found.traceback:
         told = msgspec.structs.replace(told, error=found.traceback)
-    return View(told, lambda: "\n".join(_lines(told, found.note)))
+    return View(told, lambda: "\n".join(_lines(told, found.note, found.progress)))
 
 
 def jobs(found: Sequence[Job]) -> View:
@@ -60,7 +61,7 @@ def jobs(found: Sequence[Job]) -> View:
     return table(("id", "state", "task", "ago", "result"), rows, found, empty="No results.")
 
 
-def queues(depths: Depths, rates: Mapping[str, Rate] | None = None) -> View:
+def queues(depths: Depths, rates: Rates | None = None) -> View:
     """A row each; the rates between two looks where there were two."""
     columns = (
         "queue",
@@ -74,7 +75,7 @@ def queues(depths: Depths, rates: Mapping[str, Rate] | None = None) -> View:
     )
     rows = []
     for one in depths.queues:
-        speed = (rates or {}).get(one.name)
+        speed = (rates or {}).get((one.name,))
         counts = (one.ready, _priorities(one.priorities), one.unacked, one.eta, span(one.oldest), one.consumers)
         more = (_number(speed.inward), _number(speed.outward)) if speed else ("?", "?") if rates else ()
         rows.append((one.name, *("?" if count is None else str(count) for count in counts), *more))
@@ -141,11 +142,12 @@ def workers(there: Workers) -> View:
             span(one.age) or "?",
             f"{one.memory / MEBIBYTE:.0f} MB" if one.memory else "?",
             one.version or "?",
+            "?" if one.skew is None else f"{one.skew:+.1f} s" if one.skew else "0",
             ", ".join(one.queues),
         )
         for one in there.found
     ]
-    columns = ("worker", "pool", "active", "reserved", "done", "age", "memory", "celery", "queues")
+    columns = ("worker", "pool", "active", "reserved", "done", "age", "memory", "celery", "skew", "queues")
     return table(columns, rows, there.found, empty="No worker answers.")
 
 
@@ -165,11 +167,12 @@ def _known(count: int | None) -> str:
     return "?" if count is None else str(count)
 
 
-def _lines(told: Job, note: str) -> list[str]:
+def _lines(told: Job, note: str, progress: tuple[float, float] | None) -> list[str]:
     """A line for each thing that is known."""
     now = datetime.now(UTC)
     facts = [
         ("state", WORDS[told.state]),
+        ("progress", bar(*progress) if progress else None),
         ("note", note),
         ("task", told.task),
         ("args", short(told.args, 200) if told.args not in (None, []) else None),

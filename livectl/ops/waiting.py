@@ -57,7 +57,7 @@ def follow(deployment: Deployment, job: str, patience: float) -> Iterator[Verdic
     last: Verdict | None = None
     for pause in chain(PAUSES, repeat(SLOWEST)):
         found = look(deployment, job)
-        if last is None or found.job != last.job:
+        if last is None or (found.job, found.progress) != (last.job, last.progress):
             yield found
         last, lost = found, lost + 1 if found.job.state is JobState.UNKNOWN and found.sure else 0
         if found.job.state in ENDS or lost >= LOST_AFTER or time.monotonic() + pause > until:
