@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from livectl.live import transfer
 from livectl.live.fetch import Fetcher
 from livectl.live.route import Routes
 from livectl.model import Request
@@ -34,11 +33,6 @@ def site() -> Iterator[Site]:
 def fetcher(site: Site) -> Iterator[Fetcher]:
     with fetching(site) as made:
         yield made
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "SECONDS", SECONDS)
 
 
 def test_a_host_is_sent_elsewhere_with_its_name_and_path(fetcher: Fetcher) -> None:
@@ -122,11 +116,10 @@ def test_reading_stops_at_the_mark(fetcher: Fetcher) -> None:
     assert len(response.body) < 400_000
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("path", ["/slow?seconds=30", "/drip"])
 def test_who_takes_too_long_is_not_there(fetcher: Fetcher, path: str) -> None:
     began = time.monotonic()
-    response = get(fetcher, path)
+    response = get(fetcher, path, seconds=SECONDS)
     assert (response.status, response.error) == (0, "timed out after 1 s")
     assert time.monotonic() - began < 3 * SECONDS
 

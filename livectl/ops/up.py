@@ -120,7 +120,7 @@ def page_port(up: Up, settings: Settings) -> int | None:
     if _is_free(web.host, web.port):
         return web.port or _any_free(web.host)
     if settings.sources["web.port"] != config.DEFAULT:
-        raise UsageError(f"port {web.port} on {web.host} is in use", "Choose another for the page: `web: {port: 0}`.")
+        raise UsageError(f"port {web.port} on {web.host} is in use", "Choose another for the page: `web: {port: 8788}` in livectl.yaml.")
     return _any_free(web.host)
 
 
