@@ -117,6 +117,13 @@ def test_the_page_is_where_it_says_though_its_usual_port_is_taken(tmp_path: Path
     assert refused.stderr.startswith(f"livectl: port {taken} on 127.0.0.1 is in use\n")
 
 
+def test_the_page_is_not_shown_to_everybody(tmp_path: Path, place: dict[str, str]) -> None:
+    (tmp_path / "livectl.yaml").write_text("web: {host: 0.0.0.0}\n")
+    refused = answer("up", cwd=tmp_path, environ=place)
+    assert refused.returncode == 3
+    assert "anybody who reaches this machine" in refused.stderr
+
+
 def status_of(url: str) -> int:
     try:
         with urlopen(url, timeout=5) as page:

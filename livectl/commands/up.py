@@ -80,7 +80,10 @@ def _run(call: Invocation, up: Up, place: Place) -> int:
     from livectl.ops import announcements
     from livectl.ops import up as plan
     from livectl.ops.supervisor import OWN_NAME, Supervisor
+    from livectl.web import gate
 
+    web = call.settings.web
+    gate.check(web.host, web.token.reveal() if web.token else None)
     held = plan.claim(call.settings.home)
     server = plan.embedded(up, call.settings)
     try:

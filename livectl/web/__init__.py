@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
-from livectl.web.mounting import blueprint
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from livectl.web.mounting import blueprint
 
 __all__ = ["blueprint"]
+
+
+def __getattr__(name: str) -> Any:
+    """The blueprint on first need: Flask takes longer to import than anything else here."""
+    if name != "blueprint":
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from livectl.web.mounting import blueprint
+
+    return blueprint
