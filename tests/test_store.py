@@ -71,6 +71,15 @@ SESSIONS = {
         ["began s1", "retitled s1"],
     ),
     "no title is not another title": ([BEFORE, LIVE, saw("live", 70, session="s1")], ["began s1"]),
+    "the next session is told, though it began just after the first look in a long while": (
+        [
+            BEFORE,
+            LIVE,
+            saw("offline", 10 + 30 * MINUTE),
+            saw("live", 12 + 30 * MINUTE, session="s2", started_at=START + 11 + 30 * MINUTE),
+        ],
+        ["began s1", "ended s1", "began s2"],
+    ),
     "one look that finds nobody ends nothing": ([BEFORE, LIVE, saw("offline", 70)], ["began s1"]),
     "a second look too soon ends nothing": ([BEFORE, LIVE, saw("offline", 70), saw("offline", 129)], ["began s1"]),
     "a second look ends it": (

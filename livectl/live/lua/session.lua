@@ -114,9 +114,16 @@ local function appear(told, platform, seen, hot, page, merge)
   begin(told, platform, seen, hot, page, first and (not seen.started or seen.at - seen.started > FRESH))
 end
 
+-- When somebody who is gone, or was looked at again, was last there. After a long while without a look nobody knows
+-- the end: the last sight of it is the honest one.
+local function left(hot, merge)
+  if not hot.ending then return hot.seen end
+  return hot.ending - hot.lived > merge and hot.lived or hot.ending
+end
+
 -- LIVE was read of somebody known to be live: the same session, or the next one while nobody looked.
 local function go_on(told, platform, seen, hot, page, before, merge)
-  local last = hot.ending or hot.seen
+  local last = left(hot, merge)
   if hot.ending then
     hot.ending, hot.lived = nil, nil
     call('ZREM', key('ending', platform), seen.id)
@@ -158,8 +165,6 @@ local function vanish(told, platform, seen, hot, page, merge)
     call('HSETNX', key('platform', platform), 'all_gone', seen.at)
     return seen.at + LOOK_AGAIN
   end
-  -- After a long while without a look nobody knows the end: the last sight of it is the honest one.
-  local unseen = hot.ending - hot.lived > merge
-  finish(told, platform, seen, hot, page, unseen and hot.lived or hot.ending, seen.state)
+  finish(told, platform, seen, hot, page, left(hot, merge), seen.state)
   return nil
 end
