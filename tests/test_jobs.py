@@ -142,6 +142,25 @@ def test_a_worker_tells_how_far_its_clock_is_ahead_and_what_it_has_in_memory(pro
     assert max(len(line) for line in shown.stdout.splitlines()) <= 80
 
 
+def test_a_job_that_is_a_dead_letter_is_sent_again_and_the_letter_gone(project: Project, store_url: str) -> None:
+    now = datetime.now(UTC)
+    with redis.Redis.from_url(store_url, decode_responses=True) as store:
+        order = {"task": "proj.add", "args": [7], "kwargs": {}}
+        deadletters.add(store, deadletters.Letter(id="j1", kind="job", reason="failed", at=now, payload=order))
+        deadletters.add(store, deadletters.Letter(id="m1", kind="message", reason="poison", at=now, payload={}))
+        again = project.livectl("-q", "retry", "j1", "--force")
+        assert again.returncode == 0, again.stderr
+        assert store.hkeys(deadletters.KEY) == ["m1"]
+    assert project.livectl("status", again.stdout.strip(), "--json").returncode == 6
+    assert "`livectl dead retry m1` puts it back" in project.livectl("retry", "m1").stderr
+
+
+@pytest.mark.parametrize("words", [["results", "--since"], ["call", "proj.add", "1", "--in"]], ids=str)
+def test_a_duration_that_is_none_is_a_mistake_of_the_command_line(project: Project, words: list[str]) -> None:
+    told = project.livectl(*words, "yesterday")
+    assert (told.returncode, f"{words[-1]} yesterday: " in told.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(("said", "size"), [("56.5MB", 59_244_544), ("512.00KB", 524_288), (None, None), ("?", None)])
 def test_a_size_is_read_as_workers_with_psutil_spell_it(said: str | None, size: int | None) -> None:
     assert cluster.resident(said) == size

@@ -124,6 +124,12 @@ def test_a_queue_that_is_not_there_is_refused_with_its_neighbour(project: Projec
     assert refused.value.hint == "did you mean mail?"
 
 
+def test_a_queue_asked_for_by_a_name_that_nobody_knows_is_told(project: Project) -> None:
+    project.send("add", 1, queue="mail")
+    told = project.livectl("queues", "-Q", "mial")
+    assert (told.returncode, told.stderr) == (0, "mial is not known there: misspelt, or empty and read by nobody\n")
+
+
 def test_what_is_saved_can_be_sent_again(project: Project, tmp_path: Path) -> None:
     from livectl.ops import bulk
 

@@ -25,6 +25,7 @@ PATIENT = 3600.0
 def command(ctx: click.Context, call: Invocation, /, names: tuple[str, ...], **words: Any) -> int | None:
     """Ready messages of all priorities, those that workers hold (unacked) and of these the ones that wait for
     their time (eta), how long the oldest waits where its message says when it was sent, and how many workers read it.
+    With --watch, queues that share a reader have their rates together, in a note.
 
     \b
     Examples:
@@ -115,11 +116,11 @@ def purge(call: Invocation, /, queue: str, save: str | None, yes: bool, **words:
     Example:
       livectl -A proj queues purge mail --task proj.tasks.remind --older-than 1d
     """
-    from livectl.config import parse_duration
-    from livectl.ops import deployment, purging, views
+    from livectl.ops import deployment, ordering, purging, views
 
     place = deployment.find(call.app, call.settings, call.cwd)
-    older = parse_duration(words["older_than"]) if words["older_than"] else None
+    age = ordering.duration("--older-than", words["older_than"]) if words["older_than"] else None
+    older = age.total_seconds() if age else None
     choice = purging.Choice(queue=queue, task=words["task"], older_than=older, unacked=words["include_unacked"])
     plan = purging.plan(place, choice)
     if plan.total and not yes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -26,9 +26,8 @@ def command(call: Invocation, /, **words: Any) -> None:
     Example:
       livectl -A proj results --state failed --since 1h
     """
-    from livectl.config import parse_duration
-    from livectl.ops import deployment, results, views
+    from livectl.ops import deployment, ordering, results, views
 
-    since = datetime.now(UTC) - timedelta(seconds=parse_duration(words["since"])) if words["since"] else None
+    since = datetime.now(UTC) - ordering.duration("--since", words["since"]) if words["since"] else None
     wanted = results.Filter(**{**words, "since": since})
     call.show(views.jobs(results.recent(deployment.find(call.app, call.settings, call.cwd), wanted)))

@@ -13,17 +13,19 @@ from livectl.invocation import Invocation, pass_invocation
 @pass_invocation
 def command(call: Invocation, /, job: str, *, force: bool) -> None:
     """The same task with the same arguments to the same queue, under a new id. The arguments have to be known:
-    from the result backend (result_extended), or from livectl's notes of its own jobs that failed.
+    from the result backend (result_extended), from livectl's notes of its own jobs that failed, or from a dead letter,
+    which is then gone.
 
     \b
     Example:
       livectl -A proj retry 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1
     """
-    from livectl.ops import apps, deployment, jobs, waiting
+    from livectl.ops import apps, deadletters, deployment, jobs, waiting
     from livectl.render import sentence
 
     place = deployment.find(call.app, call.settings, call.cwd)
-    order = jobs.again(place, waiting.checked(job))
+    letter = deadletters.of_job(place, waiting.checked(job))
+    order = letter or jobs.again(place, job)
     if (app := place.app) is None:
         from livectl.celeryapp import create_app
 
@@ -32,5 +34,7 @@ def command(call: Invocation, /, job: str, *, force: bool) -> None:
     if not force:
         desk.refuse(order)
     sent = desk.send(order, force=force)
+    if letter:
+        deadletters.drop(place, [job])
     call.say(f"sent {sent.task} to the queue {sent.queue} again; its id:")
     call.show(sentence(sent.id, sent))

@@ -14,7 +14,9 @@ HOUR = 3600.0
 @click.pass_context
 def command(ctx: click.Context, call: Invocation, /) -> int | None:
     """Their pool and how many jobs it runs at a time, how many they run and have at hand, how many they did,
-    since when, the most memory they had, and the queues they read. Exit 1 when none answers.
+    since when, and the queues they read. Memory is that of the main process: now, where the worker has psutil,
+    and the most so far where not. Skew is how far its clock is ahead of the broker's, to some milliseconds; ?
+    where the worker sends no heartbeats, or the broker is no Redis. Exit 1 when none answers.
 
     \b
     Examples:

@@ -87,6 +87,18 @@ def order(deployment: Deployment, letter: str) -> Order | None:
     return msgspec.convert(found.payload, Order) if found.kind == "job" else None
 
 
+def of_job(deployment: Deployment, job: str) -> Order | None:
+    """The job of this id, if it lies here to be sent again."""
+    if deployment.store is None:
+        return None
+    with _store(deployment) as wire:
+        raw = wire.ask("HGET", KEY, job)
+    found = _read(raw) if raw else None
+    if found and found.kind == "message":
+        raise LivectlError(f"{job} is a dead letter", f"`livectl dead retry {job}` puts it back into its queue.")
+    return msgspec.convert(found.payload, Order) if found and found.kind == "job" else None
+
+
 def put_back(deployment: Deployment, letter: str) -> str:
     """A message goes back, as it was, to the end of its queue; which queue that is."""
     if deployment.broker is None or not deployment.broker.is_redis:

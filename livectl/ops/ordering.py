@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl.config import parse_duration
-from livectl.errors import UsageError
+from livectl.errors import SettingsError, UsageError
 from livectl.ops.jobs import Order
 from livectl.ops.message import instant
 
@@ -28,7 +28,7 @@ def read(words: Mapping[str, Any]) -> Order:
         queue=words["queue"],
         priority=words["priority"],
         eta=_eta(words["delay"], words["at"], now),
-        expires=now + _duration(words["expires"]) if words["expires"] else None,
+        expires=now + duration("--expires", words["expires"]) if words["expires"] else None,
     )
 
 
@@ -52,7 +52,7 @@ def _eta(delay: str | None, at: str | None, now: datetime) -> datetime | None:
     if delay and at:
         raise UsageError("both --in and --at", "Say one of the two.")
     if delay:
-        return now + _duration(delay)
+        return now + duration("--in", delay)
     if not at:
         return None
     found = instant(at)
@@ -61,5 +61,9 @@ def _eta(delay: str | None, at: str | None, now: datetime) -> datetime | None:
     return found
 
 
-def _duration(text: str) -> timedelta:
-    return timedelta(seconds=parse_duration(text))
+def duration(option: str, text: str) -> timedelta:
+    """What an option says of time; a mistake in it is one of the command line, and of no file."""
+    try:
+        return timedelta(seconds=parse_duration(text))
+    except SettingsError as error:
+        raise UsageError(f"{option} {text}: {error.message}", error.hint) from error

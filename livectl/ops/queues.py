@@ -53,9 +53,12 @@ def measure(deployment: Deployment, names: Sequence[str] = (), patience: float =
         reads = {worker: _names(said) for worker, said in answers.said.items()}
         done = _processed(deployment, wire) if reads else {}
         readers = {queue for queues in reads.values() for queue in queues}
-        known = names or sorted({*search.known_queues(wire, deployment.layout), *readers})
-        queues = _count(wire, deployment.layout, known, reads)
+        there = {*search.known_queues(wire, deployment.layout), *readers}
+        queues = _count(wire, deployment.layout, names or sorted(there), reads)
     notes = [f"{answers.silent} worker(s) did not answer: consumers are at least these"] if answers.silent else []
+    notes += [
+        f"{name} is not known there: misspelt, or empty and read by nobody" for name in names if name not in there
+    ]
     told = (*notes, *_mismatches(queues), *_unfilled(deployment, queues, reads))
     return Depths(queues=queues, notes=told, processed=done, reads=reads)
 

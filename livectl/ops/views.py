@@ -55,10 +55,14 @@ def job(found: Verdict, *, full: bool = False) -> View:
 
 def jobs(found: Sequence[Job]) -> View:
     rows = [
-        (one.id, str(one.state), one.task or "", ago(one.finished_at or one.started_at), one.error or short(one.result))
-        for one in found
+        (one.id, str(one.state), one.task or "", ago(one.finished_at or one.started_at), _outcome(one)) for one in found
     ]
     return table(("id", "state", "task", "ago", "result"), rows, found, empty="No results.")
+
+
+def _outcome(one: Job) -> str:
+    """The result or the error; of a revoked one not that it was, which is its state."""
+    return (one.error or short(one.result)).removeprefix("TaskRevokedError: ").removeprefix("revoked")
 
 
 def queues(depths: Depths, rates: Rates | None = None) -> View:
