@@ -171,7 +171,8 @@ def _redbeat(app: Celery, size: int, path: Path, _folder: Path) -> Made:
 
 def _livectl(app: Celery, size: int, path: Path, folder: Path) -> Made:
     from livectl import config
-    from livectl.ops import scheduler, sending
+    from livectl.ops import scheduler
+    from livectl.ops.jobs import sending
 
     class Watched:
         def __init__(self, sender: sending.Sender) -> None:

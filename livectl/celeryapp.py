@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery
 
 from livectl import config
-from livectl.ops import broker, layout, noting
+from livectl.ops import broker
+from livectl.ops.cluster import layout
+from livectl.ops.jobs import noting
 
 if TYPE_CHECKING:
     from livectl.config import Address, Settings

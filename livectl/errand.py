@@ -7,9 +7,9 @@ from uuid import uuid4
 
 from livectl.live import asking
 from livectl.model import JobState
-from livectl.ops import groups
-from livectl.ops.cluster import Crew
-from livectl.ops.posting import Letter
+from livectl.ops.cluster.fleet import Crew
+from livectl.ops.jobs import groups
+from livectl.ops.jobs.posting import Letter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from livectl.live.asking import Question, Who
-    from livectl.live.sights import Sight
     from livectl.live.sweeping import Portion
+    from livectl.live.views.sights import Sight
     from livectl.model import Observation
-    from livectl.ops.deployment import Deployment
-    from livectl.ops.outcome import Outcome
-    from livectl.ops.posting import Terms
+    from livectl.ops.cluster.deployment import Deployment
+    from livectl.ops.jobs.outcome import Outcome
+    from livectl.ops.jobs.posting import Terms
 
 TASK = "livectl.check"
 AT_ITS_TURN = 0.0  # how the task is told that its requests are not paid for yet

@@ -21,9 +21,9 @@ from livectl import __version__
 from livectl.errors import LivectlError
 
 if TYPE_CHECKING:
-    from livectl.live.alert import Alert
-    from livectl.live.alerts import Courier
-    from livectl.live.outbox import Grave
+    from livectl.live.alerts.alert import Alert
+    from livectl.live.alerts.delivery import Courier
+    from livectl.live.alerts.outbox import Grave
     from livectl.live.sweeping import Sweeper
 
 LONGEST_WAIT = 30.0  # seconds a job waits in a worker at most: on Redis, one that waits longer might run twice
@@ -52,7 +52,7 @@ def report(self: Task) -> dict[str, Any]:
 def sweep(self: Task) -> None:
     """Claims who is due, and sends the jobs that ask after them."""
     from livectl.live.sweeping import EXPIRES
-    from livectl.ops import posting
+    from livectl.ops.jobs import posting
 
     sweeper, now = _sweeper(), time.time()
     sweeper.refresh(now)
@@ -104,9 +104,9 @@ def digest() -> None:
 def _courier() -> Courier:
     """Of this process, as `_sweeper` is."""
     from livectl import config, connect
-    from livectl.live import alerts, targets
-    from livectl.live.fetch import Fetcher
-    from livectl.live.route import Routes
+    from livectl.live.alerts import delivery, targets
+    from livectl.live.network.fetch import Fetcher
+    from livectl.live.network.route import Routes
     from livectl.live.store import Store
     from livectl.ops import broker
 
@@ -115,13 +115,13 @@ def _courier() -> Courier:
     store = Store(client)
     store.start()
     senders = targets.senders(settings, Fetcher(Routes.of(settings.network), store))
-    return alerts.Courier(settings, store, client, senders, alerts.Tools(time.time, _bury))
+    return delivery.Courier(settings, store, client, senders, delivery.Tools(time.time, _bury))
 
 
 def _bury(alert: Alert, reason: str, now: float) -> Grave:
     """An alert that nobody took, as a dead letter."""
-    from livectl.live.outbox import Grave
-    from livectl.ops import deadletters
+    from livectl.live.alerts.outbox import Grave
+    from livectl.ops.jobs import deadletters
 
     letter = deadletters.Letter(
         id=alert.key,

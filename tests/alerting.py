@@ -14,9 +14,9 @@ import redis
 
 from livectl import tasks
 from livectl.config import Settings, Target
-from livectl.live import alerts, targets
-from livectl.live.fetch import Fetcher
-from livectl.live.route import Routes
+from livectl.live.alerts import delivery, targets
+from livectl.live.network.fetch import Fetcher
+from livectl.live.network.route import Routes
 from livectl.live.store import Store
 from livectl.model import Observation, State, Streamer, Terms
 from livectl.secret import Secret
@@ -24,8 +24,8 @@ from livectl.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from livectl.live.alert import Alert
-    from livectl.live.outbox import Grave
+    from livectl.live.alerts.alert import Alert
+    from livectl.live.alerts.outbox import Grave
 
 TERMS = Terms(platform="demo", batch=5000, rate=1000.0, keys="mine")
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
@@ -126,11 +126,11 @@ class World:
         self.see("offline", *names)
 
     @property
-    def courier(self) -> alerts.Courier:
+    def courier(self) -> delivery.Courier:
         settings = Settings(home=Path(), folder=Path(), alerts=self.targets, timezone=self.timezone)
         fetcher = Fetcher(Routes({}), self.store)
-        tools = alerts.Tools(lambda: self.now, self.bury, lambda name: self.step(name))
-        return alerts.Courier(settings, self.store, self.client, targets.senders(settings, fetcher), tools)
+        tools = delivery.Tools(lambda: self.now, self.bury, lambda name: self.step(name))
+        return delivery.Courier(settings, self.store, self.client, targets.senders(settings, fetcher), tools)
 
     def bury(self, alert: Alert, reason: str, now: float) -> Grave:
         self.buried.append((alert.title, reason))

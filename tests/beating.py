@@ -13,10 +13,11 @@ import redis
 from celery import Celery
 
 from livectl import config
-from livectl.ops import schedules, timing
+from livectl.ops.beat.clock import Clock
 from livectl.ops.broker import locate_binary
-from livectl.ops.clock import Clock
+from livectl.ops.reckoning import timing
 from livectl.ops.scheduler import Scheduler
+from livectl.ops.schedules import schedulefile
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _body(message: dict[str, Any]) -> bytes:
 
 def due(world: World, name: str, start: int, end: int) -> int:
     """How many runs an entry of the file has after the start, up to the end."""
-    (schedule,) = [each for each in schedules.load(world.file).schedules if each.name == name]
+    (schedule,) = [each for each in schedulefile.load(world.file).schedules if each.name == name]
     found, moment = 0, timing.next_due(schedule, start)
     while moment is not None and moment <= end:
         found, moment = found + 1, timing.next_due(schedule, moment)

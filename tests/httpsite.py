@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from livectl.live.fetch import Fetcher
-from livectl.live.route import Routes
+from livectl.live.network.fetch import Fetcher
+from livectl.live.network.route import Routes
 from livectl.model import Request, Response
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from kombu import pools
 
 from livectl import config
 from livectl.address import Address
-from livectl.ops import deployment
+from livectl.ops.cluster import deployment
 from tests.running import Running, answer
 from tests.waiting import wait_for
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from livectl.ops.deployment import Deployment
+    from livectl.ops.cluster.deployment import Deployment
 
 MODULE = """
 import os, time

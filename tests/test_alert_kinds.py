@@ -12,8 +12,8 @@ import pytest
 
 from livectl import config
 from livectl.errors import FileError
-from livectl.live import apprising, digest, program, targets, webhook
-from livectl.live.alert import Alert
+from livectl.live.alerts import apprising, digest, program, targets, webhook
+from livectl.live.alerts.alert import Alert
 from livectl.model import Change, Response
 from livectl.secret import Secret
 from tests.alerting import NOON, Receiver, World, client, hook, receiver, titles, world

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from livectl.config import Target, parse_rate
-from livectl.live.outbox import Outbox
+from livectl.live.alerts.outbox import Outbox
 from livectl.model import Streamer
 from livectl.quantity import Window
 from livectl.secret import Secret

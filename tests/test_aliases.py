@@ -9,10 +9,11 @@ import pytest
 import redis
 
 from livectl.config import Access, Settings, parse_rate
-from livectl.live import aliases, platforms
-from livectl.live.fetch import Fetcher
+from livectl.live import platforms
+from livectl.live.follows import aliases
+from livectl.live.network.fetch import Fetcher
+from livectl.live.network.route import Routes
 from livectl.live.platforms.base import Platform, Unanswered, ask
-from livectl.live.route import Routes
 from livectl.live.store import Store
 from livectl.model import Request, State, Streamer
 from tests.httpsite import Site, serving

@@ -21,8 +21,9 @@ from redis.retry import Retry
 
 from livectl import config
 from livectl.errors import ServerError, SettingsError
-from livectl.ops import broker, process
+from livectl.ops import broker
 from livectl.ops.broker import Server
+from livectl.ops.processes import process
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:

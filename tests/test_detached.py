@@ -13,8 +13,8 @@ import pytest
 from celery import Celery
 
 from livectl.address import Address
-from livectl.ops import detached, process
-from livectl.ops.detached import Running
+from livectl.ops.processes import detached, process
+from livectl.ops.processes.detached import Running
 from tests.running import alive, answer, children
 from tests.waiting import wait_for
 

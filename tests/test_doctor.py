@@ -36,8 +36,8 @@ from livectl.doctor.facts import (
 )
 from livectl.live.store import Store
 from livectl.model import Finding, Health, Interval, Schedule, Streamer
-from livectl.ops import deadletters
-from livectl.ops.queues import Queue
+from livectl.ops.cluster.queues import Queue
+from livectl.ops.jobs import deadletters
 from tests import projects
 from tests.projects import Project
 from tests.running import Running, answer, livectl

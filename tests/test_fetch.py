@@ -18,7 +18,7 @@ from tests.httpsite import Notebook, Site, fetching, get, serving
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
-    from livectl.live.fetch import Fetcher
+    from livectl.live.network.fetch import Fetcher
 
 
 @pytest.fixture
@@ -131,8 +131,8 @@ GREEN = """
     else:
         import eventlet; eventlet.monkey_patch()
         from eventlet import spawn, sleep
-    from livectl.live.fetch import Fetcher
-    from livectl.live.route import Routes
+    from livectl.live.network.fetch import Fetcher
+    from livectl.live.network.route import Routes
     from livectl.model import Request
     ticks = []
     def tick():

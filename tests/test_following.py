@@ -11,7 +11,7 @@ import redis
 
 from livectl.config import Settings
 from livectl.live.checking import Checker
-from livectl.live.following import Following
+from livectl.live.follows.following import Following
 from livectl.live.store import Store
 from tests.fakes import Fakes
 

@@ -11,8 +11,8 @@ from celery.beat import ScheduleEntry
 from celery.schedules import BaseSchedule, crontab, schedstate, schedule, solar
 
 from livectl.model import Cron, Interval, Solar
-from livectl.ops import foreign
-from livectl.ops.dues import Reckoned
+from livectl.ops.beat import foreign
+from livectl.ops.beat.dues import Reckoned
 from tests.beating import HOUR, MINUTE, SECOND, make_app, said, utc
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
-    from livectl.ops.dues import Entry
+    from livectl.ops.beat.dues import Entry
 
 NOON = utc("2026-06-01 12:00")  # a Monday
 

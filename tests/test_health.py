@@ -15,9 +15,10 @@ import pytest
 import redis
 
 from livectl.address import Address
-from livectl.ops import health, runs
-from livectl.ops.health import Health, Probe
-from livectl.ops.layout import Layout
+from livectl.ops.beat import runs
+from livectl.ops.cluster import health
+from livectl.ops.cluster.health import Health, Probe
+from livectl.ops.cluster.layout import Layout
 from tests.project import Project
 from tests.servers import rabbitmq
 

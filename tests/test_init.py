@@ -11,7 +11,7 @@ import pytest
 
 from livectl import cli, config, yamlfile
 from livectl.invocation import Invocation
-from livectl.ops import schedules
+from livectl.ops.schedules import schedulefile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +65,7 @@ def test_what_it_writes_is_valid(tmp_path: Path) -> None:
     run(tmp_path, "init")
     settings = config.load({"HOME": str(tmp_path)}, tmp_path)
     assert settings == config.load({"HOME": str(tmp_path)}, tmp_path, "livectl.yaml")
-    found = schedules.load(settings.schedules)
+    found = schedulefile.load(settings.schedules)
     assert [schedule.task for schedule in found.schedules] == [
         "livectl.sweep",
         "livectl.deliver",
@@ -86,7 +86,7 @@ def test_its_examples_are_valid_too(tmp_path: Path, name: str) -> None:
     environ = dict.fromkeys(("PHONE_URL", "HOOK_SECRET", "TWITCH_ID", "TWITCH_SECRET", "YOUTUBE_KEY"), "x")
     (tmp_path / "bilibili.cookie").write_text("x")
     settings = config.load(environ | {"HOME": str(tmp_path)}, tmp_path)
-    assert len(schedules.load(settings.schedules).schedules) == (9 if name == "schedules.yaml" else 4)
+    assert len(schedulefile.load(settings.schedules).schedules) == (9 if name == "schedules.yaml" else 4)
     assert len(yamlfile.load(settings.follows).value["follows"]) == (4 if name == "follows.yaml" else 1)
     assert (settings.broker is None) == (name != "livectl.yaml")
 

@@ -15,11 +15,12 @@ from livectl import resp
 from livectl.address import Address
 from livectl.errors import FileError, UsageError
 from livectl.model import Job, JobState
-from livectl.ops import bulk, cluster, deadletters, jobs, ordering, purging, queues, records, results, waiting
-from livectl.ops.health import Health
-from livectl.ops.jobs import Order
-from livectl.ops.message import Message
-from livectl.ops.redaction import redact
+from livectl.ops.cluster import fleet, purging, queues
+from livectl.ops.cluster.health import Health
+from livectl.ops.jobs import bulk, deadletters, desk, ordering, records, results, waiting
+from livectl.ops.jobs.desk import Order
+from livectl.ops.jobs.message import Message
+from livectl.ops.jobs.redaction import redact
 from tests.project import Project
 from tests.running import answer, livectl
 from tests.waiting import wait_for
@@ -130,7 +131,7 @@ def test_a_worker_tells_how_far_its_clock_is_ahead_and_what_it_has_in_memory(pro
     with project.worker("w1", "-c", "1"):
         project.environ["PYTHONPATH"] = str(project.folder / "ahead")
         with project.worker("w2", "-c", "1"), project.worker("w3", "-c", "1", "--without-heartbeat"):
-            with cluster.Crew(project.deployment) as crew:
+            with fleet.Crew(project.deployment) as crew:
                 right, wrong, quiet = crew.look().found
             del project.environ["PYTHONPATH"]
             shown = project.livectl("workers")
@@ -163,7 +164,7 @@ def test_a_duration_that_is_none_is_a_mistake_of_the_command_line(project: Proje
 
 @pytest.mark.parametrize(("said", "size"), [("56.5MB", 59_244_544), ("512.00KB", 524_288), (None, None), ("?", None)])
 def test_a_size_is_read_as_workers_with_psutil_spell_it(said: str | None, size: int | None) -> None:
-    assert cluster.resident(said) == size
+    assert fleet.resident(said) == size
 
 
 def test_every_line_that_is_no_order_is_told(tmp_path: Path) -> None:
@@ -199,7 +200,7 @@ def test_an_argument_is_json_if_it_can_be(word: str, means: Any) -> None:
 @pytest.mark.acceptance
 def test_revoking_says_what_was_done(project: Project, store_url: str) -> None:
     waiting_job = project.send("add", 1)
-    (removed,) = jobs.revoke(project.deployment, [waiting_job], terminate=False)
+    (removed,) = desk.revoke(project.deployment, [waiting_job], terminate=False)
     assert (removed.done, removed.state) == ("removed", JobState.QUEUED)
     with redis.Redis.from_url(store_url) as broker:
         assert broker.llen("celery") == 0
@@ -207,15 +208,15 @@ def test_revoking_says_what_was_done(project: Project, store_url: str) -> None:
     with project.worker("w1", "-c", "1"):
         running = project.send("nap", 60)
         wait_for(lambda: waiting.look(project.deployment, running).job.state is JobState.RUNNING, 10)
-        (left,) = jobs.revoke(project.deployment, [running], terminate=False)
+        (left,) = desk.revoke(project.deployment, [running], terminate=False)
         assert (left.done, "goes on" in left.text) == ("nothing", True)
         later = project.send("add", 1, countdown=200)
         wait_for(lambda: waiting.look(project.deployment, later).job.state is JobState.ETA, 10)
-        (back, killed) = jobs.revoke(project.deployment, [later, running], terminate=True)
+        (back, killed) = desk.revoke(project.deployment, [later, running], terminate=True)
         assert (back.done, killed.done) == ("removed", "terminated")
         for job in (later, running):
             wait_for(lambda job=job: waiting.look(project.deployment, job).job.state is JobState.REVOKED, 10)  # type: ignore[misc]
-    assert jobs.revoke(project.deployment, [NOWHERE], terminate=False)[0].done == "nothing"
+    assert desk.revoke(project.deployment, [NOWHERE], terminate=False)[0].done == "nothing"
 
 
 def test_an_id_that_is_none_is_refused() -> None:
@@ -252,7 +253,7 @@ def test_a_hundred_thousand_results_are_read_in_little_time_and_memory(project: 
 @pytest.mark.acceptance
 def test_workers_are_listed_resized_drained_and_stopped(project: Project) -> None:
     with project.worker("w1", "-c", "1") as worker:
-        with cluster.Crew(project.deployment, 20) as crew:
+        with fleet.Crew(project.deployment, 20) as crew:
             (found,) = crew.look().found
             assert (found.name, found.pool, found.concurrency, found.queues) == ("w1@h", "prefork", 1, ("celery",))
             assert found.version is not None
@@ -354,12 +355,12 @@ SHAPES: list[tuple[list[str], Any]] = [
     (["results"], list[Job]),
     (["queues"], list[queues.Queue]),
     (["queues", "peek", "celery"], list[Message]),
-    (["workers"], list[cluster.Worker]),
+    (["workers"], list[fleet.Worker]),
     (["dead"], list[deadletters.Summary]),
     (["dead", "drop", "--all"], Dropped),
     (["health", "broker"], Health),
     (["call", "proj.add", "1", "--force"], Told),
-    (["revoke", NOWHERE], list[jobs.Revoked]),
+    (["revoke", NOWHERE], list[desk.Revoked]),
     (["queues", "purge", "celery", "--yes"], purging.Purged),
 ]
 
@@ -389,7 +390,7 @@ def _fields(shape: Any) -> set[str]:
             ),
         ),
         (queues.Queue, "name ready priorities unacked eta oldest consumers"),
-        (cluster.Worker, "name pool concurrency active reserved queues version memory processed age skew"),
+        (fleet.Worker, "name pool concurrency active reserved queues version memory processed age skew"),
         (deadletters.Summary, "id kind reason at task"),
     ],
 )

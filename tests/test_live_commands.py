@@ -21,8 +21,9 @@ import redis
 from livectl import cli
 from livectl.config import Settings
 from livectl.invocation import Invocation
-from livectl.live import hours, platforms, polling, sights, tables
+from livectl.live import platforms, polling
 from livectl.live.store import Store
+from livectl.live.views import hours, sights, tables
 from livectl.model import Known, Observation, Session, State, Streamer
 from tests.fakes import Fakes
 from tests.running import answer, livectl

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livectl.errors import UsageError
-from livectl.ops import monitor
+from livectl.ops.cluster import monitor
 from tests.running import livectl
 from tests.servers import free_port
 from tests.waiting import wait_for

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from livectl.cli import main
 from livectl.invocation import Invocation
 from livectl.model import Cron, Interval, Schedule, Solar
-from livectl.ops import cron, schedules
-from livectl.ops.porting import crontab_out, django_out, python_in, python_out, yaml_out
+from livectl.ops.reckoning import cron
+from livectl.ops.schedules import schedulefile
+from livectl.ops.schedules.porting import crontab_out, django_out, python_in, python_out, yaml_out
 
 HEAD = (
     "from datetime import timedelta\nfrom celery.schedules import crontab, schedule, solar\n"
@@ -268,7 +269,7 @@ def test_out_to_python_and_back_is_the_same_schedule(
     back = yaml_out.text(python_in.read(folder / "celeryconfig.py", "celeryconfig.py"))
     assert back.left == []
     (folder / "schedules.yaml").write_text(back.text, encoding="utf-8")
-    assert list(map(sets, schedules.load(folder / "schedules.yaml").schedules)) == list(map(sets, told))
+    assert list(map(sets, schedulefile.load(folder / "schedules.yaml").schedules)) == list(map(sets, told))
 
 
 # Out
@@ -293,7 +294,7 @@ schedules:
 def example(tmp_path: Path) -> tuple[Schedule, ...]:
     path = tmp_path / "schedules.yaml"
     path.write_text(EXAMPLE)
-    return schedules.load(path).schedules
+    return schedulefile.load(path).schedules
 
 
 def test_to_python_what_celery_can_say(example: tuple[Schedule, ...]) -> None:

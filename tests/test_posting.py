@@ -11,8 +11,9 @@ from celery import Celery
 
 from livectl.address import Address
 from livectl.errors import ServerError
-from livectl.ops import groups, layout, outcome
-from livectl.ops.posting import Letter, Terms, post
+from livectl.ops.cluster import layout
+from livectl.ops.jobs import groups, outcome
+from livectl.ops.jobs.posting import Letter, Terms, post
 from livectl.resp import dial
 
 if TYPE_CHECKING:

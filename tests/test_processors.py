@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from livectl.ops import processors
+from livectl.ops.processes import processors
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,10 +12,10 @@ import pytest
 import redis
 
 from livectl.errors import LivectlError, UsageError
-from livectl.ops import purging, queues, rates
-from livectl.ops.purging import Choice
-from livectl.ops.queues import Depths, Queue
-from livectl.ops.rates import Rate
+from livectl.ops.cluster import purging, queues, rates
+from livectl.ops.cluster.purging import Choice
+from livectl.ops.cluster.queues import Depths, Queue
+from livectl.ops.cluster.rates import Rate
 from tests.project import Project
 from tests.running import Running
 from tests.servers import rabbitmq
@@ -131,7 +131,7 @@ def test_a_queue_asked_for_by_a_name_that_nobody_knows_is_told(project: Project)
 
 
 def test_what_is_saved_can_be_sent_again(project: Project, tmp_path: Path) -> None:
-    from livectl.ops import bulk
+    from livectl.ops.jobs import bulk
 
     project.send("add", 1, priority=3, queue="mail", kwargs={"y": 2})
     purging.purge(project.deployment, Choice(queue="mail"), tmp_path / "saved.jsonl")

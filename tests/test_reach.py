@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 import pycurl
 import pytest
 
-from livectl.live.fetch import Fetcher
-from livectl.live.reach import is_public
-from livectl.live.route import Routes
-from livectl.live.transfer import Transfer
-from livectl.live.wire import Wire
+from livectl.live.network.fetch import Fetcher
+from livectl.live.network.reach import is_public
+from livectl.live.network.route import Routes
+from livectl.live.network.transfer import Transfer
+from livectl.live.network.wire import Wire
 from livectl.model import Request
 from tests.httpsite import Notebook, Site, fetching, serving
 

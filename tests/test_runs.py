@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from livectl.model import Run
-from livectl.ops import runs
-from livectl.ops.clock import Clock
-from livectl.ops.runs import Claim, Command, Job, Letter, Runs, Wanted
+from livectl.ops.beat import runs
+from livectl.ops.beat.clock import Clock
+from livectl.ops.beat.runs import Claim, Command, Job, Letter, Runs, Wanted
 from tests.beating import FakeClock, Time
 
 if TYPE_CHECKING:

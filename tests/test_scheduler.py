@@ -11,7 +11,7 @@ import pytest
 from celery.schedules import crontab, schedule
 
 from livectl import config
-from livectl.ops import runs, sending
+from livectl.ops.beat import runs
 from livectl.ops.scheduler import Scheduler, store_address
 from tests.beating import MINUTE, SECOND, World, due, entries, make_app, said, server, utc
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
+
+    from livectl.ops.jobs import sending
 
 
 @pytest.fixture

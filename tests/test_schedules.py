@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from livectl.errors import FileError
 from livectl.model import Cron, Interval, Solar
-from livectl.ops import schedules, timing
+from livectl.ops.reckoning import timing
+from livectl.ops.schedules import schedulefile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,9 +45,9 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "schedules.yaml"
 
 
-def read(file: Path, text: str, **more: Any) -> schedules.ScheduleFile:
+def read(file: Path, text: str, **more: Any) -> schedulefile.ScheduleFile:
     file.write_text(text)
-    return schedules.load(file, name="s.yaml", **more)
+    return schedulefile.load(file, name="s.yaml", **more)
 
 
 def mistakes(file: Path, text: str, **more: Any) -> list[str]:
@@ -495,7 +496,7 @@ def test_a_file_without_entries_is_read_with_a_warning(file: Path) -> None:
 
 
 def test_a_solar_entry_without_ephem_says_what_to_install(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("livectl.ops.sun.find_spec", lambda name: None)
+    monkeypatch.setattr("livectl.ops.reckoning.sun.find_spec", lambda name: None)
     (said,) = mistakes(file, ENTRY + "solar: {event: sunset, lat: 1, lon: 1}}")
     assert said == (
         "s.yaml:2:16: a: solar: solar times need ephem, which is not installed (pip install 'livectl[solar]')"

@@ -17,9 +17,11 @@ from livectl import cli, connect
 from livectl.invocation import Invocation
 from livectl.model import Run as Due
 from livectl.model import Schedule
-from livectl.ops import cron, listing, pauses, upcoming
-from livectl.ops import runs as kept
-from livectl.ops.history import History
+from livectl.ops.beat import pauses
+from livectl.ops.beat import runs as kept
+from livectl.ops.beat.history import History
+from livectl.ops.reckoning import cron
+from livectl.ops.schedules import listing, upcoming
 from tests.beating import World, make_app
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from kombu import Exchange, Queue
 from kombu.transport import redis as transport
 
 from livectl.model import Interval, Run, Schedule
-from livectl.ops import sending
-from livectl.ops.clock import Clock
-from livectl.ops.dues import Entry, Reckoned
-from livectl.ops.runs import PENDING, Runs, Wanted
+from livectl.ops.beat.clock import Clock
+from livectl.ops.beat.dues import Entry, Reckoned
+from livectl.ops.beat.runs import PENDING, Runs, Wanted
+from livectl.ops.jobs import sending
 from tests.beating import make_app, server
 
 if TYPE_CHECKING:

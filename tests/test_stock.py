@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livectl.model import Interval, Schedule, Solar
-from livectl.ops import cron, stock, timing
+from livectl.ops.reckoning import cron, timing
+from livectl.ops.schedules import stock
 
 APP = Celery(set_as_current=False)
 

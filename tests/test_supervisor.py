@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livectl.errors import LivectlError, ServerError
-from livectl.ops.child import Child, spawn
-from livectl.ops.supervisor import Patience, Supervisor
+from livectl.ops.processes.child import Child, spawn
+from livectl.ops.processes.supervisor import Patience, Supervisor
 from tests.waiting import wait_for
 
 if TYPE_CHECKING:

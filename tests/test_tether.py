@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from livectl.ops import process, tether
+from livectl.ops.processes import process, tether
 from tests.running import alive
 from tests.waiting import wait_for
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 # Starts a command on a tether to itself, in either of the two ways, and goes on.
 PARENT = """
 import os, subprocess, sys, time
-from livectl.ops import tether
+from livectl.ops.processes import tether
 way, *command = sys.argv[1:]
 argv = tether.tethered(os.getpid(), command)
 if way == "watch":
-    run = "import sys; from livectl.ops import tether; sys.exit(tether._watch(int(sys.argv[1]), sys.argv[3:]))"
+    run = "import sys; from livectl.ops.processes.tether import _watch; sys.exit(_watch(int(sys.argv[1]), sys.argv[3:]))"
     argv = [sys.executable, "-c", run, *argv[3:]]
 child = subprocess.Popen(argv, start_new_session=True)
 print(child.pid, flush=True)
@@ -70,7 +70,9 @@ def test_a_command_that_is_not_there_is_said_in_a_line() -> None:
 
 
 def test_signals_reach_the_command_through_a_watching_tether() -> None:
-    run = "import sys, os; from livectl.ops import tether; sys.exit(tether._watch(os.getppid(), sys.argv[1:]))"
+    run = (
+        "import sys, os; from livectl.ops.processes import tether; sys.exit(tether._watch(os.getppid(), sys.argv[1:]))"
+    )
     script = (
         "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(9))\nprint('up', flush=True)\ntime.sleep(60)"
     )

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livectl.model import Interval, Schedule, Solar
-from livectl.ops import cron, timing, zones
+from livectl.ops.reckoning import cron, timing, zones
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Set

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from livectl.live.fetch import Fetcher
-from livectl.live.route import Routes
+from livectl.live.network.fetch import Fetcher
+from livectl.live.network.route import Routes
 from livectl.model import Request
 from tests.httpsite import Notebook, Site, echoed, fetching, get, serving
 

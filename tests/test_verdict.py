@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from livectl.model import JobState
-from livectl.ops import message, outcome, verdict
-from livectl.ops.message import Message
-from livectl.ops.outcome import Outcome
-from livectl.ops.records import Record
-from livectl.ops.search import Found
-from livectl.ops.verdict import Evidence
-from livectl.ops.workers import Held
+from livectl.ops.cluster.workers import Held
+from livectl.ops.jobs import message, outcome, verdict
+from livectl.ops.jobs.message import Message
+from livectl.ops.jobs.outcome import Outcome
+from livectl.ops.jobs.records import Record
+from livectl.ops.jobs.search import Found
+from livectl.ops.jobs.verdict import Evidence
 
 NOW = datetime.now(UTC)
 SOON = NOW + timedelta(minutes=5)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from livectl.live.sights import instant
+from livectl.live.views.sights import instant
 from livectl.model import State
-from livectl.ops import deadletters
-from livectl.ops.deadletters import Letter
+from livectl.ops.jobs import deadletters
+from livectl.ops.jobs.deadletters import Letter
 from tests.webbing import follow, go_live, leave, say, someone, store_of, visitor
 
 if TYPE_CHECKING:

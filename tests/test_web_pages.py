@@ -302,8 +302,8 @@ def test_mounted_in_an_app_of_ones_own_both_work(store: Store, store_url: str) -
 def test_a_target_that_takes_nothing_is_on_the_page(store: Store, store_url: str, tmp_path: Path) -> None:
     from livectl import config
     from livectl.address import Address
-    from livectl.ops.deployment import Deployment
-    from livectl.ops.layout import lay_out
+    from livectl.ops.cluster.deployment import Deployment
+    from livectl.ops.cluster.layout import lay_out
     from livectl.web import server
 
     (tmp_path / "livectl.yaml").write_text("alerts: {phone: {command: [tell, me]}, record: {command: [record]}}\n")

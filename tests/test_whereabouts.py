@@ -13,10 +13,11 @@ import redis
 
 from livectl.errors import LivectlError
 from livectl.model import JobState
-from livectl.ops import cluster, health, waiting
-from livectl.ops.health import Probe
-from livectl.ops.pidbox import ANSWER_SECONDS
-from livectl.ops.whereabouts import Inquiry
+from livectl.ops.cluster import fleet, health
+from livectl.ops.cluster.health import Probe
+from livectl.ops.cluster.pidbox import ANSWER_SECONDS
+from livectl.ops.jobs import waiting
+from livectl.ops.jobs.whereabouts import Inquiry
 from tests.project import Project
 from tests.servers import rabbitmq
 from tests.waiting import wait_for
@@ -133,7 +134,7 @@ def test_a_beat_that_listens_is_no_worker_that_keeps_silent(project: Project) ->
         assert time.monotonic() - began < ANSWER_SECONDS
         lost = project.send("add", 1, queue="attic")
         assert state_of(project, lost) is JobState.QUEUED
-        with cluster.Crew(project.deployment) as crew:
+        with fleet.Crew(project.deployment) as crew:
             there = crew.look()
             assert ([one.name for one in there.found], there.silent) == (["w1@h"], 0)
             with pytest.raises(LivectlError, match="no worker celerybeat answers"):

@@ -31,7 +31,7 @@ def test(call: Invocation, /, target: str | None) -> int:
     Example:
       livectl alerts test phone
     """
-    from livectl.live import alert_view
+    from livectl.live.alerts import view as alert_view
 
     names = alert_view.chosen(call.settings, target)
     outcomes = alert_view.try_out(names, call.settings, time.time())
@@ -49,7 +49,8 @@ def list_targets(call: Invocation) -> None:
       livectl alerts list
     """
     from livectl import connect
-    from livectl.live import alert_view, backlog, targets
+    from livectl.live.alerts import backlog, targets
+    from livectl.live.alerts import view as alert_view
     from livectl.ops import broker
 
     targets.check(call.settings)

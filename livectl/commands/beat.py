@@ -28,7 +28,8 @@ def command(
       livectl beat
       livectl -A proj beat -s nightly.yaml --detach
     """
-    from livectl.ops import launch, starting
+    from livectl.ops import launch
+    from livectl.ops.processes import starting
 
     argv = launch.beat_command(call.app, loglevel=loglevel, schedule=schedule, extra=extra)
     if dry_run:

@@ -11,8 +11,8 @@ from livectl.errors import UnfinishedError
 from livectl.invocation import Invocation, pass_invocation
 
 if TYPE_CHECKING:
-    from livectl.ops.deployment import Deployment
-    from livectl.ops.jobs import Desk, Order
+    from livectl.ops.cluster.deployment import Deployment
+    from livectl.ops.jobs.desk import Desk, Order
 
 
 @click.command()
@@ -42,7 +42,8 @@ def command(call: Invocation, /, **words: Any) -> int:
       livectl -A proj call proj.tasks.add 2 3 --in 10m -Q slow
       livectl -A proj call --from orders.jsonl --window 50
     """
-    from livectl.ops import bulk, deployment, ordering
+    from livectl.ops.cluster import deployment
+    from livectl.ops.jobs import bulk, ordering
 
     place = deployment.find(call.app, call.settings, call.cwd)
     desk = _desk(call, place)
@@ -57,14 +58,15 @@ def command(call: Invocation, /, **words: Any) -> int:
 
 def _desk(call: Invocation, place: Deployment) -> Desk:
     """Where the app's tasks are known: livectl's own app is made of the settings in force."""
-    from livectl.ops import apps, jobs
+    from livectl.ops import apps
+    from livectl.ops.jobs import desk
 
     if place.app is not None:
-        return jobs.Desk(place, place.app, apps.tasks(place.app, call.cwd))
+        return desk.Desk(place, place.app, apps.tasks(place.app, call.cwd))
     from livectl.celeryapp import create_app
 
     app = create_app(call.settings)
-    return jobs.Desk(place, app, apps.tasks(app, call.cwd))
+    return desk.Desk(place, app, apps.tasks(app, call.cwd))
 
 
 def _send(call: Invocation, desk: Desk, order: Order, words: dict[str, Any]) -> int:
@@ -77,7 +79,7 @@ def _send(call: Invocation, desk: Desk, order: Order, words: dict[str, Any]) -> 
 
 
 def _wait(call: Invocation, place: Deployment, desk: Desk, order: Order, words: dict[str, Any]) -> int:
-    from livectl.ops import views, waiting
+    from livectl.ops.jobs import views, waiting
 
     waiting.insist_on_results(place)
     sent = desk.send(order, keep_result=True, force=words["force"])
@@ -92,7 +94,7 @@ def _wait(call: Invocation, place: Deployment, desk: Desk, order: Order, words: 
 
 
 def _many(call: Invocation, place: Deployment, desk: Desk, orders: list[Order], words: dict[str, Any]) -> int:
-    from livectl.ops import bulk, views, waiting
+    from livectl.ops.jobs import bulk, views, waiting
 
     waiting.insist_on_results(place)
     for order in orders if not words["force"] else ():
@@ -110,7 +112,7 @@ def _many(call: Invocation, place: Deployment, desk: Desk, orders: list[Order], 
 
 def _move(call: Invocation, current: float, total: float) -> None:
     """The bar, in its place where somebody watches; elsewhere a line each time."""
-    from livectl.ops import views
+    from livectl.ops.jobs import views
 
     if call.quiet or not call.err.isatty():
         call.say(views.bar(current, total))

@@ -12,9 +12,9 @@ from livectl.invocation import Invocation, pass_invocation
 
 if TYPE_CHECKING:
     from livectl.live.asking import Question, Who
-    from livectl.live.sights import Sight
     from livectl.live.store import Store
-    from livectl.ops.deployment import Deployment
+    from livectl.live.views.sights import Sight
+    from livectl.ops.cluster.deployment import Deployment
 
 PATIENCE = 90.0  # seconds: a job has 60, and may have waited for its turn
 
@@ -39,7 +39,9 @@ def command(call: Invocation, *, streamers: tuple[str, ...], local: bool, wait: 
       livectl check --local https://www.twitch.tv/somebody
       livectl check demo/ada demo/grace --json
     """
-    from livectl.live import asking, entries, tables
+    from livectl.live import asking
+    from livectl.live.follows import entries
+    from livectl.live.views import tables
 
     asked = [entries.streamer(one) for one in streamers]
     question = asking.part(asked, call.settings)
@@ -56,7 +58,7 @@ def command(call: Invocation, *, streamers: tuple[str, ...], local: bool, wait: 
 def _workers(call: Invocation) -> Deployment | None:
     """Where workers are; None, and a word about it, when there are none."""
     from livectl import errand
-    from livectl.ops import deployment
+    from livectl.ops.cluster import deployment
 
     try:
         place = deployment.own(call.settings)
@@ -72,7 +74,7 @@ def _workers(call: Invocation) -> Deployment | None:
 def _send(call: Invocation, question: Question, place: Deployment) -> int:
     from livectl.celeryapp import create_app
     from livectl.errand import Errand
-    from livectl.ops.posting import Terms
+    from livectl.ops.jobs.posting import Terms
     from livectl.render import sentence
 
     job = Errand(question, place).send(create_app(call.settings), Terms(keep_result=True))
@@ -83,7 +85,7 @@ def _send(call: Invocation, question: Question, place: Deployment) -> int:
 def _through(call: Invocation, question: Question, place: Deployment) -> dict[Who, Sight]:
     from livectl.celeryapp import create_app
     from livectl.errand import Errand
-    from livectl.ops.posting import Terms
+    from livectl.ops.jobs.posting import Terms
 
     errand = Errand(question, place)
     job = errand.send(create_app(call.settings), Terms(keep_result=True))

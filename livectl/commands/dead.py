@@ -10,7 +10,7 @@ from livectl.errors import UsageError
 from livectl.invocation import Invocation, pass_invocation
 
 if TYPE_CHECKING:
-    from livectl.ops.deployment import Deployment
+    from livectl.ops.cluster.deployment import Deployment
 
 
 @click.group(invoke_without_command=True)
@@ -50,7 +50,8 @@ def show(call: Invocation, /, letter: str) -> None:
     Example:
       livectl dead show 8b0d1d2e
     """
-    from livectl.ops import deadletters, deployment, views
+    from livectl.ops.cluster import deployment
+    from livectl.ops.jobs import deadletters, views
 
     call.show(views.letter(deadletters.show(deployment.find(call.app, call.settings, call.cwd), letter)))
 
@@ -65,7 +66,9 @@ def retry(call: Invocation, /, letter: str) -> int:
     Example:
       livectl dead retry 8b0d1d2e
     """
-    from livectl.ops import apps, deadletters, deployment, jobs
+    from livectl.ops import apps
+    from livectl.ops.cluster import deployment
+    from livectl.ops.jobs import deadletters, desk
     from livectl.render import sentence
 
     place = deployment.find(call.app, call.settings, call.cwd)
@@ -80,7 +83,7 @@ def retry(call: Invocation, /, letter: str) -> int:
         from livectl.celeryapp import create_app
 
         app = create_app(call.settings)
-    sent = jobs.Desk(place, app, apps.tasks(app, call.cwd)).send(order)
+    sent = desk.Desk(place, app, apps.tasks(app, call.cwd)).send(order)
     deadletters.drop(place, [letter])
     call.show(sentence(f"{letter} is sent again as {sent.id}.", {"id": letter, "queue": sent.queue, "job": sent.id}))
     return 0
@@ -97,7 +100,8 @@ def drop(call: Invocation, /, letters: tuple[str, ...], *, everything: bool) -> 
     Example:
       livectl dead drop 8b0d1d2e
     """
-    from livectl.ops import deadletters, deployment
+    from livectl.ops.cluster import deployment
+    from livectl.ops.jobs import deadletters
     from livectl.render import sentence
 
     if bool(letters) == everything:
@@ -108,8 +112,8 @@ def drop(call: Invocation, /, letters: tuple[str, ...], *, everything: bool) -> 
 
 
 def _tell(call: Invocation, place: Deployment, letter: str, alert: Any) -> int:
-    from livectl.live import alert_view
-    from livectl.ops import deadletters
+    from livectl.live.alerts import view as alert_view
+    from livectl.ops.jobs import deadletters
 
     outcomes = alert_view.tell_again(alert, call.settings)
     if taken := all(one.sent for one in outcomes.values()):
@@ -119,6 +123,7 @@ def _tell(call: Invocation, place: Deployment, letter: str, alert: Any) -> int:
 
 
 def _list(call: Invocation) -> None:
-    from livectl.ops import deadletters, deployment, views
+    from livectl.ops.cluster import deployment
+    from livectl.ops.jobs import deadletters, views
 
     call.show(views.dead(deadletters.listed(deployment.find(call.app, call.settings, call.cwd))))

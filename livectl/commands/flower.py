@@ -23,7 +23,8 @@ def command(call: Invocation, /, *, host: str, port: int, allow_changes: bool, e
       livectl flower
       livectl -A proj flower --port 5556 -- --url_prefix=flower
     """
-    from livectl.ops import launch, monitor
+    from livectl.ops import launch
+    from livectl.ops.cluster import monitor
 
     argv = monitor.command(call.app, host=host, port=port, changes=allow_changes, extra=extra)
     call.say(f"Flower on http://{host}:{port}, {'changes allowed' if allow_changes else 'read-only'}")

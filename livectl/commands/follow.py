@@ -10,8 +10,8 @@ import click
 from livectl.invocation import Invocation, pass_invocation
 
 if TYPE_CHECKING:
-    from livectl.live.follow_edit import FollowFile
-    from livectl.live.follows import FollowList
+    from livectl.live.follows.edit import FollowFile
+    from livectl.live.follows.followlist import FollowList
 
 FAILED = 1
 MISTAKEN = 3
@@ -47,7 +47,8 @@ def add(call: Invocation, /, addresses: tuple[str, ...], **words: Any) -> None:
       livectl follow add demo/ada https://live.bilibili.com/6
       livectl follow add --tag games --weight 5 douyu/9999
     """
-    from livectl.live import entries, follow_view
+    from livectl.live.follows import entries
+    from livectl.live.follows import view as follow_view
 
     more = {key: list(said) if isinstance(said, tuple) else said for key, said in words.items() if said}
     streamers = [entries.read({"url": address, **more}) for address in addresses]
@@ -66,7 +67,8 @@ def remove(call: Invocation, addresses: tuple[str, ...]) -> int:
     Example:
       livectl follow remove demo/ada
     """
-    from livectl.live import entries, follow_view
+    from livectl.live.follows import entries
+    from livectl.live.follows import view as follow_view
 
     edit = _file(call).remove(entries.streamer(address) for address in addresses)
     call.show(follow_view.edited(edit, "No longer following", "Not followed:"))
@@ -85,7 +87,7 @@ def list_(call: Invocation) -> int:
       livectl follow list
       livectl follow list --json
     """
-    from livectl.live import follow_view
+    from livectl.live.follows import view as follow_view
 
     found = _load(call)
     call.show(follow_view.everyone(found.streamers))
@@ -109,7 +111,8 @@ def import_(call: Invocation, file: Path, platform: str | None) -> int:
       livectl follow import subscriptions.csv
       livectl follow import --platform twitch names.txt
     """
-    from livectl.live import follow_import, follow_view
+    from livectl.live.follows import imports as follow_import
+    from livectl.live.follows import view as follow_view
 
     found = follow_import.load(call.cwd / file, str(file), platform)
     _tell(call, found)
@@ -129,21 +132,21 @@ def export(call: Invocation, kind: str) -> None:
       livectl follow export --format csv > follows.csv
       livectl follow export --format opml > feeds.opml
     """
-    from livectl.live import follow_view
+    from livectl.live.follows import view as follow_view
 
     call.show(follow_view.exported(_load(call).streamers, kind))
 
 
 def _file(call: Invocation) -> FollowFile:
-    from livectl.live.follow_edit import FollowFile
+    from livectl.live.follows.edit import FollowFile
 
     return FollowFile(call.settings.follows, _name(call))
 
 
 def _load(call: Invocation) -> FollowList:
-    from livectl.live import follows
+    from livectl.live.follows import followlist
 
-    found = follows.load(call.settings.follows, _name(call))
+    found = followlist.load(call.settings.follows, _name(call))
     _tell(call, found)
     return found
 

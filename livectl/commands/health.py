@@ -57,7 +57,7 @@ def command(call: Invocation, /, **words: Any) -> int:
         periodSeconds: 30
         timeoutSeconds: 5
     """
-    from livectl.ops import deployment, health
+    from livectl.ops.cluster import deployment, health
     from livectl.render import sentence
 
     probe = health.Probe(host=socket.gethostname(), **words)

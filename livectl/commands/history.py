@@ -23,7 +23,8 @@ def command(call: Invocation, *, streamer: str, zone: str | None) -> int:
       livectl history demo/ada
       livectl history https://www.twitch.tv/somebody --tz Europe/Paris
     """
-    from livectl.live import chronicle, entries, glance
+    from livectl.live.follows import entries
+    from livectl.live.views import chronicle, glance
     from livectl.ops import broker
     from livectl.quantity import parse_timezone
 

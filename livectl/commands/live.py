@@ -33,7 +33,7 @@ def command(call: Invocation, *, everybody: bool, watch: bool) -> int:
       livectl live
       livectl live --all --json
     """
-    from livectl.live import glance, tables
+    from livectl.live.views import glance, tables
     from livectl.ops import broker
 
     address = broker.addresses(call.settings).store
@@ -50,7 +50,7 @@ def command(call: Invocation, *, everybody: bool, watch: bool) -> int:
 
 
 def _watch(call: Invocation, look: Callable[[], View]) -> int:
-    from livectl.live import watching
+    from livectl.live.views import watching
 
     if call.json or not (call.out.isatty() and sys.stdin.isatty()):
         watching.follow(look, call.show)

@@ -38,7 +38,8 @@ def command(ctx: click.Context, call: Invocation, /, names: tuple[str, ...], **w
 
 
 def _show(call: Invocation, names: tuple[str, ...], warn: int | None, crit: int | None) -> int:
-    from livectl.ops import deployment, queues, views
+    from livectl.ops.cluster import deployment, queues
+    from livectl.ops.jobs import views
 
     depths = queues.measure(deployment.find(call.app, call.settings, call.cwd), names)
     call.show(views.queues(depths))
@@ -51,7 +52,8 @@ def _show(call: Invocation, names: tuple[str, ...], warn: int | None, crit: int 
 
 
 def _watch(call: Invocation, names: tuple[str, ...]) -> int:
-    from livectl.ops import deployment, queues, rates, views
+    from livectl.ops.cluster import deployment, queues, rates
+    from livectl.ops.jobs import views
 
     place = deployment.find(call.app, call.settings, call.cwd)
     before, looked = queues.measure(place, names), time.monotonic()
@@ -78,7 +80,8 @@ def wait(call: Invocation, /, names: tuple[str, ...], until_empty: bool, timeout
     Example:
       livectl queues wait --until-empty mail --timeout 60
     """
-    from livectl.ops import deployment, queues, views
+    from livectl.ops.cluster import deployment, queues
+    from livectl.ops.jobs import views
 
     depths = queues.wait_until_empty(deployment.find(call.app, call.settings, call.cwd), names, timeout)
     call.show(views.queues(depths))
@@ -96,7 +99,8 @@ def peek(call: Invocation, /, queue: str, limit: int) -> None:
     Example:
       livectl -A proj queues peek mail -n 3
     """
-    from livectl.ops import deployment, purging, views
+    from livectl.ops.cluster import deployment, purging
+    from livectl.ops.jobs import views
 
     call.show(views.messages(purging.peek(deployment.find(call.app, call.settings, call.cwd), queue, limit)))
 
@@ -116,7 +120,8 @@ def purge(call: Invocation, /, queue: str, save: str | None, yes: bool, **words:
     Example:
       livectl -A proj queues purge mail --task proj.tasks.remind --older-than 1d
     """
-    from livectl.ops import deployment, ordering, purging, views
+    from livectl.ops.cluster import deployment, purging
+    from livectl.ops.jobs import ordering, views
 
     place = deployment.find(call.app, call.settings, call.cwd)
     age = ordering.duration("--older-than", words["older_than"]) if words["older_than"] else None

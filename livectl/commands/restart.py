@@ -22,7 +22,7 @@ def command(call: Invocation, /, *, name: str | None, now: bool) -> int:
       livectl restart
       livectl restart worker-mail --now
     """
-    from livectl.ops import announcements, detached
+    from livectl.ops.processes import announcements, detached
 
     home = call.settings.home
     found = detached.named(home, name)

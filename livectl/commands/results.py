@@ -26,7 +26,8 @@ def command(call: Invocation, /, **words: Any) -> None:
     Example:
       livectl -A proj results --state failed --since 1h
     """
-    from livectl.ops import deployment, ordering, results, views
+    from livectl.ops.cluster import deployment
+    from livectl.ops.jobs import ordering, results, views
 
     since = datetime.now(UTC) - ordering.duration("--since", words["since"]) if words["since"] else None
     wanted = results.Filter(**{**words, "since": since})

@@ -20,20 +20,22 @@ def command(call: Invocation, /, job: str, *, force: bool) -> None:
     Example:
       livectl -A proj retry 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1
     """
-    from livectl.ops import apps, deadletters, deployment, jobs, waiting
+    from livectl.ops import apps
+    from livectl.ops.cluster import deployment
+    from livectl.ops.jobs import deadletters, desk, waiting
     from livectl.render import sentence
 
     place = deployment.find(call.app, call.settings, call.cwd)
     letter = deadletters.of_job(place, waiting.checked(job))
-    order = letter or jobs.again(place, job)
+    order = letter or desk.again(place, job)
     if (app := place.app) is None:
         from livectl.celeryapp import create_app
 
         app = create_app(call.settings)
-    desk = jobs.Desk(place, app, apps.tasks(app, call.cwd))
+    counter = desk.Desk(place, app, apps.tasks(app, call.cwd))
     if not force:
-        desk.refuse(order)
-    sent = desk.send(order, force=force)
+        counter.refuse(order)
+    sent = counter.send(order, force=force)
     if letter:
         deadletters.drop(place, [job])
     call.say(f"sent {sent.task} to the queue {sent.queue} again; its id:")

@@ -19,9 +19,10 @@ def command(call: Invocation, /, ids: tuple[str, ...], *, terminate: bool) -> in
     Example:
       livectl -A proj revoke --terminate 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1
     """
-    from livectl.ops import deployment, jobs, views, waiting
+    from livectl.ops.cluster import deployment
+    from livectl.ops.jobs import desk, views, waiting
 
     place = deployment.find(call.app, call.settings, call.cwd)
-    done = jobs.revoke(place, [waiting.checked(job) for job in ids], terminate=terminate)
+    done = desk.revoke(place, [waiting.checked(job) for job in ids], terminate=terminate)
     call.show(views.revoked(done))
     return 1 if any(one.done == "nothing" for one in done) else 0

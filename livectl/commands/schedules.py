@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from livectl.address import Address
-    from livectl.ops.deployment import Deployment
-    from livectl.ops.history import History
-    from livectl.ops.programme import Programme
+    from livectl.ops.beat.history import History
+    from livectl.ops.beat.programme import Programme
+    from livectl.ops.cluster.deployment import Deployment
 
 MILLISECOND = 1_000_000  # nanoseconds
 OWN_TASKS = "livectl.tasks"
@@ -49,10 +49,10 @@ def validate(call: Invocation, file: str | None) -> None:
       livectl schedules validate
       livectl -A proj schedules validate deploy/schedules.yaml
     """
-    from livectl.ops import listing, schedules
+    from livectl.ops.schedules import listing, schedulefile
 
     tasks, path = _tasks(call), _path(call, file)
-    found = schedules.load(path, name=_name(call, path), now_ms=_now(), tasks=tasks)
+    found = schedulefile.load(path, name=_name(call, path), now_ms=_now(), tasks=tasks)
     for warning in found.warnings:
         call.say(str(warning))
     call.show(listing.verdict(_name(call, path), found, checked=tasks is not None))
@@ -71,7 +71,7 @@ def list_(call: Invocation, file: str | None) -> None:
       livectl schedules list
       livectl schedules list --json
     """
-    from livectl.ops import listing
+    from livectl.ops.schedules import listing
 
     found = _programme(call, file)
     call.show(listing.entries(found.schedules, _history(call), _now(), call.settings.timezone))
@@ -93,7 +93,7 @@ def next_(call: Invocation, name: str | None, count: int, zone: str | None, file
       livectl schedules next -n 5 --tz Europe/Paris
       livectl schedules next digest
     """
-    from livectl.ops import listing, upcoming
+    from livectl.ops.schedules import listing, upcoming
 
     known = {each.name: each for each in _programme(call, file).schedules}
     wanted = [_named(name, known)] if name else list(known.values())
@@ -112,7 +112,7 @@ def run(call: Invocation, /, name: str, file: str | None) -> None:
     Example:
       livectl schedules run digest
     """
-    from livectl.ops import orders
+    from livectl.ops.jobs import orders
     from livectl.render import sentence
 
     entry = _named(name, {each.name: each for each in _programme(call, file).schedules})
@@ -132,7 +132,7 @@ def pause(call: Invocation, /, name: str, reason: str) -> None:
       livectl schedules pause digest --reason "mail server moves"
     """
     from livectl import connect
-    from livectl.ops import pauses
+    from livectl.ops.beat import pauses
     from livectl.render import sentence
 
     with connect.open_store(_store(call)) as store:
@@ -152,7 +152,7 @@ def resume(call: Invocation, /, name: str) -> int:
       livectl schedules resume digest
     """
     from livectl import connect
-    from livectl.ops import pauses
+    from livectl.ops.beat import pauses
     from livectl.render import sentence
 
     with connect.open_store(_store(call)) as store:
@@ -174,10 +174,10 @@ def diff(call: Invocation, /, file: str | None) -> int:
     Example:
       livectl schedules diff
     """
-    from livectl.ops import differences, schedules
+    from livectl.ops.schedules import differences, schedulefile
 
     path = _path(call, file)
-    found = differences.find(_store(call), path, schedules.load(path, name=_name(call, path)).schedules)
+    found = differences.find(_store(call), path, schedulefile.load(path, name=_name(call, path)).schedules)
     call.show(differences.view(path, found))
     return 1 if found else 0
 
@@ -197,7 +197,7 @@ def import_(call: Invocation, /, source: str | None) -> int:
       livectl schedules import proj/settings.py > schedules.yaml
       livectl -A proj schedules import
     """
-    from livectl.ops.porting import port
+    from livectl.ops.schedules.porting import port
 
     return port.show(port.bring(source, call.app, call.cwd), call.say, call.show)
 
@@ -216,10 +216,10 @@ def export(call: Invocation, /, to: str | None, file: str | None) -> int:
     \b
     Example:
       livectl schedules export --python > celeryconfig.py
-      livectl schedules export --django > schedules.json
+      livectl schedules export --django > schedule.json
       livectl schedules export --crontab -s deploy/schedules.yaml
     """
-    from livectl.ops.porting import port
+    from livectl.ops.schedules.porting import port
 
     name, found = _name(call, _path(call, file)), _programme(call, file)
     return port.show(port.export(to, found.schedules, name, call.app, _now()), call.say, call.show)
@@ -227,7 +227,7 @@ def export(call: Invocation, /, to: str | None, file: str | None) -> int:
 
 def _programme(call: Invocation, file: str | None) -> Programme:
     """All that is scheduled. An app with a schedule of its own needs no file, unless one is named."""
-    from livectl.ops import programme
+    from livectl.ops.beat import programme
 
     path = _path(call, file)
     optional = file is None and call.settings.sources.get("schedules") == "default"
@@ -249,7 +249,7 @@ def _app(call: Invocation) -> Any:
 
 
 def _deployment(call: Invocation) -> Deployment:
-    from livectl.ops import deployment
+    from livectl.ops.cluster import deployment
 
     return deployment.find(call.app, call.settings, call.cwd)
 
@@ -287,7 +287,7 @@ def _tasks(call: Invocation) -> Mapping[str, Any] | None:
 
 def _history(call: Invocation) -> History:
     """Of the store, when it can be reached."""
-    from livectl.ops import history
+    from livectl.ops.beat import history
 
     try:
         return history.read(_store(call), _deployment(call))
@@ -297,7 +297,7 @@ def _history(call: Invocation) -> History:
 
 
 def _named(name: str, known: Mapping[str, Any]) -> Any:
-    from livectl.ops.spot import did_you_mean
+    from livectl.ops.schedules.spot import did_you_mean
 
     if name not in known:
         raise UsageError(f"no schedule is called {name}", did_you_mean(name, known) or "livectl schedules list")

@@ -27,7 +27,8 @@ def command(call: Invocation, *, job: str, full: bool, watch: bool, wait: bool, 
       livectl status 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1
       livectl -A proj status --wait --timeout 60 $ID && echo done
     """
-    from livectl.ops import deployment, views, waiting
+    from livectl.ops.cluster import deployment
+    from livectl.ops.jobs import views, waiting
 
     place = deployment.find(call.app, call.settings, call.cwd)
     patience = 0.0 if not (watch or wait) else waiting.FOREVER if timeout is None else timeout

@@ -20,7 +20,7 @@ def command(call: Invocation, /, *, name: str | None, now: bool) -> int:
       livectl stop
       livectl stop worker-mail --now
     """
-    from livectl.ops import announcements, detached
+    from livectl.ops.processes import announcements, detached
 
     ended = detached.named(call.settings.home, name)
     for one in ended:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from livectl.errand import Errand
     from livectl.live.asking import Question, Who
-    from livectl.live.follows import FollowList
-    from livectl.live.sights import Sight
-    from livectl.ops.deployment import Deployment
+    from livectl.live.follows.followlist import FollowList
+    from livectl.live.views.sights import Sight
+    from livectl.ops.cluster.deployment import Deployment
 
 
 @click.command()
@@ -47,7 +47,7 @@ def command(call: Invocation, /, file: Path | None, *, wait: bool, **words: Any)
       livectl submit --no-wait --expires 5m
     """
     from livectl.live import asking
-    from livectl.ops import deployment
+    from livectl.ops.cluster import deployment
 
     found = _read(call, file)
     question = asking.part(found.streamers, call.settings)
@@ -65,10 +65,11 @@ def command(call: Invocation, /, file: Path | None, *, wait: bool, **words: Any)
 
 def _read(call: Invocation, file: Path | None) -> FollowList:
     """The list; lines that name nobody are told and left out."""
-    from livectl.live import follow_import, follows
+    from livectl.live.follows import followlist
+    from livectl.live.follows import imports as follow_import
 
     path = call.settings.follows
-    found = follow_import.load(call.cwd / file, str(file)) if file else follows.load(path, path.name)
+    found = follow_import.load(call.cwd / file, str(file)) if file else followlist.load(path, path.name)
     for mistake in found.refused:
         call.say(str(mistake))
     if not found.streamers:
@@ -80,15 +81,16 @@ def _send(call: Invocation, place: Deployment, question: Question, words: dict[s
     """On their way, if they can arrive."""
     from livectl.celeryapp import create_app
     from livectl.errand import TASK, Errand
-    from livectl.ops import apps, jobs, ordering
-    from livectl.ops.posting import Terms
+    from livectl.ops import apps
+    from livectl.ops.jobs import desk, ordering
+    from livectl.ops.jobs.posting import Terms
 
     app = create_app(call.settings)
     order = ordering.read({"task": TASK, "args": ("demo", "[]"), "kwargs": None, **words})
     try:
-        jobs.Desk(place, app, apps.tasks(app, call.cwd)).refuse(order)
+        desk.Desk(place, app, apps.tasks(app, call.cwd)).refuse(order)
     except UsageError as refused:
-        hint = refused.hint.removesuffix(jobs.FORCE).strip()
+        hint = refused.hint.removesuffix(desk.FORCE).strip()
         raise UsageError(refused.message, hint or "Start a worker: livectl up.") from refused
     terms = Terms(queue=order.queue, priority=order.priority, eta=order.eta, expires=order.expires, keep_result=True)
     errand = Errand(question, place)
@@ -104,7 +106,8 @@ def _leave(call: Invocation, question: Question, errand: Errand, group: str) -> 
 
 
 def _wait(call: Invocation, asked: FollowList, errand: Errand, group: str, moved: Callable[[int], None]) -> int:
-    from livectl.live import asking, tables
+    from livectl.live import asking
+    from livectl.live.views import tables
 
     began = time.monotonic()
     found: dict[Who, Sight] = {}

@@ -14,7 +14,7 @@ from livectl.invocation import Invocation, pass_invocation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from livectl.ops.up import Place, Up
+    from livectl.ops.processes.up import Place, Up
 
 POOLS = ("prefork", "threads", "eventlet", "gevent", "solo")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -46,9 +46,9 @@ def command(call: Invocation, /, *, detach: bool, **said: Any) -> int:
       livectl up -c 50 --detach
       livectl -A proj up -P gevent -Q mail,default
     """
-    from livectl.live import targets
-    from livectl.ops import processors
-    from livectl.ops import up as plan
+    from livectl.live.alerts import targets
+    from livectl.ops.processes import processors
+    from livectl.ops.processes import up as plan
 
     if call.app is None:
         targets.check(call.settings)
@@ -60,8 +60,8 @@ def command(call: Invocation, /, *, detach: bool, **said: Any) -> int:
 
 
 def _start_detached(call: Invocation, up: Up, place: Place) -> int:
-    from livectl.ops import announcements, detached
-    from livectl.ops import up as plan
+    from livectl.ops.processes import announcements, detached
+    from livectl.ops.processes import up as plan
 
     one = detached.start(
         call.settings.home,
@@ -77,9 +77,9 @@ def _start_detached(call: Invocation, up: Up, place: Place) -> int:
 
 
 def _run(call: Invocation, up: Up, place: Place) -> int:
-    from livectl.ops import announcements
-    from livectl.ops import up as plan
-    from livectl.ops.supervisor import OWN_NAME, Supervisor
+    from livectl.ops.processes import announcements
+    from livectl.ops.processes import up as plan
+    from livectl.ops.processes.supervisor import OWN_NAME, Supervisor
     from livectl.web import gate
 
     web = call.settings.web
@@ -100,7 +100,7 @@ def _run(call: Invocation, up: Up, place: Place) -> int:
 
 def _writer(call: Invocation, names: list[str]) -> Callable[[str, str], None]:
     """Their lines are talk, and not the answer. With nobody left to hear it, all is stopped in order."""
-    from livectl.ops.lines import Lines
+    from livectl.ops.processes.lines import Lines
 
     if call.quiet:
         return lambda name, line: None

@@ -23,7 +23,7 @@ def command(call: Invocation, /, host: str | None, port: int | None) -> None:
       livectl web
       livectl web --port 9000
     """
-    from livectl.ops import deployment
+    from livectl.ops.cluster import deployment
     from livectl.render import sentence
     from livectl.web import gate, server
 

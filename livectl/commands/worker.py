@@ -36,8 +36,9 @@ def command(call: Invocation, /, *, dry_run: bool, detach: bool, **said: Any) ->
       livectl -A proj worker -P gevent -Q mail,default
       livectl -A proj worker -- --max-tasks-per-child 1000
     """
-    from livectl.live import targets
-    from livectl.ops import launch, processors, starting
+    from livectl.live.alerts import targets
+    from livectl.ops import launch
+    from livectl.ops.processes import processors, starting
 
     if call.app is None and not dry_run:
         targets.check(call.settings)

@@ -25,9 +25,10 @@ def command(ctx: click.Context, call: Invocation, /) -> int | None:
     """
     if ctx.invoked_subcommand:
         return None
-    from livectl.ops import cluster, deployment, views
+    from livectl.ops.cluster import deployment, fleet
+    from livectl.ops.jobs import views
 
-    with cluster.Crew(deployment.find(call.app, call.settings, call.cwd)) as crew:
+    with fleet.Crew(deployment.find(call.app, call.settings, call.cwd)) as crew:
         there = crew.look()
     call.show(views.workers(there))
     if there.silent:
@@ -45,10 +46,10 @@ def stop(call: Invocation, /, name: str) -> None:
     Example:
       livectl -A proj workers stop w1
     """
-    from livectl.ops import cluster, deployment
+    from livectl.ops.cluster import deployment, fleet
     from livectl.render import sentence
 
-    with cluster.Crew(deployment.find(call.app, call.settings, call.cwd)) as crew:
+    with fleet.Crew(deployment.find(call.app, call.settings, call.cwd)) as crew:
         whole = crew.named(name)
         crew.stop(whole)
     call.show(sentence(f"{whole} finishes its jobs and stops.", {"name": whole, "done": "stop"}))
@@ -65,10 +66,10 @@ def drain(call: Invocation, /, name: str, timeout: float) -> None:
     Example:
       livectl -A proj workers drain w1 --timeout 120
     """
-    from livectl.ops import cluster, deployment
+    from livectl.ops.cluster import deployment, fleet
     from livectl.render import sentence
 
-    for left in cluster.drain(deployment.find(call.app, call.settings, call.cwd), name, timeout):
+    for left in fleet.drain(deployment.find(call.app, call.settings, call.cwd), name, timeout):
         call.say(f"{name}: {left} left")
     call.show(sentence(f"{name} is empty and stops.", {"name": name, "done": "drain"}))
 
@@ -102,10 +103,10 @@ def shrink(call: Invocation, /, name: str, by: int) -> None:
 
 
 def _resize(call: Invocation, name: str, by: int) -> None:
-    from livectl.ops import cluster, deployment
+    from livectl.ops.cluster import deployment, fleet
     from livectl.render import sentence
 
-    with cluster.Crew(deployment.find(call.app, call.settings, call.cwd)) as crew:
+    with fleet.Crew(deployment.find(call.app, call.settings, call.cwd)) as crew:
         whole = crew.named(name)
         crew.resize(whole, by)
     done = "grow" if by > 0 else "shrink"

@@ -30,7 +30,7 @@ def view(findings: Sequence[Finding]) -> View:
 
 def settings(facts: Facts) -> View:
     """Every Celery setting that is not a default: its value and where it comes from."""
-    from livectl.ops.redaction import redact
+    from livectl.ops.jobs.redaction import redact
     from livectl.render import table
 
     rows = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from livectl.model import Health, Schedule  # noqa: TC001 - msgspec reads the annotations
-from livectl.ops.queues import Queue  # noqa: TC001
+from livectl.ops.cluster.queues import Queue  # noqa: TC001
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

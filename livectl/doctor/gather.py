@@ -15,8 +15,10 @@ from livectl.doctor.checks.settings import MIXED
 from livectl.doctor.facts import Facts, Role, Server
 from livectl.doctor.together import Asked
 from livectl.errors import LivectlError, ServerError, SettingsError
-from livectl.ops import apps, deployment, launch, programme, scheduler
-from livectl.ops.redaction import redact_text
+from livectl.ops import apps, launch, scheduler
+from livectl.ops.beat import programme
+from livectl.ops.cluster import deployment
+from livectl.ops.jobs.redaction import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from livectl.address import Address
     from livectl.config import Settings
-    from livectl.ops.deployment import Deployment
+    from livectl.ops.cluster.deployment import Deployment
 
 Questions: TypeAlias = "dict[str, Callable[[], Any]]"
 

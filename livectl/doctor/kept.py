@@ -10,17 +10,18 @@ import msgspec
 from livectl import connect, resp
 from livectl.doctor.facts import Beats, Delayed, Failure, Letters, Platforms, Server, Untold
 from livectl.model import JobState
-from livectl.ops import deadletters, message, results, runs, search
-from livectl.ops import queues as depths
-from livectl.ops.health import LATE_CLAIM
-from livectl.ops.redaction import redact_text
-from livectl.ops.results import Filter
+from livectl.ops.beat import runs
+from livectl.ops.cluster import queues as depths
+from livectl.ops.cluster.health import LATE_CLAIM
+from livectl.ops.jobs import deadletters, message, results, search
+from livectl.ops.jobs.redaction import redact_text
+from livectl.ops.jobs.results import Filter
 
 if TYPE_CHECKING:
     from livectl.address import Address
     from livectl.config import Settings
-    from livectl.ops.deployment import Deployment
-    from livectl.ops.queues import Queue
+    from livectl.ops.cluster.deployment import Deployment
+    from livectl.ops.cluster.queues import Queue
 
 PATIENCE = 3.0  # seconds
 SPELL_BROKER = "Write redis:// for Redis and Valkey, amqp:// for RabbitMQ."
@@ -84,7 +85,7 @@ def platforms(store: Address, settings: Settings) -> Platforms:
     """Of the streamers that are followed; reads nothing of anybody's site."""
     import time
 
-    from livectl.live.outbox import Outbox
+    from livectl.live.alerts.outbox import Outbox
     from livectl.live.store import Store
 
     with connect.open_store(store) as client:

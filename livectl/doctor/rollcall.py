@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from livectl import resp
 from livectl.doctor.facts import Roll, Worker
-from livectl.ops import cluster, message, workers
-from livectl.ops.pidbox import ANSWER_SECONDS, Mailbox, Question
+from livectl.ops.cluster import fleet, workers
+from livectl.ops.cluster.pidbox import ANSWER_SECONDS, Mailbox, Question
+from livectl.ops.jobs import message
 
 if TYPE_CHECKING:
-    from livectl.ops.deployment import Deployment
+    from livectl.ops.cluster.deployment import Deployment
     from livectl.resp import Wire
 
 PATIENCE = 6.0  # seconds for all questions
@@ -69,7 +70,7 @@ def _is_worker(said: Any) -> bool:
 
 
 def _worker(name: str, stats: dict[str, Any], said: dict[str, Any]) -> Worker:
-    told = cluster.describe(name, stats, said["active"], said["reserved"], said["active_queues"], said["report"])
+    told = fleet.describe(name, stats, said["active"], said["reserved"], said["active_queues"], said["report"])
     conf = said["conf"] if isinstance(said["conf"], dict) else {}
     options = conf.get("broker_transport_options") or {}
     wait = options.get("visibility_timeout") if isinstance(options, dict) else None

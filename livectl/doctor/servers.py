@@ -9,7 +9,7 @@ from livectl import resp
 from livectl.doctor.facts import Role, Server
 from livectl.doctor.machine import LOCAL_HOSTS
 from livectl.errors import ServerError
-from livectl.ops import health
+from livectl.ops.cluster import health
 from livectl.resp import Refused
 
 if TYPE_CHECKING:

@@ -92,7 +92,7 @@ def _origins(
 
 def _overruled(app: Any, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Variable -> the address that the app's own code or source says, where that is another one."""
-    from livectl.ops.redaction import redact_text
+    from livectl.ops.jobs.redaction import redact_text
 
     for variable, key in VARIABLES.items():
         said = environ.get(variable)

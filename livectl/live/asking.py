@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from livectl.live import platforms, polling, sights, sweeping
+from livectl.live import platforms, polling, sweeping
+from livectl.live.views import sights
 from livectl.model import Observation, State
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
     from livectl.config import Settings
     from livectl.live.checking import Checker
-    from livectl.live.sights import Sight
     from livectl.live.sweeping import Portion
+    from livectl.live.views.sights import Sight
     from livectl.model import Streamer
 
 Who: TypeAlias = "tuple[str, str]"  # platform, and the name that was asked after

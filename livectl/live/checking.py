@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from livectl.live import platforms, polling
-from livectl.live.fetch import Fetcher
+from livectl.live.network.fetch import Fetcher
+from livectl.live.network.route import Routes
 from livectl.live.platforms.base import Means, Refused, Unanswered, all_alike, unanswered
-from livectl.live.route import Routes
 from livectl.model import Health, Observation, State
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from livectl.live import platforms, polling
 from livectl.live.checking import Checker
-from livectl.live.following import Following
+from livectl.live.follows.following import Following
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

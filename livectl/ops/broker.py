@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from livectl.errors import ServerError, SettingsError
-from livectl.ops import lock, process, statedir, tether
+from livectl.ops.processes import lock, process, statedir, tether
 
 if TYPE_CHECKING:
     from livectl.config import Address, Settings

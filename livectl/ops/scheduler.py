@@ -20,13 +20,13 @@ from redis.exceptions import RedisError
 from livectl import config, connect
 from livectl.address import Address
 from livectl.errors import LivectlError, ServerError, SettingsError
-from livectl.ops import sending
-from livectl.ops.agenda import Agenda
-from livectl.ops.clock import Clock
-from livectl.ops.dues import SECOND
-from livectl.ops.overlap import Overlap
-from livectl.ops.runs import Claim, Held, Runs
-from livectl.ops.timetable import Timetable
+from livectl.ops.beat.agenda import Agenda
+from livectl.ops.beat.clock import Clock
+from livectl.ops.beat.dues import SECOND
+from livectl.ops.beat.overlap import Overlap
+from livectl.ops.beat.runs import Claim, Held, Runs
+from livectl.ops.beat.timetable import Timetable
+from livectl.ops.jobs import sending
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.live import chronicle, sights
-from livectl.live.glance import Past
+from livectl.live.views import chronicle, sights
+from livectl.live.views.glance import Past
 from livectl.model import State
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from livectl.live.sights import instant
+from livectl.live.views.sights import instant
 from livectl.model import State
 from livectl.web.wording import MINUTE, local
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from livectl.live import hours
+from livectl.live.views import hours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

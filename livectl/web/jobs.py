@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from livectl.errors import LivectlError
-from livectl.ops import cluster, deadletters, history, listing, queues, results, runs
+from livectl.ops.beat import history, runs
+from livectl.ops.cluster import fleet, queues
+from livectl.ops.jobs import deadletters, results
+from livectl.ops.schedules import listing
 from livectl.resp import Refused
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
     from livectl.address import Address
     from livectl.model import Job, Schedule
-    from livectl.ops.deployment import Deployment
+    from livectl.ops.cluster.deployment import Deployment
 
 T = TypeVar("T")
 
@@ -39,7 +42,7 @@ class Part(msgspec.Struct, Generic[T], frozen=True):
 class Jobs(msgspec.Struct, frozen=True, kw_only=True):
     """One reading of all of it."""
 
-    workers: Part[cluster.Workers]
+    workers: Part[fleet.Workers]
     queues: Part[queues.Depths]
     recent: Part[list[Job]]
     dead: Part[list[deadletters.Summary]]
@@ -72,8 +75,8 @@ def timetable(client: Redis, deployment: Deployment, store: Address, zone: str) 
     return Timetable(beats=len(beats), looked_in=looked_in, rows=view.data)
 
 
-def _workers(deployment: Deployment) -> cluster.Workers:
-    with cluster.Crew(deployment) as crew:
+def _workers(deployment: Deployment) -> fleet.Workers:
+    with fleet.Crew(deployment) as crew:
         return crew.look()
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from livectl.address import Address
-from livectl.ops import deployment, layout
-from livectl.ops.deployment import Deployment
+from livectl.ops.cluster import deployment, layout
+from livectl.ops.cluster.deployment import Deployment
 from livectl.quantity import parse_timezone
 from livectl.web import pages
 from livectl.web.site import Site

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flask import Flask, Response
 
     from livectl.config import Settings
-    from livectl.ops.deployment import Deployment
+    from livectl.ops.cluster.deployment import Deployment
 
 THREADS = 8  # each answers out of memory; more would only wait for each other
 CONNECTIONS = 1000

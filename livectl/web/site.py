@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from livectl.live import alert_view, backlog
+from livectl.live.alerts import backlog
+from livectl.live.alerts import view as alert_view
 from livectl.live.store import Store
 from livectl.web import heat, jobs, wall
 from livectl.web.bodies import Bodies

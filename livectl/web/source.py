@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from livectl.address import Address
-    from livectl.ops.deployment import Deployment
+    from livectl.ops.cluster.deployment import Deployment
 
 T = TypeVar("T")
 

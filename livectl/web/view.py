@@ -8,8 +8,8 @@ from urllib.parse import quote
 import msgspec
 from flask import url_for
 
-from livectl.live import hours
-from livectl.live.sights import instant, moment
+from livectl.live.views import hours
+from livectl.live.views.sights import instant, moment
 from livectl.web import heat
 from livectl.web.cards import Maker
 from livectl.web.wording import local

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from livectl.model import Finding
-from livectl.ops.health import MAX_LAG
+from livectl.ops.cluster.health import MAX_LAG
+from livectl.ops.jobs.redaction import redact_text
 from livectl.ops.launch import SCHEDULER
-from livectl.ops.redaction import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from livectl.model import Finding
-from livectl.ops.redaction import IN_ADDRESS, redact_text
+from livectl.ops.jobs.redaction import IN_ADDRESS, redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

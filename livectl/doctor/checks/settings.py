@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from livectl.doctor.sources import CODE, VARIABLES
 from livectl.model import Finding
-from livectl.ops.redaction import redact_text
+from livectl.ops.jobs.redaction import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from livectl.model import Finding
-from livectl.ops.spot import did_you_mean
+from livectl.ops.schedules.spot import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

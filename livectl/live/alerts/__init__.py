@@ -1,0 +1,1 @@
+"""Alerts: who is told what, in which words, by which way, once."""

@@ -1,0 +1,101 @@
+"""A command that is run for an alert: a list of words, never a shell, with a time limit and its output in the log."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from typing import IO, TYPE_CHECKING
+
+from livectl import placeholder
+from livectl.live.alerts import wording
+from livectl.live.alerts.alert import Alert, Outcome
+from livectl.live.alerts.targets import LONGEST
+
+if TYPE_CHECKING:
+    from livectl.config import Target
+
+MOST_SAID = 4000  # bytes of output that are logged, the last ones
+SHOWN = 200  # characters of it in a message
+
+log = logging.getLogger(__name__)
+
+
+class Program:
+    """One command. It is waited for; one that may take longer than 20 s runs on alone, and counts once it has begun."""
+
+    def __init__(self, name: str, target: Target, zone: str) -> None:
+        self._name = name
+        self._target = target
+        self._zone = zone
+
+    def send(self, alert: Alert) -> Outcome:
+        argv = words(self._target.command, alert, self._zone)
+        environ = {**os.environ, "LIVECTL_ALERT": alert.key}
+        try:
+            if self._target.timeout > LONGEST:
+                return self._leave(argv, environ)
+            return self._run(argv, environ)
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            return Outcome(sent=False, said=f"{argv[0]} cannot be run: {reason}")
+
+    def _leave(self, argv: list[str], environ: dict[str, str]) -> Outcome:
+        """In the hands of a process that ends it in time, whatever becomes of this worker."""
+        if shutil.which(argv[0]) is None:
+            return Outcome(sent=False, said=f"{argv[0]} cannot be run: there is no such program")
+        chaperone = [
+            sys.executable,
+            "-m",
+            "livectl.live.alerts.chaperone",
+            self._name,
+            str(self._target.timeout),
+            *argv,
+        ]
+        subprocess.run(chaperone, stdin=subprocess.DEVNULL, env=environ, start_new_session=True, check=True)
+        return Outcome(sent=True, said=f"{argv[0]} was started")
+
+    def _run(self, argv: list[str], environ: dict[str, str]) -> Outcome:
+        with tempfile.TemporaryFile() as output:
+            code = run(argv, self._target.timeout, output.fileno(), environ)
+            said = _last(output)
+        if said:
+            log.info("%s: %s", self._name, said)
+        if code is None:
+            return Outcome(sent=False, said=f"{argv[0]} ran longer than {self._target.timeout:.0f} s, and was ended")
+        if code:
+            return Outcome(sent=False, said=f"{argv[0]} ended with {code}: {said[-SHOWN:]}")
+        return Outcome(sent=True, said=f"{argv[0]} ended with 0")
+
+
+def run(argv: list[str], seconds: float, output: int, environ: dict[str, str]) -> int | None:
+    """Its exit code; None when its time was over. All that it started goes with it."""
+    process = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ, start_new_session=True
+    )
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def words(command: tuple[str, ...], alert: Alert, zone: str) -> list[str]:
+    """The arguments, filled in. What strangers wrote can be neither an option nor a path that leads elsewhere."""
+    known = wording.values(alert.changes[0], zone)
+    safe = {name: text if name == "url" else text.replace("/", "_") for name, text in known.items()}
+    filled = [(word, placeholder.fill(word, safe)) for word in command]
+    return [f" {text}" if text.startswith("-") and not word.startswith("-") else text for word, text in filled]
+
+
+def _last(output: IO[bytes]) -> str:
+    size = output.seek(0, os.SEEK_END)
+    output.seek(max(0, size - MOST_SAID))
+    return output.read().decode("utf-8", "replace").strip()

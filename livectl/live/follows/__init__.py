@@ -1,0 +1,1 @@
+"""The follow list: read, changed, brought in, given out, kept in force."""

@@ -1,0 +1,1 @@
+"""What people see of streamers: glances at the store, drawn as tables."""

@@ -1,0 +1,77 @@
+"""An entry of beat: a job to send, and its due instants."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
+
+from livectl.ops.reckoning import timing
+
+if TYPE_CHECKING:
+    from livectl.model import Schedule
+
+SECOND = 1_000  # milliseconds
+
+
+class Dues(Protocol):
+    """When something is due, in UTC milliseconds. Every beat must find the same instants."""
+
+    @property
+    def identity(self) -> str:
+        """Another one when the timing is another one."""
+
+    def after(self, moment: int) -> int | None:
+        """The first due instant after this moment; None when there is none."""
+
+    def latest(self, first: int, until: int) -> int:
+        """The latest due instant up to `until`, where `first` is one that has passed."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule as beat runs it, whoever wrote it."""
+
+    name: str
+    task: str
+    dues: Dues
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    catchup: Literal["once", "skip"] = "once"
+    deadline: float | None = None  # seconds
+    overlap: Literal["allow", "skip"] = "allow"
+
+
+class Reckoned(msgspec.Struct, frozen=True):
+    """The due instants of a schedule that we can reckon."""
+
+    schedule: Schedule
+
+    @property
+    def identity(self) -> str:
+        return fingerprint(msgspec.json.encode((self.schedule.timing, self.schedule.timezone), order="deterministic"))
+
+    def after(self, moment: int) -> int | None:
+        return timing.next_due(self.schedule, moment)
+
+    def latest(self, first: int, until: int) -> int:
+        return timing.last_due(self.schedule, until) or first
+
+
+def entry_of(schedule: Schedule) -> Entry:
+    return Entry(
+        name=schedule.name,
+        task=schedule.task,
+        dues=Reckoned(schedule),
+        args=schedule.args,
+        kwargs=schedule.kwargs,
+        options=schedule.options,
+        catchup=schedule.catchup,
+        deadline=schedule.deadline,
+        overlap=schedule.overlap,
+    )
+
+
+def fingerprint(said: bytes) -> str:
+    return blake2b(said, digest_size=8).hexdigest()

@@ -1,0 +1,1 @@
+"""All workers and queues of one app, and whether they are well."""

@@ -1,0 +1,1 @@
+"""schedules.yaml: read, checked, listed, compared, and told in other words."""

@@ -1,0 +1,73 @@
+"""Whether an entry's task is there, and takes its arguments."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from livectl.ops.schedules.spot import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from livectl.ops.schedules.spot import Spot
+
+SHOWN = 5  # task names in a hint at most
+
+
+def check(spot: Spot, entry: Any, tasks: Mapping[str, Any]) -> None:
+    """Notes what is wrong between an entry, whatever else is wrong with it, and the tasks of the app."""
+    name = entry.get("task") if isinstance(entry, dict) else None
+    if not name or not isinstance(name, str):
+        return
+    if name not in tasks:
+        spot.into("task").wrong(f'the app has no task "{name}"', did_you_mean(name, tasks) or _known(tasks))
+        return
+    args, kwargs = entry.get("args", []), entry.get("kwargs", {})
+    if isinstance(args, list) and isinstance(kwargs, dict):
+        _bind(spot, name, tasks[name], args, kwargs)
+
+
+def _bind(spot: Spot, name: str, task: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
+    try:
+        signature = inspect.signature(task.run)
+    except (TypeError, ValueError):
+        return  # nothing can be said of what Python itself cannot tell
+    for key in _unknown(signature, kwargs):
+        hint = did_you_mean(key, signature.parameters)
+        spot.into("kwargs").into(key).wrong(f"{_shown(name, signature)} takes no such argument", hint, key=True)
+        kwargs = {word: value for word, value in kwargs.items() if word != key}
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        key = "args" if args else "kwargs" if kwargs else "task"
+        spot.into(key).wrong(f"{_shown(name, signature)}: {_counted(error, signature, args)}")
+
+
+def _unknown(signature: inspect.Signature, kwargs: dict[str, Any]) -> list[str]:
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    if inspect.Parameter.VAR_KEYWORD in kinds:
+        return []
+    return [key for key in kwargs if key not in signature.parameters]
+
+
+def _counted(error: TypeError, signature: inspect.Signature, args: list[Any]) -> str:
+    """Python's own reason, with the numbers when there are too many."""
+    if "too many" not in str(error):
+        return str(error)
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    takes = sum(parameter.kind in positional for parameter in signature.parameters.values())
+    return f"too many arguments: {len(args)} for {takes}"
+
+
+def _shown(name: str, signature: inspect.Signature) -> str:
+    """As it is called: without the types."""
+    plain = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
+    return f"{name}{inspect.Signature(plain)}"
+
+
+def _known(tasks: Mapping[str, Any]) -> str:
+    """A few of the app's own tasks."""
+    own = sorted(name for name in tasks if not name.startswith("celery."))
+    shown = f"{', '.join(own[:SHOWN])}{', …' if len(own) > SHOWN else ''}" if own else "none of its own"
+    return f"it has {shown}; -A names another app"
