@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
@@ -25,13 +25,23 @@ LOOK_EVERY = 0.1  # seconds between two looks at what has ended
 PATIENCE = 10.0  # seconds for one look at thousands of results
 
 
+class Members(NamedTuple):
+    """A group as Celery saves it. Celery's own results would each open a connection, only to stop listening."""
+
+    group: str
+    jobs: list[str]
+
+    def as_tuple(self) -> tuple[Any, ...]:
+        return (self.group, None), [((job, None), None) for job in self.jobs]
+
+
 def send(app: Celery, task: str, letters: Sequence[Letter], terms: Terms) -> str:
     """On their way; the id of the group, which `livectl status` understands. One job alone is its own group."""
     if len(letters) == 1:
         posting.post(app, task, letters, terms)
         return letters[0].id
     group = str(uuid4())
-    app.GroupResult(group, [app.AsyncResult(letter.id) for letter in letters]).save()
+    app.backend.save_group(group, Members(group, [letter.id for letter in letters]))
     posting.post(app, task, letters, msgspec.structs.replace(terms, group=group))
     return group
 
