@@ -24,7 +24,8 @@ from livectl.ops.processes import tether
 way, *command = sys.argv[1:]
 argv = tether.tethered(os.getpid(), command)
 if way == "watch":
-    run = "import sys; from livectl.ops.processes.tether import _watch as w; sys.exit(w(int(sys.argv[1]), sys.argv[3:]))"
+    watch = "tether._watch(int(sys.argv[1]), sys.argv[3:])"
+    run = f"import sys; from livectl.ops.processes import tether; sys.exit({watch})"
     argv = [sys.executable, "-c", run, *argv[3:]]
 child = subprocess.Popen(argv, start_new_session=True)
 print(child.pid, flush=True)
