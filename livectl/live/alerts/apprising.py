@@ -11,8 +11,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import apprise
 from apprise.manager_plugins import NotificationManager
 
+from livectl.live.alerts import patience
 from livectl.live.alerts.alert import Alert, Outcome
-from livectl.live.alerts.targets import longest
 from livectl.live.network.calls import call_all
 from livectl.live.platforms.base import Call
 
@@ -31,7 +31,7 @@ class Service:
 
     def __init__(self, target: Target) -> None:
         self._url = target.url.reveal() if target.url else ""
-        self._seconds = longest(target)
+        self._seconds = patience.seconds(target)
 
     def send(self, alert: Alert) -> Outcome:
         answer = call_all([Call(self._notify, (alert,), self._seconds)])[0]

@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
-from livectl.live.alerts import backlog, digest, listening, targets, trouble, wording
+from livectl.live.alerts import backlog, digest, listening, patience, trouble, wording
 from livectl.live.alerts.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Courier:
     def _drain_all(self, names: Sequence[str]) -> None:
         """Beside each other, so that none waits for another."""
         threads = [threading.Thread(target=self._drain_safely, args=(name,), daemon=True) for name in names]
-        deadline = time.monotonic() + BUDGET + targets.LONGEST
+        deadline = time.monotonic() + BUDGET + patience.LONGEST
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -183,7 +183,7 @@ class Courier:
         return Plan(None, old[-1].number)
 
     def _lease(self, target: Target) -> float:
-        return targets.longest(target) + MARGIN
+        return patience.seconds(target) + MARGIN
 
 
 def _beyond(number: str, other: str) -> bool:

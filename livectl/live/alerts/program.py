@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 from livectl import placeholder
 from livectl.live.alerts import wording
 from livectl.live.alerts.alert import Alert, Outcome
-from livectl.live.alerts.targets import LONGEST
+from livectl.live.alerts.patience import LONGEST
 
 if TYPE_CHECKING:
     from livectl.config import Target

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     Sender: TypeAlias = Callable[[Alert], Outcome]
 
-LONGEST = 20.0  # seconds that anybody waits for a target; a command that takes longer runs on alone
 HINT = "A target is any address that Apprise knows: https://github.com/caronc/apprise/wiki."
 
 
@@ -24,11 +23,6 @@ def senders(settings: Settings, fetcher: Fetcher) -> dict[str, Sender]:
     """Of every target. FileError when one cannot be right, with its line."""
     check(settings)
     return {name: _sender(name, target, fetcher, settings) for name, target in settings.alerts.items()}
-
-
-def longest(target: Target) -> float:
-    """Seconds that a sending may take."""
-    return min(target.timeout, LONGEST)
 
 
 def kind(target: Target) -> str:

@@ -11,9 +11,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from livectl.live.alerts import wording
+from livectl.live.alerts import patience, wording
 from livectl.live.alerts.alert import Alert, Outcome, kind_of
-from livectl.live.alerts.targets import longest
 from livectl.model import Request, Response
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class Webhook:
             headers=headers,
             body=said,
             limit=ANSWER,
-            seconds=longest(self._target),
+            seconds=patience.seconds(self._target),
             follow=False,
         )
         host = (urlsplit(url).hostname or "").rstrip(".").lower()
