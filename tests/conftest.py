@@ -25,9 +25,11 @@ def valkey() -> Iterator[Path]:
         socket = Path(folder) / "v.sock"
         options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", folder]
         with subprocess.Popen([get_binary_path(), *options], stdout=subprocess.DEVNULL) as server:
-            wait_for(socket.exists, 10)
-            yield socket
-            server.terminate()
+            try:
+                wait_for(socket.exists, 10)
+                yield socket
+            finally:
+                server.terminate()
 
 
 @pytest.fixture

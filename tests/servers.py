@@ -27,9 +27,11 @@ def redis_over_tcp(folder: Path) -> Iterator[str]:
     port = free_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--requirepass", "p@ss", "--save", "", "--dir", str(folder)]
     with subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL) as server:
-        wait_for(lambda: _answers(port), 10, what="redis-server")
-        yield f"redis://:p%40ss@127.0.0.1:{port}/0"
-        server.terminate()
+        try:
+            wait_for(lambda: _answers(port), 10, what="redis-server")
+            yield f"redis://:p%40ss@127.0.0.1:{port}/0"
+        finally:
+            server.terminate()
 
 
 @contextmanager

@@ -219,7 +219,7 @@ def test_a_job_that_outlasts_its_time_is_kept(
 def test_a_worker_that_does_not_answer_is_started_again(tmp_path: Path, place: dict[str, str]) -> None:
     """SIGSTOP: alive for whoever only waits for its end."""
     with livectl("up", "-c", "2", cwd=tmp_path, environ=place) as up:
-        up.wait_for("ready: broker, worker, beat at work", 30)
+        up.wait_for("ready: broker, page, worker, beat at work", 30)
         stopped = member(up, "celery -A livectl.celeryapp worker")
         os.kill(stopped, signal.SIGSTOP)
         up.wait_for("worker has not answered for 60 s and is started again", 90)
@@ -278,7 +278,7 @@ def test_with_a_broker_that_is_set_none_comes_along(
     with start(tmp_path / "broker") as url:
         environ = place | {"LIVECTL_BROKER": url, "LIVECTL_STORE": store_url}
         with livectl("up", "-c", "2", cwd=tmp_path, environ=environ) as up:
-            up.wait_for("ready: worker, beat at work", 40)
+            up.wait_for("ready: page, worker, beat at work", 40)
             up.wait_for(SUCCEEDED, 20)
             assert not [said for said in family(up).values() if "valkey" in said]
             up.send(signal.SIGTERM)
