@@ -27,8 +27,8 @@ OWN = {
     "enable_utc": "Celery itself keeps UTC",
 }
 COMMAND_LINE = ("executable", "gid", "logfile", "pidfile", "uid", "umask")
-# Celery reads these, though its own table of settings lacks them.
-UNLISTED = {
+# In Celery's user guide and read by it, though its own table of settings lacks them.
+DOCUMENTED = {
     *(f"{program}_{name}" for program in ("beat", "events", "worker") for name in COMMAND_LINE),
     "cassandra_secure_bundle_path",
     "override_backends",
@@ -38,8 +38,8 @@ UNLISTED = {
     "result_backend_thread_safe",
     "firestore_project",
     "gcs_threadpool_maxsize",
-    "once",
 }
+UNLISTED = DOCUMENTED | {"once"}
 FOREIGN = ("redbeat_", "flower_", "singleton_")  # extensions that read app.conf
 KINDS = {"bool": "true or false", "int": "a number", "float": "a number"}
 

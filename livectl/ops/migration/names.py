@@ -10,23 +10,13 @@ from typing import Literal
 from celery.app.defaults import _TO_NEW_KEY, SETTING_KEYS
 from msgspec import Struct
 
+from livectl.celerysettings import DOCUMENTED
+
 Kind = Literal["correct", "rename", "documented", "unread", "half", "guess", "split", "removed"]
 
 OLD: dict[str, str] = dict(_TO_NEW_KEY)
 
-# In the user guide and read by Celery, but missing from its table of keys.
-DOCUMENTED_KEYS = {f"{who}_{what}" for who in ("beat", "events", "worker")
-                   for what in ("executable", "gid", "logfile", "pidfile", "uid", "umask")} | {
-    "cassandra_secure_bundle_path",
-    "override_backends",
-    "redis_backend_credential_provider",
-    "redis_backend_health_check_interval",
-    "redis_client_name",
-    "result_backend_thread_safe",
-    "firestore_project",
-    "gcs_threadpool_maxsize",
-}  # fmt: skip
-KEYS: set[str] = set(SETTING_KEYS) | DOCUMENTED_KEYS
+KEYS: set[str] = set(SETTING_KEYS) | DOCUMENTED
 
 # The user guide lists these as old names; no release of Celery since 4.0 reads them.
 DOCUMENTED_OLD = {
