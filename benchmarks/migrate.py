@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from livectl.ops.migration import plan
 from livectl.ops.migration.names import OLD
-from tests.test_migration_cases import CASES, Case, contents, livectl
+from tests.unit.test_migration_cases import CASES, Case, contents, livectl
 
 FILES, LINES = 300, 500
 WITH_SETTINGS = 30  # a tenth of the files set or use settings: more than in any project looked at

@@ -1,0 +1,140 @@
+"""The page in a real browser: kept up to date in place, harmless, legible to everybody, narrow and wide."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from livectl.model import State
+from tests.support.processes import livectl
+from tests.support.waiting import wait_for
+from tests.support.web_pages import NASTY, follow, go_live, leave, say, someone, store_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from selenium.webdriver import Chrome
+
+    from livectl.live.store import Store
+
+pytestmark = pytest.mark.acceptance
+
+SOON = 15  # seconds: the page looks every four
+WIDTHS = {"wide": 1280, "phone": 390}
+TALL = 900
+PAGES = ("", "jobs", "streamers/demo/ada", "?q=nobody-of-that-name")
+UNFIT = {"serious", "critical"}  # of axe's impacts
+
+
+@pytest.fixture
+def store(store_url: str) -> Store:
+    store = store_of(store_url)
+    follow(store, *(someone(name, tags=("maths",)) for name in ("ada", "grace", "tim")))
+    go_live(store, "grace", 800, session="g")
+    leave(store, "grace", 300)
+    say(store, "tim", State.BLOCKED, 60, problem="a captcha")
+    return store
+
+
+@pytest.fixture
+def page(store_url: str, store: Store, tmp_path: Path) -> Iterator[str]:
+    """The address of the page, served by a process of its own."""
+    environ = {"LIVECTL_HOME": str(tmp_path / "home"), "LIVECTL_BROKER": store_url}
+    with livectl("web", "--port", "0", cwd=tmp_path, environ=environ) as running:
+        running.wait_for("The page is at http", 30)
+        yield next(line for line in running.lines if "http" in line).split()[-1]
+
+
+def complaints(chromium: Chrome) -> list[Any]:
+    return list(chromium.get_log("browser"))  # type: ignore[no-untyped-call]
+
+
+def has(chromium: Chrome, selector: str) -> Any:
+    return chromium.execute_script("return document.querySelector(arguments[0])?.textContent", selector)
+
+
+def test_a_card_appears_changes_and_goes_without_a_reload(chromium: Chrome, page: str, store: Store) -> None:
+    chromium.get(page)
+    chromium.execute_script("window.same = true; document.getElementById('f-text').value = ''")
+    assert chromium.title == "Nobody is live · livectl"
+    go_live(store, "ada", 500, session="one", title="Weaving")
+    wait_for(lambda: has(chromium, "#cards #s-demo-ada"), SOON)
+    assert chromium.title == "(1) Live · livectl"
+    card = chromium.execute_script("return document.getElementById('s-demo-ada')")
+    go_live(store, "ada", 400, session="one", title=NASTY, viewers=4321)
+    wait_for(lambda: "4,321 viewers" in (has(chromium, "#s-demo-ada") or ""), SOON)
+    assert has(chromium, "#s-demo-ada .title") == NASTY
+    assert chromium.execute_script("return arguments[0].isConnected", card), "the same card, changed in place"
+    leave(store, "ada")
+    wait_for(lambda: has(chromium, "#rows #s-demo-ada") and not has(chromium, "#cards"), SOON)
+    assert chromium.execute_script("return window.same"), "the page was never loaded anew"
+    assert complaints(chromium) == []
+
+
+def test_typing_filters_at_once_and_keeps_the_focus(chromium: Chrome, page: str) -> None:
+    chromium.get(page)
+    field = chromium.find_element("id", "f-text")
+    field.send_keys("gra")
+    wait_for(lambda: not has(chromium, "#s-demo-tim"), SOON)
+    assert has(chromium, "#s-demo-grace")
+    assert chromium.current_url.endswith("?q=gra")
+    assert chromium.switch_to.active_element == field
+    field.send_keys("ce")
+    wait_for(lambda: chromium.current_url.endswith("?q=grace"), SOON)
+    assert field.get_attribute("value") == "grace"
+
+
+def test_a_server_that_is_gone_is_said(chromium: Chrome, page: str) -> None:
+    chromium.get(page)
+    chromium.execute_cdp_cmd("Network.enable", {})
+    try:
+        offline = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        chromium.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+        wait_for(lambda: chromium.find_element("id", "lost").is_displayed(), SOON)
+        assert has(chromium, "#s-demo-grace"), "what was known stays"
+        chromium.execute_cdp_cmd("Network.emulateNetworkConditions", offline | {"offline": False})
+        wait_for(lambda: not chromium.find_element("id", "lost").is_displayed(), SOON)
+    finally:
+        chromium.execute_cdp_cmd("Network.disable", {})
+        complaints(chromium)
+
+
+def test_it_is_a_page_without_its_script(chromium: Chrome, page: str, store: Store) -> None:
+    go_live(store, "ada", 130, session="one")
+    chromium.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        chromium.get(page)
+        assert chromium.find_element("id", "s-demo-ada").is_displayed()
+        chromium.find_element("id", "f-text").send_keys("grace")
+        chromium.find_element("id", "f-go").click()
+        wait_for(lambda: "q=grace" in chromium.current_url, SOON)
+        assert chromium.find_element("id", "s-demo-grace").is_displayed()
+    finally:
+        chromium.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_axe_finds_nothing_and_nothing_sticks_out(
+    chromium: Chrome, page: str, store: Store, width: str, scheme: str
+) -> None:
+    go_live(store, "ada", 130, session="one", title="Weaving " * 30, name="A" * 60)
+    axe = resources.files("axe_selenium_python").joinpath("node_modules/axe-core/axe.min.js").read_text()
+    view = {"width": WIDTHS[width], "height": TALL, "deviceScaleFactor": 1, "mobile": width == "phone"}
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", view)
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    try:
+        for path in PAGES:
+            chromium.get(page + path)
+            chromium.execute_script(axe)
+            found = chromium.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+            faults = [(one["id"], one["nodes"][0]["html"]) for one in found["violations"] if one["impact"] in UNFIT]
+            assert faults == [], path
+            assert not chromium.execute_script("return document.documentElement.scrollWidth > innerWidth"), path
+    finally:
+        chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

@@ -1,0 +1,52 @@
+"""From a platform to the page: everything started with one command, seen in a real browser."""
+
+from __future__ import annotations
+
+import re
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from livectl.live.platforms.demo import ROSTER
+from tests.support.processes import livectl
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from selenium.webdriver import Chrome
+
+pytestmark = pytest.mark.acceptance
+
+STARTED = 60  # seconds: four processes on a small machine
+NEXT_LIVE = 90  # of the roster somebody goes live each minute; then it is asked, recorded and shown
+CARDS = "return [...document.querySelectorAll('#cards > li')].map((one) => one.id)"
+
+
+def test_somebody_goes_live_on_a_platform_and_the_card_appears(chromium: Chrome, tmp_path: Path) -> None:
+    (tmp_path / "follows.yaml").write_text("follows:\n" + "".join(f"  - demo/{name}\n" for name in ROSTER))
+    (tmp_path / "schedules.yaml").write_text("schedules:\n  sweep: {task: livectl.sweep, every: 2s}\n")
+    (tmp_path / "livectl.yaml").write_text("polling: {fastest: 5s, slowest: 10s}\n")
+    with livectl("up", cwd=tmp_path, environ={"LIVECTL_HOME": str(tmp_path / "home")}) as up:
+        wait_for(lambda: re.search(r"http://127\.0\.0\.1:\d+/", up.text), STARTED)
+        found = re.search(r"http://127\.0\.0\.1:\d+/", up.text)
+        assert found
+        wait_for(lambda: _opens(chromium, found[0]), STARTED)
+        chromium.execute_script("window.same = true")
+        before = set(chromium.execute_script(CARDS))
+        wait_for(lambda: set(chromium.execute_script(CARDS)) - before, NEXT_LIVE)
+        assert chromium.execute_script("return window.same"), "the page was never loaded anew"
+        up.send(signal.SIGTERM)
+        up.wait(60)
+
+
+def _opens(chromium: Chrome, url: str) -> bool:
+    """Whether the page is served yet."""
+    from selenium.common.exceptions import WebDriverException
+
+    try:
+        chromium.get(url)
+    except WebDriverException:
+        return False
+    return "livectl" in chromium.title

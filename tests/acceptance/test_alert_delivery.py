@@ -1,0 +1,60 @@
+"""Alerts with real workers: killed while they deliver, and started again."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.alerts import Receiver, World, client, receiver, titles, world
+from tests.support.processes import Running, livectl
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["client", "receiver", "world"]  # fixtures
+
+NAMES = [f"s{number:02}" for number in range(60)]
+KILLS = 3
+LEASE = 11.0  # seconds: a second of timeout, and the margin
+
+
+def has_taken(receiver: Receiver, many: int) -> bool:
+    return len(receiver.taken) >= many
+
+
+@pytest.mark.acceptance
+def test_everybody_is_told_in_order_though_workers_are_killed(
+    world: World, receiver: Receiver, store_url: str, tmp_path: Path
+) -> None:
+    world.now = time.time()
+    world.follow(*NAMES)
+    (tmp_path / "schedules.yaml").write_text("schedules: {deliver: {task: livectl.deliver, every: 1s}}")
+    hook = f"{{webhook: '{receiver.url}', allow_private: true, timeout: 1s, on: [live, end]}}"
+    (tmp_path / "livectl.yaml").write_text(f"alerts: {{hook: {hook}}}")
+    receiver.mood = lambda: "take" if not receiver.closing.wait(0.1) else "down"
+
+    def start() -> Running:
+        environ = {"LIVECTL_BROKER": store_url, "LIVECTL_HOME": str(tmp_path)}
+        return livectl("worker", "-P", "threads", "-c", "2", "-B", cwd=tmp_path, environ=environ)
+
+    for name in NAMES:
+        world.see("live", name)
+    for kill in range(KILLS):
+        with start() as worker:
+            wait_for(partial(has_taken, receiver, 8 * (kill + 1)), 30 + LEASE, what="the next few")
+            os.killpg(worker.process.pid, signal.SIGKILL)
+    with start() as worker:
+        wait_for(lambda: len(set(titles(receiver))) == len(NAMES), 60 + LEASE)
+        worker.send(signal.SIGTERM)
+        assert worker.wait(30) == 0
+    told = [(said["changes"][0]["id"], said["key"]) for said in receiver.taken]
+    assert [name for name, _ in itertools.groupby(name for name, _ in told)] == NAMES
+    assert len(set(told)) == len(NAMES), "one alert with two keys"
+    assert len(told) <= len(NAMES) + KILLS

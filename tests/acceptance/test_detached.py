@@ -1,0 +1,163 @@
+"""Up, worker and beat in the background: started, answered for, stopped, started again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from celery import Celery
+
+from livectl.address import Address
+from livectl.ops.processes import detached, process
+from livectl.ops.processes.detached import Running
+from tests.support.processes import alive, answer, children
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.acceptance
+
+APP = """
+import os, time
+from livectl.celeryapp import app
+@app.task(name="slow")
+def slow(seconds):
+    with open(os.environ["LEDGER"], "a") as ledger: ledger.write("began\\n")
+    until = time.monotonic() + seconds
+    while time.monotonic() < until: time.sleep(0.05)
+    with open(os.environ["LEDGER"], "a") as ledger: ledger.write("ended\\n")
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A folder of one's own; whatever is left in the background there is killed."""
+    (tmp_path / "proj.py").write_text(APP)
+    (tmp_path / "schedules.yaml").write_text("schedules:\n  ping: {task: livectl.ping, every: 1s}\n")
+    yield {"LIVECTL_HOME": str(tmp_path / "home"), "LEDGER": str(tmp_path / "ledger")}
+    for one in detached.all_running(tmp_path / "home"):
+        for pid in (one.pid, *children(one.pid)):
+            os.kill(pid, signal.SIGKILL)
+        process.wait_gone(one.process, 10)
+
+
+@pytest.fixture
+def set_broker(place: dict[str, str], store_url: str) -> dict[str, str]:
+    return place | {"LIVECTL_BROKER": store_url}
+
+
+def runs(home: Path, name: str) -> Running:
+    (found,) = detached.named(home, name)
+    return found
+
+
+def test_up_comes_works_and_goes(tmp_path: Path, place: dict[str, str]) -> None:
+    started = answer("up", "-c", "2", "--detach", cwd=tmp_path, environ=place)
+    assert started.returncode == 0, started.stderr
+    one = runs(tmp_path / "home", "up")
+    assert f"pid {one.pid}" in started.stdout
+    assert str(tmp_path / "home" / "log" / "up.log") in started.stdout
+    wait_for(lambda: "livectl.ping" in Path(one.log).read_text(), 15, what="a job")
+    again = answer("up", "--detach", cwd=tmp_path, environ=place)
+    assert (again.returncode, f"up runs already in the background (pid {one.pid})" in again.stderr) == (1, True)
+    members = [one.pid, *children(one.pid)]
+    stopped = answer("stop", cwd=tmp_path, environ=place)
+    assert stopped.returncode == 0
+    assert f"up has ended (pid {one.pid})." in stopped.stdout
+    assert not any(map(alive, members))
+
+
+def test_it_comes_again_as_it_was_wherever_one_asks(tmp_path: Path, place: dict[str, str]) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    assert answer("up", "-c", "3", "-l", "WARNING", "--detach", cwd=tmp_path, environ=place).returncode == 0
+    before = runs(tmp_path / "home", "up")
+    again = answer("--json", "restart", "up", cwd=tmp_path / "elsewhere", environ=place)
+    assert again.returncode == 0, again.stderr
+    after = runs(tmp_path / "home", "up")
+    assert json.loads(again.stdout) == [{"name": "up", "pid": after.pid, "log": after.log}]
+    assert after.pid != before.pid
+    assert (after.argv, after.cwd) == (before.argv, before.cwd)
+    assert answer("stop", "up", cwd=tmp_path / "elsewhere", environ=place).returncode == 0
+
+
+@pytest.mark.parametrize("words", [("stop",), ("stop", "worker"), ("restart",), ("stop", "--now")])
+def test_with_nothing_there_it_says_so(tmp_path: Path, place: dict[str, str], words: tuple[str, ...]) -> None:
+    said = answer(*words, cwd=tmp_path, environ=place)
+    assert (said.returncode, said.stdout) == (1, "Nothing that was started with --detach runs here.\n")
+
+
+def test_what_ends_at_its_start_says_why(tmp_path: Path, place: dict[str, str]) -> None:
+    environ = place | {"LIVECTL_BROKER": "redis://:secret@127.0.0.1:1"}
+    said = answer("up", "--detach", cwd=tmp_path, environ=environ)
+    assert said.returncode == 4
+    assert "up ended at its start (exit code 4)" in said.stderr
+    assert "redis://:***@127.0.0.1:1/0" in said.stderr
+    assert "secret" not in said.stderr + (tmp_path / "home" / "log" / "up.log").read_text()
+    assert answer("stop", cwd=tmp_path, environ=environ).returncode == 1
+
+
+def test_a_number_used_again_is_not_taken_for_it(tmp_path: Path, place: dict[str, str]) -> None:
+    """The record of one that died is left behind, and its pid is somebody else's now: ours."""
+    one = Running(name="up", argv=["up"], cwd="/", environ={}, pid=os.getpid(), started="long ago", log="/")
+    (tmp_path / "home" / "run").mkdir(parents=True)
+    detached._write(tmp_path / "home" / "run" / "up.json", one)
+    assert answer("stop", cwd=tmp_path, environ=place).returncode == 1
+    assert alive(os.getpid())
+
+
+def test_a_long_log_is_set_aside_at_the_start(tmp_path: Path, place: dict[str, str]) -> None:
+    log = tmp_path / "home" / "log" / "up.log"
+    log.parent.mkdir(parents=True)
+    log.write_bytes(b"old\n" * 3_000_000)
+    assert answer("up", "-P", "solo", "--detach", cwd=tmp_path, environ=place).returncode == 0
+    assert log.with_name("up.log.1").stat().st_size == 12_000_000
+    assert log.stat().st_size < 1_000_000
+    assert answer("stop", "--now", cwd=tmp_path, environ=place).returncode == 0
+
+
+def begin_job(environ: dict[str, str], seconds: float) -> None:
+    with Celery(broker=Address.parse(environ["LIVECTL_BROKER"]).kombu, set_as_current=False) as app:
+        app.send_task("slow", args=[seconds])
+    wait_for(Path(environ["LEDGER"]).exists, 15)
+
+
+def begun_and_ended(environ: dict[str, str]) -> list[str]:
+    return Path(environ["LEDGER"]).read_text().split()
+
+
+def test_a_worker_ends_when_its_jobs_have_ended(tmp_path: Path, set_broker: dict[str, str]) -> None:
+    worker = ("-A", "proj", "worker", "-P", "prefork", "-c", "2", "-n", "mail", "--detach")
+    assert answer(*worker, cwd=tmp_path, environ=set_broker).returncode == 0
+    one = runs(tmp_path / "home", "worker-mail")
+    begin_job(set_broker, 3)
+    assert answer("stop", "worker-mail", cwd=tmp_path, environ=set_broker).returncode == 0
+    assert begun_and_ended(set_broker) == ["began", "ended"]
+    wait_for(partial(lambda pid: not alive(pid), one.pid), 5)
+
+
+@pytest.mark.parametrize(("pool", "queued"), [("prefork", 1), ("threads", 1), ("gevent", 0)])
+def test_stopped_now_a_worker_keeps_its_jobs_for_others(
+    tmp_path: Path, set_broker: dict[str, str], store_url: str, pool: str, queued: int
+) -> None:
+    import redis
+
+    assert answer("-A", "proj", "worker", "-P", pool, "--detach", cwd=tmp_path, environ=set_broker).returncode == 0
+    begin_job(set_broker, 60)
+    assert answer("stop", "--now", cwd=tmp_path, environ=set_broker, seconds=20).returncode == 0
+    with redis.Redis.from_url(store_url) as store:
+        assert (store.llen("celery"), store.hlen("unacked")) == (queued, 1 - queued)
+    assert begun_and_ended(set_broker) == ["began"]
+
+
+def test_a_beat_comes_works_and_goes(tmp_path: Path, set_broker: dict[str, str]) -> None:
+    assert answer("beat", "--detach", cwd=tmp_path, environ=set_broker).returncode == 0
+    one = runs(tmp_path / "home", "beat")
+    wait_for(lambda: "Sent ping" in Path(one.log).read_text(), 10, what="a run")
+    assert answer("stop", "beat", cwd=tmp_path, environ=set_broker).returncode == 0
+    assert not alive(one.pid)

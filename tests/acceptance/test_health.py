@@ -1,0 +1,157 @@
+"""Probes: healthy, not healthy, cannot tell; and nothing heavy is imported for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from livectl.address import Address
+from livectl.ops.beat import runs
+from livectl.ops.cluster import health
+from livectl.ops.cluster.health import Health, Probe
+from livectl.ops.cluster.layout import Layout
+from tests.support.celery_project import Project
+from tests.support.servers import rabbitmq
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NOBODY_THERE = Address.parse("redis://127.0.0.1:1/0")
+CALLERS = ("worker", "beat")
+
+
+@pytest.fixture
+def project(tmp_path: Path, store_url: str) -> Iterator[Project]:
+    found = Project(tmp_path, store_url, store_url)
+    yield found
+    found.close()
+
+
+def probe(project: Project, **words: object) -> Health:
+    place = project.deployment
+    return health.examine(Probe(**{"part": "worker", "host": "h", **words}), place.broker, place.store, place.layout)  # type: ignore[arg-type]
+
+
+@pytest.mark.acceptance
+def test_a_worker_is_healthy_while_it_answers(project: Project) -> None:
+    assert probe(project).healthy is False
+    with project.worker("w1", "-c", "1") as worker:
+        assert probe(project).healthy is True
+        assert probe(project, name="w1").healthy is True
+        assert probe(project, name="w1@h").healthy is True
+        assert probe(project, name="w2").healthy is False
+        assert probe(project, host="elsewhere").healthy is False
+        project.send("nap", 30)
+        project.send("nap", 30)
+        assert probe(project).healthy is True
+        worker.send(signal.SIGSTOP)
+        assert probe(project).healthy is False
+        worker.send(signal.SIGCONT)
+
+
+@pytest.mark.acceptance
+def test_connected_but_not_consuming_is_not_healthy(project: Project) -> None:
+    with project.worker("w1", "-c", "1"):
+        project.app.control.cancel_consumer("celery", reply=True)
+        assert "reads no queue" in probe(project).reason
+        project.app.control.add_consumer("celery", reply=True)
+        assert probe(project).healthy is True
+
+
+@pytest.mark.acceptance
+def test_an_idle_worker_beside_a_queue_that_stands_still_is_found_out(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, store_url: str
+) -> None:
+    """It answers and has nothing to do, but looks into one list of the queue only, while a message lies in another."""
+    folder = tmp_path_factory.mktemp("blind")
+    blind = Project(folder, store_url, store_url, broker_transport_options={"priority_steps": [0]})
+    with blind.worker("w1", "-c", "1"):
+        assert probe(project).healthy is True
+        project.send("add", 1, priority=9)
+        found = probe(project)
+        assert (found.healthy, "takes nothing from celery" in found.reason) == (False, True)
+    blind.close()
+
+
+@pytest.mark.parametrize("part", ["broker", "store"])
+def test_servers_are_healthy_when_they_take_what_is_written(project: Project, store_url: str, part: str) -> None:
+    assert probe(project, part=part).healthy is True
+    with redis.Redis.from_url(store_url) as server:
+        server.config_set("maxmemory", "1mb")
+        server.config_set("maxmemory-policy", "noeviction")
+        try:
+            found = probe(project, part=part)
+        finally:
+            server.config_set("maxmemory", "0")
+    assert found.healthy is False
+    assert "OOM" in found.reason
+
+
+@pytest.mark.parametrize(("said", "code"), [(None, 2), ("ok", 0), ("fail", 1)])
+@pytest.mark.parametrize("part", CALLERS)
+def test_a_broker_that_is_away_says_what_one_wants_of_a_worker(part: str, said: str | None, code: int) -> None:
+    began = time.monotonic()
+    asked = Probe(part=part, host="h", broker_down=said)  # type: ignore[arg-type]
+    assert health.examine(asked, NOBODY_THERE, NOBODY_THERE, Layout()).code == code
+    assert time.monotonic() - began < 3
+
+
+def test_a_server_that_accepts_and_says_nothing_is_given_up_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = Address.parse(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        began = time.monotonic()
+        assert health.server("broker", address).healthy is False
+        assert time.monotonic() - began < 3.5
+
+
+@pytest.mark.parametrize(
+    ("age", "claimed", "healthy"),
+    [(1, None, True), (20, None, True), (40, None, False), (1, 5, True), (1, 30, False)],
+)
+def test_a_beat_is_healthy_when_it_looked_in_and_sent_what_is_due(
+    project: Project, store_url: str, age: float, claimed: float | None, healthy: bool
+) -> None:
+    now = int(time.time() * 1000)
+    with redis.Redis.from_url(store_url) as store:
+        about = {"at": now - age * 1000, "host": "h", "pid": 1, "entries": 3}
+        store.hset(runs.SEEN, "h:1", json.dumps(about))
+        if claimed:
+            store.zadd(runs.PENDING, {f"{now} sweep": now - claimed * 1000})
+    assert probe(project, part="beat").healthy is healthy
+    assert probe(project, part="beat", host="other").healthy is False
+
+
+def test_nothing_heavy_is_imported_for_a_probe(store_url: str) -> None:
+    code = (
+        "import sys\n"
+        "from livectl.cli import main\n"
+        "main(['health', 'worker']); main(['health', 'beat']); main(['health', 'store'])\n"
+        "main(['status', '8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1'])\n"
+        "print(sorted({'celery', 'kombu', 'redis', 'rich', 'asyncio', 'yaml'} & set(sys.modules)))"
+    )
+    environ = {**os.environ, "LIVECTL_BROKER": store_url}
+    ran = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert ran.stdout.endswith("[]\n"), ran.stdout
+
+
+@pytest.mark.acceptance
+def test_workers_on_rabbitmq_are_asked_too(
+    tmp_path: Path, store_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with rabbitmq(tmp_path_factory.mktemp("rabbit")) as broker:
+        project = Project(tmp_path, broker, store_url)
+        assert probe(project, part="broker").healthy is True
+        assert probe(project).healthy is False
+        with project.worker("w1", "-c", "1"):
+            assert probe(project).healthy is True
+        project.close()

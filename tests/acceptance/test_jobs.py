@@ -1,0 +1,398 @@
+"""Sending, retrying and revoking jobs, and what is refused before it is sent."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import redis
+
+from livectl import resp
+from livectl.address import Address
+from livectl.errors import FileError, UsageError
+from livectl.model import Job, JobState
+from livectl.ops.cluster import fleet, purging, queues
+from livectl.ops.cluster.health import Health
+from livectl.ops.jobs import bulk, deadletters, desk, ordering, records, results, waiting
+from livectl.ops.jobs.desk import Order
+from livectl.ops.jobs.message import Message
+from livectl.ops.jobs.redaction import redact
+from tests.support.celery_project import Project
+from tests.support.processes import answer, livectl
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NOWHERE = "8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1"
+
+
+@pytest.fixture
+def project(tmp_path: Path, store_url: str) -> Iterator[Project]:
+    options = {"visibility_timeout": 300}
+    found = Project(tmp_path, store_url, store_url, broker_transport_options=options, result_extended=True)
+    yield found
+    found.close()
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["proj.ad", "1"], "did you mean proj.add?"),
+        (["proj.add"], "proj.add(x, y=0): missing a required argument: 'x'"),
+        (["proj.add", "1", "2", "3"], "too many positional arguments"),
+        (["proj.add", "1", "-k", '{"z": 1}'], "unexpected keyword argument 'z'"),
+        (["proj.add", "1"], "nobody reads the queue celery"),
+        (["proj.add", "1", "-k", "[1]"], "--kwargs is no JSON object"),
+        (["proj.add", "1", "--in", "5m", "--at", "2030-01-01"], "both --in and --at"),
+        ([], "which task?"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_come_to_anything_is_not_sent(
+    project: Project, words: list[str], says: str, store_url: str
+) -> None:
+    told = project.livectl("call", *words)
+    assert told.returncode == 2
+    assert says in told.stderr
+    with redis.Redis.from_url(store_url) as broker:
+        assert broker.llen("celery") == 0
+
+
+@pytest.mark.acceptance
+def test_force_sends_it_all_the_same(project: Project, store_url: str) -> None:
+    told = project.livectl("-q", "call", "no.such.task", "1", "--force", "-Q", "attic")
+    assert told.returncode == 0
+    with redis.Redis.from_url(store_url) as broker:
+        assert broker.llen("attic") == 1
+    status = project.livectl("status", told.stdout.strip(), "--json")
+    found = json.loads(status.stdout)
+    assert (status.returncode, found["state"], found["queue"], found["task"]) == (6, "queued", "attic", "no.such.task")
+    assert found["sent_at"] is not None
+
+
+@pytest.mark.acceptance
+def test_a_job_is_sent_waited_for_listed_and_sent_again(project: Project) -> None:
+    with project.worker("w1", "-c", "2"):
+        done = project.livectl("call", "proj.add", "2", "3", "--wait", "--json")
+        assert (done.returncode, json.loads(done.stdout)["result"]) == (0, 5)
+        shown = project.livectl("call", "proj.steps", "--wait", "--timeout", "20")
+        assert shown.returncode == 0
+        assert "[#############...........................] 1 of 3" in shown.stderr
+        assert "2 of 3" in shown.stderr
+        failed = project.livectl("call", "proj.fail", "-k", '{"password": "hush"}', "--wait", "--json")
+        job = json.loads(failed.stdout)
+        assert (failed.returncode, job["error"], job["kwargs"]) == (1, "ValueError: no such thing", {"password": "***"})
+        assert "Traceback" in project.livectl("status", job["id"], "--full").stdout
+        late = project.livectl("call", "proj.nap", "30", "--wait", "--timeout", "1")
+        assert late.returncode == 6
+        listed = json.loads(project.livectl("results", "--json", "--state", "failed").stdout)
+        assert [one["id"] for one in listed] == [job["id"]]
+        again = project.livectl("-q", "retry", job["id"])
+        assert again.returncode == 0
+        project.wait_for_state(again.stdout.strip(), "FAILURE")
+        assert "far" not in again.stderr
+        assert "more than the visibility timeout" in project.livectl("call", "proj.add", "1", "--in", "1h").stderr
+
+
+@pytest.mark.acceptance
+def test_a_file_of_jobs_is_worked_off_within_its_window(project: Project) -> None:
+    lines = [json.dumps({"task": "proj.add", "args": [number]}) for number in range(60)]
+    (project.folder / "orders.jsonl").write_text("\n".join([*lines, '{"task": "proj.fail"}', ""]))
+    with project.worker("w1", "-c", "2"):
+        told = project.livectl("call", "--from", "orders.jsonl", "--window", "10", "--json")
+    done = json.loads(told.stdout)
+    assert (told.returncode, done["sent"], done["succeeded"], done["failed"]) == (1, 61, 60, 1)
+    assert told.stderr.splitlines()[-1] == "[########################################] 61 of 61"
+
+
+@pytest.mark.acceptance
+def test_two_thousand_jobs_of_a_file_and_their_sum(project: Project) -> None:
+    lines = [json.dumps({"task": "proj.add", "args": [number]}) for number in range(2000)]
+    (project.folder / "orders.jsonl").write_text("\n".join(lines))
+    with project.worker("w1", "-c", "2"):
+        told = project.livectl("call", "--from", "orders.jsonl")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("2000 succeeded, 0 failed, in ")
+    assert max(len(line) for line in told.stderr.splitlines()) <= 80
+
+
+@pytest.mark.acceptance
+def test_a_worker_tells_how_far_its_clock_is_ahead_and_what_it_has_in_memory(project: Project) -> None:
+    (project.folder / "ahead").mkdir()
+    ahead = "import time; right = time.time; time.time = lambda: right() + 42"
+    (project.folder / "ahead" / "sitecustomize.py").write_text(ahead)
+    with project.worker("w1", "-c", "1"):
+        project.environ["PYTHONPATH"] = str(project.folder / "ahead")
+        with project.worker("w2", "-c", "1"), project.worker("w3", "-c", "1", "--without-heartbeat"):
+            with fleet.Crew(project.deployment) as crew:
+                right, wrong, quiet = crew.look().found
+            del project.environ["PYTHONPATH"]
+            shown = project.livectl("workers")
+    assert abs(right.skew or 0.0) < 0.5
+    assert wrong.skew == pytest.approx(42, abs=0.5)
+    assert quiet.skew is None
+    assert 10_000_000 < (right.memory or 0) < 1_000_000_000
+    assert "+42.0 s" in shown.stdout
+    assert max(len(line) for line in shown.stdout.splitlines()) <= 80
+
+
+def test_a_job_that_is_a_dead_letter_is_sent_again_and_the_letter_gone(project: Project, store_url: str) -> None:
+    now = datetime.now(UTC)
+    with redis.Redis.from_url(store_url, decode_responses=True) as store:
+        order = {"task": "proj.add", "args": [7], "kwargs": {}}
+        deadletters.add(store, deadletters.Letter(id="j1", kind="job", reason="failed", at=now, payload=order))
+        deadletters.add(store, deadletters.Letter(id="m1", kind="message", reason="poison", at=now, payload={}))
+        again = project.livectl("-q", "retry", "j1", "--force")
+        assert again.returncode == 0, again.stderr
+        assert store.hkeys(deadletters.KEY) == ["m1"]
+    assert project.livectl("status", again.stdout.strip(), "--json").returncode == 6
+    assert "`livectl dead retry m1` puts it back" in project.livectl("retry", "m1").stderr
+
+
+@pytest.mark.parametrize("words", [["results", "--since"], ["call", "proj.add", "1", "--in"]], ids=str)
+def test_a_duration_that_is_none_is_a_mistake_of_the_command_line(project: Project, words: list[str]) -> None:
+    told = project.livectl(*words, "yesterday")
+    assert (told.returncode, f"{words[-1]} yesterday: " in told.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(("said", "size"), [("56.5MB", 59_244_544), ("512.00KB", 524_288), (None, None), ("?", None)])
+def test_a_size_is_read_as_workers_with_psutil_spell_it(said: str | None, size: int | None) -> None:
+    assert fleet.resident(said) == size
+
+
+def test_every_line_that_is_no_order_is_told(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"taks": 1}\n[1, 2]\n{"task": "a", "args": 5}\nnonsense\n{"task": "a"}\n')
+    with pytest.raises(FileError) as refused:
+        bulk.read(tmp_path / "bad.jsonl", None)
+    assert [mistake.line for mistake in refused.value.mistakes] == [1, 2, 3, 4]
+    assert [order.task for order in bulk.read(_lines(tmp_path, "[1, 2]\n{}\n"), "proj.add")] == ["proj.add"] * 2
+
+
+def _lines(folder: Path, text: str) -> Path:
+    (folder / "good.jsonl").write_text(text)
+    return folder / "good.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("word", "means"),
+    [
+        ("1", 1),
+        ("1.5", 1.5),
+        ("true", True),
+        ("null", None),
+        ("[1, 2]", [1, 2]),
+        ('"1"', "1"),
+        ("word", "word"),
+        ("1,2", "1,2"),
+    ],
+)
+def test_an_argument_is_json_if_it_can_be(word: str, means: Any) -> None:
+    assert ordering.argument(word) == means
+
+
+@pytest.mark.acceptance
+def test_revoking_says_what_was_done(project: Project, store_url: str) -> None:
+    waiting_job = project.send("add", 1)
+    (removed,) = desk.revoke(project.deployment, [waiting_job], terminate=False)
+    assert (removed.done, removed.state) == ("removed", JobState.QUEUED)
+    with redis.Redis.from_url(store_url) as broker:
+        assert broker.llen("celery") == 0
+    assert waiting.look(project.deployment, waiting_job).job.state is JobState.REVOKED
+    with project.worker("w1", "-c", "1"):
+        running = project.send("nap", 60)
+        wait_for(lambda: waiting.look(project.deployment, running).job.state is JobState.RUNNING, 10)
+        (left,) = desk.revoke(project.deployment, [running], terminate=False)
+        assert (left.done, "goes on" in left.text) == ("nothing", True)
+        later = project.send("add", 1, countdown=200)
+        wait_for(lambda: waiting.look(project.deployment, later).job.state is JobState.ETA, 10)
+        (back, killed) = desk.revoke(project.deployment, [later, running], terminate=True)
+        assert (back.done, killed.done) == ("removed", "terminated")
+        for job in (later, running):
+            wait_for(lambda job=job: waiting.look(project.deployment, job).job.state is JobState.REVOKED, 10)  # type: ignore[misc]
+    assert desk.revoke(project.deployment, [NOWHERE], terminate=False)[0].done == "nothing"
+
+
+def test_an_id_that_is_none_is_refused() -> None:
+    for text in ("", "two words", "star*", "x" * 300):
+        with pytest.raises(UsageError, match="is no task id"):
+            waiting.checked(text)
+
+
+def test_a_hundred_thousand_results_are_read_in_little_time_and_memory(project: Project, store_url: str) -> None:
+    import tracemalloc
+
+    with redis.Redis.from_url(store_url) as backend:
+        pipe = backend.pipeline(transaction=False)
+        for number in range(100_000):
+            done = datetime.fromtimestamp(1_700_000_000 + number, UTC).isoformat()
+            status = "FAILURE" if number % 10 == 0 else "SUCCESS"
+            meta = {"task_id": f"id-{number}", "status": status, "result": number, "date_done": done}
+            pipe.set(f"celery-task-meta-id-{number}", json.dumps(meta))
+            if number % 1000 == 999:
+                pipe.execute()
+    tracemalloc.start()
+    try:
+        newest = results.recent(project.deployment, results.Filter(limit=3))
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert [job.id for job in newest] == ["id-99999", "id-99998", "id-99997"]
+    began = time.monotonic()
+    failed = results.recent(project.deployment, results.Filter(state=JobState.FAILED, limit=2))
+    assert time.monotonic() - began < 6  # 0.6 s alone on a machine; never a measure of it
+    assert [job.id for job in failed] == ["id-99990", "id-99980"]
+
+
+@pytest.mark.acceptance
+def test_workers_are_listed_resized_drained_and_stopped(project: Project) -> None:
+    with project.worker("w1", "-c", "1") as worker:
+        with fleet.Crew(project.deployment, 20) as crew:
+            (found,) = crew.look().found
+            assert (found.name, found.pool, found.concurrency, found.queues) == ("w1@h", "prefork", 1, ("celery",))
+            assert found.version is not None
+            assert (found.memory or 0) > 1_000_000
+            crew.resize(crew.named("w1"), 2)
+            wait_for(lambda: crew.look().found[0].concurrency == 3, 15)  # the pool is looked after every 5 s
+        job = project.send("nap", 1)
+        wait_for(lambda: waiting.look(project.deployment, job).job.state is JobState.RUNNING, 10)
+        drained = project.livectl("workers", "drain", "w1", "--timeout", "20")
+        assert (drained.returncode, "1 left" in drained.stderr) == (0, True)
+        assert worker.wait(20) == 0
+    assert project.livectl("workers").returncode == 1
+    gone = project.livectl("workers", "stop", "w1")
+    assert (gone.returncode, "no worker w1 answers" in gone.stderr) == (1, True)
+
+
+@pytest.mark.acceptance
+def test_a_dead_letter_is_shown_put_back_sent_again_and_dropped(project: Project, store_url: str) -> None:
+    job = project.send("add", 1, kwargs={"y": 2})
+    with redis.Redis.from_url(store_url, decode_responses=True) as store:
+        raw = str(store.rpop("celery"))
+        now = datetime.now(UTC)
+        payload = {"queue": "celery", "message": json.loads(raw)}
+        letter = deadletters.Letter(id="l1", kind="message", reason="poison", at=now, task="proj.add", payload=payload)
+        order = msgspec.to_builtins(Order(task="proj.add", args=(5,)))
+        deadletters.add(store, letter)
+        deadletters.add(store, deadletters.Letter(id="l2", kind="job", reason="failed", at=now, payload=order))
+        assert {one.id for one in deadletters.listed(project.deployment)} == {"l1", "l2"}
+        assert deadletters.show(project.deployment, "l1").payload["body"][0] == [1]
+        assert project.livectl("dead", "retry", "l1").returncode == 0
+        assert [found.id for found in purging.peek(project.deployment, "celery", 5)] == [job]
+        assert project.livectl("dead", "retry", "l2").returncode == 0
+        assert store.llen("celery") == 2
+        assert store.hlen(deadletters.KEY) == 0
+        assert project.livectl("dead", "drop", "l1").returncode == 1
+
+
+@pytest.mark.acceptance
+def test_livectls_own_jobs_have_timings_without_events(tmp_path: Path, store_url: str) -> None:
+    environ = {"LIVECTL_BROKER": store_url, "LIVECTL_HOME": str(tmp_path)}
+    with livectl("worker", "-c", "1", "-P", "threads", cwd=tmp_path, environ=environ) as worker:
+        worker.wait_for("ready", 30)
+        sent = answer("-q", "call", "livectl.report", cwd=tmp_path, environ=environ)
+        assert sent.returncode == 0, sent.stderr
+        words = ("status", "--json", "--wait", "--timeout", "10", sent.stdout.strip())
+        told = answer(*words, cwd=tmp_path, environ=environ)
+        job = json.loads(told.stdout)
+        assert (told.returncode, job["state"], job["task"]) == (0, "succeeded", "livectl.report")
+        assert None not in (
+            job["sent_at"],
+            job["started_at"],
+            job["finished_at"],
+            job["waited"],
+            job["ran"],
+            job["worker"],
+        )
+        listed = answer("results", "--json", cwd=tmp_path, environ=environ)
+        assert json.loads(listed.stdout)[0]["id"] == job["id"]
+        broken = answer("-q", "call", "livectl.report", "1", "--force", cwd=tmp_path, environ=environ).stdout.strip()
+        failed = answer("status", "--json", "--wait", "--timeout", "10", broken, cwd=tmp_path, environ=environ)
+        assert (failed.returncode, "TypeError" in json.loads(failed.stdout)["error"]) == (1, True)
+        with resp.dial(Address.parse(store_url)) as wire:
+            note = records.read(wire, [broken])[broken]
+        assert msgspec.json.decode(note.message, type=Order) == Order(task="livectl.report", args=(1,))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({"password": "a", "user": "b"}, {"password": "***", "user": "b"}),
+        ({"api_key": 1, "deep": {"Authorization": "x"}}, {"api_key": "***", "deep": {"Authorization": "***"}}),
+        (["redis://:hush@host/0"], ["redis://:***@host/0"]),
+        ("{'token': 'abc', 'x': 1}", "{'token': ***, 'x': 1}"),
+        (b"\x00\x01", "<2 bytes>"),
+        ({"monkey": "left alone"}, {"monkey": "left alone"}),
+    ],
+    ids=str,
+)
+def test_secrets_are_not_shown(value: Any, shown: Any) -> None:
+    assert redact(value) == shown
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What sending answers."""
+
+    id: str
+    task: str
+    queue: str | None
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """What dropping dead letters answers."""
+
+    dropped: int
+
+
+SHAPES: list[tuple[list[str], Any]] = [
+    (["status", NOWHERE], Job),
+    (["results"], list[Job]),
+    (["queues"], list[queues.Queue]),
+    (["queues", "peek", "celery"], list[Message]),
+    (["workers"], list[fleet.Worker]),
+    (["dead"], list[deadletters.Summary]),
+    (["dead", "drop", "--all"], Dropped),
+    (["health", "broker"], Health),
+    (["call", "proj.add", "1", "--force"], Told),
+    (["revoke", NOWHERE], list[desk.Revoked]),
+    (["queues", "purge", "celery", "--yes"], purging.Purged),
+]
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize(("words", "shape"), SHAPES, ids=[" ".join(words) for words, _ in SHAPES])
+def test_programs_get_one_json_value_of_a_known_shape(project: Project, words: list[str], shape: Any) -> None:
+    project.send("add", 1)
+    told = project.livectl("--json", *words)
+    found = msgspec.json.decode(told.stdout, type=shape)
+    assert set(json.loads(told.stdout)[0] if isinstance(found, list) and found else []) <= _fields(shape)
+
+
+def _fields(shape: Any) -> set[str]:
+    kind = getattr(shape, "__args__", (shape,))[0]
+    return {field.name for field in msgspec.structs.fields(kind)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (
+            Job,
+            (
+                "id state task args kwargs queue position worker eta sent_at started_at finished_at waited ran retries "
+                "result error children"
+            ),
+        ),
+        (queues.Queue, "name ready priorities unacked eta oldest consumers"),
+        (fleet.Worker, "name pool concurrency active reserved queues version memory processed age skew"),
+        (deadletters.Summary, "id kind reason at task"),
+    ],
+)
+def test_the_fields_that_programs_rely_on_are_these(kind: Any, fields: str) -> None:
+    assert " ".join(field.name for field in msgspec.structs.fields(kind)) == fields

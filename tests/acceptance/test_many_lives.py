@@ -1,0 +1,180 @@
+"""Who is live, by real workers and a real beat: a thousand lives over five sites; a fresh folder without a network."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from livectl import connect
+from livectl.live.store import Store
+from livectl.model import State
+from tests.support.fake_platforms import Fakes
+from tests.support.planned_lives import Outage, World, lives
+from tests.support.processes import Running, answer, livectl
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from livectl.model import Change
+
+pytestmark = pytest.mark.acceptance
+
+ROOT = Path(__file__).parents[2]
+SPEED = 15.0  # seconds of the world in one of ours
+LENGTH, AFTER = 600, 400  # seconds of the plan, and those after it in which everything comes to rest
+EACH = 200  # streamers a site
+SETTINGS = """
+follows: follows.txt
+polling: {{mode: uniform, fastest: 45s, slowest: 60s, merge: 60s}}
+platforms: {{{budgets}}}
+network: {{connect_to: {{{hosts}}}}}
+"""
+OUTAGES = (
+    Outage("douyu", "blocked", 100, 130, silent=300),  # a refusal leaves a site alone for five minutes
+    Outage("chzzk", "broken", 150, 210),
+    Outage("huya", "down", 200, 260),
+    Outage("bilibili", "reset", 250, 280),
+    Outage("twitch", "rate_limited", 300, 340, silent=30),
+)
+
+
+def write(folder: Path, fakes: Fakes, ids: dict[str, list[str]]) -> None:
+    hosts = ", ".join(f"{host}: {url}" for host, url in fakes.connect_to.items())
+    budgets = ", ".join(f"{platform}: {{budget: 600/m}}" for platform in ids)
+    (folder / "livectl.yaml").write_text(SETTINGS.format(budgets=budgets, hosts=hosts))
+    (folder / "schedules.yaml").write_text("schedules: {sweep: {task: livectl.sweep, every: 1s}}\n")
+    (folder / "follows.txt").write_text("".join(f"{platform}/{one}\n" for platform in ids for one in ids[platform]))
+
+
+def worker(folder: Path, environ: dict[str, str], *pool: str) -> Running:
+    words = (
+        "-m",
+        "celery",
+        "-A",
+        "tests.support.fast_worker",
+        "worker",
+        "--loglevel",
+        "WARNING",
+        "-n",
+        f"{pool[1]}@%h",
+        *pool,
+    )
+    return Running(sys.executable, *words, cwd=folder, environ=environ)
+
+
+@pytest.fixture
+def ids() -> dict[str, list[str]]:
+    numbers = [str(1000 + number) for number in range(EACH)]
+    return {
+        "twitch": numbers,
+        "bilibili": numbers,
+        "douyu": numbers,
+        "huya": numbers,
+        "chzzk": [f"{int(number):032x}" for number in numbers],
+    }
+
+
+def test_a_thousand_lives_end_as_planned(tmp_path: Path, store_url: str, ids: dict[str, list[str]]) -> None:
+    """Sites flap, refuse, break and fall silent: no end is false, and each session is noted once."""
+    began = time.time()
+    world = World(lives(1, ids, LENGTH), OUTAGES, began)
+    environ = {
+        "LIVECTL_HOME": str(tmp_path / "home"),
+        "LIVECTL_BROKER": store_url,
+        "PYTHONPATH": str(ROOT),
+        "TESTS_CLOCK": f"{began} {SPEED}",
+    }
+    with ExitStack() as running, Fakes() as fakes:
+        write(tmp_path, fakes, ids)
+        world.play(fakes.plan, 0)
+        workers = [
+            running.enter_context(worker(tmp_path, environ, "-P", "threads", "-c", "4")),
+            running.enter_context(worker(tmp_path, environ, "-P", "prefork", "-c", "2")),
+            running.enter_context(livectl("beat", cwd=tmp_path, environ=environ)),
+        ]
+        while (at := (time.time() - began) * SPEED) < LENGTH + AFTER:
+            world.play(fakes.plan, min(at, LENGTH))
+            time.sleep(0.1)
+        said = "\n".join(one.text for one in workers)
+    store = Store(connect.open_store(store_url))
+    judge(world, store.changes(most=100_000), said)
+    expected = {(life.platform, life.id): life.now(LENGTH) is not None for life in world.lives}
+    found = {(known.platform, known.id): known.state is State.LIVE for known in store.everyone()}
+    assert found == expected, said[-3000:]
+
+
+def judge(world: World, changes: list[Change], said: str) -> None:
+    assert "Traceback" not in said, said[-3000:]
+    told = Counter((one.platform, one.id, one.session) for one in changes if one.kind == "began")
+    assert [one for one, times in told.items() if times > 1] == []
+    sessions = {
+        (life.platform, life.id, str(int(world.began) + one.start)): one
+        for life in world.lives
+        for one in life.broadcasts
+    }
+    assert set(told) <= set(sessions)
+    wanted = {
+        (life.platform, life.id, str(int(world.began) + start))
+        for life in world.lives
+        for start in world.must_be_noted(life, LENGTH)
+    }
+    assert wanted - set(told) == set()
+    false_ends = [
+        one
+        for one in changes
+        if one.kind == "ended" and one.at - world.began < sessions[one.platform, one.id, one.session].end
+    ]
+    assert false_ends == []
+
+
+def test_a_killed_worker_costs_a_look_and_nobody(tmp_path: Path, store_url: str, ids: dict[str, list[str]]) -> None:
+    """It dies with jobs in its hands, at a site that lets it wait; the next one finds everybody."""
+    environ = {
+        "LIVECTL_HOME": str(tmp_path / "home"),
+        "LIVECTL_BROKER": store_url,
+        "PYTHONPATH": str(ROOT),
+        "TESTS_CLOCK": f"{time.time()} {SPEED}",
+    }
+    some = {"douyu": ids["douyu"]}
+    store = Store(connect.open_store(store_url))
+    with ExitStack() as running, Fakes() as fakes:
+        write(tmp_path, fakes, some)
+        for one in some["douyu"]:
+            fakes.plan.show("douyu", one, "live")
+        fakes.plan.trouble["douyu"] = "slow"
+        running.enter_context(livectl("beat", cwd=tmp_path, environ=environ))
+        with worker(tmp_path, environ, "-P", "prefork", "-c", "2") as dying:
+            wait_for(lambda: fakes.asked("douyu"), 30)
+            os.killpg(dying.process.pid, signal.SIGKILL)
+        fakes.plan.trouble.clear()
+        assert store.live() == []
+        with worker(tmp_path, environ, "-P", "threads", "-c", "2"):
+            wait_for(lambda: len(store.live()) == EACH, 30)
+    began = Counter(one.id for one in store.changes() if one.kind == "began")
+    assert began == Counter(some["douyu"])
+
+
+def test_a_fresh_folder_shows_somebody_live_within_a_minute(tmp_path: Path) -> None:
+    environ = {"LIVECTL_HOME": str(tmp_path / "home")}
+    assert answer("init", cwd=tmp_path, environ=environ).returncode == 0
+    (tmp_path / "follows.yaml").write_text((ROOT / "follows.yaml").read_text())
+    with livectl("up", cwd=tmp_path, environ=environ):
+
+        def shown() -> list[dict[str, Any]]:
+            said = answer("live", "--json", cwd=tmp_path, environ=environ)
+            return json.loads(said.stdout) if said.returncode == 0 else []
+
+        wait_for(lambda: shown(), 60)
+        assert {one["platform"] for one in shown()} == {"demo"}
+        checked = answer("check", "demo/ada", "--json", cwd=tmp_path, environ=environ)
+        (ada,) = json.loads(checked.stdout)
+        assert checked.returncode == {"live": 0, "offline": 1}[ada["state"]]
+        assert "through the workers" in checked.stderr

@@ -1,0 +1,231 @@
+"""Depths of queues: exact, whatever priorities, prefetching and prefixes do; and what is taken out is saved."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+import redis
+
+from livectl.errors import LivectlError, UsageError
+from livectl.ops.cluster import purging, queues, rates
+from livectl.ops.cluster.purging import Choice
+from livectl.ops.cluster.queues import Depths, Queue
+from livectl.ops.cluster.rates import Rate
+from tests.support.celery_project import Project
+from tests.support.processes import Running
+from tests.support.servers import rabbitmq
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def project(tmp_path: Path, store_url: str) -> Iterator[Project]:
+    found = Project(tmp_path, store_url, store_url, worker_prefetch_multiplier=60)
+    yield found
+    found.close()
+
+
+def one(project: Project, name: str) -> Queue:
+    return next(queue for queue in queues.measure(project.deployment).queues if queue.name == name)
+
+
+@pytest.mark.acceptance
+def test_four_priorities_fifty_etas_and_a_thousand_ready_are_counted_exactly(project: Project) -> None:
+    with project.worker("w1", "-c", "1"):
+        for _ in range(50):
+            project.send("add", 1, countdown=300)
+        wait_for(lambda: one(project, "celery").unacked == 50, 20)
+        project.app.control.cancel_consumer("celery")
+        wait_for(lambda: one(project, "celery").consumers == 0, 10)
+        for number in range(1000):
+            project.send("add", number, priority=(0, 3, 6, 9)[number % 4])
+        found = one(project, "celery")
+        assert (found.ready, found.unacked, found.eta, found.consumers) == (1000, 50, 50, 0)
+        assert found.priorities == {"0": 250, "3": 250, "6": 250, "9": 250}
+        assert queues.measure(project.deployment).notes == ("nobody reads celery, which has 1000 ready",)
+
+
+@pytest.mark.acceptance
+def test_a_reader_of_a_queue_that_nobody_fills_is_named(project: Project) -> None:
+    with project.worker("w1", "-c", "1", "-Q", "celery,mial"):
+        (note,) = queues.measure(project.deployment).notes
+    assert note == "w1@h reads mial, which is empty and which no queue or route of the settings names"
+
+
+def test_other_priorities_and_prefixes_are_those_of_the_app(tmp_path: Path, store_url: str) -> None:
+    options = {"priority_steps": [0, 5], "sep": ":", "global_keyprefix": "team:"}
+    project = Project(tmp_path, store_url, store_url, broker_transport_options=options)
+    for priority in range(10):
+        project.send("add", 1, priority=priority)
+    assert one(project, "celery").priorities == {"0": 5, "5": 5}
+    project.close()
+
+
+def test_the_age_of_the_oldest_is_told_where_messages_say_when_they_were_sent(project: Project) -> None:
+    project.send("add", 1)
+    assert one(project, "celery").oldest is None
+    project.send("add", 1, queue="mail", headers={"sent": time.time() - 60})
+    assert 60 <= (one(project, "mail").oldest or 0) < 65
+
+
+def test_peek_shows_what_is_next_and_takes_nothing(project: Project) -> None:
+    last, first = project.send("add", 2, priority=9), project.send("add", 1)
+    assert [found.id for found in purging.peek(project.deployment, "celery", 5)] == [first, last]
+    assert one(project, "celery").ready == 2
+
+
+def test_a_purge_saves_what_it_takes_and_takes_only_what_was_chosen(project: Project, tmp_path: Path) -> None:
+    kept = project.send("fail")
+    taken = [project.send("add", number, priority=number % 10) for number in range(1200)]
+    choice = Choice(queue="celery", task="proj.add")
+    assert purging.plan(project.deployment, choice) == purging.Plan({"proj.add": 1200}, 0)
+    done = purging.purge(project.deployment, choice, tmp_path / "saved.jsonl")
+    saved = [json.loads(line) for line in (tmp_path / "saved.jsonl").read_text().splitlines()]
+    assert done.total == 1200
+    assert {line["id"] for line in saved} == set(taken)
+    assert {line["args"][0] for line in saved} == set(range(1200))
+    assert [found.id for found in purging.peek(project.deployment, "celery", 5)] == [kept]
+
+
+@pytest.mark.acceptance
+def test_what_workers_hold_is_taken_only_when_asked_for(project: Project, tmp_path: Path, store_url: str) -> None:
+    with project.worker("w1", "-c", "1"):
+        for _ in range(5):
+            project.send("add", 1, countdown=300)
+        wait_for(lambda: one(project, "celery").eta == 5, 20)
+        assert purging.plan(project.deployment, Choice(queue="celery")).total == 0
+        done = purging.purge(project.deployment, Choice(queue="celery", unacked=True), tmp_path / "saved.jsonl")
+        assert (done.total, done.held) == (5, 5)
+        with redis.Redis.from_url(store_url) as broker:
+            assert broker.hlen("unacked") == broker.zcard("unacked_index") == 0
+    assert one(project, "celery").ready == 0
+
+
+def test_only_messages_known_to_be_old_are_taken_for_old(project: Project, tmp_path: Path) -> None:
+    for age in (7200, 60):
+        project.send("add", age, headers={"sent": time.time() - age})
+    project.send("add", 0)
+    done = purging.purge(project.deployment, Choice(queue="celery", older_than=3600), tmp_path / "saved.jsonl")
+    assert done.total == 1
+
+
+def test_a_queue_that_is_not_there_is_refused_with_its_neighbour(project: Project) -> None:
+    project.send("add", 1, queue="mail")
+    with pytest.raises(UsageError, match="there is no queue mial") as refused:
+        purging.peek(project.deployment, "mial", 1)
+    assert refused.value.hint == "did you mean mail?"
+
+
+def test_a_queue_asked_for_by_a_name_that_nobody_knows_is_told(project: Project) -> None:
+    project.send("add", 1, queue="mail")
+    told = project.livectl("queues", "-Q", "mial")
+    assert (told.returncode, told.stderr) == (0, "mial is not known there: misspelt, or empty and read by nobody\n")
+
+
+def test_what_is_saved_can_be_sent_again(project: Project, tmp_path: Path) -> None:
+    from livectl.ops.jobs import bulk
+
+    project.send("add", 1, priority=3, queue="mail", kwargs={"y": 2})
+    purging.purge(project.deployment, Choice(queue="mail"), tmp_path / "saved.jsonl")
+    (order,) = bulk.read(tmp_path / "saved.jsonl", None)
+    assert (order.task, order.args, order.kwargs, order.queue, order.priority) == (
+        "proj.add",
+        (1,),
+        {"y": 2},
+        "mail",
+        3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "inward", "outward"),
+    [
+        (Queue(name="q", ready=10), Queue(name="q", ready=30), 20.0, 10.0),
+        (Queue(name="q", ready=30), Queue(name="q", ready=10), 0.0, 10.0),
+        (Queue(name="q", ready=5, unacked=5), Queue(name="q", ready=0, unacked=0), 5.0, 10.0),
+    ],
+)
+def test_rates_are_what_was_done_and_how_the_queue_grew(
+    before: Queue, after: Queue, inward: float, outward: float
+) -> None:
+    reads: dict[str, tuple[str, ...]] = {"w1": ("q",)}
+    first = Depths(queues=(before,), processed={"w1": 100}, reads=reads)
+    second = Depths(queues=(after,), processed={"w1": 120}, reads=reads)
+    rate = rates.between(first, second, 2.0)["q",]
+    assert rate.outward == outward
+    assert rate.inward == pytest.approx(max(0.0, inward), abs=5.1)
+
+
+def test_queues_with_a_reader_of_several_have_their_rates_together() -> None:
+    reads: dict[str, tuple[str, ...]] = {"w1": ("q", "r"), "w2": ("r",), "w3": ("s",)}
+    one, two, alone = Queue(name="q", ready=10), Queue(name="r", ready=0), Queue(name="s", ready=0)
+    before = Depths(queues=(one, two, alone), processed={"w1": 0, "w2": 0, "w3": 0}, reads=reads)
+    grown = msgspec.structs.replace(one, ready=20)
+    after = Depths(queues=(grown, two, alone), processed={"w1": 4, "w2": 6, "w3": 2}, reads=reads)
+    speeds = rates.between(before, after, 2.0)
+    assert speeds == {("q", "r"): Rate(10.0, 5.0), ("s",): Rate(1.0, 1.0)}
+    (note,) = rates.notes(speeds, reads)
+    assert note == "q, r together: 10.0 in/s, 5.0 out/s; not told apart, since w1, w2 read them"
+
+
+def test_rates_are_not_made_up_where_a_reader_was_silent() -> None:
+    reads: dict[str, tuple[str, ...]] = {"w1": ("q",)}
+    depths = Depths(queues=(Queue(name="q", ready=1),), processed={"w1": 1}, reads=reads)
+    silent = Depths(queues=(Queue(name="q", ready=1),), reads=reads)
+    assert rates.between(depths, silent, 1.0)["q",] == Rate(None, None)
+
+
+@pytest.mark.acceptance
+def test_watching_tells_what_shared_readers_did(project: Project) -> None:
+    with (
+        project.worker("w1", "-c", "1", "-Q", "celery,mail"),
+        Running(
+            *(sys.executable, "-m", "livectl", "-A", "proj", "queues", "--watch"),
+            cwd=project.folder,
+            environ=project.environ,
+        ) as watch,
+    ):
+        watch.wait_for("celery", 10)
+        for _ in range(20):
+            project.send("add", 1, queue="mail")
+        watch.wait_for("celery, mail together: ", 10)
+        wait_for(lambda: "0.0 out/s" not in watch.lines[-1], 10, what="a rate")
+
+
+@pytest.mark.acceptance
+def test_the_commands_tell_by_their_exit_codes(project: Project) -> None:
+    project.send("add", 1)
+    project.send("add", 2)
+    assert project.livectl("queues", "--warn", "2").returncode == 0
+    assert project.livectl("queues", "--warn", "1").returncode == 1
+    assert project.livectl("queues", "--warn", "0", "--crit", "1").returncode == 2
+    assert project.livectl("queues", "wait", "--until-empty", "--timeout", "0.1").returncode == 6
+    asked = project.livectl("queues", "purge", "celery")
+    assert (asked.returncode, "Take 2 messages out of celery?" in asked.stderr) == (130, True)
+    assert "Taken out of celery: 2" in project.livectl("queues", "purge", "celery", "--yes").stdout
+    assert project.livectl("queues", "wait", "--until-empty", "--timeout", "5").returncode == 0
+
+
+@pytest.mark.acceptance
+def test_rabbitmq_tells_what_it_can_and_says_what_it_cannot(
+    tmp_path: Path, store_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with rabbitmq(tmp_path_factory.mktemp("rabbit")) as broker:
+        project = Project(tmp_path, broker, store_url)
+        for _ in range(3):
+            assert project.livectl("call", "proj.add", "1", "--force").returncode == 0
+        depths = queues.measure(project.deployment)
+        found = depths.queues[0]
+        assert (found.name, found.ready, found.consumers, found.unacked) == ("celery", 3, 0, None)
+        assert "tells neither priorities" in depths.notes[0]
+        with pytest.raises(LivectlError, match="gives no way"):
+            purging.peek(project.deployment, "celery", 1)
+        project.close()

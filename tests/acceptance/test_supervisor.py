@@ -1,0 +1,301 @@
+"""The supervisor with real children: their lines, their deaths, their silence, and how they end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from livectl.errors import LivectlError, ServerError
+from livectl.ops.processes.child import Child, spawn
+from livectl.ops.processes.supervisor import Patience, Supervisor
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+SOON = Patience(
+    at_once=0.4,
+    tries=3,
+    first_pause=0.05,
+    longest_pause=0.2,
+    good_run=1.0,
+    silence=0.6,
+    first_pulse_every=0.05,
+    pulse_every=0.05,
+    hurry=0.3,
+    quit=1.0,
+)
+WAIT = "import time; time.sleep(60)"
+# Tells which signals it gets; ends at those it was given as words, a while after.
+TELLS = """
+import os, signal, sys, time
+def told(number, frame):
+    print(signal.Signals(number).name, flush=True)
+    if signal.Signals(number).name in sys.argv[2:]:
+        time.sleep(float(sys.argv[1])); print("ended", flush=True); os._exit(0)
+for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT): signal.signal(number, told)
+print("up", flush=True)
+while True: time.sleep(60)
+"""
+
+
+def child(name: str, script: str, *words: str, **more: object) -> Child:
+    return Child(name=name, start=lambda: spawn([sys.executable, "-c", script, *words], os.environ), **more)  # type: ignore[arg-type]
+
+
+class Room:
+    """Where a supervisor runs in the main thread while conditions on its lines send it signals."""
+
+    def __init__(self, children: Sequence[Child], patience: Patience = SOON) -> None:
+        self.lines: list[tuple[str, str]] = []
+        self._supervisor = Supervisor(children, lambda name, line: self.lines.append((name, line)), patience)
+
+    def said(self, name: str) -> list[str]:
+        return [line for who, line in self.lines if who == name]
+
+    def run(self, *steps: tuple[Callable[[], object], signal.Signals]) -> int:
+        """Each step: a condition, and the signal that is sent once it holds."""
+
+        def follow() -> None:
+            try:
+                for condition, number in steps:
+                    wait_for(condition, 15)
+                    os.kill(os.getpid(), number)
+            except AssertionError:
+                os.kill(os.getpid(), signal.SIGQUIT)
+
+        threading.Thread(target=follow, daemon=True).start()
+        return self._supervisor.run()
+
+    def has(self, name: str, line: str, times: int = 1) -> Callable[[], bool]:
+        return lambda: sum(line in said for said in self.said(name)) >= times
+
+
+@pytest.fixture(autouse=True)
+def _no_endless_run() -> Iterator[None]:
+    guard = threading.Timer(30, os.kill, (os.getpid(), signal.SIGQUIT))
+    guard.start()
+    yield
+    guard.cancel()
+
+
+def test_every_line_arrives_whole(tmp_path: Path) -> None:
+    script = """
+import os, sys, threading
+def write(descriptor, start):
+    for n in range(2000): os.write(descriptor, b"%s %d\\n" % (start, n))
+threads = [threading.Thread(target=write, args=pair) for pair in ((1, b"out"), (2, b"err"))]
+[t.start() for t in threads]; [t.join() for t in threads]
+os.write(1, b"x" * 300_000 + b"\\n")
+os.write(1, b"not \\xff utf-8\\r\\n\\nno end")
+import time; time.sleep(60)
+"""
+    room = Room([child("a", script)])
+    assert room.run((lambda: "" in room.said("a"), signal.SIGTERM)) == 0
+    said = room.said("a")
+    assert [line for line in said if line.startswith("out")] == [f"out {n}" for n in range(2000)]
+    assert [line for line in said if line.startswith("err")] == [f"err {n}" for n in range(2000)]
+    assert "x" * 300_000 in said
+    assert "not \\xff utf-8" in said
+    assert said[-1] == "no end"
+
+
+def test_a_line_without_end_does_not_fill_the_memory() -> None:
+    room = Room([child("a", "import os, time\nfor _ in range(30): os.write(1, b'x' * 100_000)\ntime.sleep(60)")])
+    assert room.run((lambda: sum(map(len, room.said("a"))) > 2_000_000, signal.SIGTERM)) == 0
+    assert sum(map(len, room.said("a"))) == 3_000_000
+
+
+def test_what_its_own_child_writes_after_its_end_is_shown_too() -> None:
+    script = """
+import os, signal, sys, time
+if os.fork() == 0: time.sleep(0.7); os.write(1, b"late\\n"); os._exit(0)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print("up", flush=True); time.sleep(60)
+"""
+    room = Room([child("a", script)])
+    assert room.run((room.has("a", "up"), signal.SIGTERM)) == 0
+    assert room.said("a") == ["up", "late"]
+
+
+def test_one_that_dies_is_started_again_after_a_growing_pause_until_it_is_given_up() -> None:
+    room = Room([child("calm", TELLS, "0", "SIGTERM"), child("a", "print('sorry'); raise SystemExit(3)")])
+    with pytest.raises(LivectlError) as given_up:
+        room.run()
+    assert given_up.value.code == 1
+    assert given_up.value.message == "a ended right after its start 3 times in a row (exit code 3): given up"
+    assert "sorry" in given_up.value.hint
+    assert [line for line in room.said("up") if line.startswith("a ended")] == [
+        "a ended (exit code 3) and is started again in 0.05 s",
+        "a ended (exit code 3) and is started again in 0.1 s",
+    ]
+    assert room.said("calm")[-2:] == ["SIGTERM", "ended"]
+
+
+def test_after_a_good_run_the_pause_is_short_again_and_nothing_is_given_up() -> None:
+    patience = Patience(at_once=0.01, tries=2, first_pause=0.05, longest_pause=0.1, good_run=0.05, silence=60)
+    room = Room([child("a", "print('hello', flush=True); import time; time.sleep(0.1)")], patience)
+    assert room.run((room.has("a", "hello", 5), signal.SIGTERM)) == 0
+    assert set(room.said("up")[:4]) == {"a ended (exit code 0) and is started again in 0.05 s"}
+
+
+def test_one_that_worked_is_not_given_up_however_soon_it_dies() -> None:
+    fragile = "print('hello', flush=True); import time; time.sleep(0.3); raise SystemExit(1)"
+    room = Room([child("a", fragile, pulse=lambda pid: True)])
+    assert room.run((room.has("a", "hello", SOON.tries + 2), signal.SIGTERM)) == 0
+
+
+def test_one_that_gives_no_answer_is_started_again() -> None:
+    silent = child("a", "print('hello', flush=True);" + WAIT, pulse=lambda pid: False)
+    room = Room([silent])
+    assert room.run((room.has("a", "hello", 2), signal.SIGTERM)) == 0
+    assert "a has not answered for 0.6 s and is started again" in room.said("up")
+
+
+@pytest.mark.parametrize("answer", [True, None], ids=["it answers", "nobody can tell"])
+def test_one_that_has_nothing_against_it_runs_on(answer: bool | None) -> None:
+    asked: list[int] = []
+    ended = time.monotonic() + SOON.silence * 2
+
+    def pulse(pid: int) -> bool | None:
+        asked.append(pid)
+        return answer
+
+    good = child("a", "print('hello', flush=True);" + WAIT, pulse=pulse)
+    room = Room([good])
+    assert room.run((lambda: time.monotonic() > ended, signal.SIGTERM)) == 0
+    assert room.said("a") == ["hello"]
+    assert len(set(asked)) == 1
+    assert "ready: a at work" in room.said("up")
+
+
+def test_a_pulse_that_hangs_holds_up_no_line() -> None:
+    def hang(pid: int) -> bool:
+        return threading.Event().wait(30)
+
+    ticking = "import time\nwhile True: print('tick', flush=True); time.sleep(0.05)"
+    room = Room([child("a", ticking, pulse=hang)], Patience())
+    began = time.monotonic()
+    assert room.run((room.has("a", "tick", 20), signal.SIGTERM)) == 0
+    assert time.monotonic() - began < 10
+
+
+def test_they_end_one_after_the_other_the_last_started_first() -> None:
+    names = ("first", "second", "third")
+    room = Room([child(name, TELLS, "0.3", "SIGTERM") for name in names])
+    assert room.run((lambda: all(room.said(name) for name in names), signal.SIGINT)) == 0
+    told = [(name, line) for name, line in room.lines if name != "up" and line != "up"]
+    assert told == [(name, line) for name in reversed(names) for line in ("SIGTERM", "ended")]
+
+
+@pytest.mark.parametrize(
+    ("quits", "told", "said"),
+    [
+        (True, ["SIGTERM", "SIGQUIT", "ended"], "a has not ended yet: it is told to put its jobs back"),
+        (False, ["SIGTERM"], "a did not end and was killed; its jobs run again"),
+    ],
+)
+def test_one_that_takes_too_long_is_pressed_as_loses_it_least(quits: bool, told: list[str], said: str) -> None:
+    slow = child("a", TELLS, "0", "SIGQUIT", grace=0.3, quits=quits, if_killed="its jobs run again")
+    room = Room([slow])
+    assert room.run((room.has("a", "up"), signal.SIGTERM)) == 0
+    assert room.said("a")[1:] == told
+    assert said in room.said("up")
+
+
+def test_one_that_does_not_even_quit_is_killed() -> None:
+    room = Room([child("a", TELLS, "0", grace=0.3, quits=True)])
+    assert room.run((room.has("a", "up"), signal.SIGTERM)) == 0
+    assert room.said("a") == ["up", "SIGTERM", "SIGQUIT"]
+    assert room.said("up")[-1] == "a did not end and was killed"
+
+
+@pytest.mark.parametrize(
+    "signals", [[signal.SIGINT, signal.SIGINT], [signal.SIGTERM, signal.SIGTERM], [signal.SIGQUIT]]
+)
+def test_a_second_time_stops_at_once_and_still_in_order(signals: list[signal.Signals]) -> None:
+    names = ("broker", "worker")
+    broker = child("broker", TELLS, "0", "SIGTERM")
+    room = Room([broker, child("worker", TELLS, "0.3", "SIGQUIT", quits=True)], Patience(hurry=1.0))
+    steps = [(lambda: all(room.said(name) for name in names), signals[0])]
+    steps += [(room.has("worker", "SIGTERM"), number) for number in signals[1:]]
+    began = time.monotonic()
+    assert room.run(*steps) == 130
+    assert time.monotonic() - began < 10
+    told = [(name, line) for name, line in room.lines if name != "up" and line != "up"]
+    assert told == [
+        ("worker", "SIGTERM"),
+        ("worker", "SIGQUIT"),
+        ("worker", "ended"),
+        ("broker", "SIGTERM"),
+        ("broker", "ended"),
+    ]
+
+
+def test_a_third_time_kills_all() -> None:
+    room = Room([child(name, TELLS, "0", quits=True) for name in ("a", "b")], Patience(quit=60))
+    began = time.monotonic()
+    code = room.run(
+        (lambda: room.said("a") and room.said("b"), signal.SIGINT),
+        (room.has("b", "SIGTERM"), signal.SIGINT),
+        (room.has("b", "SIGQUIT"), signal.SIGINT),
+    )
+    assert code == 130
+    assert time.monotonic() - began < 15
+
+
+def test_the_next_starts_when_the_one_before_is_ready(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    first = child("first", f"import time; time.sleep(0.5); open({str(mark)!r}, 'w'); " + WAIT, ready=mark.exists)
+    second = child("second", f"import os; print(os.path.exists({str(mark)!r}), flush=True); " + WAIT)
+    room = Room([first, second])
+    assert room.run((room.has("second", ""), signal.SIGTERM)) == 0
+    assert room.said("second") == ["True"]
+
+
+def test_what_was_mended_is_said_and_it_starts_again() -> None:
+    mended = iter(["mended once", "mended twice", ""])
+    room = Room(
+        [child("a", "print('hello', flush=True); import time; time.sleep(0.5)", mend=lambda code: next(mended, ""))]
+    )
+    assert room.run((room.has("a", "hello", 3), signal.SIGTERM)) == 0
+    assert {"mended once", "mended twice"} <= set(room.said("up"))
+
+
+def test_what_cannot_be_mended_ends_all_in_order_with_its_own_error() -> None:
+    def mend(code: int) -> str:
+        raise ServerError(f"no room ({code})")
+
+    room = Room([child("calm", TELLS, "0", "SIGTERM"), child("a", "raise SystemExit(4)", mend=mend)])
+    with pytest.raises(ServerError, match=r"no room \(4\)"):
+        room.run()
+    assert room.said("calm")[-1] == "ended"
+
+
+def test_what_cannot_start_ends_all() -> None:
+    def start() -> subprocess.Popen[bytes]:
+        raise ServerError("no binary")
+
+    with pytest.raises(ServerError, match="no binary"):
+        Room([Child(name="a", start=start)]).run()
+
+
+def test_ctrl_c_in_the_terminal_reaches_only_the_supervisor() -> None:
+    room = Room([child("a", "import os; print(os.getpgrp() == os.getpid(), flush=True);" + WAIT)])
+    assert room.run((room.has("a", "True"), signal.SIGINT)) == 0
+    assert room.said("a") == ["True"]
+
+
+def test_signals_go_where_they_went_before() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)}
+    room = Room([child("a", TELLS, "0", "SIGTERM")])
+    room.run((room.has("a", "up"), signal.SIGTERM))
+    assert {number: signal.getsignal(number) for number in before} == before

@@ -1,0 +1,300 @@
+"""`livectl up` as a person runs it: real broker, worker and beat."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+import pytest
+import redis
+from celery import Celery
+
+from livectl.address import Address
+from livectl.ops import broker
+from tests.support.processes import alive, answer, children, livectl
+from tests.support.servers import rabbitmq, redis_over_tcp
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from tests.support.processes import Running
+
+pytestmark = pytest.mark.acceptance
+
+PING = "schedules:\n  ping: {task: livectl.ping, every: 1s}\n"
+SUCCEEDED = "succeeded in"
+# Somebody's app with livectl's broker and habits, and a job that says when it begins and ends.
+SLOW = """
+import os, time
+from livectl.celeryapp import app
+@app.task(name="slow")
+def slow(seconds):
+    with open(os.environ["LEDGER"], "a") as ledger: ledger.write("began\\n")
+    until = time.monotonic() + seconds
+    while time.monotonic() < until: time.sleep(0.05)
+    with open(os.environ["LEDGER"], "a") as ledger: ledger.write("ended\\n")
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> dict[str, str]:
+    """The environment of a folder of one's own, with a job each second."""
+    (tmp_path / "schedules.yaml").write_text(PING)
+    return {"LIVECTL_HOME": str(tmp_path / "home")}
+
+
+def family(up: Running) -> dict[int, str]:
+    """Every process below it, by its command line."""
+    told = {}
+    for pid in children(up.process.pid):
+        shown = subprocess.run(
+            ["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
+        )
+        told[pid] = shown.stdout.strip()
+    return told
+
+
+def none_alive(pids: Iterable[int]) -> bool:
+    return not any(map(alive, pids))
+
+
+def member(up: Running, words: str) -> int:
+    return wait_for(lambda: next((pid for pid, said in family(up).items() if words in said), 0), 20, what=words)
+
+
+def test_from_nothing_to_jobs_and_back(tmp_path: Path, place: dict[str, str]) -> None:
+    with livectl("up", "-c", "2", cwd=tmp_path, environ=place) as up:
+        up.wait_for(str(tmp_path / "schedules.yaml"), 5)
+        up.wait_for(str(tmp_path / "home" / "run" / "broker.sock"), 5)
+        up.wait_for(SUCCEEDED, 20)
+        up.wait_for("ready: broker, page, worker, beat at work", 20)
+        said = {line.partition(" | ")[0].strip() for line in up.lines if " | " in line}
+        assert said == {"page", "worker", "beat", "up"}
+        members = family(up)
+        up.send(signal.SIGINT)
+        assert up.wait(20) == 0
+    assert none_alive(members)
+    assert broker.find(tmp_path / "home") is None
+    assert not (tmp_path / "home" / "broker.json").exists()
+    _, stopping, after = up.text.partition("stopping:")
+    assert stopping
+    assert "Warm shutdown" in after
+
+
+def test_it_answers_programs_too(tmp_path: Path, place: dict[str, str]) -> None:
+    with livectl("--json", "-q", "up", "-P", "solo", cwd=tmp_path, environ=place) as up:
+        told = json.loads(wait_for(lambda: up.lines, 10)[0])
+        assert told["home"] == place["LIVECTL_HOME"]
+        assert told["pid"] == up.process.pid
+        wait_for(lambda: broker.find(tmp_path / "home"), 10)
+        up.send(signal.SIGTERM)
+        assert up.wait(20) == 0
+    assert len(up.lines) == 1
+
+
+def test_the_page_is_where_it_says_though_its_usual_port_is_taken(tmp_path: Path, place: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        with livectl("--json", "-q", "up", "-P", "solo", cwd=tmp_path, environ=place) as up:
+            page = json.loads(wait_for(lambda: up.lines, 10)[0])["page"]
+            assert wait_for(lambda: status_of(f"{page}healthz"), 20) == 200
+            up.send(signal.SIGTERM)
+            assert up.wait(20) == 0
+        (tmp_path / "livectl.yaml").write_text(f"web: {{port: {taken}}}\n")
+        refused = answer("up", cwd=tmp_path, environ=place)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"livectl: port {taken} on 127.0.0.1 is in use\n")
+
+
+def test_the_page_is_not_shown_to_everybody(tmp_path: Path, place: dict[str, str]) -> None:
+    (tmp_path / "livectl.yaml").write_text("web: {host: 0.0.0.0}\n")
+    refused = answer("up", cwd=tmp_path, environ=place)
+    assert refused.returncode == 3
+    assert "anybody who reaches this machine" in refused.stderr
+
+
+def status_of(url: str) -> int:
+    try:
+        with urlopen(url, timeout=5) as page:
+            return int(page.status)
+    except OSError:
+        return 0
+
+
+def test_a_second_one_says_where_the_first_is(tmp_path: Path, place: dict[str, str]) -> None:
+    with livectl("up", "-P", "solo", cwd=tmp_path, environ=place) as up:
+        wait_for(lambda: broker.find(tmp_path / "home"), 10)
+        second = answer("up", cwd=tmp_path, environ=place)
+        assert second.returncode == 4
+        assert f"pid {up.process.pid}" in second.stderr
+        assert place["LIVECTL_HOME"] in second.stderr
+        assert broker.find(tmp_path / "home"), "the first one's broker was taken for the second's"
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_killed_it_leaves_no_orphan_and_the_next_one_starts(tmp_path: Path, place: dict[str, str], pool: str) -> None:
+    for _ in range(2):
+        with livectl("up", "-P", pool, "-c", "2", cwd=tmp_path, environ=place) as up:
+            up.wait_for(SUCCEEDED, 20)
+            members = family(up)
+            assert len(members) == (6 if pool == "prefork" else 4)  # broker, page, worker with its children, beat
+            up.send(signal.SIGKILL)
+            wait_for(partial(none_alive, members), 5, what="no orphan")
+
+
+@pytest.mark.parametrize(
+    "words", ["valkey-server", "celery -A livectl.celeryapp worker", "celery -A livectl.celeryapp beat"]
+)
+def test_a_member_that_is_killed_comes_back(tmp_path: Path, place: dict[str, str], words: str) -> None:
+    with livectl("up", "-c", "2", cwd=tmp_path, environ=place) as up:
+        up.wait_for(SUCCEEDED, 20)
+        killed = member(up, words)
+        os.kill(killed, signal.SIGKILL)
+        up.wait_for("(SIGKILL) and is started again in 1 s", 5)
+        assert member(up, words) != killed
+        done = up.text.count(SUCCEEDED)
+        wait_for(lambda: up.text.count(SUCCEEDED) > done + 1, 45, what="jobs again")
+        up.send(signal.SIGTERM)
+        assert up.wait(20) == 0
+
+
+@pytest.fixture
+def slow(tmp_path: Path, store_url: str) -> dict[str, str]:
+    """The environment of somebody's app with a slow job, on a broker that outlives its `up`."""
+    (tmp_path / "proj.py").write_text(SLOW)
+    (tmp_path / "schedules.yaml").write_text("schedules: {}\n")
+    return {
+        "LIVECTL_HOME": str(tmp_path / "home"),
+        "LIVECTL_BROKER": store_url,
+        "LEDGER": str(tmp_path / "ledger"),
+    }
+
+
+def begin_job(store_url: str, ledger: Path, seconds: float) -> None:
+    with Celery(broker=Address.parse(store_url).kombu, set_as_current=False) as app:
+        app.send_task("slow", args=[seconds])
+    wait_for(ledger.exists, 15)
+
+
+def test_running_jobs_end_first(tmp_path: Path, slow: dict[str, str], store_url: str) -> None:
+    with livectl("-A", "proj", "up", "-c", "2", cwd=tmp_path, environ=slow) as up:
+        up.wait_for("ready.", 20)
+        begin_job(store_url, tmp_path / "ledger", 4)
+        up.send(signal.SIGTERM)
+        assert up.wait(20) == 0
+    assert (tmp_path / "ledger").read_text().split() == ["began", "ended"]
+
+
+@pytest.mark.parametrize(
+    ("pool", "queued", "unacked"),
+    [("prefork", 1, 0), ("threads", 1, 0), ("gevent", 0, 1), ("eventlet", 0, 1), ("solo", 0, 1)],
+)
+def test_a_job_that_outlasts_its_time_is_kept(
+    tmp_path: Path, slow: dict[str, str], store_url: str, pool: str, queued: int, unacked: int
+) -> None:
+    """Not lost, not failed: put back at once where the pool can, and kept for another worker where it cannot."""
+    with livectl("-A", "proj", "up", "-P", pool, cwd=tmp_path, environ=slow) as up:
+        up.wait_for("ready.", 20)
+        begin_job(store_url, tmp_path / "ledger", 60)
+        up.send(signal.SIGTERM)
+        up.wait_for("stopping:", 5)
+        up.send(signal.SIGTERM)
+        assert up.wait(10) == 130
+    with redis.Redis.from_url(store_url) as store:
+        assert (store.llen("celery"), store.hlen("unacked")) == (queued, unacked)
+    assert (tmp_path / "ledger").read_text().split() == ["began"]
+
+
+def test_a_worker_that_does_not_answer_is_started_again(tmp_path: Path, place: dict[str, str]) -> None:
+    """SIGSTOP: alive for whoever only waits for its end."""
+    with livectl("up", "-c", "2", cwd=tmp_path, environ=place) as up:
+        up.wait_for("ready: broker, page, worker, beat at work", 30)
+        stopped = member(up, "celery -A livectl.celeryapp worker")
+        os.kill(stopped, signal.SIGSTOP)
+        up.wait_for("worker has not answered for 60 s and is started again", 90)
+        done = up.text.count(SUCCEEDED)
+        wait_for(lambda: up.text.count(SUCCEEDED) > done, 60, what="jobs again")
+
+
+def test_what_cannot_start_is_given_up_with_its_own_words(tmp_path: Path, place: dict[str, str]) -> None:
+    (tmp_path / "proj.py").write_text("from celery import Celery\napp = Celery(broker='redis://127.0.0.1:1')\n1 / 0\n")
+    with livectl("-A", "proj", "up", cwd=tmp_path, environ=place) as up:
+        assert up.wait(60) == 1
+    assert re.search(r"livectl: (worker|beat) ended right after its start 5 times in a row \(exit code \d\)", up.text)
+    assert "ZeroDivisionError" in up.text.partition("Its last lines")[2]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "code", "says"),
+    [
+        ("schedules.yaml", "schedules:\n  ping: {task: livectl.ping, evry: 1s}\n", 3, "schedules.yaml:2:30"),
+        ("livectl.yaml", "brokr: redis://h\n", 3, "livectl.yaml:1:1"),
+        ("livectl.yaml", "broker: amqp://127.0.0.1:1\n", 3, "store:"),
+        ("livectl.yaml", "broker: redis://:secret@127.0.0.1:1\n", 4, "redis://:***@127.0.0.1:1/0"),
+        ("home", "", 4, "LIVECTL_HOME"),
+    ],
+)
+def test_what_is_wrong_is_said_at_once(
+    tmp_path: Path, place: dict[str, str], file: str, text: str, code: int, says: str
+) -> None:
+    (tmp_path / file).write_text(text)
+    began = time.monotonic()
+    said = answer("up", cwd=tmp_path, environ=place)
+    assert said.returncode == code
+    assert says in said.stderr
+    assert "secret" not in said.stderr
+    assert "Traceback" not in said.stderr
+    assert time.monotonic() - began < 10
+
+
+def test_unusable_data_is_kept_aside_and_said(tmp_path: Path, place: dict[str, str]) -> None:
+    for _ in range(2):
+        with livectl("up", "-P", "solo", cwd=tmp_path, environ=place) as up:
+            up.wait_for(SUCCEEDED, 30)
+            up.send(signal.SIGTERM)
+            assert up.wait(20) == 0
+        for manifest in (tmp_path / "home").glob("data/appendonlydir/*.manifest"):
+            manifest.write_text("garbage\n")
+    assert f"is kept in {tmp_path / 'home' / 'data.corrupt-1'}" in up.text
+
+
+@pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
+def test_with_a_broker_that_is_set_none_comes_along(
+    tmp_path: Path, place: dict[str, str], store_url: str, kind: str
+) -> None:
+    start = {"redis": redis_over_tcp, "rabbitmq": rabbitmq}[kind]
+    (tmp_path / "broker").mkdir()
+    with start(tmp_path / "broker") as url:
+        environ = place | {"LIVECTL_BROKER": url, "LIVECTL_STORE": store_url}
+        with livectl("up", "-c", "2", cwd=tmp_path, environ=environ) as up:
+            up.wait_for("ready: page, worker, beat at work", 40)
+            up.wait_for(SUCCEEDED, 20)
+            assert not [said for said in family(up).values() if "valkey" in said]
+            up.send(signal.SIGTERM)
+            assert up.wait(25) == 0
+        assert "p%40ss" not in up.text
+        assert "p@ss" not in up.text
+
+
+def test_when_nobody_reads_its_lines_any_more_it_stops_in_order(tmp_path: Path, place: dict[str, str]) -> None:
+    argv = [sys.executable, "-m", "livectl", "up", "-c", "2"]
+    environ = {**os.environ, **place}
+    with subprocess.Popen(argv, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as up:
+        assert up.stderr
+        while SUCCEEDED.encode() not in up.stderr.readline():
+            pass
+        members = children(up.pid)
+        up.stderr.close()
+        assert up.wait(20) == 0
+    assert none_alive(members)

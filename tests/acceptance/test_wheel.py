@@ -1,0 +1,61 @@
+"""The wheel: everything that runs is in it, and it runs from an empty folder."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+pytestmark = pytest.mark.acceptance
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ("livectl", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+DATA = {".lua", ".yaml", ".html", ".css", ".js", ".svg", ".typed"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, so that nothing is left in the tree."""
+    copy = tmp_path_factory.mktemp("source")
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, copy / name)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(copy / "dist"), str(copy)]
+    subprocess.run(build, check=True, capture_output=True)
+    return next((copy / "dist").glob("livectl-*.whl"))
+
+
+def test_it_holds_every_file_of_the_package(wheel: Path) -> None:
+    package = [path for path in (ROOT / "livectl").rglob("*") if path.suffix in {".py", *DATA}]
+    assert {str(path.relative_to(ROOT)) for path in package} <= set(ZipFile(wheel).namelist())
+
+
+def test_it_runs_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+    site, folder = tmp_path / "site", tmp_path / "empty"
+    folder.mkdir()
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site)]
+    subprocess.run([*install, str(wheel)], check=True, capture_output=True)
+
+    def run(*words: str) -> str:
+        environ = {"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin", "LIVECTL_HOME": str(tmp_path / "home")}
+        ran = subprocess.run(
+            [sys.executable, "-m", "livectl", *words],
+            cwd=folder,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    assert run("--version").startswith("livectl ")
+    run("init")
+    assert "schedules.yaml" in {path.name for path in folder.iterdir()}
+    assert "no mistake" in run("schedules", "validate")

@@ -1,0 +1,233 @@
+"""Where a job is: each of the ten states made for real, and told rightly in time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from livectl.errors import LivectlError
+from livectl.model import JobState
+from livectl.ops.cluster import fleet, health
+from livectl.ops.cluster.health import Probe
+from livectl.ops.cluster.pidbox import ANSWER_SECONDS
+from livectl.ops.jobs import waiting
+from livectl.ops.jobs.whereabouts import Inquiry
+from tests.support.celery_project import Project
+from tests.support.servers import rabbitmq
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from livectl.model import Job
+
+NOWHERE = "8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1"
+IN_TIME = 3.0
+
+
+@pytest.fixture
+def project(tmp_path: Path, store_url: str) -> Iterator[Project]:
+    found = Project(tmp_path, store_url, store_url, broker_transport_options={"visibility_timeout": 300})
+    yield found
+    found.close()
+
+
+def ask(project: Project, job: str) -> Job:
+    began = time.monotonic()
+    found = waiting.look(project.deployment, job)
+    assert time.monotonic() - began < IN_TIME
+    return found.job
+
+
+def state_of(project: Project, job: str) -> JobState:
+    return ask(project, job).state
+
+
+def expect(project: Project, job: str, state: JobState) -> Job:
+    """The state, as soon as the worker has got so far."""
+    wait_for(lambda: state_of(project, job) is state, 10, what=f"{job} to be {state}, not {state_of(project, job)}")
+    return ask(project, job)
+
+
+@pytest.mark.acceptance
+def test_each_of_the_ten_states_is_told_on_redis(project: Project) -> None:
+    assert state_of(project, NOWHERE) is JobState.UNKNOWN
+    queued, last = project.send("add", 1), project.send("add", 2, priority=9)
+    assert (ask(project, queued).state, ask(project, queued).position) == (JobState.QUEUED, 1)
+    assert (ask(project, last).state, ask(project, last).position) == (JobState.QUEUED, 2)
+
+    with project.worker("w1", "-c", "1") as worker:
+        project.wait_for_state(last, "SUCCESS")
+        assert ask(project, queued).result == 1
+        failed = project.send("fail")
+        project.wait_for_state(failed, "FAILURE")
+        assert (ask(project, failed).state, ask(project, failed).error) == (
+            JobState.FAILED,
+            "ValueError: no such thing",
+        )
+        later = project.send("add", 1, countdown=100)
+        assert expect(project, later, JobState.ETA).worker == "w1@h"
+        dropped = project.send("add", 1, countdown=100)
+        expect(project, dropped, JobState.ETA)
+        project.app.control.revoke(dropped)
+        expect(project, dropped, JobState.REVOKED)
+        retrying = project.send("again")
+        assert expect(project, retrying, JobState.RETRYING).retries == 1
+        running = project.send("late", 60)
+        assert expect(project, running, JobState.RUNNING).worker == "w1@h"
+        assert ask(project, running).started_at is not None
+        received = project.send("late", 60)
+        assert expect(project, received, JobState.RECEIVED).worker == "w1@h"
+        os.killpg(worker.process.pid, signal.SIGKILL)
+        worker.wait(10)
+    for job in (running, received, later):
+        assert expect(project, job, JobState.REDELIVERY).worker is None
+
+
+@pytest.mark.acceptance
+def test_a_busy_solo_worker_holds_nobody_up(project: Project) -> None:
+    with project.worker("w1", "-P", "solo"):
+        job = project.send("nap", 60)
+        wait_for(lambda: state_of(project, job) is JobState.RECEIVED, 10)
+        waiting_behind = project.send("nap", 1)
+        assert state_of(project, waiting_behind) in {JobState.QUEUED, JobState.RECEIVED}
+
+
+@pytest.mark.acceptance
+def test_the_states_that_rabbitmq_can_tell(
+    tmp_path: Path, store_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with rabbitmq(tmp_path_factory.mktemp("rabbit")) as broker:
+        project = Project(tmp_path, broker, store_url)
+        told = project.livectl("-q", "call", "proj.add", "1", "--force")
+        assert told.returncode == 0, told.stderr
+        assert state_of(project, told.stdout.strip()) is JobState.QUEUED
+        with project.worker("w1", "-c", "1"):
+            project.wait_for_state(told.stdout.strip(), "SUCCESS")
+            assert state_of(project, told.stdout.strip()) is JobState.SUCCEEDED
+            failed, later = project.send("fail"), project.send("add", 1, countdown=100)
+            expect(project, failed, JobState.FAILED)
+            expect(project, later, JobState.ETA)
+            expect(project, project.send("again"), JobState.RETRYING)
+            running, received = project.send("nap", 60), project.send("nap", 60)
+            expect(project, running, JobState.RUNNING)
+            expect(project, received, JobState.RECEIVED)
+            project.app.control.revoke(later)
+            expect(project, later, JobState.REVOKED)
+            assert state_of(project, NOWHERE) is JobState.UNKNOWN
+        project.close()
+
+
+@pytest.mark.acceptance
+def test_a_beat_that_listens_is_no_worker_that_keeps_silent(project: Project) -> None:
+    with project.beat("--enable-remote-control"), project.worker("w1", "-c", "1"):
+        began = time.monotonic()
+        found = waiting.look(project.deployment, NOWHERE)
+        assert (found.job.state, "did not answer" in found.note) == (JobState.UNKNOWN, False)
+        assert time.monotonic() - began < ANSWER_SECONDS
+        lost = project.send("add", 1, queue="attic")
+        assert state_of(project, lost) is JobState.QUEUED
+        with fleet.Crew(project.deployment) as crew:
+            there = crew.look()
+            assert ([one.name for one in there.found], there.silent) == (["w1@h"], 0)
+            with pytest.raises(LivectlError, match="no worker celerybeat answers"):
+                crew.named("celerybeat")
+        place = project.deployment
+        assert place.broker is not None
+        probed = health.examine(Probe(part="worker", host="elsewhere"), place.broker, place.store, place.layout)
+        assert probed.reason == "no worker on elsewhere answered; w1@h did"
+
+
+def test_a_queue_that_no_setting_names_is_looked_into(project: Project) -> None:
+    job = project.send("add", 1, queue="attic")
+    found = ask(project, job)
+    assert (found.state, found.queue, found.position) == (JobState.QUEUED, "attic", 1)
+
+
+def test_a_job_far_back_in_a_long_queue_has_its_position(project: Project, store_url: str) -> None:
+    job = project.send("add", 1)
+    with redis.Redis.from_url(store_url) as broker:
+        raw = broker.lindex("celery", 0).replace(job.encode(), NOWHERE.encode())
+        broker.rpush("celery", *([raw.replace(NOWHERE.encode(), b"another")] * 5000))
+    assert ask(project, job).position == 5001
+
+
+def test_arguments_are_shown_without_secrets(project: Project) -> None:
+    job = project.send("fail", kwargs={"password": "hush", "note": "x" * 1000})
+    found = ask(project, job)
+    assert found.kwargs["password"] == "***"
+    assert len(found.kwargs["note"]) < 300
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"global_keyprefix": "team:"},
+        {"sep": ":", "priority_steps": list(range(10))},
+        {"queue_order_strategy": "priority"},
+        {"fanout_prefix": "/team{db}."},
+    ],
+    ids=str,
+)
+@pytest.mark.acceptance
+def test_the_layout_is_that_of_the_app(tmp_path: Path, store_url: str, options: dict[str, object]) -> None:
+    project = Project(tmp_path, store_url, store_url, broker_transport_options=options)
+    job = project.send("nap", 60, priority=5)
+    assert (ask(project, job).state, ask(project, job).position) == (JobState.QUEUED, 1)
+    with project.worker("w1", "-c", "1"):
+        assert expect(project, job, JobState.RUNNING).worker == "w1@h"
+        project.send("nap", 60)
+        expect(project, project.send("nap", 60, countdown=60), JobState.ETA)
+    project.close()
+
+
+def test_nothing_is_left_behind_by_asking(project: Project, store_url: str) -> None:
+    with redis.Redis.from_url(store_url) as broker:
+        state_of(project, NOWHERE)
+        assert set(broker.keys()) <= {b"_kombu.binding_deadlines"}
+
+
+def test_a_group_is_one_word_and_its_members(project: Project) -> None:
+    group, *members = project.python(
+        "from celery import group; import proj\n"
+        "sent = group(proj.add.s(1), proj.add.s(2))()\n"
+        "sent.save(); print(sent.id, *[one.id for one in sent])"
+    ).split()
+    found = ask(project, group)
+    assert found.state is JobState.QUEUED
+    assert [child.id for child in found.children] == members
+
+
+def test_a_server_that_is_away_is_told_in_time(tmp_path: Path, store_url: str) -> None:
+    project = Project(tmp_path, "redis://127.0.0.1:1/0", "redis://127.0.0.1:1/0")
+    began = time.monotonic()
+    told = project.livectl("status", NOWHERE)
+    assert time.monotonic() - began < IN_TIME
+    assert told.returncode == 4
+    assert told.stderr.count("\n") == 2
+    project.close()
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_a_broker_that_lets_in_and_says_nothing_is_told_in_time(tmp_path: Path, store_url: str, scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as deaf:
+        project = Project(tmp_path, f"{scheme}://127.0.0.1:{deaf.getsockname()[1]}", store_url)
+        for words in (["status", NOWHERE], ["queues"], ["workers"], ["call", "proj.add", "1"]):
+            began = time.monotonic()
+            told = project.livectl(*words)
+            assert (told.returncode, "no answer in time" in told.stderr) == (4, True)
+            assert time.monotonic() - began < IN_TIME
+        project.close()
+
+
+def test_what_has_ended_is_learnt_from_results_alone(project: Project) -> None:
+    job = project.send("add", 1)
+    with Inquiry(project.deployment) as inquiry:
+        assert inquiry.ended([job, NOWHERE]) == {}

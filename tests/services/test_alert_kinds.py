@@ -1,0 +1,274 @@
+"""What alerts say and through what: Apprise, commands, templates, trouble, the digest, the command line."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from livectl import config
+from livectl.errors import FileError
+from livectl.live.alerts import apprising, digest, program, targets, webhook
+from livectl.live.alerts.alert import Alert
+from livectl.model import Change, Response
+from livectl.secret import Secret
+from tests.support.alerts import NOON, Receiver, World, client, hook, receiver, titles, world
+from tests.support.processes import answer
+from tests.support.waiting import wait_for
+
+__all__ = ["client", "receiver", "world"]  # fixtures
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")
+
+HOUR, DAY = 3600.0, 86_400.0
+
+
+def change(**more: Any) -> Change:
+    said: dict[str, Any] = {
+        "kind": "began",
+        "platform": "demo",
+        "id": "ada",
+        "session": "s",
+        "at": NOON,
+        "number": "1-0",
+    }
+    return Change(**(said | {"name": "Ada", "title": "Hello", "url": "https://example.org/ada"} | more))
+
+
+def alert(**more: Any) -> Alert:
+    return Alert(
+        target="t", kind="live", title="Ada is live", body="Hello", first="1-0", last="1-0", changes=(change(**more),)
+    )
+
+
+def load(folder: Path, text: str) -> config.Settings:
+    (folder / "livectl.yaml").write_text(text)
+    return config.load({"HOME": str(folder)}, folder)
+
+
+# Settings
+
+BAD = [
+    ("{url: tgramm://1/2}", ":2:1: alerts.x.url: no target has the scheme tgramm:// (do you mean tgram://?)"),
+    ("{url: nonsense}", ":2:1: alerts.x.url: an address begins with a scheme"),
+    ("{url: 'json://'}", ":2:1: alerts.x.url: this is no whole json:// address"),
+    ("{webhook: htps://a.example}", ":2:1: alerts.x.webhook: no target has the scheme htps:// (do you mean https://?)"),
+    ("{command: [a], digest: 09:00}", ":2:1: alerts.x.command: a command gets no digest"),
+    ("{command: [a, '{titel}']}", ":2:6: alerts.x: nothing is called {titel} (it can be {url}, {name}, {title}"),
+    (
+        "{webhook: https://a.example, template: {body: '{no} x'}}",
+        ":2:45: alerts.x.template: nothing is called {no} (it can be {url}, {name}",
+    ),
+]
+
+
+@pytest.mark.parametrize(("target", "said"), BAD)
+def test_a_target_that_cannot_be_right_is_refused_with_its_line(tmp_path: Path, target: str, said: str) -> None:
+    with pytest.raises(FileError) as refused:
+        targets.check(load(tmp_path, f"alerts:\n  x: {target}\n"))
+    assert f"livectl.yaml{said}" in refused.value.message
+
+
+def test_addresses_that_are_right_pass(tmp_path: Path) -> None:
+    good = "alerts:\n  a: {url: 'json://host/x'}\n  b: {webhook: 'https://a.example'}\n  c: {command: [a, '{id}']}\n"
+    targets.check(load(tmp_path, good))
+
+
+@pytest.mark.parametrize("command", ["worker", "up"])
+def test_nothing_starts_with_a_wrong_address(tmp_path: Path, command: str) -> None:
+    (tmp_path / "livectl.yaml").write_text("alerts:\n  x: {url: tgramm://1/2}\n")
+    ended = answer(command, cwd=tmp_path, environ={"LIVECTL_HOME": str(tmp_path / "home")})
+    assert ended.returncode == 3
+    assert "do you mean tgram://" in ended.stderr
+
+
+# Commands
+
+
+def test_a_command_gets_words_and_no_shell(tmp_path: Path) -> None:
+    code = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text('|'.join(sys.argv[2:]))"
+    out = str(tmp_path / "out")
+    words = (sys.executable, "-c", code, out, "{name}", "{title}", "{id}.ts", "{url}", "$(id);{{x}}")
+    target = config.Target(command=words)
+    outcome = program.Program("t", target, "UTC").send(alert(title="--exec=`rm`", id="../ada"))
+    assert outcome.sent, outcome.said
+    assert Path(out).read_text() == "Ada| --exec=`rm`|.._ada.ts|https://example.org/ada|$(id);{x}"
+
+
+def test_a_command_is_ended_when_its_time_is_over(tmp_path: Path) -> None:
+    target = config.Target(command=("sh", "-c", "sleep 30 & sleep 30"), timeout=0.3)
+    began = time.monotonic()
+    outcome = program.Program("t", target, "UTC").send(alert())
+    assert not outcome.sent
+    assert "longer than" in outcome.said
+    assert time.monotonic() - began < 5
+
+
+def test_a_long_command_runs_on_alone(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    target = config.Target(command=("sh", "-c", f"sleep 0.2; echo $LIVECTL_ALERT > {done}"), timeout=HOUR)
+    outcome = program.Program("t", target, "UTC").send(alert())
+    assert outcome.sent
+    wait_for(lambda: done.exists() and done.read_text().strip() == alert().key, 10)
+
+
+FAILING = [(("false",), "ended with 1"), (("/no/such",), "cannot be run: No such file")]
+
+
+@pytest.mark.parametrize(("words", "said"), FAILING)
+def test_a_command_that_fails_is_told_as_such(words: tuple[str, ...], said: str) -> None:
+    outcome = program.Program("t", config.Target(command=words), "UTC").send(alert())
+    assert not outcome.sent
+    assert said in outcome.said
+
+
+# Apprise
+
+
+def test_apprise_delivers(receiver: Receiver) -> None:
+    url = Secret(receiver.url.replace("http", "json"))
+    outcome = apprising.Service(config.Target(url=url)).send(alert())
+    assert outcome.sent, outcome.said
+    assert (receiver.taken[0]["title"], receiver.taken[0]["message"]) == ("Ada is live", "Hello")
+
+
+def test_what_apprise_says_is_told_without_secrets(receiver: Receiver) -> None:
+    receiver.mood = lambda: "down"
+    url = Secret(f"json://user:passw0rd@127.0.0.1:{receiver.server_port}/t0ken123")
+    outcome = apprising.Service(config.Target(url=url)).send(alert())
+    assert not outcome.sent
+    assert "503" in outcome.said
+    assert "passw0rd" not in outcome.said
+    assert apprising.hide("to t0ken123 of passw0rd", url.reveal()) == "to *** of ***"
+
+
+# Webhooks
+
+ANSWERS = [
+    (Response(status=204), True, 0.0),
+    (Response(status=429, headers={"retry-after": "120"}), False, 120.0),
+    (Response(status=503, headers={"retry-after": "Thu, 01 Jan 1970 00:05:00 GMT"}), False, 200.0),
+    (Response(status=503, headers={"retry-after": "soon"}), False, 0.0),
+    (Response(status=0, error="no answer"), False, 0.0),
+]
+
+
+@pytest.mark.parametrize(("said", "sent", "wait"), ANSWERS)
+def test_what_an_answer_means(said: Response, sent: bool, wait: float) -> None:
+    outcome = webhook.outcome(said, 100.0)
+    assert (outcome.sent, outcome.wait) == (sent, wait)
+
+
+def test_the_shape_of_what_a_webhook_is_sent() -> None:
+    said = msgspec.json.decode(webhook.body(alert(started_at=NOON, viewers=3)))
+    assert list(said) == ["version", "key", "target", "kind", "title", "body", "changes"]
+    assert said["changes"][0]["kind"] == "live"
+    assert said["changes"][0]["started_at"].endswith("Z")
+
+
+# Words
+
+
+def test_a_template_is_filled_and_what_fills_it_is_not(world: World, receiver: Receiver) -> None:
+    words = config.Template(title="{name} on {platform}", body="{title} {{url}} {url}")
+    world.targets = {"hook": hook(receiver, template=words)}
+    world.follow("ada")
+    world.see("live", "ada", name="A{id}", title="<b>{url}\n", url="https://example.org")
+    world.drain()
+    assert (receiver.taken[0]["title"], receiver.taken[0]["body"]) == (
+        "A{id} on demo",
+        "<b>{url} {url} https://example.org",
+    )
+
+
+# Trouble
+
+
+def test_trouble_is_told_once_while_it_lasts(world: World, receiver: Receiver) -> None:
+    world.targets = {"hook": hook(receiver, on=("trouble",))}
+    world.follow("ada")
+    world.see("auth", "ada")
+    for _ in range(3):
+        world.courier.deliver()
+    assert titles(receiver) == ["demo: it refuses your keys"]
+
+
+def test_a_block_is_told_when_it_has_lasted_an_hour(world: World, receiver: Receiver) -> None:
+    world.targets = {"hook": hook(receiver, on=("trouble",))}
+    world.follow("ada")
+    world.see("blocked", "ada")
+    told = []
+    for _ in range(8):
+        world.courier.deliver()
+        told.append(len(receiver.taken))
+        world.now += 600
+    assert told == [0, 0, 0, 0, 0, 0, 1, 1]
+
+
+# The digest
+
+
+def test_the_digest_tells_what_was(world: World, receiver: Receiver) -> None:
+    world.targets = {"hook": hook(receiver, digest=13 * 60)}
+    world.follow("ada", "bob", "eve")
+    world.courier.digest()
+    world.see("live", "ada", name="Ada", title="Painting")
+    world.now += HOUR / 2
+    world.see("live", "ada", name="Ada", title="Painting")
+    world.end("ada")
+    world.see("live", "bob", name="Bob", title="Chess")
+    world.see("network", "eve", problem="no route")
+    world.courier.digest()
+    assert receiver.taken == []
+    world.now = NOON + HOUR + 5
+    world.courier.digest()
+    world.courier.digest()
+    (said,) = receiver.taken
+    assert said["kind"] == "digest"
+    assert said["title"].startswith("2 streamed since ")
+    assert said["title"].endswith(", 1 live now")
+    first, second, third = said["body"].splitlines()
+    assert (first, third) == ("Ada: 30 min (Painting)", "Could not be asked: 1 of demo (network)")
+    assert second.startswith("Bob: ")
+    assert second.endswith("min, live now (Chess)")
+    world.now += DAY
+    world.courier.digest()
+    assert len(receiver.taken) == 2
+
+
+def test_when_a_digest_was_due_last() -> None:
+    paris = "Europe/Paris"
+    autumn = 1_792_890_000.0  # 2026-10-25 01:00 UTC: clocks go back an hour right then
+    assert digest.last_due(9 * 60, autumn, paris) == 1_792_825_200.0  # the day before, at 9 of summer
+    assert digest.last_due(9 * 60, autumn + 8 * HOUR, paris) == 1_792_915_200.0  # at 9 of winter
+
+
+# The command line
+
+
+def test_the_commands(tmp_path: Path, store_url: str, receiver: Receiver) -> None:
+    secret = "very-secret"
+    text = (
+        f"alerts:\n  hook: {{webhook: '{receiver.url}?token={secret}', allow_private: true}}\n"
+        f"  gone: {{url: 'json://127.0.0.1:1/{secret}'}}\n"
+    )
+    (tmp_path / "livectl.yaml").write_text(text)
+    environ = {"LIVECTL_BROKER": store_url, "LIVECTL_HOME": str(tmp_path)}
+    tried = answer("alerts", "test", "hook", "--json", cwd=tmp_path, environ=environ)
+    assert (tried.returncode, tried.stdout) == (0, '[{"said":"answered 204","sent":true,"target":"hook"}]\n')
+    assert receiver.taken[0]["kind"] == "test"
+    every = answer("alerts", "test", cwd=tmp_path, environ=environ)
+    assert every.returncode == 1
+    shown = answer("alerts", "list", cwd=tmp_path, environ=environ)
+    assert shown.returncode == 0, shown.stderr
+    assert "never" in shown.stdout
+    rows = msgspec.json.decode(answer("alerts", "list", "--json", cwd=tmp_path, environ=environ).stdout)
+    assert [row["name"] for row in rows] == ["hook", "gone"]
+    assert secret not in every.stdout + every.stderr + shown.stdout + str(rows)
+    wrong = answer("alerts", "test", "hok", cwd=tmp_path, environ=environ)
+    assert (wrong.returncode, "Do you mean hook?" in wrong.stderr) == (2, True)

@@ -1,0 +1,173 @@
+"""Driving checks: batches, tokens, stumbles, calls, and the pools they run in."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import threading
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+import pytest
+
+from livectl.live.platforms.base import Call, Means, Platform, Unanswered, ask, keep, recall
+from livectl.model import Observation, Request, State
+from tests.support.http_site import Notebook, Site, fetching, get, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+
+    from livectl.live.network.fetch import Fetcher
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def fetcher(site: Site) -> Iterator[Fetcher]:
+    with fetching(site) as made:
+        yield made
+
+
+def platform(check: Callable[..., Any], batch: int = 2, resolve: Any = None) -> Platform:
+    return Platform(
+        name="made",
+        hosts=frozenset({"site.test"}),
+        batch=batch,
+        budget="10/s",
+        address=lambda text: text,
+        url=lambda one: one,
+        check=check,
+        resolve=resolve,
+    )
+
+
+MEANS = Means(now=1000.0, keys={})
+
+
+def offline(one: str) -> Observation:
+    return Observation(platform="made", id=one, state=State.OFFLINE, at=MEANS.now)
+
+
+def test_a_check_asks_in_batches_all_at_once(fetcher: Fetcher, site: Site) -> None:
+    def check(ids: Sequence[str], means: Means) -> Generator[Any, Any, list[Observation]]:
+        response = yield from ask(Request(url=f"https://site.test/json?ids={','.join(ids)}"))
+        return [offline(one) for one in msgspec.json.decode(response.body)["ids"].split(",")]
+
+    report = fetcher.check(platform(check), ["a", "b", "c", "d", "e"], MEANS)
+    assert [one.id for one in report.observations] == ["a", "b", "c", "d", "e"]
+    assert report.requests == 3
+    assert sorted(site.hits) == ["/json?ids=a,b", "/json?ids=c,d", "/json?ids=e"]
+
+
+def test_a_token_is_asked_for_once_and_kept(fetcher: Fetcher, site: Site) -> None:
+    def check(ids: Sequence[str], means: Means) -> Generator[Any, Any, list[Observation]]:
+        token = yield from recall("token")
+        if token is None:
+            response = yield from ask(Request(url="https://site.test/json?token=t", method="POST"))
+            token = msgspec.json.decode(response.body)["token"]
+            yield from keep("token", token, 60)
+        yield from ask(Request(url=f"https://site.test/json?with={token}&ids={ids[0]}"))
+        return [offline(one) for one in ids]
+
+    for _ in range(2):
+        fetcher.check(platform(check), [str(number) for number in range(20)], MEANS)
+    assert site.hits.count("/json?token=t") == 1
+    assert len(site.hits) == 21
+    assert cast(Notebook, fetcher._memory).asked == [["token"], ["token"]]
+
+
+def test_a_check_that_stumbles_harms_only_its_batch(fetcher: Fetcher, caplog: pytest.LogCaptureFixture) -> None:
+    def check(ids: Sequence[str], means: Means) -> Generator[Any, Any, list[Observation]]:
+        yield from recall("nothing")
+        if "bad" in ids:
+            raise KeyError("surprise")
+        return [offline(one) for one in ids if one != "silent"]
+
+    report = fetcher.check(platform(check), ["a", "b", "bad", "c", "silent"], MEANS)
+    states = {one.id: one.state for one in report.observations}
+    assert states == {
+        "a": State.OFFLINE,
+        "b": State.OFFLINE,
+        "bad": State.PARSE_ERROR,
+        "c": State.PARSE_ERROR,
+        "silent": State.UNKNOWN,
+    }
+    assert "surprise" in caplog.text
+
+
+def test_ids_are_resolved_or_refused_each_by_itself(fetcher: Fetcher) -> None:
+    def resolve(one: str, means: Means) -> Generator[Any, Any, str]:
+        response = yield from ask(Request(url=f"https://site.test/json?of={one}"))
+        if one == "none":
+            raise Unanswered(State.NOT_FOUND, "no such streamer")
+        return f"resolved-{msgspec.json.decode(response.body)['of']}"
+
+    first, second = fetcher.resolve(platform(lambda ids, means: None, resolve=resolve), ["x", "none"], MEANS).answers
+    assert first == "resolved-x"
+    assert isinstance(second, Unanswered)
+
+
+def test_calls_have_their_time(fetcher: Fetcher, site: Site) -> None:
+    def check(ids: Sequence[str], means: Means) -> Generator[Any, Any, list[Observation]]:
+        said = yield Call(site.closing.wait if ids[0] == "late" else str.upper, ({"late": 30}.get(ids[0], "x"),), 0.3)
+        return [offline(f"{one}") for one in ids if said]
+
+    report = fetcher.check(platform(check, batch=1), ["a", "late"], MEANS)
+    assert [one.state for one in report.observations] == [State.OFFLINE, State.UNKNOWN]
+
+
+GREEN = """
+    import sys, time
+    from importlib import import_module
+    pool, port = sys.argv[1], int(sys.argv[2])
+    if pool == "gevent":
+        from gevent import monkey; monkey.patch_all()
+        from gevent import spawn, sleep
+    else:
+        import eventlet; eventlet.monkey_patch()
+        from eventlet import spawn, sleep
+    from livectl.live.network.fetch import Fetcher
+    from livectl.live.network.route import Routes
+    from livectl.model import Request
+    ticks = []
+    def tick():
+        while True:
+            ticks.append(time.monotonic())
+            sleep(0.01)
+    spawn(tick)
+    fetcher = Fetcher(Routes({"site.test": f"http://127.0.0.1:{port}"}), None)
+    def ask(): return fetcher.ask([Request(url="http://site.test/slow?seconds=0.5")], {"site.test"})[0].body
+    began = time.monotonic()
+    greenlets = [spawn(ask) for _ in range(3)]
+    bodies = [greenlet.wait() if pool == "eventlet" else greenlet.get() for greenlet in greenlets]
+    assert bodies == [b"at last"] * 3, bodies
+    print(len(ticks), round(time.monotonic() - began, 1))
+"""
+
+
+@pytest.mark.parametrize("pool", ["gevent", "eventlet"])
+def test_the_hub_goes_on_while_an_answer_is_awaited(site: Site, pool: str) -> None:
+    argv = [sys.executable, "-c", textwrap.dedent(GREEN), pool, str(site.server_port)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    ticks, seconds = done.stdout.split()
+    assert int(ticks) >= 20
+    assert float(seconds) < 1.4  # three at once, not one after the other
+
+
+def test_threads_share_a_fetcher(fetcher: Fetcher) -> None:
+    bodies: list[bytes] = []
+    threads = [
+        threading.Thread(target=lambda: bodies.extend(get(fetcher, f"/json?n={n}").body for n in range(20)))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(bodies) == 160

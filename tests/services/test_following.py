@@ -1,0 +1,162 @@
+"""The follow list in force: what a changed file does, and what never unfollows anybody."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from livectl.config import Settings
+from livectl.live.checking import Checker
+from livectl.live.follows.following import Following
+from livectl.live.store import Store
+from tests.support.fake_platforms import Fakes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LATER = 10.0  # seconds after the file was written: it lies still
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    with redis.Redis.from_url(store_url, decode_responses=True) as client:
+        yield Store(client)
+
+
+def settings(folder: Path, **more: object) -> Settings:
+    return Settings(home=folder, folder=folder, follows=folder / "follows.yaml", **more)  # type: ignore[arg-type]
+
+
+def following(folder: Path, store: Store, **more: object) -> Following:
+    wanted = settings(folder, **more)
+    return Following(wanted, store, Checker(wanted, store).fetcher)
+
+
+def write(folder: Path, *addresses: str) -> None:
+    (folder / "follows.yaml").write_text("follows:\n" + "".join(f"  - {one}\n" for one in addresses))
+
+
+def followed(store: Store) -> list[str]:
+    return sorted(f"{one.platform}/{one.id}" for one in store.everyone())
+
+
+def later() -> float:
+    return time.time() + LATER
+
+
+def test_a_new_list_is_followed_and_a_changed_one_again(tmp_path: Path, store: Store) -> None:
+    one = following(tmp_path, store)
+    write(tmp_path, "demo/ada", "demo/bob")
+    assert one.refresh(later()) == (2, 0)
+    assert one.refresh(later()) is None
+    write(tmp_path, "demo/ada", "demo/eve", "demo/dan")
+    assert one.refresh(later()) == (2, 1)
+    assert followed(store) == ["demo/ada", "demo/dan", "demo/eve"]
+
+
+def test_a_file_that_was_only_touched_changes_nothing(tmp_path: Path, store: Store) -> None:
+    one = following(tmp_path, store)
+    write(tmp_path, "demo/ada")
+    one.refresh(later())
+    os.utime(tmp_path / "follows.yaml")
+    assert one.refresh(later()) is None
+
+
+def test_a_file_being_written_is_left_alone(tmp_path: Path, store: Store) -> None:
+    write(tmp_path, "demo/ada")
+    assert following(tmp_path, store).refresh(time.time()) is None
+
+
+def test_a_missing_file_unfollows_nobody(tmp_path: Path, store: Store) -> None:
+    one = following(tmp_path, store)
+    write(tmp_path, "demo/ada")
+    one.refresh(later())
+    (tmp_path / "follows.yaml").unlink()
+    assert one.refresh(later()) is None
+    assert followed(store) == ["demo/ada"]
+
+
+@pytest.mark.parametrize("broken", ["follows: [", "follows: 7", "\xff", "other: []"])
+def test_a_broken_file_leaves_the_list_as_it_was_and_is_told_once(
+    tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture, broken: str
+) -> None:
+    one = following(tmp_path, store)
+    write(tmp_path, "demo/ada")
+    one.refresh(later())
+    (tmp_path / "follows.yaml").write_bytes(broken.encode("latin-1"))
+    assert one.refresh(later()) is None
+    assert one.refresh(later()) is None
+    assert followed(store) == ["demo/ada"]
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "follows.yaml cannot be used, the list stays as it was"
+    ]
+
+
+def test_a_line_that_cannot_be_read_unfollows_nobody(tmp_path: Path, store: Store) -> None:
+    """It may be somebody who is followed, misspelt: who is new comes, nobody goes."""
+    one = following(tmp_path, store)
+    write(tmp_path, "demo/ada", "demo/bob")
+    one.refresh(later())
+    write(tmp_path, "demo/ada", "demo bob", "demo/eve")
+    assert one.refresh(later()) == (1, 0)
+    write(tmp_path, "demo/ada", "demo/eve")
+    assert one.refresh(later()) == (0, 1)
+
+
+def test_a_platform_that_is_gone_unfollows_nobody(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from livectl.live import platforms
+    from livectl.live.platforms.base import Refused
+
+    one = following(tmp_path, store)
+    write(tmp_path, "demo/ada", "douyu/1")
+    one.refresh(later())
+    get = platforms.get
+
+    def without_douyu(name: str) -> object:
+        if name == "douyu":
+            raise Refused("no platform is called 'douyu'")
+        return get(name)
+
+    monkeypatch.setattr(platforms, "get", without_douyu)
+    write(tmp_path, "demo/ada", "douyu/1", "demo/eve")
+    one.refresh(later())
+    assert followed(store) == ["demo/ada", "demo/eve", "douyu/1"]
+
+
+def test_an_older_file_of_another_machine_takes_nothing_back(tmp_path: Path, store: Store) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    new.mkdir()
+    write(old, "demo/ada")
+    time.sleep(0.02)  # the clock of files ticks in some milliseconds
+    write(new, "demo/bob")
+    following(old, store).refresh(later())
+    following(new, store).refresh(later())
+    assert following(old, store).refresh(later()) is None
+    assert followed(store) == ["demo/bob"]
+
+
+def test_names_are_led_home_as_the_budget_allows(tmp_path: Path, store: Store) -> None:
+    """A list of rooms is followed bit by bit, and looked at again until all are."""
+    from livectl.config import Network
+
+    with Fakes() as fakes:
+        for number in range(8):
+            fakes.plan.show("bilibili", str(100 + number), "offline", alias=str(number + 1))
+        one = following(tmp_path, store, network=Network(connect_to=fakes.connect_to))
+        write(tmp_path, *(f"https://live.bilibili.com/{number + 1}" for number in range(8)))
+        at = later()
+        one.refresh(at)
+        some = len(followed(store))
+        assert 0 < some < 8
+        for step in range(1, 20):
+            one.refresh(at + 10 * step)
+        assert followed(store) == [f"bilibili/{100 + number}" for number in range(8)]
+        assert fakes.asked("bilibili") == 8

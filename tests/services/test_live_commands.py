@@ -1,0 +1,321 @@
+"""check, live, history and submit: words in, exit code, answer and talk out."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from livectl import cli
+from livectl.config import Settings
+from livectl.invocation import Invocation
+from livectl.live import platforms, polling
+from livectl.live.store import Store
+from livectl.live.views import hours, sights, tables
+from livectl.model import Known, Observation, Session, State, Streamer
+from tests.support.fake_platforms import Fakes
+from tests.support.processes import answer, livectl
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FIELDS = [
+    "platform", "id", "state", "name", "title", "category", "viewers", "started_at", "url", "cover", "session",
+    "checked_at", "problem",
+]  # fmt: skip
+START = 1_790_000_000.0
+TERMS = polling.terms(Settings(home=Path("/nowhere"), folder=Path("/nowhere")), platforms.get("douyu"))
+
+
+def run(folder: Path, url: str, *words: str) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    environ = {"HOME": str(folder)} | ({"LIVECTL_BROKER": url} if url else {})
+    code = cli.main(words, Invocation(environ, folder, out, err))
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    with redis.Redis.from_url(store_url, decode_responses=True) as client:
+        yield Store(client)
+
+
+def seen(one: str, state: State, at: float, **more: Any) -> Observation:
+    return Observation(platform="douyu", id=one, state=state, at=at, **more)
+
+
+@pytest.fixture
+def known(store: Store) -> None:
+    """Two live, one gone, one in the way of whom something stands, one never asked."""
+    store.follow(
+        [Streamer(platform="douyu", id=str(number), name=f"Somebody {number}") for number in range(1, 6)], START
+    )
+    live = {"title": "A [title] with 一起 in it", "category": "Chess", "viewers": 123_456, "url": "https://x.test/1"}
+    store.record(TERMS, [seen(str(one), State.OFFLINE, START) for one in range(1, 5)])
+    for number in (1, 2):
+        began = START + 100 * number
+        store.record(TERMS, [seen(str(number), State.LIVE, began, session=str(number), started_at=began, **live)])
+    store.record(TERMS, [seen("4", State.BLOCKED, START + 300, problem="captcha")])
+
+
+@pytest.mark.usefixtures("known")
+class TestLive:
+    def test_shows_who_is_live_the_newest_first(self, tmp_path: Path, store_url: str) -> None:
+        code, out, err = run(tmp_path, store_url, "live")
+        assert (code, err) == (0, "")
+        assert re.findall(r"douyu/\d", out) == ["douyu/2", "douyu/1"]
+        assert "123.5 k" in out
+        assert "A [title]" in out
+        assert max(map(len, out.splitlines())) <= 80
+
+    def test_gives_programs_the_fields_of_the_promise(self, tmp_path: Path, store_url: str) -> None:
+        two, one = json.loads(run(tmp_path, store_url, "live", "--json")[1])
+        assert list(one) == FIELDS
+        assert (one["state"], one["started_at"], one["viewers"]) == ("live", "2026-09-21T14:15:00Z", 123_456)
+        assert (two["session"], two["problem"], two["cover"]) == ("2", None, None)
+
+    def test_shows_the_others_too_and_what_is_in_the_way(self, tmp_path: Path, store_url: str) -> None:
+        found = json.loads(run(tmp_path, store_url, "live", "--all", "--json")[1])
+        told = {one["id"]: (one["state"], one["problem"]) for one in found}
+        assert told == {
+            "1": ("live", None),
+            "2": ("live", None),
+            "3": ("offline", None),
+            "4": ("offline", "blocked: captcha"),
+            "5": ("unknown", None),
+        }
+        assert "blocked: captcha" in run(tmp_path, store_url, "live", "--all")[1]
+
+    def test_imports_neither_celery_nor_redis(self, tmp_path: Path, store_url: str) -> None:
+        code = (
+            "import sys\nfrom livectl.cli import main\n"
+            "for words in (['live'], ['live', '--all', '--json'], ['history', 'douyu/1']): main(words)\n"
+            "print(sorted({'celery', 'kombu', 'redis', 'asyncio'} & set(sys.modules)))"
+        )
+        environ = {**os.environ, "LIVECTL_BROKER": store_url, "HOME": str(tmp_path)}
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, check=True)
+        assert ran.stdout.endswith("[]\n")
+
+    def test_is_watched_by_programs_a_line_a_change(self, tmp_path: Path, store_url: str, store: Store) -> None:
+        environ = {"LIVECTL_BROKER": store_url, "HOME": str(tmp_path)}
+        with livectl("live", "--watch", "--json", cwd=tmp_path, environ=environ) as watched:
+            wait_for(lambda: len(watched.lines) == 1, 10)
+            began = START + 500
+            store.record(TERMS, [seen("3", State.LIVE, began, session="3", started_at=began)])
+            wait_for(lambda: len(watched.lines) == 2, 10)
+            watched.send(signal.SIGINT)
+            assert watched.wait(10) == 130
+        assert [len(json.loads(line)) for line in watched.lines[:2]] == [2, 3]
+
+    def test_is_watched_by_people_until_q(self, tmp_path: Path, store_url: str) -> None:
+        ours, theirs = pty.openpty()
+        environ = {**os.environ, "LIVECTL_BROKER": store_url, "HOME": str(tmp_path), "TERM": "xterm"}
+        words = [sys.executable, "-m", "livectl", "live", "--watch"]
+        with subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=environ) as watched:
+            page = b""
+
+            def drawn() -> bool:
+                nonlocal page
+                page += os.read(ours, 9999) if select.select([ours], [], [], 0.1)[0] else b""
+                return b"q leaves" in page
+
+            wait_for(drawn, 10)
+            os.write(ours, b"q")
+            assert watched.wait(10) == 0
+        assert b"douyu/2" in page
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_nobody_is_live(tmp_path: Path, store_url: str) -> None:
+    assert run(tmp_path, store_url, "live") == (1, "Nobody is live.\n", "")
+    assert run(tmp_path, store_url, "live", "--all")[1].startswith("Nobody is followed yet")
+
+
+def test_without_a_store_it_says_what_to_start(tmp_path: Path) -> None:
+    code, out, err = run(tmp_path, "", "live")
+    assert (code, out, "livectl up" in err) == (4, "", True)
+
+
+class TestHistory:
+    def test_shows_sessions_and_hours(self, tmp_path: Path, store_url: str, store: Store) -> None:
+        store.follow([Streamer(platform="douyu", id="1")], START)
+        for day in range(3):
+            began = START + day * 86_400
+            live = {"session": str(day), "started_at": began, "title": f"Day {day}"}
+            store.record(TERMS, [seen("1", State.LIVE, began + 5, **live), seen("2", State.OFFLINE, began)])
+            if day < 2:
+                store.record(TERMS, [seen("1", State.LIVE, began + 3_500, **live)])
+                for at in (began + 3_600, began + 3_730):
+                    store.record(TERMS, [seen("1", State.OFFLINE, at)])
+        code, out, err = run(tmp_path, store_url, "history", "https://www.douyu.com/1", "--tz", "Asia/Shanghai")
+        assert (code, err) == (0, "")
+        assert "3 sessions; times in Asia/Shanghai" in out
+        assert re.findall(r"Day \d", out) == ["Day 2", "Day 1", "Day 0"]
+        assert "2026-09-21 22:13" in out
+        assert max(map(len, out.splitlines())) <= 80
+        told = json.loads(run(tmp_path, store_url, "history", "douyu/1", "--json")[1])
+        assert [one["length"] for one in told["sessions"]] == [3_600, 3_600, None]
+        assert [len(day) for day in told["hours"]] == [24] * 7
+
+    def test_of_nobody_is_no(self, tmp_path: Path, store_url: str) -> None:
+        assert run(tmp_path, store_url, "history", "demo/x") == (1, "demo/x: no sessions noted yet\n", "")
+
+
+def test_hours_follow_the_zone_and_its_changes() -> None:
+    """An hour from 18:30 to 19:30 in Paris, two Sundays, between which summer time ends."""
+    sessions = [Session(started_at=at, ended_at=at + 3_600) for at in (1_792_945_800.0 - 7 * 86_400, 1_792_949_400.0)]
+    found = hours.shares(sessions, sessions[0].started_at, sessions[0].started_at + 14 * 86_400, "Europe/Paris")
+    assert {(day, hour): share for day, row in enumerate(found) for hour, share in enumerate(row) if share} == {
+        (6, 18): 0.5,
+        (6, 19): 0.5,
+    }
+    assert hours.drawn(found).splitlines()[-1].startswith("Sun ")
+
+
+SAID = [
+    # addresses, exit code
+    (("demo/nobody",), 1),
+    (("demo/ada", "demo/linus", "demo/grace"), 0),  # one of the three is always live
+    (("foo",), 3),
+    (("https://clips.twitch.tv/x",), 3),
+    ((), 2),
+]
+
+
+@pytest.mark.parametrize(("words", "code"), SAID)
+def test_check_from_here(tmp_path: Path, words: tuple[str, ...], code: int) -> None:
+    assert run(tmp_path, "", "check", *words)[0] == code
+
+
+def test_check_says_from_where_and_that_nothing_is_recorded(tmp_path: Path, store_url: str, store: Store) -> None:
+    _, _, err = run(tmp_path, "", "check", "demo/ada")
+    assert "asking from here" in err
+    assert "nothing is recorded" in err
+    store.follow([Streamer(platform="demo", id="ada")], time.time())
+    _, out, err = run(tmp_path, store_url, "check", "demo/ada", "--json")
+    assert err == "no worker runs: asking from here\n"
+    (told,) = json.loads(out)
+    assert list(told) == FIELDS
+    assert store.one("demo", "ada").seen is not None
+
+
+def test_check_that_cannot_ask_is_no_no(tmp_path: Path) -> None:
+    (tmp_path / "livectl.yaml").write_text("network: {connect_to: {www.douyu.com: http://127.0.0.1:9}}\n")
+    code, out, _ = run(tmp_path, "", "check", "--json", "douyu/1", "demo/nobody")
+    assert code == 5
+    assert [one["state"] for one in json.loads(out)] == ["network", "not_found"]
+
+
+def test_nothing_is_sent_where_nobody_works(tmp_path: Path, store_url: str) -> None:
+    (tmp_path / "follows.yaml").write_text("follows: [demo/ada]\n")
+    assert run(tmp_path, store_url, "check", "--no-wait", "demo/ada")[0] == 2
+    code, _, err = run(tmp_path, store_url, "submit")
+    assert (code, "nobody reads the queue celery" in err, "--force" in err) == (2, True, False)
+
+
+def test_an_empty_list_is_not_sent(tmp_path: Path, store_url: str) -> None:
+    code, _, err = run(tmp_path, store_url, "submit")
+    assert (code, "nobody is on the list" in err) == (2, True)
+
+
+@pytest.mark.acceptance
+def test_through_a_worker(tmp_path: Path, store_url: str) -> None:
+    (tmp_path / "follows.yaml").write_text("follows:\n" + "".join(f"  - demo/s{number}\n" for number in range(2_500)))
+    environ = {"LIVECTL_BROKER": store_url, "HOME": str(tmp_path), "LIVECTL_HOME": str(tmp_path / "home")}
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        return answer(*words, cwd=tmp_path, environ=environ)
+
+    with livectl("worker", "-P", "threads", "-c", "2", cwd=tmp_path, environ=environ) as worker:
+        worker.wait_for("ready", 30)
+        checked = call("check", "demo/ada", "demo/linus", "demo/grace", "--json")
+        assert (checked.returncode, checked.stderr) == (0, "asking through the workers\n")
+        assert [one["id"] for one in json.loads(checked.stdout)] == ["ada", "linus", "grace"]
+        job = call("check", "--no-wait", "demo/nobody").stdout.strip()
+        assert call("status", "--wait", "--timeout", "20", job).returncode == 0
+        summed = json.loads(call("submit", "--json").stdout)
+        assert summed["total"] == summed["live"] + summed["not_live"] == 2_500
+        assert [one["id"] for one in summed["streamers"]] == [f"s{number}" for number in range(2_500)]
+        group = call("submit", "--no-wait").stdout.strip()
+        assert "a group of 2" in call("status", "--wait", "--timeout", "20", group).stdout
+        with livectl("submit", "--in", "20s", cwd=tmp_path, environ=environ) as waiting:
+            wait_for(lambda: any(one["unacked"] for one in json.loads(call("queues", "--json").stdout)), 20)
+            waiting.send(signal.SIGINT)
+            assert waiting.wait(10) == 130
+        assert "livectl status --wait" in waiting.text
+        late = call("submit", "--json", "--in", "2s", "--expires", "1s")
+        assert late.returncode == 5
+        assert json.loads(late.stdout)["could_not_ask"] == 2_500
+
+
+@pytest.mark.acceptance
+def test_a_list_beyond_the_budget_waits_for_it(tmp_path: Path, store_url: str) -> None:
+    """310 requests at a site that bears 200 at once and 20 a second: the last come more than five seconds later."""
+    with Fakes() as fakes:
+        hosts = ", ".join(f"{host}: {url}" for host, url in fakes.connect_to.items())
+        settings = f"platforms: {{douyu: {{budget: 1200/m}}}}\nnetwork: {{connect_to: {{{hosts}}}}}\n"
+        (tmp_path / "livectl.yaml").write_text(settings)
+        (tmp_path / "many.txt").write_text("".join(f"douyu/{number}\n" for number in range(1, 311)))
+        for number in range(1, 311):
+            fakes.plan.show("douyu", str(number), "offline")
+        environ = {"LIVECTL_BROKER": store_url, "HOME": str(tmp_path), "LIVECTL_HOME": str(tmp_path / "home")}
+        with livectl("worker", "-P", "threads", "-c", "2", cwd=tmp_path, environ=environ) as worker:
+            worker.wait_for("ready", 30)
+            summed = json.loads(answer("submit", "many.txt", "--json", cwd=tmp_path, environ=environ).stdout)
+        assert (summed["not_live"], fakes.asked("douyu")) == (310, 310)
+        assert summed["seconds"] > 5
+
+
+@pytest.mark.parametrize(
+    ("one", "state", "problem"),
+    [
+        (Known(platform="p", id="i"), "unknown", None),
+        (Known(platform="p", id="i", trouble=State.AUTH), "auth", "auth"),
+        (
+            Known(platform="p", id="i", state=State.LIVE, trouble=State.PARSE_ERROR, problem="x"),
+            "live",
+            "parse error: x",
+        ),
+        (Known(platform="p", id="i", state=State.OFFLINE, problem="a note"), "offline", "a note"),
+    ],
+)
+def test_trouble_never_stands_for_a_state(one: Known, state: str, problem: str | None) -> None:
+    shown = sights.known(one)
+    assert (shown.state, shown.problem) == (state, problem)
+
+
+@pytest.mark.parametrize(
+    ("state", "session", "live"),
+    [
+        (State.LIVE, "", True),
+        (State.RESTRICTED, "5", True),
+        (State.RESTRICTED, "", None),
+        (State.REPLAY, "", False),
+        (State.UPCOMING, "", False),
+        (State.BANNED, "", False),
+        *((state, "", None) for state in (State.BLOCKED, State.NETWORK, State.UNKNOWN, State.AUTH, State.PARSE_ERROR)),
+    ],
+)
+def test_could_not_ask_is_never_not_live(state: State, session: str, live: bool | None) -> None:
+    assert sights.seen(Observation(platform="p", id="i", state=state, at=0, session=session)).live is live
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (59, "59 s"), (61, "1 min"), (5_400, "1.5 h"), (86_400 * 12, "12 d")]
+)
+def test_spans(seconds: float, text: str) -> None:
+    assert tables.span(seconds) == text

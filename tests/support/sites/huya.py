@@ -1,0 +1,33 @@
+"""Huya, played: one room at a time. `alias` is the name in the address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.support.sites.saying import page, said
+
+if TYPE_CHECKING:
+    from tests.support.sites.plan import Answer, Asked, Plan
+
+
+def site(plan: Plan, asked: Asked) -> Answer:
+    if asked.host == "www.huya.com":
+        rid = plan.named("huya", asked.path.strip("/"))
+        return page(f'<script>var TT_ROOM_DATA = {{"profileRoom":{rid}}};</script>' if rid else "找不到这个主播")
+    scene = plan.of("huya", asked.get("roomid"))
+    if scene.kind == "not_found":
+        return said({"status": 422, "message": "房间不存在", "data": []})
+    status = {"offline": "OFF", "replay": "REPLAY"}.get(scene.kind, "ON")
+    live = {
+        "introduction": scene.title,
+        "gameFullName": "王者荣耀",
+        "startTime": scene.started,
+        "liveId": 7_400_000_000_000_000_001,
+        "userCount": scene.viewers,
+        "screenshot": "https://static.example/huya.jpg",
+    }
+    data = {"realLiveStatus": "OFF" if status == "OFF" else "ON", "liveStatus": status, "profileInfo": {"nick": "某某"}}
+    return said({"status": 200, "message": "", "data": data | {"liveData": live if status != "OFF" else []}})
+
+
+HOSTS = {"mp.huya.com": site, "www.huya.com": site}

@@ -1,0 +1,158 @@
+"""The beat_schedule of an app: Celery's own kinds of schedule, and those of somebody's own making."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from celery.beat import ScheduleEntry
+from celery.schedules import BaseSchedule, crontab, schedstate, schedule, solar
+
+from livectl.model import Cron, Interval, Solar
+from livectl.ops.beat import foreign
+from livectl.ops.beat.dues import Reckoned
+from tests.support.beats import HOUR, MINUTE, SECOND, make_app, said, utc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from celery import Celery
+
+    from livectl.ops.beat.dues import Entry
+
+NOON = utc("2026-06-01 12:00")  # a Monday
+
+
+class Workdays(crontab):  # type: ignore[misc]
+    """A line of cron that rests at weekends."""
+
+    def is_due(self, last_run_at: datetime) -> Any:
+        if self.now().weekday() >= 5:
+            return schedstate(is_due=False, next=3600)
+        return super().is_due(last_run_at)
+
+
+class Never(BaseSchedule):  # type: ignore[misc]
+    """A schedule that is asked for ever."""
+
+    def is_due(self, last_run_at: datetime) -> tuple[bool, float]:
+        return False, 7.5
+
+
+@pytest.fixture
+def app() -> Iterator[Celery]:
+    made = make_app("memory://")
+    yield made
+    made.close()
+
+
+def entry(app: Celery, **said: Any) -> Entry:
+    return foreign.entries(app, {"e": {"task": "t.note", **said}})["e"]
+
+
+def timing(app: Celery, when: Any) -> Any:
+    dues = entry(app, schedule=when).dues
+    assert isinstance(dues, Reckoned)
+    return dues.schedule.timing, dues.schedule.timezone
+
+
+def following(app: Celery, when: Any, start: int, count: int) -> list[str]:
+    dues, found = entry(app, schedule=when).dues, []
+    for _ in range(count):
+        after = dues.after(start)
+        assert after
+        start = after
+        found.append(said(start)[:-3])
+    return found
+
+
+@pytest.mark.parametrize("when", [30, 30.0, timedelta(seconds=30), schedule(30)])
+def test_seconds_are_an_interval(app: Celery, when: Any) -> None:
+    assert timing(app, when) == (Interval(30.0), "UTC")
+
+
+def test_a_crontab_is_a_line_in_the_zone_of_the_app(app: Celery) -> None:
+    app.conf.timezone = "Europe/Paris"
+    line, zone = timing(app, crontab(minute="*/20", hour="9-10", day_of_week="mon,sun", month_of_year=6))
+    assert zone == "Europe/Paris"
+    assert isinstance(line, Cron)
+    assert (line.minute, line.hour, line.month, line.weekday) == ((0, 20, 40), (9, 10), (6,), (0, 1))
+    assert len(line.day) == 31
+    assert line.stepping
+    assert not line.either_day
+
+
+def test_a_crontab_may_bring_a_zone_along(app: Celery) -> None:
+    at_home = crontab(minute=0, hour=9, nowfun=lambda: datetime.now(ZoneInfo("Asia/Shanghai")))
+    _, zone = timing(app, at_home)
+    assert zone == "Asia/Shanghai"
+
+
+def test_a_sunset_is_one(app: Celery) -> None:
+    assert timing(app, solar("sunset", 31.2, 121.5)) == (Solar("sunset", 31.2, 121.5), "UTC")
+
+
+def test_a_relative_schedule_falls_on_whole_units(app: Celery) -> None:
+    assert following(app, schedule(timedelta(hours=2), relative=True), NOON + 7 * MINUTE, 3) == [
+        "06-01 14:00",
+        "06-01 16:00",
+        "06-01 18:00",
+    ]
+
+
+def test_a_schedule_of_ones_own_is_asked(app: Celery) -> None:
+    app.conf.timezone = "Europe/Paris"
+    friday = utc("2026-06-05 06:00")
+    # On Monday at midnight it sees Saturday's run overdue, as it does under Celery's own beat.
+    assert following(app, Workdays(minute=0, hour=9), friday, 3) == ["06-05 07:00", "06-07 22:00", "06-08 07:00"]
+
+
+def test_beats_find_the_same_instants_whenever_they_ask(app: Celery) -> None:
+    dues = entry(app, schedule=schedule(timedelta(minutes=7), relative=True)).dues
+    assert dues.latest(NOON, NOON + HOUR) == dues.latest(NOON, NOON + HOUR + 30 * SECOND) == NOON + 56 * MINUTE
+
+
+def test_a_schedule_that_is_never_due_is_given_up(app: Celery) -> None:
+    assert entry(app, schedule=Never()).dues.after(NOON) is None
+
+
+def test_what_a_schedule_says_tells_it_from_another(app: Celery) -> None:
+    one, same, other = (entry(app, schedule=when).dues.identity for when in (30, 30.0, 31))
+    assert one == same != other
+    assert entry(app, schedule=Never()).dues.identity == entry(app, schedule=Never()).dues.identity
+
+
+def test_an_entry_may_be_one_already(app: Celery) -> None:
+    made = ScheduleEntry("e", "t.note", schedule=crontab(), args=[1], kwargs={"a": 2}, options={"queue": "q"}, app=app)
+    found = foreign.entries(app, {"e": made})["e"]
+    assert (found.task, found.args, found.kwargs, found.options) == ("t.note", (1,), {"a": 2}, {"queue": "q"})
+
+
+def test_the_deadline_of_the_app_holds_for_lines_of_cron(app: Celery) -> None:
+    app.conf.beat_cron_starting_deadline = 60
+    assert entry(app, schedule=crontab()).deadline == 60
+    assert entry(app, schedule=30).deadline is None
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ({"schedule": 30}, "it names no task"),
+        ({"task": 5, "schedule": 30}, "it names no task"),
+        ({"task": "t.note"}, "it has no schedule"),
+        ({"task": "t.note", "schedule": "* * * * *"}, "is text"),
+        ({"task": "t.note", "schedule": -1}, "longer than 0 seconds"),
+        ({"task": "t.note", "schedule": 30, "args": "hi"}, "write ['hi']"),
+        ({"task": "t.note", "schedule": 30, "typo": 1}, "typo"),
+        ("every day", "dictionary"),
+    ],
+)
+def test_an_entry_that_cannot_be_run_is_named(
+    app: Celery, caplog: pytest.LogCaptureFixture, bad: Any, reason: str
+) -> None:
+    assert list(foreign.entries(app, {"bad": bad, "good": {"task": "t.note", "schedule": 30}})) == ["good"]
+    (record,) = caplog.records
+    assert "'bad'" in record.getMessage()
+    assert reason in record.getMessage()

@@ -1,0 +1,100 @@
+"""What must hold of the whole house, whatever is built in it."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+import livectl
+from livectl import cli
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted(found.name for found in pkgutil.walk_packages(livectl.__path__, "livectl."))
+README = (ROOT / "README.md").read_text()
+HEAVY = ("celery", "kombu", "redis", "rich", "yaml", "msgspec", "asyncio")
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command with the words that lead to it."""
+    ctx = click.Context(cli.root)
+    for name in cli.COMMANDS:
+        command = cli.root.get_command(ctx, name)
+        assert command is not None
+        members = command.commands if isinstance(command, click.Group) else {}
+        yield from [(name, command)] if not members else [(f"{name} {sub}", one) for sub, one in members.items()]
+
+
+COMMANDS = dict(commands())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_imports_alone_and_quietly(module: str) -> None:
+    if module == "livectl.live.platforms.streamlink":
+        pytest.importorskip("streamlink")
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"import {module}"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("words", [[], *[name.split() for name in COMMANDS]], ids=" ".join)
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from livectl.cli import main\n"
+        f"code = main({[*words, '--help']!r})\n"
+        f"print('HEAVY', sorted(set({HEAVY!r}) & set(sys.modules)))\n"
+        "sys.exit(code)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.endswith("HEAVY []\n")
+    assert "Usage: livectl" in ran.stdout
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS.items(), ids=COMMANDS)
+def test_every_command_shows_an_example_and_fits_the_terminal(name: str, command: click.Command) -> None:
+    page = command.get_help(click.Context(command, info_name=f"livectl {name}", terminal_width=80))
+    assert "Example" in page, "its help has no example"
+    assert max(map(len, page.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_its_place_in_the_readme(name: str) -> None:
+    assert f"livectl {name}" in README
+
+
+def test_every_exit_code_is_in_the_docs() -> None:
+    from livectl import errors
+
+    table = (ROOT / "docs" / "exit-codes.md").read_text()
+    raised = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "code")}
+    for code in {*raised, errors.EXIT_DONE, errors.EXIT_INTERRUPTED}:
+        assert f"| {code} |" in table
+
+
+def test_imports_point_down() -> None:
+    lint = Path(sys.executable).parent / "lint-imports"
+    ran = subprocess.run([lint], capture_output=True, text=True, check=False, cwd=ROOT, env={"PYTHONPATH": str(ROOT)})
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_no_module_is_named_for_nothing() -> None:
+    nothing = {"utils", "util", "helpers", "common", "misc", "core", "manager"}
+    assert not [name for name in MODULES if name.rsplit(".", 1)[-1] in nothing]
+
+
+def test_modules_are_importable_by_the_names_in_the_command_table() -> None:
+    for module, summary in cli.COMMANDS.values():
+        assert isinstance(importlib.import_module(f"livectl.commands.{module}").command, click.Command)
+        assert summary.endswith(".")

@@ -1,0 +1,115 @@
+"""A crowd of visitors costs one reading, and waits only when there is nothing yet."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from livectl.errors import ServerError
+from livectl.web.bodies import Bodies, Body
+from livectl.web.keeping import Kept
+from tests.support.waiting import wait_for
+
+
+class Readings:
+    """Counts what it is asked for; a reading can be held up, or fail."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.now = 0.0
+        self.away = False
+        self.go = threading.Event()
+        self.go.set()
+
+    def make(self) -> int:
+        self.count += 1
+        self.go.wait(10)
+        if self.away:
+            raise ServerError("away")
+        return self.count
+
+    def clock(self) -> float:
+        return self.now
+
+
+def test_a_reading_is_kept_for_its_seconds() -> None:
+    readings = Readings()
+    kept = Kept(readings.make, 1.0, readings.clock)
+    assert [kept.get(), kept.get()] == [1, 1]
+    readings.now = 1.0
+    assert kept.get() == 2
+
+
+def test_a_crowd_that_finds_nothing_waits_for_one_reading() -> None:
+    readings = Readings()
+    readings.go.clear()
+    kept = Kept(readings.make, 1.0, readings.clock)
+    found: list[int] = []
+    crowd = [threading.Thread(target=lambda: found.append(kept.get())) for _ in range(20)]
+    for visitor in crowd:
+        visitor.start()
+    readings.go.set()
+    for visitor in crowd:
+        visitor.join(10)
+    assert (found, readings.count) == ([1] * 20, 1)
+
+
+def test_while_one_reads_anew_the_others_get_the_old_one_unless_it_is_too_old() -> None:
+    readings = Readings()
+    kept = Kept(readings.make, 1.0, readings.clock)
+    assert kept.get() == 1
+    readings.now = 1.5
+    readings.go.clear()
+    one = threading.Thread(target=kept.get)
+    one.start()
+    wait_for(lambda: readings.count == 2, 10)
+    assert kept.get() == 1
+    readings.now = 60.0
+    late: list[int] = []
+    other = threading.Thread(target=lambda: late.append(kept.get()))
+    other.start()
+    readings.go.set()
+    one.join(10)
+    other.join(10)
+    assert late[0] >= 2
+
+
+def test_an_outage_is_kept_too_and_ends() -> None:
+    readings = Readings()
+    readings.away = True
+    kept = Kept(readings.make, 1.0, readings.clock)
+    for _ in range(2):
+        with pytest.raises(ServerError):
+            kept.get()
+    assert readings.count == 1
+    readings.away, readings.now = False, 1.0
+    assert kept.get() == 2
+
+
+def test_a_body_is_made_once_for_each_reading() -> None:
+    readings = Readings()
+    bodies = Bodies(readings.clock)
+
+    def make() -> Body:
+        return Body(b"%d" % readings.make(), "mark")
+
+    assert bodies.get("key", "one", make) == bodies.get("key", "one", make)
+    assert readings.count == 1
+    assert bodies.get("key", "two", make).data == b"2"
+    assert bodies.get("other", "two", make).data == b"3"
+
+
+def test_only_so_many_bodies_are_kept() -> None:
+    bodies = Bodies()
+    for number in range(1000):
+        bodies.get(number, "reading", lambda: Body(b"", ""))
+    readings = Readings()
+
+    def make() -> Body:
+        return Body(b"%d" % readings.make(), "")
+
+    bodies.get(999, "reading", make)
+    assert readings.count == 0
+    bodies.get(0, "reading", make)
+    assert readings.count == 1
