@@ -31,7 +31,7 @@ def valkey() -> Iterator[Path]:
         options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", folder]
         with subprocess.Popen([get_binary_path(), *options], stdout=subprocess.DEVNULL) as server:
             try:
-                wait_for(socket.exists, 10)
+                wait_for(socket.exists)
                 yield socket
             finally:
                 server.terminate()

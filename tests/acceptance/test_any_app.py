@@ -55,10 +55,10 @@ def project(kind: str) -> Iterator[Project]:
 def worker(project: Project) -> Iterator[Running]:
     before = project.files()
     with project.start("worker", "-P", "threads", "-c", "2", "-n", "w1") as running:
-        running.wait_for("ready.", START)
+        running.wait_for("ready.")
         yield running
         running.send(signal.SIGTERM)
-        assert running.wait(START) == 0, running.text
+        assert running.wait() == 0, running.text
     assert project.files() == before, "the user's project was changed"
 
 
@@ -70,9 +70,9 @@ def test_call_and_status(kind: str, project: Project, worker: Running) -> None:
     _, task, args, result, _ = APPS[kind]
     job = send(project, task, *args)
     if kind == "rabbitmq":  # results over rpc:// go to the sender, which has left
-        wait_for(lambda: f"{job}] succeeded" in worker.text, START, what="the job in the worker's log")
+        wait_for(lambda: f"{job}] succeeded" in worker.text, what="the job in the worker's log")
         return
-    wait_for(lambda: project.data("status", job)["state"] == "succeeded", START)
+    wait_for(lambda: project.data("status", job)["state"] == "succeeded")
     assert project.data("status", job)["result"] == result
 
 
@@ -88,7 +88,7 @@ def test_a_failure_is_told_and_what_cannot_be_retried_is_said(kind: str, project
     job = send(project, APPS[kind][4])
     if kind == "rabbitmq":
         return
-    wait_for(lambda: project.ask("status", job).returncode == 1, START)
+    wait_for(lambda: project.ask("status", job).returncode == 1)
     assert "out of luck" in project.ask("status", job).stdout
     retried = project.ask("retry", job)
     assert (retried.returncode, "its arguments were not kept" in retried.stderr) == (1, True)
@@ -125,13 +125,13 @@ def test_schedules_and_beat(kind: str, project: Project, worker: Running) -> Non
     assert [row["name"] for row in listed] == ["every-second"]
     assert project.ask("schedules", "run", "every-second").returncode == 0
     with project.start("beat") as beat:
-        beat.wait_for("Sent every-second", START)
+        beat.wait_for("Sent every-second")
         assert project.ask("health", "beat").returncode == 0
         assert project.ask("schedules", "pause", "every-second", "--reason", "tests").returncode == 0
         assert project.data("schedules", "list")[0]["reason"] == "tests"
         assert project.ask("schedules", "resume", "every-second").returncode == 0
         beat.send(signal.SIGTERM)
-        assert beat.wait(START) == 0
+        assert beat.wait() == 0
     assert project.data("schedules", "list")[0]["last"]
 
 
@@ -146,16 +146,16 @@ def test_djangos_own_scheduler_runs_by_its_name(project: Project, worker: Runnin
         "P.objects.get_or_create(name='counted', task='jobs.tasks.count', interval=s)",
     )
     with project.start("beat", "--", "-S", "django_celery_beat.schedulers:DatabaseScheduler") as beat:
-        beat.wait_for("Sending due task counted", START)
-    wait_for(lambda: "Task jobs.tasks.count" in worker.text, START)
+        beat.wait_for("Sending due task counted")
+    wait_for(lambda: "Task jobs.tasks.count" in worker.text)
 
 
 def test_doctor_finds_nothing_wrong(kind: str, project: Project, worker: Running) -> None:
     """But the old names, in the app that has them."""
     expected = ["settings-old"] if kind == "oldstyle" else []
     with project.start("beat") as beat:
-        beat.wait_for("beat: Starting...", START)
-        wait_for(lambda: project.ask("health", "beat").returncode == 0, START)
+        beat.wait_for("beat: Starting...")
+        wait_for(lambda: project.ask("health", "beat").returncode == 0)
         assert [found["id"] for found in project.data("doctor")] == expected
 
 
@@ -166,5 +166,5 @@ def test_without_a_store_that_is_said(project: Project) -> None:
     said = bare.ask("schedules", "pause", "every-second")
     assert (said.returncode, "Set `store:` in livectl.yaml" in said.stderr) == (3, True)
     with bare.start("beat") as beat:
-        beat.wait_for("Set `store:` in livectl.yaml", START)
-        assert beat.wait(START) == 3
+        beat.wait_for("Set `store:` in livectl.yaml")
+        assert beat.wait() == 3

@@ -90,12 +90,12 @@ def proj(environ: dict[str, str]) -> Celery:
 )
 def test_each_pool_runs_a_job(tmp_path: Path, project: dict[str, str], pool: str, socket_of: str) -> None:
     with livectl("-A", "proj", "worker", "-P", pool, "-n", f"w-{pool}", cwd=tmp_path, environ=project) as worker:
-        worker.wait_for("ready.", 30)
+        worker.wait_for("ready.")
         with proj(project) as app:
             told: dict[str, Any] = app.send_task("proj.where").get(timeout=20)
         assert told["socket"] == socket_of
         worker.send(signal.SIGTERM)
-        assert worker.wait(20) == 0
+        assert worker.wait() == 0
 
 
 def schedule_of(count: int) -> str:
@@ -128,9 +128,9 @@ def test_three_beats_send_every_run_once_though_one_is_killed(tmp_path: Path, pr
         livectl(*beat, cwd=tmp_path, environ=project),
     ):
         ledger = Ledger(project["LEDGER"])
-        wait_for(lambda: ledger.runs().total() > entries * seconds / 3, 60, what="a third of the runs")
+        wait_for(lambda: ledger.runs().total() > entries * seconds / 3, what="a third of the runs")
         victim.send(signal.SIGKILL)
-        wait_for(lambda: ledger.runs().total() > entries * seconds, 90, what="the rest of the runs")
+        wait_for(lambda: ledger.runs().total() > entries * seconds, what="the rest of the runs")
         runs = ledger.runs()
     twice = {run: times for run, times in runs.items() if times > 1}
     assert not twice

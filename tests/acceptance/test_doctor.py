@@ -102,10 +102,10 @@ def test_a_broken_project_has_exactly_its_fault(name: str, tmp_path: Path, broke
     with ExitStack() as stack:
         if needs:
             worker = stack.enter_context(project.start("worker", "-P", "threads", "-c", "1"))
-            worker.wait_for("ready.", START)
+            worker.wait_for("ready.")
         if "." in needs:
             project.ask("call", needs)
-            wait_for(lambda: "raised unexpected" in worker.text, START)
+            wait_for(lambda: "raised unexpected" in worker.text)
         assert found(project) == [fault]
         said = project.ask("doctor")
         level = project.data("doctor")[0]["level"]
@@ -187,17 +187,17 @@ def test_addresses_that_celery_cannot_use(
 @pytest.mark.acceptance
 def test_two_workers_of_one_name(plain: Project) -> None:
     with worker(plain, "-n", "same") as one, worker(plain, "-n", "same") as other:
-        one.wait_for("ready.", START)
-        other.wait_for("ready.", START)
+        one.wait_for("ready.")
+        other.wait_for("ready.")
         assert found(plain) == ["same-name"]
 
 
 @pytest.mark.acceptance
 def test_a_job_due_later_than_it_will_be_given_out_again(plain: Project) -> None:
     with worker(plain) as running:
-        running.wait_for("ready.", START)
+        running.wait_for("ready.")
         assert plain.ask("call", "proj.tasks.add", "1", "2", "--in", "2h", "--force").returncode == 0
-        wait_for(lambda: found(plain) == ["visibility-eta"], START)
+        wait_for(lambda: found(plain) == ["visibility-eta"])
 
 
 @pytest.mark.acceptance
@@ -215,22 +215,31 @@ def test_a_plain_beat_beside_ours(plain: Project) -> None:
         str(plain.folder.parent / "shelve"),
     )
     with plain.start("beat") as ours, Running(*stock, cwd=plain.folder, environ=plain.environ) as other:
-        ours.wait_for("Sent every-second", START)
-        other.wait_for("Sending due task", START)
+        ours.wait_for("Sent every-second")
+        other.wait_for("Sending due task")
         assert found(plain) == ["beat-beside"]
         other.send(signal.SIGTERM)
-        other.wait(START)
+        other.wait()
         assert found(plain) == []
         ours.send(signal.SIGTERM)
-        ours.wait(START)
+        ours.wait()
     assert found(plain) == ["beat-missing"]
 
 
 @pytest.mark.acceptance
 def test_a_password_on_a_command_line(plain: Project) -> None:
-    argv = (sys.executable, "-c", "import time; time.sleep(60)", "celery", "-A", "proj", "-b", "redis://me:pa55@host/0")
+    argv = (
+        sys.executable,
+        "-c",
+        "import time; time.sleep(300)",
+        "celery",
+        "-A",
+        "proj",
+        "-b",
+        "redis://me:pa55@host/0",
+    )
     with Running(*argv, cwd=plain.folder, environ=plain.environ):
-        wait_for(lambda: found(plain) == ["secret-in-argv"], START)
+        wait_for(lambda: found(plain) == ["secret-in-argv"])
         assert "pa55" not in plain.ask("doctor").stdout
 
 
@@ -277,7 +286,7 @@ def test_livectls_own_app(tmp_path: Path, broker: str) -> None:
     assert (said.returncode, [each["id"] for each in json.loads(said.stdout)]) == (1, ["broker-unreachable"])
     there = {**home, "LIVECTL_BROKER": Address.parse(broker).url}
     with livectl("worker", "-P", "threads", cwd=tmp_path, environ=there) as running:
-        running.wait_for("ready.", START)
+        running.wait_for("ready.")
         said = answer("doctor", cwd=tmp_path, environ=there)
         assert (said.returncode, said.stdout, said.stderr) == (0, "Nothing is wrong.\n", "")
 
@@ -289,7 +298,7 @@ app = Celery("proj", broker=os.environ["PROJ_BROKER"], backend=os.environ["PROJ_
 app.conf.broker_transport_options = {"visibility_timeout": int(os.environ["WAIT"])}
 @app.task
 def nap():
-    time.sleep(60)
+    time.sleep(300)
 """
 
 
@@ -299,13 +308,13 @@ def test_workers_that_differ_and_one_that_hoards(tmp_path: Path, broker: str) ->
     project = Project(tmp_path, "proj", {"PROJ_BROKER": broker, "LIVECTL_HOME": str(tmp_path / "home"), "WAIT": "3600"})
     other = project._replace(environ={**project.environ, "WAIT": "600"})
     with worker(project, "-n", "busy") as busy:
-        busy.wait_for("ready.", START)
+        busy.wait_for("ready.")
         for _ in range(4):
             assert project.ask("call", "proj.nap").returncode == 0
-        wait_for(lambda: project.data("workers")[0]["reserved"] >= 3, START)
+        wait_for(lambda: project.data("workers")[0]["reserved"] >= 3)
         with worker(other, "-n", "idle") as idle:
-            idle.wait_for("ready.", START)
-            wait_for(lambda: found(project) == ["visibility-differs", "prefetch-hoarding"], START)
+            idle.wait_for("ready.")
+            wait_for(lambda: found(project) == ["visibility-differs", "prefetch-hoarding"])
 
 
 def test_the_platforms_of_those_followed(broker: str, tmp_path: Path) -> None:

@@ -207,15 +207,15 @@ def test_revoking_says_what_was_done(project: Project, store_url: str) -> None:
     assert waiting.look(project.deployment, waiting_job).job.state is JobState.REVOKED
     with project.worker("w1", "-c", "1"):
         running = project.send("nap", 60)
-        wait_for(lambda: waiting.look(project.deployment, running).job.state is JobState.RUNNING, 10)
+        wait_for(lambda: waiting.look(project.deployment, running).job.state is JobState.RUNNING)
         (left,) = desk.revoke(project.deployment, [running], terminate=False)
         assert (left.done, "goes on" in left.text) == ("nothing", True)
         later = project.send("add", 1, countdown=200)
-        wait_for(lambda: waiting.look(project.deployment, later).job.state is JobState.ETA, 10)
+        wait_for(lambda: waiting.look(project.deployment, later).job.state is JobState.ETA)
         (back, killed) = desk.revoke(project.deployment, [later, running], terminate=True)
         assert (back.done, killed.done) == ("removed", "terminated")
         for job in (later, running):
-            wait_for(lambda job=job: waiting.look(project.deployment, job).job.state is JobState.REVOKED, 10)  # type: ignore[misc]
+            wait_for(lambda job=job: waiting.look(project.deployment, job).job.state is JobState.REVOKED)  # type: ignore[misc]
     assert desk.revoke(project.deployment, [NOWHERE], terminate=False)[0].done == "nothing"
 
 
@@ -259,12 +259,12 @@ def test_workers_are_listed_resized_drained_and_stopped(project: Project) -> Non
             assert found.version is not None
             assert (found.memory or 0) > 1_000_000
             crew.resize(crew.named("w1"), 2)
-            wait_for(lambda: crew.look().found[0].concurrency == 3, 15)  # the pool is looked after every 5 s
+            wait_for(lambda: crew.look().found[0].concurrency == 3)  # the pool is looked after every 5 s
         job = project.send("nap", 1)
-        wait_for(lambda: waiting.look(project.deployment, job).job.state is JobState.RUNNING, 10)
+        wait_for(lambda: waiting.look(project.deployment, job).job.state is JobState.RUNNING)
         drained = project.livectl("workers", "drain", "w1", "--timeout", "20")
         assert (drained.returncode, "1 left" in drained.stderr) == (0, True)
-        assert worker.wait(20) == 0
+        assert worker.wait() == 0
     assert project.livectl("workers").returncode == 1
     gone = project.livectl("workers", "stop", "w1")
     assert (gone.returncode, "no worker w1 answers" in gone.stderr) == (1, True)
@@ -295,7 +295,7 @@ def test_a_dead_letter_is_shown_put_back_sent_again_and_dropped(project: Project
 def test_livectls_own_jobs_have_timings_without_events(tmp_path: Path, store_url: str) -> None:
     environ = {"LIVECTL_BROKER": store_url, "LIVECTL_HOME": str(tmp_path)}
     with livectl("worker", "-c", "1", "-P", "threads", cwd=tmp_path, environ=environ) as worker:
-        worker.wait_for("ready", 30)
+        worker.wait_for("ready")
         sent = answer("-q", "call", "livectl.report", cwd=tmp_path, environ=environ)
         assert sent.returncode == 0, sent.stderr
         words = ("status", "--json", "--wait", "--timeout", "10", sent.stdout.strip())

@@ -152,12 +152,12 @@ def test_a_killed_worker_costs_a_look_and_nobody(tmp_path: Path, store_url: str,
         fakes.plan.trouble["douyu"] = "slow"
         running.enter_context(livectl("beat", cwd=tmp_path, environ=environ))
         with worker(tmp_path, environ, "-P", "prefork", "-c", "2") as dying:
-            wait_for(lambda: fakes.asked("douyu"), 30)
+            wait_for(lambda: fakes.asked("douyu"))
             os.killpg(dying.process.pid, signal.SIGKILL)
         fakes.plan.trouble.clear()
         assert store.live() == []
         with worker(tmp_path, environ, "-P", "threads", "-c", "2"):
-            wait_for(lambda: len(store.live()) == EACH, 30)
+            wait_for(lambda: len(store.live()) == EACH)
     began = Counter(one.id for one in store.changes() if one.kind == "began")
     assert began == Counter(some["douyu"])
 
@@ -172,7 +172,7 @@ def test_a_fresh_folder_shows_somebody_live_within_a_minute(tmp_path: Path) -> N
             said = answer("live", "--json", cwd=tmp_path, environ=environ)
             return json.loads(said.stdout) if said.returncode == 0 else []
 
-        wait_for(lambda: shown(), 60)
+        wait_for(lambda: shown())
         assert {one["platform"] for one in shown()} == {"demo"}
         checked = answer("check", "demo/ada", "--json", cwd=tmp_path, environ=environ)
         (ada,) = json.loads(checked.stdout)

@@ -45,8 +45,8 @@ def test_flower_serves_and_refuses_to_change(tmp_path: Path, store_url: str) -> 
     port = free_port()
     environ = {"LIVECTL_BROKER": store_url, "LIVECTL_HOME": str(tmp_path), "FLOWER_UNAUTHENTICATED_API": "true"}
     with livectl("flower", "--port", str(port), cwd=tmp_path, environ=environ) as flower:
-        flower.wait_for("read-only", 20)
-        wait_for(lambda: _status(port, "/healthcheck") == 200, 30, what="Flower")
+        flower.wait_for("read-only")
+        wait_for(lambda: _status(port, "/healthcheck") == 200, what="Flower")
         assert _status(port, "/api/task/async-apply/livectl.ping", b"{}") == 403
 
 

@@ -42,9 +42,9 @@ def test_four_priorities_fifty_etas_and_a_thousand_ready_are_counted_exactly(pro
     with project.worker("w1", "-c", "1"):
         for _ in range(50):
             project.send("add", 1, countdown=300)
-        wait_for(lambda: one(project, "celery").unacked == 50, 20)
+        wait_for(lambda: one(project, "celery").unacked == 50)
         project.app.control.cancel_consumer("celery")
-        wait_for(lambda: one(project, "celery").consumers == 0, 10)
+        wait_for(lambda: one(project, "celery").consumers == 0)
         for number in range(1000):
             project.send("add", number, priority=(0, 3, 6, 9)[number % 4])
         found = one(project, "celery")
@@ -100,7 +100,7 @@ def test_what_workers_hold_is_taken_only_when_asked_for(project: Project, tmp_pa
     with project.worker("w1", "-c", "1"):
         for _ in range(5):
             project.send("add", 1, countdown=300)
-        wait_for(lambda: one(project, "celery").eta == 5, 20)
+        wait_for(lambda: one(project, "celery").eta == 5)
         assert purging.plan(project.deployment, Choice(queue="celery")).total == 0
         done = purging.purge(project.deployment, Choice(queue="celery", unacked=True), tmp_path / "saved.jsonl")
         assert (done.total, done.held) == (5, 5)
@@ -193,11 +193,11 @@ def test_watching_tells_what_shared_readers_did(project: Project) -> None:
             environ=project.environ,
         ) as watch,
     ):
-        watch.wait_for("celery", 10)
+        watch.wait_for("celery")
         for _ in range(20):
             project.send("add", 1, queue="mail")
-        watch.wait_for("celery, mail together: ", 10)
-        wait_for(lambda: "0.0 out/s" not in watch.lines[-1], 10, what="a rate")
+        watch.wait_for("celery, mail together: ")
+        wait_for(lambda: "0.0 out/s" not in watch.lines[-1], what="a rate")
 
 
 @pytest.mark.acceptance

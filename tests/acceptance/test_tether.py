@@ -12,7 +12,7 @@ import pytest
 
 from livectl.ops.processes import process, tether
 from tests.support.processes import alive
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ if way == "watch":
     argv = [sys.executable, "-c", run, *argv[3:]]
 child = subprocess.Popen(argv, start_new_session=True)
 print(child.pid, flush=True)
-time.sleep(60)
+time.sleep(300)
 """
 # Writes its own pid and its child's, and waits.
 FAMILY = """
@@ -38,7 +38,7 @@ pids = [os.getpid(), os.fork()]
 if pids[1]:
     open(sys.argv[1] + ".new", "w").write(f"{pids[0]} {pids[1]}")
     os.replace(sys.argv[1] + ".new", sys.argv[1])
-time.sleep(60)
+time.sleep(300)
 """
 WAYS = ["watch"] + (["become"] if sys.platform == "linux" else [])
 
@@ -48,13 +48,13 @@ def test_killed_parent_takes_the_command_along(tmp_path: Path, way: str) -> None
     noted = tmp_path / "pids"
     argv = [sys.executable, "-c", PARENT, way, sys.executable, "-c", FAMILY, str(noted)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as parent:
-        wait_for(noted.exists, 10)
+        wait_for(noted.exists)
         command, grandchild = (int(word) for word in noted.read_text().split())
         assert alive(command)
         parent.kill()
-    wait_for(lambda: not alive(command), 5)
+    wait_for(lambda: not alive(command))
     if way == "watch":
-        wait_for(lambda: not alive(grandchild), 5)
+        wait_for(lambda: not alive(grandchild))
     elif alive(grandchild):  # the kernel tells children only: Celery's pool asks for its own
         os.kill(grandchild, signal.SIGKILL)
 
@@ -75,18 +75,18 @@ def test_signals_reach_the_command_through_a_watching_tether() -> None:
         "import sys, os; from livectl.ops.processes import tether; sys.exit(tether._watch(os.getppid(), sys.argv[1:]))"
     )
     script = (
-        "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(9))\nprint('up', flush=True)\ntime.sleep(60)"
+        "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(9))\nprint('up', flush=True)\ntime.sleep(300)"
     )
     argv = [sys.executable, "-c", run, sys.executable, "-c", script]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as watching:
         assert watching.stdout
         watching.stdout.readline()
         watching.terminate()
-        assert watching.wait(10) == 9
+        assert watching.wait(HANG_SECONDS) == 9
 
 
 def test_a_process_is_known_by_its_beginning_too() -> None:
-    with subprocess.Popen(["sleep", "60"]) as sleeper:
+    with subprocess.Popen(["sleep", "300"]) as sleeper:
         named = process.identify(sleeper.pid)
         assert named
         assert process.alive(named)

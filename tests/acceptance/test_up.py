@@ -70,20 +70,20 @@ def none_alive(pids: Iterable[int]) -> bool:
 
 
 def member(up: Running, words: str) -> int:
-    return wait_for(lambda: next((pid for pid, said in family(up).items() if words in said), 0), 20, what=words)
+    return wait_for(lambda: next((pid for pid, said in family(up).items() if words in said), 0), what=words)
 
 
 def test_from_nothing_to_jobs_and_back(tmp_path: Path, place: dict[str, str]) -> None:
     with livectl("up", "-c", "2", cwd=tmp_path, environ=place) as up:
-        up.wait_for(str(tmp_path / "schedules.yaml"), 5)
-        up.wait_for(str(tmp_path / "home" / "run" / "broker.sock"), 5)
-        up.wait_for(SUCCEEDED, 20)
-        up.wait_for("ready: broker, page, worker, beat at work", 20)
+        up.wait_for(str(tmp_path / "schedules.yaml"))
+        up.wait_for(str(tmp_path / "home" / "run" / "broker.sock"))
+        up.wait_for(SUCCEEDED)
+        up.wait_for("ready: broker, page, worker, beat at work")
         said = {line.partition(" | ")[0].strip() for line in up.lines if " | " in line}
         assert said == {"page", "worker", "beat", "up"}
         members = family(up)
         up.send(signal.SIGINT)
-        assert up.wait(20) == 0
+        assert up.wait() == 0
     assert none_alive(members)
     assert broker.find(tmp_path / "home") is None
     assert not (tmp_path / "home" / "broker.json").exists()
@@ -94,12 +94,12 @@ def test_from_nothing_to_jobs_and_back(tmp_path: Path, place: dict[str, str]) ->
 
 def test_it_answers_programs_too(tmp_path: Path, place: dict[str, str]) -> None:
     with livectl("--json", "-q", "up", "-P", "solo", cwd=tmp_path, environ=place) as up:
-        told = json.loads(wait_for(lambda: up.lines, 10)[0])
+        told = json.loads(wait_for(lambda: up.lines)[0])
         assert told["home"] == place["LIVECTL_HOME"]
         assert told["pid"] == up.process.pid
-        wait_for(lambda: broker.find(tmp_path / "home"), 10)
+        wait_for(lambda: broker.find(tmp_path / "home"))
         up.send(signal.SIGTERM)
-        assert up.wait(20) == 0
+        assert up.wait() == 0
     assert len(up.lines) == 1
 
 
@@ -107,10 +107,10 @@ def test_the_page_is_where_it_says_though_its_usual_port_is_taken(tmp_path: Path
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         with livectl("--json", "-q", "up", "-P", "solo", cwd=tmp_path, environ=place) as up:
-            page = json.loads(wait_for(lambda: up.lines, 10)[0])["page"]
-            assert wait_for(lambda: status_of(f"{page}healthz"), 20) == 200
+            page = json.loads(wait_for(lambda: up.lines)[0])["page"]
+            assert wait_for(lambda: status_of(f"{page}healthz")) == 200
             up.send(signal.SIGTERM)
-            assert up.wait(20) == 0
+            assert up.wait() == 0
         (tmp_path / "livectl.yaml").write_text(f"web: {{port: {taken}}}\n")
         refused = answer("up", cwd=tmp_path, environ=place)
     assert refused.returncode == 2
@@ -134,7 +134,7 @@ def status_of(url: str) -> int:
 
 def test_a_second_one_says_where_the_first_is(tmp_path: Path, place: dict[str, str]) -> None:
     with livectl("up", "-P", "solo", cwd=tmp_path, environ=place) as up:
-        wait_for(lambda: broker.find(tmp_path / "home"), 10)
+        wait_for(lambda: broker.find(tmp_path / "home"))
         second = answer("up", cwd=tmp_path, environ=place)
         assert second.returncode == 4
         assert f"pid {up.process.pid}" in second.stderr
@@ -146,11 +146,11 @@ def test_a_second_one_says_where_the_first_is(tmp_path: Path, place: dict[str, s
 def test_killed_it_leaves_no_orphan_and_the_next_one_starts(tmp_path: Path, place: dict[str, str], pool: str) -> None:
     for _ in range(2):
         with livectl("up", "-P", pool, "-c", "2", cwd=tmp_path, environ=place) as up:
-            up.wait_for(SUCCEEDED, 20)
+            up.wait_for(SUCCEEDED)
             members = family(up)
             assert len(members) == (6 if pool == "prefork" else 4)  # broker, page, worker with its children, beat
             up.send(signal.SIGKILL)
-            wait_for(partial(none_alive, members), 5, what="no orphan")
+            wait_for(partial(none_alive, members), what="no orphan")
 
 
 @pytest.mark.parametrize(
@@ -158,15 +158,15 @@ def test_killed_it_leaves_no_orphan_and_the_next_one_starts(tmp_path: Path, plac
 )
 def test_a_member_that_is_killed_comes_back(tmp_path: Path, place: dict[str, str], words: str) -> None:
     with livectl("up", "-c", "2", cwd=tmp_path, environ=place) as up:
-        up.wait_for(SUCCEEDED, 20)
+        up.wait_for(SUCCEEDED)
         killed = member(up, words)
         os.kill(killed, signal.SIGKILL)
-        up.wait_for("(SIGKILL) and is started again in 1 s", 5)
+        up.wait_for("(SIGKILL) and is started again in 1 s")
         assert member(up, words) != killed
         done = up.text.count(SUCCEEDED)
-        wait_for(lambda: up.text.count(SUCCEEDED) > done + 1, 45, what="jobs again")
+        wait_for(lambda: up.text.count(SUCCEEDED) > done + 1, what="jobs again")
         up.send(signal.SIGTERM)
-        assert up.wait(20) == 0
+        assert up.wait() == 0
 
 
 @pytest.fixture
@@ -184,15 +184,15 @@ def slow(tmp_path: Path, store_url: str) -> dict[str, str]:
 def begin_job(store_url: str, ledger: Path, seconds: float) -> None:
     with Celery(broker=Address.parse(store_url).kombu, set_as_current=False) as app:
         app.send_task("slow", args=[seconds])
-    wait_for(ledger.exists, 15)
+    wait_for(ledger.exists)
 
 
 def test_running_jobs_end_first(tmp_path: Path, slow: dict[str, str], store_url: str) -> None:
     with livectl("-A", "proj", "up", "-c", "2", cwd=tmp_path, environ=slow) as up:
-        up.wait_for("ready.", 20)
+        up.wait_for("ready.")
         begin_job(store_url, tmp_path / "ledger", 4)
         up.send(signal.SIGTERM)
-        assert up.wait(20) == 0
+        assert up.wait() == 0
     assert (tmp_path / "ledger").read_text().split() == ["began", "ended"]
 
 
@@ -205,12 +205,12 @@ def test_a_job_that_outlasts_its_time_is_kept(
 ) -> None:
     """Not lost, not failed: put back at once where the pool can, and kept for another worker where it cannot."""
     with livectl("-A", "proj", "up", "-P", pool, cwd=tmp_path, environ=slow) as up:
-        up.wait_for("ready.", 20)
+        up.wait_for("ready.")
         begin_job(store_url, tmp_path / "ledger", 60)
         up.send(signal.SIGTERM)
-        up.wait_for("stopping:", 5)
+        up.wait_for("stopping:")
         up.send(signal.SIGTERM)
-        assert up.wait(10) == 130
+        assert up.wait() == 130
     with redis.Redis.from_url(store_url) as store:
         assert (store.llen("celery"), store.hlen("unacked")) == (queued, unacked)
     assert (tmp_path / "ledger").read_text().split() == ["began"]
@@ -219,18 +219,18 @@ def test_a_job_that_outlasts_its_time_is_kept(
 def test_a_worker_that_does_not_answer_is_started_again(tmp_path: Path, place: dict[str, str]) -> None:
     """SIGSTOP: alive for whoever only waits for its end."""
     with livectl("up", "-c", "2", cwd=tmp_path, environ=place) as up:
-        up.wait_for("ready: broker, page, worker, beat at work", 30)
+        up.wait_for("ready: broker, page, worker, beat at work")
         stopped = member(up, "celery -A livectl.celeryapp worker")
         os.kill(stopped, signal.SIGSTOP)
-        up.wait_for("worker has not answered for 60 s and is started again", 90)
+        up.wait_for("worker has not answered for 60 s and is started again")
         done = up.text.count(SUCCEEDED)
-        wait_for(lambda: up.text.count(SUCCEEDED) > done, 60, what="jobs again")
+        wait_for(lambda: up.text.count(SUCCEEDED) > done, what="jobs again")
 
 
 def test_what_cannot_start_is_given_up_with_its_own_words(tmp_path: Path, place: dict[str, str]) -> None:
     (tmp_path / "proj.py").write_text("from celery import Celery\napp = Celery(broker='redis://127.0.0.1:1')\n1 / 0\n")
     with livectl("-A", "proj", "up", cwd=tmp_path, environ=place) as up:
-        assert up.wait(60) == 1
+        assert up.wait() == 1
     assert re.search(r"livectl: (worker|beat) ended right after its start 5 times in a row \(exit code \d\)", up.text)
     assert "ZeroDivisionError" in up.text.partition("Its last lines")[2]
 
@@ -261,9 +261,9 @@ def test_what_is_wrong_is_said_at_once(
 def test_unusable_data_is_kept_aside_and_said(tmp_path: Path, place: dict[str, str]) -> None:
     for _ in range(2):
         with livectl("up", "-P", "solo", cwd=tmp_path, environ=place) as up:
-            up.wait_for(SUCCEEDED, 30)
+            up.wait_for(SUCCEEDED)
             up.send(signal.SIGTERM)
-            assert up.wait(20) == 0
+            assert up.wait() == 0
         for manifest in (tmp_path / "home").glob("data/appendonlydir/*.manifest"):
             manifest.write_text("garbage\n")
     assert f"is kept in {tmp_path / 'home' / 'data.corrupt-1'}" in up.text
@@ -278,11 +278,11 @@ def test_with_a_broker_that_is_set_none_comes_along(
     with start(tmp_path / "broker") as url:
         environ = place | {"LIVECTL_BROKER": url, "LIVECTL_STORE": store_url}
         with livectl("up", "-c", "2", cwd=tmp_path, environ=environ) as up:
-            up.wait_for("ready: page, worker, beat at work", 40)
-            up.wait_for(SUCCEEDED, 20)
+            up.wait_for("ready: page, worker, beat at work")
+            up.wait_for(SUCCEEDED)
             assert not [said for said in family(up).values() if "valkey" in said]
             up.send(signal.SIGTERM)
-            assert up.wait(25) == 0
+            assert up.wait() == 0
         assert "p%40ss" not in up.text
         assert "p@ss" not in up.text
 
@@ -296,5 +296,5 @@ def test_when_nobody_reads_its_lines_any_more_it_stops_in_order(tmp_path: Path, 
             pass
         members = children(up.pid)
         up.stderr.close()
-        assert up.wait(20) == 0
+        assert up.wait() == 0
     assert none_alive(members)

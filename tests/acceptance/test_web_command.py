@@ -28,7 +28,7 @@ def environ(folder: Path, url: str) -> dict[str, str]:
 
 
 def address(page: Running) -> str:
-    page.wait_for("The page is at http", 30)
+    page.wait_for("The page is at http")
     return next(line for line in page.lines if "http" in line).split()[-1]
 
 
@@ -53,7 +53,7 @@ def test_it_serves_what_the_store_knows_and_ends_in_order(store_url: str, tmp_pa
         assert fetch(url, Host="evil.example")[0] == 421, "another site's name was made to lead here"
         assert fetch(url, Host="localhost:1")[0] == 200
         page.send(signal.SIGTERM)
-        assert page.wait(10) == 0
+        assert page.wait() == 0
 
 
 def test_it_waits_for_a_store_that_is_not_there_yet(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_it_waits_for_a_store_that_is_not_there_yet(tmp_path: Path) -> None:
         status, html = fetch(address(page))
         assert (status, "The store is away" in html) == (503, True)
         page.send(signal.SIGINT)
-        page.wait(10)
+        page.wait()
 
 
 def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_open_to_others_it_wants_a_token(store_url: str, tmp_path: Path) -> None
     assert "anybody who reaches this machine" in refused.stderr
     (tmp_path / "livectl.yaml").write_text(f"web: {{host: 0.0.0.0, token: {TOKEN}}}\n")
     with livectl("web", "--port", "0", "--json", cwd=tmp_path, environ=environ(tmp_path, store_url)) as page:
-        wait_for(lambda: page.lines, 30)
+        wait_for(lambda: page.lines)
         port = json.loads(page.lines[0])["url"].rstrip("/").rpartition(":")[2]
         url = f"http://127.0.0.1:{port}/"
         assert fetch(url)[0] == 401

@@ -52,7 +52,7 @@ def state_of(project: Project, job: str) -> JobState:
 
 def expect(project: Project, job: str, state: JobState) -> Job:
     """The state, as soon as the worker has got so far."""
-    wait_for(lambda: state_of(project, job) is state, 10, what=f"{job} to be {state}, not {state_of(project, job)}")
+    wait_for(lambda: state_of(project, job) is state, what=f"{job} to be {state}, not {state_of(project, job)}")
     return ask(project, job)
 
 
@@ -86,7 +86,7 @@ def test_each_of_the_ten_states_is_told_on_redis(project: Project) -> None:
         received = project.send("late", 60)
         assert expect(project, received, JobState.RECEIVED).worker == "w1@h"
         os.killpg(worker.process.pid, signal.SIGKILL)
-        worker.wait(10)
+        worker.wait()
     for job in (running, received, later):
         assert expect(project, job, JobState.REDELIVERY).worker is None
 
@@ -95,7 +95,7 @@ def test_each_of_the_ten_states_is_told_on_redis(project: Project) -> None:
 def test_a_busy_solo_worker_holds_nobody_up(project: Project) -> None:
     with project.worker("w1", "-P", "solo"):
         job = project.send("nap", 60)
-        wait_for(lambda: state_of(project, job) is JobState.RECEIVED, 10)
+        wait_for(lambda: state_of(project, job) is JobState.RECEIVED)
         waiting_behind = project.send("nap", 1)
         assert state_of(project, waiting_behind) in {JobState.QUEUED, JobState.RECEIVED}
 

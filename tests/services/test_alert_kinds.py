@@ -114,7 +114,7 @@ def test_a_long_command_runs_on_alone(tmp_path: Path) -> None:
     target = config.Target(command=("sh", "-c", f"sleep 0.2; echo $LIVECTL_ALERT > {done}"), timeout=HOUR)
     outcome = program.Program("t", target, "UTC").send(alert())
     assert outcome.sent
-    wait_for(lambda: done.exists() and done.read_text().strip() == alert().key, 10)
+    wait_for(lambda: done.exists() and done.read_text().strip() == alert().key)
 
 
 FAILING = [(("false",), "ended with 1"), (("/no/such",), "cannot be run: No such file")]

@@ -24,7 +24,7 @@ from livectl.errors import ServerError, SettingsError
 from livectl.ops import broker
 from livectl.ops.broker import Server
 from livectl.ops.processes import process
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG_SECONDS, LOOK_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,14 +40,14 @@ def running(home: Path) -> Iterator[broker.Embedded]:
     try:
         while not server.ready():
             with suppress(subprocess.TimeoutExpired):
-                server.mend(child.wait(0.02))
+                server.mend(child.wait(LOOK_SECONDS))
                 child = server.launch()
         found = broker.find(home)
         assert found is not None
         yield found
     finally:
         child.kill()
-        child.wait(10)
+        child.wait(HANG_SECONDS)
 
 
 def client(found: broker.Embedded) -> redis.Redis:
@@ -69,7 +69,7 @@ def test_after_an_end_in_order_its_data_is_there_and_nothing_names_it(tmp_path: 
     with running(tmp_path) as found, client(found) as store:
         store.set("kept", "yes")
         os.kill(found.pid, signal.SIGTERM)
-        wait_for(lambda: broker.find(tmp_path) is None, 10)
+        wait_for(lambda: broker.find(tmp_path) is None)
     Server(tmp_path).tidy()
     assert not (tmp_path / "broker.json").exists()
     with running(tmp_path) as found, client(found) as store:
@@ -116,7 +116,7 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
         "import sys, time; from pathlib import Path; from livectl.ops.broker import Server\n"
         "server = Server(Path(sys.argv[1])); server.launch()\n"
         "while not server.ready(): time.sleep(0.01)\n"
-        "print('ready', flush=True); time.sleep(60)"
+        "print('ready', flush=True); time.sleep(300)"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as starter:
         assert starter.stdout
@@ -124,7 +124,7 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
         found = broker.find(tmp_path)
         assert found
         starter.kill()
-    wait_for(lambda: not process.alive(found.process), 5)
+    wait_for(lambda: not process.alive(found.process))
     with running(tmp_path):  # the home is free again
         pass
 
@@ -262,13 +262,13 @@ def test_a_full_disk_is_not_taken_for_bad_data(tmp_path: Path) -> None:
         fill(ballast, spare=20_000)
         server = Server(home)
         child = server.launch()
-        wait_for(server.ready, 10)
+        wait_for(server.ready)
         with (
             pytest.raises(redis.ConnectionError),
             client(broker.Embedded(0, "", str(home / "run/broker.sock"))) as store,
         ):
             store.set("filler", "x" * 100_000)  # it would rather end than say yes to what it cannot keep
-        assert "No space left on device" in server.mend(child.wait(10))
+        assert "No space left on device" in server.mend(child.wait(HANG_SECONDS))
         ballast.unlink()
         with running(home) as found, client(found) as store:
             assert store.get("kept") == "yes"
@@ -332,6 +332,6 @@ def test_a_server_that_hangs_is_not_found(tmp_path: Path, monkeypatch: pytest.Mo
         os.kill(found.pid, signal.SIGSTOP)
         assert broker.find(tmp_path) is None
         os.kill(found.pid, signal.SIGCONT)
-        wait_for(lambda: broker.find(tmp_path), 5)
+        wait_for(lambda: broker.find(tmp_path))
     with socket.socket(socket.AF_UNIX) as line:
         assert line.connect_ex(found.socket) != 0

@@ -112,12 +112,12 @@ class TestLive:
     def test_is_watched_by_programs_a_line_a_change(self, tmp_path: Path, store_url: str, store: Store) -> None:
         environ = {"LIVECTL_BROKER": store_url, "HOME": str(tmp_path)}
         with livectl("live", "--watch", "--json", cwd=tmp_path, environ=environ) as watched:
-            wait_for(lambda: len(watched.lines) == 1, 10)
+            wait_for(lambda: len(watched.lines) == 1)
             began = START + 500
             store.record(TERMS, [seen("3", State.LIVE, began, session="3", started_at=began)])
-            wait_for(lambda: len(watched.lines) == 2, 10)
+            wait_for(lambda: len(watched.lines) == 2)
             watched.send(signal.SIGINT)
-            assert watched.wait(10) == 130
+            assert watched.wait() == 130
         assert [len(json.loads(line)) for line in watched.lines[:2]] == [2, 3]
 
     def test_is_watched_by_people_until_q(self, tmp_path: Path, store_url: str) -> None:
@@ -132,9 +132,9 @@ class TestLive:
                 page += os.read(ours, 9999) if select.select([ours], [], [], 0.1)[0] else b""
                 return b"q leaves" in page
 
-            wait_for(drawn, 10)
+            wait_for(drawn)
             os.write(ours, b"q")
-            assert watched.wait(10) == 0
+            assert watched.wait() == 0
         assert b"douyu/2" in page
         os.close(ours)
         os.close(theirs)
@@ -241,7 +241,7 @@ def test_through_a_worker(tmp_path: Path, store_url: str) -> None:
         return answer(*words, cwd=tmp_path, environ=environ)
 
     with livectl("worker", "-P", "threads", "-c", "2", cwd=tmp_path, environ=environ) as worker:
-        worker.wait_for("ready", 30)
+        worker.wait_for("ready")
         checked = call("check", "demo/ada", "demo/linus", "demo/grace", "--json")
         assert (checked.returncode, checked.stderr) == (0, "asking through the workers\n")
         assert [one["id"] for one in json.loads(checked.stdout)] == ["ada", "linus", "grace"]
@@ -253,9 +253,9 @@ def test_through_a_worker(tmp_path: Path, store_url: str) -> None:
         group = call("submit", "--no-wait").stdout.strip()
         assert "a group of 2" in call("status", "--wait", "--timeout", "20", group).stdout
         with livectl("submit", "--in", "20s", cwd=tmp_path, environ=environ) as waiting:
-            wait_for(lambda: any(one["unacked"] for one in json.loads(call("queues", "--json").stdout)), 20)
+            wait_for(lambda: any(one["unacked"] for one in json.loads(call("queues", "--json").stdout)))
             waiting.send(signal.SIGINT)
-            assert waiting.wait(10) == 130
+            assert waiting.wait() == 130
         assert "livectl status --wait" in waiting.text
         late = call("submit", "--json", "--in", "2s", "--expires", "1s")
         assert late.returncode == 5
@@ -274,7 +274,7 @@ def test_a_list_beyond_the_budget_waits_for_it(tmp_path: Path, store_url: str) -
             fakes.plan.show("douyu", str(number), "offline")
         environ = {"LIVECTL_BROKER": store_url, "HOME": str(tmp_path), "LIVECTL_HOME": str(tmp_path / "home")}
         with livectl("worker", "-P", "threads", "-c", "2", cwd=tmp_path, environ=environ) as worker:
-            worker.wait_for("ready", 30)
+            worker.wait_for("ready")
             summed = json.loads(answer("submit", "many.txt", "--json", cwd=tmp_path, environ=environ).stdout)
         assert (summed["not_live"], fakes.asked("douyu")) == (310, 310)
         assert summed["seconds"] > 5

@@ -250,9 +250,9 @@ def test_a_store_that_is_away_is_said_and_comes_back(tmp_path: Path) -> None:
         assert page.get("/healthz").status_code == 503
         assert b"livectl_store_up 0.0" in page.get("/metrics").data
         with subprocess.Popen([get_binary_path(), *options], stdout=subprocess.DEVNULL) as server:
-            wait_for(lambda: page.get("/").status_code == 200, 10)
+            wait_for(lambda: page.get("/").status_code == 200)
             server.terminate()
-        wait_for(lambda: page.get("/").status_code == 503, 10)
+        wait_for(lambda: page.get("/").status_code == 503)
 
 
 def test_with_a_token_only_those_who_have_it_are_let_in(store: Store, store_url: str) -> None:

@@ -183,7 +183,7 @@ class Server:
         keeps = ["--appendonly", "yes", "--save", "", "--dir", str(self._folder)]
         command = [locate_binary(), "--port", "0", "--unixsocket", str(self.path), *keeps]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        wait_for(self._answers, 10)
+        wait_for(self._answers)
 
     def stop(self) -> None:
         if self._process:

@@ -91,7 +91,7 @@ class Project:
         return job
 
     def livectl(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        return answer("-A", "proj", *words, cwd=self.folder, environ={**self.environ, **environ}, seconds=30)
+        return answer("-A", "proj", *words, cwd=self.folder, environ={**self.environ, **environ})
 
     @contextmanager
     def worker(self, name: str = "w1", *words: str) -> Iterator[Running]:
@@ -99,7 +99,7 @@ class Project:
         words = ("-n", f"{name}@h", "-l", "INFO", "--without-gossip", "--without-mingle", *words)
         argv = ("-m", "celery", "-A", "proj", "worker", *words)
         with Running(sys.executable, *argv, cwd=self.folder, environ=self.environ) as worker:
-            worker.wait_for("ready", 30)
+            worker.wait_for("ready")
             yield worker
 
     @contextmanager
@@ -107,11 +107,11 @@ class Project:
         """A stock beat, once it is connected."""
         argv = ("-m", "celery", "-A", "proj", "beat", "-l", "INFO", "-s", str(self.folder / "beat.db"), *words)
         with Running(sys.executable, *argv, cwd=self.folder, environ=self.environ) as beat:
-            beat.wait_for("pidbox: Connected" if "--enable-remote-control" in words else "Starting", 30)
+            beat.wait_for("pidbox: Connected" if "--enable-remote-control" in words else "Starting")
             yield beat
 
-    def wait_for_state(self, job: str, state: str, seconds: float = 10) -> None:
-        wait_for(lambda: self.app.backend.get_state(job) == state, seconds, what=f"{job} to be {state}")
+    def wait_for_state(self, job: str, state: str) -> None:
+        wait_for(lambda: self.app.backend.get_state(job) == state, what=f"{job} to be {state}")
 
     def python(self, code: str) -> str:
         """What a program of the project's own prints."""

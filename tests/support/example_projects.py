@@ -28,8 +28,8 @@ class Project(NamedTuple):
     app: str
     environ: dict[str, str]
 
-    def ask(self, *words: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
-        return answer("-A", self.app, *words, cwd=self.folder, environ=self.environ, seconds=seconds)
+    def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return answer("-A", self.app, *words, cwd=self.folder, environ=self.environ)
 
     def data(self, *words: str) -> Any:
         said = self.ask(*words, "--json")

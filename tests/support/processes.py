@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,10 +45,10 @@ class Running:
     def text(self) -> str:
         return "\n".join(self.lines)
 
-    def wait_for(self, text: str, seconds: float) -> None:
+    def wait_for(self, text: str) -> None:
         """Until it has printed this; shows all it printed instead when it did not."""
         try:
-            wait_for(lambda: text in self.text or not self._listener.is_alive(), seconds, what=repr(text))
+            wait_for(lambda: text in self.text or not self._listener.is_alive(), what=repr(text))
             assert text in self.text, f"ended without {text!r}"
         except AssertionError as waited:
             message = f"{waited}; printed:\n{self.text}"
@@ -57,9 +57,9 @@ class Running:
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def wait(self, seconds: float) -> int:
-        code = self.process.wait(seconds)
-        self._listener.join(5)
+    def wait(self) -> int:
+        code = self.process.wait(HANG_SECONDS)
+        self._listener.join(HANG_SECONDS)
         return code
 
     def __enter__(self) -> Running:
@@ -71,7 +71,7 @@ class Running:
         """Whatever it started in its own group goes with it."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.wait(10)
+        self.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
 
@@ -80,7 +80,7 @@ def livectl(*words: str, cwd: Path, environ: Mapping[str, str]) -> Running:
     return Running(sys.executable, "-m", "livectl", *words, cwd=cwd, environ=environ)
 
 
-def answer(*words: str, cwd: Path, environ: Mapping[str, str], seconds: float = 60) -> subprocess.CompletedProcess[str]:
+def answer(*words: str, cwd: Path, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """A command that ends by itself: its exit code and what it printed."""
     return subprocess.run(
         [sys.executable, "-m", "livectl", *words],
@@ -89,7 +89,7 @@ def answer(*words: str, cwd: Path, environ: Mapping[str, str], seconds: float = 
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=seconds,
+        timeout=HANG_SECONDS,
         check=False,
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ def redis_over_tcp(folder: Path) -> Iterator[str]:
     options = ["--port", str(port), "--bind", "127.0.0.1", "--requirepass", "p@ss", "--save", "", "--dir", str(folder)]
     with subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL) as server:
         try:
-            wait_for(lambda: _answers(port), 10, what="redis-server")
+            wait_for(lambda: _answers(port), what="redis-server")
             yield f"redis://:p%40ss@127.0.0.1:{port}/0"
         finally:
             server.terminate()
@@ -57,11 +57,11 @@ def rabbitmq(folder: Path) -> Iterator[str]:
     environ = {**os.environ, **places}
     with subprocess.Popen([binary], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
-            wait_for(lambda: _answers(port), 60, what="rabbitmq-server")
+            wait_for(lambda: _answers(port), what="rabbitmq-server")
             yield f"amqp://guest:guest@127.0.0.1:{port}//"
         finally:
             server.terminate()
-            server.wait(30)
+            server.wait(HANG_SECONDS)
             subprocess.run(["epmd", "-port", str(mapper), "-kill"], env=environ, capture_output=True, check=False)
 
 

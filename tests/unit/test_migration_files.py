@@ -13,7 +13,7 @@ import pytest
 
 from livectl.ops.migration import writing
 from livectl.ops.migration.source import LIMIT_BYTES
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG_SECONDS, wait_for
 from tests.unit.test_migration_cases import livectl
 
 OLD, NEW = b"BROKER_URL = 'redis://'\n", b"broker_url = 'redis://'\n"
@@ -196,7 +196,7 @@ path = pathlib.Path(sys.argv[1])
 moved = pathlib.Path.replace
 def slow(self, target):
     pathlib.Path(sys.argv[2]).touch()
-    time.sleep(60)
+    time.sleep(300)
 pathlib.Path.replace = slow
 writing.replace(path, b"new")
 """
@@ -208,10 +208,10 @@ def test_killed_before_the_last_step_the_file_is_whole(tmp_path: Path) -> None:
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(path), str(mark)], env=environ)
     try:
-        wait_for(mark.exists, 30)
+        wait_for(mark.exists)
     finally:
         process.send_signal(signal.SIGKILL)
-        process.wait(30)
+        process.wait(HANG_SECONDS)
     assert path.read_bytes() == OLD
 
 

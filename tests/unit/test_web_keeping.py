@@ -9,7 +9,7 @@ import pytest
 from livectl.errors import ServerError
 from livectl.web.bodies import Bodies, Body
 from livectl.web.keeping import Kept
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG_SECONDS, wait_for
 
 
 class Readings:
@@ -51,7 +51,7 @@ def test_a_crowd_that_finds_nothing_waits_for_one_reading() -> None:
         visitor.start()
     readings.go.set()
     for visitor in crowd:
-        visitor.join(10)
+        visitor.join(HANG_SECONDS)
     assert (found, readings.count) == ([1] * 20, 1)
 
 
@@ -63,15 +63,15 @@ def test_while_one_reads_anew_the_others_get_the_old_one_unless_it_is_too_old() 
     readings.go.clear()
     one = threading.Thread(target=kept.get)
     one.start()
-    wait_for(lambda: readings.count == 2, 10)
+    wait_for(lambda: readings.count == 2)
     assert kept.get() == 1
     readings.now = 60.0
     late: list[int] = []
     other = threading.Thread(target=lambda: late.append(kept.get()))
     other.start()
     readings.go.set()
-    one.join(10)
-    other.join(10)
+    one.join(HANG_SECONDS)
+    other.join(HANG_SECONDS)
     assert late[0] >= 2
 
 
