@@ -13,7 +13,7 @@ from celery import Celery
 
 from tests.support.processes import livectl
 from tests.support.servers import rabbitmq, redis_over_tcp
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +92,7 @@ def test_each_pool_runs_a_job(tmp_path: Path, project: dict[str, str], pool: str
     with livectl("-A", "proj", "worker", "-P", pool, "-n", f"w-{pool}", cwd=tmp_path, environ=project) as worker:
         worker.wait_for("ready.")
         with proj(project) as app:
-            told: dict[str, Any] = app.send_task("proj.where").get(timeout=20)
+            told: dict[str, Any] = app.send_task("proj.where").get(timeout=HANG_SECONDS)
         assert told["socket"] == socket_of
         worker.send(signal.SIGTERM)
         assert worker.wait() == 0

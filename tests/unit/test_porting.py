@@ -20,6 +20,7 @@ from livectl.model import Cron, Interval, Schedule, Solar
 from livectl.ops.reckoning import cron
 from livectl.ops.schedules import schedulefile
 from livectl.ops.schedules.porting import crontab_out, django_out, python_in, python_out, yaml_out
+from tests.support.waiting import HANG_SECONDS
 
 HEAD = (
     "from datetime import timedelta\nfrom celery.schedules import crontab, schedule, solar\n"
@@ -184,7 +185,9 @@ def test_an_app_says_more_than_its_source(tmp_path: Path) -> None:
     )
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
     argv = [sys.executable, "-B", "-m", "livectl", "-A", "proj", "schedules", "import"]
-    done = subprocess.run(argv, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        argv, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=HANG_SECONDS, check=False
+    )
     assert done.returncode == 1, done.stderr
     assert done.stderr == "left out: mine: proj.Mine is a class of its own\n"
     assert done.stdout == (

@@ -24,7 +24,7 @@ class Readings:
 
     def make(self) -> int:
         self.count += 1
-        self.go.wait(10)
+        self.go.wait(HANG_SECONDS)
         if self.away:
             raise ServerError("away")
         return self.count

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from livectl import yamlfile
 from livectl.errors import FileError, SettingsError
+from tests.support.waiting import HANG_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -254,7 +255,7 @@ def test_a_bomb_takes_little_time_and_memory(bomb: str) -> None:
         [sys.executable, "-c", READ_IN_A_CHILD],
         input=BOMBS[bomb].encode(),
         capture_output=True,
-        timeout=60,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert child.returncode == 0, child.stderr.decode()
