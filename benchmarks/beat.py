@@ -175,16 +175,16 @@ def _livectl(app: Celery, size: int, path: Path, folder: Path) -> Made:
     from livectl.ops.jobs import sending
 
     class Watched:
-        def __init__(self, sender: sending.Sender) -> None:
-            self.reach, self.close, self._send = sender.reach, sender.close, sender.send
+        def __init__(self, sender: sending.Publisher) -> None:
+            self.connect, self.close, self._send = sender.connect, sender.close, sender.send
 
         def send(self, jobs: Any) -> None:
             self._send(jobs)
             late.extend(_late(job.claim.run.due / 1_000) for job in jobs)
 
     late: list[float] = []
-    plain = sending.sender
-    sending.sender = lambda *args: Watched(plain(*args))
+    plain = sending.open_publisher
+    sending.open_publisher = lambda *args: Watched(plain(*args))
     lines = [f"  e{n}: {{task: bench.nothing, every: {_seconds(n, size)}s}}\n" for n in range(size)]
     (folder / "schedules.yaml").write_text("schedules:\n" + "".join(lines))
     environ = {"LIVECTL_STORE": f"unix://{path}?db=1", "HOME": str(folder)}

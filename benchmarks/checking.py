@@ -145,7 +145,7 @@ def ours(folder: Path, socket: Path, server: int, url: str) -> tuple[Cost, Cost]
     with worker(folder, environ, "-A", "livectl.celeryapp", "worker", "-P", "prefork", "-c", "2") as pid:
         for platform in ("douyu", "twitch"):
             streamers = [Streamer(platform=platform, id=str(number)) for number in range(1, MANY + 1)]
-            store.follow(streamers, time.time())
+            store.set_followed(streamers, time.time())
             costs.append(best([sweep(app, client, platform, (pid, server)) for _ in range(SWEEPS)][1:]))
     return costs[0], costs[1]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from livectl.ops.migration import plan
-from livectl.ops.migration.names import OLD
+from livectl.ops.migration.names import OLD_NAMES
 from tests.unit.test_migration_cases import CASES, Case, contents, livectl
 
 FILES, LINES = 300, 500
@@ -36,10 +36,10 @@ def main() -> None:
 def one_file() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "celeryconfig.py"
-        path.write_text("".join(f"{name} = {number}  # {name}\n" for number, name in enumerate(OLD)))
+        path.write_text("".join(f"{name} = {number}  # {name}\n" for number, name in enumerate(OLD_NAMES)))
         started = time.perf_counter()
         subprocess.run([sys.executable, "-m", "livectl", "migrate", str(path)], check=True, capture_output=True)
-        print(f"one file of {len(OLD)} settings, the whole command: {time.perf_counter() - started:.2f} s")
+        print(f"one file of {len(OLD_NAMES)} settings, the whole command: {time.perf_counter() - started:.2f} s")
 
 
 def many_files(with_settings: int) -> None:
@@ -48,7 +48,7 @@ def many_files(with_settings: int) -> None:
             (Path(folder) / f"module{number}.py").write_text(_module(number, settings=number < with_settings))
         (Path(folder) / "celeryconfig.py").write_text("BROKER_URL = 'redis://'\nCELERYD_CONCURRENCY = 2\n")
         started = time.perf_counter()
-        made = plan.make([Path(folder)])
+        made = plan.make_plan([Path(folder)])
         spent = time.perf_counter() - started
         share = f"{with_settings} of them with settings"
         print(f"{FILES} files of {LINES} lines, {share}: {spent:.1f} s, {len(made.files)} files change")

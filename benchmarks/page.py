@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from livectl.live.store import Store
-from livectl.model import Observation, State, Streamer, Terms
+from livectl.model import Observation, PollingLimits, State, Streamer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ LIVE = 10  # one streamer in so many
 SWEPT = 100  # streamers recorded at once, ten times a second: each once a second
 ASKED = 0.25  # seconds that a platform takes for an answer, of the handler that asks while visitors wait
 BATCH = 100
-TERMS = Terms(platform="bench", batch=BATCH, rate=1000.0)
+TERMS = PollingLimits(platform="bench", batch=BATCH, rate=1000.0)
 
 
 @contextlib.contextmanager
@@ -189,8 +189,8 @@ def main(count: int) -> None:
     with server() as url:
         client: Any = redis.Redis.from_url(url, decode_responses=True)
         store = Store(client)
-        store.start()
-        store.follow([Streamer(platform="bench", id=name) for name in names], time.time())
+        store.prepare()
+        store.set_followed([Streamer(platform="bench", id=name) for name in names], time.time())
         store.record(TERMS, [seen(name, at, time.time() - 1, 5) for at, name in enumerate(names)])
         print(f"{count} streamers, {READERS} readers, a request each {EVERY:g} s")
         with page(OURS, url) as port:

@@ -58,7 +58,7 @@ def learn(lives: list[list[Session]], until: float) -> list[list[float]]:
     known = []
     for sessions in lives:
         starts = [session.start for session in sessions if session.start < until]
-        known.append(habits.pulls(habits.rates(starts, 0.0, until), 1.0))
+        known.append(habits.poll_weights(habits.golive_rates(starts, 0.0, until), 1.0))
     return known
 
 
@@ -99,7 +99,7 @@ def next_due(one: int, at: float, pulls: list[list[float]] | None, means: list[f
         hour = habits.hour_of_week(at)
         left = HOUR - at % HOUR
         pull = pulls[one][hour] / means[hour] if pulls else 1.0
-        whole = habits.interval(pull, uniform, FASTEST, SLOWEST)
+        whole = habits.poll_interval(pull, uniform, FASTEST, SLOWEST)
         if left >= share * whole:
             return at + share * whole
         share -= left / whole

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from livectl.live.store import Store
-from livectl.model import Observation, State, Streamer, Terms
+from livectl.model import Observation, PollingLimits, State, Streamer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ LIVED = 200  # streamers whose year goes through record; the others get copies o
 DAYS, SESSIONS = 365, 250
 START = 1_800_000_000
 DAY = 86_400
-TERMS = Terms(platform="bench", batch=100, rate=100.0)
+TERMS = PollingLimits(platform="bench", batch=100, rate=100.0)
 LIVE_NOW = 10  # one streamer in so many
 BATCH = 500
 COPIED = ("now", "page", "log", "recent")
@@ -105,15 +105,15 @@ def main(count: int) -> None:
     names = [f"u{number:06}" for number in range(count)]
     with server() as client:
         store = Store(client)
-        store.start()
+        store.prepare()
         empty = client.info("memory")["used_memory"]
         people = [Streamer(platform="bench", id=name) for name in names]
-        timed(f"follow {count:,}", count, lambda: store.follow(people, START), client)
+        timed(f"follow {count:,}", count, lambda: store.set_followed(people, START), client)
         live_a_year(store, names[:LIVED], Random(7))
         copy_to(client, names)
         client.xtrim("livectl:outbox", maxlen=0, approximate=False)
         for start in range(0, count, BATCH):
-            store.learn("bench", dict.fromkeys(names[start : start + BATCH], "5" * 168))
+            store.save_poll_weights("bench", dict.fromkeys(names[start : start + BATCH], "5" * 168))
         at = START + (DAYS + 1) * DAY
         timed(
             f"record {count:,}, all offline",
@@ -125,8 +125,8 @@ def main(count: int) -> None:
         timed("record again, one in ten went live", count, lambda: record_all(store, names, some, at + 100), client)
         timed("record again, nothing new", count, lambda: record_all(store, names, some, at + 200), client)
         timed("claim", count, lambda: store.claim([TERMS], at + 9999, 60), client)
-        timed("read who is live", count // LIVE_NOW, store.live, client)
-        timed("read everyone", count, store.everyone, client)
+        timed("read who is live", count // LIVE_NOW, store.live_streamers, client)
+        timed("read everyone", count, store.all_streamers, client)
         timed("read the history of one", 1, lambda: store.sessions("bench", names[:1]), client)
         used = client.info("memory")["used_memory"] - empty
         print(f"{'memory':<42}{used / 1e6:>9.1f} MB{used / count:>9.0f} bytes each")

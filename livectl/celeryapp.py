@@ -66,14 +66,16 @@ AMQP_DEFAULTS: dict[str, Any] = {"task_default_queue_type": "quorum"}
 
 def create_app(settings: Settings) -> Celery:
     """The app that these settings describe. Addresses are looked up, nothing is connected."""
-    addresses = broker.addresses(settings)
-    app = Celery("livectl", broker=addresses.broker.kombu, backend=addresses.results.kombu, include=["livectl.tasks"])
-    app.conf.update(DEFAULTS | _for_broker(addresses.broker))
+    addresses = broker.resolve_addresses(settings)
+    app = Celery(
+        "livectl", broker=addresses.broker.celery_url, backend=addresses.results.celery_url, include=["livectl.tasks"]
+    )
+    app.conf.update(DEFAULTS | _broker_defaults(addresses.broker))
     app.conf.update(settings.celery)
     return app
 
 
-def _for_broker(address: Address) -> dict[str, Any]:
+def _broker_defaults(address: Address) -> dict[str, Any]:
     if address.is_redis:
         return {"broker_transport_options": REDIS_OPTIONS}
     return AMQP_DEFAULTS | {"broker_transport_options": AMQP_OPTIONS}
@@ -84,8 +86,8 @@ def __getattr__(name: str) -> Any:
     if name != "app":
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    settings = config.load(os.environ, Path.cwd())
-    app = create_app(settings)
-    noting.Notes(broker.addresses(settings).store, app.main).listen()
+    process_settings = config.load(os.environ, Path.cwd())
+    app = create_app(process_settings)
+    noting.JobEventRecorder(broker.resolve_addresses(process_settings).store, app.main).connect_signals()
     globals()["app"] = app
     return app

@@ -10,7 +10,7 @@ import click
 
 from livectl import __version__
 from livectl.errors import EXIT_DONE, EXIT_INTERRUPTED, LivectlError
-from livectl.invocation import Invocation, from_process
+from livectl.invocation import CommandContext, from_process
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,12 +50,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
 def global_options() -> list[click.Option]:
     """Options that every command takes, before or after its name."""
 
-    def keep(ctx: click.Context, option: click.Parameter, value: Any) -> None:
+    def set_on_context(ctx: click.Context, option: click.Parameter, value: Any) -> None:
         if value:
-            setattr(ctx.ensure_object(Invocation), str(option.name), value)
+            setattr(ctx.ensure_object(CommandContext), str(option.name), value)
 
-    def option(*words: str, **more: Any) -> click.Option:
-        return click.Option(words, callback=keep, expose_value=False, **more)
+    def option(*declarations: str, **attributes: Any) -> click.Option:
+        return click.Option(declarations, callback=set_on_context, expose_value=False, **attributes)
 
     return [
         option("-A", "--app", metavar="APP", help="Celery app to work on: proj, proj.celery, pkg.mod:app."),
@@ -78,7 +78,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self.commands:
             module, summary = COMMANDS[cmd_name]
             command: click.Command = importlib.import_module(f"livectl.commands.{module}").command
-            self.add_command(_finished(command, summary), cmd_name)
+            self.add_command(_prepare_command(command, summary), cmd_name)
         return self.commands[cmd_name]
 
     def resolve_command(
@@ -93,19 +93,19 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
-def _finished(command: click.Command, summary: str) -> click.Command:
+def _prepare_command(command: click.Command, summary: str) -> click.Command:
     """The command with its first sentence from the table and the global options, its own subcommands included."""
     command.help = f"{summary}\n\n{cleandoc(command.help or '')}"
-    _take_global_options(command)
+    _add_global_options(command)
     return command
 
 
-def _take_global_options(command: click.Command) -> None:
-    taken = {word for parameter in command.params for word in parameter.opts}
-    command.params += [option for option in global_options() if not taken.intersection(option.opts)]
+def _add_global_options(command: click.Command) -> None:
+    used = {word for parameter in command.params for word in parameter.opts}
+    command.params += [option for option in global_options() if not used.intersection(option.opts)]
     if isinstance(command, click.Group):
-        for member in command.commands.values():
-            _take_global_options(member)
+        for subcommand in command.commands.values():
+            _add_global_options(subcommand)
 
 
 @click.group(
@@ -122,43 +122,43 @@ def root() -> None:
     """
 
 
-def main(argv: Sequence[str], invocation: Invocation | None = None) -> int:
+def main(argv: Sequence[str], command_context: CommandContext | None = None) -> int:
     """One call of livectl, from words to exit code. Every error that leaves a command ends here."""
-    call = invocation or from_process()
-    call.json = "--json" in argv  # known before Click parses: a usage error comes ahead of every option's callback
+    context = command_context or from_process()
+    context.json = "--json" in argv  # known before Click parses: a usage error comes ahead of every option's callback
     try:
-        code = root.main(list(argv), prog_name="livectl", standalone_mode=False, obj=call)
+        code = root.main(list(argv), prog_name="livectl", standalone_mode=False, obj=context)
     except LivectlError as error:
-        _trace(call)
-        call.complain(error)
+        _print_traceback(context)
+        context.report_error(error)
         return error.code
     except click.ClickException as error:
-        return _refuse(call, error)
+        return _report_usage_error(context, error)
     except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return EXIT_DONE
     except Exception as error:
-        _trace(call)
-        call.complain(
+        _print_traceback(context)
+        context.report_error(
             LivectlError(f"stumbled over its own feet: {type(error).__name__}: {error}", "A bug; -v shows where.")
         )
         return LivectlError.code
     return code if isinstance(code, int) else EXIT_DONE
 
 
-def _refuse(call: Invocation, error: click.ClickException) -> int:
+def _report_usage_error(context: CommandContext, error: click.ClickException) -> int:
     from livectl.errors import UsageError
 
-    asked = error.ctx if isinstance(error, click.UsageError) else None
-    path = asked.command_path if asked else "livectl"
-    refused = UsageError(error.format_message(), f"See `{path} --help`.")
-    call.complain(refused)
-    return refused.code
+    click_context = error.ctx if isinstance(error, click.UsageError) else None
+    path = click_context.command_path if click_context else "livectl"
+    usage_error = UsageError(error.format_message(), f"See `{path} --help`.")
+    context.report_error(usage_error)
+    return usage_error.code
 
 
-def _trace(call: Invocation) -> None:
-    if call.verbose:
+def _print_traceback(context: CommandContext) -> None:
+    if context.verbose:
         import traceback
 
-        traceback.print_exc(file=call.err)
+        traceback.print_exc(file=context.err)

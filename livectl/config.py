@@ -11,33 +11,33 @@ from livectl import placeholder
 from livectl.address import Address
 from livectl.errors import SettingsError
 from livectl.quantity import (
-    Daytime,
     Duration,
     Rate,
+    TimeOfDay,
     Timezone,
     Window,
-    parse_daytime,
     parse_duration,
     parse_rate,
+    parse_time_of_day,
     parse_timezone,
     parse_window,
 )
-from livectl.secret import Secret, resolve
+from livectl.secret import Secret, resolve_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["Address", "Duration", "Rate", "Secret", "Settings", "load", "parse_duration", "parse_rate"]
 
-FILE = "livectl.yaml"
-DEFAULT = "default"
-HIGHEST_PORT = 65535
+SETTINGS_FILE = "livectl.yaml"
+DEFAULT_SOURCE = "default"
+MAX_PORT = 65535
 MINUTE = 60.0  # seconds
 
 RedisAddress = Annotated[Address, "of a Redis"]
 Port = Annotated[int, "of TCP"]
 Endpoint = Annotated[str, "scheme, host and port"]
-Passed = Annotated[Any, "as it is, or from env: or file:"]
+CeleryValue = Annotated[Any, "as it is, or from env: or file:"]
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for text in (self.title, self.body):
-            placeholder.check(text)
+            placeholder.check_placeholders(text)
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +64,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     quiet: Window | None = None
     template: Template = Template()
     limit: Rate | None = None
-    digest: Daytime | None = None
+    digest: TimeOfDay | None = None
     max_age: Duration = 30 * MINUTE
     timeout: Duration = 10.0
     allow_private: bool = False
@@ -72,11 +72,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if sum(map(bool, (self.url, self.webhook, self.command))) != 1:
             raise SettingsError("a target has one of url, webhook and command", "Keep one of the three.")
-        for word in self.command:
-            placeholder.check(word)
+        for argument in self.command:
+            placeholder.check_placeholders(argument)
 
 
-class Access(msgspec.Struct, frozen=True, kw_only=True):
+class PlatformSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The user's own keys for a platform, and how often it may be asked."""
 
     client_id: Secret | None = None
@@ -115,7 +115,7 @@ class Web(msgspec.Struct, frozen=True, kw_only=True):
     token: Secret | None = None
 
 
-class Written(msgspec.Struct, frozen=True, kw_only=True):
+class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What livectl.yaml may say."""
 
     broker: Address | None = None  # None: embedded
@@ -125,14 +125,14 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     schedules: Path = Path("schedules.yaml")
     follows: Path = Path("follows.yaml")
     alerts: dict[str, Target] = {}
-    platforms: dict[str, Access] = {}
+    platforms: dict[str, PlatformSettings] = {}
     polling: Polling = Polling()
     network: Network = Network()
     web: Web = Web()
-    celery: dict[str, Passed] = {}
+    celery: dict[str, CeleryValue] = {}
 
 
-class Settings(Written, frozen=True, kw_only=True):
+class Settings(FileSettings, frozen=True, kw_only=True):
     """What file, environment and flags add up to."""
 
     home: Path
@@ -146,26 +146,29 @@ class Settings(Written, frozen=True, kw_only=True):
 
 def load(environ: Mapping[str, str], cwd: Path, file: str | None = None) -> Settings:
     """The settings in force. A settings file that is named must be there; one that is not may be."""
-    path, name = _find(environ, cwd, file)
+    path, name = _find_settings_file(environ, cwd, file)
     folder = path.parent if path else cwd
     values: dict[str, Any] = {"schedules": folder / "schedules.yaml", "follows": folder / "follows.yaml"}
-    sources = dict.fromkeys(_names(Written), DEFAULT)
-    for said, where in (_from_file(path, name, environ) if path else ({}, {}), _from_environment(environ, cwd)):
-        values |= said
-        sources |= where
-    home, sources["home"] = _home(environ, cwd)
+    sources = dict.fromkeys(_setting_names(FileSettings), DEFAULT_SOURCE)
+    for layer_values, layer_sources in (
+        _read_settings_file(path, name, environ) if path else ({}, {}),
+        _read_environment(environ, cwd),
+    ):
+        values |= layer_values
+        sources |= layer_sources
+    home, sources["home"] = _find_home(environ, cwd)
     return Settings(**values, home=home, folder=folder, file=path, sources=sources)
 
 
-def _names(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
+def _setting_names(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
     """The settings of a struct, those of its sections as `web.port`."""
     for field in msgspec.structs.fields(struct):
         yield prefix + field.name
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
-            yield from _names(field.type, f"{field.name}.")
+            yield from _setting_names(field.type, f"{field.name}.")
 
 
-def _find(environ: Mapping[str, str], cwd: Path, file: str | None) -> tuple[Path | None, str]:
+def _find_settings_file(environ: Mapping[str, str], cwd: Path, file: str | None) -> tuple[Path | None, str]:
     """The settings file, and what messages call it."""
     if named := file or environ.get("LIVECTL_CONFIG"):
         path = cwd / named
@@ -173,30 +176,30 @@ def _find(environ: Mapping[str, str], cwd: Path, file: str | None) -> tuple[Path
             source = "--config" if file else "LIVECTL_CONFIG"
             raise SettingsError(f"{source} {named}: no such file", "`livectl init` writes one.")
         return path, named
-    of_user = _folder(environ, "XDG_CONFIG_HOME", ".config") / "livectl" / FILE
-    for path, name in ((cwd / FILE, FILE), (of_user, str(of_user))):
+    user_file = _xdg_folder(environ, "XDG_CONFIG_HOME", ".config") / "livectl" / SETTINGS_FILE
+    for path, name in ((cwd / SETTINGS_FILE, SETTINGS_FILE), (user_file, str(user_file))):
         if path.is_file():
             return path, name
     return None, ""
 
 
-def _from_file(path: Path, name: str, environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+def _read_settings_file(path: Path, name: str, environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     from livectl import yamlfile
-    from livectl.fitting import Fitting
+    from livectl.fitting import StructReader
 
-    fitting = Fitting(yamlfile.load(path, name), _readers(environ, path.parent))
-    values = fitting.read(Written)
+    reader = StructReader(yamlfile.load(path, name), _value_readers(environ, path.parent))
+    values = reader.read(FileSettings)
     if isinstance(celery := values.get("celery"), dict):
         from livectl import celerysettings
 
-        for key, text, hint in celerysettings.mistakes(celery):
-            fitting.note(("celery", key), text, hint, key=True)
-    fitting.refuse()
-    return values, fitting.sources
+        for key, text, hint in celerysettings.find_mistakes(celery):
+            reader.add_mistake(("celery", key), text, hint, key=True)
+    reader.raise_mistakes()
+    return values, reader.sources
 
 
-def _from_environment(environ: Mapping[str, str], cwd: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    readers = _readers(environ, cwd)
+def _read_environment(environ: Mapping[str, str], cwd: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    readers = _value_readers(environ, cwd)
     kinds: dict[str, Any] = {"broker": Address, "store": RedisAddress, "results": RedisAddress}
     names = {setting: f"LIVECTL_{setting.upper()}" for setting in kinds}
     given = {setting: name for setting, name in names.items() if environ.get(name)}
@@ -209,33 +212,33 @@ def _from_environment(environ: Mapping[str, str], cwd: Path) -> tuple[dict[str, 
     return values, given
 
 
-def _home(environ: Mapping[str, str], cwd: Path) -> tuple[Path, str]:
+def _find_home(environ: Mapping[str, str], cwd: Path) -> tuple[Path, str]:
     if named := environ.get("LIVECTL_HOME"):
         return cwd / named, "LIVECTL_HOME"
-    return _folder(environ, "XDG_STATE_HOME", ".local/state") / "livectl", DEFAULT
+    return _xdg_folder(environ, "XDG_STATE_HOME", ".local/state") / "livectl", DEFAULT_SOURCE
 
 
-def _folder(environ: Mapping[str, str], variable: str, default: str) -> Path:
+def _xdg_folder(environ: Mapping[str, str], variable: str, default: str) -> Path:
     """A folder of the user's, where the XDG convention puts it."""
     named = Path(environ.get(variable, ""))
     return named if named.is_absolute() else Path(environ.get("HOME") or Path.home()) / default
 
 
-def _readers(environ: Mapping[str, str], folder: Path) -> dict[Any, Callable[[Any], Any]]:
+def _value_readers(environ: Mapping[str, str], folder: Path) -> dict[Any, Callable[[Any], Any]]:
     """How a value in a file becomes one of ours, for each type that is not plain."""
 
     def text(value: Any) -> str:
         if not isinstance(value, str):
             raise SettingsError("this is text", "Put it in quotes.")
-        return resolve(value, environ, folder)
+        return resolve_secret(value, environ, folder)
 
     def address(value: Any) -> Address:
         return Address.parse(text(value))
 
     def redis(value: Any) -> Address:
-        found = address(value)
-        _ = found.redis
-        return found
+        parsed = address(value)
+        _ = parsed.redis_url
+        return parsed
 
     return {
         Secret: lambda value: Secret(text(value)),
@@ -245,21 +248,21 @@ def _readers(environ: Mapping[str, str], folder: Path) -> dict[Any, Callable[[An
         Timezone: lambda value: parse_timezone(text(value)),
         Duration: parse_duration,
         Rate: lambda value: parse_rate(text(value)),
-        Daytime: lambda value: parse_daytime(text(value)),
+        TimeOfDay: lambda value: parse_time_of_day(text(value)),
         Window: lambda value: parse_window(text(value)),
-        Port: _port,
-        Endpoint: lambda value: _endpoint(text(value)),
-        Passed: lambda value: text(value) if isinstance(value, str) else value,
+        Port: _parse_port,
+        Endpoint: lambda value: _parse_endpoint(text(value)),
+        CeleryValue: lambda value: text(value) if isinstance(value, str) else value,
     }
 
 
-def _port(value: Any) -> Port:
-    if type(value) is not int or not 0 < value <= HIGHEST_PORT:
-        raise SettingsError(f"a port is a number from 1 to {HIGHEST_PORT}", "Write 8787.")
+def _parse_port(value: Any) -> Port:
+    if type(value) is not int or not 0 < value <= MAX_PORT:
+        raise SettingsError(f"a port is a number from 1 to {MAX_PORT}", "Write 8787.")
     return value
 
 
-def _endpoint(text: str) -> Endpoint:
+def _parse_endpoint(text: str) -> Endpoint:
     if not text.startswith(("http://", "https://")):
         raise SettingsError("requests are sent to an http address", "Write http://127.0.0.1:9000.")
     return text

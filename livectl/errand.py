@@ -7,66 +7,66 @@ from uuid import uuid4
 
 from livectl.live import asking
 from livectl.model import JobState
-from livectl.ops.cluster.fleet import Crew
+from livectl.ops.cluster.fleet import WorkerControl
 from livectl.ops.jobs import groups
-from livectl.ops.jobs.posting import Letter
+from livectl.ops.jobs.posting import JobDraft
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from celery import Celery
 
-    from livectl.live.asking import Question, Who
-    from livectl.live.sweeping import Portion
-    from livectl.live.views.sights import Sight
+    from livectl.live.asking import CheckRequest, StreamerKey
+    from livectl.live.sweeping import CheckBatch
+    from livectl.live.views.sights import StreamerView
     from livectl.model import Observation
     from livectl.ops.cluster.deployment import Deployment
-    from livectl.ops.jobs.outcome import Outcome
-    from livectl.ops.jobs.posting import Terms
+    from livectl.ops.jobs.outcome import JobResult
+    from livectl.ops.jobs.posting import SendOptions
 
 TASK = "livectl.check"
-AT_ITS_TURN = 0.0  # how the task is told that its requests are not paid for yet
+DUE_NOT_RESERVED = 0.0  # how the task is told that its requests are not paid for yet
 
 
-def somebody_works(deployment: Deployment) -> bool:
+def any_worker_answers(deployment: Deployment) -> bool:
     """Whether a worker answers at this moment."""
-    with Crew(deployment) as crew:
-        return bool(crew.ask("ping").said)
+    with WorkerControl(deployment) as control:
+        return bool(control.ask("ping").by_worker)
 
 
-class Errand:
+class RemoteCheck:
     """One question, a job for each of its portions."""
 
-    def __init__(self, question: Question, deployment: Deployment) -> None:
-        self._question = question
+    def __init__(self, request: CheckRequest, deployment: Deployment) -> None:
+        self._request = request
         self._deployment = deployment
-        self._portions: dict[str, Portion] = {str(uuid4()): portion for portion in question.portions}
+        self._batches: dict[str, CheckBatch] = {str(uuid4()): batch for batch in request.batches}
 
     @property
-    def jobs(self) -> list[tuple[str, Portion]]:
-        return list(self._portions.items())
+    def jobs(self) -> list[tuple[str, CheckBatch]]:
+        return list(self._batches.items())
 
-    def send(self, app: Celery, terms: Terms) -> str:
+    def send(self, app: Celery, options: SendOptions) -> str:
         """Sends the jobs. Answers the id that `livectl status` understands: of the group, or of the only one."""
-        letters = [
-            Letter(id=job, args=(portion.platform, portion.ids, AT_ITS_TURN), brief=f"({portion})")
-            for job, portion in self._portions.items()
+        drafts = [
+            JobDraft(id=job_id, args=(batch.platform, batch.ids, DUE_NOT_RESERVED), brief=f"({batch})")
+            for job_id, batch in self._batches.items()
         ]
-        return groups.send(app, TASK, letters, terms)
+        return groups.send_group(app, TASK, drafts, options)
 
-    def follow(self, until: float) -> Iterator[dict[Who, Sight]]:
+    def wait_for_views(self, until: float) -> Iterator[dict[StreamerKey, StreamerView]]:
         """Answers as they come. What has not come in time is left in `jobs`."""
-        for ended in groups.follow(self._deployment, list(self._portions), until):
-            found: dict[Who, Sight] = {}
-            for job, outcome in ended.items():
-                portion = self._portions.pop(job)
-                found |= asking.seen(self._question, portion, _answers(portion, outcome))
-            yield found
+        for outcomes in groups.follow_results(self._deployment, list(self._batches), until):
+            views: dict[StreamerKey, StreamerView] = {}
+            for job_id, outcome in outcomes.items():
+                batch = self._batches.pop(job_id)
+                views |= asking.to_views(self._request, batch, _read_observations(batch, outcome))
+            yield views
 
 
-def _answers(portion: Portion, outcome: Outcome) -> list[Observation]:
-    if outcome.end is JobState.SUCCEEDED:
-        return asking.read(portion, outcome.result)
-    if outcome.end is JobState.REVOKED:
-        return asking.lost(portion, "its job was taken back, or no worker took it in time")
-    return asking.lost(portion, f"its job failed: {outcome.error}")
+def _read_observations(batch: CheckBatch, outcome: JobResult) -> list[Observation]:
+    if outcome.end_state is JobState.SUCCEEDED:
+        return asking.read_result(batch, outcome.result)
+    if outcome.end_state is JobState.REVOKED:
+        return asking.unknown_observations(batch, "its job was taken back, or no worker took it in time")
+    return asking.unknown_observations(batch, f"its job failed: {outcome.error}")

@@ -51,8 +51,8 @@ class Mistake(NamedTuple):
     warning: bool = False
 
     def __str__(self) -> str:
-        said = f"{self.file}:{self.line}:{self.column}: {'warning: ' if self.warning else ''}{self.text}"
-        return f"{said} ({self.hint})" if self.hint else said
+        message = f"{self.file}:{self.line}:{self.column}: {'warning: ' if self.warning else ''}{self.text}"
+        return f"{message} ({self.hint})" if self.hint else message
 
 
 class FileError(SettingsError):

@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, get_args, get_
 import msgspec
 
 from livectl.errors import FileError, Mistake, SettingsError
-from livectl.yamlfile import shortened
+from livectl.yamlfile import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from livectl.yamlfile import Document, Route
+    from livectl.yamlfile import Document, KeyPath
 
-    Reader: TypeAlias = Callable[[str], Any]
+    ValueReader: TypeAlias = Callable[[str], Any]
 
-KINDS: dict[Any, str] = {
+TYPE_NAMES: dict[Any, str] = {
     str: "text", int: "a whole number", float: "a number", bool: "true or false",
     list: "a list", tuple: "a list", dict: "keys with values", type(None): "nothing",
 }  # fmt: skip
-MISFIT = object()
+INVALID = object()
 
 
-class Fitting:
+class StructReader:
     """Reads one document. A value left empty counts as left out; `sources` says where each one stands."""
 
-    def __init__(self, document: Document, readers: Mapping[Any, Reader]) -> None:
+    def __init__(self, document: Document, readers: Mapping[Any, ValueReader]) -> None:
         self.document = document
         self.readers = readers  # type -> what makes such a value of a text, or raises SettingsError
         self.mistakes: list[Mistake] = []
@@ -38,99 +38,105 @@ class Fitting:
         """What the document says of this struct's fields, by name."""
         value = self.document.value
         if value is not None and not isinstance(value, dict):
-            self.note((), f"keys with values are wanted, not {KINDS[type(value)]}", "a colon is followed by a space")
+            self.add_mistake(
+                (), f"keys with values are wanted, not {TYPE_NAMES[type(value)]}", "a colon is followed by a space"
+            )
             return {}
-        return self._fields(struct, value or {}, ())
+        return self._read_fields(struct, value or {}, ())
 
-    def note(self, route: Route, text: str, hint: str, *, key: bool = False) -> None:
-        self.mistakes.append(self.document.mistake(route, text, hint, key=key))
+    def add_mistake(self, key_path: KeyPath, text: str, hint: str, *, key: bool = False) -> None:
+        self.mistakes.append(self.document.mistake(key_path, text, hint, key=key))
 
-    def refuse(self) -> None:
+    def raise_mistakes(self) -> None:
         """Raises what was noted, if anything was."""
         if self.mistakes:
             raise FileError(sorted(self.mistakes))
 
-    def _fields(self, struct: type[msgspec.Struct], value: Mapping[str, Any], route: Route) -> dict[str, Any]:
-        known = {field.name: field for field in msgspec.structs.fields(struct)}
-        fitted = {}
-        for key, given in value.items():
-            if key not in known:
-                self._unknown((*route, key), key, known)
-            elif given is not None:
-                fitted[key] = self._placed(known[key].type, given, (*route, key))
-        return fitted
+    def _read_fields(self, struct: type[msgspec.Struct], value: Mapping[str, Any], key_path: KeyPath) -> dict[str, Any]:
+        fields = {field.name: field for field in msgspec.structs.fields(struct)}
+        values = {}
+        for key, raw_value in value.items():
+            if key not in fields:
+                self._add_unknown_key((*key_path, key), key, fields)
+            elif raw_value is not None:
+                values[key] = self._read_with_source(fields[key].type, raw_value, (*key_path, key))
+        return values
 
-    def _placed(self, kind: Any, value: Any, route: Route) -> Any:
-        self.sources[".".join(map(str, route))] = f"{self.document.name}:{self.document.place(route, key=True).line}"
-        return self._value(kind, value, route)
+    def _read_with_source(self, kind: Any, value: Any, key_path: KeyPath) -> Any:
+        self.sources[".".join(map(str, key_path))] = (
+            f"{self.document.name}:{self.document.position(key_path, key=True).line}"
+        )
+        return self._read_value(kind, value, key_path)
 
-    def _value(self, kind: Any, value: Any, route: Route) -> Any:
+    def _read_value(self, kind: Any, value: Any, key_path: KeyPath) -> Any:
         """The value as its type wants it; MISFIT when it cannot be, and the mistake is noted."""
         if get_origin(kind) in {Union, UnionType}:
-            kind = next(one for one in get_args(kind) if one is not type(None))
+            kind = next(argument for argument in get_args(kind) if argument is not type(None))
         origin, arguments = get_origin(kind), get_args(kind)
         if kind in self.readers:
-            return self._read(kind, value, route)
+            return self._read_custom(kind, value, key_path)
         if origin is Literal:
-            return self._choice(arguments, value, route)
+            return self._read_choice(arguments, value, key_path)
         if origin is tuple:
-            return self._items(arguments[0], value, route)
+            return self._read_list(arguments[0], value, key_path)
         if origin is dict:
-            return self._entries(arguments[1], value, route)
+            return self._read_dict(arguments[1], value, key_path)
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            return self._struct(kind, value, route)
-        return value if type(value) is kind or kind is Any else self._misfit(route, kind, value)
+            return self._read_struct(kind, value, key_path)
+        return value if type(value) is kind or kind is Any else self._add_type_mistake(key_path, kind, value)
 
-    def _unknown(self, route: Route, name: str, known: Mapping[str, Any]) -> None:
-        near = get_close_matches(shortened(name).lower(), known, 1)
-        hint = f"do you mean {near[0]}?" if near else f"it can be {', '.join(known)}"
-        self.note(route, f"unknown key `{shortened(name)}`", hint, key=True)
+    def _add_unknown_key(self, key_path: KeyPath, name: str, fields: Mapping[str, Any]) -> None:
+        matches = get_close_matches(shorten(name).lower(), fields, 1)
+        hint = f"do you mean {matches[0]}?" if matches else f"it can be {', '.join(fields)}"
+        self.add_mistake(key_path, f"unknown key `{shorten(name)}`", hint, key=True)
 
-    def _read(self, kind: Any, value: Any, route: Route) -> Any:
+    def _read_custom(self, kind: Any, value: Any, key_path: KeyPath) -> Any:
         try:
             return self.readers[kind](value)
         except SettingsError as error:
-            return self._refused(route, error)
+            return self._add_error(key_path, error)
 
-    def _refused(self, route: Route, error: SettingsError) -> Any:
-        self.note(route, f"{_spelt(route)}: {error.message}", error.hint[:1].lower() + error.hint[1:].rstrip("."))
-        return MISFIT
+    def _add_error(self, key_path: KeyPath, error: SettingsError) -> Any:
+        self.add_mistake(
+            key_path, f"{_dotted(key_path)}: {error.message}", error.hint[:1].lower() + error.hint[1:].rstrip(".")
+        )
+        return INVALID
 
-    def _choice(self, choices: tuple[Any, ...], value: Any, route: Route) -> Any:
+    def _read_choice(self, choices: tuple[Any, ...], value: Any, key_path: KeyPath) -> Any:
         if value not in choices:
-            near = get_close_matches(shortened(str(value)), choices, 1)
-            hint = f"do you mean {near[0]}?" if near else f"it can be {', '.join(choices)}"
-            self.note(route, f"{_spelt(route)} cannot be {shortened(str(value))}", hint)
-            return MISFIT
+            matches = get_close_matches(shorten(str(value)), choices, 1)
+            hint = f"do you mean {matches[0]}?" if matches else f"it can be {', '.join(choices)}"
+            self.add_mistake(key_path, f"{_dotted(key_path)} cannot be {shorten(str(value))}", hint)
+            return INVALID
         return value
 
-    def _items(self, kind: Any, value: Any, route: Route) -> Any:
+    def _read_list(self, kind: Any, value: Any, key_path: KeyPath) -> Any:
         if not isinstance(value, list):
-            return self._misfit(route, list, value)
-        return tuple(self._value(kind, item, (*route, index)) for index, item in enumerate(value))
+            return self._add_type_mistake(key_path, list, value)
+        return tuple(self._read_value(kind, item, (*key_path, index)) for index, item in enumerate(value))
 
-    def _entries(self, kind: Any, value: Any, route: Route) -> Any:
+    def _read_dict(self, kind: Any, value: Any, key_path: KeyPath) -> Any:
         if not isinstance(value, dict):
-            return self._misfit(route, dict, value)
-        return {key: self._placed(kind, entry, (*route, key)) for key, entry in value.items()}
+            return self._add_type_mistake(key_path, dict, value)
+        return {key: self._read_with_source(kind, entry, (*key_path, key)) for key, entry in value.items()}
 
-    def _struct(self, kind: type[msgspec.Struct], value: Any, route: Route) -> Any:
+    def _read_struct(self, kind: type[msgspec.Struct], value: Any, key_path: KeyPath) -> Any:
         if value is not None and not isinstance(value, dict):
-            return self._misfit(route, dict, value)
-        fields = self._fields(kind, value or {}, route)
-        if MISFIT in fields.values():
-            return MISFIT
+            return self._add_type_mistake(key_path, dict, value)
+        fields = self._read_fields(kind, value or {}, key_path)
+        if INVALID in fields.values():
+            return INVALID
         try:
             return kind(**fields)
         except SettingsError as error:
-            return self._refused(route, error)
+            return self._add_error(key_path, error)
 
-    def _misfit(self, route: Route, kind: Any, value: Any) -> Any:
-        wanted = KINDS[kind]
+    def _add_type_mistake(self, key_path: KeyPath, kind: Any, value: Any) -> Any:
+        wanted = TYPE_NAMES[kind]
         hint = "put it in quotes" if kind is str and isinstance(value, int | float) else ""
-        self.note(route, f"{_spelt(route)} wants {wanted}, not {KINDS[type(value)]}", hint)
-        return MISFIT
+        self.add_mistake(key_path, f"{_dotted(key_path)} wants {wanted}, not {TYPE_NAMES[type(value)]}", hint)
+        return INVALID
 
 
-def _spelt(route: Route) -> str:
-    return ".".join(map(str, route))
+def _dotted(key_path: KeyPath) -> str:
+    return ".".join(map(str, key_path))

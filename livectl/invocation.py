@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from livectl.render import View
 
 
-class Invocation:
+class CommandContext:
     """What a command is given: the edge's environment, folder and streams, and what the global options said."""
 
     def __init__(self, environ: Mapping[str, str], cwd: Path, out: TextIO, err: TextIO) -> None:
@@ -51,14 +51,14 @@ class Invocation:
         if not self.quiet:
             print(text, file=self.err, flush=True)
 
-    def complain(self, error: LivectlError) -> None:
+    def report_error(self, error: LivectlError) -> None:
         if self.json:
             from livectl import render
 
             self.out.write(render.error_json(error))
             return
-        placed = isinstance(error, FileError)  # its lines begin with file:line:column, for editors to jump to
-        print(error.message if placed else f"livectl: {error.message}", file=self.err)
+        has_positions = isinstance(error, FileError)  # its lines begin with file:line:column, for editors to jump to
+        print(error.message if has_positions else f"livectl: {error.message}", file=self.err)
         if error.hint:
             print(f"  {error.hint}", file=self.err)
 
@@ -66,11 +66,11 @@ class Invocation:
         return stream.isatty() and "NO_COLOR" not in self.environ and self.environ.get("TERM") != "dumb"
 
 
-pass_invocation = click.make_pass_decorator(Invocation)
+pass_command_context = click.make_pass_decorator(CommandContext)
 
 
-def from_process() -> Invocation:
+def from_process() -> CommandContext:
     """The real environment, folder and streams."""
     import os
 
-    return Invocation(os.environ, Path.cwd(), sys.stdout, sys.stderr)
+    return CommandContext(os.environ, Path.cwd(), sys.stdout, sys.stderr)

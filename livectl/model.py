@@ -112,13 +112,13 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
-class Recall(msgspec.Struct, frozen=True):
+class CacheGet(msgspec.Struct, frozen=True):
     """A platform asks for what it kept: a token, an alias."""
 
     key: str
 
 
-class Keep(msgspec.Struct, frozen=True):
+class CacheSet(msgspec.Struct, frozen=True):
     """A platform keeps something for the next check, in any process, for so many seconds."""
 
     key: str
@@ -160,7 +160,7 @@ class JobState(StrEnum):
     UNKNOWN = "unknown"  # never sent here, forgotten after result_expires, or lost
 
 
-class Child(msgspec.Struct, frozen=True):
+class ChildJob(msgspec.Struct, frozen=True):
     """A job that another one sent, or a member of a group."""
 
     id: str
@@ -187,10 +187,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     retries: int | None = None
     result: Any = None
     error: str | None = None
-    children: tuple[Child, ...] = ()
+    children: tuple[ChildJob, ...] = ()
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
+class PollingLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How a platform may be asked: what it bears and what the settings want."""
 
     platform: str
@@ -203,7 +203,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     merge: float = 600.0  # seconds within which the next session is still the same one
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
+class StreamerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a streamer: the last positive reading, and what stands in the way of a newer one."""
 
     platform: str
@@ -261,7 +261,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     viewers: int | None = None
 
 
-class Health(msgspec.Struct, frozen=True, kw_only=True):
+class PlatformHealth(msgspec.Struct, frozen=True, kw_only=True):
     """How a platform fares: who is followed there, and what keeps it from being asked. No time: all is well."""
 
     platform: str

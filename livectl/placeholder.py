@@ -10,19 +10,21 @@ from livectl.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NAMES = ("url", "name", "title", "platform", "id", "started", "category", "kind")
-FOUND = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")  # doubled braces stand for themselves
-SHOWN = 40  # characters of a name that is none
+PLACEHOLDER_NAMES = ("url", "name", "title", "platform", "id", "started", "category", "kind")
+PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")  # doubled braces stand for themselves
+MAX_SHOWN_CHARS = 40  # characters of a name that is none
 
 
-def check(text: str) -> None:
+def check_placeholders(text: str) -> None:
     """SettingsError for a name that is not filled in."""
-    for found in FOUND.finditer(text):
-        name = found[1]
-        if name is not None and name not in NAMES:
-            raise SettingsError(f"nothing is called {{{name[:SHOWN]}}}", f"It can be {{{'}, {'.join(NAMES)}}}.")
+    for match in PLACEHOLDER.finditer(text):
+        name = match[1]
+        if name is not None and name not in PLACEHOLDER_NAMES:
+            raise SettingsError(
+                f"nothing is called {{{name[:MAX_SHOWN_CHARS]}}}", f"It can be {{{'}, {'.join(PLACEHOLDER_NAMES)}}}."
+            )
 
 
-def fill(text: str, values: Mapping[str, str]) -> str:
+def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
     """Each value as it is: what stands in it is never filled in again."""
-    return FOUND.sub(lambda found: found[0][0] if found[1] is None else values.get(found[1], ""), text)
+    return PLACEHOLDER.sub(lambda match: match[0][0] if match[1] is None else values.get(match[1], ""), text)

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from livectl.errors import LivectlError
 
-WIDTH = 80
+DEFAULT_WIDTH_CHARS = 80
 
 
 class View(NamedTuple):
     """An answer both ways: the value that programs get, and what people see, made only if it is people who look."""
 
     data: Any
-    people: Callable[[], RenderableType]
+    to_renderable: Callable[[], RenderableType]
 
 
 def sentence(text: str, data: Any) -> View:
@@ -31,18 +31,18 @@ def sentence(text: str, data: Any) -> View:
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], data: Any, *, empty: str) -> View:
     """Rows under headings; `empty` is the sentence in their place when there are none."""
 
-    def people() -> RenderableType:
+    def to_renderable() -> RenderableType:
         from rich import box
         from rich.table import Table
 
-        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+        rich_table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
         for column in columns:
-            drawn.add_column(column, overflow="fold", no_wrap=column == "id")  # an id is copied as a whole
+            rich_table.add_column(column, overflow="fold", no_wrap=column == "id")  # an id is copied as a whole
         for row in rows:
-            drawn.add_row(*row)
-        return drawn if drawn.row_count else empty
+            rich_table.add_row(*row)
+        return rich_table if rich_table.row_count else empty
 
-    return View(data, people)
+    return View(data, to_renderable)
 
 
 def as_json(view: View) -> str:
@@ -50,23 +50,23 @@ def as_json(view: View) -> str:
 
 
 def as_text(view: View, *, colour: bool, width: int | None = None) -> str:
-    people = view.people()
-    if isinstance(people, str):
-        return people + "\n"
+    renderable = view.to_renderable()
+    if isinstance(renderable, str):
+        return renderable + "\n"
     from rich.console import Console
 
-    page = io.StringIO()
-    console = Console(file=page, width=width or _terminal_width(), force_terminal=colour, no_color=not colour)
-    console.print(people, markup=False, highlight=False)
-    return "\n".join(line.rstrip() for line in page.getvalue().splitlines()) + "\n"
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=width or _terminal_width(), force_terminal=colour, no_color=not colour)
+    console.print(renderable, markup=False, highlight=False)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
 def error_json(error: LivectlError) -> str:
-    said = {"code": error.code, "message": error.message, "hint": error.hint}
-    return msgspec.json.encode({"error": said}).decode() + "\n"
+    fields = {"code": error.code, "message": error.message, "hint": error.hint}
+    return msgspec.json.encode({"error": fields}).decode() + "\n"
 
 
 def _terminal_width() -> int:
     import shutil
 
-    return shutil.get_terminal_size((WIDTH, 24)).columns
+    return shutil.get_terminal_size((DEFAULT_WIDTH_CHARS, 24)).columns

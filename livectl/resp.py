@@ -18,64 +18,64 @@ if TYPE_CHECKING:
 
     from livectl.address import Address
 
-Word = str | bytes | int | float
+RedisArgument = str | bytes | int | float
 
-PROMISED = 3.0  # seconds in all: a person who asks has an answer, or is told why not, before he looks for Ctrl-C
-START_UP = 0.5  # of these, for Python, the settings and, with -A, Celery; 0.2 to 0.4 are usual
-PATIENCE = PROMISED - START_UP  # what is left for servers
+ANSWER_WITHIN_S = 3.0  # seconds in all: a person who asks has an answer, or is told why not, before he looks for Ctrl-C
+STARTUP_S = 0.5  # of these, for Python, the settings and, with -A, Celery; 0.2 to 0.4 are usual
+SERVER_TIMEOUT_S = ANSWER_WITHIN_S - STARTUP_S  # what is left for servers
 
 
-class Refused(ServerError):  # noqa: N818 - an answer of the server, not a fault of ours
+class RedisReplyError(ServerError):
     """The server's own words for no."""
 
-    def __init__(self, words: str) -> None:
-        super().__init__(words, "Look at what this user may do there, and at what else uses that database.")
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "Look at what this user may do there, and at what else uses that database.")
 
 
-class Wire:
+class RedisConnection:
     """One connection, with so many seconds for all that is asked on it."""
 
-    def __init__(self, line: socket.socket, masked: str, until: float) -> None:
-        self._line = line
-        self._reader = line.makefile("rb")
+    def __init__(self, sock: socket.socket, masked: str, until: float) -> None:
+        self._socket = sock
+        self._reader = sock.makefile("rb")
         self._masked = masked
         self.until = until
 
-    def ask(self, *words: Word) -> Any:
+    def execute(self, *arguments: RedisArgument) -> Any:
         """One question; bytes, numbers and lists come back. Raises Refused when the server says no."""
-        (answer,) = self.ask_all([words])
-        if isinstance(answer, Refused):
-            raise answer
-        return answer
+        (reply,) = self.execute_all([arguments])
+        if isinstance(reply, RedisReplyError):
+            raise reply
+        return reply
 
-    def ask_all(self, questions: Sequence[Sequence[Word]]) -> list[Any]:
+    def execute_all(self, commands: Sequence[Sequence[RedisArgument]]) -> list[Any]:
         """Many questions in one journey; a refusal stands in the place of its answer."""
-        with self._in_time():
-            self._line.sendall(b"".join(_packed(words) for words in questions))
-            return [self._read() for _ in questions]
+        with self._within_deadline():
+            self._socket.sendall(b"".join(_encode_command(arguments) for arguments in commands))
+            return [self._read_reply() for _ in commands]
 
-    def hear(self) -> Any:
+    def read_push(self) -> Any:
         """What the server says next, unasked: a message of a channel that was subscribed to."""
-        with self._in_time():
-            return self._read()
+        with self._within_deadline():
+            return self._read_reply()
 
     @contextmanager
-    def _in_time(self) -> Iterator[None]:
+    def _within_deadline(self) -> Iterator[None]:
         try:
-            self._line.settimeout(self._left())
+            self._socket.settimeout(self._seconds_left())
             yield
         except (OSError, ValueError) as error:
             raise ServerError(
                 f"{self._masked} stopped answering: {_reason(error)}", "Look whether that server still runs."
             ) from error
 
-    def _left(self) -> float:
+    def _seconds_left(self) -> float:
         left = self.until - time.monotonic()
         if left <= 0:
             raise TimeoutError
         return left
 
-    def _read(self) -> Any:
+    def _read_reply(self) -> Any:
         line = self._reader.readline()
         if not line.endswith(b"\r\n"):
             raise ConnectionResetError
@@ -83,11 +83,11 @@ class Wire:
         if kind == b"$":
             return None if rest == b"-1" else self._read_exactly(int(rest))
         if kind == b"*":
-            return None if rest == b"-1" else [self._read() for _ in range(int(rest))]
+            return None if rest == b"-1" else [self._read_reply() for _ in range(int(rest))]
         if kind == b":":
             return int(rest)
         if kind == b"-":
-            return Refused(rest.decode(errors="replace"))
+            return RedisReplyError(rest.decode(errors="replace"))
         if kind == b"+":
             return rest.decode()
         raise ValueError("that is no Redis")
@@ -100,9 +100,9 @@ class Wire:
 
     def close(self) -> None:
         self._reader.close()
-        self._line.close()
+        self._socket.close()
 
-    def __enter__(self) -> Wire:
+    def __enter__(self) -> RedisConnection:
         return self
 
     def __exit__(
@@ -111,76 +111,76 @@ class Wire:
         self.close()
 
 
-def dial(address: Address, patience: float = PATIENCE) -> Wire:
+def connect(address: Address, timeout: float = SERVER_TIMEOUT_S) -> RedisConnection:
     """A connection that is let in, for so many seconds; ServerError in time when there is none."""
-    began, entry = time.monotonic(), min(patience, PATIENCE)
+    began, connect_timeout = time.monotonic(), min(timeout, SERVER_TIMEOUT_S)
     try:
-        line = _connect(address, entry)
+        sock = _open_socket(address, connect_timeout)
     except OSError as error:
         raise ServerError(
             f"no server answers at {address.masked}: {_reason(error)}",
             "Start it, or mend its address; `livectl up` brings one along.",
         ) from error
-    wire = Wire(line, address.masked, began + entry)
+    connection = RedisConnection(sock, address.masked, began + connect_timeout)
     try:
-        _enter(wire, address)
-    except Refused as error:
-        wire.close()
-        raise ServerError(f"{address.masked} does not let us in: {error}", _cure(str(error))) from error
+        _log_in(connection, address)
+    except RedisReplyError as error:
+        connection.close()
+        raise ServerError(f"{address.masked} does not let us in: {error}", _login_hint(str(error))) from error
     except ServerError:
-        wire.close()
+        connection.close()
         raise
-    wire.until = began + patience
-    return wire
+    connection.until = began + timeout
+    return connection
 
 
-def _connect(address: Address, patience: float) -> socket.socket:
+def _open_socket(address: Address, timeout: float) -> socket.socket:
     if address.path:
-        line = socket.socket(socket.AF_UNIX)
-        line.settimeout(patience)
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(timeout)
         try:
-            line.connect(address.path)
+            sock.connect(address.path)
         except OSError:
-            line.close()
+            sock.close()
             raise
-        return line
-    line = socket.create_connection((address.host, address.port), patience)
-    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return _secured(line, address) if address.scheme == "rediss" else line
+        return sock
+    sock = socket.create_connection((address.host, address.port), timeout)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return _wrap_tls(sock, address) if address.scheme == "rediss" else sock
 
 
-def _secured(line: socket.socket, address: Address) -> socket.socket:
+def _wrap_tls(sock: socket.socket, address: Address) -> socket.socket:
     """TLS by the same words in the address that redis-py reads."""
     import ssl
 
-    wanted = dict(address.options)
-    context = ssl.create_default_context(cafile=wanted.get("ssl_ca_certs"))
-    if wanted.get("ssl_cert_reqs") == "none" or wanted.get("ssl_check_hostname", "").lower() == "false":
+    options = dict(address.options)
+    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+    if options.get("ssl_cert_reqs") == "none" or options.get("ssl_check_hostname", "").lower() == "false":
         context.check_hostname = False
-    if wanted.get("ssl_cert_reqs") == "none":
+    if options.get("ssl_cert_reqs") == "none":
         context.verify_mode = ssl.CERT_NONE
-    if certificate := wanted.get("ssl_certfile"):
-        context.load_cert_chain(certificate, wanted.get("ssl_keyfile"))
-    return context.wrap_socket(line, server_hostname=address.host)
+    if certificate := options.get("ssl_certfile"):
+        context.load_cert_chain(certificate, options.get("ssl_keyfile"))
+    return context.wrap_socket(sock, server_hostname=address.host)
 
 
-def _enter(wire: Wire, address: Address) -> None:
+def _log_in(connection: RedisConnection, address: Address) -> None:
     if address.password:
-        wire.ask("AUTH", *([address.user] if address.user else []), address.password)
+        connection.execute("AUTH", *([address.user] if address.user else []), address.password)
     if address.database:
-        wire.ask("SELECT", address.database)
-    wire.ask("PING")
+        connection.execute("SELECT", address.database)
+    connection.execute("PING")
 
 
-def _cure(refusal: str) -> str:
+def _login_hint(refusal: str) -> str:
     if refusal.startswith("LOADING"):
         return "It still reads its data: ask again in a moment."
     return "Mend user, password or database number in its address."
 
 
-def _packed(words: Sequence[Word]) -> bytes:
-    spelt = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-    return b"*%d\r\n" % len(spelt) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in spelt)
+def _encode_command(arguments: Sequence[RedisArgument]) -> bytes:
+    encoded = [argument if isinstance(argument, bytes) else str(argument).encode() for argument in arguments]
+    return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(argument), argument) for argument in encoded)
 
 
 def _reason(error: Exception) -> str:

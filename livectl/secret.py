@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-MAX_BYTES = 65_536  # the longest key file is a few KB
+MAX_SECRET_BYTES = 65_536  # the longest key file is a few KB
 
 
 class Secret:
@@ -34,15 +34,15 @@ class Secret:
         return "***"
 
 
-def resolve(text: str, environ: Mapping[str, str], folder: Path) -> str:
+def resolve_secret(text: str, environ: Mapping[str, str], folder: Path) -> str:
     """The text itself, or what `env:NAME` or `file:PATH` stands for. Relative paths start from `folder`."""
     kind, _, name = text.partition(":")
     if kind == "env":
-        return _from_environment(name.strip(), environ)
-    return _from_file(folder / name.strip(), name.strip()) if kind == "file" else text
+        return _secret_from_environment(name.strip(), environ)
+    return _secret_from_file(folder / name.strip(), name.strip()) if kind == "file" else text
 
 
-def _from_environment(name: str, environ: Mapping[str, str]) -> str:
+def _secret_from_environment(name: str, environ: Mapping[str, str]) -> str:
     if not environ.get(name):
         raise SettingsError(
             f"the environment variable {name or 'after env:'} is not set", "Set it where livectl starts."
@@ -50,16 +50,16 @@ def _from_environment(name: str, environ: Mapping[str, str]) -> str:
     return environ[name]
 
 
-def _from_file(path: Path, name: str) -> str:
+def _secret_from_file(path: Path, name: str) -> str:
     try:
         with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1).decode().rstrip("\r\n")
+            text = file.read(MAX_SECRET_BYTES + 1).decode().rstrip("\r\n")
     except OSError as error:
         raise SettingsError(
             f"file:{name}: {(error.strerror or 'unreadable').lower()}", f"It is read from {path}."
         ) from error
     except ValueError:
         raise SettingsError(f"file:{name} is not text", f"It is read from {path}.") from None
-    if not text or len(text) > MAX_BYTES:
+    if not text or len(text) > MAX_SECRET_BYTES:
         raise SettingsError(f"file:{name} is {'too large' if text else 'empty'}", f"It is read from {path}.")
     return text

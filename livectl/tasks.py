@@ -22,13 +22,13 @@ from livectl.errors import LivectlError
 
 if TYPE_CHECKING:
     from livectl.live.alerts.alert import Alert
-    from livectl.live.alerts.delivery import Courier
-    from livectl.live.alerts.outbox import Grave
+    from livectl.live.alerts.delivery import AlertDispatcher
+    from livectl.live.alerts.outbox import StoredDeadLetter
     from livectl.live.sweeping import Sweeper
 
-LONGEST_WAIT = 30.0  # seconds a job waits in a worker at most: on Redis, one that waits longer might run twice
+MAX_WAIT_S = 30.0  # seconds a job waits in a worker at most: on Redis, one that waits longer might run twice
 
-EXPECTED = (LivectlError, RedisError)  # a line in the log, not a traceback: the next sweep tries again
+EXPECTED_ERRORS = (LivectlError, RedisError)  # a line in the log, not a traceback: the next sweep tries again
 
 logger = get_task_logger(__name__)
 
@@ -43,26 +43,26 @@ def ping() -> str:
 def report(self: Task) -> dict[str, Any]:
     """Who works here, with which versions; also a line of the worker's log."""
     versions = {"livectl": __version__, "celery": version("celery"), "python": platform.python_version()}
-    told = {"worker": self.request.hostname, "pid": os.getpid(), **versions}
-    logger.info("report: %s", ", ".join(f"{name} {value}" for name, value in told.items()))
-    return told
+    facts = {"worker": self.request.hostname, "pid": os.getpid(), **versions}
+    logger.info("report: %s", ", ".join(f"{name} {value}" for name, value in facts.items()))
+    return facts
 
 
-@shared_task(name="livectl.sweep", bind=True, throws=EXPECTED)
+@shared_task(name="livectl.sweep", bind=True, throws=EXPECTED_ERRORS)
 def sweep(self: Task) -> None:
     """Claims who is due, and sends the jobs that ask after them."""
-    from livectl.live.sweeping import EXPIRES
+    from livectl.live.sweeping import JOB_EXPIRES_SECONDS
     from livectl.ops.jobs import posting
 
     sweeper, now = _sweeper(), time.time()
-    sweeper.refresh(now)
-    for portions in sweeper.claim(now):
-        letters = [posting.Letter(id=str(uuid4()), args=one, brief=f"({one})") for one in portions]
-        posting.post(self.app, check.name, letters, posting.Terms(expires=EXPIRES))
-    sweeper.learn(now)
+    sweeper.refresh_follows(now)
+    for batches in sweeper.claim(now):
+        drafts = [posting.JobDraft(id=str(uuid4()), args=batch, brief=f"({batch})") for batch in batches]
+        posting.publish_jobs(self.app, check.name, drafts, posting.SendOptions(expires=JOB_EXPIRES_SECONDS))
+    sweeper.learn_habits(now)
 
 
-@shared_task(name="livectl.check", bind=True, max_retries=None, throws=EXPECTED)
+@shared_task(name="livectl.check", bind=True, max_retries=None, throws=EXPECTED_ERRORS)
 def check(self: Task, platform: str, ids: list[str], due: float | None = None) -> list[dict[str, Any]] | None:
     """Asks after streamers of one platform and records what is said. The answers are kept only if somebody waits.
 
@@ -75,13 +75,13 @@ def check(self: Task, platform: str, ids: list[str], due: float | None = None) -
         return None
     due = due or now + checker.reserve(platform, len(ids), now)
     if due > now:
-        pause, unheard = min(due - now, LONGEST_WAIT), bool(self.request.ignore_result)
-        raise self.retry(args=(platform, ids, due), countdown=pause, ignore_result=unheard)
-    seen = checker.look(platform, ids, now)
-    return None if self.request.ignore_result else [msgspec.to_builtins(one) for one in seen]
+        delay, result_ignored = min(due - now, MAX_WAIT_S), bool(self.request.ignore_result)
+        raise self.retry(args=(platform, ids, due), countdown=delay, ignore_result=result_ignored)
+    observations = checker.check_now(platform, ids, now)
+    return None if self.request.ignore_result else [msgspec.to_builtins(observation) for observation in observations]
 
 
-@shared_task(name="livectl.prune", throws=EXPECTED)
+@shared_task(name="livectl.prune", throws=EXPECTED_ERRORS)
 def prune() -> None:
     """Drops what nobody needs any more."""
     dropped = _sweeper().prune(time.time())
@@ -91,17 +91,17 @@ def prune() -> None:
 @shared_task(name="livectl.deliver")
 def deliver() -> None:
     """Tells every target what it has not been told. What is told lies in the store: no alert is ever an argument."""
-    _courier().deliver()
+    _dispatcher().deliver()
 
 
 @shared_task(name="livectl.digest")
 def digest() -> None:
     """Tells the targets that want a digest, once the time of day has come that they name."""
-    _courier().digest()
+    _dispatcher().deliver_digests()
 
 
 @cache
-def _courier() -> Courier:
+def _dispatcher() -> AlertDispatcher:
     """Of this process, as `_sweeper` is."""
     from livectl import config, connect
     from livectl.live.alerts import delivery, targets
@@ -110,20 +110,22 @@ def _courier() -> Courier:
     from livectl.live.store import Store
     from livectl.ops import broker
 
-    settings = config.load(os.environ, Path.cwd())
-    client = connect.open_store(broker.addresses(settings).store)
+    process_settings = config.load(os.environ, Path.cwd())
+    client = connect.open_store(broker.resolve_addresses(process_settings).store)
     store = Store(client)
-    store.start()
-    senders = targets.senders(settings, Fetcher(Routes.of(settings.network), store))
-    return delivery.Courier(settings, store, client, senders, delivery.Tools(time.time, _bury))
+    store.prepare()
+    senders = targets.build_senders(process_settings, Fetcher(Routes.from_settings(process_settings.network), store))
+    return delivery.AlertDispatcher(
+        process_settings, store, client, senders, delivery.DispatchHooks(time.time, _make_dead_letter)
+    )
 
 
-def _bury(alert: Alert, reason: str, now: float) -> Grave:
+def _make_dead_letter(alert: Alert, reason: str, now: float) -> StoredDeadLetter:
     """An alert that nobody took, as a dead letter."""
-    from livectl.live.alerts.outbox import Grave
+    from livectl.live.alerts.outbox import StoredDeadLetter
     from livectl.ops.jobs import deadletters
 
-    letter = deadletters.Letter(
+    dead_letter = deadletters.DeadLetter(
         id=alert.key,
         kind="alert",
         reason=f"{alert.target}: {reason}",
@@ -131,7 +133,7 @@ def _bury(alert: Alert, reason: str, now: float) -> Grave:
         task=deliver.name,
         payload=msgspec.to_builtins(alert),
     )
-    return Grave(letter.id, msgspec.json.encode(letter).decode())
+    return StoredDeadLetter(dead_letter.id, msgspec.json.encode(dead_letter).decode())
 
 
 @cache
@@ -142,7 +144,7 @@ def _sweeper() -> Sweeper:
     from livectl.live.sweeping import Sweeper
     from livectl.ops import broker
 
-    settings = config.load(os.environ, Path.cwd())
-    store = Store(connect.open_store(broker.addresses(settings).store))
-    store.start()
-    return Sweeper(settings, store)
+    process_settings = config.load(os.environ, Path.cwd())
+    store = Store(connect.open_store(broker.resolve_addresses(process_settings).store))
+    store.prepare()
+    return Sweeper(process_settings, store)

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    Route: TypeAlias = tuple[str | int, ...]  # the way to a value: ("schedules", "add", "args", 0)
+    KeyPath: TypeAlias = tuple[str | int, ...]  # the way to a value: ("schedules", "add", "args", 0)
 
 MAX_BYTES = 1_000_000  # 10,000 streamers are 0.8 MB; time and memory grow with it
 MAX_DEPTH = 16  # a schedule needs 5
 MAX_MISTAKES = 20  # told at once; nobody mends more in one go
-SHOWN = 40  # characters of a file quoted in a message at most
+MAX_QUOTED_CHARS = 40  # characters of a file quoted in a message at most
 
 CONSTANTS: dict[str, bool | None] = dict.fromkeys(("true", "True", "TRUE"), True)
 CONSTANTS |= dict.fromkeys(("false", "False", "FALSE"), False)
@@ -39,57 +39,59 @@ UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000
 DIRECTIVE = re.compile("^%(YAML|TAG)", re.MULTILINE)  # PyYAML reads many %TAG lines in quadratic time
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """A line and a column, both counted from 1."""
 
     line: int
     column: int
 
 
-class Text:
+class SourceText:
     """The text of a file, which knows the place of each of its characters."""
 
     def __init__(self, text: str, name: str) -> None:
         self.text = text
         self.name = name
 
-    def place(self, offset: int) -> Place:
-        line = bisect_right(self._starts, offset)
-        return Place(line, offset - self._starts[line - 1] + 1)
+    def position(self, offset: int) -> Position:
+        line = bisect_right(self._line_starts, offset)
+        return Position(line, offset - self._line_starts[line - 1] + 1)
 
     def mistake(self, offset: int, text: str, hint: str, *, warning: bool = False) -> Mistake:
-        return Mistake(self.name, *self.place(offset), text, hint, warning)
+        return Mistake(self.name, *self.position(offset), text, hint, warning)
 
     @cached_property
-    def _starts(self) -> list[int]:
-        return [0, *(found.end() for found in re.finditer("\n", self.text))]
+    def _line_starts(self) -> list[int]:
+        return [0, *(match.end() for match in re.finditer("\n", self.text))]
 
 
 class Document:
     """What a file says: `value`, in plain dicts, lists and scalars, and where each part of it stands."""
 
-    def __init__(self, text: Text, value: Any, offset: int, offsets: dict[int, Any]) -> None:
+    def __init__(self, text: SourceText, value: Any, offset: int, offsets: dict[int, Any]) -> None:
         self.name = text.name
         self.value = value
         self._text = text
         self._offset = offset
         self._offsets = offsets  # id of a dict in value -> key -> (offset of key, of value); of a list -> offsets
 
-    def place(self, route: Route, *, key: bool = False) -> Place:
+    def position(self, key_path: KeyPath, *, key: bool = False) -> Position:
         """Where the value at the end of this route stands, or its key. Of a value that is not there: its parent."""
-        return self._text.place(self._find(route, key=key))
+        return self._text.position(self._find_offset(key_path, key=key))
 
-    def mistake(self, route: Route, text: str, hint: str = "", *, key: bool = False, warning: bool = False) -> Mistake:
-        return self._text.mistake(self._find(route, key=key), text, hint, warning=warning)
+    def mistake(
+        self, key_path: KeyPath, text: str, hint: str = "", *, key: bool = False, warning: bool = False
+    ) -> Mistake:
+        return self._text.mistake(self._find_offset(key_path, key=key), text, hint, warning=warning)
 
-    def _find(self, route: Route, *, key: bool) -> int:
-        here, offset, key_offset = self.value, self._offset, self._offset
-        for step in route:
+    def _find_offset(self, key_path: KeyPath, *, key: bool) -> int:
+        value, offset, key_offset = self.value, self._offset, self._offset
+        for step in key_path:
             try:
-                found, here = self._offsets[id(here)][step], here[step]
+                offsets, value = self._offsets[id(value)][step], value[step]
             except (KeyError, IndexError):
                 return offset
-            key_offset, offset = found if isinstance(found, tuple) else (found, found)
+            key_offset, offset = offsets if isinstance(offsets, tuple) else (offsets, offsets)
         return key_offset if key else offset
 
 
@@ -109,25 +111,29 @@ def loads(content: bytes | str, name: str) -> Document:
     raw = content.encode(errors="surrogatepass") if isinstance(content, str) else content
     if len(raw) > MAX_BYTES:
         raise FileError([Mistake(name, 1, 1, f"larger than {MAX_BYTES:,} bytes", "is it the right file?")])
-    text = Text(raw.decode(errors="surrogateescape").removeprefix("\ufeff"), name)
-    _refuse_unreadable(text)
-    return _Reader(text).document()
+    text = SourceText(raw.decode(errors="surrogateescape").removeprefix("\ufeff"), name)
+    _check_readable(text)
+    return _DocumentReader(text).document()
 
 
-def _refuse_unreadable(text: Text) -> None:
-    if found := UNREADABLE.search(text.text):
-        code = ord(found[0])
-        byte = 0xDC80 <= code <= 0xDCFF  # how a byte that is not UTF-8 was kept
-        said = ("not UTF-8", "save the file as UTF-8") if byte else (f"unreadable character U+{code:04X}", "remove it")
-        raise FileError([text.mistake(found.start(), *said)])
-    if found := DIRECTIVE.search(text.text):
-        raise FileError([text.mistake(found.start(), f"directive {found[0]}", "remove this line")])
+def _check_readable(text: SourceText) -> None:
+    if match := UNREADABLE.search(text.text):
+        code = ord(match[0])
+        is_raw_byte = 0xDC80 <= code <= 0xDCFF  # how a byte that is not UTF-8 was kept
+        text_and_hint = (
+            ("not UTF-8", "save the file as UTF-8")
+            if is_raw_byte
+            else (f"unreadable character U+{code:04X}", "remove it")
+        )
+        raise FileError([text.mistake(match.start(), *text_and_hint)])
+    if match := DIRECTIVE.search(text.text):
+        raise FileError([text.mistake(match.start(), f"directive {match[0]}", "remove this line")])
 
 
-class _Reader:
+class _DocumentReader:
     """Events in, a document out. What is forbidden is noted, and reading goes on for the next mistake."""
 
-    def __init__(self, text: Text) -> None:
+    def __init__(self, text: SourceText) -> None:
         self.text = text
         self.events: Iterator[Any] = yaml.parse(text.text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         self.offsets: dict[int, Any] = {}
@@ -137,7 +143,7 @@ class _Reader:
         try:
             value, offset = self._root()
         except yaml.MarkedYAMLError as error:
-            self._stop(*_explained(error, self.text.text))
+            self._raise_mistake(*_explain(error, self.text.text))
         if self.mistakes:
             raise FileError(self.mistakes)
         return Document(self.text, value, offset, self.offsets)
@@ -149,25 +155,27 @@ class _Reader:
         event = next(self.events)
         value = self._value(event, 0)
         next(self.events)
-        after = next(self.events)
-        if not isinstance(after, StreamEndEvent):
-            self._stop(after.start_mark.index, "a second document", "remove `---` and what follows, or split the file")
+        next_event = next(self.events)
+        if not isinstance(next_event, StreamEndEvent):
+            self._raise_mistake(
+                next_event.start_mark.index, "a second document", "remove `---` and what follows, or split the file"
+            )
         return value, event.start_mark.index
 
     def _value(self, event: Any, depth: int) -> Any:
         offset = event.start_mark.index
         if isinstance(event, AliasEvent):
-            return self._note(
-                offset, f"alias *{shortened(str(event.anchor))}", "write the value out, or quote it if it is text"
+            return self._add_mistake(
+                offset, f"alias *{shorten(str(event.anchor))}", "write the value out, or quote it if it is text"
             )
         if event.anchor is not None:
-            self._note(offset, f"anchor &{shortened(event.anchor)}", "remove it, or quote the value if it is text")
+            self._add_mistake(offset, f"anchor &{shorten(event.anchor)}", "remove it, or quote the value if it is text")
         if event.tag is not None:
-            self._note(offset, f"tag {shortened(event.tag)}", "remove it, or quote the value if it is text")
+            self._add_mistake(offset, f"tag {shorten(event.tag)}", "remove it, or quote the value if it is text")
         if isinstance(event, ScalarEvent):
             return self._scalar(event)
         if depth == MAX_DEPTH:
-            self._stop(offset, f"nested deeper than {MAX_DEPTH} levels", "is a bracket not closed?")
+            self._raise_mistake(offset, f"nested deeper than {MAX_DEPTH} levels", "is a bracket not closed?")
         return self._mapping(depth + 1) if isinstance(event, MappingStartEvent) else self._sequence(depth + 1)
 
     def _scalar(self, event: Any) -> Any:
@@ -186,7 +194,9 @@ class _Reader:
         """Text as it is; escapes may have put characters in it that a file may not hold."""
         text: str = event.value
         for character in set(text).intersection("\0") or (set() if text.isascii() else _surrogates(text)):
-            self._note(event.start_mark.index, f"unreadable character U+{ord(character):04X}", "remove its escape")
+            self._add_mistake(
+                event.start_mark.index, f"unreadable character U+{ord(character):04X}", "remove its escape"
+            )
         return text
 
     def _sequence(self, depth: int) -> list[Any]:
@@ -213,26 +223,30 @@ class _Reader:
         self.offsets[id(values)] = offsets
         return values
 
-    def _key(self, event: Any, depth: int, known: dict[str, tuple[int, int]]) -> str:
+    def _key(self, event: Any, depth: int, earlier_offsets: dict[str, tuple[int, int]]) -> str:
         offset, key = event.start_mark.index, self._value(event, depth)
         if not isinstance(key, str):
-            shown = (
-                f"`{shortened(event.value)}` is read as {_kind(key)}" if isinstance(event, ScalarEvent) else _kind(key)
+            description = (
+                f"`{shorten(event.value)}` is read as {_type_name(key)}"
+                if isinstance(event, ScalarEvent)
+                else _type_name(key)
             )
-            self._note(offset, f"a key is text, and {shown}", "put it in quotes")
+            self._add_mistake(offset, f"a key is text, and {description}", "put it in quotes")
         elif key == "<<" and event.implicit[0]:
-            self._note(offset, "merge key <<", "write the keys out")
-        elif key in known:
-            first = self.text.place(known[key][0]).line
-            self._note(offset, f"`{shortened(key)}` again: it is already in line {first}", "keep one of the two")
+            self._add_mistake(offset, "merge key <<", "write the keys out")
+        elif key in earlier_offsets:
+            first_line = self.text.position(earlier_offsets[key][0]).line
+            self._add_mistake(
+                offset, f"`{shorten(key)}` again: it is already in line {first_line}", "keep one of the two"
+            )
         return str(key)
 
-    def _note(self, offset: int, text: str, hint: str) -> None:
+    def _add_mistake(self, offset: int, text: str, hint: str) -> None:
         self.mistakes.append(self.text.mistake(offset, text, hint))
         if len(self.mistakes) == MAX_MISTAKES:
             raise FileError(self.mistakes, f"There may be more: these are the first {MAX_MISTAKES}.")
 
-    def _stop(self, offset: int, text: str, hint: str) -> NoReturn:
+    def _raise_mistake(self, offset: int, text: str, hint: str) -> NoReturn:
         raise FileError([*self.mistakes, self.text.mistake(offset, text, hint)])
 
 
@@ -240,36 +254,47 @@ def _surrogates(text: str) -> set[str]:
     return {character for character in text if "\ud800" <= character <= "\udfff"}
 
 
-def _kind(value: Any) -> str:
+def _type_name(value: Any) -> str:
     names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a mapping"}
     return names.get(type(value), "nothing")
 
 
-def shortened(text: str) -> str:
+def shorten(text: str) -> str:
     """As much of a text as a message has room for."""
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+    return text if len(text) <= MAX_QUOTED_CHARS else text[:MAX_QUOTED_CHARS] + "…"
 
 
-def _explained(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str]:
+def _explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str]:
     """Where it went wrong, what stands there, and the cure, for the mistakes that people make."""
-    problem: Any = error.problem_mark or error.context_mark
-    start: Any = error.context_mark or problem
-    here, opened = text[problem.index : problem.index + 1], text[start.index : start.index + 1]
-    said, doing = error.problem or "not YAML", error.context or ""
-    if "alias" in doing or "anchor" in doing:
-        return start.index, f"a value cannot begin with {opened}", "put it in quotes"
-    if "end of stream" in said:
-        return start.index, f"{opened} is opened here and never closed", "close it"
-    if "quoted scalar" in doing:
-        return problem.index, "a backslash that escapes nothing", "write it twice, or use single quotes"
-    if here == "\t":
-        return problem.index, "a tab in the indentation", "use spaces"
-    if here in {"@", "`", "%"}:
-        return problem.index, f"a value cannot begin with {here}", "put it in quotes"
-    if "mapping values are not allowed" in said:
-        return problem.index, "a colon where no key can be", "indent it as its neighbours, or put the value in quotes"
-    if opened in {"[", "{"}:
-        return problem.index, f"no comma or end after an entry of the {opened} in line {start.line + 1}", "close it"
-    if text[: problem.index].rpartition("\n")[2].strip():
-        return problem.index, f"{here} cannot stand here", "put the whole value in quotes"
-    return problem.index, "this does not line up with what is above it", "indent it as its neighbours"
+    problem_mark: Any = error.problem_mark or error.context_mark
+    start_mark: Any = error.context_mark or problem_mark
+    character, opening = (
+        text[problem_mark.index : problem_mark.index + 1],
+        text[start_mark.index : start_mark.index + 1],
+    )
+    message, activity = error.problem or "not YAML", error.context or ""
+    if "alias" in activity or "anchor" in activity:
+        return start_mark.index, f"a value cannot begin with {opening}", "put it in quotes"
+    if "end of stream" in message:
+        return start_mark.index, f"{opening} is opened here and never closed", "close it"
+    if "quoted scalar" in activity:
+        return problem_mark.index, "a backslash that escapes nothing", "write it twice, or use single quotes"
+    if character == "\t":
+        return problem_mark.index, "a tab in the indentation", "use spaces"
+    if character in {"@", "`", "%"}:
+        return problem_mark.index, f"a value cannot begin with {character}", "put it in quotes"
+    if "mapping values are not allowed" in message:
+        return (
+            problem_mark.index,
+            "a colon where no key can be",
+            "indent it as its neighbours, or put the value in quotes",
+        )
+    if opening in {"[", "{"}:
+        return (
+            problem_mark.index,
+            f"no comma or end after an entry of the {opening} in line {start_mark.line + 1}",
+            "close it",
+        )
+    if text[: problem_mark.index].rpartition("\n")[2].strip():
+        return problem_mark.index, f"{character} cannot stand here", "put the whole value in quotes"
+    return problem_mark.index, "this does not line up with what is above it", "indent it as its neighbours"

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 
 @click.group()
@@ -23,8 +23,8 @@ def command() -> None:
 
 @command.command()
 @click.argument("target", required=False)
-@pass_invocation
-def test(call: Invocation, /, target: str | None) -> int:
+@pass_command_context
+def test(context: CommandContext, /, target: str | None) -> int:
     """Send a sample to one target or all, and show what each answers. Exit 1 when one did not take it.
 
     \b
@@ -33,15 +33,15 @@ def test(call: Invocation, /, target: str | None) -> int:
     """
     from livectl.live.alerts import view as alert_view
 
-    names = alert_view.chosen(call.settings, target)
-    outcomes = alert_view.try_out(names, call.settings, time.time())
-    call.show(alert_view.tried(outcomes))
-    return 0 if all(one.sent for one in outcomes.values()) else 1
+    names = alert_view.select_targets(context.settings, target)
+    outcomes = alert_view.send_samples(names, context.settings, time.time())
+    context.show(alert_view.outcomes_view(outcomes))
+    return 0 if all(outcome.sent for outcome in outcomes.values()) else 1
 
 
 @command.command("list")
-@pass_invocation
-def list_targets(call: Invocation) -> None:
+@pass_command_context
+def list_targets(context: CommandContext) -> None:
     """List the targets: when each was last told, what waits for it, what it refused.
 
     \b
@@ -53,8 +53,8 @@ def list_targets(call: Invocation) -> None:
     from livectl.live.alerts import view as alert_view
     from livectl.ops import broker
 
-    targets.check(call.settings)
-    client = connect.open_store(broker.addresses(call.settings).store)
+    targets.check_targets(context.settings)
+    client = connect.open_store(broker.resolve_addresses(context.settings).store)
     now = time.time()
-    stands, waiting = backlog.look(call.settings, client, now)
-    call.show(alert_view.everyone(call.settings, stands, waiting, now))
+    target_states, pending = backlog.read_backlog(context.settings, client, now)
+    context.show(alert_view.targets_view(context.settings, target_states, pending, now))

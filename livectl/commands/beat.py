@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 
 @click.command()
@@ -15,9 +15,16 @@ from livectl.invocation import Invocation, pass_invocation
 @click.option("--dry-run", is_flag=True, help="Print the command line it would become, and stop.")
 @click.option("--detach", is_flag=True, help="Run in the background, until `livectl stop`.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY OPTIONS]")
-@pass_invocation
+@pass_command_context
 def command(
-    call: Invocation, /, *, schedule: str | None, loglevel: str, dry_run: bool, detach: bool, extra: tuple[str, ...]
+    context: CommandContext,
+    /,
+    *,
+    schedule: str | None,
+    loglevel: str,
+    dry_run: bool,
+    detach: bool,
+    extra: tuple[str, ...],
 ) -> None:
     """Each due run is claimed in the store by whichever beat comes first, so that two, three or ten of them send
     exactly what one would. The schedule file is read again when it changes. It becomes `celery beat`; after -- comes
@@ -31,9 +38,11 @@ def command(
     from livectl.ops import launch
     from livectl.ops.processes import starting
 
-    argv = launch.beat_command(call.app, loglevel=loglevel, schedule=schedule, extra=extra)
+    argv = launch.beat_command(context.app, loglevel=loglevel, schedule=schedule, extra=extra)
     if dry_run:
-        call.show(starting.in_words(argv))
+        context.show(starting.argv_view(argv))
         return
-    environ = launch.environment(call.environ, call.config)
-    call.show(starting.start(argv, "beat", call.settings, environ, call.cwd, detach=detach, say=call.say))
+    environ = launch.child_environment(context.environ, context.config)
+    context.show(
+        starting.start_or_exec(argv, "beat", context.settings, environ, context.cwd, detach=detach, say=context.say)
+    )

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from livectl.errors import UnfinishedError
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
     from livectl.ops.cluster.deployment import Deployment
-    from livectl.ops.jobs.desk import Desk, Order
+    from livectl.ops.jobs.desk import JobRequest, JobSender
 
 
 @click.command()
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 )
 @click.option("--window", type=click.IntRange(min=1), default=100, show_default=True, help="Unfinished at a time.")
 @click.option("--force", is_flag=True, help="Send what would be refused.")
-@pass_invocation
-def command(call: Invocation, /, **words: Any) -> int:
+@pass_command_context
+def command(context: CommandContext, /, **options: Any) -> int:
     """An ARG is JSON if it can be, and text otherwise. Nothing is sent that cannot come to anything: an unknown task,
     arguments that it does not take, a queue that nobody reads.
 
@@ -45,77 +45,93 @@ def command(call: Invocation, /, **words: Any) -> int:
     from livectl.ops.cluster import deployment
     from livectl.ops.jobs import bulk, ordering
 
-    place = deployment.find(call.app, call.settings, call.cwd)
-    desk = _desk(call, place)
-    if words["file"]:
-        orders = bulk.read(call.cwd / words["file"], words["task"])
-        return _many(call, place, desk, orders, words)
-    order = ordering.read(words)
-    if not words["force"]:
-        desk.refuse(order)
-    return _wait(call, place, desk, order, words) if words["wait"] else _send(call, desk, order, words)
+    app_deployment = deployment.find(context.app, context.settings, context.cwd)
+    job_sender = _make_job_sender(context, app_deployment)
+    if options["file"]:
+        job_requests = bulk.read_requests(context.cwd / options["file"], options["task"])
+        return _send_many(context, app_deployment, job_sender, job_requests, options)
+    job_request = ordering.read_request(options)
+    if not options["force"]:
+        job_sender.validate(job_request)
+    return (
+        _wait(context, app_deployment, job_sender, job_request, options)
+        if options["wait"]
+        else _send(context, job_sender, job_request, options)
+    )
 
 
-def _desk(call: Invocation, place: Deployment) -> Desk:
+def _make_job_sender(context: CommandContext, deployment: Deployment) -> JobSender:
     """Where the app's tasks are known: livectl's own app is made of the settings in force."""
     from livectl.ops import apps
     from livectl.ops.jobs import desk
 
-    if place.app is not None:
-        return desk.Desk(place, place.app, apps.tasks(place.app, call.cwd))
+    if deployment.app is not None:
+        return desk.JobSender(deployment, deployment.app, apps.load_tasks(deployment.app, context.cwd))
     from livectl.celeryapp import create_app
 
-    app = create_app(call.settings)
-    return desk.Desk(place, app, apps.tasks(app, call.cwd))
+    app = create_app(context.settings)
+    return desk.JobSender(deployment, app, apps.load_tasks(app, context.cwd))
 
 
-def _send(call: Invocation, desk: Desk, order: Order, words: dict[str, Any]) -> int:
+def _send(context: CommandContext, job_sender: JobSender, job_request: JobRequest, options: dict[str, Any]) -> int:
     from livectl.render import sentence
 
-    sent = desk.send(order, force=words["force"])
-    call.say(f"sent {sent.task} to the queue {sent.queue}; its id:")
-    call.show(sentence(sent.id, sent))
+    sent_job = job_sender.send(job_request, force=options["force"])
+    context.say(f"sent {sent_job.task} to the queue {sent_job.queue}; its id:")
+    context.show(sentence(sent_job.id, sent_job))
     return 0
 
 
-def _wait(call: Invocation, place: Deployment, desk: Desk, order: Order, words: dict[str, Any]) -> int:
+def _wait(
+    context: CommandContext,
+    deployment: Deployment,
+    job_sender: JobSender,
+    job_request: JobRequest,
+    options: dict[str, Any],
+) -> int:
     from livectl.ops.jobs import views, waiting
 
-    waiting.insist_on_results(place)
-    sent = desk.send(order, keep_result=True, force=words["force"])
-    call.say(f"sent {sent.id}")
-    patience = waiting.FOREVER if words["timeout"] is None else words["timeout"]
-    for found in waiting.follow(place, sent.id, patience):
-        last = found
-        if found.progress:
-            _move(call, *found.progress)
-    call.show(views.job(last))
+    waiting.require_result_backend(deployment)
+    sent_job = job_sender.send(job_request, keep_result=True, force=options["force"])
+    context.say(f"sent {sent_job.id}")
+    timeout = waiting.FOREVER if options["timeout"] is None else options["timeout"]
+    for current in waiting.follow(deployment, sent_job.id, timeout):
+        last = current
+        if current.progress:
+            _show_progress(context, *current.progress)
+    context.show(views.job_details(last))
     return waiting.exit_code(last)
 
 
-def _many(call: Invocation, place: Deployment, desk: Desk, orders: list[Order], words: dict[str, Any]) -> int:
+def _send_many(
+    context: CommandContext,
+    deployment: Deployment,
+    job_sender: JobSender,
+    job_requests: list[JobRequest],
+    options: dict[str, Any],
+) -> int:
     from livectl.ops.jobs import bulk, views, waiting
 
-    waiting.insist_on_results(place)
-    for order in orders if not words["force"] else ():
-        desk.refuse(order)
-    until = waiting.FOREVER if words["timeout"] is None else time.monotonic() + words["timeout"]
-    batch = bulk.Batch(desk, place, window=words["window"], until=until)
-    ended = -1
-    for summary in batch.run(orders):
-        if (now := summary.succeeded + summary.failed) != ended:
-            _move(call, now, len(orders))
-            ended = now
-    call.show(views.batch(summary, len(orders)))
-    return 1 if summary.failed else UnfinishedError.code if ended < len(orders) else 0
+    waiting.require_result_backend(deployment)
+    for job_request in job_requests if not options["force"] else ():
+        job_sender.validate(job_request)
+    until = waiting.FOREVER if options["timeout"] is None else time.monotonic() + options["timeout"]
+    batch = bulk.JobBatch(job_sender, deployment, window=options["window"], deadline=until)
+    finished = -1
+    for summary in batch.run(job_requests):
+        if (finished_now := summary.succeeded + summary.failed) != finished:
+            _show_progress(context, finished_now, len(job_requests))
+            finished = finished_now
+    context.show(views.batch_summary(summary, len(job_requests)))
+    return 1 if summary.failed else UnfinishedError.code if finished < len(job_requests) else 0
 
 
-def _move(call: Invocation, current: float, total: float) -> None:
+def _show_progress(context: CommandContext, current: float, total: float) -> None:
     """The bar, in its place where somebody watches; elsewhere a line each time."""
     from livectl.ops.jobs import views
 
-    if call.quiet or not call.err.isatty():
-        call.say(views.bar(current, total))
+    if context.quiet or not context.err.isatty():
+        context.say(views.progress_bar(current, total))
         return
-    call.err.write(f"\r{views.bar(current, total)}" + ("\n" if current >= total else ""))
-    call.err.flush()
+    context.err.write(f"\r{views.progress_bar(current, total)}" + ("\n" if current >= total else ""))
+    context.err.flush()

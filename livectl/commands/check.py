@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 import click
 
 from livectl.errors import LivectlError, PlatformError, UnfinishedError, UsageError
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
-    from livectl.live.asking import Question, Who
+    from livectl.live.asking import CheckRequest, StreamerKey
     from livectl.live.store import Store
-    from livectl.live.views.sights import Sight
+    from livectl.live.views.sights import StreamerView
     from livectl.ops.cluster.deployment import Deployment
 
-PATIENCE = 90.0  # seconds: a job has 60, and may have waited for its turn
+MAX_WAIT_S = 90.0  # seconds: a job has 60, and may have waited for its turn
 
 
 @click.command()
 @click.argument("streamers", nargs=-1, required=True, metavar="STREAMER...")
 @click.option("--local", is_flag=True, help="Ask from here, not through the workers.")
 @click.option("--wait/--no-wait", default=True, help="Without waiting, print the task id and be done.")
-@pass_invocation
-def command(call: Invocation, *, streamers: tuple[str, ...], local: bool, wait: bool) -> int:
+@pass_command_context
+def command(context: CommandContext, *, streamers: tuple[str, ...], local: bool, wait: bool) -> int:
     """STREAMER is platform/id, or an address as the browser shows it. The workers
     ask; if none runs, or with --local, this process does. What is said of
     somebody followed is recorded as if it had been their turn.
@@ -43,82 +43,90 @@ def command(call: Invocation, *, streamers: tuple[str, ...], local: bool, wait: 
     from livectl.live.follows import entries
     from livectl.live.views import tables
 
-    asked = [entries.streamer(one) for one in streamers]
-    question = asking.part(asked, call.settings)
-    place = None if local else _workers(call)
-    if place and not wait:
-        return _send(call, question, place)
+    requested = [entries.parse_streamer(streamer) for streamer in streamers]
+    request = asking.build(requested, context.settings)
+    deployment = None if local else _find_workers(context)
+    if deployment and not wait:
+        return _send(context, request, deployment)
     if not wait:
         raise UsageError("--no-wait needs a worker to send the question to", "Start one: livectl up.")
-    found = asking.in_order(asked, _through(call, question, place) if place else _here(call, question))
-    call.show(tables.checked(found, time.time()))
-    return PlatformError.code if any(one.live is None for one in found) else int(not any(one.live for one in found))
+    streamer_views = asking.ordered_views(
+        requested, _check_through_workers(context, request, deployment) if deployment else _check_here(context, request)
+    )
+    context.show(tables.check_view(streamer_views, time.time()))
+    return (
+        PlatformError.code
+        if any(streamer.live is None for streamer in streamer_views)
+        else int(not any(streamer.live for streamer in streamer_views))
+    )
 
 
-def _workers(call: Invocation) -> Deployment | None:
+def _find_workers(context: CommandContext) -> Deployment | None:
     """Where workers are; None, and a word about it, when there are none."""
     from livectl import errand
     from livectl.ops.cluster import deployment
 
     try:
-        place = deployment.own(call.settings)
-        if errand.somebody_works(place):
-            return place
+        own_deployment = deployment.own_deployment(context.settings)
+        if errand.any_worker_answers(own_deployment):
+            return own_deployment
         reason = "no worker runs"
     except LivectlError as error:
         reason = error.message
-    call.say(f"{reason}: asking from here")
+    context.say(f"{reason}: asking from here")
     return None
 
 
-def _send(call: Invocation, question: Question, place: Deployment) -> int:
+def _send(context: CommandContext, request: CheckRequest, deployment: Deployment) -> int:
     from livectl.celeryapp import create_app
-    from livectl.errand import Errand
-    from livectl.ops.jobs.posting import Terms
+    from livectl.errand import RemoteCheck
+    from livectl.ops.jobs.posting import SendOptions
     from livectl.render import sentence
 
-    job = Errand(question, place).send(create_app(call.settings), Terms(keep_result=True))
-    call.show(sentence(job, {"id": job}))
+    job_id = RemoteCheck(request, deployment).send(create_app(context.settings), SendOptions(keep_result=True))
+    context.show(sentence(job_id, {"id": job_id}))
     return 0
 
 
-def _through(call: Invocation, question: Question, place: Deployment) -> dict[Who, Sight]:
+def _check_through_workers(
+    context: CommandContext, request: CheckRequest, deployment: Deployment
+) -> dict[StreamerKey, StreamerView]:
     from livectl.celeryapp import create_app
-    from livectl.errand import Errand
-    from livectl.ops.jobs.posting import Terms
+    from livectl.errand import RemoteCheck
+    from livectl.ops.jobs.posting import SendOptions
 
-    errand = Errand(question, place)
-    job = errand.send(create_app(call.settings), Terms(keep_result=True))
-    call.say("asking through the workers")
-    found: dict[Who, Sight] = {}
-    for answers in errand.follow(time.monotonic() + PATIENCE):
-        found |= answers
-    if errand.jobs:
-        raise UnfinishedError(f"no answer within {PATIENCE:.0f} s", f"It may still come: livectl status {job}")
-    return found
+    remote_check = RemoteCheck(request, deployment)
+    job_id = remote_check.send(create_app(context.settings), SendOptions(keep_result=True))
+    context.say("asking through the workers")
+    streamer_views: dict[StreamerKey, StreamerView] = {}
+    for batch_views in remote_check.wait_for_views(time.monotonic() + MAX_WAIT_S):
+        streamer_views |= batch_views
+    if remote_check.jobs:
+        raise UnfinishedError(f"no answer within {MAX_WAIT_S:.0f} s", f"It may still come: livectl status {job_id}")
+    return streamer_views
 
 
-def _here(call: Invocation, question: Question) -> dict[Who, Sight]:
+def _check_here(context: CommandContext, request: CheckRequest) -> dict[StreamerKey, StreamerView]:
     from livectl.live import asking
     from livectl.live.checking import Checker
 
-    checker = Checker(call.settings, _store(call))
-    found: dict[Who, Sight] = {}
-    for portion in question.portions:
-        found |= asking.seen(question, portion, asking.here(checker, portion))
-    return found
+    checker = Checker(context.settings, _open_store(context))
+    streamer_views: dict[StreamerKey, StreamerView] = {}
+    for batch in request.batches:
+        streamer_views |= asking.to_views(request, batch, asking.check_here(checker, batch))
+    return streamer_views
 
 
-def _store(call: Invocation) -> Store | None:
+def _open_store(context: CommandContext) -> Store | None:
     """The store, if one can be reached: what is found out is recorded there."""
     from livectl import connect
     from livectl.live.store import Store
     from livectl.ops import broker
 
     try:
-        store = Store(connect.open_store(broker.addresses(call.settings).store))
+        store = Store(connect.open_store(broker.resolve_addresses(context.settings).store))
     except LivectlError as error:
-        call.say(f"nothing is recorded: {error.message}")
+        context.say(f"nothing is recorded: {error.message}")
         return None
-    store.start()
+    store.prepare()
     return store

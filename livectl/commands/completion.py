@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@pass_invocation
-def command(call: Invocation, shell: str) -> None:
+@pass_command_context
+def command(context: CommandContext, shell: str) -> None:
     """Put it where your shell reads it at start.
 
     \b
@@ -24,4 +24,4 @@ def command(call: Invocation, shell: str) -> None:
     if completion is None:
         raise click.UsageError(f"no completion for {shell}")
     root = click.get_current_context().find_root().command
-    call.out.write(completion(root, {}, "livectl", "_LIVECTL_COMPLETE").source() + "\n")
+    context.out.write(completion(root, {}, "livectl", "_LIVECTL_COMPLETE").source() + "\n")

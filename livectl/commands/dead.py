@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from livectl.errors import UsageError
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
     from livectl.ops.cluster.deployment import Deployment
 
 
 @click.group(invoke_without_command=True)
-@pass_invocation
+@pass_command_context
 @click.pass_context
-def command(ctx: click.Context, call: Invocation, /) -> None:
+def command(click_context: click.Context, context: CommandContext, /) -> None:
     """Messages, jobs and alerts that could not be handled lie in the store, each with the reason.
 
     \b
@@ -24,26 +24,26 @@ def command(ctx: click.Context, call: Invocation, /) -> None:
       livectl dead
       livectl dead retry 8b0d1d2e
     """
-    if not ctx.invoked_subcommand:
-        _list(call)
+    if not click_context.invoked_subcommand:
+        _show_list(context)
 
 
 @command.command("list")
-@pass_invocation
-def list_letters(call: Invocation) -> None:
+@pass_command_context
+def list_dead_letters(context: CommandContext) -> None:
     """List them, the newest first.
 
     \b
     Example:
       livectl dead list --json
     """
-    _list(call)
+    _show_list(context)
 
 
 @command.command()
 @click.argument("letter", metavar="ID")
-@pass_invocation
-def show(call: Invocation, /, letter: str) -> None:
+@pass_command_context
+def show(context: CommandContext, /, letter: str) -> None:
     """Show all of one, but its secrets.
 
     \b
@@ -53,13 +53,17 @@ def show(call: Invocation, /, letter: str) -> None:
     from livectl.ops.cluster import deployment
     from livectl.ops.jobs import deadletters, views
 
-    call.show(views.letter(deadletters.show(deployment.find(call.app, call.settings, call.cwd), letter)))
+    context.show(
+        views.dead_letter_details(
+            deadletters.read_redacted(deployment.find(context.app, context.settings, context.cwd), letter)
+        )
+    )
 
 
 @command.command()
 @click.argument("letter", metavar="ID")
-@pass_invocation
-def retry(call: Invocation, /, letter: str) -> int:
+@pass_command_context
+def retry(context: CommandContext, /, letter: str) -> int:
     """Put a message back into its queue, send a job again, or tell an alert: now, exit 1 when it is refused.
 
     \b
@@ -71,29 +75,33 @@ def retry(call: Invocation, /, letter: str) -> int:
     from livectl.ops.jobs import deadletters, desk
     from livectl.render import sentence
 
-    place = deployment.find(call.app, call.settings, call.cwd)
-    if (alert := deadletters.alert(place, letter)) is not None:
-        return _tell(call, place, letter, alert)
-    order = deadletters.order(place, letter)
-    if order is None:
-        queue = deadletters.put_back(place, letter)
-        call.show(sentence(f"{letter} lies in the queue {queue} again.", {"id": letter, "queue": queue}))
+    app_deployment = deployment.find(context.app, context.settings, context.cwd)
+    if (alert := deadletters.find_alert(app_deployment, letter)) is not None:
+        return _deliver_alert(context, app_deployment, letter, alert)
+    job_request = deadletters.find_request(app_deployment, letter)
+    if job_request is None:
+        queue = deadletters.requeue(app_deployment, letter)
+        context.show(sentence(f"{letter} lies in the queue {queue} again.", {"id": letter, "queue": queue}))
         return 0
-    if (app := place.app) is None:
+    if (app := app_deployment.app) is None:
         from livectl.celeryapp import create_app
 
-        app = create_app(call.settings)
-    sent = desk.Desk(place, app, apps.tasks(app, call.cwd)).send(order)
-    deadletters.drop(place, [letter])
-    call.show(sentence(f"{letter} is sent again as {sent.id}.", {"id": letter, "queue": sent.queue, "job": sent.id}))
+        app = create_app(context.settings)
+    sent_job = desk.JobSender(app_deployment, app, apps.load_tasks(app, context.cwd)).send(job_request)
+    deadletters.drop(app_deployment, [letter])
+    context.show(
+        sentence(
+            f"{letter} is sent again as {sent_job.id}.", {"id": letter, "queue": sent_job.queue, "job": sent_job.id}
+        )
+    )
     return 0
 
 
 @command.command()
 @click.argument("letters", nargs=-1, metavar="[ID]...")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
-@pass_invocation
-def drop(call: Invocation, /, letters: tuple[str, ...], *, everything: bool) -> int:
+@pass_command_context
+def drop(context: CommandContext, /, letters: tuple[str, ...], *, everything: bool) -> int:
     """Forget some, or all. Exit 1 when there was none of that id.
 
     \b
@@ -106,24 +114,26 @@ def drop(call: Invocation, /, letters: tuple[str, ...], *, everything: bool) -> 
 
     if bool(letters) == everything:
         raise UsageError("which ones?", "Name their ids, or say --all.")
-    gone = deadletters.drop(deployment.find(call.app, call.settings, call.cwd), letters)
-    call.show(sentence(f"{gone} forgotten.", {"dropped": gone}))
-    return 0 if gone or everything else 1
+    dropped_count = deadletters.drop(deployment.find(context.app, context.settings, context.cwd), letters)
+    context.show(sentence(f"{dropped_count} forgotten.", {"dropped": dropped_count}))
+    return 0 if dropped_count or everything else 1
 
 
-def _tell(call: Invocation, place: Deployment, letter: str, alert: Any) -> int:
+def _deliver_alert(context: CommandContext, deployment: Deployment, letter_id: str, alert: Any) -> int:
     from livectl.live.alerts import view as alert_view
     from livectl.ops.jobs import deadletters
 
-    outcomes = alert_view.tell_again(alert, call.settings)
-    if taken := all(one.sent for one in outcomes.values()):
-        deadletters.drop(place, [letter])
-    call.show(alert_view.tried(outcomes))
-    return 0 if taken else 1
+    outcomes = alert_view.resend_alert(alert, context.settings)
+    if delivered := all(outcome.sent for outcome in outcomes.values()):
+        deadletters.drop(deployment, [letter_id])
+    context.show(alert_view.outcomes_view(outcomes))
+    return 0 if delivered else 1
 
 
-def _list(call: Invocation) -> None:
+def _show_list(context: CommandContext) -> None:
     from livectl.ops.cluster import deployment
     from livectl.ops.jobs import deadletters, views
 
-    call.show(views.dead(deadletters.listed(deployment.find(call.app, call.settings, call.cwd))))
+    context.show(
+        views.dead_letter_table(deadletters.list_summaries(deployment.find(context.app, context.settings, context.cwd)))
+    )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 
 @click.command()
 @click.option("--ignore", multiple=True, metavar="ID", help="Leave a finding out; may be said several times.")
 @click.option("--settings", is_flag=True, help="Show instead the settings in force and where each comes from.")
-@pass_invocation
-def command(call: Invocation, /, *, ignore: tuple[str, ...], settings: bool) -> int:
+@pass_command_context
+def command(context: CommandContext, /, *, ignore: tuple[str, ...], settings: bool) -> int:
     """Looks at settings, servers, workers, queues, beats, results and streamers, at once and within seconds. A finding
     has an id, its evidence and its cure; docs/doctor.md says more of each. -v shows what is well too. Nothing is
     changed, nothing is sent. Exit 1 when something is bad; what is only worth a warning is exit 0.
@@ -24,7 +24,7 @@ def command(call: Invocation, /, *, ignore: tuple[str, ...], settings: bool) -> 
     """
     from livectl.doctor import examination, gather
 
-    facts = gather.gather(call.app, lambda: call.settings, call.environ, call.cwd)
-    found = examination.examine(facts, ignore=ignore, all_of_it=call.verbose)
-    call.show(examination.settings(facts) if settings else examination.view(found))
-    return 1 if any(one.level == "bad" for one in found) else 0
+    facts = gather.collect_facts(context.app, lambda: context.settings, context.environ, context.cwd)
+    findings = examination.run_checks(facts, ignore=ignore, include_ok=context.verbose)
+    context.show(examination.settings_view(facts) if settings else examination.findings_view(findings))
+    return 1 if any(finding.level == "bad" for finding in findings) else 0

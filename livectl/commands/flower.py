@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 
 @click.command()
@@ -12,8 +12,8 @@ from livectl.invocation import Invocation, pass_invocation
 @click.option("-p", "--port", type=click.IntRange(1, 65535), default=5555, show_default=True, help="Port to serve on.")
 @click.option("--allow-changes", is_flag=True, help="Let visitors stop workers and revoke jobs.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- FLOWER OPTIONS]")
-@pass_invocation
-def command(call: Invocation, /, *, host: str, port: int, allow_changes: bool, extra: tuple[str, ...]) -> None:
+@pass_command_context
+def command(context: CommandContext, /, *, host: str, port: int, allow_changes: bool, extra: tuple[str, ...]) -> None:
     """For this machine alone, and for looking only, unless told otherwise: whoever reaches Flower sees the arguments
     and results of jobs. It is an extra: pip install 'livectl[flower]'. After -- comes any option of `celery flower`;
     a password goes into the environment, as FLOWER_BASIC_AUTH=me:password.
@@ -26,6 +26,6 @@ def command(call: Invocation, /, *, host: str, port: int, allow_changes: bool, e
     from livectl.ops import launch
     from livectl.ops.cluster import monitor
 
-    argv = monitor.command(call.app, host=host, port=port, changes=allow_changes, extra=extra)
-    call.say(f"Flower on http://{host}:{port}, {'changes allowed' if allow_changes else 'read-only'}")
-    launch.become(argv, launch.environment(call.environ, call.config))
+    argv = monitor.flower_command(context.app, host=host, port=port, allow_changes=allow_changes, extra=extra)
+    context.say(f"Flower on http://{host}:{port}, {'changes allowed' if allow_changes else 'read-only'}")
+    launch.exec_command(argv, launch.child_environment(context.environ, context.config))

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
     from livectl.live.follows.edit import FollowFile
     from livectl.live.follows.followlist import FollowList
 
-FAILED = 1
-MISTAKEN = 3
+EXIT_FAILED = 1
+EXIT_MISTAKES = 3
 
 
 @click.group()
@@ -36,8 +36,8 @@ def command() -> None:
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="May be repeated.")
 @click.option("--alert", "alerts", multiple=True, metavar="TARGET", help="Tell only this target; may be repeated.")
 @click.option("--weight", type=float, help="4 is asked twice as often as 1.")
-@pass_invocation
-def add(call: Invocation, /, addresses: tuple[str, ...], **words: Any) -> None:
+@pass_command_context
+def add(context: CommandContext, /, addresses: tuple[str, ...], **options: Any) -> None:
     """Follow streamers: platform/id, or an address as the browser shows it.
 
     Somebody followed already stays as they are.
@@ -50,15 +50,15 @@ def add(call: Invocation, /, addresses: tuple[str, ...], **words: Any) -> None:
     from livectl.live.follows import entries
     from livectl.live.follows import view as follow_view
 
-    more = {key: list(said) if isinstance(said, tuple) else said for key, said in words.items() if said}
-    streamers = [entries.read({"url": address, **more}) for address in addresses]
-    call.show(follow_view.edited(_file(call).add(streamers), "Following", "Followed already:"))
+    fields = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items() if value}
+    streamers = [entries.read_entry({"url": address, **fields}) for address in addresses]
+    context.show(follow_view.edit_view(_open_follow_file(context).add(streamers), "Following", "Followed already:"))
 
 
 @command.command()
 @click.argument("addresses", nargs=-1, required=True, metavar="STREAMER...")
-@pass_invocation
-def remove(call: Invocation, addresses: tuple[str, ...]) -> int:
+@pass_command_context
+def remove(context: CommandContext, addresses: tuple[str, ...]) -> int:
     """Follow streamers no longer. What is known of them stays for 400 days.
 
     Exit code 1 if one of them was not followed.
@@ -70,14 +70,14 @@ def remove(call: Invocation, addresses: tuple[str, ...]) -> int:
     from livectl.live.follows import entries
     from livectl.live.follows import view as follow_view
 
-    edit = _file(call).remove(entries.streamer(address) for address in addresses)
-    call.show(follow_view.edited(edit, "No longer following", "Not followed:"))
-    return FAILED if edit.unchanged else 0
+    edit = _open_follow_file(context).remove(entries.parse_streamer(address) for address in addresses)
+    context.show(follow_view.edit_view(edit, "No longer following", "Not followed:"))
+    return EXIT_FAILED if edit.unchanged else 0
 
 
 @command.command("list")
-@pass_invocation
-def list_(call: Invocation) -> int:
+@pass_command_context
+def list_(context: CommandContext) -> int:
     """Show everyone followed, in the order of the file.
 
     Lines that name nobody are told on stderr, and make exit code 3.
@@ -89,16 +89,16 @@ def list_(call: Invocation) -> int:
     """
     from livectl.live.follows import view as follow_view
 
-    found = _load(call)
-    call.show(follow_view.everyone(found.streamers))
-    return MISTAKEN if found.refused else 0
+    follows = _load_follows(context)
+    context.show(follow_view.list_view(follows.streamers))
+    return EXIT_MISTAKES if follows.refused else 0
 
 
 @command.command("import")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--platform", metavar="NAME", help="Each line is the name of somebody there: twitch, bilibili …")
-@pass_invocation
-def import_(call: Invocation, file: Path, platform: str | None) -> int:
+@pass_command_context
+def import_(context: CommandContext, file: Path, platform: str | None) -> int:
     """Follow everyone on another list.
 
     It may be one of ours (YAML, text, CSV), DouyinLiveRecorder's
@@ -114,16 +114,16 @@ def import_(call: Invocation, file: Path, platform: str | None) -> int:
     from livectl.live.follows import imports as follow_import
     from livectl.live.follows import view as follow_view
 
-    found = follow_import.load(call.cwd / file, str(file), platform)
-    _tell(call, found)
-    call.show(follow_view.imported(_file(call).add(found.streamers), len(found.refused)))
-    return FAILED if found.refused else 0
+    follows = follow_import.import_file(context.cwd / file, str(file), platform)
+    _show_mistakes(context, follows)
+    context.show(follow_view.import_view(_open_follow_file(context).add(follows.streamers), len(follows.refused)))
+    return EXIT_FAILED if follows.refused else 0
 
 
 @command.command()
 @click.option("--format", "kind", type=click.Choice(["yaml", "text", "csv", "opml"]), default="yaml", show_default=True)
-@pass_invocation
-def export(call: Invocation, kind: str) -> None:
+@pass_command_context
+def export(context: CommandContext, kind: str) -> None:
     """Print the follow list: for another livectl, for a table, or (OPML) the
     feeds of the YouTube channels on it for a feed reader.
 
@@ -134,28 +134,28 @@ def export(call: Invocation, kind: str) -> None:
     """
     from livectl.live.follows import view as follow_view
 
-    call.show(follow_view.exported(_load(call).streamers, kind))
+    context.show(follow_view.export_view(_load_follows(context).streamers, kind))
 
 
-def _file(call: Invocation) -> FollowFile:
+def _open_follow_file(context: CommandContext) -> FollowFile:
     from livectl.live.follows.edit import FollowFile
 
-    return FollowFile(call.settings.follows, _name(call))
+    return FollowFile(context.settings.follows, _display_name(context))
 
 
-def _load(call: Invocation) -> FollowList:
+def _load_follows(context: CommandContext) -> FollowList:
     from livectl.live.follows import followlist
 
-    found = followlist.load(call.settings.follows, _name(call))
-    _tell(call, found)
-    return found
+    follows = followlist.load(context.settings.follows, _display_name(context))
+    _show_mistakes(context, follows)
+    return follows
 
 
-def _tell(call: Invocation, found: FollowList) -> None:
-    for mistake in sorted((*found.refused, *found.merged)):
-        call.say(str(mistake))
+def _show_mistakes(context: CommandContext, follows: FollowList) -> None:
+    for mistake in sorted((*follows.refused, *follows.merged)):
+        context.say(str(mistake))
 
 
-def _name(call: Invocation) -> str:
-    path = call.settings.follows
-    return str(path.relative_to(call.cwd)) if path.is_relative_to(call.cwd) else str(path)
+def _display_name(context: CommandContext) -> str:
+    path = context.settings.follows
+    return str(path.relative_to(context.cwd)) if path.is_relative_to(context.cwd) else str(path)

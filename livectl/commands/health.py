@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from livectl.errors import LivectlError
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
-PARTS = ("worker", "beat", "broker", "store")
+COMPONENTS = ("worker", "beat", "broker", "store")
 
 
 @click.command()
-@click.argument("part", type=click.Choice(PARTS), default="worker")
+@click.argument("part", type=click.Choice(COMPONENTS), default="worker")
 @click.option("-n", "--name", metavar="NODE", help="This worker or beat; those of this host if left out.")
 @click.option(
     "--timeout",
@@ -35,8 +35,8 @@ PARTS = ("worker", "beat", "broker", "store")
 @click.option(
     "--broker-down", type=click.Choice(["ok", "fail"]), help="What a broker that is away says of a worker or beat."
 )
-@pass_invocation
-def command(call: Invocation, /, **words: Any) -> int:
+@pass_command_context
+def command(context: CommandContext, /, **options: Any) -> int:
     """A worker is healthy when it answers and, if messages wait in its queues and it has nothing to do, takes them.
     A beat is when it looked in lately and has sent what is due. Broker and store are when they take what is written.
     The app is not imported: its broker is `broker:` in livectl.yaml, LIVECTL_BROKER or CELERY_BROKER_URL.
@@ -60,11 +60,11 @@ def command(call: Invocation, /, **words: Any) -> int:
     from livectl.ops.cluster import deployment, health
     from livectl.render import sentence
 
-    probe = health.Probe(host=socket.gethostname(), **words)
+    probe = health.Probe(host=socket.gethostname(), **options)
     try:
-        place = deployment.find_unloaded(call.app, call.settings, call.environ, call.cwd)
-        found = health.examine(probe, place.broker, place.store, place.layout)
+        app_deployment = deployment.find_without_import(context.app, context.settings, context.environ, context.cwd)
+        result = health.run_probe(probe, app_deployment.broker, app_deployment.store, app_deployment.layout)
     except LivectlError as error:
-        found = health.away(probe, error.message)
-    call.show(sentence(f"{found.what}: {found.word}: {found.reason}", found))
-    return found.code
+        result = health.unreachable(probe, error.message)
+    context.show(sentence(f"{result.what}: {result.label}: {result.reason}", result))
+    return result.exit_code

@@ -6,14 +6,14 @@ import time
 
 import click
 
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 
 @click.command()
 @click.argument("streamer")
 @click.option("--tz", "zone", metavar="ZONE", help="Show times in this zone, not in that of the settings.")
-@pass_invocation
-def command(call: Invocation, *, streamer: str, zone: str | None) -> int:
+@pass_command_context
+def command(context: CommandContext, *, streamer: str, zone: str | None) -> int:
     """Their sessions of 400 days, the newest first, the last ones with titles; and
     a map of the hours of the week in which they were live in the last twelve
     weeks, the darker the more often. Exit code 1 when none was noted.
@@ -28,6 +28,12 @@ def command(call: Invocation, *, streamer: str, zone: str | None) -> int:
     from livectl.ops import broker
     from livectl.quantity import parse_timezone
 
-    found = glance.past(broker.addresses(call.settings).store, entries.streamer(streamer))
-    call.show(chronicle.view(found, parse_timezone(zone) if zone else call.settings.timezone, time.time()))
-    return 0 if found.sessions else 1
+    streamer_history = glance.read_history(
+        broker.resolve_addresses(context.settings).store, entries.parse_streamer(streamer)
+    )
+    context.show(
+        chronicle.history_view(
+            streamer_history, parse_timezone(zone) if zone else context.settings.timezone, time.time()
+        )
+    )
+    return 0 if streamer_history.sessions else 1

@@ -9,15 +9,15 @@ from tempfile import TemporaryDirectory
 import click
 
 from livectl.errors import SettingsError
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 FILES = ("livectl.yaml", "schedules.yaml", "follows.yaml")
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=Path())
-@pass_invocation
-def command(call: Invocation, folder: Path) -> None:
+@pass_command_context
+def command(context: CommandContext, folder: Path) -> None:
     """They hold an example of everything, commented out, and work as they are.
     FOLDER is made if it is not there; nothing in it is overwritten.
 
@@ -28,18 +28,18 @@ def command(call: Invocation, folder: Path) -> None:
     """
     from livectl.render import sentence
 
-    written = _write(call.cwd / folder)
-    lines = [f"Wrote {path}" for path in written]
-    call.show(sentence("\n".join(lines), {"written": [str(path) for path in written]}))
-    call.say("Next: `livectl up` there, or edit them first.")
+    paths = _write_files(context.cwd / folder)
+    lines = [f"Wrote {path}" for path in paths]
+    context.show(sentence("\n".join(lines), {"written": [str(path) for path in paths]}))
+    context.say("Next: `livectl up` there, or edit them first.")
 
 
-def _write(folder: Path) -> list[Path]:
+def _write_files(folder: Path) -> list[Path]:
     """All of the files or none: each is complete before the first one gets its name."""
-    written = [folder / name for name in FILES]
-    if there := [path.name for path in written if path.exists() or path.is_symlink()]:
+    paths = [folder / name for name in FILES]
+    if existing := [path.name for path in paths if path.exists() or path.is_symlink()]:
         raise SettingsError(
-            f"{folder} already has {', '.join(there)}; nothing was written",
+            f"{folder} already has {', '.join(existing)}; nothing was written",
             "Move it away, or name another folder: `livectl init FOLDER`.",
         )
     try:
@@ -47,9 +47,9 @@ def _write(folder: Path) -> list[Path]:
         with TemporaryDirectory(dir=folder, prefix=".livectl-") as drafts:
             for name in FILES:
                 Path(drafts, name).write_bytes(files("livectl").joinpath("templates", name).read_bytes())
-            for path in written:
+            for path in paths:
                 Path(drafts, path.name).rename(path)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise SettingsError(f"{folder}: cannot write there: {reason}", "Name a folder that is yours.") from error
-    return written
+    return paths

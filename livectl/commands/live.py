@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--all", "everybody", is_flag=True, help="The others too, and what could not be asked.")
 @click.option("--watch", is_flag=True, help="Show it again whenever it changes, until q or Ctrl-C.")
-@pass_invocation
-def command(call: Invocation, *, everybody: bool, watch: bool) -> int:
+@pass_command_context
+def command(context: CommandContext, *, everybody: bool, watch: bool) -> int:
     """It only reads what workers found out: no platform is asked, and the answer
     is there in milliseconds. With --all everybody is shown as they were last
     seen, how long ago that was, and what has been in the way since.
@@ -36,23 +36,27 @@ def command(call: Invocation, *, everybody: bool, watch: bool) -> int:
     from livectl.live.views import glance, tables
     from livectl.ops import broker
 
-    address = broker.addresses(call.settings).store
+    address = broker.resolve_addresses(context.settings).store
 
-    def look() -> View:
-        found = glance.look(address, everybody=everybody)
-        return tables.everyone(found, time.time()) if everybody else tables.live(found, time.time())
+    def build_view() -> View:
+        streamer_views = glance.list_streamers(address, everybody=everybody)
+        return (
+            tables.everyone_view(streamer_views, time.time())
+            if everybody
+            else tables.live_view(streamer_views, time.time())
+        )
 
     if watch:
-        return _watch(call, look)
-    found = look()
-    call.show(found)
-    return 0 if any(one.live for one in found.data) else 1
+        return _watch(context, build_view)
+    view = build_view()
+    context.show(view)
+    return 0 if any(streamer.live for streamer in view.data) else 1
 
 
-def _watch(call: Invocation, look: Callable[[], View]) -> int:
+def _watch(context: CommandContext, build_view: Callable[[], View]) -> int:
     from livectl.live.views import watching
 
-    if call.json or not (call.out.isatty() and sys.stdin.isatty()):
-        watching.follow(look, call.show)
-    watching.draw(look, call.out, sys.stdin)
+    if context.json or not (context.out.isatty() and sys.stdin.isatty()):
+        watching.print_changes(build_view, context.show)
+    watching.draw_full_screen(build_view, context.out, sys.stdin)
     return 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 
 @click.command()
@@ -15,9 +15,9 @@ from livectl.invocation import Invocation, pass_invocation
 @click.option("--write", is_flag=True, help="Write the changes; originals stay in git or in a numbered backup.")
 @click.option("--prove", is_flag=True, help="Import the project before and after, and compare every setting.")
 @click.option("--namespace", metavar="NAME|none", help="What the names begin with, where the project does not say.")
-@pass_invocation
+@pass_command_context
 def command(
-    call: Invocation, paths: tuple[Path, ...], *, check: bool, write: bool, prove: bool, namespace: str | None
+    context: CommandContext, paths: tuple[Path, ...], *, check: bool, write: bool, prove: bool, namespace: str | None
 ) -> int:
     """Reads the Python files given, and those of the project around them. Finds out how
     Celery is told of its settings (a namespace, Django, Flask, a celeryconfig module,
@@ -34,7 +34,7 @@ def command(
     """
     from livectl.ops.migration import migrate
 
-    wish = migrate.Wish(paths=list(paths), namespace=namespace, check=check, write=write, prove=prove)
-    outcome = migrate.migrate(wish, call.environ, call.cwd, app=call.app)
-    call.show(migrate.view(outcome, call.cwd))
-    return migrate.exit_code(outcome, wish)
+    options = migrate.MigrateOptions(paths=list(paths), namespace=namespace, check=check, write=write, prove=prove)
+    outcome = migrate.migrate(options, context.environ, context.cwd, app=context.app)
+    context.show(migrate.build_view(outcome, context.cwd))
+    return migrate.exit_code(outcome, options)

@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from livectl.errors import UnfinishedError
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
-WARNING, CRITICAL = 1, 2  # what monitoring systems call them
-PATIENT = 3600.0
+EXIT_WARNING, EXIT_CRITICAL = 1, 2  # what monitoring systems call them
+MAX_WAIT_S = 3600.0
 
 
 @click.group(invoke_without_command=True)
@@ -20,9 +20,11 @@ PATIENT = 3600.0
 @click.option("--warn", type=click.IntRange(min=0), metavar="N", help="Exit 1 when a queue has more than N ready.")
 @click.option("--crit", type=click.IntRange(min=0), metavar="N", help="Exit 2 when a queue has more than N ready.")
 @click.option("--watch", is_flag=True, help="Again every two seconds, with rates in and out.")
-@pass_invocation
+@pass_command_context
 @click.pass_context
-def command(ctx: click.Context, call: Invocation, /, names: tuple[str, ...], **words: Any) -> int | None:
+def command(
+    click_context: click.Context, context: CommandContext, /, names: tuple[str, ...], **options: Any
+) -> int | None:
     """Ready messages of all priorities, those that workers hold (unacked) and of these the ones that wait for
     their time (eta), how long the oldest waits where its message says when it was sent, and how many workers read it.
     With --watch, queues that share a reader have their rates together, in a note.
@@ -32,48 +34,48 @@ def command(ctx: click.Context, call: Invocation, /, names: tuple[str, ...], **w
       livectl queues
       livectl -A proj queues -Q mail --warn 100 --crit 1000
     """
-    if ctx.invoked_subcommand:
+    if click_context.invoked_subcommand:
         return None
-    return _watch(call, names) if words["watch"] else _show(call, names, words["warn"], words["crit"])
+    return _watch(context, names) if options["watch"] else _show(context, names, options["warn"], options["crit"])
 
 
-def _show(call: Invocation, names: tuple[str, ...], warn: int | None, crit: int | None) -> int:
+def _show(context: CommandContext, names: tuple[str, ...], warn: int | None, crit: int | None) -> int:
     from livectl.ops.cluster import deployment, queues
     from livectl.ops.jobs import views
 
-    depths = queues.measure(deployment.find(call.app, call.settings, call.cwd), names)
-    call.show(views.queues(depths))
+    depths = queues.measure(deployment.find(context.app, context.settings, context.cwd), names)
+    context.show(views.queue_table(depths))
     for note in depths.notes:
-        call.say(note)
+        context.say(note)
     deepest = max((queue.ready for queue in depths.queues), default=0)
     if crit is not None and deepest > crit:
-        return CRITICAL
-    return WARNING if warn is not None and deepest > warn else 0
+        return EXIT_CRITICAL
+    return EXIT_WARNING if warn is not None and deepest > warn else 0
 
 
-def _watch(call: Invocation, names: tuple[str, ...]) -> int:
+def _watch(context: CommandContext, names: tuple[str, ...]) -> int:
     from livectl.ops.cluster import deployment, queues, rates
     from livectl.ops.jobs import views
 
-    place = deployment.find(call.app, call.settings, call.cwd)
-    before, looked = queues.measure(place, names), time.monotonic()
-    call.show(views.queues(before))
+    app_deployment = deployment.find(context.app, context.settings, context.cwd)
+    before, measured_at = queues.measure(app_deployment, names), time.monotonic()
+    context.show(views.queue_table(before))
     while True:
-        time.sleep(queues.WATCH_SECONDS)
-        after, now = queues.measure(place, names), time.monotonic()
-        speeds = rates.between(before, after, now - looked)
-        call.show(views.queues(after, speeds))
-        for note in (*after.notes, *rates.notes(speeds, after.reads)):
-            call.say(note)
-        before, looked = after, now
+        time.sleep(queues.WATCH_INTERVAL_S)
+        after, now = queues.measure(app_deployment, names), time.monotonic()
+        queue_rates = rates.rates_between(before, after, now - measured_at)
+        context.show(views.queue_table(after, queue_rates))
+        for note in (*after.notes, *rates.rate_notes(queue_rates, after.reads)):
+            context.say(note)
+        before, measured_at = after, now
 
 
 @command.command()
 @click.argument("names", nargs=-1, metavar="[QUEUE]...")
 @click.option("--until-empty", is_flag=True, required=True, help="Until nothing is ready and workers hold nothing.")
-@click.option("--timeout", type=click.FloatRange(min=0), default=PATIENT, show_default=True, metavar="SECONDS")
-@pass_invocation
-def wait(call: Invocation, /, names: tuple[str, ...], until_empty: bool, timeout: float) -> int:  # noqa: ARG001, FBT001
+@click.option("--timeout", type=click.FloatRange(min=0), default=MAX_WAIT_S, show_default=True, metavar="SECONDS")
+@pass_command_context
+def wait(context: CommandContext, /, names: tuple[str, ...], until_empty: bool, timeout: float) -> int:  # noqa: ARG001, FBT001
     """Wait until queues are empty: all of them, or those named.
 
     \b
@@ -83,16 +85,16 @@ def wait(call: Invocation, /, names: tuple[str, ...], until_empty: bool, timeout
     from livectl.ops.cluster import deployment, queues
     from livectl.ops.jobs import views
 
-    depths = queues.wait_until_empty(deployment.find(call.app, call.settings, call.cwd), names, timeout)
-    call.show(views.queues(depths))
+    depths = queues.wait_until_empty(deployment.find(context.app, context.settings, context.cwd), names, timeout)
+    context.show(views.queue_table(depths))
     return 0 if queues.is_empty(depths) else UnfinishedError.code
 
 
 @command.command()
 @click.argument("queue")
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=10, show_default=True, help="So many messages.")
-@pass_invocation
-def peek(call: Invocation, /, queue: str, limit: int) -> None:
+@pass_command_context
+def peek(context: CommandContext, /, queue: str, limit: int) -> None:
     """Show the messages that are taken next, and leave them where they are.
 
     \b
@@ -102,7 +104,9 @@ def peek(call: Invocation, /, queue: str, limit: int) -> None:
     from livectl.ops.cluster import deployment, purging
     from livectl.ops.jobs import views
 
-    call.show(views.messages(purging.peek(deployment.find(call.app, call.settings, call.cwd), queue, limit)))
+    context.show(
+        views.message_table(purging.peek(deployment.find(context.app, context.settings, context.cwd), queue, limit))
+    )
 
 
 @command.command()
@@ -112,8 +116,8 @@ def peek(call: Invocation, /, queue: str, limit: int) -> None:
 @click.option("--include-unacked", is_flag=True, help="Also what workers hold; they are told to drop it.")
 @click.option("--save", type=click.Path(dir_okay=False, writable=True), help="Save to this file.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@pass_invocation
-def purge(call: Invocation, /, queue: str, save: str | None, yes: bool, **words: Any) -> None:  # noqa: FBT001
+@pass_command_context
+def purge(context: CommandContext, /, queue: str, save: str | None, yes: bool, **options: Any) -> None:  # noqa: FBT001
     """Take messages out of a queue. They are saved as JSON lines first; `livectl call --from FILE` sends them again.
 
     \b
@@ -123,13 +127,17 @@ def purge(call: Invocation, /, queue: str, save: str | None, yes: bool, **words:
     from livectl.ops.cluster import deployment, purging
     from livectl.ops.jobs import ordering, views
 
-    place = deployment.find(call.app, call.settings, call.cwd)
-    age = ordering.duration("--older-than", words["older_than"]) if words["older_than"] else None
-    older = age.total_seconds() if age else None
-    choice = purging.Choice(queue=queue, task=words["task"], older_than=older, unacked=words["include_unacked"])
-    plan = purging.plan(place, choice)
+    app_deployment = deployment.find(context.app, context.settings, context.cwd)
+    age = ordering.parse_duration_option("--older-than", options["older_than"]) if options["older_than"] else None
+    older_than_s = age.total_seconds() if age else None
+    choice = purging.PurgeFilter(
+        queue=queue, task=options["task"], older_than=older_than_s, unacked=options["include_unacked"]
+    )
+    plan = purging.plan(app_deployment, choice)
     if plan.total and not yes:
-        call.say(views.counted(plan.tasks))
+        context.say(views.task_counts(plan.tasks))
         click.confirm(f"Take {plan.total} messages out of {queue}?", abort=True, err=True)
-    file = call.cwd / (save or f"purged-{queue}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
-    call.show(views.purged(purging.purge(place, choice, file) if plan.total else purging.nothing(queue)))
+    file = context.cwd / (save or f"purged-{queue}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
+    context.show(
+        views.purge_summary(purging.purge(app_deployment, choice, file) if plan.total else purging.empty_result(queue))
+    )

@@ -6,14 +6,14 @@ import socket
 
 import click
 
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 
 @click.command()
 @click.argument("name", required=False)
 @click.option("--now", is_flag=True, help="Do not wait for running jobs: they go to other workers.")
-@pass_invocation
-def command(call: Invocation, /, *, name: str | None, now: bool) -> int:
+@pass_command_context
+def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
     """NAME is up, beat, worker or worker-NAME; all of them if left out. Each is started as it was, in the same
     folder, with the environment of now. Exit 1 when nothing runs.
 
@@ -24,11 +24,14 @@ def command(call: Invocation, /, *, name: str | None, now: bool) -> int:
     """
     from livectl.ops.processes import announcements, detached
 
-    home = call.settings.home
-    found = detached.named(home, name)
-    for one in found:
-        call.say(f"stopping {one.name} (pid {one.pid}){'' if now else ', its running jobs first'}")
-        detached.stop(home, one, now=now)
-    again = [detached.start_again(home, one, call.environ, socket.gethostname(), call.say) for one in reversed(found)]
-    call.show(announcements.all_started(again))
-    return 0 if found else 1
+    home = context.settings.home
+    processes = detached.find_by_name(home, name)
+    for process in processes:
+        context.say(f"stopping {process.name} (pid {process.pid}){'' if now else ', its running jobs first'}")
+        detached.stop(home, process, now=now)
+    restarted = [
+        detached.restart(home, process, context.environ, socket.gethostname(), context.say)
+        for process in reversed(processes)
+    ]
+    context.show(announcements.all_started_view(restarted))
+    return 0 if processes else 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 STATES = ("succeeded", "failed", "running", "received", "retrying", "revoked")
 
@@ -18,8 +18,8 @@ STATES = ("succeeded", "failed", "running", "received", "retrying", "revoked")
 @click.option("--worker", metavar="NODE", help="Only of this worker; needs result_extended in the app.")
 @click.option("--since", metavar="DURATION", help="Only what ended within 10m, 1h30m, 2d.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="So many at most.")
-@pass_invocation
-def command(call: Invocation, /, **words: Any) -> None:
+@pass_command_context
+def command(context: CommandContext, /, **options: Any) -> None:
     """The jobs that the result backend knows, the newest first. Redis, SQLAlchemy and Django's database can be listed.
 
     \b
@@ -29,6 +29,10 @@ def command(call: Invocation, /, **words: Any) -> None:
     from livectl.ops.cluster import deployment
     from livectl.ops.jobs import ordering, results, views
 
-    since = datetime.now(UTC) - ordering.duration("--since", words["since"]) if words["since"] else None
-    wanted = results.Filter(**{**words, "since": since})
-    call.show(views.jobs(results.recent(deployment.find(call.app, call.settings, call.cwd), wanted)))
+    since = (
+        datetime.now(UTC) - ordering.parse_duration_option("--since", options["since"]) if options["since"] else None
+    )
+    wanted = results.ResultFilter(**{**options, "since": since})
+    context.show(
+        views.job_table(results.list_recent(deployment.find(context.app, context.settings, context.cwd), wanted))
+    )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 
 @click.command()
 @click.argument("job", metavar="TASK-ID")
 @click.option("--force", is_flag=True, help="Send what would be refused.")
-@pass_invocation
-def command(call: Invocation, /, job: str, *, force: bool) -> None:
+@pass_command_context
+def command(context: CommandContext, /, job: str, *, force: bool) -> None:
     """The same task with the same arguments to the same queue, under a new id. The arguments have to be known:
     from the result backend (result_extended), from livectl's notes of its own jobs that failed, or from a dead letter,
     which is then gone.
@@ -25,18 +25,18 @@ def command(call: Invocation, /, job: str, *, force: bool) -> None:
     from livectl.ops.jobs import deadletters, desk, waiting
     from livectl.render import sentence
 
-    place = deployment.find(call.app, call.settings, call.cwd)
-    letter = deadletters.of_job(place, waiting.checked(job))
-    order = letter or desk.again(place, job)
-    if (app := place.app) is None:
+    app_deployment = deployment.find(context.app, context.settings, context.cwd)
+    dead_letter = deadletters.find_request_of_job(app_deployment, waiting.check_job_id(job))
+    job_request = dead_letter or desk.rebuild_request(app_deployment, job)
+    if (app := app_deployment.app) is None:
         from livectl.celeryapp import create_app
 
-        app = create_app(call.settings)
-    counter = desk.Desk(place, app, apps.tasks(app, call.cwd))
+        app = create_app(context.settings)
+    job_sender = desk.JobSender(app_deployment, app, apps.load_tasks(app, context.cwd))
     if not force:
-        counter.refuse(order)
-    sent = counter.send(order, force=force)
-    if letter:
-        deadletters.drop(place, [job])
-    call.say(f"sent {sent.task} to the queue {sent.queue} again; its id:")
-    call.show(sentence(sent.id, sent))
+        job_sender.validate(job_request)
+    sent_job = job_sender.send(job_request, force=force)
+    if dead_letter:
+        deadletters.drop(app_deployment, [job])
+    context.say(f"sent {sent_job.task} to the queue {sent_job.queue} again; its id:")
+    context.show(sentence(sent_job.id, sent_job))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 
 @click.command()
 @click.argument("ids", nargs=-1, required=True, metavar="TASK-ID...")
 @click.option("--terminate", is_flag=True, help="Kill it if it runs.")
-@pass_invocation
-def command(call: Invocation, /, ids: tuple[str, ...], *, terminate: bool) -> int:
+@pass_command_context
+def command(context: CommandContext, /, ids: tuple[str, ...], *, terminate: bool) -> int:
     """It is taken out of its queue, and the workers are told to drop it, which they forget when they restart.
     Says what was done with each; exit 1 when with one nothing could be.
 
@@ -22,7 +22,7 @@ def command(call: Invocation, /, ids: tuple[str, ...], *, terminate: bool) -> in
     from livectl.ops.cluster import deployment
     from livectl.ops.jobs import desk, views, waiting
 
-    place = deployment.find(call.app, call.settings, call.cwd)
-    done = desk.revoke(place, [waiting.checked(job) for job in ids], terminate=terminate)
-    call.show(views.revoked(done))
-    return 1 if any(one.done == "nothing" for one in done) else 0
+    app_deployment = deployment.find(context.app, context.settings, context.cwd)
+    outcomes = desk.revoke(app_deployment, [waiting.check_job_id(job_id) for job_id in ids], terminate=terminate)
+    context.show(views.revoked_list(outcomes))
+    return 1 if any(outcome.done == "nothing" for outcome in outcomes) else 0

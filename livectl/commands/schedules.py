@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from livectl.errors import LivectlError, UsageError
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from livectl.address import Address
-    from livectl.ops.beat.history import History
-    from livectl.ops.beat.programme import Programme
+    from livectl.ops.beat.history import RunHistory
+    from livectl.ops.beat.programme import ScheduleSnapshot
     from livectl.ops.cluster.deployment import Deployment
 
-MILLISECOND = 1_000_000  # nanoseconds
-OWN_TASKS = "livectl.tasks"
+NANOSECONDS_PER_MS = 1_000_000  # nanoseconds
+OWN_TASKS_MODULE = "livectl.tasks"
 
 
 @click.group()
@@ -37,8 +37,8 @@ def command() -> None:
 
 @command.command()
 @click.argument("file", required=False)
-@pass_invocation
-def validate(call: Invocation, file: str | None) -> None:
+@pass_command_context
+def validate(context: CommandContext, file: str | None) -> None:
     """Tell every mistake in the file, each with its place.
 
     Tasks and their arguments are checked against the app that -A names, or
@@ -51,17 +51,17 @@ def validate(call: Invocation, file: str | None) -> None:
     """
     from livectl.ops.schedules import listing, schedulefile
 
-    tasks, path = _tasks(call), _path(call, file)
-    found = schedulefile.load(path, name=_name(call, path), now_ms=_now(), tasks=tasks)
-    for warning in found.warnings:
-        call.say(str(warning))
-    call.show(listing.verdict(_name(call, path), found, checked=tasks is not None))
+    tasks, path = _load_tasks(context), _schedule_path(context, file)
+    loaded = schedulefile.load(path, name=_display_name(context, path), now_ms=_now_ms(), tasks=tasks)
+    for warning in loaded.warnings:
+        context.say(str(warning))
+    context.show(listing.render_check(_display_name(context, path), loaded, checked=tasks is not None))
 
 
 @command.command("list")
 @click.option("-s", "--schedules", "file", metavar="FILE", help="Another file than that of the settings.")
-@pass_invocation
-def list_(call: Invocation, file: str | None) -> None:
+@pass_command_context
+def list_(context: CommandContext, file: str | None) -> None:
     """Show each entry, when it last ran and how that went, and when it will next.
 
     With -A, the entries of the app's own beat_schedule are there too.
@@ -73,8 +73,8 @@ def list_(call: Invocation, file: str | None) -> None:
     """
     from livectl.ops.schedules import listing
 
-    found = _programme(call, file)
-    call.show(listing.entries(found.schedules, _history(call), _now(), call.settings.timezone))
+    snapshot = _read_schedules(context, file)
+    context.show(listing.render_entries(snapshot.schedules, _last_runs(context), _now_ms(), context.settings.timezone))
 
 
 @command.command("next")
@@ -82,8 +82,8 @@ def list_(call: Invocation, file: str | None) -> None:
 @click.option("-n", "count", default=10, show_default=True, type=click.IntRange(1, 10_000), help="How many runs.")
 @click.option("--tz", "zone", metavar="ZONE", help="Show times in this zone, not in that of the settings.")
 @click.option("-s", "--schedules", "file", metavar="FILE", help="Another file than that of the settings.")
-@pass_invocation
-def next_(call: Invocation, name: str | None, count: int, zone: str | None, file: str | None) -> None:
+@pass_command_context
+def next_(context: CommandContext, name: str | None, count: int, zone: str | None, file: str | None) -> None:
     """Show the runs ahead, of all entries or of one.
 
     A local time that a change of the clock skips or repeats is marked.
@@ -95,17 +95,17 @@ def next_(call: Invocation, name: str | None, count: int, zone: str | None, file
     """
     from livectl.ops.schedules import listing, upcoming
 
-    known = {each.name: each for each in _programme(call, file).schedules}
-    wanted = [_named(name, known)] if name else list(known.values())
-    ahead = list(islice(upcoming.upcoming(wanted, _now()), count))
-    call.show(listing.runs(ahead, known, _history(call), _zone(call, zone)))
+    by_name = {schedule.name: schedule for schedule in _read_schedules(context, file).schedules}
+    wanted = [_find_named(name, by_name)] if name else list(by_name.values())
+    upcoming_runs = list(islice(upcoming.upcoming_runs(wanted, _now_ms()), count))
+    context.show(listing.render_runs(upcoming_runs, by_name, _last_runs(context), _timezone(context, zone)))
 
 
 @command.command()
 @click.argument("name")
 @click.option("-s", "--schedules", "file", metavar="FILE", help="Another file than that of the settings.")
-@pass_invocation
-def run(call: Invocation, /, name: str, file: str | None) -> None:
+@pass_command_context
+def run(context: CommandContext, /, name: str, file: str | None) -> None:
     """Send the job of an entry now, paused or not, and print its task id.
 
     \b
@@ -115,16 +115,16 @@ def run(call: Invocation, /, name: str, file: str | None) -> None:
     from livectl.ops.jobs import orders
     from livectl.render import sentence
 
-    entry = _named(name, {each.name: each for each in _programme(call, file).schedules})
-    sent = orders.send_now(_deployment(call), _app(call), entry)
-    call.show(sentence(sent, {"id": sent, "task": entry.task, "name": name}))
+    entry = _find_named(name, {schedule.name: schedule for schedule in _read_schedules(context, file).schedules})
+    job_id = orders.send_now(_find_deployment(context), _load_app(context), entry)
+    context.show(sentence(job_id, {"id": job_id, "task": entry.task, "name": name}))
 
 
 @command.command()
 @click.argument("name")
 @click.option("--reason", default="", metavar="TEXT", help="Why; `schedules list` shows it.")
-@pass_invocation
-def pause(call: Invocation, /, name: str, reason: str) -> None:
+@pass_command_context
+def pause(context: CommandContext, /, name: str, reason: str) -> None:
     """Let no beat send an entry until it is resumed. It takes effect at once, and outlives restarts.
 
     \b
@@ -135,16 +135,16 @@ def pause(call: Invocation, /, name: str, reason: str) -> None:
     from livectl.ops.beat import pauses
     from livectl.render import sentence
 
-    with connect.open_store(_store(call)) as store:
-        _named(name, dict.fromkeys(pauses.known(store, _programme(call, None).schedules)))
+    with connect.open_store(_store_address(context)) as store:
+        _find_named(name, dict.fromkeys(pauses.read_pausable_names(store, _read_schedules(context, None).schedules)))
         pauses.pause(store, name, reason)
-    call.show(sentence(f"{name} is paused; `livectl schedules resume {name}` ends that.", {"name": name}))
+    context.show(sentence(f"{name} is paused; `livectl schedules resume {name}` ends that.", {"name": name}))
 
 
 @command.command()
 @click.argument("name")
-@pass_invocation
-def resume(call: Invocation, /, name: str) -> int:
+@pass_command_context
+def resume(context: CommandContext, /, name: str) -> int:
     """Let an entry be sent again, from its next run on: what fell due meanwhile is left out.
 
     \b
@@ -155,16 +155,18 @@ def resume(call: Invocation, /, name: str) -> int:
     from livectl.ops.beat import pauses
     from livectl.render import sentence
 
-    with connect.open_store(_store(call)) as store:
-        was = pauses.resume(store, name)
-    call.show(sentence(f"{name} {'runs again' if was else 'was not paused'}.", {"name": name, "resumed": was}))
-    return 0 if was else 1
+    with connect.open_store(_store_address(context)) as store:
+        was_paused = pauses.resume(store, name)
+    context.show(
+        sentence(f"{name} {'runs again' if was_paused else 'was not paused'}.", {"name": name, "resumed": was_paused})
+    )
+    return 0 if was_paused else 1
 
 
 @command.command()
 @click.argument("file", required=False)
-@pass_invocation
-def diff(call: Invocation, /, file: str | None) -> int:
+@pass_command_context
+def diff(context: CommandContext, /, file: str | None) -> int:
     """Show where the file and the running beats differ. Exit 1 when they do, or when no beat runs.
 
     A beat reads a changed file within seconds; one that it cannot use, or a
@@ -176,16 +178,18 @@ def diff(call: Invocation, /, file: str | None) -> int:
     """
     from livectl.ops.schedules import differences, schedulefile
 
-    path = _path(call, file)
-    found = differences.find(_store(call), path, schedulefile.load(path, name=_name(call, path)).schedules)
-    call.show(differences.view(path, found))
-    return 1 if found else 0
+    path = _schedule_path(context, file)
+    file_differences = differences.find_differences(
+        _store_address(context), path, schedulefile.load(path, name=_display_name(context, path)).schedules
+    )
+    context.show(differences.render_differences(path, file_differences))
+    return 1 if file_differences else 0
 
 
 @command.command("import")
 @click.argument("source", required=False, metavar="[MODULE|FILE]")
-@pass_invocation
-def import_(call: Invocation, /, source: str | None) -> int:
+@pass_command_context
+def import_(context: CommandContext, /, source: str | None) -> int:
     """Turn CELERYBEAT_SCHEDULE or beat_schedule into the text of a schedules.yaml.
 
     It is read from the source, which is not run; without one, from the app that
@@ -199,7 +203,7 @@ def import_(call: Invocation, /, source: str | None) -> int:
     """
     from livectl.ops.schedules.porting import port
 
-    return port.show(port.bring(source, call.app, call.cwd), call.say, call.show)
+    return port.show_result(port.import_schedule(source, context.app, context.cwd), context.say, context.show)
 
 
 @command.command()
@@ -207,8 +211,8 @@ def import_(call: Invocation, /, source: str | None) -> int:
 @click.option("--django", "to", flag_value="django", help="A fixture for django-celery-beat: manage.py loaddata.")
 @click.option("--crontab", "to", flag_value="crontab", help="A crontab(5) file that calls livectl call.")
 @click.option("-s", "--schedules", "file", metavar="FILE", help="Another file than that of the settings.")
-@pass_invocation
-def export(call: Invocation, /, to: str | None, file: str | None) -> int:
+@pass_command_context
+def export(context: CommandContext, /, to: str | None, file: str | None) -> int:
     """Turn the schedule into what another program reads.
 
     Entries that it has no words for are told and left out; then the exit code is 1.
@@ -221,94 +225,98 @@ def export(call: Invocation, /, to: str | None, file: str | None) -> int:
     """
     from livectl.ops.schedules.porting import port
 
-    name, found = _name(call, _path(call, file)), _programme(call, file)
-    return port.show(port.export(to, found.schedules, name, call.app, _now()), call.say, call.show)
+    name, snapshot = _display_name(context, _schedule_path(context, file)), _read_schedules(context, file)
+    return port.show_result(
+        port.export_schedule(to, snapshot.schedules, name, context.app, _now_ms()), context.say, context.show
+    )
 
 
-def _programme(call: Invocation, file: str | None) -> Programme:
+def _read_schedules(context: CommandContext, file: str | None) -> ScheduleSnapshot:
     """All that is scheduled. An app with a schedule of its own needs no file, unless one is named."""
     from livectl.ops.beat import programme
 
-    path = _path(call, file)
-    optional = file is None and call.settings.sources.get("schedules") == "default"
-    app = _app(call) if call.app else None
-    found = programme.read(path, name=_name(call, path), app=app, optional=optional)
-    for note in found.notes:
-        call.say(note)
-    return found
+    path = _schedule_path(context, file)
+    optional = file is None and context.settings.sources.get("schedules") == "default"
+    app = _load_app(context) if context.app else None
+    snapshot = programme.read_snapshot(path, name=_display_name(context, path), app=app, optional=optional)
+    for note in snapshot.notes:
+        context.say(note)
+    return snapshot
 
 
-def _app(call: Invocation) -> Any:
+def _load_app(context: CommandContext) -> Any:
     """The app of -A, its tasks imported; livectl's own when there is none."""
     from livectl import celeryapp
     from livectl.ops import apps
 
-    app = apps.load(call.app, call.cwd) if call.app else celeryapp.create_app(call.settings)
-    apps.tasks(app, call.cwd)
+    app = apps.load(context.app, context.cwd) if context.app else celeryapp.create_app(context.settings)
+    apps.load_tasks(app, context.cwd)
     return app
 
 
-def _deployment(call: Invocation) -> Deployment:
+def _find_deployment(context: CommandContext) -> Deployment:
     from livectl.ops.cluster import deployment
 
-    return deployment.find(call.app, call.settings, call.cwd)
+    return deployment.find(context.app, context.settings, context.cwd)
 
 
-def _store(call: Invocation) -> Address:
+def _store_address(context: CommandContext) -> Address:
     """Where beat keeps its state."""
     from livectl.ops import broker
 
-    if not call.app:
-        return broker.addresses(call.settings).store
+    if not context.app:
+        return broker.resolve_addresses(context.settings).store
     from livectl.ops import scheduler
 
-    return scheduler.store_address(call.settings, _app(call))
+    return scheduler.store_address(context.settings, _load_app(context))
 
 
-def _path(call: Invocation, file: str | None) -> Path:
-    return call.cwd / file if file else call.settings.schedules
+def _schedule_path(context: CommandContext, file: str | None) -> Path:
+    return context.cwd / file if file else context.settings.schedules
 
 
-def _name(call: Invocation, path: Path) -> str:
+def _display_name(context: CommandContext, path: Path) -> str:
     """As short as it can be said from here."""
-    return str(path.relative_to(call.cwd) if path.is_relative_to(call.cwd) else path)
+    return str(path.relative_to(context.cwd) if path.is_relative_to(context.cwd) else path)
 
 
-def _tasks(call: Invocation) -> Mapping[str, Any] | None:
+def _load_tasks(context: CommandContext) -> Mapping[str, Any] | None:
     """The tasks to check against; None, and a word about it, when the app cannot be imported."""
     from livectl.ops import apps
 
     try:
-        return apps.tasks(apps.load(call.app, call.cwd) if call.app else apps.bare(OWN_TASKS), call.cwd)
+        return apps.load_tasks(
+            apps.load(context.app, context.cwd) if context.app else apps.app_of_modules(OWN_TASKS_MODULE), context.cwd
+        )
     except LivectlError as error:
-        call.say(f"tasks not checked: {error.message}")
+        context.say(f"tasks not checked: {error.message}")
         return None
 
 
-def _history(call: Invocation) -> History:
+def _last_runs(context: CommandContext) -> RunHistory:
     """Of the store, when it can be reached."""
     from livectl.ops.beat import history
 
     try:
-        return history.read(_store(call), _deployment(call))
+        return history.read(_store_address(context), _find_deployment(context))
     except LivectlError as error:
-        call.say(f"last runs not known: {error.message}")
-        return history.History()
+        context.say(f"last runs not known: {error.message}")
+        return history.RunHistory()
 
 
-def _named(name: str, known: Mapping[str, Any]) -> Any:
+def _find_named(name: str, entries: Mapping[str, Any]) -> Any:
     from livectl.ops.schedules.spot import did_you_mean
 
-    if name not in known:
-        raise UsageError(f"no schedule is called {name}", did_you_mean(name, known) or "livectl schedules list")
-    return known[name]
+    if name not in entries:
+        raise UsageError(f"no schedule is called {name}", did_you_mean(name, entries) or "livectl schedules list")
+    return entries[name]
 
 
-def _zone(call: Invocation, zone: str | None) -> str:
+def _timezone(context: CommandContext, zone: str | None) -> str:
     from livectl.quantity import parse_timezone
 
-    return parse_timezone(zone) if zone else call.settings.timezone
+    return parse_timezone(zone) if zone else context.settings.timezone
 
 
-def _now() -> int:
-    return time.time_ns() // MILLISECOND
+def _now_ms() -> int:
+    return time.time_ns() // NANOSECONDS_PER_MS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 
 @click.command()
@@ -13,8 +13,8 @@ from livectl.invocation import Invocation, pass_invocation
 @click.option("--watch", is_flag=True, help="Show it again whenever it changes, until it has ended.")
 @click.option("--wait", is_flag=True, help="Answer once it has ended.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait or watch no longer than this.")
-@pass_invocation
-def command(call: Invocation, *, job: str, full: bool, watch: bool, wait: bool, timeout: float | None) -> int:
+@pass_command_context
+def command(context: CommandContext, *, job: str, full: bool, watch: bool, wait: bool, timeout: float | None) -> int:
     """One word: succeeded, failed, running, received, eta, queued, redelivery, retrying, revoked or unknown,
     and all that is known besides. It looks in the result backend, in the queues and asks the workers,
     within three seconds. The id of a saved group will do.
@@ -30,12 +30,12 @@ def command(call: Invocation, *, job: str, full: bool, watch: bool, wait: bool, 
     from livectl.ops.cluster import deployment
     from livectl.ops.jobs import views, waiting
 
-    place = deployment.find(call.app, call.settings, call.cwd)
-    patience = 0.0 if not (watch or wait) else waiting.FOREVER if timeout is None else timeout
-    for found in waiting.follow(place, waiting.checked(job), patience):
-        last = found
+    app_deployment = deployment.find(context.app, context.settings, context.cwd)
+    follow_seconds = 0.0 if not (watch or wait) else waiting.FOREVER if timeout is None else timeout
+    for current in waiting.follow(app_deployment, waiting.check_job_id(job), follow_seconds):
+        last = current
         if watch:
-            call.show(views.job(found, full=full))
+            context.show(views.job_details(current, full=full))
     if not watch:
-        call.show(views.job(last, full=full))
+        context.show(views.job_details(last, full=full))
     return waiting.exit_code(last)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 
 @click.command()
 @click.argument("name", required=False)
 @click.option("--now", is_flag=True, help="Do not wait for running jobs: they go to other workers.")
-@pass_invocation
-def command(call: Invocation, /, *, name: str | None, now: bool) -> int:
+@pass_command_context
+def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
     """NAME is up, beat, worker or worker-NAME; all of them if left out. Running jobs end first, however long
     they take. Exit 1 when nothing runs.
 
@@ -22,9 +22,9 @@ def command(call: Invocation, /, *, name: str | None, now: bool) -> int:
     """
     from livectl.ops.processes import announcements, detached
 
-    ended = detached.named(call.settings.home, name)
-    for one in ended:
-        call.say(f"stopping {one.name} (pid {one.pid}){'' if now else ', its running jobs first'}")
-        detached.stop(call.settings.home, one, now=now)
-    call.show(announcements.stopped(ended))
-    return 0 if ended else 1
+    processes = detached.find_by_name(context.settings.home, name)
+    for process in processes:
+        context.say(f"stopping {process.name} (pid {process.pid}){'' if now else ', its running jobs first'}")
+        detached.stop(context.settings.home, process, now=now)
+    context.show(announcements.stopped_view(processes))
+    return 0 if processes else 1

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from livectl.errors import EXIT_INTERRUPTED, PlatformError, UsageError
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from livectl.errand import Errand
-    from livectl.live.asking import Question, Who
+    from livectl.errand import RemoteCheck
+    from livectl.live.asking import CheckRequest, StreamerKey
     from livectl.live.follows.followlist import FollowList
-    from livectl.live.views.sights import Sight
+    from livectl.live.views.sights import StreamerView
     from livectl.ops.cluster.deployment import Deployment
 
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 @click.option("--priority", type=click.IntRange(0, 255), help="On Redis 0 is taken first, 9 last.")
 @click.option("-Q", "--queue", metavar="NAME", help="To this queue, instead of the usual one.")
 @click.option("--wait/--no-wait", default=True, help="Without waiting, print the id of the jobs and be done.")
-@pass_invocation
-def command(call: Invocation, /, file: Path | None, *, wait: bool, **words: Any) -> int:
+@pass_command_context
+def command(context: CommandContext, /, file: Path | None, *, wait: bool, **options: Any) -> int:
     """The list is that of the settings, or any that `livectl follow import` reads.
     Jobs carry up to some hundreds of streamers each; a platform that bears fewer
     requests is asked bit by bit, and that takes its time. Ctrl-C leaves the jobs
@@ -49,86 +49,102 @@ def command(call: Invocation, /, file: Path | None, *, wait: bool, **words: Any)
     from livectl.live import asking
     from livectl.ops.cluster import deployment
 
-    found = _read(call, file)
-    question = asking.part(found.streamers, call.settings)
-    place = deployment.own(call.settings)
-    errand, group = _send(call, place, question, words)
+    follows = _read_follows(context, file)
+    request = asking.build(follows.streamers, context.settings)
+    own_deployment = deployment.own_deployment(context.settings)
+    remote_check, group_id = _send(context, own_deployment, request, options)
     if not wait:
-        return _leave(call, question, errand, group)
+        return _show_sent(context, request, remote_check, group_id)
     try:
-        with _progress(call, question.total) as moved:
-            return _wait(call, found, errand, group, moved)
+        with _progress(context, request.total) as advance:
+            return _wait(context, follows, remote_check, group_id, advance)
     except KeyboardInterrupt:
-        call.say(f"The jobs go on without you. To come back: livectl status --wait {group}")
+        context.say(f"The jobs go on without you. To come back: livectl status --wait {group_id}")
         return EXIT_INTERRUPTED
 
 
-def _read(call: Invocation, file: Path | None) -> FollowList:
+def _read_follows(context: CommandContext, file: Path | None) -> FollowList:
     """The list; lines that name nobody are told and left out."""
     from livectl.live.follows import followlist
     from livectl.live.follows import imports as follow_import
 
-    path = call.settings.follows
-    found = follow_import.load(call.cwd / file, str(file)) if file else followlist.load(path, path.name)
-    for mistake in found.refused:
-        call.say(str(mistake))
-    if not found.streamers:
+    path = context.settings.follows
+    follows = follow_import.import_file(context.cwd / file, str(file)) if file else followlist.load(path, path.name)
+    for mistake in follows.refused:
+        context.say(str(mistake))
+    if not follows.streamers:
         raise UsageError("nobody is on the list", "Put somebody there: livectl follow add ADDRESS.")
-    return found
+    return follows
 
 
-def _send(call: Invocation, place: Deployment, question: Question, words: dict[str, Any]) -> tuple[Errand, str]:
+def _send(
+    context: CommandContext, deployment: Deployment, request: CheckRequest, options: dict[str, Any]
+) -> tuple[RemoteCheck, str]:
     """On their way, if they can arrive."""
     from livectl.celeryapp import create_app
-    from livectl.errand import TASK, Errand
+    from livectl.errand import TASK, RemoteCheck
     from livectl.ops import apps
     from livectl.ops.jobs import desk, ordering
-    from livectl.ops.jobs.posting import Terms
+    from livectl.ops.jobs.posting import SendOptions
 
-    app = create_app(call.settings)
-    order = ordering.read({"task": TASK, "args": ("demo", "[]"), "kwargs": None, **words})
+    app = create_app(context.settings)
+    job_request = ordering.read_request({"task": TASK, "args": ("demo", "[]"), "kwargs": None, **options})
     try:
-        desk.Desk(place, app, apps.tasks(app, call.cwd)).refuse(order)
-    except UsageError as refused:
-        hint = refused.hint.removesuffix(desk.FORCE).strip()
-        raise UsageError(refused.message, hint or "Start a worker: livectl up.") from refused
-    terms = Terms(queue=order.queue, priority=order.priority, eta=order.eta, expires=order.expires, keep_result=True)
-    errand = Errand(question, place)
-    return errand, errand.send(app, terms)
+        desk.JobSender(deployment, app, apps.load_tasks(app, context.cwd)).validate(job_request)
+    except UsageError as error:
+        hint = error.hint.removesuffix(desk.FORCE_HINT).strip()
+        raise UsageError(error.message, hint or "Start a worker: livectl up.") from error
+    send_options = SendOptions(
+        queue=job_request.queue,
+        priority=job_request.priority,
+        eta=job_request.eta,
+        expires=job_request.expires,
+        keep_result=True,
+    )
+    remote_check = RemoteCheck(request, deployment)
+    return remote_check, remote_check.send(app, send_options)
 
 
-def _leave(call: Invocation, question: Question, errand: Errand, group: str) -> int:
+def _show_sent(context: CommandContext, request: CheckRequest, remote_check: RemoteCheck, group_id: str) -> int:
     from livectl.render import sentence
 
-    call.say(f"{question.total} streamers in {len(errand.jobs)} jobs; `livectl status` follows them by this id:")
-    call.show(sentence(group, {"id": group, "streamers": question.total, "jobs": len(errand.jobs)}))
+    context.say(
+        f"{request.total} streamers in {len(remote_check.jobs)} jobs; `livectl status` follows them by this id:"
+    )
+    context.show(sentence(group_id, {"id": group_id, "streamers": request.total, "jobs": len(remote_check.jobs)}))
     return 0
 
 
-def _wait(call: Invocation, asked: FollowList, errand: Errand, group: str, moved: Callable[[int], None]) -> int:
+def _wait(
+    context: CommandContext,
+    follows: FollowList,
+    remote_check: RemoteCheck,
+    group_id: str,
+    advance: Callable[[int], None],
+) -> int:
     from livectl.live import asking
     from livectl.live.views import tables
 
     began = time.monotonic()
-    found: dict[Who, Sight] = {}
-    for answers in errand.follow(float("inf")):
-        found |= answers
-        moved(len(found))
-    shown = asking.in_order(asked.streamers, found)
-    call.show(tables.summary(group, shown, time.monotonic() - began))
-    return PlatformError.code if any(one.live is None for one in shown) else 0
+    streamer_views: dict[StreamerKey, StreamerView] = {}
+    for batch_views in remote_check.wait_for_views(float("inf")):
+        streamer_views |= batch_views
+        advance(len(streamer_views))
+    ordered_views = asking.ordered_views(follows.streamers, streamer_views)
+    context.show(tables.summary_view(group_id, ordered_views, time.monotonic() - began))
+    return PlatformError.code if any(streamer_view.live is None for streamer_view in ordered_views) else 0
 
 
 @contextmanager
-def _progress(call: Invocation, total: int) -> Iterator[Callable[[int], None]]:
+def _progress(context: CommandContext, total: int) -> Iterator[Callable[[int], None]]:
     """A bar where somebody watches, and nothing where nobody does."""
-    if call.quiet or not call.err.isatty():
+    if context.quiet or not context.err.isatty():
         yield lambda _: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), "streamers", TimeElapsedColumn())
-    with Progress(*columns, console=Console(file=call.err), transient=True) as bar:
+    with Progress(*columns, console=Console(file=context.err), transient=True) as bar:
         task = bar.add_task("asking", total=total)
         yield lambda done: bar.update(task, completed=done)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from livectl.ops.processes.up import Place, Up
+    from livectl.ops.processes.up import Environment, UpOptions
 
 POOLS = ("prefork", "threads", "eventlet", "gevent", "solo")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -34,8 +34,8 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
     help="Of logs.",
 )
 @click.option("--detach", is_flag=True, help="Run in the background, until `livectl stop`.")
-@pass_invocation
-def command(call: Invocation, /, *, detach: bool, **said: Any) -> int:
+@pass_command_context
+def command(context: CommandContext, /, *, detach: bool, **options: Any) -> int:
     """A broker if none is set, a worker, and a beat that sends what schedules.yaml says. One that dies, or no
     longer answers, is started again. Ctrl-C ends beat first, then the worker once its running jobs are done
     (15 s at most), then the broker; a second Ctrl-C waits for no job.
@@ -50,59 +50,66 @@ def command(call: Invocation, /, *, detach: bool, **said: Any) -> int:
     from livectl.ops.processes import processors
     from livectl.ops.processes import up as plan
 
-    if call.app is None:
-        targets.check(call.settings)
-    said["pool"] = said["pool"] or plan.default_pool(call.app)
-    said["name"] = said["name"] or f"up-{os.getpid()}"
-    up = plan.Up(app=call.app, config=call.config, **said)
-    place = plan.Place(environ=call.environ, cwd=call.cwd, host=socket.gethostname(), processors=processors.available())
-    return _start_detached(call, up, place) if detach else _run(call, up, place)
+    if context.app is None:
+        targets.check_targets(context.settings)
+    options["pool"] = options["pool"] or plan.default_pool(context.app)
+    options["name"] = options["name"] or f"up-{os.getpid()}"
+    up_options = plan.UpOptions(app=context.app, config=context.config, **options)
+    environment = plan.Environment(
+        environ=context.environ,
+        cwd=context.cwd,
+        host=socket.gethostname(),
+        processors=processors.available_processors(),
+    )
+    return _start_detached(context, up_options, environment) if detach else _run(context, up_options, environment)
 
 
-def _start_detached(call: Invocation, up: Up, place: Place) -> int:
+def _start_detached(context: CommandContext, up_options: UpOptions, environment: Environment) -> int:
     from livectl.ops.processes import announcements, detached
     from livectl.ops.processes import up as plan
 
-    one = detached.start(
-        call.settings.home,
+    process = detached.start(
+        context.settings.home,
         "up",
-        plan.command(up),
-        environ=place.environ,
-        cwd=place.cwd,
-        host=place.host,
-        say=call.say,
+        plan.command_line(up_options),
+        environ=environment.environ,
+        cwd=environment.cwd,
+        host=environment.host,
+        say=context.say,
     )
-    call.show(announcements.started(one))
+    context.show(announcements.started_view(process))
     return 0
 
 
-def _run(call: Invocation, up: Up, place: Place) -> int:
+def _run(context: CommandContext, up_options: UpOptions, environment: Environment) -> int:
     from livectl.ops.processes import announcements
     from livectl.ops.processes import up as plan
     from livectl.ops.processes.supervisor import OWN_NAME, Supervisor
     from livectl.web import gate
 
-    web = call.settings.web
-    gate.check(web.host, web.token.reveal() if web.token else None)
-    held = plan.claim(call.settings.home)
-    server = plan.embedded(up, call.settings)
+    web = context.settings.web
+    gate.check_exposure(web.host, web.token.reveal() if web.token else None)
+    lock_fd = plan.acquire_up_lock(context.settings.home)
+    server = plan.make_embedded_broker(up_options, context.settings)
     try:
-        page = plan.page_port(up, call.settings)
-        children = plan.children(up, place, call.settings, server, call.say, page=page)
-        found = plan.whereabouts(up, place, call.settings, server, page=page, pid=os.getpid())
-        call.show(announcements.up(found))
-        return Supervisor(children, _writer(call, [OWN_NAME, *(child.name for child in children)])).run()
+        page_port = plan.choose_page_port(up_options, context.settings)
+        children = plan.build_child_specs(
+            up_options, environment, context.settings, server, context.say, page=page_port
+        )
+        summary = plan.build_summary(up_options, environment, context.settings, server, page=page_port, pid=os.getpid())
+        context.show(announcements.summary_view(summary))
+        return Supervisor(children, _line_writer(context, [OWN_NAME, *(child.name for child in children)])).run()
     finally:
         if server:
-            server.tidy()
-        os.close(held)
+            server.clean_up()
+        os.close(lock_fd)
 
 
-def _writer(call: Invocation, names: list[str]) -> Callable[[str, str], None]:
+def _line_writer(context: CommandContext, names: list[str]) -> Callable[[str, str], None]:
     """Their lines are talk, and not the answer. With nobody left to hear it, all is stopped in order."""
-    from livectl.ops.processes.lines import Lines
+    from livectl.ops.processes.lines import LineWriter
 
-    if call.quiet:
+    if context.quiet:
         return lambda name, line: None
-    colour = call.err.isatty() and "NO_COLOR" not in call.environ
-    return Lines(call.err, names, colour=colour, gone=lambda: signal.raise_signal(signal.SIGTERM)).write
+    colour = context.err.isatty() and "NO_COLOR" not in context.environ
+    return LineWriter(context.err, names, colour=colour, on_closed=lambda: signal.raise_signal(signal.SIGTERM)).write

@@ -6,14 +6,14 @@ import signal
 
 import click
 
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 
 @click.command()
 @click.option("--host", metavar="ADDRESS", help="Address to serve at, instead of web.host of the settings.")
 @click.option("-p", "--port", type=click.IntRange(0, 65535), help="Port, instead of web.port; 0 takes any free one.")
-@pass_invocation
-def command(call: Invocation, /, host: str | None, port: int | None) -> None:
+@pass_command_context
+def command(context: CommandContext, /, host: str | None, port: int | None) -> None:
     """It only reads what is in the store, so it shows at once and asks no platform. It serves this machine alone;
     any other address needs web.token in the settings, which visitors enter once, and programs send as a bearer token.
     JSON is at /api/live and beside it, metrics at /metrics, a probe at /healthz.
@@ -27,12 +27,14 @@ def command(call: Invocation, /, host: str | None, port: int | None) -> None:
     from livectl.render import sentence
     from livectl.web import gate, server
 
-    web = call.settings.web
+    web = context.settings.web
     token = web.token.reveal() if web.token else None
-    gate.check(host or web.host, token)
-    line = server.bind(host or web.host, web.port if port is None else port)
-    app = server.app(lambda: deployment.find(call.app, call.settings, call.cwd), call.settings, token)
-    url = server.address(line)
-    call.show(sentence(f"The page is at {url}", {"url": url}))
+    gate.check_exposure(host or web.host, token)
+    listener = server.bind(host or web.host, web.port if port is None else port)
+    app = server.create_app(
+        lambda: deployment.find(context.app, context.settings, context.cwd), context.settings, token
+    )
+    url = server.page_url(listener)
+    context.show(sentence(f"The page is at {url}", {"url": url}))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    server.serve(app, line)
+    server.serve(app, listener)

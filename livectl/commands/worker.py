@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from livectl.invocation import Invocation, pass_invocation
+from livectl.invocation import CommandContext, pass_command_context
 
 POOLS = ("prefork", "threads", "eventlet", "gevent", "solo")
 
@@ -25,8 +25,8 @@ POOLS = ("prefork", "threads", "eventlet", "gevent", "solo")
 @click.option("--dry-run", is_flag=True, help="Print the command line it would become, and stop.")
 @click.option("--detach", is_flag=True, help="Run in the background, until `livectl stop`.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY OPTIONS]")
-@pass_invocation
-def command(call: Invocation, /, *, dry_run: bool, detach: bool, **said: Any) -> None:
+@pass_command_context
+def command(context: CommandContext, /, *, dry_run: bool, detach: bool, **options: Any) -> None:
     """It becomes `celery worker`, with a pool that patches before anything is imported and a node name of its own.
     After -- comes any option of `celery worker`.
 
@@ -40,13 +40,15 @@ def command(call: Invocation, /, *, dry_run: bool, detach: bool, **said: Any) ->
     from livectl.ops import launch
     from livectl.ops.processes import processors, starting
 
-    if call.app is None and not dry_run:
-        targets.check(call.settings)
-    words = launch.WorkerWords(app=call.app, **said)
-    argv = launch.worker_command(words, processors=processors.available(), process=os.getpid())
+    if context.app is None and not dry_run:
+        targets.check_targets(context.settings)
+    worker_options = launch.WorkerOptions(app=context.app, **options)
+    argv = launch.worker_command(worker_options, processors=processors.available_processors(), process=os.getpid())
     if dry_run:
-        call.show(starting.in_words(argv))
+        context.show(starting.argv_view(argv))
         return
-    name = f"worker-{words.name}" if words.name else "worker"
-    environ = launch.environment(call.environ, call.config)
-    call.show(starting.start(argv, name, call.settings, environ, call.cwd, detach=detach, say=call.say))
+    name = f"worker-{worker_options.name}" if worker_options.name else "worker"
+    environ = launch.child_environment(context.environ, context.config)
+    context.show(
+        starting.start_or_exec(argv, name, context.settings, environ, context.cwd, detach=detach, say=context.say)
+    )

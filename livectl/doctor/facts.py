@@ -6,57 +6,57 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from livectl.model import Health, Schedule  # noqa: TC001 - msgspec reads the annotations
+from livectl.model import PlatformHealth, Schedule  # noqa: TC001 - msgspec reads the annotations
 from livectl.ops.cluster.queues import Queue  # noqa: TC001
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Role = Literal["broker", "store", "results"]
+ServerRole = Literal["broker", "store", "results"]
 
 
-class Server(msgspec.Struct, frozen=True, kw_only=True):
+class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Broker, store or result backend, and what it says of itself. A Redis tells more than others."""
 
-    role: Role
+    role: ServerRole
     address: str  # without its password
-    local: bool = False  # its host is this machine, or this container
+    is_local: bool = False  # its host is this machine, or this container
     error: str = ""  # why it cannot be used
     cure: str = ""
     info: dict[str, str] = {}  # of a Redis: INFO
-    saves: str = ""  # ... and when it writes itself to disk
-    ahead: float = 0.0  # seconds by which its clock is ahead of ours
+    save_setting: str = ""  # ... and when it writes itself to disk
+    clock_ahead: float = 0.0  # seconds by which its clock is ahead of ours
 
 
-class Written(msgspec.Struct, frozen=True, kw_only=True):
+class WrittenSetting(msgspec.Struct, frozen=True, kw_only=True):
     """A setting as somebody wrote it: the name, and where."""
 
     name: str
-    where: str
+    location: str
     namespace: str | None = None
 
 
-class Conf(msgspec.Struct, frozen=True, kw_only=True):
+class SettingsFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The Celery settings in force, where each comes from, and the names that were written."""
 
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}  # of those that are not Celery's defaults
-    written: tuple[Written, ...] = ()
-    overruled: dict[str, str] = {}  # by an environment variable: key -> the value it would have
+    written: tuple[WrittenSetting, ...] = ()
+    overridden: dict[str, str] = {}  # by an environment variable: key -> the value it would have
     source: str = ""  # the module that the app reads its settings from
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True):
+class TaskFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A task of the app, as far as its delivery goes."""
 
     name: str
-    late: bool = False  # acknowledged after it ran
-    rejects: bool = False  # wants to be put back when its worker is lost
-    limit: float | None = None  # seconds
+    acks_late: bool = False  # acknowledged after it ran
+    reject_on_worker_lost: bool = False  # wants to be put back when its worker is lost
+    time_limit: float | None = None  # seconds
     unbound: str = ""
 
 
-class Worker(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A worker, as it answered."""
 
     name: str
@@ -68,13 +68,13 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     tasks: tuple[str, ...] = ()
     active: int = 0
     reserved: tuple[str, ...] = ()  # ids at hand that do not wait for their time
-    visibility: float | None = None
+    visibility_timeout: float | None = None
 
 
-class Roll(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerSurvey(msgspec.Struct, frozen=True, kw_only=True):
     """Who answered, and how many heard the question and did not."""
 
-    workers: tuple[Worker, ...] = ()
+    workers: tuple[WorkerFacts, ...] = ()
     silent: int = 0
     hoarded: tuple[str, ...] = ()  # ids that lay with a busy worker in two looks, while an idle one had nothing
 
@@ -83,7 +83,7 @@ class Roll(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.workers) and not self.silent
 
 
-class Delayed(msgspec.Struct, frozen=True, kw_only=True):
+class DelayedMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message that waits for its time in a worker's hands beyond the time it will be given out again."""
 
     id: str
@@ -91,27 +91,27 @@ class Delayed(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-class Beats(msgspec.Struct, frozen=True, kw_only=True):
+class BeatFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Our own beats, as the store tells of them."""
 
     names: tuple[str, ...] = ()  # host:pid of those at work
-    oldest: float | None = None  # seconds since the latest of them looked in
-    unsent: str = ""  # a run that was claimed long ago and not sent
-    ran: bool = False  # whether any beat ever claimed a run here
+    heartbeat_age: float | None = None  # seconds since the latest of them looked in
+    unsent_run: str = ""  # a run that was claimed long ago and not sent
+    has_run: bool = False  # whether any beat ever claimed a run here
 
 
-class Process(msgspec.Struct, frozen=True):
+class AppProcess(msgspec.Struct, frozen=True):
     """A process of this machine that has to do with the app."""
 
     pid: int
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
 
     @property
-    def line(self) -> str:
-        return " ".join(self.words)
+    def command_line(self) -> str:
+        return " ".join(self.arguments)
 
 
-class Failure(msgspec.Struct, frozen=True):
+class FailedJob(msgspec.Struct, frozen=True):
     """A job that failed lately."""
 
     id: str
@@ -119,14 +119,14 @@ class Failure(msgspec.Struct, frozen=True):
     error: str
 
 
-class Letters(msgspec.Struct, frozen=True, kw_only=True):
+class DeadLetterFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The dead letters that wait."""
 
     count: int = 0
     newest: str = ""
 
 
-class Untold(msgspec.Struct, frozen=True, kw_only=True):
+class FailingTarget(msgspec.Struct, frozen=True, kw_only=True):
     """A target of alerts that refuses them, or does not answer."""
 
     target: str
@@ -135,12 +135,12 @@ class Untold(msgspec.Struct, frozen=True, kw_only=True):
     problem: str
 
 
-class Platforms(msgspec.Struct, frozen=True, kw_only=True):
+class PlatformFacts(msgspec.Struct, frozen=True, kw_only=True):
     """How the platforms fare, and which of those followed cannot be asked without a key that is not there."""
 
-    health: tuple[Health, ...] = ()
+    health: tuple[PlatformHealth, ...] = ()
     keyless: tuple[str, ...] = ()
-    failing: tuple[Untold, ...] = ()
+    failing: tuple[FailingTarget, ...] = ()
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,31 +153,31 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     settings_error: str = ""
     app_error: str = ""
     app_hint: str = ""
-    conf: Conf = Conf()
+    conf: SettingsFacts = SettingsFacts()
     store_missing: str = ""  # why beats of this app have nowhere to claim their runs
-    servers: tuple[Server, ...] = ()
-    tasks: tuple[Task, ...] = ()
+    servers: tuple[ServerFacts, ...] = ()
+    tasks: tuple[TaskFacts, ...] = ()
     schedule: tuple[Schedule, ...] = ()
     schedule_error: str = ""
     unbound: dict[str, str] = {}  # entry -> why its arguments do not fit its task
     routes: dict[str, str] = {}  # task, as the routes spell it -> queue
     destinations: dict[str, str] = {}  # entry -> the queue its job will lie in
-    roll: Roll = Roll()
+    roll: WorkerSurvey = WorkerSurvey()
     queues: tuple[Queue, ...] = ()
-    delayed: tuple[Delayed, ...] = ()
+    delayed: tuple[DelayedMessage, ...] = ()
     visibility: float | None = None  # seconds, on a Redis broker
-    beats: Beats = Beats()
-    processes: tuple[Process, ...] = ()
-    failures: tuple[Failure, ...] = ()
+    beats: BeatFacts = BeatFacts()
+    processes: tuple[AppProcess, ...] = ()
+    failures: tuple[FailedJob, ...] = ()
     endless: tuple[str, ...] = ()  # results without expiry, some of them
-    letters: Letters = Letters()
-    platforms: Platforms = Platforms()
+    letters: DeadLetterFacts = DeadLetterFacts()
+    platforms: PlatformFacts = PlatformFacts()
 
-    def value(self, key: str) -> Any:
+    def setting(self, key: str) -> Any:
         return self.conf.values.get(key)
 
     def task_names(self) -> set[str]:
         return {task.name for task in self.tasks}
 
-    def reached(self) -> Iterator[Server]:
+    def reachable_servers(self) -> Iterator[ServerFacts]:
         return (server for server in self.servers if not server.error)

@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl import connect, resp
-from livectl.doctor.facts import Beats, Delayed, Failure, Letters, Platforms, Server, Untold
+from livectl.doctor.facts import (
+    BeatFacts,
+    DeadLetterFacts,
+    DelayedMessage,
+    FailedJob,
+    FailingTarget,
+    PlatformFacts,
+    ServerFacts,
+)
 from livectl.model import JobState
 from livectl.ops.beat import runs
 from livectl.ops.cluster import queues as depths
-from livectl.ops.cluster.health import LATE_CLAIM
+from livectl.ops.cluster.health import LATE_CLAIM_S
 from livectl.ops.jobs import deadletters, message, results, search
 from livectl.ops.jobs.redaction import redact_text
-from livectl.ops.jobs.results import Filter
+from livectl.ops.jobs.results import ResultFilter
 
 if TYPE_CHECKING:
     from livectl.address import Address
@@ -23,65 +31,75 @@ if TYPE_CHECKING:
     from livectl.ops.cluster.deployment import Deployment
     from livectl.ops.cluster.queues import Queue
 
-PATIENCE = 3.0  # seconds
-SPELL_BROKER = "Write redis:// for Redis and Valkey, amqp:// for RabbitMQ."
-RECENT = timedelta(days=1)
-FAILURES = 200  # of the last day, at most
-SHOWN_DELAYED = 5
-NEED_KEYS = {"kick": ("client_id", "client_secret")}  # platforms that answer nobody without
+STATE_TIMEOUT_S = 3.0  # seconds
+BROKER_URL_HINT = "Write redis:// for Redis and Valkey, amqp:// for RabbitMQ."
+FAILURE_PERIOD = timedelta(days=1)
+MAX_FAILURES = 200  # of the last day, at most
+MAX_DELAYED = 5
+REQUIRED_KEYS = {"kick": ("client_id", "client_secret")}  # platforms that answer nobody without
 
 
-def queues(place: Deployment) -> tuple[Queue, ...]:
-    return depths.measure(place).queues
+def read_queues(deployment: Deployment) -> tuple[Queue, ...]:
+    return depths.measure(deployment).queues
 
 
-def delayed(place: Deployment, broker: Address) -> tuple[Delayed, ...]:
+def find_delayed_messages(deployment: Deployment, broker: Address) -> tuple[DelayedMessage, ...]:
     """Messages in workers' hands whose time comes after they will have been given out again."""
-    now, limit = datetime.now(UTC), place.layout.visibility_timeout
-    found: list[Delayed] = []
-    with resp.dial(broker, PATIENCE) as wire:
-        for _, raw in search.held(wire, place.layout):
-            envelope, _, _ = search.unwrap(raw)
-            said = message.describe(envelope)
-            ahead = (said.eta - now).total_seconds() if said.eta else 0.0
-            if ahead > limit:
-                found.append(Delayed(id=said.id, task=said.task, seconds=ahead))
-            if len(found) == SHOWN_DELAYED:
+    now, visibility_timeout = datetime.now(UTC), deployment.layout.visibility_timeout
+    delayed_messages: list[DelayedMessage] = []
+    with resp.connect(broker, STATE_TIMEOUT_S) as connection:
+        for _, raw in search.unacked_messages(connection, deployment.layout):
+            envelope, _, _ = search.decode_unacked(raw)
+            job_message = message.from_envelope(envelope)
+            eta_seconds = (job_message.eta - now).total_seconds() if job_message.eta else 0.0
+            if eta_seconds > visibility_timeout:
+                delayed_messages.append(DelayedMessage(id=job_message.id, task=job_message.task, seconds=eta_seconds))
+            if len(delayed_messages) == MAX_DELAYED:
                 break
-    return tuple(found)
+    return tuple(delayed_messages)
 
 
-def beats(store: Address) -> Beats:
-    with resp.dial(store, PATIENCE) as wire:
-        (seconds, _), flat, late, last = wire.ask_all(
+def read_beats(store: Address) -> BeatFacts:
+    with resp.connect(store, STATE_TIMEOUT_S) as connection:
+        (seconds, _), heartbeat_fields, oldest_claim, has_last_runs = connection.execute_all(
             [
                 ("TIME",),
-                ("HGETALL", runs.SEEN),
-                ("ZRANGEBYSCORE", runs.PENDING, runs.ANYTIME + 1, "+inf", "WITHSCORES", "LIMIT", 0, 1),
-                ("EXISTS", runs.LAST),
+                ("HGETALL", runs.SEEN_KEY),
+                ("ZRANGEBYSCORE", runs.PENDING_KEY, runs.GIVEN_BACK_SCORE + 1, "+inf", "WITHSCORES", "LIMIT", 0, 1),
+                ("EXISTS", runs.LAST_RUN_KEY),
             ]
         )
     now = int(seconds)
-    seen = [msgspec.json.decode(said) for said in flat[1::2]]
-    ages = [now - said["at"] / 1000 for said in seen]
-    unsent = late[0].decode() if late and now - float(late[1]) / 1000 > LATE_CLAIM else ""
-    names = tuple(sorted(f"{said['host']}:{said['pid']}" for said in seen))
-    return Beats(names=names, oldest=min(ages) if ages else None, unsent=unsent.partition(" ")[2], ran=bool(last))
+    heartbeats = [msgspec.json.decode(heartbeat) for heartbeat in heartbeat_fields[1::2]]
+    ages = [now - heartbeat["at"] / 1000 for heartbeat in heartbeats]
+    unsent = oldest_claim[0].decode() if oldest_claim and now - float(oldest_claim[1]) / 1000 > LATE_CLAIM_S else ""
+    names = tuple(sorted(f"{heartbeat['host']}:{heartbeat['pid']}" for heartbeat in heartbeats))
+    return BeatFacts(
+        names=names,
+        heartbeat_age=min(ages) if ages else None,
+        unsent_run=unsent.partition(" ")[2],
+        has_run=bool(has_last_runs),
+    )
 
 
-def letters(place: Deployment, store: Address) -> Letters:
-    there = msgspec.structs.replace(place, store=store)
-    found = deadletters.listed(there)
-    return Letters(count=len(found), newest=f"{found[0].task} {found[0].reason}".strip() if found else "")
+def read_dead_letters(deployment: Deployment, store: Address) -> DeadLetterFacts:
+    store_deployment = msgspec.structs.replace(deployment, store=store)
+    letter_summaries = deadletters.list_summaries(store_deployment)
+    return DeadLetterFacts(
+        count=len(letter_summaries),
+        newest=f"{letter_summaries[0].task} {letter_summaries[0].reason}".strip() if letter_summaries else "",
+    )
 
 
-def failures(place: Deployment) -> tuple[Failure, ...]:
+def find_failures(deployment: Deployment) -> tuple[FailedJob, ...]:
     """Of the last day."""
-    wanted = Filter(state=JobState.FAILED, since=datetime.now(UTC) - RECENT, limit=FAILURES)
-    return tuple(Failure(job.id, job.task or "", job.error or "") for job in results.recent(place, wanted))
+    failed_filter = ResultFilter(state=JobState.FAILED, since=datetime.now(UTC) - FAILURE_PERIOD, limit=MAX_FAILURES)
+    return tuple(
+        FailedJob(job.id, job.task or "", job.error or "") for job in results.list_recent(deployment, failed_filter)
+    )
 
 
-def platforms(store: Address, settings: Settings) -> Platforms:
+def read_platforms(store: Address, settings: Settings) -> PlatformFacts:
     """Of the streamers that are followed; reads nothing of anybody's site."""
     import time
 
@@ -89,23 +107,23 @@ def platforms(store: Address, settings: Settings) -> Platforms:
     from livectl.live.store import Store
 
     with connect.open_store(store) as client:
-        found = [each for each in Store(client).health(time.time()) if each.followed]
-        stands = Outbox(client, "").stands(list(settings.alerts))
+        followed = [each for each in Store(client).health(time.time()) if each.followed]
+        target_states = Outbox(client, "").target_states(list(settings.alerts))
     failing = [
-        Untold(target=name, since=each.failing_since, tries=each.tries, problem=each.problem)
-        for name, each in stands.items()
+        FailingTarget(target=name, since=each.failing_since, tries=each.tries, problem=each.problem)
+        for name, each in target_states.items()
         if each.failing_since is not None
     ]
-    keyless = [each.platform for each in found if _lacks_key(each.platform, settings)]
-    return Platforms(health=tuple(found), keyless=tuple(keyless), failing=tuple(failing))
+    keyless = [each.platform for each in followed if _lacks_key(each.platform, settings)]
+    return PlatformFacts(health=tuple(followed), keyless=tuple(keyless), failing=tuple(failing))
 
 
 def _lacks_key(platform: str, settings: Settings) -> bool:
     access = settings.platforms.get(platform)
-    return any(not getattr(access, key, None) for key in NEED_KEYS.get(platform, ()))
+    return any(not getattr(access, key, None) for key in REQUIRED_KEYS.get(platform, ()))
 
 
-def strange_transport(app: Any) -> str:
+def unknown_transport_error(app: Any) -> str:
     """What kombu says of a broker whose scheme it does not know, though livectl may."""
     try:
         _ = app.connection_for_read().transport_cls
@@ -116,24 +134,26 @@ def strange_transport(app: Any) -> str:
     return ""
 
 
-def through_kombu(app: Any) -> Server:
+def check_kombu_broker(app: Any) -> ServerFacts:
     """A broker of a kind that livectl does not speak itself."""
     with app.connection_for_read() as connection:
         masked = redact_text(connection.as_uri())
         try:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=PATIENCE)
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=STATE_TIMEOUT_S)
         except Exception as error:
-            return Server(role="broker", address=masked, error=redact_text(f"{type(error).__name__}: {error}"))
-    return Server(role="broker", address=masked)
+            return ServerFacts(role="broker", address=masked, error=redact_text(f"{type(error).__name__}: {error}"))
+    return ServerFacts(role="broker", address=masked)
 
 
-def backend(app: Any) -> Server:
+def check_result_backend(app: Any) -> ServerFacts:
     """A result backend that is no Redis: asked after a job that nobody sent."""
     masked = redact_text(str(app.conf.result_backend))
     try:
         app.backend.get_task_meta("livectl-doctor", cache=False)
     except Exception as error:
-        said = redact_text(f"{type(error).__name__}: {error}")
+        error_text = redact_text(f"{type(error).__name__}: {error}")
         cure = "" if "://" in masked or ":" not in masked else f"Write redis://{masked}."
-        return Server(role="results", address=masked, error=f"{said} (result_backend is {masked})", cure=cure)
-    return Server(role="results", address=masked)
+        return ServerFacts(
+            role="results", address=masked, error=f"{error_text} (result_backend is {masked})", cure=cure
+        )
+    return ServerFacts(role="results", address=masked)

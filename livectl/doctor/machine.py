@@ -7,48 +7,54 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from livectl.doctor.facts import Process
+from livectl.doctor.facts import AppProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CONTAINER_MARKS = (Path("/.dockerenv"), Path("/run/.containerenv"))
-LIST_SECONDS = 2.0
+CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
+PS_TIMEOUT_S = 2.0
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - compared with, not listened on
 APP_OPTIONS = ("-A", "--app")
 
 
 def in_container(environ: Mapping[str, str]) -> bool:
-    return "KUBERNETES_SERVICE_HOST" in environ or any(mark.exists() for mark in CONTAINER_MARKS)
+    return "KUBERNETES_SERVICE_HOST" in environ or any(mark.exists() for mark in CONTAINER_FILES)
 
 
-def processes(app: str) -> tuple[Process, ...]:
+def list_processes(app: str) -> tuple[AppProcess, ...]:
     """The processes of Celery's that name this app. Children carry the words of their parent: told once."""
-    listed = subprocess.run(
+    ps = subprocess.run(
         ["ps", "-axwwo", "pid=,ppid=,args="],  # noqa: S607 - wherever this system keeps it
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=LIST_SECONDS,
+        timeout=PS_TIMEOUT_S,
         check=False,
     )
-    rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
-    found = {row[0]: (row[1], _words(row[2])) for row in rows if len(row) > 2 and "celery" in row[2]}
-    mine = {pid: (parent, words) for pid, (parent, words) in found.items() if app_of(words) == app}
+    rows = [line.split(None, 2) for line in ps.stdout.splitlines()]
+    celery_processes = {
+        row[0]: (row[1], _split_command_line(row[2])) for row in rows if len(row) > 2 and "celery" in row[2]
+    }
+    app_processes = {
+        pid: (parent, arguments) for pid, (parent, arguments) in celery_processes.items() if app_name(arguments) == app
+    }
     return tuple(
-        Process(int(pid), words) for pid, (parent, words) in mine.items() if mine.get(parent, ("", ()))[1] != words
+        AppProcess(int(pid), arguments)
+        for pid, (parent, arguments) in app_processes.items()
+        if app_processes.get(parent, ("", ()))[1] != arguments
     )
 
 
-def app_of(words: tuple[str, ...]) -> str | None:
+def app_name(arguments: tuple[str, ...]) -> str | None:
     """The app that a command line names."""
-    for place, word in enumerate(words[:-1]):
-        if word in APP_OPTIONS:
-            return words[place + 1]
-    return next((word.partition("=")[2] for word in words if word.startswith("--app=")), None)
+    for index, argument in enumerate(arguments[:-1]):
+        if argument in APP_OPTIONS:
+            return arguments[index + 1]
+    return next((argument.partition("=")[2] for argument in arguments if argument.startswith("--app=")), None)
 
 
-def _words(line: str) -> tuple[str, ...]:
+def _split_command_line(line: str) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(line))
     except ValueError:

@@ -6,105 +6,125 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from livectl import resp
-from livectl.doctor.facts import Roll, Worker
+from livectl.doctor.facts import WorkerFacts, WorkerSurvey
 from livectl.ops.cluster import fleet, workers
-from livectl.ops.cluster.pidbox import ANSWER_SECONDS, Mailbox, Question
+from livectl.ops.cluster.pidbox import REPLY_TIMEOUT_S, ControlCommand, ReplyQueue
 from livectl.ops.jobs import message
 
 if TYPE_CHECKING:
     from livectl.ops.cluster.deployment import Deployment
-    from livectl.resp import Wire
+    from livectl.resp import RedisConnection
 
-PATIENCE = 6.0  # seconds for all questions
-SECOND_LOOK = 1.0  # seconds: what an idle worker could take, it takes within milliseconds
-METHODS = ("active_queues", "registered", "active", "reserved", "conf", "report")
+SURVEY_TIMEOUT_S = 6.0  # seconds for all questions
+SECOND_LOOK_DELAY_S = 1.0  # seconds: what an idle worker could take, it takes within milliseconds
+SURVEY_METHODS = ("active_queues", "registered", "active", "reserved", "conf", "report")
 
 
-def call(deployment: Deployment) -> Roll:
+def survey_workers(deployment: Deployment) -> WorkerSurvey:
     if not deployment.on_redis or deployment.broker is None:
-        return _roll(deployment, None)
-    with resp.dial(deployment.broker, PATIENCE) as wire:
-        return _roll(deployment, wire)
+        return _survey(deployment, None)
+    with resp.connect(deployment.broker, SURVEY_TIMEOUT_S) as connection:
+        return _survey(deployment, connection)
 
 
-def _roll(deployment: Deployment, wire: Wire | None) -> Roll:
-    stats, silent = _everybody(deployment, wire)
+def _survey(deployment: Deployment, connection: RedisConnection | None) -> WorkerSurvey:
+    stats, silent = _ask_all_workers(deployment, connection)
     if not stats:
-        return Roll(silent=silent)
+        return WorkerSurvey(silent=silent)
     names = tuple(sorted({name for name, _ in stats}))
-    said = {
-        method: workers.ask(deployment, wire, Question(method=method, destination=names)).said for method in METHODS
+    replies = {
+        method: workers.ask(deployment, connection, ControlCommand(method=method, destination=names)).by_worker
+        for method in SURVEY_METHODS
     }
-    there = tuple(_worker(name, told, {method: said[method].get(name) for method in METHODS}) for name, told in stats)
-    return Roll(workers=there, silent=silent, hoarded=_hoarded(deployment, wire, there))
-
-
-def _everybody(deployment: Deployment, wire: Wire | None) -> tuple[list[tuple[str, dict[str, Any]]], int]:
-    """Each answer by itself: two workers of one name give two."""
-    if wire is None or deployment.broker is None:
-        answers = workers.ask(deployment, None, Question(method="stats"))
-        return [(name, said) for name, said in answers.said.items() if _is_worker(said)], 0
-    mailbox = Mailbox(deployment.layout, deployment.broker.database)
-    mailbox.open(wire)
-    try:
-        heard = wire.ask("PUBLISH", mailbox.channel, mailbox.spell(Question(method="stats")))
-        answers_ = _collect(mailbox, wire, heard)
-    finally:
-        mailbox.close(wire)
-    return [(name, said) for name, said in answers_ if _is_worker(said)], heard - len(answers_)
-
-
-def _collect(mailbox: Mailbox, wire: Wire, wanted: int) -> list[tuple[str, Any]]:
-    until = time.monotonic() + ANSWER_SECONDS
-    found: list[tuple[str, Any]] = []
-    while len(found) < wanted and (left := until - time.monotonic()) > 0:
-        popped = wire.ask("BRPOP", mailbox.queue, f"{left:.3f}")
-        said = message.body_of(message.decode(popped[1])) if popped else None
-        found += said.items() if isinstance(said, dict) else ()
-    return found
-
-
-def _is_worker(said: Any) -> bool:
-    """A beat with remote control answers too."""
-    return isinstance(said, dict) and "pool" in said
-
-
-def _worker(name: str, stats: dict[str, Any], said: dict[str, Any]) -> Worker:
-    told = fleet.describe(name, stats, said["active"], said["reserved"], said["active_queues"], said["report"])
-    conf = said["conf"] if isinstance(said["conf"], dict) else {}
-    options = conf.get("broker_transport_options") or {}
-    wait = options.get("visibility_timeout") if isinstance(options, dict) else None
-    return Worker(
-        name=name,
-        pid=stats.get("pid"),
-        pool=told.pool or "",
-        concurrency=told.concurrency,
-        version=told.version or "",
-        queues=told.queues,
-        tasks=tuple(text.split(" [")[0] for text in said["registered"] or () if isinstance(text, str)),
-        active=told.active or 0,
-        reserved=_waiting(said["reserved"]),
-        visibility=float(wait) if isinstance(wait, int | float) else None,
+    worker_facts = tuple(
+        _worker_facts(name, worker_stats, {method: replies[method].get(name) for method in SURVEY_METHODS})
+        for name, worker_stats in stats
+    )
+    return WorkerSurvey(
+        workers=worker_facts, silent=silent, hoarded=_find_hoarded_jobs(deployment, connection, worker_facts)
     )
 
 
-def _waiting(reserved: Any) -> tuple[str, ...]:
+def _ask_all_workers(
+    deployment: Deployment, connection: RedisConnection | None
+) -> tuple[list[tuple[str, dict[str, Any]]], int]:
+    """Each answer by itself: two workers of one name give two."""
+    if connection is None or deployment.broker is None:
+        replies = workers.ask(deployment, None, ControlCommand(method="stats"))
+        return [(name, reply) for name, reply in replies.by_worker.items() if _is_worker_reply(reply)], 0
+    mailbox = ReplyQueue(deployment.layout, deployment.broker.database)
+    mailbox.open(connection)
+    try:
+        receivers = connection.execute("PUBLISH", mailbox.channel, mailbox.encode(ControlCommand(method="stats")))
+        collected = _collect_replies(mailbox, connection, receivers)
+    finally:
+        mailbox.close(connection)
+    return [(name, reply) for name, reply in collected if _is_worker_reply(reply)], receivers - len(collected)
+
+
+def _collect_replies(mailbox: ReplyQueue, connection: RedisConnection, expected: int) -> list[tuple[str, Any]]:
+    deadline = time.monotonic() + REPLY_TIMEOUT_S
+    replies: list[tuple[str, Any]] = []
+    while len(replies) < expected and (remaining_s := deadline - time.monotonic()) > 0:
+        popped = connection.execute("BRPOP", mailbox.key, f"{remaining_s:.3f}")
+        reply = message.decode_body(message.decode(popped[1])) if popped else None
+        replies += reply.items() if isinstance(reply, dict) else ()
+    return replies
+
+
+def _is_worker_reply(reply: Any) -> bool:
+    """A beat with remote control answers too."""
+    return isinstance(reply, dict) and "pool" in reply
+
+
+def _worker_facts(name: str, stats: dict[str, Any], replies: dict[str, Any]) -> WorkerFacts:
+    worker = fleet.parse_worker_status(
+        name, stats, replies["active"], replies["reserved"], replies["active_queues"], replies["report"]
+    )
+    conf = replies["conf"] if isinstance(replies["conf"], dict) else {}
+    options = conf.get("broker_transport_options") or {}
+    visibility_timeout = options.get("visibility_timeout") if isinstance(options, dict) else None
+    return WorkerFacts(
+        name=name,
+        pid=stats.get("pid"),
+        pool=worker.pool or "",
+        concurrency=worker.concurrency,
+        version=worker.version or "",
+        queues=worker.queues,
+        tasks=tuple(text.split(" [")[0] for text in replies["registered"] or () if isinstance(text, str)),
+        active=worker.active or 0,
+        reserved=_reserved_job_ids(replies["reserved"]),
+        visibility_timeout=float(visibility_timeout) if isinstance(visibility_timeout, int | float) else None,
+    )
+
+
+def _reserved_job_ids(reserved: Any) -> tuple[str, ...]:
     jobs = reserved if isinstance(reserved, list) else []
     return tuple(str(job["id"]) for job in jobs if isinstance(job, dict) and not job.get("eta") and "id" in job)
 
 
-def _hoarded(deployment: Deployment, wire: Wire | None, there: tuple[Worker, ...]) -> tuple[str, ...]:
+def _find_hoarded_jobs(
+    deployment: Deployment, connection: RedisConnection | None, worker_facts: tuple[WorkerFacts, ...]
+) -> tuple[str, ...]:
     """Jobs at hand with a busy worker while an idle one reads the same queue; looked at twice, since jobs move on."""
-    idle = [one for one in there if not one.active and not one.reserved]
-    busy = [one for one in there if one.reserved and any(set(one.queues) & set(other.queues) for other in idle)]
+    idle = [worker for worker in worker_facts if not worker.active and not worker.reserved]
+    busy = [
+        worker
+        for worker in worker_facts
+        if worker.reserved and any(set(worker.queues) & set(idle_worker.queues) for idle_worker in idle)
+    ]
     if not busy:
         return ()
-    time.sleep(SECOND_LOOK)
-    names = tuple(one.name for one in (*busy, *idle))
-    again = {
-        name: _waiting(said)
-        for name, said in workers.ask(deployment, wire, Question(method="reserved", destination=names)).said.items()
+    time.sleep(SECOND_LOOK_DELAY_S)
+    names = tuple(worker.name for worker in (*busy, *idle))
+    still_reserved = {
+        name: _reserved_job_ids(reply)
+        for name, reply in workers.ask(
+            deployment, connection, ControlCommand(method="reserved", destination=names)
+        ).by_worker.items()
     }
-    if any(again.get(one.name) for one in idle):
+    if any(still_reserved.get(worker.name) for worker in idle):
         return ()
-    return tuple(job for one in busy for job in one.reserved if job in again.get(one.name, ()))
+    return tuple(
+        job_id for worker in busy for job_id in worker.reserved if job_id in still_reserved.get(worker.name, ())
+    )

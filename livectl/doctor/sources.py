@@ -5,15 +5,15 @@ from __future__ import annotations
 from inspect import isclass, isfunction, ismodule
 from typing import TYPE_CHECKING, Any
 
-from livectl.doctor.facts import Conf, Written
+from livectl.doctor.facts import SettingsFacts, WrittenSetting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-CODE = "Celery(...) or app.conf"
+SET_IN_CODE = "Celery(...) or app.conf"
 DEFAULT_BROKER = "amqp://"
 # What the environment says goes before all code; the last two are read by `celery` on its command line alone.
-VARIABLES = {
+SETTING_VARIABLES = {
     "CELERY_BROKER_URL": "broker_url",
     "CELERY_RESULT_BACKEND": "result_backend",
     "BROKER_URL": "broker_url",
@@ -21,27 +21,27 @@ VARIABLES = {
 }
 
 
-def read(app: Any, environ: Mapping[str, str]) -> Conf:
+def read_settings(app: Any, environ: Mapping[str, str]) -> SettingsFacts:
     """Of an app whose settings can be resolved; whatever Celery raises about them is raised."""
-    values = {key: getattr(app.conf, key, None) for key in _keys()}
-    written = tuple(_written(app))
+    values = {key: getattr(app.conf, key, None) for key in _setting_keys()}
+    written = tuple(_written_settings(app))
     origins = dict(_origins(environ, written, values))
-    return Conf(
+    return SettingsFacts(
         values=values,
         origins=origins,
         written=written,
-        overruled=dict(_overruled(app, environ)),
-        source=_source(app) if app._config_source else "",
+        overridden=dict(_overridden(app, environ)),
+        source=_source_name(app) if app._config_source else "",
     )
 
 
-def _keys() -> list[str]:
+def _setting_keys() -> list[str]:
     from celery.app.defaults import SETTING_KEYS
 
     return sorted(SETTING_KEYS)
 
 
-def _source(app: Any) -> str:
+def _source_name(app: Any) -> str:
     """As it was named, or its type."""
     source = app._config_source
     if isinstance(source, str):
@@ -49,22 +49,26 @@ def _source(app: Any) -> str:
     return str(getattr(source, "__name__", "") or type(source).__name__)
 
 
-def _written(app: Any) -> Iterator[Written]:
+def _written_settings(app: Any) -> Iterator[WrittenSetting]:
     """Names in the source, then names that code has set. Imports and functions of a module are no settings."""
     if app._config_source:
-        source = _source(app)
-        said = app.loader.conf
-        for name in said:
-            if isinstance(name, str) and not name.startswith("_") and not _is_code(_value(said, name)):
-                yield Written(name=name, where=source, namespace=app.namespace)
+        source = _source_name(app)
+        source_settings = app.loader.conf
+        for name in source_settings:
+            if (
+                isinstance(name, str)
+                and not name.startswith("_")
+                and not _is_code(_source_value(source_settings, name))
+            ):
+                yield WrittenSetting(name=name, location=source, namespace=app.namespace)
     for name in app.conf.changes:
         if isinstance(name, str) and not name.startswith("_") and name != "deprecated_settings":
-            yield Written(name=name, where=CODE)
+            yield WrittenSetting(name=name, location=SET_IN_CODE)
 
 
-def _value(said: Any, name: str) -> Any:
+def _source_value(source_settings: Any, name: str) -> Any:
     try:
-        return said[name]
+        return source_settings[name]
     except Exception:
         return None
 
@@ -74,33 +78,44 @@ def _is_code(value: Any) -> bool:
 
 
 def _origins(
-    environ: Mapping[str, str], written: tuple[Written, ...], values: Mapping[str, Any]
+    environ: Mapping[str, str], written: tuple[WrittenSetting, ...], values: Mapping[str, Any]
 ) -> Iterator[tuple[str, str]]:
     """The last to speak is the one that counts: defaults < the source < code < the environment."""
     from celery.app.defaults import DEFAULTS
 
     from livectl.ops.migration import names
 
-    for one in sorted(written, key=lambda one: one.where == CODE):
-        verdict = names.judged(one.name, one.namespace)
-        if verdict and verdict.was_read and verdict.key in values and values[verdict.key] != DEFAULTS.get(verdict.key):
-            yield verdict.key, one.where
+    for setting in sorted(written, key=lambda setting: setting.location == SET_IN_CODE):
+        classification = names.classify(setting.name, setting.namespace)
+        if (
+            classification
+            and classification.was_read
+            and classification.key in values
+            and values[classification.key] != DEFAULTS.get(classification.key)
+        ):
+            yield classification.key, setting.location
     for variable in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
         if environ.get(variable):
-            yield VARIABLES[variable], variable
+            yield SETTING_VARIABLES[variable], variable
 
 
-def _overruled(app: Any, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _overridden(app: Any, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Variable -> the address that the app's own code or source says, where that is another one."""
     from livectl.ops.jobs.redaction import redact_text
 
-    for variable, key in VARIABLES.items():
-        said = environ.get(variable)
-        own = app.conf.first(key, "CELERY_RESULT_BACKEND" if key == "result_backend" else "broker_host")
-        if said and own and isinstance(own, str) and own != said and not _overruled_already(variable, environ):
-            yield variable, redact_text(own)
+    for variable, key in SETTING_VARIABLES.items():
+        environment_value = environ.get(variable)
+        app_value = app.conf.first(key, "CELERY_RESULT_BACKEND" if key == "result_backend" else "broker_host")
+        if (
+            environment_value
+            and app_value
+            and isinstance(app_value, str)
+            and app_value != environment_value
+            and not _has_unprefixed_variable(variable, environ)
+        ):
+            yield variable, redact_text(app_value)
 
 
-def _overruled_already(variable: str, environ: Mapping[str, str]) -> bool:
+def _has_unprefixed_variable(variable: str, environ: Mapping[str, str]) -> bool:
     """Of the two spellings, the command line's goes into the other one."""
     return variable.startswith("CELERY_") and bool(environ.get(variable.removeprefix("CELERY_")))

@@ -12,25 +12,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Asked:
+class ParallelQueries:
     """Answers that have come in. What failed or came too late has none."""
 
-    def __init__(self, questions: dict[str, Callable[[], Any]], seconds: float) -> None:
-        self._answers: dict[str, Any] = {}
+    def __init__(self, queries: dict[str, Callable[[], Any]], timeout_s: float) -> None:
+        self._results: dict[str, Any] = {}
         self.failures: dict[str, Exception] = {}
-        threads = [threading.Thread(target=self._ask, args=each, daemon=True) for each in questions.items()]
-        until = time.monotonic() + seconds
+        threads = [threading.Thread(target=self._run, args=query, daemon=True) for query in queries.items()]
+        deadline = time.monotonic() + timeout_s
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(max(0.0, until - time.monotonic()))
+            thread.join(max(0.0, deadline - time.monotonic()))
 
-    def get(self, name: str, otherwise: T) -> T:
-        found: T = self._answers.get(name, otherwise)
-        return found
+    def get(self, name: str, default: T) -> T:
+        result: T = self._results.get(name, default)
+        return result
 
-    def _ask(self, name: str, question: Callable[[], Any]) -> None:
+    def _run(self, name: str, query: Callable[[], Any]) -> None:
         try:
-            self._answers[name] = question()
+            self._results[name] = query()
         except Exception as error:
             self.failures[name] = error

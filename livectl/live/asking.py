@@ -16,68 +16,78 @@ if TYPE_CHECKING:
 
     from livectl.config import Settings
     from livectl.live.checking import Checker
-    from livectl.live.sweeping import Portion
-    from livectl.live.views.sights import Sight
+    from livectl.live.sweeping import CheckBatch
+    from livectl.live.views.sights import StreamerView
     from livectl.model import Streamer
 
-Who: TypeAlias = "tuple[str, str]"  # platform, and the name that was asked after
+StreamerKey: TypeAlias = "tuple[str, str]"  # platform, and the name that was asked after
 
-BURST = 10.0  # seconds of budget that a platform bears at once: a job takes no more
+JOB_BUDGET_SECONDS = 10.0  # seconds of budget that a platform bears at once: a job takes no more
 
 
-class Question(NamedTuple):
+class CheckRequest(NamedTuple):
     """Who is asked after, and the names that the list has for them."""
 
-    portions: list[Portion]
-    names: dict[Who, str]
+    batches: list[CheckBatch]
+    names: dict[StreamerKey, str]
 
     @property
     def total(self) -> int:
-        return sum(len(portion.ids) for portion in self.portions)
+        return sum(len(batch.ids) for batch in self.batches)
 
 
-def part(streamers: Sequence[Streamer], settings: Settings) -> Question:
+def build(streamers: Sequence[Streamer], settings: Settings) -> CheckRequest:
     """In the order of the list, each platform by itself."""
     by_platform: dict[str, list[str]] = {}
-    for one in streamers:
-        by_platform.setdefault(one.platform, []).append(one.id)
-    portions: list[Portion] = []
-    for name, ids in by_platform.items():
-        terms = polling.terms(settings, platforms.get(name))
-        requests = max(1, min(sweeping.requests_a_job(terms), int(terms.rate * BURST)))
-        portions += sweeping.parted(name, list(dict.fromkeys(ids)), requests * terms.batch)
-    return Question(portions, {(one.platform, one.id): one.name for one in streamers if one.name})
+    for streamer in streamers:
+        by_platform.setdefault(streamer.platform, []).append(streamer.id)
+    batches: list[CheckBatch] = []
+    for platform, ids in by_platform.items():
+        limits = polling.polling_limits(settings, platforms.get(platform))
+        requests = max(1, min(sweeping.requests_per_job(limits), int(limits.rate * JOB_BUDGET_SECONDS)))
+        batches += sweeping.split_into_batches(platform, list(dict.fromkeys(ids)), requests * limits.batch)
+    return CheckRequest(
+        batches, {(streamer.platform, streamer.id): streamer.name for streamer in streamers if streamer.name}
+    )
 
 
-def here(checker: Checker, portion: Portion) -> list[Observation]:
+def check_here(streamer_checker: Checker, batch: CheckBatch) -> list[Observation]:
     """The answers, asked for by this process once the platform's budget allows it."""
-    time.sleep(checker.reserve(portion.platform, len(portion.ids), time.time()))
-    return checker.look(portion.platform, portion.ids, time.time())
+    time.sleep(streamer_checker.reserve(batch.platform, len(batch.ids), time.time()))
+    return streamer_checker.check_now(batch.platform, batch.ids, time.time())
 
 
-def read(portion: Portion, result: Any) -> list[Observation]:
+def read_result(batch: CheckBatch, result: Any) -> list[Observation]:
     """The answers that a job brought."""
     try:
         return msgspec.convert(result, list[Observation])
     except msgspec.ValidationError:
-        return lost(portion, "the job brought something else than answers")
+        return unknown_observations(batch, "the job brought something else than answers")
 
 
-def lost(portion: Portion, why: str) -> list[Observation]:
+def unknown_observations(batch: CheckBatch, reason: str) -> list[Observation]:
     """Nobody could say: the job failed, or came to no end."""
     at = time.time()
     return [
-        Observation(platform=portion.platform, id=one, state=State.UNKNOWN, at=at, problem=why) for one in portion.ids
+        Observation(platform=batch.platform, id=streamer_id, state=State.UNKNOWN, at=at, problem=reason)
+        for streamer_id in batch.ids
     ]
 
 
-def seen(question: Question, portion: Portion, answers: Sequence[Observation]) -> dict[Who, Sight]:
+def to_views(
+    request: CheckRequest, batch: CheckBatch, observations: Sequence[Observation]
+) -> dict[StreamerKey, StreamerView]:
     """The answers as they are shown, by whom was asked after, under the names of the list."""
-    whos = [(portion.platform, name) for name in portion.ids]
-    return {who: sights.seen(answer, question.names.get(who, "")) for who, answer in zip(whos, answers, strict=False)}
+    keys = [(batch.platform, name) for name in batch.ids]
+    return {
+        key: sights.from_observation(observation, request.names.get(key, ""))
+        for key, observation in zip(keys, observations, strict=False)
+    }
 
 
-def in_order(streamers: Iterable[Streamer], found: Mapping[Who, Sight]) -> list[Sight]:
+def ordered_views(
+    streamers: Iterable[Streamer], views_by_key: Mapping[StreamerKey, StreamerView]
+) -> list[StreamerView]:
     """As they were asked after, each once."""
-    whos = dict.fromkeys((one.platform, one.id) for one in streamers)
-    return [found[who] for who in whos if who in found]
+    keys = dict.fromkeys((streamer.platform, streamer.id) for streamer in streamers)
+    return [views_by_key[key] for key in keys if key in views_by_key]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from livectl.live import platforms, polling
 from livectl.live.network.fetch import Fetcher
 from livectl.live.network.route import Routes
-from livectl.live.platforms.base import Means, Refused, Unanswered, all_alike, unanswered
-from livectl.model import Health, Observation, State
+from livectl.live.platforms.base import CheckContext, CheckFailed, NotAStreamer, failed_observation, same_observations
+from livectl.model import Observation, PlatformHealth, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,20 +17,22 @@ if TYPE_CHECKING:
     from livectl.live.platforms.base import Platform
     from livectl.live.store import Store
 
-PATIENCE = 5.0  # seconds of budget that a person's question may be ahead of: a look or two keep nobody waiting
+MAX_OVERDRAFT_SECONDS = (
+    5.0  # seconds of budget that a person's question may be ahead of: a look or two keep nobody waiting
+)
 
 
-class Notebook:
+class InMemoryCache:
     """What platforms keep between checks, where there is no store: for one call only."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], str] = {}
+        self._values: dict[tuple[str, str], str] = {}
 
     def recall(self, platform: str, names: Sequence[str]) -> list[str | None]:
-        return [self._kept.get((platform, name)) for name in names]
+        return [self._values.get((platform, name)) for name in names]
 
     def keep(self, platform: str, name: str, value: str, seconds: float) -> None:
-        self._kept[platform, name] = value
+        self._values[platform, name] = value
 
 
 class Checker:
@@ -39,67 +41,77 @@ class Checker:
     def __init__(self, settings: Settings, store: Store | None) -> None:
         self._settings = settings
         self._store = store
-        self.fetcher = Fetcher(Routes.of(settings.network), store or Notebook())
+        self.fetcher = Fetcher(Routes.from_settings(settings.network), store or InMemoryCache())
 
-    def check(self, name: str, ids: Sequence[str], now: float) -> list[Observation]:
+    def check(self, platform_name: str, ids: Sequence[str], now: float) -> list[Observation]:
         """Of those that were claimed, by the ids that are followed: their requests are paid for."""
-        platform = platforms.get(name)
-        return self._ask(platform, ids, self._means(name, now))
+        platform = platforms.get(platform_name)
+        return self._ask(platform, ids, self._context(platform_name, now))
 
-    def look(self, name: str, names: Sequence[str], now: float) -> list[Observation]:
+    def check_now(self, platform_name: str, names: Sequence[str], now: float) -> list[Observation]:
         """Of anybody, by whatever name, because a person wants to know: an observation for each, in order.
 
         What it costs was reserved before.
         """
-        platform, means = platforms.get(name), self._means(name, now)
-        if wait := self._closed(name, now):
-            state, problem = wait
-            return all_alike(name, names, state, means, problem)
-        homes, found = self._lead(platform, list(dict.fromkeys(names)), means)
-        ids = list(dict.fromkeys(homes.values()))
-        found |= {one.id: one for one in self._ask(platform, ids, means)} if ids else {}
-        return [found[homes.get(one, one)] for one in names]
+        platform, context = platforms.get(platform_name), self._context(platform_name, now)
+        if reason := self._blocked_reason(platform_name, now):
+            state, problem = reason
+            return same_observations(platform_name, names, state, context, problem)
+        resolved_ids, observations = self._resolve_names(platform, list(dict.fromkeys(names)), context)
+        ids = list(dict.fromkeys(resolved_ids.values()))
+        observations |= {one.id: one for one in self._ask(platform, ids, context)} if ids else {}
+        return [observations[resolved_ids.get(one, one)] for one in names]
 
-    def reserve(self, name: str, streamers: int, now: float) -> float:
+    def reserve(self, platform_name: str, streamers: int, now: float) -> float:
         """Takes what a look at so many will cost from the budget. Answers for how many seconds it is overdrawn."""
-        terms = polling.terms(self._settings, platforms.get(name))
-        left = self._store.spend(terms, -(-streamers // terms.batch), now) if self._store else 0.0
-        overdrawn = max(0.0, -left / terms.rate)
-        return overdrawn if overdrawn > PATIENCE else 0.0
+        limits = polling.polling_limits(self._settings, platforms.get(platform_name))
+        left = self._store.spend(limits, -(-streamers // limits.batch), now) if self._store else 0.0
+        overdrawn = max(0.0, -left / limits.rate)
+        return overdrawn if overdrawn > MAX_OVERDRAFT_SECONDS else 0.0
 
-    def _means(self, name: str, now: float) -> Means:
-        return Means(now, polling.keys(self._settings.platforms.get(name)))
+    def _context(self, platform_name: str, now: float) -> CheckContext:
+        return CheckContext(now, polling.platform_keys(self._settings.platforms.get(platform_name)))
 
-    def _ask(self, platform: Platform, ids: Sequence[str], means: Means) -> list[Observation]:
+    def _ask(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> list[Observation]:
         """What it costs beyond a request a batch is taken from the budget now."""
-        report = self.fetcher.check(platform, ids, means)
+        report = self.fetcher.check(platform, ids, context)
         if self._store is not None:
-            terms = polling.terms(self._settings, platform)
-            paid = -(-len(ids) // terms.batch)
-            self._store.record(terms, report.observations, report.requests - paid)
+            limits = polling.polling_limits(self._settings, platform)
+            paid_requests = -(-len(ids) // limits.batch)
+            self._store.record(limits, report.observations, report.requests - paid_requests)
         return report.observations
 
-    def _lead(
-        self, platform: Platform, names: Sequence[str], means: Means
+    def _resolve_names(
+        self, platform: Platform, names: Sequence[str], context: CheckContext
     ) -> tuple[dict[str, str], dict[str, Observation]]:
         """The id that each name leads to; for those that lead nowhere, an observation that says why."""
-        known = self._store.aliases(platform.name, names) if self._store else {}
-        lost = [one for one in names if one not in known]
-        answers, requests = self.fetcher.resolve(platform, lost, means)
-        led = {one: answer for one, answer in zip(lost, answers, strict=True) if isinstance(answer, str)}
+        known_ids = self._store.aliases(platform.name, names) if self._store else {}
+        unresolved = [name for name in names if name not in known_ids]
+        answers, requests = self.fetcher.resolve(platform, unresolved, context)
+        resolved = {name: answer for name, answer in zip(unresolved, answers, strict=True) if isinstance(answer, str)}
         if self._store is not None:
-            self._store.alias(platform.name, {one: home for one, home in led.items() if one != home})
-            self._store.spend(polling.terms(self._settings, platform), requests, means.now)
-        failed = {one: error for one, error in zip(lost, answers, strict=True) if isinstance(error, Exception)}
-        return known | led, {one: _nobody(platform.name, one, error, means) for one, error in failed.items()}
+            self._store.save_aliases(
+                platform.name, {name: streamer_id for name, streamer_id in resolved.items() if name != streamer_id}
+            )
+            self._store.spend(polling.polling_limits(self._settings, platform), requests, context.now)
+        failures = {
+            name: error for name, error in zip(unresolved, answers, strict=True) if isinstance(error, Exception)
+        }
+        return known_ids | resolved, {
+            name: _unresolved_observation(platform.name, name, error, context) for name, error in failures.items()
+        }
 
-    def _closed(self, name: str, now: float) -> tuple[State, str] | None:
+    def _blocked_reason(self, platform_name: str, now: float) -> tuple[State, str] | None:
         """Whether the platform asked not to be asked for a while. A person is no exception."""
-        health = next((one for one in self._store.health(now) if one.platform == name), None) if self._store else None
-        return closed(health, now) if health else None
+        health = (
+            next((row for row in self._store.health(now) if row.platform == platform_name), None)
+            if self._store
+            else None
+        )
+        return blocked_reason(health, now) if health else None
 
 
-def closed(health: Health, now: float) -> tuple[State, str] | None:
+def blocked_reason(health: PlatformHealth, now: float) -> tuple[State, str] | None:
     """Why a platform is not asked at this moment; None when it is."""
     if health.open_until and now < health.open_until:
         return State.BLOCKED, f"not asked: it refused us, and is left alone for {health.open_until - now:.0f} s more"
@@ -108,11 +120,11 @@ def closed(health: Health, now: float) -> tuple[State, str] | None:
     return None
 
 
-def _nobody(platform: str, name: str, error: Exception, means: Means) -> Observation:
-    if isinstance(error, Unanswered):
-        return unanswered(platform, name, error, means)
-    if isinstance(error, Refused):
+def _unresolved_observation(platform: str, name: str, error: Exception, context: CheckContext) -> Observation:
+    if isinstance(error, CheckFailed):
+        return failed_observation(platform, name, error, context)
+    if isinstance(error, NotAStreamer):
         state, problem = State.NOT_FOUND, error.message
     else:
         state, problem = State.PARSE_ERROR, f"its name could not be looked up: {type(error).__name__}"
-    return Observation(platform=platform, id=name, state=state, at=means.now, problem=problem)
+    return Observation(platform=platform, id=name, state=state, at=context.now, problem=problem)

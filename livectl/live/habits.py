@@ -13,60 +13,70 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-HOUR = 3600.0
+HOUR_SECONDS = 3600.0
 DAY_HOURS = 24
 WEEK_HOURS = 168
-WEEK = WEEK_HOURS * HOUR
+WEEK_SECONDS = WEEK_HOURS * HOUR_SECONDS
 
-HALF_LIFE = 6 * WEEK  # of a session's weight: habits change with the seasons, not with the day
+HALF_LIFE_SECONDS = 6 * WEEK_SECONDS  # of a session's weight: habits change with the seasons, not with the day
 PRIOR_SESSIONS, PRIOR_WEEKS = 1.0, 0.25  # Gamma prior: four sessions a week, worth as much as one session seen
-WIDTHS = (0.4, 0.8, 1.5, 3.0)  # hours, one standard deviation: from clockwork to "some time in the evening"
-ANY_DAY = (0.05, 0.3, 0.6, 0.95)  # share of the hour of the day against the hour of the week
-ANY_TIME = 0.1  # share of sessions that follow no habit at all
+KERNEL_WIDTHS_HOURS = (
+    0.4,
+    0.8,
+    1.5,
+    3.0,
+)  # hours, one standard deviation: from clockwork to "some time in the evening"
+ANY_DAY_SHARES = (0.05, 0.3, 0.6, 0.95)  # share of the hour of the day against the hour of the week
+ANY_TIME_SHARE = 0.1  # share of sessions that follow no habit at all
 
-FLOOR = 0.3  # of the budget, shared alike: nobody waits more than 1 / 0.3 of the uniform interval
+UNIFORM_BUDGET_SHARE = 0.3  # of the budget, shared alike: nobody waits more than 1 / 0.3 of the uniform interval
 
-DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
-LOWEST, STEP = 0.003, 0.13  # the pull of level 0, and the logarithm between two levels: 0.003 to 10, to 7 %
+WEIGHT_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
+LOWEST_WEIGHT, WEIGHT_LOG_STEP = (
+    0.003,
+    0.13,
+)  # the pull of level 0, and the logarithm between two levels: 0.003 to 10, to 7 %
 
 
 def hour_of_week(at: float) -> int:
-    return int(at // HOUR) % WEEK_HOURS
+    return int(at // HOUR_SECONDS) % WEEK_HOURS
 
 
-def rates(starts: Sequence[float], since: float, now: float) -> list[float]:
+def golive_rates(starts: Sequence[float], since: float, now: float) -> list[float]:
     """Go-lives an hour to be expected at each hour of the week, of someone watched since then."""
     masses, counts = _masses(starts, now)
-    seen = sum(masses)
-    weeks = HALF_LIFE / math.log(2) * (1 - _fade(max(0.0, now - since))) / WEEK
-    total = (PRIOR_SESSIONS + seen) / (PRIOR_WEEKS + weeks)
-    return [total * share for share in _shape(masses, counts)]
+    total_mass = sum(masses)
+    weeks = HALF_LIFE_SECONDS / math.log(2) * (1 - _decay(max(0.0, now - since))) / WEEK_SECONDS
+    total = (PRIOR_SESSIONS + total_mass) / (PRIOR_WEEKS + weeks)
+    return [total * share for share in _hourly_shares(masses, counts)]
 
 
-def pulls(expected: Sequence[float], weight: float) -> list[float]:
+def poll_weights(expected: Sequence[float], weight: float) -> list[float]:
     """How often to ask, up to a factor: the square root is what makes the delays of all together least."""
     return [math.sqrt(weight * rate) for rate in expected]
 
 
-def pack(values: Sequence[float]) -> str:
+def pack_weights(values: Sequence[float]) -> str:
     """A character an hour, as pace.lua reads them."""
-    levels = (round(math.log(max(value, LOWEST) / LOWEST) / STEP) for value in values)
-    return "".join(DIGITS[min(level, len(DIGITS) - 1)] for level in levels)
+    levels = (round(math.log(max(value, LOWEST_WEIGHT) / LOWEST_WEIGHT) / WEIGHT_LOG_STEP) for value in values)
+    return "".join(WEIGHT_DIGITS[min(level, len(WEIGHT_DIGITS) - 1)] for level in levels)
 
 
-def interval(share: float, uniform: float, fastest: float, slowest: float) -> float:
+def poll_interval(share: float, uniform: float, fastest: float, slowest: float) -> float:
     """Seconds until the next look at one whose pull is `share` times the mean, where `uniform` would be alike for all.
 
     The same reckoning as in pace.lua.
     """
     if uniform <= fastest:
         return fastest  # the budget bears everybody at the highest pace: nothing to share out
-    latest = slowest if uniform <= slowest else uniform / FLOOR  # what the budget cannot bear cannot be wished for
-    return max(fastest, min(uniform / (FLOOR + (1 - FLOOR) * share), latest))
+    latest = (
+        slowest if uniform <= slowest else uniform / UNIFORM_BUDGET_SHARE
+    )  # what the budget cannot bear cannot be wished for
+    return max(fastest, min(uniform / (UNIFORM_BUDGET_SHARE + (1 - UNIFORM_BUDGET_SHARE) * share), latest))
 
 
-def _fade(age: float) -> float:
-    return math.exp2(-age / HALF_LIFE)
+def _decay(age: float) -> float:
+    return math.exp2(-age / HALF_LIFE_SECONDS)
 
 
 def _masses(starts: Sequence[float], now: float) -> tuple[list[float], list[int]]:
@@ -74,47 +84,48 @@ def _masses(starts: Sequence[float], now: float) -> tuple[list[float], list[int]
     masses, counts = [0.0] * WEEK_HOURS, [0] * WEEK_HOURS
     for start in starts:
         hour = hour_of_week(start)
-        masses[hour] += _fade(max(0.0, now - start))
+        masses[hour] += _decay(max(0.0, now - start))
         counts[hour] += 1
     return masses, counts
 
 
-def _shape(masses: list[float], counts: list[int]) -> list[float]:
+def _hourly_shares(masses: list[float], counts: list[int]) -> list[float]:
     """The share of each hour of the week, smoothed by the kernel under which the sessions explain each other best."""
     hours = [hour for hour in range(WEEK_HOURS) if counts[hour]]
     if not hours:
         return [1 / WEEK_HOURS] * WEEK_HOURS
     width, any_day = max(
-        ((width, any_day) for width in WIDTHS for any_day in ANY_DAY),
-        key=lambda kernel: _likelihood(_kernel(*kernel), hours, masses, counts),
+        ((width, any_day) for width in KERNEL_WIDTHS_HOURS for any_day in ANY_DAY_SHARES),
+        key=lambda kernel: _log_likelihood(_kernel(*kernel), hours, masses, counts),
     )
-    kernel, seen = _kernel(width, any_day), sum(masses)
+    kernel, total_mass = _kernel(width, any_day), sum(masses)
     return [
-        ANY_TIME / WEEK_HOURS + (1 - ANY_TIME) * sum(masses[hour] * kernel[one - hour] for hour in hours) / seen
-        for one in range(WEEK_HOURS)
+        ANY_TIME_SHARE / WEEK_HOURS
+        + (1 - ANY_TIME_SHARE) * sum(masses[hour] * kernel[target_hour - hour] for hour in hours) / total_mass
+        for target_hour in range(WEEK_HOURS)
     ]
 
 
-def _likelihood(kernel: Sequence[float], hours: list[int], masses: list[float], counts: list[int]) -> float:
+def _log_likelihood(kernel: Sequence[float], hours: list[int], masses: list[float], counts: list[int]) -> float:
     """How well each session is foretold by all the others: leave one out. Alone it is foretold by nothing."""
-    seen, told = sum(masses), 0.0
+    total_mass, log_likelihood = sum(masses), 0.0
     for hour in hours:
         own = masses[hour] / counts[hour]
         others = sum(masses[other] * kernel[hour - other] for other in hours) - own * kernel[0]
-        share = others / (seen - own) if seen > own else 0.0
-        told += masses[hour] * math.log(ANY_TIME / WEEK_HOURS + (1 - ANY_TIME) * max(share, 0.0))
-    return told
+        share = others / (total_mass - own) if total_mass > own else 0.0
+        log_likelihood += masses[hour] * math.log(ANY_TIME_SHARE / WEEK_HOURS + (1 - ANY_TIME_SHARE) * max(share, 0.0))
+    return log_likelihood
 
 
 @cache
 def _kernel(width: float, any_day: float) -> tuple[float, ...]:
     """The share of a session at a distance of so many hours, round the week: indices below zero wrap as lists do."""
-    weekly = _bell(width, WEEK_HOURS)
-    daily = _bell(width, DAY_HOURS)
+    weekly = _wrapped_gaussian(width, WEEK_HOURS)
+    daily = _wrapped_gaussian(width, DAY_HOURS)
     days = WEEK_HOURS // DAY_HOURS
     return tuple((1 - any_day) * weekly[hour] + any_day * daily[hour % DAY_HOURS] / days for hour in range(WEEK_HOURS))
 
 
-def _bell(width: float, period: int) -> list[float]:
+def _wrapped_gaussian(width: float, period: int) -> list[float]:
     heights = [math.exp(-0.5 * (min(hour, period - hour) / width) ** 2) for hour in range(period)]
     return [height / sum(heights) for height in heights]

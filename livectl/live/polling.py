@@ -9,51 +9,51 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from livectl.live import habits, platforms
-from livectl.live.platforms.base import Refused
-from livectl.model import Terms
+from livectl.live.platforms.base import NotAStreamer
+from livectl.model import PollingLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from livectl.config import Access, Settings
+    from livectl.config import PlatformSettings, Settings
     from livectl.live.platforms.base import Platform
     from livectl.live.store import Store
-    from livectl.model import Known, Session
+    from livectl.model import Session, StreamerRecord
 
-LEARNED = 200  # streamers whose habits are learned in one go: some 0.2 s
-FINGERPRINT = 16  # hexadecimal digits: enough to see that keys changed, too few to tell them
+MAX_LEARNED = 200  # streamers whose habits are learned in one go: some 0.2 s
+FINGERPRINT_DIGITS = 16  # hexadecimal digits: enough to see that keys changed, too few to tell them
 
 log = logging.getLogger(__name__)
 
 
 def claim(store: Store, settings: Settings, now: float, lease: float) -> list[tuple[str, list[str]]]:
     """Platform by platform those who are due and within its budget. Unless recorded in `lease` seconds, due again."""
-    offered = [usable for name in store.platforms() if (usable := _usable(name))]
-    return store.claim([terms(settings, platform) for platform in offered], now, lease)
+    usable_platforms = [usable for name in store.platforms() if (usable := _find_platform(name))]
+    return store.claim([polling_limits(settings, platform) for platform in usable_platforms], now, lease)
 
 
-def terms(settings: Settings, platform: Platform) -> Terms:
+def polling_limits(settings: Settings, platform: Platform) -> PollingLimits:
     """How this platform may be asked: the settings, or what it bears by itself."""
     from livectl.config import parse_rate
 
     access = settings.platforms.get(platform.name)
-    given = keys(access)
-    pace = platform.pace(given)
-    budget = access.budget if access and access.budget else parse_rate(pace.budget)
-    wish = settings.polling
-    return Terms(
+    user_keys = platform_keys(access)
+    rate_limit = platform.rate_limit(user_keys)
+    budget = access.budget if access and access.budget else parse_rate(rate_limit.budget)
+    polling_settings = settings.polling
+    return PollingLimits(
         platform=platform.name,
-        batch=pace.batch,
+        batch=rate_limit.batch,
         rate=budget.per_second,
-        keys=fingerprint(given),
-        mode=wish.mode,
-        fastest=float(wish.fastest),
-        slowest=float(wish.slowest),
-        merge=float(wish.merge),
+        keys=fingerprint(user_keys),
+        mode=polling_settings.mode,
+        fastest=float(polling_settings.fastest),
+        slowest=float(polling_settings.slowest),
+        merge=float(polling_settings.merge),
     )
 
 
-def keys(access: Access | None) -> dict[str, str]:
+def platform_keys(access: PlatformSettings | None) -> dict[str, str]:
     """The user's own keys, as a check takes them."""
     if access is None:
         return {}
@@ -61,36 +61,39 @@ def keys(access: Access | None) -> dict[str, str]:
     return {name: secret.reveal() for name, secret in secrets.items() if secret is not None}
 
 
-def fingerprint(given: Mapping[str, str]) -> str:
+def fingerprint(user_keys: Mapping[str, str]) -> str:
     """Changes when the keys do, and tells nothing else of them."""
-    return hashlib.sha256(msgspec.json.encode(given, order="sorted")).hexdigest()[:FINGERPRINT]
+    return hashlib.sha256(msgspec.json.encode(user_keys, order="sorted")).hexdigest()[:FINGERPRINT_DIGITS]
 
 
-def learn(store: Store, now: float, most: int = LEARNED) -> int:
+def learn_habits(store: Store, now: float, limit: int = MAX_LEARNED) -> int:
     """Learns the habits of some of those who began a session, or whose habits are old. Answers of how many."""
     learned = 0
     for platform in store.platforms():
-        names = store.unlearned(platform, most - learned)
+        names = store.unlearned(platform, limit - learned)
         if names:
-            past = store.sessions(platform, names)
-            found = {known.id: _pulls(known, past[known.id], now) for known in store.some(platform, names)}
-            store.learn(platform, found)
+            sessions = store.sessions(platform, names)
+            weights = {
+                record.id: _packed_weights(record, sessions[record.id], now)
+                for record in store.find_streamers(platform, names)
+            }
+            store.save_poll_weights(platform, weights)
             learned += len(names)
-        if learned >= most:
+        if learned >= limit:
             break
     return learned
 
 
-def _pulls(known: Known, past: list[Session], now: float) -> str:
-    starts = [session.started_at for session in past]
-    since = min([known.first or now, *starts])
-    weight = known.streamer.weight if known.streamer else 1.0
-    return habits.pack(habits.pulls(habits.rates(starts, since, now), weight))
+def _packed_weights(record: StreamerRecord, sessions: list[Session], now: float) -> str:
+    starts = [session.started_at for session in sessions]
+    since = min([record.first or now, *starts])
+    weight = record.streamer.weight if record.streamer else 1.0
+    return habits.pack_weights(habits.poll_weights(habits.golive_rates(starts, since, now), weight))
 
 
-def _usable(name: str) -> Platform | None:
+def _find_platform(name: str) -> Platform | None:
     try:
         return platforms.get(name)
-    except Refused as refused:
-        log.warning("%s; those followed there are not asked", refused)
+    except NotAStreamer as error:
+        log.warning("%s; those followed there are not asked", error)
         return None

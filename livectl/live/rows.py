@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.model import Change, Health, Known, Observation, State, Streamer
+from livectl.model import Change, Observation, PlatformHealth, State, Streamer, StreamerRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Characters kept, so that what is known of a streamer now stays below 1 KiB.
-LIMITS = {"title": 200, "category": 60, "name": 60, "url": 200, "cover": 300}
-PROBLEM = 200
+MAX_CHARS = {"title": 200, "category": 60, "name": 60, "url": 200, "cover": 300}
+MAX_PROBLEM_CHARS = 200
 
 
-class Follow(msgspec.Struct, frozen=True, omit_defaults=True):
+class StoredFollow(msgspec.Struct, frozen=True, omit_defaults=True):
     """A streamer without its platform and id, which are the key."""
 
     name: str = ""
@@ -26,7 +26,7 @@ class Follow(msgspec.Struct, frozen=True, omit_defaults=True):
     weight: float = 1.0
 
 
-class Page(msgspec.Struct, frozen=True, omit_defaults=True):
+class StoredPage(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a streamer's page said: the last good answer."""
 
     title: str = ""
@@ -36,7 +36,7 @@ class Page(msgspec.Struct, frozen=True, omit_defaults=True):
     cover: str = ""
 
 
-class Now(msgspec.Struct, frozen=True):
+class StoredReading(msgspec.Struct, frozen=True):
     """What is known now, under the names that the scripts use."""
 
     state: State | None = None
@@ -52,87 +52,89 @@ class Now(msgspec.Struct, frozen=True):
     first: float | None = None
 
 
-def text(value: Any) -> str:
+def encode_json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def follow(streamer: Streamer) -> str:
-    return text(Follow(streamer.name, streamer.url, streamer.tags, streamer.alerts, streamer.weight))
+def encode_follow(streamer: Streamer) -> str:
+    return encode_json(StoredFollow(streamer.name, streamer.url, streamer.tags, streamer.alerts, streamer.weight))
 
 
-def sighting(seen: Observation) -> tuple[Any, ...]:
+def encode_observation(observation: Observation) -> tuple[Any, ...]:
     """An observation as record.lua takes it."""
-    page = Page(**{name: clean(said, limit) for name, limit in LIMITS.items() if (said := getattr(seen, name))})
+    page = StoredPage(
+        **{name: truncate(value, limit) for name, limit in MAX_CHARS.items() if (value := getattr(observation, name))}
+    )
     return (
-        seen.id,
-        seen.state,
-        round(seen.at, 3),
-        seen.session,
-        seen.started_at,
-        seen.viewers,
-        "" if page == EMPTY else text(page),
-        clean(seen.problem, PROBLEM) if seen.problem else "",
-        seen.retry_at,
+        observation.id,
+        observation.state,
+        round(observation.at, 3),
+        observation.session,
+        observation.started_at,
+        observation.viewers,
+        "" if page == EMPTY_PAGE else encode_json(page),
+        truncate(observation.problem, MAX_PROBLEM_CHARS) if observation.problem else "",
+        observation.retry_at,
     )
 
 
-def clean(said: str, limit: int) -> str:
+def truncate(text: str, limit: int) -> str:
     """Cut to size, and free of the half characters that no encoding holds."""
-    return said[:limit].encode("utf-8", "ignore").decode()
+    return text[:limit].encode("utf-8", "ignore").decode()
 
 
-def known(row: Sequence[str]) -> Known:
-    platform, id_, follow_, now_, page_ = row
-    now = msgspec.json.decode(now_, type=Now)
-    page = msgspec.json.decode(page_, type=Page)
-    streamer = _streamer(platform, id_, follow_) if follow_ else None
-    return Known(
+def decode_record(row: Sequence[str]) -> StreamerRecord:
+    platform, streamer_id, follow_json, now_json, page_json = row
+    reading = msgspec.json.decode(now_json, type=StoredReading)
+    page = msgspec.json.decode(page_json, type=StoredPage)
+    streamer = _decode_streamer(platform, streamer_id, follow_json) if follow_json else None
+    return StreamerRecord(
         platform=platform,
-        id=id_,
-        state=now.state,
-        since=now.since,
-        seen=now.seen,
-        session=now.session,
-        started_at=now.started,
-        ended_at=now.ended,
+        id=streamer_id,
+        state=reading.state,
+        since=reading.since,
+        seen=reading.seen,
+        session=reading.session,
+        started_at=reading.started,
+        ended_at=reading.ended,
         title=page.title,
         category=page.category,
         name=(streamer.name if streamer else "") or page.name,
         url=page.url or (streamer.url if streamer else ""),
         cover=page.cover,
-        viewers=now.viewers,
-        trouble=now.trouble,
-        troubled_since=now.troubled,
-        problem=now.problem,
-        first=now.first,
+        viewers=reading.viewers,
+        trouble=reading.trouble,
+        troubled_since=reading.troubled,
+        problem=reading.problem,
+        first=reading.first,
         streamer=streamer,
     )
 
 
-def change(number: str, said: str, page: str) -> Change:
-    row = msgspec.json.decode(page) | msgspec.json.decode(said) | {"number": number}
-    return msgspec.convert(row, Change)
+def decode_change(number: str, change_json: str, page_json: str) -> Change:
+    fields = msgspec.json.decode(page_json) | msgspec.json.decode(change_json) | {"number": number}
+    return msgspec.convert(fields, Change)
 
 
-def health(row: Sequence[Any]) -> Health:
+def decode_health(row: Sequence[Any]) -> PlatformHealth:
     platform, followed, live, due, claimed, flat = row
-    said = dict(zip(flat[::2], flat[1::2], strict=True))
-    answers = {name.removeprefix("count:"): int(count) for name, count in said.items() if name.startswith("count:")}
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    answers = {name.removeprefix("count:"): int(count) for name, count in fields.items() if name.startswith("count:")}
     counts = {"platform": platform, "followed": followed, "live": live, "due": due, "claimed": claimed}
-    return msgspec.convert(said | counts | {"answers": answers}, Health, strict=False)
+    return msgspec.convert(fields | counts | {"answers": answers}, PlatformHealth, strict=False)
 
 
-def _streamer(platform: str, id_: str, said: str) -> Streamer:
-    kept = msgspec.json.decode(said, type=Follow)
+def _decode_streamer(platform: str, streamer_id: str, follow_json: str) -> Streamer:
+    follow = msgspec.json.decode(follow_json, type=StoredFollow)
     return Streamer(
         platform=platform,
-        id=id_,
-        name=kept.name,
-        url=kept.url,
-        tags=kept.tags,
-        alerts=kept.alerts,
-        weight=kept.weight,
+        id=streamer_id,
+        name=follow.name,
+        url=follow.url,
+        tags=follow.tags,
+        alerts=follow.alerts,
+        weight=follow.weight,
     )
 
 
-EMPTY = Page()
+EMPTY_PAGE = StoredPage()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 # script -> the files it is made of; a name is known from where it is first spelt, so the order matters
-PARTS = {
+SCRIPT_FILES = {
     "record": ("shared", "pace", "circuit", "session", "record"),
     "claim": ("shared", "circuit", "claim"),
     "follow": ("shared", "pace", "pull", "follow"),
@@ -30,14 +30,14 @@ PARTS = {
 
 
 @cache
-def source(name: str) -> str:
+def script_source(name: str) -> str:
     folder = resources.files("livectl.live") / "lua"
-    return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in PARTS[name])
+    return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in SCRIPT_FILES[name])
 
 
-def script(client: Redis, name: str) -> Callable[..., Any]:
+def lua_script(client: Redis, name: str) -> Callable[..., Any]:
     """The script as a function of its arguments. The server keeps it; after a restart it is sent again."""
-    registered = client.register_script(source(name))
+    registered = client.register_script(script_source(name))
 
     def run(*args: str | float) -> Any:
         return registered(args=list(args))

@@ -26,24 +26,26 @@ from typing import TYPE_CHECKING, Any
 
 from livectl.errors import ServerError
 from livectl.live import rows, sessions
-from livectl.live.scripts import script
+from livectl.live.scripts import lua_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from redis import Redis
 
-    from livectl.model import Change, Health, Known, Observation, Session, Streamer, Terms
+    from livectl.model import Change, Observation, PlatformHealth, PollingLimits, Session, Streamer, StreamerRecord
 
-VERSION = 1
+KEYS_VERSION = 1
 # version -> Lua that makes its keys those of the next version. There is none older than the first yet.
 MIGRATIONS: dict[int, str] = {}
 # One call, and only if nobody else was faster.
-STEP = "if redis.call('GET', 'livectl:version') == '{version}' then {change} redis.call('INCR', 'livectl:version') end"
-BATCH = 2000  # observations recorded in one call: Lua's stack holds some 8,000 arguments
-SCANNED = 500  # ids looked at in one call when those no longer followed are forgotten
-DAY = 86_400
-KEPT = 400 * DAY  # seconds that sessions are kept
+MIGRATION_SCRIPT = (
+    "if redis.call('GET', 'livectl:version') == '{version}' then {change} redis.call('INCR', 'livectl:version') end"
+)
+RECORD_BATCH = 2000  # observations recorded in one call: Lua's stack holds some 8,000 arguments
+SCAN_COUNT = 500  # ids looked at in one call when those no longer followed are forgotten
+DAY_SECONDS = 86_400
+SESSION_KEEP_SECONDS = 400 * DAY_SECONDS  # seconds that sessions are kept
 
 
 class Store:
@@ -51,104 +53,110 @@ class Store:
 
     def __init__(self, client: Redis) -> None:
         self._client: Any = client  # its stubs know neither decoded answers nor which calls wait
-        self._record = script(client, "record")
+        self._record_script = lua_script(client, "record")
 
-    def start(self, migrations: Mapping[int, str] = MIGRATIONS) -> None:
+    def prepare(self, migrations: Mapping[int, str] = MIGRATIONS) -> None:
         """Makes an empty store ours, brings an older one up to date, refuses one that a newer livectl wrote."""
-        newest = max(migrations, default=VERSION - 1) + 1
+        newest = max(migrations, default=KEYS_VERSION - 1) + 1
         self._client.set("livectl:version", newest, nx=True)
-        found = int(self._client.get("livectl:version"))
-        if found > newest:
+        stored_version = int(self._client.get("livectl:version"))
+        if stored_version > newest:
             raise ServerError(
-                f"The store was written by a newer livectl: its keys are version {found}, this one knows {newest}.",
+                f"The store was written by a newer livectl: its keys are version {stored_version}, this one knows {newest}.",
                 "Upgrade this livectl, or name another store in the settings.",
             )
-        for version in range(found, newest):
-            self._client.eval(STEP.format(version=version, change=migrations[version]), 0)
+        for version in range(stored_version, newest):
+            self._client.eval(MIGRATION_SCRIPT.format(version=version, change=migrations[version]), 0)
 
     # What changes state
 
-    def follow(self, streamers: Iterable[Streamer], now: float) -> tuple[int, int]:
+    def set_followed(self, streamers: Iterable[Streamer], now: float) -> tuple[int, int]:
         """From now on exactly these are followed. Answers how many came and how many went; history stays."""
         wanted: dict[str, dict[str, str]] = {}
         for streamer in streamers:
-            wanted.setdefault(streamer.platform, {})[streamer.id] = rows.follow(streamer)
-        came, went = script(self._client, "follow")(now, rows.text(wanted))
-        return int(came), int(went)
+            wanted.setdefault(streamer.platform, {})[streamer.id] = rows.encode_follow(streamer)
+        added, removed = lua_script(self._client, "follow")(now, rows.encode_json(wanted))
+        return int(added), int(removed)
 
-    def claim(self, terms: Sequence[Terms], now: float, lease: float) -> list[tuple[str, list[str]]]:
+    def claim(self, limits: Sequence[PollingLimits], now: float, lease: float) -> list[tuple[str, list[str]]]:
         """What is due now, within each platform's budget. What is not recorded in `lease` seconds is due again."""
-        claimed = script(self._client, "claim")(now, lease, rows.text(terms))
-        return [(str(platform), [str(one) for one in ids]) for platform, ids in claimed]
+        claimed = lua_script(self._client, "claim")(now, lease, rows.encode_json(limits))
+        return [(str(platform), [str(streamer_id) for streamer_id in ids]) for platform, ids in claimed]
 
-    def record(self, terms: Terms, observations: Sequence[Observation], extra: int = 0) -> list[Change]:
+    def record(
+        self, limits: PollingLimits, observations: Sequence[Observation], extra_requests: int = 0
+    ) -> list[Change]:
         """Notes what a platform said. The changes it made are in the outbox when this returns.
 
         `extra` counts the requests it took beyond those that were claimed.
         """
         changes: list[Change] = []
-        for start in range(0, len(observations), BATCH):
-            batch = [rows.sighting(one) for one in observations[start : start + BATCH]]
-            told = self._record(terms.platform, rows.text(terms), rows.text(batch), 0 if start else extra)
-            changes += [rows.change(*one) for one in told]
+        for start in range(0, len(observations), RECORD_BATCH):
+            batch = [rows.encode_observation(one) for one in observations[start : start + RECORD_BATCH]]
+            change_rows = self._record_script(
+                limits.platform, rows.encode_json(limits), rows.encode_json(batch), 0 if start else extra_requests
+            )
+            changes += [rows.decode_change(*one) for one in change_rows]
         return changes
 
-    def spend(self, terms: Terms, requests: int, now: float) -> float:
+    def spend(self, limits: PollingLimits, requests: int, now: float) -> float:
         """Takes requests from a platform's bucket without asking; answers what is left, which may be less than none."""
-        return float(script(self._client, "spend")(terms.platform, rows.text(terms), requests, now))
+        return float(lua_script(self._client, "spend")(limits.platform, rows.encode_json(limits), requests, now))
 
-    def learn(self, platform: str, pulls: Mapping[str, str]) -> None:
+    def save_poll_weights(self, platform: str, weights: Mapping[str, str]) -> None:
         """Keeps how strongly each hour of the week pulls, as habits.pack wrote it."""
-        script(self._client, "learn")(platform, rows.text(list(pulls.items())))
+        lua_script(self._client, "learn")(platform, rows.encode_json(list(weights.items())))
 
-    def learn_again(self) -> None:
+    def mark_unlearned(self) -> None:
         """Everybody's habits are due to be learned anew: what is old counts for less by now."""
         for platform in self.platforms():
             ids = self._client.hkeys(f"livectl:follows:{platform}")
-            for start in range(0, len(ids), BATCH):
-                self._client.sadd(f"livectl:unlearned:{platform}", *ids[start : start + BATCH])
+            for start in range(0, len(ids), RECORD_BATCH):
+                self._client.sadd(f"livectl:unlearned:{platform}", *ids[start : start + RECORD_BATCH])
 
     def prune(self, now: float, drop_changes_before: float) -> int:
         """Drops old changes, and people who have not been followed for as long as sessions are kept."""
         self._client.xtrim("livectl:outbox", minid=f"{int(drop_changes_before * 1000)}")
-        return sum(self._forget(platform, now - KEPT) for platform in self.platforms())
+        return sum(self._forget_unfollowed(platform, now - SESSION_KEEP_SECONDS) for platform in self.platforms())
 
     # What only reads
 
     def platforms(self) -> list[str]:
         return sorted(self._client.smembers("livectl:platforms"))
 
-    def live(self) -> list[Known]:
-        return self._known("live")
+    def live_streamers(self) -> list[StreamerRecord]:
+        return self._read_records("live")
 
-    def everyone(self) -> list[Known]:
-        return self._known("all")
+    def all_streamers(self) -> list[StreamerRecord]:
+        return self._read_records("all")
 
-    def some(self, platform: str, names: Sequence[str]) -> list[Known]:
-        return self._known("some", platform, *names)
+    def find_streamers(self, platform: str, names: Sequence[str]) -> list[StreamerRecord]:
+        return self._read_records("some", platform, *names)
 
-    def one(self, platform: str, name: str) -> Known:
-        return self.some(platform, [name])[0]
+    def find_streamer(self, platform: str, name: str) -> StreamerRecord:
+        return self.find_streamers(platform, [name])[0]
 
     def sessions(self, platform: str, names: Sequence[str]) -> dict[str, list[Session]]:
         """Of each, oldest first; one without an end is on right now."""
         pipe = self._client.pipeline(transaction=False)
         for kind in ("log", "recent", "now"):
             pipe.hmget(f"livectl:{kind}:{platform}", list(names))
-        found = zip(names, *pipe.execute(), strict=True)
-        return {name: sessions.unpack(log or "", recent or "[]", now or "{}") for name, log, recent, now in found}
+        packed = zip(names, *pipe.execute(), strict=True)
+        return {
+            name: sessions.unpack_sessions(log or "", recent or "[]", now or "{}") for name, log, recent, now in packed
+        }
 
-    def unlearned(self, platform: str, most: int) -> list[str]:
+    def unlearned(self, platform: str, limit: int) -> list[str]:
         """Some of those whose habits are due to be learned."""
-        return list(self._client.srandmember(f"livectl:unlearned:{platform}", most) or [])
+        return list(self._client.srandmember(f"livectl:unlearned:{platform}", limit) or [])
 
-    def health(self, now: float) -> list[Health]:
-        return [rows.health(row) for row in script(self._client, "health")(now)]
+    def health(self, now: float) -> list[PlatformHealth]:
+        return [rows.decode_health(row) for row in lua_script(self._client, "health")(now)]
 
-    def changes(self, after: str = "0", most: int = 1000) -> list[Change]:
+    def changes(self, after: str = "0", limit: int = 1000) -> list[Change]:
         """From the outbox, in order, those after the one of that number."""
-        found = self._client.xrange("livectl:outbox", min=f"({after}", count=most)
-        return [rows.change(number, said["change"], said["page"]) for number, said in found]
+        entries = self._client.xrange("livectl:outbox", min=f"({after}", count=limit)
+        return [rows.decode_change(number, fields["change"], fields["page"]) for number, fields in entries]
 
     # What platforms keep between checks
 
@@ -160,20 +168,20 @@ class Store:
 
     def aliases(self, platform: str, names: Sequence[str]) -> dict[str, str]:
         """The ids that these names were led to before."""
-        found = self._client.hmget(f"livectl:alias:{platform}", list(names)) if names else []
-        return {name: one for name, one in zip(names, found, strict=True) if one}
+        ids = self._client.hmget(f"livectl:alias:{platform}", list(names)) if names else []
+        return {name: streamer_id for name, streamer_id in zip(names, ids, strict=True) if streamer_id}
 
-    def alias(self, platform: str, found: Mapping[str, str]) -> None:
-        if found:
-            self._client.hset(f"livectl:alias:{platform}", mapping=dict(found))
+    def save_aliases(self, platform: str, ids_by_name: Mapping[str, str]) -> None:
+        if ids_by_name:
+            self._client.hset(f"livectl:alias:{platform}", mapping=dict(ids_by_name))
 
-    def _known(self, *what: str) -> list[Known]:
-        return [rows.known(row) for row in script(self._client, "read")(*what)]
+    def _read_records(self, *selector: str) -> list[StreamerRecord]:
+        return [rows.decode_record(row) for row in lua_script(self._client, "read")(*selector)]
 
-    def _forget(self, platform: str, before: float) -> int:
-        forget, forgotten, cursor = script(self._client, "forget"), 0, 0
+    def _forget_unfollowed(self, platform: str, before: float) -> int:
+        forget_script, forgotten, cursor = lua_script(self._client, "forget"), 0, 0
         while True:
-            cursor, found = self._client.hscan(f"livectl:now:{platform}", cursor, count=SCANNED)
-            forgotten += int(forget(platform, before, *found)) if found else 0
+            cursor, ids = self._client.hscan(f"livectl:now:{platform}", cursor, count=SCAN_COUNT)
+            forgotten += int(forget_script(platform, before, *ids)) if ids else 0
             if not cursor:
                 return forgotten

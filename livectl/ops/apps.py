@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SPELLINGS = "-A takes proj, proj.celery or pkg.mod:app."
-USUAL_NAMES = ("app", "celery")
+APP_SPELLINGS_HINT = "-A takes proj, proj.celery or pkg.mod:app."
+USUAL_APP_NAMES = ("app", "celery")
 
 
 def load(name: str, cwd: Path) -> Celery:
@@ -34,48 +34,48 @@ def load(name: str, cwd: Path) -> Celery:
         dotted = ".".join(Path(name).with_suffix("").parts)
         raise SettingsError(f"-A {name} is a path, and no module", f"Say -A {dotted}.")
     path, colon, attribute = name.partition(":")
-    module = _import(path, cwd)
+    module = _import_module(path, cwd)
     if module is None and not colon and "." in path:
         parent, _, attribute = path.rpartition(".")
-        module = _import(parent, cwd)
+        module = _import_module(parent, cwd)
         module = module if hasattr(module, attribute) else None
     if module is None:
-        raise _no_module(path, cwd)
-    found = _guarded(lambda: _attribute(module, attribute) if attribute else module, cwd)
-    app = _guarded(lambda: _of_module(found, cwd), cwd) if isinstance(found, ModuleType) else found
+        raise _module_missing_error(path, cwd)
+    target = _run_user_code(lambda: _resolve_attribute(module, attribute) if attribute else module, cwd)
+    app = _run_user_code(lambda: _find_app_in_module(target, cwd), cwd) if isinstance(target, ModuleType) else target
     if not _is_app(app):
-        what = "has no Celery app" if app is None else f"is of type {type(app).__name__}, and no Celery app"
-        raise SettingsError(f"-A {name} {what}", SPELLINGS)
+        problem = "has no Celery app" if app is None else f"is of type {type(app).__name__}, and no Celery app"
+        raise SettingsError(f"-A {name} {problem}", APP_SPELLINGS_HINT)
     if "django" in sys.modules and "DJANGO_SETTINGS_MODULE" in os.environ:
-        _guarded(_set_django_up, cwd)
+        _run_user_code(_set_up_django, cwd)
     return app
 
 
-def bare(*modules: str) -> Celery:
+def app_of_modules(*modules: str) -> Celery:
     """An app of these modules' tasks and nothing else: enough to know what they are called and take."""
     from celery import Celery
 
     return Celery(include=list(modules), set_as_current=False)
 
 
-def tasks(app: Celery, cwd: Path) -> Mapping[str, Any]:
+def load_tasks(app: Celery, cwd: Path) -> Mapping[str, Any]:
     """Every task of the app, those of the modules that its settings name included."""
-    _guarded(app.loader.import_default_modules, cwd)
-    known: Mapping[str, Any] = _guarded(lambda: app.tasks, cwd)
-    return known
+    _run_user_code(app.loader.import_default_modules, cwd)
+    tasks_by_name: Mapping[str, Any] = _run_user_code(lambda: app.tasks, cwd)
+    return tasks_by_name
 
 
-def _set_django_up() -> None:
+def _set_up_django() -> None:
     """Celery does it in its workers alone; who reads results out of Django's database needs it too."""
     import django
 
     django.setup()
 
 
-def _import(path: str, cwd: Path) -> ModuleType | None:
+def _import_module(path: str, cwd: Path) -> ModuleType | None:
     """A module, or None where there is none of that name; a fault inside it is told as the module's own."""
     try:
-        return _guarded(lambda: importlib.import_module(path), cwd)
+        return _run_user_code(lambda: importlib.import_module(path), cwd)
     except SettingsError as error:
         missing = error.__cause__
         if isinstance(missing, ModuleNotFoundError) and missing.name and f"{path}.".startswith(f"{missing.name}."):
@@ -83,25 +83,27 @@ def _import(path: str, cwd: Path) -> ModuleType | None:
         raise
 
 
-def _of_module(module: ModuleType, cwd: Path) -> Any:
+def _find_app_in_module(module: ModuleType, cwd: Path) -> Any:
     """The app of a module: under a usual name, in its celery submodule, or whatever app it has."""
-    for name in USUAL_NAMES:
-        if _is_app(found := getattr(module, name, None)):
-            return found
+    for name in USUAL_APP_NAMES:
+        if _is_app(app := getattr(module, name, None)):
+            return app
     if hasattr(module, "__path__") and find_spec(f"{module.__name__}.celery"):
-        inner = _import(f"{module.__name__}.celery", cwd)
-        if inner and (found := _of_module(inner, cwd)):
-            return found
+        inner = _import_module(f"{module.__name__}.celery", cwd)
+        if inner and (app := _find_app_in_module(inner, cwd)):
+            return app
     return next((value for value in vars(module).values() if _is_app(value)), None)
 
 
-def _attribute(module: ModuleType, dotted: str) -> Any:
-    found: Any = module
+def _resolve_attribute(module: ModuleType, dotted: str) -> Any:
+    value: Any = module
     for name in dotted.split("."):
-        if not hasattr(found, name):
-            raise SettingsError(f"{module.__name__} has no {dotted}", did_you_mean(name, vars(module)) or SPELLINGS)
-        found = getattr(found, name)
-    return found
+        if not hasattr(value, name):
+            raise SettingsError(
+                f"{module.__name__} has no {dotted}", did_you_mean(name, vars(module)) or APP_SPELLINGS_HINT
+            )
+        value = getattr(value, name)
+    return value
 
 
 def _is_app(value: Any) -> bool:
@@ -110,43 +112,45 @@ def _is_app(value: Any) -> bool:
     return isinstance(value, Celery)
 
 
-def _guarded(work: Callable[[], T], cwd: Path) -> T:
+def _run_user_code(function: Callable[[], T], cwd: Path) -> T:
     """What the user's code answers. Whatever it raises, sys.exit included, is one line with its place."""
     try:
-        return work()
+        return function()
     except LivectlError:
         raise
     except (Exception, SystemExit) as error:
-        raise SettingsError(_blame(error, cwd), "The app's own code stopped there; -v shows the way.") from error
+        raise SettingsError(
+            _describe_error(error, cwd), "The app's own code stopped there; -v shows the way."
+        ) from error
 
 
-def _blame(error: BaseException, cwd: Path) -> str:
+def _describe_error(error: BaseException, cwd: Path) -> str:
     """Where in the user's folder it came from, and the first line of what it says."""
-    said = redact_text(f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": "))
+    message = redact_text(f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": "))
     if isinstance(error, SyntaxError) and error.filename:
-        return f"{_short(error.filename, cwd)}:{error.lineno}: {type(error).__name__}: {error.msg}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(Path(frame.filename), cwd)]
-    return f"{_short(frames[-1].filename, cwd)}:{frames[-1].lineno}: {said}" if frames else said
+        return f"{_relative_path(error.filename, cwd)}:{error.lineno}: {type(error).__name__}: {error.msg}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_user_file(Path(frame.filename), cwd)]
+    return f"{_relative_path(frames[-1].filename, cwd)}:{frames[-1].lineno}: {message}" if frames else message
 
 
-def _is_own(file: Path, cwd: Path) -> bool:
+def _is_user_file(file: Path, cwd: Path) -> bool:
     return file.is_relative_to(cwd) and "site-packages" not in file.parts and file.parent != Path(__file__).parent
 
 
-def _short(file: str, cwd: Path) -> str:
+def _relative_path(file: str, cwd: Path) -> str:
     return str(Path(file).relative_to(cwd)) if Path(file).is_relative_to(cwd) else file
 
 
-def _no_module(path: str, cwd: Path) -> SettingsError:
+def _module_missing_error(path: str, cwd: Path) -> SettingsError:
     """Names what was looked for and where, with the nearest module of the folder."""
     *parents, _ = path.split(".")
     folder = cwd.joinpath(*parents)
-    modules = [".".join([*parents, name]) for name in _modules(folder if folder.is_dir() else cwd)]
+    modules = [".".join([*parents, name]) for name in _list_module_names(folder if folder.is_dir() else cwd)]
     hint = did_you_mean(path, modules) or "Run it in the folder where the app's package is."
     return SettingsError(f"no module {path} in {cwd}, nor among the installed ones", hint)
 
 
-def _modules(folder: Path) -> list[str]:
+def _list_module_names(folder: Path) -> list[str]:
     """The names that can be imported from a folder."""
     files = [file.stem for file in folder.glob("*.py") if file.stem != "__init__"]
     return files + [package.parent.name for package in folder.glob("*/__init__.py")]

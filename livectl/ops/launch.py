@@ -20,17 +20,17 @@ SCHEDULER = "livectl.ops.scheduler:Scheduler"
 
 Pool = Literal["prefork", "threads", "eventlet", "gevent", "solo"]
 POOLS: tuple[Pool, ...] = get_args(Pool)
-GREEN: frozenset[Pool] = frozenset({"eventlet", "gevent"})
+GREEN_POOLS: frozenset[Pool] = frozenset({"eventlet", "gevent"})
 
 # Jobs side by side for each processor. prefork runs Python code, one process a processor; threads and green threads
 # mostly wait for answers.
-PER_PROCESSOR: dict[Pool, int] = {"prefork": 1, "threads": 8, "eventlet": 50, "gevent": 50}
+JOBS_PER_PROCESSOR: dict[Pool, int] = {"prefork": 1, "threads": 8, "eventlet": 50, "gevent": 50}
 
 # On Redis a green worker with one message at a time sleeps 1-2 s whenever its hands are full (2 jobs a second).
 GREEN_PREFETCH = 4
 
 
-class WorkerWords(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What was said of the worker on the command line."""
 
     app: str | None = None  # None: livectl's own
@@ -44,44 +44,44 @@ class WorkerWords(msgspec.Struct, frozen=True, kw_only=True):
     extra: tuple[str, ...] = ()
 
 
-def worker_command(words: WorkerWords, *, processors: int, process: int) -> list[str]:
+def worker_command(options: WorkerOptions, *, processors: int, process: int) -> list[str]:
     """The argv to become. `-P NAME` as two words is the one spelling for which Celery patches before it imports."""
-    _refuse_impossible(words)
-    argv = [*_celery(words.app), "worker", "-P", words.pool]
-    if words.pool != "solo":
-        argv += ["-c", str(words.concurrency or PER_PROCESSOR[words.pool] * processors)]
-    if words.queues:
-        argv += ["-Q", words.queues]
-    argv += ["-n", node_name(words.name, process), "-l", words.loglevel]
-    if words.app is None:
-        argv += _own_habits(words.pool)
-    if words.beat:
-        argv += ["-B", "--scheduler", SCHEDULER, *_schedule(words.schedule)]
-    return [*argv, *words.extra]
+    _validate(options)
+    argv = [*_celery_argv(options.app), "worker", "-P", options.pool]
+    if options.pool != "solo":
+        argv += ["-c", str(options.concurrency or JOBS_PER_PROCESSOR[options.pool] * processors)]
+    if options.queues:
+        argv += ["-Q", options.queues]
+    argv += ["-n", node_name(options.name, process), "-l", options.loglevel]
+    if options.app is None:
+        argv += _own_app_options(options.pool)
+    if options.beat:
+        argv += ["-B", "--scheduler", SCHEDULER, *_schedule_option(options.schedule)]
+    return [*argv, *options.extra]
 
 
 def beat_command(app: str | None, *, loglevel: str, schedule: str | None, extra: tuple[str, ...] = ()) -> list[str]:
     scheduler = [] if _names_scheduler(extra) else ["-S", SCHEDULER]
-    return [*_celery(app), "beat", *scheduler, "-l", loglevel, *_schedule(schedule), *extra]
+    return [*_celery_argv(app), "beat", *scheduler, "-l", loglevel, *_schedule_option(schedule), *extra]
 
 
 def node_name(name: str | None, process: int) -> str:
     """Unique on its host unless it was chosen: two workers of one name answer for each other."""
-    chosen = name or f"worker-{process}"
-    return chosen if "@" in chosen else f"{chosen}@%h"
+    node = name or f"worker-{process}"
+    return node if "@" in node else f"{node}@%h"
 
 
-def _celery(app: str | None) -> list[str]:
+def _celery_argv(app: str | None) -> list[str]:
     return [sys.executable, "-m", "celery", "-A", app or OWN_APP]
 
 
-def _own_habits(pool: Pool) -> list[str]:
+def _own_app_options(pool: Pool) -> list[str]:
     """Gossip and mingle serve nothing of ours, and without gossip fewer workers end when their broker restarts."""
-    quiet = ["--without-gossip", "--without-mingle"]
-    return [*quiet, "--prefetch-multiplier", str(GREEN_PREFETCH)] if pool in GREEN else quiet
+    options = ["--without-gossip", "--without-mingle"]
+    return [*options, "--prefetch-multiplier", str(GREEN_PREFETCH)] if pool in GREEN_POOLS else options
 
 
-def _schedule(path: str | None) -> list[str]:
+def _schedule_option(path: str | None) -> list[str]:
     return ["-s", path] if path else []
 
 
@@ -89,22 +89,22 @@ def _names_scheduler(extra: tuple[str, ...]) -> bool:
     return any(word == "-S" or word.startswith("--scheduler") for word in extra)
 
 
-def _refuse_impossible(words: WorkerWords) -> None:
-    if words.pool in GREEN and find_spec(words.pool) is None:
-        message = f"the {words.pool} pool needs the package {words.pool}, which is not installed"
-        raise UsageError(message, f"pip install 'livectl[{words.pool}]'")
-    if words.pool in GREEN and words.beat:
-        message = f"a beat cannot run inside a {words.pool} worker"
+def _validate(options: WorkerOptions) -> None:
+    if options.pool in GREEN_POOLS and find_spec(options.pool) is None:
+        message = f"the {options.pool} pool needs the package {options.pool}, which is not installed"
+        raise UsageError(message, f"pip install 'livectl[{options.pool}]'")
+    if options.pool in GREEN_POOLS and options.beat:
+        message = f"a beat cannot run inside a {options.pool} worker"
         raise UsageError(message, "Leave out -B and start `livectl beat` beside it; any number of beats may run.")
 
 
-def environment(environ: Mapping[str, str], config: str | None) -> dict[str, str]:
+def child_environment(environ: Mapping[str, str], config: str | None) -> dict[str, str]:
     """For the process it becomes: the same settings file, named so that any folder finds it."""
-    named = {"LIVECTL_CONFIG": str(Path(config).resolve())} if config else {}
-    return {**environ, **named}
+    overrides = {"LIVECTL_CONFIG": str(Path(config).resolve())} if config else {}
+    return {**environ, **overrides}
 
 
-def become(argv: list[str], environ: Mapping[str, str]) -> NoReturn:
+def exec_command(argv: list[str], environ: Mapping[str, str]) -> NoReturn:
     """This process turns into the command: same pid, same terminal, nothing of livectl left in between."""
     sys.stdout.flush()
     sys.stderr.flush()

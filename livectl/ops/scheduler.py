@@ -20,12 +20,12 @@ from redis.exceptions import RedisError
 from livectl import config, connect
 from livectl.address import Address
 from livectl.errors import LivectlError, ServerError, SettingsError
-from livectl.ops.beat.agenda import Agenda
-from livectl.ops.beat.clock import Clock
-from livectl.ops.beat.dues import SECOND
-from livectl.ops.beat.overlap import Overlap
-from livectl.ops.beat.runs import Claim, Held, Runs
-from livectl.ops.beat.timetable import Timetable
+from livectl.ops.beat.agenda import ReloadingSchedule
+from livectl.ops.beat.clock import StoreClock
+from livectl.ops.beat.dues import MS_PER_SECOND
+from livectl.ops.beat.overlap import OverlapGuard
+from livectl.ops.beat.runs import Claim, LoadedSchedule, RunStore
+from livectl.ops.beat.timetable import BeatTimetable
 from livectl.ops.jobs import sending
 
 if TYPE_CHECKING:
@@ -38,20 +38,22 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-BATCH = 200  # runs claimed and sent in one go: well within the time for which a claim is fresh
-LOOK_EVERY = 1.0  # seconds: looks for runs left behind by a beat that died, and at the schedule file
-RENEW_EVERY = 3_600.0  # seconds between notes in the store that these entries are still in use
-MEND_EVERY = 60.0  # seconds until entries are tried again whose next run could not be reckoned
-SPACING = 0.015  # seconds: runs due within it share the calls of one tick
-ORPHANED = 86_400_000  # milliseconds after which the claimed run of an entry that nobody has any more is dropped
+CLAIM_BATCH_SIZE = 200  # runs claimed and sent in one go: well within the time for which a claim is fresh
+POLL_INTERVAL_S = 1.0  # seconds: looks for runs left behind by a beat that died, and at the schedule file
+REGISTER_INTERVAL_S = 3_600.0  # seconds between notes in the store that these entries are still in use
+BROKEN_RETRY_INTERVAL_S = 60.0  # seconds until entries are tried again whose next run could not be reckoned
+MIN_DUE_WAIT_S = 0.015  # seconds: runs due within it share the calls of one tick
+ORPHANED_CLAIM_MS = (
+    86_400_000  # milliseconds after which the claimed run of an entry that nobody has any more is dropped
+)
 
-AWAY = (sending.AwayError, RedisError, ServerError, OSError)
+CONNECTION_ERRORS = (sending.BrokerUnavailable, RedisError, ServerError, OSError)
 
 
 class Scheduler(beat.Scheduler):  # type: ignore[misc]
     """Celery's scheduler with its state in the store. It outlives store, broker and every entry's mistakes."""
 
-    max_interval = LOOK_EVERY
+    max_interval = POLL_INTERVAL_S
 
     def __init__(
         self,
@@ -59,142 +61,152 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         *args: Any,
         schedule_filename: str | None = None,
         settings: Settings | None = None,
-        clock: Clock | None = None,
-        **more: Any,
+        clock: StoreClock | None = None,
+        **kwargs: Any,
     ) -> None:
-        self._file = Path(schedule_filename) if schedule_filename and _is_schedule_file(schedule_filename) else None
+        self._schedule_path = (
+            Path(schedule_filename) if schedule_filename and _is_schedule_file(schedule_filename) else None
+        )
         self._settings = settings
-        self._clock = clock or Clock()
-        self._name = str(uuid4())
+        self._clock = clock or StoreClock()
+        self._beat_id = str(uuid4())
         self._store: redis.Redis | None = None
-        self._sender: sending.Sender | None = None
-        self._timetable: Timetable | None = None
-        self._reached: dict[str, int] = {}  # entry -> due instant of its last run that some beat claimed
-        self._looked = self._planned = float("-inf")
-        self._is_away = False
-        super().__init__(app, *args, **more)
-        self.max_interval = min(self.max_interval, LOOK_EVERY)
+        self._sender: sending.Publisher | None = None
+        self._timetable: BeatTimetable | None = None
+        self._last_claimed: dict[str, int] = {}  # entry -> due instant of its last run that some beat claimed
+        self._polled_at = self._planned_at = float("-inf")
+        self._is_disconnected = False
+        super().__init__(app, *args, **kwargs)
+        self.max_interval = min(self.max_interval, POLL_INTERVAL_S)
 
     @property
     def info(self) -> str:
         """A line of the banner."""
-        return f"    . schedules -> {self._file or 'as livectl.yaml says'}"
+        return f"    . schedules -> {self._schedule_path or 'as livectl.yaml says'}"
 
     def setup_schedule(self) -> None:
         """Reads settings and schedule, and connects nothing. What is wrong with them ends the process in a line."""
         try:
             settings = self._settings or config.load(os.environ, Path.cwd())
-            self._address = store_address(settings, self.app)
-            self._agenda = self._read_agenda(settings)
+            self._store_address = store_address(settings, self.app)
+            self._reloading_schedule = self._read_schedule(settings)
         except LivectlError as error:
             logger.critical("%s%s", error.message, f"\n{error.hint}" if error.hint else "")
             raise SystemExit(error.code) from error
 
-    def _read_agenda(self, settings: Settings) -> Agenda:
+    def _read_schedule(self, settings: Settings) -> ReloadingSchedule:
         self.install_default_entries(self.app.conf.beat_schedule)
-        optional = not self._file and settings.sources.get("schedules") == config.DEFAULT
-        agenda = Agenda(self.app, self._file or settings.schedules, self.schedule, optional=optional)
-        agenda.read()
-        return agenda
+        optional = not self._schedule_path and settings.sources.get("schedules") == config.DEFAULT_SOURCE
+        reloading_schedule = ReloadingSchedule(
+            self.app, self._schedule_path or settings.schedules, self.schedule, optional=optional
+        )
+        reloading_schedule.read()
+        return reloading_schedule
 
-    def tick(self, *_args: Any, **_more: Any) -> float:
+    def tick(self, *_args: Any, **_kwargs: Any) -> float:
         """Sends what is due; the seconds until there is something to do again."""
         try:
-            wait = self._turn()
-        except AWAY as error:
-            self._went_away(error)
-            return LOOK_EVERY
+            wait = self._run_tick()
+        except CONNECTION_ERRORS as error:
+            self._handle_connection_error(error)
+            return POLL_INTERVAL_S
         except Exception:
             logger.exception("beat stumbled, and goes on")
             self._timetable = None
-            return LOOK_EVERY
-        if self._is_away:
+            return POLL_INTERVAL_S
+        if self._is_disconnected:
             logger.warning("Store and broker are back.")
-            self._is_away = False
+            self._is_disconnected = False
         return wait
 
-    def _turn(self) -> float:
+    def _run_tick(self) -> float:
         if self._store is None:
-            self._open()
-        stale = self._look() if self._clock.monotonic() - self._looked >= LOOK_EVERY else []
+            self._open_store()
+        stale = self._poll() if self._clock.monotonic() - self._polled_at >= POLL_INTERVAL_S else []
         if self._sender is None:
-            self._sender = sending.sender(self.app, self._runs)
-        self._sender.reach()  # nothing is claimed that could not be sent
-        timetable = self._timetable or self._plan()
-        wanted = timetable.take_due(self._clock.now(), BATCH)
-        claims = self._inherit(stale, timetable) + self._runs.claim(wanted)
-        self._reached.update((each.run.name, each.run.due) for each in wanted)
-        self._send(claims)
-        return self._pause(timetable)
+            self._sender = sending.open_publisher(self.app, self._run_store)
+        self._sender.connect()  # nothing is claimed that could not be sent
+        timetable = self._timetable or self._build_timetable()
+        due_runs = timetable.take_due(self._clock.now(), CLAIM_BATCH_SIZE)
+        claims = self._take_over(stale, timetable) + self._run_store.claim(due_runs)
+        self._last_claimed.update((due_run.run.name, due_run.run.due) for due_run in due_runs)
+        self._send_claims(claims)
+        return self._seconds_to_wait(timetable)
 
-    def _open(self) -> None:
-        self._store = connect.open_store(self._address)
-        self._runs = Runs(self._store, self._clock)
-        self._overlap = Overlap(self.app, self._runs)
+    def _open_store(self) -> None:
+        self._store = connect.open_store(self._store_address)
+        self._run_store = RunStore(self._store, self._clock)
+        self._overlap_guard = OverlapGuard(self.app, self._run_store)
 
-    def _look(self) -> list[Claim]:
+    def _poll(self) -> list[Claim]:
         """Notes that this beat is at work, finds what others left behind, and whether clock or schedule changed."""
-        about = {"host": socket.gethostname(), "pid": os.getpid(), "entries": len(self._agenda.entries)}
-        stale = self._runs.look(self._name, about)
-        if jumped := self._clock.take_jump():
-            logger.warning("The store's clock was set by %+.1f s: due instants are reckoned anew.", jumped / SECOND)
-        self._looked = self._clock.monotonic()
-        every = MEND_EVERY if self._timetable and self._timetable.broken else RENEW_EVERY
-        if jumped or self._agenda.reread() or self._looked - self._planned >= every:
+        heartbeat = {"host": socket.gethostname(), "pid": os.getpid(), "entries": len(self._reloading_schedule.entries)}
+        stale = self._run_store.record_heartbeat(self._beat_id, heartbeat)
+        if jump := self._clock.take_jump():
+            logger.warning(
+                "The store's clock was set by %+.1f s: due instants are reckoned anew.", jump / MS_PER_SECOND
+            )
+        self._polled_at = self._clock.monotonic()
+        interval = BROKEN_RETRY_INTERVAL_S if self._timetable and self._timetable.broken else REGISTER_INTERVAL_S
+        if jump or self._reloading_schedule.reload_if_changed() or self._polled_at - self._planned_at >= interval:
             self._timetable = None
         return stale
 
-    def _plan(self) -> Timetable:
-        entries = self._agenda.entries
-        counted = self._runs.register({name: each.dues.identity for name, each in entries.items()}, self._reached)
-        self._runs.hold(self._name, Held(str(self._agenda.path), self._agenda.schedules))
-        self._timetable = Timetable(entries, counted, self._clock.now())
-        self._planned = self._clock.monotonic()
+    def _build_timetable(self) -> BeatTimetable:
+        entries = self._reloading_schedule.entries
+        since = self._run_store.register(
+            {name: entry.due_times.identity for name, entry in entries.items()}, self._last_claimed
+        )
+        self._run_store.save_loaded_schedule(
+            self._beat_id, LoadedSchedule(str(self._reloading_schedule.path), self._reloading_schedule.schedules)
+        )
+        self._timetable = BeatTimetable(entries, since, self._clock.now())
+        self._planned_at = self._clock.monotonic()
         return self._timetable
 
-    def _inherit(self, stale: Sequence[Claim], timetable: Timetable) -> list[Claim]:
+    def _take_over(self, stale: Sequence[Claim], timetable: BeatTimetable) -> list[Claim]:
         """Those of the runs left behind that are this beat's now. Entries that it has not are for others."""
         now = self._clock.now()
-        worth: list[Claim] = []
-        over: list[Claim] = []
+        to_send: list[Claim] = []
+        to_drop: list[Claim] = []
         for claim in stale:
-            if claim.run.name in self._agenda.entries:
-                (worth if timetable.is_worth_sending(claim.run, now) else over).append(claim)
-            elif now - claim.run.due > ORPHANED:
-                over.append(claim)
-        self._runs.done(over)
-        taken = self._runs.take(worth)
+            if claim.run.name in self._reloading_schedule.entries:
+                (to_send if timetable.is_worth_sending(claim.run, now) else to_drop).append(claim)
+            elif now - claim.run.due > ORPHANED_CLAIM_MS:
+                to_drop.append(claim)
+        self._run_store.mark_done(to_drop)
+        taken = self._run_store.take_over(to_send)
         for claim in taken:
             logger.info("%s: takes over a run that was claimed and not sent", claim.run.name)
         return taken
 
-    def _send(self, claims: Sequence[Claim]) -> None:
-        jobs = [job for claim in claims if (job := self._job(claim))]
+    def _send_claims(self, claims: Sequence[Claim]) -> None:
+        jobs = [job for claim in claims if (job := self._prepare_job(claim))]
         if jobs and self._sender:
             self._sender.send(jobs)
 
-    def _job(self, claim: Claim) -> sending.Job | None:
-        entry = self._agenda.entries[claim.run.name]
-        task_id = entry.options.get("task_id") or self._runs.task_id(claim.run)
-        if self._overlap.admits(entry, task_id):
-            return sending.Job(claim, entry, task_id)
-        self._runs.done([claim])
+    def _prepare_job(self, claim: Claim) -> sending.ClaimedJob | None:
+        entry = self._reloading_schedule.entries[claim.run.name]
+        task_id = entry.options.get("task_id") or self._run_store.task_id(claim.run)
+        if self._overlap_guard.may_send(entry, task_id):
+            return sending.ClaimedJob(claim, entry, task_id)
+        self._run_store.mark_done([claim])
         return None
 
-    def _pause(self, timetable: Timetable) -> float:
-        look = self._looked + LOOK_EVERY - self._clock.monotonic()
-        if timetable.next is None:
-            return max(0.0, min(look, self.max_interval))
-        due = (timetable.next - self._clock.now()) / SECOND
-        return max(0.0, min(max(due, SPACING) if due > 0 else 0.0, look, self.max_interval))
+    def _seconds_to_wait(self, timetable: BeatTimetable) -> float:
+        poll_wait = self._polled_at + POLL_INTERVAL_S - self._clock.monotonic()
+        if timetable.next_due is None:
+            return max(0.0, min(poll_wait, self.max_interval))
+        due_wait = (timetable.next_due - self._clock.now()) / MS_PER_SECOND
+        return max(0.0, min(max(due_wait, MIN_DUE_WAIT_S) if due_wait > 0 else 0.0, poll_wait, self.max_interval))
 
-    def _went_away(self, error: Exception) -> None:
-        if not self._is_away:
-            said = error.message if isinstance(error, LivectlError) else f"{type(error).__name__}: {error}"
-            logger.error("Store or broker is away, asked again each second: %s", said)
-            self._is_away = True
+    def _handle_connection_error(self, error: Exception) -> None:
+        if not self._is_disconnected:
+            message = error.message if isinstance(error, LivectlError) else f"{type(error).__name__}: {error}"
+            logger.error("Store or broker is away, asked again each second: %s", message)
+            self._is_disconnected = True
         self._close_sender()
-        if not isinstance(error, sending.AwayError):
+        if not isinstance(error, sending.BrokerUnavailable):
             self._close_store()
 
     def _close_sender(self) -> None:
@@ -210,8 +222,8 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
 
     def close(self) -> None:
         if self._store is not None:
-            with suppress(*AWAY):
-                self._runs.leave(self._name)
+            with suppress(*CONNECTION_ERRORS):
+                self._run_store.remove_beat(self._beat_id)
         self._close_sender()
         self._close_store()
         super().close()
@@ -222,11 +234,11 @@ def store_address(settings: Settings, app: Celery) -> Address:
     if settings.store:
         return settings.store
     hint = "Set `store:` in livectl.yaml, or LIVECTL_STORE, to a Redis or Valkey."
-    told = app.conf.broker_write_url or "amqp://"
-    if not isinstance(told, str) or ";" in told:
+    broker_url = app.conf.broker_write_url or "amqp://"
+    if not isinstance(broker_url, str) or ";" in broker_url:
         raise SettingsError("no store is set, and the broker has more than one address", hint)
     try:
-        address = Address.parse(told)
+        address = Address.parse(broker_url)
     except SettingsError as error:
         raise SettingsError(f"the app's broker cannot be the store: {error.message}", hint) from error
     if not address.is_redis:

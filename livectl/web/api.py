@@ -7,77 +7,79 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl.live.views import chronicle, sights
-from livectl.live.views.glance import Past
+from livectl.live.views.glance import StreamerHistory
 from livectl.model import State
 
 if TYPE_CHECKING:
     from livectl.errors import LivectlError
-    from livectl.model import Known, Session
-    from livectl.web.heat import Heat
-    from livectl.web.jobs import Jobs, Part, Timetable
-    from livectl.web.wall import Wall
+    from livectl.model import Session, StreamerRecord
+    from livectl.web.heat import HeatMap
+    from livectl.web.jobs import BeatSchedule, JobsSnapshot, PageSection
+    from livectl.web.wall import StreamerList
 
-VERSION = 1  # of these shapes: fields may join, none changes its name or meaning
-
-
-def live(wall: Wall, *, everybody: bool) -> bytes:
-    shown = [*wall.live, *(wall.others if everybody else ())]
-    return _written({"version": VERSION, "live": [row(one) for one in shown]})
+API_VERSION = 1  # of these shapes: fields may join, none changes its name or meaning
 
 
-def row(one: Known) -> dict[str, Any]:
+def live(wall: StreamerList, *, everybody: bool) -> bytes:
+    records = [*wall.live, *(wall.others if everybody else ())]
+    return _encode({"version": API_VERSION, "live": [row(record) for record in records]})
+
+
+def row(record: StreamerRecord) -> dict[str, Any]:
     """A streamer as `livectl live --json` has it, and what only the page tells."""
     return {
-        **msgspec.structs.asdict(sights.known(one)),
-        "ended_at": sights.instant(one.ended_at) if one.state is not State.LIVE else None,
-        "trouble": one.trouble,
-        "troubled_since": sights.instant(one.troubled_since) if one.trouble else None,
-        "tags": one.streamer.tags if one.streamer else (),
+        **msgspec.structs.asdict(sights.from_record(record)),
+        "ended_at": sights.format_utc(record.ended_at) if record.state is not State.LIVE else None,
+        "trouble": record.trouble,
+        "troubled_since": sights.format_utc(record.troubled_since) if record.trouble else None,
+        "tags": record.streamer.tags if record.streamer else (),
     }
 
 
-def streamer(one: Known, past: list[Session], heat: Heat, now: float) -> bytes:
+def streamer(record: StreamerRecord, sessions: list[Session], heat_map: HeatMap, now: float) -> bytes:
     """As `livectl history --json` has it."""
-    told = chronicle.view(Past(one, past), heat.timezone, now).data
-    return _written({"version": VERSION, **told, **row(one), "followed": one.streamer is not None})
+    history_data = chronicle.history_view(StreamerHistory(record, sessions), heat_map.timezone, now).data
+    return _encode({"version": API_VERSION, **history_data, **row(record), "followed": record.streamer is not None})
 
 
-def jobs(found: Jobs, alerts: list[dict[str, Any]] | None) -> bytes:
-    crew, depths = found.workers.found, found.queues.found
-    parts: dict[str, Part[Any]] = {
-        "workers": found.workers,
-        "queues": found.queues,
-        "jobs": found.recent,
-        "dead": found.dead,
+def jobs(snapshot: JobsSnapshot, alerts: list[dict[str, Any]] | None) -> bytes:
+    workers, queue_depths = snapshot.workers.found, snapshot.queues.found
+    sections: dict[str, PageSection[Any]] = {
+        "workers": snapshot.workers,
+        "queues": snapshot.queues,
+        "jobs": snapshot.recent,
+        "dead": snapshot.dead,
     }
-    return _written(
+    return _encode(
         {
-            "version": VERSION,
-            "workers": crew.found if crew else None,
-            "silent": crew.silent if crew else None,
-            "queues": depths.queues if depths else None,
-            "jobs": found.recent.found,
-            "dead": found.dead.found,
+            "version": API_VERSION,
+            "workers": workers.found if workers else None,
+            "silent": workers.silent if workers else None,
+            "queues": queue_depths.queues if queue_depths else None,
+            "jobs": snapshot.recent.found,
+            "dead": snapshot.dead.found,
             "alerts": alerts,
-            "unknown": {name: part.why for name, part in parts.items() if part.why},
+            "unknown": {name: section.why for name, section in sections.items() if section.why},
         }
     )
 
 
-def schedule(found: Timetable) -> bytes:
-    return _written(
+def schedule(beat_schedule: BeatSchedule) -> bytes:
+    return _encode(
         {
-            "version": VERSION,
-            "beats": found.beats,
-            "looked_in": sights.instant(found.looked_in),
-            "schedules": found.rows,
+            "version": API_VERSION,
+            "beats": beat_schedule.beats,
+            "looked_in": sights.format_utc(beat_schedule.looked_in),
+            "schedules": beat_schedule.rows,
         }
     )
 
 
-def error(found: LivectlError) -> bytes:
-    return _written({"error": {"code": found.code, "message": found.message, "hint": found.hint}})
+def error(livectl_error: LivectlError) -> bytes:
+    return _encode(
+        {"error": {"code": livectl_error.code, "message": livectl_error.message, "hint": livectl_error.hint}}
+    )
 
 
-def _written(data: Any) -> bytes:
-    return msgspec.json.encode(data, enc_hook=str) + b"\n"
+def _encode(document: Any) -> bytes:
+    return msgspec.json.encode(document, enc_hook=str) + b"\n"

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from livectl.live.views.sights import instant
+from livectl.live.views.sights import format_utc
 from livectl.model import State
-from livectl.web.wording import MINUTE, local
+from livectl.web.wording import MINUTE, local_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from livectl.model import Health, Known
-    from livectl.web.wording import Words
+    from livectl.model import PlatformHealth, StreamerRecord
+    from livectl.web.wording import Translations
 
 # What only tells of the streamer; everything else is trouble with asking.
-NO_FAULT = {State.UPCOMING, State.RESTRICTED, State.NOT_FOUND, State.BANNED}
+STREAMER_TROUBLES = {State.UPCOMING, State.RESTRICTED, State.NOT_FOUND, State.BANNED}
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,91 +47,93 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     problem: str
 
 
-class Maker:
+class CardBuilder:
     """Makes cards for one visitor's language, at one moment, in one zone."""
 
-    def __init__(self, words: Words, now: float, zone: str, page_of: Callable[[str, str], str]) -> None:
-        self._words, self._now, self._zone, self._page_of = words, now, zone, page_of
+    def __init__(self, translate: Translations, now: float, zone: str, page_url: Callable[[str, str], str]) -> None:
+        self._translate, self._now, self._zone, self._page_url = translate, now, zone, page_url
 
-    def card(self, one: Known) -> Card:
-        name = one.name or one.id
-        state = str(one.state or State.UNKNOWN)
-        live = one.state is State.LIVE
-        moment = one.started_at if live else one.ended_at
+    def build(self, record: StreamerRecord) -> Card:
+        name = record.name or record.id
+        state = str(record.state or State.UNKNOWN)
+        live = record.state is State.LIVE
+        moment = record.started_at if live else record.ended_at
         return Card(
-            key=f"s-{one.platform}-{one.id}",
-            page=self._page_of(one.platform, one.id),
-            url=web_address(one.url),
-            platform=one.platform,
-            platform_name=self._words.platform(one.platform),
-            id=one.id,
+            key=f"s-{record.platform}-{record.id}",
+            page=self._page_url(record.platform, record.id),
+            url=safe_url(record.url),
+            platform=record.platform,
+            platform_name=self._translate.platform(record.platform),
+            id=record.id,
             name=name,
             initial=name[:1].upper(),
             state=state,
-            state_word=self._words(f"state_{state}"),
-            title=one.title,
-            category=one.category,
-            cover=picture(one.cover) if live else "",
-            viewers=self._words.count(one.viewers) if live and one.viewers is not None else "",
-            time=self._time(moment, live=live),
-            moment=instant(moment),
-            moment_long=local(moment, self._zone) if moment else "",
-            tags=one.streamer.tags if one.streamer else (),
-            trouble=self._trouble(one),
-            trouble_short=self._words(f"trouble_{one.trouble}") if one.trouble else "",
-            fault=one.trouble is not None and one.trouble not in NO_FAULT,
-            problem=one.problem if one.trouble else "",
+            state_word=self._translate(f"state_{state}"),
+            title=record.title,
+            category=record.category,
+            cover=https_url(record.cover) if live else "",
+            viewers=self._translate.count(record.viewers) if live and record.viewers is not None else "",
+            time=self._time_text(moment, live=live),
+            moment=format_utc(moment),
+            moment_long=local_time(moment, self._zone) if moment else "",
+            tags=record.streamer.tags if record.streamer else (),
+            trouble=self._trouble_text(record),
+            trouble_short=self._translate(f"trouble_{record.trouble}") if record.trouble else "",
+            fault=record.trouble is not None and record.trouble not in STREAMER_TROUBLES,
+            problem=record.problem if record.trouble else "",
         )
 
-    def _time(self, moment: float | None, *, live: bool) -> str:
+    def _time_text(self, moment: float | None, *, live: bool) -> str:
         if moment is None:
-            return "" if live else self._words("never_live")
-        gone = max(0.0, self._now - moment)
+            return "" if live else self._translate("never_live")
+        seconds = max(0.0, self._now - moment)
         return (
-            (self._words.span(gone) if gone >= MINUTE else self._words("now"))
+            (self._translate.span(seconds) if seconds >= MINUTE else self._translate("now"))
             if live
-            else self._words("last_live", ago=self._words.ago(gone))
+            else self._translate("last_live", ago=self._translate.ago(seconds))
         )
 
-    def _trouble(self, one: Known) -> str:
+    def _trouble_text(self, record: StreamerRecord) -> str:
         """What is in the way, since when, and how old that makes the last reading."""
-        if one.trouble is None:
+        if record.trouble is None:
             return ""
-        what, span = self._words(f"trouble_{one.trouble}"), self._span(one.troubled_since)
-        if one.seen is None:
-            return self._words("trouble_never", what=what, span=span)
-        return self._words("trouble", what=what, span=span, seen=self._words.ago(max(0.0, self._now - one.seen)))
+        trouble, span = self._translate(f"trouble_{record.trouble}"), self._span_since(record.troubled_since)
+        if record.seen is None:
+            return self._translate("trouble_never", what=trouble, span=span)
+        return self._translate(
+            "trouble", what=trouble, span=span, seen=self._translate.ago(max(0.0, self._now - record.seen))
+        )
 
-    def _span(self, moment: float | None) -> str:
-        return self._words.span(max(0.0, self._now - (moment or self._now)))
+    def _span_since(self, moment: float | None) -> str:
+        return self._translate.span(max(0.0, self._now - (moment or self._now)))
 
-    def notice(self, health: Health) -> str:
+    def platform_notice(self, health: PlatformHealth) -> str:
         """Why nobody on a platform is asked, where that is so."""
-        name = self._words.platform(health.platform)
+        name = self._translate.platform(health.platform)
         if health.auth_since is not None:
-            return self._words("platform_auth", platform=name, span=self._span(health.auth_since))
+            return self._translate("platform_auth", platform=name, span=self._span_since(health.auth_since))
         if health.open_until is not None:
-            return self._words("platform_open", platform=name, until=self._until(health.open_until))
+            return self._translate("platform_open", platform=name, until=self._until_text(health.open_until))
         if health.parser_broken is not None:
-            return self._words("platform_parser", platform=name, span=self._span(health.parser_broken))
+            return self._translate("platform_parser", platform=name, span=self._span_since(health.parser_broken))
         if health.all_gone is not None:
-            return self._words("platform_gone", platform=name, span=self._span(health.all_gone))
+            return self._translate("platform_gone", platform=name, span=self._span_since(health.all_gone))
         if health.wait_until is not None and health.wait_until > self._now:
-            return self._words("platform_wait", platform=name, until=self._until(health.wait_until))
+            return self._translate("platform_wait", platform=name, until=self._until_text(health.wait_until))
         return ""
 
-    def _until(self, moment: float) -> str:
-        return self._words.ahead(moment - self._now)
+    def _until_text(self, moment: float) -> str:
+        return self._translate.ahead(moment - self._now)
 
 
-def web_address(said: str) -> str:
+def safe_url(url: str) -> str:
     """An address that may be followed; nothing for what would run or open something else."""
-    return said if said.lower().startswith(("https://", "http://")) else ""
+    return url if url.lower().startswith(("https://", "http://")) else ""
 
 
-def picture(said: str) -> str:
+def https_url(url: str) -> str:
     """Covers come over HTTPS or not at all."""
-    if said.startswith("//"):
-        said = f"https:{said}"
-    scheme, _, rest = said.partition("://")
+    if url.startswith("//"):
+        url = f"https:{url}"
+    scheme, _, rest = url.partition("://")
     return f"https://{rest}" if scheme.lower() in {"http", "https"} and rest else ""

@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from livectl.web.cards import Card
-    from livectl.web.wording import Words
+    from livectl.web.wording import Translations
 
-MOST = 20_000  # drawings kept: some 20 MB
-TEMPLATE = "livectl/streamers.html"
+MAX_FRAGMENTS = 20_000  # drawings kept: some 20 MB
+FRAGMENT_TEMPLATE = "livectl/streamers.html"
 
 
-class Drawings:
+class FragmentCache:
     """What each card looks like. Equal cards look alike."""
 
     def __init__(self) -> None:
-        self.draw = lru_cache(MOST)(_draw)
+        self.render = lru_cache(MAX_FRAGMENTS)(_render_fragment)
 
 
-def _draw(shape: str, card: Card, words: Words) -> Markup:
-    drawn: Markup = getattr(current_app.jinja_env.get_template(TEMPLATE).module, shape)(card, words)
-    return drawn
+def _render_fragment(macro: str, card: Card, translate: Translations) -> Markup:
+    fragment: Markup = getattr(current_app.jinja_env.get_template(FRAGMENT_TEMPLATE).module, macro)(card, translate)
+    return fragment

@@ -13,13 +13,13 @@ from livectl.errors import SettingsError
 if TYPE_CHECKING:
     from flask import Request, Response
 
-COOKIE = "livectl"
+COOKIE_NAME = "livectl"
 COOKIE_DAYS = 90
-SHORTEST_TOKEN = 16  # characters: nobody guesses these over a network
-SCHEME = "bearer "
-MAKE_ONE = "python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one"
+MIN_TOKEN_CHARS = 16  # characters: nobody guesses these over a network
+BEARER_PREFIX = "bearer "
+NEW_TOKEN_HINT = "python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one"
 
-HEADERS = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https:; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -31,16 +31,16 @@ HEADERS = {
 }
 
 
-def check(host: str, token: str | None) -> None:
+def check_exposure(host: str, token: str | None) -> None:
     """Whether the page may be served at this address at all."""
-    if token is not None and len(token) < SHORTEST_TOKEN:
+    if token is not None and len(token) < MIN_TOKEN_CHARS:
         raise SettingsError(
-            f"web.token is shorter than {SHORTEST_TOKEN} characters", f"{MAKE_ONE}; keep it in env: or file:."
+            f"web.token is shorter than {MIN_TOKEN_CHARS} characters", f"{NEW_TOKEN_HINT}; keep it in env: or file:."
         )
     if token is None and not is_loopback(host):
         raise SettingsError(
             f"at {host} anybody who reaches this machine could read the page",
-            f"Set `web: {{token: env:LIVECTL_TOKEN}}` in livectl.yaml ({MAKE_ONE}), or serve at 127.0.0.1.",
+            f"Set `web: {{token: env:LIVECTL_TOKEN}}` in livectl.yaml ({NEW_TOKEN_HINT}), or serve at 127.0.0.1.",
         )
 
 
@@ -53,28 +53,28 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def is_local_visit(request: Request) -> bool:
+def is_local_request(request: Request) -> bool:
     """Whether the page was asked for by a name of this machine: another site's name may be made to lead here."""
     return is_loopback(urlsplit(f"//{request.host}").hostname or "")
 
 
-def knows(request: Request, token: str) -> bool:
+def is_authorized(request: Request, token: str) -> bool:
     """By bearer token or by cookie, compared without telling how much of it was right."""
-    said = request.headers.get("Authorization", "")
-    if said.lower().startswith(SCHEME):
-        return is_token(said[len(SCHEME) :].strip(), token)
-    return hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), pass_for(token).encode())
+    authorization = request.headers.get("Authorization", "")
+    if authorization.lower().startswith(BEARER_PREFIX):
+        return token_matches(authorization[len(BEARER_PREFIX) :].strip(), token)
+    return hmac.compare_digest(request.cookies.get(COOKIE_NAME, "").encode(), cookie_value(token).encode())
 
 
-def is_token(said: str, token: str) -> bool:
-    return hmac.compare_digest(said.encode(), token.encode())
+def token_matches(candidate: str, token: str) -> bool:
+    return hmac.compare_digest(candidate.encode(), token.encode())
 
 
-def admit(response: Response, request: Request, token: str) -> None:
+def set_auth_cookie(response: Response, request: Request, token: str) -> None:
     """Gives the browser its pass. It is made from the token, and is not the token."""
     response.set_cookie(
-        COOKIE,
-        pass_for(token),
+        COOKIE_NAME,
+        cookie_value(token),
         max_age=COOKIE_DAYS * 86_400,
         httponly=True,
         samesite="Strict",
@@ -83,5 +83,5 @@ def admit(response: Response, request: Request, token: str) -> None:
     )
 
 
-def pass_for(token: str) -> str:
+def cookie_value(token: str) -> str:
     return hmac.new(token.encode(), b"livectl web", hashlib.sha256).hexdigest()

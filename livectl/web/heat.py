@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 LEVELS = 5  # shades; level 0 is never
 CELL, GAP, LEFT, TOP = 20, 2, 44, 20  # of the drawing
-MOST_USUAL = 3
+MAX_USUAL_HOURS = 3
 
 
-class Heat(msgspec.Struct, frozen=True, kw_only=True):
+class HeatMap(msgspec.Struct, frozen=True, kw_only=True):
     """Shares from 0 to 1: a row a weekday from Monday on, a column an hour of the day, in this zone."""
 
     timezone: str
@@ -26,13 +26,13 @@ class Heat(msgspec.Struct, frozen=True, kw_only=True):
     shares: tuple[tuple[float, ...], ...]
 
     @property
-    def usual(self) -> list[tuple[int, int]]:
+    def usual_hours(self) -> list[tuple[int, int]]:
         """The hours in which they were live most often, as weekday and hour; no more than one a day."""
         best = [(max(row), day, row.index(max(row))) for day, row in enumerate(self.shares)]
-        return [(day, hour) for share, day, hour in sorted(best, key=lambda one: -one[0])[:MOST_USUAL] if share]
+        return [(day, hour) for share, day, hour in sorted(best, key=lambda item: -item[0])[:MAX_USUAL_HOURS] if share]
 
 
-class Cell(msgspec.Struct, frozen=True):
+class HeatMapCell(msgspec.Struct, frozen=True):
     """One hour as it is drawn."""
 
     x: int
@@ -43,28 +43,28 @@ class Cell(msgspec.Struct, frozen=True):
     percent: int
 
 
-def reckon(sessions: Sequence[Session], first: float | None, now: float, zone: str) -> Heat:
-    since = min([first or now, *(one.started_at for one in sessions)])
-    weeks = max(1.0, min((now - since) / hours.WEEK, hours.WEEKS))
-    shares = tuple(map(tuple, hours.shares(sessions, since, now, zone)))
-    return Heat(timezone=zone, weeks=round(weeks, 1), shares=shares)
+def compute_heat_map(sessions: Sequence[Session], first_asked: float | None, now: float, zone: str) -> HeatMap:
+    since = min([first_asked or now, *(session.started_at for session in sessions)])
+    weeks = max(1.0, min((now - since) / hours.WEEK_SECONDS, hours.MAX_WEEKS))
+    shares = tuple(map(tuple, hours.hourly_shares(sessions, since, now, zone)))
+    return HeatMap(timezone=zone, weeks=round(weeks, 1), shares=shares)
 
 
-def cells(heat: Heat) -> list[Cell]:
+def heat_map_cells(heat_map: HeatMap) -> list[HeatMapCell]:
     step = CELL + GAP
     return [
-        Cell(LEFT + hour * step, TOP + day * step, _level(share), day, hour, round(share * 100))
-        for day, row in enumerate(heat.shares)
+        HeatMapCell(LEFT + hour * step, TOP + day * step, _level(share), day, hour, round(share * 100))
+        for day, row in enumerate(heat_map.shares)
         for hour, share in enumerate(row)
     ]
 
 
 def width() -> int:
-    return LEFT + hours.HOURS * (CELL + GAP)
+    return LEFT + hours.HOURS_PER_DAY * (CELL + GAP)
 
 
 def height() -> int:
-    return TOP + hours.DAYS * (CELL + GAP)
+    return TOP + hours.DAYS_PER_WEEK * (CELL + GAP)
 
 
 def _level(share: float) -> int:

@@ -12,7 +12,7 @@ from livectl.ops.beat import history, runs
 from livectl.ops.cluster import fleet, queues
 from livectl.ops.jobs import deadletters, results
 from livectl.ops.schedules import listing
-from livectl.resp import Refused
+from livectl.resp import RedisReplyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,32 +23,32 @@ if TYPE_CHECKING:
     from livectl.model import Job, Schedule
     from livectl.ops.cluster.deployment import Deployment
 
-T = TypeVar("T")
+SectionT = TypeVar("SectionT")
 
-RECENT = 25  # jobs shown
-MOST_DEAD = 50
-MILLISECONDS = 1000
-NOT_REDIS = "this broker does not tell without Celery"
-NO_RESULTS = "these results cannot be listed without Celery"
+MAX_RECENT_JOBS = 25  # jobs shown
+MAX_DEAD_LETTERS = 50
+MS_PER_SECOND = 1000
+NOT_REDIS_REASON = "this broker does not tell without Celery"
+NO_RESULTS_REASON = "these results cannot be listed without Celery"
 
 
-class Part(msgspec.Struct, Generic[T], frozen=True):
+class PageSection(msgspec.Struct, Generic[SectionT], frozen=True):
     """What was found, or why nothing is known."""
 
-    found: T | None = None
+    found: SectionT | None = None
     why: str = ""
 
 
-class Jobs(msgspec.Struct, frozen=True, kw_only=True):
+class JobsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One reading of all of it."""
 
-    workers: Part[fleet.Workers]
-    queues: Part[queues.Depths]
-    recent: Part[list[Job]]
-    dead: Part[list[deadletters.Summary]]
+    workers: PageSection[fleet.WorkerList]
+    queues: PageSection[queues.QueueDepths]
+    recent: PageSection[list[Job]]
+    dead: PageSection[list[deadletters.DeadLetterSummary]]
 
 
-class Timetable(msgspec.Struct, frozen=True, kw_only=True):
+class BeatSchedule(msgspec.Struct, frozen=True, kw_only=True):
     """What the running beats send, as `livectl schedules list` tells it, and when one of them last looked in."""
 
     beats: int
@@ -56,39 +56,43 @@ class Timetable(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[dict[str, Any]]
 
 
-def read(deployment: Deployment) -> Jobs:
-    on_redis, listed = deployment.on_redis, deployment.results is not None
-    return Jobs(
-        workers=_part(lambda: _workers(deployment)) if on_redis else Part(why=NOT_REDIS),
-        queues=_part(lambda: queues.measure(deployment)) if on_redis else Part(why=NOT_REDIS),
-        recent=_part(lambda: _recent(deployment)) if listed else Part(why=NO_RESULTS),
-        dead=_part(lambda: deadletters.listed(deployment)[:MOST_DEAD]),
+def read_jobs(deployment: Deployment) -> JobsSnapshot:
+    on_redis, can_list_results = deployment.on_redis, deployment.results is not None
+    return JobsSnapshot(
+        workers=_read_section(lambda: _list_workers(deployment)) if on_redis else PageSection(why=NOT_REDIS_REASON),
+        queues=_read_section(lambda: queues.measure(deployment)) if on_redis else PageSection(why=NOT_REDIS_REASON),
+        recent=_read_section(lambda: _recent_jobs(deployment))
+        if can_list_results
+        else PageSection(why=NO_RESULTS_REASON),
+        dead=_read_section(lambda: deadletters.list_summaries(deployment)[:MAX_DEAD_LETTERS]),
     )
 
 
-def timetable(client: Redis, deployment: Deployment, store: Address, zone: str) -> Timetable:
-    beats, held = runs.seen(client), runs.held(client)
-    schedules: dict[str, Schedule] = {each.name: each for one in held.values() for each in one.schedules}
-    past = history.read(store, deployment)
-    view = listing.entries(list(schedules.values()), past, int(time.time() * MILLISECONDS), zone)
-    looked_in = max((beat.at / MILLISECONDS for beat in beats.values()), default=None)
-    return Timetable(beats=len(beats), looked_in=looked_in, rows=view.data)
+def read_beat_schedule(client: Redis, deployment: Deployment, store: Address, zone: str) -> BeatSchedule:
+    beats, loaded_schedules = runs.read_running_beats(client), runs.read_loaded_schedules(client)
+    schedules: dict[str, Schedule] = {
+        entry.name: entry for loaded in loaded_schedules.values() for entry in loaded.schedules
+    }
+    previous_runs = history.read(store, deployment)
+    table_view = listing.render_entries(list(schedules.values()), previous_runs, int(time.time() * MS_PER_SECOND), zone)
+    looked_in = max((beat.at / MS_PER_SECOND for beat in beats.values()), default=None)
+    return BeatSchedule(beats=len(beats), looked_in=looked_in, rows=table_view.data)
 
 
-def _workers(deployment: Deployment) -> fleet.Workers:
-    with fleet.Crew(deployment) as crew:
-        return crew.look()
+def _list_workers(deployment: Deployment) -> fleet.WorkerList:
+    with fleet.WorkerControl(deployment) as control:
+        return control.list_workers()
 
 
-def _recent(deployment: Deployment) -> list[Job]:
-    return results.recent(deployment, results.Filter(limit=RECENT))
+def _recent_jobs(deployment: Deployment) -> list[Job]:
+    return results.list_recent(deployment, results.ResultFilter(limit=MAX_RECENT_JOBS))
 
 
-def _part(look: Callable[[], T]) -> Part[T]:
+def _read_section(read: Callable[[], SectionT]) -> PageSection[SectionT]:
     """One part that cannot be read hides no other."""
     try:
-        return Part(look())
+        return PageSection(read())
     except LivectlError as error:
-        return Part(why=error.message)
-    except Refused as refusal:
-        return Part(why=str(refusal))
+        return PageSection(why=error.message)
+    except RedisReplyError as refusal:
+        return PageSection(why=str(refusal))

@@ -19,84 +19,84 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
     from redis import Redis
 
-    from livectl.web.site import Site
-    from livectl.web.wall import Wall
+    from livectl.web.site import PageData
+    from livectl.web.wall import StreamerList
 
 # seconds from a go-live until it was noticed: from the fastest look to well past the slowest
-DELAYS = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800)
-CHANGES = 1000  # read in one call
-FIRST = "0"
-MILLISECONDS = 1000
+DELAY_BUCKETS_S = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800)
+MAX_CHANGES_PER_READ = 1000  # read in one call
+OUTBOX_START = "0"
+MS_PER_SECOND = 1000
 
 
-class Measures:
+class Metrics:
     """All metrics of one page, in a registry of their own: an app that mounts the page keeps its own clean."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, page_data: PageData) -> None:
         self._registry = CollectorRegistry()
-        self._delays = Delays(site, self._registry)
-        self._registry.register(Collector(site))
+        self._delays = DetectionDelays(page_data, self._registry)
+        self._registry.register(StateCollector(page_data))
 
-    def written(self, accepted: str) -> tuple[bytes, str]:
-        self._delays.catch_up()
-        encode, kind = choose_encoder(accepted)
-        return encode(self._registry), kind
+    def render(self, accept_header: str) -> tuple[bytes, str]:
+        self._delays.count_new_changes()
+        encode, content_type = choose_encoder(accept_header)
+        return encode(self._registry), content_type
 
 
-class Delays:
+class DetectionDelays:
     """The histogram of how late go-lives were noticed: each change in the outbox is counted once by this process."""
 
-    def __init__(self, site: Site, registry: CollectorRegistry) -> None:
-        self._site = site
+    def __init__(self, page_data: PageData, registry: CollectorRegistry) -> None:
+        self._page_data = page_data
         self._lock = threading.Lock()
-        self._after = FIRST
+        self._after = OUTBOX_START
         self._seconds = Histogram(
             "livectl_detection_seconds",
             "Seconds from a go-live to its detection",
             ["platform"],
-            buckets=DELAYS,
+            buckets=DELAY_BUCKETS_S,
             registry=registry,
         )
 
-    def catch_up(self) -> None:
+    def count_new_changes(self) -> None:
         try:
             with self._lock:
-                while self._count_some() == CHANGES:
+                while self._count_batch() == MAX_CHANGES_PER_READ:
                     pass
         except ServerError:
             return  # livectl_store_up says so
 
-    def _count_some(self) -> int:
-        changes = self._site.source.read(lambda client: Store(client).changes(self._after, CHANGES))
-        for one in changes:
-            if one.kind == "began" and not one.quiet and one.started_at is not None:
-                self._seconds.labels(one.platform).observe(max(0.0, one.at - one.started_at))
-            self._after = one.number
+    def _count_batch(self) -> int:
+        changes = self._page_data.source.read(lambda client: Store(client).changes(self._after, MAX_CHANGES_PER_READ))
+        for change in changes:
+            if change.kind == "began" and not change.quiet and change.started_at is not None:
+                self._seconds.labels(change.platform).observe(max(0.0, change.at - change.started_at))
+            self._after = change.number
         return len(changes)
 
 
-class Collector:
+class StateCollector:
     """Everything that is true now, however often it is asked for."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    def __init__(self, page_data: PageData) -> None:
+        self._page_data = page_data
 
     def collect(self) -> Iterator[Metric]:
         try:
-            wall = self._site.wall.get()
+            streamers = self._page_data.streamers.get()
         except ServerError:
             yield GaugeMetricFamily("livectl_store_up", "Whether the store answers", 0)
             return
         yield GaugeMetricFamily("livectl_store_up", "Whether the store answers", 1)
-        yield from _streamers(wall)
-        yield from self._platforms(wall)
+        yield from _streamer_metrics(streamers)
+        yield from self._platforms(streamers)
         yield from self._outbox()
         yield from self._alerts()
         yield from self._jobs()
         yield from self._beats()
 
-    def _platforms(self, wall: Wall) -> Iterator[Metric]:
-        now = self._site.clock()
+    def _platforms(self, streamers: StreamerList) -> Iterator[Metric]:
+        now = self._page_data.clock()
         checks = CounterMetricFamily("livectl_checks", "Answers by what they said", labels=["platform", "outcome"])
         gauges = {
             "livectl_due": "Streamers whose time to be asked about has come",
@@ -108,56 +108,58 @@ class Collector:
             "livectl_keys_refused": "Whether the platform refuses its keys",
             "livectl_parser_broken": "Whether most answers have an unknown shape",
         }
-        made = {name: GaugeMetricFamily(name, said, labels=["platform"]) for name, said in gauges.items()}
-        for one in wall.health:
-            for outcome, count in sorted(one.answers.items()):
-                checks.add_metric([one.platform, outcome], count)
+        families = {
+            name: GaugeMetricFamily(name, documentation, labels=["platform"]) for name, documentation in gauges.items()
+        }
+        for health in streamers.health:
+            for outcome, count in sorted(health.answers.items()):
+                checks.add_metric([health.platform, outcome], count)
             values = {
-                "livectl_due": one.due,
-                "livectl_claimed": one.claimed,
-                "livectl_budget_left": one.tokens,
-                "livectl_circuit_open": one.step > 0,
-                "livectl_circuit_step": one.step,
-                "livectl_asked_to_wait": one.wait_until is not None and one.wait_until > now,
-                "livectl_keys_refused": one.auth_since is not None,
-                "livectl_parser_broken": one.parser_broken is not None,
+                "livectl_due": health.due,
+                "livectl_claimed": health.claimed,
+                "livectl_budget_left": health.tokens,
+                "livectl_circuit_open": health.step > 0,
+                "livectl_circuit_step": health.step,
+                "livectl_asked_to_wait": health.wait_until is not None and health.wait_until > now,
+                "livectl_keys_refused": health.auth_since is not None,
+                "livectl_parser_broken": health.parser_broken is not None,
             }
             for name, value in values.items():
                 if value is not None:
-                    made[name].add_metric([one.platform], float(value))
+                    families[name].add_metric([health.platform], float(value))
         yield checks
-        yield from made.values()
+        yield from families.values()
 
     def _outbox(self) -> Iterator[Metric]:
         """Only the first is read, not all: its number is the time it joined, in milliseconds."""
-        size, first = self._site.source.read(_outbox)
+        size, first = self._page_data.source.read(_read_outbox)
         yield GaugeMetricFamily("livectl_outbox_changes", "Changes kept in the outbox", size)
-        age = max(0.0, self._site.clock() - first) if first is not None else 0.0
+        age = max(0.0, self._page_data.clock() - first) if first is not None else 0.0
         yield GaugeMetricFamily("livectl_outbox_oldest_seconds", "Age of the first change in the outbox", age)
 
     def _alerts(self) -> Iterator[Metric]:
         waiting = GaugeMetricFamily("livectl_alerts_waiting", "Changes that a target was not told", labels=["target"])
         failing = GaugeMetricFamily("livectl_alerts_failing", "Whether a target takes nothing", labels=["target"])
-        for one in self._site.alerts.get():
-            waiting.add_metric([one["name"]], one["backlog"])
-            failing.add_metric([one["name"]], float(one["failing_since"] is not None))
+        for target in self._page_data.alerts.get():
+            waiting.add_metric([target["name"]], target["backlog"])
+            failing.add_metric([target["name"]], float(target["failing_since"] is not None))
         yield waiting
         yield failing
 
     def _jobs(self) -> Iterator[Metric]:
         """What is not known is not there, rather than nought."""
-        found = self._site.jobs.get()
-        if crew := found.workers.found:
-            yield GaugeMetricFamily("livectl_workers", "Workers that answer", len(crew.found))
-            yield GaugeMetricFamily("livectl_workers_silent", "Workers that heard and did not answer", crew.silent)
+        snapshot = self._page_data.jobs.get()
+        if workers := snapshot.workers.found:
+            yield GaugeMetricFamily("livectl_workers", "Workers that answer", len(workers.found))
+            yield GaugeMetricFamily("livectl_workers_silent", "Workers that heard and did not answer", workers.silent)
             up = GaugeMetricFamily("livectl_worker_up", "Workers that answer, by name", labels=["worker"])
-            for worker in crew.found:
+            for worker in workers.found:
                 up.add_metric([worker.name], 1)
             yield up
-        if depths := found.queues.found:
+        if queue_depths := snapshot.queues.found:
             depth = GaugeMetricFamily("livectl_queue_depth", "Messages by queue", labels=["queue", "kind"])
             oldest = GaugeMetricFamily("livectl_queue_oldest_seconds", "Age of the next message", labels=["queue"])
-            for queue in depths.queues:
+            for queue in queue_depths.queues:
                 for kind, count in (("ready", queue.ready), ("unacked", queue.unacked), ("eta", queue.eta)):
                     if count is not None:
                         depth.add_metric([queue.name, kind], count)
@@ -165,39 +167,39 @@ class Collector:
                     oldest.add_metric([queue.name], queue.oldest)
             yield depth
             yield oldest
-        if found.dead.found is not None:
-            yield GaugeMetricFamily("livectl_dead_letters", "Dead letters", len(found.dead.found))
+        if snapshot.dead.found is not None:
+            yield GaugeMetricFamily("livectl_dead_letters", "Dead letters", len(snapshot.dead.found))
 
     def _beats(self) -> Iterator[Metric]:
-        found = self._site.timetable.get()
-        yield GaugeMetricFamily("livectl_beats", "Beats that looked in within the last minute", found.beats)
-        if found.looked_in is not None:
-            lag = max(0.0, self._site.clock() - found.looked_in)
+        beat_schedule = self._page_data.beat_schedule.get()
+        yield GaugeMetricFamily("livectl_beats", "Beats that looked in within the last minute", beat_schedule.beats)
+        if beat_schedule.looked_in is not None:
+            lag = max(0.0, self._page_data.clock() - beat_schedule.looked_in)
             yield GaugeMetricFamily("livectl_beat_lag_seconds", "Seconds since a beat last looked in", lag)
 
 
-def _outbox(client: Redis) -> tuple[int, float | None]:
+def _read_outbox(client: Redis) -> tuple[int, float | None]:
     size: Any = client.xlen("livectl:outbox")
-    first = Store(client).changes(most=1)
-    return size, int(first[0].number.partition("-")[0]) / MILLISECONDS if first else None
+    first = Store(client).changes(limit=1)
+    return size, int(first[0].number.partition("-")[0]) / MS_PER_SECOND if first else None
 
 
-def _streamers(wall: Wall) -> Iterator[Metric]:
-    everyone = (*wall.live, *wall.others)
+def _streamer_metrics(streamers: StreamerList) -> Iterator[Metric]:
+    everyone = (*streamers.live, *streamers.others)
     states: dict[tuple[str, str], int] = {}
     troubles: dict[tuple[str, str], int] = {}
-    for one in everyone:
-        state = one.platform, str(one.state or State.UNKNOWN)
+    for record in everyone:
+        state = record.platform, str(record.state or State.UNKNOWN)
         states[state] = states.get(state, 0) + 1
-        if one.trouble:
-            trouble = one.platform, str(one.trouble)
+        if record.trouble:
+            trouble = record.platform, str(record.trouble)
             troubles[trouble] = troubles.get(trouble, 0) + 1
-    yield _counted("livectl_streamers", "Streamers by last state", "state", states)
-    yield _counted("livectl_streamers_troubled", "Streamers that could not be read", "trouble", troubles)
+    yield _gauge_by_platform("livectl_streamers", "Streamers by last state", "state", states)
+    yield _gauge_by_platform("livectl_streamers_troubled", "Streamers that could not be read", "trouble", troubles)
 
 
-def _counted(name: str, said: str, label: str, counts: dict[tuple[str, str], int]) -> Metric:
-    family = GaugeMetricFamily(name, said, labels=["platform", label])
+def _gauge_by_platform(name: str, documentation: str, label: str, counts: dict[tuple[str, str], int]) -> Metric:
+    family = GaugeMetricFamily(name, documentation, labels=["platform", label])
     for labels, count in sorted(counts.items()):
         family.add_metric(list(labels), count)
     return family

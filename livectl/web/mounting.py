@@ -9,8 +9,8 @@ from livectl.ops.cluster import deployment, layout
 from livectl.ops.cluster.deployment import Deployment
 from livectl.quantity import parse_timezone
 from livectl.web import pages
-from livectl.web.site import Site
-from livectl.web.source import Source
+from livectl.web.site import PageData
+from livectl.web.source import StoreReader
 
 if TYPE_CHECKING:
     from flask import Blueprint
@@ -25,11 +25,11 @@ def blueprint(
     let in is up to the app.
     """
     store = Address.parse(store_url)
-    _ = store.redis
-    place = Deployment(
+    _ = store.redis_url
+    store_deployment = Deployment(
         broker=Address.parse(broker_url) if broker_url else store,
         results=store,
         store=store,
-        layout=layout.lay_out(deployment.OWN_OPTIONS),
+        layout=layout.layout_from_settings(deployment.OWN_OPTIONS),
     )
-    return pages.blueprint(Site(Source(lambda: place), parse_timezone(timezone)), token)
+    return pages.build_blueprint(PageData(StoreReader(lambda: store_deployment), parse_timezone(timezone)), token)

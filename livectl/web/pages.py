@@ -8,173 +8,183 @@ from flask import Blueprint, Response, abort, redirect, render_template, request
 
 from livectl.errors import LivectlError
 from livectl.web import api, gate, view, wall, wording
-from livectl.web.bodies import Body, body
+from livectl.web.bodies import ResponseBody, make_body
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response as Answer
 
-    from livectl.web.site import Portrait, Site
-    from livectl.web.wording import Words
+    from livectl.web.site import PageData, StreamerPage
+    from livectl.web.wording import Translations
 
-NAME = "livectl"
+BLUEPRINT_NAME = "livectl"
 JSON, HTML = "application/json", "text/html"
-OPEN_TO_ALL = {"static", "enter", "healthz"}  # what a visitor without the token may ask for
-FOR_PROGRAMS = {"metrics_page", "healthz"}
-RETRY_SECONDS = "2"  # a store that was away is back at any moment
-MOMENT_SECONDS = 10.0
-HTTP_AWAY, HTTP_NO_ENTRY = 503, 401
+PUBLIC_ENDPOINTS = {"static", "enter", "healthz"}  # what a visitor without the token may ask for
+PROGRAM_ENDPOINTS = {"metrics_page", "healthz"}
+RETRY_AFTER_SECONDS = "2"  # a store that was away is back at any moment
+CLOCK_STEP_SECONDS = 10.0
+HTTP_UNAVAILABLE, HTTP_UNAUTHORIZED = 503, 401
 
 
-def blueprint(site: Site, token: str | None) -> Blueprint:
-    made = Blueprint(NAME, __name__, template_folder="templates", static_folder="static", static_url_path="/assets")
-    _serve_pages(made, site)
-    _serve_json(made, site)
-    _serve_probes(made, site)
-    _guard(made, token)
-    return made
+def build_blueprint(page_data: PageData, token: str | None) -> Blueprint:
+    flask_blueprint = Blueprint(
+        BLUEPRINT_NAME, __name__, template_folder="templates", static_folder="static", static_url_path="/assets"
+    )
+    _serve_pages(flask_blueprint, page_data)
+    _serve_json(flask_blueprint, page_data)
+    _serve_probes(flask_blueprint, page_data)
+    _guard(flask_blueprint, token)
+    return flask_blueprint
 
 
-def _serve_pages(made: Blueprint, site: Site) -> None:
-    @made.get("/")
+def _serve_pages(flask_blueprint: Blueprint, page_data: PageData) -> None:
+    @flask_blueprint.get("/")
     def index() -> Response:
-        words, chosen = _words(), wall.choice(request.args)
-        shown, now = site.wall.get(), _moment(site)
-        key = ("wall", words.language, chosen, request.script_root)
-        made = site.bodies.get(
-            key, (shown.shown, now, _failing(site)), lambda: _html(view.wall(shown, chosen, words, now, site))
+        translate, streamer_filter = _translations(), wall.parse_filter(request.args)
+        streamers, now = page_data.streamers.get(), _rounded_now(page_data)
+        key = ("wall", translate.language, streamer_filter, request.script_root)
+        response_body = page_data.bodies.get(
+            key,
+            (streamers.page_digest, now, _failing_targets(page_data)),
+            lambda: _render_html(view.streamer_list(streamers, streamer_filter, translate, now, page_data)),
         )
-        return _answer(made, HTML)
+        return _respond(response_body, HTML)
 
-    @made.get("/streamers/<platform>/<path:name>")
+    @flask_blueprint.get("/streamers/<platform>/<path:name>")
     def streamer(platform: str, name: str) -> Response:
-        found = _portrait(site, platform, name)
-        return _answer(_html(view.streamer(found, _words(), _moment(site), site.zone)), HTML)
+        streamer_page = _streamer_page(page_data, platform, name)
+        return _respond(
+            _render_html(view.streamer(streamer_page, _translations(), _rounded_now(page_data), page_data.zone)), HTML
+        )
 
-    @made.get("/jobs")
+    @flask_blueprint.get("/jobs")
     def jobs() -> Response:
-        words = _words()
-        return _answer(_html(view.jobs(site, words, site.clock())), HTML)
+        translate = _translations()
+        return _respond(_render_html(view.jobs(page_data, translate, page_data.clock())), HTML)
 
 
-def _serve_json(made: Blueprint, site: Site) -> None:
-    @made.get("/api/live")
+def _serve_json(flask_blueprint: Blueprint, page_data: PageData) -> None:
+    @flask_blueprint.get("/api/live")
     def api_live() -> Response:
-        everybody, chosen = request.args.get("all", "") in {"1", "true"}, wall.choice(request.args)
-        shown = site.wall.get()
-        key = ("api", everybody, chosen)
-        made = site.bodies.get(key, shown.digest, lambda: body(api.live(chosen.of(shown), everybody=everybody)))
-        return _answer(made, JSON)
+        everybody, streamer_filter = request.args.get("all", "") in {"1", "true"}, wall.parse_filter(request.args)
+        streamers = page_data.streamers.get()
+        key = ("api", everybody, streamer_filter)
+        response_body = page_data.bodies.get(
+            key, streamers.digest, lambda: make_body(api.live(streamer_filter.apply(streamers), everybody=everybody))
+        )
+        return _respond(response_body, JSON)
 
-    @made.get("/api/streamers/<platform>/<path:name>")
+    @flask_blueprint.get("/api/streamers/<platform>/<path:name>")
     def api_streamer(platform: str, name: str) -> Response:
-        return _answer(body(api.streamer(*_portrait(site, platform, name), site.clock())), JSON)
+        return _respond(make_body(api.streamer(*_streamer_page(page_data, platform, name), page_data.clock())), JSON)
 
-    @made.get("/api/jobs")
+    @flask_blueprint.get("/api/jobs")
     def api_jobs() -> Response:
-        return _answer(body(api.jobs(site.jobs.get(), site.alerts.get())), JSON)
+        return _respond(make_body(api.jobs(page_data.jobs.get(), page_data.alerts.get())), JSON)
 
-    @made.get("/api/schedule")
+    @flask_blueprint.get("/api/schedule")
     def api_schedule() -> Response:
-        return _answer(body(api.schedule(site.timetable.get())), JSON)
+        return _respond(make_body(api.schedule(page_data.beat_schedule.get())), JSON)
 
 
-def _serve_probes(made: Blueprint, site: Site) -> None:
+def _serve_probes(flask_blueprint: Blueprint, page_data: PageData) -> None:
     from livectl.web import metrics
 
-    measures = metrics.Measures(site)
+    page_metrics = metrics.Metrics(page_data)
 
-    @made.get("/metrics")
+    @flask_blueprint.get("/metrics")
     def metrics_page() -> Response:
-        data, kind = measures.written(request.headers.get("Accept", ""))
-        return Response(data, content_type=kind)
+        encoded, content_type = page_metrics.render(request.headers.get("Accept", ""))
+        return Response(encoded, content_type=content_type)
 
-    @made.get("/healthz")
+    @flask_blueprint.get("/healthz")
     def healthz() -> Response:
-        site.wall.get()
+        page_data.streamers.get()
         return Response(b'{"status": "ok"}\n', mimetype=JSON)
 
 
-def _guard(made: Blueprint, token: str | None) -> None:
-    @made.before_request
-    def let_in() -> Response | None:
-        if token is None or _part() in OPEN_TO_ALL or gate.knows(request, token):
+def _guard(flask_blueprint: Blueprint, token: str | None) -> None:
+    @flask_blueprint.before_request
+    def require_token() -> Response | None:
+        if token is None or _endpoint() in PUBLIC_ENDPOINTS or gate.is_authorized(request, token):
             return None
-        return _no_entry(wrong=False)
+        return _unauthorized(wrong=False)
 
-    @made.post("/enter")
+    @flask_blueprint.post("/enter")
     def enter() -> Answer:
-        if token is None or not gate.is_token(request.form.get("token", "").strip(), token):
-            return _no_entry(wrong=True)
-        answer = redirect(url_for(f"{NAME}.index"), 303)
-        gate.admit(answer, request, token)  # type: ignore[arg-type]
-        return answer
+        if token is None or not gate.token_matches(request.form.get("token", "").strip(), token):
+            return _unauthorized(wrong=True)
+        response = redirect(url_for(f"{BLUEPRINT_NAME}.index"), 303)
+        gate.set_auth_cookie(response, request, token)  # type: ignore[arg-type]
+        return response
 
-    @made.errorhandler(LivectlError)
-    def in_trouble(error: LivectlError) -> Response:
-        answer = _refusal(error, HTTP_AWAY, "away.html", why=error.message)
-        answer.headers["Retry-After"] = RETRY_SECONDS
-        return answer
+    @flask_blueprint.errorhandler(LivectlError)
+    def handle_livectl_error(error: LivectlError) -> Response:
+        response = _error_response(error, HTTP_UNAVAILABLE, "away.html", why=error.message)
+        response.headers["Retry-After"] = RETRY_AFTER_SECONDS
+        return response
 
-    @made.errorhandler(404)
-    def nothing_here(_: Exception) -> Response:
-        return _refusal(LivectlError(_words()("unknown_streamer")), 404, "nothing.html")
+    @flask_blueprint.errorhandler(404)
+    def handle_not_found(_: Exception) -> Response:
+        return _error_response(LivectlError(_translations()("unknown_streamer")), 404, "nothing.html")
 
-    @made.after_request
-    def dressed(answer: Response) -> Response:
-        answer.headers.update(gate.HEADERS)
-        answer.vary.update(["Accept-Language", "Cookie"])
-        return answer
+    @flask_blueprint.after_request
+    def add_headers(response: Response) -> Response:
+        response.headers.update(gate.SECURITY_HEADERS)
+        response.vary.update(["Accept-Language", "Cookie"])
+        return response
 
 
-def _no_entry(*, wrong: bool) -> Response:
-    answer = _refusal(
-        LivectlError("a token is wanted", "Authorization: Bearer …"), HTTP_NO_ENTRY, "enter.html", wrong=wrong
+def _unauthorized(*, wrong: bool) -> Response:
+    response = _error_response(
+        LivectlError("a token is wanted", "Authorization: Bearer …"), HTTP_UNAUTHORIZED, "enter.html", wrong=wrong
     )
-    answer.headers["WWW-Authenticate"] = 'Bearer realm="livectl"'
-    return answer
+    response.headers["WWW-Authenticate"] = 'Bearer realm="livectl"'
+    return response
 
 
-def _refusal(error: LivectlError, status: int, template: str, **shown: Any) -> Response:
-    part = _part()
-    if part.startswith("api_") or part in FOR_PROGRAMS:
+def _error_response(error: LivectlError, status: int, template: str, **variables: Any) -> Response:
+    endpoint = _endpoint()
+    if endpoint.startswith("api_") or endpoint in PROGRAM_ENDPOINTS:
         return Response(api.error(error), status, mimetype=JSON)
-    words = _words()
-    return Response(render_template(f"livectl/{template}", t=words, **shown), status, mimetype=HTML)
+    translate = _translations()
+    return Response(render_template(f"livectl/{template}", t=translate, **variables), status, mimetype=HTML)
 
 
-def _part() -> str:
+def _endpoint() -> str:
     """Which of the addresses below was asked for, wherever they are mounted."""
     return (request.endpoint or "").rpartition(".")[2]
 
 
-def _portrait(site: Site, platform: str, name: str) -> Portrait:
-    found = site.portrait(platform, name)
-    if not found.exists:
+def _streamer_page(page_data: PageData, platform: str, name: str) -> StreamerPage:
+    streamer_page = page_data.streamer_page(platform, name)
+    if not streamer_page.exists:
         abort(404)
-    return found
+    return streamer_page
 
 
-def _answer(made: Body, kind: str) -> Response:
+def _respond(response_body: ResponseBody, mimetype: str) -> Response:
     """The whole body, or word that it has not changed."""
-    answer = Response(made.data, mimetype=kind)
-    answer.set_etag(made.etag)
-    answer.headers["Cache-Control"] = "private, no-cache"
-    return answer.make_conditional(request)  # type: ignore[return-value]
+    response = Response(response_body.data, mimetype=mimetype)
+    response.set_etag(response_body.etag)
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response.make_conditional(request)  # type: ignore[return-value]
 
 
-def _html(page: tuple[str, dict[str, Any]]) -> Body:
-    template, shown = page
-    return body(render_template(f"livectl/{template}", **shown).encode())
+def _render_html(context: tuple[str, dict[str, Any]]) -> ResponseBody:
+    template, variables = context
+    return make_body(render_template(f"livectl/{template}", **variables).encode())
 
 
-def _words() -> Words:
-    return wording.of(request.accept_languages.best_match(["en", "zh-Hans", "zh-CN", "zh-SG", "zh"], "en"))
+def _translations() -> Translations:
+    return wording.translations_for(
+        request.accept_languages.best_match(["en", "zh-Hans", "zh-CN", "zh-SG", "zh"], "en")
+    )
 
 
-def _failing(site: Site) -> tuple[str, ...]:
-    return tuple(one["name"] for one in site.alerts.get() if one["failing_since"])
+def _failing_targets(page_data: PageData) -> tuple[str, ...]:
+    return tuple(target["name"] for target in page_data.alerts.get() if target["failing_since"])
 
 
-def _moment(site: Site) -> float:
+def _rounded_now(page_data: PageData) -> float:
     """Pages tell time in minutes: one that is this little late stays the same for as long."""
-    return site.clock() // MOMENT_SECONDS * MOMENT_SECONDS
+    return page_data.clock() // CLOCK_STEP_SECONDS * CLOCK_STEP_SECONDS

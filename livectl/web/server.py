@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from livectl.errors import UsageError
 from livectl.web import gate, pages
-from livectl.web.site import Site
-from livectl.web.source import Source
+from livectl.web.site import PageData
+from livectl.web.source import StoreReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,48 +20,50 @@ if TYPE_CHECKING:
     from livectl.ops.cluster.deployment import Deployment
 
 THREADS = 8  # each answers out of memory; more would only wait for each other
-CONNECTIONS = 1000
+MAX_CONNECTIONS = 1000
 BACKLOG = 256
 HTTP_MISDIRECTED = 421
-ANOTHER_PORT = "Choose another with --port."
+ANOTHER_PORT_HINT = "Choose another with --port."
 
 
 def bind(host: str, port: int) -> socket.socket:
     """A socket that listens there; UsageError, in one sentence, when it cannot."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    line = socket.socket(family, socket.SOCK_STREAM)
-    line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        line.bind((host.strip("[]"), port))
-        line.listen(BACKLOG)
+        listener.bind((host.strip("[]"), port))
+        listener.listen(BACKLOG)
     except OSError as error:
-        line.close()
+        listener.close()
         if error.errno == errno.EADDRINUSE:
-            raise UsageError(f"port {port} on {host} is in use", ANOTHER_PORT) from error
+            raise UsageError(f"port {port} on {host} is in use", ANOTHER_PORT_HINT) from error
         raise UsageError(
-            f"nothing can listen at {host}, port {port}: {error.strerror or error}", ANOTHER_PORT
+            f"nothing can listen at {host}, port {port}: {error.strerror or error}", ANOTHER_PORT_HINT
         ) from error
-    return line
+    return listener
 
 
-def app(find: Callable[[], Deployment], settings: Settings, token: str | None) -> Flask:
+def create_app(find_deployment: Callable[[], Deployment], settings: Settings, token: str | None) -> Flask:
     """The page as an app of its own."""
     from flask import Flask, request
     from flask import Response as Answer
 
-    made = Flask("livectl", static_folder=None)
-    made.register_blueprint(pages.blueprint(Site(Source(find), settings.timezone, settings), token))
+    flask_app = Flask("livectl", static_folder=None)
+    flask_app.register_blueprint(
+        pages.build_blueprint(PageData(StoreReader(find_deployment), settings.timezone, settings), token)
+    )
 
-    @made.before_request
-    def only_local_names() -> Response | None:
-        if token is None and not gate.is_local_visit(request):
+    @flask_app.before_request
+    def refuse_other_hosts() -> Response | None:
+        if token is None and not gate.is_local_request(request):
             return Answer("This page is served to this machine only, and not by that name.\n", HTTP_MISDIRECTED)
         return None
 
-    return made
+    return flask_app
 
 
-def serve(made: Flask, line: socket.socket) -> None:
+def serve(flask_app: Flask, listener: socket.socket) -> None:
     """Answers until it is interrupted."""
     import logging
 
@@ -70,16 +72,16 @@ def serve(made: Flask, line: socket.socket) -> None:
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a visitor who waits a moment is no news
 
     waitress.serve(
-        made,
-        sockets=[line],
+        flask_app,
+        sockets=[listener],
         threads=THREADS,
-        connection_limit=CONNECTIONS,
+        connection_limit=MAX_CONNECTIONS,
         ident=None,
         clear_untrusted_proxy_headers=True,
         _quiet=True,
     )
 
 
-def address(line: socket.socket) -> str:
-    host, port = line.getsockname()[:2]
+def page_url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"

@@ -19,48 +19,48 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Source:
+class StoreReader:
     """One store and what belongs to it. `find` is asked again whenever the store was away: it may have moved."""
 
-    def __init__(self, find: Callable[[], Deployment]) -> None:
-        self._find = find
+    def __init__(self, find_deployment: Callable[[], Deployment]) -> None:
+        self._find_deployment = find_deployment
         self._lock = threading.Lock()
-        self._found: tuple[Deployment, Redis] | None = None
+        self._connection: tuple[Deployment, Redis] | None = None
 
-    def place(self) -> tuple[Deployment, Address]:
+    def deployment_and_store(self) -> tuple[Deployment, Address]:
         """The app that is shown, and its store."""
-        deployment, _ = self._open()
-        return deployment, _store(deployment)
+        deployment, _ = self._connect()
+        return deployment, _store_address(deployment)
 
-    def read(self, work: Callable[[Redis], T]) -> T:
+    def read(self, query: Callable[[Redis], T]) -> T:
         """What `work` makes of the store. A connection that died meanwhile is made anew once."""
         from redis.exceptions import RedisError
 
-        for last in (False, True):
-            deployment, client = self._open()
+        for last_try in (False, True):
+            deployment, client = self._connect()
             try:
-                return work(client)
+                return query(client)
             except (RedisError, OSError) as error:
-                self._lose()
-                if last:
-                    raise ServerError(f"the store at {_store(deployment).masked} does not answer") from error
+                self._disconnect()
+                if last_try:
+                    raise ServerError(f"the store at {_store_address(deployment).masked} does not answer") from error
         raise AssertionError("unreachable")
 
-    def _open(self) -> tuple[Deployment, Redis]:
+    def _connect(self) -> tuple[Deployment, Redis]:
         with self._lock:
-            if self._found is None:
-                deployment = self._find()
-                self._found = deployment, connect.open_store(_store(deployment))
-            return self._found
+            if self._connection is None:
+                deployment = self._find_deployment()
+                self._connection = deployment, connect.open_store(_store_address(deployment))
+            return self._connection
 
-    def _lose(self) -> None:
+    def _disconnect(self) -> None:
         with self._lock:
-            lost, self._found = self._found, None
-        if lost:
-            lost[1].close()
+            connection, self._connection = self._connection, None
+        if connection:
+            connection[1].close()
 
 
-def _store(deployment: Deployment) -> Address:
+def _store_address(deployment: Deployment) -> Address:
     if deployment.store is None:
         raise ServerError("there is no store to read", "Set `store:` in livectl.yaml.")
     return deployment.store

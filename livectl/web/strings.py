@@ -6,7 +6,7 @@ from __future__ import annotations
 LANGUAGES = ("en", "zh-Hans")
 
 # key -> (English, Simplified Chinese). What stands in braces is filled in.
-TABLE: dict[str, tuple[str, str]] = {
+SENTENCES: dict[str, tuple[str, str]] = {
     # platforms, as they write themselves; any other is called what the follow list calls it
     "platform_name_bilibili": ("Bilibili", "哔哩哔哩"),
     "platform_name_chzzk": ("CHZZK", "CHZZK"),

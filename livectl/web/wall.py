@@ -8,35 +8,35 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from livectl.live.store import Store
-from livectl.model import Health, Known, State
+from livectl.model import PlatformHealth, State, StreamerRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from redis import Redis
 
-LONGEST_SEARCH = 100  # characters
+MAX_SEARCH_CHARS = 100  # characters
 
 
-class Wall(msgspec.Struct, frozen=True, kw_only=True):
+class StreamerList(msgspec.Struct, frozen=True, kw_only=True):
     """One reading: live ones first, the latest on top; then the others by when they were last live."""
 
-    live: tuple[Known, ...]
-    others: tuple[Known, ...]
-    health: tuple[Health, ...]
+    live: tuple[StreamerRecord, ...]
+    others: tuple[StreamerRecord, ...]
+    health: tuple[PlatformHealth, ...]
     digest: str  # of all of it
-    shown: str  # of what the page shows of it: another look that found the same leaves the page as it is
+    page_digest: str  # of what the page shows of it: another look that found the same leaves the page as it is
 
     @property
     def platforms(self) -> list[str]:
-        return sorted({one.platform for one in (*self.live, *self.others)})
+        return sorted({record.platform for record in (*self.live, *self.others)})
 
     @property
     def tags(self) -> list[str]:
-        return sorted({tag for one in (*self.live, *self.others) if one.streamer for tag in one.streamer.tags})
+        return sorted({tag for record in (*self.live, *self.others) if record.streamer for tag in record.streamer.tags})
 
 
-class Choice(msgspec.Struct, frozen=True, kw_only=True):
+class StreamerFilter(msgspec.Struct, frozen=True, kw_only=True):
     """What a visitor wants to see of it."""
 
     platform: str = ""
@@ -46,62 +46,64 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     def __bool__(self) -> bool:
         return bool(self.platform or self.tag or self.text)
 
-    def takes(self, one: Known) -> bool:
-        if self.platform and one.platform != self.platform:
+    def matches(self, record: StreamerRecord) -> bool:
+        if self.platform and record.platform != self.platform:
             return False
-        if self.tag and not (one.streamer and self.tag in one.streamer.tags):
+        if self.tag and not (record.streamer and self.tag in record.streamer.tags):
             return False
-        wanted = self.text.casefold()
-        return not wanted or any(wanted in said.casefold() for said in (one.name, one.id, one.title, one.category))
+        search = self.text.casefold()
+        return not search or any(
+            search in text.casefold() for text in (record.name, record.id, record.title, record.category)
+        )
 
-    def of(self, wall: Wall) -> Wall:
+    def apply(self, streamers: StreamerList) -> StreamerList:
         if not self:
-            return wall
-        live, others = (tuple(filter(self.takes, some)) for some in (wall.live, wall.others))
-        return msgspec.structs.replace(wall, live=live, others=others)
+            return streamers
+        live, others = (tuple(filter(self.matches, records)) for records in (streamers.live, streamers.others))
+        return msgspec.structs.replace(streamers, live=live, others=others)
 
 
-def choice(words: Mapping[str, str]) -> Choice:
+def parse_filter(query: Mapping[str, str]) -> StreamerFilter:
     """As the address of a page says it."""
-    said = {name: words.get(name, "").strip()[:LONGEST_SEARCH] for name in ("platform", "tag", "q")}
-    return Choice(platform=said["platform"], tag=said["tag"], text=said["q"])
+    values = {name: query.get(name, "").strip()[:MAX_SEARCH_CHARS] for name in ("platform", "tag", "q")}
+    return StreamerFilter(platform=values["platform"], tag=values["tag"], text=values["q"])
 
 
-def read(client: Redis, now: float) -> Wall:
+def read_streamers(client: Redis, now: float) -> StreamerList:
     store = Store(client)
-    everyone, health = store.everyone(), tuple(store.health(now))
-    live = sorted((one for one in everyone if one.state is State.LIVE), key=_latest_start)
-    others = sorted((one for one in everyone if one.state is not State.LIVE), key=_latest_end)
-    return Wall(
+    everyone, health = store.all_streamers(), tuple(store.health(now))
+    live = sorted((record for record in everyone if record.state is State.LIVE), key=_latest_start)
+    others = sorted((record for record in everyone if record.state is not State.LIVE), key=_latest_end)
+    return StreamerList(
         live=tuple(live),
         others=tuple(others),
         health=health,
         digest=_digest(live, others, health),
-        shown=_digest([*map(_as_shown, live)], [*map(_as_shown, others)], [*map(_outline, health)]),
+        page_digest=_digest([*map(_shown_record, live)], [*map(_shown_record, others)], [*map(_shown_health, health)]),
     )
 
 
-def _latest_start(one: Known) -> tuple[float, str, str]:
-    return (-(one.started_at or 0), one.platform, one.id)
+def _latest_start(record: StreamerRecord) -> tuple[float, str, str]:
+    return (-(record.started_at or 0), record.platform, record.id)
 
 
-def _latest_end(one: Known) -> tuple[float, float, str, str]:
-    return (-(one.ended_at or 0), -(one.seen or 0), one.platform, one.id)
+def _latest_end(record: StreamerRecord) -> tuple[float, float, str, str]:
+    return (-(record.ended_at or 0), -(record.seen or 0), record.platform, record.id)
 
 
-def _as_shown(one: Known) -> Known:
+def _shown_record(record: StreamerRecord) -> StreamerRecord:
     """When somebody was last asked in vain is shown; when all is well, that moves with each look and is not."""
-    return one if one.trouble else msgspec.structs.replace(one, seen=None)
+    return record if record.trouble else msgspec.structs.replace(record, seen=None)
 
 
-def _outline(one: Health) -> Health:
-    return Health(
-        platform=one.platform,
-        open_until=one.open_until,
-        wait_until=one.wait_until,
-        auth_since=one.auth_since,
-        parser_broken=one.parser_broken,
-        all_gone=one.all_gone,
+def _shown_health(health: PlatformHealth) -> PlatformHealth:
+    return PlatformHealth(
+        platform=health.platform,
+        open_until=health.open_until,
+        wait_until=health.wait_until,
+        auth_since=health.auth_since,
+        parser_broken=health.parser_broken,
+        all_gone=health.all_gone,
     )
 
 

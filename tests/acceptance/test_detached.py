@@ -14,7 +14,7 @@ from celery import Celery
 
 from livectl.address import Address
 from livectl.ops.processes import detached, process
-from livectl.ops.processes.detached import Running
+from livectl.ops.processes.detached import BackgroundProcess
 from tests.support.processes import alive, answer, children
 from tests.support.waiting import wait_for
 
@@ -41,10 +41,10 @@ def place(tmp_path: Path) -> Iterator[dict[str, str]]:
     (tmp_path / "proj.py").write_text(APP)
     (tmp_path / "schedules.yaml").write_text("schedules:\n  ping: {task: livectl.ping, every: 1s}\n")
     yield {"LIVECTL_HOME": str(tmp_path / "home"), "LEDGER": str(tmp_path / "ledger")}
-    for one in detached.all_running(tmp_path / "home"):
+    for one in detached.list_running(tmp_path / "home"):
         for pid in (one.pid, *children(one.pid)):
             os.kill(pid, signal.SIGKILL)
-        process.wait_gone(one.process, 10)
+        process.wait_for_exit(one.process, 10)
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def set_broker(place: dict[str, str], store_url: str) -> dict[str, str]:
     return place | {"LIVECTL_BROKER": store_url}
 
 
-def runs(home: Path, name: str) -> Running:
-    (found,) = detached.named(home, name)
+def runs(home: Path, name: str) -> BackgroundProcess:
+    (found,) = detached.find_by_name(home, name)
     return found
 
 
@@ -104,9 +104,9 @@ def test_what_ends_at_its_start_says_why(tmp_path: Path, place: dict[str, str]) 
 
 def test_a_number_used_again_is_not_taken_for_it(tmp_path: Path, place: dict[str, str]) -> None:
     """The record of one that died is left behind, and its pid is somebody else's now: ours."""
-    one = Running(name="up", argv=["up"], cwd="/", environ={}, pid=os.getpid(), started="long ago", log="/")
+    one = BackgroundProcess(name="up", argv=["up"], cwd="/", environ={}, pid=os.getpid(), started="long ago", log="/")
     (tmp_path / "home" / "run").mkdir(parents=True)
-    detached._write(tmp_path / "home" / "run" / "up.json", one)
+    detached._write_record(tmp_path / "home" / "run" / "up.json", one)
     assert answer("stop", cwd=tmp_path, environ=place).returncode == 1
     assert alive(os.getpid())
 
@@ -122,7 +122,7 @@ def test_a_long_log_is_set_aside_at_the_start(tmp_path: Path, place: dict[str, s
 
 
 def begin_job(environ: dict[str, str], seconds: float) -> None:
-    with Celery(broker=Address.parse(environ["LIVECTL_BROKER"]).kombu, set_as_current=False) as app:
+    with Celery(broker=Address.parse(environ["LIVECTL_BROKER"]).celery_url, set_as_current=False) as app:
         app.send_task("slow", args=[seconds])
     wait_for(Path(environ["LEDGER"]).exists)
 

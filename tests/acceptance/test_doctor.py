@@ -21,21 +21,21 @@ from livectl import config
 from livectl.address import Address
 from livectl.doctor import examination, kept
 from livectl.doctor.facts import (
-    Beats,
-    Conf,
-    Delayed,
+    AppProcess,
+    BeatFacts,
+    DeadLetterFacts,
+    DelayedMessage,
     Facts,
-    Letters,
-    Platforms,
-    Process,
-    Roll,
-    Server,
-    Task,
-    Untold,
-    Worker,
+    FailingTarget,
+    PlatformFacts,
+    ServerFacts,
+    SettingsFacts,
+    TaskFacts,
+    WorkerFacts,
+    WorkerSurvey,
 )
 from livectl.live.store import Store
-from livectl.model import Finding, Health, Interval, Schedule, Streamer
+from livectl.model import Finding, Interval, PlatformHealth, Schedule, Streamer
 from livectl.ops.cluster.queues import Queue
 from livectl.ops.jobs import deadletters
 from tests.support import example_projects
@@ -68,7 +68,7 @@ def broker(server: tuple[Path, str]) -> str:
 
 
 def client(url: str) -> redis.Redis:
-    return redis.Redis.from_url(Address.parse(url).redis, decode_responses=True)
+    return redis.Redis.from_url(Address.parse(url).redis_url, decode_responses=True)
 
 
 def found(project: Project, *words: str) -> list[str]:
@@ -248,7 +248,9 @@ def test_dead_letters_and_a_schedule_with_mistakes(plain: Project, broker: str) 
     from datetime import UTC, datetime
 
     with client(broker) as store:
-        deadletters.add(store, deadletters.Letter(id="1", kind="job", reason="poison", at=datetime.now(UTC), task="t"))
+        deadletters.add(
+            store, deadletters.DeadLetter(id="1", kind="job", reason="poison", at=datetime.now(UTC), task="t")
+        )
     (plain.folder / "schedules.yaml").write_text("schedules: {a: {task: proj.tasks.add, every: 0s}}")
     assert found(plain) == ["schedule-broken", "dead-letters"]
     assert "schedules.yaml:1:" in plain.ask("doctor").stdout
@@ -319,24 +321,24 @@ def test_workers_that_differ_and_one_that_hoards(tmp_path: Path, broker: str) ->
 
 def test_the_platforms_of_those_followed(broker: str, tmp_path: Path) -> None:
     with client(broker) as store:
-        Store(store).follow([Streamer(platform="kick", id="ada"), Streamer(platform="demo", id="ada")], 1.0)
+        Store(store).set_followed([Streamer(platform="kick", id="ada"), Streamer(platform="demo", id="ada")], 1.0)
     at = Address.parse(broker)
-    assert kept.platforms(at, config.load({"HOME": str(tmp_path)}, tmp_path)).keyless == ("kick",)
+    assert kept.read_platforms(at, config.load({"HOME": str(tmp_path)}, tmp_path)).keyless == ("kick",)
     (tmp_path / "livectl.yaml").write_text("platforms: {kick: {client_id: a, client_secret: b}}")
-    assert kept.platforms(at, config.load({"HOME": str(tmp_path)}, tmp_path)).keyless == ()
+    assert kept.read_platforms(at, config.load({"HOME": str(tmp_path)}, tmp_path)).keyless == ()
 
 
 # --- from facts to findings
 
-OURS = Beats(names=("h:1",), oldest=1.0, ran=True)
+OURS = BeatFacts(names=("h:1",), heartbeat_age=1.0, has_run=True)
 TICK = Schedule(name="tick", task="t", timing=Interval(1))
-W = Worker(name="a@h", pid=1, version="5.7.0", queues=("celery",), tasks=("t",))
+W = WorkerFacts(name="a@h", pid=1, version="5.7.0", queues=("celery",), tasks=("t",))
 X = msgspec.structs.replace(W, name="b@h", pid=2)
-S = Server(role="broker", address="redis://h:6379/0")
+S = ServerFacts(role="broker", address="redis://h:6379/0")
 
 
-def crew(*workers: Worker, silent: int = 0) -> Facts:
-    return Facts(roll=Roll(workers=workers, silent=silent))
+def crew(*workers: WorkerFacts, silent: int = 0) -> Facts:
+    return Facts(roll=WorkerSurvey(workers=workers, silent=silent))
 
 
 def there(**info: str) -> Facts:
@@ -344,11 +346,11 @@ def there(**info: str) -> Facts:
 
 
 def conf(**values: Any) -> Facts:
-    return Facts(conf=Conf(values=values))
+    return Facts(conf=SettingsFacts(values=values))
 
 
 def platform(**said: Any) -> Facts:
-    return Facts(now=100.0, platforms=Platforms(health=(Health(platform="twitch", followed=1, **said),)))
+    return Facts(now=100.0, platforms=PlatformFacts(health=(PlatformHealth(platform="twitch", followed=1, **said),)))
 
 
 TABLE: list[tuple[Facts, list[str]]] = [
@@ -361,7 +363,7 @@ TABLE: list[tuple[Facts, list[str]]] = [
         crew(msgspec.structs.replace(W, visibility=60.0), msgspec.structs.replace(X, visibility=3600.0)),
         ["visibility-differs"],
     ),
-    (Facts(roll=Roll(workers=(W,), hoarded=("1",))), ["prefetch-hoarding"]),
+    (Facts(roll=WorkerSurvey(workers=(W,), hoarded=("1",))), ["prefetch-hoarding"]),
     (there(redis_version="6.0.16"), ["redis-too-old"]),
     (there(redis_version="6.2.0", maxmemory="0", maxmemory_policy="allkeys-lru"), []),
     (there(rdb_last_bgsave_status="err"), ["redis-cannot-save"]),
@@ -370,81 +372,94 @@ TABLE: list[tuple[Facts, list[str]]] = [
     (Facts(servers=(msgspec.structs.replace(S, error="refused", local=True),)), ["broker-unreachable"]),
     (Facts(container=True, servers=(msgspec.structs.replace(S, error="no", local=True),)), ["localhost-in-container"]),
     (Facts(container=True, servers=(msgspec.structs.replace(S, error="no"),)), ["broker-unreachable"]),
-    (Facts(servers=(Server(role="results", address="db", error="no such table"),)), ["results-unreachable"]),
-    (Facts(servers=(Server(role="store", address="s", error="away"),)), ["store-unreachable"]),
+    (Facts(servers=(ServerFacts(role="results", address="db", error="no such table"),)), ["results-unreachable"]),
+    (Facts(servers=(ServerFacts(role="store", address="s", error="away"),)), ["store-unreachable"]),
     (conf(accept_content=["json", "pickle"]), ["pickle-accepted"]),
     (conf(task_serializer="pickle", accept_content=["json"]), ["serializer-refused"]),
     (conf(task_serializer="json", accept_content=["application/json"]), []),
     (conf(result_backend="redis://h", result_expires=None), ["results-endless"]),
     (conf(result_backend="disabled://", result_expires=None), []),
-    (Facts(conf=Conf(values={"timezone": "UTC"}, origins={"result_extended": "app.conf"})), ["results-missing"]),
+    (
+        Facts(conf=SettingsFacts(values={"timezone": "UTC"}, origins={"result_extended": "app.conf"})),
+        ["results-missing"],
+    ),
     (Facts(environ={"REMAP_SIGTERM": "SIGQUIT"}), ["soft-shutdown"]),
-    (Facts(environ={"REMAP_SIGTERM": "SIGQUIT"}, conf=Conf(values={"worker_soft_shutdown_timeout": 10.0})), []),
-    (Facts(tasks=(Task(name="t", rejects=True),)), ["early-ack"]),
-    (Facts(tasks=(Task(name="t", rejects=True, late=True),)), []),
-    (Facts(visibility=60.0, tasks=(Task(name="t", late=True, limit=61.0),)), ["visibility-limit"]),
-    (Facts(visibility=60.0, tasks=(Task(name="t", limit=61.0),)), []),
-    (Facts(visibility=60.0, delayed=(Delayed(id="1", task="t", seconds=90.0),)), ["visibility-eta"]),
-    (Facts(schedule=(TICK,), beats=OURS, tasks=(Task(name="t"),)), []),
-    (Facts(schedule=(TICK,), beats=Beats(ran=True), tasks=(Task(name="t"),)), ["beat-missing"]),
-    (Facts(schedule=(TICK,), beats=Beats(), tasks=(Task(name="t"),)), []),
-    (Facts(beats=Beats(names=("h:1",), oldest=45.0)), ["beat-late"]),
-    (Facts(beats=Beats(names=("h:1",), oldest=1.0, unsent="tick")), ["beat-late"]),
+    (
+        Facts(environ={"REMAP_SIGTERM": "SIGQUIT"}, conf=SettingsFacts(values={"worker_soft_shutdown_timeout": 10.0})),
+        [],
+    ),
+    (Facts(tasks=(TaskFacts(name="t", reject_on_worker_lost=True),)), ["early-ack"]),
+    (Facts(tasks=(TaskFacts(name="t", reject_on_worker_lost=True, acks_late=True),)), []),
+    (Facts(visibility=60.0, tasks=(TaskFacts(name="t", acks_late=True, time_limit=61.0),)), ["visibility-limit"]),
+    (Facts(visibility=60.0, tasks=(TaskFacts(name="t", time_limit=61.0),)), []),
+    (Facts(visibility=60.0, delayed=(DelayedMessage(id="1", task="t", seconds=90.0),)), ["visibility-eta"]),
+    (Facts(schedule=(TICK,), beats=OURS, tasks=(TaskFacts(name="t"),)), []),
+    (Facts(schedule=(TICK,), beats=BeatFacts(has_run=True), tasks=(TaskFacts(name="t"),)), ["beat-missing"]),
+    (Facts(schedule=(TICK,), beats=BeatFacts(), tasks=(TaskFacts(name="t"),)), []),
+    (Facts(beats=BeatFacts(names=("h:1",), heartbeat_age=45.0)), ["beat-late"]),
+    (Facts(beats=BeatFacts(names=("h:1",), heartbeat_age=1.0, unsent_run="tick")), ["beat-late"]),
     (
         Facts(
-            schedule=(TICK,), tasks=(Task(name="t"),), roll=Roll(workers=(msgspec.structs.replace(W, tasks=("u",)),))
+            schedule=(TICK,),
+            tasks=(TaskFacts(name="t"),),
+            roll=WorkerSurvey(workers=(msgspec.structs.replace(W, tasks=("u",)),)),
         ),
         ["unknown-task"],
     ),
     (
         Facts(
             schedule=(TICK,),
-            tasks=(Task(name="t"),),
-            roll=Roll(workers=(msgspec.structs.replace(W, tasks=("u",)),), silent=1),
+            tasks=(TaskFacts(name="t"),),
+            roll=WorkerSurvey(workers=(msgspec.structs.replace(W, tasks=("u",)),), silent=1),
         ),
         [],
     ),
-    (Facts(queues=(Queue(name="mail", ready=3),), roll=Roll(workers=(W,))), ["queue-unread"]),
-    (Facts(queues=(Queue(name="mail", ready=0),), roll=Roll(workers=(W,))), []),
-    (Facts(queues=(Queue(name="mail", ready=3),), roll=Roll(workers=(W,), silent=1)), []),
+    (Facts(queues=(Queue(name="mail", ready=3),), roll=WorkerSurvey(workers=(W,))), ["queue-unread"]),
+    (Facts(queues=(Queue(name="mail", ready=0),), roll=WorkerSurvey(workers=(W,))), []),
+    (Facts(queues=(Queue(name="mail", ready=3),), roll=WorkerSurvey(workers=(W,), silent=1)), []),
     (Facts(queues=(Queue(name="mail", ready=3),)), []),
-    (Facts(letters=Letters(count=2, newest="t poison")), ["dead-letters"]),
-    (Facts(processes=(Process(1, ("celery", "-A", "p", "worker", "-Pgevent")),)), ["pool-unpatched"]),
+    (Facts(letters=DeadLetterFacts(count=2, newest="t poison")), ["dead-letters"]),
+    (Facts(processes=(AppProcess(1, ("celery", "-A", "p", "worker", "-Pgevent")),)), ["pool-unpatched"]),
     (
         Facts(
-            processes=(Process(1, ("celery", "-A", "p", "worker", "-P", "gevent")),),
-            conf=Conf(values={"worker_pool": "gevent"}),
+            processes=(AppProcess(1, ("celery", "-A", "p", "worker", "-P", "gevent")),),
+            conf=SettingsFacts(values={"worker_pool": "gevent"}),
         ),
         [],
     ),
     (
-        Facts(store_missing="the broker (amqp) keeps messages only", schedule=(TICK,), tasks=(Task(name="t"),)),
+        Facts(store_missing="the broker (amqp) keeps messages only", schedule=(TICK,), tasks=(TaskFacts(name="t"),)),
         ["store-missing"],
     ),
-    (Facts(platforms=Platforms(keyless=("kick",))), ["platform-key"]),
+    (Facts(platforms=PlatformFacts(keyless=("kick",))), ["platform-key"]),
     (platform(auth_since=1.0), ["platform-auth"]),
     (platform(open_until=200.0), ["platform-blocked"]),
     (platform(open_until=50.0), []),
     (platform(parser_broken=1.0), ["parser-broken"]),
-    (Facts(platforms=Platforms(failing=(Untold(target="t", since=1.0, tries=2, problem="p"),))), ["alerts-failing"]),
+    (
+        Facts(platforms=PlatformFacts(failing=(FailingTarget(target="t", since=1.0, tries=2, problem="p"),))),
+        ["alerts-failing"],
+    ),
 ]
 
 
 @pytest.mark.parametrize(("facts", "ids"), TABLE)
 def test_what_is_makes_what_is_found(facts: Facts, ids: list[str]) -> None:
-    assert [each.id for each in examination.examine(facts)] == ids
+    assert [each.id for each in examination.run_checks(facts)] == ids
 
 
 def test_the_worst_comes_first_and_ok_only_when_all_is_wanted() -> None:
-    facts = Facts(servers=(S,), letters=Letters(count=1), conf=Conf(values={"task_always_eager": True}))
+    facts = Facts(
+        servers=(S,), letters=DeadLetterFacts(count=1), conf=SettingsFacts(values={"task_always_eager": True})
+    )
     facts = msgspec.structs.replace(facts, servers=(msgspec.structs.replace(S, saves="1"),))
-    assert [each.level for each in examination.examine(facts)] == ["bad", "warn"]
-    assert [each.level for each in examination.examine(facts, all_of_it=True)] == ["bad", "warn", "ok"]
-    assert [each.id for each in examination.examine(facts, ignore=["always-eager"])] == ["dead-letters"]
+    assert [each.level for each in examination.run_checks(facts)] == ["bad", "warn"]
+    assert [each.level for each in examination.run_checks(facts, include_ok=True)] == ["bad", "warn", "ok"]
+    assert [each.id for each in examination.run_checks(facts, ignore=["always-eager"])] == ["dead-letters"]
 
 
 def test_programs_get_the_promised_fields() -> None:
-    data: Any = examination.view([Finding(id="app-broken", level="bad", title="t")]).data
+    data: Any = examination.findings_view([Finding(id="app-broken", level="bad", title="t")]).data
     assert set(data[0]) == FIELDS
     assert data[0]["link"] == "docs/doctor.md#app-broken"
 

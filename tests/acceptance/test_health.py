@@ -17,8 +17,8 @@ import redis
 from livectl.address import Address
 from livectl.ops.beat import runs
 from livectl.ops.cluster import health
-from livectl.ops.cluster.health import Health, Probe
-from livectl.ops.cluster.layout import Layout
+from livectl.ops.cluster.health import Probe, ProbeResult
+from livectl.ops.cluster.layout import KeyLayout
 from tests.support.celery_project import Project
 from tests.support.servers import rabbitmq
 
@@ -37,9 +37,9 @@ def project(tmp_path: Path, store_url: str) -> Iterator[Project]:
     found.close()
 
 
-def probe(project: Project, **words: object) -> Health:
+def probe(project: Project, **words: object) -> ProbeResult:
     place = project.deployment
-    return health.examine(Probe(**{"part": "worker", "host": "h", **words}), place.broker, place.store, place.layout)  # type: ignore[arg-type]
+    return health.run_probe(Probe(**{"part": "worker", "host": "h", **words}), place.broker, place.store, place.layout)  # type: ignore[arg-type]
 
 
 @pytest.mark.acceptance
@@ -102,7 +102,7 @@ def test_servers_are_healthy_when_they_take_what_is_written(project: Project, st
 def test_a_broker_that_is_away_says_what_one_wants_of_a_worker(part: str, said: str | None, code: int) -> None:
     began = time.monotonic()
     asked = Probe(part=part, host="h", broker_down=said)  # type: ignore[arg-type]
-    assert health.examine(asked, NOBODY_THERE, NOBODY_THERE, Layout()).code == code
+    assert health.run_probe(asked, NOBODY_THERE, NOBODY_THERE, KeyLayout()).exit_code == code
     assert time.monotonic() - began < 3
 
 
@@ -110,7 +110,7 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = Address.parse(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
         began = time.monotonic()
-        assert health.server("broker", address).healthy is False
+        assert health.probe_server("broker", address).healthy is False
         assert time.monotonic() - began < 3.5
 
 
@@ -124,9 +124,9 @@ def test_a_beat_is_healthy_when_it_looked_in_and_sent_what_is_due(
     now = int(time.time() * 1000)
     with redis.Redis.from_url(store_url) as store:
         about = {"at": now - age * 1000, "host": "h", "pid": 1, "entries": 3}
-        store.hset(runs.SEEN, "h:1", json.dumps(about))
+        store.hset(runs.SEEN_KEY, "h:1", json.dumps(about))
         if claimed:
-            store.zadd(runs.PENDING, {f"{now} sweep": now - claimed * 1000})
+            store.zadd(runs.PENDING_KEY, {f"{now} sweep": now - claimed * 1000})
     assert probe(project, part="beat").healthy is healthy
     assert probe(project, part="beat", host="other").healthy is False
 

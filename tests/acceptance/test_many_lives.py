@@ -105,9 +105,9 @@ def test_a_thousand_lives_end_as_planned(tmp_path: Path, store_url: str, ids: di
             time.sleep(0.1)
         said = "\n".join(one.text for one in workers)
     store = Store(connect.open_store(store_url))
-    judge(world, store.changes(most=100_000), said)
+    judge(world, store.changes(limit=100_000), said)
     expected = {(life.platform, life.id): life.now(LENGTH) is not None for life in world.lives}
-    found = {(known.platform, known.id): known.state is State.LIVE for known in store.everyone()}
+    found = {(known.platform, known.id): known.state is State.LIVE for known in store.all_streamers()}
     assert found == expected, said[-3000:]
 
 
@@ -155,9 +155,9 @@ def test_a_killed_worker_costs_a_look_and_nobody(tmp_path: Path, store_url: str,
             wait_for(lambda: fakes.asked("douyu"))
             os.killpg(dying.process.pid, signal.SIGKILL)
         fakes.plan.trouble.clear()
-        assert store.live() == []
+        assert store.live_streamers() == []
         with worker(tmp_path, environ, "-P", "threads", "-c", "2"):
-            wait_for(lambda: len(store.live()) == EACH)
+            wait_for(lambda: len(store.live_streamers()) == EACH)
     began = Counter(one.id for one in store.changes() if one.kind == "began")
     assert began == Counter(some["douyu"])
 

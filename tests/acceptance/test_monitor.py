@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 
 def test_it_shows_and_does_not_change_unless_told() -> None:
-    words = monitor.command(None, host="127.0.0.1", port=5555, changes=False)
+    words = monitor.flower_command(None, host="127.0.0.1", port=5555, allow_changes=False)
     assert words[1:] == [
         *("-m", "celery", "-A", "livectl.celeryapp", "flower"),
         *("--address=127.0.0.1", "--port=5555", "--read_only=True"),
     ]
-    assert "--read_only=False" in monitor.command("proj", host="::", port=1, changes=True)
+    assert "--read_only=False" in monitor.flower_command("proj", host="::", port=1, allow_changes=True)
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", lambda _: "2.0.1")
     with pytest.raises(UsageError, match=r"Flower 2.0 has no read-only mode"):
-        monitor.command(None, host="127.0.0.1", port=5555, changes=False)
-    assert not any("read_only" in word for word in monitor.command(None, host="h", port=1, changes=True))
+        monitor.flower_command(None, host="127.0.0.1", port=5555, allow_changes=False)
+    assert not any("read_only" in word for word in monitor.flower_command(None, host="h", port=1, allow_changes=True))
     monkeypatch.setattr(util, "find_spec", lambda _: None)
     monkeypatch.setattr(monitor, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match="not installed") as refused:
-        monitor.command(None, host="127.0.0.1", port=5555, changes=False)
+        monitor.flower_command(None, host="127.0.0.1", port=5555, allow_changes=False)
     assert refused.value.hint == "pip install 'livectl[flower]'"
 
 

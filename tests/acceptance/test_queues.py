@@ -13,9 +13,9 @@ import redis
 
 from livectl.errors import LivectlError, UsageError
 from livectl.ops.cluster import purging, queues, rates
-from livectl.ops.cluster.purging import Choice
-from livectl.ops.cluster.queues import Depths, Queue
-from livectl.ops.cluster.rates import Rate
+from livectl.ops.cluster.purging import PurgeFilter
+from livectl.ops.cluster.queues import Queue, QueueDepths
+from livectl.ops.cluster.rates import QueueRate
 from tests.support.celery_project import Project
 from tests.support.processes import Running
 from tests.support.servers import rabbitmq
@@ -85,8 +85,8 @@ def test_peek_shows_what_is_next_and_takes_nothing(project: Project) -> None:
 def test_a_purge_saves_what_it_takes_and_takes_only_what_was_chosen(project: Project, tmp_path: Path) -> None:
     kept = project.send("fail")
     taken = [project.send("add", number, priority=number % 10) for number in range(1200)]
-    choice = Choice(queue="celery", task="proj.add")
-    assert purging.plan(project.deployment, choice) == purging.Plan({"proj.add": 1200}, 0)
+    choice = PurgeFilter(queue="celery", task="proj.add")
+    assert purging.plan(project.deployment, choice) == purging.PurgePlan({"proj.add": 1200}, 0)
     done = purging.purge(project.deployment, choice, tmp_path / "saved.jsonl")
     saved = [json.loads(line) for line in (tmp_path / "saved.jsonl").read_text().splitlines()]
     assert done.total == 1200
@@ -101,8 +101,8 @@ def test_what_workers_hold_is_taken_only_when_asked_for(project: Project, tmp_pa
         for _ in range(5):
             project.send("add", 1, countdown=300)
         wait_for(lambda: one(project, "celery").eta == 5)
-        assert purging.plan(project.deployment, Choice(queue="celery")).total == 0
-        done = purging.purge(project.deployment, Choice(queue="celery", unacked=True), tmp_path / "saved.jsonl")
+        assert purging.plan(project.deployment, PurgeFilter(queue="celery")).total == 0
+        done = purging.purge(project.deployment, PurgeFilter(queue="celery", unacked=True), tmp_path / "saved.jsonl")
         assert (done.total, done.held) == (5, 5)
         with redis.Redis.from_url(store_url) as broker:
             assert broker.hlen("unacked") == broker.zcard("unacked_index") == 0
@@ -113,7 +113,7 @@ def test_only_messages_known_to_be_old_are_taken_for_old(project: Project, tmp_p
     for age in (7200, 60):
         project.send("add", age, headers={"sent": time.time() - age})
     project.send("add", 0)
-    done = purging.purge(project.deployment, Choice(queue="celery", older_than=3600), tmp_path / "saved.jsonl")
+    done = purging.purge(project.deployment, PurgeFilter(queue="celery", older_than=3600), tmp_path / "saved.jsonl")
     assert done.total == 1
 
 
@@ -134,8 +134,8 @@ def test_what_is_saved_can_be_sent_again(project: Project, tmp_path: Path) -> No
     from livectl.ops.jobs import bulk
 
     project.send("add", 1, priority=3, queue="mail", kwargs={"y": 2})
-    purging.purge(project.deployment, Choice(queue="mail"), tmp_path / "saved.jsonl")
-    (order,) = bulk.read(tmp_path / "saved.jsonl", None)
+    purging.purge(project.deployment, PurgeFilter(queue="mail"), tmp_path / "saved.jsonl")
+    (order,) = bulk.read_requests(tmp_path / "saved.jsonl", None)
     assert (order.task, order.args, order.kwargs, order.queue, order.priority) == (
         "proj.add",
         (1,),
@@ -157,9 +157,9 @@ def test_rates_are_what_was_done_and_how_the_queue_grew(
     before: Queue, after: Queue, inward: float, outward: float
 ) -> None:
     reads: dict[str, tuple[str, ...]] = {"w1": ("q",)}
-    first = Depths(queues=(before,), processed={"w1": 100}, reads=reads)
-    second = Depths(queues=(after,), processed={"w1": 120}, reads=reads)
-    rate = rates.between(first, second, 2.0)["q",]
+    first = QueueDepths(queues=(before,), processed={"w1": 100}, reads=reads)
+    second = QueueDepths(queues=(after,), processed={"w1": 120}, reads=reads)
+    rate = rates.rates_between(first, second, 2.0)["q",]
     assert rate.outward == outward
     assert rate.inward == pytest.approx(max(0.0, inward), abs=5.1)
 
@@ -167,20 +167,20 @@ def test_rates_are_what_was_done_and_how_the_queue_grew(
 def test_queues_with_a_reader_of_several_have_their_rates_together() -> None:
     reads: dict[str, tuple[str, ...]] = {"w1": ("q", "r"), "w2": ("r",), "w3": ("s",)}
     one, two, alone = Queue(name="q", ready=10), Queue(name="r", ready=0), Queue(name="s", ready=0)
-    before = Depths(queues=(one, two, alone), processed={"w1": 0, "w2": 0, "w3": 0}, reads=reads)
+    before = QueueDepths(queues=(one, two, alone), processed={"w1": 0, "w2": 0, "w3": 0}, reads=reads)
     grown = msgspec.structs.replace(one, ready=20)
-    after = Depths(queues=(grown, two, alone), processed={"w1": 4, "w2": 6, "w3": 2}, reads=reads)
-    speeds = rates.between(before, after, 2.0)
-    assert speeds == {("q", "r"): Rate(10.0, 5.0), ("s",): Rate(1.0, 1.0)}
-    (note,) = rates.notes(speeds, reads)
+    after = QueueDepths(queues=(grown, two, alone), processed={"w1": 4, "w2": 6, "w3": 2}, reads=reads)
+    speeds = rates.rates_between(before, after, 2.0)
+    assert speeds == {("q", "r"): QueueRate(10.0, 5.0), ("s",): QueueRate(1.0, 1.0)}
+    (note,) = rates.rate_notes(speeds, reads)
     assert note == "q, r together: 10.0 in/s, 5.0 out/s; not told apart, since w1, w2 read them"
 
 
 def test_rates_are_not_made_up_where_a_reader_was_silent() -> None:
     reads: dict[str, tuple[str, ...]] = {"w1": ("q",)}
-    depths = Depths(queues=(Queue(name="q", ready=1),), processed={"w1": 1}, reads=reads)
-    silent = Depths(queues=(Queue(name="q", ready=1),), reads=reads)
-    assert rates.between(depths, silent, 1.0)["q",] == Rate(None, None)
+    depths = QueueDepths(queues=(Queue(name="q", ready=1),), processed={"w1": 1}, reads=reads)
+    silent = QueueDepths(queues=(Queue(name="q", ready=1),), reads=reads)
+    assert rates.rates_between(depths, silent, 1.0)["q",] == QueueRate(None, None)
 
 
 @pytest.mark.acceptance

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livectl.errors import LivectlError, ServerError
-from livectl.ops.processes.child import Child, spawn
-from livectl.ops.processes.supervisor import Patience, Supervisor
+from livectl.ops.processes.child import ChildSpec, spawn
+from livectl.ops.processes.supervisor import Supervisor, SupervisorTimings
 from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-SOON = Patience(
-    at_once=0.4,
-    tries=3,
+SOON = SupervisorTimings(
+    failed_start_within=0.4,
+    max_failed_starts=3,
     first_pause=0.05,
-    longest_pause=0.2,
-    good_run=1.0,
-    silence=0.6,
-    first_pulse_every=0.05,
-    pulse_every=0.05,
-    hurry=0.3,
-    quit=1.0,
+    max_pause=0.2,
+    stable_after=1.0,
+    unhealthy_after=0.6,
+    first_check_interval=0.05,
+    check_interval=0.05,
+    hurried_grace_seconds=0.3,
+    quit_seconds=1.0,
 )
 WAIT = "import time; time.sleep(300)"
 # Tells which signals it gets; ends at those it was given as words, a while after.
@@ -47,14 +47,14 @@ while True: time.sleep(300)
 """
 
 
-def child(name: str, script: str, *words: str, **more: object) -> Child:
-    return Child(name=name, start=lambda: spawn([sys.executable, "-c", script, *words], os.environ), **more)  # type: ignore[arg-type]
+def child(name: str, script: str, *words: str, **more: object) -> ChildSpec:
+    return ChildSpec(name=name, start=lambda: spawn([sys.executable, "-c", script, *words], os.environ), **more)  # type: ignore[arg-type]
 
 
 class Room:
     """Where a supervisor runs in the main thread while conditions on its lines send it signals."""
 
-    def __init__(self, children: Sequence[Child], patience: Patience = SOON) -> None:
+    def __init__(self, children: Sequence[ChildSpec], patience: SupervisorTimings = SOON) -> None:
         self.lines: list[tuple[str, str]] = []
         self._supervisor = Supervisor(children, lambda name, line: self.lines.append((name, line)), patience)
 
@@ -141,7 +141,14 @@ def test_one_that_dies_is_started_again_after_a_growing_pause_until_it_is_given_
 
 
 def test_after_a_good_run_the_pause_is_short_again_and_nothing_is_given_up() -> None:
-    patience = Patience(at_once=0.01, tries=2, first_pause=0.05, longest_pause=0.1, good_run=0.05, silence=60)
+    patience = SupervisorTimings(
+        failed_start_within=0.01,
+        max_failed_starts=2,
+        first_pause=0.05,
+        max_pause=0.1,
+        stable_after=0.05,
+        unhealthy_after=60,
+    )
     room = Room([child("a", "print('hello', flush=True); import time; time.sleep(0.1)")], patience)
     assert room.run((room.has("a", "hello", 5), signal.SIGTERM)) == 0
     assert set(room.said("up")[:4]) == {"a ended (exit code 0) and is started again in 0.05 s"}
@@ -149,12 +156,12 @@ def test_after_a_good_run_the_pause_is_short_again_and_nothing_is_given_up() -> 
 
 def test_one_that_worked_is_not_given_up_however_soon_it_dies() -> None:
     fragile = "print('hello', flush=True); import time; time.sleep(0.3); raise SystemExit(1)"
-    room = Room([child("a", fragile, pulse=lambda pid: True)])
-    assert room.run((room.has("a", "hello", SOON.tries + 2), signal.SIGTERM)) == 0
+    room = Room([child("a", fragile, check_health=lambda pid: True)])
+    assert room.run((room.has("a", "hello", SOON.max_failed_starts + 2), signal.SIGTERM)) == 0
 
 
 def test_one_that_gives_no_answer_is_started_again() -> None:
-    silent = child("a", "print('hello', flush=True);" + WAIT, pulse=lambda pid: False)
+    silent = child("a", "print('hello', flush=True);" + WAIT, check_health=lambda pid: False)
     room = Room([silent])
     assert room.run((room.has("a", "hello", 2), signal.SIGTERM)) == 0
     assert "a has not answered for 0.6 s and is started again" in room.said("up")
@@ -163,13 +170,13 @@ def test_one_that_gives_no_answer_is_started_again() -> None:
 @pytest.mark.parametrize("answer", [True, None], ids=["it answers", "nobody can tell"])
 def test_one_that_has_nothing_against_it_runs_on(answer: bool | None) -> None:
     asked: list[int] = []
-    ended = time.monotonic() + SOON.silence * 2
+    ended = time.monotonic() + SOON.unhealthy_after * 2
 
     def pulse(pid: int) -> bool | None:
         asked.append(pid)
         return answer
 
-    good = child("a", "print('hello', flush=True);" + WAIT, pulse=pulse)
+    good = child("a", "print('hello', flush=True);" + WAIT, check_health=pulse)
     room = Room([good])
     assert room.run((lambda: time.monotonic() > ended, signal.SIGTERM)) == 0
     assert room.said("a") == ["hello"]
@@ -184,7 +191,7 @@ def test_a_pulse_that_hangs_holds_up_no_line() -> None:
         return end.wait(600)
 
     ticking = "import time\nwhile True: print('tick', flush=True); time.sleep(0.05)"
-    room = Room([child("a", ticking, pulse=hang)], Patience())
+    room = Room([child("a", ticking, check_health=hang)], SupervisorTimings())
     assert room.run((room.has("a", "tick", 20), signal.SIGTERM)) == 0
     end.set()
 
@@ -205,7 +212,7 @@ def test_they_end_one_after_the_other_the_last_started_first() -> None:
     ],
 )
 def test_one_that_takes_too_long_is_pressed_as_loses_it_least(quits: bool, told: list[str], said: str) -> None:
-    slow = child("a", TELLS, "0", "SIGQUIT", grace=0.3, quits=quits, if_killed="its jobs run again")
+    slow = child("a", TELLS, "0", "SIGQUIT", grace_seconds=0.3, requeues_on_quit=quits, if_killed="its jobs run again")
     room = Room([slow])
     assert room.run((room.has("a", "up"), signal.SIGTERM)) == 0
     assert room.said("a")[1:] == told
@@ -213,7 +220,7 @@ def test_one_that_takes_too_long_is_pressed_as_loses_it_least(quits: bool, told:
 
 
 def test_one_that_does_not_even_quit_is_killed() -> None:
-    room = Room([child("a", TELLS, "0", grace=0.3, quits=True)])
+    room = Room([child("a", TELLS, "0", grace_seconds=0.3, requeues_on_quit=True)])
     assert room.run((room.has("a", "up"), signal.SIGTERM)) == 0
     assert room.said("a") == ["up", "SIGTERM", "SIGQUIT"]
     assert room.said("up")[-1] == "a did not end and was killed"
@@ -225,7 +232,10 @@ def test_one_that_does_not_even_quit_is_killed() -> None:
 def test_a_second_time_stops_at_once_and_still_in_order(signals: list[signal.Signals]) -> None:
     names = ("broker", "worker")
     broker = child("broker", TELLS, "0", "SIGTERM")
-    room = Room([broker, child("worker", TELLS, "0.3", "SIGQUIT", quits=True)], Patience(hurry=1.0))
+    room = Room(
+        [broker, child("worker", TELLS, "0.3", "SIGQUIT", requeues_on_quit=True)],
+        SupervisorTimings(hurried_grace_seconds=1.0),
+    )
     steps = [(lambda: all(room.said(name) for name in names), signals[0])]
     steps += [(room.has("worker", "SIGTERM"), number) for number in signals[1:]]
     assert room.run(*steps) == 130
@@ -240,7 +250,9 @@ def test_a_second_time_stops_at_once_and_still_in_order(signals: list[signal.Sig
 
 
 def test_a_third_time_kills_all() -> None:
-    room = Room([child(name, TELLS, "0", quits=True) for name in ("a", "b")], Patience(quit=600))
+    room = Room(
+        [child(name, TELLS, "0", requeues_on_quit=True) for name in ("a", "b")], SupervisorTimings(quit_seconds=600)
+    )
     code = room.run(
         (lambda: room.said("a") and room.said("b"), signal.SIGINT),
         (room.has("b", "SIGTERM"), signal.SIGINT),
@@ -261,7 +273,7 @@ def test_the_next_starts_when_the_one_before_is_ready(tmp_path: Path) -> None:
 def test_what_was_mended_is_said_and_it_starts_again() -> None:
     mended = iter(["mended once", "mended twice", ""])
     room = Room(
-        [child("a", "print('hello', flush=True); import time; time.sleep(0.5)", mend=lambda code: next(mended, ""))]
+        [child("a", "print('hello', flush=True); import time; time.sleep(0.5)", repair=lambda code: next(mended, ""))]
     )
     assert room.run((room.has("a", "hello", 3), signal.SIGTERM)) == 0
     assert {"mended once", "mended twice"} <= set(room.said("up"))
@@ -271,7 +283,7 @@ def test_what_cannot_be_mended_ends_all_in_order_with_its_own_error() -> None:
     def mend(code: int) -> str:
         raise ServerError(f"no room ({code})")
 
-    room = Room([child("calm", TELLS, "0", "SIGTERM"), child("a", "raise SystemExit(4)", mend=mend)])
+    room = Room([child("calm", TELLS, "0", "SIGTERM"), child("a", "raise SystemExit(4)", repair=mend)])
     with pytest.raises(ServerError, match=r"no room \(4\)"):
         room.run()
     assert room.said("calm")[-1] == "ended"
@@ -282,7 +294,7 @@ def test_what_cannot_start_ends_all() -> None:
         raise ServerError("no binary")
 
     with pytest.raises(ServerError, match="no binary"):
-        Room([Child(name="a", start=start)]).run()
+        Room([ChildSpec(name="a", start=start)]).run()
 
 
 def test_ctrl_c_in_the_terminal_reaches_only_the_supervisor() -> None:

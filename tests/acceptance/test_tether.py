@@ -60,12 +60,12 @@ def test_killed_parent_takes_the_command_along(tmp_path: Path, way: str) -> None
 
 
 def test_it_becomes_the_command_or_answers_as_it_does() -> None:
-    argv = tether.tethered(os.getpid(), [sys.executable, "-c", "import sys; sys.exit(7)"])
+    argv = tether.command_line(os.getpid(), [sys.executable, "-c", "import sys; sys.exit(7)"])
     assert subprocess.run(argv, check=False).returncode == 7
 
 
 def test_a_command_that_is_not_there_is_said_in_a_line() -> None:
-    asked = subprocess.run(tether.tethered(os.getpid(), ["/no/such"]), capture_output=True, text=True, check=False)
+    asked = subprocess.run(tether.command_line(os.getpid(), ["/no/such"]), capture_output=True, text=True, check=False)
     assert asked.returncode == 127
     assert asked.stderr == "cannot run /no/such: No such file or directory\n"
 
@@ -89,8 +89,8 @@ def test_a_process_is_known_by_its_beginning_too() -> None:
     with subprocess.Popen(["sleep", "300"]) as sleeper:
         named = process.identify(sleeper.pid)
         assert named
-        assert process.alive(named)
-        assert not process.alive(process.Process(named.pid, "another beginning"))
-        assert process.send(named, signal.SIGKILL)
-        assert process.wait_gone(named, 5)  # though nobody has asked for its exit code yet
-        assert not process.send(named, signal.SIGKILL)
+        assert process.is_alive(named)
+        assert not process.is_alive(process.ProcessIdentity(named.pid, "another beginning"))
+        assert process.send_signal(named, signal.SIGKILL)
+        assert process.wait_for_exit(named, 5)  # though nobody has asked for its exit code yet
+        assert not process.send_signal(named, signal.SIGKILL)

@@ -15,9 +15,9 @@ from livectl.errors import LivectlError
 from livectl.model import JobState
 from livectl.ops.cluster import fleet, health
 from livectl.ops.cluster.health import Probe
-from livectl.ops.cluster.pidbox import ANSWER_SECONDS
+from livectl.ops.cluster.pidbox import REPLY_TIMEOUT_S
 from livectl.ops.jobs import waiting
-from livectl.ops.jobs.whereabouts import Inquiry
+from livectl.ops.jobs.whereabouts import StatusLookup
 from tests.support.celery_project import Project
 from tests.support.servers import rabbitmq
 from tests.support.waiting import wait_for
@@ -41,7 +41,7 @@ def project(tmp_path: Path, store_url: str) -> Iterator[Project]:
 
 def ask(project: Project, job: str) -> Job:
     began = time.monotonic()
-    found = waiting.look(project.deployment, job)
+    found = waiting.look_up(project.deployment, job)
     assert time.monotonic() - began < IN_TIME
     return found.job
 
@@ -129,19 +129,19 @@ def test_the_states_that_rabbitmq_can_tell(
 def test_a_beat_that_listens_is_no_worker_that_keeps_silent(project: Project) -> None:
     with project.beat("--enable-remote-control"), project.worker("w1", "-c", "1"):
         began = time.monotonic()
-        found = waiting.look(project.deployment, NOWHERE)
+        found = waiting.look_up(project.deployment, NOWHERE)
         assert (found.job.state, "did not answer" in found.note) == (JobState.UNKNOWN, False)
-        assert time.monotonic() - began < ANSWER_SECONDS
+        assert time.monotonic() - began < REPLY_TIMEOUT_S
         lost = project.send("add", 1, queue="attic")
         assert state_of(project, lost) is JobState.QUEUED
-        with fleet.Crew(project.deployment) as crew:
-            there = crew.look()
+        with fleet.WorkerControl(project.deployment) as crew:
+            there = crew.list_workers()
             assert ([one.name for one in there.found], there.silent) == (["w1@h"], 0)
             with pytest.raises(LivectlError, match="no worker celerybeat answers"):
-                crew.named("celerybeat")
+                crew.full_name("celerybeat")
         place = project.deployment
         assert place.broker is not None
-        probed = health.examine(Probe(part="worker", host="elsewhere"), place.broker, place.store, place.layout)
+        probed = health.run_probe(Probe(part="worker", host="elsewhere"), place.broker, place.store, place.layout)
         assert probed.reason == "no worker on elsewhere answered; w1@h did"
 
 
@@ -229,5 +229,5 @@ def test_a_broker_that_lets_in_and_says_nothing_is_told_in_time(tmp_path: Path, 
 
 def test_what_has_ended_is_learnt_from_results_alone(project: Project) -> None:
     job = project.send("add", 1)
-    with Inquiry(project.deployment) as inquiry:
-        assert inquiry.ended([job, NOWHERE]) == {}
+    with StatusLookup(project.deployment) as inquiry:
+        assert inquiry.end_states([job, NOWHERE]) == {}

@@ -69,13 +69,13 @@ BAD = [
 @pytest.mark.parametrize(("target", "said"), BAD)
 def test_a_target_that_cannot_be_right_is_refused_with_its_line(tmp_path: Path, target: str, said: str) -> None:
     with pytest.raises(FileError) as refused:
-        targets.check(load(tmp_path, f"alerts:\n  x: {target}\n"))
+        targets.check_targets(load(tmp_path, f"alerts:\n  x: {target}\n"))
     assert f"livectl.yaml{said}" in refused.value.message
 
 
 def test_addresses_that_are_right_pass(tmp_path: Path) -> None:
     good = "alerts:\n  a: {url: 'json://host/x'}\n  b: {webhook: 'https://a.example'}\n  c: {command: [a, '{id}']}\n"
-    targets.check(load(tmp_path, good))
+    targets.check_targets(load(tmp_path, good))
 
 
 @pytest.mark.parametrize("command", ["worker", "up"])
@@ -94,23 +94,23 @@ def test_a_command_gets_words_and_no_shell(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     words = (sys.executable, "-c", code, out, "{name}", "{title}", "{id}.ts", "{url}", "$(id);{{x}}")
     target = config.Target(command=words)
-    outcome = program.Program("t", target, "UTC").send(alert(title="--exec=`rm`", id="../ada"))
-    assert outcome.sent, outcome.said
+    outcome = program.CommandSender("t", target, "UTC").send(alert(title="--exec=`rm`", id="../ada"))
+    assert outcome.sent, outcome.detail
     assert Path(out).read_text() == "Ada| --exec=`rm`|.._ada.ts|https://example.org/ada|$(id);{x}"
 
 
 def test_a_command_is_ended_when_its_time_is_over(tmp_path: Path) -> None:
     target = config.Target(command=("sh", "-c", "sleep 600 & sleep 600"), timeout=0.3)
     with in_time():
-        outcome = program.Program("t", target, "UTC").send(alert())
+        outcome = program.CommandSender("t", target, "UTC").send(alert())
     assert not outcome.sent
-    assert "longer than" in outcome.said
+    assert "longer than" in outcome.detail
 
 
 def test_a_long_command_runs_on_alone(tmp_path: Path) -> None:
     done = tmp_path / "done"
     target = config.Target(command=("sh", "-c", f"sleep 0.2; echo $LIVECTL_ALERT > {done}"), timeout=HOUR)
-    outcome = program.Program("t", target, "UTC").send(alert())
+    outcome = program.CommandSender("t", target, "UTC").send(alert())
     assert outcome.sent
     wait_for(lambda: done.exists() and done.read_text().strip() == alert().key)
 
@@ -120,9 +120,9 @@ FAILING = [(("false",), "ended with 1"), (("/no/such",), "cannot be run: No such
 
 @pytest.mark.parametrize(("words", "said"), FAILING)
 def test_a_command_that_fails_is_told_as_such(words: tuple[str, ...], said: str) -> None:
-    outcome = program.Program("t", config.Target(command=words), "UTC").send(alert())
+    outcome = program.CommandSender("t", config.Target(command=words), "UTC").send(alert())
     assert not outcome.sent
-    assert said in outcome.said
+    assert said in outcome.detail
 
 
 # Apprise
@@ -130,19 +130,19 @@ def test_a_command_that_fails_is_told_as_such(words: tuple[str, ...], said: str)
 
 def test_apprise_delivers(receiver: Receiver) -> None:
     url = Secret(receiver.url.replace("http", "json"))
-    outcome = apprising.Service(config.Target(url=url)).send(alert())
-    assert outcome.sent, outcome.said
+    outcome = apprising.AppriseSender(config.Target(url=url)).send(alert())
+    assert outcome.sent, outcome.detail
     assert (receiver.taken[0]["title"], receiver.taken[0]["message"]) == ("Ada is live", "Hello")
 
 
 def test_what_apprise_says_is_told_without_secrets(receiver: Receiver) -> None:
     receiver.mood = lambda: "down"
     url = Secret(f"json://user:passw0rd@127.0.0.1:{receiver.server_port}/t0ken123")
-    outcome = apprising.Service(config.Target(url=url)).send(alert())
+    outcome = apprising.AppriseSender(config.Target(url=url)).send(alert())
     assert not outcome.sent
-    assert "503" in outcome.said
-    assert "passw0rd" not in outcome.said
-    assert apprising.hide("to t0ken123 of passw0rd", url.reveal()) == "to *** of ***"
+    assert "503" in outcome.detail
+    assert "passw0rd" not in outcome.detail
+    assert apprising.hide_secrets("to t0ken123 of passw0rd", url.reveal()) == "to *** of ***"
 
 
 # Webhooks
@@ -158,12 +158,12 @@ ANSWERS = [
 
 @pytest.mark.parametrize(("said", "sent", "wait"), ANSWERS)
 def test_what_an_answer_means(said: Response, sent: bool, wait: float) -> None:
-    outcome = webhook.outcome(said, 100.0)
-    assert (outcome.sent, outcome.wait) == (sent, wait)
+    outcome = webhook.read_outcome(said, 100.0)
+    assert (outcome.sent, outcome.retry_after_s) == (sent, wait)
 
 
 def test_the_shape_of_what_a_webhook_is_sent() -> None:
-    said = msgspec.json.decode(webhook.body(alert(started_at=NOON, viewers=3)))
+    said = msgspec.json.decode(webhook.encode_alert(alert(started_at=NOON, viewers=3)))
     assert list(said) == ["version", "key", "target", "kind", "title", "body", "changes"]
     assert said["changes"][0]["kind"] == "live"
     assert said["changes"][0]["started_at"].endswith("Z")
@@ -214,18 +214,18 @@ def test_a_block_is_told_when_it_has_lasted_an_hour(world: World, receiver: Rece
 def test_the_digest_tells_what_was(world: World, receiver: Receiver) -> None:
     world.targets = {"hook": hook(receiver, digest=13 * 60)}
     world.follow("ada", "bob", "eve")
-    world.courier.digest()
+    world.courier.deliver_digests()
     world.see("live", "ada", name="Ada", title="Painting")
     world.now += HOUR / 2
     world.see("live", "ada", name="Ada", title="Painting")
     world.end("ada")
     world.see("live", "bob", name="Bob", title="Chess")
     world.see("network", "eve", problem="no route")
-    world.courier.digest()
+    world.courier.deliver_digests()
     assert receiver.taken == []
     world.now = NOON + HOUR + 5
-    world.courier.digest()
-    world.courier.digest()
+    world.courier.deliver_digests()
+    world.courier.deliver_digests()
     (said,) = receiver.taken
     assert said["kind"] == "digest"
     assert said["title"].startswith("2 streamed since ")
@@ -235,15 +235,15 @@ def test_the_digest_tells_what_was(world: World, receiver: Receiver) -> None:
     assert second.startswith("Bob: ")
     assert second.endswith("min, live now (Chess)")
     world.now += DAY
-    world.courier.digest()
+    world.courier.deliver_digests()
     assert len(receiver.taken) == 2
 
 
 def test_when_a_digest_was_due_last() -> None:
     paris = "Europe/Paris"
     autumn = 1_792_890_000.0  # 2026-10-25 01:00 UTC: clocks go back an hour right then
-    assert digest.last_due(9 * 60, autumn, paris) == 1_792_825_200.0  # the day before, at 9 of summer
-    assert digest.last_due(9 * 60, autumn + 8 * HOUR, paris) == 1_792_915_200.0  # at 9 of winter
+    assert digest.last_due_time(9 * 60, autumn, paris) == 1_792_825_200.0  # the day before, at 9 of summer
+    assert digest.last_due_time(9 * 60, autumn + 8 * HOUR, paris) == 1_792_915_200.0  # at 9 of winter
 
 
 # The command line

@@ -101,7 +101,7 @@ def test_of_two_workers_one_sends(world: World, receiver: Receiver) -> None:
     for name in names:
         world.see("live", name)
     couriers = [world.courier for _ in range(4)]
-    threads = [threading.Thread(target=one.drain, args=("hook",)) for one in couriers]
+    threads = [threading.Thread(target=one.deliver_to, args=("hook",)) for one in couriers]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -114,11 +114,11 @@ def test_who_lost_the_lease_changes_nothing(world: World, receiver: Receiver) ->
     world.follow("ada")
     world.see("live", "ada")
     slow, other = Outbox(world.client, "slow"), Outbox(world.client, "other")
-    assert slow.take("hook", world.now, 10, "0-0")
-    assert other.take("hook", world.now + 5, 10, "0-0") is None
-    assert other.take("hook", world.now + 11, 10, "0-0")
-    assert not slow.passed("hook", "9-0", world.now + 12)
-    stand = other.take("hook", world.now + 12, 10, "0-0")
+    assert slow.lease("hook", world.now, 10, "0-0")
+    assert other.lease("hook", world.now + 5, 10, "0-0") is None
+    assert other.lease("hook", world.now + 11, 10, "0-0")
+    assert not slow.skip("hook", "9-0", world.now + 12)
+    stand = other.lease("hook", world.now + 12, 10, "0-0")
     assert stand
     assert stand.cursor == "0-0"
 
@@ -290,7 +290,7 @@ def test_who_listens_to_whom(
 
 def test_a_stream_that_began_before_it_was_first_seen_is_not_told(world: World, receiver: Receiver) -> None:
     world.targets = {"hook": hook(receiver)}
-    world.store.follow([Streamer(platform="demo", id="ada")], world.now)
+    world.store.set_followed([Streamer(platform="demo", id="ada")], world.now)
     world.see("live", "ada", started_at=world.now - 2 * HOUR)
     world.drain()
     assert receiver.taken == []

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from livectl.config import Access, Settings, parse_rate
+from livectl.config import PlatformSettings, Settings, parse_rate
 from livectl.live import platforms
 from livectl.live.follows import aliases
 from livectl.live.network.fetch import Fetcher
 from livectl.live.network.route import Routes
-from livectl.live.platforms.base import Platform, Unanswered, ask
+from livectl.live.platforms.base import CheckFailed, Platform, ask
 from livectl.live.store import Store
 from livectl.model import Request, State, Streamer
 from tests.support.http_site import Site, serving
@@ -21,18 +21,18 @@ from tests.support.http_site import Site, serving
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from livectl.live.platforms.base import Means
+    from livectl.live.platforms.base import CheckContext
 
 NOW = 1_800_000_000.0
 SETTINGS = Settings(home=Path("/nowhere"), folder=Path("/nowhere"))
 
 
-def resolve(one: str, means: Means) -> Generator[Any, Any, str]:
+def resolve(one: str, means: CheckContext) -> Generator[Any, Any, str]:
     if one.isdigit():
         return one
     yield from ask(Request(url=f"https://site.test/json?name={one}"))
     if one == "nobody":
-        raise Unanswered(State.NOT_FOUND, "no such streamer")
+        raise CheckFailed(State.NOT_FOUND, "no such streamer")
     return str(len(one))
 
 
@@ -61,9 +61,9 @@ def settled(site: Site, store_url: str) -> Iterator[Any]:
         store = Store(client)
         fetcher = Fetcher(Routes({"site.test": f"http://127.0.0.1:{site.server_port}"}), store)
 
-        def settle(*names: str, settings: Settings = SETTINGS, after: float = 0.0) -> aliases.Settled:
+        def settle(*names: str, settings: Settings = SETTINGS, after: float = 0.0) -> aliases.ResolvedFollows:
             people = [Streamer(platform="made", id=name, name=name) for name in names]
-            return aliases.settle(people, store, fetcher, settings, NOW + after)
+            return aliases.resolve_streamers(people, store, fetcher, settings, NOW + after)
 
         yield settle
         fetcher.close()
@@ -90,7 +90,7 @@ def test_who_leads_nowhere_is_told_and_asked_again(settled: Any, site: Site) -> 
 
 def test_no_more_is_asked_than_the_budget_bears(settled: Any, site: Site) -> None:
     lean = Settings(
-        home=Path("/nowhere"), folder=Path("/nowhere"), platforms={"made": Access(budget=parse_rate("12/m"))}
+        home=Path("/nowhere"), folder=Path("/nowhere"), platforms={"made": PlatformSettings(budget=parse_rate("12/m"))}
     )
     names = [letter * 5 for letter in "abcdef"]
     found = settled(*names, settings=lean)

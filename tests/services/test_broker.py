@@ -22,7 +22,7 @@ from redis.retry import Retry
 from livectl import config
 from livectl.errors import ServerError, SettingsError
 from livectl.ops import broker
-from livectl.ops.broker import Server
+from livectl.ops.broker import EmbeddedBroker
 from livectl.ops.processes import process
 from tests.support.waiting import HANG_SECONDS, LOOK_SECONDS, wait_for
 
@@ -33,16 +33,16 @@ root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root may mount, or
 
 
 @contextmanager
-def running(home: Path) -> Iterator[broker.Embedded]:
+def running(home: Path) -> Iterator[broker.BrokerRecord]:
     """A server that answers, mended as often as it needs; ended at once at the end."""
-    server = Server(home)
+    server = EmbeddedBroker(home)
     child = server.launch()
     try:
-        while not server.ready():
+        while not server.is_ready():
             with suppress(subprocess.TimeoutExpired):
-                server.mend(child.wait(LOOK_SECONDS))
+                server.repair(child.wait(LOOK_SECONDS))
                 child = server.launch()
-        found = broker.find(home)
+        found = broker.find_running(home)
         assert found is not None
         yield found
     finally:
@@ -50,27 +50,27 @@ def running(home: Path) -> Iterator[broker.Embedded]:
         child.wait(HANG_SECONDS)
 
 
-def client(found: broker.Embedded) -> redis.Redis:
+def client(found: broker.BrokerRecord) -> redis.Redis:
     return redis.Redis(unix_socket_path=found.socket, decode_responses=True, retry=Retry(NoBackoff(), 0))
 
 
 def test_it_runs_is_found_and_is_gone(tmp_path: Path) -> None:
-    assert broker.find(tmp_path) is None
+    assert broker.find_running(tmp_path) is None
     with running(tmp_path) as found, client(found) as store:
         assert store.ping()
         assert store.config_get("port")["port"] == "0"
         assert store.config_get("appendfsync")["appendfsync"] == "always"
         assert store.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
         assert store.config_get("save")["save"] == ""
-    assert broker.find(tmp_path) is None
+    assert broker.find_running(tmp_path) is None
 
 
 def test_after_an_end_in_order_its_data_is_there_and_nothing_names_it(tmp_path: Path) -> None:
     with running(tmp_path) as found, client(found) as store:
         store.set("kept", "yes")
         os.kill(found.pid, signal.SIGTERM)
-        wait_for(lambda: broker.find(tmp_path) is None)
-    Server(tmp_path).tidy()
+        wait_for(lambda: broker.find_running(tmp_path) is None)
+    EmbeddedBroker(tmp_path).clean_up()
     assert not (tmp_path / "broker.json").exists()
     with running(tmp_path) as found, client(found) as store:
         assert store.get("kept") == "yes"
@@ -106,7 +106,7 @@ def test_another_user_is_refused_by_the_folder(tmp_path: Path) -> None:
 def test_a_second_one_for_the_same_home_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker, "RELEASE_SECONDS", 0.1)
     with running(tmp_path) as found, pytest.raises(ServerError) as refused:
-        Server(tmp_path).launch()
+        EmbeddedBroker(tmp_path).launch()
     assert f"pid {found.pid}" in refused.value.message
     assert found.socket in refused.value.message
 
@@ -121,10 +121,10 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as starter:
         assert starter.stdout
         starter.stdout.readline()
-        found = broker.find(tmp_path)
+        found = broker.find_running(tmp_path)
         assert found
         starter.kill()
-    wait_for(lambda: not process.alive(found.process))
+    wait_for(lambda: not process.is_alive(found.process))
     with running(tmp_path):  # the home is free again
         pass
 
@@ -211,7 +211,7 @@ def test_a_path_too_long_for_a_socket_falls_back_to_a_short_private_folder(tmp_p
     folder.chmod(0o755)
     with running(home) as elsewhere:  # not ours alone any more
         assert elsewhere.socket != found.socket
-    Server(home).tidy()
+    EmbeddedBroker(home).clean_up()
     assert not Path(elsewhere.socket).parent.exists()
     shutil.rmtree(folder)
 
@@ -220,7 +220,7 @@ def test_a_file_where_a_folder_should_be_is_said_in_a_sentence(tmp_path: Path) -
     home = tmp_path / "home"
     home.write_text("")
     with pytest.raises(ServerError, match=f"{home} cannot be used: File exists") as refused:
-        Server(home).launch()
+        EmbeddedBroker(home).launch()
     assert "LIVECTL_HOME" in refused.value.hint
 
 
@@ -239,7 +239,7 @@ def tiny_disk(folder: Path, options: str) -> Iterator[Path]:
 @root_only
 def test_a_read_only_home_is_said_in_a_sentence(tmp_path: Path) -> None:
     with tiny_disk(tmp_path / "disk", "ro,size=1m") as disk, pytest.raises(ServerError, match="Read-only file system"):
-        Server(disk / "home").launch()
+        EmbeddedBroker(disk / "home").launch()
 
 
 def fill(file: Path, spare: int) -> None:
@@ -258,17 +258,17 @@ def test_a_full_disk_is_not_taken_for_bad_data(tmp_path: Path) -> None:
             store.set("kept", "yes")
         fill(ballast, spare=0)
         with pytest.raises(ServerError, match="No space left on device"):
-            Server(home).launch()
+            EmbeddedBroker(home).launch()
         fill(ballast, spare=20_000)
-        server = Server(home)
+        server = EmbeddedBroker(home)
         child = server.launch()
-        wait_for(server.ready)
+        wait_for(server.is_ready)
         with (
             pytest.raises(redis.ConnectionError),
-            client(broker.Embedded(0, "", str(home / "run/broker.sock"))) as store,
+            client(broker.BrokerRecord(0, "", str(home / "run/broker.sock"))) as store,
         ):
             store.set("filler", "x" * 100_000)  # it would rather end than say yes to what it cannot keep
-        assert "No space left on device" in server.mend(child.wait(HANG_SECONDS))
+        assert "No space left on device" in server.repair(child.wait(HANG_SECONDS))
         ballast.unlink()
         with running(home) as found, client(found) as store:
             assert store.get("kept") == "yes"
@@ -279,7 +279,7 @@ def test_without_a_server_binary_the_next_step_is_named(monkeypatch: pytest.Monk
     monkeypatch.setattr(broker, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ServerError) as refused:
-        Server(tmp_path).launch()
+        EmbeddedBroker(tmp_path).launch()
     assert "no server for the embedded broker" in refused.value.message
     assert "valkey-server" in refused.value.hint
 
@@ -299,14 +299,14 @@ def test_without_a_server_binary_the_next_step_is_named(monkeypatch: pytest.Monk
     ],
 )
 def test_addresses_that_are_set(tmp_path: Path, said: dict[str, str], expected: tuple[str, ...]) -> None:
-    found = broker.addresses(config.load(said | {"LIVECTL_HOME": str(tmp_path)}, tmp_path))
+    found = broker.resolve_addresses(config.load(said | {"LIVECTL_HOME": str(tmp_path)}, tmp_path))
     assert (found.broker.url, found.store.url, found.results.url) == expected
 
 
 def test_rabbitmq_alone_lacks_a_store(tmp_path: Path) -> None:
     settings = config.load({"LIVECTL_BROKER": "amqp://:secret@h"}, tmp_path)
     with pytest.raises(SettingsError, match="no store is set") as refused:
-        broker.addresses(settings)
+        broker.resolve_addresses(settings)
     assert "store:" in refused.value.hint
     assert "secret" not in refused.value.message
 
@@ -314,24 +314,24 @@ def test_rabbitmq_alone_lacks_a_store(tmp_path: Path) -> None:
 def test_with_nothing_set_the_embedded_one_is_meant(tmp_path: Path) -> None:
     settings = config.load({"LIVECTL_HOME": str(tmp_path / "home")}, tmp_path)
     with pytest.raises(ServerError, match="no broker is set, and no embedded one runs") as refused:
-        broker.addresses(settings)
+        broker.resolve_addresses(settings)
     assert "livectl up" in refused.value.hint
     with running(tmp_path / "home") as found:
-        assert broker.addresses(settings).broker.path == found.socket
+        assert broker.resolve_addresses(settings).broker.path == found.socket
 
 
 @pytest.mark.parametrize("written", ["", "garbage", '{"pid": 1, "started": "never", "socket": "/nowhere"}'])
 def test_a_record_of_nothing_finds_nothing(tmp_path: Path, written: str) -> None:
     (tmp_path / "broker.json").write_text(written)
-    assert broker.find(tmp_path) is None
+    assert broker.find_running(tmp_path) is None
 
 
 def test_a_server_that_hangs_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker, "ANSWER_SECONDS", 0.2)
     with running(tmp_path) as found:
         os.kill(found.pid, signal.SIGSTOP)
-        assert broker.find(tmp_path) is None
+        assert broker.find_running(tmp_path) is None
         os.kill(found.pid, signal.SIGCONT)
-        wait_for(lambda: broker.find(tmp_path))
+        wait_for(lambda: broker.find_running(tmp_path))
     with socket.socket(socket.AF_UNIX) as line:
         assert line.connect_ex(found.socket) != 0

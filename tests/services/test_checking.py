@@ -12,7 +12,7 @@ import redis
 from livectl.config import Network, Settings
 from livectl.live.checking import Checker
 from livectl.live.store import Store
-from livectl.live.sweeping import JOB_REQUESTS, JOB_STREAMERS, Sweeper, portions
+from livectl.live.sweeping import MAX_JOB_REQUESTS, MAX_JOB_STREAMERS, Sweeper, check_batches
 from livectl.model import State, Streamer
 from tests.support.fake_platforms import Fakes
 
@@ -41,9 +41,9 @@ def settings(fakes: Fakes) -> Settings:
 def test_what_was_claimed_is_asked_and_recorded(fakes: Fakes, store: Store) -> None:
     fakes.plan.show("douyu", "1", "live", title="Hello")
     fakes.plan.show("douyu", "2", "offline")
-    store.follow([Streamer(platform="douyu", id=one) for one in ("1", "2")], NOW)
+    store.set_followed([Streamer(platform="douyu", id=one) for one in ("1", "2")], NOW)
     Checker(settings(fakes), store).check("douyu", ["1", "2"], NOW)
-    assert [(one.id, one.title) for one in store.live()] == [("1", "Hello")]
+    assert [(one.id, one.title) for one in store.live_streamers()] == [("1", "Hello")]
     assert [change.kind for change in store.changes()] == ["began"]
     assert fakes.asked("douyu") == 2
 
@@ -53,7 +53,7 @@ def test_a_look_answers_for_each_in_order_under_the_name_it_was_asked_by(fakes: 
     fakes.plan.show("bilibili", "200", "offline")
     checker = Checker(settings(fakes), store)
     names = ["200", "room:6", "room:7", "200"]
-    seen = checker.look("bilibili", names, NOW)
+    seen = checker.check_now("bilibili", names, NOW)
     assert [(one.id, one.state) for one in seen] == [
         ("200", State.OFFLINE),
         ("100", State.LIVE),
@@ -61,13 +61,13 @@ def test_a_look_answers_for_each_in_order_under_the_name_it_was_asked_by(fakes: 
         ("200", State.OFFLINE),
     ]
     asked = fakes.asked("bilibili")
-    checker.look("bilibili", ["room:6"], NOW)
+    checker.check_now("bilibili", ["room:6"], NOW)
     assert fakes.asked("bilibili") == asked + 1  # the name was looked up once
 
 
 def test_a_look_needs_no_store(fakes: Fakes) -> None:
     fakes.plan.show("douyu", "1", "live")
-    (seen,) = Checker(settings(fakes), None).look("douyu", ["1"], NOW)
+    (seen,) = Checker(settings(fakes), None).check_now("douyu", ["1"], NOW)
     assert seen.state is State.LIVE
 
 
@@ -77,11 +77,11 @@ def test_a_site_that_wants_to_be_left_alone_is_left_alone_by_people_too(
 ) -> None:
     fakes.plan.show("twitch", "1", "live")
     fakes.plan.trouble["twitch"] = trouble  # type: ignore[assignment]
-    store.follow([Streamer(platform="twitch", id="1")], NOW)
+    store.set_followed([Streamer(platform="twitch", id="1")], NOW)
     checker = Checker(settings(fakes), store)
     checker.check("twitch", ["1"], NOW)
     asked = fakes.asked("twitch")
-    (seen,) = checker.look("twitch", ["1"], NOW + 1)
+    (seen,) = checker.check_now("twitch", ["1"], NOW + 1)
     assert (seen.state, seen.problem.startswith("not asked: ")) == (state, True)
     assert fakes.asked("twitch") == asked
 
@@ -98,15 +98,15 @@ def test_who_asks_for_many_waits_for_the_budget(fakes: Fakes, store: Store) -> N
 def test_jobs_carry_whole_batches_and_no_more_than_they_can_do() -> None:
     plain = Settings(home=Path("/nowhere"), folder=Path("/nowhere"))
     ids = [str(number) for number in range(5_000)]
-    alone, batches = portions("douyu", ids, plain), portions("bilibili", ids, plain)
-    assert [len(one.ids) for one in alone] == [JOB_REQUESTS] * 10
+    alone, batches = check_batches("douyu", ids, plain), check_batches("bilibili", ids, plain)
+    assert [len(one.ids) for one in alone] == [MAX_JOB_REQUESTS] * 10
     assert {len(one.ids) % 30 for one in batches[:-1]} == {0}
-    assert max(len(one.ids) for one in batches) <= JOB_STREAMERS
+    assert max(len(one.ids) for one in batches) <= MAX_JOB_STREAMERS
     assert [one for portion in batches for one in portion.ids] == ids
 
 
 def test_a_sweep_claims_each_once_and_a_lost_job_is_due_again(fakes: Fakes, store: Store) -> None:
-    store.follow([Streamer(platform="demo", id=str(number)) for number in range(700)], NOW)
+    store.set_followed([Streamer(platform="demo", id=str(number)) for number in range(700)], NOW)
     sweeper = Sweeper(settings(fakes), store)
     claimed = [one for some in sweeper.claim(NOW) for portion in some for one in portion.ids]
     assert len(claimed) == len(set(claimed)) == 700
@@ -116,9 +116,9 @@ def test_a_sweep_claims_each_once_and_a_lost_job_is_due_again(fakes: Fakes, stor
 
 def test_pruning_lets_habits_be_learned_anew(fakes: Fakes, store: Store) -> None:
     now = time.time()
-    store.follow([Streamer(platform="demo", id="ada")], now)
+    store.set_followed([Streamer(platform="demo", id="ada")], now)
     sweeper = Sweeper(settings(fakes), store)
-    assert sweeper.learn(now) == 1
-    assert sweeper.learn(now) == 0
+    assert sweeper.learn_habits(now) == 1
+    assert sweeper.learn_habits(now) == 0
     assert sweeper.prune(now) == 0
-    assert sweeper.learn(now) == 1
+    assert sweeper.learn_habits(now) == 1

@@ -10,14 +10,14 @@ import pytest
 import redis
 
 from livectl.live.store import Store
-from livectl.model import Observation, State, Streamer, Terms
+from livectl.model import Observation, PollingLimits, State, Streamer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START = 1_800_000_000.0
 LEASE = 60.0
-TERMS = Terms(platform="demo", batch=10, rate=1.0, keys="mine", mode="uniform")
+TERMS = PollingLimits(platform="demo", batch=10, rate=1.0, keys="mine", mode="uniform")
 
 
 @pytest.fixture
@@ -29,17 +29,17 @@ def client(store_url: str) -> Iterator[redis.Redis]:
 @pytest.fixture
 def store(client: redis.Redis) -> Store:
     made = Store(client)
-    made.start()
+    made.prepare()
     return made
 
 
 def follow(store: Store, count: int) -> list[str]:
     names = [f"n{number:05}" for number in range(count)]
-    store.follow([Streamer(platform="demo", id=name) for name in names], START)
+    store.set_followed([Streamer(platform="demo", id=name) for name in names], START)
     return names
 
 
-def claimed(store: Store, after: float = 0.0, terms: Terms = TERMS) -> list[str]:
+def claimed(store: Store, after: float = 0.0, terms: PollingLimits = TERMS) -> list[str]:
     return [one for _, ids in store.claim([terms], START + after, LEASE) for one in ids]
 
 
@@ -96,7 +96,7 @@ def test_what_is_claimed_and_not_recorded_is_due_again(store: Store) -> None:
 def test_requests_beyond_the_claim_are_paid_for(store: Store) -> None:
     follow(store, 1000)
     assert len(claimed(store)) == 100
-    store.record(TERMS, [Observation(platform="demo", id="n00000", state=State.OFFLINE, at=START)], extra=5)
+    store.record(TERMS, [Observation(platform="demo", id="n00000", state=State.OFFLINE, at=START)], extra_requests=5)
     assert claimed(store, 5.0) == []
     assert len(claimed(store, 7.0)) == 20
 
@@ -208,8 +208,8 @@ def test_a_learned_hour_is_asked_more_often_and_the_others_less(store: Store, cl
     names = follow(store, 1000)
     learned = msgspec.structs.replace(TERMS, mode="learned")
     hour = int(START // 3600) % 168
-    store.learn("demo", dict.fromkeys(names[1:], "0" * 168))
-    store.learn("demo", {names[0]: "0" * hour + "~" + "0" * (167 - hour)})
+    store.save_poll_weights("demo", dict.fromkeys(names[1:], "0" * 168))
+    store.save_poll_weights("demo", {names[0]: "0" * hour + "~" + "0" * (167 - hour)})
     seen = [Observation(platform="demo", id=one, state=State.OFFLINE, at=START) for one in names[:2]]
     store.record(learned, seen)
     assert due(client, names[0]) == 15.0
@@ -218,8 +218,8 @@ def test_a_learned_hour_is_asked_more_often_and_the_others_less(store: Store, cl
 
 def test_unlearning_leaves_no_trace_in_the_sums(store: Store, client: redis.Redis) -> None:
     names = follow(store, 3)
-    store.learn("demo", dict.fromkeys(names, "A" * 168))
-    store.follow([], START)
+    store.save_poll_weights("demo", dict.fromkeys(names, "A" * 168))
+    store.set_followed([], START)
     sums = msgspec.json.decode(str(client.get("livectl:pulls:demo")), type=list[float])
     assert max(map(abs, sums)) < 1e-9
     assert client.hgetall("livectl:pull:demo") == {}

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from livectl.live import platforms
-from livectl.live.platforms.base import Means
+from livectl.live.platforms.base import CheckContext
 from livectl.model import Request, Response, State
 from tests.support.check_driver import drive
 from tests.support.fake_platforms import Fakes
@@ -42,7 +42,7 @@ def test_a_check_over_the_wire(platform: str) -> None:
     with Fakes() as fakes:
         for kind in ("live", "offline"):
             scene = fakes.plan.show(platform, one, kind)
-            check = platforms.get(platform).check([one], Means(NOW, KEYS))
+            check = platforms.get(platform).check([one], CheckContext(NOW, KEYS))
             (seen,) = drive(check, lambda request: over_the_wire(fakes, request))
             assert seen.state is State(kind)
             assert seen.session == (session_of(platform, one, scene) if kind == "live" else "")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import pytest
 
-from livectl.live.platforms.base import Call, Means, Platform, Unanswered, ask, keep, recall
+from livectl.live.platforms.base import Call, CheckContext, CheckFailed, Platform, ask, cache_get, cache_set
 from livectl.model import Observation, Request, State
 from tests.support.http_site import Notebook, Site, fetching, get, serving
 from tests.support.waiting import HANG_SECONDS
@@ -47,7 +47,7 @@ def platform(check: Callable[..., Any], batch: int = 2, resolve: Any = None) -> 
     )
 
 
-MEANS = Means(now=1000.0, keys={})
+MEANS = CheckContext(now=1000.0, keys={})
 
 
 def offline(one: str) -> Observation:
@@ -55,7 +55,7 @@ def offline(one: str) -> Observation:
 
 
 def test_a_check_asks_in_batches_all_at_once(fetcher: Fetcher, site: Site) -> None:
-    def check(ids: Sequence[str], means: Means) -> Generator[Any, Any, list[Observation]]:
+    def check(ids: Sequence[str], means: CheckContext) -> Generator[Any, Any, list[Observation]]:
         response = yield from ask(Request(url=f"https://site.test/json?ids={','.join(ids)}"))
         return [offline(one) for one in msgspec.json.decode(response.body)["ids"].split(",")]
 
@@ -66,12 +66,12 @@ def test_a_check_asks_in_batches_all_at_once(fetcher: Fetcher, site: Site) -> No
 
 
 def test_a_token_is_asked_for_once_and_kept(fetcher: Fetcher, site: Site) -> None:
-    def check(ids: Sequence[str], means: Means) -> Generator[Any, Any, list[Observation]]:
-        token = yield from recall("token")
+    def check(ids: Sequence[str], means: CheckContext) -> Generator[Any, Any, list[Observation]]:
+        token = yield from cache_get("token")
         if token is None:
             response = yield from ask(Request(url="https://site.test/json?token=t", method="POST"))
             token = msgspec.json.decode(response.body)["token"]
-            yield from keep("token", token, 60)
+            yield from cache_set("token", token, 60)
         yield from ask(Request(url=f"https://site.test/json?with={token}&ids={ids[0]}"))
         return [offline(one) for one in ids]
 
@@ -79,12 +79,12 @@ def test_a_token_is_asked_for_once_and_kept(fetcher: Fetcher, site: Site) -> Non
         fetcher.check(platform(check), [str(number) for number in range(20)], MEANS)
     assert site.hits.count("/json?token=t") == 1
     assert len(site.hits) == 21
-    assert cast(Notebook, fetcher._memory).asked == [["token"], ["token"]]
+    assert cast(Notebook, fetcher._cache).asked == [["token"], ["token"]]
 
 
 def test_a_check_that_stumbles_harms_only_its_batch(fetcher: Fetcher, caplog: pytest.LogCaptureFixture) -> None:
-    def check(ids: Sequence[str], means: Means) -> Generator[Any, Any, list[Observation]]:
-        yield from recall("nothing")
+    def check(ids: Sequence[str], means: CheckContext) -> Generator[Any, Any, list[Observation]]:
+        yield from cache_get("nothing")
         if "bad" in ids:
             raise KeyError("surprise")
         return [offline(one) for one in ids if one != "silent"]
@@ -102,19 +102,21 @@ def test_a_check_that_stumbles_harms_only_its_batch(fetcher: Fetcher, caplog: py
 
 
 def test_ids_are_resolved_or_refused_each_by_itself(fetcher: Fetcher) -> None:
-    def resolve(one: str, means: Means) -> Generator[Any, Any, str]:
+    def resolve(one: str, means: CheckContext) -> Generator[Any, Any, str]:
         response = yield from ask(Request(url=f"https://site.test/json?of={one}"))
         if one == "none":
-            raise Unanswered(State.NOT_FOUND, "no such streamer")
+            raise CheckFailed(State.NOT_FOUND, "no such streamer")
         return f"resolved-{msgspec.json.decode(response.body)['of']}"
 
-    first, second = fetcher.resolve(platform(lambda ids, means: None, resolve=resolve), ["x", "none"], MEANS).answers
+    first, second = fetcher.resolve(
+        platform(lambda ids, means: None, resolve=resolve), ["x", "none"], MEANS
+    ).ids_or_errors
     assert first == "resolved-x"
-    assert isinstance(second, Unanswered)
+    assert isinstance(second, CheckFailed)
 
 
 def test_calls_have_their_time(fetcher: Fetcher, site: Site) -> None:
-    def check(ids: Sequence[str], means: Means) -> Generator[Any, Any, list[Observation]]:
+    def check(ids: Sequence[str], means: CheckContext) -> Generator[Any, Any, list[Observation]]:
         said = yield Call(site.closing.wait if ids[0] == "late" else str.upper, ({"late": 30}.get(ids[0], "x"),), 0.3)
         return [offline(f"{one}") for one in ids if said]
 

@@ -11,7 +11,7 @@ import redis
 
 from livectl.config import Settings
 from livectl.live.checking import Checker
-from livectl.live.follows.following import Following
+from livectl.live.follows.following import FollowSync
 from livectl.live.store import Store
 from tests.support.fake_platforms import Fakes
 
@@ -32,9 +32,9 @@ def settings(folder: Path, **more: object) -> Settings:
     return Settings(home=folder, folder=folder, follows=folder / "follows.yaml", **more)  # type: ignore[arg-type]
 
 
-def following(folder: Path, store: Store, **more: object) -> Following:
+def following(folder: Path, store: Store, **more: object) -> FollowSync:
     wanted = settings(folder, **more)
-    return Following(wanted, store, Checker(wanted, store).fetcher)
+    return FollowSync(wanted, store, Checker(wanted, store).fetcher)
 
 
 def write(folder: Path, *addresses: str) -> None:
@@ -42,7 +42,7 @@ def write(folder: Path, *addresses: str) -> None:
 
 
 def followed(store: Store) -> list[str]:
-    return sorted(f"{one.platform}/{one.id}" for one in store.everyone())
+    return sorted(f"{one.platform}/{one.id}" for one in store.all_streamers())
 
 
 def later() -> float:
@@ -112,7 +112,7 @@ def test_a_platform_that_is_gone_unfollows_nobody(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from livectl.live import platforms
-    from livectl.live.platforms.base import Refused
+    from livectl.live.platforms.base import NotAStreamer
 
     one = following(tmp_path, store)
     write(tmp_path, "demo/ada", "douyu/1")
@@ -121,7 +121,7 @@ def test_a_platform_that_is_gone_unfollows_nobody(
 
     def without_douyu(name: str) -> object:
         if name == "douyu":
-            raise Refused("no platform is called 'douyu'")
+            raise NotAStreamer("no platform is called 'douyu'")
         return get(name)
 
     monkeypatch.setattr(platforms, "get", without_douyu)

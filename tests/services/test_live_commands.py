@@ -20,11 +20,11 @@ import redis
 
 from livectl import cli
 from livectl.config import Settings
-from livectl.invocation import Invocation
+from livectl.invocation import CommandContext
 from livectl.live import platforms, polling
 from livectl.live.store import Store
 from livectl.live.views import hours, sights, tables
-from livectl.model import Known, Observation, Session, State, Streamer
+from livectl.model import Observation, Session, State, Streamer, StreamerRecord
 from tests.support.fake_platforms import Fakes
 from tests.support.processes import answer, livectl
 from tests.support.waiting import wait_for
@@ -37,13 +37,13 @@ FIELDS = [
     "checked_at", "problem",
 ]  # fmt: skip
 START = 1_790_000_000.0
-TERMS = polling.terms(Settings(home=Path("/nowhere"), folder=Path("/nowhere")), platforms.get("douyu"))
+TERMS = polling.polling_limits(Settings(home=Path("/nowhere"), folder=Path("/nowhere")), platforms.get("douyu"))
 
 
 def run(folder: Path, url: str, *words: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     environ = {"HOME": str(folder)} | ({"LIVECTL_BROKER": url} if url else {})
-    code = cli.main(words, Invocation(environ, folder, out, err))
+    code = cli.main(words, CommandContext(environ, folder, out, err))
     return code, out.getvalue(), err.getvalue()
 
 
@@ -60,7 +60,7 @@ def seen(one: str, state: State, at: float, **more: Any) -> Observation:
 @pytest.fixture
 def known(store: Store) -> None:
     """Two live, one gone, one in the way of whom something stands, one never asked."""
-    store.follow(
+    store.set_followed(
         [Streamer(platform="douyu", id=str(number), name=f"Somebody {number}") for number in range(1, 6)], START
     )
     live = {"title": "A [title] with 一起 in it", "category": "Chess", "viewers": 123_456, "url": "https://x.test/1"}
@@ -152,7 +152,7 @@ def test_without_a_store_it_says_what_to_start(tmp_path: Path) -> None:
 
 class TestHistory:
     def test_shows_sessions_and_hours(self, tmp_path: Path, store_url: str, store: Store) -> None:
-        store.follow([Streamer(platform="douyu", id="1")], START)
+        store.set_followed([Streamer(platform="douyu", id="1")], START)
         for day in range(3):
             began = START + day * 86_400
             live = {"session": str(day), "started_at": began, "title": f"Day {day}"}
@@ -178,12 +178,12 @@ class TestHistory:
 def test_hours_follow_the_zone_and_its_changes() -> None:
     """An hour from 18:30 to 19:30 in Paris, two Sundays, between which summer time ends."""
     sessions = [Session(started_at=at, ended_at=at + 3_600) for at in (1_792_945_800.0 - 7 * 86_400, 1_792_949_400.0)]
-    found = hours.shares(sessions, sessions[0].started_at, sessions[0].started_at + 14 * 86_400, "Europe/Paris")
+    found = hours.hourly_shares(sessions, sessions[0].started_at, sessions[0].started_at + 14 * 86_400, "Europe/Paris")
     assert {(day, hour): share for day, row in enumerate(found) for hour, share in enumerate(row) if share} == {
         (6, 18): 0.5,
         (6, 19): 0.5,
     }
-    assert hours.drawn(found).splitlines()[-1].startswith("Sun ")
+    assert hours.render_hours(found).splitlines()[-1].startswith("Sun ")
 
 
 SAID = [
@@ -205,12 +205,12 @@ def test_check_says_from_where_and_that_nothing_is_recorded(tmp_path: Path, stor
     _, _, err = run(tmp_path, "", "check", "demo/ada")
     assert "asking from here" in err
     assert "nothing is recorded" in err
-    store.follow([Streamer(platform="demo", id="ada")], time.time())
+    store.set_followed([Streamer(platform="demo", id="ada")], time.time())
     _, out, err = run(tmp_path, store_url, "check", "demo/ada", "--json")
     assert err == "no worker runs: asking from here\n"
     (told,) = json.loads(out)
     assert list(told) == FIELDS
-    assert store.one("demo", "ada").seen is not None
+    assert store.find_streamer("demo", "ada").seen is not None
 
 
 def test_check_that_cannot_ask_is_no_no(tmp_path: Path) -> None:
@@ -283,18 +283,18 @@ def test_a_list_beyond_the_budget_waits_for_it(tmp_path: Path, store_url: str) -
 @pytest.mark.parametrize(
     ("one", "state", "problem"),
     [
-        (Known(platform="p", id="i"), "unknown", None),
-        (Known(platform="p", id="i", trouble=State.AUTH), "auth", "auth"),
+        (StreamerRecord(platform="p", id="i"), "unknown", None),
+        (StreamerRecord(platform="p", id="i", trouble=State.AUTH), "auth", "auth"),
         (
-            Known(platform="p", id="i", state=State.LIVE, trouble=State.PARSE_ERROR, problem="x"),
+            StreamerRecord(platform="p", id="i", state=State.LIVE, trouble=State.PARSE_ERROR, problem="x"),
             "live",
             "parse error: x",
         ),
-        (Known(platform="p", id="i", state=State.OFFLINE, problem="a note"), "offline", "a note"),
+        (StreamerRecord(platform="p", id="i", state=State.OFFLINE, problem="a note"), "offline", "a note"),
     ],
 )
-def test_trouble_never_stands_for_a_state(one: Known, state: str, problem: str | None) -> None:
-    shown = sights.known(one)
+def test_trouble_never_stands_for_a_state(one: StreamerRecord, state: str, problem: str | None) -> None:
+    shown = sights.from_record(one)
     assert (shown.state, shown.problem) == (state, problem)
 
 
@@ -311,11 +311,11 @@ def test_trouble_never_stands_for_a_state(one: Known, state: str, problem: str |
     ],
 )
 def test_could_not_ask_is_never_not_live(state: State, session: str, live: bool | None) -> None:
-    assert sights.seen(Observation(platform="p", id="i", state=state, at=0, session=session)).live is live
+    assert sights.from_observation(Observation(platform="p", id="i", state=state, at=0, session=session)).live is live
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0 s"), (59, "59 s"), (61, "1 min"), (5_400, "1.5 h"), (86_400 * 12, "12 d")]
 )
 def test_spans(seconds: float, text: str) -> None:
-    assert tables.span(seconds) == text
+    assert tables.format_duration(seconds) == text

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import redis
 
-from livectl.config import Access, Polling, Secret, Settings, parse_rate
+from livectl.config import PlatformSettings, Polling, Secret, Settings, parse_rate
 from livectl.live import habits, platforms, polling
 from livectl.live.store import Store
 from livectl.model import Observation, State, Streamer
@@ -26,39 +26,39 @@ DEMO = platforms.get("demo")
 def store(store_url: str) -> Iterator[Store]:
     with redis.Redis.from_url(store_url, decode_responses=True) as client:
         made = Store(client)
-        made.start()
+        made.prepare()
         yield made
 
 
 def with_access(**access: Any) -> Settings:
-    return msgspec.structs.replace(SETTINGS, platforms={"twitch": Access(**access)})
+    return msgspec.structs.replace(SETTINGS, platforms={"twitch": PlatformSettings(**access)})
 
 
 def test_a_platform_says_what_it_bears() -> None:
-    terms = polling.terms(SETTINGS, DEMO)
+    terms = polling.polling_limits(SETTINGS, DEMO)
     assert (terms.platform, terms.batch) == ("demo", DEMO.batch)
     assert terms.rate == parse_rate(DEMO.budget).per_second
 
 
 def test_the_settings_say_otherwise() -> None:
     slow = msgspec.structs.replace(SETTINGS, polling=Polling(mode="uniform"))
-    assert polling.terms(slow, DEMO).mode == "uniform"
+    assert polling.polling_limits(slow, DEMO).mode == "uniform"
     budget = with_access(budget=parse_rate("30/m"))
-    assert polling.terms(budget, platforms.get("twitch")).rate == 0.5
+    assert polling.polling_limits(budget, platforms.get("twitch")).rate == 0.5
 
 
 def test_keys_change_the_way_of_asking_and_the_fingerprint() -> None:
     twitch = platforms.get("twitch")
-    without = polling.terms(SETTINGS, twitch)
-    keyed = polling.terms(with_access(client_id=Secret("abc"), client_secret=Secret("xyzzy")), twitch)
-    other = polling.terms(with_access(client_id=Secret("abc"), client_secret=Secret("plugh")), twitch)
+    without = polling.polling_limits(SETTINGS, twitch)
+    keyed = polling.polling_limits(with_access(client_id=Secret("abc"), client_secret=Secret("xyzzy")), twitch)
+    other = polling.polling_limits(with_access(client_id=Secret("abc"), client_secret=Secret("plugh")), twitch)
     assert keyed.batch > without.batch
     assert len({without.keys, keyed.keys, other.keys}) == 3
     assert "xyzzy" not in repr(keyed)
 
 
 def test_every_platform_followed_is_claimed_from(store: Store) -> None:
-    store.follow(
+    store.set_followed(
         [Streamer(platform="demo", id="ada"), Streamer(platform="twitch", id="bob"), Streamer(platform="gone", id="x")],
         START,
     )
@@ -66,21 +66,21 @@ def test_every_platform_followed_is_claimed_from(store: Store) -> None:
 
 
 def test_habits_are_learned_once_after_a_session_began(store: Store) -> None:
-    terms = polling.terms(SETTINGS, DEMO)
-    store.follow([Streamer(platform="demo", id="ada"), Streamer(platform="demo", id="bob", weight=4)], START)
-    assert polling.learn(store, START) == 2
-    assert polling.learn(store, START) == 0
+    terms = polling.polling_limits(SETTINGS, DEMO)
+    store.set_followed([Streamer(platform="demo", id="ada"), Streamer(platform="demo", id="bob", weight=4)], START)
+    assert polling.learn_habits(store, START) == 2
+    assert polling.learn_habits(store, START) == 0
     for week in range(8):
-        at = START + week * habits.WEEK
+        at = START + week * habits.WEEK_SECONDS
         for after, state in ((0, State.OFFLINE), (100, State.LIVE), (5000, State.OFFLINE), (5200, State.OFFLINE)):
             store.record(terms, [Observation(platform="demo", id="ada", state=state, at=at + after)])
-    later = START + 9 * habits.WEEK - 3600
-    assert polling.learn(store, later) == 1
+    later = START + 9 * habits.WEEK_SECONDS - 3600
+    assert polling.learn_habits(store, later) == 1
     client = store._client
     pulls = client.hgetall("livectl:pull:demo")
     hour = habits.hour_of_week(START)
     assert pulls["ada"][hour] == max(pulls["ada"])
     assert pulls["ada"][hour] > pulls["ada"][(hour + 84) % 168]
     assert len(set(pulls["bob"])) == 1
-    store.learn_again()
-    assert polling.learn(store, later) == 2
+    store.mark_unlearned()
+    assert polling.learn_habits(store, later) == 2

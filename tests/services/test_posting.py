@@ -13,8 +13,8 @@ from livectl.address import Address
 from livectl.errors import ServerError
 from livectl.ops.cluster import layout
 from livectl.ops.jobs import groups, outcome
-from livectl.ops.jobs.posting import Letter, Terms, post
-from livectl.resp import dial
+from livectl.ops.jobs.posting import JobDraft, SendOptions, publish_jobs
+from livectl.resp import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def app(store_url: str) -> Iterator[Celery]:
     address = Address.parse(store_url)
-    with Celery("posting", broker=address.kombu, backend=address.kombu, set_as_current=False) as app:
+    with Celery("posting", broker=address.celery_url, backend=address.celery_url, set_as_current=False) as app:
         yield app
 
 
@@ -33,8 +33,8 @@ def client(store_url: str) -> Iterator[Any]:
         yield client
 
 
-def letters(count: int) -> list[Letter]:
-    return [Letter(id=f"job-{number}", args=("demo", [str(number)]), brief="(demo, 1)") for number in range(count)]
+def letters(count: int) -> list[JobDraft]:
+    return [JobDraft(id=f"job-{number}", args=("demo", [str(number)]), brief="(demo, 1)") for number in range(count)]
 
 
 def messages(client: Any, queue: str = "celery") -> list[dict[str, Any]]:
@@ -42,7 +42,7 @@ def messages(client: Any, queue: str = "celery") -> list[dict[str, Any]]:
 
 
 def test_all_are_there_in_order(app: Celery, client: Any) -> None:
-    post(app, "proj.look", letters(300), Terms())
+    publish_jobs(app, "proj.look", letters(300), SendOptions())
     headers = [message["headers"] for message in messages(client)]
     assert [one["id"] for one in headers] == [f"job-{number}" for number in range(300)]
     assert {(one["task"], one["argsrepr"], one["ignore_result"]) for one in headers} == {
@@ -52,7 +52,7 @@ def test_all_are_there_in_order(app: Celery, client: Any) -> None:
 
 def test_a_message_is_what_celery_sends(app: Celery, client: Any) -> None:
     """But for its tag, and for its lifetime: what expires is dropped by a worker, which notes it, on any broker."""
-    post(app, "proj.look", letters(1), Terms(priority=3, expires=60.0))
+    publish_jobs(app, "proj.look", letters(1), SendOptions(priority=3, expires=60.0))
     app.send_task("proj.look", ("demo", ["0"]), task_id="job-0", priority=3, expires=60.0, ignore_result=True)
     ours, theirs = messages(client, "celery\x06\x163")
     assert set(theirs["headers"]) == set(ours["headers"]) - {"sent"}
@@ -63,23 +63,25 @@ def test_a_message_is_what_celery_sends(app: Celery, client: Any) -> None:
 
 
 def test_a_queue_of_its_own(app: Celery, client: Any) -> None:
-    post(app, "proj.look", letters(2), Terms(queue="slow"))
+    publish_jobs(app, "proj.look", letters(2), SendOptions(queue="slow"))
     assert (client.llen("slow"), client.llen("celery")) == (2, 0)
 
 
 def test_nothing_to_send_asks_nobody() -> None:
-    post(Celery("nowhere", broker="redis://127.0.0.1:1/0", set_as_current=False), "proj.look", [], Terms())
+    publish_jobs(
+        Celery("nowhere", broker="redis://127.0.0.1:1/0", set_as_current=False), "proj.look", [], SendOptions()
+    )
 
 
 def test_a_broker_that_is_away_is_named(tmp_path: Any) -> None:
     app = Celery("nowhere", broker=f"redis+socket://{tmp_path}/none.sock", set_as_current=False)
     with pytest.raises(ServerError, match="did not take the jobs"):
-        post(app, "proj.look", letters(1), Terms())
+        publish_jobs(app, "proj.look", letters(1), SendOptions())
 
 
 @pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's own
 def test_a_group_is_known_by_its_id(app: Celery, store_url: str) -> None:
-    group = groups.send(app, "proj.look", letters(3), Terms(keep_result=True))
-    with dial(Address.parse(store_url)) as wire:
-        assert outcome.read_group(wire, layout.lay_out({}), group) == ("job-0", "job-1", "job-2")
-    assert groups.send(app, "proj.look", letters(1), Terms()) == "job-0"
+    group = groups.send_group(app, "proj.look", letters(3), SendOptions(keep_result=True))
+    with connect(Address.parse(store_url)) as wire:
+        assert outcome.read_group_members(wire, layout.layout_from_settings({}), group) == ("job-0", "job-1", "job-2")
+    assert groups.send_group(app, "proj.look", letters(1), SendOptions()) == "job-0"

@@ -12,7 +12,7 @@ from livectl.live.network.fetch import Fetcher
 from livectl.live.network.reach import is_public
 from livectl.live.network.route import Routes
 from livectl.live.network.transfer import Transfer
-from livectl.live.network.wire import Wire
+from livectl.live.network.wire import CurlPool
 from livectl.model import Request
 from tests.support.http_site import Notebook, Site, fetching, serving
 
@@ -96,12 +96,12 @@ class Rebound(Transfer):
     """A name whose second look-up, the one that counts, answers with an address of our own."""
 
     def _dress(self, handle: Any, route: Any) -> None:
-        super()._dress(handle, route)
+        super()._configure(handle, route)
         handle.setopt(pycurl.RESOLVE, [f"rebound.test:{urlsplit(route.url).port}:127.0.0.1"])
 
 
 def test_a_name_that_changes_its_mind_is_refused(site: Site) -> None:
-    wire = Wire()
+    wire = CurlPool()
     sent = Rebound(Request(url=f"http://rebound.test:{site.server_port}/"), None, Routes({}))
     wire.send(sent)
     assert wire.receive() == [sent]

@@ -10,8 +10,8 @@ import redis
 
 from livectl.model import Run
 from livectl.ops.beat import runs
-from livectl.ops.beat.clock import Clock
-from livectl.ops.beat.runs import Claim, Command, Job, Letter, Runs, Wanted
+from livectl.ops.beat.clock import StoreClock
+from livectl.ops.beat.runs import Claim, DueRun, LatestJob, PreparedRun, RedisCommand, RunStore
 from tests.support.beats import FakeClock, Time
 
 if TYPE_CHECKING:
@@ -34,16 +34,16 @@ def time() -> Time:
 
 
 @pytest.fixture
-def ours(store: redis.Redis, time: Time) -> Runs:
-    return Runs(store, FakeClock(time))
+def ours(store: redis.Redis, time: Time) -> RunStore:
+    return RunStore(store, FakeClock(time))
 
 
-def wanted(due: int, name: str = "e", period: int = PERIOD) -> Wanted:
-    return Wanted(Run(name, due), period)
+def wanted(due: int, name: str = "e", period: int = PERIOD) -> DueRun:
+    return DueRun(Run(name, due), period)
 
 
-def letter(claim: Claim, text: str = "m", key: str = "queue") -> Letter:
-    return Letter(claim, (Command("LPUSH", key, text),))
+def letter(claim: Claim, text: str = "m", key: str = "queue") -> PreparedRun:
+    return PreparedRun(claim, (RedisCommand("LPUSH", key, text),))
 
 
 # --- who may
@@ -63,19 +63,19 @@ def letter(claim: Claim, text: str = "m", key: str = "queue") -> Letter:
     ],
 )
 def test_a_run_is_claimed_when_it_comes_after_the_last_one(
-    ours: Runs, store: redis.Redis, last: int | None, due: int, claimed: bool
+    ours: RunStore, store: redis.Redis, last: int | None, due: int, claimed: bool
 ) -> None:
     if last:
-        store.hset(runs.LAST, "e", str(last))
+        store.hset(runs.LAST_RUN_KEY, "e", str(last))
     assert bool(ours.claim([wanted(due)])) is claimed
 
 
 def test_ten_beats_claim_a_thousand_runs_once_each(store: redis.Redis) -> None:
     due = [wanted(NOON + number, f"e{number % 100}", 1) for number in range(1_000)]
-    start = Clock()
+    start = StoreClock()
 
     def claim_all(_: int) -> list[Claim]:
-        mine = Runs(store, start)
+        mine = RunStore(store, start)
         return [claim for first in range(0, 1_000, 50) for claim in mine.claim(due[first : first + 50])]
 
     with ThreadPoolExecutor(10) as beats:
@@ -84,64 +84,64 @@ def test_ten_beats_claim_a_thousand_runs_once_each(store: redis.Redis) -> None:
     assert set(claims) == {each.run for each in due}
 
 
-def test_names_may_hold_anything(ours: Runs, time: Time) -> None:
+def test_names_may_hold_anything(ours: RunStore, time: Time) -> None:
     name = "täglich um 9 · {a: b}\n' \" \\"
     (claim,) = ours.claim([wanted(NOON, name)])
     time.wait(4)
-    assert ours.look("beat", ABOUT) == [claim]
+    assert ours.record_heartbeat("beat", ABOUT) == [claim]
 
 
 # --- from when on
 
 
-def test_a_new_entry_counts_from_its_first_sight_on(ours: Runs, time: Time) -> None:
+def test_a_new_entry_counts_from_its_first_sight_on(ours: RunStore, time: Time) -> None:
     assert ours.register({"e": "t"}, {}) == {"e": NOON}
     time.wait(60)
     assert ours.register({"e": "t"}, {}) == {"e": NOON}
 
 
-def test_an_entry_counts_from_its_last_run_on(ours: Runs, time: Time) -> None:
+def test_an_entry_counts_from_its_last_run_on(ours: RunStore, time: Time) -> None:
     ours.register({"e": "t"}, {})
     time.wait(60)
     ours.claim([wanted(time.at)])
     assert ours.register({"e": "t"}, {}) == {"e": NOON + PERIOD}
 
 
-def test_another_timing_counts_from_the_change_on(ours: Runs, time: Time) -> None:
+def test_another_timing_counts_from_the_change_on(ours: RunStore, time: Time) -> None:
     ours.register({"e": "t"}, {})
     time.wait(60)
     assert ours.register({"e": "other"}, {}) == {"e": NOON + PERIOD}
 
 
-def test_what_a_beat_knows_stands_in_for_a_store_that_forgot(ours: Runs) -> None:
+def test_what_a_beat_knows_stands_in_for_a_store_that_forgot(ours: RunStore) -> None:
     assert ours.register({"e": "t", "f": "t"}, {"e": NOON - 1_000}) == {"e": NOON - 1_000, "f": NOON}
 
 
-def test_entries_that_no_beat_has_are_forgotten_after_a_month(ours: Runs, store: redis.Redis, time: Time) -> None:
+def test_entries_that_no_beat_has_are_forgotten_after_a_month(ours: RunStore, store: redis.Redis, time: Time) -> None:
     ours.register({"old": "t", "kept": "t"}, {})
     ours.claim([wanted(NOON, "old"), wanted(NOON, "kept")])
     time.wait(31 * 86_400)
     ours.register({"kept": "t"}, {})
-    assert list(runs.last_runs(store)) == ["kept"]
-    assert store.zrange(runs.NAMES, 0, -1) == ["kept"]
-    assert store.hkeys(runs.SINCE) == store.hkeys(runs.TIMING) == ["kept"]
+    assert list(runs.read_last_runs(store)) == ["kept"]
+    assert store.zrange(runs.NAMES_KEY, 0, -1) == ["kept"]
+    assert store.hkeys(runs.SINCE_KEY) == store.hkeys(runs.TIMING_KEY) == ["kept"]
 
 
-def test_ten_thousand_entries_are_registered_in_several_calls(ours: Runs) -> None:
+def test_ten_thousand_entries_are_registered_in_several_calls(ours: RunStore) -> None:
     assert len(ours.register({f"e{number}": "t" for number in range(10_000)}, {})) == 10_000
 
 
 # --- sent, or left behind
 
 
-def test_a_claim_is_sent_and_settled_in_one_step(ours: Runs, store: redis.Redis) -> None:
+def test_a_claim_is_sent_and_settled_in_one_step(ours: RunStore, store: redis.Redis) -> None:
     claims = ours.claim([wanted(NOON, "a"), wanted(NOON, "b")])
     assert ours.commit([letter(claim, claim.run.name) for claim in claims], 0) == ["sent", "sent"]
     assert store.lrange("queue", 0, -1) == ["b", "a"]
-    assert store.zcard(runs.PENDING) == 0
+    assert store.zcard(runs.PENDING_KEY) == 0
 
 
-def test_a_claim_is_sent_once_though_it_is_sent_twice(ours: Runs, store: redis.Redis) -> None:
+def test_a_claim_is_sent_once_though_it_is_sent_twice(ours: RunStore, store: redis.Redis) -> None:
     """As when the answer to the first was lost on the way."""
     (claim,) = ours.claim([wanted(NOON)])
     assert ours.commit([letter(claim)], 0) == ["sent"]
@@ -149,64 +149,64 @@ def test_a_claim_is_sent_once_though_it_is_sent_twice(ours: Runs, store: redis.R
     assert store.llen("queue") == 1
 
 
-def test_messages_go_into_the_brokers_database(ours: Runs, store: redis.Redis, store_url: str) -> None:
+def test_messages_go_into_the_brokers_database(ours: RunStore, store: redis.Redis, store_url: str) -> None:
     (claim,) = ours.claim([wanted(NOON)])
     assert ours.commit([letter(claim)], 5) == ["sent"]
     assert store.llen("queue") == 0
     with redis.Redis.from_url(store_url.replace("db=0", "db=5")) as broker:
         assert broker.llen("queue") == 1
-    assert store.zcard(runs.PENDING) == 0
+    assert store.zcard(runs.PENDING_KEY) == 0
 
 
-def test_a_message_that_is_refused_stays_claimed_and_holds_up_no_other(ours: Runs, store: redis.Redis) -> None:
+def test_a_message_that_is_refused_stays_claimed_and_holds_up_no_other(ours: RunStore, store: redis.Redis) -> None:
     store.set("no list", "x")
     claims = ours.claim([wanted(NOON, "a"), wanted(NOON, "b")])
     first, second = ours.commit([letter(claims[0], key="no list"), letter(claims[1])], 0)
     assert "WRONGTYPE" in first
     assert second == "sent"
-    assert store.zrange(runs.PENDING, 0, -1) == [f"{NOON} a"]
+    assert store.zrange(runs.PENDING_KEY, 0, -1) == [f"{NOON} a"]
 
 
 def test_a_stale_claim_is_taken_over_by_one_beat_only(store: redis.Redis, time: Time) -> None:
-    dead, one, other = (Runs(store, FakeClock(time)) for _ in range(3))
+    dead, one, other = (RunStore(store, FakeClock(time)) for _ in range(3))
     (claim,) = dead.claim([wanted(NOON)])
     time.wait(3.4)
-    assert one.look("one", ABOUT) == []
+    assert one.record_heartbeat("one", ABOUT) == []
     time.wait(0.2)
-    seen = one.look("one", ABOUT), other.look("other", ABOUT)
+    seen = one.record_heartbeat("one", ABOUT), other.record_heartbeat("other", ABOUT)
     assert seen == ([claim], [claim])
-    (mine,) = one.take(seen[0])
-    assert other.take(seen[1]) == []
+    (mine,) = one.take_over(seen[0])
+    assert other.take_over(seen[1]) == []
     assert dead.commit([letter(claim, "late")], 0) == ["taken"]
     assert one.commit([letter(mine, "in time")], 0) == ["sent"]
     assert store.lrange("queue", 0, -1) == ["in time"]
 
 
-def test_a_claim_is_left_alone_by_its_claimer_before_another_may_take_it(ours: Runs, time: Time) -> None:
+def test_a_claim_is_left_alone_by_its_claimer_before_another_may_take_it(ours: RunStore, time: Time) -> None:
     (claim,) = ours.claim([wanted(NOON)])
-    assert ours.fresh(claim)
+    assert ours.is_fresh(claim)
     time.wait(2.6)
-    assert not ours.fresh(claim)
-    assert ours.look("beat", ABOUT) == []
+    assert not ours.is_fresh(claim)
+    assert ours.record_heartbeat("beat", ABOUT) == []
 
 
-def test_a_claim_that_is_given_back_may_be_taken_at_once(ours: Runs) -> None:
+def test_a_claim_that_is_given_back_may_be_taken_at_once(ours: RunStore) -> None:
     ours.give_back(ours.claim([wanted(NOON)]))
-    stale = ours.look("beat", ABOUT)
-    assert [claim.run for claim in ours.take(stale)] == [Run("e", NOON)]
-    assert ours.look("beat", ABOUT) == []
+    stale = ours.record_heartbeat("beat", ABOUT)
+    assert [claim.run for claim in ours.take_over(stale)] == [Run("e", NOON)]
+    assert ours.record_heartbeat("beat", ABOUT) == []
 
 
-def test_a_claim_from_before_the_clock_was_set_back_is_stale(ours: Runs, time: Time) -> None:
+def test_a_claim_from_before_the_clock_was_set_back_is_stale(ours: RunStore, time: Time) -> None:
     ours.claim([wanted(NOON)])
     time.set_by(-3600)
-    assert len(ours.take(ours.look("beat", ABOUT))) == 1
+    assert len(ours.take_over(ours.record_heartbeat("beat", ABOUT))) == 1
 
 
-def test_what_is_done_is_taken_by_nobody(ours: Runs, time: Time) -> None:
-    ours.done(ours.claim([wanted(NOON)]))
+def test_what_is_done_is_taken_by_nobody(ours: RunStore, time: Time) -> None:
+    ours.mark_done(ours.claim([wanted(NOON)]))
     time.wait(10)
-    assert ours.look("beat", ABOUT) == []
+    assert ours.record_heartbeat("beat", ABOUT) == []
 
 
 # --- ids, jobs
@@ -214,27 +214,27 @@ def test_what_is_done_is_taken_by_nobody(ours: Runs, time: Time) -> None:
 
 def test_beats_of_one_store_make_the_same_task_ids_and_those_of_another_make_others(store: redis.Redis) -> None:
     run, other = Run("e", NOON), Run("e", NOON + 1)
-    one, two = Runs(store, Clock()), Runs(store, Clock())
+    one, two = RunStore(store, StoreClock()), RunStore(store, StoreClock())
     assert one.task_id(run) == two.task_id(run) != one.task_id(other)
     store.flushdb()
-    assert Runs(store, Clock()).task_id(run) != one.task_id(run)
+    assert RunStore(store, StoreClock()).task_id(run) != one.task_id(run)
 
 
 def test_only_one_beat_begins_the_next_job_of_an_entry(store: redis.Redis, time: Time) -> None:
-    one, two = Runs(store, FakeClock(time)), Runs(store, FakeClock(time))
-    assert one.running("e") is None
-    assert one.begin("e", None, "first")
-    assert not two.begin("e", None, "second")
-    assert two.running("e") == Job("first", NOON)
-    assert two.begin("e", Job("first", NOON), "second")
+    one, two = RunStore(store, FakeClock(time)), RunStore(store, FakeClock(time))
+    assert one.read_latest_job("e") is None
+    assert one.record_latest_job("e", None, "first")
+    assert not two.record_latest_job("e", None, "second")
+    assert two.read_latest_job("e") == LatestJob("first", NOON)
+    assert two.record_latest_job("e", LatestJob("first", NOON), "second")
 
 
 # --- the time
 
 
 def test_the_store_says_what_time_it_is(store: redis.Redis) -> None:
-    clock = Clock()
-    Runs(store, clock).look("beat", ABOUT)
+    clock = StoreClock()
+    RunStore(store, clock).record_heartbeat("beat", ABOUT)
     seconds, micros = store.time()
     assert abs(clock.now() - (seconds * 1_000 + micros // 1_000)) < 500
 
@@ -255,11 +255,11 @@ def test_the_store_says_what_time_it_is(store: redis.Redis) -> None:
 def test_a_clock_that_was_set_is_told_from_a_slow_answer(slow: float, told: int, jumped: int) -> None:
     time = Time(0)
     clock = FakeClock(time)
-    clock.heard(0, 0.0)
+    clock.sync(0, 0.0)
     time.wait(10)
     asked_at = clock.monotonic()
     time.wait(slow)
-    clock.heard(told, asked_at)
+    clock.sync(told, asked_at)
     assert clock.take_jump() == jumped
     assert clock.take_jump() == 0
     assert clock.now() == told

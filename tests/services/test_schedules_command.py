@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from livectl import cli, connect
-from livectl.invocation import Invocation
+from livectl.invocation import CommandContext
 from livectl.model import Run as Due
 from livectl.model import Schedule
 from livectl.ops.beat import pauses
 from livectl.ops.beat import runs as kept
-from livectl.ops.beat.history import History
+from livectl.ops.beat.history import RunHistory
 from livectl.ops.reckoning import cron
 from livectl.ops.schedules import listing, upcoming
 from tests.support.beats import World, make_app
@@ -47,7 +47,7 @@ def run(tmp_path: Path) -> Run:
     def call(*words: str, **environ: str) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()
         home = {"LIVECTL_HOME": str(tmp_path / "home"), "COLUMNS": "80"}
-        code = cli.main(words, Invocation(home | environ, tmp_path, out, err))
+        code = cli.main(words, CommandContext(home | environ, tmp_path, out, err))
         return code, out.getvalue(), err.getvalue()
 
     return call
@@ -179,7 +179,7 @@ def test_the_last_run_is_that_of_the_store(run: Run, tmp_path: Path, store_url: 
     write(tmp_path, GOOD)
     last = datetime(2026, 11, 20, 8, tzinfo=UTC)
     store = connect.open_store(store_url)
-    store.hset(kept.LAST, "digest", str(round(last.timestamp() * 1000)))
+    store.hset(kept.LAST_RUN_KEY, "digest", str(round(last.timestamp() * 1000)))
     store.close()
     environ = {"LIVECTL_STORE": store_url, "LIVECTL_BROKER": store_url}
     rows = json.loads(run("schedules", "list", "--json", **environ)[1])
@@ -250,8 +250,8 @@ def line(text: str) -> Schedule:
 )
 def test_a_run_that_the_clock_moved_or_repeats_is_marked(text: str, due: str, said: str) -> None:
     each, instant = line(text), round(datetime.fromisoformat(due).timestamp() * 1000)
-    assert upcoming.remark(each, instant) == said
-    view = listing.runs([Due("x", instant)], {"x": each}, History(), "Europe/Paris")
+    assert upcoming.clock_change_note(each, instant) == said
+    view = listing.render_runs([Due("x", instant)], {"x": each}, RunHistory(), "Europe/Paris")
     data: Any = view.data
     assert data[0]["note"] == (said or None)
 

@@ -16,9 +16,9 @@ from kombu import Exchange, Queue
 from kombu.transport import redis as transport
 
 from livectl.model import Interval, Run, Schedule
-from livectl.ops.beat.clock import Clock
-from livectl.ops.beat.dues import Entry, Reckoned
-from livectl.ops.beat.runs import PENDING, Runs, Wanted
+from livectl.ops.beat.clock import StoreClock
+from livectl.ops.beat.dues import BeatEntry, ComputedDueTimes
+from livectl.ops.beat.runs import PENDING_KEY, DueRun, RunStore
 from livectl.ops.jobs import sending
 from tests.support.beats import make_app, server
 from tests.support.waiting import HANG_SECONDS
@@ -40,24 +40,24 @@ class Desk:
         self.app = make_app(broker_url or store_url)
         self.store = redis.Redis.from_url(store_url, decode_responses=True)
         self.broker = redis.Redis.from_url(broker_url or store_url, decode_responses=True)
-        self.runs = Runs(self.store, Clock())
+        self.runs = RunStore(self.store, StoreClock())
         self.way = way
-        self._sender: sending.Sender | None = None
+        self._sender: sending.Publisher | None = None
 
     @property
-    def sender(self) -> sending.Sender:
+    def sender(self) -> sending.Publisher:
         if self._sender is None:
-            plain = sending.OneByOne(self.app, self.runs)
-            self._sender = sending.sender(self.app, self.runs) if self.way == "together" else plain
+            plain = sending.SequentialPublisher(self.app, self.runs)
+            self._sender = sending.open_publisher(self.app, self.runs) if self.way == "together" else plain
         return self._sender
 
-    def job(self, **said: Any) -> sending.Job:
+    def job(self, **said: Any) -> sending.ClaimedJob:
         name = said.pop("name", "e")
-        self.runs.look("beat", {})
-        dues = Reckoned(Schedule(name=name, task="", timing=Interval(60)))
-        entry = Entry(**{"name": name, "task": "t.note", "dues": dues, "args": (name,), **said})
-        (claim,) = self.runs.claim([Wanted(Run(name, NOON), 60_000)])
-        return sending.Job(claim, entry, self.runs.task_id(claim.run))
+        self.runs.record_heartbeat("beat", {})
+        dues = ComputedDueTimes(Schedule(name=name, task="", timing=Interval(60)))
+        entry = BeatEntry(**{"name": name, "task": "t.note", "dues": dues, "args": (name,), **said})
+        (claim,) = self.runs.claim([DueRun(Run(name, NOON), 60_000)])
+        return sending.ClaimedJob(claim, entry, self.runs.task_id(claim.run))
 
     def queue(self, name: str) -> list[dict[str, Any]]:
         return [json.loads(str(raw)) for raw in self.broker.lrange(name, 0, -1)]
@@ -118,7 +118,7 @@ def test_every_option_arrives_as_from_celerys_own_beat(desk: Desk, queue: str, o
     assert ours["headers"]["celery_beat_task"] is True
 
 
-def as_celery_sends(app: Celery, job: sending.Job, options: dict[str, Any]) -> None:
+def as_celery_sends(app: Celery, job: sending.ClaimedJob, options: dict[str, Any]) -> None:
     scheduler = beat.Scheduler(app, lazy=True)
     given = {"task_id": job.task_id, **deepcopy(options)}
     entry = beat.ScheduleEntry(
@@ -199,14 +199,14 @@ def test_beat_listens_for_no_answers(desk: Desk) -> None:
 def test_what_is_sent_is_settled(desk: Desk) -> None:
     desk.sender.send([desk.job(name=f"e{number}") for number in range(300)])
     assert len(desk.queue("celery")) == 300
-    assert desk.store.zcard(PENDING) == 0
+    assert desk.store.zcard(PENDING_KEY) == 0
 
 
 def test_an_entry_that_cannot_be_sent_is_named_and_the_rest_goes(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     jobs = [desk.job(name="bad", args=(object(),)), desk.job(name="good")]
     desk.sender.send(jobs)
     assert len(desk.queue("celery")) == 1
-    assert desk.store.zcard(PENDING) == 0
+    assert desk.store.zcard(PENDING_KEY) == 0
     assert "Entry 'bad' cannot be sent" in caplog.text
 
 
@@ -218,7 +218,7 @@ def test_an_entry_with_a_connection_of_its_own_takes_that(desk: Desk, tmp_path: 
         with redis.Redis.from_url(own.url) as broker:
             assert broker.llen("celery") == 1
         other.close()
-    assert desk.store.zcard(PENDING) == 0
+    assert desk.store.zcard(PENDING_KEY) == 0
 
 
 def test_a_queue_that_expires_is_kept_alive(desk: Desk) -> None:
@@ -234,7 +234,7 @@ def test_a_queue_that_expires_is_kept_alive(desk: Desk) -> None:
 
 def test_one_server_is_found_to_be_one_whatever_it_is_called(store_url: str) -> None:
     desk = Desk("together", store_url, store_url.replace("db=0", "db=3"))
-    assert isinstance(desk.sender, sending.Together)
+    assert isinstance(desk.sender, sending.AtomicPublisher)
     desk.sender.send([desk.job()])
     assert len(desk.queue("celery")) == 1
     desk.close()
@@ -243,7 +243,7 @@ def test_one_server_is_found_to_be_one_whatever_it_is_called(store_url: str) -> 
 def test_two_servers_are_found_to_be_two(store_url: str) -> None:
     with server() as own:
         desk = Desk("together", store_url, own.url)
-        assert isinstance(desk.sender, sending.OneByOne)
+        assert isinstance(desk.sender, sending.SequentialPublisher)
         desk.sender.send([desk.job()])
         assert len(desk.queue("celery")) == 1
         desk.close()
@@ -252,16 +252,16 @@ def test_two_servers_are_found_to_be_two(store_url: str) -> None:
 def test_a_broker_that_fails_over_is_not_taken_for_the_store(store_url: str) -> None:
     desk = Desk("together", store_url)
     desk.app.conf.broker_url = ";".join([desk.app.conf.broker_url] * 2)
-    assert isinstance(desk.sender, sending.OneByOne)
+    assert isinstance(desk.sender, sending.SequentialPublisher)
     desk.close()
 
 
 def test_another_kind_of_broker_is_sent_to_one_by_one(store_url: str) -> None:
     desk = Desk("together", store_url)
     desk.app.conf.broker_url = "memory://"
-    assert isinstance(desk.sender, sending.OneByOne)
+    assert isinstance(desk.sender, sending.SequentialPublisher)
     desk.sender.send([desk.job()])
-    assert desk.store.zcard(PENDING) == 0
+    assert desk.store.zcard(PENDING_KEY) == 0
     desk.close()
 
 
@@ -273,15 +273,15 @@ def test_what_could_not_be_sent_is_given_back(store_url: str) -> None:
         desk = Desk("one by one", store_url, own.url)
         desk.app.conf.task_publish_retry_policy = {"max_retries": 0}
         jobs = [desk.job(name="a"), desk.job(name="b")]
-        desk.sender.reach()
+        desk.sender.connect()
         own.stop()
-        with pytest.raises(sending.AwayError):
+        with pytest.raises(sending.BrokerUnavailable):
             desk.sender.send(jobs)
-        stale = desk.runs.look("beat", {})
+        stale = desk.runs.record_heartbeat("beat", {})
         assert {claim.run.name for claim in stale} == {"a", "b"}
         own.start()
-        taken = desk.runs.take(stale)
-        desk.sender.send([sending.Job(claim, jobs[0].entry, "id") for claim in taken])
+        taken = desk.runs.take_over(stale)
+        desk.sender.send([sending.ClaimedJob(claim, jobs[0].entry, "id") for claim in taken])
         assert len(desk.queue("celery")) == 2
         desk.close()
 
@@ -292,7 +292,7 @@ def test_a_claim_grown_old_is_left_to_others(desk: Desk, monkeypatch: pytest.Mon
     monkeypatch.setattr(desk.runs, "fresh", lambda _claim: False)
     desk.sender.send([desk.job()])
     assert desk.queue("celery") == []
-    assert desk.store.zcard(PENDING) == 1
+    assert desk.store.zcard(PENDING_KEY) == 1
 
 
 def test_the_log_tells_what_was_sent(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,13 +10,13 @@ import redis
 
 from livectl.errors import ServerError
 from livectl.live.store import Store
-from livectl.model import Change, Observation, State, Streamer, Terms
+from livectl.model import Change, Observation, PollingLimits, State, Streamer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START = 1_800_000_000.0
-TERMS = Terms(platform="demo", batch=50, rate=10.0, keys="mine")
+TERMS = PollingLimits(platform="demo", batch=50, rate=10.0, keys="mine")
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 
 
@@ -29,8 +29,8 @@ def client(store_url: str) -> Iterator[redis.Redis]:
 @pytest.fixture
 def store(client: redis.Redis) -> Store:
     made = Store(client)
-    made.start()
-    made.follow([Streamer(platform="demo", id=name) for name in ("ada", "bob")], START)
+    made.prepare()
+    made.set_followed([Streamer(platform="demo", id=name) for name in ("ada", "bob")], START)
     return made
 
 
@@ -38,7 +38,7 @@ def saw(state: str, after: float, name: str = "ada", **more: Any) -> Observation
     return Observation(platform="demo", id=name, state=State(state), at=START + after, **more)
 
 
-def told(store: Store, *observations: Observation, terms: Terms = TERMS) -> list[str]:
+def told(store: Store, *observations: Observation, terms: PollingLimits = TERMS) -> list[str]:
     """The kinds of changes that come of the observations, recorded one after another."""
     return [_word(change) for one in observations for change in store.record(terms, [one])]
 
@@ -170,32 +170,32 @@ def test_many_workers_at_once_make_one_change(store: Store, store_url: str) -> N
 
 def test_the_last_good_answer_and_the_trouble_since_stand_side_by_side(store: Store) -> None:
     told(store, BEFORE, LIVE, saw("network", 100, problem="timed out"), saw("network", 200, problem="timed out"))
-    known = store.one("demo", "ada")
+    known = store.find_streamer("demo", "ada")
     assert (known.state, known.title, known.seen) == (State.LIVE, "Hello", START + 10)
     assert (known.trouble, known.troubled_since, known.problem) == (State.NETWORK, START + 100, "timed out")
     told(store, saw("live", 300, session="s1"))
-    assert store.one("demo", "ada").trouble is None
+    assert store.find_streamer("demo", "ada").trouble is None
 
 
 def test_not_found_is_shown_after_three_times_in_an_hour(store: Store) -> None:
     shown = []
     for after in (0.0, 30 * MINUTE, 59 * MINUTE, 61 * MINUTE):
         told(store, saw("not_found", after))
-        shown.append(store.one("demo", "ada").trouble)
+        shown.append(store.find_streamer("demo", "ada").trouble)
     assert shown == [State.UNKNOWN, State.UNKNOWN, State.UNKNOWN, State.NOT_FOUND]
 
 
 def test_who_is_not_followed_has_no_state(store: Store) -> None:
     assert told(store, saw("live", 1, "eve", session="s1")) == []
-    assert store.one("demo", "eve").state is None
+    assert store.find_streamer("demo", "eve").state is None
 
 
 def test_live_lists_who_is_live_latest_first(store: Store) -> None:
     told(store, saw("live", 1, started_at=START - 50), saw("live", 1, "bob", started_at=START - 20))
-    assert [known.id for known in store.live()] == ["bob", "ada"]
+    assert [known.id for known in store.live_streamers()] == ["bob", "ada"]
     told(store, saw("offline", 70), saw("offline", 200))
-    assert [known.id for known in store.live()] == ["bob"]
-    assert {known.id for known in store.everyone()} == {"ada", "bob"}
+    assert [known.id for known in store.live_streamers()] == ["bob"]
+    assert {known.id for known in store.all_streamers()} == {"ada", "bob"}
 
 
 def test_history_keeps_every_start_and_the_last_titles(store: Store) -> None:
@@ -222,7 +222,7 @@ def test_a_session_that_came_back_is_one_in_the_history(store: Store) -> None:
 
 def test_the_end_nobody_saw_is_the_last_sight(store: Store) -> None:
     told(store, BEFORE, LIVE, saw("offline", 2 * DAY), saw("offline", 2 * DAY + 120))
-    assert store.one("demo", "ada").ended_at == START + 10
+    assert store.find_streamer("demo", "ada").ended_at == START + 10
 
 
 def test_history_forgets_what_is_older_than_400_days(store: Store) -> None:
@@ -235,11 +235,11 @@ def test_history_forgets_what_is_older_than_400_days(store: Store) -> None:
 
 def test_a_crowd_that_leaves_at_once_is_a_broken_parser(store: Store) -> None:
     names = [f"n{number}" for number in range(10)]
-    store.follow([Streamer(platform="demo", id=name) for name in names], START)
+    store.set_followed([Streamer(platform="demo", id=name) for name in names], START)
     store.record(TERMS, [saw("live", 1, name, session="s") for name in names])
     for after in (100, 200, 300, 4000):
         assert store.record(TERMS, [saw("offline", after, name) for name in names]) == []
-    assert len(store.live()) == 10
+    assert len(store.live_streamers()) == 10
     assert store.health(START)[0].all_gone == START + 200
     # One is live after all: the parser can read it, so the others are believed.
     store.record(TERMS, [saw("live", 4100, "n0", session="s")])
@@ -250,7 +250,7 @@ def test_a_crowd_that_leaves_at_once_is_a_broken_parser(store: Store) -> None:
 
 def test_most_of_a_crowd_may_leave(store: Store) -> None:
     names = [f"n{number}" for number in range(10)]
-    store.follow([Streamer(platform="demo", id=name) for name in names], START)
+    store.set_followed([Streamer(platform="demo", id=name) for name in names], START)
     store.record(TERMS, [saw("live", 1, name, session="s") for name in names])
     store.record(TERMS, [saw("offline", 100, name) for name in names[:7]])
     assert len(store.record(TERMS, [saw("offline", 200, name) for name in names[:7]])) == 7
@@ -258,18 +258,18 @@ def test_most_of_a_crowd_may_leave(store: Store) -> None:
 
 def test_a_cut_title_is_whole_characters(store: Store) -> None:
     told(store, saw("live", 1, session="s", title="直播" * 500), saw("offline", 100), saw("offline", 300))
-    assert store.one("demo", "ada").title == "直播" * 100
+    assert store.find_streamer("demo", "ada").title == "直播" * 100
     assert set(store.sessions("demo", ["ada"])["ada"][0].title) == {"直", "播"}
 
 
 def test_half_a_character_does_no_harm(store: Store) -> None:
     told(store, BEFORE, saw("live", 10, session="s", title="Hi \ud83d there"))
-    assert store.one("demo", "ada").title == "Hi  there"
+    assert store.find_streamer("demo", "ada").title == "Hi  there"
 
 
 def test_unfollowing_keeps_history_for_400_days(store: Store) -> None:
     told(store, BEFORE, LIVE, saw("offline", 70), saw("offline", 140))
-    assert store.follow([], START + 200) == (0, 2)
+    assert store.set_followed([], START + 200) == (0, 2)
     assert store.claim([TERMS], START + 300, 60) == []
     assert store.prune(START + 399 * DAY, START) == 0
     assert len(store.sessions("demo", ["ada"])["ada"]) == 1
@@ -279,10 +279,10 @@ def test_unfollowing_keeps_history_for_400_days(store: Store) -> None:
 
 def test_following_again_finds_the_session_still_on(store: Store) -> None:
     told(store, BEFORE, LIVE)
-    store.follow([], START + 20)
-    assert store.live() == []
-    store.follow([Streamer(platform="demo", id="ada")], START + 30)
-    assert [known.id for known in store.live()] == ["ada"]
+    store.set_followed([], START + 20)
+    assert store.live_streamers() == []
+    store.set_followed([Streamer(platform="demo", id="ada")], START + 30)
+    assert [known.id for known in store.live_streamers()] == ["ada"]
     assert told(store, saw("live", 60, session="s1")) == []
 
 
@@ -297,14 +297,14 @@ def test_the_outbox_is_read_in_order_and_from_anywhere(store: Store) -> None:
 def test_a_store_of_a_newer_livectl_is_refused(client: redis.Redis) -> None:
     client.set("livectl:version", 99)
     with pytest.raises(ServerError, match="version 99, this one knows 1"):
-        Store(client).start()
+        Store(client).prepare()
 
 
 def test_an_older_store_is_brought_up_to_date_once(client: redis.Redis) -> None:
     client.set("livectl:version", 1)
     steps = {1: "redis.call('RPUSH', 'steps', 'one')", 2: "redis.call('RPUSH', 'steps', 'two')"}
     for _ in range(2):
-        Store(client).start(steps)
+        Store(client).prepare(steps)
     assert client.lrange("steps", 0, -1) == ["one", "two"]
     assert client.get("livectl:version") == "3"
 

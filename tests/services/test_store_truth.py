@@ -9,14 +9,14 @@ import pytest
 import redis
 
 from livectl.live.store import Store
-from livectl.model import Change, Observation, State, Streamer, Terms
+from livectl.model import Change, Observation, PollingLimits, State, Streamer
 
 START = 1_800_000_000.0
 MINUTE, HOUR = 60.0, 3600.0
 LASTING = 12 * HOUR
 LOOK, TICK = 90.0, 30.0  # seconds between two looks at one streamer; between two batches
 SETTLED = 10 * MINUTE  # an end is sure by then, whatever came between
-TERMS = Terms(platform="demo", batch=50, rate=100.0)
+TERMS = PollingLimits(platform="demo", batch=50, rate=100.0)
 TROUBLE = [State.NETWORK, State.PARSE_ERROR, State.UNKNOWN, State.RATE_LIMITED, State.NOT_FOUND, State.UPCOMING]
 
 
@@ -81,7 +81,7 @@ def test_every_session_is_told_once_and_no_end_is_false(store_url: str, seed: in
     lives = {f"n{number:03}": life(dice, f"n{number:03}") for number in range(100)}
     clients = [redis.Redis.from_url(store_url, decode_responses=True) for _ in range(2)]
     store, again = (Store(client) for client in clients)
-    store.follow([Streamer(platform="demo", id=name) for name in lives], START)
+    store.set_followed([Streamer(platform="demo", id=name) for name in lives], START)
     changes = watch(store, again, lives, dice)
     end = START + LASTING
     begun = [change.session for change in changes if change.kind == "began"]
@@ -91,8 +91,8 @@ def test_every_session_is_told_once_and_no_end_is_false(store_url: str, seed: in
     assert set(begun) == set(sessions)
     assert all(change.at > sessions[key].end for key, change in ended.items())
     assert set(ended) >= {one.key for one in sessions.values() if one.end < end - SETTLED}
-    live = {known.session for known in store.live()}
+    live = {known.session for known in store.live_streamers()}
     assert live >= {one.key for one in sessions.values() if one.end >= end}
-    assert [change.number for change in store.changes(most=100_000)] == [change.number for change in changes]
+    assert [change.number for change in store.changes(limit=100_000)] == [change.number for change in changes]
     for client in clients:
         client.close()

@@ -303,16 +303,16 @@ def test_a_target_that_takes_nothing_is_on_the_page(store: Store, store_url: str
     from livectl import config
     from livectl.address import Address
     from livectl.ops.cluster.deployment import Deployment
-    from livectl.ops.cluster.layout import lay_out
+    from livectl.ops.cluster.layout import layout_from_settings
     from livectl.web import server
 
     (tmp_path / "livectl.yaml").write_text("alerts: {phone: {command: [tell, me]}, record: {command: [record]}}\n")
     settings = config.load({"LIVECTL_HOME": str(tmp_path)}, tmp_path)
     address = Address.parse(store_url)
-    place = Deployment(broker=address, results=address, store=address, layout=lay_out({}))
+    place = Deployment(broker=address, results=address, store=address, layout=layout_from_settings({}))
     said: Any = {"failing_since": time.time() - 700, "retry_at": time.time() + 90, "tries": 3, "problem": "exit code 7"}
     redis.Redis.from_url(store_url).hset("livectl:target:phone", mapping=said)
-    page = server.app(lambda: place, settings, None).test_client()
+    page = server.create_app(lambda: place, settings, None).test_client()
     assert "Alerts to phone have failed for 11 min" in page.get("/").text
     jobs = page.get("/jobs").text
     assert "exit code 7" in jobs

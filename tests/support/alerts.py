@@ -18,16 +18,16 @@ from livectl.live.alerts import delivery, targets
 from livectl.live.network.fetch import Fetcher
 from livectl.live.network.route import Routes
 from livectl.live.store import Store
-from livectl.model import Observation, State, Streamer, Terms
+from livectl.model import Observation, PollingLimits, State, Streamer
 from livectl.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from livectl.live.alerts.alert import Alert
-    from livectl.live.alerts.outbox import Grave
+    from livectl.live.alerts.outbox import StoredDeadLetter
 
-TERMS = Terms(platform="demo", batch=5000, rate=1000.0, keys="mine")
+TERMS = PollingLimits(platform="demo", batch=5000, rate=1000.0, keys="mine")
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 NOON = time.time() // DAY * DAY - DAY / 2  # the one before last midnight: the store's own clock is later
 
@@ -103,7 +103,7 @@ class World:
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
         self.store = Store(client)
-        self.store.start()
+        self.store.prepare()
         self.now = NOON
         self.step: Callable[[str], None] = lambda name: None
         self.buried: list[tuple[str, str]] = []
@@ -112,7 +112,7 @@ class World:
 
     def follow(self, *streamers: Streamer | str) -> None:
         found = [Streamer(platform="demo", id=one) if isinstance(one, str) else one for one in streamers]
-        self.store.follow(found, self.now)
+        self.store.set_followed(found, self.now)
         self.see("offline", *(one.id for one in found))
 
     def see(self, state: str, *names: str, **more: Any) -> None:
@@ -126,18 +126,20 @@ class World:
         self.see("offline", *names)
 
     @property
-    def courier(self) -> delivery.Courier:
+    def courier(self) -> delivery.AlertDispatcher:
         settings = Settings(home=Path(), folder=Path(), alerts=self.targets, timezone=self.timezone)
         fetcher = Fetcher(Routes({}), self.store)
-        tools = delivery.Tools(lambda: self.now, self.bury, lambda name: self.step(name))
-        return delivery.Courier(settings, self.store, self.client, targets.senders(settings, fetcher), tools)
+        tools = delivery.DispatchHooks(lambda: self.now, self.bury, lambda name: self.step(name))
+        return delivery.AlertDispatcher(
+            settings, self.store, self.client, targets.build_senders(settings, fetcher), tools
+        )
 
-    def bury(self, alert: Alert, reason: str, now: float) -> Grave:
+    def bury(self, alert: Alert, reason: str, now: float) -> StoredDeadLetter:
         self.buried.append((alert.title, reason))
-        return tasks._bury(alert, reason, now)
+        return tasks._make_dead_letter(alert, reason, now)
 
     def drain(self, name: str = "hook") -> int:
-        return self.courier.drain(name)
+        return self.courier.deliver_to(name)
 
 
 @pytest.fixture

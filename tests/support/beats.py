@@ -13,7 +13,7 @@ import redis
 from celery import Celery
 
 from livectl import config
-from livectl.ops.beat.clock import Clock
+from livectl.ops.beat.clock import StoreClock
 from livectl.ops.broker import locate_binary
 from livectl.ops.reckoning import timing
 from livectl.ops.scheduler import Scheduler
@@ -50,7 +50,7 @@ class Time:
         self.at += round(seconds * SECOND)
 
 
-class FakeClock(Clock):
+class FakeClock(StoreClock):
     """A beat's clock in that time."""
 
     def __init__(self, time: Time) -> None:

@@ -65,8 +65,8 @@ class Project:
     def __init__(self, folder: Path, broker: str, results: str, **options: Any) -> None:
         self.folder = folder
         self.environ = {
-            "PROJ_BROKER": Address.parse(broker).kombu,
-            "PROJ_RESULTS": Address.parse(results).kombu,
+            "PROJ_BROKER": Address.parse(broker).celery_url,
+            "PROJ_RESULTS": Address.parse(results).celery_url,
             "LIVECTL_STORE": results,
             "LIVECTL_HOME": str(folder / "home"),
             "COLUMNS": "80",
@@ -79,7 +79,7 @@ class Project:
 
     @property
     def deployment(self) -> Deployment:
-        return deployment.of_app(self.app, config.load(self.environ, self.folder))
+        return deployment.from_app(self.app, config.load(self.environ, self.folder))
 
     def send(self, task: str, *args: Any, **options: Any) -> str:
         """Sent as by another program; no result object stays here that would listen for its end."""

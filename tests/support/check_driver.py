@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from livectl.live.platforms.base import Call
-from livectl.model import Keep, Recall, Request, Response
+from livectl.model import CacheGet, CacheSet, Request, Response
 from tests.support import fake_platforms
 from tests.support.sites.plan import Asked
 
@@ -37,9 +37,9 @@ def _done(effect: object, answer: Callable[[Request], Response], memory: dict[st
     match effect:
         case Request():
             return answer(effect)
-        case Recall():
+        case CacheGet():
             return memory.get(effect.key)
-        case Keep():
+        case CacheSet():
             memory[effect.key] = effect.value
             return None
         case Call():

@@ -9,7 +9,7 @@ import redis
 from flask import Flask
 
 from livectl.live.store import Store
-from livectl.model import Observation, State, Streamer, Terms
+from livectl.model import Observation, PollingLimits, State, Streamer
 from livectl.web import blueprint
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ NASTY = "<script>alert('x')</script> \"quoted\" & </title>"
 
 def store_of(url: str) -> Store:
     store = Store(redis.Redis.from_url(url, decode_responses=True))
-    store.start()
+    store.prepare()
     return store
 
 
@@ -31,12 +31,12 @@ def visitor(url: str, **more: Any) -> FlaskClient:
     return app.test_client()
 
 
-def terms(platform: str) -> Terms:
-    return Terms(platform=platform, batch=10, rate=10.0)
+def terms(platform: str) -> PollingLimits:
+    return PollingLimits(platform=platform, batch=10, rate=10.0)
 
 
 def follow(store: Store, *streamers: Streamer) -> None:
-    store.follow(streamers, time.time() - 1000)
+    store.set_followed(streamers, time.time() - 1000)
 
 
 def someone(name: str, platform: str = "demo", **more: Any) -> Streamer:

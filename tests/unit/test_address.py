@@ -160,7 +160,7 @@ def test_any_text_is_an_address_or_a_settings_error(text: str) -> None:
 def test_rabbitmq_is_no_redis() -> None:
     assert not Address.parse("amqp://host").is_redis
     with pytest.raises(SettingsError, match="amqp://user:\\*\\*\\*@host:5672// is no Redis"):
-        _ = Address.parse("amqp://user:pw@host").redis
+        _ = Address.parse("amqp://user:pw@host").redis_url
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_rabbitmq_is_no_redis() -> None:
     ],
 )
 def test_celery_is_given_what_it_wants(written: str, kombu: str) -> None:
-    assert Address.parse(written).kombu == kombu
+    assert Address.parse(written).celery_url == kombu
 
 
 @pytest.fixture
@@ -199,14 +199,14 @@ def _who(client: Redis) -> tuple[str, int]:
 def test_redis_py_understands_it(guarded: Address) -> None:
     from redis import Redis
 
-    with Redis.from_url(guarded.redis, decode_responses=True) as client:
+    with Redis.from_url(guarded.redis_url, decode_responses=True) as client:
         assert _who(client) == ("some@one", 3)
 
 
 def test_celery_understands_it_as_broker_and_backend(guarded: Address) -> None:
     from celery import Celery
 
-    app = Celery("demo", broker=guarded.kombu, backend=guarded.kombu, set_as_current=False)
+    app = Celery("demo", broker=guarded.celery_url, backend=guarded.celery_url, set_as_current=False)
     with app.connection_for_write() as broker:
         assert _who(broker.default_channel.client) == ("some@one", 3)
     backend = app.backend.client
@@ -219,7 +219,7 @@ def test_kombu_takes_a_network_address_apart_as_we_do(written: str) -> None:
     from kombu import Connection
 
     address = Address.parse(written)
-    with Connection(address.kombu) as connection:
+    with Connection(address.celery_url) as connection:
         assert (connection.hostname, connection.port) == ("h", 1)
         assert (connection.userid, connection.password) == ("u", "p@")
         assert connection.virtual_host.strip("/") == "2"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livectl.live import platforms
-from livectl.live.platforms.base import Means, Refused, Unanswered
+from livectl.live.platforms.base import CheckContext, CheckFailed, NotAStreamer
 from livectl.model import Request, Response, State
 from tests.support.check_driver import drive, of_plan
 from tests.support.sites.plan import Plan
@@ -114,20 +114,20 @@ REFUSED = [
 
 @pytest.mark.parametrize(("text", "streamer"), READ)
 def test_an_address_is_read(text: str, streamer: str) -> None:
-    name, one = platforms.read(text)
+    name, one = platforms.parse_address(text)
     assert f"{name}/{one}" == streamer
 
 
 @pytest.mark.parametrize(("_", "streamer"), READ)
 def test_what_was_read_is_read_again_as_the_same(_: str, streamer: str) -> None:
-    name, one = platforms.read(streamer)
+    name, one = platforms.parse_address(streamer)
     assert f"{name}/{one}" == streamer
 
 
 @pytest.mark.parametrize(("text", "reason"), REFUSED)
 def test_an_address_of_something_else_is_refused_with_the_reason(text: str, reason: str) -> None:
-    with pytest.raises(Refused, match=reason) as refused:
-        platforms.read(text)
+    with pytest.raises(NotAStreamer, match=reason) as refused:
+        platforms.parse_address(text)
     assert refused.value.hint
 
 
@@ -135,8 +135,8 @@ def test_an_address_of_something_else_is_refused_with_the_reason(text: str, reas
 @given(st.one_of(st.text(max_size=80), st.from_regex(r"https?://(www\.)?(twitch\.tv|youtu\.be|b23\.tv)/\S{0,40}")))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        name, one = platforms.read(text)
-    except Refused:
+        name, one = platforms.parse_address(text)
+    except NotAStreamer:
         return
     assert name in platforms.names()
     assert one.strip()
@@ -145,7 +145,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_ten_thousand_addresses_are_read_in_a_second() -> None:
     began = time.process_time()
     for number in range(10_000):
-        platforms.read(f"https://www.douyu.com/{number}")
+        platforms.parse_address(f"https://www.douyu.com/{number}")
     assert time.process_time() - began < 1
 
 
@@ -170,7 +170,7 @@ LED = [
 def _resolved(platform: str, one: str, keys: dict[str, str], plan: Plan) -> str:
     resolve = platforms.get(platform).resolve
     assert resolve is not None
-    return drive(resolve(one, Means(1_790_000_000.0, keys)), of_plan(plan))
+    return drive(resolve(one, CheckContext(1_790_000_000.0, keys)), of_plan(plan))
 
 
 @pytest.mark.parametrize(("platform", "alias", "keys", "one"), LED)
@@ -183,7 +183,7 @@ def test_an_alias_leads_to_the_streamer(platform: str, alias: str, keys: dict[st
 
 @pytest.mark.parametrize("keys", [{}, KEYED])
 def test_a_handle_in_any_script_is_asked_for(keys: dict[str, str]) -> None:
-    with pytest.raises(Refused, match="knows no @某某"):
+    with pytest.raises(NotAStreamer, match="knows no @某某"):
         _resolved("youtube", "@某某", keys, Plan())
 
 
@@ -199,7 +199,7 @@ def test_a_handle_in_any_script_is_asked_for(keys: dict[str, str]) -> None:
     ],
 )
 def test_an_alias_of_nobody_is_refused(platform: str, alias: str) -> None:
-    with pytest.raises(Refused, match=r"knows no|has no"):
+    with pytest.raises(NotAStreamer, match=r"knows no|has no"):
         _resolved(platform, alias, KEYED, Plan())
 
 
@@ -223,10 +223,10 @@ def test_noise_leads_nowhere(platform: str, keys: dict[str, str], status: int, b
         return Response(status=status, url="https://elsewhere.example/", body=next(turn))
 
     if platform == "twitch" and not keys:
-        assert drive(resolve(alias, Means(0.0, keys)), answer) == alias
+        assert drive(resolve(alias, CheckContext(0.0, keys)), answer) == alias
         return
-    with pytest.raises((Refused, Unanswered)):
-        drive(resolve(alias, Means(0.0, keys)), answer)
+    with pytest.raises((NotAStreamer, CheckFailed)):
+        drive(resolve(alias, CheckContext(0.0, keys)), answer)
 
 
 @pytest.mark.parametrize("platform", ALIASED)
@@ -238,6 +238,6 @@ def test_an_alias_that_could_not_be_asked_about_is_no_refusal(platform: str) -> 
     def silence(request: Request) -> Response:
         return Response(status=0, error="timed out")
 
-    with pytest.raises(Unanswered, match="timed out") as trouble:
-        drive(resolve(alias, Means(0.0, KEYED)), silence)
+    with pytest.raises(CheckFailed, match="timed out") as trouble:
+        drive(resolve(alias, CheckContext(0.0, KEYED)), silence)
     assert trouble.value.state is State.NETWORK

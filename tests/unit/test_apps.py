@@ -119,24 +119,24 @@ def test_an_interrupt_goes_through(write: Write, tmp_path: Path) -> None:
 def test_tasks_are_those_of_the_modules_the_app_names(write: Write, tmp_path: Path) -> None:
     tasks = "from celery import shared_task\n@shared_task\ndef add(x, y):\n    return x + y\n"
     write({"proj/celery": APP + "app = Celery('p', include=['proj.tasks'])", "proj/tasks": tasks})
-    assert "proj.tasks.add" in apps.tasks(apps.load("proj", tmp_path), tmp_path)
+    assert "proj.tasks.add" in apps.load_tasks(apps.load("proj", tmp_path), tmp_path)
 
 
 def test_a_task_module_that_fails_is_named(write: Write, tmp_path: Path) -> None:
     write({"proj/celery": APP + "app = Celery('p', include=['proj.tasks'])", "proj/tasks": "nonsense"})
     app = apps.load("proj", tmp_path)
     with pytest.raises(SettingsError, match=r"^proj/tasks.py:1: NameError: name 'nonsense' is not defined$"):
-        apps.tasks(app, tmp_path)
+        apps.load_tasks(app, tmp_path)
 
 
 def test_a_task_module_that_is_missing_is_named(write: Write, tmp_path: Path) -> None:
     write({"single": APP + "app = Celery('p', include=['nowhere.tasks'])"})
     app = apps.load("single", tmp_path)
     with pytest.raises(SettingsError, match="No module named 'nowhere'"):
-        apps.tasks(app, tmp_path)
+        apps.load_tasks(app, tmp_path)
 
 
 def test_livectls_own_tasks_need_no_broker_to_be_known(tmp_path: Path) -> None:
     current = _state._tls.current_app
-    assert {"livectl.ping", "livectl.report"} <= set(apps.tasks(apps.bare("livectl.tasks"), tmp_path))
+    assert {"livectl.ping", "livectl.report"} <= set(apps.load_tasks(apps.app_of_modules("livectl.tasks"), tmp_path))
     assert _state._tls.current_app is current

@@ -10,7 +10,7 @@ import pytest
 
 from livectl.live import platforms
 from livectl.live.platforms import answers
-from livectl.live.platforms.base import Means
+from livectl.live.platforms.base import CheckContext
 from livectl.model import Observation, Request, Response, State
 from tests.support.check_driver import drive, of_plan
 from tests.support.sites.plan import RETRY_SECONDS, Plan
@@ -37,7 +37,7 @@ class Asking:
 
     def check(self, ids: Sequence[str], now: float = NOW) -> dict[str, Observation]:
         self.log.clear()
-        seen = drive(self.platform.check(ids, Means(now, self.keys)), of_plan(self.plan, self.log), self.memory)
+        seen = drive(self.platform.check(ids, CheckContext(now, self.keys)), of_plan(self.plan, self.log), self.memory)
         assert [observation.id for observation in seen] == list(ids)
         return {observation.id: observation for observation in seen}
 
@@ -139,7 +139,7 @@ def test_a_row_that_cannot_be_read_lets_nobody_be_offline() -> None:
         granted = b'{"access_token":"t","expires_in":5000}'
         return Response(status=200, body=granted if "token" in request.url else msgspec.json.encode(rows))
 
-    seen = drive(platforms.get("twitch").check(["1001", "1002"], Means(NOW, KEYED)), answer)
+    seen = drive(platforms.get("twitch").check(["1001", "1002"], CheckContext(NOW, KEYED)), answer)
     assert [observation.state for observation in seen] == [State.PARSE_ERROR] * 2
 
 
@@ -188,7 +188,7 @@ def test_kick_ends_nothing_that_it_will_not_confirm() -> None:
     def alone_down(request: Request) -> Response:
         return answer(request) if request.url.count("broadcaster_user_id=") != 1 else Response(status=503)
 
-    seen = drive(asking.platform.check(ids, Means(NOW, KEYED)), alone_down, asking.memory)
+    seen = drive(asking.platform.check(ids, CheckContext(NOW, KEYED)), alone_down, asking.memory)
     assert [observation.state for observation in seen] == [State.OFFLINE, State.NETWORK, State.OFFLINE, State.LIVE]
 
 
@@ -214,7 +214,7 @@ def test_soop_offline_stands_though_the_station_is_silent() -> None:
 
     for requests in (2, 1):
         asking.log.clear()
-        check = asking.platform.check(["somebody"], Means(NOW, {}))
+        check = asking.platform.check(["somebody"], CheckContext(NOW, {}))
         (seen,) = drive(check, without_station, asking.memory)
         assert (seen.state, len(asking.log)) == (State.OFFLINE, requests)
 
@@ -282,7 +282,7 @@ class TestYouTubeWithAKey:
         def without_feed(request: Request) -> Response:
             return Response(status=500) if "feeds" in request.url else answer(request)
 
-        (seen,) = drive(asking.platform.check([CHANNEL], Means(NOW, KEYED)), without_feed)
+        (seen,) = drive(asking.platform.check([CHANNEL], CheckContext(NOW, KEYED)), without_feed)
         assert seen.state is State.LIVE
 
     def test_a_spent_quota_lasts_until_midnight_in_california(self) -> None:
@@ -319,7 +319,7 @@ class TestYouTubeWithoutAKey:
     ],
 )
 def test_when_to_ask_again_is_read(headers: dict[str, str], seconds: float | None) -> None:
-    found = answers.retry_at(Response(status=429, headers=headers), NOW)
+    found = answers.read_retry_at(Response(status=429, headers=headers), NOW)
     assert found == (None if seconds is None else NOW + seconds)
 
 
@@ -328,7 +328,7 @@ def test_when_to_ask_again_is_read(headers: dict[str, str], seconds: float | Non
     [("1.2万", 12_000), ("10万+", 100_000), ("1,234", 1_234), ("3k", 3_000), ("", None), ("many", None), (-1, None)],
 )
 def test_counts_are_read_as_sites_write_them(text: str | int, read: int | None) -> None:
-    assert answers.count(text) == read
+    assert answers.parse_count(text) == read
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from livectl import __version__, cli
 from livectl.errors import FileError, LivectlError, Mistake, PlatformError, ServerError, SettingsError, UnfinishedError
-from livectl.invocation import Invocation
+from livectl.invocation import CommandContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def run(*words: str, **environ: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    code = cli.main(words, Invocation(environ, Path.cwd(), out, err))
+    code = cli.main(words, CommandContext(environ, Path.cwd(), out, err))
     return code, out.getvalue(), err.getvalue()
 
 
@@ -103,7 +103,7 @@ def test_a_usage_error_is_json_too() -> None:
 def test_global_options_stand_anywhere(words: list[str], tmp_path: Path) -> None:
     out = io.StringIO()
     (tmp_path / "schedules.yaml").write_text("schedules: {ping: {task: livectl.ping, every: 5s}}\n")
-    assert cli.main(words, Invocation({"LIVECTL_HOME": str(tmp_path)}, tmp_path, out, io.StringIO())) == 0
+    assert cli.main(words, CommandContext({"LIVECTL_HOME": str(tmp_path)}, tmp_path, out, io.StringIO())) == 0
     assert json.loads(out.getvalue())[0]["name"] == "ping"
 
 

@@ -341,7 +341,9 @@ def _settings(struct: type[msgspec.Struct]) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("name", sorted(_settings(config.Written) | {"LIVECTL_HOME", "LIVECTL_CONFIG", "LIVECTL_APP"}))
+@pytest.mark.parametrize(
+    "name", sorted(_settings(config.FileSettings) | {"LIVECTL_HOME", "LIVECTL_CONFIG", "LIVECTL_APP"})
+)
 def test_every_setting_is_documented(name: str) -> None:
     assert f"`{name}`" in (ROOT / "docs/settings.md").read_text()
 
@@ -358,11 +360,11 @@ def test_every_setting_of_celery_is_taken_or_has_another_place(settle: Callable[
 
     from livectl import celerysettings
 
-    taken = dict.fromkeys(SETTING_KEYS - celerysettings.OWN.keys())
-    assert list(celerysettings.mistakes(taken)) == []
-    assert celerysettings.OWN.keys() <= SETTING_KEYS
-    refused = [key for key, _, _ in celerysettings.mistakes(dict.fromkeys(celerysettings.OWN))]
-    assert refused == list(celerysettings.OWN)
+    taken = dict.fromkeys(SETTING_KEYS - celerysettings.RESERVED_SETTINGS.keys())
+    assert list(celerysettings.find_mistakes(taken)) == []
+    assert celerysettings.RESERVED_SETTINGS.keys() <= SETTING_KEYS
+    refused = [key for key, _, _ in celerysettings.find_mistakes(dict.fromkeys(celerysettings.RESERVED_SETTINGS))]
+    assert refused == list(celerysettings.RESERVED_SETTINGS)
 
 
 def test_a_setting_of_celery_may_be_kept_outside(settle: Callable[..., Settings]) -> None:
@@ -383,9 +385,9 @@ def test_every_old_name_of_celery_leads_to_the_new_one() -> None:
     for old, new in _TO_NEW_KEY.items():
         if old in SETTING_KEYS:
             continue
-        ((key, _, hint),) = celerysettings.mistakes({old: None})
+        ((key, _, hint),) = celerysettings.find_mistakes({old: None})
         assert key == old
-        assert hint in {f"do you mean {new}?", celerysettings.OWN.get(new)}
+        assert hint in {f"do you mean {new}?", celerysettings.RESERVED_SETTINGS.get(new)}
 
 
 def test_neither_yaml_nor_celery_is_imported_for_nothing(tmp_path: Path) -> None:

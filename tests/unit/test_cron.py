@@ -38,8 +38,8 @@ ALL_WEEKDAYS = tuple(range(7))
         ("oct-feb", cron.MONTH, (1, 2, 10, 11, 12)),
     ],
 )
-def test_a_field_names_numbers(word: str, field: cron.Field, values: tuple[int, ...]) -> None:
-    assert cron.values(field, word) == values
+def test_a_field_names_numbers(word: str, field: cron.CronField, values: tuple[int, ...]) -> None:
+    assert cron.parse_field(field, word) == values
 
 
 @pytest.mark.parametrize(

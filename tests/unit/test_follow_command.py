@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livectl import cli
-from livectl.invocation import Invocation
+from livectl.invocation import CommandContext
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 def run(folder: Path, *words: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    code = cli.main(["follow", *words], Invocation({"HOME": str(folder)}, folder, out, err))
+    code = cli.main(["follow", *words], CommandContext({"HOME": str(folder)}, folder, out, err))
     return code, out.getvalue(), err.getvalue()
 
 

@@ -27,7 +27,7 @@ CHANNEL = "UC" + "x" * 22
 
 
 def read(text: str, suffix: str = ".yaml") -> followlist.FollowList:
-    return followlist.gather(followlist.lines(text.encode(), suffix, "f"), "f")
+    return followlist.merge_lines(followlist.parse_lines(text.encode(), suffix, "f"), "f")
 
 
 def who(found: followlist.FollowList) -> list[str]:
@@ -128,7 +128,7 @@ TABLE = "platform,id,url,name,tags,alerts,weight\ndemo,ada,,Ada,a b,,2\n,,https:
 
 
 def test_the_recorders_list_is_read() -> None:
-    found = follow_import.read(RECORDER.encode(), "URL_config.ini")
+    found = follow_import.parse_import(RECORDER.encode(), "URL_config.ini")
     assert [(one.platform, one.name) for one in found.streamers] == [
         ("douyin", "某人"),
         ("huya", "Other"),
@@ -138,25 +138,25 @@ def test_the_recorders_list_is_read() -> None:
 
 
 def test_takeout_is_read_in_any_language() -> None:
-    found = follow_import.read(TAKEOUT.encode(), "subscriptions.csv")
+    found = follow_import.parse_import(TAKEOUT.encode(), "subscriptions.csv")
     assert [(one.id, one.name) for one in found.streamers] == [(CHANNEL, "A, B")]
 
 
 def test_a_table_is_read() -> None:
-    ada, foo = follow_import.read(TABLE.encode(), "x.csv").streamers
+    ada, foo = follow_import.parse_import(TABLE.encode(), "x.csv").streamers
     assert (ada.platform, ada.id, ada.name, ada.tags, ada.weight) == ("demo", "ada", "Ada", ("a", "b"), 2.0)
     assert (foo.platform, foo.id) == ("twitch", "foo")
 
 
 def test_names_of_a_platform_are_read() -> None:
-    found = follow_import.read(b"Foo\nbar # a friend\nno way\n", "names.txt", "twitch")
+    found = follow_import.parse_import(b"Foo\nbar # a friend\nno way\n", "names.txt", "twitch")
     assert who(found) == ["twitch/foo", "twitch/bar"]
     assert [mistake.line for mistake in found.refused] == [3]
 
 
 def test_what_is_not_utf_8_is_refused_with_its_line() -> None:
     with pytest.raises(FileError, match=r"x\.txt:2:1: not UTF-8"):
-        follow_import.read("demo/ada\n主播".encode("gbk"), "x.txt")
+        follow_import.parse_import("demo/ada\n主播".encode("gbk"), "x.txt")
 
 
 # To elsewhere
@@ -178,7 +178,7 @@ def test_ours_comes_back_as_it_was() -> None:
 def test_text_and_table_lead_back_to_the_same() -> None:
     keys = [f"{one.platform}/{one.id}" for one in PEOPLE]
     assert who(read(follow_export.as_text(PEOPLE), ".txt")) == keys
-    assert who(follow_import.read(follow_export.as_csv(PEOPLE).encode(), "x.csv")) == keys
+    assert who(follow_import.parse_import(follow_export.as_csv(PEOPLE).encode(), "x.csv")) == keys
     rows = list(csv.DictReader(io.StringIO(follow_export.as_csv(PEOPLE))))
     assert rows[0]["name"] == PEOPLE[0].name
 
@@ -192,7 +192,7 @@ def test_feeds_are_those_of_youtube() -> None:
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(name=st.text(st.characters(exclude_categories=["C"], exclude_characters="\x85\u2028\u2029"), max_size=30))
 def test_any_name_survives_its_line(name: str) -> None:
-    line = follow_export.entry(Streamer(platform="demo", id="ada", name=name))
+    line = follow_export.render_entry(Streamer(platform="demo", id="ada", name=name))
     assert read(f"- {line}\n").streamers[0].name == name
 
 
@@ -223,7 +223,7 @@ def file(tmp_path: Path) -> follow_edit.FollowFile:
 
 
 def people(*addresses: str) -> list[Streamer]:
-    return [entries.streamer(address) for address in addresses]
+    return [entries.parse_streamer(address) for address in addresses]
 
 
 def test_adding_appends_and_leaves_the_rest_alone(file: follow_edit.FollowFile) -> None:

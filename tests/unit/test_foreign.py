@@ -12,7 +12,7 @@ from celery.schedules import BaseSchedule, crontab, schedstate, schedule, solar
 
 from livectl.model import Cron, Interval, Solar
 from livectl.ops.beat import foreign
-from livectl.ops.beat.dues import Reckoned
+from livectl.ops.beat.dues import ComputedDueTimes
 from tests.support.beats import HOUR, MINUTE, SECOND, make_app, said, utc
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
-    from livectl.ops.beat.dues import Entry
+    from livectl.ops.beat.dues import BeatEntry
 
 NOON = utc("2026-06-01 12:00")  # a Monday
 
@@ -48,18 +48,18 @@ def app() -> Iterator[Celery]:
     made.close()
 
 
-def entry(app: Celery, **said: Any) -> Entry:
-    return foreign.entries(app, {"e": {"task": "t.note", **said}})["e"]
+def entry(app: Celery, **said: Any) -> BeatEntry:
+    return foreign.app_entries(app, {"e": {"task": "t.note", **said}})["e"]
 
 
 def timing(app: Celery, when: Any) -> Any:
-    dues = entry(app, schedule=when).dues
-    assert isinstance(dues, Reckoned)
+    dues = entry(app, schedule=when).due_times
+    assert isinstance(dues, ComputedDueTimes)
     return dues.schedule.timing, dues.schedule.timezone
 
 
 def following(app: Celery, when: Any, start: int, count: int) -> list[str]:
-    dues, found = entry(app, schedule=when).dues, []
+    dues, found = entry(app, schedule=when).due_times, []
     for _ in range(count):
         after = dues.after(start)
         assert after
@@ -110,23 +110,23 @@ def test_a_schedule_of_ones_own_is_asked(app: Celery) -> None:
 
 
 def test_beats_find_the_same_instants_whenever_they_ask(app: Celery) -> None:
-    dues = entry(app, schedule=schedule(timedelta(minutes=7), relative=True)).dues
+    dues = entry(app, schedule=schedule(timedelta(minutes=7), relative=True)).due_times
     assert dues.latest(NOON, NOON + HOUR) == dues.latest(NOON, NOON + HOUR + 30 * SECOND) == NOON + 56 * MINUTE
 
 
 def test_a_schedule_that_is_never_due_is_given_up(app: Celery) -> None:
-    assert entry(app, schedule=Never()).dues.after(NOON) is None
+    assert entry(app, schedule=Never()).due_times.after(NOON) is None
 
 
 def test_what_a_schedule_says_tells_it_from_another(app: Celery) -> None:
-    one, same, other = (entry(app, schedule=when).dues.identity for when in (30, 30.0, 31))
+    one, same, other = (entry(app, schedule=when).due_times.identity for when in (30, 30.0, 31))
     assert one == same != other
-    assert entry(app, schedule=Never()).dues.identity == entry(app, schedule=Never()).dues.identity
+    assert entry(app, schedule=Never()).due_times.identity == entry(app, schedule=Never()).due_times.identity
 
 
 def test_an_entry_may_be_one_already(app: Celery) -> None:
     made = ScheduleEntry("e", "t.note", schedule=crontab(), args=[1], kwargs={"a": 2}, options={"queue": "q"}, app=app)
-    found = foreign.entries(app, {"e": made})["e"]
+    found = foreign.app_entries(app, {"e": made})["e"]
     assert (found.task, found.args, found.kwargs, found.options) == ("t.note", (1,), {"a": 2}, {"queue": "q"})
 
 
@@ -152,7 +152,7 @@ def test_the_deadline_of_the_app_holds_for_lines_of_cron(app: Celery) -> None:
 def test_an_entry_that_cannot_be_run_is_named(
     app: Celery, caplog: pytest.LogCaptureFixture, bad: Any, reason: str
 ) -> None:
-    assert list(foreign.entries(app, {"bad": bad, "good": {"task": "t.note", "schedule": 30}})) == ["good"]
+    assert list(foreign.app_entries(app, {"bad": bad, "good": {"task": "t.note", "schedule": 30}})) == ["good"]
     (record,) = caplog.records
     assert "'bad'" in record.getMessage()
     assert reason in record.getMessage()

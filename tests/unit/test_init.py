@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livectl import cli, config, yamlfile
-from livectl.invocation import Invocation
+from livectl.invocation import CommandContext
 from livectl.ops.schedules import schedulefile
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ NAMES = ("livectl.yaml", "schedules.yaml", "follows.yaml")
 
 def run(cwd: Path, *words: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    code = cli.main(words, Invocation({"HOME": str(cwd)}, cwd, out, err))
+    code = cli.main(words, CommandContext({"HOME": str(cwd)}, cwd, out, err))
     return code, out.getvalue(), err.getvalue()
 
 

@@ -57,20 +57,20 @@ QUIET = ["--without-gossip", "--without-mingle"]
     ],
 )
 def test_worker_becomes_the_stock_command(said: dict[str, Any], expected: list[str]) -> None:
-    words = launch.WorkerWords(**said)
+    words = launch.WorkerOptions(**said)
     assert launch.worker_command(words, processors=2, process=7) == expected
 
 
-@pytest.mark.parametrize("pool", sorted(launch.GREEN))
+@pytest.mark.parametrize("pool", sorted(launch.GREEN_POOLS))
 def test_a_green_worker_carries_no_beat(pool: launch.Pool) -> None:
     with pytest.raises(UsageError, match="cannot run inside"):
-        launch.worker_command(launch.WorkerWords(pool=pool, beat=True), processors=1, process=1)
+        launch.worker_command(launch.WorkerOptions(pool=pool, beat=True), processors=1, process=1)
 
 
 def test_a_pool_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "find_spec", lambda name: None)
     with pytest.raises(UsageError) as refused:
-        launch.worker_command(launch.WorkerWords(pool="gevent"), processors=1, process=1)
+        launch.worker_command(launch.WorkerOptions(pool="gevent"), processors=1, process=1)
     assert refused.value.hint == "pip install 'livectl[gevent]'"
 
 
@@ -83,6 +83,6 @@ def test_beat_uses_our_scheduler_unless_another_is_named() -> None:
 
 def test_the_settings_file_is_found_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    given = launch.environment({"A": "1"}, "my.yaml")
+    given = launch.child_environment({"A": "1"}, "my.yaml")
     assert given == {"A": "1", "LIVECTL_CONFIG": str(tmp_path / "my.yaml")}
-    assert launch.environment({"A": "1"}, None) == {"A": "1"}
+    assert launch.child_environment({"A": "1"}, None) == {"A": "1"}

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pytest
 
 from livectl.cli import main
-from livectl.invocation import Invocation
-from livectl.ops.migration.names import KEYS, PARTS
+from livectl.invocation import CommandContext
+from livectl.ops.migration.names import KEYS, SPLIT_KEYS
 
 TABLE = Path(__file__).parents[1] / "data" / "migration" / "cases.txt"
 
@@ -63,7 +63,7 @@ SPLIT_IN_57 = "one setting that became two"
 
 def livectl(folder: Path, *words: str) -> tuple[int, str]:
     out = io.StringIO()
-    code = main(["migrate", *words], Invocation({"PATH": os.environ["PATH"]}, folder, out, out))
+    code = main(["migrate", *words], CommandContext({"PATH": os.environ["PATH"]}, folder, out, out))
     return code, " ".join(out.getvalue().split())
 
 
@@ -75,7 +75,7 @@ def contents(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("one", CASES, ids=[one.title for one in CASES])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"], ids=["lf", "crlf"])
 def test_a_case_becomes_what_it_must_and_nothing_else_changes(one: Case, newline: str, tmp_path: Path) -> None:
-    if SPLIT_IN_57 in one.title and not set(*PARTS.values()) <= KEYS:
+    if SPLIT_IN_57 in one.title and not set(*SPLIT_KEYS.values()) <= KEYS:
         pytest.skip("this Celery has one setting still")
     for name, text in one.before.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from livectl.ops.migration import writing
-from livectl.ops.migration.source import LIMIT_BYTES
+from livectl.ops.migration.source import MAX_SOURCE_BYTES
 from tests.support.waiting import HANG_SECONDS, wait_for
 from tests.unit.test_migration_cases import livectl
 
@@ -71,7 +71,7 @@ def test_a_file_that_cannot_be_read_is_left_and_the_others_go_on(data: bytes, sa
 
 
 def test_a_large_file_of_something_else_is_no_matter(tmp_path: Path) -> None:
-    (tmp_path / "data.py").write_bytes(b"x = 1\n" + b"#" * (LIMIT_BYTES + 1))
+    (tmp_path / "data.py").write_bytes(b"x = 1\n" + b"#" * (MAX_SOURCE_BYTES + 1))
     assert migrated(tmp_path, OLD)[0] == 0
 
 
@@ -228,7 +228,7 @@ def test_a_file_changed_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
 
     path = tmp_path / "celeryconfig.py"
     path.write_bytes(OLD)
-    made = plan.make([path])
+    made = plan.make_plan([path])
     path.write_bytes(OLD + b"x = 1\n")
     with pytest.raises(FileError, match="changed while"):
-        writing.write(made.files)
+        writing.write_files(made.files)

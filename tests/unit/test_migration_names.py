@@ -10,40 +10,40 @@ from livectl.ops.migration.names import (
     DOCUMENTED_OLD,
     GUESSES,
     KEYS,
-    OLD,
-    PARTS,
+    OLD_NAMES,
     REMOVED,
+    SPLIT_KEYS,
+    classify,
     is_ambiguous_with_namespace,
-    judged,
-    nearest,
+    nearest_setting,
 )
 
 
-@pytest.mark.parametrize("old", sorted(OLD))
+@pytest.mark.parametrize("old", sorted(OLD_NAMES))
 def test_each_old_name_has_its_new_one_in_both_styles(old: str) -> None:
-    plain, spaced = judged(old, None), judged(old, "CELERY")
+    plain, spaced = classify(old, None), classify(old, "CELERY")
     assert plain is not None
     assert spaced is not None
     assert plain.key == spaced.key == _TO_NEW_KEY[old]
-    if plain.key not in PARTS:
+    if plain.key not in SPLIT_KEYS:
         assert plain.new == (_TO_NEW_KEY[old],)
         assert spaced.new == (f"CELERY_{_TO_NEW_KEY[old].upper()}",)
 
 
-@pytest.mark.parametrize("key", sorted(KEYS - PARTS.keys()))
+@pytest.mark.parametrize("key", sorted(KEYS - SPLIT_KEYS.keys()))
 def test_a_new_name_is_left_alone(key: str) -> None:
     for name, namespace in ((key, None), (f"CELERY_{key.upper()}", "CELERY"), (f"MYAPP_{key.upper()}", "MYAPP")):
-        verdict = judged(name, namespace)
+        verdict = classify(name, namespace)
         assert verdict is not None
         assert not verdict.changes
 
 
-@pytest.mark.parametrize("name", [name for name in sorted(OLD) if is_ambiguous_with_namespace(name)])
+@pytest.mark.parametrize("name", [name for name in sorted(OLD_NAMES) if is_ambiguous_with_namespace(name)])
 def test_a_name_that_celery_calls_deprecated_though_it_is_right(name: str) -> None:
     app = Celery("x", set_as_current=False)
     app.config_from_object({name: None}, namespace="CELERY")
     assert name in app.conf.finalize().deprecated_settings
-    verdict = judged(name, "CELERY")
+    verdict = classify(name, "CELERY")
     assert verdict is not None
     assert not verdict.changes
 
@@ -51,11 +51,11 @@ def test_a_name_that_celery_calls_deprecated_though_it_is_right(name: str) -> No
 def test_the_names_people_get_wrong_lead_to_settings_and_are_none_themselves() -> None:
     wrong = {**DOCUMENTED_OLD, **GUESSES}
     assert set(wrong.values()) <= KEYS
-    assert not wrong.keys() & (OLD.keys() | KEYS)
-    assert not REMOVED.keys() & OLD.keys()
+    assert not wrong.keys() & (OLD_NAMES.keys() | KEYS)
+    assert not REMOVED.keys() & OLD_NAMES.keys()
 
 
 @pytest.mark.parametrize("name", ["CELERY_QUEUES_PREFIX", "MY_BROKER_URL", "BROKER", "CELERY", "celery", "X", "S3"])
 def test_what_merely_looks_alike_is_nothing(name: str) -> None:
-    assert judged(name, None) is judged(name, "CELERY") is None
-    assert nearest(name) == ""
+    assert classify(name, None) is classify(name, "CELERY") is None
+    assert nearest_setting(name) == ""

@@ -18,11 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from livectl.ops.migration import plan
-from livectl.ops.migration.names import ADDRESS_KEYS, KEYS, OLD, PARTS, is_weak, judged
+from livectl.ops.migration.names import ADDRESS_KEYS, KEYS, OLD_NAMES, SPLIT_KEYS, classify, is_generic
 
-RESTATED = {*PARTS, *(part for parts in PARTS.values() for part in parts), *ADDRESS_KEYS}
-NAMES = sorted(name for name, key in OLD.items() if key not in RESTATED)
-STRONG = [name for name in NAMES if not is_weak(name)]
+RESTATED = {*SPLIT_KEYS, *(part for parts in SPLIT_KEYS.values() for part in parts), *ADDRESS_KEYS}
+NAMES = sorted(name for name, key in OLD_NAMES.items() if key not in RESTATED)
+STRONG = [name for name in NAMES if not is_generic(name)]
 APP = "import celery\napp = celery.Celery('x', set_as_current=False)\n"
 
 values = st.one_of(  # all true: Celery passes over a broker_url that is not
@@ -59,7 +59,7 @@ OLD_NAMES_BESIDE_NAMESPACE = reads_old_names_beside_a_namespace()  # since Celer
 
 def spelt(draw: Any, name: str) -> str:
     """An old name as it stands, or already in the new spelling."""
-    return str(draw(st.sampled_from([name, name, name, OLD[name]])))
+    return str(draw(st.sampled_from([name, name, name, OLD_NAMES[name]])))
 
 
 def lines(wanted: dict[str, Any], extra: list[str], indent: str = "") -> str:
@@ -75,7 +75,7 @@ def sources(draw: Any) -> tuple[str, str, str, dict[str, Any]]:
     wanted = draw(chosen)
     style = draw(st.sampled_from(["module", "class", "dict", "update", "attributes", "django"]))
     named = {spelt(draw, name) if style != "django" else name: value for name, value in wanted.items()}
-    expected = {OLD.get(name, name): value for name, value in named.items()}
+    expected = {OLD_NAMES.get(name, name): value for name, value in named.items()}
     extra = draw(noise)
     plain = [line for line in extra if "'''" not in line]
     if style == "module":
@@ -127,18 +127,18 @@ def test_celery_resolves_the_same_and_only_names_change(source: tuple[str, str, 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder).resolve() / name
         path.write_text(text)
-        made = plan.make([path])
+        made = plan.make_plan([path])
         assert not made.refused
         after = made.files[0].after.decode() if made.files else text
         path.write_text(after)
-        assert not plan.make([path]).files  # a second run does nothing
+        assert not plan.make_plan([path]).files  # a second run does nothing
 
     was, now = tokens(text), tokens(after)
     assert [token.type for token in was] == [token.type for token in now]
     for one, other in zip(was, now, strict=True):
         if one.string != other.string:
             old, new = (re.sub(r"^['\"]|['\"]$", "", token.string) for token in (one, other))
-            verdict = judged(old, namespace)
+            verdict = classify(old, namespace)
             assert verdict is not None
             assert verdict.new == (new,)
 

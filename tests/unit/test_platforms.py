@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livectl.live import platforms
-from livectl.live.platforms.base import Means
+from livectl.live.platforms.base import CheckContext
 from livectl.model import Observation, Request, Response, State
 from tests.support.check_driver import drive, of_plan
 from tests.support.sites.plan import Plan
@@ -68,7 +68,7 @@ def looked_at(platform: str, body: bytes, status: int = 200, *, exists: bool = T
             return Response(status=status, url=request.url, body=body)
         return rest(request)
 
-    means = Means(NOW, KEYS.get(platform, {}))
+    means = CheckContext(NOW, KEYS.get(platform, {}))
     (seen,) = drive(platforms.get(platform).check([IDS[platform]], means), answer)
     return seen
 
@@ -142,7 +142,7 @@ TROUBLES = {
 def test_a_site_in_trouble_says_nothing_of_the_streamer(platform: str, trouble: Any, keys: dict[str, str]) -> None:
     plan = Plan(trouble={platform: trouble})
     plan.show(platform, IDS[platform], "live")
-    (seen,) = drive(platforms.get(platform).check([IDS[platform]], Means(NOW, keys)), of_plan(plan))
+    (seen,) = drive(platforms.get(platform).check([IDS[platform]], CheckContext(NOW, keys)), of_plan(plan))
     assert seen.problem
     assert seen.state in ({State.AUTH} if platform == "kick" and not keys else TROUBLES[trouble])
     assert (seen.retry_at is not None) <= (seen.state is State.RATE_LIMITED)
@@ -191,7 +191,7 @@ def test_a_spoilt_value_is_never_offline(data: st.DataObject, asked: tuple[str, 
             _spoil(body, TELLING.get(part, set()), data)
         return Response(status=200, url=request.url, body=json.dumps(body).encode())
 
-    (seen,) = drive(platforms.get(platform).check([IDS[platform]], Means(NOW, keys)), spoilt)
+    (seen,) = drive(platforms.get(platform).check([IDS[platform]], CheckContext(NOW, keys)), spoilt)
     assert seen.id == IDS[platform]
     assert seen.state is not State.OFFLINE
 
@@ -238,7 +238,7 @@ def test_noise_is_answered_for_every_id_and_never_offline(
         return Response(status=status, url=request.url, body=next(turn))
 
     ids = [IDS[platform][:-1] + str(number) for number in range(count)] + [IDS[platform][:-1] + "0"]
-    seen = drive(platforms.get(platform).check(ids, Means(NOW, keys)), answer)
+    seen = drive(platforms.get(platform).check(ids, CheckContext(NOW, keys)), answer)
     assert [one.id for one in seen] == ids
     assert State.OFFLINE not in {one.state for one in seen}
     assert State.LIVE not in {one.state for one in seen}
@@ -251,5 +251,5 @@ def test_what_is_kept_may_be_garbage_too() -> None:
     plan = Plan()
     plan.show("youtube", one, "live")
     for keys in ({}, {"api_key": "key"}):
-        (seen,) = drive(check([one], Means(NOW, keys)), of_plan(plan), dict(memory))
+        (seen,) = drive(check([one], CheckContext(NOW, keys)), of_plan(plan), dict(memory))
         assert seen.state is State.LIVE

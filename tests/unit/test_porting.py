@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from livectl.cli import main
-from livectl.invocation import Invocation
+from livectl.invocation import CommandContext
 from livectl.model import Cron, Interval, Schedule, Solar
 from livectl.ops.reckoning import cron
 from livectl.ops.schedules import schedulefile
@@ -30,14 +30,14 @@ HEAD = (
 
 def livectl(folder: Path, *words: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    code = main([*words], Invocation({"PATH": os.environ["PATH"], "HOME": str(folder)}, folder, out, err))
+    code = main([*words], CommandContext({"PATH": os.environ["PATH"], "HOME": str(folder)}, folder, out, err))
     return code, out.getvalue(), err.getvalue()
 
 
 def brought(folder: Path, text: str) -> tuple[str, list[tuple[str, str]]]:
     path = folder / "settings.py"
     path.write_text(text, encoding="utf-8")
-    found = yaml_out.text(python_in.read(path, "settings.py"))
+    found = yaml_out.to_yaml(python_in.read(path, "settings.py"))
     return found.text.split("\n", 1)[1], [(left.name, left.why) for left in found.left]
 
 
@@ -255,7 +255,7 @@ def programmes(draw: Any) -> list[Schedule]:
 
 def sets(each: Schedule) -> Any:
     timing = each.timing
-    fields = python_out.sets(timing) if isinstance(timing, Cron) else timing
+    fields = python_out.value_sets(timing) if isinstance(timing, Cron) else timing
     zone = each.timezone if isinstance(timing, Cron) else ""
     return (each.name, each.task, fields, zone, each.args, each.kwargs, each.options)
 
@@ -266,10 +266,10 @@ def test_out_to_python_and_back_is_the_same_schedule(
     tmp_path_factory: pytest.TempPathFactory, told: list[Schedule]
 ) -> None:
     folder = tmp_path_factory.mktemp("porting")
-    sent = python_out.text(told, "schedules.yaml")
+    sent = python_out.to_python(told, "schedules.yaml")
     assert (sent.left, sent.notes) == ([], [])
     (folder / "celeryconfig.py").write_text(sent.text, encoding="utf-8")
-    back = yaml_out.text(python_in.read(folder / "celeryconfig.py", "celeryconfig.py"))
+    back = yaml_out.to_yaml(python_in.read(folder / "celeryconfig.py", "celeryconfig.py"))
     assert back.left == []
     (folder / "schedules.yaml").write_text(back.text, encoding="utf-8")
     assert list(map(sets, schedulefile.load(folder / "schedules.yaml").schedules)) == list(map(sets, told))
@@ -301,7 +301,7 @@ def example(tmp_path: Path) -> tuple[Schedule, ...]:
 
 
 def test_to_python_what_celery_can_say(example: tuple[Schedule, ...]) -> None:
-    sent = python_out.text(example, "schedules.yaml")
+    sent = python_out.to_python(example, "schedules.yaml")
     assert [left.name for left in sent.left] == ["zoned", "either", "off"]
     assert [(note.name, note.why) for note in sent.notes] == [("late", "said without deadline, overlap")]
     made: dict[str, Any] = {}
@@ -312,7 +312,7 @@ def test_to_python_what_celery_can_say(example: tuple[Schedule, ...]) -> None:
 
 
 def test_to_crontab_what_cron_can_say(example: tuple[Schedule, ...]) -> None:
-    sent = crontab_out.text(example, "schedules.yaml", "proj")
+    sent = crontab_out.to_crontab(example, "schedules.yaml", "proj")
     assert sent.text.splitlines() == [
         "# From schedules.yaml, by livectl schedules export --crontab.",
         "* * * * * livectl -A proj call t",
@@ -328,7 +328,7 @@ def test_to_crontab_what_cron_can_say(example: tuple[Schedule, ...]) -> None:
 
 
 def test_to_django_what_its_tables_can_hold(example: tuple[Schedule, ...]) -> None:
-    sent = django_out.text(example, "2026-01-01T00:00:00+00:00")
+    sent = django_out.to_django(example, "2026-01-01T00:00:00+00:00")
     rows = json.loads(sent.text)
     tasks = {row["fields"]["name"]: row["fields"] for row in rows if row["model"] == "django_celery_beat.periodictask"}
     tables = {(row["model"].removeprefix("django_celery_beat."), row["pk"]): row["fields"] for row in rows}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from livectl.errors import SettingsError
-from livectl.quantity import Rate, Window, parse_daytime, parse_duration, parse_rate, parse_timezone, parse_window
+from livectl.quantity import Rate, Window, parse_duration, parse_rate, parse_time_of_day, parse_timezone, parse_window
 
 
 @pytest.mark.parametrize(
@@ -68,17 +68,17 @@ def test_what_is_no_rate_is_refused(written: str) -> None:
 
 @pytest.mark.parametrize(("written", "minutes"), [("09:00", 540), ("9:00", 540), ("00:00", 0), ("23:59", 1439)])
 def test_a_time_of_day_is_minutes(written: str, minutes: int) -> None:
-    assert parse_daytime(written) == minutes
+    assert parse_time_of_day(written) == minutes
 
 
 @pytest.mark.parametrize("written", ["", "9", "24:00", "12:60", "12:5", "noon", "-1:00"])
 def test_what_is_no_time_of_day_is_refused(written: str) -> None:
     with pytest.raises(SettingsError, match="a time of day is"):
-        parse_daytime(written)
+        parse_time_of_day(written)
 
 
 def test_a_window_is_two_times_of_day() -> None:
-    assert parse_window("23:00-07:30") == Window(parse_daytime("23:00"), parse_daytime("07:30"))
+    assert parse_window("23:00-07:30") == Window(parse_time_of_day("23:00"), parse_time_of_day("07:30"))
     assert parse_window("9:00 - 17:00") == (540, 1020)
     with pytest.raises(SettingsError, match="quiet hours are"):
         parse_window("23:00")

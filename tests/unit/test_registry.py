@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from livectl.live import platforms
-from livectl.live.platforms.base import Means, Platform, Refused
+from livectl.live.platforms.base import CheckContext, NotAStreamer, Platform
 from livectl.model import Observation, Response, State
 from tests.support.check_driver import drive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OURS = [*platforms.BUILT_IN, platforms.LAST]
+OURS = [*platforms.BUILT_IN, platforms.FALLBACK]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -31,7 +31,7 @@ def test_a_platform_is_what_its_name_says(name: str) -> None:
     assert count.isdecimal()
     assert unit == "m"
     assert all(host == host.lower() and "/" not in host for host in platform.hosts)
-    assert platform.pace({"client_id": "x", "api_key": "x"}).batch == platform.batch
+    assert platform.rate_limit({"client_id": "x", "api_key": "x"}).batch == platform.batch
 
 
 def test_all_are_there_in_order() -> None:
@@ -39,7 +39,7 @@ def test_all_are_there_in_order() -> None:
 
 
 def test_an_unknown_name_is_refused_with_those_there_are() -> None:
-    with pytest.raises(Refused, match="no platform is called 'nowhere'") as refused:
+    with pytest.raises(NotAStreamer, match="no platform is called 'nowhere'") as refused:
         platforms.get("nowhere")
     assert "twitch" in refused.value.hint
 
@@ -62,18 +62,18 @@ def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
         "PLATFORM = demo.PLATFORM._replace(name='parrot', address=lambda text: text.partition('parrot/')[2] or None)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    platforms._joined.cache_clear()
-    platforms._load.cache_clear()
+    platforms._entry_points.cache_clear()
+    platforms._load_platform.cache_clear()
     yield tmp_path
-    platforms._joined.cache_clear()
-    platforms._load.cache_clear()
+    platforms._entry_points.cache_clear()
+    platforms._load_platform.cache_clear()
 
 
 @pytest.mark.usefixtures("other_package")
 def test_another_package_joins_and_a_broken_one_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
     assert platforms.get("parrot").name == "parrot"
-    assert platforms.read("parrot/polly") == ("parrot", "polly")
-    assert [platform.name for platform in platforms.all()] == [*platforms.BUILT_IN, "parrot", platforms.LAST]
+    assert platforms.parse_address("parrot/polly") == ("parrot", "polly")
+    assert [platform.name for platform in platforms.all()] == [*platforms.BUILT_IN, "parrot", platforms.FALLBACK]
     assert "broken cannot be loaded from parrot:NOWHERE" in caplog.text
     assert platforms.get("twitch").hosts, "a name of ours stays ours"
 
@@ -89,7 +89,7 @@ def test_the_platform_of_the_documentation_works() -> None:
     assert parrot.address("https://www.parrot.example/Polly") == "polly"
 
     def looked_at(status: int, body: str) -> Observation:
-        check = parrot.check(["polly"], Means(0.0, {}))
+        check = parrot.check(["polly"], CheckContext(0.0, {}))
         return drive(check, lambda request: Response(status=status, url=request.url, body=body.encode()))[0]
 
     assert looked_at(200, live).title == "Polly & friends"
@@ -108,7 +108,7 @@ def test_every_platform_is_documented(name: str) -> None:
     rows = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
     assert len(rows) == 2
     platform = platforms.get(name)
-    pace = platform.pace({})
+    pace = platform.rate_limit({})
     assert f"{platform.batch}" in rows[0]
     assert f"{pace.batch}" in rows[0]
     assert platform.budget in rows[0]

@@ -12,7 +12,14 @@ MANUAL = (Path(__file__).parents[2] / "docs" / "schedules.md").read_text()
 
 
 def test_every_key_option_event_and_name_is_in_the_manual() -> None:
-    words = [*schedulefile.TOP_KEYS, *entries.KNOWN, *entries.CRONTAB_KEYS, *options.READERS, *sun.EVENTS, *cron.MACROS]
+    words = [
+        *schedulefile.TOP_KEYS,
+        *entries.ENTRY_KEYS,
+        *entries.CRONTAB_KEYS,
+        *options.OPTION_READERS,
+        *sun.SOLAR_EVENTS,
+        *cron.MACROS,
+    ]
     assert [word for word in words if f"`{word}`" not in MANUAL and f"{word}:" not in MANUAL] == []
 
 

@@ -7,17 +7,19 @@ import sys
 import pytest
 
 from livectl.live.platforms import streamlink
-from livectl.live.platforms.base import Call, Means, Refused
-from livectl.model import Keep, Recall, State
+from livectl.live.platforms.base import Call, CheckContext, NotAStreamer
+from livectl.model import CacheGet, CacheSet, State
 
 SITE = "https://picarto.tv/somebody"
-LIVE = streamlink.Told(streams=True, metadata={"id": "77", "title": "A &amp; B", "author": "Some", "category": None})
-SILENT = streamlink.Told(streams=False, metadata={})
+LIVE = streamlink.PluginReport(
+    streams=True, metadata={"id": "77", "title": "A &amp; B", "author": "Some", "category": None}
+)
+SILENT = streamlink.PluginReport(streams=False, metadata={})
 
 
-def _said(told: streamlink.Told | None, memory: dict[str, str]) -> tuple[State, str, str]:
+def _said(told: streamlink.PluginReport | None, memory: dict[str, str]) -> tuple[State, str, str]:
     """State, session and problem after one check that is told this."""
-    check = streamlink.PLATFORM.check([SITE], Means(0.0, {}))
+    check = streamlink.PLATFORM.check([SITE], CheckContext(0.0, {}))
     effect = next(check)
     answer: object = None
     try:
@@ -27,9 +29,9 @@ def _said(told: streamlink.Told | None, memory: dict[str, str]) -> tuple[State, 
                     assert effect.args == (SITE,)
                     assert 0 < effect.seconds < 60
                     answer = told
-                case Recall():
+                case CacheGet():
                     answer = memory.get(effect.key)
-                case Keep():
+                case CacheSet():
                     memory[effect.key] = effect.value
                     answer = None
             effect = check.send(answer)
@@ -64,7 +66,7 @@ def test_no_streams_is_believed_when_said_twice_in_a_row() -> None:
     ],
 )
 def test_a_plugins_error_is_told_by_its_text(error: str, state: State) -> None:
-    assert _said(streamlink.Told(streams=False, metadata={}, error=error), {}) == (state, "", error)
+    assert _said(streamlink.PluginReport(streams=False, metadata={}, error=error), {}) == (state, "", error)
 
 
 def test_silence_is_the_network() -> None:
@@ -73,7 +75,7 @@ def test_silence_is_the_network() -> None:
 
 def test_what_a_plugin_raises_is_told() -> None:
     pytest.importorskip("streamlink")
-    told = streamlink.told("https://nowhere.invalid/somebody")
+    told = streamlink.ask_plugin("https://nowhere.invalid/somebody")
     assert not told.streams
     assert told.error.startswith("NoPluginError")
 
@@ -107,20 +109,20 @@ def test_an_address_is_the_id(text: str, read: str | None) -> None:
 )
 def test_what_is_no_streamer_is_refused(text: str, reason: str) -> None:
     pytest.importorskip("streamlink")
-    with pytest.raises(Refused, match=reason) as refused:
+    with pytest.raises(NotAStreamer, match=reason) as refused:
         streamlink.address(text)
     assert "secret" not in f"{refused.value.message}{refused.value.hint}"
 
 
 def test_no_browser_is_started() -> None:
     pytest.importorskip("streamlink")
-    assert streamlink._session().get_option("webbrowser") is False
+    assert streamlink._new_session().get_option("webbrowser") is False
 
 
 def test_without_the_extra_an_address_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "streamlink", None)
     monkeypatch.setitem(sys.modules, "streamlink.exceptions", None)
-    with pytest.raises(Refused, match=r"does not know picarto\.tv") as refused:
+    with pytest.raises(NotAStreamer, match=r"does not know picarto\.tv") as refused:
         streamlink.address(SITE)
     assert "livectl[streamlink]" in refused.value.hint
-    assert "not installed" in streamlink.told(SITE).error
+    assert "not installed" in streamlink.ask_plugin(SITE).error

@@ -219,7 +219,7 @@ def sets(low: int, high: int, most: int) -> st.SearchStrategy[set[int]]:
 def places(draw: st.DrawFn) -> tuple[str, int]:
     """A zone and a minute, not far from one of the changes of its clock where it has any."""
     zone, year = draw(st.sampled_from(ZONES)), draw(st.integers(2020, 2030))
-    cut = draw(st.sampled_from(zones.stretches(zone, year)))
+    cut = draw(st.sampled_from(zones.offset_periods(zone, year)))
     return zone, cut.start // 60 + draw(st.integers(-40 * 60, 10 * 60))
 
 
@@ -284,13 +284,13 @@ def test_every_beat_has_the_same_sunset_wherever_it_starts() -> None:
 
 @pytest.mark.parametrize("zone", ["Europe/Paris", "Australia/Lord_Howe", "Asia/Shanghai", "America/Nuuk", "UTC"])
 def test_a_year_is_cut_where_the_offset_changes_and_nowhere_else(zone: str) -> None:
-    cuts = zones.stretches(zone, 2026)
+    cuts = zones.offset_periods(zone, 2026)
     assert [cut.end for cut in cuts[:-1]] == [cut.start for cut in cuts[1:]]
     for cut in cuts:
         assert datetime.fromtimestamp(cut.start, ZoneInfo(zone)).utcoffset() == timedelta(seconds=cut.offset)
         assert datetime.fromtimestamp(cut.end - 1, ZoneInfo(zone)).utcoffset() == timedelta(seconds=cut.offset)
-        assert datetime.fromtimestamp(cut.start - 1, ZoneInfo(zone)).utcoffset() == timedelta(seconds=cut.before)
-    changed = [cut for cut in cuts if cut.offset != cut.before]
+        assert datetime.fromtimestamp(cut.start - 1, ZoneInfo(zone)).utcoffset() == timedelta(seconds=cut.offset_before)
+    changed = [cut for cut in cuts if cut.offset != cut.offset_before]
     assert len(changed) == (0 if zone in ("Asia/Shanghai", "UTC") else 2)
 
 
@@ -316,4 +316,4 @@ def test_ten_thousand_lines_are_reckoned_in_well_under_a_second() -> None:
     ],
 )
 def test_a_timing_is_told_in_words(timed: Interval, words: str) -> None:
-    assert timing.in_words(timed) == words
+    assert timing.format_timing(timed) == words

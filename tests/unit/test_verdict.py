@@ -9,40 +9,42 @@ from typing import Any
 import pytest
 
 from livectl.model import JobState
-from livectl.ops.cluster.workers import Held
+from livectl.ops.cluster.workers import WorkerJob
 from livectl.ops.jobs import message, outcome, verdict
-from livectl.ops.jobs.message import Message
-from livectl.ops.jobs.outcome import Outcome
-from livectl.ops.jobs.records import Record
-from livectl.ops.jobs.search import Found
-from livectl.ops.jobs.verdict import Evidence
+from livectl.ops.jobs.message import JobMessage
+from livectl.ops.jobs.outcome import JobResult
+from livectl.ops.jobs.records import JobLogEntry
+from livectl.ops.jobs.search import MessageLocation
+from livectl.ops.jobs.verdict import JobFacts
 
 NOW = datetime.now(UTC)
 SOON = NOW + timedelta(days=1)  # after any run of these tests
 VISIBILITY = 60.0
 
 
-def found(*, tag: str = "", **said: Any) -> Found:
-    return Found(message=Message(id="j", **said), key="celery", raw=b"", queue="celery", tag=tag, delivered=1.0)
+def found(*, tag: str = "", **said: Any) -> MessageLocation:
+    return MessageLocation(
+        message=JobMessage(id="j", **said), key="celery", raw=b"", queue="celery", tag=tag, delivered=1.0
+    )
 
 
-def held(holding: Any, **said: Any) -> Held:
-    return Held(worker="w1", holding=holding, **said)
+def held(holding: Any, **said: Any) -> WorkerJob:
+    return WorkerJob(worker="w1", state=holding, **said)
 
 
 @pytest.mark.parametrize(
     ("evidence", "state"),
     [
         ({}, "unknown"),
-        ({"outcome": Outcome(id="j", status="SUCCESS")}, "succeeded"),
-        ({"outcome": Outcome(id="j", status="REJECTED")}, "failed"),
-        ({"outcome": Outcome(id="j", status="PROGRESS"), "held": held("active")}, "running"),
-        ({"outcome": Outcome(id="j", status="STARTED")}, "unknown"),  # its worker died with it
-        ({"outcome": Outcome(id="j", status="STARTED"), "silent": 1}, "running"),
-        ({"outcome": Outcome(id="j", status="RETRY")}, "unknown"),  # handed back by nobody: lost
-        ({"outcome": Outcome(id="j", status="RETRY"), "found": found(eta=SOON)}, "retrying"),
-        ({"held": held("active"), "record": Record(state="failed", finished=NOW)}, "running"),  # given out again
-        ({"held": held("ready"), "record": Record(state="succeeded", finished=NOW)}, "succeeded"),
+        ({"outcome": JobResult(id="j", status="SUCCESS")}, "succeeded"),
+        ({"outcome": JobResult(id="j", status="REJECTED")}, "failed"),
+        ({"outcome": JobResult(id="j", status="PROGRESS"), "held": held("active")}, "running"),
+        ({"outcome": JobResult(id="j", status="STARTED")}, "unknown"),  # its worker died with it
+        ({"outcome": JobResult(id="j", status="STARTED"), "silent": 1}, "running"),
+        ({"outcome": JobResult(id="j", status="RETRY")}, "unknown"),  # handed back by nobody: lost
+        ({"outcome": JobResult(id="j", status="RETRY"), "found": found(eta=SOON)}, "retrying"),
+        ({"held": held("active"), "record": JobLogEntry(state="failed", finished=NOW)}, "running"),  # given out again
+        ({"held": held("ready"), "record": JobLogEntry(state="succeeded", finished=NOW)}, "succeeded"),
         ({"held": held("reserved", eta=SOON)}, "eta"),
         ({"held": held("reserved")}, "received"),
         ({"held": held("reserved"), "found": found(tag="t", retries=2)}, "retrying"),
@@ -53,16 +55,16 @@ def held(holding: Any, **said: Any) -> Held:
         ({"found": found(tag="t", eta=SOON)}, "redelivery"),
         ({"found": found(tag="t"), "silent": 1}, "received"),
         ({"found": found(tag="t", eta=SOON), "silent": 1}, "eta"),
-        ({"found": found(tag="t"), "silent": 1, "record": Record(started=NOW)}, "running"),
-        ({"record": Record(sent=NOW)}, "unknown"),
-        ({"record": Record(sent=NOW), "searched": False}, "queued"),
-        ({"record": Record(state="revoked", finished=NOW)}, "revoked"),
-        ({"record": Record(state="nonsense", finished=NOW)}, "unknown"),
+        ({"found": found(tag="t"), "silent": 1, "record": JobLogEntry(started=NOW)}, "running"),
+        ({"record": JobLogEntry(sent=NOW)}, "unknown"),
+        ({"record": JobLogEntry(sent=NOW), "searched": False}, "queued"),
+        ({"record": JobLogEntry(state="revoked", finished=NOW)}, "revoked"),
+        ({"record": JobLogEntry(state="nonsense", finished=NOW)}, "unknown"),
     ],
     ids=lambda value: str(value)[:60],
 )
 def test_the_word_for_it(evidence: dict[str, Any], state: str) -> None:
-    judged = verdict.judge(Evidence(id="j", **evidence), VISIBILITY)
+    judged = verdict.job_status(JobFacts(id="j", **evidence), VISIBILITY)
     assert judged.job.state == state
     assert (judged.note != "") == (
         state in {"unknown", "redelivery"} or (state == "received" and not evidence.get("held"))
@@ -81,7 +83,7 @@ def test_the_word_for_it(evidence: dict[str, Any], state: str) -> None:
     ],
 )
 def test_one_word_for_a_group(states: list[str], word: str) -> None:
-    assert verdict.together([JobState(state) for state in states]) == word
+    assert verdict.group_state([JobState(state) for state in states]) == word
 
 
 @pytest.mark.parametrize(
@@ -90,15 +92,15 @@ def test_one_word_for_a_group(states: list[str], word: str) -> None:
      b'{"body": "!", "content-type": "application/json", "properties": {"body_encoding": "base64"}}'],
 )  # fmt: skip
 def test_a_malformed_message_is_read_as_far_as_it_goes(raw: bytes) -> None:
-    assert message.read(raw) == Message()
+    assert message.read(raw) == JobMessage()
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"5", b'{"status": 1}', b'{"task_id": "x"}', b"\x80\x04\x95"])
 def test_a_malformed_result_is_none(raw: bytes) -> None:
-    assert outcome.understand(raw) is None
+    assert outcome.parse_result(raw) is None
 
 
 def test_a_message_of_the_first_protocol_is_read_too() -> None:
     body = json.dumps({"task": "t", "id": "j", "args": [1], "kwargs": {}})
     raw = json.dumps({"body": body, "content-type": "application/json"}).encode()
-    assert message.read(raw) == Message(id="j", task="t", args=[1], kwargs={})
+    assert message.read(raw) == JobMessage(id="j", task="t", args=[1], kwargs={})

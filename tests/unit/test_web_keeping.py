@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from livectl.errors import ServerError
-from livectl.web.bodies import Bodies, Body
-from livectl.web.keeping import Kept
+from livectl.web.bodies import BodyCache, ResponseBody
+from livectl.web.keeping import TimedCache
 from tests.support.waiting import HANG_SECONDS, wait_for
 
 
@@ -35,7 +35,7 @@ class Readings:
 
 def test_a_reading_is_kept_for_its_seconds() -> None:
     readings = Readings()
-    kept = Kept(readings.make, 1.0, readings.clock)
+    kept = TimedCache(readings.make, 1.0, readings.clock)
     assert [kept.get(), kept.get()] == [1, 1]
     readings.now = 1.0
     assert kept.get() == 2
@@ -44,7 +44,7 @@ def test_a_reading_is_kept_for_its_seconds() -> None:
 def test_a_crowd_that_finds_nothing_waits_for_one_reading() -> None:
     readings = Readings()
     readings.go.clear()
-    kept = Kept(readings.make, 1.0, readings.clock)
+    kept = TimedCache(readings.make, 1.0, readings.clock)
     found: list[int] = []
     crowd = [threading.Thread(target=lambda: found.append(kept.get())) for _ in range(20)]
     for visitor in crowd:
@@ -57,7 +57,7 @@ def test_a_crowd_that_finds_nothing_waits_for_one_reading() -> None:
 
 def test_while_one_reads_anew_the_others_get_the_old_one_unless_it_is_too_old() -> None:
     readings = Readings()
-    kept = Kept(readings.make, 1.0, readings.clock)
+    kept = TimedCache(readings.make, 1.0, readings.clock)
     assert kept.get() == 1
     readings.now = 1.5
     readings.go.clear()
@@ -78,7 +78,7 @@ def test_while_one_reads_anew_the_others_get_the_old_one_unless_it_is_too_old() 
 def test_an_outage_is_kept_too_and_ends() -> None:
     readings = Readings()
     readings.away = True
-    kept = Kept(readings.make, 1.0, readings.clock)
+    kept = TimedCache(readings.make, 1.0, readings.clock)
     for _ in range(2):
         with pytest.raises(ServerError):
             kept.get()
@@ -89,10 +89,10 @@ def test_an_outage_is_kept_too_and_ends() -> None:
 
 def test_a_body_is_made_once_for_each_reading() -> None:
     readings = Readings()
-    bodies = Bodies(readings.clock)
+    bodies = BodyCache(readings.clock)
 
-    def make() -> Body:
-        return Body(b"%d" % readings.make(), "mark")
+    def make() -> ResponseBody:
+        return ResponseBody(b"%d" % readings.make(), "mark")
 
     assert bodies.get("key", "one", make) == bodies.get("key", "one", make)
     assert readings.count == 1
@@ -101,13 +101,13 @@ def test_a_body_is_made_once_for_each_reading() -> None:
 
 
 def test_only_so_many_bodies_are_kept() -> None:
-    bodies = Bodies()
+    bodies = BodyCache()
     for number in range(1000):
-        bodies.get(number, "reading", lambda: Body(b"", ""))
+        bodies.get(number, "reading", lambda: ResponseBody(b"", ""))
     readings = Readings()
 
-    def make() -> Body:
-        return Body(b"%d" % readings.make(), "")
+    def make() -> ResponseBody:
+        return ResponseBody(b"%d" % readings.make(), "")
 
     bodies.get(999, "reading", make)
     assert readings.count == 0

@@ -10,7 +10,7 @@ import pytest
 
 from livectl.model import JobState, State
 from livectl.web import wording
-from livectl.web.strings import TABLE
+from livectl.web.strings import SENTENCES
 
 WEB = Path(wording.__file__).parent
 SOURCES = "".join(path.read_text() for path in [*WEB.glob("*.py"), *WEB.rglob("*.html")] if path.name != "strings.py")
@@ -23,9 +23,9 @@ def fields(said: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(said) if name}
 
 
-@pytest.mark.parametrize("key", TABLE)
+@pytest.mark.parametrize("key", SENTENCES)
 def test_both_languages_say_the_same(key: str) -> None:
-    english, chinese = TABLE[key]
+    english, chinese = SENTENCES[key]
     assert fields(english) == fields(chinese)
     assert english
     assert chinese
@@ -35,15 +35,15 @@ def test_both_languages_say_the_same(key: str) -> None:
 def test_every_string_is_used_and_every_string_used_is_there() -> None:
     used = set(re.findall(r"""(?:\bt|_words|\bwords|self)\(\s*['"](\w+)['"]\s*[,)]""", SOURCES))
     listed = {name for names in re.findall(r"heads\(\[(.*?)\]\)", SOURCES) for name in re.findall(r"'(\w+)'", names)}
-    assert used | listed <= set(TABLE)
-    assert {key for key in TABLE if not key.startswith(MADE)} <= used | listed
+    assert used | listed <= set(SENTENCES)
+    assert {key for key in SENTENCES if not key.startswith(MADE)} <= used | listed
 
 
 def test_every_state_has_a_word() -> None:
-    assert {f"job_{state}" for state in JobState} <= set(TABLE)
+    assert {f"job_{state}" for state in JobState} <= set(SENTENCES)
     sure = {State.LIVE, State.OFFLINE, State.REPLAY}
-    assert {f"trouble_{state}" for state in State if state not in sure} <= set(TABLE)
-    assert {f"state_{state}" for state in (*sure, State.UNKNOWN)} <= set(TABLE)
+    assert {f"trouble_{state}" for state in State if state not in sure} <= set(SENTENCES)
+    assert {f"state_{state}" for state in (*sure, State.UNKNOWN)} <= set(SENTENCES)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_every_state_has_a_word() -> None:
     ],
 )
 def test_times_are_told_roughly(seconds: float, english: str, chinese: str) -> None:
-    assert wording.of("en").ago(seconds) == english
-    assert wording.of("zh-Hans").ago(seconds) == chinese
+    assert wording.translations_for("en").ago(seconds) == english
+    assert wording.translations_for("zh-Hans").ago(seconds) == chinese
 
 
 @pytest.mark.parametrize(
@@ -75,5 +75,5 @@ def test_times_are_told_roughly(seconds: float, english: str, chinese: str) -> N
     ],
 )
 def test_viewers_are_counted_as_people_count(number: int, english: str, chinese: str) -> None:
-    assert wording.of("en").count(number) == english
-    assert wording.of("zh-Hans").count(number) == chinese
+    assert wording.translations_for("en").count(number) == english
+    assert wording.translations_for("zh-Hans").count(number) == chinese

@@ -315,7 +315,7 @@ schedules:
 )
 def test_each_key_and_value_has_a_place(route: tuple[str | int, ...], key: bool, place: tuple[int, int]) -> None:
     document = yamlfile.loads(PLACES, "f.yaml")
-    assert document.place(route, key=key) == place
+    assert document.position(route, key=key) == place
     assert document.mistake(route, "wrong", "right", key=key) == ("f.yaml", *place, "wrong", "right", False)
 
 

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     Check = Callable[[Facts], Iterator[Finding]]
 
-ALL: tuple[Check, ...] = (
-    *settings.ALL,
-    *servers.ALL,
-    *delivery.ALL,
-    *results.ALL,
-    *work.ALL,
-    *crew.ALL,
-    *beats.ALL,
-    *frameworks.ALL,
-    *streamers.ALL,
+CHECKS: tuple[Check, ...] = (
+    *settings.SETTINGS_CHECKS,
+    *servers.SERVER_CHECKS,
+    *delivery.DELIVERY_CHECKS,
+    *results.RESULT_CHECKS,
+    *work.WORK_CHECKS,
+    *crew.WORKER_CHECKS,
+    *beats.BEAT_CHECKS,
+    *frameworks.FRAMEWORK_CHECKS,
+    *streamers.STREAMER_CHECKS,
 )

@@ -11,80 +11,91 @@ if TYPE_CHECKING:
 
     from livectl.doctor.facts import Facts
 
-PICKLE = {"pickle", "application/x-python-serialize"}
+PICKLE_CONTENT_TYPES = {"pickle", "application/x-python-serialize"}
 CONTENT_TYPES = {"json": "application/json", "yaml": "application/x-yaml", "msgpack": "application/x-msgpack"}
 GREEN_PREFETCH_HINT = "Set worker_prefetch_multiplier to 1, with task_acks_late; on Redis worker_disable_prefetch too."
 
 
-def pickle(facts: Facts) -> Iterator[Finding]:
+def check_pickle(facts: Facts) -> Iterator[Finding]:
     for key in ("accept_content", "result_accept_content"):
-        if PICKLE & set(facts.value(key) or ()):
+        if PICKLE_CONTENT_TYPES & set(facts.setting(key) or ()):
             yield Finding(
                 id="pickle-accepted",
                 level="warn",
                 title="Whoever can write to the broker can run any code in the workers",
-                evidence=f"{key} = {sorted(facts.value(key))}",
+                evidence=f"{key} = {sorted(facts.setting(key))}",
                 cure=f'Set {key} to ["json"], once no message in pickle is left.',
             )
 
 
-def refused(facts: Facts) -> Iterator[Finding]:
+def check_refused_serializers(facts: Facts) -> Iterator[Finding]:
     pairs = (("task_serializer", "accept_content"), ("result_serializer", "result_accept_content"))
     for serializer, accepted in pairs:
-        said, taken = facts.value(serializer), facts.value(accepted) or facts.value("accept_content")
-        if said and taken and not {said, CONTENT_TYPES.get(said, said)} & set(taken):
+        sent_type, accepted_types = (
+            facts.setting(serializer),
+            facts.setting(accepted) or facts.setting("accept_content"),
+        )
+        if (
+            sent_type
+            and accepted_types
+            and not {sent_type, CONTENT_TYPES.get(sent_type, sent_type)} & set(accepted_types)
+        ):
             yield Finding(
                 id="serializer-refused",
                 level="bad",
                 title="What this app sends, its own workers refuse",
-                evidence=f"{serializer} is {said}, and {accepted} only {sorted(taken)}",
-                cure=f"Set {serializer} to one of them, or add {said} to {accepted}.",
+                evidence=f"{serializer} is {sent_type}, and {accepted} only {sorted(accepted_types)}",
+                cure=f"Set {serializer} to one of them, or add {sent_type} to {accepted}.",
             )
 
 
-def short_visibility(facts: Facts) -> Iterator[Finding]:
+def check_visibility_and_time_limit(facts: Facts) -> Iterator[Finding]:
     """Only a late acknowledgement comes after the job: an early one is there before the time is over."""
-    wait = facts.visibility
-    longest = max(
-        (task for task in facts.tasks if task.late and task.limit), key=lambda task: task.limit or 0, default=None
+    visibility_timeout = facts.visibility
+    longest_task = max(
+        (task for task in facts.tasks if task.acks_late and task.time_limit),
+        key=lambda task: task.time_limit or 0,
+        default=None,
     )
-    if wait and longest and longest.limit and longest.limit > wait:
+    if visibility_timeout and longest_task and longest_task.time_limit and longest_task.time_limit > visibility_timeout:
         yield Finding(
             id="visibility-limit",
             level="bad",
             title="Long jobs are given out, and run, again while they still run",
-            evidence=f"visibility_timeout {wait:.0f} s, and {longest.name} may run {longest.limit:.0f} s",
+            evidence=f"visibility_timeout {visibility_timeout:.0f} s, and {longest_task.name} may run {longest_task.time_limit:.0f} s",
             cure="Raise visibility_timeout in broker_transport_options above the longest time limit, or lower that.",
         )
 
 
-def far_eta(facts: Facts) -> Iterator[Finding]:
+def check_visibility_and_eta(facts: Facts) -> Iterator[Finding]:
     if facts.delayed:
-        worst = max(facts.delayed, key=lambda one: one.seconds)
+        latest = max(facts.delayed, key=lambda delayed: delayed.seconds)
         yield Finding(
             id="visibility-eta",
             level="bad",
             title="Jobs that wait for their time will run more than once",
-            evidence=f"{worst.task} {worst.id} due in {worst.seconds:.0f} s, visibility_timeout {facts.visibility} s",
+            evidence=f"{latest.task} {latest.id} due in {latest.seconds:.0f} s, visibility_timeout {facts.visibility} s",
             cure="Raise visibility_timeout above the longest countdown, or put such jobs into schedules.yaml.",
         )
 
 
-def different_visibility(facts: Facts) -> Iterator[Finding]:
-    known = {one.name: one.visibility for one in facts.roll.workers if one.visibility is not None}
-    if len(set(known.values())) > 1:
-        said = ", ".join(f"{name} {wait:.0f} s" for name, wait in sorted(known.items()))
+def check_visibility_differs(facts: Facts) -> Iterator[Finding]:
+    timeouts = {
+        worker.name: worker.visibility_timeout for worker in facts.roll.workers if worker.visibility_timeout is not None
+    }
+    if len(set(timeouts.values())) > 1:
+        evidence = ", ".join(f"{name} {timeout:.0f} s" for name, timeout in sorted(timeouts.items()))
         yield Finding(
             id="visibility-differs",
             level="bad",
             title="Workers differ in visibility_timeout: the shortest one holds for the jobs of all",
-            evidence=said,
+            evidence=evidence,
             cure="Give all workers the same broker_transport_options, and restart them.",
         )
 
 
-def early_ack(facts: Facts) -> Iterator[Finding]:
-    names = [task.name for task in facts.tasks if task.rejects and not task.late]
+def check_early_ack(facts: Facts) -> Iterator[Finding]:
+    names = [task.name for task in facts.tasks if task.reject_on_worker_lost and not task.acks_late]
     if names:
         yield Finding(
             id="early-ack",
@@ -95,20 +106,20 @@ def early_ack(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def hoarding(facts: Facts) -> Iterator[Finding]:
+def check_prefetch_hoarding(facts: Facts) -> Iterator[Finding]:
     if facts.roll.hoarded:
-        owners = [one for one in facts.roll.workers if set(one.reserved) & set(facts.roll.hoarded)]
+        owners = [worker for worker in facts.roll.workers if set(worker.reserved) & set(facts.roll.hoarded)]
         yield Finding(
             id="prefetch-hoarding",
             level="warn",
             title="A worker keeps jobs for later while another has nothing to do",
-            evidence=f"{len(facts.roll.hoarded)} jobs wait in the hands of {', '.join(one.name for one in owners)}",
+            evidence=f"{len(facts.roll.hoarded)} jobs wait in the hands of {', '.join(worker.name for worker in owners)}",
             cure=GREEN_PREFETCH_HINT,
         )
 
 
-def eager(facts: Facts) -> Iterator[Finding]:
-    if facts.value("task_always_eager"):
+def check_always_eager(facts: Facts) -> Iterator[Finding]:
+    if facts.setting("task_always_eager"):
         yield Finding(
             id="always-eager",
             level="bad",
@@ -118,9 +129,9 @@ def eager(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def soft_shutdown(facts: Facts) -> Iterator[Finding]:
+def check_soft_shutdown(facts: Facts) -> Iterator[Finding]:
     remapped = facts.environ.get("REMAP_SIGTERM") == "SIGQUIT"
-    if remapped and not facts.value("worker_soft_shutdown_timeout"):
+    if remapped and not facts.setting("worker_soft_shutdown_timeout"):
         yield Finding(
             id="soft-shutdown",
             level="bad",
@@ -130,14 +141,14 @@ def soft_shutdown(facts: Facts) -> Iterator[Finding]:
         )
 
 
-ALL = (
-    pickle,
-    refused,
-    short_visibility,
-    far_eta,
-    different_visibility,
-    early_ack,
-    hoarding,
-    eager,
-    soft_shutdown,
+DELIVERY_CHECKS = (
+    check_pickle,
+    check_refused_serializers,
+    check_visibility_and_time_limit,
+    check_visibility_and_eta,
+    check_visibility_differs,
+    check_early_ack,
+    check_prefetch_hoarding,
+    check_always_eager,
+    check_soft_shutdown,
 )

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from livectl.doctor.checks.settings import NO_SETUP
+from livectl.doctor.checks.settings import DJANGO_SETUP_ERRORS
 from livectl.model import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from livectl.doctor.facts import Facts, Failure
+    from livectl.doctor.facts import Facts, FailedJob
 
-NO_CONTEXT = "Working outside of application context"
+NO_FLASK_CONTEXT = "Working outside of application context"
 
 
-def flask(facts: Facts) -> Iterator[Finding]:
-    if failed := _first(facts, (NO_CONTEXT,)):
+def check_flask_context(facts: Facts) -> Iterator[Finding]:
+    if failure := _first_failure(facts, (NO_FLASK_CONTEXT,)):
         yield Finding(
             id="flask-context",
             level="bad",
             title="Tasks run outside of Flask's app context",
-            evidence=f"{failed.task or 'job'} {failed.id} failed: {failed.error}",
+            evidence=f"{failure.task or 'job'} {failure.id} failed: {failure.error}",
             cure="Give the app a task class whose __call__ runs inside app.app_context(), as Flask's manual shows.",
         )
 
 
-def django(facts: Facts) -> Iterator[Finding]:
-    told = facts.app_error if any(sign in facts.app_error for sign in NO_SETUP) else ""
-    failed = _first(facts, NO_SETUP)
-    if told or failed:
-        evidence = told or (f"{failed.task or 'job'} {failed.id} failed: {failed.error}" if failed else "")
+def check_django_setup(facts: Facts) -> Iterator[Finding]:
+    app_error = facts.app_error if any(sign in facts.app_error for sign in DJANGO_SETUP_ERRORS) else ""
+    failure = _first_failure(facts, DJANGO_SETUP_ERRORS)
+    if app_error or failure:
+        evidence = app_error or (f"{failure.task or 'job'} {failure.id} failed: {failure.error}" if failure else "")
         yield Finding(
             id="django-setup",
             level="bad",
@@ -40,8 +40,8 @@ def django(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _first(facts: Facts, signs: tuple[str, ...]) -> Failure | None:
-    return next((one for one in facts.failures if any(sign in one.error for sign in signs)), None)
+def _first_failure(facts: Facts, signs: tuple[str, ...]) -> FailedJob | None:
+    return next((failure for failure in facts.failures if any(sign in failure.error for sign in signs)), None)
 
 
-ALL = (flask, django)
+FRAMEWORK_CHECKS = (check_flask_context, check_django_setup)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from livectl.doctor.facts import Facts
 
 # Whoever sets one of these wants results.
-WANTED = (
+RESULT_OPTIONS = (
     "result_expires",
     "result_extended",
     "result_serializer",
@@ -23,28 +23,34 @@ WANTED = (
 )
 
 
-def misnamed(facts: Facts) -> Iterator[Finding]:
-    from livectl.ops.migration.names import GUESSES, judged
+def check_misnamed_backend(facts: Facts) -> Iterator[Finding]:
+    from livectl.ops.migration.names import GUESSES, classify
 
     if _has_backend(facts) or not facts.conf.values:
         return
-    for one in facts.conf.written:
-        verdict = judged(one.name, one.namespace)
-        if verdict and verdict.key == "result_backend" and not verdict.was_read:
-            yield _misnamed(one.name, f"{one.name} in {one.where}", verdict.new[0])
+    for setting in facts.conf.written:
+        classification = classify(setting.name, setting.namespace)
+        if classification and classification.key == "result_backend" and not classification.was_read:
+            yield _misnamed_backend(setting.name, f"{setting.name} in {setting.location}", classification.new[0])
             return
     for name, key in GUESSES.items():
         if key == "result_backend" and facts.environ.get(name):
-            yield _misnamed(name, f"{name} in the environment", "CELERY_RESULT_BACKEND")
+            yield _misnamed_backend(name, f"{name} in the environment", "CELERY_RESULT_BACKEND")
             return
 
 
-def missing(facts: Facts) -> Iterator[Finding]:
-    if _has_backend(facts) or not facts.conf.values or any(misnamed(facts)):
+def check_missing_backend(facts: Facts) -> Iterator[Finding]:
+    if _has_backend(facts) or not facts.conf.values or any(check_misnamed_backend(facts)):
         return
-    wanted = [key for key in WANTED if key in facts.conf.origins]
-    skips = [each.name for each in facts.schedule if each.overlap == "skip"]
-    evidence = f"set: {', '.join(wanted)}" if wanted else f"overlap: skip in {', '.join(skips)}" if skips else ""
+    result_options = [key for key in RESULT_OPTIONS if key in facts.conf.origins]
+    skipping_entries = [entry.name for entry in facts.schedule if entry.overlap == "skip"]
+    evidence = (
+        f"set: {', '.join(result_options)}"
+        if result_options
+        else f"overlap: skip in {', '.join(skipping_entries)}"
+        if skipping_entries
+        else ""
+    )
     if evidence:
         yield Finding(
             id="results-missing",
@@ -55,36 +61,36 @@ def missing(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def endless(facts: Facts) -> Iterator[Finding]:
+def check_endless_results(facts: Facts) -> Iterator[Finding]:
     if not _has_backend(facts):
         return
-    never = "result_expires" in facts.conf.values and not facts.value("result_expires")
+    never = "result_expires" in facts.conf.values and not facts.setting("result_expires")
     if never or facts.endless:
-        kept = (
+        result_text = (
             f"{len(facts.endless)} of the results looked at have no expiry: {facts.endless[0]}" if facts.endless else ""
         )
-        said = f"result_expires is {facts.value('result_expires')!r}" if never else ""
+        setting_text = f"result_expires is {facts.setting('result_expires')!r}" if never else ""
         yield Finding(
             id="results-endless",
             level="warn",
             title="Results are kept for ever",
-            evidence="; ".join(filter(None, (said, kept))),
+            evidence="; ".join(filter(None, (setting_text, result_text))),
             cure="Set result_expires to as long as anybody asks for results: 3600.",
         )
 
 
-def _misnamed(name: str, evidence: str, right: str) -> Finding:
+def _misnamed_backend(name: str, evidence: str, right_name: str) -> Finding:
     return Finding(
         id="results-misnamed",
         level="bad",
         title="Results go nowhere: the backend is set under a name that Celery does not read",
         evidence=f"{evidence}; result_backend is not set",
-        cure=f"Write {right} instead of {name}.",
+        cure=f"Write {right_name} instead of {name}.",
     )
 
 
 def _has_backend(facts: Facts) -> bool:
-    return str(facts.value("result_backend") or "disabled").removesuffix("://") != "disabled"
+    return str(facts.setting("result_backend") or "disabled").removesuffix("://") != "disabled"
 
 
-ALL = (misnamed, missing, endless)
+RESULT_CHECKS = (check_misnamed_backend, check_missing_backend, check_endless_results)

@@ -5,24 +5,24 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from livectl.doctor.sources import CODE, VARIABLES
+from livectl.doctor.sources import SET_IN_CODE, SETTING_VARIABLES
 from livectl.model import Finding
 from livectl.ops.jobs.redaction import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from livectl.doctor.facts import Facts, Written
-    from livectl.ops.migration.names import Verdict
+    from livectl.doctor.facts import Facts, WrittenSetting
+    from livectl.ops.migration.names import Classification
 
-CLOSE = 0.85  # of difflib's measure: one letter wrong in a name, hardly two
-DJANGO = "django.conf:settings"  # the one source for which Celery leaves its warning out
-NO_SETUP = ("AppRegistryNotReady", "settings are not configured")
-MIXED = "Cannot mix"
-SHOWN = 6  # names in one line
+MIN_SIMILARITY = 0.85  # of difflib's measure: one letter wrong in a name, hardly two
+DJANGO_SETTINGS = "django.conf:settings"  # the one source for which Celery leaves its warning out
+DJANGO_SETUP_ERRORS = ("AppRegistryNotReady", "settings are not configured")
+MIXED_NAMES_ERROR = "Cannot mix"
+MAX_NAMES_SHOWN = 6  # names in one line
 
 
-def broken_settings(facts: Facts) -> Iterator[Finding]:
+def check_livectl_settings(facts: Facts) -> Iterator[Finding]:
     if facts.settings_error:
         yield Finding(
             id="settings-broken",
@@ -33,10 +33,10 @@ def broken_settings(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def broken_app(facts: Facts) -> Iterator[Finding]:
-    if not facts.app_error or any(sign in facts.app_error for sign in NO_SETUP):
+def check_app_loads(facts: Facts) -> Iterator[Finding]:
+    if not facts.app_error or any(sign in facts.app_error for sign in DJANGO_SETUP_ERRORS):
         return
-    if MIXED in facts.app_error:
+    if MIXED_NAMES_ERROR in facts.app_error:
         yield Finding(
             id="settings-mixed",
             level="bad",
@@ -54,120 +54,139 @@ def broken_app(facts: Facts) -> Iterator[Finding]:
     )
 
 
-def unread(facts: Facts) -> Iterator[Finding]:
+def check_unread_settings(facts: Facts) -> Iterator[Finding]:
     """Names that somebody wrote and nobody reads: what they say is ignored without a word."""
-    for one, verdict in _judged(facts):
-        if verdict.was_read or verdict.kind == "removed" or _is_set_too(facts, verdict):
+    for setting, classification in _classified_settings(facts):
+        if classification.was_read or classification.kind == "removed" or _is_also_set(facts, classification):
             continue
-        if verdict.key == "result_backend" and not facts.value("result_backend"):
+        if classification.key == "result_backend" and not facts.setting("result_backend"):
             continue  # told with the backend that is missing
         yield Finding(
             id="setting-unread",
             level="bad",
-            title=f"Celery does not read {one.name}",
-            evidence=f"{one.name} in {one.where}: {verdict.why}",
-            cure=f"Write {' and '.join(verdict.new)}; `livectl migrate .` does.",
+            title=f"Celery does not read {setting.name}",
+            evidence=f"{setting.name} in {setting.location}: {classification.why}",
+            cure=f"Write {' and '.join(classification.new)}; `livectl migrate .` does.",
         )
 
 
-def misspelt(facts: Facts) -> Iterator[Finding]:
-    from livectl.ops.migration.names import KEYS, judged
+def check_misspelt_settings(facts: Facts) -> Iterator[Finding]:
+    from livectl.ops.migration.names import KEYS, classify
 
-    for one in facts.conf.written:
-        if judged(one.name, one.namespace):
+    for setting in facts.conf.written:
+        if classify(setting.name, setting.namespace):
             continue
-        prefix = f"{one.namespace}_" if one.namespace else ""
-        if not one.name.startswith(prefix) or not (prefix or one.name.islower()):
+        prefix = f"{setting.namespace}_" if setting.namespace else ""
+        if not setting.name.startswith(prefix) or not (prefix or setting.name.islower()):
             continue
-        near = get_close_matches(one.name[len(prefix) :].lower(), KEYS, n=1, cutoff=CLOSE)
-        if near:
+        similar = get_close_matches(setting.name[len(prefix) :].lower(), KEYS, n=1, cutoff=MIN_SIMILARITY)
+        if similar:
             yield Finding(
                 id="setting-misspelt",
                 level="bad",
-                title=f"{one.name} is no setting of Celery's",
-                evidence=f"{one.name} in {one.where} is ignored",
-                cure=f"Did you mean {(prefix + near[0]).upper() if prefix else near[0]}?",
+                title=f"{setting.name} is no setting of Celery's",
+                evidence=f"{setting.name} in {setting.location} is ignored",
+                cure=f"Did you mean {(prefix + similar[0]).upper() if prefix else similar[0]}?",
             )
 
 
-def old(facts: Facts) -> Iterator[Finding]:
-    names = [one.name for one, verdict in _judged(facts) if verdict.kind in {"rename", "split"}]
+def check_old_names(facts: Facts) -> Iterator[Finding]:
+    names = [
+        setting.name
+        for setting, classification in _classified_settings(facts)
+        if classification.kind in {"rename", "split"}
+    ]
     if names:
         yield Finding(
             id="settings-old",
             level="warn",
             title="Settings have names that go away in Celery 6",
-            evidence=_some(names),
+            evidence=_join_names(names),
             cure="livectl migrate .    shows the change; with --prove, that it changes nothing else",
         )
 
 
-def removed(facts: Facts) -> Iterator[Finding]:
-    for one, verdict in _judged(facts):
-        if verdict.kind == "removed":
+def check_removed_settings(facts: Facts) -> Iterator[Finding]:
+    for setting, classification in _classified_settings(facts):
+        if classification.kind == "removed":
             yield Finding(
                 id="setting-removed",
                 level="warn",
-                title=f"{one.name} does nothing any more",
-                evidence=f"{one.name} in {one.where}",
-                cure=verdict.why,
+                title=f"{setting.name} does nothing any more",
+                evidence=f"{setting.name} in {setting.location}",
+                cure=classification.why,
             )
 
 
-def right(facts: Facts) -> Iterator[Finding]:
+def check_wrong_deprecation_warning(facts: Facts) -> Iterator[Finding]:
     """The names that Celery warns of at start though they are right."""
     from livectl.ops.migration.names import is_ambiguous_with_namespace
 
     source = facts.conf.source
     names = [
-        one.name for one in facts.conf.written if one.namespace == "CELERY" and is_ambiguous_with_namespace(one.name)
+        setting.name
+        for setting in facts.conf.written
+        if setting.namespace == "CELERY" and is_ambiguous_with_namespace(setting.name)
     ]
-    if names and source.lower() != DJANGO:
+    if names and source.lower() != DJANGO_SETTINGS:
         yield Finding(
             id="settings-right",
             level="ok",
             title="Celery's warning of deprecated settings is wrong here",
-            evidence=f"{_some(names)}: right behind the namespace CELERY, which that warning does not look at",
+            evidence=f"{_join_names(names)}: right behind the namespace CELERY, which that warning does not look at",
             cure="Nothing to do. `celery upgrade settings` would break them.",
         )
 
 
-def overruled(facts: Facts) -> Iterator[Finding]:
-    for variable, own in facts.conf.overruled.items():
-        key = VARIABLES[variable]
-        how = "" if variable.startswith("CELERY_") else ", which the celery command reads like an option"
+def check_environment_overrides(facts: Facts) -> Iterator[Finding]:
+    for variable, app_value in facts.conf.overridden.items():
+        key = SETTING_VARIABLES[variable]
+        explanation = "" if variable.startswith("CELERY_") else ", which the celery command reads like an option"
         yield Finding(
             id="environment-wins",
             level="warn",
             title=f"The environment overrules {key} of the app",
-            evidence=f"{variable}={redact_text(facts.environ[variable])}{how}; the app says {own}",
+            evidence=f"{variable}={redact_text(facts.environ[variable])}{explanation}; the app says {app_value}",
             cure=f"Unset {variable}, or let the app read it.",
         )
 
 
-def _judged(facts: Facts) -> Iterator[tuple[Written, Verdict]]:
+def _classified_settings(facts: Facts) -> Iterator[tuple[WrittenSetting, Classification]]:
     """The names that mean a setting. What code sets on app.conf in a style of its own is converted by Celery."""
-    from livectl.ops.migration.names import is_weak, judged
+    from livectl.ops.migration.names import classify, is_generic
 
-    for one in facts.conf.written:
-        verdict = judged(one.name, one.namespace)
-        if verdict is None or (is_weak(one.name) and verdict.kind == "rename"):
+    for setting in facts.conf.written:
+        classification = classify(setting.name, setting.namespace)
+        if classification is None or (is_generic(setting.name) and classification.kind == "rename"):
             continue
-        if one.where == CODE and verdict.was_read:
+        if setting.location == SET_IN_CODE and classification.was_read:
             continue
-        if one.namespace and not one.name.startswith(f"{one.namespace}_") and verdict.kind not in {"rename", "split"}:
+        if (
+            setting.namespace
+            and not setting.name.startswith(f"{setting.namespace}_")
+            and classification.kind not in {"rename", "split"}
+        ):
             continue  # Django's own: TIME_ZONE, or a constant of the site's
-        yield one, verdict
+        yield setting, classification
 
 
-def _is_set_too(facts: Facts, verdict: Verdict) -> bool:
+def _is_also_set(facts: Facts, classification: Classification) -> bool:
     """Under its right name as well: then nothing is lost by the other one."""
-    return verdict.key in facts.conf.origins
+    return classification.key in facts.conf.origins
 
 
-def _some(names: list[str]) -> str:
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+def _join_names(names: list[str]) -> str:
+    hidden = len(names) - MAX_NAMES_SHOWN
+    return ", ".join(names[:MAX_NAMES_SHOWN]) + (f" and {hidden} more" if hidden > 0 else "")
 
 
-ALL = (broken_settings, broken_app, unread, misspelt, old, removed, right, overruled)
+SETTINGS_CHECKS = (
+    check_livectl_settings,
+    check_app_loads,
+    check_unread_settings,
+    check_misspelt_settings,
+    check_old_names,
+    check_removed_settings,
+    check_wrong_deprecation_warning,
+    check_environment_overrides,
+)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from livectl.doctor.facts import Facts
 
 
-def keyless(facts: Facts) -> Iterator[Finding]:
+def check_missing_keys(facts: Facts) -> Iterator[Finding]:
     for platform in facts.platforms.keyless:
         yield Finding(
             id="platform-key",
@@ -24,59 +24,65 @@ def keyless(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def refused(facts: Facts) -> Iterator[Finding]:
-    for each in facts.platforms.health:
-        if each.auth_since and each.platform not in facts.platforms.keyless:
+def check_refused_keys(facts: Facts) -> Iterator[Finding]:
+    for health in facts.platforms.health:
+        if health.auth_since and health.platform not in facts.platforms.keyless:
             yield Finding(
                 id="platform-auth",
                 level="bad",
-                title=f"{each.platform} refuses our key",
-                evidence=f"since {_clock(each.auth_since)}; nothing is asked until the key changes",
-                cure=f"Make a new key and set it under platforms.{each.platform}.",
+                title=f"{health.platform} refuses our key",
+                evidence=f"since {_format_time(health.auth_since)}; nothing is asked until the key changes",
+                cure=f"Make a new key and set it under platforms.{health.platform}.",
             )
 
 
-def blocked(facts: Facts) -> Iterator[Finding]:
-    for each in facts.platforms.health:
-        if each.open_until and each.open_until > facts.now:
+def check_blocked_platforms(facts: Facts) -> Iterator[Finding]:
+    for health in facts.platforms.health:
+        if health.open_until and health.open_until > facts.now:
             yield Finding(
                 id="platform-blocked",
                 level="warn",
-                title=f"{each.platform} blocks us",
-                evidence=f"nothing is asked before {_clock(each.open_until)}; answers: {_counted(each.answers)}",
+                title=f"{health.platform} blocks us",
+                evidence=f"nothing is asked before {_format_time(health.open_until)}; answers: {_format_answers(health.answers)}",
                 cure="It is asked again by itself; if it stays so, ask less often (budget) or with your own key.",
             )
 
 
-def parser(facts: Facts) -> Iterator[Finding]:
-    for each in facts.platforms.health:
-        if each.parser_broken:
+def check_parsers(facts: Facts) -> Iterator[Finding]:
+    for health in facts.platforms.health:
+        if health.parser_broken:
             yield Finding(
                 id="parser-broken",
                 level="bad",
-                title=f"{each.platform} answers in a shape that livectl does not know",
-                evidence=f"since {_clock(each.parser_broken)}; answers: {_counted(each.answers)}",
+                title=f"{health.platform} answers in a shape that livectl does not know",
+                evidence=f"since {_format_time(health.parser_broken)}; answers: {_format_answers(health.answers)}",
                 cure="Upgrade livectl; if it is the newest, report it.",
             )
 
 
-def untold(facts: Facts) -> Iterator[Finding]:
-    for each in facts.platforms.failing:
+def check_failing_targets(facts: Facts) -> Iterator[Finding]:
+    for failing in facts.platforms.failing:
         yield Finding(
             id="alerts-failing",
             level="bad",
-            title=f"alerts do not reach {each.target}",
-            evidence=f"since {_clock(each.since)}, {each.tries} tries: {each.problem}",
-            cure=f"Mend alerts.{each.target} in livectl.yaml, and try it: livectl alerts test {each.target}.",
+            title=f"alerts do not reach {failing.target}",
+            evidence=f"since {_format_time(failing.since)}, {failing.tries} tries: {failing.problem}",
+            cure=f"Mend alerts.{failing.target} in livectl.yaml, and try it: livectl alerts test {failing.target}.",
         )
 
 
-def _clock(moment: float) -> str:
+def _format_time(moment: float) -> str:
     return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _counted(answers: dict[str, int]) -> str:
-    return ", ".join(f"{count} {state}" for state, count in sorted(answers.items(), key=lambda each: -each[1])[:4])
+def _format_answers(answers: dict[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(answers.items(), key=lambda item: -item[1])[:4])
 
 
-ALL = (keyless, refused, blocked, parser, untold)
+STREAMER_CHECKS = (
+    check_missing_keys,
+    check_refused_keys,
+    check_blocked_platforms,
+    check_parsers,
+    check_failing_targets,
+)

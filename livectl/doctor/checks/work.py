@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SHOWN = 3
 
 
-def broken_schedule(facts: Facts) -> Iterator[Finding]:
+def check_schedule_file(facts: Facts) -> Iterator[Finding]:
     if facts.schedule_error:
         yield Finding(
             id="schedule-broken",
@@ -26,60 +26,64 @@ def broken_schedule(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def unknown_tasks(facts: Facts) -> Iterator[Finding]:
+def check_unknown_tasks(facts: Facts) -> Iterator[Finding]:
     """Sent for ever, and thrown away by every worker with a line in its log."""
     if facts.app_error or facts.settings_error:
         return
-    ours = facts.task_names()
-    theirs = [set(one.tasks) for one in facts.roll.workers if one.tasks] if facts.roll.complete else []
-    for each in facts.schedule:
-        known = set.union(ours, *theirs)
-        if each.task.startswith("celery."):
+    app_tasks = facts.task_names()
+    worker_tasks = [set(worker.tasks) for worker in facts.roll.workers if worker.tasks] if facts.roll.complete else []
+    for entry in facts.schedule:
+        known_tasks = set.union(app_tasks, *worker_tasks)
+        if entry.task.startswith("celery."):
             continue
-        if each.task not in known:
-            yield _unknown(f"{each.name} is scheduled to send {each.task}", each.task, known, "nobody knows it")
-        elif theirs and not any(each.task in some for some in theirs):
-            yield _unknown(
-                f"{each.name} is scheduled to send {each.task}", each.task, set(), "no worker that answers knows it"
+        if entry.task not in known_tasks:
+            yield _unknown_task(
+                f"{entry.name} is scheduled to send {entry.task}", entry.task, known_tasks, "nobody knows it"
+            )
+        elif worker_tasks and not any(entry.task in task_names for task_names in worker_tasks):
+            yield _unknown_task(
+                f"{entry.name} is scheduled to send {entry.task}", entry.task, set(), "no worker that answers knows it"
             )
     for task in facts.routes:
-        if task not in set.union(ours, *theirs) and ours:
-            yield _unknown(f"{task} is routed to {facts.routes[task]}", task, ours, "the app has no such task")
+        if task not in set.union(app_tasks, *worker_tasks) and app_tasks:
+            yield _unknown_task(
+                f"{task} is routed to {facts.routes[task]}", task, app_tasks, "the app has no such task"
+            )
 
 
-def arguments(facts: Facts) -> Iterator[Finding]:
-    for entry, why in facts.unbound.items():
+def check_arguments(facts: Facts) -> Iterator[Finding]:
+    for entry, problem in facts.unbound.items():
         yield Finding(
             id="arguments",
             level="bad",
             title=f"{entry} is scheduled with arguments that its task does not take",
-            evidence=why,
+            evidence=problem,
             cure="Mend args and kwargs of the entry: each of its jobs fails.",
         )
 
 
-def unread_queues(facts: Facts) -> Iterator[Finding]:
+def check_unread_queues(facts: Facts) -> Iterator[Finding]:
     """Only when every worker has answered is it sure that nobody reads a queue."""
     if not facts.roll.complete:
         return
-    read = {queue for one in facts.roll.workers for queue in one.queues}
-    readers = f"workers read {', '.join(sorted(read)) or 'nothing'}"
-    told = set()
+    read_queues = {queue for worker in facts.roll.workers for queue in worker.queues}
+    readers = f"workers read {', '.join(sorted(read_queues)) or 'nothing'}"
+    reported = set()
     for queue in facts.queues:
-        if queue.ready and queue.name not in read:
-            told.add(queue.name)
-            yield _unread(queue.name, f"{queue.ready} messages wait there; {readers}")
+        if queue.ready and queue.name not in read_queues:
+            reported.add(queue.name)
+            yield _unread_queue(queue.name, f"{queue.ready} messages wait there; {readers}")
     for entry, name in facts.destinations.items():
-        if name not in read | told:
-            told.add(name)
-            yield _unread(name, f"{entry} is scheduled to be sent there; {readers}")
+        if name not in read_queues | reported:
+            reported.add(name)
+            yield _unread_queue(name, f"{entry} is scheduled to be sent there; {readers}")
     for task, name in facts.routes.items():
-        if name and name not in read | told:
-            told.add(name)
-            yield _unread(name, f"{task} is routed there; {readers}")
+        if name and name not in read_queues | reported:
+            reported.add(name)
+            yield _unread_queue(name, f"{task} is routed there; {readers}")
 
 
-def dead_letters(facts: Facts) -> Iterator[Finding]:
+def check_dead_letters(facts: Facts) -> Iterator[Finding]:
     if facts.letters.count:
         yield Finding(
             id="dead-letters",
@@ -90,17 +94,17 @@ def dead_letters(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _unknown(evidence: str, task: str, known: set[str], why: str) -> Finding:
+def _unknown_task(evidence: str, task: str, known_tasks: set[str], problem: str) -> Finding:
     return Finding(
         id="unknown-task",
         level="bad",
-        title=f"There is no task {task}" if known else f"No worker knows the task {task}",
-        evidence=f"{evidence}, and {why}",
-        cure=did_you_mean(task, known) or "Import its module (imports, include), and restart the workers.",
+        title=f"There is no task {task}" if known_tasks else f"No worker knows the task {task}",
+        evidence=f"{evidence}, and {problem}",
+        cure=did_you_mean(task, known_tasks) or "Import its module (imports, include), and restart the workers.",
     )
 
 
-def _unread(queue: str, evidence: str) -> Finding:
+def _unread_queue(queue: str, evidence: str) -> Finding:
     return Finding(
         id="queue-unread",
         level="bad",
@@ -110,4 +114,4 @@ def _unread(queue: str, evidence: str) -> Finding:
     )
 
 
-ALL = (broken_schedule, unknown_tasks, arguments, unread_queues, dead_letters)
+WORK_CHECKS = (check_schedule_file, check_unknown_tasks, check_arguments, check_unread_queues, check_dead_letters)

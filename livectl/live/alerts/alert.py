@@ -9,18 +9,18 @@ import msgspec
 
 from livectl.model import Change  # noqa: TC001 - msgspec reads the annotations
 
-KEY = 32  # hexadecimal digits: nobody meets another alert of the same key
-ONCE = {"live", "end"}  # a session has one of each
-KINDS = {"began": "live", "retitled": "title", "recategorised": "category", "ended": "end", "troubled": "trouble"}
+KEY_DIGITS = 32  # hexadecimal digits: nobody meets another alert of the same key
+ONCE_PER_SESSION = {"live", "end"}  # a session has one of each
+ALERT_KINDS = {"began": "live", "retitled": "title", "recategorised": "category", "ended": "end", "troubled": "trouble"}
 
-Kind = Literal["live", "title", "category", "end", "trouble", "late", "digest", "test"]
+AlertKind = Literal["live", "title", "category", "end", "trouble", "late", "digest", "test"]
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """One message. `first` and `last` are the numbers of the changes it tells, in the order of the outbox."""
 
     target: str
-    kind: Kind
+    kind: AlertKind
     title: str
     body: str
     first: str = ""
@@ -30,25 +30,25 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         """The same for every sending of this alert, on any machine."""
-        one = self.changes[0] if self.changes else None
-        if one is not None and self.kind in ONCE:
-            return _hashed(self.target, self.kind, one.platform, one.id, one.session)
-        return _hashed(self.target, self.kind, self.first)
+        change = self.changes[0] if self.changes else None
+        if change is not None and self.kind in ONCE_PER_SESSION:
+            return _hash_key(self.target, self.kind, change.platform, change.id, change.session)
+        return _hash_key(self.target, self.kind, self.first)
 
 
-class Outcome(NamedTuple):
+class DeliveryOutcome(NamedTuple):
     """What came of one sending."""
 
     sent: bool
-    said: str = ""  # what the target answered, for a person; no secrets
-    wait: float = 0.0  # seconds it asked to be left alone
-    hopeless: bool = False  # it will never take this alert
+    detail: str = ""  # what the target answered, for a person; no secrets
+    retry_after_s: float = 0.0  # seconds it asked to be left alone
+    permanent: bool = False  # it will never take this alert
 
 
-def _hashed(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:KEY]
+def _hash_key(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:KEY_DIGITS]
 
 
-def kind_of(change: Change) -> Kind:
-    kind: Kind = KINDS[change.kind]  # type: ignore[assignment]
+def alert_kind(change: Change) -> AlertKind:
+    kind: AlertKind = ALERT_KINDS[change.kind]  # type: ignore[assignment]
     return kind

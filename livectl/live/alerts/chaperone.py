@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from livectl.live.alerts.program import run
+from livectl.live.alerts.program import run_command
 
 
 def main(argv: list[str]) -> int:
@@ -17,12 +17,12 @@ def main(argv: list[str]) -> int:
         return 0
     name, seconds, command = argv[0], float(argv[1]), argv[2:]
     try:
-        code = run(command, seconds, sys.stderr.fileno(), dict(os.environ))
+        exit_code = run_command(command, seconds, sys.stderr.fileno(), dict(os.environ))
     except OSError as error:
-        said = f"cannot be run: {error.strerror}"
+        ending = f"cannot be run: {error.strerror}"
     else:
-        said = "was ended: its time was over" if code is None else f"ended with {code}"
-    print(f"{name}: {command[0]} {said}", file=sys.stderr, flush=True)
+        ending = "was ended: its time was over" if exit_code is None else f"ended with {exit_code}"
+    print(f"{name}: {command[0]} {ending}", file=sys.stderr, flush=True)
     return 0
 
 

@@ -18,173 +18,179 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from livectl.config import Settings, Target
-    from livectl.live.alerts.alert import Alert, Outcome
-    from livectl.live.alerts.outbox import Grave, Stand
-    from livectl.live.alerts.targets import Sender
+    from livectl.live.alerts.alert import Alert, DeliveryOutcome
+    from livectl.live.alerts.outbox import StoredDeadLetter, TargetState
+    from livectl.live.alerts.targets import AlertSender
     from livectl.live.store import Store
     from livectl.model import Change
-    from livectl.quantity import Daytime
+    from livectl.quantity import TimeOfDay
 
-BUDGET = 20.0  # seconds that one job goes on telling a target: it has to end within the 45 s of a job
-MARGIN = 10.0  # seconds a worker may take beside the sending itself, before another one takes over
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 900.0  # seconds between tries, doubled each time
-DAY = 86_400.0  # seconds of trying, before an alert is a dead letter
-READ = 100  # changes looked at in one go
-READ_LATE = 2000  # where they are old: they become one line
+JOB_BUDGET_SECONDS = 20.0  # seconds that one job goes on telling a target: it has to end within the 45 s of a job
+LEASE_MARGIN_SECONDS = 10.0  # seconds a worker may take beside the sending itself, before another one takes over
+FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 5.0, 900.0  # seconds between tries, doubled each time
+GIVE_UP_SECONDS = 86_400.0  # seconds of trying, before an alert is a dead letter
+READ_COUNT = 100  # changes looked at in one go
+LATE_READ_COUNT = 2000  # where they are old: they become one line
 
 log = logging.getLogger(__name__)
 
 
-class Tools(NamedTuple):
+class DispatchHooks(NamedTuple):
     """What a delivery works with. Tests bring their own clock, and end it at any of its steps."""
 
     clock: Callable[[], float]
-    bury: Callable[[Alert, str, float], Grave]  # a dead letter, as ops writes it
-    step: Callable[[str], None] = lambda name: None
+    dead_letter: Callable[[Alert, str, float], StoredDeadLetter]  # a dead letter, as ops writes it
+    on_step: Callable[[str], None] = lambda name: None
 
 
-class Plan(NamedTuple):
+class DeliveryPlan(NamedTuple):
     """What is next for a target: an alert, or only changes that it needs not be told, up to a number."""
 
     alert: Alert | None
-    passed: str = ""
+    skip_through: str = ""
 
 
-class Courier:
+class AlertDispatcher:
     """Tells the targets of the settings. One for a process; each drain has a token of its own."""
 
     def __init__(
-        self, settings: Settings, store: Store, client: Redis, senders: Mapping[str, Sender], tools: Tools
+        self, settings: Settings, store: Store, client: Redis, senders: Mapping[str, AlertSender], hooks: DispatchHooks
     ) -> None:
         self._settings = settings
         self._store = store
         self._client = client
         self._senders = senders
-        self._tools = tools
+        self._hooks = hooks
 
     def deliver(self) -> None:
         """Tells all that are told at once."""
         if any("trouble" in target.on for target in self._settings.alerts.values()):
-            self._note_trouble(self._tools.clock())
-        self._drain_all([name for name, target in self._settings.alerts.items() if target.digest is None])
+            self._record_troubles(self._hooks.clock())
+        self._deliver_all([name for name, target in self._settings.alerts.items() if target.digest is None])
 
-    def digest(self) -> None:
+    def deliver_digests(self) -> None:
         """Tells those that want a digest, once their time has come."""
-        self._drain_all([name for name, target in self._settings.alerts.items() if target.digest is not None])
+        self._deliver_all([name for name, target in self._settings.alerts.items() if target.digest is not None])
 
-    def _drain_all(self, names: Sequence[str]) -> None:
+    def _deliver_all(self, names: Sequence[str]) -> None:
         """Beside each other, so that none waits for another."""
-        threads = [threading.Thread(target=self._drain_safely, args=(name,), daemon=True) for name in names]
-        deadline = time.monotonic() + BUDGET + patience.LONGEST
+        threads = [threading.Thread(target=self._deliver_safely, args=(name,), daemon=True) for name in names]
+        deadline = time.monotonic() + JOB_BUDGET_SECONDS + patience.MAX_TIMEOUT_S
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def drain(self, name: str) -> int:
+    def deliver_to(self, name: str) -> int:
         """Tells this target what there is to tell; how many it took. Nothing while another worker is at it."""
-        target, tools = self._settings.alerts[name], self._tools
-        began = now = tools.clock()
-        if listening.is_quiet(target.quiet, now, self._settings.timezone):
+        target, hooks = self._settings.alerts[name], self._hooks
+        started_at = now = hooks.clock()
+        if listening.in_quiet_hours(target.quiet, now, self._settings.timezone):
             return 0
-        outbox, taken = Outbox(self._client, uuid4().hex), 0
-        stand = outbox.take(name, now, self._lease(target), backlog.start(target, now))
-        tools.step("taken")
-        while stand is not None and now - began < BUDGET:
-            waiting = stand.retry_at is not None and now < stand.retry_at
-            plan = None if waiting else self._plan(name, target, stand, now)
-            if plan is None or not self._carry_out(plan, outbox, name, stand):
+        target_outbox, delivered = Outbox(self._client, uuid4().hex), 0
+        state = target_outbox.lease(name, now, self._lease_seconds(target), backlog.start_cursor(target, now))
+        hooks.on_step("taken")
+        while state is not None and now - started_at < JOB_BUDGET_SECONDS:
+            waiting = state.retry_at is not None and now < state.retry_at
+            plan = None if waiting else self._next_plan(name, target, state, now)
+            if plan is None or not self._execute(plan, target_outbox, name, state):
                 break
-            taken += plan.alert is not None
-            now = tools.clock()
-            stand = outbox.take(name, now, self._lease(target), stand.cursor)
-        outbox.release(name)
-        return taken
+            delivered += plan.alert is not None
+            now = hooks.clock()
+            state = target_outbox.lease(name, now, self._lease_seconds(target), state.cursor)
+        target_outbox.release(name)
+        return delivered
 
-    def _note_trouble(self, now: float) -> None:
-        Outbox(self._client, "").trouble(trouble.found(self._store.health(now), now), now)
+    def _record_troubles(self, now: float) -> None:
+        Outbox(self._client, "").add_troubles(trouble.find_troubles(self._store.health(now), now), now)
 
-    def _drain_safely(self, name: str) -> None:
+    def _deliver_safely(self, name: str) -> None:
         try:
-            self.drain(name)
+            self.deliver_to(name)
         except Exception:
             log.exception("alerts to %s could not be told", name)
 
-    def _carry_out(self, plan: Plan, outbox: Outbox, name: str, stand: Stand) -> bool:
+    def _execute(self, plan: DeliveryPlan, target_outbox: Outbox, name: str, state: TargetState) -> bool:
         """False when this target is not to be told more now."""
-        tools, alert = self._tools, plan.alert
-        tools.step("read")
+        hooks, alert = self._hooks, plan.alert
+        hooks.on_step("read")
         if alert is None:
-            return outbox.passed(name, plan.passed, tools.clock())
+            return target_outbox.skip(name, plan.skip_through, hooks.clock())
         target = self._settings.alerts[name]
-        said = outbox.hold(alert, tools.clock(), self._lease(target), target.limit)
-        tools.step("held")
-        if said == "told":
-            return outbox.passed(name, alert.last, tools.clock())
-        if said != "go":
+        decision = target_outbox.begin_send(alert, hooks.clock(), self._lease_seconds(target), target.limit)
+        hooks.on_step("held")
+        if decision == "told":
+            return target_outbox.skip(name, alert.last, hooks.clock())
+        if decision != "go":
             return False
         outcome = self._senders[name](alert)
-        tools.step("sent")
-        noted = self._settle(outbox, alert, outcome, stand)
-        tools.step("settled")
-        return noted
+        hooks.on_step("sent")
+        recorded = self._record_outcome(target_outbox, alert, outcome, state)
+        hooks.on_step("settled")
+        return recorded
 
-    def _settle(self, outbox: Outbox, alert: Alert, outcome: Outcome, stand: Stand) -> bool:
-        now = self._tools.clock()
+    def _record_outcome(
+        self, target_outbox: Outbox, alert: Alert, outcome: DeliveryOutcome, state: TargetState
+    ) -> bool:
+        now = self._hooks.clock()
         if outcome.sent:
             log.info("told %s: %s %s", alert.target, alert.kind, alert.key)
-            return outbox.sent(alert, now)
-        since = stand.failing_since or now
-        if outcome.hopeless or now - since >= DAY:
-            log.error("gave up telling %s: %s", alert.target, outcome.said)
-            return outbox.bury(alert, now, outcome.said, self._tools.bury(alert, outcome.said, now))
-        pause = min(FIRST_PAUSE * 2 ** min(stand.tries, 10), LONGEST_PAUSE)
-        pause = min(max(pause, outcome.wait), DAY)
-        log.warning("%s could not be told, again in %.0f s: %s", alert.target, pause, outcome.said)
-        outbox.failed(alert, now, outcome.said, now + pause)
+            return target_outbox.mark_sent(alert, now)
+        since = state.failing_since or now
+        if outcome.permanent or now - since >= GIVE_UP_SECONDS:
+            log.error("gave up telling %s: %s", alert.target, outcome.detail)
+            return target_outbox.dead_letter(
+                alert, now, outcome.detail, self._hooks.dead_letter(alert, outcome.detail, now)
+            )
+        delay = min(FIRST_RETRY_SECONDS * 2 ** min(state.tries, 10), MAX_RETRY_SECONDS)
+        delay = min(max(delay, outcome.retry_after_s), GIVE_UP_SECONDS)
+        log.warning("%s could not be told, again in %.0f s: %s", alert.target, delay, outcome.detail)
+        target_outbox.mark_failed(alert, now, outcome.detail, now + delay)
         return False
 
-    def _plan(self, name: str, target: Target, stand: Stand, now: float) -> Plan | None:
+    def _next_plan(self, name: str, target: Target, state: TargetState, now: float) -> DeliveryPlan | None:
         if target.digest is not None:
-            return self._digest(name, target, target.digest, stand, now)
-        changes = self._store.changes(stand.cursor, READ)
-        if len(changes) == READ and now - changes[0].at > target.max_age:
-            changes = self._store.changes(stand.cursor, READ_LATE)
+            return self._digest_plan(name, target, target.digest, state, now)
+        changes = self._store.changes(state.cursor, READ_COUNT)
+        if len(changes) == READ_COUNT and now - changes[0].at > target.max_age:
+            changes = self._store.changes(state.cursor, LATE_READ_COUNT)
         if not changes:
             return None
-        told = backlog.pending(name, target, changes, backlog.known(self._store, changes))
-        begun = [one for one in told if stand.begun and not _beyond(one.number, stand.through)]
-        if begun:
-            return Plan(self._again(name, target, begun, stand))
-        if not told:
-            return Plan(None, changes[-1].number)
-        old = list(takewhile(lambda one: now - one.at > target.max_age, told))
+        wanted = backlog.pending_changes(name, target, changes, backlog.find_records(self._store, changes))
+        in_flight = [change for change in wanted if state.begun and not _is_after(change.number, state.through)]
+        if in_flight:
+            return DeliveryPlan(self._rebuild_alert(name, target, in_flight, state))
+        if not wanted:
+            return DeliveryPlan(None, changes[-1].number)
+        old = list(takewhile(lambda change: now - change.at > target.max_age, wanted))
         if old:
-            return self._late(name, target, old)
-        return Plan(wording.tell(name, target, told[0], self._settings.timezone))
+            return self._late_plan(name, target, old)
+        return DeliveryPlan(wording.build_alert(name, target, wanted[0], self._settings.timezone))
 
-    def _digest(self, name: str, target: Target, at: Daytime, stand: Stand, now: float) -> Plan | None:
+    def _digest_plan(
+        self, name: str, target: Target, at: TimeOfDay, state: TargetState, now: float
+    ) -> DeliveryPlan | None:
         zone = self._settings.timezone
-        due, since = digest.last_due(at, now, zone), int(stand.cursor.partition("-")[0]) / 1000
+        due, since = digest.last_due_time(at, now, zone), int(state.cursor.partition("-")[0]) / 1000
         if since >= due:
             return None
-        return Plan(digest.compose(name, target, self._store, since, due, zone), f"{int(due * 1000)}-0")
+        return DeliveryPlan(digest.build_digest(name, target, self._store, since, due, zone), f"{int(due * 1000)}-0")
 
-    def _again(self, name: str, target: Target, begun: Sequence[Change], stand: Stand) -> Alert:
+    def _rebuild_alert(self, name: str, target: Target, in_flight: Sequence[Change], state: TargetState) -> Alert:
         """What may have arrived already is sent as what it was."""
-        if stand.begun == stand.through:
-            return wording.tell(name, target, begun[0], self._settings.timezone)
-        return wording.late(name, begun, stand.begun, stand.through)
+        if state.begun == state.through:
+            return wording.build_alert(name, target, in_flight[0], self._settings.timezone)
+        return wording.build_late_alert(name, in_flight, state.begun, state.through)
 
-    def _late(self, name: str, target: Target, old: Sequence[Change]) -> Plan:
+    def _late_plan(self, name: str, target: Target, old: Sequence[Change]) -> DeliveryPlan:
         if not target.command:
-            return Plan(wording.late(name, old))
+            return DeliveryPlan(wording.build_late_alert(name, old))
         log.warning("%s is not run for %d changes that are too old", name, len(old))
-        return Plan(None, old[-1].number)
+        return DeliveryPlan(None, old[-1].number)
 
-    def _lease(self, target: Target) -> float:
-        return patience.seconds(target) + MARGIN
+    def _lease_seconds(self, target: Target) -> float:
+        return patience.send_timeout(target) + LEASE_MARGIN_SECONDS
 
 
-def _beyond(number: str, other: str) -> bool:
+def _is_after(number: str, other: str) -> bool:
     return [int(part) for part in number.split("-")] > [int(part) for part in other.split("-")]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl.live import rows
-from livectl.live.scripts import script
+from livectl.live.scripts import lua_script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from livectl.quantity import Rate
 
 
-class Stand(msgspec.Struct, frozen=True, kw_only=True):
+class TargetState(msgspec.Struct, frozen=True, kw_only=True):
     """Where a target stands. Times are None where there is nothing to tell."""
 
     cursor: str = ""  # the last change that it needs not be told any more
@@ -45,7 +45,7 @@ class Stand(msgspec.Struct, frozen=True, kw_only=True):
     dead: int = 0
 
 
-class Grave(msgspec.Struct, frozen=True):
+class StoredDeadLetter(msgspec.Struct, frozen=True):
     """A dead letter as the store keeps it."""
 
     id: str
@@ -59,54 +59,58 @@ class Outbox:
         self._client: Any = client
         self._token = token
 
-    def take(self, name: str, now: float, lease: float, start: str) -> Stand | None:
+    def lease(self, name: str, now: float, lease: float, start: str) -> TargetState | None:
         """The target, for this worker alone; None while another one has it. A new target begins at `start`."""
-        flat = script(self._client, "take")(name, self._token, now, lease, start)
-        return stand(dict(zip(flat[::2], flat[1::2], strict=True))) if flat else None
+        fields = lua_script(self._client, "take")(name, self._token, now, lease, start)
+        return parse_state(dict(zip(fields[::2], fields[1::2], strict=True))) if fields else None
 
-    def hold(self, alert: Alert, now: float, lease: float, limit: Rate | None) -> str:
+    def begin_send(self, alert: Alert, now: float, lease: float, limit: Rate | None) -> str:
         """Before it is sent: `go`, `told` already, `lost` to another worker, or the seconds that its limit asks for."""
-        most, window = (max(1, int(limit.amount)), limit.seconds) if limit else (0, 0)
-        held = script(self._client, "hold")
-        said = held(alert.target, self._token, now, lease, alert.key, alert.first, alert.last, most, window)
-        return str(said)
+        max_alerts, window_s = (max(1, int(limit.amount)), limit.seconds) if limit else (0, 0)
+        begin_script = lua_script(self._client, "hold")
+        decision = begin_script(
+            alert.target, self._token, now, lease, alert.key, alert.first, alert.last, max_alerts, window_s
+        )
+        return str(decision)
 
-    def sent(self, alert: Alert, now: float) -> bool:
-        return self._settle(alert.target, now, "sent", alert.last, alert.key)
+    def mark_sent(self, alert: Alert, now: float) -> bool:
+        return self._record_outcome(alert.target, now, "sent", alert.last, alert.key)
 
-    def passed(self, name: str, number: str, now: float) -> bool:
+    def skip(self, name: str, number: str, now: float) -> bool:
         """Everything up to this one needs not be told."""
-        return self._settle(name, now, "passed", number)
+        return self._record_outcome(name, now, "passed", number)
 
-    def failed(self, alert: Alert, now: float, problem: str, retry_at: float) -> bool:
-        return self._settle(alert.target, now, "failed", alert.last, alert.key, problem, retry_at)
+    def mark_failed(self, alert: Alert, now: float, problem: str, retry_at: float) -> bool:
+        return self._record_outcome(alert.target, now, "failed", alert.last, alert.key, problem, retry_at)
 
-    def bury(self, alert: Alert, now: float, problem: str, grave: Grave) -> bool:
-        return self._settle(alert.target, now, "dead", alert.last, alert.key, problem, 0, grave.id, grave.text)
+    def dead_letter(self, alert: Alert, now: float, problem: str, letter: StoredDeadLetter) -> bool:
+        return self._record_outcome(
+            alert.target, now, "dead", alert.last, alert.key, problem, 0, letter.id, letter.text
+        )
 
     def release(self, name: str) -> None:
-        script(self._client, "release")(name, self._token)
+        lua_script(self._client, "release")(name, self._token)
 
-    def stands(self, names: Sequence[str]) -> dict[str, Stand]:
+    def target_states(self, names: Sequence[str]) -> dict[str, TargetState]:
         pipe = self._client.pipeline(transaction=False)
         for name in names:
             pipe.hgetall(f"livectl:target:{name}")
-        return {name: stand(said) for name, said in zip(names, pipe.execute(), strict=True)}
+        return {name: parse_state(fields) for name, fields in zip(names, pipe.execute(), strict=True)}
 
-    def trouble(self, named: Sequence[tuple[str, float, Change]], now: float) -> int:
+    def add_troubles(self, troubles: Sequence[tuple[str, float, Change]], now: float) -> int:
         """Puts these into the outbox, each once while it lasts, and once it has lasted its seconds."""
-        rows_ = [(name, lasting, _written(change)) for name, lasting, change in named]
-        return int(script(self._client, "trouble")(now, rows.text(rows_)))
+        trouble_rows = [(name, min_seconds, _encode_change(change)) for name, min_seconds, change in troubles]
+        return int(lua_script(self._client, "trouble")(now, rows.encode_json(trouble_rows)))
 
-    def _settle(self, name: str, now: float, outcome: str, number: str, *rest: str | float) -> bool:
-        more = [*rest, *[""] * (5 - len(rest))]
-        return bool(script(self._client, "settle")(name, self._token, now, outcome, number, *more))
-
-
-def stand(said: dict[str, str]) -> Stand:
-    return msgspec.convert({name: value for name, value in said.items() if value}, Stand, strict=False)
+    def _record_outcome(self, name: str, now: float, outcome: str, number: str, *rest: str | float) -> bool:
+        arguments = [*rest, *[""] * (5 - len(rest))]
+        return bool(lua_script(self._client, "settle")(name, self._token, now, outcome, number, *arguments))
 
 
-def _written(change: Change) -> str:
-    said = msgspec.to_builtins(change)
-    return rows.text({name: value for name, value in said.items() if value not in (None, False)})
+def parse_state(fields: dict[str, str]) -> TargetState:
+    return msgspec.convert({name: value for name, value in fields.items() if value}, TargetState, strict=False)
+
+
+def _encode_change(change: Change) -> str:
+    fields = msgspec.to_builtins(change)
+    return rows.encode_json({name: value for name, value in fields.items() if value not in (None, False)})

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from livectl.config import Target
 
-LONGEST = 20.0  # seconds; a command that takes longer runs on alone
+MAX_TIMEOUT_S = 20.0  # seconds; a command that takes longer runs on alone
 
 
-def seconds(target: Target) -> float:
+def send_timeout(target: Target) -> float:
     """For this one: as long as it was given, within reason."""
-    return min(target.timeout, LONGEST)
+    return min(target.timeout, MAX_TIMEOUT_S)

@@ -11,32 +11,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from livectl.config import Settings, Target
-    from livectl.live.alerts.alert import Alert, Outcome
+    from livectl.live.alerts.alert import Alert, DeliveryOutcome
     from livectl.live.network.fetch import Fetcher
 
-    Sender: TypeAlias = Callable[[Alert], Outcome]
+    AlertSender: TypeAlias = Callable[[Alert], DeliveryOutcome]
 
-HINT = "A target is any address that Apprise knows: https://github.com/caronc/apprise/wiki."
+ADDRESS_HINT = "A target is any address that Apprise knows: https://github.com/caronc/apprise/wiki."
 
 
-def senders(settings: Settings, fetcher: Fetcher) -> dict[str, Sender]:
+def build_senders(settings: Settings, fetcher: Fetcher) -> dict[str, AlertSender]:
     """Of every target. FileError when one cannot be right, with its line."""
-    check(settings)
-    return {name: _sender(name, target, fetcher, settings) for name, target in settings.alerts.items()}
+    check_targets(settings)
+    return {name: _build_sender(name, target, fetcher, settings) for name, target in settings.alerts.items()}
 
 
-def kind(target: Target) -> str:
+def target_kind(target: Target) -> str:
     if target.command:
         return "command"
     return "webhook" if target.webhook else "apprise"
 
 
-def check(settings: Settings) -> None:
+def check_targets(settings: Settings) -> None:
     """Every address that no sender understands, at its line."""
     mistakes = []
     for name, target in settings.alerts.items():
         for key, problem in _problems(target):
-            mistakes.append(_placed(settings, f"alerts.{name}.{key}", problem))
+            mistakes.append(_locate_mistake(settings, f"alerts.{name}.{key}", problem))
     if mistakes:
         raise FileError(mistakes)
 
@@ -48,47 +48,52 @@ def _problems(target: Target) -> list[tuple[str, SettingsError]]:
         address = target.webhook.reveal()
         if address.startswith(("http://", "https://")):
             return []
-        return [("webhook", SettingsError(_no_scheme(address), f"do you mean {_nearest(address, ('https', 'http'))}?"))]
+        return [
+            (
+                "webhook",
+                SettingsError(_scheme_problem(address), f"do you mean {_nearest_scheme(address, ('https', 'http'))}?"),
+            )
+        ]
     if target.url is None:
         return []
     from livectl.live.alerts import apprising
 
     address = target.url.reveal()
-    if apprising.understands(address):
+    if apprising.is_valid_url(address):
         return []
-    known = apprising.schemes()
+    schemes = apprising.known_schemes()
     scheme = address.partition(":")[0].lower()
-    if "://" in address and scheme in known:
-        return [("url", SettingsError(f"this is no whole {scheme}:// address", HINT))]
-    return [("url", SettingsError(_no_scheme(address), f"do you mean {_nearest(address, known)}?"))]
+    if "://" in address and scheme in schemes:
+        return [("url", SettingsError(f"this is no whole {scheme}:// address", ADDRESS_HINT))]
+    return [("url", SettingsError(_scheme_problem(address), f"do you mean {_nearest_scheme(address, schemes)}?"))]
 
 
-def _no_scheme(address: str) -> str:
-    scheme, found, _ = address.partition("://")
-    return f"no target has the scheme {scheme[:20]}://" if found else "an address begins with a scheme"
+def _scheme_problem(address: str) -> str:
+    scheme, separator, _ = address.partition("://")
+    return f"no target has the scheme {scheme[:20]}://" if separator else "an address begins with a scheme"
 
 
-def _nearest(address: str, schemes: tuple[str, ...]) -> str:
-    near = get_close_matches(address.partition(":")[0].lower(), schemes, 1, 0.4)
-    return f"{near[0] if near else 'https'}://"
+def _nearest_scheme(address: str, schemes: tuple[str, ...]) -> str:
+    matches = get_close_matches(address.partition(":")[0].lower(), schemes, 1, 0.4)
+    return f"{matches[0] if matches else 'https'}://"
 
 
-def _placed(settings: Settings, route: str, problem: SettingsError) -> Mistake:
+def _locate_mistake(settings: Settings, route: str, problem: SettingsError) -> Mistake:
     """At the line that the settings remember; the column is that of the line's first letter."""
     file, _, line = settings.sources.get(route, "").rpartition(":")
     name = file or (settings.file.name if settings.file else "livectl.yaml")
     return Mistake(name, int(line) if line.isdigit() else 1, 1, f"{route}: {problem.message}", problem.hint)
 
 
-def _sender(name: str, target: Target, fetcher: Fetcher, settings: Settings) -> Sender:
+def _build_sender(name: str, target: Target, fetcher: Fetcher, settings: Settings) -> AlertSender:
     if target.webhook:
-        from livectl.live.alerts.webhook import Webhook
+        from livectl.live.alerts.webhook import WebhookSender
 
-        return Webhook(target, fetcher).send
+        return WebhookSender(target, fetcher).send
     if target.command:
-        from livectl.live.alerts.program import Program
+        from livectl.live.alerts.program import CommandSender
 
-        return Program(name, target, settings.timezone).send
-    from livectl.live.alerts.apprising import Service
+        return CommandSender(name, target, settings.timezone).send
+    from livectl.live.alerts.apprising import AppriseSender
 
-    return Service(target).send
+    return AppriseSender(target).send

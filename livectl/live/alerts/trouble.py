@@ -9,22 +9,24 @@ from livectl.model import Change
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from livectl.model import Health
+    from livectl.model import PlatformHealth
 
-HOUR = 3600.0  # seconds a platform may refuse us before anybody is bothered: most blocks are over by then
+BLOCKED_ALERT_DELAY_S = (
+    3600.0  # seconds a platform may refuse us before anybody is bothered: most blocks are over by then
+)
 
 
-def found(healths: Iterable[Health], now: float) -> list[tuple[str, float, Change]]:
+def find_troubles(healths: Iterable[PlatformHealth], now: float) -> list[tuple[str, float, Change]]:
     """By name: for how long it has to last before it is told, and the telling."""
     return [
-        (f"{what} {health.platform}", lasting, _change(health.platform, what, title, cure, now))
+        (f"{trouble} {health.platform}", min_seconds, _trouble_change(health.platform, trouble, title, cure, now))
         for health in healths
         if health.followed
-        for what, lasting, title, cure in _of(health)
+        for trouble, min_seconds, title, cure in _troubles_of(health)
     ]
 
 
-def _of(health: Health) -> Iterator[tuple[str, float, str, str]]:
+def _troubles_of(health: PlatformHealth) -> Iterator[tuple[str, float, str, str]]:
     name = health.platform
     if health.parser_broken is not None:
         yield "parser", 0.0, f"{name}: its answers cannot be read", "It may have changed: look for a newer livectl."
@@ -32,8 +34,13 @@ def _of(health: Health) -> Iterator[tuple[str, float, str, str]]:
         cure = f"Nobody is asked there until platforms.{name} in livectl.yaml has new ones."
         yield "keys", 0.0, f"{name}: it refuses your keys", cure
     if health.step:
-        yield "blocked", HOUR, f"{name}: it has refused us for an hour", "livectl keeps trying, every half hour."
+        yield (
+            "blocked",
+            BLOCKED_ALERT_DELAY_S,
+            f"{name}: it has refused us for an hour",
+            "livectl keeps trying, every half hour.",
+        )
 
 
-def _change(platform: str, what: str, title: str, cure: str, now: float) -> Change:
-    return Change(kind="troubled", platform=platform, id="", session=what, at=now, title=title, before=cure)
+def _trouble_change(platform: str, trouble: str, title: str, cure: str, now: float) -> Change:
+    return Change(kind="troubled", platform=platform, id="", session=trouble, at=now, title=title, before=cure)

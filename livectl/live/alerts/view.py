@@ -12,7 +12,7 @@ from livectl import render
 from livectl.errors import UsageError
 from livectl.live.alerts import targets, wording
 from livectl.live.alerts.alert import Alert
-from livectl.live.checking import Notebook
+from livectl.live.checking import InMemoryCache
 from livectl.live.network.fetch import Fetcher
 from livectl.live.network.route import Routes
 from livectl.model import Change
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from livectl.config import Settings, Target
-    from livectl.live.alerts.alert import Outcome
-    from livectl.live.alerts.outbox import Stand
-    from livectl.live.alerts.targets import Sender
+    from livectl.live.alerts.alert import DeliveryOutcome
+    from livectl.live.alerts.outbox import TargetState
+    from livectl.live.alerts.targets import AlertSender
 
-NONE = "No alerts yet: write a target under `alerts:` in livectl.yaml, see docs/alerts.md."
+NO_TARGETS = "No alerts yet: write a target under `alerts:` in livectl.yaml, see docs/alerts.md."
 HIDDEN = "***"
-MINUTE = 60.0  # seconds
+MINUTE_SECONDS = 60.0  # seconds
 
 
-def chosen(settings: Settings, wanted: str | None) -> list[str]:
+def select_targets(settings: Settings, wanted: str | None) -> list[str]:
     """The target of this name, or all."""
     names = list(settings.alerts)
     if not names:
@@ -41,13 +41,13 @@ def chosen(settings: Settings, wanted: str | None) -> list[str]:
     if wanted is None:
         return names
     if wanted not in names:
-        near = get_close_matches(wanted, names, 1)
-        hint = f"Do you mean {near[0]}?" if near else f"There is {', '.join(names)}."
+        matches = get_close_matches(wanted, names, 1)
+        hint = f"Do you mean {matches[0]}?" if matches else f"There is {', '.join(names)}."
         raise UsageError(f"no target is called {wanted}", hint)
     return [wanted]
 
 
-def try_out(names: Sequence[str], settings: Settings, now: float) -> dict[str, Outcome]:
+def send_samples(names: Sequence[str], settings: Settings, now: float) -> dict[str, DeliveryOutcome]:
     """What each says to a sample."""
     sample = Change(
         kind="began",
@@ -62,70 +62,74 @@ def try_out(names: Sequence[str], settings: Settings, now: float) -> dict[str, O
         category="Testing",
         url="https://example.org/ada",
     )
-    told = {name: wording.tell(name, settings.alerts[name], sample, settings.timezone) for name in names}
+    alerts = {name: wording.build_alert(name, settings.alerts[name], sample, settings.timezone) for name in names}
     senders = open_senders(settings)
-    return {name: senders[name](msgspec.structs.replace(alert, kind="test")) for name, alert in told.items()}
+    return {name: senders[name](msgspec.structs.replace(alert, kind="test")) for name, alert in alerts.items()}
 
 
-def tell_again(said: Any, settings: Settings) -> dict[str, Outcome]:
+def resend_alert(payload: Any, settings: Settings) -> dict[str, DeliveryOutcome]:
     """What its target says to an alert that was set aside: the same one, with the same key."""
-    alert = msgspec.convert(said, Alert)
-    chosen(settings, alert.target)
+    alert = msgspec.convert(payload, Alert)
+    select_targets(settings, alert.target)
     return {alert.target: open_senders(settings)[alert.target](alert)}
 
 
-def open_senders(settings: Settings) -> dict[str, Sender]:
+def open_senders(settings: Settings) -> dict[str, AlertSender]:
     """The targets' senders, for one call."""
-    return targets.senders(settings, Fetcher(Routes.of(settings.network), Notebook()))
+    return targets.build_senders(settings, Fetcher(Routes.from_settings(settings.network), InMemoryCache()))
 
 
-def tried(outcomes: Mapping[str, Outcome]) -> View:
-    data = [{"target": name, "sent": one.sent, "said": one.said} for name, one in outcomes.items()]
-    rows = [(name, "yes" if one.sent else "NO", one.said) for name, one in outcomes.items()]
-    return render.table(("target", "taken", "answer"), rows, data, empty=NONE)
+def outcomes_view(outcomes: Mapping[str, DeliveryOutcome]) -> View:
+    data = [{"target": name, "sent": outcome.sent, "said": outcome.detail} for name, outcome in outcomes.items()]
+    rows = [(name, "yes" if outcome.sent else "NO", outcome.detail) for name, outcome in outcomes.items()]
+    return render.table(("target", "taken", "answer"), rows, data, empty=NO_TARGETS)
 
 
-def everyone(settings: Settings, stands: Mapping[str, Stand], backlogs: Mapping[str, int], now: float) -> View:
-    data = [_shown(name, target, stands[name], backlogs[name]) for name, target in settings.alerts.items()]
+def targets_view(
+    settings: Settings, states: Mapping[str, TargetState], backlogs: Mapping[str, int], now: float
+) -> View:
+    data = [_target_json(name, target, states[name], backlogs[name]) for name, target in settings.alerts.items()]
     rows = [
         (
             name,
-            address(target),
+            target_address(target),
             " ".join(target.on),
-            _ago(stands[name].sent_at, now),
+            _format_age(states[name].sent_at, now),
             str(backlogs[name]),
-            _state(stands[name]),
+            _state_text(states[name]),
         )
         for name, target in settings.alerts.items()
     ]
-    drawn = render.table(("target", "address", "on", "last told", "waiting", "state"), rows, data, empty=NONE)
-    return View(data, lambda: _with_problems(drawn, settings, stands))
+    table_view = render.table(
+        ("target", "address", "on", "last told", "waiting", "state"), rows, data, empty=NO_TARGETS
+    )
+    return View(data, lambda: _with_problems(table_view, settings, states))
 
 
-def _with_problems(drawn: View, settings: Settings, stands: Mapping[str, Stand]) -> RenderableType:
+def _with_problems(table_view: View, settings: Settings, states: Mapping[str, TargetState]) -> RenderableType:
     """The table, and below it what was said by those that did not take something."""
-    refused = {name: stand for name, stand in stands.items() if stand.problem}
-    lines = [f"{name}: {stand.problem}{_next_try(stand, settings.timezone)}" for name, stand in refused.items()]
+    failing = {name: state for name, state in states.items() if state.problem}
+    lines = [f"{name}: {state.problem}{_next_try(state, settings.timezone)}" for name, state in failing.items()]
     if not lines:
-        return drawn.people()
+        return table_view.to_renderable()
     from rich.console import Group
 
-    return Group(drawn.people(), "", *lines)
+    return Group(table_view.to_renderable(), "", *lines)
 
 
-def _next_try(stand: Stand, zone: str) -> str:
-    if stand.retry_at is None:
+def _next_try(state: TargetState, zone: str) -> str:
+    if state.retry_at is None:
         return ""
-    return f"; try {stand.tries + 1} at {wording.clock(stand.retry_at, zone).partition(' ')[2]}"
+    return f"; try {state.tries + 1} at {wording.format_local_time(state.retry_at, zone).partition(' ')[2]}"
 
 
-def _ago(at: float | None, now: float) -> str:
+def _format_age(at: float | None, now: float) -> str:
     if at is None:
         return "never"
-    return f"{wording.length(now - at)} ago" if now - at >= MINUTE else "just now"
+    return f"{wording.format_duration(now - at)} ago" if now - at >= MINUTE_SECONDS else "just now"
 
 
-def address(target: Target) -> str:
+def target_address(target: Target) -> str:
     """Enough to know it again, and nothing that is secret."""
     if target.command:
         return target.command[0]
@@ -133,29 +137,29 @@ def address(target: Target) -> str:
     return f"{parts.scheme}://{parts.hostname if target.webhook else HIDDEN}"
 
 
-def _state(stand: Stand) -> str:
-    if stand.retry_at is not None:
+def _state_text(state: TargetState) -> str:
+    if state.retry_at is not None:
         return "failing"
-    return "gave one up" if stand.problem else "well"
+    return "gave one up" if state.problem else "well"
 
 
-def _shown(name: str, target: Target, stand: Stand, backlog: int) -> dict[str, Any]:
+def _target_json(name: str, target: Target, state: TargetState, backlog: int) -> dict[str, Any]:
     return {
         "name": name,
-        "kind": targets.kind(target),
-        "address": address(target),
+        "kind": targets.target_kind(target),
+        "address": target_address(target),
         "on": target.on,
-        "sent": stand.sent,
-        "sent_at": _instant(stand.sent_at),
+        "sent": state.sent,
+        "sent_at": _format_utc(state.sent_at),
         "backlog": backlog,
-        "failures": stand.failures,
-        "tries": stand.tries,
-        "failing_since": _instant(stand.failing_since),
-        "retry_at": _instant(stand.retry_at),
-        "dead": stand.dead,
-        "problem": stand.problem or None,
+        "failures": state.failures,
+        "tries": state.tries,
+        "failing_since": _format_utc(state.failing_since),
+        "retry_at": _format_utc(state.retry_at),
+        "dead": state.dead,
+        "problem": state.problem or None,
     }
 
 
-def _instant(at: float | None) -> str | None:
-    return None if at is None else wording.instant(at)
+def _format_utc(at: float | None) -> str | None:
+    return None if at is None else wording.format_utc(at)

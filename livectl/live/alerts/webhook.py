@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from livectl.live.alerts import patience, wording
-from livectl.live.alerts.alert import Alert, Outcome, kind_of
+from livectl.live.alerts.alert import Alert, DeliveryOutcome, alert_kind
 from livectl.model import Request, Response
 
 if TYPE_CHECKING:
@@ -20,79 +20,81 @@ if TYPE_CHECKING:
     from livectl.live.network.fetch import Fetcher
     from livectl.model import Change
 
-VERSION = 1
-ANSWER = 65_536  # bytes read of what it says; nothing in there is needed
-DONE = range(200, 300)
+PAYLOAD_VERSION = 1
+MAX_REPLY_BYTES = 65_536  # bytes read of what it says; nothing in there is needed
+SUCCESS_STATUSES = range(200, 300)
 # It understood, and will never take this one: the next may be fine.
-HOPELESS = {400, 413, 414, 422}
+PERMANENT_STATUSES = {400, 413, 414, 422}
 
 
-class Webhook:
+class WebhookSender:
     """One address that is sent JSON."""
 
     def __init__(self, target: Target, fetcher: Fetcher) -> None:
         self._target = target
         self._fetcher = fetcher
 
-    def send(self, alert: Alert) -> Outcome:
+    def send(self, alert: Alert) -> DeliveryOutcome:
         url = self._target.webhook.reveal() if self._target.webhook else ""
-        said = body(alert)
+        payload = encode_alert(alert)
         headers = {
             "Content-Type": "application/json",
             "Idempotency-Key": alert.key,
-            **self._signature(said, int(time.time())),
+            **self._signature(payload, int(time.time())),
         }
         request = Request(
             url=url,
             method="POST",
             headers=headers,
-            body=said,
-            limit=ANSWER,
-            seconds=patience.seconds(self._target),
+            body=payload,
+            limit=MAX_REPLY_BYTES,
+            seconds=patience.send_timeout(self._target),
             follow=False,
         )
         host = (urlsplit(url).hostname or "").rstrip(".").lower()
-        (answer,) = self._fetcher.ask([request], {host} if self._target.allow_private else None)
-        return outcome(answer, time.time())
+        (response,) = self._fetcher.ask([request], {host} if self._target.allow_private else None)
+        return read_outcome(response, time.time())
 
-    def _signature(self, said: bytes, now: int) -> dict[str, str]:
+    def _signature(self, payload: bytes, now: int) -> dict[str, str]:
         if self._target.secret is None:
             return {}
-        return {"Livectl-Signature": sign(self._target.secret.reveal(), said, now)}
+        return {"Livectl-Signature": sign(self._target.secret.reveal(), payload, now)}
 
 
-def sign(secret: str, said: bytes, now: int) -> str:
+def sign(secret: str, payload: bytes, now: int) -> str:
     """Of time and body together, so that neither can be changed."""
-    made = hmac.new(secret.encode(), f"{now}.".encode() + said, hashlib.sha256).hexdigest()
-    return f"t={now},v1={made}"
+    digest = hmac.new(secret.encode(), f"{now}.".encode() + payload, hashlib.sha256).hexdigest()
+    return f"t={now},v1={digest}"
 
 
-def body(alert: Alert) -> bytes:
+def encode_alert(alert: Alert) -> bytes:
     """The same bytes for every sending of an alert."""
-    told = {
-        "version": VERSION,
+    payload = {
+        "version": PAYLOAD_VERSION,
         "key": alert.key,
         "target": alert.target,
         "kind": alert.kind,
         "title": alert.title,
         "body": alert.body,
-        "changes": [_shown(change) for change in alert.changes],
+        "changes": [_change_json(change) for change in alert.changes],
     }
-    return msgspec.json.encode(told)
+    return msgspec.json.encode(payload)
 
 
-def outcome(answer: Response, now: float) -> Outcome:
-    status = answer.status
-    if status in DONE:
-        return Outcome(sent=True, said=f"answered {status}")
+def read_outcome(response: Response, now: float) -> DeliveryOutcome:
+    status = response.status
+    if status in SUCCESS_STATUSES:
+        return DeliveryOutcome(sent=True, detail=f"answered {status}")
     if not status:
-        return Outcome(sent=False, said=answer.error)
+        return DeliveryOutcome(sent=False, detail=response.error)
     moved = ", which leads elsewhere: write that address" if 300 <= status < 400 else ""
-    wait = _wait(answer.headers.get("retry-after", ""), now)
-    return Outcome(sent=False, said=f"answered {status}{moved}", wait=wait, hopeless=status in HOPELESS)
+    wait = _parse_retry_after(response.headers.get("retry-after", ""), now)
+    return DeliveryOutcome(
+        sent=False, detail=f"answered {status}{moved}", retry_after_s=wait, permanent=status in PERMANENT_STATUSES
+    )
 
 
-def _wait(text: str, now: float) -> float:
+def _parse_retry_after(text: str, now: float) -> float:
     """Seconds, of a Retry-After in seconds or as a date."""
     if text.isdigit():
         return float(text[:9])
@@ -102,10 +104,10 @@ def _wait(text: str, now: float) -> float:
         return 0.0
 
 
-def _shown(change: Change) -> dict[str, Any]:
+def _change_json(change: Change) -> dict[str, Any]:
     return {
-        "kind": kind_of(change),
-        "at": _instant(change.at),
+        "kind": alert_kind(change),
+        "at": _format_utc(change.at),
         "platform": change.platform,
         "id": change.id,
         "session": change.session,
@@ -116,10 +118,10 @@ def _shown(change: Change) -> dict[str, Any]:
         "url": change.url,
         "cover": change.cover,
         "viewers": change.viewers,
-        "started_at": _instant(change.started_at),
-        "ended_at": _instant(change.ended_at),
+        "started_at": _format_utc(change.started_at),
+        "ended_at": _format_utc(change.ended_at),
     }
 
 
-def _instant(at: float | None) -> str | None:
-    return None if at is None else wording.instant(at)
+def _format_utc(at: float | None) -> str | None:
+    return None if at is None else wording.format_utc(at)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from livectl import placeholder
-from livectl.live.alerts.alert import Alert, kind_of
+from livectl.live.alerts.alert import Alert, alert_kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,71 +15,77 @@ if TYPE_CHECKING:
     from livectl.config import Target
     from livectl.model import Change
 
-MINUTE, HOUR = 60, 3600  # seconds
-NAMED = 5  # streamers named in one line; the rest is a number
+MINUTE_SECONDS, HOUR_SECONDS = 60, 3600  # seconds
+MAX_NAMES = 5  # streamers named in one line; the rest is a number
 
 
-def tell(name: str, target: Target, change: Change, zone: str) -> Alert:
+def build_alert(name: str, target: Target, change: Change, zone: str) -> Alert:
     """One change, in the target's own words if it has any."""
-    kind = kind_of(change)
-    title, body = _own_words(change, kind)
+    kind = alert_kind(change)
+    title, body = _default_text(change, kind)
     if kind != "trouble":
-        known = values(change, zone)
-        title = placeholder.fill(target.template.title, known) if target.template.title else title
-        body = placeholder.fill(target.template.body, known) if target.template.body else body
+        fields = placeholder_values(change, zone)
+        title = placeholder.fill_placeholders(target.template.title, fields) if target.template.title else title
+        body = placeholder.fill_placeholders(target.template.body, fields) if target.template.body else body
     number = change.number
     return Alert(
-        target=name, kind=kind, title=_line(title), body=body.strip(), first=number, last=number, changes=(change,)
+        target=name,
+        kind=kind,
+        title=_single_line(title),
+        body=body.strip(),
+        first=number,
+        last=number,
+        changes=(change,),
     )
 
 
-def late(name: str, changes: Sequence[Change], first: str = "", last: str = "") -> Alert:
+def build_late_alert(name: str, changes: Sequence[Change], first: str = "", last: str = "") -> Alert:
     """Those that are too old to be told one by one, in one line. Sent again, it is still the one from `first` on."""
-    who = people(list(dict.fromkeys(_called(change) for change in changes)))
+    names = join_names(list(dict.fromkeys(_display_name(change) for change in changes)))
     number = len(changes)
-    title = f"{number} late alert{'s' if number > 1 else ''}: {who}"
+    title = f"{number} late alert{'s' if number > 1 else ''}: {names}"
     first, last = first or changes[0].number, last or changes[-1].number
     body = "These could not be told in time."
     return Alert(target=name, kind="late", title=title, body=body, first=first, last=last, changes=tuple(changes))
 
 
-def values(change: Change, zone: str) -> dict[str, str]:
+def placeholder_values(change: Change, zone: str) -> dict[str, str]:
     """What the names in braces stand for. No line breaks or control characters: all of it was written by strangers."""
-    said = {
+    fields = {
         "url": change.url,
-        "name": _called(change),
+        "name": _display_name(change),
         "title": change.title,
         "platform": change.platform,
         "id": change.id,
-        "started": clock(change.started_at, zone),
+        "started": format_local_time(change.started_at, zone),
         "category": change.category,
-        "kind": kind_of(change),
+        "kind": alert_kind(change),
     }
-    return {name: _line(text) for name, text in said.items()}
+    return {name: _single_line(text) for name, text in fields.items()}
 
 
-def clock(at: float | None, zone: str) -> str:
+def format_local_time(at: float | None, zone: str) -> str:
     return "" if at is None else f"{datetime.fromtimestamp(at, ZoneInfo(zone)):%Y-%m-%d %H:%M}"
 
 
-def instant(at: float) -> str:
+def format_utc(at: float) -> str:
     """ISO 8601 in UTC, to the second."""
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def people(names: Sequence[str]) -> str:
-    shown, more = names[:NAMED], len(names) - NAMED
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+def join_names(names: Sequence[str]) -> str:
+    shown, hidden_count = names[:MAX_NAMES], len(names) - MAX_NAMES
+    return ", ".join(shown) + (f" and {hidden_count} more" if hidden_count > 0 else "")
 
 
-def length(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`2 h 13 min`, `7 min`."""
-    hours, minutes = int(seconds // HOUR), int(seconds % HOUR // MINUTE)
+    hours, minutes = int(seconds // HOUR_SECONDS), int(seconds % HOUR_SECONDS // MINUTE_SECONDS)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
-def _own_words(change: Change, kind: str) -> tuple[str, str]:
-    name = _called(change)
+def _default_text(change: Change, kind: str) -> tuple[str, str]:
+    name = _display_name(change)
     where = " · ".join(filter(None, (change.category, change.platform)))
     page = "\n".join(filter(None, (change.title, where, change.url)))
     if kind == "live":
@@ -90,13 +96,13 @@ def _own_words(change: Change, kind: str) -> tuple[str, str]:
         return f"{name} moved to {change.category or 'another category'}", page
     if kind == "end":
         lasted = (change.ended_at or change.at) - (change.started_at or change.at)
-        return f"{name} was live for {length(lasted)}", page
+        return f"{name} was live for {format_duration(lasted)}", page
     return change.title, change.before
 
 
-def _called(change: Change) -> str:
+def _display_name(change: Change) -> str:
     return change.name or f"{change.platform}/{change.id}"
 
 
-def _line(text: str) -> str:
+def _single_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text).strip()

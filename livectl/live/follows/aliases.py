@@ -9,7 +9,7 @@ import msgspec
 from livectl.errors import LivectlError
 from livectl.live import platforms, polling
 from livectl.live.follows import followlist
-from livectl.live.platforms.base import Means, Refused
+from livectl.live.platforms.base import CheckContext, NotAStreamer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,70 +20,76 @@ if TYPE_CHECKING:
     from livectl.live.store import Store
     from livectl.model import Streamer
 
-AT_ONCE = 50  # asked in one go and for one platform: a new list of thousands is led home bit by bit
+MAX_LOOKUPS_AT_ONCE = 50  # asked in one go and for one platform: a new list of thousands is led home bit by bit
 
 
-class Settled(NamedTuple):
+class ResolvedFollows(NamedTuple):
     """Streamers by the id that is followed, each once; those who could not be led there yet, and why."""
 
     streamers: tuple[Streamer, ...]
     problems: tuple[tuple[Streamer, str], ...]
 
 
-def settle(streamers: Sequence[Streamer], store: Store, fetcher: Fetcher, settings: Settings, now: float) -> Settled:
+def resolve_streamers(
+    streamers: Sequence[Streamer], store: Store, fetcher: Fetcher, settings: Settings, now: float
+) -> ResolvedFollows:
     """Leads everyone to their id: from memory, or by asking, as far as the platform's budget goes."""
-    led: dict[tuple[str, str], Streamer] = {}
+    by_key: dict[tuple[str, str], Streamer] = {}
     problems: list[tuple[Streamer, str]] = []
-    for name in dict.fromkeys(one.platform for one in streamers):
-        some = [one for one in streamers if one.platform == name]
-        found, why = _lead(name, [one.id for one in some], store, fetcher, settings, now)
-        for one in some:
-            if one.id not in found:
-                problems.append((one, why.get(one.id, "not looked up yet")))
+    for platform_name in dict.fromkeys(streamer.platform for streamer in streamers):
+        same_platform = [streamer for streamer in streamers if streamer.platform == platform_name]
+        ids, reasons = _resolve_ids(
+            platform_name, [streamer.id for streamer in same_platform], store, fetcher, settings, now
+        )
+        for streamer in same_platform:
+            if streamer.id not in ids:
+                problems.append((streamer, reasons.get(streamer.id, "not looked up yet")))
                 continue
-            home = msgspec.structs.replace(one, id=found[one.id])
-            key = (name, home.id)
-            led[key] = followlist.merge(led[key], home) if key in led else home
-    return Settled(tuple(led.values()), tuple(problems))
+            resolved = msgspec.structs.replace(streamer, id=ids[streamer.id])
+            key = (platform_name, resolved.id)
+            by_key[key] = followlist.merge_streamers(by_key[key], resolved) if key in by_key else resolved
+    return ResolvedFollows(tuple(by_key.values()), tuple(problems))
 
 
-def _lead(
-    name: str, ids: list[str], store: Store, fetcher: Fetcher, settings: Settings, now: float
+def _resolve_ids(
+    platform_name: str, ids: list[str], store: Store, fetcher: Fetcher, settings: Settings, now: float
 ) -> tuple[dict[str, str], dict[str, str]]:
     """What each id leads to; and of those that lead nowhere, why."""
     try:
-        platform = platforms.get(name)
-    except Refused as refused:
-        return {}, dict.fromkeys(ids, refused.message)
-    means = Means(now, polling.keys(settings.platforms.get(name)))
-    found = {one: one for one in ids if _is_home(platform, one, means)}
-    found |= store.aliases(name, [one for one in ids if one not in found])
-    terms = polling.terms(settings, platform)
-    most = min(AT_ONCE, int(store.spend(terms, 0, now)))
-    lost = [one for one in dict.fromkeys(ids) if one not in found][: max(0, most)]
-    if not lost:
-        return found, {}
-    answers, requests = fetcher.resolve(platform, lost, means)
-    store.spend(terms, requests, now)
-    new = {one: answer for one, answer in zip(lost, answers, strict=True) if isinstance(answer, str)}
-    store.alias(name, new)
-    return found | new, {one: _why(answer) for one, answer in zip(lost, answers, strict=True) if one not in new}
+        platform = platforms.get(platform_name)
+    except NotAStreamer as error:
+        return {}, dict.fromkeys(ids, error.message)
+    context = CheckContext(now, polling.platform_keys(settings.platforms.get(platform_name)))
+    resolved = {alias: alias for alias in ids if _is_resolved(platform, alias, context)}
+    resolved |= store.aliases(platform_name, [alias for alias in ids if alias not in resolved])
+    limits = polling.polling_limits(settings, platform)
+    limit = min(MAX_LOOKUPS_AT_ONCE, int(store.spend(limits, 0, now)))
+    unresolved = [alias for alias in dict.fromkeys(ids) if alias not in resolved][: max(0, limit)]
+    if not unresolved:
+        return resolved, {}
+    answers, requests = fetcher.resolve(platform, unresolved, context)
+    store.spend(limits, requests, now)
+    new = {alias: answer for alias, answer in zip(unresolved, answers, strict=True) if isinstance(answer, str)}
+    store.save_aliases(platform_name, new)
+    return resolved | new, {
+        alias: _describe_error(answer) for alias, answer in zip(unresolved, answers, strict=True) if alias not in new
+    }
 
 
-def _is_home(platform: Platform, one: str, means: Means) -> bool:
+def _is_resolved(platform: Platform, alias: str, context: CheckContext) -> bool:
     """A platform that need not ask anything has it as its id already."""
     if platform.resolve is None:
         return True
-    asking = platform.resolve(one, means)
+    steps = platform.resolve(alias, context)
     try:
-        next(asking)
-    except StopIteration as ended:
-        return bool(ended.value == one)
+        next(steps)
+    except StopIteration as stop:
+        return bool(stop.value == alias)
     except LivectlError:
         return False
-    asking.close()
+    steps.close()
     return False
 
 
-def _why(error: str | Exception) -> str:
+def _describe_error(error: str | Exception) -> str:
     return error.message if isinstance(error, LivectlError) else f"{type(error).__name__} while it was looked up"

@@ -14,16 +14,16 @@ from livectl.live.follows import followlist
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from livectl.live.follows.followlist import Line
+    from livectl.live.follows.followlist import FollowLine
     from livectl.model import Streamer
 
-NEW = "# livectl: whom you follow. An address as your browser shows it, or platform/id.\n\nfollows:\n"
+NEW_FILE_TEXT = "# livectl: whom you follow. An address as your browser shows it, or platform/id.\n\nfollows:\n"
 INDENT = "  "
-EMPTY = ("follows:", "follows: []", "follows: null", "follows: ~")
-BY_HAND = "Change it by hand; the lines of a list begin with `- `."
+EMPTY_LIST_LINES = ("follows:", "follows: []", "follows: null", "follows: ~")
+BY_HAND_HINT = "Change it by hand; the lines of a list begin with `- `."
 
 
-class Edit(NamedTuple):
+class FollowEdit(NamedTuple):
     """What came of a change."""
 
     changed: tuple[Streamer, ...]  # added, or removed
@@ -37,71 +37,77 @@ class FollowFile:
         self.path = path
         self.name = name or str(path)
 
-    def add(self, streamers: Iterable[Streamer]) -> Edit:
-        text = self._text()
-        lines = self._lines(text)
-        known = _keys(lines)
+    def add(self, streamers: Iterable[Streamer]) -> FollowEdit:
+        text = self._read_text()
+        lines = self._parse_lines(text)
+        known_keys = _keys(lines)
         new: dict[tuple[str, str], Streamer] = {}
-        old = []
-        for one in streamers:
-            if _key(one) in known:
-                old.append(one)
+        existing = []
+        for streamer in streamers:
+            if _key(streamer) in known_keys:
+                existing.append(streamer)
             else:
-                new.setdefault(_key(one), one)
+                new.setdefault(_key(streamer), streamer)
         if new:
-            self._write(self._with(text, lines, list(new.values())), known | set(new), _odd(lines))
-        return Edit(tuple(new.values()), tuple(old))
+            self._write(self._text_with(text, lines, list(new.values())), known_keys | set(new), _count_invalid(lines))
+        return FollowEdit(tuple(new.values()), tuple(existing))
 
-    def remove(self, streamers: Iterable[Streamer]) -> Edit:
-        text = self._text()
-        lines = self._lines(text)
-        known, gone = _keys(lines), {_key(one): one for one in streamers}
-        found = [one for key, one in gone.items() if key in known]
-        if found:
-            self._write(self._without(text, lines, set(gone)), known - set(gone), _odd(lines))
-        return Edit(tuple(found), tuple(one for key, one in gone.items() if key not in known))
+    def remove(self, streamers: Iterable[Streamer]) -> FollowEdit:
+        text = self._read_text()
+        lines = self._parse_lines(text)
+        known_keys, unwanted = _keys(lines), {_key(streamer): streamer for streamer in streamers}
+        removed = [streamer for key, streamer in unwanted.items() if key in known_keys]
+        if removed:
+            self._write(
+                self._text_without(text, lines, set(unwanted)), known_keys - set(unwanted), _count_invalid(lines)
+            )
+        return FollowEdit(
+            tuple(removed), tuple(streamer for key, streamer in unwanted.items() if key not in known_keys)
+        )
 
     @property
-    def _yaml(self) -> bool:
-        return self.path.suffix.lower() in followlist.YAML
+    def _is_yaml(self) -> bool:
+        return self.path.suffix.lower() in followlist.YAML_SUFFIXES
 
-    def _text(self) -> str:
-        return followlist.decoded(followlist.content(self.path, self.name), self.name)
+    def _read_text(self) -> str:
+        return followlist.decode(followlist.read_content(self.path, self.name), self.name)
 
-    def _lines(self, text: str) -> list[Line]:
-        return followlist.lines(text.encode(), self.path.suffix, self.name)
+    def _parse_lines(self, text: str) -> list[FollowLine]:
+        return followlist.parse_lines(text.encode(), self.path.suffix, self.name)
 
-    def _with(self, text: str, found: list[Line], new: list[Streamer]) -> str:
-        if not self._yaml:
-            return _ended(text) + follow_export.as_text(new)
-        lines = _split(text or NEW)
-        if not found:
-            return _begun(lines, new)
-        start = found[-1].place[0] - 1
-        last, indent = _end(lines, start), lines[start].partition("-")[0]
-        return "".join([*lines[:last], *(f"{indent}- {follow_export.entry(one)}\n" for one in new), *lines[last:]])
+    def _text_with(self, text: str, follow_lines: list[FollowLine], new: list[Streamer]) -> str:
+        if not self._is_yaml:
+            return _with_final_newline(text) + follow_export.as_text(new)
+        lines = _split_lines(text or NEW_FILE_TEXT)
+        if not follow_lines:
+            return _with_first_entries(lines, new)
+        start = follow_lines[-1].location[0] - 1
+        last, indent = _entry_end(lines, start), lines[start].partition("-")[0]
+        return "".join(
+            [*lines[:last], *(f"{indent}- {follow_export.render_entry(streamer)}\n" for streamer in new), *lines[last:]]
+        )
 
-    def _without(self, text: str, found: list[Line], gone: set[tuple[str, str]]) -> str:
-        lines = _split(text)
-        for line in reversed(found):
-            if not isinstance(line.streamer, LivectlError) and _key(line.streamer) in gone:
-                start = line.place[0] - 1
-                del lines[start : _end(lines, start) if self._yaml else start + 1]
+    def _text_without(self, text: str, follow_lines: list[FollowLine], removed_keys: set[tuple[str, str]]) -> str:
+        lines = _split_lines(text)
+        for line in reversed(follow_lines):
+            if not isinstance(line.streamer, LivectlError) and _key(line.streamer) in removed_keys:
+                start = line.location[0] - 1
+                del lines[start : _entry_end(lines, start) if self._is_yaml else start + 1]
         return "".join(lines)
 
-    def _write(self, text: str, meant: set[tuple[str, str]], odd: int) -> None:
+    def _write(self, text: str, expected_keys: set[tuple[str, str]], invalid_count: int) -> None:
         """In one step, and only if the file then says what it is meant to."""
         try:
-            lines = self._lines(text)
-            right = (_keys(lines), _odd(lines)) == (meant, odd)
+            lines = self._parse_lines(text)
+            is_expected = (_keys(lines), _count_invalid(lines)) == (expected_keys, invalid_count)
         except FileError:
-            right = False
-        if not right:
-            raise SettingsError(f"{self.name} is written in a way that only people change", BY_HAND)
-        _replace(self.path.resolve(), text)
+            is_expected = False
+        if not is_expected:
+            raise SettingsError(f"{self.name} is written in a way that only people change", BY_HAND_HINT)
+        _replace_file(self.path.resolve(), text)
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace_file(path: Path, text: str) -> None:
     """Old or new, never half of either."""
     path.parent.mkdir(parents=True, exist_ok=True)
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
@@ -118,39 +124,39 @@ def _replace(path: Path, text: str) -> None:
         raise
 
 
-def _key(one: Streamer) -> tuple[str, str]:
-    return one.platform, one.id
+def _key(streamer: Streamer) -> tuple[str, str]:
+    return streamer.platform, streamer.id
 
 
-def _keys(lines: Iterable[Line]) -> set[tuple[str, str]]:
+def _keys(lines: Iterable[FollowLine]) -> set[tuple[str, str]]:
     return {_key(line.streamer) for line in lines if not isinstance(line.streamer, LivectlError)}
 
 
-def _odd(lines: Iterable[Line]) -> int:
+def _count_invalid(lines: Iterable[FollowLine]) -> int:
     """How many entries name nobody."""
     return sum(isinstance(line.streamer, LivectlError) for line in lines)
 
 
-def _ended(text: str) -> str:
+def _with_final_newline(text: str) -> str:
     return text if not text or text.endswith("\n") else text + "\n"
 
 
-def _split(text: str) -> list[str]:
+def _split_lines(text: str) -> list[str]:
     """Lines as editors count them: str.splitlines knows more ends of lines than they do."""
     return [f"{line}\n" for line in text.removesuffix("\n").split("\n")]
 
 
-def _begun(lines: list[str], new: list[Streamer]) -> str:
+def _with_first_entries(lines: list[str], new: list[Streamer]) -> str:
     """The file with the first entries of its list."""
-    at = next((number for number, line in enumerate(lines) if followlist.uncommented(line) in EMPTY), None)
-    entries = [f"{INDENT}- {follow_export.entry(one)}\n" for one in new]
+    at = next((number for number, line in enumerate(lines) if followlist.strip_comment(line) in EMPTY_LIST_LINES), None)
+    entries = [f"{INDENT}- {follow_export.render_entry(streamer)}\n" for streamer in new]
     if at is None:
         return "".join([*lines, "follows:\n", *entries])
-    head = lines[at].replace(followlist.uncommented(lines[at]), "follows:", 1)
+    head = lines[at].replace(followlist.strip_comment(lines[at]), "follows:", 1)
     return "".join([*lines[:at], head, *entries, *lines[at + 1 :]])
 
 
-def _end(lines: list[str], start: int) -> int:
+def _entry_end(lines: list[str], start: int) -> int:
     """The line after an entry: it goes on as long as lines are indented deeper than its dash."""
     indent = len(lines[start]) - len(lines[start].lstrip())
     end = start + 1

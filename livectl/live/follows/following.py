@@ -27,15 +27,18 @@ if TYPE_CHECKING:
     from livectl.live.store import Store
     from livectl.model import Streamer
 
-PLACE, NOTE = "livectl", "follows"  # where the store keeps which list is in force, as platforms keep their tokens
-KEPT = 10 * 365 * 86_400.0  # seconds: as good as for ever
-STILL = 1.0  # seconds a file has to lie still: an editor may be writing it
-SHOWN = 5  # problems told one by one
+CACHE_PLATFORM, CACHE_KEY = (
+    "livectl",
+    "follows",
+)  # where the store keeps which list is in force, as platforms keep their tokens
+CACHE_SECONDS = 10 * 365 * 86_400.0  # seconds: as good as for ever
+MIN_FILE_AGE_S = 1.0  # seconds a file has to lie still: an editor may be writing it
+MAX_PROBLEMS_LOGGED = 5  # problems told one by one
 
 log = logging.getLogger(__name__)
 
 
-class InForce(msgspec.Struct, frozen=True):
+class AppliedList(msgspec.Struct, frozen=True):
     """Which list the store follows."""
 
     put: float  # when its file came to where it is
@@ -43,77 +46,84 @@ class InForce(msgspec.Struct, frozen=True):
     whole: bool = True  # everyone on it was led to their id
 
 
-class Following:
+class FollowSync:
     """One process's look at the file. What was read is kept until the file changes."""
 
     def __init__(self, settings: Settings, store: Store, fetcher: Fetcher) -> None:
         self._settings = settings
         self._store = store
         self._fetcher = fetcher
-        self._seen = 0.0  # the file that was last found to be in force
-        self._read: tuple[str, FollowList | None] = ("", None)
+        self._seen_ctime = 0.0  # the file that was last found to be in force
+        self._last_read: tuple[str, FollowList | None] = ("", None)
 
     def refresh(self, now: float) -> tuple[int, int] | None:
         """Follows whom the file says, if that has changed. Answers how many came and went; None if nothing was done."""
         path = self._settings.follows
         try:
-            put = path.stat().st_ctime
+            placed_at = path.stat().st_ctime
         except OSError:
             return None  # no file says nothing: whoever is followed stays so
-        inforce = self._noted()
-        if 0 <= now - put < STILL or put < inforce.put or (inforce.whole and put == self._seen == inforce.put):
+        applied = self._read_applied()
+        if (
+            0 <= now - placed_at < MIN_FILE_AGE_S
+            or placed_at < applied.put
+            or (applied.whole and placed_at == self._seen_ctime == applied.put)
+        ):
             return None
-        digest = self._digest(path)
-        self._seen = put
-        if digest == inforce.digest and inforce.whole:
-            self._note(InForce(put, digest))
+        digest = self._compute_digest(path)
+        self._seen_ctime = placed_at
+        if digest == applied.digest and applied.whole:
+            self._save_applied(AppliedList(placed_at, digest))
             return None
-        found = self._understood(path, digest)
-        return None if found is None else self._follow(found, put, digest, now)
+        parsed = self._load(path, digest)
+        return None if parsed is None else self._apply(parsed, placed_at, digest, now)
 
-    def _follow(self, found: FollowList, put: float, digest: str, now: float) -> tuple[int, int]:
-        settled = aliases.settle(found.streamers, self._store, self._fetcher, self._settings, now)
-        self._tell_problems(settled.problems, digest)
-        wanted = settled.streamers
-        if found.refused:  # a line that nobody can read may mean anybody who is followed
-            known = {(one.platform, one.id) for one in wanted}
-            followed = (one.streamer for one in self._store.everyone() if one.streamer)
-            wanted += tuple(one for one in followed if (one.platform, one.id) not in known)
-        came, went = self._store.follow(wanted, now)
-        self._note(InForce(put, digest, whole=not settled.problems))
-        if came or went:
-            log.info("%s: following %d, %d new, %d gone", self._settings.follows.name, len(wanted), came, went)
-        return came, went
+    def _apply(self, parsed: FollowList, placed_at: float, digest: str, now: float) -> tuple[int, int]:
+        resolved = aliases.resolve_streamers(parsed.streamers, self._store, self._fetcher, self._settings, now)
+        self._log_problems(resolved.problems, digest)
+        wanted = resolved.streamers
+        if parsed.refused:  # a line that nobody can read may mean anybody who is followed
+            wanted_keys = {(one.platform, one.id) for one in wanted}
+            followed = (one.streamer for one in self._store.all_streamers() if one.streamer)
+            wanted += tuple(one for one in followed if (one.platform, one.id) not in wanted_keys)
+        added, removed = self._store.set_followed(wanted, now)
+        self._save_applied(AppliedList(placed_at, digest, whole=not resolved.problems))
+        if added or removed:
+            log.info("%s: following %d, %d new, %d gone", self._settings.follows.name, len(wanted), added, removed)
+        return added, removed
 
-    def _understood(self, path: Path, digest: str) -> FollowList | None:
-        if self._read[0] == digest:
-            return self._read[1]
+    def _load(self, path: Path, digest: str) -> FollowList | None:
+        if self._last_read[0] == digest:
+            return self._last_read[1]
         try:
-            found = followlist.load(path, path.name)
+            parsed = followlist.load(path, path.name)
         except LivectlError as error:
             log.error("%s cannot be used, the list stays as it was: %s", path.name, error.message)
-            self._read = (digest, None)
+            self._last_read = (digest, None)
             return None
-        for mistake in (*found.refused[:SHOWN], *found.merged[:SHOWN]):
+        for mistake in (*parsed.refused[:MAX_PROBLEMS_LOGGED], *parsed.merged[:MAX_PROBLEMS_LOGGED]):
             log.warning("%s", mistake)
-        self._read = (digest, found)
-        return found
+        self._last_read = (digest, parsed)
+        return parsed
 
-    def _tell_problems(self, problems: Iterable[tuple[Streamer, str]], digest: str) -> None:
-        if self._noted().digest == digest:
+    def _log_problems(self, problems: Iterable[tuple[Streamer, str]], digest: str) -> None:
+        if self._read_applied().digest == digest:
             return  # told when the list was first read
-        for streamer, problem in list(problems)[:SHOWN]:
+        for streamer, problem in list(problems)[:MAX_PROBLEMS_LOGGED]:
             log.warning("%s/%s is not followed yet: %s", streamer.platform, streamer.id, problem)
 
-    def _digest(self, path: Path) -> str:
+    def _compute_digest(self, path: Path) -> str:
         """Of all that decides what the list means: its text, the user's keys, this livectl."""
-        keys = {name: polling.fingerprint(polling.keys(access)) for name, access in self._settings.platforms.items()}
-        known = msgspec.json.encode((keys, __version__), order="sorted")
-        return hashlib.sha256(known + path.read_bytes()).hexdigest()
+        keys = {
+            name: polling.fingerprint(polling.platform_keys(access))
+            for name, access in self._settings.platforms.items()
+        }
+        context_json = msgspec.json.encode((keys, __version__), order="sorted")
+        return hashlib.sha256(context_json + path.read_bytes()).hexdigest()
 
-    def _noted(self) -> InForce:
-        (said,) = self._store.recall(PLACE, [NOTE])
-        return msgspec.json.decode(said, type=InForce) if said else InForce(0.0, "")
+    def _read_applied(self) -> AppliedList:
+        (text,) = self._store.recall(CACHE_PLATFORM, [CACHE_KEY])
+        return msgspec.json.decode(text, type=AppliedList) if text else AppliedList(0.0, "")
 
-    def _note(self, inforce: InForce) -> None:
-        self._store.keep(PLACE, NOTE, msgspec.json.encode(inforce).decode(), KEPT)
+    def _save_applied(self, applied: AppliedList) -> None:
+        self._store.keep(CACHE_PLATFORM, CACHE_KEY, msgspec.json.encode(applied).decode(), CACHE_SECONDS)

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from livectl.model import Streamer
     from livectl.yamlfile import Document
 
-YAML = {".yaml", ".yml"}  # anything else is plain text, an address a line
+YAML_SUFFIXES = {".yaml", ".yml"}  # anything else is plain text, an address a line
 COMMENT = "#"
 
 
-class Line(NamedTuple):
+class FollowLine(NamedTuple):
     """An entry of a list that was read: where it stands, and the streamer or what is wrong with it."""
 
-    place: tuple[int, int]  # line and column
+    location: tuple[int, int]  # line and column
     streamer: Streamer | LivectlError
 
 
@@ -38,10 +38,10 @@ class FollowList(NamedTuple):
 def load(path: Path, name: str = "") -> FollowList:
     """The follow list of a file, which messages call `name`. FileError if it cannot be read at all."""
     name = name or str(path)
-    return gather(lines(content(path, name), path.suffix, name), name)
+    return merge_lines(parse_lines(read_content(path, name), path.suffix, name), name)
 
 
-def content(path: Path, name: str) -> bytes:
+def read_content(path: Path, name: str) -> bytes:
     """What is in the file; nothing where there is none yet."""
     try:
         return path.read_bytes()
@@ -51,28 +51,28 @@ def content(path: Path, name: str) -> bytes:
         raise SettingsError(f"{name}: {(error.strerror or str(error)).lower()}", "Is this the right path?") from error
 
 
-def lines(said: bytes, suffix: str, name: str) -> list[Line]:
-    return from_yaml(said, name) if suffix.lower() in YAML else from_text(said, name)
+def parse_lines(content: bytes, suffix: str, name: str) -> list[FollowLine]:
+    return parse_yaml(content, name) if suffix.lower() in YAML_SUFFIXES else parse_text(content, name)
 
 
-def gather(found: Iterable[Line], name: str) -> FollowList:
+def merge_lines(follow_lines: Iterable[FollowLine], name: str) -> FollowList:
     """Each streamer once: what later entries add is added, and said."""
-    known: dict[tuple[str, str], tuple[Streamer, int]] = {}
+    by_key: dict[tuple[str, str], tuple[Streamer, int]] = {}
     refused, merged = [], []
-    for (line, column), one in found:
-        if isinstance(one, LivectlError):
-            refused.append(Mistake(name, line, column, *entries.said(one)))
+    for (line, column), entry in follow_lines:
+        if isinstance(entry, LivectlError):
+            refused.append(Mistake(name, line, column, *entries.describe_error(entry)))
             continue
-        key = (one.platform, one.id)
-        before = known.get(key)
-        known[key] = (merge(before[0], one), before[1]) if before else (one, line)
-        if before:
-            text = f"{one.platform}/{one.id} is followed by line {before[1]} already"
+        key = (entry.platform, entry.id)
+        earlier = by_key.get(key)
+        by_key[key] = (merge_streamers(earlier[0], entry), earlier[1]) if earlier else (entry, line)
+        if earlier:
+            text = f"{entry.platform}/{entry.id} is followed by line {earlier[1]} already"
             merged.append(Mistake(name, line, column, text, "the two are taken together", warning=True))
-    return FollowList(tuple(streamer for streamer, _ in known.values()), tuple(refused), tuple(merged))
+    return FollowList(tuple(streamer for streamer, _ in by_key.values()), tuple(refused), tuple(merged))
 
 
-def merge(first: Streamer, other: Streamer) -> Streamer:
+def merge_streamers(first: Streamer, other: Streamer) -> Streamer:
     """The same streamer, with what both say."""
     alerts = first.alerts if other.alerts is None else (*(first.alerts or ()), *other.alerts)
     return msgspec.structs.replace(
@@ -84,32 +84,35 @@ def merge(first: Streamer, other: Streamer) -> Streamer:
     )
 
 
-def from_yaml(said: bytes, name: str) -> list[Line]:
+def parse_yaml(content: bytes, name: str) -> list[FollowLine]:
     from livectl import yamlfile
 
-    document = yamlfile.loads(said, name)
+    document = yamlfile.loads(content, name)
     route = () if isinstance(document.value, list) else ("follows",)
-    return [Line(document.place((*route, at)), _read(value)) for at, value in enumerate(_list(document))]
+    return [
+        FollowLine(document.position((*route, index)), _read_entry_or_error(value))
+        for index, value in enumerate(_entries_of(document))
+    ]
 
 
-def from_text(said: bytes, name: str) -> list[Line]:
-    found = []
-    for number, line in enumerate(decoded(said, name).split("\n"), 1):
-        text = uncommented(line)
+def parse_text(content: bytes, name: str) -> list[FollowLine]:
+    follow_lines = []
+    for number, line in enumerate(decode(content, name).split("\n"), 1):
+        text = strip_comment(line)
         if text:
-            found.append(Line((number, line.index(text[0]) + 1), _read(text)))
-    return found
+            follow_lines.append(FollowLine((number, line.index(text[0]) + 1), _read_entry_or_error(text)))
+    return follow_lines
 
 
-def decoded(said: bytes, name: str) -> str:
+def decode(content: bytes, name: str) -> str:
     try:
-        return said.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = said[: error.start].count(b"\n") + 1
+        line = content[: error.start].count(b"\n") + 1
         raise FileError([Mistake(name, line, 1, "not UTF-8", "save the file as UTF-8")]) from None
 
 
-def uncommented(line: str) -> str:
+def strip_comment(line: str) -> str:
     """A `#` begins a comment at the start of a line or after a blank; within an address it is a part of it."""
     for at, letter in enumerate(line):
         if letter == COMMENT and (at == 0 or line[at - 1].isspace()):
@@ -117,7 +120,7 @@ def uncommented(line: str) -> str:
     return line.strip()
 
 
-def _list(document: Document) -> list[Any]:
+def _entries_of(document: Document) -> list[Any]:
     """The entries: a list, or one under `follows`."""
     value = document.value
     if isinstance(value, dict):
@@ -127,12 +130,12 @@ def _list(document: Document) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise FileError([document.mistake(("follows",), "follows is a list", entries.EXAMPLE)])
+        raise FileError([document.mistake(("follows",), "follows is a list", entries.ENTRY_EXAMPLE)])
     return value
 
 
-def _read(value: Any) -> Streamer | LivectlError:
+def _read_entry_or_error(value: Any) -> Streamer | LivectlError:
     try:
-        return entries.read(value)
+        return entries.read_entry(value)
     except LivectlError as error:
         return error

@@ -10,59 +10,64 @@ from livectl.live.follows import export as follow_export
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from livectl.live.follows.edit import Edit
+    from livectl.live.follows.edit import FollowEdit
     from livectl.model import Streamer
     from livectl.render import View
 
-EMPTY = "Nobody is followed yet: livectl follow add ADDRESS"
+NOBODY_FOLLOWED = "Nobody is followed yet: livectl follow add ADDRESS"
 
 
-def everyone(streamers: Sequence[Streamer]) -> View:
-    rows = [(address(one), one.name, " ".join(one.tags), alerts(one), weight(one)) for one in streamers]
-    return render.table(("streamer", "name", "tags", "alerts", "weight"), rows, data(streamers), empty=EMPTY)
+def list_view(streamers: Sequence[Streamer]) -> View:
+    rows = [
+        (address_text(streamer), streamer.name, " ".join(streamer.tags), alerts_text(streamer), weight_text(streamer))
+        for streamer in streamers
+    ]
+    return render.table(
+        ("streamer", "name", "tags", "alerts", "weight"), rows, streamers_json(streamers), empty=NOBODY_FOLLOWED
+    )
 
 
-def edited(edit: Edit, done: str, otherwise: str) -> View:
+def edit_view(edit: FollowEdit, done: str, otherwise: str) -> View:
     """Who was added or removed, and who not; programs get those that were."""
-    lines = [f"{done} {address(one)}" for one in edit.changed]
-    lines += [f"{otherwise} {address(one)}" for one in edit.unchanged]
-    return render.sentence("\n".join(lines), data(edit.changed))
+    lines = [f"{done} {address_text(streamer)}" for streamer in edit.changed]
+    lines += [f"{otherwise} {address_text(streamer)}" for streamer in edit.unchanged]
+    return render.sentence("\n".join(lines), streamers_json(edit.changed))
 
 
-def imported(edit: Edit, refused: int) -> View:
+def import_view(edit: FollowEdit, refused: int) -> View:
     """How an import went, in numbers."""
     added, known = len(edit.changed), len(edit.unchanged)
     text = f"{added} added, {known} followed already, {refused} refused"
-    return render.sentence(text, {"added": data(edit.changed), "known": known, "refused": refused})
+    return render.sentence(text, {"added": streamers_json(edit.changed), "known": known, "refused": refused})
 
 
-def exported(streamers: Sequence[Streamer], kind: str) -> View:
-    return render.sentence(follow_export.FORMATS[kind](streamers).rstrip("\n"), data(streamers))
+def export_view(streamers: Sequence[Streamer], kind: str) -> View:
+    return render.sentence(follow_export.EXPORT_FORMATS[kind](streamers).rstrip("\n"), streamers_json(streamers))
 
 
-def data(streamers: Sequence[Streamer]) -> list[dict[str, Any]]:
+def streamers_json(streamers: Sequence[Streamer]) -> list[dict[str, Any]]:
     """As `follow list` gives them: alerts null where every target listens."""
     return [
         {
-            "platform": one.platform,
-            "id": one.id,
-            "url": one.url,
-            "name": one.name,
-            "tags": one.tags,
-            "alerts": one.alerts,
-            "weight": one.weight,
+            "platform": streamer.platform,
+            "id": streamer.id,
+            "url": streamer.url,
+            "name": streamer.name,
+            "tags": streamer.tags,
+            "alerts": streamer.alerts,
+            "weight": streamer.weight,
         }
-        for one in streamers
+        for streamer in streamers
     ]
 
 
-def address(one: Streamer) -> str:
-    return f"{one.platform}/{one.id}"
+def address_text(streamer: Streamer) -> str:
+    return f"{streamer.platform}/{streamer.id}"
 
 
-def alerts(one: Streamer) -> str:
-    return "all" if one.alerts is None else " ".join(one.alerts) or "none"
+def alerts_text(streamer: Streamer) -> str:
+    return "all" if streamer.alerts is None else " ".join(streamer.alerts) or "none"
 
 
-def weight(one: Streamer) -> str:
-    return "" if one.weight == 1 else f"{one.weight:g}"
+def weight_text(streamer: Streamer) -> str:
+    return "" if streamer.weight == 1 else f"{streamer.weight:g}"

@@ -12,7 +12,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def aside(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def run_in_real_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What `work` answers. Other greenlets run meanwhile; without any, it is simply called."""
     if "gevent" in sys.modules:
         from gevent.monkey import is_module_patched
@@ -20,13 +20,13 @@ def aside(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if is_module_patched("threading"):
             from gevent import get_hub
 
-            answer: T = get_hub().threadpool.apply(work, args, kwargs)
-            return answer
+            result: T = get_hub().threadpool.apply(function, args, kwargs)
+            return result
     if "eventlet" in sys.modules:
         from eventlet.patcher import is_monkey_patched
 
         if is_monkey_patched("thread"):
             from eventlet import tpool
 
-            return tpool.execute(work, *args, **kwargs)  # type: ignore[no-any-return]
-    return work(*args, **kwargs)
+            return tpool.execute(function, *args, **kwargs)  # type: ignore[no-any-return]
+    return function(*args, **kwargs)

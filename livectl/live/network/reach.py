@@ -9,9 +9,11 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 # Protocol assignments, which older Pythons call global; the relay of 6to4, which leads to wherever the packet says.
-SPECIAL = tuple(IPv4Network(text) for text in ("192.0.0.0/24", "192.88.99.0/24"))
-UNICAST = IPv6Network("2000::/3")  # all that is given out; the rest wraps IPv4 (mapped, NAT64), is local or multicast
-TUNNELS = tuple(IPv6Network(text) for text in ("2001::/23", "2002::/16"))  # Teredo, ORCHID and the like; 6to4
+SPECIAL_NETWORKS = tuple(IPv4Network(text) for text in ("192.0.0.0/24", "192.88.99.0/24"))
+GLOBAL_UNICAST = IPv6Network(
+    "2000::/3"
+)  # all that is given out; the rest wraps IPv4 (mapped, NAT64), is local or multicast
+TUNNEL_NETWORKS = tuple(IPv6Network(text) for text in ("2001::/23", "2002::/16"))  # Teredo, ORCHID and the like; 6to4
 
 
 def is_public(text: str) -> bool:
@@ -20,12 +22,16 @@ def is_public(text: str) -> bool:
         address = ip_address(text.partition("%")[0])
     except ValueError:
         return False
-    return _is_public_4(address) if isinstance(address, IPv4Address) else _is_public_6(address)
+    return _is_public_ipv4(address) if isinstance(address, IPv4Address) else _is_public_ipv6(address)
 
 
-def _is_public_4(address: IPv4Address) -> bool:
-    return address.is_global and not address.is_multicast and not any(address in special for special in SPECIAL)
+def _is_public_ipv4(address: IPv4Address) -> bool:
+    return (
+        address.is_global and not address.is_multicast and not any(address in network for network in SPECIAL_NETWORKS)
+    )
 
 
-def _is_public_6(address: IPv6Address) -> bool:
-    return address in UNICAST and address.is_global and not any(address in tunnel for tunnel in TUNNELS)
+def _is_public_ipv6(address: IPv6Address) -> bool:
+    return (
+        address in GLOBAL_UNICAST and address.is_global and not any(address in network for network in TUNNEL_NETWORKS)
+    )

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from livectl.config import Network
 
 SCHEMES = {"http", "https"}
-LONGEST = 4096  # characters of a URL: two hundred ids of a batch fit
+MAX_URL_CHARS = 4096  # characters of a URL: two hundred ids of a batch fit
 
 
-class Unreachable(Exception):  # noqa: N818
+class UrlRefused(Exception):  # noqa: N818
     """A URL that is not asked, and why."""
 
 
@@ -23,46 +23,46 @@ class Route(NamedTuple):
 
     url: str
     host: str = ""
-    guarded: bool = False  # only public addresses will do
+    public_only: bool = False  # only public addresses will do
 
 
 class Routes:
     """The ways out: where hosts are sent instead, which need not be public, the proxy."""
 
     def __init__(self, connect_to: Mapping[str, str], allowed: Collection[str] = (), proxy: str = "") -> None:
-        self._elsewhere = {host.lower(): base.rstrip("/") for host, base in connect_to.items()}
+        self._connect_to = {host.lower(): base.rstrip("/") for host, base in connect_to.items()}
         self._allowed = frozenset(host.lower() for host in allowed)
         self.proxy = proxy
 
     @classmethod
-    def of(cls, network: Network) -> Routes:
+    def from_settings(cls, network: Network) -> Routes:
         return cls(network.connect_to, network.allow, network.proxy.reveal() if network.proxy else "")
 
     def find(self, url: str, hosts: Collection[str] | None) -> Route:
         """The way to this URL. `hosts` are the only ones allowed; None is any, as long as its address is public."""
         host, port = _host_of(url)
         if hosts is not None and host not in hosts:
-            raise Unreachable(f"{host} is not a host of this platform")
-        base = self._elsewhere.get(host)
+            raise UrlRefused(f"{host} is not a host of this platform")
+        base = self._connect_to.get(host)
         if base:
             parts = urlsplit(url)
             return Route(base + urlunsplit(("", "", parts.path or "/", parts.query, "")), f"{host}{port}")
-        return Route(url, guarded=hosts is None and host not in self._allowed and not self.proxy)
+        return Route(url, public_only=hosts is None and host not in self._allowed and not self.proxy)
 
 
 def _host_of(url: str) -> tuple[str, str]:
     """Host and port as curl will read them: whatever two parsers might read differently is refused."""
-    if len(url) > LONGEST:
-        raise Unreachable("the address is too long")
+    if len(url) > MAX_URL_CHARS:
+        raise UrlRefused("the address is too long")
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        raise Unreachable("the address has characters that no URL has")
+        raise UrlRefused("the address has characters that no URL has")
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").lower(), parts.port
     except ValueError:
-        raise Unreachable("the address cannot be read") from None
+        raise UrlRefused("the address cannot be read") from None
     if parts.scheme.lower() not in SCHEMES:
-        raise Unreachable(f"only http and https are asked, not {parts.scheme[:20] or 'nothing'}")
+        raise UrlRefused(f"only http and https are asked, not {parts.scheme[:20] or 'nothing'}")
     if not host or "@" in parts.netloc:
-        raise Unreachable("the address has no plain host")
+        raise UrlRefused("the address has no plain host")
     return host.rstrip("."), f":{port}" if port else ""

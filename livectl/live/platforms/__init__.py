@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from livectl.live.platforms.base import Platform
 
-GROUP = "livectl.platforms"  # of entry points: name = package.module:PLATFORM
+ENTRY_POINT_GROUP = "livectl.platforms"  # of entry points: name = package.module:PLATFORM
 
 # In the order an address is offered to them: streamlink knows the most sites, and takes what no other does.
 BUILT_IN = (
@@ -31,67 +31,67 @@ BUILT_IN = (
     "tiktok",
     "demo",
 )
-LAST = "streamlink"
+FALLBACK = "streamlink"
 
 log = logging.getLogger(__name__)
 
 
 def names() -> tuple[str, ...]:
-    return (*BUILT_IN, *(name for name in _joined() if name not in BUILT_IN), LAST)
+    return (*BUILT_IN, *(name for name in _entry_points() if name not in BUILT_IN), FALLBACK)
 
 
 def get(name: str) -> Platform:
     """The platform of this name; Refused when there is none, or when the package it comes from is broken."""
-    if name in BUILT_IN or name == LAST:
+    if name in BUILT_IN or name == FALLBACK:
         platform: Platform = importlib.import_module(f"livectl.live.platforms.{name}").PLATFORM
         return platform
-    from livectl.live.platforms.base import Refused
+    from livectl.live.platforms.base import NotAStreamer
 
-    joined = _joined().get(name)
-    if joined is None:
-        raise Refused(f"no platform is called {name[:40]!r}", f"There are: {', '.join(names())}.")
-    return _load(joined)
+    entry_point = _entry_points().get(name)
+    if entry_point is None:
+        raise NotAStreamer(f"no platform is called {name[:40]!r}", f"There are: {', '.join(names())}.")
+    return _load_platform(entry_point)
 
 
 def all() -> tuple[Platform, ...]:  # noqa: A001 - read as platforms.all()
     """Every platform that can be used; one that cannot is logged and left out."""
-    from livectl.live.platforms.base import Refused
+    from livectl.live.platforms.base import NotAStreamer
 
     usable = []
     for name in names():
         try:
             usable.append(get(name))
-        except Refused as refused:
-            log.warning("%s", refused)
+        except NotAStreamer as error:
+            log.warning("%s", error)
     return tuple(usable)
 
 
-def read(text: str) -> tuple[str, str]:
+def parse_address(text: str) -> tuple[str, str]:
     """Platform and id of a pasted address, or Refused with the reason."""
-    from livectl.live.platforms.base import Refused
+    from livectl.live.platforms.base import NotAStreamer
 
     for platform in all():
-        one = platform.address(text)
-        if one is not None:
-            return platform.name, one
-    raise Refused(f"not the address of a streamer: {text.strip()[:200]!r}", "Write platform/id, or paste a URL.")
+        streamer_id = platform.address(text)
+        if streamer_id is not None:
+            return platform.name, streamer_id
+    raise NotAStreamer(f"not the address of a streamer: {text.strip()[:200]!r}", "Write platform/id, or paste a URL.")
 
 
 @cache
-def _joined() -> dict[str, EntryPoint]:
+def _entry_points() -> dict[str, EntryPoint]:
     from importlib.metadata import entry_points
 
-    return {entry.name: entry for entry in entry_points(group=GROUP)}
+    return {entry_point.name: entry_point for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
 @cache
-def _load(entry: EntryPoint) -> Platform:
-    from livectl.live.platforms.base import Platform, Refused
+def _load_platform(entry_point: EntryPoint) -> Platform:
+    from livectl.live.platforms.base import NotAStreamer, Platform
 
     try:
-        platform = entry.load()
+        platform = entry_point.load()
     except Exception as error:
-        raise Refused(f"platform {entry.name} cannot be loaded from {entry.value}: {error}") from error
-    if not isinstance(platform, Platform) or platform.name != entry.name:
-        raise Refused(f"{entry.value} is no livectl Platform called {entry.name}")
+        raise NotAStreamer(f"platform {entry_point.name} cannot be loaded from {entry_point.value}: {error}") from error
+    if not isinstance(platform, Platform) or platform.name != entry_point.name:
+        raise NotAStreamer(f"{entry_point.value} is no livectl Platform called {entry_point.name}")
     return platform

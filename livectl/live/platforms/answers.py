@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from livectl.live.platforms.base import Unanswered
+from livectl.live.platforms.base import CheckFailed
 from livectl.model import State
 
 if TYPE_CHECKING:
@@ -19,127 +19,129 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # What sites expect of a reader; several refuse anything that is no browser.
-BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+BROWSER_USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
-LONGEST_TEXT = 300  # characters of a title or a name: the longest any of these sites allows, and some
-LONGEST_LINK = 1_000  # characters of a cover's address; signed ones are long
-LONGEST_WAIT = 86_400.0  # seconds; a platform that asks for more than a day is asked again after one
-LATEST = 32_503_680_000.0  # the year 3000: an instant beyond it is a number of something else
+MAX_TEXT_CHARS = 300  # characters of a title or a name: the longest any of these sites allows, and some
+MAX_LINK_CHARS = 1_000  # characters of a cover's address; signed ones are long
+MAX_RETRY_WAIT_S = 86_400.0  # seconds; a platform that asks for more than a day is asked again after one
+MAX_TIMESTAMP = 32_503_680_000.0  # the year 3000: an instant beyond it is a number of something else
 
-_REFUSED = {403, 412, 451}
-_SPOILT = {400, 500}  # what a batch with one bad id in it is answered
-_WALL = re.compile(rb"captcha|verify|access denied|security policy|\xe9\xaa\x8c\xe8\xaf\x81", re.IGNORECASE)
-_MANY = {"k": 1_000, "m": 1_000_000, "w": 10_000, "万": 10_000, "亿": 100_000_000, "만": 10_000}
+_BLOCKED_STATUSES = {403, 412, 451}
+_BAD_BATCH_STATUSES = {400, 500}  # what a batch with one bad id in it is answered
+_CAPTCHA_PAGE = re.compile(rb"captcha|verify|access denied|security policy|\xe9\xaa\x8c\xe8\xaf\x81", re.IGNORECASE)
+_COUNT_SUFFIXES = {"k": 1_000, "m": 1_000_000, "w": 10_000, "万": 10_000, "亿": 100_000_000, "만": 10_000}
 
 
-def accepted(response: Response, now: float) -> bytes:
+def read_body(response: Response, now: float) -> bytes:
     """The body of an answer that is one. Everything else is raised as what it tells of us, never of the streamer."""
     status = response.status
     if status == 0:
-        raise Unanswered(State.NETWORK, response.error or "no answer")
+        raise CheckFailed(State.NETWORK, response.error or "no answer")
     if status == 401:
-        raise Unanswered(State.AUTH, "the key or cookie was refused (HTTP 401)")
+        raise CheckFailed(State.AUTH, "the key or cookie was refused (HTTP 401)")
     if status == 429:
-        raise Unanswered(State.RATE_LIMITED, "asked too often (HTTP 429)", retry_at(response, now))
-    if status in _REFUSED:
-        raise Unanswered(State.BLOCKED, f"refused to answer (HTTP {status})", retry_at(response, now))
+        raise CheckFailed(State.RATE_LIMITED, "asked too often (HTTP 429)", read_retry_at(response, now))
+    if status in _BLOCKED_STATUSES:
+        raise CheckFailed(State.BLOCKED, f"refused to answer (HTTP {status})", read_retry_at(response, now))
     if status >= 500:
         problem = f"the site has trouble (HTTP {status})"
-        raise Unanswered(State.NETWORK, problem, retry_at(response, now), divisible=status in _SPOILT)
+        raise CheckFailed(State.NETWORK, problem, read_retry_at(response, now), divisible=status in _BAD_BATCH_STATUSES)
     if 300 <= status < 400:
-        raise Unanswered(State.BLOCKED, f"sent elsewhere (HTTP {status}): {response.headers.get('location', '')}"[:200])
+        raise CheckFailed(
+            State.BLOCKED, f"sent elsewhere (HTTP {status}): {response.headers.get('location', '')}"[:200]
+        )
     if status != 200:
-        raise Unanswered(State.PARSE_ERROR, f"unexpected HTTP {status}", divisible=status in _SPOILT)
+        raise CheckFailed(State.PARSE_ERROR, f"unexpected HTTP {status}", divisible=status in _BAD_BATCH_STATUSES)
     if not response.body.strip():
-        raise Unanswered(State.BLOCKED, "an empty answer")
+        raise CheckFailed(State.BLOCKED, "an empty answer")
     return response.body
 
 
-def read(response: Response, shape: msgspec.json.Decoder[T], now: float) -> T:
+def read(response: Response, decoder: msgspec.json.Decoder[T], now: float) -> T:
     """The body as `shape`; another shape is a parse error that names the path."""
-    body = accepted(response, now)
+    body = read_body(response, now)
     if body.lstrip()[:1] == b"<":
-        if _WALL.search(body):
-            raise Unanswered(State.BLOCKED, "a page that wants proof of a human")
-        raise Unanswered(State.PARSE_ERROR, "a page where JSON was expected")
-    return decode(body, shape)
+        if _CAPTCHA_PAGE.search(body):
+            raise CheckFailed(State.BLOCKED, "a page that wants proof of a human")
+        raise CheckFailed(State.PARSE_ERROR, "a page where JSON was expected")
+    return decode(body, decoder)
 
 
-def decode(body: bytes | msgspec.Raw, shape: msgspec.json.Decoder[T]) -> T:
+def decode(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
     try:
-        return shape.decode(body)
+        return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Unanswered(State.PARSE_ERROR, f"unexpected shape: {error}") from error
+        raise CheckFailed(State.PARSE_ERROR, f"unexpected shape: {error}") from error
 
 
-def embedded(text: str, marker: str, shape: type[T]) -> T | None:
+def find_embedded_json(text: str, marker: str, shape: type[T]) -> T | None:
     """The first JSON object behind `marker` in a page; None when the page has no such marker."""
-    at = text.find(marker)
-    start = text.find("{", at + len(marker), at + len(marker) + 20) if at >= 0 else -1
+    position = text.find(marker)
+    start = text.find("{", position + len(marker), position + len(marker) + 20) if position >= 0 else -1
     if start < 0:
         return None
     try:
-        found, _ = json.JSONDecoder().raw_decode(text, start)
-        return msgspec.convert(found, shape, strict=False)
+        value, _ = json.JSONDecoder().raw_decode(text, start)
+        return msgspec.convert(value, shape, strict=False)
     except (ValueError, RecursionError) as error:
-        raise Unanswered(State.PARSE_ERROR, f"unexpected shape behind {marker}: {error}") from error
+        raise CheckFailed(State.PARSE_ERROR, f"unexpected shape behind {marker}: {error}") from error
 
 
-def odd(path: str, value: object) -> Unanswered:
+def unknown_value(path: str, value: object) -> CheckFailed:
     """A value that is no known state: raised, so that it is seen, and never taken for offline."""
-    return Unanswered(State.PARSE_ERROR, f"unknown value {str(value)[:40]!r} - at `{path}`")
+    return CheckFailed(State.PARSE_ERROR, f"unknown value {str(value)[:40]!r} - at `{path}`")
 
 
-def retry_at(response: Response, now: float) -> float | None:
+def read_retry_at(response: Response, now: float) -> float | None:
     """When the site wants to be asked again, from Retry-After or Ratelimit-Reset."""
-    after = response.headers.get("retry-after", "").strip()
+    retry_after = response.headers.get("retry-after", "").strip()
     reset = response.headers.get("ratelimit-reset", response.headers.get("x-ratelimit-reset", "")).strip()
-    if after.isdecimal():
-        return now + min(float(after), LONGEST_WAIT)
-    if after:
-        return _dated(after, now)
+    if retry_after.isdecimal():
+        return now + min(float(retry_after), MAX_RETRY_WAIT_S)
+    if retry_after:
+        return _parse_http_date(retry_after, now)
     if not reset.isdecimal():
         return None
-    instant = float(reset) if float(reset) > now / 2 else now + float(reset)  # an epoch, or seconds from now
-    return min(max(instant, now), now + LONGEST_WAIT)
+    timestamp = float(reset) if float(reset) > now / 2 else now + float(reset)  # an epoch, or seconds from now
+    return min(max(timestamp, now), now + MAX_RETRY_WAIT_S)
 
 
-def _dated(text: str, now: float) -> float | None:
+def _parse_http_date(text: str, now: float) -> float | None:
     try:
-        instant = parsedate_to_datetime(text).timestamp()
+        timestamp = parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError):
         return None
-    return min(max(instant, now), now + LONGEST_WAIT)
+    return min(max(timestamp, now), now + MAX_RETRY_WAIT_S)
 
 
 def plain(text: str | None) -> str:
     """Text for a line: entities read, spaces and control characters folded, of bearable length."""
     unescaped = html.unescape(html.unescape(text or ""))
-    return " ".join("".join(c if c.isprintable() else " " for c in unescaped).split())[:LONGEST_TEXT]
+    return " ".join("".join(char if char.isprintable() else " " for char in unescaped).split())[:MAX_TEXT_CHARS]
 
 
-def link(text: str | None) -> str:
+def image_url(text: str | None) -> str:
     """An address of a picture, if it is one."""
     address = f"https:{text}" if text and text.startswith("//") else text or ""
-    web = address.startswith(("https://", "http://")) and address.isprintable()
-    return address if web and len(address) <= LONGEST_LINK else ""
+    is_web = address.startswith(("https://", "http://")) and address.isprintable()
+    return address if is_web and len(address) <= MAX_LINK_CHARS else ""
 
 
-def count(value: float | str | None) -> int | None:
+def parse_count(value: float | str | None) -> int | None:
     """How many: a number, or what a site writes for one: 1.2万, 3k, 10,000+."""
     if isinstance(value, str):
-        found = re.match(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)\s*([kmw万亿만])?", value.replace(",", "").strip().lower())
-        return int(float(found[1]) * _MANY.get(found[2] or "", 1)) if found else None
-    return int(value) if value is not None and 0 <= value < LATEST else None
+        match = re.match(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)\s*([kmw万亿만])?", value.replace(",", "").strip().lower())
+        return int(float(match[1]) * _COUNT_SUFFIXES.get(match[2] or "", 1)) if match else None
+    return int(value) if value is not None and 0 <= value < MAX_TIMESTAMP else None
 
 
-def instant(seconds: float | None) -> float | None:
+def valid_timestamp(seconds: float | None) -> float | None:
     """Seconds since the epoch, where the site gave any."""
-    return float(seconds) if seconds is not None and 0 < seconds < LATEST else None
+    return float(seconds) if seconds is not None and 0 < seconds < MAX_TIMESTAMP else None
 
 
-def landed(response: Response) -> str:
+def final_url(response: Response) -> str:
     """Where a short link led: the page it ended on, or the one it pointed to."""
     if response.status == 0:
-        raise Unanswered(State.NETWORK, response.error or "no answer")
+        raise CheckFailed(State.NETWORK, response.error or "no answer")
     return response.headers.get("location") or response.url

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from livectl.errors import LivectlError, PlatformError
-from livectl.model import Keep, Observation, Recall, Request, Response, State
+from livectl.model import CacheGet, CacheSet, Observation, Request, Response, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -25,25 +25,25 @@ class Call(NamedTuple):
 
 # A check yields what it wants done and is sent what came of it: a Response for a Request, text or None for a Recall,
 # None for a Keep, a value or None for a Call. Whoever drives it owns sockets, clock, threads and memory.
-Effect: TypeAlias = "Request | Recall | Keep | Call"
+Effect: TypeAlias = "Request | CacheGet | CacheSet | Call"
 Check: TypeAlias = "Generator[Effect, Any, list[Observation]]"
 Resolve: TypeAlias = "Generator[Effect, Any, str]"
 
 
-class Means(NamedTuple):
+class CheckContext(NamedTuple):
     """What a check may use: the time it runs at and the user's own keys for this platform (client_id, cookie …)."""
 
     now: float
     keys: Mapping[str, str]
 
 
-class Refused(LivectlError):  # noqa: N818
+class NotAStreamer(LivectlError):  # noqa: N818
     """An address that names no streamer of this platform: a clip, a recording, a category."""
 
     code = 3
 
 
-class Unanswered(PlatformError):  # noqa: N818
+class CheckFailed(PlatformError):  # noqa: N818
     """A question that got no usable answer: a block, a limit, an outage, an unknown shape. Never "offline"."""
 
     def __init__(self, state: State, problem: str, retry_at: float | None = None, *, divisible: bool = False) -> None:
@@ -53,7 +53,7 @@ class Unanswered(PlatformError):  # noqa: N818
         self.divisible = divisible  # one bad id may have spoilt it for the whole batch
 
 
-class Pace(NamedTuple):
+class RateLimit(NamedTuple):
     """How many streamers one check takes, and how many requests the site bears: 600/m."""
 
     batch: int
@@ -73,39 +73,44 @@ class Platform(NamedTuple):
     budget: str  # requests it bears, as in settings: 600/m
     address: Callable[[str], str | None]
     url: Callable[[str], str]  # the page of a streamer; empty where only an answer can tell it
-    check: Callable[[Sequence[str], Means], Check]
-    resolve: Callable[[str, Means], Resolve] | None = None  # raises Refused or Unanswered
-    keyless: Pace | None = None  # without the user's keys, where that is another way of asking
+    check: Callable[[Sequence[str], CheckContext], Check]
+    resolve: Callable[[str, CheckContext], Resolve] | None = None  # raises Refused or Unanswered
+    keyless: RateLimit | None = None  # without the user's keys, where that is another way of asking
 
-    def pace(self, keys: Mapping[str, str]) -> Pace:
-        keyed = keys.get("client_id") or keys.get("api_key")  # a cookie opens no other way of asking
-        return Pace(self.batch, self.budget) if keyed or not self.keyless else self.keyless
+    def rate_limit(self, keys: Mapping[str, str]) -> RateLimit:
+        key = keys.get("client_id") or keys.get("api_key")  # a cookie opens no other way of asking
+        return RateLimit(self.batch, self.budget) if key or not self.keyless else self.keyless
 
 
 def ask(request: Request) -> Generator[Effect, Any, Response]:
     return cast("Response", (yield request))
 
 
-def recall(key: str) -> Generator[Effect, Any, str | None]:
-    return cast("str | None", (yield Recall(key)))
+def cache_get(key: str) -> Generator[Effect, Any, str | None]:
+    return cast("str | None", (yield CacheGet(key)))
 
 
-def keep(key: str, value: str, seconds: float) -> Generator[Effect, Any, None]:
-    yield Keep(key, value, seconds)
+def cache_set(key: str, value: str, seconds: float) -> Generator[Effect, Any, None]:
+    yield CacheSet(key, value, seconds)
 
 
-def all_alike(platform: str, ids: Iterable[str], state: State, means: Means, problem: str) -> list[Observation]:
+def same_observations(
+    platform: str, ids: Iterable[str], state: State, context: CheckContext, problem: str
+) -> list[Observation]:
     """The same observation of each: a refusal, an outage, a limit."""
-    return [Observation(platform=platform, id=one, state=state, at=means.now, problem=problem) for one in ids]
+    return [
+        Observation(platform=platform, id=streamer_id, state=state, at=context.now, problem=problem)
+        for streamer_id in ids
+    ]
 
 
-def unanswered(platform: str, one: str, trouble: Unanswered, means: Means) -> Observation:
+def failed_observation(platform: str, streamer_id: str, failure: CheckFailed, context: CheckContext) -> Observation:
     """What remains of a streamer when asking came to nothing."""
     return Observation(
         platform=platform,
-        id=one,
-        state=trouble.state,
-        at=means.now,
-        problem=trouble.message,
-        retry_at=trouble.retry_at,
+        id=streamer_id,
+        state=failure.state,
+        at=context.now,
+        problem=failure.message,
+        retry_at=failure.retry_at,
     )

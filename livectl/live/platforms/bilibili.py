@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from livectl.live.platforms import answers
-from livectl.live.platforms.base import Platform, Refused, Unanswered, ask, unanswered
+from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, failed_observation
 from livectl.live.platforms.batches import in_batches
 from livectl.live.platforms.pages import is_number, page
 from livectl.model import Observation, Request, State
@@ -20,18 +20,18 @@ from livectl.model import Observation, Request, State
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from livectl.live.platforms.base import Effect, Means, Resolve
+    from livectl.live.platforms.base import CheckContext, Effect, Resolve
     from livectl.model import Response
 
 NAME = "bilibili"
-LIVE_PAGES = {"live.bilibili.com", "m.live.bilibili.com"}
-SITE = {"bilibili.com", "www.bilibili.com", "m.bilibili.com", "t.bilibili.com"}
+LIVE_HOSTS = {"live.bilibili.com", "m.live.bilibili.com"}
+SITE_HOSTS = {"bilibili.com", "www.bilibili.com", "m.bilibili.com", "t.bilibili.com"}
 BATCH = 30  # uids a call that were all answered; of 60 some were left out
 API = "https://api.live.bilibili.com"
-NEVER = {"", "0", "0000-00-00 00:00:00"}  # how it writes "not locked"
+NOT_LOCKED = {"", "0", "0000-00-00 00:00:00"}  # how it writes "not locked"
 HINT = "Give the room, https://live.bilibili.com/NUMBER, or the user, https://space.bilibili.com/NUMBER"
-LIVE, ROUND, OFF = 1, 2, 0  # live_status; a round plays recordings
-CODES = {
+STATUS_LIVE, STATUS_ROUND, STATUS_OFF = 1, 2, 0  # live_status; a round plays recordings
+ERROR_CODES = {
     -412: (State.BLOCKED, "risk control refused the request (-412)"),
     -352: (State.BLOCKED, "risk control wants a check of the client (-352)"),
     -799: (State.RATE_LIMITED, "asked too often (-799)"),
@@ -40,13 +40,13 @@ CODES = {
 }
 
 
-class Envelope(msgspec.Struct):
+class BilibiliEnvelope(msgspec.Struct):
     code: int
     data: msgspec.Raw = msgspec.Raw(b"[]")
     message: str | None = ""
 
 
-class User(msgspec.Struct):
+class BilibiliUser(msgspec.Struct):
     live_status: int
     live_time: int
     title: str | None = ""
@@ -61,24 +61,24 @@ class User(msgspec.Struct):
     hidden_till: str | int | None = ""
 
 
-class Room(msgspec.Struct):
+class BilibiliRoom(msgspec.Struct):
     uid: int
 
 
-ENVELOPE = msgspec.json.Decoder(Envelope)
+ENVELOPE = msgspec.json.Decoder(BilibiliEnvelope)
 USERS = msgspec.json.Decoder(dict[str, msgspec.Raw] | list[None])
-USER = msgspec.json.Decoder(User, strict=False)
-ROOM = msgspec.json.Decoder(Room, strict=False)
+USER = msgspec.json.Decoder(BilibiliUser, strict=False)
+ROOM = msgspec.json.Decoder(BilibiliRoom, strict=False)
 
 
 def address(text: str) -> str | None:
     """A uid, `room:NUMBER`, or a short link: the latter two are led to the uid by `resolve`."""
-    where = page(text)
-    if where is None:
+    location = page(text)
+    if location is None:
         return None
-    match where.host, where.parts:
-        case "bilibili", [one] if is_number(one.removeprefix("room:")):
-            return one
+    match location.host, location.parts:
+        case "bilibili", [streamer_id] if is_number(streamer_id.removeprefix("room:")):
+            return streamer_id
         case ("bilibili", ["b23.tv", code]) | ("b23.tv", [code]) if code.isalnum() and not code.startswith(
             ("BV", "av")
         ):
@@ -87,100 +87,104 @@ def address(text: str) -> str | None:
             return uid
         case "m.bilibili.com", ["space", uid, *_] if is_number(uid):
             return uid
-        case host, parts if host in LIVE_PAGES:
-            return _room(parts, where.query, where.url)
-    if where.host in {NAME, "b23.tv", "space.bilibili.com", *SITE}:
-        raise Refused(f"no Bilibili room or user in {where.url}", HINT)
+        case host, parts if host in LIVE_HOSTS:
+            return _room_id(parts, location.query, location.url)
+    if location.host in {NAME, "b23.tv", "space.bilibili.com", *SITE_HOSTS}:
+        raise NotAStreamer(f"no Bilibili room or user in {location.url}", HINT)
     return None
 
 
-def _room(parts: Sequence[str], query: dict[str, str], where: str) -> str:
+def _room_id(parts: Sequence[str], query: dict[str, str], page_url: str) -> str:
     number = next((part for part in parts if is_number(part)), query.get("room_id", query.get("roomid", "")))
     if not is_number(number):
-        raise Refused(f"no Bilibili room in {where}", HINT)
+        raise NotAStreamer(f"no Bilibili room in {page_url}", HINT)
     return f"room:{number}"
 
 
-def url(one: str) -> str:
-    if one.startswith("room:"):
-        return f"https://live.bilibili.com/{one.removeprefix('room:')}"
-    return f"https://space.bilibili.com/{one}" if is_number(one) else f"https://{one}"
+def url(streamer_id: str) -> str:
+    if streamer_id.startswith("room:"):
+        return f"https://live.bilibili.com/{streamer_id.removeprefix('room:')}"
+    return f"https://space.bilibili.com/{streamer_id}" if is_number(streamer_id) else f"https://{streamer_id}"
 
 
-def resolve(one: str, means: Means) -> Resolve:
-    if one.startswith("b23.tv/"):
-        landed = yield from ask(Request(url=f"https://{one}", headers=_headers(means)))
-        one = address(answers.landed(landed)) or ""
-    if is_number(one):
-        return one
-    number = one.removeprefix("room:")
+def resolve(streamer_id: str, context: CheckContext) -> Resolve:
+    if streamer_id.startswith("b23.tv/"):
+        redirect = yield from ask(Request(url=f"https://{streamer_id}", headers=_headers(context)))
+        streamer_id = address(answers.final_url(redirect)) or ""
+    if is_number(streamer_id):
+        return streamer_id
+    number = streamer_id.removeprefix("room:")
     if not is_number(number):
-        raise Refused("the short link leads to no Bilibili room or user", HINT)
-    response = yield from ask(Request(url=f"{API}/room/v1/Room/get_info?room_id={number}", headers=_headers(means)))
-    envelope = _opened(response, means)
+        raise NotAStreamer("the short link leads to no Bilibili room or user", HINT)
+    response = yield from ask(Request(url=f"{API}/room/v1/Room/get_info?room_id={number}", headers=_headers(context)))
+    envelope = _read_envelope(response, context)
     if envelope.code == 1:
-        raise Refused(f"Bilibili has no room {number}")
+        raise NotAStreamer(f"Bilibili has no room {number}")
     return str(answers.decode(envelope.data, ROOM).uid)
 
 
-def look(ids: Sequence[str], means: Means) -> Generator[Effect, Any, dict[str, Observation]]:
-    query = urlencode([("uids[]", one) for one in ids])
+def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
+    query = urlencode([("uids[]", streamer_id) for streamer_id in ids])
     endpoint = f"{API}/room/v1/Room/get_status_info_by_uids"
-    response = yield from ask(Request(url=f"{endpoint}?{query}", headers=_headers(means)))
-    envelope = _opened(response, means)
+    response = yield from ask(Request(url=f"{endpoint}?{query}", headers=_headers(context)))
+    envelope = _read_envelope(response, context)
     if envelope.code != 0:
         problem = f"code {envelope.code}: {answers.plain(envelope.message)}"
-        raise Unanswered(State.PARSE_ERROR, problem, divisible=True)
+        raise CheckFailed(State.PARSE_ERROR, problem, divisible=True)
     users = answers.decode(envelope.data, USERS)
     rows = users if isinstance(users, dict) else {}
-    return {one: _observed(one, rows[one], means) for one in ids if one in rows}
+    return {
+        streamer_id: _build_observation(streamer_id, rows[streamer_id], context)
+        for streamer_id in ids
+        if streamer_id in rows
+    }
 
 
-def _opened(response: Response, means: Means) -> Envelope:
+def _read_envelope(response: Response, context: CheckContext) -> BilibiliEnvelope:
     if "x-bili-gaia-vvoucher" in response.headers:
-        raise Unanswered(*CODES[-352])
-    envelope = answers.read(response, ENVELOPE, means.now)
-    if envelope.code in CODES:
-        raise Unanswered(*CODES[envelope.code])
+        raise CheckFailed(*ERROR_CODES[-352])
+    envelope = answers.read(response, ENVELOPE, context.now)
+    if envelope.code in ERROR_CODES:
+        raise CheckFailed(*ERROR_CODES[envelope.code])
     return envelope
 
 
-def _observed(one: str, row: msgspec.Raw, means: Means) -> Observation:
+def _build_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext) -> Observation:
     try:
         user = answers.decode(row, USER)
         state = _state(user)
-    except Unanswered as trouble:
-        return unanswered(NAME, one, trouble, means)
-    started = answers.instant(user.live_time) if state is not State.OFFLINE else None
+    except CheckFailed as failure:
+        return failed_observation(NAME, streamer_id, failure, context)
+    started_at = answers.valid_timestamp(user.live_time) if state is not State.OFFLINE else None
     return Observation(
         platform=NAME,
-        id=one,
+        id=streamer_id,
         state=state,
-        at=means.now,
-        session=str(user.live_time) if started else "",
+        at=context.now,
+        session=str(user.live_time) if started_at else "",
         title=answers.plain(user.title),
         category=answers.plain(user.area_v2_name),
         name=answers.plain(user.uname),
-        url=url(f"room:{user.short_id or user.room_id}" if user.room_id else one),
-        cover=answers.link(user.cover_from_user or user.keyframe),
-        viewers=answers.count(user.online) if started else None,
-        started_at=started,
+        url=url(f"room:{user.short_id or user.room_id}" if user.room_id else streamer_id),
+        cover=answers.image_url(user.cover_from_user or user.keyframe),
+        viewers=answers.parse_count(user.online) if started_at else None,
+        started_at=started_at,
     )
 
 
-def _state(user: User) -> State:
-    locked = {str(user.lock_till or ""), str(user.hidden_till or "")} - NEVER
-    if user.live_status == OFF and locked:
+def _state(user: BilibiliUser) -> State:
+    locked = {str(user.lock_till or ""), str(user.hidden_till or "")} - NOT_LOCKED
+    if user.live_status == STATUS_OFF and locked:
         return State.BANNED
-    states = {LIVE: State.LIVE, ROUND: State.REPLAY, OFF: State.OFFLINE}
+    states = {STATUS_LIVE: State.LIVE, STATUS_ROUND: State.REPLAY, STATUS_OFF: State.OFFLINE}
     if user.live_status not in states:
-        raise answers.odd("$.data{}.live_status", user.live_status)
+        raise answers.unknown_value("$.data{}.live_status", user.live_status)
     return states[user.live_status]
 
 
-def _headers(means: Means) -> dict[str, str]:
-    headers = {"User-Agent": answers.BROWSER, "Referer": "https://live.bilibili.com/"}
-    return headers | ({"Cookie": means.keys["cookie"]} if means.keys.get("cookie") else {})
+def _headers(context: CheckContext) -> dict[str, str]:
+    headers = {"User-Agent": answers.BROWSER_USER_AGENT, "Referer": "https://live.bilibili.com/"}
+    return headers | ({"Cookie": context.keys["cookie"]} if context.keys.get("cookie") else {})
 
 
 PLATFORM = Platform(

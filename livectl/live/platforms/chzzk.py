@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from livectl.live.platforms import answers
-from livectl.live.platforms.base import Platform, Refused, Unanswered, ask, keep, recall
+from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, cache_get, cache_set
 from livectl.live.platforms.batches import one_by_one
 from livectl.live.platforms.pages import page
 from livectl.model import Observation, Request, State
@@ -17,107 +17,107 @@ from livectl.model import Observation, Request, State
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from livectl.live.platforms.base import Effect, Means
+    from livectl.live.platforms.base import CheckContext, Effect
 
 NAME = "chzzk"
-PAGES = {NAME, "chzzk.naver.com", "m.chzzk.naver.com"}
+HOSTS = {NAME, "chzzk.naver.com", "m.chzzk.naver.com"}
 HINT = "Give the channel: https://chzzk.naver.com/live/ID, an ID of 32 letters and digits"
 API = "https://api.chzzk.naver.com"
-HEADERS = {"User-Agent": answers.BROWSER}
+HEADERS = {"User-Agent": answers.BROWSER_USER_AGENT}
 KST = timezone(timedelta(hours=9))
-NAME_SECONDS = 7 * 86_400.0  # a channel's name is asked for once a week
+NAME_CACHE_SECONDS = 7 * 86_400.0  # a channel's name is asked for once a week
 
-Local = Annotated[datetime, msgspec.Meta(tz=False)]
+LocalTime = Annotated[datetime, msgspec.Meta(tz=False)]
 
 
-class Content(msgspec.Struct, rename="camel"):
+class ChzzkLiveStatus(msgspec.Struct, rename="camel"):
     status: str
     live_title: str | None = ""
     live_category_value: str | None = ""
     concurrent_user_count: int | None = None
-    open_date: Local | None = None
+    open_date: LocalTime | None = None
 
 
-class Envelope(msgspec.Struct):
+class ChzzkEnvelope(msgspec.Struct):
     code: int
     message: str | None = ""
     content: msgspec.Raw = msgspec.Raw(b"")
 
 
-class Channel(msgspec.Struct, rename="camel"):
+class ChzzkChannel(msgspec.Struct, rename="camel"):
     channel_name: str | None = ""
 
 
-class Named(msgspec.Struct):
-    content: Channel | None = None
+class ChzzkNameResponse(msgspec.Struct):
+    content: ChzzkChannel | None = None
 
 
-ENVELOPE = msgspec.json.Decoder(Envelope)
-CONTENT = msgspec.json.Decoder(Content | None)
-NAMED = msgspec.json.Decoder(Named)
+ENVELOPE = msgspec.json.Decoder(ChzzkEnvelope)
+LIVE_STATUS = msgspec.json.Decoder(ChzzkLiveStatus | None)
+NAME_RESPONSE = msgspec.json.Decoder(ChzzkNameResponse)
 
 
 def address(text: str) -> str | None:
-    where = page(text)
-    if where is None or where.host not in PAGES:
+    location = page(text)
+    if location is None or location.host not in HOSTS:
         return None
-    match where.parts:
-        case ["live", one, *_] | [one, *_] if re.fullmatch(r"[0-9a-f]{32}", one.lower()):
-            return one.lower()
+    match location.parts:
+        case ["live", streamer_id, *_] | [streamer_id, *_] if re.fullmatch(r"[0-9a-f]{32}", streamer_id.lower()):
+            return streamer_id.lower()
         case ["video" | "clips", *_]:
-            raise Refused("a CHZZK recording or clip is no streamer", HINT)
-    raise Refused(f"no CHZZK channel in {where.url}", HINT)
+            raise NotAStreamer("a CHZZK recording or clip is no streamer", HINT)
+    raise NotAStreamer(f"no CHZZK channel in {location.url}", HINT)
 
 
-def url(one: str) -> str:
-    return f"https://chzzk.naver.com/live/{one}"
+def url(streamer_id: str) -> str:
+    return f"https://chzzk.naver.com/live/{streamer_id}"
 
 
-def look(one: str, means: Means) -> Generator[Effect, Any, Observation]:
-    endpoint = f"{API}/polling/v3.1/channels/{one}/live-status?includePlayerRecommendContent=false"
+def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+    endpoint = f"{API}/polling/v3.1/channels/{streamer_id}/live-status?includePlayerRecommendContent=false"
     response = yield from ask(Request(url=endpoint, headers=HEADERS))
-    absent = Observation(platform=NAME, id=one, state=State.NOT_FOUND, at=means.now)
+    not_found = Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
     if response.status == 404:
-        return absent
-    envelope = answers.read(response, ENVELOPE, means.now)
+        return not_found
+    envelope = answers.read(response, ENVELOPE, context.now)
     if envelope.code == 404:
-        return absent
+        return not_found
     if envelope.code != 200:
-        raise Unanswered(State.PARSE_ERROR, f"code {envelope.code}: {answers.plain(envelope.message)}")
-    content = answers.decode(envelope.content, CONTENT)
+        raise CheckFailed(State.PARSE_ERROR, f"code {envelope.code}: {answers.plain(envelope.message)}")
+    content = answers.decode(envelope.content, LIVE_STATUS)
     if content is None or content.status == "CLOSE":
-        return Observation(platform=NAME, id=one, state=State.OFFLINE, at=means.now)
+        return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
     if content.status != "OPEN":
-        raise answers.odd("$.content.status", content.status)
-    began = content.open_date.replace(tzinfo=KST).timestamp() if content.open_date else None
+        raise answers.unknown_value("$.content.status", content.status)
+    started_at = content.open_date.replace(tzinfo=KST).timestamp() if content.open_date else None
     return Observation(
         platform=NAME,
-        id=one,
+        id=streamer_id,
         state=State.LIVE,
-        at=means.now,
-        session=f"{began:.0f}" if began else "",
+        at=context.now,
+        session=f"{started_at:.0f}" if started_at else "",
         title=answers.plain(content.live_title),
         category=answers.plain(content.live_category_value),
-        name=(yield from _name(one)),
-        url=url(one),
-        viewers=answers.count(content.concurrent_user_count),
-        started_at=answers.instant(began),
+        name=(yield from _channel_name(streamer_id)),
+        url=url(streamer_id),
+        viewers=answers.parse_count(content.concurrent_user_count),
+        started_at=answers.valid_timestamp(started_at),
     )
 
 
-def _name(one: str) -> Generator[Effect, Any, str]:
+def _channel_name(streamer_id: str) -> Generator[Effect, Any, str]:
     """The channel's name, which the status lacks and an id does not tell."""
-    kept = yield from recall(f"name/{one}")
-    if kept:
-        return kept
-    response = yield from ask(Request(url=f"{API}/service/v1/channels/{one}", headers=HEADERS))
+    cached_name = yield from cache_get(f"name/{streamer_id}")
+    if cached_name:
+        return cached_name
+    response = yield from ask(Request(url=f"{API}/service/v1/channels/{streamer_id}", headers=HEADERS))
     try:
-        content = NAMED.decode(response.body).content
+        content = NAME_RESPONSE.decode(response.body).content
     except msgspec.DecodeError:
         return ""  # the name is a courtesy: that it is live stands without
     name = answers.plain(content.channel_name if content else "")
     if name:
-        yield from keep(f"name/{one}", name, NAME_SECONDS)
+        yield from cache_set(f"name/{streamer_id}", name, NAME_CACHE_SECONDS)
     return name
 
 

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from livectl.live.platforms.base import Platform, Refused
+from livectl.live.platforms.base import NotAStreamer, Platform
 from livectl.live.platforms.batches import in_batches
 from livectl.live.platforms.pages import page
 from livectl.model import Observation, State
@@ -20,14 +20,16 @@ from livectl.model import Observation, State
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from livectl.live.platforms.base import Effect, Means
+    from livectl.live.platforms.base import CheckContext, Effect
 
 NAME = "demo"
 BATCH = 500  # an answer costs microseconds
-CYCLE = 1_800  # seconds from one go-live of a streamer to the next
-LENGTH = 900  # seconds of a broadcast: the pause that follows outlasts the merge window, so that each is told
-MINUTE = 60
-RETITLED = 420  # seconds into a broadcast, from when its title says "part two"
+CYCLE_SECONDS = 1_800  # seconds from one go-live of a streamer to the next
+BROADCAST_SECONDS = (
+    900  # seconds of a broadcast: the pause that follows outlasts the merge window, so that each is told
+)
+MINUTE_SECONDS = 60
+RETITLE_AFTER_SECONDS = 420  # seconds into a broadcast, from when its title says "part two"
 # fmt: off
 ROSTER = (
     "ada", "alan", "barbara", "claude", "dennis", "dorothy", "edsger", "evelyn", "frances", "gladys",
@@ -47,52 +49,58 @@ SHOWS = (
 
 
 def address(text: str) -> str | None:
-    where = page(text)
-    if where is None or where.host != NAME:
+    location = page(text)
+    if location is None or location.host != NAME:
         return None
-    if len(where.parts) != 1 or not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", where.parts[0]):
-        raise Refused(f"no demo streamer in {text.strip()[:80]}", "Try demo/ada, demo/grace or demo/linus.")
-    return where.parts[0].lower()
+    if len(location.parts) != 1 or not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", location.parts[0]):
+        raise NotAStreamer(f"no demo streamer in {text.strip()[:80]}", "Try demo/ada, demo/grace or demo/linus.")
+    return location.parts[0].lower()
 
 
-def url(one: str) -> str:
-    return f"https://example.com/{one}"
+def url(streamer_id: str) -> str:
+    return f"https://example.com/{streamer_id}"
 
 
-def look(ids: Sequence[str], means: Means) -> Generator[Effect, Any, dict[str, Observation]]:
+def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
     yield from ()
-    return {one: observed(one, means.now) for one in ids}
+    return {streamer_id: observe(streamer_id, context.now) for streamer_id in ids}
 
 
-def observed(one: str, now: float) -> Observation:
+def observe(streamer_id: str, now: float) -> Observation:
     """What anyone, anywhere, sees of this streamer at this time."""
-    if one == "nobody":
-        return Observation(platform=NAME, id=one, state=State.NOT_FOUND, at=now)
-    began = begun(one, now)
-    lasted = now - began
-    if lasted >= LENGTH:
-        return Observation(platform=NAME, id=one, state=State.OFFLINE, at=now, name=one.title(), url=url(one))
-    title, category = SHOWS[crc32(f"{one}{began}".encode()) % len(SHOWS)]
+    if streamer_id == "nobody":
+        return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=now)
+    started_at = last_start(streamer_id, now)
+    elapsed = now - started_at
+    if elapsed >= BROADCAST_SECONDS:
+        return Observation(
+            platform=NAME, id=streamer_id, state=State.OFFLINE, at=now, name=streamer_id.title(), url=url(streamer_id)
+        )
+    title, category = SHOWS[crc32(f"{streamer_id}{started_at}".encode()) % len(SHOWS)]
     return Observation(
         platform=NAME,
-        id=one,
-        state=State.REPLAY if one == "rerun" else State.LIVE,
+        id=streamer_id,
+        state=State.REPLAY if streamer_id == "rerun" else State.LIVE,
         at=now,
-        session=str(began),
-        title=title if lasted < RETITLED else f"{title}, part two",
+        session=str(started_at),
+        title=title if elapsed < RETITLE_AFTER_SECONDS else f"{title}, part two",
         category=category,
-        name=one.title(),
-        url=url(one),
-        viewers=10 + int(lasted) % 97 + crc32(one.encode()) % 1_000,
-        started_at=float(began),
+        name=streamer_id.title(),
+        url=url(streamer_id),
+        viewers=10 + int(elapsed) % 97 + crc32(streamer_id.encode()) % 1_000,
+        started_at=float(started_at),
     )
 
 
-def begun(one: str, now: float) -> int:
+def last_start(streamer_id: str, now: float) -> int:
     """The last time this streamer went live, in whole seconds since the epoch."""
-    minute = ROSTER.index(one) if one in ROSTER else crc32(one.encode()) % (CYCLE // MINUTE)
-    shift = minute * MINUTE
-    return int((now - shift) // CYCLE) * CYCLE + shift
+    minute = (
+        ROSTER.index(streamer_id)
+        if streamer_id in ROSTER
+        else crc32(streamer_id.encode()) % (CYCLE_SECONDS // MINUTE_SECONDS)
+    )
+    shift = minute * MINUTE_SECONDS
+    return int((now - shift) // CYCLE_SECONDS) * CYCLE_SECONDS + shift
 
 
 PLATFORM = Platform(

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from livectl.live.platforms import answers
-from livectl.live.platforms.base import Platform, Refused, Unanswered, ask, keep, recall
+from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, cache_get, cache_set
 from livectl.live.platforms.batches import one_by_one
 from livectl.live.platforms.pages import is_number, page
 from livectl.model import Observation, Request, State
@@ -22,16 +22,16 @@ from livectl.model import Observation, Request, State
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from livectl.live.platforms.base import Effect, Means, Resolve
+    from livectl.live.platforms.base import CheckContext, Effect, Resolve
 
 NAME = "douyin"
-SITE = {"douyin.com", "www.douyin.com", "m.douyin.com", "iesdouyin.com", "www.iesdouyin.com"}
+SITE_HOSTS = {"douyin.com", "www.douyin.com", "m.douyin.com", "iesdouyin.com", "www.iesdouyin.com"}
 HINT = "Open the live room in a browser and give its address: https://live.douyin.com/NUMBER"
 LIVE_SITE = "https://live.douyin.com"
-ENTER = f"{LIVE_SITE}/webcast/room/web/enter/"
-REFLOW = "https://webcast.amemv.com/webcast/room/reflow/info/"
+ENTER_API = f"{LIVE_SITE}/webcast/room/web/enter/"
+REFLOW_API = "https://webcast.amemv.com/webcast/room/reflow/info/"
 COOKIE_SECONDS = 3 * 86_400.0  # a visitor's cookie goes on working for days
-QUESTION = {
+ENTER_QUERY = {
     "aid": "6383",
     "app_name": "douyin_web",
     "live_id": "1",
@@ -42,207 +42,215 @@ QUESTION = {
     "browser_name": "Firefox",
     "browser_version": "140.0",
 }
-ON, ENDED = 2, 4  # status of a room
-DROWSY, REFUSED = 10001, 10011  # status_code of an answer
-NOT_FOR_US = "你不在主播设置的可见范围内"
-OVER = "直播已结束"
+ROOM_LIVE, ROOM_ENDED = 2, 4  # status of a room
+TROUBLE_CODE, REFUSED_CODE = 10001, 10011  # status_code of an answer
+RESTRICTED_PROMPT = "你不在主播设置的可见范围内"
+ENDED_PROMPT = "直播已结束"
 
 
-class Pictures(msgspec.Struct):
+class DouyinPictures(msgspec.Struct):
     url_list: list[str] = []
 
 
-class Viewed(msgspec.Struct):
+class DouyinViewCount(msgspec.Struct):
     display_value: int | None = None
 
 
-class Room(msgspec.Struct):
+class DouyinRoom(msgspec.Struct):
     status: int
     id_str: str
     title: str | None = ""
-    cover: Pictures | None = None
+    cover: DouyinPictures | None = None
     user_count_str: str | None = ""
-    room_view_stats: Viewed | None = None
+    room_view_stats: DouyinViewCount | None = None
 
 
-class User(msgspec.Struct):
+class DouyinUser(msgspec.Struct):
     nickname: str | None = ""
 
 
-class Partition(msgspec.Struct):
+class DouyinPartition(msgspec.Struct):
     title: str | None = ""
 
 
-class RoadMap(msgspec.Struct):
-    partition: Partition | None = None
+class DouyinPartitionPath(msgspec.Struct):
+    partition: DouyinPartition | None = None
 
 
-class Data(msgspec.Struct):
-    data: list[Room] | None = None
-    user: User | None = None
+class DouyinData(msgspec.Struct):
+    data: list[DouyinRoom] | None = None
+    user: DouyinUser | None = None
     prompts: str | None = ""
-    partition_road_map: RoadMap | None = None
+    partition_road_map: DouyinPartitionPath | None = None
 
 
-class Envelope(msgspec.Struct):
+class DouyinEnvelope(msgspec.Struct):
     status_code: int
     data: msgspec.Raw
 
 
-class RoomInfo(msgspec.Struct):
-    room: Room | None = None
-    anchor: User | None = None
+class DouyinRoomInfo(msgspec.Struct):
+    room: DouyinRoom | None = None
+    anchor: DouyinUser | None = None
 
 
-class Owner(msgspec.Struct):
+class DouyinOwner(msgspec.Struct):
     web_rid: str
 
 
-class OwnedRoom(msgspec.Struct):
-    owner: Owner
+class DouyinOwnedRoom(msgspec.Struct):
+    owner: DouyinOwner
 
 
-class Reflow(msgspec.Struct):
-    room: OwnedRoom
+class DouyinReflow(msgspec.Struct):
+    room: DouyinOwnedRoom
 
 
-ENVELOPE = msgspec.json.Decoder(Envelope)
-DATA = msgspec.json.Decoder(Data, strict=False)
-REFLOWN = msgspec.json.Decoder(Reflow)
+ENVELOPE = msgspec.json.Decoder(DouyinEnvelope)
+DATA = msgspec.json.Decoder(DouyinData, strict=False)
+REFLOW_DECODER = msgspec.json.Decoder(DouyinReflow)
 
 
 def address(text: str) -> str | None:
     """A web_rid; or v.douyin.com/CODE and reflow/ROOM, which `resolve` leads to it."""
-    where = page(text)
-    if where is None:
+    location = page(text)
+    if location is None:
         return None
-    match where.host, where.parts:
+    match location.host, location.parts:
         case ("v.douyin.com", [code]) | ("douyin", ["v.douyin.com", code]) if re.fullmatch(r"[\w-]+", code, re.ASCII):
             return f"v.douyin.com/{code}"
         case ("webcast.amemv.com", [*_, "reflow", room]) | ("douyin", ["reflow", room]) if is_number(room):
             return f"reflow/{room}"
-        case ("live.douyin.com" | "douyin", [one]) if re.fullmatch(r"\w{1,40}", one, re.ASCII):
-            return one
-        case host, [*_, "live", one] if host in SITE and re.fullmatch(r"\w{1,40}", one, re.ASCII):
-            return one
-        case host, ["user", *_] if host in SITE:
-            raise Refused("a Douyin profile does not tell its live room", HINT)
-    if where.host in {NAME, "v.douyin.com", "live.douyin.com", "webcast.amemv.com", *SITE}:
-        raise Refused(f"no Douyin live room in {where.url}", HINT)
+        case ("live.douyin.com" | "douyin", [streamer_id]) if re.fullmatch(r"\w{1,40}", streamer_id, re.ASCII):
+            return streamer_id
+        case host, [*_, "live", streamer_id] if host in SITE_HOSTS and re.fullmatch(r"\w{1,40}", streamer_id, re.ASCII):
+            return streamer_id
+        case host, ["user", *_] if host in SITE_HOSTS:
+            raise NotAStreamer("a Douyin profile does not tell its live room", HINT)
+    if location.host in {NAME, "v.douyin.com", "live.douyin.com", "webcast.amemv.com", *SITE_HOSTS}:
+        raise NotAStreamer(f"no Douyin live room in {location.url}", HINT)
     return None
 
 
-def url(one: str) -> str:
-    return f"https://{one}" if one.startswith("v.douyin.com/") else f"{LIVE_SITE}/{one}"
+def url(streamer_id: str) -> str:
+    return f"https://{streamer_id}" if streamer_id.startswith("v.douyin.com/") else f"{LIVE_SITE}/{streamer_id}"
 
 
-def resolve(one: str, means: Means) -> Resolve:
-    if one.startswith("v.douyin.com/"):
-        landed = yield from ask(Request(url=f"https://{one}", headers={"User-Agent": answers.BROWSER}))
-        one = address(answers.landed(landed)) or ""
-    if not one or one.startswith("v.douyin.com/"):
-        raise Refused("the short link leads to no Douyin live room", HINT)
-    if not one.startswith("reflow/"):
-        return one
+def resolve(streamer_id: str, context: CheckContext) -> Resolve:
+    if streamer_id.startswith("v.douyin.com/"):
+        redirect = yield from ask(
+            Request(url=f"https://{streamer_id}", headers={"User-Agent": answers.BROWSER_USER_AGENT})
+        )
+        streamer_id = address(answers.final_url(redirect)) or ""
+    if not streamer_id or streamer_id.startswith("v.douyin.com/"):
+        raise NotAStreamer("the short link leads to no Douyin live room", HINT)
+    if not streamer_id.startswith("reflow/"):
+        return streamer_id
     query = {
         "type_id": "0",
         "live_id": "1",
-        "room_id": one.removeprefix("reflow/"),
+        "room_id": streamer_id.removeprefix("reflow/"),
         "sec_user_id": "",
         "app_id": "1128",
     }
-    request = Request(url=f"{REFLOW}?{urlencode(query)}", headers={"User-Agent": answers.BROWSER})
-    envelope = answers.read((yield from ask(request)), ENVELOPE, means.now)
+    request = Request(url=f"{REFLOW_API}?{urlencode(query)}", headers={"User-Agent": answers.BROWSER_USER_AGENT})
+    envelope = answers.read((yield from ask(request)), ENVELOPE, context.now)
     if envelope.status_code != 0:
-        raise Unanswered(State.BLOCKED, f"refused to tell the room's owner (status_code {envelope.status_code})")
-    return answers.decode(envelope.data, REFLOWN).room.owner.web_rid
+        raise CheckFailed(State.BLOCKED, f"refused to tell the room's owner (status_code {envelope.status_code})")
+    return answers.decode(envelope.data, REFLOW_DECODER).room.owner.web_rid
 
 
-def look(one: str, means: Means) -> Generator[Effect, Any, Observation]:
-    headers = yield from _headers(one, means)
-    request = Request(url=f"{ENTER}?{urlencode(QUESTION | {'web_rid': one})}", headers=headers)
+def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+    headers = yield from _headers(streamer_id, context)
+    request = Request(url=f"{ENTER_API}?{urlencode(ENTER_QUERY | {'web_rid': streamer_id})}", headers=headers)
     try:
-        envelope = answers.read((yield from ask(request)), ENVELOPE, means.now)
-    except Unanswered as trouble:
-        if trouble.state is State.BLOCKED:
-            yield from keep("ttwid", "", COOKIE_SECONDS)  # perhaps it is the cookie: the next check gets a new one
+        envelope = answers.read((yield from ask(request)), ENVELOPE, context.now)
+    except CheckFailed as failure:
+        if failure.state is State.BLOCKED:
+            yield from cache_set("ttwid", "", COOKIE_SECONDS)  # perhaps it is the cookie: the next check gets a new one
         raise
-    if envelope.status_code == DROWSY:
-        raise Unanswered(State.NETWORK, f"the site has trouble (status_code {DROWSY})")
-    if envelope.status_code == REFUSED:
-        raise Unanswered(State.BLOCKED, f"refused (status_code {REFUSED})")
+    if envelope.status_code == TROUBLE_CODE:
+        raise CheckFailed(State.NETWORK, f"the site has trouble (status_code {TROUBLE_CODE})")
+    if envelope.status_code == REFUSED_CODE:
+        raise CheckFailed(State.BLOCKED, f"refused (status_code {REFUSED_CODE})")
     data = answers.decode(envelope.data, DATA)
-    if data.prompts == NOT_FOR_US:
-        return Observation(platform=NAME, id=one, state=State.RESTRICTED, at=means.now, problem="not shown to everyone")
+    if data.prompts == RESTRICTED_PROMPT:
+        return Observation(
+            platform=NAME, id=streamer_id, state=State.RESTRICTED, at=context.now, problem="not shown to everyone"
+        )
     if envelope.status_code != 0:
-        raise answers.odd("$.status_code", envelope.status_code)
-    if data.prompts == OVER:
-        return Observation(platform=NAME, id=one, state=State.OFFLINE, at=means.now)
+        raise answers.unknown_value("$.status_code", envelope.status_code)
+    if data.prompts == ENDED_PROMPT:
+        return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
     if data.user is None:
-        data = yield from _by_page(one, headers, means)
+        data = yield from _read_room_page(streamer_id, headers, context)
     if data.user is None:
-        return Observation(platform=NAME, id=one, state=State.NOT_FOUND, at=means.now)
-    return _observed(one, data, means)
+        return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
+    return _build_observation(streamer_id, data, context)
 
 
-def _observed(one: str, data: Data, means: Means) -> Observation:
+def _build_observation(streamer_id: str, data: DouyinData, context: CheckContext) -> Observation:
     room = data.data[0] if data.data else None
     name = answers.plain(data.user.nickname if data.user else "")
-    if room is None or room.status == ENDED:
-        return Observation(platform=NAME, id=one, state=State.OFFLINE, at=means.now, name=name, url=url(one))
-    if room.status != ON:
-        raise answers.odd("$.data.data[0].status", room.status)
-    viewed = room.room_view_stats or Viewed()
+    if room is None or room.status == ROOM_ENDED:
+        return Observation(
+            platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now, name=name, url=url(streamer_id)
+        )
+    if room.status != ROOM_LIVE:
+        raise answers.unknown_value("$.data.data[0].status", room.status)
+    view_count = room.room_view_stats or DouyinViewCount()
     partition = data.partition_road_map.partition if data.partition_road_map else None
     return Observation(
         platform=NAME,
-        id=one,
+        id=streamer_id,
         state=State.LIVE,
-        at=means.now,
+        at=context.now,
         session=room.id_str,
         title=answers.plain(room.title),
         category=answers.plain(partition.title if partition else ""),
         name=name,
-        url=url(one),
-        cover=answers.link(room.cover.url_list[0] if room.cover and room.cover.url_list else ""),
-        viewers=answers.count(room.user_count_str or viewed.display_value),
+        url=url(streamer_id),
+        cover=answers.image_url(room.cover.url_list[0] if room.cover and room.cover.url_list else ""),
+        viewers=answers.parse_count(room.user_count_str or view_count.display_value),
     )
 
 
-def _by_page(one: str, headers: dict[str, str], means: Means) -> Generator[Effect, Any, Data]:
+def _read_room_page(
+    streamer_id: str, headers: dict[str, str], context: CheckContext
+) -> Generator[Effect, Any, DouyinData]:
     """The room's page: it tells an unknown room from a refusal, which the question above answers alike."""
-    response = yield from ask(Request(url=url(one), headers=headers))
-    text = answers.accepted(response, means.now).decode(errors="replace")
-    pushed = re.findall(r'__pace_f\.push\(\[1,\s*("(?:[^"\\]|\\.)*")', text)
-    state = "".join(_unquoted(piece) for piece in pushed)
-    if '"roomInfo":' not in state:
-        raise Unanswered(State.BLOCKED, "neither an answer nor a room's page")
-    last = state[state.rindex('"roomInfo":') :]  # the first is an empty shell
-    info = answers.embedded(last, '"roomInfo":', RoomInfo) or RoomInfo()
-    return Data(data=[info.room] if info.room else [], user=info.anchor)
+    response = yield from ask(Request(url=url(streamer_id), headers=headers))
+    text = answers.read_body(response, context.now).decode(errors="replace")
+    chunks = re.findall(r'__pace_f\.push\(\[1,\s*("(?:[^"\\]|\\.)*")', text)
+    page_state = "".join(_unquote(chunk) for chunk in chunks)
+    if '"roomInfo":' not in page_state:
+        raise CheckFailed(State.BLOCKED, "neither an answer nor a room's page")
+    room_json = page_state[page_state.rindex('"roomInfo":') :]  # the first is an empty shell
+    info = answers.find_embedded_json(room_json, '"roomInfo":', DouyinRoomInfo) or DouyinRoomInfo()
+    return DouyinData(data=[info.room] if info.room else [], user=info.anchor)
 
 
-def _unquoted(piece: str) -> str:
+def _unquote(chunk: str) -> str:
     try:
-        return str(json.loads(piece))
+        return str(json.loads(chunk))
     except ValueError:
         return ""
 
 
-def _headers(one: str, means: Means) -> Generator[Effect, Any, dict[str, str]]:
+def _headers(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, dict[str, str]]:
     """A browser's, with the user's own cookie or a visitor's."""
-    headers = {"User-Agent": answers.BROWSER, "Referer": f"{LIVE_SITE}/{one}"}
-    if means.keys.get("cookie"):
-        return headers | {"Cookie": means.keys["cookie"]}
-    ttwid = yield from recall("ttwid")
+    headers = {"User-Agent": answers.BROWSER_USER_AGENT, "Referer": f"{LIVE_SITE}/{streamer_id}"}
+    if context.keys.get("cookie"):
+        return headers | {"Cookie": context.keys["cookie"]}
+    ttwid = yield from cache_get("ttwid")
     if not ttwid:
-        response = yield from ask(Request(url=f"{LIVE_SITE}/", headers={"User-Agent": answers.BROWSER}))
-        answers.accepted(response, means.now)
-        found = re.search(r"ttwid=([^;,\s]+)", response.headers.get("set-cookie", ""))
-        if found is None:
-            raise Unanswered(State.BLOCKED, "the site hands out no visitor's cookie")
-        ttwid = found[1]
-        yield from keep("ttwid", ttwid, COOKIE_SECONDS)
+        response = yield from ask(Request(url=f"{LIVE_SITE}/", headers={"User-Agent": answers.BROWSER_USER_AGENT}))
+        answers.read_body(response, context.now)
+        match = re.search(r"ttwid=([^;,\s]+)", response.headers.get("set-cookie", ""))
+        if match is None:
+            raise CheckFailed(State.BLOCKED, "the site hands out no visitor's cookie")
+        ttwid = match[1]
+        yield from cache_set("ttwid", ttwid, COOKIE_SECONDS)
     return headers | {"Cookie": f"ttwid={ttwid}"}
 
 

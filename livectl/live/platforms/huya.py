@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl.live.platforms import answers
-from livectl.live.platforms.base import Platform, Refused, Unanswered, ask
+from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask
 from livectl.live.platforms.batches import one_by_one
 from livectl.live.platforms.pages import is_number, page
 from livectl.model import Observation, Request, State
@@ -16,20 +16,20 @@ from livectl.model import Observation, Request, State
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from livectl.live.platforms.base import Effect, Means, Resolve
+    from livectl.live.platforms.base import CheckContext, Effect, Resolve
 
 NAME = "huya"
-PAGES = {NAME, "huya.com", "www.huya.com", "m.huya.com"}
+HOSTS = {NAME, "huya.com", "www.huya.com", "m.huya.com"}
 HINT = "Give the room: https://www.huya.com/NUMBER"
-NOT_ROOMS = {"g", "l", "video", "play", "m", "search", "myfollow", "download", "p", "cache.php"}
+NON_ROOM_PATHS = {"g", "l", "video", "play", "m", "search", "myfollow", "download", "p", "cache.php"}
 API = "https://mp.huya.com/cache.php?m=Live&do=profileRoom&showSecret=1"
-PAGE_LIMIT = 1_000_000  # bytes; pages run to 200 KB
-RECORDED = ("回放", "重播")  # recording, rerun: at either end of a title
-NO_STREAMER = "找不到这个主播"
-ABSENT = re.compile("不存在|找不到|not (exist|found)", re.IGNORECASE)  # of a room, in a message
+MAX_PAGE_BYTES = 1_000_000  # bytes; pages run to 200 KB
+REPLAY_WORDS = ("回放", "重播")  # recording, rerun: at either end of a title
+NO_STREAMER_TEXT = "找不到这个主播"
+NO_ROOM_PATTERN = re.compile("不存在|找不到|not (exist|found)", re.IGNORECASE)  # of a room, in a message
 
 
-class Live(msgspec.Struct, rename="camel"):
+class HuyaLive(msgspec.Struct, rename="camel"):
     introduction: str | None = ""
     game_full_name: str | None = ""
     start_time: int | None = None
@@ -38,96 +38,98 @@ class Live(msgspec.Struct, rename="camel"):
     screenshot: str | None = ""
 
 
-class Profile(msgspec.Struct):
+class HuyaProfile(msgspec.Struct):
     nick: str | None = ""
 
 
-class Room(msgspec.Struct, rename="camel"):
+class HuyaRoom(msgspec.Struct, rename="camel"):
     live_status: str
     real_live_status: str
-    live_data: Live | list[None] | None = None
-    profile_info: Profile | list[None] | None = None
+    live_data: HuyaLive | list[None] | None = None
+    profile_info: HuyaProfile | list[None] | None = None
 
 
-class Envelope(msgspec.Struct):
+class HuyaEnvelope(msgspec.Struct):
     status: int
     message: str | None = ""
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
-ENVELOPE = msgspec.json.Decoder(Envelope, strict=False)
-ROOM = msgspec.json.Decoder(Room, strict=False)
+ENVELOPE = msgspec.json.Decoder(HuyaEnvelope, strict=False)
+ROOM = msgspec.json.Decoder(HuyaRoom, strict=False)
 
 
 def address(text: str) -> str | None:
     """A room's number, or its alias, which `resolve` leads to the number."""
-    where = page(text)
-    if where is None or where.host not in PAGES:
+    location = page(text)
+    if location is None or location.host not in HOSTS:
         return None
-    match where.parts:
-        case [room] if re.fullmatch(r"[\w-]{1,60}", room, re.ASCII) and room.lower() not in NOT_ROOMS:
+    match location.parts:
+        case [room] if re.fullmatch(r"[\w-]{1,60}", room, re.ASCII) and room.lower() not in NON_ROOM_PATHS:
             return room
-    raise Refused(f"no Huya room in {where.url}", HINT)
+    raise NotAStreamer(f"no Huya room in {location.url}", HINT)
 
 
-def url(one: str) -> str:
-    return f"https://www.huya.com/{one}"
+def url(streamer_id: str) -> str:
+    return f"https://www.huya.com/{streamer_id}"
 
 
-def resolve(one: str, means: Means) -> Resolve:
-    if is_number(one):
-        return one
-    request = Request(url=url(one), headers={"User-Agent": answers.BROWSER}, limit=PAGE_LIMIT)
-    text = answers.accepted((yield from ask(request)), means.now).decode(errors="replace")
-    if NO_STREAMER in text:
-        raise Refused(f"Huya knows no streamer {one!r}", HINT)
-    found = re.search(r'TT_ROOM_DATA\s*=.{0,4000}?"profileRoom":\s*"?(\d+)', text, re.DOTALL)
-    if found is None:
-        raise Unanswered(State.PARSE_ERROR, f"no room number in the page of {one} - at `TT_ROOM_DATA.profileRoom`")
-    return found[1]
+def resolve(streamer_id: str, context: CheckContext) -> Resolve:
+    if is_number(streamer_id):
+        return streamer_id
+    request = Request(url=url(streamer_id), headers={"User-Agent": answers.BROWSER_USER_AGENT}, limit=MAX_PAGE_BYTES)
+    text = answers.read_body((yield from ask(request)), context.now).decode(errors="replace")
+    if NO_STREAMER_TEXT in text:
+        raise NotAStreamer(f"Huya knows no streamer {streamer_id!r}", HINT)
+    match = re.search(r'TT_ROOM_DATA\s*=.{0,4000}?"profileRoom":\s*"?(\d+)', text, re.DOTALL)
+    if match is None:
+        raise CheckFailed(
+            State.PARSE_ERROR, f"no room number in the page of {streamer_id} - at `TT_ROOM_DATA.profileRoom`"
+        )
+    return match[1]
 
 
-def look(one: str, means: Means) -> Generator[Effect, Any, Observation]:
-    headers = {"User-Agent": answers.BROWSER, "Referer": url(one)}
-    response = yield from ask(Request(url=f"{API}&roomid={one}", headers=headers))
-    envelope = answers.read(response, ENVELOPE, means.now)
-    if envelope.status != 200 and ABSENT.search(envelope.message or ""):
-        return Observation(platform=NAME, id=one, state=State.NOT_FOUND, at=means.now)
+def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+    headers = {"User-Agent": answers.BROWSER_USER_AGENT, "Referer": url(streamer_id)}
+    response = yield from ask(Request(url=f"{API}&roomid={streamer_id}", headers=headers))
+    envelope = answers.read(response, ENVELOPE, context.now)
+    if envelope.status != 200 and NO_ROOM_PATTERN.search(envelope.message or ""):
+        return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
     if envelope.status != 200:
         problem = f"status {envelope.status}: {answers.plain(envelope.message)}"
-        raise Unanswered(State.PARSE_ERROR, problem)
+        raise CheckFailed(State.PARSE_ERROR, problem)
     room = answers.decode(envelope.data, ROOM)
-    live = room.live_data if isinstance(room.live_data, Live) else Live()
+    live = room.live_data if isinstance(room.live_data, HuyaLive) else HuyaLive()
     state = _state(room, live)
-    began = answers.instant(live.start_time) if state is not State.OFFLINE else None
+    started_at = answers.valid_timestamp(live.start_time) if state is not State.OFFLINE else None
     return Observation(
         platform=NAME,
-        id=one,
+        id=streamer_id,
         state=state,
-        at=means.now,
-        session=str(live.start_time) if began else "",
+        at=context.now,
+        session=str(live.start_time) if started_at else "",
         title=answers.plain(live.introduction),
         category=answers.plain(live.game_full_name),
-        name=answers.plain(room.profile_info.nick if isinstance(room.profile_info, Profile) else ""),
-        url=url(one),
-        cover=answers.link(live.screenshot),
-        viewers=answers.count(live.user_count or live.total_count) if began else None,
-        started_at=began,
+        name=answers.plain(room.profile_info.nick if isinstance(room.profile_info, HuyaProfile) else ""),
+        url=url(streamer_id),
+        cover=answers.image_url(live.screenshot),
+        viewers=answers.parse_count(live.user_count or live.total_count) if started_at else None,
+        started_at=started_at,
     )
 
 
-def _state(room: Room, live: Live) -> State:
+def _state(room: HuyaRoom, live: HuyaLive) -> State:
     if room.live_status == "REPLAY":
         return State.REPLAY
     if room.live_status not in {"ON", "OFF"}:
-        raise answers.odd("$.data.liveStatus", room.live_status)
+        raise answers.unknown_value("$.data.liveStatus", room.live_status)
     if room.real_live_status not in {"ON", "OFF"}:
-        raise answers.odd("$.data.realLiveStatus", room.real_live_status)
+        raise answers.unknown_value("$.data.realLiveStatus", room.real_live_status)
     if "OFF" in {room.live_status, room.real_live_status}:
         return State.OFFLINE
     title = re.sub(r"\W", "", answers.plain(live.introduction))
-    recorded = title.startswith(RECORDED) or title.endswith(RECORDED)
-    return State.REPLAY if recorded else State.LIVE
+    is_replay = title.startswith(REPLAY_WORDS) or title.endswith(REPLAY_WORDS)
+    return State.REPLAY if is_replay else State.LIVE
 
 
 PLATFORM = Platform(

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from livectl.live.platforms import answers, tokens
-from livectl.live.platforms.base import Platform, Refused, Unanswered, keep, recall, unanswered
+from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, cache_get, cache_set, failed_observation
 from livectl.live.platforms.batches import in_batches
 from livectl.live.platforms.pages import is_number, page
 from livectl.model import Observation, Request, State
@@ -22,186 +22,192 @@ from livectl.model import Observation, Request, State
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from livectl.live.platforms.base import Effect, Means, Resolve
+    from livectl.live.platforms.base import CheckContext, Effect, Resolve
 
 NAME = "kick"
-PAGES = {NAME, "kick.com", "www.kick.com", "m.kick.com", "player.kick.com"}
+HOSTS = {NAME, "kick.com", "www.kick.com", "m.kick.com", "player.kick.com"}
 # fmt: off
-NOT_STREAMERS = {
+NON_CHANNEL_PATHS = {
     "video", "videos", "clips", "category", "categories", "browse", "following", "settings", "dashboard", "search",
     "about", "terms-of-service", "privacy-policy", "community-guidelines",
 }
 # fmt: on
 HINT = "Give the channel: https://kick.com/NAME"
 BATCH = 20  # 50 are allowed, and half of them were answered wrongly
-CHANNELS = "https://api.kick.com/public/v1/channels"
-GRANTS = "https://id.kick.com/oauth/token"
-AFTERGLOW_SECONDS = 900.0  # who was seen live so lately is not believed to be offline on a batch's word
+CHANNELS_URL = "https://api.kick.com/public/v1/channels"
+TOKEN_URL = "https://id.kick.com/oauth/token"
+RECENTLY_LIVE_SECONDS = 900.0  # who was seen live so lately is not believed to be offline on a batch's word
 NO_KEY = "Kick answers only with a key: set client_id and client_secret under platforms.kick"
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-class Category(msgspec.Struct):
+class KickCategory(msgspec.Struct):
     name: str | None = ""
 
 
-class Stream(msgspec.Struct):
+class KickStream(msgspec.Struct):
     is_live: bool | None = None
     start_time: Instant | None = None
     viewer_count: int | None = None
     thumbnail: str | None = ""
 
 
-class Channel(msgspec.Struct):
+class KickChannel(msgspec.Struct):
     broadcaster_user_id: int
     slug: str
-    stream: Stream | None  # no default: null says offline, no stream at all says nothing
+    stream: KickStream | None  # no default: null says offline, no stream at all says nothing
     stream_title: str | None = ""
-    category: Category | None = None
+    category: KickCategory | None = None
 
 
-class Owner(msgspec.Struct):
+class KickOwner(msgspec.Struct):
     broadcaster_user_id: int
     slug: str = ""
 
 
-class Rows(msgspec.Struct):
+class KickRows(msgspec.Struct):
     data: list[msgspec.Raw]
 
 
-ROWS = msgspec.json.Decoder(Rows)
-CHANNEL = msgspec.json.Decoder(Channel)
-OWNER = msgspec.json.Decoder(Owner)
+ROWS = msgspec.json.Decoder(KickRows)
+CHANNEL = msgspec.json.Decoder(KickChannel)
+OWNER = msgspec.json.Decoder(KickOwner)
 
 
 def address(text: str) -> str | None:
     """A broadcaster's number, or `@slug`, which `resolve` leads to it."""
-    where = page(text)
-    if where is None or where.host not in PAGES:
+    location = page(text)
+    if location is None or location.host not in HOSTS:
         return None
-    match where.parts:
-        case [number] if where.host == NAME and is_number(number):
+    match location.parts:
+        case [number] if location.host == NAME and is_number(number):
             return number
         case [_, "videos" | "clips" | "video" | "clip", _, *_]:
-            raise Refused("a Kick recording or clip is no streamer", HINT)
-        case ["popout", slug, *_] | [slug, *_] if slug.lower() not in NOT_STREAMERS:
+            raise NotAStreamer("a Kick recording or clip is no streamer", HINT)
+        case ["popout", slug, *_] | [slug, *_] if slug.lower() not in NON_CHANNEL_PATHS:
             if re.fullmatch(r"@?[\w-]{1,60}", slug, re.ASCII):
                 return f"@{slug.removeprefix('@').lower().replace('_', '-')}"
-    raise Refused(f"no Kick channel in {where.url}", HINT)
+    raise NotAStreamer(f"no Kick channel in {location.url}", HINT)
 
 
-def url(one: str) -> str:
-    return f"https://kick.com/{one.removeprefix('@')}" if one.startswith("@") else ""
+def url(streamer_id: str) -> str:
+    return f"https://kick.com/{streamer_id.removeprefix('@')}" if streamer_id.startswith("@") else ""
 
 
-def resolve(one: str, means: Means) -> Resolve:
-    if is_number(one):
-        return one
-    rows = yield from _channels("slug", [one.removeprefix("@")], means)
+def resolve(streamer_id: str, context: CheckContext) -> Resolve:
+    if is_number(streamer_id):
+        return streamer_id
+    rows = yield from _fetch_channels("slug", [streamer_id.removeprefix("@")], context)
     if not rows:
-        raise Refused(f"Kick knows no channel {one.removeprefix('@')!r}", HINT)
+        raise NotAStreamer(f"Kick knows no channel {streamer_id.removeprefix('@')!r}", HINT)
     return str(answers.decode(rows[0], OWNER).broadcaster_user_id)
 
 
-def look(ids: Sequence[str], means: Means) -> Generator[Effect, Any, dict[str, Observation]]:
+def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
     """By number; a slug never resolved is asked alone, for the two must not be mixed."""
-    seen = yield from _look_by("broadcaster_user_id", [one for one in ids if is_number(one)], means)
-    for slug in [one for one in ids if not is_number(one)]:
-        seen |= yield from _look_by("slug", [slug], means)
-    for one, observation in list(seen.items()):
+    observations = yield from _look_by(
+        "broadcaster_user_id", [streamer_id for streamer_id in ids if is_number(streamer_id)], context
+    )
+    for slug in [streamer_id for streamer_id in ids if not is_number(streamer_id)]:
+        observations |= yield from _look_by("slug", [slug], context)
+    for streamer_id, observation in list(observations.items()):
         if observation.state is State.LIVE:
-            yield from keep(f"live/{one}", "1", AFTERGLOW_SECONDS)
-        elif observation.state is State.OFFLINE and len(ids) > 1 and (yield from recall(f"live/{one}")):
-            seen[one] = yield from _look_again(one, means)
-    return seen
+            yield from cache_set(f"live/{streamer_id}", "1", RECENTLY_LIVE_SECONDS)
+        elif observation.state is State.OFFLINE and len(ids) > 1 and (yield from cache_get(f"live/{streamer_id}")):
+            observations[streamer_id] = yield from _confirm_offline(streamer_id, context)
+    return observations
 
 
-def _look_again(one: str, means: Means) -> Generator[Effect, Any, Observation]:
+def _confirm_offline(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
     """The second, single question before a batch ends a broadcast: what it cannot confirm is unknown."""
     try:
-        found = yield from _look_by("broadcaster_user_id" if is_number(one) else "slug", [one], means)
-    except Unanswered as trouble:
-        return unanswered(NAME, one, trouble, means)
-    lost = Unanswered(State.UNKNOWN, "said to be offline among others, and not in the answer alone")
-    return found.get(one) or unanswered(NAME, one, lost, means)
+        observations = yield from _look_by(
+            "broadcaster_user_id" if is_number(streamer_id) else "slug", [streamer_id], context
+        )
+    except CheckFailed as failure:
+        return failed_observation(NAME, streamer_id, failure, context)
+    missing = CheckFailed(State.UNKNOWN, "said to be offline among others, and not in the answer alone")
+    return observations.get(streamer_id) or failed_observation(NAME, streamer_id, missing, context)
 
 
-def _look_by(key: str, ids: Sequence[str], means: Means) -> Generator[Effect, Any, dict[str, Observation]]:
+def _look_by(key: str, ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
     if not ids:
         return {}
-    rows = yield from _channels(key, [one.removeprefix("@") for one in ids], means)
-    found: dict[str, Observation] = {}
-    spoilt: Unanswered | None = None
+    rows = yield from _fetch_channels(key, [streamer_id.removeprefix("@") for streamer_id in ids], context)
+    observations: dict[str, Observation] = {}
+    row_failure: CheckFailed | None = None
     for row in rows:
         try:
             owner = answers.decode(row, OWNER)
-        except Unanswered as trouble:
-            spoilt = trouble
+        except CheckFailed as failure:
+            row_failure = failure
         else:
-            one = f"@{owner.slug}" if key == "slug" else str(owner.broadcaster_user_id)
-            found |= {one: _observed(one, row, means)} if one in ids else {}
-    if spoilt and not found:
-        raise spoilt
+            streamer_id = f"@{owner.slug}" if key == "slug" else str(owner.broadcaster_user_id)
+            observations |= {streamer_id: _build_observation(streamer_id, row, context)} if streamer_id in ids else {}
+    if row_failure and not observations:
+        raise row_failure
     if len(ids) == 1 and not rows:
-        found[ids[0]] = Observation(platform=NAME, id=ids[0], state=State.NOT_FOUND, at=means.now)
-    return found
+        observations[ids[0]] = Observation(platform=NAME, id=ids[0], state=State.NOT_FOUND, at=context.now)
+    return observations
 
 
-def _channels(key: str, values: Sequence[str], means: Means) -> Generator[Effect, Any, list[msgspec.Raw]]:
-    if not tokens.has_keys(means):
-        raise Unanswered(State.AUTH, NO_KEY)
+def _fetch_channels(
+    key: str, values: Sequence[str], context: CheckContext
+) -> Generator[Effect, Any, list[msgspec.Raw]]:
+    if not tokens.has_keys(context):
+        raise CheckFailed(State.AUTH, NO_KEY)
 
-    def request(token: str) -> Request:
+    def build_request(token: str) -> Request:
         query = urlencode([(key, value) for value in values])
-        return Request(url=f"{CHANNELS}?{query}", headers={"Authorization": f"Bearer {token}"})
+        return Request(url=f"{CHANNELS_URL}?{query}", headers={"Authorization": f"Bearer {token}"})
 
-    response = yield from tokens.authorized(GRANTS, means, request)
+    response = yield from tokens.ask_authorized(TOKEN_URL, context, build_request)
     if key == "slug" and response.status in {400, 404}:
         return []  # as some of its servers say "unknown"; others send an empty list
-    return answers.read(response, ROWS, means.now).data
+    return answers.read(response, ROWS, context.now).data
 
 
-def _observed(one: str, row: msgspec.Raw, means: Means) -> Observation:
+def _build_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext) -> Observation:
     try:
         channel = answers.decode(row, CHANNEL)
-        stream = _running(channel)
-    except Unanswered as trouble:
-        return unanswered(NAME, one, trouble, means)
+        stream = _running_stream(channel)
+    except CheckFailed as failure:
+        return failed_observation(NAME, streamer_id, failure, context)
     if stream is None:
-        return Observation(platform=NAME, id=one, state=State.OFFLINE, at=means.now, name=channel.slug)
-    began = _began(stream)
+        return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now, name=channel.slug)
+    started_at = _start_timestamp(stream)
     return Observation(
         platform=NAME,
-        id=one,
+        id=streamer_id,
         state=State.LIVE,
-        at=means.now,
-        session=f"{began:.0f}" if began else "",
+        at=context.now,
+        session=f"{started_at:.0f}" if started_at else "",
         title=answers.plain(channel.stream_title),
         category=answers.plain(channel.category.name if channel.category else ""),
         name=answers.plain(channel.slug),
         url=f"https://kick.com/{channel.slug}",
-        cover=answers.link(stream.thumbnail),
-        viewers=answers.count(stream.viewer_count),
-        started_at=began,
+        cover=answers.image_url(stream.thumbnail),
+        viewers=answers.parse_count(stream.viewer_count),
+        started_at=started_at,
     )
 
 
-def _running(channel: Channel) -> Stream | None:
+def _running_stream(channel: KickChannel) -> KickStream | None:
     stream = channel.stream
     if stream is None or stream.is_live is False:
         return None
     if stream.is_live:
         return stream
-    never = stream.start_time is not None and _began(stream) is None
-    if never or stream == Stream():
+    never_live = stream.start_time is not None and _start_timestamp(stream) is None
+    if never_live or stream == KickStream():
         return None
-    raise Unanswered(State.PARSE_ERROR, "missing field `is_live` - at `$.data[].stream`")
+    raise CheckFailed(State.PARSE_ERROR, "missing field `is_live` - at `$.data[].stream`")
 
 
-def _began(stream: Stream) -> float | None:
+def _start_timestamp(stream: KickStream) -> float | None:
     """Seconds since the epoch; the year 1 is how its servers write "never"."""
-    return answers.instant(stream.start_time.timestamp()) if stream.start_time else None
+    return answers.valid_timestamp(stream.start_time.timestamp()) if stream.start_time else None
 
 
 PLATFORM = Platform(

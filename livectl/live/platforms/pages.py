@@ -7,14 +7,14 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-LONGEST = 2_000  # characters of an address; browsers stop there too
-MOST_DIGITS = 20
+MAX_ADDRESS_CHARS = 2_000  # characters of an address; browsers stop there too
+MAX_ID_DIGITS = 20
 _LINK = re.compile(r"https?://[^\s<>\"']+", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"\s*(?!https?:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _SCHEME = re.compile(r"(?:https?:)?//", re.IGNORECASE)
 
 
-class Page(NamedTuple):
+class PageAddress(NamedTuple):
     """Where an address points. A streamer written `twitch/ada` has the platform's name for a host."""
 
     host: str  # lower case, without port
@@ -24,15 +24,15 @@ class Page(NamedTuple):
 
 
 @lru_cache(maxsize=1)  # one address is offered to every platform in turn
-def page(text: str) -> Page | None:
+def page(text: str) -> PageAddress | None:
     """The page that `text` names: with a scheme or without, alone or amid what an app's share button wraps round it."""
     if _OTHER_SCHEME.match(text):
         return None
-    link = _LINK.search(text)
-    address = link.group() if link else text.strip()
-    if not address or len(address) > LONGEST or re.search(r"\s", address):
+    match = _LINK.search(text)
+    address = match.group() if match else text.strip()
+    if not address or len(address) > MAX_ADDRESS_CHARS or re.search(r"\s", address):
         return None
-    url = address if link else f"https://{_SCHEME.sub('', address, count=1)}"
+    url = address if match else f"https://{_SCHEME.sub('', address, count=1)}"
     try:
         split = urlsplit(url)
         host = (split.hostname or "").rstrip(".")
@@ -41,9 +41,9 @@ def page(text: str) -> Page | None:
     if not host:
         return None
     parts = tuple(unquote(part) for part in split.path.split("/") if part)
-    return Page(host, parts, dict(parse_qsl(split.query)), url)
+    return PageAddress(host, parts, dict(parse_qsl(split.query)), url)
 
 
 def is_number(text: str) -> bool:
     """Whether a site could have given this as an id: the digits of ASCII, and no more than a 64-bit number has."""
-    return text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS
+    return text.isascii() and text.isdecimal() and len(text) <= MAX_ID_DIGITS

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from livectl.live.platforms import answers
-from livectl.live.platforms.base import Platform, Refused, Unanswered, ask, keep, recall
+from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, cache_get, cache_set
 from livectl.live.platforms.batches import one_by_one
 from livectl.live.platforms.pages import is_number, page
 from livectl.model import Observation, Request, State
@@ -18,25 +18,25 @@ from livectl.model import Observation, Request, State
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from livectl.live.platforms.base import Effect, Means
+    from livectl.live.platforms.base import CheckContext, Effect
 
 NAME = "soop"
 DOMAINS = ("sooplive.com", "sooplive.co.kr", "afreecatv.com")
-PLAYERS = {f"{part}.{domain}" for part in ("play", "ch", "bj", "m") for domain in DOMAINS}
-OTHERS = {f"{part}{domain}" for part in ("", "www.", "vod.") for domain in DOMAINS}
+PLAYER_HOSTS = {f"{part}.{domain}" for part in ("play", "ch", "bj", "m") for domain in DOMAINS}
+OTHER_HOSTS = {f"{part}{domain}" for part in ("", "www.", "vod.") for domain in DOMAINS}
 HINT = "Give the player: https://play.sooplive.co.kr/ID"
 API = "https://live.sooplive.com/afreeca/player_live_api.php"
-STATION = "https://chapi.sooplive.co.kr/api"
-ON, OFF = 1, 0  # RESULT
-GATES = {-2: "not shown in this region", -6: "shown to who is logged in and 19", -8: "shown to adults"}
+STATION_API = "https://chapi.sooplive.co.kr/api"
+RESULT_LIVE, RESULT_OFFLINE = 1, 0  # RESULT
+RESTRICTIONS = {-2: "not shown in this region", -6: "shown to who is logged in and 19", -8: "shown to adults"}
 KST = timezone(timedelta(hours=9))
-KNOWN_SECONDS = 30 * 86_400.0  # that somebody exists is looked up once a month
-PATIENCE_SECONDS = 3_600.0  # and where the station does not answer, once an hour
+EXISTS_CACHE_SECONDS = 30 * 86_400.0  # that somebody exists is looked up once a month
+STATION_RETRY_SECONDS = 3_600.0  # and where the station does not answer, once an hour
 
-Local = Annotated[datetime, msgspec.Meta(tz=False)]
+LocalTime = Annotated[datetime, msgspec.Meta(tz=False)]
 
 
-class Channel(msgspec.Struct, rename="upper"):
+class SoopChannel(msgspec.Struct, rename="upper"):
     result: int
     title: str | None = ""
     bjnick: str | None = ""
@@ -47,128 +47,134 @@ class Channel(msgspec.Struct, rename="upper"):
     gdpr: bool | None = False
 
 
-class Body(msgspec.Struct):
-    channel: Channel = msgspec.field(name="CHANNEL")
+class SoopResponse(msgspec.Struct):
+    channel: SoopChannel = msgspec.field(name="CHANNEL")
 
 
-class Broad(msgspec.Struct):
+class SoopBroadcast(msgspec.Struct):
     broad_no: int
     broad_title: str | None = ""
     current_sum_viewer: int | None = None
 
 
-class Station(msgspec.Struct):
+class SoopStation(msgspec.Struct):
     user_nick: str | None = ""
-    broad_start: Local | None = None
+    broad_start: LocalTime | None = None
 
 
-class StationBody(msgspec.Struct):
-    station: Station
-    broad: Broad | None  # no default: null says offline, no broad at all says nothing
+class SoopStationResponse(msgspec.Struct):
+    station: SoopStation
+    broad: SoopBroadcast | None  # no default: null says offline, no broad at all says nothing
 
 
-BODY = msgspec.json.Decoder(Body, strict=False)
-STATION_BODY = msgspec.json.Decoder(StationBody, strict=False)
+BODY = msgspec.json.Decoder(SoopResponse, strict=False)
+STATION_RESPONSE = msgspec.json.Decoder(SoopStationResponse, strict=False)
 
 
 def address(text: str) -> str | None:
-    where = page(text)
-    if where is None or where.host not in {NAME, *PLAYERS, *OTHERS}:
+    location = page(text)
+    if location is None or location.host not in {NAME, *PLAYER_HOSTS, *OTHER_HOSTS}:
         return None
-    match where.parts:
-        case ["station" | "player" | "live", one, *_] | [one, *_] if where.host not in OTHERS:
-            if re.fullmatch(r"[a-z0-9_]{1,40}", one.lower()):
-                return one.lower()
+    match location.parts:
+        case ["station" | "player" | "live", streamer_id, *_] | [streamer_id, *_] if location.host not in OTHER_HOSTS:
+            if re.fullmatch(r"[a-z0-9_]{1,40}", streamer_id.lower()):
+                return streamer_id.lower()
         case ["player" | "vod", *_]:
-            raise Refused("a SOOP recording is no streamer", HINT)
-        case ["station", one, *_] if re.fullmatch(r"[a-z0-9_]{1,40}", one.lower()):
-            return one.lower()
-    raise Refused(f"no SOOP streamer in {where.url}", HINT)
+            raise NotAStreamer("a SOOP recording is no streamer", HINT)
+        case ["station", streamer_id, *_] if re.fullmatch(r"[a-z0-9_]{1,40}", streamer_id.lower()):
+            return streamer_id.lower()
+    raise NotAStreamer(f"no SOOP streamer in {location.url}", HINT)
 
 
-def url(one: str) -> str:
-    return f"https://play.sooplive.co.kr/{one}"
+def url(streamer_id: str) -> str:
+    return f"https://play.sooplive.co.kr/{streamer_id}"
 
 
-def look(one: str, means: Means) -> Generator[Effect, Any, Observation]:
-    form = {"bid": one, "type": "live", "player_type": "html5", "from_api": "0", "mode": "landing"}
-    headers = _headers(one, means) | {"Content-Type": "application/x-www-form-urlencoded"}
-    request = Request(url=f"{API}?bjid={one}", method="POST", headers=headers, body=urlencode(form).encode())
-    channel = answers.read((yield from ask(request)), BODY, means.now).channel
-    if channel.result == ON:
-        return _observed(one, channel, State.RESTRICTED if channel.bpwd == "Y" else State.LIVE, means)
-    if channel.result in GATES and channel.title and channel.btime:
-        return _observed(one, channel, State.RESTRICTED, means)
-    if channel.result in GATES:
-        return (yield from _at_station(one, GATES[channel.result], means))
-    if channel.result != OFF:
-        raise answers.odd("$.CHANNEL.RESULT", channel.result)
+def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+    form = {"bid": streamer_id, "type": "live", "player_type": "html5", "from_api": "0", "mode": "landing"}
+    headers = _headers(streamer_id, context) | {"Content-Type": "application/x-www-form-urlencoded"}
+    request = Request(url=f"{API}?bjid={streamer_id}", method="POST", headers=headers, body=urlencode(form).encode())
+    channel = answers.read((yield from ask(request)), BODY, context.now).channel
+    if channel.result == RESULT_LIVE:
+        return _build_observation(
+            streamer_id, channel, State.RESTRICTED if channel.bpwd == "Y" else State.LIVE, context
+        )
+    if channel.result in RESTRICTIONS and channel.title and channel.btime:
+        return _build_observation(streamer_id, channel, State.RESTRICTED, context)
+    if channel.result in RESTRICTIONS:
+        return (yield from _check_station(streamer_id, RESTRICTIONS[channel.result], context))
+    if channel.result != RESULT_OFFLINE:
+        raise answers.unknown_value("$.CHANNEL.RESULT", channel.result)
     if channel.gdpr:
-        raise Unanswered(State.BLOCKED, "not shown in this region at all")
-    return (yield from _offline(one, means))
+        raise CheckFailed(State.BLOCKED, "not shown in this region at all")
+    return (yield from _confirm_offline(streamer_id, context))
 
 
-def _offline(one: str, means: Means) -> Generator[Effect, Any, Observation]:
+def _confirm_offline(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
     """Said of who is not live and of who does not exist: which, the station tells, once in a while."""
-    offline = Observation(platform=NAME, id=one, state=State.OFFLINE, at=means.now)
-    if (yield from recall(f"known/{one}")):
+    offline = Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
+    if (yield from cache_get(f"known/{streamer_id}")):
         return offline
     try:
-        return (yield from _at_station(one, "", means))
-    except Unanswered:
-        yield from keep(f"known/{one}", "1", PATIENCE_SECONDS)
+        return (yield from _check_station(streamer_id, "", context))
+    except CheckFailed:
+        yield from cache_set(f"known/{streamer_id}", "1", STATION_RETRY_SECONDS)
         return offline
 
 
-def _observed(one: str, channel: Channel, state: State, means: Means) -> Observation:
+def _build_observation(streamer_id: str, channel: SoopChannel, state: State, context: CheckContext) -> Observation:
     session = str(channel.bno or "")
     tags = channel.category_tags
     return Observation(
         platform=NAME,
-        id=one,
+        id=streamer_id,
         state=state,
-        at=means.now,
+        at=context.now,
         session=session,
         title=answers.plain(channel.title),
         category=answers.plain(tags[0] if tags else ""),
         name=answers.plain(channel.bjnick),
-        url=url(one),
+        url=url(streamer_id),
         cover=f"https://liveimg.sooplive.co.kr/m/{session}" if is_number(session) else "",
-        started_at=answers.instant(means.now - channel.btime) if channel.btime is not None else None,
-        problem=GATES.get(channel.result, "asks for a password") if state is State.RESTRICTED else "",
+        started_at=answers.valid_timestamp(context.now - channel.btime) if channel.btime is not None else None,
+        problem=RESTRICTIONS.get(channel.result, "asks for a password") if state is State.RESTRICTED else "",
     )
 
 
-def _at_station(one: str, gate: str, means: Means) -> Generator[Effect, Any, Observation]:
+def _check_station(streamer_id: str, restriction: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
     """The second source: whether there is such a streamer, and what runs behind a gate."""
-    response = yield from ask(Request(url=f"{STATION}/{one}/station", headers=_headers(one, means)))
+    response = yield from ask(
+        Request(url=f"{STATION_API}/{streamer_id}/station", headers=_headers(streamer_id, context))
+    )
     if response.status in {400, 404}:
-        return Observation(platform=NAME, id=one, state=State.NOT_FOUND, at=means.now)
-    body = answers.read(response, STATION_BODY, means.now)
-    yield from keep(f"known/{one}", "1", KNOWN_SECONDS)
+        return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
+    body = answers.read(response, STATION_RESPONSE, context.now)
+    yield from cache_set(f"known/{streamer_id}", "1", EXISTS_CACHE_SECONDS)
     name = answers.plain(body.station.user_nick)
     if body.broad is None:
-        return Observation(platform=NAME, id=one, state=State.OFFLINE, at=means.now, name=name, url=url(one))
-    began = body.station.broad_start
+        return Observation(
+            platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now, name=name, url=url(streamer_id)
+        )
+    start = body.station.broad_start
     return Observation(
         platform=NAME,
-        id=one,
-        state=State.RESTRICTED if gate else State.LIVE,
-        at=means.now,
+        id=streamer_id,
+        state=State.RESTRICTED if restriction else State.LIVE,
+        at=context.now,
         session=str(body.broad.broad_no),
         title=answers.plain(body.broad.broad_title),
         name=name,
-        url=url(one),
+        url=url(streamer_id),
         cover=f"https://liveimg.sooplive.co.kr/m/{body.broad.broad_no}",
-        viewers=answers.count(body.broad.current_sum_viewer),
-        started_at=answers.instant(began.replace(tzinfo=KST).timestamp()) if began else None,
-        problem=gate,
+        viewers=answers.parse_count(body.broad.current_sum_viewer),
+        started_at=answers.valid_timestamp(start.replace(tzinfo=KST).timestamp()) if start else None,
+        problem=restriction,
     )
 
 
-def _headers(one: str, means: Means) -> dict[str, str]:
-    headers = {"User-Agent": answers.BROWSER, "Referer": url(one)}
-    return headers | ({"Cookie": means.keys["cookie"]} if means.keys.get("cookie") else {})
+def _headers(streamer_id: str, context: CheckContext) -> dict[str, str]:
+    headers = {"User-Agent": answers.BROWSER_USER_AGENT, "Referer": url(streamer_id)}
+    return headers | ({"Cookie": context.keys["cookie"]} if context.keys.get("cookie") else {})
 
 
 PLATFORM = Platform(

@@ -8,56 +8,60 @@ from urllib.parse import urlencode
 import msgspec
 
 from livectl.live.platforms import answers
-from livectl.live.platforms.base import Unanswered, ask, keep, recall
+from livectl.live.platforms.base import CheckFailed, ask, cache_get, cache_set
 from livectl.model import Request, Response, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from livectl.live.platforms.base import Effect, Means
+    from livectl.live.platforms.base import CheckContext, Effect
 
-MARGIN = 300.0  # seconds a token is dropped before it runs out, so that none dies under way
-SHORTEST = 60.0  # seconds; one that lives less is not worth keeping
+EXPIRY_MARGIN_S = 300.0  # seconds a token is dropped before it runs out, so that none dies under way
+MIN_CACHE_SECONDS = 60.0  # seconds; one that lives less is not worth keeping
 
 
-class Grant(msgspec.Struct):
+class TokenResponse(msgspec.Struct):
     access_token: str
     expires_in: float
 
 
-GRANT = msgspec.json.Decoder(Grant, strict=False)
+TOKEN_RESPONSE = msgspec.json.Decoder(TokenResponse, strict=False)
 
 
-def has_keys(means: Means) -> bool:
-    return bool(means.keys.get("client_id") and means.keys.get("client_secret"))
+def has_keys(context: CheckContext) -> bool:
+    return bool(context.keys.get("client_id") and context.keys.get("client_secret"))
 
 
-def authorized(grants: str, means: Means, request: Callable[[str], Request]) -> Generator[Effect, Any, Response]:
+def ask_authorized(
+    token_url: str, context: CheckContext, build_request: Callable[[str], Request]
+) -> Generator[Effect, Any, Response]:
     """The answer to `request(token)`. A token that is refused is renewed, once."""
-    kept = yield from recall(_key(means))
-    if kept:
-        response = yield from ask(request(kept))
+    cached_token = yield from cache_get(_cache_key(context))
+    if cached_token:
+        response = yield from ask(build_request(cached_token))
         if response.status != 401:
             return response
-    token = yield from _granted(grants, means)
-    return (yield from ask(request(token)))
+    token = yield from _fetch_token(token_url, context)
+    return (yield from ask(build_request(token)))
 
 
-def _granted(grants: str, means: Means) -> Generator[Effect, Any, str]:
+def _fetch_token(token_url: str, context: CheckContext) -> Generator[Effect, Any, str]:
     form = {
-        "client_id": means.keys["client_id"],
-        "client_secret": means.keys["client_secret"],
+        "client_id": context.keys["client_id"],
+        "client_secret": context.keys["client_secret"],
         "grant_type": "client_credentials",
     }
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    request = Request(url=grants, method="POST", headers=headers, body=urlencode(form).encode())
+    request = Request(url=token_url, method="POST", headers=headers, body=urlencode(form).encode())
     response = yield from ask(request)
     if response.status in {400, 401, 403}:
-        raise Unanswered(State.AUTH, f"client_id or client_secret was refused (HTTP {response.status})")
-    grant = answers.read(response, GRANT, means.now)
-    yield from keep(_key(means), grant.access_token, max(grant.expires_in - MARGIN, SHORTEST))
-    return grant.access_token
+        raise CheckFailed(State.AUTH, f"client_id or client_secret was refused (HTTP {response.status})")
+    token = answers.read(response, TOKEN_RESPONSE, context.now)
+    yield from cache_set(
+        _cache_key(context), token.access_token, max(token.expires_in - EXPIRY_MARGIN_S, MIN_CACHE_SECONDS)
+    )
+    return token.access_token
 
 
-def _key(means: Means) -> str:
-    return f"token/{means.keys['client_id']}"
+def _cache_key(context: CheckContext) -> str:
+    return f"token/{context.keys['client_id']}"

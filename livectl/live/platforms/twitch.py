@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from livectl.live.platforms import answers, tokens
-from livectl.live.platforms.base import Pace, Platform, Refused, Unanswered, ask, unanswered
+from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, RateLimit, ask, failed_observation
 from livectl.live.platforms.batches import in_batches
 from livectl.live.platforms.pages import is_number, page
 from livectl.model import Observation, Request, State
@@ -22,28 +22,28 @@ from livectl.model import Observation, Request, State
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from livectl.live.platforms.base import Check, Effect, Means, Resolve
+    from livectl.live.platforms.base import Check, CheckContext, Effect, Resolve
     from livectl.model import Response
 
 NAME = "twitch"
-PAGES = {NAME, "twitch.tv", "www.twitch.tv", "m.twitch.tv", "go.twitch.tv"}
-NOT_STREAMERS = {"directory", "settings", "downloads", "jobs", "p", "search", "subscriptions", "wallet", "turbo"}
+HOSTS = {NAME, "twitch.tv", "www.twitch.tv", "m.twitch.tv", "go.twitch.tv"}
+NON_CHANNEL_PATHS = {"directory", "settings", "downloads", "jobs", "p", "search", "subscriptions", "wallet", "turbo"}
 HINT = "Give the channel: https://www.twitch.tv/NAME"
 BATCH = 100  # user_id parameters a call, and as many streams an answer, if asked for
-COVER_SECONDS = 300  # a preview is drawn anew about as often; its address is not, so that caches need telling
+COVER_REFRESH_SECONDS = 300  # a preview is drawn anew about as often; its address is not, so that caches need telling
 GQL_BATCH = 30  # operations a call; 36 are refused
-GRANTS = "https://id.twitch.tv/oauth2/token"
-HELIX = "https://api.twitch.tv/helix"
-GQL = "https://gql.twitch.tv/gql"
-WEB_CLIENT = "kimne78kx3ncx6brgo4mv6wki5h1ko"  # what the site calls itself to everyone; names nobody
-USER = "id login displayName stream{id type title viewersCount createdAt previewImageURL game{name}}"
-BY_LOGIN = f"query($login:String!){{user(login:$login){{{USER}}}}}"
-BY_NUMBER = f"query($id:ID!){{user(id:$id){{{USER}}}}}"
+TOKEN_URL = "https://id.twitch.tv/oauth2/token"
+HELIX_URL = "https://api.twitch.tv/helix"
+GQL_URL = "https://gql.twitch.tv/gql"
+WEB_CLIENT_ID = "kimne78kx3ncx6brgo4mv6wki5h1ko"  # what the site calls itself to everyone; names nobody
+USER_FIELDS = "id login displayName stream{id type title viewersCount createdAt previewImageURL game{name}}"
+QUERY_BY_LOGIN = f"query($login:String!){{user(login:$login){{{USER_FIELDS}}}}}"
+QUERY_BY_NUMBER = f"query($id:ID!){{user(id:$id){{{USER_FIELDS}}}}}"
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-class Stream(msgspec.Struct):
+class HelixStream(msgspec.Struct):
     id: str
     user_id: str
     user_login: str
@@ -56,20 +56,20 @@ class Stream(msgspec.Struct):
     thumbnail_url: str | None = ""
 
 
-class Rows(msgspec.Struct):
+class HelixRows(msgspec.Struct):
     data: list[msgspec.Raw]
 
 
-class User(msgspec.Struct):
+class HelixUser(msgspec.Struct):
     id: str
     login: str
 
 
-class Users(msgspec.Struct):
-    data: list[User]
+class HelixUsers(msgspec.Struct):
+    data: list[HelixUser]
 
 
-class Game(msgspec.Struct):
+class GqlGame(msgspec.Struct):
     name: str | None = ""
 
 
@@ -80,7 +80,7 @@ class GqlStream(msgspec.Struct, rename="camel"):
     title: str | None = ""
     viewers_count: int | None = None
     preview_image_url: str | None = msgspec.field(name="previewImageURL", default="")
-    game: Game | None = None
+    game: GqlGame | None = None
 
 
 class GqlUser(msgspec.Struct, rename="camel"):
@@ -93,159 +93,176 @@ class GqlData(msgspec.Struct):
     user: GqlUser | None
 
 
-class GqlAnswer(msgspec.Struct):
+class GqlResponse(msgspec.Struct):
     data: GqlData
 
 
-class GqlRefusal(msgspec.Struct):
+class GqlError(msgspec.Struct):
     error: str
 
 
-STREAM = msgspec.json.Decoder(Stream)
-ROWS = msgspec.json.Decoder(Rows)
-USERS = msgspec.json.Decoder(Users)
-GQL_ROWS = msgspec.json.Decoder(list[msgspec.Raw] | GqlRefusal)
-GQL_ANSWER = msgspec.json.Decoder(GqlAnswer)
+STREAM = msgspec.json.Decoder(HelixStream)
+ROWS = msgspec.json.Decoder(HelixRows)
+USERS = msgspec.json.Decoder(HelixUsers)
+GQL_ROWS = msgspec.json.Decoder(list[msgspec.Raw] | GqlError)
+GQL_RESPONSE = msgspec.json.Decoder(GqlResponse)
 
 
 def address(text: str) -> str | None:
-    where = page(text)
-    if where is None:
+    location = page(text)
+    if location is None:
         return None
-    if where.host == "clips.twitch.tv":
-        raise Refused("a Twitch clip is no streamer", HINT)
-    if where.host == "player.twitch.tv":
-        return _login(where.query.get("channel", ""), where.url)
-    if where.host not in PAGES:
+    if location.host == "clips.twitch.tv":
+        raise NotAStreamer("a Twitch clip is no streamer", HINT)
+    if location.host == "player.twitch.tv":
+        return _login(location.query.get("channel", ""), location.url)
+    if location.host not in HOSTS:
         return None
-    match where.parts:
-        case [number] if where.host == NAME and is_number(number):
+    match location.parts:
+        case [number] if location.host == NAME and is_number(number):
             return number
         case ["popout" | "embed" | "moderator", name, *_]:
-            return _login(name, where.url)
+            return _login(name, location.url)
         case ["videos" | "clip" | "collections", *_] | [_, "clip" | "video" | "v", *_]:
-            raise Refused("a Twitch clip or recording is no streamer", HINT)
-        case [name, *_] if name.lower() not in NOT_STREAMERS:
-            return _login(name, where.url)
-    raise Refused(f"no Twitch channel in {where.url}", HINT)
+            raise NotAStreamer("a Twitch clip or recording is no streamer", HINT)
+        case [name, *_] if name.lower() not in NON_CHANNEL_PATHS:
+            return _login(name, location.url)
+    raise NotAStreamer(f"no Twitch channel in {location.url}", HINT)
 
 
-def _login(name: str, where: str) -> str:
+def _login(name: str, page_url: str) -> str:
     """The login in lower case; one of digits alone is told from a number by an @."""
     login = name.removeprefix("@").lower()
     if not re.fullmatch(r"[a-z0-9_]{1,25}", login):
-        raise Refused(f"no Twitch channel in {where}", "A channel is named by letters, digits and _, 25 at most.")
+        raise NotAStreamer(
+            f"no Twitch channel in {page_url}", "A channel is named by letters, digits and _, 25 at most."
+        )
     return f"@{login}" if is_number(login) else login
 
 
-def url(one: str) -> str:
-    return "" if is_number(one) else f"https://www.twitch.tv/{one.removeprefix('@')}"
+def url(streamer_id: str) -> str:
+    return "" if is_number(streamer_id) else f"https://www.twitch.tv/{streamer_id.removeprefix('@')}"
 
 
-def resolve(one: str, means: Means) -> Resolve:
-    if is_number(one) or not tokens.has_keys(means):
-        return one
-    login = one.removeprefix("@")
-    response = yield from _helix("users", [("login", login)], means)
-    users = answers.read(response, USERS, means.now).data
+def resolve(streamer_id: str, context: CheckContext) -> Resolve:
+    if is_number(streamer_id) or not tokens.has_keys(context):
+        return streamer_id
+    login = streamer_id.removeprefix("@")
+    response = yield from _ask_helix("users", [("login", login)], context)
+    users = answers.read(response, USERS, context.now).data
     number = next((user.id for user in users if user.login.lower() == login), None)
     if number is None:
-        raise Refused(f"Twitch knows no channel {login!r}", "Perhaps it was renamed, or closed.")
+        raise NotAStreamer(f"Twitch knows no channel {login!r}", "Perhaps it was renamed, or closed.")
     return number
 
 
-def look(ids: Sequence[str], means: Means) -> Generator[Effect, Any, dict[str, Observation]]:
+def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
     """Helix. A row that cannot be read might be anyone's: then nobody is said to be offline for lack of one."""
-    asked = [("user_id", one) if is_number(one) else ("user_login", one.removeprefix("@")) for one in ids]
-    response = yield from _helix("streams", [*asked, ("first", str(BATCH))], means)
-    live: dict[str, Stream] = {}
-    spoilt: Unanswered | None = None
-    for row in answers.read(response, ROWS, means.now).data:
+    parameters = [
+        ("user_id", streamer_id) if is_number(streamer_id) else ("user_login", streamer_id.removeprefix("@"))
+        for streamer_id in ids
+    ]
+    response = yield from _ask_helix("streams", [*parameters, ("first", str(BATCH))], context)
+    streams: dict[str, HelixStream] = {}
+    row_failure: CheckFailed | None = None
+    for row in answers.read(response, ROWS, context.now).data:
         try:
             stream = answers.decode(row, STREAM)
-        except Unanswered as trouble:
-            spoilt = trouble
+        except CheckFailed as failure:
+            row_failure = failure
         else:
             login = stream.user_login.lower()
-            live |= {stream.user_id: stream, f"@{login}" if is_number(login) else login: stream}
-    if len(ids) == 1 and not live and not spoilt and not (yield from _exists(asked[0], means)):
-        return {ids[0]: Observation(platform=NAME, id=ids[0], state=State.NOT_FOUND, at=means.now)}
-    return {one: _observed(one, live.get(one), means, spoilt) for one in ids}
+            streams |= {stream.user_id: stream, f"@{login}" if is_number(login) else login: stream}
+    if len(ids) == 1 and not streams and not row_failure and not (yield from _exists(parameters[0], context)):
+        return {ids[0]: Observation(platform=NAME, id=ids[0], state=State.NOT_FOUND, at=context.now)}
+    return {
+        streamer_id: _build_observation(streamer_id, streams.get(streamer_id), context, row_failure)
+        for streamer_id in ids
+    }
 
 
-def _exists(asked: tuple[str, str], means: Means) -> Generator[Effect, Any, bool]:
+def _exists(parameter: tuple[str, str], context: CheckContext) -> Generator[Effect, Any, bool]:
     """Whether the one who is absent is somebody at all: asked of a single streamer only, as it costs a call more."""
-    response = yield from _helix("users", [(asked[0].removeprefix("user_"), asked[1])], means)
-    return bool(answers.read(response, USERS, means.now).data)
+    response = yield from _ask_helix("users", [(parameter[0].removeprefix("user_"), parameter[1])], context)
+    return bool(answers.read(response, USERS, context.now).data)
 
 
-def _observed(one: str, stream: Stream | None, means: Means, spoilt: Unanswered | None = None) -> Observation:
-    if spoilt and not stream:
-        return unanswered(NAME, one, spoilt, means)
+def _build_observation(
+    streamer_id: str, stream: HelixStream | None, context: CheckContext, row_failure: CheckFailed | None = None
+) -> Observation:
+    if row_failure and not stream:
+        return failed_observation(NAME, streamer_id, row_failure, context)
     if stream is None:
-        return Observation(platform=NAME, id=one, state=State.OFFLINE, at=means.now)
+        return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
     state = {"live": State.LIVE, "rerun": State.REPLAY}.get(stream.type)
     if state is None:
-        return unanswered(NAME, one, answers.odd("$.data[].type", stream.type), means)
+        return failed_observation(NAME, streamer_id, answers.unknown_value("$.data[].type", stream.type), context)
     cover = (stream.thumbnail_url or "").replace("{width}x{height}", "640x360")
     return Observation(
         platform=NAME,
-        id=one,
+        id=streamer_id,
         state=state,
-        at=means.now,
+        at=context.now,
         session=stream.id,
         title=answers.plain(stream.title),
         category=answers.plain(stream.game_name),
         name=answers.plain(stream.user_name or stream.user_login),
         url=f"https://www.twitch.tv/{stream.user_login}",
-        cover=answers.link(f"{cover}?t={means.now // COVER_SECONDS:.0f}"),
-        viewers=answers.count(stream.viewer_count),
-        started_at=answers.instant(stream.started_at.timestamp()),
+        cover=answers.image_url(f"{cover}?t={context.now // COVER_REFRESH_SECONDS:.0f}"),
+        viewers=answers.parse_count(stream.viewer_count),
+        started_at=answers.valid_timestamp(stream.started_at.timestamp()),
     )
 
 
-def _helix(what: str, asked: Sequence[tuple[str, str]], means: Means) -> Generator[Effect, Any, Response]:
-    def request(token: str) -> Request:
-        headers = {"Client-Id": means.keys["client_id"], "Authorization": f"Bearer {token}"}
-        return Request(url=f"{HELIX}/{what}?{urlencode(asked)}", headers=headers)
+def _ask_helix(
+    endpoint: str, parameters: Sequence[tuple[str, str]], context: CheckContext
+) -> Generator[Effect, Any, Response]:
+    def build_request(token: str) -> Request:
+        headers = {"Client-Id": context.keys["client_id"], "Authorization": f"Bearer {token}"}
+        return Request(url=f"{HELIX_URL}/{endpoint}?{urlencode(parameters)}", headers=headers)
 
-    return (yield from tokens.authorized(GRANTS, means, request))
+    return (yield from tokens.ask_authorized(TOKEN_URL, context, build_request))
 
 
-def look_keyless(ids: Sequence[str], means: Means) -> Generator[Effect, Any, dict[str, Observation]]:
+def look_keyless(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
     """The site's GraphQL: one question each, answered in the order asked."""
-    body = msgspec.json.encode([_query(one) for one in ids])
-    headers = {"Client-ID": WEB_CLIENT, "Content-Type": "application/json", "User-Agent": answers.BROWSER}
-    response = yield from ask(Request(url=GQL, method="POST", headers=headers, body=body))
-    rows = answers.read(response, GQL_ROWS, means.now)
-    if isinstance(rows, GqlRefusal):
-        raise Unanswered(State.BLOCKED, f"refused: {answers.plain(rows.error)}")
+    body = msgspec.json.encode([_gql_query(streamer_id) for streamer_id in ids])
+    headers = {"Client-ID": WEB_CLIENT_ID, "Content-Type": "application/json", "User-Agent": answers.BROWSER_USER_AGENT}
+    response = yield from ask(Request(url=GQL_URL, method="POST", headers=headers, body=body))
+    rows = answers.read(response, GQL_ROWS, context.now)
+    if isinstance(rows, GqlError):
+        raise CheckFailed(State.BLOCKED, f"refused: {answers.plain(rows.error)}")
     if len(rows) != len(ids):
-        raise Unanswered(State.PARSE_ERROR, f"{len(rows)} answers to {len(ids)} questions")
-    return {one: _gql_observed(one, row, means) for one, row in zip(ids, rows, strict=True)}
+        raise CheckFailed(State.PARSE_ERROR, f"{len(rows)} answers to {len(ids)} questions")
+    return {
+        streamer_id: _build_gql_observation(streamer_id, row, context)
+        for streamer_id, row in zip(ids, rows, strict=True)
+    }
 
 
-def _query(one: str) -> dict[str, object]:
-    if is_number(one):
-        return {"query": BY_NUMBER, "variables": {"id": one}}
-    return {"query": BY_LOGIN, "variables": {"login": one.removeprefix("@")}}
+def _gql_query(streamer_id: str) -> dict[str, object]:
+    if is_number(streamer_id):
+        return {"query": QUERY_BY_NUMBER, "variables": {"id": streamer_id}}
+    return {"query": QUERY_BY_LOGIN, "variables": {"login": streamer_id.removeprefix("@")}}
 
 
-def _gql_observed(one: str, row: msgspec.Raw, means: Means) -> Observation:
+def _build_gql_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext) -> Observation:
     try:
-        user = answers.decode(row, GQL_ANSWER).data.user
-    except Unanswered as trouble:
-        return unanswered(NAME, one, trouble, means)
+        user = answers.decode(row, GQL_RESPONSE).data.user
+    except CheckFailed as failure:
+        return failed_observation(NAME, streamer_id, failure, context)
     if user is None:
-        return Observation(platform=NAME, id=one, state=State.NOT_FOUND, at=means.now)
-    return _observed(one, _as_helix(one, user, user.stream) if user.stream else None, means)
+        return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
+    return _build_observation(
+        streamer_id, _to_helix_stream(streamer_id, user, user.stream) if user.stream else None, context
+    )
 
 
-def _as_helix(one: str, user: GqlUser, stream: GqlStream) -> Stream:
-    return Stream(
+def _to_helix_stream(streamer_id: str, user: GqlUser, stream: GqlStream) -> HelixStream:
+    return HelixStream(
         id=stream.id,
         user_id="",
-        user_login=user.login or one.removeprefix("@"),
+        user_login=user.login or streamer_id.removeprefix("@"),
         type=stream.type,
         started_at=stream.created_at,
         user_name=user.display_name,
@@ -256,12 +273,12 @@ def _as_helix(one: str, user: GqlUser, stream: GqlStream) -> Stream:
     )
 
 
-KEYED = in_batches(NAME, BATCH, look)
-KEYLESS = in_batches(NAME, GQL_BATCH, look_keyless)
+CHECK_WITH_KEY = in_batches(NAME, BATCH, look)
+CHECK_WITHOUT_KEY = in_batches(NAME, GQL_BATCH, look_keyless)
 
 
-def check(ids: Sequence[str], means: Means) -> Check:
-    return KEYED(ids, means) if tokens.has_keys(means) else KEYLESS(ids, means)
+def check(ids: Sequence[str], context: CheckContext) -> Check:
+    return CHECK_WITH_KEY(ids, context) if tokens.has_keys(context) else CHECK_WITHOUT_KEY(ids, context)
 
 
 PLATFORM = Platform(
@@ -269,7 +286,7 @@ PLATFORM = Platform(
     hosts=frozenset({"api.twitch.tv", "id.twitch.tv", "gql.twitch.tv"}),
     batch=BATCH,
     budget="600/m",  # of 800 points a minute
-    keyless=Pace(GQL_BATCH, "60/m"),  # no limit is published
+    keyless=RateLimit(GQL_BATCH, "60/m"),  # no limit is published
     address=address,
     url=url,
     check=check,

@@ -15,81 +15,88 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from livectl.live.platforms import answers
-from livectl.live.platforms.base import Refused, Unanswered, ask, keep, recall, unanswered
-from livectl.live.platforms.batches import FINAL
-from livectl.live.platforms.youtube_video import NAME, Item, announced, may_come, observed, state_of
+from livectl.live.platforms.base import CheckFailed, NotAStreamer, ask, cache_get, cache_set, failed_observation
+from livectl.live.platforms.batches import PLATFORM_WIDE_STATES
+from livectl.live.platforms.youtube_video import (
+    NAME,
+    YouTubeItem,
+    build_observation,
+    may_start,
+    scheduled_time,
+    video_state,
+)
 from livectl.model import Observation, Request, State
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
-    from livectl.live.platforms.base import Effect, Means
+    from livectl.live.platforms.base import CheckContext, Effect
     from livectl.model import Response
 
 API = "https://www.googleapis.com/youtube/v3"
-FEED = "https://www.youtube.com/feeds/videos.xml"
+FEED_URL = "https://www.youtube.com/feeds/videos.xml"
 BATCH = 10  # channels: one feed each, in turn, before the one call for all
-VIDEOS = 50  # ids a call
-PACIFIC = "America/Los_Angeles"  # quotas are counted anew at its midnight
-SOON_SECONDS = 900.0  # an announced broadcast is asked after at every check from so long before its start
-PEEK_SECONDS = 1_800.0  # and until then so often, for announcements are moved
-PAST_SECONDS = 30 * 86_400.0  # what ended is remembered; forgetting costs one unit
-AFTERGLOW_SECONDS = 900.0  # after a broadcast the next one announced does not hide that this one ended
-LIMITS = {"quotaExceeded", "dailyLimitExceeded", "rateLimitExceeded", "userRateLimitExceeded"}
-BAD_KEY = {"keyInvalid", "keyExpired", "API_KEY_INVALID", "accessNotConfigured"}
+MAX_IDS_PER_CALL = 50  # ids a call
+QUOTA_TIMEZONE = "America/Los_Angeles"  # quotas are counted anew at its midnight
+START_LEAD_SECONDS = 900.0  # an announced broadcast is asked after at every check from so long before its start
+ANNOUNCED_RECHECK_SECONDS = 1_800.0  # and until then so often, for announcements are moved
+KNOWN_VIDEOS_SECONDS = 30 * 86_400.0  # what ended is remembered; forgetting costs one unit
+RECENTLY_LIVE_SECONDS = 900.0  # after a broadcast the next one announced does not hide that this one ended
+QUOTA_REASONS = {"quotaExceeded", "dailyLimitExceeded", "rateLimitExceeded", "userRateLimitExceeded"}
+BAD_KEY_REASONS = {"keyInvalid", "keyExpired", "API_KEY_INVALID", "accessNotConfigured"}
 
 
-class Items(msgspec.Struct):
+class YouTubeItems(msgspec.Struct):
     items: list[msgspec.Raw]
 
 
-class Channel(msgspec.Struct):
+class YouTubeChannel(msgspec.Struct):
     id: str
 
 
-class Channels(msgspec.Struct):
+class YouTubeChannels(msgspec.Struct):
     kind: str = ""
-    items: list[Channel] | None = None  # left out when there are none
+    items: list[YouTubeChannel] | None = None  # left out when there are none
 
 
-class Listed(msgspec.Struct, rename="camel"):
+class YouTubePlaylistVideo(msgspec.Struct, rename="camel"):
     video_id: str
 
 
-class Row(msgspec.Struct, rename="camel"):
-    content_details: Listed
+class YouTubePlaylistItem(msgspec.Struct, rename="camel"):
+    content_details: YouTubePlaylistVideo
 
 
-class Listing(msgspec.Struct):
-    items: list[Row]
+class YouTubePlaylist(msgspec.Struct):
+    items: list[YouTubePlaylistItem]
 
 
-class Reason(msgspec.Struct):
+class YouTubeErrorReason(msgspec.Struct):
     reason: str = ""
 
 
-class Fault(msgspec.Struct):
+class YouTubeError(msgspec.Struct):
     message: str = ""
-    errors: list[Reason] = []
+    errors: list[YouTubeErrorReason] = []
 
 
-class Failure(msgspec.Struct):
-    error: Fault
+class YouTubeErrorResponse(msgspec.Struct):
+    error: YouTubeError
 
 
-class Videos(NamedTuple):
+class YouTubeVideos(NamedTuple):
     """What the API says of each. One it leaves out was taken down, unless there was a row that could not be read."""
 
-    found: dict[str, Item]
-    spoilt: Unanswered | None
+    by_id: dict[str, YouTubeItem]
+    row_failure: CheckFailed | None
 
-    def get(self, video: str) -> Item | None:
-        if self.spoilt and video not in self.found:
-            raise self.spoilt
-        return self.found.get(video)
+    def get(self, video: str) -> YouTubeItem | None:
+        if self.row_failure and video not in self.by_id:
+            raise self.row_failure
+        return self.by_id.get(video)
 
 
-class Memory(msgspec.Struct):
+class KnownVideos(msgspec.Struct):
     """What is known of a channel's videos: which ended, which runs, and when to ask after those announced."""
 
     past: list[str] = []
@@ -97,158 +104,179 @@ class Memory(msgspec.Struct):
     announced: dict[str, float] = {}
 
 
-ITEMS = msgspec.json.Decoder(Items)
-ITEM = msgspec.json.Decoder(Item, strict=False)
-CHANNELS = msgspec.json.Decoder(Channels)
-LISTING = msgspec.json.Decoder(Listing)
-FAILURE = msgspec.json.Decoder(Failure)
-MEMORY = msgspec.json.Decoder(Memory)
+ITEMS = msgspec.json.Decoder(YouTubeItems)
+ITEM = msgspec.json.Decoder(YouTubeItem, strict=False)
+CHANNELS = msgspec.json.Decoder(YouTubeChannels)
+PLAYLIST = msgspec.json.Decoder(YouTubePlaylist)
+ERROR_RESPONSE = msgspec.json.Decoder(YouTubeErrorResponse)
+KNOWN_VIDEOS = msgspec.json.Decoder(KnownVideos)
 
 
-def channel_of(handle: str, means: Means) -> Generator[Effect, Any, str]:
-    response = yield from _call("channels", {"part": "id", "forHandle": handle}, means)
-    found = answers.read(response, CHANNELS, means.now)
-    if found.items is None and not found.kind:
-        raise Unanswered(State.PARSE_ERROR, "missing field `items` - at `$`")
-    if not found.items:
-        raise Refused(f"YouTube knows no {handle}")
-    return found.items[0].id
+def find_channel_id(handle: str, context: CheckContext) -> Generator[Effect, Any, str]:
+    response = yield from _call_api("channels", {"part": "id", "forHandle": handle}, context)
+    channels = answers.read(response, CHANNELS, context.now)
+    if channels.items is None and not channels.kind:
+        raise CheckFailed(State.PARSE_ERROR, "missing field `items` - at `$`")
+    if not channels.items:
+        raise NotAStreamer(f"YouTube knows no {handle}")
+    return channels.items[0].id
 
 
-def look(ids: Sequence[str], means: Means) -> Generator[Effect, Any, dict[str, Observation]]:
-    known: dict[str, Memory] = {}
+def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
+    known_videos: dict[str, KnownVideos] = {}
     recent: dict[str, list[str]] = {}
-    seen: dict[str, Observation] = {}
-    for one in ids:
-        known[one] = _remembered((yield from recall(f"videos/{one}")))
+    observations: dict[str, Observation] = {}
+    for streamer_id in ids:
+        known_videos[streamer_id] = _decode_known_videos((yield from cache_get(f"videos/{streamer_id}")))
         try:
-            recent[one] = yield from _recent(one, means)
-        except Unanswered as trouble:
-            if trouble.state in FINAL:
+            recent[streamer_id] = yield from _recent_videos(streamer_id, context)
+        except CheckFailed as failure:
+            if failure.state in PLATFORM_WIDE_STATES:
                 raise
-            seen[one] = unanswered(NAME, one, trouble, means)
-    asked = [video for one, videos in recent.items() for video in _candidates(known[one], videos, means.now)]
-    items = yield from _videos(asked, means)
-    for one, videos in recent.items():
+            observations[streamer_id] = failed_observation(NAME, streamer_id, failure, context)
+    candidates = [
+        video
+        for streamer_id, videos in recent.items()
+        for video in _candidates(known_videos[streamer_id], videos, context.now)
+    ]
+    items = yield from _fetch_videos(candidates, context)
+    for streamer_id, videos in recent.items():
         try:
-            seen[one] = yield from _concluded(one, videos, known[one], items, means)
-        except Unanswered as trouble:
-            seen[one] = unanswered(NAME, one, trouble, means)
-    return seen
+            observations[streamer_id] = yield from _conclude(
+                streamer_id, videos, known_videos[streamer_id], items, context
+            )
+        except CheckFailed as failure:
+            observations[streamer_id] = failed_observation(NAME, streamer_id, failure, context)
+    return observations
 
 
-def newest(one: str) -> Generator[Effect, Any, list[str] | None]:
+def read_feed(streamer_id: str) -> Generator[Effect, Any, list[str] | None]:
     """The videos of a channel's feed, newest first; None when it fails, as it does for hours on some days."""
-    response = yield from ask(Request(url=f"{FEED}?channel_id={one}"))
+    response = yield from ask(Request(url=f"{FEED_URL}?channel_id={streamer_id}"))
     if response.status != 200 or b"<feed" not in response.body:
         return None
     return re.findall(r"<yt:videoId>([\w-]{11})</yt:videoId>", response.body.decode(errors="replace"), re.ASCII)
 
 
-def _recent(one: str, means: Means) -> Generator[Effect, Any, list[str]]:
-    videos = yield from newest(one)
+def _recent_videos(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, list[str]]:
+    videos = yield from read_feed(streamer_id)
     if videos is not None:
         return videos
-    query = {"part": "contentDetails", "playlistId": f"UULV{one[2:]}", "maxResults": "5"}
-    response = yield from _call("playlistItems", query, means)
+    query = {"part": "contentDetails", "playlistId": f"UULV{streamer_id[2:]}", "maxResults": "5"}
+    response = yield from _call_api("playlistItems", query, context)
     if response.status == 404:
-        raise Unanswered(State.UNKNOWN, "neither its feed nor its list of broadcasts answers")
-    return [row.content_details.video_id for row in answers.read(response, LISTING, means.now).items]
+        raise CheckFailed(State.UNKNOWN, "neither its feed nor its list of broadcasts answers")
+    return [row.content_details.video_id for row in answers.read(response, PLAYLIST, context.now).items]
 
 
-def _candidates(known: Memory, videos: Iterable[str], now: float) -> list[str]:
+def _candidates(known_videos: KnownVideos, videos: Iterable[str], now: float) -> list[str]:
     """The videos that may be a broadcast: new ones, the one that ran, those announced for about now."""
-    ran = [known.live] if known.live else []
-    later = {video for video, ask_at in known.announced.items() if ask_at > now}
-    candidates = dict.fromkeys([*ran, *videos, *known.announced])
-    return [video for video in candidates if video not in known.past and video not in later]
+    running = [known_videos.live] if known_videos.live else []
+    later = {video for video, ask_at in known_videos.announced.items() if ask_at > now}
+    candidates = dict.fromkeys([*running, *videos, *known_videos.announced])
+    return [video for video in candidates if video not in known_videos.past and video not in later]
 
 
-def _videos(asked: Sequence[str], means: Means) -> Generator[Effect, Any, Videos]:
-    found: dict[str, Item] = {}
-    spoilt: Unanswered | None = None
-    for start in range(0, len(asked), VIDEOS):
-        query = {"part": "snippet,liveStreamingDetails,contentDetails", "id": ",".join(asked[start : start + VIDEOS])}
-        response = yield from _call("videos", query, means)
-        for row in answers.read(response, ITEMS, means.now).items:
+def _fetch_videos(video_ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, YouTubeVideos]:
+    by_id: dict[str, YouTubeItem] = {}
+    row_failure: CheckFailed | None = None
+    for start in range(0, len(video_ids), MAX_IDS_PER_CALL):
+        query = {
+            "part": "snippet,liveStreamingDetails,contentDetails",
+            "id": ",".join(video_ids[start : start + MAX_IDS_PER_CALL]),
+        }
+        response = yield from _call_api("videos", query, context)
+        for row in answers.read(response, ITEMS, context.now).items:
             try:
                 item = answers.decode(row, ITEM)
-            except Unanswered as trouble:
-                spoilt = trouble
+            except CheckFailed as failure:
+                row_failure = failure
             else:
-                found[item.id] = item
-    return Videos(found, spoilt)
+                by_id[item.id] = item
+    return YouTubeVideos(by_id, row_failure)
 
 
-def _concluded(
-    one: str, videos: Sequence[str], known: Memory, items: Videos, means: Means
+def _conclude(
+    streamer_id: str, videos: Sequence[str], known_videos: KnownVideos, items: YouTubeVideos, context: CheckContext
 ) -> Generator[Effect, Any, Observation]:
     """What the videos add up to; what was learned is remembered."""
-    states = {video: state_of(items.get(video), means.now) for video in _candidates(known, videos, means.now)}
+    states = {
+        video: video_state(items.get(video), context.now) for video in _candidates(known_videos, videos, context.now)
+    }
     live = next((video for video, state in states.items() if state in {State.LIVE, State.REPLAY}), "")
-    ahead = [video for video, state in states.items() if state is State.UPCOMING]
-    later = {video: ask_at for video, ask_at in known.announced.items() if video not in states}
-    over = {video for video, state in states.items() if state is State.OFFLINE and not may_come(items.get(video))}
-    past = [video for video in videos if video in known.past or video in over]
-    learned = Memory(past, live, later | {video: _ask_at(items.found[video], means.now) for video in ahead})
-    if learned != known:
-        yield from keep(f"videos/{one}", msgspec.json.encode(learned).decode(), PAST_SECONDS)
+    upcoming = [video for video, state in states.items() if state is State.UPCOMING]
+    later = {video: ask_at for video, ask_at in known_videos.announced.items() if video not in states}
+    ended = {video for video, state in states.items() if state is State.OFFLINE and not may_start(items.get(video))}
+    past_videos = [video for video in videos if video in known_videos.past or video in ended]
+    updated = KnownVideos(
+        past_videos, live, later | {video: _next_ask_time(items.by_id[video], context.now) for video in upcoming}
+    )
+    if updated != known_videos:
+        yield from cache_set(f"videos/{streamer_id}", msgspec.json.encode(updated).decode(), KNOWN_VIDEOS_SECONDS)
     if live:
-        return (yield from settled(observed(one, states[live], items.found[live], means)))
-    if ahead:
-        first = min(ahead, key=lambda video: announced(items.found[video]))
-        return (yield from settled(observed(one, State.UPCOMING, items.found[first], means)))
+        return (
+            yield from offline_if_just_ended(build_observation(streamer_id, states[live], items.by_id[live], context))
+        )
+    if upcoming:
+        next_video = min(upcoming, key=lambda video: scheduled_time(items.by_id[video]))
+        return (
+            yield from offline_if_just_ended(
+                build_observation(streamer_id, State.UPCOMING, items.by_id[next_video], context)
+            )
+        )
     if later:
-        coming = Observation(platform=NAME, id=one, state=State.UPCOMING, at=means.now, session=min(later))
-        return (yield from settled(coming))
-    return Observation(platform=NAME, id=one, state=State.OFFLINE, at=means.now)
+        observation = Observation(
+            platform=NAME, id=streamer_id, state=State.UPCOMING, at=context.now, session=min(later)
+        )
+        return (yield from offline_if_just_ended(observation))
+    return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
 
 
-def settled(observation: Observation) -> Generator[Effect, Any, Observation]:
+def offline_if_just_ended(observation: Observation) -> Generator[Effect, Any, Observation]:
     """The observation, but offline where a broadcast has just ended and the next one is merely announced."""
     key = f"live/{observation.id}"
     if observation.state is State.LIVE:
-        yield from keep(key, observation.session, AFTERGLOW_SECONDS)
-    if observation.state is State.UPCOMING and (yield from recall(key)):
+        yield from cache_set(key, observation.session, RECENTLY_LIVE_SECONDS)
+    if observation.state is State.UPCOMING and (yield from cache_get(key)):
         return Observation(platform=NAME, id=observation.id, state=State.OFFLINE, at=observation.at)
     return observation
 
 
-def _ask_at(item: Item, now: float) -> float:
-    return min(max(announced(item) - SOON_SECONDS, now), now + PEEK_SECONDS)
+def _next_ask_time(item: YouTubeItem, now: float) -> float:
+    return min(max(scheduled_time(item) - START_LEAD_SECONDS, now), now + ANNOUNCED_RECHECK_SECONDS)
 
 
-def _call(what: str, query: dict[str, str], means: Means) -> Generator[Effect, Any, Response]:
+def _call_api(endpoint: str, query: dict[str, str], context: CheckContext) -> Generator[Effect, Any, Response]:
     """One unit of the day's 10,000. Its refusals are in a body: which, tells whether to wait or to mend the key."""
-    request = Request(url=f"{API}/{what}?{urlencode(query | {'key': means.keys['api_key']})}")
+    request = Request(url=f"{API}/{endpoint}?{urlencode(query | {'key': context.keys['api_key']})}")
     response = yield from ask(request)
     if response.status not in {400, 403}:
         return response
-    fault = _fault(response)
-    reasons = {error.reason for error in fault.errors}
-    if reasons & LIMITS:
+    api_error = _read_error(response)
+    reasons = {reason.reason for reason in api_error.errors}
+    if reasons & QUOTA_REASONS:
         problem = f"the day's quota is used up ({', '.join(sorted(reasons))})"
-        raise Unanswered(State.RATE_LIMITED, problem, _midnight(means.now))
-    if reasons & BAD_KEY or "API key" in fault.message:
-        raise Unanswered(State.AUTH, f"the api_key was refused: {answers.plain(fault.message)}")
-    raise Unanswered(State.BLOCKED, f"refused: {answers.plain(fault.message)}")
+        raise CheckFailed(State.RATE_LIMITED, problem, _quota_reset_time(context.now))
+    if reasons & BAD_KEY_REASONS or "API key" in api_error.message:
+        raise CheckFailed(State.AUTH, f"the api_key was refused: {answers.plain(api_error.message)}")
+    raise CheckFailed(State.BLOCKED, f"refused: {answers.plain(api_error.message)}")
 
 
-def _fault(response: Response) -> Fault:
+def _read_error(response: Response) -> YouTubeError:
     try:
-        return FAILURE.decode(response.body).error
+        return ERROR_RESPONSE.decode(response.body).error
     except msgspec.DecodeError:
-        return Fault(message=f"HTTP {response.status}")
+        return YouTubeError(message=f"HTTP {response.status}")
 
 
-def _midnight(now: float) -> float:
-    zone = ZoneInfo(PACIFIC)
+def _quota_reset_time(now: float) -> float:
+    zone = ZoneInfo(QUOTA_TIMEZONE)
     tomorrow = datetime.fromtimestamp(now, zone).date() + timedelta(days=1)
     return datetime.combine(tomorrow, time(), zone).timestamp()
 
 
-def _remembered(text: str | None) -> Memory:
+def _decode_known_videos(text: str | None) -> KnownVideos:
     try:
-        return MEMORY.decode(text or "{}")
+        return KNOWN_VIDEOS.decode(text or "{}")
     except msgspec.DecodeError:
-        return Memory()
+        return KnownVideos()

@@ -14,64 +14,67 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from livectl.live.views.glance import Past
+    from livectl.live.views.glance import StreamerHistory
     from livectl.model import Session
 
-SHOWN = 20  # sessions; programs get them all
+MAX_SESSIONS_SHOWN = 20  # sessions; programs get them all
 
 
-def view(past: Past, zone: str, now: float) -> View:
-    known, sessions = past
-    since = min([known.first or now, *(session.started_at for session in sessions)])
-    found = hours.shares(sessions, since, now, zone)
-    told = sights.known(known)
+def history_view(streamer_history: StreamerHistory, zone: str, now: float) -> View:
+    record, sessions = streamer_history
+    since = min([record.first or now, *(session.started_at for session in sessions)])
+    hourly = hours.hourly_shares(sessions, since, now, zone)
+    streamer = sights.from_record(record)
     data = {
-        "platform": told.platform,
-        "id": told.id,
-        "name": told.name,
-        "state": told.state,
+        "platform": streamer.platform,
+        "id": streamer.id,
+        "name": streamer.name,
+        "state": streamer.state,
         "timezone": zone,
-        "sessions": [_row(session) for session in sessions],
-        "hours": found,
+        "sessions": [_session_json(session) for session in sessions],
+        "hours": hourly,
     }
-    return View(data, lambda: _page(told, sessions, found, zone, now))
+    return View(data, lambda: _render_page(streamer, sessions, hourly, zone, now))
 
 
-def _row(session: Session) -> dict[str, Any]:
+def _session_json(session: Session) -> dict[str, Any]:
     return {
         "session": session.session or None,
-        "started_at": sights.instant(session.started_at),
-        "ended_at": sights.instant(session.ended_at),
+        "started_at": sights.format_utc(session.started_at),
+        "ended_at": sights.format_utc(session.ended_at),
         "length": None if session.ended_at is None else session.ended_at - session.started_at,
         "title": session.title or None,
         "category": session.category or None,
     }
 
 
-def _page(
-    told: sights.Sight, sessions: Sequence[Session], found: list[list[float]], zone: str, now: float
+def _render_page(
+    streamer: sights.StreamerView, sessions: Sequence[Session], hourly: list[list[float]], zone: str, now: float
 ) -> RenderableType:
     from rich.console import Group
 
-    title = f"{tables.address(told)}  {told.name or ''}".rstrip()
+    title = f"{tables.address_text(streamer)}  {streamer.name or ''}".rstrip()
     if not sessions:
         return f"{title}: no sessions noted yet"
-    clock = ZoneInfo(zone)
-    newest = list(reversed(sessions))[:SHOWN]
-    rows = [(_time(one.started_at, clock), _length(one, now), one.title, one.category) for one in newest]
-    drawn = table(("began", "length", "title", "category"), rows, None, empty="").people()
+    timezone = ZoneInfo(zone)
+    newest = list(reversed(sessions))[:MAX_SESSIONS_SHOWN]
+    rows = [
+        (_format_time(session.started_at, timezone), _format_length(session, now), session.title, session.category)
+        for session in newest
+    ]
+    session_table = table(("began", "length", "title", "category"), rows, None, empty="").to_renderable()
     count = f"{len(sessions)} session{'s' if len(sessions) > 1 else ''}"
-    parts: list[RenderableType] = [f"{title}, {count}; times in {zone}", "", drawn]
-    if len(sessions) > SHOWN:
-        parts.append(f"and {len(sessions) - SHOWN} older ones")
-    return Group(*parts, "", hours.drawn(found))
+    parts: list[RenderableType] = [f"{title}, {count}; times in {zone}", "", session_table]
+    if len(sessions) > MAX_SESSIONS_SHOWN:
+        parts.append(f"and {len(sessions) - MAX_SESSIONS_SHOWN} older ones")
+    return Group(*parts, "", hours.render_hours(hourly))
 
 
-def _time(at: float, clock: ZoneInfo) -> str:
-    return f"{datetime.fromtimestamp(at, clock):%Y-%m-%d %H:%M}"
+def _format_time(at: float, timezone: ZoneInfo) -> str:
+    return f"{datetime.fromtimestamp(at, timezone):%Y-%m-%d %H:%M}"
 
 
-def _length(session: Session, now: float) -> str:
+def _format_length(session: Session, now: float) -> str:
     if session.ended_at is None:
-        return f"{tables.span(now - session.started_at)}, on"
-    return tables.span(session.ended_at - session.started_at)
+        return f"{tables.format_duration(now - session.started_at)}, on"
+    return tables.format_duration(session.ended_at - session.started_at)

@@ -11,36 +11,38 @@ if TYPE_CHECKING:
 
     from livectl.model import Session
 
-WEEK = 7 * 86_400.0  # seconds
-WEEKS = 12  # looked back: habits change with the seasons
-STEP = 900.0  # seconds: every zone is a multiple of it away from UTC
-HOUR = 3_600.0
-DAYS, HOURS = 7, 24
+WEEK_SECONDS = 7 * 86_400.0  # seconds
+MAX_WEEKS = 12  # looked back: habits change with the seasons
+STEP_SECONDS = 900.0  # seconds: every zone is a multiple of it away from UTC
+HOUR_SECONDS = 3_600.0
+DAYS_PER_WEEK, HOURS_PER_DAY = 7, 24
 SHADES = " ░▒▓█"
-NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-LABELLED = 3  # each so many hours
+DAY_NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+LABEL_EVERY_HOURS = 3  # each so many hours
 
 
-def shares(sessions: Sequence[Session], since: float, now: float, zone: str) -> list[list[float]]:
+def hourly_shares(sessions: Sequence[Session], since: float, now: float, zone: str) -> list[list[float]]:
     """Of each hour of the week, in this zone, the share in which they were live: a row a day, Monday first."""
-    begin = max(since, now - WEEKS * WEEK)
-    weeks = max(1.0, (now - begin) / WEEK)
-    found = [[0.0] * HOURS for _ in range(DAYS)]
-    clock = ZoneInfo(zone)
+    begin = max(since, now - MAX_WEEKS * WEEK_SECONDS)
+    weeks = max(1.0, (now - begin) / WEEK_SECONDS)
+    totals = [[0.0] * HOURS_PER_DAY for _ in range(DAYS_PER_WEEK)]
+    timezone = ZoneInfo(zone)
     for session in sessions:
         at, end = max(session.started_at, begin), min(session.ended_at or now, now)
         while at < end:
-            until = min(end, (at // STEP + 1) * STEP)
-            local = datetime.fromtimestamp(at, clock)
-            found[local.weekday()][local.hour] += (until - at) / HOUR / weeks
+            until = min(end, (at // STEP_SECONDS + 1) * STEP_SECONDS)
+            local = datetime.fromtimestamp(at, timezone)
+            totals[local.weekday()][local.hour] += (until - at) / HOUR_SECONDS / weeks
             at = until
-    return [[round(min(1.0, hour), 3) for hour in day] for day in found]
+    return [[round(min(1.0, hour), 3) for hour in day] for day in totals]
 
 
-def drawn(found: Sequence[Sequence[float]]) -> str:
+def render_hours(shares: Sequence[Sequence[float]]) -> str:
     """A map in text: a line a day, two characters an hour, the darker the more often."""
-    heading = "".join(f"{hour:<{2 * LABELLED}}" for hour in range(0, HOURS, LABELLED))
-    days = (f"{name}  {''.join(_shade(share) * 2 for share in day)}" for name, day in zip(NAMES, found, strict=True))
+    heading = "".join(f"{hour:<{2 * LABEL_EVERY_HOURS}}" for hour in range(0, HOURS_PER_DAY, LABEL_EVERY_HOURS))
+    days = (
+        f"{name}  {''.join(_shade(share) * 2 for share in day)}" for name, day in zip(DAY_NAMES, shares, strict=True)
+    )
     return "\n".join([f"     {heading}".rstrip(), *(day.rstrip() for day in days)])
 
 

@@ -15,51 +15,51 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from livectl.address import Address
-    from livectl.resp import Wire
+    from livectl.resp import RedisConnection
 
 
 @contextmanager
-def reading(address: Address) -> Iterator[Store]:
+def read_only_store(address: Address) -> Iterator[Store]:
     """The store at this address, to be read from. ServerError, in time, when it is away."""
-    with resp.dial(address) as wire:
-        client: Any = Line(wire)
+    with resp.connect(address) as connection:
+        client: Any = ReadOnlyRedis(connection)
         yield Store(client)
 
 
-class Line:
+class ReadOnlyRedis:
     """The few questions that reading takes."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, connection: RedisConnection) -> None:
+        self._connection = connection
 
     def register_script(self, text: str) -> Callable[..., Any]:
         def run(args: Sequence[str | float]) -> Any:
-            return _decoded(self._wire.ask("EVAL", text, 0, *args))
+            return _decode(self._connection.execute("EVAL", text, 0, *args))
 
         return run
 
     def hmget(self, name: str, keys: Sequence[str]) -> Any:
-        return _decoded(self._wire.ask("HMGET", name, *keys))
+        return _decode(self._connection.execute("HMGET", name, *keys))
 
-    def pipeline(self, *, transaction: bool) -> Batch:
-        return Batch(self._wire)
+    def pipeline(self, *, transaction: bool) -> ReadOnlyPipeline:
+        return ReadOnlyPipeline(self._connection)
 
 
-class Batch:
+class ReadOnlyPipeline:
     """Questions that go in one journey."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-        self._questions: list[tuple[str, ...]] = []
+    def __init__(self, connection: RedisConnection) -> None:
+        self._connection = connection
+        self._commands: list[tuple[str, ...]] = []
 
     def hmget(self, name: str, keys: Sequence[str]) -> None:
-        self._questions.append(("HMGET", name, *keys))
+        self._commands.append(("HMGET", name, *keys))
 
     def execute(self) -> Any:
-        return _decoded(self._wire.ask_all(self._questions))
+        return _decode(self._connection.execute_all(self._commands))
 
 
-def _decoded(answer: Any) -> Any:
-    if isinstance(answer, bytes):
-        return answer.decode()
-    return [_decoded(one) for one in answer] if isinstance(answer, list) else answer
+def _decode(reply: Any) -> Any:
+    if isinstance(reply, bytes):
+        return reply.decode()
+    return [_decode(item) for item in reply] if isinstance(reply, list) else reply

@@ -10,12 +10,12 @@ import msgspec
 from livectl.model import State
 
 if TYPE_CHECKING:
-    from livectl.model import Known, Observation
+    from livectl.model import Observation, StreamerRecord
 
 NOT_LIVE = frozenset({State.OFFLINE, State.REPLAY, State.UPCOMING, State.NOT_FOUND, State.BANNED})
 
 
-class Sight(msgspec.Struct, frozen=True, kw_only=True):
+class StreamerView(msgspec.Struct, frozen=True, kw_only=True):
     """What `check` and `live` tell of a streamer; None is not known."""
 
     platform: str
@@ -40,57 +40,57 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
         return False if self.state in NOT_LIVE else None
 
 
-def seen(one: Observation, name: str = "") -> Sight:
+def from_observation(observation: Observation, name: str = "") -> StreamerView:
     """An answer that just came."""
-    return Sight(
-        platform=one.platform,
-        id=one.id,
-        state=one.state,
-        name=name or one.name or None,
-        title=one.title or None,
-        category=one.category or None,
-        viewers=one.viewers,
-        started_at=instant(one.started_at),
-        url=one.url or None,
-        cover=one.cover or None,
-        session=one.session or None,
-        checked_at=instant(one.at),
-        problem=one.problem or None,
+    return StreamerView(
+        platform=observation.platform,
+        id=observation.id,
+        state=observation.state,
+        name=name or observation.name or None,
+        title=observation.title or None,
+        category=observation.category or None,
+        viewers=observation.viewers,
+        started_at=format_utc(observation.started_at),
+        url=observation.url or None,
+        cover=observation.cover or None,
+        session=observation.session or None,
+        checked_at=format_utc(observation.at),
+        problem=observation.problem or None,
     )
 
 
-def known(one: Known) -> Sight:
+def from_record(record: StreamerRecord) -> StreamerView:
     """What the store knows: the last reading, which stands whatever went wrong since, and what that was."""
-    live = one.state is State.LIVE
-    return Sight(
-        platform=one.platform,
-        id=one.id,
-        state=one.state or one.trouble or State.UNKNOWN,
-        name=one.name or None,
-        title=one.title or None,
-        category=one.category or None,
-        viewers=one.viewers,
-        started_at=instant(one.started_at) if live else None,
-        url=one.url or None,
-        cover=one.cover or None,
-        session=(one.session or None) if live else None,
-        checked_at=instant(one.seen),
-        problem=trouble(one),
+    is_live = record.state is State.LIVE
+    return StreamerView(
+        platform=record.platform,
+        id=record.id,
+        state=record.state or record.trouble or State.UNKNOWN,
+        name=record.name or None,
+        title=record.title or None,
+        category=record.category or None,
+        viewers=record.viewers,
+        started_at=format_utc(record.started_at) if is_live else None,
+        url=record.url or None,
+        cover=record.cover or None,
+        session=(record.session or None) if is_live else None,
+        checked_at=format_utc(record.seen),
+        problem=problem_text(record),
     )
 
 
-def trouble(one: Known) -> str | None:
+def problem_text(record: StreamerRecord) -> str | None:
     """Why there is no newer reading, in words."""
-    if not one.trouble:
-        return one.problem or None
-    said = str(one.trouble).replace("_", " ")
-    return f"{said}: {one.problem}" if one.problem else said
+    if not record.trouble:
+        return record.problem or None
+    reason = str(record.trouble).replace("_", " ")
+    return f"{reason}: {record.problem}" if record.problem else reason
 
 
-def instant(at: float | None) -> str | None:
+def format_utc(at: float | None) -> str | None:
     """ISO 8601 in UTC, to the second."""
     return None if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def moment(said: str | None) -> float | None:
-    return datetime.fromisoformat(said).timestamp() if said else None
+def parse_utc(text: str | None) -> float | None:
+    return datetime.fromisoformat(text).timestamp() if text else None

@@ -6,116 +6,151 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from livectl import render
-from livectl.live.views.sights import moment
+from livectl.live.views.sights import parse_utc
 from livectl.model import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from livectl.live.views.sights import Sight
+    from livectl.live.views.sights import StreamerView
     from livectl.render import View
 
-MINUTE, HOUR, DAY = 60, 3600, 86_400  # seconds
+MINUTE_SECONDS, HOUR_SECONDS, DAY_SECONDS = 60, 3600, 86_400  # seconds
 THOUSAND, MILLION = 1_000, 1_000_000
-LONG_TITLE = 60  # characters: two lines of its column
-WORDS = {State.NOT_FOUND: "not found", State.RATE_LIMITED: "rate limited", State.PARSE_ERROR: "not understood"}
-NOBODY = "Nobody is live."
+MAX_TITLE_CHARS = 60  # characters: two lines of its column
+STATE_TEXTS = {State.NOT_FOUND: "not found", State.RATE_LIMITED: "rate limited", State.PARSE_ERROR: "not understood"}
+NOBODY_LIVE = "Nobody is live."
 NOBODY_FOLLOWED = "Nobody is followed yet: livectl follow add ADDRESS"
 
 
-def live(found: Sequence[Sight], now: float) -> View:
+def live_view(streamers: Sequence[StreamerView], now: float) -> View:
     """Those who are live."""
-    rows = [(address(one), one.name or "", _since(one.started_at, now), *_show(one)) for one in found]
-    return render.table(("streamer", "name", "for", "viewers", "title"), rows, found, empty=NOBODY)
+    rows = [
+        (
+            address_text(streamer),
+            streamer.name or "",
+            _format_since(streamer.started_at, now),
+            *_viewers_and_title(streamer),
+        )
+        for streamer in streamers
+    ]
+    return render.table(("streamer", "name", "for", "viewers", "title"), rows, streamers, empty=NOBODY_LIVE)
 
 
-def everyone(found: Sequence[Sight], now: float) -> View:
+def everyone_view(streamers: Sequence[StreamerView], now: float) -> View:
     """Everybody: how they were last seen, when that was, and what has been in the way since."""
-    rows = [(address(one), state(one), _since(one.checked_at, now), *_show(one)[:1], _said(one)) for one in found]
+    rows = [
+        (
+            address_text(streamer),
+            state_text(streamer),
+            _format_since(streamer.checked_at, now),
+            *_viewers_and_title(streamer)[:1],
+            _problem_or_title(streamer),
+        )
+        for streamer in streamers
+    ]
     return render.table(
-        ("streamer", "state", "seen", "viewers", "title or problem"), rows, found, empty=NOBODY_FOLLOWED
+        ("streamer", "state", "seen", "viewers", "title or problem"), rows, streamers, empty=NOBODY_FOLLOWED
     )
 
 
-def checked(found: Sequence[Sight], now: float) -> View:
+def check_view(streamers: Sequence[StreamerView], now: float) -> View:
     """Answers that just came."""
-    rows = [(address(one), state(one), _since(one.started_at, now), *_show(one)[:1], _said(one)) for one in found]
+    rows = [
+        (
+            address_text(streamer),
+            state_text(streamer),
+            _format_since(streamer.started_at, now),
+            *_viewers_and_title(streamer)[:1],
+            _problem_or_title(streamer),
+        )
+        for streamer in streamers
+    ]
     columns = ("streamer", "state", "for", "viewers", "title or problem")
-    return render.table(columns, rows, found, empty=NOBODY_FOLLOWED)
+    return render.table(columns, rows, streamers, empty=NOBODY_FOLLOWED)
 
 
-def summary(job: str, found: Sequence[Sight], seconds: float) -> View:
+def summary_view(job_id: str, streamers: Sequence[StreamerView], seconds: float) -> View:
     """How many are live, are not, and could not be asked, and why."""
     verdicts = {True: "live", False: "not live", None: "could not ask"}
-    counts = Counter((verdicts[one.live], _reason(one)) for one in found)
+    counts = Counter((verdicts[streamer.live], _reason(streamer)) for streamer in streamers)
     order = list(verdicts.values())
     tally = sorted(counts.items(), key=lambda row: (order.index(row[0][0]), -row[1]))
     data = {
-        "id": job,
+        "id": job_id,
         "seconds": round(seconds, 2),
-        "total": len(found),
-        **{verdict.replace(" ", "_"): sum(one.live is key for one in found) for key, verdict in verdicts.items()},
+        "total": len(streamers),
+        **{
+            verdict.replace(" ", "_"): sum(streamer.live is key for streamer in streamers)
+            for key, verdict in verdicts.items()
+        },
         "reasons": [{"verdict": verdict, "reason": reason, "count": count} for (verdict, reason), count in tally],
-        "streamers": found,
+        "streamers": streamers,
     }
     rows = [(str(count), verdict, "" if reason == verdict else reason) for (verdict, reason), count in tally]
-    rows.append((str(len(found)), "in all", f"in {seconds:.1f} s" if seconds < MINUTE else f"in {span(seconds)}"))
+    rows.append(
+        (
+            str(len(streamers)),
+            "in all",
+            f"in {seconds:.1f} s" if seconds < MINUTE_SECONDS else f"in {format_duration(seconds)}",
+        )
+    )
     return render.table(("streamers", "verdict", "said"), rows, data, empty=NOBODY_FOLLOWED)
 
 
-def address(one: Sight) -> str:
-    return f"{one.platform}/{one.id}"
+def address_text(streamer: StreamerView) -> str:
+    return f"{streamer.platform}/{streamer.id}"
 
 
-def state(one: Sight) -> str:
-    return WORDS.get(one.state, str(one.state))
+def state_text(streamer: StreamerView) -> str:
+    return STATE_TEXTS.get(streamer.state, str(streamer.state))
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """How long, in the largest unit that still says something."""
-    for size, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+    for size, unit in ((DAY_SECONDS, "d"), (HOUR_SECONDS, "h"), (MINUTE_SECONDS, "min")):
         if seconds >= size:
             return (
                 f"{seconds / size:.0f} {unit}"
-                if seconds >= 10 * size or size == MINUTE
+                if seconds >= 10 * size or size == MINUTE_SECONDS
                 else f"{seconds / size:.1f} {unit}"
             )
     return f"{max(0.0, seconds):.0f} s"
 
 
-def _reason(one: Sight) -> str:
+def _reason(streamer: StreamerView) -> str:
     """The state; where nobody could ask, what stood in the way too."""
-    if one.live is not None or not one.problem:
-        return state(one)
-    return f"{state(one)}: {one.problem}"
+    if streamer.live is not None or not streamer.problem:
+        return state_text(streamer)
+    return f"{state_text(streamer)}: {streamer.problem}"
 
 
-def _since(said: str | None, now: float) -> str:
-    at = moment(said)
-    return "" if at is None else span(now - at)
+def _format_since(text: str | None, now: float) -> str:
+    at = parse_utc(text)
+    return "" if at is None else format_duration(now - at)
 
 
-def _show(one: Sight) -> tuple[str, str]:
-    shown = one.live is True
-    return _count(one.viewers) if shown else "", _titled(one)
+def _viewers_and_title(streamer: StreamerView) -> tuple[str, str]:
+    is_live = streamer.live is True
+    return _format_count(streamer.viewers) if is_live else "", _title_text(streamer)
 
 
-def _titled(one: Sight) -> str:
-    title = _shortened(one.title or "")
-    return f"{title} ({one.category})" if one.category else title
+def _title_text(streamer: StreamerView) -> str:
+    title = _shorten(streamer.title or "")
+    return f"{title} ({streamer.category})" if streamer.category else title
 
 
-def _said(one: Sight) -> str:
-    if one.problem:
-        return one.problem
-    return _titled(one) if one.live else ""
+def _problem_or_title(streamer: StreamerView) -> str:
+    if streamer.problem:
+        return streamer.problem
+    return _title_text(streamer) if streamer.live else ""
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= LONG_TITLE else f"{text[: LONG_TITLE - 1]}…"
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_TITLE_CHARS else f"{text[: MAX_TITLE_CHARS - 1]}…"
 
 
-def _count(viewers: int | None) -> str:
+def _format_count(viewers: int | None) -> str:
     if viewers is None:
         return ""
     if viewers >= MILLION:

@@ -14,70 +14,78 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from livectl.live.views.sights import Sight
+    from livectl.live.views.sights import StreamerView
     from livectl.render import View
 
-PAUSE = 1.0  # seconds between two looks: reading costs a millisecond
-QUIT = "q"
+REFRESH_SECONDS = 1.0  # seconds between two looks: reading costs a millisecond
+QUIT_KEY = "q"
 
 
-def follow(look: Callable[[], View], show: Callable[[View], None]) -> NoReturn:
+def print_changes(read_view: Callable[[], View], show: Callable[[View], None]) -> NoReturn:
     """Shows each new answer, until it is interrupted."""
-    last: list[Sequence[object]] | None = None
+    last_keys: list[Sequence[object]] | None = None
     while True:
-        view = look()
-        told = [_news(one) for one in view.data]
-        if told != last:
+        view = read_view()
+        change_keys = [_change_key(streamer) for streamer in view.data]
+        if change_keys != last_keys:
             show(view)
-            last = told
-        time.sleep(PAUSE)
+            last_keys = change_keys
+        time.sleep(REFRESH_SECONDS)
 
 
-def draw(look: Callable[[], View], out: TextIO, keys: TextIO) -> None:
+def draw_full_screen(read_view: Callable[[], View], out: TextIO, keys: TextIO) -> None:
     """Takes the terminal's whole page, and gives it back."""
     from rich.console import Console
     from rich.live import Live
 
     with (
-        _pressed(keys) as key,
+        _key_reader(keys) as read_key,
         Live(console=Console(file=out, markup=False, highlight=False), screen=True, auto_refresh=False) as page,
     ):
         while True:
-            page.update(_drawn(look), refresh=True)
-            if key(PAUSE) == QUIT:
+            page.update(_render_frame(read_view), refresh=True)
+            if read_key(REFRESH_SECONDS) == QUIT_KEY:
                 return
 
 
-def _drawn(look: Callable[[], View]) -> RenderableType:
+def _render_frame(read_view: Callable[[], View]) -> RenderableType:
     """An outage is shown in place of the answer: watching goes on."""
     from rich.console import Group
 
     try:
-        shown = look().people()
+        body = read_view().to_renderable()
     except LivectlError as error:
-        shown = f"{error.message}\n  {error.hint}"
-    return Group(shown, "", f"{time.strftime('%H:%M:%S')}  {QUIT} leaves")
+        body = f"{error.message}\n  {error.hint}"
+    return Group(body, "", f"{time.strftime('%H:%M:%S')}  {QUIT_KEY} leaves")
 
 
-def _news(one: Sight) -> Sequence[object]:
+def _change_key(streamer: StreamerView) -> Sequence[object]:
     """What of a sight is worth telling again: not that it was looked at again, nor each viewer."""
-    return (one.platform, one.id, one.state, one.title, one.category, one.session, one.problem)
+    return (
+        streamer.platform,
+        streamer.id,
+        streamer.state,
+        streamer.title,
+        streamer.category,
+        streamer.session,
+        streamer.problem,
+    )
 
 
 @contextmanager
-def _pressed(keys: TextIO) -> Iterator[Callable[[float], str]]:
+def _key_reader(keys: TextIO) -> Iterator[Callable[[float], str]]:
     """Waits for a key, so many seconds; empty when none was pressed. The terminal is put back as it was."""
     import select
     import termios
     import tty
 
-    def wait(seconds: float) -> str:
+    def read_key(seconds: float) -> str:
         ready, _, _ = select.select([keys], [], [], seconds)
         return os.read(keys.fileno(), 1).decode(errors="replace") if ready else ""
 
-    before = termios.tcgetattr(keys)
+    saved_attributes = termios.tcgetattr(keys)
     tty.setcbreak(keys)
     try:
-        yield wait
+        yield read_key
     finally:
-        termios.tcsetattr(keys, termios.TCSADRAIN, before)
+        termios.tcsetattr(keys, termios.TCSADRAIN, saved_attributes)

@@ -12,10 +12,10 @@ from livectl.ops.reckoning import timing
 if TYPE_CHECKING:
     from livectl.model import Schedule
 
-SECOND = 1_000  # milliseconds
+MS_PER_SECOND = 1_000  # milliseconds
 
 
-class Dues(Protocol):
+class DueTimes(Protocol):
     """When something is due, in UTC milliseconds. Every beat must find the same instants."""
 
     @property
@@ -29,12 +29,12 @@ class Dues(Protocol):
         """The latest due instant up to `until`, where `first` is one that has passed."""
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class BeatEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A schedule as beat runs it, whoever wrote it."""
 
     name: str
     task: str
-    dues: Dues
+    due_times: DueTimes
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
     options: dict[str, Any] = {}
@@ -43,7 +43,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     overlap: Literal["allow", "skip"] = "allow"
 
 
-class Reckoned(msgspec.Struct, frozen=True):
+class ComputedDueTimes(msgspec.Struct, frozen=True):
     """The due instants of a schedule that we can reckon."""
 
     schedule: Schedule
@@ -59,11 +59,11 @@ class Reckoned(msgspec.Struct, frozen=True):
         return timing.last_due(self.schedule, until) or first
 
 
-def entry_of(schedule: Schedule) -> Entry:
-    return Entry(
+def to_beat_entry(schedule: Schedule) -> BeatEntry:
+    return BeatEntry(
         name=schedule.name,
         task=schedule.task,
-        dues=Reckoned(schedule),
+        due_times=ComputedDueTimes(schedule),
         args=schedule.args,
         kwargs=schedule.kwargs,
         options=schedule.options,
@@ -73,5 +73,5 @@ def entry_of(schedule: Schedule) -> Entry:
     )
 
 
-def fingerprint(said: bytes) -> str:
-    return blake2b(said, digest_size=8).hexdigest()
+def fingerprint(data: bytes) -> str:
+    return blake2b(data, digest_size=8).hexdigest()

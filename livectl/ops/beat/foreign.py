@@ -13,86 +13,89 @@ from celery.schedules import crontab, schedule, solar
 from celery.utils.log import get_logger
 
 from livectl.model import Cron, Interval, Schedule, Solar
-from livectl.ops.beat.dues import SECOND, Entry, Reckoned, fingerprint
+from livectl.ops.beat.dues import MS_PER_SECOND, BeatEntry, ComputedDueTimes, fingerprint
 
 if TYPE_CHECKING:
     from celery import Celery
 
-    from livectl.ops.beat.dues import Dues
+    from livectl.ops.beat.dues import DueTimes
 
-logger = get_logger(__name__)
+sources_logger = get_logger(__name__)
 
-QUESTIONS = 10_000  # asked of one schedule at a time: one that never becomes due must not stop the others
-ALL_HOURS = 24
+MAX_IS_DUE_CALLS = 10_000  # asked of one schedule at a time: one that never becomes due must not stop the others
+HOURS_PER_DAY = 24
 
 
-class Asked(msgspec.Struct, frozen=True):
+class CustomDueTimes(msgspec.Struct, frozen=True):
     """The due instants of a schedule of a class that only itself can reckon: it is asked as if it were then.
 
     Beats agree on them as long as its class takes the time from its `now()` alone.
     """
 
-    found: Any
+    celery_schedule: Any
     zone: tzinfo  # that it tells its times in
 
     @property
     def identity(self) -> str:
-        said = repr(self.found)
-        return fingerprint((type(self.found).__qualname__ if " at 0x" in said else said).encode())
+        text = repr(self.celery_schedule)
+        return fingerprint((type(self.celery_schedule).__qualname__ if " at 0x" in text else text).encode())
 
     def after(self, moment: int) -> int | None:
         asked_at = moment
-        for _ in range(QUESTIONS):
+        for _ in range(MAX_IS_DUE_CALLS):
             due, wait = self._is_due(moment, asked_at)
             if due and asked_at > moment:
                 return asked_at
-            asked_at += max(1, math.ceil(wait * SECOND))
+            asked_at += max(1, math.ceil(wait * MS_PER_SECOND))
         return None
 
     def latest(self, first: int, until: int) -> int:
         latest = first
-        for _ in range(QUESTIONS):
-            following = self.after(latest)
-            if following is None or following > until:
+        for _ in range(MAX_IS_DUE_CALLS):
+            next_due = self.after(latest)
+            if next_due is None or next_due > until:
                 return latest
-            latest = following
+            latest = next_due
         return latest
 
     def _is_due(self, last_run: int, asked_at: int) -> tuple[bool, float]:
         """Set and put back, not copied: what a class adds to Celery's own is lost in a copy."""
-        usual, self.found.nowfun = self.found.nowfun, lambda: datetime.fromtimestamp(asked_at / SECOND, self.zone)
+        original_nowfun, self.celery_schedule.nowfun = (
+            self.celery_schedule.nowfun,
+            lambda: datetime.fromtimestamp(asked_at / MS_PER_SECOND, self.zone),
+        )
         try:
-            due, wait = self.found.is_due(datetime.fromtimestamp(last_run / SECOND, self.zone))
+            due, wait = self.celery_schedule.is_due(datetime.fromtimestamp(last_run / MS_PER_SECOND, self.zone))
         finally:
-            self.found.nowfun = usual
+            self.celery_schedule.nowfun = original_nowfun
         return bool(due), float(wait)
 
 
-def entries(app: Celery, told: Mapping[str, Any]) -> dict[str, Entry]:
+def app_entries(app: Celery, beat_schedule: Mapping[str, Any]) -> dict[str, BeatEntry]:
     """Those that can be run; each of the others is logged with its name."""
-    found = {}
-    for name, said in told.items():
+    entries_by_name = {}
+    for name, raw_entry in beat_schedule.items():
         try:
-            found[name] = _entry(app, name, said)
+            entries_by_name[name] = _app_entry(app, name, raw_entry)
         except Exception as error:
-            logger.error("beat_schedule: entry %r cannot be run and is left out: %s", name, error)
-    return found
+            sources_logger.error("beat_schedule: entry %r cannot be run and is left out: %s", name, error)
+    return entries_by_name
 
 
-def _entry(app: Celery, name: str, said: Any) -> Entry:
-    if isinstance(said, Mapping) and isinstance(said.get("schedule"), str):
-        raise TypeError(f"schedule: {said['schedule']!r} is text: write seconds, crontab(...) or solar(...)")
-    entry = said if isinstance(said, ScheduleEntry) else ScheduleEntry(**dict(said, name=name, app=app))
+def _app_entry(app: Celery, name: str, raw_entry: Any) -> BeatEntry:
+    if isinstance(raw_entry, Mapping) and isinstance(raw_entry.get("schedule"), str):
+        raise TypeError(f"schedule: {raw_entry['schedule']!r} is text: write seconds, crontab(...) or solar(...)")
+    entry = raw_entry if isinstance(raw_entry, ScheduleEntry) else ScheduleEntry(**dict(raw_entry, name=name, app=app))
     if not entry.task or not isinstance(entry.task, str):
         raise ValueError("it names no task")
     if not isinstance(entry.args or (), list | tuple):
         raise TypeError(f"args: {entry.args!r} is no list: write [{entry.args!r}]")
-    when = entry.schedule
-    deadline = app.conf.beat_cron_starting_deadline if isinstance(when, crontab) else None
-    return Entry(
+    celery_schedule = entry.schedule
+    deadline = app.conf.beat_cron_starting_deadline if isinstance(celery_schedule, crontab) else None
+    return BeatEntry(
         name=name,
         task=entry.task,
-        dues=_dues(app, name, when),
+        due_times=_app_due_times(app, name, celery_schedule),
         args=tuple(entry.args or ()),
         kwargs=dict(entry.kwargs or {}),
         options=dict(entry.options or {}),
@@ -100,37 +103,38 @@ def _entry(app: Celery, name: str, said: Any) -> Entry:
     )
 
 
-def _dues(app: Celery, name: str, when: Any) -> Dues:
+def _app_due_times(app: Celery, name: str, celery_schedule: Any) -> DueTimes:
     """Celery's own kinds are reckoned like those of the schedule file; any other is asked."""
-    if when is None:
+    if celery_schedule is None:
         raise TypeError("it has no schedule")
-    own = when.nowfun().tzinfo if getattr(when, "nowfun", None) else None
-    zone: tzinfo = own or app.timezone
-    name_of_zone = "UTC" if zone is UTC else getattr(zone, "key", None)
+    own_zone = celery_schedule.nowfun().tzinfo if getattr(celery_schedule, "nowfun", None) else None
+    zone: tzinfo = own_zone or app.timezone
+    zone_name = "UTC" if zone is UTC else getattr(zone, "key", None)
     timing: Interval | Cron | Solar
-    if type(when) is schedule and not when.relative:
-        if when.seconds <= 0:
+    if type(celery_schedule) is schedule and not celery_schedule.relative:
+        if celery_schedule.seconds <= 0:
             raise ValueError("schedule: an interval is longer than 0 seconds")
-        timing = Interval(when.seconds)
-    elif type(when) is crontab and name_of_zone:
-        timing = _cron(when)
-    elif type(when) is solar:
-        timing = Solar(when.event, when.lat, when.lon)
+        timing = Interval(celery_schedule.seconds)
+    elif type(celery_schedule) is crontab and zone_name:
+        timing = _cron_from_celery(celery_schedule)
+    elif type(celery_schedule) is solar:
+        timing = Solar(celery_schedule.event, celery_schedule.lat, celery_schedule.lon)
     else:
-        return Asked(when, zone)
-    return Reckoned(Schedule(name=name, task="", timing=timing, timezone=name_of_zone or "UTC"))
+        return CustomDueTimes(celery_schedule, zone)
+    return ComputedDueTimes(Schedule(name=name, task="", timing=timing, timezone=zone_name or "UTC"))
 
 
-def _cron(line: crontab) -> Cron:
+def _cron_from_celery(celery_crontab: crontab) -> Cron:
     """Its five sets. Celery wants a day to match by date as well as by weekday."""
-    words = (line._orig_minute, line._orig_hour)
+    raw_fields = (celery_crontab._orig_minute, celery_crontab._orig_hour)
     return Cron(
-        text=repr(line),
-        minute=tuple(sorted(line.minute)),
-        hour=tuple(sorted(line.hour)),
-        day=tuple(sorted(line.day_of_month)),
-        month=tuple(sorted(line.month_of_year)),
-        weekday=tuple(sorted(line.day_of_week)),
+        text=repr(celery_crontab),
+        minute=tuple(sorted(celery_crontab.minute)),
+        hour=tuple(sorted(celery_crontab.hour)),
+        day=tuple(sorted(celery_crontab.day_of_month)),
+        month=tuple(sorted(celery_crontab.month_of_year)),
+        weekday=tuple(sorted(celery_crontab.day_of_week)),
         either_day=False,
-        stepping=any(str(word).startswith("*") for word in words) or len(line.hour) == ALL_HOURS,
+        stepping=any(str(raw_field).startswith("*") for raw_field in raw_fields)
+        or len(celery_crontab.hour) == HOURS_PER_DAY,
     )

@@ -10,27 +10,27 @@ from livectl import connect
 from livectl.model import JobState, Run  # noqa: TC001 - msgspec reads the annotations
 from livectl.ops.beat import pauses, runs
 from livectl.ops.beat.pauses import Pause  # noqa: TC001
-from livectl.ops.jobs.whereabouts import Inquiry
+from livectl.ops.jobs.whereabouts import StatusLookup
 
 if TYPE_CHECKING:
     from livectl.address import Address
     from livectl.ops.cluster.deployment import Deployment
 
 
-class History(msgspec.Struct, frozen=True, kw_only=True):
+class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
     """By the names of entries. Those without are left out."""
 
-    last: dict[str, Run] = {}
-    ended: dict[str, JobState] = {}
-    paused: dict[str, Pause] = {}
+    last_runs: dict[str, Run] = {}
+    job_states: dict[str, JobState] = {}
+    pauses: dict[str, Pause] = {}
 
 
-def read(store: Address, deployment: Deployment) -> History:
+def read(store: Address, deployment: Deployment) -> RunHistory:
     """All of it. How jobs ended is known where results are kept, or where the workers are livectl's own."""
     with connect.open_store(store) as client:
-        last, paused = runs.last_runs(client), pauses.paused(client)
-        jobs = runs.task_ids(client, last.values())
-    with Inquiry(deployment) as inquiry:
-        ends = inquiry.ended(list(jobs.values())) if jobs else {}
-    ended = {run.name: ends[job] for run, job in jobs.items() if job in ends}
-    return History(last=last, ended=ended, paused=paused)
+        last, paused = runs.read_last_runs(client), pauses.read_pauses(client)
+        task_ids = runs.read_task_ids(client, last.values())
+    with StatusLookup(deployment) as lookup:
+        states = lookup.end_states(list(task_ids.values())) if task_ids else {}
+    job_states = {run.name: states[task_id] for run, task_id in task_ids.items() if task_id in states}
+    return RunHistory(last_runs=last, job_states=job_states, pauses=paused)

@@ -9,63 +9,67 @@ from celery.backends.rpc import RPCBackend
 from celery.states import PENDING, READY_STATES
 from celery.utils.log import get_logger
 
-from livectl.ops.beat.dues import SECOND
+from livectl.ops.beat.dues import MS_PER_SECOND
 
 if TYPE_CHECKING:
     from celery import Celery
 
-    from livectl.ops.beat.dues import Entry
-    from livectl.ops.beat.runs import Job, Runs
+    from livectl.ops.beat.dues import BeatEntry
+    from livectl.ops.beat.runs import LatestJob, RunStore
 
 logger = get_logger(__name__)
 
-WAITS = 3_600.0  # seconds a job may lie in a queue, where no `expires` says how long
-RUNS = 3_600.0  # seconds a job may run, where no time limit says how long
-LONGEST = 86_400.0  # seconds after which even a job that said it had begun counts as lost
+DEFAULT_QUEUE_WAIT_S = 3_600.0  # seconds a job may lie in a queue, where no `expires` says how long
+DEFAULT_RUN_TIME_S = 3_600.0  # seconds a job may run, where no time limit says how long
+MAX_STARTED_JOB_AGE_S = 86_400.0  # seconds after which even a job that said it had begun counts as lost
 
 
-class Overlap:
+class OverlapGuard:
     """Asks the app's result backend after the jobs of entries with `overlap: skip`."""
 
-    def __init__(self, app: Celery, runs: Runs) -> None:
+    def __init__(self, app: Celery, run_store: RunStore) -> None:
         self._app = app
-        self._runs = runs
+        self._run_store = run_store
 
-    def admits(self, entry: Entry, task_id: str) -> bool:
+    def may_send(self, entry: BeatEntry, task_id: str) -> bool:
         """Whether this run may be sent. If so, it is the entry's latest job from now on."""
-        if entry.overlap == "allow" or not keeps_results(self._app):
+        if entry.overlap == "allow" or not has_shared_results(self._app):
             return True
-        before = self._runs.running(entry.name)
-        if before and before.task_id == task_id:
+        previous_job = self._run_store.read_latest_job(entry.name)
+        if previous_job and previous_job.task_id == task_id:
             return True  # a run taken over from a beat that had come so far
-        if before and not self._finished(entry, before):
-            logger.info("%s: skipped, since its previous job (%s) has not finished", entry.name, before.task_id)
+        if previous_job and not self._has_finished(entry, previous_job):
+            logger.info("%s: skipped, since its previous job (%s) has not finished", entry.name, previous_job.task_id)
             return False
-        return self._runs.begin(entry.name, before, task_id)
+        return self._run_store.record_latest_job(entry.name, previous_job, task_id)
 
-    def _finished(self, entry: Entry, before: Job) -> bool:
+    def _has_finished(self, entry: BeatEntry, previous_job: LatestJob) -> bool:
         try:
-            state = self._app.AsyncResult(before.task_id).state
+            state = self._app.AsyncResult(previous_job.task_id).state
         except Exception as error:
-            logger.warning("%s: cannot tell whether job %s has finished: %s", entry.name, before.task_id, error)
+            logger.warning("%s: cannot tell whether job %s has finished: %s", entry.name, previous_job.task_id, error)
             return False
         if state in READY_STATES:
             return True
-        age = (self._runs.clock.now() - before.sent_at) / SECOND
-        lost = age > (self._patience(entry) if state == PENDING else LONGEST)
-        if lost:
-            logger.warning("%s: job %s is not heard of since %d s: it counts as lost", entry.name, before.task_id, age)
-        return lost
+        age = (self._run_store.clock.now() - previous_job.sent_at) / MS_PER_SECOND
+        is_lost = age > (self._max_silence_s(entry) if state == PENDING else MAX_STARTED_JOB_AGE_S)
+        if is_lost:
+            logger.warning(
+                "%s: job %s is not heard of since %d s: it counts as lost", entry.name, previous_job.task_id, age
+            )
+        return is_lost
 
-    def _patience(self, entry: Entry) -> float:
+    def _max_silence_s(self, entry: BeatEntry) -> float:
         """How long a job may be silent: the time it may wait, and the time it may run."""
         task = self._app.tasks.get(entry.task)
         expires = entry.options.get("expires") or getattr(task, "expires", None)
         limits = (entry.options.get("time_limit"), getattr(task, "time_limit", None), self._app.conf.task_time_limit)
-        return _seconds(expires, WAITS) + _seconds(next(filter(None, limits), None), RUNS)
+        return _seconds_or_default(expires, DEFAULT_QUEUE_WAIT_S) + _seconds_or_default(
+            next(filter(None, limits), None), DEFAULT_RUN_TIME_S
+        )
 
 
-def keeps_results(app: Celery) -> bool:
+def has_shared_results(app: Celery) -> bool:
     """Whether results can be looked up by anyone: not without a backend, nor where they go to the sender alone."""
     try:
         return not isinstance(app.backend, DisabledBackend | RPCBackend)
@@ -73,5 +77,5 @@ def keeps_results(app: Celery) -> bool:
         return False  # an address that names no backend; workers will say so
 
 
-def _seconds(said: Any, otherwise: float) -> float:
-    return float(said) if isinstance(said, int | float) else otherwise
+def _seconds_or_default(value: Any, default: float) -> float:
+    return float(value) if isinstance(value, int | float) else default

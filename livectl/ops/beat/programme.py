@@ -14,37 +14,39 @@ if TYPE_CHECKING:
     from livectl.model import Schedule
 
 
-class Programme(msgspec.Struct, frozen=True):
+class ScheduleSnapshot(msgspec.Struct, frozen=True):
     """What is scheduled, and what of it only beat itself can reckon."""
 
     schedules: tuple[Schedule, ...]
     notes: tuple[str, ...] = ()
 
-    def named(self, name: str) -> Schedule | None:
-        return next((each for each in self.schedules if each.name == name), None)
+    def find(self, name: str) -> Schedule | None:
+        return next((entry for entry in self.schedules if entry.name == name), None)
 
 
-def read(path: Path, *, name: str = "", app: Any = None, optional: bool = False) -> Programme:
+def read_snapshot(path: Path, *, name: str = "", app: Any = None, optional: bool = False) -> ScheduleSnapshot:
     """Of a file, which messages call `name`, and of an app. An optional file need not be there."""
-    said = () if optional and app is not None and not path.exists() else schedulefile.load(path, name=name).schedules
+    file_schedules = (
+        () if optional and app is not None and not path.exists() else schedulefile.load(path, name=name).schedules
+    )
     if app is None:
-        return Programme(said)
-    told, notes = _of_app(app)
-    return Programme((*said, *told), (*notes, *_elsewhere(app)))
+        return ScheduleSnapshot(file_schedules)
+    app_schedules, notes = _read_app_schedules(app)
+    return ScheduleSnapshot((*file_schedules, *app_schedules), (*notes, *_database_notes(app)))
 
 
-def _of_app(app: Any) -> tuple[list[Schedule], list[str]]:
+def _read_app_schedules(app: Any) -> tuple[list[Schedule], list[str]]:
     from livectl.ops.beat import foreign
-    from livectl.ops.beat.dues import Reckoned
+    from livectl.ops.beat.dues import ComputedDueTimes
 
-    found, notes = [], []
-    for name, entry in foreign.entries(app, app.conf.beat_schedule).items():
-        if not isinstance(entry.dues, Reckoned):
+    schedules, notes = [], []
+    for name, entry in foreign.app_entries(app, app.conf.beat_schedule).items():
+        if not isinstance(entry.due_times, ComputedDueTimes):
             notes.append(f"{name} is in the app's beat_schedule; only beat can tell when it is due")
             continue
-        found.append(
+        schedules.append(
             msgspec.structs.replace(
-                entry.dues.schedule,
+                entry.due_times.schedule,
                 name=name,
                 task=entry.task,
                 args=entry.args,
@@ -53,10 +55,10 @@ def _of_app(app: Any) -> tuple[list[Schedule], list[str]]:
                 deadline=entry.deadline,
             )
         )
-    return found, notes
+    return schedules, notes
 
 
-def _elsewhere(app: Any) -> list[str]:
+def _database_notes(app: Any) -> list[str]:
     """A schedule that is in a database is for its own scheduler to tell."""
     scheduler = str(app.conf.beat_scheduler or "")
     if scheduler.startswith("django_celery_beat"):

@@ -31,20 +31,33 @@ if TYPE_CHECKING:
 
     import redis
 
-    from livectl.ops.beat.clock import Clock
+    from livectl.ops.beat.clock import StoreClock
 
-PREFIX = "livectl:beat:"
-LAST, SINCE, TIMING, NAMES, PENDING, RUNNING, SEEN, HELD, PAUSED, NAMESPACE = (
-    PREFIX + name
+KEY_PREFIX = "livectl:beat:"
+(
+    LAST_RUN_KEY,
+    SINCE_KEY,
+    TIMING_KEY,
+    NAMES_KEY,
+    PENDING_KEY,
+    RUNNING_KEY,
+    SEEN_KEY,
+    HELD_KEY,
+    PAUSED_KEY,
+    NAMESPACE_KEY,
+) = (
+    KEY_PREFIX + name
     for name in ("last", "since", "timing", "names", "pending", "running", "seen", "held", "paused", "namespace")
 )
-REGISTERED = [LAST, SINCE, TIMING, NAMES, RUNNING, PAUSED]
-SCRIPTS = ("register", "claim", "look", "take", "leave", "commit", "begin")
+REGISTER_KEYS = [LAST_RUN_KEY, SINCE_KEY, TIMING_KEY, NAMES_KEY, RUNNING_KEY, PAUSED_KEY]
+SCRIPT_NAMES = ("register", "claim", "look", "take", "leave", "commit", "begin")
 
-STALE = 3_500  # a claim this old is anybody's: with a look each second, a dead beat's run is sent within 5 s
-FRESH = 2_500  # a claim older than this is left alone by its claimer, so that it is not sent while another takes it
-ANYTIME = 1  # the score of a claim that was given back: stale at once
-AT_ONCE = 1_000  # entries in one call: the store answers others in between
+STALE_CLAIM_MS = 3_500  # a claim this old is anybody's: with a look each second, a dead beat's run is sent within 5 s
+FRESH_CLAIM_MS = (
+    2_500  # a claim older than this is left alone by its claimer, so that it is not sent while another takes it
+)
+GIVEN_BACK_SCORE = 1  # the score of a claim that was given back: stale at once
+REGISTER_BATCH_SIZE = 1_000  # entries in one call: the store answers others in between
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -58,14 +71,14 @@ class Claim(msgspec.Struct, frozen=True):
         return f"{self.run.due} {self.run.name}"
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class DueRun(msgspec.Struct, frozen=True):
     """A run that is due, and the milliseconds until its entry's next one."""
 
     run: Run
     period: int
 
 
-class Command(msgspec.Struct, frozen=True):
+class RedisCommand(msgspec.Struct, frozen=True):
     """What puts one message on the broker."""
 
     verb: str
@@ -73,21 +86,21 @@ class Command(msgspec.Struct, frozen=True):
     value: str | bytes | int
 
 
-class Letter(msgspec.Struct, frozen=True):
+class PreparedRun(msgspec.Struct, frozen=True):
     """A claimed run, and the commands that send it."""
 
     claim: Claim
-    commands: tuple[Command, ...]
+    commands: tuple[RedisCommand, ...]
 
 
-class Job(msgspec.Struct, frozen=True):
+class LatestJob(msgspec.Struct, frozen=True):
     """The latest job of an entry whose jobs must not overlap."""
 
     task_id: str
     sent_at: int
 
 
-class Beat(msgspec.Struct, frozen=True):
+class RunningBeat(msgspec.Struct, frozen=True):
     """A beat that looked in, and when."""
 
     at: int
@@ -96,149 +109,155 @@ class Beat(msgspec.Struct, frozen=True):
     entries: int
 
 
-class Held(msgspec.Struct, frozen=True):
+class LoadedSchedule(msgspec.Struct, frozen=True):
     """The schedule file that a beat runs, as it last read it."""
 
     file: str
     schedules: tuple[Schedule, ...]
 
 
-class Runs:
+class RunStore:
     """The store as one beat sees it. Every change is one script, so that any number of beats may call at once."""
 
-    def __init__(self, store: redis.Redis, clock: Clock) -> None:
+    def __init__(self, store: redis.Redis, clock: StoreClock) -> None:
         self.store = store
         self.clock = clock
-        self._told = 0
+        self._store_ms = 0
         self._namespace = ""
-        self._scripts = {name: store.register_script(source(name)) for name in SCRIPTS}
+        self._scripts = {name: store.register_script(script_source(name)) for name in SCRIPT_NAMES}
 
-    def register(self, timings: dict[str, str], known: dict[str, int]) -> dict[str, int]:
+    def register(self, timings: dict[str, str], last_claimed: dict[str, int]) -> dict[str, int]:
         """From which instant on the runs of these entries count. `known` stands in where the store lost its memory."""
-        counted: dict[str, int] = {}
+        since: dict[str, int] = {}
         names = list(timings)
-        for start in range(0, len(names), AT_ONCE):
-            some = names[start : start + AT_ONCE]
-            told = (some, [timings[name] for name in some], [known.get(name, 0) for name in some])
-            answer = self._ask("register", REGISTERED, msgspec.json.encode(told))
-            counted.update(zip(some, msgspec.json.decode(answer, type=list[int]), strict=True))
-        return counted
+        for start in range(0, len(names), REGISTER_BATCH_SIZE):
+            batch = names[start : start + REGISTER_BATCH_SIZE]
+            payload = (batch, [timings[name] for name in batch], [last_claimed.get(name, 0) for name in batch])
+            reply = self._run_script("register", REGISTER_KEYS, msgspec.json.encode(payload))
+            since.update(zip(batch, msgspec.json.decode(reply, type=list[int]), strict=True))
+        return since
 
-    def claim(self, wanted: Sequence[Wanted]) -> list[Claim]:
+    def claim(self, due_runs: Sequence[DueRun]) -> list[Claim]:
         """Those of the due runs that nobody had claimed or paused: they are this beat's to send now."""
-        words = [word for each in wanted for word in (each.run.name, each.run.due, each.period)]
-        mine = self._ask("claim", [LAST, PENDING, PAUSED], *words) if words else []
-        return [Claim(wanted[number].run, self._told) for number in mine]
+        arguments = [
+            argument for due_run in due_runs for argument in (due_run.run.name, due_run.run.due, due_run.period)
+        ]
+        indices = self._run_script("claim", [LAST_RUN_KEY, PENDING_KEY, PAUSED_KEY], *arguments) if arguments else []
+        return [Claim(due_runs[index].run, self._store_ms) for index in indices]
 
-    def look(self, beat: str, about: dict[str, Any]) -> list[Claim]:
+    def record_heartbeat(self, beat: str, heartbeat: dict[str, Any]) -> list[Claim]:
         """Notes that this beat is at work, and finds the runs that were claimed and not sent."""
-        stale = self._ask("look", [PENDING, SEEN, HELD], beat, msgspec.json.encode(about), STALE)
-        return [_claim(member, score) for member, score in zip(stale[::2], stale[1::2], strict=True)]
+        stale = self._run_script(
+            "look", [PENDING_KEY, SEEN_KEY, HELD_KEY], beat, msgspec.json.encode(heartbeat), STALE_CLAIM_MS
+        )
+        return [_parse_claim(member, score) for member, score in zip(stale[::2], stale[1::2], strict=True)]
 
-    def take(self, stale: Sequence[Claim]) -> list[Claim]:
+    def take_over(self, stale: Sequence[Claim]) -> list[Claim]:
         """Those of the stale claims that are this beat's now."""
-        mine = self._ask("take", [PENDING], *_fenced(stale)) if stale else []
-        return [Claim(stale[number].run, self._told) for number in mine]
+        indices = self._run_script("take", [PENDING_KEY], *_claim_arguments(stale)) if stale else []
+        return [Claim(stale[index].run, self._store_ms) for index in indices]
 
-    def done(self, claims: Sequence[Claim]) -> None:
+    def mark_done(self, claims: Sequence[Claim]) -> None:
         """They are sent, or will never be: nobody takes them over."""
         if claims:
-            self._ask("leave", [PENDING], "", *_fenced(claims))
+            self._run_script("leave", [PENDING_KEY], "", *_claim_arguments(claims))
 
     def give_back(self, claims: Sequence[Claim]) -> None:
         """They could not be sent: any beat may try at its next look."""
         if claims:
-            self._ask("leave", [PENDING], ANYTIME, *_fenced(claims))
+            self._run_script("leave", [PENDING_KEY], GIVEN_BACK_SCORE, *_claim_arguments(claims))
 
-    def commit(self, letters: Sequence[Letter], database: int) -> list[str]:
+    def commit(self, prepared_runs: Sequence[PreparedRun], database: int) -> list[str]:
         """Sends and notes as sent in one step what is still this beat's: "sent", "taken" or what went wrong, each."""
-        if not letters:
+        if not prepared_runs:
             return []
-        here = self.store.connection_pool.connection_kwargs.get("db") or 0
-        words: list[Any] = [here, database]
-        for letter in letters:
-            words += [letter.claim.member, letter.claim.at, len(letter.commands)]
-            words += [word for command in letter.commands for word in (command.verb, command.key, command.value)]
-        return list(self._ask("commit", [PENDING], *words))
+        store_database = self.store.connection_pool.connection_kwargs.get("db") or 0
+        arguments: list[Any] = [store_database, database]
+        for prepared_run in prepared_runs:
+            arguments += [prepared_run.claim.member, prepared_run.claim.at, len(prepared_run.commands)]
+            arguments += [
+                argument for command in prepared_run.commands for argument in (command.verb, command.key, command.value)
+            ]
+        return list(self._run_script("commit", [PENDING_KEY], *arguments))
 
-    def fresh(self, claim: Claim) -> bool:
+    def is_fresh(self, claim: Claim) -> bool:
         """Whether no other beat can have taken it over yet."""
-        return self.clock.now() - claim.at < FRESH
+        return self.clock.now() - claim.at < FRESH_CLAIM_MS
 
-    def running(self, name: str) -> Job | None:
-        found = self.store.hget(RUNNING, name)
-        if not found:
+    def read_latest_job(self, name: str) -> LatestJob | None:
+        value = self.store.hget(RUNNING_KEY, name)
+        if not value:
             return None
-        task_id, _, sent_at = str(found).rpartition(" ")
-        return Job(task_id, int(sent_at))
+        task_id, _, sent_at = str(value).rpartition(" ")
+        return LatestJob(task_id, int(sent_at))
 
-    def begin(self, name: str, before: Job | None, task_id: str) -> bool:
+    def record_latest_job(self, name: str, previous_job: LatestJob | None, task_id: str) -> bool:
         """Notes the job that an entry gets, unless another beat has given it one since."""
-        had = f"{before.task_id} {before.sent_at}" if before else ""
-        return bool(self._ask("begin", [RUNNING], name, had, task_id))
+        expected = f"{previous_job.task_id} {previous_job.sent_at}" if previous_job else ""
+        return bool(self._run_script("begin", [RUNNING_KEY], name, expected, task_id))
 
     def task_id(self, run: Run) -> str:
         """The same for every beat of this store, and for no run of another one."""
         if not self._namespace:
-            self.store.set(NAMESPACE, str(uuid4()), nx=True)
-            self._namespace = str(self.store.get(NAMESPACE))
-        return _task_id(self._namespace, run)
+            self.store.set(NAMESPACE_KEY, str(uuid4()), nx=True)
+            self._namespace = str(self.store.get(NAMESPACE_KEY))
+        return _make_task_id(self._namespace, run)
 
-    def leave(self, beat: str) -> None:
+    def remove_beat(self, beat: str) -> None:
         """This beat stops in order."""
-        self.store.hdel(SEEN, beat)
-        self.store.hdel(HELD, beat)
+        self.store.hdel(SEEN_KEY, beat)
+        self.store.hdel(HELD_KEY, beat)
 
-    def hold(self, beat: str, schedule: Held) -> None:
+    def save_loaded_schedule(self, beat: str, schedule: LoadedSchedule) -> None:
         """Tells whoever asks which schedule file this beat runs."""
-        self.store.hset(HELD, beat, msgspec.json.encode(schedule))
+        self.store.hset(HELD_KEY, beat, msgspec.json.encode(schedule))
 
-    def _ask(self, script: str, keys: list[str], *words: Any) -> Any:
+    def _run_script(self, script: str, keys: list[str], *arguments: Any) -> Any:
         asked_at = self.clock.monotonic()
-        self._told, answer = self._scripts[script](keys=keys, args=[self.clock.stamp(), *words])
-        self.clock.heard(self._told, asked_at)
-        return answer
+        self._store_ms, reply = self._scripts[script](keys=keys, args=[self.clock.script_time(), *arguments])
+        self.clock.sync(self._store_ms, asked_at)
+        return reply
 
 
-def last_runs(store: redis.Redis) -> dict[str, Run]:
+def read_last_runs(store: redis.Redis) -> dict[str, Run]:
     """The last run of each entry, by its name."""
-    return {name: Run(name, int(due)) for name, due in _hash(store, LAST)}
+    return {name: Run(name, int(due)) for name, due in _read_hash(store, LAST_RUN_KEY)}
 
 
-def seen(store: redis.Redis) -> dict[str, Beat]:
+def read_running_beats(store: redis.Redis) -> dict[str, RunningBeat]:
     """The beats that looked in within the last minute."""
-    return {name: msgspec.json.decode(about, type=Beat) for name, about in _hash(store, SEEN)}
+    return {name: msgspec.json.decode(data, type=RunningBeat) for name, data in _read_hash(store, SEEN_KEY)}
 
 
-def task_ids(store: redis.Redis, wanted: Iterable[Run]) -> dict[Run, str]:
+def read_task_ids(store: redis.Redis, runs: Iterable[Run]) -> dict[Run, str]:
     """The ids of the jobs that these runs were sent as."""
-    found = store.get(NAMESPACE)
-    return {run: _task_id(str(found), run) for run in wanted} if found else {}
+    namespace = store.get(NAMESPACE_KEY)
+    return {run: _make_task_id(str(namespace), run) for run in runs} if namespace else {}
 
 
-def held(store: redis.Redis) -> dict[str, Held]:
+def read_loaded_schedules(store: redis.Redis) -> dict[str, LoadedSchedule]:
     """What each beat runs."""
-    return {name: msgspec.json.decode(said, type=Held) for name, said in _hash(store, HELD)}
+    return {name: msgspec.json.decode(data, type=LoadedSchedule) for name, data in _read_hash(store, HELD_KEY)}
 
 
-def _hash(store: redis.Redis, key: str) -> list[tuple[str, str]]:
+def _read_hash(store: redis.Redis, key: str) -> list[tuple[str, str]]:
     return [(str(name), str(value)) for name, value in store.hgetall(key).items()]
 
 
-def source(name: str) -> str:
+def script_source(name: str) -> str:
     """A script of ours, with the time in front."""
     folder = resources.files("livectl.ops.beat") / "lua"
     return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("time", name))
 
 
-def _task_id(namespace: str, run: Run) -> str:
+def _make_task_id(namespace: str, run: Run) -> str:
     return str(uuid5(NAMESPACE_OID, f"{namespace} {run.due} {run.name}"))
 
 
-def _claim(member: str, score: Any) -> Claim:
+def _parse_claim(member: str, score: Any) -> Claim:
     due, _, name = member.partition(" ")
     return Claim(Run(name, int(due)), int(float(score)))
 
 
-def _fenced(claims: Sequence[Claim]) -> list[str | int]:
-    return [word for claim in claims for word in (claim.member, claim.at)]
+def _claim_arguments(claims: Sequence[Claim]) -> list[str | int]:
+    return [argument for claim in claims for argument in (claim.member, claim.at)]

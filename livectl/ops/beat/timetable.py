@@ -8,86 +8,86 @@ from typing import TYPE_CHECKING
 from celery.utils.log import get_logger
 
 from livectl.model import Run
-from livectl.ops.beat.dues import SECOND
-from livectl.ops.beat.runs import Wanted
+from livectl.ops.beat.dues import MS_PER_SECOND
+from livectl.ops.beat.runs import DueRun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from livectl.ops.beat.dues import Entry
+    from livectl.ops.beat.dues import BeatEntry
 
 logger = get_logger(__name__)
 
-LATE = 10_000  # milliseconds: up to here a run is merely late; beyond, it was missed, and `catchup` decides
-FOREVER = 10**15  # milliseconds to the next run where there is none
+MAX_LATENESS_MS = 10_000  # milliseconds: up to here a run is merely late; beyond, it was missed, and `catchup` decides
+NO_NEXT_RUN_MS = 10**15  # milliseconds to the next run where there is none
 
 
-class Timetable:
+class BeatTimetable:
     """The next due instant of each entry. One whose instants cannot be reckoned is logged, and left out: `broken`."""
 
-    def __init__(self, entries: Mapping[str, Entry], counted: Mapping[str, int], now: int) -> None:
+    def __init__(self, entries: Mapping[str, BeatEntry], since: Mapping[str, int], now: int) -> None:
         self._entries = entries
         self._heap: list[tuple[int, str]] = []
         self.broken: set[str] = set()
         for name in entries:
             # What the store has from before its clock was set back lies ahead, and does not count.
-            following = self._after(name, min(counted[name], now))
-            if following is not None:
-                self._heap.append((following, name))
+            next_due = self._next_due_after(name, min(since[name], now))
+            if next_due is not None:
+                self._heap.append((next_due, name))
         heapify(self._heap)
 
     @property
-    def next(self) -> int | None:
+    def next_due(self) -> int | None:
         return self._heap[0][0] if self._heap else None
 
-    def take_due(self, now: int, most: int) -> list[Wanted]:
+    def take_due(self, now: int, limit: int) -> list[DueRun]:
         """The runs due by now, at most so many. Of an entry that missed many, the latest stands for all."""
-        found: list[Wanted] = []
-        while self._heap and self._heap[0][0] <= now and len(found) < most:
+        due_runs: list[DueRun] = []
+        while self._heap and self._heap[0][0] <= now and len(due_runs) < limit:
             due, name = heappop(self._heap)
-            wanted = self._settle(name, due, now)
-            if self.is_worth_sending(wanted.run, now):
-                found.append(wanted)
-        return found
+            due_run = self._schedule_next(name, due, now)
+            if self.is_worth_sending(due_run.run, now):
+                due_runs.append(due_run)
+        return due_runs
 
-    def _settle(self, name: str, due: int, now: int) -> Wanted:
+    def _schedule_next(self, name: str, due: int, now: int) -> DueRun:
         """The run that stands for what is due; its entry's next one goes on the timetable."""
-        if now - due > LATE:
-            due = self._latest(name, due, now)
-        following = self._after(name, due)
-        if following is not None:
-            heappush(self._heap, (following, name))
-        return Wanted(Run(name, due), FOREVER if following is None else following - due)
+        if now - due > MAX_LATENESS_MS:
+            due = self._latest_due(name, due, now)
+        next_due = self._next_due_after(name, due)
+        if next_due is not None:
+            heappush(self._heap, (next_due, name))
+        return DueRun(Run(name, due), NO_NEXT_RUN_MS if next_due is None else next_due - due)
 
     def is_worth_sending(self, run: Run, now: int) -> bool:
         entry = self._entries[run.name]
-        late = now - run.due
-        if entry.deadline is not None and late > entry.deadline * SECOND:
-            logger.info("%s: not sent, %.1f s late is past its deadline", run.name, late / SECOND)
+        lateness = now - run.due
+        if entry.deadline is not None and lateness > entry.deadline * MS_PER_SECOND:
+            logger.info("%s: not sent, %.1f s late is past its deadline", run.name, lateness / MS_PER_SECOND)
             return False
-        if late <= LATE:
+        if lateness <= MAX_LATENESS_MS:
             return True
         if entry.catchup == "skip":
-            logger.info("%s: not sent, %.1f s late, since it skips what it missed", run.name, late / SECOND)
+            logger.info("%s: not sent, %.1f s late, since it skips what it missed", run.name, lateness / MS_PER_SECOND)
             return False
-        following = self._after(run.name, run.due)
-        return following is None or following > now
+        next_due = self._next_due_after(run.name, run.due)
+        return next_due is None or next_due > now
 
-    def _after(self, name: str, moment: int) -> int | None:
+    def _next_due_after(self, name: str, moment: int) -> int | None:
         try:
-            return self._entries[name].dues.after(moment)
+            return self._entries[name].due_times.after(moment)
         except Exception:
-            self._break(name)
+            self._mark_broken(name)
             return None
 
-    def _latest(self, name: str, due: int, now: int) -> int:
+    def _latest_due(self, name: str, due: int, now: int) -> int:
         try:
-            return self._entries[name].dues.latest(due, now)
+            return self._entries[name].due_times.latest(due, now)
         except Exception:
-            self._break(name)
+            self._mark_broken(name)
             return due
 
-    def _break(self, name: str) -> None:
+    def _mark_broken(self, name: str) -> None:
         if name not in self.broken:
             logger.error("Entry %r is left out: its next run cannot be reckoned", name)
             self.broken.add(name)

@@ -13,26 +13,26 @@ import msgspec
 from livectl import connect, resp
 from livectl.errors import ServerError
 from livectl.ops.cluster import pidbox
-from livectl.ops.cluster.pidbox import Question
-from livectl.resp import Refused
+from livectl.ops.cluster.pidbox import ControlCommand
+from livectl.resp import RedisReplyError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from livectl.address import Address
-    from livectl.ops.cluster.layout import Layout
-    from livectl.resp import Wire
+    from livectl.ops.cluster.layout import KeyLayout
+    from livectl.resp import RedisConnection
 
 HEALTHY, UNHEALTHY, CANNOT_TELL = 0, 1, 2
 
-STILL_SECONDS = 1.0  # an idle worker takes a message within milliseconds: what lies still for so long is not taken
-MAX_LAG = 30.0  # seconds; a beat looks in each second, and one that starts anew may take some
-LATE_CLAIM = 10.0  # seconds; another beat takes over an unsent run after 3.5
+STUCK_AFTER_S = 1.0  # an idle worker takes a message within milliseconds: what lies still for so long is not taken
+MAX_BEAT_LAG_S = 30.0  # seconds; a beat looks in each second, and one that starts anew may take some
+LATE_CLAIM_S = 10.0  # seconds; another beat takes over an unsent run after 3.5
 PROBE_KEY = "livectl:probe"
-PROBE_MILLISECONDS = 1000
+PROBE_KEY_TTL_MS = 1000
 
 
-class Health(msgspec.Struct, frozen=True):
+class ProbeResult(msgspec.Struct, frozen=True):
     """The answer of a probe. `healthy` is None where it cannot be told."""
 
     what: str
@@ -40,11 +40,11 @@ class Health(msgspec.Struct, frozen=True):
     reason: str
 
     @property
-    def word(self) -> str:
+    def label(self) -> str:
         return "cannot tell" if self.healthy is None else "healthy" if self.healthy else "not healthy"
 
     @property
-    def code(self) -> int:
+    def exit_code(self) -> int:
         return CANNOT_TELL if self.healthy is None else HEALTHY if self.healthy else UNHEALTHY
 
 
@@ -54,169 +54,197 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     part: Literal["worker", "beat", "broker", "store"]
     host: str
     name: str | None = None
-    timeout: float = pidbox.ANSWER_SECONDS
-    max_lag: float = MAX_LAG
+    timeout: float = pidbox.REPLY_TIMEOUT_S
+    max_lag: float = MAX_BEAT_LAG_S
     broker_down: Literal["ok", "fail"] | None = None
 
 
-def examine(probe: Probe, broker: Address | None, store: Address | None, layout: Layout) -> Health:
+def run_probe(probe: Probe, broker: Address | None, store: Address | None, layout: KeyLayout) -> ProbeResult:
     """The answer, whatever is broken: a probe does not fail, it tells."""
     if probe.part in {"broker", "store"}:
-        return server(probe.part, broker if probe.part == "broker" else store)
+        return probe_server(probe.part, broker if probe.part == "broker" else store)
     address = broker if probe.part == "worker" else store
     if address is None:
-        return unclear(probe.part, "the address is not one that livectl can ask at")
+        return cannot_tell(probe.part, "the address is not one that livectl can ask at")
     try:
         if probe.part == "beat":
-            return beat(address, probe.name, probe.host, probe.max_lag)
-        return worker(address, layout, probe.name, probe.host, probe.timeout)
+            return probe_beat(address, probe.name, probe.host, probe.max_lag)
+        return probe_worker(address, layout, probe.name, probe.host, probe.timeout)
     except ServerError as error:
-        return away(probe, str(error))
+        return unreachable(probe, str(error))
 
 
-def away(probe: Probe, why: str) -> Health:
+def unreachable(probe: Probe, reason: str) -> ProbeResult:
     """What is said when nobody can be asked: a broker's fault is none of its workers, if one wants it so."""
     if probe.part in {"broker", "store"}:
-        return ill(probe.part, why)
-    return Health(probe.part, {"ok": True, "fail": False, None: None}[probe.broker_down], f"cannot be asked: {why}")
-
-
-def well(what: str, reason: str) -> Health:
-    return Health(what, healthy=True, reason=reason)
-
-
-def ill(what: str, reason: str) -> Health:
-    return Health(what, healthy=False, reason=reason)
-
-
-def unclear(what: str, reason: str) -> Health:
-    return Health(what, healthy=None, reason=reason)
-
-
-def server(what: str, address: Address | None) -> Health:
-    """Whether a broker or store lets us in and takes what is written."""
-    if address is None:
-        return unclear(what, "its address is not one that livectl can probe")
-    try:
-        if not address.is_redis:
-            connect.reach(address)
-            return well(what, f"{address.masked} answers")
-        with resp.dial(address) as wire:
-            wire.ask("SET", PROBE_KEY, "1", "PX", PROBE_MILLISECONDS)
-    except Refused as refusal:
-        return ill(what, f"it takes nothing: {refusal}")
-    except ServerError as error:
-        return ill(what, error.message)
-    return well(what, f"{address.masked} answers and takes what is written")
-
-
-def worker(address: Address, layout: Layout, name: str | None, host: str, seconds: float) -> Health:
-    """Whether a worker answers, and takes messages when there are some. Without a name: the workers of this host."""
-    wanted = (name if "@" in name else f"{name}@{host}",) if name else None
-    if not address.is_redis:
-        return _through_kombu(address, wanted, host, seconds)
-    with resp.dial(address, seconds + resp.PATIENCE) as wire:
-        ask = _Asking(wire, layout, address.database, wanted)
-        answers = ask("active_queues", seconds)
-        mine = _of_host(answers, wanted, host)
-        if not mine:
-            return _nobody(answers, wanted, host)
-        return _consuming(wire, layout, ask, {who: _names(said) for who, said in mine.items()})
-
-
-def beat(address: Address, name: str | None, host: str, max_lag: float) -> Health:
-    """Whether a beat looked in lately, and sends what it claims. Without a name: the beats of this host."""
-    from livectl.ops.beat import runs
-
-    with resp.dial(address) as wire:
-        (seconds, _), flat, late = wire.ask_all(
-            [("TIME",), ("HGETALL", runs.SEEN), ("ZRANGE", runs.PENDING, 0, 0, "WITHSCORES")]
-        )
-    now = int(seconds)
-    seen = {who.decode(): msgspec.json.decode(said) for who, said in zip(flat[::2], flat[1::2], strict=True)}
-    mine = {who: said["at"] / 1000 for who, said in seen.items() if name == who or (not name and said["host"] == host)}
-    if not mine:
-        elsewhere = f"; there is one on {', '.join(sorted({said['host'] for said in seen.values()}))}" if seen else ""
-        return ill("beat", f"no beat {name or f'on {host}'} has looked in{elsewhere}")
-    who, at = max(mine.items(), key=lambda one: one[1])
-    if now - at > max_lag:
-        return ill("beat", f"{who} looked in {now - at:.0f} s ago for the last time")
-    if late and now - float(late[1]) / 1000 > LATE_CLAIM and float(late[1]) > 1:
-        return ill("beat", f"a run is due and has not been sent: {late[0].decode()}")
-    return well("beat", f"{who} looked in {max(0.0, now - at):.0f} s ago")
-
-
-class _Asking:
-    """Questions to the same workers, one after the other."""
-
-    def __init__(self, wire: Wire, layout: Layout, database: int, destination: tuple[str, ...] | None) -> None:
-        self._wire, self._layout, self._database, self._destination = wire, layout, database, destination
-
-    def __call__(self, method: str, seconds: float) -> pidbox.Answers:
-        question = Question(method=method, destination=self._destination)
-        return pidbox.ask(self._wire, self._layout, self._database, question, seconds)
-
-
-def _of_host(answers: pidbox.Answers, wanted: tuple[str, ...] | None, host: str) -> dict[str, Any]:
-    return {who: said for who, said in answers.said.items() if wanted or who.endswith(f"@{host}")}
-
-
-def _through_kombu(address: Address, wanted: tuple[str, ...] | None, host: str, seconds: float) -> Health:
-    """RabbitMQ speaks no protocol that is quickly spoken: here the probe costs what `celery inspect` costs."""
-    from celery import Celery
-
-    connect.reach(address)
-    control = Celery("livectl", broker=address.kombu, set_as_current=False).control
-    said = control.broadcast("active_queues", destination=list(wanted) if wanted else None, reply=True, timeout=seconds)
-    answers = pidbox.Answers({who: answer for one in said or [] for who, answer in one.items()})
-    mine = _of_host(answers, wanted, host)
-    if not mine:
-        return _nobody(answers, wanted, host)
-    unread = [who for who, queues in mine.items() if not queues]
-    return (
-        ill("worker", f"{unread[0]} answers and reads no queue")
-        if unread
-        else well("worker", f"{', '.join(mine)} answers")
+        return unhealthy(probe.part, reason)
+    return ProbeResult(
+        probe.part, {"ok": True, "fail": False, None: None}[probe.broker_down], f"cannot be asked: {reason}"
     )
 
 
-def _nobody(answers: pidbox.Answers, wanted: tuple[str, ...] | None, host: str) -> Health:
-    who = wanted[0] if wanted else f"no worker on {host}"
-    others = f"; {', '.join(sorted(answers.said))} did" if answers.said and not wanted else ""
-    silent = f"; {answers.silent} heard the question and did not" if answers.silent and not wanted else ""
-    return ill("worker", f"{who} {'did not answer' if wanted else 'answered'}{others}{silent}")
+def healthy(part: str, reason: str) -> ProbeResult:
+    return ProbeResult(part, healthy=True, reason=reason)
 
 
-def _consuming(wire: Wire, layout: Layout, ask: _Asking, reads: dict[str, Sequence[str]]) -> Health:
+def unhealthy(part: str, reason: str) -> ProbeResult:
+    return ProbeResult(part, healthy=False, reason=reason)
+
+
+def cannot_tell(part: str, reason: str) -> ProbeResult:
+    return ProbeResult(part, healthy=None, reason=reason)
+
+
+def probe_server(part: str, address: Address | None) -> ProbeResult:
+    """Whether a broker or store lets us in and takes what is written."""
+    if address is None:
+        return cannot_tell(part, "its address is not one that livectl can probe")
+    try:
+        if not address.is_redis:
+            connect.check_reachable(address)
+            return healthy(part, f"{address.masked} answers")
+        with resp.connect(address) as connection:
+            connection.execute("SET", PROBE_KEY, "1", "PX", PROBE_KEY_TTL_MS)
+    except RedisReplyError as refusal:
+        return unhealthy(part, f"it takes nothing: {refusal}")
+    except ServerError as error:
+        return unhealthy(part, error.message)
+    return healthy(part, f"{address.masked} answers and takes what is written")
+
+
+def probe_worker(address: Address, layout: KeyLayout, name: str | None, host: str, seconds: float) -> ProbeResult:
+    """Whether a worker answers, and takes messages when there are some. Without a name: the workers of this host."""
+    destination = (name if "@" in name else f"{name}@{host}",) if name else None
+    if not address.is_redis:
+        return _probe_worker_through_kombu(address, destination, host, seconds)
+    with resp.connect(address, seconds + resp.SERVER_TIMEOUT_S) as connection:
+        query = _WorkerQuery(connection, layout, address.database, destination)
+        replies = query("active_queues", seconds)
+        host_replies = _replies_of_host(replies, destination, host)
+        if not host_replies:
+            return _no_reply(replies, destination, host)
+        return _probe_consuming(
+            connection, layout, query, {node: _queue_names(reply) for node, reply in host_replies.items()}
+        )
+
+
+def probe_beat(address: Address, name: str | None, host: str, max_lag: float) -> ProbeResult:
+    """Whether a beat looked in lately, and sends what it claims. Without a name: the beats of this host."""
+    from livectl.ops.beat import runs
+
+    with resp.connect(address) as connection:
+        (seconds, _), flat, oldest_claim = connection.execute_all(
+            [("TIME",), ("HGETALL", runs.SEEN_KEY), ("ZRANGE", runs.PENDING_KEY, 0, 0, "WITHSCORES")]
+        )
+    now = int(seconds)
+    beats = {
+        beat_name.decode(): msgspec.json.decode(last_look)
+        for beat_name, last_look in zip(flat[::2], flat[1::2], strict=True)
+    }
+    look_times = {
+        beat_name: last_look["at"] / 1000
+        for beat_name, last_look in beats.items()
+        if name == beat_name or (not name and last_look["host"] == host)
+    }
+    if not look_times:
+        elsewhere = (
+            f"; there is one on {', '.join(sorted({last_look['host'] for last_look in beats.values()}))}"
+            if beats
+            else ""
+        )
+        return unhealthy("beat", f"no beat {name or f'on {host}'} has looked in{elsewhere}")
+    beat_name, looked_at = max(look_times.items(), key=lambda item: item[1])
+    if now - looked_at > max_lag:
+        return unhealthy("beat", f"{beat_name} looked in {now - looked_at:.0f} s ago for the last time")
+    if oldest_claim and now - float(oldest_claim[1]) / 1000 > LATE_CLAIM_S and float(oldest_claim[1]) > 1:
+        return unhealthy("beat", f"a run is due and has not been sent: {oldest_claim[0].decode()}")
+    return healthy("beat", f"{beat_name} looked in {max(0.0, now - looked_at):.0f} s ago")
+
+
+class _WorkerQuery:
+    """Questions to the same workers, one after the other."""
+
+    def __init__(
+        self, connection: RedisConnection, layout: KeyLayout, database: int, destination: tuple[str, ...] | None
+    ) -> None:
+        self._connection, self._layout, self._database, self._destination = connection, layout, database, destination
+
+    def __call__(self, method: str, seconds: float) -> pidbox.ControlReplies:
+        command = ControlCommand(method=method, destination=self._destination)
+        return pidbox.ask(self._connection, self._layout, self._database, command, seconds)
+
+
+def _replies_of_host(replies: pidbox.ControlReplies, destination: tuple[str, ...] | None, host: str) -> dict[str, Any]:
+    return {node: reply for node, reply in replies.by_worker.items() if destination or node.endswith(f"@{host}")}
+
+
+def _probe_worker_through_kombu(
+    address: Address, destination: tuple[str, ...] | None, host: str, seconds: float
+) -> ProbeResult:
+    """RabbitMQ speaks no protocol that is quickly spoken: here the probe costs what `celery inspect` costs."""
+    from celery import Celery
+
+    connect.check_reachable(address)
+    control = Celery("livectl", broker=address.celery_url, set_as_current=False).control
+    broadcast_replies = control.broadcast(
+        "active_queues", destination=list(destination) if destination else None, reply=True, timeout=seconds
+    )
+    replies = pidbox.ControlReplies({node: reply for entry in broadcast_replies or [] for node, reply in entry.items()})
+    host_replies = _replies_of_host(replies, destination, host)
+    if not host_replies:
+        return _no_reply(replies, destination, host)
+    unread = [node for node, queues in host_replies.items() if not queues]
+    return (
+        unhealthy("worker", f"{unread[0]} answers and reads no queue")
+        if unread
+        else healthy("worker", f"{', '.join(host_replies)} answers")
+    )
+
+
+def _no_reply(replies: pidbox.ControlReplies, destination: tuple[str, ...] | None, host: str) -> ProbeResult:
+    subject = destination[0] if destination else f"no worker on {host}"
+    others_text = f"; {', '.join(sorted(replies.by_worker))} did" if replies.by_worker and not destination else ""
+    silent_text = f"; {replies.silent} heard the question and did not" if replies.silent and not destination else ""
+    return unhealthy("worker", f"{subject} {'did not answer' if destination else 'answered'}{others_text}{silent_text}")
+
+
+def _probe_consuming(
+    connection: RedisConnection, layout: KeyLayout, query: _WorkerQuery, queues_by_worker: dict[str, Sequence[str]]
+) -> ProbeResult:
     """Connected is not enough: where messages lie and a worker has nothing to do, they have to move."""
-    if unread := [who for who, queues in reads.items() if not queues]:
-        return ill("worker", f"{unread[0]} answers and reads no queue")
-    keys = [key for queues in reads.values() for queue in queues for key in layout.keys(queue)]
-    before = _next_messages(wire, keys)
-    if not any(before) or _busy(ask, reads):
-        return well("worker", f"{', '.join(sorted(reads))} answers")
-    time.sleep(STILL_SECONDS)
-    after = _next_messages(wire, keys)
-    stuck = [key for key, was, now in zip(keys, before, after, strict=True) if was and was == now]
-    if not stuck or len(stuck) < sum(map(bool, before)) or _busy(ask, reads):
-        return well("worker", f"{', '.join(sorted(reads))} answers and takes messages")
+    if unread := [node for node, queues in queues_by_worker.items() if not queues]:
+        return unhealthy("worker", f"{unread[0]} answers and reads no queue")
+    keys = [key for queues in queues_by_worker.values() for queue in queues for key in layout.list_keys(queue)]
+    before = _next_messages(connection, keys)
+    if not any(before) or _is_busy(query, queues_by_worker):
+        return healthy("worker", f"{', '.join(sorted(queues_by_worker))} answers")
+    time.sleep(STUCK_AFTER_S)
+    after = _next_messages(connection, keys)
+    stuck = [key for key, earlier, later in zip(keys, before, after, strict=True) if earlier and earlier == later]
+    if not stuck or len(stuck) < sum(map(bool, before)) or _is_busy(query, queues_by_worker):
+        return healthy("worker", f"{', '.join(sorted(queues_by_worker))} answers and takes messages")
     queue = stuck[0].removeprefix(layout.prefix).split(layout.separator)[0]
-    return ill("worker", f"{', '.join(sorted(reads))} answers, has nothing to do and takes nothing from {queue}")
+    return unhealthy(
+        "worker", f"{', '.join(sorted(queues_by_worker))} answers, has nothing to do and takes nothing from {queue}"
+    )
 
 
-def _next_messages(wire: Wire, keys: Sequence[str]) -> list[Any]:
+def _next_messages(connection: RedisConnection, keys: Sequence[str]) -> list[Any]:
     """The message that is taken next from each list, to see whether it is still the same."""
-    return [last if isinstance(last, bytes) else None for last in wire.ask_all([("LINDEX", key, -1) for key in keys])]
+    return [
+        last if isinstance(last, bytes) else None
+        for last in connection.execute_all([("LINDEX", key, -1) for key in keys])
+    ]
 
 
-def _busy(ask: _Asking, reads: dict[str, Sequence[str]]) -> bool:
+def _is_busy(query: _WorkerQuery, queues_by_worker: dict[str, Sequence[str]]) -> bool:
     """Whether one of them runs a job or has one at hand."""
     for method in ("active", "reserved"):
-        said = ask(method, pidbox.ANSWER_SECONDS).said
-        if any(said.get(who) for who in reads):
+        replies = query(method, pidbox.REPLY_TIMEOUT_S).by_worker
+        if any(replies.get(node) for node in queues_by_worker):
             return True
     return False
 
 
-def _names(said: Any) -> list[str]:
-    return [queue["name"] for queue in said] if isinstance(said, list) else []
+def _queue_names(reply: Any) -> list[str]:
+    return [queue["name"] for queue in reply] if isinstance(reply, list) else []

@@ -9,21 +9,23 @@ from importlib.util import find_spec
 from livectl.errors import UsageError
 from livectl.ops.launch import OWN_APP
 
-READ_ONLY_SINCE = (2, 2)
-INSTALL = "pip install 'livectl[flower]'"
+FLOWER_READ_ONLY_SINCE = (2, 2)
+INSTALL_FLOWER = "pip install 'livectl[flower]'"
 
 
-def command(app: str | None, *, host: str, port: int, changes: bool, extra: tuple[str, ...] = ()) -> list[str]:
+def flower_command(
+    app: str | None, *, host: str, port: int, allow_changes: bool, extra: tuple[str, ...] = ()
+) -> list[str]:
     """The argv to become."""
     if find_spec("flower") is None:
-        raise UsageError("Flower is not installed", INSTALL)
-    if not changes and _version() < READ_ONLY_SINCE:
-        found = ".".join(map(str, _version()))
-        raise UsageError(f"Flower {found} has no read-only mode", f"{INSTALL} -U, or --allow-changes.")
-    place = [f"--address={host}", f"--port={port}", f"--read_only={not changes}"]
-    kept = place if not changes or _version() >= READ_ONLY_SINCE else place[:2]
-    return [sys.executable, "-m", "celery", "-A", app or OWN_APP, "flower", *kept, *extra]
+        raise UsageError("Flower is not installed", INSTALL_FLOWER)
+    if not allow_changes and _flower_version() < FLOWER_READ_ONLY_SINCE:
+        version = ".".join(map(str, _flower_version()))
+        raise UsageError(f"Flower {version} has no read-only mode", f"{INSTALL_FLOWER} -U, or --allow-changes.")
+    flags = [f"--address={host}", f"--port={port}", f"--read_only={not allow_changes}"]
+    used_flags = flags if not allow_changes or _flower_version() >= FLOWER_READ_ONLY_SINCE else flags[:2]
+    return [sys.executable, "-m", "celery", "-A", app or OWN_APP, "flower", *used_flags, *extra]
 
 
-def _version() -> tuple[int, ...]:
+def _flower_version() -> tuple[int, ...]:
     return tuple(int(part) for part in metadata.version("flower").split(".")[:2])

@@ -17,26 +17,26 @@ import msgspec
 from livectl.ops.jobs import message
 
 if TYPE_CHECKING:
-    from livectl.ops.cluster.layout import Layout
-    from livectl.resp import Wire
+    from livectl.ops.cluster.layout import KeyLayout
+    from livectl.resp import RedisConnection
 
-ANSWER_SECONDS = 1.0  # what `celery inspect` waits; a worker that is not stuck answers in a few milliseconds
-LEAVE_SECONDS = 0.3  # kept back for taking the mailbox down again
-BINDING_MILLISECONDS = 10_000  # kombu sweeps the reply table of a caller who died in between
+REPLY_TIMEOUT_S = 1.0  # what `celery inspect` waits; a worker that is not stuck answers in a few milliseconds
+CLOSE_RESERVE_S = 0.3  # kept back for taking the mailbox down again
+BINDING_LIFETIME_MS = 10_000  # kombu sweeps the reply table of a caller who died in between
 
 
-class Answers(msgspec.Struct, frozen=True):
+class ControlReplies(msgspec.Struct, frozen=True):
     """What the workers said, by their names, and how many were asked."""
 
-    said: dict[str, Any] = {}
-    heard: int = 0  # workers that the question reached
+    by_worker: dict[str, Any] = {}
+    reached: int = 0  # workers that the question reached
 
     @property
     def silent(self) -> int:
-        return max(0, self.heard - len(self.said))
+        return max(0, self.reached - len(self.by_worker))
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class ControlCommand(msgspec.Struct, frozen=True, kw_only=True):
     """One command with its arguments, for all workers or those named."""
 
     method: str
@@ -44,82 +44,91 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     destination: tuple[str, ...] | None = None
 
 
-def ask(wire: Wire, layout: Layout, database: int, question: Question, seconds: float = ANSWER_SECONDS) -> Answers:
+def ask(
+    connection: RedisConnection,
+    layout: KeyLayout,
+    database: int,
+    command: ControlCommand,
+    seconds: float = REPLY_TIMEOUT_S,
+) -> ControlReplies:
     """Publishes, and collects until all that heard it have answered or the time is over."""
-    mailbox = Mailbox(layout, database)
-    mailbox.open(wire)
+    reply_queue = ReplyQueue(layout, database)
+    reply_queue.open(connection)
     try:
-        last = Question(method="ping", destination=question.destination)
-        heard, _ = (
-            wire.ask("PUBLISH", mailbox.channel, mailbox.spell(one, ticket))
-            for one, ticket in ((question, mailbox.ticket), (last, mailbox.last_ticket))
+        ping = ControlCommand(method="ping", destination=command.destination)
+        reached, _ = (
+            connection.execute("PUBLISH", reply_queue.channel, reply_queue.encode(sent_command, ticket))
+            for sent_command, ticket in ((command, reply_queue.ticket), (ping, reply_queue.ping_ticket))
         )
-        wanted = min(heard, len(question.destination)) if question.destination else heard
-        return mailbox.collect(wire, wanted, seconds)
+        expected = min(reached, len(command.destination)) if command.destination else reached
+        return reply_queue.collect(connection, expected, seconds)
     finally:
-        mailbox.close(wire)
+        reply_queue.close(connection)
 
 
-class Mailbox:
+class ReplyQueue:
     """Where answers come in: a queue of our own, bound to the exchange that workers answer to."""
 
-    def __init__(self, layout: Layout, database: int) -> None:
-        self.name, self.ticket, self.last_ticket = (str(uuid4()) for _ in range(3))
+    def __init__(self, layout: KeyLayout, database: int) -> None:
+        self.name, self.ticket, self.ping_ticket = (str(uuid4()) for _ in range(3))
         self.channel = layout.control_channel(database)
-        self._questions, self._exchange = f"{layout.control}.pidbox", layout.reply_exchange
-        queue = f"{self.name}.{self._exchange}"
-        self.queue = layout.key(queue, 0)
-        self._table, self._deadlines = layout.bindings(self._exchange), layout.deadlines
-        self._row = layout.separator.join((self.name, "", queue))
+        self._control_exchange, self._reply_exchange = f"{layout.control}.pidbox", layout.reply_exchange
+        queue = f"{self.name}.{self._reply_exchange}"
+        self.key = layout.list_key(queue, 0)
+        self._bindings_key, self._deadlines_key = (
+            layout.bindings_key(self._reply_exchange),
+            layout.binding_deadlines_key,
+        )
+        self._binding = layout.separator.join((self.name, "", queue))
 
-    def open(self, wire: Wire) -> None:
-        gone = int(time.time() * 1000) + BINDING_MILLISECONDS
-        bind = ("SADD", self._table, self._row)
-        wire.ask_all([bind, ("ZADD", self._deadlines, "GT", gone, self._exchange)])
+    def open(self, connection: RedisConnection) -> None:
+        expires_at_ms = int(time.time() * 1000) + BINDING_LIFETIME_MS
+        bind = ("SADD", self._bindings_key, self._binding)
+        connection.execute_all([bind, ("ZADD", self._deadlines_key, "GT", expires_at_ms, self._reply_exchange)])
 
-    def close(self, wire: Wire) -> None:
-        wire.ask_all([("SREM", self._table, self._row), ("DEL", self.queue)])
+    def close(self, connection: RedisConnection) -> None:
+        connection.execute_all([("SREM", self._bindings_key, self._binding), ("DEL", self.key)])
 
-    def collect(self, wire: Wire, wanted: int, seconds: float) -> Answers:
+    def collect(self, connection: RedisConnection, expected: int, seconds: float) -> ControlReplies:
         """Until so many have answered the ping, and with it all that they ever will, or the time is over."""
-        until = min(time.monotonic() + seconds, wire.until - LEAVE_SECONDS)
-        answers: dict[str, Any] = {}
-        done: set[str] = set()
-        while len(done) < wanted and (left := until - time.monotonic()) > 0:
-            popped = wire.ask("BRPOP", self.queue, f"{left:.3f}")
+        deadline = min(time.monotonic() + seconds, connection.until - CLOSE_RESERVE_S)
+        replies: dict[str, Any] = {}
+        answered: set[str] = set()
+        while len(answered) < expected and (seconds_left := deadline - time.monotonic()) > 0:
+            popped = connection.execute("BRPOP", self.key, f"{seconds_left:.3f}")
             envelope = message.decode(popped[1]) if popped else {}
-            said = message.body_of(envelope)
-            if not isinstance(said, dict):
+            reply = message.decode_body(envelope)
+            if not isinstance(reply, dict):
                 continue
-            if envelope.get("headers", {}).get("ticket") == self.last_ticket:
-                done |= said.keys()
+            if envelope.get("headers", {}).get("ticket") == self.ping_ticket:
+                answered |= reply.keys()
             else:
-                answers |= said
-        return Answers(answers, wanted - len(done - answers.keys()))
+                replies |= reply
+        return ControlReplies(replies, expected - len(answered - replies.keys()))
 
-    def spell(self, question: Question, ticket: str | None = None) -> bytes:
+    def encode(self, command: ControlCommand, ticket: str | None = None) -> bytes:
         """The question as kombu would have published it."""
-        said = {
-            "method": question.method,
-            "arguments": question.arguments,
-            "destination": question.destination,
+        payload = {
+            "method": command.method,
+            "arguments": command.arguments,
+            "destination": command.destination,
             "pattern": None,
             "matcher": None,
             "ticket": ticket or self.ticket,
-            "reply_to": {"exchange": self._exchange, "routing_key": self.name},
+            "reply_to": {"exchange": self._reply_exchange, "routing_key": self.name},
         }
         properties = {
             "delivery_mode": 1,
-            "delivery_info": {"exchange": self._questions, "routing_key": ""},
+            "delivery_info": {"exchange": self._control_exchange, "routing_key": ""},
             "priority": 0,
             "body_encoding": "base64",
             "delivery_tag": str(uuid4()),
         }
-        body = base64.b64encode(msgspec.json.encode(said)).decode()
+        body = base64.b64encode(msgspec.json.encode(payload)).decode()
         envelope = {
             "body": body,
             "content-encoding": "utf-8",
-            "content-type": message.JSON,
+            "content-type": message.JSON_CONTENT_TYPE,
             "headers": {"clock": 1, "expires": 0},
             "properties": properties,
         }

@@ -16,7 +16,7 @@ import msgspec
 from livectl import resp
 from livectl.errors import LivectlError, UsageError
 from livectl.ops.cluster import workers
-from livectl.ops.cluster.pidbox import Question
+from livectl.ops.cluster.pidbox import ControlCommand
 from livectl.ops.jobs import message, search
 from livectl.ops.schedules.spot import did_you_mean
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from livectl.ops.cluster.deployment import Deployment
-    from livectl.ops.cluster.layout import Layout
-    from livectl.ops.jobs.message import Message
-    from livectl.resp import Wire
+    from livectl.ops.cluster.layout import KeyLayout
+    from livectl.ops.jobs.message import JobMessage
+    from livectl.resp import RedisConnection
 
-CHUNK = 500  # messages moved at a time
-PATIENCE = 600.0  # seconds for a purge of millions; each step of it takes milliseconds
+MESSAGES_PER_STEP = 500  # messages moved at a time
+PURGE_TIMEOUT_S = 600.0  # seconds for a purge of millions; each step of it takes milliseconds
 
 # From its list to ours, unless a worker was quicker.
-SET_ASIDE = """
+MOVE_SCRIPT = """
 local moved = 0
 for i = 1, #ARGV do
   if redis.call('LREM', KEYS[1], -1, ARGV[i]) > 0 then
@@ -45,7 +45,7 @@ return moved
 """
 
 # The same for a message that a worker holds: KEYS are held, index, ours; ARGV is tag and message in turn.
-SET_HELD_ASIDE = """
+MOVE_UNACKED_SCRIPT = """
 local moved = 0
 for i = 1, #ARGV, 2 do
   if redis.call('HDEL', KEYS[1], ARGV[i]) > 0 then
@@ -58,7 +58,7 @@ return moved
 """
 
 
-class Choice(msgspec.Struct, frozen=True, kw_only=True):
+class PurgeFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which messages are meant."""
 
     queue: str
@@ -66,15 +66,15 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     older_than: float | None = None  # seconds since it was sent; messages that do not say when are younger
     unacked: bool = False
 
-    def takes(self, said: Message, now: datetime) -> bool:
-        if self.task is not None and said.task != self.task:
+    def matches(self, job_message: JobMessage, now: datetime) -> bool:
+        if self.task is not None and job_message.task != self.task:
             return False
         if self.older_than is None:
             return True
-        return said.sent is not None and (now - said.sent).total_seconds() > self.older_than
+        return job_message.sent is not None and (now - job_message.sent).total_seconds() > self.older_than
 
 
-class Plan(msgspec.Struct, frozen=True):
+class PurgePlan(msgspec.Struct, frozen=True):
     """What a purge would take out: how many of each task, and how many of them workers hold."""
 
     tasks: dict[str, int]
@@ -85,7 +85,7 @@ class Plan(msgspec.Struct, frozen=True):
         return sum(self.tasks.values())
 
 
-class Purged(msgspec.Struct, frozen=True):
+class PurgeResult(msgspec.Struct, frozen=True):
     """What was taken out, and where it is saved."""
 
     queue: str
@@ -95,127 +95,142 @@ class Purged(msgspec.Struct, frozen=True):
     file: str
 
 
-def peek(deployment: Deployment, queue: str, limit: int) -> list[Message]:
+def peek(deployment: Deployment, queue: str, limit: int) -> list[JobMessage]:
     """The messages that are taken next."""
-    with resp.dial(_redis(deployment, "look at messages without taking them")) as wire:
-        _known(wire, deployment.layout, queue)
-        found: list[Message] = []
-        for key in deployment.layout.keys(queue):
-            raws = wire.ask("LRANGE", key, -(limit - len(found)), -1) if len(found) < limit else []
-            found += [message.read(raw) for raw in reversed(raws)]
-        return found
+    with resp.connect(_redis_broker(deployment, "look at messages without taking them")) as connection:
+        _check_queue_exists(connection, deployment.layout, queue)
+        messages: list[JobMessage] = []
+        for key in deployment.layout.list_keys(queue):
+            raws = connection.execute("LRANGE", key, -(limit - len(messages)), -1) if len(messages) < limit else []
+            messages += [message.read(raw) for raw in reversed(raws)]
+        return messages
 
 
-def plan(deployment: Deployment, choice: Choice) -> Plan:
+def plan(deployment: Deployment, purge_filter: PurgeFilter) -> PurgePlan:
     """Counts, and changes nothing."""
-    with resp.dial(_redis(deployment, "pick messages out"), PATIENCE) as wire:
-        _known(wire, deployment.layout, choice.queue)
+    with resp.connect(_redis_broker(deployment, "pick messages out"), PURGE_TIMEOUT_S) as connection:
+        _check_queue_exists(connection, deployment.layout, purge_filter.queue)
         tasks: Counter[str] = Counter()
-        for _, _, said in _waiting(wire, deployment.layout, choice):
-            tasks[said.task or "?"] += 1
-        held = [said for _, _, said in _held(wire, deployment.layout, choice)]
-        tasks.update(said.task or "?" for said in held)
-    return Plan(dict(tasks), len(held))
+        for _, _, job_message in _ready_messages(connection, deployment.layout, purge_filter):
+            tasks[job_message.task or "?"] += 1
+        unacked = [job_message for _, _, job_message in _unacked_messages(connection, deployment.layout, purge_filter)]
+        tasks.update(job_message.task or "?" for job_message in unacked)
+    return PurgePlan(dict(tasks), len(unacked))
 
 
-def purge(deployment: Deployment, choice: Choice, file: Path) -> Purged:
+def purge(deployment: Deployment, purge_filter: PurgeFilter, file: Path) -> PurgeResult:
     """Takes them out. Those that workers hold are revoked there too, since a worker has them in its memory."""
     layout = deployment.layout
-    aside = f"livectl:purged:{uuid4()}"
-    with resp.dial(_redis(deployment, "pick messages out"), PATIENCE) as wire, file.open("ab") as saved:
+    purged_key = f"livectl:purged:{uuid4()}"
+    with (
+        resp.connect(_redis_broker(deployment, "pick messages out"), PURGE_TIMEOUT_S) as connection,
+        file.open("ab") as output,
+    ):
         tasks: Counter[str] = Counter()
-        for key, raws in _chunks(_waiting(wire, layout, choice)):
-            wire.ask("EVAL", SET_ASIDE, 2, key, aside, *raws)
-            tasks.update(_save(wire, aside, saved, choice.queue))
-        held = list(_held(wire, layout, choice))
-        if held:
-            words = [word for tag, raw, _ in held for word in (tag, raw)]
-            moved = wire.ask("EVAL", SET_HELD_ASIDE, 3, layout.unacked_key, layout.unacked_index_key, aside, *words)
-            workers.ask(
-                deployment, wire, Question(method="revoke", arguments={"task_id": [said.id for *_, said in held]})
+        for key, raws in _batches(_ready_messages(connection, layout, purge_filter)):
+            connection.execute("EVAL", MOVE_SCRIPT, 2, key, purged_key, *raws)
+            tasks.update(_save_purged(connection, purged_key, output, purge_filter.queue))
+        unacked = list(_unacked_messages(connection, layout, purge_filter))
+        if unacked:
+            arguments = [argument for tag, raw, _ in unacked for argument in (tag, raw)]
+            moved = connection.execute(
+                "EVAL", MOVE_UNACKED_SCRIPT, 3, layout.unacked_key, layout.unacked_index_key, purged_key, *arguments
             )
-            tasks.update(_save(wire, aside, saved, choice.queue))
+            workers.ask(
+                deployment,
+                connection,
+                ControlCommand(method="revoke", arguments={"task_id": [job_message.id for *_, job_message in unacked]}),
+            )
+            tasks.update(_save_purged(connection, purged_key, output, purge_filter.queue))
         else:
             moved = 0
-    return Purged(choice.queue, dict(tasks), sum(tasks.values()), moved, str(file))
+    return PurgeResult(purge_filter.queue, dict(tasks), sum(tasks.values()), moved, str(file))
 
 
-def nothing(queue: str) -> Purged:
-    return Purged(queue, {}, 0, 0, "")
+def empty_result(queue: str) -> PurgeResult:
+    return PurgeResult(queue, {}, 0, 0, "")
 
 
-def _waiting(wire: Wire, layout: Layout, choice: Choice) -> Iterator[tuple[str, bytes, Message]]:
+def _ready_messages(
+    connection: RedisConnection, layout: KeyLayout, purge_filter: PurgeFilter
+) -> Iterator[tuple[str, bytes, JobMessage]]:
     """The chosen messages of every list of the queue, in the order in which they would be taken."""
     now = datetime.now(UTC)
-    for key in layout.keys(choice.queue):
-        left = wire.ask("LLEN", key)
-        while left > 0:
-            start = max(0, left - CHUNK)
-            for raw in reversed(wire.ask("LRANGE", key, start, left - 1)):
-                said = message.read(raw)
-                if choice.takes(said, now):
-                    yield key, raw, said
-            left = start
+    for key in layout.list_keys(purge_filter.queue):
+        remaining = connection.execute("LLEN", key)
+        while remaining > 0:
+            start = max(0, remaining - MESSAGES_PER_STEP)
+            for raw in reversed(connection.execute("LRANGE", key, start, remaining - 1)):
+                job_message = message.read(raw)
+                if purge_filter.matches(job_message, now):
+                    yield key, raw, job_message
+            remaining = start
 
 
-def _held(wire: Wire, layout: Layout, choice: Choice) -> Iterator[tuple[bytes, bytes, Message]]:
+def _unacked_messages(
+    connection: RedisConnection, layout: KeyLayout, purge_filter: PurgeFilter
+) -> Iterator[tuple[bytes, bytes, JobMessage]]:
     now = datetime.now(UTC)
-    for tag, raw in search.held(wire, layout) if choice.unacked else ():
-        envelope, exchange, key = search.unwrap(raw)
-        said = message.describe(envelope)
-        if search.queue_of(wire, layout, exchange, key) == choice.queue and choice.takes(said, now):
-            yield tag, msgspec.json.encode(envelope), said
+    for tag, raw in search.unacked_messages(connection, layout) if purge_filter.unacked else ():
+        envelope, exchange, routing_key = search.decode_unacked(raw)
+        job_message = message.from_envelope(envelope)
+        if search.routed_queue(
+            connection, layout, exchange, routing_key
+        ) == purge_filter.queue and purge_filter.matches(job_message, now):
+            yield tag, msgspec.json.encode(envelope), job_message
 
 
-def _chunks(chosen: Iterator[tuple[str, bytes, Message]]) -> Iterator[tuple[str, list[bytes]]]:
+def _batches(messages: Iterator[tuple[str, bytes, JobMessage]]) -> Iterator[tuple[str, list[bytes]]]:
     """So many at a time, of one list each."""
-    of = ""
+    batch_key = ""
     raws: list[bytes] = []
-    for key, raw, _ in chosen:
-        if raws and (key != of or len(raws) == CHUNK):
-            yield of, raws
+    for key, raw, _ in messages:
+        if raws and (key != batch_key or len(raws) == MESSAGES_PER_STEP):
+            yield batch_key, raws
             raws = []
-        of = key
+        batch_key = key
         raws.append(raw)
     if raws:
-        yield of, raws
+        yield batch_key, raws
 
 
-def _save(wire: Wire, aside: str, saved: Any, queue: str) -> Counter[str]:
+def _save_purged(connection: RedisConnection, purged_key: str, output: Any, queue: str) -> Counter[str]:
     """From our list to the disk, and then nowhere else."""
-    raws: Sequence[bytes] = wire.ask("LRANGE", aside, 0, -1)
+    raws: Sequence[bytes] = connection.execute("LRANGE", purged_key, 0, -1)
     tasks: Counter[str] = Counter()
     for raw in raws:
-        line = saved_line(raw, queue)
+        line = build_saved_line(raw, queue)
         tasks[line["task"] or "?"] += 1
-        saved.write(msgspec.json.encode(line) + b"\n")
-    saved.flush()
-    os.fsync(saved.fileno())
-    wire.ask("DEL", aside)
+        output.write(msgspec.json.encode(line) + b"\n")
+    output.flush()
+    os.fsync(output.fileno())
+    connection.execute("DEL", purged_key)
     return tasks
 
 
-def saved_line(raw: bytes, queue: str) -> dict[str, Any]:
+def build_saved_line(raw: bytes, queue: str) -> dict[str, Any]:
     """A message as `call --from` takes it, with all of it beside."""
     envelope = message.decode(raw)
-    said, body = message.describe(envelope), message.body_of(envelope)
+    job_message, body = message.from_envelope(envelope), message.decode_body(envelope)
     args, kwargs = (body[0], body[1]) if isinstance(body, list) and len(body) > 1 else (None, None)
-    line = {"task": said.task, "args": args, "kwargs": kwargs, "queue": queue, "priority": said.priority}
-    return line | {"eta": said.eta, "id": said.id, "message": envelope or raw.decode(errors="replace")}
+    line = {"task": job_message.task, "args": args, "kwargs": kwargs, "queue": queue, "priority": job_message.priority}
+    return line | {"eta": job_message.eta, "id": job_message.id, "message": envelope or raw.decode(errors="replace")}
 
 
-def _known(wire: Wire, layout: Layout, queue: str) -> None:
-    if any(wire.ask_all([("EXISTS", key) for key in layout.keys(queue)])):
+def _check_queue_exists(connection: RedisConnection, layout: KeyLayout, queue: str) -> None:
+    if any(connection.execute_all([("EXISTS", key) for key in layout.list_keys(queue)])):
         return
-    known = search.known_queues(wire, layout)
-    if queue not in known:
-        raise UsageError(f"there is no queue {queue}", did_you_mean(queue, known) or f"There are {', '.join(known)}.")
+    queue_names = search.list_queues(connection, layout)
+    if queue not in queue_names:
+        raise UsageError(
+            f"there is no queue {queue}", did_you_mean(queue, queue_names) or f"There are {', '.join(queue_names)}."
+        )
 
 
-def _redis(deployment: Deployment, what: str) -> Any:
+def _redis_broker(deployment: Deployment, action: str) -> Any:
     if deployment.broker is None or not deployment.broker.is_redis:
         raise LivectlError(
-            f"{deployment.transport} gives no way to {what}",
+            f"{deployment.transport} gives no way to {action}",
             f"`celery purge` empties a whole queue of {deployment.transport}, without saving it.",
         )
     return deployment.broker

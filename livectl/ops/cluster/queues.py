@@ -11,17 +11,17 @@ import msgspec
 
 from livectl import connect, resp
 from livectl.ops.cluster import workers
-from livectl.ops.cluster.pidbox import Question
+from livectl.ops.cluster.pidbox import ControlCommand
 from livectl.ops.jobs import message, search
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from livectl.ops.cluster.deployment import Deployment
-    from livectl.ops.cluster.layout import Layout
-    from livectl.resp import Wire
+    from livectl.ops.cluster.layout import KeyLayout
+    from livectl.resp import RedisConnection
 
-WATCH_SECONDS = 2.0
+WATCH_INTERVAL_S = 2.0
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +36,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     consumers: int | None = None
 
 
-class Depths(msgspec.Struct, frozen=True, kw_only=True):
+class QueueDepths(msgspec.Struct, frozen=True, kw_only=True):
     """All queues, and what a person should know about these numbers."""
 
     queues: tuple[Queue, ...]
@@ -45,37 +45,41 @@ class Depths(msgspec.Struct, frozen=True, kw_only=True):
     reads: dict[str, tuple[str, ...]] = {}  # queues, by worker
 
 
-def measure(deployment: Deployment, names: Sequence[str] = (), patience: float = resp.PATIENCE) -> Depths:
+def measure(deployment: Deployment, names: Sequence[str] = (), timeout_s: float = resp.SERVER_TIMEOUT_S) -> QueueDepths:
     """Every queue the broker knows, or those named."""
     if deployment.broker is None or not deployment.broker.is_redis:
-        return _through_kombu(deployment, names)
-    with resp.dial(deployment.broker, patience) as wire:
-        answers = workers.ask(deployment, wire, Question(method="active_queues"))
-        reads = {worker: _names(said) for worker, said in answers.said.items()}
-        done = _processed(deployment, wire) if reads else {}
-        readers = {queue for queues in reads.values() for queue in queues}
-        there = {*search.known_queues(wire, deployment.layout), *readers}
-        queues = _count(wire, deployment.layout, names or sorted(there), reads)
-    notes = [f"{answers.silent} worker(s) did not answer: consumers are at least these"] if answers.silent else []
+        return _measure_through_kombu(deployment, names)
+    with resp.connect(deployment.broker, timeout_s) as connection:
+        replies = workers.ask(deployment, connection, ControlCommand(method="active_queues"))
+        reads = {worker: _queue_names(reply) for worker, reply in replies.by_worker.items()}
+        processed = _processed_counts(deployment, connection) if reads else {}
+        read_queues = {queue for queues in reads.values() for queue in queues}
+        known_names = {*search.list_queues(connection, deployment.layout), *read_queues}
+        queues = _measure_queues(connection, deployment.layout, names or sorted(known_names), reads)
+    notes = [f"{replies.silent} worker(s) did not answer: consumers are at least these"] if replies.silent else []
     notes += [
-        f"{name} is not known there: misspelt, or empty and read by nobody" for name in names if name not in there
+        f"{name} is not known there: misspelt, or empty and read by nobody" for name in names if name not in known_names
     ]
-    told = (*notes, *_mismatches(queues), *_unfilled(deployment, queues, reads))
-    return Depths(queues=queues, notes=told, processed=done, reads=reads)
+    all_notes = (*notes, *_unread_queue_notes(queues), *_unused_queue_notes(deployment, queues, reads))
+    return QueueDepths(queues=queues, notes=all_notes, processed=processed, reads=reads)
 
 
-def _count(wire: Wire, layout: Layout, names: Sequence[str], reads: dict[str, tuple[str, ...]]) -> tuple[Queue, ...]:
-    keys = [(name, step, layout.key(name, step)) for name in names for step in layout.steps]
-    lengths = wire.ask_all([("LLEN", key) for _, _, key in keys])
-    ends = wire.ask_all([("LINDEX", key, -1) for _, _, key in keys])
-    held = _held(wire, layout)
+def _measure_queues(
+    connection: RedisConnection, layout: KeyLayout, names: Sequence[str], reads: dict[str, tuple[str, ...]]
+) -> tuple[Queue, ...]:
+    keys = [(name, step, layout.list_key(name, step)) for name in names for step in layout.steps]
+    lengths = connection.execute_all([("LLEN", key) for _, _, key in keys])
+    last_messages = connection.execute_all([("LINDEX", key, -1) for _, _, key in keys])
+    unacked_counts = _count_unacked(connection, layout)
     queues = []
     for name in names:
-        mine = [
-            (step, size, end) for (owner, step, _), size, end in zip(keys, lengths, ends, strict=True) if owner == name
+        lists = [
+            (step, size, last_message)
+            for (owner_name, step, _), size, last_message in zip(keys, lengths, last_messages, strict=True)
+            if owner_name == name
         ]
-        sizes = {str(step): size if isinstance(size, int) else 0 for step, size, _ in mine}
-        unacked, eta = held.get(name, (0, 0))
+        sizes = {str(step): size if isinstance(size, int) else 0 for step, size, _ in lists}
+        unacked, eta = unacked_counts.get(name, (0, 0))
         queues.append(
             Queue(
                 name=name,
@@ -83,63 +87,73 @@ def _count(wire: Wire, layout: Layout, names: Sequence[str], reads: dict[str, tu
                 priorities=sizes,
                 unacked=unacked,
                 eta=eta,
-                oldest=_age(end for _, _, end in mine),
+                oldest=_oldest_age(last_message for _, _, last_message in lists),
                 consumers=sum(name in queues_read for queues_read in reads.values()),
             )
         )
     return tuple(queues)
 
 
-def _held(wire: Wire, layout: Layout) -> dict[str, tuple[int, int]]:
+def _count_unacked(connection: RedisConnection, layout: KeyLayout) -> dict[str, tuple[int, int]]:
     """By queue, how many messages workers hold, and how many of these wait for their time."""
     now = datetime.now(UTC)
     queues: dict[tuple[str, str], str] = {}
     counts: dict[str, tuple[int, int]] = {}
-    for _, raw in search.held(wire, layout):
-        envelope, exchange, key = search.unwrap(raw)
-        if (exchange, key) not in queues:
-            queues[exchange, key] = search.queue_of(wire, layout, exchange, key)
-        queue = queues[exchange, key]
+    for _, raw in search.unacked_messages(connection, layout):
+        envelope, exchange, routing_key = search.decode_unacked(raw)
+        if (exchange, routing_key) not in queues:
+            queues[exchange, routing_key] = search.routed_queue(connection, layout, exchange, routing_key)
+        queue = queues[exchange, routing_key]
         headers = envelope.get("headers")
-        eta = message.instant(headers.get("eta")) if isinstance(headers, dict) else None
-        unacked, waiting = counts.get(queue, (0, 0))
-        counts[queue] = (unacked + 1, waiting + (eta is not None and eta > now))
+        eta = message.parse_time(headers.get("eta")) if isinstance(headers, dict) else None
+        unacked, waiting_for_eta = counts.get(queue, (0, 0))
+        counts[queue] = (unacked + 1, waiting_for_eta + (eta is not None and eta > now))
     return counts
 
 
-def _age(ends: Iterable[Any]) -> float | None:
-    sent = [said for end in ends if isinstance(end, bytes) and (said := message.read(end).sent)]
-    return round(max(0.0, (datetime.now(UTC) - min(sent)).total_seconds()), 1) if sent else None
+def _oldest_age(last_messages: Iterable[Any]) -> float | None:
+    sent_times = [
+        sent_at
+        for last_message in last_messages
+        if isinstance(last_message, bytes) and (sent_at := message.read(last_message).sent)
+    ]
+    return round(max(0.0, (datetime.now(UTC) - min(sent_times)).total_seconds()), 1) if sent_times else None
 
 
-def _processed(deployment: Deployment, wire: Wire | None) -> dict[str, int]:
-    said = workers.ask(deployment, wire, Question(method="stats")).said
-    return {name: sum((stats.get("total") or {}).values()) for name, stats in said.items() if isinstance(stats, dict)}
+def _processed_counts(deployment: Deployment, connection: RedisConnection | None) -> dict[str, int]:
+    replies = workers.ask(deployment, connection, ControlCommand(method="stats")).by_worker
+    return {
+        name: sum((stats.get("total") or {}).values()) for name, stats in replies.items() if isinstance(stats, dict)
+    }
 
 
-def _through_kombu(deployment: Deployment, names: Sequence[str]) -> Depths:
+def _measure_through_kombu(deployment: Deployment, names: Sequence[str]) -> QueueDepths:
     """RabbitMQ tells of a queue it is asked for how many are ready and who reads it, and of nothing else."""
     from livectl.ops.cluster import deployment as deployments
 
     if deployment.broker is not None:
-        connect.reach(deployment.broker)
-    app = deployments.client(deployment)
-    said = workers.ask(deployment, None, Question(method="active_queues")).said
-    reads = {worker: _names(queues) for worker, queues in said.items()}
-    known = names or sorted({*deployment.layout.queues, *(queue for queues in reads.values() for queue in queues)})
-    found = []
+        connect.check_reachable(deployment.broker)
+    app = deployments.celery_client(deployment)
+    replies = workers.ask(deployment, None, ControlCommand(method="active_queues")).by_worker
+    reads = {worker: _queue_names(queues) for worker, queues in replies.items()}
+    queue_names = names or sorted(
+        {*deployment.layout.queues, *(queue for queues in reads.values() for queue in queues)}
+    )
+    measured = []
     with app.connection_for_read() as connection:
-        connection.ensure_connection(max_retries=1, timeout=resp.PATIENCE)
-        for name in known:
+        connection.ensure_connection(max_retries=1, timeout=resp.SERVER_TIMEOUT_S)
+        for name in queue_names:
             with suppress(*connection.channel_errors), connection.channel() as channel:  # none of that name
                 _, ready, consumers = channel.queue_declare(name, passive=True)
-                found.append(Queue(name=name, ready=ready, consumers=consumers))
+                measured.append(Queue(name=name, ready=ready, consumers=consumers))
     notes = (f"{deployment.transport} tells neither priorities nor what is unacknowledged, nor a message's age",)
-    done = _processed(deployment, None) if reads else {}
-    return Depths(queues=tuple(found), notes=(*notes, *_mismatches(found)), processed=done, reads=reads)
+    processed = _processed_counts(deployment, None) if reads else {}
+    return QueueDepths(
+        queues=tuple(measured), notes=(*notes, *_unread_queue_notes(measured)), processed=processed, reads=reads
+    )
 
 
-def _mismatches(queues: Sequence[Queue]) -> list[str]:
+def _unread_queue_notes(queues: Sequence[Queue]) -> list[str]:
     return [
         f"nobody reads {queue.name}, which has {queue.ready} ready"
         for queue in queues
@@ -147,11 +161,13 @@ def _mismatches(queues: Sequence[Queue]) -> list[str]:
     ]
 
 
-def _unfilled(deployment: Deployment, found: Sequence[Queue], reads: dict[str, tuple[str, ...]]) -> list[str]:
+def _unused_queue_notes(
+    deployment: Deployment, measured: Sequence[Queue], reads: dict[str, tuple[str, ...]]
+) -> list[str]:
     """Workers that listen where nothing is said. Of livectl's own app no settings name queues."""
     if deployment.app is None:
         return []
-    empty = {queue.name for queue in found if not queue.ready and not queue.unacked}
+    empty = {queue.name for queue in measured if not queue.ready and not queue.unacked}
     return [
         f"{worker} reads {queue}, which is empty and which no queue or route of the settings names"
         for worker, queues in sorted(reads.items())
@@ -160,19 +176,19 @@ def _unfilled(deployment: Deployment, found: Sequence[Queue], reads: dict[str, t
     ]
 
 
-def _names(said: Any) -> tuple[str, ...]:
-    return tuple(queue["name"] for queue in said) if isinstance(said, list) else ()
+def _queue_names(reply: Any) -> tuple[str, ...]:
+    return tuple(queue["name"] for queue in reply) if isinstance(reply, list) else ()
 
 
-def wait_until_empty(deployment: Deployment, names: Sequence[str], seconds: float, pause: float = 0.5) -> Depths:
+def wait_until_empty(deployment: Deployment, names: Sequence[str], seconds: float, pause: float = 0.5) -> QueueDepths:
     """The depths at the end: all nothing, held messages included, or what is left after so long."""
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     while True:
         depths = measure(deployment, names)
-        if is_empty(depths) or time.monotonic() + pause > until:
+        if is_empty(depths) or time.monotonic() + pause > deadline:
             return depths
         time.sleep(pause)
 
 
-def is_empty(depths: Depths) -> bool:
+def is_empty(depths: QueueDepths) -> bool:
     return not any(queue.ready + (queue.unacked or 0) for queue in depths.queues)

@@ -9,38 +9,38 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from livectl.ops.cluster.queues import Depths
+    from livectl.ops.cluster.queues import QueueDepths
 
 
-class Rate(msgspec.Struct, frozen=True):
+class QueueRate(msgspec.Struct, frozen=True):
     """Messages a second, into some queues and out of them. None where the readers could not be asked both times."""
 
     inward: float | None
     outward: float | None
 
 
-Rates = dict[tuple[str, ...], Rate]  # by the queues that they are of, together
+QueueRates = dict[tuple[str, ...], QueueRate]  # by the queues that they are of, together
 
 
-def between(before: Depths, after: Depths, seconds: float) -> Rates:
+def rates_between(before: QueueDepths, after: QueueDepths, seconds: float) -> QueueRates:
     """A worker tells how many jobs it finished, not from which queue: queues that share a reader have one rate."""
-    return {together: _of(together, before, after, seconds) for together in _together(after)}
+    return {group: _group_rate(group, before, after, seconds) for group in _group_by_reader(after)}
 
 
-def notes(rates: Mapping[tuple[str, ...], Rate], reads: Mapping[str, Collection[str]]) -> list[str]:
+def rate_notes(rates: Mapping[tuple[str, ...], QueueRate], reads: Mapping[str, Collection[str]]) -> list[str]:
     """What is known of queues whose rates cannot be told apart."""
-    found = []
-    for together, rate in rates.items():
-        if len(together) > 1 and rate.outward is not None:
-            readers = sorted(worker for worker, queues in reads.items() if set(queues) & set(together))
-            speeds = f"{rate.inward:.1f} in/s, {rate.outward:.1f} out/s"
-            found.append(
-                f"{', '.join(together)} together: {speeds}; not told apart, since {', '.join(readers)} read them"
+    notes = []
+    for group, rate in rates.items():
+        if len(group) > 1 and rate.outward is not None:
+            readers = sorted(worker for worker, queues in reads.items() if set(queues) & set(group))
+            rate_text = f"{rate.inward:.1f} in/s, {rate.outward:.1f} out/s"
+            notes.append(
+                f"{', '.join(group)} together: {rate_text}; not told apart, since {', '.join(readers)} read them"
             )
-    return found
+    return notes
 
 
-def _together(depths: Depths) -> list[tuple[str, ...]]:
+def _group_by_reader(depths: QueueDepths) -> list[tuple[str, ...]]:
     """The queues, those in one group that are joined by readers of several."""
     groups = [{queue.name} for queue in depths.queues]
     for queues in depths.reads.values():
@@ -50,20 +50,20 @@ def _together(depths: Depths) -> list[tuple[str, ...]]:
     return sorted(tuple(sorted(group)) for group in groups)
 
 
-def _of(names: tuple[str, ...], before: Depths, after: Depths, seconds: float) -> Rate:
+def _group_rate(names: tuple[str, ...], before: QueueDepths, after: QueueDepths, seconds: float) -> QueueRate:
     """What workers finished went out; that and how the queues grew came in."""
-    done = _done(names, before, after)
-    if done is None:
-        return Rate(None, None)
-    grown = _size(after, names) - _size(before, names)
-    return Rate(max(0.0, (done + grown) / seconds), done / seconds)
+    finished = _finished_jobs(names, before, after)
+    if finished is None:
+        return QueueRate(None, None)
+    growth = _message_count(after, names) - _message_count(before, names)
+    return QueueRate(max(0.0, (finished + growth) / seconds), finished / seconds)
 
 
-def _size(depths: Depths, names: tuple[str, ...]) -> int:
+def _message_count(depths: QueueDepths, names: tuple[str, ...]) -> int:
     return sum(queue.ready + (queue.unacked or 0) for queue in depths.queues if queue.name in names)
 
 
-def _done(names: tuple[str, ...], before: Depths, after: Depths) -> int | None:
+def _finished_jobs(names: tuple[str, ...], before: QueueDepths, after: QueueDepths) -> int | None:
     """How many jobs of these queues were finished in between, if all their readers told it both times."""
     readers = [worker for worker, queues in after.reads.items() if set(queues) & set(names)]
     if any(worker not in before.processed or worker not in after.processed for worker in readers):

@@ -9,7 +9,7 @@ import msgspec
 from livectl import connect
 from livectl.errors import ServerError
 from livectl.ops.cluster import pidbox
-from livectl.ops.cluster.pidbox import ANSWER_SECONDS, Answers, Question
+from livectl.ops.cluster.pidbox import REPLY_TIMEOUT_S, ControlCommand, ControlReplies
 from livectl.ops.jobs import message
 from livectl.ops.jobs.redaction import redact, redact_text
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from livectl.ops.cluster.deployment import Deployment
-    from livectl.resp import Wire
+    from livectl.resp import RedisConnection
 
-Holding = Literal["active", "reserved", "scheduled", "ready"]
+WorkerJobState = Literal["active", "reserved", "scheduled", "ready"]
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
     """A job as the worker that has it tells."""
 
     worker: str
-    holding: Holding
+    state: WorkerJobState
     task: str | None = None
     args: Any = None
     kwargs: Any = None
@@ -36,65 +36,76 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     eta: datetime | None = None
 
 
-def ask(deployment: Deployment, wire: Wire | None, question: Question, seconds: float = ANSWER_SECONDS) -> Answers:
+def ask(
+    deployment: Deployment,
+    connection: RedisConnection | None,
+    command: ControlCommand,
+    seconds: float = REPLY_TIMEOUT_S,
+) -> ControlReplies:
     """All workers, or those named: by our own words on a Redis, through kombu elsewhere."""
-    if wire is not None and deployment.broker is not None:
-        return pidbox.ask(wire, deployment.layout, deployment.broker.database, question, seconds)
-    return _through_kombu(deployment, question, seconds)
+    if connection is not None and deployment.broker is not None:
+        return pidbox.ask(connection, deployment.layout, deployment.broker.database, command, seconds)
+    return _ask_through_kombu(deployment, command, seconds)
 
 
-def _through_kombu(deployment: Deployment, question: Question, seconds: float) -> Answers:
+def _ask_through_kombu(deployment: Deployment, command: ControlCommand, seconds: float) -> ControlReplies:
     """Nobody tells how many heard it, so that every question takes its whole time."""
     from kombu.exceptions import OperationalError
 
     from livectl.ops.cluster import deployment as deployments
 
     if deployment.broker is not None:
-        connect.reach(deployment.broker)
-    control = deployments.client(deployment).control
-    destination = list(question.destination) if question.destination else None
+        connect.check_reachable(deployment.broker)
+    control = deployments.celery_client(deployment).control
+    destination = list(command.destination) if command.destination else None
     try:
-        said = control.broadcast(
-            question.method, arguments=question.arguments, destination=destination, reply=True, timeout=seconds
+        broadcast_replies = control.broadcast(
+            command.method, arguments=command.arguments, destination=destination, reply=True, timeout=seconds
         )
     except (OperationalError, OSError) as error:
         raise ServerError(f"the broker does not answer: {redact_text(str(error))}", "Look whether it runs.") from error
-    answers = {name: answer for one in said or [] for name, answer in one.items()}
-    return Answers(answers, len(destination or answers))
+    replies = {name: reply for entry in broadcast_replies or [] for name, reply in entry.items()}
+    return ControlReplies(replies, len(destination or replies))
 
 
-def holding(deployment: Deployment, wire: Wire | None, ids: Sequence[str]) -> tuple[dict[str, Held], int]:
+def find_jobs(
+    deployment: Deployment, connection: RedisConnection | None, ids: Sequence[str]
+) -> tuple[dict[str, WorkerJob], int]:
     """Of these jobs, those that workers have, and how many workers gave no answer."""
-    answers = ask(deployment, wire, Question(method="query_task", arguments={"ids": list(ids)}))
-    held: dict[str, Held] = {}
-    for worker, said in answers.said.items():
-        for job, (holds, info) in (said if isinstance(said, dict) and "error" not in said else {}).items():
-            if held.get(job) is None or holds == "active":
-                held[job] = describe(worker, holds, info)
-    return held, answers.silent
+    replies = ask(deployment, connection, ControlCommand(method="query_task", arguments={"ids": list(ids)}))
+    worker_jobs: dict[str, WorkerJob] = {}
+    for worker, reply in replies.by_worker.items():
+        for job_id, (state, info) in (reply if isinstance(reply, dict) and "error" not in reply else {}).items():
+            if worker_jobs.get(job_id) is None or state == "active":
+                worker_jobs[job_id] = parse_worker_job(worker, state, info)
+    return worker_jobs, replies.silent
 
 
-def scheduled(deployment: Deployment, wire: Wire | None, ids: Collection[str]) -> dict[str, Held]:
+def find_scheduled_jobs(
+    deployment: Deployment, connection: RedisConnection | None, ids: Collection[str]
+) -> dict[str, WorkerJob]:
     """The same for jobs that wait for their time, of which workers before Celery 5.7 do not tell otherwise."""
-    answers = ask(deployment, wire, Question(method="scheduled"))
-    held: dict[str, Held] = {}
-    for worker, said in answers.said.items():
-        for row in said if isinstance(said, list) else []:
+    replies = ask(deployment, connection, ControlCommand(method="scheduled"))
+    worker_jobs: dict[str, WorkerJob] = {}
+    for worker, reply in replies.by_worker.items():
+        for row in reply if isinstance(reply, list) else []:
             info = row.get("request") or {}
             if info.get("id") in ids:
-                held[info["id"]] = describe(worker, "scheduled", info, message.instant(row.get("eta")))
-    return held
+                worker_jobs[info["id"]] = parse_worker_job(
+                    worker, "scheduled", info, message.parse_time(row.get("eta"))
+                )
+    return worker_jobs
 
 
-def describe(worker: str, holds: str, info: dict[str, Any], eta: datetime | None = None) -> Held:
-    delivery = info.get("delivery_info") or {}
-    return Held(
+def parse_worker_job(worker: str, state: str, info: dict[str, Any], eta: datetime | None = None) -> WorkerJob:
+    delivery_info = info.get("delivery_info") or {}
+    return WorkerJob(
         worker=worker,
-        holding=cast("Holding", holds),
+        state=cast("WorkerJobState", state),
         task=info.get("name"),
         args=redact(info.get("args")),
         kwargs=redact(info.get("kwargs")),
-        queue=delivery.get("routing_key") or None,
-        started=message.instant(info.get("time_start")),
+        queue=delivery_info.get("routing_key") or None,
+        started=message.parse_time(info.get("time_start")),
         eta=eta,
     )

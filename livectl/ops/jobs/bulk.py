@@ -10,25 +10,25 @@ import msgspec
 
 from livectl.errors import FileError, LivectlError, Mistake
 from livectl.model import JobState
-from livectl.ops.jobs.desk import Order
-from livectl.ops.jobs.message import instant
-from livectl.ops.jobs.verdict import ENDS
-from livectl.ops.jobs.whereabouts import Inquiry
+from livectl.ops.jobs.desk import JobRequest
+from livectl.ops.jobs.message import parse_time
+from livectl.ops.jobs.verdict import END_STATES
+from livectl.ops.jobs.whereabouts import StatusLookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from livectl.ops.cluster.deployment import Deployment
-    from livectl.ops.jobs.desk import Desk
+    from livectl.ops.jobs.desk import JobSender
 
-MOST_MISTAKES = 20  # told at once; a file that is wrong altogether says so in these
-LOOK_EVERY = 0.2  # seconds between two looks at what has ended
-KEYS = {"task", "args", "kwargs", "queue", "priority", "eta", "expires"}
-BESIDES = {"id", "message"}  # what a purge saves and a sending does not take
+MAX_MISTAKES = 20  # told at once; a file that is wrong altogether says so in these
+POLL_INTERVAL_S = 0.2  # seconds between two looks at what has ended
+REQUEST_KEYS = {"task", "args", "kwargs", "queue", "priority", "eta", "expires"}
+IGNORED_KEYS = {"id", "message"}  # what a purge saves and a sending does not take
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
     """How the jobs of a file went."""
 
     sent: int
@@ -39,10 +39,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     failures: tuple[str, ...] = ()  # the ids of the first ones
 
 
-def read(path: Path, default: str | None) -> list[Order]:
+def read_requests(path: Path, default_task: str | None) -> list[JobRequest]:
     """Every order of the file; FileError with each line that is none."""
     mistakes: list[Mistake] = []
-    orders: list[Order] = []
+    requests: list[JobRequest] = []
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
@@ -50,84 +50,84 @@ def read(path: Path, default: str | None) -> list[Order]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                orders.append(order_of(msgspec.json.decode(line), default))
+                requests.append(parse_request(msgspec.json.decode(line), default_task))
             except (msgspec.DecodeError, LivectlError) as error:
                 mistakes.append(Mistake(str(path), number, 1, str(error)))
     if mistakes:
-        raise FileError(mistakes[:MOST_MISTAKES], 'A line is {"task": "proj.tasks.add", "args": [1, 2], "kwargs": {}}.')
-    return orders
+        raise FileError(mistakes[:MAX_MISTAKES], 'A line is {"task": "proj.tasks.add", "args": [1, 2], "kwargs": {}}.')
+    return requests
 
 
-def order_of(line: Any, default: str | None) -> Order:
+def parse_request(line: Any, default_task: str | None) -> JobRequest:
     if isinstance(line, list):
         line = {"args": line}
     if not isinstance(line, dict):
         raise LivectlError("no object")
-    if unknown := set(line) - KEYS - BESIDES:
+    if unknown := set(line) - REQUEST_KEYS - IGNORED_KEYS:
         raise LivectlError(f"unknown key {min(unknown)!r}")
-    if not (task := line.get("task") or default):
+    if not (task := line.get("task") or default_task):
         raise LivectlError("no task")
-    times = {name: _time(line[name], name) for name in ("eta", "expires") if line.get(name)}
-    told = {name: line[name] for name in KEYS - {"task", "eta", "expires"} if line.get(name) is not None}
-    return msgspec.convert({"task": task, **told, **times}, Order)
+    times = {name: _parse_time(line[name], name) for name in ("eta", "expires") if line.get(name)}
+    fields = {name: line[name] for name in REQUEST_KEYS - {"task", "eta", "expires"} if line.get(name) is not None}
+    return msgspec.convert({"task": task, **fields, **times}, JobRequest)
 
 
-class Batch:
+class JobBatch:
     """The sending of many, with a window, and the counting of what came of them."""
 
-    def __init__(self, desk: Desk, deployment: Deployment, *, window: int, until: float) -> None:
-        self._desk = desk
+    def __init__(self, sender: JobSender, deployment: Deployment, *, window: int, deadline: float) -> None:
+        self._sender = sender
         self._deployment = deployment
         self._window = window
-        self._until = until
-        self._open: set[str] = set()
+        self._deadline = deadline
+        self._open_ids: set[str] = set()
         self._counts: Counter[JobState] = Counter()
         self._failures: list[str] = []
         self._sent = 0
-        self._began = time.monotonic()
+        self._started = time.monotonic()
 
-    def run(self, orders: Sequence[Order]) -> Iterator[Summary]:
+    def run(self, requests: Sequence[JobRequest]) -> Iterator[BatchSummary]:
         """How far it is, whenever that has changed; the last one is how it ended."""
-        for order in orders:
-            while len(self._open) >= self._window and self._in_time():
-                yield self._settle()
+        for request in requests:
+            while len(self._open_ids) >= self._window and self._in_time():
+                yield self._collect_ended()
             if not self._in_time():
                 break
-            self._open.add(self._desk.send(order, keep_result=True).id)
+            self._open_ids.add(self._sender.send(request, keep_result=True).id)
             self._sent += 1
-        while self._open and self._in_time():
-            yield self._settle()
+        while self._open_ids and self._in_time():
+            yield self._collect_ended()
         yield self.summary()
 
-    def _settle(self) -> Summary:
+    def _collect_ended(self) -> BatchSummary:
         """Looks which have ended, and waits a little when none has."""
-        with Inquiry(self._deployment) as inquiry:
-            ended = inquiry.ended(sorted(self._open))
-        for job, state in ended.items():
-            self._open.discard(job)
+        with StatusLookup(self._deployment) as lookup:
+            ended = lookup.end_states(sorted(self._open_ids))
+        for job_id, state in ended.items():
+            self._open_ids.discard(job_id)
             self._counts[state] += 1
             if state is not JobState.SUCCEEDED:
-                self._failures.append(job)
+                self._failures.append(job_id)
         if not ended:
-            time.sleep(LOOK_EVERY)
+            time.sleep(POLL_INTERVAL_S)
         return self.summary()
 
-    def summary(self) -> Summary:
-        return Summary(
+    def summary(self) -> BatchSummary:
+        return BatchSummary(
             sent=self._sent,
             succeeded=self._counts[JobState.SUCCEEDED],
-            failed=sum(self._counts[state] for state in ENDS - {JobState.SUCCEEDED}),
-            unfinished=len(self._open),
-            seconds=round(time.monotonic() - self._began, 2),
-            failures=tuple(self._failures[:MOST_MISTAKES]),
+            failed=sum(self._counts[state] for state in END_STATES - {JobState.SUCCEEDED}),
+            unfinished=len(self._open_ids),
+            seconds=round(time.monotonic() - self._started, 2),
+            failures=tuple(self._failures[:MAX_MISTAKES]),
         )
 
     def _in_time(self) -> bool:
-        return time.monotonic() < self._until
+        return time.monotonic() < self._deadline
 
 
-def _time(said: Any, name: str) -> Any:
-    found = instant(said)
-    if found is None:
-        raise LivectlError(f"{name}: {said!r} is no time")
-    return found
+def _parse_time(value: Any, name: str) -> Any:
+    moment = parse_time(value)
+    if moment is None:
+        raise LivectlError(f"{name}: {value!r} is no time")
+    return moment

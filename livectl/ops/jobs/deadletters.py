@@ -13,7 +13,7 @@ import msgspec
 from livectl import resp
 from livectl.errors import LivectlError, ServerError
 from livectl.ops.jobs import message
-from livectl.ops.jobs.desk import Order
+from livectl.ops.jobs.desk import JobRequest
 from livectl.ops.jobs.redaction import redact
 from livectl.ops.schedules.spot import did_you_mean
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from livectl.ops.cluster.deployment import Deployment
-    from livectl.resp import Wire
+    from livectl.resp import RedisConnection
 
-KEY = "livectl:dead"
-MOST = 10_000  # letters kept; what comes after is a flood, of which these tell all there is to know
+DEAD_LETTERS_KEY = "livectl:dead"
+MAX_DEAD_LETTERS = 10_000  # letters kept; what comes after is a flood, of which these tell all there is to know
 
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """One thing set aside, and why."""
 
     id: str
@@ -40,7 +40,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     payload: Any = None  # of a message: {"queue", "message"}; of a job: an Order; of an alert: what alerts want
 
 
-class Summary(msgspec.Struct, frozen=True):
+class DeadLetterSummary(msgspec.Struct, frozen=True):
     """A dead letter in a list."""
 
     id: str
@@ -50,115 +50,117 @@ class Summary(msgspec.Struct, frozen=True):
     task: str
 
 
-def add(store: Redis, letter: Letter) -> bool:
+def add(store: Redis, letter: DeadLetter) -> bool:
     """Sets it aside, unless there are too many already. For workers."""
-    if store.hlen(KEY) >= MOST:
+    if store.hlen(DEAD_LETTERS_KEY) >= MAX_DEAD_LETTERS:
         return False
-    store.hset(KEY, letter.id, msgspec.json.encode(letter))
+    store.hset(DEAD_LETTERS_KEY, letter.id, msgspec.json.encode(letter))
     return True
 
 
-def listed(deployment: Deployment) -> list[Summary]:
+def list_summaries(deployment: Deployment) -> list[DeadLetterSummary]:
     """The newest first."""
-    with _store(deployment) as wire:
-        letters = [letter for raw in wire.ask("HVALS", KEY) if (letter := _read(raw))]
+    with _connect_store(deployment) as connection:
+        letters = [letter for raw in connection.execute("HVALS", DEAD_LETTERS_KEY) if (letter := _decode(raw))]
     newest = sorted(letters, key=lambda letter: letter.at, reverse=True)
-    return [Summary(letter.id, letter.kind, letter.reason, letter.at, letter.task) for letter in newest]
+    return [DeadLetterSummary(letter.id, letter.kind, letter.reason, letter.at, letter.task) for letter in newest]
 
 
-def show(deployment: Deployment, letter: str) -> Letter:
+def read_redacted(deployment: Deployment, letter_id: str) -> DeadLetter:
     """All of one, its secrets hidden."""
-    with _store(deployment) as wire:
-        found = _get(wire, letter)
-    return msgspec.structs.replace(found, payload=redact(_opened(found)))
+    with _connect_store(deployment) as connection:
+        dead_letter = _load(connection, letter_id)
+    return msgspec.structs.replace(dead_letter, payload=redact(_decode_payload(dead_letter)))
 
 
-def alert(deployment: Deployment, letter: str) -> Any:
+def find_alert(deployment: Deployment, letter_id: str) -> Any:
     """What is to be told, for a letter that is an alert; None for others."""
-    with _store(deployment) as wire:
-        found = _get(wire, letter)
-    return found.payload if found.kind == "alert" else None
+    with _connect_store(deployment) as connection:
+        dead_letter = _load(connection, letter_id)
+    return dead_letter.payload if dead_letter.kind == "alert" else None
 
 
-def order(deployment: Deployment, letter: str) -> Order | None:
+def find_request(deployment: Deployment, letter_id: str) -> JobRequest | None:
     """The job to be sent for a letter that is one; None for a message that goes back as it is."""
-    with _store(deployment) as wire:
-        found = _get(wire, letter)
-    return msgspec.convert(found.payload, Order) if found.kind == "job" else None
+    with _connect_store(deployment) as connection:
+        dead_letter = _load(connection, letter_id)
+    return msgspec.convert(dead_letter.payload, JobRequest) if dead_letter.kind == "job" else None
 
 
-def of_job(deployment: Deployment, job: str) -> Order | None:
+def find_request_of_job(deployment: Deployment, job_id: str) -> JobRequest | None:
     """The job of this id, if it lies here to be sent again."""
     if deployment.store is None:
         return None
-    with _store(deployment) as wire:
-        raw = wire.ask("HGET", KEY, job)
-    found = _read(raw) if raw else None
-    if found and found.kind == "message":
-        raise LivectlError(f"{job} is a dead letter", f"`livectl dead retry {job}` puts it back into its queue.")
-    return msgspec.convert(found.payload, Order) if found and found.kind == "job" else None
+    with _connect_store(deployment) as connection:
+        raw = connection.execute("HGET", DEAD_LETTERS_KEY, job_id)
+    dead_letter = _decode(raw) if raw else None
+    if dead_letter and dead_letter.kind == "message":
+        raise LivectlError(f"{job_id} is a dead letter", f"`livectl dead retry {job_id}` puts it back into its queue.")
+    return msgspec.convert(dead_letter.payload, JobRequest) if dead_letter and dead_letter.kind == "job" else None
 
 
-def put_back(deployment: Deployment, letter: str) -> str:
+def requeue(deployment: Deployment, letter_id: str) -> str:
     """A message goes back, as it was, to the end of its queue; which queue that is."""
     if deployment.broker is None or not deployment.broker.is_redis:
         raise LivectlError(
             f"a message cannot be put back on {deployment.transport} as it was", "Send it with `livectl call`."
         )
-    with _store(deployment) as wire, resp.dial(deployment.broker) as broker:
-        found = _get(wire, letter)
-        match found.payload:
+    with _connect_store(deployment) as connection, resp.connect(deployment.broker) as broker:
+        dead_letter = _load(connection, letter_id)
+        match dead_letter.payload:
             case {"queue": str() as queue, "message": dict() as envelope}:
-                priority = message.describe(envelope).priority
-                broker.ask("LPUSH", deployment.layout.key(queue, priority), msgspec.json.encode(envelope))
+                priority = message.from_envelope(envelope).priority
+                broker.execute("LPUSH", deployment.layout.list_key(queue, priority), msgspec.json.encode(envelope))
             case _:
                 raise LivectlError(
-                    f"{letter} was no message that a worker could read", "`livectl dead drop` forgets it."
+                    f"{letter_id} was no message that a worker could read", "`livectl dead drop` forgets it."
                 )
-        wire.ask("HDEL", KEY, letter)
+        connection.execute("HDEL", DEAD_LETTERS_KEY, letter_id)
     return str(queue)
 
 
-def drop(deployment: Deployment, letters: Sequence[str]) -> int:
+def drop(deployment: Deployment, letter_ids: Sequence[str]) -> int:
     """Forgets them, or all when none is named; how many there were."""
-    with _store(deployment) as wire:
-        if letters:
-            return int(wire.ask("HDEL", KEY, *letters))
-        size, _ = wire.ask_all([("HLEN", KEY), ("DEL", KEY)])
+    with _connect_store(deployment) as connection:
+        if letter_ids:
+            return int(connection.execute("HDEL", DEAD_LETTERS_KEY, *letter_ids))
+        size, _ = connection.execute_all([("HLEN", DEAD_LETTERS_KEY), ("DEL", DEAD_LETTERS_KEY)])
         return int(size)
 
 
-def _opened(letter: Letter) -> Any:
+def _decode_payload(letter: DeadLetter) -> Any:
     """A message's payload with its body readable."""
     match letter.payload:
         case {"message": dict() as envelope, **rest}:
             return {
                 **rest,
                 "headers": envelope.get("headers"),
-                "body": message.body_of(envelope) or envelope.get("body"),
+                "body": message.decode_body(envelope) or envelope.get("body"),
             }
     return letter.payload
 
 
-def _get(wire: Wire, letter: str) -> Letter:
-    raw = wire.ask("HGET", KEY, letter)
+def _load(connection: RedisConnection, letter_id: str) -> DeadLetter:
+    raw = connection.execute("HGET", DEAD_LETTERS_KEY, letter_id)
     if raw is None:
-        known = [key.decode() for key in wire.ask("HKEYS", KEY)]
-        raise LivectlError(f"no dead letter {letter}", did_you_mean(letter, known) or "`livectl dead` lists them.")
-    found = _read(raw)
-    if found is None:
-        raise LivectlError(f"the dead letter {letter} is spoilt", "`livectl dead drop` forgets it.")
-    return found
+        known_ids = [key.decode() for key in connection.execute("HKEYS", DEAD_LETTERS_KEY)]
+        raise LivectlError(
+            f"no dead letter {letter_id}", did_you_mean(letter_id, known_ids) or "`livectl dead` lists them."
+        )
+    dead_letter = _decode(raw)
+    if dead_letter is None:
+        raise LivectlError(f"the dead letter {letter_id} is spoilt", "`livectl dead drop` forgets it.")
+    return dead_letter
 
 
-def _read(raw: bytes) -> Letter | None:
+def _decode(raw: bytes) -> DeadLetter | None:
     try:
-        return msgspec.json.decode(raw, type=Letter)
+        return msgspec.json.decode(raw, type=DeadLetter)
     except (msgspec.DecodeError, msgspec.ValidationError):
         return None
 
 
-def _store(deployment: Deployment) -> Wire:
+def _connect_store(deployment: Deployment) -> RedisConnection:
     if deployment.store is None:
         raise ServerError("dead letters are kept in the store, and there is none", "Set `store:` in livectl.yaml.")
-    return resp.dial(deployment.store)
+    return resp.connect(deployment.store)

@@ -11,11 +11,11 @@ import msgspec
 
 from livectl.ops.jobs.redaction import redact, redact_text
 
-JSON = "application/json"
-PROTOCOL_2_PARTS = 3  # of a body: args, kwargs, what comes after
+JSON_CONTENT_TYPE = "application/json"
+PROTOCOL_2_BODY_PARTS = 3  # of a body: args, kwargs, what comes after
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class JobMessage(msgspec.Struct, frozen=True, kw_only=True):
     """One sending of a task, as far as its message tells."""
 
     id: str = ""
@@ -31,90 +31,90 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     redelivered: bool = False
 
 
-def read(raw: bytes) -> Message:
+def read(raw: bytes) -> JobMessage:
     """What a message says; whatever is malformed in it is left out."""
-    return describe(decode(raw))
+    return from_envelope(decode(raw))
 
 
 def decode(raw: bytes) -> dict[str, Any]:
     try:
-        found = msgspec.json.decode(raw)
+        envelope = msgspec.json.decode(raw)
     except msgspec.DecodeError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return envelope if isinstance(envelope, dict) else {}
 
 
-def describe(envelope: dict[str, Any]) -> Message:
-    headers, properties = _part(envelope, "headers"), _part(envelope, "properties")
-    delivery = _part(properties, "delivery_info")
-    said = headers if headers.get("task") else _protocol_1(envelope)
-    args, kwargs = _arguments(envelope, said)
-    return Message(
-        id=_text(said.get("id") or properties.get("correlation_id")),
-        task=_text(said.get("task")),
+def from_envelope(envelope: dict[str, Any]) -> JobMessage:
+    headers, properties = _dict_field(envelope, "headers"), _dict_field(envelope, "properties")
+    delivery_info = _dict_field(properties, "delivery_info")
+    task_headers = headers if headers.get("task") else _protocol_1(envelope)
+    args, kwargs = _arguments(envelope, task_headers)
+    return JobMessage(
+        id=_text(task_headers.get("id") or properties.get("correlation_id")),
+        task=_text(task_headers.get("task")),
         args=args,
         kwargs=kwargs,
-        queue=_text(delivery.get("routing_key")),
-        priority=_number(properties.get("priority")),
-        eta=instant(said.get("eta")),
-        sent=instant(headers.get("sent")),
-        retries=_number(said.get("retries")),
+        queue=_text(delivery_info.get("routing_key")),
+        priority=_int_or_zero(properties.get("priority")),
+        eta=parse_time(task_headers.get("eta")),
+        sent=parse_time(headers.get("sent")),
+        retries=_int_or_zero(task_headers.get("retries")),
         group=_text(headers.get("group")),
-        redelivered=bool(headers.get("redelivered") or delivery.get("redelivered")),
+        redelivered=bool(headers.get("redelivered") or delivery_info.get("redelivered")),
     )
 
 
-def body_of(envelope: dict[str, Any]) -> Any:
+def decode_body(envelope: dict[str, Any]) -> Any:
     """The decoded body, when it is JSON; None otherwise. Nothing is ever unpickled."""
-    if envelope.get("content-type") != JSON or not isinstance(envelope.get("body"), str):
+    if envelope.get("content-type") != JSON_CONTENT_TYPE or not isinstance(envelope.get("body"), str):
         return None
     text: str = envelope["body"]
     try:
-        encoded = _part(envelope, "properties").get("body_encoding") == "base64"
+        encoded = _dict_field(envelope, "properties").get("body_encoding") == "base64"
         return msgspec.json.decode(base64.b64decode(text) if encoded else text)
     except (msgspec.DecodeError, binascii.Error, ValueError):
         return None
 
 
-def instant(said: Any) -> datetime | None:
+def parse_time(value: Any) -> datetime | None:
     """A time as messages and results spell it: ISO 8601 (UTC where no zone is named), or seconds since the epoch."""
     try:
-        if isinstance(said, int | float) and not isinstance(said, bool):
-            return datetime.fromtimestamp(said, UTC)
-        if not isinstance(said, str) or not said:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value, UTC)
+        if not isinstance(value, str) or not value:
             return None
-        read_at = datetime.fromisoformat(said)
+        moment = datetime.fromisoformat(value)
     except (ValueError, OverflowError, OSError):
         return None
-    return read_at.replace(tzinfo=UTC) if read_at.tzinfo is None else read_at.astimezone(UTC)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _arguments(envelope: dict[str, Any], said: dict[str, Any]) -> tuple[Any, Any]:
-    body = body_of(envelope)
-    if isinstance(body, list) and len(body) == PROTOCOL_2_PARTS:
+def _arguments(envelope: dict[str, Any], task_headers: dict[str, Any]) -> tuple[Any, Any]:
+    body = decode_body(envelope)
+    if isinstance(body, list) and len(body) == PROTOCOL_2_BODY_PARTS:
         return redact(body[0]), redact(body[1])
     if isinstance(body, dict):
         return redact(body.get("args")), redact(body.get("kwargs"))
-    return _shown(said.get("argsrepr")), _shown(said.get("kwargsrepr"))
+    return _redacted_repr(task_headers.get("argsrepr")), _redacted_repr(task_headers.get("kwargsrepr"))
 
 
 def _protocol_1(envelope: dict[str, Any]) -> dict[str, Any]:
-    body = body_of(envelope)
+    body = decode_body(envelope)
     return body if isinstance(body, dict) else {}
 
 
-def _part(whole: dict[str, Any], name: str) -> dict[str, Any]:
-    part = whole.get(name)
-    return part if isinstance(part, dict) else {}
+def _dict_field(mapping: dict[str, Any], name: str) -> dict[str, Any]:
+    value = mapping.get(name)
+    return value if isinstance(value, dict) else {}
 
 
-def _text(said: Any) -> str:
-    return said if isinstance(said, str) else ""
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
-def _shown(said: Any) -> str | None:
-    return redact_text(said) if isinstance(said, str) else None
+def _redacted_repr(value: Any) -> str | None:
+    return redact_text(value) if isinstance(value, str) else None
 
 
-def _number(said: Any) -> int:
-    return said if isinstance(said, int) and not isinstance(said, bool) else 0
+def _int_or_zero(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

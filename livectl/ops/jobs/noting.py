@@ -14,70 +14,72 @@ from celery import signals
 from livectl.errors import LivectlError
 from livectl.model import JobState
 from livectl.ops.jobs import records
-from livectl.ops.jobs.desk import Order
+from livectl.ops.jobs.desk import JobRequest
 
 if TYPE_CHECKING:
     from redis import Redis
 
     from livectl.address import Address
 
-PAUSE = 10.0  # seconds without a try after the store was away
-STATES = {"SUCCESS": JobState.SUCCEEDED, "IGNORED": JobState.SUCCEEDED, "RETRY": JobState.RETRYING}
-OVER = ("state", "error", "finished", "message")  # of an earlier try of the same job
+STORE_RETRY_PAUSE_S = 10.0  # seconds without a try after the store was away
+JOB_STATES = {"SUCCESS": JobState.SUCCEEDED, "IGNORED": JobState.SUCCEEDED, "RETRY": JobState.RETRYING}
+CLEARED_FIELDS = ("state", "error", "finished", "message")  # of an earlier try of the same job
 
 
-class Notes:
+class JobEventRecorder:
     """Listens to a worker's signals and writes them down. One store for the process, opened at the first job."""
 
     def __init__(self, address: Address, app: str) -> None:
         self._address = address
         self._app = app
         self._store: Redis | None = None
-        self._away_until = 0.0
+        self._store_retry_at = 0.0
 
-    def listen(self) -> None:
+    def connect_signals(self) -> None:
         """Once a process, however often an app is made in it."""
-        for signal, hear in (
-            (signals.task_prerun, self.began),
-            (signals.task_postrun, self.ended),
-            (signals.task_failure, self.failed),
-            (signals.task_revoked, self.revoked),
+        for signal, handler in (
+            (signals.task_prerun, self.record_start),
+            (signals.task_postrun, self.record_end),
+            (signals.task_failure, self.record_failure),
+            (signals.task_revoked, self.record_revocation),
         ):
-            signal.connect(hear, weak=False, dispatch_uid=f"livectl.{hear.__name__}")
+            signal.connect(handler, weak=False, dispatch_uid=f"livectl.{handler.__name__}")
 
-    def began(self, sender: Any, task_id: str, **_: Any) -> None:
+    def record_start(self, sender: Any, task_id: str, **_: Any) -> None:
         request = sender.request
         queue = (request.delivery_info or {}).get("routing_key")
         facts = {"task": sender.name, "queue": queue, "worker": request.hostname, "retries": request.retries}
         sent = request.get("sent")
-        self._note(sender, task_id, clear=True, started=time.time(), sent=_number(sent), **facts)
+        self._write(sender, task_id, clear_ended=True, started=time.time(), sent=_float_or_none(sent), **facts)
 
-    def ended(self, sender: Any, task_id: str, state: str | None = None, **_: Any) -> None:
+    def record_end(self, sender: Any, task_id: str, state: str | None = None, **_: Any) -> None:
         if state == "RETRY":
-            self._note(sender, task_id, state=JobState.RETRYING)
-        elif state in STATES:
-            self._note(sender, task_id, state=STATES[state], finished=time.time())
+            self._write(sender, task_id, state=JobState.RETRYING)
+        elif state in JOB_STATES:
+            self._write(sender, task_id, state=JOB_STATES[state], finished=time.time())
 
-    def failed(self, sender: Any, task_id: str, exception: BaseException, args: Any, kwargs: Any, **_: Any) -> None:
+    def record_failure(
+        self, sender: Any, task_id: str, exception: BaseException, args: Any, kwargs: Any, **_: Any
+    ) -> None:
         """With its arguments, so that it can be tried again."""
         error = f"{type(exception).__name__}: {exception}"
-        order = _order(sender.name, args, kwargs)
-        self._note(sender, task_id, state=JobState.FAILED, finished=time.time(), error=error, message=order)
+        request = _encode_request(sender.name, args, kwargs)
+        self._write(sender, task_id, state=JobState.FAILED, finished=time.time(), error=error, message=request)
 
-    def revoked(self, sender: Any, request: Any, **_: Any) -> None:
-        self._note(sender, request.id, state=JobState.REVOKED, finished=time.time())
+    def record_revocation(self, sender: Any, request: Any, **_: Any) -> None:
+        self._write(sender, request.id, state=JobState.REVOKED, finished=time.time())
 
-    def _note(self, owner: Any, job: str, /, *, clear: bool = False, **facts: records.Fact) -> None:
+    def _write(self, task: Any, job_id: str, /, *, clear_ended: bool = False, **facts: records.Fact) -> None:
         from redis.exceptions import RedisError
 
-        if owner.app.main != self._app or time.monotonic() < self._away_until:
+        if task.app.main != self._app or time.monotonic() < self._store_retry_at:
             return
         try:
-            records.note(self._open(), job, forget=OVER if clear else (), **facts)
+            records.write_entry(self._open_store(), job_id, clear=CLEARED_FIELDS if clear_ended else (), **facts)
         except (LivectlError, RedisError, OSError):
-            self._away_until = time.monotonic() + PAUSE
+            self._store_retry_at = time.monotonic() + STORE_RETRY_PAUSE_S
 
-    def _open(self) -> Redis:
+    def _open_store(self) -> Redis:
         from livectl import connect
 
         if self._store is None:
@@ -85,13 +87,13 @@ class Notes:
         return self._store
 
 
-def _order(task: str, args: Any, kwargs: Any) -> bytes | None:
+def _encode_request(task: str, args: Any, kwargs: Any) -> bytes | None:
     """None for arguments that no message could carry."""
     try:
-        return msgspec.json.encode(Order(task=task, args=tuple(args or ()), kwargs=dict(kwargs or {})))
+        return msgspec.json.encode(JobRequest(task=task, args=tuple(args or ()), kwargs=dict(kwargs or {})))
     except (TypeError, ValueError):
         return None
 
 
-def _number(said: Any) -> float | None:
-    return float(said) if isinstance(said, int | float) else None
+def _float_or_none(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

@@ -9,59 +9,59 @@ import msgspec
 
 from livectl.config import parse_duration
 from livectl.errors import SettingsError, UsageError
-from livectl.ops.jobs.desk import Order
-from livectl.ops.jobs.message import instant
+from livectl.ops.jobs.desk import JobRequest
+from livectl.ops.jobs.message import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def read(words: Mapping[str, Any]) -> Order:
+def read_request(options: Mapping[str, Any]) -> JobRequest:
     """Arguments are JSON where they can be."""
-    if not words["task"]:
+    if not options["task"]:
         raise UsageError("which task?", "Write its name: livectl call livectl.ping")
     now = datetime.now(UTC)
-    return Order(
-        task=words["task"],
-        args=tuple(argument(word) for word in words["args"]),
-        kwargs=_kwargs(words["kwargs"]),
-        queue=words["queue"],
-        priority=words["priority"],
-        eta=_eta(words["delay"], words["at"], now),
-        expires=now + duration("--expires", words["expires"]) if words["expires"] else None,
+    return JobRequest(
+        task=options["task"],
+        args=tuple(parse_argument(word) for word in options["args"]),
+        kwargs=_parse_kwargs(options["kwargs"]),
+        queue=options["queue"],
+        priority=options["priority"],
+        eta=_parse_eta(options["delay"], options["at"], now),
+        expires=now + parse_duration_option("--expires", options["expires"]) if options["expires"] else None,
     )
 
 
-def argument(word: str) -> Any:
+def parse_argument(text: str) -> Any:
     try:
-        return msgspec.json.decode(word)
+        return msgspec.json.decode(text)
     except msgspec.DecodeError:
-        return word
+        return text
 
 
-def _kwargs(text: str | None) -> dict[str, Any]:
+def _parse_kwargs(text: str | None) -> dict[str, Any]:
     if not text:
         return {}
-    found = argument(text)
-    if not isinstance(found, dict):
+    value = parse_argument(text)
+    if not isinstance(value, dict):
         raise UsageError("--kwargs is no JSON object", """Write --kwargs '{"name": "Ada"}'.""")
-    return found
+    return value
 
 
-def _eta(delay: str | None, at: str | None, now: datetime) -> datetime | None:
+def _parse_eta(delay: str | None, at: str | None, now: datetime) -> datetime | None:
     if delay and at:
         raise UsageError("both --in and --at", "Say one of the two.")
     if delay:
-        return now + duration("--in", delay)
+        return now + parse_duration_option("--in", delay)
     if not at:
         return None
-    found = instant(at)
-    if found is None:
+    eta = parse_time(at)
+    if eta is None:
         raise UsageError(f"--at {at} is no time", "Write it like 2027-01-31T09:00:00Z.")
-    return found
+    return eta
 
 
-def duration(option: str, text: str) -> timedelta:
+def parse_duration_option(option: str, text: str) -> timedelta:
     """What an option says of time; a mistake in it is one of the command line, and of no file."""
     try:
         return timedelta(seconds=parse_duration(text))

@@ -10,7 +10,7 @@ from uuid import uuid4
 from livectl import connect
 from livectl.errors import LivectlError, ServerError
 from livectl.model import Run
-from livectl.ops.beat.dues import entry_of
+from livectl.ops.beat.dues import to_beat_entry
 from livectl.ops.jobs import desk
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ def send_now(deployment: Deployment, app: Any, schedule: Schedule) -> str:
     from livectl.ops.jobs import sending
 
     if deployment.broker is not None:
-        connect.reach(deployment.broker)
+        connect.check_reachable(deployment.broker)
     task_id, now = str(uuid4()), time.time()
     claim = Claim(Run(schedule.name, int(now * 1000)), 0)
     try:
-        sending.publish(app, sending.Job(claim, entry_of(schedule), task_id), None, retry=False)
+        sending.publish(app, sending.ClaimedJob(claim, to_beat_entry(schedule), task_id), None, retry=False)
     except OperationalError as error:
         raise ServerError(f"the broker did not take the job: {error}", "Look whether it still runs.") from error
     with suppress(LivectlError, OSError):
-        desk.note(deployment, task_id, task=schedule.task, queue=schedule.options.get("queue"), sent=now)
+        desk.write_job_log(deployment, task_id, task=schedule.task, queue=schedule.options.get("queue"), sent=now)
     return task_id

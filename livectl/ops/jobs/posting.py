@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 from kombu.transport import redis as transport
 
 from livectl.errors import ServerError
-from livectl.ops.jobs.drafting import drafting
+from livectl.ops.jobs.drafting import open_capturing_channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kombu import Connection
 
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
+class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     """One job: its id, what its task is given, and that in brief, as logs and statuses show it."""
 
     id: str
@@ -30,7 +30,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     brief: str
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
+class SendOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What holds for all jobs of one sending."""
 
     queue: str | None = None
@@ -41,22 +41,22 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     group: str | None = None
 
 
-def post(app: Celery, task: str, letters: Sequence[Letter], terms: Terms) -> None:
+def publish_jobs(app: Celery, task: str, drafts: Sequence[JobDraft], options: SendOptions) -> None:
     """Sends the task once for each letter."""
-    if not letters:
+    if not drafts:
         return
-    wanted = {"queue": terms.queue} if terms.queue else {}
-    route = app.amqp.router.route(wanted, task)  # the same for all: found once
+    route_options = {"queue": options.queue} if options.queue else {}
+    route = app.amqp.router.route(route_options, task)  # the same for all: found once
     try:
-        with app.pool.acquire(block=True) as connection, _producer(app, connection) as producer:
-            for letter in letters:
-                message = _message(app, task, letter, terms)
+        with app.pool.acquire(block=True) as connection, _open_producer(app, connection) as producer:
+            for draft in drafts:
+                message = _task_message(app, task, draft, options)
                 app.amqp.send_task_message(
                     producer,
                     task,
                     message,
                     **route,
-                    priority=terms.priority,
+                    priority=options.priority,
                     retry=False,
                     headers={"sent": time.time()},
                 )
@@ -64,43 +64,43 @@ def post(app: Celery, task: str, letters: Sequence[Letter], terms: Terms) -> Non
         raise ServerError(f"the broker did not take the jobs: {error}", "Look whether it still runs.") from error
 
 
-def _message(app: Celery, task: str, letter: Letter, terms: Terms) -> Any:
+def _task_message(app: Celery, task: str, draft: JobDraft, options: SendOptions) -> Any:
     return app.amqp.as_task_v2(
-        letter.id,
+        draft.id,
         task,
-        letter.args,
-        letter.kwargs,
-        eta=terms.eta,
-        expires=terms.expires,
-        group_id=terms.group,
-        ignore_result=not terms.keep_result,
-        argsrepr=letter.brief,
+        draft.args,
+        draft.kwargs,
+        eta=options.eta,
+        expires=options.expires,
+        group_id=options.group,
+        ignore_result=not options.keep_result,
+        argsrepr=draft.brief,
         kwargsrepr="{}",
     )
 
 
 @contextmanager
-def _producer(app: Celery, connection: Connection) -> Iterator[Any]:
+def _open_producer(app: Celery, connection: Connection) -> Iterator[Any]:
     """What is published goes out when this is left without an error."""
     connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
     if not issubclass(type(connection.transport), transport.Transport):
         with connection.channel() as channel:
             yield app.amqp.Producer(channel, auto_declare=False)
         return
-    channel = drafting(connection)
+    channel = open_capturing_channel(connection)
     try:
         yield app.amqp.Producer(channel, auto_declare=False)
-        _send(channel)
+        _send_captured(channel)
     finally:
         channel.close()
 
 
-def _send(channel: Any) -> None:
+def _send_captured(channel: Any) -> None:
     """All drafts in one journey."""
     import redis
 
-    line: Any = redis.Redis(connection_pool=channel.pool)  # its stubs know no typed commands
-    with line.pipeline(transaction=False) as pipe:
-        for draft in channel.drafts:
-            pipe.execute_command(draft.verb, draft.key, draft.value)
+    client: Any = redis.Redis(connection_pool=channel.pool)  # its stubs know no typed commands
+    with client.pipeline(transaction=False) as pipe:
+        for command in channel.drafts:
+            pipe.execute_command(command.verb, command.key, command.value)
         pipe.execute()

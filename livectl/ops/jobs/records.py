@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from livectl.ops.jobs.message import instant
+from livectl.ops.jobs.message import parse_time
 from livectl.ops.jobs.redaction import redact_text
 
 if TYPE_CHECKING:
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from livectl.resp import Wire
+    from livectl.resp import RedisConnection
 
 Fact = str | float | bytes | None
 
-KEPT_SECONDS = 3600  # as long as livectl's own app keeps results
-LONGEST_ERROR = 1000  # characters
+ENTRY_TTL_SECONDS = 3600  # as long as livectl's own app keeps results
+MAX_ERROR_CHARS = 1000  # characters
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class JobLogEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One job, as noted. Empty is not known."""
 
     task: str = ""
@@ -43,61 +43,63 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     message: bytes = b""  # of a job that failed: its JSON arguments, for another try
 
 
-def key(job: str) -> str:
-    return f"livectl:job:{job}"
+def entry_key(job_id: str) -> str:
+    return f"livectl:job:{job_id}"
 
 
-def commands(job: str, **facts: Fact) -> list[tuple[str | float | bytes, ...]]:
+def write_commands(job_id: str, **facts: Fact) -> list[tuple[str | float | bytes, ...]]:
     """What adds facts to a job's record. Times are seconds since the epoch."""
-    known = {name: fact for name, fact in facts.items() if fact not in (None, "")}
-    if "error" in known:
-        known["error"] = redact_text(str(known["error"]), LONGEST_ERROR)
-    pairs = [word for pair in known.items() for word in pair]
-    return [("HSET", key(job), *pairs), ("EXPIRE", key(job), KEPT_SECONDS)]
+    known_facts = {name: fact for name, fact in facts.items() if fact not in (None, "")}
+    if "error" in known_facts:
+        known_facts["error"] = redact_text(str(known_facts["error"]), MAX_ERROR_CHARS)
+    fields = [word for pair in known_facts.items() for word in pair]
+    return [("HSET", entry_key(job_id), *fields), ("EXPIRE", entry_key(job_id), ENTRY_TTL_SECONDS)]
 
 
-def note(store: Redis, job: str, /, forget: Sequence[str] = (), **facts: Fact) -> None:
+def write_entry(store: Redis, job_id: str, /, clear: Sequence[str] = (), **facts: Fact) -> None:
     """Adds facts to a job's record, in one journey; those to forget go first."""
     pipe = store.pipeline(transaction=False)
-    if forget:
-        pipe.hdel(key(job), *forget)
-    for command in commands(job, **facts):
+    if clear:
+        pipe.hdel(entry_key(job_id), *clear)
+    for command in write_commands(job_id, **facts):
         pipe.execute_command(*command)  # type: ignore[no-untyped-call]
     pipe.execute()
 
 
-def read(wire: Wire, ids: Sequence[str]) -> dict[str, Record]:
+def read_entries(connection: RedisConnection, ids: Sequence[str]) -> dict[str, JobLogEntry]:
     """The records there are, by id."""
-    answers = wire.ask_all([("HGETALL", key(job)) for job in ids])
-    return {job: understand(flat) for job, flat in zip(ids, answers, strict=True) if isinstance(flat, list) and flat}
+    replies = connection.execute_all([("HGETALL", entry_key(job_id)) for job_id in ids])
+    return {
+        job_id: parse_entry(flat) for job_id, flat in zip(ids, replies, strict=True) if isinstance(flat, list) and flat
+    }
 
 
-def understand(flat: Sequence[bytes]) -> Record:
+def parse_entry(flat: Sequence[bytes]) -> JobLogEntry:
     facts = dict(zip(flat[::2], flat[1::2], strict=True))
 
-    def text(name: bytes) -> str:
-        return facts.get(name, b"").decode(errors="replace")
+    def text_field(field: bytes) -> str:
+        return facts.get(field, b"").decode(errors="replace")
 
-    def moment(name: bytes) -> datetime | None:
-        return _moment(facts.get(name, b""))
+    def time_field(field: bytes) -> datetime | None:
+        return _parse_timestamp(facts.get(field, b""))
 
-    return Record(
-        task=text(b"task"),
-        queue=text(b"queue"),
-        worker=text(b"worker"),
-        state=text(b"state"),
-        error=text(b"error"),
-        retries=int(said) if (said := text(b"retries")).isdigit() else None,
-        sent=moment(b"sent"),
-        eta=moment(b"eta"),
-        started=moment(b"started"),
-        finished=moment(b"finished"),
+    return JobLogEntry(
+        task=text_field(b"task"),
+        queue=text_field(b"queue"),
+        worker=text_field(b"worker"),
+        state=text_field(b"state"),
+        error=text_field(b"error"),
+        retries=int(retries) if (retries := text_field(b"retries")).isdigit() else None,
+        sent=time_field(b"sent"),
+        eta=time_field(b"eta"),
+        started=time_field(b"started"),
+        finished=time_field(b"finished"),
         message=facts.get(b"message", b""),
     )
 
 
-def _moment(said: bytes) -> datetime | None:
+def _parse_timestamp(value: bytes) -> datetime | None:
     try:
-        return instant(float(said))
+        return parse_time(float(value))
     except ValueError:
         return None

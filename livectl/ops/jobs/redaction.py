@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-LONGEST_TEXT = 200  # characters of one value; more says nothing more to a person
-MOST_ITEMS = 50  # of one list or object
-DEEPEST = 6
-HIDDEN = "***"
+MAX_TEXT_CHARS = 200  # characters of one value; more says nothing more to a person
+MAX_ITEMS = 50  # of one list or object
+MAX_DEPTH = 6
+MASK = "***"
 
 SECRET_NAME = re.compile(
     r"pass(word|wd|phrase)?$|pwd|secret|token|api_?key|private_?key|access_?key|credential|cookie|auth(orization)?$"
@@ -16,8 +16,8 @@ SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 # The password in an address, and the value after a telling name in a text: repr() of a dictionary, a query, a header.
-IN_ADDRESS = re.compile(r"(?<=://)([^/\s:@'\"]*):([^/\s@'\"]+)@")
-IN_TEXT = re.compile(
+PASSWORD_IN_URL = re.compile(r"(?<=://)([^/\s:@'\"]*):([^/\s@'\"]+)@")
+SECRET_IN_TEXT = re.compile(
     r"(?P<name>[\w-]*(?:password|passwd|secret|token|api_?key|private_?key|access_?key|credential|cookie|signature)"
     r"['\"]?\s*[:=]\s*)(?P<value>'[^']*'|\"[^\"]*\"|[^\s,&})\]]+)",
     re.IGNORECASE,
@@ -32,19 +32,19 @@ def redact(value: Any, depth: int = 0) -> Any:
         return f"<{len(value)} bytes>"
     if not isinstance(value, dict | list | tuple):
         return value
-    if depth >= DEEPEST:
+    if depth >= MAX_DEPTH:
         return "…"
     if isinstance(value, dict):
-        kept = list(value.items())[:MOST_ITEMS]
-        return {str(name): HIDDEN if _is_secret(name) else redact(part, depth + 1) for name, part in kept}
-    shown = [redact(part, depth + 1) for part in value[:MOST_ITEMS]]
-    return shown if len(value) <= MOST_ITEMS else [*shown, f"… {len(value) - MOST_ITEMS} more"]
+        items = list(value.items())[:MAX_ITEMS]
+        return {str(name): MASK if _is_secret(name) else redact(item, depth + 1) for name, item in items}
+    redacted = [redact(item, depth + 1) for item in value[:MAX_ITEMS]]
+    return redacted if len(value) <= MAX_ITEMS else [*redacted, f"… {len(value) - MAX_ITEMS} more"]
 
 
-def redact_text(text: str, longest: int = LONGEST_TEXT) -> str:
-    hidden = IN_ADDRESS.sub(rf"\1:{HIDDEN}@", text[: longest * 2])
-    hidden = IN_TEXT.sub(rf"\g<name>{HIDDEN}", hidden)
-    return hidden if len(hidden) <= longest and len(text) <= longest * 2 else f"{hidden[:longest]}…"
+def redact_text(text: str, max_chars: int = MAX_TEXT_CHARS) -> str:
+    redacted = PASSWORD_IN_URL.sub(rf"\1:{MASK}@", text[: max_chars * 2])
+    redacted = SECRET_IN_TEXT.sub(rf"\g<name>{MASK}", redacted)
+    return redacted if len(redacted) <= max_chars and len(text) <= max_chars * 2 else f"{redacted[:max_chars]}…"
 
 
 def _is_secret(name: Any) -> bool:

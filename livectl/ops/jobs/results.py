@@ -15,24 +15,24 @@ from livectl.errors import LivectlError
 from livectl.model import Job, JobState
 from livectl.ops.jobs import outcome as outcomes
 from livectl.ops.jobs import records
-from livectl.ops.jobs.outcome import Outcome
+from livectl.ops.jobs.outcome import JobResult
 from livectl.ops.jobs.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from livectl.ops.cluster.deployment import Deployment
-    from livectl.ops.jobs.records import Record
-    from livectl.resp import Wire
+    from livectl.ops.jobs.records import JobLogEntry
+    from livectl.resp import RedisConnection
 
-KEYS_A_CALL = 1000
-PATIENCE = 60.0  # seconds for millions of results; a hundred thousand take one or two
-STATUSES = {"succeeded": "SUCCESS", "failed": "FAILURE", "revoked": "REVOKED", "retrying": "RETRY"}
-ENCODED = ("result", "args", "kwargs", "children")  # columns that hold what a serializer made
-LONG_AGO = datetime.min.replace(tzinfo=UTC)
+KEYS_PER_CALL = 1000
+LIST_TIMEOUT_S = 60.0  # seconds for millions of results; a hundred thousand take one or two
+CELERY_STATUSES = {"succeeded": "SUCCESS", "failed": "FAILURE", "revoked": "REVOKED", "retrying": "RETRY"}
+ENCODED_COLUMNS = ("result", "args", "kwargs", "children")  # columns that hold what a serializer made
+EARLIEST_TIME = datetime.min.replace(tzinfo=UTC)
 
 
-class Filter(msgspec.Struct, frozen=True, kw_only=True):
+class ResultFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which jobs are wanted, the newest of them first."""
 
     state: JobState | None = None
@@ -41,110 +41,130 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime | None = None
     limit: int = 50
 
-    def takes(self, found: Outcome) -> bool:
+    def matches(self, job_result: JobResult) -> bool:
         return (
-            (self.state is None or found.state == self.state)
-            and (self.task is None or found.task == self.task)
+            (self.state is None or job_result.state == self.state)
+            and (self.task is None or job_result.task == self.task)
             and (
-                self.worker is None or (found.worker or "").split("@")[0] == self.worker or found.worker == self.worker
+                self.worker is None
+                or (job_result.worker or "").split("@")[0] == self.worker
+                or job_result.worker == self.worker
             )
-            and (self.since is None or (found.finished is not None and found.finished >= self.since))
+            and (self.since is None or (job_result.finished is not None and job_result.finished >= self.since))
         )
 
 
-def recent(deployment: Deployment, wanted: Filter) -> list[Job]:
+def list_recent(deployment: Deployment, job_filter: ResultFilter) -> list[Job]:
     """The newest that fit. A backend that cannot list says so."""
     if deployment.results is not None:
-        with resp.dial(deployment.results, PATIENCE) as wire:
-            kept = _on_redis(wire, deployment.layout.result(""))
-            return _newest(_with_notes(kept, _noted(deployment)) if deployment.app is None else kept, wanted)
+        with resp.connect(deployment.results, LIST_TIMEOUT_S) as connection:
+            stored = _read_redis_results(connection, deployment.layout.result_key(""))
+            return _newest(
+                _merge_logged(stored, _read_logged(deployment)) if deployment.app is None else stored, job_filter
+            )
     if deployment.app is None or not deployment.keeps_results:
         raise LivectlError("this app keeps no results", "Set result_backend in its settings.")
-    fitting = (one for one in _listed(deployment.app, wanted) if wanted.takes(one))
-    return [describe(one) for one in islice(fitting, wanted.limit)]
+    matching = (
+        job_result
+        for job_result in _read_database_results(deployment.app, job_filter)
+        if job_filter.matches(job_result)
+    )
+    return [to_job(job_result) for job_result in islice(matching, job_filter.limit)]
 
 
-def describe(found: Outcome) -> Job:
+def to_job(job_result: JobResult) -> Job:
     return Job(
-        id=found.id,
-        state=found.state,
-        task=found.task,
-        args=redact(found.args),
-        kwargs=redact(found.kwargs),
-        queue=found.queue,
-        worker=found.worker,
-        finished_at=found.finished,
-        retries=found.retries,
-        result=found.shown,
-        error=found.error,
+        id=job_result.id,
+        state=job_result.state,
+        task=job_result.task,
+        args=redact(job_result.args),
+        kwargs=redact(job_result.kwargs),
+        queue=job_result.queue,
+        worker=job_result.worker,
+        finished_at=job_result.finished,
+        retries=job_result.retries,
+        result=job_result.redacted_result,
+        error=job_result.error,
     )
 
 
-def _newest(found: Iterable[Outcome], wanted: Filter) -> list[Job]:
-    fitting = (one for one in found if wanted.takes(one))
-    newest = heapq.nlargest(wanted.limit, fitting, key=lambda one: (one.finished or LONG_AGO, one.id))
-    return [describe(one) for one in newest]
+def _newest(job_results: Iterable[JobResult], job_filter: ResultFilter) -> list[Job]:
+    matching = (job_result for job_result in job_results if job_filter.matches(job_result))
+    newest = heapq.nlargest(
+        job_filter.limit, matching, key=lambda job_result: (job_result.finished or EARLIEST_TIME, job_result.id)
+    )
+    return [to_job(job_result) for job_result in newest]
 
 
-def _on_redis(wire: Wire, prefix: str) -> Iterator[Outcome]:
-    for keys in _scan(wire, prefix):
-        for raw in wire.ask("MGET", *keys):
-            if raw and (found := outcomes.understand(raw)):
-                yield found
+def _read_redis_results(connection: RedisConnection, prefix: str) -> Iterator[JobResult]:
+    for keys in _scan_keys(connection, prefix):
+        for raw in connection.execute("MGET", *keys):
+            if raw and (job_result := outcomes.parse_result(raw)):
+                yield job_result
 
 
-def _scan(wire: Wire, prefix: str) -> Iterator[list[bytes]]:
+def _scan_keys(connection: RedisConnection, prefix: str) -> Iterator[list[bytes]]:
     cursor: bytes | str = "0"
     while True:
-        cursor, keys = wire.ask("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", KEYS_A_CALL)
+        cursor, keys = connection.execute("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", KEYS_PER_CALL)
         if keys:
             yield keys
         if cursor == b"0":
             return
 
 
-def _with_notes(kept: Iterable[Outcome], noted: dict[str, Outcome]) -> Iterator[Outcome]:
+def _merge_logged(stored: Iterable[JobResult], logged: dict[str, JobResult]) -> Iterator[JobResult]:
     """Both, each job once: most jobs of livectl's own leave a note and no result."""
-    for one in kept:
-        note = noted.pop(one.id, None)
-        yield msgspec.structs.replace(one, task=note.task, worker=note.worker, queue=note.queue) if note else one
-    yield from noted.values()
+    for job_result in stored:
+        logged_result = logged.pop(job_result.id, None)
+        yield (
+            msgspec.structs.replace(
+                job_result, task=logged_result.task, worker=logged_result.worker, queue=logged_result.queue
+            )
+            if logged_result
+            else job_result
+        )
+    yield from logged.values()
 
 
-def _noted(deployment: Deployment) -> dict[str, Outcome]:
+def _read_logged(deployment: Deployment) -> dict[str, JobResult]:
     """The jobs that livectl's own workers noted."""
     if deployment.store is None:
         return {}
-    found: dict[str, Outcome] = {}
-    with resp.dial(deployment.store, PATIENCE) as wire:
-        for keys in _scan(wire, records.key("")):
-            ids = [key.decode().removeprefix(records.key("")) for key in keys]
-            found |= {job: _from_note(job, note) for job, note in records.read(wire, ids).items() if note.started}
-    return found
+    job_results: dict[str, JobResult] = {}
+    with resp.connect(deployment.store, LIST_TIMEOUT_S) as connection:
+        for keys in _scan_keys(connection, records.entry_key("")):
+            ids = [key.decode().removeprefix(records.entry_key("")) for key in keys]
+            job_results |= {
+                job_id: _result_from_log_entry(job_id, log_entry)
+                for job_id, log_entry in records.read_entries(connection, ids).items()
+                if log_entry.started
+            }
+    return job_results
 
 
-def _from_note(job: str, note: Record) -> Outcome:
-    return Outcome(
-        id=job,
-        status=STATUSES.get(note.state, "STARTED"),
-        result=note.error or None,
-        finished=note.finished,
-        task=note.task or None,
-        worker=note.worker or None,
-        queue=note.queue or None,
-        retries=note.retries,
+def _result_from_log_entry(job_id: str, log_entry: JobLogEntry) -> JobResult:
+    return JobResult(
+        id=job_id,
+        status=CELERY_STATUSES.get(log_entry.state, "STARTED"),
+        result=log_entry.error or None,
+        finished=log_entry.finished,
+        task=log_entry.task or None,
+        worker=log_entry.worker or None,
+        queue=log_entry.queue or None,
+        retries=log_entry.retries,
     )
 
 
-def _listed(app: Any, wanted: Filter) -> Iterator[Outcome]:
+def _read_database_results(app: Any, job_filter: ResultFilter) -> Iterator[JobResult]:
     """From a database, the newest first, as its own index knows them."""
     try:
-        outcomes.try_once(app)
-        kind = type(app.backend).__module__
-        if kind.startswith("celery.backends.database"):
-            yield from _from_sqlalchemy(app.backend, wanted)
-        elif kind.startswith("django_celery_results.backends.database"):
-            yield from _from_django(app.backend, wanted)
+        outcomes.check_database(app)
+        backend_module = type(app.backend).__module__
+        if backend_module.startswith("celery.backends.database"):
+            yield from _from_sqlalchemy(app.backend, job_filter)
+        elif backend_module.startswith("django_celery_results.backends.database"):
+            yield from _from_django(app.backend, job_filter)
         else:
             raise LivectlError(
                 f"{type(app.backend).__name__} gives results by their ids only",
@@ -153,34 +173,36 @@ def _listed(app: Any, wanted: Filter) -> Iterator[Outcome]:
     except LivectlError:
         raise
     except Exception as error:  # each database has errors of its own
-        raise outcomes.unreachable(error) from error
+        raise outcomes.backend_error(error) from error
 
 
-def _from_sqlalchemy(backend: Any, wanted: Filter) -> Iterator[Outcome]:
+def _from_sqlalchemy(backend: Any, job_filter: ResultFilter) -> Iterator[JobResult]:
     with backend.ResultSession() as session:
         query = session.query(backend.task_cls).order_by(backend.task_cls.date_done.desc())
-        if wanted.since is not None:
-            query = query.filter(backend.task_cls.date_done >= wanted.since.replace(tzinfo=None))
-        for row in query.yield_per(KEYS_A_CALL):
+        if job_filter.since is not None:
+            query = query.filter(backend.task_cls.date_done >= job_filter.since.replace(tzinfo=None))
+        for row in query.yield_per(KEYS_PER_CALL):
             meta = row.to_dict()
-            texts = {part: said for part in ENCODED if isinstance(said := meta.get(part), bytes)}
-            decoded = {part: _decoded(backend.decode, text) for part, text in texts.items()}
-            if found := outcomes.from_meta(meta | decoded):
-                yield found
+            encoded = {column: value for column in ENCODED_COLUMNS if isinstance(value := meta.get(column), bytes)}
+            decoded = {column: _decode_column(backend.decode, value_bytes) for column, value_bytes in encoded.items()}
+            if job_result := outcomes.result_from_meta(meta | decoded):
+                yield job_result
 
 
-def _from_django(backend: Any, wanted: Filter) -> Iterator[Outcome]:
+def _from_django(backend: Any, job_filter: ResultFilter) -> Iterator[JobResult]:
     rows = backend.TaskModel.objects.order_by("-date_done")
-    if wanted.since is not None:
-        rows = rows.filter(date_done__gte=wanted.since)
-    for row in rows.iterator(chunk_size=KEYS_A_CALL):
-        told = {"result": row.result, "args": row.task_args, "kwargs": row.task_kwargs}
-        decoded = {part: _decoded(partial(backend.decode_content, row), text) for part, text in told.items()}
-        if found := outcomes.from_meta(row.as_dict() | {"name": row.task_name} | decoded):
-            yield found
+    if job_filter.since is not None:
+        rows = rows.filter(date_done__gte=job_filter.since)
+    for row in rows.iterator(chunk_size=KEYS_PER_CALL):
+        encoded = {"result": row.result, "args": row.task_args, "kwargs": row.task_kwargs}
+        decoded = {
+            column: _decode_column(partial(backend.decode_content, row), text) for column, text in encoded.items()
+        }
+        if job_result := outcomes.result_from_meta(row.as_dict() | {"name": row.task_name} | decoded):
+            yield job_result
 
 
-def _decoded(decode: Callable[[Any], Any], text: Any) -> Any:
+def _decode_column(decode: Callable[[Any], Any], text: Any) -> Any:
     """By the backend's own serializer, within what the app accepts; as it lies there, where that fails."""
     try:
         return decode(text)

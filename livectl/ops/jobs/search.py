@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl.ops.jobs import message
-from livectl.resp import Refused
+from livectl.resp import RedisReplyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from livectl.ops.cluster.layout import Layout
-    from livectl.ops.jobs.message import Message
-    from livectl.resp import Wire
+    from livectl.ops.cluster.layout import KeyLayout
+    from livectl.ops.jobs.message import JobMessage
+    from livectl.resp import RedisConnection
 
-WINDOW = 1000  # messages looked at in one call: under a millisecond of the server's time
-KEYS_A_CALL = 1000
-ASKING_SECONDS = 1.4  # left over from a search, for asking the workers
+WINDOW_MESSAGES = 1000  # messages looked at in one call: under a millisecond of the server's time
+KEYS_PER_CALL = 1000
+WORKER_REPLY_RESERVE_S = 1.4  # left over from a search, for asking the workers
 
 # Messages that name an id stay on the server unless they do. Reckoned from the end that nothing is taken from, so that
 # no message slips between two windows. Answers how many were looked at, the length, and index and text of each hit.
-FIND = """
+FIND_SCRIPT = """
 local items, hits = redis.call('LRANGE', KEYS[1], ARGV[1], ARGV[2]), {}
 for i, item in ipairs(items) do
   for j = 3, #ARGV do
@@ -38,10 +38,10 @@ return {#items, redis.call('LLEN', KEYS[1]), hits}
 """
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
+class MessageLocation(msgspec.Struct, frozen=True, kw_only=True):
     """A message, and where it is: in a queue at a position, or with a worker since a moment."""
 
-    message: Message
+    message: JobMessage
     key: str
     raw: bytes
     queue: str
@@ -50,140 +50,162 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     delivered: float | None = None  # seconds since the epoch
 
 
-class Search(msgspec.Struct, frozen=True):
+class SearchResult(msgspec.Struct, frozen=True):
     """What was found, by id, and whether there was time to look everywhere."""
 
-    found: dict[str, Found] = {}
+    locations: dict[str, MessageLocation] = {}
     complete: bool = True
 
 
-def find(wire: Wire, layout: Layout, ids: Sequence[str], queues: Sequence[str]) -> Search:
+def find(connection: RedisConnection, layout: KeyLayout, ids: Sequence[str], queues: Sequence[str]) -> SearchResult:
     """Looks in the named queues, then with the workers, then in every other queue this broker knows."""
-    found: dict[str, Found] = {}
-    complete = _look_into(wire, layout, ids, queues, found)
-    if len(found) < len(ids):
-        complete &= _look_at_held(wire, layout, ids, found)
-    if len(found) < len(ids):
-        others = [queue for queue in known_queues(wire, layout) if queue not in queues]
-        complete &= _look_into(wire, layout, ids, others, found)
-    return Search(found, complete)
+    locations: dict[str, MessageLocation] = {}
+    complete = _search_queues(connection, layout, ids, queues, locations)
+    if len(locations) < len(ids):
+        complete &= _search_unacked(connection, layout, ids, locations)
+    if len(locations) < len(ids):
+        other_queues = [queue for queue in list_queues(connection, layout) if queue not in queues]
+        complete &= _search_queues(connection, layout, ids, other_queues, locations)
+    return SearchResult(locations, complete)
 
 
-def _look_into(wire: Wire, layout: Layout, ids: Sequence[str], queues: Sequence[str], found: dict[str, Found]) -> bool:
+def _search_queues(
+    connection: RedisConnection,
+    layout: KeyLayout,
+    ids: Sequence[str],
+    queues: Sequence[str],
+    locations: dict[str, MessageLocation],
+) -> bool:
     for queue in queues:
         ahead = 0
-        for key in layout.keys(queue):
-            length = _look_into_list(wire, key, queue, ids, ahead, found)
+        for key in layout.list_keys(queue):
+            length = _search_list(connection, key, queue, ids, ahead, locations)
             if length is None:
                 return False
-            if len(found) == len(ids):
+            if len(locations) == len(ids):
                 return True
             ahead += length
     return True
 
 
-def _look_into_list(
-    wire: Wire, key: str, queue: str, ids: Sequence[str], ahead: int, found: dict[str, Found]
+def _search_list(
+    connection: RedisConnection,
+    key: str,
+    queue: str,
+    ids: Sequence[str],
+    ahead: int,
+    locations: dict[str, MessageLocation],
 ) -> int | None:
     """The length of the list, or None when the time was over before its end."""
     start = 0
-    while _in_time(wire):
-        seen, length, hits = _window(wire, key, start, ids)
+    while _in_time(connection):
+        searched, length, hits = _search_window(connection, key, start, ids)
         for index, raw in zip(hits[::2], hits[1::2], strict=True):
-            said = message.read(raw)
+            job_message = message.read(raw)
             position = ahead + length - (start + index)
-            if said.id in ids and said.id not in found:
-                found[said.id] = Found(message=said, key=key, raw=raw, queue=queue, position=position)
-        start += seen
-        if seen < WINDOW:
+            if job_message.id in ids and job_message.id not in locations:
+                locations[job_message.id] = MessageLocation(
+                    message=job_message, key=key, raw=raw, queue=queue, position=position
+                )
+        start += searched
+        if searched < WINDOW_MESSAGES:
             return int(length)
     return None
 
 
-def _window(wire: Wire, key: str, start: int, ids: Sequence[str]) -> tuple[int, int, list[Any]]:
-    stop = start + WINDOW - 1
+def _search_window(connection: RedisConnection, key: str, start: int, ids: Sequence[str]) -> tuple[int, int, list[Any]]:
+    stop = start + WINDOW_MESSAGES - 1
     try:
-        return tuple(wire.ask("EVAL", FIND, 1, key, start, stop, *ids))
-    except Refused as refusal:  # no scripts for this user, or a list of that name that is none
+        return tuple(connection.execute("EVAL", FIND_SCRIPT, 1, key, start, stop, *ids))
+    except RedisReplyError as refusal:  # no scripts for this user, or a list of that name that is none
         if "WRONGTYPE" in str(refusal):
             return 0, 0, []
-    items, length = wire.ask_all([("LRANGE", key, start, stop), ("LLEN", key)])
-    wanted = [one.encode() for one in ids]
-    hits = [part for pair in enumerate(items) if any(one in pair[1] for one in wanted) for part in pair]
+    items, length = connection.execute_all([("LRANGE", key, start, stop), ("LLEN", key)])
+    encoded_ids = [encoded_id.encode() for encoded_id in ids]
+    hits = [
+        index_or_item
+        for pair in enumerate(items)
+        if any(encoded_id in pair[1] for encoded_id in encoded_ids)
+        for index_or_item in pair
+    ]
     return len(items), length, hits
 
 
-def _look_at_held(wire: Wire, layout: Layout, ids: Sequence[str], found: dict[str, Found]) -> bool:
-    wanted = [one.encode() for one in ids]
-    for tag, raw in held(wire, layout):
-        if not any(one in raw for one in wanted):
+def _search_unacked(
+    connection: RedisConnection, layout: KeyLayout, ids: Sequence[str], locations: dict[str, MessageLocation]
+) -> bool:
+    encoded_ids = [encoded_id.encode() for encoded_id in ids]
+    for tag, raw in unacked_messages(connection, layout):
+        if not any(encoded_id in raw for encoded_id in encoded_ids):
             continue
-        envelope, exchange, key = unwrap(raw)
-        said = message.describe(envelope)
-        if said.id in ids and said.id not in found:
-            score = wire.ask("ZSCORE", layout.unacked_index_key, tag)
-            found[said.id] = Found(
-                message=said,
+        envelope, exchange, routing_key = decode_unacked(raw)
+        job_message = message.from_envelope(envelope)
+        if job_message.id in ids and job_message.id not in locations:
+            score = connection.execute("ZSCORE", layout.unacked_index_key, tag)
+            locations[job_message.id] = MessageLocation(
+                message=job_message,
                 key=layout.unacked_key,
                 raw=raw,
-                queue=queue_of(wire, layout, exchange, key),
+                queue=routed_queue(connection, layout, exchange, routing_key),
                 tag=tag.decode(),
                 delivered=float(score) if score else None,
             )
-    return _in_time(wire)
+    return _in_time(connection)
 
 
-def held(wire: Wire, layout: Layout) -> Iterator[tuple[bytes, bytes]]:
+def unacked_messages(connection: RedisConnection, layout: KeyLayout) -> Iterator[tuple[bytes, bytes]]:
     """Delivery tag and content of every message that a worker has taken and not acknowledged."""
     cursor: bytes | str = "0"
-    while _in_time(wire):
-        cursor, flat = wire.ask("HSCAN", layout.unacked_key, cursor, "COUNT", WINDOW)
+    while _in_time(connection):
+        cursor, flat = connection.execute("HSCAN", layout.unacked_key, cursor, "COUNT", WINDOW_MESSAGES)
         yield from zip(flat[::2], flat[1::2], strict=True)
         if cursor == b"0":
             return
 
 
-def unwrap(raw: bytes) -> tuple[dict[str, Any], str, str]:
+def decode_unacked(raw: bytes) -> tuple[dict[str, Any], str, str]:
     """Of a held message: itself, its exchange and its routing key."""
     try:
-        envelope, exchange, key = msgspec.json.decode(raw)
+        envelope, exchange, routing_key = msgspec.json.decode(raw)
     except (msgspec.DecodeError, TypeError, ValueError):
         return {}, "", ""
-    return (envelope if isinstance(envelope, dict) else {}), str(exchange or ""), str(key or "")
+    return (envelope if isinstance(envelope, dict) else {}), str(exchange or ""), str(routing_key or "")
 
 
-def queue_of(wire: Wire, layout: Layout, exchange: str, key: str) -> str:
+def routed_queue(connection: RedisConnection, layout: KeyLayout, exchange: str, routing_key: str) -> str:
     """The queue that an exchange hands this key to; without an exchange, the key names it."""
     if not exchange:
-        return key
-    rows = [row.decode().split(layout.separator) for row in wire.ask("SMEMBERS", layout.bindings(exchange))]
-    exact = [queue for bound, _, queue in rows if bound == key]
-    return min(exact) if exact else key
+        return routing_key
+    rows = [
+        row.decode().split(layout.separator) for row in connection.execute("SMEMBERS", layout.bindings_key(exchange))
+    ]
+    matching_queues = [queue for bound_key, _, queue in rows if bound_key == routing_key]
+    return min(matching_queues) if matching_queues else routing_key
 
 
-def known_queues(wire: Wire, layout: Layout) -> list[str]:
+def list_queues(connection: RedisConnection, layout: KeyLayout) -> list[str]:
     """Every queue that was ever declared here and not deleted."""
     queues = set(layout.queues)
-    for table in _tables(wire, layout):
-        rows = wire.ask("SMEMBERS", table)
+    for table in _binding_tables(connection, layout):
+        rows = connection.execute("SMEMBERS", table)
         queues |= {row.decode().split(layout.separator)[-1] for row in rows}
     return sorted(queue for queue in queues if not queue.endswith(".pidbox") and not queue.startswith("celeryev"))
 
 
-def _tables(wire: Wire, layout: Layout) -> Iterator[bytes]:
+def _binding_tables(connection: RedisConnection, layout: KeyLayout) -> Iterator[bytes]:
     """The binding tables of all exchanges."""
-    pattern = f"{_literally(layout.prefix)}_kombu.binding.*"
+    pattern = f"{_escape_glob(layout.prefix)}_kombu.binding.*"
     cursor: bytes | str = "0"
-    while _in_time(wire):
-        cursor, tables = wire.ask("SCAN", cursor, "MATCH", pattern, "COUNT", KEYS_A_CALL)
+    while _in_time(connection):
+        cursor, tables = connection.execute("SCAN", cursor, "MATCH", pattern, "COUNT", KEYS_PER_CALL)
         yield from tables
         if cursor == b"0":
             return
 
 
-def _literally(text: str) -> str:
-    return "".join(f"\\{sign}" if sign in "*?[]\\" else sign for sign in text)
+def _escape_glob(text: str) -> str:
+    return "".join(f"\\{character}" if character in "*?[]\\" else character for character in text)
 
 
-def _in_time(wire: Wire) -> bool:
-    return time.monotonic() < wire.until - ASKING_SECONDS
+def _in_time(connection: RedisConnection) -> bool:
+    return time.monotonic() < connection.until - WORKER_REPLY_RESERVE_S

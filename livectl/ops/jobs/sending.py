@@ -14,8 +14,8 @@ from kombu.exceptions import OperationalError
 from kombu.transport import redis as transport
 from redis.exceptions import RedisError, ResponseError
 
-from livectl.ops.beat.runs import Claim, Command, Letter
-from livectl.ops.jobs.drafting import drafting
+from livectl.ops.beat.runs import Claim, PreparedRun, RedisCommand
+from livectl.ops.jobs.drafting import open_capturing_channel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,82 +24,82 @@ if TYPE_CHECKING:
     from celery import Celery
     from kombu import Connection
 
-    from livectl.ops.beat.dues import Entry
-    from livectl.ops.beat.runs import Runs
+    from livectl.ops.beat.dues import BeatEntry
+    from livectl.ops.beat.runs import RunStore
 
 logger = get_logger(__name__)
 
-CONNECT_SECONDS = 4.0
-OWN_WAY = frozenset({"connection", "producer", "publisher"})  # options that name another way than ours
+CONNECT_TIMEOUT_S = 4.0
+CONNECTION_OPTIONS = frozenset({"connection", "producer", "publisher"})  # options that name another way than ours
 
 
-class AwayError(Exception):
+class BrokerUnavailable(Exception):
     """The broker cannot be reached."""
 
 
-class Job(msgspec.Struct, frozen=True):
+class ClaimedJob(msgspec.Struct, frozen=True):
     """A claimed run, and what it sends."""
 
     claim: Claim
-    entry: Entry
+    entry: BeatEntry
     task_id: str
 
 
-class Sender(Protocol):
+class Publisher(Protocol):
     """A way to the broker."""
 
-    def reach(self) -> None:
+    def connect(self) -> None:
         """Raises AwayError when the broker is away."""
 
-    def send(self, jobs: Sequence[Job]) -> None:
+    def send(self, jobs: Sequence[ClaimedJob]) -> None:
         """Sends them and notes it. What could not be sent because the broker is away stays claimed."""
 
     def close(self) -> None:
         """Lets go of the connection."""
 
 
-def sender(app: Celery, runs: Runs) -> Sender:
+def open_publisher(app: Celery, runs: RunStore) -> Publisher:
     """The better way that this app's broker allows."""
     connection = app.connection_for_write()
-    if _is_server_of(runs.store, connection):
-        return Together(app, runs, connection)
+    if _is_same_server(runs.store, connection):
+        return AtomicPublisher(app, runs, connection)
     connection.release()
-    return OneByOne(app, runs)
+    return SequentialPublisher(app, runs)
 
 
-class Together:
+class AtomicPublisher:
     """Broker and store are one server: messages go in and claims are settled in one script, each exactly once."""
 
-    def __init__(self, app: Celery, runs: Runs, connection: Connection) -> None:
+    def __init__(self, app: Celery, runs: RunStore, connection: Connection) -> None:
         self._app = app
         self._runs = runs
         self._connection = connection
-        self._channel = drafting(connection)
+        self._channel = open_capturing_channel(connection)
         self._producer = app.amqp.Producer(self._channel, auto_declare=False)
         self._database = self._channel.pool.connection_kwargs["db"]
 
-    def reach(self) -> None:
+    def connect(self) -> None:
         """The store has just answered, and this is the same server."""
 
-    def send(self, jobs: Sequence[Job]) -> None:
-        drafted = [(job, letter) for job in jobs if (letter := self._draft(job))]
-        told = self._runs.commit([letter for _, letter in drafted], self._database)
-        for (job, _), said in zip(drafted, told, strict=True):
-            _log(job, said)
+    def send(self, jobs: Sequence[ClaimedJob]) -> None:
+        captured_jobs = [(job, captured) for job in jobs if (captured := self._capture(job))]
+        replies = self._runs.commit([captured for _, captured in captured_jobs], self._database)
+        for (job, _), reply in zip(captured_jobs, replies, strict=True):
+            _log_reply(job, reply)
 
-    def _draft(self, job: Job) -> Letter | None:
+    def _capture(self, job: ClaimedJob) -> PreparedRun | None:
         """What Celery would put on the broker; None if it cannot be sent at all."""
-        drafts: list[Command] = []
-        self._channel.drafts = drafts
-        producer = None if OWN_WAY & job.entry.options.keys() else self._producer
+        commands: list[RedisCommand] = []
+        self._channel.drafts = commands
+        producer = None if CONNECTION_OPTIONS & job.entry.options.keys() else self._producer
         try:
             publish(self._app, job, producer, retry=False)
         except Exception as error:
-            if _is_away(self._connection, error):
-                raise AwayError(str(error)) from error
+            if _is_broker_away(self._connection, error):
+                raise BrokerUnavailable(str(error)) from error
             _give_up(self._runs, job, error)
             return None
-        return Letter(job.claim, tuple(drafts))
+        return PreparedRun(job.claim, tuple(commands))
 
     def close(self) -> None:
         with suppress(Exception):
@@ -107,50 +107,50 @@ class Together:
             self._connection.release()
 
 
-class OneByOne:
+class SequentialPublisher:
     """Any broker: a run is published, then noted as sent. A crash between the two repeats it, with the same task id."""
 
-    def __init__(self, app: Celery, runs: Runs) -> None:
+    def __init__(self, app: Celery, runs: RunStore) -> None:
         self._app = app
         self._runs = runs
         self._connection: Connection | None = None
         self._producer: Any = None
 
-    def reach(self) -> None:
+    def connect(self) -> None:
         if self._connection is None:
             self._connection = self._app.connection_for_write()
         try:
             _connect(self._connection)
-        except AwayError:
+        except BrokerUnavailable:
             self.close()
             raise
         self._producer = self._producer or self._app.amqp.Producer(self._connection, auto_declare=False)
 
-    def send(self, jobs: Sequence[Job]) -> None:
-        self.reach()
+    def send(self, jobs: Sequence[ClaimedJob]) -> None:
+        self.connect()
         for number, job in enumerate(jobs):
-            if not self._runs.fresh(job.claim):
+            if not self._runs.is_fresh(job.claim):
                 continue  # it took so long that another beat may send it by now
             try:
                 self._publish(job)
-            except AwayError:
-                self._runs.give_back([left.claim for left in jobs[number:]])
+            except BrokerUnavailable:
+                self._runs.give_back([unsent.claim for unsent in jobs[number:]])
                 raise
 
-    def _publish(self, job: Job) -> None:
-        producer = None if OWN_WAY & job.entry.options.keys() else self._producer
+    def _publish(self, job: ClaimedJob) -> None:
+        producer = None if CONNECTION_OPTIONS & job.entry.options.keys() else self._producer
         try:
             publish(self._app, job, producer)
         except Exception as error:
-            away = _is_away(self._connection, error)
+            is_away = _is_broker_away(self._connection, error)
             self.close()  # a channel that refused something takes nothing more
-            if away:
-                raise AwayError(str(error)) from error
+            if is_away:
+                raise BrokerUnavailable(str(error)) from error
             _give_up(self._runs, job, error)
-            self.reach()
+            self.connect()
             return
-        self._runs.done([job.claim])
-        _log(job, "sent")
+        self._runs.mark_done([job.claim])
+        _log_reply(job, "sent")
 
     def close(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None
@@ -159,17 +159,17 @@ class OneByOne:
                 connection.release()
 
 
-def publish(app: Celery, job: Job, producer: Any, **more: Any) -> None:
+def publish(app: Celery, job: ClaimedJob, producer: Any, **extra_options: Any) -> None:
     """As Celery's own beat does: by the task if it is known here, else by its name."""
     entry = job.entry
-    options = {"task_id": job.task_id, **entry.options, **more}
+    options = {"task_id": job.task_id, **entry.options, **extra_options}
     options["headers"] = {**(entry.options.get("headers") or {}), "celery_beat_task": True, "sent": time()}
     if entry.overlap == "skip":
         options["ignore_result"] = False
     if producer is not None:
         options["producer"] = producer
-    args = [_evaluated(value) for value in entry.args]
-    kwargs = {name: _evaluated(value) for name, value in entry.kwargs.items()}
+    args = [_evaluate(value) for value in entry.args]
+    kwargs = {name: _evaluate(value) for name, value in entry.kwargs.items()}
     task = app.tasks.get(entry.task)
     with denied_join_result():  # nobody waits here: without this, beat listens for the answer of every job
         if task is None:
@@ -178,10 +178,10 @@ def publish(app: Celery, job: Job, producer: Any, **more: Any) -> None:
             task.apply_async(args, kwargs, **options)
 
 
-def _is_server_of(store: redis.Redis, connection: Connection) -> bool:
+def _is_same_server(store: redis.Redis, connection: Connection) -> bool:
     """Whether the store's server is the broker, whatever the two addresses call it."""
-    kind = type(connection.transport)
-    if not issubclass(kind, transport.Transport) or issubclass(kind, transport.SentinelTransport):
+    transport_class = type(connection.transport)
+    if not issubclass(transport_class, transport.Transport) or issubclass(transport_class, transport.SentinelTransport):
         return False
     if len(connection.alt or ()) > 1:
         return False  # after a failover it may be another one
@@ -192,18 +192,18 @@ def _is_server_of(store: redis.Redis, connection: Connection) -> bool:
     except ResponseError:
         return False  # neither may be asked by this user
     except (OperationalError, RedisError, OSError) as error:
-        raise AwayError(str(error)) from error
+        raise BrokerUnavailable(str(error)) from error
 
 
 def _connect(connection: Connection) -> None:
     """Without the seconds of patience that kombu has by itself: beat asks again each second anyway."""
     try:
-        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=CONNECT_SECONDS)
+        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=CONNECT_TIMEOUT_S)
     except Exception as error:
-        raise AwayError(str(error)) from error
+        raise BrokerUnavailable(str(error)) from error
 
 
-def _is_away(connection: Connection | None, error: Exception) -> bool:
+def _is_broker_away(connection: Connection | None, error: Exception) -> bool:
     """Not when the broker refused this one message: that looks alike, but for its cause."""
     if connection is None or not isinstance(error, OperationalError | OSError):
         return False
@@ -211,21 +211,21 @@ def _is_away(connection: Connection | None, error: Exception) -> bool:
     return isinstance(cause, connection.connection_errors) or not isinstance(cause, connection.channel_errors)
 
 
-def _evaluated(value: Any) -> Any:
+def _evaluate(value: Any) -> Any:
     return value() if isinstance(value, BeatLazyFunc) else value
 
 
-def _give_up(runs: Runs, job: Job, error: Exception) -> None:
+def _give_up(runs: RunStore, job: ClaimedJob, error: Exception) -> None:
     """One entry's own fault: it must not hold up the others, and trying again would not help."""
     logger.error("Entry %r cannot be sent: %s: %s", job.entry.name, type(error).__name__, error)
-    runs.done([job.claim])
+    runs.mark_done([job.claim])
 
 
-def _log(job: Job, said: str) -> None:
+def _log_reply(job: ClaimedJob, reply: str) -> None:
     entry = job.entry
-    if said == "sent":
+    if reply == "sent":
         logger.info("Sent %s (%s) with id %s", entry.name, entry.task, job.task_id)
-    elif said == "taken":
+    elif reply == "taken":
         logger.warning("%s: not sent, since another beat has taken this run over", entry.name)
     else:
-        logger.error("Entry %r was refused by the broker and is tried again: %s", entry.name, said)
+        logger.error("Entry %r was refused by the broker and is tried again: %s", entry.name, reply)

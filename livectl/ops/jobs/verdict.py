@@ -7,204 +7,226 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.model import Child, Job, JobState
+from livectl.model import ChildJob, Job, JobState
 from livectl.ops.jobs.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from livectl.ops.cluster.workers import Held
-    from livectl.ops.jobs.outcome import Outcome
-    from livectl.ops.jobs.records import Record
-    from livectl.ops.jobs.search import Found
+    from livectl.ops.cluster.workers import WorkerJob
+    from livectl.ops.jobs.outcome import JobResult
+    from livectl.ops.jobs.records import JobLogEntry
+    from livectl.ops.jobs.search import MessageLocation
 
-ENDS = {JobState.SUCCEEDED, JobState.FAILED, JobState.REVOKED}
-WAITING = {JobState.QUEUED, JobState.ETA, JobState.RECEIVED, JobState.REDELIVERY}
+END_STATES = {JobState.SUCCEEDED, JobState.FAILED, JobState.REVOKED}
+WAITING_STATES = {JobState.QUEUED, JobState.ETA, JobState.RECEIVED, JobState.REDELIVERY}
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
     """All that was found out about one job."""
 
     id: str
-    outcome: Outcome | None = None
-    record: Record | None = None
-    found: Found | None = None
-    held: Held | None = None
+    job_result: JobResult | None = None
+    log_entry: JobLogEntry | None = None
+    location: MessageLocation | None = None
+    worker_job: WorkerJob | None = None
     silent: int = 0  # workers that gave no answer
     searched: bool = True  # whether every queue was looked through
 
     @property
     def state(self) -> JobState:
-        return word(self)
+        return state_of(self)
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class JobStatus(msgspec.Struct, frozen=True):
     """The job, and what a person should know about that answer."""
 
     job: Job
     note: str = ""
     traceback: str = ""
     progress: tuple[float, float] | None = None  # current and total, of a task that reports them
-    sure: bool = True  # whether every place was looked into
+    complete: bool = True  # whether every place was looked into
 
 
-def judge(evidence: Evidence, visibility: float, children: tuple[Child, ...] = ()) -> Verdict:
+def job_status(facts: JobFacts, visibility_timeout: float, children: tuple[ChildJob, ...] = ()) -> JobStatus:
     """What the evidence amounts to. Nothing is asked here."""
-    state = word(evidence)
-    job = _job(evidence, state, children)
-    return Verdict(
-        job, _note(evidence, state, visibility), _traceback(evidence), _progress(evidence), evidence.searched
+    state = state_of(facts)
+    job = _build_job(facts, state, children)
+    return JobStatus(
+        job, _explain(facts, state, visibility_timeout), _traceback(facts), _progress(facts), facts.searched
     )
 
 
-def word(evidence: Evidence) -> JobState:
-    outcome, record, held, found = evidence.outcome, evidence.record, evidence.held, evidence.found
-    if outcome and outcome.end:
-        return outcome.end
-    if held and held.holding != "ready":
-        return _word_of_held(evidence, held)
-    if end := ended(record):
+def state_of(facts: JobFacts) -> JobState:
+    job_result, log_entry, worker_job, location = facts.job_result, facts.log_entry, facts.worker_job, facts.location
+    if job_result and job_result.end_state:
+        return job_result.end_state
+    if worker_job and worker_job.state != "ready":
+        return _state_with_worker(facts, worker_job)
+    if end := end_state_of_entry(log_entry):
         return end
-    if found:
-        return _word_of_message(evidence, found)
-    begun = (record and record.started) or (outcome and outcome.state is JobState.RUNNING)
-    if evidence.silent and begun:
+    if location:
+        return _state_of_message(facts, location)
+    has_started = (log_entry and log_entry.started) or (job_result and job_result.state is JobState.RUNNING)
+    if facts.silent and has_started:
         return JobState.RUNNING
-    if not evidence.searched and record and record.sent and not begun:
+    if not facts.searched and log_entry and log_entry.sent and not has_started:
         return JobState.QUEUED
     return JobState.UNKNOWN
 
 
-def _word_of_held(evidence: Evidence, held: Held) -> JobState:
-    if held.holding == "active":
+def _state_with_worker(facts: JobFacts, worker_job: WorkerJob) -> JobState:
+    if worker_job.state == "active":
         return JobState.RUNNING
-    if _tries(evidence):
+    if _retry_count(facts):
         return JobState.RETRYING
-    eta = held.eta or (evidence.found.message.eta if evidence.found else None)
-    return JobState.ETA if held.holding == "scheduled" or _ahead(eta) else JobState.RECEIVED
+    eta = worker_job.eta or (facts.location.message.eta if facts.location else None)
+    return JobState.ETA if worker_job.state == "scheduled" or _is_future(eta) else JobState.RECEIVED
 
 
-def _word_of_message(evidence: Evidence, found: Found) -> JobState:
+def _state_of_message(facts: JobFacts, location: MessageLocation) -> JobState:
     """Of a message that no worker says it has: in its queue, or taken from it."""
-    if found.tag and not evidence.silent:
+    if location.tag and not facts.silent:
         return JobState.REDELIVERY
-    if _tries(evidence):
+    if _retry_count(facts):
         return JobState.RETRYING
-    if _ahead(found.message.eta):
+    if _is_future(location.message.eta):
         return JobState.ETA
-    if not found.tag:
+    if not location.tag:
         return JobState.QUEUED
-    begun = evidence.record and evidence.record.started
-    return JobState.RUNNING if begun or evidence.outcome else JobState.RECEIVED
+    has_started = facts.log_entry and facts.log_entry.started
+    return JobState.RUNNING if has_started or facts.job_result else JobState.RECEIVED
 
 
-def together(states: Sequence[JobState]) -> JobState:
+def group_state(states: Sequence[JobState]) -> JobState:
     """One word for a group: finished when all are, failed when one has."""
     if not states or all(state is JobState.SUCCEEDED for state in states):
         return JobState.SUCCEEDED
-    for telling in (JobState.FAILED, JobState.REVOKED, JobState.RUNNING, JobState.RETRYING, JobState.REDELIVERY):
-        if telling in states:
-            return telling
-    waiting = [state for state in states if state is not JobState.SUCCEEDED]
-    return JobState.RUNNING if len(waiting) < len(states) and waiting[0] in WAITING else waiting[0]
+    for decisive_state in (JobState.FAILED, JobState.REVOKED, JobState.RUNNING, JobState.RETRYING, JobState.REDELIVERY):
+        if decisive_state in states:
+            return decisive_state
+    unfinished = [state for state in states if state is not JobState.SUCCEEDED]
+    return JobState.RUNNING if len(unfinished) < len(states) and unfinished[0] in WAITING_STATES else unfinished[0]
 
 
-def _job(evidence: Evidence, state: JobState, children: tuple[Child, ...]) -> Job:
-    outcome, record, held = evidence.outcome, evidence.record, evidence.held
-    sent_message = evidence.found.message if evidence.found else None
-    over = state in ENDS
-    sent = _first(sent_message and sent_message.sent, record and record.sent)
-    started = _first(held and held.started, record and record.started)
-    finished = _first(outcome and outcome.finished, record and record.finished) if over else None
+def _build_job(facts: JobFacts, state: JobState, children: tuple[ChildJob, ...]) -> Job:
+    job_result, log_entry, worker_job = facts.job_result, facts.log_entry, facts.worker_job
+    sent_message = facts.location.message if facts.location else None
+    has_ended = state in END_STATES
+    sent = _first_known(sent_message and sent_message.sent, log_entry and log_entry.sent)
+    started = _first_known(worker_job and worker_job.started, log_entry and log_entry.started)
+    finished = _first_known(job_result and job_result.finished, log_entry and log_entry.finished) if has_ended else None
     return Job(
-        id=evidence.id,
+        id=facts.id,
         state=state,
-        task=_first(sent_message and sent_message.task, held and held.task, _of(outcome, "task"), _of(record, "task")),
-        args=_first(sent_message and sent_message.args, held and held.args, redact(_of(outcome, "args"))),
-        kwargs=_first(sent_message and sent_message.kwargs, held and held.kwargs, redact(_of(outcome, "kwargs"))),
-        queue=_first(
-            evidence.found and evidence.found.queue, _of(held, "queue"), _of(outcome, "queue"), _of(record, "queue")
+        task=_first_known(
+            sent_message and sent_message.task,
+            worker_job and worker_job.task,
+            _attribute_or_none(job_result, "task"),
+            _attribute_or_none(log_entry, "task"),
         ),
-        position=evidence.found.position if evidence.found and state is not JobState.REDELIVERY else None,
-        worker=_first(_of(held, "worker"), _of(outcome, "worker"), _of(record, "worker")),
-        eta=_first(_of(held, "eta"), sent_message and sent_message.eta, _of(record, "eta")),
+        args=_first_known(
+            sent_message and sent_message.args,
+            worker_job and worker_job.args,
+            redact(_attribute_or_none(job_result, "args")),
+        ),
+        kwargs=_first_known(
+            sent_message and sent_message.kwargs,
+            worker_job and worker_job.kwargs,
+            redact(_attribute_or_none(job_result, "kwargs")),
+        ),
+        queue=_first_known(
+            facts.location and facts.location.queue,
+            _attribute_or_none(worker_job, "queue"),
+            _attribute_or_none(job_result, "queue"),
+            _attribute_or_none(log_entry, "queue"),
+        ),
+        position=facts.location.position if facts.location and state is not JobState.REDELIVERY else None,
+        worker=_first_known(
+            _attribute_or_none(worker_job, "worker"),
+            _attribute_or_none(job_result, "worker"),
+            _attribute_or_none(log_entry, "worker"),
+        ),
+        eta=_first_known(
+            _attribute_or_none(worker_job, "eta"),
+            sent_message and sent_message.eta,
+            _attribute_or_none(log_entry, "eta"),
+        ),
         sent_at=sent,
         started_at=started,
         finished_at=finished,
-        waited=_between(sent, started),
-        ran=_between(started, finished),
-        retries=_tries(evidence),
-        result=outcome.shown if outcome else None,
-        error=_first(outcome and outcome.error, record and over and record.error),
+        waited=_seconds_between(sent, started),
+        ran=_seconds_between(started, finished),
+        retries=_retry_count(facts),
+        result=job_result.redacted_result if job_result else None,
+        error=_first_known(job_result and job_result.error, log_entry and has_ended and log_entry.error),
         children=children,
     )
 
 
-def _note(evidence: Evidence, state: JobState, visibility: float) -> str:
-    outcome, found = evidence.outcome, evidence.found
-    if state is JobState.REDELIVERY and found and found.delivered:
-        back = datetime.fromtimestamp(found.delivered, UTC) + timedelta(seconds=visibility)
-        return f"no worker has it any more; it is given to another from {back:%Y-%m-%d %H:%M:%S}Z on"
-    if state is JobState.RECEIVED and evidence.held is None:
-        return (
-            f"{evidence.silent} worker(s) did not answer, as a busy solo pool does: whether it has begun is not known"
-        )
+def _explain(facts: JobFacts, state: JobState, visibility_timeout: float) -> str:
+    job_result, location = facts.job_result, facts.location
+    if state is JobState.REDELIVERY and location and location.delivered:
+        redelivered_at = datetime.fromtimestamp(location.delivered, UTC) + timedelta(seconds=visibility_timeout)
+        return f"no worker has it any more; it is given to another from {redelivered_at:%Y-%m-%d %H:%M:%S}Z on"
+    if state is JobState.RECEIVED and facts.worker_job is None:
+        return f"{facts.silent} worker(s) did not answer, as a busy solo pool does: whether it has begun is not known"
     if state is not JobState.UNKNOWN:
         return ""
-    began = evidence.record and evidence.record.started
-    if began or outcome:
-        word = outcome.status if outcome else "STARTED"
-        return f"lost: it was {word} when last heard of, and is with no worker and in no queue now"
-    if evidence.record and evidence.record.sent and evidence.searched:
+    started = facts.log_entry and facts.log_entry.started
+    if started or job_result:
+        celery_status = job_result.status if job_result else "STARTED"
+        return f"lost: it was {celery_status} when last heard of, and is with no worker and in no queue now"
+    if facts.log_entry and facts.log_entry.sent and facts.searched:
         return "lost: it was sent, and is with no worker and in no queue now"
-    if not evidence.searched:
+    if not facts.searched:
         return "no result, no worker has it, and its queues could not be searched to the end"
     return "no result, in no queue, with no worker: never sent here, or its result has expired"
 
 
-def _traceback(evidence: Evidence) -> str:
-    return evidence.outcome.traceback if evidence.outcome else ""
+def _traceback(facts: JobFacts) -> str:
+    return facts.job_result.traceback if facts.job_result else ""
 
 
-def _progress(evidence: Evidence) -> tuple[float, float] | None:
+def _progress(facts: JobFacts) -> tuple[float, float] | None:
     """As many tasks report it: a state of their own whose meta has `current` and `total`."""
-    meta = evidence.outcome.result if evidence.outcome and not evidence.outcome.end else None
+    meta = facts.job_result.result if facts.job_result and not facts.job_result.end_state else None
     match meta:
         case {"current": int() | float() as current, "total": int() | float() as total} if total > 0:
             return current, total
     return None
 
 
-def ended(record: Record | None) -> JobState | None:
-    if record is None or not record.finished or record.state not in ENDS:
+def end_state_of_entry(log_entry: JobLogEntry | None) -> JobState | None:
+    if log_entry is None or not log_entry.finished or log_entry.state not in END_STATES:
         return None
-    state = JobState(record.state)
-    return state if state in ENDS else None
+    state = JobState(log_entry.state)
+    return state if state in END_STATES else None
 
 
-def _tries(evidence: Evidence) -> int | None:
+def _retry_count(facts: JobFacts) -> int | None:
     """How often it was tried again, as far as anyone knows."""
-    known = [
-        evidence.found.message.retries if evidence.found else None,
-        evidence.outcome.retries if evidence.outcome else None,
-        evidence.record.retries if evidence.record else None,
-        1 if evidence.outcome and evidence.outcome.status == "RETRY" else None,
+    counts = [
+        facts.location.message.retries if facts.location else None,
+        facts.job_result.retries if facts.job_result else None,
+        facts.log_entry.retries if facts.log_entry else None,
+        1 if facts.job_result and facts.job_result.status == "RETRY" else None,
     ]
-    return max((count for count in known if count is not None), default=None)
+    return max((count for count in counts if count is not None), default=None)
 
 
-def _ahead(eta: datetime | None) -> bool:
+def _is_future(eta: datetime | None) -> bool:
     return eta is not None and eta > datetime.now(UTC)
 
 
-def _between(start: datetime | None, end: datetime | None) -> float | None:
+def _seconds_between(start: datetime | None, end: datetime | None) -> float | None:
     return round(max(0.0, (end - start).total_seconds()), 3) if start and end else None
 
 
-def _of(thing: Any, name: str) -> Any:
-    return getattr(thing, name, None)
+def _attribute_or_none(source: Any, name: str) -> Any:
+    return getattr(source, name, None)
 
 
-def _first(*known: Any) -> Any:
+def _first_known(*values: Any) -> Any:
     """The first that says something. An empty list of arguments says something."""
-    return next((one for one in known if one not in (None, "", False)), None)
+    return next((value for value in values if value not in (None, "", False)), None)

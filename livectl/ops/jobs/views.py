@@ -9,29 +9,29 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl.model import JobState
-from livectl.render import WIDTH, View, sentence, table
+from livectl.render import DEFAULT_WIDTH_CHARS, View, sentence, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from livectl.model import Job
-    from livectl.ops.cluster.fleet import Workers
-    from livectl.ops.cluster.purging import Purged
-    from livectl.ops.cluster.queues import Depths
-    from livectl.ops.cluster.rates import Rates
+    from livectl.ops.cluster.fleet import WorkerList
+    from livectl.ops.cluster.purging import PurgeResult
+    from livectl.ops.cluster.queues import QueueDepths
+    from livectl.ops.cluster.rates import QueueRates
     from livectl.ops.jobs import deadletters
-    from livectl.ops.jobs.bulk import Summary
-    from livectl.ops.jobs.desk import Revoked
-    from livectl.ops.jobs.message import Message
-    from livectl.ops.jobs.verdict import Verdict
+    from livectl.ops.jobs.bulk import BatchSummary
+    from livectl.ops.jobs.desk import RevokedJob
+    from livectl.ops.jobs.message import JobMessage
+    from livectl.ops.jobs.verdict import JobStatus
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 MEBIBYTE = 1024 * 1024
 LABEL_WIDTH = 10
 BAR_WIDTH = 40
-SHORT_RESULT = 40  # characters, in a table
+SHORT_RESULT_CHARS = 40  # characters, in a table
 
-WORDS = {
+STATE_TEXTS = {
     JobState.SUCCEEDED: "succeeded",
     JobState.FAILED: "failed",
     JobState.RUNNING: "running",
@@ -45,27 +45,28 @@ WORDS = {
 }
 
 
-def job(found: Verdict, *, full: bool = False) -> View:
+def job_details(status: JobStatus, *, full: bool = False) -> View:
     """Everything about one job; the traceback instead of the one line, when it is asked for in full."""
-    told = found.job
-    if full and found.traceback:
-        told = msgspec.structs.replace(told, error=found.traceback)
-    return View(told, lambda: "\n".join(_lines(told, found.note, found.progress)))
+    job = status.job
+    if full and status.traceback:
+        job = msgspec.structs.replace(job, error=status.traceback)
+    return View(job, lambda: "\n".join(_job_lines(job, status.note, status.progress)))
 
 
-def jobs(found: Sequence[Job]) -> View:
+def job_table(jobs: Sequence[Job]) -> View:
     rows = [
-        (one.id, str(one.state), one.task or "", ago(one.finished_at or one.started_at), _outcome(one)) for one in found
+        (job.id, str(job.state), job.task or "", format_ago(job.finished_at or job.started_at), _result_text(job))
+        for job in jobs
     ]
-    return table(("id", "state", "task", "ago", "result"), rows, found, empty="No results.")
+    return table(("id", "state", "task", "ago", "result"), rows, jobs, empty="No results.")
 
 
-def _outcome(one: Job) -> str:
+def _result_text(job: Job) -> str:
     """The result or the error; of a revoked one not that it was, which is its state."""
-    return (one.error or short(one.result)).removeprefix("TaskRevokedError: ").removeprefix("revoked")
+    return (job.error or shorten(job.result)).removeprefix("TaskRevokedError: ").removeprefix("revoked")
 
 
-def queues(depths: Depths, rates: Rates | None = None) -> View:
+def queue_table(depths: QueueDepths, rates: QueueRates | None = None) -> View:
     """A row each; the rates between two looks where there were two."""
     columns = (
         "queue",
@@ -78,158 +79,178 @@ def queues(depths: Depths, rates: Rates | None = None) -> View:
         *(("in/s", "out/s") if rates else ()),
     )
     rows = []
-    for one in depths.queues:
-        speed = (rates or {}).get((one.name,))
-        counts = (one.ready, _priorities(one.priorities), one.unacked, one.eta, span(one.oldest), one.consumers)
-        more = (_number(speed.inward), _number(speed.outward)) if speed else ("?", "?") if rates else ()
-        rows.append((one.name, *("?" if count is None else str(count) for count in counts), *more))
+    for queue in depths.queues:
+        rate = (rates or {}).get((queue.name,))
+        counts = (
+            queue.ready,
+            _priorities_text(queue.priorities),
+            queue.unacked,
+            queue.eta,
+            format_duration(queue.oldest),
+            queue.consumers,
+        )
+        rate_cells = (_rate_text(rate.inward), _rate_text(rate.outward)) if rate else ("?", "?") if rates else ()
+        rows.append((queue.name, *("?" if count is None else str(count) for count in counts), *rate_cells))
     return table(columns, rows, depths.queues, empty="No queues: nothing was ever sent to this broker.")
 
 
-def messages(found: Sequence[Message]) -> View:
-    rows = [(one.id, one.task, short(one.args), clock(one.eta), ago(one.sent)) for one in found]
-    return table(("id", "task", "args", "due", "waits"), rows, found, empty="The queue is empty.")
+def message_table(messages: Sequence[JobMessage]) -> View:
+    rows = [
+        (message.id, message.task, shorten(message.args), format_time(message.eta), format_ago(message.sent))
+        for message in messages
+    ]
+    return table(("id", "task", "args", "due", "waits"), rows, messages, empty="The queue is empty.")
 
 
-def counted(tasks: Mapping[str, int]) -> str:
+def task_counts(tasks: Mapping[str, int]) -> str:
     """How many of what, the most first."""
-    most = sorted(tasks.items(), key=lambda one: -one[1])
-    return "\n".join(f"{count:>8} {task}" for task, count in most)
+    sorted_tasks = sorted(tasks.items(), key=lambda item: -item[1])
+    return "\n".join(f"{count:>8} {task}" for task, count in sorted_tasks)
 
 
-def bar(current: float, total: float) -> str:
+def progress_bar(current: float, total: float) -> str:
     """How far something is, on a line of its own."""
     share = min(1.0, current / total) if total else 1.0
-    filled = int(share * BAR_WIDTH)
-    return f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {current:g} of {total:g}"
+    filled_width = int(share * BAR_WIDTH)
+    return f"[{'#' * filled_width}{'.' * (BAR_WIDTH - filled_width)}] {current:g} of {total:g}"
 
 
-def batch(done: Summary, total: int) -> View:
-    left = f", {done.unfinished} not finished" if done.unfinished else ""
-    unsent = f", {total - done.sent} not sent" if done.sent < total else ""
-    text = f"{done.succeeded} succeeded, {done.failed} failed{left}{unsent}, in {span(done.seconds)}"
-    return sentence("\n".join([text, *(f"failed: {job}" for job in done.failures)]), done)
+def batch_summary(summary: BatchSummary, total: int) -> View:
+    unfinished_text = f", {summary.unfinished} not finished" if summary.unfinished else ""
+    unsent_text = f", {total - summary.sent} not sent" if summary.sent < total else ""
+    text = f"{summary.succeeded} succeeded, {summary.failed} failed{unfinished_text}{unsent_text}, in {format_duration(summary.seconds)}"
+    return sentence("\n".join([text, *(f"failed: {job_id}" for job_id in summary.failures)]), summary)
 
 
-def revoked(done: Sequence[Revoked]) -> View:
-    return View(done, lambda: "\n".join(f"{one.id} {one.text}" for one in done))
+def revoked_list(revoked_jobs: Sequence[RevokedJob]) -> View:
+    return View(revoked_jobs, lambda: "\n".join(f"{revoked_job.id} {revoked_job.text}" for revoked_job in revoked_jobs))
 
 
-def dead(letters: Sequence[deadletters.Summary]) -> View:
-    rows = [(one.id, one.kind, ago(one.at), one.task, one.reason) for one in letters]
+def dead_letter_table(letters: Sequence[deadletters.DeadLetterSummary]) -> View:
+    rows = [(letter.id, letter.kind, format_ago(letter.at), letter.task, letter.reason) for letter in letters]
     return table(("id", "kind", "ago", "task", "reason"), rows, letters, empty="No dead letters.")
 
 
-def letter(found: deadletters.Letter) -> View:
+def dead_letter_details(dead_letter: deadletters.DeadLetter) -> View:
     """All of one; the payload as JSON, since it can be anything."""
-    facts = [("id", found.id), ("kind", found.kind), ("at", _when(found.at, datetime.now(UTC))), ("task", found.task)]
-    lines = [_labelled(label, text) for label, text in [*facts, ("reason", found.reason)] if text]
-    body = msgspec.json.format(msgspec.json.encode(found.payload, enc_hook=str)).decode()
-    return View(found, lambda: "\n".join([*lines, body]))
+    facts = [
+        ("id", dead_letter.id),
+        ("kind", dead_letter.kind),
+        ("at", _time_text(dead_letter.at, datetime.now(UTC))),
+        ("task", dead_letter.task),
+    ]
+    lines = [_labelled_line(label, text) for label, text in [*facts, ("reason", dead_letter.reason)] if text]
+    body = msgspec.json.format(msgspec.json.encode(dead_letter.payload, enc_hook=str)).decode()
+    return View(dead_letter, lambda: "\n".join([*lines, body]))
 
 
-def purged(done: Purged) -> View:
-    if not done.total:
-        return sentence(f"Nothing to take out of {done.queue}.", done)
-    held = f", {done.held} of them held by workers and revoked there" if done.held else ""
-    return sentence(f"{counted(done.tasks)}\nTaken out of {done.queue}: {done.total}{held}. Saved in {done.file}", done)
+def purge_summary(purge_result: PurgeResult) -> View:
+    if not purge_result.total:
+        return sentence(f"Nothing to take out of {purge_result.queue}.", purge_result)
+    held_text = f", {purge_result.held} of them held by workers and revoked there" if purge_result.held else ""
+    return sentence(
+        f"{task_counts(purge_result.tasks)}\nTaken out of {purge_result.queue}: {purge_result.total}{held_text}. Saved in {purge_result.file}",
+        purge_result,
+    )
 
 
-def workers(there: Workers) -> View:
+def worker_table(worker_list: WorkerList) -> View:
     rows = [
         (
-            one.name,
-            f"{one.pool or '?'} {one.concurrency or ''}".strip(),
-            _known(one.active),
-            _known(one.reserved),
-            _known(one.processed),
-            span(one.age) or "?",
-            f"{one.memory / MEBIBYTE:.0f} MB" if one.memory else "?",
-            one.version or "?",
-            "?" if one.skew is None else f"{one.skew:+.1f} s" if one.skew else "0",
-            ", ".join(one.queues),
+            worker.name,
+            f"{worker.pool or '?'} {worker.concurrency or ''}".strip(),
+            _count_text(worker.active),
+            _count_text(worker.reserved),
+            _count_text(worker.processed),
+            format_duration(worker.age) or "?",
+            f"{worker.memory / MEBIBYTE:.0f} MB" if worker.memory else "?",
+            worker.version or "?",
+            "?" if worker.skew is None else f"{worker.skew:+.1f} s" if worker.skew else "0",
+            ", ".join(worker.queues),
         )
-        for one in there.found
+        for worker in worker_list.found
     ]
     columns = ("worker", "pool", "active", "reserved", "done", "age", "memory", "celery", "skew", "queues")
-    return table(columns, rows, there.found, empty="No worker answers.")
+    return table(columns, rows, worker_list.found, empty="No worker answers.")
 
 
-def _priorities(counts: Mapping[str, int] | None) -> str | None:
+def _priorities_text(counts: Mapping[str, int] | None) -> str | None:
     """Those that have messages, when not all have the usual one."""
     if counts is None:
         return None
-    filled = {step: count for step, count in counts.items() if count}
-    return " ".join(f"{step}:{count}" for step, count in filled.items()) if set(filled) - {"0"} else ""
+    filled_steps = {step: count for step, count in counts.items() if count}
+    return " ".join(f"{step}:{count}" for step, count in filled_steps.items()) if set(filled_steps) - {"0"} else ""
 
 
-def _number(rate: float | None) -> str:
+def _rate_text(rate: float | None) -> str:
     return "?" if rate is None else f"{rate:.1f}"
 
 
-def _known(count: int | None) -> str:
+def _count_text(count: int | None) -> str:
     return "?" if count is None else str(count)
 
 
-def _lines(told: Job, note: str, progress: tuple[float, float] | None) -> list[str]:
+def _job_lines(job: Job, note: str, progress: tuple[float, float] | None) -> list[str]:
     """A line for each thing that is known."""
     now = datetime.now(UTC)
     facts = [
-        ("state", WORDS[told.state]),
-        ("progress", bar(*progress) if progress else None),
+        ("state", STATE_TEXTS[job.state]),
+        ("progress", progress_bar(*progress) if progress else None),
         ("note", note),
-        ("task", told.task),
-        ("args", short(told.args, 200) if told.args not in (None, []) else None),
-        ("kwargs", short(told.kwargs, 200) if told.kwargs not in (None, {}) else None),
-        ("queue", _place(told)),
-        ("worker", told.worker),
-        ("due", _when(told.eta, now)),
-        ("sent", _when(told.sent_at, now)),
-        ("started", _when(told.started_at, now)),
-        ("finished", _when(told.finished_at, now)),
-        ("waited", span(told.waited)),
-        ("ran", span(told.ran)),
-        ("retries", str(told.retries) if told.retries else None),
-        ("result", short(told.result, 400) if told.state is JobState.SUCCEEDED and told.result is not None else None),
-        ("error", told.error),
+        ("task", job.task),
+        ("args", shorten(job.args, 200) if job.args not in (None, []) else None),
+        ("kwargs", shorten(job.kwargs, 200) if job.kwargs not in (None, {}) else None),
+        ("queue", _queue_text(job)),
+        ("worker", job.worker),
+        ("due", _time_text(job.eta, now)),
+        ("sent", _time_text(job.sent_at, now)),
+        ("started", _time_text(job.started_at, now)),
+        ("finished", _time_text(job.finished_at, now)),
+        ("waited", format_duration(job.waited)),
+        ("ran", format_duration(job.ran)),
+        ("retries", str(job.retries) if job.retries else None),
+        ("result", shorten(job.result, 400) if job.state is JobState.SUCCEEDED and job.result is not None else None),
+        ("error", job.error),
     ]
-    lines = [_labelled(label, text) for label, text in facts if text]
+    lines = [_labelled_line(label, text) for label, text in facts if text]
     children = [
-        f"{'children' if not place else '':<{LABEL_WIDTH}}{child.id} {child.state}"
-        for place, child in enumerate(told.children)
+        f"{'children' if not index else '':<{LABEL_WIDTH}}{child.id} {child.state}"
+        for index, child in enumerate(job.children)
     ]
-    return [f"{'id':<{LABEL_WIDTH}}{told.id}", *lines, *children]
+    return [f"{'id':<{LABEL_WIDTH}}{job.id}", *lines, *children]
 
 
-def _labelled(label: str, text: str) -> str:
+def _labelled_line(label: str, text: str) -> str:
     """Talk is broken into lines of a terminal; what was given or came back stays as it is."""
     if label != "note":
         return f"{label:<{LABEL_WIDTH}}{text}"
-    return fill(text, WIDTH, initial_indent=f"{label:<{LABEL_WIDTH}}", subsequent_indent=" " * LABEL_WIDTH)
+    return fill(
+        text, DEFAULT_WIDTH_CHARS, initial_indent=f"{label:<{LABEL_WIDTH}}", subsequent_indent=" " * LABEL_WIDTH
+    )
 
 
-def _place(told: Job) -> str | None:
-    if not told.queue or told.position is None:
-        return told.queue
-    return f"{told.queue}, position {told.position}"
+def _queue_text(job: Job) -> str | None:
+    if not job.queue or job.position is None:
+        return job.queue
+    return f"{job.queue}, position {job.position}"
 
 
-def _when(moment: datetime | None, now: datetime) -> str | None:
+def _time_text(moment: datetime | None, now: datetime) -> str | None:
     if moment is None:
         return None
-    away = (now - moment).total_seconds()
-    return f"{moment:%Y-%m-%d %H:%M:%S}Z ({f'{span(away)} ago' if away >= 0 else f'in {span(-away)}'})"
+    seconds_ago = (now - moment).total_seconds()
+    return f"{moment:%Y-%m-%d %H:%M:%S}Z ({f'{format_duration(seconds_ago)} ago' if seconds_ago >= 0 else f'in {format_duration(-seconds_ago)}'})"
 
 
-def ago(moment: datetime | None) -> str:
-    return (span((datetime.now(UTC) - moment).total_seconds()) or "") if moment else ""
+def format_ago(moment: datetime | None) -> str:
+    return (format_duration((datetime.now(UTC) - moment).total_seconds()) or "") if moment else ""
 
 
-def clock(moment: datetime | None) -> str:
+def format_time(moment: datetime | None) -> str:
     return f"{moment:%m-%d %H:%M:%S}" if moment else ""
 
 
-def span(seconds: float | None) -> str | None:
+def format_duration(seconds: float | None) -> str | None:
     """A duration in the largest unit that still says something."""
     if seconds is None:
         return None
@@ -239,8 +260,8 @@ def span(seconds: float | None) -> str | None:
     return f"{seconds:.2f} s" if seconds < MINUTE / 6 else f"{seconds:.0f} s"
 
 
-def short(value: Any, longest: int = SHORT_RESULT) -> str:
+def shorten(value: Any, max_chars: int = SHORT_RESULT_CHARS) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return text if len(text) <= max_chars else f"{text[: max_chars - 1]}…"

@@ -9,35 +9,35 @@ from typing import TYPE_CHECKING
 
 from livectl.errors import UnfinishedError, UsageError
 from livectl.model import JobState
-from livectl.ops.jobs.verdict import ENDS
-from livectl.ops.jobs.whereabouts import Inquiry
+from livectl.ops.jobs.verdict import END_STATES
+from livectl.ops.jobs.whereabouts import StatusLookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from livectl.ops.cluster.deployment import Deployment
-    from livectl.ops.jobs.verdict import Verdict
+    from livectl.ops.jobs.verdict import JobStatus
 
 FOREVER = float("inf")
-PAUSES = (0.1, 0.2, 0.4)  # seconds between looks; then one every SLOWEST
-SLOWEST = 0.8
-LOST_AFTER = 3  # looks in a row that find nothing: what is nowhere does not end
+POLL_PAUSES_S = (0.1, 0.2, 0.4)  # seconds between looks; then one every SLOWEST
+MAX_POLL_PAUSE_S = 0.8
+MAX_UNKNOWN_LOOKS = 3  # looks in a row that find nothing: what is nowhere does not end
 
-ID = re.compile(r"[^\s*?\x00-\x1f]{1,255}")
+JOB_ID_PATTERN = re.compile(r"[^\s*?\x00-\x1f]{1,255}")
 
 
-def checked(job: str) -> str:
+def check_job_id(job_id: str) -> str:
     """The id, if it can be one."""
-    if not ID.fullmatch(job):
-        shown = job if len(job) < 40 else f"{job[:40]}…"
+    if not JOB_ID_PATTERN.fullmatch(job_id):
+        shown = job_id if len(job_id) < 40 else f"{job_id[:40]}…"
         raise UsageError(
             f"{shown!r} is no task id",
             "An id is what sending a task returns, like 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1.",
         )
-    return job
+    return job_id
 
 
-def insist_on_results(deployment: Deployment) -> None:
+def require_result_backend(deployment: Deployment) -> None:
     """Before anything is sent: without a backend nobody would ever know how it went."""
     if not deployment.keeps_results:
         raise UsageError(
@@ -45,28 +45,31 @@ def insist_on_results(deployment: Deployment) -> None:
         )
 
 
-def look(deployment: Deployment, job: str) -> Verdict:
+def look_up(deployment: Deployment, job_id: str) -> JobStatus:
     """Once."""
-    with Inquiry(deployment) as inquiry:
-        return inquiry.answer(job)
+    with StatusLookup(deployment) as lookup:
+        return lookup.status(job_id)
 
 
-def follow(deployment: Deployment, job: str, patience: float) -> Iterator[Verdict]:
+def follow(deployment: Deployment, job_id: str, timeout_s: float) -> Iterator[JobStatus]:
     """What is found each time it has changed, until it has ended or patience has."""
-    until, lost = time.monotonic() + patience, 0
-    last: Verdict | None = None
-    for pause in chain(PAUSES, repeat(SLOWEST)):
-        found = look(deployment, job)
-        if last is None or (found.job, found.progress) != (last.job, last.progress):
-            yield found
-        last, lost = found, lost + 1 if found.job.state is JobState.UNKNOWN and found.sure else 0
-        if found.job.state in ENDS or lost >= LOST_AFTER or time.monotonic() + pause > until:
+    deadline, unknown_looks = time.monotonic() + timeout_s, 0
+    last: JobStatus | None = None
+    for pause in chain(POLL_PAUSES_S, repeat(MAX_POLL_PAUSE_S)):
+        status = look_up(deployment, job_id)
+        if last is None or (status.job, status.progress) != (last.job, last.progress):
+            yield status
+        last, unknown_looks = (
+            status,
+            unknown_looks + 1 if status.job.state is JobState.UNKNOWN and status.complete else 0,
+        )
+        if status.job.state in END_STATES or unknown_looks >= MAX_UNKNOWN_LOOKS or time.monotonic() + pause > deadline:
             return
         time.sleep(pause)
 
 
-def exit_code(found: Verdict) -> int:
+def exit_code(status: JobStatus) -> int:
     """0 when it succeeded, 1 when it never will, 6 as long as it may."""
-    if found.job.state is JobState.SUCCEEDED:
+    if status.job.state is JobState.SUCCEEDED:
         return 0
-    return 1 if found.job.state in {*ENDS, JobState.UNKNOWN} else UnfinishedError.code
+    return 1 if status.job.state in {*END_STATES, JobState.UNKNOWN} else UnfinishedError.code

@@ -8,157 +8,192 @@ from typing import TYPE_CHECKING, Any
 
 from livectl import resp
 from livectl.errors import ServerError
-from livectl.model import Child, Job, JobState
+from livectl.model import ChildJob, Job, JobState
 from livectl.ops.cluster import workers
 from livectl.ops.jobs import outcome as outcomes
 from livectl.ops.jobs import records, search, verdict
-from livectl.ops.jobs.verdict import Evidence, Verdict
+from livectl.ops.jobs.verdict import JobFacts, JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from livectl.ops.cluster.deployment import Deployment
-    from livectl.ops.cluster.workers import Held
-    from livectl.ops.jobs.outcome import Outcome
-    from livectl.ops.jobs.records import Record
-    from livectl.resp import Wire
+    from livectl.ops.cluster.workers import WorkerJob
+    from livectl.ops.jobs.outcome import JobResult
+    from livectl.ops.jobs.records import JobLogEntry
+    from livectl.resp import RedisConnection
 
-MOST_MEMBERS = 500  # of a group that are looked for one by one
-BLINK = 0.05  # seconds that a message can be between two hands: taken from its queue, not yet noted by its worker
+MAX_GROUP_MEMBERS = 500  # of a group that are looked for one by one
+HANDOVER_PAUSE_S = (
+    0.05  # seconds that a message can be between two hands: taken from its queue, not yet noted by its worker
+)
 
 
-class Inquiry:
+class StatusLookup:
     """One question about some jobs, with the connections it needs and an end in sight."""
 
-    def __init__(self, deployment: Deployment, patience: float = resp.PATIENCE) -> None:
+    def __init__(self, deployment: Deployment, timeout_s: float = resp.SERVER_TIMEOUT_S) -> None:
         self._deployment = deployment
-        self._until = time.monotonic() + patience
-        self._open = ExitStack()
-        self._wires: dict[str, Wire] = {}
+        self._deadline = time.monotonic() + timeout_s
+        self._exit_stack = ExitStack()
+        self._connections: dict[str, RedisConnection] = {}
 
-    def __enter__(self) -> Inquiry:
+    def __enter__(self) -> StatusLookup:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._open.close()
+        self._exit_stack.close()
 
-    def answer(self, job: str) -> Verdict:
+    def status(self, job_id: str) -> JobStatus:
         """Of a job, or of a group of that id."""
-        evidence = self._settle([job])[job]
-        if verdict.word(evidence) is JobState.UNKNOWN and (members := self._members(job)) is not None:
-            return self._of_group(job, members)
-        return self._judge(evidence)
+        facts = self._find_facts([job_id])[job_id]
+        if verdict.state_of(facts) is JobState.UNKNOWN and (members := self._group_members(job_id)) is not None:
+            return self._group_status(job_id, members)
+        return self._job_status(facts)
 
-    def evidence(self, job: str) -> Evidence:
-        return self._settle([job])[job]
+    def facts(self, job_id: str) -> JobFacts:
+        return self._find_facts([job_id])[job_id]
 
     def jobs(self, ids: Sequence[str]) -> dict[str, Job]:
-        return {job: self._judge(evidence).job for job, evidence in self._settle(ids).items()}
+        return {job_id: self._job_status(facts).job for job_id, facts in self._find_facts(ids).items()}
 
-    def ended(self, ids: Sequence[str]) -> dict[str, JobState]:
+    def end_states(self, ids: Sequence[str]) -> dict[str, JobState]:
         """Those that have come to an end, by their results and notes alone."""
-        kept, noted = self._outcomes(ids), self._noted(ids)
-        ends = {job: (kept[job].end if job in kept else None) or verdict.ended(noted.get(job)) for job in ids}
-        return {job: end for job, end in ends.items() if end}
+        job_results, log_entries = self._read_results(ids), self._read_log(ids)
+        states = {
+            job_id: (job_results[job_id].end_state if job_id in job_results else None)
+            or verdict.end_state_of_entry(log_entries.get(job_id))
+            for job_id in ids
+        }
+        return {job_id: state for job_id, state in states.items() if state}
 
-    def _settle(self, ids: Sequence[str]) -> dict[str, Evidence]:
+    def _find_facts(self, ids: Sequence[str]) -> dict[str, JobFacts]:
         """Looks once, and again for those that were nowhere: a job moves on while one looks for it."""
-        found = self._look(ids)
-        lost = [job for job in ids if verdict.word(found[job]) in {JobState.UNKNOWN, JobState.REDELIVERY}]
-        useless = any(found[job].silent for job in lost) or not self._deployment.on_redis
-        if lost and not useless and self._until - time.monotonic() > 1:
-            time.sleep(BLINK)
-            found |= self._look(lost)
-        return found
+        facts_by_id = self._look_once(ids)
+        lost_ids = [
+            job_id for job_id in ids if verdict.state_of(facts_by_id[job_id]) in {JobState.UNKNOWN, JobState.REDELIVERY}
+        ]
+        is_final = any(facts_by_id[job_id].silent for job_id in lost_ids) or not self._deployment.on_redis
+        if lost_ids and not is_final and self._deadline - time.monotonic() > 1:
+            time.sleep(HANDOVER_PAUSE_S)
+            facts_by_id |= self._look_once(lost_ids)
+        return facts_by_id
 
-    def _look(self, ids: Sequence[str]) -> dict[str, Evidence]:
-        noted = self._noted(ids)
-        ended = self._outcomes(ids)
-        open_ids = [job for job in ids if not (job in ended and ended[job].end) and not verdict.ended(noted.get(job))]
-        looked = self._search(open_ids, noted) if open_ids else search.Search()
-        waiting = [job for job in open_ids if looked.found.get(job) is None or looked.found[job].tag]
-        held, silent = self._held(waiting, looked, ended) if waiting else ({}, 0)
+    def _look_once(self, ids: Sequence[str]) -> dict[str, JobFacts]:
+        log_entries = self._read_log(ids)
+        job_results = self._read_results(ids)
+        open_ids = [
+            job_id
+            for job_id in ids
+            if not (job_id in job_results and job_results[job_id].end_state)
+            and not verdict.end_state_of_entry(log_entries.get(job_id))
+        ]
+        search_result = self._search_queues(open_ids, log_entries) if open_ids else search.SearchResult()
+        waiting_ids = [
+            job_id
+            for job_id in open_ids
+            if search_result.locations.get(job_id) is None or search_result.locations[job_id].tag
+        ]
+        worker_jobs, silent = (
+            self._find_worker_jobs(waiting_ids, search_result, job_results) if waiting_ids else ({}, 0)
+        )
         return {
-            job: Evidence(
-                id=job,
-                outcome=ended.get(job),
-                record=noted.get(job),
-                found=looked.found.get(job),
-                held=held.get(job),
+            job_id: JobFacts(
+                id=job_id,
+                job_result=job_results.get(job_id),
+                log_entry=log_entries.get(job_id),
+                location=search_result.locations.get(job_id),
+                worker_job=worker_jobs.get(job_id),
                 silent=silent,
-                searched=looked.complete,
+                searched=search_result.complete,
             )
-            for job in ids
+            for job_id in ids
         }
 
-    def _noted(self, ids: Sequence[str]) -> dict[str, Record]:
+    def _read_log(self, ids: Sequence[str]) -> dict[str, JobLogEntry]:
         """livectl's own notes. A store that is away is no reason to give no answer."""
         if self._deployment.store is None:
             return {}
         try:
-            return records.read(self._wire(self._deployment.store), ids)
+            return records.read_entries(self._connection(self._deployment.store), ids)
         except ServerError:
             return {}
 
-    def _outcomes(self, ids: Sequence[str]) -> dict[str, Outcome]:
+    def _read_results(self, ids: Sequence[str]) -> dict[str, JobResult]:
         deployment = self._deployment
         if deployment.results is not None:
-            return outcomes.read(self._wire(deployment.results), deployment.layout, ids)
+            return outcomes.read_results(self._connection(deployment.results), deployment.layout, ids)
         if deployment.app is None or not deployment.keeps_results:
             return {}
-        return outcomes.through_celery(deployment.app, ids)
+        return outcomes.read_results_through_celery(deployment.app, ids)
 
-    def _search(self, ids: Sequence[str], noted: dict[str, Record]) -> search.Search:
-        wire = self._broker()
-        if wire is None:
-            return search.Search(complete=False)
+    def _search_queues(self, ids: Sequence[str], log_entries: dict[str, JobLogEntry]) -> search.SearchResult:
+        connection = self._broker_connection()
+        if connection is None:
+            return search.SearchResult(complete=False)
         queues = dict.fromkeys(
-            [*(note.queue for note in noted.values() if note.queue), *self._deployment.layout.queues]
+            [
+                *(log_entry.queue for log_entry in log_entries.values() if log_entry.queue),
+                *self._deployment.layout.queues,
+            ]
         )
-        return search.find(wire, self._deployment.layout, ids, list(queues))
+        return search.find(connection, self._deployment.layout, ids, list(queues))
 
-    def _held(self, ids: Sequence[str], looked: search.Search, kept: dict[str, Outcome]) -> tuple[dict[str, Held], int]:
+    def _find_worker_jobs(
+        self, ids: Sequence[str], search_result: search.SearchResult, job_results: dict[str, JobResult]
+    ) -> tuple[dict[str, WorkerJob], int]:
         """Asked twice about what may wait for its time: workers before Celery 5.7 do not tell of it otherwise, and
         none does of a job that it sent itself to be tried again."""
-        wire = self._broker()
-        held, silent = workers.holding(self._deployment, wire, ids)
-        due = {job for job in ids if wire is None or ((found := looked.found.get(job)) and found.message.eta)}
-        tried = {job for job in ids if job in kept and kept[job].status == "RETRY"}
-        later = tried | (due - held.keys())
-        return (held | workers.scheduled(self._deployment, wire, later) if later else held), silent
+        connection = self._broker_connection()
+        worker_jobs, silent = workers.find_jobs(self._deployment, connection, ids)
+        eta_ids = {
+            job_id
+            for job_id in ids
+            if connection is None or ((location := search_result.locations.get(job_id)) and location.message.eta)
+        }
+        retried_ids = {job_id for job_id in ids if job_id in job_results and job_results[job_id].status == "RETRY"}
+        scheduled_ids = retried_ids | (eta_ids - worker_jobs.keys())
+        return (
+            worker_jobs | workers.find_scheduled_jobs(self._deployment, connection, scheduled_ids)
+            if scheduled_ids
+            else worker_jobs
+        ), silent
 
-    def _members(self, group: str) -> tuple[str, ...] | None:
+    def _group_members(self, group_id: str) -> tuple[str, ...] | None:
         deployment = self._deployment
         if deployment.results is not None:
-            return outcomes.read_group(self._wire(deployment.results), deployment.layout, group)
+            return outcomes.read_group_members(self._connection(deployment.results), deployment.layout, group_id)
         if deployment.app is None or not deployment.keeps_results:
             return None
-        restored = deployment.app.backend.restore_group(group)
+        restored = deployment.app.backend.restore_group(group_id)
         return tuple(member.id for member in restored) if restored else None
 
-    def _of_group(self, group: str, members: Sequence[str]) -> Verdict:
-        jobs = self.jobs(members[:MOST_MEMBERS])
-        children = tuple(Child(job.id, job.state) for job in jobs.values())
-        ends = [job.finished_at for job in jobs.values() if job.finished_at]
-        state = verdict.together([child.state for child in children])
-        finished = max(ends) if ends and state in {JobState.SUCCEEDED, JobState.FAILED} else None
+    def _group_status(self, group_id: str, members: Sequence[str]) -> JobStatus:
+        jobs = self.jobs(members[:MAX_GROUP_MEMBERS])
+        children = tuple(ChildJob(job.id, job.state) for job in jobs.values())
+        end_times = [job.finished_at for job in jobs.values() if job.finished_at]
+        state = verdict.group_state([child.state for child in children])
+        finished = max(end_times) if end_times and state in {JobState.SUCCEEDED, JobState.FAILED} else None
         left_out = len(members) - len(children)
         note = f"a group of {len(members)}" + (f", of which {left_out} were not looked for" if left_out else "")
-        return Verdict(Job(id=group, state=state, finished_at=finished, children=children), note)
+        return JobStatus(Job(id=group_id, state=state, finished_at=finished, children=children), note)
 
-    def _judge(self, evidence: Evidence) -> Verdict:
-        children = [child for child in evidence.outcome.children if child != evidence.id] if evidence.outcome else []
-        kept = self._outcomes(children) if children else {}
-        states = tuple(Child(child, kept[child].state if child in kept else JobState.UNKNOWN) for child in children)
-        return verdict.judge(evidence, self._deployment.layout.visibility_timeout, states)
+    def _job_status(self, facts: JobFacts) -> JobStatus:
+        children = [child for child in facts.job_result.children if child != facts.id] if facts.job_result else []
+        job_results = self._read_results(children) if children else {}
+        child_states = tuple(
+            ChildJob(child, job_results[child].state if child in job_results else JobState.UNKNOWN)
+            for child in children
+        )
+        return verdict.job_status(facts, self._deployment.layout.visibility_timeout, child_states)
 
-    def _broker(self) -> Wire | None:
+    def _broker_connection(self) -> RedisConnection | None:
         broker = self._deployment.broker
-        return self._wire(broker) if broker is not None and broker.is_redis else None
+        return self._connection(broker) if broker is not None and broker.is_redis else None
 
-    def _wire(self, address: Any) -> Wire:
+    def _connection(self, address: Any) -> RedisConnection:
         """One connection a server, however many things are on it."""
-        if address.url not in self._wires:
-            left = max(0.1, self._until - time.monotonic())
-            self._wires[address.url] = self._open.enter_context(resp.dial(address, left))
-        return self._wires[address.url]
+        if address.url not in self._connections:
+            seconds_left = max(0.1, self._deadline - time.monotonic())
+            self._connections[address.url] = self._exit_stack.enter_context(resp.connect(address, seconds_left))
+        return self._connections[address.url]

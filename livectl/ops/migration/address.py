@@ -6,39 +6,41 @@ import ast
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from livectl.ops.migration.names import spelt
+from livectl.ops.migration.names import spell
 
 if TYPE_CHECKING:
-    from livectl.ops.migration.places import Place, Reading, Use
+    from livectl.ops.migration.places import FileScan, SettingsHolder, SettingUse
 
 DEFAULT_TRANSPORT = "amqp"
 
 
-def composed(place: Place, parts: dict[str, list[tuple[Reading, Use]]], namespace: str | None) -> str | None:
+def compose_broker_url(
+    holder: SettingsHolder, parts: dict[str, list[tuple[FileScan, SettingUse]]], namespace: str | None
+) -> str | None:
     """The assignment that takes the place of the parts; None unless each is set once, by a literal, in one file."""
-    if "broker_url" in parts or "broker_host" not in parts or not place.path:
+    if "broker_url" in parts or "broker_host" not in parts or not holder.path:
         return None
     values: dict[str, str] = {}
     for key, uses in parts.items():
         if len(uses) != 1 or not uses[0][1].statement or not uses[0][1].outermost:
             return None
-        value = _literal(uses[0][1].value)
+        value = _parse_literal(uses[0][1].value)
         if value is None:
             return None
         values[key] = str(value)
     transport = values.get("broker_transport") or DEFAULT_TRANSPORT
     if not transport.isalnum():
         return None  # a class, not the name of a transport
-    return f"{spelt('broker_url', namespace)} = {_url(transport, values)!r}"
+    return f"{spell('broker_url', namespace)} = {_broker_url(transport, values)!r}"
 
 
-def length(text: str, use: Use) -> int:
+def assignment_length(text: str, use: SettingUse) -> int:
     """How far the assignment reaches from its name: to the end of its value."""
-    at = text.index(use.value, use.start + len(use.name)) if use.value else use.start
-    return at + len(use.value) - use.start
+    value_start = text.index(use.value, use.start + len(use.name)) if use.value else use.start
+    return value_start + len(use.value) - use.start
 
 
-def _url(transport: str, values: dict[str, str]) -> str:
+def _broker_url(transport: str, values: dict[str, str]) -> str:
     user, password = (quote(values.get(key, ""), safe="") for key in ("broker_user", "broker_password"))
     login = f"{user}:{password}@" if password else f"{user}@" if user else ""
     port = f":{values['broker_port']}" if values.get("broker_port", "0") not in {"", "0"} else ""
@@ -47,7 +49,7 @@ def _url(transport: str, values: dict[str, str]) -> str:
     return f"{transport}://{login}{values['broker_host']}{port}{path}"
 
 
-def _literal(text: str) -> str | int | None:
+def _parse_literal(text: str) -> str | int | None:
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):

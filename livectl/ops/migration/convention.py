@@ -9,19 +9,28 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from livectl.errors import Mistake
-from livectl.ops.migration.names import MENTION, is_weak, judged, nearest
-from livectl.ops.migration.places import CONF, DJANGO, FLASK, FLASK_CELERY, Link, Place, Reading, Sink
+from livectl.ops.migration.names import CELERY_LIKE_NAME, classify, is_generic, nearest_setting
+from livectl.ops.migration.places import (
+    CONF,
+    DJANGO,
+    FLASK,
+    FLASK_CELERY,
+    FileScan,
+    Inheritance,
+    SettingsCall,
+    SettingsHolder,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 CELERY_FILES = {"celeryconfig", "celery_config", "celeryconf"}
-DJANGO_MARKS = {"INSTALLED_APPS", "ROOT_URLCONF", "MIDDLEWARE", "MIDDLEWARE_CLASSES"}
+DJANGO_SETTING_NAMES = {"INSTALLED_APPS", "ROOT_URLCONF", "MIDDLEWARE", "MIDDLEWARE_CLASSES"}
 NAMESPACE = "CELERY"  # what everybody's documentation uses
 PLAIN_WHY = "nothing says how Celery reads it, and all its names are Celery's"
 
 
-class Style(Struct, frozen=True):
+class NamingStyle(Struct, frozen=True):
     """How the settings of a place are spelt: behind a namespace, or in lower case without one."""
 
     namespace: str | None
@@ -33,224 +42,242 @@ class Style(Struct, frozen=True):
 
 
 class Convention(Struct):
-    styles: dict[Place, Style] = {}
-    respelt: list[Sink] = []  # calls that must pass a namespace from now on
+    styles: dict[SettingsHolder, NamingStyle] = {}
+    calls_to_change: list[SettingsCall] = []  # calls that must pass a namespace from now on
     refused: list[Mistake] = []
-    families: dict[Place, Place] = {}  # a place -> where its style came from
-    untouched: dict[Place, str] = field(default_factory=dict)  # nobody's settings, and why that is thought
+    families: dict[SettingsHolder, SettingsHolder] = {}  # a place -> where its style came from
+    untouched: dict[SettingsHolder, str] = field(default_factory=dict)  # nobody's settings, and why that is thought
 
 
-def decide(readings: list[Reading], namespace: str | None, *, given: bool) -> Convention:
+def decide(scans: list[FileScan], namespace: str | None, *, given: bool) -> Convention:
     """`given` says that the namespace (None: none) is the user's word; it overrides what the project says."""
-    return _Judge(readings, namespace, given=given).decide()
+    return _ConventionDecider(scans, namespace, given=given).decide()
 
 
-class _Judge:
-    def __init__(self, readings: list[Reading], namespace: str | None, *, given: bool) -> None:
-        self.readings = readings
-        self.by_path = {str(reading.source.path): reading for reading in readings}
+class _ConventionDecider:
+    def __init__(self, scans: list[FileScan], namespace: str | None, *, given: bool) -> None:
+        self.scans = scans
+        self.by_path = {str(scan.source.path): scan for scan in scans}
         self.namespace = namespace
         self.given = given
-        self.sinks = [sink for reading in readings for sink in reading.sinks]
-        self.links = [link for reading in readings for link in reading.links]
-        self.barred: set[Place] = set()  # refused already
-        self.found = Convention(styles={CONF: Style(None, "app.conf takes new names"), FLASK_CELERY: Style(None, "")})
+        self.calls = [call for scan in scans for call in scan.calls]
+        self.inheritances = [inheritance for scan in scans for inheritance in scan.inheritances]
+        self.refused_holders: set[SettingsHolder] = set()  # refused already
+        self.convention = Convention(
+            styles={CONF: NamingStyle(None, "app.conf takes new names"), FLASK_CELERY: NamingStyle(None, "")}
+        )
 
     def decide(self) -> Convention:
         self._add_django()
         self._add_flask()
-        for sink in self.sinks:
-            if sink.kind in {"source", "update"}:
-                self._take(sink)
-        self._spread()
-        for place in self._holders():
-            if place not in self.found.styles and place not in self.barred:
-                self._judge_unread(place)
-        self._spread()
-        return self.found
+        for call in self.calls:
+            if call.kind in {"source", "update"}:
+                self._apply_call(call)
+        self._spread_styles()
+        for holder in self._holders_of_settings():
+            if holder not in self.convention.styles and holder not in self.refused_holders:
+                self._decide_unread(holder)
+        self._spread_styles()
+        return self.convention
 
     # What the calls say
 
-    def _take(self, sink: Sink) -> None:
-        if sink.place in {CONF, FLASK_CELERY} or not (sink.place.path or sink.place in {DJANGO, FLASK}):
+    def _apply_call(self, call: SettingsCall) -> None:
+        if call.holder in {CONF, FLASK_CELERY} or not (call.holder.path or call.holder in {DJANGO, FLASK}):
             return
-        if not sink.known and sink.kind == "source":
-            self._take_unspelt(sink)
+        if not call.known and call.kind == "source":
+            self._apply_call_of_unknown_namespace(call)
             return
-        wanted = self._wanted(sink)
-        if wanted == sink.namespace:
-            self._style(sink.place, Style(wanted, f"{sink.path}:{sink.line} {sink.text}"))
-        elif sink.namespace is not None:
+        wanted_namespace = self._wanted_namespace(call)
+        if wanted_namespace == call.namespace:
+            self._set_style(call.holder, NamingStyle(wanted_namespace, f"{call.path}:{call.line} {call.text}"))
+        elif call.namespace is not None:
             self._refuse(
-                sink.path, sink.line, f"this call says namespace {sink.namespace!r}, not what --namespace says"
+                call.path, call.line, f"this call says namespace {call.namespace!r}, not what --namespace says"
             )
-        elif wanted is not None and self._has_settings(sink.place):
-            why = "sees upper-case names only" if sink.place in {DJANGO, FLASK} else "is to pass the namespace you said"
-            self._style(sink.place, Style(wanted, f"{sink.path}:{sink.line} {sink.text} {why}", reread=True))
-            self.found.respelt.append(sink)
+        elif wanted_namespace is not None and self._has_settings(call.holder):
+            why = (
+                "sees upper-case names only" if call.holder in {DJANGO, FLASK} else "is to pass the namespace you said"
+            )
+            self._set_style(
+                call.holder, NamingStyle(wanted_namespace, f"{call.path}:{call.line} {call.text} {why}", reread=True)
+            )
+            self.convention.calls_to_change.append(call)
 
-    def _take_unspelt(self, sink: Sink) -> None:
+    def _apply_call_of_unknown_namespace(self, call: SettingsCall) -> None:
         if not self.given:
-            self.barred.add(sink.place)
-            self._refuse(sink.path, sink.line, "the namespace is not written out here")
+            self.refused_holders.add(call.holder)
+            self._refuse(call.path, call.line, "the namespace is not written out here")
             return
-        self._style(sink.place, Style(self.namespace, "--namespace says so"))
+        self._set_style(call.holder, NamingStyle(self.namespace, "--namespace says so"))
 
-    def _wanted(self, sink: Sink) -> str | None:
+    def _wanted_namespace(self, call: SettingsCall) -> str | None:
         """Django and Flask keep upper-case names alone: Celery 6 can read those behind a namespace only."""
-        if self.given and self.namespace is not None and sink.kind == "source":
+        if self.given and self.namespace is not None and call.kind == "source":
             return self.namespace
-        if sink.namespace is None and sink.place in {DJANGO, FLASK}:
+        if call.namespace is None and call.holder in {DJANGO, FLASK}:
             return self.namespace or NAMESPACE
-        return sink.namespace
+        return call.namespace
 
-    def _style(self, place: Place, style: Style) -> None:
-        if place in self.barred:
+    def _set_style(self, holder: SettingsHolder, style: NamingStyle) -> None:
+        if holder in self.refused_holders:
             return
-        known = self.found.styles.get(place)
-        if known is not None and known.namespace != style.namespace:
-            where = place.path or str(place)
-            self._refuse(where, 1, f"read in two ways: {known} ({known.why}), {style} ({style.why})")
-            self.barred.add(place)
-            del self.found.styles[place]
+        existing = self.convention.styles.get(holder)
+        if existing is not None and existing.namespace != style.namespace:
+            location = holder.path or str(holder)
+            self._refuse(location, 1, f"read in two ways: {existing} ({existing.why}), {style} ({style.why})")
+            self.refused_holders.add(holder)
+            del self.convention.styles[holder]
             return
-        self.found.styles.setdefault(place, style)
+        self.convention.styles.setdefault(holder, style)
 
     # Frameworks
 
     def _add_django(self) -> None:
-        for reading in self.readings:
-            place = Place(str(reading.source.path))
-            if DJANGO_MARKS & reading.bound.get(place, {}).keys():
-                self.links.append(Link(DJANGO, place))
-        self.links += [Link(DJANGO, sink.place) for sink in self.sinks if sink.kind == "django"]
+        for scan in self.scans:
+            holder = SettingsHolder(str(scan.source.path))
+            if DJANGO_SETTING_NAMES & scan.bound.get(holder, {}).keys():
+                self.inheritances.append(Inheritance(DJANGO, holder))
+        self.inheritances += [Inheritance(DJANGO, call.holder) for call in self.calls if call.kind == "django"]
 
     def _add_flask(self) -> None:
-        for sink in self.sinks:
-            if sink.kind == "flask" and sink.place.path:
-                self.links.append(Link(FLASK, sink.place))
-            elif sink.kind == "flask":
-                self.links += [Link(FLASK, place) for place in self._classes_near(sink)]
+        for call in self.calls:
+            if call.kind == "flask" and call.holder.path:
+                self.inheritances.append(Inheritance(FLASK, call.holder))
+            elif call.kind == "flask":
+                self.inheritances += [Inheritance(FLASK, holder) for holder in self._classes_near(call)]
 
-    def _classes_near(self, sink: Sink) -> Iterable[Place]:
+    def _classes_near(self, call: SettingsCall) -> Iterable[SettingsHolder]:
         """Classes a call like `from_object(config[name])` may mean: those of the modules its file imports from."""
-        near = {place.path for place in self.by_path[sink.path].imports} | {sink.path}
-        return [place for place in self._holders() if place.name and place.path in near]
+        near = {holder.path for holder in self.by_path[call.path].imports} | {call.path}
+        return [holder for holder in self._holders_of_settings() if holder.name and holder.path in near]
 
     # From place to place
 
-    def _spread(self) -> None:
-        todo = list(self.found.styles)
+    def _spread_styles(self) -> None:
+        todo = list(self.convention.styles)
         while todo:
-            place = todo.pop()
-            style = self.found.styles[place]
-            for other in self._linked(place):
-                if other not in self.found.styles and other not in self.barred:
-                    self.found.styles[other] = Style(style.namespace, f"part of {place}", style.reread)
-                    self.found.families[other] = self.found.families.get(place, place)
-                    todo.append(other)
+            holder = todo.pop()
+            style = self.convention.styles[holder]
+            for related_holder in self._related_holders(holder):
+                if related_holder not in self.convention.styles and related_holder not in self.refused_holders:
+                    self.convention.styles[related_holder] = NamingStyle(
+                        style.namespace, f"part of {holder}", style.reread
+                    )
+                    self.convention.families[related_holder] = self.convention.families.get(holder, holder)
+                    todo.append(related_holder)
 
-    def _linked(self, place: Place) -> Iterable[Place]:
+    def _related_holders(self, holder: SettingsHolder) -> Iterable[SettingsHolder]:
         special = {CONF, FLASK_CELERY}
-        for link in self.links:
-            origin, _, name = link.origin.name.partition(":")
-            if link.to == place and (not name or _is_setting(name)):
-                yield Place(link.origin.path, origin)
-            elif link.origin == place and link.to not in special and not name:
-                yield link.to
+        for inheritance in self.inheritances:
+            origin, _, name = inheritance.origin.name.partition(":")
+            if inheritance.to == holder and (not name or _is_setting(name)):
+                yield SettingsHolder(inheritance.origin.path, origin)
+            elif inheritance.origin == holder and inheritance.to not in special and not name:
+                yield inheritance.to
 
     # What no call says
 
-    def _holders(self) -> list[Place]:
-        return sorted({place for reading in self.readings for place in self._settings(reading)}, key=str)
+    def _holders_of_settings(self) -> list[SettingsHolder]:
+        return sorted({holder for scan in self.scans for holder in self._celery_names(scan)}, key=str)
 
     @staticmethod
-    def _settings(reading: Reading) -> dict[Place, list[str]]:
+    def _celery_names(scan: FileScan) -> dict[SettingsHolder, list[str]]:
         """Places of a file in which something unmistakably Celery's is set."""
-        found: dict[Place, list[str]] = defaultdict(list)
-        for use in reading.uses:
-            mine = use.form == "binding" and use.place.path == str(reading.source.path)
-            if mine and not is_weak(use.name) and (_is_setting(use.name) or nearest(use.name)):
-                found[use.place].append(use.name)
-        return found
+        names_by_holder: dict[SettingsHolder, list[str]] = defaultdict(list)
+        for use in scan.uses:
+            is_own_binding = use.form == "binding" and use.holder.path == str(scan.source.path)
+            if is_own_binding and not is_generic(use.name) and (_is_setting(use.name) or nearest_setting(use.name)):
+                names_by_holder[use.holder].append(use.name)
+        return names_by_holder
 
-    def _has_settings(self, family: Place) -> bool:
-        named = [use for reading in self.readings for use in reading.uses if use.place == family]
-        if any(use.form in {"keyword", "key"} and not is_weak(use.name) and _is_setting(use.name) for use in named):
+    def _has_settings(self, family: SettingsHolder) -> bool:
+        uses = [use for scan in self.scans for use in scan.uses if use.holder == family]
+        if any(use.form in {"keyword", "key"} and not is_generic(use.name) and _is_setting(use.name) for use in uses):
             return True
-        members = {link.origin for link in self.links if link.to == family}
-        return any(place in members or self._reaches(place, family) for place in self._holders())
+        members = {inheritance.origin for inheritance in self.inheritances if inheritance.to == family}
+        return any(holder in members or self._reaches(holder, family) for holder in self._holders_of_settings())
 
-    def _reaches(self, place: Place, family: Place) -> bool:
-        seen, todo = {place}, [place]
+    def _reaches(self, holder: SettingsHolder, family: SettingsHolder) -> bool:
+        visited, todo = {holder}, [holder]
         while todo:
-            for other in self._linked(todo.pop()):
-                if other == family:
+            for related_holder in self._related_holders(todo.pop()):
+                if related_holder == family:
                     return True
-                if other not in seen:
-                    seen.add(other)
-                    todo.append(other)
+                if related_holder not in visited:
+                    visited.add(related_holder)
+                    todo.append(related_holder)
         return False
 
-    def _judge_unread(self, place: Place) -> None:
-        names = self._settings(self.by_path[place.path])[place]
+    def _decide_unread(self, holder: SettingsHolder) -> None:
+        names = self._celery_names(self.by_path[holder.path])[holder]
         if self.given:
-            family = next((f for f in (DJANGO, FLASK) if self._reaches(place, f)), place)
-            self._style(family, Style(self.namespace, "--namespace says so"))
-            self._spread()
-        elif not place.name and PurePath(place.path).stem in CELERY_FILES:
-            self._style(place, Style(None, "Celery reads a file of this name by itself"))
+            family = next((candidate for candidate in (DJANGO, FLASK) if self._reaches(holder, candidate)), holder)
+            self._set_style(family, NamingStyle(self.namespace, "--namespace says so"))
+            self._spread_styles()
+        elif not holder.name and PurePath(holder.path).stem in CELERY_FILES:
+            self._set_style(holder, NamingStyle(None, "Celery reads a file of this name by itself"))
         else:
-            self._judge_by_project(place, names)
+            self._decide_by_project(holder, names)
 
-    def _judge_by_project(self, place: Place, names: list[str]) -> None:
-        if place.name and all(_is_new(name) for name in names):
+    def _decide_by_project(self, holder: SettingsHolder, names: list[str]) -> None:
+        if holder.name and all(_is_new_name(name) for name in names):
             return  # new names without a namespace: right, if they are settings at all
-        doubtful = [s for s in self.sinks if s.kind == "source" and not (s.place.path or s.place in {DJANGO, FLASK})]
-        apps = sum(reading.apps for reading in self.readings)
-        if doubtful:
-            where = f"{doubtful[0].path}:{doubtful[0].line}"
+        doubtful_calls = [
+            call
+            for call in self.calls
+            if call.kind == "source" and not (call.holder.path or call.holder in {DJANGO, FLASK})
+        ]
+        app_count = sum(scan.app_count for scan in self.scans)
+        if doubtful_calls:
+            location = f"{doubtful_calls[0].path}:{doubtful_calls[0].line}"
             self._refuse(
-                place.path, self._line(place, names[0]), f"{where} may or may not read this: {doubtful[0].text}"
+                holder.path,
+                self._binding_line(holder, names[0]),
+                f"{location} may or may not read this: {doubtful_calls[0].text}",
             )
-        elif apps:
-            self.found.untouched[place] = "no app reads its settings here: constants of your own"
-        elif self._is_spelt_for_namespace(names) and (place.name or self._is_mixed(place)):
-            self._style(place, Style(NAMESPACE, "its names are spelt so, and nothing says otherwise"))
-        elif place.name or self._is_mixed(place) or self._reaches(place, DJANGO):
+        elif app_count:
+            self.convention.untouched[holder] = "no app reads its settings here: constants of your own"
+        elif self._is_spelt_for_namespace(names) and (holder.name or self._is_mixed(holder)):
+            self._set_style(holder, NamingStyle(NAMESPACE, "its names are spelt so, and nothing says otherwise"))
+        elif holder.name or self._is_mixed(holder) or self._reaches(holder, DJANGO):
             self._refuse(
-                place.path,
-                self._line(place, names[0]),
+                holder.path,
+                self._binding_line(holder, names[0]),
                 f"{names[0]} is Celery's, but nothing says under which namespace Celery reads it",
             )
         else:
-            self._style(place, Style(None, PLAIN_WHY))
+            self._set_style(holder, NamingStyle(None, PLAIN_WHY))
 
     @staticmethod
     def _is_spelt_for_namespace(names: list[str]) -> bool:
-        verdicts = [judged(name, NAMESPACE) for name in names]
-        return all(v is not None and v.kind == "correct" for v in verdicts) and any(
-            (judged(name, None) or verdicts[0]).kind == "unread"  # type: ignore[union-attr]
+        classifications = [classify(name, NAMESPACE) for name in names]
+        return all(
+            classification is not None and classification.kind == "correct" for classification in classifications
+        ) and any(
+            (classify(name, None) or classifications[0]).kind == "unread"  # type: ignore[union-attr]
             for name in names
         )
 
-    def _is_mixed(self, place: Place) -> bool:
+    def _is_mixed(self, holder: SettingsHolder) -> bool:
         """Whether upper-case names of other things are set beside Celery's."""
-        bound = self.by_path[place.path].bound.get(place, {})
-        return any(name.isupper() and not judged(name, None) and not MENTION.fullmatch(name) for name in bound)
+        bound = self.by_path[holder.path].bound.get(holder, {})
+        return any(
+            name.isupper() and not classify(name, None) and not CELERY_LIKE_NAME.fullmatch(name) for name in bound
+        )
 
-    def _line(self, place: Place, name: str) -> int:
-        return self.by_path[place.path].bound.get(place, {}).get(name, 1)
+    def _binding_line(self, holder: SettingsHolder, name: str) -> int:
+        return self.by_path[holder.path].bound.get(holder, {}).get(name, 1)
 
     def _refuse(self, path: str, line: int, text: str) -> None:
         hint = "say --namespace CELERY or --namespace none"
-        self.found.refused.append(Mistake(path, line, 1, text, hint))
+        self.convention.refused.append(Mistake(path, line, 1, text, hint))
 
 
-def _is_new(name: str) -> bool:
-    verdict = judged(name, None)
-    return verdict is not None and verdict.kind == "correct"
+def _is_new_name(name: str) -> bool:
+    classification = classify(name, None)
+    return classification is not None and classification.kind == "correct"
 
 
 def _is_setting(name: str) -> bool:
-    return judged(name, NAMESPACE) is not None or judged(name, None) is not None
+    return classify(name, NAMESPACE) is not None or classify(name, None) is not None

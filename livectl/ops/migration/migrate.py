@@ -10,17 +10,17 @@ from msgspec import Struct
 from livectl.errors import EXIT_DONE, LivectlError, SettingsError, UsageError
 from livectl.ops.migration import plan as plans
 from livectl.ops.migration import proof, report, writing
-from livectl.ops.migration.report import Outcome
+from livectl.ops.migration.report import MigrationOutcome
 from livectl.render import View
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-NAMESPACE = re.compile(r"[A-Z][A-Z0-9_]*")
+NAMESPACE_PATTERN = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
-class Wish(Struct, frozen=True, kw_only=True):
+class MigrateOptions(Struct, frozen=True, kw_only=True):
     """What was asked for."""
 
     paths: list[Path]
@@ -30,44 +30,46 @@ class Wish(Struct, frozen=True, kw_only=True):
     prove: bool = False
 
 
-def migrate(wish: Wish, environ: Mapping[str, str], cwd: Path, *, app: str | None = None) -> Outcome:
-    namespace, given = _namespace(wish)
-    plan = plans.make([_existing(cwd / path) for path in wish.paths], namespace, given=given)
-    named = app is not None and app != environ.get("LIVECTL_APP")  # -A was given, not merely set in the environment
-    wanted = wish.prove or named
-    proofs = proof.prove(plan, environ, cwd, app) if wanted and plan.has_work else []
-    outcome = Outcome(plan=plan, proofs=proofs, wanted_proof=wanted, wanted_write=wish.write)
-    if wish.write and plan.has_work and not outcome.is_blocked:
-        outcome.backups = writing.write(plan.files)
+def migrate(
+    options: MigrateOptions, environ: Mapping[str, str], cwd: Path, *, app: str | None = None
+) -> MigrationOutcome:
+    namespace, given = _parse_namespace(options)
+    plan = plans.make_plan([_check_exists(cwd / path) for path in options.paths], namespace, given=given)
+    app_given = app is not None and app != environ.get("LIVECTL_APP")  # -A was given, not merely set in the environment
+    wanted_proof = options.prove or app_given
+    proofs = proof.prove(plan, environ, cwd, app) if wanted_proof and plan.has_work else []
+    outcome = MigrationOutcome(plan=plan, proofs=proofs, wanted_proof=wanted_proof, wanted_write=options.write)
+    if options.write and plan.has_work and not outcome.is_blocked:
+        outcome.backups = writing.write_files(plan.files)
         outcome.written = True
     return outcome
 
 
-def view(outcome: Outcome, cwd: Path) -> View:
-    return View(report.data(outcome, cwd), lambda: report.text(outcome, cwd))
+def build_view(outcome: MigrationOutcome, cwd: Path) -> View:
+    return View(report.build_rows(outcome, cwd), lambda: report.render(outcome, cwd))
 
 
-def exit_code(outcome: Outcome, wish: Wish) -> int:
+def exit_code(outcome: MigrationOutcome, options: MigrateOptions) -> int:
     """3 when something was refused, 1 when there is work (--check) or the proof failed, 0 otherwise."""
     if outcome.plan.refused or outcome.plan.outside:
         return SettingsError.code
     if outcome.wanted_proof and not outcome.is_proven:
         return LivectlError.code
-    return LivectlError.code if wish.check and outcome.plan.has_work and not outcome.written else EXIT_DONE
+    return LivectlError.code if options.check and outcome.plan.has_work and not outcome.written else EXIT_DONE
 
 
-def _existing(path: Path) -> Path:
+def _check_exists(path: Path) -> Path:
     if not path.exists():
         raise UsageError(f"{path} does not exist")
     return path
 
 
-def _namespace(wish: Wish) -> tuple[str | None, bool]:
-    if wish.namespace is None:
+def _parse_namespace(options: MigrateOptions) -> tuple[str | None, bool]:
+    if options.namespace is None:
         return None, False
-    if wish.namespace == "none":
+    if options.namespace == "none":
         return None, True
-    if not NAMESPACE.fullmatch(wish.namespace):
+    if not NAMESPACE_PATTERN.fullmatch(options.namespace):
         hint = "Upper-case letters, digits and _: CELERY; or none."
-        raise UsageError(f"--namespace {wish.namespace!r} is no namespace", hint)
-    return wish.namespace.rstrip("_"), True
+        raise UsageError(f"--namespace {options.namespace!r} is no namespace", hint)
+    return options.namespace.rstrip("_"), True

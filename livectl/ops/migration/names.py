@@ -10,13 +10,13 @@ from typing import Literal
 from celery.app.defaults import _TO_NEW_KEY, SETTING_KEYS
 from msgspec import Struct
 
-from livectl.celerysettings import DOCUMENTED
+from livectl.celerysettings import DOCUMENTED_SETTINGS
 
 Kind = Literal["correct", "rename", "documented", "unread", "half", "guess", "split", "removed"]
 
-OLD: dict[str, str] = dict(_TO_NEW_KEY)
+OLD_NAMES: dict[str, str] = dict(_TO_NEW_KEY)
 
-KEYS: set[str] = set(SETTING_KEYS) | DOCUMENTED
+KEYS: set[str] = set(SETTING_KEYS) | DOCUMENTED_SETTINGS
 
 # The user guide lists these as old names; no release of Celery since 4.0 reads them.
 DOCUMENTED_OLD = {
@@ -52,7 +52,7 @@ GUESSES = {
     "CELERYBEAT_SCHEDULES": "beat_schedule",
 }
 
-_MAIL = "gone since 4.0, with mail about errors: use the task_failure signal"
+_MAIL_REMOVED = "gone since 4.0, with mail about errors: use the task_failure signal"
 REMOVED = {
     "ADMINS": "",  # Django's own as well: nothing to say
     "BROKER_BACKEND": "gone since 4.0: the scheme of the broker address says it",
@@ -74,23 +74,23 @@ REMOVED = {
     "CELERY_BROADCAST_QUEUE": "gone since 4.0: nothing takes its place",
     "CELERY_CHORD_PROPAGATES": "gone since 4.0: chords always propagate errors",
     "CELERY_QUEUE_HA_POLICY": "gone since 4.0: set a policy in RabbitMQ, or use quorum queues",
-    "CELERY_SEND_TASK_ERROR_EMAILS": _MAIL,
-    "CELERY_TASK_ERROR_WHITELIST": _MAIL,
-    "SEND_CELERY_TASK_ERROR_EMAILS": _MAIL,
+    "CELERY_SEND_TASK_ERROR_EMAILS": _MAIL_REMOVED,
+    "CELERY_TASK_ERROR_WHITELIST": _MAIL_REMOVED,
+    "SEND_CELERY_TASK_ERROR_EMAILS": _MAIL_REMOVED,
 }
 
-PARTS = {
+SPLIT_KEYS = {
     "task_acks_on_failure_or_timeout": ("task_acks_on_failure", "task_acks_on_timeout"),
 }
 ADDRESS_KEYS = ("broker_transport", "broker_user", "broker_password", "broker_host", "broker_port", "broker_vhost")
 
-MENTION = re.compile(
+CELERY_LIKE_NAME = re.compile(
     r"(?<![A-Za-z0-9_])(?:CELERY|BROKER|celery_|broker_)[A-Za-z0-9_]*|"
     r"(?<![A-Za-z0-9_])[A-Za-z0-9]+_(?:CELERY|BROKER)[A-Z0-9_]*"
 )
 
 
-class Verdict(Struct, frozen=True):
+class Classification(Struct, frozen=True):
     """What became of a name: `new` holds what it is called now, two names when it was split."""
 
     old: str
@@ -110,39 +110,39 @@ class Verdict(Struct, frozen=True):
 
 
 @cache
-def judged(name: str, namespace: str | None) -> Verdict | None:
+def classify(name: str, namespace: str | None) -> Classification | None:
     """What a name is to a Celery that reads with this namespace; None if it is no setting."""
     if name in REMOVED:
-        return Verdict(name, "removed", why=REMOVED[name]) if REMOVED[name] else None
-    found = _meaning(name, namespace)
-    if found is None:
+        return Classification(name, "removed", why=REMOVED[name]) if REMOVED[name] else None
+    match = _classify_known(name, namespace)
+    if match is None:
         return None
-    key, kind, why = found
-    parts = PARTS.get(key, ())
+    key, kind, why = match
+    parts = SPLIT_KEYS.get(key, ())
     if parts and set(parts) <= KEYS:
-        new = tuple(spelt(part, namespace) for part in parts)
-        return Verdict(name, "split", key, new, "one setting became two in Celery 5.7")
-    return Verdict(name, kind, key, (spelt(key, namespace),), why)
+        new = tuple(spell(part, namespace) for part in parts)
+        return Classification(name, "split", key, new, "one setting became two in Celery 5.7")
+    return Classification(name, kind, key, (spell(key, namespace),), why)
 
 
-def spelt(key: str, namespace: str | None) -> str:
+def spell(key: str, namespace: str | None) -> str:
     return f"{namespace}_{key}".upper() if namespace else key
 
 
-def is_weak(name: str) -> bool:
+def is_generic(name: str) -> bool:
     """Whether a site may well use the name for something else: S3_BUCKET, ENABLE_UTC, TIMEZONE."""
     return not name.upper().startswith(("CELERY", "BROKER_"))
 
 
 def is_ambiguous_with_namespace(name: str) -> bool:
     """Celery's start-up warning calls these deprecated though, with the namespace CELERY, they are right."""
-    return OLD.get(name, "").upper() == name.removeprefix("CELERY_") and name.startswith("CELERY_")
+    return OLD_NAMES.get(name, "").upper() == name.removeprefix("CELERY_") and name.startswith("CELERY_")
 
 
-def nearest(name: str) -> str:
+def nearest_setting(name: str) -> str:
     """The setting that was probably meant by a name that is none."""
-    if name.isupper() and not is_weak(name):
-        close = difflib.get_close_matches(name, OLD, n=1, cutoff=0.84)
+    if name.isupper() and not is_generic(name):
+        close = difflib.get_close_matches(name, OLD_NAMES, n=1, cutoff=0.84)
         return close[0] if close and close[0][:8] == name[:8] else ""  # BROKER_U… for BROKER_USERNAME
     return ""
 
@@ -153,36 +153,38 @@ def is_candidate(name: str) -> bool:
     return name.isupper() or name in KEYS or name in DOCUMENTED_OLD or name.startswith("CELERY_")
 
 
-def _meaning(name: str, namespace: str | None) -> tuple[str, Kind, str] | None:
+def _classify_known(name: str, namespace: str | None) -> tuple[str, Kind, str] | None:
     prefix = f"{namespace}_" if namespace else ""
     tail = name[len(prefix) :] if prefix and name.startswith(prefix) else ""
     if tail.lower() in KEYS:
-        return (tail.lower(), "correct", "") if tail.isupper() else (tail.lower(), "half", _half(prefix))
+        return (
+            (tail.lower(), "correct", "") if tail.isupper() else (tail.lower(), "half", _half_migrated_reason(prefix))
+        )
     if not namespace and name in KEYS:
         return name, "correct", ""
-    if name in OLD:
-        return OLD[name], "rename", "old name, goes away in Celery 6.0"
+    if name in OLD_NAMES:
+        return OLD_NAMES[name], "rename", "old name, goes away in Celery 6.0"
     if name in DOCUMENTED_OLD:
         return DOCUMENTED_OLD[name], "documented", "in the user guide, but Celery does not read it"
-    return _meaning_of_unread(name, namespace)
+    return _classify_unread(name, namespace)
 
 
-def _meaning_of_unread(name: str, namespace: str | None) -> tuple[str, Kind, str] | None:
+def _classify_unread(name: str, namespace: str | None) -> tuple[str, Kind, str] | None:
     tail = name.removeprefix("CELERY_")
     if tail != name and tail.lower() in KEYS:
         if tail.isupper():
             return tail.lower(), "unread", "spelt for the namespace CELERY, which nothing here reads"
-        return tail.lower(), "half", _half("CELERY_")
+        return tail.lower(), "half", _half_migrated_reason("CELERY_")
     if name in GUESSES:
         return GUESSES[name], "guess", "a guess: no setting is called so"
     if namespace and name in KEYS:
-        return name, "half", _half(f"{namespace}_")
+        return name, "half", _half_migrated_reason(f"{namespace}_")
     if not namespace and name.isupper() and name.lower() in KEYS:
         return name.lower(), "guess", "a guess: Celery reads no such name in upper case"
     return None
 
 
-def _half(prefix: str) -> str:
+def _half_migrated_reason(prefix: str) -> str:
     return (
         f"half migrated: nothing reads it without {prefix}…" if prefix != "CELERY_" else "half migrated by another tool"
     )

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from livectl.ops.migration.source import Source
+    from livectl.ops.migration.source import SourceFile
 
 
-class Place(Struct, frozen=True):
+class SettingsHolder(Struct, frozen=True):
     """Something that holds settings: a module (`name` is empty), a class or a dict in it."""
 
     path: str
@@ -22,18 +22,18 @@ class Place(Struct, frozen=True):
         return f"{self.path}: {self.name}" if self.name else self.path
 
 
-CONF = Place("", "app.conf")
-DJANGO = Place("", "Django's settings")
-FLASK = Place("", "Flask's app.config")
-FLASK_CELERY = Place("", "Flask's app.config['CELERY']")
+CONF = SettingsHolder("", "app.conf")
+DJANGO = SettingsHolder("", "Django's settings")
+FLASK = SettingsHolder("", "Flask's app.config")
+FLASK_CELERY = SettingsHolder("", "Flask's app.config['CELERY']")
 
 Form = Literal["binding", "name", "attribute", "keyword", "key", "string", "import"]
 
 
-class Use(Struct, frozen=True, kw_only=True):
+class SettingUse(Struct, frozen=True, kw_only=True):
     """One token that names a setting of a place."""
 
-    place: Place
+    holder: SettingsHolder
     name: str
     start: int
     form: Form
@@ -46,10 +46,10 @@ class Use(Struct, frozen=True, kw_only=True):
     environ_at: int = -1  # where `environ_name=` goes, in a value of django-configurations
 
 
-class Sink(Struct, frozen=True, kw_only=True):
+class SettingsCall(Struct, frozen=True, kw_only=True):
     """A call that hands settings to Celery (`source`, `update`), to Flask, or names Django's settings."""
 
-    place: Place
+    holder: SettingsHolder
     kind: Literal["source", "update", "flask", "django"]
     path: str
     line: int
@@ -60,26 +60,26 @@ class Sink(Struct, frozen=True, kw_only=True):
     end: int = -1  # where the closing parenthesis stands
 
 
-class Link(Struct, frozen=True):
+class Inheritance(Struct, frozen=True):
     """`to` takes over what `origin` holds: a star import, a base class, a name imported to be passed on."""
 
-    to: Place
-    origin: Place
+    to: SettingsHolder
+    origin: SettingsHolder
 
 
-class Reading(Struct, kw_only=True):
+class FileScan(Struct, kw_only=True):
     """What one file says of settings."""
 
-    source: Source
-    uses: list[Use] = []
-    sinks: list[Sink] = []
-    links: list[Link] = []
-    stars: list[tuple[int, str]] = []  # star imports from outside the project
-    bound: dict[Place, dict[str, int]] = {}  # every name bound in a module or class, with its line
-    shadows: dict[Place, dict[str, int]] = {}  # imports, functions and classes in a place, with their lines
-    imports: list[Place] = []  # what is imported from anywhere
+    source: SourceFile
+    uses: list[SettingUse] = []
+    calls: list[SettingsCall] = []
+    inheritances: list[Inheritance] = []
+    star_imports: list[tuple[int, str]] = []  # star imports from outside the project
+    bound: dict[SettingsHolder, dict[str, int]] = {}  # every name bound in a module or class, with its line
+    shadows: dict[SettingsHolder, dict[str, int]] = {}  # imports, functions and classes in a place, with their lines
+    imports: list[SettingsHolder] = []  # what is imported from anywhere
     strings: list[tuple[str, int]] = []  # strings that look like settings and were left alone
-    apps: int = 0  # calls of Celery()
-    module_apps: int = 0  # of these, the ones made when the module is imported
+    app_count: int = 0  # calls of Celery()
+    module_app_count: int = 0  # of these, the ones made when the module is imported
     configurations: bool = False  # a class of django-configurations is in the file
-    environment: set[Place] = set()  # classes whose fields are environment variables by name
+    environment_classes: set[SettingsHolder] = set()  # classes whose fields are environment variables by name

@@ -10,77 +10,86 @@ from msgspec import Struct
 from livectl.errors import Mistake
 from livectl.ops.migration import convention, project
 from livectl.ops.migration.places import CONF, FLASK_CELERY
-from livectl.ops.migration.rename import Change, Renaming, rename
+from livectl.ops.migration.rename import RenameResult, SettingChange, rename
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from livectl.ops.migration.convention import Convention
-    from livectl.ops.migration.places import Reading
+    from livectl.ops.migration.places import FileScan
     from livectl.ops.migration.project import Project
-    from livectl.ops.migration.source import Source
+    from livectl.ops.migration.source import SourceFile
 
 
-class File(Struct, frozen=True):
+class PlannedFile(Struct, frozen=True):
     """One file before and after."""
 
-    source: Source
+    source: SourceFile
     after: bytes
 
 
-class Plan(Struct, kw_only=True):
-    files: list[File]
-    changes: list[Change]
-    left: list[Change]  # for a person: removed, doubtful, not Python
+class MigrationPlan(Struct, kw_only=True):
+    files: list[PlannedFile]
+    changes: list[SettingChange]
+    left: list[SettingChange]  # for a person: removed, doubtful, not Python
     refused: list[Mistake]
     outside: list[Mistake]  # files that would have to change with these; without them nothing may be written
     convention: Convention
-    renaming: Renaming
-    readings: list[Reading]
-    own: set[str]  # the files given
-    count: int  # of Python files looked at
+    renaming: RenameResult
+    scans: list[FileScan]
+    own_paths: set[str]  # the files given
+    file_count: int  # of Python files looked at
 
     @property
     def has_work(self) -> bool:
         return bool(self.files)
 
 
-def make(paths: list[Path], namespace: str | None = None, *, given: bool = False) -> Plan:
+def make_plan(paths: list[Path], namespace: str | None = None, *, given: bool = False) -> MigrationPlan:
     """What would change under the paths; reads files, runs nothing, writes nothing."""
     paths = [path.resolve() for path in paths]
-    found = project.find(paths)
-    readings = project.readings(found, named={path for path in paths if path.is_file()})
-    decided = convention.decide(readings, namespace, given=given)
-    renamed = rename(readings, decided)
-    by_path = {str(reading.source.path): reading for reading in readings}
-    own = {str(path) for path in found.given}
-    concerned = _concerned(renamed, own, decided)
-    files = [_file(by_path[path].source, renamed, found) for path in sorted(concerned)]
-    return Plan(
+    project_files = project.find_project(paths)
+    scans = project.scan_files(project_files, explicit={path for path in paths if path.is_file()})
+    project_convention = convention.decide(scans, namespace, given=given)
+    rename_result = rename(scans, project_convention)
+    by_path = {str(scan.source.path): scan for scan in scans}
+    own_paths = {str(path) for path in project_files.given}
+    affected = _affected_files(rename_result, own_paths, project_convention)
+    files = [_edit_file(by_path[path].source, rename_result, project_files) for path in sorted(affected)]
+    return MigrationPlan(
         files=[file for file in files if file is not None and file.after != file.source.data],
-        changes=sorted((change for change in renamed.changes if change.file in concerned), key=_place),
-        left=sorted([*(c for c in renamed.left if c.file in own), *_mentions(found, readings)], key=_place),
+        changes=sorted((change for change in rename_result.changes if change.file in affected), key=_location),
+        left=sorted(
+            [*(c for c in rename_result.left if c.file in own_paths), *_mention_changes(project_files, scans)],
+            key=_location,
+        ),
         refused=[
-            *found.refused,
-            *(mistake for mistake in decided.refused if mistake.file in own or not mistake.file.startswith("/")),
-            *(mistake for mistake in renamed.refused if mistake.file in own),
+            *project_files.refused,
+            *(
+                mistake
+                for mistake in project_convention.refused
+                if mistake.file in own_paths or not mistake.file.startswith("/")
+            ),
+            *(mistake for mistake in rename_result.refused if mistake.file in own_paths),
         ],
-        outside=_outside(renamed, concerned - own),
-        convention=decided,
-        renaming=renamed,
-        readings=readings,
-        own=own,
-        count=len(found.given),
+        outside=_outside_mistakes(rename_result, affected - own_paths),
+        convention=project_convention,
+        renaming=rename_result,
+        scans=scans,
+        own_paths=own_paths,
+        file_count=len(project_files.given),
     )
 
 
-def _file(source: Source, renamed: Renaming, found: Project) -> File | None:
+def _edit_file(source: SourceFile, rename_result: RenameResult, project_files: Project) -> PlannedFile | None:
     """The file with its edits; none of them if it would not be the Python it was."""
-    after = source.edited(renamed.edits[str(source.path)])
+    after = source.apply_edits(rename_result.edits[str(source.path)])
     if not _parses(after) and _parses(source.data):
-        found.refused.append(Mistake(str(source.path), 1, 1, "would not be Python afterwards", "please report this"))
+        project_files.refused.append(
+            Mistake(str(source.path), 1, 1, "would not be Python afterwards", "please report this")
+        )
         return None
-    return File(source, after)
+    return PlannedFile(source, after)
 
 
 def _parses(data: bytes) -> bool:
@@ -91,43 +100,43 @@ def _parses(data: bytes) -> bool:
     return True
 
 
-def _concerned(renamed: Renaming, own: set[str], decided: Convention) -> set[str]:
+def _affected_files(rename_result: RenameResult, own_paths: set[str], project_convention: Convention) -> set[str]:
     """Files that change: of the ones given, and of those around them the ones that share settings with these."""
-    mine = own & renamed.edits.keys()
-    touched = {place for path in mine for place in renamed.places[path]} - {CONF, FLASK_CELERY}
-    families = {decided.families.get(place, place) for place in touched}
-    return mine | {
+    own_changed = own_paths & rename_result.edits.keys()
+    touched = {holder for path in own_changed for holder in rename_result.holders[path]} - {CONF, FLASK_CELERY}
+    families = {project_convention.families.get(holder, holder) for holder in touched}
+    return own_changed | {
         path
-        for path, places in renamed.places.items()
-        if any(decided.families.get(place, place) in families for place in places - {CONF, FLASK_CELERY})
+        for path, holders in rename_result.holders.items()
+        if any(project_convention.families.get(holder, holder) in families for holder in holders - {CONF, FLASK_CELERY})
     }
 
 
-def _outside(renamed: Renaming, outside: set[str]) -> list[Mistake]:
+def _outside_mistakes(rename_result: RenameResult, outside: set[str]) -> list[Mistake]:
     """Files that would have to change as well, but are not among the paths given."""
-    first = {change.file: change for change in reversed(renamed.changes) if change.file in outside}
+    first_changes = {change.file: change for change in reversed(rename_result.changes) if change.file in outside}
     return [
         Mistake(path, change.line, 1, f"uses {change.old} as well, and is not among the paths given", "give its folder")
-        for path, change in sorted(first.items())
+        for path, change in sorted(first_changes.items())
     ]
 
 
-def _mentions(found: Project, readings: list[Reading]) -> list[Change]:
+def _mention_changes(project_files: Project, scans: list[FileScan]) -> list[SettingChange]:
     readers: dict[str, str] = {}
-    for reading in readings:
-        for name, line in reading.strings:
-            readers.setdefault(name, f"{reading.source.path}:{line}")
+    for scan in scans:
+        for name, line in scan.strings:
+            readers.setdefault(name, f"{scan.source.path}:{line}")
     return [
-        Change(
+        SettingChange(
             file=str(path),
             line=line,
             old=name,
             new=None,
             why=f"not Python, left; still read by {readers[name]}" if name in readers else "not Python, left",
         )
-        for path, line, name in project.mentions(found.texts)
+        for path, line, name in project.find_mentions(project_files.texts)
     ]
 
 
-def _place(change: Change) -> tuple[str, int]:
+def _location(change: SettingChange) -> tuple[str, int]:
     return change.file, change.line

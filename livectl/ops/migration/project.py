@@ -10,32 +10,34 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from livectl.errors import FileError, Mistake
-from livectl.ops.migration.modules import Modules
-from livectl.ops.migration.names import OLD, is_weak
-from livectl.ops.migration.reading import read
-from livectl.ops.migration.source import Source
+from livectl.ops.migration.modules import ModuleIndex
+from livectl.ops.migration.names import OLD_NAMES, is_generic
+from livectl.ops.migration.reading import scan_file
+from livectl.ops.migration.source import SourceFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from livectl.ops.migration.places import Reading
+    from livectl.ops.migration.places import FileScan
 
-SKIPPED = {".git", ".hg", ".svn", ".venv", "venv", "env", "node_modules", "__pycache__", "site-packages", ".tox",
+SKIPPED_FOLDERS = {".git", ".hg", ".svn", ".venv", "venv", "env", "node_modules", "__pycache__", "site-packages", ".tox",
            ".nox", ".eggs", ".mypy_cache", ".pytest_cache", ".ruff_cache", "build", "dist"}  # fmt: skip
-ROOT_MARKS = (".git", ".hg", "pyproject.toml", "setup.py", "setup.cfg", "manage.py", "requirements.txt", "Pipfile")
-CONTEXT_LIMIT = 5000  # Python files around the ones given; a folder with more is no single project
-TEXT_LIMIT_BYTES = 500_000  # of a file that is not Python; larger ones are data
+ROOT_MARKERS = (".git", ".hg", "pyproject.toml", "setup.py", "setup.cfg", "manage.py", "requirements.txt", "Pipfile")
+MAX_CONTEXT_FILES = 5000  # Python files around the ones given; a folder with more is no single project
+MAX_TEXT_BYTES = 500_000  # of a file that is not Python; larger ones are data
 TEXT_SUFFIXES = {".cfg", ".conf", ".env", ".ini", ".json", ".md", ".rst", ".service", ".sh", ".toml", ".txt", ".yaml",
                  ".yml", ""}  # fmt: skip
 
 # A file without any of these neither sets, uses nor hands on settings: it is not even parsed.
-RELEVANT = re.compile(
+RELEVANT_TEXT = re.compile(
     rb"CELERY|BROKER|celery_[a-z]|result_backend|task_serializer|accept_content|RESULT_BACKEND|TASK_"
     rb"|config_from_object|from_object|from_pyfile|DJANGO_SETTINGS_MODULE|conf\.update|Celery\(|import \*"
     rb"|ENABLE_UTC|acks_on_failure_or_timeout"
 )
-OLD_WORD = re.compile(
-    r"(?<![\w.-])(" + "|".join(sorted(filter(lambda n: not is_weak(n), OLD), key=len, reverse=True)) + r")(?![\w-])"
+OLD_NAME_WORD = re.compile(
+    r"(?<![\w.-])("
+    + "|".join(sorted(filter(lambda name: not is_generic(name), OLD_NAMES), key=len, reverse=True))
+    + r")(?![\w-])"
 )
 
 
@@ -48,59 +50,59 @@ class Project(Struct, kw_only=True):
     refused: list[Mistake]
 
 
-def find(paths: Iterable[Path]) -> Project:
+def find_project(paths: Iterable[Path]) -> Project:
     """The Python files under the paths, and those of the project around them, which are read but not changed."""
-    found = Project(given=[], context=[], texts=[], refused=[])
+    project = Project(given=[], context=[], texts=[], refused=[])
     roots = set()
     for path in paths:
         if path.is_dir():
-            _add_folder(found, path)
+            _add_folder(project, path)
         elif path.suffix == ".py":
-            found.given.append(path)
+            project.given.append(path)
         else:
             text = "not Python: its names are read by whatever reads it, so it is left as it is"
-            found.refused.append(Mistake(str(path), 1, 1, text))
-        roots.add(root_of(path if path.is_dir() else path.parent))
-    found.given = _once(found.given)
-    around = [file for root in sorted(roots) for file in _walk(root) if file.suffix == ".py"]
-    if len(around) <= CONTEXT_LIMIT:
-        given = set(found.given)
-        found.context = [file for file in _once(around) if file not in given]
-    return found
+            project.refused.append(Mistake(str(path), 1, 1, text))
+        roots.add(find_project_root(path if path.is_dir() else path.parent))
+    project.given = _unique(project.given)
+    context_files = [file for root in sorted(roots) for file in _walk(root) if file.suffix == ".py"]
+    if len(context_files) <= MAX_CONTEXT_FILES:
+        given = set(project.given)
+        project.context = [file for file in _unique(context_files) if file not in given]
+    return project
 
 
-def readings(project: Project, *, named: set[Path]) -> list[Reading]:
+def scan_files(project: Project, *, explicit: set[Path]) -> list[FileScan]:
     """What each file says that may say anything; files in `named` are read whatever they hold."""
-    modules = Modules([*project.given, *project.context])
-    found: dict[Path, Reading | None] = {}
+    modules = ModuleIndex([*project.given, *project.context])
+    scans_by_path: dict[Path, FileScan | None] = {}
     for path in [*project.given, *project.context]:
-        data = _data(project, path)
-        if data is not None and (path in named or RELEVANT.search(data)):
-            found[path] = _reading(project, path, data, modules)
-    spoken = _spoken_of(found.values()) - found.keys()
-    while spoken:  # a file without old names whose settings are used, handed on or taken over elsewhere
-        for path in sorted(spoken):
-            data = _data(project, path)
-            found[path] = _reading(project, path, data, modules) if data is not None else None
-        spoken = _spoken_of(found.values()) - found.keys()
-    return [reading for reading in found.values() if reading is not None]
+        data = _read_data(project, path)
+        if data is not None and (path in explicit or RELEVANT_TEXT.search(data)):
+            scans_by_path[path] = _scan_file(project, path, data, modules)
+    pending = _holder_paths(scans_by_path.values()) - scans_by_path.keys()
+    while pending:  # a file without old names whose settings are used, handed on or taken over elsewhere
+        for path in sorted(pending):
+            data = _read_data(project, path)
+            scans_by_path[path] = _scan_file(project, path, data, modules) if data is not None else None
+        pending = _holder_paths(scans_by_path.values()) - scans_by_path.keys()
+    return [scan for scan in scans_by_path.values() if scan is not None]
 
 
-def _spoken_of(found: Iterable[Reading | None]) -> set[Path]:
-    places = [
-        place
-        for reading in found
-        if reading is not None
-        for place in (
-            *(use.place for use in reading.uses),
-            *(sink.place for sink in reading.sinks),
-            *(place for link in reading.links for place in (link.to, link.origin)),
+def _holder_paths(scans: Iterable[FileScan | None]) -> set[Path]:
+    holders = [
+        holder
+        for scan in scans
+        if scan is not None
+        for holder in (
+            *(use.holder for use in scan.uses),
+            *(call.holder for call in scan.calls),
+            *(holder for inheritance in scan.inheritances for holder in (inheritance.to, inheritance.origin)),
         )
     ]
-    return {Path(place.path) for place in places if place.path}
+    return {Path(holder.path) for holder in holders if holder.path}
 
 
-def _data(project: Project, path: Path) -> bytes | None:
+def _read_data(project: Project, path: Path) -> bytes | None:
     try:
         return path.read_bytes()
     except OSError as error:
@@ -109,9 +111,9 @@ def _data(project: Project, path: Path) -> bytes | None:
         return None
 
 
-def _reading(project: Project, path: Path, data: bytes, modules: Modules) -> Reading | None:
+def _scan_file(project: Project, path: Path, data: bytes, modules: ModuleIndex) -> FileScan | None:
     try:
-        return read(Source(path, data), modules)
+        return scan_file(SourceFile(path, data), modules)
     except FileError as error:
         project.refused += error.mistakes if path in project.given else ()
     except RecursionError:
@@ -120,42 +122,42 @@ def _reading(project: Project, path: Path, data: bytes, modules: Modules) -> Rea
     return None
 
 
-def mentions(texts: Iterable[Path]) -> Iterator[tuple[Path, int, str]]:
+def find_mentions(texts: Iterable[Path]) -> Iterator[tuple[Path, int, str]]:
     """Old names in files that are not Python, which nobody changes: file, line, name."""
     for path in texts:
         try:
-            if path.stat().st_size > TEXT_LIMIT_BYTES:
+            if path.stat().st_size > MAX_TEXT_BYTES:
                 continue
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError):
             continue
         for number, line in enumerate(text.splitlines(), 1):
-            match = OLD_WORD.search(line)
+            match = OLD_NAME_WORD.search(line)
             if match:
                 yield path, number, match[1]
 
 
-def root_of(folder: Path) -> Path:
+def find_project_root(folder: Path) -> Path:
     """The folder of the project: the nearest above with a mark of one; else the one its packages are in."""
     for candidate in (folder, *folder.parents):
-        if any((candidate / mark).exists() for mark in ROOT_MARKS):
+        if any((candidate / marker).exists() for marker in ROOT_MARKERS):
             return candidate
-    return import_root(folder)
+    return find_import_root(folder)
 
 
-def import_root(folder: Path) -> Path:
+def find_import_root(folder: Path) -> Path:
     """The folder that must be on Python's path for what is in `folder` to be imported."""
     while (folder / "__init__.py").exists() and folder.parent != folder:
         folder = folder.parent
     return folder
 
 
-def _add_folder(found: Project, folder: Path) -> None:
+def _add_folder(project: Project, folder: Path) -> None:
     for path in _walk(folder):
         if path.suffix == ".py":
-            found.given.append(path)
+            project.given.append(path)
         elif path.suffix in TEXT_SUFFIXES or path.name.startswith(".env"):
-            found.texts.append(path)
+            project.texts.append(path)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -168,8 +170,8 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _is_skipped(folder: Path) -> bool:
-    return folder.name in SKIPPED or folder.name.endswith(".egg-info") or (folder / "pyvenv.cfg").exists()
+    return folder.name in SKIPPED_FOLDERS or folder.name.endswith(".egg-info") or (folder / "pyvenv.cfg").exists()
 
 
-def _once(paths: Iterable[Path]) -> list[Path]:
+def _unique(paths: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(paths))

@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from livectl.ops.migration.places import Place
-from livectl.ops.migration.source import children, dotted
+from livectl.ops.migration.places import SettingsHolder
+from livectl.ops.migration.source import child_nodes, dotted_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 # What a name stands for: a place, the dotted path of something imported, or None: a value like any other.
-Meaning = Place | str | None
-NESTED = {cst.FunctionDef, cst.ClassDef, cst.Lambda, cst.ListComp, cst.SetComp, cst.DictComp, cst.GeneratorExp}
+Meaning = SettingsHolder | str | None
+SCOPE_NODES = {cst.FunctionDef, cst.ClassDef, cst.Lambda, cst.ListComp, cst.SetComp, cst.DictComp, cst.GeneratorExp}
 
 
 class Scope:
     """A module, class or function: the names bound in it and what they stand for."""
 
-    def __init__(self, kind: str, parent: Scope | None = None, place: Place | None = None) -> None:
+    def __init__(self, kind: str, parent: Scope | None = None, holder: SettingsHolder | None = None) -> None:
         self.kind = kind
         self.parent = parent
-        self.place = place  # what holds the names bound here; None in a function
+        self.holder = holder  # what holds the names bound here; None in a function
         self.names: dict[str, Meaning] = {}
         self.shared: set[str] = set()  # declared global
         self._hidden: frozenset[str] | None = None
@@ -46,22 +46,22 @@ class Scope:
     def hidden_names(self) -> frozenset[str]:
         """Names that this function and the ones around it bind for themselves."""
         if self._hidden is None:
-            own = frozenset(self.names) if self.kind == "function" else frozenset()
-            self._hidden = own | (self.parent.hidden_names() if self.parent else frozenset())
+            own_names = frozenset(self.names) if self.kind == "function" else frozenset()
+            self._hidden = own_names | (self.parent.hidden_names() if self.parent else frozenset())
         return self._hidden
 
     def meaning(self, name: str) -> Meaning:
         owner = self.owner(name)
-        return owner.names.get(name, owner.place) if owner else None
+        return owner.names.get(name, owner.holder) if owner else None
 
 
 def bound_names(node: cst.CSTNode) -> Iterator[tuple[str, bool]]:
     """Names bound under a node, nested scopes left out (their own name is bound here); whether `global` shares each."""
-    for child in children(node):
+    for child in child_nodes(node):
         kind = type(child)
         if kind in BINDERS:
             yield from BINDERS[kind](child)
-        if kind not in NESTED:
+        if kind not in SCOPE_NODES:
             yield from bound_names(child)
 
 
@@ -74,15 +74,15 @@ def names_in(target: cst.CSTNode) -> Iterator[str]:
             yield from names_in(element.value)
 
 
-def parameters(node: cst.FunctionDef | cst.Lambda) -> Iterator[str]:
-    listed = node.params
-    yield from (p.name.value for p in (*listed.posonly_params, *listed.params, *listed.kwonly_params))
-    for star in (listed.star_arg, listed.star_kwarg):
+def parameter_names(node: cst.FunctionDef | cst.Lambda) -> Iterator[str]:
+    params = node.params
+    yield from (parameter.name.value for parameter in (*params.posonly_params, *params.params, *params.kwonly_params))
+    for star in (params.star_arg, params.star_kwarg):
         if isinstance(star, cst.Param):
             yield star.name.value
 
 
-def _targets(node: Any) -> Iterator[tuple[str, bool]]:
+def _target_names(node: Any) -> Iterator[tuple[str, bool]]:
     return ((name, False) for name in names_in(node.target))
 
 
@@ -91,15 +91,17 @@ def _own_name(node: Any) -> Iterator[tuple[str, bool]]:
         yield node.name.value, False
 
 
-def _alias(node: Any) -> Iterator[tuple[str, bool]]:
+def _import_name(node: Any) -> Iterator[tuple[str, bool]]:
     if node.asname is None:
-        yield dotted(node.name).partition(".")[0], False
+        yield dotted_name(node.name).partition(".")[0], False
 
 
 BINDERS: dict[type, Callable[[Any], Iterator[tuple[str, bool]]]] = {
     **dict.fromkeys([cst.FunctionDef, cst.ClassDef, cst.MatchAs, cst.MatchStar], _own_name),
-    **dict.fromkeys([cst.AssignTarget, cst.AnnAssign, cst.AugAssign, cst.NamedExpr, cst.For, cst.CompFor], _targets),
+    **dict.fromkeys(
+        [cst.AssignTarget, cst.AnnAssign, cst.AugAssign, cst.NamedExpr, cst.For, cst.CompFor], _target_names
+    ),
     cst.AsName: lambda node: ((name, False) for name in names_in(node.name)),
-    cst.ImportAlias: _alias,
+    cst.ImportAlias: _import_name,
     cst.Global: lambda node: ((item.name.value, True) for item in node.names),
 }

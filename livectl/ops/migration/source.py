@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-LIMIT_BYTES = (
+MAX_SOURCE_BYTES = (
     2_000_000  # a settings file is thousands of bytes; LibCST needs about a second and 200 MB for each of these
 )
 LINE_END = re.compile(r"\r\n|\r|\n")
 
-NOTHING = contextlib.nullcontext()
+NULL_CONTEXT = contextlib.nullcontext()
 _QUIET_FIELDS = {"lpar", "rpar", "leading_lines", "header", "footer", "semicolon", "equal", "comma", "dot", "operator"}
 _SEQUENCES = {list, tuple}
-_nodes: dict[type, bool] = {}
-_fields: dict[type, tuple[str, ...]] = {}
+_is_node_by_type: dict[type, bool] = {}
+_field_names_by_type: dict[type, tuple[str, ...]] = {}
 
 
-class Edit(Struct, frozen=True, order=True):
+class TextEdit(Struct, frozen=True, order=True):
     """Text that takes the place of other text: from `start` up to `end`."""
 
     start: int
@@ -42,14 +42,14 @@ class Edit(Struct, frozen=True, order=True):
     text: str
 
 
-class Source:
+class SourceFile:
     """One file, read once. Offsets count characters of `text`; a BOM is kept aside."""
 
     def __init__(self, path: Path, data: bytes) -> None:
         self.path = path
         self.data = data
-        self.encoding, self.text = _decoded(path, data)
-        self._places: dict[cst.CSTNode, int] = {}
+        self.encoding, self.text = _decode(path, data)
+        self._offsets: dict[cst.CSTNode, int] = {}
 
     @cached_property
     def tree(self) -> cst.Module:
@@ -57,19 +57,21 @@ class Source:
             return cst.parse_module(self.text)
         except cst.ParserSyntaxError as error:
             message = error.message.partition("\n")[0].removeprefix("parser error: ")
-            raise _refused(self.path, error.raw_line, error.raw_column + 1, f"not valid Python: {message}") from error
+            raise _file_error(
+                self.path, error.raw_line, error.raw_column + 1, f"not valid Python: {message}"
+            ) from error
 
     def start(self, node: cst.CSTNode) -> int:
-        if not self._places:
-            state = _Ruler(default_indent=self.tree.default_indent, default_newline=self.tree.default_newline)
+        if not self._offsets:
+            state = _OffsetRecorder(default_indent=self.tree.default_indent, default_newline=self.tree.default_newline)
             self.tree._codegen(state)
-            self._places = state.places
-        return self._places[node]
+            self._offsets = state.offsets
+        return self._offsets[node]
 
     def forget_tree(self) -> None:
         """Lets go of the tree, which takes a thousand times the room of the text."""
         self.__dict__.pop("tree", None)
-        self._places = {}
+        self._offsets = {}
 
     def line(self, offset: int) -> int:
         return bisect.bisect_right(self._line_starts, offset)
@@ -84,23 +86,23 @@ class Source:
     def _line_starts(self) -> list[int]:
         return [0, *(match.end() for match in LINE_END.finditer(self.text))]
 
-    def edited(self, edits: Iterable[Edit]) -> bytes:
+    def apply_edits(self, edits: Iterable[TextEdit]) -> bytes:
         """The file's bytes with the edits made, everything else as it was."""
-        pieces, at = [], 0
+        pieces, position = [], 0
         for edit in sorted(set(edits)):
-            pieces += [self.text[at : edit.start], edit.text]
-            at = edit.end
-        pieces.append(self.text[at:])
+            pieces += [self.text[position : edit.start], edit.text]
+            position = edit.end
+        pieces.append(self.text[position:])
         return "".join(pieces).encode(self.encoding)
 
 
-class _Ruler(CodegenState):
+class _OffsetRecorder(CodegenState):
     """Notes how much text stands before each node, while LibCST writes the tree out."""
 
     def __init__(self, default_indent: str, default_newline: str) -> None:
         super().__init__(default_indent=default_indent, default_newline=default_newline)
         self.written = 0
-        self.places: dict[cst.CSTNode, int] = {}
+        self.offsets: dict[cst.CSTNode, int] = {}
 
     def add_token(self, value: str) -> None:
         self.written += len(value)
@@ -111,36 +113,38 @@ class _Ruler(CodegenState):
     def record_syntactic_position(  # type: ignore[override]
         self, *_: object, **__: object
     ) -> AbstractContextManager[None]:
-        return NOTHING
+        return NULL_CONTEXT
 
     def before_codegen(self, node: cst.CSTNode) -> None:
-        self.places[node] = self.written
+        self.offsets[node] = self.written
 
 
-def _decoded(path: Path, data: bytes) -> tuple[str, str]:
-    if len(data) > LIMIT_BYTES:
-        raise _refused(path, 1, 1, f"{len(data) / 1e6:.1f} MB: too large to be settings; not read")
+def _decode(path: Path, data: bytes) -> tuple[str, str]:
+    if len(data) > MAX_SOURCE_BYTES:
+        raise _file_error(path, 1, 1, f"{len(data) / 1e6:.1f} MB: too large to be settings; not read")
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
         text = data.decode(encoding)
     except (SyntaxError, UnicodeDecodeError) as error:
-        raise _refused(path, 1, 1, "not text in the encoding it declares (UTF-8 if none)") from error
+        raise _file_error(path, 1, 1, "not text in the encoding it declares (UTF-8 if none)") from error
     if "\0" in text:
-        raise _refused(path, 1, 1, "holds NUL bytes: not Python")
+        raise _file_error(path, 1, 1, "holds NUL bytes: not Python")
     return encoding, text
 
 
-def _refused(path: Path, line: int, column: int, text: str) -> FileError:
+def _file_error(path: Path, line: int, column: int, text: str) -> FileError:
     return FileError([Mistake(str(path), line, column, text, "left as it is")])
 
 
-def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+def child_nodes(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     """What stands under a node, in the order of the text as far as scopes care; white space left out."""
     kind = type(node)
-    names = _fields.get(kind)
+    names = _field_names_by_type.get(kind)
     if names is None:
-        names = tuple(f.name for f in fields(node) if "whitespace" not in f.name and f.name not in _QUIET_FIELDS)
-        _fields[kind] = names
+        names = tuple(
+            field.name for field in fields(node) if "whitespace" not in field.name and field.name not in _QUIET_FIELDS
+        )
+        _field_names_by_type[kind] = names
     for name in names:
         value = getattr(node, name)
         if type(value) in _SEQUENCES:
@@ -150,10 +154,10 @@ def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
 
 
 def _is_node(kind: type) -> bool:
-    known = _nodes.get(kind)  # asking a class once is much cheaper than asking every node
-    if known is None:
-        known = _nodes[kind] = issubclass(kind, cst.CSTNode)
-    return known
+    is_node = _is_node_by_type.get(kind)  # asking a class once is much cheaper than asking every node
+    if is_node is None:
+        is_node = _is_node_by_type[kind] = issubclass(kind, cst.CSTNode)
+    return is_node
 
 
 def plain_text(node: cst.CSTNode | None) -> str | None:
@@ -163,20 +167,20 @@ def plain_text(node: cst.CSTNode | None) -> str | None:
     return node.raw_value
 
 
-def texts(node: cst.CSTNode) -> Iterator[str]:
+def plain_texts(node: cst.CSTNode) -> Iterator[str]:
     """Every plain string under a node, itself included."""
     text = plain_text(node)
     if text:
         yield text
-    for child in children(node):
-        yield from texts(child)
+    for child in child_nodes(node):
+        yield from plain_texts(child)
 
 
-def dotted(node: cst.CSTNode | None) -> str:
+def dotted_name(node: cst.CSTNode | None) -> str:
     """`a.b.c` of nested attributes; empty for anything else."""
     if isinstance(node, cst.Name):
         return node.value
     if isinstance(node, cst.Attribute):
-        head = dotted(node.value)
-        return f"{head}.{node.attr.value}" if head else ""
+        parent = dotted_name(node.value)
+        return f"{parent}.{node.attr.value}" if parent else ""
     return ""

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from livectl.ops.migration.places import DJANGO, Place
-from livectl.ops.migration.scopes import Meaning, Scope, bound_names, parameters
-from livectl.ops.migration.source import children
+from livectl.ops.migration.places import DJANGO, SettingsHolder
+from livectl.ops.migration.scopes import Meaning, Scope, bound_names, parameter_names
+from livectl.ops.migration.source import child_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Walker:
+class ScopeWalker:
     """Visits every node once, in the scope Python would run it in."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.scope = Scope("module", place=Place(path))
+        self.scope = Scope("module", holder=SettingsHolder(path))
         self.depth = 0  # of `if`, `try` and the like around the statement
         self.visitors: dict[type, Callable[..., None]] = {
             cst.ClassDef: self.visit_class,
@@ -39,12 +39,12 @@ class Walker:
         self.visitors.get(type(node), self.visit_children)(node)
 
     def visit_children(self, node: cst.CSTNode) -> None:
-        for child in children(node):
+        for child in child_nodes(node):
             self.visit(child)
 
     # What the reader fills in
 
-    def enter_class(self, node: cst.ClassDef, place: Place) -> None:
+    def enter_class(self, node: cst.ClassDef, holder: SettingsHolder) -> None:
         """A class is about to be walked through."""
 
     def shadow(self, name: str, node: cst.CSTNode) -> None:
@@ -54,14 +54,14 @@ class Walker:
 
     def visit_class(self, node: cst.ClassDef) -> None:
         outer = self.scope
-        around = outer.place.name if outer.place else ""
-        place = Place(self.path, f"{around}.{node.name.value}".lstrip("."))
+        outer_name = outer.holder.name if outer.holder else ""
+        holder = SettingsHolder(self.path, f"{outer_name}.{node.name.value}".lstrip("."))
         self.shadow(node.name.value, node)
         for part in (*node.decorators, *node.bases, *node.keywords):
             self.visit(part)
-        self.enter_class(node, place)
+        self.enter_class(node, holder)
         depth, self.depth = self.depth, 0
-        self.scope = Scope("class", outer, place)
+        self.scope = Scope("class", outer, holder)
         self._enter_names(node.body)
         self.visit(node.body)
         self.scope, self.depth = outer, depth
@@ -72,7 +72,7 @@ class Walker:
             self.shadow(node.name.value, node)
             for part in (*node.decorators, *filter(None, [node.returns])):
                 self.visit(part)
-        for parameter in children(node.params):
+        for parameter in child_nodes(node.params):
             self.visit(parameter)
         self.scope = Scope("function", outer)
         self._enter_parameters(node, outer)
@@ -100,17 +100,17 @@ class Walker:
                 self.visit(part)
 
     def _enter_parameters(self, node: cst.FunctionDef | cst.Lambda, outer: Scope) -> None:
-        for number, name in enumerate(parameters(node)):
+        for number, name in enumerate(parameter_names(node)):
             meaning: Meaning = DJANGO if name == "settings" else None  # pytest-django's fixture
             if number == 0 and outer.kind == "class" and name in {"self", "cls"}:
-                meaning = outer.place
+                meaning = outer.holder
             self.scope.names[name] = meaning
 
     def _enter_names(self, body: cst.CSTNode) -> None:
         scope = self.scope
-        found = list(bound_names(body))
+        bindings = list(bound_names(body))
         if scope.kind == "function":
-            scope.shared.update(name for name, shared in found if shared)
-        for name, _ in found:
+            scope.shared.update(name for name, shared in bindings if shared)
+        for name, _ in bindings:
             if name not in scope.shared:
-                scope.names.setdefault(name, scope.place if scope.kind != "function" else None)
+                scope.names.setdefault(name, scope.holder if scope.kind != "function" else None)

@@ -14,16 +14,16 @@ from livectl.errors import FileError, Mistake
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from livectl.ops.migration.plan import File
+    from livectl.ops.migration.plan import PlannedFile
 
-WRITABLE = 0o222
-GIT_SECONDS = 10.0  # git answers in milliseconds; one that hangs is no reason to
+WRITE_BITS = 0o222
+GIT_TIMEOUT_SECONDS = 10.0  # git answers in milliseconds; one that hangs is no reason to
 
 
-def write(files: Iterable[File]) -> list[Path]:
+def write_files(files: Iterable[PlannedFile]) -> list[Path]:
     """Puts every file in place; the backups made. A file that is read-only or changed meanwhile stops all of it."""
     files = list(files)
-    mistakes = [mistake for file in files if (mistake := _hindrance(file)) is not None]
+    mistakes = [mistake for file in files if (mistake := _write_problem(file)) is not None]
     if mistakes:
         raise FileError(mistakes, "Nothing was written.")
     backups = []
@@ -31,20 +31,20 @@ def write(files: Iterable[File]) -> list[Path]:
         path = file.source.path
         if not is_committed(path):
             backups.append(back_up(path))
-        replace(path, file.after)
+        replace_file(path, file.after)
     return backups
 
 
-def _hindrance(file: File) -> Mistake | None:
+def _write_problem(file: PlannedFile) -> Mistake | None:
     path = file.source.path
-    if not path.stat().st_mode & WRITABLE or not os.access(path.parent, os.W_OK):
+    if not path.stat().st_mode & WRITE_BITS or not os.access(path.parent, os.W_OK):
         return Mistake(str(path), 1, 1, "read-only", "make it writable, or leave it out")
     if path.read_bytes() != file.source.data:
         return Mistake(str(path), 1, 1, "changed while it was being read", "run again")
     return None
 
 
-def replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """The file gets its new content in one step: whoever looks sees the old one or the new one."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     temporary = Path(name)
@@ -53,7 +53,7 @@ def replace(path: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        _take_owner(path, temporary)
+        _copy_owner(path, temporary)
         shutil.copymode(path, temporary)
         temporary.replace(path)
     except BaseException:
@@ -61,10 +61,10 @@ def replace(path: Path, data: bytes) -> None:
         raise
 
 
-def _take_owner(path: Path, temporary: Path) -> None:
-    wanted, made = path.stat(), temporary.stat()
-    if (wanted.st_uid, wanted.st_gid) != (made.st_uid, made.st_gid):
-        os.chown(temporary, wanted.st_uid, wanted.st_gid)
+def _copy_owner(path: Path, temporary: Path) -> None:
+    wanted_stat, made_stat = path.stat(), temporary.stat()
+    if (wanted_stat.st_uid, wanted_stat.st_gid) != (made_stat.st_uid, made_stat.st_gid):
+        os.chown(temporary, wanted_stat.st_uid, wanted_stat.st_gid)
 
 
 def back_up(path: Path) -> Path:
@@ -89,12 +89,12 @@ def is_committed(path: Path) -> bool:
     if git is None:
         return False
     try:
-        known = _git(git, path, "ls-files", "--error-unmatch")
-        return known.returncode == 0 and _git(git, path, "status", "--porcelain").stdout == b""
+        listed = _run_git(git, path, "ls-files", "--error-unmatch")
+        return listed.returncode == 0 and _run_git(git, path, "status", "--porcelain").stdout == b""
     except (OSError, subprocess.TimeoutExpired):
         return False
 
 
-def _git(git: str, path: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
-    argv = [git, "-C", str(path.parent), *words, "--", path.name]
-    return subprocess.run(argv, capture_output=True, check=False, timeout=GIT_SECONDS)
+def _run_git(git: str, path: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    argv = [git, "-C", str(path.parent), *arguments, "--", path.name]
+    return subprocess.run(argv, capture_output=True, check=False, timeout=GIT_TIMEOUT_SECONDS)

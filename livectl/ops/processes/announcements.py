@@ -9,48 +9,50 @@ from livectl.render import View, sentence
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from livectl.ops.processes.detached import Running
-    from livectl.ops.processes.up import Whereabouts
+    from livectl.ops.processes.detached import BackgroundProcess
+    from livectl.ops.processes.up import UpSummary
 
 LABEL_WIDTH = 11
-NOTHING = "Nothing that was started with --detach runs here."
+NOTHING_RUNS = "Nothing that was started with --detach runs here."
 
 
-def up(found: Whereabouts) -> View:
+def summary_view(summary: UpSummary) -> View:
     rows = {
-        "page": found.page,
-        "worker": f"{found.worker}, pool {found.pool}",
-        "schedules": found.schedules or "none: `livectl init` writes a first one",
-        "broker": found.broker,
-        "store": found.store if found.store != found.broker else None,
-        "data": found.data,
-        "log": found.log,
-        "home": found.home,
-        "stop": f"Ctrl-C, or `kill {found.pid}`",
+        "page": summary.page,
+        "worker": f"{summary.worker}, pool {summary.pool}",
+        "schedules": summary.schedules or "none: `livectl init` writes a first one",
+        "broker": summary.broker,
+        "store": summary.store if summary.store != summary.broker else None,
+        "data": summary.data,
+        "log": summary.log,
+        "home": summary.home,
+        "stop": f"Ctrl-C, or `kill {summary.pid}`",
         "try": "livectl call livectl.ping, livectl schedules next",
     }
-    lines = [f"  {label:<{LABEL_WIDTH}}{said}" for label, said in rows.items() if said]
-    return View(found, lambda: "\n".join(["livectl is going up.", *lines]))
+    lines = [f"  {label:<{LABEL_WIDTH}}{text}" for label, text in rows.items() if text]
+    return View(summary, lambda: "\n".join(["livectl is going up.", *lines]))
 
 
-def started(one: Running) -> View:
-    return View(_named(one), lambda: _at_work(one))
+def started_view(running: BackgroundProcess) -> View:
+    return View(_as_row(running), lambda: _render_running(running))
 
 
-def all_started(again: Sequence[Running]) -> View:
-    told = [_named(one) for one in again]
-    return sentence("\n".join(_at_work(one) for one in again) or NOTHING, told)
+def all_started_view(processes: Sequence[BackgroundProcess]) -> View:
+    rows = [_as_row(running) for running in processes]
+    return sentence("\n".join(_render_running(running) for running in processes) or NOTHING_RUNS, rows)
 
 
-def stopped(ended: Sequence[Running]) -> View:
-    told = [_named(one) for one in ended]
-    return sentence("\n".join(f"{one.name} has ended (pid {one.pid})." for one in ended) or NOTHING, told)
+def stopped_view(processes: Sequence[BackgroundProcess]) -> View:
+    rows = [_as_row(running) for running in processes]
+    return sentence(
+        "\n".join(f"{running.name} has ended (pid {running.pid})." for running in processes) or NOTHING_RUNS, rows
+    )
 
 
-def _named(one: Running) -> dict[str, Any]:
-    return {"name": one.name, "pid": one.pid, "log": one.log}
+def _as_row(running: BackgroundProcess) -> dict[str, Any]:
+    return {"name": running.name, "pid": running.pid, "log": running.log}
 
 
-def _at_work(one: Running) -> str:
-    log, stop = f"{'log':<{LABEL_WIDTH}}{one.log}", f"{'stop':<{LABEL_WIDTH}}livectl stop {one.name}"
-    return f"{one.name} is at work in the background (pid {one.pid}).\n  {log}\n  {stop}"
+def _render_running(running: BackgroundProcess) -> str:
+    log, stop = f"{'log':<{LABEL_WIDTH}}{running.log}", f"{'stop':<{LABEL_WIDTH}}livectl stop {running.name}"
+    return f"{running.name} is at work in the background (pid {running.pid}).\n  {log}\n  {stop}"

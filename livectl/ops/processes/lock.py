@@ -11,34 +11,34 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-TRY_EVERY = 0.05  # seconds between two tries while a holder is on its way out
+LOCK_RETRY_SECONDS = 0.05  # seconds between two tries while a holder is on its way out
 
 
-def hold(path: Path, patience: float = 0) -> int | None:
+def acquire_lock(path: Path, timeout: float = 0) -> int | None:
     """The descriptor to keep open; None when another still holds the file after so many seconds.
 
     A child that inherits the descriptor holds the file too: it is free when the last of them has ended, however.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + patience
-    while not _taken(descriptor):
+    deadline = time.monotonic() + timeout
+    while not _try_lock(descriptor):
         if time.monotonic() >= deadline:
             os.close(descriptor)
             return None
-        time.sleep(TRY_EVERY)
+        time.sleep(LOCK_RETRY_SECONDS)
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return descriptor
 
 
-def holder(path: Path) -> int | None:
+def read_lock_owner(path: Path) -> int | None:
     """The pid of whoever took it last."""
     with suppress(OSError, ValueError):
         return int(path.read_text())
     return None
 
 
-def _taken(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -10,59 +10,61 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-CHUNK = 65536  # bytes: what a pipe holds
-LONGEST_LINE = 1_000_000  # bytes: a longer one is cut, so that a child that never ends its line cannot fill the memory
+CHUNK_BYTES = 65536  # bytes: what a pipe holds
+MAX_LINE_BYTES = (
+    1_000_000  # bytes: a longer one is cut, so that a child that never ends its line cannot fill the memory
+)
 
 
-class Stream:
+class OutputStream:
     """One stream of one child."""
 
     def __init__(self, name: str, pipe: IO[bytes]) -> None:
         self.name = name
         self.pipe = pipe
         self.ended = False
-        self._begun = bytearray()
+        self._partial_line = bytearray()
         os.set_blocking(pipe.fileno(), False)
 
-    def lines(self) -> Iterator[str]:
+    def read_lines(self) -> Iterator[str]:
         """Every whole line that is there now, and with its end what is left."""
         while not self.ended and (chunk := self._read()) is not None:
             self.ended = not chunk
-            yield from self._cut(chunk)
+            yield from self._split_lines(chunk)
         if self.ended:
-            yield from self.rest()
+            yield from self.take_partial_line()
 
-    def rest(self) -> Iterator[str]:
+    def take_partial_line(self) -> Iterator[str]:
         """A line that was begun and never ended."""
-        if self._begun:
-            yield _text(self._begun)
-            self._begun.clear()
+        if self._partial_line:
+            yield _decode_line(self._partial_line)
+            self._partial_line.clear()
 
     def _read(self) -> bytes | None:
         try:
-            return os.read(self.pipe.fileno(), CHUNK)
+            return os.read(self.pipe.fileno(), CHUNK_BYTES)
         except BlockingIOError:
             return None
 
-    def _cut(self, chunk: bytes) -> Iterator[str]:
-        *ends, begun = chunk.split(b"\n")
-        for end in ends:
-            yield _text(self._begun + end)
-            self._begun.clear()
-        self._begun += begun
-        if len(self._begun) > LONGEST_LINE:
-            yield from self.rest()
+    def _split_lines(self, chunk: bytes) -> Iterator[str]:
+        *line_ends, partial = chunk.split(b"\n")
+        for line_end in line_ends:
+            yield _decode_line(self._partial_line + line_end)
+            self._partial_line.clear()
+        self._partial_line += partial
+        if len(self._partial_line) > MAX_LINE_BYTES:
+            yield from self.take_partial_line()
 
 
-class Outputs:
+class OutputReader:
     """Every stream of every child, until each has ended: a child's own children may write on after it."""
 
-    def __init__(self, selector: selectors.BaseSelector, pass_on: Callable[[str, str], None]) -> None:
+    def __init__(self, selector: selectors.BaseSelector, on_line: Callable[[str, str], None]) -> None:
         self._selector = selector
-        self._pass_on = pass_on
-        self._streams: list[Stream] = []
+        self._on_line = on_line
+        self._streams: list[OutputStream] = []
 
-    def add(self, stream: Stream) -> None:
+    def add(self, stream: OutputStream) -> None:
         self._streams.append(stream)
         self._selector.register(stream.pipe, selectors.EVENT_READ, lambda: self._read(stream))
 
@@ -79,24 +81,24 @@ class Outputs:
                 key.data()
         for stream in list(self._streams):
             self._read(stream)
-            self._say(stream, stream.rest())
+            self._emit_lines(stream, stream.take_partial_line())
             if not stream.ended:
-                self._drop(stream)
+                self._remove(stream)
 
-    def _read(self, stream: Stream) -> None:
-        self._say(stream, stream.lines())
+    def _read(self, stream: OutputStream) -> None:
+        self._emit_lines(stream, stream.read_lines())
         if stream.ended:
-            self._drop(stream)
+            self._remove(stream)
 
-    def _say(self, stream: Stream, lines: Iterator[str]) -> None:
+    def _emit_lines(self, stream: OutputStream, lines: Iterator[str]) -> None:
         for line in lines:
-            self._pass_on(stream.name, line)
+            self._on_line(stream.name, line)
 
-    def _drop(self, stream: Stream) -> None:
+    def _remove(self, stream: OutputStream) -> None:
         self._streams.remove(stream)
         self._selector.unregister(stream.pipe)
         stream.pipe.close()
 
 
-def _text(line: bytes | bytearray) -> str:
+def _decode_line(line: bytes | bytearray) -> str:
     return line.rstrip(b"\r").decode(errors="backslashreplace")

@@ -14,29 +14,29 @@ import msgspec
 if TYPE_CHECKING:
     import signal
 
-LOOK_EVERY = 0.02  # seconds between looks at a process that is about to end
+EXIT_CHECK_SECONDS = 0.02  # seconds between looks at a process that is about to end
 
 
-class Process(msgspec.Struct, frozen=True):
+class ProcessIdentity(msgspec.Struct, frozen=True):
     """A pid, and when it began: pids come round again, a pid with its beginning does not."""
 
     pid: int
     started: str
 
 
-def identify(pid: int) -> Process | None:
+def identify(pid: int) -> ProcessIdentity | None:
     """The process that has this pid now; None when none has, or only its exit code is left."""
-    started = _started_by_proc(pid) if sys.platform == "linux" else _started_by_ps(pid)
-    return Process(pid, started) if started else None
+    started = _start_time_from_proc(pid) if sys.platform == "linux" else _start_time_from_ps(pid)
+    return ProcessIdentity(pid, started) if started else None
 
 
-def alive(process: Process) -> bool:
+def is_alive(process: ProcessIdentity) -> bool:
     return identify(process.pid) == process
 
 
-def send(process: Process, number: signal.Signals) -> bool:
+def send_signal(process: ProcessIdentity, number: signal.Signals) -> bool:
     """Signals it if it is still the same one; False when it is gone."""
-    if not alive(process):
+    if not is_alive(process):
         return False
     try:
         os.kill(process.pid, number)
@@ -45,17 +45,17 @@ def send(process: Process, number: signal.Signals) -> bool:
     return True
 
 
-def wait_gone(process: Process, seconds: float) -> bool:
+def wait_for_exit(process: ProcessIdentity, seconds: float) -> bool:
     """True once it has ended; False when it still runs after so many seconds."""
     deadline = time.monotonic() + seconds
-    while alive(process):
+    while is_alive(process):
         if time.monotonic() > deadline:
             return False
-        time.sleep(LOOK_EVERY)
+        time.sleep(EXIT_CHECK_SECONDS)
     return True
 
 
-def _started_by_proc(pid: int) -> str:
+def _start_time_from_proc(pid: int) -> str:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -66,9 +66,9 @@ def _started_by_proc(pid: int) -> str:
     return "" if state in "ZX" else f"{boot}+{ticks}"
 
 
-def _started_by_ps(pid: int) -> str:
-    asked = subprocess.run(
+def _start_time_from_ps(pid: int) -> str:
+    completed = subprocess.run(
         ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
-    state, _, started = asked.stdout.strip().partition(" ")
+    state, _, started = completed.stdout.strip().partition(" ")
     return "" if state.startswith("Z") else started.strip()

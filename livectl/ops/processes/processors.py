@@ -11,44 +11,44 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CGROUPS = Path("/sys/fs/cgroup")
-MEMBERSHIP = Path("/proc/self/cgroup")
+CGROUP_MEMBERSHIP = Path("/proc/self/cgroup")
 
 
-def available(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int:
+def available_processors(cgroups: Path = CGROUPS, membership: Path = CGROUP_MEMBERSHIP) -> int:
     """Whole processors, at least one. Half a processor counts as one: a worker with none would do nothing."""
-    limits = [*_quotas_v2(cgroups, membership), *_quota_v1(cgroups / "cpu")]
-    return max(1, math.ceil(min([_allowed(), *limits])))
+    limits = [*_cgroup_v2_quotas(cgroups, membership), *_cgroup_v1_quota(cgroups / "cpu")]
+    return max(1, math.ceil(min([_allowed_processors(), *limits])))
 
 
-def _allowed() -> float:
+def _allowed_processors() -> float:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _quotas_v2(cgroups: Path, membership: Path) -> Iterator[float]:
+def _cgroup_v2_quotas(cgroups: Path, membership: Path) -> Iterator[float]:
     """A quota may stand at our own group or at any above it, and the smallest holds."""
-    own = _own_group(membership)
-    for group in [own, *own.parents]:
-        quota, _, period = _read(cgroups / group / "cpu.max").partition(" ")
+    own_group = _read_own_cgroup(membership)
+    for group in [own_group, *own_group.parents]:
+        quota, _, period = _read_text(cgroups / group / "cpu.max").partition(" ")
         if quota.isdigit() and period.isdigit():
             yield int(quota) / int(period)
 
 
-def _quota_v1(folder: Path) -> Iterator[float]:
-    quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+def _cgroup_v1_quota(folder: Path) -> Iterator[float]:
+    quota, period = _read_text(folder / "cpu.cfs_quota_us"), _read_text(folder / "cpu.cfs_period_us")
     if quota.isdigit() and period.isdigit():
         yield int(quota) / int(period)
 
 
-def _own_group(membership: Path) -> Path:
-    for line in _read(membership).splitlines():
+def _read_own_cgroup(membership: Path) -> Path:
+    for line in _read_text(membership).splitlines():
         if line.startswith("0::/"):
             return Path(line.removeprefix("0::/"))
     return Path()
 
 
-def _read(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text().strip()
     except OSError:

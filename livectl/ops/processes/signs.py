@@ -12,19 +12,19 @@ from livectl import resp
 from livectl.errors import LivectlError, ServerError
 from livectl.ops.beat import runs
 from livectl.ops.cluster import deployment, pidbox
-from livectl.ops.cluster.pidbox import Question
+from livectl.ops.cluster.pidbox import ControlCommand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from livectl.ops.cluster.deployment import Deployment
 
-WORKER_SECONDS = 5.0  # what a busy machine leaves a worker to answer in
-BEAT_SECONDS = 60.0  # a beat looks in each second
-MILLISECOND = 0.001
+WORKER_REPLY_SECONDS = 5.0  # what a busy machine leaves a worker to answer in
+BEAT_SILENCE_SECONDS = 60.0  # a beat looks in each second
+SECONDS_PER_MILLISECOND = 0.001
 
 
-class Seen(msgspec.Struct, frozen=True):
+class BeatHeartbeat(msgspec.Struct, frozen=True):
     """What a beat leaves each time it looks in: when, in milliseconds, and which process it is."""
 
     at: int
@@ -32,68 +32,73 @@ class Seen(msgspec.Struct, frozen=True):
     pid: int
 
 
-class Signs:
+class LivenessProbe:
     """Asks for them. The deployment is found on first need: that may take loading somebody's app."""
 
-    def __init__(self, find: Callable[[], Deployment], host: str, complain: Callable[[str], None]) -> None:
-        self._find = find
+    def __init__(self, find_deployment: Callable[[], Deployment], host: str, warn: Callable[[str], None]) -> None:
+        self._find_deployment = find_deployment
         self._host = host
-        self._complain = complain
-        self._found: Deployment | None = None
+        self._warn = warn
+        self._deployment: Deployment | None = None
         self._app: Any = None
-        self._hopeless = False
-        self._one_at_a_time = threading.Lock()
+        self._load_failed = False
+        self._lock = threading.Lock()
 
-    def worker(self, node: str) -> bool | None:
+    def is_worker_alive(self, node: str) -> bool | None:
         """Whether the worker of this name answers; None where nobody can tell."""
-        place = self._place()
-        if place is None:
+        target = self._load_deployment()
+        if target is None:
             return None
         try:
-            return node in self._ask(place, Question(method="ping", destination=(node,)))
+            return node in self._ask_workers(target, ControlCommand(method="ping", destination=(node,)))
         except Exception:  # kombu lets through whatever its transports raise
             return None
 
-    def _ask(self, place: Deployment, question: Question) -> dict[str, Any]:
-        if place.broker is None or not place.broker.is_redis:
-            return self._ask_through_kombu(place, question)
-        with resp.dial(place.broker, WORKER_SECONDS + resp.PATIENCE) as wire:
-            return pidbox.ask(wire, place.layout, place.broker.database, question, WORKER_SECONDS).said
+    def _ask_workers(self, target: Deployment, command: ControlCommand) -> dict[str, Any]:
+        if target.broker is None or not target.broker.is_redis:
+            return self._ask_through_kombu(target, command)
+        with resp.connect(target.broker, WORKER_REPLY_SECONDS + resp.SERVER_TIMEOUT_S) as connection:
+            return pidbox.ask(
+                connection, target.layout, target.broker.database, command, WORKER_REPLY_SECONDS
+            ).by_worker
 
-    def _ask_through_kombu(self, place: Deployment, question: Question) -> dict[str, Any]:
-        self._app = self._app or deployment.client(place)
-        asked = {"destination": list(question.destination or ()), "reply": True, "timeout": WORKER_SECONDS}
-        said = self._app.control.broadcast(question.method, **asked)
-        return {name: answer for one in said or [] for name, answer in one.items()}
+    def _ask_through_kombu(self, target: Deployment, command: ControlCommand) -> dict[str, Any]:
+        self._app = self._app or deployment.celery_client(target)
+        options = {"destination": list(command.destination or ()), "reply": True, "timeout": WORKER_REPLY_SECONDS}
+        replies = self._app.control.broadcast(command.method, **options)
+        return {name: reply for replies_by_name in replies or [] for name, reply in replies_by_name.items()}
 
-    def beat(self, leader: int) -> bool | None:
+    def is_beat_alive(self, leader: int) -> bool | None:
         """Whether a beat of the session that this process leads looked in lately."""
-        place = self._place()
-        if place is None or place.store is None:
+        target = self._load_deployment()
+        if target is None or target.store is None:
             return None
         try:
-            with resp.dial(place.store) as wire:
-                (seconds, _), told = wire.ask_all([("TIME",), ("HVALS", runs.SEEN)])
-        except (ServerError, resp.Refused):
+            with resp.connect(target.store) as connection:
+                (seconds, _), payloads = connection.execute_all([("TIME",), ("HVALS", runs.SEEN_KEY)])
+        except (ServerError, resp.RedisReplyError):
             return None
-        seen = [msgspec.json.decode(one, type=Seen) for one in told]
-        lately = (float(seconds) - BEAT_SECONDS) / MILLISECOND
-        return any(one.at > lately and one.host == self._host and _session(one.pid) == leader for one in seen)
+        heartbeats = [msgspec.json.decode(heartbeat, type=BeatHeartbeat) for heartbeat in payloads]
+        oldest_ms = (float(seconds) - BEAT_SILENCE_SECONDS) / SECONDS_PER_MILLISECOND
+        return any(
+            heartbeat.at > oldest_ms and heartbeat.host == self._host and _session_leader(heartbeat.pid) == leader
+            for heartbeat in heartbeats
+        )
 
-    def _place(self) -> Deployment | None:
-        with self._one_at_a_time:
-            if self._found is None and not self._hopeless:
+    def _load_deployment(self) -> Deployment | None:
+        with self._lock:
+            if self._deployment is None and not self._load_failed:
                 try:
-                    self._found = self._find()
+                    self._deployment = self._find_deployment()
                 except ServerError:  # not there yet, or away
                     return None
                 except LivectlError as error:
-                    self._hopeless = True
-                    self._complain(f"whether worker and beat work cannot be seen, only that they run: {error.message}")
-            return self._found
+                    self._load_failed = True
+                    self._warn(f"whether worker and beat work cannot be seen, only that they run: {error.message}")
+            return self._deployment
 
 
-def _session(pid: int) -> int | None:
+def _session_leader(pid: int) -> int | None:
     """The process that leads its session: the child that `up` started, however many tethers lie between."""
     try:
         return os.getsid(pid)

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from livectl.render import View
 
 
-def in_words(argv: list[str]) -> View:
+def argv_view(argv: list[str]) -> View:
     return render.sentence(shlex.join(argv), {"argv": argv})
 
 
-def start(
+def start_or_exec(
     argv: list[str],
     name: str,
     settings: Settings,
@@ -37,9 +37,11 @@ def start(
     livectl's own app is not started towards a broker that does not answer: stock Celery would try in silence.
     """
     if launch.OWN_APP in argv:
-        connect.reach(broker.addresses(settings).broker)
+        connect.check_reachable(broker.resolve_addresses(settings).broker)
     if not detach:
-        launch.become(argv, environ)
-    one = detached.start(settings.home, name, argv, environ=environ, cwd=cwd, host=socket.gethostname(), say=say)
-    said = f"{name} runs in the background (pid {one.pid}). Its log is {one.log}; `livectl stop {name}` ends it."
-    return render.sentence(said, {"name": name, "pid": one.pid, "log": str(one.log)})
+        launch.exec_command(argv, environ)
+    running = detached.start(settings.home, name, argv, environ=environ, cwd=cwd, host=socket.gethostname(), say=say)
+    message = (
+        f"{name} runs in the background (pid {running.pid}). Its log is {running.log}; `livectl stop {name}` ends it."
+    )
+    return render.sentence(message, {"name": name, "pid": running.pid, "log": str(running.log)})

@@ -9,36 +9,36 @@ from livectl.errors import ServerError
 if TYPE_CHECKING:
     from pathlib import Path
 
-PRIVATE = 0o700
-LOG_LIMIT = 10_000_000  # bytes; a longer log is set aside at the next start
-FOLDERS = ("run", "log", "data")
+PRIVATE_MODE = 0o700
+MAX_LOG_BYTES = 10_000_000  # bytes; a longer log is set aside at the next start
+STATE_FOLDERS = ("run", "log", "data")
 
 
-def make(home: Path) -> None:
+def make_state_dir(home: Path) -> None:
     """Its folders, private even where they were there already."""
     try:
-        home.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-        for name in FOLDERS:
-            (home / name).mkdir(mode=PRIVATE, exist_ok=True)
-            (home / name).chmod(PRIVATE)
+        home.mkdir(mode=PRIVATE_MODE, parents=True, exist_ok=True)
+        for name in STATE_FOLDERS:
+            (home / name).mkdir(mode=PRIVATE_MODE, exist_ok=True)
+            (home / name).chmod(PRIVATE_MODE)
     except OSError as error:
-        raise unusable(home, error) from error
+        raise state_dir_error(home, error) from error
 
 
-def unusable(home: Path, error: OSError) -> ServerError:
+def state_dir_error(home: Path, error: OSError) -> ServerError:
     return ServerError(
         f"the state directory {home} cannot be used: {error.strerror}",
         "Make room or give the rights there, or name another folder with LIVECTL_HOME.",
     )
 
 
-def log_file(home: Path, name: str) -> Path:
+def log_path(home: Path, name: str) -> Path:
     return home / "log" / f"{name}.log"
 
 
 def open_log(home: Path, name: str) -> IO[bytes]:
     """The log, to write on at its end; a long one is set aside first."""
-    path = log_file(home, name)
-    if path.exists() and path.stat().st_size > LOG_LIMIT:
+    path = log_path(home, name)
+    if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
         path.replace(path.with_name(f"{path.name}.1"))
     return path.open("ab")

@@ -9,16 +9,16 @@ if TYPE_CHECKING:
 
 # After a SIGTERM has had its time, these put the jobs they have not finished back on SIGQUIT. Green pools would lose
 # them, and solo would count them as failed: there SIGKILL is what loses nothing.
-QUITTING: frozenset[Pool] = frozenset({"prefork", "threads"})
+REQUEUE_ON_QUIT_POOLS: frozenset[Pool] = frozenset({"prefork", "threads"})
 
 # The time for running jobs is over when SIGQUIT comes: Celery is not to give them its own once more.
-NO_SECOND_GRACE = ("--", "worker_soft_shutdown_timeout=0")
+NO_SOFT_SHUTDOWN_OPTIONS = ("--", "worker_soft_shutdown_timeout=0")
 
-IF_KILLED = "jobs that it had not acknowledged run again, on Redis once the visibility timeout is over"
+KILLED_JOBS_NOTE = "jobs that it had not acknowledged run again, on Redis once the visibility timeout is over"
 
 
-def argv_for_quitting(argv: list[str]) -> list[str]:
+def argv_with_requeue_on_quit(argv: list[str]) -> list[str]:
     """The command line of a worker that puts its jobs back at once when it is told to, where its pool can."""
     pool = argv[argv.index("-P") + 1] if "-P" in argv else ""
-    wanted = "worker" in argv and pool in QUITTING and NO_SECOND_GRACE[-1] not in argv
-    return [*argv, *NO_SECOND_GRACE] if wanted else argv
+    needs_options = "worker" in argv and pool in REQUEUE_ON_QUIT_POOLS and NO_SOFT_SHUTDOWN_OPTIONS[-1] not in argv
+    return [*argv, *NO_SOFT_SHUTDOWN_OPTIONS] if needs_options else argv

@@ -11,202 +11,217 @@ import msgspec
 
 from livectl.errors import EXIT_DONE, EXIT_INTERRUPTED, LivectlError
 from livectl.ops.processes import signals
-from livectl.ops.processes.child import Ward
-from livectl.ops.processes.output import Outputs
-from livectl.ops.processes.pulse import Pulses
+from livectl.ops.processes.child import SupervisedProcess
+from livectl.ops.processes.output import OutputReader
+from livectl.ops.processes.pulse import HealthMonitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from livectl.ops.processes.child import Child
-    from livectl.ops.processes.signals import Inbox
+    from livectl.ops.processes.child import ChildSpec
+    from livectl.ops.processes.signals import SignalReader
 
 OWN_NAME = "up"
-LOOK_EVERY = 0.25  # seconds between looks at what is due; output, signals and deaths are seen at once
-LOOK_EVERY_AT_START = 0.02
+POLL_SECONDS = 0.25  # seconds between looks at what is due; output, signals and deaths are seen at once
+START_POLL_SECONDS = 0.02
 CLOSE_SECONDS = 1.0  # how long the end of the output is waited for once every child has ended
-IN_ORDER = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-AT_ONCE = frozenset({signal.SIGQUIT})
+GRACEFUL_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+IMMEDIATE_SIGNALS = frozenset({signal.SIGQUIT})
 
 
-class Patience(msgspec.Struct, frozen=True):
+class SupervisorTimings(msgspec.Struct, frozen=True):
     """How long is waited for what, in seconds."""
 
-    at_once: float = 5.0  # a child that ends sooner than this could not start
-    tries: int = 5  # so many such ends in a row, and it is given up
+    failed_start_within: float = 5.0  # a child that ends sooner than this could not start
+    max_failed_starts: int = 5  # so many such ends in a row, and it is given up
     first_pause: float = 1.0  # before it is started again; doubled each time
-    longest_pause: float = 30.0
-    good_run: float = 60.0  # after which the next pause is the first again; `at_once` for one whose pulse was good
-    silence: float = 60.0  # a child without a good pulse for so long is started again
-    first_pulse_every: float = 1.0
-    pulse_every: float = 10.0
-    hurry: float = 1.5  # after SIGTERM when there is no time for jobs; a worker notices it within 1 s, and then SIGQUIT
-    quit: float = 5.0  # what a child gets between SIGQUIT and SIGKILL
+    max_pause: float = 30.0
+    stable_after: float = 60.0  # after which the next pause is the first again; `at_once` for one whose pulse was good
+    unhealthy_after: float = 60.0  # a child without a good pulse for so long is started again
+    first_check_interval: float = 1.0
+    check_interval: float = 10.0
+    hurried_grace_seconds: float = (
+        1.5  # after SIGTERM when there is no time for jobs; a worker notices it within 1 s, and then SIGQUIT
+    )
+    quit_seconds: float = 5.0  # what a child gets between SIGQUIT and SIGKILL
 
 
 class Supervisor:
     """Children in the order in which they start; they end in the opposite one."""
 
     def __init__(
-        self, children: Sequence[Child], write: Callable[[str, str], None], patience: Patience | None = None
+        self, specs: Sequence[ChildSpec], write: Callable[[str, str], None], timings: SupervisorTimings | None = None
     ) -> None:
-        self._wards = [Ward(child) for child in children]
+        self._processes = [SupervisedProcess(spec) for spec in specs]
         self._write = write  # called with who says it, and the line
-        self._patience = patience or Patience()
+        self._timings = timings or SupervisorTimings()
         self._selector = selectors.DefaultSelector()
-        self._outputs = Outputs(self._selector, self._hand_on)
-        self._pulses = Pulses(self._patience.first_pulse_every, self._patience.pulse_every)
+        self._output_reader = OutputReader(self._selector, self._write_line)
+        self._health_monitor = HealthMonitor(self._timings.first_check_interval, self._timings.check_interval)
         self._stopping = False
-        self._in_a_hurry = False
+        self._is_hurried = False
         self._failure: LivectlError | None = None
         self._all_ready = False
 
     def run(self) -> int:
         """Until told to stop: 0 after an end in order. Raises why, when a child cannot be kept running."""
-        for ward in self._wards:
-            if ward.child.pulse:
-                self._pulses.feel(ward, ward.child.pulse)
-        with signals.caught({*IN_ORDER, *AT_ONCE, signal.SIGCHLD}) as inbox, self._selector:
-            self._selector.register(inbox, selectors.EVENT_READ, lambda: self._hear(inbox))
-            while not self._stopping or any(ward.process for ward in self._wards):
-                self._turn()
-            self._selector.unregister(inbox)
-            self._outputs.close(CLOSE_SECONDS)
-        self._pulses.end()
+        for process in self._processes:
+            if process.spec.check_health:
+                self._health_monitor.watch(process, process.spec.check_health)
+        with (
+            signals.capture_signals({*GRACEFUL_SIGNALS, *IMMEDIATE_SIGNALS, signal.SIGCHLD}) as signal_reader,
+            self._selector,
+        ):
+            self._selector.register(signal_reader, selectors.EVENT_READ, lambda: self._handle_signals(signal_reader))
+            while not self._stopping or any(process.popen for process in self._processes):
+                self._step()
+            self._selector.unregister(signal_reader)
+            self._output_reader.close(CLOSE_SECONDS)
+        self._health_monitor.stop()
         if self._failure:
             raise self._failure
-        return EXIT_INTERRUPTED if self._in_a_hurry else EXIT_DONE
+        return EXIT_INTERRUPTED if self._is_hurried else EXIT_DONE
 
-    def _turn(self) -> None:
-        for key, _ in self._selector.select(LOOK_EVERY if self._wards[-1].begun else LOOK_EVERY_AT_START):
+    def _step(self) -> None:
+        for key, _ in self._selector.select(POLL_SECONDS if self._processes[-1].started_at else START_POLL_SECONDS):
             key.data()
         now = time.monotonic()
-        for ward in self._wards:
-            self._look_at(ward, now)
+        for process in self._processes:
+            self._check(process, now)
         if self._stopping:
             self._stop_next(now)
         else:
             self._start_next(now)
-            self._tell_ready()
+            self._report_ready()
 
-    def _look_at(self, ward: Ward, now: float) -> None:
-        if (code := ward.ended()) is not None:
-            self._outputs.read(ward.name)
+    def _check(self, process: SupervisedProcess, now: float) -> None:
+        if (code := process.poll_exit_code()) is not None:
+            self._output_reader.read(process.name)
             if not self._stopping:
-                self._mourn(ward, code, now)
-        elif ward.start_at and now >= ward.start_at and not self._stopping:
-            self._begin(ward, now)
-        elif number := ward.press(now):
-            self._say(_pressed(ward, number))
-        elif self._silent(ward, now):
-            self._say(f"{ward.name} has not answered for {self._patience.silence:g} s and is started again")
-            ward.stop(now, self._patience.quit)
+                self._handle_exit(process, code, now)
+        elif process.restart_at and now >= process.restart_at and not self._stopping:
+            self._start(process, now)
+        elif number := process.escalate(now):
+            self._write_own_line(_escalation_message(process, number))
+        elif self._is_unhealthy(process, now):
+            self._write_own_line(
+                f"{process.name} has not answered for {self._timings.unhealthy_after:g} s and is started again"
+            )
+            process.stop(now, self._timings.quit_seconds)
 
     def _start_next(self, now: float) -> None:
         """The first that never ran, as soon as those before it are ready for it."""
-        for ward in self._wards:
-            if not ward.begun:
-                self._begin(ward, now)
+        for process in self._processes:
+            if not process.started_at:
+                self._start(process, now)
                 return
-            if self._wards[-1].begun or not (ward.child.ready is None or ward.child.ready()):
+            if self._processes[-1].started_at or not (process.spec.ready is None or process.spec.ready()):
                 return
 
-    def _begin(self, ward: Ward, now: float) -> None:
+    def _start(self, process: SupervisedProcess, now: float) -> None:
         try:
-            for stream in ward.begin(now):
-                self._outputs.add(stream)
+            for stream in process.start(now):
+                self._output_reader.add(stream)
         except LivectlError as error:
             self._give_up(error)
 
-    def _mourn(self, ward: Ward, code: int, now: float) -> None:
+    def _handle_exit(self, process: SupervisedProcess, code: int, now: float) -> None:
         """One that was to run on has ended: it is mended, given up, or started again after a pause."""
-        ran = now - ward.begun
-        never_worked = ran < self._patience.at_once and not ward.worked
-        ward.deaths_at_once = ward.deaths_at_once + 1 if never_worked else 0
-        ward.pause = self._next_pause(ward, ran)
+        lifetime = now - process.started_at
+        never_worked = lifetime < self._timings.failed_start_within and not process.was_healthy
+        process.failed_starts = process.failed_starts + 1 if never_worked else 0
+        process.restart_pause = self._next_pause(process, lifetime)
         try:
-            mended = ward.child.mend(code) if ward.child.mend else ""
+            repaired = process.spec.repair(code) if process.spec.repair else ""
         except LivectlError as error:
             self._give_up(error)
             return
-        if ward.deaths_at_once >= self._patience.tries:
-            self._give_up(_hopeless(ward, code))
+        if process.failed_starts >= self._timings.max_failed_starts:
+            self._give_up(_gave_up_error(process, code))
             return
-        if mended:
-            self._say(mended)
-        self._say(f"{ward.name} ended ({ending(code)}) and is started again in {ward.pause:g} s")
-        ward.start_at = now + ward.pause
+        if repaired:
+            self._write_own_line(repaired)
+        self._write_own_line(
+            f"{process.name} ended ({describe_exit(code)}) and is started again in {process.restart_pause:g} s"
+        )
+        process.restart_at = now + process.restart_pause
 
-    def _next_pause(self, ward: Ward, ran: float) -> float:
-        good_run = self._patience.at_once if ward.worked else self._patience.good_run
-        if not ward.pause or ran >= good_run:
-            return self._patience.first_pause
-        return min(ward.pause * 2, self._patience.longest_pause)
+    def _next_pause(self, process: SupervisedProcess, lifetime: float) -> float:
+        stable_after = self._timings.failed_start_within if process.was_healthy else self._timings.stable_after
+        if not process.restart_pause or lifetime >= stable_after:
+            return self._timings.first_pause
+        return min(process.restart_pause * 2, self._timings.max_pause)
 
     def _give_up(self, error: LivectlError) -> None:
         self._failure = self._failure or error
         self._stopping = True
 
-    def _silent(self, ward: Ward, now: float) -> bool:
-        if ward.child.pulse is None or ward.process is None or ward.stopping:
+    def _is_unhealthy(self, process: SupervisedProcess, now: float) -> bool:
+        if process.spec.check_health is None or process.popen is None or process.is_stopping:
             return False
-        return now - max(ward.begun, ward.heard) > self._patience.silence
+        return now - max(process.started_at, process.last_not_unhealthy_at) > self._timings.unhealthy_after
 
-    def _tell_ready(self) -> None:
-        felt = [ward for ward in self._wards if ward.child.pulse]
-        if felt and not self._all_ready and all(ward.heard > ward.begun > 0 for ward in felt):
+    def _report_ready(self) -> None:
+        monitored = [process for process in self._processes if process.spec.check_health]
+        if (
+            monitored
+            and not self._all_ready
+            and all(process.last_not_unhealthy_at > process.started_at > 0 for process in monitored)
+        ):
             self._all_ready = True
-            self._say(f"ready: {', '.join(ward.name for ward in felt)} at work")
+            self._write_own_line(f"ready: {', '.join(process.name for process in monitored)} at work")
 
     def _stop_next(self, now: float) -> None:
         """The last started of those that run: what started before it may still be needed by it."""
-        running = [ward for ward in self._wards if ward.process]
-        if running and not running[-1].stopping:
-            running[-1].stop(now, self._patience.quit, self._patience.hurry if self._in_a_hurry else None)
+        running = [process for process in self._processes if process.popen]
+        if running and not running[-1].is_stopping:
+            running[-1].stop(
+                now, self._timings.quit_seconds, self._timings.hurried_grace_seconds if self._is_hurried else None
+            )
 
-    def _hear(self, inbox: Inbox) -> None:
-        for number in inbox.read():
-            if number in AT_ONCE or (number in IN_ORDER and self._stopping):
+    def _handle_signals(self, signal_reader: SignalReader) -> None:
+        for number in signal_reader.read():
+            if number in IMMEDIATE_SIGNALS or (number in GRACEFUL_SIGNALS and self._stopping):
                 self._hurry(time.monotonic())
-            elif number in IN_ORDER:
-                self._say("stopping: running jobs end first; a second time stops at once")
+            elif number in GRACEFUL_SIGNALS:
+                self._write_own_line("stopping: running jobs end first; a second time stops at once")
                 self._stopping = True
 
     def _hurry(self, now: float) -> None:
         """Still one after the other, but without grace for running jobs; asked once more, all are killed."""
-        if self._in_a_hurry:
-            for ward in self._wards:
-                ward.kill()
+        if self._is_hurried:
+            for process in self._processes:
+                process.kill()
             return
-        self._say("stopping at once")
-        self._stopping = self._in_a_hurry = True
-        for ward in self._wards:
-            if ward.stopping:
-                ward.stop(now, self._patience.quit, self._patience.hurry)
+        self._write_own_line("stopping at once")
+        self._stopping = self._is_hurried = True
+        for process in self._processes:
+            if process.is_stopping:
+                process.stop(now, self._timings.quit_seconds, self._timings.hurried_grace_seconds)
 
-    def _hand_on(self, name: str, line: str) -> None:
-        for ward in self._wards:
-            if ward.name == name:
-                ward.last.append(line)
+    def _write_line(self, name: str, line: str) -> None:
+        for process in self._processes:
+            if process.name == name:
+                process.last_lines.append(line)
         self._write(name, line)
 
-    def _say(self, line: str) -> None:
+    def _write_own_line(self, line: str) -> None:
         self._write(OWN_NAME, line)
 
 
-def ending(code: int) -> str:
+def describe_exit(code: int) -> str:
     return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 
-def _pressed(ward: Ward, number: signal.Signals) -> str:
+def _escalation_message(process: SupervisedProcess, number: signal.Signals) -> str:
     if number is signal.SIGQUIT:
-        return f"{ward.name} has not ended yet: it is told to put its jobs back"
-    return f"{ward.name} did not end and was killed{'; ' if ward.child.if_killed else ''}{ward.child.if_killed}"
+        return f"{process.name} has not ended yet: it is told to put its jobs back"
+    return f"{process.name} did not end and was killed{'; ' if process.spec.if_killed else ''}{process.spec.if_killed}"
 
 
-def _hopeless(ward: Ward, code: int) -> LivectlError:
-    said = "".join(f"\n    {line}" for line in ward.last)
+def _gave_up_error(process: SupervisedProcess, code: int) -> LivectlError:
+    last_lines = "".join(f"\n    {line}" for line in process.last_lines)
     return LivectlError(
-        f"{ward.name} ended right after its start {ward.deaths_at_once} times in a row ({ending(code)}): given up",
-        f"Its last lines:{said}" if said else "",
+        f"{process.name} ended right after its start {process.failed_starts} times in a row ({describe_exit(code)}): given up",
+        f"Its last lines:{last_lines}" if last_lines else "",
     )

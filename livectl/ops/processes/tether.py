@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from types import FrameType
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-LOOK_EVERY = 0.5  # seconds between looks at the parent where the kernel does not tell
-ORPHANED = 128 + signal.SIGKILL
-NOT_RUN = 127  # what a shell answers for a command that cannot be started
-FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+PARENT_CHECK_SECONDS = 0.5  # seconds between looks at the parent where the kernel does not tell
+ORPHANED_EXIT_CODE = 128 + signal.SIGKILL
+NOT_RUN_EXIT_CODE = 127  # what a shell answers for a command that cannot be started
+FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
-def tethered(parent: int, command: list[str]) -> list[str]:
+def command_line(parent: int, command: list[str]) -> list[str]:
     """The argv that runs the command on a tether to this parent, which must be the one that starts it."""
     return [sys.executable, "-m", __name__, str(parent), "--", *command]
 
@@ -30,20 +30,20 @@ def main(argv: list[str]) -> int:
     try:
         if sys.platform != "linux":
             return _watch(parent, command)
-        _become(parent, command)
+        _exec(parent, command)
     except OSError as error:
         print(f"cannot run {command[0]}: {error.strerror}", file=sys.stderr)
-        return NOT_RUN
+        return NOT_RUN_EXIT_CODE
 
 
-def _become(parent: int, command: list[str]) -> NoReturn:
+def _exec(parent: int, command: list[str]) -> NoReturn:
     """The kernel kills this process, whatever it has become, when the thread that started it ends."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     if os.getppid() != parent:  # it ended before the kernel was asked
-        sys.exit(ORPHANED)
+        sys.exit(ORPHANED_EXIT_CODE)
     os.execvp(command[0], command)  # noqa: S606
 
 
@@ -56,12 +56,12 @@ def _watch(parent: int, command: list[str]) -> int:
         def forward(number: int, _: FrameType | None) -> None:
             child.send_signal(number)
 
-        for number in FORWARDED:
+        for number in FORWARDED_SIGNALS:
             signal.signal(number, forward)
         while child.poll() is None:
             if os.getppid() != parent:
                 os.killpg(0, signal.SIGKILL)
-            time.sleep(LOOK_EVERY)
+            time.sleep(PARENT_CHECK_SECONDS)
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 

@@ -13,13 +13,13 @@ import msgspec
 from livectl import config
 from livectl.errors import ServerError, UsageError
 from livectl.ops import launch
-from livectl.ops.broker import Server, addresses
+from livectl.ops.broker import EmbeddedBroker, resolve_addresses
 from livectl.ops.cluster import deployment, health
-from livectl.ops.launch import WorkerWords
+from livectl.ops.launch import WorkerOptions
 from livectl.ops.processes import lock, statedir
-from livectl.ops.processes.child import Child, spawn
-from livectl.ops.processes.signs import Signs
-from livectl.ops.processes.stopping import IF_KILLED, QUITTING, argv_for_quitting
+from livectl.ops.processes.child import ChildSpec, spawn
+from livectl.ops.processes.signs import LivenessProbe
+from livectl.ops.processes.stopping import KILLED_JOBS_NOTE, REQUEUE_ON_QUIT_POOLS, argv_with_requeue_on_quit
 from livectl.ops.schedules import schedulefile
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from livectl.ops.launch import Pool
 
 # Seconds to end in. Both take milliseconds, unless a broker or a disk hangs.
-BEAT_SECONDS = 5.0
-PAGE_SECONDS = 2.0
-BROKER_SECONDS = 10.0
-PAGE_ANSWERS_WITHIN = 5.0
+BEAT_GRACE_SECONDS = 5.0
+PAGE_GRACE_SECONDS = 2.0
+BROKER_GRACE_SECONDS = 10.0
+PAGE_TIMEOUT_SECONDS = 5.0
 
 
-class Up(msgspec.Struct, frozen=True, kw_only=True):
+class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What was said of `up` on the command line."""
 
     app: str | None
@@ -49,7 +49,7 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
     loglevel: str
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """Where it runs."""
 
     environ: Mapping[str, str]
@@ -58,7 +58,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     processors: int
 
 
-class Whereabouts(msgspec.Struct, frozen=True, kw_only=True):
+class UpSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Where everything is; addresses without their passwords."""
 
     pid: int
@@ -78,84 +78,90 @@ def default_pool(app: str | None) -> Pool:
     return "threads" if app is None else "prefork"
 
 
-def node(up: Up, place: Place) -> str:
-    return up.name if "@" in up.name else f"{up.name}@{place.host}"
+def worker_node_name(options: UpOptions, environment: Environment) -> str:
+    return options.name if "@" in options.name else f"{options.name}@{environment.host}"
 
 
-def command(up: Up) -> list[str]:
+def command_line(options: UpOptions) -> list[str]:
     """The command line of an `up` like this one."""
-    options = {
-        "-A": up.app,
-        "--config": up.config,
-        "-P": up.pool,
-        "-c": up.concurrency,
-        "-Q": up.queues,
-        "-n": up.name,
-        "-l": up.loglevel,
+    flags = {
+        "-A": options.app,
+        "--config": options.config,
+        "-P": options.pool,
+        "-c": options.concurrency,
+        "-Q": options.queues,
+        "-n": options.name,
+        "-l": options.loglevel,
     }
-    said = [word for option, value in options.items() if value is not None for word in (option, str(value))]
-    return [sys.executable, "-m", "livectl", "up", *said]
+    arguments = [word for flag, value in flags.items() if value is not None for word in (flag, str(value))]
+    return [sys.executable, "-m", "livectl", "up", *arguments]
 
 
-def claim(home: Path) -> int:
+def acquire_up_lock(home: Path) -> int:
     """The one `up` of this home: its descriptor says so for as long as it lives."""
-    statedir.make(home)
+    statedir.make_state_dir(home)
     path = home / "run" / "up.lock"
-    held = lock.hold(path)
-    if held is None:
+    descriptor = lock.acquire_lock(path)
+    if descriptor is None:
         raise ServerError(
-            f"`livectl up` runs already for {home} (pid {lock.holder(path)})",
+            f"`livectl up` runs already for {home} (pid {lock.read_lock_owner(path)})",
             "Use that one, stop it first, or give this one a folder of its own with LIVECTL_HOME.",
         )
-    return held
+    return descriptor
 
 
-def embedded(up: Up, settings: Settings) -> Server | None:
+def make_embedded_broker(options: UpOptions, settings: Settings) -> EmbeddedBroker | None:
     """The broker that comes along, if one is needed: somebody's own app names its broker itself."""
-    return Server(settings.home) if up.app is None and settings.broker is None else None
+    return EmbeddedBroker(settings.home) if options.app is None and settings.broker is None else None
 
 
-def page_port(up: Up, settings: Settings) -> int | None:
+def choose_page_port(options: UpOptions, settings: Settings) -> int | None:
     """Where the page will be: a port that was chosen has to be free; otherwise any free one will do."""
-    if up.app is not None:  # the page shows streamers, and those are livectl's own app's
+    if options.app is not None:  # the page shows streamers, and those are livectl's own app's
         return None
     web = settings.web
-    if _is_free(web.host, web.port):
-        return web.port or _any_free(web.host)
-    if settings.sources["web.port"] != config.DEFAULT:
+    if _is_port_free(web.host, web.port):
+        return web.port or _find_free_port(web.host)
+    if settings.sources["web.port"] != config.DEFAULT_SOURCE:
         raise UsageError(f"port {web.port} on {web.host} is in use", "Choose another with `web: {port: …}`.")
-    return _any_free(web.host)
+    return _find_free_port(web.host)
 
 
-def _is_free(host: str, port: int) -> bool:
-    with _listener(host) as probe:
+def _is_port_free(host: str, port: int) -> bool:
+    with _make_listener(host) as listener:
         try:
-            probe.bind((host.strip("[]"), port))
+            listener.bind((host.strip("[]"), port))
         except OSError:
             return False
     return True
 
 
-def _any_free(host: str) -> int:
-    with _listener(host) as probe:
-        probe.bind((host.strip("[]"), 0))
-        return int(probe.getsockname()[1])
+def _find_free_port(host: str) -> int:
+    with _make_listener(host) as listener:
+        listener.bind((host.strip("[]"), 0))
+        return int(listener.getsockname()[1])
 
 
-def _listener(host: str) -> socket.socket:
+def _make_listener(host: str) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return listener
 
 
-def whereabouts(
-    up: Up, place: Place, settings: Settings, server: Server | None, *, page: int | None, pid: int
-) -> Whereabouts:
+def build_summary(
+    options: UpOptions,
+    environment: Environment,
+    settings: Settings,
+    server: EmbeddedBroker | None,
+    *,
+    page: int | None,
+    pid: int,
+) -> UpSummary:
     """Raises what would only come up once all is running: no store, a server that is away, a mistake in a file."""
-    if settings.sources["schedules"] != config.DEFAULT or settings.schedules.exists():
-        schedulefile.load(settings.schedules, name=_short(settings.schedules, place.cwd))
-    broker, store = _servers(up, settings, server)
-    return Whereabouts(
+    if settings.sources["schedules"] != config.DEFAULT_SOURCE or settings.schedules.exists():
+        schedulefile.load(settings.schedules, name=_relative_path(settings.schedules, environment.cwd))
+    broker, store = _broker_and_store(options, settings, server)
+    return UpSummary(
         pid=pid,
         home=str(settings.home),
         broker=broker,
@@ -164,97 +170,113 @@ def whereabouts(
         log=str(server.log) if server else None,
         schedules=str(settings.schedules) if settings.schedules.exists() else None,
         page=f"http://{settings.web.host}:{page}/" if page else None,
-        worker=node(up, place),
-        pool=up.pool,
+        worker=worker_node_name(options, environment),
+        pool=options.pool,
     )
 
 
-def _servers(up: Up, settings: Settings, server: Server | None) -> tuple[str, str]:
+def _broker_and_store(options: UpOptions, settings: Settings, server: EmbeddedBroker | None) -> tuple[str, str]:
     """Broker and store, as people may see them. One that is set and away is said now, not line after line."""
     if settings.store:
-        _reach("store", settings.store)
-    if server or up.app:
-        broker = f"unix://{server.socket}?db=0" if server else f"as {up.app} names it"
+        _check_healthy("store", settings.store)
+    if server or options.app:
+        broker = f"unix://{server.socket}?db=0" if server else f"as {options.app} names it"
         return broker, settings.store.masked if settings.store else broker
-    named = addresses(settings)
-    _reach("broker", named.broker)
-    return named.broker.masked, named.store.masked
+    server_addresses = resolve_addresses(settings)
+    _check_healthy("broker", server_addresses.broker)
+    return server_addresses.broker.masked, server_addresses.store.masked
 
 
-def _reach(part: str, address: Address) -> None:
-    found = health.server(part, address)
-    if not found.healthy:
-        raise ServerError(found.reason, f"Start it, or mend `{part}:`; without `broker:` livectl brings one along.")
+def _check_healthy(part: str, address: Address) -> None:
+    result = health.probe_server(part, address)
+    if not result.healthy:
+        raise ServerError(result.reason, f"Start it, or mend `{part}:`; without `broker:` livectl brings one along.")
 
 
-def children(
-    up: Up,
-    place: Place,
+def build_child_specs(
+    options: UpOptions,
+    environment: Environment,
     settings: Settings,
-    server: Server | None,
-    complain: Callable[[str], None],
+    server: EmbeddedBroker | None,
+    warn: Callable[[str], None],
     *,
     page: int | None,
-) -> list[Child]:
+) -> list[ChildSpec]:
     """In the order in which they start."""
-    signs = Signs(lambda: deployment.find(up.app, settings, place.cwd), place.host, complain)
-    first = [_broker(server)] if server else []
-    shown = [_page(up, place, settings.web.host, page)] if page else []
-    return [*first, *shown, _worker(up, place, signs), _beat(up, place, signs)]
+    probe = LivenessProbe(lambda: deployment.find(options.app, settings, environment.cwd), environment.host, warn)
+    broker_specs = [_broker_spec(server)] if server else []
+    page_specs = [_page_spec(options, environment, settings.web.host, page)] if page else []
+    return [
+        *broker_specs,
+        *page_specs,
+        _worker_spec(options, environment, probe),
+        _beat_spec(options, environment, probe),
+    ]
 
 
-def _broker(server: Server) -> Child:
-    return Child(
+def _broker_spec(server: EmbeddedBroker) -> ChildSpec:
+    return ChildSpec(
         name="broker",
         start=server.launch,
-        ready=server.ready,
-        pulse=lambda _: server.answers(),
-        mend=server.mend,
-        grace=BROKER_SECONDS,
+        ready=server.is_ready,
+        check_health=lambda _: server.is_responding(),
+        repair=server.repair,
+        grace_seconds=BROKER_GRACE_SECONDS,
     )
 
 
-def _worker(up: Up, place: Place, signs: Signs) -> Child:
-    words = WorkerWords(
-        app=up.app,
-        pool=up.pool,
-        concurrency=up.concurrency,
-        queues=up.queues,
-        name=node(up, place),
-        loglevel=up.loglevel,
+def _worker_spec(options: UpOptions, environment: Environment, probe: LivenessProbe) -> ChildSpec:
+    worker_options = WorkerOptions(
+        app=options.app,
+        pool=options.pool,
+        concurrency=options.concurrency,
+        queues=options.queues,
+        name=worker_node_name(options, environment),
+        loglevel=options.loglevel,
     )
-    argv = argv_for_quitting(launch.worker_command(words, processors=place.processors, process=0))
-    environ = launch.environment(place.environ, up.config)
-    return Child(
+    argv = argv_with_requeue_on_quit(
+        launch.worker_command(worker_options, processors=environment.processors, process=0)
+    )
+    environ = launch.child_environment(environment.environ, options.config)
+    return ChildSpec(
         name="worker",
         start=lambda: spawn(argv, environ),
-        pulse=None if up.pool == "solo" else lambda _: signs.worker(node(up, place)),  # solo is deaf while it works
-        quits=up.pool in QUITTING,
-        if_killed=IF_KILLED,
+        check_health=None
+        if options.pool == "solo"
+        else lambda _: probe.is_worker_alive(worker_node_name(options, environment)),  # solo is deaf while it works
+        requeues_on_quit=options.pool in REQUEUE_ON_QUIT_POOLS,
+        if_killed=KILLED_JOBS_NOTE,
     )
 
 
-def _beat(up: Up, place: Place, signs: Signs) -> Child:
-    argv = launch.beat_command(up.app, loglevel=up.loglevel, schedule=None)
-    environ = launch.environment(place.environ, up.config)
-    return Child(name="beat", start=lambda: spawn(argv, environ), pulse=signs.beat, grace=BEAT_SECONDS)
+def _beat_spec(options: UpOptions, environment: Environment, probe: LivenessProbe) -> ChildSpec:
+    argv = launch.beat_command(options.app, loglevel=options.loglevel, schedule=None)
+    environ = launch.child_environment(environment.environ, options.config)
+    return ChildSpec(
+        name="beat",
+        start=lambda: spawn(argv, environ),
+        check_health=probe.is_beat_alive,
+        grace_seconds=BEAT_GRACE_SECONDS,
+    )
 
 
-def _page(up: Up, place: Place, host: str, port: int) -> Child:
+def _page_spec(options: UpOptions, environment: Environment, host: str, port: int) -> ChildSpec:
     argv = [sys.executable, "-m", "livectl", "--quiet", "web", "--port", str(port)]
-    environ = launch.environment(place.environ, up.config)
+    environ = launch.child_environment(environment.environ, options.config)
 
-    def answers(_: int) -> bool:
-        with closing(HTTPConnection(host.strip("[]"), port, timeout=PAGE_ANSWERS_WITHIN)) as visit:
+    def is_answering(_: int) -> bool:
+        with closing(HTTPConnection(host.strip("[]"), port, timeout=PAGE_TIMEOUT_SECONDS)) as connection:
             try:
-                visit.request("GET", "/healthz")
-                visit.getresponse()  # whatever it says: one that tells of a store in trouble works
+                connection.request("GET", "/healthz")
+                connection.getresponse()  # whatever it says: one that tells of a store in trouble works
             except (OSError, HTTPException):
                 return False
         return True
 
-    return Child(name="page", start=lambda: spawn(argv, environ), pulse=answers, grace=PAGE_SECONDS)
+    return ChildSpec(
+        name="page", start=lambda: spawn(argv, environ), check_health=is_answering, grace_seconds=PAGE_GRACE_SECONDS
+    )
 
 
-def _short(path: Path, cwd: Path) -> str:
+def _relative_path(path: Path, cwd: Path) -> str:
     return str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from livectl.model import Cron
-from livectl.ops.schedules.spot import quoted
+from livectl.ops.schedules.spot import quote
 
 MACROS = {
     "@yearly": "0 0 1 1 *",
@@ -19,10 +19,12 @@ MACROS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-LONGEST = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # days of each month, February at its best
-SPAN = re.compile(r"(?P<first>\*|\w{1,9})(?:-(?P<last>\w{1,9}))?(?:/(?P<step>\d{1,9}))?", re.ASCII)  # september: 9
-WORDS_KEPT = 4_096
-SHORTEST_NAME = 3  # letters
+MAX_DAYS_OF_MONTH = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # days of each month, February at its best
+RANGE_PATTERN = re.compile(
+    r"(?P<first>\*|\w{1,9})(?:-(?P<last>\w{1,9}))?(?:/(?P<step>\d{1,9}))?", re.ASCII
+)  # september: 9
+FIELD_CACHE_SIZE = 4_096
+MIN_NAME_CHARS = 3  # letters
 
 
 class CronError(ValueError):
@@ -34,23 +36,23 @@ class CronError(ValueError):
         self.hint = hint
 
 
-class Field(NamedTuple):
+class CronField(NamedTuple):
     """One of the five: its name, its bounds, and the words that stand for its numbers from `low` on."""
 
     name: str
     low: int
     high: int
-    words: tuple[str, ...] = ()
-    seventh: bool = False  # 7 is Sunday too
+    value_names: tuple[str, ...] = ()
+    sunday_is_7: bool = False  # 7 is Sunday too
 
 
 MONTHS = "january february march april may june july august september october november december"
 WEEKDAYS = "sunday monday tuesday wednesday thursday friday saturday"
-MINUTE = Field("minute", 0, 59)
-HOUR = Field("hour", 0, 23)
-DAY = Field("day of month", 1, 31)
-MONTH = Field("month", 1, 12, tuple(MONTHS.split()))
-WEEKDAY = Field("day of week", 0, 6, tuple(WEEKDAYS.split()), seventh=True)
+MINUTE = CronField("minute", 0, 59)
+HOUR = CronField("hour", 0, 23)
+DAY = CronField("day of month", 1, 31)
+MONTH = CronField("month", 1, 12, tuple(MONTHS.split()))
+WEEKDAY = CronField("day of week", 0, 6, tuple(WEEKDAYS.split()), sunday_is_7=True)
 FIELDS = (MINUTE, HOUR, DAY, MONTH, WEEKDAY)
 
 
@@ -58,108 +60,109 @@ def parse(text: str) -> Cron:
     """Five fields, or a name such as @daily. A day matches by date or by weekday when both are restricted."""
     line = MACROS.get(text.strip().lower(), text.strip())
     if line.startswith("@"):
-        raise _unknown_macro(line)
+        raise _macro_error(line)
     words = line.split()
     if len(words) != len(FIELDS):
         raise CronError(
-            f"{quoted(text)} has {_count(words)}; cron has five", "minute hour day-of-month month day-of-week"
+            f"{quote(text)} has {_format_field_count(words)}; cron has five",
+            "minute hour day-of-month month day-of-week",
         )
-    return build(text.strip(), words, either_day=not any(words[at].startswith("*") for at in (2, 4)))
+    return build(text.strip(), words, either_day=not any(words[index].startswith("*") for index in (2, 4)))
 
 
 def build(text: str, words: list[str], *, either_day: bool) -> Cron:
     """A line of five words, in the order of FIELDS; refused when no day of any year matches."""
-    minute, hour, day, month, weekday = (values(field, word) for field, word in zip(FIELDS, words, strict=True))
-    if not either_day and not occurs(day, month):
-        raise CronError(f"{quoted(text)} never comes: that month has no such day", "the longest February has 29 days")
+    minute, hour, day, month, weekday = (parse_field(field, word) for field, word in zip(FIELDS, words, strict=True))
+    if not either_day and not any_date_exists(day, month):
+        raise CronError(f"{quote(text)} never comes: that month has no such day", "the longest February has 29 days")
     stepping = words[0].startswith("*") or words[1].startswith("*") or len(hour) > HOUR.high
     return Cron(text, minute, hour, day, month, weekday, either_day, stepping)
 
 
-def occurs(days: tuple[int, ...], months: tuple[int, ...]) -> bool:
+def any_date_exists(days: tuple[int, ...], months: tuple[int, ...]) -> bool:
     """Whether any of the months ever has one of the days."""
-    return any(day <= LONGEST[month] for month in months for day in days)
+    return any(day <= MAX_DAYS_OF_MONTH[month] for month in months for day in days)
 
 
-@lru_cache(WORDS_KEPT)  # ten thousand lines are made of a few hundred words
-def values(field: Field, word: str) -> tuple[int, ...]:
+@lru_cache(FIELD_CACHE_SIZE)  # ten thousand lines are made of a few hundred words
+def parse_field(field: CronField, word: str) -> tuple[int, ...]:
     """The numbers that a field's word names: a list of numbers, ranges and steps."""
-    found: set[int] = set()
+    numbers: set[int] = set()
     for part in word.split(","):
-        found.update(_span(field, part))
-    return tuple(sorted({number % 7 for number in found} if field.seventh else found))
+        numbers.update(_parse_range(field, part))
+    return tuple(sorted({number % 7 for number in numbers} if field.sunday_is_7 else numbers))
 
 
-def _span(field: Field, part: str) -> list[int]:
-    match = SPAN.fullmatch(part)
+def _parse_range(field: CronField, part: str) -> list[int]:
+    match = RANGE_PATTERN.fullmatch(part)
     if match is None:
-        raise _unreadable(field, part)
+        raise _field_error(field, part)
     first, last, step = match["first"], match["last"], match["step"]
     if step and first != "*" and not last:
-        raise CronError(f"{field.name} {quoted(part)}: a step needs a range", f"{first}-{field.high}/{step}")
+        raise CronError(f"{field.name} {quote(part)}: a step needs a range", f"{first}-{field.high}/{step}")
     if first == "*" and last:
-        raise _unreadable(field, part)
-    numbers = _range(field, first, last)
-    return numbers[:: _step(field, step, part)] if step else numbers
+        raise _field_error(field, part)
+    numbers = _expand_range(field, first, last)
+    return numbers[:: _parse_step(field, step, part)] if step else numbers
 
 
-def _range(field: Field, first: str, last: str | None) -> list[int]:
+def _expand_range(field: CronField, first: str, last: str | None) -> list[int]:
     """From first to last; past the end it goes on at the beginning, so that 22-2 is a night."""
     if first == "*":
         return list(range(field.low, field.high + 1))
-    start = _number(field, first)
+    start = _parse_number(field, first)
     if last is None:
         return [start]
-    end = _number(field, last)
+    end = _parse_number(field, last)
     if start <= end:
         return list(range(start, end + 1))
     return [*range(start, field.high + 1), *range(field.low, end + 1)]
 
 
-def _step(field: Field, step: str, part: str) -> int:
+def _parse_step(field: CronField, step: str, part: str) -> int:
     size = int(step)
     if not 1 <= size <= field.high - field.low + 1:
-        raise CronError(f"{field.name} {quoted(part)}: no such step", f"from 1 to {field.high - field.low + 1}")
+        raise CronError(f"{field.name} {quote(part)}: no such step", f"from 1 to {field.high - field.low + 1}")
     return size
 
 
-def _number(field: Field, word: str) -> int:
+def _parse_number(field: CronField, word: str) -> int:
     """A number within the field's bounds, or a name for one: its first three letters, or all."""
     if word.isdecimal():
         number = int(word)
-        if field.low <= number <= field.high + field.seventh:
+        if field.low <= number <= field.high + field.sunday_is_7:
             return number
         raise CronError(f"{field.name} {word} is out of range", f"{field.name} goes from {field.low} to {field.high}")
-    for number, name in enumerate(field.words, field.low):
+    for number, name in enumerate(field.value_names, field.low):
         if word.lower() in (name, name[:3]):
             return number
-    raise _unreadable(field, word)
+    raise _field_error(field, word)
 
 
-def _unreadable(field: Field, part: str) -> CronError:
-    names = [name[:3] for name in field.words]
-    close = get_close_matches(part[:3].lower(), names, 1) if part.isalpha() and len(part) >= SHORTEST_NAME else []
+def _field_error(field: CronField, part: str) -> CronError:
+    names = [name[:3] for name in field.value_names]
+    close = get_close_matches(part[:3].lower(), names, 1) if part.isalpha() and len(part) >= MIN_NAME_CHARS else []
     if close:
-        return CronError(f"{field.name} {quoted(part)} is not understood", f"did you mean {close[0]}?")
+        return CronError(f"{field.name} {quote(part)} is not understood", f"did you mean {close[0]}?")
     if part == "?":
         return CronError(f'{field.name} "?" is not understood', "say *")
-    known = f"{field.low} to {field.high}{f' or {names[0]} to {names[-1]}' if names else ''}"
+    allowed = f"{field.low} to {field.high}{f' or {names[0]} to {names[-1]}' if names else ''}"
     return CronError(
-        f"{field.name} {quoted(part)} is not understood", f"*, {known}, a-b, */n, a-b/n, and lists of these"
+        f"{field.name} {quote(part)} is not understood", f"*, {allowed}, a-b, */n, a-b/n, and lists of these"
     )
 
 
-def _unknown_macro(line: str) -> CronError:
+def _macro_error(line: str) -> CronError:
     name, *rest = line.split()
     if name.lower() == "@reboot":
         return CronError("@reboot has no due time", "beat knows the clock only; send the task with livectl call")
     if name.lower() == "@every":
-        return CronError(f"{quoted(line)} is no cron line", f"every: {' '.join(rest) or '5m'}")
+        return CronError(f"{quote(line)} is no cron line", f"every: {' '.join(rest) or '5m'}")
     close = get_close_matches(name.lower(), MACROS, 1)
     return CronError(
-        f"{quoted(line)} is not known", f"did you mean {close[0]}?" if close else f"one of {', '.join(MACROS)}"
+        f"{quote(line)} is not known", f"did you mean {close[0]}?" if close else f"one of {', '.join(MACROS)}"
     )
 
 
-def _count(words: list[str]) -> str:
+def _format_field_count(words: list[str]) -> str:
     return f"{len(words)} field{'' if len(words) == 1 else 's'}"

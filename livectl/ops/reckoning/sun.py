@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from livectl.model import Solar
 
 # event -> (what ephem is asked for, the sun's height over the horizon in degrees, its centre or its upper edge)
-EVENTS: dict[str, tuple[str, str, bool]] = {
+SOLAR_EVENTS: dict[str, tuple[str, str, bool]] = {
     "dawn_astronomical": ("next_rising", "-18", True),
     "dawn_nautical": ("next_rising", "-12", True),
     "dawn_civil": ("next_rising", "-6", True),
@@ -22,62 +22,62 @@ EVENTS: dict[str, tuple[str, str, bool]] = {
     "dusk_nautical": ("next_setting", "-12", True),
     "dusk_astronomical": ("next_setting", "-18", True),
 }
-LONGEST_NIGHT = 370  # days: by then the sun has risen again, at the poles too
-DAY = timedelta(days=1)
+MAX_SEARCH_DAYS = 370  # days: by then the sun has risen again, at the poles too
+ONE_DAY = timedelta(days=1)
 HALF_DAY = timedelta(hours=12)  # past one event, and not yet at the next
-SECOND = 1_000  # milliseconds
-DAYS_KEPT = 4_096
+SECOND_MS = 1_000  # milliseconds
+DAY_CACHE_SIZE = 4_096
 
 
-def event_after(sun: Solar, after_ms: int) -> int | None:
+def solar_event_after(solar: Solar, after_ms: int) -> int | None:
     """The first one after this instant; None where the sun never stands so high or so low."""
-    today = _day(after_ms)
-    for day in (today + number * DAY for number in range(LONGEST_NIGHT)):
-        for instant in _events(sun, day):
+    today = _utc_date(after_ms)
+    for day in (today + number * ONE_DAY for number in range(MAX_SEARCH_DAYS)):
+        for instant in _solar_events(solar, day):
             if instant > after_ms:
                 return instant
     return None
 
 
-def event_until(sun: Solar, until_ms: int) -> int | None:
+def solar_event_until(solar: Solar, until_ms: int) -> int | None:
     """The latest one that is not after this instant."""
-    today = _day(until_ms)
-    for day in (today - number * DAY for number in range(LONGEST_NIGHT)):
-        for instant in reversed(_events(sun, day)):
+    today = _utc_date(until_ms)
+    for day in (today - number * ONE_DAY for number in range(MAX_SEARCH_DAYS)):
+        for instant in reversed(_solar_events(solar, day)):
             if instant <= until_ms:
                 return instant
     return None
 
 
-def can_reckon() -> bool:
+def has_ephem() -> bool:
     return find_spec("ephem") is not None
 
 
-@lru_cache(DAYS_KEPT)
-def _events(sun: Solar, day: date) -> tuple[int, ...]:
+@lru_cache(DAY_CACHE_SIZE)
+def _solar_events(solar: Solar, day: date) -> tuple[int, ...]:
     """Those of one day of UTC, in whole seconds. Reckoned from midnight, so that every beat has the same ones."""
     midnight = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - ephem takes and gives naive UTC
-    first = _next(sun, midnight)
-    if first is None or first >= midnight + DAY:
+    first = _next_solar_event(solar, midnight)
+    if first is None or first >= midnight + ONE_DAY:
         return ()
-    second = _next(sun, first + HALF_DAY)
-    found = [first] if second is None or second >= midnight + DAY else [first, second]
-    return tuple(int(each.replace(tzinfo=UTC).timestamp()) * SECOND for each in found)
+    second = _next_solar_event(solar, first + HALF_DAY)
+    instants = [first] if second is None or second >= midnight + ONE_DAY else [first, second]
+    return tuple(int(instant.replace(tzinfo=UTC).timestamp()) * SECOND_MS for instant in instants)
 
 
-def _next(sun: Solar, moment: datetime) -> datetime | None:
+def _next_solar_event(solar: Solar, moment: datetime) -> datetime | None:
     import ephem
 
-    method, horizon, centre = EVENTS[sun.event]
-    place = ephem.Observer()
-    place.lat, place.lon, place.horizon, place.pressure = str(sun.lat), str(sun.lon), horizon, 0
-    options: dict[str, Any] = {"use_center": True} if centre else {}
+    method, horizon, use_centre = SOLAR_EVENTS[solar.event]
+    observer = ephem.Observer()
+    observer.lat, observer.lon, observer.horizon, observer.pressure = str(solar.lat), str(solar.lon), horizon, 0
+    options: dict[str, Any] = {"use_center": True} if use_centre else {}
     try:
-        found: datetime = getattr(place, method)(ephem.Sun(), start=moment, **options).datetime()
+        instant: datetime = getattr(observer, method)(ephem.Sun(), start=moment, **options).datetime()
     except ephem.CircumpolarError:
         return None
-    return found
+    return instant
 
 
-def _day(moment_ms: int) -> date:
-    return datetime.fromtimestamp(moment_ms / SECOND, UTC).date()
+def _utc_date(moment_ms: int) -> date:
+    return datetime.fromtimestamp(moment_ms / SECOND_MS, UTC).date()

@@ -14,75 +14,77 @@ from zoneinfo import ZoneInfo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DAY = 86_400  # seconds
-CENTURIES_END = 2999  # the last year that is reckoned at all
-YEARS_KEPT = 4_096  # (zone, year) pairs whose stretches stay in memory
+SECONDS_PER_DAY = 86_400  # seconds
+LAST_YEAR = 2999  # the last year that is reckoned at all
+YEAR_CACHE_SIZE = 4_096  # (zone, year) pairs whose stretches stay in memory
 
 
-class Stretch(NamedTuple):
+class OffsetPeriod(NamedTuple):
     """From `start` until just before `end`, local time is UTC plus `offset` seconds; before, it was plus `before`."""
 
     start: int
     end: int
     offset: int
-    before: int
+    offset_before: int
 
     @property
-    def skipped(self) -> range:
+    def skipped_seconds(self) -> range:
         """The local seconds that the change at `start` leaves out."""
-        return range(self.start + self.before, self.start + self.offset)
+        return range(self.start + self.offset_before, self.start + self.offset)
 
     @property
-    def repeated(self) -> range:
+    def repeated_seconds(self) -> range:
         """The local seconds at the beginning that were there before the change already."""
-        return range(self.start + self.offset, self.start + self.before)
+        return range(self.start + self.offset, self.start + self.offset_before)
 
 
-def onward(zone: str, moment: int, years: int) -> Iterator[Stretch]:
+def offset_periods_from(zone: str, moment: int, years: int) -> Iterator[OffsetPeriod]:
     """The stretch that holds the moment, and those after it."""
-    year = year_of(moment)
-    for each in range(year, min(year + years, CENTURIES_END)):
-        yield from (stretch for stretch in stretches(zone, each) if stretch.end > moment)
+    first_year = utc_year(moment)
+    for year in range(first_year, min(first_year + years, LAST_YEAR)):
+        yield from (period for period in offset_periods(zone, year) if period.end > moment)
 
 
-def backward(zone: str, moment: int, years: int) -> Iterator[Stretch]:
+def offset_periods_back_from(zone: str, moment: int, years: int) -> Iterator[OffsetPeriod]:
     """The stretch that holds the moment, and those before it, latest first."""
-    year = year_of(moment)
-    for each in range(year, year - years, -1):
-        yield from (stretch for stretch in reversed(stretches(zone, each)) if stretch.start <= moment)
+    last_year = utc_year(moment)
+    for year in range(last_year, last_year - years, -1):
+        yield from (period for period in reversed(offset_periods(zone, year)) if period.start <= moment)
 
 
-@lru_cache(YEARS_KEPT)
-def stretches(zone: str, year: int) -> tuple[Stretch, ...]:
+@lru_cache(YEAR_CACHE_SIZE)
+def offset_periods(zone: str, year: int) -> tuple[OffsetPeriod, ...]:
     """A year (of UTC), cut where the zone's clock is changed. The cut at New Year changes nothing."""
-    clock = ZoneInfo(zone)
+    zone_info = ZoneInfo(zone)
     begin, end = _new_year(year), _new_year(year + 1)
-    starts = [begin, *_changes(clock, begin, end)]
+    starts = [begin, *_offset_changes(zone_info, begin, end)]
     return tuple(
-        Stretch(start, stop, _offset(clock, start), _offset(clock, start - 1))
+        OffsetPeriod(start, stop, _utc_offset(zone_info, start), _utc_offset(zone_info, start - 1))
         for start, stop in zip(starts, [*starts[1:], end], strict=True)
     )
 
 
-def year_of(moment: int) -> int:
+def utc_year(moment: int) -> int:
     return datetime.fromtimestamp(moment, UTC).year
 
 
-def _changes(clock: ZoneInfo, begin: int, end: int) -> Iterator[int]:
+def _offset_changes(zone_info: ZoneInfo, begin: int, end: int) -> Iterator[int]:
     """The first second of each new offset. No zone changes twice in a day."""
-    for day in range(begin, end, DAY):
-        low, high = day, min(day + DAY, end - 1)
-        if _offset(clock, low) == _offset(clock, high):
+    for day in range(begin, end, SECONDS_PER_DAY):
+        low, high = day, min(day + SECONDS_PER_DAY, end - 1)
+        if _utc_offset(zone_info, low) == _utc_offset(zone_info, high):
             continue
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if _offset(clock, middle) == _offset(clock, low) else (low, middle)
+            low, high = (
+                (middle, high) if _utc_offset(zone_info, middle) == _utc_offset(zone_info, low) else (low, middle)
+            )
         yield high
 
 
-def _offset(clock: ZoneInfo, moment: int) -> int:
-    away = datetime.fromtimestamp(moment, clock).utcoffset()
-    return int(away.total_seconds()) if away else 0
+def _utc_offset(zone_info: ZoneInfo, moment: int) -> int:
+    offset = datetime.fromtimestamp(moment, zone_info).utcoffset()
+    return int(offset.total_seconds()) if offset else 0
 
 
 def _new_year(year: int) -> int:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from livectl.address import Address
-    from livectl.ops.beat.runs import Beat, Held
+    from livectl.ops.beat.runs import LoadedSchedule, RunningBeat
 
-FIELDS = tuple(field.name for field in msgspec.structs.fields(Schedule) if field.name != "name")
-WORDS = {"added": "only in the file", "removed": "only in the beat", "changed": "differs: "}
+COMPARED_FIELDS = tuple(field.name for field in msgspec.structs.fields(Schedule) if field.name != "name")
+CHANGE_TEXTS = {"added": "only in the file", "removed": "only in the beat", "changed": "differs: "}
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,35 +33,48 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     fields: tuple[str, ...] = ()
 
 
-def find(store: Address, path: Path, schedules: Sequence[Schedule]) -> list[Difference]:
+def find_differences(store: Address, path: Path, schedules: Sequence[Schedule]) -> list[Difference]:
     """Of every beat that is at work; LivectlError when none is."""
     with connect.open_store(store) as client:
-        beats, held = runs.seen(client), runs.held(client)
-    known = [(beats[name], held[name]) for name in sorted(beats) if name in held]
-    if not known:
+        beats, loaded_schedules = runs.read_running_beats(client), runs.read_loaded_schedules(client)
+    pairs = [(beats[name], loaded_schedules[name]) for name in sorted(beats) if name in loaded_schedules]
+    if not pairs:
         raise LivectlError("no beat is at work on this store", "Start one with `livectl beat`.")
-    return [each for beat, holds in known for each in _of(beat, holds, path, schedules)]
+    return [
+        difference
+        for beat, loaded_schedule in pairs
+        for difference in _beat_differences(beat, loaded_schedule, path, schedules)
+    ]
 
 
-def view(path: Path, found: Sequence[Difference]) -> View:
-    rows = [(each.name, WORDS[each.change] + ", ".join(each.fields), each.beat) for each in found]
-    return table(("name", "difference", "beat"), rows, found, empty=f"Every beat holds what {path.name} says.")
+def render_differences(path: Path, differences: Sequence[Difference]) -> View:
+    rows = [
+        (difference.name, CHANGE_TEXTS[difference.change] + ", ".join(difference.fields), difference.beat)
+        for difference in differences
+    ]
+    return table(("name", "difference", "beat"), rows, differences, empty=f"Every beat holds what {path.name} says.")
 
 
-def _of(beat: Beat, held: Held, path: Path, schedules: Sequence[Schedule]) -> Iterator[Difference]:
-    who = f"{beat.host}:{beat.pid}" if held.file == str(path) else f"{beat.host}:{beat.pid}, which runs {held.file}"
-    ours = {each.name: each for each in schedules}
-    theirs = {each.name: each for each in held.schedules}
-    for name in sorted(ours.keys() | theirs.keys()):
-        change, fields = _compare(ours.get(name), theirs.get(name))
+def _beat_differences(
+    beat: RunningBeat, loaded_schedule: LoadedSchedule, path: Path, schedules: Sequence[Schedule]
+) -> Iterator[Difference]:
+    beat_name = (
+        f"{beat.host}:{beat.pid}"
+        if loaded_schedule.file == str(path)
+        else f"{beat.host}:{beat.pid}, which runs {loaded_schedule.file}"
+    )
+    in_file = {schedule.name: schedule for schedule in schedules}
+    in_beat = {schedule.name: schedule for schedule in loaded_schedule.schedules}
+    for name in sorted(in_file.keys() | in_beat.keys()):
+        change, fields = _compare_schedules(in_file.get(name), in_beat.get(name))
         if change:
-            yield Difference(beat=who, file=held.file, name=name, change=change, fields=fields)
+            yield Difference(beat=beat_name, file=loaded_schedule.file, name=name, change=change, fields=fields)
 
 
-def _compare(
-    ours: Schedule | None, theirs: Schedule | None
+def _compare_schedules(
+    in_file: Schedule | None, in_beat: Schedule | None
 ) -> tuple[Literal["added", "removed", "changed"] | None, tuple[str, ...]]:
-    if ours is None or theirs is None:
-        return ("removed" if ours is None else "added"), ()
-    fields = tuple(name for name in FIELDS if getattr(ours, name) != getattr(theirs, name))
+    if in_file is None or in_beat is None:
+        return ("removed" if in_file is None else "added"), ()
+    fields = tuple(name for name in COMPARED_FIELDS if getattr(in_file, name) != getattr(in_beat, name))
     return ("changed" if fields else None), fields

@@ -9,15 +9,15 @@ import msgspec
 from livectl.errors import FileError, Mistake
 from livectl.model import Cron, Schedule
 from livectl.ops.schedules import binding, entries, plain, surprises
-from livectl.ops.schedules.spot import Spot, quoted
+from livectl.ops.schedules.spot import FileLocation, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-UTC = "UTC"
+DEFAULT_ZONE = "UTC"
 TOP_KEYS = ("timezone", "schedules")
-EXAMPLE = "schedules: {ping: {task: livectl.ping, every: 5s}}"
+FILE_EXAMPLE = "schedules: {ping: {task: livectl.ping, every: 5s}}"
 
 
 class ScheduleFile(msgspec.Struct, frozen=True):
@@ -37,62 +37,66 @@ def load(
     """
     from livectl import yamlfile
 
-    notes: list[Mistake] = []
+    mistakes: list[Mistake] = []
     document = yamlfile.load(path, name)
-    spot = Spot(document, notes)
-    zone = _top(spot, document.value)
+    location = FileLocation(document, mistakes)
+    zone = _read_top_level(location, document.value)
     schedules = []
-    for entry, value, here in _entries(spot, document.value):
-        schedule = entries.read(here, entry, value, zone)
+    for entry, value, entry_location in _list_entries(location, document.value):
+        schedule = entries.read_entry(entry_location, entry, value, zone)
         if schedule:
             schedules.append(schedule)
-            _warn(here.into(entries.timing_key(value)), schedule, now_ms)
+            _add_cron_warnings(entry_location.child(entries.timing_key(value)), schedule, now_ms)
         if tasks is not None:
-            binding.check(here, value, tasks)
-    notes.sort(key=lambda note: (note.line, note.column))
-    if any(not note.warning for note in notes):
-        raise FileError(notes)
-    return ScheduleFile(tuple(schedules), tuple(notes))
+            binding.check_task(entry_location, value, tasks)
+    mistakes.sort(key=lambda mistake: (mistake.line, mistake.column))
+    if any(not mistake.warning for mistake in mistakes):
+        raise FileError(mistakes)
+    return ScheduleFile(tuple(schedules), tuple(mistakes))
 
 
-def _top(spot: Spot, value: Any) -> str:
+def _read_top_level(location: FileLocation, value: Any) -> str:
     """The zone of the entries that name none; what is wrong around the entries is noted."""
     if not isinstance(value, dict):
-        spot.wrong("the file is empty" if value is None else f"{quoted(value)} is no schedule file", EXAMPLE)
-        return UTC
+        location.add_mistake(
+            "the file is empty" if value is None else f"{quote(value)} is no schedule file", FILE_EXAMPLE
+        )
+        return DEFAULT_ZONE
     for key in value.keys() - TOP_KEYS:
-        _misplaced(spot, key, value[key])
+        _add_misplaced_key(location, key, value[key])
     if value.keys() <= {"timezone"}:
-        spot.wrong("no schedules", EXAMPLE)
-    return plain.zone(spot.into("timezone"), value.get("timezone", UTC))
+        location.add_mistake("no schedules", FILE_EXAMPLE)
+    return plain.read_zone(location.child("timezone"), value.get("timezone", DEFAULT_ZONE))
 
 
-def _misplaced(spot: Spot, key: str, value: Any) -> None:
+def _add_misplaced_key(location: FileLocation, key: str, value: Any) -> None:
     if isinstance(value, dict) and "task" in value:
-        spot.into(key).wrong("an entry beside schedules", "put it under schedules:", key=True)
+        location.child(key).add_mistake("an entry beside schedules", "put it under schedules:", key=True)
     else:
-        spot.unknown("key", key, TOP_KEYS)
+        location.add_unknown("key", key, TOP_KEYS)
 
 
-def _entries(spot: Spot, value: Any) -> Iterator[tuple[str, Any, Spot]]:
+def _list_entries(location: FileLocation, value: Any) -> Iterator[tuple[str, Any, FileLocation]]:
     """Each entry's name, what it says, and where."""
     if not isinstance(value, dict) or "schedules" not in value:
         return
-    found, here = value["schedules"], spot.into("schedules", silent=True)
-    if isinstance(found, dict):
-        yield from ((name, each, here.into(name)) for name, each in found.items())
-    elif found is None:
-        here.warn("schedules: no entries yet", f"add: {entries.EXAMPLE}")
+    entries_by_name, entries_location = value["schedules"], location.child("schedules", silent=True)
+    if isinstance(entries_by_name, dict):
+        yield from ((name, entry, entries_location.child(name)) for name, entry in entries_by_name.items())
+    elif entries_by_name is None:
+        entries_location.add_warning("schedules: no entries yet", f"add: {entries.ENTRY_EXAMPLE}")
     else:
-        here.wrong(f"schedules: {quoted(found)} is no mapping of names to entries", EXAMPLE)
+        entries_location.add_mistake(
+            f"schedules: {quote(entries_by_name)} is no mapping of names to entries", FILE_EXAMPLE
+        )
 
 
-def _warn(spot: Spot, schedule: Schedule, now_ms: int | None) -> None:
+def _add_cron_warnings(location: FileLocation, schedule: Schedule, now_ms: int | None) -> None:
     """Notes what a cron line does that may not be meant."""
-    line = schedule.timing
-    if not isinstance(line, Cron):
+    cron_line = schedule.timing
+    if not isinstance(cron_line, Cron):
         return
-    if said := surprises.every_minute(line):
-        spot.warn(said, f'"{surprises.once(line)}" does once')
-    for said in surprises.clock_changes(line, schedule.timezone, now_ms) if now_ms is not None else ():
-        spot.warn(said)
+    if warning := surprises.every_minute_warning(cron_line):
+        location.add_warning(warning, f'"{surprises.once_per_hour(cron_line)}" does once')
+    for warning in surprises.clock_change_warnings(cron_line, schedule.timezone, now_ms) if now_ms is not None else ():
+        location.add_warning(warning)

@@ -8,15 +8,15 @@ from zoneinfo import ZoneInfo
 from celery.schedules import crontab, schedule, solar
 
 from livectl.model import Cron, Interval, Schedule
-from livectl.ops.reckoning.cron import DAY, HOUR, MINUTE, MONTH, WEEKDAY, occurs
+from livectl.ops.reckoning.cron import DAY, HOUR, MINUTE, MONTH, WEEKDAY, any_date_exists
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import tzinfo
 
-    from livectl.ops.reckoning.cron import Field
+    from livectl.ops.reckoning.cron import CronField
 
-WEEKDAYS_OF = "{} (weekdays)"  # the second half of a line that Celery cannot say in one
+WEEKDAYS_NAME = "{} (weekdays)"  # the second half of a line that Celery cannot say in one
 
 
 class ZonedCrontab(crontab):  # type: ignore[misc]  # Celery has no types
@@ -38,44 +38,51 @@ def to_beat_schedule(schedules: Iterable[Schedule]) -> dict[str, dict[str, Any]]
     """Those that are switched on. Celery has no words for catchup, deadline and overlap."""
     return {
         name: {
-            "task": each.task,
-            "schedule": when,
-            "args": each.args,
-            "kwargs": each.kwargs,
-            "options": each.options,
+            "task": entry.task,
+            "schedule": celery_schedule,
+            "args": entry.args,
+            "kwargs": entry.kwargs,
+            "options": entry.options,
         }
-        for each in schedules
-        if each.enabled
-        for name, when in _named(each)
+        for entry in schedules
+        if entry.enabled
+        for name, celery_schedule in _celery_schedules(entry)
     }
 
 
-def _named(each: Schedule) -> Iterator[tuple[str, schedule | crontab | solar]]:
-    timing = each.timing
+def _celery_schedules(entry: Schedule) -> Iterator[tuple[str, schedule | crontab | solar]]:
+    timing = entry.timing
     if isinstance(timing, Interval):
-        yield each.name, schedule(timing.seconds)
+        yield entry.name, schedule(timing.seconds)
     elif isinstance(timing, Cron):
-        yield from _crontabs(each.name, timing, each.timezone)
+        yield from _celery_crontabs(entry.name, timing, entry.timezone)
     else:
-        yield each.name, solar(timing.event, timing.lat, timing.lon)
+        yield entry.name, solar(timing.event, timing.lat, timing.lon)
 
 
-def _crontabs(name: str, line: Cron, zone: str) -> Iterator[tuple[str, ZonedCrontab]]:
+def _celery_crontabs(name: str, cron_line: Cron, zone: str) -> Iterator[tuple[str, ZonedCrontab]]:
     """Celery wants date and weekday to match. A line that wants either is two: dates, and weekdays on others."""
-    minute, hour, weekday = _word(MINUTE, line.minute), _word(HOUR, line.hour), _word(WEEKDAY, line.weekday)
-    month = _word(MONTH, line.month)
-    if not line.either_day or weekday == "*":
-        day = "*" if line.either_day else _word(DAY, line.day)
+    minute, hour, weekday = (
+        _format_values(MINUTE, cron_line.minute),
+        _format_values(HOUR, cron_line.hour),
+        _format_values(WEEKDAY, cron_line.weekday),
+    )
+    month = _format_values(MONTH, cron_line.month)
+    if not cron_line.either_day or weekday == "*":
+        day = "*" if cron_line.either_day else _format_values(DAY, cron_line.day)
         yield name, ZonedCrontab(minute, hour, weekday, day, month, zone=zone)
         return
-    others = tuple(day for day in range(DAY.low, DAY.high + 1) if day not in line.day)
-    if occurs(line.day, line.month):
-        yield name, ZonedCrontab(minute, hour, "*", _word(DAY, line.day), month, zone=zone)
-    if occurs(others, line.month):
-        yield WEEKDAYS_OF.format(name), ZonedCrontab(minute, hour, weekday, _word(DAY, others), month, zone=zone)
+    other_days = tuple(day for day in range(DAY.low, DAY.high + 1) if day not in cron_line.day)
+    if any_date_exists(cron_line.day, cron_line.month):
+        yield name, ZonedCrontab(minute, hour, "*", _format_values(DAY, cron_line.day), month, zone=zone)
+    if any_date_exists(other_days, cron_line.month):
+        yield (
+            WEEKDAYS_NAME.format(name),
+            ZonedCrontab(minute, hour, weekday, _format_values(DAY, other_days), month, zone=zone),
+        )
 
 
-def _word(field: Field, values: tuple[int, ...]) -> str:
+def _format_values(field: CronField, values: tuple[int, ...]) -> str:
     return "*" if len(values) == field.high - field.low + 1 else ",".join(map(str, values))
 
 

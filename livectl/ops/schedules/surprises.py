@@ -12,46 +12,50 @@ if TYPE_CHECKING:
 
     from livectl.model import Cron
 
-YEARS = 2  # ahead that changes of the clock are looked for
-ALL_MINUTES, ALL_DAYS, ALL_WEEKDAYS = 60, 31, 7
-SECOND = 1_000  # milliseconds
-MINUTE = 60  # seconds
+YEARS_AHEAD = 2  # ahead that changes of the clock are looked for
+MINUTES_PER_HOUR, MAX_DAYS_PER_MONTH, DAYS_PER_WEEK = 60, 31, 7
+MS_PER_SECOND = 1_000  # milliseconds
+SECONDS_PER_MINUTE = 60  # seconds
 
 
-def every_minute(line: Cron) -> str:
+def every_minute_warning(cron_line: Cron) -> str:
     """Of a line that names hours or days, and no minute."""
-    if len(line.minute) < ALL_MINUTES:
+    if len(cron_line.minute) < MINUTES_PER_HOUR:
         return ""
-    if not calendar.every_hour(line):
-        return f'"{line.text}" runs every minute of {"that hour" if len(line.hour) == 1 else "those hours"}'
-    if len(line.day) < ALL_DAYS or len(line.weekday) < ALL_WEEKDAYS:
-        return f'"{line.text}" runs every minute of those days'
+    if not calendar.runs_every_hour(cron_line):
+        return f'"{cron_line.text}" runs every minute of {"that hour" if len(cron_line.hour) == 1 else "those hours"}'
+    if len(cron_line.day) < MAX_DAYS_PER_MONTH or len(cron_line.weekday) < DAYS_PER_WEEK:
+        return f'"{cron_line.text}" runs every minute of those days'
     return ""
 
 
-def once(line: Cron) -> str:
+def once_per_hour(cron_line: Cron) -> str:
     """The same line, once in each hour it names, or once in the day."""
-    _, hour, *days = line.text.split()
-    return " ".join(["0", "0" if calendar.every_hour(line) else hour, *days])
+    _, hour, *days = cron_line.text.split()
+    return " ".join(["0", "0" if calendar.runs_every_hour(cron_line) else hour, *days])
 
 
-def clock_changes(line: Cron, zone: str, now_ms: int) -> Iterator[str]:
+def clock_change_warnings(cron_line: Cron, zone: str, now_ms: int) -> Iterator[str]:
     """The next change of the clock that skips a local time of the line, and the next that repeats one."""
-    now = now_ms // SECOND
-    changes = [each for each in zones.onward(zone, now, YEARS + 1) if now < each.start and each.offset != each.before]
+    now = now_ms // MS_PER_SECOND
+    changes = [
+        period
+        for period in zones.offset_periods_from(zone, now, YEARS_AHEAD + 1)
+        if now < period.start and period.offset != period.offset_before
+    ]
     for change in changes:
-        minute = timing.skipped(line, change)
+        minute = timing.skipped_minute(cron_line, change)
         if minute is not None:
-            runs = _local(change.start + change.offset)
-            yield f"{_local(minute * MINUTE):%Y-%m-%d %H:%M} does not exist in {zone}; it runs at {runs:%H:%M} that day"
+            run_time = _naive_time(change.start + change.offset)
+            yield f"{_naive_time(minute * SECONDS_PER_MINUTE):%Y-%m-%d %H:%M} does not exist in {zone}; it runs at {run_time:%H:%M} that day"
             break
     for change in changes:
-        minute = timing.repeated(line, change)
-        if minute is not None and not calendar.every_hour(line):
-            times = "both times" if line.stepping else "the first time only"
-            yield f"{_local(minute * MINUTE):%Y-%m-%d %H:%M} comes twice in {zone}; it runs {times}"
+        minute = timing.repeated_minute(cron_line, change)
+        if minute is not None and not calendar.runs_every_hour(cron_line):
+            times = "both times" if cron_line.stepping else "the first time only"
+            yield f"{_naive_time(minute * SECONDS_PER_MINUTE):%Y-%m-%d %H:%M} comes twice in {zone}; it runs {times}"
             break
 
 
-def _local(seconds: int) -> datetime:
+def _naive_time(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)

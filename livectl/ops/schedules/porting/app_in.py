@@ -4,46 +4,57 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from livectl.ops.schedules.porting.brought import CannotSay, Entry, Import, LeftOut, When, keys_of
-from livectl.ops.schedules.porting.literals import CRONTAB_FIELDS, field
+from livectl.ops.schedules.porting.brought import (
+    ImportedSchedule,
+    NotPortable,
+    PortableEntry,
+    PortableTiming,
+    PortingNote,
+    portable_keys,
+)
+from livectl.ops.schedules.porting.literals import CRONTAB_FIELDS, field_value
 from livectl.ops.schedules.stock import ZonedCrontab
 
 if TYPE_CHECKING:
     from celery import Celery
 
 
-def read(app: Celery, name: str) -> Import:
+def read_app(app: Celery, name: str) -> ImportedSchedule:
     """The app's own code has run by now: every value is what beat would be given."""
-    found = Import(origin=name, timezone=str(app.timezone))
+    imported = ImportedSchedule(origin=name, timezone=str(app.timezone))
     app.finalize()
-    for key, said in (app.conf.beat_schedule or {}).items():
+    for key, entry in (app.conf.beat_schedule or {}).items():
         try:
-            found.entries.append(Entry(name=str(key), keys=keys_of(_plainly(said))))
-        except CannotSay as error:
-            found.left.append(LeftOut(name=str(key), why=str(error)))
-    return found
+            imported.entries.append(PortableEntry(name=str(key), keys=portable_keys(_to_plain_dict(entry))))
+        except NotPortable as error:
+            imported.left.append(PortingNote(name=str(key), why=str(error)))
+    return imported
 
 
-def _plainly(said: Any) -> dict[str, Any]:
+def _to_plain_dict(entry: Any) -> dict[str, Any]:
     """An entry as a dict, Celery's schedules in it as ours; beat takes entries of both kinds."""
-    told = dict(said) if isinstance(said, dict) else {key: getattr(said, key, None) for key in ENTRY_KEYS}
-    return {**told, "schedule": _when(told.get("schedule"))}
+    values = dict(entry) if isinstance(entry, dict) else {key: getattr(entry, key, None) for key in ENTRY_KEYS}
+    return {**values, "schedule": _to_portable_timing(values.get("schedule"))}
 
 
 ENTRY_KEYS = ("task", "schedule", "args", "kwargs", "options")
 
 
-def _when(said: Any) -> Any:
+def _to_portable_timing(celery_schedule: Any) -> Any:
     from celery.schedules import crontab, schedule, solar
 
-    if type(said) is schedule and said.nowfun is None:
-        return When("every", float(said.seconds), relative=bool(said.relative))
-    if type(said) in {crontab, ZonedCrontab} and said.nowfun is None:
-        given = {key: getattr(said, f"_orig_{key}") for key in CRONTAB_FIELDS}
-        fields = {key: field(value) for key, value in given.items() if value != "*"}
-        return When("crontab", fields or {"minute": "*"}, zone=getattr(said, "zone", ""))
-    if type(said) is solar and said.nowfun is None:
-        return When("solar", {"event": said.event, "lat": said.lat, "lon": said.lon})
-    if hasattr(said, "is_due"):
-        raise CannotSay(f"{type(said).__module__}.{type(said).__qualname__} is a class of its own")
-    return said
+    if type(celery_schedule) is schedule and celery_schedule.nowfun is None:
+        return PortableTiming("every", float(celery_schedule.seconds), relative=bool(celery_schedule.relative))
+    if type(celery_schedule) in {crontab, ZonedCrontab} and celery_schedule.nowfun is None:
+        given = {key: getattr(celery_schedule, f"_orig_{key}") for key in CRONTAB_FIELDS}
+        fields = {key: field_value(value) for key, value in given.items() if value != "*"}
+        return PortableTiming("crontab", fields or {"minute": "*"}, zone=getattr(celery_schedule, "zone", ""))
+    if type(celery_schedule) is solar and celery_schedule.nowfun is None:
+        return PortableTiming(
+            "solar", {"event": celery_schedule.event, "lat": celery_schedule.lat, "lon": celery_schedule.lon}
+        )
+    if hasattr(celery_schedule, "is_due"):
+        raise NotPortable(
+            f"{type(celery_schedule).__module__}.{type(celery_schedule).__qualname__} is a class of its own"
+        )
+    return celery_schedule

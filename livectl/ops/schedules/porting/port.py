@@ -15,56 +15,62 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from livectl.model import Schedule
-    from livectl.ops.schedules.porting.brought import Export, LeftOut
+    from livectl.ops.schedules.porting.brought import ConvertedSchedule, PortingNote
 
-MILLISECONDS = 1_000  # in a second
-FORMATS = "Say --python, --django or --crontab."
+MS_PER_SECOND = 1_000  # in a second
+FORMATS_HINT = "Say --python, --django or --crontab."
 
 
-class Answer(Struct, frozen=True):
+class ConversionResult(Struct, frozen=True):
     """As programs see it."""
 
     text: str
-    left: list[LeftOut]
-    notes: list[LeftOut]
+    left: list[PortingNote]
+    notes: list[PortingNote]
 
 
-def bring(source: str | None, app: str | None, cwd: Path) -> Export:
+def import_schedule(source: str | None, app: str | None, cwd: Path) -> ConvertedSchedule:
     """A schedules.yaml from Python source, unrun; without one, from the app, whose code is imported for it."""
     from livectl.ops.schedules.porting import app_in, python_in, yaml_out
 
     if source:
-        return yaml_out.text(python_in.read(_file(source, cwd), source))
+        return yaml_out.to_yaml(python_in.read(_find_source_file(source, cwd), source))
     if not app:
         raise UsageError("nothing to import from", "Name a file or module, or an app: livectl -A proj schedules import")
     from livectl.ops import apps
 
-    return yaml_out.text(app_in.read(apps.load(app, cwd), app))
+    return yaml_out.to_yaml(app_in.read_app(apps.load(app, cwd), app))
 
 
-def export(to: str | None, schedules: Sequence[Schedule], origin: str, app: str | None, now_ms: int) -> Export:
+def export_schedule(
+    to: str | None, schedules: Sequence[Schedule], origin: str, app: str | None, now_ms: int
+) -> ConvertedSchedule:
     from livectl.ops.schedules.porting import crontab_out, django_out, python_out
 
-    formats: dict[str | None, Callable[[], Export]] = {
-        "python": lambda: python_out.text(schedules, origin),
-        "django": lambda: django_out.text(schedules, datetime.fromtimestamp(now_ms / MILLISECONDS, UTC).isoformat()),
-        "crontab": lambda: crontab_out.text(schedules, origin, app),
+    formats: dict[str | None, Callable[[], ConvertedSchedule]] = {
+        "python": lambda: python_out.to_python(schedules, origin),
+        "django": lambda: django_out.to_django(
+            schedules, datetime.fromtimestamp(now_ms / MS_PER_SECOND, UTC).isoformat()
+        ),
+        "crontab": lambda: crontab_out.to_crontab(schedules, origin, app),
     }
     if to not in formats:
-        raise UsageError("no format", FORMATS)
+        raise UsageError("no format", FORMATS_HINT)
     return formats[to]()
 
 
-def show(found: Export, say: Callable[[str], None], put: Callable[[View], None]) -> int:
+def show_result(converted: ConvertedSchedule, say: Callable[[str], None], show_view: Callable[[View], None]) -> int:
     """The text is the answer; what stayed behind is told beside it, and makes the exit code 1."""
-    for what, told in (("left out", found.left), ("note", found.notes)):
-        for each in told:
-            say(f"{what}: {each.name}{f' (line {each.line})' if each.line else ''}: {each.why}")
-    put(View(Answer(found.text, found.left, found.notes), lambda: found.text.rstrip("\n")))
-    return LivectlError.code if found.left else EXIT_DONE
+    for label, notes in (("left out", converted.left), ("note", converted.notes)):
+        for note in notes:
+            say(f"{label}: {note.name}{f' (line {note.line})' if note.line else ''}: {note.why}")
+    show_view(
+        View(ConversionResult(converted.text, converted.left, converted.notes), lambda: converted.text.rstrip("\n"))
+    )
+    return LivectlError.code if converted.left else EXIT_DONE
 
 
-def _file(source: str, cwd: Path) -> Path:
+def _find_source_file(source: str, cwd: Path) -> Path:
     """A file, or a module as Python would find it from here."""
     path = cwd / source
     if path.is_file():

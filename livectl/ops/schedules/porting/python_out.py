@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from livectl.model import Cron, Interval
 from livectl.ops.reckoning.cron import FIELDS
-from livectl.ops.schedules.porting.brought import Export, LeftOut
+from livectl.ops.schedules.porting.brought import ConvertedSchedule, PortingNote
 from livectl.ops.schedules.porting.literals import CRONTAB_FIELDS
 
 if TYPE_CHECKING:
@@ -15,97 +15,101 @@ if TYPE_CHECKING:
 
     from livectl.model import Schedule, Solar
 
-ORDER = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")  # of a cron line's fields
-EITHER = "its days match by date or by weekday, Celery's by both: split it in two"
+CRON_FIELD_ORDER = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")  # of a cron line's fields
+EITHER_DAY_REASON = "its days match by date or by weekday, Celery's by both: split it in two"
 
 
-def text(schedules: Sequence[Schedule], origin: str) -> Export:
-    zone = main_zone(schedules)
+def to_python(schedules: Sequence[Schedule], origin: str) -> ConvertedSchedule:
+    zone = most_common_zone(schedules)
     lines, left, notes = [], [], []
-    for each in schedules:
-        why = _unsayable(each, zone)
-        if why:
-            left.append(LeftOut(name=each.name, why=why))
+    for schedule in schedules:
+        reason = _reason_not_python(schedule, zone)
+        if reason:
+            left.append(PortingNote(name=schedule.name, why=reason))
             continue
-        lines += [f"    {line}" for line in _entry(each)]
-        if lost := what_is_lost(each):
-            notes.append(LeftOut(name=each.name, why=f"said without {lost}"))
-    imports = sorted({word for word in ("crontab", "solar") if any(f" {word}(" in line for line in lines)})
+        lines += [f"    {line}" for line in _python_entry(schedule)]
+        if lost_keys := find_lost_keys(schedule):
+            notes.append(PortingNote(name=schedule.name, why=f"said without {lost_keys}"))
+    imports = sorted(
+        {class_name for class_name in ("crontab", "solar") if any(f" {class_name}(" in line for line in lines)}
+    )
     head = [f'"""The schedule of Celery beat, from {origin}."""', ""]
     head += [f"from celery.schedules import {', '.join(imports)}", ""] if imports else []
     body = ["beat_schedule = {", *lines, "}"] if lines else ["beat_schedule = {}"]
-    return Export("\n".join([*head, f"timezone = {zone!r}", *body]) + "\n", left, notes)
+    return ConvertedSchedule("\n".join([*head, f"timezone = {zone!r}", *body]) + "\n", left, notes)
 
 
-def main_zone(schedules: Sequence[Schedule]) -> str:
+def most_common_zone(schedules: Sequence[Schedule]) -> str:
     """Celery has one zone for all: the one of most cron lines."""
-    zones = Counter(each.timezone for each in schedules if isinstance(each.timing, Cron))
+    zones = Counter(schedule.timezone for schedule in schedules if isinstance(schedule.timing, Cron))
     return zones.most_common(1)[0][0] if zones else "UTC"
 
 
-def what_is_lost(each: Schedule) -> str:
+def find_lost_keys(schedule: Schedule) -> str:
     """Keys that only our beat knows."""
-    said = {
-        "catchup": each.catchup != "once",
-        "deadline": each.deadline is not None,
-        "overlap": each.overlap != "allow",
+    is_set_by_key = {
+        "catchup": schedule.catchup != "once",
+        "deadline": schedule.deadline is not None,
+        "overlap": schedule.overlap != "allow",
     }
-    return ", ".join(key for key, is_said in said.items() if is_said)
+    return ", ".join(key for key, is_set in is_set_by_key.items() if is_set)
 
 
-def _unsayable(each: Schedule, zone: str) -> str:
-    if not each.enabled:
+def _reason_not_python(schedule: Schedule, zone: str) -> str:
+    if not schedule.enabled:
         return "it is switched off"
-    if isinstance(each.timing, Cron) and each.timezone != zone:
-        return f"its zone is {each.timezone}, and Celery has one for all: {zone}"
-    if isinstance(each.timing, Cron) and either(each.timing):
-        return EITHER
+    if isinstance(schedule.timing, Cron) and schedule.timezone != zone:
+        return f"its zone is {schedule.timezone}, and Celery has one for all: {zone}"
+    if isinstance(schedule.timing, Cron) and restricts_either_day(schedule.timing):
+        return EITHER_DAY_REASON
     return ""
 
 
-def either(line: Cron) -> bool:
+def restricts_either_day(cron_line: Cron) -> bool:
     """Whether a cron line means a day by date or by weekday, both being restricted."""
-    days, weekdays = line.day, line.weekday
-    return line.either_day and len(days) <= FIELDS[2].high - FIELDS[2].low and len(weekdays) <= FIELDS[4].high
+    days, weekdays = cron_line.day, cron_line.weekday
+    return cron_line.either_day and len(days) <= FIELDS[2].high - FIELDS[2].low and len(weekdays) <= FIELDS[4].high
 
 
-def _entry(each: Schedule) -> list[str]:
-    keys: dict[str, str] = {"task": repr(each.task), "schedule": _when(each.timing)}
-    keys |= {"args": repr(each.args)} if each.args else {}
-    keys |= {"kwargs": repr(each.kwargs)} if each.kwargs else {}
-    keys |= {"options": repr(each.options)} if each.options else {}
-    return [f"{each.name!r}: {{", *(f"    {key!r}: {value}," for key, value in keys.items()), "},"]
+def _python_entry(schedule: Schedule) -> list[str]:
+    keys: dict[str, str] = {"task": repr(schedule.task), "schedule": _python_timing(schedule.timing)}
+    keys |= {"args": repr(schedule.args)} if schedule.args else {}
+    keys |= {"kwargs": repr(schedule.kwargs)} if schedule.kwargs else {}
+    keys |= {"options": repr(schedule.options)} if schedule.options else {}
+    return [f"{schedule.name!r}: {{", *(f"    {key!r}: {value}," for key, value in keys.items()), "},"]
 
 
-def _when(timing: Interval | Cron | Solar) -> str:
+def _python_timing(timing: Interval | Cron | Solar) -> str:
     if isinstance(timing, Interval):
         return repr(timing.seconds)
     if isinstance(timing, Cron):
-        words = crontab_words(timing)
+        words = crontab_fields(timing)
         return f"crontab({', '.join(f'{key}={words[key]!r}' for key in CRONTAB_FIELDS if words[key] != '*')})"
     return f"solar({timing.event!r}, {timing.lat!r}, {timing.lon!r})"
 
 
-def crontab_words(line: Cron) -> dict[str, str]:
+def crontab_fields(cron_line: Cron) -> dict[str, str]:
     """Celery's five fields: as they were written where Celery understands them so, as numbers otherwise."""
     from celery.schedules import ParseException, crontab
 
-    written = dict(zip(ORDER, line.text.split(), strict=False))
-    meant = dict(zip(ORDER, sets(line), strict=True))
+    written = dict(zip(CRON_FIELD_ORDER, cron_line.text.split(), strict=False))
+    meant = dict(zip(CRON_FIELD_ORDER, value_sets(cron_line), strict=True))
     words = {}
     for key, values in meant.items():
         try:
             understood = tuple(sorted(getattr(crontab(**{key: written[key]}), key))) == values
         except (ParseException, ValueError, KeyError, TypeError):
             understood = False
-        words[key] = written[key] if understood and len(written) == len(ORDER) else numbers(key, values)
+        words[key] = (
+            written[key] if understood and len(written) == len(CRON_FIELD_ORDER) else format_values(key, values)
+        )
     return words
 
 
-def sets(line: Cron) -> tuple[tuple[int, ...], ...]:
-    return (line.minute, line.hour, line.day, line.month, line.weekday)
+def value_sets(cron_line: Cron) -> tuple[tuple[int, ...], ...]:
+    return (cron_line.minute, cron_line.hour, cron_line.day, cron_line.month, cron_line.weekday)
 
 
-def numbers(key: str, values: tuple[int, ...]) -> str:
-    field = FIELDS[ORDER.index(key)]
+def format_values(key: str, values: tuple[int, ...]) -> str:
+    field = FIELDS[CRON_FIELD_ORDER.index(key)]
     return "*" if len(values) == field.high - field.low + 1 else ",".join(map(str, values))

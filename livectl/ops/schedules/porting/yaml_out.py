@@ -11,94 +11,100 @@ from typing import TYPE_CHECKING, Any
 
 from livectl.errors import FileError
 from livectl.ops.schedules import schedulefile
-from livectl.ops.schedules.porting.brought import Export, LeftOut
-from livectl.quantity import SECONDS
+from livectl.ops.schedules.porting.brought import ConvertedSchedule, PortingNote
+from livectl.quantity import UNIT_SECONDS
 
 if TYPE_CHECKING:
-    from livectl.ops.schedules.porting.brought import Entry, Import
+    from livectl.ops.schedules.porting.brought import ImportedSchedule, PortableEntry
 
 PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 RESERVED = {"true", "false", "null"}
-UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")  # YAML breaks lines at some of these, and refuses others
+UNSAFE_CHARACTERS = re.compile(
+    "[\x7f-\x9f\u2028\u2029\ufeff]"
+)  # YAML breaks lines at some of these, and refuses others
 WHOLE_UNITS = ("d", "h", "m")
 
 
-def text(found: Import) -> Export:
+def to_yaml(imported: ImportedSchedule) -> ConvertedSchedule:
     """Entries that do not read back as they are said join what is left out."""
     sayable = []
-    for entry in found.entries:
-        why = _refused(found.timezone, entry)
-        if why:
-            found.left.append(LeftOut(name=entry.name, line=entry.line, why=why))
+    for entry in imported.entries:
+        reason = _find_problem(imported.timezone, entry)
+        if reason:
+            imported.left.append(PortingNote(name=entry.name, line=entry.line, why=reason))
         else:
             sayable.append(entry)
-    found.entries = sayable
-    found.left.sort(key=lambda left: left.line)
-    return Export(_text(found), found.left)
+    imported.entries = sayable
+    imported.left.sort(key=lambda note: note.line)
+    return ConvertedSchedule(_build_text(imported), imported.left)
 
 
-def _text(found: Import) -> str:
-    zone = [f"timezone: {scalar(found.timezone)}"] if found.timezone != "UTC" else []
-    lines = [f"# From {found.origin}, by livectl schedules import.", *zone]
-    lines += ["schedules:" if found.entries else "schedules: {}"]
-    for entry in found.entries:
-        lines += [f"  {line}" for line in _entry(entry)]
-    for left in found.left:
-        lines.append(f"# left out: {where(left)}: {left.why}".replace("\n", " "))
+def _build_text(imported: ImportedSchedule) -> str:
+    zone = [f"timezone: {format_scalar(imported.timezone)}"] if imported.timezone != "UTC" else []
+    lines = [f"# From {imported.origin}, by livectl schedules import.", *zone]
+    lines += ["schedules:" if imported.entries else "schedules: {}"]
+    for entry in imported.entries:
+        lines += [f"  {line}" for line in _entry_lines(entry)]
+    for note in imported.left:
+        lines.append(f"# left out: {format_position(note)}: {note.why}".replace("\n", " "))
     return "\n".join(lines) + "\n"
 
 
-def where(left: LeftOut) -> str:
-    return f"{json.dumps(left.name)} in line {left.line}" if left.line else json.dumps(left.name)
+def format_position(note: PortingNote) -> str:
+    return f"{json.dumps(note.name)} in line {note.line}" if note.line else json.dumps(note.name)
 
 
-def _entry(entry: Entry) -> list[str]:
-    comments = [f"# {UNSAFE.sub(' ', comment)}" for comment in entry.comments]
-    keys = [f"  {key}: {_value(key, value)}" for key, value in entry.keys.items()]
-    return [*comments, f"{scalar(entry.name)}:", *keys]
+def _entry_lines(entry: PortableEntry) -> list[str]:
+    comments = [f"# {UNSAFE_CHARACTERS.sub(' ', comment)}" for comment in entry.comments]
+    keys = [f"  {key}: {_format_value(key, value)}" for key, value in entry.keys.items()]
+    return [*comments, f"{format_scalar(entry.name)}:", *keys]
 
 
-def _value(key: str, value: Any) -> str:
+def _format_value(key: str, value: Any) -> str:
     if key == "every":
-        return duration(value)
-    return flow(value)
+        return format_duration(value)
+    return format_flow(value)
 
 
-def flow(value: Any) -> str:
+def format_flow(value: Any) -> str:
     """A value on one line."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{scalar(key)}: {flow(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{format_scalar(key)}: {format_flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(flow(each) for each in value) + "]"
-    return scalar(value)
+        return "[" + ", ".join(format_flow(item) for item in value) + "]"
+    return format_scalar(value)
 
 
-def scalar(value: Any) -> str:
+def format_scalar(value: Any) -> str:
     if isinstance(value, str) and PLAIN_NAME.fullmatch(value) and value.lower() not in RESERVED:
         return value
-    return UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
+    return UNSAFE_CHARACTERS.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """In the largest unit that it is a whole number of."""
     for unit in WHOLE_UNITS:
-        if seconds and seconds % SECONDS[unit] == 0:
-            return f"{int(seconds / SECONDS[unit])}{unit}"
+        if seconds and seconds % UNIT_SECONDS[unit] == 0:
+            return f"{int(seconds / UNIT_SECONDS[unit])}{unit}"
     return f"{Decimal(repr(seconds)).normalize():f}s"  # never 1e+06
 
 
-def _refused(zone: str, entry: Entry) -> str:
+def _find_problem(zone: str, entry: PortableEntry) -> str:
     """What our own reader has against an entry; nothing, if it understands exactly what was meant."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "entry.yaml"
-        lines = [f"timezone: {scalar(zone)}", "schedules:", *(f"  {line}" for line in _entry(entry))]
+        lines = [f"timezone: {format_scalar(zone)}", "schedules:", *(f"  {line}" for line in _entry_lines(entry))]
         try:
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            [read] = schedulefile.load(path).schedules
+            [schedule] = schedulefile.load(path).schedules
         except FileError as error:
-            first = error.mistakes[0]
-            return f"{first.text} ({first.hint})" if first.hint else first.text
+            mistake = error.mistakes[0]
+            return f"{mistake.text} ({mistake.hint})" if mistake.hint else mistake.text
         except UnicodeEncodeError:
             return "holds half a letter, which no file can"
-    meant = (entry.name, entry.keys["task"], entry.keys.get("args", []), entry.keys.get("kwargs", {}))
-    return "" if meant == (read.name, read.task, list(read.args), read.kwargs) else "reads back as something else"
+    expected = (entry.name, entry.keys["task"], entry.keys.get("args", []), entry.keys.get("kwargs", {}))
+    return (
+        ""
+        if expected == (schedule.name, schedule.task, list(schedule.args), schedule.kwargs)
+        else "reads back as something else"
+    )
