@@ -68,7 +68,7 @@ def _measured(kind: str, size: int) -> dict[str, float]:
 
 @contextmanager
 def _server(folder: Path) -> Iterator[Path]:
-    from livectl.ops.broker import locate_binary
+    from livectl.ops.processes.embedded_broker import locate_binary
 
     path = folder / "v.sock"
     command = [locate_binary(), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)]
@@ -170,12 +170,12 @@ def _redbeat(app: Celery, size: int, path: Path, _folder: Path) -> Made:
 
 
 def _livectl(app: Celery, size: int, path: Path, folder: Path) -> Made:
-    from livectl import config
+    from livectl import settings
     from livectl.ops import scheduler
-    from livectl.ops.jobs import sending
+    from livectl.ops.beat import publisher
 
     class Watched:
-        def __init__(self, sender: sending.Publisher) -> None:
+        def __init__(self, sender: publisher.Publisher) -> None:
             self.connect, self.close, self._send = sender.connect, sender.close, sender.send
 
         def send(self, jobs: Any) -> None:
@@ -183,12 +183,12 @@ def _livectl(app: Celery, size: int, path: Path, folder: Path) -> Made:
             late.extend(_late(job.claim.run.due / 1_000) for job in jobs)
 
     late: list[float] = []
-    plain = sending.open_publisher
-    sending.open_publisher = lambda *args: Watched(plain(*args))
+    plain = publisher.open_publisher
+    publisher.open_publisher = lambda *args: Watched(plain(*args))
     lines = [f"  e{n}: {{task: bench.nothing, every: {_seconds(n, size)}s}}\n" for n in range(size)]
     (folder / "schedules.yaml").write_text("schedules:\n" + "".join(lines))
     environ = {"LIVECTL_STORE": f"unix://{path}?db=1", "HOME": str(folder)}
-    return lambda: scheduler.Scheduler(app, settings=config.load(environ, folder)), late
+    return lambda: scheduler.Scheduler(app, settings=settings.load(environ, folder)), late
 
 
 def _late(due: float) -> float:

@@ -99,7 +99,7 @@ def show(what: str, cost: Cost, base: Cost) -> None:
 
 @contextmanager
 def valkey(folder: Path) -> Iterator[tuple[Path, int]]:
-    from livectl.ops.broker import locate_binary
+    from livectl.ops.processes.embedded_broker import locate_binary
 
     path = folder / "v.sock"
     words = [locate_binary(), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)]
@@ -132,15 +132,15 @@ def worker(folder: Path, environ: dict[str, str], *words: str) -> Iterator[int]:
 
 
 def ours(folder: Path, socket: Path, server: int, url: str) -> tuple[Cost, Cost]:
-    from livectl import config, connect
+    from livectl import redis_client, settings
     from livectl.celeryapp import create_app
     from livectl.live.store import Store
-    from livectl.model import Streamer
+    from livectl.models import Streamer
 
     (folder / "livectl.yaml").write_text(SETTINGS.format(url=url))
     environ = {"LIVECTL_BROKER": f"unix://{socket}?db=0", "LIVECTL_HOME": str(folder)}
-    app = create_app(config.load(environ, folder))
-    client = connect.open_store(environ["LIVECTL_BROKER"])
+    app = create_app(settings.load(environ, folder))
+    client = redis_client.open_store(environ["LIVECTL_BROKER"])
     store, costs = Store(client), []
     with worker(folder, environ, "-A", "livectl.celeryapp", "worker", "-P", "prefork", "-c", "2") as pid:
         for platform in ("douyu", "twitch"):

@@ -15,7 +15,7 @@ from random import Random
 from statistics import mean, median, quantiles
 from typing import NamedTuple
 
-from livectl.live import habits
+from livectl.live import polling
 
 STREAMERS = 1000
 WEEK, DAY, HOUR, MINUTE = 604_800.0, 86_400.0, 3600.0, 60.0
@@ -58,7 +58,7 @@ def learn(lives: list[list[Session]], until: float) -> list[list[float]]:
     known = []
     for sessions in lives:
         starts = [session.start for session in sessions if session.start < until]
-        known.append(habits.poll_weights(habits.golive_rates(starts, 0.0, until), 1.0))
+        known.append(polling.poll_weights(polling.golive_rates(starts, 0.0, until), 1.0))
     return known
 
 
@@ -66,7 +66,7 @@ def poll(
     lives: list[list[Session]], pulls: list[list[float]] | None, begin: float, end: float, dice: Random
 ) -> list[float]:
     """How late each go-live was seen. Nobody is asked beyond the budget: what is due waits its turn."""
-    means = [mean(pull[hour] for pull in pulls) for hour in range(habits.WEEK_HOURS)] if pulls else []
+    means = [mean(pull[hour] for pull in pulls) for hour in range(polling.WEEK_HOURS)] if pulls else []
     starts = [[session.start for session in sessions] for sessions in lives]
     due = [(begin + dice.random() * UNIFORM, one) for one in range(len(lives))]
     heapq.heapify(due)
@@ -96,10 +96,10 @@ def next_due(one: int, at: float, pulls: list[list[float]] | None, means: list[f
     uniform = idle / max(CAPACITY - live / LIVE_EVERY, CAPACITY / 2)
     share = 1.0
     while True:
-        hour = habits.hour_of_week(at)
+        hour = polling.hour_of_week(at)
         left = HOUR - at % HOUR
         pull = pulls[one][hour] / means[hour] if pulls else 1.0
-        whole = habits.poll_interval(pull, uniform, FASTEST, SLOWEST)
+        whole = polling.poll_interval(pull, uniform, FASTEST, SLOWEST)
         if left >= share * whole:
             return at + share * whole
         share -= left / whole

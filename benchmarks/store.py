@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from livectl.live.store import Store
-from livectl.model import Observation, PollingLimits, State, Streamer
+from livectl.models import Observation, PollingLimits, State, Streamer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

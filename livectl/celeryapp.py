@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 
-from livectl import config
-from livectl.ops import broker
-from livectl.ops.cluster import layout
-from livectl.ops.jobs import noting
+from livectl import settings as livectl_settings
+from livectl.ops.jobs import job_log
+from livectl.ops.processes import embedded_broker
+from livectl.ops.protocol import keys
 
 if TYPE_CHECKING:
-    from livectl.config import Address, Settings
+    from livectl.settings import Address, Settings
 
 # Chosen against measured faults: a job outlives its worker, a dead broker is noticed, nothing is pickled.
 DEFAULTS: dict[str, Any] = {
@@ -49,7 +49,7 @@ DEFAULTS: dict[str, Any] = {
 # Seconds. A message is given to another worker after visibility_timeout, which has to outlast the longest job (60 s)
 # plus the one fetched behind it; the sweep for such messages comes every 5 s, and its lock cannot outlive a crash long.
 REDIS_OPTIONS: dict[str, Any] = {
-    "visibility_timeout": layout.OWN_VISIBILITY_TIMEOUT,
+    "visibility_timeout": keys.OWN_VISIBILITY_TIMEOUT,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
     "unacked_mutex_expire": 10,
@@ -66,7 +66,7 @@ AMQP_DEFAULTS: dict[str, Any] = {"task_default_queue_type": "quorum"}
 
 def create_app(settings: Settings) -> Celery:
     """The app that these settings describe. Addresses are looked up, nothing is connected."""
-    addresses = broker.resolve_addresses(settings)
+    addresses = embedded_broker.resolve_addresses(settings)
     app = Celery(
         "livectl", broker=addresses.broker.celery_url, backend=addresses.results.celery_url, include=["livectl.tasks"]
     )
@@ -86,8 +86,8 @@ def __getattr__(name: str) -> Any:
     if name != "app":
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    process_settings = config.load(os.environ, Path.cwd())
+    process_settings = livectl_settings.load(os.environ, Path.cwd())
     app = create_app(process_settings)
-    noting.JobEventRecorder(broker.resolve_addresses(process_settings).store, app.main).connect_signals()
+    job_log.JobEventRecorder(embedded_broker.resolve_addresses(process_settings).store, app.main).connect_signals()
     globals()["app"] = app
     return app

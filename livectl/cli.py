@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from livectl import __version__
+from livectl.context import CommandContext, from_process
 from livectl.errors import EXIT_DONE, EXIT_INTERRUPTED, LivectlError
-from livectl.invocation import CommandContext, from_process
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

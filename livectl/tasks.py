@@ -21,10 +21,10 @@ from livectl import __version__
 from livectl.errors import LivectlError
 
 if TYPE_CHECKING:
-    from livectl.live.alerts.alert import Alert
     from livectl.live.alerts.delivery import AlertDispatcher
+    from livectl.live.alerts.message import Alert
     from livectl.live.alerts.outbox import StoredDeadLetter
-    from livectl.live.sweeping import Sweeper
+    from livectl.live.checker import Sweeper
 
 MAX_WAIT_S = 30.0  # seconds a job waits in a worker at most: on Redis, one that waits longer might run twice
 
@@ -51,14 +51,14 @@ def report(self: Task) -> dict[str, Any]:
 @shared_task(name="livectl.sweep", bind=True, throws=EXPECTED_ERRORS)
 def sweep(self: Task) -> None:
     """Claims who is due, and sends the jobs that ask after them."""
-    from livectl.live.sweeping import JOB_EXPIRES_SECONDS
-    from livectl.ops.jobs import posting
+    from livectl.live.checker import JOB_EXPIRES_SECONDS
+    from livectl.ops.jobs import publish_many
 
     sweeper, now = _sweeper(), time.time()
     sweeper.refresh_follows(now)
     for batches in sweeper.claim(now):
-        drafts = [posting.JobDraft(id=str(uuid4()), args=batch, brief=f"({batch})") for batch in batches]
-        posting.publish_jobs(self.app, check.name, drafts, posting.SendOptions(expires=JOB_EXPIRES_SECONDS))
+        drafts = [publish_many.JobDraft(id=str(uuid4()), args=batch, brief=f"({batch})") for batch in batches]
+        publish_many.publish_jobs(self.app, check.name, drafts, publish_many.SendOptions(expires=JOB_EXPIRES_SECONDS))
     sweeper.learn_habits(now)
 
 
@@ -103,15 +103,15 @@ def digest() -> None:
 @cache
 def _dispatcher() -> AlertDispatcher:
     """Of this process, as `_sweeper` is."""
-    from livectl import config, connect
+    from livectl import redis_client, settings
     from livectl.live.alerts import delivery, targets
-    from livectl.live.network.fetch import Fetcher
-    from livectl.live.network.route import Routes
+    from livectl.live.network.fetcher import Fetcher
+    from livectl.live.network.routes import Routes
     from livectl.live.store import Store
-    from livectl.ops import broker
+    from livectl.ops.processes import embedded_broker
 
-    process_settings = config.load(os.environ, Path.cwd())
-    client = connect.open_store(broker.resolve_addresses(process_settings).store)
+    process_settings = settings.load(os.environ, Path.cwd())
+    client = redis_client.open_store(embedded_broker.resolve_addresses(process_settings).store)
     store = Store(client)
     store.prepare()
     senders = targets.build_senders(process_settings, Fetcher(Routes.from_settings(process_settings.network), store))
@@ -123,9 +123,9 @@ def _dispatcher() -> AlertDispatcher:
 def _make_dead_letter(alert: Alert, reason: str, now: float) -> StoredDeadLetter:
     """An alert that nobody took, as a dead letter."""
     from livectl.live.alerts.outbox import StoredDeadLetter
-    from livectl.ops.jobs import deadletters
+    from livectl.ops.jobs import dead_letters
 
-    dead_letter = deadletters.DeadLetter(
+    dead_letter = dead_letters.DeadLetter(
         id=alert.key,
         kind="alert",
         reason=f"{alert.target}: {reason}",
@@ -139,12 +139,12 @@ def _make_dead_letter(alert: Alert, reason: str, now: float) -> StoredDeadLetter
 @cache
 def _sweeper() -> Sweeper:
     """Of this process, with the settings it was started with. Its connections notice a fork."""
-    from livectl import config, connect
+    from livectl import redis_client, settings
+    from livectl.live.checker import Sweeper
     from livectl.live.store import Store
-    from livectl.live.sweeping import Sweeper
-    from livectl.ops import broker
+    from livectl.ops.processes import embedded_broker
 
-    process_settings = config.load(os.environ, Path.cwd())
-    store = Store(connect.open_store(broker.resolve_addresses(process_settings).store))
+    process_settings = settings.load(os.environ, Path.cwd())
+    store = Store(redis_client.open_store(embedded_broker.resolve_addresses(process_settings).store))
     store.prepare()
     return Sweeper(process_settings, store)

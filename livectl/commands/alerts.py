@@ -6,7 +6,7 @@ import time
 
 import click
 
-from livectl.invocation import CommandContext, pass_command_context
+from livectl.context import CommandContext, pass_command_context
 
 
 @click.group()
@@ -31,7 +31,7 @@ def test(context: CommandContext, /, target: str | None) -> int:
     Example:
       livectl alerts test phone
     """
-    from livectl.live.alerts import view as alert_view
+    from livectl.live.alerts import views as alert_view
 
     names = alert_view.select_targets(context.settings, target)
     outcomes = alert_view.send_samples(names, context.settings, time.time())
@@ -48,13 +48,13 @@ def list_targets(context: CommandContext) -> None:
     Example:
       livectl alerts list
     """
-    from livectl import connect
-    from livectl.live.alerts import backlog, targets
-    from livectl.live.alerts import view as alert_view
-    from livectl.ops import broker
+    from livectl import redis_client
+    from livectl.live.alerts import outbox, targets
+    from livectl.live.alerts import views as alert_view
+    from livectl.ops.processes import embedded_broker
 
     targets.check_targets(context.settings)
-    client = connect.open_store(broker.resolve_addresses(context.settings).store)
+    client = redis_client.open_store(embedded_broker.resolve_addresses(context.settings).store)
     now = time.time()
-    target_states, pending = backlog.read_backlog(context.settings, client, now)
+    target_states, pending = outbox.read_backlog(context.settings, client, now)
     context.show(alert_view.targets_view(context.settings, target_states, pending, now))

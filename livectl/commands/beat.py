@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from livectl.invocation import CommandContext, pass_command_context
+from livectl.context import CommandContext, pass_command_context
 
 
 @click.command()
@@ -35,14 +35,14 @@ def command(
       livectl beat
       livectl -A proj beat -s nightly.yaml --detach
     """
-    from livectl.ops import launch
-    from livectl.ops.processes import starting
+    from livectl.ops.processes import launch
+    from livectl.ops.services import background
 
     argv = launch.beat_command(context.app, loglevel=loglevel, schedule=schedule, extra=extra)
     if dry_run:
-        context.show(starting.argv_view(argv))
+        context.show(background.argv_view(argv))
         return
     environ = launch.child_environment(context.environ, context.config)
     context.show(
-        starting.start_or_exec(argv, "beat", context.settings, environ, context.cwd, detach=detach, say=context.say)
+        background.start_or_exec(argv, "beat", context.settings, environ, context.cwd, detach=detach, say=context.say)
     )

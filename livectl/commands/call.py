@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from livectl.context import CommandContext, pass_command_context
 from livectl.errors import UnfinishedError
-from livectl.invocation import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
-    from livectl.ops.cluster.deployment import Deployment
-    from livectl.ops.jobs.desk import JobRequest, JobSender
+    from livectl.ops.deployment import Deployment
+    from livectl.ops.jobs.sender import JobRequest, JobSender
 
 
 @click.command()
@@ -42,15 +42,15 @@ def command(context: CommandContext, /, **options: Any) -> int:
       livectl -A proj call proj.tasks.add 2 3 --in 10m -Q slow
       livectl -A proj call --from orders.jsonl --window 50
     """
-    from livectl.ops.cluster import deployment
-    from livectl.ops.jobs import bulk, ordering
+    from livectl.ops import deployment
+    from livectl.ops.jobs import batch_file, sender
 
     app_deployment = deployment.find(context.app, context.settings, context.cwd)
     job_sender = _make_job_sender(context, app_deployment)
     if options["file"]:
-        job_requests = bulk.read_requests(context.cwd / options["file"], options["task"])
+        job_requests = batch_file.read_requests(context.cwd / options["file"], options["task"])
         return _send_many(context, app_deployment, job_sender, job_requests, options)
-    job_request = ordering.read_request(options)
+    job_request = sender.read_request(options)
     if not options["force"]:
         job_sender.validate(job_request)
     return (
@@ -63,14 +63,14 @@ def command(context: CommandContext, /, **options: Any) -> int:
 def _make_job_sender(context: CommandContext, deployment: Deployment) -> JobSender:
     """Where the app's tasks are known: livectl's own app is made of the settings in force."""
     from livectl.ops import apps
-    from livectl.ops.jobs import desk
+    from livectl.ops.jobs import sender
 
     if deployment.app is not None:
-        return desk.JobSender(deployment, deployment.app, apps.load_tasks(deployment.app, context.cwd))
+        return sender.JobSender(deployment, deployment.app, apps.load_tasks(deployment.app, context.cwd))
     from livectl.celeryapp import create_app
 
     app = create_app(context.settings)
-    return desk.JobSender(deployment, app, apps.load_tasks(app, context.cwd))
+    return sender.JobSender(deployment, app, apps.load_tasks(app, context.cwd))
 
 
 def _send(context: CommandContext, job_sender: JobSender, job_request: JobRequest, options: dict[str, Any]) -> int:
@@ -89,18 +89,18 @@ def _wait(
     job_request: JobRequest,
     options: dict[str, Any],
 ) -> int:
-    from livectl.ops.jobs import views, waiting
+    from livectl.ops.jobs import views, wait
 
-    waiting.require_result_backend(deployment)
+    wait.require_result_backend(deployment)
     sent_job = job_sender.send(job_request, keep_result=True, force=options["force"])
     context.say(f"sent {sent_job.id}")
-    timeout = waiting.FOREVER if options["timeout"] is None else options["timeout"]
-    for current in waiting.follow(deployment, sent_job.id, timeout):
+    timeout = wait.FOREVER if options["timeout"] is None else options["timeout"]
+    for current in wait.follow(deployment, sent_job.id, timeout):
         last = current
         if current.progress:
             _show_progress(context, *current.progress)
     context.show(views.job_details(last))
-    return waiting.exit_code(last)
+    return wait.exit_code(last)
 
 
 def _send_many(
@@ -110,13 +110,13 @@ def _send_many(
     job_requests: list[JobRequest],
     options: dict[str, Any],
 ) -> int:
-    from livectl.ops.jobs import bulk, views, waiting
+    from livectl.ops.jobs import batch_file, views, wait
 
-    waiting.require_result_backend(deployment)
+    wait.require_result_backend(deployment)
     for job_request in job_requests if not options["force"] else ():
         job_sender.validate(job_request)
-    until = waiting.FOREVER if options["timeout"] is None else time.monotonic() + options["timeout"]
-    batch = bulk.JobBatch(job_sender, deployment, window=options["window"], deadline=until)
+    until = wait.FOREVER if options["timeout"] is None else time.monotonic() + options["timeout"]
+    batch = batch_file.JobBatch(job_sender, deployment, window=options["window"], deadline=until)
     finished = -1
     for summary in batch.run(job_requests):
         if (finished_now := summary.succeeded + summary.failed) != finished:

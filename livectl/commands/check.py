@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from livectl.context import CommandContext, pass_command_context
 from livectl.errors import LivectlError, PlatformError, UnfinishedError, UsageError
-from livectl.invocation import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
-    from livectl.live.asking import CheckRequest, StreamerKey
+    from livectl.live.check_request import CheckRequest, StreamerKey
     from livectl.live.store import Store
-    from livectl.live.views.sights import StreamerView
-    from livectl.ops.cluster.deployment import Deployment
+    from livectl.live.views import StreamerView
+    from livectl.ops.deployment import Deployment
 
 MAX_WAIT_S = 90.0  # seconds: a job has 60, and may have waited for its turn
 
@@ -39,21 +39,20 @@ def command(context: CommandContext, *, streamers: tuple[str, ...], local: bool,
       livectl check --local https://www.twitch.tv/somebody
       livectl check demo/ada demo/grace --json
     """
-    from livectl.live import asking
-    from livectl.live.follows import entries
-    from livectl.live.views import tables
+    from livectl.live import check_request, views
+    from livectl.live.follows import follow_list
 
-    requested = [entries.parse_streamer(streamer) for streamer in streamers]
-    request = asking.build(requested, context.settings)
+    requested = [follow_list.parse_streamer(streamer) for streamer in streamers]
+    request = check_request.build(requested, context.settings)
     deployment = None if local else _find_workers(context)
     if deployment and not wait:
         return _send(context, request, deployment)
     if not wait:
         raise UsageError("--no-wait needs a worker to send the question to", "Start one: livectl up.")
-    streamer_views = asking.ordered_views(
+    streamer_views = check_request.ordered_views(
         requested, _check_through_workers(context, request, deployment) if deployment else _check_here(context, request)
     )
-    context.show(tables.check_view(streamer_views, time.time()))
+    context.show(views.check_view(streamer_views, time.time()))
     return (
         PlatformError.code
         if any(streamer.live is None for streamer in streamer_views)
@@ -63,12 +62,12 @@ def command(context: CommandContext, *, streamers: tuple[str, ...], local: bool,
 
 def _find_workers(context: CommandContext) -> Deployment | None:
     """Where workers are; None, and a word about it, when there are none."""
-    from livectl import errand
-    from livectl.ops.cluster import deployment
+    from livectl import remote_check as livectl_remote_check
+    from livectl.ops import deployment
 
     try:
         own_deployment = deployment.own_deployment(context.settings)
-        if errand.any_worker_answers(own_deployment):
+        if livectl_remote_check.any_worker_answers(own_deployment):
             return own_deployment
         reason = "no worker runs"
     except LivectlError as error:
@@ -79,8 +78,8 @@ def _find_workers(context: CommandContext) -> Deployment | None:
 
 def _send(context: CommandContext, request: CheckRequest, deployment: Deployment) -> int:
     from livectl.celeryapp import create_app
-    from livectl.errand import RemoteCheck
-    from livectl.ops.jobs.posting import SendOptions
+    from livectl.ops.jobs.publish_many import SendOptions
+    from livectl.remote_check import RemoteCheck
     from livectl.render import sentence
 
     job_id = RemoteCheck(request, deployment).send(create_app(context.settings), SendOptions(keep_result=True))
@@ -92,8 +91,8 @@ def _check_through_workers(
     context: CommandContext, request: CheckRequest, deployment: Deployment
 ) -> dict[StreamerKey, StreamerView]:
     from livectl.celeryapp import create_app
-    from livectl.errand import RemoteCheck
-    from livectl.ops.jobs.posting import SendOptions
+    from livectl.ops.jobs.publish_many import SendOptions
+    from livectl.remote_check import RemoteCheck
 
     remote_check = RemoteCheck(request, deployment)
     job_id = remote_check.send(create_app(context.settings), SendOptions(keep_result=True))
@@ -107,24 +106,24 @@ def _check_through_workers(
 
 
 def _check_here(context: CommandContext, request: CheckRequest) -> dict[StreamerKey, StreamerView]:
-    from livectl.live import asking
-    from livectl.live.checking import Checker
+    from livectl.live import check_request
+    from livectl.live.checker import Checker
 
     checker = Checker(context.settings, _open_store(context))
     streamer_views: dict[StreamerKey, StreamerView] = {}
     for batch in request.batches:
-        streamer_views |= asking.to_views(request, batch, asking.check_here(checker, batch))
+        streamer_views |= check_request.to_views(request, batch, check_request.check_here(checker, batch))
     return streamer_views
 
 
 def _open_store(context: CommandContext) -> Store | None:
     """The store, if one can be reached: what is found out is recorded there."""
-    from livectl import connect
+    from livectl import redis_client
     from livectl.live.store import Store
-    from livectl.ops import broker
+    from livectl.ops.processes import embedded_broker
 
     try:
-        store = Store(connect.open_store(broker.resolve_addresses(context.settings).store))
+        store = Store(redis_client.open_store(embedded_broker.resolve_addresses(context.settings).store))
     except LivectlError as error:
         context.say(f"nothing is recorded: {error.message}")
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from livectl.invocation import CommandContext, pass_command_context
+from livectl.context import CommandContext, pass_command_context
 
 
 @click.command()

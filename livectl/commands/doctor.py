@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from livectl.invocation import CommandContext, pass_command_context
+from livectl.context import CommandContext, pass_command_context
 
 
 @click.command()
@@ -22,9 +22,9 @@ def command(context: CommandContext, /, *, ignore: tuple[str, ...], settings: bo
       livectl -A proj doctor --ignore redis-forgets --json
       livectl -A proj doctor --settings
     """
-    from livectl.doctor import examination, gather
+    from livectl.doctor import collect, report
 
-    facts = gather.collect_facts(context.app, lambda: context.settings, context.environ, context.cwd)
-    findings = examination.run_checks(facts, ignore=ignore, include_ok=context.verbose)
-    context.show(examination.settings_view(facts) if settings else examination.findings_view(findings))
+    facts = collect.collect_facts(context.app, lambda: context.settings, context.environ, context.cwd)
+    findings = report.run_checks(facts, ignore=ignore, include_ok=context.verbose)
+    context.show(report.settings_view(facts) if settings else report.findings_view(findings))
     return 1 if any(finding.level == "bad" for finding in findings) else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from livectl.invocation import CommandContext, pass_command_context
+from livectl.context import CommandContext, pass_command_context
 
 
 @click.command()
@@ -23,9 +23,8 @@ def command(context: CommandContext, /, *, host: str, port: int, allow_changes: 
       livectl flower
       livectl -A proj flower --port 5556 -- --url_prefix=flower
     """
-    from livectl.ops import launch
-    from livectl.ops.cluster import monitor
+    from livectl.ops.processes import launch
 
-    argv = monitor.flower_command(context.app, host=host, port=port, allow_changes=allow_changes, extra=extra)
+    argv = launch.flower_command(context.app, host=host, port=port, allow_changes=allow_changes, extra=extra)
     context.say(f"Flower on http://{host}:{port}, {'changes allowed' if allow_changes else 'read-only'}")
     launch.exec_command(argv, launch.child_environment(context.environ, context.config))

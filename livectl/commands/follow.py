@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from livectl.invocation import CommandContext, pass_command_context
+from livectl.context import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
     from livectl.live.follows.edit import FollowFile
-    from livectl.live.follows.followlist import FollowList
+    from livectl.live.follows.follow_list import FollowList
 
 EXIT_FAILED = 1
 EXIT_MISTAKES = 3
@@ -47,11 +47,11 @@ def add(context: CommandContext, /, addresses: tuple[str, ...], **options: Any) 
       livectl follow add demo/ada https://live.bilibili.com/6
       livectl follow add --tag games --weight 5 douyu/9999
     """
-    from livectl.live.follows import entries
-    from livectl.live.follows import view as follow_view
+    from livectl.live.follows import follow_list
+    from livectl.live.follows import views as follow_view
 
     fields = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items() if value}
-    streamers = [entries.read_entry({"url": address, **fields}) for address in addresses]
+    streamers = [follow_list.read_entry({"url": address, **fields}) for address in addresses]
     context.show(follow_view.edit_view(_open_follow_file(context).add(streamers), "Following", "Followed already:"))
 
 
@@ -67,10 +67,10 @@ def remove(context: CommandContext, addresses: tuple[str, ...]) -> int:
     Example:
       livectl follow remove demo/ada
     """
-    from livectl.live.follows import entries
-    from livectl.live.follows import view as follow_view
+    from livectl.live.follows import follow_list
+    from livectl.live.follows import views as follow_view
 
-    edit = _open_follow_file(context).remove(entries.parse_streamer(address) for address in addresses)
+    edit = _open_follow_file(context).remove(follow_list.parse_streamer(address) for address in addresses)
     context.show(follow_view.edit_view(edit, "No longer following", "Not followed:"))
     return EXIT_FAILED if edit.unchanged else 0
 
@@ -87,7 +87,7 @@ def list_(context: CommandContext) -> int:
       livectl follow list
       livectl follow list --json
     """
-    from livectl.live.follows import view as follow_view
+    from livectl.live.follows import views as follow_view
 
     follows = _load_follows(context)
     context.show(follow_view.list_view(follows.streamers))
@@ -111,8 +111,8 @@ def import_(context: CommandContext, file: Path, platform: str | None) -> int:
       livectl follow import subscriptions.csv
       livectl follow import --platform twitch names.txt
     """
-    from livectl.live.follows import imports as follow_import
-    from livectl.live.follows import view as follow_view
+    from livectl.live.follows import formats as follow_import
+    from livectl.live.follows import views as follow_view
 
     follows = follow_import.import_file(context.cwd / file, str(file), platform)
     _show_mistakes(context, follows)
@@ -132,7 +132,7 @@ def export(context: CommandContext, kind: str) -> None:
       livectl follow export --format csv > follows.csv
       livectl follow export --format opml > feeds.opml
     """
-    from livectl.live.follows import view as follow_view
+    from livectl.live.follows import views as follow_view
 
     context.show(follow_view.export_view(_load_follows(context).streamers, kind))
 
@@ -144,9 +144,9 @@ def _open_follow_file(context: CommandContext) -> FollowFile:
 
 
 def _load_follows(context: CommandContext) -> FollowList:
-    from livectl.live.follows import followlist
+    from livectl.live.follows import follow_list
 
-    follows = followlist.load(context.settings.follows, _display_name(context))
+    follows = follow_list.load(context.settings.follows, _display_name(context))
     _show_mistakes(context, follows)
     return follows
 

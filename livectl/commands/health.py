@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from livectl.context import CommandContext, pass_command_context
 from livectl.errors import LivectlError
-from livectl.invocation import CommandContext, pass_command_context
 
 COMPONENTS = ("worker", "beat", "broker", "store")
 
@@ -57,7 +57,8 @@ def command(context: CommandContext, /, **options: Any) -> int:
         periodSeconds: 30
         timeoutSeconds: 5
     """
-    from livectl.ops.cluster import deployment, health
+    from livectl.ops import deployment
+    from livectl.ops.services import health
     from livectl.render import sentence
 
     probe = health.Probe(host=socket.gethostname(), **options)

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from livectl.invocation import CommandContext, pass_command_context
+from livectl.context import CommandContext, pass_command_context
 
 
 @click.command()
@@ -23,17 +23,15 @@ def command(context: CommandContext, *, streamer: str, zone: str | None) -> int:
       livectl history demo/ada
       livectl history https://www.twitch.tv/somebody --tz Europe/Paris
     """
-    from livectl.live.follows import entries
-    from livectl.live.views import chronicle, glance
-    from livectl.ops import broker
-    from livectl.quantity import parse_timezone
+    from livectl.live import history, store_reader
+    from livectl.live.follows import follow_list
+    from livectl.ops.processes import embedded_broker
+    from livectl.units import parse_timezone
 
-    streamer_history = glance.read_history(
-        broker.resolve_addresses(context.settings).store, entries.parse_streamer(streamer)
+    streamer_history = store_reader.read_history(
+        embedded_broker.resolve_addresses(context.settings).store, follow_list.parse_streamer(streamer)
     )
     context.show(
-        chronicle.history_view(
-            streamer_history, parse_timezone(zone) if zone else context.settings.timezone, time.time()
-        )
+        history.history_view(streamer_history, parse_timezone(zone) if zone else context.settings.timezone, time.time())
     )
     return 0 if streamer_history.sessions else 1

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from livectl.context import CommandContext, pass_command_context
 from livectl.errors import SettingsError
-from livectl.invocation import CommandContext, pass_command_context
 
 FILES = ("livectl.yaml", "schedules.yaml", "follows.yaml")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from livectl.invocation import CommandContext, pass_command_context
+from livectl.context import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,17 +33,17 @@ def command(context: CommandContext, *, everybody: bool, watch: bool) -> int:
       livectl live
       livectl live --all --json
     """
-    from livectl.live.views import glance, tables
-    from livectl.ops import broker
+    from livectl.live import store_reader, views
+    from livectl.ops.processes import embedded_broker
 
-    address = broker.resolve_addresses(context.settings).store
+    address = embedded_broker.resolve_addresses(context.settings).store
 
     def build_view() -> View:
-        streamer_views = glance.list_streamers(address, everybody=everybody)
+        streamer_views = store_reader.list_streamers(address, everybody=everybody)
         return (
-            tables.everyone_view(streamer_views, time.time())
+            views.everyone_view(streamer_views, time.time())
             if everybody
-            else tables.live_view(streamer_views, time.time())
+            else views.live_view(streamer_views, time.time())
         )
 
     if watch:
@@ -54,9 +54,9 @@ def command(context: CommandContext, *, everybody: bool, watch: bool) -> int:
 
 
 def _watch(context: CommandContext, build_view: Callable[[], View]) -> int:
-    from livectl.live.views import watching
+    from livectl.live import views
 
     if context.json or not (context.out.isatty() and sys.stdin.isatty()):
-        watching.print_changes(build_view, context.show)
-    watching.draw_full_screen(build_view, context.out, sys.stdin)
+        views.print_changes(build_view, context.show)
+    views.draw_full_screen(build_view, context.out, sys.stdin)
     return 0

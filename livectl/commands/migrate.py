@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from livectl.invocation import CommandContext, pass_command_context
+from livectl.context import CommandContext, pass_command_context
 
 
 @click.command()

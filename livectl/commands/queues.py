@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from livectl.context import CommandContext, pass_command_context
 from livectl.errors import UnfinishedError
-from livectl.invocation import CommandContext, pass_command_context
 
 EXIT_WARNING, EXIT_CRITICAL = 1, 2  # what monitoring systems call them
 MAX_WAIT_S = 3600.0
@@ -40,7 +40,8 @@ def command(
 
 
 def _show(context: CommandContext, names: tuple[str, ...], warn: int | None, crit: int | None) -> int:
-    from livectl.ops.cluster import deployment, queues
+    from livectl.ops import deployment
+    from livectl.ops.cluster import queues
     from livectl.ops.jobs import views
 
     depths = queues.measure(deployment.find(context.app, context.settings, context.cwd), names)
@@ -54,7 +55,8 @@ def _show(context: CommandContext, names: tuple[str, ...], warn: int | None, cri
 
 
 def _watch(context: CommandContext, names: tuple[str, ...]) -> int:
-    from livectl.ops.cluster import deployment, queues, rates
+    from livectl.ops import deployment
+    from livectl.ops.cluster import queues
     from livectl.ops.jobs import views
 
     app_deployment = deployment.find(context.app, context.settings, context.cwd)
@@ -63,9 +65,9 @@ def _watch(context: CommandContext, names: tuple[str, ...]) -> int:
     while True:
         time.sleep(queues.WATCH_INTERVAL_S)
         after, now = queues.measure(app_deployment, names), time.monotonic()
-        queue_rates = rates.rates_between(before, after, now - measured_at)
+        queue_rates = queues.rates_between(before, after, now - measured_at)
         context.show(views.queue_table(after, queue_rates))
-        for note in (*after.notes, *rates.rate_notes(queue_rates, after.reads)):
+        for note in (*after.notes, *queues.rate_notes(queue_rates, after.reads)):
             context.say(note)
         before, measured_at = after, now
 
@@ -82,7 +84,8 @@ def wait(context: CommandContext, /, names: tuple[str, ...], until_empty: bool, 
     Example:
       livectl queues wait --until-empty mail --timeout 60
     """
-    from livectl.ops.cluster import deployment, queues
+    from livectl.ops import deployment
+    from livectl.ops.cluster import queues
     from livectl.ops.jobs import views
 
     depths = queues.wait_until_empty(deployment.find(context.app, context.settings, context.cwd), names, timeout)
@@ -101,11 +104,14 @@ def peek(context: CommandContext, /, queue: str, limit: int) -> None:
     Example:
       livectl -A proj queues peek mail -n 3
     """
-    from livectl.ops.cluster import deployment, purging
+    from livectl.ops import deployment
+    from livectl.ops.cluster import purge as cluster_purge
     from livectl.ops.jobs import views
 
     context.show(
-        views.message_table(purging.peek(deployment.find(context.app, context.settings, context.cwd), queue, limit))
+        views.message_table(
+            cluster_purge.peek(deployment.find(context.app, context.settings, context.cwd), queue, limit)
+        )
     )
 
 
@@ -124,20 +130,23 @@ def purge(context: CommandContext, /, queue: str, save: str | None, yes: bool, *
     Example:
       livectl -A proj queues purge mail --task proj.tasks.remind --older-than 1d
     """
-    from livectl.ops.cluster import deployment, purging
-    from livectl.ops.jobs import ordering, views
+    from livectl.ops import deployment
+    from livectl.ops.cluster import purge as cluster_purge
+    from livectl.ops.jobs import sender, views
 
     app_deployment = deployment.find(context.app, context.settings, context.cwd)
-    age = ordering.parse_duration_option("--older-than", options["older_than"]) if options["older_than"] else None
+    age = sender.parse_duration_option("--older-than", options["older_than"]) if options["older_than"] else None
     older_than_s = age.total_seconds() if age else None
-    choice = purging.PurgeFilter(
+    choice = cluster_purge.PurgeFilter(
         queue=queue, task=options["task"], older_than=older_than_s, unacked=options["include_unacked"]
     )
-    plan = purging.plan(app_deployment, choice)
+    plan = cluster_purge.plan(app_deployment, choice)
     if plan.total and not yes:
         context.say(views.task_counts(plan.tasks))
         click.confirm(f"Take {plan.total} messages out of {queue}?", abort=True, err=True)
     file = context.cwd / (save or f"purged-{queue}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
     context.show(
-        views.purge_summary(purging.purge(app_deployment, choice, file) if plan.total else purging.empty_result(queue))
+        views.purge_summary(
+            cluster_purge.purge(app_deployment, choice, file) if plan.total else cluster_purge.empty_result(queue)
+        )
     )

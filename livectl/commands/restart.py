@@ -6,7 +6,7 @@ import socket
 
 import click
 
-from livectl.invocation import CommandContext, pass_command_context
+from livectl.context import CommandContext, pass_command_context
 
 
 @click.command()
@@ -22,16 +22,16 @@ def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
       livectl restart
       livectl restart worker-mail --now
     """
-    from livectl.ops.processes import announcements, detached
+    from livectl.ops.services import background, up
 
     home = context.settings.home
-    processes = detached.find_by_name(home, name)
+    processes = background.find_by_name(home, name)
     for process in processes:
         context.say(f"stopping {process.name} (pid {process.pid}){'' if now else ', its running jobs first'}")
-        detached.stop(home, process, now=now)
+        background.stop(home, process, now=now)
     restarted = [
-        detached.restart(home, process, context.environ, socket.gethostname(), context.say)
+        background.restart(home, process, context.environ, socket.gethostname(), context.say)
         for process in reversed(processes)
     ]
-    context.show(announcements.all_started_view(restarted))
+    context.show(up.all_started_view(restarted))
     return 0 if processes else 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from livectl.invocation import CommandContext, pass_command_context
+from livectl.context import CommandContext, pass_command_context
 
 STATES = ("succeeded", "failed", "running", "received", "retrying", "revoked")
 
@@ -26,12 +26,10 @@ def command(context: CommandContext, /, **options: Any) -> None:
     Example:
       livectl -A proj results --state failed --since 1h
     """
-    from livectl.ops.cluster import deployment
-    from livectl.ops.jobs import ordering, results, views
+    from livectl.ops import deployment
+    from livectl.ops.jobs import results, sender, views
 
-    since = (
-        datetime.now(UTC) - ordering.parse_duration_option("--since", options["since"]) if options["since"] else None
-    )
+    since = datetime.now(UTC) - sender.parse_duration_option("--since", options["since"]) if options["since"] else None
     wanted = results.ResultFilter(**{**options, "since": since})
     context.show(
         views.job_table(results.list_recent(deployment.find(context.app, context.settings, context.cwd), wanted))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from livectl.invocation import CommandContext, pass_command_context
+from livectl.context import CommandContext, pass_command_context
 
 
 @click.command()
@@ -19,10 +19,10 @@ def command(context: CommandContext, /, ids: tuple[str, ...], *, terminate: bool
     Example:
       livectl -A proj revoke --terminate 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1
     """
-    from livectl.ops.cluster import deployment
-    from livectl.ops.jobs import desk, views, waiting
+    from livectl.ops import deployment
+    from livectl.ops.jobs import sender, views, wait
 
     app_deployment = deployment.find(context.app, context.settings, context.cwd)
-    outcomes = desk.revoke(app_deployment, [waiting.check_job_id(job_id) for job_id in ids], terminate=terminate)
+    outcomes = sender.revoke(app_deployment, [wait.check_job_id(job_id) for job_id in ids], terminate=terminate)
     context.show(views.revoked_list(outcomes))
     return 1 if any(outcome.done == "nothing" for outcome in outcomes) else 0

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from livectl.context import CommandContext, pass_command_context
 from livectl.errors import LivectlError, UsageError
-from livectl.invocation import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from livectl.address import Address
-    from livectl.ops.beat.history import RunHistory
-    from livectl.ops.beat.programme import ScheduleSnapshot
-    from livectl.ops.cluster.deployment import Deployment
+    from livectl.ops.beat.last_runs import RunHistory
+    from livectl.ops.beat.sources import ScheduleSnapshot
+    from livectl.ops.deployment import Deployment
 
 NANOSECONDS_PER_MS = 1_000_000  # nanoseconds
 OWN_TASKS_MODULE = "livectl.tasks"
@@ -49,13 +49,14 @@ def validate(context: CommandContext, file: str | None) -> None:
       livectl schedules validate
       livectl -A proj schedules validate deploy/schedules.yaml
     """
-    from livectl.ops.schedules import listing, schedulefile
+    from livectl.ops.beat import views
+    from livectl.ops.schedules import schedule_file
 
     tasks, path = _load_tasks(context), _schedule_path(context, file)
-    loaded = schedulefile.load(path, name=_display_name(context, path), now_ms=_now_ms(), tasks=tasks)
+    loaded = schedule_file.load(path, name=_display_name(context, path), now_ms=_now_ms(), tasks=tasks)
     for warning in loaded.warnings:
         context.say(str(warning))
-    context.show(listing.render_check(_display_name(context, path), loaded, checked=tasks is not None))
+    context.show(views.render_check(_display_name(context, path), loaded, checked=tasks is not None))
 
 
 @command.command("list")
@@ -71,10 +72,10 @@ def list_(context: CommandContext, file: str | None) -> None:
       livectl schedules list
       livectl schedules list --json
     """
-    from livectl.ops.schedules import listing
+    from livectl.ops.beat import views
 
     snapshot = _read_schedules(context, file)
-    context.show(listing.render_entries(snapshot.schedules, _last_runs(context), _now_ms(), context.settings.timezone))
+    context.show(views.render_entries(snapshot.schedules, _last_runs(context), _now_ms(), context.settings.timezone))
 
 
 @command.command("next")
@@ -93,12 +94,12 @@ def next_(context: CommandContext, name: str | None, count: int, zone: str | Non
       livectl schedules next -n 5 --tz Europe/Paris
       livectl schedules next digest
     """
-    from livectl.ops.schedules import listing, upcoming
+    from livectl.ops.beat import views
 
     by_name = {schedule.name: schedule for schedule in _read_schedules(context, file).schedules}
     wanted = [_find_named(name, by_name)] if name else list(by_name.values())
-    upcoming_runs = list(islice(upcoming.upcoming_runs(wanted, _now_ms()), count))
-    context.show(listing.render_runs(upcoming_runs, by_name, _last_runs(context), _timezone(context, zone)))
+    upcoming_runs = list(islice(views.upcoming_runs(wanted, _now_ms()), count))
+    context.show(views.render_runs(upcoming_runs, by_name, _last_runs(context), _timezone(context, zone)))
 
 
 @command.command()
@@ -112,11 +113,11 @@ def run(context: CommandContext, /, name: str, file: str | None) -> None:
     Example:
       livectl schedules run digest
     """
-    from livectl.ops.jobs import orders
+    from livectl.ops.beat import publisher
     from livectl.render import sentence
 
     entry = _find_named(name, {schedule.name: schedule for schedule in _read_schedules(context, file).schedules})
-    job_id = orders.send_now(_find_deployment(context), _load_app(context), entry)
+    job_id = publisher.send_now(_find_deployment(context), _load_app(context), entry)
     context.show(sentence(job_id, {"id": job_id, "task": entry.task, "name": name}))
 
 
@@ -131,13 +132,13 @@ def pause(context: CommandContext, /, name: str, reason: str) -> None:
     Example:
       livectl schedules pause digest --reason "mail server moves"
     """
-    from livectl import connect
-    from livectl.ops.beat import pauses
+    from livectl import redis_client
+    from livectl.ops.beat import run_store
     from livectl.render import sentence
 
-    with connect.open_store(_store_address(context)) as store:
-        _find_named(name, dict.fromkeys(pauses.read_pausable_names(store, _read_schedules(context, None).schedules)))
-        pauses.pause(store, name, reason)
+    with redis_client.open_store(_store_address(context)) as store:
+        _find_named(name, dict.fromkeys(run_store.read_pausable_names(store, _read_schedules(context, None).schedules)))
+        run_store.pause(store, name, reason)
     context.show(sentence(f"{name} is paused; `livectl schedules resume {name}` ends that.", {"name": name}))
 
 
@@ -151,12 +152,12 @@ def resume(context: CommandContext, /, name: str) -> int:
     Example:
       livectl schedules resume digest
     """
-    from livectl import connect
-    from livectl.ops.beat import pauses
+    from livectl import redis_client
+    from livectl.ops.beat import run_store
     from livectl.render import sentence
 
-    with connect.open_store(_store_address(context)) as store:
-        was_paused = pauses.resume(store, name)
+    with redis_client.open_store(_store_address(context)) as store:
+        was_paused = run_store.resume(store, name)
     context.show(
         sentence(f"{name} {'runs again' if was_paused else 'was not paused'}.", {"name": name, "resumed": was_paused})
     )
@@ -176,13 +177,14 @@ def diff(context: CommandContext, /, file: str | None) -> int:
     Example:
       livectl schedules diff
     """
-    from livectl.ops.schedules import differences, schedulefile
+    from livectl.ops.beat import views
+    from livectl.ops.schedules import schedule_file
 
     path = _schedule_path(context, file)
-    file_differences = differences.find_differences(
-        _store_address(context), path, schedulefile.load(path, name=_display_name(context, path)).schedules
+    file_differences = views.find_differences(
+        _store_address(context), path, schedule_file.load(path, name=_display_name(context, path)).schedules
     )
-    context.show(differences.render_differences(path, file_differences))
+    context.show(views.render_differences(path, file_differences))
     return 1 if file_differences else 0
 
 
@@ -201,9 +203,9 @@ def import_(context: CommandContext, /, source: str | None) -> int:
       livectl schedules import proj/settings.py > schedules.yaml
       livectl -A proj schedules import
     """
-    from livectl.ops.schedules.porting import port
+    from livectl.ops.schedules import importing
 
-    return port.show_result(port.import_schedule(source, context.app, context.cwd), context.say, context.show)
+    return importing.show_result(importing.import_schedule(source, context.app, context.cwd), context.say, context.show)
 
 
 @command.command()
@@ -223,22 +225,22 @@ def export(context: CommandContext, /, to: str | None, file: str | None) -> int:
       livectl schedules export --django > schedule.json
       livectl schedules export --crontab -s deploy/schedules.yaml
     """
-    from livectl.ops.schedules.porting import port
+    from livectl.ops.schedules import importing
 
     name, snapshot = _display_name(context, _schedule_path(context, file)), _read_schedules(context, file)
-    return port.show_result(
-        port.export_schedule(to, snapshot.schedules, name, context.app, _now_ms()), context.say, context.show
+    return importing.show_result(
+        importing.export_schedule(to, snapshot.schedules, name, context.app, _now_ms()), context.say, context.show
     )
 
 
 def _read_schedules(context: CommandContext, file: str | None) -> ScheduleSnapshot:
     """All that is scheduled. An app with a schedule of its own needs no file, unless one is named."""
-    from livectl.ops.beat import programme
+    from livectl.ops.beat import sources
 
     path = _schedule_path(context, file)
     optional = file is None and context.settings.sources.get("schedules") == "default"
     app = _load_app(context) if context.app else None
-    snapshot = programme.read_snapshot(path, name=_display_name(context, path), app=app, optional=optional)
+    snapshot = sources.read_snapshot(path, name=_display_name(context, path), app=app, optional=optional)
     for note in snapshot.notes:
         context.say(note)
     return snapshot
@@ -255,17 +257,17 @@ def _load_app(context: CommandContext) -> Any:
 
 
 def _find_deployment(context: CommandContext) -> Deployment:
-    from livectl.ops.cluster import deployment
+    from livectl.ops import deployment
 
     return deployment.find(context.app, context.settings, context.cwd)
 
 
 def _store_address(context: CommandContext) -> Address:
     """Where beat keeps its state."""
-    from livectl.ops import broker
+    from livectl.ops.processes import embedded_broker
 
     if not context.app:
-        return broker.resolve_addresses(context.settings).store
+        return embedded_broker.resolve_addresses(context.settings).store
     from livectl.ops import scheduler
 
     return scheduler.store_address(context.settings, _load_app(context))
@@ -295,17 +297,17 @@ def _load_tasks(context: CommandContext) -> Mapping[str, Any] | None:
 
 def _last_runs(context: CommandContext) -> RunHistory:
     """Of the store, when it can be reached."""
-    from livectl.ops.beat import history
+    from livectl.ops.beat import last_runs
 
     try:
-        return history.read(_store_address(context), _find_deployment(context))
+        return last_runs.read(_store_address(context), _find_deployment(context))
     except LivectlError as error:
         context.say(f"last runs not known: {error.message}")
-        return history.RunHistory()
+        return last_runs.RunHistory()
 
 
 def _find_named(name: str, entries: Mapping[str, Any]) -> Any:
-    from livectl.ops.schedules.spot import did_you_mean
+    from livectl.ops.schedules.file_reader import did_you_mean
 
     if name not in entries:
         raise UsageError(f"no schedule is called {name}", did_you_mean(name, entries) or "livectl schedules list")
@@ -313,7 +315,7 @@ def _find_named(name: str, entries: Mapping[str, Any]) -> Any:
 
 
 def _timezone(context: CommandContext, zone: str | None) -> str:
-    from livectl.quantity import parse_timezone
+    from livectl.units import parse_timezone
 
     return parse_timezone(zone) if zone else context.settings.timezone
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from livectl.invocation import CommandContext, pass_command_context
+from livectl.context import CommandContext, pass_command_context
 
 
 @click.command()
@@ -27,15 +27,16 @@ def command(context: CommandContext, *, job: str, full: bool, watch: bool, wait:
       livectl status 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1
       livectl -A proj status --wait --timeout 60 $ID && echo done
     """
-    from livectl.ops.cluster import deployment
-    from livectl.ops.jobs import views, waiting
+    from livectl.ops import deployment
+    from livectl.ops.jobs import views
+    from livectl.ops.jobs import wait as jobs_wait
 
     app_deployment = deployment.find(context.app, context.settings, context.cwd)
-    follow_seconds = 0.0 if not (watch or wait) else waiting.FOREVER if timeout is None else timeout
-    for current in waiting.follow(app_deployment, waiting.check_job_id(job), follow_seconds):
+    follow_seconds = 0.0 if not (watch or wait) else jobs_wait.FOREVER if timeout is None else timeout
+    for current in jobs_wait.follow(app_deployment, jobs_wait.check_job_id(job), follow_seconds):
         last = current
         if watch:
             context.show(views.job_details(current, full=full))
     if not watch:
         context.show(views.job_details(last, full=full))
-    return waiting.exit_code(last)
+    return jobs_wait.exit_code(last)

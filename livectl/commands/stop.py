@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from livectl.invocation import CommandContext, pass_command_context
+from livectl.context import CommandContext, pass_command_context
 
 
 @click.command()
@@ -20,11 +20,11 @@ def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
       livectl stop
       livectl stop worker-mail --now
     """
-    from livectl.ops.processes import announcements, detached
+    from livectl.ops.services import background, up
 
-    processes = detached.find_by_name(context.settings.home, name)
+    processes = background.find_by_name(context.settings.home, name)
     for process in processes:
         context.say(f"stopping {process.name} (pid {process.pid}){'' if now else ', its running jobs first'}")
-        detached.stop(context.settings.home, process, now=now)
-    context.show(announcements.stopped_view(processes))
+        background.stop(context.settings.home, process, now=now)
+    context.show(up.stopped_view(processes))
     return 0 if processes else 1

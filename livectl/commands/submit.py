@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from livectl.context import CommandContext, pass_command_context
 from livectl.errors import EXIT_INTERRUPTED, PlatformError, UsageError
-from livectl.invocation import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from livectl.errand import RemoteCheck
-    from livectl.live.asking import CheckRequest, StreamerKey
-    from livectl.live.follows.followlist import FollowList
-    from livectl.live.views.sights import StreamerView
-    from livectl.ops.cluster.deployment import Deployment
+    from livectl.live.check_request import CheckRequest, StreamerKey
+    from livectl.live.follows.follow_list import FollowList
+    from livectl.live.views import StreamerView
+    from livectl.ops.deployment import Deployment
+    from livectl.remote_check import RemoteCheck
 
 
 @click.command()
@@ -46,11 +46,11 @@ def command(context: CommandContext, /, file: Path | None, *, wait: bool, **opti
       livectl submit friends.txt --in 10s
       livectl submit --no-wait --expires 5m
     """
-    from livectl.live import asking
-    from livectl.ops.cluster import deployment
+    from livectl.live import check_request
+    from livectl.ops import deployment
 
     follows = _read_follows(context, file)
-    request = asking.build(follows.streamers, context.settings)
+    request = check_request.build(follows.streamers, context.settings)
     own_deployment = deployment.own_deployment(context.settings)
     remote_check, group_id = _send(context, own_deployment, request, options)
     if not wait:
@@ -65,11 +65,11 @@ def command(context: CommandContext, /, file: Path | None, *, wait: bool, **opti
 
 def _read_follows(context: CommandContext, file: Path | None) -> FollowList:
     """The list; lines that name nobody are told and left out."""
-    from livectl.live.follows import followlist
-    from livectl.live.follows import imports as follow_import
+    from livectl.live.follows import follow_list
+    from livectl.live.follows import formats as follow_import
 
     path = context.settings.follows
-    follows = follow_import.import_file(context.cwd / file, str(file)) if file else followlist.load(path, path.name)
+    follows = follow_import.import_file(context.cwd / file, str(file)) if file else follow_list.load(path, path.name)
     for mistake in follows.refused:
         context.say(str(mistake))
     if not follows.streamers:
@@ -82,17 +82,17 @@ def _send(
 ) -> tuple[RemoteCheck, str]:
     """On their way, if they can arrive."""
     from livectl.celeryapp import create_app
-    from livectl.errand import TASK, RemoteCheck
     from livectl.ops import apps
-    from livectl.ops.jobs import desk, ordering
-    from livectl.ops.jobs.posting import SendOptions
+    from livectl.ops.jobs import sender
+    from livectl.ops.jobs.publish_many import SendOptions
+    from livectl.remote_check import TASK, RemoteCheck
 
     app = create_app(context.settings)
-    job_request = ordering.read_request({"task": TASK, "args": ("demo", "[]"), "kwargs": None, **options})
+    job_request = sender.read_request({"task": TASK, "args": ("demo", "[]"), "kwargs": None, **options})
     try:
-        desk.JobSender(deployment, app, apps.load_tasks(app, context.cwd)).validate(job_request)
+        sender.JobSender(deployment, app, apps.load_tasks(app, context.cwd)).validate(job_request)
     except UsageError as error:
-        hint = error.hint.removesuffix(desk.FORCE_HINT).strip()
+        hint = error.hint.removesuffix(sender.FORCE_HINT).strip()
         raise UsageError(error.message, hint or "Start a worker: livectl up.") from error
     send_options = SendOptions(
         queue=job_request.queue,
@@ -122,16 +122,15 @@ def _wait(
     group_id: str,
     advance: Callable[[int], None],
 ) -> int:
-    from livectl.live import asking
-    from livectl.live.views import tables
+    from livectl.live import check_request, views
 
     began = time.monotonic()
     streamer_views: dict[StreamerKey, StreamerView] = {}
     for batch_views in remote_check.wait_for_views(float("inf")):
         streamer_views |= batch_views
         advance(len(streamer_views))
-    ordered_views = asking.ordered_views(follows.streamers, streamer_views)
-    context.show(tables.summary_view(group_id, ordered_views, time.monotonic() - began))
+    ordered_views = check_request.ordered_views(follows.streamers, streamer_views)
+    context.show(views.summary_view(group_id, ordered_views, time.monotonic() - began))
     return PlatformError.code if any(streamer_view.live is None for streamer_view in ordered_views) else 0
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from livectl.invocation import CommandContext, pass_command_context
+from livectl.context import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from livectl.ops.processes.up import Environment, UpOptions
+    from livectl.ops.services.up import Environment, UpOptions
 
 POOLS = ("prefork", "threads", "eventlet", "gevent", "solo")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -47,8 +47,8 @@ def command(context: CommandContext, /, *, detach: bool, **options: Any) -> int:
       livectl -A proj up -P gevent -Q mail,default
     """
     from livectl.live.alerts import targets
-    from livectl.ops.processes import processors
-    from livectl.ops.processes import up as plan
+    from livectl.ops.processes import process as processes_process
+    from livectl.ops.services import up as plan
 
     if context.app is None:
         targets.check_targets(context.settings)
@@ -59,16 +59,16 @@ def command(context: CommandContext, /, *, detach: bool, **options: Any) -> int:
         environ=context.environ,
         cwd=context.cwd,
         host=socket.gethostname(),
-        processors=processors.available_processors(),
+        processors=processes_process.available_processors(),
     )
     return _start_detached(context, up_options, environment) if detach else _run(context, up_options, environment)
 
 
 def _start_detached(context: CommandContext, up_options: UpOptions, environment: Environment) -> int:
-    from livectl.ops.processes import announcements, detached
-    from livectl.ops.processes import up as plan
+    from livectl.ops.services import background, up
+    from livectl.ops.services import up as plan
 
-    process = detached.start(
+    process = background.start(
         context.settings.home,
         "up",
         plan.command_line(up_options),
@@ -77,18 +77,18 @@ def _start_detached(context: CommandContext, up_options: UpOptions, environment:
         host=environment.host,
         say=context.say,
     )
-    context.show(announcements.started_view(process))
+    context.show(up.started_view(process))
     return 0
 
 
 def _run(context: CommandContext, up_options: UpOptions, environment: Environment) -> int:
-    from livectl.ops.processes import announcements
-    from livectl.ops.processes import up as plan
     from livectl.ops.processes.supervisor import OWN_NAME, Supervisor
-    from livectl.web import gate
+    from livectl.ops.services import up
+    from livectl.ops.services import up as plan
+    from livectl.web import auth
 
     web = context.settings.web
-    gate.check_exposure(web.host, web.token.reveal() if web.token else None)
+    auth.check_exposure(web.host, web.token.reveal() if web.token else None)
     lock_fd = plan.acquire_up_lock(context.settings.home)
     server = plan.make_embedded_broker(up_options, context.settings)
     try:
@@ -97,7 +97,7 @@ def _run(context: CommandContext, up_options: UpOptions, environment: Environmen
             up_options, environment, context.settings, server, context.say, page=page_port
         )
         summary = plan.build_summary(up_options, environment, context.settings, server, page=page_port, pid=os.getpid())
-        context.show(announcements.summary_view(summary))
+        context.show(up.summary_view(summary))
         return Supervisor(children, _line_writer(context, [OWN_NAME, *(child.name for child in children)])).run()
     finally:
         if server:
@@ -107,7 +107,7 @@ def _run(context: CommandContext, up_options: UpOptions, environment: Environmen
 
 def _line_writer(context: CommandContext, names: list[str]) -> Callable[[str, str], None]:
     """Their lines are talk, and not the answer. With nobody left to hear it, all is stopped in order."""
-    from livectl.ops.processes.lines import LineWriter
+    from livectl.ops.processes.output import LineWriter
 
     if context.quiet:
         return lambda name, line: None

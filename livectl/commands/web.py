@@ -6,7 +6,7 @@ import signal
 
 import click
 
-from livectl.invocation import CommandContext, pass_command_context
+from livectl.context import CommandContext, pass_command_context
 
 
 @click.command()
@@ -23,13 +23,13 @@ def command(context: CommandContext, /, host: str | None, port: int | None) -> N
       livectl web
       livectl web --port 9000
     """
-    from livectl.ops.cluster import deployment
+    from livectl.ops import deployment
     from livectl.render import sentence
-    from livectl.web import gate, server
+    from livectl.web import auth, server
 
     web = context.settings.web
     token = web.token.reveal() if web.token else None
-    gate.check_exposure(host or web.host, token)
+    auth.check_exposure(host or web.host, token)
     listener = server.bind(host or web.host, web.port if port is None else port)
     app = server.create_app(
         lambda: deployment.find(context.app, context.settings, context.cwd), context.settings, token

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from livectl.invocation import CommandContext, pass_command_context
+from livectl.context import CommandContext, pass_command_context
 
 POOLS = ("prefork", "threads", "eventlet", "gevent", "solo")
 
@@ -37,18 +37,18 @@ def command(context: CommandContext, /, *, dry_run: bool, detach: bool, **option
       livectl -A proj worker -- --max-tasks-per-child 1000
     """
     from livectl.live.alerts import targets
-    from livectl.ops import launch
-    from livectl.ops.processes import processors, starting
+    from livectl.ops.processes import launch, process
+    from livectl.ops.services import background
 
     if context.app is None and not dry_run:
         targets.check_targets(context.settings)
     worker_options = launch.WorkerOptions(app=context.app, **options)
-    argv = launch.worker_command(worker_options, processors=processors.available_processors(), process=os.getpid())
+    argv = launch.worker_command(worker_options, processors=process.available_processors(), process=os.getpid())
     if dry_run:
-        context.show(starting.argv_view(argv))
+        context.show(background.argv_view(argv))
         return
     name = f"worker-{worker_options.name}" if worker_options.name else "worker"
     environ = launch.child_environment(context.environ, context.config)
     context.show(
-        starting.start_or_exec(argv, name, context.settings, environ, context.cwd, detach=detach, say=context.say)
+        background.start_or_exec(argv, name, context.settings, environ, context.cwd, detach=detach, say=context.say)
     )

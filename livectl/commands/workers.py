@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from livectl.invocation import CommandContext, pass_command_context
+from livectl.context import CommandContext, pass_command_context
 
 MAX_DRAIN_S = 3600.0
 
@@ -25,10 +25,11 @@ def command(click_context: click.Context, context: CommandContext, /) -> int | N
     """
     if click_context.invoked_subcommand:
         return None
-    from livectl.ops.cluster import deployment, fleet
+    from livectl.ops import deployment
+    from livectl.ops.cluster import workers
     from livectl.ops.jobs import views
 
-    with fleet.WorkerControl(deployment.find(context.app, context.settings, context.cwd)) as control:
+    with workers.WorkerControl(deployment.find(context.app, context.settings, context.cwd)) as control:
         survey = control.list_workers()
     context.show(views.worker_table(survey))
     if survey.silent:
@@ -46,10 +47,11 @@ def stop(context: CommandContext, /, name: str) -> None:
     Example:
       livectl -A proj workers stop w1
     """
-    from livectl.ops.cluster import deployment, fleet
+    from livectl.ops import deployment
+    from livectl.ops.cluster import workers
     from livectl.render import sentence
 
-    with fleet.WorkerControl(deployment.find(context.app, context.settings, context.cwd)) as control:
+    with workers.WorkerControl(deployment.find(context.app, context.settings, context.cwd)) as control:
         node_name = control.full_name(name)
         control.stop(node_name)
     context.show(sentence(f"{node_name} finishes its jobs and stops.", {"name": node_name, "done": "stop"}))
@@ -66,10 +68,11 @@ def drain(context: CommandContext, /, name: str, timeout: float) -> None:
     Example:
       livectl -A proj workers drain w1 --timeout 120
     """
-    from livectl.ops.cluster import deployment, fleet
+    from livectl.ops import deployment
+    from livectl.ops.cluster import workers
     from livectl.render import sentence
 
-    for jobs_left in fleet.drain(deployment.find(context.app, context.settings, context.cwd), name, timeout):
+    for jobs_left in workers.drain(deployment.find(context.app, context.settings, context.cwd), name, timeout):
         context.say(f"{name}: {jobs_left} left")
     context.show(sentence(f"{name} is empty and stops.", {"name": name, "done": "drain"}))
 
@@ -103,10 +106,11 @@ def shrink(context: CommandContext, /, name: str, by: int) -> None:
 
 
 def _resize(context: CommandContext, name: str, by: int) -> None:
-    from livectl.ops.cluster import deployment, fleet
+    from livectl.ops import deployment
+    from livectl.ops.cluster import workers
     from livectl.render import sentence
 
-    with fleet.WorkerControl(deployment.find(context.app, context.settings, context.cwd)) as control:
+    with workers.WorkerControl(deployment.find(context.app, context.settings, context.cwd)) as control:
         node_name = control.full_name(name)
         control.resize(node_name, by)
     action = "grow" if by > 0 else "shrink"

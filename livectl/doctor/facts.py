@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from livectl.model import PlatformHealth, Schedule  # noqa: TC001 - msgspec reads the annotations
+from livectl.models import PlatformHealth, Schedule  # noqa: TC001 - msgspec reads the annotations
 from livectl.ops.cluster.queues import Queue  # noqa: TC001
 
 if TYPE_CHECKING:

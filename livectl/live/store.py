@@ -1,39 +1,55 @@
-"""The store of what is known of streamers: the one place that knows the keys.
-
-    livectl:version            of the keys below
-    livectl:platforms          names of platforms that were ever followed on
-    livectl:outbox             changes, in order, until they are dropped
-    livectl:follows:PLATFORM   id -> streamer as the follow list has it
-    livectl:now:PLATFORM       id -> what was last read, and what went wrong since
-    livectl:page:PLATFORM      id -> title, category, name, url, cover of the last good answer
-    livectl:log:PLATFORM       id -> sessions of 400 days, six characters each
-    livectl:recent:PLATFORM    id -> the last sessions with their titles
-    livectl:live:PLATFORM      who is live, by start; livectl:ending: who was seen gone once, by that look
-    livectl:due:PLATFORM       who is asked next, by when; livectl:claimed: who is being asked, by when that lapses
-    livectl:pull:PLATFORM      id -> how strongly each hour of the week pulls; livectl:pulls: the sums
-    livectl:unlearned:PLATFORM whose sessions the pulls do not reflect yet
-    livectl:platform:PLATFORM  bucket, circuit, waits, counters
-    livectl:target:TARGET      and its kin: how far each target of alerts was told (outbox.py)
-    livectl:alias:PLATFORM     name as pasted -> the id that is followed
-    livectl:kept:PLATFORM:KEY  what a platform keeps between checks
-
-Every change of state is one Lua call, so that any number of workers may record at once.
-"""
+"""The Lua scripts, each put together from the files it needs and run in one call."""
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from livectl.errors import ServerError
-from livectl.live import rows, sessions
-from livectl.live.scripts import lua_script
+from livectl.live import store_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from redis import Redis
 
-    from livectl.model import Change, Observation, PlatformHealth, PollingLimits, Session, Streamer, StreamerRecord
+    from livectl.models import Change, Observation, PlatformHealth, PollingLimits, Session, Streamer, StreamerRecord
+
+
+# script -> the files it is made of; a name is known from where it is first spelt, so the order matters
+SCRIPT_FILES = {
+    "record": ("shared", "pace", "circuit", "session", "record"),
+    "claim": ("shared", "circuit", "claim"),
+    "follow": ("shared", "pace", "pull", "follow"),
+    "learn": ("shared", "pace", "pull", "learn"),
+    "read": ("shared", "read"),
+    "health": ("shared", "health"),
+    "forget": ("shared", "forget"),
+    "spend": ("shared", "circuit", "spend"),
+    "take": ("shared", "target", "take"),
+    "hold": ("shared", "target", "hold"),
+    "settle": ("shared", "target", "settle"),
+    "release": ("shared", "target", "release"),
+    "trouble": ("shared", "trouble"),
+}
+
+
+@cache
+def script_source(name: str) -> str:
+    folder = resources.files("livectl.live") / "lua"
+    return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in SCRIPT_FILES[name])
+
+
+def lua_script(client: Redis, name: str) -> Callable[..., Any]:
+    """The script as a function of its arguments. The server keeps it; after a restart it is sent again."""
+    registered = client.register_script(script_source(name))
+
+    def run(*args: str | float) -> Any:
+        return registered(args=list(args))
+
+    return run
+
 
 KEYS_VERSION = 1
 # version -> Lua that makes its keys those of the next version. There is none older than the first yet.
@@ -74,13 +90,13 @@ class Store:
         """From now on exactly these are followed. Answers how many came and how many went; history stays."""
         wanted: dict[str, dict[str, str]] = {}
         for streamer in streamers:
-            wanted.setdefault(streamer.platform, {})[streamer.id] = rows.encode_follow(streamer)
-        added, removed = lua_script(self._client, "follow")(now, rows.encode_json(wanted))
+            wanted.setdefault(streamer.platform, {})[streamer.id] = store_records.encode_follow(streamer)
+        added, removed = lua_script(self._client, "follow")(now, store_records.encode_json(wanted))
         return int(added), int(removed)
 
     def claim(self, limits: Sequence[PollingLimits], now: float, lease: float) -> list[tuple[str, list[str]]]:
         """What is due now, within each platform's budget. What is not recorded in `lease` seconds is due again."""
-        claimed = lua_script(self._client, "claim")(now, lease, rows.encode_json(limits))
+        claimed = lua_script(self._client, "claim")(now, lease, store_records.encode_json(limits))
         return [(str(platform), [str(streamer_id) for streamer_id in ids]) for platform, ids in claimed]
 
     def record(
@@ -92,20 +108,25 @@ class Store:
         """
         changes: list[Change] = []
         for start in range(0, len(observations), RECORD_BATCH):
-            batch = [rows.encode_observation(one) for one in observations[start : start + RECORD_BATCH]]
+            batch = [store_records.encode_observation(one) for one in observations[start : start + RECORD_BATCH]]
             change_rows = self._record_script(
-                limits.platform, rows.encode_json(limits), rows.encode_json(batch), 0 if start else extra_requests
+                limits.platform,
+                store_records.encode_json(limits),
+                store_records.encode_json(batch),
+                0 if start else extra_requests,
             )
-            changes += [rows.decode_change(*one) for one in change_rows]
+            changes += [store_records.decode_change(*one) for one in change_rows]
         return changes
 
     def spend(self, limits: PollingLimits, requests: int, now: float) -> float:
         """Takes requests from a platform's bucket without asking; answers what is left, which may be less than none."""
-        return float(lua_script(self._client, "spend")(limits.platform, rows.encode_json(limits), requests, now))
+        return float(
+            lua_script(self._client, "spend")(limits.platform, store_records.encode_json(limits), requests, now)
+        )
 
     def save_poll_weights(self, platform: str, weights: Mapping[str, str]) -> None:
         """Keeps how strongly each hour of the week pulls, as habits.pack wrote it."""
-        lua_script(self._client, "learn")(platform, rows.encode_json(list(weights.items())))
+        lua_script(self._client, "learn")(platform, store_records.encode_json(list(weights.items())))
 
     def mark_unlearned(self) -> None:
         """Everybody's habits are due to be learned anew: what is old counts for less by now."""
@@ -143,7 +164,8 @@ class Store:
             pipe.hmget(f"livectl:{kind}:{platform}", list(names))
         packed = zip(names, *pipe.execute(), strict=True)
         return {
-            name: sessions.unpack_sessions(log or "", recent or "[]", now or "{}") for name, log, recent, now in packed
+            name: store_records.unpack_sessions(log or "", recent or "[]", now or "{}")
+            for name, log, recent, now in packed
         }
 
     def unlearned(self, platform: str, limit: int) -> list[str]:
@@ -151,12 +173,12 @@ class Store:
         return list(self._client.srandmember(f"livectl:unlearned:{platform}", limit) or [])
 
     def health(self, now: float) -> list[PlatformHealth]:
-        return [rows.decode_health(row) for row in lua_script(self._client, "health")(now)]
+        return [store_records.decode_health(row) for row in lua_script(self._client, "health")(now)]
 
     def changes(self, after: str = "0", limit: int = 1000) -> list[Change]:
         """From the outbox, in order, those after the one of that number."""
         entries = self._client.xrange("livectl:outbox", min=f"({after}", count=limit)
-        return [rows.decode_change(number, fields["change"], fields["page"]) for number, fields in entries]
+        return [store_records.decode_change(number, fields["change"], fields["page"]) for number, fields in entries]
 
     # What platforms keep between checks
 
@@ -176,7 +198,7 @@ class Store:
             self._client.hset(f"livectl:alias:{platform}", mapping=dict(ids_by_name))
 
     def _read_records(self, *selector: str) -> list[StreamerRecord]:
-        return [rows.decode_record(row) for row in lua_script(self._client, "read")(*selector)]
+        return [store_records.decode_record(row) for row in lua_script(self._client, "read")(*selector)]
 
     def _forget_unfollowed(self, platform: str, before: float) -> int:
         forget_script, forgotten, cursor = lua_script(self._client, "forget"), 0, 0

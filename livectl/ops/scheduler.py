@@ -17,16 +17,15 @@ from celery import beat
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
-from livectl import config, connect
+from livectl import redis_client
+from livectl import settings as livectl_settings
 from livectl.address import Address
 from livectl.errors import LivectlError, ServerError, SettingsError
-from livectl.ops.beat.agenda import ReloadingSchedule
-from livectl.ops.beat.clock import StoreClock
-from livectl.ops.beat.dues import MS_PER_SECOND
+from livectl.ops.beat import publisher
 from livectl.ops.beat.overlap import OverlapGuard
-from livectl.ops.beat.runs import Claim, LoadedSchedule, RunStore
-from livectl.ops.beat.timetable import BeatTimetable
-from livectl.ops.jobs import sending
+from livectl.ops.beat.run_store import Claim, LoadedSchedule, RunStore, StoreClock
+from livectl.ops.beat.sources import ReloadingSchedule
+from livectl.ops.beat.timetable import MS_PER_SECOND, BeatTimetable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     import redis
     from celery import Celery
 
-    from livectl.config import Settings
+    from livectl.settings import Settings
 
 logger = get_logger(__name__)
 
@@ -47,7 +46,7 @@ ORPHANED_CLAIM_MS = (
     86_400_000  # milliseconds after which the claimed run of an entry that nobody has any more is dropped
 )
 
-CONNECTION_ERRORS = (sending.BrokerUnavailable, RedisError, ServerError, OSError)
+CONNECTION_ERRORS = (publisher.BrokerUnavailable, RedisError, ServerError, OSError)
 
 
 class Scheduler(beat.Scheduler):  # type: ignore[misc]
@@ -71,7 +70,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         self._clock = clock or StoreClock()
         self._beat_id = str(uuid4())
         self._store: redis.Redis | None = None
-        self._sender: sending.Publisher | None = None
+        self._sender: publisher.Publisher | None = None
         self._timetable: BeatTimetable | None = None
         self._last_claimed: dict[str, int] = {}  # entry -> due instant of its last run that some beat claimed
         self._polled_at = self._planned_at = float("-inf")
@@ -87,7 +86,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
     def setup_schedule(self) -> None:
         """Reads settings and schedule, and connects nothing. What is wrong with them ends the process in a line."""
         try:
-            settings = self._settings or config.load(os.environ, Path.cwd())
+            settings = self._settings or livectl_settings.load(os.environ, Path.cwd())
             self._store_address = store_address(settings, self.app)
             self._reloading_schedule = self._read_schedule(settings)
         except LivectlError as error:
@@ -96,7 +95,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
 
     def _read_schedule(self, settings: Settings) -> ReloadingSchedule:
         self.install_default_entries(self.app.conf.beat_schedule)
-        optional = not self._schedule_path and settings.sources.get("schedules") == config.DEFAULT_SOURCE
+        optional = not self._schedule_path and settings.sources.get("schedules") == livectl_settings.DEFAULT_SOURCE
         reloading_schedule = ReloadingSchedule(
             self.app, self._schedule_path or settings.schedules, self.schedule, optional=optional
         )
@@ -124,7 +123,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
             self._open_store()
         stale = self._poll() if self._clock.monotonic() - self._polled_at >= POLL_INTERVAL_S else []
         if self._sender is None:
-            self._sender = sending.open_publisher(self.app, self._run_store)
+            self._sender = publisher.open_publisher(self.app, self._run_store)
         self._sender.connect()  # nothing is claimed that could not be sent
         timetable = self._timetable or self._build_timetable()
         due_runs = timetable.take_due(self._clock.now(), CLAIM_BATCH_SIZE)
@@ -134,7 +133,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         return self._seconds_to_wait(timetable)
 
     def _open_store(self) -> None:
-        self._store = connect.open_store(self._store_address)
+        self._store = redis_client.open_store(self._store_address)
         self._run_store = RunStore(self._store, self._clock)
         self._overlap_guard = OverlapGuard(self.app, self._run_store)
 
@@ -185,11 +184,11 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         if jobs and self._sender:
             self._sender.send(jobs)
 
-    def _prepare_job(self, claim: Claim) -> sending.ClaimedJob | None:
+    def _prepare_job(self, claim: Claim) -> publisher.ClaimedJob | None:
         entry = self._reloading_schedule.entries[claim.run.name]
         task_id = entry.options.get("task_id") or self._run_store.task_id(claim.run)
         if self._overlap_guard.may_send(entry, task_id):
-            return sending.ClaimedJob(claim, entry, task_id)
+            return publisher.ClaimedJob(claim, entry, task_id)
         self._run_store.mark_done([claim])
         return None
 
@@ -206,7 +205,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
             logger.error("Store or broker is away, asked again each second: %s", message)
             self._is_disconnected = True
         self._close_sender()
-        if not isinstance(error, sending.BrokerUnavailable):
+        if not isinstance(error, publisher.BrokerUnavailable):
             self._close_store()
 
     def _close_sender(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from livectl.web.mounting import blueprint
+    from livectl.web.server import blueprint
 
 __all__ = ["blueprint"]
 
@@ -15,6 +15,6 @@ def __getattr__(name: str) -> Any:
     if name != "blueprint":
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    from livectl.web.mounting import blueprint
+    from livectl.web.server import blueprint
 
     return blueprint

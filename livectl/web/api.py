@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.live.views import chronicle, sights
-from livectl.live.views.glance import StreamerHistory
-from livectl.model import State
+from livectl.live import history, views
+from livectl.live.store_reader import StreamerHistory
+from livectl.models import State
 
 if TYPE_CHECKING:
     from livectl.errors import LivectlError
-    from livectl.model import Session, StreamerRecord
-    from livectl.web.heat import HeatMap
-    from livectl.web.jobs import BeatSchedule, JobsSnapshot, PageSection
-    from livectl.web.wall import StreamerList
+    from livectl.models import Session, StreamerRecord
+    from livectl.web.data import BeatSchedule, JobsSnapshot, PageSection, StreamerList
+    from livectl.web.heat_map import HeatMap
 
 API_VERSION = 1  # of these shapes: fields may join, none changes its name or meaning
 
@@ -28,17 +27,17 @@ def live(wall: StreamerList, *, everybody: bool) -> bytes:
 def row(record: StreamerRecord) -> dict[str, Any]:
     """A streamer as `livectl live --json` has it, and what only the page tells."""
     return {
-        **msgspec.structs.asdict(sights.from_record(record)),
-        "ended_at": sights.format_utc(record.ended_at) if record.state is not State.LIVE else None,
+        **msgspec.structs.asdict(views.from_record(record)),
+        "ended_at": views.format_utc(record.ended_at) if record.state is not State.LIVE else None,
         "trouble": record.trouble,
-        "troubled_since": sights.format_utc(record.troubled_since) if record.trouble else None,
+        "troubled_since": views.format_utc(record.troubled_since) if record.trouble else None,
         "tags": record.streamer.tags if record.streamer else (),
     }
 
 
 def streamer(record: StreamerRecord, sessions: list[Session], heat_map: HeatMap, now: float) -> bytes:
     """As `livectl history --json` has it."""
-    history_data = chronicle.history_view(StreamerHistory(record, sessions), heat_map.timezone, now).data
+    history_data = history.history_view(StreamerHistory(record, sessions), heat_map.timezone, now).data
     return _encode({"version": API_VERSION, **history_data, **row(record), "followed": record.streamer is not None})
 
 
@@ -69,7 +68,7 @@ def schedule(beat_schedule: BeatSchedule) -> bytes:
         {
             "version": API_VERSION,
             "beats": beat_schedule.beats,
-            "looked_in": sights.format_utc(beat_schedule.looked_in),
+            "looked_in": views.format_utc(beat_schedule.looked_in),
             "schedules": beat_schedule.rows,
         }
     )

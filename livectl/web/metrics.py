@@ -11,7 +11,7 @@ from prometheus_client.exposition import choose_encoder
 
 from livectl.errors import ServerError
 from livectl.live.store import Store
-from livectl.model import State
+from livectl.models import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
     from redis import Redis
 
-    from livectl.web.site import PageData
-    from livectl.web.wall import StreamerList
+    from livectl.web.data import PageData, StreamerList
 
 # seconds from a go-live until it was noticed: from the fastest look to well past the slowest
 DELAY_BUCKETS_S = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800)

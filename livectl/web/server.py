@@ -1,4 +1,4 @@
-"""The server of the page: waitress, on an address of its own."""
+"""The blueprint: the page in anybody's Flask app, at any prefix."""
 
 from __future__ import annotations
 
@@ -6,18 +6,41 @@ import errno
 import socket
 from typing import TYPE_CHECKING
 
+from livectl.address import Address
 from livectl.errors import UsageError
-from livectl.web import gate, pages
-from livectl.web.site import PageData
-from livectl.web.source import StoreReader
+from livectl.ops import deployment
+from livectl.ops.deployment import Deployment
+from livectl.ops.protocol import keys
+from livectl.units import parse_timezone
+from livectl.web import auth, routes
+from livectl.web.data import PageData, StoreReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flask import Flask, Response
+    from flask import Blueprint, Flask, Response
 
-    from livectl.config import Settings
-    from livectl.ops.cluster.deployment import Deployment
+    from livectl.settings import Settings
+
+
+def blueprint(
+    store_url: str, *, broker_url: str | None = None, timezone: str = "UTC", token: str | None = None
+) -> Blueprint:
+    """The page of the streamers in this store, to be registered in a Flask app.
+
+    `broker_url` is where the jobs are, if that is not the store. With a `token`, visitors need it; without, who is
+    let in is up to the app.
+    """
+    store = Address.parse(store_url)
+    _ = store.redis_url
+    store_deployment = Deployment(
+        broker=Address.parse(broker_url) if broker_url else store,
+        results=store,
+        store=store,
+        layout=keys.layout_from_settings(deployment.OWN_OPTIONS),
+    )
+    return routes.build_blueprint(PageData(StoreReader(lambda: store_deployment), parse_timezone(timezone)), token)
+
 
 THREADS = 8  # each answers out of memory; more would only wait for each other
 MAX_CONNECTIONS = 1000
@@ -51,12 +74,12 @@ def create_app(find_deployment: Callable[[], Deployment], settings: Settings, to
 
     flask_app = Flask("livectl", static_folder=None)
     flask_app.register_blueprint(
-        pages.build_blueprint(PageData(StoreReader(find_deployment), settings.timezone, settings), token)
+        routes.build_blueprint(PageData(StoreReader(find_deployment), settings.timezone, settings), token)
     )
 
     @flask_app.before_request
     def refuse_other_hosts() -> Response | None:
-        if token is None and not gate.is_local_request(request):
+        if token is None and not auth.is_local_request(request):
             return Answer("This page is served to this machine only, and not by that name.\n", HTTP_MISDIRECTED)
         return None
 

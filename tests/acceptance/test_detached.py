@@ -13,8 +13,9 @@ import pytest
 from celery import Celery
 
 from livectl.address import Address
-from livectl.ops.processes import detached, process
-from livectl.ops.processes.detached import BackgroundProcess
+from livectl.ops.processes import process
+from livectl.ops.services import background
+from livectl.ops.services.background import BackgroundProcess
 from tests.support.processes import alive, answer, children
 from tests.support.waiting import wait_for
 
@@ -41,7 +42,7 @@ def place(tmp_path: Path) -> Iterator[dict[str, str]]:
     (tmp_path / "proj.py").write_text(APP)
     (tmp_path / "schedules.yaml").write_text("schedules:\n  ping: {task: livectl.ping, every: 1s}\n")
     yield {"LIVECTL_HOME": str(tmp_path / "home"), "LEDGER": str(tmp_path / "ledger")}
-    for one in detached.list_running(tmp_path / "home"):
+    for one in background.list_running(tmp_path / "home"):
         for pid in (one.pid, *children(one.pid)):
             os.kill(pid, signal.SIGKILL)
         process.wait_for_exit(one.process, 10)
@@ -53,7 +54,7 @@ def set_broker(place: dict[str, str], store_url: str) -> dict[str, str]:
 
 
 def runs(home: Path, name: str) -> BackgroundProcess:
-    (found,) = detached.find_by_name(home, name)
+    (found,) = background.find_by_name(home, name)
     return found
 
 
@@ -106,7 +107,7 @@ def test_a_number_used_again_is_not_taken_for_it(tmp_path: Path, place: dict[str
     """The record of one that died is left behind, and its pid is somebody else's now: ours."""
     one = BackgroundProcess(name="up", argv=["up"], cwd="/", environ={}, pid=os.getpid(), started="long ago", log="/")
     (tmp_path / "home" / "run").mkdir(parents=True)
-    detached._write_record(tmp_path / "home" / "run" / "up.json", one)
+    background._write_record(tmp_path / "home" / "run" / "up.json", one)
     assert answer("stop", cwd=tmp_path, environ=place).returncode == 1
     assert alive(os.getpid())
 

@@ -17,9 +17,9 @@ import msgspec
 import pytest
 import redis
 
-from livectl import config
+from livectl import settings
 from livectl.address import Address
-from livectl.doctor import examination, kept
+from livectl.doctor import collect_state, report
 from livectl.doctor.facts import (
     AppProcess,
     BeatFacts,
@@ -35,9 +35,9 @@ from livectl.doctor.facts import (
     WorkerSurvey,
 )
 from livectl.live.store import Store
-from livectl.model import Finding, Interval, PlatformHealth, Schedule, Streamer
+from livectl.models import Finding, Interval, PlatformHealth, Schedule, Streamer
 from livectl.ops.cluster.queues import Queue
-from livectl.ops.jobs import deadletters
+from livectl.ops.jobs import dead_letters
 from tests.support import example_projects
 from tests.support.example_projects import Project
 from tests.support.processes import Running, answer, livectl
@@ -248,8 +248,8 @@ def test_dead_letters_and_a_schedule_with_mistakes(plain: Project, broker: str) 
     from datetime import UTC, datetime
 
     with client(broker) as store:
-        deadletters.add(
-            store, deadletters.DeadLetter(id="1", kind="job", reason="poison", at=datetime.now(UTC), task="t")
+        dead_letters.add(
+            store, dead_letters.DeadLetter(id="1", kind="job", reason="poison", at=datetime.now(UTC), task="t")
         )
     (plain.folder / "schedules.yaml").write_text("schedules: {a: {task: proj.tasks.add, every: 0s}}")
     assert found(plain) == ["schedule-broken", "dead-letters"]
@@ -323,9 +323,9 @@ def test_the_platforms_of_those_followed(broker: str, tmp_path: Path) -> None:
     with client(broker) as store:
         Store(store).set_followed([Streamer(platform="kick", id="ada"), Streamer(platform="demo", id="ada")], 1.0)
     at = Address.parse(broker)
-    assert kept.read_platforms(at, config.load({"HOME": str(tmp_path)}, tmp_path)).keyless == ("kick",)
+    assert collect_state.read_platforms(at, settings.load({"HOME": str(tmp_path)}, tmp_path)).keyless == ("kick",)
     (tmp_path / "livectl.yaml").write_text("platforms: {kick: {client_id: a, client_secret: b}}")
-    assert kept.read_platforms(at, config.load({"HOME": str(tmp_path)}, tmp_path)).keyless == ()
+    assert collect_state.read_platforms(at, settings.load({"HOME": str(tmp_path)}, tmp_path)).keyless == ()
 
 
 # --- from facts to findings
@@ -445,7 +445,7 @@ TABLE: list[tuple[Facts, list[str]]] = [
 
 @pytest.mark.parametrize(("facts", "ids"), TABLE)
 def test_what_is_makes_what_is_found(facts: Facts, ids: list[str]) -> None:
-    assert [each.id for each in examination.run_checks(facts)] == ids
+    assert [each.id for each in report.run_checks(facts)] == ids
 
 
 def test_the_worst_comes_first_and_ok_only_when_all_is_wanted() -> None:
@@ -453,13 +453,13 @@ def test_the_worst_comes_first_and_ok_only_when_all_is_wanted() -> None:
         servers=(S,), letters=DeadLetterFacts(count=1), conf=SettingsFacts(values={"task_always_eager": True})
     )
     facts = msgspec.structs.replace(facts, servers=(msgspec.structs.replace(S, saves="1"),))
-    assert [each.level for each in examination.run_checks(facts)] == ["bad", "warn"]
-    assert [each.level for each in examination.run_checks(facts, include_ok=True)] == ["bad", "warn", "ok"]
-    assert [each.id for each in examination.run_checks(facts, ignore=["always-eager"])] == ["dead-letters"]
+    assert [each.level for each in report.run_checks(facts)] == ["bad", "warn"]
+    assert [each.level for each in report.run_checks(facts, include_ok=True)] == ["bad", "warn", "ok"]
+    assert [each.id for each in report.run_checks(facts, ignore=["always-eager"])] == ["dead-letters"]
 
 
 def test_programs_get_the_promised_fields() -> None:
-    data: Any = examination.findings_view([Finding(id="app-broken", level="bad", title="t")]).data
+    data: Any = report.findings_view([Finding(id="app-broken", level="bad", title="t")]).data
     assert set(data[0]) == FIELDS
     assert data[0]["link"] == "docs/doctor.md#app-broken"
 

@@ -15,10 +15,10 @@ import pytest
 import redis
 
 from livectl.address import Address
-from livectl.ops.beat import runs
-from livectl.ops.cluster import health
-from livectl.ops.cluster.health import Probe, ProbeResult
-from livectl.ops.cluster.layout import KeyLayout
+from livectl.ops.beat import run_store
+from livectl.ops.protocol.keys import KeyLayout
+from livectl.ops.services import health
+from livectl.ops.services.health import Probe, ProbeResult
 from tests.support.celery_project import Project
 from tests.support.servers import rabbitmq
 
@@ -124,9 +124,9 @@ def test_a_beat_is_healthy_when_it_looked_in_and_sent_what_is_due(
     now = int(time.time() * 1000)
     with redis.Redis.from_url(store_url) as store:
         about = {"at": now - age * 1000, "host": "h", "pid": 1, "entries": 3}
-        store.hset(runs.SEEN_KEY, "h:1", json.dumps(about))
+        store.hset(run_store.SEEN_KEY, "h:1", json.dumps(about))
         if claimed:
-            store.zadd(runs.PENDING_KEY, {f"{now} sweep": now - claimed * 1000})
+            store.zadd(run_store.PENDING_KEY, {f"{now} sweep": now - claimed * 1000})
     assert probe(project, part="beat").healthy is healthy
     assert probe(project, part="beat", host="other").healthy is False
 

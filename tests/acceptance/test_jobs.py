@@ -10,16 +10,16 @@ import msgspec
 import pytest
 import redis
 
-from livectl import resp
+from livectl import redis_client
 from livectl.address import Address
 from livectl.errors import FileError, UsageError
-from livectl.model import Job, JobState
-from livectl.ops.cluster import fleet, purging, queues
-from livectl.ops.cluster.health import ProbeResult
-from livectl.ops.jobs import bulk, deadletters, desk, ordering, records, results, waiting
-from livectl.ops.jobs.desk import JobRequest
-from livectl.ops.jobs.message import JobMessage
-from livectl.ops.jobs.redaction import redact
+from livectl.models import Job, JobState
+from livectl.ops.cluster import purge, queues, workers
+from livectl.ops.jobs import batch_file, dead_letters, job_log, results, sender, wait
+from livectl.ops.jobs.sender import JobRequest
+from livectl.ops.protocol.message import JobMessage
+from livectl.ops.services.health import ProbeResult
+from livectl.redaction import redact
 from tests.support.celery_project import Project
 from tests.support.processes import answer, livectl
 from tests.support.waiting import wait_for
@@ -130,7 +130,7 @@ def test_a_worker_tells_how_far_its_clock_is_ahead_and_what_it_has_in_memory(pro
     with project.worker("w1", "-c", "1"):
         project.environ["PYTHONPATH"] = str(project.folder / "ahead")
         with project.worker("w2", "-c", "1"), project.worker("w3", "-c", "1", "--without-heartbeat"):
-            with fleet.WorkerControl(project.deployment) as crew:
+            with workers.WorkerControl(project.deployment) as crew:
                 right, wrong, quiet = crew.list_workers().found
             del project.environ["PYTHONPATH"]
             shown = project.livectl("workers")
@@ -146,11 +146,11 @@ def test_a_job_that_is_a_dead_letter_is_sent_again_and_the_letter_gone(project: 
     now = datetime.now(UTC)
     with redis.Redis.from_url(store_url, decode_responses=True) as store:
         order = {"task": "proj.add", "args": [7], "kwargs": {}}
-        deadletters.add(store, deadletters.DeadLetter(id="j1", kind="job", reason="failed", at=now, payload=order))
-        deadletters.add(store, deadletters.DeadLetter(id="m1", kind="message", reason="poison", at=now, payload={}))
+        dead_letters.add(store, dead_letters.DeadLetter(id="j1", kind="job", reason="failed", at=now, payload=order))
+        dead_letters.add(store, dead_letters.DeadLetter(id="m1", kind="message", reason="poison", at=now, payload={}))
         again = project.livectl("-q", "retry", "j1", "--force")
         assert again.returncode == 0, again.stderr
-        assert store.hkeys(deadletters.DEAD_LETTERS_KEY) == ["m1"]
+        assert store.hkeys(dead_letters.DEAD_LETTERS_KEY) == ["m1"]
     assert project.livectl("status", again.stdout.strip(), "--json").returncode == 6
     assert "`livectl dead retry m1` puts it back" in project.livectl("retry", "m1").stderr
 
@@ -163,15 +163,15 @@ def test_a_duration_that_is_none_is_a_mistake_of_the_command_line(project: Proje
 
 @pytest.mark.parametrize(("said", "size"), [("56.5MB", 59_244_544), ("512.00KB", 524_288), (None, None), ("?", None)])
 def test_a_size_is_read_as_workers_with_psutil_spell_it(said: str | None, size: int | None) -> None:
-    assert fleet.parse_memory_size(said) == size
+    assert workers.parse_memory_size(said) == size
 
 
 def test_every_line_that_is_no_order_is_told(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"taks": 1}\n[1, 2]\n{"task": "a", "args": 5}\nnonsense\n{"task": "a"}\n')
     with pytest.raises(FileError) as refused:
-        bulk.read_requests(tmp_path / "bad.jsonl", None)
+        batch_file.read_requests(tmp_path / "bad.jsonl", None)
     assert [mistake.line for mistake in refused.value.mistakes] == [1, 2, 3, 4]
-    assert [order.task for order in bulk.read_requests(_lines(tmp_path, "[1, 2]\n{}\n"), "proj.add")] == [
+    assert [order.task for order in batch_file.read_requests(_lines(tmp_path, "[1, 2]\n{}\n"), "proj.add")] == [
         "proj.add"
     ] * 2
 
@@ -195,35 +195,35 @@ def _lines(folder: Path, text: str) -> Path:
     ],
 )
 def test_an_argument_is_json_if_it_can_be(word: str, means: Any) -> None:
-    assert ordering.parse_argument(word) == means
+    assert sender.parse_argument(word) == means
 
 
 @pytest.mark.acceptance
 def test_revoking_says_what_was_done(project: Project, store_url: str) -> None:
     waiting_job = project.send("add", 1)
-    (removed,) = desk.revoke(project.deployment, [waiting_job], terminate=False)
+    (removed,) = sender.revoke(project.deployment, [waiting_job], terminate=False)
     assert (removed.done, removed.state) == ("removed", JobState.QUEUED)
     with redis.Redis.from_url(store_url) as broker:
         assert broker.llen("celery") == 0
-    assert waiting.look_up(project.deployment, waiting_job).job.state is JobState.REVOKED
+    assert wait.look_up(project.deployment, waiting_job).job.state is JobState.REVOKED
     with project.worker("w1", "-c", "1"):
         running = project.send("nap", 60)
-        wait_for(lambda: waiting.look_up(project.deployment, running).job.state is JobState.RUNNING)
-        (left,) = desk.revoke(project.deployment, [running], terminate=False)
+        wait_for(lambda: wait.look_up(project.deployment, running).job.state is JobState.RUNNING)
+        (left,) = sender.revoke(project.deployment, [running], terminate=False)
         assert (left.done, "goes on" in left.text) == ("nothing", True)
         later = project.send("add", 1, countdown=200)
-        wait_for(lambda: waiting.look_up(project.deployment, later).job.state is JobState.ETA)
-        (back, killed) = desk.revoke(project.deployment, [later, running], terminate=True)
+        wait_for(lambda: wait.look_up(project.deployment, later).job.state is JobState.ETA)
+        (back, killed) = sender.revoke(project.deployment, [later, running], terminate=True)
         assert (back.done, killed.done) == ("removed", "terminated")
         for job in (later, running):
-            wait_for(lambda job=job: waiting.look_up(project.deployment, job).job.state is JobState.REVOKED)  # type: ignore[misc]
-    assert desk.revoke(project.deployment, [NOWHERE], terminate=False)[0].done == "nothing"
+            wait_for(lambda job=job: wait.look_up(project.deployment, job).job.state is JobState.REVOKED)  # type: ignore[misc]
+    assert sender.revoke(project.deployment, [NOWHERE], terminate=False)[0].done == "nothing"
 
 
 def test_an_id_that_is_none_is_refused() -> None:
     for text in ("", "two words", "star*", "x" * 300):
         with pytest.raises(UsageError, match="is no task id"):
-            waiting.check_job_id(text)
+            wait.check_job_id(text)
 
 
 def test_a_hundred_thousand_results_are_read_in_little_time_and_memory(project: Project, store_url: str) -> None:
@@ -252,7 +252,7 @@ def test_a_hundred_thousand_results_are_read_in_little_time_and_memory(project: 
 @pytest.mark.acceptance
 def test_workers_are_listed_resized_drained_and_stopped(project: Project) -> None:
     with project.worker("w1", "-c", "1") as worker:
-        with fleet.WorkerControl(project.deployment, 20) as crew:
+        with workers.WorkerControl(project.deployment, 20) as crew:
             (found,) = crew.list_workers().found
             assert (found.name, found.pool, found.concurrency, found.queues) == ("w1@h", "prefork", 1, ("celery",))
             assert found.version is not None
@@ -260,7 +260,7 @@ def test_workers_are_listed_resized_drained_and_stopped(project: Project) -> Non
             crew.resize(crew.full_name("w1"), 2)
             wait_for(lambda: crew.list_workers().found[0].concurrency == 3)  # the pool is looked after every 5 s
         job = project.send("nap", 1)
-        wait_for(lambda: waiting.look_up(project.deployment, job).job.state is JobState.RUNNING)
+        wait_for(lambda: wait.look_up(project.deployment, job).job.state is JobState.RUNNING)
         drained = project.livectl("workers", "drain", "w1", "--timeout", "20")
         assert (drained.returncode, "1 left" in drained.stderr) == (0, True)
         assert worker.wait() == 0
@@ -276,19 +276,19 @@ def test_a_dead_letter_is_shown_put_back_sent_again_and_dropped(project: Project
         raw = str(store.rpop("celery"))
         now = datetime.now(UTC)
         payload = {"queue": "celery", "message": json.loads(raw)}
-        letter = deadletters.DeadLetter(
+        letter = dead_letters.DeadLetter(
             id="l1", kind="message", reason="poison", at=now, task="proj.add", payload=payload
         )
         order = msgspec.to_builtins(JobRequest(task="proj.add", args=(5,)))
-        deadletters.add(store, letter)
-        deadletters.add(store, deadletters.DeadLetter(id="l2", kind="job", reason="failed", at=now, payload=order))
-        assert {one.id for one in deadletters.list_summaries(project.deployment)} == {"l1", "l2"}
-        assert deadletters.read_redacted(project.deployment, "l1").payload["body"][0] == [1]
+        dead_letters.add(store, letter)
+        dead_letters.add(store, dead_letters.DeadLetter(id="l2", kind="job", reason="failed", at=now, payload=order))
+        assert {one.id for one in dead_letters.list_summaries(project.deployment)} == {"l1", "l2"}
+        assert dead_letters.read_redacted(project.deployment, "l1").payload["body"][0] == [1]
         assert project.livectl("dead", "retry", "l1").returncode == 0
-        assert [found.id for found in purging.peek(project.deployment, "celery", 5)] == [job]
+        assert [found.id for found in purge.peek(project.deployment, "celery", 5)] == [job]
         assert project.livectl("dead", "retry", "l2").returncode == 0
         assert store.llen("celery") == 2
-        assert store.hlen(deadletters.DEAD_LETTERS_KEY) == 0
+        assert store.hlen(dead_letters.DEAD_LETTERS_KEY) == 0
         assert project.livectl("dead", "drop", "l1").returncode == 1
 
 
@@ -316,8 +316,8 @@ def test_livectls_own_jobs_have_timings_without_events(tmp_path: Path, store_url
         broken = answer("-q", "call", "livectl.report", "1", "--force", cwd=tmp_path, environ=environ).stdout.strip()
         failed = answer("status", "--json", "--wait", "--timeout", "10", broken, cwd=tmp_path, environ=environ)
         assert (failed.returncode, "TypeError" in json.loads(failed.stdout)["error"]) == (1, True)
-        with resp.connect(Address.parse(store_url)) as wire:
-            note = records.read_entries(wire, [broken])[broken]
+        with redis_client.connect(Address.parse(store_url)) as wire:
+            note = job_log.read_entries(wire, [broken])[broken]
         assert msgspec.json.decode(note.message, type=JobRequest) == JobRequest(task="livectl.report", args=(1,))
 
 
@@ -356,13 +356,13 @@ SHAPES: list[tuple[list[str], Any]] = [
     (["results"], list[Job]),
     (["queues"], list[queues.Queue]),
     (["queues", "peek", "celery"], list[JobMessage]),
-    (["workers"], list[fleet.WorkerStatus]),
-    (["dead"], list[deadletters.DeadLetterSummary]),
+    (["workers"], list[workers.WorkerStatus]),
+    (["dead"], list[dead_letters.DeadLetterSummary]),
     (["dead", "drop", "--all"], Dropped),
     (["health", "broker"], ProbeResult),
     (["call", "proj.add", "1", "--force"], Told),
-    (["revoke", NOWHERE], list[desk.RevokedJob]),
-    (["queues", "purge", "celery", "--yes"], purging.PurgeResult),
+    (["revoke", NOWHERE], list[sender.RevokedJob]),
+    (["queues", "purge", "celery", "--yes"], purge.PurgeResult),
 ]
 
 
@@ -391,8 +391,8 @@ def _fields(shape: Any) -> set[str]:
             ),
         ),
         (queues.Queue, "name ready priorities unacked eta oldest consumers"),
-        (fleet.WorkerStatus, "name pool concurrency active reserved queues version memory processed age skew"),
-        (deadletters.DeadLetterSummary, "id kind reason at task"),
+        (workers.WorkerStatus, "name pool concurrency active reserved queues version memory processed age skew"),
+        (dead_letters.DeadLetterSummary, "id kind reason at task"),
     ],
 )
 def test_the_fields_that_programs_rely_on_are_these(kind: Any, fields: str) -> None:

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from livectl import connect
+from livectl import redis_client
 from livectl.live.store import Store
-from livectl.model import State
+from livectl.models import State
 from tests.support.fake_platforms import Fakes
 from tests.support.planned_lives import Outage, World, lives
 from tests.support.processes import Running, answer, livectl
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from livectl.model import Change
+    from livectl.models import Change
 
 pytestmark = pytest.mark.acceptance
 
@@ -104,7 +104,7 @@ def test_a_thousand_lives_end_as_planned(tmp_path: Path, store_url: str, ids: di
             world.play(fakes.plan, min(at, LENGTH))
             time.sleep(0.1)
         said = "\n".join(one.text for one in workers)
-    store = Store(connect.open_store(store_url))
+    store = Store(redis_client.open_store(store_url))
     judge(world, store.changes(limit=100_000), said)
     expected = {(life.platform, life.id): life.now(LENGTH) is not None for life in world.lives}
     found = {(known.platform, known.id): known.state is State.LIVE for known in store.all_streamers()}
@@ -144,7 +144,7 @@ def test_a_killed_worker_costs_a_look_and_nobody(tmp_path: Path, store_url: str,
         "TESTS_CLOCK": f"{time.time()} {SPEED}",
     }
     some = {"douyu": ids["douyu"]}
-    store = Store(connect.open_store(store_url))
+    store = Store(redis_client.open_store(store_url))
     with ExitStack() as running, Fakes() as fakes:
         write(tmp_path, fakes, some)
         for one in some["douyu"]:

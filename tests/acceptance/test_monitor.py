@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livectl.errors import UsageError
-from livectl.ops.cluster import monitor
+from livectl.ops.processes import launch
 from tests.support.processes import livectl
 from tests.support.servers import free_port
 from tests.support.waiting import HANG_SECONDS, wait_for
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 
 def test_it_shows_and_does_not_change_unless_told() -> None:
-    words = monitor.flower_command(None, host="127.0.0.1", port=5555, allow_changes=False)
+    words = launch.flower_command(None, host="127.0.0.1", port=5555, allow_changes=False)
     assert words[1:] == [
         *("-m", "celery", "-A", "livectl.celeryapp", "flower"),
         *("--address=127.0.0.1", "--port=5555", "--read_only=True"),
     ]
-    assert "--read_only=False" in monitor.flower_command("proj", host="::", port=1, allow_changes=True)
+    assert "--read_only=False" in launch.flower_command("proj", host="::", port=1, allow_changes=True)
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", lambda _: "2.0.1")
     with pytest.raises(UsageError, match=r"Flower 2.0 has no read-only mode"):
-        monitor.flower_command(None, host="127.0.0.1", port=5555, allow_changes=False)
-    assert not any("read_only" in word for word in monitor.flower_command(None, host="h", port=1, allow_changes=True))
+        launch.flower_command(None, host="127.0.0.1", port=5555, allow_changes=False)
+    assert not any("read_only" in word for word in launch.flower_command(None, host="h", port=1, allow_changes=True))
     monkeypatch.setattr(util, "find_spec", lambda _: None)
-    monkeypatch.setattr(monitor, "find_spec", lambda _: None)
+    monkeypatch.setattr(launch, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match="not installed") as refused:
-        monitor.flower_command(None, host="127.0.0.1", port=5555, allow_changes=False)
+        launch.flower_command(None, host="127.0.0.1", port=5555, allow_changes=False)
     assert refused.value.hint == "pip install 'livectl[flower]'"
 
 

@@ -12,10 +12,9 @@ import pytest
 import redis
 
 from livectl.errors import LivectlError, UsageError
-from livectl.ops.cluster import purging, queues, rates
-from livectl.ops.cluster.purging import PurgeFilter
-from livectl.ops.cluster.queues import Queue, QueueDepths
-from livectl.ops.cluster.rates import QueueRate
+from livectl.ops.cluster import purge, queues
+from livectl.ops.cluster.purge import PurgeFilter
+from livectl.ops.cluster.queues import Queue, QueueDepths, QueueRate
 from tests.support.celery_project import Project
 from tests.support.processes import Running
 from tests.support.servers import rabbitmq
@@ -78,7 +77,7 @@ def test_the_age_of_the_oldest_is_told_where_messages_say_when_they_were_sent(pr
 
 def test_peek_shows_what_is_next_and_takes_nothing(project: Project) -> None:
     last, first = project.send("add", 2, priority=9), project.send("add", 1)
-    assert [found.id for found in purging.peek(project.deployment, "celery", 5)] == [first, last]
+    assert [found.id for found in purge.peek(project.deployment, "celery", 5)] == [first, last]
     assert one(project, "celery").ready == 2
 
 
@@ -86,13 +85,13 @@ def test_a_purge_saves_what_it_takes_and_takes_only_what_was_chosen(project: Pro
     kept = project.send("fail")
     taken = [project.send("add", number, priority=number % 10) for number in range(1200)]
     choice = PurgeFilter(queue="celery", task="proj.add")
-    assert purging.plan(project.deployment, choice) == purging.PurgePlan({"proj.add": 1200}, 0)
-    done = purging.purge(project.deployment, choice, tmp_path / "saved.jsonl")
+    assert purge.plan(project.deployment, choice) == purge.PurgePlan({"proj.add": 1200}, 0)
+    done = purge.purge(project.deployment, choice, tmp_path / "saved.jsonl")
     saved = [json.loads(line) for line in (tmp_path / "saved.jsonl").read_text().splitlines()]
     assert done.total == 1200
     assert {line["id"] for line in saved} == set(taken)
     assert {line["args"][0] for line in saved} == set(range(1200))
-    assert [found.id for found in purging.peek(project.deployment, "celery", 5)] == [kept]
+    assert [found.id for found in purge.peek(project.deployment, "celery", 5)] == [kept]
 
 
 @pytest.mark.acceptance
@@ -101,8 +100,8 @@ def test_what_workers_hold_is_taken_only_when_asked_for(project: Project, tmp_pa
         for _ in range(5):
             project.send("add", 1, countdown=300)
         wait_for(lambda: one(project, "celery").eta == 5)
-        assert purging.plan(project.deployment, PurgeFilter(queue="celery")).total == 0
-        done = purging.purge(project.deployment, PurgeFilter(queue="celery", unacked=True), tmp_path / "saved.jsonl")
+        assert purge.plan(project.deployment, PurgeFilter(queue="celery")).total == 0
+        done = purge.purge(project.deployment, PurgeFilter(queue="celery", unacked=True), tmp_path / "saved.jsonl")
         assert (done.total, done.held) == (5, 5)
         with redis.Redis.from_url(store_url) as broker:
             assert broker.hlen("unacked") == broker.zcard("unacked_index") == 0
@@ -113,14 +112,14 @@ def test_only_messages_known_to_be_old_are_taken_for_old(project: Project, tmp_p
     for age in (7200, 60):
         project.send("add", age, headers={"sent": time.time() - age})
     project.send("add", 0)
-    done = purging.purge(project.deployment, PurgeFilter(queue="celery", older_than=3600), tmp_path / "saved.jsonl")
+    done = purge.purge(project.deployment, PurgeFilter(queue="celery", older_than=3600), tmp_path / "saved.jsonl")
     assert done.total == 1
 
 
 def test_a_queue_that_is_not_there_is_refused_with_its_neighbour(project: Project) -> None:
     project.send("add", 1, queue="mail")
     with pytest.raises(UsageError, match="there is no queue mial") as refused:
-        purging.peek(project.deployment, "mial", 1)
+        purge.peek(project.deployment, "mial", 1)
     assert refused.value.hint == "did you mean mail?"
 
 
@@ -131,11 +130,11 @@ def test_a_queue_asked_for_by_a_name_that_nobody_knows_is_told(project: Project)
 
 
 def test_what_is_saved_can_be_sent_again(project: Project, tmp_path: Path) -> None:
-    from livectl.ops.jobs import bulk
+    from livectl.ops.jobs import batch_file
 
     project.send("add", 1, priority=3, queue="mail", kwargs={"y": 2})
-    purging.purge(project.deployment, PurgeFilter(queue="mail"), tmp_path / "saved.jsonl")
-    (order,) = bulk.read_requests(tmp_path / "saved.jsonl", None)
+    purge.purge(project.deployment, PurgeFilter(queue="mail"), tmp_path / "saved.jsonl")
+    (order,) = batch_file.read_requests(tmp_path / "saved.jsonl", None)
     assert (order.task, order.args, order.kwargs, order.queue, order.priority) == (
         "proj.add",
         (1,),
@@ -159,7 +158,7 @@ def test_rates_are_what_was_done_and_how_the_queue_grew(
     reads: dict[str, tuple[str, ...]] = {"w1": ("q",)}
     first = QueueDepths(queues=(before,), processed={"w1": 100}, reads=reads)
     second = QueueDepths(queues=(after,), processed={"w1": 120}, reads=reads)
-    rate = rates.rates_between(first, second, 2.0)["q",]
+    rate = queues.rates_between(first, second, 2.0)["q",]
     assert rate.outward == outward
     assert rate.inward == pytest.approx(max(0.0, inward), abs=5.1)
 
@@ -170,9 +169,9 @@ def test_queues_with_a_reader_of_several_have_their_rates_together() -> None:
     before = QueueDepths(queues=(one, two, alone), processed={"w1": 0, "w2": 0, "w3": 0}, reads=reads)
     grown = msgspec.structs.replace(one, ready=20)
     after = QueueDepths(queues=(grown, two, alone), processed={"w1": 4, "w2": 6, "w3": 2}, reads=reads)
-    speeds = rates.rates_between(before, after, 2.0)
+    speeds = queues.rates_between(before, after, 2.0)
     assert speeds == {("q", "r"): QueueRate(10.0, 5.0), ("s",): QueueRate(1.0, 1.0)}
-    (note,) = rates.rate_notes(speeds, reads)
+    (note,) = queues.rate_notes(speeds, reads)
     assert note == "q, r together: 10.0 in/s, 5.0 out/s; not told apart, since w1, w2 read them"
 
 
@@ -180,7 +179,7 @@ def test_rates_are_not_made_up_where_a_reader_was_silent() -> None:
     reads: dict[str, tuple[str, ...]] = {"w1": ("q",)}
     depths = QueueDepths(queues=(Queue(name="q", ready=1),), processed={"w1": 1}, reads=reads)
     silent = QueueDepths(queues=(Queue(name="q", ready=1),), reads=reads)
-    assert rates.rates_between(depths, silent, 1.0)["q",] == QueueRate(None, None)
+    assert queues.rates_between(depths, silent, 1.0)["q",] == QueueRate(None, None)
 
 
 @pytest.mark.acceptance
@@ -227,5 +226,5 @@ def test_rabbitmq_tells_what_it_can_and_says_what_it_cannot(
         assert (found.name, found.ready, found.consumers, found.unacked) == ("celery", 3, 0, None)
         assert "tells neither priorities" in depths.notes[0]
         with pytest.raises(LivectlError, match="gives no way"):
-            purging.peek(project.deployment, "celery", 1)
+            purge.peek(project.deployment, "celery", 1)
         project.close()

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livectl.errors import LivectlError, ServerError
-from livectl.ops.processes.child import ChildSpec, spawn
-from livectl.ops.processes.supervisor import Supervisor, SupervisorTimings
+from livectl.ops.processes.supervisor import ChildSpec, Supervisor, SupervisorTimings, spawn
 from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:

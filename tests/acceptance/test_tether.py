@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from livectl.ops.processes import process, tether
+from livectl.ops.processes import die_with_parent, process
 from tests.support.processes import alive
 from tests.support.waiting import HANG_SECONDS, wait_for
 
@@ -60,12 +60,14 @@ def test_killed_parent_takes_the_command_along(tmp_path: Path, way: str) -> None
 
 
 def test_it_becomes_the_command_or_answers_as_it_does() -> None:
-    argv = tether.command_line(os.getpid(), [sys.executable, "-c", "import sys; sys.exit(7)"])
+    argv = die_with_parent.command_line(os.getpid(), [sys.executable, "-c", "import sys; sys.exit(7)"])
     assert subprocess.run(argv, check=False).returncode == 7
 
 
 def test_a_command_that_is_not_there_is_said_in_a_line() -> None:
-    asked = subprocess.run(tether.command_line(os.getpid(), ["/no/such"]), capture_output=True, text=True, check=False)
+    asked = subprocess.run(
+        die_with_parent.command_line(os.getpid(), ["/no/such"]), capture_output=True, text=True, check=False
+    )
     assert asked.returncode == 127
     assert asked.stderr == "cannot run /no/such: No such file or directory\n"
 

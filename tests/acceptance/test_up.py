@@ -18,7 +18,7 @@ import redis
 from celery import Celery
 
 from livectl.address import Address
-from livectl.ops import broker
+from livectl.ops.processes import embedded_broker
 from tests.support.processes import alive, answer, children, livectl
 from tests.support.servers import rabbitmq, redis_over_tcp
 from tests.support.waiting import HANG_SECONDS, wait_for
@@ -84,7 +84,7 @@ def test_from_nothing_to_jobs_and_back(tmp_path: Path, place: dict[str, str]) ->
         up.send(signal.SIGINT)
         assert up.wait() == 0
     assert none_alive(members)
-    assert broker.find_running(tmp_path / "home") is None
+    assert embedded_broker.find_running(tmp_path / "home") is None
     assert not (tmp_path / "home" / "broker.json").exists()
     _, stopping, after = up.text.partition("stopping:")
     assert stopping
@@ -96,7 +96,7 @@ def test_it_answers_programs_too(tmp_path: Path, place: dict[str, str]) -> None:
         told = json.loads(wait_for(lambda: up.lines)[0])
         assert told["home"] == place["LIVECTL_HOME"]
         assert told["pid"] == up.process.pid
-        wait_for(lambda: broker.find_running(tmp_path / "home"))
+        wait_for(lambda: embedded_broker.find_running(tmp_path / "home"))
         up.send(signal.SIGTERM)
         assert up.wait() == 0
     assert len(up.lines) == 1
@@ -133,12 +133,12 @@ def status_of(url: str) -> int:
 
 def test_a_second_one_says_where_the_first_is(tmp_path: Path, place: dict[str, str]) -> None:
     with livectl("up", "-P", "solo", cwd=tmp_path, environ=place) as up:
-        wait_for(lambda: broker.find_running(tmp_path / "home"))
+        wait_for(lambda: embedded_broker.find_running(tmp_path / "home"))
         second = answer("up", cwd=tmp_path, environ=place)
         assert second.returncode == 4
         assert f"pid {up.process.pid}" in second.stderr
         assert place["LIVECTL_HOME"] in second.stderr
-        assert broker.find_running(tmp_path / "home"), "the first one's broker was taken for the second's"
+        assert embedded_broker.find_running(tmp_path / "home"), "the first one's broker was taken for the second's"
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])

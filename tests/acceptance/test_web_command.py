@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livectl.errors import SettingsError
-from livectl.web import gate
+from livectl.web import auth
 from tests.support.processes import answer, livectl
 from tests.support.waiting import HANG_SECONDS, wait_for
 from tests.support.web_pages import TOKEN, follow, go_live, someone, store_of
@@ -96,16 +96,16 @@ def test_open_to_others_it_wants_a_token(store_url: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
 def test_these_are_this_machine(host: str) -> None:
-    gate.check_exposure(host, None)
+    auth.check_exposure(host, None)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.com", "", "127.0.0.1.example.com"])
 def test_these_may_be_others(host: str) -> None:
     with pytest.raises(SettingsError):
-        gate.check_exposure(host, None)
-    gate.check_exposure(host, TOKEN)
+        auth.check_exposure(host, None)
+    auth.check_exposure(host, TOKEN)
 
 
 def test_a_short_token_is_refused() -> None:
     with pytest.raises(SettingsError, match="shorter than 16"):
-        gate.check_exposure("0.0.0.0", "secret")
+        auth.check_exposure("0.0.0.0", "secret")

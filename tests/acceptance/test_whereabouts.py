@@ -12,12 +12,13 @@ import pytest
 import redis
 
 from livectl.errors import LivectlError
-from livectl.model import JobState
-from livectl.ops.cluster import fleet, health
-from livectl.ops.cluster.health import Probe
-from livectl.ops.cluster.pidbox import REPLY_TIMEOUT_S
-from livectl.ops.jobs import waiting
-from livectl.ops.jobs.whereabouts import StatusLookup
+from livectl.models import JobState
+from livectl.ops.cluster import workers
+from livectl.ops.jobs import wait
+from livectl.ops.jobs.status import StatusLookup
+from livectl.ops.protocol.remote_control import REPLY_TIMEOUT_S
+from livectl.ops.services import health
+from livectl.ops.services.health import Probe
 from tests.support.celery_project import Project
 from tests.support.servers import rabbitmq
 from tests.support.waiting import wait_for
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from livectl.model import Job
+    from livectl.models import Job
 
 NOWHERE = "8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1"
 IN_TIME = 3.0
@@ -41,7 +42,7 @@ def project(tmp_path: Path, store_url: str) -> Iterator[Project]:
 
 def ask(project: Project, job: str) -> Job:
     began = time.monotonic()
-    found = waiting.look_up(project.deployment, job)
+    found = wait.look_up(project.deployment, job)
     assert time.monotonic() - began < IN_TIME
     return found.job
 
@@ -129,12 +130,12 @@ def test_the_states_that_rabbitmq_can_tell(
 def test_a_beat_that_listens_is_no_worker_that_keeps_silent(project: Project) -> None:
     with project.beat("--enable-remote-control"), project.worker("w1", "-c", "1"):
         began = time.monotonic()
-        found = waiting.look_up(project.deployment, NOWHERE)
+        found = wait.look_up(project.deployment, NOWHERE)
         assert (found.job.state, "did not answer" in found.note) == (JobState.UNKNOWN, False)
         assert time.monotonic() - began < REPLY_TIMEOUT_S
         lost = project.send("add", 1, queue="attic")
         assert state_of(project, lost) is JobState.QUEUED
-        with fleet.WorkerControl(project.deployment) as crew:
+        with workers.WorkerControl(project.deployment) as crew:
             there = crew.list_workers()
             assert ([one.name for one in there.found], there.silent) == (["w1@h"], 0)
             with pytest.raises(LivectlError, match="no worker celerybeat answers"):

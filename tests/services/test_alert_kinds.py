@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from livectl import config
+from livectl import settings
 from livectl.errors import FileError
-from livectl.live.alerts import apprising, digest, program, targets, webhook
-from livectl.live.alerts.alert import Alert
-from livectl.model import Change, Response
-from livectl.secret import Secret
+from livectl.live.alerts import apprise_target, command_target, delivery, targets, webhook_target
+from livectl.live.alerts.message import Alert
+from livectl.models import Change, Response
+from livectl.settings import Secret
 from tests.support.alerts import NOON, Receiver, World, client, hook, receiver, titles, world
 from tests.support.processes import answer
 from tests.support.waiting import in_time, wait_for
@@ -45,9 +45,9 @@ def alert(**more: Any) -> Alert:
     )
 
 
-def load(folder: Path, text: str) -> config.Settings:
+def load(folder: Path, text: str) -> settings.Settings:
     (folder / "livectl.yaml").write_text(text)
-    return config.load({"HOME": str(folder)}, folder)
+    return settings.load({"HOME": str(folder)}, folder)
 
 
 # Settings
@@ -93,24 +93,24 @@ def test_a_command_gets_words_and_no_shell(tmp_path: Path) -> None:
     code = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text('|'.join(sys.argv[2:]))"
     out = str(tmp_path / "out")
     words = (sys.executable, "-c", code, out, "{name}", "{title}", "{id}.ts", "{url}", "$(id);{{x}}")
-    target = config.Target(command=words)
-    outcome = program.CommandSender("t", target, "UTC").send(alert(title="--exec=`rm`", id="../ada"))
+    target = settings.Target(command=words)
+    outcome = command_target.CommandSender("t", target, "UTC").send(alert(title="--exec=`rm`", id="../ada"))
     assert outcome.sent, outcome.detail
     assert Path(out).read_text() == "Ada| --exec=`rm`|.._ada.ts|https://example.org/ada|$(id);{x}"
 
 
 def test_a_command_is_ended_when_its_time_is_over(tmp_path: Path) -> None:
-    target = config.Target(command=("sh", "-c", "sleep 600 & sleep 600"), timeout=0.3)
+    target = settings.Target(command=("sh", "-c", "sleep 600 & sleep 600"), timeout=0.3)
     with in_time():
-        outcome = program.CommandSender("t", target, "UTC").send(alert())
+        outcome = command_target.CommandSender("t", target, "UTC").send(alert())
     assert not outcome.sent
     assert "longer than" in outcome.detail
 
 
 def test_a_long_command_runs_on_alone(tmp_path: Path) -> None:
     done = tmp_path / "done"
-    target = config.Target(command=("sh", "-c", f"sleep 0.2; echo $LIVECTL_ALERT > {done}"), timeout=HOUR)
-    outcome = program.CommandSender("t", target, "UTC").send(alert())
+    target = settings.Target(command=("sh", "-c", f"sleep 0.2; echo $LIVECTL_ALERT > {done}"), timeout=HOUR)
+    outcome = command_target.CommandSender("t", target, "UTC").send(alert())
     assert outcome.sent
     wait_for(lambda: done.exists() and done.read_text().strip() == alert().key)
 
@@ -120,7 +120,7 @@ FAILING = [(("false",), "ended with 1"), (("/no/such",), "cannot be run: No such
 
 @pytest.mark.parametrize(("words", "said"), FAILING)
 def test_a_command_that_fails_is_told_as_such(words: tuple[str, ...], said: str) -> None:
-    outcome = program.CommandSender("t", config.Target(command=words), "UTC").send(alert())
+    outcome = command_target.CommandSender("t", settings.Target(command=words), "UTC").send(alert())
     assert not outcome.sent
     assert said in outcome.detail
 
@@ -130,7 +130,7 @@ def test_a_command_that_fails_is_told_as_such(words: tuple[str, ...], said: str)
 
 def test_apprise_delivers(receiver: Receiver) -> None:
     url = Secret(receiver.url.replace("http", "json"))
-    outcome = apprising.AppriseSender(config.Target(url=url)).send(alert())
+    outcome = apprise_target.AppriseSender(settings.Target(url=url)).send(alert())
     assert outcome.sent, outcome.detail
     assert (receiver.taken[0]["title"], receiver.taken[0]["message"]) == ("Ada is live", "Hello")
 
@@ -138,11 +138,11 @@ def test_apprise_delivers(receiver: Receiver) -> None:
 def test_what_apprise_says_is_told_without_secrets(receiver: Receiver) -> None:
     receiver.mood = lambda: "down"
     url = Secret(f"json://user:passw0rd@127.0.0.1:{receiver.server_port}/t0ken123")
-    outcome = apprising.AppriseSender(config.Target(url=url)).send(alert())
+    outcome = apprise_target.AppriseSender(settings.Target(url=url)).send(alert())
     assert not outcome.sent
     assert "503" in outcome.detail
     assert "passw0rd" not in outcome.detail
-    assert apprising.hide_secrets("to t0ken123 of passw0rd", url.reveal()) == "to *** of ***"
+    assert apprise_target.hide_secrets("to t0ken123 of passw0rd", url.reveal()) == "to *** of ***"
 
 
 # Webhooks
@@ -158,12 +158,12 @@ ANSWERS = [
 
 @pytest.mark.parametrize(("said", "sent", "wait"), ANSWERS)
 def test_what_an_answer_means(said: Response, sent: bool, wait: float) -> None:
-    outcome = webhook.read_outcome(said, 100.0)
+    outcome = webhook_target.read_outcome(said, 100.0)
     assert (outcome.sent, outcome.retry_after_s) == (sent, wait)
 
 
 def test_the_shape_of_what_a_webhook_is_sent() -> None:
-    said = msgspec.json.decode(webhook.encode_alert(alert(started_at=NOON, viewers=3)))
+    said = msgspec.json.decode(webhook_target.encode_alert(alert(started_at=NOON, viewers=3)))
     assert list(said) == ["version", "key", "target", "kind", "title", "body", "changes"]
     assert said["changes"][0]["kind"] == "live"
     assert said["changes"][0]["started_at"].endswith("Z")
@@ -173,7 +173,7 @@ def test_the_shape_of_what_a_webhook_is_sent() -> None:
 
 
 def test_a_template_is_filled_and_what_fills_it_is_not(world: World, receiver: Receiver) -> None:
-    words = config.Template(title="{name} on {platform}", body="{title} {{url}} {url}")
+    words = settings.Template(title="{name} on {platform}", body="{title} {{url}} {url}")
     world.targets = {"hook": hook(receiver, template=words)}
     world.follow("ada")
     world.see("live", "ada", name="A{id}", title="<b>{url}\n", url="https://example.org")
@@ -242,8 +242,8 @@ def test_the_digest_tells_what_was(world: World, receiver: Receiver) -> None:
 def test_when_a_digest_was_due_last() -> None:
     paris = "Europe/Paris"
     autumn = 1_792_890_000.0  # 2026-10-25 01:00 UTC: clocks go back an hour right then
-    assert digest.last_due_time(9 * 60, autumn, paris) == 1_792_825_200.0  # the day before, at 9 of summer
-    assert digest.last_due_time(9 * 60, autumn + 8 * HOUR, paris) == 1_792_915_200.0  # at 9 of winter
+    assert delivery.last_due_time(9 * 60, autumn, paris) == 1_792_825_200.0  # the day before, at 9 of summer
+    assert delivery.last_due_time(9 * 60, autumn + 8 * HOUR, paris) == 1_792_915_200.0  # at 9 of winter
 
 
 # The command line

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from livectl.config import Target, parse_rate
 from livectl.live.alerts.outbox import Outbox
-from livectl.model import Streamer
-from livectl.quantity import Window
-from livectl.secret import Secret
+from livectl.models import Streamer
+from livectl.settings import Secret, Target, parse_rate
+from livectl.units import Window
 from tests.support.alerts import DAY, HOUR, MINUTE, NOON, Receiver, World, client, hook, receiver, titles, world
 from tests.support.processes import answer
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from livectl.config import PlatformSettings, Settings, parse_rate
 from livectl.live import platforms
-from livectl.live.follows import aliases
-from livectl.live.network.fetch import Fetcher
-from livectl.live.network.route import Routes
+from livectl.live.follows import sync
+from livectl.live.network.fetcher import Fetcher
+from livectl.live.network.routes import Routes
 from livectl.live.platforms.base import CheckFailed, Platform, ask
 from livectl.live.store import Store
-from livectl.model import Request, State, Streamer
+from livectl.models import Request, State, Streamer
+from livectl.settings import PlatformSettings, Settings, parse_rate
 from tests.support.http_site import Site, serving
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ def settled(site: Site, store_url: str) -> Iterator[Any]:
         store = Store(client)
         fetcher = Fetcher(Routes({"site.test": f"http://127.0.0.1:{site.server_port}"}), store)
 
-        def settle(*names: str, settings: Settings = SETTINGS, after: float = 0.0) -> aliases.ResolvedFollows:
+        def settle(*names: str, settings: Settings = SETTINGS, after: float = 0.0) -> sync.ResolvedFollows:
             people = [Streamer(platform="made", id=name, name=name) for name in names]
-            return aliases.resolve_streamers(people, store, fetcher, settings, NOW + after)
+            return sync.resolve_streamers(people, store, fetcher, settings, NOW + after)
 
         yield settle
         fetcher.close()

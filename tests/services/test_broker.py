@@ -19,11 +19,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from livectl import config
+from livectl import settings as livectl_settings
 from livectl.errors import ServerError, SettingsError
-from livectl.ops import broker
-from livectl.ops.broker import EmbeddedBroker
-from livectl.ops.processes import process
+from livectl.ops.processes import embedded_broker, process
+from livectl.ops.processes.embedded_broker import EmbeddedBroker
 from tests.support.waiting import HANG_SECONDS, LOOK_SECONDS, wait_for
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root may mount, or
 
 
 @contextmanager
-def running(home: Path) -> Iterator[broker.BrokerRecord]:
+def running(home: Path) -> Iterator[embedded_broker.BrokerRecord]:
     """A server that answers, mended as often as it needs; ended at once at the end."""
     server = EmbeddedBroker(home)
     child = server.launch()
@@ -42,7 +41,7 @@ def running(home: Path) -> Iterator[broker.BrokerRecord]:
             with suppress(subprocess.TimeoutExpired):
                 server.repair(child.wait(LOOK_SECONDS))
                 child = server.launch()
-        found = broker.find_running(home)
+        found = embedded_broker.find_running(home)
         assert found is not None
         yield found
     finally:
@@ -50,26 +49,26 @@ def running(home: Path) -> Iterator[broker.BrokerRecord]:
         child.wait(HANG_SECONDS)
 
 
-def client(found: broker.BrokerRecord) -> redis.Redis:
+def client(found: embedded_broker.BrokerRecord) -> redis.Redis:
     return redis.Redis(unix_socket_path=found.socket, decode_responses=True, retry=Retry(NoBackoff(), 0))
 
 
 def test_it_runs_is_found_and_is_gone(tmp_path: Path) -> None:
-    assert broker.find_running(tmp_path) is None
+    assert embedded_broker.find_running(tmp_path) is None
     with running(tmp_path) as found, client(found) as store:
         assert store.ping()
         assert store.config_get("port")["port"] == "0"
         assert store.config_get("appendfsync")["appendfsync"] == "always"
         assert store.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
         assert store.config_get("save")["save"] == ""
-    assert broker.find_running(tmp_path) is None
+    assert embedded_broker.find_running(tmp_path) is None
 
 
 def test_after_an_end_in_order_its_data_is_there_and_nothing_names_it(tmp_path: Path) -> None:
     with running(tmp_path) as found, client(found) as store:
         store.set("kept", "yes")
         os.kill(found.pid, signal.SIGTERM)
-        wait_for(lambda: broker.find_running(tmp_path) is None)
+        wait_for(lambda: embedded_broker.find_running(tmp_path) is None)
     EmbeddedBroker(tmp_path).clean_up()
     assert not (tmp_path / "broker.json").exists()
     with running(tmp_path) as found, client(found) as store:
@@ -104,7 +103,7 @@ def test_another_user_is_refused_by_the_folder(tmp_path: Path) -> None:
 
 
 def test_a_second_one_for_the_same_home_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker, "RELEASE_SECONDS", 0.1)
+    monkeypatch.setattr(embedded_broker, "RELEASE_SECONDS", 0.1)
     with running(tmp_path) as found, pytest.raises(ServerError) as refused:
         EmbeddedBroker(tmp_path).launch()
     assert f"pid {found.pid}" in refused.value.message
@@ -113,7 +112,7 @@ def test_a_second_one_for_the_same_home_is_refused(tmp_path: Path, monkeypatch: 
 
 def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from livectl.ops.broker import Server\n"
+        "import sys, time; from pathlib import Path; from livectl.ops.processes.embedded_broker import Server\n"
         "server = Server(Path(sys.argv[1])); server.launch()\n"
         "while not server.ready(): time.sleep(0.01)\n"
         "print('ready', flush=True); time.sleep(300)"
@@ -121,7 +120,7 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as starter:
         assert starter.stdout
         starter.stdout.readline()
-        found = broker.find_running(tmp_path)
+        found = embedded_broker.find_running(tmp_path)
         assert found
         starter.kill()
     wait_for(lambda: not process.is_alive(found.process))
@@ -265,7 +264,7 @@ def test_a_full_disk_is_not_taken_for_bad_data(tmp_path: Path) -> None:
         wait_for(server.is_ready)
         with (
             pytest.raises(redis.ConnectionError),
-            client(broker.BrokerRecord(0, "", str(home / "run/broker.sock"))) as store,
+            client(embedded_broker.BrokerRecord(0, "", str(home / "run/broker.sock"))) as store,
         ):
             store.set("filler", "x" * 100_000)  # it would rather end than say yes to what it cannot keep
         assert "No space left on device" in server.repair(child.wait(HANG_SECONDS))
@@ -276,7 +275,7 @@ def test_a_full_disk_is_not_taken_for_bad_data(tmp_path: Path) -> None:
 
 
 def test_without_a_server_binary_the_next_step_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(broker, "find_spec", lambda name: None)
+    monkeypatch.setattr(embedded_broker, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ServerError) as refused:
         EmbeddedBroker(tmp_path).launch()
@@ -299,39 +298,39 @@ def test_without_a_server_binary_the_next_step_is_named(monkeypatch: pytest.Monk
     ],
 )
 def test_addresses_that_are_set(tmp_path: Path, said: dict[str, str], expected: tuple[str, ...]) -> None:
-    found = broker.resolve_addresses(config.load(said | {"LIVECTL_HOME": str(tmp_path)}, tmp_path))
+    found = embedded_broker.resolve_addresses(livectl_settings.load(said | {"LIVECTL_HOME": str(tmp_path)}, tmp_path))
     assert (found.broker.url, found.store.url, found.results.url) == expected
 
 
 def test_rabbitmq_alone_lacks_a_store(tmp_path: Path) -> None:
-    settings = config.load({"LIVECTL_BROKER": "amqp://:secret@h"}, tmp_path)
+    settings = livectl_settings.load({"LIVECTL_BROKER": "amqp://:secret@h"}, tmp_path)
     with pytest.raises(SettingsError, match="no store is set") as refused:
-        broker.resolve_addresses(settings)
+        embedded_broker.resolve_addresses(settings)
     assert "store:" in refused.value.hint
     assert "secret" not in refused.value.message
 
 
 def test_with_nothing_set_the_embedded_one_is_meant(tmp_path: Path) -> None:
-    settings = config.load({"LIVECTL_HOME": str(tmp_path / "home")}, tmp_path)
+    settings = livectl_settings.load({"LIVECTL_HOME": str(tmp_path / "home")}, tmp_path)
     with pytest.raises(ServerError, match="no broker is set, and no embedded one runs") as refused:
-        broker.resolve_addresses(settings)
+        embedded_broker.resolve_addresses(settings)
     assert "livectl up" in refused.value.hint
     with running(tmp_path / "home") as found:
-        assert broker.resolve_addresses(settings).broker.path == found.socket
+        assert embedded_broker.resolve_addresses(settings).broker.path == found.socket
 
 
 @pytest.mark.parametrize("written", ["", "garbage", '{"pid": 1, "started": "never", "socket": "/nowhere"}'])
 def test_a_record_of_nothing_finds_nothing(tmp_path: Path, written: str) -> None:
     (tmp_path / "broker.json").write_text(written)
-    assert broker.find_running(tmp_path) is None
+    assert embedded_broker.find_running(tmp_path) is None
 
 
 def test_a_server_that_hangs_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(embedded_broker, "ANSWER_SECONDS", 0.2)
     with running(tmp_path) as found:
         os.kill(found.pid, signal.SIGSTOP)
-        assert broker.find_running(tmp_path) is None
+        assert embedded_broker.find_running(tmp_path) is None
         os.kill(found.pid, signal.SIGCONT)
-        wait_for(lambda: broker.find_running(tmp_path))
+        wait_for(lambda: embedded_broker.find_running(tmp_path))
     with socket.socket(socket.AF_UNIX) as line:
         assert line.connect_ex(found.socket) != 0

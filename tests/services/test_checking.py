@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from livectl.config import Network, Settings
-from livectl.live.checking import Checker
+from livectl.live.checker import MAX_JOB_REQUESTS, MAX_JOB_STREAMERS, Checker, Sweeper, check_batches
 from livectl.live.store import Store
-from livectl.live.sweeping import MAX_JOB_REQUESTS, MAX_JOB_STREAMERS, Sweeper, check_batches
-from livectl.model import State, Streamer
+from livectl.models import State, Streamer
+from livectl.settings import Network, Settings
 from tests.support.fake_platforms import Fakes
 
 if TYPE_CHECKING:

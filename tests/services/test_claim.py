@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from livectl.live.store import Store
-from livectl.model import Observation, PollingLimits, State, Streamer
+from livectl.models import Observation, PollingLimits, State, Streamer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

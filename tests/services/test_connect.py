@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livectl.address import Address
-from livectl.connect import open_store
 from livectl.errors import ServerError, SettingsError
+from livectl.redis_client import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

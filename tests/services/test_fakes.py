@@ -9,7 +9,7 @@ import pytest
 
 from livectl.live import platforms
 from livectl.live.platforms.base import CheckContext
-from livectl.model import Request, Response, State
+from livectl.models import Request, Response, State
 from tests.support.check_driver import drive
 from tests.support.fake_platforms import Fakes
 from tests.support.sites import session_of

@@ -12,14 +12,14 @@ import msgspec
 import pytest
 
 from livectl.live.platforms.base import Call, CheckContext, CheckFailed, Platform, ask, cache_get, cache_set
-from livectl.model import Observation, Request, State
+from livectl.models import Observation, Request, State
 from tests.support.http_site import Notebook, Site, fetching, get, serving
 from tests.support.waiting import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
-    from livectl.live.network.fetch import Fetcher
+    from livectl.live.network.fetcher import Fetcher
 
 
 @pytest.fixture
@@ -134,9 +134,9 @@ GREEN = """
     else:
         import eventlet; eventlet.monkey_patch()
         from eventlet import spawn, sleep
-    from livectl.live.network.fetch import Fetcher
-    from livectl.live.network.route import Routes
-    from livectl.model import Request
+    from livectl.live.network.fetcher import Fetcher
+    from livectl.live.network.routes import Routes
+    from livectl.models import Request
     ticks = []
     def tick():
         while True:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from livectl.config import Settings
-from livectl.live.checking import Checker
-from livectl.live.follows.following import FollowSync
+from livectl.live.checker import Checker
+from livectl.live.follows.sync import FollowSync
 from livectl.live.store import Store
+from livectl.settings import Settings
 from tests.support.fake_platforms import Fakes
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def test_an_older_file_of_another_machine_takes_nothing_back(tmp_path: Path, sto
 
 def test_names_are_led_home_as_the_budget_allows(tmp_path: Path, store: Store) -> None:
     """A list of rooms is followed bit by bit, and looked at again until all are."""
-    from livectl.config import Network
+    from livectl.settings import Network
 
     with Fakes() as fakes:
         for number in range(8):

@@ -19,12 +19,11 @@ import pytest
 import redis
 
 from livectl import cli
-from livectl.config import Settings
-from livectl.invocation import CommandContext
-from livectl.live import platforms, polling
+from livectl.context import CommandContext
+from livectl.live import history, platforms, polling, views
 from livectl.live.store import Store
-from livectl.live.views import hours, sights, tables
-from livectl.model import Observation, Session, State, Streamer, StreamerRecord
+from livectl.models import Observation, Session, State, Streamer, StreamerRecord
+from livectl.settings import Settings
 from tests.support.fake_platforms import Fakes
 from tests.support.processes import answer, livectl
 from tests.support.waiting import wait_for
@@ -178,12 +177,14 @@ class TestHistory:
 def test_hours_follow_the_zone_and_its_changes() -> None:
     """An hour from 18:30 to 19:30 in Paris, two Sundays, between which summer time ends."""
     sessions = [Session(started_at=at, ended_at=at + 3_600) for at in (1_792_945_800.0 - 7 * 86_400, 1_792_949_400.0)]
-    found = hours.hourly_shares(sessions, sessions[0].started_at, sessions[0].started_at + 14 * 86_400, "Europe/Paris")
+    found = history.hourly_shares(
+        sessions, sessions[0].started_at, sessions[0].started_at + 14 * 86_400, "Europe/Paris"
+    )
     assert {(day, hour): share for day, row in enumerate(found) for hour, share in enumerate(row) if share} == {
         (6, 18): 0.5,
         (6, 19): 0.5,
     }
-    assert hours.render_hours(found).splitlines()[-1].startswith("Sun ")
+    assert history.render_hours(found).splitlines()[-1].startswith("Sun ")
 
 
 SAID = [
@@ -294,7 +295,7 @@ def test_a_list_beyond_the_budget_waits_for_it(tmp_path: Path, store_url: str) -
     ],
 )
 def test_trouble_never_stands_for_a_state(one: StreamerRecord, state: str, problem: str | None) -> None:
-    shown = sights.from_record(one)
+    shown = views.from_record(one)
     assert (shown.state, shown.problem) == (state, problem)
 
 
@@ -311,11 +312,11 @@ def test_trouble_never_stands_for_a_state(one: StreamerRecord, state: str, probl
     ],
 )
 def test_could_not_ask_is_never_not_live(state: State, session: str, live: bool | None) -> None:
-    assert sights.from_observation(Observation(platform="p", id="i", state=state, at=0, session=session)).live is live
+    assert views.from_observation(Observation(platform="p", id="i", state=state, at=0, session=session)).live is live
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0 s"), (59, "59 s"), (61, "1 min"), (5_400, "1.5 h"), (86_400 * 12, "12 d")]
 )
 def test_spans(seconds: float, text: str) -> None:
-    assert tables.format_duration(seconds) == text
+    assert views.format_duration(seconds) == text

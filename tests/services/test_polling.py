@@ -9,10 +9,10 @@ import msgspec
 import pytest
 import redis
 
-from livectl.config import PlatformSettings, Polling, Secret, Settings, parse_rate
-from livectl.live import habits, platforms, polling
+from livectl.live import platforms, polling
 from livectl.live.store import Store
-from livectl.model import Observation, State, Streamer
+from livectl.models import Observation, State, Streamer
+from livectl.settings import PlatformSettings, Polling, Secret, Settings, parse_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,14 +71,14 @@ def test_habits_are_learned_once_after_a_session_began(store: Store) -> None:
     assert polling.learn_habits(store, START) == 2
     assert polling.learn_habits(store, START) == 0
     for week in range(8):
-        at = START + week * habits.WEEK_SECONDS
+        at = START + week * polling.WEEK_SECONDS
         for after, state in ((0, State.OFFLINE), (100, State.LIVE), (5000, State.OFFLINE), (5200, State.OFFLINE)):
             store.record(terms, [Observation(platform="demo", id="ada", state=state, at=at + after)])
-    later = START + 9 * habits.WEEK_SECONDS - 3600
+    later = START + 9 * polling.WEEK_SECONDS - 3600
     assert polling.learn_habits(store, later) == 1
     client = store._client
     pulls = client.hgetall("livectl:pull:demo")
-    hour = habits.hour_of_week(START)
+    hour = polling.hour_of_week(START)
     assert pulls["ada"][hour] == max(pulls["ada"])
     assert pulls["ada"][hour] > pulls["ada"][(hour + 84) % 168]
     assert len(set(pulls["bob"])) == 1

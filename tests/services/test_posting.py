@@ -11,10 +11,10 @@ from celery import Celery
 
 from livectl.address import Address
 from livectl.errors import ServerError
-from livectl.ops.cluster import layout
-from livectl.ops.jobs import groups, outcome
-from livectl.ops.jobs.posting import JobDraft, SendOptions, publish_jobs
-from livectl.resp import connect
+from livectl.ops.jobs import publish_many, results
+from livectl.ops.jobs.publish_many import JobDraft, SendOptions, publish_jobs
+from livectl.ops.protocol import keys
+from livectl.redis_client import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +81,7 @@ def test_a_broker_that_is_away_is_named(tmp_path: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's own
 def test_a_group_is_known_by_its_id(app: Celery, store_url: str) -> None:
-    group = groups.send_group(app, "proj.look", letters(3), SendOptions(keep_result=True))
+    group = publish_many.send_group(app, "proj.look", letters(3), SendOptions(keep_result=True))
     with connect(Address.parse(store_url)) as wire:
-        assert outcome.read_group_members(wire, layout.layout_from_settings({}), group) == ("job-0", "job-1", "job-2")
-    assert groups.send_group(app, "proj.look", letters(1), SendOptions()) == "job-0"
+        assert results.read_group_members(wire, keys.layout_from_settings({}), group) == ("job-0", "job-1", "job-2")
+    assert publish_many.send_group(app, "proj.look", letters(1), SendOptions()) == "job-0"

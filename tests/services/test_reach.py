@@ -8,12 +8,10 @@ from urllib.parse import urlsplit
 import pycurl
 import pytest
 
-from livectl.live.network.fetch import Fetcher
-from livectl.live.network.reach import is_public
-from livectl.live.network.route import Routes
-from livectl.live.network.transfer import Transfer
-from livectl.live.network.wire import CurlPool
-from livectl.model import Request
+from livectl.live.network.curl import CurlPool, Transfer
+from livectl.live.network.fetcher import Fetcher
+from livectl.live.network.routes import Routes, is_public
+from livectl.models import Request
 from tests.support.http_site import Notebook, Site, fetching, serving
 
 if TYPE_CHECKING:

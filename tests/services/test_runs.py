@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from livectl.model import Run
-from livectl.ops.beat import runs
-from livectl.ops.beat.clock import StoreClock
-from livectl.ops.beat.runs import Claim, DueRun, LatestJob, PreparedRun, RedisCommand, RunStore
+from livectl.models import Run
+from livectl.ops.beat import run_store
+from livectl.ops.beat.run_store import Claim, DueRun, LatestJob, PreparedRun, RedisCommand, RunStore, StoreClock
 from tests.support.beats import FakeClock, Time
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def test_a_run_is_claimed_when_it_comes_after_the_last_one(
     ours: RunStore, store: redis.Redis, last: int | None, due: int, claimed: bool
 ) -> None:
     if last:
-        store.hset(runs.LAST_RUN_KEY, "e", str(last))
+        store.hset(run_store.LAST_RUN_KEY, "e", str(last))
     assert bool(ours.claim([wanted(due)])) is claimed
 
 
@@ -122,9 +121,9 @@ def test_entries_that_no_beat_has_are_forgotten_after_a_month(ours: RunStore, st
     ours.claim([wanted(NOON, "old"), wanted(NOON, "kept")])
     time.wait(31 * 86_400)
     ours.register({"kept": "t"}, {})
-    assert list(runs.read_last_runs(store)) == ["kept"]
-    assert store.zrange(runs.NAMES_KEY, 0, -1) == ["kept"]
-    assert store.hkeys(runs.SINCE_KEY) == store.hkeys(runs.TIMING_KEY) == ["kept"]
+    assert list(run_store.read_last_runs(store)) == ["kept"]
+    assert store.zrange(run_store.NAMES_KEY, 0, -1) == ["kept"]
+    assert store.hkeys(run_store.SINCE_KEY) == store.hkeys(run_store.TIMING_KEY) == ["kept"]
 
 
 def test_ten_thousand_entries_are_registered_in_several_calls(ours: RunStore) -> None:
@@ -138,7 +137,7 @@ def test_a_claim_is_sent_and_settled_in_one_step(ours: RunStore, store: redis.Re
     claims = ours.claim([wanted(NOON, "a"), wanted(NOON, "b")])
     assert ours.commit([letter(claim, claim.run.name) for claim in claims], 0) == ["sent", "sent"]
     assert store.lrange("queue", 0, -1) == ["b", "a"]
-    assert store.zcard(runs.PENDING_KEY) == 0
+    assert store.zcard(run_store.PENDING_KEY) == 0
 
 
 def test_a_claim_is_sent_once_though_it_is_sent_twice(ours: RunStore, store: redis.Redis) -> None:
@@ -155,7 +154,7 @@ def test_messages_go_into_the_brokers_database(ours: RunStore, store: redis.Redi
     assert store.llen("queue") == 0
     with redis.Redis.from_url(store_url.replace("db=0", "db=5")) as broker:
         assert broker.llen("queue") == 1
-    assert store.zcard(runs.PENDING_KEY) == 0
+    assert store.zcard(run_store.PENDING_KEY) == 0
 
 
 def test_a_message_that_is_refused_stays_claimed_and_holds_up_no_other(ours: RunStore, store: redis.Redis) -> None:
@@ -164,7 +163,7 @@ def test_a_message_that_is_refused_stays_claimed_and_holds_up_no_other(ours: Run
     first, second = ours.commit([letter(claims[0], key="no list"), letter(claims[1])], 0)
     assert "WRONGTYPE" in first
     assert second == "sent"
-    assert store.zrange(runs.PENDING_KEY, 0, -1) == [f"{NOON} a"]
+    assert store.zrange(run_store.PENDING_KEY, 0, -1) == [f"{NOON} a"]
 
 
 def test_a_stale_claim_is_taken_over_by_one_beat_only(store: redis.Redis, time: Time) -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery.schedules import crontab, schedule
 
-from livectl import config
-from livectl.ops.beat import runs
+from livectl import settings
+from livectl.ops.beat import run_store
 from livectl.ops.scheduler import Scheduler, store_address
 from tests.support.beats import MINUTE, SECOND, World, due, entries, make_app, said, server, utc
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from livectl.ops.jobs import sending
+    from livectl.ops.beat import publisher
 
 
 @pytest.fixture
@@ -162,17 +162,17 @@ def test_a_run_claimed_by_a_beat_that_died_is_sent_by_another_within_five_second
     dying._sender = Holding(dying._sender)
     assert world.tick() == []
     world.drop(dying)
-    assert world.store.zcard(runs.PENDING_KEY) == 1
+    assert world.store.zcard(run_store.PENDING_KEY) == 1
     (sent,) = world.run(5)
     assert sent.at - utc("2026-06-01 12:00") <= 5 * SECOND
-    assert world.store.zcard(runs.PENDING_KEY) == 0
+    assert world.store.zcard(run_store.PENDING_KEY) == 0
     assert living in world.beats
 
 
 class Holding:
     """A way to the broker that holds what it is given, as a beat does that stops between claim and sending."""
 
-    def __init__(self, sender: sending.Publisher | None) -> None:
+    def __init__(self, sender: publisher.Publisher | None) -> None:
         assert sender
         self.sender = sender
         self.held: list[Any] = []
@@ -402,7 +402,7 @@ def test_a_bad_entry_is_named_and_stops_no_other(world: World, log: pytest.LogCa
     world.run(10)
     assert Counter(entries(world.sent)) == {"good": 2}
     assert any("'bad'" in line for line in lines(log, "ntry"))
-    assert world.store.zcard(runs.PENDING_KEY) == 0
+    assert world.store.zcard(run_store.PENDING_KEY) == 0
 
 
 class Breaking(schedule):  # type: ignore[misc]
@@ -432,10 +432,10 @@ def test_a_schedule_that_breaks_stops_no_other_and_is_mended(world: World, log: 
 
 
 def test_a_store_with_rubbish_in_it_is_used_all_the_same(world: World) -> None:
-    for key in (runs.LAST_RUN_KEY, runs.SINCE_KEY, runs.TIMING_KEY, runs.RUNNING_KEY):
+    for key in (run_store.LAST_RUN_KEY, run_store.SINCE_KEY, run_store.TIMING_KEY, run_store.RUNNING_KEY):
         world.store.hset(key, "good", "rubbish")
-    world.store.hset(runs.SEEN_KEY, "beat", "rubbish")
-    world.store.set(runs.NAMESPACE_KEY, "rubbish")
+    world.store.hset(run_store.SEEN_KEY, "beat", "rubbish")
+    world.store.set(run_store.NAMESPACE_KEY, "rubbish")
     world.write(good={"every": "5s"})
     world.beat()
     world.run(10)
@@ -556,25 +556,25 @@ def test_last_runs_and_beats_can_be_seen(world: World) -> None:
     world.clock.at -= SECOND
     beat = world.beat()
     world.run(2)
-    assert {name: said(run.due) for name, run in runs.read_last_runs(world.store).items()} == {
+    assert {name: said(run.due) for name, run in run_store.read_last_runs(world.store).items()} == {
         "hourly": "06-01 12:00:00"
     }
-    (seen,) = runs.read_running_beats(world.store).values()
+    (seen,) = run_store.read_running_beats(world.store).values()
     assert (seen.entries, seen.at) == (2, world.clock.at)
     world.beats.remove(beat)
     beat.close()
-    assert runs.read_running_beats(world.store) == {}
+    assert run_store.read_running_beats(world.store) == {}
 
 
 def test_a_beat_that_hangs_is_forgotten_after_a_minute(world: World) -> None:
     world.write(hourly={"cron": "0 * * * *"})
     hung, alive = world.beat(), world.beat()
     world.tick()
-    assert len(runs.read_running_beats(world.store)) == 2
+    assert len(run_store.read_running_beats(world.store)) == 2
     for _ in range(62):
         world.clock.wait(1)
         world.tick(alive)
-    assert len(runs.read_running_beats(world.store)) == 1
+    assert len(run_store.read_running_beats(world.store)) == 1
     assert hung in world.beats
 
 
@@ -589,9 +589,9 @@ def test_ticks_come_at_due_instants_and_each_second(world: World) -> None:
 
 
 def test_the_store_is_the_redis_broker_of_the_app_unless_one_is_set(tmp_path: Path, store_url: str) -> None:
-    unset = config.load({"HOME": str(tmp_path)}, tmp_path)
+    unset = settings.load({"HOME": str(tmp_path)}, tmp_path)
     assert store_address(unset, make_app(store_url)).redis_url == store_url
-    elsewhere = config.load({"HOME": str(tmp_path), "LIVECTL_STORE": "redis://h:1/2"}, tmp_path)
+    elsewhere = settings.load({"HOME": str(tmp_path), "LIVECTL_STORE": "redis://h:1/2"}, tmp_path)
     assert store_address(elsewhere, make_app(store_url)).redis_url == "redis://h:1/2"
 
 
@@ -601,7 +601,7 @@ def test_a_broker_that_keeps_messages_only_needs_a_store_beside_it(
 ) -> None:
     app = make_app(broker)
     with pytest.raises(SystemExit) as ended:
-        Scheduler(app, settings=config.load({"HOME": str(tmp_path)}, tmp_path))
+        Scheduler(app, settings=settings.load({"HOME": str(tmp_path)}, tmp_path))
     assert ended.value.code == 3
     (told,) = lines(log, "Set `store:`")
     assert "secret" not in told

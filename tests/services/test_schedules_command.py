@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from livectl import cli, connect
-from livectl.invocation import CommandContext
-from livectl.model import Run as Due
-from livectl.model import Schedule
-from livectl.ops.beat import pauses
-from livectl.ops.beat import runs as kept
-from livectl.ops.beat.history import RunHistory
-from livectl.ops.reckoning import cron
-from livectl.ops.schedules import listing, upcoming
+from livectl import cli, redis_client
+from livectl.context import CommandContext
+from livectl.models import Run as Due
+from livectl.models import Schedule
+from livectl.ops.beat import run_store, views
+from livectl.ops.beat import run_store as kept
+from livectl.ops.beat.last_runs import RunHistory
+from livectl.ops.schedules import cron
 from tests.support.beats import World, make_app
 
 if TYPE_CHECKING:
@@ -178,7 +177,7 @@ def test_list_for_programs_has_the_promised_fields(run: Run, tmp_path: Path) -> 
 def test_the_last_run_is_that_of_the_store(run: Run, tmp_path: Path, store_url: str) -> None:
     write(tmp_path, GOOD)
     last = datetime(2026, 11, 20, 8, tzinfo=UTC)
-    store = connect.open_store(store_url)
+    store = redis_client.open_store(store_url)
     store.hset(kept.LAST_RUN_KEY, "digest", str(round(last.timestamp() * 1000)))
     store.close()
     environ = {"LIVECTL_STORE": store_url, "LIVECTL_BROKER": store_url}
@@ -250,8 +249,8 @@ def line(text: str) -> Schedule:
 )
 def test_a_run_that_the_clock_moved_or_repeats_is_marked(text: str, due: str, said: str) -> None:
     each, instant = line(text), round(datetime.fromisoformat(due).timestamp() * 1000)
-    assert upcoming.clock_change_note(each, instant) == said
-    view = listing.render_runs([Due("x", instant)], {"x": each}, RunHistory(), "Europe/Paris")
+    assert views.clock_change_note(each, instant) == said
+    view = views.render_runs([Due("x", instant)], {"x": each}, RunHistory(), "Europe/Paris")
     data: Any = view.data
     assert data[0]["note"] == (said or None)
 
@@ -295,7 +294,7 @@ def test_a_paused_entry_is_sent_by_no_beat_and_caught_up_by_none(
     assert "paused" in run("schedules", "next", "a", "-n", "1", **at)[1]
 
     world.sent.clear()
-    assert pauses.resume(world.store, "a", str(world.clock.at))
+    assert run_store.resume(world.store, "a", str(world.clock.at))
     world.run(20)
     assert Counter(each.entry for each in world.sent) == {"a": 2, "b": 2}
     assert run("schedules", "resume", "a", **at)[:2] == (1, "a was not paused.\n")

@@ -15,11 +15,10 @@ from celery.beat import BeatLazyFunc
 from kombu import Exchange, Queue
 from kombu.transport import redis as transport
 
-from livectl.model import Interval, Run, Schedule
-from livectl.ops.beat.clock import StoreClock
-from livectl.ops.beat.dues import BeatEntry, ComputedDueTimes
-from livectl.ops.beat.runs import PENDING_KEY, DueRun, RunStore
-from livectl.ops.jobs import sending
+from livectl.models import Interval, Run, Schedule
+from livectl.ops.beat import publisher
+from livectl.ops.beat.run_store import PENDING_KEY, DueRun, RunStore, StoreClock
+from livectl.ops.beat.timetable import BeatEntry, ComputedDueTimes
 from tests.support.beats import make_app, server
 from tests.support.waiting import HANG_SECONDS
 
@@ -42,22 +41,22 @@ class Desk:
         self.broker = redis.Redis.from_url(broker_url or store_url, decode_responses=True)
         self.runs = RunStore(self.store, StoreClock())
         self.way = way
-        self._sender: sending.Publisher | None = None
+        self._sender: publisher.Publisher | None = None
 
     @property
-    def sender(self) -> sending.Publisher:
+    def sender(self) -> publisher.Publisher:
         if self._sender is None:
-            plain = sending.SequentialPublisher(self.app, self.runs)
-            self._sender = sending.open_publisher(self.app, self.runs) if self.way == "together" else plain
+            plain = publisher.SequentialPublisher(self.app, self.runs)
+            self._sender = publisher.open_publisher(self.app, self.runs) if self.way == "together" else plain
         return self._sender
 
-    def job(self, **said: Any) -> sending.ClaimedJob:
+    def job(self, **said: Any) -> publisher.ClaimedJob:
         name = said.pop("name", "e")
         self.runs.record_heartbeat("beat", {})
         dues = ComputedDueTimes(Schedule(name=name, task="", timing=Interval(60)))
         entry = BeatEntry(**{"name": name, "task": "t.note", "dues": dues, "args": (name,), **said})
         (claim,) = self.runs.claim([DueRun(Run(name, NOON), 60_000)])
-        return sending.ClaimedJob(claim, entry, self.runs.task_id(claim.run))
+        return publisher.ClaimedJob(claim, entry, self.runs.task_id(claim.run))
 
     def queue(self, name: str) -> list[dict[str, Any]]:
         return [json.loads(str(raw)) for raw in self.broker.lrange(name, 0, -1)]
@@ -118,7 +117,7 @@ def test_every_option_arrives_as_from_celerys_own_beat(desk: Desk, queue: str, o
     assert ours["headers"]["celery_beat_task"] is True
 
 
-def as_celery_sends(app: Celery, job: sending.ClaimedJob, options: dict[str, Any]) -> None:
+def as_celery_sends(app: Celery, job: publisher.ClaimedJob, options: dict[str, Any]) -> None:
     scheduler = beat.Scheduler(app, lazy=True)
     given = {"task_id": job.task_id, **deepcopy(options)}
     entry = beat.ScheduleEntry(
@@ -234,7 +233,7 @@ def test_a_queue_that_expires_is_kept_alive(desk: Desk) -> None:
 
 def test_one_server_is_found_to_be_one_whatever_it_is_called(store_url: str) -> None:
     desk = Desk("together", store_url, store_url.replace("db=0", "db=3"))
-    assert isinstance(desk.sender, sending.AtomicPublisher)
+    assert isinstance(desk.sender, publisher.AtomicPublisher)
     desk.sender.send([desk.job()])
     assert len(desk.queue("celery")) == 1
     desk.close()
@@ -243,7 +242,7 @@ def test_one_server_is_found_to_be_one_whatever_it_is_called(store_url: str) -> 
 def test_two_servers_are_found_to_be_two(store_url: str) -> None:
     with server() as own:
         desk = Desk("together", store_url, own.url)
-        assert isinstance(desk.sender, sending.SequentialPublisher)
+        assert isinstance(desk.sender, publisher.SequentialPublisher)
         desk.sender.send([desk.job()])
         assert len(desk.queue("celery")) == 1
         desk.close()
@@ -252,14 +251,14 @@ def test_two_servers_are_found_to_be_two(store_url: str) -> None:
 def test_a_broker_that_fails_over_is_not_taken_for_the_store(store_url: str) -> None:
     desk = Desk("together", store_url)
     desk.app.conf.broker_url = ";".join([desk.app.conf.broker_url] * 2)
-    assert isinstance(desk.sender, sending.SequentialPublisher)
+    assert isinstance(desk.sender, publisher.SequentialPublisher)
     desk.close()
 
 
 def test_another_kind_of_broker_is_sent_to_one_by_one(store_url: str) -> None:
     desk = Desk("together", store_url)
     desk.app.conf.broker_url = "memory://"
-    assert isinstance(desk.sender, sending.SequentialPublisher)
+    assert isinstance(desk.sender, publisher.SequentialPublisher)
     desk.sender.send([desk.job()])
     assert desk.store.zcard(PENDING_KEY) == 0
     desk.close()
@@ -275,13 +274,13 @@ def test_what_could_not_be_sent_is_given_back(store_url: str) -> None:
         jobs = [desk.job(name="a"), desk.job(name="b")]
         desk.sender.connect()
         own.stop()
-        with pytest.raises(sending.BrokerUnavailable):
+        with pytest.raises(publisher.BrokerUnavailable):
             desk.sender.send(jobs)
         stale = desk.runs.record_heartbeat("beat", {})
         assert {claim.run.name for claim in stale} == {"a", "b"}
         own.start()
         taken = desk.runs.take_over(stale)
-        desk.sender.send([sending.ClaimedJob(claim, jobs[0].entry, "id") for claim in taken])
+        desk.sender.send([publisher.ClaimedJob(claim, jobs[0].entry, "id") for claim in taken])
         assert len(desk.queue("celery")) == 2
         desk.close()
 

@@ -10,7 +10,7 @@ import redis
 
 from livectl.errors import ServerError
 from livectl.live.store import Store
-from livectl.model import Change, Observation, PollingLimits, State, Streamer
+from livectl.models import Change, Observation, PollingLimits, State, Streamer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

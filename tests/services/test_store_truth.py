@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from livectl.live.store import Store
-from livectl.model import Change, Observation, PollingLimits, State, Streamer
+from livectl.models import Change, Observation, PollingLimits, State, Streamer
 
 START = 1_800_000_000.0
 MINUTE, HOUR = 60.0, 3600.0

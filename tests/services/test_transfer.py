@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from livectl.live.network.fetch import Fetcher
-from livectl.live.network.route import Routes
-from livectl.model import Request
+from livectl.live.network.fetcher import Fetcher
+from livectl.live.network.routes import Routes
+from livectl.models import Request
 from tests.support.http_site import Notebook, Site, echoed, fetching, get, serving
 from tests.support.waiting import in_time
 

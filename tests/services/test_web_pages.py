@@ -11,7 +11,7 @@ import pytest
 import redis
 from flask import Flask, render_template_string, url_for
 
-from livectl.model import State
+from livectl.models import State
 from livectl.web import blueprint
 from tests.support.web_pages import NASTY, TOKEN, follow, go_live, leave, say, someone, store_of, visitor
 
@@ -300,14 +300,14 @@ def test_mounted_in_an_app_of_ones_own_both_work(store: Store, store_url: str) -
 
 
 def test_a_target_that_takes_nothing_is_on_the_page(store: Store, store_url: str, tmp_path: Path) -> None:
-    from livectl import config
+    from livectl import settings as livectl_settings
     from livectl.address import Address
-    from livectl.ops.cluster.deployment import Deployment
-    from livectl.ops.cluster.layout import layout_from_settings
+    from livectl.ops.deployment import Deployment
+    from livectl.ops.protocol.keys import layout_from_settings
     from livectl.web import server
 
     (tmp_path / "livectl.yaml").write_text("alerts: {phone: {command: [tell, me]}, record: {command: [record]}}\n")
-    settings = config.load({"LIVECTL_HOME": str(tmp_path)}, tmp_path)
+    settings = livectl_settings.load({"LIVECTL_HOME": str(tmp_path)}, tmp_path)
     address = Address.parse(store_url)
     place = Deployment(broker=address, results=address, store=address, layout=layout_from_settings({}))
     said: Any = {"failing_since": time.time() - 700, "retry_at": time.time() + 90, "tries": 3, "problem": "exit code 7"}

@@ -13,18 +13,17 @@ import pytest
 import redis
 
 from livectl import tasks
-from livectl.config import Settings, Target
 from livectl.live.alerts import delivery, targets
-from livectl.live.network.fetch import Fetcher
-from livectl.live.network.route import Routes
+from livectl.live.network.fetcher import Fetcher
+from livectl.live.network.routes import Routes
 from livectl.live.store import Store
-from livectl.model import Observation, PollingLimits, State, Streamer
-from livectl.secret import Secret
+from livectl.models import Observation, PollingLimits, State, Streamer
+from livectl.settings import Secret, Settings, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from livectl.live.alerts.alert import Alert
+    from livectl.live.alerts.message import Alert
     from livectl.live.alerts.outbox import StoredDeadLetter
 
 TERMS = PollingLimits(platform="demo", batch=5000, rate=1000.0, keys="mine")

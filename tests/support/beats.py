@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import redis
 from celery import Celery
 
-from livectl import config
-from livectl.ops.beat.clock import StoreClock
-from livectl.ops.broker import locate_binary
-from livectl.ops.reckoning import timing
+from livectl import settings as livectl_settings
+from livectl.ops.beat.run_store import StoreClock
+from livectl.ops.processes.embedded_broker import locate_binary
 from livectl.ops.scheduler import Scheduler
-from livectl.ops.schedules import schedulefile
+from livectl.ops.schedules import due_times, schedule_file
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ class World:
         self.file.write_text(json.dumps({"schedules": spelt}))
 
     def beat(self, **more: Any) -> Scheduler:
-        settings = config.load({"LIVECTL_STORE": self.store_url, "HOME": str(self.folder)}, self.folder)
+        settings = livectl_settings.load({"LIVECTL_STORE": self.store_url, "HOME": str(self.folder)}, self.folder)
         made = Scheduler(self.app, settings=settings, clock=FakeClock(self.clock), **more)
         self.beats.append(made)
         return made
@@ -158,10 +157,10 @@ def _body(message: dict[str, Any]) -> bytes:
 
 def due(world: World, name: str, start: int, end: int) -> int:
     """How many runs an entry of the file has after the start, up to the end."""
-    (schedule,) = [each for each in schedulefile.load(world.file).schedules if each.name == name]
-    found, moment = 0, timing.next_due(schedule, start)
+    (schedule,) = [each for each in schedule_file.load(world.file).schedules if each.name == name]
+    found, moment = 0, due_times.next_due(schedule, start)
     while moment is not None and moment <= end:
-        found, moment = found + 1, timing.next_due(schedule, moment)
+        found, moment = found + 1, due_times.next_due(schedule, moment)
     return found
 
 

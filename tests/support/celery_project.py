@@ -12,9 +12,9 @@ from uuid import uuid4
 from celery import Celery
 from kombu import pools
 
-from livectl import config
+from livectl import settings
 from livectl.address import Address
-from livectl.ops.cluster import deployment
+from livectl.ops import deployment
 from tests.support.processes import Running, answer
 from tests.support.waiting import wait_for
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from livectl.ops.cluster.deployment import Deployment
+    from livectl.ops.deployment import Deployment
 
 MODULE = """
 import os, time
@@ -79,7 +79,7 @@ class Project:
 
     @property
     def deployment(self) -> Deployment:
-        return deployment.from_app(self.app, config.load(self.environ, self.folder))
+        return deployment.from_app(self.app, settings.load(self.environ, self.folder))
 
     def send(self, task: str, *args: Any, **options: Any) -> str:
         """Sent as by another program; no result object stays here that would listen for its end."""

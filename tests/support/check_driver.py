@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from livectl.live.platforms.base import Call
-from livectl.model import CacheGet, CacheSet, Request, Response
+from livectl.models import CacheGet, CacheSet, Request, Response
 from tests.support import fake_platforms
 from tests.support.sites.plan import Asked
 

@@ -12,9 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from livectl.live.network.fetch import Fetcher
-from livectl.live.network.route import Routes
-from livectl.model import Request, Response
+from livectl.live.network.fetcher import Fetcher
+from livectl.live.network.routes import Routes
+from livectl.models import Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

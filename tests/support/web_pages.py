@@ -9,7 +9,7 @@ import redis
 from flask import Flask
 
 from livectl.live.store import Store
-from livectl.model import Observation, PollingLimits, State, Streamer
+from livectl.models import Observation, PollingLimits, State, Streamer
 from livectl.web import blueprint
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from livectl.live import platforms
 from livectl.live.platforms.base import CheckContext, CheckFailed, NotAStreamer
-from livectl.model import Request, Response, State
+from livectl.models import Request, Response, State
 from tests.support.check_driver import drive, of_plan
 from tests.support.sites.plan import Plan
 

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from livectl.live import platforms
-from livectl.live.platforms import answers
+from livectl.live.platforms import parsing
 from livectl.live.platforms.base import CheckContext
-from livectl.model import Observation, Request, Response, State
+from livectl.models import Observation, Request, Response, State
 from tests.support.check_driver import drive, of_plan
 from tests.support.sites.plan import RETRY_SECONDS, Plan
 from tests.support.sites.youtube import video
@@ -319,7 +319,7 @@ class TestYouTubeWithoutAKey:
     ],
 )
 def test_when_to_ask_again_is_read(headers: dict[str, str], seconds: float | None) -> None:
-    found = answers.read_retry_at(Response(status=429, headers=headers), NOW)
+    found = parsing.read_retry_at(Response(status=429, headers=headers), NOW)
     assert found == (None if seconds is None else NOW + seconds)
 
 
@@ -328,7 +328,7 @@ def test_when_to_ask_again_is_read(headers: dict[str, str], seconds: float | Non
     [("1.2万", 12_000), ("10万+", 100_000), ("1,234", 1_234), ("3k", 3_000), ("", None), ("many", None), (-1, None)],
 )
 def test_counts_are_read_as_sites_write_them(text: str | int, read: int | None) -> None:
-    assert answers.parse_count(text) == read
+    assert parsing.parse_count(text) == read
 
 
 @pytest.mark.parametrize(
@@ -336,4 +336,4 @@ def test_counts_are_read_as_sites_write_them(text: str | int, read: int | None) 
     [("a &amp;amp; b&nbsp;", "a & b"), (" a\n\tb\x00 ", "a b"), (None, ""), ("x" * 999, "x" * 300)],
 )
 def test_texts_are_made_plain(text: str | None, read: str) -> None:
-    assert answers.plain(text) == read
+    assert parsing.plain(text) == read

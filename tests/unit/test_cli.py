@@ -11,8 +11,8 @@ import click
 import pytest
 
 from livectl import __version__, cli
+from livectl.context import CommandContext
 from livectl.errors import FileError, LivectlError, Mistake, PlatformError, ServerError, SettingsError, UnfinishedError
-from livectl.invocation import CommandContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from livectl import config
+from livectl import settings as livectl_settings
 from livectl.address import Address
-from livectl.config import Settings, load
 from livectl.errors import FileError, SettingsError
-from livectl.quantity import Rate
-from livectl.secret import Secret
+from livectl.settings import Secret, Settings, load
+from livectl.units import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,7 +188,7 @@ def test_addresses_may_be_kept_outside(settle: Callable[..., Settings], tmp_path
 def test_what_is_left_empty_is_left_out(settle: Callable[..., Settings], text: str) -> None:
     settings = settle(text)
     assert settings.broker is None
-    assert settings.web == config.Web()
+    assert settings.web == livectl_settings.Web()
 
 
 MISTAKES = [
@@ -342,7 +341,7 @@ def _settings(struct: type[msgspec.Struct]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "name", sorted(_settings(config.FileSettings) | {"LIVECTL_HOME", "LIVECTL_CONFIG", "LIVECTL_APP"})
+    "name", sorted(_settings(livectl_settings.FileSettings) | {"LIVECTL_HOME", "LIVECTL_CONFIG", "LIVECTL_APP"})
 )
 def test_every_setting_is_documented(name: str) -> None:
     assert f"`{name}`" in (ROOT / "docs/settings.md").read_text()
@@ -358,13 +357,13 @@ def test_the_documented_example_is_valid(settle: Callable[..., Settings], tmp_pa
 def test_every_setting_of_celery_is_taken_or_has_another_place(settle: Callable[..., Settings]) -> None:
     from celery.app.defaults import SETTING_KEYS
 
-    from livectl import celerysettings
+    from livectl import celery_settings
 
-    taken = dict.fromkeys(SETTING_KEYS - celerysettings.RESERVED_SETTINGS.keys())
-    assert list(celerysettings.find_mistakes(taken)) == []
-    assert celerysettings.RESERVED_SETTINGS.keys() <= SETTING_KEYS
-    refused = [key for key, _, _ in celerysettings.find_mistakes(dict.fromkeys(celerysettings.RESERVED_SETTINGS))]
-    assert refused == list(celerysettings.RESERVED_SETTINGS)
+    taken = dict.fromkeys(SETTING_KEYS - celery_settings.RESERVED_SETTINGS.keys())
+    assert list(celery_settings.find_mistakes(taken)) == []
+    assert celery_settings.RESERVED_SETTINGS.keys() <= SETTING_KEYS
+    refused = [key for key, _, _ in celery_settings.find_mistakes(dict.fromkeys(celery_settings.RESERVED_SETTINGS))]
+    assert refused == list(celery_settings.RESERVED_SETTINGS)
 
 
 def test_a_setting_of_celery_may_be_kept_outside(settle: Callable[..., Settings]) -> None:
@@ -380,14 +379,14 @@ def test_what_celery_reads_without_listing_it_is_taken(settle: Callable[..., Set
 def test_every_old_name_of_celery_leads_to_the_new_one() -> None:
     from celery.app.defaults import _TO_NEW_KEY, SETTING_KEYS
 
-    from livectl import celerysettings
+    from livectl import celery_settings
 
     for old, new in _TO_NEW_KEY.items():
         if old in SETTING_KEYS:
             continue
-        ((key, _, hint),) = celerysettings.find_mistakes({old: None})
+        ((key, _, hint),) = celery_settings.find_mistakes({old: None})
         assert key == old
-        assert hint in {f"do you mean {new}?", celerysettings.RESERVED_SETTINGS.get(new)}
+        assert hint in {f"do you mean {new}?", celery_settings.RESERVED_SETTINGS.get(new)}
 
 
 def test_neither_yaml_nor_celery_is_imported_for_nothing(tmp_path: Path) -> None:

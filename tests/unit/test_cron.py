@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from livectl.ops.reckoning import cron
+from livectl.ops.schedules import cron
 
 ALL_DAYS = tuple(range(1, 32))
 ALL_WEEKDAYS = tuple(range(7))

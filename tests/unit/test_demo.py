@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from livectl.live.platforms import demo
 from livectl.live.platforms.base import CheckContext
-from livectl.model import Response, State
+from livectl.models import Response, State
 from tests.support.check_driver import drive
 
 DAY = 1_790_000_000

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livectl import cli
-from livectl.invocation import CommandContext
+from livectl.context import CommandContext
 
 if TYPE_CHECKING:
     from pathlib import Path

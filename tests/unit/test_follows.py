@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from livectl.errors import FileError, SettingsError
 from livectl.live.follows import edit as follow_edit
-from livectl.live.follows import entries, followlist
-from livectl.live.follows import export as follow_export
-from livectl.live.follows import imports as follow_import
-from livectl.model import Streamer
+from livectl.live.follows import follow_list
+from livectl.live.follows import formats as follow_export
+from livectl.live.follows import formats as follow_import
+from livectl.models import Streamer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 CHANNEL = "UC" + "x" * 22
 
 
-def read(text: str, suffix: str = ".yaml") -> followlist.FollowList:
-    return followlist.merge_lines(followlist.parse_lines(text.encode(), suffix, "f"), "f")
+def read(text: str, suffix: str = ".yaml") -> follow_list.FollowList:
+    return follow_list.merge_lines(follow_list.parse_lines(text.encode(), suffix, "f"), "f")
 
 
-def who(found: followlist.FollowList) -> list[str]:
+def who(found: follow_list.FollowList) -> list[str]:
     return [f"{one.platform}/{one.id}" for one in found.streamers]
 
 
@@ -54,7 +54,7 @@ def test_an_entry_is_an_address_or_says_more() -> None:
 
 @pytest.mark.parametrize("text", ["", "follows:\n", "follows: []\n", "# nobody\n", "[]\n"])
 def test_nobody_is_a_list_too(text: str) -> None:
-    assert read(text) == followlist.FollowList(())
+    assert read(text) == follow_list.FollowList(())
 
 
 def test_plain_text_is_an_address_a_line() -> None:
@@ -108,9 +108,9 @@ def test_twice_the_same_is_taken_together_and_said() -> None:
 def test_ten_thousand_load_within_a_second(tmp_path: Path) -> None:
     path = tmp_path / "follows.yaml"
     path.write_text("".join(f"- {{url: https://www.douyu.com/{n}, name: N {n}}}\n" for n in range(1, 10_001)))
-    followlist.load(path)
+    follow_list.load(path)
     began = time.process_time()
-    assert len(followlist.load(path).streamers) == 10_000
+    assert len(follow_list.load(path).streamers) == 10_000
     assert time.process_time() - began < 1.0
 
 
@@ -223,7 +223,7 @@ def file(tmp_path: Path) -> follow_edit.FollowFile:
 
 
 def people(*addresses: str) -> list[Streamer]:
-    return [entries.parse_streamer(address) for address in addresses]
+    return [follow_list.parse_streamer(address) for address in addresses]
 
 
 def test_adding_appends_and_leaves_the_rest_alone(file: follow_edit.FollowFile) -> None:
@@ -250,9 +250,9 @@ def test_removing_takes_its_lines_and_no_others(file: follow_edit.FollowFile, ad
 
 def test_the_last_may_go_and_others_come(file: follow_edit.FollowFile) -> None:
     file.remove(people("demo/ada", "demo/bob", "twitch/foo"))
-    assert followlist.load(file.path).streamers == ()
+    assert follow_list.load(file.path).streamers == ()
     file.add(people("demo/zoe"))
-    assert who(followlist.load(file.path)) == ["demo/zoe"]
+    assert who(follow_list.load(file.path)) == ["demo/zoe"]
     assert "# the end" in file.path.read_text()
 
 
@@ -264,14 +264,14 @@ def test_adding_works_however_the_list_begins(tmp_path: Path, text: str, ending:
     path = tmp_path / "follows.yaml"
     path.write_bytes(text.replace("\n", ending).encode())
     follow_edit.FollowFile(path).add(people("demo/eve"))
-    assert who(followlist.load(path))[-1] == "demo/eve"
+    assert who(follow_list.load(path))[-1] == "demo/eve"
 
 
 def test_a_file_that_is_not_there_is_begun(tmp_path: Path) -> None:
     path = tmp_path / "new" / "follows.yaml"
     follow_edit.FollowFile(path).add(people("demo/eve"))
     assert path.read_text().startswith("# livectl")
-    assert who(followlist.load(path)) == ["demo/eve"]
+    assert who(follow_list.load(path)) == ["demo/eve"]
 
 
 def test_plain_text_is_edited_as_well(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from celery.beat import ScheduleEntry
 from celery.schedules import BaseSchedule, crontab, schedstate, schedule, solar
 
-from livectl.model import Cron, Interval, Solar
-from livectl.ops.beat import foreign
-from livectl.ops.beat.dues import ComputedDueTimes
+from livectl.models import Cron, Interval, Solar
+from livectl.ops.beat import sources
+from livectl.ops.beat.timetable import ComputedDueTimes
 from tests.support.beats import HOUR, MINUTE, SECOND, make_app, said, utc
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
-    from livectl.ops.beat.dues import BeatEntry
+    from livectl.ops.beat.timetable import BeatEntry
 
 NOON = utc("2026-06-01 12:00")  # a Monday
 
@@ -49,7 +49,7 @@ def app() -> Iterator[Celery]:
 
 
 def entry(app: Celery, **said: Any) -> BeatEntry:
-    return foreign.app_entries(app, {"e": {"task": "t.note", **said}})["e"]
+    return sources.app_entries(app, {"e": {"task": "t.note", **said}})["e"]
 
 
 def timing(app: Celery, when: Any) -> Any:
@@ -126,7 +126,7 @@ def test_what_a_schedule_says_tells_it_from_another(app: Celery) -> None:
 
 def test_an_entry_may_be_one_already(app: Celery) -> None:
     made = ScheduleEntry("e", "t.note", schedule=crontab(), args=[1], kwargs={"a": 2}, options={"queue": "q"}, app=app)
-    found = foreign.app_entries(app, {"e": made})["e"]
+    found = sources.app_entries(app, {"e": made})["e"]
     assert (found.task, found.args, found.kwargs, found.options) == ("t.note", (1,), {"a": 2}, {"queue": "q"})
 
 
@@ -152,7 +152,7 @@ def test_the_deadline_of_the_app_holds_for_lines_of_cron(app: Celery) -> None:
 def test_an_entry_that_cannot_be_run_is_named(
     app: Celery, caplog: pytest.LogCaptureFixture, bad: Any, reason: str
 ) -> None:
-    assert list(foreign.app_entries(app, {"bad": bad, "good": {"task": "t.note", "schedule": 30}})) == ["good"]
+    assert list(sources.app_entries(app, {"bad": bad, "good": {"task": "t.note", "schedule": 30}})) == ["good"]
     (record,) = caplog.records
     assert "'bad'" in record.getMessage()
     assert reason in record.getMessage()

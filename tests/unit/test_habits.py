@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from livectl.live import habits
+from livectl.live import polling
 from livectl.live.store import Store
-from livectl.model import Observation, PollingLimits, State, Streamer
+from livectl.models import Observation, PollingLimits, State, Streamer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WEEK, DAY, HOUR = habits.WEEK_SECONDS, 86_400.0, habits.HOUR_SECONDS
+WEEK, DAY, HOUR = polling.WEEK_SECONDS, 86_400.0, polling.HOUR_SECONDS
 NOW = 2_600 * WEEK  # hour 0 of a week
 FOLLOWED = NOW - 20 * WEEK
 
@@ -26,11 +26,11 @@ def weekly(*hours: float, weeks: int = 20, jitter: float = 0.0, seed: int = 3) -
 
 
 def learned(starts: Sequence[float]) -> list[float]:
-    return habits.golive_rates(starts, FOLLOWED, NOW)
+    return polling.golive_rates(starts, FOLLOWED, NOW)
 
 
 def test_nobody_seen_yet_is_expected_at_any_hour_alike() -> None:
-    rates = habits.golive_rates([], NOW, NOW)
+    rates = polling.golive_rates([], NOW, NOW)
     assert len(set(rates)) == 1
     assert sum(rates) == pytest.approx(4.0)  # the prior: sessions a week
 
@@ -82,14 +82,14 @@ def test_no_hour_is_ever_without_hope() -> None:
 
 
 def test_pulls_grow_with_the_root_of_rate_and_weight() -> None:
-    assert habits.poll_weights([0.04, 0.16], 1.0) == pytest.approx([0.2, 0.4])
-    assert habits.poll_weights([0.04], 4.0) == pytest.approx([0.4])
+    assert polling.poll_weights([0.04, 0.16], 1.0) == pytest.approx([0.2, 0.4])
+    assert polling.poll_weights([0.04], 4.0) == pytest.approx([0.4])
 
 
 def test_packed_pulls_stay_within_seven_per_cent() -> None:
     values = [0.003 * 1.1**power for power in range(80)]
-    for value, digit in zip(values, habits.pack_weights(values), strict=True):
-        unpacked = habits.LOWEST_WEIGHT * 2.718281828 ** (habits.WEIGHT_LOG_STEP * habits.WEIGHT_DIGITS.index(digit))
+    for value, digit in zip(values, polling.pack_weights(values), strict=True):
+        unpacked = polling.LOWEST_WEIGHT * 2.718281828 ** (polling.WEIGHT_LOG_STEP * polling.WEIGHT_DIGITS.index(digit))
         assert unpacked == pytest.approx(value, rel=0.07)
 
 
@@ -105,14 +105,14 @@ INTERVALS = [
 
 @pytest.mark.parametrize(("share", "uniform", "fastest", "slowest", "seconds"), INTERVALS)
 def test_intervals(share: float, uniform: float, fastest: float, slowest: float, seconds: float) -> None:
-    assert habits.poll_interval(share, uniform, fastest, slowest) == pytest.approx(seconds)
+    assert polling.poll_interval(share, uniform, fastest, slowest) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_store_reckons_as_the_model_does(store_url: str, seed: int) -> None:
     dice = Random(seed)
     names = [f"n{number}" for number in range(30)]
-    packed = {name: "".join(dice.choices(habits.WEIGHT_DIGITS, k=168)) for name in names}
+    packed = {name: "".join(dice.choices(polling.WEIGHT_DIGITS, k=168)) for name in names}
     terms = PollingLimits(
         platform="demo",
         batch=1,
@@ -133,16 +133,16 @@ def test_the_store_reckons_as_the_model_does(store_url: str, seed: int) -> None:
 def _due(at: float, packed: dict[str, str], name: str, terms: PollingLimits) -> float:
     def pull(who: str, hour: int) -> float:
         return float(
-            habits.LOWEST_WEIGHT
-            * 2.718281828459045 ** (habits.WEIGHT_LOG_STEP * habits.WEIGHT_DIGITS.index(packed[who][hour]))
+            polling.LOWEST_WEIGHT
+            * 2.718281828459045 ** (polling.WEIGHT_LOG_STEP * polling.WEIGHT_DIGITS.index(packed[who][hour]))
         )
 
     share = 1.0
     while True:
-        hour = habits.hour_of_week(at)
+        hour = polling.hour_of_week(at)
         mean = sum(pull(who, hour) for who in packed) / len(packed)
         uniform = len(packed) / terms.rate
-        whole = habits.poll_interval(pull(name, hour) / mean, uniform, terms.fastest, terms.slowest)
+        whole = polling.poll_interval(pull(name, hour) / mean, uniform, terms.fastest, terms.slowest)
         left = HOUR - at % HOUR
         if left >= share * whole:
             return at + share * whole

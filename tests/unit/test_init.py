@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from livectl import cli, config, yamlfile
-from livectl.invocation import CommandContext
-from livectl.ops.schedules import schedulefile
+from livectl import cli, yamlfile
+from livectl import settings as livectl_settings
+from livectl.context import CommandContext
+from livectl.ops.schedules import schedule_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,9 +64,9 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_what_it_writes_is_valid(tmp_path: Path) -> None:
     run(tmp_path, "init")
-    settings = config.load({"HOME": str(tmp_path)}, tmp_path)
-    assert settings == config.load({"HOME": str(tmp_path)}, tmp_path, "livectl.yaml")
-    found = schedulefile.load(settings.schedules)
+    settings = livectl_settings.load({"HOME": str(tmp_path)}, tmp_path)
+    assert settings == livectl_settings.load({"HOME": str(tmp_path)}, tmp_path, "livectl.yaml")
+    found = schedule_file.load(settings.schedules)
     assert [schedule.task for schedule in found.schedules] == [
         "livectl.sweep",
         "livectl.deliver",
@@ -85,8 +86,8 @@ def test_its_examples_are_valid_too(tmp_path: Path, name: str) -> None:
     path.write_text("\n".join(line.replace("# ", "", 1) if _is_example(line) else line for line in lines))
     environ = dict.fromkeys(("PHONE_URL", "HOOK_SECRET", "TWITCH_ID", "TWITCH_SECRET", "YOUTUBE_KEY"), "x")
     (tmp_path / "bilibili.cookie").write_text("x")
-    settings = config.load(environ | {"HOME": str(tmp_path)}, tmp_path)
-    assert len(schedulefile.load(settings.schedules).schedules) == (9 if name == "schedules.yaml" else 4)
+    settings = livectl_settings.load(environ | {"HOME": str(tmp_path)}, tmp_path)
+    assert len(schedule_file.load(settings.schedules).schedules) == (9 if name == "schedules.yaml" else 4)
     assert len(yamlfile.load(settings.follows).value["follows"]) == (4 if name == "follows.yaml" else 1)
     assert (settings.broker is None) == (name != "livectl.yaml")
 

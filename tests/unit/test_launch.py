@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from livectl.errors import UsageError
-from livectl.ops import launch
+from livectl.ops.processes import launch
 
 CELERY = [sys.executable, "-m", "celery", "-A"]
 OWN = [*CELERY, "livectl.celeryapp", "worker"]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from livectl.cli import main
-from livectl.invocation import CommandContext
+from livectl.context import CommandContext
 from livectl.ops.migration.names import KEYS, SPLIT_KEYS
 
 TABLE = Path(__file__).parents[1] / "data" / "migration" / "cases.txt"

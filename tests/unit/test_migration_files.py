@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from livectl.ops.migration import writing
+from livectl.ops.migration import migrate
 from livectl.ops.migration.source import MAX_SOURCE_BYTES
 from tests.support.waiting import HANG_SECONDS, wait_for
 from tests.unit.test_migration_cases import livectl
@@ -224,11 +224,10 @@ def test_a_migration_that_was_cut_short_is_finished_by_the_next_one(tmp_path: Pa
 
 def test_a_file_changed_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     from livectl.errors import FileError
-    from livectl.ops.migration import plan
 
     path = tmp_path / "celeryconfig.py"
     path.write_bytes(OLD)
-    made = plan.make_plan([path])
+    made = migrate.make_plan([path])
     path.write_bytes(OLD + b"x = 1\n")
     with pytest.raises(FileError, match="changed while"):
-        writing.write_files(made.files)
+        migrate.write_files(made.files)

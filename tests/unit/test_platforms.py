@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from livectl.live import platforms
 from livectl.live.platforms.base import CheckContext
-from livectl.model import Observation, Request, Response, State
+from livectl.models import Observation, Request, Response, State
 from tests.support.check_driver import drive, of_plan
 from tests.support.sites.plan import Plan
 

@@ -15,11 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from livectl.cli import main
-from livectl.invocation import CommandContext
-from livectl.model import Cron, Interval, Schedule, Solar
-from livectl.ops.reckoning import cron
-from livectl.ops.schedules import schedulefile
-from livectl.ops.schedules.porting import crontab_out, django_out, python_in, python_out, yaml_out
+from livectl.context import CommandContext
+from livectl.models import Cron, Interval, Schedule, Solar
+from livectl.ops.schedules import cron, exporting, import_python, importing, schedule_file
 from tests.support.waiting import HANG_SECONDS
 
 HEAD = (
@@ -37,7 +35,7 @@ def livectl(folder: Path, *words: str) -> tuple[int, str, str]:
 def brought(folder: Path, text: str) -> tuple[str, list[tuple[str, str]]]:
     path = folder / "settings.py"
     path.write_text(text, encoding="utf-8")
-    found = yaml_out.to_yaml(python_in.read(path, "settings.py"))
+    found = importing.to_yaml(import_python.read(path, "settings.py"))
     return found.text.split("\n", 1)[1], [(left.name, left.why) for left in found.left]
 
 
@@ -255,7 +253,7 @@ def programmes(draw: Any) -> list[Schedule]:
 
 def sets(each: Schedule) -> Any:
     timing = each.timing
-    fields = python_out.value_sets(timing) if isinstance(timing, Cron) else timing
+    fields = exporting.value_sets(timing) if isinstance(timing, Cron) else timing
     zone = each.timezone if isinstance(timing, Cron) else ""
     return (each.name, each.task, fields, zone, each.args, each.kwargs, each.options)
 
@@ -266,13 +264,13 @@ def test_out_to_python_and_back_is_the_same_schedule(
     tmp_path_factory: pytest.TempPathFactory, told: list[Schedule]
 ) -> None:
     folder = tmp_path_factory.mktemp("porting")
-    sent = python_out.to_python(told, "schedules.yaml")
+    sent = exporting.to_python(told, "schedules.yaml")
     assert (sent.left, sent.notes) == ([], [])
     (folder / "celeryconfig.py").write_text(sent.text, encoding="utf-8")
-    back = yaml_out.to_yaml(python_in.read(folder / "celeryconfig.py", "celeryconfig.py"))
+    back = importing.to_yaml(import_python.read(folder / "celeryconfig.py", "celeryconfig.py"))
     assert back.left == []
     (folder / "schedules.yaml").write_text(back.text, encoding="utf-8")
-    assert list(map(sets, schedulefile.load(folder / "schedules.yaml").schedules)) == list(map(sets, told))
+    assert list(map(sets, schedule_file.load(folder / "schedules.yaml").schedules)) == list(map(sets, told))
 
 
 # Out
@@ -297,11 +295,11 @@ schedules:
 def example(tmp_path: Path) -> tuple[Schedule, ...]:
     path = tmp_path / "schedules.yaml"
     path.write_text(EXAMPLE)
-    return schedulefile.load(path).schedules
+    return schedule_file.load(path).schedules
 
 
 def test_to_python_what_celery_can_say(example: tuple[Schedule, ...]) -> None:
-    sent = python_out.to_python(example, "schedules.yaml")
+    sent = exporting.to_python(example, "schedules.yaml")
     assert [left.name for left in sent.left] == ["zoned", "either", "off"]
     assert [(note.name, note.why) for note in sent.notes] == [("late", "said without deadline, overlap")]
     made: dict[str, Any] = {}
@@ -312,7 +310,7 @@ def test_to_python_what_celery_can_say(example: tuple[Schedule, ...]) -> None:
 
 
 def test_to_crontab_what_cron_can_say(example: tuple[Schedule, ...]) -> None:
-    sent = crontab_out.to_crontab(example, "schedules.yaml", "proj")
+    sent = exporting.to_crontab(example, "schedules.yaml", "proj")
     assert sent.text.splitlines() == [
         "# From schedules.yaml, by livectl schedules export --crontab.",
         "* * * * * livectl -A proj call t",
@@ -328,7 +326,7 @@ def test_to_crontab_what_cron_can_say(example: tuple[Schedule, ...]) -> None:
 
 
 def test_to_django_what_its_tables_can_hold(example: tuple[Schedule, ...]) -> None:
-    sent = django_out.to_django(example, "2026-01-01T00:00:00+00:00")
+    sent = exporting.to_django(example, "2026-01-01T00:00:00+00:00")
     rows = json.loads(sent.text)
     tasks = {row["fields"]["name"]: row["fields"] for row in rows if row["model"] == "django_celery_beat.periodictask"}
     tables = {(row["model"].removeprefix("django_celery_beat."), row["pk"]): row["fields"] for row in rows}

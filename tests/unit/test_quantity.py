@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from livectl.errors import SettingsError
-from livectl.quantity import Rate, Window, parse_duration, parse_rate, parse_time_of_day, parse_timezone, parse_window
+from livectl.units import Rate, Window, parse_duration, parse_rate, parse_time_of_day, parse_timezone, parse_window
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from livectl.live import platforms
 from livectl.live.platforms.base import CheckContext, NotAStreamer, Platform
-from livectl.model import Observation, Response, State
+from livectl.models import Observation, Response, State
 from tests.support.check_driver import drive
 
 if TYPE_CHECKING:

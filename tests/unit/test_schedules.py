@@ -12,9 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from livectl.errors import FileError
-from livectl.model import Cron, Interval, Solar
-from livectl.ops.reckoning import timing
-from livectl.ops.schedules import schedulefile
+from livectl.models import Cron, Interval, Solar
+from livectl.ops.schedules import due_times, schedule_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,9 +44,9 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "schedules.yaml"
 
 
-def read(file: Path, text: str, **more: Any) -> schedulefile.ScheduleFile:
+def read(file: Path, text: str, **more: Any) -> schedule_file.ScheduleFile:
     file.write_text(text)
-    return schedulefile.load(file, name="s.yaml", **more)
+    return schedule_file.load(file, name="s.yaml", **more)
 
 
 def mistakes(file: Path, text: str, **more: Any) -> list[str]:
@@ -378,7 +377,7 @@ FILES = st.dictionaries(
 def test_whatever_a_file_says_it_is_read_or_refused(file: Path, value: Any) -> None:
     with suppress(FileError):
         for each in read(file, json.dumps(value), now_ms=NOW, tasks=TASKS).schedules:
-            timing.next_due(each, NOW)
+            due_times.next_due(each, NOW)
 
 
 def test_an_entry_written_twice_is_refused_with_both_lines(file: Path) -> None:
@@ -496,7 +495,7 @@ def test_a_file_without_entries_is_read_with_a_warning(file: Path) -> None:
 
 
 def test_a_solar_entry_without_ephem_says_what_to_install(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("livectl.ops.reckoning.sun.find_spec", lambda name: None)
+    monkeypatch.setattr("livectl.ops.schedules.due_times.find_spec", lambda name: None)
     (said,) = mistakes(file, ENTRY + "solar: {event: sunset, lat: 1, lon: 1}}")
     assert said == (
         "s.yaml:2:16: a: solar: solar times need ephem, which is not installed (pip install 'livectl[solar]')"

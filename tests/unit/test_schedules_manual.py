@@ -5,19 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from textwrap import dedent
 
-from livectl.ops.reckoning import cron, sun
-from livectl.ops.schedules import entries, options, schedulefile
+from livectl.ops.schedules import cron, due_times, options, schedule_file
 
 MANUAL = (Path(__file__).parents[2] / "docs" / "schedules.md").read_text()
 
 
 def test_every_key_option_event_and_name_is_in_the_manual() -> None:
     words = [
-        *schedulefile.TOP_KEYS,
-        *entries.ENTRY_KEYS,
-        *entries.CRONTAB_KEYS,
+        *schedule_file.TOP_KEYS,
+        *schedule_file.ENTRY_KEYS,
+        *schedule_file.CRONTAB_KEYS,
         *options.OPTION_READERS,
-        *sun.SOLAR_EVENTS,
+        *due_times.SOLAR_EVENTS,
         *cron.MACROS,
     ]
     assert [word for word in words if f"`{word}`" not in MANUAL and f"{word}:" not in MANUAL] == []
@@ -27,9 +26,9 @@ def test_the_example_at_its_top_is_right(tmp_path: Path) -> None:
     example = MANUAL.split("\n\n")[2]
     assert example.lstrip().startswith("timezone:")
     (tmp_path / "schedules.yaml").write_text(dedent(example))
-    assert len(schedulefile.load(tmp_path / "schedules.yaml").schedules) == 5
+    assert len(schedule_file.load(tmp_path / "schedules.yaml").schedules) == 5
 
 
 def test_the_schedule_of_this_repository_is_right() -> None:
-    found = schedulefile.load(Path(__file__).parents[2] / "schedules.yaml")
+    found = schedule_file.load(Path(__file__).parents[2] / "schedules.yaml")
     assert {"livectl.ping", "livectl.report"} <= {each.task for each in found.schedules}

@@ -8,7 +8,7 @@ import pytest
 
 from livectl.live.platforms import streamlink
 from livectl.live.platforms.base import Call, CheckContext, NotAStreamer
-from livectl.model import CacheGet, CacheSet, State
+from livectl.models import CacheGet, CacheSet, State
 
 SITE = "https://picarto.tv/somebody"
 LIVE = streamlink.PluginReport(

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from livectl.model import Interval, Schedule, Solar
-from livectl.ops.reckoning import cron, timing, zones
+from livectl.models import Interval, Schedule, Solar
+from livectl.ops.schedules import cron, due_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Set
@@ -106,10 +106,10 @@ def matches(line: Line, local: datetime) -> bool:
 
 
 def found(each: Schedule, start: int, end: int) -> list[int]:
-    due, moment = [], timing.next_due(each, start - 1)
+    due, moment = [], due_times.next_due(each, start - 1)
     while moment is not None and moment < end:
         due.append(moment)
-        moment = timing.next_due(each, moment)
+        moment = due_times.next_due(each, moment)
     return due
 
 
@@ -123,8 +123,8 @@ def test_around_a_change_of_the_clock_runs_are_those_of_the_wall(zone: str, day:
     due = found(each, first, stop)
     assert due == expected(line, zone, start, end)
     for moment, following in pairwise(due):
-        assert timing.last_due(each, moment) == moment
-        assert timing.last_due(each, following - 1) == moment
+        assert due_times.last_due(each, moment) == moment
+        assert due_times.last_due(each, following - 1) == moment
 
 
 def local(zone: str, text: str, day: str) -> list[str]:
@@ -155,17 +155,17 @@ def test_in_paris_the_clock_skips_an_hour_in_march_and_repeats_one_in_october(
 
 def test_the_29th_of_february_comes_every_fourth_year_and_not_in_2100() -> None:
     each = schedule("0 0 29 2 *")
-    assert timing.next_due(each, utc(2026, 1, 1)) == utc(2028, 2, 29)
-    assert timing.next_due(each, utc(2096, 2, 29)) == utc(2104, 2, 29)
-    assert timing.last_due(each, utc(2028, 2, 28)) == utc(2024, 2, 29)
+    assert due_times.next_due(each, utc(2026, 1, 1)) == utc(2028, 2, 29)
+    assert due_times.next_due(each, utc(2096, 2, 29)) == utc(2104, 2, 29)
+    assert due_times.last_due(each, utc(2028, 2, 28)) == utc(2024, 2, 29)
 
 
 def test_a_monday_the_29th_of_february_is_found_28_years_off() -> None:
     line = cron.build("0 0 29 2 1", ["0", "0", "29", "2", "1"], either_day=False)
     each = Schedule(name="x", task="t", timing=line)
-    assert timing.next_due(each, utc(2024, 3, 1)) == utc(2044, 2, 29)
-    assert timing.next_due(each, utc(2072, 3, 1)) == utc(2112, 2, 29)  # 2100 has none
-    assert timing.last_due(each, utc(2044, 2, 28)) == utc(2016, 2, 29)
+    assert due_times.next_due(each, utc(2024, 3, 1)) == utc(2044, 2, 29)
+    assert due_times.next_due(each, utc(2072, 3, 1)) == utc(2112, 2, 29)  # 2100 has none
+    assert due_times.last_due(each, utc(2044, 2, 28)) == utc(2016, 2, 29)
 
 
 def test_a_line_of_date_and_weekday_runs_on_both() -> None:
@@ -177,10 +177,10 @@ def test_a_line_of_date_and_weekday_runs_on_both() -> None:
 def test_a_run_at_the_very_instant_is_the_last_and_not_the_next() -> None:
     each = schedule("0 9 * * *")
     nine = utc(2026, 11, 21, 9)
-    assert timing.next_due(each, nine - 1) == nine
-    assert timing.next_due(each, nine) == nine + DAY_MS
-    assert timing.last_due(each, nine) == nine
-    assert timing.last_due(each, nine - 1) == nine - DAY_MS
+    assert due_times.next_due(each, nine - 1) == nine
+    assert due_times.next_due(each, nine) == nine + DAY_MS
+    assert due_times.last_due(each, nine) == nine
+    assert due_times.last_due(each, nine - 1) == nine - DAY_MS
 
 
 @given(
@@ -190,17 +190,17 @@ def test_a_run_at_the_very_instant_is_the_last_and_not_the_next() -> None:
 )
 def test_intervals_stand_on_one_grid_whoever_looks_and_whenever(seconds: float, name: str, moment: int) -> None:
     each, step = Schedule(name=name, task="t", timing=Interval(seconds)), max(1, round(seconds * 1000))
-    due = timing.next_due(each, moment)
+    due = due_times.next_due(each, moment)
     assert due is not None
     assert moment < due <= moment + step
-    assert timing.last_due(each, moment) == due - step
-    assert timing.next_due(each, due - 1) == due
-    assert (due - (timing.next_due(each, 0) or 0)) % step == 0
+    assert due_times.last_due(each, moment) == due - step
+    assert due_times.next_due(each, due - 1) == due
+    assert (due - (due_times.next_due(each, 0) or 0)) % step == 0
 
 
 def test_entries_of_one_interval_are_spread_over_it() -> None:
     minute = 60_000
-    offsets = [timing.next_due(Schedule(name=f"entry-{n}", task="t", timing=Interval(60)), 0) for n in range(6_000)]
+    offsets = [due_times.next_due(Schedule(name=f"entry-{n}", task="t", timing=Interval(60)), 0) for n in range(6_000)]
     assert len(set(offsets)) > 5_000
     tenths = [sum(1 for each in offsets if each and each * 10 // minute == tenth) for tenth in range(10)]
     assert min(tenths) > 500
@@ -219,7 +219,7 @@ def sets(low: int, high: int, most: int) -> st.SearchStrategy[set[int]]:
 def places(draw: st.DrawFn) -> tuple[str, int]:
     """A zone and a minute, not far from one of the changes of its clock where it has any."""
     zone, year = draw(st.sampled_from(ZONES)), draw(st.integers(2020, 2030))
-    cut = draw(st.sampled_from(zones.offset_periods(zone, year)))
+    cut = draw(st.sampled_from(due_times.offset_periods(zone, year)))
     return zone, cut.start // 60 + draw(st.integers(-40 * 60, 10 * 60))
 
 
@@ -236,7 +236,7 @@ def test_any_line_in_any_zone_runs_as_on_the_wall(
     first, stop = moment * 60_000, (moment + 30 * 60) * 60_000
     due = found(each, first, stop)
     assert due == expected(line, zone, start, start + timedelta(hours=30))
-    last = timing.last_due(each, stop - 1)
+    last = due_times.last_due(each, stop - 1)
     assert last == due[-1] if due else last is None or last < first
 
 
@@ -259,32 +259,32 @@ def test_the_sun_is_reckoned_as_celery_reckons_it() -> None:
         each = Schedule(name="x", task="t", timing=Solar(event, 48.9, 2.3))
         moment = datetime(2026, 3, 1, tzinfo=UTC)
         stock = solar(event, 48.9, 2.3, nowfun=lambda moment=moment: moment)
-        due = timing.next_due(each, round(moment.timestamp() * 1000))
+        due = due_times.next_due(each, round(moment.timestamp() * 1000))
         assert due is not None
         assert abs(due / 1000 - (moment + stock.remaining_estimate(moment)).timestamp()) < 2
 
 
 def test_the_polar_night_ends_in_the_next_year_and_some_dawns_never_come() -> None:
     sunrise = Schedule(name="x", task="t", timing=Solar("sunrise", 78.2, 15.6))
-    due = timing.next_due(sunrise, utc(2026, 11, 21))
+    due = due_times.next_due(sunrise, utc(2026, 11, 21))
     assert due is not None
     assert utc(2027, 2, 1) < due < utc(2027, 3, 1)
-    before = timing.last_due(sunrise, utc(2026, 11, 21))
+    before = due_times.last_due(sunrise, utc(2026, 11, 21))
     assert before is not None
     assert utc(2026, 10, 1) < before < utc(2026, 11, 1)
 
 
 def test_every_beat_has_the_same_sunset_wherever_it_starts() -> None:
     each = Schedule(name="x", task="t", timing=Solar("sunset", 60.2, 24.9))
-    due = timing.next_due(each, utc(2026, 6, 1))
+    due = due_times.next_due(each, utc(2026, 6, 1))
     assert due is not None
-    assert {timing.next_due(each, due - back) for back in (1, 1000, 3_600_000, 20 * 3_600_000)} == {due}
-    assert {timing.last_due(each, due + on) for on in (0, 1000, 3_600_000, 20 * 3_600_000)} == {due}
+    assert {due_times.next_due(each, due - back) for back in (1, 1000, 3_600_000, 20 * 3_600_000)} == {due}
+    assert {due_times.last_due(each, due + on) for on in (0, 1000, 3_600_000, 20 * 3_600_000)} == {due}
 
 
 @pytest.mark.parametrize("zone", ["Europe/Paris", "Australia/Lord_Howe", "Asia/Shanghai", "America/Nuuk", "UTC"])
 def test_a_year_is_cut_where_the_offset_changes_and_nowhere_else(zone: str) -> None:
-    cuts = zones.offset_periods(zone, 2026)
+    cuts = due_times.offset_periods(zone, 2026)
     assert [cut.end for cut in cuts[:-1]] == [cut.start for cut in cuts[1:]]
     for cut in cuts:
         assert datetime.fromtimestamp(cut.start, ZoneInfo(zone)).utcoffset() == timedelta(seconds=cut.offset)
@@ -298,7 +298,7 @@ def test_ten_thousand_lines_are_reckoned_in_well_under_a_second() -> None:
     lines = [schedule(f"{n % 60} {n % 24} * * *", ZONES[n % len(ZONES)]) for n in range(10_000)]
     now = utc(2026, 11, 21)
     started = time.perf_counter()
-    assert all(timing.next_due(each, now) for each in lines)
+    assert all(due_times.next_due(each, now) for each in lines)
     assert time.perf_counter() - started < 1
 
 
@@ -316,4 +316,4 @@ def test_ten_thousand_lines_are_reckoned_in_well_under_a_second() -> None:
     ],
 )
 def test_a_timing_is_told_in_words(timed: Interval, words: str) -> None:
-    assert timing.format_timing(timed) == words
+    assert due_times.format_timing(timed) == words

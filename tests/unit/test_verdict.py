@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from livectl.model import JobState
+from livectl.models import JobState
 from livectl.ops.cluster.workers import WorkerJob
-from livectl.ops.jobs import message, outcome, verdict
-from livectl.ops.jobs.message import JobMessage
-from livectl.ops.jobs.outcome import JobResult
-from livectl.ops.jobs.records import JobLogEntry
-from livectl.ops.jobs.search import MessageLocation
-from livectl.ops.jobs.verdict import JobFacts
+from livectl.ops.jobs import results, status
+from livectl.ops.jobs.job_log import JobLogEntry
+from livectl.ops.jobs.results import JobResult
+from livectl.ops.jobs.status import JobFacts
+from livectl.ops.protocol import message
+from livectl.ops.protocol.message import JobMessage
+from livectl.ops.protocol.search import MessageLocation
 
 NOW = datetime.now(UTC)
 SOON = NOW + timedelta(days=1)  # after any run of these tests
@@ -64,7 +65,7 @@ def held(holding: Any, **said: Any) -> WorkerJob:
     ids=lambda value: str(value)[:60],
 )
 def test_the_word_for_it(evidence: dict[str, Any], state: str) -> None:
-    judged = verdict.job_status(JobFacts(id="j", **evidence), VISIBILITY)
+    judged = status.job_status(JobFacts(id="j", **evidence), VISIBILITY)
     assert judged.job.state == state
     assert (judged.note != "") == (
         state in {"unknown", "redelivery"} or (state == "received" and not evidence.get("held"))
@@ -83,7 +84,7 @@ def test_the_word_for_it(evidence: dict[str, Any], state: str) -> None:
     ],
 )
 def test_one_word_for_a_group(states: list[str], word: str) -> None:
-    assert verdict.group_state([JobState(state) for state in states]) == word
+    assert status.group_state([JobState(state) for state in states]) == word
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_a_malformed_message_is_read_as_far_as_it_goes(raw: bytes) -> None:
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"5", b'{"status": 1}', b'{"task_id": "x"}', b"\x80\x04\x95"])
 def test_a_malformed_result_is_none(raw: bytes) -> None:
-    assert outcome.parse_result(raw) is None
+    assert results.parse_result(raw) is None
 
 
 def test_a_message_of_the_first_protocol_is_read_too() -> None:

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from livectl.model import Session
-from livectl.web import heat
+from livectl.models import Session
+from livectl.web import heat_map
 
 HOUR, WEEK = 3600.0, 604_800.0
 PARIS, KATHMANDU = "Europe/Paris", "Asia/Kathmandu"
@@ -27,24 +27,24 @@ def session(start: str, hours: float, zone: str = "UTC") -> Session:
 
 
 def test_each_hour_of_a_session_counts_for_as_much_as_it_was_live() -> None:
-    found = heat.compute_heat_map([session("2026-11-16 20:30", 2)], NOW - WEEK, NOW, "UTC")
+    found = heat_map.compute_heat_map([session("2026-11-16 20:30", 2)], NOW - WEEK, NOW, "UTC")
     assert found.shares[0][19:24] == (0.0, 0.5, 1.0, 0.5, 0.0)
     assert (found.weeks, found.usual_hours) == (1.0, [(0, 21)])
 
 
 def test_a_share_is_of_the_weeks_since_somebody_was_first_asked_about() -> None:
-    found = heat.compute_heat_map([session("2026-11-16 20:00", 1)], NOW - 4 * WEEK, NOW, "UTC")
+    found = heat_map.compute_heat_map([session("2026-11-16 20:00", 1)], NOW - 4 * WEEK, NOW, "UTC")
     assert found.shares[0][20] == 0.25
 
 
 def test_what_is_older_than_twelve_weeks_is_left_out() -> None:
-    found = heat.compute_heat_map([session("2026-06-01 20:00", 1)], NOW - 52 * WEEK, NOW, "UTC")
+    found = heat_map.compute_heat_map([session("2026-06-01 20:00", 1)], NOW - 52 * WEEK, NOW, "UTC")
     assert not any(map(any, found.shares))
     assert found.usual_hours == []
 
 
 def test_a_session_that_is_on_counts_until_now() -> None:
-    found = heat.compute_heat_map([Session(started_at=NOW - 1.5 * HOUR)], NOW - WEEK, NOW, "UTC")
+    found = heat_map.compute_heat_map([Session(started_at=NOW - 1.5 * HOUR)], NOW - WEEK, NOW, "UTC")
     assert found.shares[6][21:24] == (0.0, 0.5, 1.0)
 
 
@@ -57,12 +57,12 @@ def test_a_session_that_is_on_counts_until_now() -> None:
     ],
 )
 def test_hours_are_those_of_the_zone_on_that_day(start: str, zone: str) -> None:
-    found = heat.compute_heat_map([session(start, 1, zone)], NOW - WEEK, NOW, zone)
+    found = heat_map.compute_heat_map([session(start, 1, zone)], NOW - WEEK, NOW, zone)
     assert [(day, hour) for day, row in enumerate(found.shares) for hour, share in enumerate(row) if share] == [(0, 21)]
 
 
 def test_shades_run_from_never_to_every_week() -> None:
     shares = ((0.0, 0.001, 0.2, 0.5, 0.99, 1.0) + (0.0,) * 18,) + ((0.0,) * 24,) * 6
-    drawn = heat.heat_map_cells(heat.HeatMap(timezone="UTC", weeks=1, shares=shares))
+    drawn = heat_map.heat_map_cells(heat_map.HeatMap(timezone="UTC", weeks=1, shares=shares))
     assert [cell.level for cell in drawn[:6]] == [0, 1, 2, 3, 5, 5]
     assert len(drawn) == 168

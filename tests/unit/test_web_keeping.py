@@ -7,8 +7,7 @@ import threading
 import pytest
 
 from livectl.errors import ServerError
-from livectl.web.bodies import BodyCache, ResponseBody
-from livectl.web.keeping import TimedCache
+from livectl.web.cache import BodyCache, ResponseBody, TimedCache
 from tests.support.waiting import HANG_SECONDS, wait_for
 
 

@@ -8,11 +8,11 @@ from string import Formatter
 
 import pytest
 
-from livectl.model import JobState, State
-from livectl.web import wording
-from livectl.web.strings import SENTENCES
+from livectl.models import JobState, State
+from livectl.web import i18n
+from livectl.web.i18n import SENTENCES
 
-WEB = Path(wording.__file__).parent
+WEB = Path(i18n.__file__).parent
 SOURCES = "".join(path.read_text() for path in [*WEB.glob("*.py"), *WEB.rglob("*.html")] if path.name != "strings.py")
 SAME_IN_BOTH = re.compile(r"platform_name_|thousand|million|myriad")
 MADE = ("trouble_", "state_", "job_", "platform_name_", "kind_")  # keys that the code puts together
@@ -60,8 +60,8 @@ def test_every_state_has_a_word() -> None:
     ],
 )
 def test_times_are_told_roughly(seconds: float, english: str, chinese: str) -> None:
-    assert wording.translations_for("en").ago(seconds) == english
-    assert wording.translations_for("zh-Hans").ago(seconds) == chinese
+    assert i18n.translations_for("en").ago(seconds) == english
+    assert i18n.translations_for("zh-Hans").ago(seconds) == chinese
 
 
 @pytest.mark.parametrize(
@@ -75,5 +75,5 @@ def test_times_are_told_roughly(seconds: float, english: str, chinese: str) -> N
     ],
 )
 def test_viewers_are_counted_as_people_count(number: int, english: str, chinese: str) -> None:
-    assert wording.translations_for("en").count(number) == english
-    assert wording.translations_for("zh-Hans").count(number) == chinese
+    assert i18n.translations_for("en").count(number) == english
+    assert i18n.translations_for("zh-Hans").count(number) == chinese

@@ -1,29 +1,114 @@
-"""The delivery of alerts: each target is told what it has not been told, in order, by one worker at a time."""
+"""The digest: who streamed since the last one, for how long, and who could not be asked, in one message."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from collections import Counter
+from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
-from livectl.live.alerts import backlog, digest, listening, patience, trouble, wording
+from livectl.live.alerts import message, outbox, rules
+from livectl.live.alerts.message import Alert
 from livectl.live.alerts.outbox import Outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from redis import Redis
 
-    from livectl.config import Settings, Target
-    from livectl.live.alerts.alert import Alert, DeliveryOutcome
+    from livectl.live.alerts.message import DeliveryOutcome
     from livectl.live.alerts.outbox import StoredDeadLetter, TargetState
     from livectl.live.alerts.targets import AlertSender
     from livectl.live.store import Store
-    from livectl.model import Change
-    from livectl.quantity import TimeOfDay
+    from livectl.models import Change, StreamerRecord
+    from livectl.settings import Settings, Target
+    from livectl.units import TimeOfDay
+
+
+MINUTES_PER_HOUR = 60  # minutes
+MAX_STREAMERS_LISTED = 5  # sessions that are told one by one
+
+
+class StreamerActivity(NamedTuple):
+    """What one streamer did in the time of a digest."""
+
+    name: str
+    seconds: float
+    title: str
+    is_live: bool
+
+
+def last_due_time(at: TimeOfDay, now: float, zone: str) -> float:
+    """The latest of these times of day that has come."""
+    local = datetime.fromtimestamp(now, ZoneInfo(zone))
+    due = local.replace(hour=at // MINUTES_PER_HOUR, minute=at % MINUTES_PER_HOUR, second=0, microsecond=0, fold=0)
+    if due > local:
+        due = (due - timedelta(days=1)).replace(fold=0)
+    return due.timestamp()
+
+
+def build_digest(name: str, target: Target, store: Store, since: float, due: float, zone: str) -> Alert | None:
+    """None when there is nothing to tell."""
+    records = [
+        one for one in store.all_streamers() if one.streamer and rules.accepts_streamer(name, target, one.streamer)
+    ]
+    activities = sorted(_find_activities(store, records, since, due), key=lambda one: one.seconds, reverse=True)
+    unasked_lines = _unasked_lines(records)
+    if not activities and not unasked_lines:
+        return None
+    headline = f"{len(activities) or 'nobody'} streamed since {message.format_local_time(since, zone)}"
+    title = f"{headline}, {live_count} live now" if (live_count := sum(one.is_live for one in activities)) else headline
+    lines = [_activity_line(one) for one in activities[:MAX_STREAMERS_LISTED]]
+    if others := activities[MAX_STREAMERS_LISTED:]:
+        lines.append(f"Also {message.join_names([one.name for one in others])}.")
+    lines += unasked_lines
+    number = f"{int(due * 1000)}-0"
+    return Alert(target=name, kind="digest", title=title, body="\n".join(lines), first=number, last=number)
+
+
+def _find_activities(
+    store: Store, records: Sequence[StreamerRecord], since: float, due: float
+) -> Iterable[StreamerActivity]:
+    for platform in {record.platform for record in records}:
+        platform_records = [record for record in records if record.platform == platform]
+        sessions = store.sessions(platform, [record.id for record in platform_records])
+        for record in platform_records:
+            overlapping = [
+                session
+                for session in sessions[record.id]
+                if session.started_at < due and (session.ended_at or due) > since
+            ]
+            if overlapping:
+                seconds = sum(min(session.ended_at or due, due) - session.started_at for session in overlapping)
+                is_live = overlapping[-1].ended_at is None
+                yield StreamerActivity(
+                    _display_name(record), seconds, record.title if is_live else overlapping[-1].title, is_live
+                )
+
+
+def _unasked_lines(records: Iterable[StreamerRecord]) -> list[str]:
+    """How many of each platform there is no newer reading of, and why."""
+    troubles = Counter((record.platform, record.trouble) for record in records if record.trouble)
+    return [
+        f"Could not be asked: {count} of {platform} ({trouble.replace('_', ' ')})"
+        for (platform, trouble), count in sorted(troubles.items())
+        if trouble
+    ]
+
+
+def _activity_line(activity: StreamerActivity) -> str:
+    text = f"{activity.name}: {message.format_duration(activity.seconds)}{', live now' if activity.is_live else ''}"
+    return f"{text} ({activity.title})" if activity.title else text
+
+
+def _display_name(record: StreamerRecord) -> str:
+    return record.name or f"{record.platform}/{record.id}"
+
 
 JOB_BUDGET_SECONDS = 20.0  # seconds that one job goes on telling a target: it has to end within the 45 s of a job
 LEASE_MARGIN_SECONDS = 10.0  # seconds a worker may take beside the sending itself, before another one takes over
@@ -75,7 +160,7 @@ class AlertDispatcher:
     def _deliver_all(self, names: Sequence[str]) -> None:
         """Beside each other, so that none waits for another."""
         threads = [threading.Thread(target=self._deliver_safely, args=(name,), daemon=True) for name in names]
-        deadline = time.monotonic() + JOB_BUDGET_SECONDS + patience.MAX_TIMEOUT_S
+        deadline = time.monotonic() + JOB_BUDGET_SECONDS + message.MAX_TIMEOUT_S
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -85,10 +170,10 @@ class AlertDispatcher:
         """Tells this target what there is to tell; how many it took. Nothing while another worker is at it."""
         target, hooks = self._settings.alerts[name], self._hooks
         started_at = now = hooks.clock()
-        if listening.in_quiet_hours(target.quiet, now, self._settings.timezone):
+        if rules.in_quiet_hours(target.quiet, now, self._settings.timezone):
             return 0
         target_outbox, delivered = Outbox(self._client, uuid4().hex), 0
-        state = target_outbox.lease(name, now, self._lease_seconds(target), backlog.start_cursor(target, now))
+        state = target_outbox.lease(name, now, self._lease_seconds(target), outbox.start_cursor(target, now))
         hooks.on_step("taken")
         while state is not None and now - started_at < JOB_BUDGET_SECONDS:
             waiting = state.retry_at is not None and now < state.retry_at
@@ -102,7 +187,7 @@ class AlertDispatcher:
         return delivered
 
     def _record_troubles(self, now: float) -> None:
-        Outbox(self._client, "").add_troubles(trouble.find_troubles(self._store.health(now), now), now)
+        Outbox(self._client, "").add_troubles(rules.find_troubles(self._store.health(now), now), now)
 
     def _deliver_safely(self, name: str) -> None:
         try:
@@ -156,7 +241,7 @@ class AlertDispatcher:
             changes = self._store.changes(state.cursor, LATE_READ_COUNT)
         if not changes:
             return None
-        wanted = backlog.pending_changes(name, target, changes, backlog.find_records(self._store, changes))
+        wanted = outbox.pending_changes(name, target, changes, outbox.find_records(self._store, changes))
         in_flight = [change for change in wanted if state.begun and not _is_after(change.number, state.through)]
         if in_flight:
             return DeliveryPlan(self._rebuild_alert(name, target, in_flight, state))
@@ -165,31 +250,31 @@ class AlertDispatcher:
         old = list(takewhile(lambda change: now - change.at > target.max_age, wanted))
         if old:
             return self._late_plan(name, target, old)
-        return DeliveryPlan(wording.build_alert(name, target, wanted[0], self._settings.timezone))
+        return DeliveryPlan(message.build_alert(name, target, wanted[0], self._settings.timezone))
 
     def _digest_plan(
         self, name: str, target: Target, at: TimeOfDay, state: TargetState, now: float
     ) -> DeliveryPlan | None:
         zone = self._settings.timezone
-        due, since = digest.last_due_time(at, now, zone), int(state.cursor.partition("-")[0]) / 1000
+        due, since = last_due_time(at, now, zone), int(state.cursor.partition("-")[0]) / 1000
         if since >= due:
             return None
-        return DeliveryPlan(digest.build_digest(name, target, self._store, since, due, zone), f"{int(due * 1000)}-0")
+        return DeliveryPlan(build_digest(name, target, self._store, since, due, zone), f"{int(due * 1000)}-0")
 
     def _rebuild_alert(self, name: str, target: Target, in_flight: Sequence[Change], state: TargetState) -> Alert:
         """What may have arrived already is sent as what it was."""
         if state.begun == state.through:
-            return wording.build_alert(name, target, in_flight[0], self._settings.timezone)
-        return wording.build_late_alert(name, in_flight, state.begun, state.through)
+            return message.build_alert(name, target, in_flight[0], self._settings.timezone)
+        return message.build_late_alert(name, in_flight, state.begun, state.through)
 
     def _late_plan(self, name: str, target: Target, old: Sequence[Change]) -> DeliveryPlan:
         if not target.command:
-            return DeliveryPlan(wording.build_late_alert(name, old))
+            return DeliveryPlan(message.build_late_alert(name, old))
         log.warning("%s is not run for %d changes that are too old", name, len(old))
         return DeliveryPlan(None, old[-1].number)
 
     def _lease_seconds(self, target: Target) -> float:
-        return patience.send_timeout(target) + LEASE_MARGIN_SECONDS
+        return message.send_timeout(target) + LEASE_MARGIN_SECONDS
 
 
 def _is_after(number: str, other: str) -> bool:

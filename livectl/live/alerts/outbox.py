@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.live import rows
-from livectl.live.scripts import lua_script
+from livectl.live import store_records
+from livectl.live.alerts import rules
+from livectl.live.store import Store, lua_script
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from redis import Redis
 
-    from livectl.live.alerts.alert import Alert
-    from livectl.model import Change
-    from livectl.quantity import Rate
+    from livectl.live.alerts.message import Alert
+    from livectl.models import Change, StreamerRecord
+    from livectl.settings import Settings, Target
+    from livectl.units import Rate
 
 
 class TargetState(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +102,7 @@ class Outbox:
     def add_troubles(self, troubles: Sequence[tuple[str, float, Change]], now: float) -> int:
         """Puts these into the outbox, each once while it lasts, and once it has lasted its seconds."""
         trouble_rows = [(name, min_seconds, _encode_change(change)) for name, min_seconds, change in troubles]
-        return int(lua_script(self._client, "trouble")(now, rows.encode_json(trouble_rows)))
+        return int(lua_script(self._client, "trouble")(now, store_records.encode_json(trouble_rows)))
 
     def _record_outcome(self, name: str, now: float, outcome: str, number: str, *rest: str | float) -> bool:
         arguments = [*rest, *[""] * (5 - len(rest))]
@@ -113,4 +115,49 @@ def parse_state(fields: dict[str, str]) -> TargetState:
 
 def _encode_change(change: Change) -> str:
     fields = msgspec.to_builtins(change)
-    return rows.encode_json({name: value for name, value in fields.items() if value not in (None, False)})
+    return store_records.encode_json({name: value for name, value in fields.items() if value not in (None, False)})
+
+
+MAX_CHANGES = 1000  # changes looked at for each target: more is "many"
+
+StreamerKey = tuple[str, str]  # platform and id
+
+
+def read_backlog(settings: Settings, client: Redis, now: float) -> tuple[dict[str, TargetState], dict[str, int]]:
+    """Where each target stands, and how many changes wait for it."""
+    store = Store(client)
+    states = Outbox(client, "").target_states(list(settings.alerts))
+    waiting = {}
+    for name, target in settings.alerts.items():
+        changes = store.changes(states[name].cursor or start_cursor(target, now), MAX_CHANGES)
+        waiting[name] = len(pending_changes(name, target, changes, find_records(store, changes)))
+    return states, waiting
+
+
+def start_cursor(target: Target, now: float) -> str:
+    """Where a new target begins in the outbox: with what is not too old. A digest begins with what comes."""
+    since = now if target.digest is not None else now - target.max_age
+    return f"{int(since * 1000)}-0"
+
+
+def pending_changes(
+    name: str, target: Target, changes: Sequence[Change], records: Mapping[StreamerKey, StreamerRecord]
+) -> list[Change]:
+    """Those that this target is told."""
+    wanted = []
+    for change in changes:
+        record = records.get((change.platform, change.id))
+        if rules.should_alert(name, target, change, record) and not rules.is_outdated(target, change, record):
+            wanted.append(change)
+    return wanted
+
+
+def find_records(store: Store, changes: Sequence[Change]) -> dict[StreamerKey, StreamerRecord]:
+    """What is known by now of everybody in these changes."""
+    ids_by_platform: dict[str, dict[str, None]] = {}
+    for change in changes:
+        ids_by_platform.setdefault(change.platform, {})[change.id] = None
+    records = [
+        record for platform, ids in ids_by_platform.items() for record in store.find_streamers(platform, list(ids))
+    ]
+    return {(record.platform, record.id): record for record in records}

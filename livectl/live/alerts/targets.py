@@ -10,9 +10,9 @@ from livectl.errors import FileError, Mistake, SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from livectl.config import Settings, Target
-    from livectl.live.alerts.alert import Alert, DeliveryOutcome
-    from livectl.live.network.fetch import Fetcher
+    from livectl.live.alerts.message import Alert, DeliveryOutcome
+    from livectl.live.network.fetcher import Fetcher
+    from livectl.settings import Settings, Target
 
     AlertSender: TypeAlias = Callable[[Alert], DeliveryOutcome]
 
@@ -56,12 +56,12 @@ def _problems(target: Target) -> list[tuple[str, SettingsError]]:
         ]
     if target.url is None:
         return []
-    from livectl.live.alerts import apprising
+    from livectl.live.alerts import apprise_target
 
     address = target.url.reveal()
-    if apprising.is_valid_url(address):
+    if apprise_target.is_valid_url(address):
         return []
-    schemes = apprising.known_schemes()
+    schemes = apprise_target.known_schemes()
     scheme = address.partition(":")[0].lower()
     if "://" in address and scheme in schemes:
         return [("url", SettingsError(f"this is no whole {scheme}:// address", ADDRESS_HINT))]
@@ -87,13 +87,13 @@ def _locate_mistake(settings: Settings, route: str, problem: SettingsError) -> M
 
 def _build_sender(name: str, target: Target, fetcher: Fetcher, settings: Settings) -> AlertSender:
     if target.webhook:
-        from livectl.live.alerts.webhook import WebhookSender
+        from livectl.live.alerts.webhook_target import WebhookSender
 
         return WebhookSender(target, fetcher).send
     if target.command:
-        from livectl.live.alerts.program import CommandSender
+        from livectl.live.alerts.command_target import CommandSender
 
         return CommandSender(name, target, settings.timezone).send
-    from livectl.live.alerts.apprising import AppriseSender
+    from livectl.live.alerts.apprise_target import AppriseSender
 
     return AppriseSender(target).send

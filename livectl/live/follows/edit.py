@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from livectl.errors import FileError, LivectlError, SettingsError
-from livectl.live.follows import export as follow_export
-from livectl.live.follows import followlist
+from livectl.live.follows import follow_list
+from livectl.live.follows import formats as follow_export
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from livectl.live.follows.followlist import FollowLine
-    from livectl.model import Streamer
+    from livectl.live.follows.follow_list import FollowLine
+    from livectl.models import Streamer
 
 NEW_FILE_TEXT = "# livectl: whom you follow. An address as your browser shows it, or platform/id.\n\nfollows:\n"
 INDENT = "  "
@@ -67,13 +67,13 @@ class FollowFile:
 
     @property
     def _is_yaml(self) -> bool:
-        return self.path.suffix.lower() in followlist.YAML_SUFFIXES
+        return self.path.suffix.lower() in follow_list.YAML_SUFFIXES
 
     def _read_text(self) -> str:
-        return followlist.decode(followlist.read_content(self.path, self.name), self.name)
+        return follow_list.decode(follow_list.read_content(self.path, self.name), self.name)
 
     def _parse_lines(self, text: str) -> list[FollowLine]:
-        return followlist.parse_lines(text.encode(), self.path.suffix, self.name)
+        return follow_list.parse_lines(text.encode(), self.path.suffix, self.name)
 
     def _text_with(self, text: str, follow_lines: list[FollowLine], new: list[Streamer]) -> str:
         if not self._is_yaml:
@@ -148,11 +148,13 @@ def _split_lines(text: str) -> list[str]:
 
 def _with_first_entries(lines: list[str], new: list[Streamer]) -> str:
     """The file with the first entries of its list."""
-    at = next((number for number, line in enumerate(lines) if followlist.strip_comment(line) in EMPTY_LIST_LINES), None)
+    at = next(
+        (number for number, line in enumerate(lines) if follow_list.strip_comment(line) in EMPTY_LIST_LINES), None
+    )
     entries = [f"{INDENT}- {follow_export.render_entry(streamer)}\n" for streamer in new]
     if at is None:
         return "".join([*lines, "follows:\n", *entries])
-    head = lines[at].replace(followlist.strip_comment(lines[at]), "follows:", 1)
+    head = lines[at].replace(follow_list.strip_comment(lines[at]), "follows:", 1)
     return "".join([*lines[:at], head, *entries, *lines[at + 1 :]])
 
 
@@ -162,7 +164,7 @@ def _entry_end(lines: list[str], start: int) -> int:
     end = start + 1
     for number in range(start + 1, len(lines)):
         line = lines[number]
-        if not line.strip() or line.lstrip().startswith(followlist.COMMENT):
+        if not line.strip() or line.lstrip().startswith(follow_list.COMMENT):
             continue  # belongs to the entry only if the entry goes on after it
         if len(line) - len(line.lstrip()) <= indent:
             break

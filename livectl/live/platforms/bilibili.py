@@ -11,17 +11,16 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from livectl.live.platforms import answers
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, failed_observation
-from livectl.live.platforms.batches import in_batches
-from livectl.live.platforms.pages import is_number, page
-from livectl.model import Observation, Request, State
+from livectl.live.platforms import parsing
+from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, failed_observation, in_batches
+from livectl.live.platforms.parsing import is_number, page
+from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from livectl.live.platforms.base import CheckContext, Effect, Resolve
-    from livectl.model import Response
+    from livectl.models import Response
 
 NAME = "bilibili"
 LIVE_HOSTS = {"live.bilibili.com", "m.live.bilibili.com"}
@@ -110,7 +109,7 @@ def url(streamer_id: str) -> str:
 def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     if streamer_id.startswith("b23.tv/"):
         redirect = yield from ask(Request(url=f"https://{streamer_id}", headers=_headers(context)))
-        streamer_id = address(answers.final_url(redirect)) or ""
+        streamer_id = address(parsing.final_url(redirect)) or ""
     if is_number(streamer_id):
         return streamer_id
     number = streamer_id.removeprefix("room:")
@@ -120,7 +119,7 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     envelope = _read_envelope(response, context)
     if envelope.code == 1:
         raise NotAStreamer(f"Bilibili has no room {number}")
-    return str(answers.decode(envelope.data, ROOM).uid)
+    return str(parsing.decode(envelope.data, ROOM).uid)
 
 
 def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
@@ -129,9 +128,9 @@ def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, di
     response = yield from ask(Request(url=f"{endpoint}?{query}", headers=_headers(context)))
     envelope = _read_envelope(response, context)
     if envelope.code != 0:
-        problem = f"code {envelope.code}: {answers.plain(envelope.message)}"
+        problem = f"code {envelope.code}: {parsing.plain(envelope.message)}"
         raise CheckFailed(State.PARSE_ERROR, problem, divisible=True)
-    users = answers.decode(envelope.data, USERS)
+    users = parsing.decode(envelope.data, USERS)
     rows = users if isinstance(users, dict) else {}
     return {
         streamer_id: _build_observation(streamer_id, rows[streamer_id], context)
@@ -143,7 +142,7 @@ def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, di
 def _read_envelope(response: Response, context: CheckContext) -> BilibiliEnvelope:
     if "x-bili-gaia-vvoucher" in response.headers:
         raise CheckFailed(*ERROR_CODES[-352])
-    envelope = answers.read(response, ENVELOPE, context.now)
+    envelope = parsing.read(response, ENVELOPE, context.now)
     if envelope.code in ERROR_CODES:
         raise CheckFailed(*ERROR_CODES[envelope.code])
     return envelope
@@ -151,23 +150,23 @@ def _read_envelope(response: Response, context: CheckContext) -> BilibiliEnvelop
 
 def _build_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext) -> Observation:
     try:
-        user = answers.decode(row, USER)
+        user = parsing.decode(row, USER)
         state = _state(user)
     except CheckFailed as failure:
         return failed_observation(NAME, streamer_id, failure, context)
-    started_at = answers.valid_timestamp(user.live_time) if state is not State.OFFLINE else None
+    started_at = parsing.valid_timestamp(user.live_time) if state is not State.OFFLINE else None
     return Observation(
         platform=NAME,
         id=streamer_id,
         state=state,
         at=context.now,
         session=str(user.live_time) if started_at else "",
-        title=answers.plain(user.title),
-        category=answers.plain(user.area_v2_name),
-        name=answers.plain(user.uname),
+        title=parsing.plain(user.title),
+        category=parsing.plain(user.area_v2_name),
+        name=parsing.plain(user.uname),
         url=url(f"room:{user.short_id or user.room_id}" if user.room_id else streamer_id),
-        cover=answers.image_url(user.cover_from_user or user.keyframe),
-        viewers=answers.parse_count(user.online) if started_at else None,
+        cover=parsing.image_url(user.cover_from_user or user.keyframe),
+        viewers=parsing.parse_count(user.online) if started_at else None,
         started_at=started_at,
     )
 
@@ -178,12 +177,12 @@ def _state(user: BilibiliUser) -> State:
         return State.BANNED
     states = {STATUS_LIVE: State.LIVE, STATUS_ROUND: State.REPLAY, STATUS_OFF: State.OFFLINE}
     if user.live_status not in states:
-        raise answers.unknown_value("$.data{}.live_status", user.live_status)
+        raise parsing.unknown_value("$.data{}.live_status", user.live_status)
     return states[user.live_status]
 
 
 def _headers(context: CheckContext) -> dict[str, str]:
-    headers = {"User-Agent": answers.BROWSER_USER_AGENT, "Referer": "https://live.bilibili.com/"}
+    headers = {"User-Agent": parsing.BROWSER_USER_AGENT, "Referer": "https://live.bilibili.com/"}
     return headers | ({"Cookie": context.keys["cookie"]} if context.keys.get("cookie") else {})
 
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from livectl.live.platforms import answers
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, cache_get, cache_set
-from livectl.live.platforms.batches import one_by_one
-from livectl.live.platforms.pages import page
-from livectl.model import Observation, Request, State
+from livectl.live.platforms import parsing
+from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, cache_get, cache_set, one_by_one
+from livectl.live.platforms.parsing import page
+from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -23,7 +22,7 @@ NAME = "chzzk"
 HOSTS = {NAME, "chzzk.naver.com", "m.chzzk.naver.com"}
 HINT = "Give the channel: https://chzzk.naver.com/live/ID, an ID of 32 letters and digits"
 API = "https://api.chzzk.naver.com"
-HEADERS = {"User-Agent": answers.BROWSER_USER_AGENT}
+HEADERS = {"User-Agent": parsing.BROWSER_USER_AGENT}
 KST = timezone(timedelta(hours=9))
 NAME_CACHE_SECONDS = 7 * 86_400.0  # a channel's name is asked for once a week
 
@@ -79,16 +78,16 @@ def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Obse
     not_found = Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
     if response.status == 404:
         return not_found
-    envelope = answers.read(response, ENVELOPE, context.now)
+    envelope = parsing.read(response, ENVELOPE, context.now)
     if envelope.code == 404:
         return not_found
     if envelope.code != 200:
-        raise CheckFailed(State.PARSE_ERROR, f"code {envelope.code}: {answers.plain(envelope.message)}")
-    content = answers.decode(envelope.content, LIVE_STATUS)
+        raise CheckFailed(State.PARSE_ERROR, f"code {envelope.code}: {parsing.plain(envelope.message)}")
+    content = parsing.decode(envelope.content, LIVE_STATUS)
     if content is None or content.status == "CLOSE":
         return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
     if content.status != "OPEN":
-        raise answers.unknown_value("$.content.status", content.status)
+        raise parsing.unknown_value("$.content.status", content.status)
     started_at = content.open_date.replace(tzinfo=KST).timestamp() if content.open_date else None
     return Observation(
         platform=NAME,
@@ -96,12 +95,12 @@ def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Obse
         state=State.LIVE,
         at=context.now,
         session=f"{started_at:.0f}" if started_at else "",
-        title=answers.plain(content.live_title),
-        category=answers.plain(content.live_category_value),
+        title=parsing.plain(content.live_title),
+        category=parsing.plain(content.live_category_value),
         name=(yield from _channel_name(streamer_id)),
         url=url(streamer_id),
-        viewers=answers.parse_count(content.concurrent_user_count),
-        started_at=answers.valid_timestamp(started_at),
+        viewers=parsing.parse_count(content.concurrent_user_count),
+        started_at=parsing.valid_timestamp(started_at),
     )
 
 
@@ -115,7 +114,7 @@ def _channel_name(streamer_id: str) -> Generator[Effect, Any, str]:
         content = NAME_RESPONSE.decode(response.body).content
     except msgspec.DecodeError:
         return ""  # the name is a courtesy: that it is live stands without
-    name = answers.plain(content.channel_name if content else "")
+    name = parsing.plain(content.channel_name if content else "")
     if name:
         yield from cache_set(f"name/{streamer_id}", name, NAME_CACHE_SECONDS)
     return name

@@ -12,10 +12,9 @@ import re
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from livectl.live.platforms.base import NotAStreamer, Platform
-from livectl.live.platforms.batches import in_batches
-from livectl.live.platforms.pages import page
-from livectl.model import Observation, State
+from livectl.live.platforms.base import NotAStreamer, Platform, in_batches
+from livectl.live.platforms.parsing import page
+from livectl.models import Observation, State
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

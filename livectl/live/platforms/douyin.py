@@ -13,11 +13,10 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from livectl.live.platforms import answers
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, cache_get, cache_set
-from livectl.live.platforms.batches import one_by_one
-from livectl.live.platforms.pages import is_number, page
-from livectl.model import Observation, Request, State
+from livectl.live.platforms import parsing
+from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, cache_get, cache_set, one_by_one
+from livectl.live.platforms.parsing import is_number, page
+from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -139,9 +138,9 @@ def url(streamer_id: str) -> str:
 def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     if streamer_id.startswith("v.douyin.com/"):
         redirect = yield from ask(
-            Request(url=f"https://{streamer_id}", headers={"User-Agent": answers.BROWSER_USER_AGENT})
+            Request(url=f"https://{streamer_id}", headers={"User-Agent": parsing.BROWSER_USER_AGENT})
         )
-        streamer_id = address(answers.final_url(redirect)) or ""
+        streamer_id = address(parsing.final_url(redirect)) or ""
     if not streamer_id or streamer_id.startswith("v.douyin.com/"):
         raise NotAStreamer("the short link leads to no Douyin live room", HINT)
     if not streamer_id.startswith("reflow/"):
@@ -153,18 +152,18 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
         "sec_user_id": "",
         "app_id": "1128",
     }
-    request = Request(url=f"{REFLOW_API}?{urlencode(query)}", headers={"User-Agent": answers.BROWSER_USER_AGENT})
-    envelope = answers.read((yield from ask(request)), ENVELOPE, context.now)
+    request = Request(url=f"{REFLOW_API}?{urlencode(query)}", headers={"User-Agent": parsing.BROWSER_USER_AGENT})
+    envelope = parsing.read((yield from ask(request)), ENVELOPE, context.now)
     if envelope.status_code != 0:
         raise CheckFailed(State.BLOCKED, f"refused to tell the room's owner (status_code {envelope.status_code})")
-    return answers.decode(envelope.data, REFLOW_DECODER).room.owner.web_rid
+    return parsing.decode(envelope.data, REFLOW_DECODER).room.owner.web_rid
 
 
 def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
     headers = yield from _headers(streamer_id, context)
     request = Request(url=f"{ENTER_API}?{urlencode(ENTER_QUERY | {'web_rid': streamer_id})}", headers=headers)
     try:
-        envelope = answers.read((yield from ask(request)), ENVELOPE, context.now)
+        envelope = parsing.read((yield from ask(request)), ENVELOPE, context.now)
     except CheckFailed as failure:
         if failure.state is State.BLOCKED:
             yield from cache_set("ttwid", "", COOKIE_SECONDS)  # perhaps it is the cookie: the next check gets a new one
@@ -173,13 +172,13 @@ def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Obse
         raise CheckFailed(State.NETWORK, f"the site has trouble (status_code {TROUBLE_CODE})")
     if envelope.status_code == REFUSED_CODE:
         raise CheckFailed(State.BLOCKED, f"refused (status_code {REFUSED_CODE})")
-    data = answers.decode(envelope.data, DATA)
+    data = parsing.decode(envelope.data, DATA)
     if data.prompts == RESTRICTED_PROMPT:
         return Observation(
             platform=NAME, id=streamer_id, state=State.RESTRICTED, at=context.now, problem="not shown to everyone"
         )
     if envelope.status_code != 0:
-        raise answers.unknown_value("$.status_code", envelope.status_code)
+        raise parsing.unknown_value("$.status_code", envelope.status_code)
     if data.prompts == ENDED_PROMPT:
         return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
     if data.user is None:
@@ -191,13 +190,13 @@ def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Obse
 
 def _build_observation(streamer_id: str, data: DouyinData, context: CheckContext) -> Observation:
     room = data.data[0] if data.data else None
-    name = answers.plain(data.user.nickname if data.user else "")
+    name = parsing.plain(data.user.nickname if data.user else "")
     if room is None or room.status == ROOM_ENDED:
         return Observation(
             platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now, name=name, url=url(streamer_id)
         )
     if room.status != ROOM_LIVE:
-        raise answers.unknown_value("$.data.data[0].status", room.status)
+        raise parsing.unknown_value("$.data.data[0].status", room.status)
     view_count = room.room_view_stats or DouyinViewCount()
     partition = data.partition_road_map.partition if data.partition_road_map else None
     return Observation(
@@ -206,12 +205,12 @@ def _build_observation(streamer_id: str, data: DouyinData, context: CheckContext
         state=State.LIVE,
         at=context.now,
         session=room.id_str,
-        title=answers.plain(room.title),
-        category=answers.plain(partition.title if partition else ""),
+        title=parsing.plain(room.title),
+        category=parsing.plain(partition.title if partition else ""),
         name=name,
         url=url(streamer_id),
-        cover=answers.image_url(room.cover.url_list[0] if room.cover and room.cover.url_list else ""),
-        viewers=answers.parse_count(room.user_count_str or view_count.display_value),
+        cover=parsing.image_url(room.cover.url_list[0] if room.cover and room.cover.url_list else ""),
+        viewers=parsing.parse_count(room.user_count_str or view_count.display_value),
     )
 
 
@@ -220,13 +219,13 @@ def _read_room_page(
 ) -> Generator[Effect, Any, DouyinData]:
     """The room's page: it tells an unknown room from a refusal, which the question above answers alike."""
     response = yield from ask(Request(url=url(streamer_id), headers=headers))
-    text = answers.read_body(response, context.now).decode(errors="replace")
+    text = parsing.read_body(response, context.now).decode(errors="replace")
     chunks = re.findall(r'__pace_f\.push\(\[1,\s*("(?:[^"\\]|\\.)*")', text)
     page_state = "".join(_unquote(chunk) for chunk in chunks)
     if '"roomInfo":' not in page_state:
         raise CheckFailed(State.BLOCKED, "neither an answer nor a room's page")
     room_json = page_state[page_state.rindex('"roomInfo":') :]  # the first is an empty shell
-    info = answers.find_embedded_json(room_json, '"roomInfo":', DouyinRoomInfo) or DouyinRoomInfo()
+    info = parsing.find_embedded_json(room_json, '"roomInfo":', DouyinRoomInfo) or DouyinRoomInfo()
     return DouyinData(data=[info.room] if info.room else [], user=info.anchor)
 
 
@@ -239,13 +238,13 @@ def _unquote(chunk: str) -> str:
 
 def _headers(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, dict[str, str]]:
     """A browser's, with the user's own cookie or a visitor's."""
-    headers = {"User-Agent": answers.BROWSER_USER_AGENT, "Referer": f"{LIVE_SITE}/{streamer_id}"}
+    headers = {"User-Agent": parsing.BROWSER_USER_AGENT, "Referer": f"{LIVE_SITE}/{streamer_id}"}
     if context.keys.get("cookie"):
         return headers | {"Cookie": context.keys["cookie"]}
     ttwid = yield from cache_get("ttwid")
     if not ttwid:
-        response = yield from ask(Request(url=f"{LIVE_SITE}/", headers={"User-Agent": answers.BROWSER_USER_AGENT}))
-        answers.read_body(response, context.now)
+        response = yield from ask(Request(url=f"{LIVE_SITE}/", headers={"User-Agent": parsing.BROWSER_USER_AGENT}))
+        parsing.read_body(response, context.now)
         match = re.search(r"ttwid=([^;,\s]+)", response.headers.get("set-cookie", ""))
         if match is None:
             raise CheckFailed(State.BLOCKED, "the site hands out no visitor's cookie")

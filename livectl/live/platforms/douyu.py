@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.live.platforms import answers
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask
-from livectl.live.platforms.batches import one_by_one
-from livectl.live.platforms.pages import is_number, page
-from livectl.model import Observation, Request, State
+from livectl.live.platforms import parsing
+from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, one_by_one
+from livectl.live.platforms.parsing import is_number, page
+from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from livectl.live.platforms.base import CheckContext, Effect, Resolve
-    from livectl.model import Response
+    from livectl.models import Response
 
 NAME = "douyu"
 HOSTS = {NAME, "douyu.com", "www.douyu.com", "m.douyu.com"}
@@ -84,11 +83,11 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     if is_number(streamer_id):
         return streamer_id
     response = yield from ask(
-        Request(url=f"https://m.douyu.com/{streamer_id}", headers={"User-Agent": answers.BROWSER_USER_AGENT})
+        Request(url=f"https://m.douyu.com/{streamer_id}", headers={"User-Agent": parsing.BROWSER_USER_AGENT})
     )
     if response.status == 404:
         raise NotAStreamer(f"Douyu knows no room {streamer_id!r}", HINT)
-    text = answers.read_body(response, context.now).decode(errors="replace")
+    text = parsing.read_body(response, context.now).decode(errors="replace")
     match = re.search(r'"roomInfo":.{0,2000}?"rid":\s*"?(\d+)', text, re.DOTALL)
     if match is None and any(phrase in text for phrase in NO_ROOM_TEXTS):
         raise NotAStreamer(f"Douyu knows no room {streamer_id!r}", HINT)
@@ -98,14 +97,14 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
 
 
 def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
-    headers = {"User-Agent": answers.BROWSER_USER_AGENT, "Referer": url(streamer_id)}
+    headers = {"User-Agent": parsing.BROWSER_USER_AGENT, "Referer": url(streamer_id)}
     response = yield from ask(Request(url=f"https://www.douyu.com/betard/{streamer_id}", headers=headers))
     missing_state = _missing_room_state(response)
     if missing_state:
         return Observation(platform=NAME, id=streamer_id, state=missing_state, at=context.now)
-    room = answers.read(response, BODY, context.now).room
+    room = parsing.read(response, BODY, context.now).room
     state = _state(room)
-    started_at = answers.valid_timestamp(room.show_time) if state is not State.OFFLINE else None
+    started_at = parsing.valid_timestamp(room.show_time) if state is not State.OFFLINE else None
     category = room.child_cate.name if isinstance(room.child_cate, DouyuCategory) else ""
     heat = room.room_biz_all.hot if isinstance(room.room_biz_all, DouyuHeat) else None
     return Observation(
@@ -114,12 +113,12 @@ def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Obse
         state=state,
         at=context.now,
         session=str(room.show_time) if started_at else "",
-        title=answers.plain(room.room_name),
-        category=answers.plain(room.second_lvl_name or category),
-        name=answers.plain(room.nickname or room.owner_name),
+        title=parsing.plain(room.room_name),
+        category=parsing.plain(room.second_lvl_name or category),
+        name=parsing.plain(room.nickname or room.owner_name),
         url=url(streamer_id),
-        cover=answers.image_url(room.room_pic),
-        viewers=answers.parse_count(heat) if started_at else None,
+        cover=parsing.image_url(room.room_pic),
+        viewers=parsing.parse_count(heat) if started_at else None,
         started_at=started_at,
     )
 
@@ -128,9 +127,9 @@ def _state(room: DouyuRoom) -> State:
     if room.show_status == STATUS_CLOSED:
         return State.OFFLINE
     if room.show_status != STATUS_LIVE:
-        raise answers.unknown_value("$.room.show_status", room.show_status)
+        raise parsing.unknown_value("$.room.show_status", room.show_status)
     if room.video_loop not in {0, 1}:
-        raise answers.unknown_value("$.room.videoLoop", room.video_loop)
+        raise parsing.unknown_value("$.room.videoLoop", room.video_loop)
     return State.REPLAY if room.video_loop else State.LIVE
 
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.live.platforms import answers
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask
-from livectl.live.platforms.batches import one_by_one
-from livectl.live.platforms.pages import is_number, page
-from livectl.model import Observation, Request, State
+from livectl.live.platforms import parsing
+from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, one_by_one
+from livectl.live.platforms.parsing import is_number, page
+from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -77,8 +76,8 @@ def url(streamer_id: str) -> str:
 def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     if is_number(streamer_id):
         return streamer_id
-    request = Request(url=url(streamer_id), headers={"User-Agent": answers.BROWSER_USER_AGENT}, limit=MAX_PAGE_BYTES)
-    text = answers.read_body((yield from ask(request)), context.now).decode(errors="replace")
+    request = Request(url=url(streamer_id), headers={"User-Agent": parsing.BROWSER_USER_AGENT}, limit=MAX_PAGE_BYTES)
+    text = parsing.read_body((yield from ask(request)), context.now).decode(errors="replace")
     if NO_STREAMER_TEXT in text:
         raise NotAStreamer(f"Huya knows no streamer {streamer_id!r}", HINT)
     match = re.search(r'TT_ROOM_DATA\s*=.{0,4000}?"profileRoom":\s*"?(\d+)', text, re.DOTALL)
@@ -90,30 +89,30 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
 
 
 def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
-    headers = {"User-Agent": answers.BROWSER_USER_AGENT, "Referer": url(streamer_id)}
+    headers = {"User-Agent": parsing.BROWSER_USER_AGENT, "Referer": url(streamer_id)}
     response = yield from ask(Request(url=f"{API}&roomid={streamer_id}", headers=headers))
-    envelope = answers.read(response, ENVELOPE, context.now)
+    envelope = parsing.read(response, ENVELOPE, context.now)
     if envelope.status != 200 and NO_ROOM_PATTERN.search(envelope.message or ""):
         return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
     if envelope.status != 200:
-        problem = f"status {envelope.status}: {answers.plain(envelope.message)}"
+        problem = f"status {envelope.status}: {parsing.plain(envelope.message)}"
         raise CheckFailed(State.PARSE_ERROR, problem)
-    room = answers.decode(envelope.data, ROOM)
+    room = parsing.decode(envelope.data, ROOM)
     live = room.live_data if isinstance(room.live_data, HuyaLive) else HuyaLive()
     state = _state(room, live)
-    started_at = answers.valid_timestamp(live.start_time) if state is not State.OFFLINE else None
+    started_at = parsing.valid_timestamp(live.start_time) if state is not State.OFFLINE else None
     return Observation(
         platform=NAME,
         id=streamer_id,
         state=state,
         at=context.now,
         session=str(live.start_time) if started_at else "",
-        title=answers.plain(live.introduction),
-        category=answers.plain(live.game_full_name),
-        name=answers.plain(room.profile_info.nick if isinstance(room.profile_info, HuyaProfile) else ""),
+        title=parsing.plain(live.introduction),
+        category=parsing.plain(live.game_full_name),
+        name=parsing.plain(room.profile_info.nick if isinstance(room.profile_info, HuyaProfile) else ""),
         url=url(streamer_id),
-        cover=answers.image_url(live.screenshot),
-        viewers=answers.parse_count(live.user_count or live.total_count) if started_at else None,
+        cover=parsing.image_url(live.screenshot),
+        viewers=parsing.parse_count(live.user_count or live.total_count) if started_at else None,
         started_at=started_at,
     )
 
@@ -122,12 +121,12 @@ def _state(room: HuyaRoom, live: HuyaLive) -> State:
     if room.live_status == "REPLAY":
         return State.REPLAY
     if room.live_status not in {"ON", "OFF"}:
-        raise answers.unknown_value("$.data.liveStatus", room.live_status)
+        raise parsing.unknown_value("$.data.liveStatus", room.live_status)
     if room.real_live_status not in {"ON", "OFF"}:
-        raise answers.unknown_value("$.data.realLiveStatus", room.real_live_status)
+        raise parsing.unknown_value("$.data.realLiveStatus", room.real_live_status)
     if "OFF" in {room.live_status, room.real_live_status}:
         return State.OFFLINE
-    title = re.sub(r"\W", "", answers.plain(live.introduction))
+    title = re.sub(r"\W", "", parsing.plain(live.introduction))
     is_replay = title.startswith(REPLAY_WORDS) or title.endswith(REPLAY_WORDS)
     return State.REPLAY if is_replay else State.LIVE
 

@@ -13,11 +13,18 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from livectl.live.platforms import answers, tokens
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, cache_get, cache_set, failed_observation
-from livectl.live.platforms.batches import in_batches
-from livectl.live.platforms.pages import is_number, page
-from livectl.model import Observation, Request, State
+from livectl.live.platforms import oauth, parsing
+from livectl.live.platforms.base import (
+    CheckFailed,
+    NotAStreamer,
+    Platform,
+    cache_get,
+    cache_set,
+    failed_observation,
+    in_batches,
+)
+from livectl.live.platforms.parsing import is_number, page
+from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -101,7 +108,7 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     rows = yield from _fetch_channels("slug", [streamer_id.removeprefix("@")], context)
     if not rows:
         raise NotAStreamer(f"Kick knows no channel {streamer_id.removeprefix('@')!r}", HINT)
-    return str(answers.decode(rows[0], OWNER).broadcaster_user_id)
+    return str(parsing.decode(rows[0], OWNER).broadcaster_user_id)
 
 
 def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
@@ -139,7 +146,7 @@ def _look_by(key: str, ids: Sequence[str], context: CheckContext) -> Generator[E
     row_failure: CheckFailed | None = None
     for row in rows:
         try:
-            owner = answers.decode(row, OWNER)
+            owner = parsing.decode(row, OWNER)
         except CheckFailed as failure:
             row_failure = failure
         else:
@@ -155,22 +162,22 @@ def _look_by(key: str, ids: Sequence[str], context: CheckContext) -> Generator[E
 def _fetch_channels(
     key: str, values: Sequence[str], context: CheckContext
 ) -> Generator[Effect, Any, list[msgspec.Raw]]:
-    if not tokens.has_keys(context):
+    if not oauth.has_keys(context):
         raise CheckFailed(State.AUTH, NO_KEY)
 
     def build_request(token: str) -> Request:
         query = urlencode([(key, value) for value in values])
         return Request(url=f"{CHANNELS_URL}?{query}", headers={"Authorization": f"Bearer {token}"})
 
-    response = yield from tokens.ask_authorized(TOKEN_URL, context, build_request)
+    response = yield from oauth.ask_authorized(TOKEN_URL, context, build_request)
     if key == "slug" and response.status in {400, 404}:
         return []  # as some of its servers say "unknown"; others send an empty list
-    return answers.read(response, ROWS, context.now).data
+    return parsing.read(response, ROWS, context.now).data
 
 
 def _build_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext) -> Observation:
     try:
-        channel = answers.decode(row, CHANNEL)
+        channel = parsing.decode(row, CHANNEL)
         stream = _running_stream(channel)
     except CheckFailed as failure:
         return failed_observation(NAME, streamer_id, failure, context)
@@ -183,12 +190,12 @@ def _build_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext
         state=State.LIVE,
         at=context.now,
         session=f"{started_at:.0f}" if started_at else "",
-        title=answers.plain(channel.stream_title),
-        category=answers.plain(channel.category.name if channel.category else ""),
-        name=answers.plain(channel.slug),
+        title=parsing.plain(channel.stream_title),
+        category=parsing.plain(channel.category.name if channel.category else ""),
+        name=parsing.plain(channel.slug),
         url=f"https://kick.com/{channel.slug}",
-        cover=answers.image_url(stream.thumbnail),
-        viewers=answers.parse_count(stream.viewer_count),
+        cover=parsing.image_url(stream.thumbnail),
+        viewers=parsing.parse_count(stream.viewer_count),
         started_at=started_at,
     )
 
@@ -207,7 +214,7 @@ def _running_stream(channel: KickChannel) -> KickStream | None:
 
 def _start_timestamp(stream: KickStream) -> float | None:
     """Seconds since the epoch; the year 1 is how its servers write "never"."""
-    return answers.valid_timestamp(stream.start_time.timestamp()) if stream.start_time else None
+    return parsing.valid_timestamp(stream.start_time.timestamp()) if stream.start_time else None
 
 
 PLATFORM = Platform(

@@ -9,11 +9,10 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from livectl.live.platforms import answers
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, cache_get, cache_set
-from livectl.live.platforms.batches import one_by_one
-from livectl.live.platforms.pages import is_number, page
-from livectl.model import Observation, Request, State
+from livectl.live.platforms import parsing
+from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, cache_get, cache_set, one_by_one
+from livectl.live.platforms.parsing import is_number, page
+from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -94,7 +93,7 @@ def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Obse
     form = {"bid": streamer_id, "type": "live", "player_type": "html5", "from_api": "0", "mode": "landing"}
     headers = _headers(streamer_id, context) | {"Content-Type": "application/x-www-form-urlencoded"}
     request = Request(url=f"{API}?bjid={streamer_id}", method="POST", headers=headers, body=urlencode(form).encode())
-    channel = answers.read((yield from ask(request)), BODY, context.now).channel
+    channel = parsing.read((yield from ask(request)), BODY, context.now).channel
     if channel.result == RESULT_LIVE:
         return _build_observation(
             streamer_id, channel, State.RESTRICTED if channel.bpwd == "Y" else State.LIVE, context
@@ -104,7 +103,7 @@ def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Obse
     if channel.result in RESTRICTIONS:
         return (yield from _check_station(streamer_id, RESTRICTIONS[channel.result], context))
     if channel.result != RESULT_OFFLINE:
-        raise answers.unknown_value("$.CHANNEL.RESULT", channel.result)
+        raise parsing.unknown_value("$.CHANNEL.RESULT", channel.result)
     if channel.gdpr:
         raise CheckFailed(State.BLOCKED, "not shown in this region at all")
     return (yield from _confirm_offline(streamer_id, context))
@@ -131,12 +130,12 @@ def _build_observation(streamer_id: str, channel: SoopChannel, state: State, con
         state=state,
         at=context.now,
         session=session,
-        title=answers.plain(channel.title),
-        category=answers.plain(tags[0] if tags else ""),
-        name=answers.plain(channel.bjnick),
+        title=parsing.plain(channel.title),
+        category=parsing.plain(tags[0] if tags else ""),
+        name=parsing.plain(channel.bjnick),
         url=url(streamer_id),
         cover=f"https://liveimg.sooplive.co.kr/m/{session}" if is_number(session) else "",
-        started_at=answers.valid_timestamp(context.now - channel.btime) if channel.btime is not None else None,
+        started_at=parsing.valid_timestamp(context.now - channel.btime) if channel.btime is not None else None,
         problem=RESTRICTIONS.get(channel.result, "asks for a password") if state is State.RESTRICTED else "",
     )
 
@@ -148,9 +147,9 @@ def _check_station(streamer_id: str, restriction: str, context: CheckContext) ->
     )
     if response.status in {400, 404}:
         return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
-    body = answers.read(response, STATION_RESPONSE, context.now)
+    body = parsing.read(response, STATION_RESPONSE, context.now)
     yield from cache_set(f"known/{streamer_id}", "1", EXISTS_CACHE_SECONDS)
-    name = answers.plain(body.station.user_nick)
+    name = parsing.plain(body.station.user_nick)
     if body.broad is None:
         return Observation(
             platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now, name=name, url=url(streamer_id)
@@ -162,18 +161,18 @@ def _check_station(streamer_id: str, restriction: str, context: CheckContext) ->
         state=State.RESTRICTED if restriction else State.LIVE,
         at=context.now,
         session=str(body.broad.broad_no),
-        title=answers.plain(body.broad.broad_title),
+        title=parsing.plain(body.broad.broad_title),
         name=name,
         url=url(streamer_id),
         cover=f"https://liveimg.sooplive.co.kr/m/{body.broad.broad_no}",
-        viewers=answers.parse_count(body.broad.current_sum_viewer),
-        started_at=answers.valid_timestamp(start.replace(tzinfo=KST).timestamp()) if start else None,
+        viewers=parsing.parse_count(body.broad.current_sum_viewer),
+        started_at=parsing.valid_timestamp(start.replace(tzinfo=KST).timestamp()) if start else None,
         problem=restriction,
     )
 
 
 def _headers(streamer_id: str, context: CheckContext) -> dict[str, str]:
-    headers = {"User-Agent": answers.BROWSER_USER_AGENT, "Referer": url(streamer_id)}
+    headers = {"User-Agent": parsing.BROWSER_USER_AGENT, "Referer": url(streamer_id)}
     return headers | ({"Cookie": context.keys["cookie"]} if context.keys.get("cookie") else {})
 
 

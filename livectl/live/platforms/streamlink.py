@@ -11,11 +11,10 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
-from livectl.live.platforms import answers
-from livectl.live.platforms.base import Call, CheckFailed, NotAStreamer, Platform, cache_get, cache_set
-from livectl.live.platforms.batches import one_by_one
-from livectl.live.platforms.pages import page
-from livectl.model import Observation, State
+from livectl.live.platforms import parsing
+from livectl.live.platforms.base import Call, CheckFailed, NotAStreamer, Platform, cache_get, cache_set, one_by_one
+from livectl.live.platforms.parsing import page
+from livectl.models import Observation, State
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -122,7 +121,7 @@ def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Obse
     if report is None:
         raise CheckFailed(State.NETWORK, f"no answer within {CHECK_TIMEOUT_S:.0f} s")
     if report.error:
-        raise CheckFailed(_error_state(report.error), answers.plain(report.error))
+        raise CheckFailed(_error_state(report.error), parsing.plain(report.error))
     key = f"silent/{streamer_id}"
     was_silent = yield from cache_get(key)
     if not report.streams and not was_silent:
@@ -139,9 +138,9 @@ def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Obse
         state=State.LIVE,
         at=context.now,
         session=report.metadata.get("id") or "",
-        title=answers.plain(report.metadata.get("title")),
-        category=answers.plain(report.metadata.get("category")),
-        name=answers.plain(report.metadata.get("author")),
+        title=parsing.plain(report.metadata.get("title")),
+        category=parsing.plain(report.metadata.get("category")),
+        name=parsing.plain(report.metadata.get("author")),
         url=streamer_id,
     )
 

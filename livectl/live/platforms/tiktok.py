@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.live.platforms import answers
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask
-from livectl.live.platforms.batches import one_by_one
-from livectl.live.platforms.pages import page
-from livectl.model import Observation, Request, State
+from livectl.live.platforms import parsing
+from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, one_by_one
+from livectl.live.platforms.parsing import page
+from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -90,33 +89,33 @@ def url(streamer_id: str) -> str:
 def resolve(streamer_id: str, context: CheckContext) -> Resolve:  # noqa: ARG001 - a short link needs neither clock nor keys
     if "/" not in streamer_id:
         return streamer_id
-    redirect = yield from ask(Request(url=f"https://{streamer_id}", headers={"User-Agent": answers.BROWSER_USER_AGENT}))
-    name = address(answers.final_url(redirect))
+    redirect = yield from ask(Request(url=f"https://{streamer_id}", headers={"User-Agent": parsing.BROWSER_USER_AGENT}))
+    name = address(parsing.final_url(redirect))
     if name is None or "/" in name:
         raise NotAStreamer("the short link leads to no TikTok streamer", HINT)
     return name
 
 
 def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
-    headers = {"User-Agent": answers.BROWSER_USER_AGENT, "Referer": url(streamer_id)}
+    headers = {"User-Agent": parsing.BROWSER_USER_AGENT, "Referer": url(streamer_id)}
     if context.keys.get("cookie"):
         headers["Cookie"] = context.keys["cookie"]
     response = yield from ask(Request(url=f"{API}&uniqueId={streamer_id}", headers=headers))
     if REGION_CLOSED_TEXT.encode() in response.body:
         raise CheckFailed(State.BLOCKED, "TikTok is closed in this region")
-    envelope = answers.read(response, ENVELOPE, context.now)
+    envelope = parsing.read(response, ENVELOPE, context.now)
     if envelope.status_code == UNKNOWN_USER_CODE:
         problem = "said not to exist, which is also said of users who are live"
         return Observation(platform=NAME, id=streamer_id, state=State.UNKNOWN, at=context.now, problem=problem)
     if envelope.status_code == REFUSED_CODE:
         raise CheckFailed(State.BLOCKED, f"refused (statusCode {REFUSED_CODE})")
     if envelope.status_code != 0:
-        raise CheckFailed(State.PARSE_ERROR, f"statusCode {envelope.status_code}: {answers.plain(envelope.message)}")
-    return _build_observation(streamer_id, answers.decode(envelope.data, DATA), context)
+        raise CheckFailed(State.PARSE_ERROR, f"statusCode {envelope.status_code}: {parsing.plain(envelope.message)}")
+    return _build_observation(streamer_id, parsing.decode(envelope.data, DATA), context)
 
 
 def _build_observation(streamer_id: str, data: TikTokData, context: CheckContext) -> Observation:
-    name, room = answers.plain(data.user.nickname), data.live_room
+    name, room = parsing.plain(data.user.nickname), data.live_room
     if not data.user.room_id or (room and room.status == ROOM_ENDED):
         return Observation(
             platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now, name=name, url=url(streamer_id)
@@ -124,19 +123,19 @@ def _build_observation(streamer_id: str, data: TikTokData, context: CheckContext
     if room is None:
         raise CheckFailed(State.PARSE_ERROR, "missing field `liveRoom` - at `$.data`")
     if room.status != ROOM_LIVE:
-        raise answers.unknown_value("$.data.liveRoom.status", room.status)
+        raise parsing.unknown_value("$.data.liveRoom.status", room.status)
     return Observation(
         platform=NAME,
         id=streamer_id,
         state=State.LIVE,
         at=context.now,
         session=data.user.room_id,
-        title=answers.plain(room.title),
+        title=parsing.plain(room.title),
         name=name,
         url=url(streamer_id),
-        cover=answers.image_url(room.cover_url),
-        viewers=answers.parse_count(room.live_room_stats.user_count if room.live_room_stats else None),
-        started_at=answers.valid_timestamp(room.start_time),
+        cover=parsing.image_url(room.cover_url),
+        viewers=parsing.parse_count(room.live_room_stats.user_count if room.live_room_stats else None),
+        started_at=parsing.valid_timestamp(room.start_time),
     )
 
 

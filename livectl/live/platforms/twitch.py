@@ -13,17 +13,24 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from livectl.live.platforms import answers, tokens
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, RateLimit, ask, failed_observation
-from livectl.live.platforms.batches import in_batches
-from livectl.live.platforms.pages import is_number, page
-from livectl.model import Observation, Request, State
+from livectl.live.platforms import oauth, parsing
+from livectl.live.platforms.base import (
+    CheckFailed,
+    NotAStreamer,
+    Platform,
+    RateLimit,
+    ask,
+    failed_observation,
+    in_batches,
+)
+from livectl.live.platforms.parsing import is_number, page
+from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from livectl.live.platforms.base import Check, CheckContext, Effect, Resolve
-    from livectl.model import Response
+    from livectl.models import Response
 
 NAME = "twitch"
 HOSTS = {NAME, "twitch.tv", "www.twitch.tv", "m.twitch.tv", "go.twitch.tv"}
@@ -145,11 +152,11 @@ def url(streamer_id: str) -> str:
 
 
 def resolve(streamer_id: str, context: CheckContext) -> Resolve:
-    if is_number(streamer_id) or not tokens.has_keys(context):
+    if is_number(streamer_id) or not oauth.has_keys(context):
         return streamer_id
     login = streamer_id.removeprefix("@")
     response = yield from _ask_helix("users", [("login", login)], context)
-    users = answers.read(response, USERS, context.now).data
+    users = parsing.read(response, USERS, context.now).data
     number = next((user.id for user in users if user.login.lower() == login), None)
     if number is None:
         raise NotAStreamer(f"Twitch knows no channel {login!r}", "Perhaps it was renamed, or closed.")
@@ -165,9 +172,9 @@ def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, di
     response = yield from _ask_helix("streams", [*parameters, ("first", str(BATCH))], context)
     streams: dict[str, HelixStream] = {}
     row_failure: CheckFailed | None = None
-    for row in answers.read(response, ROWS, context.now).data:
+    for row in parsing.read(response, ROWS, context.now).data:
         try:
-            stream = answers.decode(row, STREAM)
+            stream = parsing.decode(row, STREAM)
         except CheckFailed as failure:
             row_failure = failure
         else:
@@ -184,7 +191,7 @@ def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, di
 def _exists(parameter: tuple[str, str], context: CheckContext) -> Generator[Effect, Any, bool]:
     """Whether the one who is absent is somebody at all: asked of a single streamer only, as it costs a call more."""
     response = yield from _ask_helix("users", [(parameter[0].removeprefix("user_"), parameter[1])], context)
-    return bool(answers.read(response, USERS, context.now).data)
+    return bool(parsing.read(response, USERS, context.now).data)
 
 
 def _build_observation(
@@ -196,7 +203,7 @@ def _build_observation(
         return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
     state = {"live": State.LIVE, "rerun": State.REPLAY}.get(stream.type)
     if state is None:
-        return failed_observation(NAME, streamer_id, answers.unknown_value("$.data[].type", stream.type), context)
+        return failed_observation(NAME, streamer_id, parsing.unknown_value("$.data[].type", stream.type), context)
     cover = (stream.thumbnail_url or "").replace("{width}x{height}", "640x360")
     return Observation(
         platform=NAME,
@@ -204,13 +211,13 @@ def _build_observation(
         state=state,
         at=context.now,
         session=stream.id,
-        title=answers.plain(stream.title),
-        category=answers.plain(stream.game_name),
-        name=answers.plain(stream.user_name or stream.user_login),
+        title=parsing.plain(stream.title),
+        category=parsing.plain(stream.game_name),
+        name=parsing.plain(stream.user_name or stream.user_login),
         url=f"https://www.twitch.tv/{stream.user_login}",
-        cover=answers.image_url(f"{cover}?t={context.now // COVER_REFRESH_SECONDS:.0f}"),
-        viewers=answers.parse_count(stream.viewer_count),
-        started_at=answers.valid_timestamp(stream.started_at.timestamp()),
+        cover=parsing.image_url(f"{cover}?t={context.now // COVER_REFRESH_SECONDS:.0f}"),
+        viewers=parsing.parse_count(stream.viewer_count),
+        started_at=parsing.valid_timestamp(stream.started_at.timestamp()),
     )
 
 
@@ -221,17 +228,17 @@ def _ask_helix(
         headers = {"Client-Id": context.keys["client_id"], "Authorization": f"Bearer {token}"}
         return Request(url=f"{HELIX_URL}/{endpoint}?{urlencode(parameters)}", headers=headers)
 
-    return (yield from tokens.ask_authorized(TOKEN_URL, context, build_request))
+    return (yield from oauth.ask_authorized(TOKEN_URL, context, build_request))
 
 
 def look_keyless(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
     """The site's GraphQL: one question each, answered in the order asked."""
     body = msgspec.json.encode([_gql_query(streamer_id) for streamer_id in ids])
-    headers = {"Client-ID": WEB_CLIENT_ID, "Content-Type": "application/json", "User-Agent": answers.BROWSER_USER_AGENT}
+    headers = {"Client-ID": WEB_CLIENT_ID, "Content-Type": "application/json", "User-Agent": parsing.BROWSER_USER_AGENT}
     response = yield from ask(Request(url=GQL_URL, method="POST", headers=headers, body=body))
-    rows = answers.read(response, GQL_ROWS, context.now)
+    rows = parsing.read(response, GQL_ROWS, context.now)
     if isinstance(rows, GqlError):
-        raise CheckFailed(State.BLOCKED, f"refused: {answers.plain(rows.error)}")
+        raise CheckFailed(State.BLOCKED, f"refused: {parsing.plain(rows.error)}")
     if len(rows) != len(ids):
         raise CheckFailed(State.PARSE_ERROR, f"{len(rows)} answers to {len(ids)} questions")
     return {
@@ -248,7 +255,7 @@ def _gql_query(streamer_id: str) -> dict[str, object]:
 
 def _build_gql_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext) -> Observation:
     try:
-        user = answers.decode(row, GQL_RESPONSE).data.user
+        user = parsing.decode(row, GQL_RESPONSE).data.user
     except CheckFailed as failure:
         return failed_observation(NAME, streamer_id, failure, context)
     if user is None:
@@ -278,7 +285,7 @@ CHECK_WITHOUT_KEY = in_batches(NAME, GQL_BATCH, look_keyless)
 
 
 def check(ids: Sequence[str], context: CheckContext) -> Check:
-    return CHECK_WITH_KEY(ids, context) if tokens.has_keys(context) else CHECK_WITHOUT_KEY(ids, context)
+    return CHECK_WITH_KEY(ids, context) if oauth.has_keys(context) else CHECK_WITHOUT_KEY(ids, context)
 
 
 PLATFORM = Platform(

@@ -13,18 +13,27 @@ from urllib.parse import quote
 
 import msgspec
 
-from livectl.live.platforms import answers, youtube_api, youtube_video
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, RateLimit, ask, cache_get, cache_set
-from livectl.live.platforms.batches import in_batches, one_by_one
-from livectl.live.platforms.pages import page
-from livectl.model import Observation, Request, State
+from livectl.live.platforms import parsing, youtube_api
+from livectl.live.platforms.base import (
+    CheckFailed,
+    NotAStreamer,
+    Platform,
+    RateLimit,
+    ask,
+    cache_get,
+    cache_set,
+    in_batches,
+    one_by_one,
+)
+from livectl.live.platforms.parsing import page
+from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from livectl.live.platforms.base import Check, CheckContext, Effect, Resolve
 
-NAME = youtube_video.NAME
+NAME = youtube_api.NAME
 HOSTS = {NAME, "youtube.com", "www.youtube.com", "m.youtube.com", "gaming.youtube.com", "youtu.be"}
 HINT = "Give the channel: https://www.youtube.com/@handle or https://www.youtube.com/channel/UC…"
 # fmt: off
@@ -109,7 +118,7 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     response = yield from ask(Request(url=url(streamer_id), headers=_headers(context), limit=MAX_PAGE_BYTES))
     if response.status == 404:
         raise NotAStreamer(f"YouTube knows no {streamer_id}", HINT)
-    text = _decode_page(response.url, answers.read_body(response, context.now))
+    text = _decode_page(response.url, parsing.read_body(response, context.now))
     key = "channelId" if streamer_id.startswith("video:") else "externalId"
     match = re.search(rf'"{key}":"(UC[\w-]{{22}})"', text)
     if match is None:
@@ -127,7 +136,7 @@ def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Obse
     response = yield from ask(request)
     if response.status == 404:
         return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
-    text = _decode_page(response.url, answers.read_body(response, context.now))
+    text = _decode_page(response.url, parsing.read_body(response, context.now))
     observation = yield from youtube_api.offline_if_just_ended(_build_observation(streamer_id, text, context))
     if observation.state is State.OFFLINE and newest_videos:
         yield from cache_set(f"quiet/{streamer_id}", newest_videos, OFFLINE_CACHE_SECONDS)
@@ -142,13 +151,13 @@ def _decode_page(final_url: str, body: bytes) -> str:
 
 
 def _build_observation(streamer_id: str, text: str, context: CheckContext) -> Observation:
-    broadcast = answers.find_embedded_json(text, '"liveBroadcastDetails":', YouTubeBroadcast)
-    video = answers.find_embedded_json(text, '"videoDetails":', YouTubeVideo)
-    playability = answers.find_embedded_json(text, '"playabilityStatus":', YouTubePlayability) or YouTubePlayability()
+    broadcast = parsing.find_embedded_json(text, '"liveBroadcastDetails":', YouTubeBroadcast)
+    video = parsing.find_embedded_json(text, '"videoDetails":', YouTubeVideo)
+    playability = parsing.find_embedded_json(text, '"playabilityStatus":', YouTubePlayability) or YouTubePlayability()
     match = re.search(r'<link rel="canonical" href="([^"]*)"', text)
     canonical_url = match[1] if match else ""
     if playability.status == "LOGIN_REQUIRED" and "bot" in playability.reason:
-        raise CheckFailed(State.BLOCKED, answers.plain(playability.reason))
+        raise CheckFailed(State.BLOCKED, parsing.plain(playability.reason))
     if not canonical_url and "ytInitialData" not in text:
         raise CheckFailed(State.BLOCKED, "a page for robots: neither canonical address nor data")
     state = _state(broadcast, video, playability, canonical_url, has_data="ytInitialData" in text, now=context.now)
@@ -165,11 +174,11 @@ def _build_observation(streamer_id: str, text: str, context: CheckContext) -> Ob
         state=state,
         at=context.now,
         session=session,
-        title=answers.plain(video.title if video else ""),
-        name=answers.plain(video.author if video else ""),
+        title=parsing.plain(video.title if video else ""),
+        name=parsing.plain(video.author if video else ""),
         url=f"https://www.youtube.com/watch?v={session}",
         cover=f"https://i.ytimg.com/vi/{session}/hqdefault.jpg",
-        started_at=answers.valid_timestamp(start.timestamp()) if start else None,
+        started_at=parsing.valid_timestamp(start.timestamp()) if start else None,
     )
 
 
@@ -187,7 +196,7 @@ def _state(
         return State.RESTRICTED if playability.status == "LOGIN_REQUIRED" else State.LIVE
     start = broadcast.start_timestamp.timestamp() if broadcast and broadcast.start_timestamp else now
     is_announced = start > now or bool(video and video.is_upcoming)
-    if is_announced and now - start <= youtube_video.OVERDUE_SECONDS:
+    if is_announced and now - start <= youtube_api.OVERDUE_SECONDS:
         return State.UPCOMING
     if "watch?v=" not in canonical_url and re.search(r"youtube\.com/(channel/|@|c/|user/)", canonical_url) and has_data:
         return State.OFFLINE
@@ -198,7 +207,7 @@ def _state(
 
 def _headers(context: CheckContext) -> dict[str, str]:
     cookie = context.keys.get("cookie") or CONSENT_COOKIE
-    return {"User-Agent": answers.BROWSER_USER_AGENT, "Accept-Language": "en", "Cookie": cookie}
+    return {"User-Agent": parsing.BROWSER_USER_AGENT, "Accept-Language": "en", "Cookie": cookie}
 
 
 CHECK_WITH_KEY = in_batches(NAME, youtube_api.BATCH, youtube_api.look)

@@ -1,37 +1,116 @@
-"""The YouTube Data API: which of a channel's newest videos is a broadcast that runs.
-
-Feeds are free and tell the videos; videos.list costs a unit for 50 and tells which are live. What has ended is
-remembered and never asked again, so a quiet channel costs nothing.
-"""
+"""One video of YouTube, as the Data API tells of it: a broadcast that runs, one announced, or neither."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime, time, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from livectl.live.platforms import answers
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, ask, cache_get, cache_set, failed_observation
-from livectl.live.platforms.batches import PLATFORM_WIDE_STATES
-from livectl.live.platforms.youtube_video import (
-    NAME,
-    YouTubeItem,
-    build_observation,
-    may_start,
-    scheduled_time,
-    video_state,
+from livectl.live.platforms import parsing
+from livectl.live.platforms.base import (
+    PLATFORM_WIDE_STATES,
+    CheckFailed,
+    NotAStreamer,
+    ask,
+    cache_get,
+    cache_set,
+    failed_observation,
 )
-from livectl.model import Observation, Request, State
+from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
     from livectl.live.platforms.base import CheckContext, Effect
-    from livectl.model import Response
+    from livectl.models import Response
+
+
+NAME = "youtube"
+OVERDUE_SECONDS = 3_600.0  # a broadcast announced for longer ago than this will not come
+
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class YouTubePicture(msgspec.Struct):
+    url: str
+
+
+class YouTubeSnippet(msgspec.Struct, rename="camel"):
+    live_broadcast_content: str
+    channel_id: str = ""
+    title: str = ""
+    channel_title: str = ""
+    category_id: str = ""
+    thumbnails: dict[str, YouTubePicture] = {}
+
+
+class YouTubeLiveDetails(msgspec.Struct, rename="camel"):
+    actual_start_time: Instant | None = None
+    actual_end_time: Instant | None = None
+    scheduled_start_time: Instant | None = None
+    concurrent_viewers: int | None = None
+
+
+class YouTubeContentDetails(msgspec.Struct):
+    duration: str = ""
+
+
+class YouTubeItem(msgspec.Struct, rename="camel"):
+    id: str
+    snippet: YouTubeSnippet
+    live_streaming_details: YouTubeLiveDetails | None = None
+    content_details: YouTubeContentDetails | None = None
+
+
+def video_state(item: YouTubeItem | None, now: float) -> State:
+    """Of one video. OFFLINE: it is over, or never was a broadcast, or was taken down."""
+    if item is None:
+        return State.OFFLINE
+    details = item.live_streaming_details or YouTubeLiveDetails()
+    content = item.snippet.live_broadcast_content
+    if content not in {"live", "upcoming", "none"}:
+        raise parsing.unknown_value("$.items[].snippet.liveBroadcastContent", content)
+    if content == "live" or (details.actual_start_time and not details.actual_end_time):
+        duration = item.content_details.duration if item.content_details else ""
+        return State.LIVE if duration in {"", "P0D"} else State.REPLAY  # of known length: a premiere
+    is_overdue = now - scheduled_time(item) > OVERDUE_SECONDS
+    return State.UPCOMING if content == "upcoming" and not is_overdue else State.OFFLINE
+
+
+def may_start(item: YouTubeItem | None) -> bool:
+    """Announced, if long ago: it is not shown as coming, but it may yet begin."""
+    return bool(item and item.snippet.live_broadcast_content == "upcoming")
+
+
+def scheduled_time(item: YouTubeItem) -> float:
+    scheduled = item.live_streaming_details and item.live_streaming_details.scheduled_start_time
+    return scheduled.timestamp() if scheduled else 0.0
+
+
+def build_observation(streamer_id: str, state: State, item: YouTubeItem, context: CheckContext) -> Observation:
+    details = item.live_streaming_details or YouTubeLiveDetails()
+    start = details.actual_start_time or details.scheduled_start_time
+    pictures = item.snippet.thumbnails
+    picture = pictures.get("maxres") or pictures.get("high")
+    return Observation(
+        platform=NAME,
+        id=streamer_id,
+        state=state,
+        at=context.now,
+        session=item.id,
+        title=parsing.plain(item.snippet.title),
+        category=parsing.plain(item.snippet.category_id),
+        name=parsing.plain(item.snippet.channel_title),
+        url=f"https://www.youtube.com/watch?v={item.id}",
+        cover=parsing.image_url(picture.url if picture else ""),
+        viewers=parsing.parse_count(details.concurrent_viewers),
+        started_at=parsing.valid_timestamp(start.timestamp()) if start else None,
+    )
+
 
 API = "https://www.googleapis.com/youtube/v3"
 FEED_URL = "https://www.youtube.com/feeds/videos.xml"
@@ -114,7 +193,7 @@ KNOWN_VIDEOS = msgspec.json.Decoder(KnownVideos)
 
 def find_channel_id(handle: str, context: CheckContext) -> Generator[Effect, Any, str]:
     response = yield from _call_api("channels", {"part": "id", "forHandle": handle}, context)
-    channels = answers.read(response, CHANNELS, context.now)
+    channels = parsing.read(response, CHANNELS, context.now)
     if channels.items is None and not channels.kind:
         raise CheckFailed(State.PARSE_ERROR, "missing field `items` - at `$`")
     if not channels.items:
@@ -166,7 +245,7 @@ def _recent_videos(streamer_id: str, context: CheckContext) -> Generator[Effect,
     response = yield from _call_api("playlistItems", query, context)
     if response.status == 404:
         raise CheckFailed(State.UNKNOWN, "neither its feed nor its list of broadcasts answers")
-    return [row.content_details.video_id for row in answers.read(response, PLAYLIST, context.now).items]
+    return [row.content_details.video_id for row in parsing.read(response, PLAYLIST, context.now).items]
 
 
 def _candidates(known_videos: KnownVideos, videos: Iterable[str], now: float) -> list[str]:
@@ -186,9 +265,9 @@ def _fetch_videos(video_ids: Sequence[str], context: CheckContext) -> Generator[
             "id": ",".join(video_ids[start : start + MAX_IDS_PER_CALL]),
         }
         response = yield from _call_api("videos", query, context)
-        for row in answers.read(response, ITEMS, context.now).items:
+        for row in parsing.read(response, ITEMS, context.now).items:
             try:
-                item = answers.decode(row, ITEM)
+                item = parsing.decode(row, ITEM)
             except CheckFailed as failure:
                 row_failure = failure
             else:
@@ -258,8 +337,8 @@ def _call_api(endpoint: str, query: dict[str, str], context: CheckContext) -> Ge
         problem = f"the day's quota is used up ({', '.join(sorted(reasons))})"
         raise CheckFailed(State.RATE_LIMITED, problem, _quota_reset_time(context.now))
     if reasons & BAD_KEY_REASONS or "API key" in api_error.message:
-        raise CheckFailed(State.AUTH, f"the api_key was refused: {answers.plain(api_error.message)}")
-    raise CheckFailed(State.BLOCKED, f"refused: {answers.plain(api_error.message)}")
+        raise CheckFailed(State.AUTH, f"the api_key was refused: {parsing.plain(api_error.message)}")
+    raise CheckFailed(State.BLOCKED, f"refused: {parsing.plain(api_error.message)}")
 
 
 def _read_error(response: Response) -> YouTubeError:

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl import connect, resp
+from livectl import redis_client
 from livectl.ops.cluster import workers
-from livectl.ops.cluster.pidbox import ControlCommand
-from livectl.ops.jobs import message, search
+from livectl.ops.protocol import message, search
+from livectl.ops.protocol.remote_control import ControlCommand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from livectl.ops.cluster.deployment import Deployment
-    from livectl.ops.cluster.layout import KeyLayout
-    from livectl.resp import RedisConnection
+    from livectl.ops.deployment import Deployment
+    from livectl.ops.protocol.keys import KeyLayout
+    from livectl.redis_client import RedisConnection
+
 
 WATCH_INTERVAL_S = 2.0
 
@@ -45,11 +46,13 @@ class QueueDepths(msgspec.Struct, frozen=True, kw_only=True):
     reads: dict[str, tuple[str, ...]] = {}  # queues, by worker
 
 
-def measure(deployment: Deployment, names: Sequence[str] = (), timeout_s: float = resp.SERVER_TIMEOUT_S) -> QueueDepths:
+def measure(
+    deployment: Deployment, names: Sequence[str] = (), timeout_s: float = redis_client.SERVER_TIMEOUT_S
+) -> QueueDepths:
     """Every queue the broker knows, or those named."""
     if deployment.broker is None or not deployment.broker.is_redis:
         return _measure_through_kombu(deployment, names)
-    with resp.connect(deployment.broker, timeout_s) as connection:
+    with redis_client.connect(deployment.broker, timeout_s) as connection:
         replies = workers.ask(deployment, connection, ControlCommand(method="active_queues"))
         reads = {worker: _queue_names(reply) for worker, reply in replies.by_worker.items()}
         processed = _processed_counts(deployment, connection) if reads else {}
@@ -129,10 +132,10 @@ def _processed_counts(deployment: Deployment, connection: RedisConnection | None
 
 def _measure_through_kombu(deployment: Deployment, names: Sequence[str]) -> QueueDepths:
     """RabbitMQ tells of a queue it is asked for how many are ready and who reads it, and of nothing else."""
-    from livectl.ops.cluster import deployment as deployments
+    from livectl.ops import deployment as deployments
 
     if deployment.broker is not None:
-        connect.check_reachable(deployment.broker)
+        redis_client.check_reachable(deployment.broker)
     app = deployments.celery_client(deployment)
     replies = workers.ask(deployment, None, ControlCommand(method="active_queues")).by_worker
     reads = {worker: _queue_names(queues) for worker, queues in replies.items()}
@@ -141,7 +144,7 @@ def _measure_through_kombu(deployment: Deployment, names: Sequence[str]) -> Queu
     )
     measured = []
     with app.connection_for_read() as connection:
-        connection.ensure_connection(max_retries=1, timeout=resp.SERVER_TIMEOUT_S)
+        connection.ensure_connection(max_retries=1, timeout=redis_client.SERVER_TIMEOUT_S)
         for name in queue_names:
             with suppress(*connection.channel_errors), connection.channel() as channel:  # none of that name
                 _, ready, consumers = channel.queue_declare(name, passive=True)
@@ -192,3 +195,62 @@ def wait_until_empty(deployment: Deployment, names: Sequence[str], seconds: floa
 
 def is_empty(depths: QueueDepths) -> bool:
     return not any(queue.ready + (queue.unacked or 0) for queue in depths.queues)
+
+
+class QueueRate(msgspec.Struct, frozen=True):
+    """Messages a second, into some queues and out of them. None where the readers could not be asked both times."""
+
+    inward: float | None
+    outward: float | None
+
+
+QueueRates = dict[tuple[str, ...], QueueRate]  # by the queues that they are of, together
+
+
+def rates_between(before: QueueDepths, after: QueueDepths, seconds: float) -> QueueRates:
+    """A worker tells how many jobs it finished, not from which queue: queues that share a reader have one rate."""
+    return {group: _group_rate(group, before, after, seconds) for group in _group_by_reader(after)}
+
+
+def rate_notes(rates: Mapping[tuple[str, ...], QueueRate], reads: Mapping[str, Collection[str]]) -> list[str]:
+    """What is known of queues whose rates cannot be told apart."""
+    notes = []
+    for group, rate in rates.items():
+        if len(group) > 1 and rate.outward is not None:
+            readers = sorted(worker for worker, queues in reads.items() if set(queues) & set(group))
+            rate_text = f"{rate.inward:.1f} in/s, {rate.outward:.1f} out/s"
+            notes.append(
+                f"{', '.join(group)} together: {rate_text}; not told apart, since {', '.join(readers)} read them"
+            )
+    return notes
+
+
+def _group_by_reader(depths: QueueDepths) -> list[tuple[str, ...]]:
+    """The queues, those in one group that are joined by readers of several."""
+    groups = [{queue.name} for queue in depths.queues]
+    for queues in depths.reads.values():
+        joined = [group for group in groups if group & set(queues)]
+        if joined:
+            groups = [group for group in groups if group not in joined] + [set().union(*joined)]
+    return sorted(tuple(sorted(group)) for group in groups)
+
+
+def _group_rate(names: tuple[str, ...], before: QueueDepths, after: QueueDepths, seconds: float) -> QueueRate:
+    """What workers finished went out; that and how the queues grew came in."""
+    finished = _finished_jobs(names, before, after)
+    if finished is None:
+        return QueueRate(None, None)
+    growth = _message_count(after, names) - _message_count(before, names)
+    return QueueRate(max(0.0, (finished + growth) / seconds), finished / seconds)
+
+
+def _message_count(depths: QueueDepths, names: tuple[str, ...]) -> int:
+    return sum(queue.ready + (queue.unacked or 0) for queue in depths.queues if queue.name in names)
+
+
+def _finished_jobs(names: tuple[str, ...], before: QueueDepths, after: QueueDepths) -> int | None:
+    """How many jobs of these queues were finished in between, if all their readers told it both times."""
+    readers = [worker for worker, queues in after.reads.items() if set(queues) & set(names)]
+    if any(worker not in before.processed or worker not in after.processed for worker in readers):
+        return None
+    return sum(max(0, after.processed[worker] - before.processed[worker]) for worker in readers)

@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.model import JobState
+from livectl.models import JobState
 from livectl.render import DEFAULT_WIDTH_CHARS, View, sentence, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from livectl.model import Job
-    from livectl.ops.cluster.fleet import WorkerList
-    from livectl.ops.cluster.purging import PurgeResult
-    from livectl.ops.cluster.queues import QueueDepths
-    from livectl.ops.cluster.rates import QueueRates
-    from livectl.ops.jobs import deadletters
-    from livectl.ops.jobs.bulk import BatchSummary
-    from livectl.ops.jobs.desk import RevokedJob
-    from livectl.ops.jobs.message import JobMessage
-    from livectl.ops.jobs.verdict import JobStatus
+    from livectl.models import Job
+    from livectl.ops.cluster.purge import PurgeResult
+    from livectl.ops.cluster.queues import QueueDepths, QueueRates
+    from livectl.ops.cluster.workers import WorkerList
+    from livectl.ops.jobs import dead_letters
+    from livectl.ops.jobs.batch_file import BatchSummary
+    from livectl.ops.jobs.sender import RevokedJob
+    from livectl.ops.jobs.status import JobStatus
+    from livectl.ops.protocol.message import JobMessage
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 MEBIBYTE = 1024 * 1024
@@ -126,12 +125,12 @@ def revoked_list(revoked_jobs: Sequence[RevokedJob]) -> View:
     return View(revoked_jobs, lambda: "\n".join(f"{revoked_job.id} {revoked_job.text}" for revoked_job in revoked_jobs))
 
 
-def dead_letter_table(letters: Sequence[deadletters.DeadLetterSummary]) -> View:
+def dead_letter_table(letters: Sequence[dead_letters.DeadLetterSummary]) -> View:
     rows = [(letter.id, letter.kind, format_ago(letter.at), letter.task, letter.reason) for letter in letters]
     return table(("id", "kind", "ago", "task", "reason"), rows, letters, empty="No dead letters.")
 
 
-def dead_letter_details(dead_letter: deadletters.DeadLetter) -> View:
+def dead_letter_details(dead_letter: dead_letters.DeadLetter) -> View:
     """All of one; the payload as JSON, since it can be anything."""
     facts = [
         ("id", dead_letter.id),

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from livectl.errors import Mistake
 from livectl.ops.migration.names import CELERY_LIKE_NAME, classify, is_generic, nearest_setting
-from livectl.ops.migration.places import (
+from livectl.ops.migration.scopes import (
     CONF,
     DJANGO,
     FLASK,

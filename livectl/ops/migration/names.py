@@ -10,7 +10,7 @@ from typing import Literal
 from celery.app.defaults import _TO_NEW_KEY, SETTING_KEYS
 from msgspec import Struct
 
-from livectl.celerysettings import DOCUMENTED_SETTINGS
+from livectl.celery_settings import DOCUMENTED_SETTINGS
 
 Kind = Literal["correct", "rename", "documented", "unread", "half", "guess", "split", "removed"]
 

@@ -1,16 +1,96 @@
-"""Which names a piece of Python binds, and in which scope a name is looked up."""
+"""Where settings are kept and what is done with them there: the values the reader of a file hands on."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import libcst as cst
+from msgspec import Struct
 
-from livectl.ops.migration.places import SettingsHolder
-from livectl.ops.migration.source import child_nodes, dotted_name
+from livectl.ops.migration.source import child_nodes, dotted_name, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from livectl.ops.migration.project import ModuleIndex
+    from livectl.ops.migration.source import SourceFile
+
+
+class SettingsHolder(Struct, frozen=True):
+    """Something that holds settings: a module (`name` is empty), a class or a dict in it."""
+
+    path: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        if not self.path:
+            return self.name
+        return f"{self.path}: {self.name}" if self.name else self.path
+
+
+CONF = SettingsHolder("", "app.conf")
+DJANGO = SettingsHolder("", "Django's settings")
+FLASK = SettingsHolder("", "Flask's app.config")
+FLASK_CELERY = SettingsHolder("", "Flask's app.config['CELERY']")
+
+Form = Literal["binding", "name", "attribute", "keyword", "key", "string", "import"]
+
+
+class SettingUse(Struct, frozen=True, kw_only=True):
+    """One token that names a setting of a place."""
+
+    holder: SettingsHolder
+    name: str
+    start: int
+    form: Form
+    line: int
+    value: str = ""  # source of what is assigned
+    statement: tuple[int, int] | None = None  # whole lines that hold this one assignment and nothing else
+    chains: bool = False  # an assignment that may take a second target: `a = b = value`
+    outermost: bool = False  # the assignment is made whatever happens: not under an `if` or the like
+    hidden: frozenset[str] = frozenset()  # names that functions around it bind for themselves
+    environ_at: int = -1  # where `environ_name=` goes, in a value of django-configurations
+
+
+class SettingsCall(Struct, frozen=True, kw_only=True):
+    """A call that hands settings to Celery (`source`, `update`), to Flask, or names Django's settings."""
+
+    holder: SettingsHolder
+    kind: Literal["source", "update", "flask", "django"]
+    path: str
+    line: int
+    namespace: str | None = None
+    known: bool = True  # False: the namespace is not written out
+    text: str = ""  # as written, for people
+    method_at: int = -1  # where the name of the method stands
+    end: int = -1  # where the closing parenthesis stands
+
+
+class Inheritance(Struct, frozen=True):
+    """`to` takes over what `origin` holds: a star import, a base class, a name imported to be passed on."""
+
+    to: SettingsHolder
+    origin: SettingsHolder
+
+
+class FileScan(Struct, kw_only=True):
+    """What one file says of settings."""
+
+    source: SourceFile
+    uses: list[SettingUse] = []
+    calls: list[SettingsCall] = []
+    inheritances: list[Inheritance] = []
+    star_imports: list[tuple[int, str]] = []  # star imports from outside the project
+    bound: dict[SettingsHolder, dict[str, int]] = {}  # every name bound in a module or class, with its line
+    shadows: dict[SettingsHolder, dict[str, int]] = {}  # imports, functions and classes in a place, with their lines
+    imports: list[SettingsHolder] = []  # what is imported from anywhere
+    strings: list[tuple[str, int]] = []  # strings that look like settings and were left alone
+    app_count: int = 0  # calls of Celery()
+    module_app_count: int = 0  # of these, the ones made when the module is imported
+    configurations: bool = False  # a class of django-configurations is in the file
+    environment_classes: set[SettingsHolder] = set()  # classes whose fields are environment variables by name
+
 
 # What a name stands for: a place, the dotted path of something imported, or None: a value like any other.
 Meaning = SettingsHolder | str | None
@@ -105,3 +185,162 @@ BINDERS: dict[type, Callable[[Any], Iterator[tuple[str, bool]]]] = {
     cst.ImportAlias: _import_name,
     cst.Global: lambda node: ((item.name.value, True) for item in node.names),
 }
+
+
+class ScopeWalker:
+    """Visits every node once, in the scope Python would run it in."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.scope = Scope("module", holder=SettingsHolder(path))
+        self.depth = 0  # of `if`, `try` and the like around the statement
+        self.visitors: dict[type, Callable[..., None]] = {
+            cst.ClassDef: self.visit_class,
+            cst.FunctionDef: self.visit_function,
+            cst.Lambda: self.visit_function,
+            cst.Arg: self.visit_argument,
+            cst.Param: self.visit_parameter,
+            **dict.fromkeys([cst.If, cst.Try, cst.TryStar, cst.For, cst.While, cst.With, cst.Match], self.visit_branch),
+            **dict.fromkeys([cst.ListComp, cst.SetComp, cst.DictComp, cst.GeneratorExp], self.visit_comprehension),
+        }
+
+    def walk(self, tree: cst.Module) -> None:
+        self._enter_names(tree)
+        self.visit_children(tree)
+
+    def visit(self, node: cst.CSTNode) -> None:
+        self.visitors.get(type(node), self.visit_children)(node)
+
+    def visit_children(self, node: cst.CSTNode) -> None:
+        for child in child_nodes(node):
+            self.visit(child)
+
+    # What the reader fills in
+
+    def enter_class(self, node: cst.ClassDef, holder: SettingsHolder) -> None:
+        """A class is about to be walked through."""
+
+    def shadow(self, name: str, node: cst.CSTNode) -> None:
+        """A function, class or import takes a name."""
+
+    # Scopes
+
+    def visit_class(self, node: cst.ClassDef) -> None:
+        outer = self.scope
+        outer_name = outer.holder.name if outer.holder else ""
+        holder = SettingsHolder(self.path, f"{outer_name}.{node.name.value}".lstrip("."))
+        self.shadow(node.name.value, node)
+        for part in (*node.decorators, *node.bases, *node.keywords):
+            self.visit(part)
+        self.enter_class(node, holder)
+        depth, self.depth = self.depth, 0
+        self.scope = Scope("class", outer, holder)
+        self._enter_names(node.body)
+        self.visit(node.body)
+        self.scope, self.depth = outer, depth
+
+    def visit_function(self, node: cst.FunctionDef | cst.Lambda) -> None:
+        outer = self.scope
+        if isinstance(node, cst.FunctionDef):
+            self.shadow(node.name.value, node)
+            for part in (*node.decorators, *filter(None, [node.returns])):
+                self.visit(part)
+        for parameter in child_nodes(node.params):
+            self.visit(parameter)
+        self.scope = Scope("function", outer)
+        self._enter_parameters(node, outer)
+        self._enter_names(node.body)
+        self.visit(node.body)
+        self.scope = outer
+
+    def visit_comprehension(self, node: cst.CSTNode) -> None:
+        outer, self.scope = self.scope, Scope("function", self.scope)
+        self._enter_names(node)
+        self.visit_children(node)
+        self.scope = outer
+
+    def visit_branch(self, node: cst.CSTNode) -> None:
+        self.depth += 1
+        self.visit_children(node)
+        self.depth -= 1
+
+    def visit_argument(self, node: cst.Arg) -> None:
+        self.visit(node.value)  # its keyword is a name of the function called
+
+    def visit_parameter(self, node: cst.Param) -> None:
+        for part in (node.annotation, node.default):
+            if part is not None:
+                self.visit(part)
+
+    def _enter_parameters(self, node: cst.FunctionDef | cst.Lambda, outer: Scope) -> None:
+        for number, name in enumerate(parameter_names(node)):
+            meaning: Meaning = DJANGO if name == "settings" else None  # pytest-django's fixture
+            if number == 0 and outer.kind == "class" and name in {"self", "cls"}:
+                meaning = outer.holder
+            self.scope.names[name] = meaning
+
+    def _enter_names(self, body: cst.CSTNode) -> None:
+        scope = self.scope
+        bindings = list(bound_names(body))
+        if scope.kind == "function":
+            scope.shared.update(name for name, shared in bindings if shared)
+        for name, _ in bindings:
+            if name not in scope.shared:
+                scope.names.setdefault(name, scope.holder if scope.kind != "function" else None)
+
+
+class ExpressionResolver:
+    """Looks expressions of one file up."""
+
+    def __init__(self, modules: ModuleIndex, path: Path) -> None:
+        self.modules = modules
+        self.path = path
+
+    def find_holder(self, scope: Scope, node: cst.CSTNode) -> SettingsHolder | None:
+        meaning = self.resolve(scope, node)
+        return self.modules.find_holder(meaning, self.path) if isinstance(meaning, str) else meaning
+
+    def resolve(self, scope: Scope, node: cst.CSTNode) -> Meaning:
+        if isinstance(node, cst.Name):
+            return self._resolve_name(scope, node.value)
+        if isinstance(node, cst.Attribute):
+            return self._resolve_attribute(scope, node)
+        if isinstance(node, cst.Call):
+            return self._resolve_call(scope, node)
+        if isinstance(node, cst.Subscript) and self.find_holder(scope, node.value) == FLASK:
+            index = node.slice[0].slice
+            return FLASK_CELERY if isinstance(index, cst.Index) and plain_text(index.value) == "CELERY" else None
+        return None
+
+    def _resolve_name(self, scope: Scope, name: str) -> Meaning:
+        owner = scope.owner(name)
+        here = SettingsHolder(str(self.path))
+        is_own_name = owner is not None and owner.kind == "module" and owner.meaning(name) == here
+        return SettingsHolder(here.path, name) if is_own_name else scope.meaning(name)
+
+    def _resolve_attribute(self, scope: Scope, node: cst.Attribute) -> Meaning:
+        base, name = self.resolve(scope, node.value), node.attr.value
+        if isinstance(base, str) and (base.startswith("django") or self._is_module(f"{base}.{name}")):
+            return f"{base}.{name}"
+        if name == "conf":
+            return CONF
+        if name == "config":
+            return FLASK
+        if isinstance(base, str):
+            return f"{base}.{name}"
+        if isinstance(base, SettingsHolder) and base.path:
+            return SettingsHolder(base.path, f"{base.name}.{name}".lstrip("."))
+        return None
+
+    def _is_module(self, name: str) -> bool:
+        holder = self.modules.find_holder(name, self.path)
+        return holder is not None and not holder.name
+
+    def _resolve_call(self, scope: Scope, node: cst.Call) -> Meaning:
+        function_name = dotted_name(node.func)
+        if function_name in {"globals", "vars", "locals"} and not node.args:
+            return SettingsHolder(str(self.path))
+        if function_name == "vars":
+            return self.resolve(scope, node.args[0].value)
+        meaning = self.resolve(scope, node.func)
+        return meaning if isinstance(meaning, SettingsHolder) and meaning.name and meaning.path else None

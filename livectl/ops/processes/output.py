@@ -1,14 +1,84 @@
-"""The output of children: read without waiting, handed on in whole lines."""
+"""Lines of several processes on one page: each with the name of whoever says it."""
 
 from __future__ import annotations
 
 import os
 import selectors
+import signal
 import time
-from typing import IO, TYPE_CHECKING
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from types import FrameType
+
+
+COLOURS = (36, 33, 32, 35)  # cyan, yellow, green, magenta: readable on light and on dark
+RESET_COLOUR = "\x1b[0m"
+
+
+class LineWriter:
+    """Writes them. Once nobody reads any more, it says so, and the rest goes nowhere."""
+
+    def __init__(self, stream: TextIO, names: Sequence[str], *, colour: bool, on_closed: Callable[[], None]) -> None:
+        self._stream = stream
+        self._on_closed = on_closed
+        self._is_closed = False
+        width = max(map(len, names))
+        self._prefixes = {name: f"{name:<{width}} | " for name in names}
+        if colour:
+            tinted = zip(names, COLOURS * len(names), strict=False)
+            self._prefixes |= {name: f"\x1b[{tint}m{self._prefixes[name]}{RESET_COLOUR}" for name, tint in tinted}
+
+    def write(self, name: str, line: str) -> None:
+        if self._is_closed:
+            return
+        try:
+            self._stream.write(f"{self._prefixes[name]}{line}\n")
+            self._stream.flush()
+        except OSError:  # the terminal was closed, or the program behind the pipe has ended
+            self._is_closed = True
+            self._on_closed()
+
+
+MAX_SIGNALS_READ = 64  # signals read in one go; what is left is read next time
+
+
+class SignalReader:
+    """The signals that came in; a selector can wait for it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def read(self) -> list[signal.Signals]:
+        return [signal.Signals(number) for number in os.read(self._descriptor, MAX_SIGNALS_READ)]
+
+
+@contextmanager
+def capture_signals(numbers: Collection[signal.Signals]) -> Iterator[SignalReader]:
+    """These signals go to an inbox for a while, and then where they went before. For the main thread only."""
+    read_fd, write_fd = os.pipe()
+    os.set_blocking(read_fd, False)
+    os.set_blocking(write_fd, False)
+    handlers = {number: signal.signal(number, _ignore_signal) for number in numbers}
+    previous_fd = signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+    try:
+        yield SignalReader(read_fd)
+    finally:
+        signal.set_wakeup_fd(previous_fd)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        os.close(read_fd)
+        os.close(write_fd)
+
+
+def _ignore_signal(number: int, frame: FrameType | None) -> None:
+    """Only a signal that has a handler is written to the pipe."""
+
 
 CHUNK_BYTES = 65536  # bytes: what a pipe holds
 MAX_LINE_BYTES = (

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from livectl.ops.schedules import plain
-from livectl.ops.schedules.spot import quote
+from livectl.ops.schedules import file_reader
+from livectl.ops.schedules.file_reader import did_you_mean, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from livectl.ops.schedules.spot import FileLocation
+    from livectl.ops.schedules.file_reader import FileLocation
 
     OptionReader = Callable[[FileLocation, Any], Any]
+    from collections.abc import Mapping
+
 
 MAX_PRIORITY = 255
 DELIVERY_MODES = ("transient", "persistent")
@@ -60,11 +63,11 @@ def _read_delivery_mode(location: FileLocation, value: Any) -> Any:
 
 
 def _read_retry_policy(location: FileLocation, value: Any) -> dict[str, Any]:
-    policy = plain.read_mapping(location, value)
+    policy = file_reader.read_mapping(location, value)
     for key, number in policy.items():
         if key not in RETRY_NUMBERS:
             location.add_unknown("key", key, RETRY_NUMBERS)
-        elif number is not None and (not plain.is_number(number) or number < 0):
+        elif number is not None and (not file_reader.is_number(number) or number < 0):
             location.child(key).add_mistake(f"{quote(number)} is no number of {_retry_unit(key)}")
     return policy
 
@@ -82,7 +85,7 @@ def _read_callbacks(location: FileLocation, value: Any) -> list[dict[str, Any]]:
 
 def _read_signature(location: FileLocation, value: Any) -> dict[str, Any]:
     """A task and its arguments, in the shape that a worker makes a Celery signature of."""
-    given = {"task": value} if isinstance(value, str) else plain.read_mapping(location, value)
+    given = {"task": value} if isinstance(value, str) else file_reader.read_mapping(location, value)
     for key in given:
         if key not in SIGNATURE_KEYS:
             location.add_unknown("key", key, SIGNATURE_KEYS)
@@ -93,31 +96,31 @@ def _read_signature(location: FileLocation, value: Any) -> dict[str, Any]:
 
 
 OPTION_READERS: dict[str, OptionReader] = {
-    "queue": plain.read_text,
+    "queue": file_reader.read_text,
     "priority": _read_priority,
-    "expires": plain.read_duration,
-    "countdown": plain.read_duration,
+    "expires": file_reader.read_duration,
+    "countdown": file_reader.read_duration,
     "eta": _read_instant,
-    "time_limit": plain.read_duration,
-    "soft_time_limit": plain.read_duration,
-    "headers": plain.read_mapping,
-    "exchange": plain.read_text,
-    "routing_key": plain.read_text,
-    "serializer": plain.read_text,
-    "compression": plain.read_text,
+    "time_limit": file_reader.read_duration,
+    "soft_time_limit": file_reader.read_duration,
+    "headers": file_reader.read_mapping,
+    "exchange": file_reader.read_text,
+    "routing_key": file_reader.read_text,
+    "serializer": file_reader.read_text,
+    "compression": file_reader.read_text,
     "delivery_mode": _read_delivery_mode,
-    "mandatory": plain.read_bool,
-    "retry": plain.read_bool,
+    "mandatory": file_reader.read_bool,
+    "retry": file_reader.read_bool,
     "retry_policy": _read_retry_policy,
     "link": _read_callbacks,
     "link_error": _read_callbacks,
-    "ignore_result": plain.read_bool,
-    "shadow": plain.read_text,
-    "argsrepr": plain.read_text,
-    "kwargsrepr": plain.read_text,
-    "reply_to": plain.read_text,
-    "user_id": plain.read_text,
-    "app_id": plain.read_text,
+    "ignore_result": file_reader.read_bool,
+    "shadow": file_reader.read_text,
+    "argsrepr": file_reader.read_text,
+    "kwargsrepr": file_reader.read_text,
+    "reply_to": file_reader.read_text,
+    "user_id": file_reader.read_text,
+    "app_id": file_reader.read_text,
 }
 
 SET_BY_RUN_HINT = "each run names itself"
@@ -141,3 +144,74 @@ REFUSED_OPTIONS: dict[str, str] = {
     "args": "it belongs beside task, not under options",
     "kwargs": "it belongs beside task, not under options",
 }
+
+
+MAX_TASKS_SHOWN = 5  # task names in a hint at most
+
+
+def check_task(location: FileLocation, entry: Any, tasks: Mapping[str, Any]) -> None:
+    """Notes what is wrong between an entry, whatever else is wrong with it, and the tasks of the app."""
+    name = entry.get("task") if isinstance(entry, dict) else None
+    if not name or not isinstance(name, str):
+        return
+    if name not in tasks:
+        location.child("task").add_mistake(
+            f'the app has no task "{name}"', did_you_mean(name, tasks) or _task_names_hint(tasks)
+        )
+        return
+    args, kwargs = entry.get("args", []), entry.get("kwargs", {})
+    if isinstance(args, list) and isinstance(kwargs, dict):
+        _check_arguments(location, name, tasks[name], args, kwargs)
+
+
+def _check_arguments(location: FileLocation, name: str, task: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
+    try:
+        signature = inspect.signature(task.run)
+    except (TypeError, ValueError):
+        return  # nothing can be said of what Python itself cannot tell
+    for key in _unknown_kwargs(signature, kwargs):
+        hint = did_you_mean(key, signature.parameters)
+        location.child("kwargs").child(key).add_mistake(
+            f"{_format_signature(name, signature)} takes no such argument", hint, key=True
+        )
+        kwargs = {keyword: value for keyword, value in kwargs.items() if keyword != key}
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        key = "args" if args else "kwargs" if kwargs else "task"
+        location.child(key).add_mistake(
+            f"{_format_signature(name, signature)}: {_format_bind_error(error, signature, args)}"
+        )
+
+
+def _unknown_kwargs(signature: inspect.Signature, kwargs: dict[str, Any]) -> list[str]:
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    if inspect.Parameter.VAR_KEYWORD in kinds:
+        return []
+    return [key for key in kwargs if key not in signature.parameters]
+
+
+def _format_bind_error(error: TypeError, signature: inspect.Signature, args: list[Any]) -> str:
+    """Python's own reason, with the numbers when there are too many."""
+    if "too many" not in str(error):
+        return str(error)
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    accepted = sum(parameter.kind in positional for parameter in signature.parameters.values())
+    return f"too many arguments: {len(args)} for {accepted}"
+
+
+def _format_signature(name: str, signature: inspect.Signature) -> str:
+    """As it is called: without the types."""
+    parameters = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
+    return f"{name}{inspect.Signature(parameters)}"
+
+
+def _task_names_hint(tasks: Mapping[str, Any]) -> str:
+    """A few of the app's own tasks."""
+    own_tasks = sorted(name for name in tasks if not name.startswith("celery."))
+    shown = (
+        f"{', '.join(own_tasks[:MAX_TASKS_SHOWN])}{', …' if len(own_tasks) > MAX_TASKS_SHOWN else ''}"
+        if own_tasks
+        else "none of its own"
+    )
+    return f"it has {shown}; -A names another app"

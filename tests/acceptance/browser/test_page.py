@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from livectl.model import State
+from livectl.models import State
 from tests.support.processes import livectl
 from tests.support.waiting import wait_for
 from tests.support.web_pages import NASTY, follow, go_live, leave, say, someone, store_of

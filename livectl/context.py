@@ -1,0 +1,76 @@
+"""One call of livectl: its global words, the settings read on first need, and where its output goes."""
+
+from __future__ import annotations
+
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from livectl.errors import FileError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from livectl.errors import LivectlError
+    from livectl.render import View
+    from livectl.settings import Settings
+
+
+class CommandContext:
+    """What a command is given: the edge's environment, folder and streams, and what the global options said."""
+
+    def __init__(self, environ: Mapping[str, str], cwd: Path, out: TextIO, err: TextIO) -> None:
+        self.environ = environ
+        self.cwd = cwd
+        self.out = out
+        self.err = err
+        self.app: str | None = environ.get("LIVECTL_APP") or None
+        self.config: str | None = None
+        self.json = False
+        self.quiet = False
+        self.verbose = False
+
+    @cached_property
+    def settings(self) -> Settings:
+        from livectl import settings
+
+        return settings.load(self.environ, self.cwd, file=self.config)
+
+    def show(self, view: View) -> None:
+        """The answer, on stdout: one JSON value for programs, a table or a sentence for people."""
+        from livectl import render
+
+        self.out.write(render.as_json(view) if self.json else render.as_text(view, colour=self._colour(self.out)))
+        self.out.flush()
+
+    def say(self, text: str) -> None:
+        """Talk, on stderr: never part of the answer."""
+        if not self.quiet:
+            print(text, file=self.err, flush=True)
+
+    def report_error(self, error: LivectlError) -> None:
+        if self.json:
+            from livectl import render
+
+            self.out.write(render.error_json(error))
+            return
+        has_positions = isinstance(error, FileError)  # its lines begin with file:line:column, for editors to jump to
+        print(error.message if has_positions else f"livectl: {error.message}", file=self.err)
+        if error.hint:
+            print(f"  {error.hint}", file=self.err)
+
+    def _colour(self, stream: TextIO) -> bool:
+        return stream.isatty() and "NO_COLOR" not in self.environ and self.environ.get("TERM") != "dumb"
+
+
+pass_command_context = click.make_pass_decorator(CommandContext)
+
+
+def from_process() -> CommandContext:
+    """The real environment, folder and streams."""
+    import os
+
+    return CommandContext(os.environ, Path.cwd(), sys.stdout, sys.stderr)

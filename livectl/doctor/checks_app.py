@@ -1,0 +1,313 @@
+"""Settings: files that cannot be read, names that Celery does not read, variables that win unseen."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from livectl.doctor.collect_app import SET_IN_CODE, SETTING_VARIABLES
+from livectl.models import Finding
+from livectl.redaction import redact_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from livectl.doctor.facts import Facts, FailedJob, WrittenSetting
+    from livectl.ops.migration.names import Classification
+
+
+MIN_SIMILARITY = 0.85  # of difflib's measure: one letter wrong in a name, hardly two
+DJANGO_SETTINGS = "django.conf:settings"  # the one source for which Celery leaves its warning out
+DJANGO_SETUP_ERRORS = ("AppRegistryNotReady", "settings are not configured")
+MIXED_NAMES_ERROR = "Cannot mix"
+MAX_NAMES_SHOWN = 6  # names in one line
+
+
+def check_livectl_settings(facts: Facts) -> Iterator[Finding]:
+    if facts.settings_error:
+        yield Finding(
+            id="settings-broken",
+            level="bad",
+            title="livectl's own settings cannot be read",
+            evidence=facts.settings_error,
+            cure="Mend the place that is named; nothing else was looked at.",
+        )
+
+
+def check_app_loads(facts: Facts) -> Iterator[Finding]:
+    if not facts.app_error or any(sign in facts.app_error for sign in DJANGO_SETUP_ERRORS):
+        return
+    if MIXED_NAMES_ERROR in facts.app_error:
+        yield Finding(
+            id="settings-mixed",
+            level="bad",
+            title="Old and new names of settings are mixed, and Celery refuses to start",
+            evidence=facts.app_error,
+            cure="livectl migrate .    (Celery's own advice may name the new ones as those to change)",
+        )
+        return
+    yield Finding(
+        id="app-broken",
+        level="bad",
+        title="The app cannot be loaded",
+        evidence=facts.app_error,
+        cure=facts.app_hint or "Mend it; nothing that needs the app was looked at.",
+    )
+
+
+def check_unread_settings(facts: Facts) -> Iterator[Finding]:
+    """Names that somebody wrote and nobody reads: what they say is ignored without a word."""
+    for setting, classification in _classified_settings(facts):
+        if classification.was_read or classification.kind == "removed" or _is_also_set(facts, classification):
+            continue
+        if classification.key == "result_backend" and not facts.setting("result_backend"):
+            continue  # told with the backend that is missing
+        yield Finding(
+            id="setting-unread",
+            level="bad",
+            title=f"Celery does not read {setting.name}",
+            evidence=f"{setting.name} in {setting.location}: {classification.why}",
+            cure=f"Write {' and '.join(classification.new)}; `livectl migrate .` does.",
+        )
+
+
+def check_misspelt_settings(facts: Facts) -> Iterator[Finding]:
+    from livectl.ops.migration.names import KEYS, classify
+
+    for setting in facts.conf.written:
+        if classify(setting.name, setting.namespace):
+            continue
+        prefix = f"{setting.namespace}_" if setting.namespace else ""
+        if not setting.name.startswith(prefix) or not (prefix or setting.name.islower()):
+            continue
+        similar = get_close_matches(setting.name[len(prefix) :].lower(), KEYS, n=1, cutoff=MIN_SIMILARITY)
+        if similar:
+            yield Finding(
+                id="setting-misspelt",
+                level="bad",
+                title=f"{setting.name} is no setting of Celery's",
+                evidence=f"{setting.name} in {setting.location} is ignored",
+                cure=f"Did you mean {(prefix + similar[0]).upper() if prefix else similar[0]}?",
+            )
+
+
+def check_old_names(facts: Facts) -> Iterator[Finding]:
+    names = [
+        setting.name
+        for setting, classification in _classified_settings(facts)
+        if classification.kind in {"rename", "split"}
+    ]
+    if names:
+        yield Finding(
+            id="settings-old",
+            level="warn",
+            title="Settings have names that go away in Celery 6",
+            evidence=_join_names(names),
+            cure="livectl migrate .    shows the change; with --prove, that it changes nothing else",
+        )
+
+
+def check_removed_settings(facts: Facts) -> Iterator[Finding]:
+    for setting, classification in _classified_settings(facts):
+        if classification.kind == "removed":
+            yield Finding(
+                id="setting-removed",
+                level="warn",
+                title=f"{setting.name} does nothing any more",
+                evidence=f"{setting.name} in {setting.location}",
+                cure=classification.why,
+            )
+
+
+def check_wrong_deprecation_warning(facts: Facts) -> Iterator[Finding]:
+    """The names that Celery warns of at start though they are right."""
+    from livectl.ops.migration.names import is_ambiguous_with_namespace
+
+    source = facts.conf.source
+    names = [
+        setting.name
+        for setting in facts.conf.written
+        if setting.namespace == "CELERY" and is_ambiguous_with_namespace(setting.name)
+    ]
+    if names and source.lower() != DJANGO_SETTINGS:
+        yield Finding(
+            id="settings-right",
+            level="ok",
+            title="Celery's warning of deprecated settings is wrong here",
+            evidence=f"{_join_names(names)}: right behind the namespace CELERY, which that warning does not look at",
+            cure="Nothing to do. `celery upgrade settings` would break them.",
+        )
+
+
+def check_environment_overrides(facts: Facts) -> Iterator[Finding]:
+    for variable, app_value in facts.conf.overridden.items():
+        key = SETTING_VARIABLES[variable]
+        explanation = "" if variable.startswith("CELERY_") else ", which the celery command reads like an option"
+        yield Finding(
+            id="environment-wins",
+            level="warn",
+            title=f"The environment overrules {key} of the app",
+            evidence=f"{variable}={redact_text(facts.environ[variable])}{explanation}; the app says {app_value}",
+            cure=f"Unset {variable}, or let the app read it.",
+        )
+
+
+def _classified_settings(facts: Facts) -> Iterator[tuple[WrittenSetting, Classification]]:
+    """The names that mean a setting. What code sets on app.conf in a style of its own is converted by Celery."""
+    from livectl.ops.migration.names import classify, is_generic
+
+    for setting in facts.conf.written:
+        classification = classify(setting.name, setting.namespace)
+        if classification is None or (is_generic(setting.name) and classification.kind == "rename"):
+            continue
+        if setting.location == SET_IN_CODE and classification.was_read:
+            continue
+        if (
+            setting.namespace
+            and not setting.name.startswith(f"{setting.namespace}_")
+            and classification.kind not in {"rename", "split"}
+        ):
+            continue  # Django's own: TIME_ZONE, or a constant of the site's
+        yield setting, classification
+
+
+def _is_also_set(facts: Facts, classification: Classification) -> bool:
+    """Under its right name as well: then nothing is lost by the other one."""
+    return classification.key in facts.conf.origins
+
+
+def _join_names(names: list[str]) -> str:
+    hidden = len(names) - MAX_NAMES_SHOWN
+    return ", ".join(names[:MAX_NAMES_SHOWN]) + (f" and {hidden} more" if hidden > 0 else "")
+
+
+SETTINGS_CHECKS = (
+    check_livectl_settings,
+    check_app_loads,
+    check_unread_settings,
+    check_misspelt_settings,
+    check_old_names,
+    check_removed_settings,
+    check_wrong_deprecation_warning,
+    check_environment_overrides,
+)
+
+
+NO_FLASK_CONTEXT = "Working outside of application context"
+
+
+def check_flask_context(facts: Facts) -> Iterator[Finding]:
+    if failure := _first_failure(facts, (NO_FLASK_CONTEXT,)):
+        yield Finding(
+            id="flask-context",
+            level="bad",
+            title="Tasks run outside of Flask's app context",
+            evidence=f"{failure.task or 'job'} {failure.id} failed: {failure.error}",
+            cure="Give the app a task class whose __call__ runs inside app.app_context(), as Flask's manual shows.",
+        )
+
+
+def check_django_setup(facts: Facts) -> Iterator[Finding]:
+    app_error = facts.app_error if any(sign in facts.app_error for sign in DJANGO_SETUP_ERRORS) else ""
+    failure = _first_failure(facts, DJANGO_SETUP_ERRORS)
+    if app_error or failure:
+        evidence = app_error or (f"{failure.task or 'job'} {failure.id} failed: {failure.error}" if failure else "")
+        yield Finding(
+            id="django-setup",
+            level="bad",
+            title="Django is used before it is set up",
+            evidence=evidence,
+            cure="Set DJANGO_SETTINGS_MODULE and call django.setup() in the module of the app, before anything else.",
+        )
+
+
+def _first_failure(facts: Facts, signs: tuple[str, ...]) -> FailedJob | None:
+    return next((failure for failure in facts.failures if any(sign in failure.error for sign in signs)), None)
+
+
+FRAMEWORK_CHECKS = (check_flask_context, check_django_setup)
+
+
+# Whoever sets one of these wants results.
+RESULT_OPTIONS = (
+    "result_expires",
+    "result_extended",
+    "result_serializer",
+    "result_backend_transport_options",
+    "result_backend_always_retry",
+    "result_persistent",
+    "task_track_started",
+)
+
+
+def check_misnamed_backend(facts: Facts) -> Iterator[Finding]:
+    from livectl.ops.migration.names import GUESSES, classify
+
+    if _has_backend(facts) or not facts.conf.values:
+        return
+    for setting in facts.conf.written:
+        classification = classify(setting.name, setting.namespace)
+        if classification and classification.key == "result_backend" and not classification.was_read:
+            yield _misnamed_backend(setting.name, f"{setting.name} in {setting.location}", classification.new[0])
+            return
+    for name, key in GUESSES.items():
+        if key == "result_backend" and facts.environ.get(name):
+            yield _misnamed_backend(name, f"{name} in the environment", "CELERY_RESULT_BACKEND")
+            return
+
+
+def check_missing_backend(facts: Facts) -> Iterator[Finding]:
+    if _has_backend(facts) or not facts.conf.values or any(check_misnamed_backend(facts)):
+        return
+    result_options = [key for key in RESULT_OPTIONS if key in facts.conf.origins]
+    skipping_entries = [entry.name for entry in facts.schedule if entry.overlap == "skip"]
+    evidence = (
+        f"set: {', '.join(result_options)}"
+        if result_options
+        else f"overlap: skip in {', '.join(skipping_entries)}"
+        if skipping_entries
+        else ""
+    )
+    if evidence:
+        yield Finding(
+            id="results-missing",
+            level="warn",
+            title="Results are wanted, and there is no place for them",
+            evidence=f"result_backend is not set; {evidence}",
+            cure="Set result_backend, or take those settings out.",
+        )
+
+
+def check_endless_results(facts: Facts) -> Iterator[Finding]:
+    if not _has_backend(facts):
+        return
+    never = "result_expires" in facts.conf.values and not facts.setting("result_expires")
+    if never or facts.endless:
+        result_text = (
+            f"{len(facts.endless)} of the results looked at have no expiry: {facts.endless[0]}" if facts.endless else ""
+        )
+        setting_text = f"result_expires is {facts.setting('result_expires')!r}" if never else ""
+        yield Finding(
+            id="results-endless",
+            level="warn",
+            title="Results are kept for ever",
+            evidence="; ".join(filter(None, (setting_text, result_text))),
+            cure="Set result_expires to as long as anybody asks for results: 3600.",
+        )
+
+
+def _misnamed_backend(name: str, evidence: str, right_name: str) -> Finding:
+    return Finding(
+        id="results-misnamed",
+        level="bad",
+        title="Results go nowhere: the backend is set under a name that Celery does not read",
+        evidence=f"{evidence}; result_backend is not set",
+        cure=f"Write {right_name} instead of {name}.",
+    )
+
+
+def _has_backend(facts: Facts) -> bool:
+    return str(facts.setting("result_backend") or "disabled").removesuffix("://") != "disabled"
+
+
+RESULT_CHECKS = (check_misnamed_backend, check_missing_backend, check_endless_results)

@@ -1,0 +1,290 @@
+"""Broker, store and result backend: reached, fit for messages, and safe to keep them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from livectl.models import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from livectl.doctor.facts import Facts
+
+
+MIN_REDIS_VERSION = (6, 2)  # Celery 5.7 and livectl's scripts use commands that came with it
+MAX_SKEW_S = 5.0  # beyond what a slow network or a leap second explains
+ROLE_NAMES = {"broker": "broker", "store": "store", "results": "result backend"}
+
+
+def check_unreachable(facts: Facts) -> Iterator[Finding]:
+    for server in facts.servers:
+        if not server.error:
+            continue
+        if server.is_local and facts.container:
+            yield Finding(
+                id="localhost-in-container",
+                level="bad",
+                title=f"The {ROLE_NAMES[server.role]} is looked for inside this container",
+                evidence=f"{server.error}; this is a container, where localhost is the container itself",
+                cure="Name the host, or the service of the compose file: redis://redis:6379/0.",
+            )
+            continue
+        yield Finding(
+            id=f"{server.role}-unreachable",
+            level="bad",
+            title=f"The {ROLE_NAMES[server.role]} is not reached",
+            evidence=server.error,
+            cure=server.cure or "Start it, or mend its address.",
+        )
+
+
+def check_reachable(facts: Facts) -> Iterator[Finding]:
+    for server in facts.reachable_servers():
+        version = server.info.get("valkey_version") or server.info.get("redis_version", "")
+        yield Finding(
+            id=f"{server.role}-unreachable",
+            level="ok",
+            title=f"The {ROLE_NAMES[server.role]} is reached",
+            evidence=f"{server.address} {version}".strip(),
+        )
+
+
+def check_eviction(facts: Facts) -> Iterator[Finding]:
+    for server in facts.reachable_servers():
+        policy, maxmemory = server.info.get("maxmemory_policy", ""), int(server.info.get("maxmemory", "0"))
+        if maxmemory and policy.startswith("allkeys-"):
+            yield Finding(
+                id="redis-evicts",
+                level="bad",
+                title=f"The {ROLE_NAMES[server.role]} throws messages away when it is full",
+                evidence=f"{server.address}: maxmemory {maxmemory}, maxmemory-policy {policy}",
+                cure="Set maxmemory-policy to noeviction: a full server then refuses, and nothing is lost in silence.",
+            )
+
+
+def check_persistence(facts: Facts) -> Iterator[Finding]:
+    for server in facts.reachable_servers():
+        aof_enabled = server.info.get("aof_enabled")
+        if server.role != "results" and aof_enabled == "0" and server.save_setting == "":
+            yield Finding(
+                id="redis-forgets",
+                level="warn",
+                title=f"The {ROLE_NAMES[server.role]} forgets everything when it restarts",
+                evidence=f'{server.address}: appendonly no, save ""',
+                cure="Set appendonly yes, or take a server whose messages may be lost on purpose and --ignore this.",
+            )
+
+
+def check_disk_writes(facts: Facts) -> Iterator[Finding]:
+    for server in facts.reachable_servers():
+        failed = [
+            key
+            for key in ("rdb_last_bgsave_status", "aof_last_write_status")
+            if server.info.get(key, "ok").strip() == "err"
+        ]
+        if failed:
+            yield Finding(
+                id="redis-cannot-save",
+                level="bad",
+                title=f"The {ROLE_NAMES[server.role]} cannot write to its disk",
+                evidence=f"{server.address}: {', '.join(failed)} err",
+                cure="Look at its log and at the room on its disk: it refuses writes, or will lose them.",
+            )
+
+
+def check_redis_version(facts: Facts) -> Iterator[Finding]:
+    for server in facts.reachable_servers():
+        version = server.info.get("redis_version", "")
+        if version and _parse_version(version) < MIN_REDIS_VERSION:
+            yield Finding(
+                id="redis-too-old",
+                level="bad",
+                title=f"The {ROLE_NAMES[server.role]} is too old",
+                evidence=f"{server.address}: Redis {version}; Celery and livectl need 6.2",
+                cure="Upgrade it to Redis 7 or Valkey 8.",
+            )
+
+
+def check_clock_skew(facts: Facts) -> Iterator[Finding]:
+    for server in facts.reachable_servers():
+        if abs(server.clock_ahead) > MAX_SKEW_S:
+            direction = "ahead of" if server.clock_ahead > 0 else "behind"
+            yield Finding(
+                id="clock-skew",
+                level="warn",
+                title="Two clocks differ",
+                evidence=f"the clock of {server.address} is {abs(server.clock_ahead):.0f} s {direction} this machine's",
+                cure="Let both machines keep time (chrony, systemd-timesyncd): due times and expiries are compared.",
+            )
+
+
+def check_store_missing(facts: Facts) -> Iterator[Finding]:
+    if facts.store_missing and facts.schedule:
+        yield Finding(
+            id="store-missing",
+            level="warn",
+            title="Beats of this app have nowhere to claim their runs",
+            evidence=f"{facts.store_missing}, and `store:` is not set",
+            cure="Set `store:` in livectl.yaml, or LIVECTL_STORE, to a Redis or Valkey.",
+        )
+
+
+def _parse_version(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+
+
+SERVER_CHECKS = (
+    check_unreachable,
+    check_reachable,
+    check_eviction,
+    check_persistence,
+    check_disk_writes,
+    check_redis_version,
+    check_clock_skew,
+    check_store_missing,
+)
+
+
+PICKLE_CONTENT_TYPES = {"pickle", "application/x-python-serialize"}
+CONTENT_TYPES = {"json": "application/json", "yaml": "application/x-yaml", "msgpack": "application/x-msgpack"}
+GREEN_PREFETCH_HINT = "Set worker_prefetch_multiplier to 1, with task_acks_late; on Redis worker_disable_prefetch too."
+
+
+def check_pickle(facts: Facts) -> Iterator[Finding]:
+    for key in ("accept_content", "result_accept_content"):
+        if PICKLE_CONTENT_TYPES & set(facts.setting(key) or ()):
+            yield Finding(
+                id="pickle-accepted",
+                level="warn",
+                title="Whoever can write to the broker can run any code in the workers",
+                evidence=f"{key} = {sorted(facts.setting(key))}",
+                cure=f'Set {key} to ["json"], once no message in pickle is left.',
+            )
+
+
+def check_refused_serializers(facts: Facts) -> Iterator[Finding]:
+    pairs = (("task_serializer", "accept_content"), ("result_serializer", "result_accept_content"))
+    for serializer, accepted in pairs:
+        sent_type, accepted_types = (
+            facts.setting(serializer),
+            facts.setting(accepted) or facts.setting("accept_content"),
+        )
+        if (
+            sent_type
+            and accepted_types
+            and not {sent_type, CONTENT_TYPES.get(sent_type, sent_type)} & set(accepted_types)
+        ):
+            yield Finding(
+                id="serializer-refused",
+                level="bad",
+                title="What this app sends, its own workers refuse",
+                evidence=f"{serializer} is {sent_type}, and {accepted} only {sorted(accepted_types)}",
+                cure=f"Set {serializer} to one of them, or add {sent_type} to {accepted}.",
+            )
+
+
+def check_visibility_and_time_limit(facts: Facts) -> Iterator[Finding]:
+    """Only a late acknowledgement comes after the job: an early one is there before the time is over."""
+    visibility_timeout = facts.visibility
+    longest_task = max(
+        (task for task in facts.tasks if task.acks_late and task.time_limit),
+        key=lambda task: task.time_limit or 0,
+        default=None,
+    )
+    if visibility_timeout and longest_task and longest_task.time_limit and longest_task.time_limit > visibility_timeout:
+        yield Finding(
+            id="visibility-limit",
+            level="bad",
+            title="Long jobs are given out, and run, again while they still run",
+            evidence=f"visibility_timeout {visibility_timeout:.0f} s, and {longest_task.name} may run {longest_task.time_limit:.0f} s",
+            cure="Raise visibility_timeout in broker_transport_options above the longest time limit, or lower that.",
+        )
+
+
+def check_visibility_and_eta(facts: Facts) -> Iterator[Finding]:
+    if facts.delayed:
+        latest = max(facts.delayed, key=lambda delayed: delayed.seconds)
+        yield Finding(
+            id="visibility-eta",
+            level="bad",
+            title="Jobs that wait for their time will run more than once",
+            evidence=f"{latest.task} {latest.id} due in {latest.seconds:.0f} s, visibility_timeout {facts.visibility} s",
+            cure="Raise visibility_timeout above the longest countdown, or put such jobs into schedules.yaml.",
+        )
+
+
+def check_visibility_differs(facts: Facts) -> Iterator[Finding]:
+    timeouts = {
+        worker.name: worker.visibility_timeout for worker in facts.roll.workers if worker.visibility_timeout is not None
+    }
+    if len(set(timeouts.values())) > 1:
+        evidence = ", ".join(f"{name} {timeout:.0f} s" for name, timeout in sorted(timeouts.items()))
+        yield Finding(
+            id="visibility-differs",
+            level="bad",
+            title="Workers differ in visibility_timeout: the shortest one holds for the jobs of all",
+            evidence=evidence,
+            cure="Give all workers the same broker_transport_options, and restart them.",
+        )
+
+
+def check_early_ack(facts: Facts) -> Iterator[Finding]:
+    names = [task.name for task in facts.tasks if task.reject_on_worker_lost and not task.acks_late]
+    if names:
+        yield Finding(
+            id="early-ack",
+            level="warn",
+            title="Jobs that are to come back when their worker is killed will not",
+            evidence=f"task_reject_on_worker_lost without task_acks_late: {', '.join(names[:3])}",
+            cure="Set task_acks_late too: an acknowledged message cannot be put back.",
+        )
+
+
+def check_prefetch_hoarding(facts: Facts) -> Iterator[Finding]:
+    if facts.roll.hoarded:
+        owners = [worker for worker in facts.roll.workers if set(worker.reserved) & set(facts.roll.hoarded)]
+        yield Finding(
+            id="prefetch-hoarding",
+            level="warn",
+            title="A worker keeps jobs for later while another has nothing to do",
+            evidence=f"{len(facts.roll.hoarded)} jobs wait in the hands of {', '.join(worker.name for worker in owners)}",
+            cure=GREEN_PREFETCH_HINT,
+        )
+
+
+def check_always_eager(facts: Facts) -> Iterator[Finding]:
+    if facts.setting("task_always_eager"):
+        yield Finding(
+            id="always-eager",
+            level="bad",
+            title="Nothing is ever sent: jobs run inside whoever calls them",
+            evidence=f"task_always_eager is on, by {facts.conf.origins.get('task_always_eager', 'the app')}",
+            cure="Set it in the tests only.",
+        )
+
+
+def check_soft_shutdown(facts: Facts) -> Iterator[Finding]:
+    remapped = facts.environ.get("REMAP_SIGTERM") == "SIGQUIT"
+    if remapped and not facts.setting("worker_soft_shutdown_timeout"):
+        yield Finding(
+            id="soft-shutdown",
+            level="bad",
+            title="A worker that is told to stop drops its jobs at once",
+            evidence="REMAP_SIGTERM=SIGQUIT, and worker_soft_shutdown_timeout is 0",
+            cure="Set worker_soft_shutdown_timeout, or unset REMAP_SIGTERM: SIGTERM by itself waits for running jobs.",
+        )
+
+
+DELIVERY_CHECKS = (
+    check_pickle,
+    check_refused_serializers,
+    check_visibility_and_time_limit,
+    check_visibility_and_eta,
+    check_visibility_differs,
+    check_early_ack,
+    check_prefetch_hoarding,
+    check_always_eager,
+    check_soft_shutdown,
+)

@@ -1,0 +1,263 @@
+"""The crew: two workers of one name, of several versions, with a pool that was not patched, with a secret on show."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from livectl.models import Finding
+from livectl.ops.processes.launch import SCHEDULER
+from livectl.ops.schedules.file_reader import did_you_mean
+from livectl.ops.services.health import MAX_BEAT_LAG_S
+from livectl.redaction import PASSWORD_IN_URL, redact_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from livectl.doctor.facts import AppProcess, Facts
+
+
+GREEN_POOLS = ("gevent", "eventlet")
+MAX_COMMAND_LINE_CHARS = 300
+
+
+def check_worker_names(facts: Facts) -> Iterator[Finding]:
+    pids = defaultdict(list)
+    for worker in facts.roll.workers:
+        pids[worker.name].append(str(worker.pid))
+    for name, worker_pids in pids.items():
+        if len(worker_pids) > 1:
+            yield Finding(
+                id="same-name",
+                level="bad",
+                title=f"{len(worker_pids)} workers are called {name}",
+                evidence=f"pids {', '.join(sorted(worker_pids))} answer under one name, each for the other",
+                cure="Start them with -n and names of their own; `livectl worker` without -n does.",
+            )
+
+
+def check_worker_versions(facts: Facts) -> Iterator[Finding]:
+    version_by_worker = {worker.name: worker.version for worker in facts.roll.workers if worker.version}
+    if len(set(version_by_worker.values())) > 1:
+        yield Finding(
+            id="versions-differ",
+            level="warn",
+            title="Workers run different versions of Celery",
+            evidence=", ".join(f"{name} {version}" for name, version in sorted(version_by_worker.items())),
+            cure="Bring all to the newest of them, and restart.",
+        )
+
+
+def check_unpatched_pool(facts: Facts) -> Iterator[Finding]:
+    """Celery patches for `-P gevent` and `--pool=gevent` alone, since it looks before it has read anything else."""
+    configured_pool = facts.setting("worker_pool")
+    pool_variable = facts.environ.get("CELERY_WORKER_POOL", "")
+    unpatched_processes = [
+        process for process in facts.processes if any(f"-P{pool}" in process.arguments for pool in GREEN_POOLS)
+    ]
+    has_patched_process = any(_has_pool_option(process.arguments) for process in facts.processes)
+    pool_origin = (
+        "CELERY_WORKER_POOL"
+        if pool_variable in GREEN_POOLS
+        else "worker_pool"
+        if configured_pool in GREEN_POOLS
+        else ""
+    )
+    if unpatched_processes:
+        evidence = f"pid {unpatched_processes[0].pid}: {redact_text(unpatched_processes[0].command_line, MAX_COMMAND_LINE_CHARS)}"
+    elif pool_origin and not has_patched_process:
+        evidence = f"{pool_origin} is {pool_variable or configured_pool}, which is read after the app is imported"
+    else:
+        return
+    yield Finding(
+        id="pool-unpatched",
+        level="bad",
+        title="A green pool runs an app that was not patched: one job that waits holds up all",
+        evidence=evidence,
+        cure=f"Start it as `livectl worker -P {'eventlet' if 'eventlet' in evidence else 'gevent'}`.",
+    )
+
+
+def check_secrets_in_command_lines(facts: Facts) -> Iterator[Finding]:
+    for process in facts.processes:
+        if PASSWORD_IN_URL.search(process.command_line):
+            yield Finding(
+                id="secret-in-argv",
+                level="bad",
+                title="A password is on a command line, where everybody on this machine can read it",
+                evidence=f"pid {process.pid}: {redact_text(process.command_line, MAX_COMMAND_LINE_CHARS)}",
+                cure="Put the address into the settings, a file or the environment.",
+            )
+
+
+def _has_pool_option(arguments: tuple[str, ...]) -> bool:
+    return any(option in ("-P", "--pool") and pool in GREEN_POOLS for option, pool in pairwise(arguments)) or any(
+        f"--pool={pool}" in arguments for pool in GREEN_POOLS
+    )
+
+
+WORKER_CHECKS = (check_worker_names, check_worker_versions, check_unpatched_pool, check_secrets_in_command_lines)
+
+
+def check_beat_missing(facts: Facts) -> Iterator[Finding]:
+    """Where one of ours has been at work before: a plain one that nobody told us of leaves no trace."""
+    if (
+        facts.schedule
+        and facts.beats.has_run
+        and not facts.beats.names
+        and not any(_is_beat(process) for process in facts.processes)
+    ):
+        yield Finding(
+            id="beat-missing",
+            level="warn",
+            title="No beat is at work, though there was one",
+            evidence=f"{len(facts.schedule)} entries are scheduled, and no beat has looked in for a minute",
+            cure="livectl beat; any number of them may run.",
+        )
+
+
+def check_beat_late(facts: Facts) -> Iterator[Finding]:
+    age = facts.beats.heartbeat_age
+    evidence = ""
+    if age is not None and age > MAX_BEAT_LAG_S:
+        evidence = f"{', '.join(facts.beats.names)} looked in {age:.0f} s ago for the last time"
+    elif facts.beats.unsent_run and facts.beats.names:
+        evidence = f"a run of {facts.beats.unsent_run} was claimed and not sent"
+    if evidence:
+        yield Finding(
+            id="beat-late",
+            level="bad",
+            title="Beat is late",
+            evidence=evidence,
+            cure="Look at its log; another beat beside it takes over at once.",
+        )
+
+
+def check_plain_beat(facts: Facts) -> Iterator[Finding]:
+    plain_beats = [process for process in facts.processes if _is_beat(process) and not _is_livectl_beat(process, facts)]
+    if plain_beats and facts.beats.names:
+        yield Finding(
+            id="beat-beside",
+            level="bad",
+            title="A plain beat runs beside livectl's: what both have is sent twice",
+            evidence=f"pid {plain_beats[0].pid}: {redact_text(plain_beats[0].command_line)}; ours: {', '.join(facts.beats.names)}",
+            cure=f"Stop it, or start it with -S {SCHEDULER}: claimed runs are sent once, however many beats there are.",
+        )
+
+
+def _is_beat(process: AppProcess) -> bool:
+    return "beat" in process.arguments or "-B" in process.arguments or "--beat" in process.arguments
+
+
+def _is_livectl_beat(process: AppProcess, facts: Facts) -> bool:
+    names_scheduler = any(option in argument for argument in process.arguments for option in ("--scheduler", "-S"))
+    return SCHEDULER in process.command_line or (not names_scheduler and facts.setting("beat_scheduler") == SCHEDULER)
+
+
+BEAT_CHECKS = (check_beat_missing, check_beat_late, check_plain_beat)
+
+
+SHOWN = 3
+
+
+def check_schedule_file(facts: Facts) -> Iterator[Finding]:
+    if facts.schedule_error:
+        yield Finding(
+            id="schedule-broken",
+            level="bad",
+            title="The schedule file cannot be used",
+            evidence=facts.schedule_error,
+            cure="livectl schedules validate",
+        )
+
+
+def check_unknown_tasks(facts: Facts) -> Iterator[Finding]:
+    """Sent for ever, and thrown away by every worker with a line in its log."""
+    if facts.app_error or facts.settings_error:
+        return
+    app_tasks = facts.task_names()
+    worker_tasks = [set(worker.tasks) for worker in facts.roll.workers if worker.tasks] if facts.roll.complete else []
+    for entry in facts.schedule:
+        known_tasks = set.union(app_tasks, *worker_tasks)
+        if entry.task.startswith("celery."):
+            continue
+        if entry.task not in known_tasks:
+            yield _unknown_task(
+                f"{entry.name} is scheduled to send {entry.task}", entry.task, known_tasks, "nobody knows it"
+            )
+        elif worker_tasks and not any(entry.task in task_names for task_names in worker_tasks):
+            yield _unknown_task(
+                f"{entry.name} is scheduled to send {entry.task}", entry.task, set(), "no worker that answers knows it"
+            )
+    for task in facts.routes:
+        if task not in set.union(app_tasks, *worker_tasks) and app_tasks:
+            yield _unknown_task(
+                f"{task} is routed to {facts.routes[task]}", task, app_tasks, "the app has no such task"
+            )
+
+
+def check_arguments(facts: Facts) -> Iterator[Finding]:
+    for entry, problem in facts.unbound.items():
+        yield Finding(
+            id="arguments",
+            level="bad",
+            title=f"{entry} is scheduled with arguments that its task does not take",
+            evidence=problem,
+            cure="Mend args and kwargs of the entry: each of its jobs fails.",
+        )
+
+
+def check_unread_queues(facts: Facts) -> Iterator[Finding]:
+    """Only when every worker has answered is it sure that nobody reads a queue."""
+    if not facts.roll.complete:
+        return
+    read_queues = {queue for worker in facts.roll.workers for queue in worker.queues}
+    readers = f"workers read {', '.join(sorted(read_queues)) or 'nothing'}"
+    reported = set()
+    for queue in facts.queues:
+        if queue.ready and queue.name not in read_queues:
+            reported.add(queue.name)
+            yield _unread_queue(queue.name, f"{queue.ready} messages wait there; {readers}")
+    for entry, name in facts.destinations.items():
+        if name not in read_queues | reported:
+            reported.add(name)
+            yield _unread_queue(name, f"{entry} is scheduled to be sent there; {readers}")
+    for task, name in facts.routes.items():
+        if name and name not in read_queues | reported:
+            reported.add(name)
+            yield _unread_queue(name, f"{task} is routed there; {readers}")
+
+
+def check_dead_letters(facts: Facts) -> Iterator[Finding]:
+    if facts.letters.count:
+        yield Finding(
+            id="dead-letters",
+            level="warn",
+            title=f"{facts.letters.count} dead letters wait for a decision",
+            evidence=f"the newest: {facts.letters.newest}",
+            cure="livectl dead list, then retry or drop them",
+        )
+
+
+def _unknown_task(evidence: str, task: str, known_tasks: set[str], problem: str) -> Finding:
+    return Finding(
+        id="unknown-task",
+        level="bad",
+        title=f"There is no task {task}" if known_tasks else f"No worker knows the task {task}",
+        evidence=f"{evidence}, and {problem}",
+        cure=did_you_mean(task, known_tasks) or "Import its module (imports, include), and restart the workers.",
+    )
+
+
+def _unread_queue(queue: str, evidence: str) -> Finding:
+    return Finding(
+        id="queue-unread",
+        level="bad",
+        title=f"Nobody reads the queue {queue}",
+        evidence=evidence,
+        cure=f"Start a worker with -Q {queue}, or send elsewhere.",
+    )
+
+
+WORK_CHECKS = (check_schedule_file, check_unknown_tasks, check_arguments, check_unread_queues, check_dead_letters)

@@ -1,0 +1,202 @@
+"""The settings of a Celery app: what is in force, where it comes from, and the names that somebody wrote."""
+
+from __future__ import annotations
+
+import inspect
+from inspect import isclass, isfunction, ismodule
+from typing import TYPE_CHECKING, Any
+
+from livectl.doctor.facts import SettingsFacts, TaskFacts, WrittenSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from livectl.models import Schedule
+
+
+SET_IN_CODE = "Celery(...) or app.conf"
+DEFAULT_BROKER = "amqp://"
+# What the environment says goes before all code; the last two are read by `celery` on its command line alone.
+SETTING_VARIABLES = {
+    "CELERY_BROKER_URL": "broker_url",
+    "CELERY_RESULT_BACKEND": "result_backend",
+    "BROKER_URL": "broker_url",
+    "RESULT_BACKEND": "result_backend",
+}
+
+
+def read_settings(app: Any, environ: Mapping[str, str]) -> SettingsFacts:
+    """Of an app whose settings can be resolved; whatever Celery raises about them is raised."""
+    values = {key: getattr(app.conf, key, None) for key in _setting_keys()}
+    written = tuple(_written_settings(app))
+    origins = dict(_origins(environ, written, values))
+    return SettingsFacts(
+        values=values,
+        origins=origins,
+        written=written,
+        overridden=dict(_overridden(app, environ)),
+        source=_source_name(app) if app._config_source else "",
+    )
+
+
+def _setting_keys() -> list[str]:
+    from celery.app.defaults import SETTING_KEYS
+
+    return sorted(SETTING_KEYS)
+
+
+def _source_name(app: Any) -> str:
+    """As it was named, or its type."""
+    source = app._config_source
+    if isinstance(source, str):
+        return source
+    return str(getattr(source, "__name__", "") or type(source).__name__)
+
+
+def _written_settings(app: Any) -> Iterator[WrittenSetting]:
+    """Names in the source, then names that code has set. Imports and functions of a module are no settings."""
+    if app._config_source:
+        source = _source_name(app)
+        source_settings = app.loader.conf
+        for name in source_settings:
+            if (
+                isinstance(name, str)
+                and not name.startswith("_")
+                and not _is_code(_source_value(source_settings, name))
+            ):
+                yield WrittenSetting(name=name, location=source, namespace=app.namespace)
+    for name in app.conf.changes:
+        if isinstance(name, str) and not name.startswith("_") and name != "deprecated_settings":
+            yield WrittenSetting(name=name, location=SET_IN_CODE)
+
+
+def _source_value(source_settings: Any, name: str) -> Any:
+    try:
+        return source_settings[name]
+    except Exception:
+        return None
+
+
+def _is_code(value: Any) -> bool:
+    return ismodule(value) or isfunction(value) or isclass(value)
+
+
+def _origins(
+    environ: Mapping[str, str], written: tuple[WrittenSetting, ...], values: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    """The last to speak is the one that counts: defaults < the source < code < the environment."""
+    from celery.app.defaults import DEFAULTS
+
+    from livectl.ops.migration import names
+
+    for setting in sorted(written, key=lambda setting: setting.location == SET_IN_CODE):
+        classification = names.classify(setting.name, setting.namespace)
+        if (
+            classification
+            and classification.was_read
+            and classification.key in values
+            and values[classification.key] != DEFAULTS.get(classification.key)
+        ):
+            yield classification.key, setting.location
+    for variable in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"):
+        if environ.get(variable):
+            yield SETTING_VARIABLES[variable], variable
+
+
+def _overridden(app: Any, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Variable -> the address that the app's own code or source says, where that is another one."""
+    from livectl.redaction import redact_text
+
+    for variable, key in SETTING_VARIABLES.items():
+        environment_value = environ.get(variable)
+        app_value = app.conf.first(key, "CELERY_RESULT_BACKEND" if key == "result_backend" else "broker_host")
+        if (
+            environment_value
+            and app_value
+            and isinstance(app_value, str)
+            and app_value != environment_value
+            and not _has_unprefixed_variable(variable, environ)
+        ):
+            yield variable, redact_text(app_value)
+
+
+def _has_unprefixed_variable(variable: str, environ: Mapping[str, str]) -> bool:
+    """Of the two spellings, the command line's goes into the other one."""
+    return variable.startswith("CELERY_") and bool(environ.get(variable.removeprefix("CELERY_")))
+
+
+GLOB_CHARACTERS = frozenset("*?[")
+BUILT_IN_PREFIX = "celery."
+
+
+def list_tasks(app: Any, app_tasks: Mapping[str, Any]) -> tuple[TaskFacts, ...]:
+    """The app's own; Celery's built-in ones are as they are."""
+    default_limit = app.conf.task_time_limit
+    return tuple(
+        TaskFacts(
+            name=name,
+            acks_late=bool(task.acks_late),
+            reject_on_worker_lost=bool(task.reject_on_worker_lost),
+            time_limit=_parse_time_limit(task.time_limit if task.time_limit is not None else default_limit),
+        )
+        for name, task in app_tasks.items()
+        if not name.startswith(BUILT_IN_PREFIX)
+    )
+
+
+def find_argument_errors(schedules: Sequence[Schedule], app_tasks: Mapping[str, Any]) -> dict[str, str]:
+    """Entry -> why its task would not take its arguments."""
+    errors = {}
+    for entry in schedules:
+        if entry.task in app_tasks and (problem := _argument_error(app_tasks[entry.task], entry.args, entry.kwargs)):
+            errors[entry.name] = problem
+    return errors
+
+
+def list_routes(app: Any) -> dict[str, str]:
+    """The plain names in task_routes, and the queue that each leads to."""
+    configured = app.conf.task_routes
+    tables = configured if isinstance(configured, list | tuple) else [configured]
+    queue_by_task: dict[str, str] = {}
+    for table in tables:
+        queue_by_task |= dict(_plain_routes(table)) if isinstance(table, dict) else {}
+    return queue_by_task
+
+
+def find_destinations(app: Any, schedules: Sequence[Schedule]) -> dict[str, str]:
+    """Entry -> the queue its job will lie in."""
+    queue_by_entry = {}
+    for entry in schedules:
+        options = {key: entry.options[key] for key in ("queue", "exchange", "routing_key") if key in entry.options}
+        try:
+            route = app.amqp.router.route(options, entry.task, entry.args, entry.kwargs)
+        except Exception:  # noqa: S112 - a router of the app's own that stumbles is for its log
+            continue
+        queue = route.get("queue")
+        if name := getattr(queue, "name", queue) or route.get("routing_key"):
+            queue_by_entry[entry.name] = str(name)
+    return queue_by_entry
+
+
+def _plain_routes(table: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
+    for name, route in table.items():
+        queue = route.get("queue") if isinstance(route, dict) else route
+        if isinstance(name, str) and not GLOB_CHARACTERS & set(name):
+            yield name, str(getattr(queue, "name", queue) or "")
+
+
+def _argument_error(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    try:
+        signature = inspect.signature(task.run)
+    except (TypeError, ValueError):
+        return ""  # nothing can be said of what Python itself cannot tell
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        parameters = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
+        return f"{task.name}{inspect.Signature(parameters)}: {error}"
+    return ""
+
+
+def _parse_time_limit(limit: Any) -> float | None:
+    return float(limit) if isinstance(limit, int | float) and limit else None

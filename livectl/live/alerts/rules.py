@@ -1,0 +1,97 @@
+"""What a target listens to: which changes it is told, of whom, and when it is not to be disturbed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from livectl.live.alerts.message import alert_kind
+from livectl.models import Change, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from livectl.models import PlatformHealth, Streamer, StreamerRecord
+    from livectl.settings import Target
+    from livectl.units import Window
+
+
+MINUTES_PER_HOUR = 60  # minutes
+
+
+def should_alert(name: str, target: Target, change: Change, record: StreamerRecord | None) -> bool:
+    """Whether this change is told to this target at all."""
+    kind = alert_kind(change)
+    if change.quiet or kind not in target.on:
+        return False
+    if kind == "trouble":
+        return True
+    return record is not None and record.streamer is not None and accepts_streamer(name, target, record.streamer)
+
+
+def accepts_streamer(name: str, target: Target, streamer: Streamer) -> bool:
+    """Whether this target is told of this streamer: both have a say."""
+    if streamer.alerts is not None and name not in streamer.alerts:
+        return False
+    if target.tags and not set(target.tags) & set(streamer.tags):
+        return False
+    names = {f"{streamer.platform}/{streamer.id}".lower(), streamer.name.lower()}
+    return not target.streamers or any(wanted.lower() in names for wanted in target.streamers)
+
+
+def is_outdated(target: Target, change: Change, record: StreamerRecord | None) -> bool:
+    """Whether the stream has ended meanwhile, so that telling of it would mislead. Who hears of ends hears of all."""
+    if alert_kind(change) in {"end", "trouble"} or "end" in target.on:
+        return False
+    return record is None or record.state is not State.LIVE or record.session != change.session
+
+
+def in_quiet_hours(window: Window | None, now: float, zone: str) -> bool:
+    if window is None:
+        return False
+    minute = _minute_of_day(now, zone)
+    if window.start <= window.end:
+        return window.start <= minute < window.end
+    return minute >= window.start or minute < window.end
+
+
+def _minute_of_day(now: float, zone: str) -> int:
+    """Minutes since midnight, by the clock on the wall."""
+    local = datetime.fromtimestamp(now, ZoneInfo(zone))
+    return local.hour * MINUTES_PER_HOUR + local.minute
+
+
+BLOCKED_ALERT_DELAY_S = (
+    3600.0  # seconds a platform may refuse us before anybody is bothered: most blocks are over by then
+)
+
+
+def find_troubles(healths: Iterable[PlatformHealth], now: float) -> list[tuple[str, float, Change]]:
+    """By name: for how long it has to last before it is told, and the telling."""
+    return [
+        (f"{trouble} {health.platform}", min_seconds, _trouble_change(health.platform, trouble, title, cure, now))
+        for health in healths
+        if health.followed
+        for trouble, min_seconds, title, cure in _troubles_of(health)
+    ]
+
+
+def _troubles_of(health: PlatformHealth) -> Iterator[tuple[str, float, str, str]]:
+    name = health.platform
+    if health.parser_broken is not None:
+        yield "parser", 0.0, f"{name}: its answers cannot be read", "It may have changed: look for a newer livectl."
+    if health.auth_since is not None:
+        cure = f"Nobody is asked there until platforms.{name} in livectl.yaml has new ones."
+        yield "keys", 0.0, f"{name}: it refuses your keys", cure
+    if health.step:
+        yield (
+            "blocked",
+            BLOCKED_ALERT_DELAY_S,
+            f"{name}: it has refused us for an hour",
+            "livectl keeps trying, every half hour.",
+        )
+
+
+def _trouble_change(platform: str, trouble: str, title: str, cure: str, now: float) -> Change:
+    return Change(kind="troubled", platform=platform, id="", session=trouble, at=now, title=title, before=cure)

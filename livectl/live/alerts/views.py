@@ -1,0 +1,166 @@
+"""The targets, shown: where each stands, and what each says to a sample."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from livectl import render
+from livectl.errors import UsageError
+from livectl.live.alerts import message, targets
+from livectl.live.alerts.message import Alert
+from livectl.live.checker import InMemoryCache
+from livectl.live.network.fetcher import Fetcher
+from livectl.live.network.routes import Routes
+from livectl.models import Change
+from livectl.render import View
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import RenderableType
+
+    from livectl.live.alerts.message import DeliveryOutcome
+    from livectl.live.alerts.outbox import TargetState
+    from livectl.live.alerts.targets import AlertSender
+    from livectl.settings import Settings, Target
+
+
+NO_TARGETS = "No alerts yet: write a target under `alerts:` in livectl.yaml, see docs/alerts.md."
+HIDDEN = "***"
+MINUTE_SECONDS = 60.0  # seconds
+
+
+def select_targets(settings: Settings, wanted: str | None) -> list[str]:
+    """The target of this name, or all."""
+    names = list(settings.alerts)
+    if not names:
+        raise UsageError("there is no target to tell", "Write one under `alerts:` in livectl.yaml: docs/alerts.md.")
+    if wanted is None:
+        return names
+    if wanted not in names:
+        matches = get_close_matches(wanted, names, 1)
+        hint = f"Do you mean {matches[0]}?" if matches else f"There is {', '.join(names)}."
+        raise UsageError(f"no target is called {wanted}", hint)
+    return [wanted]
+
+
+def send_samples(names: Sequence[str], settings: Settings, now: float) -> dict[str, DeliveryOutcome]:
+    """What each says to a sample."""
+    sample = Change(
+        kind="began",
+        platform="demo",
+        id="ada",
+        session="sample",
+        at=now,
+        number=f"{now:.3f}",
+        started_at=now,
+        name="Ada",
+        title="A sample, sent by livectl alerts test",
+        category="Testing",
+        url="https://example.org/ada",
+    )
+    alerts = {name: message.build_alert(name, settings.alerts[name], sample, settings.timezone) for name in names}
+    senders = open_senders(settings)
+    return {name: senders[name](msgspec.structs.replace(alert, kind="test")) for name, alert in alerts.items()}
+
+
+def resend_alert(payload: Any, settings: Settings) -> dict[str, DeliveryOutcome]:
+    """What its target says to an alert that was set aside: the same one, with the same key."""
+    alert = msgspec.convert(payload, Alert)
+    select_targets(settings, alert.target)
+    return {alert.target: open_senders(settings)[alert.target](alert)}
+
+
+def open_senders(settings: Settings) -> dict[str, AlertSender]:
+    """The targets' senders, for one call."""
+    return targets.build_senders(settings, Fetcher(Routes.from_settings(settings.network), InMemoryCache()))
+
+
+def outcomes_view(outcomes: Mapping[str, DeliveryOutcome]) -> View:
+    data = [{"target": name, "sent": outcome.sent, "said": outcome.detail} for name, outcome in outcomes.items()]
+    rows = [(name, "yes" if outcome.sent else "NO", outcome.detail) for name, outcome in outcomes.items()]
+    return render.table(("target", "taken", "answer"), rows, data, empty=NO_TARGETS)
+
+
+def targets_view(
+    settings: Settings, states: Mapping[str, TargetState], backlogs: Mapping[str, int], now: float
+) -> View:
+    data = [_target_json(name, target, states[name], backlogs[name]) for name, target in settings.alerts.items()]
+    rows = [
+        (
+            name,
+            target_address(target),
+            " ".join(target.on),
+            _format_age(states[name].sent_at, now),
+            str(backlogs[name]),
+            _state_text(states[name]),
+        )
+        for name, target in settings.alerts.items()
+    ]
+    table_view = render.table(
+        ("target", "address", "on", "last told", "waiting", "state"), rows, data, empty=NO_TARGETS
+    )
+    return View(data, lambda: _with_problems(table_view, settings, states))
+
+
+def _with_problems(table_view: View, settings: Settings, states: Mapping[str, TargetState]) -> RenderableType:
+    """The table, and below it what was said by those that did not take something."""
+    failing = {name: state for name, state in states.items() if state.problem}
+    lines = [f"{name}: {state.problem}{_next_try(state, settings.timezone)}" for name, state in failing.items()]
+    if not lines:
+        return table_view.to_renderable()
+    from rich.console import Group
+
+    return Group(table_view.to_renderable(), "", *lines)
+
+
+def _next_try(state: TargetState, zone: str) -> str:
+    if state.retry_at is None:
+        return ""
+    return f"; try {state.tries + 1} at {message.format_local_time(state.retry_at, zone).partition(' ')[2]}"
+
+
+def _format_age(at: float | None, now: float) -> str:
+    if at is None:
+        return "never"
+    return f"{message.format_duration(now - at)} ago" if now - at >= MINUTE_SECONDS else "just now"
+
+
+def target_address(target: Target) -> str:
+    """Enough to know it again, and nothing that is secret."""
+    if target.command:
+        return target.command[0]
+    parts = urlsplit(target.webhook.reveal() if target.webhook else target.url.reveal() if target.url else "")
+    return f"{parts.scheme}://{parts.hostname if target.webhook else HIDDEN}"
+
+
+def _state_text(state: TargetState) -> str:
+    if state.retry_at is not None:
+        return "failing"
+    return "gave one up" if state.problem else "well"
+
+
+def _target_json(name: str, target: Target, state: TargetState, backlog: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": targets.target_kind(target),
+        "address": target_address(target),
+        "on": target.on,
+        "sent": state.sent,
+        "sent_at": _format_utc(state.sent_at),
+        "backlog": backlog,
+        "failures": state.failures,
+        "tries": state.tries,
+        "failing_since": _format_utc(state.failing_since),
+        "retry_at": _format_utc(state.retry_at),
+        "dead": state.dead,
+        "problem": state.problem or None,
+    }
+
+
+def _format_utc(at: float | None) -> str | None:
+    return None if at is None else message.format_utc(at)

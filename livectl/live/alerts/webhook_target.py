@@ -1,0 +1,128 @@
+"""A webhook: an alert as JSON, signed, sent where it says and nowhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from livectl.live.alerts import message
+from livectl.live.alerts.message import Alert, DeliveryOutcome, alert_kind
+from livectl.models import Request, Response
+
+if TYPE_CHECKING:
+    from livectl.live.network.fetcher import Fetcher
+    from livectl.models import Change
+    from livectl.settings import Target
+
+
+PAYLOAD_VERSION = 1
+MAX_REPLY_BYTES = 65_536  # bytes read of what it says; nothing in there is needed
+SUCCESS_STATUSES = range(200, 300)
+# It understood, and will never take this one: the next may be fine.
+PERMANENT_STATUSES = {400, 413, 414, 422}
+
+
+class WebhookSender:
+    """One address that is sent JSON."""
+
+    def __init__(self, target: Target, fetcher: Fetcher) -> None:
+        self._target = target
+        self._fetcher = fetcher
+
+    def send(self, alert: Alert) -> DeliveryOutcome:
+        url = self._target.webhook.reveal() if self._target.webhook else ""
+        payload = encode_alert(alert)
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": alert.key,
+            **self._signature(payload, int(time.time())),
+        }
+        request = Request(
+            url=url,
+            method="POST",
+            headers=headers,
+            body=payload,
+            limit=MAX_REPLY_BYTES,
+            seconds=message.send_timeout(self._target),
+            follow=False,
+        )
+        host = (urlsplit(url).hostname or "").rstrip(".").lower()
+        (response,) = self._fetcher.ask([request], {host} if self._target.allow_private else None)
+        return read_outcome(response, time.time())
+
+    def _signature(self, payload: bytes, now: int) -> dict[str, str]:
+        if self._target.secret is None:
+            return {}
+        return {"Livectl-Signature": sign(self._target.secret.reveal(), payload, now)}
+
+
+def sign(secret: str, payload: bytes, now: int) -> str:
+    """Of time and body together, so that neither can be changed."""
+    digest = hmac.new(secret.encode(), f"{now}.".encode() + payload, hashlib.sha256).hexdigest()
+    return f"t={now},v1={digest}"
+
+
+def encode_alert(alert: Alert) -> bytes:
+    """The same bytes for every sending of an alert."""
+    payload = {
+        "version": PAYLOAD_VERSION,
+        "key": alert.key,
+        "target": alert.target,
+        "kind": alert.kind,
+        "title": alert.title,
+        "body": alert.body,
+        "changes": [_change_json(change) for change in alert.changes],
+    }
+    return msgspec.json.encode(payload)
+
+
+def read_outcome(response: Response, now: float) -> DeliveryOutcome:
+    status = response.status
+    if status in SUCCESS_STATUSES:
+        return DeliveryOutcome(sent=True, detail=f"answered {status}")
+    if not status:
+        return DeliveryOutcome(sent=False, detail=response.error)
+    moved = ", which leads elsewhere: write that address" if 300 <= status < 400 else ""
+    wait = _parse_retry_after(response.headers.get("retry-after", ""), now)
+    return DeliveryOutcome(
+        sent=False, detail=f"answered {status}{moved}", retry_after_s=wait, permanent=status in PERMANENT_STATUSES
+    )
+
+
+def _parse_retry_after(text: str, now: float) -> float:
+    """Seconds, of a Retry-After in seconds or as a date."""
+    if text.isdigit():
+        return float(text[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def _change_json(change: Change) -> dict[str, Any]:
+    return {
+        "kind": alert_kind(change),
+        "at": _format_utc(change.at),
+        "platform": change.platform,
+        "id": change.id,
+        "session": change.session,
+        "name": change.name,
+        "title": change.title,
+        "category": change.category,
+        "before": change.before,
+        "url": change.url,
+        "cover": change.cover,
+        "viewers": change.viewers,
+        "started_at": _format_utc(change.started_at),
+        "ended_at": _format_utc(change.ended_at),
+    }
+
+
+def _format_utc(at: float | None) -> str | None:
+    return None if at is None else message.format_utc(at)

@@ -1,0 +1,121 @@
+"""The hours of the week in which somebody was live, counted over their last sessions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from livectl.live import views
+from livectl.render import View, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+    from livectl.live.store_reader import StreamerHistory
+    from livectl.models import Session
+
+
+WEEK_SECONDS = 7 * 86_400.0  # seconds
+MAX_WEEKS = 12  # looked back: habits change with the seasons
+STEP_SECONDS = 900.0  # seconds: every zone is a multiple of it away from UTC
+HOUR_SECONDS = 3_600.0
+DAYS_PER_WEEK, HOURS_PER_DAY = 7, 24
+SHADES = " ░▒▓█"
+DAY_NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+LABEL_EVERY_HOURS = 3  # each so many hours
+
+
+def hourly_shares(sessions: Sequence[Session], since: float, now: float, zone: str) -> list[list[float]]:
+    """Of each hour of the week, in this zone, the share in which they were live: a row a day, Monday first."""
+    begin = max(since, now - MAX_WEEKS * WEEK_SECONDS)
+    weeks = max(1.0, (now - begin) / WEEK_SECONDS)
+    totals = [[0.0] * HOURS_PER_DAY for _ in range(DAYS_PER_WEEK)]
+    timezone = ZoneInfo(zone)
+    for session in sessions:
+        at, end = max(session.started_at, begin), min(session.ended_at or now, now)
+        while at < end:
+            until = min(end, (at // STEP_SECONDS + 1) * STEP_SECONDS)
+            local = datetime.fromtimestamp(at, timezone)
+            totals[local.weekday()][local.hour] += (until - at) / HOUR_SECONDS / weeks
+            at = until
+    return [[round(min(1.0, hour), 3) for hour in day] for day in totals]
+
+
+def render_hours(shares: Sequence[Sequence[float]]) -> str:
+    """A map in text: a line a day, two characters an hour, the darker the more often."""
+    heading = "".join(f"{hour:<{2 * LABEL_EVERY_HOURS}}" for hour in range(0, HOURS_PER_DAY, LABEL_EVERY_HOURS))
+    days = (
+        f"{name}  {''.join(_shade(share) * 2 for share in day)}" for name, day in zip(DAY_NAMES, shares, strict=True)
+    )
+    return "\n".join([f"     {heading}".rstrip(), *(day.rstrip() for day in days)])
+
+
+def _shade(share: float) -> str:
+    """Never, now and then, up to nearly always."""
+    return SHADES[0] if not share else SHADES[min(len(SHADES) - 1, 1 + int(share * (len(SHADES) - 1)))]
+
+
+MAX_SESSIONS_SHOWN = 20  # sessions; programs get them all
+
+
+def history_view(streamer_history: StreamerHistory, zone: str, now: float) -> View:
+    record, sessions = streamer_history
+    since = min([record.first or now, *(session.started_at for session in sessions)])
+    hourly = hourly_shares(sessions, since, now, zone)
+    streamer = views.from_record(record)
+    data = {
+        "platform": streamer.platform,
+        "id": streamer.id,
+        "name": streamer.name,
+        "state": streamer.state,
+        "timezone": zone,
+        "sessions": [_session_json(session) for session in sessions],
+        "hours": hourly,
+    }
+    return View(data, lambda: _render_page(streamer, sessions, hourly, zone, now))
+
+
+def _session_json(session: Session) -> dict[str, Any]:
+    return {
+        "session": session.session or None,
+        "started_at": views.format_utc(session.started_at),
+        "ended_at": views.format_utc(session.ended_at),
+        "length": None if session.ended_at is None else session.ended_at - session.started_at,
+        "title": session.title or None,
+        "category": session.category or None,
+    }
+
+
+def _render_page(
+    streamer: views.StreamerView, sessions: Sequence[Session], hourly: list[list[float]], zone: str, now: float
+) -> RenderableType:
+    from rich.console import Group
+
+    title = f"{views.address_text(streamer)}  {streamer.name or ''}".rstrip()
+    if not sessions:
+        return f"{title}: no sessions noted yet"
+    timezone = ZoneInfo(zone)
+    newest = list(reversed(sessions))[:MAX_SESSIONS_SHOWN]
+    rows = [
+        (_format_time(session.started_at, timezone), _format_length(session, now), session.title, session.category)
+        for session in newest
+    ]
+    session_table = table(("began", "length", "title", "category"), rows, None, empty="").to_renderable()
+    count = f"{len(sessions)} session{'s' if len(sessions) > 1 else ''}"
+    parts: list[RenderableType] = [f"{title}, {count}; times in {zone}", "", session_table]
+    if len(sessions) > MAX_SESSIONS_SHOWN:
+        parts.append(f"and {len(sessions) - MAX_SESSIONS_SHOWN} older ones")
+    return Group(*parts, "", render_hours(hourly))
+
+
+def _format_time(at: float, timezone: ZoneInfo) -> str:
+    return f"{datetime.fromtimestamp(at, timezone):%Y-%m-%d %H:%M}"
+
+
+def _format_length(session: Session, now: float) -> str:
+    if session.ended_at is None:
+        return f"{views.format_duration(now - session.started_at)}, on"
+    return views.format_duration(session.ended_at - session.started_at)

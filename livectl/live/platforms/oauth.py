@@ -1,0 +1,68 @@
+"""An app token: what a client id and a secret are traded for, kept until it runs out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import msgspec
+
+from livectl.live.platforms import parsing
+from livectl.live.platforms.base import CheckFailed, ask, cache_get, cache_set
+from livectl.models import Request, Response, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from livectl.live.platforms.base import CheckContext, Effect
+
+
+EXPIRY_MARGIN_S = 300.0  # seconds a token is dropped before it runs out, so that none dies under way
+MIN_CACHE_SECONDS = 60.0  # seconds; one that lives less is not worth keeping
+
+
+class TokenResponse(msgspec.Struct):
+    access_token: str
+    expires_in: float
+
+
+TOKEN_RESPONSE = msgspec.json.Decoder(TokenResponse, strict=False)
+
+
+def has_keys(context: CheckContext) -> bool:
+    return bool(context.keys.get("client_id") and context.keys.get("client_secret"))
+
+
+def ask_authorized(
+    token_url: str, context: CheckContext, build_request: Callable[[str], Request]
+) -> Generator[Effect, Any, Response]:
+    """The answer to `request(token)`. A token that is refused is renewed, once."""
+    cached_token = yield from cache_get(_cache_key(context))
+    if cached_token:
+        response = yield from ask(build_request(cached_token))
+        if response.status != 401:
+            return response
+    token = yield from _fetch_token(token_url, context)
+    return (yield from ask(build_request(token)))
+
+
+def _fetch_token(token_url: str, context: CheckContext) -> Generator[Effect, Any, str]:
+    form = {
+        "client_id": context.keys["client_id"],
+        "client_secret": context.keys["client_secret"],
+        "grant_type": "client_credentials",
+    }
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    request = Request(url=token_url, method="POST", headers=headers, body=urlencode(form).encode())
+    response = yield from ask(request)
+    if response.status in {400, 401, 403}:
+        raise CheckFailed(State.AUTH, f"client_id or client_secret was refused (HTTP {response.status})")
+    token = parsing.read(response, TOKEN_RESPONSE, context.now)
+    yield from cache_set(
+        _cache_key(context), token.access_token, max(token.expires_in - EXPIRY_MARGIN_S, MIN_CACHE_SECONDS)
+    )
+    return token.access_token
+
+
+def _cache_key(context: CheckContext) -> str:
+    return f"token/{context.keys['client_id']}"

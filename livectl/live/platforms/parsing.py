@@ -1,0 +1,192 @@
+"""A pasted address, taken apart."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+
+from livectl.live.platforms.base import CheckFailed
+from livectl.models import State
+
+if TYPE_CHECKING:
+    from livectl.models import Response
+
+
+MAX_ADDRESS_CHARS = 2_000  # characters of an address; browsers stop there too
+MAX_ID_DIGITS = 20
+_LINK = re.compile(r"https?://[^\s<>\"']+", re.IGNORECASE)
+_OTHER_SCHEME = re.compile(r"\s*(?!https?:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_SCHEME = re.compile(r"(?:https?:)?//", re.IGNORECASE)
+
+
+class PageAddress(NamedTuple):
+    """Where an address points. A streamer written `twitch/ada` has the platform's name for a host."""
+
+    host: str  # lower case, without port
+    parts: tuple[str, ...]  # of the path, decoded, none of them empty
+    query: dict[str, str]
+    url: str  # with its scheme
+
+
+@lru_cache(maxsize=1)  # one address is offered to every platform in turn
+def page(text: str) -> PageAddress | None:
+    """The page that `text` names: with a scheme or without, alone or amid what an app's share button wraps round it."""
+    if _OTHER_SCHEME.match(text):
+        return None
+    match = _LINK.search(text)
+    address = match.group() if match else text.strip()
+    if not address or len(address) > MAX_ADDRESS_CHARS or re.search(r"\s", address):
+        return None
+    url = address if match else f"https://{_SCHEME.sub('', address, count=1)}"
+    try:
+        split = urlsplit(url)
+        host = (split.hostname or "").rstrip(".")
+    except ValueError:
+        return None
+    if not host:
+        return None
+    parts = tuple(unquote(part) for part in split.path.split("/") if part)
+    return PageAddress(host, parts, dict(parse_qsl(split.query)), url)
+
+
+def is_number(text: str) -> bool:
+    """Whether a site could have given this as an id: the digits of ASCII, and no more than a 64-bit number has."""
+    return text.isascii() and text.isdecimal() and len(text) <= MAX_ID_DIGITS
+
+
+T = TypeVar("T")
+
+# What sites expect of a reader; several refuse anything that is no browser.
+BROWSER_USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+MAX_TEXT_CHARS = 300  # characters of a title or a name: the longest any of these sites allows, and some
+MAX_LINK_CHARS = 1_000  # characters of a cover's address; signed ones are long
+MAX_RETRY_WAIT_S = 86_400.0  # seconds; a platform that asks for more than a day is asked again after one
+MAX_TIMESTAMP = 32_503_680_000.0  # the year 3000: an instant beyond it is a number of something else
+
+_BLOCKED_STATUSES = {403, 412, 451}
+_BAD_BATCH_STATUSES = {400, 500}  # what a batch with one bad id in it is answered
+_CAPTCHA_PAGE = re.compile(rb"captcha|verify|access denied|security policy|\xe9\xaa\x8c\xe8\xaf\x81", re.IGNORECASE)
+_COUNT_SUFFIXES = {"k": 1_000, "m": 1_000_000, "w": 10_000, "万": 10_000, "亿": 100_000_000, "만": 10_000}
+
+
+def read_body(response: Response, now: float) -> bytes:
+    """The body of an answer that is one. Everything else is raised as what it tells of us, never of the streamer."""
+    status = response.status
+    if status == 0:
+        raise CheckFailed(State.NETWORK, response.error or "no answer")
+    if status == 401:
+        raise CheckFailed(State.AUTH, "the key or cookie was refused (HTTP 401)")
+    if status == 429:
+        raise CheckFailed(State.RATE_LIMITED, "asked too often (HTTP 429)", read_retry_at(response, now))
+    if status in _BLOCKED_STATUSES:
+        raise CheckFailed(State.BLOCKED, f"refused to answer (HTTP {status})", read_retry_at(response, now))
+    if status >= 500:
+        problem = f"the site has trouble (HTTP {status})"
+        raise CheckFailed(State.NETWORK, problem, read_retry_at(response, now), divisible=status in _BAD_BATCH_STATUSES)
+    if 300 <= status < 400:
+        raise CheckFailed(
+            State.BLOCKED, f"sent elsewhere (HTTP {status}): {response.headers.get('location', '')}"[:200]
+        )
+    if status != 200:
+        raise CheckFailed(State.PARSE_ERROR, f"unexpected HTTP {status}", divisible=status in _BAD_BATCH_STATUSES)
+    if not response.body.strip():
+        raise CheckFailed(State.BLOCKED, "an empty answer")
+    return response.body
+
+
+def read(response: Response, decoder: msgspec.json.Decoder[T], now: float) -> T:
+    """The body as `shape`; another shape is a parse error that names the path."""
+    body = read_body(response, now)
+    if body.lstrip()[:1] == b"<":
+        if _CAPTCHA_PAGE.search(body):
+            raise CheckFailed(State.BLOCKED, "a page that wants proof of a human")
+        raise CheckFailed(State.PARSE_ERROR, "a page where JSON was expected")
+    return decode(body, decoder)
+
+
+def decode(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CheckFailed(State.PARSE_ERROR, f"unexpected shape: {error}") from error
+
+
+def find_embedded_json(text: str, marker: str, shape: type[T]) -> T | None:
+    """The first JSON object behind `marker` in a page; None when the page has no such marker."""
+    position = text.find(marker)
+    start = text.find("{", position + len(marker), position + len(marker) + 20) if position >= 0 else -1
+    if start < 0:
+        return None
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text, start)
+        return msgspec.convert(value, shape, strict=False)
+    except (ValueError, RecursionError) as error:
+        raise CheckFailed(State.PARSE_ERROR, f"unexpected shape behind {marker}: {error}") from error
+
+
+def unknown_value(path: str, value: object) -> CheckFailed:
+    """A value that is no known state: raised, so that it is seen, and never taken for offline."""
+    return CheckFailed(State.PARSE_ERROR, f"unknown value {str(value)[:40]!r} - at `{path}`")
+
+
+def read_retry_at(response: Response, now: float) -> float | None:
+    """When the site wants to be asked again, from Retry-After or Ratelimit-Reset."""
+    retry_after = response.headers.get("retry-after", "").strip()
+    reset = response.headers.get("ratelimit-reset", response.headers.get("x-ratelimit-reset", "")).strip()
+    if retry_after.isdecimal():
+        return now + min(float(retry_after), MAX_RETRY_WAIT_S)
+    if retry_after:
+        return _parse_http_date(retry_after, now)
+    if not reset.isdecimal():
+        return None
+    timestamp = float(reset) if float(reset) > now / 2 else now + float(reset)  # an epoch, or seconds from now
+    return min(max(timestamp, now), now + MAX_RETRY_WAIT_S)
+
+
+def _parse_http_date(text: str, now: float) -> float | None:
+    try:
+        timestamp = parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return min(max(timestamp, now), now + MAX_RETRY_WAIT_S)
+
+
+def plain(text: str | None) -> str:
+    """Text for a line: entities read, spaces and control characters folded, of bearable length."""
+    unescaped = html.unescape(html.unescape(text or ""))
+    return " ".join("".join(char if char.isprintable() else " " for char in unescaped).split())[:MAX_TEXT_CHARS]
+
+
+def image_url(text: str | None) -> str:
+    """An address of a picture, if it is one."""
+    address = f"https:{text}" if text and text.startswith("//") else text or ""
+    is_web = address.startswith(("https://", "http://")) and address.isprintable()
+    return address if is_web and len(address) <= MAX_LINK_CHARS else ""
+
+
+def parse_count(value: float | str | None) -> int | None:
+    """How many: a number, or what a site writes for one: 1.2万, 3k, 10,000+."""
+    if isinstance(value, str):
+        match = re.match(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)\s*([kmw万亿만])?", value.replace(",", "").strip().lower())
+        return int(float(match[1]) * _COUNT_SUFFIXES.get(match[2] or "", 1)) if match else None
+    return int(value) if value is not None and 0 <= value < MAX_TIMESTAMP else None
+
+
+def valid_timestamp(seconds: float | None) -> float | None:
+    """Seconds since the epoch, where the site gave any."""
+    return float(seconds) if seconds is not None and 0 < seconds < MAX_TIMESTAMP else None
+
+
+def final_url(response: Response) -> str:
+    """Where a short link led: the page it ended on, or the one it pointed to."""
+    if response.status == 0:
+        raise CheckFailed(State.NETWORK, response.error or "no answer")
+    return response.headers.get("location") or response.url

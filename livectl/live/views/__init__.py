@@ -1,1 +1,0 @@
-"""What people see of streamers: glances at the store, drawn as tables."""

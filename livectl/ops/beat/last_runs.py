@@ -1,0 +1,36 @@
+"""What the store knows of a schedule: the last run of each entry, how its job ended, and who is paused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from livectl import redis_client
+from livectl.models import JobState, Run  # noqa: TC001 - msgspec reads the annotations
+from livectl.ops.beat import run_store
+from livectl.ops.beat.run_store import Pause  # noqa: TC001
+from livectl.ops.jobs.status import StatusLookup
+
+if TYPE_CHECKING:
+    from livectl.address import Address
+    from livectl.ops.deployment import Deployment
+
+
+class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """By the names of entries. Those without are left out."""
+
+    last_runs: dict[str, Run] = {}
+    job_states: dict[str, JobState] = {}
+    pauses: dict[str, Pause] = {}
+
+
+def read(store: Address, deployment: Deployment) -> RunHistory:
+    """All of it. How jobs ended is known where results are kept, or where the workers are livectl's own."""
+    with redis_client.open_store(store) as client:
+        last, paused = run_store.read_last_runs(client), run_store.read_pauses(client)
+        task_ids = run_store.read_task_ids(client, last.values())
+    with StatusLookup(deployment) as lookup:
+        states = lookup.end_states(list(task_ids.values())) if task_ids else {}
+    job_states = {run.name: states[task_id] for run, task_id in task_ids.items() if task_id in states}
+    return RunHistory(last_runs=last, job_states=job_states, pauses=paused)

@@ -1,0 +1,237 @@
+"""The runs ahead, of many schedules, in the order of time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from heapq import merge
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from livectl import redis_client
+from livectl.errors import LivectlError
+from livectl.models import Cron, Run, Schedule
+from livectl.ops.beat import run_store
+from livectl.ops.schedules import due_times
+from livectl.render import View, sentence, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from livectl.address import Address
+    from livectl.ops.beat.last_runs import RunHistory
+    from livectl.ops.beat.run_store import LoadedSchedule, Pause, RunningBeat
+    from livectl.ops.schedules.schedule_file import ScheduleFile
+
+
+MS_PER_SECOND = 1_000  # milliseconds
+SECONDS_PER_MINUTE = 60  # seconds
+
+
+def upcoming_runs(schedules: Iterable[Schedule], after_ms: int) -> Iterator[Run]:
+    """Without end, if there is anything that runs without end; those that are switched off are left out."""
+    runs_by_schedule = (_runs_after(schedule, after_ms) for schedule in schedules if schedule.enabled)
+    return merge(*runs_by_schedule, key=lambda run: (run.due, run.name))
+
+
+def clock_change_note(schedule: Schedule, due: int) -> str:
+    """What a change of the clock did to this run, if it did anything."""
+    cron_line, moment = schedule.timing, due // MS_PER_SECOND
+    if not isinstance(cron_line, Cron):
+        return ""
+    period, *later_periods = islice(due_times.offset_periods_from(schedule.timezone, moment, 2), 2)
+    if moment == period.start and (minute := due_times.skipped_minute(cron_line, period)) is not None:
+        return f"{_format_clock_time(minute * SECONDS_PER_MINUTE)} does not exist that day"
+    if moment + period.offset in period.repeated_seconds:
+        return f"second of two {_format_clock_time(moment + period.offset)}"
+    if later_periods and moment + period.offset in later_periods[0].repeated_seconds:
+        return f"first of two {_format_clock_time(moment + period.offset)}"
+    return ""
+
+
+def _runs_after(schedule: Schedule, moment: int) -> Iterator[Run]:
+    while (due := due_times.next_due(schedule, moment)) is not None:
+        yield Run(schedule.name, due)
+        moment = due
+
+
+def _format_clock_time(local: int) -> str:
+    return f"{datetime.fromtimestamp(local, UTC):%H:%M}"
+
+
+SECOND_MS = 1_000  # milliseconds
+NO_SCHEDULES_TEXT = "No schedules yet; docs/schedules.md shows how they are written."
+
+
+def render_entries(schedules: Sequence[Schedule], history: RunHistory, now: int, zone: str) -> View:
+    """Every schedule with its last run and its next."""
+    data, rows = [], []
+    for schedule in schedules:
+        pause = history.pauses.get(schedule.name)
+        due = due_times.next_due(schedule, now) if schedule.enabled and not pause else None
+        row = _entry_row(schedule, history, due)
+        data.append({**row, "reason": pause.reason or None if pause else None})
+        last_run = history.last_runs.get(schedule.name)
+        last_texts = [_format_short_time(last_run.due, now, zone) if last_run else "", row["ended"] or ""]
+        next_text = _format_pause(pause) if pause else _format_short_time(due, now, zone) if schedule.enabled else "off"
+        rows.append(
+            [
+                schedule.name,
+                schedule.task,
+                _format_schedule(schedule, zone),
+                " ".join(filter(None, last_texts)),
+                next_text,
+            ]
+        )
+    return table(["name", "task", "schedule", "last", f"next, {zone}"], rows, data, empty=NO_SCHEDULES_TEXT)
+
+
+def render_runs(next_runs: Sequence[Run], schedules: Mapping[str, Schedule], history: RunHistory, zone: str) -> View:
+    """Runs in the order of time, and what a change of the clock did to them."""
+    data, rows = [], []
+    for run in next_runs:
+        schedule = schedules[run.name]
+        note = "paused" if run.name in history.pauses else clock_change_note(schedule, run.due)
+        data.append({**_entry_row(schedule, history, run.due), "note": note or None})
+        rows.append(
+            [f"{_local_time(run.due, zone):%Y-%m-%d %H:%M:%S}", schedule.name, _format_schedule(schedule, zone), note]
+        )
+    headings = [f"due, {zone}", "name", "schedule", ""]
+    return table(
+        headings if any(row[-1] for row in rows) else headings[:-1],
+        _drop_empty_notes(rows),
+        data,
+        empty="Nothing ahead.",
+    )
+
+
+def render_check(file: str, schedule_file: ScheduleFile, *, checked: bool) -> View:
+    """That a file is right: how much is in it, and what was looked at."""
+    warnings = [warning._asdict() for warning in schedule_file.warnings]
+    counts = (
+        f"{file}: {_format_count(len(schedule_file.schedules), 'schedule')}, {_format_count(len(warnings), 'warning')}"
+    )
+    checked_text = "tasks and arguments are the app's" if checked else "tasks not checked"
+    data = {"file": file, "schedules": len(schedule_file.schedules), "checked": checked, "warnings": warnings}
+    return sentence(f"{counts}, no mistake; {checked_text}.", data)
+
+
+def _entry_row(schedule: Schedule, history: RunHistory, due: int | None) -> dict[str, Any]:
+    last_run, job_state = history.last_runs.get(schedule.name), history.job_states.get(schedule.name)
+    return {
+        "name": schedule.name,
+        "task": schedule.task,
+        "schedule": due_times.format_timing(schedule.timing),
+        "timezone": schedule.timezone,
+        "enabled": schedule.enabled,
+        "paused": schedule.name in history.pauses,
+        "last": _format_utc(last_run.due) if last_run else None,
+        "ended": str(job_state) if job_state else None,
+        "next": _format_utc(due),
+    }
+
+
+def _format_pause(pause: Pause) -> str:
+    return f"paused: {pause.reason}" if pause.reason else "paused"
+
+
+def _drop_empty_notes(rows: list[list[str]]) -> list[list[str]]:
+    """Without the column of remarks when there are none."""
+    return rows if any(row[-1] for row in rows) else [row[:-1] for row in rows]
+
+
+def _format_schedule(schedule: Schedule, zone: str) -> str:
+    """The zone is told where it matters, and is another one than that of the page."""
+    timing_text = due_times.format_timing(schedule.timing)
+    return (
+        f"{timing_text} {schedule.timezone}"
+        if isinstance(schedule.timing, Cron) and schedule.timezone != zone
+        else timing_text
+    )
+
+
+def _format_short_time(moment: int | None, now: int, zone: str) -> str:
+    """The time if it is of today, else the day too."""
+    if moment is None:
+        return ""
+    local = _local_time(moment, zone)
+    return f"{local:%H:%M:%S}" if local.date() == _local_time(now, zone).date() else f"{local:%Y-%m-%d %H:%M}"
+
+
+def _local_time(moment: int, zone: str) -> datetime:
+    return datetime.fromtimestamp(moment / SECOND_MS, ZoneInfo(zone))
+
+
+def _format_utc(moment: int | None) -> str | None:
+    if moment is None:
+        return None
+    precision = "milliseconds" if moment % SECOND_MS else "seconds"
+    return datetime.fromtimestamp(moment / SECOND_MS, UTC).isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+def _format_count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
+COMPARED_FIELDS = tuple(field.name for field in msgspec.structs.fields(Schedule) if field.name != "name")
+CHANGE_TEXTS = {"added": "only in the file", "removed": "only in the beat", "changed": "differs: "}
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry that the file and a beat do not agree on."""
+
+    beat: str
+    file: str  # that the beat runs
+    name: str
+    change: Literal["added", "removed", "changed"]
+    fields: tuple[str, ...] = ()
+
+
+def find_differences(store: Address, path: Path, schedules: Sequence[Schedule]) -> list[Difference]:
+    """Of every beat that is at work; LivectlError when none is."""
+    with redis_client.open_store(store) as client:
+        beats, loaded_schedules = run_store.read_running_beats(client), run_store.read_loaded_schedules(client)
+    pairs = [(beats[name], loaded_schedules[name]) for name in sorted(beats) if name in loaded_schedules]
+    if not pairs:
+        raise LivectlError("no beat is at work on this store", "Start one with `livectl beat`.")
+    return [
+        difference
+        for beat, loaded_schedule in pairs
+        for difference in _beat_differences(beat, loaded_schedule, path, schedules)
+    ]
+
+
+def render_differences(path: Path, differences: Sequence[Difference]) -> View:
+    rows = [
+        (difference.name, CHANGE_TEXTS[difference.change] + ", ".join(difference.fields), difference.beat)
+        for difference in differences
+    ]
+    return table(("name", "difference", "beat"), rows, differences, empty=f"Every beat holds what {path.name} says.")
+
+
+def _beat_differences(
+    beat: RunningBeat, loaded_schedule: LoadedSchedule, path: Path, schedules: Sequence[Schedule]
+) -> Iterator[Difference]:
+    beat_name = (
+        f"{beat.host}:{beat.pid}"
+        if loaded_schedule.file == str(path)
+        else f"{beat.host}:{beat.pid}, which runs {loaded_schedule.file}"
+    )
+    in_file = {schedule.name: schedule for schedule in schedules}
+    in_beat = {schedule.name: schedule for schedule in loaded_schedule.schedules}
+    for name in sorted(in_file.keys() | in_beat.keys()):
+        change, fields = _compare_schedules(in_file.get(name), in_beat.get(name))
+        if change:
+            yield Difference(beat=beat_name, file=loaded_schedule.file, name=name, change=change, fields=fields)
+
+
+def _compare_schedules(
+    in_file: Schedule | None, in_beat: Schedule | None
+) -> tuple[Literal["added", "removed", "changed"] | None, tuple[str, ...]]:
+    if in_file is None or in_beat is None:
+        return ("removed" if in_file is None else "added"), ()
+    fields = tuple(name for name in COMPARED_FIELDS if getattr(in_file, name) != getattr(in_beat, name))
+    return ("changed" if fields else None), fields

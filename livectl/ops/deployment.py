@@ -1,0 +1,141 @@
+"""Where an app's messages, results and state are, and in which layout: all that a question about it needs to know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from livectl.address import Address
+from livectl.errors import SettingsError
+from livectl.ops.protocol import keys as layouts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from livectl.ops.protocol.keys import KeyLayout
+    from livectl.settings import Settings
+
+
+OWN_OPTIONS = {"broker_transport_options": {"visibility_timeout": layouts.OWN_VISIBILITY_TIMEOUT}}
+
+
+# Backends that keep nothing, or answer the sender alone.
+BACKENDS_WITHOUT_RESULTS = frozenset({"", "disabled", "rpc", "amqp"})
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """One app and its servers. An address that is None is reached through Celery, or not at all."""
+
+    broker: Address | None
+    results: Address | None
+    store: Address | None
+    layout: KeyLayout
+    app: Any = None  # the Celery app, if it had to be loaded
+    transport: str = "redis"  # the broker's kind, in kombu's word
+    keeps_results: bool = True
+
+    @property
+    def on_redis(self) -> bool:
+        return self.broker is not None and self.broker.is_redis
+
+
+def find(name: str | None, settings: Settings, cwd: Path) -> Deployment:
+    """The deployment of the app of this name; livectl's own, known without Celery, when there is none."""
+    return own_deployment(settings) if name is None else from_app(_load_app(name, cwd), settings)
+
+
+def find_without_import(name: str | None, settings: Settings, environ: Mapping[str, str], cwd: Path) -> Deployment:
+    """The same without importing the app, wherever settings or environment name its broker."""
+    broker_url = environ.get("CELERY_BROKER_URL") if name else None
+    broker = settings.broker or (_parse_address(broker_url) if broker_url else None)
+    if broker is None:
+        return find(name, settings, cwd)
+    store = settings.store or (broker if broker.is_redis else None)
+    return Deployment(
+        broker=broker, results=settings.results, store=store, layout=layouts.layout_from_settings(settings.celery)
+    )
+
+
+def own_deployment(settings: Settings) -> Deployment:
+    from livectl.ops.processes import embedded_broker
+
+    addresses = embedded_broker.resolve_addresses(settings)
+    return Deployment(
+        broker=addresses.broker,
+        results=addresses.results,
+        store=addresses.store,
+        layout=layouts.layout_from_settings(OWN_OPTIONS | settings.celery),
+        transport="redis" if addresses.broker.is_redis else "amqp",
+    )
+
+
+def from_app(app: Any, settings: Settings) -> Deployment:
+    """An app as its own settings describe it. Nothing is connected."""
+    url = _broker_url(app)
+    broker = _parse_address(url)
+    results = _results_on_redis(app)
+    store = settings.store or (broker if broker and broker.is_redis else results)
+    return Deployment(
+        broker=broker,
+        results=results,
+        store=store,
+        layout=layouts.layout_from_settings(
+            app.conf, tuple(sorted({*app.amqp.queues.consume_from, *_routed_queues(app.conf.task_routes)}))
+        ),
+        app=app,
+        transport=url.partition(":")[0] or "amqp",
+        keeps_results=_backend_name(app).partition(":")[0] not in BACKENDS_WITHOUT_RESULTS,
+    )
+
+
+def celery_client(deployment: Deployment) -> Any:
+    """A Celery app to ask and send with: the app itself, or for livectl's own a bare one with its addresses."""
+    if deployment.app is not None:
+        return deployment.app
+    from celery import Celery
+
+    broker, results = deployment.broker, deployment.results
+    return Celery(
+        "livectl", broker=broker.celery_url if broker else None, backend=results.celery_url if results else None
+    )
+
+
+def _load_app(name: str, cwd: Path) -> Any:
+    from livectl.ops import apps
+
+    return apps.load(name, cwd)
+
+
+def _broker_url(app: Any) -> str:
+    urls = app.conf.broker_read_url or app.conf.broker_url or "amqp://"
+    first = urls[0] if isinstance(urls, list | tuple) else urls
+    return str(first).split(";")[0]
+
+
+def _routed_queues(routes: Any) -> set[str]:
+    """The queues that routes name. What a function decides is not known before."""
+    tables = routes if isinstance(routes, list | tuple) else [routes]
+    targets = [target for table in tables if isinstance(table, dict) for target in table.values()]
+    queues = [target.get("queue") for target in targets if isinstance(target, dict)]
+    return {str(getattr(queue, "name", queue)) for queue in queues if queue}
+
+
+def _backend_name(app: Any) -> str:
+    return str(app.conf.result_backend or "")
+
+
+def _results_on_redis(app: Any) -> Address | None:
+    """The result backend, where its contents can be read as they lie there: on a Redis, as JSON."""
+    is_plain_json = app.conf.result_serializer == "json" and not app.conf.result_compression
+    address = _parse_address(_backend_name(app)) if is_plain_json and "://" in _backend_name(app) else None
+    return address if address and address.is_redis else None
+
+
+def _parse_address(url: str) -> Address | None:
+    """None for what livectl does not speak itself: sentinel, SQS, a database, options of redis-py's."""
+    try:
+        return Address.parse(url)
+    except SettingsError:
+        return None

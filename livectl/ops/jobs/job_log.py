@@ -1,0 +1,190 @@
+"""What livectl notes of a job in the store: when it was sent, began and ended. Celery tells this by events only.
+
+One hash a job, `livectl:job:ID`, gone an hour after its last change. Written with redis-py, inside workers and when
+sending; read over a plain connection.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from celery import signals
+
+from livectl.errors import LivectlError
+from livectl.models import JobState
+from livectl.ops.jobs.sender import JobRequest
+from livectl.ops.protocol.message import parse_time
+from livectl.redaction import redact_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from redis import Redis
+
+    from livectl.address import Address
+    from livectl.redis_client import RedisConnection
+
+
+Fact = str | float | bytes | None
+
+ENTRY_TTL_SECONDS = 3600  # as long as livectl's own app keeps results
+MAX_ERROR_CHARS = 1000  # characters
+
+
+class JobLogEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One job, as noted. Empty is not known."""
+
+    task: str = ""
+    queue: str = ""
+    worker: str = ""
+    state: str = ""  # of JobState, where it has come to an end or waits for another try
+    error: str = ""
+    retries: int | None = None
+    sent: datetime | None = None
+    eta: datetime | None = None
+    started: datetime | None = None
+    finished: datetime | None = None
+    message: bytes = b""  # of a job that failed: its JSON arguments, for another try
+
+
+def entry_key(job_id: str) -> str:
+    return f"livectl:job:{job_id}"
+
+
+def write_commands(job_id: str, **facts: Fact) -> list[tuple[str | float | bytes, ...]]:
+    """What adds facts to a job's record. Times are seconds since the epoch."""
+    known_facts = {name: fact for name, fact in facts.items() if fact not in (None, "")}
+    if "error" in known_facts:
+        known_facts["error"] = redact_text(str(known_facts["error"]), MAX_ERROR_CHARS)
+    fields = [word for pair in known_facts.items() for word in pair]
+    return [("HSET", entry_key(job_id), *fields), ("EXPIRE", entry_key(job_id), ENTRY_TTL_SECONDS)]
+
+
+def write_entry(store: Redis, job_id: str, /, clear: Sequence[str] = (), **facts: Fact) -> None:
+    """Adds facts to a job's record, in one journey; those to forget go first."""
+    pipe = store.pipeline(transaction=False)
+    if clear:
+        pipe.hdel(entry_key(job_id), *clear)
+    for command in write_commands(job_id, **facts):
+        pipe.execute_command(*command)  # type: ignore[no-untyped-call]
+    pipe.execute()
+
+
+def read_entries(connection: RedisConnection, ids: Sequence[str]) -> dict[str, JobLogEntry]:
+    """The records there are, by id."""
+    replies = connection.execute_all([("HGETALL", entry_key(job_id)) for job_id in ids])
+    return {
+        job_id: parse_entry(flat) for job_id, flat in zip(ids, replies, strict=True) if isinstance(flat, list) and flat
+    }
+
+
+def parse_entry(flat: Sequence[bytes]) -> JobLogEntry:
+    facts = dict(zip(flat[::2], flat[1::2], strict=True))
+
+    def text_field(field: bytes) -> str:
+        return facts.get(field, b"").decode(errors="replace")
+
+    def time_field(field: bytes) -> datetime | None:
+        return _parse_timestamp(facts.get(field, b""))
+
+    return JobLogEntry(
+        task=text_field(b"task"),
+        queue=text_field(b"queue"),
+        worker=text_field(b"worker"),
+        state=text_field(b"state"),
+        error=text_field(b"error"),
+        retries=int(retries) if (retries := text_field(b"retries")).isdigit() else None,
+        sent=time_field(b"sent"),
+        eta=time_field(b"eta"),
+        started=time_field(b"started"),
+        finished=time_field(b"finished"),
+        message=facts.get(b"message", b""),
+    )
+
+
+def _parse_timestamp(value: bytes) -> datetime | None:
+    try:
+        return parse_time(float(value))
+    except ValueError:
+        return None
+
+
+STORE_RETRY_PAUSE_S = 10.0  # seconds without a try after the store was away
+JOB_STATES = {"SUCCESS": JobState.SUCCEEDED, "IGNORED": JobState.SUCCEEDED, "RETRY": JobState.RETRYING}
+CLEARED_FIELDS = ("state", "error", "finished", "message")  # of an earlier try of the same job
+
+
+class JobEventRecorder:
+    """Listens to a worker's signals and writes them down. One store for the process, opened at the first job."""
+
+    def __init__(self, address: Address, app: str) -> None:
+        self._address = address
+        self._app = app
+        self._store: Redis | None = None
+        self._store_retry_at = 0.0
+
+    def connect_signals(self) -> None:
+        """Once a process, however often an app is made in it."""
+        for signal, handler in (
+            (signals.task_prerun, self.record_start),
+            (signals.task_postrun, self.record_end),
+            (signals.task_failure, self.record_failure),
+            (signals.task_revoked, self.record_revocation),
+        ):
+            signal.connect(handler, weak=False, dispatch_uid=f"livectl.{handler.__name__}")
+
+    def record_start(self, sender: Any, task_id: str, **_: Any) -> None:
+        request = sender.request
+        queue = (request.delivery_info or {}).get("routing_key")
+        facts = {"task": sender.name, "queue": queue, "worker": request.hostname, "retries": request.retries}
+        sent = request.get("sent")
+        self._write(sender, task_id, clear_ended=True, started=time.time(), sent=_float_or_none(sent), **facts)
+
+    def record_end(self, sender: Any, task_id: str, state: str | None = None, **_: Any) -> None:
+        if state == "RETRY":
+            self._write(sender, task_id, state=JobState.RETRYING)
+        elif state in JOB_STATES:
+            self._write(sender, task_id, state=JOB_STATES[state], finished=time.time())
+
+    def record_failure(
+        self, sender: Any, task_id: str, exception: BaseException, args: Any, kwargs: Any, **_: Any
+    ) -> None:
+        """With its arguments, so that it can be tried again."""
+        error = f"{type(exception).__name__}: {exception}"
+        request = _encode_request(sender.name, args, kwargs)
+        self._write(sender, task_id, state=JobState.FAILED, finished=time.time(), error=error, message=request)
+
+    def record_revocation(self, sender: Any, request: Any, **_: Any) -> None:
+        self._write(sender, request.id, state=JobState.REVOKED, finished=time.time())
+
+    def _write(self, task: Any, job_id: str, /, *, clear_ended: bool = False, **facts: Fact) -> None:
+        from redis.exceptions import RedisError
+
+        if task.app.main != self._app or time.monotonic() < self._store_retry_at:
+            return
+        try:
+            write_entry(self._open_store(), job_id, clear=CLEARED_FIELDS if clear_ended else (), **facts)
+        except (LivectlError, RedisError, OSError):
+            self._store_retry_at = time.monotonic() + STORE_RETRY_PAUSE_S
+
+    def _open_store(self) -> Redis:
+        from livectl import redis_client
+
+        if self._store is None:
+            self._store = redis_client.open_store(self._address)
+        return self._store
+
+
+def _encode_request(task: str, args: Any, kwargs: Any) -> bytes | None:
+    """None for arguments that no message could carry."""
+    try:
+        return msgspec.json.encode(JobRequest(task=task, args=tuple(args or ()), kwargs=dict(kwargs or {})))
+    except (TypeError, ValueError):
+        return None
+
+
+def _float_or_none(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

@@ -1,0 +1,356 @@
+"""Sends one job, after looking whether it can arrive; tries a job again; takes jobs back."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import msgspec
+
+from livectl import redis_client
+from livectl.errors import LivectlError, ServerError, SettingsError, UsageError
+from livectl.models import JobState
+from livectl.ops.cluster import workers
+from livectl.ops.cluster.purge import MOVE_UNACKED_SCRIPT
+from livectl.ops.jobs import job_log
+from livectl.ops.jobs.status import END_STATES, StatusLookup
+from livectl.ops.protocol import search
+from livectl.ops.protocol.message import parse_time
+from livectl.ops.protocol.remote_control import ControlCommand
+from livectl.ops.schedules.file_reader import did_you_mean
+from livectl.settings import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from livectl.ops.deployment import Deployment
+    from livectl.redis_client import RedisConnection
+
+
+RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.5}
+FORCE_HINT = "--force sends it all the same."
+
+
+class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A job to be sent."""
+
+    task: str
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    queue: str | None = None
+    priority: int | None = None
+    eta: datetime | None = None
+    expires: datetime | None = None
+
+
+class SentJob(msgspec.Struct, frozen=True):
+    """A job on its way."""
+
+    id: str
+    task: str
+    queue: str | None
+
+
+class RevokedJob(msgspec.Struct, frozen=True):
+    """What was done about one job."""
+
+    id: str
+    state: JobState  # that it was in
+    done: str  # removed, told, terminated or nothing
+    text: str
+
+
+class JobSender:
+    """Where orders are taken, looked at and sent: one app, its tasks, and what its workers read."""
+
+    def __init__(self, deployment: Deployment, app: Any, tasks: Mapping[str, Any]) -> None:
+        self._deployment = deployment
+        self._app = app
+        self._tasks = tasks
+        self._worker_replies: tuple[set[str], set[str], int] | None = None
+
+    def validate(self, request: JobRequest) -> None:
+        """Raises when this order cannot come to anything: unknown task, arguments that do not fit, nobody to do it."""
+        read_queues, known_tasks, silent = self._ask_workers()
+        if request.task in self._tasks:
+            _check_arguments(request, self._tasks[request.task])
+        elif request.task not in known_tasks:
+            names = {*self._tasks, *known_tasks}
+            raise UsageError(
+                f"no task {request.task}", f"{did_you_mean(request.task, names) or _example_names(names)} {FORCE_HINT}"
+            )
+        queue = self.queue_for(request)
+        if queue and queue not in read_queues and not silent:
+            readers_text = f"Workers read {', '.join(sorted(read_queues))}." if read_queues else "No worker answers."
+            raise UsageError(f"nobody reads the queue {queue}", f"{readers_text} {FORCE_HINT}")
+        self._check_eta(request)
+
+    def _check_eta(self, request: JobRequest) -> None:
+        """On Redis a job that waits longer than the visibility timeout is given out, and run, several times."""
+        limit = self._deployment.layout.visibility_timeout
+        seconds_ahead = (request.eta - datetime.now(UTC)).total_seconds() if request.eta else 0.0
+        if self._deployment.on_redis and seconds_ahead > limit:
+            raise UsageError(
+                f"due in {seconds_ahead:.0f} s, which is more than the visibility timeout of {limit:.0f} s: it would run again "
+                "and again",
+                f"Schedule it, or raise visibility_timeout. {FORCE_HINT}",
+            )
+
+    def send(self, request: JobRequest, *, keep_result: bool = False, force: bool = False) -> SentJob:
+        """On its way; its sending is noted, so that its status has timings. By force, as it is."""
+        from celery.result import denied_join_result
+        from kombu.exceptions import OperationalError
+
+        task_id, now = str(uuid4()), time.time()
+        options = {"task_id": task_id, "headers": {"sent": now}, "retry_policy": RETRY_POLICY, **_send_options(request)}
+        if keep_result:
+            options["ignore_result"] = False
+        task = None if force else self._tasks.get(request.task)
+        send = task.apply_async if task is not None else _send_by_name(self._app, request.task)
+        try:
+            with denied_join_result():
+                send(list(request.args), request.kwargs, **options)
+        except OperationalError as error:
+            raise ServerError(f"the broker did not take the job: {error}", "Look whether it still runs.") from error
+        self._log_sent(task_id, request, now)
+        return SentJob(task_id, request.task, self.queue_for(request))
+
+    def queue_for(self, request: JobRequest) -> str | None:
+        """Where it will lie."""
+        options = {"queue": request.queue} if request.queue else {}
+        route = self._app.amqp.router.route(dict(options), request.task, request.args, request.kwargs)
+        queue = route.get("queue")
+        name: str | None = getattr(queue, "name", queue) or route.get("routing_key")
+        return name
+
+    def _log_sent(self, task_id: str, request: JobRequest, now: float) -> None:
+        store = self._deployment.store
+        if store is None:
+            return
+        eta = request.eta.timestamp() if request.eta else None
+        with suppress(LivectlError, OSError):
+            write_job_log(
+                self._deployment, task_id, task=request.task, queue=self.queue_for(request), sent=now, eta=eta
+            )
+
+    def _ask_workers(self) -> tuple[set[str], set[str], int]:
+        """The queues that are read, the tasks that are known, and how many workers said neither."""
+        if self._worker_replies is None:
+            if self._deployment.broker is not None:
+                redis_client.check_reachable(self._deployment.broker)
+            with _BrokerConnection(self._deployment) as connection:
+                queue_replies = workers.ask(self._deployment, connection, ControlCommand(method="active_queues"))
+                task_replies = (
+                    workers.ask(self._deployment, connection, ControlCommand(method="registered"))
+                    if queue_replies.by_worker
+                    else queue_replies
+                )
+            read_queues = {
+                queue["name"]
+                for reply in queue_replies.by_worker.values()
+                if isinstance(reply, list)
+                for queue in reply
+            }
+            known_tasks = {
+                text.split(" [")[0]
+                for reply in task_replies.by_worker.values()
+                for text in reply
+                if isinstance(text, str)
+            }
+            self._worker_replies = read_queues, known_tasks, queue_replies.silent
+        return self._worker_replies
+
+
+def write_job_log(deployment: Deployment, job_id: str, **facts: Any) -> None:
+    """Into the store, over a plain connection."""
+    if deployment.store is not None:
+        with redis_client.connect(deployment.store) as connection:
+            connection.execute_all(job_log.write_commands(job_id, **facts))
+
+
+def rebuild_request(deployment: Deployment, job_id: str) -> JobRequest:
+    """The order that a job was, where its backend or livectl's notes kept it. Raises when nobody did."""
+    with StatusLookup(deployment) as lookup:
+        facts = lookup.facts(job_id)
+    if facts.state not in {*END_STATES, JobState.UNKNOWN, JobState.REDELIVERY}:
+        raise LivectlError(f"{job_id} is {facts.state}: it has not ended", "`livectl revoke` takes it back first.")
+    log_entry, job_result = facts.log_entry, facts.job_result
+    if log_entry and log_entry.message:
+        return msgspec.json.decode(log_entry.message, type=JobRequest)
+    if (
+        job_result
+        and job_result.task
+        and isinstance(job_result.args, list | tuple)
+        and isinstance(job_result.kwargs, dict)
+    ):
+        return JobRequest(
+            task=job_result.task, args=tuple(job_result.args), kwargs=job_result.kwargs, queue=job_result.queue
+        )
+    if facts.state is JobState.UNKNOWN:
+        raise LivectlError(f"{job_id}: nothing is known of it", "Its result has expired, or it was never sent here.")
+    raise LivectlError(
+        f"{job_id}: its arguments were not kept",
+        "Set result_extended in the app, and send it anew with `livectl call`.",
+    )
+
+
+def revoke(deployment: Deployment, ids: Sequence[str], *, terminate: bool) -> list[RevokedJob]:
+    """Takes each out of its queue, and tells the workers, which drop it if they have it."""
+    with StatusLookup(deployment) as lookup:
+        facts_by_id = {job_id: lookup.facts(job_id) for job_id in ids}
+    open_ids = [job_id for job_id, facts in facts_by_id.items() if facts.state not in END_STATES]
+    with _BrokerConnection(deployment) as connection:
+        removed = (
+            {job_id: _remove_message(deployment, connection, facts_by_id[job_id].location) for job_id in open_ids}
+            if connection
+            else {}
+        )
+        told_ids = [job_id for job_id in open_ids if terminate or facts_by_id[job_id].state is not JobState.RUNNING]
+        if told_ids:
+            arguments = {"task_id": told_ids, "terminate": terminate}
+            workers.ask(deployment, connection, ControlCommand(method="revoke", arguments=arguments))
+    revoked_jobs = []
+    for job_id, facts in facts_by_id.items():
+        revoked_jobs.append(
+            _revoked_job(job_id, facts.state, facts.worker_job, removed=removed.get(job_id, False), terminate=terminate)
+        )
+        if revoked_jobs[-1].done in {"removed", "told"}:
+            with suppress(LivectlError):
+                write_job_log(deployment, job_id, state=JobState.REVOKED, finished=time.time())
+    return revoked_jobs
+
+
+def _revoked_job(job_id: str, state: JobState, worker_job: Any, *, removed: bool, terminate: bool) -> RevokedJob:
+    worker_name = worker_job.worker if worker_job else "its worker"
+    if state in END_STATES:
+        return RevokedJob(job_id, state, "nothing", f"has {state} already")
+    if state is JobState.RUNNING and terminate:
+        return RevokedJob(job_id, state, "terminated", f"was running: {worker_name} was told to kill it")
+    if state is JobState.RUNNING:
+        return RevokedJob(job_id, state, "nothing", f"is running on {worker_name} and goes on; --terminate kills it")
+    if removed:
+        return RevokedJob(
+            job_id,
+            state,
+            "removed",
+            f"was {state}: taken {f'back from {worker_name}' if worker_job else 'out of its queue'}",
+        )
+    if state is JobState.UNKNOWN:
+        return RevokedJob(job_id, state, "nothing", "is nowhere; the workers will drop it should it come")
+    return RevokedJob(job_id, state, "told", f"was {state}: {worker_name} drops it when its turn comes")
+
+
+def _remove_message(
+    deployment: Deployment, connection: RedisConnection, location: search.MessageLocation | None
+) -> bool:
+    """From its queue, or from what a dead worker held. True when it was still there."""
+    layout = deployment.layout
+    if location is None:
+        return False
+    if not location.tag:
+        return bool(connection.execute("LREM", location.key, -1, location.raw))
+    purged_key = f"livectl:purged:{uuid4()}"
+    keys = (layout.unacked_key, layout.unacked_index_key, purged_key)
+    moved = connection.execute("EVAL", MOVE_UNACKED_SCRIPT, len(keys), *keys, location.tag, location.raw)
+    connection.execute("DEL", purged_key)
+    return bool(moved)
+
+
+class _BrokerConnection:
+    """A connection to the broker if it is a Redis; None otherwise."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._broker = deployment.broker
+        self._connection: RedisConnection | None = None
+
+    def __enter__(self) -> RedisConnection | None:
+        if self._broker is not None and self._broker.is_redis:
+            self._connection = redis_client.connect(self._broker)
+        return self._connection
+
+    def __exit__(self, *_: object) -> None:
+        if self._connection:
+            self._connection.close()
+
+
+def _check_arguments(request: JobRequest, task: Any) -> None:
+    try:
+        signature = inspect.signature(task.run)
+    except (TypeError, ValueError):
+        return  # nothing can be said of what Python itself cannot tell
+    try:
+        signature.bind(*request.args, **request.kwargs)
+    except TypeError as error:
+        signature_text = signature.replace(return_annotation=inspect.Signature.empty)
+        raise UsageError(f"{request.task}{signature_text}: {error}", FORCE_HINT) from error
+
+
+def _send_options(request: JobRequest) -> dict[str, Any]:
+    names = ("queue", "priority", "eta", "expires")
+    return {name: value for name in names if (value := getattr(request, name)) is not None}
+
+
+def _send_by_name(app: Any, name: str) -> Any:
+    return lambda args, kwargs, **options: app.send_task(name, args, kwargs, **options)
+
+
+def _example_names(names: set[str]) -> str:
+    own = sorted(name for name in names if not name.startswith("celery."))
+    return f"There are {', '.join(own[:5])}{', …' if len(own) > 5 else ''}." if own else "There are none."
+
+
+def read_request(options: Mapping[str, Any]) -> JobRequest:
+    """Arguments are JSON where they can be."""
+    if not options["task"]:
+        raise UsageError("which task?", "Write its name: livectl call livectl.ping")
+    now = datetime.now(UTC)
+    return JobRequest(
+        task=options["task"],
+        args=tuple(parse_argument(word) for word in options["args"]),
+        kwargs=_parse_kwargs(options["kwargs"]),
+        queue=options["queue"],
+        priority=options["priority"],
+        eta=_parse_eta(options["delay"], options["at"], now),
+        expires=now + parse_duration_option("--expires", options["expires"]) if options["expires"] else None,
+    )
+
+
+def parse_argument(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+def _parse_kwargs(text: str | None) -> dict[str, Any]:
+    if not text:
+        return {}
+    value = parse_argument(text)
+    if not isinstance(value, dict):
+        raise UsageError("--kwargs is no JSON object", """Write --kwargs '{"name": "Ada"}'.""")
+    return value
+
+
+def _parse_eta(delay: str | None, at: str | None, now: datetime) -> datetime | None:
+    if delay and at:
+        raise UsageError("both --in and --at", "Say one of the two.")
+    if delay:
+        return now + parse_duration_option("--in", delay)
+    if not at:
+        return None
+    eta = parse_time(at)
+    if eta is None:
+        raise UsageError(f"--at {at} is no time", "Write it like 2027-01-31T09:00:00Z.")
+    return eta
+
+
+def parse_duration_option(option: str, text: str) -> timedelta:
+    """What an option says of time; a mistake in it is one of the command line, and of no file."""
+    try:
+        return timedelta(seconds=parse_duration(text))
+    except SettingsError as error:
+        raise UsageError(f"{option} {text}: {error.message}", error.hint) from error

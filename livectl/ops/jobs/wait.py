@@ -1,0 +1,75 @@
+"""Waits for jobs to end: looks again and again, less and less often."""
+
+from __future__ import annotations
+
+import re
+import time
+from itertools import chain, repeat
+from typing import TYPE_CHECKING
+
+from livectl.errors import UnfinishedError, UsageError
+from livectl.models import JobState
+from livectl.ops.jobs.status import END_STATES, StatusLookup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from livectl.ops.deployment import Deployment
+    from livectl.ops.jobs.status import JobStatus
+
+
+FOREVER = float("inf")
+POLL_PAUSES_S = (0.1, 0.2, 0.4)  # seconds between looks; then one every SLOWEST
+MAX_POLL_PAUSE_S = 0.8
+MAX_UNKNOWN_LOOKS = 3  # looks in a row that find nothing: what is nowhere does not end
+
+JOB_ID_PATTERN = re.compile(r"[^\s*?\x00-\x1f]{1,255}")
+
+
+def check_job_id(job_id: str) -> str:
+    """The id, if it can be one."""
+    if not JOB_ID_PATTERN.fullmatch(job_id):
+        shown = job_id if len(job_id) < 40 else f"{job_id[:40]}…"
+        raise UsageError(
+            f"{shown!r} is no task id",
+            "An id is what sending a task returns, like 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1.",
+        )
+    return job_id
+
+
+def require_result_backend(deployment: Deployment) -> None:
+    """Before anything is sent: without a backend nobody would ever know how it went."""
+    if not deployment.keeps_results:
+        raise UsageError(
+            "this app keeps no results: there is nothing to wait for", "Set result_backend in its settings."
+        )
+
+
+def look_up(deployment: Deployment, job_id: str) -> JobStatus:
+    """Once."""
+    with StatusLookup(deployment) as lookup:
+        return lookup.status(job_id)
+
+
+def follow(deployment: Deployment, job_id: str, timeout_s: float) -> Iterator[JobStatus]:
+    """What is found each time it has changed, until it has ended or patience has."""
+    deadline, unknown_looks = time.monotonic() + timeout_s, 0
+    last: JobStatus | None = None
+    for pause in chain(POLL_PAUSES_S, repeat(MAX_POLL_PAUSE_S)):
+        status = look_up(deployment, job_id)
+        if last is None or (status.job, status.progress) != (last.job, last.progress):
+            yield status
+        last, unknown_looks = (
+            status,
+            unknown_looks + 1 if status.job.state is JobState.UNKNOWN and status.complete else 0,
+        )
+        if status.job.state in END_STATES or unknown_looks >= MAX_UNKNOWN_LOOKS or time.monotonic() + pause > deadline:
+            return
+        time.sleep(pause)
+
+
+def exit_code(status: JobStatus) -> int:
+    """0 when it succeeded, 1 when it never will, 6 as long as it may."""
+    if status.job.state is JobState.SUCCEEDED:
+        return 0
+    return 1 if status.job.state in {*END_STATES, JobState.UNKNOWN} else UnfinishedError.code

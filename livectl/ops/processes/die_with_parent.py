@@ -1,0 +1,70 @@
+"""A tether: `python -m … PARENT_PID -- COMMAND…` runs a command that ends when its parent does."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+PARENT_CHECK_SECONDS = 0.5  # seconds between looks at the parent where the kernel does not tell
+ORPHANED_EXIT_CODE = 128 + signal.SIGKILL
+NOT_RUN_EXIT_CODE = 127  # what a shell answers for a command that cannot be started
+FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+
+
+def command_line(parent: int, command: list[str]) -> list[str]:
+    """The argv that runs the command on a tether to this parent, which must be the one that starts it."""
+    return [sys.executable, "-m", __name__, str(parent), "--", *command]
+
+
+def main(argv: list[str]) -> int:
+    parent, command = int(argv[0]), argv[2:]
+    try:
+        if sys.platform != "linux":
+            return _watch(parent, command)
+        _exec(parent, command)
+    except OSError as error:
+        print(f"cannot run {command[0]}: {error.strerror}", file=sys.stderr)
+        return NOT_RUN_EXIT_CODE
+
+
+def _exec(parent: int, command: list[str]) -> NoReturn:
+    """The kernel kills this process, whatever it has become, when the thread that started it ends."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    if os.getppid() != parent:  # it ended before the kernel was asked
+        sys.exit(ORPHANED_EXIT_CODE)
+    os.execvp(command[0], command)  # noqa: S606
+
+
+def _watch(parent: int, command: list[str]) -> int:
+    """Runs the command beside it, passes signals on, and kills its whole group, itself too, once the parent is gone."""
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)
+    with subprocess.Popen(command, close_fds=False) as child:
+
+        def forward(number: int, _: FrameType | None) -> None:
+            child.send_signal(number)
+
+        for number in FORWARDED_SIGNALS:
+            signal.signal(number, forward)
+        while child.poll() is None:
+            if os.getppid() != parent:
+                os.killpg(0, signal.SIGKILL)
+            time.sleep(PARENT_CHECK_SECONDS)
+    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

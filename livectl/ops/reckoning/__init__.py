@@ -1,1 +1,0 @@
-"""When a schedule is due: cron lines in their zone, intervals, the sun."""

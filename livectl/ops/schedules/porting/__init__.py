@@ -1,1 +1,0 @@
-"""Schedules from and to what others keep them in: Celery's Python, django-celery-beat, crontab(5)."""

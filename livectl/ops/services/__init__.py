@@ -1,0 +1,1 @@
+"""Services: the worker, the beat and everything `up` keeps running; whether they live."""

@@ -1,0 +1,263 @@
+"""What runs in the background: started, found, stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from livectl import redis_client, render
+from livectl import settings as livectl_settings
+from livectl.errors import LivectlError, ServerError, SettingsError, UnfinishedError, UsageError
+from livectl.ops import deployment
+from livectl.ops.processes import embedded_broker, launch, process
+from livectl.ops.processes.launch import REQUEUE_ON_QUIT_POOLS, argv_with_requeue_on_quit
+from livectl.ops.services.liveness import LivenessProbe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from livectl.render import View
+    from livectl.settings import Settings
+
+
+READY_SECONDS = 60.0  # a worker with a large app is at work by then
+UNKNOWN_HEALTH_SECONDS = 5.0  # where nobody can tell whether it works, it has to have lived for so long
+START_CHECK_SECONDS = 0.2
+TERM_SECONDS = 1.5  # a worker notices SIGTERM within 1 s; a SIGQUIT before that would lose jobs of the threads pool
+QUIT_SECONDS = 10.0  # and what putting them back gets
+KILL_SECONDS = 5.0  # nothing survives SIGKILL for longer, unless its disk hangs
+LAST_LINES = 10
+KEPT_ENVIRONMENT = ("LIVECTL_CONFIG",)  # the rest, secrets among it, is that of whoever starts it again
+
+
+class BackgroundProcess(msgspec.Struct, frozen=True, kw_only=True):
+    """A process in the background, as it is noted in the state directory."""
+
+    name: str
+    argv: list[str]
+    cwd: str
+    environ: dict[str, str]  # what goes on top of the environment; no secrets in it
+    pid: int
+    started: str
+    log: str
+
+    @property
+    def process(self) -> process.ProcessIdentity:
+        return process.ProcessIdentity(self.pid, self.started)
+
+    def option_value(self, option: str) -> str | None:
+        """What follows this option on its command line."""
+        return self.argv[self.argv.index(option) + 1] if option in self.argv else None
+
+
+def start(
+    home: Path,
+    name: str,
+    argv: list[str],
+    *,
+    environ: Mapping[str, str],
+    cwd: Path,
+    host: str,
+    say: Callable[[str], None],
+) -> BackgroundProcess:
+    """Starts a command line of worker, beat or up, and waits until it works; otherwise says why not.
+
+    One of a name runs at a time: `up`, `beat`, `worker`, `worker-NAME`.
+    """
+    process.make_state_dir(home)
+    try:
+        lock_descriptor = process.acquire_lock(home / "run" / "detached.lock", READY_SECONDS)
+        try:
+            _ensure_not_running(home, name)
+            log = process.log_path(home, name)
+            log_offset = log.stat().st_size if log.exists() else 0
+            child, running = _spawn(home, name, argv_with_requeue_on_quit(argv), environ, cwd)
+        finally:
+            if lock_descriptor is not None:
+                os.close(lock_descriptor)
+    except OSError as error:
+        raise process.state_dir_error(home, error) from error
+    _wait_until_working(child, running, health_check(running, environ, host, say), log_offset)
+    return running
+
+
+def list_running(home: Path) -> list[BackgroundProcess]:
+    """In the order in which they are to be stopped: a worker may need the broker of `up` to finish its jobs."""
+    records = [_read_record(path) for path in sorted((home / "run").glob("*.json"))]
+    alive = [record for record in records if record and process.is_alive(record.process)]
+    return sorted(alive, key=lambda record: (record.name == "up", record.name != "beat"))
+
+
+def find_by_name(home: Path, name: str | None) -> list[BackgroundProcess]:
+    """Those of this name that run, or all."""
+    return [running for running in list_running(home) if name in {None, running.name}]
+
+
+def restart(
+    home: Path, running: BackgroundProcess, environ: Mapping[str, str], host: str, say: Callable[[str], None]
+) -> BackgroundProcess:
+    """As it was, with the environment of whoever asks: secrets are not kept."""
+    merged_environ = {**environ, **running.environ}
+    return start(home, running.name, running.argv, environ=merged_environ, cwd=Path(running.cwd), host=host, say=say)
+
+
+def stop(home: Path, running: BackgroundProcess, *, now: bool = False) -> None:
+    """Ends it in order, however long its running jobs take; `now`, they are put back for other workers."""
+    process.send_signal(running.process, signal.SIGTERM)
+    if not now:
+        process.wait_for_exit(running.process, float("inf"))
+    elif not process.wait_for_exit(running.process, TERM_SECONDS):
+        _stop_now(running)
+    _record_path(home, running.name).unlink(missing_ok=True)
+
+
+def health_check(
+    running: BackgroundProcess, environ: Mapping[str, str], host: str, say: Callable[[str], None]
+) -> Callable[[], bool | None]:
+    """Whether it is at work: its worker answers, or its beat has looked in; None where nobody can tell."""
+    app = running.option_value("-A")
+    settings = livectl_settings.load({**environ, **running.environ}, Path(running.cwd))
+    app_name = None if app == launch.OWN_APP else app
+    probe = LivenessProbe(lambda: deployment.find(app_name, settings, Path(running.cwd)), host, say)
+    node = running.option_value("-n")
+    if node is None:
+        return lambda: probe.is_beat_alive(running.pid)
+    full_name = node.replace("%h", host) if "@" in node else f"{node}@{host}"
+    return lambda: probe.is_worker_alive(full_name)
+
+
+def _stop_now(running: BackgroundProcess) -> None:
+    if running.name == "up" or running.option_value("-P") in REQUEUE_ON_QUIT_POOLS:
+        process.send_signal(running.process, signal.SIGQUIT)
+        if process.wait_for_exit(running.process, QUIT_SECONDS):
+            return
+    if process.is_alive(running.process):
+        os.killpg(running.pid, signal.SIGKILL)
+        process.wait_for_exit(running.process, KILL_SECONDS)
+
+
+def _ensure_not_running(home: Path, name: str) -> None:
+    existing = _read_record(_record_path(home, name))
+    if existing and process.is_alive(existing.process):
+        raise LivectlError(
+            f"{name} runs already in the background (pid {existing.pid})",
+            f"`livectl stop {name}` ends it; another worker takes a name of its own with -n.",
+        )
+
+
+def _spawn(
+    home: Path, name: str, argv: list[str], environ: Mapping[str, str], cwd: Path
+) -> tuple[subprocess.Popen[bytes], BackgroundProcess]:
+    kept_environ = {key: environ[key] for key in KEPT_ENVIRONMENT if key in environ} | {"LIVECTL_HOME": str(home)}
+    with process.open_log(home, name) as log:
+        child = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env={**environ, **kept_environ, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    identity = process.identify(child.pid) or process.ProcessIdentity(child.pid, "")
+    running = BackgroundProcess(
+        name=name,
+        argv=argv,
+        cwd=str(cwd),
+        environ=kept_environ,
+        pid=identity.pid,
+        started=identity.started,
+        log=str(process.log_path(home, name)),
+    )
+    try:
+        _write_record(_record_path(home, name), running)
+    except OSError:
+        child.kill()
+        raise
+    return child, running
+
+
+def _wait_until_working(
+    child: subprocess.Popen[bytes], running: BackgroundProcess, is_working: Callable[[], bool | None], log_offset: int
+) -> None:
+    began = time.monotonic()
+    while (code := child.poll()) is None:
+        working = is_working()
+        lived = time.monotonic() - began
+        if working or (working is None and lived > UNKNOWN_HEALTH_SECONDS):
+            return
+        if lived > READY_SECONDS:
+            raise UnfinishedError(
+                f"{running.name} runs (pid {running.pid}), but has not answered in {READY_SECONDS:.0f} s",
+                f"It goes on trying; its log is {running.log}, and `livectl stop {running.name}` ends it.",
+            )
+        time.sleep(START_CHECK_SECONDS)
+    error_class = next(
+        (error_class for error_class in (UsageError, SettingsError, ServerError) if error_class.code == code),
+        LivectlError,
+    )
+    raise error_class(
+        f"{running.name} ended at its start (exit code {code})", _read_last_lines(Path(running.log), log_offset)
+    )
+
+
+def _read_last_lines(log: Path, log_offset: int) -> str:
+    with log.open("rb") as stream:
+        stream.seek(log_offset if log_offset <= log.stat().st_size else 0)
+        lines = stream.read().decode(errors="replace").splitlines()[-LAST_LINES:]
+    return "\n    ".join([f"Its log is {log}:", *lines])
+
+
+def _record_path(home: Path, name: str) -> Path:
+    return home / "run" / (re.sub(r"[^\w.@-]", "_", name) + ".json")
+
+
+def _read_record(path: Path) -> BackgroundProcess | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=BackgroundProcess)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _write_record(path: Path, running: BackgroundProcess) -> None:
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(msgspec.json.encode(running))
+    temporary.replace(path)
+
+
+def argv_view(argv: list[str]) -> View:
+    return render.sentence(shlex.join(argv), {"argv": argv})
+
+
+def start_or_exec(
+    argv: list[str],
+    name: str,
+    settings: Settings,
+    environ: Mapping[str, str],
+    cwd: Path,
+    *,
+    detach: bool,
+    say: Callable[[str], None],
+) -> View:
+    """What was started, when it runs in the background; otherwise this process becomes it and never returns.
+
+    livectl's own app is not started towards a broker that does not answer: stock Celery would try in silence.
+    """
+    if launch.OWN_APP in argv:
+        redis_client.check_reachable(embedded_broker.resolve_addresses(settings).broker)
+    if not detach:
+        launch.exec_command(argv, environ)
+    running = start(settings.home, name, argv, environ=environ, cwd=cwd, host=socket.gethostname(), say=say)
+    message = (
+        f"{name} runs in the background (pid {running.pid}). Its log is {running.log}; `livectl stop {name}` ends it."
+    )
+    return render.sentence(message, {"name": name, "pid": running.pid, "log": str(running.log)})

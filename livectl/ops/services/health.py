@@ -1,0 +1,255 @@
+"""Probes for systemd, Docker and Kubernetes: whether a worker, a beat, the broker or the store does its work.
+
+Nothing of the app, of Celery or of redis-py is imported here: a probe runs every few seconds, beside every worker.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from livectl import redis_client
+from livectl.errors import ServerError
+from livectl.ops.protocol import remote_control
+from livectl.ops.protocol.remote_control import ControlCommand
+from livectl.redis_client import RedisReplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from livectl.address import Address
+    from livectl.ops.protocol.keys import KeyLayout
+    from livectl.redis_client import RedisConnection
+
+
+HEALTHY, UNHEALTHY, CANNOT_TELL = 0, 1, 2
+
+STUCK_AFTER_S = 1.0  # an idle worker takes a message within milliseconds: what lies still for so long is not taken
+MAX_BEAT_LAG_S = 30.0  # seconds; a beat looks in each second, and one that starts anew may take some
+LATE_CLAIM_S = 10.0  # seconds; another beat takes over an unsent run after 3.5
+PROBE_KEY = "livectl:probe"
+PROBE_KEY_TTL_MS = 1000
+
+
+class ProbeResult(msgspec.Struct, frozen=True):
+    """The answer of a probe. `healthy` is None where it cannot be told."""
+
+    what: str
+    healthy: bool | None
+    reason: str
+
+    @property
+    def label(self) -> str:
+        return "cannot tell" if self.healthy is None else "healthy" if self.healthy else "not healthy"
+
+    @property
+    def exit_code(self) -> int:
+        return CANNOT_TELL if self.healthy is None else HEALTHY if self.healthy else UNHEALTHY
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be looked at, and how strictly."""
+
+    part: Literal["worker", "beat", "broker", "store"]
+    host: str
+    name: str | None = None
+    timeout: float = remote_control.REPLY_TIMEOUT_S
+    max_lag: float = MAX_BEAT_LAG_S
+    broker_down: Literal["ok", "fail"] | None = None
+
+
+def run_probe(probe: Probe, broker: Address | None, store: Address | None, layout: KeyLayout) -> ProbeResult:
+    """The answer, whatever is broken: a probe does not fail, it tells."""
+    if probe.part in {"broker", "store"}:
+        return probe_server(probe.part, broker if probe.part == "broker" else store)
+    address = broker if probe.part == "worker" else store
+    if address is None:
+        return cannot_tell(probe.part, "the address is not one that livectl can ask at")
+    try:
+        if probe.part == "beat":
+            return probe_beat(address, probe.name, probe.host, probe.max_lag)
+        return probe_worker(address, layout, probe.name, probe.host, probe.timeout)
+    except ServerError as error:
+        return unreachable(probe, str(error))
+
+
+def unreachable(probe: Probe, reason: str) -> ProbeResult:
+    """What is said when nobody can be asked: a broker's fault is none of its workers, if one wants it so."""
+    if probe.part in {"broker", "store"}:
+        return unhealthy(probe.part, reason)
+    return ProbeResult(
+        probe.part, {"ok": True, "fail": False, None: None}[probe.broker_down], f"cannot be asked: {reason}"
+    )
+
+
+def healthy(part: str, reason: str) -> ProbeResult:
+    return ProbeResult(part, healthy=True, reason=reason)
+
+
+def unhealthy(part: str, reason: str) -> ProbeResult:
+    return ProbeResult(part, healthy=False, reason=reason)
+
+
+def cannot_tell(part: str, reason: str) -> ProbeResult:
+    return ProbeResult(part, healthy=None, reason=reason)
+
+
+def probe_server(part: str, address: Address | None) -> ProbeResult:
+    """Whether a broker or store lets us in and takes what is written."""
+    if address is None:
+        return cannot_tell(part, "its address is not one that livectl can probe")
+    try:
+        if not address.is_redis:
+            redis_client.check_reachable(address)
+            return healthy(part, f"{address.masked} answers")
+        with redis_client.connect(address) as connection:
+            connection.execute("SET", PROBE_KEY, "1", "PX", PROBE_KEY_TTL_MS)
+    except RedisReplyError as refusal:
+        return unhealthy(part, f"it takes nothing: {refusal}")
+    except ServerError as error:
+        return unhealthy(part, error.message)
+    return healthy(part, f"{address.masked} answers and takes what is written")
+
+
+def probe_worker(address: Address, layout: KeyLayout, name: str | None, host: str, seconds: float) -> ProbeResult:
+    """Whether a worker answers, and takes messages when there are some. Without a name: the workers of this host."""
+    destination = (name if "@" in name else f"{name}@{host}",) if name else None
+    if not address.is_redis:
+        return _probe_worker_through_kombu(address, destination, host, seconds)
+    with redis_client.connect(address, seconds + redis_client.SERVER_TIMEOUT_S) as connection:
+        query = _WorkerQuery(connection, layout, address.database, destination)
+        replies = query("active_queues", seconds)
+        host_replies = _replies_of_host(replies, destination, host)
+        if not host_replies:
+            return _no_reply(replies, destination, host)
+        return _probe_consuming(
+            connection, layout, query, {node: _queue_names(reply) for node, reply in host_replies.items()}
+        )
+
+
+def probe_beat(address: Address, name: str | None, host: str, max_lag: float) -> ProbeResult:
+    """Whether a beat looked in lately, and sends what it claims. Without a name: the beats of this host."""
+    from livectl.ops.beat import run_store
+
+    with redis_client.connect(address) as connection:
+        (seconds, _), flat, oldest_claim = connection.execute_all(
+            [("TIME",), ("HGETALL", run_store.SEEN_KEY), ("ZRANGE", run_store.PENDING_KEY, 0, 0, "WITHSCORES")]
+        )
+    now = int(seconds)
+    beats = {
+        beat_name.decode(): msgspec.json.decode(last_look)
+        for beat_name, last_look in zip(flat[::2], flat[1::2], strict=True)
+    }
+    look_times = {
+        beat_name: last_look["at"] / 1000
+        for beat_name, last_look in beats.items()
+        if name == beat_name or (not name and last_look["host"] == host)
+    }
+    if not look_times:
+        elsewhere = (
+            f"; there is one on {', '.join(sorted({last_look['host'] for last_look in beats.values()}))}"
+            if beats
+            else ""
+        )
+        return unhealthy("beat", f"no beat {name or f'on {host}'} has looked in{elsewhere}")
+    beat_name, looked_at = max(look_times.items(), key=lambda item: item[1])
+    if now - looked_at > max_lag:
+        return unhealthy("beat", f"{beat_name} looked in {now - looked_at:.0f} s ago for the last time")
+    if oldest_claim and now - float(oldest_claim[1]) / 1000 > LATE_CLAIM_S and float(oldest_claim[1]) > 1:
+        return unhealthy("beat", f"a run is due and has not been sent: {oldest_claim[0].decode()}")
+    return healthy("beat", f"{beat_name} looked in {max(0.0, now - looked_at):.0f} s ago")
+
+
+class _WorkerQuery:
+    """Questions to the same workers, one after the other."""
+
+    def __init__(
+        self, connection: RedisConnection, layout: KeyLayout, database: int, destination: tuple[str, ...] | None
+    ) -> None:
+        self._connection, self._layout, self._database, self._destination = connection, layout, database, destination
+
+    def __call__(self, method: str, seconds: float) -> remote_control.ControlReplies:
+        command = ControlCommand(method=method, destination=self._destination)
+        return remote_control.ask(self._connection, self._layout, self._database, command, seconds)
+
+
+def _replies_of_host(
+    replies: remote_control.ControlReplies, destination: tuple[str, ...] | None, host: str
+) -> dict[str, Any]:
+    return {node: reply for node, reply in replies.by_worker.items() if destination or node.endswith(f"@{host}")}
+
+
+def _probe_worker_through_kombu(
+    address: Address, destination: tuple[str, ...] | None, host: str, seconds: float
+) -> ProbeResult:
+    """RabbitMQ speaks no protocol that is quickly spoken: here the probe costs what `celery inspect` costs."""
+    from celery import Celery
+
+    redis_client.check_reachable(address)
+    control = Celery("livectl", broker=address.celery_url, set_as_current=False).control
+    broadcast_replies = control.broadcast(
+        "active_queues", destination=list(destination) if destination else None, reply=True, timeout=seconds
+    )
+    replies = remote_control.ControlReplies(
+        {node: reply for entry in broadcast_replies or [] for node, reply in entry.items()}
+    )
+    host_replies = _replies_of_host(replies, destination, host)
+    if not host_replies:
+        return _no_reply(replies, destination, host)
+    unread = [node for node, queues in host_replies.items() if not queues]
+    return (
+        unhealthy("worker", f"{unread[0]} answers and reads no queue")
+        if unread
+        else healthy("worker", f"{', '.join(host_replies)} answers")
+    )
+
+
+def _no_reply(replies: remote_control.ControlReplies, destination: tuple[str, ...] | None, host: str) -> ProbeResult:
+    subject = destination[0] if destination else f"no worker on {host}"
+    others_text = f"; {', '.join(sorted(replies.by_worker))} did" if replies.by_worker and not destination else ""
+    silent_text = f"; {replies.silent} heard the question and did not" if replies.silent and not destination else ""
+    return unhealthy("worker", f"{subject} {'did not answer' if destination else 'answered'}{others_text}{silent_text}")
+
+
+def _probe_consuming(
+    connection: RedisConnection, layout: KeyLayout, query: _WorkerQuery, queues_by_worker: dict[str, Sequence[str]]
+) -> ProbeResult:
+    """Connected is not enough: where messages lie and a worker has nothing to do, they have to move."""
+    if unread := [node for node, queues in queues_by_worker.items() if not queues]:
+        return unhealthy("worker", f"{unread[0]} answers and reads no queue")
+    keys = [key for queues in queues_by_worker.values() for queue in queues for key in layout.list_keys(queue)]
+    before = _next_messages(connection, keys)
+    if not any(before) or _is_busy(query, queues_by_worker):
+        return healthy("worker", f"{', '.join(sorted(queues_by_worker))} answers")
+    time.sleep(STUCK_AFTER_S)
+    after = _next_messages(connection, keys)
+    stuck = [key for key, earlier, later in zip(keys, before, after, strict=True) if earlier and earlier == later]
+    if not stuck or len(stuck) < sum(map(bool, before)) or _is_busy(query, queues_by_worker):
+        return healthy("worker", f"{', '.join(sorted(queues_by_worker))} answers and takes messages")
+    queue = stuck[0].removeprefix(layout.prefix).split(layout.separator)[0]
+    return unhealthy(
+        "worker", f"{', '.join(sorted(queues_by_worker))} answers, has nothing to do and takes nothing from {queue}"
+    )
+
+
+def _next_messages(connection: RedisConnection, keys: Sequence[str]) -> list[Any]:
+    """The message that is taken next from each list, to see whether it is still the same."""
+    return [
+        last if isinstance(last, bytes) else None
+        for last in connection.execute_all([("LINDEX", key, -1) for key in keys])
+    ]
+
+
+def _is_busy(query: _WorkerQuery, queues_by_worker: dict[str, Sequence[str]]) -> bool:
+    """Whether one of them runs a job or has one at hand."""
+    for method in ("active", "reserved"):
+        replies = query(method, remote_control.REPLY_TIMEOUT_S).by_worker
+        if any(replies.get(node) for node in queues_by_worker):
+            return True
+    return False
+
+
+def _queue_names(reply: Any) -> list[str]:
+    return [queue["name"] for queue in reply] if isinstance(reply, list) else []

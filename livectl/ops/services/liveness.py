@@ -1,0 +1,108 @@
+"""Signs of life of a worker and a beat: what they leave at the broker and in the store while they work."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from livectl import redis_client
+from livectl.errors import LivectlError, ServerError
+from livectl.ops import deployment
+from livectl.ops.beat import run_store
+from livectl.ops.protocol import remote_control
+from livectl.ops.protocol.remote_control import ControlCommand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from livectl.ops.deployment import Deployment
+
+
+WORKER_REPLY_SECONDS = 5.0  # what a busy machine leaves a worker to answer in
+BEAT_SILENCE_SECONDS = 60.0  # a beat looks in each second
+SECONDS_PER_MILLISECOND = 0.001
+
+
+class BeatHeartbeat(msgspec.Struct, frozen=True):
+    """What a beat leaves each time it looks in: when, in milliseconds, and which process it is."""
+
+    at: int
+    host: str
+    pid: int
+
+
+class LivenessProbe:
+    """Asks for them. The deployment is found on first need: that may take loading somebody's app."""
+
+    def __init__(self, find_deployment: Callable[[], Deployment], host: str, warn: Callable[[str], None]) -> None:
+        self._find_deployment = find_deployment
+        self._host = host
+        self._warn = warn
+        self._deployment: Deployment | None = None
+        self._app: Any = None
+        self._load_failed = False
+        self._lock = threading.Lock()
+
+    def is_worker_alive(self, node: str) -> bool | None:
+        """Whether the worker of this name answers; None where nobody can tell."""
+        target = self._load_deployment()
+        if target is None:
+            return None
+        try:
+            return node in self._ask_workers(target, ControlCommand(method="ping", destination=(node,)))
+        except Exception:  # kombu lets through whatever its transports raise
+            return None
+
+    def _ask_workers(self, target: Deployment, command: ControlCommand) -> dict[str, Any]:
+        if target.broker is None or not target.broker.is_redis:
+            return self._ask_through_kombu(target, command)
+        with redis_client.connect(target.broker, WORKER_REPLY_SECONDS + redis_client.SERVER_TIMEOUT_S) as connection:
+            return remote_control.ask(
+                connection, target.layout, target.broker.database, command, WORKER_REPLY_SECONDS
+            ).by_worker
+
+    def _ask_through_kombu(self, target: Deployment, command: ControlCommand) -> dict[str, Any]:
+        self._app = self._app or deployment.celery_client(target)
+        options = {"destination": list(command.destination or ()), "reply": True, "timeout": WORKER_REPLY_SECONDS}
+        replies = self._app.control.broadcast(command.method, **options)
+        return {name: reply for replies_by_name in replies or [] for name, reply in replies_by_name.items()}
+
+    def is_beat_alive(self, leader: int) -> bool | None:
+        """Whether a beat of the session that this process leads looked in lately."""
+        target = self._load_deployment()
+        if target is None or target.store is None:
+            return None
+        try:
+            with redis_client.connect(target.store) as connection:
+                (seconds, _), payloads = connection.execute_all([("TIME",), ("HVALS", run_store.SEEN_KEY)])
+        except (ServerError, redis_client.RedisReplyError):
+            return None
+        heartbeats = [msgspec.json.decode(heartbeat, type=BeatHeartbeat) for heartbeat in payloads]
+        oldest_ms = (float(seconds) - BEAT_SILENCE_SECONDS) / SECONDS_PER_MILLISECOND
+        return any(
+            heartbeat.at > oldest_ms and heartbeat.host == self._host and _session_leader(heartbeat.pid) == leader
+            for heartbeat in heartbeats
+        )
+
+    def _load_deployment(self) -> Deployment | None:
+        with self._lock:
+            if self._deployment is None and not self._load_failed:
+                try:
+                    self._deployment = self._find_deployment()
+                except ServerError:  # not there yet, or away
+                    return None
+                except LivectlError as error:
+                    self._load_failed = True
+                    self._warn(f"whether worker and beat work cannot be seen, only that they run: {error.message}")
+            return self._deployment
+
+
+def _session_leader(pid: int) -> int | None:
+    """The process that leads its session: the child that `up` started, however many tethers lie between."""
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None

@@ -1,0 +1,335 @@
+"""What `up` runs: the children, and where everything is."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from livectl import settings as livectl_settings
+from livectl.errors import ServerError, UsageError
+from livectl.ops import deployment
+from livectl.ops.processes import launch, process
+from livectl.ops.processes.embedded_broker import EmbeddedBroker, resolve_addresses
+from livectl.ops.processes.launch import (
+    KILLED_JOBS_NOTE,
+    REQUEUE_ON_QUIT_POOLS,
+    WorkerOptions,
+    argv_with_requeue_on_quit,
+)
+from livectl.ops.processes.supervisor import ChildSpec, spawn
+from livectl.ops.schedules import schedule_file
+from livectl.ops.services import health
+from livectl.ops.services.liveness import LivenessProbe
+from livectl.render import View, sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from livectl.address import Address
+    from livectl.ops.processes.launch import Pool
+    from livectl.ops.services.background import BackgroundProcess
+    from livectl.settings import Settings
+
+
+# Seconds to end in. Both take milliseconds, unless a broker or a disk hangs.
+BEAT_GRACE_SECONDS = 5.0
+PAGE_GRACE_SECONDS = 2.0
+BROKER_GRACE_SECONDS = 10.0
+PAGE_TIMEOUT_SECONDS = 5.0
+
+
+class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said of `up` on the command line."""
+
+    app: str | None
+    config: str | None
+    pool: Pool
+    concurrency: int | None
+    queues: str | None
+    name: str
+    loglevel: str
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """Where it runs."""
+
+    environ: Mapping[str, str]
+    cwd: Path
+    host: str
+    processors: int
+
+
+class UpSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """Where everything is; addresses without their passwords."""
+
+    pid: int
+    home: str
+    broker: str
+    store: str
+    data: str | None  # of the embedded broker
+    log: str | None
+    schedules: str | None
+    page: str | None
+    worker: str
+    pool: Pool
+
+
+def default_pool(app: str | None) -> Pool:
+    """livectl's own jobs wait for answers, which threads do in one small process; of others nothing is known."""
+    return "threads" if app is None else "prefork"
+
+
+def worker_node_name(options: UpOptions, environment: Environment) -> str:
+    return options.name if "@" in options.name else f"{options.name}@{environment.host}"
+
+
+def command_line(options: UpOptions) -> list[str]:
+    """The command line of an `up` like this one."""
+    flags = {
+        "-A": options.app,
+        "--config": options.config,
+        "-P": options.pool,
+        "-c": options.concurrency,
+        "-Q": options.queues,
+        "-n": options.name,
+        "-l": options.loglevel,
+    }
+    arguments = [word for flag, value in flags.items() if value is not None for word in (flag, str(value))]
+    return [sys.executable, "-m", "livectl", "up", *arguments]
+
+
+def acquire_up_lock(home: Path) -> int:
+    """The one `up` of this home: its descriptor says so for as long as it lives."""
+    process.make_state_dir(home)
+    path = home / "run" / "up.lock"
+    descriptor = process.acquire_lock(path)
+    if descriptor is None:
+        raise ServerError(
+            f"`livectl up` runs already for {home} (pid {process.read_lock_owner(path)})",
+            "Use that one, stop it first, or give this one a folder of its own with LIVECTL_HOME.",
+        )
+    return descriptor
+
+
+def make_embedded_broker(options: UpOptions, settings: Settings) -> EmbeddedBroker | None:
+    """The broker that comes along, if one is needed: somebody's own app names its broker itself."""
+    return EmbeddedBroker(settings.home) if options.app is None and settings.broker is None else None
+
+
+def choose_page_port(options: UpOptions, settings: Settings) -> int | None:
+    """Where the page will be: a port that was chosen has to be free; otherwise any free one will do."""
+    if options.app is not None:  # the page shows streamers, and those are livectl's own app's
+        return None
+    web = settings.web
+    if _is_port_free(web.host, web.port):
+        return web.port or _find_free_port(web.host)
+    if settings.sources["web.port"] != livectl_settings.DEFAULT_SOURCE:
+        raise UsageError(f"port {web.port} on {web.host} is in use", "Choose another with `web: {port: …}`.")
+    return _find_free_port(web.host)
+
+
+def _is_port_free(host: str, port: int) -> bool:
+    with _make_listener(host) as listener:
+        try:
+            listener.bind((host.strip("[]"), port))
+        except OSError:
+            return False
+    return True
+
+
+def _find_free_port(host: str) -> int:
+    with _make_listener(host) as listener:
+        listener.bind((host.strip("[]"), 0))
+        return int(listener.getsockname()[1])
+
+
+def _make_listener(host: str) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return listener
+
+
+def build_summary(
+    options: UpOptions,
+    environment: Environment,
+    settings: Settings,
+    server: EmbeddedBroker | None,
+    *,
+    page: int | None,
+    pid: int,
+) -> UpSummary:
+    """Raises what would only come up once all is running: no store, a server that is away, a mistake in a file."""
+    if settings.sources["schedules"] != livectl_settings.DEFAULT_SOURCE or settings.schedules.exists():
+        schedule_file.load(settings.schedules, name=_relative_path(settings.schedules, environment.cwd))
+    broker, store = _broker_and_store(options, settings, server)
+    return UpSummary(
+        pid=pid,
+        home=str(settings.home),
+        broker=broker,
+        store=store,
+        data=str(server.home / "data") if server else None,
+        log=str(server.log) if server else None,
+        schedules=str(settings.schedules) if settings.schedules.exists() else None,
+        page=f"http://{settings.web.host}:{page}/" if page else None,
+        worker=worker_node_name(options, environment),
+        pool=options.pool,
+    )
+
+
+def _broker_and_store(options: UpOptions, settings: Settings, server: EmbeddedBroker | None) -> tuple[str, str]:
+    """Broker and store, as people may see them. One that is set and away is said now, not line after line."""
+    if settings.store:
+        _check_healthy("store", settings.store)
+    if server or options.app:
+        broker = f"unix://{server.socket}?db=0" if server else f"as {options.app} names it"
+        return broker, settings.store.masked if settings.store else broker
+    server_addresses = resolve_addresses(settings)
+    _check_healthy("broker", server_addresses.broker)
+    return server_addresses.broker.masked, server_addresses.store.masked
+
+
+def _check_healthy(part: str, address: Address) -> None:
+    result = health.probe_server(part, address)
+    if not result.healthy:
+        raise ServerError(result.reason, f"Start it, or mend `{part}:`; without `broker:` livectl brings one along.")
+
+
+def build_child_specs(
+    options: UpOptions,
+    environment: Environment,
+    settings: Settings,
+    server: EmbeddedBroker | None,
+    warn: Callable[[str], None],
+    *,
+    page: int | None,
+) -> list[ChildSpec]:
+    """In the order in which they start."""
+    probe = LivenessProbe(lambda: deployment.find(options.app, settings, environment.cwd), environment.host, warn)
+    broker_specs = [_broker_spec(server)] if server else []
+    page_specs = [_page_spec(options, environment, settings.web.host, page)] if page else []
+    return [
+        *broker_specs,
+        *page_specs,
+        _worker_spec(options, environment, probe),
+        _beat_spec(options, environment, probe),
+    ]
+
+
+def _broker_spec(server: EmbeddedBroker) -> ChildSpec:
+    return ChildSpec(
+        name="broker",
+        start=server.launch,
+        ready=server.is_ready,
+        check_health=lambda _: server.is_responding(),
+        repair=server.repair,
+        grace_seconds=BROKER_GRACE_SECONDS,
+    )
+
+
+def _worker_spec(options: UpOptions, environment: Environment, probe: LivenessProbe) -> ChildSpec:
+    worker_options = WorkerOptions(
+        app=options.app,
+        pool=options.pool,
+        concurrency=options.concurrency,
+        queues=options.queues,
+        name=worker_node_name(options, environment),
+        loglevel=options.loglevel,
+    )
+    argv = argv_with_requeue_on_quit(
+        launch.worker_command(worker_options, processors=environment.processors, process=0)
+    )
+    environ = launch.child_environment(environment.environ, options.config)
+    return ChildSpec(
+        name="worker",
+        start=lambda: spawn(argv, environ),
+        check_health=None
+        if options.pool == "solo"
+        else lambda _: probe.is_worker_alive(worker_node_name(options, environment)),  # solo is deaf while it works
+        requeues_on_quit=options.pool in REQUEUE_ON_QUIT_POOLS,
+        if_killed=KILLED_JOBS_NOTE,
+    )
+
+
+def _beat_spec(options: UpOptions, environment: Environment, probe: LivenessProbe) -> ChildSpec:
+    argv = launch.beat_command(options.app, loglevel=options.loglevel, schedule=None)
+    environ = launch.child_environment(environment.environ, options.config)
+    return ChildSpec(
+        name="beat",
+        start=lambda: spawn(argv, environ),
+        check_health=probe.is_beat_alive,
+        grace_seconds=BEAT_GRACE_SECONDS,
+    )
+
+
+def _page_spec(options: UpOptions, environment: Environment, host: str, port: int) -> ChildSpec:
+    argv = [sys.executable, "-m", "livectl", "--quiet", "web", "--port", str(port)]
+    environ = launch.child_environment(environment.environ, options.config)
+
+    def is_answering(_: int) -> bool:
+        with closing(HTTPConnection(host.strip("[]"), port, timeout=PAGE_TIMEOUT_SECONDS)) as connection:
+            try:
+                connection.request("GET", "/healthz")
+                connection.getresponse()  # whatever it says: one that tells of a store in trouble works
+            except (OSError, HTTPException):
+                return False
+        return True
+
+    return ChildSpec(
+        name="page", start=lambda: spawn(argv, environ), check_health=is_answering, grace_seconds=PAGE_GRACE_SECONDS
+    )
+
+
+def _relative_path(path: Path, cwd: Path) -> str:
+    return str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path)
+
+
+LABEL_WIDTH = 11
+NOTHING_RUNS = "Nothing that was started with --detach runs here."
+
+
+def summary_view(summary: UpSummary) -> View:
+    rows = {
+        "page": summary.page,
+        "worker": f"{summary.worker}, pool {summary.pool}",
+        "schedules": summary.schedules or "none: `livectl init` writes a first one",
+        "broker": summary.broker,
+        "store": summary.store if summary.store != summary.broker else None,
+        "data": summary.data,
+        "log": summary.log,
+        "home": summary.home,
+        "stop": f"Ctrl-C, or `kill {summary.pid}`",
+        "try": "livectl call livectl.ping, livectl schedules next",
+    }
+    lines = [f"  {label:<{LABEL_WIDTH}}{text}" for label, text in rows.items() if text]
+    return View(summary, lambda: "\n".join(["livectl is going up.", *lines]))
+
+
+def started_view(running: BackgroundProcess) -> View:
+    return View(_as_row(running), lambda: _render_running(running))
+
+
+def all_started_view(processes: Sequence[BackgroundProcess]) -> View:
+    rows = [_as_row(running) for running in processes]
+    return sentence("\n".join(_render_running(running) for running in processes) or NOTHING_RUNS, rows)
+
+
+def stopped_view(processes: Sequence[BackgroundProcess]) -> View:
+    rows = [_as_row(running) for running in processes]
+    return sentence(
+        "\n".join(f"{running.name} has ended (pid {running.pid})." for running in processes) or NOTHING_RUNS, rows
+    )
+
+
+def _as_row(running: BackgroundProcess) -> dict[str, Any]:
+    return {"name": running.name, "pid": running.pid, "log": running.log}
+
+
+def _render_running(running: BackgroundProcess) -> str:
+    log, stop = f"{'log':<{LABEL_WIDTH}}{running.log}", f"{'stop':<{LABEL_WIDTH}}livectl stop {running.name}"
+    return f"{running.name} is at work in the background (pid {running.pid}).\n  {log}\n  {stop}"

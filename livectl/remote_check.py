@@ -1,0 +1,73 @@
+"""An errand: a question after streamers that workers are sent on, and the answers that they bring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from livectl.live import check_request
+from livectl.models import JobState
+from livectl.ops.cluster.workers import WorkerControl
+from livectl.ops.jobs import publish_many
+from livectl.ops.jobs.publish_many import JobDraft
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from celery import Celery
+
+    from livectl.live.check_request import CheckRequest, StreamerKey
+    from livectl.live.checker import CheckBatch
+    from livectl.live.views import StreamerView
+    from livectl.models import Observation
+    from livectl.ops.deployment import Deployment
+    from livectl.ops.jobs.publish_many import SendOptions
+    from livectl.ops.jobs.results import JobResult
+
+
+TASK = "livectl.check"
+DUE_NOT_RESERVED = 0.0  # how the task is told that its requests are not paid for yet
+
+
+def any_worker_answers(deployment: Deployment) -> bool:
+    """Whether a worker answers at this moment."""
+    with WorkerControl(deployment) as control:
+        return bool(control.ask("ping").by_worker)
+
+
+class RemoteCheck:
+    """One question, a job for each of its portions."""
+
+    def __init__(self, request: CheckRequest, deployment: Deployment) -> None:
+        self._request = request
+        self._deployment = deployment
+        self._batches: dict[str, CheckBatch] = {str(uuid4()): batch for batch in request.batches}
+
+    @property
+    def jobs(self) -> list[tuple[str, CheckBatch]]:
+        return list(self._batches.items())
+
+    def send(self, app: Celery, options: SendOptions) -> str:
+        """Sends the jobs. Answers the id that `livectl status` understands: of the group, or of the only one."""
+        drafts = [
+            JobDraft(id=job_id, args=(batch.platform, batch.ids, DUE_NOT_RESERVED), brief=f"({batch})")
+            for job_id, batch in self._batches.items()
+        ]
+        return publish_many.send_group(app, TASK, drafts, options)
+
+    def wait_for_views(self, until: float) -> Iterator[dict[StreamerKey, StreamerView]]:
+        """Answers as they come. What has not come in time is left in `jobs`."""
+        for outcomes in publish_many.follow_results(self._deployment, list(self._batches), until):
+            views: dict[StreamerKey, StreamerView] = {}
+            for job_id, outcome in outcomes.items():
+                batch = self._batches.pop(job_id)
+                views |= check_request.to_views(self._request, batch, _read_observations(batch, outcome))
+            yield views
+
+
+def _read_observations(batch: CheckBatch, outcome: JobResult) -> list[Observation]:
+    if outcome.end_state is JobState.SUCCEEDED:
+        return check_request.read_result(batch, outcome.result)
+    if outcome.end_state is JobState.REVOKED:
+        return check_request.unknown_observations(batch, "its job was taken back, or no worker took it in time")
+    return check_request.unknown_observations(batch, f"its job failed: {outcome.error}")

@@ -1,0 +1,138 @@
+"""A reading that is kept for a while, so that a crowd of visitors costs the store no more than one."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from functools import lru_cache
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
+
+from flask import current_app
+
+from livectl.errors import LivectlError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from markupsafe import Markup
+
+    from livectl.web.i18n import Translations
+    from livectl.web.views import Card
+
+
+T = TypeVar("T")
+
+MAX_STALE_SECONDS = 3.0  # for so long after its time an old reading will do while the next one is made
+KEEP_FACTOR = 10  # what took a second to make is kept for ten: visitors never take more than a tenth of anything's time
+
+
+class TimedCache(Generic[T]):
+    """The last reading, made anew when it is older than `seconds`. One visitor makes it; the others get the old one."""
+
+    def __init__(self, make: Callable[[], T], keep_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._make = make
+        self._keep_seconds = keep_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._value: T | None = None
+        self._error: LivectlError | None = None
+        self._expires_at: float | None = None
+
+    def get(self) -> T:
+        """The reading, or the error that it ended in: that one is kept too, so that an outage is not asked to death."""
+        if self._expires_at is None or self._clock() >= self._expires_at:
+            self._refresh()
+        if self._error is not None:
+            raise self._error
+        return cast(T, self._value)
+
+    def _refresh(self) -> None:
+        must_wait = (
+            self._expires_at is None or self._error is not None or self._clock() - self._expires_at > MAX_STALE_SECONDS
+        )
+        if not self._lock.acquire(blocking=must_wait):
+            return
+        try:
+            began = self._clock()
+            if self._expires_at is not None and began < self._expires_at:
+                return
+            try:
+                self._value, self._error = self._make(), None
+            except LivectlError as error:
+                self._error = error
+            ended = self._clock()
+            self._expires_at = ended + max(
+                self._keep_seconds, KEEP_FACTOR * (ended - began) if self._error is None else 0
+            )
+        finally:
+            self._lock.release()
+
+
+MAX_BODIES = 128  # languages times filters in use
+MAX_STALE_BODY_SECONDS = 3.0  # as old as a body may be that is sent while its successor is being made
+
+
+class ResponseBody(NamedTuple):
+    """What is sent, and its mark."""
+
+    data: bytes
+    etag: str
+
+
+class _CachedBody(NamedTuple):
+    """A body, the reading it was made of, and when."""
+
+    body: ResponseBody
+    made_from: Hashable
+    made_at: float
+
+
+class BodyCache:
+    """The last body for each address and language. While one visitor has the next one made, others get the last."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._cached: OrderedDict[Hashable, _CachedBody] = OrderedDict()
+
+    def get(self, key: Hashable, made_from: Hashable, make: Callable[[], ResponseBody]) -> ResponseBody:
+        cached = self._cached.get(key)
+        if cached and cached.made_from == made_from:
+            return cached.body
+        must_wait = cached is None or self._clock() - cached.made_at > MAX_STALE_BODY_SECONDS
+        if not self._lock.acquire(blocking=must_wait) and cached:
+            return cached.body
+        try:
+            return self._refresh(key, made_from, make)
+        finally:
+            self._lock.release()
+
+    def _refresh(self, key: Hashable, made_from: Hashable, make: Callable[[], ResponseBody]) -> ResponseBody:
+        cached = self._cached.get(key)
+        if cached is None or cached.made_from != made_from:
+            cached = self._cached[key] = _CachedBody(make(), made_from, self._clock())
+            if len(self._cached) > MAX_BODIES:
+                self._cached.popitem(last=False)
+        return cached.body
+
+
+def make_body(data: bytes) -> ResponseBody:
+    return ResponseBody(data, hashlib.blake2b(data, digest_size=12).hexdigest())
+
+
+MAX_FRAGMENTS = 20_000  # drawings kept: some 20 MB
+FRAGMENT_TEMPLATE = "livectl/streamers.html"
+
+
+class FragmentCache:
+    """What each card looks like. Equal cards look alike."""
+
+    def __init__(self) -> None:
+        self.render = lru_cache(MAX_FRAGMENTS)(_render_fragment)
+
+
+def _render_fragment(macro: str, card: Card, translate: Translations) -> Markup:
+    fragment: Markup = getattr(current_app.jinja_env.get_template(FRAGMENT_TEMPLATE).module, macro)(card, translate)
+    return fragment
