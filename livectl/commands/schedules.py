@@ -307,7 +307,7 @@ def _last_runs(context: CommandContext) -> RunHistory:
 
 
 def _find_named(name: str, entries: Mapping[str, Any]) -> Any:
-    from livectl.ops.schedules.file_reader import did_you_mean
+    from livectl.suggestions import did_you_mean
 
     if name not in entries:
         raise UsageError(f"no schedule is called {name}", did_you_mean(name, entries) or "livectl schedules list")

@@ -198,7 +198,8 @@ def check_visibility_and_time_limit(facts: Facts) -> Iterator[Finding]:
             id="visibility-limit",
             level="bad",
             title="Long jobs are given out, and run, again while they still run",
-            evidence=f"visibility_timeout {visibility_timeout:.0f} s, and {longest_task.name} may run {longest_task.time_limit:.0f} s",
+            evidence=f"visibility_timeout {visibility_timeout:.0f} s, "
+            f"and {longest_task.name} may run {longest_task.time_limit:.0f} s",
             cure="Raise visibility_timeout in broker_transport_options above the longest time limit, or lower that.",
         )
 
@@ -210,7 +211,8 @@ def check_visibility_and_eta(facts: Facts) -> Iterator[Finding]:
             id="visibility-eta",
             level="bad",
             title="Jobs that wait for their time will run more than once",
-            evidence=f"{latest.task} {latest.id} due in {latest.seconds:.0f} s, visibility_timeout {facts.visibility} s",
+            evidence=f"{latest.task} {latest.id} due in {latest.seconds:.0f} s, "
+            f"visibility_timeout {facts.visibility} s",
             cure="Raise visibility_timeout above the longest countdown, or put such jobs into schedules.yaml.",
         )
 
@@ -249,7 +251,8 @@ def check_prefetch_hoarding(facts: Facts) -> Iterator[Finding]:
             id="prefetch-hoarding",
             level="warn",
             title="A worker keeps jobs for later while another has nothing to do",
-            evidence=f"{len(facts.roll.hoarded)} jobs wait in the hands of {', '.join(worker.name for worker in owners)}",
+            evidence=f"{len(facts.roll.hoarded)} jobs wait in the hands of "
+            f"{', '.join(worker.name for worker in owners)}",
             cure=GREEN_PREFETCH_HINT,
         )
 

@@ -43,7 +43,8 @@ def check_blocked_platforms(facts: Facts) -> Iterator[Finding]:
                 id="platform-blocked",
                 level="warn",
                 title=f"{health.platform} blocks us",
-                evidence=f"nothing is asked before {_format_time(health.open_until)}; answers: {_format_answers(health.answers)}",
+                evidence=f"nothing is asked before {_format_time(health.open_until)}; "
+                f"answers: {_format_answers(health.answers)}",
                 cure="It is asked again by itself; if it stays so, ask less often (budget) or with your own key.",
             )
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from livectl.models import Finding
 from livectl.ops.processes.launch import SCHEDULER
-from livectl.ops.schedules.file_reader import did_you_mean
 from livectl.ops.services.health import MAX_BEAT_LAG_S
 from livectl.redaction import PASSWORD_IN_URL, redact_text
+from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,8 @@ def check_unpatched_pool(facts: Facts) -> Iterator[Finding]:
         else ""
     )
     if unpatched_processes:
-        evidence = f"pid {unpatched_processes[0].pid}: {redact_text(unpatched_processes[0].command_line, MAX_COMMAND_LINE_CHARS)}"
+        unpatched = unpatched_processes[0]
+        evidence = f"pid {unpatched.pid}: {redact_text(unpatched.command_line, MAX_COMMAND_LINE_CHARS)}"
     elif pool_origin and not has_patched_process:
         evidence = f"{pool_origin} is {pool_variable or configured_pool}, which is read after the app is imported"
     else:
@@ -141,7 +142,8 @@ def check_plain_beat(facts: Facts) -> Iterator[Finding]:
             id="beat-beside",
             level="bad",
             title="A plain beat runs beside livectl's: what both have is sent twice",
-            evidence=f"pid {plain_beats[0].pid}: {redact_text(plain_beats[0].command_line)}; ours: {', '.join(facts.beats.names)}",
+            evidence=f"pid {plain_beats[0].pid}: {redact_text(plain_beats[0].command_line)}; "
+            f"ours: {', '.join(facts.beats.names)}",
             cure=f"Stop it, or start it with -S {SCHEDULER}: claimed runs are sent once, however many beats there are.",
         )
 

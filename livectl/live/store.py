@@ -78,7 +78,8 @@ class Store:
         stored_version = int(self._client.get("livectl:version"))
         if stored_version > newest:
             raise ServerError(
-                f"The store was written by a newer livectl: its keys are version {stored_version}, this one knows {newest}.",
+                f"The store was written by a newer livectl: its keys are version {stored_version}, "
+                f"this one knows {newest}.",
                 "Upgrade this livectl, or name another store in the settings.",
             )
         for version in range(stored_version, newest):

@@ -12,8 +12,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from livectl.errors import LivectlError, SettingsError
-from livectl.ops.schedules.file_reader import did_you_mean
 from livectl.redaction import redact_text
+from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -46,7 +46,7 @@ ORPHANED_CLAIM_MS = (
     86_400_000  # milliseconds after which the claimed run of an entry that nobody has any more is dropped
 )
 
-CONNECTION_ERRORS = (publisher.BrokerUnavailable, RedisError, ServerError, OSError)
+CONNECTION_ERRORS = (publisher.BrokerUnavailableError, RedisError, ServerError, OSError)
 
 
 class Scheduler(beat.Scheduler):  # type: ignore[misc]
@@ -205,7 +205,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
             logger.error("Store or broker is away, asked again each second: %s", message)
             self._is_disconnected = True
         self._close_sender()
-        if not isinstance(error, publisher.BrokerUnavailable):
+        if not isinstance(error, publisher.BrokerUnavailableError):
             self._close_store()
 
     def _close_sender(self) -> None:

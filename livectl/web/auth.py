@@ -18,7 +18,7 @@ COOKIE_NAME = "livectl"
 COOKIE_DAYS = 90
 MIN_TOKEN_CHARS = 16  # characters: nobody guesses these over a network
 BEARER_PREFIX = "bearer "
-NEW_TOKEN_HINT = "python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one"
+MAKE_ONE_HINT = "python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one"
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -36,12 +36,12 @@ def check_exposure(host: str, token: str | None) -> None:
     """Whether the page may be served at this address at all."""
     if token is not None and len(token) < MIN_TOKEN_CHARS:
         raise SettingsError(
-            f"web.token is shorter than {MIN_TOKEN_CHARS} characters", f"{NEW_TOKEN_HINT}; keep it in env: or file:."
+            f"web.token is shorter than {MIN_TOKEN_CHARS} characters", f"{MAKE_ONE_HINT}; keep it in env: or file:."
         )
     if token is None and not is_loopback(host):
         raise SettingsError(
             f"at {host} anybody who reaches this machine could read the page",
-            f"Set `web: {{token: env:LIVECTL_TOKEN}}` in livectl.yaml ({NEW_TOKEN_HINT}), or serve at 127.0.0.1.",
+            f"Set `web: {{token: env:LIVECTL_TOKEN}}` in livectl.yaml ({MAKE_ONE_HINT}), or serve at 127.0.0.1.",
         )
 
 

@@ -274,7 +274,7 @@ def test_what_could_not_be_sent_is_given_back(store_url: str) -> None:
         jobs = [desk.job(name="a"), desk.job(name="b")]
         desk.sender.connect()
         own.stop()
-        with pytest.raises(publisher.BrokerUnavailable):
+        with pytest.raises(publisher.BrokerUnavailableError):
             desk.sender.send(jobs)
         stale = desk.runs.record_heartbeat("beat", {})
         assert {claim.run.name for claim in stale} == {"a", "b"}

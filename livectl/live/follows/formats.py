@@ -137,7 +137,8 @@ def as_opml(streamers: Sequence[Streamer]) -> str:
     """YouTube's feeds, which are the only ones; the others are left out."""
     channels = [streamer for streamer in streamers if streamer.platform == "youtube" and streamer.id.startswith("UC")]
     outlines = "".join(
-        f'    <outline type="rss" text={quoteattr(streamer.name or streamer.id)} xmlUrl={quoteattr(YOUTUBE_FEED_URL.format(streamer.id))}/>\n'
+        f'    <outline type="rss" text={quoteattr(streamer.name or streamer.id)} '
+        f"xmlUrl={quoteattr(YOUTUBE_FEED_URL.format(streamer.id))}/>\n"
         for streamer in channels
     )
     head = '<?xml version="1.0" encoding="UTF-8"?>\n<opml version="2.0">\n  <head><title>livectl</title></head>\n'

@@ -42,7 +42,7 @@ NON_CHANNEL_PATHS = {
 HINT = "Give the channel: https://kick.com/NAME"
 BATCH = 20  # 50 are allowed, and half of them were answered wrongly
 CHANNELS_URL = "https://api.kick.com/public/v1/channels"
-TOKEN_URL = "https://id.kick.com/oauth/token"
+OAUTH_URL = "https://id.kick.com/oauth/token"
 RECENTLY_LIVE_SECONDS = 900.0  # who was seen live so lately is not believed to be offline on a batch's word
 NO_KEY = "Kick answers only with a key: set client_id and client_secret under platforms.kick"
 
@@ -169,7 +169,7 @@ def _fetch_channels(
         query = urlencode([(key, value) for value in values])
         return Request(url=f"{CHANNELS_URL}?{query}", headers={"Authorization": f"Bearer {token}"})
 
-    response = yield from oauth.ask_authorized(TOKEN_URL, context, build_request)
+    response = yield from oauth.ask_authorized(OAUTH_URL, context, build_request)
     if key == "slug" and response.status in {400, 404}:
         return []  # as some of its servers say "unknown"; others send an empty list
     return parsing.read(response, ROWS, context.now).data

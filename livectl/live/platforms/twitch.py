@@ -39,7 +39,7 @@ HINT = "Give the channel: https://www.twitch.tv/NAME"
 BATCH = 100  # user_id parameters a call, and as many streams an answer, if asked for
 COVER_REFRESH_SECONDS = 300  # a preview is drawn anew about as often; its address is not, so that caches need telling
 GQL_BATCH = 30  # operations a call; 36 are refused
-TOKEN_URL = "https://id.twitch.tv/oauth2/token"
+OAUTH_URL = "https://id.twitch.tv/oauth2/token"
 HELIX_URL = "https://api.twitch.tv/helix"
 GQL_URL = "https://gql.twitch.tv/gql"
 WEB_CLIENT_ID = "kimne78kx3ncx6brgo4mv6wki5h1ko"  # what the site calls itself to everyone; names nobody
@@ -228,7 +228,7 @@ def _ask_helix(
         headers = {"Client-Id": context.keys["client_id"], "Authorization": f"Bearer {token}"}
         return Request(url=f"{HELIX_URL}/{endpoint}?{urlencode(parameters)}", headers=headers)
 
-    return (yield from oauth.ask_authorized(TOKEN_URL, context, build_request))
+    return (yield from oauth.ask_authorized(OAUTH_URL, context, build_request))
 
 
 def look_keyless(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError, ResponseError
 from livectl import redis_client
 from livectl.errors import LivectlError, ServerError
 from livectl.models import Run
-from livectl.ops.beat.run_store import Claim, PreparedRun, RedisCommand
+from livectl.ops.beat.run_store import Claim, PreparedRun
 from livectl.ops.beat.timetable import to_beat_entry
 from livectl.ops.jobs import sender
 from livectl.ops.jobs.publish_many import open_capturing_channel
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from livectl.ops.beat.run_store import RunStore
     from livectl.ops.beat.timetable import BeatEntry
     from livectl.ops.deployment import Deployment
+    from livectl.ops.protocol.message import RedisCommand
 
 
 logger = get_logger(__name__)
@@ -42,7 +43,7 @@ CONNECT_TIMEOUT_S = 4.0
 CONNECTION_OPTIONS = frozenset({"connection", "producer", "publisher"})  # options that name another way than ours
 
 
-class BrokerUnavailable(Exception):
+class BrokerUnavailableError(Exception):
     """The broker cannot be reached."""
 
 
@@ -105,7 +106,7 @@ class AtomicPublisher:
             publish(self._app, job, producer, retry=False)
         except Exception as error:
             if _is_broker_away(self._connection, error):
-                raise BrokerUnavailable(str(error)) from error
+                raise BrokerUnavailableError(str(error)) from error
             _give_up(self._runs, job, error)
             return None
         return PreparedRun(job.claim, tuple(commands))
@@ -130,7 +131,7 @@ class SequentialPublisher:
             self._connection = self._app.connection_for_write()
         try:
             _connect(self._connection)
-        except BrokerUnavailable:
+        except BrokerUnavailableError:
             self.close()
             raise
         self._producer = self._producer or self._app.amqp.Producer(self._connection, auto_declare=False)
@@ -142,7 +143,7 @@ class SequentialPublisher:
                 continue  # it took so long that another beat may send it by now
             try:
                 self._publish(job)
-            except BrokerUnavailable:
+            except BrokerUnavailableError:
                 self._runs.give_back([unsent.claim for unsent in jobs[number:]])
                 raise
 
@@ -154,7 +155,7 @@ class SequentialPublisher:
             is_away = _is_broker_away(self._connection, error)
             self.close()  # a channel that refused something takes nothing more
             if is_away:
-                raise BrokerUnavailable(str(error)) from error
+                raise BrokerUnavailableError(str(error)) from error
             _give_up(self._runs, job, error)
             self.connect()
             return
@@ -201,7 +202,7 @@ def _is_same_server(store: redis.Redis, connection: Connection) -> bool:
     except ResponseError:
         return False  # neither may be asked by this user
     except (OperationalError, RedisError, OSError) as error:
-        raise BrokerUnavailable(str(error)) from error
+        raise BrokerUnavailableError(str(error)) from error
 
 
 def _connect(connection: Connection) -> None:
@@ -209,7 +210,7 @@ def _connect(connection: Connection) -> None:
     try:
         connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=CONNECT_TIMEOUT_S)
     except Exception as error:
-        raise BrokerUnavailable(str(error)) from error
+        raise BrokerUnavailableError(str(error)) from error
 
 
 def _is_broker_away(connection: Connection | None, error: Exception) -> bool:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     import redis
 
+    from livectl.ops.protocol.message import RedisCommand
+
 
 MIN_JUMP_MS = 2_000  # milliseconds that cannot be a slow answer or a drift any more: somebody set the store's clock
 
@@ -101,14 +103,6 @@ class DueRun(msgspec.Struct, frozen=True):
 
     run: Run
     period: int
-
-
-class RedisCommand(msgspec.Struct, frozen=True):
-    """What puts one message on the broker."""
-
-    verb: str
-    key: str
-    value: str | bytes | int
 
 
 class PreparedRun(msgspec.Struct, frozen=True):

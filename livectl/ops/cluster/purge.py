@@ -18,7 +18,7 @@ from livectl.errors import LivectlError, UsageError
 from livectl.ops.cluster import workers
 from livectl.ops.protocol import message, search
 from livectl.ops.protocol.remote_control import ControlCommand
-from livectl.ops.schedules.file_reader import did_you_mean
+from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -17,8 +17,8 @@ from livectl import redis_client
 from livectl.errors import LivectlError, ServerError, UnfinishedError
 from livectl.ops.protocol import message, remote_control
 from livectl.ops.protocol.remote_control import REPLY_TIMEOUT_S, ControlCommand, ControlReplies, ReplyQueue
-from livectl.ops.schedules.file_reader import did_you_mean
 from livectl.redaction import redact, redact_text
+from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

@@ -14,8 +14,8 @@ from livectl import redis_client
 from livectl.errors import LivectlError, ServerError
 from livectl.ops.jobs.sender import JobRequest
 from livectl.ops.protocol import message
-from livectl.ops.schedules.file_reader import did_you_mean
 from livectl.redaction import redact
+from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

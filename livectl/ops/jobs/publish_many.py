@@ -15,8 +15,8 @@ from kombu.utils.json import dumps
 
 from livectl import redis_client
 from livectl.errors import ServerError
-from livectl.ops.beat.run_store import RedisCommand
 from livectl.ops.jobs import results as outcomes
+from livectl.ops.protocol.message import RedisCommand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -18,16 +18,16 @@ from livectl.ops.cluster import workers
 from livectl.ops.cluster.purge import MOVE_UNACKED_SCRIPT
 from livectl.ops.jobs import job_log
 from livectl.ops.jobs.status import END_STATES, StatusLookup
-from livectl.ops.protocol import search
 from livectl.ops.protocol.message import parse_time
 from livectl.ops.protocol.remote_control import ControlCommand
-from livectl.ops.schedules.file_reader import did_you_mean
 from livectl.settings import parse_duration
+from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from livectl.ops.deployment import Deployment
+    from livectl.ops.protocol import search
     from livectl.redis_client import RedisConnection
 
 
@@ -95,8 +95,8 @@ class JobSender:
         seconds_ahead = (request.eta - datetime.now(UTC)).total_seconds() if request.eta else 0.0
         if self._deployment.on_redis and seconds_ahead > limit:
             raise UsageError(
-                f"due in {seconds_ahead:.0f} s, which is more than the visibility timeout of {limit:.0f} s: it would run again "
-                "and again",
+                f"due in {seconds_ahead:.0f} s, which is more than the visibility timeout of {limit:.0f} s: "
+                "it would run again and again",
                 f"Schedule it, or raise visibility_timeout. {FORCE_HINT}",
             )
 

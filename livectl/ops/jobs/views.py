@@ -117,7 +117,8 @@ def progress_bar(current: float, total: float) -> str:
 def batch_summary(summary: BatchSummary, total: int) -> View:
     unfinished_text = f", {summary.unfinished} not finished" if summary.unfinished else ""
     unsent_text = f", {total - summary.sent} not sent" if summary.sent < total else ""
-    text = f"{summary.succeeded} succeeded, {summary.failed} failed{unfinished_text}{unsent_text}, in {format_duration(summary.seconds)}"
+    counts = f"{summary.succeeded} succeeded, {summary.failed} failed{unfinished_text}{unsent_text}"
+    text = f"{counts}, in {format_duration(summary.seconds)}"
     return sentence("\n".join([text, *(f"failed: {job_id}" for job_id in summary.failures)]), summary)
 
 
@@ -148,7 +149,8 @@ def purge_summary(purge_result: PurgeResult) -> View:
         return sentence(f"Nothing to take out of {purge_result.queue}.", purge_result)
     held_text = f", {purge_result.held} of them held by workers and revoked there" if purge_result.held else ""
     return sentence(
-        f"{task_counts(purge_result.tasks)}\nTaken out of {purge_result.queue}: {purge_result.total}{held_text}. Saved in {purge_result.file}",
+        f"{task_counts(purge_result.tasks)}\n"
+        f"Taken out of {purge_result.queue}: {purge_result.total}{held_text}. Saved in {purge_result.file}",
         purge_result,
     )
 
@@ -238,7 +240,8 @@ def _time_text(moment: datetime | None, now: datetime) -> str | None:
     if moment is None:
         return None
     seconds_ago = (now - moment).total_seconds()
-    return f"{moment:%Y-%m-%d %H:%M:%S}Z ({f'{format_duration(seconds_ago)} ago' if seconds_ago >= 0 else f'in {format_duration(-seconds_ago)}'})"
+    distance = format_duration(abs(seconds_ago))
+    return f"{moment:%Y-%m-%d %H:%M:%S}Z ({f'{distance} ago' if seconds_ago >= 0 else f'in {distance}'})"
 
 
 def format_ago(moment: datetime | None) -> str:

@@ -69,8 +69,8 @@ def _shared_length(first: tuple[str, ...], second: tuple[str, ...]) -> int:
     return count
 
 
-SKIPPED_FOLDERS = {".git", ".hg", ".svn", ".venv", "venv", "env", "node_modules", "__pycache__", "site-packages", ".tox",
-           ".nox", ".eggs", ".mypy_cache", ".pytest_cache", ".ruff_cache", "build", "dist"}  # fmt: skip
+SKIPPED_FOLDERS = {".git", ".hg", ".svn", ".venv", "venv", "env", "node_modules", "__pycache__", "site-packages",
+           ".tox", ".nox", ".eggs", ".mypy_cache", ".pytest_cache", ".ruff_cache", "build", "dist"}  # fmt: skip
 ROOT_MARKERS = (".git", ".hg", "pyproject.toml", "setup.py", "setup.cfg", "manage.py", "requirements.txt", "Pipfile")
 MAX_CONTEXT_FILES = 5000  # Python files around the ones given; a folder with more is no single project
 MAX_TEXT_BYTES = 500_000  # of a file that is not Python; larger ones are data

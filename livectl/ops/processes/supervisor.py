@@ -365,6 +365,7 @@ def _escalation_message(process: SupervisedProcess, number: signal.Signals) -> s
 def _gave_up_error(process: SupervisedProcess, code: int) -> LivectlError:
     last_lines = "".join(f"\n    {line}" for line in process.last_lines)
     return LivectlError(
-        f"{process.name} ended right after its start {process.failed_starts} times in a row ({describe_exit(code)}): given up",
+        f"{process.name} ended right after its start {process.failed_starts} times in a row "
+        f"({describe_exit(code)}): given up",
         f"Its last lines:{last_lines}" if last_lines else "",
     )

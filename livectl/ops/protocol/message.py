@@ -15,6 +15,14 @@ JSON_CONTENT_TYPE = "application/json"
 PROTOCOL_2_BODY_PARTS = 3  # of a body: args, kwargs, what comes after
 
 
+class RedisCommand(msgspec.Struct, frozen=True):
+    """What puts one message on the broker."""
+
+    verb: str
+    key: str
+    value: str | bytes | int
+
+
 class JobMessage(msgspec.Struct, frozen=True, kw_only=True):
     """One sending of a task, as far as its message tells."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from livectl.errors import SettingsError
+from livectl.suggestions import did_you_mean
 from livectl.units import parse_duration
 
 if TYPE_CHECKING:
@@ -45,13 +45,6 @@ class FileLocation:
         names = list(known)
         hint = did_you_mean(key, names) or f"one of {', '.join(names)}"
         self.mistakes.append(self.document.mistake((*self.route, key), text, hint, key=True))
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The nearest of the known words, whatever their case, as a question; nothing when none is near."""
-    names_by_lowercase = {name.lower(): name for name in known}
-    close = get_close_matches(word.lower(), names_by_lowercase, 1)
-    return f"did you mean {names_by_lowercase[close[0]]}?" if close else ""
 
 
 def quote(value: Any) -> str:

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from livectl.ops.schedules import file_reader
-from livectl.ops.schedules.file_reader import did_you_mean, quote
+from livectl.ops.schedules.file_reader import quote
+from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,8 @@ import msgspec
 from livectl.errors import FileError, Mistake
 from livectl.models import Cron, Interval, Schedule, Solar
 from livectl.ops.schedules import cron, due_times, file_reader, options
-from livectl.ops.schedules.file_reader import FileLocation, did_you_mean, quote
+from livectl.ops.schedules.file_reader import FileLocation, quote
+from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -230,7 +231,8 @@ def clock_change_warnings(cron_line: Cron, zone: str, now_ms: int) -> Iterator[s
         minute = due_times.skipped_minute(cron_line, change)
         if minute is not None:
             run_time = _naive_time(change.start + change.offset)
-            yield f"{_naive_time(minute * SECONDS_PER_MINUTE):%Y-%m-%d %H:%M} does not exist in {zone}; it runs at {run_time:%H:%M} that day"
+            skipped_time = _naive_time(minute * SECONDS_PER_MINUTE)
+            yield f"{skipped_time:%Y-%m-%d %H:%M} does not exist in {zone}; it runs at {run_time:%H:%M} that day"
             break
     for change in changes:
         minute = due_times.repeated_minute(cron_line, change)
