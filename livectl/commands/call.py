@@ -12,7 +12,8 @@ from livectl.errors import UnfinishedError
 
 if TYPE_CHECKING:
     from livectl.ops.deployment import Deployment
-    from livectl.ops.jobs.sender import JobRequest, JobSender
+    from livectl.ops.jobs.job_request import JobRequest
+    from livectl.ops.jobs.sender import JobSender
 
 
 @click.command()
@@ -43,14 +44,15 @@ def command(context: CommandContext, /, **options: Any) -> int:
       livectl -A proj call --from orders.jsonl --window 50
     """
     from livectl.ops import deployment
-    from livectl.ops.jobs import batch_file, sender
+    from livectl.ops.jobs import batch_file
+    from livectl.ops.jobs.job_request import read_request
 
     app_deployment = deployment.find(context.app, context.settings, context.cwd)
     job_sender = _make_job_sender(context, app_deployment)
     if options["file"]:
         job_requests = batch_file.read_requests(context.cwd / options["file"], options["task"])
         return _send_many(context, app_deployment, job_sender, job_requests, options)
-    job_request = sender.read_request(options)
+    job_request = read_request(options)
     if not options["force"]:
         job_sender.validate(job_request)
     return (

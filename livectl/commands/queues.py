@@ -132,10 +132,11 @@ def purge(context: CommandContext, /, queue: str, save: str | None, yes: bool, *
     """
     from livectl.ops import deployment
     from livectl.ops.cluster import purge as cluster_purge
-    from livectl.ops.jobs import sender, views
+    from livectl.ops.jobs import views
+    from livectl.ops.jobs.job_request import parse_duration_option
 
     app_deployment = deployment.find(context.app, context.settings, context.cwd)
-    age = sender.parse_duration_option("--older-than", options["older_than"]) if options["older_than"] else None
+    age = parse_duration_option("--older-than", options["older_than"]) if options["older_than"] else None
     older_than_s = age.total_seconds() if age else None
     choice = cluster_purge.PurgeFilter(
         queue=queue, task=options["task"], older_than=older_than_s, unacked=options["include_unacked"]

@@ -84,11 +84,12 @@ def _send(
     from livectl.celeryapp import create_app
     from livectl.ops import apps
     from livectl.ops.jobs import sender
+    from livectl.ops.jobs.job_request import read_request
     from livectl.ops.jobs.publish_many import SendOptions
     from livectl.remote_check import TASK, RemoteCheck
 
     app = create_app(context.settings)
-    job_request = sender.read_request({"task": TASK, "args": ("demo", "[]"), "kwargs": None, **options})
+    job_request = read_request({"task": TASK, "args": ("demo", "[]"), "kwargs": None, **options})
     try:
         sender.JobSender(deployment, app, apps.load_tasks(app, context.cwd)).validate(job_request)
     except UsageError as error:

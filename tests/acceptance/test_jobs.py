@@ -16,7 +16,7 @@ from livectl.errors import FileError, UsageError
 from livectl.models import Job, JobState
 from livectl.ops.cluster import purge, queues, workers
 from livectl.ops.jobs import batch_file, dead_letters, job_log, results, sender, wait
-from livectl.ops.jobs.sender import JobRequest
+from livectl.ops.jobs.job_request import JobRequest, parse_argument
 from livectl.ops.protocol.message import JobMessage
 from livectl.ops.services.health import ProbeResult
 from livectl.redaction import redact
@@ -195,7 +195,7 @@ def _lines(folder: Path, text: str) -> Path:
     ],
 )
 def test_an_argument_is_json_if_it_can_be(word: str, means: Any) -> None:
-    assert sender.parse_argument(word) == means
+    assert parse_argument(word) == means
 
 
 @pytest.mark.acceptance

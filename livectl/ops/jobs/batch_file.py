@@ -10,7 +10,7 @@ import msgspec
 
 from livectl.errors import FileError, LivectlError, Mistake
 from livectl.models import JobState
-from livectl.ops.jobs.sender import JobRequest
+from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.jobs.status import END_STATES, StatusLookup
 from livectl.ops.protocol.message import parse_time
 

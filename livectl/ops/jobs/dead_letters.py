@@ -12,7 +12,7 @@ import msgspec
 
 from livectl import redis_client
 from livectl.errors import LivectlError, ServerError
-from livectl.ops.jobs.sender import JobRequest
+from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.protocol import message
 from livectl.redaction import redact
 from livectl.suggestions import did_you_mean

@@ -14,7 +14,7 @@ from celery import signals
 
 from livectl.errors import LivectlError
 from livectl.models import JobState
-from livectl.ops.jobs.sender import JobRequest
+from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.protocol.message import parse_time
 from livectl.redaction import redact_text
 

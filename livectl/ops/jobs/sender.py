@@ -5,22 +5,21 @@ from __future__ import annotations
 import inspect
 import time
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import msgspec
 
 from livectl import redis_client
-from livectl.errors import LivectlError, ServerError, SettingsError, UsageError
+from livectl.errors import LivectlError, ServerError, UsageError
 from livectl.models import JobState
 from livectl.ops.cluster import workers
 from livectl.ops.cluster.purge import MOVE_UNACKED_SCRIPT
 from livectl.ops.jobs import job_log
+from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.jobs.status import END_STATES, StatusLookup
-from livectl.ops.protocol.message import parse_time
 from livectl.ops.protocol.remote_control import ControlCommand
-from livectl.settings import parse_duration
 from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -33,18 +32,6 @@ if TYPE_CHECKING:
 
 RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.5}
 FORCE_HINT = "--force sends it all the same."
-
-
-class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A job to be sent."""
-
-    task: str
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
-    queue: str | None = None
-    priority: int | None = None
-    eta: datetime | None = None
-    expires: datetime | None = None
 
 
 class SentJob(msgspec.Struct, frozen=True):
@@ -301,56 +288,3 @@ def _send_by_name(app: Any, name: str) -> Any:
 def _example_names(names: set[str]) -> str:
     own = sorted(name for name in names if not name.startswith("celery."))
     return f"There are {', '.join(own[:5])}{', …' if len(own) > 5 else ''}." if own else "There are none."
-
-
-def read_request(options: Mapping[str, Any]) -> JobRequest:
-    """Arguments are JSON where they can be."""
-    if not options["task"]:
-        raise UsageError("which task?", "Write its name: livectl call livectl.ping")
-    now = datetime.now(UTC)
-    return JobRequest(
-        task=options["task"],
-        args=tuple(parse_argument(word) for word in options["args"]),
-        kwargs=_parse_kwargs(options["kwargs"]),
-        queue=options["queue"],
-        priority=options["priority"],
-        eta=_parse_eta(options["delay"], options["at"], now),
-        expires=now + parse_duration_option("--expires", options["expires"]) if options["expires"] else None,
-    )
-
-
-def parse_argument(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return text
-
-
-def _parse_kwargs(text: str | None) -> dict[str, Any]:
-    if not text:
-        return {}
-    value = parse_argument(text)
-    if not isinstance(value, dict):
-        raise UsageError("--kwargs is no JSON object", """Write --kwargs '{"name": "Ada"}'.""")
-    return value
-
-
-def _parse_eta(delay: str | None, at: str | None, now: datetime) -> datetime | None:
-    if delay and at:
-        raise UsageError("both --in and --at", "Say one of the two.")
-    if delay:
-        return now + parse_duration_option("--in", delay)
-    if not at:
-        return None
-    eta = parse_time(at)
-    if eta is None:
-        raise UsageError(f"--at {at} is no time", "Write it like 2027-01-31T09:00:00Z.")
-    return eta
-
-
-def parse_duration_option(option: str, text: str) -> timedelta:
-    """What an option says of time; a mistake in it is one of the command line, and of no file."""
-    try:
-        return timedelta(seconds=parse_duration(text))
-    except SettingsError as error:
-        raise UsageError(f"{option} {text}: {error.message}", error.hint) from error

@@ -1,0 +1,80 @@
+"""A job that is wanted: its task, arguments and options, as a command line or a batch file spells them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from livectl.errors import SettingsError, UsageError
+from livectl.ops.protocol.message import parse_time
+from livectl.settings import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A job to be sent."""
+
+    task: str
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    queue: str | None = None
+    priority: int | None = None
+    eta: datetime | None = None
+    expires: datetime | None = None
+
+
+def read_request(options: Mapping[str, Any]) -> JobRequest:
+    """Arguments are JSON where they can be."""
+    if not options["task"]:
+        raise UsageError("which task?", "Write its name: livectl call livectl.ping")
+    now = datetime.now(UTC)
+    return JobRequest(
+        task=options["task"],
+        args=tuple(parse_argument(word) for word in options["args"]),
+        kwargs=_parse_kwargs(options["kwargs"]),
+        queue=options["queue"],
+        priority=options["priority"],
+        eta=_parse_eta(options["delay"], options["at"], now),
+        expires=now + parse_duration_option("--expires", options["expires"]) if options["expires"] else None,
+    )
+
+
+def parse_argument(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+def _parse_kwargs(text: str | None) -> dict[str, Any]:
+    if not text:
+        return {}
+    value = parse_argument(text)
+    if not isinstance(value, dict):
+        raise UsageError("--kwargs is no JSON object", """Write --kwargs '{"name": "Ada"}'.""")
+    return value
+
+
+def _parse_eta(delay: str | None, at: str | None, now: datetime) -> datetime | None:
+    if delay and at:
+        raise UsageError("both --in and --at", "Say one of the two.")
+    if delay:
+        return now + parse_duration_option("--in", delay)
+    if not at:
+        return None
+    eta = parse_time(at)
+    if eta is None:
+        raise UsageError(f"--at {at} is no time", "Write it like 2027-01-31T09:00:00Z.")
+    return eta
+
+
+def parse_duration_option(option: str, text: str) -> timedelta:
+    """What an option says of time; a mistake in it is one of the command line, and of no file."""
+    try:
+        return timedelta(seconds=parse_duration(text))
+    except SettingsError as error:
+        raise UsageError(f"{option} {text}: {error.message}", error.hint) from error
