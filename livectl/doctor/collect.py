@@ -60,7 +60,6 @@ class ParallelQueries:
 
 CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
 PS_TIMEOUT_S = 2.0
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - compared with, not listened on
 APP_OPTIONS = ("-A", "--app")
 
 

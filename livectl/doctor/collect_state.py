@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl import redis_client
-from livectl.doctor.collect import LOCAL_HOSTS
 from livectl.doctor.facts import (
     BeatFacts,
     DeadLetterFacts,
@@ -44,6 +43,8 @@ if TYPE_CHECKING:
     from livectl.ops.deployment import Deployment
     from livectl.redis_client import RedisConnection
     from livectl.settings import Settings
+
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - compared with, not listened on
 
 
 SERVER_TIMEOUT_S = 2.0  # seconds for one server

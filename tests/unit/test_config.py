@@ -393,7 +393,7 @@ def test_neither_yaml_nor_celery_is_imported_for_nothing(tmp_path: Path) -> None
     import subprocess
     import sys
 
-    code = "import sys; from pathlib import Path; from livectl import config; config.load({}, Path(sys.argv[1]));"
+    code = "import sys; from pathlib import Path; from livectl import settings; settings.load({}, Path(sys.argv[1]));"
     code += "print({'yaml', 'celery', 'redis'} & set(sys.modules))"
     answer: Any = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     assert answer.stdout == "set()\n"

@@ -37,30 +37,33 @@ def held(holding: Any, **said: Any) -> WorkerJob:
     ("evidence", "state"),
     [
         ({}, "unknown"),
-        ({"outcome": JobResult(id="j", status="SUCCESS")}, "succeeded"),
-        ({"outcome": JobResult(id="j", status="REJECTED")}, "failed"),
-        ({"outcome": JobResult(id="j", status="PROGRESS"), "held": held("active")}, "running"),
-        ({"outcome": JobResult(id="j", status="STARTED")}, "unknown"),  # its worker died with it
-        ({"outcome": JobResult(id="j", status="STARTED"), "silent": 1}, "running"),
-        ({"outcome": JobResult(id="j", status="RETRY")}, "unknown"),  # handed back by nobody: lost
-        ({"outcome": JobResult(id="j", status="RETRY"), "found": found(eta=SOON)}, "retrying"),
-        ({"held": held("active"), "record": JobLogEntry(state="failed", finished=NOW)}, "running"),  # given out again
-        ({"held": held("ready"), "record": JobLogEntry(state="succeeded", finished=NOW)}, "succeeded"),
-        ({"held": held("reserved", eta=SOON)}, "eta"),
-        ({"held": held("reserved")}, "received"),
-        ({"held": held("reserved"), "found": found(tag="t", retries=2)}, "retrying"),
-        ({"found": found()}, "queued"),
-        ({"found": found(eta=SOON)}, "eta"),
-        ({"found": found(eta=NOW - timedelta(minutes=5))}, "queued"),
-        ({"found": found(tag="t")}, "redelivery"),
-        ({"found": found(tag="t", eta=SOON)}, "redelivery"),
-        ({"found": found(tag="t"), "silent": 1}, "received"),
-        ({"found": found(tag="t", eta=SOON), "silent": 1}, "eta"),
-        ({"found": found(tag="t"), "silent": 1, "record": JobLogEntry(started=NOW)}, "running"),
-        ({"record": JobLogEntry(sent=NOW)}, "unknown"),
-        ({"record": JobLogEntry(sent=NOW), "searched": False}, "queued"),
-        ({"record": JobLogEntry(state="revoked", finished=NOW)}, "revoked"),
-        ({"record": JobLogEntry(state="nonsense", finished=NOW)}, "unknown"),
+        ({"job_result": JobResult(id="j", status="SUCCESS")}, "succeeded"),
+        ({"job_result": JobResult(id="j", status="REJECTED")}, "failed"),
+        ({"job_result": JobResult(id="j", status="PROGRESS"), "worker_job": held("active")}, "running"),
+        ({"job_result": JobResult(id="j", status="STARTED")}, "unknown"),  # its worker died with it
+        ({"job_result": JobResult(id="j", status="STARTED"), "silent": 1}, "running"),
+        ({"job_result": JobResult(id="j", status="RETRY")}, "unknown"),  # handed back by nobody: lost
+        ({"job_result": JobResult(id="j", status="RETRY"), "location": found(eta=SOON)}, "retrying"),
+        (
+            {"worker_job": held("active"), "log_entry": JobLogEntry(state="failed", finished=NOW)},
+            "running",
+        ),  # given out again
+        ({"worker_job": held("ready"), "log_entry": JobLogEntry(state="succeeded", finished=NOW)}, "succeeded"),
+        ({"worker_job": held("reserved", eta=SOON)}, "eta"),
+        ({"worker_job": held("reserved")}, "received"),
+        ({"worker_job": held("reserved"), "location": found(tag="t", retries=2)}, "retrying"),
+        ({"location": found()}, "queued"),
+        ({"location": found(eta=SOON)}, "eta"),
+        ({"location": found(eta=NOW - timedelta(minutes=5))}, "queued"),
+        ({"location": found(tag="t")}, "redelivery"),
+        ({"location": found(tag="t", eta=SOON)}, "redelivery"),
+        ({"location": found(tag="t"), "silent": 1}, "received"),
+        ({"location": found(tag="t", eta=SOON), "silent": 1}, "eta"),
+        ({"location": found(tag="t"), "silent": 1, "log_entry": JobLogEntry(started=NOW)}, "running"),
+        ({"log_entry": JobLogEntry(sent=NOW)}, "unknown"),
+        ({"log_entry": JobLogEntry(sent=NOW), "searched": False}, "queued"),
+        ({"log_entry": JobLogEntry(state="revoked", finished=NOW)}, "revoked"),
+        ({"log_entry": JobLogEntry(state="nonsense", finished=NOW)}, "unknown"),
     ],
     ids=lambda value: str(value)[:60],
 )
@@ -68,7 +71,7 @@ def test_the_word_for_it(evidence: dict[str, Any], state: str) -> None:
     judged = status.job_status(JobFacts(id="j", **evidence), VISIBILITY)
     assert judged.job.state == state
     assert (judged.note != "") == (
-        state in {"unknown", "redelivery"} or (state == "received" and not evidence.get("held"))
+        state in {"unknown", "redelivery"} or (state == "received" and not evidence.get("worker_job"))
     )
 
 
