@@ -73,7 +73,10 @@ def test_a_command_that_is_not_there_is_said_in_a_line() -> None:
 
 
 def test_signals_reach_the_command_through_a_watching_tether() -> None:
-    run = "import sys, os; from livectl.ops.processes import die_with_parent; sys.exit(die_with_parent._watch(os.getppid(), sys.argv[1:]))"
+    run = (
+        "import sys, os; from livectl.ops.processes import die_with_parent; "
+        "sys.exit(die_with_parent._watch(os.getppid(), sys.argv[1:]))"
+    )
     script = (
         "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(9))\nprint('up', flush=True)\ntime.sleep(300)"
     )
