@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery
 
 from livectl import settings as livectl_settings
-from livectl.ops.jobs import job_log
+from livectl.ops.jobs import job_recorder
 from livectl.ops.processes import embedded_broker
 from livectl.ops.protocol import keys
 
@@ -88,6 +88,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(message)
     process_settings = livectl_settings.load(os.environ, Path.cwd())
     app = create_app(process_settings)
-    job_log.JobEventRecorder(embedded_broker.resolve_addresses(process_settings).store, app.main).connect_signals()
+    job_recorder.JobEventRecorder(embedded_broker.resolve_addresses(process_settings).store, app.main).connect_signals()
     globals()["app"] = app
     return app

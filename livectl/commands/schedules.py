@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from livectl.address import Address
     from livectl.ops.beat.last_runs import RunHistory
-    from livectl.ops.beat.sources import ScheduleSnapshot
+    from livectl.ops.beat.snapshot import ScheduleSnapshot
     from livectl.ops.deployment import Deployment
 
 NANOSECONDS_PER_MS = 1_000_000  # nanoseconds
@@ -235,12 +235,12 @@ def export(context: CommandContext, /, to: str | None, file: str | None) -> int:
 
 def _read_schedules(context: CommandContext, file: str | None) -> ScheduleSnapshot:
     """All that is scheduled. An app with a schedule of its own needs no file, unless one is named."""
-    from livectl.ops.beat import sources
+    from livectl.ops.beat.snapshot import read_snapshot
 
     path = _schedule_path(context, file)
     optional = file is None and context.settings.sources.get("schedules") == "default"
     app = _load_app(context) if context.app else None
-    snapshot = sources.read_snapshot(path, name=_display_name(context, path), app=app, optional=optional)
+    snapshot = read_snapshot(path, name=_display_name(context, path), app=app, optional=optional)
     for note in snapshot.notes:
         context.say(note)
     return snapshot

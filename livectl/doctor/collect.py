@@ -19,7 +19,7 @@ from livectl.doctor.checks_app import MIXED_NAMES_ERROR
 from livectl.doctor.facts import AppProcess, Facts, ServerFacts, ServerRole
 from livectl.errors import LivectlError, ServerError, SettingsError
 from livectl.ops import apps, deployment, scheduler
-from livectl.ops.beat import sources as beat_sources
+from livectl.ops.beat.snapshot import ScheduleSnapshot, read_snapshot
 from livectl.ops.processes import launch
 from livectl.redaction import redact_text
 
@@ -143,9 +143,9 @@ def _work_facts(app: Any, tasks: Mapping[str, Any], name: str | None, settings: 
     optional = settings.sources.get("schedules") == "default" and not settings.schedules.exists()
     try:
         snapshot = (
-            beat_sources.ScheduleSnapshot(())
+            ScheduleSnapshot(())
             if optional and not name
-            else beat_sources.read_snapshot(
+            else read_snapshot(
                 settings.schedules, name=settings.schedules.name, app=app if name else None, optional=optional
             )
         )

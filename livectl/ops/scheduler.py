@@ -22,10 +22,11 @@ from livectl import settings as livectl_settings
 from livectl.address import Address
 from livectl.errors import LivectlError, ServerError, SettingsError
 from livectl.ops.beat import publisher
+from livectl.ops.beat.entries import MS_PER_SECOND
 from livectl.ops.beat.overlap import OverlapGuard
 from livectl.ops.beat.run_store import Claim, LoadedSchedule, RunStore, StoreClock
 from livectl.ops.beat.sources import ReloadingSchedule
-from livectl.ops.beat.timetable import MS_PER_SECOND, BeatTimetable
+from livectl.ops.beat.timetable import BeatTimetable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -112,9 +112,9 @@ def test_a_second_one_for_the_same_home_is_refused(tmp_path: Path, monkeypatch: 
 
 def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from livectl.ops.processes.embedded_broker import Server\n"
-        "server = Server(Path(sys.argv[1])); server.launch()\n"
-        "while not server.ready(): time.sleep(0.01)\n"
+        "import sys, time; from pathlib import Path; from livectl.ops.processes.embedded_broker import EmbeddedBroker\n"
+        "server = EmbeddedBroker(Path(sys.argv[1])); server.launch()\n"
+        "while not server.is_ready(): time.sleep(0.01)\n"
         "print('ready', flush=True); time.sleep(300)"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as starter:

@@ -93,7 +93,7 @@ def test_a_connection_that_stands_is_no_way_in(site: Site) -> None:
 class Rebound(Transfer):
     """A name whose second look-up, the one that counts, answers with an address of our own."""
 
-    def _dress(self, handle: Any, route: Any) -> None:
+    def _configure(self, handle: Any, route: Any) -> None:
         super()._configure(handle, route)
         handle.setopt(pycurl.RESOLVE, [f"rebound.test:{urlsplit(route.url).port}:127.0.0.1"])
 

@@ -17,8 +17,8 @@ from kombu.transport import redis as transport
 
 from livectl.models import Interval, Run, Schedule
 from livectl.ops.beat import publisher
+from livectl.ops.beat.entries import BeatEntry, ComputedDueTimes
 from livectl.ops.beat.run_store import PENDING_KEY, DueRun, RunStore, StoreClock
-from livectl.ops.beat.timetable import BeatEntry, ComputedDueTimes
 from tests.support.beats import make_app, server
 from tests.support.waiting import HANG_SECONDS
 
@@ -54,7 +54,7 @@ class Desk:
         name = said.pop("name", "e")
         self.runs.record_heartbeat("beat", {})
         dues = ComputedDueTimes(Schedule(name=name, task="", timing=Interval(60)))
-        entry = BeatEntry(**{"name": name, "task": "t.note", "dues": dues, "args": (name,), **said})
+        entry = BeatEntry(**{"name": name, "task": "t.note", "due_times": dues, "args": (name,), **said})
         (claim,) = self.runs.claim([DueRun(Run(name, NOON), 60_000)])
         return publisher.ClaimedJob(claim, entry, self.runs.task_id(claim.run))
 
@@ -288,7 +288,7 @@ def test_what_could_not_be_sent_is_given_back(store_url: str) -> None:
 def test_a_claim_grown_old_is_left_to_others(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     if desk.way == "together":
         pytest.skip("there the fence is looked at in the same step")
-    monkeypatch.setattr(desk.runs, "fresh", lambda _claim: False)
+    monkeypatch.setattr(desk.runs, "is_fresh", lambda _claim: False)
     desk.sender.send([desk.job()])
     assert desk.queue("celery") == []
     assert desk.store.zcard(PENDING_KEY) == 1

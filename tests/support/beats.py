@@ -56,7 +56,7 @@ class FakeClock(StoreClock):
         super().__init__()
         self._time = time
 
-    def stamp(self) -> str:
+    def script_time(self) -> str:
         return str(self._time.at)
 
     def monotonic(self) -> float:

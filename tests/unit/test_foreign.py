@@ -12,7 +12,7 @@ from celery.schedules import BaseSchedule, crontab, schedstate, schedule, solar
 
 from livectl.models import Cron, Interval, Solar
 from livectl.ops.beat import sources
-from livectl.ops.beat.timetable import ComputedDueTimes
+from livectl.ops.beat.entries import ComputedDueTimes
 from tests.support.beats import HOUR, MINUTE, SECOND, make_app, said, utc
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
-    from livectl.ops.beat.timetable import BeatEntry
+    from livectl.ops.beat.entries import BeatEntry
 
 NOON = utc("2026-06-01 12:00")  # a Monday
 

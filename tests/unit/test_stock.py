@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livectl.models import Interval, Schedule, Solar
-from livectl.ops.schedules import cron, due_times, importing
+from livectl.ops.schedules import cron, due_times, import_app
 
 APP = Celery(set_as_current=False)
 
@@ -60,12 +60,12 @@ def test_stock_beat_runs_a_line_when_we_do(text: str, zone: str, minute: int) ->
     moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute)
     for _ in range(3):
         due = ours_next(one, moment)
-        assert stock_next(importing.to_beat_schedule([one]), moment) == due
+        assert stock_next(import_app.to_beat_schedule([one]), moment) == due
         moment = due
 
 
 def test_a_line_of_date_or_weekday_becomes_two_that_never_meet() -> None:
-    entries = importing.to_beat_schedule([each(cron.parse("0 0 13 * fri"))])
+    entries = import_app.to_beat_schedule([each(cron.parse("0 0 13 * fri"))])
     assert list(entries) == ["x", "x (weekdays)"]
     dates, weekdays = (entry["schedule"] for entry in entries.values())
     assert dates.day_of_month.isdisjoint(weekdays.day_of_month)
@@ -81,12 +81,12 @@ def test_a_line_of_date_or_weekday_becomes_two_that_never_meet() -> None:
     ],
 )
 def test_a_line_is_one_entry_where_it_can_be(text: str, names: list[str]) -> None:
-    assert list(importing.to_beat_schedule([each(cron.parse(text))])) == names
+    assert list(import_app.to_beat_schedule([each(cron.parse(text))])) == names
 
 
 def test_everything_that_is_sent_goes_along() -> None:
     one = each(Interval(30), args=(1, 2), kwargs={"a": 1}, options={"queue": "slow"})
-    entries = importing.to_beat_schedule([one])
+    entries = import_app.to_beat_schedule([one])
     assert entries == {
         "x": {
             "task": "proj.add",
@@ -99,17 +99,17 @@ def test_everything_that_is_sent_goes_along() -> None:
 
 
 def test_what_is_switched_off_stays_out() -> None:
-    assert importing.to_beat_schedule([each(Interval(5), enabled=False)]) == {}
+    assert import_app.to_beat_schedule([each(Interval(5), enabled=False)]) == {}
 
 
 def test_the_sun_is_celerys() -> None:
-    entries = importing.to_beat_schedule([each(Solar("sunset", 31.2, 121.5))])
+    entries = import_app.to_beat_schedule([each(Solar("sunset", 31.2, 121.5))])
     assert entries["x"]["schedule"] == solar("sunset", 31.2, 121.5)
 
 
 def test_celery_takes_it_and_its_zone_survives_beats_file() -> None:
     app = Celery(set_as_current=False)
-    app.conf.beat_schedule = importing.to_beat_schedule([each(cron.parse("0 9 * * *"), timezone="Europe/Paris")])
+    app.conf.beat_schedule = import_app.to_beat_schedule([each(cron.parse("0 9 * * *"), timezone="Europe/Paris")])
     line = pickle.loads(pickle.dumps(app.conf.beat_schedule["x"]["schedule"]))
     assert str(line.tz) == "Europe/Paris"
     assert line == app.conf.beat_schedule["x"]["schedule"]

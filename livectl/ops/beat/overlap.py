@@ -9,13 +9,13 @@ from celery.backends.rpc import RPCBackend
 from celery.states import PENDING, READY_STATES
 from celery.utils.log import get_logger
 
-from livectl.ops.beat.timetable import MS_PER_SECOND
+from livectl.ops.beat.entries import MS_PER_SECOND
 
 if TYPE_CHECKING:
     from celery import Celery
 
+    from livectl.ops.beat.entries import BeatEntry
     from livectl.ops.beat.run_store import LatestJob, RunStore
-    from livectl.ops.beat.timetable import BeatEntry
 
 logger = get_logger(__name__)
 

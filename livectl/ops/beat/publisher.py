@@ -18,8 +18,8 @@ from redis.exceptions import RedisError, ResponseError
 from livectl import redis_client
 from livectl.errors import LivectlError, ServerError
 from livectl.models import Run
+from livectl.ops.beat.entries import to_beat_entry
 from livectl.ops.beat.run_store import Claim, PreparedRun
-from livectl.ops.beat.timetable import to_beat_entry
 from livectl.ops.jobs import sender
 from livectl.ops.jobs.publish_many import open_capturing_channel
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from kombu import Connection
 
     from livectl.models import Schedule
+    from livectl.ops.beat.entries import BeatEntry
     from livectl.ops.beat.run_store import RunStore
-    from livectl.ops.beat.timetable import BeatEntry
     from livectl.ops.deployment import Deployment
     from livectl.ops.protocol.message import RedisCommand
 

@@ -14,8 +14,8 @@ from celery.utils.log import get_logger
 
 from livectl.errors import FileError
 from livectl.models import Cron, Interval, Schedule, Solar
+from livectl.ops.beat.entries import MS_PER_SECOND, BeatEntry, ComputedDueTimes, fingerprint, to_beat_entry
 from livectl.ops.beat.overlap import has_shared_results
-from livectl.ops.beat.timetable import MS_PER_SECOND, BeatEntry, ComputedDueTimes, fingerprint, to_beat_entry
 from livectl.ops.schedules import schedule_file
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
-    from livectl.ops.beat.timetable import DueTimes
+    from livectl.ops.beat.entries import DueTimes
 
 
-sources_logger = get_logger(__name__)
+logger = get_logger(__name__)
 
 MAX_IS_DUE_CALLS = 10_000  # asked of one schedule at a time: one that never becomes due must not stop the others
 HOURS_PER_DAY = 24
@@ -85,7 +85,7 @@ def app_entries(app: Celery, beat_schedule: Mapping[str, Any]) -> dict[str, Beat
         try:
             entries_by_name[name] = _app_entry(app, name, raw_entry)
         except Exception as error:
-            sources_logger.error("beat_schedule: entry %r cannot be run and is left out: %s", name, error)
+            logger.error("beat_schedule: entry %r cannot be run and is left out: %s", name, error)
     return entries_by_name
 
 
@@ -146,59 +146,6 @@ def _cron_from_celery(celery_crontab: crontab) -> Cron:
         or len(celery_crontab.hour) == HOURS_PER_DAY,
     )
 
-
-class ScheduleSnapshot(msgspec.Struct, frozen=True):
-    """What is scheduled, and what of it only beat itself can reckon."""
-
-    schedules: tuple[Schedule, ...]
-    notes: tuple[str, ...] = ()
-
-    def find(self, name: str) -> Schedule | None:
-        return next((entry for entry in self.schedules if entry.name == name), None)
-
-
-def read_snapshot(path: Path, *, name: str = "", app: Any = None, optional: bool = False) -> ScheduleSnapshot:
-    """Of a file, which messages call `name`, and of an app. An optional file need not be there."""
-    file_schedules = (
-        () if optional and app is not None and not path.exists() else schedule_file.load(path, name=name).schedules
-    )
-    if app is None:
-        return ScheduleSnapshot(file_schedules)
-    app_schedules, notes = _read_app_schedules(app)
-    return ScheduleSnapshot((*file_schedules, *app_schedules), (*notes, *_database_notes(app)))
-
-
-def _read_app_schedules(app: Any) -> tuple[list[Schedule], list[str]]:
-    from livectl.ops.beat.timetable import ComputedDueTimes
-
-    schedules, notes = [], []
-    for name, entry in app_entries(app, app.conf.beat_schedule).items():
-        if not isinstance(entry.due_times, ComputedDueTimes):
-            notes.append(f"{name} is in the app's beat_schedule; only beat can tell when it is due")
-            continue
-        schedules.append(
-            msgspec.structs.replace(
-                entry.due_times.schedule,
-                name=name,
-                task=entry.task,
-                args=entry.args,
-                kwargs=entry.kwargs,
-                options=entry.options,
-                deadline=entry.deadline,
-            )
-        )
-    return schedules, notes
-
-
-def _database_notes(app: Any) -> list[str]:
-    """A schedule that is in a database is for its own scheduler to tell."""
-    scheduler = str(app.conf.beat_scheduler or "")
-    if scheduler.startswith("django_celery_beat"):
-        return ["this app's beat reads its schedule from Django's database, which is not shown here"]
-    return []
-
-
-logger = get_logger(__name__)
 
 MAX_NAMES_LOGGED = 10  # in one line of the log
 
