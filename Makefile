@@ -5,13 +5,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLD_PYTHON := Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11
 
-.PHONY: run test check fix bench clean
+.PHONY: run test test-fast soak check fix bench clean
 
 run: $(VENV)/.run
 	@$(BIN)/livectl up
 
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-fast: $(VENV)/.test
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
+
+soak: $(VENV)/.test
+	@$(BIN)/python -m pytest -m soak
+	@$(BIN)/python -m pytest -m "not soak" --hypothesis-profile soak tests/unit
 
 check: $(VENV)/.test
 	@$(BIN)/ruff check .

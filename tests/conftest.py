@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
+from hypothesis import settings
 
 from tests.support.waiting import wait_for
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 # A shell starts what runs in its background with SIGINT ignored, and everything below inherits that: Ctrl-C would be
 # tested on processes that cannot hear it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How many examples a property is tried on; `--hypothesis-profile soak` tries more. Time is no property.
+settings.register_profile("quick", max_examples=25, deadline=None)
+settings.register_profile("soak", max_examples=500, deadline=None)
+settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from livectl.live import platforms
@@ -131,7 +131,6 @@ def test_an_address_of_something_else_is_refused_with_the_reason(text: str, reas
     assert refused.value.hint
 
 
-@settings(deadline=None)  # the first loads every plugin of streamlink
 @given(st.one_of(st.text(max_size=80), st.from_regex(r"https?://(www\.)?(twitch\.tv|youtu\.be|b23\.tv)/\S{0,40}")))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
@@ -206,7 +205,6 @@ def test_an_alias_of_nobody_is_refused(platform: str, alias: str) -> None:
 ALIASED = ["twitch", "bilibili", "youtube", "kick", "douyu", "huya", "douyin", "tiktok"]
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(ALIASED),
     st.sampled_from([{}, KEYED]),

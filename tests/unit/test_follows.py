@@ -189,7 +189,7 @@ def test_feeds_are_those_of_youtube() -> None:
     assert outlines[0].get("xmlUrl") == f"https://www.youtube.com/feeds/videos.xml?channel_id={CHANNEL}"
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(name=st.text(st.characters(exclude_categories=["C"], exclude_characters="\x85\u2028\u2029"), max_size=30))
 def test_any_name_survives_its_line(name: str) -> None:
     line = follow_export.render_entry(Streamer(platform="demo", id="ada", name=name))

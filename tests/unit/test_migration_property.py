@@ -119,7 +119,7 @@ def test_the_generator_reaches_all_strong_names() -> None:
     assert len(STRONG) > 100
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(sources())
 def test_celery_resolves_the_same_and_only_names_change(source: tuple[str, str, str, dict[str, Any]]) -> None:
     style, name, text, expected = source

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from livectl.live import platforms
@@ -174,7 +174,6 @@ def _places(value: Any, skip: set[str]) -> list[tuple[Any, Any]]:
     return found
 
 
-@settings(max_examples=200, deadline=None)
 @given(data=st.data(), asked=st.sampled_from(SPOILT))
 def test_a_spoilt_value_is_never_offline(data: st.DataObject, asked: tuple[str, dict[str, str], str]) -> None:
     platform, keys, part = asked
@@ -208,7 +207,6 @@ def _spoil(body: Any, skip: set[str], data: st.DataObject) -> None:
         holder[key] = deepcopy(data.draw(ODD))
 
 
-@settings(max_examples=200, deadline=None)
 @given(data=st.data(), platform=st.sampled_from(sorted(IDS)))
 def test_bitten_bodies_are_never_offline(data: st.DataObject, platform: str) -> None:
     (file,) = (BODIES / platform).glob("live.*")
@@ -221,7 +219,6 @@ def test_bitten_bodies_are_never_offline(data: st.DataObject, platform: str) -> 
     looked_at(platform, bytes(body))
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     bodies=st.lists(st.binary(max_size=60), min_size=1, max_size=8),
     status=st.sampled_from([0, 200, 204, 301, 400, 401, 403, 404, 412, 429, 500, 503]),

@@ -258,7 +258,7 @@ def sets(each: Schedule) -> Any:
     return (each.name, each.task, fields, zone, each.args, each.kwargs, each.options)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(programmes())
 def test_out_to_python_and_back_is_the_same_schedule(
     tmp_path_factory: pytest.TempPathFactory, told: list[Schedule]

@@ -373,7 +373,7 @@ FILES = st.dictionaries(
 
 
 @given(FILES | VALUES)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_a_file_says_it_is_read_or_refused(file: Path, value: Any) -> None:
     with suppress(FileError):
         for each in read(file, json.dumps(value), now_ms=NOW, tasks=TASKS).schedules:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from livectl.models import Interval, Schedule, Solar
@@ -224,7 +224,6 @@ def places(draw: st.DrawFn) -> tuple[str, int]:
 
 
 @given(minutes=sets(0, 59, 4), hours=sets(0, 23, 3), weekdays=sets(0, 6, 3), place=places())
-@settings(max_examples=200, deadline=None)
 def test_any_line_in_any_zone_runs_as_on_the_wall(
     minutes: set[int], hours: set[int], weekdays: set[int], place: tuple[str, int]
 ) -> None:
