@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -12,6 +14,7 @@ import pytest
 import redis
 from hypothesis import settings
 
+from tests.support.rabbitmq import RabbitMQ
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -25,6 +28,30 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile("soak", max_examples=500, deadline=None)
 settings.load_profile("quick")
+
+RUN = "TESTS_RUN"  # names the folder that the processes of one run share, and the process that began it
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        os.environ[RUN] = f"{tempfile.mkdtemp(prefix='lv-run-')} {os.getpid()}"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        _rabbitmq().end()
+        shutil.rmtree(os.environ.pop(RUN).split()[0])
+
+
+def _rabbitmq() -> RabbitMQ:
+    folder, owner = os.environ[RUN].split()
+    return RabbitMQ(Path(folder), int(owner))
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> RabbitMQ:
+    """One server for all tests of a run, started when the first asks it for a virtual host."""
+    return _rabbitmq()
 
 
 @pytest.fixture(scope="session")

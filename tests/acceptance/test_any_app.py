@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import example_projects, servers
+from tests.support import example_projects
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tests.support.example_projects import Project
     from tests.support.processes import Running
+    from tests.support.rabbitmq import RabbitMQ
 
 pytestmark = pytest.mark.acceptance
 
@@ -37,13 +38,12 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def project(kind: str) -> Iterator[Project]:
+def project(kind: str, rabbitmq: RabbitMQ) -> Iterator[Project]:
     """A project and its servers. RabbitMQ has a store beside it: beats and dead letters need one."""
     with tempfile.TemporaryDirectory(prefix="lv-") as name, example_projects.redis(Path(name)) as redis:
         folder, app = Path(name), APPS[kind][0]
         if kind == "rabbitmq":
-            with servers.rabbitmq(folder) as broker:
-                yield example_projects.copy(f"apps/{kind}", folder, app, broker, LIVECTL_STORE=redis)
+            yield example_projects.copy(f"apps/{kind}", folder, app, rabbitmq.vhost(), LIVECTL_STORE=redis)
             return
         made = example_projects.copy(f"apps/{kind}", folder, app, redis)
         if kind == "django":

@@ -12,12 +12,14 @@ import pytest
 from celery import Celery
 
 from tests.support.processes import livectl
-from tests.support.servers import rabbitmq, redis_over_tcp
+from tests.support.servers import redis_over_tcp
 from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.support.rabbitmq import RabbitMQ
 
 pytestmark = pytest.mark.acceptance
 
@@ -47,14 +49,16 @@ def note(self, name):
 
 
 @pytest.fixture(params=["valkey", "redis", "rabbitmq"])
-def broker(request: pytest.FixtureRequest, store_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def broker(request: pytest.FixtureRequest, store_url: str, tmp_path: Path, rabbitmq: RabbitMQ) -> Iterator[str]:
     """The embedded server's kind on a unix socket, Redis over TCP, RabbitMQ."""
     if request.param == "valkey":
         yield store_url.replace("unix://", "redis+socket://").replace("db=0", "virtual_host=0")
-        return
-    start = {"redis": redis_over_tcp, "rabbitmq": rabbitmq}[request.param]
-    with start(tmp_path_factory.mktemp(request.param)) as url:
-        yield url
+    elif request.param == "rabbitmq":
+        yield rabbitmq.vhost()
+    else:
+        (tmp_path / "redis").mkdir()
+        with redis_over_tcp(tmp_path / "redis") as url:
+            yield url
 
 
 @pytest.fixture

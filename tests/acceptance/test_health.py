@@ -20,11 +20,12 @@ from livectl.ops.protocol.keys import KeyLayout
 from livectl.ops.services import health
 from livectl.ops.services.health import Probe, ProbeResult
 from tests.support.celery_project import Project
-from tests.support.servers import rabbitmq
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.support.rabbitmq import RabbitMQ
 
 NOBODY_THERE = Address.parse("redis://127.0.0.1:1/0")
 CALLERS = ("worker", "beat")
@@ -145,13 +146,11 @@ def test_nothing_heavy_is_imported_for_a_probe(store_url: str) -> None:
 
 
 @pytest.mark.acceptance
-def test_workers_on_rabbitmq_are_asked_too(
-    tmp_path: Path, store_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    with rabbitmq(tmp_path_factory.mktemp("rabbit")) as broker:
-        project = Project(tmp_path, broker, store_url)
-        assert probe(project, part="broker").healthy is True
-        assert probe(project).healthy is False
-        with project.worker("w1", "-c", "1"):
-            assert probe(project).healthy is True
-        project.close()
+def test_workers_on_rabbitmq_are_asked_too(tmp_path: Path, store_url: str, rabbitmq: RabbitMQ) -> None:
+    broker = rabbitmq.vhost()
+    project = Project(tmp_path, broker, store_url)
+    assert probe(project, part="broker").healthy is True
+    assert probe(project).healthy is False
+    with project.worker("w1", "-c", "1"):
+        assert probe(project).healthy is True
+    project.close()

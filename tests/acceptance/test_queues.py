@@ -17,12 +17,13 @@ from livectl.ops.cluster.purge import PurgeFilter
 from livectl.ops.cluster.queues import Queue, QueueDepths, QueueRate
 from tests.support.celery_project import Project
 from tests.support.processes import Running
-from tests.support.servers import rabbitmq
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.support.rabbitmq import RabbitMQ
 
 
 @pytest.fixture
@@ -214,17 +215,15 @@ def test_the_commands_tell_by_their_exit_codes(project: Project) -> None:
 
 
 @pytest.mark.acceptance
-def test_rabbitmq_tells_what_it_can_and_says_what_it_cannot(
-    tmp_path: Path, store_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    with rabbitmq(tmp_path_factory.mktemp("rabbit")) as broker:
-        project = Project(tmp_path, broker, store_url)
-        for _ in range(3):
-            assert project.livectl("call", "proj.add", "1", "--force").returncode == 0
-        depths = queues.measure(project.deployment)
-        found = depths.queues[0]
-        assert (found.name, found.ready, found.consumers, found.unacked) == ("celery", 3, 0, None)
-        assert "tells neither priorities" in depths.notes[0]
-        with pytest.raises(LivectlError, match="gives no way"):
-            purge.peek(project.deployment, "celery", 1)
-        project.close()
+def test_rabbitmq_tells_what_it_can_and_says_what_it_cannot(tmp_path: Path, store_url: str, rabbitmq: RabbitMQ) -> None:
+    broker = rabbitmq.vhost()
+    project = Project(tmp_path, broker, store_url)
+    for _ in range(3):
+        assert project.livectl("call", "proj.add", "1", "--force").returncode == 0
+    depths = queues.measure(project.deployment)
+    found = depths.queues[0]
+    assert (found.name, found.ready, found.consumers, found.unacked) == ("celery", 3, 0, None)
+    assert "tells neither priorities" in depths.notes[0]
+    with pytest.raises(LivectlError, match="gives no way"):
+        purge.peek(project.deployment, "celery", 1)
+    project.close()

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
@@ -20,7 +21,7 @@ from celery import Celery
 from livectl.address import Address
 from livectl.ops.processes import embedded_broker
 from tests.support.processes import alive, answer, children, livectl
-from tests.support.servers import rabbitmq, redis_over_tcp
+from tests.support.servers import redis_over_tcp
 from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.processes import Running
+    from tests.support.rabbitmq import RabbitMQ
 
 pytestmark = pytest.mark.acceptance
 
@@ -268,11 +270,10 @@ def test_unusable_data_is_kept_aside_and_said(tmp_path: Path, place: dict[str, s
 
 @pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
 def test_with_a_broker_that_is_set_none_comes_along(
-    tmp_path: Path, place: dict[str, str], store_url: str, kind: str
+    tmp_path: Path, place: dict[str, str], store_url: str, kind: str, rabbitmq: RabbitMQ
 ) -> None:
-    start = {"redis": redis_over_tcp, "rabbitmq": rabbitmq}[kind]
     (tmp_path / "broker").mkdir()
-    with start(tmp_path / "broker") as url:
+    with nullcontext(rabbitmq.vhost()) if kind == "rabbitmq" else redis_over_tcp(tmp_path / "broker") as url:
         environ = place | {"LIVECTL_BROKER": url, "LIVECTL_STORE": store_url}
         with livectl("up", "-c", "2", cwd=tmp_path, environ=environ) as up:
             up.wait_for("ready: page, worker, beat at work")

@@ -20,7 +20,6 @@ from livectl.ops.protocol.remote_control import REPLY_TIMEOUT_S
 from livectl.ops.services import health
 from livectl.ops.services.health import Probe
 from tests.support.celery_project import Project
-from tests.support.servers import rabbitmq
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from livectl.models import Job
+    from tests.support.rabbitmq import RabbitMQ
 
 NOWHERE = "8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1"
 IN_TIME = 3.0
@@ -102,28 +102,26 @@ def test_a_busy_solo_worker_holds_nobody_up(project: Project) -> None:
 
 
 @pytest.mark.acceptance
-def test_the_states_that_rabbitmq_can_tell(
-    tmp_path: Path, store_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    with rabbitmq(tmp_path_factory.mktemp("rabbit")) as broker:
-        project = Project(tmp_path, broker, store_url)
-        told = project.livectl("-q", "call", "proj.add", "1", "--force")
-        assert told.returncode == 0, told.stderr
-        assert state_of(project, told.stdout.strip()) is JobState.QUEUED
-        with project.worker("w1", "-c", "1"):
-            project.wait_for_state(told.stdout.strip(), "SUCCESS")
-            assert state_of(project, told.stdout.strip()) is JobState.SUCCEEDED
-            failed, later = project.send("fail"), project.send("add", 1, countdown=100)
-            expect(project, failed, JobState.FAILED)
-            expect(project, later, JobState.ETA)
-            expect(project, project.send("again"), JobState.RETRYING)
-            running, received = project.send("nap", 60), project.send("nap", 60)
-            expect(project, running, JobState.RUNNING)
-            expect(project, received, JobState.RECEIVED)
-            project.app.control.revoke(later)
-            expect(project, later, JobState.REVOKED)
-            assert state_of(project, NOWHERE) is JobState.UNKNOWN
-        project.close()
+def test_the_states_that_rabbitmq_can_tell(tmp_path: Path, store_url: str, rabbitmq: RabbitMQ) -> None:
+    broker = rabbitmq.vhost()
+    project = Project(tmp_path, broker, store_url)
+    told = project.livectl("-q", "call", "proj.add", "1", "--force")
+    assert told.returncode == 0, told.stderr
+    assert state_of(project, told.stdout.strip()) is JobState.QUEUED
+    with project.worker("w1", "-c", "1"):
+        project.wait_for_state(told.stdout.strip(), "SUCCESS")
+        assert state_of(project, told.stdout.strip()) is JobState.SUCCEEDED
+        failed, later = project.send("fail"), project.send("add", 1, countdown=100)
+        expect(project, failed, JobState.FAILED)
+        expect(project, later, JobState.ETA)
+        expect(project, project.send("again"), JobState.RETRYING)
+        running, received = project.send("nap", 60), project.send("nap", 60)
+        expect(project, running, JobState.RUNNING)
+        expect(project, received, JobState.RECEIVED)
+        project.app.control.revoke(later)
+        expect(project, later, JobState.REVOKED)
+        assert state_of(project, NOWHERE) is JobState.UNKNOWN
+    project.close()
 
 
 @pytest.mark.acceptance
