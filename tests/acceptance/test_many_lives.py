@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -13,24 +14,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 
-from livectl import redis_client
+from livectl import redis_client, settings
+from livectl.celeryapp import create_app
 from livectl.live.store import Store
 from livectl.models import State
 from tests.support.fake_platforms import Fakes
-from tests.support.planned_lives import Outage, World, lives
+from tests.support.planned_lives import Clock, Outage, World, lives
 from tests.support.processes import Running, answer, livectl
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
+    from celery import Celery
+
     from livectl.models import Change
 
 pytestmark = pytest.mark.acceptance
 
 ROOT = Path(__file__).parents[2]
-SPEED = 15.0  # seconds of the world in one of ours
+STEP = 5  # seconds of the world from sweep to sweep
 LENGTH, AFTER = 600, 400  # seconds of the plan, and those after it in which everything comes to rest
-EACH = 200  # streamers a site
+NUMBERS = [str(1000 + number) for number in range(200)]
+IDS = {
+    "twitch": NUMBERS,
+    "bilibili": NUMBERS,
+    "douyu": NUMBERS,
+    "huya": NUMBERS,
+    "chzzk": [f"{int(number):032x}" for number in NUMBERS],
+}
 SETTINGS = """
 follows: follows.txt
 polling: {{mode: uniform, fastest: 45s, slowest: 60s, merge: 60s}}
@@ -70,39 +82,37 @@ def worker(folder: Path, environ: dict[str, str], *pool: str) -> Running:
     return Running(sys.executable, *words, cwd=folder, environ=environ)
 
 
-@pytest.fixture
-def ids() -> dict[str, list[str]]:
-    numbers = [str(1000 + number) for number in range(EACH)]
-    return {
-        "twitch": numbers,
-        "bilibili": numbers,
-        "douyu": numbers,
-        "huya": numbers,
-        "chzzk": [f"{int(number):032x}" for number in numbers],
-    }
+def sweep(app: Celery, client: redis.Redis) -> None:
+    """A sweep like those of beat, and what it makes others do, to its end."""
+    app.send_task("livectl.sweep", ignore_result=False).get(timeout=HANG_SECONDS)
+    wait_for(lambda: not (client.llen("celery") or client.hlen("unacked")), what="all jobs to end")
 
 
-def test_a_thousand_lives_end_as_planned(tmp_path: Path, store_url: str, ids: dict[str, list[str]]) -> None:
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 11))])
+def test_a_thousand_lives_end_as_planned(tmp_path: Path, store_url: str, seed: int) -> None:
     """Sites flap, refuse, break and fall silent: no end is false, and each session is noted once."""
-    began = time.time()
-    world = World(lives(1, ids, LENGTH), OUTAGES, began)
+    clock = Clock(tmp_path / "clock", time.time())
+    world = World(lives(seed, IDS, LENGTH), OUTAGES, clock.began)
     environ = {
         "LIVECTL_HOME": str(tmp_path / "home"),
         "LIVECTL_BROKER": store_url,
         "PYTHONPATH": str(ROOT),
-        "TESTS_CLOCK": f"{began} {SPEED}",
+        "TESTS_CLOCK": str(clock.path),
     }
     with ExitStack() as running, Fakes() as fakes:
-        write(tmp_path, fakes, ids)
+        write(tmp_path, fakes, IDS)
         world.play(fakes.plan, 0)
         workers = [
             running.enter_context(worker(tmp_path, environ, "-P", "threads", "-c", "4")),
             running.enter_context(worker(tmp_path, environ, "-P", "prefork", "-c", "2")),
             running.enter_context(livectl("beat", cwd=tmp_path, environ=environ)),
         ]
-        while (at := (time.time() - began) * SPEED) < LENGTH + AFTER:
+        app = running.enter_context(create_app(settings.load(environ, tmp_path)))
+        client = running.enter_context(redis.Redis.from_url(store_url))
+        for at in range(0, LENGTH + AFTER, STEP):
             world.play(fakes.plan, min(at, LENGTH))
-            time.sleep(0.1)
+            clock.set(at)
+            sweep(app, client)
         said = "\n".join(one.text for one in workers)
     store = Store(redis_client.open_store(store_url))
     judge(world, store.changes(limit=100_000), said)
@@ -135,15 +145,16 @@ def judge(world: World, changes: list[Change], said: str) -> None:
     assert false_ends == []
 
 
-def test_a_killed_worker_costs_a_look_and_nobody(tmp_path: Path, store_url: str, ids: dict[str, list[str]]) -> None:
+def test_a_killed_worker_costs_a_look_and_nobody(tmp_path: Path, store_url: str) -> None:
     """It dies with jobs in its hands, at a site that lets it wait; the next one finds everybody."""
+    clock = Clock(tmp_path / "clock", time.time())
     environ = {
         "LIVECTL_HOME": str(tmp_path / "home"),
         "LIVECTL_BROKER": store_url,
         "PYTHONPATH": str(ROOT),
-        "TESTS_CLOCK": f"{time.time()} {SPEED}",
+        "TESTS_CLOCK": str(clock.path),
     }
-    some = {"douyu": ids["douyu"]}
+    some = {"douyu": IDS["douyu"]}
     store = Store(redis_client.open_store(store_url))
     with ExitStack() as running, Fakes() as fakes:
         write(tmp_path, fakes, some)
@@ -156,8 +167,14 @@ def test_a_killed_worker_costs_a_look_and_nobody(tmp_path: Path, store_url: str,
             os.killpg(dying.process.pid, signal.SIGKILL)
         fakes.plan.trouble.clear()
         assert store.live_streamers() == []
+        moments = itertools.count(1)
+
+        def all_found() -> bool:
+            clock.set(next(moments))
+            return len(store.live_streamers()) == len(some["douyu"])
+
         with worker(tmp_path, environ, "-P", "threads", "-c", "2"):
-            wait_for(lambda: len(store.live_streamers()) == EACH)
+            wait_for(all_found)
     began = Counter(one.id for one in store.changes() if one.kind == "began")
     assert began == Counter(some["douyu"])
 
