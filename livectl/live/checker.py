@@ -32,10 +32,10 @@ class InMemoryCache:
     def __init__(self) -> None:
         self._values: dict[tuple[str, str], str] = {}
 
-    def recall(self, platform: str, names: Sequence[str]) -> list[str | None]:
+    def cache_get(self, platform: str, names: Sequence[str]) -> list[str | None]:
         return [self._values.get((platform, name)) for name in names]
 
-    def keep(self, platform: str, name: str, value: str, seconds: float) -> None:
+    def cache_set(self, platform: str, name: str, value: str, seconds: float) -> None:
         self._values[platform, name] = value
 
 

@@ -183,10 +183,10 @@ class Store:
 
     # What platforms keep between checks
 
-    def recall(self, platform: str, names: Sequence[str]) -> list[str | None]:
+    def cache_get(self, platform: str, names: Sequence[str]) -> list[str | None]:
         return list(self._client.mget([f"livectl:kept:{platform}:{name}" for name in names]))
 
-    def keep(self, platform: str, name: str, value: str, seconds: float) -> None:
+    def cache_set(self, platform: str, name: str, value: str, seconds: float) -> None:
         self._client.set(f"livectl:kept:{platform}:{name}", value, px=max(1, int(seconds * 1000)))
 
     def aliases(self, platform: str, names: Sequence[str]) -> dict[str, str]:

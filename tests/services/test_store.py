@@ -310,6 +310,6 @@ def test_an_older_store_is_brought_up_to_date_once(client: redis.Redis) -> None:
 
 
 def test_what_a_platform_keeps_lapses(store: Store, client: redis.Redis) -> None:
-    store.keep("demo", "token", "secret", 3600)
-    assert store.recall("demo", ["token", "other"]) == ["secret", None]
+    store.cache_set("demo", "token", "secret", 3600)
+    assert store.cache_get("demo", ["token", "other"]) == ["secret", None]
     assert 0 < int(str(client.ttl("livectl:kept:demo:token"))) <= 3600

@@ -28,11 +28,11 @@ class Notebook:
         self.kept: dict[tuple[str, str], str] = {}
         self.asked: list[list[str]] = []
 
-    def recall(self, platform: str, names: Sequence[str]) -> list[str | None]:
+    def cache_get(self, platform: str, names: Sequence[str]) -> list[str | None]:
         self.asked.append(list(names))
         return [self.kept.get((platform, name)) for name in names]
 
-    def keep(self, platform: str, name: str, value: str, seconds: float) -> None:
+    def cache_set(self, platform: str, name: str, value: str, seconds: float) -> None:
         self.kept[platform, name] = value
 
 

@@ -196,8 +196,8 @@ class FollowSync:
         return hashlib.sha256(context_json + path.read_bytes()).hexdigest()
 
     def _read_applied(self) -> AppliedList:
-        (text,) = self._store.recall(CACHE_PLATFORM, [CACHE_KEY])
+        (text,) = self._store.cache_get(CACHE_PLATFORM, [CACHE_KEY])
         return msgspec.json.decode(text, type=AppliedList) if text else AppliedList(0.0, "")
 
     def _save_applied(self, applied: AppliedList) -> None:
-        self._store.keep(CACHE_PLATFORM, CACHE_KEY, msgspec.json.encode(applied).decode(), CACHE_SECONDS)
+        self._store.cache_set(CACHE_PLATFORM, CACHE_KEY, msgspec.json.encode(applied).decode(), CACHE_SECONDS)

@@ -79,9 +79,9 @@ log = logging.getLogger(__name__)
 class CheckCache(Protocol):
     """Where platforms keep tokens and aliases between checks."""
 
-    def recall(self, platform: str, names: Sequence[str]) -> list[str | None]: ...
+    def cache_get(self, platform: str, names: Sequence[str]) -> list[str | None]: ...
 
-    def keep(self, platform: str, name: str, value: str, seconds: float) -> None: ...
+    def cache_set(self, platform: str, name: str, value: str, seconds: float) -> None: ...
 
 
 class CheckReport(NamedTuple):
@@ -209,7 +209,7 @@ class _CheckDriver:
         elif isinstance(effect, CacheGet):
             self._waiting_for_cache.append((generator, effect.key))
         elif isinstance(effect, CacheSet):
-            self._cache.keep(self._platform.name, effect.key, effect.value, effect.seconds)
+            self._cache.cache_set(self._platform.name, effect.key, effect.value, effect.seconds)
             self._ready.append((generator, None))
         elif isinstance(effect, Call):
             self._waiting_for_call.append((generator, effect))
@@ -235,7 +235,7 @@ class _CheckDriver:
     def _read_cache(self) -> None:
         waiting, self._waiting_for_cache = self._waiting_for_cache, []
         names = list({name: None for _, name in waiting})
-        values = dict(zip(names, self._cache.recall(self._platform.name, names), strict=True))
+        values = dict(zip(names, self._cache.cache_get(self._platform.name, names), strict=True))
         self._ready.extend((generator, values[name]) for generator, name in waiting)
 
     def _run_calls(self) -> None:
