@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tests.support.sites.saying import EAST_9, ON_AIR, local, said
+from tests.support.sites.answers import EAST_9, ON_AIR, local, said
 
 if TYPE_CHECKING:
     from tests.support.sites.plan import Answer, Asked, Plan

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tests.support.sites.plan import Answer, Asked, Plan
-from tests.support.sites.saying import ON_AIR, moved, page, said
+from tests.support.sites.answers import ON_AIR, moved, page, said
 
 
 def site(plan: Plan, asked: Asked) -> Answer:

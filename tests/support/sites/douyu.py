@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.support.sites.saying import ON_AIR, page, said
+from tests.support.sites.answers import ON_AIR, page, said
 
 if TYPE_CHECKING:
     from tests.support.sites.plan import Answer, Asked, Plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.support.sites.saying import page, said
+from tests.support.sites.answers import page, said
 
 if TYPE_CHECKING:
     from tests.support.sites.plan import Answer, Asked, Plan

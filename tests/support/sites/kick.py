@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.support.sites.saying import ON_AIR, TOKEN, iso, rows, said
+from tests.support.sites.answers import ON_AIR, TOKEN, iso, rows, said
 from tests.support.sites.twitch import token
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from tests.support.sites.saying import EAST_9, ON_AIR, local, said
+from tests.support.sites.answers import EAST_9, ON_AIR, local, said
 
 if TYPE_CHECKING:
     from tests.support.sites.plan import Answer, Asked, Plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tests.support.sites.saying import ON_AIR, TOKEN, iso, rows, said
+from tests.support.sites.answers import ON_AIR, TOKEN, iso, rows, said
 
 if TYPE_CHECKING:
     from tests.support.sites.plan import Answer, Asked, Plan, Scene

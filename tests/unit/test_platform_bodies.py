@@ -1,0 +1,252 @@
+"""Bodies in, observations out: each platform's states, field by field, and what garbage makes of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livectl.live import platforms
+from livectl.live.platforms.base import CheckContext
+from livectl.models import Observation, Request, Response, State
+from tests.support.check_driver import drive, of_plan
+from tests.support.sites.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STARTED = 1_790_000_000
+NOW = STARTED + 3_600.0
+BODIES = Path(__file__).parents[1] / "data" / "platforms"
+CLIENT = {"client_id": "id", "client_secret": "secret"}
+KEYS = {"twitch": CLIENT, "kick": CLIENT}
+EVERY_KEY = CLIENT | {"api_key": "key"}
+IDS = {
+    "twitch": "1001",
+    "bilibili": "2001",
+    "youtube": "UC" + "a" * 22,
+    "kick": "3001",
+    "douyu": "9999",
+    "huya": "660000",
+    "douyin": "745964462470",
+    "chzzk": "0123456789abcdef" * 2,
+    "soop": "somebody",
+    "tiktok": "some.body",
+}
+# The one request of a check that a body answers; the others (tokens, cookies, names) are answered by the fakes.
+MAIN = {
+    "twitch": "/helix/streams",
+    "bilibili": "get_status_info_by_uids",
+    "youtube": "/live",
+    "kick": "/public/v1/channels",
+    "douyu": "/betard/",
+    "huya": "cache.php",
+    "douyin": "/room/web/enter",
+    "chzzk": "live-status",
+    "soop": "player_live_api",
+    "tiktok": "api-live",
+}
+FILES = sorted(BODIES.glob("*/*"))
+NO_REPLAY = {"youtube", "kick", "douyin", "chzzk", "soop", "tiktok"}  # sites that have none, or tell none
+
+
+def looked_at(platform: str, body: bytes, status: int = 200, *, exists: bool = True) -> Observation:
+    """What a check makes of one body."""
+    plan = Plan()
+    if exists:
+        plan.show(platform, IDS[platform], "offline")
+    rest = of_plan(plan)
+
+    def answer(request: Request) -> Response:
+        if MAIN[platform] in request.url:
+            return Response(status=status, url=request.url, body=body)
+        return rest(request)
+
+    means = CheckContext(NOW, KEYS.get(platform, {}))
+    (seen,) = drive(platforms.get(platform).check([IDS[platform]], means), answer)
+    return seen
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_a_body_says_what_its_name_says(file: Path) -> None:
+    """A body is called <state>[-<what>][-<HTTP status>]."""
+    state = file.stem.split("-")[0]
+    status = re.search(r"-(\d{3})$", file.stem)
+    seen = looked_at(
+        file.parent.name, file.read_bytes(), int(status[1]) if status else 200, exists=state != "not_found"
+    )
+    assert (seen.state, seen.id, seen.at) == (State(state), IDS[file.parent.name], NOW), seen.problem
+    assert seen.problem or seen.state not in {State.PARSE_ERROR, State.BLOCKED, State.NETWORK, State.UNKNOWN}
+
+
+@pytest.mark.parametrize("platform", IDS)
+def test_live_is_told_in_full(platform: str) -> None:
+    (body,) = (BODIES / platform).glob("live.*")
+    seen = looked_at(platform, body.read_bytes())
+    assert seen.state is State.LIVE
+    assert seen.session == (f"v{STARTED}" if platform == "youtube" else str(STARTED))
+    assert seen.title == "A title"
+    assert seen.started_at == (None if platform == "douyin" else STARTED)
+    assert seen.viewers == (None if platform in {"youtube", "soop"} else 7)
+    assert seen.url.startswith("https://")
+    assert seen.name
+
+
+@pytest.mark.parametrize("platform", IDS)
+def test_every_platform_has_bodies_of_its_states(platform: str) -> None:
+    states = {file.stem.split("-")[0] for file in (BODIES / platform).iterdir()}
+    assert {"live", "offline", "blocked"} <= states
+    assert states & {"replay", "not_found", "unknown"}
+    assert platform in NO_REPLAY or "replay" in states
+    assert platform in {*NO_REPLAY} or {"parse_error"} <= states
+
+
+@pytest.mark.parametrize(
+    ("platform", "body", "path"),
+    [
+        ("twitch", "parse_error-no-start", "started_at"),
+        ("bilibili", "parse_error-no-status", "live_status"),
+        ("kick", "parse_error-no-stream", "stream"),
+        ("douyu", "parse_error-no-loop", "videoLoop` - at `$.room"),
+        ("huya", "parse_error-status", "PAUSED' - at `$.data.liveStatus"),
+        ("chzzk", "parse_error-no-status", "status"),
+        ("soop", "parse_error-no-result", "RESULT` - at `$.CHANNEL"),
+        ("tiktok", "parse_error-no-room", "liveRoom` - at `$.data"),
+    ],
+)
+def test_an_unexpected_shape_names_the_path(platform: str, body: str, path: str) -> None:
+    assert path in looked_at(platform, (BODIES / platform / f"{body}.json").read_bytes()).problem
+
+
+TROUBLES = {
+    "auth": {State.AUTH},
+    "rate_limited": {State.RATE_LIMITED},
+    "blocked": {State.BLOCKED, State.AUTH},  # AUTH where it is the token that is refused
+    "down": {State.NETWORK},
+    "broken": {State.PARSE_ERROR, State.BLOCKED},
+    "html": {State.PARSE_ERROR, State.BLOCKED},
+    "empty": {State.BLOCKED},
+    "oversized": {State.BLOCKED, State.PARSE_ERROR},  # cut at the limit, as the fetcher may also refuse it
+}
+
+
+@pytest.mark.parametrize("keys", [{}, EVERY_KEY], ids=["keyless", "keyed"])
+@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize("platform", IDS)
+def test_a_site_in_trouble_says_nothing_of_the_streamer(platform: str, trouble: Any, keys: dict[str, str]) -> None:
+    plan = Plan(trouble={platform: trouble})
+    plan.show(platform, IDS[platform], "live")
+    (seen,) = drive(platforms.get(platform).check([IDS[platform]], CheckContext(NOW, keys)), of_plan(plan))
+    assert seen.problem
+    assert seen.state in ({State.AUTH} if platform == "kick" and not keys else TROUBLES[trouble])
+    assert (seen.retry_at is not None) <= (seen.state is State.RATE_LIMITED)
+
+
+# Garbage: a live body, cut, bitten or with a value of another type, is never "offline", whatever else it is.
+
+ODD = st.sampled_from([None, True, 3.5, -1, "garbage", [], ["x"], {}, {"odd": 1}, 10**30])
+# Values whose absence or emptiness is how the site says offline, and the ids that tell whose row it is.
+TELLING = {
+    "/gql": {"stream"},
+    "/helix/streams": {"data", "user_id"},
+    "/public/v1/channels": {"stream", "data"},
+    "/videos?": {"items", "id"},
+    "/room/web/enter": {"data", "prompts"},
+    "live-status": {"content"},
+    "api-live": {"roomId"},
+}
+SPOILT = [(name, CLIENT, part) for name, part in MAIN.items() if name != "youtube"]
+SPOILT += [("twitch", {}, "/gql"), ("youtube", EVERY_KEY, "/videos?")]
+
+
+def _places(value: Any, skip: set[str]) -> list[tuple[Any, Any]]:
+    """Every container of a body with every key in it that may be spoilt."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    found = [(value, key) for key, _ in items if key not in skip]
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        found += _places(inner, skip)
+    return found
+
+
+@given(data=st.data(), asked=st.sampled_from(SPOILT))
+def test_a_spoilt_value_is_never_offline(data: st.DataObject, asked: tuple[str, dict[str, str], str]) -> None:
+    platform, keys, part = asked
+    plan = Plan()
+    plan.show(platform, IDS[platform], "live", started=STARTED)
+    intact = of_plan(plan)
+
+    def spoilt(request: Request) -> Response:
+        response = intact(request)
+        if part not in request.url:
+            return response
+        body = json.loads(response.body)
+        for _ in range(data.draw(st.integers(1, 3))):
+            _spoil(body, TELLING.get(part, set()), data)
+        return Response(status=200, url=request.url, body=json.dumps(body).encode())
+
+    (seen,) = drive(platforms.get(platform).check([IDS[platform]], CheckContext(NOW, keys)), spoilt)
+    assert seen.id == IDS[platform]
+    assert seen.state is not State.OFFLINE
+
+
+def _spoil(body: Any, skip: set[str], data: st.DataObject) -> None:
+    """One value of a body gone, or of another kind."""
+    places = _places(body, skip)
+    if not places:
+        return
+    holder, key = data.draw(st.sampled_from(places))
+    if isinstance(holder, dict) and data.draw(st.booleans()):
+        del holder[key]
+    else:
+        holder[key] = deepcopy(data.draw(ODD))
+
+
+@given(data=st.data(), platform=st.sampled_from(sorted(IDS)))
+def test_bitten_bodies_are_never_offline(data: st.DataObject, platform: str) -> None:
+    (file,) = (BODIES / platform).glob("live.*")
+    body = bytearray(file.read_bytes())
+    cut = data.draw(st.integers(0, len(body)))
+    if data.draw(st.booleans()):
+        assert looked_at(platform, bytes(body[:cut])).state is not State.OFFLINE or cut == len(body)
+        return
+    body[cut:cut] = data.draw(st.binary(min_size=1, max_size=8))
+    looked_at(platform, bytes(body))
+
+
+@given(
+    bodies=st.lists(st.binary(max_size=60), min_size=1, max_size=8),
+    status=st.sampled_from([0, 200, 204, 301, 400, 401, 403, 404, 412, 429, 500, 503]),
+    platform=st.sampled_from(sorted(IDS)),
+    keys=st.sampled_from([{}, EVERY_KEY]),
+    count=st.integers(1, 5),
+)
+def test_noise_is_answered_for_every_id_and_never_offline(
+    bodies: list[bytes], status: int, platform: str, keys: dict[str, str], count: int
+) -> None:
+    turn = iter(bodies * 200)
+
+    def answer(request: Request) -> Response:
+        return Response(status=status, url=request.url, body=next(turn))
+
+    ids = [IDS[platform][:-1] + str(number) for number in range(count)] + [IDS[platform][:-1] + "0"]
+    seen = drive(platforms.get(platform).check(ids, CheckContext(NOW, keys)), answer)
+    assert [one.id for one in seen] == ids
+    assert State.OFFLINE not in {one.state for one in seen}
+    assert State.LIVE not in {one.state for one in seen}
+
+
+def test_what_is_kept_may_be_garbage_too() -> None:
+    check: Callable[..., Any] = platforms.get("youtube").check
+    one = IDS["youtube"]
+    memory = {f"videos/{one}": "garbage", f"quiet/{one}": "x", f"live/{one}": "y"}
+    plan = Plan()
+    plan.show("youtube", one, "live")
+    for keys in ({}, {"api_key": "key"}):
+        (seen,) = drive(check([one], CheckContext(NOW, keys)), of_plan(plan), dict(memory))
+        assert seen.state is State.LIVE
