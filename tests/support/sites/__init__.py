@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from tests.support.sites import bilibili, chzzk, douyin, douyu, huya, kick, soop, tiktok, twitch, youtube
-from tests.support.sites.plan import OVERSIZE, RETRY_SECONDS, Answer, Asked, Plan, Scene, Trouble
 from tests.support.sites.answers import page, said
+from tests.support.sites.plan import OVERSIZE, RETRY_SECONDS, Answer, Asked, Plan, Scene, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.support.sites.plan import Answer, Asked, Plan
 from tests.support.sites.answers import ON_AIR, moved, page, said
+from tests.support.sites.plan import Answer, Asked, Plan
 
 
 def site(plan: Plan, asked: Asked) -> Answer:

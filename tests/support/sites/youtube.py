@@ -7,8 +7,8 @@ from base64 import urlsafe_b64encode
 from hashlib import sha1
 from typing import Any
 
-from tests.support.sites.plan import Answer, Asked, Plan, Scene
 from tests.support.sites.answers import ON_AIR, iso, page, said
+from tests.support.sites.plan import Answer, Asked, Plan, Scene
 
 
 def site(plan: Plan, asked: Asked) -> Answer:
