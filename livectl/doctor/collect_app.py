@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from inspect import isclass, isfunction, ismodule
 from typing import TYPE_CHECKING, Any
 
 from livectl.doctor.facts import SettingsFacts, TaskFacts, WrittenSetting
+from livectl.ops import task_signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -148,8 +148,9 @@ def find_argument_errors(schedules: Sequence[Schedule], app_tasks: Mapping[str, 
     """Entry -> why its task would not take its arguments."""
     errors = {}
     for entry in schedules:
-        if entry.task in app_tasks and (problem := _argument_error(app_tasks[entry.task], entry.args, entry.kwargs)):
-            errors[entry.name] = problem
+        task = app_tasks.get(entry.task)
+        if task is not None and (error := task_signature.argument_error(task.name, task, entry.args, entry.kwargs)):
+            errors[entry.name] = error
     return errors
 
 
@@ -183,19 +184,6 @@ def _plain_routes(table: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
         queue = route.get("queue") if isinstance(route, dict) else route
         if isinstance(name, str) and not GLOB_CHARACTERS & set(name):
             yield name, str(getattr(queue, "name", queue) or "")
-
-
-def _argument_error(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    try:
-        signature = inspect.signature(task.run)
-    except (TypeError, ValueError):
-        return ""  # nothing can be said of what Python itself cannot tell
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as error:
-        parameters = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
-        return f"{task.name}{inspect.Signature(parameters)}: {error}"
-    return ""
 
 
 def _parse_time_limit(limit: Any) -> float | None:

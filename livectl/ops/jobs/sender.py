@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ import msgspec
 from livectl import redis_client
 from livectl.errors import LivectlError, ServerError, UsageError
 from livectl.models import JobState
+from livectl.ops import task_signature
 from livectl.ops.cluster import workers
 from livectl.ops.cluster.purge import MOVE_UNACKED_SCRIPT
 from livectl.ops.jobs import job_log
@@ -64,7 +64,10 @@ class JobSender:
         """Raises when this order cannot come to anything: unknown task, arguments that do not fit, nobody to do it."""
         read_queues, known_tasks, silent = self._ask_workers()
         if request.task in self._tasks:
-            _check_arguments(request, self._tasks[request.task])
+            if error := task_signature.argument_error(
+                request.task, self._tasks[request.task], request.args, request.kwargs
+            ):
+                raise UsageError(error, FORCE_HINT)
         elif request.task not in known_tasks:
             names = {*self._tasks, *known_tasks}
             raise UsageError(
@@ -262,18 +265,6 @@ class _BrokerConnection:
     def __exit__(self, *_: object) -> None:
         if self._connection:
             self._connection.close()
-
-
-def _check_arguments(request: JobRequest, task: Any) -> None:
-    try:
-        signature = inspect.signature(task.run)
-    except (TypeError, ValueError):
-        return  # nothing can be said of what Python itself cannot tell
-    try:
-        signature.bind(*request.args, **request.kwargs)
-    except TypeError as error:
-        signature_text = signature.replace(return_annotation=inspect.Signature.empty)
-        raise UsageError(f"{request.task}{signature_text}: {error}", FORCE_HINT) from error
 
 
 def _send_options(request: JobRequest) -> dict[str, Any]:

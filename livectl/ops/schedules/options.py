@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from livectl.ops import task_signature
 from livectl.ops.schedules import file_reader
 from livectl.ops.schedules.file_reader import quote
 from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from inspect import Signature
 
     from livectl.ops.schedules.file_reader import FileLocation
 
     OptionReader = Callable[[FileLocation, Any], Any]
-    from collections.abc import Mapping
 
 
 MAX_PRIORITY = 255
@@ -166,45 +166,24 @@ def check_task(location: FileLocation, entry: Any, tasks: Mapping[str, Any]) -> 
 
 
 def _check_arguments(location: FileLocation, name: str, task: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
-    try:
-        signature = inspect.signature(task.run)
-    except (TypeError, ValueError):
-        return  # nothing can be said of what Python itself cannot tell
-    for key in _unknown_kwargs(signature, kwargs):
-        hint = did_you_mean(key, signature.parameters)
-        location.child("kwargs").child(key).add_mistake(
-            f"{_format_signature(name, signature)} takes no such argument", hint, key=True
-        )
-        kwargs = {keyword: value for keyword, value in kwargs.items() if keyword != key}
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as error:
-        key = "args" if args else "kwargs" if kwargs else "task"
-        location.child(key).add_mistake(
-            f"{_format_signature(name, signature)}: {_format_bind_error(error, signature, args)}"
-        )
+    signature = task_signature.read_signature(task)
+    if signature is None:
+        return
+    unknown = task_signature.unknown_keywords(signature, kwargs)
+    for keyword in unknown:
+        hint = did_you_mean(keyword, signature.parameters)
+        location.child("kwargs").child(keyword).add_mistake(f"{name}{signature} takes no such argument", hint, key=True)
+    known_kwargs = {keyword: value for keyword, value in kwargs.items() if keyword not in unknown}
+    if reason := task_signature.bind_error(signature, args, known_kwargs):
+        key = "args" if args else "kwargs" if known_kwargs else "task"
+        location.child(key).add_mistake(f"{name}{signature}: {_bind_reason(reason, signature, args)}")
 
 
-def _unknown_kwargs(signature: inspect.Signature, kwargs: dict[str, Any]) -> list[str]:
-    kinds = {parameter.kind for parameter in signature.parameters.values()}
-    if inspect.Parameter.VAR_KEYWORD in kinds:
-        return []
-    return [key for key in kwargs if key not in signature.parameters]
-
-
-def _format_bind_error(error: TypeError, signature: inspect.Signature, args: list[Any]) -> str:
+def _bind_reason(reason: str, signature: Signature, args: list[Any]) -> str:
     """Python's own reason, with the numbers when there are too many."""
-    if "too many" not in str(error):
-        return str(error)
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    accepted = sum(parameter.kind in positional for parameter in signature.parameters.values())
-    return f"too many arguments: {len(args)} for {accepted}"
-
-
-def _format_signature(name: str, signature: inspect.Signature) -> str:
-    """As it is called: without the types."""
-    parameters = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
-    return f"{name}{inspect.Signature(parameters)}"
+    if "too many" not in reason:
+        return reason
+    return f"too many arguments: {len(args)} for {task_signature.count_positional(signature)}"
 
 
 def _task_names_hint(tasks: Mapping[str, Any]) -> str:
