@@ -319,8 +319,8 @@ class TestYouTubeWithoutAKey:
     ],
 )
 def test_when_to_ask_again_is_read(headers: dict[str, str], seconds: float | None) -> None:
-    found = parsing.read_retry_at(Response(status=429, headers=headers), NOW)
-    assert found == (None if seconds is None else NOW + seconds)
+    retry_at = parsing.read_retry_at(Response(status=429, headers=headers), NOW)
+    assert retry_at == (None if seconds is None else NOW + seconds)
 
 
 @pytest.mark.parametrize(
@@ -336,4 +336,4 @@ def test_counts_are_read_as_sites_write_them(text: str | int, read: int | None) 
     [("a &amp;amp; b&nbsp;", "a & b"), (" a\n\tb\x00 ", "a b"), (None, ""), ("x" * 999, "x" * 300)],
 )
 def test_texts_are_made_plain(text: str | None, read: str) -> None:
-    assert parsing.plain(text) == read
+    assert parsing.plain_text(text) == read

@@ -13,7 +13,7 @@ import msgspec
 
 from livectl.live.platforms import parsing
 from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, failed_observation, in_batches
-from livectl.live.platforms.parsing import is_number, page
+from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
@@ -72,10 +72,10 @@ ROOM = msgspec.json.Decoder(BilibiliRoom, strict=False)
 
 def address(text: str) -> str | None:
     """A uid, `room:NUMBER`, or a short link: the latter two are led to the uid by `resolve`."""
-    location = page(text)
-    if location is None:
+    page = parse_page_address(text)
+    if page is None:
         return None
-    match location.host, location.parts:
+    match page.host, page.parts:
         case "bilibili", [streamer_id] if is_number(streamer_id.removeprefix("room:")):
             return streamer_id
         case ("bilibili", ["b23.tv", code]) | ("b23.tv", [code]) if code.isalnum() and not code.startswith(
@@ -87,9 +87,9 @@ def address(text: str) -> str | None:
         case "m.bilibili.com", ["space", uid, *_] if is_number(uid):
             return uid
         case host, parts if host in LIVE_HOSTS:
-            return _room_id(parts, location.query, location.url)
-    if location.host in {NAME, "b23.tv", "space.bilibili.com", *SITE_HOSTS}:
-        raise NotAStreamer(f"no Bilibili room or user in {location.url}", HINT)
+            return _room_id(parts, page.query, page.url)
+    if page.host in {NAME, "b23.tv", "space.bilibili.com", *SITE_HOSTS}:
+        raise NotAStreamer(f"no Bilibili room or user in {page.url}", HINT)
     return None
 
 
@@ -119,18 +119,18 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     envelope = _read_envelope(response, context)
     if envelope.code == 1:
         raise NotAStreamer(f"Bilibili has no room {number}")
-    return str(parsing.decode(envelope.data, ROOM).uid)
+    return str(parsing.decode_json(envelope.data, ROOM).uid)
 
 
-def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
+def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
     query = urlencode([("uids[]", streamer_id) for streamer_id in ids])
     endpoint = f"{API}/room/v1/Room/get_status_info_by_uids"
     response = yield from ask(Request(url=f"{endpoint}?{query}", headers=_headers(context)))
     envelope = _read_envelope(response, context)
     if envelope.code != 0:
-        problem = f"code {envelope.code}: {parsing.plain(envelope.message)}"
+        problem = f"code {envelope.code}: {parsing.plain_text(envelope.message)}"
         raise CheckFailed(State.PARSE_ERROR, problem, divisible=True)
-    users = parsing.decode(envelope.data, USERS)
+    users = parsing.decode_json(envelope.data, USERS)
     rows = users if isinstance(users, dict) else {}
     return {
         streamer_id: _build_observation(streamer_id, rows[streamer_id], context)
@@ -142,7 +142,7 @@ def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, di
 def _read_envelope(response: Response, context: CheckContext) -> BilibiliEnvelope:
     if "x-bili-gaia-vvoucher" in response.headers:
         raise CheckFailed(*ERROR_CODES[-352])
-    envelope = parsing.read(response, ENVELOPE, context.now)
+    envelope = parsing.read_json(response, ENVELOPE, context.now)
     if envelope.code in ERROR_CODES:
         raise CheckFailed(*ERROR_CODES[envelope.code])
     return envelope
@@ -150,7 +150,7 @@ def _read_envelope(response: Response, context: CheckContext) -> BilibiliEnvelop
 
 def _build_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext) -> Observation:
     try:
-        user = parsing.decode(row, USER)
+        user = parsing.decode_json(row, USER)
         state = _state(user)
     except CheckFailed as failure:
         return failed_observation(NAME, streamer_id, failure, context)
@@ -161,9 +161,9 @@ def _build_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext
         state=state,
         at=context.now,
         session=str(user.live_time) if started_at else "",
-        title=parsing.plain(user.title),
-        category=parsing.plain(user.area_v2_name),
-        name=parsing.plain(user.uname),
+        title=parsing.plain_text(user.title),
+        category=parsing.plain_text(user.area_v2_name),
+        name=parsing.plain_text(user.uname),
         url=url(f"room:{user.short_id or user.room_id}" if user.room_id else streamer_id),
         cover=parsing.image_url(user.cover_from_user or user.keyframe),
         viewers=parsing.parse_count(user.online) if started_at else None,
@@ -193,6 +193,6 @@ PLATFORM = Platform(
     budget="30/m",  # a batch every two seconds went well; a refusal lasts half an hour
     address=address,
     url=url,
-    check=in_batches(NAME, BATCH, look),
+    check=in_batches(NAME, BATCH, check_batch),
     resolve=resolve,
 )

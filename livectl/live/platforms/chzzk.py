@@ -10,7 +10,7 @@ import msgspec
 
 from livectl.live.platforms import parsing
 from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, cache_get, cache_set, one_by_one
-from livectl.live.platforms.parsing import page
+from livectl.live.platforms.parsing import parse_page_address
 from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
@@ -57,33 +57,33 @@ NAME_RESPONSE = msgspec.json.Decoder(ChzzkNameResponse)
 
 
 def address(text: str) -> str | None:
-    location = page(text)
-    if location is None or location.host not in HOSTS:
+    page = parse_page_address(text)
+    if page is None or page.host not in HOSTS:
         return None
-    match location.parts:
+    match page.parts:
         case ["live", streamer_id, *_] | [streamer_id, *_] if re.fullmatch(r"[0-9a-f]{32}", streamer_id.lower()):
             return streamer_id.lower()
         case ["video" | "clips", *_]:
             raise NotAStreamer("a CHZZK recording or clip is no streamer", HINT)
-    raise NotAStreamer(f"no CHZZK channel in {location.url}", HINT)
+    raise NotAStreamer(f"no CHZZK channel in {page.url}", HINT)
 
 
 def url(streamer_id: str) -> str:
     return f"https://chzzk.naver.com/live/{streamer_id}"
 
 
-def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
     endpoint = f"{API}/polling/v3.1/channels/{streamer_id}/live-status?includePlayerRecommendContent=false"
     response = yield from ask(Request(url=endpoint, headers=HEADERS))
     not_found = Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
     if response.status == 404:
         return not_found
-    envelope = parsing.read(response, ENVELOPE, context.now)
+    envelope = parsing.read_json(response, ENVELOPE, context.now)
     if envelope.code == 404:
         return not_found
     if envelope.code != 200:
-        raise CheckFailed(State.PARSE_ERROR, f"code {envelope.code}: {parsing.plain(envelope.message)}")
-    content = parsing.decode(envelope.content, LIVE_STATUS)
+        raise CheckFailed(State.PARSE_ERROR, f"code {envelope.code}: {parsing.plain_text(envelope.message)}")
+    content = parsing.decode_json(envelope.content, LIVE_STATUS)
     if content is None or content.status == "CLOSE":
         return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
     if content.status != "OPEN":
@@ -95,8 +95,8 @@ def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Obse
         state=State.LIVE,
         at=context.now,
         session=f"{started_at:.0f}" if started_at else "",
-        title=parsing.plain(content.live_title),
-        category=parsing.plain(content.live_category_value),
+        title=parsing.plain_text(content.live_title),
+        category=parsing.plain_text(content.live_category_value),
         name=(yield from _channel_name(streamer_id)),
         url=url(streamer_id),
         viewers=parsing.parse_count(content.concurrent_user_count),
@@ -114,7 +114,7 @@ def _channel_name(streamer_id: str) -> Generator[Effect, Any, str]:
         content = NAME_RESPONSE.decode(response.body).content
     except msgspec.DecodeError:
         return ""  # the name is a courtesy: that it is live stands without
-    name = parsing.plain(content.channel_name if content else "")
+    name = parsing.plain_text(content.channel_name if content else "")
     if name:
         yield from cache_set(f"name/{streamer_id}", name, NAME_CACHE_SECONDS)
     return name
@@ -127,5 +127,5 @@ PLATFORM = Platform(
     budget="120/m",  # no limit is published; its own page asks every 10 seconds
     address=address,
     url=url,
-    check=one_by_one(NAME, look),
+    check=one_by_one(NAME, check_streamer),
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from livectl.live.platforms.base import NotAStreamer, Platform, in_batches
-from livectl.live.platforms.parsing import page
+from livectl.live.platforms.parsing import parse_page_address
 from livectl.models import Observation, State
 
 if TYPE_CHECKING:
@@ -48,19 +48,19 @@ SHOWS = (
 
 
 def address(text: str) -> str | None:
-    location = page(text)
-    if location is None or location.host != NAME:
+    page = parse_page_address(text)
+    if page is None or page.host != NAME:
         return None
-    if len(location.parts) != 1 or not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", location.parts[0]):
+    if len(page.parts) != 1 or not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", page.parts[0]):
         raise NotAStreamer(f"no demo streamer in {text.strip()[:80]}", "Try demo/ada, demo/grace or demo/linus.")
-    return location.parts[0].lower()
+    return page.parts[0].lower()
 
 
 def url(streamer_id: str) -> str:
     return f"https://example.com/{streamer_id}"
 
 
-def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
+def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
     yield from ()
     return {streamer_id: observe(streamer_id, context.now) for streamer_id in ids}
 
@@ -109,5 +109,5 @@ PLATFORM = Platform(
     budget="6000/m",
     address=address,
     url=url,
-    check=in_batches(NAME, BATCH, look),
+    check=in_batches(NAME, BATCH, check_batch),
 )

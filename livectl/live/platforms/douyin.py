@@ -15,7 +15,7 @@ import msgspec
 
 from livectl.live.platforms import parsing
 from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, cache_get, cache_set, one_by_one
-from livectl.live.platforms.parsing import is_number, page
+from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
@@ -112,10 +112,10 @@ REFLOW_DECODER = msgspec.json.Decoder(DouyinReflow)
 
 def address(text: str) -> str | None:
     """A web_rid; or v.douyin.com/CODE and reflow/ROOM, which `resolve` leads to it."""
-    location = page(text)
-    if location is None:
+    page = parse_page_address(text)
+    if page is None:
         return None
-    match location.host, location.parts:
+    match page.host, page.parts:
         case ("v.douyin.com", [code]) | ("douyin", ["v.douyin.com", code]) if re.fullmatch(r"[\w-]+", code, re.ASCII):
             return f"v.douyin.com/{code}"
         case ("webcast.amemv.com", [*_, "reflow", room]) | ("douyin", ["reflow", room]) if is_number(room):
@@ -126,8 +126,8 @@ def address(text: str) -> str | None:
             return streamer_id
         case host, ["user", *_] if host in SITE_HOSTS:
             raise NotAStreamer("a Douyin profile does not tell its live room", HINT)
-    if location.host in {NAME, "v.douyin.com", "live.douyin.com", "webcast.amemv.com", *SITE_HOSTS}:
-        raise NotAStreamer(f"no Douyin live room in {location.url}", HINT)
+    if page.host in {NAME, "v.douyin.com", "live.douyin.com", "webcast.amemv.com", *SITE_HOSTS}:
+        raise NotAStreamer(f"no Douyin live room in {page.url}", HINT)
     return None
 
 
@@ -153,17 +153,17 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
         "app_id": "1128",
     }
     request = Request(url=f"{REFLOW_API}?{urlencode(query)}", headers={"User-Agent": parsing.BROWSER_USER_AGENT})
-    envelope = parsing.read((yield from ask(request)), ENVELOPE, context.now)
+    envelope = parsing.read_json((yield from ask(request)), ENVELOPE, context.now)
     if envelope.status_code != 0:
         raise CheckFailed(State.BLOCKED, f"refused to tell the room's owner (status_code {envelope.status_code})")
-    return parsing.decode(envelope.data, REFLOW_DECODER).room.owner.web_rid
+    return parsing.decode_json(envelope.data, REFLOW_DECODER).room.owner.web_rid
 
 
-def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
     headers = yield from _headers(streamer_id, context)
     request = Request(url=f"{ENTER_API}?{urlencode(ENTER_QUERY | {'web_rid': streamer_id})}", headers=headers)
     try:
-        envelope = parsing.read((yield from ask(request)), ENVELOPE, context.now)
+        envelope = parsing.read_json((yield from ask(request)), ENVELOPE, context.now)
     except CheckFailed as failure:
         if failure.state is State.BLOCKED:
             yield from cache_set("ttwid", "", COOKIE_SECONDS)  # perhaps it is the cookie: the next check gets a new one
@@ -172,7 +172,7 @@ def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Obse
         raise CheckFailed(State.NETWORK, f"the site has trouble (status_code {TROUBLE_CODE})")
     if envelope.status_code == REFUSED_CODE:
         raise CheckFailed(State.BLOCKED, f"refused (status_code {REFUSED_CODE})")
-    data = parsing.decode(envelope.data, DATA)
+    data = parsing.decode_json(envelope.data, DATA)
     if data.prompts == RESTRICTED_PROMPT:
         return Observation(
             platform=NAME, id=streamer_id, state=State.RESTRICTED, at=context.now, problem="not shown to everyone"
@@ -190,7 +190,7 @@ def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Obse
 
 def _build_observation(streamer_id: str, data: DouyinData, context: CheckContext) -> Observation:
     room = data.data[0] if data.data else None
-    name = parsing.plain(data.user.nickname if data.user else "")
+    name = parsing.plain_text(data.user.nickname if data.user else "")
     if room is None or room.status == ROOM_ENDED:
         return Observation(
             platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now, name=name, url=url(streamer_id)
@@ -205,8 +205,8 @@ def _build_observation(streamer_id: str, data: DouyinData, context: CheckContext
         state=State.LIVE,
         at=context.now,
         session=room.id_str,
-        title=parsing.plain(room.title),
-        category=parsing.plain(partition.title if partition else ""),
+        title=parsing.plain_text(room.title),
+        category=parsing.plain_text(partition.title if partition else ""),
         name=name,
         url=url(streamer_id),
         cover=parsing.image_url(room.cover.url_list[0] if room.cover and room.cover.url_list else ""),
@@ -260,6 +260,6 @@ PLATFORM = Platform(
     budget="30/m",  # 200 rooms in five minutes went well
     address=address,
     url=url,
-    check=one_by_one(NAME, look),
+    check=one_by_one(NAME, check_streamer),
     resolve=resolve,
 )

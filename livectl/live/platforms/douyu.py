@@ -9,7 +9,7 @@ import msgspec
 
 from livectl.live.platforms import parsing
 from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, one_by_one
-from livectl.live.platforms.parsing import is_number, page
+from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
@@ -58,11 +58,11 @@ BODY = msgspec.json.Decoder(DouyuResponse, strict=False)
 
 def address(text: str) -> str | None:
     """A room's number, or its alias of letters, which `resolve` leads to the number."""
-    location = page(text)
-    if location is None or location.host not in HOSTS:
+    page = parse_page_address(text)
+    if page is None or page.host not in HOSTS:
         return None
-    rid = location.query.get("rid", "")
-    match location.parts:
+    rid = page.query.get("rid", "")
+    match page.parts:
         case ["topic", _] if is_number(rid):
             return rid
         case ["beta" | "room", number, *_] if is_number(number):
@@ -72,7 +72,7 @@ def address(text: str) -> str | None:
             "beta",
         }:
             return room
-    raise NotAStreamer(f"no Douyu room in {location.url}", HINT)
+    raise NotAStreamer(f"no Douyu room in {page.url}", HINT)
 
 
 def url(streamer_id: str) -> str:
@@ -96,13 +96,13 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     return match[1]
 
 
-def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
     headers = {"User-Agent": parsing.BROWSER_USER_AGENT, "Referer": url(streamer_id)}
     response = yield from ask(Request(url=f"https://www.douyu.com/betard/{streamer_id}", headers=headers))
     missing_state = _missing_room_state(response)
     if missing_state:
         return Observation(platform=NAME, id=streamer_id, state=missing_state, at=context.now)
-    room = parsing.read(response, BODY, context.now).room
+    room = parsing.read_json(response, BODY, context.now).room
     state = _state(room)
     started_at = parsing.valid_timestamp(room.show_time) if state is not State.OFFLINE else None
     category = room.child_cate.name if isinstance(room.child_cate, DouyuCategory) else ""
@@ -113,9 +113,9 @@ def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Obse
         state=state,
         at=context.now,
         session=str(room.show_time) if started_at else "",
-        title=parsing.plain(room.room_name),
-        category=parsing.plain(room.second_lvl_name or category),
-        name=parsing.plain(room.nickname or room.owner_name),
+        title=parsing.plain_text(room.room_name),
+        category=parsing.plain_text(room.second_lvl_name or category),
+        name=parsing.plain_text(room.nickname or room.owner_name),
         url=url(streamer_id),
         cover=parsing.image_url(room.room_pic),
         viewers=parsing.parse_count(heat) if started_at else None,
@@ -150,6 +150,6 @@ PLATFORM = Platform(
     budget="120/m",  # no limit is published
     address=address,
     url=url,
-    check=one_by_one(NAME, look),
+    check=one_by_one(NAME, check_streamer),
     resolve=resolve,
 )

@@ -9,7 +9,7 @@ import msgspec
 
 from livectl.live.platforms import parsing
 from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, one_by_one
-from livectl.live.platforms.parsing import is_number, page
+from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ ROOM = msgspec.json.Decoder(HuyaRoom, strict=False)
 
 def address(text: str) -> str | None:
     """A room's number, or its alias, which `resolve` leads to the number."""
-    location = page(text)
-    if location is None or location.host not in HOSTS:
+    page = parse_page_address(text)
+    if page is None or page.host not in HOSTS:
         return None
-    match location.parts:
+    match page.parts:
         case [room] if re.fullmatch(r"[\w-]{1,60}", room, re.ASCII) and room.lower() not in NON_ROOM_PATHS:
             return room
-    raise NotAStreamer(f"no Huya room in {location.url}", HINT)
+    raise NotAStreamer(f"no Huya room in {page.url}", HINT)
 
 
 def url(streamer_id: str) -> str:
@@ -88,16 +88,16 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     return match[1]
 
 
-def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
     headers = {"User-Agent": parsing.BROWSER_USER_AGENT, "Referer": url(streamer_id)}
     response = yield from ask(Request(url=f"{API}&roomid={streamer_id}", headers=headers))
-    envelope = parsing.read(response, ENVELOPE, context.now)
+    envelope = parsing.read_json(response, ENVELOPE, context.now)
     if envelope.status != 200 and NO_ROOM_PATTERN.search(envelope.message or ""):
         return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
     if envelope.status != 200:
-        problem = f"status {envelope.status}: {parsing.plain(envelope.message)}"
+        problem = f"status {envelope.status}: {parsing.plain_text(envelope.message)}"
         raise CheckFailed(State.PARSE_ERROR, problem)
-    room = parsing.decode(envelope.data, ROOM)
+    room = parsing.decode_json(envelope.data, ROOM)
     live = room.live_data if isinstance(room.live_data, HuyaLive) else HuyaLive()
     state = _state(room, live)
     started_at = parsing.valid_timestamp(live.start_time) if state is not State.OFFLINE else None
@@ -107,9 +107,9 @@ def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Obse
         state=state,
         at=context.now,
         session=str(live.start_time) if started_at else "",
-        title=parsing.plain(live.introduction),
-        category=parsing.plain(live.game_full_name),
-        name=parsing.plain(room.profile_info.nick if isinstance(room.profile_info, HuyaProfile) else ""),
+        title=parsing.plain_text(live.introduction),
+        category=parsing.plain_text(live.game_full_name),
+        name=parsing.plain_text(room.profile_info.nick if isinstance(room.profile_info, HuyaProfile) else ""),
         url=url(streamer_id),
         cover=parsing.image_url(live.screenshot),
         viewers=parsing.parse_count(live.user_count or live.total_count) if started_at else None,
@@ -126,7 +126,7 @@ def _state(room: HuyaRoom, live: HuyaLive) -> State:
         raise parsing.unknown_value("$.data.realLiveStatus", room.real_live_status)
     if "OFF" in {room.live_status, room.real_live_status}:
         return State.OFFLINE
-    title = re.sub(r"\W", "", parsing.plain(live.introduction))
+    title = re.sub(r"\W", "", parsing.plain_text(live.introduction))
     is_replay = title.startswith(REPLAY_WORDS) or title.endswith(REPLAY_WORDS)
     return State.REPLAY if is_replay else State.LIVE
 
@@ -138,6 +138,6 @@ PLATFORM = Platform(
     budget="120/m",  # no limit is published
     address=address,
     url=url,
-    check=one_by_one(NAME, look),
+    check=one_by_one(NAME, check_streamer),
     resolve=resolve,
 )

@@ -23,7 +23,7 @@ from livectl.live.platforms.base import (
     failed_observation,
     in_batches,
 )
-from livectl.live.platforms.parsing import is_number, page
+from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
@@ -84,18 +84,18 @@ OWNER = msgspec.json.Decoder(KickOwner)
 
 def address(text: str) -> str | None:
     """A broadcaster's number, or `@slug`, which `resolve` leads to it."""
-    location = page(text)
-    if location is None or location.host not in HOSTS:
+    page = parse_page_address(text)
+    if page is None or page.host not in HOSTS:
         return None
-    match location.parts:
-        case [number] if location.host == NAME and is_number(number):
+    match page.parts:
+        case [number] if page.host == NAME and is_number(number):
             return number
         case [_, "videos" | "clips" | "video" | "clip", _, *_]:
             raise NotAStreamer("a Kick recording or clip is no streamer", HINT)
         case ["popout", slug, *_] | [slug, *_] if slug.lower() not in NON_CHANNEL_PATHS:
             if re.fullmatch(r"@?[\w-]{1,60}", slug, re.ASCII):
                 return f"@{slug.removeprefix('@').lower().replace('_', '-')}"
-    raise NotAStreamer(f"no Kick channel in {location.url}", HINT)
+    raise NotAStreamer(f"no Kick channel in {page.url}", HINT)
 
 
 def url(streamer_id: str) -> str:
@@ -108,10 +108,10 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     rows = yield from _fetch_channels("slug", [streamer_id.removeprefix("@")], context)
     if not rows:
         raise NotAStreamer(f"Kick knows no channel {streamer_id.removeprefix('@')!r}", HINT)
-    return str(parsing.decode(rows[0], OWNER).broadcaster_user_id)
+    return str(parsing.decode_json(rows[0], OWNER).broadcaster_user_id)
 
 
-def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
+def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
     """By number; a slug never resolved is asked alone, for the two must not be mixed."""
     observations = yield from _look_by(
         "broadcaster_user_id", [streamer_id for streamer_id in ids if is_number(streamer_id)], context
@@ -146,7 +146,7 @@ def _look_by(key: str, ids: Sequence[str], context: CheckContext) -> Generator[E
     row_failure: CheckFailed | None = None
     for row in rows:
         try:
-            owner = parsing.decode(row, OWNER)
+            owner = parsing.decode_json(row, OWNER)
         except CheckFailed as failure:
             row_failure = failure
         else:
@@ -172,12 +172,12 @@ def _fetch_channels(
     response = yield from oauth.ask_authorized(OAUTH_URL, context, build_request)
     if key == "slug" and response.status in {400, 404}:
         return []  # as some of its servers say "unknown"; others send an empty list
-    return parsing.read(response, ROWS, context.now).data
+    return parsing.read_json(response, ROWS, context.now).data
 
 
 def _build_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext) -> Observation:
     try:
-        channel = parsing.decode(row, CHANNEL)
+        channel = parsing.decode_json(row, CHANNEL)
         stream = _running_stream(channel)
     except CheckFailed as failure:
         return failed_observation(NAME, streamer_id, failure, context)
@@ -190,9 +190,9 @@ def _build_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext
         state=State.LIVE,
         at=context.now,
         session=f"{started_at:.0f}" if started_at else "",
-        title=parsing.plain(channel.stream_title),
-        category=parsing.plain(channel.category.name if channel.category else ""),
-        name=parsing.plain(channel.slug),
+        title=parsing.plain_text(channel.stream_title),
+        category=parsing.plain_text(channel.category.name if channel.category else ""),
+        name=parsing.plain_text(channel.slug),
         url=f"https://kick.com/{channel.slug}",
         cover=parsing.image_url(stream.thumbnail),
         viewers=parsing.parse_count(stream.viewer_count),
@@ -224,6 +224,6 @@ PLATFORM = Platform(
     budget="20/m",  # no limit is published; its staff spoke of 20 a minute, then of 100
     address=address,
     url=url,
-    check=in_batches(NAME, BATCH, look),
+    check=in_batches(NAME, BATCH, check_batch),
     resolve=resolve,
 )

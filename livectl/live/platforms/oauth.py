@@ -57,7 +57,7 @@ def _fetch_token(token_url: str, context: CheckContext) -> Generator[Effect, Any
     response = yield from ask(request)
     if response.status in {400, 401, 403}:
         raise CheckFailed(State.AUTH, f"client_id or client_secret was refused (HTTP {response.status})")
-    token = parsing.read(response, TOKEN_RESPONSE, context.now)
+    token = parsing.read_json(response, TOKEN_RESPONSE, context.now)
     yield from cache_set(
         _cache_key(context), token.access_token, max(token.expires_in - EXPIRY_MARGIN_S, MIN_CACHE_SECONDS)
     )

@@ -36,7 +36,7 @@ class PageAddress(NamedTuple):
 
 
 @lru_cache(maxsize=1)  # one address is offered to every platform in turn
-def page(text: str) -> PageAddress | None:
+def parse_page_address(text: str) -> PageAddress | None:
     """The page that `text` names: with a scheme or without, alone or amid what an app's share button wraps round it."""
     if _OTHER_SCHEME.match(text):
         return None
@@ -102,17 +102,17 @@ def read_body(response: Response, now: float) -> bytes:
     return response.body
 
 
-def read(response: Response, decoder: msgspec.json.Decoder[T], now: float) -> T:
+def read_json(response: Response, decoder: msgspec.json.Decoder[T], now: float) -> T:
     """The body as `shape`; another shape is a parse error that names the path."""
     body = read_body(response, now)
     if body.lstrip()[:1] == b"<":
         if _CAPTCHA_PAGE.search(body):
             raise CheckFailed(State.BLOCKED, "a page that wants proof of a human")
         raise CheckFailed(State.PARSE_ERROR, "a page where JSON was expected")
-    return decode(body, decoder)
+    return decode_json(body, decoder)
 
 
-def decode(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
+def decode_json(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -159,7 +159,7 @@ def _parse_http_date(text: str, now: float) -> float | None:
     return min(max(timestamp, now), now + MAX_RETRY_WAIT_S)
 
 
-def plain(text: str | None) -> str:
+def plain_text(text: str | None) -> str:
     """Text for a line: entities read, spaces and control characters folded, of bearable length."""
     unescaped = html.unescape(html.unescape(text or ""))
     return " ".join("".join(char if char.isprintable() else " " for char in unescaped).split())[:MAX_TEXT_CHARS]

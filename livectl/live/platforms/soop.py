@@ -11,7 +11,7 @@ import msgspec
 
 from livectl.live.platforms import parsing
 from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, cache_get, cache_set, one_by_one
-from livectl.live.platforms.parsing import is_number, page
+from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
@@ -71,29 +71,29 @@ STATION_RESPONSE = msgspec.json.Decoder(SoopStationResponse, strict=False)
 
 
 def address(text: str) -> str | None:
-    location = page(text)
-    if location is None or location.host not in {NAME, *PLAYER_HOSTS, *OTHER_HOSTS}:
+    page = parse_page_address(text)
+    if page is None or page.host not in {NAME, *PLAYER_HOSTS, *OTHER_HOSTS}:
         return None
-    match location.parts:
-        case ["station" | "player" | "live", streamer_id, *_] | [streamer_id, *_] if location.host not in OTHER_HOSTS:
+    match page.parts:
+        case ["station" | "player" | "live", streamer_id, *_] | [streamer_id, *_] if page.host not in OTHER_HOSTS:
             if re.fullmatch(r"[a-z0-9_]{1,40}", streamer_id.lower()):
                 return streamer_id.lower()
         case ["player" | "vod", *_]:
             raise NotAStreamer("a SOOP recording is no streamer", HINT)
         case ["station", streamer_id, *_] if re.fullmatch(r"[a-z0-9_]{1,40}", streamer_id.lower()):
             return streamer_id.lower()
-    raise NotAStreamer(f"no SOOP streamer in {location.url}", HINT)
+    raise NotAStreamer(f"no SOOP streamer in {page.url}", HINT)
 
 
 def url(streamer_id: str) -> str:
     return f"https://play.sooplive.co.kr/{streamer_id}"
 
 
-def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
     form = {"bid": streamer_id, "type": "live", "player_type": "html5", "from_api": "0", "mode": "landing"}
     headers = _headers(streamer_id, context) | {"Content-Type": "application/x-www-form-urlencoded"}
     request = Request(url=f"{API}?bjid={streamer_id}", method="POST", headers=headers, body=urlencode(form).encode())
-    channel = parsing.read((yield from ask(request)), BODY, context.now).channel
+    channel = parsing.read_json((yield from ask(request)), BODY, context.now).channel
     if channel.result == RESULT_LIVE:
         return _build_observation(
             streamer_id, channel, State.RESTRICTED if channel.bpwd == "Y" else State.LIVE, context
@@ -130,9 +130,9 @@ def _build_observation(streamer_id: str, channel: SoopChannel, state: State, con
         state=state,
         at=context.now,
         session=session,
-        title=parsing.plain(channel.title),
-        category=parsing.plain(tags[0] if tags else ""),
-        name=parsing.plain(channel.bjnick),
+        title=parsing.plain_text(channel.title),
+        category=parsing.plain_text(tags[0] if tags else ""),
+        name=parsing.plain_text(channel.bjnick),
         url=url(streamer_id),
         cover=f"https://liveimg.sooplive.co.kr/m/{session}" if is_number(session) else "",
         started_at=parsing.valid_timestamp(context.now - channel.btime) if channel.btime is not None else None,
@@ -147,9 +147,9 @@ def _check_station(streamer_id: str, restriction: str, context: CheckContext) ->
     )
     if response.status in {400, 404}:
         return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
-    body = parsing.read(response, STATION_RESPONSE, context.now)
+    body = parsing.read_json(response, STATION_RESPONSE, context.now)
     yield from cache_set(f"known/{streamer_id}", "1", EXISTS_CACHE_SECONDS)
-    name = parsing.plain(body.station.user_nick)
+    name = parsing.plain_text(body.station.user_nick)
     if body.broad is None:
         return Observation(
             platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now, name=name, url=url(streamer_id)
@@ -161,7 +161,7 @@ def _check_station(streamer_id: str, restriction: str, context: CheckContext) ->
         state=State.RESTRICTED if restriction else State.LIVE,
         at=context.now,
         session=str(body.broad.broad_no),
-        title=parsing.plain(body.broad.broad_title),
+        title=parsing.plain_text(body.broad.broad_title),
         name=name,
         url=url(streamer_id),
         cover=f"https://liveimg.sooplive.co.kr/m/{body.broad.broad_no}",
@@ -183,5 +183,5 @@ PLATFORM = Platform(
     budget="120/m",  # no limit is published
     address=address,
     url=url,
-    check=one_by_one(NAME, look),
+    check=one_by_one(NAME, check_streamer),
 )

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from livectl.live.platforms import parsing
 from livectl.live.platforms.base import Call, CheckFailed, NotAStreamer, Platform, cache_get, cache_set, one_by_one
-from livectl.live.platforms.parsing import page
+from livectl.live.platforms.parsing import parse_page_address
 from livectl.models import Observation, State
 
 if TYPE_CHECKING:
@@ -51,16 +51,14 @@ def address(text: str) -> str | None:
     scheme = SCHEME.match(text)
     if scheme and scheme[1].lower() not in {"http", "https"}:
         raise NotAStreamer(f"{scheme[1]}:// is no address of a site", "Give the http or https address of the channel.")
-    location = page(text)
-    if location is None or "." not in location.host:
+    page = parse_page_address(text)
+    if page is None or "." not in page.host:
         return None
-    split = urlsplit(location.url)
+    split = urlsplit(page.url)
     if "@" in split.netloc:
-        raise NotAStreamer(
-            f"an address of {location.host} with a password in it", "Give the address of the channel alone."
-        )
+        raise NotAStreamer(f"an address of {page.host} with a password in it", "Give the address of the channel alone.")
     canonical = urlunsplit((split.scheme.lower(), split.netloc.lower(), split.path, split.query, ""))
-    _refuse_recordings(_find_plugin(canonical, location.host), canonical)
+    _refuse_recordings(_find_plugin(canonical, page.host), canonical)
     return canonical
 
 
@@ -116,12 +114,12 @@ def ask_plugin(streamer_id: str) -> PluginReport:
         return PluginReport(streams=False, metadata={}, error=f"{type(error).__name__}: {error}")
 
 
-def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
     report: PluginReport | None = yield Call(ask_plugin, (streamer_id,), CHECK_TIMEOUT_S)
     if report is None:
         raise CheckFailed(State.NETWORK, f"no answer within {CHECK_TIMEOUT_S:.0f} s")
     if report.error:
-        raise CheckFailed(_error_state(report.error), parsing.plain(report.error))
+        raise CheckFailed(_error_state(report.error), parsing.plain_text(report.error))
     key = f"silent/{streamer_id}"
     was_silent = yield from cache_get(key)
     if not report.streams and not was_silent:
@@ -138,9 +136,9 @@ def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Obse
         state=State.LIVE,
         at=context.now,
         session=report.metadata.get("id") or "",
-        title=parsing.plain(report.metadata.get("title")),
-        category=parsing.plain(report.metadata.get("category")),
-        name=parsing.plain(report.metadata.get("author")),
+        title=parsing.plain_text(report.metadata.get("title")),
+        category=parsing.plain_text(report.metadata.get("category")),
+        name=parsing.plain_text(report.metadata.get("author")),
         url=streamer_id,
     )
 
@@ -160,5 +158,5 @@ PLATFORM = Platform(
     budget="20/m",  # checks, of 2 to 5 requests each, to sites that never asked for them
     address=address,
     url=url,
-    check=one_by_one(NAME, look),
+    check=one_by_one(NAME, check_streamer),
 )

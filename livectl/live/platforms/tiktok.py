@@ -9,7 +9,7 @@ import msgspec
 
 from livectl.live.platforms import parsing
 from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, one_by_one
-from livectl.live.platforms.parsing import page
+from livectl.live.platforms.parsing import parse_page_address
 from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ DATA = msgspec.json.Decoder(TikTokData, strict=False)
 
 def address(text: str) -> str | None:
     """A name; or vm.tiktok.com/CODE, which `resolve` leads to it."""
-    location = page(text)
-    if location is None:
+    page = parse_page_address(text)
+    if page is None:
         return None
-    match location.host, location.parts:
+    match page.host, page.parts:
         case host, [code] if host in SHORT_LINK_HOSTS and re.fullmatch(r"\w+", code, re.ASCII):
             return f"{host}/{code}"
         case "tiktok", [host, code] if host in SHORT_LINK_HOSTS:
@@ -77,8 +77,8 @@ def address(text: str) -> str | None:
         case host, [name, *_] if host in HOSTS and (host == NAME or name.startswith("@")):
             if re.fullmatch(r"@?[\w.]{1,40}", name, re.ASCII):
                 return name.removeprefix("@").lower()
-    if location.host in HOSTS | SHORT_LINK_HOSTS:
-        raise NotAStreamer(f"no TikTok streamer in {location.url}", HINT)
+    if page.host in HOSTS | SHORT_LINK_HOSTS:
+        raise NotAStreamer(f"no TikTok streamer in {page.url}", HINT)
     return None
 
 
@@ -96,26 +96,28 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:  # noqa: ARG001
     return name
 
 
-def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
     headers = {"User-Agent": parsing.BROWSER_USER_AGENT, "Referer": url(streamer_id)}
     if context.keys.get("cookie"):
         headers["Cookie"] = context.keys["cookie"]
     response = yield from ask(Request(url=f"{API}&uniqueId={streamer_id}", headers=headers))
     if REGION_CLOSED_TEXT.encode() in response.body:
         raise CheckFailed(State.BLOCKED, "TikTok is closed in this region")
-    envelope = parsing.read(response, ENVELOPE, context.now)
+    envelope = parsing.read_json(response, ENVELOPE, context.now)
     if envelope.status_code == UNKNOWN_USER_CODE:
         problem = "said not to exist, which is also said of users who are live"
         return Observation(platform=NAME, id=streamer_id, state=State.UNKNOWN, at=context.now, problem=problem)
     if envelope.status_code == REFUSED_CODE:
         raise CheckFailed(State.BLOCKED, f"refused (statusCode {REFUSED_CODE})")
     if envelope.status_code != 0:
-        raise CheckFailed(State.PARSE_ERROR, f"statusCode {envelope.status_code}: {parsing.plain(envelope.message)}")
-    return _build_observation(streamer_id, parsing.decode(envelope.data, DATA), context)
+        raise CheckFailed(
+            State.PARSE_ERROR, f"statusCode {envelope.status_code}: {parsing.plain_text(envelope.message)}"
+        )
+    return _build_observation(streamer_id, parsing.decode_json(envelope.data, DATA), context)
 
 
 def _build_observation(streamer_id: str, data: TikTokData, context: CheckContext) -> Observation:
-    name, room = parsing.plain(data.user.nickname), data.live_room
+    name, room = parsing.plain_text(data.user.nickname), data.live_room
     if not data.user.room_id or (room and room.status == ROOM_ENDED):
         return Observation(
             platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now, name=name, url=url(streamer_id)
@@ -130,7 +132,7 @@ def _build_observation(streamer_id: str, data: TikTokData, context: CheckContext
         state=State.LIVE,
         at=context.now,
         session=data.user.room_id,
-        title=parsing.plain(room.title),
+        title=parsing.plain_text(room.title),
         name=name,
         url=url(streamer_id),
         cover=parsing.image_url(room.cover_url),
@@ -146,6 +148,6 @@ PLATFORM = Platform(
     budget="30/m",  # no limit is published, and refusals come soon
     address=address,
     url=url,
-    check=one_by_one(NAME, look),
+    check=one_by_one(NAME, check_streamer),
     resolve=resolve,
 )

@@ -23,7 +23,7 @@ from livectl.live.platforms.base import (
     failed_observation,
     in_batches,
 )
-from livectl.live.platforms.parsing import is_number, page
+from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
@@ -116,25 +116,25 @@ GQL_RESPONSE = msgspec.json.Decoder(GqlResponse)
 
 
 def address(text: str) -> str | None:
-    location = page(text)
-    if location is None:
+    page = parse_page_address(text)
+    if page is None:
         return None
-    if location.host == "clips.twitch.tv":
+    if page.host == "clips.twitch.tv":
         raise NotAStreamer("a Twitch clip is no streamer", HINT)
-    if location.host == "player.twitch.tv":
-        return _login(location.query.get("channel", ""), location.url)
-    if location.host not in HOSTS:
+    if page.host == "player.twitch.tv":
+        return _login(page.query.get("channel", ""), page.url)
+    if page.host not in HOSTS:
         return None
-    match location.parts:
-        case [number] if location.host == NAME and is_number(number):
+    match page.parts:
+        case [number] if page.host == NAME and is_number(number):
             return number
         case ["popout" | "embed" | "moderator", name, *_]:
-            return _login(name, location.url)
+            return _login(name, page.url)
         case ["videos" | "clip" | "collections", *_] | [_, "clip" | "video" | "v", *_]:
             raise NotAStreamer("a Twitch clip or recording is no streamer", HINT)
         case [name, *_] if name.lower() not in NON_CHANNEL_PATHS:
-            return _login(name, location.url)
-    raise NotAStreamer(f"no Twitch channel in {location.url}", HINT)
+            return _login(name, page.url)
+    raise NotAStreamer(f"no Twitch channel in {page.url}", HINT)
 
 
 def _login(name: str, page_url: str) -> str:
@@ -156,14 +156,14 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
         return streamer_id
     login = streamer_id.removeprefix("@")
     response = yield from _ask_helix("users", [("login", login)], context)
-    users = parsing.read(response, USERS, context.now).data
+    users = parsing.read_json(response, USERS, context.now).data
     number = next((user.id for user in users if user.login.lower() == login), None)
     if number is None:
         raise NotAStreamer(f"Twitch knows no channel {login!r}", "Perhaps it was renamed, or closed.")
     return number
 
 
-def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
+def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
     """Helix. A row that cannot be read might be anyone's: then nobody is said to be offline for lack of one."""
     parameters = [
         ("user_id", streamer_id) if is_number(streamer_id) else ("user_login", streamer_id.removeprefix("@"))
@@ -172,9 +172,9 @@ def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, di
     response = yield from _ask_helix("streams", [*parameters, ("first", str(BATCH))], context)
     streams: dict[str, HelixStream] = {}
     row_failure: CheckFailed | None = None
-    for row in parsing.read(response, ROWS, context.now).data:
+    for row in parsing.read_json(response, ROWS, context.now).data:
         try:
-            stream = parsing.decode(row, STREAM)
+            stream = parsing.decode_json(row, STREAM)
         except CheckFailed as failure:
             row_failure = failure
         else:
@@ -191,7 +191,7 @@ def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, di
 def _exists(parameter: tuple[str, str], context: CheckContext) -> Generator[Effect, Any, bool]:
     """Whether the one who is absent is somebody at all: asked of a single streamer only, as it costs a call more."""
     response = yield from _ask_helix("users", [(parameter[0].removeprefix("user_"), parameter[1])], context)
-    return bool(parsing.read(response, USERS, context.now).data)
+    return bool(parsing.read_json(response, USERS, context.now).data)
 
 
 def _build_observation(
@@ -211,9 +211,9 @@ def _build_observation(
         state=state,
         at=context.now,
         session=stream.id,
-        title=parsing.plain(stream.title),
-        category=parsing.plain(stream.game_name),
-        name=parsing.plain(stream.user_name or stream.user_login),
+        title=parsing.plain_text(stream.title),
+        category=parsing.plain_text(stream.game_name),
+        name=parsing.plain_text(stream.user_name or stream.user_login),
         url=f"https://www.twitch.tv/{stream.user_login}",
         cover=parsing.image_url(f"{cover}?t={context.now // COVER_REFRESH_SECONDS:.0f}"),
         viewers=parsing.parse_count(stream.viewer_count),
@@ -231,14 +231,16 @@ def _ask_helix(
     return (yield from oauth.ask_authorized(OAUTH_URL, context, build_request))
 
 
-def look_keyless(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
+def check_batch_without_key(
+    ids: Sequence[str], context: CheckContext
+) -> Generator[Effect, Any, dict[str, Observation]]:
     """The site's GraphQL: one question each, answered in the order asked."""
     body = msgspec.json.encode([_gql_query(streamer_id) for streamer_id in ids])
     headers = {"Client-ID": WEB_CLIENT_ID, "Content-Type": "application/json", "User-Agent": parsing.BROWSER_USER_AGENT}
     response = yield from ask(Request(url=GQL_URL, method="POST", headers=headers, body=body))
-    rows = parsing.read(response, GQL_ROWS, context.now)
+    rows = parsing.read_json(response, GQL_ROWS, context.now)
     if isinstance(rows, GqlError):
-        raise CheckFailed(State.BLOCKED, f"refused: {parsing.plain(rows.error)}")
+        raise CheckFailed(State.BLOCKED, f"refused: {parsing.plain_text(rows.error)}")
     if len(rows) != len(ids):
         raise CheckFailed(State.PARSE_ERROR, f"{len(rows)} answers to {len(ids)} questions")
     return {
@@ -255,7 +257,7 @@ def _gql_query(streamer_id: str) -> dict[str, object]:
 
 def _build_gql_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext) -> Observation:
     try:
-        user = parsing.decode(row, GQL_RESPONSE).data.user
+        user = parsing.decode_json(row, GQL_RESPONSE).data.user
     except CheckFailed as failure:
         return failed_observation(NAME, streamer_id, failure, context)
     if user is None:
@@ -280,8 +282,8 @@ def _to_helix_stream(streamer_id: str, user: GqlUser, stream: GqlStream) -> Heli
     )
 
 
-CHECK_WITH_KEY = in_batches(NAME, BATCH, look)
-CHECK_WITHOUT_KEY = in_batches(NAME, GQL_BATCH, look_keyless)
+CHECK_WITH_KEY = in_batches(NAME, BATCH, check_batch)
+CHECK_WITHOUT_KEY = in_batches(NAME, GQL_BATCH, check_batch_without_key)
 
 
 def check(ids: Sequence[str], context: CheckContext) -> Check:

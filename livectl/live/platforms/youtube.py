@@ -25,7 +25,7 @@ from livectl.live.platforms.base import (
     in_batches,
     one_by_one,
 )
-from livectl.live.platforms.parsing import page
+from livectl.live.platforms.parsing import parse_page_address
 from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
@@ -70,13 +70,13 @@ class YouTubePlayability(msgspec.Struct):
 
 def address(text: str) -> str | None:
     """A channel id; or @handle, c/NAME, user/NAME, video:ID, which `resolve` leads to one."""
-    location = page(text)
-    if location is None or location.host not in HOSTS:
+    page = parse_page_address(text)
+    if page is None or page.host not in HOSTS:
         return None
-    parts = location.parts[1:] if location.parts[:1] == ("channel",) else location.parts
+    parts = page.parts[1:] if page.parts[:1] == ("channel",) else page.parts
     match parts:
-        case [video] if location.host == "youtu.be":
-            return _video_id(video, location.url)
+        case [video] if page.host == "youtu.be":
+            return _video_id(video, page.url)
         case [streamer_id, *_] if re.fullmatch(r"UC[\w-]{22}", streamer_id, re.ASCII):
             return streamer_id
         case [handle, *_] if re.fullmatch(r"@[\w.·-]{1,100}", handle):
@@ -84,16 +84,16 @@ def address(text: str) -> str | None:
         case ["c" | "user" as kind, name, *_] if re.fullmatch(r"[\w.-]{1,100}", name):
             return f"{kind}/{name}"
         case ["watch"]:
-            return _video_id(location.query.get("v", ""), location.url)
+            return _video_id(page.query.get("v", ""), page.url)
         case ["live", video]:
-            return _video_id(video, location.url)
-        case [video] if location.host == NAME and video.startswith("video:"):
-            return _video_id(video.removeprefix("video:"), location.url)
+            return _video_id(video, page.url)
+        case [video] if page.host == NAME and video.startswith("video:"):
+            return _video_id(video.removeprefix("video:"), page.url)
         case [name] | [name, "live" | "streams"] if name.lower() not in NON_CHANNEL_PATHS and re.fullmatch(
             r"[\w.-]+", name
         ):
             return f"c/{name}"
-    raise NotAStreamer(f"no YouTube channel in {location.url}", HINT)
+    raise NotAStreamer(f"no YouTube channel in {page.url}", HINT)
 
 
 def _video_id(video: str, page_url: str) -> str:
@@ -126,7 +126,7 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     return match[1]
 
 
-def look(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
     newest_videos = " ".join((yield from youtube_api.read_feed(streamer_id)) or [])
     if newest_videos and newest_videos == (yield from cache_get(f"quiet/{streamer_id}")):
         return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
@@ -157,7 +157,7 @@ def _build_observation(streamer_id: str, text: str, context: CheckContext) -> Ob
     match = re.search(r'<link rel="canonical" href="([^"]*)"', text)
     canonical_url = match[1] if match else ""
     if playability.status == "LOGIN_REQUIRED" and "bot" in playability.reason:
-        raise CheckFailed(State.BLOCKED, parsing.plain(playability.reason))
+        raise CheckFailed(State.BLOCKED, parsing.plain_text(playability.reason))
     if not canonical_url and "ytInitialData" not in text:
         raise CheckFailed(State.BLOCKED, "a page for robots: neither canonical address nor data")
     state = _state(broadcast, video, playability, canonical_url, has_data="ytInitialData" in text, now=context.now)
@@ -174,8 +174,8 @@ def _build_observation(streamer_id: str, text: str, context: CheckContext) -> Ob
         state=state,
         at=context.now,
         session=session,
-        title=parsing.plain(video.title if video else ""),
-        name=parsing.plain(video.author if video else ""),
+        title=parsing.plain_text(video.title if video else ""),
+        name=parsing.plain_text(video.author if video else ""),
         url=f"https://www.youtube.com/watch?v={session}",
         cover=f"https://i.ytimg.com/vi/{session}/hqdefault.jpg",
         started_at=parsing.valid_timestamp(start.timestamp()) if start else None,
@@ -210,8 +210,8 @@ def _headers(context: CheckContext) -> dict[str, str]:
     return {"User-Agent": parsing.BROWSER_USER_AGENT, "Accept-Language": "en", "Cookie": cookie}
 
 
-CHECK_WITH_KEY = in_batches(NAME, youtube_api.BATCH, youtube_api.look)
-CHECK_WITHOUT_KEY = one_by_one(NAME, look)
+CHECK_WITH_KEY = in_batches(NAME, youtube_api.BATCH, youtube_api.check_batch)
+CHECK_WITHOUT_KEY = one_by_one(NAME, check_streamer)
 
 
 def check(ids: Sequence[str], context: CheckContext) -> Check:

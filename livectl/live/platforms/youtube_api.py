@@ -102,9 +102,9 @@ def build_observation(streamer_id: str, state: State, item: YouTubeItem, context
         state=state,
         at=context.now,
         session=item.id,
-        title=parsing.plain(item.snippet.title),
-        category=parsing.plain(item.snippet.category_id),
-        name=parsing.plain(item.snippet.channel_title),
+        title=parsing.plain_text(item.snippet.title),
+        category=parsing.plain_text(item.snippet.category_id),
+        name=parsing.plain_text(item.snippet.channel_title),
         url=f"https://www.youtube.com/watch?v={item.id}",
         cover=parsing.image_url(picture.url if picture else ""),
         viewers=parsing.parse_count(details.concurrent_viewers),
@@ -193,7 +193,7 @@ KNOWN_VIDEOS = msgspec.json.Decoder(KnownVideos)
 
 def find_channel_id(handle: str, context: CheckContext) -> Generator[Effect, Any, str]:
     response = yield from _call_api("channels", {"part": "id", "forHandle": handle}, context)
-    channels = parsing.read(response, CHANNELS, context.now)
+    channels = parsing.read_json(response, CHANNELS, context.now)
     if channels.items is None and not channels.kind:
         raise CheckFailed(State.PARSE_ERROR, "missing field `items` - at `$`")
     if not channels.items:
@@ -201,7 +201,7 @@ def find_channel_id(handle: str, context: CheckContext) -> Generator[Effect, Any
     return channels.items[0].id
 
 
-def look(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
+def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
     known_videos: dict[str, KnownVideos] = {}
     recent: dict[str, list[str]] = {}
     observations: dict[str, Observation] = {}
@@ -245,7 +245,7 @@ def _recent_videos(streamer_id: str, context: CheckContext) -> Generator[Effect,
     response = yield from _call_api("playlistItems", query, context)
     if response.status == 404:
         raise CheckFailed(State.UNKNOWN, "neither its feed nor its list of broadcasts answers")
-    return [row.content_details.video_id for row in parsing.read(response, PLAYLIST, context.now).items]
+    return [row.content_details.video_id for row in parsing.read_json(response, PLAYLIST, context.now).items]
 
 
 def _candidates(known_videos: KnownVideos, videos: Iterable[str], now: float) -> list[str]:
@@ -265,9 +265,9 @@ def _fetch_videos(video_ids: Sequence[str], context: CheckContext) -> Generator[
             "id": ",".join(video_ids[start : start + MAX_IDS_PER_CALL]),
         }
         response = yield from _call_api("videos", query, context)
-        for row in parsing.read(response, ITEMS, context.now).items:
+        for row in parsing.read_json(response, ITEMS, context.now).items:
             try:
-                item = parsing.decode(row, ITEM)
+                item = parsing.decode_json(row, ITEM)
             except CheckFailed as failure:
                 row_failure = failure
             else:
@@ -337,8 +337,8 @@ def _call_api(endpoint: str, query: dict[str, str], context: CheckContext) -> Ge
         problem = f"the day's quota is used up ({', '.join(sorted(reasons))})"
         raise CheckFailed(State.RATE_LIMITED, problem, _quota_reset_time(context.now))
     if reasons & BAD_KEY_REASONS or "API key" in api_error.message:
-        raise CheckFailed(State.AUTH, f"the api_key was refused: {parsing.plain(api_error.message)}")
-    raise CheckFailed(State.BLOCKED, f"refused: {parsing.plain(api_error.message)}")
+        raise CheckFailed(State.AUTH, f"the api_key was refused: {parsing.plain_text(api_error.message)}")
+    raise CheckFailed(State.BLOCKED, f"refused: {parsing.plain_text(api_error.message)}")
 
 
 def _read_error(response: Response) -> YouTubeError:
