@@ -1,11 +1,10 @@
-"""Durations, rates, times of day and zones as people write them."""
-
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
 
+from livectl import units
 from livectl.errors import SettingsError
 from livectl.units import Rate, Window, parse_duration, parse_rate, parse_time_of_day, parse_timezone, parse_window
 
@@ -108,3 +107,49 @@ def test_a_zone_that_is_unknown_is_refused(name: str, meant: str) -> None:
         parse_timezone(name)
     assert refused.value.hint.startswith(meant)
     assert len(refused.value.message) < 100
+
+
+@pytest.mark.parametrize(
+    ("seconds", "short", "precise", "hours_and_minutes", "yaml"),
+    [
+        (0, "0 s", "0.00 s", "0 min", "0s"),
+        (0.25, "0 s", "0.25 s", "0 min", "0.25s"),
+        (12.4, "12 s", "12 s", "0 min", "12.4s"),
+        (90, "2 min", "1.5 min", "1 min", "90s"),
+        (300, "5 min", "5.0 min", "5 min", "5m"),
+        (9000, "2.5 h", "2.5 h", "2 h 30 min", "150m"),
+        (36_000, "10 h", "10.0 h", "10 h 00 min", "10h"),
+        (129_600, "1.5 d", "1.5 d", "36 h 00 min", "36h"),
+        (1_000_000, "12 d", "11.6 d", "277 h 46 min", "1000000s"),
+    ],
+)
+def test_a_duration_is_written(seconds: float, short: str, precise: str, hours_and_minutes: str, yaml: str) -> None:
+    assert units.format_duration(seconds) == short
+    assert units.format_precise_duration(seconds) == precise
+    assert units.format_hours_and_minutes(seconds) == hours_and_minutes
+    assert units.format_yaml_duration(float(seconds)) == yaml
+    assert parse_duration(yaml) == seconds
+
+
+def test_a_time_to_come_is_no_duration() -> None:
+    assert units.format_duration(-3) == "0 s"
+
+
+def test_an_instant_is_written_and_read_back() -> None:
+    assert units.format_instant(1_795_856_400.9) == "2026-11-28T09:00:00Z"
+    assert units.format_instant(1_795_856_400.25, "milliseconds") == "2026-11-28T09:00:00.250Z"
+    assert units.parse_instant("2026-11-28T09:00:00Z") == 1_795_856_400
+    assert units.parse_instant(None) is None
+
+
+def test_a_local_time_is_written() -> None:
+    assert units.format_local_time(1_795_856_400, "Europe/Paris") == "2026-11-28 10:00"
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 files"), (1, "1 file"), (2, "2 files")])
+def test_a_count_is_written(number: int, text: str) -> None:
+    assert units.format_count(number, "file") == text
+
+
+def test_a_count_of_none() -> None:
+    assert units.format_count(0, "file", zero="no") == "no files"
