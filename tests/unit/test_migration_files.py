@@ -191,14 +191,14 @@ def test_exit_codes(words: tuple[str, ...], code: int, tmp_path: Path) -> None:
 
 KILLED = """
 import pathlib, sys, time
-from livectl.ops.migration import migrate
+from livectl.atomic_write import write_file
 path = pathlib.Path(sys.argv[1])
 moved = pathlib.Path.replace
 def slow(self, target):
     pathlib.Path(sys.argv[2]).touch()
     time.sleep(300)
 pathlib.Path.replace = slow
-migrate.replace_file(path, b"new")
+write_file(path, b"new")
 """
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from livectl.atomic_write import write_file
 from livectl.errors import FileError, LivectlError, SettingsError
 from livectl.live.follows import follow_list
 from livectl.live.follows import formats as follow_export
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from livectl.live.follows.follow_list import FollowLine
     from livectl.models import Streamer
@@ -104,24 +103,8 @@ class FollowFile:
             is_expected = False
         if not is_expected:
             raise SettingsError(f"{self.name} is written in a way that only people change", BY_HAND_HINT)
-        _replace_file(self.path.resolve(), text)
-
-
-def _replace_file(path: Path, text: str) -> None:
-    """Old or new, never half of either."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with open(handle, "w", encoding="utf-8") as new:  # noqa: PTH123 - it is open already
-            new.write(text)
-            new.flush()
-            os.fsync(handle)
-            os.fchmod(handle, mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        self.path.resolve().parent.mkdir(parents=True, exist_ok=True)
+        write_file(self.path, text)
 
 
 def _key(streamer: Streamer) -> tuple[str, str]:

@@ -7,12 +7,11 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from livectl.atomic_write import write_file
 from livectl.errors import EXIT_DONE, FileError, LivectlError, Mistake, SettingsError, UsageError
 from livectl.ops.migration import convention, project, proof, report
 from livectl.ops.migration.rename import RenameResult, SettingChange, rename
@@ -22,6 +21,7 @@ from livectl.render import View
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from livectl.ops.migration.convention import Convention
     from livectl.ops.migration.project import Project
@@ -165,7 +165,7 @@ def write_files(files: Iterable[PlannedFile]) -> list[Path]:
         path = file.source.path
         if not is_committed(path):
             backups.append(back_up(path))
-        replace_file(path, file.after)
+        write_file(path, file.after)
     return backups
 
 
@@ -176,29 +176,6 @@ def _write_problem(file: PlannedFile) -> Mistake | None:
     if path.read_bytes() != file.source.data:
         return Mistake(str(path), 1, 1, "changed while it was being read", "run again")
     return None
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """The file gets its new content in one step: whoever looks sees the old one or the new one."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        _copy_owner(path, temporary)
-        shutil.copymode(path, temporary)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _copy_owner(path: Path, temporary: Path) -> None:
-    wanted_stat, made_stat = path.stat(), temporary.stat()
-    if (wanted_stat.st_uid, wanted_stat.st_gid) != (made_stat.st_uid, made_stat.st_gid):
-        os.chown(temporary, wanted_stat.st_uid, wanted_stat.st_gid)
 
 
 def back_up(path: Path) -> Path:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from livectl.atomic_write import write_file
 from livectl.errors import ServerError, SettingsError
 from livectl.ops.processes import die_with_parent, process
 
@@ -282,6 +283,4 @@ def _read_record(home: Path) -> BrokerRecord | None:
 
 
 def _write_record(home: Path, record: BrokerRecord) -> None:
-    temporary = home / "broker.json.new"
-    temporary.write_bytes(msgspec.json.encode(record))
-    temporary.replace(home / "broker.json")
+    write_file(home / "broker.json", msgspec.json.encode(record))

@@ -16,6 +16,7 @@ import msgspec
 
 from livectl import redis_client, render
 from livectl import settings as livectl_settings
+from livectl.atomic_write import write_file
 from livectl.errors import LivectlError, ServerError, SettingsError, UnfinishedError, UsageError
 from livectl.ops import deployment
 from livectl.ops.processes import embedded_broker, launch, process
@@ -229,9 +230,7 @@ def _read_record(path: Path) -> BackgroundProcess | None:
 
 
 def _write_record(path: Path, running: BackgroundProcess) -> None:
-    temporary = path.with_suffix(".new")
-    temporary.write_bytes(msgspec.json.encode(running))
-    temporary.replace(path)
+    write_file(path, msgspec.json.encode(running))
 
 
 def argv_view(argv: list[str]) -> View:
