@@ -14,7 +14,10 @@ from livectl.errors import FileError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from celery import Celery
+
     from livectl.errors import LivectlError
+    from livectl.ops.deployment import Deployment
     from livectl.render import View
     from livectl.settings import Settings
 
@@ -38,6 +41,22 @@ class CommandContext:
         from livectl import settings
 
         return settings.load(self.environ, self.cwd, file=self.config)
+
+    @cached_property
+    def deployment(self) -> Deployment:
+        """Where the messages, results and state of the app are: of `-A`, or of livectl's own."""
+        from livectl.ops import deployment
+
+        return deployment.find(self.app, self.settings, self.cwd)
+
+    @cached_property
+    def celery_app(self) -> Celery:
+        """The app of `-A`; without it livectl's own, made of these settings."""
+        if self.deployment.app is not None:
+            return self.deployment.app
+        from livectl import celeryapp
+
+        return celeryapp.create_app(self.settings)
 
     def show(self, view: View) -> None:
         """The answer, on stdout: one JSON value for programs, a table or a sentence for people."""
