@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from livectl.context import CommandContext, pass_command_context
+from livectl.pools import POOLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from livectl.ops.services.up import Environment, UpOptions
 
-POOLS = ("prefork", "threads", "eventlet", "gevent", "solo")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from livectl.context import CommandContext, pass_command_context
-
-POOLS = ("prefork", "threads", "eventlet", "gevent", "solo")
+from livectl.pools import POOLS
 
 
 @click.command()

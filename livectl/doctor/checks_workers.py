@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from livectl.models import Finding
 from livectl.ops.processes.launch import SCHEDULER
 from livectl.ops.services.health import MAX_BEAT_LAG_S
+from livectl.pools import GREEN_POOLS
 from livectl.redaction import PASSWORD_IN_URL, redact_text
 from livectl.suggestions import did_you_mean
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from livectl.doctor.facts import AppProcess, Facts
 
 
-GREEN_POOLS = ("gevent", "eventlet")
 MAX_COMMAND_LINE_CHARS = 300
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from livectl.errors import UsageError
 from livectl.ops.processes import launch
+from livectl.pools import GREEN_POOLS, Pool
 
 CELERY = [sys.executable, "-m", "celery", "-A"]
 OWN = [*CELERY, "livectl.celeryapp", "worker"]
@@ -61,8 +62,8 @@ def test_worker_becomes_the_stock_command(said: dict[str, Any], expected: list[s
     assert launch.worker_command(words, processors=2, process=7) == expected
 
 
-@pytest.mark.parametrize("pool", sorted(launch.GREEN_POOLS))
-def test_a_green_worker_carries_no_beat(pool: launch.Pool) -> None:
+@pytest.mark.parametrize("pool", sorted(GREEN_POOLS))
+def test_a_green_worker_carries_no_beat(pool: Pool) -> None:
     with pytest.raises(UsageError, match="cannot run inside"):
         launch.worker_command(launch.WorkerOptions(pool=pool, beat=True), processors=1, process=1)
 

@@ -7,11 +7,12 @@ import sys
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn, get_args
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
 from livectl.errors import UsageError
+from livectl.pools import GREEN_POOLS, Pool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
 
 OWN_APP = "livectl.celeryapp"
 SCHEDULER = "livectl.ops.scheduler:Scheduler"
-
-Pool = Literal["prefork", "threads", "eventlet", "gevent", "solo"]
-POOLS: tuple[Pool, ...] = get_args(Pool)
-GREEN_POOLS: frozenset[Pool] = frozenset({"eventlet", "gevent"})
 
 # Jobs side by side for each processor. prefork runs Python code, one process a processor; threads and green threads
 # mostly wait for answers.

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from livectl.address import Address
-    from livectl.ops.processes.launch import Pool
     from livectl.ops.services.background import BackgroundProcess
+    from livectl.pools import Pool
     from livectl.settings import Settings
 
 
