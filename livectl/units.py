@@ -1,12 +1,13 @@
-"""Time as people write it: durations, rates, times of day, zones."""
+"""Reads and writes quantities as people do: durations, instants, rates, times of day, zones, counts."""
 
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
+from datetime import UTC, datetime
 from typing import Annotated, NamedTuple
 
 from livectl.errors import SettingsError
+from livectl.suggestions import nearest
 
 UNIT_SECONDS = {"w": 604800.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 MAX_DURATION_S = 10 * 365 * UNIT_SECONDS["d"]  # nobody waits ten years; more digits are a slip
@@ -14,7 +15,8 @@ NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 DURATION = re.compile("".join(rf"(?:(?P<{unit}>{NUMBER}){unit})?" for unit in UNIT_SECONDS))
 RATE = re.compile(rf"({NUMBER})/([smhd])")
 TIME_OF_DAY = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
-MAX_RATE = 1e9  # of a rate
+WHOLE_UNITS = ("d", "h", "m")
+MAX_RATE = 1e9
 MAX_ZONE_NAME_CHARS = 40  # characters of a zone's name; the longest there is has 32
 
 Duration = Annotated[float, "seconds"]
@@ -104,5 +106,61 @@ def _nearest_zone(name: str) -> str:
 
     names = sorted(available_timezones())
     zones = {zone.rpartition("/")[2].lower(): zone for zone in names} | {zone.lower(): zone for zone in names}
-    matches = get_close_matches(name.lower().replace(" ", "_"), zones, 1)
-    return zones[matches[0]] if matches else "a name such as Europe/Paris or UTC"
+    match = nearest(name.replace(" ", "_"), zones)
+    return zones[match] if match else "a name such as Europe/Paris or UTC"
+
+
+def format_duration(seconds: float) -> str:
+    """`2.5 h`, `14 h`, `7 min`, `42 s`: in the largest unit that still says something."""
+    for unit, name in (("d", "d"), ("h", "h"), ("m", "min")):
+        size = UNIT_SECONDS[unit]
+        if seconds >= size:
+            decimals = 0 if unit == "m" or seconds >= 10 * size else 1
+            return f"{seconds / size:.{decimals}f} {name}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def format_precise_duration(seconds: float) -> str:
+    """`2.5 h`, `14.2 h`, `7.1 min`, `42 s`, `0.31 s`: for how long a job waited or ran."""
+    for unit, name in (("d", "d"), ("h", "h"), ("m", "min")):
+        if seconds >= UNIT_SECONDS[unit]:
+            return f"{seconds / UNIT_SECONDS[unit]:.1f} {name}"
+    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def format_hours_and_minutes(seconds: float) -> str:
+    """`2 h 13 min`, `7 min`: for how long somebody streamed."""
+    hours, minutes = divmod(int(seconds // UNIT_SECONDS["m"]), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+
+
+def format_yaml_duration(seconds: float) -> str:
+    """`90s`, `5m`, `2h`, `0.25s`: as parse_duration reads it, in the largest unit that it is a whole number of."""
+    for unit in WHOLE_UNITS:
+        if seconds and seconds % UNIT_SECONDS[unit] == 0:
+            return f"{int(seconds / UNIT_SECONDS[unit])}{unit}"
+    from decimal import Decimal
+
+    return f"{Decimal(repr(seconds)).normalize():f}s"  # never 1e+06
+
+
+def format_instant(seconds: float, precision: str = "seconds") -> str:
+    """`2026-11-28T09:00:00Z`: seconds since the epoch as ISO 8601 in UTC; `precision` may be `milliseconds`."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+def parse_instant(text: str | None) -> float | None:
+    """Seconds since the epoch of a time that format_instant wrote."""
+    return datetime.fromisoformat(text).timestamp() if text else None
+
+
+def format_local_time(seconds: float, zone: str) -> str:
+    """`2026-11-28 10:00`: seconds since the epoch in this zone."""
+    from zoneinfo import ZoneInfo
+
+    return f"{datetime.fromtimestamp(seconds, ZoneInfo(zone)):%Y-%m-%d %H:%M}"
+
+
+def format_count(number: int, noun: str, *, zero: str = "0") -> str:
+    """`1 file`, `2 files`, `0 files`; `zero` is what to write for 0."""
+    return f"{number or zero} {noun}{'' if number == 1 else 's'}"
