@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from functools import partial
 from typing import Literal, NamedTuple, NoReturn, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -11,6 +10,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 import msgspec
 
 from livectl.errors import SettingsError
+from livectl.suggestions import nearest
 
 Scheme: TypeAlias = Literal["redis", "rediss", "unix", "amqp", "amqps"]
 
@@ -131,10 +131,10 @@ def _split_scheme(text: str) -> tuple[Scheme, str]:
         return _split_without_scheme(text)
     if name.lower() in SCHEMES:
         return SCHEMES[name.lower()], rest
-    matches = get_close_matches(name.lower(), SCHEMES, 1)
+    scheme = nearest(name, SCHEMES)
     return _raise_error(
         f"{name[:20]}:// is no broker or store that livectl knows",
-        f"Write {matches[0]}://." if matches else f"Write {EXAMPLES}.",
+        f"Write {scheme}://." if scheme else f"Write {EXAMPLES}.",
     )
 
 
@@ -198,9 +198,9 @@ def _parse_options(scheme: Scheme, options: dict[str, str]) -> tuple[tuple[str, 
     tls = TLS_OPTIONS if scheme in {"rediss", "amqps"} else ()
     known = tls if scheme in RABBITMQ else (*tls, *DATABASE_OPTIONS)
     for name in options.keys() - known:
-        matches = get_close_matches(name, known, 1)
+        meant = nearest(name, known)
         hint = f"It can have {', '.join(known)}." if known else "Leave it out."
-        _raise_error(f"an option that {scheme}:// lacks", f"Write {matches[0]}." if matches else hint)
+        _raise_error(f"an option that {scheme}:// lacks", f"Write {meant}." if meant else hint)
     return tuple((name, _normalise_option(name, options[name])) for name in tls if name in options)
 
 

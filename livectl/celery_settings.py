@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
+
+from livectl.suggestions import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -69,9 +70,7 @@ def _suggest_setting(key: str, options: Mapping[str, Any]) -> str:
     from celery.app.defaults import _TO_NEW_KEY
 
     bare = key.lower().removeprefix("celery_")
-    new = _TO_NEW_KEY.get(key.upper()) or next(
-        iter(get_close_matches(bare, [*options, *UNLISTED_SETTINGS, *RESERVED_SETTINGS], 1)), None
-    )
+    new = _TO_NEW_KEY.get(key.upper()) or nearest(bare, [*options, *UNLISTED_SETTINGS, *RESERVED_SETTINGS])
     if new in RESERVED_SETTINGS:
         return RESERVED_SETTINGS[new]
     return f"do you mean {new}?" if new else "see the list in Celery's documentation"

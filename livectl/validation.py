@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, get_args, get_origin
 
 import msgspec
 
 from livectl.errors import FileError, Mistake, SettingsError
+from livectl.suggestions import nearest
 from livectl.yamlfile import shorten
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ class StructReader:
         return value if type(value) is kind or kind is Any else self._add_type_mistake(key_path, kind, value)
 
     def _add_unknown_key(self, key_path: KeyPath, name: str, fields: Mapping[str, Any]) -> None:
-        matches = get_close_matches(shorten(name).lower(), fields, 1)
-        hint = f"do you mean {matches[0]}?" if matches else f"it can be {', '.join(fields)}"
+        meant = nearest(shorten(name), fields)
+        hint = f"do you mean {meant}?" if meant else f"it can be {', '.join(fields)}"
         self.add_mistake(key_path, f"unknown key `{shorten(name)}`", hint, key=True)
 
     def _read_custom(self, kind: Any, value: Any, key_path: KeyPath) -> Any:
@@ -105,8 +105,8 @@ class StructReader:
 
     def _read_choice(self, choices: tuple[Any, ...], value: Any, key_path: KeyPath) -> Any:
         if value not in choices:
-            matches = get_close_matches(shorten(str(value)), choices, 1)
-            hint = f"do you mean {matches[0]}?" if matches else f"it can be {', '.join(choices)}"
+            meant = nearest(shorten(str(value)), choices)
+            hint = f"do you mean {meant}?" if meant else f"it can be {', '.join(choices)}"
             self.add_mistake(key_path, f"{_dotted(key_path)} cannot be {shorten(str(value))}", hint)
             return INVALID
         return value

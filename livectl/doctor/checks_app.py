@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from livectl.doctor.collect_app import SET_IN_CODE, SETTING_VARIABLES
 from livectl.models import Finding
 from livectl.redaction import redact_text
+from livectl.suggestions import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,14 +80,14 @@ def check_misspelt_settings(facts: Facts) -> Iterator[Finding]:
         prefix = f"{setting.namespace}_" if setting.namespace else ""
         if not setting.name.startswith(prefix) or not (prefix or setting.name.islower()):
             continue
-        similar = get_close_matches(setting.name[len(prefix) :].lower(), KEYS, n=1, cutoff=MIN_SIMILARITY)
+        similar = nearest(setting.name[len(prefix) :], KEYS, cutoff=MIN_SIMILARITY)
         if similar:
             yield Finding(
                 id="setting-misspelt",
                 level="bad",
                 title=f"{setting.name} is no setting of Celery's",
                 evidence=f"{setting.name} in {setting.location} is ignored",
-                cure=f"Did you mean {(prefix + similar[0]).upper() if prefix else similar[0]}?",
+                cure=f"Did you mean {(prefix + similar).upper() if prefix else similar}?",
             )
 
 

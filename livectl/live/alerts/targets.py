@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeAlias
 
 from livectl.errors import FileError, Mistake, SettingsError
+from livectl.suggestions import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     AlertSender: TypeAlias = Callable[[Alert], DeliveryOutcome]
 
+MIN_SCHEME_SIMILARITY = 0.4  # of difflib's measure: a hint is wanted even where little is alike
 ADDRESS_HINT = "A target is any address that Apprise knows: https://github.com/caronc/apprise/wiki."
 
 
@@ -74,8 +75,7 @@ def _scheme_problem(address: str) -> str:
 
 
 def _nearest_scheme(address: str, schemes: tuple[str, ...]) -> str:
-    matches = get_close_matches(address.partition(":")[0].lower(), schemes, 1, 0.4)
-    return f"{matches[0] if matches else 'https'}://"
+    return f"{nearest(address.partition(':')[0], schemes, cutoff=MIN_SCHEME_SIMILARITY) or 'https'}://"
 
 
 def _locate_mistake(settings: Settings, route: str, problem: SettingsError) -> Mistake:

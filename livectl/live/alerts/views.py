@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -17,6 +16,7 @@ from livectl.live.network.fetcher import Fetcher
 from livectl.live.network.routes import Routes
 from livectl.models import Change
 from livectl.render import View
+from livectl.suggestions import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,8 +42,8 @@ def select_targets(settings: Settings, wanted: str | None) -> list[str]:
     if wanted is None:
         return names
     if wanted not in names:
-        matches = get_close_matches(wanted, names, 1)
-        hint = f"Do you mean {matches[0]}?" if matches else f"There is {', '.join(names)}."
+        meant = nearest(wanted, names)
+        hint = f"Do you mean {meant}?" if meant else f"There is {', '.join(names)}."
         raise UsageError(f"no target is called {wanted}", hint)
     return [wanted]
 

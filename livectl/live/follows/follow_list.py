@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -10,6 +9,7 @@ import msgspec
 from livectl.errors import FileError, LivectlError, Mistake, SettingsError
 from livectl.live import platforms
 from livectl.models import Streamer
+from livectl.suggestions import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -31,8 +31,8 @@ def read_entry(value: Any) -> Streamer:
         raise SettingsError("this is no streamer", ENTRY_EXAMPLE)
     for key in value:
         if key not in FIELD_READERS and key != "url":
-            matches = get_close_matches(key, [*FIELD_READERS, "url"], 1)
-            raise SettingsError(f"unknown key `{key[:40]}`", f"do you mean {matches[0]}?" if matches else ENTRY_EXAMPLE)
+            meant = nearest(key, [*FIELD_READERS, "url"])
+            raise SettingsError(f"unknown key `{key[:40]}`", f"do you mean {meant}?" if meant else ENTRY_EXAMPLE)
     if not isinstance(value.get("url"), str):
         raise SettingsError("an entry needs a url", ENTRY_EXAMPLE)
     return parse_streamer(value["url"], {key: FIELD_READERS[key](raw) for key, raw in value.items() if key != "url"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from functools import cache
 from typing import Literal
@@ -11,8 +10,11 @@ from celery.app.defaults import _TO_NEW_KEY, SETTING_KEYS
 from msgspec import Struct
 
 from livectl.celery_settings import DOCUMENTED_SETTINGS
+from livectl.suggestions import nearest
 
 Kind = Literal["correct", "rename", "documented", "unread", "half", "guess", "split", "removed"]
+
+MIN_SIMILARITY = 0.84  # of difflib's measure: one or two letters wrong in a long name
 
 OLD_NAMES: dict[str, str] = dict(_TO_NEW_KEY)
 
@@ -142,8 +144,8 @@ def is_ambiguous_with_namespace(name: str) -> bool:
 def nearest_setting(name: str) -> str:
     """The setting that was probably meant by a name that is none."""
     if name.isupper() and not is_generic(name):
-        close = difflib.get_close_matches(name, OLD_NAMES, n=1, cutoff=0.84)
-        return close[0] if close and close[0][:8] == name[:8] else ""  # BROKER_U… for BROKER_USERNAME
+        match = nearest(name, OLD_NAMES, cutoff=MIN_SIMILARITY)
+        return match if match and match[:8] == name[:8] else ""  # BROKER_U… for BROKER_USERNAME
     return ""
 
 

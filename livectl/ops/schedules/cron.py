@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from datetime import date
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import NamedTuple
 
 from livectl.models import Cron
 from livectl.ops.schedules.file_reader import quote
+from livectl.suggestions import did_you_mean
+from livectl.units import format_count
 
 MINUTES_PER_HOUR = 60  # minutes
 MINUTES_PER_DAY = 24 * MINUTES_PER_HOUR
@@ -229,9 +230,9 @@ def _parse_number(field: CronField, word: str) -> int:
 
 def _field_error(field: CronField, part: str) -> CronError:
     names = [name[:3] for name in field.value_names]
-    close = get_close_matches(part[:3].lower(), names, 1) if part.isalpha() and len(part) >= MIN_NAME_CHARS else []
-    if close:
-        return CronError(f"{field.name} {quote(part)} is not understood", f"did you mean {close[0]}?")
+    suggestion = did_you_mean(part[:3], names) if part.isalpha() and len(part) >= MIN_NAME_CHARS else ""
+    if suggestion:
+        return CronError(f"{field.name} {quote(part)} is not understood", suggestion)
     if part == "?":
         return CronError(f'{field.name} "?" is not understood', "say *")
     allowed = f"{field.low} to {field.high}{f' or {names[0]} to {names[-1]}' if names else ''}"
@@ -246,11 +247,8 @@ def _macro_error(line: str) -> CronError:
         return CronError("@reboot has no due time", "beat knows the clock only; send the task with livectl call")
     if name.lower() == "@every":
         return CronError(f"{quote(line)} is no cron line", f"every: {' '.join(rest) or '5m'}")
-    close = get_close_matches(name.lower(), MACROS, 1)
-    return CronError(
-        f"{quote(line)} is not known", f"did you mean {close[0]}?" if close else f"one of {', '.join(MACROS)}"
-    )
+    return CronError(f"{quote(line)} is not known", did_you_mean(name, MACROS) or f"one of {', '.join(MACROS)}")
 
 
 def _format_field_count(words: list[str]) -> str:
-    return f"{len(words)} field{'' if len(words) == 1 else 's'}"
+    return format_count(len(words), "field")
