@@ -24,12 +24,12 @@ from livectl.doctor.facts import (
 from livectl.errors import ServerError
 from livectl.models import JobState
 from livectl.ops.beat import run_store
+from livectl.ops.cluster import broadcast, workers
 from livectl.ops.cluster import queues as depths
-from livectl.ops.cluster import workers
 from livectl.ops.jobs import dead_letters, results
 from livectl.ops.jobs.results import ResultFilter
 from livectl.ops.protocol import message, search
-from livectl.ops.protocol.remote_control import REPLY_TIMEOUT_S, ControlCommand, ReplyQueue
+from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.ops.services import health
 from livectl.ops.services.health import LATE_CLAIM_S
 from livectl.redaction import redact_text
@@ -100,19 +100,18 @@ SURVEY_METHODS = ("active_queues", "registered", "active", "reserved", "conf", "
 
 
 def survey_workers(deployment: Deployment) -> WorkerSurvey:
-    if not deployment.on_redis or deployment.broker is None:
-        return _survey(deployment, None)
-    with redis_client.connect(deployment.broker, SURVEY_TIMEOUT_S) as connection:
+    with broadcast.connect(deployment, SURVEY_TIMEOUT_S) as connection:
         return _survey(deployment, connection)
 
 
 def _survey(deployment: Deployment, connection: RedisConnection | None) -> WorkerSurvey:
-    stats, silent = _ask_all_workers(deployment, connection)
+    stats_replies = broadcast.ask(deployment, connection, ControlCommand(method="stats"))
+    stats = [(name, reply) for name, reply in stats_replies.pairs if _is_worker_reply(reply)]
     if not stats:
-        return WorkerSurvey(silent=silent)
+        return WorkerSurvey(silent=stats_replies.silent)
     names = tuple(sorted({name for name, _ in stats}))
     replies = {
-        method: workers.ask(deployment, connection, ControlCommand(method=method, destination=names)).by_worker
+        method: broadcast.ask(deployment, connection, ControlCommand(method=method, destination=names)).by_worker
         for method in SURVEY_METHODS
     }
     worker_facts = tuple(
@@ -120,35 +119,10 @@ def _survey(deployment: Deployment, connection: RedisConnection | None) -> Worke
         for name, worker_stats in stats
     )
     return WorkerSurvey(
-        workers=worker_facts, silent=silent, hoarded=_find_hoarded_jobs(deployment, connection, worker_facts)
+        workers=worker_facts,
+        silent=stats_replies.silent,
+        hoarded=_find_hoarded_jobs(deployment, connection, worker_facts),
     )
-
-
-def _ask_all_workers(
-    deployment: Deployment, connection: RedisConnection | None
-) -> tuple[list[tuple[str, dict[str, Any]]], int]:
-    """Each answer by itself: two workers of one name give two."""
-    if connection is None or deployment.broker is None:
-        replies = workers.ask(deployment, None, ControlCommand(method="stats"))
-        return [(name, reply) for name, reply in replies.by_worker.items() if _is_worker_reply(reply)], 0
-    mailbox = ReplyQueue(deployment.layout, deployment.broker.database)
-    mailbox.open(connection)
-    try:
-        receivers = connection.execute("PUBLISH", mailbox.channel, mailbox.encode(ControlCommand(method="stats")))
-        collected = _collect_replies(mailbox, connection, receivers)
-    finally:
-        mailbox.close(connection)
-    return [(name, reply) for name, reply in collected if _is_worker_reply(reply)], receivers - len(collected)
-
-
-def _collect_replies(mailbox: ReplyQueue, connection: RedisConnection, expected: int) -> list[tuple[str, Any]]:
-    deadline = time.monotonic() + REPLY_TIMEOUT_S
-    replies: list[tuple[str, Any]] = []
-    while len(replies) < expected and (remaining_s := deadline - time.monotonic()) > 0:
-        popped = connection.execute("BRPOP", mailbox.key, f"{remaining_s:.3f}")
-        reply = message.decode_body(message.decode(popped[1])) if popped else None
-        replies += reply.items() if isinstance(reply, dict) else ()
-    return replies
 
 
 def _is_worker_reply(reply: Any) -> bool:
@@ -198,7 +172,7 @@ def _find_hoarded_jobs(
     names = tuple(worker.name for worker in (*busy, *idle))
     still_reserved = {
         name: _reserved_job_ids(reply)
-        for name, reply in workers.ask(
+        for name, reply in broadcast.ask(
             deployment, connection, ControlCommand(method="reserved", destination=names)
         ).by_worker.items()
     }

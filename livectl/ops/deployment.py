@@ -37,8 +37,13 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     keeps_results: bool = True
 
     @property
+    def redis_broker(self) -> Address | None:
+        """The broker, if it is a Redis whose messages livectl can read."""
+        return self.broker if self.broker is not None and self.broker.is_redis else None
+
+    @property
     def on_redis(self) -> bool:
-        return self.broker is not None and self.broker.is_redis
+        return self.redis_broker is not None
 
 
 def find(name: str | None, settings: Settings, cwd: Path) -> Deployment:
@@ -100,6 +105,13 @@ def celery_client(deployment: Deployment) -> Any:
     return Celery(
         "livectl", broker=broker.celery_url if broker else None, backend=results.celery_url if results else None
     )
+
+
+def keep_client(deployment: Deployment) -> Deployment:
+    """The same deployment, its Celery client made once: for who asks it again and again where livectl needs Celery."""
+    if deployment.app is not None or deployment.on_redis:
+        return deployment
+    return msgspec.structs.replace(deployment, app=celery_client(deployment))
 
 
 def _load_app(name: str, cwd: Path) -> Any:

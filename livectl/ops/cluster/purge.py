@@ -15,7 +15,7 @@ import msgspec
 
 from livectl import redis_client
 from livectl.errors import LivectlError, UsageError
-from livectl.ops.cluster import workers
+from livectl.ops.cluster import broadcast
 from livectl.ops.protocol import message, search
 from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.suggestions import did_you_mean
@@ -137,7 +137,7 @@ def purge(deployment: Deployment, purge_filter: PurgeFilter, file: Path) -> Purg
             moved = connection.execute(
                 "EVAL", MOVE_UNACKED_SCRIPT, 3, layout.unacked_key, layout.unacked_index_key, purged_key, *arguments
             )
-            workers.ask(
+            broadcast.ask(
                 deployment,
                 connection,
                 ControlCommand(method="revoke", arguments={"task_id": [job_message.id for *_, job_message in unacked]}),

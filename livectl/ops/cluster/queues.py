@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl import redis_client
-from livectl.ops.cluster import workers
+from livectl.ops.cluster import broadcast
 from livectl.ops.protocol import message, search
 from livectl.ops.protocol.remote_control import ControlCommand
 
@@ -53,7 +53,7 @@ def measure(
     if deployment.broker is None or not deployment.broker.is_redis:
         return _measure_through_kombu(deployment, names)
     with redis_client.connect(deployment.broker, timeout_s) as connection:
-        replies = workers.ask(deployment, connection, ControlCommand(method="active_queues"))
+        replies = broadcast.ask(deployment, connection, ControlCommand(method="active_queues"))
         reads = {worker: _queue_names(reply) for worker, reply in replies.by_worker.items()}
         processed = _processed_counts(deployment, connection) if reads else {}
         read_queues = {queue for queues in reads.values() for queue in queues}
@@ -124,7 +124,7 @@ def _oldest_age(last_messages: Iterable[Any]) -> float | None:
 
 
 def _processed_counts(deployment: Deployment, connection: RedisConnection | None) -> dict[str, int]:
-    replies = workers.ask(deployment, connection, ControlCommand(method="stats")).by_worker
+    replies = broadcast.ask(deployment, connection, ControlCommand(method="stats")).by_worker
     return {
         name: sum((stats.get("total") or {}).values()) for name, stats in replies.items() if isinstance(stats, dict)
     }
@@ -137,7 +137,7 @@ def _measure_through_kombu(deployment: Deployment, names: Sequence[str]) -> Queu
     if deployment.broker is not None:
         redis_client.check_reachable(deployment.broker)
     app = deployments.celery_client(deployment)
-    replies = workers.ask(deployment, None, ControlCommand(method="active_queues")).by_worker
+    replies = broadcast.ask(deployment, None, ControlCommand(method="active_queues")).by_worker
     reads = {worker: _queue_names(queues) for worker, queues in replies.items()}
     queue_names = names or sorted(
         {*deployment.layout.queues, *(queue for queues in reads.values() for queue in queues)}

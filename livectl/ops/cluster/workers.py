@@ -15,9 +15,10 @@ import msgspec
 
 from livectl import redis_client
 from livectl.errors import LivectlError, ServerError, UnfinishedError
-from livectl.ops.protocol import message, remote_control
-from livectl.ops.protocol.remote_control import REPLY_TIMEOUT_S, ControlCommand, ControlReplies, ReplyQueue
-from livectl.redaction import redact, redact_text
+from livectl.ops.cluster import broadcast
+from livectl.ops.protocol import message
+from livectl.ops.protocol.remote_control import ControlCommand, ControlReplies, ReplyQueue
+from livectl.redaction import redact
 from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -101,43 +102,11 @@ class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
     eta: datetime | None = None
 
 
-def ask(
-    deployment: Deployment,
-    connection: RedisConnection | None,
-    command: ControlCommand,
-    seconds: float = REPLY_TIMEOUT_S,
-) -> ControlReplies:
-    """All workers, or those named: by our own words on a Redis, through kombu elsewhere."""
-    if connection is not None and deployment.broker is not None:
-        return remote_control.ask(connection, deployment.layout, deployment.broker.database, command, seconds)
-    return _ask_through_kombu(deployment, command, seconds)
-
-
-def _ask_through_kombu(deployment: Deployment, command: ControlCommand, seconds: float) -> ControlReplies:
-    """Nobody tells how many heard it, so that every question takes its whole time."""
-    from kombu.exceptions import OperationalError
-
-    from livectl.ops import deployment as deployments
-
-    if deployment.broker is not None:
-        redis_client.check_reachable(deployment.broker)
-    control = deployments.celery_client(deployment).control
-    destination = list(command.destination) if command.destination else None
-    try:
-        broadcast_replies = control.broadcast(
-            command.method, arguments=command.arguments, destination=destination, reply=True, timeout=seconds
-        )
-    except (OperationalError, OSError) as error:
-        raise ServerError(f"the broker does not answer: {redact_text(str(error))}", "Look whether it runs.") from error
-    replies = {name: reply for entry in broadcast_replies or [] for name, reply in entry.items()}
-    return ControlReplies(replies, len(destination or replies))
-
-
 def find_jobs(
     deployment: Deployment, connection: RedisConnection | None, ids: Sequence[str]
 ) -> tuple[dict[str, WorkerJob], int]:
     """Of these jobs, those that workers have, and how many workers gave no answer."""
-    replies = ask(deployment, connection, ControlCommand(method="query_task", arguments={"ids": list(ids)}))
+    replies = broadcast.ask(deployment, connection, ControlCommand(method="query_task", arguments={"ids": list(ids)}))
     worker_jobs: dict[str, WorkerJob] = {}
     for worker, reply in replies.by_worker.items():
         for job_id, (state, info) in (reply if isinstance(reply, dict) and "error" not in reply else {}).items():
@@ -150,7 +119,7 @@ def find_scheduled_jobs(
     deployment: Deployment, connection: RedisConnection | None, ids: Collection[str]
 ) -> dict[str, WorkerJob]:
     """The same for jobs that wait for their time, of which workers before Celery 5.7 do not tell otherwise."""
-    replies = ask(deployment, connection, ControlCommand(method="scheduled"))
+    replies = broadcast.ask(deployment, connection, ControlCommand(method="scheduled"))
     worker_jobs: dict[str, WorkerJob] = {}
     for worker, reply in replies.by_worker.items():
         for row in reply if isinstance(reply, list) else []:
@@ -222,9 +191,7 @@ class WorkerControl:
         self._connection: RedisConnection | None = None
 
     def __enter__(self) -> WorkerControl:
-        broker = self._deployment.broker
-        if broker is not None and broker.is_redis:
-            self._connection = self._exit_stack.enter_context(redis_client.connect(broker, self._timeout_s))
+        self._connection = self._exit_stack.enter_context(broadcast.connect(self._deployment, self._timeout_s))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -232,7 +199,7 @@ class WorkerControl:
 
     def ask(self, method: str, names: Sequence[str] = (), **arguments: Any) -> ControlReplies:
         command = ControlCommand(method=method, arguments=arguments, destination=tuple(names) or None)
-        return ask(self._deployment, self._connection, command, REPLY_TIMEOUT_S)
+        return broadcast.ask(self._deployment, self._connection, command)
 
     def list_workers(self) -> WorkerList:
         stats = self.ask("stats")

@@ -14,7 +14,7 @@ from livectl import redis_client
 from livectl.errors import LivectlError, ServerError, UsageError
 from livectl.models import JobState
 from livectl.ops import task_signature
-from livectl.ops.cluster import workers
+from livectl.ops.cluster import broadcast
 from livectl.ops.cluster.purge import MOVE_UNACKED_SCRIPT
 from livectl.ops.jobs import job_log
 from livectl.ops.jobs.job_request import JobRequest
@@ -132,10 +132,10 @@ class JobSender:
         if self._worker_replies is None:
             if self._deployment.broker is not None:
                 redis_client.check_reachable(self._deployment.broker)
-            with _BrokerConnection(self._deployment) as connection:
-                queue_replies = workers.ask(self._deployment, connection, ControlCommand(method="active_queues"))
+            with broadcast.connect(self._deployment) as connection:
+                queue_replies = broadcast.ask(self._deployment, connection, ControlCommand(method="active_queues"))
                 task_replies = (
-                    workers.ask(self._deployment, connection, ControlCommand(method="registered"))
+                    broadcast.ask(self._deployment, connection, ControlCommand(method="registered"))
                     if queue_replies.by_worker
                     else queue_replies
                 )
@@ -193,7 +193,7 @@ def revoke(deployment: Deployment, ids: Sequence[str], *, terminate: bool) -> li
     with StatusLookup(deployment) as lookup:
         facts_by_id = {job_id: lookup.facts(job_id) for job_id in ids}
     open_ids = [job_id for job_id, facts in facts_by_id.items() if facts.state not in END_STATES]
-    with _BrokerConnection(deployment) as connection:
+    with broadcast.connect(deployment) as connection:
         removed = (
             {job_id: _remove_message(deployment, connection, facts_by_id[job_id].location) for job_id in open_ids}
             if connection
@@ -202,7 +202,7 @@ def revoke(deployment: Deployment, ids: Sequence[str], *, terminate: bool) -> li
         told_ids = [job_id for job_id in open_ids if terminate or facts_by_id[job_id].state is not JobState.RUNNING]
         if told_ids:
             arguments = {"task_id": told_ids, "terminate": terminate}
-            workers.ask(deployment, connection, ControlCommand(method="revoke", arguments=arguments))
+            broadcast.ask(deployment, connection, ControlCommand(method="revoke", arguments=arguments))
     revoked_jobs = []
     for job_id, facts in facts_by_id.items():
         revoked_jobs.append(
@@ -248,23 +248,6 @@ def _remove_message(
     moved = connection.execute("EVAL", MOVE_UNACKED_SCRIPT, len(keys), *keys, location.tag, location.raw)
     connection.execute("DEL", purged_key)
     return bool(moved)
-
-
-class _BrokerConnection:
-    """A connection to the broker if it is a Redis; None otherwise."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self._broker = deployment.broker
-        self._connection: RedisConnection | None = None
-
-    def __enter__(self) -> RedisConnection | None:
-        if self._broker is not None and self._broker.is_redis:
-            self._connection = redis_client.connect(self._broker)
-        return self._connection
-
-    def __exit__(self, *_: object) -> None:
-        if self._connection:
-            self._connection.close()
 
 
 def _send_options(request: JobRequest) -> dict[str, Any]:

@@ -27,14 +27,19 @@ BINDING_LIFETIME_MS = 10_000  # kombu sweeps the reply table of a caller who die
 
 
 class ControlReplies(msgspec.Struct, frozen=True):
-    """What the workers said, by their names, and how many were asked."""
+    """The replies of the workers, and how many workers were asked."""
 
-    by_worker: dict[str, Any] = {}
-    reached: int = 0  # workers that the question reached
+    pairs: tuple[tuple[str, Any], ...] = ()  # name and reply; a name twice where two workers have the same
+    reached: int = 0  # workers that heard the command
+
+    @property
+    def by_worker(self) -> dict[str, Any]:
+        return dict(self.pairs)
 
     @property
     def silent(self) -> int:
-        return max(0, self.reached - len(self.by_worker))
+        """How many workers heard the command and sent no reply."""
+        return max(0, self.reached - len(self.pairs))
 
 
 class ControlCommand(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,8 +98,8 @@ class ReplyQueue:
     def collect(self, connection: RedisConnection, expected: int, seconds: float) -> ControlReplies:
         """Until so many have answered the ping, and with it all that they ever will, or the time is over."""
         deadline = min(time.monotonic() + seconds, connection.until - CLOSE_RESERVE_S)
-        replies: dict[str, Any] = {}
-        answered: set[str] = set()
+        replies: list[tuple[str, Any]] = []
+        answered: list[str] = []
         while len(answered) < expected and (seconds_left := deadline - time.monotonic()) > 0:
             popped = connection.execute("BRPOP", self.key, f"{seconds_left:.3f}")
             envelope = message.decode(popped[1]) if popped else {}
@@ -102,10 +107,11 @@ class ReplyQueue:
             if not isinstance(reply, dict):
                 continue
             if envelope.get("headers", {}).get("ticket") == self.ping_ticket:
-                answered |= reply.keys()
+                answered += reply
             else:
-                replies |= reply
-        return ControlReplies(replies, expected - len(answered - replies.keys()))
+                replies += reply.items()
+        ping_only = set(answered) - {name for name, _ in replies}
+        return ControlReplies(tuple(replies), expected - len(ping_only))
 
     def encode(self, command: ControlCommand, ticket: str | None = None) -> bytes:
         """The question as kombu would have published it."""

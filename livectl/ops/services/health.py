@@ -12,15 +12,17 @@ import msgspec
 
 from livectl import redis_client
 from livectl.errors import ServerError
-from livectl.ops.protocol import remote_control
-from livectl.ops.protocol.remote_control import ControlCommand
+from livectl.ops.cluster import broadcast
+from livectl.ops.deployment import Deployment
+from livectl.ops.protocol.remote_control import REPLY_TIMEOUT_S, ControlCommand
 from livectl.redis_client import RedisReplyError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from livectl.address import Address
     from livectl.ops.protocol.keys import KeyLayout
+    from livectl.ops.protocol.remote_control import ControlReplies
     from livectl.redis_client import RedisConnection
 
 
@@ -55,7 +57,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     part: Literal["worker", "beat", "broker", "store"]
     host: str
     name: str | None = None
-    timeout: float = remote_control.REPLY_TIMEOUT_S
+    timeout: float = REPLY_TIMEOUT_S
     max_lag: float = MAX_BEAT_LAG_S
     broker_down: Literal["ok", "fail"] | None = None
 
@@ -116,17 +118,22 @@ def probe_server(part: str, address: Address | None) -> ProbeResult:
 def probe_worker(address: Address, layout: KeyLayout, name: str | None, host: str, seconds: float) -> ProbeResult:
     """Whether a worker answers, and takes messages when there are some. Without a name: the workers of this host."""
     destination = (name if "@" in name else f"{name}@{host}",) if name else None
-    if not address.is_redis:
-        return _probe_worker_through_kombu(address, destination, host, seconds)
-    with redis_client.connect(address, seconds + redis_client.SERVER_TIMEOUT_S) as connection:
-        query = _WorkerQuery(connection, layout, address.database, destination)
+    deployment = Deployment(broker=address, results=None, store=None, layout=layout)
+    with broadcast.connect(deployment, seconds + redis_client.SERVER_TIMEOUT_S) as connection:
+        query = _WorkerQuery(deployment, connection, destination)
         replies = query("active_queues", seconds)
-        host_replies = _replies_of_host(replies, destination, host)
-        if not host_replies:
+        queues_by_worker = {
+            node: _queue_names(reply)
+            for node, reply in replies.by_worker.items()
+            if destination or node.endswith(f"@{host}")
+        }
+        if not queues_by_worker:
             return _no_reply(replies, destination, host)
-        return _probe_consuming(
-            connection, layout, query, {node: _queue_names(reply) for node, reply in host_replies.items()}
-        )
+        if unread := [node for node, queues in queues_by_worker.items() if not queues]:
+            return unhealthy("worker", f"{unread[0]} answers and reads no queue")
+        if connection is None:  # what lies in the queues of another broker, nobody can see so quickly
+            return healthy("worker", f"{', '.join(sorted(queues_by_worker))} answers")
+        return _probe_consuming(connection, layout, query, queues_by_worker)
 
 
 def probe_beat(address: Address, name: str | None, host: str, max_lag: float) -> ProbeResult:
@@ -163,50 +170,19 @@ def probe_beat(address: Address, name: str | None, host: str, max_lag: float) ->
 
 
 class _WorkerQuery:
-    """Questions to the same workers, one after the other."""
+    """Asks the same workers several things, one after the other."""
 
     def __init__(
-        self, connection: RedisConnection, layout: KeyLayout, database: int, destination: tuple[str, ...] | None
+        self, deployment: Deployment, connection: RedisConnection | None, destination: tuple[str, ...] | None
     ) -> None:
-        self._connection, self._layout, self._database, self._destination = connection, layout, database, destination
+        self._deployment, self._connection, self._destination = deployment, connection, destination
 
-    def __call__(self, method: str, seconds: float) -> remote_control.ControlReplies:
+    def __call__(self, method: str, seconds: float) -> ControlReplies:
         command = ControlCommand(method=method, destination=self._destination)
-        return remote_control.ask(self._connection, self._layout, self._database, command, seconds)
+        return broadcast.ask(self._deployment, self._connection, command, seconds)
 
 
-def _replies_of_host(
-    replies: remote_control.ControlReplies, destination: tuple[str, ...] | None, host: str
-) -> dict[str, Any]:
-    return {node: reply for node, reply in replies.by_worker.items() if destination or node.endswith(f"@{host}")}
-
-
-def _probe_worker_through_kombu(
-    address: Address, destination: tuple[str, ...] | None, host: str, seconds: float
-) -> ProbeResult:
-    """RabbitMQ speaks no protocol that is quickly spoken: here the probe costs what `celery inspect` costs."""
-    from celery import Celery
-
-    redis_client.check_reachable(address)
-    control = Celery("livectl", broker=address.celery_url, set_as_current=False).control
-    broadcast_replies = control.broadcast(
-        "active_queues", destination=list(destination) if destination else None, reply=True, timeout=seconds
-    )
-    replies = remote_control.ControlReplies(
-        {node: reply for entry in broadcast_replies or [] for node, reply in entry.items()}
-    )
-    host_replies = _replies_of_host(replies, destination, host)
-    if not host_replies:
-        return _no_reply(replies, destination, host)
-    unread = [node for node, queues in host_replies.items() if not queues]
-    return (
-        unhealthy("worker", f"{unread[0]} answers and reads no queue")
-        if unread
-        else healthy("worker", f"{', '.join(host_replies)} answers")
-    )
-
-
-def _no_reply(replies: remote_control.ControlReplies, destination: tuple[str, ...] | None, host: str) -> ProbeResult:
+def _no_reply(replies: ControlReplies, destination: tuple[str, ...] | None, host: str) -> ProbeResult:
     subject = destination[0] if destination else f"no worker on {host}"
     others_text = f"; {', '.join(sorted(replies.by_worker))} did" if replies.by_worker and not destination else ""
     silent_text = f"; {replies.silent} heard the question and did not" if replies.silent and not destination else ""
@@ -214,11 +190,9 @@ def _no_reply(replies: remote_control.ControlReplies, destination: tuple[str, ..
 
 
 def _probe_consuming(
-    connection: RedisConnection, layout: KeyLayout, query: _WorkerQuery, queues_by_worker: dict[str, Sequence[str]]
+    connection: RedisConnection, layout: KeyLayout, query: _WorkerQuery, queues_by_worker: Mapping[str, Sequence[str]]
 ) -> ProbeResult:
     """Connected is not enough: where messages lie and a worker has nothing to do, they have to move."""
-    if unread := [node for node, queues in queues_by_worker.items() if not queues]:
-        return unhealthy("worker", f"{unread[0]} answers and reads no queue")
     keys = [key for queues in queues_by_worker.values() for queue in queues for key in layout.list_keys(queue)]
     before = _next_messages(connection, keys)
     if not any(before) or _is_busy(query, queues_by_worker):
@@ -242,10 +216,10 @@ def _next_messages(connection: RedisConnection, keys: Sequence[str]) -> list[Any
     ]
 
 
-def _is_busy(query: _WorkerQuery, queues_by_worker: dict[str, Sequence[str]]) -> bool:
+def _is_busy(query: _WorkerQuery, queues_by_worker: Mapping[str, Sequence[str]]) -> bool:
     """Whether one of them runs a job or has one at hand."""
     for method in ("active", "reserved"):
-        replies = query(method, remote_control.REPLY_TIMEOUT_S).by_worker
+        replies = query(method, REPLY_TIMEOUT_S).by_worker
         if any(replies.get(node) for node in queues_by_worker):
             return True
     return False

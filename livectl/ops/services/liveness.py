@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from livectl import redis_client
 from livectl.errors import LivectlError, ServerError
-from livectl.ops import deployment
+from livectl.ops import deployment as deployments
 from livectl.ops.beat import run_store
-from livectl.ops.protocol import remote_control
+from livectl.ops.cluster import broadcast
 from livectl.ops.protocol.remote_control import ControlCommand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from livectl.ops.deployment import Deployment
+    from livectl.ops.protocol.remote_control import ControlReplies
 
 
 WORKER_REPLY_SECONDS = 5.0  # what a busy machine leaves a worker to answer in
@@ -42,7 +43,6 @@ class LivenessProbe:
         self._host = host
         self._warn = warn
         self._deployment: Deployment | None = None
-        self._app: Any = None
         self._load_failed = False
         self._lock = threading.Lock()
 
@@ -52,23 +52,14 @@ class LivenessProbe:
         if target is None:
             return None
         try:
-            return node in self._ask_workers(target, ControlCommand(method="ping", destination=(node,)))
+            return node in self._ask_worker(target, node).by_worker
         except Exception:  # kombu lets through whatever its transports raise
             return None
 
-    def _ask_workers(self, target: Deployment, command: ControlCommand) -> dict[str, Any]:
-        if target.broker is None or not target.broker.is_redis:
-            return self._ask_through_kombu(target, command)
-        with redis_client.connect(target.broker, WORKER_REPLY_SECONDS + redis_client.SERVER_TIMEOUT_S) as connection:
-            return remote_control.ask(
-                connection, target.layout, target.broker.database, command, WORKER_REPLY_SECONDS
-            ).by_worker
-
-    def _ask_through_kombu(self, target: Deployment, command: ControlCommand) -> dict[str, Any]:
-        self._app = self._app or deployment.celery_client(target)
-        options = {"destination": list(command.destination or ()), "reply": True, "timeout": WORKER_REPLY_SECONDS}
-        replies = self._app.control.broadcast(command.method, **options)
-        return {name: reply for replies_by_name in replies or [] for name, reply in replies_by_name.items()}
+    def _ask_worker(self, target: Deployment, node: str) -> ControlReplies:
+        ping = ControlCommand(method="ping", destination=(node,))
+        with broadcast.connect(target, WORKER_REPLY_SECONDS + redis_client.SERVER_TIMEOUT_S) as connection:
+            return broadcast.ask(target, connection, ping, WORKER_REPLY_SECONDS)
 
     def is_beat_alive(self, leader: int) -> bool | None:
         """Whether a beat of the session that this process leads looked in lately."""
@@ -91,7 +82,7 @@ class LivenessProbe:
         with self._lock:
             if self._deployment is None and not self._load_failed:
                 try:
-                    self._deployment = self._find_deployment()
+                    self._deployment = deployments.keep_client(self._find_deployment())
                 except ServerError:  # not there yet, or away
                     return None
                 except LivectlError as error:
