@@ -19,6 +19,7 @@ from typing import ClassVar, NamedTuple
 
 EXIT_DONE = 0
 EXIT_INTERRUPTED = 130
+MAX_SHORTENED_CHARS = 40  # characters of a file or a command line in a message
 
 
 class LivectlError(Exception):
@@ -73,3 +74,8 @@ class PlatformError(LivectlError):
 
 class UnfinishedError(LivectlError):
     code = 6
+
+
+def shorten(text: str) -> str:
+    """As much of a text as a message has room for."""
+    return text if len(text) <= MAX_SHORTENED_CHARS else text[:MAX_SHORTENED_CHARS] + "…"

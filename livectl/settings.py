@@ -268,8 +268,8 @@ def _read_settings_file(path: Path, name: str, environ: Mapping[str, str]) -> tu
         from livectl import celery_settings
 
         for key, text, hint in celery_settings.find_mistakes(celery):
-            reader.add_mistake(("celery", key), text, hint, key=True)
-    reader.raise_mistakes()
+            reader.location.child("celery", silent=True).child(key, silent=True).add_mistake(text, hint, key=True)
+    reader.location.raise_mistakes()
     return values, reader.sources
 
 

@@ -95,19 +95,19 @@ def parse_timezone(text: str) -> Timezone:
     try:
         ZoneInfo(text)
     except (OSError, ValueError, LookupError):  # a folder of zones, a path, a name that is none
-        name = text[:MAX_ZONE_NAME_CHARS]
-        raise SettingsError(f"no timezone is called {name}", f"Write {_nearest_zone(name)}.") from None
+        hint = f"Write {nearest_zone(text) or 'a name such as Europe/Paris or UTC'}."
+        raise SettingsError(f"no timezone is called {text[:MAX_ZONE_NAME_CHARS]}", hint) from None
     return text
 
 
-def _nearest_zone(name: str) -> str:
-    """By its whole name, or by its city."""
+def nearest_zone(name: str) -> str:
+    """The time zone with the nearest name, or the nearest city; nothing when none is near."""
     from zoneinfo import available_timezones
 
     names = sorted(available_timezones())
     zones = {zone.rpartition("/")[2].lower(): zone for zone in names} | {zone.lower(): zone for zone in names}
-    match = nearest(name.replace(" ", "_"), zones)
-    return zones[match] if match else "a name such as Europe/Paris or UTC"
+    match = nearest(name[:MAX_ZONE_NAME_CHARS].replace(" ", "_"), zones)
+    return zones[match] if match else ""
 
 
 def format_duration(seconds: float) -> str:

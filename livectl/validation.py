@@ -1,22 +1,28 @@
-"""The fitting of a YAML document to Structs: each value read as its field's type, every mistake at its place."""
+"""Checks what a YAML document says, and notes each mistake with its line and column.
+
+A `FileLocation` is a place in the document where mistakes are noted; the `read_*` functions check one value there.
+`StructReader` reads a whole document into a msgspec Struct.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, get_args, get_origin
 
 import msgspec
 
-from livectl.errors import FileError, Mistake, SettingsError
-from livectl.suggestions import nearest
-from livectl.yamlfile import shorten
+from livectl.errors import FileError, SettingsError, shorten
+from livectl.suggestions import did_you_mean, nearest
+from livectl.units import nearest_zone, parse_duration, parse_timezone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from livectl.yamlfile import Document, KeyPath
+    from livectl.errors import LivectlError, Mistake
+    from livectl.yamlfile import Document, KeyPath, Position
 
-    ValueReader: TypeAlias = Callable[[str], Any]
+    ValueParser: TypeAlias = Callable[[Any], Any]
 
 
 TYPE_NAMES: dict[Any, str] = {
@@ -24,120 +30,234 @@ TYPE_NAMES: dict[Any, str] = {
     list: "a list", tuple: "a list", dict: "keys with values", type(None): "nothing",
 }  # fmt: skip
 INVALID = object()
+MAX_QUOTE_CHARS = 60  # characters of a value in a message
+DURATION_HINT = "such as 30s, 5m or 1h30m"
+ZONE_HINT = "such as Europe/Paris or UTC"
+DEFAULT_ZONE = "UTC"
+
+
+class FileLocation:
+    """A place in a document. Messages begin with the keys that lead to it: `sweep: options: unknown option "queu"`."""
+
+    def __init__(
+        self, document: Document, mistakes: list[Mistake] | None = None, key_path: KeyPath = (), prefix: str = ""
+    ) -> None:
+        self.document = document
+        self.mistakes: list[Mistake] = [] if mistakes is None else mistakes  # of the whole document
+        self.key_path = key_path
+        self.prefix = prefix
+
+    def child(self, key: str | int, *, silent: bool = False) -> FileLocation:
+        """The place of a key's value; messages leave out the key of a silent one."""
+        prefix = self.prefix if silent else f"{self.prefix}{key}: "
+        return FileLocation(self.document, self.mistakes, (*self.key_path, key), prefix)
+
+    @property
+    def dotted(self) -> str:
+        """The keys that lead here, as `web.port`."""
+        return ".".join(map(str, self.key_path))
+
+    @property
+    def position(self) -> Position:
+        """Line and column of the value here."""
+        return self.document.position(self.key_path)
+
+    @property
+    def source(self) -> str:
+        """File and line of the key that leads here."""
+        return f"{self.document.name}:{self.document.position(self.key_path, key=True).line}"
+
+    def add_mistake(self, text: str, hint: str = "", *, key: bool = False) -> None:
+        """Notes what is wrong with the value here, or with its key."""
+        self.mistakes.append(self.document.mistake(self.key_path, self.prefix + text, hint, key=key))
+
+    def add_warning(self, text: str, hint: str = "") -> None:
+        self.mistakes.append(self.document.mistake(self.key_path, self.prefix + text, hint, warning=True))
+
+    def add_unknown(self, kind: str, key: str, known: Iterable[str]) -> None:
+        """Notes a key that is not one of the known ones, at that key."""
+        names = list(known)
+        hint = did_you_mean(key, names) or f"one of {', '.join(names)}"
+        self.child(key, silent=True).add_mistake(f"unknown {kind} {quote(key)}", hint, key=True)
+
+    def raise_mistakes(self) -> None:
+        """Sorts what was noted in the document; raises FileError with all of it, unless it is warnings only."""
+        self.mistakes.sort(key=lambda mistake: (mistake.line, mistake.column))
+        if any(not mistake.warning for mistake in self.mistakes):
+            raise FileError(self.mistakes)
+
+
+def quote(value: Any) -> str:
+    """A value as a message shows it: short, on one line, as YAML would spell it."""
+    import json
+
+    is_plain = isinstance(value, str) and value.isprintable() and "'" not in value
+    text = f"'{value}'" if is_plain and '"' in value else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= MAX_QUOTE_CHARS else f"{text[:MAX_QUOTE_CHARS]}…"
+
+
+def describe_error(error: LivectlError) -> tuple[str, str]:
+    """Message and hint of an error, as they stand in the mistakes of a file."""
+    return error.message, error.hint[:1].lower() + error.hint[1:].rstrip(".")
+
+
+def describe_unknown_key(key: str, known: Iterable[str], other_hint: str) -> tuple[str, str]:
+    """Message and hint for a key that a mapping does not have; `other_hint` is for one that resembles none."""
+    meant = nearest(shorten(key), known)
+    return f"unknown key `{shorten(key)}`", f"do you mean {meant}?" if meant else other_hint
+
+
+def read_text(location: FileLocation, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        location.add_mistake(f"{quote(value)} is no text", f'"{value}"' if isinstance(value, int | float) else "")
+    return str(value)
+
+
+def read_bool(location: FileLocation, value: Any) -> bool:
+    if not isinstance(value, bool):
+        location.add_mistake(f"{quote(value)} is neither true nor false", "true or false")
+    return bool(value)
+
+
+def read_mapping(location: FileLocation, value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    location.add_mistake(f"{quote(value)} is no mapping", "{name: value}")
+    return {}
+
+
+def read_choice(location: FileLocation, value: Any, known: tuple[str, ...]) -> Any:
+    if value not in known:
+        hint = did_you_mean(value, known) if isinstance(value, str) else ""
+        location.add_mistake(f"{quote(value)} is neither {' nor '.join(known)}", hint)
+    return value
+
+
+def read_duration(location: FileLocation, value: Any) -> float | int:
+    """Seconds, more than none: a number, or text such as 1h30m."""
+    if not is_number(value) and not isinstance(value, str):
+        location.add_mistake(f"{quote(value)} is no duration", DURATION_HINT)
+        return 0
+    try:
+        seconds = float(parse_duration(value))
+    except SettingsError as error:
+        negative = str(value).startswith("-")
+        problem = " must be more than zero" if negative else f": {error.message}"
+        location.add_mistake(f"{quote(value)}{problem}", DURATION_HINT)
+        return 0
+    if seconds == 0:
+        location.add_mistake(f"{quote(value)} must be more than zero", DURATION_HINT)
+    return int(seconds) if seconds.is_integer() else seconds
+
+
+def read_zone(location: FileLocation, value: Any) -> str:
+    """The name of a time zone; UTC stands in for one that is wrong, so that reading can go on."""
+    if isinstance(value, str):
+        with suppress(SettingsError):
+            return parse_timezone(value)
+    zone = nearest_zone(str(value))
+    location.add_mistake(f"{quote(value)} is no time zone", f"did you mean {zone}?" if zone else ZONE_HINT)
+    return DEFAULT_ZONE
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class StructReader:
-    """Reads one document. A value left empty counts as left out; `sources` says where each one stands."""
+    """Reads a document into a Struct. A value left empty counts as left out; `sources` says where each one stands."""
 
-    def __init__(self, document: Document, readers: Mapping[Any, ValueReader]) -> None:
-        self.document = document
-        self.readers = readers  # type -> what makes such a value of a text, or raises SettingsError
-        self.mistakes: list[Mistake] = []
+    def __init__(self, document: Document, parsers: Mapping[Any, ValueParser]) -> None:
+        self.location = FileLocation(document)
         self.sources: dict[str, str] = {}
+        self._parsers = parsers  # type -> what makes such a value of a plain one, or raises SettingsError
 
     def read(self, struct: type[msgspec.Struct]) -> dict[str, Any]:
-        """What the document says of this struct's fields, by name."""
-        value = self.document.value
+        """The fields of the struct that the document sets, by name."""
+        value = self.location.document.value
         if value is not None and not isinstance(value, dict):
-            self.add_mistake(
-                (), f"keys with values are wanted, not {TYPE_NAMES[type(value)]}", "a colon is followed by a space"
+            self.location.add_mistake(
+                f"keys with values are wanted, not {TYPE_NAMES[type(value)]}", "a colon is followed by a space"
             )
             return {}
-        return self._read_fields(struct, value or {}, ())
+        return self._read_fields(struct, value or {}, self.location)
 
-    def add_mistake(self, key_path: KeyPath, text: str, hint: str, *, key: bool = False) -> None:
-        self.mistakes.append(self.document.mistake(key_path, text, hint, key=key))
-
-    def raise_mistakes(self) -> None:
-        """Raises what was noted, if anything was."""
-        if self.mistakes:
-            raise FileError(sorted(self.mistakes))
-
-    def _read_fields(self, struct: type[msgspec.Struct], value: Mapping[str, Any], key_path: KeyPath) -> dict[str, Any]:
+    def _read_fields(
+        self, struct: type[msgspec.Struct], value: Mapping[str, Any], location: FileLocation
+    ) -> dict[str, Any]:
         fields = {field.name: field for field in msgspec.structs.fields(struct)}
         values = {}
         for key, raw_value in value.items():
+            child = location.child(key, silent=True)
             if key not in fields:
-                self._add_unknown_key((*key_path, key), key, fields)
+                hint = f"it can be {', '.join(fields)}"
+                child.add_mistake(*describe_unknown_key(key, fields, hint), key=True)
             elif raw_value is not None:
-                values[key] = self._read_with_source(fields[key].type, raw_value, (*key_path, key))
+                values[key] = self._read_with_source(fields[key].type, raw_value, child)
         return values
 
-    def _read_with_source(self, kind: Any, value: Any, key_path: KeyPath) -> Any:
-        self.sources[".".join(map(str, key_path))] = (
-            f"{self.document.name}:{self.document.position(key_path, key=True).line}"
-        )
-        return self._read_value(kind, value, key_path)
+    def _read_with_source(self, kind: Any, value: Any, location: FileLocation) -> Any:
+        self.sources[location.dotted] = location.source
+        return self._read_value(kind, value, location)
 
-    def _read_value(self, kind: Any, value: Any, key_path: KeyPath) -> Any:
-        """The value as its type wants it; MISFIT when it cannot be, and the mistake is noted."""
+    def _read_value(self, kind: Any, value: Any, location: FileLocation) -> Any:
+        """The value as its type wants it; INVALID when it cannot be, and the mistake is noted."""
         if get_origin(kind) in {Union, UnionType}:
             kind = next(argument for argument in get_args(kind) if argument is not type(None))
         origin, arguments = get_origin(kind), get_args(kind)
-        if kind in self.readers:
-            return self._read_custom(kind, value, key_path)
+        if kind in self._parsers:
+            return _call(location, self._parsers[kind], value)
         if origin is Literal:
-            return self._read_choice(arguments, value, key_path)
+            return _read_literal(location, arguments, value)
         if origin is tuple:
-            return self._read_list(arguments[0], value, key_path)
+            return self._read_list(arguments[0], value, location)
         if origin is dict:
-            return self._read_dict(arguments[1], value, key_path)
+            return self._read_dict(arguments[1], value, location)
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            return self._read_struct(kind, value, key_path)
-        return value if type(value) is kind or kind is Any else self._add_type_mistake(key_path, kind, value)
+            return self._read_struct(kind, value, location)
+        return value if type(value) is kind or kind is Any else _add_type_mistake(location, kind, value)
 
-    def _add_unknown_key(self, key_path: KeyPath, name: str, fields: Mapping[str, Any]) -> None:
-        meant = nearest(shorten(name), fields)
-        hint = f"do you mean {meant}?" if meant else f"it can be {', '.join(fields)}"
-        self.add_mistake(key_path, f"unknown key `{shorten(name)}`", hint, key=True)
-
-    def _read_custom(self, kind: Any, value: Any, key_path: KeyPath) -> Any:
-        try:
-            return self.readers[kind](value)
-        except SettingsError as error:
-            return self._add_error(key_path, error)
-
-    def _add_error(self, key_path: KeyPath, error: SettingsError) -> Any:
-        self.add_mistake(
-            key_path, f"{_dotted(key_path)}: {error.message}", error.hint[:1].lower() + error.hint[1:].rstrip(".")
-        )
-        return INVALID
-
-    def _read_choice(self, choices: tuple[Any, ...], value: Any, key_path: KeyPath) -> Any:
-        if value not in choices:
-            meant = nearest(shorten(str(value)), choices)
-            hint = f"do you mean {meant}?" if meant else f"it can be {', '.join(choices)}"
-            self.add_mistake(key_path, f"{_dotted(key_path)} cannot be {shorten(str(value))}", hint)
-            return INVALID
-        return value
-
-    def _read_list(self, kind: Any, value: Any, key_path: KeyPath) -> Any:
+    def _read_list(self, kind: Any, value: Any, location: FileLocation) -> Any:
         if not isinstance(value, list):
-            return self._add_type_mistake(key_path, list, value)
-        return tuple(self._read_value(kind, item, (*key_path, index)) for index, item in enumerate(value))
+            return _add_type_mistake(location, list, value)
+        return tuple(
+            self._read_value(kind, item, location.child(index, silent=True)) for index, item in enumerate(value)
+        )
 
-    def _read_dict(self, kind: Any, value: Any, key_path: KeyPath) -> Any:
+    def _read_dict(self, kind: Any, value: Any, location: FileLocation) -> Any:
         if not isinstance(value, dict):
-            return self._add_type_mistake(key_path, dict, value)
-        return {key: self._read_with_source(kind, entry, (*key_path, key)) for key, entry in value.items()}
+            return _add_type_mistake(location, dict, value)
+        return {
+            key: self._read_with_source(kind, entry, location.child(key, silent=True)) for key, entry in value.items()
+        }
 
-    def _read_struct(self, kind: type[msgspec.Struct], value: Any, key_path: KeyPath) -> Any:
+    def _read_struct(self, kind: type[msgspec.Struct], value: Any, location: FileLocation) -> Any:
         if value is not None and not isinstance(value, dict):
-            return self._add_type_mistake(key_path, dict, value)
-        fields = self._read_fields(kind, value or {}, key_path)
-        if INVALID in fields.values():
-            return INVALID
-        try:
-            return kind(**fields)
-        except SettingsError as error:
-            return self._add_error(key_path, error)
+            return _add_type_mistake(location, dict, value)
+        fields = self._read_fields(kind, value or {}, location)
+        return INVALID if INVALID in fields.values() else _call(location, kind, **fields)
 
-    def _add_type_mistake(self, key_path: KeyPath, kind: Any, value: Any) -> Any:
-        wanted = TYPE_NAMES[kind]
-        hint = "put it in quotes" if kind is str and isinstance(value, int | float) else ""
-        self.add_mistake(key_path, f"{_dotted(key_path)} wants {wanted}, not {TYPE_NAMES[type(value)]}", hint)
+
+def _call(location: FileLocation, parse: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What it returns; a SettingsError is noted instead."""
+    try:
+        return parse(*args, **kwargs)
+    except SettingsError as error:
+        message, hint = describe_error(error)
+        location.add_mistake(f"{location.dotted}: {message}", hint)
         return INVALID
 
 
-def _dotted(key_path: KeyPath) -> str:
-    return ".".join(map(str, key_path))
+def _read_literal(location: FileLocation, choices: tuple[Any, ...], value: Any) -> Any:
+    if value in choices:
+        return value
+    meant = nearest(shorten(str(value)), choices)
+    hint = f"do you mean {meant}?" if meant else f"it can be {', '.join(choices)}"
+    location.add_mistake(f"{location.dotted} cannot be {shorten(str(value))}", hint)
+    return INVALID
+
+
+def _add_type_mistake(location: FileLocation, kind: Any, value: Any) -> Any:
+    hint = "put it in quotes" if kind is str and isinstance(value, int | float) else ""
+    location.add_mistake(f"{location.dotted} wants {TYPE_NAMES[kind]}, not {TYPE_NAMES[type(value)]}", hint)
+    return INVALID

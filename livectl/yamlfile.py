@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 import yaml
 from yaml.events import AliasEvent, MappingEndEvent, MappingStartEvent, ScalarEvent, SequenceEndEvent, StreamEndEvent
 
-from livectl.errors import FileError, Mistake, SettingsError
+from livectl.errors import FileError, Mistake, SettingsError, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 MAX_BYTES = 1_000_000  # 10,000 streamers are 0.8 MB; time and memory grow with it
 MAX_DEPTH = 16  # a schedule needs 5
 MAX_MISTAKES = 20  # told at once; nobody mends more in one go
-MAX_QUOTED_CHARS = 40  # characters of a file quoted in a message at most
 
 CONSTANTS: dict[str, bool | None] = dict.fromkeys(("true", "True", "TRUE"), True)
 CONSTANTS |= dict.fromkeys(("false", "False", "FALSE"), False)
@@ -257,11 +256,6 @@ def _surrogates(text: str) -> set[str]:
 def _type_name(value: Any) -> str:
     names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a mapping"}
     return names.get(type(value), "nothing")
-
-
-def shorten(text: str) -> str:
-    """As much of a text as a message has room for."""
-    return text if len(text) <= MAX_QUOTED_CHARS else text[:MAX_QUOTED_CHARS] + "…"
 
 
 def _explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str]:

@@ -9,13 +9,11 @@ import msgspec
 from livectl.errors import FileError, LivectlError, Mistake, SettingsError
 from livectl.live import platforms
 from livectl.models import Streamer
-from livectl.suggestions import nearest
+from livectl.validation import FileLocation, describe_error, describe_unknown_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
-
-    from livectl.yamlfile import Document
 
 
 ENTRY_EXAMPLE = "write `- platform/id`, an address, or {url: …, name: …, tags: […], alerts: […], weight: 5}"
@@ -31,8 +29,7 @@ def read_entry(value: Any) -> Streamer:
         raise SettingsError("this is no streamer", ENTRY_EXAMPLE)
     for key in value:
         if key not in FIELD_READERS and key != "url":
-            meant = nearest(key, [*FIELD_READERS, "url"])
-            raise SettingsError(f"unknown key `{key[:40]}`", f"do you mean {meant}?" if meant else ENTRY_EXAMPLE)
+            raise SettingsError(*describe_unknown_key(key, [*FIELD_READERS, "url"], ENTRY_EXAMPLE))
     if not isinstance(value.get("url"), str):
         raise SettingsError("an entry needs a url", ENTRY_EXAMPLE)
     return parse_streamer(value["url"], {key: FIELD_READERS[key](raw) for key, raw in value.items() if key != "url"})
@@ -43,11 +40,6 @@ def parse_streamer(address: str, fields: Mapping[str, Any] | None = None) -> Str
     platform, streamer_id = platforms.parse_address(address)
     page_url = platforms.get(platform).url(streamer_id)
     return Streamer(platform=platform, id=streamer_id, url=page_url or address.strip(), **(fields or {}))
-
-
-def describe_error(error: LivectlError) -> tuple[str, str]:
-    """Message and hint, as they stand in the mistakes of a file."""
-    return error.message, error.hint[:1].lower() + error.hint[1:].rstrip(".")
 
 
 def _read_name(value: Any) -> str:
@@ -161,11 +153,12 @@ def merge_streamers(first: Streamer, other: Streamer) -> Streamer:
 def parse_yaml(content: bytes, name: str) -> list[FollowLine]:
     from livectl import yamlfile
 
-    document = yamlfile.loads(content, name)
-    route = () if isinstance(document.value, list) else ("follows",)
+    location = FileLocation(yamlfile.loads(content, name))
+    entries, entries_location = _find_entries(location)
+    location.raise_mistakes()
     return [
-        FollowLine(document.position((*route, index)), _read_entry_or_error(value))
-        for index, value in enumerate(_entries_of(document))
+        FollowLine(entries_location.child(index).position, _read_entry_or_error(value))
+        for index, value in enumerate(entries)
     ]
 
 
@@ -194,18 +187,17 @@ def strip_comment(line: str) -> str:
     return line.strip()
 
 
-def _entries_of(document: Document) -> list[Any]:
-    """The entries: a list, or one under `follows`."""
-    value = document.value
+def _find_entries(location: FileLocation) -> tuple[list[Any], FileLocation]:
+    """The entries of a document, which is a list or has one under `follows`, and where they stand."""
+    value = location.document.value
     if isinstance(value, dict):
         for key in value.keys() - {"follows"}:
-            raise FileError([document.mistake((key,), f"unknown key `{key[:40]}`", "it can be follows", key=True)])
-        value = value.get("follows")
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise FileError([document.mistake(("follows",), "follows is a list", ENTRY_EXAMPLE)])
-    return value
+            mistake = describe_unknown_key(key, (), "it can be follows")
+            location.child(key, silent=True).add_mistake(*mistake, key=True)
+        location, value = location.child("follows", silent=True), value.get("follows")
+    if value is not None and not isinstance(value, list):
+        location.add_mistake("follows is a list", ENTRY_EXAMPLE)
+    return value if isinstance(value, list) else [], location
 
 
 def _read_entry_or_error(value: Any) -> Streamer | LivectlError:

@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from livectl.models import Cron
-from livectl.ops.schedules.file_reader import quote
 from livectl.suggestions import did_you_mean
 from livectl.units import format_count
+from livectl.validation import quote
 
 MINUTES_PER_HOUR = 60  # minutes
 MINUTES_PER_DAY = 24 * MINUTES_PER_HOUR

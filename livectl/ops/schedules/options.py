@@ -5,16 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from livectl import validation
 from livectl.ops import task_signature
-from livectl.ops.schedules import file_reader
-from livectl.ops.schedules.file_reader import quote
 from livectl.suggestions import did_you_mean
+from livectl.validation import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from inspect import Signature
 
-    from livectl.ops.schedules.file_reader import FileLocation
+    from livectl.validation import FileLocation
 
     OptionReader = Callable[[FileLocation, Any], Any]
 
@@ -64,11 +64,11 @@ def _read_delivery_mode(location: FileLocation, value: Any) -> Any:
 
 
 def _read_retry_policy(location: FileLocation, value: Any) -> dict[str, Any]:
-    policy = file_reader.read_mapping(location, value)
+    policy = validation.read_mapping(location, value)
     for key, number in policy.items():
         if key not in RETRY_NUMBERS:
             location.add_unknown("key", key, RETRY_NUMBERS)
-        elif number is not None and (not file_reader.is_number(number) or number < 0):
+        elif number is not None and (not validation.is_number(number) or number < 0):
             location.child(key).add_mistake(f"{quote(number)} is no number of {_retry_unit(key)}")
     return policy
 
@@ -86,7 +86,7 @@ def _read_callbacks(location: FileLocation, value: Any) -> list[dict[str, Any]]:
 
 def _read_signature(location: FileLocation, value: Any) -> dict[str, Any]:
     """A task and its arguments, in the shape that a worker makes a Celery signature of."""
-    given = {"task": value} if isinstance(value, str) else file_reader.read_mapping(location, value)
+    given = {"task": value} if isinstance(value, str) else validation.read_mapping(location, value)
     for key in given:
         if key not in SIGNATURE_KEYS:
             location.add_unknown("key", key, SIGNATURE_KEYS)
@@ -97,31 +97,31 @@ def _read_signature(location: FileLocation, value: Any) -> dict[str, Any]:
 
 
 OPTION_READERS: dict[str, OptionReader] = {
-    "queue": file_reader.read_text,
+    "queue": validation.read_text,
     "priority": _read_priority,
-    "expires": file_reader.read_duration,
-    "countdown": file_reader.read_duration,
+    "expires": validation.read_duration,
+    "countdown": validation.read_duration,
     "eta": _read_instant,
-    "time_limit": file_reader.read_duration,
-    "soft_time_limit": file_reader.read_duration,
-    "headers": file_reader.read_mapping,
-    "exchange": file_reader.read_text,
-    "routing_key": file_reader.read_text,
-    "serializer": file_reader.read_text,
-    "compression": file_reader.read_text,
+    "time_limit": validation.read_duration,
+    "soft_time_limit": validation.read_duration,
+    "headers": validation.read_mapping,
+    "exchange": validation.read_text,
+    "routing_key": validation.read_text,
+    "serializer": validation.read_text,
+    "compression": validation.read_text,
     "delivery_mode": _read_delivery_mode,
-    "mandatory": file_reader.read_bool,
-    "retry": file_reader.read_bool,
+    "mandatory": validation.read_bool,
+    "retry": validation.read_bool,
     "retry_policy": _read_retry_policy,
     "link": _read_callbacks,
     "link_error": _read_callbacks,
-    "ignore_result": file_reader.read_bool,
-    "shadow": file_reader.read_text,
-    "argsrepr": file_reader.read_text,
-    "kwargsrepr": file_reader.read_text,
-    "reply_to": file_reader.read_text,
-    "user_id": file_reader.read_text,
-    "app_id": file_reader.read_text,
+    "ignore_result": validation.read_bool,
+    "shadow": validation.read_text,
+    "argsrepr": validation.read_text,
+    "kwargsrepr": validation.read_text,
+    "reply_to": validation.read_text,
+    "user_id": validation.read_text,
+    "app_id": validation.read_text,
 }
 
 SET_BY_RUN_HINT = "each run names itself"

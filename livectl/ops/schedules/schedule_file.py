@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.errors import FileError, Mistake
+from livectl import validation
+from livectl.errors import Mistake  # noqa: TC001 - msgspec reads the annotations
 from livectl.models import Cron, Interval, Schedule, Solar
-from livectl.ops.schedules import cron, due_times, file_reader, options
-from livectl.ops.schedules.file_reader import FileLocation, quote
+from livectl.ops.schedules import cron, due_times, options
 from livectl.suggestions import did_you_mean
+from livectl.validation import FileLocation, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +76,7 @@ def _read_timing(location: FileLocation, value: dict[str, Any]) -> Interval | Cr
 
 
 def _read_every(location: FileLocation, value: Any) -> Interval:
-    return Interval(float(file_reader.read_duration(location, value)))
+    return Interval(float(validation.read_duration(location, value)))
 
 
 def _read_cron(location: FileLocation, value: Any) -> Cron | None:
@@ -141,7 +142,7 @@ def _read_solar(location: FileLocation, value: Any) -> Solar | None:
         degrees: Any = value.get(key)
         if degrees is None:
             location.add_mistake(f"no {key}", f"{key}: a number from -{bound} to {bound}")
-        elif not file_reader.is_number(degrees) or not -bound <= degrees <= bound:
+        elif not validation.is_number(degrees) or not -bound <= degrees <= bound:
             location.child(key).add_mistake(f"{quote(degrees)} is no number of degrees", f"from -{bound} to {bound}")
     if not due_times.has_ephem():
         location.add_mistake("solar times need ephem, which is not installed", "pip install 'livectl[solar]'", key=True)
@@ -154,7 +155,7 @@ def _read_task(location: FileLocation, value: Any) -> str:
     if not value:
         location.add_mistake("no task", "proj.tasks.add")
         return ""
-    return file_reader.read_text(location, value)
+    return validation.read_text(location, value)
 
 
 def _read_args(location: FileLocation, value: Any) -> tuple[Any, ...]:
@@ -179,13 +180,13 @@ def _suggest_list(value: Any) -> str:
 KEY_READERS: dict[str, KeyReader] = {
     "task": _read_task,
     "args": _read_args,
-    "kwargs": file_reader.read_mapping,
+    "kwargs": validation.read_mapping,
     "options": options.read,
-    "timezone": file_reader.read_zone,
-    "enabled": file_reader.read_bool,
-    "catchup": partial(file_reader.read_choice, known=("once", "skip")),
-    "deadline": file_reader.read_duration,
-    "overlap": partial(file_reader.read_choice, known=("allow", "skip")),
+    "timezone": validation.read_zone,
+    "enabled": validation.read_bool,
+    "catchup": partial(validation.read_choice, known=("once", "skip")),
+    "deadline": validation.read_duration,
+    "overlap": partial(validation.read_choice, known=("allow", "skip")),
 }
 TIMING_READERS: dict[str, KeyReader] = {
     "every": _read_every,
@@ -268,9 +269,8 @@ def load(
     """
     from livectl import yamlfile
 
-    mistakes: list[Mistake] = []
-    document = yamlfile.load(path, name)
-    location = FileLocation(document, mistakes)
+    location = FileLocation(yamlfile.load(path, name))
+    document = location.document
     zone = _read_top_level(location, document.value)
     schedules = []
     for entry, value, entry_location in _list_entries(location, document.value):
@@ -280,10 +280,8 @@ def load(
             _add_cron_warnings(entry_location.child(timing_key(value)), schedule, now_ms)
         if tasks is not None:
             options.check_task(entry_location, value, tasks)
-    mistakes.sort(key=lambda mistake: (mistake.line, mistake.column))
-    if any(not mistake.warning for mistake in mistakes):
-        raise FileError(mistakes)
-    return ScheduleFile(tuple(schedules), tuple(mistakes))
+    location.raise_mistakes()
+    return ScheduleFile(tuple(schedules), tuple(location.mistakes))
 
 
 def _read_top_level(location: FileLocation, value: Any) -> str:
@@ -297,7 +295,7 @@ def _read_top_level(location: FileLocation, value: Any) -> str:
         _add_misplaced_key(location, key, value[key])
     if value.keys() <= {"timezone"}:
         location.add_mistake("no schedules", FILE_EXAMPLE)
-    return file_reader.read_zone(location.child("timezone"), value.get("timezone", DEFAULT_ZONE))
+    return validation.read_zone(location.child("timezone"), value.get("timezone", DEFAULT_ZONE))
 
 
 def _add_misplaced_key(location: FileLocation, key: str, value: Any) -> None:
