@@ -14,7 +14,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from livectl.ops.migration import migrate
+from livectl.ops.migration import plan
 from livectl.ops.migration.names import OLD_NAMES
 from tests.unit.test_migration_cases import CASES, Case, contents, livectl
 
@@ -48,7 +48,7 @@ def many_files(with_settings: int) -> None:
             (Path(folder) / f"module{number}.py").write_text(_module(number, settings=number < with_settings))
         (Path(folder) / "celeryconfig.py").write_text("BROKER_URL = 'redis://'\nCELERYD_CONCURRENCY = 2\n")
         started = time.perf_counter()
-        made = migrate.make_plan([Path(folder)])
+        made = plan.make_plan([Path(folder)])
         spent = time.perf_counter() - started
         share = f"{with_settings} of them with settings"
         print(f"{FILES} files of {LINES} lines, {share}: {spent:.1f} s, {len(made.files)} files change")

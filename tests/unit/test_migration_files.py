@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from livectl.ops.migration import migrate
+from livectl.ops.migration import migrate, plan
 from livectl.ops.migration.source import MAX_SOURCE_BYTES
 from tests.support.waiting import HANG_SECONDS, wait_for
 from tests.unit.test_migration_cases import livectl
@@ -227,7 +227,7 @@ def test_a_file_changed_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
 
     path = tmp_path / "celeryconfig.py"
     path.write_bytes(OLD)
-    made = migrate.make_plan([path])
+    made = plan.make_plan([path])
     path.write_bytes(OLD + b"x = 1\n")
     with pytest.raises(FileError, match="changed while"):
         migrate.write_files(made.files)

@@ -17,7 +17,7 @@ from celery.exceptions import ImproperlyConfigured
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from livectl.ops.migration import migrate
+from livectl.ops.migration import plan
 from livectl.ops.migration.names import ADDRESS_KEYS, KEYS, OLD_NAMES, SPLIT_KEYS, classify, is_generic
 
 RESTATED = {*SPLIT_KEYS, *(part for parts in SPLIT_KEYS.values() for part in parts), *ADDRESS_KEYS}
@@ -127,11 +127,11 @@ def test_celery_resolves_the_same_and_only_names_change(source: tuple[str, str, 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder).resolve() / name
         path.write_text(text)
-        made = migrate.make_plan([path])
+        made = plan.make_plan([path])
         assert not made.refused
         after = made.files[0].after.decode() if made.files else text
         path.write_text(after)
-        assert not migrate.make_plan([path]).files  # a second run does nothing
+        assert not plan.make_plan([path]).files  # a second run does nothing
 
     was, now = tokens(text), tokens(after)
     assert [token.type for token in was] == [token.type for token in now]

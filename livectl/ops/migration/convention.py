@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from livectl.errors import Mistake
-from livectl.ops.migration.names import CELERY_LIKE_NAME, classify, is_generic, nearest_setting
-from livectl.ops.migration.scopes import (
+from livectl.ops.migration.file_scan import (
     CONF,
     DJANGO,
     FLASK,
@@ -20,6 +19,7 @@ from livectl.ops.migration.scopes import (
     SettingsCall,
     SettingsHolder,
 )
+from livectl.ops.migration.names import CELERY_LIKE_NAME, classify, is_generic, nearest_setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from livectl.ops.migration.file_scan import CONF, DJANGO, FLASK, FLASK_CELERY, Inheritance, SettingsCall, SettingsHolder
 from livectl.ops.migration.names import is_candidate
-from livectl.ops.migration.scopes import CONF, DJANGO, FLASK, FLASK_CELERY, Inheritance, SettingsCall, SettingsHolder
 from livectl.ops.migration.source import dotted_name, plain_text, plain_texts
 
 if TYPE_CHECKING:

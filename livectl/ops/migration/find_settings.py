@@ -7,24 +7,21 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from livectl.ops.migration import find_calls
-from livectl.ops.migration.names import is_candidate
-from livectl.ops.migration.scopes import (
+from livectl.ops.migration.file_scan import (
     DJANGO,
     FLASK_CELERY,
-    ExpressionResolver,
     FileScan,
     Form,
     Inheritance,
-    Scope,
-    ScopeWalker,
     SettingsHolder,
     SettingUse,
-    names_in,
 )
+from livectl.ops.migration.names import is_candidate
+from livectl.ops.migration.scopes import ExpressionResolver, Scope, ScopeWalker, names_in
 from livectl.ops.migration.source import dotted_name, plain_text
 
 if TYPE_CHECKING:
-    from livectl.ops.migration.project import ModuleIndex
+    from livectl.ops.migration.modules import ModuleIndex
     from livectl.ops.migration.source import SourceFile
 
 

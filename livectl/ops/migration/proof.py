@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
+from livectl.ops.migration.file_scan import CONF, DJANGO, FLASK, FLASK_CELERY, SettingsHolder
 from livectl.ops.migration.names import ADDRESS_KEYS, KEYS, SPLIT_KEYS
 from livectl.ops.migration.project import find_import_root
-from livectl.ops.migration.scopes import CONF, DJANGO, FLASK, FLASK_CELERY, SettingsHolder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from livectl.ops.migration.migrate import MigrationPlan
-    from livectl.ops.migration.scopes import FileScan
+    from livectl.ops.migration.file_scan import FileScan
+    from livectl.ops.migration.plan import MigrationPlan
 
 PROBE_PATH = Path(__file__).with_name("probe.py")
 PROBE_SECONDS = 120.0  # importing a large Django project takes tens of seconds on a slow disk

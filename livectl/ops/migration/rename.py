@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from livectl.errors import Mistake
 from livectl.ops.migration.convention import NAMESPACE
+from livectl.ops.migration.file_scan import CONF, DJANGO, FLASK, FileScan, SettingsCall, SettingsHolder, SettingUse
 from livectl.ops.migration.names import (
     ADDRESS_KEYS,
     KEYS,
@@ -22,7 +23,6 @@ from livectl.ops.migration.names import (
     nearest_setting,
     spell,
 )
-from livectl.ops.migration.scopes import CONF, DJANGO, FLASK, FileScan, SettingsCall, SettingsHolder, SettingUse
 from livectl.ops.migration.source import TextEdit
 
 if TYPE_CHECKING:

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from livectl.ops.migration.file_scan import CONF, FLASK_CELERY
 from livectl.ops.migration.rename import SettingChange
-from livectl.ops.migration.scopes import CONF, FLASK_CELERY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from livectl.errors import Mistake
-    from livectl.ops.migration.migrate import MigrationPlan, PlannedFile
+    from livectl.ops.migration.file_scan import SettingsHolder
+    from livectl.ops.migration.plan import MigrationPlan, PlannedFile
     from livectl.ops.migration.proof import Proof
-    from livectl.ops.migration.scopes import SettingsHolder
 
 WIDTH = 78
 USUAL_WHY = "old name, goes away in Celery 6.0"  # the diff says enough
