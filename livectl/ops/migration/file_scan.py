@@ -1,4 +1,4 @@
-"""What one file says of settings: who holds them, where each is used, and which calls hand them on."""
+"""The settings of one Python file: what holds them, where each is used, and which calls pass them on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class SettingsHolder(Struct, frozen=True):
-    """Something that holds settings: a module (`name` is empty), a class or a dict in it."""
+    """A module (`name` is empty), or a class or a dict in it, whose names may be settings."""
 
     path: str
     name: str = ""
@@ -31,23 +31,23 @@ Form = Literal["binding", "name", "attribute", "keyword", "key", "string", "impo
 
 
 class SettingUse(Struct, frozen=True, kw_only=True):
-    """One token that names a setting of a place."""
+    """One token that names a setting of a holder."""
 
     holder: SettingsHolder
     name: str
     start: int
     form: Form
     line: int
-    value: str = ""  # source of what is assigned
-    statement: tuple[int, int] | None = None  # whole lines that hold this one assignment and nothing else
+    value: str = ""  # source text of what is assigned
+    line_span: tuple[int, int] | None = None  # offsets of whole lines that hold this one assignment and nothing else
     chains: bool = False  # an assignment that may take a second target: `a = b = value`
-    outermost: bool = False  # the assignment is made whatever happens: not under an `if` or the like
-    hidden: frozenset[str] = frozenset()  # names that functions around it bind for themselves
+    outermost: bool = False  # the assignment is unconditional: not under an `if` or the like
+    hidden: frozenset[str] = frozenset()  # names that the functions around it bind
     environ_at: int = -1  # where `environ_name=` goes, in a value of django-configurations
 
 
 class SettingsCall(Struct, frozen=True, kw_only=True):
-    """A call that hands settings to Celery (`source`, `update`), to Flask, or names Django's settings."""
+    """A call that passes settings to Celery (`source`, `update`) or to Flask, or names Django's settings."""
 
     holder: SettingsHolder
     kind: Literal["source", "update", "flask", "django"]
@@ -56,30 +56,29 @@ class SettingsCall(Struct, frozen=True, kw_only=True):
     namespace: str | None = None
     known: bool = True  # False: the namespace is not written out
     text: str = ""  # as written, for people
-    method_at: int = -1  # where the name of the method stands
-    end: int = -1  # where the closing parenthesis stands
+    method_at: int = -1  # offset of the method's name
+    end: int = -1  # offset of the closing parenthesis
 
 
 class Inheritance(Struct, frozen=True):
-    """`to` takes over what `origin` holds: a star import, a base class, a name imported to be passed on."""
+    """`to` has the settings of `origin` too: a star import, a base class, a name that is imported."""
 
     to: SettingsHolder
     origin: SettingsHolder
 
 
 class FileScan(Struct, kw_only=True):
-    """What one file says of settings."""
+    """All that one file says of settings."""
 
     source: SourceFile
     uses: list[SettingUse] = []
     calls: list[SettingsCall] = []
     inheritances: list[Inheritance] = []
-    star_imports: list[tuple[int, str]] = []  # star imports from outside the project
     bound: dict[SettingsHolder, dict[str, int]] = {}  # every name bound in a module or class, with its line
-    shadows: dict[SettingsHolder, dict[str, int]] = {}  # imports, functions and classes in a place, with their lines
-    imports: list[SettingsHolder] = []  # what is imported from anywhere
-    strings: list[tuple[str, int]] = []  # strings that look like settings and were left alone
+    shadows: dict[SettingsHolder, dict[str, int]] = {}  # imports, functions and classes in a holder, with their lines
+    imports: list[SettingsHolder] = []  # whatever the file imports
+    strings: list[tuple[str, int]] = []  # strings that look like settings but are not used as one, with their lines
     app_count: int = 0  # calls of Celery()
-    module_app_count: int = 0  # of these, the ones made when the module is imported
+    module_app_count: int = 0  # calls of Celery() that run when the module is imported
     configurations: bool = False  # a class of django-configurations is in the file
     environment_classes: set[SettingsHolder] = set()  # classes whose fields are environment variables by name

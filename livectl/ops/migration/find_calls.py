@@ -1,4 +1,4 @@
-"""Calls that hand settings about: to Celery, to Flask, to Django's test tools, to mock and monkeypatch."""
+"""Records calls that pass settings: to Celery, to Flask, to Django's test tools, to mock and monkeypatch."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from livectl.ops.migration.file_scan import CONF, DJANGO, FLASK, FLASK_CELERY, Inheritance, SettingsCall, SettingsHolder
+from livectl.ops.migration.file_scan import CONF, DJANGO, FLASK, FLASK_CELERY, SettingsCall, SettingsHolder
 from livectl.ops.migration.names import is_candidate
-from livectl.ops.migration.source import dotted_name, plain_text, plain_texts
+from livectl.ops.migration.source import dotted_name, last_name, plain_text, plain_texts
 
 if TYPE_CHECKING:
-    from livectl.ops.migration.find_settings import SettingUseReader
+    from livectl.ops.migration.file_reader import FileReader
 
 
 ATTRIBUTE_CALLS = {"getattr", "hasattr", "setattr", "delattr"}
@@ -20,72 +20,72 @@ KEY_METHODS = {"get", "pop", "setdefault", "get_by_parts"}
 DJANGO_TOOLS = {"override_settings", "modify_settings"}
 
 
-def note_call(reader: SettingUseReader, node: cst.Call) -> None:
-    """Everything a call may say of settings; most say nothing."""
-    name = _last_name(node.func)
+def record_call(reader: FileReader, node: cst.Call) -> None:
+    """Records whatever a call says of settings; most calls say nothing."""
+    name = last_name(node.func)
     base = node.func.value if isinstance(node.func, cst.Attribute) else None
     if name == "Celery":
-        _note_celery_app(reader, node)
+        _record_celery_app(reader, node)
     elif name == "config_from_object":
-        _note_source(reader, node, _argument(node, 0, "obj"), _argument(node, 3, "namespace"))
+        _record_settings_source(reader, node, _argument(node, 0, "obj"), _argument(node, 3, "namespace"))
     elif name == "config_from_envvar":
-        _note_settings_call(reader, node, SettingsHolder("", f"`{reader.code(node)}`"), "source")
+        _record_settings_call(reader, node, SettingsHolder("", f"`{reader.code(node)}`"), "source")
     elif name in (ATTRIBUTE_CALLS if base is None else PATCH_CALLS):
-        _note_reflection(reader, node)
+        _record_reflection(reader, node)
     elif name in DJANGO_TOOLS or (name == "settings" and base is not None):
-        _note_keywords(reader, node, DJANGO)
+        _record_keywords(reader, node, DJANGO)
     elif name == "patch":
-        _note_dotted(reader, node)
+        _record_dotted(reader, node)
     elif base is not None:
-        _note_method(reader, node, name, base)
+        _record_method(reader, node, name, base)
 
 
-def _note_method(reader: SettingUseReader, node: cst.Call, name: str, base: cst.BaseExpression) -> None:
+def _record_method(reader: FileReader, node: cst.Call, name: str, base: cst.BaseExpression) -> None:
     holder = reader.find_holder(base)
     if name == "from_object" and holder == FLASK:
-        _note_flask(reader, node)
+        _record_flask(reader, node)
     elif name == "from_pyfile" and holder == FLASK:
-        _note_flask(reader, node, file=True)
+        _record_flask(reader, node, file=True)
     elif name == "configure" and holder == DJANGO:
-        _note_keywords(reader, node, DJANGO)
+        _record_keywords(reader, node, DJANGO)
     elif name == "add_defaults":
-        _note_update(reader, node, CONF)
+        _record_update(reader, node, CONF)
     elif name in {"update", "from_mapping"} and holder is not None:
-        _note_update(reader, node, holder)
+        _record_update(reader, node, holder)
     elif name == "setdefault" and node.args and plain_text(node.args[0].value) == "DJANGO_SETTINGS_MODULE":
-        _note_django(reader, node)
+        _record_django(reader, node)
     elif name in KEY_METHODS and holder is not None and node.args:
-        reader.note_string_use(node.args[0].value, holder, "key")
+        reader.record_string_use(node.args[0].value, holder, "key")
     elif name == "dict" and node.args:  # patch.dict(app.config, {…})
         target = reader.find_holder(node.args[0].value)
         for argument in node.args[1:] if target else ():
-            note_contents(reader, argument.value, target or CONF)
+            record_contents(reader, argument.value, target or CONF)
 
 
-def _note_celery_app(reader: SettingUseReader, node: cst.Call) -> None:
+def _record_celery_app(reader: FileReader, node: cst.Call) -> None:
     reader.scan.app_count += 1
     reader.scan.module_app_count += reader.scope.kind == "module"
     source = _argument(node, None, "config_source")
     if source is not None:
-        _note_source(reader, node, source, _argument(node, None, "namespace"))
+        _record_settings_source(reader, node, source, _argument(node, None, "namespace"))
     changes = _argument(node, None, "changes")
     if changes is not None:
-        note_contents(reader, changes, CONF)
+        record_contents(reader, changes, CONF)
 
 
-def _note_source(
-    reader: SettingUseReader, node: cst.Call, given: cst.BaseExpression | None, namespace: cst.BaseExpression | None
+def _record_settings_source(
+    reader: FileReader, node: cst.Call, given: cst.BaseExpression | None, namespace: cst.BaseExpression | None
 ) -> None:
     if given is None:
         return
     holder = _find_given_holder(reader, given)
-    if holder is None and _holds_keys(given):
-        holder = SettingsHolder(reader.path, f"the dict in line {reader.source.line(reader.source.start(given))}")
-        note_contents(reader, given, holder)
-    if namespace is not None and isinstance(namespace, cst.Name) and namespace.value == "None":
+    if holder is None and holds_keys(given):
+        holder = SettingsHolder(reader.path, f"the dict in line {reader.line(given)}")
+        record_contents(reader, given, holder)
+    if isinstance(namespace, cst.Name) and namespace.value == "None":
         namespace = None
     namespace_text = plain_text(namespace)
-    _note_settings_call(
+    _record_settings_call(
         reader,
         node,
         holder or SettingsHolder("", f"`{reader.code(given)}`"),
@@ -95,27 +95,27 @@ def _note_source(
     )
 
 
-def _note_update(reader: SettingUseReader, node: cst.Call, holder: SettingsHolder) -> None:
-    """`place.update(…)`: keywords and dicts are keys of the place; another place is taken over by it."""
-    _note_keywords(reader, node, holder)
+def _record_update(reader: FileReader, node: cst.Call, holder: SettingsHolder) -> None:
+    """`holder.update(…)`: keywords and dicts are keys of the holder; it inherits from another holder."""
+    _record_keywords(reader, node, holder)
     for argument in node.args:
-        if argument.keyword is not None and argument.keyword.value == "CELERY" and holder == FLASK:
-            note_contents(reader, argument.value, FLASK_CELERY)
         if argument.keyword is not None:
+            if argument.keyword.value == "CELERY" and holder == FLASK:
+                record_contents(reader, argument.value, FLASK_CELERY)
             continue
-        if _holds_keys(argument.value):
-            note_contents(reader, argument.value, holder)
+        if holds_keys(argument.value):
+            record_contents(reader, argument.value, holder)
             continue
         origin = reader.find_holder(argument.value)
         if origin is None or origin == holder:
             continue
         if holder == CONF:
-            _note_settings_call(reader, node, origin, "update", known=argument.star == "")
+            _record_settings_call(reader, node, origin, "update", known=argument.star == "")
         else:
-            reader.scan.inheritances.append(Inheritance(holder, origin))
+            reader.record_inheritance(holder, origin)
 
 
-def _note_flask(reader: SettingUseReader, node: cst.Call, *, file: bool = False) -> None:
+def _record_flask(reader: FileReader, node: cst.Call, *, file: bool = False) -> None:
     given = node.args[0].value if node.args else None
     if given is None:
         return
@@ -129,82 +129,82 @@ def _note_flask(reader: SettingUseReader, node: cst.Call, *, file: bool = False)
         else [holder for text in plain_texts(given) if (holder := _find_named_holder(reader, text)) and holder.name]
     )
     for holder in holders or [SettingsHolder("", f"`{reader.code(given)}`")]:
-        _note_settings_call(reader, node, holder, "flask", known=bool(holders))
+        _record_settings_call(reader, node, holder, "flask", known=bool(holders))
 
 
-def _note_django(reader: SettingUseReader, node: cst.Call) -> None:
+def _record_django(reader: FileReader, node: cst.Call) -> None:
     """`os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'proj.settings')`."""
     holder = _find_given_holder(reader, node.args[1].value) if len(node.args) > 1 else None
     if holder is not None and holder.path:
-        _note_settings_call(reader, node, holder, "django")
+        _record_settings_call(reader, node, holder, "django")
 
 
-def _note_reflection(reader: SettingUseReader, node: cst.Call) -> None:
+def _record_reflection(reader: FileReader, node: cst.Call) -> None:
     """`getattr(settings, 'X')`, `monkeypatch.setattr(settings, 'X', …)`, `patch.object(settings, 'X')`."""
     if len(node.args) < 2:
-        _note_dotted(reader, node)
+        _record_dotted(reader, node)
         return
     holder = reader.find_holder(node.args[0].value)
     if holder is not None:
-        reader.note_string_use(node.args[1].value, holder, "string")
+        reader.record_string_use(node.args[1].value, holder, "string")
     else:
-        _note_dotted(reader, node)
+        _record_dotted(reader, node)
 
 
-def _note_dotted(reader: SettingUseReader, node: cst.Call) -> None:
+def _record_dotted(reader: FileReader, node: cst.Call) -> None:
     """`patch('proj.settings.X')` and `monkeypatch.setattr('proj.settings.X', …)`."""
     given = node.args[0].value if node.args else None
     text = plain_text(given)
     if not text or "." not in text or not isinstance(given, cst.SimpleString):
         return
     parent, _, name = text.rpartition(".")
-    holder = reader.modules.find_holder(parent, reader.source.path)
+    holder = reader.find_module_holder(parent)
     if holder is not None and is_candidate(name):
-        reader.note_use(given, holder, name, "string", after=len(given.quote) + len(parent) + 1)
+        reader.record_use(given, holder, name, "string", after=len(given.quote) + len(parent) + 1)
 
 
-def note_contents(reader: SettingUseReader, node: cst.BaseExpression, holder: SettingsHolder) -> None:
-    """The keys of a dict literal or of `dict(…)`."""
+def record_contents(reader: FileReader, node: cst.BaseExpression, holder: SettingsHolder) -> None:
+    """Records the keys of a dict literal or of `dict(…)`."""
     if isinstance(node, cst.Call):
-        _note_keywords(reader, node, holder)
+        _record_keywords(reader, node, holder)
         for argument in node.args:
             if argument.keyword is None and argument.star in {"", "**"}:
-                _note_member(reader, argument.value, holder)
+                _record_unpacked(reader, argument.value, holder)
     elif isinstance(node, cst.Dict):
         for element in node.elements:
             if isinstance(element, cst.DictElement):
-                _note_key(reader, element, holder)
+                _record_key(reader, element, holder)
             else:
-                _note_member(reader, element.value, holder)
+                _record_unpacked(reader, element.value, holder)
 
 
-def _note_key(reader: SettingUseReader, element: cst.DictElement, holder: SettingsHolder) -> None:
+def _record_key(reader: FileReader, element: cst.DictElement, holder: SettingsHolder) -> None:
     if holder == FLASK and plain_text(element.key) == "CELERY":
-        note_contents(reader, element.value, FLASK_CELERY)
+        record_contents(reader, element.value, FLASK_CELERY)
         return
-    reader.note_string_use(element.key, holder, "key", value=reader.code(element.value))
+    reader.record_string_use(element.key, holder, "key", value=reader.code(element.value))
 
 
-def _note_member(reader: SettingUseReader, node: cst.BaseExpression, holder: SettingsHolder) -> None:
-    if _holds_keys(node):
-        note_contents(reader, node, holder)
+def _record_unpacked(reader: FileReader, node: cst.BaseExpression, holder: SettingsHolder) -> None:
+    if holds_keys(node):
+        record_contents(reader, node, holder)
         return
     origin = reader.find_holder(node)
     if origin is not None:
-        reader.scan.inheritances.append(Inheritance(holder, origin))
+        reader.record_inheritance(holder, origin)
 
 
-def _note_keywords(reader: SettingUseReader, node: cst.Call, holder: SettingsHolder) -> None:
+def _record_keywords(reader: FileReader, node: cst.Call, holder: SettingsHolder) -> None:
     for argument in node.args:
         if argument.keyword is not None and is_candidate(argument.keyword.value):
             value = reader.code(argument.value)
-            reader.note_use(argument.keyword, holder, argument.keyword.value, "keyword", value=value)
+            reader.record_use(argument.keyword, holder, argument.keyword.value, "keyword", value=value)
         elif argument.star == "**" and holder == DJANGO:
-            _note_member(reader, argument.value, holder)
+            _record_unpacked(reader, argument.value, holder)
 
 
-def _note_settings_call(
-    reader: SettingUseReader, node: cst.Call, holder: SettingsHolder, kind: str, **fields: object
+def _record_settings_call(
+    reader: FileReader, node: cst.Call, holder: SettingsHolder, kind: str, **fields: object
 ) -> None:
     start = reader.source.start(node)
     text = reader.code(node)
@@ -223,8 +223,8 @@ def _note_settings_call(
     )
 
 
-def _find_given_holder(reader: SettingUseReader, node: cst.BaseExpression) -> SettingsHolder | None:
-    """What `config_from_object` is given: an object, or its dotted name as a string."""
+def _find_given_holder(reader: FileReader, node: cst.BaseExpression) -> SettingsHolder | None:
+    """The holder that `config_from_object` is given: an object, or its dotted name as a string."""
     text = plain_text(node)
     if text:
         return _find_named_holder(reader, text)
@@ -233,30 +233,13 @@ def _find_given_holder(reader: SettingUseReader, node: cst.BaseExpression) -> Se
     return reader.find_holder(node)
 
 
-def _find_named_holder(reader: SettingUseReader, text: str) -> SettingsHolder | None:
-    return reader.modules.find_holder(text.replace(":", "."), reader.source.path)
+def _find_named_holder(reader: FileReader, text: str) -> SettingsHolder | None:
+    return reader.find_module_holder(text.replace(":", "."))
 
 
-def find_environ_gap(reader: SettingUseReader, value: cst.BaseExpression) -> int:
-    """Where `environ_name=` goes in a value of django-configurations whose variable is named after the attribute."""
-    if not isinstance(value, cst.Call) or not reader.scan.configurations:
-        return -1
-    if not (dotted_name(value.func).startswith("values.") or _last_name(value.func).endswith("Value")):
-        return -1
-    if any(
-        argument.keyword is not None and argument.keyword.value in {"environ", "environ_name"}
-        for argument in value.args
-    ):
-        return -1
-    return reader.source.start(value) + len(reader.code(value)) - 1
-
-
-def is_dict_call(node: cst.BaseExpression) -> bool:
-    return isinstance(node, cst.Call) and isinstance(node.func, cst.Name) and node.func.value == "dict"
-
-
-def _holds_keys(node: cst.BaseExpression) -> bool:
-    return isinstance(node, cst.Dict) or is_dict_call(node)
+def holds_keys(node: cst.BaseExpression) -> bool:
+    """Whether the keys of a dict stand written out: a dict literal or `dict(…)`."""
+    return isinstance(node, cst.Dict) or (isinstance(node, cst.Call) and dotted_name(node.func) == "dict")
 
 
 def _argument(node: cst.Call, number: int | None, keyword: str) -> cst.BaseExpression | None:
@@ -267,9 +250,3 @@ def _argument(node: cst.Call, number: int | None, keyword: str) -> cst.BaseExpre
         argument = node.args[number]
         return argument.value if argument.keyword is None and not argument.star else None
     return None
-
-
-def _last_name(node: cst.BaseExpression) -> str:
-    if isinstance(node, cst.Attribute):
-        return node.attr.value
-    return node.value if isinstance(node, cst.Name) else ""

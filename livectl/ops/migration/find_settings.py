@@ -1,4 +1,4 @@
-"""The reader of one file: walks its tree and notes every token that names a setting, and whose."""
+"""Finds every token of a Python file that names a setting, and the holder that the setting belongs to."""
 
 from __future__ import annotations
 
@@ -7,18 +7,11 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from livectl.ops.migration import find_calls
-from livectl.ops.migration.file_scan import (
-    DJANGO,
-    FLASK_CELERY,
-    FileScan,
-    Form,
-    Inheritance,
-    SettingsHolder,
-    SettingUse,
-)
+from livectl.ops.migration.file_reader import FileReader
+from livectl.ops.migration.file_scan import DJANGO, FLASK_CELERY, FileScan, SettingsHolder
 from livectl.ops.migration.names import is_candidate
-from livectl.ops.migration.scopes import ExpressionResolver, Scope, ScopeWalker, names_in
-from livectl.ops.migration.source import dotted_name, plain_text
+from livectl.ops.migration.scopes import Scope, names_in
+from livectl.ops.migration.source import dotted_name, last_name, plain_text
 
 if TYPE_CHECKING:
     from livectl.ops.migration.modules import ModuleIndex
@@ -26,19 +19,16 @@ if TYPE_CHECKING:
 
 
 def scan_file(source: SourceFile, modules: ModuleIndex) -> FileScan:
-    """What the file says of settings. Parses it; runs nothing of it."""
+    """Parses the file and collects what it says of settings; runs nothing of it."""
     return SettingUseReader(source, modules).read()
 
 
-class SettingUseReader(ScopeWalker):
+class SettingUseReader(FileReader):
+    """Visits imports, assignments, names, attributes, keys, strings and calls."""
+
     def __init__(self, source: SourceFile, modules: ModuleIndex) -> None:
-        super().__init__(str(source.path))
-        self.source = source
-        self.modules = modules
-        self.resolver = ExpressionResolver(modules, source.path)
-        self.scan = FileScan(source=source)
-        self.handled: set[cst.CSTNode] = set()  # strings and names that are spoken for
-        self.statement: tuple[cst.CSTNode, bool] | None = None
+        super().__init__(source, modules)
+        self.alone_in_line = False  # the statement being visited has its lines to itself
         self.visitors |= {
             cst.ImportFrom: self.visit_import_from,
             cst.Import: self.visit_import,
@@ -59,31 +49,39 @@ class SettingUseReader(ScopeWalker):
         self.source.forget_tree()
         return self.scan
 
+    # Names that are no settings
+
     def enter_class(self, node: cst.ClassDef, holder: SettingsHolder) -> None:
         for base in node.bases:
             origin = self.find_holder(base.value)
             if origin is not None:
-                self.scan.inheritances.append(Inheritance(holder, origin))
+                self.record_inheritance(holder, origin)
             if dotted_name(base.value).endswith("BaseSettings"):
                 self.scan.environment_classes.add(holder)
             if dotted_name(base.value).endswith("Configuration"):
                 self.scan.configurations = True
-                self.scan.inheritances.append(Inheritance(DJANGO, holder))
+                self.record_inheritance(DJANGO, holder)
 
-    # Bindings
+    def shadow(self, name: str, node: cst.CSTNode) -> None:
+        """Records an import, function or class: its name is taken in the holder, and is no setting of it."""
+        if self.scope.holder is not None:
+            self.scan.shadows.setdefault(self.scope.holder, {}).setdefault(name, self.line(node))
+
+    # Imports
 
     def visit_import(self, node: cst.Import) -> None:
         for alias in node.names:
             name = dotted_name(alias.name)
             bound = dotted_name(alias.asname.name) if alias.asname else name.partition(".")[0]
             self._bind_import(bound, name if alias.asname else bound, alias)
-            self.scan.imports.append(self.modules.find_holder(name, self.source.path) or SettingsHolder("", name))
+            self.scan.imports.append(self.find_module_holder(name) or SettingsHolder("", name))
 
     def visit_import_from(self, node: cst.ImportFrom) -> None:
         module = self.modules.absolute_name(dotted_name(node.module), len(node.relative), self.source.path)
-        origin = self.modules.find_holder(module, self.source.path)
+        origin = self.find_module_holder(module)
         if isinstance(node.names, cst.ImportStar):
-            self._note_star_import(node, module, origin)
+            if origin is not None and self.scope.kind == "module":
+                self.record_inheritance(SettingsHolder(self.path), origin)
             return
         for alias in node.names:
             name = dotted_name(alias.name)
@@ -93,41 +91,34 @@ class SettingUseReader(ScopeWalker):
                 SettingsHolder(origin.path, name) if origin else SettingsHolder("", f"{module}.{name}")
             )
             if origin is not None and is_candidate(name):
-                self.note_use(alias.name, origin, name, "import")
-                if self.scope.kind == "module" and bound == name:
-                    self.scan.inheritances.append(
-                        Inheritance(SettingsHolder(self.path), SettingsHolder(origin.path, f"{origin.name}:{name}"))
-                    )
+                self._record_imported_setting(alias, origin, name, keeps_name=bound == name)
 
-    def _note_star_import(self, node: cst.ImportFrom, module: str, origin: SettingsHolder | None) -> None:
-        if origin is None:
-            self.scan.star_imports.append((self.source.line(self.source.start(node)), module))
-        elif self.scope.kind == "module":
-            self.scan.inheritances.append(Inheritance(SettingsHolder(self.path), origin))
+    def _record_imported_setting(
+        self, alias: cst.ImportAlias, origin: SettingsHolder, name: str, *, keeps_name: bool
+    ) -> None:
+        self.record_use(alias.name, origin, name, "import")
+        if self.scope.kind == "module" and keeps_name:
+            self.record_inheritance(SettingsHolder(self.path), SettingsHolder(origin.path, f"{origin.name}:{name}"))
 
     def _bind_import(self, bound: str, meaning: str, node: cst.CSTNode) -> None:
         self.scope.names[bound] = meaning
         self.shadow(bound, node)
 
-    def shadow(self, name: str, node: cst.CSTNode) -> None:
-        """An import, function or class: a name in the place that is no setting of it."""
-        if self.scope.holder is not None:
-            line = self.source.line(self.source.start(node))
-            self.scan.shadows.setdefault(self.scope.holder, {}).setdefault(name, line)
+    # Assignments
 
     def visit_line(self, node: cst.SimpleStatementLine) -> None:
-        before, self.statement = self.statement, (node, len(node.body) == 1)
+        self.alone_in_line = len(node.body) == 1
         self.visit_children(node)
-        self.statement = before
+        self.alone_in_line = False
 
     def visit_assign(self, node: cst.Assign) -> None:
         for target in node.targets:
-            self.note_binding(target.target, node.value, alone=len(node.targets) == 1, chains=True)
+            self._record_target(target.target, node.value, alone=len(node.targets) == 1, chains=True)
         self._remember_meaning(node)
         self.visit(node.value)
 
     def visit_annotated(self, node: cst.AnnAssign) -> None:
-        self.note_binding(node.target, node.value, alone=True)
+        self._record_target(node.target, node.value, alone=True)
         self.visit(node.annotation)
         if node.value is not None:
             self.visit(node.value)
@@ -136,7 +127,7 @@ class SettingUseReader(ScopeWalker):
         self.visit(node.target)
         self.visit(node.value)
 
-    def note_binding(
+    def _record_target(
         self, target: cst.CSTNode, value: cst.BaseExpression | None, *, alone: bool, chains: bool = False
     ) -> None:
         """A target of an assignment; settings are what is bound in a module or a class."""
@@ -144,36 +135,45 @@ class SettingUseReader(ScopeWalker):
         for name in names:
             owner = self.scope.owner(name)
             if owner is not None and owner.holder is not None:
-                line = self.source.line(self.source.start(target))
-                self.scan.bound.setdefault(owner.holder, {}).setdefault(name, line)
+                self.scan.bound.setdefault(owner.holder, {}).setdefault(name, self.line(target))
         if names == {"__all__"} and isinstance(value, cst.List | cst.Tuple) and self.scope.holder is not None:
             for element in value.elements:
-                self.note_string_use(element.value, self.scope.holder, "string")
+                self.record_string_use(element.value, self.scope.holder, "string")
         if isinstance(target, cst.Name) and value is not None:
-            self._note_setting_binding(target, value, alone=alone, chains=chains)
+            self._record_binding(target, value, alone=alone, chains=chains)
         else:
             self.visit(target)
 
-    def _note_setting_binding(self, target: cst.Name, value: cst.BaseExpression, *, alone: bool, chains: bool) -> None:
+    def _record_binding(self, target: cst.Name, value: cst.BaseExpression, *, alone: bool, chains: bool) -> None:
         owner = self.scope.owner(target.value)
         if owner is None or owner.holder is None or not is_candidate(target.value):
             return
-        line, alone_in_line = self.statement or (None, False)
         line_span = None
-        if alone and alone_in_line and line is not None and owner is self.scope:
-            end = self.source.start(value) + len(self.code(value))
-            line_span = self.source.line_span(self.source.start(target), end)
-        self.note_use(
+        if alone and self.alone_in_line and owner is self.scope:
+            line_span = self.source.line_span(self.source.start(target), self.end(value))
+        self.record_use(
             target,
             owner.holder,
             target.value,
             "binding",
             value=self.code(value),
-            statement=line_span,
+            line_span=line_span,
             chains=chains,
             outermost=self.depth == 0 and owner is self.scope,
-            environ_at=find_calls.find_environ_gap(self, value),
+            environ_at=self._environ_name_offset(value),
         )
+
+    def _environ_name_offset(self, value: cst.BaseExpression) -> int:
+        """Where `environ_name=` goes in a value of django-configurations whose variable is named after the attribute.
+
+        -1 where it has no place.
+        """
+        if not isinstance(value, cst.Call) or not self.scan.configurations:
+            return -1
+        if not (dotted_name(value.func).startswith("values.") or last_name(value.func).endswith("Value")):
+            return -1
+        keywords = {argument.keyword.value for argument in value.args if argument.keyword is not None}
+        return -1 if keywords & {"environ", "environ_name"} else self.end(value) - 1
 
     def _remember_meaning(self, node: cst.Assign) -> None:
         """What a name stands for after `conf = app.conf`, `d = {…}`, `d = dict(…)`."""
@@ -185,40 +185,37 @@ class SettingUseReader(ScopeWalker):
         if meaning is not None and owner is not None and meaning.path == "":
             owner.names[target.value] = meaning
         elif meaning is not None and isinstance(node.value, cst.Call) and self.scope.kind == "module":
-            self.scan.inheritances.append(
-                Inheritance(SettingsHolder(self.path, target.value), meaning)
-            )  # an instance of a class
-        if isinstance(node.value, cst.Dict) or find_calls.is_dict_call(node.value):
+            self.record_inheritance(SettingsHolder(self.path, target.value), meaning)  # an instance of a class
+        if find_calls.holds_keys(node.value):
             self._remember_dict(target.value, node.value, owner)
 
     def _remember_dict(self, name: str, value: cst.BaseExpression, owner: Scope | None) -> None:
         outer_holder = owner.holder if owner else None
-        qualified_name = f"{outer_holder.name}.{name}" if outer_holder and outer_holder.name else name
-        holder = SettingsHolder(
-            self.path,
-            qualified_name if outer_holder else f"{name} in line {self.source.line(self.source.start(value))}",
-        )
-        if owner is not None:
-            owner.names[name] = holder if owner.names.get(name) in {None, outer_holder} else owner.names[name]
-        find_calls.note_contents(self, value, holder)
+        if outer_holder is None:
+            holder = SettingsHolder(self.path, f"{name} in line {self.line(value)}")
+        else:
+            holder = SettingsHolder(self.path, f"{outer_holder.name}.{name}".lstrip("."))
+        if owner is not None and owner.names.get(name) in {None, outer_holder}:
+            owner.names[name] = holder
+        find_calls.record_contents(self, value, holder)
         if name == "CELERY":
-            self.scan.inheritances.append(Inheritance(FLASK_CELERY, holder))
+            self.record_inheritance(FLASK_CELERY, holder)
 
     # Uses
 
     def visit_name(self, node: cst.Name) -> None:
         name = node.value
-        if node in self.handled or not is_candidate(name):
+        if node in self.recorded or not is_candidate(name):
             return
         owner = self.scope.owner(name)
-        meaning = owner.names.get(name, owner.holder) if owner else None
+        meaning = self.scope.meaning(name)
         if owner is None:
-            self.note_use(node, SettingsHolder(self.path), name, "name")
+            self.record_use(node, SettingsHolder(self.path), name, "name")
         elif isinstance(meaning, str) and owner.kind == "module" and meaning.endswith(f".{name}"):
-            origin = self.modules.find_holder(meaning.rpartition(".")[0], self.source.path)
-            self.note_use(node, origin or SettingsHolder(self.path), name, "name")
+            origin = self.find_module_holder(meaning.rpartition(".")[0])
+            self.record_use(node, origin or SettingsHolder(self.path), name, "name")
         elif owner.holder is not None and not isinstance(meaning, str):
-            self.note_use(node, owner.holder, name, "name")
+            self.record_use(node, owner.holder, name, "name")
 
     def visit_attribute(self, node: cst.Attribute) -> None:
         self.visit(node.value)
@@ -226,13 +223,13 @@ class SettingUseReader(ScopeWalker):
             return
         holder = self.find_holder(node.value)
         if holder is not None:
-            self.note_use(node.attr, holder, node.attr.value, "attribute")
+            self.record_use(node.attr, holder, node.attr.value, "attribute")
 
     def visit_subscript(self, node: cst.Subscript) -> None:
         holder = self.find_holder(node.value)
         index = node.slice[0].slice
         if holder is not None and isinstance(index, cst.Index):
-            self.note_string_use(index.value, holder, "key")
+            self.record_string_use(index.value, holder, "key")
         self.visit_children(node)
 
     def visit_comparison(self, node: cst.Comparison) -> None:
@@ -240,45 +237,14 @@ class SettingUseReader(ScopeWalker):
         if isinstance(operator.operator, cst.In | cst.NotIn):
             holder = self.find_holder(operator.comparator)
             if holder is not None:
-                self.note_string_use(node.left, holder, "key")
+                self.record_string_use(node.left, holder, "key")
         self.visit_children(node)
 
     def visit_call(self, node: cst.Call) -> None:
-        find_calls.note_call(self, node)
+        find_calls.record_call(self, node)
         self.visit_children(node)
 
     def visit_string(self, node: cst.SimpleString) -> None:
         text = plain_text(node)
-        if node not in self.handled and text and text.isidentifier() and is_candidate(text):
-            self.scan.strings.append((text, self.source.line(self.source.start(node))))
-
-    # Notes
-
-    def find_holder(self, node: cst.CSTNode) -> SettingsHolder | None:
-        """What holds the settings an expression stands for; None if it is no such thing."""
-        return self.resolver.find_holder(self.scope, node)
-
-    def note_use(
-        self,
-        node: cst.BaseExpression,
-        holder: SettingsHolder,
-        name: str,
-        form: Form,
-        *,
-        after: int = 0,
-        **fields: object,
-    ) -> None:
-        """A token that names a setting; it stands `after` so many characters of the node."""
-        start = self.source.start(node) + sum(len(self.code(paren)) for paren in getattr(node, "lpar", ())) + after
-        self.handled.add(node)
-        token = {"holder": holder, "name": name, "start": start, "form": form, "line": self.source.line(start)}
-        hidden = self.scope.hidden_names()
-        self.scan.uses.append(SettingUse(**token, hidden=hidden, **fields))  # type: ignore[arg-type]
-
-    def note_string_use(self, node: cst.BaseExpression, holder: SettingsHolder, form: Form, **fields: object) -> None:
-        text = plain_text(node)
-        if text and isinstance(node, cst.SimpleString) and is_candidate(text) and node not in self.handled:
-            self.note_use(node, holder, text, form, after=len(node.quote), **fields)
-
-    def code(self, node: cst.CSTNode) -> str:
-        return self.source.tree.code_for_node(node)
+        if node not in self.recorded and text and text.isidentifier() and is_candidate(text):
+            self.scan.strings.append((text, self.line(node)))

@@ -42,7 +42,7 @@ def compose_broker_url(
         return None
     values: dict[str, str] = {}
     for key, uses in parts.items():
-        if len(uses) != 1 or not uses[0][1].statement or not uses[0][1].outermost:
+        if len(uses) != 1 or not uses[0][1].line_span or not uses[0][1].outermost:
             return None
         value = _parse_literal(uses[0][1].value)
         if value is None:
@@ -259,8 +259,8 @@ class _Renamer:
         path = str(scan.source.path)
         if not loser.was_read:
             self._leave_to_user(path, use, f"not read by Celery: {winner.old} sets {winner.key}")
-        elif len(loser_uses) == 1 and use.statement and use.outermost and always:
-            self._add_edit(holder, path, *use.statement, "")
+        elif len(loser_uses) == 1 and use.line_span and use.outermost and always:
+            self._add_edit(holder, path, *use.line_span, "")
             self._add_change(
                 path, use.line, use.name, "", f"set by {winner.old} as well, which is the value Celery used"
             )
@@ -288,7 +288,7 @@ class _Renamer:
         self.result.broker_url_composed = True
         for key, [(_, use)] in parts.items():
             self.handled.add((path, use.start))
-            start, end = use.statement or (use.start, use.start)
+            start, end = use.line_span or (use.start, use.start)
             if use is first:
                 self._add_edit(holder, path, use.start, use.start + assignment_length(scan.source.text, use), line)
             else:

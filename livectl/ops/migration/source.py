@@ -184,3 +184,10 @@ def dotted_name(node: cst.CSTNode | None) -> str:
         parent = dotted_name(node.value)
         return f"{parent}.{node.attr.value}" if parent else ""
     return ""
+
+
+def last_name(node: cst.CSTNode) -> str:
+    """`c` of `a.b.c`, whatever `a.b` is; empty for anything else."""
+    if isinstance(node, cst.Attribute):
+        return node.attr.value
+    return node.value if isinstance(node, cst.Name) else ""
