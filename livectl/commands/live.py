@@ -54,9 +54,9 @@ def command(context: CommandContext, *, everybody: bool, watch: bool) -> int:
 
 
 def _watch(context: CommandContext, build_view: Callable[[], View]) -> int:
-    from livectl.live import views
+    from livectl.live import watch
 
     if context.json or not (context.out.isatty() and sys.stdin.isatty()):
-        views.print_changes(build_view, context.show)
-    views.draw_full_screen(build_view, context.out, sys.stdin)
+        watch.print_changes(build_view, context.show)
+    watch.draw_full_screen(build_view, context.out, sys.stdin)
     return 0

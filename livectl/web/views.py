@@ -9,7 +9,7 @@ import msgspec
 from flask import url_for
 
 from livectl.live import history
-from livectl.live.views import format_utc, parse_utc
+from livectl.live.views import format_utc
 from livectl.models import State
 from livectl.web import heat_map as web_heat_map
 from livectl.web.i18n import MINUTE, local_time
@@ -243,9 +243,10 @@ def jobs(page_data: PageData, translate: Translations, now: float) -> TemplateCo
 
 def _failing_target_notices(page_data: PageData, translate: Translations, now: float) -> list[str]:
     """The targets that have not taken anything for a while."""
-    failing = [(target["name"], parse_utc(target["failing_since"])) for target in page_data.alerts.get()]
     return [
-        translate("failing", name=name, span=translate.span(max(0.0, now - since))) for name, since in failing if since
+        translate("failing", name=target["name"], span=translate.span(max(0.0, now - since.timestamp())))
+        for target in page_data.alerts.get()
+        if (since := target["failing_since"])
     ]
 
 

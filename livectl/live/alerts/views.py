@@ -14,6 +14,7 @@ from livectl.live.alerts.message import Alert
 from livectl.live.checker import InMemoryCache
 from livectl.live.network.fetcher import Fetcher
 from livectl.live.network.routes import Routes
+from livectl.live.views import utc_datetime
 from livectl.models import Change
 from livectl.render import View
 from livectl.suggestions import nearest
@@ -151,16 +152,12 @@ def _target_json(name: str, target: Target, state: TargetState, backlog: int) ->
         "address": target_address(target),
         "on": target.on,
         "sent": state.sent,
-        "sent_at": _format_utc(state.sent_at),
+        "sent_at": utc_datetime(state.sent_at),
         "backlog": backlog,
         "failures": state.failures,
         "tries": state.tries,
-        "failing_since": _format_utc(state.failing_since),
-        "retry_at": _format_utc(state.retry_at),
+        "failing_since": utc_datetime(state.failing_since),
+        "retry_at": utc_datetime(state.retry_at),
         "dead": state.dead,
         "problem": state.problem or None,
     }
-
-
-def _format_utc(at: float | None) -> str | None:
-    return None if at is None else message.format_utc(at)
