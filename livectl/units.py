@@ -149,6 +149,11 @@ def format_instant(seconds: float, precision: str = "seconds") -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=precision).replace("+00:00", "Z")
 
 
+def utc_datetime(seconds: float | None) -> datetime | None:
+    """Seconds since the epoch as a time in UTC, to the second: JSON shows it as format_instant does."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).replace(microsecond=0)
+
+
 def parse_instant(text: str | None) -> float | None:
     """Seconds since the epoch of a time that format_instant wrote."""
     return datetime.fromisoformat(text).timestamp() if text else None

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from livectl.live import views
 from livectl.render import View, table
+from livectl.units import format_duration, format_local_time, utc_datetime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,8 +82,8 @@ def history_view(streamer_history: StreamerHistory, zone: str, now: float) -> Vi
 def _session_json(session: Session) -> dict[str, Any]:
     return {
         "session": session.session or None,
-        "started_at": views.format_utc(session.started_at),
-        "ended_at": views.format_utc(session.ended_at),
+        "started_at": utc_datetime(session.started_at),
+        "ended_at": utc_datetime(session.ended_at),
         "length": None if session.ended_at is None else session.ended_at - session.started_at,
         "title": session.title or None,
         "category": session.category or None,
@@ -97,10 +98,9 @@ def _render_page(
     title = f"{views.address_text(streamer)}  {streamer.name or ''}".rstrip()
     if not sessions:
         return f"{title}: no sessions noted yet"
-    timezone = ZoneInfo(zone)
     newest = list(reversed(sessions))[:MAX_SESSIONS_SHOWN]
     rows = [
-        (_format_time(session.started_at, timezone), _format_length(session, now), session.title, session.category)
+        (format_local_time(session.started_at, zone), _format_length(session, now), session.title, session.category)
         for session in newest
     ]
     session_table = table(("began", "length", "title", "category"), rows, None, empty="").to_renderable()
@@ -111,11 +111,7 @@ def _render_page(
     return Group(*parts, "", render_hours(hourly))
 
 
-def _format_time(at: float, timezone: ZoneInfo) -> str:
-    return f"{datetime.fromtimestamp(at, timezone):%Y-%m-%d %H:%M}"
-
-
 def _format_length(session: Session, now: float) -> str:
     if session.ended_at is None:
-        return f"{views.format_duration(now - session.started_at)}, on"
-    return views.format_duration(session.ended_at - session.started_at)
+        return f"{format_duration(now - session.started_at)}, on"
+    return format_duration(session.ended_at - session.started_at)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import datetime  # noqa: TC003 - msgspec reads the annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from livectl import render
 from livectl.models import State
+from livectl.units import format_duration, utc_datetime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,7 @@ STATE_TEXTS = {State.NOT_FOUND: "not found", State.RATE_LIMITED: "rate limited",
 NOBODY_LIVE = "Nobody is live."
 NOBODY_FOLLOWED = "Nobody is followed yet: livectl follow add ADDRESS"
 
-MINUTE_SECONDS, HOUR_SECONDS, DAY_SECONDS = 60, 3600, 86_400
+MINUTE_SECONDS = 60
 THOUSAND, MILLION = 1_000, 1_000_000
 MAX_TITLE_CHARS = 60  # two lines of the title column
 
@@ -92,11 +93,6 @@ def problem_text(record: StreamerRecord) -> str | None:
     return f"{reason}: {record.problem}" if record.problem else reason
 
 
-def utc_datetime(at: float | None) -> datetime | None:
-    """The time in UTC, to the second."""
-    return None if at is None else datetime.fromtimestamp(at, UTC).replace(microsecond=0)
-
-
 def live_view(streamers: Sequence[StreamerView], now: float) -> View:
     """A table of the streamers who are live."""
     rows = [
@@ -152,15 +148,6 @@ def address_text(streamer: StreamerView) -> str:
 
 def state_text(streamer: StreamerView) -> str:
     return STATE_TEXTS.get(streamer.state, str(streamer.state))
-
-
-def format_duration(seconds: float) -> str:
-    """The duration in its largest unit: `12 d`, `1.5 h`, `7 min`, `30 s`."""
-    for size, unit in ((DAY_SECONDS, "d"), (HOUR_SECONDS, "h"), (MINUTE_SECONDS, "min")):
-        if seconds >= size:
-            digits = 0 if seconds >= 10 * size or size == MINUTE_SECONDS else 1
-            return f"{seconds / size:.{digits}f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
 
 
 def _page_fields(source: Observation | StreamerRecord) -> dict[str, Any]:
@@ -223,8 +210,3 @@ def _format_count(count: int) -> str:
 
 def _format_since(at: datetime | None, now: float) -> str:
     return "" if at is None else format_duration(now - at.timestamp())
-
-
-def format_utc(at: float | None) -> str | None:
-    """ISO 8601 in UTC, to the second."""
-    return None if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"

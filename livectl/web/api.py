@@ -9,6 +9,7 @@ import msgspec
 from livectl.live import history, views
 from livectl.live.store_reader import StreamerHistory
 from livectl.models import State
+from livectl.units import utc_datetime
 
 if TYPE_CHECKING:
     from livectl.errors import LivectlError
@@ -28,9 +29,9 @@ def row(record: StreamerRecord) -> dict[str, Any]:
     """A streamer as `livectl live --json` has it, and what only the page tells."""
     return {
         **msgspec.structs.asdict(views.from_record(record)),
-        "ended_at": views.format_utc(record.ended_at) if record.state is not State.LIVE else None,
+        "ended_at": utc_datetime(record.ended_at) if record.state is not State.LIVE else None,
         "trouble": record.trouble,
-        "troubled_since": views.format_utc(record.troubled_since) if record.trouble else None,
+        "troubled_since": utc_datetime(record.troubled_since) if record.trouble else None,
         "tags": record.streamer.tags if record.streamer else (),
     }
 
@@ -68,7 +69,7 @@ def schedule(beat_schedule: BeatSchedule) -> bytes:
         {
             "version": API_VERSION,
             "beats": beat_schedule.beats,
-            "looked_in": views.format_utc(beat_schedule.looked_in),
+            "looked_in": utc_datetime(beat_schedule.looked_in),
             "schedules": beat_schedule.rows,
         }
     )

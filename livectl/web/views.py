@@ -9,8 +9,8 @@ import msgspec
 from flask import url_for
 
 from livectl.live import history
-from livectl.live.views import format_utc
 from livectl.models import State
+from livectl.units import format_instant
 from livectl.web import heat_map as web_heat_map
 from livectl.web.i18n import MINUTE, local_time
 
@@ -81,7 +81,7 @@ class CardBuilder:
             cover=https_url(record.cover) if live else "",
             viewers=self._translate.count(record.viewers) if live and record.viewers is not None else "",
             time=self._time_text(moment, live=live),
-            moment=format_utc(moment),
+            moment=None if moment is None else format_instant(moment),
             moment_long=local_time(moment, self._zone) if moment else "",
             tags=record.streamer.tags if record.streamer else (),
             trouble=self._trouble_text(record),
@@ -263,7 +263,9 @@ def _session_row(session: Session, translate: Translations, now: float, zone: st
     length = translate.span(max(0.0, (session.ended_at or now) - session.started_at))
     return SessionRow(
         started=FormattedTime(
-            local_time(session.started_at, zone), local_time(session.started_at, zone), format_utc(session.started_at)
+            local_time(session.started_at, zone),
+            local_time(session.started_at, zone),
+            format_instant(session.started_at),
         ),
         length=length if session.ended_at else translate("still_on", span=length),
         title=session.title,
@@ -281,7 +283,7 @@ def _format_near_time(
         return None
     seconds = (datetime.fromisoformat(moment) if isinstance(moment, str) else moment).timestamp()
     text = translate.ahead(seconds - now) if seconds > now else translate("ago", span=translate.seconds(now - seconds))
-    return FormattedTime(text, local_time(seconds, zone), format_utc(seconds))
+    return FormattedTime(text, local_time(seconds, zone), format_instant(seconds))
 
 
 def _page_url_builder() -> Callable[[str, str], str]:

@@ -313,10 +313,3 @@ def test_trouble_never_stands_for_a_state(one: StreamerRecord, state: str, probl
 )
 def test_could_not_ask_is_never_not_live(state: State, session: str, live: bool | None) -> None:
     assert views.from_observation(Observation(platform="p", id="i", state=state, at=0, session=session)).live is live
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (59, "59 s"), (61, "1 min"), (5_400, "1.5 h"), (86_400 * 12, "12 d")]
-)
-def test_spans(seconds: float, text: str) -> None:
-    assert views.format_duration(seconds) == text

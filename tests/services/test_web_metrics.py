@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from livectl.live.views import format_utc
 from livectl.models import State
 from livectl.ops.jobs import dead_letters
 from livectl.ops.jobs.dead_letters import DeadLetter
+from livectl.units import format_instant
 from tests.support.web_pages import follow, go_live, leave, say, someone, store_of, visitor
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def test_how_late_a_go_live_was_seen_is_counted_once(store: Store, store_url: st
 def test_dead_letters_are_counted(store: Store, store_url: str) -> None:
     import redis
 
-    at = format_utc(time.time())
+    at = format_instant(time.time())
     raw = json.dumps({"id": "x", "kind": "alert", "reason": "gone", "at": at})
     redis.Redis.from_url(store_url).hset(dead_letters.DEAD_LETTERS_KEY, "x", raw)
     assert DeadLetter.__struct_fields__[:4] == ("id", "kind", "reason", "at")

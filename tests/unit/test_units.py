@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from livectl import units
@@ -140,6 +141,11 @@ def test_an_instant_is_written_and_read_back() -> None:
     assert units.format_instant(1_795_856_400.25, "milliseconds") == "2026-11-28T09:00:00.250Z"
     assert units.parse_instant("2026-11-28T09:00:00Z") == 1_795_856_400
     assert units.parse_instant(None) is None
+
+
+def test_a_time_in_utc_is_an_instant_in_json() -> None:
+    assert msgspec.json.encode(units.utc_datetime(1_795_856_400.9)) == b'"2026-11-28T09:00:00Z"'
+    assert units.utc_datetime(None) is None
 
 
 def test_a_local_time_is_written() -> None:

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from livectl.live.alerts import message, outbox, rules
 from livectl.live.alerts.message import Alert
 from livectl.live.alerts.outbox import Outbox
+from livectl.units import format_hours_and_minutes, format_local_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -61,7 +62,7 @@ def build_digest(name: str, target: Target, store: Store, since: float, due: flo
     unasked_lines = _unasked_lines(records)
     if not activities and not unasked_lines:
         return None
-    headline = f"{len(activities) or 'nobody'} streamed since {message.format_local_time(since, zone)}"
+    headline = f"{len(activities) or 'nobody'} streamed since {format_local_time(since, zone)}"
     title = f"{headline}, {live_count} live now" if (live_count := sum(one.is_live for one in activities)) else headline
     lines = [_activity_line(one) for one in activities[:MAX_STREAMERS_LISTED]]
     if others := activities[MAX_STREAMERS_LISTED:]:
@@ -102,7 +103,7 @@ def _unasked_lines(records: Iterable[StreamerRecord]) -> list[str]:
 
 
 def _activity_line(activity: StreamerActivity) -> str:
-    text = f"{activity.name}: {message.format_duration(activity.seconds)}{', live now' if activity.is_live else ''}"
+    text = f"{activity.name}: {format_hours_and_minutes(activity.seconds)}{', live now' if activity.is_live else ''}"
     return f"{text} ({activity.title})" if activity.title else text
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from livectl import settings
 from livectl.models import Change  # noqa: TC001 - msgspec reads the annotations
+from livectl.units import format_hours_and_minutes, format_local_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +70,6 @@ def send_timeout(target: Target) -> float:
     return min(target.timeout, MAX_TIMEOUT_S)
 
 
-MINUTE_SECONDS, HOUR_SECONDS = 60, 3600  # seconds
 MAX_NAMES = 5  # streamers named in one line; the rest is a number
 
 
@@ -113,31 +111,16 @@ def placeholder_values(change: Change, zone: str) -> dict[str, str]:
         "title": change.title,
         "platform": change.platform,
         "id": change.id,
-        "started": format_local_time(change.started_at, zone),
+        "started": "" if change.started_at is None else format_local_time(change.started_at, zone),
         "category": change.category,
         "kind": alert_kind(change),
     }
     return {name: _single_line(text) for name, text in fields.items()}
 
 
-def format_local_time(at: float | None, zone: str) -> str:
-    return "" if at is None else f"{datetime.fromtimestamp(at, ZoneInfo(zone)):%Y-%m-%d %H:%M}"
-
-
-def format_utc(at: float) -> str:
-    """ISO 8601 in UTC, to the second."""
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
 def join_names(names: Sequence[str]) -> str:
     shown, hidden_count = names[:MAX_NAMES], len(names) - MAX_NAMES
     return ", ".join(shown) + (f" and {hidden_count} more" if hidden_count > 0 else "")
-
-
-def format_duration(seconds: float) -> str:
-    """`2 h 13 min`, `7 min`."""
-    hours, minutes = int(seconds // HOUR_SECONDS), int(seconds % HOUR_SECONDS // MINUTE_SECONDS)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
 def _default_text(change: Change, kind: str) -> tuple[str, str]:
@@ -152,7 +135,7 @@ def _default_text(change: Change, kind: str) -> tuple[str, str]:
         return f"{name} moved to {change.category or 'another category'}", page
     if kind == "end":
         lasted = (change.ended_at or change.at) - (change.started_at or change.at)
-        return f"{name} was live for {format_duration(lasted)}", page
+        return f"{name} was live for {format_hours_and_minutes(lasted)}", page
     return change.title, change.before
 
 

@@ -14,10 +14,10 @@ from livectl.live.alerts.message import Alert
 from livectl.live.checker import InMemoryCache
 from livectl.live.network.fetcher import Fetcher
 from livectl.live.network.routes import Routes
-from livectl.live.views import utc_datetime
 from livectl.models import Change
 from livectl.render import View
 from livectl.suggestions import nearest
+from livectl.units import format_hours_and_minutes, format_local_time, utc_datetime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,13 +122,13 @@ def _with_problems(table_view: View, settings: Settings, states: Mapping[str, Ta
 def _next_try(state: TargetState, zone: str) -> str:
     if state.retry_at is None:
         return ""
-    return f"; try {state.tries + 1} at {message.format_local_time(state.retry_at, zone).partition(' ')[2]}"
+    return f"; try {state.tries + 1} at {format_local_time(state.retry_at, zone).partition(' ')[2]}"
 
 
 def _format_age(at: float | None, now: float) -> str:
     if at is None:
         return "never"
-    return f"{message.format_duration(now - at)} ago" if now - at >= MINUTE_SECONDS else "just now"
+    return f"{format_hours_and_minutes(now - at)} ago" if now - at >= MINUTE_SECONDS else "just now"
 
 
 def target_address(target: Target) -> str:

@@ -14,6 +14,7 @@ import msgspec
 from livectl.live.alerts import message
 from livectl.live.alerts.message import Alert, DeliveryOutcome, alert_kind
 from livectl.models import Request, Response
+from livectl.units import utc_datetime
 
 if TYPE_CHECKING:
     from livectl.live.network.fetcher import Fetcher
@@ -108,7 +109,7 @@ def _parse_retry_after(text: str, now: float) -> float:
 def _change_json(change: Change) -> dict[str, Any]:
     return {
         "kind": alert_kind(change),
-        "at": _format_utc(change.at),
+        "at": utc_datetime(change.at),
         "platform": change.platform,
         "id": change.id,
         "session": change.session,
@@ -119,10 +120,6 @@ def _change_json(change: Change) -> dict[str, Any]:
         "url": change.url,
         "cover": change.cover,
         "viewers": change.viewers,
-        "started_at": _format_utc(change.started_at),
-        "ended_at": _format_utc(change.ended_at),
+        "started_at": utc_datetime(change.started_at),
+        "ended_at": utc_datetime(change.ended_at),
     }
-
-
-def _format_utc(at: float | None) -> str | None:
-    return None if at is None else message.format_utc(at)
