@@ -162,14 +162,14 @@ def _look_by(key: str, ids: Sequence[str], context: CheckContext) -> Generator[E
 def _fetch_channels(
     key: str, values: Sequence[str], context: CheckContext
 ) -> Generator[Effect, Any, list[msgspec.Raw]]:
-    if not oauth.has_keys(context):
+    if not oauth.has_client_keys(context):
         raise CheckFailed(State.AUTH, NO_KEY)
 
     def build_request(token: str) -> Request:
         query = urlencode([(key, value) for value in values])
         return Request(url=f"{CHANNELS_URL}?{query}", headers={"Authorization": f"Bearer {token}"})
 
-    response = yield from oauth.ask_authorized(OAUTH_URL, context, build_request)
+    response = yield from oauth.ask_with_token(OAUTH_URL, context, build_request)
     if key == "slug" and response.status in {400, 404}:
         return []  # as some of its servers say "unknown"; others send an empty list
     return parsing.read_json(response, ROWS, context.now).data

@@ -29,11 +29,11 @@ class TokenResponse(msgspec.Struct):
 TOKEN_RESPONSE = msgspec.json.Decoder(TokenResponse, strict=False)
 
 
-def has_keys(context: CheckContext) -> bool:
+def has_client_keys(context: CheckContext) -> bool:
     return bool(context.keys.get("client_id") and context.keys.get("client_secret"))
 
 
-def ask_authorized(
+def ask_with_token(
     token_url: str, context: CheckContext, build_request: Callable[[str], Request]
 ) -> Generator[Effect, Any, Response]:
     """The answer to `request(token)`. A token that is refused is renewed, once."""

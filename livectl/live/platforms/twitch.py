@@ -152,7 +152,7 @@ def url(streamer_id: str) -> str:
 
 
 def resolve(streamer_id: str, context: CheckContext) -> Resolve:
-    if is_number(streamer_id) or not oauth.has_keys(context):
+    if is_number(streamer_id) or not oauth.has_client_keys(context):
         return streamer_id
     login = streamer_id.removeprefix("@")
     response = yield from _ask_helix("users", [("login", login)], context)
@@ -228,7 +228,7 @@ def _ask_helix(
         headers = {"Client-Id": context.keys["client_id"], "Authorization": f"Bearer {token}"}
         return Request(url=f"{HELIX_URL}/{endpoint}?{urlencode(parameters)}", headers=headers)
 
-    return (yield from oauth.ask_authorized(OAUTH_URL, context, build_request))
+    return (yield from oauth.ask_with_token(OAUTH_URL, context, build_request))
 
 
 def check_batch_without_key(
@@ -287,7 +287,7 @@ CHECK_WITHOUT_KEY = in_batches(NAME, GQL_BATCH, check_batch_without_key)
 
 
 def check(ids: Sequence[str], context: CheckContext) -> Check:
-    return CHECK_WITH_KEY(ids, context) if oauth.has_keys(context) else CHECK_WITHOUT_KEY(ids, context)
+    return CHECK_WITH_KEY(ids, context) if oauth.has_client_keys(context) else CHECK_WITHOUT_KEY(ids, context)
 
 
 PLATFORM = Platform(

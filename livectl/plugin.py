@@ -1,0 +1,86 @@
+"""Gives a platform plug-in all that it may import from livectl.
+
+A package adds a platform by an entry point of the group `livectl.platforms`, which names a `Platform`.
+docs/platforms.md shows a whole one. The names in `__all__` are public and stay. Every other module of livectl may
+change at any time.
+"""
+
+from livectl.live.platforms.base import (
+    Call,
+    Check,
+    CheckContext,
+    CheckFailed,
+    Effect,
+    NotAStreamer,
+    Platform,
+    RateLimit,
+    Resolve,
+    ask,
+    cache_get,
+    cache_set,
+    failed_observation,
+    in_batches,
+    one_by_one,
+    same_observations,
+)
+from livectl.live.platforms.oauth import ask_with_token, has_client_keys
+from livectl.live.platforms.parsing import (
+    BROWSER_USER_AGENT,
+    PageAddress,
+    decode_json,
+    final_url,
+    find_embedded_json,
+    image_url,
+    is_number,
+    parse_count,
+    parse_page_address,
+    plain_text,
+    read_body,
+    read_json,
+    read_retry_at,
+    unknown_value,
+    valid_timestamp,
+)
+from livectl.models import CacheGet, CacheSet, Observation, Request, Response, State
+
+__all__ = [
+    "BROWSER_USER_AGENT",
+    "CacheGet",
+    "CacheSet",
+    "Call",
+    "Check",
+    "CheckContext",
+    "CheckFailed",
+    "Effect",
+    "NotAStreamer",
+    "Observation",
+    "PageAddress",
+    "Platform",
+    "RateLimit",
+    "Request",
+    "Resolve",
+    "Response",
+    "State",
+    "ask",
+    "ask_with_token",
+    "cache_get",
+    "cache_set",
+    "decode_json",
+    "failed_observation",
+    "final_url",
+    "find_embedded_json",
+    "has_client_keys",
+    "image_url",
+    "in_batches",
+    "is_number",
+    "one_by_one",
+    "parse_count",
+    "parse_page_address",
+    "plain_text",
+    "read_body",
+    "read_json",
+    "read_retry_at",
+    "same_observations",
+    "unknown_value",
+    "valid_timestamp",
+]
