@@ -3,41 +3,63 @@
 from __future__ import annotations
 
 import json
+import os
+import select
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.support.waiting import HANG_SECONDS
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
-# Each line of its input is an order: code, and the two files that its child writes to. It answers with the exit code.
-# Its child ends as a program does, except that nothing is freed, which takes longest.
+# Each line of its input is an order; it answers with a child's pid, and with its exit code once that has ended. The
+# child ends as a program does, except that nothing is freed, which takes longest.
 WAITING = """
-import atexit, gc, importlib, json, os, sys, traceback
+import atexit, gc, importlib, json, os, sys, threading, time, traceback
+
+def become(order):
+    os.setsid()
+    for descriptor, path in ((0, os.devnull), (1, order["out"]), (2, order["err"])):
+        os.dup2(os.open(path, os.O_RDWR), descriptor)
+    os.chdir(order["cwd"])
+    os.environ.clear()
+    os.environ.update(order["environ"])
+    time.tzset()
+    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
+    sys.path[:1] = [order["cwd"], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.argv = order["argv"]
+
+def run(code):
+    try:
+        exec(code, {"__name__": "__main__"})
+    except SystemExit as end:
+        return end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
 for name in sys.argv[1:]:
     importlib.import_module(name)
-del sys.argv[1:]
 gc.freeze()
 for line in sys.stdin:
     order = json.loads(line)
     pid = os.fork()
     if pid == 0:
-        for descriptor, path in ((0, os.devnull), (1, order["out"]), (2, order["err"])):
-            os.dup2(os.open(path, os.O_RDWR), descriptor)
-        ended = 0
-        try:
-            exec(order["code"], {"__name__": "__main__"})
-        except SystemExit as end:
-            ended = end.code or 0
-        except BaseException:
-            traceback.print_exc()
-            ended = 1
+        become(order)
+        code = run(order["code"])
+        threading._shutdown()
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(ended)
+        os._exit(code)
+    print(pid, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
@@ -51,29 +73,50 @@ class Ran(NamedTuple):
 class FreshPython:
     """Runs code in processes that know nothing but the modules named here."""
 
-    def __init__(self, *loaded: str, folder: Path) -> None:
+    def __init__(self, *loaded: str, folder: Path, options: tuple[str, ...] = ("-W", "error")) -> None:
+        self._folder = folder
         self._files = tempfile.TemporaryDirectory(prefix="lv-")
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", WAITING, *loaded],
+            [sys.executable, *options, "-c", WAITING, *loaded],
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def run(self, code: str) -> Ran:
+    def run(self, code: str, *argv: str, cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> Ran:
+        """What `python -c code argv` would do; killed where it hangs."""
         out, err = Path(self._files.name) / "out", Path(self._files.name) / "err"
         out.write_bytes(b"")
         err.write_bytes(b"")
+        order = {
+            "code": code,
+            "argv": ["-c", *argv],
+            "cwd": str(cwd or self._folder),
+            "environ": dict(os.environ if environ is None else environ),
+            "out": str(out),
+            "err": str(err),
+        }
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.write(json.dumps({"code": code, "out": str(out), "err": str(err)}) + "\n")
+        self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        return Ran(int(self._process.stdout.readline()), out.read_text(), err.read_text())
+        pid = self._read()
+        if not select.select([self._process.stdout], [], [], HANG_SECONDS)[0]:
+            os.killpg(pid, signal.SIGKILL)
+            raise subprocess.TimeoutExpired(argv, HANG_SECONDS, out.read_bytes(), err.read_bytes())
+        return Ran(self._read(), out.read_text(), err.read_text())
+
+    def _read(self) -> int:
+        assert self._process.stdout
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.communicate()
+        self._files.cleanup()
 
     def __enter__(self) -> FreshPython:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._process.communicate()
-        self._files.cleanup()
+        self.close()
