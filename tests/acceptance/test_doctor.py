@@ -342,7 +342,7 @@ def crew(*workers: WorkerFacts, silent: int = 0) -> Facts:
 
 
 def there(**info: str) -> Facts:
-    return Facts(servers=(msgspec.structs.replace(S, info=info, saves="3600 1"),))
+    return Facts(servers=(msgspec.structs.replace(S, info=info, save_setting="3600 1"),))
 
 
 def conf(**values: Any) -> Facts:
@@ -360,17 +360,17 @@ TABLE: list[tuple[Facts, list[str]]] = [
     (crew(W, msgspec.structs.replace(X, version="5.5.0")), ["versions-differ"]),
     (crew(W, msgspec.structs.replace(X, version="")), []),
     (
-        crew(msgspec.structs.replace(W, visibility=60.0), msgspec.structs.replace(X, visibility=3600.0)),
+        crew(msgspec.structs.replace(W, visibility_timeout=60.0), msgspec.structs.replace(X, visibility_timeout=3600.0)),
         ["visibility-differs"],
     ),
     (Facts(roll=WorkerSurvey(workers=(W,), hoarded=("1",))), ["prefetch-hoarding"]),
     (there(redis_version="6.0.16"), ["redis-too-old"]),
     (there(redis_version="6.2.0", maxmemory="0", maxmemory_policy="allkeys-lru"), []),
     (there(rdb_last_bgsave_status="err"), ["redis-cannot-save"]),
-    (Facts(servers=(msgspec.structs.replace(S, saves="1", ahead=-60.0),)), ["clock-skew"]),
-    (Facts(servers=(msgspec.structs.replace(S, saves="1", ahead=4.0),)), []),
-    (Facts(servers=(msgspec.structs.replace(S, error="refused", local=True),)), ["broker-unreachable"]),
-    (Facts(container=True, servers=(msgspec.structs.replace(S, error="no", local=True),)), ["localhost-in-container"]),
+    (Facts(servers=(msgspec.structs.replace(S, save_setting="1", clock_ahead=-60.0),)), ["clock-skew"]),
+    (Facts(servers=(msgspec.structs.replace(S, save_setting="1", clock_ahead=4.0),)), []),
+    (Facts(servers=(msgspec.structs.replace(S, error="refused", is_local=True),)), ["broker-unreachable"]),
+    (Facts(container=True, servers=(msgspec.structs.replace(S, error="no", is_local=True),)), ["localhost-in-container"]),
     (Facts(container=True, servers=(msgspec.structs.replace(S, error="no"),)), ["broker-unreachable"]),
     (Facts(servers=(ServerFacts(role="results", address="db", error="no such table"),)), ["results-unreachable"]),
     (Facts(servers=(ServerFacts(role="store", address="s", error="away"),)), ["store-unreachable"]),
@@ -452,7 +452,7 @@ def test_the_worst_comes_first_and_ok_only_when_all_is_wanted() -> None:
     facts = Facts(
         servers=(S,), letters=DeadLetterFacts(count=1), conf=SettingsFacts(values={"task_always_eager": True})
     )
-    facts = msgspec.structs.replace(facts, servers=(msgspec.structs.replace(S, saves="1"),))
+    facts = msgspec.structs.replace(facts, servers=(msgspec.structs.replace(S, save_setting="1"),))
     assert [each.level for each in report.run_checks(facts)] == ["bad", "warn"]
     assert [each.level for each in report.run_checks(facts, include_ok=True)] == ["bad", "warn", "ok"]
     assert [each.id for each in report.run_checks(facts, ignore=["always-eager"])] == ["dead-letters"]
@@ -468,7 +468,7 @@ def test_programs_get_the_promised_fields() -> None:
 
 
 def ids() -> set[str]:
-    sources = "\n".join(path.read_text() for path in (ROOT / "livectl" / "doctor" / "checks").glob("*.py"))
+    sources = "\n".join(path.read_text() for path in (ROOT / "livectl" / "doctor").glob("checks_*.py"))
     return set(re.findall(r'id="([a-z-]+)"', sources)) | {
         f"{role}-unreachable" for role in ("broker", "store", "results")
     }
