@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -14,10 +14,10 @@ from livectl.errors import FileError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from celery import Celery
-
+    from livectl.address import Address
     from livectl.errors import LivectlError
     from livectl.ops.deployment import Deployment
+    from livectl.ops.jobs.sender import JobSender
     from livectl.render import View
     from livectl.settings import Settings
 
@@ -44,19 +44,41 @@ class CommandContext:
 
     @cached_property
     def deployment(self) -> Deployment:
-        """Where the messages, results and state of the app are: of `-A`, or of livectl's own."""
+        """Where the app of `-A`, or livectl's own, keeps its messages, results and state."""
+        return self.find_deployment()
+
+    def find_deployment(self) -> Deployment:
+        """Looks for the deployment again: the embedded broker may have moved."""
         from livectl.ops import deployment
 
         return deployment.find(self.app, self.settings, self.cwd)
 
     @cached_property
-    def celery_app(self) -> Celery:
+    def celery_app(self) -> Any:
         """The app of `-A`; without it livectl's own, made of these settings."""
-        if self.deployment.app is not None:
+        if self.app is not None:
             return self.deployment.app
         from livectl import celeryapp
 
         return celeryapp.create_app(self.settings)
+
+    def job_sender(self) -> JobSender:
+        """What sends jobs of the app, once the modules of its tasks are imported."""
+        from livectl.ops import apps
+        from livectl.ops.jobs.sender import JobSender
+
+        return JobSender(self.deployment, self.celery_app, apps.load_tasks(self.celery_app, self.cwd))
+
+    @property
+    def own_store(self) -> Address:
+        """The store that livectl's own settings name, whatever `-A` says."""
+        from livectl.ops.processes import embedded_broker
+
+        return embedded_broker.resolve_addresses(self.settings).store
+
+    def display_path(self, path: Path) -> str:
+        """A path as messages write it: from the folder of the call on, where it is in there."""
+        return str(path.relative_to(self.cwd) if path.is_relative_to(self.cwd) else path)
 
     def show(self, view: View) -> None:
         """The answer, on stdout: one JSON value for programs, a table or a sentence for people."""

@@ -51,10 +51,9 @@ def list_targets(context: CommandContext) -> None:
     from livectl import redis_client
     from livectl.live.alerts import outbox, targets
     from livectl.live.alerts import views as alert_view
-    from livectl.ops.processes import embedded_broker
 
     targets.check_targets(context.settings)
-    client = redis_client.open_store(embedded_broker.resolve_addresses(context.settings).store)
+    client = redis_client.open_store(context.own_store)
     now = time.time()
     target_states, pending = outbox.read_backlog(context.settings, client, now)
     context.show(alert_view.targets_view(context.settings, target_states, pending, now))

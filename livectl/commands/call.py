@@ -1,4 +1,4 @@
-"""Sends a task."""
+"""Sends a task, and waits for its result if asked to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from livectl.context import CommandContext, pass_command_context
 from livectl.errors import UnfinishedError
 
 if TYPE_CHECKING:
-    from livectl.ops.deployment import Deployment
     from livectl.ops.jobs.job_request import JobRequest
     from livectl.ops.jobs.sender import JobSender
 
@@ -43,36 +42,19 @@ def command(context: CommandContext, /, **options: Any) -> int:
       livectl -A proj call proj.tasks.add 2 3 --in 10m -Q slow
       livectl -A proj call --from orders.jsonl --window 50
     """
-    from livectl.ops import deployment
     from livectl.ops.jobs import batch_file
     from livectl.ops.jobs.job_request import read_request
 
-    app_deployment = deployment.find(context.app, context.settings, context.cwd)
-    job_sender = _make_job_sender(context, app_deployment)
+    job_sender = context.job_sender()
     if options["file"]:
         job_requests = batch_file.read_requests(context.cwd / options["file"], options["task"])
-        return _send_many(context, app_deployment, job_sender, job_requests, options)
+        return _send_batch(context, job_sender, job_requests, options)
     job_request = read_request(options)
     if not options["force"]:
         job_sender.validate(job_request)
-    return (
-        _wait(context, app_deployment, job_sender, job_request, options)
-        if options["wait"]
-        else _send(context, job_sender, job_request, options)
-    )
-
-
-def _make_job_sender(context: CommandContext, deployment: Deployment) -> JobSender:
-    """Where the app's tasks are known: livectl's own app is made of the settings in force."""
-    from livectl.ops import apps
-    from livectl.ops.jobs import sender
-
-    if deployment.app is not None:
-        return sender.JobSender(deployment, deployment.app, apps.load_tasks(deployment.app, context.cwd))
-    from livectl.celeryapp import create_app
-
-    app = create_app(context.settings)
-    return sender.JobSender(deployment, app, apps.load_tasks(app, context.cwd))
+    if options["wait"]:
+        return _send_and_wait(context, job_sender, job_request, options)
+    return _send(context, job_sender, job_request, options)
 
 
 def _send(context: CommandContext, job_sender: JobSender, job_request: JobRequest, options: dict[str, Any]) -> int:
@@ -84,56 +66,52 @@ def _send(context: CommandContext, job_sender: JobSender, job_request: JobReques
     return 0
 
 
-def _wait(
-    context: CommandContext,
-    deployment: Deployment,
-    job_sender: JobSender,
-    job_request: JobRequest,
-    options: dict[str, Any],
+def _send_and_wait(
+    context: CommandContext, job_sender: JobSender, job_request: JobRequest, options: dict[str, Any]
 ) -> int:
     from livectl.ops.jobs import views, wait
 
-    wait.require_result_backend(deployment)
+    wait.require_result_backend(context.deployment)
     sent_job = job_sender.send(job_request, keep_result=True, force=options["force"])
     context.say(f"sent {sent_job.id}")
-    timeout = wait.FOREVER if options["timeout"] is None else options["timeout"]
-    for current in wait.follow(deployment, sent_job.id, timeout):
-        last = current
-        if current.progress:
-            _show_progress(context, *current.progress)
-    context.show(views.job_details(last))
-    return wait.exit_code(last)
+    timeout_s = wait.FOREVER if options["timeout"] is None else options["timeout"]
+    for status in wait.follow(context.deployment, sent_job.id, timeout_s):
+        if status.progress:
+            _show_progress(context, *status.progress)
+    context.show(views.job_details(status))
+    return wait.exit_code(status)
 
 
-def _send_many(
-    context: CommandContext,
-    deployment: Deployment,
-    job_sender: JobSender,
-    job_requests: list[JobRequest],
-    options: dict[str, Any],
+def _send_batch(
+    context: CommandContext, job_sender: JobSender, job_requests: list[JobRequest], options: dict[str, Any]
 ) -> int:
     from livectl.ops.jobs import batch_file, views, wait
 
-    wait.require_result_backend(deployment)
-    for job_request in job_requests if not options["force"] else ():
-        job_sender.validate(job_request)
-    until = wait.FOREVER if options["timeout"] is None else time.monotonic() + options["timeout"]
-    batch = batch_file.JobBatch(job_sender, deployment, window=options["window"], deadline=until)
-    finished = -1
+    wait.require_result_backend(context.deployment)
+    if not options["force"]:
+        for job_request in job_requests:
+            job_sender.validate(job_request)
+    deadline = wait.FOREVER if options["timeout"] is None else time.monotonic() + options["timeout"]
+    batch = batch_file.JobBatch(job_sender, context.deployment, window=options["window"], deadline=deadline)
+    shown_count = -1
     for summary in batch.run(job_requests):
-        if (finished_now := summary.succeeded + summary.failed) != finished:
-            _show_progress(context, finished_now, len(job_requests))
-            finished = finished_now
+        ended_count = summary.succeeded + summary.failed
+        if ended_count != shown_count:
+            _show_progress(context, ended_count, len(job_requests))
+            shown_count = ended_count
     context.show(views.batch_summary(summary, len(job_requests)))
-    return 1 if summary.failed else UnfinishedError.code if finished < len(job_requests) else 0
+    if summary.failed:
+        return 1
+    return UnfinishedError.code if shown_count < len(job_requests) else 0
 
 
-def _show_progress(context: CommandContext, current: float, total: float) -> None:
-    """The bar, in its place where somebody watches; elsewhere a line each time."""
+def _show_progress(context: CommandContext, done: float, total: float) -> None:
+    """Redraws one bar on a terminal; elsewhere writes a line each time."""
     from livectl.ops.jobs import views
 
+    bar = views.progress_bar(done, total)
     if context.quiet or not context.err.isatty():
-        context.say(views.progress_bar(current, total))
+        context.say(bar)
         return
-    context.err.write(f"\r{views.progress_bar(current, total)}" + ("\n" if current >= total else ""))
+    context.err.write(f"\r{bar}" + ("\n" if done >= total else ""))
     context.err.flush()

@@ -120,10 +120,9 @@ def _open_store(context: CommandContext) -> Store | None:
     """The store, if one can be reached: what is found out is recorded there."""
     from livectl import redis_client
     from livectl.live.store import Store
-    from livectl.ops.processes import embedded_broker
 
     try:
-        store = Store(redis_client.open_store(embedded_broker.resolve_addresses(context.settings).store))
+        store = Store(redis_client.open_store(context.own_store))
     except LivectlError as error:
         context.say(f"nothing is recorded: {error.message}")
         return None

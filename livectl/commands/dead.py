@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from livectl.context import CommandContext, pass_command_context
 from livectl.errors import UsageError
-
-if TYPE_CHECKING:
-    from livectl.ops.deployment import Deployment
 
 
 @click.group(invoke_without_command=True)
@@ -50,14 +47,9 @@ def show(context: CommandContext, /, letter: str) -> None:
     Example:
       livectl dead show 8b0d1d2e
     """
-    from livectl.ops import deployment
     from livectl.ops.jobs import dead_letters, views
 
-    context.show(
-        views.dead_letter_details(
-            dead_letters.read_redacted(deployment.find(context.app, context.settings, context.cwd), letter)
-        )
-    )
+    context.show(views.dead_letter_details(dead_letters.read_redacted(context.deployment, letter)))
 
 
 @command.command()
@@ -70,24 +62,18 @@ def retry(context: CommandContext, /, letter: str) -> int:
     Example:
       livectl dead retry 8b0d1d2e
     """
-    from livectl.ops import apps, deployment
-    from livectl.ops.jobs import dead_letters, sender
+    from livectl.ops.jobs import dead_letters
     from livectl.render import sentence
 
-    app_deployment = deployment.find(context.app, context.settings, context.cwd)
-    if (alert := dead_letters.find_alert(app_deployment, letter)) is not None:
-        return _deliver_alert(context, app_deployment, letter, alert)
-    job_request = dead_letters.find_request(app_deployment, letter)
+    if (alert := dead_letters.find_alert(context.deployment, letter)) is not None:
+        return _deliver_alert(context, letter, alert)
+    job_request = dead_letters.find_request(context.deployment, letter)
     if job_request is None:
-        queue = dead_letters.requeue(app_deployment, letter)
+        queue = dead_letters.requeue(context.deployment, letter)
         context.show(sentence(f"{letter} lies in the queue {queue} again.", {"id": letter, "queue": queue}))
         return 0
-    if (app := app_deployment.app) is None:
-        from livectl.celeryapp import create_app
-
-        app = create_app(context.settings)
-    sent_job = sender.JobSender(app_deployment, app, apps.load_tasks(app, context.cwd)).send(job_request)
-    dead_letters.drop(app_deployment, [letter])
+    sent_job = context.job_sender().send(job_request)
+    dead_letters.drop(context.deployment, [letter])
     context.show(
         sentence(
             f"{letter} is sent again as {sent_job.id}.", {"id": letter, "queue": sent_job.queue, "job": sent_job.id}
@@ -107,34 +93,28 @@ def drop(context: CommandContext, /, letters: tuple[str, ...], *, everything: bo
     Example:
       livectl dead drop 8b0d1d2e
     """
-    from livectl.ops import deployment
     from livectl.ops.jobs import dead_letters
     from livectl.render import sentence
 
     if bool(letters) == everything:
         raise UsageError("which ones?", "Name their ids, or say --all.")
-    dropped_count = dead_letters.drop(deployment.find(context.app, context.settings, context.cwd), letters)
+    dropped_count = dead_letters.drop(context.deployment, letters)
     context.show(sentence(f"{dropped_count} forgotten.", {"dropped": dropped_count}))
     return 0 if dropped_count or everything else 1
 
 
-def _deliver_alert(context: CommandContext, deployment: Deployment, letter_id: str, alert: Any) -> int:
+def _deliver_alert(context: CommandContext, letter_id: str, alert: Any) -> int:
     from livectl.live.alerts import views as alert_view
     from livectl.ops.jobs import dead_letters
 
     outcomes = alert_view.resend_alert(alert, context.settings)
     if delivered := all(outcome.sent for outcome in outcomes.values()):
-        dead_letters.drop(deployment, [letter_id])
+        dead_letters.drop(context.deployment, [letter_id])
     context.show(alert_view.outcomes_view(outcomes))
     return 0 if delivered else 1
 
 
 def _show_list(context: CommandContext) -> None:
-    from livectl.ops import deployment
     from livectl.ops.jobs import dead_letters, views
 
-    context.show(
-        views.dead_letter_table(
-            dead_letters.list_summaries(deployment.find(context.app, context.settings, context.cwd))
-        )
-    )
+    context.show(views.dead_letter_table(dead_letters.list_summaries(context.deployment)))

@@ -140,13 +140,13 @@ def export(context: CommandContext, kind: str) -> None:
 def _open_follow_file(context: CommandContext) -> FollowFile:
     from livectl.live.follows.edit import FollowFile
 
-    return FollowFile(context.settings.follows, _display_name(context))
+    return FollowFile(context.settings.follows, context.display_path(context.settings.follows))
 
 
 def _load_follows(context: CommandContext) -> FollowList:
     from livectl.live.follows import follow_list
 
-    follows = follow_list.load(context.settings.follows, _display_name(context))
+    follows = follow_list.load(context.settings.follows, context.display_path(context.settings.follows))
     _show_mistakes(context, follows)
     return follows
 
@@ -154,8 +154,3 @@ def _load_follows(context: CommandContext) -> FollowList:
 def _show_mistakes(context: CommandContext, follows: FollowList) -> None:
     for mistake in sorted((*follows.refused, *follows.merged)):
         context.say(str(mistake))
-
-
-def _display_name(context: CommandContext) -> str:
-    path = context.settings.follows
-    return str(path.relative_to(context.cwd)) if path.is_relative_to(context.cwd) else str(path)

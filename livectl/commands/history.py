@@ -25,13 +25,9 @@ def command(context: CommandContext, *, streamer: str, zone: str | None) -> int:
     """
     from livectl.live import history, store_reader
     from livectl.live.follows import follow_list
-    from livectl.ops.processes import embedded_broker
     from livectl.units import parse_timezone
 
-    streamer_history = store_reader.read_history(
-        embedded_broker.resolve_addresses(context.settings).store, follow_list.parse_streamer(streamer)
-    )
-    context.show(
-        history.history_view(streamer_history, parse_timezone(zone) if zone else context.settings.timezone, time.time())
-    )
+    streamer_history = store_reader.read_history(context.own_store, follow_list.parse_streamer(streamer))
+    zone = parse_timezone(zone or context.settings.timezone)
+    context.show(history.history_view(streamer_history, zone, time.time()))
     return 0 if streamer_history.sessions else 1

@@ -34,9 +34,8 @@ def command(context: CommandContext, *, everybody: bool, watch: bool) -> int:
       livectl live --all --json
     """
     from livectl.live import store_reader, views
-    from livectl.ops.processes import embedded_broker
 
-    address = embedded_broker.resolve_addresses(context.settings).store
+    address = context.own_store
 
     def build_view() -> View:
         streamer_views = store_reader.list_streamers(address, everybody=everybody)

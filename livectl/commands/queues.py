@@ -40,11 +40,10 @@ def command(
 
 
 def _show(context: CommandContext, names: tuple[str, ...], warn: int | None, crit: int | None) -> int:
-    from livectl.ops import deployment
     from livectl.ops.cluster import queues
     from livectl.ops.jobs import views
 
-    depths = queues.measure(deployment.find(context.app, context.settings, context.cwd), names)
+    depths = queues.measure(context.deployment, names)
     context.show(views.queue_table(depths))
     for note in depths.notes:
         context.say(note)
@@ -55,16 +54,14 @@ def _show(context: CommandContext, names: tuple[str, ...], warn: int | None, cri
 
 
 def _watch(context: CommandContext, names: tuple[str, ...]) -> int:
-    from livectl.ops import deployment
     from livectl.ops.cluster import queues
     from livectl.ops.jobs import views
 
-    app_deployment = deployment.find(context.app, context.settings, context.cwd)
-    before, measured_at = queues.measure(app_deployment, names), time.monotonic()
+    before, measured_at = queues.measure(context.deployment, names), time.monotonic()
     context.show(views.queue_table(before))
     while True:
         time.sleep(queues.WATCH_INTERVAL_S)
-        after, now = queues.measure(app_deployment, names), time.monotonic()
+        after, now = queues.measure(context.deployment, names), time.monotonic()
         queue_rates = queues.rates_between(before, after, now - measured_at)
         context.show(views.queue_table(after, queue_rates))
         for note in (*after.notes, *queues.rate_notes(queue_rates, after.reads)):
@@ -84,11 +81,10 @@ def wait(context: CommandContext, /, names: tuple[str, ...], until_empty: bool, 
     Example:
       livectl queues wait --until-empty mail --timeout 60
     """
-    from livectl.ops import deployment
     from livectl.ops.cluster import queues
     from livectl.ops.jobs import views
 
-    depths = queues.wait_until_empty(deployment.find(context.app, context.settings, context.cwd), names, timeout)
+    depths = queues.wait_until_empty(context.deployment, names, timeout)
     context.show(views.queue_table(depths))
     return 0 if queues.is_empty(depths) else UnfinishedError.code
 
@@ -104,15 +100,10 @@ def peek(context: CommandContext, /, queue: str, limit: int) -> None:
     Example:
       livectl -A proj queues peek mail -n 3
     """
-    from livectl.ops import deployment
     from livectl.ops.cluster import purge as cluster_purge
     from livectl.ops.jobs import views
 
-    context.show(
-        views.message_table(
-            cluster_purge.peek(deployment.find(context.app, context.settings, context.cwd), queue, limit)
-        )
-    )
+    context.show(views.message_table(cluster_purge.peek(context.deployment, queue, limit)))
 
 
 @command.command()
@@ -130,24 +121,22 @@ def purge(context: CommandContext, /, queue: str, save: str | None, yes: bool, *
     Example:
       livectl -A proj queues purge mail --task proj.tasks.remind --older-than 1d
     """
-    from livectl.ops import deployment
     from livectl.ops.cluster import purge as cluster_purge
     from livectl.ops.jobs import views
     from livectl.ops.jobs.job_request import parse_duration_option
 
-    app_deployment = deployment.find(context.app, context.settings, context.cwd)
     age = parse_duration_option("--older-than", options["older_than"]) if options["older_than"] else None
     older_than_s = age.total_seconds() if age else None
     choice = cluster_purge.PurgeFilter(
         queue=queue, task=options["task"], older_than=older_than_s, unacked=options["include_unacked"]
     )
-    plan = cluster_purge.plan(app_deployment, choice)
+    plan = cluster_purge.plan(context.deployment, choice)
     if plan.total and not yes:
         context.say(views.task_counts(plan.tasks))
         click.confirm(f"Take {plan.total} messages out of {queue}?", abort=True, err=True)
     file = context.cwd / (save or f"purged-{queue}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
     context.show(
         views.purge_summary(
-            cluster_purge.purge(app_deployment, choice, file) if plan.total else cluster_purge.empty_result(queue)
+            cluster_purge.purge(context.deployment, choice, file) if plan.total else cluster_purge.empty_result(queue)
         )
     )

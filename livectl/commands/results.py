@@ -26,12 +26,9 @@ def command(context: CommandContext, /, **options: Any) -> None:
     Example:
       livectl -A proj results --state failed --since 1h
     """
-    from livectl.ops import deployment
     from livectl.ops.jobs import results, views
     from livectl.ops.jobs.job_request import parse_duration_option
 
     since = datetime.now(UTC) - parse_duration_option("--since", options["since"]) if options["since"] else None
     wanted = results.ResultFilter(**{**options, "since": since})
-    context.show(
-        views.job_table(results.list_recent(deployment.find(context.app, context.settings, context.cwd), wanted))
-    )
+    context.show(views.job_table(results.list_recent(context.deployment, wanted)))

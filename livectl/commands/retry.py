@@ -20,22 +20,16 @@ def command(context: CommandContext, /, job: str, *, force: bool) -> None:
     Example:
       livectl -A proj retry 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1
     """
-    from livectl.ops import apps, deployment
     from livectl.ops.jobs import dead_letters, sender, wait
     from livectl.render import sentence
 
-    app_deployment = deployment.find(context.app, context.settings, context.cwd)
-    dead_letter = dead_letters.find_request_of_job(app_deployment, wait.check_job_id(job))
-    job_request = dead_letter or sender.rebuild_request(app_deployment, job)
-    if (app := app_deployment.app) is None:
-        from livectl.celeryapp import create_app
-
-        app = create_app(context.settings)
-    job_sender = sender.JobSender(app_deployment, app, apps.load_tasks(app, context.cwd))
+    dead_letter = dead_letters.find_request_of_job(context.deployment, wait.check_job_id(job))
+    job_request = dead_letter or sender.rebuild_request(context.deployment, job)
+    job_sender = context.job_sender()
     if not force:
         job_sender.validate(job_request)
     sent_job = job_sender.send(job_request, force=force)
     if dead_letter:
-        dead_letters.drop(app_deployment, [job])
+        dead_letters.drop(context.deployment, [job])
     context.say(f"sent {sent_job.task} to the queue {sent_job.queue} again; its id:")
     context.show(sentence(sent_job.id, sent_job))

@@ -19,10 +19,9 @@ def command(context: CommandContext, /, ids: tuple[str, ...], *, terminate: bool
     Example:
       livectl -A proj revoke --terminate 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1
     """
-    from livectl.ops import deployment
     from livectl.ops.jobs import sender, views, wait
 
-    app_deployment = deployment.find(context.app, context.settings, context.cwd)
-    outcomes = sender.revoke(app_deployment, [wait.check_job_id(job_id) for job_id in ids], terminate=terminate)
+    job_ids = [wait.check_job_id(job_id) for job_id in ids]
+    outcomes = sender.revoke(context.deployment, job_ids, terminate=terminate)
     context.show(views.revoked_list(outcomes))
     return 1 if any(outcome.done == "nothing" for outcome in outcomes) else 0

@@ -27,13 +27,11 @@ def command(context: CommandContext, *, job: str, full: bool, watch: bool, wait:
       livectl status 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1
       livectl -A proj status --wait --timeout 60 $ID && echo done
     """
-    from livectl.ops import deployment
     from livectl.ops.jobs import views
     from livectl.ops.jobs import wait as jobs_wait
 
-    app_deployment = deployment.find(context.app, context.settings, context.cwd)
     follow_seconds = 0.0 if not (watch or wait) else jobs_wait.FOREVER if timeout is None else timeout
-    for current in jobs_wait.follow(app_deployment, jobs_wait.check_job_id(job), follow_seconds):
+    for current in jobs_wait.follow(context.deployment, jobs_wait.check_job_id(job), follow_seconds):
         last = current
         if watch:
             context.show(views.job_details(current, full=full))

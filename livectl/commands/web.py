@@ -23,7 +23,6 @@ def command(context: CommandContext, /, host: str | None, port: int | None) -> N
       livectl web
       livectl web --port 9000
     """
-    from livectl.ops import deployment
     from livectl.render import sentence
     from livectl.web import auth, server
 
@@ -31,9 +30,7 @@ def command(context: CommandContext, /, host: str | None, port: int | None) -> N
     token = web.token.reveal() if web.token else None
     auth.check_exposure(host or web.host, token)
     listener = server.bind(host or web.host, web.port if port is None else port)
-    app = server.create_app(
-        lambda: deployment.find(context.app, context.settings, context.cwd), context.settings, token
-    )
+    app = server.create_app(context.find_deployment, context.settings, token)
     url = server.page_url(listener)
     context.show(sentence(f"The page is at {url}", {"url": url}))
     signal.signal(signal.SIGTERM, signal.default_int_handler)

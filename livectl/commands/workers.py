@@ -25,11 +25,10 @@ def command(click_context: click.Context, context: CommandContext, /) -> int | N
     """
     if click_context.invoked_subcommand:
         return None
-    from livectl.ops import deployment
     from livectl.ops.cluster import workers
     from livectl.ops.jobs import views
 
-    with workers.WorkerControl(deployment.find(context.app, context.settings, context.cwd)) as control:
+    with workers.WorkerControl(context.deployment) as control:
         survey = control.list_workers()
     context.show(views.worker_table(survey))
     if survey.silent:
@@ -47,11 +46,10 @@ def stop(context: CommandContext, /, name: str) -> None:
     Example:
       livectl -A proj workers stop w1
     """
-    from livectl.ops import deployment
     from livectl.ops.cluster import workers
     from livectl.render import sentence
 
-    with workers.WorkerControl(deployment.find(context.app, context.settings, context.cwd)) as control:
+    with workers.WorkerControl(context.deployment) as control:
         node_name = control.full_name(name)
         control.stop(node_name)
     context.show(sentence(f"{node_name} finishes its jobs and stops.", {"name": node_name, "done": "stop"}))
@@ -68,11 +66,10 @@ def drain(context: CommandContext, /, name: str, timeout: float) -> None:
     Example:
       livectl -A proj workers drain w1 --timeout 120
     """
-    from livectl.ops import deployment
     from livectl.ops.cluster import workers
     from livectl.render import sentence
 
-    for jobs_left in workers.drain(deployment.find(context.app, context.settings, context.cwd), name, timeout):
+    for jobs_left in workers.drain(context.deployment, name, timeout):
         context.say(f"{name}: {jobs_left} left")
     context.show(sentence(f"{name} is empty and stops.", {"name": name, "done": "drain"}))
 
@@ -106,11 +103,10 @@ def shrink(context: CommandContext, /, name: str, by: int) -> None:
 
 
 def _resize(context: CommandContext, name: str, by: int) -> None:
-    from livectl.ops import deployment
     from livectl.ops.cluster import workers
     from livectl.render import sentence
 
-    with workers.WorkerControl(deployment.find(context.app, context.settings, context.cwd)) as control:
+    with workers.WorkerControl(context.deployment) as control:
         node_name = control.full_name(name)
         control.resize(node_name, by)
     action = "grow" if by > 0 else "shrink"
