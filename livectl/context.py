@@ -14,6 +14,8 @@ from livectl.errors import FileError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from celery import Celery
+
     from livectl.address import Address
     from livectl.errors import LivectlError
     from livectl.ops.deployment import Deployment
@@ -54,20 +56,27 @@ class CommandContext:
         return deployment.find(self.app, self.settings, self.cwd)
 
     @cached_property
-    def celery_app(self) -> Any:
+    def celery_app(self) -> Celery:
         """The app of `-A`; without it livectl's own, made of these settings."""
         if self.app is not None:
-            return self.deployment.app
+            from livectl.ops import apps
+
+            return apps.load(self.app, self.cwd)
         from livectl import celeryapp
 
         return celeryapp.create_app(self.settings)
 
-    def job_sender(self) -> JobSender:
-        """What sends jobs of the app, once the modules of its tasks are imported."""
+    def load_tasks(self) -> Mapping[str, Any]:
+        """The tasks of the app by name; imports the modules that hold them."""
         from livectl.ops import apps
+
+        return apps.load_tasks(self.celery_app, self.cwd)
+
+    def job_sender(self) -> JobSender:
+        """Sends jobs of the app."""
         from livectl.ops.jobs.sender import JobSender
 
-        return JobSender(self.deployment, self.celery_app, apps.load_tasks(self.celery_app, self.cwd))
+        return JobSender(self.deployment, self.celery_app, self.load_tasks())
 
     @property
     def own_store(self) -> Address:

@@ -1,4 +1,4 @@
-"""Asks after streamers, now."""
+"""Asks platforms about streamers now, through the workers or from here."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from livectl.live.store import Store
     from livectl.live.views import StreamerView
     from livectl.ops.deployment import Deployment
+    from livectl.remote_check import RemoteCheck
 
-MAX_WAIT_S = 90.0  # seconds: a job has 60, and may have waited for its turn
+MAX_WAIT_S = 90.0  # a job has 60 s, and may have waited for its turn
 
 
 @click.command()
@@ -45,29 +46,30 @@ def command(context: CommandContext, *, streamers: tuple[str, ...], local: bool,
     requested = [follow_list.parse_streamer(streamer) for streamer in streamers]
     request = check_request.build(requested, context.settings)
     deployment = None if local else _find_workers(context)
-    if deployment and not wait:
-        return _send(context, request, deployment)
     if not wait:
-        raise UsageError("--no-wait needs a worker to send the question to", "Start one: livectl up.")
-    streamer_views = check_request.ordered_views(
-        requested, _check_through_workers(context, request, deployment) if deployment else _check_here(context, request)
-    )
+        if deployment is None:
+            raise UsageError("--no-wait needs a worker to send the question to", "Start one: livectl up.")
+        return _show_sent(context, request, deployment)
+    views_by_key = _check_through_workers(context, request, deployment) if deployment else _check_here(context, request)
+    streamer_views = check_request.ordered_views(requested, views_by_key)
     context.show(views.check_view(streamer_views, time.time()))
-    return (
-        PlatformError.code
-        if any(streamer.live is None for streamer in streamer_views)
-        else int(not any(streamer.live for streamer in streamer_views))
-    )
+    return _exit_code(streamer_views)
+
+
+def _exit_code(streamer_views: list[StreamerView]) -> int:
+    if any(streamer.live is None for streamer in streamer_views):
+        return PlatformError.code
+    return 0 if any(streamer.live for streamer in streamer_views) else 1
 
 
 def _find_workers(context: CommandContext) -> Deployment | None:
-    """Where workers are; None, and a word about it, when there are none."""
-    from livectl import remote_check as livectl_remote_check
+    """The deployment whose workers can ask; None, and the reason on stderr, when no worker answers."""
+    from livectl import remote_check
     from livectl.ops import deployment
 
     try:
         own_deployment = deployment.own_deployment(context.settings)
-        if livectl_remote_check.any_worker_answers(own_deployment):
+        if remote_check.any_worker_answers(own_deployment):
             return own_deployment
         reason = "no worker runs"
     except LivectlError as error:
@@ -76,13 +78,10 @@ def _find_workers(context: CommandContext) -> Deployment | None:
     return None
 
 
-def _send(context: CommandContext, request: CheckRequest, deployment: Deployment) -> int:
-    from livectl.celeryapp import create_app
-    from livectl.ops.jobs.publish_many import SendOptions
-    from livectl.remote_check import RemoteCheck
+def _show_sent(context: CommandContext, request: CheckRequest, deployment: Deployment) -> int:
     from livectl.render import sentence
 
-    job_id = RemoteCheck(request, deployment).send(create_app(context.settings), SendOptions(keep_result=True))
+    _, job_id = _send(context, request, deployment)
     context.show(sentence(job_id, {"id": job_id}))
     return 0
 
@@ -90,12 +89,7 @@ def _send(context: CommandContext, request: CheckRequest, deployment: Deployment
 def _check_through_workers(
     context: CommandContext, request: CheckRequest, deployment: Deployment
 ) -> dict[StreamerKey, StreamerView]:
-    from livectl.celeryapp import create_app
-    from livectl.ops.jobs.publish_many import SendOptions
-    from livectl.remote_check import RemoteCheck
-
-    remote_check = RemoteCheck(request, deployment)
-    job_id = remote_check.send(create_app(context.settings), SendOptions(keep_result=True))
+    remote_check, job_id = _send(context, request, deployment)
     context.say("asking through the workers")
     streamer_views: dict[StreamerKey, StreamerView] = {}
     for batch_views in remote_check.wait_for_views(time.monotonic() + MAX_WAIT_S):
@@ -103,6 +97,15 @@ def _check_through_workers(
     if remote_check.jobs:
         raise UnfinishedError(f"no answer within {MAX_WAIT_S:.0f} s", f"It may still come: livectl status {job_id}")
     return streamer_views
+
+
+def _send(context: CommandContext, request: CheckRequest, deployment: Deployment) -> tuple[RemoteCheck, str]:
+    from livectl.celeryapp import create_app
+    from livectl.ops.jobs.publish_many import SendOptions
+    from livectl.remote_check import RemoteCheck
+
+    remote_check = RemoteCheck(request, deployment)
+    return remote_check, remote_check.send(create_app(context.settings), SendOptions(keep_result=True))
 
 
 def _check_here(context: CommandContext, request: CheckRequest) -> dict[StreamerKey, StreamerView]:
@@ -117,7 +120,7 @@ def _check_here(context: CommandContext, request: CheckRequest) -> dict[Streamer
 
 
 def _open_store(context: CommandContext) -> Store | None:
-    """The store, if one can be reached: what is found out is recorded there."""
+    """The store that records the answers; None, and the reason on stderr, when it cannot be reached."""
     from livectl import redis_client
     from livectl.live.store import Store
 
