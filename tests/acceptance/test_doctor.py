@@ -360,7 +360,10 @@ TABLE: list[tuple[Facts, list[str]]] = [
     (crew(W, msgspec.structs.replace(X, version="5.5.0")), ["versions-differ"]),
     (crew(W, msgspec.structs.replace(X, version="")), []),
     (
-        crew(msgspec.structs.replace(W, visibility_timeout=60.0), msgspec.structs.replace(X, visibility_timeout=3600.0)),
+        crew(
+            msgspec.structs.replace(W, visibility_timeout=60.0),
+            msgspec.structs.replace(X, visibility_timeout=3600.0),
+        ),
         ["visibility-differs"],
     ),
     (Facts(roll=WorkerSurvey(workers=(W,), hoarded=("1",))), ["prefetch-hoarding"]),
@@ -370,7 +373,10 @@ TABLE: list[tuple[Facts, list[str]]] = [
     (Facts(servers=(msgspec.structs.replace(S, save_setting="1", clock_ahead=-60.0),)), ["clock-skew"]),
     (Facts(servers=(msgspec.structs.replace(S, save_setting="1", clock_ahead=4.0),)), []),
     (Facts(servers=(msgspec.structs.replace(S, error="refused", is_local=True),)), ["broker-unreachable"]),
-    (Facts(container=True, servers=(msgspec.structs.replace(S, error="no", is_local=True),)), ["localhost-in-container"]),
+    (
+        Facts(container=True, servers=(msgspec.structs.replace(S, error="no", is_local=True),)),
+        ["localhost-in-container"],
+    ),
     (Facts(container=True, servers=(msgspec.structs.replace(S, error="no"),)), ["broker-unreachable"]),
     (Facts(servers=(ServerFacts(role="results", address="db", error="no such table"),)), ["results-unreachable"]),
     (Facts(servers=(ServerFacts(role="store", address="s", error="away"),)), ["store-unreachable"]),
