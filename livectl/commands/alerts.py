@@ -55,5 +55,5 @@ def list_targets(context: CommandContext) -> None:
     targets.check_targets(context.settings)
     client = redis_client.open_store(context.own_store)
     now = time.time()
-    target_states, pending = outbox.read_backlog(context.settings, client, now)
-    context.show(alert_view.targets_view(context.settings, target_states, pending, now))
+    statuses = outbox.read_targets(context.settings, client, now)
+    context.show(alert_view.targets_view(statuses, context.settings.timezone, now))

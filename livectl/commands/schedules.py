@@ -78,8 +78,9 @@ def list_entries(context: CommandContext, file: str | None) -> None:
     """
     from livectl.ops.beat import views
 
-    schedules = _read_snapshot(context, file).schedules
-    context.show(views.render_entries(schedules, _read_run_history(context), _now_ms(), context.settings.timezone))
+    schedules, now = _read_snapshot(context, file).schedules, _now_ms()
+    entries = views.list_entries(schedules, _read_run_history(context), now)
+    context.show(views.render_entries(entries, now, context.settings.timezone))
 
 
 @command.command("next")

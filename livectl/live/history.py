@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from livectl.live import views
 from livectl.render import View, table
 from livectl.units import format_duration, format_local_time, utc_datetime
@@ -21,12 +23,36 @@ if TYPE_CHECKING:
 
 WEEK_SECONDS = 7 * 86_400.0  # seconds
 MAX_WEEKS = 12  # looked back: habits change with the seasons
+MAX_USUAL_HOURS = 3
 STEP_SECONDS = 900.0  # seconds: every zone is a multiple of it away from UTC
 HOUR_SECONDS = 3_600.0
 DAYS_PER_WEEK, HOURS_PER_DAY = 7, 24
 SHADES = " ░▒▓█"
 DAY_NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 LABEL_EVERY_HOURS = 3  # each so many hours
+
+
+class HeatMap(msgspec.Struct, frozen=True, kw_only=True):
+    """In which share of the last weeks a streamer was live, from 0 to 1: a row a weekday from Monday on, a column an
+    hour of the day, in this zone."""
+
+    timezone: str
+    weeks: float
+    shares: tuple[tuple[float, ...], ...]
+
+    @property
+    def usual_hours(self) -> list[tuple[int, int]]:
+        """The hours in which the streamer was live most often, as weekday and hour; at most one a day."""
+        best = [(max(row), day, row.index(max(row))) for day, row in enumerate(self.shares)]
+        return [(day, hour) for share, day, hour in sorted(best, key=lambda item: -item[0])[:MAX_USUAL_HOURS] if share]
+
+
+def compute_heat_map(sessions: Sequence[Session], first_asked: float | None, now: float, zone: str) -> HeatMap:
+    """Counts the weeks since the streamer was first asked about, or since the first session if that is longer ago."""
+    since = min([first_asked or now, *(session.started_at for session in sessions)])
+    weeks = max(1.0, min((now - since) / WEEK_SECONDS, MAX_WEEKS))
+    shares = tuple(map(tuple, hourly_shares(sessions, since, now, zone)))
+    return HeatMap(timezone=zone, weeks=round(weeks, 1), shares=shares)
 
 
 def hourly_shares(sessions: Sequence[Session], since: float, now: float, zone: str) -> list[list[float]]:
@@ -64,19 +90,24 @@ MAX_SESSIONS_SHOWN = 20  # sessions; programs get them all
 
 def history_view(streamer_history: StreamerHistory, zone: str, now: float) -> View:
     record, sessions = streamer_history
-    since = min([record.first or now, *(session.started_at for session in sessions)])
-    hourly = hourly_shares(sessions, since, now, zone)
+    heat_map = compute_heat_map(sessions, record.first, now, zone)
+    data = history_json(streamer_history, heat_map)
+    return View(data, lambda: _render_page(streamer_history, heat_map, now))
+
+
+def history_json(streamer_history: StreamerHistory, heat_map: HeatMap) -> dict[str, Any]:
+    """A streamer's history as `livectl history --json` has it."""
+    record, sessions = streamer_history
     streamer = views.from_record(record)
-    data = {
+    return {
         "platform": streamer.platform,
         "id": streamer.id,
         "name": streamer.name,
         "state": streamer.state,
-        "timezone": zone,
+        "timezone": heat_map.timezone,
         "sessions": [_session_json(session) for session in sessions],
-        "hours": hourly,
+        "hours": heat_map.shares,
     }
-    return View(data, lambda: _render_page(streamer, sessions, hourly, zone, now))
 
 
 def _session_json(session: Session) -> dict[str, Any]:
@@ -90,25 +121,29 @@ def _session_json(session: Session) -> dict[str, Any]:
     }
 
 
-def _render_page(
-    streamer: views.StreamerView, sessions: Sequence[Session], hourly: list[list[float]], zone: str, now: float
-) -> RenderableType:
+def _render_page(streamer_history: StreamerHistory, heat_map: HeatMap, now: float) -> RenderableType:
     from rich.console import Group
 
-    title = f"{views.address_text(streamer)}  {streamer.name or ''}".rstrip()
+    record, sessions = streamer_history
+    title = f"{record.platform}/{record.id}  {record.name}".rstrip()
     if not sessions:
         return f"{title}: no sessions noted yet"
     newest = list(reversed(sessions))[:MAX_SESSIONS_SHOWN]
     rows = [
-        (format_local_time(session.started_at, zone), _format_length(session, now), session.title, session.category)
+        (
+            format_local_time(session.started_at, heat_map.timezone),
+            _format_length(session, now),
+            session.title,
+            session.category,
+        )
         for session in newest
     ]
     session_table = table(("began", "length", "title", "category"), rows, None, empty="").to_renderable()
     count = f"{len(sessions)} session{'s' if len(sessions) > 1 else ''}"
-    parts: list[RenderableType] = [f"{title}, {count}; times in {zone}", "", session_table]
+    parts: list[RenderableType] = [f"{title}, {count}; times in {heat_map.timezone}", "", session_table]
     if len(sessions) > MAX_SESSIONS_SHOWN:
         parts.append(f"and {len(sessions) - MAX_SESSIONS_SHOWN} older ones")
-    return Group(*parts, "", render_hours(hourly))
+    return Group(*parts, "", render_hours(heat_map.shares))
 
 
 def _format_length(session: Session, now: float) -> str:

@@ -181,6 +181,12 @@ class Store:
         entries = self._client.xrange("livectl:outbox", min=f"({after}", count=limit)
         return [store_records.decode_change(number, fields["change"], fields["page"]) for number, fields in entries]
 
+    def outbox_size(self) -> tuple[int, float | None]:
+        """How many changes the outbox keeps, and when the first of them joined it, in seconds since the epoch."""
+        size = int(self._client.xlen("livectl:outbox"))
+        first = self.changes(limit=1)
+        return size, int(first[0].number.partition("-")[0]) / 1000 if first else None
+
     # What platforms keep between checks
 
     def cache_get(self, platform: str, names: Sequence[str]) -> list[str | None]:

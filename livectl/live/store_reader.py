@@ -88,11 +88,14 @@ def list_streamers(address: Address, *, everybody: bool) -> list[StreamerView]:
 def read_history(address: Address, streamer: Streamer) -> StreamerHistory:
     with read_only_store(address) as store:
         streamer_id = store.aliases(streamer.platform, [streamer.id]).get(streamer.id, streamer.id)
-        record, sessions = (
-            store.find_streamer(streamer.platform, streamer_id),
-            store.sessions(streamer.platform, [streamer_id])[streamer_id],
-        )
-    if sessions and sessions[-1].ended_at is None:  # what is on now has its title where everybody's is
+        return find_history(store, streamer.platform, streamer_id)
+
+
+def find_history(store: Store, platform: str, streamer_id: str) -> StreamerHistory:
+    """The record and the sessions of this id; no alias is followed."""
+    record = store.find_streamer(platform, streamer_id)
+    sessions = store.sessions(platform, [streamer_id])[streamer_id]
+    if sessions and sessions[-1].ended_at is None:  # the record has the title of the session that is on
         sessions[-1] = msgspec.structs.replace(sessions[-1], title=record.title, category=record.category)
     return StreamerHistory(record, sessions)
 

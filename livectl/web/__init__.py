@@ -1,4 +1,4 @@
-"""The page that shows who is live, with its JSON and its metrics; it only reads."""
+"""Shows who is live on a web page, with its JSON and its metrics. Nothing here changes the store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["blueprint"]
 
 
 def __getattr__(name: str) -> Any:
-    """The blueprint on first need: Flask takes longer to import than anything else here."""
+    """Imports the blueprint on first need: Flask takes longer to import than anything else here."""
     if name != "blueprint":
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

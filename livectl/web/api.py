@@ -1,4 +1,4 @@
-"""The JSON twins of the pages: the field names are those of the commands. docs/api.md describes them."""
+"""Encodes the JSON twins of the pages, with the field names of the commands. docs/api.md describes them."""
 
 from __future__ import annotations
 
@@ -7,43 +7,40 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl.live import history, views
-from livectl.live.store_reader import StreamerHistory
+from livectl.live.alerts import views as alert_views
 from livectl.models import State
+from livectl.ops.beat import views as schedule_views
 from livectl.units import utc_datetime
 
 if TYPE_CHECKING:
     from livectl.errors import LivectlError
-    from livectl.models import Session, StreamerRecord
-    from livectl.web.data import BeatSchedule, JobsSnapshot, PageSection, StreamerList
-    from livectl.web.heat_map import HeatMap
+    from livectl.live.alerts.outbox import TargetStatus
+    from livectl.models import StreamerRecord
+    from livectl.web.data import BeatSchedule, JobsSnapshot, PageSection, StreamerList, StreamerPage
 
 API_VERSION = 1  # of these shapes: fields may join, none changes its name or meaning
 
 
-def live(wall: StreamerList, *, everybody: bool) -> bytes:
-    records = [*wall.live, *(wall.others if everybody else ())]
-    return _encode({"version": API_VERSION, "live": [row(record) for record in records]})
+def live(streamers: StreamerList, *, everybody: bool) -> bytes:
+    records = [*streamers.live, *(streamers.others if everybody else ())]
+    return _encode({"version": API_VERSION, "live": [_streamer_row(record) for record in records]})
 
 
-def row(record: StreamerRecord) -> dict[str, Any]:
-    """A streamer as `livectl live --json` has it, and what only the page tells."""
-    return {
-        **msgspec.structs.asdict(views.from_record(record)),
-        "ended_at": utc_datetime(record.ended_at) if record.state is not State.LIVE else None,
-        "trouble": record.trouble,
-        "troubled_since": utc_datetime(record.troubled_since) if record.trouble else None,
-        "tags": record.streamer.tags if record.streamer else (),
-    }
+def streamer(streamer_page: StreamerPage) -> bytes:
+    """A streamer as `livectl history --json` has it, and what the page shows beside it."""
+    record = streamer_page.history.record
+    return _encode(
+        {
+            "version": API_VERSION,
+            **history.history_json(streamer_page.history, streamer_page.heat_map),
+            **_streamer_row(record),
+            "followed": record.streamer is not None,
+        }
+    )
 
 
-def streamer(record: StreamerRecord, sessions: list[Session], heat_map: HeatMap, now: float) -> bytes:
-    """As `livectl history --json` has it."""
-    history_data = history.history_view(StreamerHistory(record, sessions), heat_map.timezone, now).data
-    return _encode({"version": API_VERSION, **history_data, **row(record), "followed": record.streamer is not None})
-
-
-def jobs(snapshot: JobsSnapshot, alerts: list[dict[str, Any]] | None) -> bytes:
-    workers, queue_depths = snapshot.workers.found, snapshot.queues.found
+def jobs(snapshot: JobsSnapshot, targets: list[TargetStatus]) -> bytes:
+    workers, queue_depths = snapshot.workers.value, snapshot.queues.value
     sections: dict[str, PageSection[Any]] = {
         "workers": snapshot.workers,
         "queues": snapshot.queues,
@@ -56,9 +53,9 @@ def jobs(snapshot: JobsSnapshot, alerts: list[dict[str, Any]] | None) -> bytes:
             "workers": workers.found if workers else None,
             "silent": workers.silent if workers else None,
             "queues": queue_depths.queues if queue_depths else None,
-            "jobs": snapshot.recent.found,
-            "dead": snapshot.dead.found,
-            "alerts": alerts,
+            "jobs": snapshot.recent.value,
+            "dead": snapshot.dead.value,
+            "alerts": [alert_views.target_json(status) for status in targets],
             "unknown": {name: section.why for name, section in sections.items() if section.why},
         }
     )
@@ -69,8 +66,8 @@ def schedule(beat_schedule: BeatSchedule) -> bytes:
         {
             "version": API_VERSION,
             "beats": beat_schedule.beats,
-            "looked_in": utc_datetime(beat_schedule.looked_in),
-            "schedules": beat_schedule.rows,
+            "looked_in": utc_datetime(beat_schedule.heartbeat_at),
+            "schedules": [schedule_views.entry_json(entry) for entry in beat_schedule.entries],
         }
     )
 
@@ -79,6 +76,17 @@ def error(livectl_error: LivectlError) -> bytes:
     return _encode(
         {"error": {"code": livectl_error.code, "message": livectl_error.message, "hint": livectl_error.hint}}
     )
+
+
+def _streamer_row(record: StreamerRecord) -> dict[str, Any]:
+    """A streamer as `livectl live --json` has it, and what only the page shows."""
+    return {
+        **msgspec.structs.asdict(views.from_record(record)),
+        "ended_at": utc_datetime(record.ended_at) if record.state is not State.LIVE else None,
+        "trouble": record.trouble,
+        "troubled_since": utc_datetime(record.troubled_since) if record.trouble else None,
+        "tags": record.streamer.tags if record.streamer else (),
+    }
 
 
 def _encode(document: Any) -> bytes:

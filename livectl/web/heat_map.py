@@ -1,4 +1,4 @@
-"""The heat map: in how many of the last weeks somebody was live at each hour of the week."""
+"""Lays out the heat map of a streamer's week as squares and labels, for the page to draw."""
 
 from __future__ import annotations
 
@@ -6,66 +6,72 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from livectl.live import history
+from livectl.live.history import DAYS_PER_WEEK, HOURS_PER_DAY, LABEL_EVERY_HOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from livectl.models import Session
+    from livectl.live.history import HeatMap
 
 
 LEVELS = 5  # shades; level 0 is never
-CELL, GAP, LEFT, TOP = 20, 2, 44, 20  # of the drawing
-MAX_USUAL_HOURS = 3
-
-
-class HeatMap(msgspec.Struct, frozen=True, kw_only=True):
-    """Shares from 0 to 1: a row a weekday from Monday on, a column an hour of the day, in this zone."""
-
-    timezone: str
-    weeks: float
-    shares: tuple[tuple[float, ...], ...]
-
-    @property
-    def usual_hours(self) -> list[tuple[int, int]]:
-        """The hours in which they were live most often, as weekday and hour; no more than one a day."""
-        best = [(max(row), day, row.index(max(row))) for day, row in enumerate(self.shares)]
-        return [(day, hour) for share, day, hour in sorted(best, key=lambda item: -item[0])[:MAX_USUAL_HOURS] if share]
+CELL_PX, GAP_PX, LEFT_PX, TOP_PX = 20, 2, 44, 20
+STEP_PX = CELL_PX + GAP_PX
+HOUR_BASELINE_PX, DAY_BASELINE_PX = -7, 14  # of a label's text, from the upper edge of the squares beside it
 
 
 class HeatMapCell(msgspec.Struct, frozen=True):
-    """One hour as it is drawn."""
+    """The square of one hour of the week."""
 
     x: int
     y: int
     level: int
-    day: int
-    hour: int
+    day: str
+    hour: str
     percent: int
 
 
-def compute_heat_map(sessions: Sequence[Session], first_asked: float | None, now: float, zone: str) -> HeatMap:
-    since = min([first_asked or now, *(session.started_at for session in sessions)])
-    weeks = max(1.0, min((now - since) / history.WEEK_SECONDS, history.MAX_WEEKS))
-    shares = tuple(map(tuple, history.hourly_shares(sessions, since, now, zone)))
-    return HeatMap(timezone=zone, weeks=round(weeks, 1), shares=shares)
+class HeatMapLabel(msgspec.Struct, frozen=True):
+    """A weekday or an hour at the edge."""
+
+    x: int
+    y: int
+    text: str
 
 
-def heat_map_cells(heat_map: HeatMap) -> list[HeatMapCell]:
-    step = CELL + GAP
-    return [
-        HeatMapCell(LEFT + hour * step, TOP + day * step, _level(share), day, hour, round(share * 100))
-        for day, row in enumerate(heat_map.shares)
-        for hour, share in enumerate(row)
-    ]
+class HeatMapDrawing(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the page draws, in pixels."""
+
+    cells: list[HeatMapCell]
+    hours: list[HeatMapLabel]
+    days: list[HeatMapLabel]
+    cell: int = CELL_PX
+    width: int = LEFT_PX + HOURS_PER_DAY * STEP_PX
+    height: int = TOP_PX + DAYS_PER_WEEK * STEP_PX
 
 
-def width() -> int:
-    return LEFT + history.HOURS_PER_DAY * (CELL + GAP)
+def draw_heat_map(heat_map: HeatMap, day_names: Sequence[str]) -> HeatMapDrawing:
+    """`day_names` are the weekdays in the visitor's language, from Monday on."""
+    return HeatMapDrawing(
+        cells=[
+            HeatMapCell(_x(hour), _y(day), _level(share), day_names[day], f"{hour:02}", round(share * 100))
+            for day, row in enumerate(heat_map.shares)
+            for hour, share in enumerate(row)
+        ],
+        hours=[
+            HeatMapLabel(_x(hour), TOP_PX + HOUR_BASELINE_PX, f"{hour:02}")
+            for hour in range(0, HOURS_PER_DAY, LABEL_EVERY_HOURS)
+        ],
+        days=[HeatMapLabel(0, _y(day) + DAY_BASELINE_PX, name) for day, name in enumerate(day_names)],
+    )
 
 
-def height() -> int:
-    return TOP + history.DAYS_PER_WEEK * (CELL + GAP)
+def _x(hour: int) -> int:
+    return LEFT_PX + hour * STEP_PX
+
+
+def _y(day: int) -> int:
+    return TOP_PX + day * STEP_PX
 
 
 def _level(share: float) -> int:

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from functools import cache
-from zoneinfo import ZoneInfo
 
 LANGUAGES = ("en", "zh-Hans")
 
@@ -280,10 +278,6 @@ def translations_for(accepted: str | None) -> Translations:
 @cache
 def _translations(language: str) -> Translations:
     return Translations(language)
-
-
-def local_time(timestamp: float, zone: str) -> str:
-    return f"{datetime.fromtimestamp(timestamp, ZoneInfo(zone)):%Y-%m-%d %H:%M}"
 
 
 def _format_short(number: float) -> str:

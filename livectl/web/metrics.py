@@ -1,9 +1,9 @@
-"""Numbers for Prometheus, reckoned from the store when they are asked for."""
+"""Computes the metrics for Prometheus out of the store, whenever they are asked for."""
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -17,19 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from prometheus_client import Metric
-    from redis import Redis
 
     from livectl.web.data import PageData, StreamerList
 
-# seconds from a go-live until it was noticed: from the fastest look to well past the slowest
+# from a go-live until it was noticed: from the fastest look to well past the slowest
 DELAY_BUCKETS_S = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800)
-MAX_CHANGES_PER_READ = 1000  # read in one call
+MAX_CHANGES_PER_READ = 1000
 OUTBOX_START = "0"
-MS_PER_SECOND = 1000
 
 
 class Metrics:
-    """All metrics of one page, in a registry of their own: an app that mounts the page keeps its own clean."""
+    """All metrics, in a registry of their own: the registry of an app that mounts the page stays as it is."""
 
     def __init__(self, page_data: PageData) -> None:
         self._registry = CollectorRegistry()
@@ -43,7 +41,7 @@ class Metrics:
 
 
 class DetectionDelays:
-    """The histogram of how late go-lives were noticed: each change in the outbox is counted once by this process."""
+    """Counts how late go-lives were noticed. This process counts each change of the outbox once."""
 
     def __init__(self, page_data: PageData, registry: CollectorRegistry) -> None:
         self._page_data = page_data
@@ -75,7 +73,7 @@ class DetectionDelays:
 
 
 class StateCollector:
-    """Everything that is true now, however often it is asked for."""
+    """Measures the state of the store at each scrape."""
 
     def __init__(self, page_data: PageData) -> None:
         self._page_data = page_data
@@ -130,32 +128,31 @@ class StateCollector:
         yield from families.values()
 
     def _outbox(self) -> Iterator[Metric]:
-        """Only the first is read, not all: its number is the time it joined, in milliseconds."""
-        size, first = self._page_data.source.read(_read_outbox)
+        size, first_at = self._page_data.source.read(lambda client: Store(client).outbox_size())
         yield GaugeMetricFamily("livectl_outbox_changes", "Changes kept in the outbox", size)
-        age = max(0.0, self._page_data.clock() - first) if first is not None else 0.0
+        age = max(0.0, self._page_data.clock() - first_at) if first_at is not None else 0.0
         yield GaugeMetricFamily("livectl_outbox_oldest_seconds", "Age of the first change in the outbox", age)
 
     def _alerts(self) -> Iterator[Metric]:
         waiting = GaugeMetricFamily("livectl_alerts_waiting", "Changes that a target was not told", labels=["target"])
         failing = GaugeMetricFamily("livectl_alerts_failing", "Whether a target takes nothing", labels=["target"])
-        for target in self._page_data.alerts.get():
-            waiting.add_metric([target["name"]], target["backlog"])
-            failing.add_metric([target["name"]], float(target["failing_since"] is not None))
+        for status in self._page_data.targets.get():
+            waiting.add_metric([status.name], status.backlog)
+            failing.add_metric([status.name], float(status.state.failing_since is not None))
         yield waiting
         yield failing
 
     def _jobs(self) -> Iterator[Metric]:
-        """What is not known is not there, rather than nought."""
+        """What cannot be known has no metric, rather than one of zero."""
         snapshot = self._page_data.jobs.get()
-        if workers := snapshot.workers.found:
+        if workers := snapshot.workers.value:
             yield GaugeMetricFamily("livectl_workers", "Workers that answer", len(workers.found))
             yield GaugeMetricFamily("livectl_workers_silent", "Workers that heard and did not answer", workers.silent)
             up = GaugeMetricFamily("livectl_worker_up", "Workers that answer, by name", labels=["worker"])
             for worker in workers.found:
                 up.add_metric([worker.name], 1)
             yield up
-        if queue_depths := snapshot.queues.found:
+        if queue_depths := snapshot.queues.value:
             depth = GaugeMetricFamily("livectl_queue_depth", "Messages by queue", labels=["queue", "kind"])
             oldest = GaugeMetricFamily("livectl_queue_oldest_seconds", "Age of the next message", labels=["queue"])
             for queue in queue_depths.queues:
@@ -166,21 +163,15 @@ class StateCollector:
                     oldest.add_metric([queue.name], queue.oldest)
             yield depth
             yield oldest
-        if snapshot.dead.found is not None:
-            yield GaugeMetricFamily("livectl_dead_letters", "Dead letters", len(snapshot.dead.found))
+        if snapshot.dead.value is not None:
+            yield GaugeMetricFamily("livectl_dead_letters", "Dead letters", len(snapshot.dead.value))
 
     def _beats(self) -> Iterator[Metric]:
         beat_schedule = self._page_data.beat_schedule.get()
         yield GaugeMetricFamily("livectl_beats", "Beats that looked in within the last minute", beat_schedule.beats)
-        if beat_schedule.looked_in is not None:
-            lag = max(0.0, self._page_data.clock() - beat_schedule.looked_in)
+        if beat_schedule.heartbeat_at is not None:
+            lag = max(0.0, self._page_data.clock() - beat_schedule.heartbeat_at)
             yield GaugeMetricFamily("livectl_beat_lag_seconds", "Seconds since a beat last looked in", lag)
-
-
-def _read_outbox(client: Redis) -> tuple[int, float | None]:
-    size: Any = client.xlen("livectl:outbox")
-    first = Store(client).changes(limit=1)
-    return size, int(first[0].number.partition("-")[0]) / MS_PER_SECOND if first else None
 
 
 def _streamer_metrics(streamers: StreamerList) -> Iterator[Metric]:

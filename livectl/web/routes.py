@@ -1,4 +1,4 @@
-"""The pages: an address each, answered from what is kept of the store."""
+"""Answers each address of the page: HTML, JSON, metrics and a probe, all out of the readings that are kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from livectl.web import api, auth, data, i18n, views
 from livectl.web.cache import ResponseBody, make_body
 
 if TYPE_CHECKING:
-    from werkzeug.wrappers import Response as Answer
+    from werkzeug.wrappers import Response as WerkzeugResponse
 
     from livectl.web.data import PageData, StreamerPage
     from livectl.web.i18n import Translations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 BLUEPRINT_NAME = "livectl"
 JSON, HTML = "application/json", "text/html"
-PUBLIC_ENDPOINTS = {"static", "enter", "healthz"}  # what a visitor without the token may ask for
-PROGRAM_ENDPOINTS = {"metrics_page", "healthz"}
-RETRY_AFTER_SECONDS = "2"  # a store that was away is back at any moment
-CLOCK_STEP_SECONDS = 10.0
-HTTP_UNAVAILABLE, HTTP_UNAUTHORIZED = 503, 401
+PUBLIC_ENDPOINTS = {"static", "enter", "healthz"}  # open to a visitor without the token
+PROGRAM_ENDPOINTS = {"metrics_page", "healthz"}  # like those below /api, they answer errors in JSON
+RETRY_AFTER_SECONDS = "2"  # a store that was away may be back at any moment
+CLOCK_STEP_SECONDS = 10.0  # pages show minutes, so that their clock may go in steps: within one a page stays the same
+HTTP_SEE_OTHER, HTTP_UNAUTHORIZED, HTTP_NOT_FOUND, HTTP_UNAVAILABLE = 303, 401, 404, 503
 
 
 def build_blueprint(page_data: PageData, token: str | None) -> Blueprint:
@@ -76,11 +76,11 @@ def _serve_json(flask_blueprint: Blueprint, page_data: PageData) -> None:
 
     @flask_blueprint.get("/api/streamers/<platform>/<path:name>")
     def api_streamer(platform: str, name: str) -> Response:
-        return _respond(make_body(api.streamer(*_streamer_page(page_data, platform, name), page_data.clock())), JSON)
+        return _respond(make_body(api.streamer(_streamer_page(page_data, platform, name))), JSON)
 
     @flask_blueprint.get("/api/jobs")
     def api_jobs() -> Response:
-        return _respond(make_body(api.jobs(page_data.jobs.get(), page_data.alerts.get())), JSON)
+        return _respond(make_body(api.jobs(page_data.jobs.get(), page_data.targets.get())), JSON)
 
     @flask_blueprint.get("/api/schedule")
     def api_schedule() -> Response:
@@ -111,10 +111,10 @@ def _guard(flask_blueprint: Blueprint, token: str | None) -> None:
         return _unauthorized(wrong=False)
 
     @flask_blueprint.post("/enter")
-    def enter() -> Answer:
+    def enter() -> WerkzeugResponse:
         if token is None or not auth.token_matches(request.form.get("token", "").strip(), token):
             return _unauthorized(wrong=True)
-        response = redirect(url_for(f"{BLUEPRINT_NAME}.index"), 303)
+        response = redirect(url_for(f"{BLUEPRINT_NAME}.index"), HTTP_SEE_OTHER)
         auth.set_auth_cookie(response, request, token)  # type: ignore[arg-type]
         return response
 
@@ -124,9 +124,9 @@ def _guard(flask_blueprint: Blueprint, token: str | None) -> None:
         response.headers["Retry-After"] = RETRY_AFTER_SECONDS
         return response
 
-    @flask_blueprint.errorhandler(404)
+    @flask_blueprint.errorhandler(HTTP_NOT_FOUND)
     def handle_not_found(_: Exception) -> Response:
-        return _error_response(LivectlError(_translations()("unknown_streamer")), 404, "nothing.html")
+        return _error_response(LivectlError(_translations()("unknown_streamer")), HTTP_NOT_FOUND, "nothing.html")
 
     @flask_blueprint.after_request
     def add_headers(response: Response) -> Response:
@@ -152,19 +152,19 @@ def _error_response(error: LivectlError, status: int, template: str, **variables
 
 
 def _endpoint() -> str:
-    """Which of the addresses below was asked for, wherever they are mounted."""
+    """The name of the view that answers this request, without that of the blueprint it is mounted with."""
     return (request.endpoint or "").rpartition(".")[2]
 
 
 def _streamer_page(page_data: PageData, platform: str, name: str) -> StreamerPage:
     streamer_page = page_data.streamer_page(platform, name)
     if not streamer_page.exists:
-        abort(404)
+        abort(HTTP_NOT_FOUND)
     return streamer_page
 
 
 def _respond(response_body: ResponseBody, mimetype: str) -> Response:
-    """The whole body, or word that it has not changed."""
+    """The whole body, or 304 when the visitor has it already."""
     response = Response(response_body.data, mimetype=mimetype)
     response.set_etag(response_body.etag)
     response.headers["Cache-Control"] = "private, no-cache"
@@ -181,9 +181,8 @@ def _translations() -> Translations:
 
 
 def _failing_targets(page_data: PageData) -> tuple[str, ...]:
-    return tuple(target["name"] for target in page_data.alerts.get() if target["failing_since"])
+    return tuple(status.name for status in page_data.targets.get() if status.state.failing_since)
 
 
 def _rounded_now(page_data: PageData) -> float:
-    """Pages tell time in minutes: one that is this little late stays the same for as long."""
     return page_data.clock() // CLOCK_STEP_SECONDS * CLOCK_STEP_SECONDS

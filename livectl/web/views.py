@@ -1,4 +1,4 @@
-"""A streamer as the page shows one: every time, number and state in words."""
+"""Turns readings into what the templates show: every time, number and state in the visitor's words."""
 
 from __future__ import annotations
 
@@ -8,30 +8,108 @@ from urllib.parse import quote
 import msgspec
 from flask import url_for
 
-from livectl.live import history
 from livectl.models import State
-from livectl.units import format_instant
-from livectl.web import heat_map as web_heat_map
-from livectl.web.i18n import MINUTE, local_time
+from livectl.ops.schedules import due_times
+from livectl.units import format_instant, format_local_time
+from livectl.web.heat_map import draw_heat_map
+from livectl.web.i18n import MINUTE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from livectl.models import Job, PlatformHealth, Session, StreamerRecord
+    from livectl.live.alerts.outbox import TargetStatus
+    from livectl.models import Job, JobState, PlatformHealth, Session, StreamerRecord
+    from livectl.ops.beat.views import EntryStatus
     from livectl.web.data import PageData, StreamerFilter, StreamerList, StreamerPage
     from livectl.web.i18n import Translations
 
 
-# What only tells of the streamer; everything else is trouble with asking.
+MEBIBYTE = 1024 * 1024
+MS_PER_SECOND = 1000
+MAX_SESSIONS = 100
+# These describe the streamer; any other trouble means that asking failed.
 STREAMER_TROUBLES = {State.UPCOMING, State.RESTRICTED, State.NOT_FOUND, State.BANNED}
+
+TemplateContext = tuple[str, dict[str, Any]]  # a template, and its variables
+
+
+def streamer_list(
+    streamers: StreamerList, streamer_filter: StreamerFilter, translate: Translations, now: float, page_data: PageData
+) -> TemplateContext:
+    matching = streamer_filter.apply(streamers)
+    card_builder = CardBuilder(translate, now, page_data.zone, _page_url_builder())
+    render_fragment = page_data.fragments.render
+    return "wall.html", {
+        "t": translate,
+        "zone": page_data.zone,
+        "streamer_filter": streamer_filter,
+        "platforms": [(name, translate.platform(name)) for name in streamers.platforms],
+        "tags": streamers.tags,
+        "live": [render_fragment("card", card_builder.build(record), translate) for record in matching.live],
+        "others": [render_fragment("row", card_builder.build(record), translate) for record in matching.others],
+        "notices": [notice for health in streamers.health if (notice := card_builder.platform_notice(health))]
+        + _failing_target_notices(page_data.targets.get(), translate, now),
+        "live_count": len(streamers.live),
+        "all_count": len(streamers.live) + len(streamers.others),
+    }
+
+
+def streamer(streamer_page: StreamerPage, translate: Translations, now: float, zone: str) -> TemplateContext:
+    (record, sessions), heat_map = streamer_page
+    days = translate.days()
+    return "streamer.html", {
+        "t": translate,
+        "zone": zone,
+        "card": CardBuilder(translate, now, zone, _page_url_builder()).build(record),
+        "followed": record.streamer is not None,
+        "sessions": [_session_row(session, translate, now, zone) for session in reversed(sessions[-MAX_SESSIONS:])],
+        "heat_map": draw_heat_map(heat_map, days),
+        "weeks": f"{heat_map.weeks:g}",
+        "usual": ", ".join(f"{days[day]} {hour:02}:00" for day, hour in heat_map.usual_hours),
+    }
+
+
+def jobs(page_data: PageData, translate: Translations, now: float) -> TemplateContext:
+    snapshot, beat_schedule = page_data.jobs.get(), page_data.beat_schedule.get()
+    clock = NearTimeFormatter(translate, now, page_data.zone)
+    heartbeat_at = beat_schedule.heartbeat_at
+    return "jobs.html", {
+        "t": translate,
+        "zone": page_data.zone,
+        "workers": snapshot.workers,
+        "queues": snapshot.queues,
+        "recent": snapshot.recent,
+        "dead": snapshot.dead,
+        "targets": [_target_row(status, clock) for status in page_data.targets.get()],
+        "beats": beat_schedule.beats,
+        "heartbeat": translate.ago(max(0.0, now - heartbeat_at)) if heartbeat_at else "",
+        "entries": [_entry_row(entry, clock) for entry in beat_schedule.entries],
+        "jobs": [_job_row(job, clock) for job in snapshot.recent.value or []],
+        "letters": [(letter, clock.format_datetime(letter.at)) for letter in snapshot.dead.value or []],
+        "mebibytes": lambda size: f"{size / MEBIBYTE:.0f} MB" if size else "",
+    }
+
+
+def _failing_target_notices(statuses: list[TargetStatus], translate: Translations, now: float) -> list[str]:
+    """A sentence for each target that has not taken anything for a while."""
+    failing = [(status.name, status.state.failing_since) for status in statuses]
+    return [
+        translate("failing", name=name, span=translate.span(max(0.0, now - since))) for name, since in failing if since
+    ]
+
+
+def _page_url_builder() -> Callable[[str, str], str]:
+    """Builds addresses of streamers' pages. Thousands are needed at once, for which Flask's url_for is too slow."""
+    base = url_for(".index")
+    return lambda platform, name: f"{base}streamers/{quote(platform, safe='')}/{quote(name)}"
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """What a card or a row says. Equal cards look alike, so that what has not changed is not drawn again."""
+    """The texts of a card or a row. Equal cards look alike, so an unchanged one is not rendered again."""
 
     key: str
-    page: str  # address of the streamer's own page here
+    page: str  # address of the streamer's page on this site
     url: str
     platform: str
     platform_name: str
@@ -44,9 +122,9 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     category: str
     cover: str
     viewers: str
-    time: str  # in words: since when live, or when last live
-    moment: str | None  # the same for programs
-    moment_long: str
+    time: str  # in words: for how long live, or how long ago
+    moment: str | None  # the start or the end, for programs
+    moment_long: str  # ... and for people, in full
     tags: tuple[str, ...]
     trouble: str
     trouble_short: str
@@ -55,7 +133,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CardBuilder:
-    """Makes cards for one visitor's language, at one moment, in one zone."""
+    """Builds cards for one language, at one moment, in one zone."""
 
     def __init__(self, translate: Translations, now: float, zone: str, page_url: Callable[[str, str], str]) -> None:
         self._translate, self._now, self._zone, self._page_url = translate, now, zone, page_url
@@ -82,7 +160,7 @@ class CardBuilder:
             viewers=self._translate.count(record.viewers) if live and record.viewers is not None else "",
             time=self._time_text(moment, live=live),
             moment=None if moment is None else format_instant(moment),
-            moment_long=local_time(moment, self._zone) if moment else "",
+            moment_long=format_local_time(moment, self._zone) if moment else "",
             tags=record.streamer.tags if record.streamer else (),
             trouble=self._trouble_text(record),
             trouble_short=self._translate(f"trouble_{record.trouble}") if record.trouble else "",
@@ -101,7 +179,7 @@ class CardBuilder:
         )
 
     def _trouble_text(self, record: StreamerRecord) -> str:
-        """What is in the way, since when, and how old that makes the last reading."""
+        """What keeps the streamer from being read, for how long, and how old the last reading is."""
         if record.trouble is None:
             return ""
         trouble, span = self._translate(f"trouble_{record.trouble}"), self._span_since(record.troubled_since)
@@ -115,7 +193,7 @@ class CardBuilder:
         return self._translate.span(max(0.0, self._now - (moment or self._now)))
 
     def platform_notice(self, health: PlatformHealth) -> str:
-        """Why nobody on a platform is asked, where that is so."""
+        """Why nobody on this platform is asked; empty when all is well."""
         name = self._translate.platform(health.platform)
         if health.auth_since is not None:
             return self._translate("platform_auth", platform=name, span=self._span_since(health.auth_since))
@@ -134,33 +212,46 @@ class CardBuilder:
 
 
 def safe_url(url: str) -> str:
-    """An address that may be followed; nothing for what would run or open something else."""
+    """The address, if it leads to a web page; empty for a scheme that runs or opens something else."""
     return url if url.lower().startswith(("https://", "http://")) else ""
 
 
 def https_url(url: str) -> str:
-    """Covers come over HTTPS or not at all."""
+    """The address over HTTPS; empty where there is none. The page's policy lets images in over HTTPS alone."""
     if url.startswith("//"):
         url = f"https:{url}"
     scheme, _, rest = url.partition("://")
     return f"https://{rest}" if scheme.lower() in {"http", "https"} and rest else ""
 
 
-MEBIBYTE = 1024 * 1024
-MAX_SESSIONS = 100
-HOUR_LABELS = range(0, history.HOURS_PER_DAY, history.LABEL_EVERY_HOURS)
-
-
 class FormattedTime(msgspec.Struct, frozen=True):
-    """A point in time in words, exactly, and for programs."""
+    """A point in time in words, in full, and for programs."""
 
     words: str
     long: str
-    iso: str | None
+    iso: str
+
+
+class NearTimeFormatter:
+    """Says how far from now a time is, in one language and zone."""
+
+    def __init__(self, translate: Translations, now: float, zone: str) -> None:
+        self._translate, self._now, self._zone = translate, now, zone
+
+    def format(self, at: float | None) -> FormattedTime | None:
+        """`at` in seconds since the epoch."""
+        if at is None:
+            return None
+        translate, ahead = self._translate, at - self._now
+        words = translate.ahead(ahead) if ahead > 0 else translate("ago", span=translate.seconds(-ahead))
+        return FormattedTime(words, format_local_time(at, self._zone), format_instant(at))
+
+    def format_datetime(self, moment: datetime | None) -> FormattedTime | None:
+        return self.format(moment.timestamp() if moment else None)
 
 
 class SessionRow(msgspec.Struct, frozen=True):
-    """A session as a row of a table."""
+    """A session in the table of a streamer's page."""
 
     started: FormattedTime
     length: str
@@ -168,86 +259,72 @@ class SessionRow(msgspec.Struct, frozen=True):
     category: str
 
 
-TemplateContext = tuple[str, dict[str, Any]]
+class EntryRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule's entry on the jobs page."""
+
+    name: str
+    task: str
+    timing: str
+    enabled: bool
+    paused: bool
+    last: FormattedTime | None
+    ended: JobState | None
+    next: FormattedTime | None
 
 
-def streamer_list(
-    streamers: StreamerList, streamer_filter: StreamerFilter, translate: Translations, now: float, page_data: PageData
-) -> TemplateContext:
-    matching = streamer_filter.apply(streamers)
-    card_builder = CardBuilder(translate, now, page_data.zone, _page_url_builder())
-    render_fragment = page_data.fragments.render
-    return "wall.html", {
-        "t": translate,
-        "zone": page_data.zone,
-        "chosen": streamer_filter,
-        "platforms": [(name, translate.platform(name)) for name in streamers.platforms],
-        "tags": streamers.tags,
-        "live": [render_fragment("card", card_builder.build(item), translate) for item in matching.live],
-        "others": [render_fragment("row", card_builder.build(item), translate) for item in matching.others],
-        "notices": [notice for item in streamers.health if (notice := card_builder.platform_notice(item))]
-        + _failing_target_notices(page_data, translate, now),
-        "live_count": len(streamers.live),
-        "all_count": len(streamers.live) + len(streamers.others),
-    }
+class JobRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A recent job on the jobs page."""
+
+    id: str
+    task: str
+    state: JobState
+    ended: FormattedTime | None
+    outcome: str
 
 
-def streamer(streamer_page: StreamerPage, translate: Translations, now: float, zone: str) -> TemplateContext:
-    heat_map = streamer_page.heat_map
-    days = translate.days()
-    usual = [f"{days[day]} {hour:02}:00" for day, hour in heat_map.usual_hours]
-    return "streamer.html", {
-        "t": translate,
-        "zone": zone,
-        "card": CardBuilder(translate, now, zone, _page_url_builder()).build(streamer_page.record),
-        "followed": streamer_page.record.streamer is not None,
-        "sessions": [
-            _session_row(session, translate, now, zone) for session in reversed(streamer_page.sessions[-MAX_SESSIONS:])
-        ],
-        "cells": web_heat_map.heat_map_cells(heat_map),
-        "map": web_heat_map,
-        "weeks": f"{heat_map.weeks:g}",
-        "days": days,
-        "hours": HOUR_LABELS,
-        "usual": ", ".join(usual),
-    }
+class TargetRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A target of alerts on the jobs page."""
+
+    name: str
+    backlog: int
+    sent: FormattedTime | None
+    retry: FormattedTime | None
+    problem: str
 
 
-def jobs(page_data: PageData, translate: Translations, now: float) -> TemplateContext:
-    snapshot, beat_schedule = page_data.jobs.get(), page_data.beat_schedule.get()
-
-    def format_time(moment: datetime | str | None) -> FormattedTime | None:
-        return _format_near_time(moment, translate, now, page_data.zone)
-
-    return "jobs.html", {
-        "t": translate,
-        "zone": page_data.zone,
-        "found": snapshot,
-        "alerts": [
-            item | {"sent_at": format_time(item["sent_at"]), "retry_at": format_time(item["retry_at"])}
-            for item in page_data.alerts.get()
-        ],
-        "timetable": beat_schedule,
-        "looked_in": translate.ago(max(0.0, now - beat_schedule.looked_in)) if beat_schedule.looked_in else "",
-        "rows": [
-            row | {"last": format_time(row["last"]), "next": format_time(row["next"])} for row in beat_schedule.rows
-        ],
-        "jobs": [
-            (item, format_time(item.finished_at or item.started_at), job_outcome(item))
-            for item in snapshot.recent.found or []
-        ],
-        "dead": [(item, format_time(item.at)) for item in snapshot.dead.found or []],
-        "mebibytes": lambda size: f"{size / MEBIBYTE:.0f} MB" if size else "",
-    }
+def _session_row(session: Session, translate: Translations, now: float, zone: str) -> SessionRow:
+    length = translate.span(max(0.0, (session.ended_at or now) - session.started_at))
+    started = format_local_time(session.started_at, zone)
+    return SessionRow(
+        started=FormattedTime(started, started, format_instant(session.started_at)),
+        length=length if session.ended_at else translate("still_on", span=length),
+        title=session.title,
+        category=session.category,
+    )
 
 
-def _failing_target_notices(page_data: PageData, translate: Translations, now: float) -> list[str]:
-    """The targets that have not taken anything for a while."""
-    return [
-        translate("failing", name=target["name"], span=translate.span(max(0.0, now - since.timestamp())))
-        for target in page_data.alerts.get()
-        if (since := target["failing_since"])
-    ]
+def _entry_row(entry: EntryStatus, clock: NearTimeFormatter) -> EntryRow:
+    last, due = (at / MS_PER_SECOND if at is not None else None for at in (entry.last, entry.next))
+    return EntryRow(
+        name=entry.schedule.name,
+        task=entry.schedule.task,
+        timing=due_times.format_timing(entry.schedule.timing),
+        enabled=entry.schedule.enabled,
+        paused=entry.pause is not None,
+        last=clock.format(last),
+        ended=entry.ended,
+        next=clock.format(due),
+    )
+
+
+def _job_row(job: Job, clock: NearTimeFormatter) -> JobRow:
+    return JobRow(
+        id=job.id,
+        task=job.task or job.id,
+        state=job.state,
+        ended=clock.format_datetime(job.finished_at or job.started_at),
+        outcome=job_outcome(job),
+    )
 
 
 def job_outcome(job: Job) -> str:
@@ -259,34 +336,12 @@ def job_outcome(job: Job) -> str:
     return job.result if isinstance(job.result, str) else msgspec.json.encode(job.result, enc_hook=str).decode()
 
 
-def _session_row(session: Session, translate: Translations, now: float, zone: str) -> SessionRow:
-    length = translate.span(max(0.0, (session.ended_at or now) - session.started_at))
-    return SessionRow(
-        started=FormattedTime(
-            local_time(session.started_at, zone),
-            local_time(session.started_at, zone),
-            format_instant(session.started_at),
-        ),
-        length=length if session.ended_at else translate("still_on", span=length),
-        title=session.title,
-        category=session.category,
+def _target_row(status: TargetStatus, clock: NearTimeFormatter) -> TargetRow:
+    state = status.state
+    return TargetRow(
+        name=status.name,
+        backlog=status.backlog,
+        sent=clock.format(state.sent_at),
+        retry=clock.format(state.retry_at),
+        problem=state.problem,
     )
-
-
-def _format_near_time(
-    moment: datetime | str | None, translate: Translations, now: float, zone: str
-) -> FormattedTime | None:
-    """A moment near now, as far from it as it is."""
-    from datetime import datetime
-
-    if moment is None:
-        return None
-    seconds = (datetime.fromisoformat(moment) if isinstance(moment, str) else moment).timestamp()
-    text = translate.ahead(seconds - now) if seconds > now else translate("ago", span=translate.seconds(now - seconds))
-    return FormattedTime(text, local_time(seconds, zone), format_instant(seconds))
-
-
-def _page_url_builder() -> Callable[[str, str], str]:
-    """The address of a streamer's page. Thousands are wanted at once, which Flask's own way takes too long for."""
-    base = url_for(".index")
-    return lambda platform, name: f"{base}streamers/{quote(platform, safe='')}/{quote(name)}"

@@ -47,6 +47,15 @@ class TargetState(msgspec.Struct, frozen=True, kw_only=True):
     dead: int = 0
 
 
+class TargetStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A target as the settings have it, where it stands, and how many changes wait for it."""
+
+    name: str
+    target: Target
+    state: TargetState
+    backlog: int
+
+
 class StoredDeadLetter(msgspec.Struct, frozen=True):
     """A dead letter as the store keeps it."""
 
@@ -123,15 +132,16 @@ MAX_CHANGES = 1000  # changes looked at for each target: more is "many"
 StreamerKey = tuple[str, str]  # platform and id
 
 
-def read_backlog(settings: Settings, client: Redis, now: float) -> tuple[dict[str, TargetState], dict[str, int]]:
+def read_targets(settings: Settings, client: Redis, now: float) -> list[TargetStatus]:
     """Where each target stands, and how many changes wait for it."""
     store = Store(client)
     states = Outbox(client, "").target_states(list(settings.alerts))
-    waiting = {}
+    statuses = []
     for name, target in settings.alerts.items():
         changes = store.changes(states[name].cursor or start_cursor(target, now), MAX_CHANGES)
-        waiting[name] = len(pending_changes(name, target, changes, find_records(store, changes)))
-    return states, waiting
+        pending = pending_changes(name, target, changes, find_records(store, changes))
+        statuses.append(TargetStatus(name=name, target=target, state=states[name], backlog=len(pending)))
+    return statuses
 
 
 def start_cursor(target: Target, now: float) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from livectl.live.alerts.message import DeliveryOutcome
-    from livectl.live.alerts.outbox import TargetState
+    from livectl.live.alerts.outbox import TargetState, TargetStatus
     from livectl.live.alerts.targets import AlertSender
     from livectl.settings import Settings, Target
 
@@ -87,31 +87,52 @@ def outcomes_view(outcomes: Mapping[str, DeliveryOutcome]) -> View:
     return render.table(("target", "taken", "answer"), rows, data, empty=NO_TARGETS)
 
 
-def targets_view(
-    settings: Settings, states: Mapping[str, TargetState], backlogs: Mapping[str, int], now: float
-) -> View:
-    data = [_target_json(name, target, states[name], backlogs[name]) for name, target in settings.alerts.items()]
+def target_json(status: TargetStatus) -> dict[str, Any]:
+    """A target as `livectl alerts list --json` has it."""
+    state = status.state
+    return {
+        "name": status.name,
+        "kind": targets.target_kind(status.target),
+        "address": target_address(status.target),
+        "on": status.target.on,
+        "sent": state.sent,
+        "sent_at": utc_datetime(state.sent_at),
+        "backlog": status.backlog,
+        "failures": state.failures,
+        "tries": state.tries,
+        "failing_since": utc_datetime(state.failing_since),
+        "retry_at": utc_datetime(state.retry_at),
+        "dead": state.dead,
+        "problem": state.problem or None,
+    }
+
+
+def targets_view(statuses: Sequence[TargetStatus], zone: str, now: float) -> View:
     rows = [
         (
-            name,
-            target_address(target),
-            " ".join(target.on),
-            _format_age(states[name].sent_at, now),
-            str(backlogs[name]),
-            _state_text(states[name]),
+            status.name,
+            target_address(status.target),
+            " ".join(status.target.on),
+            _format_age(status.state.sent_at, now),
+            str(status.backlog),
+            _state_text(status.state),
         )
-        for name, target in settings.alerts.items()
+        for status in statuses
     ]
+    data = [target_json(status) for status in statuses]
     table_view = render.table(
         ("target", "address", "on", "last told", "waiting", "state"), rows, data, empty=NO_TARGETS
     )
-    return View(data, lambda: _with_problems(table_view, settings, states))
+    return View(data, lambda: _with_problems(table_view, statuses, zone))
 
 
-def _with_problems(table_view: View, settings: Settings, states: Mapping[str, TargetState]) -> RenderableType:
-    """The table, and below it what was said by those that did not take something."""
-    failing = {name: state for name, state in states.items() if state.problem}
-    lines = [f"{name}: {state.problem}{_next_try(state, settings.timezone)}" for name, state in failing.items()]
+def _with_problems(table_view: View, statuses: Sequence[TargetStatus], zone: str) -> RenderableType:
+    """The table, and below it what each failing target answered."""
+    lines = [
+        f"{status.name}: {status.state.problem}{_next_try(status.state, zone)}"
+        for status in statuses
+        if status.state.problem
+    ]
     if not lines:
         return table_view.to_renderable()
     from rich.console import Group
@@ -143,21 +164,3 @@ def _state_text(state: TargetState) -> str:
     if state.retry_at is not None:
         return "failing"
     return "gave one up" if state.problem else "well"
-
-
-def _target_json(name: str, target: Target, state: TargetState, backlog: int) -> dict[str, Any]:
-    return {
-        "name": name,
-        "kind": targets.target_kind(target),
-        "address": target_address(target),
-        "on": target.on,
-        "sent": state.sent,
-        "sent_at": utc_datetime(state.sent_at),
-        "backlog": backlog,
-        "failures": state.failures,
-        "tries": state.tries,
-        "failing_since": utc_datetime(state.failing_since),
-        "retry_at": utc_datetime(state.retry_at),
-        "dead": state.dead,
-        "problem": state.problem or None,
-    }

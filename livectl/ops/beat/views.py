@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from livectl.address import Address
+    from livectl.models import JobState
     from livectl.ops.beat.last_runs import RunHistory
     from livectl.ops.beat.run_store import LoadedSchedule, Pause, RunningBeat
     from livectl.ops.schedules.schedule_file import ScheduleFile
@@ -66,26 +67,39 @@ SECOND_MS = 1_000  # milliseconds
 NO_SCHEDULES_TEXT = "No schedules yet; docs/schedules.md shows how they are written."
 
 
-def render_entries(schedules: Sequence[Schedule], history: RunHistory, now: int, zone: str) -> View:
+class EntryStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule with its last run and its next; both in UTC milliseconds, None where there is none."""
+
+    schedule: Schedule
+    last: int | None = None
+    ended: JobState | None = None  # how the job of the last run ended
+    next: int | None = None
+    pause: Pause | None = None
+
+
+def list_entries(schedules: Sequence[Schedule], history: RunHistory, now: int) -> list[EntryStatus]:
     """Every schedule with its last run and its next."""
-    data, rows = [], []
-    for schedule in schedules:
-        pause = history.pauses.get(schedule.name)
-        due = due_times.next_due(schedule, now) if schedule.enabled and not pause else None
-        row = _entry_row(schedule, history, due)
-        data.append({**row, "reason": pause.reason or None if pause else None})
-        last_run = history.last_runs.get(schedule.name)
-        last_texts = [_format_short_time(last_run.due, now, zone) if last_run else "", row["ended"] or ""]
-        next_text = _format_pause(pause) if pause else _format_short_time(due, now, zone) if schedule.enabled else "off"
-        rows.append(
-            [
-                schedule.name,
-                schedule.task,
-                _format_schedule(schedule, zone),
-                " ".join(filter(None, last_texts)),
-                next_text,
-            ]
-        )
+    return [_entry_status(schedule, history, _next_due(schedule, history, now)) for schedule in schedules]
+
+
+def entry_json(entry: EntryStatus) -> dict[str, Any]:
+    """An entry as `livectl schedules list --json` has it."""
+    return {**_entry_fields(entry), "reason": entry.pause.reason or None if entry.pause else None}
+
+
+def render_entries(entries: Sequence[EntryStatus], now: int, zone: str) -> View:
+    """A row for every schedule, with its last run and its next."""
+    rows = [
+        [
+            entry.schedule.name,
+            entry.schedule.task,
+            _format_schedule(entry.schedule, zone),
+            " ".join(filter(None, [_format_short_time(entry.last, now, zone), entry.ended or ""])),
+            _format_next(entry, now, zone),
+        ]
+        for entry in entries
+    ]
+    data = [entry_json(entry) for entry in entries]
     return table(["name", "task", "schedule", "last", f"next, {zone}"], rows, data, empty=NO_SCHEDULES_TEXT)
 
 
@@ -95,7 +109,7 @@ def render_runs(next_runs: Sequence[Run], schedules: Mapping[str, Schedule], his
     for run in next_runs:
         schedule = schedules[run.name]
         note = "paused" if run.name in history.pauses else clock_change_note(schedule, run.due)
-        data.append({**_entry_row(schedule, history, run.due), "note": note or None})
+        data.append({**_entry_fields(_entry_status(schedule, history, run.due)), "note": note or None})
         rows.append(
             [f"{_local_time(run.due, zone):%Y-%m-%d %H:%M:%S}", schedule.name, _format_schedule(schedule, zone), note]
         )
@@ -119,23 +133,42 @@ def render_check(file: str, schedule_file: ScheduleFile, *, checked: bool) -> Vi
     return sentence(f"{counts}, no mistake; {checked_text}.", data)
 
 
-def _entry_row(schedule: Schedule, history: RunHistory, due: int | None) -> dict[str, Any]:
-    last_run, job_state = history.last_runs.get(schedule.name), history.job_states.get(schedule.name)
+def _next_due(schedule: Schedule, history: RunHistory, now: int) -> int | None:
+    if not schedule.enabled or schedule.name in history.pauses:
+        return None
+    return due_times.next_due(schedule, now)
+
+
+def _entry_status(schedule: Schedule, history: RunHistory, due: int | None) -> EntryStatus:
+    last_run = history.last_runs.get(schedule.name)
+    return EntryStatus(
+        schedule=schedule,
+        last=last_run.due if last_run else None,
+        ended=history.job_states.get(schedule.name),
+        next=due,
+        pause=history.pauses.get(schedule.name),
+    )
+
+
+def _entry_fields(entry: EntryStatus) -> dict[str, Any]:
+    schedule = entry.schedule
     return {
         "name": schedule.name,
         "task": schedule.task,
         "schedule": due_times.format_timing(schedule.timing),
         "timezone": schedule.timezone,
         "enabled": schedule.enabled,
-        "paused": schedule.name in history.pauses,
-        "last": _format_utc(last_run.due) if last_run else None,
-        "ended": str(job_state) if job_state else None,
-        "next": _format_utc(due),
+        "paused": entry.pause is not None,
+        "last": _format_utc(entry.last),
+        "ended": str(entry.ended) if entry.ended else None,
+        "next": _format_utc(entry.next),
     }
 
 
-def _format_pause(pause: Pause) -> str:
-    return f"paused: {pause.reason}" if pause.reason else "paused"
+def _format_next(entry: EntryStatus, now: int, zone: str) -> str:
+    if entry.pause:
+        return f"paused: {entry.pause.reason}" if entry.pause.reason else "paused"
+    return _format_short_time(entry.next, now, zone) if entry.schedule.enabled else "off"
 
 
 def _drop_empty_notes(rows: list[list[str]]) -> list[list[str]]:
