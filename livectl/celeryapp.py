@@ -14,7 +14,8 @@ from livectl.ops.processes import embedded_broker
 from livectl.ops.protocol import keys
 
 if TYPE_CHECKING:
-    from livectl.settings import Address, Settings
+    from livectl.address import Address
+    from livectl.settings import Settings
 
 # Chosen against measured faults: a job outlives its worker, a dead broker is noticed, nothing is pickled.
 DEFAULTS: dict[str, Any] = {

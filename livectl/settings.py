@@ -1,14 +1,14 @@
-"""A placeholder: `{name}` in the words of an alert or the arguments of a command, filled in when it is sent."""
+"""Reads the settings: livectl.yaml, the environment and the defaults, as one value."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from livectl.address import Address
+from livectl import placeholders
+from livectl.address import MAX_PORT, Address
 from livectl.errors import SettingsError
 from livectl.units import (
     Duration,
@@ -26,88 +26,10 @@ from livectl.units import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-
-PLACEHOLDER_NAMES = ("url", "name", "title", "platform", "id", "started", "category", "kind")
-PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")  # doubled braces stand for themselves
-MAX_SHOWN_CHARS = 40  # characters of a name that is none
-
-
-def check_placeholders(text: str) -> None:
-    """SettingsError for a name that is not filled in."""
-    for match in PLACEHOLDER.finditer(text):
-        name = match[1]
-        if name is not None and name not in PLACEHOLDER_NAMES:
-            raise SettingsError(
-                f"nothing is called {{{name[:MAX_SHOWN_CHARS]}}}", f"It can be {{{'}, {'.join(PLACEHOLDER_NAMES)}}}."
-            )
-
-
-def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
-    """Each value as it is: what stands in it is never filled in again."""
-    return PLACEHOLDER.sub(lambda match: match[0][0] if match[1] is None else values.get(match[1], ""), text)
-
-
-MAX_SECRET_BYTES = 65_536  # the longest key file is a few KB
-
-
-class Secret:
-    """Shown as `***` wherever it is printed, logged or raised."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        return self._text
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __repr__(self) -> str:
-        return "***"
-
-
-def resolve_secret(text: str, environ: Mapping[str, str], folder: Path) -> str:
-    """The text itself, or what `env:NAME` or `file:PATH` stands for. Relative paths start from `folder`."""
-    kind, _, name = text.partition(":")
-    if kind == "env":
-        return _secret_from_environment(name.strip(), environ)
-    return _secret_from_file(folder / name.strip(), name.strip()) if kind == "file" else text
-
-
-def _secret_from_environment(name: str, environ: Mapping[str, str]) -> str:
-    if not environ.get(name):
-        raise SettingsError(
-            f"the environment variable {name or 'after env:'} is not set", "Set it where livectl starts."
-        )
-    return environ[name]
-
-
-def _secret_from_file(path: Path, name: str) -> str:
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_SECRET_BYTES + 1).decode().rstrip("\r\n")
-    except OSError as error:
-        raise SettingsError(
-            f"file:{name}: {(error.strerror or 'unreadable').lower()}", f"It is read from {path}."
-        ) from error
-    except ValueError:
-        raise SettingsError(f"file:{name} is not text", f"It is read from {path}.") from None
-    if not text or len(text) > MAX_SECRET_BYTES:
-        raise SettingsError(f"file:{name} is {'too large' if text else 'empty'}", f"It is read from {path}.")
-    return text
-
-
-__all__ = ["Address", "Duration", "Rate", "Secret", "Settings", "load", "parse_duration", "parse_rate"]
-
 SETTINGS_FILE = "livectl.yaml"
 DEFAULT_SOURCE = "default"
-MAX_PORT = 65535
-MINUTE = 60.0  # seconds
+MINUTE_S = 60.0
+MAX_SECRET_BYTES = 65_536  # the longest key file is a few KB
 
 RedisAddress = Annotated[Address, "of a Redis"]
 Port = Annotated[int, "of TCP"]
@@ -116,18 +38,18 @@ CeleryValue = Annotated[Any, "as it is, or from env: or file:"]
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True):
-    """The words of an alert; `{name}`, `{title}` and the like are filled in."""
+    """The words of an alert, with placeholders."""
 
     title: str = ""
     body: str = ""
 
     def __post_init__(self) -> None:
         for text in (self.title, self.body):
-            check_placeholders(text)
+            placeholders.check(text)
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """Where alerts go: an Apprise address, a webhook, or a command; and which of them."""
+    """Where alerts go: an Apprise address, a webhook, or a command; and which alerts go there."""
 
     url: Secret | None = None
     webhook: Secret | None = None
@@ -140,7 +62,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     template: Template = Template()
     limit: Rate | None = None
     digest: TimeOfDay | None = None
-    max_age: Duration = 30 * MINUTE
+    max_age: Duration = 30 * MINUTE_S
     timeout: Duration = 10.0
     allow_private: bool = False
 
@@ -148,7 +70,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         if sum(map(bool, (self.url, self.webhook, self.command))) != 1:
             raise SettingsError("a target has one of url, webhook and command", "Keep one of the three.")
         for argument in self.command:
-            check_placeholders(argument)
+            placeholders.check(argument)
 
 
 class PlatformSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,12 +84,12 @@ class PlatformSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Polling(msgspec.Struct, frozen=True, kw_only=True):
-    """How often streamers are asked after."""
+    """How often platforms are asked about a streamer."""
 
     mode: Literal["learned", "uniform"] = "learned"
     fastest: Duration = 15.0
-    slowest: Duration = 15 * MINUTE
-    merge: Duration = 10 * MINUTE
+    slowest: Duration = 15 * MINUTE_S
+    merge: Duration = 10 * MINUTE_S
 
     def __post_init__(self) -> None:
         if not 0 < self.fastest <= self.slowest:
@@ -191,7 +113,7 @@ class Web(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What livectl.yaml may say."""
+    """What livectl.yaml may hold."""
 
     broker: Address | None = None  # None: embedded
     store: RedisAddress | None = None
@@ -220,23 +142,24 @@ class Settings(FileSettings, frozen=True, kw_only=True):
 
 
 def load(environ: Mapping[str, str], cwd: Path, file: str | None = None) -> Settings:
-    """The settings in force. A settings file that is named must be there; one that is not may be."""
+    """The settings of this folder and environment. A file that is named must exist; the usual ones may be missing."""
     path, name = _find_settings_file(environ, cwd, file)
     folder = path.parent if path else cwd
     values: dict[str, Any] = {"schedules": folder / "schedules.yaml", "follows": folder / "follows.yaml"}
     sources = dict.fromkeys(_setting_names(FileSettings), DEFAULT_SOURCE)
-    for layer_values, layer_sources in (
-        _read_settings_file(path, name, environ) if path else ({}, {}),
-        _read_environment(environ, cwd),
-    ):
-        values |= layer_values
-        sources |= layer_sources
+    if path:
+        file_values, file_sources = _read_settings_file(path, name, environ)
+        values |= file_values
+        sources |= file_sources
+    environment_values, environment_sources = _read_environment(environ, cwd)
+    values |= environment_values
+    sources |= environment_sources
     home, sources["home"] = _find_home(environ, cwd)
     return Settings(**values, home=home, folder=folder, file=path, sources=sources)
 
 
 def _setting_names(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
-    """The settings of a struct, those of its sections as `web.port`."""
+    """The names of a struct's settings; those of a section as `web.port`."""
     for field in msgspec.structs.fields(struct):
         yield prefix + field.name
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
@@ -244,7 +167,7 @@ def _setting_names(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[s
 
 
 def _find_settings_file(environ: Mapping[str, str], cwd: Path, file: str | None) -> tuple[Path | None, str]:
-    """The settings file, and what messages call it."""
+    """The path of the settings file, and what messages call it."""
     if named := file or environ.get("LIVECTL_CONFIG"):
         path = cwd / named
         if not path.exists():
@@ -294,13 +217,13 @@ def _find_home(environ: Mapping[str, str], cwd: Path) -> tuple[Path, str]:
 
 
 def _xdg_folder(environ: Mapping[str, str], variable: str, default: str) -> Path:
-    """A folder of the user's, where the XDG convention puts it."""
+    """A folder of the user, where the XDG convention puts it."""
     named = Path(environ.get(variable, ""))
     return named if named.is_absolute() else Path(environ.get("HOME") or Path.home()) / default
 
 
 def _value_readers(environ: Mapping[str, str], folder: Path) -> dict[Any, Callable[[Any], Any]]:
-    """How a value in a file becomes one of ours, for each type that is not plain."""
+    """For each type that YAML lacks, what makes a value of it out of the text in the file."""
 
     def text(value: Any) -> str:
         if not isinstance(value, str):
@@ -312,7 +235,7 @@ def _value_readers(environ: Mapping[str, str], folder: Path) -> dict[Any, Callab
 
     def redis(value: Any) -> Address:
         parsed = address(value)
-        _ = parsed.redis_url
+        _ = parsed.redis_url  # raises for RabbitMQ
         return parsed
 
     return {
@@ -340,4 +263,56 @@ def _parse_port(value: Any) -> Port:
 def _parse_endpoint(text: str) -> Endpoint:
     if not text.startswith(("http://", "https://")):
         raise SettingsError("requests are sent to an http address", "Write http://127.0.0.1:9000.")
+    return text
+
+
+class Secret:
+    """A text that is shown as `***` wherever it is printed, logged or raised."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+def resolve_secret(text: str, environ: Mapping[str, str], folder: Path) -> str:
+    """The text itself, or the value of `env:NAME` or `file:PATH`. Relative paths start from `folder`."""
+    kind, _, name = text.partition(":")
+    if kind == "env":
+        return _secret_from_environment(name.strip(), environ)
+    return _secret_from_file(folder / name.strip(), name.strip()) if kind == "file" else text
+
+
+def _secret_from_environment(name: str, environ: Mapping[str, str]) -> str:
+    if not environ.get(name):
+        raise SettingsError(
+            f"the environment variable {name or 'after env:'} is not set", "Set it where livectl starts."
+        )
+    return environ[name]
+
+
+def _secret_from_file(path: Path, name: str) -> str:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_SECRET_BYTES + 1).decode().rstrip("\r\n")
+    except OSError as error:
+        raise SettingsError(
+            f"file:{name}: {(error.strerror or 'unreadable').lower()}", f"It is read from {path}."
+        ) from error
+    except ValueError:
+        raise SettingsError(f"file:{name} is not text", f"It is read from {path}.") from None
+    if not text or len(text) > MAX_SECRET_BYTES:
+        raise SettingsError(f"file:{name} is {'too large' if text else 'empty'}", f"It is read from {path}.")
     return text

@@ -159,7 +159,7 @@ def claim(store: Store, settings: Settings, now: float, lease: float) -> list[tu
 
 def polling_limits(settings: Settings, platform: Platform) -> PollingLimits:
     """How this platform may be asked: the settings, or what it bears by itself."""
-    from livectl.settings import parse_rate
+    from livectl.units import parse_rate
 
     access = settings.platforms.get(platform.name)
     user_keys = platform_keys(access)

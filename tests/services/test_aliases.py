@@ -15,7 +15,8 @@ from livectl.live.network.routes import Routes
 from livectl.live.platforms.base import CheckFailed, Platform, ask
 from livectl.live.store import Store
 from livectl.models import Request, State, Streamer
-from livectl.settings import PlatformSettings, Settings, parse_rate
+from livectl.settings import PlatformSettings, Settings
+from livectl.units import parse_rate
 from tests.support.http_site import Site, serving
 
 if TYPE_CHECKING:

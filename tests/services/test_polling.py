@@ -12,7 +12,8 @@ import redis
 from livectl.live import platforms, polling
 from livectl.live.store import Store
 from livectl.models import Observation, State, Streamer
-from livectl.settings import PlatformSettings, Polling, Secret, Settings, parse_rate
+from livectl.settings import PlatformSettings, Polling, Secret, Settings
+from livectl.units import parse_rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from typing import IO, TYPE_CHECKING
 
-from livectl import settings
+from livectl import placeholders
 from livectl.live.alerts import message
 from livectl.live.alerts.message import MAX_TIMEOUT_S, Alert, DeliveryOutcome
 
@@ -95,7 +95,7 @@ def build_argv(command: tuple[str, ...], alert: Alert, zone: str) -> list[str]:
     """The arguments, filled in. What strangers wrote can be neither an option nor a path that leads elsewhere."""
     values = message.placeholder_values(alert.changes[0], zone)
     safe = {name: text if name == "url" else text.replace("/", "_") for name, text in values.items()}
-    filled = [(word, settings.fill_placeholders(word, safe)) for word in command]
+    filled = [(word, placeholders.fill(word, safe)) for word in command]
     return [f" {text}" if text.startswith("-") and not word.startswith("-") else text for word, text in filled]
 
 

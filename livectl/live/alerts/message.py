@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
-from livectl import settings
+from livectl import placeholders
 from livectl.models import Change  # noqa: TC001 - msgspec reads the annotations
 from livectl.units import format_hours_and_minutes, format_local_time
 
@@ -79,8 +79,8 @@ def build_alert(name: str, target: Target, change: Change, zone: str) -> Alert:
     title, body = _default_text(change, kind)
     if kind != "trouble":
         fields = placeholder_values(change, zone)
-        title = settings.fill_placeholders(target.template.title, fields) if target.template.title else title
-        body = settings.fill_placeholders(target.template.body, fields) if target.template.body else body
+        title = placeholders.fill(target.template.title, fields) if target.template.title else title
+        body = placeholders.fill(target.template.body, fields) if target.template.body else body
     number = change.number
     return Alert(
         target=name,

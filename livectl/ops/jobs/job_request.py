@@ -9,7 +9,7 @@ import msgspec
 
 from livectl.errors import SettingsError, UsageError
 from livectl.ops.protocol.message import parse_time
-from livectl.settings import parse_duration
+from livectl.units import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

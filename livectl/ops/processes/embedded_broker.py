@@ -24,7 +24,8 @@ from livectl.errors import ServerError, SettingsError
 from livectl.ops.processes import die_with_parent, process
 
 if TYPE_CHECKING:
-    from livectl.settings import Address, Settings
+    from livectl.address import Address
+    from livectl.settings import Settings
 
 
 MAX_SOCKET_PATH_BYTES = 103  # bytes: what macOS takes; Linux takes 107
