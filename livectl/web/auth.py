@@ -1,4 +1,4 @@
-"""The gate: who is let in, and what a browser may do with a page it was given."""
+"""Decides who may read the page, and tells browsers what the page may do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 COOKIE_NAME = "livectl"
 COOKIE_DAYS = 90
-MIN_TOKEN_CHARS = 16  # characters: nobody guesses these over a network
+DAY_SECONDS = 86_400
+MIN_TOKEN_CHARS = 16  # so many cannot be guessed over a network
 BEARER_PREFIX = "bearer "
 MAKE_ONE_HINT = "python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one"
 
@@ -33,7 +34,7 @@ SECURITY_HEADERS = {
 
 
 def check_exposure(host: str, token: str | None) -> None:
-    """Whether the page may be served at this address at all."""
+    """SettingsError when the page must not be served at this address, for want of a good token."""
     if token is not None and len(token) < MIN_TOKEN_CHARS:
         raise SettingsError(
             f"web.token is shorter than {MIN_TOKEN_CHARS} characters", f"{MAKE_ONE_HINT}; keep it in env: or file:."
@@ -55,12 +56,12 @@ def is_loopback(host: str) -> bool:
 
 
 def is_local_request(request: Request) -> bool:
-    """Whether the page was asked for by a name of this machine: another site's name may be made to lead here."""
+    """Whether the request names this machine as its host. Another site can make its own name resolve to 127.0.0.1."""
     return is_loopback(urlsplit(f"//{request.host}").hostname or "")
 
 
 def is_authorized(request: Request, token: str) -> bool:
-    """By bearer token or by cookie, compared without telling how much of it was right."""
+    """Whether the request has the token or its cookie. The time taken does not tell how much of a guess is right."""
     authorization = request.headers.get("Authorization", "")
     if authorization.lower().startswith(BEARER_PREFIX):
         return token_matches(authorization[len(BEARER_PREFIX) :].strip(), token)
@@ -72,11 +73,11 @@ def token_matches(candidate: str, token: str) -> bool:
 
 
 def set_auth_cookie(response: Response, request: Request, token: str) -> None:
-    """Gives the browser its pass. It is made from the token, and is not the token."""
+    """Lets the browser in from now on. The cookie is made from the token, and the token cannot be had from it."""
     response.set_cookie(
         COOKIE_NAME,
         cookie_value(token),
-        max_age=COOKIE_DAYS * 86_400,
+        max_age=COOKIE_DAYS * DAY_SECONDS,
         httponly=True,
         samesite="Strict",
         secure=request.is_secure,

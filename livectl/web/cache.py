@@ -1,4 +1,4 @@
-"""A reading that is kept for a while, so that a crowd of visitors costs the store no more than one."""
+"""Keeps readings, bodies and fragments of pages, so that a crowd of visitors costs no more than one."""
 
 from __future__ import annotations
 
@@ -24,12 +24,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_STALE_SECONDS = 3.0  # for so long after its time an old reading will do while the next one is made
-KEEP_FACTOR = 10  # what took a second to make is kept for ten: visitors never take more than a tenth of anything's time
+MAX_STALE_SECONDS = 3.0  # how long after its time a reading or a body still serves, while the next one is made
+KEEP_FACTOR = 10  # a reading that took a second is kept for ten: reading takes a tenth of the time at most
+MAX_BODIES = 128  # languages times filters in use
+MAX_FRAGMENTS = 20_000  # some 20 MB
+FRAGMENT_TEMPLATE = "livectl/streamers.html"
 
 
 class TimedCache(Generic[T]):
-    """The last reading, made anew when it is older than `seconds`. One visitor makes it; the others get the old one."""
+    """The last reading, replaced once it is older than `keep_seconds`.
+
+    While one visitor makes the next one, the others get the old one, unless it is too old or an error.
+    """
 
     def __init__(self, make: Callable[[], T], keep_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._make = make
@@ -41,7 +47,7 @@ class TimedCache(Generic[T]):
         self._expires_at: float | None = None
 
     def get(self) -> T:
-        """The reading, or the error that it ended in: that one is kept too, so that an outage is not asked to death."""
+        """The reading. An error is kept and raised like one, so that a store in trouble is not asked more often."""
         if self._expires_at is None or self._clock() >= self._expires_at:
             self._refresh()
         if self._error is not None:
@@ -70,19 +76,15 @@ class TimedCache(Generic[T]):
             self._lock.release()
 
 
-MAX_BODIES = 128  # languages times filters in use
-MAX_STALE_BODY_SECONDS = 3.0  # as old as a body may be that is sent while its successor is being made
-
-
 class ResponseBody(NamedTuple):
-    """What is sent, and its mark."""
+    """The bytes of a response, and their ETag."""
 
     data: bytes
     etag: str
 
 
 class _CachedBody(NamedTuple):
-    """A body, the reading it was made of, and when."""
+    """A body, what it was made from, and when."""
 
     body: ResponseBody
     made_from: Hashable
@@ -90,7 +92,10 @@ class _CachedBody(NamedTuple):
 
 
 class BodyCache:
-    """The last body for each address and language. While one visitor has the next one made, others get the last."""
+    """The last body for each key (address and language), replaced when it is wanted from another reading.
+
+    While one visitor makes the next one, the others get the last one, unless it is too old.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -101,7 +106,7 @@ class BodyCache:
         cached = self._cached.get(key)
         if cached and cached.made_from == made_from:
             return cached.body
-        must_wait = cached is None or self._clock() - cached.made_at > MAX_STALE_BODY_SECONDS
+        must_wait = cached is None or self._clock() - cached.made_at > MAX_STALE_SECONDS
         if not self._lock.acquire(blocking=must_wait) and cached:
             return cached.body
         try:
@@ -122,12 +127,8 @@ def make_body(data: bytes) -> ResponseBody:
     return ResponseBody(data, hashlib.blake2b(data, digest_size=12).hexdigest())
 
 
-MAX_FRAGMENTS = 20_000  # drawings kept: some 20 MB
-FRAGMENT_TEMPLATE = "livectl/streamers.html"
-
-
 class FragmentCache:
-    """What each card looks like. Equal cards look alike."""
+    """The HTML of cards and rows: an equal card is not rendered again."""
 
     def __init__(self) -> None:
         self.render = lru_cache(MAX_FRAGMENTS)(_render_fragment)

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - Chinese has its own punctuation
-"""Every sentence of the page, in English and Simplified Chinese: one table."""
+"""Translates the page: every sentence in English and Simplified Chinese, and how times and numbers are written."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from functools import cache
 
 LANGUAGES = ("en", "zh-Hans")
 
-# key -> (English, Simplified Chinese). What stands in braces is filled in.
+# key -> (English, Simplified Chinese); {names} are filled in
 SENTENCES: dict[str, tuple[str, str]] = {
-    # platforms, as they write themselves; any other is called what the follow list calls it
+    # platforms, as each spells its name; any other keeps its name of the follow list
     "platform_name_bilibili": ("Bilibili", "哔哩哔哩"),
     "platform_name_chzzk": ("CHZZK", "CHZZK"),
     "platform_name_demo": ("Demo", "演示"),
@@ -21,7 +21,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "platform_name_tiktok": ("TikTok", "TikTok"),
     "platform_name_twitch": ("Twitch", "Twitch"),
     "platform_name_youtube": ("YouTube", "YouTube"),
-    # of every page
+    # every page
     "live": ("Live", "直播"),
     "jobs": ("Jobs", "任务"),
     "skip": ("Skip to the content", "跳到正文"),
@@ -30,7 +30,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "title_none": ("Nobody is live", "无人直播"),
     "lost": ("No connection to this page's server. Trying again …", "与服务器的连接已断开，正在重试……"),
     "since_time": ("Times are in {zone}.", "时间按 {zone} 时区显示。"),
-    # the wall
+    # the list of streamers
     "summary": ("{live} live of {all} followed", "关注 {all} 位，{live} 位正在直播"),
     "live_now": ("Live now", "正在直播"),
     "not_live": ("Not live", "未开播"),
@@ -51,7 +51,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "never_live": ("not seen live yet", "尚未见过开播"),
     "history_of": ("{name}: history", "{name}：直播记录"),
     "history": ("History", "直播记录"),
-    # nobody followed
+    # ... when nobody is followed
     "empty": ("You follow nobody yet", "还没有关注任何主播"),
     "empty_1": ("Follow somebody by the address of their page:", "用主播页面的地址添加关注："),
     "empty_2": ("Then start looking, if that is not running already:", "然后启动查询（若尚未运行）："),
@@ -209,13 +209,14 @@ SENTENCES: dict[str, tuple[str, str]] = {
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400  # seconds
 MONTH = 30 * DAY
-MIN_SECONDS_IN_DAYS = 2 * DAY  # from here on days are said, below hours
+MIN_SECONDS_IN_DAYS = 2 * DAY  # below, hours say more than days
+MIN_SECONDS_IN_MONTHS = 3 * MONTH
 THOUSAND, MYRIAD, MILLION = 1_000, 10_000, 1_000_000
-MIN_WITHOUT_DECIMAL = 10  # of a unit: from here on without a decimal
+MIN_WITHOUT_DECIMAL = 10  # of a unit: a whole number from here on has no decimal
 
 
 class Translations:
-    """One column of the table."""
+    """The sentences of one language. Called with a key and values, it gives the sentence."""
 
     def __init__(self, language: str) -> None:
         self.language = language
@@ -226,7 +227,7 @@ class Translations:
         return sentence.format(**values) if values else sentence
 
     def span(self, seconds: float) -> str:
-        """How long, in one or two units."""
+        """A duration in one or two units."""
         minutes = int(seconds // MINUTE)
         if seconds < HOUR:
             return self("minutes", n=minutes)
@@ -235,28 +236,29 @@ class Translations:
             return self("hours_minutes", n=hours, m=rest) if rest else self("hours", n=hours)
         if seconds < MIN_SECONDS_IN_DAYS:
             return self("hours", n=int(seconds // HOUR))
-        return (
-            self("many_days", n=int(seconds // DAY)) if seconds < 3 * MONTH else self("months", n=int(seconds // MONTH))
-        )
+        if seconds < MIN_SECONDS_IN_MONTHS:
+            return self("many_days", n=int(seconds // DAY))
+        return self("months", n=int(seconds // MONTH))
 
     def ago(self, seconds: float) -> str:
-        """How long since, roughly: nobody wants the minutes of yesterday."""
+        """How long ago, in whole hours after the first: nobody needs the minutes of yesterday."""
         if seconds < MINUTE:
             return self("now")
         rough = seconds if seconds < HOUR else seconds // HOUR * HOUR
         return self("ago", span=self.span(rough))
 
     def ahead(self, seconds: float) -> str:
+        """How far ahead."""
         if seconds <= 0:
             return self("soon")
         return self("ahead", span=self.seconds(seconds) if seconds < MINUTE else self.span(seconds))
 
     def seconds(self, seconds: float) -> str:
-        """How long, where seconds matter."""
+        """A duration where seconds matter."""
         return self("seconds", n=round(seconds)) if seconds < MINUTE else self.span(seconds)
 
     def count(self, number: int) -> str:
-        """A number of viewers, short."""
+        """A number of viewers, rounded as people of this language round."""
         if self.language == "zh-Hans":
             return self("myriad", n=_format_short(number / MYRIAD)) if number >= MYRIAD else str(number)
         if number >= MILLION:
@@ -267,11 +269,12 @@ class Translations:
         return self(key) if (key := f"platform_name_{name}") in SENTENCES else name
 
     def days(self) -> list[str]:
+        """The weekdays, from Monday on."""
         return self("days").split()
 
 
 def translations_for(accepted: str | None) -> Translations:
-    """By what `best_match` found; English where it found nothing."""
+    """The language that fits what the browser accepts best; English where none does."""
     return _translations("zh-Hans" if accepted and accepted.lower().startswith("zh") else "en")
 
 

@@ -1,4 +1,4 @@
-"""The blueprint: the page in anybody's Flask app, at any prefix."""
+"""Serves the page: as a blueprint in anybody's Flask app, or as an app of its own."""
 
 from __future__ import annotations
 
@@ -23,13 +23,20 @@ if TYPE_CHECKING:
     from livectl.settings import Settings
 
 
+THREADS = 8  # each answers out of memory; more would only wait for each other
+MAX_CONNECTIONS = 1000
+BACKLOG = 256
+HTTP_MISDIRECTED = 421
+ANOTHER_PORT_HINT = "Choose another with --port."
+
+
 def blueprint(
     store_url: str, *, broker_url: str | None = None, timezone: str = "UTC", token: str | None = None
 ) -> Blueprint:
-    """The page of the streamers in this store, to be registered in a Flask app.
+    """A blueprint that shows the streamers of this store, for any Flask app and at any prefix.
 
-    `broker_url` is where the jobs are, if that is not the store. With a `token`, visitors need it; without, who is
-    let in is up to the app.
+    `broker_url` is where the jobs are, if that is not the store. With a `token`, visitors need it; without one, the
+    app decides who may see the page.
     """
     store = Address.parse(store_url)
     _ = store.redis_url
@@ -42,15 +49,8 @@ def blueprint(
     return routes.build_blueprint(PageData(StoreReader(lambda: store_deployment), parse_timezone(timezone)), token)
 
 
-THREADS = 8  # each answers out of memory; more would only wait for each other
-MAX_CONNECTIONS = 1000
-BACKLOG = 256
-HTTP_MISDIRECTED = 421
-ANOTHER_PORT_HINT = "Choose another with --port."
-
-
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens there; UsageError, in one sentence, when it cannot."""
+    """A socket that listens at this address; UsageError when the address or port cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -69,8 +69,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 def create_app(find_deployment: Callable[[], Deployment], settings: Settings, token: str | None) -> Flask:
     """The page as an app of its own."""
-    from flask import Flask, request
-    from flask import Response as Answer
+    from flask import Flask, Response, request
 
     flask_app = Flask("livectl", static_folder=None)
     flask_app.register_blueprint(
@@ -80,19 +79,19 @@ def create_app(find_deployment: Callable[[], Deployment], settings: Settings, to
     @flask_app.before_request
     def refuse_other_hosts() -> Response | None:
         if token is None and not auth.is_local_request(request):
-            return Answer("This page is served to this machine only, and not by that name.\n", HTTP_MISDIRECTED)
+            return Response("This page is served to this machine only, and not by that name.\n", HTTP_MISDIRECTED)
         return None
 
     return flask_app
 
 
 def serve(flask_app: Flask, listener: socket.socket) -> None:
-    """Answers until it is interrupted."""
+    """Answers requests until it is interrupted."""
     import logging
 
     import waitress
 
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a visitor who waits a moment is no news
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of every request that waits a moment
 
     waitress.serve(
         flask_app,
