@@ -112,6 +112,17 @@ class Web(msgspec.Struct, frozen=True, kw_only=True):
     token: Secret | None = None
 
 
+class Up(msgspec.Struct, frozen=True, kw_only=True):
+    """How `up` looks after what it runs."""
+
+    silence: Duration = MINUTE
+    pause: Duration = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.silence > 0 and self.pause > 0):
+            raise SettingsError("silence and pause take some time", "Write silence: 60s, pause: 1s.")
+
+
 class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What livectl.yaml may hold."""
 
@@ -126,6 +137,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     polling: Polling = Polling()
     network: Network = Network()
     web: Web = Web()
+    up: Up = Up()
     celery: dict[str, CeleryValue] = {}
 
 

@@ -82,7 +82,7 @@ def _start_detached(context: CommandContext, up_options: UpOptions, environment:
 
 
 def _run(context: CommandContext, up_options: UpOptions, environment: Environment) -> int:
-    from livectl.ops.processes.supervisor import OWN_NAME, Supervisor
+    from livectl.ops.processes.supervisor import OWN_NAME, Supervisor, SupervisorTimings
     from livectl.ops.services import up
     from livectl.ops.services import up as plan
     from livectl.web import auth
@@ -98,7 +98,8 @@ def _run(context: CommandContext, up_options: UpOptions, environment: Environmen
         )
         summary = plan.build_summary(up_options, environment, context.settings, server, page=page_port, pid=os.getpid())
         context.show(up.summary_view(summary))
-        return Supervisor(children, _line_writer(context, [OWN_NAME, *(child.name for child in children)])).run()
+        write = _line_writer(context, [OWN_NAME, *(child.name for child in children)])
+        return Supervisor(children, write, SupervisorTimings.from_settings(context.settings.up)).run()
     finally:
         if server:
             server.clean_up()

@@ -219,17 +219,19 @@ def test_a_job_that_outlasts_its_time_is_kept(
 
 def test_a_worker_that_does_not_answer_is_started_again(tmp_path: Path, place: dict[str, str]) -> None:
     """SIGSTOP: alive for whoever only waits for its end."""
+    (tmp_path / "livectl.yaml").write_text("up: {silence: 6s}\n")
     with livectl("up", "-c", "2", cwd=tmp_path, environ=place) as up:
         up.wait_for("ready: broker, page, worker, beat at work")
         stopped = member(up, "celery -A livectl.celeryapp worker")
         os.kill(stopped, signal.SIGSTOP)
-        up.wait_for("worker has not answered for 60 s and is started again")
+        up.wait_for("worker has not answered for 6 s and is started again")
         done = up.text.count(SUCCEEDED)
         wait_for(lambda: up.text.count(SUCCEEDED) > done, what="jobs again")
 
 
 def test_what_cannot_start_is_given_up_with_its_own_words(tmp_path: Path, place: dict[str, str]) -> None:
     (tmp_path / "proj.py").write_text("from celery import Celery\napp = Celery(broker='redis://127.0.0.1:1')\n1 / 0\n")
+    (tmp_path / "livectl.yaml").write_text("up: {pause: 100ms}\n")
     with livectl("-A", "proj", "up", cwd=tmp_path, environ=place) as up:
         assert up.wait() == 1
     assert re.search(r"livectl: (worker|beat) ended right after its start 5 times in a row \(exit code \d\)", up.text)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from livectl.ops.processes.output import SignalReader
+    from livectl.settings import Up
 
 
 LAST_LINES = 5  # kept to be shown when it is given up
@@ -172,6 +173,9 @@ GRACEFUL_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 IMMEDIATE_SIGNALS = frozenset({signal.SIGQUIT})
 
 
+CHECKS_PER_SILENCE = 6
+
+
 class SupervisorTimings(msgspec.Struct, frozen=True):
     """How long is waited for what, in seconds."""
 
@@ -187,6 +191,11 @@ class SupervisorTimings(msgspec.Struct, frozen=True):
         1.5  # after SIGTERM when there is no time for jobs; a worker notices it within 1 s, and then SIGQUIT
     )
     quit_seconds: float = 5.0  # what a child gets between SIGQUIT and SIGKILL
+
+    @classmethod
+    def from_settings(cls, up: Up) -> SupervisorTimings:
+        """As the user wants them; a child is checked often enough to miss a check or two within its silence."""
+        return cls(first_pause=up.pause, unhealthy_after=up.silence, check_interval=up.silence / CHECKS_PER_SILENCE)
 
 
 class Supervisor:
