@@ -1,4 +1,4 @@
-"""An errand: a question after streamers that workers are sent on, and the answers that they bring."""
+"""Checks streamers through the workers: sends the jobs, waits for their observations."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 
 TASK = "livectl.check"
-DUE_NOT_RESERVED = 0.0  # how the task is told that its requests are not paid for yet
+DUE_NOT_RESERVED = 0.0  # tells the task to reserve its requests from the platform's budget first
 
 
 def any_worker_answers(deployment: Deployment) -> bool:
-    """Whether a worker answers at this moment."""
+    """Whether any worker answers a ping."""
     with WorkerControl(deployment) as control:
         return bool(control.ask("ping").by_worker)
 
 
 class RemoteCheck:
-    """One question, a job for each of its portions."""
+    """One check request, with a job for each of its batches."""
 
     def __init__(self, request: CheckRequest, deployment: Deployment) -> None:
         self._request = request
@@ -45,10 +45,11 @@ class RemoteCheck:
 
     @property
     def jobs(self) -> list[tuple[str, CheckBatch]]:
+        """The jobs without a result so far."""
         return list(self._batches.items())
 
     def send(self, app: Celery, options: SendOptions) -> str:
-        """Sends the jobs. Answers the id that `livectl status` understands: of the group, or of the only one."""
+        """Sends the jobs. Returns the id that `livectl status` takes: of the group, or of the only job."""
         drafts = [
             JobDraft(id=job_id, args=(batch.platform, batch.ids, DUE_NOT_RESERVED), brief=f"({batch})")
             for job_id, batch in self._batches.items()
@@ -56,7 +57,7 @@ class RemoteCheck:
         return publish_many.send_group(app, TASK, drafts, options)
 
     def wait_for_views(self, until: float) -> Iterator[dict[StreamerKey, StreamerView]]:
-        """Answers as they come. What has not come in time is left in `jobs`."""
+        """Yields results as they come, until all are there or the time is up; what is missing then is left in `jobs`."""
         for outcomes in publish_many.follow_results(self._deployment, list(self._batches), until):
             views: dict[StreamerKey, StreamerView] = {}
             for job_id, outcome in outcomes.items():

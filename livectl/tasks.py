@@ -1,4 +1,4 @@
-"""The tasks: what livectl's own workers know how to do."""
+"""Defines the tasks that livectl's own workers run."""
 
 from __future__ import annotations
 
@@ -21,19 +21,23 @@ from livectl import __version__
 from livectl.errors import LivectlError
 
 if TYPE_CHECKING:
+    from redis import Redis
+
     from livectl.live.alerts.delivery import AlertDispatcher
     from livectl.live.alerts.message import Alert
     from livectl.live.alerts.outbox import StoredDeadLetter
     from livectl.live.checker import Sweeper
+    from livectl.live.store import Store
+    from livectl.settings import Settings
 
-MAX_WAIT_S = 30.0  # seconds a job waits in a worker at most: on Redis, one that waits longer might run twice
+MAX_WAIT_S = 30.0  # of a job in a worker: on Redis, one that waits longer might run twice
 
-EXPECTED_ERRORS = (LivectlError, RedisError)  # a line in the log, not a traceback: the next sweep tries again
+EXPECTED_ERRORS = (LivectlError, RedisError)  # logged as one line without a traceback: the next sweep tries again
 
 logger = get_task_logger(__name__)
 
 
-# The answer is kept, unlike those of other tasks: a person asks for it to see that the whole way there and back works.
+# Its result is kept, unlike that of other tasks: a person calls it to see that the way to a worker and back works.
 @shared_task(name="livectl.ping", ignore_result=False)
 def ping() -> str:
     return "pong"
@@ -41,7 +45,7 @@ def ping() -> str:
 
 @shared_task(name="livectl.report", bind=True)
 def report(self: Task) -> dict[str, Any]:
-    """Who works here, with which versions; also a line of the worker's log."""
+    """Returns and logs the worker's name, its process id and its versions."""
     versions = {"livectl": __version__, "celery": version("celery"), "python": platform.python_version()}
     facts = {"worker": self.request.hostname, "pid": os.getpid(), **versions}
     logger.info("report: %s", ", ".join(f"{name} {value}" for name, value in facts.items()))
@@ -50,7 +54,7 @@ def report(self: Task) -> dict[str, Any]:
 
 @shared_task(name="livectl.sweep", bind=True, throws=EXPECTED_ERRORS)
 def sweep(self: Task) -> None:
-    """Claims who is due, and sends the jobs that ask after them."""
+    """Claims the streamers that are due, and sends the jobs that check them."""
     from livectl.live.checker import JOB_EXPIRES_SECONDS
     from livectl.ops.jobs import publish_many
 
@@ -64,10 +68,10 @@ def sweep(self: Task) -> None:
 
 @shared_task(name="livectl.check", bind=True, max_retries=None, throws=EXPECTED_ERRORS)
 def check(self: Task, platform: str, ids: list[str], due: float | None = None) -> list[dict[str, Any]] | None:
-    """Asks after streamers of one platform and records what is said. The answers are kept only if somebody waits.
+    """Checks streamers of one platform and records the observations; returns them when the job keeps its result.
 
-    Those that were claimed are paid for. For a person's own list, `due` is when its turn comes: the platform's budget
-    is shared, and who asks for many waits for it.
+    A sweep leaves `due` out: it has already paid for its requests out of the platform's budget. A list that a person
+    submits sends 0 first: the job reserves its requests and retries itself with `due` set to when its turn comes.
     """
     checker, now = _sweeper().checker, time.time()
     if due is None:
@@ -83,45 +87,75 @@ def check(self: Task, platform: str, ids: list[str], due: float | None = None) -
 
 @shared_task(name="livectl.prune", throws=EXPECTED_ERRORS)
 def prune() -> None:
-    """Drops what nobody needs any more."""
+    """Drops old changes, and streamers that were unfollowed long ago."""
     dropped = _sweeper().prune(time.time())
     logger.info("pruned: %d streamers forgotten", dropped)
 
 
 @shared_task(name="livectl.deliver")
 def deliver() -> None:
-    """Tells every target what it has not been told. What is told lies in the store: no alert is ever an argument."""
+    """Sends every target its pending alerts. They lie in the store: an alert is never a task argument."""
     _dispatcher().deliver()
 
 
 @shared_task(name="livectl.digest")
 def digest() -> None:
-    """Tells the targets that want a digest, once the time of day has come that they name."""
+    """Sends a digest to each target that wants one and whose time of day has come."""
     _dispatcher().deliver_digests()
+
+
+# One of each in a worker process. Their connections notice a fork.
+
+
+@cache
+def _sweeper() -> Sweeper:
+    from livectl.live.checker import Sweeper
+
+    return Sweeper(_settings(), _store())
 
 
 @cache
 def _dispatcher() -> AlertDispatcher:
-    """Of this process, as `_sweeper` is."""
-    from livectl import redis_client, settings
     from livectl.live.alerts import delivery, targets
     from livectl.live.network.fetcher import Fetcher
     from livectl.live.network.routes import Routes
-    from livectl.live.store import Store
-    from livectl.ops.processes import embedded_broker
 
-    process_settings = settings.load(os.environ, Path.cwd())
-    client = redis_client.open_store(embedded_broker.resolve_addresses(process_settings).store)
-    store = Store(client)
-    store.prepare()
-    senders = targets.build_senders(process_settings, Fetcher(Routes.from_settings(process_settings.network), store))
+    fetcher = Fetcher(Routes.from_settings(_settings().network), _store())
     return delivery.AlertDispatcher(
-        process_settings, store, client, senders, delivery.DispatchHooks(time.time, _make_dead_letter)
+        _settings(),
+        _store(),
+        _redis(),
+        targets.build_senders(_settings(), fetcher),
+        delivery.DispatchHooks(time.time, _make_dead_letter),
     )
 
 
+@cache
+def _store() -> Store:
+    from livectl.live.store import Store
+
+    store = Store(_redis())
+    store.prepare()
+    return store
+
+
+@cache
+def _redis() -> Redis:
+    from livectl import redis_client
+    from livectl.ops.processes import embedded_broker
+
+    return redis_client.open_store(embedded_broker.resolve_addresses(_settings()).store)
+
+
+@cache
+def _settings() -> Settings:
+    from livectl import settings
+
+    return settings.load(os.environ, Path.cwd())
+
+
 def _make_dead_letter(alert: Alert, reason: str, now: float) -> StoredDeadLetter:
-    """An alert that nobody took, as a dead letter."""
+    """The dead letter of an alert that could not be delivered."""
     from livectl.live.alerts.outbox import StoredDeadLetter
     from livectl.ops.jobs import dead_letters
 
@@ -134,17 +168,3 @@ def _make_dead_letter(alert: Alert, reason: str, now: float) -> StoredDeadLetter
         payload=msgspec.to_builtins(alert),
     )
     return StoredDeadLetter(dead_letter.id, msgspec.json.encode(dead_letter).decode())
-
-
-@cache
-def _sweeper() -> Sweeper:
-    """Of this process, with the settings it was started with. Its connections notice a fork."""
-    from livectl import redis_client, settings
-    from livectl.live.checker import Sweeper
-    from livectl.live.store import Store
-    from livectl.ops.processes import embedded_broker
-
-    process_settings = settings.load(os.environ, Path.cwd())
-    store = Store(redis_client.open_store(embedded_broker.resolve_addresses(process_settings).store))
-    store.prepare()
-    return Sweeper(process_settings, store)

@@ -97,7 +97,7 @@ class ReplyQueue:
 
     def collect(self, connection: RedisConnection, expected: int, seconds: float) -> ControlReplies:
         """Until so many have answered the ping, and with it all that they ever will, or the time is over."""
-        deadline = min(time.monotonic() + seconds, connection.until - CLOSE_RESERVE_S)
+        deadline = min(time.monotonic() + seconds, connection.deadline - CLOSE_RESERVE_S)
         replies: list[tuple[str, Any]] = []
         answered: list[str] = []
         while len(answered) < expected and (seconds_left := deadline - time.monotonic()) > 0:

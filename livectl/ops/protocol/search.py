@@ -209,4 +209,4 @@ def _escape_glob(text: str) -> str:
 
 
 def _in_time(connection: RedisConnection) -> bool:
-    return time.monotonic() < connection.until - WORKER_REPLY_RESERVE_S
+    return time.monotonic() < connection.deadline - WORKER_REPLY_RESERVE_S
