@@ -57,7 +57,7 @@ class RemoteCheck:
         return publish_many.send_group(app, TASK, drafts, options)
 
     def wait_for_views(self, until: float) -> Iterator[dict[StreamerKey, StreamerView]]:
-        """Yields results as they come, until all are there or the time is up; what is missing then is left in `jobs`."""
+        """Yields results as they come, until all are there or the time is up; `jobs` then has the missing ones."""
         for outcomes in publish_many.follow_results(self._deployment, list(self._batches), until):
             views: dict[StreamerKey, StreamerView] = {}
             for job_id, outcome in outcomes.items():

@@ -115,7 +115,7 @@ class Web(msgspec.Struct, frozen=True, kw_only=True):
 class Up(msgspec.Struct, frozen=True, kw_only=True):
     """How `up` looks after what it runs."""
 
-    silence: Duration = MINUTE
+    silence: Duration = MINUTE_S
     pause: Duration = 1.0
 
     def __post_init__(self) -> None:
