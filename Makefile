@@ -25,6 +25,7 @@ check: $(VENV)/.test
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@PYTHONPATH=. $(BIN)/lint-imports
+	@$(BIN)/python .ci/house.py
 
 fix: $(VENV)/.test
 	@$(BIN)/ruff check --fix .
