@@ -1,4 +1,8 @@
-"""What a platform is: patterns, a batch size, a budget, and a generator that asks and reads. No I/O in here."""
+"""Defines what a platform is: addresses, limits, and a check that yields what to ask. No I/O in here.
+
+A check is a generator. It yields effects and is sent what came of them: a Response for a Request, text or None for a
+CacheGet, None for a CacheSet, a value or None for a Call. What drives it owns sockets, clock, threads and memory.
+"""
 
 from __future__ import annotations
 
@@ -11,47 +15,40 @@ from livectl.models import CacheGet, CacheSet, Observation, Request, Response, S
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
-
-class Call(NamedTuple):
-    """A function that does its own I/O, for a library that cannot do without.
-
-    Whoever drives the check runs it in a thread and sends back what it returned, or None when `seconds` went by
-    first; the thread is then left behind, so the function must end by itself some time. It raises nothing.
-    """
-
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    seconds: float
-
-
-# A check yields what it wants done and is sent what came of it: a Response for a Request, text or None for a Recall,
-# None for a Keep, a value or None for a Call. Whoever drives it owns sockets, clock, threads and memory.
 Effect: TypeAlias = "Request | CacheGet | CacheSet | Call"
 Check: TypeAlias = "Generator[Effect, Any, list[Observation]]"
 Resolve: TypeAlias = "Generator[Effect, Any, str]"
+StreamerCheck: TypeAlias = "Callable[[str, CheckContext], Generator[Effect, Any, Observation]]"
+BatchCheck: TypeAlias = "Callable[[Sequence[str], CheckContext], Generator[Effect, Any, dict[str, Observation]]]"
+
+# Failures without one answer: the batch, its two halves, their four quarters. It is the site then, not an id.
+MAX_FAILURES_WITHOUT_ANSWER = 7
+MAX_SPLITS = 16  # in one check; 7 find one bad id in 100
+MAX_SINGLE_RETRIES = 5  # missing rows asked again in one check: an answer that lacks more is broken as a whole
+ABSENT_CACHE_SECONDS = 3_600.0  # a row missing even when asked alone is not asked alone again for so long
+PLATFORM_WIDE_STATES = {State.BLOCKED, State.RATE_LIMITED, State.AUTH}  # of the whole site: asking on would be rude
 
 
-class CheckContext(NamedTuple):
-    """What a check may use: the time it runs at and the user's own keys for this platform (client_id, cookie …)."""
+class Platform(NamedTuple):
+    """A site. `address` reads an id out of pasted text: None when the text is not this platform's at all.
 
-    now: float
-    keys: Mapping[str, str]
+    It also takes its own `name/id`, and gives back the id. Where one streamer has several ids (a login, a room, a
+    short link), `resolve` leads any of them to the one that is followed, and yields nothing if it already is that.
+    """
 
+    name: str
+    hosts: frozenset[str]  # the only hosts its requests may go to
+    batch: int  # streamers per check at most
+    budget: str  # requests it bears, as in settings: 600/m
+    address: Callable[[str], str | None]
+    url: Callable[[str], str]  # the page of a streamer; empty where only an answer has it
+    check: Callable[[Sequence[str], CheckContext], Check]
+    resolve: Callable[[str, CheckContext], Resolve] | None = None  # raises NotAStreamer or CheckFailed
+    keyless: RateLimit | None = None  # without the user's keys, where that is another way of asking
 
-class NotAStreamer(LivectlError):  # noqa: N818
-    """An address that names no streamer of this platform: a clip, a recording, a category."""
-
-    code = 3
-
-
-class CheckFailed(PlatformError):  # noqa: N818
-    """A question that got no usable answer: a block, a limit, an outage, an unknown shape. Never "offline"."""
-
-    def __init__(self, state: State, problem: str, retry_at: float | None = None, *, divisible: bool = False) -> None:
-        super().__init__(problem)
-        self.state = state
-        self.retry_at = retry_at
-        self.divisible = divisible  # one bad id may have spoilt it for the whole batch
+    def rate_limit(self, keys: Mapping[str, str]) -> RateLimit:
+        key = keys.get("client_id") or keys.get("api_key")  # a cookie opens no other way of asking
+        return RateLimit(self.batch, self.budget) if key or not self.keyless else self.keyless
 
 
 class RateLimit(NamedTuple):
@@ -61,30 +58,51 @@ class RateLimit(NamedTuple):
     budget: str
 
 
-class Platform(NamedTuple):
-    """A site. `address` reads an id out of pasted text: None when the text is not this platform's at all.
+class CheckContext(NamedTuple):
+    """What a check may use: the time it runs at and the user's own keys for this platform (client_id, cookie …)."""
 
-    It also takes its own `name/id`, and gives back the id. Where one streamer has several (a login, a room, a
-    short link), `resolve` leads any of them to the one that is followed, and yields nothing if it already is that.
+    now: float
+    keys: Mapping[str, str]
+
+
+class Call(NamedTuple):
+    """A function that does its own I/O, for a library that cannot do without.
+
+    It runs in a thread, and the check is sent what it returns, or None when `seconds` go by first. The thread is then
+    left behind, so the function must end by itself some time. It raises nothing.
     """
 
-    name: str
-    hosts: frozenset[str]  # the only hosts its requests may go to
-    batch: int  # streamers per check at most
-    budget: str  # requests it bears, as in settings: 600/m
-    address: Callable[[str], str | None]
-    url: Callable[[str], str]  # the page of a streamer; empty where only an answer can tell it
-    check: Callable[[Sequence[str], CheckContext], Check]
-    resolve: Callable[[str, CheckContext], Resolve] | None = None  # raises Refused or Unanswered
-    keyless: RateLimit | None = None  # without the user's keys, where that is another way of asking
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    seconds: float
 
-    def rate_limit(self, keys: Mapping[str, str]) -> RateLimit:
-        key = keys.get("client_id") or keys.get("api_key")  # a cookie opens no other way of asking
-        return RateLimit(self.batch, self.budget) if key or not self.keyless else self.keyless
+
+class NotAStreamer(LivectlError):  # noqa: N818
+    """An address that names no streamer of this platform: a clip, a recording, a category."""
+
+    code = 3
+
+
+class CheckFailed(PlatformError):  # noqa: N818
+    """A request without a usable answer: a block, a limit, an outage, an unknown shape. Never "offline"."""
+
+    def __init__(self, state: State, problem: str, retry_at: float | None = None, *, divisible: bool = False) -> None:
+        super().__init__(problem)
+        self.state = state
+        self.retry_at = retry_at
+        self.divisible = divisible  # one bad id may have spoilt the answer for the whole batch
 
 
 def ask(request: Request) -> Generator[Effect, Any, Response]:
     return cast("Response", (yield request))
+
+
+def follow_link(link: str, headers: dict[str, str]) -> Generator[Effect, Any, str]:
+    """Where a short link (host and path) leads: the page it ends on, or the one it points to."""
+    response = yield from ask(Request(url=f"https://{link}", headers=headers))
+    if response.status == 0:
+        raise CheckFailed(State.NETWORK, response.error or "no answer")
+    return response.headers.get("location") or response.url
 
 
 def cache_get(key: str) -> Generator[Effect, Any, str | None]:
@@ -95,76 +113,40 @@ def cache_set(key: str, value: str, seconds: float) -> Generator[Effect, Any, No
     yield CacheSet(key, value, seconds)
 
 
-def same_observations(
-    platform: str, ids: Iterable[str], state: State, context: CheckContext, problem: str
-) -> list[Observation]:
-    """The same observation of each: a refusal, an outage, a limit."""
-    return [
-        Observation(platform=platform, id=streamer_id, state=state, at=context.now, problem=problem)
-        for streamer_id in ids
-    ]
+def one_by_one(platform: str, check_streamer: StreamerCheck) -> Callable[[Sequence[str], CheckContext], Check]:
+    """The check of a site that answers about one streamer at a time."""
+
+    def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
+        return {ids[0]: (yield from check_streamer(ids[0], context))}
+
+    return in_batches(platform, 1, check_batch)
 
 
-def failed_observation(platform: str, streamer_id: str, failure: CheckFailed, context: CheckContext) -> Observation:
-    """What remains of a streamer when asking came to nothing."""
-    return Observation(
-        platform=platform,
-        id=streamer_id,
-        state=failure.state,
-        at=context.now,
-        problem=failure.message,
-        retry_at=failure.retry_at,
-    )
+def in_batches(platform: str, size: int, check_batch: BatchCheck) -> Callable[[Sequence[str], CheckContext], Check]:
+    """The check of a site that answers about up to `size` streamers at once.
 
-
-Look: TypeAlias = "Callable[[str, CheckContext], Generator[Effect, Any, Observation]]"
-LookAtMany: TypeAlias = "Callable[[Sequence[str], CheckContext], Generator[Effect, Any, dict[str, Observation]]]"
-
-MAX_FAILURES_WITHOUT_ANSWER = (
-    7  # failures without one answer (the batch, its halves, its quarters): it is the site, not an id
-)
-MAX_SPLITS = 16  # in one check; 7 find one bad id in 100
-MAX_SINGLE_RETRIES = 5  # missing rows asked again in one check: an answer that lacks more is broken as a whole
-ABSENT_CACHE_SECONDS = 3_600.0  # a row missing even when asked alone is not asked alone again for so long
-PLATFORM_WIDE_STATES = {
-    State.BLOCKED,
-    State.RATE_LIMITED,
-    State.AUTH,
-}  # true of the whole platform: asking on would be rude
-
-
-def one_by_one(platform: str, look: Look) -> Callable[[Sequence[str], CheckContext], Check]:
-    """The check of a site that tells of one streamer at a time."""
-
-    def look_at_one(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
-        return {ids[0]: (yield from look(ids[0], context))}
-
-    return in_batches(platform, 1, look_at_one)
-
-
-def in_batches(platform: str, size: int, look: LookAtMany) -> Callable[[Sequence[str], CheckContext], Check]:
-    """The check of a site that tells of up to `size` at once. `look` may leave ids out, and may raise Unanswered."""
+    `check_batch` may leave ids out, which are asked again alone, and may raise CheckFailed.
+    """
 
     def check(ids: Sequence[str], context: CheckContext) -> Check:
-        progress = CheckProgress(platform, context, _split(list(dict.fromkeys(ids)), size), {}, [])
+        progress = _CheckProgress(platform, context, _split(list(dict.fromkeys(ids)), size), {}, [])
         while progress.waiting:
             batch = progress.waiting.popleft()
             try:
-                observations = yield from look(batch, context)
+                observations = yield from check_batch(batch, context)
             except CheckFailed as failure:
                 progress.record_failure(batch, failure)
                 continue
             progress.observations.update(observations)
-            yield from _retry_alone(
-                progress, batch, [streamer_id for streamer_id in batch if streamer_id not in observations]
-            )
+            missing_ids = [streamer_id for streamer_id in batch if streamer_id not in observations]
+            yield from _retry_alone(progress, batch, missing_ids)
         return [progress.observations[streamer_id] for streamer_id in ids]
 
     return check
 
 
-class CheckProgress(NamedTuple):
-    """One check under way: what is still to be asked, what was seen, what failed."""
+class _CheckProgress(NamedTuple):
+    """One check under way: the batches still to ask, the observations so far, the failures."""
 
     platform: str
     context: CheckContext
@@ -189,16 +171,18 @@ class CheckProgress(NamedTuple):
         )
 
 
-def _retry_alone(progress: CheckProgress, batch: Sequence[str], missing: Sequence[str]) -> Generator[Effect, Any, None]:
-    """A row the answer lacks says nothing: UNKNOWN, unless it answers alone."""
-    unknown = same_observations(progress.platform, missing, State.UNKNOWN, progress.context, "not in the answer")
+def _retry_alone(
+    progress: _CheckProgress, batch: Sequence[str], missing_ids: Sequence[str]
+) -> Generator[Effect, Any, None]:
+    """A row that an answer lacks says nothing: its streamer is UNKNOWN, unless the site answers about it alone."""
+    unknown = same_observations(progress.platform, missing_ids, State.UNKNOWN, progress.context, "not in the answer")
     progress.observations.update({observation.id: observation for observation in unknown})
     if len(batch) == 1:
-        for streamer_id in missing:
+        for streamer_id in missing_ids:
             yield from cache_set(f"absent/{streamer_id}", "1", ABSENT_CACHE_SECONDS)
         return
     retries = 0
-    for streamer_id in missing:
+    for streamer_id in missing_ids:
         if retries < MAX_SINGLE_RETRIES and not (yield from cache_get(f"absent/{streamer_id}")):
             progress.waiting.append([streamer_id])
             retries += 1
@@ -206,3 +190,25 @@ def _retry_alone(progress: CheckProgress, batch: Sequence[str], missing: Sequenc
 
 def _split(ids: Sequence[str], size: int) -> deque[Sequence[str]]:
     return deque(ids[start : start + size] for start in range(0, len(ids), size))
+
+
+def failed_observation(platform: str, streamer_id: str, failure: CheckFailed, context: CheckContext) -> Observation:
+    """The observation of a streamer whose check failed."""
+    return Observation(
+        platform=platform,
+        id=streamer_id,
+        state=failure.state,
+        at=context.now,
+        problem=failure.message,
+        retry_at=failure.retry_at,
+    )
+
+
+def same_observations(
+    platform: str, ids: Iterable[str], state: State, context: CheckContext, problem: str
+) -> list[Observation]:
+    """The same observation for each streamer: a refusal, an outage, a limit."""
+    return [
+        Observation(platform=platform, id=streamer_id, state=state, at=context.now, problem=problem)
+        for streamer_id in ids
+    ]

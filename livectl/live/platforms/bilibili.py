@@ -1,7 +1,7 @@
-"""Bilibili: live.bilibili.com, 30 users at once.
+"""Checks Bilibili (live.bilibili.com), 30 users at once.
 
-A streamer is followed by uid; a room, under its long number or its short one, is led to it once. Risk control answers
-HTTP 412, or -412 and -352 in a body.
+A streamer is followed by uid. A room, by its long number or its short one, is resolved to its owner's uid once. Risk
+control answers HTTP 412, or -412 and -352 in a body.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ from urllib.parse import urlencode
 import msgspec
 
 from livectl.live.platforms import parsing
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, failed_observation, in_batches
+from livectl.live.platforms.base import (
+    CheckFailed,
+    NotAStreamer,
+    Platform,
+    ask,
+    failed_observation,
+    follow_link,
+    in_batches,
+)
 from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
 
@@ -25,11 +33,11 @@ if TYPE_CHECKING:
 NAME = "bilibili"
 LIVE_HOSTS = {"live.bilibili.com", "m.live.bilibili.com"}
 SITE_HOSTS = {"bilibili.com", "www.bilibili.com", "m.bilibili.com", "t.bilibili.com"}
-BATCH = 30  # uids a call that were all answered; of 60 some were left out
+BATCH = 30  # uids a call; an answer to 60 left some out
 API = "https://api.live.bilibili.com"
-NOT_LOCKED = {"", "0", "0000-00-00 00:00:00"}  # how it writes "not locked"
+NOT_LOCKED = {"", "0", "0000-00-00 00:00:00"}  # how Bilibili writes "not locked"
 HINT = "Give the room, https://live.bilibili.com/NUMBER, or the user, https://space.bilibili.com/NUMBER"
-STATUS_LIVE, STATUS_ROUND, STATUS_OFF = 1, 2, 0  # live_status; a round plays recordings
+STATUS_LIVE, STATUS_ROUND, STATUS_OFF = 1, 2, 0  # of live_status; a round plays recordings
 ERROR_CODES = {
     -412: (State.BLOCKED, "risk control refused the request (-412)"),
     -352: (State.BLOCKED, "risk control wants a check of the client (-352)"),
@@ -71,7 +79,7 @@ ROOM = msgspec.json.Decoder(BilibiliRoom, strict=False)
 
 
 def address(text: str) -> str | None:
-    """A uid, `room:NUMBER`, or a short link: the latter two are led to the uid by `resolve`."""
+    """A uid; or `room:NUMBER` or a short link, which `resolve` leads to the uid."""
     page = parse_page_address(text)
     if page is None:
         return None
@@ -108,8 +116,7 @@ def url(streamer_id: str) -> str:
 
 def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     if streamer_id.startswith("b23.tv/"):
-        redirect = yield from ask(Request(url=f"https://{streamer_id}", headers=_headers(context)))
-        streamer_id = address(parsing.final_url(redirect)) or ""
+        streamer_id = address((yield from follow_link(streamer_id, _headers(context)))) or ""
     if is_number(streamer_id):
         return streamer_id
     number = streamer_id.removeprefix("room:")
@@ -182,15 +189,14 @@ def _state(user: BilibiliUser) -> State:
 
 
 def _headers(context: CheckContext) -> dict[str, str]:
-    headers = {"User-Agent": parsing.BROWSER_USER_AGENT, "Referer": "https://live.bilibili.com/"}
-    return headers | ({"Cookie": context.keys["cookie"]} if context.keys.get("cookie") else {})
+    return parsing.browser_headers("https://live.bilibili.com/", context.keys.get("cookie"))
 
 
 PLATFORM = Platform(
     name=NAME,
     hosts=frozenset({"api.live.bilibili.com", "b23.tv", "live.bilibili.com", "space.bilibili.com", "www.bilibili.com"}),
     batch=BATCH,
-    budget="30/m",  # a batch every two seconds went well; a refusal lasts half an hour
+    budget="30/m",  # no refusal at a batch every two seconds; a refusal lasts half an hour
     address=address,
     url=url,
     check=in_batches(NAME, BATCH, check_batch),

@@ -1,10 +1,12 @@
-"""CHZZK, Naver's: one channel at a time. Only `status` tells; the rest of a closed channel's answer is stale."""
+"""Checks CHZZK (chzzk.naver.com), one channel at a time.
+
+Of a closed channel's answer only `status` is true; the rest is stale.
+"""
 
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,11 +24,8 @@ NAME = "chzzk"
 HOSTS = {NAME, "chzzk.naver.com", "m.chzzk.naver.com"}
 HINT = "Give the channel: https://chzzk.naver.com/live/ID, an ID of 32 letters and digits"
 API = "https://api.chzzk.naver.com"
-HEADERS = {"User-Agent": parsing.BROWSER_USER_AGENT}
-KST = timezone(timedelta(hours=9))
+HEADERS = parsing.browser_headers()
 NAME_CACHE_SECONDS = 7 * 86_400.0  # a channel's name is asked for once a week
-
-LocalTime = Annotated[datetime, msgspec.Meta(tz=False)]
 
 
 class ChzzkLiveStatus(msgspec.Struct, rename="camel"):
@@ -34,7 +33,7 @@ class ChzzkLiveStatus(msgspec.Struct, rename="camel"):
     live_title: str | None = ""
     live_category_value: str | None = ""
     concurrent_user_count: int | None = None
-    open_date: LocalTime | None = None
+    open_date: parsing.LocalTime | None = None
 
 
 class ChzzkEnvelope(msgspec.Struct):
@@ -88,7 +87,7 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
         return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
     if content.status != "OPEN":
         raise parsing.unknown_value("$.content.status", content.status)
-    started_at = content.open_date.replace(tzinfo=KST).timestamp() if content.open_date else None
+    started_at = parsing.korean_timestamp(content.open_date)
     return Observation(
         platform=NAME,
         id=streamer_id,
@@ -100,12 +99,12 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
         name=(yield from _channel_name(streamer_id)),
         url=url(streamer_id),
         viewers=parsing.parse_count(content.concurrent_user_count),
-        started_at=parsing.valid_timestamp(started_at),
+        started_at=started_at,
     )
 
 
 def _channel_name(streamer_id: str) -> Generator[Effect, Any, str]:
-    """The channel's name, which the status lacks and an id does not tell."""
+    """The channel's name, which the live status lacks."""
     cached_name = yield from cache_get(f"name/{streamer_id}")
     if cached_name:
         return cached_name
@@ -113,7 +112,7 @@ def _channel_name(streamer_id: str) -> Generator[Effect, Any, str]:
     try:
         content = NAME_RESPONSE.decode(response.body).content
     except msgspec.DecodeError:
-        return ""  # the name is a courtesy: that it is live stands without
+        return ""  # the channel is live, with a name or without
     name = parsing.plain_text(content.channel_name if content else "")
     if name:
         yield from cache_set(f"name/{streamer_id}", name, NAME_CACHE_SECONDS)

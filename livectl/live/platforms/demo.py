@@ -1,9 +1,9 @@
-"""The demo platform: invented streamers whose broadcasts are a function of the clock. It needs no network.
+"""Invents streamers whose broadcasts are a function of the clock: a platform that needs no network.
 
 Time is cut into cycles of 30 minutes; a streamer is live for the first 15 of a cycle that is their own, shifted by
 whole minutes. The 30 names of ROSTER have one minute each, so that at any moment one of them goes live within the
-next 60 seconds; and the first three, ten minutes apart, see to it that one of them is always live. Any other id works
-too, with a minute of its own; `nobody` does not exist, and `rerun` shows recordings.
+next 60 seconds; ada, grace and linus are ten minutes apart, so that one of the three is always live. Any other id
+works too, with a minute of its own; `nobody` does not exist, and `rerun` shows recordings.
 """
 
 from __future__ import annotations
@@ -23,12 +23,10 @@ if TYPE_CHECKING:
 
 NAME = "demo"
 BATCH = 500  # an answer costs microseconds
-CYCLE_SECONDS = 1_800  # seconds from one go-live of a streamer to the next
-BROADCAST_SECONDS = (
-    900  # seconds of a broadcast: the pause that follows outlasts the merge window, so that each is told
-)
+CYCLE_SECONDS = 1_800  # from one go-live of a streamer to the next
+BROADCAST_SECONDS = 900  # the pause that follows outlasts the merge window, so that each broadcast is alerted
 MINUTE_SECONDS = 60
-RETITLE_AFTER_SECONDS = 420  # seconds into a broadcast, from when its title says "part two"
+RETITLE_AFTER_SECONDS = 420  # into a broadcast its title becomes "part two"
 # fmt: off
 ROSTER = (
     "ada", "alan", "barbara", "claude", "dennis", "dorothy", "edsger", "evelyn", "frances", "gladys",
@@ -66,7 +64,7 @@ def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, 
 
 
 def observe(streamer_id: str, now: float) -> Observation:
-    """What anyone, anywhere, sees of this streamer at this time."""
+    """The observation of this streamer at this time, the same for everyone."""
     if streamer_id == "nobody":
         return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=now)
     started_at = last_start(streamer_id, now)
@@ -93,11 +91,8 @@ def observe(streamer_id: str, now: float) -> Observation:
 
 def last_start(streamer_id: str, now: float) -> int:
     """The last time this streamer went live, in whole seconds since the epoch."""
-    minute = (
-        ROSTER.index(streamer_id)
-        if streamer_id in ROSTER
-        else crc32(streamer_id.encode()) % (CYCLE_SECONDS // MINUTE_SECONDS)
-    )
+    minutes = CYCLE_SECONDS // MINUTE_SECONDS
+    minute = ROSTER.index(streamer_id) if streamer_id in ROSTER else crc32(streamer_id.encode()) % minutes
     shift = minute * MINUTE_SECONDS
     return int((now - shift) // CYCLE_SECONDS) * CYCLE_SECONDS + shift
 

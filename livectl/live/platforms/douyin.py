@@ -1,7 +1,7 @@
-"""Douyin: one room at a time, with a visitor's cookie that the site hands to everybody.
+"""Checks Douyin (live.douyin.com), one room at a time, with a visitor's cookie that the site hands to everybody.
 
 A streamer is followed by web_rid, which stays with the account; room ids change with every broadcast. An empty answer
-means that this client is refused. Nothing is signed and no captcha is solved.
+means that the site refuses this client. Nothing is signed and no captcha is solved.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ from urllib.parse import urlencode
 import msgspec
 
 from livectl.live.platforms import parsing
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, cache_get, cache_set, one_by_one
+from livectl.live.platforms.base import (
+    CheckFailed,
+    NotAStreamer,
+    Platform,
+    ask,
+    cache_get,
+    cache_set,
+    follow_link,
+    one_by_one,
+)
 from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
 
@@ -29,7 +38,7 @@ HINT = "Open the live room in a browser and give its address: https://live.douyi
 LIVE_SITE = "https://live.douyin.com"
 ENTER_API = f"{LIVE_SITE}/webcast/room/web/enter/"
 REFLOW_API = "https://webcast.amemv.com/webcast/room/reflow/info/"
-COOKIE_SECONDS = 3 * 86_400.0  # a visitor's cookie goes on working for days
+COOKIE_CACHE_SECONDS = 3 * 86_400.0  # a visitor's cookie goes on working for days
 ENTER_QUERY = {
     "aid": "6383",
     "app_name": "douyin_web",
@@ -41,8 +50,8 @@ ENTER_QUERY = {
     "browser_name": "Firefox",
     "browser_version": "140.0",
 }
-ROOM_LIVE, ROOM_ENDED = 2, 4  # status of a room
-TROUBLE_CODE, REFUSED_CODE = 10001, 10011  # status_code of an answer
+ROOM_LIVE, ROOM_ENDED = 2, 4  # of status
+TROUBLE_CODE, REFUSED_CODE = 10001, 10011  # of status_code
 RESTRICTED_PROMPT = "你不在主播设置的可见范围内"
 ENDED_PROMPT = "直播已结束"
 
@@ -107,11 +116,11 @@ class DouyinReflow(msgspec.Struct):
 
 ENVELOPE = msgspec.json.Decoder(DouyinEnvelope)
 DATA = msgspec.json.Decoder(DouyinData, strict=False)
-REFLOW_DECODER = msgspec.json.Decoder(DouyinReflow)
+REFLOW = msgspec.json.Decoder(DouyinReflow)
 
 
 def address(text: str) -> str | None:
-    """A web_rid; or v.douyin.com/CODE and reflow/ROOM, which `resolve` leads to it."""
+    """A web_rid; or v.douyin.com/CODE or reflow/ROOM, which `resolve` leads to it."""
     page = parse_page_address(text)
     if page is None:
         return None
@@ -137,41 +146,26 @@ def url(streamer_id: str) -> str:
 
 def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     if streamer_id.startswith("v.douyin.com/"):
-        redirect = yield from ask(
-            Request(url=f"https://{streamer_id}", headers={"User-Agent": parsing.BROWSER_USER_AGENT})
-        )
-        streamer_id = address(parsing.final_url(redirect)) or ""
+        streamer_id = address((yield from follow_link(streamer_id, parsing.browser_headers()))) or ""
     if not streamer_id or streamer_id.startswith("v.douyin.com/"):
         raise NotAStreamer("the short link leads to no Douyin live room", HINT)
     if not streamer_id.startswith("reflow/"):
         return streamer_id
-    query = {
-        "type_id": "0",
-        "live_id": "1",
-        "room_id": streamer_id.removeprefix("reflow/"),
-        "sec_user_id": "",
-        "app_id": "1128",
-    }
-    request = Request(url=f"{REFLOW_API}?{urlencode(query)}", headers={"User-Agent": parsing.BROWSER_USER_AGENT})
+    return (yield from _find_owner(streamer_id.removeprefix("reflow/"), context))
+
+
+def _find_owner(room_id: str, context: CheckContext) -> Resolve:
+    query = {"type_id": "0", "live_id": "1", "room_id": room_id, "sec_user_id": "", "app_id": "1128"}
+    request = Request(url=f"{REFLOW_API}?{urlencode(query)}", headers=parsing.browser_headers())
     envelope = parsing.read_json((yield from ask(request)), ENVELOPE, context.now)
     if envelope.status_code != 0:
         raise CheckFailed(State.BLOCKED, f"refused to tell the room's owner (status_code {envelope.status_code})")
-    return parsing.decode_json(envelope.data, REFLOW_DECODER).room.owner.web_rid
+    return parsing.decode_json(envelope.data, REFLOW).room.owner.web_rid
 
 
 def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
     headers = yield from _headers(streamer_id, context)
-    request = Request(url=f"{ENTER_API}?{urlencode(ENTER_QUERY | {'web_rid': streamer_id})}", headers=headers)
-    try:
-        envelope = parsing.read_json((yield from ask(request)), ENVELOPE, context.now)
-    except CheckFailed as failure:
-        if failure.state is State.BLOCKED:
-            yield from cache_set("ttwid", "", COOKIE_SECONDS)  # perhaps it is the cookie: the next check gets a new one
-        raise
-    if envelope.status_code == TROUBLE_CODE:
-        raise CheckFailed(State.NETWORK, f"the site has trouble (status_code {TROUBLE_CODE})")
-    if envelope.status_code == REFUSED_CODE:
-        raise CheckFailed(State.BLOCKED, f"refused (status_code {REFUSED_CODE})")
+    envelope = yield from _enter_room(streamer_id, headers, context)
     data = parsing.decode_json(envelope.data, DATA)
     if data.prompts == RESTRICTED_PROMPT:
         return Observation(
@@ -186,6 +180,23 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
     if data.user is None:
         return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
     return _build_observation(streamer_id, data, context)
+
+
+def _enter_room(
+    streamer_id: str, headers: dict[str, str], context: CheckContext
+) -> Generator[Effect, Any, DouyinEnvelope]:
+    request = Request(url=f"{ENTER_API}?{urlencode(ENTER_QUERY | {'web_rid': streamer_id})}", headers=headers)
+    try:
+        envelope = parsing.read_json((yield from ask(request)), ENVELOPE, context.now)
+    except CheckFailed as failure:
+        if failure.state is State.BLOCKED:  # perhaps because of the cookie: the next check gets a new one
+            yield from cache_set("ttwid", "", COOKIE_CACHE_SECONDS)
+        raise
+    if envelope.status_code == TROUBLE_CODE:
+        raise CheckFailed(State.NETWORK, f"the site has trouble (status_code {TROUBLE_CODE})")
+    if envelope.status_code == REFUSED_CODE:
+        raise CheckFailed(State.BLOCKED, f"refused (status_code {REFUSED_CODE})")
+    return envelope
 
 
 def _build_observation(streamer_id: str, data: DouyinData, context: CheckContext) -> Observation:
@@ -217,7 +228,7 @@ def _build_observation(streamer_id: str, data: DouyinData, context: CheckContext
 def _read_room_page(
     streamer_id: str, headers: dict[str, str], context: CheckContext
 ) -> Generator[Effect, Any, DouyinData]:
-    """The room's page: it tells an unknown room from a refusal, which the question above answers alike."""
+    """The data in the room's page. It tells an unknown room from a refusal, which ENTER_API answers alike."""
     response = yield from ask(Request(url=url(streamer_id), headers=headers))
     text = parsing.read_body(response, context.now).decode(errors="replace")
     chunks = re.findall(r'__pace_f\.push\(\[1,\s*("(?:[^"\\]|\\.)*")', text)
@@ -237,27 +248,29 @@ def _unquote(chunk: str) -> str:
 
 
 def _headers(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, dict[str, str]]:
-    """A browser's, with the user's own cookie or a visitor's."""
-    headers = {"User-Agent": parsing.BROWSER_USER_AGENT, "Referer": f"{LIVE_SITE}/{streamer_id}"}
-    if context.keys.get("cookie"):
-        return headers | {"Cookie": context.keys["cookie"]}
+    """A browser's headers, with the user's own cookie or a visitor's."""
+    cookie = context.keys.get("cookie") or f"ttwid={(yield from _visitor_id(context))}"
+    return parsing.browser_headers(f"{LIVE_SITE}/{streamer_id}", cookie)
+
+
+def _visitor_id(context: CheckContext) -> Generator[Effect, Any, str]:
     ttwid = yield from cache_get("ttwid")
-    if not ttwid:
-        response = yield from ask(Request(url=f"{LIVE_SITE}/", headers={"User-Agent": parsing.BROWSER_USER_AGENT}))
-        parsing.read_body(response, context.now)
-        match = re.search(r"ttwid=([^;,\s]+)", response.headers.get("set-cookie", ""))
-        if match is None:
-            raise CheckFailed(State.BLOCKED, "the site hands out no visitor's cookie")
-        ttwid = match[1]
-        yield from cache_set("ttwid", ttwid, COOKIE_SECONDS)
-    return headers | {"Cookie": f"ttwid={ttwid}"}
+    if ttwid:
+        return ttwid
+    response = yield from ask(Request(url=f"{LIVE_SITE}/", headers=parsing.browser_headers()))
+    parsing.read_body(response, context.now)
+    match = re.search(r"ttwid=([^;,\s]+)", response.headers.get("set-cookie", ""))
+    if match is None:
+        raise CheckFailed(State.BLOCKED, "the site hands out no visitor's cookie")
+    yield from cache_set("ttwid", match[1], COOKIE_CACHE_SECONDS)
+    return match[1]
 
 
 PLATFORM = Platform(
     name=NAME,
     hosts=frozenset({"live.douyin.com", "v.douyin.com", "www.douyin.com", "www.iesdouyin.com", "webcast.amemv.com"}),
     batch=1,
-    budget="30/m",  # 200 rooms in five minutes went well
+    budget="30/m",  # no refusal at 200 rooms in five minutes
     address=address,
     url=url,
     check=one_by_one(NAME, check_streamer),

@@ -1,4 +1,7 @@
-"""Douyu: one room at a time. A room that loops recordings shows the same status as a live one, and `videoLoop`."""
+"""Checks Douyu (douyu.com), one room at a time.
+
+A room that loops recordings has the `show_status` of a live one; only `videoLoop` tells them apart.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,22 @@ if TYPE_CHECKING:
 NAME = "douyu"
 HOSTS = {NAME, "douyu.com", "www.douyu.com", "m.douyu.com"}
 HINT = "Give the room: https://www.douyu.com/NUMBER"
-NON_ROOM_PATHS = {"directory", "video", "show", "author", "g", "member", "search", "t", "cms", "client"}
-STATUS_LIVE, STATUS_CLOSED = 1, 2  # show_status
-# What its pages say in place of a room.
+NON_ROOM_PATHS = {
+    "directory",
+    "video",
+    "show",
+    "author",
+    "g",
+    "member",
+    "search",
+    "t",
+    "cms",
+    "client",
+    "topic",
+    "beta",
+}
+STATUS_LIVE, STATUS_CLOSED = 1, 2  # of show_status
+# What a page without a room says.
 NO_ROOM_TEXTS = ("没有开放", "房间不存在")
 BANNED_TEXT = "您观看的房间已被关闭"
 
@@ -67,10 +83,7 @@ def address(text: str) -> str | None:
             return rid
         case ["beta" | "room", number, *_] if is_number(number):
             return number
-        case [room] if re.fullmatch(r"\w{1,40}", room, re.ASCII) and room.lower() not in NON_ROOM_PATHS | {
-            "topic",
-            "beta",
-        }:
+        case [room] if re.fullmatch(r"\w{1,40}", room, re.ASCII) and room.lower() not in NON_ROOM_PATHS:
             return room
     raise NotAStreamer(f"no Douyu room in {page.url}", HINT)
 
@@ -82,9 +95,7 @@ def url(streamer_id: str) -> str:
 def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     if is_number(streamer_id):
         return streamer_id
-    response = yield from ask(
-        Request(url=f"https://m.douyu.com/{streamer_id}", headers={"User-Agent": parsing.BROWSER_USER_AGENT})
-    )
+    response = yield from ask(Request(url=f"https://m.douyu.com/{streamer_id}", headers=parsing.browser_headers()))
     if response.status == 404:
         raise NotAStreamer(f"Douyu knows no room {streamer_id!r}", HINT)
     text = parsing.read_body(response, context.now).decode(errors="replace")
@@ -97,7 +108,7 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
 
 
 def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
-    headers = {"User-Agent": parsing.BROWSER_USER_AGENT, "Referer": url(streamer_id)}
+    headers = parsing.browser_headers(url(streamer_id))
     response = yield from ask(Request(url=f"https://www.douyu.com/betard/{streamer_id}", headers=headers))
     missing_state = _missing_room_state(response)
     if missing_state:
@@ -134,7 +145,7 @@ def _state(room: DouyuRoom) -> State:
 
 
 def _missing_room_state(response: Response) -> State | None:
-    """What a page in place of the room says; None when it is no such page."""
+    """The state that a page in place of the room tells; None when the response is no such page."""
     if response.status not in {200, 404} or response.body.lstrip()[:1] == b"{":
         return None
     text = response.body.decode(errors="replace")

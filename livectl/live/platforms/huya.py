@@ -1,4 +1,7 @@
-"""Huya: one room at a time. A room that shows recordings says so in its status, or only in its title."""
+"""Checks Huya (huya.com), one room at a time.
+
+A room that shows recordings says so in its status, or only at an end of its title.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,10 @@ HOSTS = {NAME, "huya.com", "www.huya.com", "m.huya.com"}
 HINT = "Give the room: https://www.huya.com/NUMBER"
 NON_ROOM_PATHS = {"g", "l", "video", "play", "m", "search", "myfollow", "download", "p", "cache.php"}
 API = "https://mp.huya.com/cache.php?m=Live&do=profileRoom&showSecret=1"
-MAX_PAGE_BYTES = 1_000_000  # bytes; pages run to 200 KB
+MAX_PAGE_BYTES = 1_000_000  # pages run to 200 KB
 REPLAY_WORDS = ("回放", "重播")  # recording, rerun: at either end of a title
 NO_STREAMER_TEXT = "找不到这个主播"
-NO_ROOM_PATTERN = re.compile("不存在|找不到|not (exist|found)", re.IGNORECASE)  # of a room, in a message
+NO_ROOM_PATTERN = re.compile("不存在|找不到|not (exist|found)", re.IGNORECASE)  # in a message
 
 
 class HuyaLive(msgspec.Struct, rename="camel"):
@@ -76,7 +79,7 @@ def url(streamer_id: str) -> str:
 def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     if is_number(streamer_id):
         return streamer_id
-    request = Request(url=url(streamer_id), headers={"User-Agent": parsing.BROWSER_USER_AGENT}, limit=MAX_PAGE_BYTES)
+    request = Request(url=url(streamer_id), headers=parsing.browser_headers(), limit=MAX_PAGE_BYTES)
     text = parsing.read_body((yield from ask(request)), context.now).decode(errors="replace")
     if NO_STREAMER_TEXT in text:
         raise NotAStreamer(f"Huya knows no streamer {streamer_id!r}", HINT)
@@ -89,14 +92,13 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
 
 
 def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
-    headers = {"User-Agent": parsing.BROWSER_USER_AGENT, "Referer": url(streamer_id)}
+    headers = parsing.browser_headers(url(streamer_id))
     response = yield from ask(Request(url=f"{API}&roomid={streamer_id}", headers=headers))
     envelope = parsing.read_json(response, ENVELOPE, context.now)
     if envelope.status != 200 and NO_ROOM_PATTERN.search(envelope.message or ""):
         return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
     if envelope.status != 200:
-        problem = f"status {envelope.status}: {parsing.plain_text(envelope.message)}"
-        raise CheckFailed(State.PARSE_ERROR, problem)
+        raise CheckFailed(State.PARSE_ERROR, f"status {envelope.status}: {parsing.plain_text(envelope.message)}")
     room = parsing.decode_json(envelope.data, ROOM)
     live = room.live_data if isinstance(room.live_data, HuyaLive) else HuyaLive()
     state = _state(room, live)

@@ -1,14 +1,13 @@
-"""Kick: the public API with the user's key, 20 at once by number. Without a key there is no way that is allowed.
+"""Checks Kick (kick.com) through its public API with the user's key, 20 streamers at once.
 
-Big batches have said "offline" of streamers who were live, so whoever was live a moment ago is asked again alone
-before an end is believed.
+Without a key there is no way that Kick allows. Big batches have said "offline" of streamers who were live, so a
+streamer who was live a moment ago is asked about again, alone, before the broadcast counts as ended.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -40,13 +39,11 @@ NON_CHANNEL_PATHS = {
 }
 # fmt: on
 HINT = "Give the channel: https://kick.com/NAME"
-BATCH = 20  # 50 are allowed, and half of them were answered wrongly
+BATCH = 20  # 50 are allowed, but then half of the answers were wrong
 CHANNELS_URL = "https://api.kick.com/public/v1/channels"
 OAUTH_URL = "https://id.kick.com/oauth/token"
-RECENTLY_LIVE_SECONDS = 900.0  # who was seen live so lately is not believed to be offline on a batch's word
+RECENTLY_LIVE_SECONDS = 900.0  # for so long after "live", a batch's "offline" must be confirmed
 NO_KEY = "Kick answers only with a key: set client_id and client_secret under platforms.kick"
-
-Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class KickCategory(msgspec.Struct):
@@ -55,7 +52,7 @@ class KickCategory(msgspec.Struct):
 
 class KickStream(msgspec.Struct):
     is_live: bool | None = None
-    start_time: Instant | None = None
+    start_time: parsing.Instant | None = None
     viewer_count: int | None = None
     thumbnail: str | None = ""
 
@@ -112,12 +109,11 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
 
 
 def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
-    """By number; a slug never resolved is asked alone, for the two must not be mixed."""
-    observations = yield from _look_by(
-        "broadcaster_user_id", [streamer_id for streamer_id in ids if is_number(streamer_id)], context
-    )
+    """Asks by number. A slug that is not resolved yet is asked alone, for one request takes numbers or slugs."""
+    numbers = [streamer_id for streamer_id in ids if is_number(streamer_id)]
+    observations = yield from _check_by("broadcaster_user_id", numbers, context)
     for slug in [streamer_id for streamer_id in ids if not is_number(streamer_id)]:
-        observations |= yield from _look_by("slug", [slug], context)
+        observations |= yield from _check_by("slug", [slug], context)
     for streamer_id, observation in list(observations.items()):
         if observation.state is State.LIVE:
             yield from cache_set(f"live/{streamer_id}", "1", RECENTLY_LIVE_SECONDS)
@@ -127,18 +123,17 @@ def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, 
 
 
 def _confirm_offline(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
-    """The second, single question before a batch ends a broadcast: what it cannot confirm is unknown."""
+    """Asks about one streamer alone before a broadcast counts as ended. What is not confirmed is unknown."""
+    key = "broadcaster_user_id" if is_number(streamer_id) else "slug"
     try:
-        observations = yield from _look_by(
-            "broadcaster_user_id" if is_number(streamer_id) else "slug", [streamer_id], context
-        )
+        observations = yield from _check_by(key, [streamer_id], context)
     except CheckFailed as failure:
         return failed_observation(NAME, streamer_id, failure, context)
     missing = CheckFailed(State.UNKNOWN, "said to be offline among others, and not in the answer alone")
     return observations.get(streamer_id) or failed_observation(NAME, streamer_id, missing, context)
 
 
-def _look_by(key: str, ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
+def _check_by(key: str, ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
     if not ids:
         return {}
     rows = yield from _fetch_channels(key, [streamer_id.removeprefix("@") for streamer_id in ids], context)
@@ -171,7 +166,7 @@ def _fetch_channels(
 
     response = yield from oauth.ask_with_token(OAUTH_URL, context, build_request)
     if key == "slug" and response.status in {400, 404}:
-        return []  # as some of its servers say "unknown"; others send an empty list
+        return []  # how some of Kick's servers say "unknown"; others send an empty list
     return parsing.read_json(response, ROWS, context.now).data
 
 
@@ -183,7 +178,7 @@ def _build_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext
         return failed_observation(NAME, streamer_id, failure, context)
     if stream is None:
         return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now, name=channel.slug)
-    started_at = _start_timestamp(stream)
+    started_at = parsing.instant_timestamp(stream.start_time)
     return Observation(
         platform=NAME,
         id=streamer_id,
@@ -206,22 +201,17 @@ def _running_stream(channel: KickChannel) -> KickStream | None:
         return None
     if stream.is_live:
         return stream
-    never_live = stream.start_time is not None and _start_timestamp(stream) is None
+    never_live = stream.start_time is not None and parsing.instant_timestamp(stream.start_time) is None
     if never_live or stream == KickStream():
         return None
     raise CheckFailed(State.PARSE_ERROR, "missing field `is_live` - at `$.data[].stream`")
-
-
-def _start_timestamp(stream: KickStream) -> float | None:
-    """Seconds since the epoch; the year 1 is how its servers write "never"."""
-    return parsing.valid_timestamp(stream.start_time.timestamp()) if stream.start_time else None
 
 
 PLATFORM = Platform(
     name=NAME,
     hosts=frozenset({"api.kick.com", "id.kick.com"}),
     batch=BATCH,
-    budget="20/m",  # no limit is published; its staff spoke of 20 a minute, then of 100
+    budget="20/m",  # no limit is published; Kick's staff spoke of 20 a minute, then of 100
     address=address,
     url=url,
     check=in_batches(NAME, BATCH, check_batch),

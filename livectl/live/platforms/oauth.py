@@ -1,4 +1,4 @@
-"""An app token: what a client id and a secret are traded for, kept until it runs out."""
+"""Trades the user's client id and secret for an app token, and keeps it until it expires."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from livectl.live.platforms.base import CheckContext, Effect
 
 
-EXPIRY_MARGIN_S = 300.0  # seconds a token is dropped before it runs out, so that none dies under way
-MIN_CACHE_SECONDS = 60.0  # seconds; one that lives less is not worth keeping
+EXPIRY_MARGIN_S = 300.0  # a token is dropped so long before it expires, so that none expires under way
+MIN_CACHE_SECONDS = 60.0  # ... but every token is kept for a minute
 
 
 class TokenResponse(msgspec.Struct):
@@ -36,7 +36,7 @@ def has_client_keys(context: CheckContext) -> bool:
 def ask_with_token(
     token_url: str, context: CheckContext, build_request: Callable[[str], Request]
 ) -> Generator[Effect, Any, Response]:
-    """The answer to `request(token)`. A token that is refused is renewed, once."""
+    """The response to `build_request(token)`. A token that is refused is renewed, once."""
     cached_token = yield from cache_get(_cache_key(context))
     if cached_token:
         response = yield from ask(build_request(cached_token))
@@ -58,9 +58,8 @@ def _fetch_token(token_url: str, context: CheckContext) -> Generator[Effect, Any
     if response.status in {400, 401, 403}:
         raise CheckFailed(State.AUTH, f"client_id or client_secret was refused (HTTP {response.status})")
     token = parsing.read_json(response, TOKEN_RESPONSE, context.now)
-    yield from cache_set(
-        _cache_key(context), token.access_token, max(token.expires_in - EXPIRY_MARGIN_S, MIN_CACHE_SECONDS)
-    )
+    seconds = max(token.expires_in - EXPIRY_MARGIN_S, MIN_CACHE_SECONDS)
+    yield from cache_set(_cache_key(context), token.access_token, seconds)
     return token.access_token
 
 

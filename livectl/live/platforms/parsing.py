@@ -1,29 +1,45 @@
-"""A pasted address, taken apart."""
+"""Parses pasted addresses, and what sites answer: JSON, pages, texts, numbers, times."""
 
 from __future__ import annotations
 
 import html
 import json
 import re
+from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import Annotated, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
 from livectl.live.platforms.base import CheckFailed
-from livectl.models import State
+from livectl.models import Response, State
 
-if TYPE_CHECKING:
-    from livectl.models import Response
+T = TypeVar("T")
+Instant: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]  # a time in JSON that says its zone
+LocalTime: TypeAlias = Annotated[datetime, msgspec.Meta(tz=False)]  # ... and one that does not
 
+# Several sites refuse what is no browser.
+BROWSER_USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+KOREAN_TIME = timezone(timedelta(hours=9))
 
-MAX_ADDRESS_CHARS = 2_000  # characters of an address; browsers stop there too
-MAX_ID_DIGITS = 20
+MAX_ADDRESS_CHARS = 2_000  # browsers stop there too
+MAX_ID_DIGITS = 20  # of a 64-bit number
+MAX_TEXT_CHARS = 300  # of a title or a name: the longest any of these sites allows, and some
+MAX_LINK_CHARS = 1_000  # of a cover's address; signed ones are long
+MAX_MARKER_GAP_CHARS = 20  # between a marker in a page and the JSON it announces
+MAX_RETRY_WAIT_S = 86_400.0  # a platform that asks for more than a day is asked again after one
+MAX_TIMESTAMP = 32_503_680_000.0  # the year 3000: an instant beyond it is a number of something else
+
 _LINK = re.compile(r"https?://[^\s<>\"']+", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"\s*(?!https?:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _SCHEME = re.compile(r"(?:https?:)?//", re.IGNORECASE)
+_BLOCKED_STATUSES = {403, 412, 451}
+_BAD_BATCH_STATUSES = {400, 500}  # how sites answer a batch with one bad id in it
+_CAPTCHA_PAGE = re.compile(rb"captcha|verify|access denied|security policy|\xe9\xaa\x8c\xe8\xaf\x81", re.IGNORECASE)
+_COUNT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)\s*([kmw万亿만])?")
+_COUNT_SUFFIXES = {"k": 1_000, "m": 1_000_000, "w": 10_000, "万": 10_000, "亿": 100_000_000, "만": 10_000}
 
 
 class PageAddress(NamedTuple):
@@ -35,7 +51,7 @@ class PageAddress(NamedTuple):
     url: str  # with its scheme
 
 
-@lru_cache(maxsize=1)  # one address is offered to every platform in turn
+@lru_cache(maxsize=1)  # the registry parses an address to find its platform, which parses it again
 def parse_page_address(text: str) -> PageAddress | None:
     """The page that `text` names: with a scheme or without, alone or amid what an app's share button wraps round it."""
     if _OTHER_SCHEME.match(text):
@@ -57,28 +73,28 @@ def parse_page_address(text: str) -> PageAddress | None:
 
 
 def is_number(text: str) -> bool:
-    """Whether a site could have given this as an id: the digits of ASCII, and no more than a 64-bit number has."""
+    """Whether a site could have given this as an id: ASCII digits, no more than a 64-bit number has."""
     return text.isascii() and text.isdecimal() and len(text) <= MAX_ID_DIGITS
 
 
-T = TypeVar("T")
+def browser_headers(referer: str = "", cookie: str | None = "") -> dict[str, str]:
+    """The headers of a browser on the page `referer`, with the user's own cookie if there is one."""
+    headers = {"User-Agent": BROWSER_USER_AGENT, "Referer": referer, "Cookie": cookie or ""}
+    return {name: value for name, value in headers.items() if value}
 
-# What sites expect of a reader; several refuse anything that is no browser.
-BROWSER_USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
-MAX_TEXT_CHARS = 300  # characters of a title or a name: the longest any of these sites allows, and some
-MAX_LINK_CHARS = 1_000  # characters of a cover's address; signed ones are long
-MAX_RETRY_WAIT_S = 86_400.0  # seconds; a platform that asks for more than a day is asked again after one
-MAX_TIMESTAMP = 32_503_680_000.0  # the year 3000: an instant beyond it is a number of something else
-
-_BLOCKED_STATUSES = {403, 412, 451}
-_BAD_BATCH_STATUSES = {400, 500}  # what a batch with one bad id in it is answered
-_CAPTCHA_PAGE = re.compile(rb"captcha|verify|access denied|security policy|\xe9\xaa\x8c\xe8\xaf\x81", re.IGNORECASE)
-_COUNT_SUFFIXES = {"k": 1_000, "m": 1_000_000, "w": 10_000, "万": 10_000, "亿": 100_000_000, "만": 10_000}
+def read_json(response: Response, decoder: msgspec.json.Decoder[T], now: float) -> T:
+    """The decoded body. CheckFailed when there is none, or when its shape is another: the problem names the path."""
+    body = read_body(response, now)
+    if body.lstrip()[:1] == b"<":
+        if _CAPTCHA_PAGE.search(body):
+            raise CheckFailed(State.BLOCKED, "a page that wants proof of a human")
+        raise CheckFailed(State.PARSE_ERROR, "a page where JSON was expected")
+    return decode_json(body, decoder)
 
 
 def read_body(response: Response, now: float) -> bytes:
-    """The body of an answer that is one. Everything else is raised as what it tells of us, never of the streamer."""
+    """The body of a response with HTTP status 200. CheckFailed for any other, which says nothing of the streamer."""
     status = response.status
     if status == 0:
         raise CheckFailed(State.NETWORK, response.error or "no answer")
@@ -92,49 +108,13 @@ def read_body(response: Response, now: float) -> bytes:
         problem = f"the site has trouble (HTTP {status})"
         raise CheckFailed(State.NETWORK, problem, read_retry_at(response, now), divisible=status in _BAD_BATCH_STATUSES)
     if 300 <= status < 400:
-        raise CheckFailed(
-            State.BLOCKED, f"sent elsewhere (HTTP {status}): {response.headers.get('location', '')}"[:200]
-        )
+        problem = f"sent elsewhere (HTTP {status}): {response.headers.get('location', '')}"
+        raise CheckFailed(State.BLOCKED, problem[:200])
     if status != 200:
         raise CheckFailed(State.PARSE_ERROR, f"unexpected HTTP {status}", divisible=status in _BAD_BATCH_STATUSES)
     if not response.body.strip():
         raise CheckFailed(State.BLOCKED, "an empty answer")
     return response.body
-
-
-def read_json(response: Response, decoder: msgspec.json.Decoder[T], now: float) -> T:
-    """The body as `shape`; another shape is a parse error that names the path."""
-    body = read_body(response, now)
-    if body.lstrip()[:1] == b"<":
-        if _CAPTCHA_PAGE.search(body):
-            raise CheckFailed(State.BLOCKED, "a page that wants proof of a human")
-        raise CheckFailed(State.PARSE_ERROR, "a page where JSON was expected")
-    return decode_json(body, decoder)
-
-
-def decode_json(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
-    try:
-        return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CheckFailed(State.PARSE_ERROR, f"unexpected shape: {error}") from error
-
-
-def find_embedded_json(text: str, marker: str, shape: type[T]) -> T | None:
-    """The first JSON object behind `marker` in a page; None when the page has no such marker."""
-    position = text.find(marker)
-    start = text.find("{", position + len(marker), position + len(marker) + 20) if position >= 0 else -1
-    if start < 0:
-        return None
-    try:
-        value, _ = json.JSONDecoder().raw_decode(text, start)
-        return msgspec.convert(value, shape, strict=False)
-    except (ValueError, RecursionError) as error:
-        raise CheckFailed(State.PARSE_ERROR, f"unexpected shape behind {marker}: {error}") from error
-
-
-def unknown_value(path: str, value: object) -> CheckFailed:
-    """A value that is no known state: raised, so that it is seen, and never taken for offline."""
-    return CheckFailed(State.PARSE_ERROR, f"unknown value {str(value)[:40]!r} - at `{path}`")
 
 
 def read_retry_at(response: Response, now: float) -> float | None:
@@ -159,34 +139,64 @@ def _parse_http_date(text: str, now: float) -> float | None:
     return min(max(timestamp, now), now + MAX_RETRY_WAIT_S)
 
 
+def decode_json(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
+    """The decoded JSON. CheckFailed when its shape is another."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CheckFailed(State.PARSE_ERROR, f"unexpected shape: {error}") from error
+
+
+def find_embedded_json(text: str, marker: str, shape: type[T]) -> T | None:
+    """The first JSON object behind `marker` in a page; None when the page has no such marker."""
+    position = text.find(marker)
+    end = position + len(marker)
+    start = text.find("{", end, end + MAX_MARKER_GAP_CHARS) if position >= 0 else -1
+    if start < 0:
+        return None
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text, start)
+        return msgspec.convert(value, shape, strict=False)
+    except (ValueError, RecursionError) as error:
+        raise CheckFailed(State.PARSE_ERROR, f"unexpected shape behind {marker}: {error}") from error
+
+
+def unknown_value(path: str, value: object) -> CheckFailed:
+    """The failure for a value that is no known state, so that it is shown, and never taken for offline."""
+    return CheckFailed(State.PARSE_ERROR, f"unknown value {str(value)[:40]!r} - at `{path}`")
+
+
 def plain_text(text: str | None) -> str:
-    """Text for a line: entities read, spaces and control characters folded, of bearable length."""
+    """Text for a line: entities decoded, spaces and control characters folded, cut to a bearable length."""
     unescaped = html.unescape(html.unescape(text or ""))
     return " ".join("".join(char if char.isprintable() else " " for char in unescaped).split())[:MAX_TEXT_CHARS]
 
 
 def image_url(text: str | None) -> str:
-    """An address of a picture, if it is one."""
+    """The address of a picture; empty when the text is none."""
     address = f"https:{text}" if text and text.startswith("//") else text or ""
     is_web = address.startswith(("https://", "http://")) and address.isprintable()
     return address if is_web and len(address) <= MAX_LINK_CHARS else ""
 
 
 def parse_count(value: float | str | None) -> int | None:
-    """How many: a number, or what a site writes for one: 1.2万, 3k, 10,000+."""
+    """A number, or how a site writes one: 1.2万, 3k, 10,000+."""
     if isinstance(value, str):
-        match = re.match(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)\s*([kmw万亿만])?", value.replace(",", "").strip().lower())
+        match = _COUNT.match(value.replace(",", "").strip().lower())
         return int(float(match[1]) * _COUNT_SUFFIXES.get(match[2] or "", 1)) if match else None
     return int(value) if value is not None and 0 <= value < MAX_TIMESTAMP else None
 
 
 def valid_timestamp(seconds: float | None) -> float | None:
-    """Seconds since the epoch, where the site gave any."""
+    """Seconds since the epoch; None when there are none, or when they cannot be an instant."""
     return float(seconds) if seconds is not None and 0 < seconds < MAX_TIMESTAMP else None
 
 
-def final_url(response: Response) -> str:
-    """Where a short link led: the page it ended on, or the one it pointed to."""
-    if response.status == 0:
-        raise CheckFailed(State.NETWORK, response.error or "no answer")
-    return response.headers.get("location") or response.url
+def instant_timestamp(instant: datetime | None) -> float | None:
+    """Seconds since the epoch of a time with a zone. Servers write the year 1 for "never": None."""
+    return valid_timestamp(instant.timestamp()) if instant else None
+
+
+def korean_timestamp(local_time: datetime | None) -> float | None:
+    """Seconds since the epoch of a time without a zone, as the clocks in Korea show it."""
+    return instant_timestamp(local_time.replace(tzinfo=KOREAN_TIME)) if local_time else None

@@ -1,10 +1,13 @@
-"""SOOP, once AfreecaTV: one streamer at a time. Who is behind a gate is asked for at the station, which has none."""
+"""Checks SOOP (sooplive.com, once AfreecaTV), one streamer at a time.
+
+The player's API hides a broadcast behind a gate (login, age, region). The station's API has no gate, so it is asked
+about those broadcasts, and about whether a streamer exists at all.
+"""
 
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -26,13 +29,11 @@ OTHER_HOSTS = {f"{part}{domain}" for part in ("", "www.", "vod.") for domain in 
 HINT = "Give the player: https://play.sooplive.co.kr/ID"
 API = "https://live.sooplive.com/afreeca/player_live_api.php"
 STATION_API = "https://chapi.sooplive.co.kr/api"
-RESULT_LIVE, RESULT_OFFLINE = 1, 0  # RESULT
+COVERS = "https://liveimg.sooplive.co.kr/m"
+RESULT_LIVE, RESULT_OFFLINE = 1, 0  # of RESULT
 RESTRICTIONS = {-2: "not shown in this region", -6: "shown to who is logged in and 19", -8: "shown to adults"}
-KST = timezone(timedelta(hours=9))
-EXISTS_CACHE_SECONDS = 30 * 86_400.0  # that somebody exists is looked up once a month
-STATION_RETRY_SECONDS = 3_600.0  # and where the station does not answer, once an hour
-
-LocalTime = Annotated[datetime, msgspec.Meta(tz=False)]
+EXISTS_CACHE_SECONDS = 30 * 86_400.0  # the station of an offline streamer is asked once a month
+STATION_RETRY_SECONDS = 3_600.0  # ... and once an hour when it does not answer
 
 
 class SoopChannel(msgspec.Struct, rename="upper"):
@@ -58,7 +59,7 @@ class SoopBroadcast(msgspec.Struct):
 
 class SoopStation(msgspec.Struct):
     user_nick: str | None = ""
-    broad_start: LocalTime | None = None
+    broad_start: parsing.LocalTime | None = None
 
 
 class SoopStationResponse(msgspec.Struct):
@@ -95,9 +96,8 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
     request = Request(url=f"{API}?bjid={streamer_id}", method="POST", headers=headers, body=urlencode(form).encode())
     channel = parsing.read_json((yield from ask(request)), BODY, context.now).channel
     if channel.result == RESULT_LIVE:
-        return _build_observation(
-            streamer_id, channel, State.RESTRICTED if channel.bpwd == "Y" else State.LIVE, context
-        )
+        state = State.RESTRICTED if channel.bpwd == "Y" else State.LIVE
+        return _build_observation(streamer_id, channel, state, context)
     if channel.result in RESTRICTIONS and channel.title and channel.btime:
         return _build_observation(streamer_id, channel, State.RESTRICTED, context)
     if channel.result in RESTRICTIONS:
@@ -110,7 +110,10 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
 
 
 def _confirm_offline(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
-    """Said of who is not live and of who does not exist: which, the station tells, once in a while."""
+    """Asks the station, once in a while, whether the streamer exists.
+
+    The player's API answers the same for a streamer who is offline and for one who does not exist.
+    """
     offline = Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
     if (yield from cache_get(f"known/{streamer_id}")):
         return offline
@@ -134,17 +137,16 @@ def _build_observation(streamer_id: str, channel: SoopChannel, state: State, con
         category=parsing.plain_text(tags[0] if tags else ""),
         name=parsing.plain_text(channel.bjnick),
         url=url(streamer_id),
-        cover=f"https://liveimg.sooplive.co.kr/m/{session}" if is_number(session) else "",
+        cover=f"{COVERS}/{session}" if is_number(session) else "",
         started_at=parsing.valid_timestamp(context.now - channel.btime) if channel.btime is not None else None,
         problem=RESTRICTIONS.get(channel.result, "asks for a password") if state is State.RESTRICTED else "",
     )
 
 
 def _check_station(streamer_id: str, restriction: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
-    """The second source: whether there is such a streamer, and what runs behind a gate."""
-    response = yield from ask(
-        Request(url=f"{STATION_API}/{streamer_id}/station", headers=_headers(streamer_id, context))
-    )
+    """The observation that the station's API gives: not found, offline, or live behind the gate `restriction`."""
+    headers = _headers(streamer_id, context)
+    response = yield from ask(Request(url=f"{STATION_API}/{streamer_id}/station", headers=headers))
     if response.status in {400, 404}:
         return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
     body = parsing.read_json(response, STATION_RESPONSE, context.now)
@@ -154,7 +156,6 @@ def _check_station(streamer_id: str, restriction: str, context: CheckContext) ->
         return Observation(
             platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now, name=name, url=url(streamer_id)
         )
-    start = body.station.broad_start
     return Observation(
         platform=NAME,
         id=streamer_id,
@@ -164,16 +165,15 @@ def _check_station(streamer_id: str, restriction: str, context: CheckContext) ->
         title=parsing.plain_text(body.broad.broad_title),
         name=name,
         url=url(streamer_id),
-        cover=f"https://liveimg.sooplive.co.kr/m/{body.broad.broad_no}",
+        cover=f"{COVERS}/{body.broad.broad_no}",
         viewers=parsing.parse_count(body.broad.current_sum_viewer),
-        started_at=parsing.valid_timestamp(start.replace(tzinfo=KST).timestamp()) if start else None,
+        started_at=parsing.korean_timestamp(body.station.broad_start),
         problem=restriction,
     )
 
 
 def _headers(streamer_id: str, context: CheckContext) -> dict[str, str]:
-    headers = {"User-Agent": parsing.BROWSER_USER_AGENT, "Referer": url(streamer_id)}
-    return headers | ({"Cookie": context.keys["cookie"]} if context.keys.get("cookie") else {})
+    return parsing.browser_headers(url(streamer_id), context.keys.get("cookie"))
 
 
 PLATFORM = Platform(

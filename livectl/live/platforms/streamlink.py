@@ -1,8 +1,8 @@
-"""Everything else: whatever site a plugin of streamlink reads. It does its own I/O, in a thread with a time limit.
+"""Checks any site that a plugin of streamlink reads, where livectl has no platform of its own.
 
-An optional extra. A streamer is followed by address. Streams mean live; no streams may mean offline or one of the
-errors streamlink only logs, so that is believed when it is said twice in a row. Browsers, local files, bare playlists
-and recordings are refused.
+An optional extra. A plugin does its own I/O, so it runs in a thread with a time limit. A streamer is followed by
+address. Streams mean live. No streams may mean offline, or an error that streamlink only logs, so offline takes two
+such answers in a row. Browsers, local files, bare playlists and recordings are refused.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 NAME = "streamlink"
 INSTALL_COMMAND = "pip install 'livectl[streamlink]'"
-REQUEST_TIMEOUT_S = 15  # for one request of a plugin; a check makes 2 to 5
-CHECK_TIMEOUT_S = 45.0  # for a whole check
-NO_STREAMS_CACHE_SECONDS = 3_600.0  # "no streams" said longer ago than this is not the first of two in a row
-PLAYLIST_PLUGINS = {"hls", "dash", "http"}  # plugins that play any file, of any host: not sites
-RECORDING_MATCHER = re.compile(r"vod|video|clip|episode|series|movie|search|share")  # in the name of a plugin's matcher
+REQUEST_TIMEOUT_S = 15  # of one request of a plugin; a check makes 2 to 5
+CHECK_TIMEOUT_S = 45.0
+NO_STREAMS_CACHE_SECONDS = 3_600.0  # an older "no streams" is not the first of two in a row
+PLAYLIST_PLUGINS = {"hls", "dash", "http"}  # they play any file of any host, and are no sites
+RECORDING_MATCHER = re.compile(r"vod|video|clip|episode|series|movie|search|share")  # names of plugins' matchers
 BLOCKED_ERROR = re.compile(r"\b(403|451)\b|forbidden|captcha|geo.?(block|restrict)", re.IGNORECASE)
 RATE_LIMITED_ERROR = re.compile(r"\b429\b|too many requests", re.IGNORECASE)
 NETWORK_ERROR = re.compile(r"timed? ?out|resolve|connection|unable to open url|\b5\d\d\b", re.IGNORECASE)
@@ -38,7 +38,7 @@ SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
 class PluginReport(NamedTuple):
-    """What a plugin told: whether there are streams, what it calls them, or what went wrong."""
+    """Whether a plugin finds streams, and what it calls them; or what went wrong."""
 
     streams: bool
     metadata: dict[str, str | None]
@@ -88,7 +88,7 @@ def _refuse_recordings(plugin: type[Plugin], address: str) -> None:
 
 
 def _new_session() -> Streamlink:
-    """A new one for each check: sessions are not said to be safe between threads."""
+    """A session for one check, since streamlink does not promise that threads may share one."""
     from streamlink import Streamlink
 
     session = Streamlink()
@@ -102,7 +102,7 @@ def url(streamer_id: str) -> str:
 
 
 def ask_plugin(streamer_id: str) -> PluginReport:
-    """Asks, in the thread that runs this. Raises nothing: what went wrong is told."""
+    """Runs the plugin of an address, in the calling thread. Raises nothing: the report has the error."""
     try:
         session = _new_session()
         _, plugin, resolved = session.resolve_url_no_redirect(streamer_id)

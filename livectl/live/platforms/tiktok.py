@@ -1,4 +1,7 @@
-"""TikTok: one streamer at a time. "No such user" is also said of users who are live, and so proves nothing."""
+"""Checks TikTok (tiktok.com), one streamer at a time.
+
+TikTok answers "no such user" for users who are live, too, so that answer proves nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl.live.platforms import parsing
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, one_by_one
+from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, follow_link, one_by_one
 from livectl.live.platforms.parsing import parse_page_address
 from livectl.models import Observation, Request, State
 
@@ -22,9 +25,8 @@ HOSTS = {NAME, "tiktok.com", "www.tiktok.com", "m.tiktok.com"}
 SHORT_LINK_HOSTS = {"vm.tiktok.com", "vt.tiktok.com"}
 HINT = "Give the profile: https://www.tiktok.com/@NAME"
 API = "https://www.tiktok.com/api-live/user/room?aid=1988&sourceType=54"
-ROOM_LIVE, ROOM_ENDED = 2, 4  # status of a live room
-UNKNOWN_USER_CODE = 19881007
-REFUSED_CODE = 4003110
+ROOM_LIVE, ROOM_ENDED = 2, 4  # of status
+UNKNOWN_USER_CODE, REFUSED_CODE = 19881007, 4003110  # of statusCode
 REGION_CLOSED_TEXT = "We regret to inform you"  # the page of a region where the site is closed
 
 
@@ -89,17 +91,14 @@ def url(streamer_id: str) -> str:
 def resolve(streamer_id: str, context: CheckContext) -> Resolve:  # noqa: ARG001 - a short link needs neither clock nor keys
     if "/" not in streamer_id:
         return streamer_id
-    redirect = yield from ask(Request(url=f"https://{streamer_id}", headers={"User-Agent": parsing.BROWSER_USER_AGENT}))
-    name = address(parsing.final_url(redirect))
+    name = address((yield from follow_link(streamer_id, parsing.browser_headers())))
     if name is None or "/" in name:
         raise NotAStreamer("the short link leads to no TikTok streamer", HINT)
     return name
 
 
 def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
-    headers = {"User-Agent": parsing.BROWSER_USER_AGENT, "Referer": url(streamer_id)}
-    if context.keys.get("cookie"):
-        headers["Cookie"] = context.keys["cookie"]
+    headers = parsing.browser_headers(url(streamer_id), context.keys.get("cookie"))
     response = yield from ask(Request(url=f"{API}&uniqueId={streamer_id}", headers=headers))
     if REGION_CLOSED_TEXT.encode() in response.body:
         raise CheckFailed(State.BLOCKED, "TikTok is closed in this region")

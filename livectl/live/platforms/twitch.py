@@ -1,14 +1,13 @@
-"""Twitch: Helix with the user's key, 100 at once; the site's own GraphQL without, 30 at once.
+"""Checks Twitch: with the user's key through Helix, 100 at once; without, through the site's GraphQL, 30 at once.
 
-A streamer is followed by number where a key can tell it, for logins may be renamed; without a key, by login.
-Helix says "offline" by leaving a streamer out; everywhere else a missing row says nothing.
+With a key a streamer is followed by number, which outlasts a change of login; without, by login. Helix says "offline"
+by leaving a streamer out; on every other platform a missing row says nothing.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -36,18 +35,16 @@ NAME = "twitch"
 HOSTS = {NAME, "twitch.tv", "www.twitch.tv", "m.twitch.tv", "go.twitch.tv"}
 NON_CHANNEL_PATHS = {"directory", "settings", "downloads", "jobs", "p", "search", "subscriptions", "wallet", "turbo"}
 HINT = "Give the channel: https://www.twitch.tv/NAME"
-BATCH = 100  # user_id parameters a call, and as many streams an answer, if asked for
-COVER_REFRESH_SECONDS = 300  # a preview is drawn anew about as often; its address is not, so that caches need telling
+BATCH = 100  # ids a call, and streams an answer if `first` says so
+COVER_REFRESH_SECONDS = 300  # Twitch redraws a preview about as often, at the same address, which caches would keep
 GQL_BATCH = 30  # operations a call; 36 are refused
 OAUTH_URL = "https://id.twitch.tv/oauth2/token"
 HELIX_URL = "https://api.twitch.tv/helix"
 GQL_URL = "https://gql.twitch.tv/gql"
-WEB_CLIENT_ID = "kimne78kx3ncx6brgo4mv6wki5h1ko"  # what the site calls itself to everyone; names nobody
+WEB_CLIENT_ID = "kimne78kx3ncx6brgo4mv6wki5h1ko"  # of the site's own pages, the same for everyone
 USER_FIELDS = "id login displayName stream{id type title viewersCount createdAt previewImageURL game{name}}"
 QUERY_BY_LOGIN = f"query($login:String!){{user(login:$login){{{USER_FIELDS}}}}}"
 QUERY_BY_NUMBER = f"query($id:ID!){{user(id:$id){{{USER_FIELDS}}}}}"
-
-Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class HelixStream(msgspec.Struct):
@@ -55,7 +52,7 @@ class HelixStream(msgspec.Struct):
     user_id: str
     user_login: str
     type: str
-    started_at: Instant
+    started_at: parsing.Instant
     user_name: str | None = ""
     title: str | None = ""
     game_name: str | None = ""
@@ -83,7 +80,7 @@ class GqlGame(msgspec.Struct):
 class GqlStream(msgspec.Struct, rename="camel"):
     id: str
     type: str
-    created_at: Instant
+    created_at: parsing.Instant
     title: str | None = ""
     viewers_count: int | None = None
     preview_image_url: str | None = msgspec.field(name="previewImageURL", default="")
@@ -138,12 +135,11 @@ def address(text: str) -> str | None:
 
 
 def _login(name: str, page_url: str) -> str:
-    """The login in lower case; one of digits alone is told from a number by an @."""
+    """The login in lower case. An @ in front tells a login of digits from a number."""
     login = name.removeprefix("@").lower()
     if not re.fullmatch(r"[a-z0-9_]{1,25}", login):
-        raise NotAStreamer(
-            f"no Twitch channel in {page_url}", "A channel is named by letters, digits and _, 25 at most."
-        )
+        hint = "A channel is named by letters, digits and _, 25 at most."
+        raise NotAStreamer(f"no Twitch channel in {page_url}", hint)
     return f"@{login}" if is_number(login) else login
 
 
@@ -164,22 +160,13 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
 
 
 def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
-    """Helix. A row that cannot be read might be anyone's: then nobody is said to be offline for lack of one."""
+    """Asks Helix. While a row cannot be read, a streamer without a row is not offline: the row may be theirs."""
     parameters = [
         ("user_id", streamer_id) if is_number(streamer_id) else ("user_login", streamer_id.removeprefix("@"))
         for streamer_id in ids
     ]
     response = yield from _ask_helix("streams", [*parameters, ("first", str(BATCH))], context)
-    streams: dict[str, HelixStream] = {}
-    row_failure: CheckFailed | None = None
-    for row in parsing.read_json(response, ROWS, context.now).data:
-        try:
-            stream = parsing.decode_json(row, STREAM)
-        except CheckFailed as failure:
-            row_failure = failure
-        else:
-            login = stream.user_login.lower()
-            streams |= {stream.user_id: stream, f"@{login}" if is_number(login) else login: stream}
+    streams, row_failure = _decode_streams(parsing.read_json(response, ROWS, context.now).data)
     if len(ids) == 1 and not streams and not row_failure and not (yield from _exists(parameters[0], context)):
         return {ids[0]: Observation(platform=NAME, id=ids[0], state=State.NOT_FOUND, at=context.now)}
     return {
@@ -188,8 +175,23 @@ def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, 
     }
 
 
+def _decode_streams(rows: Sequence[msgspec.Raw]) -> tuple[dict[str, HelixStream], CheckFailed | None]:
+    """The streams by number and by login, and the failure of a row that cannot be read."""
+    streams: dict[str, HelixStream] = {}
+    row_failure: CheckFailed | None = None
+    for row in rows:
+        try:
+            stream = parsing.decode_json(row, STREAM)
+        except CheckFailed as failure:
+            row_failure = failure
+        else:
+            login = stream.user_login.lower()
+            streams |= {stream.user_id: stream, f"@{login}" if is_number(login) else login: stream}
+    return streams, row_failure
+
+
 def _exists(parameter: tuple[str, str], context: CheckContext) -> Generator[Effect, Any, bool]:
-    """Whether the one who is absent is somebody at all: asked of a single streamer only, as it costs a call more."""
+    """Whether there is such a streamer. It costs one more call, so only a check of a single streamer asks."""
     response = yield from _ask_helix("users", [(parameter[0].removeprefix("user_"), parameter[1])], context)
     return bool(parsing.read_json(response, USERS, context.now).data)
 
@@ -217,7 +219,7 @@ def _build_observation(
         url=f"https://www.twitch.tv/{stream.user_login}",
         cover=parsing.image_url(f"{cover}?t={context.now // COVER_REFRESH_SECONDS:.0f}"),
         viewers=parsing.parse_count(stream.viewer_count),
-        started_at=parsing.valid_timestamp(stream.started_at.timestamp()),
+        started_at=parsing.instant_timestamp(stream.started_at),
     )
 
 
@@ -234,9 +236,9 @@ def _ask_helix(
 def check_batch_without_key(
     ids: Sequence[str], context: CheckContext
 ) -> Generator[Effect, Any, dict[str, Observation]]:
-    """The site's GraphQL: one question each, answered in the order asked."""
+    """Asks the site's GraphQL: one operation a streamer, answered in the same order."""
     body = msgspec.json.encode([_gql_query(streamer_id) for streamer_id in ids])
-    headers = {"Client-ID": WEB_CLIENT_ID, "Content-Type": "application/json", "User-Agent": parsing.BROWSER_USER_AGENT}
+    headers = {"Client-ID": WEB_CLIENT_ID, "Content-Type": "application/json"} | parsing.browser_headers()
     response = yield from ask(Request(url=GQL_URL, method="POST", headers=headers, body=body))
     rows = parsing.read_json(response, GQL_ROWS, context.now)
     if isinstance(rows, GqlError):
@@ -262,9 +264,8 @@ def _build_gql_observation(streamer_id: str, row: msgspec.Raw, context: CheckCon
         return failed_observation(NAME, streamer_id, failure, context)
     if user is None:
         return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
-    return _build_observation(
-        streamer_id, _to_helix_stream(streamer_id, user, user.stream) if user.stream else None, context
-    )
+    stream = _to_helix_stream(streamer_id, user, user.stream) if user.stream else None
+    return _build_observation(streamer_id, stream, context)
 
 
 def _to_helix_stream(streamer_id: str, user: GqlUser, stream: GqlStream) -> HelixStream:

@@ -1,14 +1,13 @@
-"""YouTube: the Data API with the user's key; without, the channel's /live page, one at a time and behind its feed.
+"""Checks YouTube: with the user's key through the Data API (youtube_api.py), without through the channel's /live page.
 
-A streamer is followed by channel id (UC…); handles, names and videos are led to it once. The page is a megabyte and
-guarded, so while the feed shows no video that the last look at the page did not know, the page's word stands a while.
+A streamer is followed by channel id (UC…); handles, names and videos are resolved to it once. The page is a megabyte
+behind a wall against robots, so an "offline" read from it stands for a while, as long as the feed shows no other video.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
@@ -41,22 +40,20 @@ NON_CHANNEL_PATHS = {
     "shorts", "playlist", "feed", "results", "clip", "gaming", "premium", "account", "embed", "hashtag", "post",
 }
 # fmt: on
-CONSENT_COOKIE = "SOCS=CAI; CONSENT=YES+cb"  # "reject all" on the consent page, which comes before everything in the EU
-MAX_PAGE_BYTES = 2_000_000  # bytes; pages run to 1.2 MB
-PAGE_END_MARKER = b"var ytInitialData"  # all that tells of a broadcast stands before it
+CHANNEL_ID = re.compile(r"UC[\w-]{22}", re.ASCII)
+CONSENT_COOKIE = "SOCS=CAI; CONSENT=YES+cb"  # "reject all" on the page that the EU sees first
+MAX_PAGE_BYTES = 2_000_000  # pages run to 1.2 MB
+PAGE_END_MARKER = b"var ytInitialData"  # whatever a page says of a broadcast stands before it
 OFFLINE_CACHE_SECONDS = 600.0  # the page is read at least so often, whatever the feed shows
-
-Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class YouTubeBroadcast(msgspec.Struct, rename="camel"):
     is_live_now: bool
-    start_timestamp: Instant | None = None
+    start_timestamp: parsing.Instant | None = None
 
 
 class YouTubeVideo(msgspec.Struct, rename="camel"):
     video_id: str
-    channel_id: str = ""
     title: str = ""
     author: str = ""
     is_live: bool = False
@@ -77,7 +74,7 @@ def address(text: str) -> str | None:
     match parts:
         case [video] if page.host == "youtu.be":
             return _video_id(video, page.url)
-        case [streamer_id, *_] if re.fullmatch(r"UC[\w-]{22}", streamer_id, re.ASCII):
+        case [streamer_id, *_] if CHANNEL_ID.fullmatch(streamer_id):
             return streamer_id
         case [handle, *_] if re.fullmatch(r"@[\w.·-]{1,100}", handle):
             return handle.lower()
@@ -105,13 +102,12 @@ def _video_id(video: str, page_url: str) -> str:
 def url(streamer_id: str) -> str:
     if streamer_id.startswith("video:"):
         return f"https://www.youtube.com/watch?v={streamer_id.removeprefix('video:')}"
-    return (
-        f"https://www.youtube.com/{'channel/' if streamer_id.startswith('UC') else ''}{quote(streamer_id, safe='@/')}"
-    )
+    folder = "channel/" if streamer_id.startswith("UC") else ""
+    return f"https://www.youtube.com/{folder}{quote(streamer_id, safe='@/')}"
 
 
 def resolve(streamer_id: str, context: CheckContext) -> Resolve:
-    if re.fullmatch(r"UC[\w-]{22}", streamer_id, re.ASCII):
+    if CHANNEL_ID.fullmatch(streamer_id):
         return streamer_id
     if streamer_id.startswith("@") and context.keys.get("api_key"):
         return (yield from youtube_api.find_channel_id(streamer_id, context))
@@ -120,7 +116,7 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
         raise NotAStreamer(f"YouTube knows no {streamer_id}", HINT)
     text = _decode_page(response.url, parsing.read_body(response, context.now))
     key = "channelId" if streamer_id.startswith("video:") else "externalId"
-    match = re.search(rf'"{key}":"(UC[\w-]{{22}})"', text)
+    match = re.search(rf'"{key}":"({CHANNEL_ID.pattern})"', text)
     if match is None:
         raise CheckFailed(State.PARSE_ERROR, f'no "{key}" in the page of {streamer_id}')
     return match[1]
@@ -156,18 +152,18 @@ def _build_observation(streamer_id: str, text: str, context: CheckContext) -> Ob
     playability = parsing.find_embedded_json(text, '"playabilityStatus":', YouTubePlayability) or YouTubePlayability()
     match = re.search(r'<link rel="canonical" href="([^"]*)"', text)
     canonical_url = match[1] if match else ""
+    has_data = "ytInitialData" in text
     if playability.status == "LOGIN_REQUIRED" and "bot" in playability.reason:
         raise CheckFailed(State.BLOCKED, parsing.plain_text(playability.reason))
-    if not canonical_url and "ytInitialData" not in text:
+    if not canonical_url and not has_data:
         raise CheckFailed(State.BLOCKED, "a page for robots: neither canonical address nor data")
-    state = _state(broadcast, video, playability, canonical_url, has_data="ytInitialData" in text, now=context.now)
+    state = _state(broadcast, video, playability, canonical_url, has_data=has_data, now=context.now)
     if state is State.OFFLINE:
         return Observation(platform=NAME, id=streamer_id, state=state, at=context.now)
     video_match = re.search(r"watch\?v=([\w-]{11})", canonical_url)
     session = video_match[1] if video_match else video.video_id if video else ""
     if not session:
         raise CheckFailed(State.PARSE_ERROR, "a broadcast without a video id - at `videoDetails.videoId`")
-    start = broadcast.start_timestamp if broadcast else None
     return Observation(
         platform=NAME,
         id=streamer_id,
@@ -178,7 +174,7 @@ def _build_observation(streamer_id: str, text: str, context: CheckContext) -> Ob
         name=parsing.plain_text(video.author if video else ""),
         url=f"https://www.youtube.com/watch?v={session}",
         cover=f"https://i.ytimg.com/vi/{session}/hqdefault.jpg",
-        started_at=parsing.valid_timestamp(start.timestamp()) if start else None,
+        started_at=parsing.instant_timestamp(broadcast.start_timestamp) if broadcast else None,
     )
 
 
@@ -206,8 +202,7 @@ def _state(
 
 
 def _headers(context: CheckContext) -> dict[str, str]:
-    cookie = context.keys.get("cookie") or CONSENT_COOKIE
-    return {"User-Agent": parsing.BROWSER_USER_AGENT, "Accept-Language": "en", "Cookie": cookie}
+    return {"Accept-Language": "en"} | parsing.browser_headers(cookie=context.keys.get("cookie") or CONSENT_COOKIE)
 
 
 CHECK_WITH_KEY = in_batches(NAME, youtube_api.BATCH, youtube_api.check_batch)
@@ -222,7 +217,7 @@ PLATFORM = Platform(
     name=NAME,
     hosts=frozenset({"www.youtube.com", "m.youtube.com", "consent.youtube.com", "www.googleapis.com"}),
     batch=youtube_api.BATCH,
-    budget="60/m",  # feeds are free; videos.list costs 1 of 10,000 units a day
+    budget="60/m",  # feeds are free; a call of the Data API costs 1 of 10,000 units a day
     keyless=RateLimit(1, "20/m"),  # pages of a megabyte, behind a wall against robots
     address=address,
     url=url,
