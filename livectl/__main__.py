@@ -1,4 +1,4 @@
-"""The process: real arguments in, exit code out."""
+"""Runs livectl as a process: takes the real arguments, ends with the exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The address of a broker or a store: understood in all its spellings, written in the one each reader wants."""
+"""Reads the address of a broker or a store in any spelling, and writes it as each client wants it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MASK = "***"
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a server is, who asks, and which of its databases is meant."""
+    """A server, the login there, and the database or virtual host on it."""
 
     scheme: Scheme
     user: str = ""
@@ -52,7 +52,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """The address in any of its spellings. Complaints never repeat what could be a password."""
+        """Reads an address in any of its spellings. Errors never repeat a part that could be a password."""
         scheme, rest = _split_scheme(text.strip())
         parts = _split_address(scheme, rest)
         build = partial(
@@ -79,14 +79,14 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def redis_url(self) -> str:
-        """As redis-py wants it."""
+        """The URL for redis-py. Raises SettingsError for RabbitMQ."""
         if not self.is_redis:
             raise SettingsError(f"{self.masked} is no Redis", f"The store speaks Redis: {EXAMPLES.split(',')[0]}.")
         return self.url
 
     @property
     def celery_url(self) -> str:
-        """As Celery wants it, for a broker as for a result backend."""
+        """The URL for Celery, as a broker or a result backend."""
         if self.scheme == "unix":
             return f"redis+socket://{self._login(self.password)}{quote(self.path)}?virtual_host={self.database}"
         if self.scheme == "rediss" and "ssl_cert_reqs" not in dict(self.options):  # Celery insists; redis-py assumes it
@@ -112,11 +112,11 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _AddressParts(NamedTuple):
-    """An address taken apart, nothing understood yet."""
+    """The parts of an address as text, not read yet."""
 
     user: str
     password: str
-    host_port: str  # host and port
+    host_port: str
     path: str
     options: dict[str, str]
 
@@ -194,7 +194,7 @@ def _parse_database(path: str, options: dict[str, str]) -> int:
 
 
 def _parse_options(scheme: Scheme, options: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    """What an address says of TLS; anything else that it can say is kept elsewhere, or refused."""
+    """The TLS options of an address. Options that the scheme lacks are refused."""
     tls = TLS_OPTIONS if scheme in {"rediss", "amqps"} else ()
     known = tls if scheme in RABBITMQ else (*tls, *DATABASE_OPTIONS)
     for name in options.keys() - known:
@@ -205,7 +205,7 @@ def _parse_options(scheme: Scheme, options: dict[str, str]) -> tuple[tuple[str, 
 
 
 def _normalise_option(name: str, value: str) -> str:
-    """Celery says CERT_NONE, and understands none; redis-py understands only that."""
+    """Celery's `CERT_NONE` as `none`, which Celery and redis-py both take."""
     return value.removeprefix("CERT_").lower() if name == "ssl_cert_reqs" else value
 
 

@@ -1,4 +1,4 @@
-"""The Celery settings that livectl.yaml may hold: any that Celery knows, but those that livectl itself decides."""
+"""Checks the `celery:` section of livectl.yaml: it may hold any setting of Celery that livectl does not set itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
-# What livectl decides, and the setting to use in its place.
+# Settings that livectl sets itself, and what to use in their place.
 RESERVED_SETTINGS = {
     "broker_url": "write broker: at the top of the file",
     "broker_read_url": "write broker: at the top of the file",
@@ -47,7 +47,7 @@ TYPE_NAMES = {"bool": "true or false", "int": "a number", "float": "a number"}
 
 
 def find_mistakes(section: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Key, what is wrong with it, and the cure."""
+    """Yields the key, the mistake and a hint for each setting that cannot be."""
     from celery.app.defaults import NAMESPACES, flatten
 
     options = dict(flatten(NAMESPACES))
@@ -62,7 +62,7 @@ def find_mistakes(section: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _expected_type(declared: str | type) -> str | None:
-    """What a setting wants in place of text, if it wants that; Celery writes most of its types as words."""
+    """What a setting wants if it does not want text. Celery writes most of its types as words."""
     return TYPE_NAMES.get(declared if isinstance(declared, str) else declared.__name__)
 
 

@@ -1,4 +1,4 @@
-"""livectl's own Celery app, for `celery -A livectl.celeryapp worker|beat|inspect|flower|…`."""
+"""Makes livectl's own Celery app, for `celery -A livectl.celeryapp worker|beat|inspect|flower|…`."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ AMQP_DEFAULTS: dict[str, Any] = {"task_default_queue_type": "quorum"}
 
 
 def create_app(settings: Settings) -> Celery:
-    """The app that these settings describe. Addresses are looked up, nothing is connected."""
+    """The app that these settings describe. Nothing is connected."""
     addresses = embedded_broker.resolve_addresses(settings)
     app = Celery(
         "livectl", broker=addresses.broker.celery_url, backend=addresses.results.celery_url, include=["livectl.tasks"]
@@ -83,7 +83,7 @@ def _broker_defaults(address: Address) -> dict[str, Any]:
 
 
 def __getattr__(name: str) -> Any:
-    """`app`, made on first touch from this process's environment and folder."""
+    """Makes `app` on first use, from the environment and folder of this process."""
     if name != "app":
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

@@ -1,4 +1,4 @@
-"""The root command: a lazy table of commands, the global options, the one error boundary."""
+"""Runs the command line: finds the command, adds the global options, turns errors into text and exit codes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import click
 
 from livectl import __version__
 from livectl.context import CommandContext, from_process
-from livectl.errors import EXIT_DONE, EXIT_INTERRUPTED, LivectlError
+from livectl.errors import EXIT_DONE, EXIT_INTERRUPTED, LivectlError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# name -> (module, first sentence of its help). Imported only when the command is called or its own help is read.
+# name -> (module, first sentence of its help). A module is imported when its command is called or its help is read.
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Write commented livectl.yaml, schedules.yaml and follows.yaml."),
     "up": ("up", "Start broker, worker and beat in one, and keep them running."),
@@ -48,7 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 def global_options() -> list[click.Option]:
-    """Options that every command takes, before or after its name."""
+    """The options that every command takes, before or after its name."""
 
     def set_on_context(ctx: click.Context, option: click.Parameter, value: Any) -> None:
         if value:
@@ -67,7 +67,7 @@ def global_options() -> list[click.Option]:
 
 
 class LazyGroup(click.Group):
-    """Lists its commands from the table alone, and imports one when it is asked for."""
+    """Lists commands from the table alone, and imports a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -94,7 +94,7 @@ class LazyGroup(click.Group):
 
 
 def _prepare_command(command: click.Command, summary: str) -> click.Command:
-    """The command with its first sentence from the table and the global options, its own subcommands included."""
+    """Gives a command, and its subcommands, the global options; puts its sentence of the table first in its help."""
     command.help = f"{summary}\n\n{cleandoc(command.help or '')}"
     _add_global_options(command)
     return command
@@ -123,9 +123,9 @@ def root() -> None:
 
 
 def main(argv: Sequence[str], command_context: CommandContext | None = None) -> int:
-    """One call of livectl, from words to exit code. Every error that leaves a command ends here."""
+    """Runs one call and returns its exit code. Every error that leaves a command ends here."""
     context = command_context or from_process()
-    context.json = "--json" in argv  # known before Click parses: a usage error comes ahead of every option's callback
+    context.json = "--json" in argv  # Click may meet a usage error before it calls the callback of --json
     try:
         code = root.main(list(argv), prog_name="livectl", standalone_mode=False, obj=context)
     except LivectlError as error:
@@ -148,8 +148,6 @@ def main(argv: Sequence[str], command_context: CommandContext | None = None) -> 
 
 
 def _report_usage_error(context: CommandContext, error: click.ClickException) -> int:
-    from livectl.errors import UsageError
-
     click_context = error.ctx if isinstance(error, click.UsageError) else None
     path = click_context.command_path if click_context else "livectl"
     usage_error = UsageError(error.format_message(), f"See `{path} --help`.")

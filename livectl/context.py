@@ -1,4 +1,4 @@
-"""One call of livectl: its global words, the settings read on first need, and where its output goes."""
+"""Holds what every command of one call needs: global options, settings, app, servers and output streams."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class CommandContext:
-    """What a command is given: the edge's environment, folder and streams, and what the global options said."""
+    """One call of livectl. Settings, deployment and app are read on first need: help works with a broken file."""
 
     def __init__(self, environ: Mapping[str, str], cwd: Path, out: TextIO, err: TextIO) -> None:
         self.environ = environ
@@ -90,14 +90,14 @@ class CommandContext:
         return str(path.relative_to(self.cwd) if path.is_relative_to(self.cwd) else path)
 
     def show(self, view: View) -> None:
-        """The answer, on stdout: one JSON value for programs, a table or a sentence for people."""
+        """Writes the answer to stdout: one JSON value for programs, a table or a sentence for people."""
         from livectl import render
 
         self.out.write(render.as_json(view) if self.json else render.as_text(view, colour=self._colour(self.out)))
         self.out.flush()
 
     def say(self, text: str) -> None:
-        """Talk, on stderr: never part of the answer."""
+        """Writes a remark to stderr, unless `--quiet`; a remark is never part of the answer."""
         if not self.quiet:
             print(text, file=self.err, flush=True)
 
@@ -120,7 +120,7 @@ pass_command_context = click.make_pass_decorator(CommandContext)
 
 
 def from_process() -> CommandContext:
-    """The real environment, folder and streams."""
+    """The context of this process: its environment, folder and streams."""
     import os
 
     return CommandContext(os.environ, Path.cwd(), sys.stdout, sys.stderr)

@@ -10,7 +10,7 @@ The tree:
     ├── PlatformError        5   ask the platform again later
     └── UnfinishedError      6   wait: it is not done yet
 
-The number is the exit code. Ctrl-C is 130. No Click in here: the boundary in cli.py makes text of these.
+The number is the exit code. Ctrl-C is 130. No Click in here: cli.py makes text of these.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SettingsError(LivectlError):
 
 
 class Mistake(NamedTuple):
-    """One thing wrong in a file: where, what, and how it is spelt right. A warning leaves the file usable."""
+    """One thing wrong in a file: its place, what it is, and how to write it. A warning leaves the file usable."""
 
     file: str
     line: int

@@ -1,4 +1,4 @@
-"""The values that travel between stages; nothing that acts on them."""
+"""Defines the values that travel between the parts of livectl."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Interval(msgspec.Struct, frozen=True, tag="every"):
 
 
 class Cron(msgspec.Struct, frozen=True, tag="cron"):
-    """Local times: the minutes, hours, days of month, months and weekdays (0 is Sunday) that match, each in order."""
+    """A crontab line: the minutes, hours, days, months and weekdays (0 is Sunday) of its local times, each in order."""
 
     text: str
     minute: tuple[int, ...]
@@ -37,7 +37,7 @@ class Solar(msgspec.Struct, frozen=True, tag="solar"):
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """When a task is sent, and with what."""
+    """When a task is sent, with which arguments and options."""
 
     name: str
     task: str
@@ -60,7 +60,7 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class State(StrEnum):
-    """What a platform said of a streamer. Only the first three are positive readings and change what is known."""
+    """What a platform said of a streamer. Only the first three are positive readings and change the record."""
 
     LIVE = "live"
     OFFLINE = "offline"
@@ -78,7 +78,7 @@ class State(StrEnum):
 
 
 class Streamer(msgspec.Struct, frozen=True, kw_only=True):
-    """Someone followed: a platform and an id, and what the follow list says of them."""
+    """Someone followed: a platform and an id, and the fields of their entry in the follow list."""
 
     platform: str
     id: str
@@ -90,20 +90,20 @@ class Streamer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What a platform wants asked."""
+    """An HTTP request that a platform wants sent."""
 
     url: str
     method: Literal["GET", "POST"] = "GET"
     headers: dict[str, str] = {}
     body: bytes = b""
-    limit: int = 1_000_000  # bytes of answer read at most
-    seconds: float = 15.0  # for an answer, redirects included
-    follow: bool = True  # where a redirect leads; otherwise the redirect is the answer
-    until: bytes = b""  # reading may stop once this has been seen
+    limit: int = 1_000_000  # bytes of the body that are read at most
+    seconds: float = 15.0  # for the whole response, redirects included
+    follow: bool = True  # redirects; otherwise a redirect is the response
+    until: bytes = b""  # reading may stop after these bytes of the body
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """What came back. `status` 0 is no answer at all, and `error` says why."""
+    """The response to a request. `status` 0 means that there was none, and `error` says why."""
 
     status: int
     url: str = ""  # after redirects
@@ -113,13 +113,13 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CacheGet(msgspec.Struct, frozen=True):
-    """A platform asks for what it kept: a token, an alias."""
+    """A platform wants a value that it kept: a token, an alias."""
 
     key: str
 
 
 class CacheSet(msgspec.Struct, frozen=True):
-    """A platform keeps something for the next check, in any process, for so many seconds."""
+    """A platform keeps a value for the next check, in any process, for this many seconds."""
 
     key: str
     value: str
@@ -146,29 +146,29 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobState(StrEnum):
-    """The one honest word for where a job is."""
+    """Where a job is."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     RUNNING = "running"
-    RECEIVED = "received"  # a worker has it and has not begun
-    ETA = "eta"  # it waits for its time
+    RECEIVED = "received"  # a worker has it and has not started it
+    ETA = "eta"  # it waits for its ETA
     QUEUED = "queued"
-    REDELIVERY = "redelivery"  # the worker that had it is gone: another will get it
+    REDELIVERY = "redelivery"  # its worker is gone: another will get it
     RETRYING = "retrying"
     REVOKED = "revoked"
     UNKNOWN = "unknown"  # never sent here, forgotten after result_expires, or lost
 
 
 class ChildJob(msgspec.Struct, frozen=True):
-    """A job that another one sent, or a member of a group."""
+    """A job that another job sent, or a member of a group."""
 
     id: str
     state: JobState
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One sending of a task: what and where it is, how long it took, what came of it. None is not known."""
+    """One sending of a task: its message, its state, its times and its result. None is not known."""
 
     id: str
     state: JobState
@@ -191,24 +191,24 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PollingLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How a platform may be asked: what it bears and what the settings want."""
+    """How often a platform may be asked: its own limits and those of the settings."""
 
     platform: str
-    batch: int  # streamers a request
-    rate: float  # requests a second
-    keys: str = ""  # a fingerprint of the user's keys: after AUTH nothing is asked until it changes
+    batch: int  # streamers per request
+    rate: float  # requests per second
+    keys: str = ""  # a fingerprint of the user's keys: after AUTH the platform is not asked until it changes
     mode: Literal["learned", "uniform"] = "learned"
-    fastest: float = 15.0  # seconds between two looks at one streamer, at least
+    fastest: float = 15.0  # seconds between two checks of one streamer, at least
     slowest: float = 900.0  # ... and at most, where the budget allows it
-    merge: float = 600.0  # seconds within which the next session is still the same one
+    merge: float = 600.0  # seconds after its end within which a session goes on
 
 
 class StreamerRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a streamer: the last positive reading, and what stands in the way of a newer one."""
+    """What the store has of a streamer: the last positive reading, and what prevents a newer one."""
 
     platform: str
     id: str
-    state: State | None = None  # live, offline, replay; None: never read yet
+    state: State | None = None  # live, offline, replay; None: never read
     since: float | None = None
     seen: float | None = None  # when it was last read positively
     session: str = ""  # of the current or the last session
@@ -220,7 +220,7 @@ class StreamerRecord(msgspec.Struct, frozen=True, kw_only=True):
     url: str = ""
     cover: str = ""
     viewers: int | None = None
-    trouble: State | None = None  # why there is no newer reading
+    trouble: State | None = None  # what prevents a newer reading
     troubled_since: float | None = None
     problem: str = ""
     first: float | None = None  # when it was first asked
@@ -228,7 +228,7 @@ class StreamerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One broadcast. Older ones have lost key and title, and lengths beyond 68 hours."""
+    """One broadcast. Older ones are kept without key and title, and with 68 hours of length at most."""
 
     started_at: float
     ended_at: float | None = None  # None: still live
@@ -240,7 +240,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """A session began, ended, was retitled or moved to another category. `number` orders changes.
 
-    `troubled` is none of a session: `title` says what a person must mend on the platform, `before` how.
+    `troubled` is not about a session: a person must mend something on the platform. `title` says what, `before` how.
     """
 
     kind: Literal["began", "ended", "retitled", "recategorised", "troubled"]
@@ -252,7 +252,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float | None = None
     ended_at: float | None = None
     before: str = ""  # the title it had
-    quiet: bool = False  # noted, not alerted: it began long before it was first seen
+    quiet: bool = False  # recorded without an alert: it began long before it was first seen
     title: str = ""
     category: str = ""
     name: str = ""
@@ -262,26 +262,26 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlatformHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """How a platform fares: who is followed there, and what keeps it from being asked. No time: all is well."""
+    """How a platform fares: how many are followed there, and what keeps it from being asked. None: nothing does."""
 
     platform: str
     followed: int = 0
     live: int = 0
     due: int = 0
     claimed: int = 0
-    tokens: float | None = None  # requests it bears right now; None: never asked
-    read: float | None = None  # last positive answer
+    tokens: float | None = None  # requests it may get right now; None: never asked
+    read: float | None = None  # the last positive reading
     step: int = 0  # of the open circuit; 0: closed
     open_until: float | None = None
     wait_until: float | None = None
-    auth_since: float | None = None  # its keys are refused; nothing is asked until they change
-    parser_broken: float | None = None  # most answers have a shape nobody knows
-    all_gone: float | None = None  # everybody left at once, which nobody believes
+    auth_since: float | None = None  # it refuses the keys, and is not asked until they change
+    parser_broken: float | None = None  # most responses have a shape that livectl does not know
+    all_gone: float | None = None  # all of its streamers went offline at once, which is not believed
     answers: dict[str, int] = {}  # state -> how often
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that doctor found: what shows it, and what cures it."""
+    """One thing that doctor found: its evidence and its cure."""
 
     id: str
     level: Literal["bad", "warn", "ok"]

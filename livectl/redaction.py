@@ -1,11 +1,11 @@
-"""Arguments and results as they may be shown: no secrets, nothing endless."""
+"""Hides secrets in arguments and results, and cuts long ones, before they are shown."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-MAX_TEXT_CHARS = 200  # characters of one value; more says nothing more to a person
+MAX_TEXT_CHARS = 200  # of one value
 MAX_ITEMS = 50  # of one list or object
 MAX_DEPTH = 6
 MASK = "***"
@@ -15,7 +15,7 @@ SECRET_NAME = re.compile(
     r"|signature|session_?id|webhook",
     re.IGNORECASE,
 )
-# The password in an address, and the value after a telling name in a text: repr() of a dictionary, a query, a header.
+# The password in an address; the value after a name such as `token` in a text: repr() of a dict, a query, a header.
 PASSWORD_IN_URL = re.compile(r"(?<=://)([^/\s:@'\"]*):([^/\s@'\"]+)@")
 SECRET_IN_TEXT = re.compile(
     r"(?P<name>[\w-]*(?:password|passwd|secret|token|api_?key|private_?key|access_?key|credential|cookie|signature)"

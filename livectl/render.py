@@ -1,4 +1,4 @@
-"""Values to tables and JSON; no I/O of its own."""
+"""Turns values into tables, sentences and JSON; writes nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULT_WIDTH_CHARS = 80
 
 
 class View(NamedTuple):
-    """An answer both ways: the value that programs get, and what people see, made only if it is people who look."""
+    """An answer in both forms: the value for programs, and what people see, which is made only if it is shown."""
 
     data: Any
     to_renderable: Callable[[], RenderableType]

@@ -10,14 +10,14 @@ from livectl.errors import SettingsError
 from livectl.suggestions import nearest
 
 UNIT_SECONDS = {"w": 604800.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-MAX_DURATION_S = 10 * 365 * UNIT_SECONDS["d"]  # nobody waits ten years; more digits are a slip
+MAX_DURATION_S = 10 * 365 * UNIT_SECONDS["d"]  # longer ones are slips of the keyboard
 NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 DURATION = re.compile("".join(rf"(?:(?P<{unit}>{NUMBER}){unit})?" for unit in UNIT_SECONDS))
 RATE = re.compile(rf"({NUMBER})/([smhd])")
 TIME_OF_DAY = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 WHOLE_UNITS = ("d", "h", "m")
 MAX_RATE = 1e9
-MAX_ZONE_NAME_CHARS = 40  # characters of a zone's name; the longest there is has 32
+MAX_ZONE_NAME_CHARS = 40  # in a message; the longest name there is has 32
 
 Duration = Annotated[float, "seconds"]
 TimeOfDay = Annotated[int, "minutes since midnight"]
@@ -25,7 +25,7 @@ Timezone = Annotated[str, "a zone that this machine knows"]
 
 
 class Rate(NamedTuple):
-    """So many in so many seconds."""
+    """An amount in a number of seconds."""
 
     amount: float
     seconds: float
@@ -36,7 +36,7 @@ class Rate(NamedTuple):
 
 
 class Window(NamedTuple):
-    """From one time of day to another, over midnight when it ends before it starts."""
+    """From one time of day to another; over midnight when the end is before the start."""
 
     start: TimeOfDay
     end: TimeOfDay
@@ -94,7 +94,7 @@ def parse_timezone(text: str) -> Timezone:
 
     try:
         ZoneInfo(text)
-    except (OSError, ValueError, LookupError):  # a folder of zones, a path, a name that is none
+    except (OSError, ValueError, LookupError):  # a folder of zones, a path, a name that no zone has
         hint = f"Write {nearest_zone(text) or 'a name such as Europe/Paris or UTC'}."
         raise SettingsError(f"no timezone is called {text[:MAX_ZONE_NAME_CHARS]}", hint) from None
     return text

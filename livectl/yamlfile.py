@@ -1,6 +1,6 @@
-"""A YAML document read strictly: plain values, and the place of each key and value in its file.
+"""Reads a YAML file strictly: plain values, and the line and column of each key and value.
 
-Built on PyYAML's events, which are made one by one: what is too deep is refused before it is deep enough to hurt.
+Built on PyYAML's events, which come one by one: a document that nests too deep is refused before it does harm.
 Anchors, aliases, tags, merge keys and directives are refused; scalars follow YAML 1.2 without octals and the like,
 so that `on`, `12:30:45`, `0123456` and dates stay text.
 """
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    KeyPath: TypeAlias = tuple[str | int, ...]  # the way to a value: ("schedules", "add", "args", 0)
+    KeyPath: TypeAlias = tuple[str | int, ...]  # the keys that lead to a value: ("schedules", "add", "args", 0)
 
 MAX_BYTES = 1_000_000  # 10,000 streamers are 0.8 MB; time and memory grow with it
 MAX_DEPTH = 16  # a schedule needs 5
-MAX_MISTAKES = 20  # told at once; nobody mends more in one go
+MAX_MISTAKES = 20  # reported at once; nobody mends more in one go
 
 CONSTANTS: dict[str, bool | None] = dict.fromkeys(("true", "True", "TRUE"), True)
 CONSTANTS |= dict.fromkeys(("false", "False", "FALSE"), False)
@@ -46,7 +46,7 @@ class Position(NamedTuple):
 
 
 class SourceText:
-    """The text of a file, which knows the place of each of its characters."""
+    """The text of a file, with the line and column of each character."""
 
     def __init__(self, text: str, name: str) -> None:
         self.text = text
@@ -65,7 +65,7 @@ class SourceText:
 
 
 class Document:
-    """What a file says: `value`, in plain dicts, lists and scalars, and where each part of it stands."""
+    """The content of a file: `value`, in plain dicts, lists and scalars, and the position of each part."""
 
     def __init__(self, text: SourceText, value: Any, offset: int, offsets: dict[int, Any]) -> None:
         self.name = text.name
@@ -75,7 +75,7 @@ class Document:
         self._offsets = offsets  # id of a dict in value -> key -> (offset of key, of value); of a list -> offsets
 
     def position(self, key_path: KeyPath, *, key: bool = False) -> Position:
-        """Where the value at the end of this route stands, or its key. Of a value that is not there: its parent."""
+        """The position of a value, or of its key; that of its parent if the value is not there."""
         return self._text.position(self._find_offset(key_path, key=key))
 
     def mistake(
@@ -106,7 +106,7 @@ def load(path: Path, name: str = "") -> Document:
 
 
 def loads(content: bytes | str, name: str) -> Document:
-    """The document in a text."""
+    """The document in this text."""
     raw = content.encode(errors="surrogatepass") if isinstance(content, str) else content
     if len(raw) > MAX_BYTES:
         raise FileError([Mistake(name, 1, 1, f"larger than {MAX_BYTES:,} bytes", "is it the right file?")])
@@ -118,7 +118,7 @@ def loads(content: bytes | str, name: str) -> Document:
 def _check_readable(text: SourceText) -> None:
     if match := UNREADABLE.search(text.text):
         code = ord(match[0])
-        is_raw_byte = 0xDC80 <= code <= 0xDCFF  # how a byte that is not UTF-8 was kept
+        is_raw_byte = 0xDC80 <= code <= 0xDCFF  # surrogateescape's stand-in for a byte that is not UTF-8
         text_and_hint = (
             ("not UTF-8", "save the file as UTF-8")
             if is_raw_byte
@@ -130,7 +130,7 @@ def _check_readable(text: SourceText) -> None:
 
 
 class _DocumentReader:
-    """Events in, a document out. What is forbidden is noted, and reading goes on for the next mistake."""
+    """Makes a document of events. Notes what is forbidden, and reads on to find more mistakes."""
 
     def __init__(self, text: SourceText) -> None:
         self.text = text
@@ -190,7 +190,7 @@ class _DocumentReader:
         return float(text) if FLOAT.fullmatch(text) else text
 
     def _quoted(self, event: Any) -> str:
-        """Text as it is; escapes may have put characters in it that a file may not hold."""
+        """The text of a quoted scalar, whose escapes may stand for characters that a file may not hold."""
         text: str = event.value
         for character in set(text).intersection("\0") or (set() if text.isascii() else _surrogates(text)):
             self._add_mistake(
@@ -259,7 +259,7 @@ def _type_name(value: Any) -> str:
 
 
 def _explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str]:
-    """Where it went wrong, what stands there, and the cure, for the mistakes that people make."""
+    """The offset, the text and the hint for a mistake that PyYAML reports in words of its own."""
     problem_mark: Any = error.problem_mark or error.context_mark
     start_mark: Any = error.context_mark or problem_mark
     character, opening = (
