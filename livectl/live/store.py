@@ -1,4 +1,25 @@
-"""The Lua scripts, each put together from the files it needs and run in one call."""
+"""Keeps what is known of streamers, in a Redis.
+
+    livectl:version            of the keys below
+    livectl:platforms          names of platforms that were ever followed on
+    livectl:outbox             changes, in order, until they are dropped
+    livectl:follows:PLATFORM   id -> streamer as the follow list has it
+    livectl:now:PLATFORM       id -> what was last read, and what went wrong since
+    livectl:page:PLATFORM      id -> title, category, name, url, cover of the last good answer
+    livectl:log:PLATFORM       id -> sessions of 400 days, six characters each
+    livectl:recent:PLATFORM    id -> the last sessions with their titles
+    livectl:live:PLATFORM      who is live, by start; livectl:ending: who was seen gone once, by that look
+    livectl:due:PLATFORM       who is asked next, by when; livectl:claimed: who is being asked, by when that lapses
+    livectl:pull:PLATFORM      id -> poll weight in each hour of the week; livectl:pulls: their sums
+    livectl:unlearned:PLATFORM whose sessions the poll weights do not reflect yet
+    livectl:platform:PLATFORM  bucket, circuit, waits, counters
+    livectl:target:TARGET      and its kin: how far each target of alerts has read the outbox (alerts/outbox.py)
+    livectl:alias:PLATFORM     name as pasted -> the id that is followed
+    livectl:kept:PLATFORM:KEY  what a platform keeps between checks
+
+Only this file, the Lua scripts and alerts/outbox.py name these keys. Every change of state is one Lua call, so that any
+number of workers may record at once.
+"""
 
 from __future__ import annotations
 
@@ -17,78 +38,35 @@ if TYPE_CHECKING:
     from livectl.models import Change, Observation, PlatformHealth, PollingLimits, Session, Streamer, StreamerRecord
 
 
-# script -> the files it is made of; a name is known from where it is first spelt, so the order matters
-SCRIPT_FILES = {
-    "record": ("shared", "pace", "circuit", "session", "record"),
-    "claim": ("shared", "circuit", "claim"),
-    "follow": ("shared", "pace", "pull", "follow"),
-    "learn": ("shared", "pace", "pull", "learn"),
-    "read": ("shared", "read"),
-    "health": ("shared", "health"),
-    "forget": ("shared", "forget"),
-    "spend": ("shared", "circuit", "spend"),
-    "take": ("shared", "target", "take"),
-    "hold": ("shared", "target", "hold"),
-    "settle": ("shared", "target", "settle"),
-    "release": ("shared", "target", "release"),
-    "trouble": ("shared", "trouble"),
-}
-
-
-@cache
-def script_source(name: str) -> str:
-    folder = resources.files("livectl.live") / "lua"
-    return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in SCRIPT_FILES[name])
-
-
-def lua_script(client: Redis, name: str) -> Callable[..., Any]:
-    """The script as a function of its arguments. The server keeps it; after a restart it is sent again."""
-    registered = client.register_script(script_source(name))
-
-    def run(*args: str | float) -> Any:
-        return registered(args=list(args))
-
-    return run
-
-
 KEYS_VERSION = 1
-# version -> Lua that makes its keys those of the next version. There is none older than the first yet.
-MIGRATIONS: dict[int, str] = {}
-# One call, and only if nobody else was faster.
-MIGRATION_SCRIPT = (
-    "if redis.call('GET', 'livectl:version') == '{version}' then {change} redis.call('INCR', 'livectl:version') end"
-)
-RECORD_BATCH = 2000  # observations recorded in one call: Lua's stack holds some 8,000 arguments
-SCAN_COUNT = 500  # ids looked at in one call when those no longer followed are forgotten
+MAX_BATCH = 2000  # ids in one call: Lua's stack holds some 8,000 arguments
+SCAN_COUNT = 500  # ids in one call when those no longer followed are forgotten
 DAY_SECONDS = 86_400
-SESSION_KEEP_SECONDS = 400 * DAY_SECONDS  # seconds that sessions are kept
+SESSION_KEEP_SECONDS = 400 * DAY_SECONDS
 
 
 class Store:
-    """State, sessions, due times and outbox of everyone followed."""
+    """State, sessions, due times and outbox of every followed streamer."""
 
     def __init__(self, client: Redis) -> None:
-        self._client: Any = client  # its stubs know neither decoded answers nor which calls wait
+        self._client: Any = client  # its stubs know neither decoded replies nor which calls wait
         self._record_script = lua_script(client, "record")
 
-    def prepare(self, migrations: Mapping[int, str] = MIGRATIONS) -> None:
-        """Makes an empty store ours, brings an older one up to date, refuses one that a newer livectl wrote."""
-        newest = max(migrations, default=KEYS_VERSION - 1) + 1
-        self._client.set("livectl:version", newest, nx=True)
+    def prepare(self) -> None:
+        """Marks an empty store with the version of our keys. ServerError if a newer livectl wrote the store."""
+        self._client.set("livectl:version", KEYS_VERSION, nx=True)
         stored_version = int(self._client.get("livectl:version"))
-        if stored_version > newest:
+        if stored_version > KEYS_VERSION:
             raise ServerError(
                 f"The store was written by a newer livectl: its keys are version {stored_version}, "
-                f"this one knows {newest}.",
+                f"this one knows {KEYS_VERSION}.",
                 "Upgrade this livectl, or name another store in the settings.",
             )
-        for version in range(stored_version, newest):
-            self._client.eval(MIGRATION_SCRIPT.format(version=version, change=migrations[version]), 0)
 
     # What changes state
 
     def set_followed(self, streamers: Iterable[Streamer], now: float) -> tuple[int, int]:
-        """From now on exactly these are followed. Answers how many came and how many went; history stays."""
+        """Follows exactly these streamers. Returns how many were added and removed; sessions of the removed stay."""
         wanted: dict[str, dict[str, str]] = {}
         for streamer in streamers:
             wanted.setdefault(streamer.platform, {})[streamer.id] = store_records.encode_follow(streamer)
@@ -96,48 +74,53 @@ class Store:
         return int(added), int(removed)
 
     def claim(self, limits: Sequence[PollingLimits], now: float, lease: float) -> list[tuple[str, list[str]]]:
-        """What is due now, within each platform's budget. What is not recorded in `lease` seconds is due again."""
+        """Takes the ids that are due on each of these platforms, within its budget.
+
+        An id that is not recorded within `lease` seconds is due again.
+        """
         claimed = lua_script(self._client, "claim")(now, lease, store_records.encode_json(limits))
         return [(str(platform), [str(streamer_id) for streamer_id in ids]) for platform, ids in claimed]
 
     def record(
         self, limits: PollingLimits, observations: Sequence[Observation], extra_requests: int = 0
     ) -> list[Change]:
-        """Notes what a platform said. The changes it made are in the outbox when this returns.
+        """Records what a platform answered. The changes are in the outbox when this returns them.
 
-        `extra` counts the requests it took beyond those that were claimed.
+        `extra_requests` are those that the check made beyond the ones that were claimed.
         """
         changes: list[Change] = []
-        for start in range(0, len(observations), RECORD_BATCH):
-            batch = [store_records.encode_observation(one) for one in observations[start : start + RECORD_BATCH]]
+        for start in range(0, len(observations), MAX_BATCH):
+            batch = observations[start : start + MAX_BATCH]
             change_rows = self._record_script(
                 limits.platform,
                 store_records.encode_json(limits),
-                store_records.encode_json(batch),
+                store_records.encode_json([store_records.encode_observation(observation) for observation in batch]),
                 0 if start else extra_requests,
             )
-            changes += [store_records.decode_change(*one) for one in change_rows]
+            changes += [store_records.decode_change(*row) for row in change_rows]
         return changes
 
     def spend(self, limits: PollingLimits, requests: int, now: float) -> float:
-        """Takes requests from a platform's bucket without asking; answers what is left, which may be less than none."""
-        return float(
-            lua_script(self._client, "spend")(limits.platform, store_records.encode_json(limits), requests, now)
-        )
+        """Takes requests from a platform's budget without a claim. Returns what is left, negative if overdrawn."""
+        limits_json = store_records.encode_json(limits)
+        return float(lua_script(self._client, "spend")(limits.platform, limits_json, requests, now))
 
-    def save_poll_weights(self, platform: str, weights: Mapping[str, str]) -> None:
-        """Keeps how strongly each hour of the week pulls, as habits.pack wrote it."""
-        lua_script(self._client, "learn")(platform, store_records.encode_json(list(weights.items())))
+    def save_poll_weights(self, platform: str, packed_weights: Mapping[str, str]) -> None:
+        """Saves the poll weights of streamers, as polling.pack_weights packed them."""
+        lua_script(self._client, "learn")(platform, store_records.encode_json(list(packed_weights.items())))
 
     def mark_unlearned(self) -> None:
-        """Everybody's habits are due to be learned anew: what is old counts for less by now."""
+        """Marks the poll weights of all streamers as outdated: old sessions count for less by now."""
         for platform in self.platforms():
             ids = self._client.hkeys(f"livectl:follows:{platform}")
-            for start in range(0, len(ids), RECORD_BATCH):
-                self._client.sadd(f"livectl:unlearned:{platform}", *ids[start : start + RECORD_BATCH])
+            for start in range(0, len(ids), MAX_BATCH):
+                self._client.sadd(f"livectl:unlearned:{platform}", *ids[start : start + MAX_BATCH])
 
     def prune(self, now: float, drop_changes_before: float) -> int:
-        """Drops old changes, and people who have not been followed for as long as sessions are kept."""
+        """Drops old changes, and streamers who were last followed longer ago than sessions are kept.
+
+        Returns how many streamers.
+        """
         self._client.xtrim("livectl:outbox", minid=f"{int(drop_changes_before * 1000)}")
         return sum(self._forget_unfollowed(platform, now - SESSION_KEEP_SECONDS) for platform in self.platforms())
 
@@ -152,32 +135,29 @@ class Store:
     def all_streamers(self) -> list[StreamerRecord]:
         return self._read_records("all")
 
-    def find_streamers(self, platform: str, names: Sequence[str]) -> list[StreamerRecord]:
-        return self._read_records("some", platform, *names)
+    def find_streamers(self, platform: str, ids: Sequence[str]) -> list[StreamerRecord]:
+        return self._read_records("some", platform, *ids)
 
-    def find_streamer(self, platform: str, name: str) -> StreamerRecord:
-        return self.find_streamers(platform, [name])[0]
+    def find_streamer(self, platform: str, streamer_id: str) -> StreamerRecord:
+        return self.find_streamers(platform, [streamer_id])[0]
 
-    def sessions(self, platform: str, names: Sequence[str]) -> dict[str, list[Session]]:
-        """Of each, oldest first; one without an end is on right now."""
+    def sessions(self, platform: str, ids: Sequence[str]) -> dict[str, list[Session]]:
+        """The sessions of each streamer, the oldest first; one without an end is on right now."""
         pipe = self._client.pipeline(transaction=False)
-        for kind in ("log", "recent", "now"):
-            pipe.hmget(f"livectl:{kind}:{platform}", list(names))
-        packed = zip(names, *pipe.execute(), strict=True)
-        return {
-            name: store_records.unpack_sessions(log or "", recent or "[]", now or "{}")
-            for name, log, recent, now in packed
-        }
+        for kind in ("log", "recent", "now", "page"):
+            pipe.hmget(f"livectl:{kind}:{platform}", list(ids))
+        rows = zip(*pipe.execute(), strict=True)
+        return {streamer_id: store_records.decode_sessions(*row) for streamer_id, row in zip(ids, rows, strict=True)}
 
     def unlearned(self, platform: str, limit: int) -> list[str]:
-        """Some of those whose habits are due to be learned."""
+        """Some of the streamers whose poll weights are outdated."""
         return list(self._client.srandmember(f"livectl:unlearned:{platform}", limit) or [])
 
     def health(self, now: float) -> list[PlatformHealth]:
         return [store_records.decode_health(row) for row in lua_script(self._client, "health")(now)]
 
     def changes(self, after: str = "0", limit: int = 1000) -> list[Change]:
-        """From the outbox, in order, those after the one of that number."""
+        """The changes in the outbox that follow the one with this number, in order."""
         entries = self._client.xrange("livectl:outbox", min=f"({after}", count=limit)
         return [store_records.decode_change(number, fields["change"], fields["page"]) for number, fields in entries]
 
@@ -196,7 +176,7 @@ class Store:
         self._client.set(f"livectl:kept:{platform}:{name}", value, px=max(1, int(seconds * 1000)))
 
     def aliases(self, platform: str, names: Sequence[str]) -> dict[str, str]:
-        """The ids that these names were led to before."""
+        """The ids of the names that have been looked up before."""
         ids = self._client.hmget(f"livectl:alias:{platform}", list(names)) if names else []
         return {name: streamer_id for name, streamer_id in zip(names, ids, strict=True) if streamer_id}
 
@@ -214,3 +194,37 @@ class Store:
             forgotten += int(forget_script(platform, before, *ids)) if ids else 0
             if not cursor:
                 return forgotten
+
+
+# The files of lua/ that each script is made of. A local function is known below its definition only: the order matters.
+SCRIPT_FILES = {
+    "record": ("shared", "pace", "circuit", "session", "record"),
+    "claim": ("shared", "circuit", "claim"),
+    "follow": ("shared", "pace", "pull", "follow"),
+    "learn": ("shared", "pace", "pull", "learn"),
+    "read": ("shared", "read"),
+    "health": ("shared", "health"),
+    "forget": ("shared", "forget"),
+    "spend": ("shared", "circuit", "spend"),
+    "take": ("shared", "target", "take"),
+    "hold": ("shared", "target", "hold"),
+    "settle": ("shared", "target", "settle"),
+    "release": ("shared", "target", "release"),
+    "trouble": ("shared", "trouble"),
+}
+
+
+def lua_script(client: Redis, name: str) -> Callable[..., Any]:
+    """A script as a function of its arguments. The server keeps the script; after a restart it is sent again."""
+    script = client.register_script(_script_source(name))
+
+    def run(*args: str | float) -> Any:
+        return script(args=list(args))
+
+    return run
+
+
+@cache
+def _script_source(name: str) -> str:
+    folder = resources.files("livectl.live") / "lua"
+    return "\n".join((folder / f"{file}.lua").read_text(encoding="utf-8") for file in SCRIPT_FILES[name])

@@ -1,4 +1,4 @@
-"""The store's rows: how observations go in and how what is known comes out."""
+"""Converts between the values of the live wing and what its store keeps of them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-# Characters kept, so that what is known of a streamer now stays below 1 KiB.
+# Characters kept of each text, so that a streamer takes less than 1 KiB.
 MAX_CHARS = {"title": 200, "category": 60, "name": 60, "url": 200, "cover": 300}
 MAX_PROBLEM_CHARS = 200
 
+# The digits of packed numbers, as in shared.lua: in the order of their bytes, so that packed numbers compare as text.
+DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
+DIGIT_VALUES = {digit: value for value, digit in enumerate(DIGITS)}
+
+# A session in the log is packed as in session.lua: four digits for the start and two for the length, both in minutes.
+LOG_EPOCH_S = 1_577_836_800  # 2020-01-01
+LOG_START_CHARS, LOG_ENTRY_CHARS = 4, 6
+LOG_UNIT_S = 60.0
+
 
 class StoredFollow(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A streamer without its platform and id, which are the key."""
+    """A followed streamer without platform and id, which are its key."""
 
     name: str = ""
     url: str = ""
@@ -28,7 +37,7 @@ class StoredFollow(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StoredPage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a streamer's page said: the last good answer."""
+    """What a streamer's page shows, from the last good answer."""
 
     title: str = ""
     category: str = ""
@@ -37,8 +46,11 @@ class StoredPage(msgspec.Struct, frozen=True, omit_defaults=True):
     cover: str = ""
 
 
+EMPTY_PAGE = StoredPage()
+
+
 class StoredReading(msgspec.Struct, frozen=True):
-    """What is known now, under the names that the scripts use."""
+    """The state of a streamer, under the names that the Lua scripts use."""
 
     state: State | None = None
     since: float | None = None
@@ -62,7 +74,7 @@ def encode_follow(streamer: Streamer) -> str:
 
 
 def encode_observation(observation: Observation) -> tuple[Any, ...]:
-    """An observation as record.lua takes it."""
+    """The row that record.lua reads."""
     page = StoredPage(
         **{name: truncate(value, limit) for name, limit in MAX_CHARS.items() if (value := getattr(observation, name))}
     )
@@ -80,13 +92,14 @@ def encode_observation(observation: Observation) -> tuple[Any, ...]:
 
 
 def truncate(text: str, limit: int) -> str:
-    """Cut to size, and free of the half characters that no encoding holds."""
+    """The first characters, without lone surrogates, which UTF-8 cannot encode."""
     return text[:limit].encode("utf-8", "ignore").decode()
 
 
 def decode_record(row: Sequence[str]) -> StreamerRecord:
-    platform, streamer_id, follow_json, now_json, page_json = row
-    reading = msgspec.json.decode(now_json, type=StoredReading)
+    """Reads a row of read.lua."""
+    platform, streamer_id, follow_json, reading_json, page_json = row
+    reading = msgspec.json.decode(reading_json, type=StoredReading)
     page = msgspec.json.decode(page_json, type=StoredPage)
     streamer = _decode_streamer(platform, streamer_id, follow_json) if follow_json else None
     return StreamerRecord(
@@ -113,16 +126,37 @@ def decode_record(row: Sequence[str]) -> StreamerRecord:
 
 
 def decode_change(number: str, change_json: str, page_json: str) -> Change:
+    """Reads an entry of the outbox."""
     fields = msgspec.json.decode(page_json) | msgspec.json.decode(change_json) | {"number": number}
     return msgspec.convert(fields, Change)
 
 
 def decode_health(row: Sequence[Any]) -> PlatformHealth:
-    platform, followed, live, due, claimed, flat = row
-    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    """Reads a row of health.lua."""
+    platform, followed, live, due, claimed, field_list = row
+    fields = dict(zip(field_list[::2], field_list[1::2], strict=True))
     answers = {name.removeprefix("count:"): int(count) for name, count in fields.items() if name.startswith("count:")}
     counts = {"platform": platform, "followed": followed, "live": live, "due": due, "claimed": claimed}
     return msgspec.convert(fields | counts | {"answers": answers}, PlatformHealth, strict=False)
+
+
+def decode_sessions(
+    log: str | None, recent_json: str | None, reading_json: str | None, page_json: str | None
+) -> list[Session]:
+    """All sessions that are kept of a streamer, the oldest first.
+
+    The log has all that ended, the recent ones among them have titles; a session that is on now has the page's.
+    """
+    recent = msgspec.json.decode(recent_json or "[]", type=list[Session])
+    logged = _unpack_log(log or "")
+    sessions = logged[: len(logged) - len(recent)] + recent
+    reading = msgspec.json.decode(reading_json or "{}", type=StoredReading)
+    if reading.state is State.LIVE and reading.started is not None:
+        page = msgspec.json.decode(page_json or "{}", type=StoredPage)
+        sessions.append(
+            Session(started_at=reading.started, session=reading.session, title=page.title, category=page.category)
+        )
+    return sessions
 
 
 def _decode_streamer(platform: str, streamer_id: str, follow_json: str) -> Streamer:
@@ -138,38 +172,17 @@ def _decode_streamer(platform: str, streamer_id: str, follow_json: str) -> Strea
     )
 
 
-EMPTY_PAGE = StoredPage()
-
-
-DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
-DIGIT_VALUES = {digit: value for value, digit in enumerate(DIGITS)}
-EPOCH_SECONDS = 1_577_836_800  # 2020-01-01, as in session.lua
-START_CHARS, ENTRY_CHARS = 4, 6  # characters of the start, and of start and length together
-MINUTE_SECONDS = 60.0
-
-
-def unpack_log(log: str) -> list[Session]:
-    """Starts and lengths, to the minute."""
-    return [_unpack_session(log[offset : offset + ENTRY_CHARS]) for offset in range(0, len(log), ENTRY_CHARS)]
-
-
-def unpack_sessions(log: str, recent_json: str, now_json: str) -> list[Session]:
-    """Every session that is kept, oldest first: the log, its end with titles, and the one that is on."""
-    titled = msgspec.json.decode(recent_json, type=list[Session])
-    older = unpack_log(log)
-    sessions = older[: len(older) - len(titled)] + titled
-    reading = msgspec.json.decode(now_json, type=StoredReading)
-    if reading.state is State.LIVE and reading.started is not None:
-        sessions.append(Session(started_at=reading.started, session=reading.session))
-    return sessions
+def _unpack_log(log: str) -> list[Session]:
+    """Reads starts and lengths, to the minute."""
+    return [_unpack_session(log[offset : offset + LOG_ENTRY_CHARS]) for offset in range(0, len(log), LOG_ENTRY_CHARS)]
 
 
 def _unpack_session(entry: str) -> Session:
-    start = EPOCH_SECONDS + MINUTE_SECONDS * _parse_number(entry[:START_CHARS])
-    return Session(started_at=start, ended_at=start + MINUTE_SECONDS * _parse_number(entry[START_CHARS:]))
+    started_at = LOG_EPOCH_S + LOG_UNIT_S * _unpack_number(entry[:LOG_START_CHARS])
+    return Session(started_at=started_at, ended_at=started_at + LOG_UNIT_S * _unpack_number(entry[LOG_START_CHARS:]))
 
 
-def _parse_number(digits: str) -> int:
+def _unpack_number(digits: str) -> int:
     number = 0
     for digit in digits:
         number = number * len(DIGITS) + DIGIT_VALUES[digit]

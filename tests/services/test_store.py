@@ -225,6 +225,12 @@ def test_the_end_nobody_saw_is_the_last_sight(store: Store) -> None:
     assert store.find_streamer("demo", "ada").ended_at == START + 10
 
 
+def test_a_session_that_is_on_has_the_title_of_the_last_answer(store: Store) -> None:
+    told(store, BEFORE, saw("live", 60, session="s1", title="Hello", category="Chess"))
+    (session,) = store.sessions("demo", ["ada"])["ada"]
+    assert (session.ended_at, session.title, session.category) == (None, "Hello", "Chess")
+
+
 def test_history_forgets_what_is_older_than_400_days(store: Store) -> None:
     for day in (0, 1, 410):
         told(store, saw("live", day * DAY + 1, session=f"s{day}"))
@@ -298,15 +304,6 @@ def test_a_store_of_a_newer_livectl_is_refused(client: redis.Redis) -> None:
     client.set("livectl:version", 99)
     with pytest.raises(ServerError, match="version 99, this one knows 1"):
         Store(client).prepare()
-
-
-def test_an_older_store_is_brought_up_to_date_once(client: redis.Redis) -> None:
-    client.set("livectl:version", 1)
-    steps = {1: "redis.call('RPUSH', 'steps', 'one')", 2: "redis.call('RPUSH', 'steps', 'two')"}
-    for _ in range(2):
-        Store(client).prepare(steps)
-    assert client.lrange("steps", 0, -1) == ["one", "two"]
-    assert client.get("livectl:version") == "3"
 
 
 def test_what_a_platform_keeps_lapses(store: Store, client: redis.Redis) -> None:
