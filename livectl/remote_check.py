@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from livectl.live.check_request import CheckRequest, StreamerKey
-    from livectl.live.checker import CheckBatch
+    from livectl.live.polling import CheckBatch
     from livectl.live.views import StreamerView
     from livectl.models import Observation
     from livectl.ops.deployment import Deployment

@@ -1,4 +1,4 @@
-"""A person's question after some streamers: parted into portions that jobs carry, and put together again."""
+"""Splits a person's check of streamers into batches for jobs, and puts the answers together again."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from livectl.live import checker, platforms, polling, views
+from livectl.live import platforms, polling, views
 from livectl.models import Observation, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from livectl.live.checker import CheckBatch, Checker
+    from livectl.live.checker import Checker
+    from livectl.live.polling import CheckBatch
     from livectl.live.views import StreamerView
     from livectl.models import Streamer
     from livectl.settings import Settings
 
 
-StreamerKey: TypeAlias = "tuple[str, str]"  # platform, and the name that was asked after
+StreamerKey: TypeAlias = "tuple[str, str]"  # platform, and the name that was asked for
 
-JOB_BUDGET_SECONDS = 10.0  # seconds of budget that a platform bears at once: a job takes no more
+JOB_BUDGET_SECONDS = 10.0  # of a platform's budget, at most, in one job: as much as it saves up
 
 
 class CheckRequest(NamedTuple):
-    """Who is asked after, and the names that the list has for them."""
+    """The streamers to check, and the names that the follow list has for them."""
 
     batches: list[CheckBatch]
     names: dict[StreamerKey, str]
@@ -37,27 +38,25 @@ class CheckRequest(NamedTuple):
 
 def build(streamers: Sequence[Streamer], settings: Settings) -> CheckRequest:
     """In the order of the list, each platform by itself."""
-    by_platform: dict[str, list[str]] = {}
+    ids_by_platform: dict[str, dict[str, None]] = {}
     for streamer in streamers:
-        by_platform.setdefault(streamer.platform, []).append(streamer.id)
+        ids_by_platform.setdefault(streamer.platform, {})[streamer.id] = None
     batches: list[CheckBatch] = []
-    for platform, ids in by_platform.items():
+    for platform, ids in ids_by_platform.items():
         limits = polling.polling_limits(settings, platforms.get(platform))
-        requests = max(1, min(checker.requests_per_job(limits), int(limits.rate * JOB_BUDGET_SECONDS)))
-        batches += checker.split_into_batches(platform, list(dict.fromkeys(ids)), requests * limits.batch)
-    return CheckRequest(
-        batches, {(streamer.platform, streamer.id): streamer.name for streamer in streamers if streamer.name}
-    )
+        batches += polling.split_into_batches(limits, list(ids), int(limits.rate * JOB_BUDGET_SECONDS))
+    names = {(streamer.platform, streamer.id): streamer.name for streamer in streamers if streamer.name}
+    return CheckRequest(batches, names)
 
 
-def check_here(streamer_checker: Checker, batch: CheckBatch) -> list[Observation]:
-    """The answers, asked for by this process once the platform's budget allows it."""
-    time.sleep(streamer_checker.reserve(batch.platform, len(batch.ids), time.time()))
-    return streamer_checker.check_now(batch.platform, batch.ids, time.time())
+def check_here(checker: Checker, batch: CheckBatch) -> list[Observation]:
+    """Checks a batch in this process, once the platform's budget allows it."""
+    time.sleep(checker.reserve(batch.platform, len(batch.ids), time.time()))
+    return checker.check_now(batch.platform, batch.ids, time.time())
 
 
 def read_result(batch: CheckBatch, result: Any) -> list[Observation]:
-    """The answers that a job brought."""
+    """Reads the observations from the result of a job."""
     try:
         return msgspec.convert(result, list[Observation])
     except msgspec.ValidationError:
@@ -65,7 +64,7 @@ def read_result(batch: CheckBatch, result: Any) -> list[Observation]:
 
 
 def unknown_observations(batch: CheckBatch, reason: str) -> list[Observation]:
-    """Nobody could say: the job failed, or came to no end."""
+    """What is known of a batch whose job failed or never ended."""
     at = time.time()
     return [
         Observation(platform=batch.platform, id=streamer_id, state=State.UNKNOWN, at=at, problem=reason)
@@ -76,7 +75,7 @@ def unknown_observations(batch: CheckBatch, reason: str) -> list[Observation]:
 def to_views(
     request: CheckRequest, batch: CheckBatch, observations: Sequence[Observation]
 ) -> dict[StreamerKey, StreamerView]:
-    """The answers as they are shown, by whom was asked after, under the names of the list."""
+    """The observations of a batch as views, by what was asked for, under the names of the follow list."""
     keys = [(batch.platform, name) for name in batch.ids]
     return {
         key: views.from_observation(observation, request.names.get(key, ""))
@@ -87,6 +86,6 @@ def to_views(
 def ordered_views(
     streamers: Iterable[Streamer], views_by_key: Mapping[StreamerKey, StreamerView]
 ) -> list[StreamerView]:
-    """As they were asked after, each once."""
+    """The views in the order of the streamers, each once."""
     keys = dict.fromkeys((streamer.platform, streamer.id) for streamer in streamers)
     return [views_by_key[key] for key in keys if key in views_by_key]

@@ -1,7 +1,7 @@
-"""A streamer's habits: how likely a go-live is at each hour of the week, and how often asking then is worth it.
+"""Decides which streamers are checked when: within what a platform bears, and most often when a go-live is likely.
 
-Pure functions over numbers; docs/polling.md derives them. Hours of the week are counted in UTC from the epoch, a
-Thursday at midnight, so that they need no calendar.
+docs/polling.md derives the numbers. Hours of the week are counted in UTC from the epoch, a Thursday at midnight, so
+that they need no calendar.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import hashlib
 import logging
 import math
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from livectl.live import platforms
-from livectl.live.platforms.base import NotAStreamer
+from livectl.live.platforms.base import CheckContext, NotAStreamer
+from livectl.live.store_records import DIGITS
 from livectl.models import PollingLimits
+from livectl.units import parse_rate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,37 +29,129 @@ if TYPE_CHECKING:
     from livectl.settings import PlatformSettings, Settings
 
 
+MAX_JOB_REQUESTS = 500  # some 40 ms of work, so that two processors share ten thousand streamers evenly
+MAX_JOB_STREAMERS = 2_000  # no more than are recorded in one call
+MAX_LEARNED = 200  # streamers in one go: some 0.2 s
+FINGERPRINT_DIGITS = 16  # enough to see that keys changed, too few to guess them
+
 HOUR_SECONDS = 3600.0
 DAY_HOURS = 24
 WEEK_HOURS = 168
 WEEK_SECONDS = WEEK_HOURS * HOUR_SECONDS
 
-HALF_LIFE_SECONDS = 6 * WEEK_SECONDS  # of a session's weight: habits change with the seasons, not with the day
+HALF_LIFE_SECONDS = 6 * WEEK_SECONDS  # of a session's mass: habits change with the seasons, not with the day
 PRIOR_SESSIONS, PRIOR_WEEKS = 1.0, 0.25  # Gamma prior: four sessions a week, worth as much as one session seen
-KERNEL_WIDTHS_HOURS = (
-    0.4,
-    0.8,
-    1.5,
-    3.0,
-)  # hours, one standard deviation: from clockwork to "some time in the evening"
-ANY_DAY_SHARES = (0.05, 0.3, 0.6, 0.95)  # share of the hour of the day against the hour of the week
-ANY_TIME_SHARE = 0.1  # share of sessions that follow no habit at all
+KERNEL_WIDTHS_HOURS = (0.4, 0.8, 1.5, 3.0)  # one standard deviation: from clockwork to "some time in the evening"
+ANY_DAY_SHARES = (0.05, 0.3, 0.6, 0.95)  # of the hour of the day, against the hour of the week
+ANY_TIME_SHARE = 0.1  # of sessions, which follow no habit at all
 
-UNIFORM_BUDGET_SHARE = 0.3  # of the budget, shared alike: nobody waits more than 1 / 0.3 of the uniform interval
+# A poll weight is packed into a digit, as pace.lua reads it: 64 levels from 0.003 to 10, 13 % apart.
+LOWEST_WEIGHT, WEIGHT_LOG_STEP = 0.003, 0.13
 
-WEIGHT_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
-LOWEST_WEIGHT, WEIGHT_LOG_STEP = (
-    0.003,
-    0.13,
-)  # the pull of level 0, and the logarithm between two levels: 0.003 to 10, to 7 %
+log = logging.getLogger(__name__)
 
 
-def hour_of_week(at: float) -> int:
-    return int(at // HOUR_SECONDS) % WEEK_HOURS
+class CheckBatch(NamedTuple):
+    """The streamers of one platform that one job checks."""
+
+    platform: str
+    ids: list[str]
+
+    def __str__(self) -> str:
+        return f"{self.platform}, {len(self.ids)} streamers"
+
+
+class LimitsByPlatform:
+    """The polling limits of the platforms under these settings, each computed once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._limits: dict[str, PollingLimits] = {}
+
+    def __getitem__(self, platform: str) -> PollingLimits:
+        """NotAStreamer if there is no such platform."""
+        if platform not in self._limits:
+            self._limits[platform] = polling_limits(self._settings, platforms.get(platform))
+        return self._limits[platform]
+
+
+def polling_limits(settings: Settings, platform: Platform) -> PollingLimits:
+    """How often this platform may be asked: as the settings say, or as the platform bears."""
+    access = settings.platforms.get(platform.name)
+    keys = platform_keys(access)
+    rate_limit = platform.rate_limit(keys)
+    budget = access.budget if access and access.budget else parse_rate(rate_limit.budget)
+    return PollingLimits(
+        platform=platform.name,
+        batch=rate_limit.batch,
+        rate=budget.per_second,
+        keys=fingerprint(keys),
+        mode=settings.polling.mode,
+        fastest=float(settings.polling.fastest),
+        slowest=float(settings.polling.slowest),
+        merge=float(settings.polling.merge),
+    )
+
+
+def check_context(settings: Settings, platform: str, now: float) -> CheckContext:
+    return CheckContext(now, platform_keys(settings.platforms.get(platform)))
+
+
+def platform_keys(access: PlatformSettings | None) -> dict[str, str]:
+    """The user's own keys for a platform, revealed."""
+    if access is None:
+        return {}
+    secrets = {name: getattr(access, name) for name in ("client_id", "client_secret", "api_key", "cookie")}
+    return {name: secret.reveal() for name, secret in secrets.items() if secret is not None}
+
+
+def fingerprint(keys: Mapping[str, str]) -> str:
+    """A text that changes when the keys do, and reveals nothing else of them."""
+    return hashlib.sha256(msgspec.json.encode(keys, order="sorted")).hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def claim(store: Store, limits: LimitsByPlatform, now: float, lease: float) -> list[CheckBatch]:
+    """Claims the streamers who are due, within each platform's budget, as batches of the size of a job.
+
+    A streamer who is not recorded within `lease` seconds is due again.
+    """
+    usable_limits = [limits[platform] for platform in store.platforms() if _is_usable(platform)]
+    claimed = store.claim(usable_limits, now, lease)
+    return [batch for platform, ids in claimed for batch in split_into_batches(limits[platform], ids)]
+
+
+def split_into_batches(
+    limits: PollingLimits, ids: Sequence[str], max_requests: int = MAX_JOB_REQUESTS
+) -> list[CheckBatch]:
+    """Splits the ids of one platform into batches of the size of a job, each a whole number of requests."""
+    requests = max(1, min(max_requests, MAX_JOB_REQUESTS, MAX_JOB_STREAMERS // limits.batch))
+    size = requests * limits.batch
+    return [CheckBatch(limits.platform, list(ids[start : start + size])) for start in range(0, len(ids), size)]
+
+
+def learn_habits(store: Store, now: float, limit: int = MAX_LEARNED) -> int:
+    """Learns the poll weights of some streamers who began a session since, or whose weights are old.
+
+    Returns how many.
+    """
+    learned = 0
+    for platform in store.platforms():
+        ids = store.unlearned(platform, limit - learned)
+        if ids:
+            sessions = store.sessions(platform, ids)
+            packed_weights = {
+                record.id: _packed_weights(record, sessions[record.id], now)
+                for record in store.find_streamers(platform, ids)
+            }
+            store.save_poll_weights(platform, packed_weights)
+            learned += len(ids)
+        if learned >= limit:
+            break
+    return learned
 
 
 def golive_rates(starts: Sequence[float], since: float, now: float) -> list[float]:
-    """Go-lives an hour to be expected at each hour of the week, of someone watched since then."""
+    """The go-lives expected in each hour of the week, of a streamer followed since then."""
     masses, counts = _masses(starts, now)
     total_mass = sum(masses)
     weeks = HALF_LIFE_SECONDS / math.log(2) * (1 - _decay(max(0.0, now - since))) / WEEK_SECONDS
@@ -65,28 +159,35 @@ def golive_rates(starts: Sequence[float], since: float, now: float) -> list[floa
     return [total * share for share in _hourly_shares(masses, counts)]
 
 
-def poll_weights(expected: Sequence[float], weight: float) -> list[float]:
-    """How often to ask, up to a factor: the square root is what makes the delays of all together least."""
-    return [math.sqrt(weight * rate) for rate in expected]
+def poll_weights(rates: Sequence[float], weight: float) -> list[float]:
+    """How often to check in each hour, up to a factor. The square root makes the sum of all delays least."""
+    return [math.sqrt(weight * rate) for rate in rates]
 
 
-def pack_weights(values: Sequence[float]) -> str:
-    """A character an hour, as pace.lua reads them."""
-    levels = (round(math.log(max(value, LOWEST_WEIGHT) / LOWEST_WEIGHT) / WEIGHT_LOG_STEP) for value in values)
-    return "".join(WEIGHT_DIGITS[min(level, len(WEIGHT_DIGITS) - 1)] for level in levels)
+def pack_weights(weights: Sequence[float]) -> str:
+    """The poll weights as text: a digit an hour, which pace.lua reads."""
+    levels = (round(math.log(max(weight, LOWEST_WEIGHT) / LOWEST_WEIGHT) / WEIGHT_LOG_STEP) for weight in weights)
+    return "".join(DIGITS[min(level, len(DIGITS) - 1)] for level in levels)
 
 
-def poll_interval(share: float, uniform: float, fastest: float, slowest: float) -> float:
-    """Seconds until the next look at one whose pull is `share` times the mean, where `uniform` would be alike for all.
+def hour_of_week(at: float) -> int:
+    return int(at // HOUR_SECONDS) % WEEK_HOURS
 
-    The same reckoning as in pace.lua.
-    """
-    if uniform <= fastest:
-        return fastest  # the budget bears everybody at the highest pace: nothing to share out
-    latest = (
-        slowest if uniform <= slowest else uniform / UNIFORM_BUDGET_SHARE
-    )  # what the budget cannot bear cannot be wished for
-    return max(fastest, min(uniform / (UNIFORM_BUDGET_SHARE + (1 - UNIFORM_BUDGET_SHARE) * share), latest))
+
+def _is_usable(platform: str) -> bool:
+    try:
+        platforms.get(platform)
+    except NotAStreamer as error:
+        log.warning("%s; those followed there are not asked", error)
+        return False
+    return True
+
+
+def _packed_weights(record: StreamerRecord, sessions: list[Session], now: float) -> str:
+    starts = [session.started_at for session in sessions]
+    since = min([record.first or now, *starts])
+    weight = record.streamer.weight if record.streamer else 1.0
+    return pack_weights(poll_weights(golive_rates(starts, since, now), weight))
 
 
 def _decay(age: float) -> float:
@@ -94,7 +195,7 @@ def _decay(age: float) -> float:
 
 
 def _masses(starts: Sequence[float], now: float) -> tuple[list[float], list[int]]:
-    """The faded weight and the number of the starts in each hour of the week."""
+    """The decayed mass and the number of the starts in each hour of the week."""
     masses, counts = [0.0] * WEEK_HOURS, [0] * WEEK_HOURS
     for start in starts:
         hour = hour_of_week(start)
@@ -110,7 +211,7 @@ def _hourly_shares(masses: list[float], counts: list[int]) -> list[float]:
         return [1 / WEEK_HOURS] * WEEK_HOURS
     width, any_day = max(
         ((width, any_day) for width in KERNEL_WIDTHS_HOURS for any_day in ANY_DAY_SHARES),
-        key=lambda kernel: _log_likelihood(_kernel(*kernel), hours, masses, counts),
+        key=lambda parameters: _log_likelihood(_kernel(*parameters), hours, masses, counts),
     )
     kernel, total_mass = _kernel(width, any_day), sum(masses)
     return [
@@ -121,7 +222,7 @@ def _hourly_shares(masses: list[float], counts: list[int]) -> list[float]:
 
 
 def _log_likelihood(kernel: Sequence[float], hours: list[int], masses: list[float], counts: list[int]) -> float:
-    """How well each session is foretold by all the others: leave one out. Alone it is foretold by nothing."""
+    """How well each session is predicted by all the others (leave one out). A lone session has no others."""
     total_mass, log_likelihood = sum(masses), 0.0
     for hour in hours:
         own = masses[hour] / counts[hour]
@@ -133,7 +234,7 @@ def _log_likelihood(kernel: Sequence[float], hours: list[int], masses: list[floa
 
 @cache
 def _kernel(width: float, any_day: float) -> tuple[float, ...]:
-    """The share of a session at a distance of so many hours, round the week: indices below zero wrap as lists do."""
+    """The share of a session at each distance in hours. The week is round: a negative index counts from its end."""
     weekly = _wrapped_gaussian(width, WEEK_HOURS)
     daily = _wrapped_gaussian(width, DAY_HOURS)
     days = WEEK_HOURS // DAY_HOURS
@@ -143,82 +244,3 @@ def _kernel(width: float, any_day: float) -> tuple[float, ...]:
 def _wrapped_gaussian(width: float, period: int) -> list[float]:
     heights = [math.exp(-0.5 * (min(hour, period - hour) / width) ** 2) for hour in range(period)]
     return [height / sum(heights) for height in heights]
-
-
-MAX_LEARNED = 200  # streamers whose habits are learned in one go: some 0.2 s
-FINGERPRINT_DIGITS = 16  # hexadecimal digits: enough to see that keys changed, too few to tell them
-
-log = logging.getLogger(__name__)
-
-
-def claim(store: Store, settings: Settings, now: float, lease: float) -> list[tuple[str, list[str]]]:
-    """Platform by platform those who are due and within its budget. Unless recorded in `lease` seconds, due again."""
-    usable_platforms = [usable for name in store.platforms() if (usable := _find_platform(name))]
-    return store.claim([polling_limits(settings, platform) for platform in usable_platforms], now, lease)
-
-
-def polling_limits(settings: Settings, platform: Platform) -> PollingLimits:
-    """How this platform may be asked: the settings, or what it bears by itself."""
-    from livectl.units import parse_rate
-
-    access = settings.platforms.get(platform.name)
-    user_keys = platform_keys(access)
-    rate_limit = platform.rate_limit(user_keys)
-    budget = access.budget if access and access.budget else parse_rate(rate_limit.budget)
-    polling_settings = settings.polling
-    return PollingLimits(
-        platform=platform.name,
-        batch=rate_limit.batch,
-        rate=budget.per_second,
-        keys=fingerprint(user_keys),
-        mode=polling_settings.mode,
-        fastest=float(polling_settings.fastest),
-        slowest=float(polling_settings.slowest),
-        merge=float(polling_settings.merge),
-    )
-
-
-def platform_keys(access: PlatformSettings | None) -> dict[str, str]:
-    """The user's own keys, as a check takes them."""
-    if access is None:
-        return {}
-    secrets = {name: getattr(access, name) for name in ("client_id", "client_secret", "api_key", "cookie")}
-    return {name: secret.reveal() for name, secret in secrets.items() if secret is not None}
-
-
-def fingerprint(user_keys: Mapping[str, str]) -> str:
-    """Changes when the keys do, and tells nothing else of them."""
-    return hashlib.sha256(msgspec.json.encode(user_keys, order="sorted")).hexdigest()[:FINGERPRINT_DIGITS]
-
-
-def learn_habits(store: Store, now: float, limit: int = MAX_LEARNED) -> int:
-    """Learns the habits of some of those who began a session, or whose habits are old. Answers of how many."""
-    learned = 0
-    for platform in store.platforms():
-        names = store.unlearned(platform, limit - learned)
-        if names:
-            sessions = store.sessions(platform, names)
-            weights = {
-                record.id: _packed_weights(record, sessions[record.id], now)
-                for record in store.find_streamers(platform, names)
-            }
-            store.save_poll_weights(platform, weights)
-            learned += len(names)
-        if learned >= limit:
-            break
-    return learned
-
-
-def _packed_weights(record: StreamerRecord, sessions: list[Session], now: float) -> str:
-    starts = [session.started_at for session in sessions]
-    since = min([record.first or now, *starts])
-    weight = record.streamer.weight if record.streamer else 1.0
-    return pack_weights(poll_weights(golive_rates(starts, since, now), weight))
-
-
-def _find_platform(name: str) -> Platform | None:
-    try:
-        return platforms.get(name)
-    except NotAStreamer as error:
-        log.warning("%s; those followed there are not asked", error)
-        return None

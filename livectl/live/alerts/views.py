@@ -11,8 +11,7 @@ from livectl import render
 from livectl.errors import UsageError
 from livectl.live.alerts import message, targets
 from livectl.live.alerts.message import Alert
-from livectl.live.checker import InMemoryCache
-from livectl.live.network.fetcher import Fetcher
+from livectl.live.network.fetcher import Fetcher, InMemoryCache
 from livectl.live.network.routes import Routes
 from livectl.models import Change
 from livectl.render import View

@@ -1,4 +1,8 @@
-"""Aliases: names, rooms and short links, each led once to the id that is followed, and remembered."""
+"""Applies the follow list's file to the store whenever the file has changed.
+
+Any number of workers may do so. The file that was put in its place last counts, so that an old copy on another machine
+does not take a change back. An entry that cannot be read never unfollows anybody.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from livectl import __version__
 from livectl.errors import LivectlError
 from livectl.live import platforms, polling
 from livectl.live.follows import follow_list
-from livectl.live.platforms.base import CheckContext, NotAStreamer
+from livectl.live.platforms.base import NotAStreamer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,123 +24,50 @@ if TYPE_CHECKING:
 
     from livectl.live.follows.follow_list import FollowList
     from livectl.live.network.fetcher import Fetcher
-    from livectl.live.platforms.base import Platform
+    from livectl.live.platforms.base import CheckContext, Platform
+    from livectl.live.polling import LimitsByPlatform
     from livectl.live.store import Store
     from livectl.models import Streamer
     from livectl.settings import Settings
 
 
-MAX_LOOKUPS_AT_ONCE = 50  # asked in one go and for one platform: a new list of thousands is led home bit by bit
-
-
-class ResolvedFollows(NamedTuple):
-    """Streamers by the id that is followed, each once; those who could not be led there yet, and why."""
-
-    streamers: tuple[Streamer, ...]
-    problems: tuple[tuple[Streamer, str], ...]
-
-
-def resolve_streamers(
-    streamers: Sequence[Streamer], store: Store, fetcher: Fetcher, settings: Settings, now: float
-) -> ResolvedFollows:
-    """Leads everyone to their id: from memory, or by asking, as far as the platform's budget goes."""
-    by_key: dict[tuple[str, str], Streamer] = {}
-    problems: list[tuple[Streamer, str]] = []
-    for platform_name in dict.fromkeys(streamer.platform for streamer in streamers):
-        same_platform = [streamer for streamer in streamers if streamer.platform == platform_name]
-        ids, reasons = _resolve_ids(
-            platform_name, [streamer.id for streamer in same_platform], store, fetcher, settings, now
-        )
-        for streamer in same_platform:
-            if streamer.id not in ids:
-                problems.append((streamer, reasons.get(streamer.id, "not looked up yet")))
-                continue
-            resolved = msgspec.structs.replace(streamer, id=ids[streamer.id])
-            key = (platform_name, resolved.id)
-            by_key[key] = follow_list.merge_streamers(by_key[key], resolved) if key in by_key else resolved
-    return ResolvedFollows(tuple(by_key.values()), tuple(problems))
-
-
-def _resolve_ids(
-    platform_name: str, ids: list[str], store: Store, fetcher: Fetcher, settings: Settings, now: float
-) -> tuple[dict[str, str], dict[str, str]]:
-    """What each id leads to; and of those that lead nowhere, why."""
-    try:
-        platform = platforms.get(platform_name)
-    except NotAStreamer as error:
-        return {}, dict.fromkeys(ids, error.message)
-    context = CheckContext(now, polling.platform_keys(settings.platforms.get(platform_name)))
-    resolved = {alias: alias for alias in ids if _is_resolved(platform, alias, context)}
-    resolved |= store.aliases(platform_name, [alias for alias in ids if alias not in resolved])
-    limits = polling.polling_limits(settings, platform)
-    limit = min(MAX_LOOKUPS_AT_ONCE, int(store.spend(limits, 0, now)))
-    unresolved = [alias for alias in dict.fromkeys(ids) if alias not in resolved][: max(0, limit)]
-    if not unresolved:
-        return resolved, {}
-    answers, requests = fetcher.resolve(platform, unresolved, context)
-    store.spend(limits, requests, now)
-    new = {alias: answer for alias, answer in zip(unresolved, answers, strict=True) if isinstance(answer, str)}
-    store.save_aliases(platform_name, new)
-    return resolved | new, {
-        alias: _describe_error(answer) for alias, answer in zip(unresolved, answers, strict=True) if alias not in new
-    }
-
-
-def _is_resolved(platform: Platform, alias: str, context: CheckContext) -> bool:
-    """A platform that need not ask anything has it as its id already."""
-    if platform.resolve is None:
-        return True
-    steps = platform.resolve(alias, context)
-    try:
-        next(steps)
-    except StopIteration as stop:
-        return bool(stop.value == alias)
-    except LivectlError:
-        return False
-    steps.close()
-    return False
-
-
-def _describe_error(error: str | Exception) -> str:
-    return error.message if isinstance(error, LivectlError) else f"{type(error).__name__} while it was looked up"
-
-
-CACHE_PLATFORM, CACHE_KEY = (
-    "livectl",
-    "follows",
-)  # where the store keeps which list is in force, as platforms keep their tokens
-CACHE_SECONDS = 10 * 365 * 86_400.0  # seconds: as good as for ever
-MIN_FILE_AGE_S = 1.0  # seconds a file has to lie still: an editor may be writing it
-MAX_PROBLEMS_LOGGED = 5  # problems told one by one
+CACHE_PLATFORM, CACHE_KEY = "livectl", "follows"  # the applied list is kept where platforms keep their tokens
+CACHE_SECONDS = 10 * 365 * 86_400.0  # as good as for ever
+MIN_FILE_AGE_S = 1.0  # an editor may still be writing a younger file
+MAX_PROBLEMS_LOGGED = 5
+MAX_LOOKUPS_AT_ONCE = 50  # of one platform: thousands of new names are looked up bit by bit
 
 log = logging.getLogger(__name__)
 
 
 class AppliedList(msgspec.Struct, frozen=True):
-    """Which list the store follows."""
+    """The follow list that the store has."""
 
-    put: float  # when its file came to where it is
+    put: float  # when its file was put in its place
     digest: str
-    whole: bool = True  # everyone on it was led to their id
+    whole: bool = True  # every name on it was resolved to an id
 
 
 class FollowSync:
-    """One process's look at the file. What was read is kept until the file changes."""
+    """Applies the file for one process. A file that was read is remembered until it changes."""
 
-    def __init__(self, settings: Settings, store: Store, fetcher: Fetcher) -> None:
+    def __init__(self, settings: Settings, store: Store, fetcher: Fetcher, limits: LimitsByPlatform) -> None:
         self._settings = settings
         self._store = store
-        self._fetcher = fetcher
-        self._seen_ctime = 0.0  # the file that was last found to be in force
+        self._resolver = AliasResolver(settings, store, fetcher, limits)
+        self._seen_ctime = 0.0  # of the file that was last found to be applied
         self._last_read: tuple[str, FollowList | None] = ("", None)
 
     def refresh(self, now: float) -> tuple[int, int] | None:
-        """Follows whom the file says, if that has changed. Answers how many came and went; None if nothing was done."""
+        """Follows the streamers of the file, if it has changed.
+
+        Returns how many were added and removed; None if nothing was done.
+        """
         path = self._settings.follows
         try:
             placed_at = path.stat().st_ctime
         except OSError:
-            return None  # no file says nothing: whoever is followed stays so
+            return None  # without a file everybody stays followed
         applied = self._read_applied()
         if (
             0 <= now - placed_at < MIN_FILE_AGE_S
@@ -153,13 +84,13 @@ class FollowSync:
         return None if parsed is None else self._apply(parsed, placed_at, digest, now)
 
     def _apply(self, parsed: FollowList, placed_at: float, digest: str, now: float) -> tuple[int, int]:
-        resolved = resolve_streamers(parsed.streamers, self._store, self._fetcher, self._settings, now)
+        resolved = self._resolver.resolve(parsed.streamers, now)
         self._log_problems(resolved.problems, digest)
         wanted = resolved.streamers
-        if parsed.refused:  # a line that nobody can read may mean anybody who is followed
-            wanted_keys = {(one.platform, one.id) for one in wanted}
-            followed = (one.streamer for one in self._store.all_streamers() if one.streamer)
-            wanted += tuple(one for one in followed if (one.platform, one.id) not in wanted_keys)
+        if parsed.refused:  # an entry that cannot be read may mean anybody who is followed
+            wanted_keys = {(streamer.platform, streamer.id) for streamer in wanted}
+            followed = (record.streamer for record in self._store.all_streamers() if record.streamer)
+            wanted += tuple(streamer for streamer in followed if (streamer.platform, streamer.id) not in wanted_keys)
         added, removed = self._store.set_followed(wanted, now)
         self._save_applied(AppliedList(placed_at, digest, whole=not resolved.problems))
         if added or removed:
@@ -182,12 +113,12 @@ class FollowSync:
 
     def _log_problems(self, problems: Iterable[tuple[Streamer, str]], digest: str) -> None:
         if self._read_applied().digest == digest:
-            return  # told when the list was first read
+            return  # logged when the list was first read
         for streamer, problem in list(problems)[:MAX_PROBLEMS_LOGGED]:
             log.warning("%s/%s is not followed yet: %s", streamer.platform, streamer.id, problem)
 
     def _compute_digest(self, path: Path) -> str:
-        """Of all that decides what the list means: its text, the user's keys, this livectl."""
+        """A digest of all that decides what the list means: its text, the user's keys, the version of livectl."""
         keys = {
             name: polling.fingerprint(polling.platform_keys(access))
             for name, access in self._settings.platforms.items()
@@ -201,3 +132,83 @@ class FollowSync:
 
     def _save_applied(self, applied: AppliedList) -> None:
         self._store.cache_set(CACHE_PLATFORM, CACHE_KEY, msgspec.json.encode(applied).decode(), CACHE_SECONDS)
+
+
+class ResolvedFollows(NamedTuple):
+    """Streamers by the id that is followed, each once; and those without one yet, with the reason."""
+
+    streamers: tuple[Streamer, ...]
+    problems: tuple[tuple[Streamer, str], ...]
+
+
+class AliasResolver:
+    """Finds the ids of names, rooms and short links: looks each up once, and remembers it in the store."""
+
+    def __init__(self, settings: Settings, store: Store, fetcher: Fetcher, limits: LimitsByPlatform) -> None:
+        self._settings = settings
+        self._store = store
+        self._fetcher = fetcher
+        self._limits = limits
+
+    def resolve(self, streamers: Sequence[Streamer], now: float) -> ResolvedFollows:
+        """Replaces each streamer's name by its id, as far as the platforms' budgets allow look-ups."""
+        by_key: dict[tuple[str, str], Streamer] = {}
+        problems: list[tuple[Streamer, str]] = []
+        for platform_name in dict.fromkeys(streamer.platform for streamer in streamers):
+            same_platform = [streamer for streamer in streamers if streamer.platform == platform_name]
+            ids, reasons = self._resolve_names(platform_name, [streamer.id for streamer in same_platform], now)
+            for streamer in same_platform:
+                if streamer.id not in ids:
+                    problems.append((streamer, reasons.get(streamer.id, "not looked up yet")))
+                    continue
+                resolved = msgspec.structs.replace(streamer, id=ids[streamer.id])
+                key = (platform_name, resolved.id)
+                by_key[key] = follow_list.merge_streamers(by_key[key], resolved) if key in by_key else resolved
+        return ResolvedFollows(tuple(by_key.values()), tuple(problems))
+
+    def _resolve_names(
+        self, platform_name: str, names: Sequence[str], now: float
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """The id of each name; for those that were looked up in vain, the reason."""
+        try:
+            platform = platforms.get(platform_name)
+        except NotAStreamer as error:
+            return {}, dict.fromkeys(names, error.message)
+        context = polling.check_context(self._settings, platform_name, now)
+        ids = {name: name for name in names if _is_id(platform, name, context)}
+        ids |= self._store.aliases(platform_name, [name for name in names if name not in ids])
+        limits = self._limits[platform_name]
+        max_lookups = max(0, min(MAX_LOOKUPS_AT_ONCE, int(self._store.spend(limits, 0, now))))
+        unresolved = [name for name in dict.fromkeys(names) if name not in ids][:max_lookups]
+        if not unresolved:
+            return ids, {}
+        answers, requests = self._fetcher.resolve(platform, unresolved, context)
+        self._store.spend(limits, requests, now)
+        new_ids: dict[str, str] = {}
+        reasons: dict[str, str] = {}
+        for name, answer in zip(unresolved, answers, strict=True):
+            if isinstance(answer, str):
+                new_ids[name] = answer
+            else:
+                reasons[name] = _describe_error(answer)
+        self._store.save_aliases(platform_name, new_ids)
+        return ids | new_ids, reasons
+
+
+def _is_id(platform: Platform, name: str, context: CheckContext) -> bool:
+    """Whether the name is the id already: the platform resolves it to itself without asking anything."""
+    if platform.resolve is None:
+        return True
+    steps = platform.resolve(name, context)
+    try:
+        next(steps)
+    except StopIteration as stop:
+        return bool(stop.value == name)
+    except LivectlError:
+        return False
+    steps.close()
+    return False
+
+
+def _describe_error(error: Exception) -> str:
+    return error.message if isinstance(error, LivectlError) else f"{type(error).__name__} while it was looked up"

@@ -84,6 +84,19 @@ class CheckCache(Protocol):
     def cache_set(self, platform: str, name: str, value: str, seconds: float) -> None: ...
 
 
+class InMemoryCache:
+    """Keeps them for one call, where there is no store."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[str, str], str] = {}
+
+    def cache_get(self, platform: str, names: Sequence[str]) -> list[str | None]:
+        return [self._values.get((platform, name)) for name in names]
+
+    def cache_set(self, platform: str, name: str, value: str, seconds: float) -> None:
+        self._values[platform, name] = value
+
+
 class CheckReport(NamedTuple):
     """What a check came to, an observation for each id, and how many requests it took."""
 
