@@ -16,6 +16,7 @@ from statistics import mean, median, quantiles
 from typing import NamedTuple
 
 from livectl.live import polling
+from tests.support.polling_model import poll_interval
 
 STREAMERS = 1000
 WEEK, DAY, HOUR, MINUTE = 604_800.0, 86_400.0, 3600.0, 60.0
@@ -99,7 +100,7 @@ def next_due(one: int, at: float, pulls: list[list[float]] | None, means: list[f
         hour = polling.hour_of_week(at)
         left = HOUR - at % HOUR
         pull = pulls[one][hour] / means[hour] if pulls else 1.0
-        whole = polling.poll_interval(pull, uniform, FASTEST, SLOWEST)
+        whole = poll_interval(pull, uniform, FASTEST, SLOWEST)
         if left >= share * whole:
             return at + share * whole
         share -= left / whole

@@ -1,8 +1,10 @@
-"""Whom to ask: terms from the settings, claims over platforms, habits learned from sessions."""
+"""Whom to ask: limits from the settings, claims over platforms, habits learned from sessions."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,9 +13,11 @@ import redis
 
 from livectl.live import platforms, polling
 from livectl.live.store import Store
-from livectl.models import Observation, State, Streamer
+from livectl.live.store_records import DIGITS
+from livectl.models import Observation, PollingLimits, State, Streamer
 from livectl.settings import PlatformSettings, Polling, Secret, Settings
 from livectl.units import parse_rate
+from tests.support.polling_model import next_due
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,9 +40,9 @@ def with_access(**access: Any) -> Settings:
 
 
 def test_a_platform_says_what_it_bears() -> None:
-    terms = polling.polling_limits(SETTINGS, DEMO)
-    assert (terms.platform, terms.batch) == ("demo", DEMO.batch)
-    assert terms.rate == parse_rate(DEMO.budget).per_second
+    limits = polling.polling_limits(SETTINGS, DEMO)
+    assert (limits.platform, limits.batch) == ("demo", DEMO.batch)
+    assert limits.rate == parse_rate(DEMO.budget).per_second
 
 
 def test_the_settings_say_otherwise() -> None:
@@ -63,18 +67,36 @@ def test_every_platform_followed_is_claimed_from(store: Store) -> None:
         [Streamer(platform="demo", id="ada"), Streamer(platform="twitch", id="bob"), Streamer(platform="gone", id="x")],
         START,
     )
-    assert sorted(polling.claim(store, SETTINGS, START, 60)) == [("demo", ["ada"]), ("twitch", ["bob"])]
+    limits = polling.LimitsByPlatform(SETTINGS)
+    assert sorted(polling.claim(store, limits, START, 60)) == [("demo", ["ada"]), ("twitch", ["bob"])]
+
+
+def test_limits_are_computed_once() -> None:
+    limits = polling.LimitsByPlatform(SETTINGS)
+    assert limits["demo"] is limits["demo"]
+    assert limits["demo"] == polling.polling_limits(SETTINGS, DEMO)
+
+
+def test_jobs_carry_whole_requests_and_no_more_than_they_can_do() -> None:
+    ids = [str(number) for number in range(5_000)]
+    limits = polling.LimitsByPlatform(SETTINGS)
+    alone, together = (polling.split_into_batches(limits[name], ids) for name in ("douyu", "bilibili"))
+    assert [len(batch.ids) for batch in alone] == [polling.MAX_JOB_REQUESTS] * 10
+    assert {len(batch.ids) % 30 for batch in together[:-1]} == {0}
+    assert max(len(batch.ids) for batch in together) <= polling.MAX_JOB_STREAMERS
+    assert [one for batch in together for one in batch.ids] == ids
+    assert [len(batch.ids) for batch in polling.split_into_batches(limits["bilibili"], ids[:100], 2)] == [60, 40]
 
 
 def test_habits_are_learned_once_after_a_session_began(store: Store) -> None:
-    terms = polling.polling_limits(SETTINGS, DEMO)
+    limits = polling.polling_limits(SETTINGS, DEMO)
     store.set_followed([Streamer(platform="demo", id="ada"), Streamer(platform="demo", id="bob", weight=4)], START)
     assert polling.learn_habits(store, START) == 2
     assert polling.learn_habits(store, START) == 0
     for week in range(8):
         at = START + week * polling.WEEK_SECONDS
         for after, state in ((0, State.OFFLINE), (100, State.LIVE), (5000, State.OFFLINE), (5200, State.OFFLINE)):
-            store.record(terms, [Observation(platform="demo", id="ada", state=state, at=at + after)])
+            store.record(limits, [Observation(platform="demo", id="ada", state=state, at=at + after)])
     later = START + 9 * polling.WEEK_SECONDS - 3600
     assert polling.learn_habits(store, later) == 1
     client = store._client
@@ -85,3 +107,28 @@ def test_habits_are_learned_once_after_a_session_began(store: Store) -> None:
     assert len(set(pulls["bob"])) == 1
     store.mark_unlearned()
     assert polling.learn_habits(store, later) == 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_store_computes_due_times_as_the_model_does(store: Store, seed: int) -> None:
+    dice = Random(seed)
+    names = [f"n{number}" for number in range(30)]
+    packed = {name: "".join(dice.choices(DIGITS, k=polling.WEEK_HOURS)) for name in names}
+    limits = PollingLimits(
+        platform="demo",
+        batch=1,
+        rate=10 ** dice.uniform(-2, 0),
+        fastest=dice.choice((15.0, 60.0)),
+        slowest=dice.choice((300.0, 900.0, 7200.0)),
+    )
+    at = START + dice.uniform(0, polling.WEEK_SECONDS)
+    store.set_followed([Streamer(platform="demo", id=name) for name in names], at)
+    store.save_poll_weights("demo", packed)
+    store.record(limits, [Observation(platform="demo", id=names[0], state=State.OFFLINE, at=at)])
+    weights = {name: [_unpacked(digit) for digit in text] for name, text in packed.items()}
+    expected = next_due(at, weights, names[0], limits.rate, limits.fastest, limits.slowest)
+    assert store._client.zscore("livectl:due:demo", names[0]) == pytest.approx(expected, abs=0.01)
+
+
+def _unpacked(digit: str) -> float:
+    return polling.LOWEST_WEIGHT * math.exp(polling.WEIGHT_LOG_STEP * DIGITS.index(digit))

@@ -1,4 +1,4 @@
--- How soon a streamer is asked again. The same reckoning as livectl/live/habits.py; a test holds them together.
+-- How soon a streamer is asked again. tests/support/polling_model.py computes the same; a test compares the two.
 local HOUR, WEEK_HOURS = 3600, 168
 local FLOOR = 0.3 -- of the budget, shared alike, whatever was learned: nobody waits more than 1 / 0.3 of uniform
 local LIVE_SOONEST, LIVE_LATEST = 60, 120

@@ -1,4 +1,4 @@
-"""What is learned of when somebody streams."""
+"""What is learned of when somebody streams, and how often they are checked then."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
-import redis
 
 from livectl.live import polling
-from livectl.live.store import Store
-from livectl.models import Observation, PollingLimits, State, Streamer
+from livectl.live.store_records import DIGITS
+from tests.support.polling_model import poll_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,15 +80,15 @@ def test_no_hour_is_ever_without_hope() -> None:
     assert min(learned(weekly(20.5))) > 0
 
 
-def test_pulls_grow_with_the_root_of_rate_and_weight() -> None:
+def test_poll_weights_grow_with_the_root_of_rate_and_weight() -> None:
     assert polling.poll_weights([0.04, 0.16], 1.0) == pytest.approx([0.2, 0.4])
     assert polling.poll_weights([0.04], 4.0) == pytest.approx([0.4])
 
 
-def test_packed_pulls_stay_within_seven_per_cent() -> None:
+def test_packed_poll_weights_stay_within_seven_per_cent() -> None:
     values = [0.003 * 1.1**power for power in range(80)]
     for value, digit in zip(values, polling.pack_weights(values), strict=True):
-        unpacked = polling.LOWEST_WEIGHT * 2.718281828 ** (polling.WEIGHT_LOG_STEP * polling.WEIGHT_DIGITS.index(digit))
+        unpacked = polling.LOWEST_WEIGHT * 2.718281828 ** (polling.WEIGHT_LOG_STEP * DIGITS.index(digit))
         assert unpacked == pytest.approx(value, rel=0.07)
 
 
@@ -105,45 +104,4 @@ INTERVALS = [
 
 @pytest.mark.parametrize(("share", "uniform", "fastest", "slowest", "seconds"), INTERVALS)
 def test_intervals(share: float, uniform: float, fastest: float, slowest: float, seconds: float) -> None:
-    assert polling.poll_interval(share, uniform, fastest, slowest) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_the_store_reckons_as_the_model_does(store_url: str, seed: int) -> None:
-    dice = Random(seed)
-    names = [f"n{number}" for number in range(30)]
-    packed = {name: "".join(dice.choices(polling.WEIGHT_DIGITS, k=168)) for name in names}
-    terms = PollingLimits(
-        platform="demo",
-        batch=1,
-        rate=10 ** dice.uniform(-2, 0),
-        fastest=dice.choice((15.0, 60.0)),
-        slowest=dice.choice((300.0, 900.0, 7200.0)),
-    )
-    at = NOW + dice.uniform(0, WEEK)
-    with redis.Redis.from_url(store_url, decode_responses=True) as client:
-        store = Store(client)
-        store.set_followed([Streamer(platform="demo", id=name) for name in names], at)
-        store.save_poll_weights("demo", packed)
-        store.record(terms, [Observation(platform="demo", id=names[0], state=State.OFFLINE, at=at)])
-        due = client.zscore("livectl:due:demo", names[0])
-    assert due == pytest.approx(_due(at, packed, names[0], terms), abs=0.01)
-
-
-def _due(at: float, packed: dict[str, str], name: str, terms: PollingLimits) -> float:
-    def pull(who: str, hour: int) -> float:
-        return float(
-            polling.LOWEST_WEIGHT
-            * 2.718281828459045 ** (polling.WEIGHT_LOG_STEP * polling.WEIGHT_DIGITS.index(packed[who][hour]))
-        )
-
-    share = 1.0
-    while True:
-        hour = polling.hour_of_week(at)
-        mean = sum(pull(who, hour) for who in packed) / len(packed)
-        uniform = len(packed) / terms.rate
-        whole = polling.poll_interval(pull(name, hour) / mean, uniform, terms.fastest, terms.slowest)
-        left = HOUR - at % HOUR
-        if left >= share * whole:
-            return at + share * whole
-        share, at = share - left / whole, at + left
+    assert poll_interval(share, uniform, fastest, slowest) == pytest.approx(seconds)

@@ -9,10 +9,11 @@ import pytest
 import redis
 
 from livectl.live import platforms
-from livectl.live.follows import sync
+from livectl.live.follows.sync import AliasResolver, ResolvedFollows
 from livectl.live.network.fetcher import Fetcher
 from livectl.live.network.routes import Routes
 from livectl.live.platforms.base import CheckFailed, Platform, ask
+from livectl.live.polling import LimitsByPlatform
 from livectl.live.store import Store
 from livectl.models import Request, State, Streamer
 from livectl.settings import PlatformSettings, Settings
@@ -28,13 +29,13 @@ NOW = 1_800_000_000.0
 SETTINGS = Settings(home=Path("/nowhere"), folder=Path("/nowhere"))
 
 
-def resolve(one: str, means: CheckContext) -> Generator[Any, Any, str]:
-    if one.isdigit():
-        return one
-    yield from ask(Request(url=f"https://site.test/json?name={one}"))
-    if one == "nobody":
+def resolve_name(name: str, context: CheckContext) -> Generator[Any, Any, str]:
+    if name.isdigit():
+        return name
+    yield from ask(Request(url=f"https://site.test/json?name={name}"))
+    if name == "nobody":
         raise CheckFailed(State.NOT_FOUND, "no such streamer")
-    return str(len(one))
+    return str(len(name))
 
 
 MADE = Platform(
@@ -43,9 +44,9 @@ MADE = Platform(
     batch=1,
     budget="600/m",
     address=lambda text: text,
-    url=lambda one: one,
-    check=lambda ids, means: None,  # type: ignore[arg-type, return-value]
-    resolve=resolve,
+    url=lambda streamer_id: streamer_id,
+    check=lambda ids, context: None,  # type: ignore[arg-type, return-value]
+    resolve=resolve_name,
 )
 
 
@@ -57,45 +58,46 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 @pytest.fixture
-def settled(site: Site, store_url: str) -> Iterator[Any]:
+def resolved(site: Site, store_url: str) -> Iterator[Any]:
     with redis.Redis.from_url(store_url, decode_responses=True) as client:
         store = Store(client)
         fetcher = Fetcher(Routes({"site.test": f"http://127.0.0.1:{site.server_port}"}), store)
 
-        def settle(*names: str, settings: Settings = SETTINGS, after: float = 0.0) -> sync.ResolvedFollows:
-            people = [Streamer(platform="made", id=name, name=name) for name in names]
-            return sync.resolve_streamers(people, store, fetcher, settings, NOW + after)
+        def resolve_names(*names: str, settings: Settings = SETTINGS, after: float = 0.0) -> ResolvedFollows:
+            streamers = [Streamer(platform="made", id=name, name=name) for name in names]
+            resolver = AliasResolver(settings, store, fetcher, LimitsByPlatform(settings))
+            return resolver.resolve(streamers, NOW + after)
 
-        yield settle
+        yield resolve_names
         fetcher.close()
 
 
-def test_a_name_is_looked_up_once(settled: Any, site: Site) -> None:
+def test_a_name_is_looked_up_once(resolved: Any, site: Site) -> None:
     for _ in range(2):
-        assert [one.id for one in settled("abc", "42").streamers] == ["3", "42"]
+        assert [one.id for one in resolved("abc", "42").streamers] == ["3", "42"]
     assert site.hits == ["/json?name=abc"]
 
 
-def test_two_names_of_one_are_one(settled: Any) -> None:
-    found = settled("abc", "xyz", "3")
+def test_two_names_of_one_are_one(resolved: Any) -> None:
+    found = resolved("abc", "xyz", "3")
     assert [(one.id, one.name) for one in found.streamers] == [("3", "abc")]
 
 
-def test_who_leads_nowhere_is_told_and_asked_again(settled: Any, site: Site) -> None:
+def test_who_leads_nowhere_is_told_and_asked_again(resolved: Any, site: Site) -> None:
     for times in (1, 2):
-        found = settled("nobody", "42")
+        found = resolved("nobody", "42")
         assert [one.id for one in found.streamers] == ["42"]
         assert [(one.id, why) for one, why in found.problems] == [("nobody", "no such streamer")]
         assert len(site.hits) == times
 
 
-def test_no_more_is_asked_than_the_budget_bears(settled: Any, site: Site) -> None:
+def test_no_more_is_asked_than_the_budget_bears(resolved: Any, site: Site) -> None:
     lean = Settings(
         home=Path("/nowhere"), folder=Path("/nowhere"), platforms={"made": PlatformSettings(budget=parse_rate("12/m"))}
     )
     names = [letter * 5 for letter in "abcdef"]
-    found = settled(*names, settings=lean)
+    found = resolved(*names, settings=lean)
     assert len(site.hits) == 2
     assert {why for _, why in found.problems} == {"not looked up yet"}
-    settled(*names, settings=lean, after=5.0)
+    resolved(*names, settings=lean, after=5.0)
     assert len(site.hits) == 3

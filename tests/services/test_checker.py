@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from livectl.live.checker import MAX_JOB_REQUESTS, MAX_JOB_STREAMERS, Checker, Sweeper, check_batches
+from livectl.live.checker import Checker, Sweeper
 from livectl.live.store import Store
 from livectl.models import State, Streamer
 from livectl.settings import Network, Settings
@@ -94,23 +94,13 @@ def test_who_asks_for_many_waits_for_the_budget(fakes: Fakes, store: Store) -> N
     assert waits[1:] == [pytest.approx((1 + 2 * 5 - 5) / rate), pytest.approx((1 + 3 * 5 - 5) / rate)]
 
 
-def test_jobs_carry_whole_batches_and_no_more_than_they_can_do() -> None:
-    plain = Settings(home=Path("/nowhere"), folder=Path("/nowhere"))
-    ids = [str(number) for number in range(5_000)]
-    alone, batches = check_batches("douyu", ids, plain), check_batches("bilibili", ids, plain)
-    assert [len(one.ids) for one in alone] == [MAX_JOB_REQUESTS] * 10
-    assert {len(one.ids) % 30 for one in batches[:-1]} == {0}
-    assert max(len(one.ids) for one in batches) <= MAX_JOB_STREAMERS
-    assert [one for portion in batches for one in portion.ids] == ids
-
-
 def test_a_sweep_claims_each_once_and_a_lost_job_is_due_again(fakes: Fakes, store: Store) -> None:
     store.set_followed([Streamer(platform="demo", id=str(number)) for number in range(700)], NOW)
     sweeper = Sweeper(settings(fakes), store)
-    claimed = [one for some in sweeper.claim(NOW) for portion in some for one in portion.ids]
+    claimed = [streamer_id for batches in sweeper.claim(NOW) for batch in batches for streamer_id in batch.ids]
     assert len(claimed) == len(set(claimed)) == 700
     assert list(sweeper.claim(NOW + 59)) == []
-    assert sum(len(portion.ids) for some in sweeper.claim(NOW + 61) for portion in some) == 700
+    assert sum(len(batch.ids) for batches in sweeper.claim(NOW + 61) for batch in batches) == 700
 
 
 def test_pruning_lets_habits_be_learned_anew(fakes: Fakes, store: Store) -> None:

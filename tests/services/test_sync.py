@@ -11,6 +11,7 @@ import redis
 
 from livectl.live.checker import Checker
 from livectl.live.follows.sync import FollowSync
+from livectl.live.polling import LimitsByPlatform
 from livectl.live.store import Store
 from livectl.settings import Settings
 from tests.support.fake_platforms import Fakes
@@ -33,8 +34,9 @@ def settings(folder: Path, **more: object) -> Settings:
 
 
 def following(folder: Path, store: Store, **more: object) -> FollowSync:
-    wanted = settings(folder, **more)
-    return FollowSync(wanted, store, Checker(wanted, store).fetcher)
+    sync_settings = settings(folder, **more)
+    fetcher = Checker(sync_settings, store).fetcher
+    return FollowSync(sync_settings, store, fetcher, LimitsByPlatform(sync_settings))
 
 
 def write(folder: Path, *addresses: str) -> None:
