@@ -1,1 +1,1 @@
-"""The network: the one place that opens HTTP connections, and what may be reached."""
+"""Sends requests to sites: which hosts may be reached, how, and many at once."""

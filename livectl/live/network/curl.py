@@ -1,4 +1,4 @@
-"""One request on a curl handle, redirects and all, and the Response it comes to."""
+"""Runs requests on curl: many at once, each within its limits, redirects followed where they may lead."""
 
 from __future__ import annotations
 
@@ -19,200 +19,25 @@ from livectl.models import Request, Response
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-
+USER_AGENT = f"livectl/{__version__}"
 CONNECT_TIMEOUT_S = 8.0
 MAX_REDIRECTS = 3
 REDIRECT_STATUSES = {301, 302, 303, 307, 308}
-POST_TO_GET_STATUSES = {301, 302, 303}  # a POST becomes a GET, as everybody's browser has it
-CONNECTION_LOST_ERRORS = {52, 55, 56}  # curl: got nothing, cannot send, cannot receive
-WRITE_STOPPED_ERROR = 23  # curl: we stopped reading
-USER_AGENT = f"livectl/{__version__}"
-HOST_BOUND_HEADERS = {"authorization", "cookie"}  # headers meant for the host they were written for
-
-
-class Transfer:
-    """A request on its way. `response` is what it came to."""
-
-    def __init__(self, request: Request, hosts: Collection[str] | None, routes: Routes) -> None:
-        self.request = request
-        self.response: Response | None = None
-        self.key = b""  # by which it is found again
-        self._hosts = hosts
-        self._routes = routes
-        self._deadline = 0.0
-        self._redirects = 0
-        self._retried = False
-        self._clear()
-
-    def start(self, handle: Any) -> bool:
-        """Puts the request on a handle; False if it is answered already, because it must not be asked."""
-        now = time.monotonic()
-        self._deadline = self._deadline or now + self.request.seconds
-        if now >= self._deadline:
-            return self._fail(f"timed out after {self.request.seconds:.0f} s")
-        try:
-            route = self._routes.find(self.request.url, self._hosts)
-        except UrlRefused as error:
-            return self._fail(f"not asked: {error}")
-        self._clear()
-        self._configure(handle, route)
-        handle.setopt(pycurl.TIMEOUT_MS, max(1, int((self._deadline - now) * 1000)))
-        return True
-
-    def finish(self, handle: Any, error: int, message: str) -> bool:
-        """Takes what the handle came to. False: it is to be started again, after a redirect or a reset."""
-        if error == WRITE_STOPPED_ERROR and self._until_seen:
-            error = 0
-        if error in CONNECTION_LOST_ERRORS and not self._retried:
-            self._retried = True
-            return False
-        if error:
-            return not self._fail(self._failure_reason(error, message))
-        status, headers = handle.getinfo(pycurl.RESPONSE_CODE), _parse_headers(self._header_lines)
-        if (
-            status in REDIRECT_STATUSES
-            and self._redirects < MAX_REDIRECTS
-            and self._follow_redirect(status, headers.get("location", ""))
-        ):
-            return False
-        self.response = Response(status=status, url=self.request.url, headers=headers, body=bytes(self._body))
-        return True
-
-    def _clear(self) -> None:
-        self._body = bytearray()
-        self._header_lines: list[bytes] = []
-        self._until_seen = False
-        self._too_long = False
-        self._refused_address = ""
-
-    def _fail(self, reason: str) -> bool:
-        self.response = Response(status=0, url=self.request.url, error=reason)
-        return False
-
-    def _failure_reason(self, error: int, message: str) -> str:
-        if self._too_long:
-            return f"longer than {self.request.limit:,} bytes"
-        if self._refused_address:
-            return f"not asked: {self._refused_address} is not a public address"
-        if error == pycurl.E_OPERATION_TIMEDOUT:
-            return f"timed out after {self.request.seconds:.0f} s"
-        return message or f"curl error {error}"
-
-    def _follow_redirect(self, status: int, location: str) -> bool:
-        """Follows a redirect, if it leads where we may go; otherwise the redirect is the answer."""
-        if not self.request.follow:
-            return False
-        url = urljoin(self.request.url, location)
-        try:
-            self._routes.find(url, self._hosts)
-        except UrlRefused:
-            return False
-        request = self.request
-        headers = request.headers
-        if urlsplit(url).netloc != urlsplit(request.url).netloc:
-            headers = {name: value for name, value in headers.items() if name.lower() not in HOST_BOUND_HEADERS}
-        to_get = status in POST_TO_GET_STATUSES and request.method == "POST"
-        self._redirects += 1
-        self.request = Request(
-            url=url,
-            method="GET" if to_get else request.method,
-            headers={name: value for name, value in headers.items() if not (to_get and name.lower() == "content-type")},
-            body=b"" if to_get else request.body,
-            limit=request.limit,
-            until=request.until,
-            seconds=request.seconds,
-        )
-        return True
-
-    def _configure(self, handle: Any, route: Route) -> None:
-        request = self.request
-        handle.reset()
-        handle.setopt(pycurl.URL, route.url)
-        handle.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-        handle.setopt(pycurl.NOSIGNAL, 1)
-        handle.setopt(pycurl.CAINFO, _ca_file())
-        handle.setopt(pycurl.CONNECTTIMEOUT_MS, int(CONNECT_TIMEOUT_S * 1000))
-        handle.setopt(pycurl.PROXY, self._routes.proxy)  # an empty one also keeps the environment's out
-        handle.setopt(pycurl.ACCEPT_ENCODING, "")  # whatever this curl can unpack
-        if route.url.startswith("https"):
-            handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
-            handle.setopt(pycurl.PIPEWAIT, 1)  # rather a stream of a connection that is being made than one more
-        handle.setopt(pycurl.HTTPHEADER, _format_headers(request.headers, route.host))
-        if request.method == "POST":
-            handle.setopt(pycurl.POSTFIELDS, request.body)
-        handle.setopt(pycurl.WRITEFUNCTION, self._receive_chunk)
-        handle.setopt(pycurl.HEADERFUNCTION, self._header_lines.append)
-        if route.public_only:
-            handle.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
-            handle.setopt(pycurl.FRESH_CONNECT, 1)  # a connection that stands was checked for somebody else
-
-    def _receive_chunk(self, chunk: bytes) -> int | None:
-        """Answering another number than was given makes curl stop."""
-        received = len(self._body)
-        self._body += chunk
-        until = self.request.until
-        if until and self._body.find(until, max(0, received - len(until))) >= 0:
-            self._until_seen = True
-            return 0
-        if len(self._body) > self.request.limit:
-            self._too_long = True
-            return 0
-        return None
-
-    def _open_socket(self, purpose: int, address: Any) -> Any:
-        family, kind, protocol, sockaddr = address
-        if is_public(sockaddr[0]):
-            return _socket.socket(family, kind, protocol)
-        self._refused_address = sockaddr[0]
-        return pycurl.SOCKET_BAD
-
-
-def _parse_headers(lines: list[bytes]) -> dict[str, str]:
-    """Those of the last answer: an interim one may have come before. Several of a name are joined, cookies by lines."""
-    headers: dict[str, str] = {}
-    for line in lines:
-        if line.startswith(b"HTTP/"):
-            headers = {}
-            continue
-        name, colon, value = line.decode("utf-8", "replace").partition(":")
-        if colon:
-            name, value = name.strip().lower(), value.strip()
-            separator = "\n" if name == "set-cookie" else ", "
-            headers[name] = f"{headers[name]}{separator}{value}" if name in headers else value
-    return headers
-
-
-def _format_headers(headers: dict[str, str], host: str) -> list[str]:
-    names = {name.lower() for name in headers}
-    lines = [f"{name}: {value}" for name, value in headers.items()]
-    if "user-agent" not in names:
-        lines.append(f"User-Agent: {USER_AGENT}")
-    if host and "host" not in names:
-        lines.append(f"Host: {host}")
-    lines.append("Expect:")  # no question before a body: it costs a round trip
-    return lines
-
-
-@cache
-def _ca_file() -> str:
-    """The certificates this machine trusts; certifi's where it keeps none."""
-    path = ssl.get_default_verify_paths().cafile
-    if path:
-        return path
-    import certifi
-
-    return certifi.where()
-
-
-MAX_TRANSFERS = 256  # transfers at once: 10,000 answers of 50 ms in two seconds
-CURLPIPE_MULTIPLEX = 2  # CURLPIPE_MULTIPLEX: several requests on one HTTP/2 connection
+POST_TO_GET_STATUSES = {301, 302, 303}  # a POST becomes a GET, as in every browser
+HOST_BOUND_HEADERS = {"authorization", "cookie"}  # a redirect to another host leaves them behind
+MAX_TRANSFERS = 256  # at once: 10,000 answers of 50 ms in two seconds
 MAX_IDLE_CONNECTIONS = 256
-MAX_WAIT_S = 0.1  # seconds without a look at what select does not see, such as names being looked up
-BLIND_WAIT_S = 0.005  # seconds, where select sees nothing: no connection yet, or only descriptors beyond its 1,024
+MAX_WAIT_S = 0.1  # without a look at what select does not see, such as names being looked up
+BLIND_WAIT_S = 0.005  # where select sees nothing: no connection yet, or only descriptors beyond its 1,024
+
+# Of curl. pycurl has no names for them.
+CURLPIPE_MULTIPLEX = 2  # several requests on one HTTP/2 connection
+CONNECTION_LOST_ERRORS = {52, 55, 56}  # got nothing, cannot send, cannot receive
+WRITE_STOPPED_ERROR = 23  # a write function stopped the transfer
 
 
 class CurlPool:
-    """A curl multi handle. One thread at a time."""
+    """Runs transfers side by side on one curl multi handle. One thread at a time may use it."""
 
     def __init__(self) -> None:
         self._multi = pycurl.CurlMulti()
@@ -231,7 +56,7 @@ class CurlPool:
         return bool(self._running or self._waiting or self._finished)
 
     def receive(self) -> list[Transfer]:
-        """Those that are done; waits for the first."""
+        """The transfers that have ended since the last call; waits for one."""
         self._start_waiting()
         while self._running and not self._finished:
             self._multi.perform()
@@ -242,18 +67,10 @@ class CurlPool:
         finished, self._finished = self._finished, []
         return finished
 
-    def cancel_all(self) -> None:
-        """Gives up what is on its way."""
+    def close(self) -> None:
         for handle in self._running:
             self._multi.remove_handle(handle)
-            self._idle_handles.append(handle)
-        self._running.clear()
-        self._waiting.clear()
-        self._finished.clear()
-
-    def close(self) -> None:
-        self.cancel_all()
-        for handle in self._idle_handles:
+        for handle in (*self._running, *self._idle_handles):
             handle.close()
         self._multi.close()
 
@@ -293,3 +110,177 @@ class CurlPool:
             self._finished.append(transfer)
         else:
             self._start_transfer(transfer)
+
+
+class Transfer:
+    """One request on its way, redirects included. `response` is there once it has ended."""
+
+    def __init__(self, request: Request, hosts: Collection[str] | None, routes: Routes) -> None:
+        self.request = request
+        self.response: Response | None = None
+        self.key = b""  # the sender's own mark
+        self._hosts = hosts
+        self._routes = routes
+        self._deadline = 0.0
+        self._redirects = 0
+        self._retried = False
+        self._clear()
+
+    def start(self, handle: Any) -> bool:
+        """Puts the request on a handle. False: it has ended, because it must not be asked or is out of time."""
+        now = time.monotonic()
+        self._deadline = self._deadline or now + self.request.seconds
+        if now >= self._deadline:
+            return self._fail(f"timed out after {self.request.seconds:.0f} s")
+        try:
+            route = self._routes.find(self.request.url, self._hosts)
+        except UrlRefused as error:
+            return self._fail(f"not asked: {error}")
+        self._clear()
+        self._configure(handle, route)
+        handle.setopt(pycurl.TIMEOUT_MS, max(1, int((self._deadline - now) * 1000)))
+        return True
+
+    def finish(self, handle: Any, error: int, message: str) -> bool:
+        """Takes the outcome from the handle. False: the transfer must start again, after a redirect or a reset."""
+        if error == WRITE_STOPPED_ERROR and self._until_seen:
+            error = 0
+        if error in CONNECTION_LOST_ERRORS and not self._retried:
+            self._retried = True
+            return False
+        if error:
+            return not self._fail(self._failure_reason(error, message))
+        status, headers = handle.getinfo(pycurl.RESPONSE_CODE), _parse_headers(self._header_lines)
+        if (
+            status in REDIRECT_STATUSES
+            and self._redirects < MAX_REDIRECTS
+            and self._follow_redirect(status, headers.get("location", ""))
+        ):
+            return False
+        self.response = Response(status=status, url=self.request.url, headers=headers, body=bytes(self._body))
+        return True
+
+    def _clear(self) -> None:
+        self._body = bytearray()
+        self._header_lines: list[bytes] = []
+        self._until_seen = False
+        self._too_long = False
+        self._refused_address = ""
+
+    def _fail(self, reason: str) -> bool:
+        self.response = Response(status=0, url=self.request.url, error=reason)
+        return False
+
+    def _failure_reason(self, error: int, message: str) -> str:
+        if self._too_long:
+            return f"longer than {self.request.limit:,} bytes"
+        if self._refused_address:
+            return f"not asked: {self._refused_address} is not a public address"
+        if error == pycurl.E_OPERATION_TIMEDOUT:
+            return f"timed out after {self.request.seconds:.0f} s"
+        return message or f"curl error {error}"
+
+    def _follow_redirect(self, status: int, location: str) -> bool:
+        """Prepares the request of a redirect. False: it leads where no request may go, so it is the response."""
+        if not self.request.follow:
+            return False
+        url = urljoin(self.request.url, location)
+        try:
+            self._routes.find(url, self._hosts)
+        except UrlRefused:
+            return False
+        request = self.request
+        headers = request.headers
+        if urlsplit(url).netloc != urlsplit(request.url).netloc:
+            headers = {name: value for name, value in headers.items() if name.lower() not in HOST_BOUND_HEADERS}
+        to_get = status in POST_TO_GET_STATUSES and request.method == "POST"
+        self._redirects += 1
+        self.request = Request(
+            url=url,
+            method="GET" if to_get else request.method,
+            headers={name: value for name, value in headers.items() if not (to_get and name.lower() == "content-type")},
+            body=b"" if to_get else request.body,
+            limit=request.limit,
+            until=request.until,
+            seconds=request.seconds,
+        )
+        return True
+
+    def _configure(self, handle: Any, route: Route) -> None:
+        request = self.request
+        handle.reset()
+        handle.setopt(pycurl.URL, route.url)
+        handle.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        handle.setopt(pycurl.NOSIGNAL, 1)
+        handle.setopt(pycurl.CAINFO, _ca_file())
+        handle.setopt(pycurl.CONNECTTIMEOUT_MS, int(CONNECT_TIMEOUT_S * 1000))
+        handle.setopt(pycurl.PROXY, self._routes.proxy)  # when empty, curl ignores the environment's proxy too
+        handle.setopt(pycurl.ACCEPT_ENCODING, "")  # whatever this curl can unpack
+        if route.url.startswith("https"):
+            handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
+            handle.setopt(pycurl.PIPEWAIT, 1)  # wait for a connection under way and share it, rather than open one more
+        handle.setopt(pycurl.HTTPHEADER, _format_headers(request.headers, route.host))
+        if request.method == "POST":
+            handle.setopt(pycurl.POSTFIELDS, request.body)
+        handle.setopt(pycurl.WRITEFUNCTION, self._receive_chunk)
+        handle.setopt(pycurl.HEADERFUNCTION, self._header_lines.append)
+        if route.public_only:
+            handle.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
+            handle.setopt(pycurl.FRESH_CONNECT, 1)  # an open connection may lead to a host that is not public
+
+    def _receive_chunk(self, chunk: bytes) -> int | None:
+        """Keeps a chunk of the body. Any return value but None or the length makes curl stop."""
+        received = len(self._body)
+        self._body += chunk
+        until = self.request.until
+        if until and self._body.find(until, max(0, received - len(until))) >= 0:
+            self._until_seen = True
+            return 0
+        if len(self._body) > self.request.limit:
+            self._too_long = True
+            return 0
+        return None
+
+    def _open_socket(self, purpose: int, address: Any) -> Any:
+        family, kind, protocol, sockaddr = address
+        if is_public(sockaddr[0]):
+            return _socket.socket(family, kind, protocol)
+        self._refused_address = sockaddr[0]
+        return pycurl.SOCKET_BAD
+
+
+def _parse_headers(lines: list[bytes]) -> dict[str, str]:
+    """The headers of the last response, after interim ones. Same names are joined, cookies by lines."""
+    headers: dict[str, str] = {}
+    for line in lines:
+        if line.startswith(b"HTTP/"):
+            headers = {}
+            continue
+        name, colon, value = line.decode("utf-8", "replace").partition(":")
+        if colon:
+            name, value = name.strip().lower(), value.strip()
+            separator = "\n" if name == "set-cookie" else ", "
+            headers[name] = f"{headers[name]}{separator}{value}" if name in headers else value
+    return headers
+
+
+def _format_headers(headers: dict[str, str], host: str) -> list[str]:
+    names = {name.lower() for name in headers}
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    if "user-agent" not in names:
+        lines.append(f"User-Agent: {USER_AGENT}")
+    if host and "host" not in names:
+        lines.append(f"Host: {host}")
+    lines.append("Expect:")  # else curl asks before it sends a long body, which costs a round trip
+    return lines
+
+
+@cache
+def _ca_file() -> str:
+    """The certificates that this machine trusts, or certifi's when it has none."""
+    path = ssl.get_default_verify_paths().cafile
+    if path:
+        return path
+    import certifi
+
+    return certifi.where()

@@ -1,4 +1,8 @@
-"""Work that blocks, done where it blocks nobody else: in a real thread, when this one belongs to a green pool."""
+"""Sends requests to sites, and drives the checks of platforms.
+
+All that livectl itself asks of sites and web hooks goes through a Fetcher. Libraries that run in a Call (streamlink,
+Apprise) open connections of their own.
+"""
 
 from __future__ import annotations
 
@@ -22,62 +26,74 @@ if TYPE_CHECKING:
     from livectl.live.network.routes import Routes
     from livectl.live.platforms.base import CheckContext, Platform
 
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
-
-def run_in_real_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `work` answers. Other greenlets run meanwhile; without any, it is simply called."""
-    if "gevent" in sys.modules:
-        from gevent.monkey import is_module_patched
-
-        if is_module_patched("threading"):
-            from gevent import get_hub
-
-            result: T = get_hub().threadpool.apply(function, args, kwargs)
-            return result
-    if "eventlet" in sys.modules:
-        from eventlet.patcher import is_monkey_patched
-
-        if is_monkey_patched("thread"):
-            from eventlet import tpool
-
-            return tpool.execute(function, *args, **kwargs)  # type: ignore[no-any-return]
-    return function(*args, **kwargs)
-
-
-MAX_THREADS = 8  # threads: what needs them is heavy
-
-
-def call_all(calls: Sequence[Call]) -> list[Any]:
-    """What each returned, or None where its seconds went by first. Threads that are late are left behind."""
-    results: list[Any] = []
-    for start in range(0, len(calls), MAX_THREADS):
-        results += _call_batch(calls[start : start + MAX_THREADS])
-    return results
-
-
-def _call_batch(calls: Sequence[Call]) -> list[Any]:
-    started = time.monotonic()
-    results: list[Any] = [None] * len(calls)
-
-    def run(number: int, call: Call) -> None:
-        results[number] = call.function(*call.args)
-
-    threads = [threading.Thread(target=run, args=(number, call), daemon=True) for number, call in enumerate(calls)]
-    for thread in threads:
-        thread.start()
-    for thread, call in zip(threads, calls, strict=True):
-        thread.join(max(0.0, started + call.seconds - time.monotonic()))
-    return list(results)
-
+MAX_THREADS = 8  # that run calls at once: whatever needs a thread is heavy
 
 log = logging.getLogger(__name__)
 
 
+class Fetcher:
+    """Checks platforms and sends requests. It keeps its connections from one call to the next.
+
+    Any number of threads or greenlets may use it.
+    """
+
+    def __init__(self, routes: Routes, cache: CheckCache) -> None:
+        self._routes = routes
+        self._cache = cache
+        self._pools: list[CurlPool] = []
+        self._pid = os.getpid()
+
+    def check(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> CheckReport:
+        """Observes each of these streamers, in as many batches as the platform needs, all at once."""
+        batch_size = platform.rate_limit(context.keys).batch
+        batches = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
+        driver = self._run_checks(platform, [platform.check(batch, context) for batch in batches])
+        observations: list[Observation] = []
+        for batch, generator in zip(batches, driver.generators, strict=True):
+            observations += _complete_observations(platform.name, batch, generator, context)
+        return CheckReport(observations, driver.requests)
+
+    def resolve(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> ResolvedIds:
+        """Leads each id to the one that is followed."""
+        if platform.resolve is None:
+            return ResolvedIds(list(ids), 0)
+        driver = self._run_checks(platform, [platform.resolve(streamer_id, context) for streamer_id in ids])
+        ids_or_errors = [generator.error or str(generator.result) for generator in driver.generators]
+        return ResolvedIds(ids_or_errors, driver.requests)
+
+    def ask(self, requests: Iterable[Request], hosts: Collection[str] | None = None) -> list[Response]:
+        """The responses, in order. Only `hosts` may be asked; without them, any host whose address is public."""
+        transfers = [Transfer(request, hosts, self._routes) for request in requests]
+        pool = self._borrow_pool()
+        for transfer in transfers:
+            pool.send(transfer)
+        while pool.busy:
+            run_in_real_thread(pool.receive)
+        self._pools.append(pool)
+        return [_response(transfer) for transfer in transfers]
+
+    def close(self) -> None:
+        while self._pools:
+            self._pools.pop().close()
+
+    def _run_checks(self, platform: Platform, checks: Sequence[Generator[Any, Any, Any]]) -> _CheckDriver:
+        pool = self._borrow_pool()
+        driver = _CheckDriver(platform, [_CheckGenerator(check) for check in checks], pool, self._routes, self._cache)
+        driver.run()
+        self._pools.append(pool)  # not after an error, which may have left transfers on it
+        return driver
+
+    def _borrow_pool(self) -> CurlPool:
+        if self._pid != os.getpid():  # a fork must not use the connections of its parent
+            self._pid, self._pools = os.getpid(), []
+        return self._pools.pop() if self._pools else CurlPool()
+
+
 class CheckCache(Protocol):
-    """Where platforms keep tokens and aliases between checks."""
+    """Keeps what platforms store between checks: tokens, names, videos that ended."""
 
     def cache_get(self, platform: str, names: Sequence[str]) -> list[str | None]: ...
 
@@ -98,77 +114,21 @@ class InMemoryCache:
 
 
 class CheckReport(NamedTuple):
-    """What a check came to, an observation for each id, and how many requests it took."""
+    """What a check found, an observation for each id, and how many requests it took."""
 
     observations: list[Observation]
     requests: int
 
 
 class ResolvedIds(NamedTuple):
-    """What ids were led to, and how many requests it took."""
+    """For each id the one that is followed, or why there is none; and how many requests it took."""
 
     ids_or_errors: list[str | Exception]
     requests: int
 
 
-class Fetcher:
-    """Keeps its connections from one check to the next. Any number of threads or greenlets may use it."""
-
-    def __init__(self, routes: Routes, cache: CheckCache) -> None:
-        self._routes = routes
-        self._cache = cache
-        self._pools: list[CurlPool] = []
-        self._pid = os.getpid()
-
-    def check(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> CheckReport:
-        """Asks after all of these, in as many batches as the platform needs, at once."""
-        batch_size = platform.rate_limit(context.keys).batch
-        batches = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
-        driver = self._run_checks(platform, [platform.check(batch, context) for batch in batches])
-        observations: list[Observation] = []
-        for batch, generator in zip(batches, driver.generators, strict=True):
-            observations += _complete_observations(platform.name, batch, generator, context)
-        return CheckReport(observations, driver.requests)
-
-    def resolve(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> ResolvedIds:
-        """Of each the id that is followed, or why there is none."""
-        if platform.resolve is None:
-            return ResolvedIds(list(ids), 0)
-        driver = self._run_checks(platform, [platform.resolve(streamer_id, context) for streamer_id in ids])
-        return ResolvedIds(
-            [generator.error or str(generator.result) for generator in driver.generators], driver.requests
-        )
-
-    def ask(self, requests: Iterable[Request], hosts: Collection[str] | None = None) -> list[Response]:
-        """The answers, in order. Without `hosts` any host may be asked whose address is public."""
-        transfers = [Transfer(request, hosts, self._routes) for request in requests]
-        pool = self._borrow_pool()
-        for transfer in transfers:
-            pool.send(transfer)
-        while pool.busy:
-            run_in_real_thread(pool.receive)
-        self._pools.append(pool)
-        return [_response(transfer) for transfer in transfers]
-
-    def close(self) -> None:
-        while self._pools:
-            self._pools.pop().close()
-
-    def _run_checks(self, platform: Platform, checks: Sequence[Generator[Any, Any, Any]]) -> _CheckDriver:
-        pool = self._borrow_pool()
-        driver = _CheckDriver(platform, [_CheckGenerator(check) for check in checks], pool, self._routes, self._cache)
-        driver.run()
-        self._pools.append(pool)  # not after an error: who knows what is still on it
-        return driver
-
-    def _borrow_pool(self) -> CurlPool:
-        if self._pid != os.getpid():  # connections of the parent are not ours to use
-            self._pid, self._pools = os.getpid(), []
-        return self._pools.pop() if self._pools else CurlPool()
-
-
 class _CheckGenerator:
-    """One generator, what it is told next and what it came to."""
+    """One check or resolve under way, and its result or error once it has ended."""
 
     def __init__(self, generator: Generator[Any, Any, Any]) -> None:
         self._generator = generator
@@ -176,7 +136,7 @@ class _CheckGenerator:
         self.error: Exception | None = None
 
     def resume(self, value: Any) -> Any:
-        """What it wants next; None once it has come to an end."""
+        """The effect that it yields next; None once it has ended."""
         try:
             return self._generator.send(value)
         except StopIteration as stop:
@@ -187,7 +147,7 @@ class _CheckGenerator:
 
 
 class _CheckDriver:
-    """All the talks of one check: each effect is carried out, and answered."""
+    """Runs generators side by side: carries out each effect, and sends back what came of it."""
 
     def __init__(
         self, platform: Platform, generators: list[_CheckGenerator], pool: CurlPool, routes: Routes, cache: CheckCache
@@ -200,7 +160,7 @@ class _CheckDriver:
         self._cache = cache
         self._ready: deque[tuple[_CheckGenerator, Any]] = deque((generator, None) for generator in generators)
         self._waiting_for_response: dict[Transfer, list[_CheckGenerator]] = {}
-        self._in_flight: dict[bytes, Transfer] = {}  # what is on its way: asked once, however many want to know
+        self._in_flight: dict[bytes, Transfer] = {}  # equal requests are sent once
         self._waiting_for_cache: list[tuple[_CheckGenerator, str]] = []
         self._waiting_for_call: list[tuple[_CheckGenerator, Call]] = []
 
@@ -258,19 +218,62 @@ class _CheckDriver:
         self._ready.extend((generator, result) for (generator, _), result in zip(waiting, results, strict=True))
 
 
-def _response(transfer: Transfer) -> Response:
-    return transfer.response or Response(status=0, url=transfer.request.url, error="given up")
-
-
 def _complete_observations(
     platform: str, ids: Sequence[str], generator: _CheckGenerator, context: CheckContext
 ) -> list[Observation]:
-    """An observation of each id, whatever the check did: a platform with a bug is not a crash."""
+    """An observation for each id, even when the check raised an error or left ids out: a bug there is no crash here."""
     if generator.error is not None:
         log.error("platform %s stumbled: %r", platform, generator.error, exc_info=generator.error)
         problem = f"the check stumbled: {type(generator.error).__name__}"
         return same_observations(platform, ids, State.PARSE_ERROR, context, problem)
-    by_id = {streamer_id.id: streamer_id for streamer_id in generator.result}
+    by_id = {observation.id: observation for observation in generator.result}
     missing_ids = [streamer_id for streamer_id in ids if streamer_id not in by_id]
     observations = [by_id[streamer_id] for streamer_id in ids if streamer_id in by_id]
     return observations + same_observations(platform, missing_ids, State.UNKNOWN, context, "left out of the answer")
+
+
+def _response(transfer: Transfer) -> Response:
+    return transfer.response or Response(status=0, url=transfer.request.url, error="given up")
+
+
+def call_all(calls: Sequence[Call]) -> list[Any]:
+    """What each call returned, or None when its seconds went by first. Threads that are late are left behind."""
+    results: list[Any] = []
+    for start in range(0, len(calls), MAX_THREADS):
+        results += _call_batch(calls[start : start + MAX_THREADS])
+    return results
+
+
+def _call_batch(calls: Sequence[Call]) -> list[Any]:
+    started = time.monotonic()
+    results: list[Any] = [None] * len(calls)
+
+    def run(number: int, call: Call) -> None:
+        results[number] = call.function(*call.args)
+
+    threads = [threading.Thread(target=run, args=(number, call), daemon=True) for number, call in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread, call in zip(threads, calls, strict=True):
+        thread.join(max(0.0, started + call.seconds - time.monotonic()))
+    return list(results)
+
+
+def run_in_real_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Calls a function that blocks. In a green pool, a real thread runs it, and other greenlets go on meanwhile."""
+    if "gevent" in sys.modules:
+        from gevent.monkey import is_module_patched
+
+        if is_module_patched("threading"):
+            from gevent import get_hub
+
+            result: T = get_hub().threadpool.apply(function, args, kwargs)
+            return result
+    if "eventlet" in sys.modules:
+        from eventlet.patcher import is_monkey_patched
+
+        if is_monkey_patched("thread"):
+            from eventlet import tpool
+
+            return tpool.execute(function, *args, **kwargs)  # type: ignore[no-any-return]
+    return function(*args, **kwargs)

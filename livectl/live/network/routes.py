@@ -1,7 +1,8 @@
-"""Which addresses of the network may be reached on behalf of what somebody pasted: the public ones.
+"""Decides where a request may go, and where the settings send it instead.
 
-Judged is the address a socket is about to connect to. Names and odd spellings (2130706433, 0x7f.1, [::ffff:7f00:1])
-are all resolved by then, and no second look-up can change it.
+A platform reaches its own hosts. What somebody pasted reaches public addresses: the address judged is the one that a
+socket is about to connect to. Names and odd spellings (2130706433, 0x7f.1, [::ffff:7f00:1]) are all resolved by then,
+and no second look-up can change it.
 """
 
 from __future__ import annotations
@@ -15,17 +16,72 @@ if TYPE_CHECKING:
 
     from livectl.settings import Network
 
+SCHEMES = {"http", "https"}
+MAX_URL_CHARS = 4096  # two hundred ids of a batch fit
 
 # Protocol assignments, which older Pythons call global; the relay of 6to4, which leads to wherever the packet says.
 SPECIAL_NETWORKS = tuple(IPv4Network(text) for text in ("192.0.0.0/24", "192.88.99.0/24"))
-GLOBAL_UNICAST = IPv6Network(
-    "2000::/3"
-)  # all that is given out; the rest wraps IPv4 (mapped, NAT64), is local or multicast
+# All that is assigned; the rest wraps IPv4 (mapped, NAT64), is local or multicast.
+GLOBAL_UNICAST = IPv6Network("2000::/3")
 TUNNEL_NETWORKS = tuple(IPv6Network(text) for text in ("2001::/23", "2002::/16"))  # Teredo, ORCHID and the like; 6to4
 
 
+class Routes:
+    """The settings of the network: hosts to send elsewhere, hosts that need not be public, the proxy."""
+
+    def __init__(self, connect_to: Mapping[str, str], allowed: Collection[str] = (), proxy: str = "") -> None:
+        self._connect_to = {host.lower(): base.rstrip("/") for host, base in connect_to.items()}
+        self._allowed = frozenset(host.lower() for host in allowed)
+        self.proxy = proxy
+
+    @classmethod
+    def from_settings(cls, network: Network) -> Routes:
+        return cls(network.connect_to, network.allow, network.proxy.reveal() if network.proxy else "")
+
+    def find(self, url: str, hosts: Collection[str] | None) -> Route:
+        """The route to this URL. Only `hosts` are allowed; None allows any host whose address is public."""
+        host, port = _host_of(url)
+        if hosts is not None and host not in hosts:
+            raise UrlRefused(f"{host} is not a host of this platform")
+        base = self._connect_to.get(host)
+        if base:
+            parts = urlsplit(url)
+            return Route(base + urlunsplit(("", "", parts.path or "/", parts.query, "")), f"{host}{port}")
+        return Route(url, public_only=hosts is None and host not in self._allowed and not self.proxy)
+
+
+class UrlRefused(Exception):  # noqa: N818
+    """A URL that must not be asked, and why."""
+
+
+class Route(NamedTuple):
+    """The URL to connect to, and the Host header if it names another host."""
+
+    url: str
+    host: str = ""
+    public_only: bool = False  # only public addresses will do
+
+
+def _host_of(url: str) -> tuple[str, str]:
+    """Host and port as curl will read them. A URL that two parsers might read differently is refused."""
+    if len(url) > MAX_URL_CHARS:
+        raise UrlRefused("the address is too long")
+    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        raise UrlRefused("the address has characters that no URL has")
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        raise UrlRefused("the address cannot be read") from None
+    if parts.scheme.lower() not in SCHEMES:
+        raise UrlRefused(f"only http and https are asked, not {parts.scheme[:20] or 'nothing'}")
+    if not host or "@" in parts.netloc:
+        raise UrlRefused("the address has no plain host")
+    return host.rstrip("."), f":{port}" if port else ""
+
+
 def is_public(text: str) -> bool:
-    """Whether this numeric address belongs to nobody's own network."""
+    """Whether this numeric address belongs to no private network."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
@@ -43,61 +99,3 @@ def _is_public_ipv6(address: IPv6Address) -> bool:
     return (
         address in GLOBAL_UNICAST and address.is_global and not any(address in network for network in TUNNEL_NETWORKS)
     )
-
-
-SCHEMES = {"http", "https"}
-MAX_URL_CHARS = 4096  # characters of a URL: two hundred ids of a batch fit
-
-
-class UrlRefused(Exception):  # noqa: N818
-    """A URL that is not asked, and why."""
-
-
-class Route(NamedTuple):
-    """What is connected to, and the Host header if that is another name."""
-
-    url: str
-    host: str = ""
-    public_only: bool = False  # only public addresses will do
-
-
-class Routes:
-    """The ways out: where hosts are sent instead, which need not be public, the proxy."""
-
-    def __init__(self, connect_to: Mapping[str, str], allowed: Collection[str] = (), proxy: str = "") -> None:
-        self._connect_to = {host.lower(): base.rstrip("/") for host, base in connect_to.items()}
-        self._allowed = frozenset(host.lower() for host in allowed)
-        self.proxy = proxy
-
-    @classmethod
-    def from_settings(cls, network: Network) -> Routes:
-        return cls(network.connect_to, network.allow, network.proxy.reveal() if network.proxy else "")
-
-    def find(self, url: str, hosts: Collection[str] | None) -> Route:
-        """The way to this URL. `hosts` are the only ones allowed; None is any, as long as its address is public."""
-        host, port = _host_of(url)
-        if hosts is not None and host not in hosts:
-            raise UrlRefused(f"{host} is not a host of this platform")
-        base = self._connect_to.get(host)
-        if base:
-            parts = urlsplit(url)
-            return Route(base + urlunsplit(("", "", parts.path or "/", parts.query, "")), f"{host}{port}")
-        return Route(url, public_only=hosts is None and host not in self._allowed and not self.proxy)
-
-
-def _host_of(url: str) -> tuple[str, str]:
-    """Host and port as curl will read them: whatever two parsers might read differently is refused."""
-    if len(url) > MAX_URL_CHARS:
-        raise UrlRefused("the address is too long")
-    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        raise UrlRefused("the address has characters that no URL has")
-    try:
-        parts = urlsplit(url)
-        host, port = (parts.hostname or "").lower(), parts.port
-    except ValueError:
-        raise UrlRefused("the address cannot be read") from None
-    if parts.scheme.lower() not in SCHEMES:
-        raise UrlRefused(f"only http and https are asked, not {parts.scheme[:20] or 'nothing'}")
-    if not host or "@" in parts.netloc:
-        raise UrlRefused("the address has no plain host")
-    return host.rstrip("."), f":{port}" if port else ""
