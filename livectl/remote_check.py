@@ -35,6 +35,11 @@ def any_worker_answers(deployment: Deployment) -> bool:
         return bool(control.ask("ping").by_worker)
 
 
+def job_args(batch: CheckBatch) -> tuple[str, list[str], float]:
+    """The arguments of the task that checks this batch."""
+    return batch.platform, batch.ids, DUE_NOT_RESERVED
+
+
 class RemoteCheck:
     """One check request, with a job for each of its batches."""
 
@@ -51,8 +56,7 @@ class RemoteCheck:
     def send(self, app: Celery, options: SendOptions) -> str:
         """Sends the jobs. Returns the id that `livectl status` takes: of the group, or of the only job."""
         drafts = [
-            JobDraft(id=job_id, args=(batch.platform, batch.ids, DUE_NOT_RESERVED), brief=f"({batch})")
-            for job_id, batch in self._batches.items()
+            JobDraft(id=job_id, args=job_args(batch), brief=f"({batch})") for job_id, batch in self._batches.items()
         ]
         return publish_many.send_group(app, TASK, drafts, options)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from livectl.live.follows.follow_list import FollowList
     from livectl.live.views import StreamerView
     from livectl.ops.deployment import Deployment
+    from livectl.ops.jobs.job_request import JobRequest
     from livectl.remote_check import RemoteCheck
 
 
@@ -80,30 +81,28 @@ def _read_follows(context: CommandContext, file: Path | None) -> FollowList:
 def _send(
     context: CommandContext, deployment: Deployment, request: CheckRequest, options: dict[str, Any]
 ) -> tuple[RemoteCheck, str]:
-    """On their way, if they can arrive."""
+    """Sends the jobs, if workers can run them. Returns the check and the id of the group."""
     from livectl.celeryapp import create_app
+    from livectl.ops.jobs.job_request import JobRequest, read_job_options
+    from livectl.ops.jobs.publish_many import SendOptions
+    from livectl.remote_check import TASK, RemoteCheck, job_args
+
+    app, job_options = create_app(context.settings), read_job_options(options)
+    _validate(context, deployment, app, JobRequest(task=TASK, args=job_args(request.batches[0]), **job_options))
+    remote_check = RemoteCheck(request, deployment)
+    return remote_check, remote_check.send(app, SendOptions(**job_options, keep_result=True))
+
+
+def _validate(context: CommandContext, deployment: Deployment, app: Any, job_request: JobRequest) -> None:
+    """UsageError if the workers cannot run this job, without the hint to --force, which submit does not have."""
     from livectl.ops import apps
     from livectl.ops.jobs import sender
-    from livectl.ops.jobs.job_request import read_request
-    from livectl.ops.jobs.publish_many import SendOptions
-    from livectl.remote_check import TASK, RemoteCheck
 
-    app = create_app(context.settings)
-    job_request = read_request({"task": TASK, "args": ("demo", "[]"), "kwargs": None, **options})
     try:
         sender.JobSender(deployment, app, apps.load_tasks(app, context.cwd)).validate(job_request)
     except UsageError as error:
         hint = error.hint.removesuffix(sender.FORCE_HINT).strip()
         raise UsageError(error.message, hint or "Start a worker: livectl up.") from error
-    send_options = SendOptions(
-        queue=job_request.queue,
-        priority=job_request.priority,
-        eta=job_request.eta,
-        expires=job_request.expires,
-        keep_result=True,
-    )
-    remote_check = RemoteCheck(request, deployment)
-    return remote_check, remote_check.send(app, send_options)
 
 
 def _show_sent(context: CommandContext, request: CheckRequest, remote_check: RemoteCheck, group_id: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
 
@@ -27,15 +27,31 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     expires: datetime | None = None
 
 
+class JobOptions(TypedDict):
+    """Where a job is sent, and when it may run."""
+
+    queue: str | None
+    priority: int | None
+    eta: datetime | None
+    expires: datetime | None
+
+
 def read_request(options: Mapping[str, Any]) -> JobRequest:
     """Arguments are JSON where they can be."""
     if not options["task"]:
         raise UsageError("which task?", "Write its name: livectl call livectl.ping")
-    now = datetime.now(UTC)
     return JobRequest(
         task=options["task"],
         args=tuple(parse_argument(word) for word in options["args"]),
         kwargs=_parse_kwargs(options["kwargs"]),
+        **read_job_options(options),
+    )
+
+
+def read_job_options(options: Mapping[str, Any]) -> JobOptions:
+    """Reads --queue, --priority, --in, --at and --expires."""
+    now = datetime.now(UTC)
+    return JobOptions(
         queue=options["queue"],
         priority=options["priority"],
         eta=_parse_eta(options["delay"], options["at"], now),
