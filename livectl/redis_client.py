@@ -43,7 +43,7 @@ class RedisReplyError(ServerError):
         super().__init__(message, "Look at what this user may do there, and at what else uses that database.")
 
 
-def open_store(address: Address | str) -> Redis:
+def open_store(address: Address | str, timeout_s: float = SERVER_TIMEOUT_S) -> Redis:
     """A redis-py client of this store. Raises ServerError within 3 s when the store cannot be reached or refuses us."""
     from redis import Redis
     from redis.backoff import NoBackoff
@@ -51,7 +51,7 @@ def open_store(address: Address | str) -> Redis:
 
     parsed = Address.parse(address) if isinstance(address, str) else address
     url = parsed.redis_url
-    connect(parsed).close()
+    connect(parsed, timeout_s).close()
     return Redis.from_url(
         url,
         decode_responses=True,
@@ -63,14 +63,14 @@ def open_store(address: Address | str) -> Redis:
     )
 
 
-def check_reachable(address: Address) -> None:
+def check_reachable(address: Address, timeout_s: float = SERVER_TIMEOUT_S) -> None:
     """Raises ServerError within 3 s when no server answers there. RabbitMQ's own client would try for ever."""
     if address.is_redis:
-        connect(address).close()
+        connect(address, timeout_s).close()
         return
     hint = "Start RabbitMQ, or mend its address."
     try:
-        frame_type = _read_amqp_greeting(address)
+        frame_type = _read_amqp_greeting(address, timeout_s)
     except OSError as error:
         reason = error.strerror or "no answer in time"
         raise ServerError(f"no server answers at {address.masked}: {reason}", hint) from error
@@ -78,10 +78,10 @@ def check_reachable(address: Address) -> None:
         raise ServerError(f"what answers at {address.masked} is no RabbitMQ", hint)
 
 
-def _read_amqp_greeting(address: Address) -> bytes:
+def _read_amqp_greeting(address: Address, timeout_s: float) -> bytes:
     """The first byte of RabbitMQ's reply to our greeting. With TLS it is enough that the port is open."""
-    deadline = time.monotonic() + SERVER_TIMEOUT_S
-    with socket.create_connection((address.host, address.port), SERVER_TIMEOUT_S) as connection:
+    deadline = time.monotonic() + timeout_s
+    with socket.create_connection((address.host, address.port), timeout_s) as connection:
         if address.scheme == "amqps":
             return AMQP_METHOD_FRAME
         connection.settimeout(max(MIN_TIMEOUT_S, deadline - time.monotonic()))

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,9 +105,7 @@ def test_the_status_of_what_is_in_a_database_alone(ask: Callable[..., Asked]) ->
 @pytest.mark.parametrize("words", [["results"], ["status", NOWHERE]], ids=str)
 def test_a_database_that_is_away_is_told_in_a_line(tmp_path: Path, store_url: str, words: list[str]) -> None:
     project = Project(tmp_path, store_url, store_url)
-    began = time.monotonic()
     told = project.livectl(*words, PROJ_RESULTS=f"db+sqlite:///{tmp_path}/no/such/folder/results.db", LIVECTL_STORE="")
-    assert time.monotonic() - began < IN_TIME
     project.close()
     assert told.returncode == 4
     assert told.stderr.startswith("livectl: the result backend does not answer: unable to open")

@@ -101,18 +101,15 @@ def test_servers_are_healthy_when_they_take_what_is_written(project: Project, st
 @pytest.mark.parametrize(("said", "code"), [(None, 2), ("ok", 0), ("fail", 1)])
 @pytest.mark.parametrize("part", CALLERS)
 def test_a_broker_that_is_away_says_what_one_wants_of_a_worker(part: str, said: str | None, code: int) -> None:
-    began = time.monotonic()
     asked = Probe(part=part, host="h", broker_down=said)  # type: ignore[arg-type]
     assert health.run_probe(asked, NOBODY_THERE, NOBODY_THERE, KeyLayout()).exit_code == code
-    assert time.monotonic() - began < 3
 
 
 def test_a_server_that_accepts_and_says_nothing_is_given_up_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = Address.parse(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
-        began = time.monotonic()
-        assert health.probe_server("broker", address).healthy is False
-        assert time.monotonic() - began < 3.5
+        found = health.probe_server("broker", address, 0.3)
+    assert (found.healthy, "no answer in time" in found.reason) == (False, True)
 
 
 @pytest.mark.parametrize(

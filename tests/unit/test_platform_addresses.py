@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +10,7 @@ from livectl.live import platforms
 from livectl.live.platforms.base import CheckContext, CheckFailed, NotAStreamer
 from livectl.models import Request, Response, State
 from tests.support.check_driver import drive, of_plan
+from tests.support.effort import calls
 from tests.support.sites.plan import Plan
 
 CHANNEL = "UC" + "a" * 22
@@ -141,11 +140,10 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert one.strip()
 
 
-def test_ten_thousand_addresses_are_read_in_a_second() -> None:
-    began = time.process_time()
-    for number in range(10_000):
-        platforms.parse_address(f"https://www.douyu.com/{number}")
-    assert time.process_time() - began < 1
+def test_an_address_is_read_at_little_effort() -> None:
+    addresses = [f"https://www.douyu.com/{number}" for number in range(1_000)]
+    platforms.parse_address(addresses[0])
+    assert calls(lambda: [platforms.parse_address(one) for one in addresses]) < 200 * 1_000
 
 
 KEYED = {"client_id": "id", "client_secret": "secret", "api_key": "key"}

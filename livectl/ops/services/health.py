@@ -98,15 +98,15 @@ def cannot_tell(part: str, reason: str) -> ProbeResult:
     return ProbeResult(part, healthy=None, reason=reason)
 
 
-def probe_server(part: str, address: Address | None) -> ProbeResult:
+def probe_server(part: str, address: Address | None, timeout_s: float = redis_client.SERVER_TIMEOUT_S) -> ProbeResult:
     """Whether a broker or store lets us in and takes what is written."""
     if address is None:
         return cannot_tell(part, "its address is not one that livectl can probe")
     try:
         if not address.is_redis:
-            redis_client.check_reachable(address)
+            redis_client.check_reachable(address, timeout_s)
             return healthy(part, f"{address.masked} answers")
-        with redis_client.connect(address) as connection:
+        with redis_client.connect(address, timeout_s) as connection:
             connection.execute("SET", PROBE_KEY, "1", "PX", PROBE_KEY_TTL_MS)
     except RedisReplyError as refusal:
         return unhealthy(part, f"it takes nothing: {refusal}")
