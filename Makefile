@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLD_PYTHON := Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11
 
-.PHONY: run test test-fast soak check fix bench clean
+.PHONY: run test test-fast test-light soak check fix bench clean
 
 run: $(VENV)/.run
 	@$(BIN)/livectl up
@@ -15,6 +15,10 @@ test: $(VENV)/.test
 
 test-fast: $(VENV)/.test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
+
+# What needs no processes of its own, on another Python: make test-light PYTHON=python3.13 VENV=.venv-3.13
+test-light: $(VENV)/.test
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_OPTIONS) tests/unit tests/services
 
 soak: $(VENV)/.test
 	@$(BIN)/python -m pytest -m soak
