@@ -81,8 +81,8 @@ class FreshPython:
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
         )
+        self._unread = b""
 
     def run(self, code: str, *argv: str, cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> Ran:
         """What `python -c code argv` would do; killed where it hangs."""
@@ -98,18 +98,25 @@ class FreshPython:
             "err": str(err),
         }
         assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
         self._process.stdin.flush()
-        pid = self._read()
-        if not select.select([self._process.stdout], [], [], HANG_SECONDS)[0]:
+        pid = self._read_number()
+        try:
+            return Ran(self._read_number(), out.read_text(), err.read_text())
+        except TimeoutError:
             os.killpg(pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(argv, HANG_SECONDS, out.read_bytes(), err.read_bytes())
-        return Ran(self._read(), out.read_text(), err.read_text())
+            self._read_number()
+            raise subprocess.TimeoutExpired(argv, HANG_SECONDS, out.read_bytes(), err.read_bytes()) from None
 
-    def _read(self) -> int:
+    def _read_number(self) -> int:
+        """The next line. Read without Python's buffer, in which `select` would not see a line that came along early."""
         assert self._process.stdout
-        return int(self._process.stdout.readline())
+        while b"\n" not in self._unread:
+            if not select.select([self._process.stdout], [], [], HANG_SECONDS)[0]:
+                raise TimeoutError
+            self._unread += os.read(self._process.stdout.fileno(), 1024)
+        line, _, self._unread = self._unread.partition(b"\n")
+        return int(line)
 
     def close(self) -> None:
         self._process.communicate()
