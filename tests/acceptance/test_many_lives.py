@@ -163,7 +163,7 @@ def test_a_killed_worker_costs_a_look_and_nobody(tmp_path: Path, store_url: str)
         fakes.plan.trouble["douyu"] = "slow"
         running.enter_context(livectl("beat", cwd=tmp_path, environ=environ))
         with worker(tmp_path, environ, "-P", "prefork", "-c", "2") as dying:
-            wait_for(lambda: fakes.asked("douyu"))
+            wait_for(lambda: fakes.requests_to("douyu"))
             os.killpg(dying.process.pid, signal.SIGKILL)
         fakes.plan.trouble.clear()
         assert store.live_streamers() == []

@@ -44,7 +44,7 @@ def test_what_was_claimed_is_asked_and_recorded(fakes: Fakes, store: Store) -> N
     Checker(settings(fakes), store).check("douyu", ["1", "2"], NOW)
     assert [(one.id, one.title) for one in store.live_streamers()] == [("1", "Hello")]
     assert [change.kind for change in store.changes()] == ["began"]
-    assert fakes.asked("douyu") == 2
+    assert fakes.requests_to("douyu") == 2
 
 
 def test_a_look_answers_for_each_in_order_under_the_name_it_was_asked_by(fakes: Fakes, store: Store) -> None:
@@ -59,9 +59,9 @@ def test_a_look_answers_for_each_in_order_under_the_name_it_was_asked_by(fakes: 
         ("room:7", State.NOT_FOUND),
         ("200", State.OFFLINE),
     ]
-    asked = fakes.asked("bilibili")
+    asked = fakes.requests_to("bilibili")
     checker.check_now("bilibili", ["room:6"], NOW)
-    assert fakes.asked("bilibili") == asked + 1  # the name was looked up once
+    assert fakes.requests_to("bilibili") == asked + 1  # the name was looked up once
 
 
 def test_a_look_needs_no_store(fakes: Fakes) -> None:
@@ -79,10 +79,10 @@ def test_a_site_that_wants_to_be_left_alone_is_left_alone_by_people_too(
     store.set_followed([Streamer(platform="twitch", id="1")], NOW)
     checker = Checker(settings(fakes), store)
     checker.check("twitch", ["1"], NOW)
-    asked = fakes.asked("twitch")
+    asked = fakes.requests_to("twitch")
     (seen,) = checker.check_now("twitch", ["1"], NOW + 1)
     assert (seen.state, seen.problem.startswith("not asked: ")) == (state, True)
-    assert fakes.asked("twitch") == asked
+    assert fakes.requests_to("twitch") == asked
 
 
 def test_who_asks_for_many_waits_for_the_budget(fakes: Fakes, store: Store) -> None:

@@ -13,7 +13,7 @@ import pytest
 from livectl.live.network.fetcher import Fetcher
 from livectl.live.network.routes import Routes
 from livectl.models import Request
-from tests.support.http_site import Notebook, Site, echoed, fetching, get, serving
+from tests.support.http_site import RecordingCache, Site, echoed, fetching, get, serving
 from tests.support.waiting import in_time
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def test_proxies_of_the_environment_are_not_used(fetcher: Fetcher, monkeypatch: 
 
 
 def test_a_proxy_of_the_settings_is_used(site: Site) -> None:
-    fetcher = Fetcher(Routes({}, proxy=f"http://127.0.0.1:{site.server_port}"), Notebook())
+    fetcher = Fetcher(Routes({}, proxy=f"http://127.0.0.1:{site.server_port}"), RecordingCache())
     response = fetcher.ask([Request(url="http://far.test/echo")], {"far.test"})[0]
     assert echoed(response)["host"] == "far.test"
     fetcher.close()
@@ -126,7 +126,7 @@ def test_who_takes_too_long_is_not_there(fetcher: Fetcher, path: str) -> None:
 def test_nobody_home_is_said_as_such() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        fetcher = Fetcher(Routes({"site.test": f"http://127.0.0.1:{taken.getsockname()[1]}"}), Notebook())
+        fetcher = Fetcher(Routes({"site.test": f"http://127.0.0.1:{taken.getsockname()[1]}"}), RecordingCache())
         response = get(fetcher, "/")
     assert response.status == 0
     assert "connect" in response.error.lower()
@@ -168,7 +168,7 @@ def test_a_redirect_to_where_we_may_not_go_is_the_answer(fetcher: Fetcher, url: 
 
 def test_a_post_becomes_a_get_and_keeps_its_secrets_at_home(site: Site) -> None:
     here = f"http://127.0.0.1:{site.server_port}"
-    fetcher = Fetcher(Routes({"site.test": here, "other.test": here}), Notebook())
+    fetcher = Fetcher(Routes({"site.test": here, "other.test": here}), RecordingCache())
     asked = Request(
         url="https://site.test/to?url=https://other.test/echo&status=303",
         method="POST",

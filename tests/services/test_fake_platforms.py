@@ -46,7 +46,7 @@ def test_a_check_over_the_wire(platform: str) -> None:
             (seen,) = drive(check, lambda request: over_the_wire(fakes, request))
             assert seen.state is State(kind)
             assert seen.session == (session_of(platform, one, scene) if kind == "live" else "")
-        assert fakes.asked(platform) >= 2
+        assert fakes.requests_to(platform) >= 2
         assert {asked.host for asked in fakes.log} <= platforms.get(platform).hosts
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from livectl.live.platforms.base import Call, CheckContext, CheckFailed, Platform, ask, cache_get, cache_set
 from livectl.models import Observation, Request, State
-from tests.support.http_site import Notebook, Site, fetching, get, serving
+from tests.support.http_site import RecordingCache, Site, fetching, get, serving
 from tests.support.waiting import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def test_a_token_is_asked_for_once_and_kept(fetcher: Fetcher, site: Site) -> Non
         fetcher.check(platform(check), [str(number) for number in range(20)], MEANS)
     assert site.hits.count("/json?token=t") == 1
     assert len(site.hits) == 21
-    assert cast(Notebook, fetcher._cache).asked == [["token"], ["token"]]
+    assert cast(RecordingCache, fetcher._cache).lookups == [["token"], ["token"]]
 
 
 def test_a_check_that_stumbles_harms_only_its_batch(fetcher: Fetcher, caplog: pytest.LogCaptureFixture) -> None:

@@ -277,7 +277,7 @@ def test_a_list_beyond_the_budget_waits_for_it(tmp_path: Path, store_url: str) -
         with livectl("worker", "-P", "threads", "-c", "2", cwd=tmp_path, environ=environ) as worker:
             worker.wait_for("ready")
             summed = json.loads(answer("submit", "many.txt", "--json", cwd=tmp_path, environ=environ).stdout)
-        assert (summed["not_live"], fakes.asked("douyu")) == (310, 310)
+        assert (summed["not_live"], fakes.requests_to("douyu")) == (310, 310)
         assert summed["seconds"] > 5
 
 

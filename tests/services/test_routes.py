@@ -12,7 +12,7 @@ from livectl.live.network.curl import CurlPool, Transfer
 from livectl.live.network.fetcher import Fetcher
 from livectl.live.network.routes import Routes, is_public
 from livectl.models import Request
-from tests.support.http_site import Notebook, Site, fetching, serving
+from tests.support.http_site import RecordingCache, Site, fetching, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ def test_what_is_refused_is_named(fetcher: Fetcher, site: Site) -> None:
 
 
 def test_a_private_address_may_be_allowed_by_name(site: Site) -> None:
-    fetcher = Fetcher(Routes({}, allowed=["localhost"]), Notebook())
+    fetcher = Fetcher(Routes({}, allowed=["localhost"]), RecordingCache())
     port = site.server_port
     assert fetcher.ask([Request(url=f"http://localhost:{port}/echo")])[0].status == 200
     # ... but it cannot send us on to one that is not
@@ -84,7 +84,7 @@ def test_a_private_address_may_be_allowed_by_name(site: Site) -> None:
 
 def test_a_connection_that_stands_is_no_way_in(site: Site) -> None:
     port = site.server_port
-    fetcher = Fetcher(Routes({}), Notebook())
+    fetcher = Fetcher(Routes({}), RecordingCache())
     assert fetcher.ask([Request(url=f"http://localhost:{port}/echo")], {"localhost"})[0].status == 200
     assert fetcher.ask([Request(url=f"http://localhost:{port}/echo")])[0].status == 0
     fetcher.close()

@@ -161,4 +161,4 @@ def test_names_are_led_home_as_the_budget_allows(tmp_path: Path, store: Store) -
         for step in range(1, 20):
             one.refresh(at + 10 * step)
         assert followed(store) == [f"bilibili/{100 + number}" for number in range(8)]
-        assert fakes.asked("bilibili") == 8
+        assert fakes.requests_to("bilibili") == 8

@@ -1,4 +1,4 @@
-"""Drives a check or a resolve by hand: requests to a function, memory in a dict, no sockets."""
+"""Drives a check or a resolve without sockets: a function answers requests, a dict is the cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 from livectl.live.platforms.base import Call
 from livectl.models import CacheGet, CacheSet, Request, Response
 from tests.support import fake_platforms
-from tests.support.sites.plan import Asked
+from tests.support.sites.plan import SiteRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -16,56 +16,58 @@ if TYPE_CHECKING:
     from tests.support.sites.plan import Plan
 
 T = TypeVar("T")
-REDIRECTS = 3
+MAX_REDIRECTS = 3
 
 
 def drive(
-    generator: Generator[Any, Any, T], answer: Callable[[Request], Response], memory: dict[str, str] | None = None
+    generator: Generator[Any, Any, T], respond: Callable[[Request], Response], cache: dict[str, str] | None = None
 ) -> T:
-    """What the generator returns, with everything it yields done for it."""
-    memory = {} if memory is None else memory
+    """What the generator returns, once every effect it yields is carried out."""
+    cache = {} if cache is None else cache
     try:
         effect = next(generator)
         while True:
-            effect = generator.send(_done(effect, answer, memory))
+            effect = generator.send(_perform(effect, respond, cache))
     except StopIteration as stop:
         result: T = stop.value
         return result
 
 
-def _done(effect: object, answer: Callable[[Request], Response], memory: dict[str, str]) -> object:
+def _perform(effect: object, respond: Callable[[Request], Response], cache: dict[str, str]) -> object:
     match effect:
         case Request():
-            return answer(effect)
+            return respond(effect)
         case CacheGet():
-            return memory.get(effect.key)
+            return cache.get(effect.key)
         case CacheSet():
-            memory[effect.key] = effect.value
+            cache[effect.key] = effect.value
             return None
         case Call():
             return effect.function(*effect.args)
     raise AssertionError(f"no effect: {effect!r}")
 
 
-def of_plan(plan: Plan, log: list[Request] | None = None) -> Callable[[Request], Response]:
-    """Answers as the fakes would, redirects followed as fetch follows them."""
+def plan_responder(plan: Plan, log: list[Request] | None = None) -> Callable[[Request], Response]:
+    """Responds as the fake platforms do, and follows redirects as the fetcher does."""
 
-    def answer(request: Request) -> Response:
+    def respond(request: Request) -> Response:
         assert request.url.isascii()
         if log is not None:
             log.append(request)
         url, response = request.url, Response(status=0)
-        for _ in range(REDIRECTS):
+        for _ in range(MAX_REDIRECTS):
             split = urlsplit(url)
             headers = {name.lower(): value for name, value in request.headers.items()}
             query = tuple(parse_qsl(split.query, keep_blank_values=True))
-            asked = Asked(split.netloc, request.method, split.path, query, headers, request.body)
-            _, said, _ = fake_platforms.answer(plan, asked)
-            told = {name.lower(): value for name, value in said.headers.items()}
-            response = Response(status=said.status, url=url, headers=told, body=said.body[: request.limit])
-            if not 300 <= said.status < 400:
+            site_request = SiteRequest(split.netloc, request.method, split.path, query, headers, request.body)
+            _, site_response, _ = fake_platforms.respond(plan, site_request)
+            response_headers = {name.lower(): value for name, value in site_response.headers.items()}
+            response = Response(
+                status=site_response.status, url=url, headers=response_headers, body=site_response.body[: request.limit]
+            )
+            if not 300 <= site_response.status < 400:
                 break
-            url = urljoin(url, told["location"])
+            url = urljoin(url, response_headers["location"])
         return response
 
-    return answer
+    return respond

@@ -1,12 +1,12 @@
-"""One real HTTP server on loopback that plays every platform, by a plan that a test may change at any time.
+"""Plays every platform with one real HTTP server on loopback, by a plan that a test may change at any time.
 
     with Fakes() as fakes:
         fakes.plan.show("douyu", "9999", "live", started=1_790_000_000, title="Hello")
         fakes.plan.trouble["kick"] = "rate_limited"
         ...                                # requests go to fakes.connect_to: host -> http://127.0.0.1:PORT
-        assert fakes.asked("douyu") == 1
+        assert fakes.requests_to("douyu") == 1
 
-It routes by Host, as a site does. What each site says is in tests/support/sites.
+The server routes by Host, as a site does. How each site answers is in tests/support/sites.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from tests.support.sites import SITES, in_trouble
-from tests.support.sites.plan import Answer, Asked, Plan, Trouble
+from tests.support.sites.plan import Plan, SiteRequest, SiteResponse, Trouble
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 
 class Fakes:
-    """The server. Leaves nothing behind: slow answers are cut short when it closes."""
+    """The server and its log. Closing it cuts slow answers short."""
 
     def __init__(self, plan: Plan | None = None, slow_seconds: float = 20.0) -> None:
         self.plan = plan or Plan()
         self.slow_seconds = slow_seconds
         self.closing = threading.Event()
         self.counts: Counter[str] = Counter()
-        self.log: list[Asked] = []
+        self.log: list[SiteRequest] = []
         self._server = Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
@@ -45,7 +45,7 @@ class Fakes:
         """The setting `network.connect_to` that leads every platform here."""
         return dict.fromkeys(SITES, self.url)
 
-    def asked(self, platform: str) -> int:
+    def requests_to(self, platform: str) -> int:
         return self.counts[platform]
 
     def __enter__(self) -> Fakes:
@@ -67,15 +67,15 @@ class Server(ThreadingHTTPServer):
         """A client that hangs up is what some tests are about."""
 
 
-def answer(plan: Plan, asked: Asked) -> tuple[str, Answer, Trouble | None]:
-    """The platform asked, what it says, and what it does besides."""
-    platform, speak = SITES.get(asked.host, ("", None))
-    if speak is None:
-        return "", Answer(status=421), None
+def respond(plan: Plan, request: SiteRequest) -> tuple[str, SiteResponse, Trouble | None]:
+    """The platform of the request, its response, and the trouble it is in."""
+    platform, site = SITES.get(request.host, ("", None))
+    if site is None:
+        return "", SiteResponse(status=421), None
     trouble = plan.trouble.get(platform)
     if trouble in {"slow", "reset"}:
-        return platform, speak(plan, asked), trouble
-    return platform, in_trouble(platform, trouble, asked) if trouble else speak(plan, asked), trouble
+        return platform, site(plan, request), trouble
+    return platform, in_trouble(platform, trouble, request) if trouble else site(plan, request), trouble
 
 
 def _handler(fakes: Fakes) -> type[BaseHTTPRequestHandler]:
@@ -90,26 +90,26 @@ def _handler(fakes: Fakes) -> type[BaseHTTPRequestHandler]:
             host = (self.headers.get("Host") or "").rpartition(":")[0] or self.headers.get("Host") or ""
             headers = {name.lower(): value for name, value in self.headers.items()}
             query = tuple(parse_qsl(split.query, keep_blank_values=True))
-            asked = Asked(host, self.command, split.path, query, headers, body)
-            platform, said, trouble = answer(fakes.plan, asked)
+            request = SiteRequest(host, self.command, split.path, query, headers, body)
+            platform, response, trouble = respond(fakes.plan, request)
             fakes.counts[platform] += 1
-            fakes.log.append(asked)
+            fakes.log.append(request)
             if trouble == "reset":
                 self.close_connection = True
                 return
             if trouble == "slow":
                 fakes.closing.wait(fakes.slow_seconds)
-            self._say(said)
+            self._send(response)
 
         do_POST = do_GET  # noqa: N815 - the name the base class calls
 
-        def _say(self, said: Answer) -> None:
-            self.send_response(said.status)
-            for name, value in said.headers.items():
+        def _send(self, response: SiteResponse) -> None:
+            self.send_response(response.status)
+            for name, value in response.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(said.body)))
+            self.send_header("Content-Length", str(len(response.body)))
             self.end_headers()
-            self.wfile.write(said.body)
+            self.wfile.write(response.body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
             """Tests are quiet."""

@@ -1,4 +1,4 @@
-"""A real web server on loopback, which behaves as badly as it is asked to, and a fetcher that reaches it."""
+"""Runs a real web server on loopback that behaves as badly as it is asked to, and a fetcher that reaches it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 
-class Notebook:
-    """A memory of the tests' own, which notes how often it was asked."""
+class RecordingCache:
+    """A cache that records each look-up."""
 
     def __init__(self) -> None:
-        self.kept: dict[tuple[str, str], str] = {}
-        self.asked: list[list[str]] = []
+        self.values: dict[tuple[str, str], str] = {}
+        self.lookups: list[list[str]] = []
 
     def cache_get(self, platform: str, names: Sequence[str]) -> list[str | None]:
-        self.asked.append(list(names))
-        return [self.kept.get((platform, name)) for name in names]
+        self.lookups.append(list(names))
+        return [self.values.get((platform, name)) for name in names]
 
     def cache_set(self, platform: str, name: str, value: str, seconds: float) -> None:
-        self.kept[platform, name] = value
+        self.values[platform, name] = value
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
 
     do_POST = do_GET  # noqa: N815
 
-    def log_message(self, *said: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         pass
 
     def answer(self, body: bytes, status: int = 200, **headers: str) -> None:
@@ -61,8 +61,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _echo(self, query: dict[str, str]) -> None:
-        said = {"method": self.command, "path": self.path, "body": self.body.decode()}
-        self.answer(msgspec.json.encode(said | {name.lower(): value for name, value in self.headers.items()}))
+        request = {"method": self.command, "path": self.path, "body": self.body.decode()}
+        self.answer(msgspec.json.encode(request | {name.lower(): value for name, value in self.headers.items()}))
 
     def _to(self, query: dict[str, str]) -> None:
         self.answer(b"", int(query.get("status", "302")), Location=query["url"])
@@ -118,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Site(ThreadingHTTPServer):
-    """A server that notes what it is asked, and by how many connections."""
+    """A server that records its requests and its connections."""
 
     request_queue_size = 300
     daemon_threads = True
@@ -148,14 +148,14 @@ def serving(context: SSLContext | None = None) -> Iterator[Site]:
 
 @contextmanager
 def fetching(site: Site) -> Iterator[Fetcher]:
-    """Sends site.test to the server, and lets nothing private be reached otherwise."""
-    fetcher = Fetcher(Routes({"site.test": f"http://127.0.0.1:{site.server_port}"}), Notebook())
+    """A fetcher that sends site.test to the server, and reaches no other private address."""
+    fetcher = Fetcher(Routes({"site.test": f"http://127.0.0.1:{site.server_port}"}), RecordingCache())
     yield fetcher
     fetcher.close()
 
 
-def get(fetcher: Fetcher, path: str, **more: Any) -> Response:
-    return fetcher.ask([Request(url=f"https://site.test{path}", **more)], {"site.test"})[0]
+def get(fetcher: Fetcher, path: str, **fields: Any) -> Response:
+    return fetcher.ask([Request(url=f"https://site.test{path}", **fields)], {"site.test"})[0]
 
 
 def echoed(response: Response) -> dict[str, str]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from livectl.live import platforms
 from livectl.live.platforms.base import CheckContext, CheckFailed, NotAStreamer
 from livectl.models import Request, Response, State
-from tests.support.check_driver import drive, of_plan
+from tests.support.check_driver import drive, plan_responder
 from tests.support.effort import calls
 from tests.support.sites.plan import Plan
 
@@ -167,7 +167,7 @@ LED = [
 def _resolved(platform: str, one: str, keys: dict[str, str], plan: Plan) -> str:
     resolve = platforms.get(platform).resolve
     assert resolve is not None
-    return drive(resolve(one, CheckContext(1_790_000_000.0, keys)), of_plan(plan))
+    return drive(resolve(one, CheckContext(1_790_000_000.0, keys)), plan_responder(plan))
 
 
 @pytest.mark.parametrize(("platform", "alias", "keys", "one"), LED)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from livectl.live import platforms
 from livectl.live.platforms.base import CheckContext
 from livectl.models import Observation, Request, Response, State
-from tests.support.check_driver import drive, of_plan
+from tests.support.check_driver import drive, plan_responder
 from tests.support.sites.plan import Plan
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def looked_at(platform: str, body: bytes, status: int = 200, *, exists: bool = T
     plan = Plan()
     if exists:
         plan.show(platform, IDS[platform], "offline")
-    rest = of_plan(plan)
+    rest = plan_responder(plan)
 
     def answer(request: Request) -> Response:
         if MAIN[platform] in request.url:
@@ -142,7 +142,7 @@ TROUBLES = {
 def test_a_site_in_trouble_says_nothing_of_the_streamer(platform: str, trouble: Any, keys: dict[str, str]) -> None:
     plan = Plan(trouble={platform: trouble})
     plan.show(platform, IDS[platform], "live")
-    (seen,) = drive(platforms.get(platform).check([IDS[platform]], CheckContext(NOW, keys)), of_plan(plan))
+    (seen,) = drive(platforms.get(platform).check([IDS[platform]], CheckContext(NOW, keys)), plan_responder(plan))
     assert seen.problem
     assert seen.state in ({State.AUTH} if platform == "kick" and not keys else TROUBLES[trouble])
     assert (seen.retry_at is not None) <= (seen.state is State.RATE_LIMITED)
@@ -179,7 +179,7 @@ def test_a_spoilt_value_is_never_offline(data: st.DataObject, asked: tuple[str, 
     platform, keys, part = asked
     plan = Plan()
     plan.show(platform, IDS[platform], "live", started=STARTED)
-    intact = of_plan(plan)
+    intact = plan_responder(plan)
 
     def spoilt(request: Request) -> Response:
         response = intact(request)
@@ -248,5 +248,5 @@ def test_what_is_kept_may_be_garbage_too() -> None:
     plan = Plan()
     plan.show("youtube", one, "live")
     for keys in ({}, {"api_key": "key"}):
-        (seen,) = drive(check([one], CheckContext(NOW, keys)), of_plan(plan), dict(memory))
+        (seen,) = drive(check([one], CheckContext(NOW, keys)), plan_responder(plan), dict(memory))
         assert seen.state is State.LIVE

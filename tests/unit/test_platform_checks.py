@@ -12,7 +12,7 @@ from livectl.live import platforms
 from livectl.live.platforms import parsing
 from livectl.live.platforms.base import CheckContext
 from livectl.models import Observation, Request, Response, State
-from tests.support.check_driver import drive, of_plan
+from tests.support.check_driver import drive, plan_responder
 from tests.support.sites.plan import RETRY_SECONDS, Plan
 from tests.support.sites.youtube import video
 
@@ -37,7 +37,9 @@ class Asking:
 
     def check(self, ids: Sequence[str], now: float = NOW) -> dict[str, Observation]:
         self.log.clear()
-        seen = drive(self.platform.check(ids, CheckContext(now, self.keys)), of_plan(self.plan, self.log), self.memory)
+        seen = drive(
+            self.platform.check(ids, CheckContext(now, self.keys)), plan_responder(self.plan, self.log), self.memory
+        )
         assert [observation.id for observation in seen] == list(ids)
         return {observation.id: observation for observation in seen}
 
@@ -183,7 +185,7 @@ def test_kick_ends_nothing_that_it_will_not_confirm() -> None:
     ids = asking.many(4)
     asking.check(ids)
     asking.plan.show("kick", ids[1], "offline")
-    answer = of_plan(asking.plan)
+    answer = plan_responder(asking.plan)
 
     def alone_down(request: Request) -> Response:
         return answer(request) if request.url.count("broadcaster_user_id=") != 1 else Response(status=503)
@@ -206,7 +208,7 @@ def test_douyin_gets_a_visitors_cookie_once_and_a_new_one_after_a_refusal() -> N
 def test_soop_offline_stands_though_the_station_is_silent() -> None:
     asking = Asking("soop")
     asking.plan.show("soop", "somebody", "offline")
-    answer = of_plan(asking.plan, asking.log)
+    answer = plan_responder(asking.plan, asking.log)
 
     def without_station(request: Request) -> Response:
         said = answer(request)
@@ -277,7 +279,7 @@ class TestYouTubeWithAKey:
     def test_a_feed_that_fails_is_made_up_for(self) -> None:
         asking = Asking("youtube")
         asking.plan.show("youtube", CHANNEL, "live")
-        answer = of_plan(asking.plan, asking.log)
+        answer = plan_responder(asking.plan, asking.log)
 
         def without_feed(request: Request) -> Response:
             return Response(status=500) if "feeds" in request.url else answer(request)

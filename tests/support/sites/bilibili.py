@@ -1,25 +1,25 @@
-"""Bilibili, played: by uid; an answer without rows is a list. `alias` is the room."""
+"""Plays Bilibili, by uid. An answer without rows is a list. The alias is the room."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.support.sites.answers import ON_AIR, moved, page, rows, said
+from tests.support.sites.responses import ON_AIR, answered_scenes, html_page, json_response, redirect
 
 if TYPE_CHECKING:
-    from tests.support.sites.plan import Answer, Asked, Plan, Scene
+    from tests.support.sites.plan import Plan, Scene, SiteRequest, SiteResponse
 
 
-def api(plan: Plan, asked: Asked) -> Answer:
-    if asked.path.endswith("/get_info"):
-        uid = plan.named("bilibili", asked.get("room_id"))
+def api(plan: Plan, request: SiteRequest) -> SiteResponse:
+    if request.path.endswith("/get_info"):
+        uid = plan.find_alias("bilibili", request.get("room_id"))
         room = {"uid": int(uid), "room_id": 5440, "short_id": 6} if uid else {}
-        return said({"code": 0 if uid else 1, "message": "ok" if uid else "未找到该房间", "data": room})
-    told = rows(plan, "bilibili", asked.all("uids[]"))
-    if told is None:
-        return said({"code": 1, "message": "参数错误", "data": []})
-    users = {one: _user(scene) for one, scene in told if scene.kind != "not_found"}
-    return said({"code": 0, "msg": "success", "message": "success", "data": users or []})
+        return json_response({"code": 0 if uid else 1, "message": "ok" if uid else "未找到该房间", "data": room})
+    scenes = answered_scenes(plan, "bilibili", request.get_all("uids[]"))
+    if scenes is None:
+        return json_response({"code": 1, "message": "参数错误", "data": []})
+    users = {streamer_id: _user(scene) for streamer_id, scene in scenes if scene.kind != "not_found"}
+    return json_response({"code": 0, "msg": "success", "message": "success", "data": users or []})
 
 
 def _user(scene: Scene) -> dict[str, Any]:
@@ -41,12 +41,12 @@ def _user(scene: Scene) -> dict[str, Any]:
     }
 
 
-def short(plan: Plan, asked: Asked) -> Answer:
-    return moved(f"https://live.bilibili.com/{asked.path.strip('/')}?share_source=copy")
+def short_link(plan: Plan, request: SiteRequest) -> SiteResponse:
+    return redirect(f"https://live.bilibili.com/{request.path.strip('/')}?share_source=copy")
 
 
-def room(plan: Plan, asked: Asked) -> Answer:
-    return page("a room")
+def room(plan: Plan, request: SiteRequest) -> SiteResponse:
+    return html_page("a room")
 
 
-HOSTS = {"api.live.bilibili.com": api, "b23.tv": short, "live.bilibili.com": room}
+HOSTS = {"api.live.bilibili.com": api, "b23.tv": short_link, "live.bilibili.com": room}

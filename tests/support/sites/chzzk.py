@@ -1,35 +1,37 @@
-"""CHZZK, played: what a closed channel's answer says besides CLOSE is stale."""
+"""Plays CHZZK. Of a closed channel's answer only CLOSE is true; the rest is stale."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
-from tests.support.sites.answers import EAST_9, ON_AIR, local, said
+from tests.support.sites.responses import EAST_9, ON_AIR, json_response, local_time
 
 if TYPE_CHECKING:
-    from tests.support.sites.plan import Answer, Asked, Plan
+    from tests.support.sites.plan import Plan, SiteRequest, SiteResponse
 
 
-def site(plan: Plan, asked: Asked) -> Answer:
-    one = asked.path.split("/channels/")[1].split("/")[0]
-    scene = plan.of("chzzk", one)
+def site(plan: Plan, request: SiteRequest) -> SiteResponse:
+    streamer_id = request.path.split("/channels/")[1].split("/")[0]
+    scene = plan.scene("chzzk", streamer_id)
     if scene.kind == "not_found":
-        return said({"code": 404, "message": "채널이 없습니다", "content": None}, 404)
-    if asked.path.startswith("/service/"):
-        return said({"code": 200, "message": None, "content": {"channelId": one, "channelName": "누군가"}})
+        return json_response({"code": 404, "message": "채널이 없습니다", "content": None}, 404)
+    if request.path.startswith("/service/"):
+        return json_response(
+            {"code": 200, "message": None, "content": {"channelId": streamer_id, "channelName": "누군가"}}
+        )
     if scene.kind == "unknown":
-        return said({"code": 200, "message": None, "content": None})
+        return json_response({"code": 200, "message": None, "content": None})
     content = {
         "status": "OPEN" if scene.kind in ON_AIR else "CLOSE",
         "liveTitle": scene.title,
         "liveCategoryValue": "토크",
         "concurrentUserCount": scene.viewers,
-        "openDate": local(scene.started, EAST_9),
+        "openDate": local_time(scene.started, EAST_9),
         "adult": scene.kind == "restricted",
         "livePollingStatusJson": json.dumps({"status": "STARTED", "isPublishing": True}),
     }
-    return said({"code": 200, "message": None, "content": content})
+    return json_response({"code": 200, "message": None, "content": content})
 
 
 HOSTS = {"api.chzzk.naver.com": site}

@@ -1,34 +1,34 @@
-"""Douyin, played: a visitor's cookie first; an unknown room shows only on its page. `alias` is a room id."""
+"""Plays Douyin: a visitor's cookie first, and only the page tells an unknown room. The alias is a room id."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from tests.support.sites.answers import ON_AIR, moved, page, said
-from tests.support.sites.plan import Answer, Asked, Plan
+from tests.support.sites.plan import Plan, SiteRequest, SiteResponse
+from tests.support.sites.responses import ON_AIR, html_page, json_response, redirect
 
 
-def site(plan: Plan, asked: Asked) -> Answer:
-    if asked.host == "v.douyin.com":
-        return moved(f"https://live.douyin.com{asked.path}")
-    if asked.host == "webcast.amemv.com":
-        web_rid = plan.named("douyin", asked.get("room_id"))
+def site(plan: Plan, request: SiteRequest) -> SiteResponse:
+    if request.host == "v.douyin.com":
+        return redirect(f"https://live.douyin.com{request.path}")
+    if request.host == "webcast.amemv.com":
+        web_rid = plan.find_alias("douyin", request.get("room_id"))
         owned = {"room": {"owner": {"web_rid": web_rid}}} if web_rid else {}
-        return said({"status_code": 0 if web_rid else 10011, "data": owned})
-    if asked.path == "/":
-        return Answer(b"<html></html>", 200, {"Set-Cookie": "ttwid=1%7Cvisitor; Path=/; Domain=.douyin.com"})
-    if "ttwid=" not in asked.headers.get("cookie", ""):
-        return Answer()
-    one = asked.get("web_rid") or asked.path.strip("/")
-    scene = plan.of("douyin", one)
-    if not asked.get("web_rid"):
+        return json_response({"status_code": 0 if web_rid else 10011, "data": owned})
+    if request.path == "/":
+        return SiteResponse(b"<html></html>", 200, {"Set-Cookie": "ttwid=1%7Cvisitor; Path=/; Domain=.douyin.com"})
+    if "ttwid=" not in request.headers.get("cookie", ""):
+        return SiteResponse()
+    streamer_id = request.get("web_rid") or request.path.strip("/")
+    scene = plan.scene("douyin", streamer_id)
+    if not request.get("web_rid"):
         shell = json.dumps(json.dumps({"state": {"roomStore": {"roomInfo": {"anchor": None}}}}))
-        return page(f"<script>self.__pace_f.push([1,{shell}])</script>")
+        return html_page(f"<script>self.__pace_f.push([1,{shell}])</script>")
     if scene.kind == "restricted":
-        return said({"status_code": 4001038, "data": {"prompts": "你不在主播设置的可见范围内"}})
+        return json_response({"status_code": 4001038, "data": {"prompts": "你不在主播设置的可见范围内"}})
     if scene.kind == "not_found":
-        return said({"status_code": 0, "data": {"data": [], "prompts": ""}})
+        return json_response({"status_code": 0, "data": {"data": [], "prompts": ""}})
     room: dict[str, Any] = {
         "id_str": str(scene.started),
         "status": 2 if scene.kind in ON_AIR else 4,
@@ -42,7 +42,7 @@ def site(plan: Plan, asked: Asked) -> Answer:
         "user": {"nickname": "某某"},
         "partition_road_map": {"partition": {"title": "聊天"}},
     }
-    return said({"status_code": 0, "data": data})
+    return json_response({"status_code": 0, "data": data})
 
 
 HOSTS = {"live.douyin.com": site, "v.douyin.com": site, "webcast.amemv.com": site}

@@ -1,26 +1,26 @@
-"""Douyu, played: one room at a time. `alias` is the name in the address."""
+"""Plays Douyu, one room at a time. The alias is the name in the address."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.support.sites.answers import ON_AIR, page, said
+from tests.support.sites.responses import ON_AIR, html_page, json_response
 
 if TYPE_CHECKING:
-    from tests.support.sites.plan import Answer, Asked, Plan
+    from tests.support.sites.plan import Plan, SiteRequest, SiteResponse
 
 
-def site(plan: Plan, asked: Asked) -> Answer:
-    one = asked.path.rsplit("/", 1)[-1]
-    if asked.host == "m.douyu.com":
-        rid = plan.named("douyu", one)
-        return page(f'<script>{{"roomInfo":{{"rid":{rid}}}}}</script>') if rid else page("房间不存在", 404)
-    scene = plan.of("douyu", one)
+def site(plan: Plan, request: SiteRequest) -> SiteResponse:
+    streamer_id = request.path.rsplit("/", 1)[-1]
+    if request.host == "m.douyu.com":
+        rid = plan.find_alias("douyu", streamer_id)
+        return html_page(f'<script>{{"roomInfo":{{"rid":{rid}}}}}</script>') if rid else html_page("房间不存在", 404)
+    scene = plan.scene("douyu", streamer_id)
     if scene.kind in {"not_found", "banned"}:
-        return page("您观看的房间已被关闭" if scene.kind == "banned" else "该房间目前没有开放")
+        return html_page("您观看的房间已被关闭" if scene.kind == "banned" else "该房间目前没有开放")
     shown = scene.kind in {*ON_AIR, "replay"}
     room = {
-        "room_id": int(one),
+        "room_id": int(streamer_id),
         "show_status": 1 if shown else 2,
         "videoLoop": int(scene.kind == "replay"),
         "show_time": str(scene.started),
@@ -30,7 +30,7 @@ def site(plan: Plan, asked: Asked) -> Answer:
         "room_pic": "https://static.example/room.jpg",
         "room_biz_all": {"hot": str(scene.viewers)},
     }
-    return said({"room": room, "column": {}})
+    return json_response({"room": room, "column": {}})
 
 
 HOSTS = {"www.douyu.com": site, "m.douyu.com": site}

@@ -1,22 +1,22 @@
-"""Huya, played: one room at a time. `alias` is the name in the address."""
+"""Plays Huya, one room at a time. The alias is the name in the address."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.support.sites.answers import page, said
+from tests.support.sites.responses import html_page, json_response
 
 if TYPE_CHECKING:
-    from tests.support.sites.plan import Answer, Asked, Plan
+    from tests.support.sites.plan import Plan, SiteRequest, SiteResponse
 
 
-def site(plan: Plan, asked: Asked) -> Answer:
-    if asked.host == "www.huya.com":
-        rid = plan.named("huya", asked.path.strip("/"))
-        return page(f'<script>var TT_ROOM_DATA = {{"profileRoom":{rid}}};</script>' if rid else "找不到这个主播")
-    scene = plan.of("huya", asked.get("roomid"))
+def site(plan: Plan, request: SiteRequest) -> SiteResponse:
+    if request.host == "www.huya.com":
+        rid = plan.find_alias("huya", request.path.strip("/"))
+        return html_page(f'<script>var TT_ROOM_DATA = {{"profileRoom":{rid}}};</script>' if rid else "找不到这个主播")
+    scene = plan.scene("huya", request.get("roomid"))
     if scene.kind == "not_found":
-        return said({"status": 422, "message": "房间不存在", "data": []})
+        return json_response({"status": 422, "message": "房间不存在", "data": []})
     status = {"offline": "OFF", "replay": "REPLAY"}.get(scene.kind, "ON")
     live = {
         "introduction": scene.title,
@@ -27,7 +27,7 @@ def site(plan: Plan, asked: Asked) -> Answer:
         "screenshot": "https://static.example/huya.jpg",
     }
     data = {"realLiveStatus": "OFF" if status == "OFF" else "ON", "liveStatus": status, "profileInfo": {"nick": "某某"}}
-    return said({"status": 200, "message": "", "data": data | {"liveData": live if status != "OFF" else []}})
+    return json_response({"status": 200, "message": "", "data": data | {"liveData": live if status != "OFF" else []}})
 
 
 HOSTS = {"mp.huya.com": site, "www.huya.com": site}

@@ -1,39 +1,40 @@
-"""Kick, played: the year 1 is how it writes never. `alias` is the slug."""
+"""Plays Kick, which writes the year 1 for "never". The alias is the slug."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.support.sites.answers import ON_AIR, TOKEN, iso, rows, said
+from tests.support.sites.responses import ON_AIR, TOKEN, answered_scenes, iso_time, json_response
 from tests.support.sites.twitch import token
 
 if TYPE_CHECKING:
-    from tests.support.sites.plan import Answer, Asked, Plan, Scene
+    from tests.support.sites.plan import Plan, Scene, SiteRequest, SiteResponse
 
 
-def api(plan: Plan, asked: Asked) -> Answer:
-    if asked.headers.get("authorization") != f"Bearer {TOKEN}":
-        return said({"message": "Unauthorized", "data": {}}, 401)
-    slugs = [plan.named("kick", slug) or "" for slug in asked.all("slug")]
-    told = rows(plan, "kick", [*asked.all("broadcaster_user_id"), *slugs])
-    if told is None:
-        return said({"message": "Invalid request", "data": {}}, 400)
-    return said({"data": [_row(one, scene) for one, scene in told if scene.kind != "not_found"], "message": "OK"})
+def api(plan: Plan, request: SiteRequest) -> SiteResponse:
+    if request.headers.get("authorization") != f"Bearer {TOKEN}":
+        return json_response({"message": "Unauthorized", "data": {}}, 401)
+    slugs = [plan.find_alias("kick", slug) or "" for slug in request.get_all("slug")]
+    scenes = answered_scenes(plan, "kick", [*request.get_all("broadcaster_user_id"), *slugs])
+    if scenes is None:
+        return json_response({"message": "Invalid request", "data": {}}, 400)
+    channels = [_row(streamer_id, scene) for streamer_id, scene in scenes if scene.kind != "not_found"]
+    return json_response({"data": channels, "message": "OK"})
 
 
-def _row(one: str, scene: Scene) -> dict[str, Any]:
+def _row(streamer_id: str, scene: Scene) -> dict[str, Any]:
     live = scene.kind in ON_AIR
     stream = {
         "is_live": live,
-        "start_time": iso(scene.started) if live else "0001-01-01T00:00:00Z",
+        "start_time": iso_time(scene.started) if live else "0001-01-01T00:00:00Z",
         "viewer_count": scene.viewers if live else 0,
         "thumbnail": "https://static.example/kick.jpg",
         "language": "en",
         "is_mature": False,
     }
     return {
-        "broadcaster_user_id": int(one),
-        "slug": scene.alias or f"name{one}",
+        "broadcaster_user_id": int(streamer_id),
+        "slug": scene.alias or f"name{streamer_id}",
         "stream_title": scene.title,
         "category": {"id": 15, "name": "Just Chatting"},
         "stream": stream,

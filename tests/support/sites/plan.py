@@ -1,4 +1,4 @@
-"""What the fakes of the platforms play: who does what, and which site is in trouble."""
+"""Holds what the fake platforms show: what each streamer does, and which site is in trouble."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Trouble: TypeAlias = Literal[
     "blocked", "rate_limited", "auth", "broken", "html", "empty", "slow", "oversized", "down", "reset"
 ]
 
-RETRY_SECONDS = 30  # what a fake that is asked too often wants
+RETRY_SECONDS = 30  # the Retry-After of a fake that is asked too often
 OVERSIZE = 3_000_000  # bytes, beyond every limit of a request
 
 
@@ -27,7 +27,7 @@ class Scene:
     """One streamer at one time."""
 
     kind: Kind = "offline"
-    started: int = 1_790_000_000  # epoch seconds; every site's session key is made of it
+    started: int = 1_790_000_000  # epoch seconds; the session key on every site
     title: str = "A title"
     viewers: int = 7
     alias: str = ""  # the other name a streamer goes by: login, room, slug, handle
@@ -35,32 +35,33 @@ class Scene:
 
 @dataclass
 class Plan:
-    """Who does what. Whoever is not in it does not exist."""
+    """What each streamer does, by platform and id. A streamer who is not in it does not exist."""
 
     scenes: dict[tuple[str, str], Scene] = field(default_factory=dict)
     trouble: dict[str, Trouble] = field(default_factory=dict)  # by platform
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def show(self, platform: str, one: str, kind: Kind, **more: object) -> Scene:
-        scene = Scene(kind=kind, **more)  # type: ignore[arg-type]
+    def show(self, platform: str, streamer_id: str, kind: Kind, **fields: object) -> Scene:
+        scene = Scene(kind=kind, **fields)  # type: ignore[arg-type]
         with self.lock:
-            self.scenes[platform, one] = scene
+            self.scenes[platform, streamer_id] = scene
         return scene
 
-    def of(self, platform: str, one: str) -> Scene:
-        return self.scenes.get((platform, one), Scene(kind="not_found"))
+    def scene(self, platform: str, streamer_id: str) -> Scene:
+        return self.scenes.get((platform, streamer_id), Scene(kind="not_found"))
 
-    def named(self, platform: str, alias: str) -> str | None:
-        """The id of whoever goes by this other name."""
+    def find_alias(self, platform: str, alias: str) -> str | None:
+        """The id of the streamer with this alias."""
         with self.lock:
-            return next(
-                (one for (site, one), scene in self.scenes.items() if site == platform and scene.alias == alias), None
-            )
+            for (site, streamer_id), scene in self.scenes.items():
+                if site == platform and scene.alias == alias:
+                    return streamer_id
+        return None
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request, taken apart."""
+class SiteRequest:
+    """A request to a fake platform."""
 
     host: str
     method: str
@@ -72,12 +73,12 @@ class Asked:
     def get(self, key: str) -> str:
         return dict(self.query).get(key, "")
 
-    def all(self, key: str) -> list[str]:
+    def get_all(self, key: str) -> list[str]:
         return [value for name, value in self.query if name == key]
 
 
 @dataclass(frozen=True)
-class Answer:
+class SiteResponse:
     body: bytes = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""SOOP, played: a result code, and a station behind it."""
+"""Plays SOOP: a result code, and a station behind it."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from tests.support.sites.answers import EAST_9, ON_AIR, local, said
+from tests.support.sites.responses import EAST_9, ON_AIR, json_response, local_time
 
 if TYPE_CHECKING:
-    from tests.support.sites.plan import Answer, Asked, Plan
+    from tests.support.sites.plan import Plan, SiteRequest, SiteResponse
 
 
-def site(plan: Plan, asked: Asked) -> Answer:
+def site(plan: Plan, request: SiteRequest) -> SiteResponse:
     now = int(datetime.now(UTC).timestamp())
-    if asked.host == "live.sooplive.com":
-        one = parse_qs(asked.body.decode())["bid"][0]
-        scene = plan.of("soop", one)
+    if request.host == "live.sooplive.com":
+        streamer_id = parse_qs(request.body.decode())["bid"][0]
+        scene = plan.scene("soop", streamer_id)
         results = {"live": 1, "skipped": 1, "restricted": -6}
         channel: dict[str, Any] = {"RESULT": results.get(scene.kind, "0")}
         if scene.kind in ON_AIR:
             shown = {"TITLE": scene.title, "BNO": str(scene.started), "BTIME": now - scene.started, "BJNICK": "누군가"}
             channel |= shown
-            channel |= {"BJID": one, "BPWD": "N", "CATEGORY_TAGS": ["토크"]}
-        return said({"CHANNEL": channel})
-    one = asked.path.split("/")[2]
-    scene = plan.of("soop", one)
+            channel |= {"BJID": streamer_id, "BPWD": "N", "CATEGORY_TAGS": ["토크"]}
+        return json_response({"CHANNEL": channel})
+    streamer_id = request.path.split("/")[2]
+    scene = plan.scene("soop", streamer_id)
     if scene.kind == "not_found":
-        return said({"code": 9000, "message": "없는 아이디"}, 404)
+        return json_response({"code": 9000, "message": "없는 아이디"}, 404)
     broad = {"broad_no": scene.started, "broad_title": scene.title, "current_sum_viewer": scene.viewers}
-    station = {"user_nick": "누군가", "broad_start": local(scene.started, EAST_9)}
-    return said({"station": station, "broad": broad if scene.kind in ON_AIR else None})
+    station = {"user_nick": "누군가", "broad_start": local_time(scene.started, EAST_9)}
+    return json_response({"station": station, "broad": broad if scene.kind in ON_AIR else None})
 
 
 HOSTS = {"live.sooplive.com": site, "chapi.sooplive.co.kr": site}
