@@ -7,8 +7,10 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from livectl.errors import LivectlError, ServerError
@@ -32,6 +34,7 @@ SOON = SupervisorTimings(
     hurried_grace_seconds=0.3,
     quit_seconds=1.0,
 )
+AT_ONCE = msgspec.structs.replace(SOON, failed_start_within=HANG_SECONDS, stable_after=HANG_SECONDS)
 WAIT = "import time; time.sleep(300)"
 # Tells which signals it gets; ends at those it was given as words, a while after.
 TELLS = """
@@ -50,24 +53,42 @@ def child(name: str, script: str, *words: str, **more: object) -> ChildSpec:
     return ChildSpec(name=name, start=lambda: spawn([sys.executable, "-c", script, *words], os.environ), **more)  # type: ignore[arg-type]
 
 
+class Clock:
+    """Stands still until a test lets time pass."""
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+
+    def __call__(self) -> float:
+        return self._now
+
+    def pass_(self, seconds: float) -> None:
+        self._now += seconds
+
+
 class Room:
     """Where a supervisor runs in the main thread while conditions on its lines send it signals."""
 
-    def __init__(self, children: Sequence[ChildSpec], patience: SupervisorTimings = SOON) -> None:
+    def __init__(
+        self,
+        children: Sequence[ChildSpec],
+        patience: SupervisorTimings = SOON,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.lines: list[tuple[str, str]] = []
-        self._supervisor = Supervisor(children, lambda name, line: self.lines.append((name, line)), patience)
+        self._supervisor = Supervisor(children, lambda name, line: self.lines.append((name, line)), patience, clock)
 
     def said(self, name: str) -> list[str]:
         return [line for who, line in self.lines if who == name]
 
-    def run(self, *steps: tuple[Callable[[], object], signal.Signals]) -> int:
-        """Each step: a condition, and the signal that is sent once it holds."""
+    def run(self, *steps: tuple[Callable[[], object], signal.Signals | Callable[[], object]]) -> int:
+        """Each step: a condition, and the signal that is sent, or what is done, once it holds."""
 
         def follow() -> None:
             try:
-                for condition, number in steps:
+                for condition, then in steps:
                     wait_for(condition)
-                    os.kill(os.getpid(), number)
+                    os.kill(os.getpid(), then) if isinstance(then, signal.Signals) else then()
             except AssertionError:
                 os.kill(os.getpid(), signal.SIGQUIT)
 
@@ -126,7 +147,7 @@ print("up", flush=True); time.sleep(300)
 
 
 def test_one_that_dies_is_started_again_after_a_growing_pause_until_it_is_given_up() -> None:
-    room = Room([child("calm", TELLS, "0", "SIGTERM"), child("a", "print('sorry'); raise SystemExit(3)")])
+    room = Room([child("calm", TELLS, "0", "SIGTERM"), child("a", "print('sorry'); raise SystemExit(3)")], AT_ONCE)
     with pytest.raises(LivectlError) as given_up:
         room.run()
     assert given_up.value.code == 1
@@ -153,31 +174,55 @@ def test_after_a_good_run_the_pause_is_short_again_and_nothing_is_given_up() -> 
     assert set(room.said("up")[:4]) == {"a ended (exit code 0) and is started again in 0.05 s"}
 
 
-def test_one_that_worked_is_not_given_up_however_soon_it_dies() -> None:
-    fragile = "print('hello', flush=True); import time; time.sleep(0.3); raise SystemExit(1)"
-    room = Room([child("a", fragile, check_health=lambda pid: True)])
+def test_one_that_worked_is_not_given_up_however_soon_it_dies(tmp_path: Path) -> None:
+    mark = tmp_path / "checked"
+    fragile = f"""
+import os, time
+print('hello', flush=True)
+while not os.path.exists({str(mark)!r}): time.sleep(0.01)
+time.sleep(0.2)  # until it is known that it works
+os.remove({str(mark)!r})
+raise SystemExit(1)
+"""
+
+    def check(pid: int) -> bool:
+        mark.touch()
+        return True
+
+    room = Room([child("a", fragile, check_health=check)])
     assert room.run((room.has("a", "hello", SOON.max_failed_starts + 2), signal.SIGTERM)) == 0
 
 
 def test_one_that_gives_no_answer_is_started_again() -> None:
     silent = child("a", "print('hello', flush=True);" + WAIT, check_health=lambda pid: False)
-    room = Room([silent])
-    assert room.run((room.has("a", "hello", 2), signal.SIGTERM)) == 0
+    clock = Clock()
+    room = Room([silent], clock=clock)
+    steps = [
+        (room.has("a", "hello"), partial(clock.pass_, 1)),
+        (room.has("up", "is started again in"), partial(clock.pass_, 1)),
+    ]
+    assert room.run(*steps, (room.has("a", "hello", 2), signal.SIGTERM)) == 0
     assert "a has not answered for 0.6 s and is started again" in room.said("up")
 
 
 @pytest.mark.parametrize("answer", [True, None], ids=["it answers", "nobody can tell"])
 def test_one_that_has_nothing_against_it_runs_on(answer: bool | None) -> None:
     asked: list[int] = []
-    ended = time.monotonic() + SOON.unhealthy_after * 2
+    clock = Clock()
 
     def pulse(pid: int) -> bool | None:
         asked.append(pid)
         return answer
 
     good = child("a", "print('hello', flush=True);" + WAIT, check_health=pulse)
-    room = Room([good])
-    assert room.run((lambda: time.monotonic() > ended, signal.SIGTERM)) == 0
+    room = Room([good], clock=clock)
+
+    def asked_once_more(step: int) -> bool:
+        """By a question that began after time last passed."""
+        return len(asked) >= 2 * step + 2 and bool(room.said("a"))
+
+    passes = [(partial(asked_once_more, step), partial(clock.pass_, SOON.unhealthy_after / 2)) for step in range(6)]
+    assert room.run(*passes, (room.has("up", "ready"), signal.SIGTERM)) == 0
     assert room.said("a") == ["hello"]
     assert len(set(asked)) == 1
     assert "ready: a at work" in room.said("up")

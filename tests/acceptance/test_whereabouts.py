@@ -48,8 +48,12 @@ def state_of(project: Project, job: str) -> JobState:
 
 def expect(project: Project, job: str, state: JobState) -> Job:
     """The state, as soon as the worker has got so far."""
-    wait_for(lambda: state_of(project, job) is state, what=f"{job} to be {state}, not {state_of(project, job)}")
-    return ask(project, job)
+
+    def found() -> Job | None:
+        known = ask(project, job)
+        return known if known.state is state else None
+
+    return wait_for(found, what=f"{job} to be {state}")
 
 
 @pytest.mark.acceptance

@@ -18,7 +18,7 @@ HANG_SECONDS = 60 * float(os.environ.get("TESTS_SLOWNESS", "1"))
 LOOK_SECONDS = 0.02  # between two looks at a condition
 
 
-def wait_for(condition: Callable[[], T], *, what: str = "") -> T:
+def wait_for(condition: Callable[[], T | None], *, what: str = "") -> T:
     """What the condition answers once it is true; a failed assertion when it stays false."""
     deadline = time.monotonic() + HANG_SECONDS
     while not (answer := condition()):

@@ -139,9 +139,10 @@ def _signal_group(leader: int, number: signal.Signals) -> None:
 class HealthMonitor:
     """One thread for each ward that has a pulse: what takes its time to answer holds up nothing else."""
 
-    def __init__(self, first_interval: float, interval: float) -> None:
+    def __init__(self, first_interval: float, interval: float, clock: Callable[[], float]) -> None:
         self._first_interval = first_interval  # seconds, until a pulse was good once
         self._interval = interval
+        self._clock = clock
         self._stopped = threading.Event()
 
     def watch(self, process: SupervisedProcess, check_health: Callable[[int], bool | None]) -> None:
@@ -156,7 +157,7 @@ class HealthMonitor:
         while not self._stopped.wait(
             self._interval if process.last_not_unhealthy_at > process.started_at else self._first_interval
         ):
-            asked_at = time.monotonic()
+            asked_at = self._clock()
             popen = process.popen
             healthy = check_health(popen.pid) if popen else False
             if healthy:
@@ -202,14 +203,19 @@ class Supervisor:
     """Children in the order in which they start; they end in the opposite one."""
 
     def __init__(
-        self, specs: Sequence[ChildSpec], write: Callable[[str, str], None], timings: SupervisorTimings | None = None
+        self,
+        specs: Sequence[ChildSpec],
+        write: Callable[[str, str], None],
+        timings: SupervisorTimings | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._processes = [SupervisedProcess(spec) for spec in specs]
         self._write = write  # called with who says it, and the line
         self._timings = timings or SupervisorTimings()
+        self._clock = clock
         self._selector = selectors.DefaultSelector()
         self._output_reader = OutputReader(self._selector, self._write_line)
-        self._health_monitor = HealthMonitor(self._timings.first_check_interval, self._timings.check_interval)
+        self._health_monitor = HealthMonitor(self._timings.first_check_interval, self._timings.check_interval, clock)
         self._stopping = False
         self._is_hurried = False
         self._failure: LivectlError | None = None
@@ -237,7 +243,7 @@ class Supervisor:
     def _step(self) -> None:
         for key, _ in self._selector.select(POLL_SECONDS if self._processes[-1].started_at else START_POLL_SECONDS):
             key.data()
-        now = time.monotonic()
+        now = self._clock()
         for process in self._processes:
             self._check(process, now)
         if self._stopping:
@@ -334,7 +340,7 @@ class Supervisor:
     def _handle_signals(self, signal_reader: SignalReader) -> None:
         for number in signal_reader.read():
             if number in IMMEDIATE_SIGNALS or (number in GRACEFUL_SIGNALS and self._stopping):
-                self._hurry(time.monotonic())
+                self._hurry(self._clock())
             elif number in GRACEFUL_SIGNALS:
                 self._write_own_line("stopping: running jobs end first; a second time stops at once")
                 self._stopping = True
