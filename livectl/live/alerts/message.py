@@ -1,4 +1,4 @@
-"""An alert: what one target is told, in words and as data, with the key by which a repetition is known."""
+"""Builds alerts: the messages that targets are sent about changes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from livectl.settings import Target
 
 
-KEY_DIGITS = 32  # hexadecimal digits: nobody meets another alert of the same key
-ONCE_PER_SESSION = {"live", "end"}  # a session has one of each
+KEY_DIGITS = 32  # hexadecimal: no two alerts have the same key by chance
+ONCE_PER_SESSION = {"live", "end"}  # a session has one alert of each
 ALERT_KINDS = {"began": "live", "retitled": "title", "recategorised": "category", "ended": "end", "troubled": "trouble"}
+MAX_TIMEOUT_S = 20.0  # a command that may take longer runs on alone
+MAX_NAMES = 5  # streamers named in one line; the others are counted
 
 AlertKind = Literal["live", "title", "category", "end", "trouble", "late", "digest", "test"]
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """One message. `first` and `last` are the numbers of the changes it tells, in the order of the outbox."""
+    """One message to one target. `first` and `last` are the numbers of its changes, in the order of the outbox."""
 
     target: str
     kind: AlertKind
@@ -37,7 +39,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """The same for every sending of this alert, on any machine."""
+        """Identifies the alert: every sending of it, from any machine, has the same key."""
         change = self.changes[0] if self.changes else None
         if change is not None and self.kind in ONCE_PER_SESSION:
             return _hash_key(self.target, self.kind, change.platform, change.id, change.session)
@@ -45,67 +47,53 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeliveryOutcome(NamedTuple):
-    """What came of one sending."""
+    """What a target answered to an alert."""
 
     sent: bool
-    detail: str = ""  # what the target answered, for a person; no secrets
-    retry_after_s: float = 0.0  # seconds it asked to be left alone
-    permanent: bool = False  # it will never take this alert
-
-
-def _hash_key(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:KEY_DIGITS]
-
-
-def alert_kind(change: Change) -> AlertKind:
-    kind: AlertKind = ALERT_KINDS[change.kind]  # type: ignore[assignment]
-    return kind
-
-
-MAX_TIMEOUT_S = 20.0  # seconds; a command that takes longer runs on alone
-
-
-def send_timeout(target: Target) -> float:
-    """For this one: as long as it was given, within reason."""
-    return min(target.timeout, MAX_TIMEOUT_S)
-
-
-MAX_NAMES = 5  # streamers named in one line; the rest is a number
+    detail: str = ""  # the answer, for a person; no secrets
+    retry_after_s: float = 0.0  # the target asked for no alert before that
+    permanent: bool = False  # the target will never take this alert
 
 
 def build_alert(name: str, target: Target, change: Change, zone: str) -> Alert:
-    """One change, in the target's own words if it has any."""
+    """The alert about one change, in the target's own words if its settings have a template."""
     kind = alert_kind(change)
     title, body = _default_text(change, kind)
     if kind != "trouble":
-        fields = placeholder_values(change, zone)
-        title = placeholders.fill(target.template.title, fields) if target.template.title else title
-        body = placeholders.fill(target.template.body, fields) if target.template.body else body
-    number = change.number
+        values = placeholder_values(change, zone)
+        title = placeholders.fill(target.template.title, values) if target.template.title else title
+        body = placeholders.fill(target.template.body, values) if target.template.body else body
     return Alert(
         target=name,
         kind=kind,
         title=_single_line(title),
         body=body.strip(),
-        first=number,
-        last=number,
+        first=change.number,
+        last=change.number,
         changes=(change,),
     )
 
 
 def build_late_alert(name: str, changes: Sequence[Change], first: str = "", last: str = "") -> Alert:
-    """Those that are too old to be told one by one, in one line. Sent again, it is still the one from `first` on."""
+    """One alert about changes that are too old for an alert each.
+
+    A repetition gives the `first` and `last` of the original: they make the key.
+    """
     names = join_names(list(dict.fromkeys(_display_name(change) for change in changes)))
-    number = len(changes)
-    title = f"{number} late alert{'s' if number > 1 else ''}: {names}"
-    first, last = first or changes[0].number, last or changes[-1].number
-    body = "These could not be told in time."
-    return Alert(target=name, kind="late", title=title, body=body, first=first, last=last, changes=tuple(changes))
+    return Alert(
+        target=name,
+        kind="late",
+        title=f"{len(changes)} late alert{'s' if len(changes) > 1 else ''}: {names}",
+        body="These could not be told in time.",
+        first=first or changes[0].number,
+        last=last or changes[-1].number,
+        changes=tuple(changes),
+    )
 
 
 def placeholder_values(change: Change, zone: str) -> dict[str, str]:
-    """What the names in braces stand for. No line breaks or control characters: all of it was written by strangers."""
-    fields = {
+    """The values of the placeholders, without line breaks and control characters: strangers wrote them."""
+    values = {
         "url": change.url,
         "name": _display_name(change),
         "title": change.title,
@@ -115,7 +103,12 @@ def placeholder_values(change: Change, zone: str) -> dict[str, str]:
         "category": change.category,
         "kind": alert_kind(change),
     }
-    return {name: _single_line(text) for name, text in fields.items()}
+    return {name: _single_line(text) for name, text in values.items()}
+
+
+def alert_kind(change: Change) -> AlertKind:
+    kind: AlertKind = ALERT_KINDS[change.kind]  # type: ignore[assignment]
+    return kind
 
 
 def join_names(names: Sequence[str]) -> str:
@@ -123,10 +116,19 @@ def join_names(names: Sequence[str]) -> str:
     return ", ".join(shown) + (f" and {hidden_count} more" if hidden_count > 0 else "")
 
 
-def _default_text(change: Change, kind: str) -> tuple[str, str]:
+def send_timeout(target: Target) -> float:
+    """Seconds that a worker waits for this target."""
+    return min(target.timeout, MAX_TIMEOUT_S)
+
+
+def _hash_key(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:KEY_DIGITS]
+
+
+def _default_text(change: Change, kind: AlertKind) -> tuple[str, str]:
     name = _display_name(change)
-    where = " · ".join(filter(None, (change.category, change.platform)))
-    page = "\n".join(filter(None, (change.title, where, change.url)))
+    category_and_platform = " · ".join(filter(None, (change.category, change.platform)))
+    page = "\n".join(filter(None, (change.title, category_and_platform, change.url)))
     if kind == "live":
         return f"{name} is live", page
     if kind == "title":
@@ -134,8 +136,8 @@ def _default_text(change: Change, kind: str) -> tuple[str, str]:
     if kind == "category":
         return f"{name} moved to {change.category or 'another category'}", page
     if kind == "end":
-        lasted = (change.ended_at or change.at) - (change.started_at or change.at)
-        return f"{name} was live for {format_hours_and_minutes(lasted)}", page
+        length = (change.ended_at or change.at) - (change.started_at or change.at)
+        return f"{name} was live for {format_hours_and_minutes(length)}", page
     return change.title, change.before
 
 

@@ -1,17 +1,17 @@
-"""The outbox as each target sees it: how far it was told, who is telling it now, what went wrong.
+"""Keeps how far each target has read the outbox, which worker sends to it now, and what went wrong.
 
-    livectl:target:NAME  cursor in the outbox, lease, tries, what it said last
+    livectl:target:NAME  cursor in the outbox, lease, tries, its last answer
     livectl:told:NAME    keys of the alerts it took in the last 30 days
     livectl:pace:NAME    when it was last sent something, for its limit
-    livectl:troubles     what a person must mend, by name: since when, or that it was told
+    livectl:troubles     what a person must mend, by name: since when, or `told` after its alert
     livectl:dead         dead letters, which ops reads
 
-Every step is one Lua call, and fenced: who lost the lease changes nothing.
+Every step is one Lua call, and fenced: a worker that lost the lease changes nothing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -29,17 +29,22 @@ if TYPE_CHECKING:
     from livectl.settings import Settings, Target
     from livectl.units import Rate
 
+    StreamerKey: TypeAlias = tuple[str, str]  # platform and id
+
+MAX_BACKLOG = 1000  # changes looked at for each target: more are not counted
+MAX_OUTCOME_ARGS = 5  # of settle.lua, beyond those that every outcome has
+
 
 class TargetState(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a target stands. Times are None where there is nothing to tell."""
+    """Where a target stands in the outbox, and how its alerts fared."""
 
-    cursor: str = ""  # the last change that it needs not be told any more
-    begun: str = ""  # the first and the last change of what may be on its way
+    cursor: str = ""  # the last change that is done with
+    begun: str = ""  # the first and the last change of an alert that may have arrived
     through: str = ""
-    tries: int = 0  # of what comes next
+    tries: int = 0  # of the next alert
     failing_since: float | None = None
     retry_at: float | None = None
-    problem: str = ""  # what it said when it last refused something
+    problem: str = ""  # its answer when it last refused an alert
     failed_at: float | None = None
     sent_at: float | None = None
     sent: int = 0
@@ -47,7 +52,7 @@ class TargetState(msgspec.Struct, frozen=True, kw_only=True):
     dead: int = 0
 
 
-class TargetStatus(msgspec.Struct, frozen=True, kw_only=True):
+class TargetStatus(NamedTuple):
     """A target as the settings have it, where it stands, and how many changes wait for it."""
 
     name: str
@@ -64,19 +69,23 @@ class StoredDeadLetter(msgspec.Struct, frozen=True):
 
 
 class Outbox:
-    """One worker's hands on the targets. `token` tells them from everybody else's."""
+    """The outbox for one worker, which its token tells from all others."""
 
     def __init__(self, client: Redis, token: str) -> None:
         self._client: Any = client
         self._token = token
 
     def lease(self, name: str, now: float, lease: float, start: str) -> TargetState | None:
-        """The target, for this worker alone; None while another one has it. A new target begins at `start`."""
+        """Takes a target for this worker alone; None while another worker has it. A new target begins at `start`."""
         fields = lua_script(self._client, "take")(name, self._token, now, lease, start)
-        return parse_state(dict(zip(fields[::2], fields[1::2], strict=True))) if fields else None
+        return _parse_state(dict(zip(fields[::2], fields[1::2], strict=True))) if fields else None
 
     def begin_send(self, alert: Alert, now: float, lease: float, limit: Rate | None) -> str:
-        """Before it is sent: `go`, `told` already, `lost` to another worker, or the seconds that its limit asks for."""
+        """Notes that the alert is about to be sent.
+
+        Returns `go`; or `told` if it was sent before, `lost` if another worker has the target, or the seconds to wait
+        for its limit.
+        """
         max_alerts, window_s = (max(1, int(limit.amount)), limit.seconds) if limit else (0, 0)
         begin_script = lua_script(self._client, "hold")
         decision = begin_script(
@@ -88,7 +97,7 @@ class Outbox:
         return self._record_outcome(alert.target, now, "sent", alert.last, alert.key)
 
     def skip(self, name: str, number: str, now: float) -> bool:
-        """Everything up to this one needs not be told."""
+        """Moves the cursor to this change: the target needs no alert about anything before."""
         return self._record_outcome(name, now, "passed", number)
 
     def mark_failed(self, alert: Alert, now: float, problem: str, retry_at: float) -> bool:
@@ -106,30 +115,17 @@ class Outbox:
         pipe = self._client.pipeline(transaction=False)
         for name in names:
             pipe.hgetall(f"livectl:target:{name}")
-        return {name: parse_state(fields) for name, fields in zip(names, pipe.execute(), strict=True)}
+        return {name: _parse_state(fields) for name, fields in zip(names, pipe.execute(), strict=True)}
 
     def add_troubles(self, troubles: Sequence[tuple[str, float, Change]], now: float) -> int:
-        """Puts these into the outbox, each once while it lasts, and once it has lasted its seconds."""
+        """Adds each trouble to the outbox once, after it has lasted its seconds. Returns how many were added."""
         trouble_rows = [(name, min_seconds, _encode_change(change)) for name, min_seconds, change in troubles]
         return int(lua_script(self._client, "trouble")(now, store_records.encode_json(trouble_rows)))
 
     def _record_outcome(self, name: str, now: float, outcome: str, number: str, *rest: str | float) -> bool:
-        arguments = [*rest, *[""] * (5 - len(rest))]
-        return bool(lua_script(self._client, "settle")(name, self._token, now, outcome, number, *arguments))
-
-
-def parse_state(fields: dict[str, str]) -> TargetState:
-    return msgspec.convert({name: value for name, value in fields.items() if value}, TargetState, strict=False)
-
-
-def _encode_change(change: Change) -> str:
-    fields = msgspec.to_builtins(change)
-    return store_records.encode_json({name: value for name, value in fields.items() if value not in (None, False)})
-
-
-MAX_CHANGES = 1000  # changes looked at for each target: more is "many"
-
-StreamerKey = tuple[str, str]  # platform and id
+        """False if this worker has lost the target."""
+        args = [*rest, *[""] * (MAX_OUTCOME_ARGS - len(rest))]
+        return bool(lua_script(self._client, "settle")(name, self._token, now, outcome, number, *args))
 
 
 def read_targets(settings: Settings, client: Redis, now: float) -> list[TargetStatus]:
@@ -138,14 +134,14 @@ def read_targets(settings: Settings, client: Redis, now: float) -> list[TargetSt
     states = Outbox(client, "").target_states(list(settings.alerts))
     statuses = []
     for name, target in settings.alerts.items():
-        changes = store.changes(states[name].cursor or start_cursor(target, now), MAX_CHANGES)
+        changes = store.changes(states[name].cursor or start_cursor(target, now), MAX_BACKLOG)
         pending = pending_changes(name, target, changes, find_records(store, changes))
         statuses.append(TargetStatus(name=name, target=target, state=states[name], backlog=len(pending)))
     return statuses
 
 
 def start_cursor(target: Target, now: float) -> str:
-    """Where a new target begins in the outbox: with what is not too old. A digest begins with what comes."""
+    """Where a new target begins: with changes that are not too old, or for a digest with those to come."""
     since = now if target.digest is not None else now - target.max_age
     return f"{int(since * 1000)}-0"
 
@@ -153,17 +149,17 @@ def start_cursor(target: Target, now: float) -> str:
 def pending_changes(
     name: str, target: Target, changes: Sequence[Change], records: Mapping[StreamerKey, StreamerRecord]
 ) -> list[Change]:
-    """Those that this target is told."""
-    wanted = []
+    """The changes that this target is alerted to."""
+    pending = []
     for change in changes:
         record = records.get((change.platform, change.id))
         if rules.should_alert(name, target, change, record) and not rules.is_outdated(target, change, record):
-            wanted.append(change)
-    return wanted
+            pending.append(change)
+    return pending
 
 
 def find_records(store: Store, changes: Sequence[Change]) -> dict[StreamerKey, StreamerRecord]:
-    """What is known by now of everybody in these changes."""
+    """What is known now of the streamers of these changes."""
     ids_by_platform: dict[str, dict[str, None]] = {}
     for change in changes:
         ids_by_platform.setdefault(change.platform, {})[change.id] = None
@@ -171,3 +167,12 @@ def find_records(store: Store, changes: Sequence[Change]) -> dict[StreamerKey, S
         record for platform, ids in ids_by_platform.items() for record in store.find_streamers(platform, list(ids))
     ]
     return {(record.platform, record.id): record for record in records}
+
+
+def _parse_state(fields: dict[str, str]) -> TargetState:
+    return msgspec.convert({name: value for name, value in fields.items() if value}, TargetState, strict=False)
+
+
+def _encode_change(change: Change) -> str:
+    fields = msgspec.to_builtins(change)
+    return store_records.encode_json({name: value for name, value in fields.items() if value not in (None, False)})

@@ -1,4 +1,4 @@
-"""What a target listens to: which changes it is told, of whom, and when it is not to be disturbed."""
+"""Decides which changes a target is alerted to, when it must not be disturbed, and which troubles are worth an alert."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from livectl.units import Window
 
 
-MINUTES_PER_HOUR = 60  # minutes
+MINUTES_PER_HOUR = 60
+BLOCKED_ALERT_DELAY_S = 3600.0  # most blocks are over before that
 
 
 def should_alert(name: str, target: Target, change: Change, record: StreamerRecord | None) -> bool:
-    """Whether this change is told to this target at all."""
+    """Whether the target listens to this kind of change and to this streamer."""
     kind = alert_kind(change)
     if change.quiet or kind not in target.on:
         return False
@@ -31,7 +32,7 @@ def should_alert(name: str, target: Target, change: Change, record: StreamerReco
 
 
 def accepts_streamer(name: str, target: Target, streamer: Streamer) -> bool:
-    """Whether this target is told of this streamer: both have a say."""
+    """Whether the target may be alerted about the streamer: the settings and the follow list must both allow it."""
     if streamer.alerts is not None and name not in streamer.alerts:
         return False
     if target.tags and not set(target.tags) & set(streamer.tags):
@@ -41,7 +42,7 @@ def accepts_streamer(name: str, target: Target, streamer: Streamer) -> bool:
 
 
 def is_outdated(target: Target, change: Change, record: StreamerRecord | None) -> bool:
-    """Whether the stream has ended meanwhile, so that telling of it would mislead. Who hears of ends hears of all."""
+    """Whether the session is over, so that an alert would mislead. A target that listens to ends gets all alerts."""
     if alert_kind(change) in {"end", "trouble"} or "end" in target.on:
         return False
     return record is None or record.state is not State.LIVE or record.session != change.session
@@ -50,25 +51,15 @@ def is_outdated(target: Target, change: Change, record: StreamerRecord | None) -
 def in_quiet_hours(window: Window | None, now: float, zone: str) -> bool:
     if window is None:
         return False
-    minute = _minute_of_day(now, zone)
+    local = datetime.fromtimestamp(now, ZoneInfo(zone))
+    minute = local.hour * MINUTES_PER_HOUR + local.minute
     if window.start <= window.end:
         return window.start <= minute < window.end
     return minute >= window.start or minute < window.end
 
 
-def _minute_of_day(now: float, zone: str) -> int:
-    """Minutes since midnight, by the clock on the wall."""
-    local = datetime.fromtimestamp(now, ZoneInfo(zone))
-    return local.hour * MINUTES_PER_HOUR + local.minute
-
-
-BLOCKED_ALERT_DELAY_S = (
-    3600.0  # seconds a platform may refuse us before anybody is bothered: most blocks are over by then
-)
-
-
 def find_troubles(healths: Iterable[PlatformHealth], now: float) -> list[tuple[str, float, Change]]:
-    """By name: for how long it has to last before it is told, and the telling."""
+    """What a person must mend: its name, the seconds it must last before the alert, and the change to alert to."""
     return [
         (f"{trouble} {health.platform}", min_seconds, _trouble_change(health.platform, trouble, title, cure, now))
         for health in healths
@@ -85,12 +76,8 @@ def _troubles_of(health: PlatformHealth) -> Iterator[tuple[str, float, str, str]
         cure = f"Nobody is asked there until platforms.{name} in livectl.yaml has new ones."
         yield "keys", 0.0, f"{name}: it refuses your keys", cure
     if health.step:
-        yield (
-            "blocked",
-            BLOCKED_ALERT_DELAY_S,
-            f"{name}: it has refused us for an hour",
-            "livectl keeps trying, every half hour.",
-        )
+        title, cure = f"{name}: it has refused us for an hour", "livectl keeps trying, every half hour."
+        yield "blocked", BLOCKED_ALERT_DELAY_S, title, cure
 
 
 def _trouble_change(platform: str, trouble: str, title: str, cure: str, now: float) -> Change:
