@@ -199,7 +199,7 @@ def _lease_seconds(target: Target) -> float:
 
 
 def _retry_delay(tries: int, outcome: DeliveryOutcome) -> float:
-    delay = min(FIRST_RETRY_SECONDS * 2 ** min(tries, MAX_DOUBLINGS), MAX_RETRY_SECONDS)
+    delay = min(FIRST_RETRY_SECONDS * 2.0 ** min(tries, MAX_DOUBLINGS), MAX_RETRY_SECONDS)
     return min(max(delay, outcome.retry_after_s), GIVE_UP_SECONDS)
 
 

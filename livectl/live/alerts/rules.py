@@ -1,4 +1,4 @@
-"""Decides which changes a target is alerted to, when it must not be disturbed, and which troubles are worth an alert."""
+"""Decides which changes a target is alerted to, when it must not be disturbed, and which troubles need an alert."""
 
 from __future__ import annotations
 
