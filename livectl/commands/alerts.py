@@ -1,4 +1,4 @@
-"""Shows the targets of alerts, and sends them samples."""
+"""Lists the targets of alerts, and sends them samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shell completion."""
+"""Prints the completion script of a shell."""
 
 from __future__ import annotations
 

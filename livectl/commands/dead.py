@@ -1,4 +1,4 @@
-"""Shows dead letters, tries them again, forgets them."""
+"""Lists, shows, retries and drops dead letters."""
 
 from __future__ import annotations
 

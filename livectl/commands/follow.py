@@ -1,4 +1,4 @@
-"""The follow list: shows and changes it, takes and gives other kinds of lists."""
+"""Shows and changes the follow list; imports and exports other kinds of lists."""
 
 from __future__ import annotations
 

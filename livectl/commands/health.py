@@ -1,4 +1,4 @@
-"""Probes."""
+"""Probes a worker, a beat, the broker or the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows what became of a streamer."""
+"""Shows the sessions of a streamer, and when they usually stream."""
 
 from __future__ import annotations
 

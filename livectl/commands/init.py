@@ -1,4 +1,4 @@
-"""The first files of a folder."""
+"""Writes the first files of a folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def command(context: CommandContext, folder: Path) -> None:
 
 
 def _write_files(folder: Path) -> list[Path]:
-    """All of the files or none: each is complete before the first one gets its name."""
+    """Writes all files or none: each is complete before the first one gets its name."""
     paths = [folder / name for name in FILES]
     if existing := [path.name for path in paths if path.exists() or path.is_symlink()]:
         raise SettingsError(

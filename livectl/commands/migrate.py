@@ -1,4 +1,4 @@
-"""The command `migrate`: old Celery settings to new ones, in source files."""
+"""Renames old Celery settings in source files to new ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows and empties queues."""
+"""Shows queues, peeks into them, waits until they are empty, purges them."""
 
 from __future__ import annotations
 
@@ -100,10 +100,10 @@ def peek(context: CommandContext, /, queue: str, limit: int) -> None:
     Example:
       livectl -A proj queues peek mail -n 3
     """
-    from livectl.ops.cluster import purge as cluster_purge
+    from livectl.ops.cluster import purge as queue_purge
     from livectl.ops.jobs import views
 
-    context.show(views.message_table(cluster_purge.peek(context.deployment, queue, limit)))
+    context.show(views.message_table(queue_purge.peek(context.deployment, queue, limit)))
 
 
 @command.command()
@@ -121,22 +121,23 @@ def purge(context: CommandContext, /, queue: str, save: str | None, yes: bool, *
     Example:
       livectl -A proj queues purge mail --task proj.tasks.remind --older-than 1d
     """
-    from livectl.ops.cluster import purge as cluster_purge
+    from livectl.ops.cluster import purge as queue_purge
     from livectl.ops.jobs import views
     from livectl.ops.jobs.job_request import parse_duration_option
 
     age = parse_duration_option("--older-than", options["older_than"]) if options["older_than"] else None
-    older_than_s = age.total_seconds() if age else None
-    choice = cluster_purge.PurgeFilter(
-        queue=queue, task=options["task"], older_than=older_than_s, unacked=options["include_unacked"]
+    purge_filter = queue_purge.PurgeFilter(
+        queue=queue,
+        task=options["task"],
+        older_than=age.total_seconds() if age else None,
+        unacked=options["include_unacked"],
     )
-    plan = cluster_purge.plan(context.deployment, choice)
-    if plan.total and not yes:
+    plan = queue_purge.plan(context.deployment, purge_filter)
+    if not plan.total:
+        context.show(views.purge_summary(queue_purge.empty_result(queue)))
+        return
+    if not yes:
         context.say(views.task_counts(plan.tasks))
         click.confirm(f"Take {plan.total} messages out of {queue}?", abort=True, err=True)
     file = context.cwd / (save or f"purged-{queue}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
-    context.show(
-        views.purge_summary(
-            cluster_purge.purge(context.deployment, choice, file) if plan.total else cluster_purge.empty_result(queue)
-        )
-    )
+    context.show(views.purge_summary(queue_purge.purge(context.deployment, purge_filter, file)))

@@ -1,4 +1,4 @@
-"""A new start of what runs in the background."""
+"""Stops what runs in the background, and starts it again."""
 
 from __future__ import annotations
 
@@ -25,13 +25,10 @@ def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
     from livectl.ops.services import background, up
 
     home = context.settings.home
-    processes = background.find_by_name(home, name)
-    for process in processes:
-        context.say(f"stopping {process.name} (pid {process.pid}){'' if now else ', its running jobs first'}")
-        background.stop(home, process, now=now)
+    stopped = background.stop_all(home, name, now=now, say=context.say)
     restarted = [
         background.restart(home, process, context.environ, socket.gethostname(), context.say)
-        for process in reversed(processes)
+        for process in reversed(stopped)
     ]
     context.show(up.all_started_view(restarted))
-    return 0 if processes else 1
+    return 0 if stopped else 1

@@ -1,4 +1,4 @@
-"""Sends a job again."""
+"""Sends a job that has ended again."""
 
 from __future__ import annotations
 

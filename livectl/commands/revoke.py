@@ -1,4 +1,4 @@
-"""Takes jobs back."""
+"""Takes jobs out of their queues and away from workers."""
 
 from __future__ import annotations
 

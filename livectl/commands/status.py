@@ -1,4 +1,4 @@
-"""Tells where a job is."""
+"""Shows where a job is, once or until it has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of what runs in the background."""
+"""Stops what runs in the background."""
 
 from __future__ import annotations
 
@@ -22,9 +22,6 @@ def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
     """
     from livectl.ops.services import background, up
 
-    processes = background.find_by_name(context.settings.home, name)
-    for process in processes:
-        context.say(f"stopping {process.name} (pid {process.pid}){'' if now else ', its running jobs first'}")
-        background.stop(context.settings.home, process, now=now)
+    processes = background.stop_all(context.settings.home, name, now=now, say=context.say)
     context.show(up.stopped_view(processes))
     return 0 if processes else 1

@@ -1,4 +1,4 @@
-"""Sends a whole follow list to the workers."""
+"""Sends a whole follow list to the workers, and waits for the result."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def command(context: CommandContext, /, file: Path | None, *, wait: bool, **opti
 
 
 def _read_follows(context: CommandContext, file: Path | None) -> FollowList:
-    """The list; lines that name nobody are told and left out."""
+    """The follow list of the file, or of the settings; reports lines that name nobody, and leaves them out."""
     from livectl.live.follows import follow_list
     from livectl.live.follows import formats as follow_import
 
@@ -136,7 +136,7 @@ def _wait(
 
 @contextmanager
 def _progress(context: CommandContext, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar where somebody watches, and nothing where nobody does."""
+    """Draws a bar on a terminal, and nothing elsewhere. Yields the function that moves it."""
     if context.quiet or not context.err.isatty():
         yield lambda _: None
         return

@@ -1,4 +1,4 @@
-"""Everything in one."""
+"""Starts broker, worker, beat and page together, and keeps them running."""
 
 from __future__ import annotations
 
@@ -47,31 +47,27 @@ def command(context: CommandContext, /, *, detach: bool, **options: Any) -> int:
       livectl -A proj up -P gevent -Q mail,default
     """
     from livectl.live.alerts import targets
-    from livectl.ops.processes import process as processes_process
-    from livectl.ops.services import up as plan
+    from livectl.ops.processes.process import available_processors
+    from livectl.ops.services import up
 
     if context.app is None:
         targets.check_targets(context.settings)
-    options["pool"] = options["pool"] or plan.default_pool(context.app)
+    options["pool"] = options["pool"] or up.default_pool(context.app)
     options["name"] = options["name"] or f"up-{os.getpid()}"
-    up_options = plan.UpOptions(app=context.app, config=context.config, **options)
-    environment = plan.Environment(
-        environ=context.environ,
-        cwd=context.cwd,
-        host=socket.gethostname(),
-        processors=processes_process.available_processors(),
+    up_options = up.UpOptions(app=context.app, config=context.config, **options)
+    environment = up.Environment(
+        environ=context.environ, cwd=context.cwd, host=socket.gethostname(), processors=available_processors()
     )
     return _start_detached(context, up_options, environment) if detach else _run(context, up_options, environment)
 
 
 def _start_detached(context: CommandContext, up_options: UpOptions, environment: Environment) -> int:
     from livectl.ops.services import background, up
-    from livectl.ops.services import up as plan
 
     process = background.start(
         context.settings.home,
         "up",
-        plan.command_line(up_options),
+        up.command_line(up_options),
         environ=environment.environ,
         cwd=environment.cwd,
         host=environment.host,
@@ -84,19 +80,16 @@ def _start_detached(context: CommandContext, up_options: UpOptions, environment:
 def _run(context: CommandContext, up_options: UpOptions, environment: Environment) -> int:
     from livectl.ops.processes.supervisor import OWN_NAME, Supervisor, SupervisorTimings
     from livectl.ops.services import up
-    from livectl.ops.services import up as plan
     from livectl.web import auth
 
     web = context.settings.web
     auth.check_exposure(web.host, web.token.reveal() if web.token else None)
-    lock_fd = plan.acquire_up_lock(context.settings.home)
-    server = plan.make_embedded_broker(up_options, context.settings)
+    lock_fd = up.acquire_up_lock(context.settings.home)
+    server = up.make_embedded_broker(up_options, context.settings)
     try:
-        page_port = plan.choose_page_port(up_options, context.settings)
-        children = plan.build_child_specs(
-            up_options, environment, context.settings, server, context.say, page=page_port
-        )
-        summary = plan.build_summary(up_options, environment, context.settings, server, page=page_port, pid=os.getpid())
+        page_port = up.choose_page_port(up_options, context.settings)
+        children = up.build_child_specs(up_options, environment, context.settings, server, context.say, page=page_port)
+        summary = up.build_summary(up_options, environment, context.settings, server, page=page_port, pid=os.getpid())
         context.show(up.summary_view(summary))
         write = _line_writer(context, [OWN_NAME, *(child.name for child in children)])
         return Supervisor(children, write, SupervisorTimings.from_settings(context.settings.up)).run()
@@ -107,7 +100,7 @@ def _run(context: CommandContext, up_options: UpOptions, environment: Environmen
 
 
 def _line_writer(context: CommandContext, names: list[str]) -> Callable[[str, str], None]:
-    """Their lines are talk, and not the answer. With nobody left to hear it, all is stopped in order."""
+    """Writes the children's lines to stderr. When its reader is gone, the supervisor is stopped in order."""
     from livectl.ops.processes.output import LineWriter
 
     if context.quiet:

@@ -1,4 +1,4 @@
-"""Serves the page."""
+"""Serves the page of the streamers."""
 
 from __future__ import annotations
 

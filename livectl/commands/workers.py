@@ -1,4 +1,4 @@
-"""Shows, stops, drains, grows and shrinks workers."""
+"""Lists, stops, drains, grows and shrinks workers."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def set_broker(place: dict[str, str], store_url: str) -> dict[str, str]:
 
 
 def runs(home: Path, name: str) -> BackgroundProcess:
-    (found,) = background.find_by_name(home, name)
+    (found,) = (running for running in background.list_running(home) if running.name == name)
     return found
 
 

@@ -98,17 +98,21 @@ def list_running(home: Path) -> list[BackgroundProcess]:
     return sorted(alive, key=lambda record: (record.name == "up", record.name != "beat"))
 
 
-def find_by_name(home: Path, name: str | None) -> list[BackgroundProcess]:
-    """Those of this name that run, or all."""
-    return [running for running in list_running(home) if name in {None, running.name}]
-
-
 def restart(
     home: Path, running: BackgroundProcess, environ: Mapping[str, str], host: str, say: Callable[[str], None]
 ) -> BackgroundProcess:
     """As it was, with the environment of whoever asks: secrets are not kept."""
     merged_environ = {**environ, **running.environ}
     return start(home, running.name, running.argv, environ=merged_environ, cwd=Path(running.cwd), host=host, say=say)
+
+
+def stop_all(home: Path, name: str | None, *, now: bool, say: Callable[[str], None]) -> list[BackgroundProcess]:
+    """Stops the processes of this name, or all of them. Returns them in the order in which they ended."""
+    processes = [running for running in list_running(home) if name in {None, running.name}]
+    for running in processes:
+        say(f"stopping {running.name} (pid {running.pid}){'' if now else ', its running jobs first'}")
+        stop(home, running, now=now)
+    return processes
 
 
 def stop(home: Path, running: BackgroundProcess, *, now: bool = False) -> None:
