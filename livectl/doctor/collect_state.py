@@ -23,7 +23,7 @@ from livectl.doctor.facts import (
 )
 from livectl.errors import ServerError
 from livectl.models import JobState
-from livectl.ops.beat import run_store
+from livectl.ops.beat import heartbeats
 from livectl.ops.cluster import broadcast, workers
 from livectl.ops.cluster import queues as depths
 from livectl.ops.jobs import dead_letters, results
@@ -31,7 +31,6 @@ from livectl.ops.jobs.results import ResultFilter
 from livectl.ops.protocol import message, search
 from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.ops.services import health
-from livectl.ops.services.health import LATE_CLAIM_S
 from livectl.redaction import redact_text
 from livectl.redis_client import RedisReplyError
 
@@ -213,33 +212,13 @@ def find_delayed_messages(deployment: Deployment, broker: Address) -> tuple[Dela
 
 def read_beats(store: Address) -> BeatFacts:
     with redis_client.connect(store, STATE_TIMEOUT_S) as connection:
-        (seconds, _), heartbeat_fields, oldest_claim, has_last_runs = connection.execute_all(
-            [
-                ("TIME",),
-                ("HGETALL", run_store.SEEN_KEY),
-                (
-                    "ZRANGEBYSCORE",
-                    run_store.PENDING_KEY,
-                    run_store.GIVEN_BACK_SCORE + 1,
-                    "+inf",
-                    "WITHSCORES",
-                    "LIMIT",
-                    0,
-                    1,
-                ),
-                ("EXISTS", run_store.LAST_RUN_KEY),
-            ]
-        )
-    now = int(seconds)
-    heartbeats = [msgspec.json.decode(heartbeat) for heartbeat in heartbeat_fields[1::2]]
-    ages = [now - heartbeat["at"] / 1000 for heartbeat in heartbeats]
-    unsent = oldest_claim[0].decode() if oldest_claim and now - float(oldest_claim[1]) / 1000 > LATE_CLAIM_S else ""
-    names = tuple(sorted(f"{heartbeat['host']}:{heartbeat['pid']}" for heartbeat in heartbeats))
+        activity = heartbeats.read_activity(connection)
+    unsent = activity.unsent_claim
     return BeatFacts(
-        names=names,
-        heartbeat_age=min(ages) if ages else None,
-        unsent_run=unsent.partition(" ")[2],
-        has_run=bool(has_last_runs),
+        names=tuple(sorted(heartbeat.process for heartbeat in activity.heartbeats.values())),
+        heartbeat_age=min(map(activity.age_s, activity.heartbeats.values()), default=None),
+        unsent_run=unsent.run.name if unsent else "",
+        has_run=activity.has_run,
     )
 
 

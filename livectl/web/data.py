@@ -15,7 +15,7 @@ from livectl.live import history, store_reader
 from livectl.live.alerts import outbox
 from livectl.live.store import Store
 from livectl.models import PlatformHealth, State, StreamerRecord
-from livectl.ops.beat import last_runs, run_store, views
+from livectl.ops.beat import heartbeats, last_runs, views
 from livectl.ops.cluster import queues, workers
 from livectl.ops.jobs import dead_letters, results
 from livectl.redis_client import RedisReplyError
@@ -65,7 +65,7 @@ class PageData:
         self.jobs = TimedCache(lambda: read_jobs(source.deployment_and_store()[0]), JOBS_KEEP_SECONDS)
         self.targets = TimedCache(lambda: read_targets(source, settings, clock()), JOBS_KEEP_SECONDS)
         self.beat_schedule = TimedCache(
-            lambda: source.read(lambda client: read_beat_schedule(client, *source.deployment_and_store(), clock())),
+            lambda: read_beat_schedule(*source.deployment_and_store(), clock()),
             JOBS_KEEP_SECONDS,
         )
 
@@ -238,8 +238,10 @@ class BeatSchedule(msgspec.Struct, frozen=True, kw_only=True):
     entries: list[EntryStatus]
 
 
-def read_beat_schedule(client: Redis, deployment: Deployment, store: Address, now: float) -> BeatSchedule:
-    beats, loaded_schedules = run_store.read_running_beats(client), run_store.read_loaded_schedules(client)
+def read_beat_schedule(deployment: Deployment, store: Address, now: float) -> BeatSchedule:
+    with redis_client.connect(store) as connection:
+        beats = heartbeats.read_activity(connection).heartbeats
+        loaded_schedules = heartbeats.read_loaded_schedules(connection)
     schedules: dict[str, Schedule] = {
         entry.name: entry for loaded in loaded_schedules.values() for entry in loaded.schedules
     }

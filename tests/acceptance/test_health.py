@@ -122,7 +122,7 @@ def test_a_beat_is_healthy_when_it_looked_in_and_sent_what_is_due(
     now = int(time.time() * 1000)
     with redis.Redis.from_url(store_url) as store:
         about = {"at": now - age * 1000, "host": "h", "pid": 1, "entries": 3}
-        store.hset(run_store.SEEN_KEY, "h:1", json.dumps(about))
+        store.hset(run_store.HEARTBEATS_KEY, "h:1", json.dumps(about))
         if claimed:
             store.zadd(run_store.PENDING_KEY, {f"{now} sweep": now - claimed * 1000})
     assert probe(project, part="beat").healthy is healthy

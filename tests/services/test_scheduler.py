@@ -434,7 +434,7 @@ def test_a_schedule_that_breaks_stops_no_other_and_is_mended(world: World, log: 
 def test_a_store_with_rubbish_in_it_is_used_all_the_same(world: World) -> None:
     for key in (run_store.LAST_RUN_KEY, run_store.SINCE_KEY, run_store.TIMING_KEY, run_store.RUNNING_KEY):
         world.store.hset(key, "good", "rubbish")
-    world.store.hset(run_store.SEEN_KEY, "beat", "rubbish")
+    world.store.hset(run_store.HEARTBEATS_KEY, "beat", "rubbish")
     world.store.set(run_store.NAMESPACE_KEY, "rubbish")
     world.write(good={"every": "5s"})
     world.beat()
@@ -559,22 +559,22 @@ def test_last_runs_and_beats_can_be_seen(world: World) -> None:
     assert {name: said(run.due) for name, run in run_store.read_last_runs(world.store).items()} == {
         "hourly": "06-01 12:00:00"
     }
-    (seen,) = run_store.read_running_beats(world.store).values()
+    (seen,) = world.heartbeats().values()
     assert (seen.entries, seen.at) == (2, world.clock.at)
     world.beats.remove(beat)
     beat.close()
-    assert run_store.read_running_beats(world.store) == {}
+    assert world.heartbeats() == {}
 
 
 def test_a_beat_that_hangs_is_forgotten_after_a_minute(world: World) -> None:
     world.write(hourly={"cron": "0 * * * *"})
     hung, alive = world.beat(), world.beat()
     world.tick()
-    assert len(run_store.read_running_beats(world.store)) == 2
+    assert len(world.heartbeats()) == 2
     for _ in range(62):
         world.clock.wait(1)
         world.tick(alive)
-    assert len(run_store.read_running_beats(world.store)) == 1
+    assert len(world.heartbeats()) == 1
     assert hung in world.beats
 
 

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import redis
 from celery import Celery
 
+from livectl import redis_client
 from livectl import settings as livectl_settings
+from livectl.address import Address
+from livectl.ops.beat import heartbeats
 from livectl.ops.beat.run_store import StoreClock
 from livectl.ops.processes.embedded_broker import locate_binary
 from livectl.ops.scheduler import Scheduler
@@ -21,6 +24,8 @@ from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from livectl.ops.beat.heartbeats import Heartbeat
 
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 
@@ -127,6 +132,10 @@ class World:
             self.clock.wait(min(step, end - self.clock.passed))
             found += self.tick()
         return found
+
+    def heartbeats(self) -> dict[str, Heartbeat]:
+        with redis_client.connect(Address.parse(self.store_url)) as connection:
+            return heartbeats.read_activity(connection).heartbeats
 
     def close(self) -> None:
         for beat in self.beats:

@@ -61,21 +61,16 @@ class StoreClock:
 
 
 KEY_PREFIX = "livectl:beat:"
-(
-    LAST_RUN_KEY,
-    SINCE_KEY,
-    TIMING_KEY,
-    NAMES_KEY,
-    PENDING_KEY,
-    RUNNING_KEY,
-    SEEN_KEY,
-    HELD_KEY,
-    PAUSED_KEY,
-    NAMESPACE_KEY,
-) = (
-    KEY_PREFIX + name
-    for name in ("last", "since", "timing", "names", "pending", "running", "seen", "held", "paused", "namespace")
-)
+LAST_RUN_KEY = KEY_PREFIX + "last"  # entry -> due instant of its last claimed run
+SINCE_KEY = KEY_PREFIX + "since"  # entry -> instant from which on its runs count
+TIMING_KEY = KEY_PREFIX + "timing"  # entry -> identity of its due times
+NAMES_KEY = KEY_PREFIX + "names"  # entries, by when a beat last had them
+PENDING_KEY = KEY_PREFIX + "pending"  # runs that are claimed and not sent, by when they were claimed
+RUNNING_KEY = KEY_PREFIX + "running"  # entry -> its latest job, where jobs must not overlap
+HEARTBEATS_KEY = KEY_PREFIX + "seen"  # beat -> its heartbeat
+LOADED_SCHEDULES_KEY = KEY_PREFIX + "held"  # beat -> the schedule file that it runs
+PAUSED_KEY = KEY_PREFIX + "paused"  # entry -> why and since when it is not sent
+NAMESPACE_KEY = KEY_PREFIX + "namespace"  # of the task ids of this store
 REGISTER_KEYS = [LAST_RUN_KEY, SINCE_KEY, TIMING_KEY, NAMES_KEY, RUNNING_KEY, PAUSED_KEY]
 SCRIPT_NAMES = ("register", "claim", "look", "take", "leave", "commit", "begin")
 
@@ -119,15 +114,6 @@ class LatestJob(msgspec.Struct, frozen=True):
     sent_at: int
 
 
-class RunningBeat(msgspec.Struct, frozen=True):
-    """A beat that looked in, and when."""
-
-    at: int
-    host: str
-    pid: int
-    entries: int
-
-
 class LoadedSchedule(msgspec.Struct, frozen=True):
     """The schedule file that a beat runs, as it last read it."""
 
@@ -167,9 +153,13 @@ class RunStore:
     def record_heartbeat(self, beat: str, heartbeat: dict[str, Any]) -> list[Claim]:
         """Notes that this beat is at work, and finds the runs that were claimed and not sent."""
         stale = self._run_script(
-            "look", [PENDING_KEY, SEEN_KEY, HELD_KEY], beat, msgspec.json.encode(heartbeat), STALE_CLAIM_MS
+            "look",
+            [PENDING_KEY, HEARTBEATS_KEY, LOADED_SCHEDULES_KEY],
+            beat,
+            msgspec.json.encode(heartbeat),
+            STALE_CLAIM_MS,
         )
-        return [_parse_claim(member, score) for member, score in zip(stale[::2], stale[1::2], strict=True)]
+        return [parse_claim(member, score) for member, score in zip(stale[::2], stale[1::2], strict=True)]
 
     def take_over(self, stale: Sequence[Claim]) -> list[Claim]:
         """Those of the stale claims that are this beat's now."""
@@ -224,12 +214,12 @@ class RunStore:
 
     def remove_beat(self, beat: str) -> None:
         """This beat stops in order."""
-        self.store.hdel(SEEN_KEY, beat)
-        self.store.hdel(HELD_KEY, beat)
+        self.store.hdel(HEARTBEATS_KEY, beat)
+        self.store.hdel(LOADED_SCHEDULES_KEY, beat)
 
     def save_loaded_schedule(self, beat: str, schedule: LoadedSchedule) -> None:
         """Tells whoever asks which schedule file this beat runs."""
-        self.store.hset(HELD_KEY, beat, msgspec.json.encode(schedule))
+        self.store.hset(LOADED_SCHEDULES_KEY, beat, msgspec.json.encode(schedule))
 
     def _run_script(self, script: str, keys: list[str], *arguments: Any) -> Any:
         asked_at = self.clock.monotonic()
@@ -243,20 +233,10 @@ def read_last_runs(store: redis.Redis) -> dict[str, Run]:
     return {name: Run(name, int(due)) for name, due in _read_hash(store, LAST_RUN_KEY)}
 
 
-def read_running_beats(store: redis.Redis) -> dict[str, RunningBeat]:
-    """The beats that looked in within the last minute."""
-    return {name: msgspec.json.decode(data, type=RunningBeat) for name, data in _read_hash(store, SEEN_KEY)}
-
-
 def read_task_ids(store: redis.Redis, runs: Iterable[Run]) -> dict[Run, str]:
     """The ids of the jobs that these runs were sent as."""
     namespace = store.get(NAMESPACE_KEY)
     return {run: _make_task_id(str(namespace), run) for run in runs} if namespace else {}
-
-
-def read_loaded_schedules(store: redis.Redis) -> dict[str, LoadedSchedule]:
-    """What each beat runs."""
-    return {name: msgspec.json.decode(data, type=LoadedSchedule) for name, data in _read_hash(store, HELD_KEY)}
 
 
 def _read_hash(store: redis.Redis, key: str) -> list[tuple[str, str]]:
@@ -273,7 +253,7 @@ def _make_task_id(namespace: str, run: Run) -> str:
     return str(uuid5(NAMESPACE_OID, f"{namespace} {run.due} {run.name}"))
 
 
-def _parse_claim(member: str, score: Any) -> Claim:
+def parse_claim(member: str, score: Any) -> Claim:
     due, _, name = member.partition(" ")
     return Claim(Run(name, int(due)), int(float(score)))
 

@@ -13,7 +13,7 @@ import msgspec
 from livectl import redis_client
 from livectl.errors import LivectlError
 from livectl.models import Cron, Run, Schedule
-from livectl.ops.beat import run_store
+from livectl.ops.beat import heartbeats
 from livectl.ops.schedules import due_times
 from livectl.render import View, sentence, table
 
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from livectl.address import Address
     from livectl.models import JobState
+    from livectl.ops.beat.heartbeats import Heartbeat
     from livectl.ops.beat.last_runs import RunHistory
-    from livectl.ops.beat.run_store import LoadedSchedule, Pause, RunningBeat
+    from livectl.ops.beat.run_store import LoadedSchedule, Pause
     from livectl.ops.schedules.schedule_file import ScheduleFile
 
 
@@ -225,8 +226,9 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 def find_differences(store: Address, path: Path, schedules: Sequence[Schedule]) -> list[Difference]:
     """Of every beat that is at work; LivectlError when none is."""
-    with redis_client.open_store(store) as client:
-        beats, loaded_schedules = run_store.read_running_beats(client), run_store.read_loaded_schedules(client)
+    with redis_client.connect(store) as connection:
+        beats = heartbeats.read_activity(connection).heartbeats
+        loaded_schedules = heartbeats.read_loaded_schedules(connection)
     pairs = [(beats[name], loaded_schedules[name]) for name in sorted(beats) if name in loaded_schedules]
     if not pairs:
         raise LivectlError("no beat is at work on this store", "Start one with `livectl beat`.")
@@ -246,12 +248,10 @@ def render_differences(path: Path, differences: Sequence[Difference]) -> View:
 
 
 def _beat_differences(
-    beat: RunningBeat, loaded_schedule: LoadedSchedule, path: Path, schedules: Sequence[Schedule]
+    beat: Heartbeat, loaded_schedule: LoadedSchedule, path: Path, schedules: Sequence[Schedule]
 ) -> Iterator[Difference]:
     beat_name = (
-        f"{beat.host}:{beat.pid}"
-        if loaded_schedule.file == str(path)
-        else f"{beat.host}:{beat.pid}, which runs {loaded_schedule.file}"
+        beat.process if loaded_schedule.file == str(path) else f"{beat.process}, which runs {loaded_schedule.file}"
     )
     in_file = {schedule.name: schedule for schedule in schedules}
     in_beat = {schedule.name: schedule for schedule in loaded_schedule.schedules}

@@ -30,7 +30,6 @@ HEALTHY, UNHEALTHY, CANNOT_TELL = 0, 1, 2
 
 STUCK_AFTER_S = 1.0  # an idle worker takes a message within milliseconds: what lies still for so long is not taken
 MAX_BEAT_LAG_S = 30.0  # seconds; a beat looks in each second, and one that starts anew may take some
-LATE_CLAIM_S = 10.0  # seconds; another beat takes over an unsent run after 3.5
 PROBE_KEY = "livectl:probe"
 PROBE_KEY_TTL_MS = 1000
 
@@ -138,35 +137,25 @@ def probe_worker(address: Address, layout: KeyLayout, name: str | None, host: st
 
 def probe_beat(address: Address, name: str | None, host: str, max_lag: float) -> ProbeResult:
     """Whether a beat looked in lately, and sends what it claims. Without a name: the beats of this host."""
-    from livectl.ops.beat import run_store
+    from livectl.ops.beat import heartbeats
 
     with redis_client.connect(address) as connection:
-        (seconds, _), flat, oldest_claim = connection.execute_all(
-            [("TIME",), ("HGETALL", run_store.SEEN_KEY), ("ZRANGE", run_store.PENDING_KEY, 0, 0, "WITHSCORES")]
-        )
-    now = int(seconds)
-    beats = {
-        beat_name.decode(): msgspec.json.decode(last_look)
-        for beat_name, last_look in zip(flat[::2], flat[1::2], strict=True)
+        activity = heartbeats.read_activity(connection)
+    ages = {
+        beat: activity.age_s(heartbeat)
+        for beat, heartbeat in activity.heartbeats.items()
+        if name == beat or (not name and heartbeat.host == host)
     }
-    look_times = {
-        beat_name: last_look["at"] / 1000
-        for beat_name, last_look in beats.items()
-        if name == beat_name or (not name and last_look["host"] == host)
-    }
-    if not look_times:
-        elsewhere = (
-            f"; there is one on {', '.join(sorted({last_look['host'] for last_look in beats.values()}))}"
-            if beats
-            else ""
-        )
+    if not ages:
+        hosts = ", ".join(sorted({heartbeat.host for heartbeat in activity.heartbeats.values()}))
+        elsewhere = f"; there is one on {hosts}" if hosts else ""
         return unhealthy("beat", f"no beat {name or f'on {host}'} has looked in{elsewhere}")
-    beat_name, looked_at = max(look_times.items(), key=lambda item: item[1])
-    if now - looked_at > max_lag:
-        return unhealthy("beat", f"{beat_name} looked in {now - looked_at:.0f} s ago for the last time")
-    if oldest_claim and now - float(oldest_claim[1]) / 1000 > LATE_CLAIM_S and float(oldest_claim[1]) > 1:
-        return unhealthy("beat", f"a run is due and has not been sent: {oldest_claim[0].decode()}")
-    return healthy("beat", f"{beat_name} looked in {max(0.0, now - looked_at):.0f} s ago")
+    beat, age = min(ages.items(), key=lambda item: item[1])
+    if age > max_lag:
+        return unhealthy("beat", f"{beat} looked in {age:.0f} s ago for the last time")
+    if claim := activity.unsent_claim:
+        return unhealthy("beat", f"a run is due and has not been sent: {claim.member}")
+    return healthy("beat", f"{beat} looked in {max(0.0, age):.0f} s ago")
 
 
 class _WorkerQuery:

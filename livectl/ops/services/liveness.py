@@ -6,12 +6,10 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from livectl import redis_client
 from livectl.errors import LivectlError, ServerError
 from livectl.ops import deployment as deployments
-from livectl.ops.beat import run_store
+from livectl.ops.beat import heartbeats
 from livectl.ops.cluster import broadcast
 from livectl.ops.protocol.remote_control import ControlCommand
 
@@ -24,15 +22,6 @@ if TYPE_CHECKING:
 
 WORKER_REPLY_SECONDS = 5.0  # what a busy machine leaves a worker to answer in
 BEAT_SILENCE_SECONDS = 60.0  # a beat looks in each second
-SECONDS_PER_MILLISECOND = 0.001
-
-
-class BeatHeartbeat(msgspec.Struct, frozen=True):
-    """What a beat leaves each time it looks in: when, in milliseconds, and which process it is."""
-
-    at: int
-    host: str
-    pid: int
 
 
 class LivenessProbe:
@@ -68,14 +57,14 @@ class LivenessProbe:
             return None
         try:
             with redis_client.connect(target.store) as connection:
-                (seconds, _), payloads = connection.execute_all([("TIME",), ("HVALS", run_store.SEEN_KEY)])
-        except (ServerError, redis_client.RedisReplyError):
+                activity = heartbeats.read_activity(connection)
+        except ServerError:
             return None
-        heartbeats = [msgspec.json.decode(heartbeat, type=BeatHeartbeat) for heartbeat in payloads]
-        oldest_ms = (float(seconds) - BEAT_SILENCE_SECONDS) / SECONDS_PER_MILLISECOND
         return any(
-            heartbeat.at > oldest_ms and heartbeat.host == self._host and _session_leader(heartbeat.pid) == leader
-            for heartbeat in heartbeats
+            activity.age_s(heartbeat) < BEAT_SILENCE_SECONDS
+            and heartbeat.host == self._host
+            and _session_leader(heartbeat.pid) == leader
+            for heartbeat in activity.heartbeats.values()
         )
 
     def _load_deployment(self) -> Deployment | None:
