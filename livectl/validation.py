@@ -17,7 +17,7 @@ from livectl.suggestions import did_you_mean, nearest
 from livectl.units import nearest_zone, parse_duration, parse_timezone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from livectl.errors import LivectlError, Mistake
     from livectl.yamlfile import Document, KeyPath, Position
@@ -74,11 +74,16 @@ class FileLocation:
     def add_warning(self, text: str, hint: str = "") -> None:
         self.mistakes.append(self.document.mistake(self.key_path, self.prefix + text, hint, warning=True))
 
-    def add_unknown(self, kind: str, key: str, known: Iterable[str]) -> None:
+    def add_unknown(self, kind: str, key: str, known: Collection[str]) -> None:
         """Notes a key that is not one of the known ones, at that key."""
-        names = list(known)
-        hint = did_you_mean(key, names) or f"one of {', '.join(names)}"
+        hint = did_you_mean(key, known) or f"one of {', '.join(known)}"
         self.child(key, silent=True).add_mistake(f"unknown {kind} {quote(key)}", hint, key=True)
+
+    def check_keys(self, kind: str, keys: Iterable[str], known: Collection[str]) -> None:
+        """Notes each key that is not one of the known ones."""
+        for key in keys:
+            if key not in known:
+                self.add_unknown(kind, key, known)
 
     def raise_mistakes(self) -> None:
         """Sorts what was noted in the document; raises FileError with all of it, unless it is warnings only."""

@@ -7,6 +7,7 @@ so that `on`, `12:30:45`, `0123456` and dates stay text.
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_right
 from functools import cached_property
@@ -35,6 +36,9 @@ FLOAT = re.compile(
     r"[-+]?((0|[1-9][0-9]{0,17})(\.[0-9]*)?|\.[0-9]+)([eE](\+?[0-9]{1,2}|-[0-9]{1,3}))?"
 )  # never infinite
 UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+KEYWORDS = {"true", "false", "null"}  # in lower case
+UNSAFE_CHARACTERS = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")  # YAML breaks lines at some, and refuses others
 DIRECTIVE = re.compile("^%(YAML|TAG)", re.MULTILINE)  # PyYAML reads many %TAG lines in quadratic time
 
 
@@ -292,3 +296,19 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str]:
     if text[: problem_mark.index].rpartition("\n")[2].strip():
         return problem_mark.index, f"{character} cannot stand here", "put the whole value in quotes"
     return problem_mark.index, "this does not line up with what is above it", "indent it as its neighbours"
+
+
+def format_value(value: Any) -> str:
+    """A value of lists, mappings and scalars, on one line of YAML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{format_scalar(key)}: {format_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(format_value, value)) + "]"
+    return format_scalar(value)
+
+
+def format_scalar(value: Any, plain: re.Pattern[str] = PLAIN_NAME) -> str:
+    """A scalar of YAML: text that matches `plain` without quotes, unless it is a keyword of YAML."""
+    if isinstance(value, str) and plain.fullmatch(value) and value.lower() not in KEYWORDS:
+        return value
+    return UNSAFE_CHARACTERS.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))

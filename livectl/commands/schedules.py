@@ -211,10 +211,10 @@ def import_schedule(context: CommandContext, /, source: str | None) -> int:
       livectl schedules import proj/settings.py > schedules.yaml
       livectl -A proj schedules import
     """
-    from livectl.ops.schedules import importing
+    from livectl.ops.schedules import conversion, importing
 
     converted = importing.import_schedule(source, context.app, context.cwd)
-    return importing.show_result(converted, context.say, context.show)
+    return conversion.show(converted, context.say, context.show)
 
 
 @command.command()
@@ -234,12 +234,12 @@ def export(context: CommandContext, /, to: str | None, file: str | None) -> int:
       livectl schedules export --django > schedule.json
       livectl schedules export --crontab -s deploy/schedules.yaml
     """
-    from livectl.ops.schedules import importing
+    from livectl.ops.schedules import conversion, exporting
 
     schedules = _read_snapshot(context, file).schedules
     name = context.display_path(_schedule_path(context, file))
-    converted = importing.export_schedule(to, schedules, name, context.app, _now_ms())
-    return importing.show_result(converted, context.say, context.show)
+    converted = exporting.export_schedule(to, schedules, name, context.app, _now_ms())
+    return conversion.show(converted, context.say, context.show)
 
 
 def _read_snapshot(context: CommandContext, file: str | None = None) -> ScheduleSnapshot:

@@ -14,7 +14,7 @@ def test_every_key_option_event_and_name_is_in_the_manual() -> None:
     words = [
         *schedule_file.TOP_KEYS,
         *schedule_file.ENTRY_KEYS,
-        *schedule_file.CRONTAB_KEYS,
+        *cron.CELERY_FIELDS,
         *options.OPTION_READERS,
         *due_times.SOLAR_EVENTS,
         *cron.MACROS,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
@@ -109,8 +108,10 @@ def _streamer_or_error(address: str, fields: dict[str, Any]) -> Streamer | Livec
 
 COLUMNS = ("platform", "id", "url", "name", "tags", "alerts", "weight")
 YOUTUBE_FEED_URL = "https://www.youtube.com/feeds/videos.xml?channel_id={}"
-PLAIN_SCALAR = re.compile(r"[A-Za-z_\u00a1-\ud7ff][\w./-]*( [\w./-]+)*|https?://[\w./?=&%@+~:-]*[\w/=]")
-YAML_KEYWORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+# People, and readers of YAML 1.1, take these words for true and false.
+PLAIN_SCALAR = re.compile(
+    r"(?!(?i:yes|no|on|off|y|n)\Z)[A-Za-z_\u00a1-\ud7ff][\w./-]*( [\w./-]+)*|https?://[\w./?=&%@+~:-]*[\w/=]"
+)
 
 
 def as_yaml(streamers: Iterable[Streamer]) -> str:
@@ -176,11 +177,9 @@ def render_entry(streamer: Streamer) -> str:
 
 def render_scalar(text: str) -> str:
     """Bare where YAML and people read it alike, in quotes elsewhere."""
-    return (
-        text
-        if PLAIN_SCALAR.fullmatch(text) and text.lower() not in YAML_KEYWORDS
-        else json.dumps(text, ensure_ascii=False)
-    )
+    from livectl.yamlfile import format_scalar
+
+    return format_scalar(text, PLAIN_SCALAR)
 
 
 def _url_leads_back(streamer: Streamer) -> bool:

@@ -1,7 +1,7 @@
-"""The local minutes that a cron line names, on a calendar without zones.
+"""Parses cron lines, and finds the local minutes that match one.
 
-A minute is counted from the local midnight that began 1970; which instant it is, or whether the clock ever shows it, is
-not known here.
+A minute is counted from the local midnight that began 1970. Time zones are left to due_times.py: which instant a minute
+is, and whether the clock ever shows it.
 """
 
 from __future__ import annotations
@@ -17,88 +17,15 @@ from livectl.suggestions import did_you_mean
 from livectl.units import format_count
 from livectl.validation import quote
 
-MINUTES_PER_HOUR = 60  # minutes
+MINUTES_PER_HOUR = 60
 MINUTES_PER_DAY = 24 * MINUTES_PER_HOUR
 EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
-MIN_DAYS_OF_MONTH = 28  # days: a wrong month may be left by a jump to its 28th
-
-
-def first_minute_from(cron_line: Cron, first: int, stop: int) -> int | None:
-    """The first matching minute from `first` on, before `stop`."""
-    day, minute = divmod(first, MINUTES_PER_DAY)
-    match = _time_from(cron_line, minute) if _matches(cron_line, _date(day)) else None
-    if match is None:
-        day = _day_from(cron_line, day + 1, -(-stop // MINUTES_PER_DAY))
-        match = cron_line.hour[0] * MINUTES_PER_HOUR + cron_line.minute[0]
-    match += day * MINUTES_PER_DAY
-    return match if match < stop else None
-
-
-def last_minute_until(cron_line: Cron, last: int, floor: int) -> int | None:
-    """The last matching minute up to `last`, and not below `floor`."""
-    day, minute = divmod(last, MINUTES_PER_DAY)
-    match = _time_until(cron_line, minute) if _matches(cron_line, _date(day)) else None
-    if match is None:
-        day = _day_until(cron_line, day - 1, floor // MINUTES_PER_DAY)
-        match = cron_line.hour[-1] * MINUTES_PER_HOUR + cron_line.minute[-1]
-    match += day * MINUTES_PER_DAY
-    return match if match >= floor else None
-
-
-def runs_every_hour(cron_line: Cron) -> bool:
-    return len(cron_line.hour) * MINUTES_PER_HOUR == MINUTES_PER_DAY
-
-
-def _time_from(cron_line: Cron, minute: int) -> int | None:
-    """The first matching time of day at or after a minute of it."""
-    hour, minute = divmod(minute, MINUTES_PER_HOUR)
-    if hour in cron_line.hour and minute <= cron_line.minute[-1]:
-        return hour * MINUTES_PER_HOUR + cron_line.minute[bisect_left(cron_line.minute, minute)]
-    index = bisect_right(cron_line.hour, hour)
-    return cron_line.hour[index] * MINUTES_PER_HOUR + cron_line.minute[0] if index < len(cron_line.hour) else None
-
-
-def _time_until(cron_line: Cron, minute: int) -> int | None:
-    """The last matching time of day at or before a minute of it."""
-    hour, minute = divmod(minute, MINUTES_PER_HOUR)
-    if hour in cron_line.hour and minute >= cron_line.minute[0]:
-        return hour * MINUTES_PER_HOUR + cron_line.minute[bisect_right(cron_line.minute, minute) - 1]
-    index = bisect_left(cron_line.hour, hour)
-    return cron_line.hour[index - 1] * MINUTES_PER_HOUR + cron_line.minute[-1] if index else None
-
-
-def _day_from(cron_line: Cron, day: int, stop: int) -> int:
-    """The first matching day from this one on; `stop` when there is none before it."""
-    while day < stop:
-        local_date = _date(day)
-        if _matches(cron_line, local_date):
-            return day
-        day += 1 if local_date.month in cron_line.month else max(1, MIN_DAYS_OF_MONTH - local_date.day)
-    return stop
-
-
-def _day_until(cron_line: Cron, day: int, floor: int) -> int:
-    """The last matching day up to this one; one below `floor` when there is none."""
-    while day >= floor:
-        local_date = _date(day)
-        if _matches(cron_line, local_date):
-            return day
-        day -= 1 if local_date.month in cron_line.month else max(1, local_date.day - 1)
-    return floor - 1
-
-
-def _matches(cron_line: Cron, local_date: date) -> bool:
-    if local_date.month not in cron_line.month:
-        return False
-    by_date = local_date.day in cron_line.day
-    by_week = local_date.isoweekday() % 7 in cron_line.weekday
-    return by_date or by_week if cron_line.either_day else by_date and by_week
-
-
-def _date(day: int) -> date:
-    return date.fromordinal(EPOCH_ORDINAL + day)
-
-
+MIN_DAYS_OF_MONTH = 28  # days: the search may jump to the 28th of a month that does not match
+MAX_DAYS_OF_MONTH = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # by month; February in a leap year
+FIELD_CACHE_SIZE = 4_096  # words: ten thousand lines are made of a few hundred
+MIN_NAME_CHARS = 3  # letters that name a month or a weekday
+# The longest word is "september".
+RANGE_PATTERN = re.compile(r"(?P<first>\*|\w{1,9})(?:-(?P<last>\w{1,9}))?(?:/(?P<step>\d{1,9}))?", re.ASCII)
 MACROS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -108,16 +35,10 @@ MACROS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-MAX_DAYS_OF_MONTH = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # days of each month, February at its best
-RANGE_PATTERN = re.compile(
-    r"(?P<first>\*|\w{1,9})(?:-(?P<last>\w{1,9}))?(?:/(?P<step>\d{1,9}))?", re.ASCII
-)  # september: 9
-FIELD_CACHE_SIZE = 4_096
-MIN_NAME_CHARS = 3  # letters
 
 
 class CronError(ValueError):
-    """What is wrong with a cron line, and how it is spelt right."""
+    """What is wrong with a cron line, and a hint how to write it."""
 
     def __init__(self, text: str, hint: str = "") -> None:
         super().__init__(text)
@@ -126,7 +47,7 @@ class CronError(ValueError):
 
 
 class CronField(NamedTuple):
-    """One of the five: its name, its bounds, and the words that stand for its numbers from `low` on."""
+    """One of the five fields: its name, its bounds, and the words that stand for its numbers from `low` on."""
 
     name: str
     low: int
@@ -135,47 +56,51 @@ class CronField(NamedTuple):
     sunday_is_7: bool = False  # 7 is Sunday too
 
 
-MONTHS = "january february march april may june july august september october november december"
-WEEKDAYS = "sunday monday tuesday wednesday thursday friday saturday"
+MONTH_NAMES = "january february march april may june july august september october november december"
+WEEKDAY_NAMES = "sunday monday tuesday wednesday thursday friday saturday"
 MINUTE = CronField("minute", 0, 59)
 HOUR = CronField("hour", 0, 23)
 DAY = CronField("day of month", 1, 31)
-MONTH = CronField("month", 1, 12, tuple(MONTHS.split()))
-WEEKDAY = CronField("day of week", 0, 6, tuple(WEEKDAYS.split()), sunday_is_7=True)
+MONTH = CronField("month", 1, 12, tuple(MONTH_NAMES.split()))
+WEEKDAY = CronField("day of week", 0, 6, tuple(WEEKDAY_NAMES.split()), sunday_is_7=True)
 FIELDS = (MINUTE, HOUR, DAY, MONTH, WEEKDAY)
+CELERY_FIELDS = dict(zip(("minute", "hour", "day_of_month", "month_of_year", "day_of_week"), FIELDS, strict=True))
 
 
 def parse(text: str) -> Cron:
-    """Five fields, or a name such as @daily. A day matches by date or by weekday when both are restricted."""
+    """A line of five fields, or a name such as @daily.
+
+    A day matches by date or by weekday when both are restricted.
+    """
     line = MACROS.get(text.strip().lower(), text.strip())
     if line.startswith("@"):
         raise _macro_error(line)
     words = line.split()
     if len(words) != len(FIELDS):
         raise CronError(
-            f"{quote(text)} has {_format_field_count(words)}; cron has five",
+            f"{quote(text)} has {format_count(len(words), 'field')}; cron has five",
             "minute hour day-of-month month day-of-week",
         )
     return build(text.strip(), words, either_day=not any(words[index].startswith("*") for index in (2, 4)))
 
 
 def build(text: str, words: list[str], *, either_day: bool) -> Cron:
-    """A line of five words, in the order of FIELDS; refused when no day of any year matches."""
+    """A line of five words, in the order of FIELDS. Raises CronError when it matches no day of any year."""
     minute, hour, day, month, weekday = (parse_field(field, word) for field, word in zip(FIELDS, words, strict=True))
-    if not either_day and not any_date_exists(day, month):
+    if not either_day and not _any_date_exists(day, month):
         raise CronError(f"{quote(text)} never comes: that month has no such day", "the longest February has 29 days")
     stepping = words[0].startswith("*") or words[1].startswith("*") or len(hour) > HOUR.high
     return Cron(text, minute, hour, day, month, weekday, either_day, stepping)
 
 
-def any_date_exists(days: tuple[int, ...], months: tuple[int, ...]) -> bool:
+def _any_date_exists(days: tuple[int, ...], months: tuple[int, ...]) -> bool:
     """Whether any of the months ever has one of the days."""
     return any(day <= MAX_DAYS_OF_MONTH[month] for month in months for day in days)
 
 
-@lru_cache(FIELD_CACHE_SIZE)  # ten thousand lines are made of a few hundred words
+@lru_cache(FIELD_CACHE_SIZE)
 def parse_field(field: CronField, word: str) -> tuple[int, ...]:
-    """The numbers that a field's word names: a list of numbers, ranges and steps."""
+    """The numbers that match a word of a field: numbers, ranges and steps between commas."""
     numbers: set[int] = set()
     for part in word.split(","):
         numbers.update(_parse_range(field, part))
@@ -196,7 +121,7 @@ def _parse_range(field: CronField, part: str) -> list[int]:
 
 
 def _expand_range(field: CronField, first: str, last: str | None) -> list[int]:
-    """From first to last; past the end it goes on at the beginning, so that 22-2 is a night."""
+    """The numbers from first to last. A range may go over the end of its field: 22-2 is a night."""
     if first == "*":
         return list(range(field.low, field.high + 1))
     start = _parse_number(field, first)
@@ -216,7 +141,7 @@ def _parse_step(field: CronField, step: str, part: str) -> int:
 
 
 def _parse_number(field: CronField, word: str) -> int:
-    """A number within the field's bounds, or a name for one: its first three letters, or all."""
+    """A number within the bounds of the field, or the name of one in full or in three letters."""
     if word.isdecimal():
         number = int(word)
         if field.low <= number <= field.high + field.sunday_is_7:
@@ -250,5 +175,77 @@ def _macro_error(line: str) -> CronError:
     return CronError(f"{quote(line)} is not known", did_you_mean(name, MACROS) or f"one of {', '.join(MACROS)}")
 
 
-def _format_field_count(words: list[str]) -> str:
-    return format_count(len(words), "field")
+def first_minute_from(cron_line: Cron, first: int, stop: int) -> int | None:
+    """The first minute that matches, from `first` on and before `stop`."""
+    day, minute = divmod(first, MINUTES_PER_DAY)
+    match = _time_from(cron_line, minute) if _matches(cron_line, _date(day)) else None
+    if match is None:
+        day = _day_from(cron_line, day + 1, -(-stop // MINUTES_PER_DAY))
+        match = cron_line.hour[0] * MINUTES_PER_HOUR + cron_line.minute[0]
+    match += day * MINUTES_PER_DAY
+    return match if match < stop else None
+
+
+def last_minute_until(cron_line: Cron, last: int, floor: int) -> int | None:
+    """The last minute that matches, up to `last` and not before `floor`."""
+    day, minute = divmod(last, MINUTES_PER_DAY)
+    match = _time_until(cron_line, minute) if _matches(cron_line, _date(day)) else None
+    if match is None:
+        day = _day_until(cron_line, day - 1, floor // MINUTES_PER_DAY)
+        match = cron_line.hour[-1] * MINUTES_PER_HOUR + cron_line.minute[-1]
+    match += day * MINUTES_PER_DAY
+    return match if match >= floor else None
+
+
+def runs_every_hour(cron_line: Cron) -> bool:
+    return len(cron_line.hour) * MINUTES_PER_HOUR == MINUTES_PER_DAY
+
+
+def _time_from(cron_line: Cron, minute: int) -> int | None:
+    """The first time of day that matches, from this minute of the day on."""
+    hour, minute = divmod(minute, MINUTES_PER_HOUR)
+    if hour in cron_line.hour and minute <= cron_line.minute[-1]:
+        return hour * MINUTES_PER_HOUR + cron_line.minute[bisect_left(cron_line.minute, minute)]
+    index = bisect_right(cron_line.hour, hour)
+    return cron_line.hour[index] * MINUTES_PER_HOUR + cron_line.minute[0] if index < len(cron_line.hour) else None
+
+
+def _time_until(cron_line: Cron, minute: int) -> int | None:
+    """The last time of day that matches, up to this minute of the day."""
+    hour, minute = divmod(minute, MINUTES_PER_HOUR)
+    if hour in cron_line.hour and minute >= cron_line.minute[0]:
+        return hour * MINUTES_PER_HOUR + cron_line.minute[bisect_right(cron_line.minute, minute) - 1]
+    index = bisect_left(cron_line.hour, hour)
+    return cron_line.hour[index - 1] * MINUTES_PER_HOUR + cron_line.minute[-1] if index else None
+
+
+def _day_from(cron_line: Cron, day: int, stop: int) -> int:
+    """The first day that matches, from this one on; `stop` when there is none before it."""
+    while day < stop:
+        local_date = _date(day)
+        if _matches(cron_line, local_date):
+            return day
+        day += 1 if local_date.month in cron_line.month else max(1, MIN_DAYS_OF_MONTH - local_date.day)
+    return stop
+
+
+def _day_until(cron_line: Cron, day: int, floor: int) -> int:
+    """The last day that matches, up to this one; the day before `floor` when there is none from it on."""
+    while day >= floor:
+        local_date = _date(day)
+        if _matches(cron_line, local_date):
+            return day
+        day -= 1 if local_date.month in cron_line.month else max(1, local_date.day - 1)
+    return floor - 1
+
+
+def _matches(cron_line: Cron, local_date: date) -> bool:
+    if local_date.month not in cron_line.month:
+        return False
+    by_date = local_date.day in cron_line.day
+    by_week = local_date.isoweekday() % 7 in cron_line.weekday
+    return by_date or by_week if cron_line.either_day else by_date and by_week
+
+
+def _date(day: int) -> date:
+    return date.fromordinal(EPOCH_ORDINAL + day)

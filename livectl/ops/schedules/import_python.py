@@ -1,4 +1,8 @@
-"""Python expressions whose value can be read off the source: literals, arithmetic, timedelta, Celery's schedules."""
+"""Reads Celery's schedules from Python source without running it.
+
+It evaluates what can be read off the source: literals, constants of the module, arithmetic, timedelta, and the classes
+of celery.schedules. Everything else is left out, with its line.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from livectl.errors import FileError, Mistake
-from livectl.ops.schedules.portable import (
+from livectl.ops.schedules.conversion import (
+    CRONTAB_FIELDS,
     ImportedSchedule,
     NotPortable,
     PortableEntry,
     PortableTiming,
     PortingNote,
+    crontab_timing,
     portable_keys,
 )
 
@@ -24,10 +30,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-CRONTAB_FIELDS = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
 SOLAR_FIELDS = ("event", "lat", "lon")
 KNOWN_CALLS = {"timedelta", "crontab", "schedule", "solar", "dict", "list", "tuple", "set", "range", "maybe_schedule"}
-MAX_RANGE_VALUES = 60  # a crontab field has no more values
+MAX_RANGE_VALUES = 60  # of a crontab field
+MAX_SOURCE_CHARS = 50  # of an expression in a message
+SCHEDULE_NAMES = ("CELERYBEAT_SCHEDULE", "beat_schedule")
+DJANGO_ZONE = "TIME_ZONE"
+WHOLE_SCHEDULE = "(all of it)"
 ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -36,6 +45,196 @@ ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
 }
+
+
+def read(path: Path, name: str) -> ImportedSchedule:
+    """The entries that a file puts into a `beat_schedule`, under any of the names of that setting."""
+    try:
+        data = path.read_bytes()
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        text = data.decode(encoding)
+        tree = ast.parse(data)
+    except OSError as error:
+        raise FileError([Mistake(name, 1, 1, f"cannot be read: {error.strerror}")]) from error
+    except SyntaxError as error:
+        raise FileError([Mistake(name, error.lineno or 1, error.offset or 1, f"not Python: {error.msg}")]) from error
+    except (ValueError, RecursionError) as error:
+        raise FileError([Mistake(name, 1, 1, "not Python that can be read")]) from error
+    return _ScheduleFinder(tree, text, name).find()
+
+
+class _ScheduleFinder:
+    """Finds assignments to a schedule in the tree of a module, and updates of it, in the order of the source."""
+
+    def __init__(self, tree: ast.Module, text: str, name: str) -> None:
+        self.tree = tree
+        self.comments = _read_comments(text)
+        self.name = name
+        constants, imports = _constants_and_imports(tree)
+        self.reader = LiteralReader(constants, imports)
+        self.entries: dict[str, PortableEntry] = {}
+        self.left_out: list[PortingNote] = []
+        self.has_schedule = False
+
+    def find(self) -> ImportedSchedule:
+        for node in _walk_in_order(self.tree):
+            self._visit(node)
+        if not self.has_schedule:
+            hint = "-A proj asks the app, if it is put together when that is imported."
+            raise FileError([Mistake(self.name, 1, 1, "sets no beat_schedule and no CELERYBEAT_SCHEDULE")], hint)
+        return ImportedSchedule(
+            origin=self.name, timezone=self._find_zone(), entries=list(self.entries.values()), left=self.left_out
+        )
+
+    def _visit(self, node: ast.AST) -> None:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                self._visit_assignment(target, node.value)
+        elif isinstance(node, ast.AugAssign) and _is_schedule(node.target):
+            self._add_mapping(node.value)
+        elif isinstance(node, ast.Call):
+            self._visit_call(node)
+        elif isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if isinstance(key, ast.Constant) and _is_schedule_name(key.value):
+                    self._add_mapping(value)
+
+    def _visit_assignment(self, target: ast.expr, value: ast.expr) -> None:
+        if _is_schedule(target):
+            self._add_mapping(value)
+        elif isinstance(target, ast.Subscript) and _is_schedule(target.value):
+            self.has_schedule = True
+            self._add_entry(target.slice, value)
+
+    def _visit_call(self, node: ast.Call) -> None:
+        method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        if method == "update" and isinstance(node.func, ast.Attribute) and _is_schedule(node.func.value):
+            for argument in node.args:
+                self._add_mapping(argument)
+        elif method == "add_periodic_task":
+            self.has_schedule = True
+            values = [keyword.value for keyword in node.keywords if keyword.arg == "name"]
+            names = [
+                value.value for value in values if isinstance(value, ast.Constant) and isinstance(value.value, str)
+            ]
+            reason = "add_periodic_task names its task at run time: import with -A"
+            self.left_out.append(PortingNote(name=names[0] if names else method, line=node.lineno, why=reason))
+        for keyword in node.keywords:
+            if _is_schedule_name(keyword.arg):
+                self._add_mapping(keyword.value)
+
+    def _add_mapping(self, node: ast.expr) -> None:
+        """Adds the entries of a mapping."""
+        self.has_schedule = True
+        if isinstance(node, ast.Name) and node.id in self.reader.constants:
+            node = self.reader.constants[node.id]
+        if isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                self._add_mapping(value) if key is None else self._add_entry(key, value)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
+            for keyword in node.keywords:
+                self._add_mapping(keyword.value) if keyword.arg is None else self._add_entry(
+                    ast.Constant(keyword.arg), keyword.value
+                )
+        else:
+            reason = f"computed at run time: {ast.unparse(node)[:MAX_SOURCE_CHARS]}; import with -A"
+            self.left_out.append(PortingNote(name=WHOLE_SCHEDULE, line=node.lineno, why=reason))
+
+    def _add_entry(self, key: ast.expr, value: ast.expr) -> None:
+        line = getattr(key, "lineno", value.lineno)
+        name = ast.unparse(key)
+        try:
+            name = self.reader.value(key)
+            if not isinstance(name, str):
+                raise NotPortable("its name is no text")
+            keys = portable_keys(self.reader.value(value))
+        except NotPortable as error:
+            self.entries.pop(name, None)
+            self.left_out.append(PortingNote(name=str(name), line=line, why=str(error)))
+            return
+        self.left_out = [note for note in self.left_out if note.name != name]  # this assignment replaces an earlier one
+        comments = tuple(self._entry_comments(line, value.end_lineno or line))
+        self.entries[name] = PortableEntry(name=name, line=line, keys=keys, comments=comments)
+
+    def _entry_comments(self, first: int, last: int) -> Iterator[str]:
+        """The comments right above an entry, inside it and behind it."""
+        start = first
+        while self.comments.get(start - 1, ("", False))[1]:
+            start -= 1
+        yield from (self.comments[line][0] for line in range(start, last + 1) if line in self.comments)
+
+    def _find_zone(self) -> str:
+        """Celery's time zone if it is set, else Django's. UTC stands in for one that is computed."""
+        assignments = sorted(_zone_assignments(self.tree), key=lambda pair: pair[0] == DJANGO_ZONE)
+        for name, node in assignments:
+            if isinstance(node, ast.Constant):
+                return str(node.value)
+            self.left_out.append(
+                PortingNote(name=name, line=node.lineno, why="computed at run time: put its value in timezone:")
+            )
+            break
+        return "UTC"
+
+
+def _zone_assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    for node in _walk_in_order(tree):
+        if isinstance(node, ast.Assign) and _is_zone(_last_name(node.targets[0])):
+            yield str(_last_name(node.targets[0])), node.value
+        elif isinstance(node, ast.keyword) and _is_zone(node.arg):
+            yield str(node.arg), node.value
+
+
+def _constants_and_imports(tree: ast.Module) -> tuple[dict[str, ast.expr], dict[str, str]]:
+    """The names that a module sets once, with their values; and imported names, with the names in their modules."""
+    values: dict[str, ast.expr] = {}
+    reassigned: set[str] = set()
+    imports = {}
+    for node in _walk_in_order(tree):
+        if isinstance(node, ast.ImportFrom):
+            imports.update({alias.asname or alias.name: alias.name for alias in node.names})
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name in KNOWN_CALLS:
+            imports[node.name] = f"{node.name} of this file"
+        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.For):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for name in (child.id for target in targets for child in ast.walk(target) if isinstance(child, ast.Name)):
+                reassigned.update({name} if name in values else ())
+                value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+                values[name] = value if value is not None else ast.Name("a loop", lineno=node.lineno)
+    return {name: value for name, value in values.items() if name not in reassigned}, imports
+
+
+def _read_comments(text: str) -> dict[int, tuple[str, bool]]:
+    """The comment of each line, and whether the line holds nothing else."""
+    comments = {}
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            alone = not token.line[: token.start[1]].strip()
+            comments[token.start[0]] = (token.string.lstrip("#").strip(), alone)
+    return comments
+
+
+def _walk_in_order(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from _walk_in_order(child)
+
+
+def _is_schedule(node: ast.expr) -> bool:
+    return _is_schedule_name(_last_name(node))
+
+
+def _is_schedule_name(name: Any) -> bool:
+    return isinstance(name, str) and (name in SCHEDULE_NAMES or name.endswith("_BEAT_SCHEDULE"))
+
+
+def _is_zone(name: Any) -> bool:
+    return isinstance(name, str) and (name in {"timezone", DJANGO_ZONE} or name.endswith("_TIMEZONE"))
+
+
+def _last_name(node: ast.expr) -> Any:
+    if isinstance(node, ast.Subscript):
+        return node.slice.value if isinstance(node.slice, ast.Constant) else None
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)
 
 
 class LiteralReader:
@@ -112,43 +311,36 @@ class LiteralReader:
             raise NotPortable(str(error)) from None
 
     def _called_name(self, node: ast.expr) -> str:
-        """The name something was imported under; a class of the module itself has none of ours."""
+        """The name of a call's function in the module that it comes from; none of ours for a class of this file."""
         if isinstance(node, ast.Attribute):
             return node.attr
         name = node.id if isinstance(node, ast.Name) else ""
         return self.imports.get(name, name)
 
 
-def build_crontab(*args: Any, **kwargs: Any) -> PortableTiming:
-    """Celery's fields, as they are given; one that is left out is `*`."""
+def _build_crontab(*args: Any, **kwargs: Any) -> PortableTiming:
+
     given = dict(zip(CRONTAB_FIELDS, args, strict=False)) | kwargs
     for key in given.keys() - set(CRONTAB_FIELDS):
         raise NotPortable(f"crontab: {key} cannot be said in YAML")
-    fields = {key: field_value(given[key]) for key in CRONTAB_FIELDS if given.get(key, "*") != "*"}
-    return PortableTiming("crontab", fields or {"minute": "*"})
+    return crontab_timing(given)
 
 
-def build_range(*bounds: int) -> range:
+def _build_range(*bounds: int) -> range:
     values = range(*bounds)
     if len(values) > MAX_RANGE_VALUES:
         raise NotPortable("a range of so many values is no field of a crontab")
     return values
 
 
-def field_value(value: Any) -> Any:
-    if isinstance(value, set | frozenset):
-        value = sorted(value)
-    return list(value) if isinstance(value, list | tuple | range) else value
-
-
-def build_solar(*args: Any, **kwargs: Any) -> PortableTiming:
+def _build_solar(*args: Any, **kwargs: Any) -> PortableTiming:
     given = dict(zip(SOLAR_FIELDS, args, strict=False)) | kwargs
     for key in given.keys() ^ set(SOLAR_FIELDS):
         raise NotPortable(f"solar: {key} cannot be said in YAML" if key in given else f"solar: no {key}")
     return PortableTiming("solar", {key: given[key] for key in SOLAR_FIELDS})
 
 
-def build_interval(run_every: Any = None, relative: Any = False, nowfun: Any = None) -> PortableTiming:  # noqa: FBT002
+def _build_interval(run_every: Any = None, relative: Any = False, nowfun: Any = None) -> PortableTiming:  # noqa: FBT002
     if isinstance(run_every, timedelta):
         run_every = run_every.total_seconds()
     if not isinstance(run_every, int | float) or nowfun is not None:
@@ -158,215 +350,18 @@ def build_interval(run_every: Any = None, relative: Any = False, nowfun: Any = N
 
 BUILDERS: dict[str, Callable[..., Any]] = {
     "timedelta": timedelta,
-    "crontab": build_crontab,
-    "solar": build_solar,
-    "schedule": build_interval,
-    "maybe_schedule": lambda run_every, relative=False: build_interval(run_every, relative),
+    "crontab": _build_crontab,
+    "solar": _build_solar,
+    "schedule": _build_interval,
+    "maybe_schedule": lambda run_every, relative=False: _build_interval(run_every, relative),
     "dict": dict,
     "list": list,
     "tuple": tuple,
     "set": set,
-    "range": build_range,
+    "range": _build_range,
 }
 
 
 def _source_text(node: ast.expr) -> str:
     text = ast.unparse(node)
-    return text if len(text) <= 50 else f"{text[:49]}…"
-
-
-SCHEDULE_NAMES = ("CELERYBEAT_SCHEDULE", "beat_schedule")
-DJANGO_ZONE = "TIME_ZONE"
-WHOLE_SCHEDULE = "(all of it)"
-
-
-def read(path: Path, name: str) -> ImportedSchedule:
-    """Everything that the file puts in a `beat_schedule`, whatever that is called there."""
-    try:
-        data = path.read_bytes()
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        text = data.decode(encoding)
-        tree = ast.parse(data)
-    except OSError as error:
-        raise FileError([Mistake(name, 1, 1, f"cannot be read: {error.strerror}")]) from error
-    except SyntaxError as error:
-        raise FileError([Mistake(name, error.lineno or 1, error.offset or 1, f"not Python: {error.msg}")]) from error
-    except (ValueError, RecursionError) as error:
-        raise FileError([Mistake(name, 1, 1, "not Python that can be read")]) from error
-    return _ScheduleFinder(tree, text, name).find()
-
-
-class _ScheduleFinder:
-    def __init__(self, tree: ast.Module, text: str, name: str) -> None:
-        self.tree = tree
-        self.comments = _read_comments(text)
-        self.name = name
-        constants, imports = _constants_and_imports(tree)
-        self.reader = LiteralReader(constants, imports)
-        self.entries: dict[str, PortableEntry] = {}
-        self.left_out: list[PortingNote] = []
-        self.has_schedule = False
-
-    def find(self) -> ImportedSchedule:
-        for node in _walk_in_order(self.tree):
-            self._visit(node)
-        if not self.has_schedule:
-            hint = "-A proj asks the app, if it is put together when that is imported."
-            raise FileError([Mistake(self.name, 1, 1, "sets no beat_schedule and no CELERYBEAT_SCHEDULE")], hint)
-        return ImportedSchedule(
-            origin=self.name, timezone=self._find_zone(), entries=list(self.entries.values()), left=self.left_out
-        )
-
-    def _visit(self, node: ast.AST) -> None:
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                self._visit_assignment(target, node.value)
-        elif isinstance(node, ast.AugAssign) and _is_schedule(node.target):
-            self._add_mapping(node.value)
-        elif isinstance(node, ast.Call):
-            self._visit_call(node)
-        elif isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                if isinstance(key, ast.Constant) and _is_schedule_name(key.value):
-                    self._add_mapping(value)
-
-    def _visit_assignment(self, target: ast.expr, value: ast.expr) -> None:
-        if _is_schedule(target):
-            self._add_mapping(value)
-        elif isinstance(target, ast.Subscript) and _is_schedule(target.value):
-            self.has_schedule = True
-            self._add_entry(target.slice, value)
-
-    def _visit_call(self, node: ast.Call) -> None:
-        method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        if method == "update" and isinstance(node.func, ast.Attribute) and _is_schedule(node.func.value):
-            for argument in node.args:
-                self._add_mapping(argument)
-        elif method == "add_periodic_task":
-            self.has_schedule = True
-            values = [keyword.value for keyword in node.keywords if keyword.arg == "name"]
-            names = [
-                value.value for value in values if isinstance(value, ast.Constant) and isinstance(value.value, str)
-            ]
-            reason = "add_periodic_task names its task at run time: import with -A"
-            self.left_out.append(PortingNote(name=names[0] if names else method, line=node.lineno, why=reason))
-        for keyword in node.keywords:
-            if _is_schedule_name(keyword.arg):
-                self._add_mapping(keyword.value)
-
-    def _add_mapping(self, node: ast.expr) -> None:
-        """A whole mapping of entries."""
-        self.has_schedule = True
-        if isinstance(node, ast.Name) and node.id in self.reader.constants:
-            node = self.reader.constants[node.id]
-        if isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                self._add_mapping(value) if key is None else self._add_entry(key, value)
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
-            for keyword in node.keywords:
-                self._add_mapping(keyword.value) if keyword.arg is None else self._add_entry(
-                    ast.Constant(keyword.arg), keyword.value
-                )
-        else:
-            reason = f"computed at run time: {ast.unparse(node)[:50]}; import with -A"
-            self.left_out.append(PortingNote(name=WHOLE_SCHEDULE, line=node.lineno, why=reason))
-
-    def _add_entry(self, key: ast.expr, value: ast.expr) -> None:
-        line = getattr(key, "lineno", value.lineno)
-        name = ast.unparse(key)
-        try:
-            name = self.reader.value(key)
-            if not isinstance(name, str):
-                raise NotPortable("its name is no text")
-            keys = portable_keys(self.reader.value(value))
-        except NotPortable as error:
-            self.entries.pop(name, None)
-            self.left_out.append(PortingNote(name=str(name), line=line, why=str(error)))
-            return
-        self.left_out = [note for note in self.left_out if note.name != name]  # set anew
-        comments = tuple(self._entry_comments(line, value.end_lineno or line))
-        self.entries[name] = PortableEntry(name=name, line=line, keys=keys, comments=comments)
-
-    def _entry_comments(self, first: int, last: int) -> Iterator[str]:
-        """Those right above an entry, and those inside it or behind it."""
-        start = first
-        while self.comments.get(start - 1, ("", False))[1]:
-            start -= 1
-        yield from (self.comments[line][0] for line in range(start, last + 1) if line in self.comments)
-
-    def _find_zone(self) -> str:
-        """Celery's zone where it is set, Django's otherwise; one that is computed is told, and UTC stands in for it."""
-        assignments = sorted(_zone_assignments(self.tree), key=lambda pair: pair[0] == DJANGO_ZONE)
-        for name, node in assignments:
-            if isinstance(node, ast.Constant):
-                return str(node.value)
-            self.left_out.append(
-                PortingNote(name=name, line=node.lineno, why="computed at run time: put its value in timezone:")
-            )
-            break
-        return "UTC"
-
-
-def _zone_assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
-    for node in _walk_in_order(tree):
-        if isinstance(node, ast.Assign) and _is_zone(_last_name(node.targets[0])):
-            yield str(_last_name(node.targets[0])), node.value
-        elif isinstance(node, ast.keyword) and _is_zone(node.arg):
-            yield str(node.arg), node.value
-
-
-def _walk_in_order(node: ast.AST) -> Iterator[ast.AST]:
-    yield node
-    for child in ast.iter_child_nodes(node):
-        yield from _walk_in_order(child)
-
-
-def _constants_and_imports(tree: ast.Module) -> tuple[dict[str, ast.expr], dict[str, str]]:
-    """Names of a module set once, with what they are set to; and what imported names are called at home."""
-    values: dict[str, ast.expr] = {}
-    reassigned: set[str] = set()
-    imports = {}
-    for node in _walk_in_order(tree):
-        if isinstance(node, ast.ImportFrom):
-            imports.update({alias.asname or alias.name: alias.name for alias in node.names})
-        elif isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name in KNOWN_CALLS:
-            imports[node.name] = f"{node.name} of this file"
-        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.For):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            for name in (child.id for target in targets for child in ast.walk(target) if isinstance(child, ast.Name)):
-                reassigned.update({name} if name in values else ())
-                value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
-                values[name] = value if value is not None else ast.Name("a loop", lineno=node.lineno)
-    return {name: value for name, value in values.items() if name not in reassigned}, imports
-
-
-def _read_comments(text: str) -> dict[int, tuple[str, bool]]:
-    """The comment of each line, and whether the line holds nothing else."""
-    comments = {}
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT:
-            alone = not token.line[: token.start[1]].strip()
-            comments[token.start[0]] = (token.string.lstrip("#").strip(), alone)
-    return comments
-
-
-def _is_schedule(node: ast.expr) -> bool:
-    return _is_schedule_name(_last_name(node))
-
-
-def _is_zone(name: Any) -> bool:
-    return isinstance(name, str) and (name in {"timezone", DJANGO_ZONE} or name.endswith("_TIMEZONE"))
-
-
-def _last_name(node: ast.expr) -> Any:
-    if isinstance(node, ast.Subscript):
-        return node.slice.value if isinstance(node.slice, ast.Constant) else None
-    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)
-
-
-def _is_schedule_name(name: Any) -> bool:
-    return isinstance(name, str) and (name in SCHEDULE_NAMES or name.endswith("_BEAT_SCHEDULE"))
-
-
-def _is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return text if len(text) <= MAX_SOURCE_CHARS else f"{text[: MAX_SOURCE_CHARS - 1]}…"

@@ -1,179 +1,45 @@
-"""Imports schedules from Celery's Python into the text of a schedules.yaml, and shows what came of it."""
+"""Imports schedules from Celery's Python, in a source file or an app, as the text of a schedules.yaml."""
 
 from __future__ import annotations
 
 import json
-import re
 import tempfile
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
-from livectl.errors import EXIT_DONE, FileError, LivectlError, UsageError
+from livectl.errors import FileError, UsageError
 from livectl.ops.schedules import schedule_file
-from livectl.ops.schedules.portable import (
+from livectl.ops.schedules.conversion import (
+    CRONTAB_FIELDS,
     ConvertedSchedule,
     ImportedSchedule,
+    NotPortable,
     PortableEntry,
+    PortableTiming,
     PortingNote,
+    crontab_timing,
+    portable_keys,
 )
-from livectl.render import View
-from livectl.units import UNIT_SECONDS
+from livectl.units import format_yaml_duration
+from livectl.yamlfile import UNSAFE_CHARACTERS, format_scalar, format_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from celery import Celery
 
-    from livectl.models import Schedule
-
-
-PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-RESERVED = {"true", "false", "null"}
-UNSAFE_CHARACTERS = re.compile(
-    "[\x7f-\x9f\u2028\u2029\ufeff]"
-)  # YAML breaks lines at some of these, and refuses others
-WHOLE_UNITS = ("d", "h", "m")
-
-
-def to_yaml(imported: ImportedSchedule) -> ConvertedSchedule:
-    """Entries that do not read back as they are said join what is left out."""
-    sayable = []
-    for entry in imported.entries:
-        reason = _find_problem(imported.timezone, entry)
-        if reason:
-            imported.left.append(PortingNote(name=entry.name, line=entry.line, why=reason))
-        else:
-            sayable.append(entry)
-    imported.entries = sayable
-    imported.left.sort(key=lambda note: note.line)
-    return ConvertedSchedule(_build_text(imported), imported.left)
-
-
-def _build_text(imported: ImportedSchedule) -> str:
-    zone = [f"timezone: {format_scalar(imported.timezone)}"] if imported.timezone != "UTC" else []
-    lines = [f"# From {imported.origin}, by livectl schedules import.", *zone]
-    lines += ["schedules:" if imported.entries else "schedules: {}"]
-    for entry in imported.entries:
-        lines += [f"  {line}" for line in _entry_lines(entry)]
-    for note in imported.left:
-        lines.append(f"# left out: {format_position(note)}: {note.why}".replace("\n", " "))
-    return "\n".join(lines) + "\n"
-
-
-def format_position(note: PortingNote) -> str:
-    return f"{json.dumps(note.name)} in line {note.line}" if note.line else json.dumps(note.name)
-
-
-def _entry_lines(entry: PortableEntry) -> list[str]:
-    comments = [f"# {UNSAFE_CHARACTERS.sub(' ', comment)}" for comment in entry.comments]
-    keys = [f"  {key}: {_format_value(key, value)}" for key, value in entry.keys.items()]
-    return [*comments, f"{format_scalar(entry.name)}:", *keys]
-
-
-def _format_value(key: str, value: Any) -> str:
-    if key == "every":
-        return format_duration(value)
-    return format_flow(value)
-
-
-def format_flow(value: Any) -> str:
-    """A value on one line."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{format_scalar(key)}: {format_flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(format_flow(item) for item in value) + "]"
-    return format_scalar(value)
-
-
-def format_scalar(value: Any) -> str:
-    if isinstance(value, str) and PLAIN_NAME.fullmatch(value) and value.lower() not in RESERVED:
-        return value
-    return UNSAFE_CHARACTERS.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
-
-
-def format_duration(seconds: float) -> str:
-    """In the largest unit that it is a whole number of."""
-    for unit in WHOLE_UNITS:
-        if seconds and seconds % UNIT_SECONDS[unit] == 0:
-            return f"{int(seconds / UNIT_SECONDS[unit])}{unit}"
-    return f"{Decimal(repr(seconds)).normalize():f}s"  # never 1e+06
-
-
-def _find_problem(zone: str, entry: PortableEntry) -> str:
-    """What our own reader has against an entry; nothing, if it understands exactly what was meant."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "entry.yaml"
-        lines = [f"timezone: {format_scalar(zone)}", "schedules:", *(f"  {line}" for line in _entry_lines(entry))]
-        try:
-            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            [schedule] = schedule_file.load(path).schedules
-        except FileError as error:
-            mistake = error.mistakes[0]
-            return f"{mistake.text} ({mistake.hint})" if mistake.hint else mistake.text
-        except UnicodeEncodeError:
-            return "holds half a letter, which no file can"
-    expected = (entry.name, entry.keys["task"], entry.keys.get("args", []), entry.keys.get("kwargs", {}))
-    return (
-        ""
-        if expected == (schedule.name, schedule.task, list(schedule.args), schedule.kwargs)
-        else "reads back as something else"
-    )
-
-
-MS_PER_SECOND = 1_000  # in a second
-FORMATS_HINT = "Say --python, --django or --crontab."
-
-
-class ConversionResult(Struct, frozen=True):
-    """As programs see it."""
-
-    text: str
-    left: list[PortingNote]
-    notes: list[PortingNote]
+ENTRY_FIELDS = ("task", "schedule", "args", "kwargs", "options")  # of Celery's ScheduleEntry
 
 
 def import_schedule(source: str | None, app: str | None, cwd: Path) -> ConvertedSchedule:
-    """A schedules.yaml from Python source, unrun; without one, from the app, whose code is imported for it."""
-    from livectl.ops.schedules import import_python
-
+    """A schedules.yaml from Python source, which is not run; without a source, from the app, whose code is imported."""
     if source:
+        from livectl.ops.schedules import import_python
+
         return to_yaml(import_python.read(_find_source_file(source, cwd), source))
     if not app:
         raise UsageError("nothing to import from", "Name a file or module, or an app: livectl -A proj schedules import")
     from livectl.ops import apps
-    from livectl.ops.schedules import import_app
 
-    return to_yaml(import_app.read_app(apps.load(app, cwd), app))
-
-
-def export_schedule(
-    to: str | None, schedules: Sequence[Schedule], origin: str, app: str | None, now_ms: int
-) -> ConvertedSchedule:
-    from livectl.ops.schedules import exporting
-
-    formats: dict[str | None, Callable[[], ConvertedSchedule]] = {
-        "python": lambda: exporting.to_python(schedules, origin),
-        "django": lambda: exporting.to_django(
-            schedules, datetime.fromtimestamp(now_ms / MS_PER_SECOND, UTC).isoformat()
-        ),
-        "crontab": lambda: exporting.to_crontab(schedules, origin, app),
-    }
-    if to not in formats:
-        raise UsageError("no format", FORMATS_HINT)
-    return formats[to]()
-
-
-def show_result(converted: ConvertedSchedule, say: Callable[[str], None], show_view: Callable[[View], None]) -> int:
-    """The text is the answer; what stayed behind is told beside it, and makes the exit code 1."""
-    for label, notes in (("left out", converted.left), ("note", converted.notes)):
-        for note in notes:
-            say(f"{label}: {note.name}{f' (line {note.line})' if note.line else ''}: {note.why}")
-    show_view(
-        View(ConversionResult(converted.text, converted.left, converted.notes), lambda: converted.text.rstrip("\n"))
-    )
-    return LivectlError.code if converted.left else EXIT_DONE
+    return to_yaml(_read_app(apps.load(app, cwd), app))
 
 
 def _find_source_file(source: str, cwd: Path) -> Path:
@@ -186,3 +52,85 @@ def _find_source_file(source: str, cwd: Path) -> Path:
         if candidate.is_file():
             return candidate
     raise UsageError(f"no file and no module {source} in {cwd}", "Say proj.settings or proj/settings.py.")
+
+
+def _read_app(app: Celery, name: str) -> ImportedSchedule:
+    """The `beat_schedule` of an app, as it is once the app's own code has run."""
+    imported = ImportedSchedule(origin=name, timezone=str(app.timezone))
+    app.finalize()
+    for key, entry in (app.conf.beat_schedule or {}).items():
+        try:
+            imported.entries.append(PortableEntry(name=str(key), keys=portable_keys(_entry_values(entry))))
+        except NotPortable as error:
+            imported.left.append(PortingNote(name=str(key), why=str(error)))
+    return imported
+
+
+def _entry_values(entry: Any) -> dict[str, Any]:
+    """An entry as a dict with a portable schedule; Celery takes dicts and ScheduleEntry objects."""
+    values = dict(entry) if isinstance(entry, dict) else {key: getattr(entry, key, None) for key in ENTRY_FIELDS}
+    return {**values, "schedule": _portable_schedule(values.get("schedule"))}
+
+
+def _portable_schedule(celery_schedule: Any) -> Any:
+    """A schedule of one of Celery's classes as a PortableTiming; seconds and timedelta stay as they are."""
+    from celery.schedules import crontab, schedule, solar
+
+    kind = type(celery_schedule)
+    if kind in {schedule, crontab, solar} and celery_schedule.nowfun is None:
+        if kind is schedule:
+            return PortableTiming("every", float(celery_schedule.seconds), relative=bool(celery_schedule.relative))
+        if kind is crontab:
+            return crontab_timing({key: getattr(celery_schedule, f"_orig_{key}") for key in CRONTAB_FIELDS})
+        place = {"event": celery_schedule.event, "lat": celery_schedule.lat, "lon": celery_schedule.lon}
+        return PortableTiming("solar", place)
+    if hasattr(celery_schedule, "is_due"):
+        raise NotPortable(f"{kind.__module__}.{kind.__qualname__} is a class of its own")
+    return celery_schedule
+
+
+def to_yaml(imported: ImportedSchedule) -> ConvertedSchedule:
+    """The text of a schedules.yaml. An entry that would not read back as it was is left out."""
+    kept, left = [], list(imported.left)
+    for entry in imported.entries:
+        if reason := _find_problem(imported.timezone, entry):
+            left.append(PortingNote(name=entry.name, line=entry.line, why=reason))
+        else:
+            kept.append(entry)
+    left.sort(key=lambda note: note.line)
+    zone = [f"timezone: {format_scalar(imported.timezone)}"] if imported.timezone != "UTC" else []
+    lines = [f"# From {imported.origin}, by livectl schedules import.", *zone]
+    lines += ["schedules:" if kept else "schedules: {}"]
+    lines += [f"  {line}" for entry in kept for line in _entry_lines(entry)]
+    lines += [f"# left out: {_format_position(note)}: {note.why}".replace("\n", " ") for note in left]
+    return ConvertedSchedule("\n".join(lines) + "\n", left)
+
+
+def _find_problem(zone: str, entry: PortableEntry) -> str:
+    """Why schedules.yaml cannot hold an entry; empty when the entry reads back as it is."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "entry.yaml"
+        lines = [f"timezone: {format_scalar(zone)}", "schedules:", *(f"  {line}" for line in _entry_lines(entry))]
+        try:
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            [schedule] = schedule_file.load(path).schedules
+        except FileError as error:
+            mistake = error.mistakes[0]
+            return f"{mistake.text} ({mistake.hint})" if mistake.hint else mistake.text
+        except UnicodeEncodeError:
+            return "holds half a letter, which no file can"
+    expected = (entry.name, entry.keys["task"], entry.keys.get("args", []), entry.keys.get("kwargs", {}))
+    is_expected = expected == (schedule.name, schedule.task, list(schedule.args), schedule.kwargs)
+    return "" if is_expected else "reads back as something else"
+
+
+def _entry_lines(entry: PortableEntry) -> list[str]:
+    comments = [f"# {UNSAFE_CHARACTERS.sub(' ', comment)}" for comment in entry.comments]
+    values = {
+        key: format_yaml_duration(value) if key == "every" else format_value(value) for key, value in entry.keys.items()
+    }
+    return [*comments, f"{format_scalar(entry.name)}:", *(f"  {key}: {value}" for key, value in values.items())]
+
+
+def _format_position(note: PortingNote) -> str:
+    return f"{json.dumps(note.name)} in line {note.line}" if note.line else json.dumps(note.name)

@@ -1,4 +1,4 @@
-"""What apply_async takes besides arguments, and how a file spells each of them."""
+"""Reads and checks the `options` of a schedule: what Celery's apply_async takes besides arguments."""
 
 from __future__ import annotations
 
@@ -20,13 +20,35 @@ if TYPE_CHECKING:
 
 
 MAX_PRIORITY = 255
+MAX_TASKS_SHOWN = 5  # task names in a hint at most
 DELIVERY_MODES = ("transient", "persistent")
 RETRY_NUMBERS = ("max_retries", "interval_start", "interval_step", "interval_max")
 SIGNATURE_KEYS = ("task", "args", "kwargs", "options")
+SET_BY_RUN_HINT = "each run names itself"
+CODE_ONLY_HINT = "only code can give it"
+REFUSED_OPTIONS: dict[str, str] = {
+    "task_id": SET_BY_RUN_HINT,
+    "correlation_id": SET_BY_RUN_HINT,
+    "message_id": SET_BY_RUN_HINT,
+    "root_id": SET_BY_RUN_HINT,
+    "parent_id": SET_BY_RUN_HINT,
+    "group_id": SET_BY_RUN_HINT,
+    "group_index": SET_BY_RUN_HINT,
+    "retries": SET_BY_RUN_HINT,
+    "expiration": "say expires",
+    "chain": CODE_ONLY_HINT,
+    "chord": CODE_ONLY_HINT,
+    "connection": CODE_ONLY_HINT,
+    "producer": CODE_ONLY_HINT,
+    "publisher": CODE_ONLY_HINT,
+    "add_to_parent": "a schedule has no parent",
+    "args": "it belongs beside task, not under options",
+    "kwargs": "it belongs beside task, not under options",
+}
 
 
 def read(location: FileLocation, value: Any) -> dict[str, Any]:
-    """The options, each as Celery takes it; what is wrong with any of them is noted at its place."""
+    """The options of an entry, as Celery takes them. Mistakes are noted at each option."""
     if not isinstance(value, dict):
         location.add_mistake(f"{quote(value)} is no mapping", "{queue: slow, priority: 5, expires: 30s}")
         return {}
@@ -65,31 +87,26 @@ def _read_delivery_mode(location: FileLocation, value: Any) -> Any:
 
 def _read_retry_policy(location: FileLocation, value: Any) -> dict[str, Any]:
     policy = validation.read_mapping(location, value)
-    for key, number in policy.items():
-        if key not in RETRY_NUMBERS:
-            location.add_unknown("key", key, RETRY_NUMBERS)
-        elif number is not None and (not validation.is_number(number) or number < 0):
-            location.child(key).add_mistake(f"{quote(number)} is no number of {_retry_unit(key)}")
+    location.check_keys("key", policy, RETRY_NUMBERS)
+    for key in RETRY_NUMBERS:
+        number = policy.get(key)
+        if number is not None and (not validation.is_number(number) or number < 0):
+            unit = "tries" if key == "max_retries" else "seconds"
+            location.child(key).add_mistake(f"{quote(number)} is no number of {unit}")
     return policy
 
 
-def _retry_unit(key: str) -> str:
-    return "tries" if key == "max_retries" else "seconds"
-
-
 def _read_callbacks(location: FileLocation, value: Any) -> list[dict[str, Any]]:
-    """Tasks sent afterwards: names, or mappings of task, args, kwargs and options; one or a list."""
+    """Tasks to send afterwards: one or a list, each a name or a mapping of task, args, kwargs and options."""
     if not isinstance(value, list):
         return [_read_signature(location, value)]
     return [_read_signature(location.child(index), item) for index, item in enumerate(value)]
 
 
 def _read_signature(location: FileLocation, value: Any) -> dict[str, Any]:
-    """A task and its arguments, in the shape that a worker makes a Celery signature of."""
+    """A task and its arguments, in the shape that a worker reads as a Celery signature."""
     given = {"task": value} if isinstance(value, str) else validation.read_mapping(location, value)
-    for key in given:
-        if key not in SIGNATURE_KEYS:
-            location.add_unknown("key", key, SIGNATURE_KEYS)
+    location.check_keys("key", given, SIGNATURE_KEYS)
     if not given.get("task"):
         location.add_mistake("no task to send", "proj.tasks.add, or {task: proj.tasks.add, args: [1]}")
     defaults: dict[str, Any] = {"args": [], "kwargs": {}, "options": {}, "subtask_type": None, "immutable": False}
@@ -124,34 +141,9 @@ OPTION_READERS: dict[str, OptionReader] = {
     "app_id": validation.read_text,
 }
 
-SET_BY_RUN_HINT = "each run names itself"
-CODE_ONLY_HINT = "only code can give it"
-REFUSED_OPTIONS: dict[str, str] = {
-    "task_id": SET_BY_RUN_HINT,
-    "correlation_id": SET_BY_RUN_HINT,
-    "message_id": SET_BY_RUN_HINT,
-    "root_id": SET_BY_RUN_HINT,
-    "parent_id": SET_BY_RUN_HINT,
-    "group_id": SET_BY_RUN_HINT,
-    "group_index": SET_BY_RUN_HINT,
-    "retries": SET_BY_RUN_HINT,
-    "expiration": "say expires",
-    "chain": CODE_ONLY_HINT,
-    "chord": CODE_ONLY_HINT,
-    "connection": CODE_ONLY_HINT,
-    "producer": CODE_ONLY_HINT,
-    "publisher": CODE_ONLY_HINT,
-    "add_to_parent": "a schedule has no parent",
-    "args": "it belongs beside task, not under options",
-    "kwargs": "it belongs beside task, not under options",
-}
-
-
-MAX_TASKS_SHOWN = 5  # task names in a hint at most
-
 
 def check_task(location: FileLocation, entry: Any, tasks: Mapping[str, Any]) -> None:
-    """Notes what is wrong between an entry, whatever else is wrong with it, and the tasks of the app."""
+    """Notes a task that the app does not have, or arguments that the task does not take."""
     name = entry.get("task") if isinstance(entry, dict) else None
     if not name or not isinstance(name, str):
         return
@@ -180,7 +172,7 @@ def _check_arguments(location: FileLocation, name: str, task: Any, args: list[An
 
 
 def _bind_reason(reason: str, signature: Signature, args: list[Any]) -> str:
-    """Python's own reason, with the numbers when there are too many."""
+    """Python's reason; for too many arguments, with their number."""
     if "too many" not in reason:
         return reason
     return f"too many arguments: {len(args)} for {task_signature.count_positional(signature)}"

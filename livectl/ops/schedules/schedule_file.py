@@ -1,4 +1,4 @@
-"""One entry of schedules.yaml."""
+"""Reads and checks schedules.yaml."""
 
 from __future__ import annotations
 
@@ -15,30 +15,95 @@ from livectl.errors import Mistake  # noqa: TC001 - msgspec reads the annotation
 from livectl.models import Cron, Interval, Schedule, Solar
 from livectl.ops.schedules import cron, due_times, options
 from livectl.suggestions import did_you_mean
-from livectl.validation import FileLocation, quote
+from livectl.units import MS_PER_SECOND
+from livectl.validation import DEFAULT_ZONE, FileLocation, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    KeyReader = Callable[[FileLocation, Any], Any]
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    KeyReader = Callable[[FileLocation, Any], Any]
 
+
+TOP_KEYS = ("timezone", "schedules")
+FILE_EXAMPLE = "schedules: {ping: {task: livectl.ping, every: 5s}}"
 ENTRY_EXAMPLE = "{task: proj.tasks.add, every: 30s}"
-CRONTAB_KEYS = {
-    "minute": cron.MINUTE,
-    "hour": cron.HOUR,
-    "day_of_month": cron.DAY,
-    "month_of_year": cron.MONTH,
-    "day_of_week": cron.WEEKDAY,
-}
 SPACES_AROUND_COMMA = re.compile(" *, *")
-SOLAR_BOUNDS = {"lat": 90, "lon": 180}  # degrees, either side of nought
+SOLAR_BOUNDS = {"lat": 90, "lon": 180}  # degrees, either side of 0
+CLOCK_CHANGE_YEARS = 2  # ahead, in which changes of the clock make warnings
+DAYS_PER_MONTH, DAYS_PER_WEEK = 31, 7
 
 
-def read_entry(location: FileLocation, name: str, value: Any, zone: str) -> Schedule | None:
-    """The schedule that an entry describes, or None once what is wrong with it has been noted."""
+class ScheduleFile(msgspec.Struct, frozen=True):
+    """The schedules of a file, and warnings of what may not be meant."""
+
+    schedules: tuple[Schedule, ...]
+    warnings: tuple[Mistake, ...]
+
+
+def load(
+    path: Path, *, name: str = "", now_ms: int | None = None, tasks: Mapping[str, Any] | None = None
+) -> ScheduleFile:
+    """The schedules of a file, which messages call `name`. Raises FileError with every mistake in it.
+
+    Given the tasks of an app, it checks the tasks and arguments of entries against them. Given the time, it warns of
+    what changes of the clock will do to entries in the next years.
+    """
+    from livectl import yamlfile
+
+    document = yamlfile.load(path, name)
+    location = FileLocation(document)
+    zone = _read_top_level(location, document.value)
+    schedules = []
+    for entry, value, entry_location in _list_entries(location, document.value):
+        schedule = _read_entry(entry_location, entry, value, zone)
+        if schedule:
+            schedules.append(schedule)
+            _add_cron_warnings(entry_location.child(_timing_key(value)), schedule, now_ms)
+        if tasks is not None:
+            options.check_task(entry_location, value, tasks)
+    location.raise_mistakes()
+    return ScheduleFile(tuple(schedules), tuple(location.mistakes))
+
+
+def _read_top_level(location: FileLocation, value: Any) -> str:
+    """Checks what stands around the entries. Returns the time zone of entries that name none."""
+    if not isinstance(value, dict):
+        location.add_mistake(
+            "the file is empty" if value is None else f"{quote(value)} is no schedule file", FILE_EXAMPLE
+        )
+        return DEFAULT_ZONE
+    for key in value.keys() - TOP_KEYS:
+        _add_misplaced_key(location, key, value[key])
+    if value.keys() <= {"timezone"}:
+        location.add_mistake("no schedules", FILE_EXAMPLE)
+    return validation.read_zone(location.child("timezone"), value.get("timezone", DEFAULT_ZONE))
+
+
+def _add_misplaced_key(location: FileLocation, key: str, value: Any) -> None:
+    if isinstance(value, dict) and "task" in value:
+        location.child(key).add_mistake("an entry beside schedules", "put it under schedules:", key=True)
+    else:
+        location.add_unknown("key", key, TOP_KEYS)
+
+
+def _list_entries(location: FileLocation, value: Any) -> Iterator[tuple[str, Any, FileLocation]]:
+    """The name of each entry, its value, and where it stands."""
+    if not isinstance(value, dict) or "schedules" not in value:
+        return
+    entries_by_name, entries_location = value["schedules"], location.child("schedules", silent=True)
+    if isinstance(entries_by_name, dict):
+        yield from ((name, entry, entries_location.child(name)) for name, entry in entries_by_name.items())
+    elif entries_by_name is None:
+        entries_location.add_warning("schedules: no entries yet", f"add: {ENTRY_EXAMPLE}")
+    else:
+        entries_location.add_mistake(
+            f"schedules: {quote(entries_by_name)} is no mapping of names to entries", FILE_EXAMPLE
+        )
+
+
+def _read_entry(location: FileLocation, name: str, value: Any, zone: str) -> Schedule | None:
+    """The schedule that an entry describes; None when it has mistakes, which are noted."""
     if not isinstance(value, dict):
         location.add_mistake(f"{quote(value)} is no entry", ENTRY_EXAMPLE)
         return None
@@ -46,109 +111,13 @@ def read_entry(location: FileLocation, name: str, value: Any, zone: str) -> Sche
     if not name.strip():
         location.add_mistake("an entry needs a name", key=True)
     fields = {key: KEY_READERS[key](location.child(key), item) for key, item in value.items() if key in KEY_READERS}
-    for key in value.keys() - ENTRY_KEYS:
-        location.add_unknown("key", key, ENTRY_KEYS)
+    location.check_keys("key", value, ENTRY_KEYS)
     timing = _read_timing(location, value)
     if "task" not in value:
         location.add_mistake("no task", "task: proj.tasks.add", key=True)
     if len(location.mistakes) > mistakes_before or timing is None:
         return None
     return Schedule(name=name, timing=timing, **{"timezone": zone, **fields})
-
-
-def timing_key(value: dict[str, Any]) -> str:
-    """Which of an entry's keys says when."""
-    return next((key for key in value if key in TIMING_READERS), "")
-
-
-def _read_timing(location: FileLocation, value: dict[str, Any]) -> Interval | Cron | Solar | None:
-    first = timing_key(value)
-    if not first:
-        location.add_mistake("nothing says when", "every: 30s, or cron, crontab, solar", key=True)
-        return None
-    for key in (key for key in value if key in TIMING_READERS and key != first):
-        location.child(key).add_mistake(
-            f"a second time besides {first}", "one of the two in an entry of its own", key=True
-        )
-        TIMING_READERS[key](location.child(key), value[key])
-    timing: Interval | Cron | Solar | None = TIMING_READERS[first](location.child(first), value[first])
-    return timing
-
-
-def _read_every(location: FileLocation, value: Any) -> Interval:
-    return Interval(float(validation.read_duration(location, value)))
-
-
-def _read_cron(location: FileLocation, value: Any) -> Cron | None:
-    if not isinstance(value, str):
-        location.add_mistake(f"{quote(value)} is no cron line", '"0 9 * * mon-fri" or "@daily"')
-        return None
-    try:
-        return cron.parse(value)
-    except cron.CronError as error:
-        location.add_mistake(error.text, error.hint)
-        return None
-
-
-def _read_crontab(location: FileLocation, value: Any) -> Cron | None:
-    """Celery's fields; one that is left out is `*`."""
-    if not isinstance(value, dict):
-        hint = f"cron: {quote(value)}" if isinstance(value, str) else "{minute: 30, hour: 7}"
-        location.add_mistake(f"{quote(value)} is no mapping of Celery's fields", hint)
-        return None
-    mistakes_before = len(location.mistakes)
-    for key in value.keys() - CRONTAB_KEYS.keys():
-        location.add_unknown("field", key, CRONTAB_KEYS)
-    words = [_read_field(location.child(key), field, value.get(key, "*")) for key, field in CRONTAB_KEYS.items()]
-    if len(location.mistakes) > mistakes_before:
-        return None
-    try:
-        return cron.build(" ".join(words), words, either_day=False)
-    except cron.CronError as error:
-        location.add_mistake(error.text, error.hint)
-        return None
-
-
-def _read_field(location: FileLocation, field: cron.CronField, value: Any) -> str:
-    """A number, text, or a list of them, as a word of a cron line."""
-    parts = value if isinstance(value, list) else [value]
-    word = SPACES_AROUND_COMMA.sub(",", ",".join(str(part).strip() for part in parts))
-    if not all(isinstance(part, int | str) and not isinstance(part, bool) for part in parts):
-        location.add_mistake(
-            f"{quote(value)} is no {field.name}", 'a number, a list of numbers, or text such as "*/15"'
-        )
-        return word
-    try:
-        cron.parse_field(field, word)
-    except cron.CronError as error:
-        location.add_mistake(error.text.removeprefix(f"{field.name} "), error.hint)
-    return word
-
-
-def _read_solar(location: FileLocation, value: Any) -> Solar | None:
-    """An event and a place."""
-    if not isinstance(value, dict):
-        location.add_mistake(f"{quote(value)} is no mapping", "{event: sunset, lat: 31.2, lon: 121.5}")
-        return None
-    mistakes_before = len(location.mistakes)
-    for key in value.keys() - {"event", *SOLAR_BOUNDS}:
-        location.add_unknown("key", key, ["event", *SOLAR_BOUNDS])
-    if value.get("event") not in due_times.SOLAR_EVENTS:
-        suggestion = did_you_mean(str(value.get("event")), due_times.SOLAR_EVENTS)
-        location.child("event").add_mistake(
-            f"{quote(value.get('event'))} is no event", suggestion or f"one of {', '.join(due_times.SOLAR_EVENTS)}"
-        )
-    for key, bound in SOLAR_BOUNDS.items():
-        degrees: Any = value.get(key)
-        if degrees is None:
-            location.add_mistake(f"no {key}", f"{key}: a number from -{bound} to {bound}")
-        elif not validation.is_number(degrees) or not -bound <= degrees <= bound:
-            location.child(key).add_mistake(f"{quote(degrees)} is no number of degrees", f"from -{bound} to {bound}")
-    if not due_times.has_ephem():
-        location.add_mistake("solar times need ephem, which is not installed", "pip install 'livectl[solar]'", key=True)
-    if len(location.mistakes) > mistakes_before:
-        return None
-    return Solar(value["event"], float(value["lat"]), float(value["lon"]))
 
 
 def _read_task(location: FileLocation, value: Any) -> str:
@@ -177,6 +146,155 @@ def _suggest_list(value: Any) -> str:
     return json.dumps([value], ensure_ascii=False)
 
 
+def _timing_key(value: dict[str, Any]) -> str:
+    """The key of an entry that says when; empty when there is none."""
+    return next((key for key in value if key in TIMING_READERS), "")
+
+
+def _read_timing(location: FileLocation, value: dict[str, Any]) -> Interval | Cron | Solar | None:
+    first = _timing_key(value)
+    if not first:
+        location.add_mistake("nothing says when", "every: 30s, or cron, crontab, solar", key=True)
+        return None
+    for key in (key for key in value if key in TIMING_READERS and key != first):
+        location.child(key).add_mistake(
+            f"a second time besides {first}", "one of the two in an entry of its own", key=True
+        )
+        TIMING_READERS[key](location.child(key), value[key])
+    timing: Interval | Cron | Solar | None = TIMING_READERS[first](location.child(first), value[first])
+    return timing
+
+
+def _read_every(location: FileLocation, value: Any) -> Interval:
+    return Interval(float(validation.read_duration(location, value)))
+
+
+def _read_cron(location: FileLocation, value: Any) -> Cron | None:
+    if not isinstance(value, str):
+        location.add_mistake(f"{quote(value)} is no cron line", '"0 9 * * mon-fri" or "@daily"')
+        return None
+    try:
+        return cron.parse(value)
+    except cron.CronError as error:
+        location.add_mistake(error.text, error.hint)
+        return None
+
+
+def _read_crontab(location: FileLocation, value: Any) -> Cron | None:
+    """Celery's crontab fields; a field that is left out is `*`."""
+    if not isinstance(value, dict):
+        hint = f"cron: {quote(value)}" if isinstance(value, str) else "{minute: 30, hour: 7}"
+        location.add_mistake(f"{quote(value)} is no mapping of Celery's fields", hint)
+        return None
+    mistakes_before = len(location.mistakes)
+    location.check_keys("field", value, cron.CELERY_FIELDS)
+    words = [_read_field(location.child(key), field, value.get(key, "*")) for key, field in cron.CELERY_FIELDS.items()]
+    if len(location.mistakes) > mistakes_before:
+        return None
+    try:
+        return cron.build(" ".join(words), words, either_day=False)
+    except cron.CronError as error:
+        location.add_mistake(error.text, error.hint)
+        return None
+
+
+def _read_field(location: FileLocation, field: cron.CronField, value: Any) -> str:
+    """A number, text, or a list of them, as a word of a cron line."""
+    parts = value if isinstance(value, list) else [value]
+    word = SPACES_AROUND_COMMA.sub(",", ",".join(str(part).strip() for part in parts))
+    if not all(isinstance(part, int | str) and not isinstance(part, bool) for part in parts):
+        location.add_mistake(
+            f"{quote(value)} is no {field.name}", 'a number, a list of numbers, or text such as "*/15"'
+        )
+        return word
+    try:
+        cron.parse_field(field, word)
+    except cron.CronError as error:
+        location.add_mistake(error.text.removeprefix(f"{field.name} "), error.hint)
+    return word
+
+
+def _read_solar(location: FileLocation, value: Any) -> Solar | None:
+    if not isinstance(value, dict):
+        location.add_mistake(f"{quote(value)} is no mapping", "{event: sunset, lat: 31.2, lon: 121.5}")
+        return None
+    mistakes_before = len(location.mistakes)
+    location.check_keys("key", value, ("event", *SOLAR_BOUNDS))
+    if value.get("event") not in due_times.SOLAR_EVENTS:
+        suggestion = did_you_mean(str(value.get("event")), due_times.SOLAR_EVENTS)
+        location.child("event").add_mistake(
+            f"{quote(value.get('event'))} is no event", suggestion or f"one of {', '.join(due_times.SOLAR_EVENTS)}"
+        )
+    for key, bound in SOLAR_BOUNDS.items():
+        _check_degrees(location, key, value.get(key), bound)
+    if not due_times.has_ephem():
+        location.add_mistake("solar times need ephem, which is not installed", "pip install 'livectl[solar]'", key=True)
+    if len(location.mistakes) > mistakes_before:
+        return None
+    return Solar(value["event"], float(value["lat"]), float(value["lon"]))
+
+
+def _check_degrees(location: FileLocation, key: str, degrees: Any, bound: int) -> None:
+    if degrees is None:
+        location.add_mistake(f"no {key}", f"{key}: a number from -{bound} to {bound}")
+    elif not validation.is_number(degrees) or not -bound <= degrees <= bound:
+        location.child(key).add_mistake(f"{quote(degrees)} is no number of degrees", f"from -{bound} to {bound}")
+
+
+def _add_cron_warnings(location: FileLocation, schedule: Schedule, now_ms: int | None) -> None:
+    """Warns of what a cron line does that may not be meant."""
+    cron_line = schedule.timing
+    if not isinstance(cron_line, Cron):
+        return
+    if warning := _every_minute_warning(cron_line):
+        location.add_warning(warning, f'"{_once_per_hour(cron_line)}" does once')
+    if now_ms is not None:
+        for warning in _clock_change_warnings(cron_line, schedule.timezone, now_ms // MS_PER_SECOND):
+            location.add_warning(warning)
+
+
+def _every_minute_warning(cron_line: Cron) -> str:
+    """A warning of a line that names hours or days, and no minute."""
+    if len(cron_line.minute) < cron.MINUTES_PER_HOUR:
+        return ""
+    if not cron.runs_every_hour(cron_line):
+        return f'"{cron_line.text}" runs every minute of {"that hour" if len(cron_line.hour) == 1 else "those hours"}'
+    if len(cron_line.day) < DAYS_PER_MONTH or len(cron_line.weekday) < DAYS_PER_WEEK:
+        return f'"{cron_line.text}" runs every minute of those days'
+    return ""
+
+
+def _once_per_hour(cron_line: Cron) -> str:
+    """The same line, with one run in each hour that it names, or one a day."""
+    _, hour, *days = cron_line.text.split()
+    return " ".join(["0", "0" if cron.runs_every_hour(cron_line) else hour, *days])
+
+
+def _clock_change_warnings(cron_line: Cron, zone: str, now: int) -> Iterator[str]:
+    """Warns of the next change of the clock that skips a local time of the line, and of the next that repeats one."""
+    changes = [
+        period
+        for period in due_times.offset_periods_from(zone, now, CLOCK_CHANGE_YEARS + 1)
+        if now < period.start and period.offset != period.offset_before
+    ]
+    for change in changes:
+        minute = due_times.skipped_minute(cron_line, change)
+        if minute is not None:
+            run_time = datetime.fromtimestamp(change.start + change.offset, UTC)
+            yield f"{_format_minute(minute)} does not exist in {zone}; it runs at {run_time:%H:%M} that day"
+            break
+    for change in changes:
+        minute = due_times.repeated_minute(cron_line, change)
+        if minute is not None and not cron.runs_every_hour(cron_line):
+            times = "both times" if cron_line.stepping else "the first time only"
+            yield f"{_format_minute(minute)} comes twice in {zone}; it runs {times}"
+            break
+
+
+def _format_minute(minute: int) -> str:
+    return f"{datetime.fromtimestamp(minute * due_times.SECONDS_PER_MINUTE, UTC):%Y-%m-%d %H:%M}"
+
+
 KEY_READERS: dict[str, KeyReader] = {
     "task": _read_task,
     "args": _read_args,
@@ -195,137 +313,3 @@ TIMING_READERS: dict[str, KeyReader] = {
     "solar": _read_solar,
 }
 ENTRY_KEYS = ("task", *TIMING_READERS, *[key for key in KEY_READERS if key != "task"])
-
-
-YEARS_AHEAD = 2  # ahead that changes of the clock are looked for
-MINUTES_PER_HOUR, MAX_DAYS_PER_MONTH, DAYS_PER_WEEK = 60, 31, 7
-MS_PER_SECOND = 1_000  # milliseconds
-SECONDS_PER_MINUTE = 60  # seconds
-
-
-def every_minute_warning(cron_line: Cron) -> str:
-    """Of a line that names hours or days, and no minute."""
-    if len(cron_line.minute) < MINUTES_PER_HOUR:
-        return ""
-    if not cron.runs_every_hour(cron_line):
-        return f'"{cron_line.text}" runs every minute of {"that hour" if len(cron_line.hour) == 1 else "those hours"}'
-    if len(cron_line.day) < MAX_DAYS_PER_MONTH or len(cron_line.weekday) < DAYS_PER_WEEK:
-        return f'"{cron_line.text}" runs every minute of those days'
-    return ""
-
-
-def once_per_hour(cron_line: Cron) -> str:
-    """The same line, once in each hour it names, or once in the day."""
-    _, hour, *days = cron_line.text.split()
-    return " ".join(["0", "0" if cron.runs_every_hour(cron_line) else hour, *days])
-
-
-def clock_change_warnings(cron_line: Cron, zone: str, now_ms: int) -> Iterator[str]:
-    """The next change of the clock that skips a local time of the line, and the next that repeats one."""
-    now = now_ms // MS_PER_SECOND
-    changes = [
-        period
-        for period in due_times.offset_periods_from(zone, now, YEARS_AHEAD + 1)
-        if now < period.start and period.offset != period.offset_before
-    ]
-    for change in changes:
-        minute = due_times.skipped_minute(cron_line, change)
-        if minute is not None:
-            run_time = _naive_time(change.start + change.offset)
-            skipped_time = _naive_time(minute * SECONDS_PER_MINUTE)
-            yield f"{skipped_time:%Y-%m-%d %H:%M} does not exist in {zone}; it runs at {run_time:%H:%M} that day"
-            break
-    for change in changes:
-        minute = due_times.repeated_minute(cron_line, change)
-        if minute is not None and not cron.runs_every_hour(cron_line):
-            times = "both times" if cron_line.stepping else "the first time only"
-            yield f"{_naive_time(minute * SECONDS_PER_MINUTE):%Y-%m-%d %H:%M} comes twice in {zone}; it runs {times}"
-            break
-
-
-def _naive_time(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
-
-
-DEFAULT_ZONE = "UTC"
-TOP_KEYS = ("timezone", "schedules")
-FILE_EXAMPLE = "schedules: {ping: {task: livectl.ping, every: 5s}}"
-
-
-class ScheduleFile(msgspec.Struct, frozen=True):
-    """What a file says, and what in it deserves a second look."""
-
-    schedules: tuple[Schedule, ...]
-    warnings: tuple[Mistake, ...]
-
-
-def load(
-    path: Path, *, name: str = "", now_ms: int | None = None, tasks: Mapping[str, Any] | None = None
-) -> ScheduleFile:
-    """The schedules of a file, which messages call `name`; FileError holds every mistake in it.
-
-    With an app's tasks, names and arguments are checked against them. With the time, there are warnings of what changes
-    of the clock will do to entries in the next years.
-    """
-    from livectl import yamlfile
-
-    location = FileLocation(yamlfile.load(path, name))
-    document = location.document
-    zone = _read_top_level(location, document.value)
-    schedules = []
-    for entry, value, entry_location in _list_entries(location, document.value):
-        schedule = read_entry(entry_location, entry, value, zone)
-        if schedule:
-            schedules.append(schedule)
-            _add_cron_warnings(entry_location.child(timing_key(value)), schedule, now_ms)
-        if tasks is not None:
-            options.check_task(entry_location, value, tasks)
-    location.raise_mistakes()
-    return ScheduleFile(tuple(schedules), tuple(location.mistakes))
-
-
-def _read_top_level(location: FileLocation, value: Any) -> str:
-    """The zone of the entries that name none; what is wrong around the entries is noted."""
-    if not isinstance(value, dict):
-        location.add_mistake(
-            "the file is empty" if value is None else f"{quote(value)} is no schedule file", FILE_EXAMPLE
-        )
-        return DEFAULT_ZONE
-    for key in value.keys() - TOP_KEYS:
-        _add_misplaced_key(location, key, value[key])
-    if value.keys() <= {"timezone"}:
-        location.add_mistake("no schedules", FILE_EXAMPLE)
-    return validation.read_zone(location.child("timezone"), value.get("timezone", DEFAULT_ZONE))
-
-
-def _add_misplaced_key(location: FileLocation, key: str, value: Any) -> None:
-    if isinstance(value, dict) and "task" in value:
-        location.child(key).add_mistake("an entry beside schedules", "put it under schedules:", key=True)
-    else:
-        location.add_unknown("key", key, TOP_KEYS)
-
-
-def _list_entries(location: FileLocation, value: Any) -> Iterator[tuple[str, Any, FileLocation]]:
-    """Each entry's name, what it says, and where."""
-    if not isinstance(value, dict) or "schedules" not in value:
-        return
-    entries_by_name, entries_location = value["schedules"], location.child("schedules", silent=True)
-    if isinstance(entries_by_name, dict):
-        yield from ((name, entry, entries_location.child(name)) for name, entry in entries_by_name.items())
-    elif entries_by_name is None:
-        entries_location.add_warning("schedules: no entries yet", f"add: {ENTRY_EXAMPLE}")
-    else:
-        entries_location.add_mistake(
-            f"schedules: {quote(entries_by_name)} is no mapping of names to entries", FILE_EXAMPLE
-        )
-
-
-def _add_cron_warnings(location: FileLocation, schedule: Schedule, now_ms: int | None) -> None:
-    """Notes what a cron line does that may not be meant."""
-    cron_line = schedule.timing
-    if not isinstance(cron_line, Cron):
-        return
-    if warning := every_minute_warning(cron_line):
-        location.add_warning(warning, f'"{once_per_hour(cron_line)}" does once')
-    for warning in clock_change_warnings(cron_line, schedule.timezone, now_ms) if now_ms is not None else ():
-        location.add_warning(warning)

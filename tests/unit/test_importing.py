@@ -1,0 +1,193 @@
+"""Schedules are imported from Python source and from apps."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from livectl.cli import main
+from livectl.context import CommandContext
+from livectl.ops.schedules import import_python, importing
+from tests.support.waiting import HANG_SECONDS
+
+HEAD = (
+    "from datetime import timedelta\nfrom celery.schedules import crontab, schedule, solar\n"
+    "import celery.schedules\nfrom celery.schedules import crontab as line\nMINUTE = 60\n"
+)
+
+
+def run_livectl(folder: Path, *words: str) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    code = main([*words], CommandContext({"PATH": os.environ["PATH"], "HOME": str(folder)}, folder, out, err))
+    return code, out.getvalue(), err.getvalue()
+
+
+def import_text(folder: Path, text: str) -> tuple[str, list[tuple[str, str]]]:
+    path = folder / "settings.py"
+    path.write_text(text, encoding="utf-8")
+    converted = importing.to_yaml(import_python.read(path, "settings.py"))
+    return converted.text.split("\n", 1)[1], [(note.name, note.why) for note in converted.left]
+
+
+@pytest.mark.parametrize(
+    ("entry", "yaml"),
+    [
+        ("'schedule': 30.0", "every: 30s"),
+        ("'schedule': 0.25", "every: 0.25s"),
+        ("'schedule': 90 * MINUTE", "every: 90m"),
+        ("'schedule': timedelta(days=2)", "every: 2d"),
+        ("'schedule': timedelta(minutes=1) * 3 + timedelta(seconds=2)", "every: 182s"),
+        ("'schedule': schedule(run_every=10)", "every: 10s"),
+        ("'schedule': schedule(timedelta(hours=3))", "every: 3h"),
+        ("'schedule': timedelta(days=1), 'relative': True", 'cron: "0 0 * * *"'),
+        ("'schedule': schedule(3600, relative=True)", 'cron: "0 * * * *"'),
+        ("'schedule': crontab()", 'crontab: {minute: "*"}'),
+        ("'schedule': crontab(minute=30, hour='7', day_of_week=1)", 'crontab: {minute: 30, hour: "7", day_of_week: 1}'),
+        ("'schedule': line('*/15', '9-17')", 'crontab: {minute: "*/15", hour: "9-17"}'),
+        ("'schedule': celery.schedules.crontab(0, {3, 1})", "crontab: {minute: 0, hour: [1, 3]}"),
+        ("'schedule': crontab(hour=range(1, 4))", "crontab: {hour: [1, 2, 3]}"),
+        ("'schedule': solar('sunset', -37.8, 144.9)", "solar: {event: sunset, lat: -37.8, lon: 144.9}"),
+        ("'schedule': 1, 'args': (1, 'on', None)", "every: 1s\n    args: [1, on, null]"),
+        ("'schedule': 1, 'args': ('1', 'true')", 'every: 1s\n    args: ["1", "true"]'),
+        ("'schedule': 1, 'kwargs': {'a b': [{}]}", 'every: 1s\n    kwargs: {"a b": [{}]}'),
+        ("'schedule': 1, 'kwargs': dict(x=1.5)", "every: 1s\n    kwargs: {x: 1.5}"),
+        (
+            "'schedule': 1, 'options': {'queue': 'q', 'expires': MINUTE}",
+            "every: 1s\n    options: {queue: q, expires: 60}",
+        ),
+        ("'schedule': 1, 'args': (), 'kwargs': {}, 'options': {}", "every: 1s"),
+    ],
+)
+def test_an_entry_in_our_words(entry: str, yaml: str, tmp_path: Path) -> None:
+    text, left = import_text(tmp_path, f"{HEAD}CELERYBEAT_SCHEDULE = {{'a': {{'task': 't', {entry}}}}}\n")
+    assert left == []
+    assert text == f"schedules:\n  a:\n    task: t\n    {yaml}\n"
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ("'schedule': MySchedule(3)", "MySchedule is not one of Celery's schedules, nor a plain value"),
+        ("'schedule': os.environ['X']", "computed at run time: os.environ['X']"),
+        ("'schedule': LATER", "computed at run time: LATER"),
+        ("'schedule': timedelta(minutes=15), 'relative': True", "relative"),
+        ("'schedule': crontab(hour=3, nowfun=f)", "computed at run time: f"),
+        ("'schedule': crontab(hour=25)", "hour"),
+        ("'schedule': crontab(minute=0, hour=0, day_of_month=31, month_of_year=2)", "never comes"),
+        ("'schedule': solar('noon', 1, 2)", "is no event"),
+        ("'schedule': 0", "must be more than zero"),
+        ("'schedule': None", "its schedule is not seconds"),
+        ("'schedule': 1, 'args': ({1},)", "YAML has no set"),
+        ("'schedule': 1, 'args': (b'x',)", "YAML has no bytes"),
+        ("'schedule': 1, 'args': (10 ** 3,)", "computed at run time: 10 ** 3"),
+        ("'schedule': 1, 'args': (1e400,)", "reads back"),
+        ("'schedule': 1, 'kwargs': {1: 2}", "YAML has no dict"),
+        ("'schedule': 1, 'options': {'connection': 1}", "option 'connection' cannot be said in YAML"),
+        ("'schedule': 1, 'args': ['\\ud800']", "half a letter"),
+        ("'schedule': 1, 'colour': 1", "'colour' is no key of an entry"),
+        ("'schedule': 1, **OTHER", "computed at run time: OTHER"),
+    ],
+)
+def test_what_yaml_cannot_hold_is_left_out(entry: str, why: str, tmp_path: Path) -> None:
+    text, left = import_text(
+        tmp_path, f"{HEAD}beat_schedule = {{\n 'a': {{'task': 't', {entry}}},\n 'b': {{'task': 't', 'schedule': 1}}}}\n"
+    )
+    assert text.startswith('schedules:\n  b:\n    task: t\n    every: 1s\n# left out: "a" in line 7')
+    [(name, reason)] = left
+    assert name == "a"
+    assert why in reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CELERYBEAT_SCHEDULE = {'a': E}",
+        "CELERY_BEAT_SCHEDULE = {'a': E}",
+        "app.conf.beat_schedule = {'a': E}",
+        "app.conf['CELERYBEAT_SCHEDULE'] = {'a': E}",
+        "app.conf.update(timezone='UTC', beat_schedule={'a': E})",
+        "app.conf.update({'beat_schedule': {'a': E}})",
+        "class Config:\n  CELERYBEAT_SCHEDULE = dict(a=E)",
+        "BASE = {'a': E}\nCELERYBEAT_SCHEDULE = {**BASE}",
+        "BASE = {'a': E}\napp.conf.beat_schedule = BASE",
+        "CELERYBEAT_SCHEDULE = {}\nCELERYBEAT_SCHEDULE['a'] = E",
+        "CELERYBEAT_SCHEDULE = {'a': {}}\nCELERYBEAT_SCHEDULE.update({'a': E})",
+        "def setup(app):\n  app.conf.beat_schedule['a'] = E",
+    ],
+)
+def test_a_schedule_is_found_wherever_it_is_set(text: str, tmp_path: Path) -> None:
+    yaml, left = import_text(tmp_path, "E = {'task': 't', 'schedule': 1}\n" + text + "\n")
+    assert (yaml, left) == ("schedules:\n  a:\n    task: t\n    every: 1s\n", [])
+
+
+def test_comments_and_the_time_zone_are_imported(tmp_path: Path) -> None:
+    text, _ = import_text(
+        tmp_path,
+        "CELERY_TIMEZONE = 'Europe/Paris'\nbeat_schedule = {\n"
+        "  # first\n  # of two\n  'a': {\n    'task': 't',  # inside\n"
+        "    'schedule': 1,\n  },\n  # second\n  'b': {'task': 't', 'schedule': 2},\n}\n",
+    )
+    assert text == (
+        'timezone: "Europe/Paris"\nschedules:\n  # first\n  # of two\n  # inside\n  a:\n    task: t\n    every: 1s\n'
+        "  # second\n  b:\n    task: t\n    every: 2s\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\n", "sets no beat_schedule"),
+        ("beat_schedule = {\n", "not Python"),
+        ("beat_schedule = '\0'\n", "not Python"),
+    ],
+)
+def test_a_source_without_a_schedule_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "settings.py").write_text(text)
+    code, _, err = run_livectl(tmp_path, "schedules", "import", "settings")
+    assert code == 3
+    assert message in err
+
+
+def test_nothing_of_the_source_is_run(tmp_path: Path) -> None:
+    (tmp_path / "settings.py").write_text("open('ran', 'w')\nbeat_schedule = {'a': {'task': 't', 'schedule': 1}}\n")
+    assert run_livectl(tmp_path, "schedules", "import", "settings.py")[0] == 0
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(("words", "code"), [(["import"], 2), (["import", "nowhere"], 2)])
+def test_exit_codes(words: list[str], code: int, tmp_path: Path) -> None:
+    assert run_livectl(tmp_path, "schedules", *words)[0] == code
+
+
+def test_an_app_has_more_than_its_source(tmp_path: Path) -> None:
+    (tmp_path / "proj.py").write_text(
+        "import os, datetime, celery\nfrom celery.schedules import crontab, schedule, solar, BaseSchedule\n"
+        "app = celery.Celery('proj', set_as_current=False, broker='memory://')\n"
+        "class Mine(schedule): pass\n"
+        "app.conf.timezone = 'Europe/Paris'\n"
+        "app.conf.beat_schedule = {os.sep: dict(task='t', schedule=datetime.timedelta(seconds=int('5'))),\n"
+        " 'mine': {'task': 't', 'schedule': Mine(3)}, 'sun': {'task': 't', 'schedule': solar('sunset', 1, 2)}}\n"
+        "@app.task\ndef add(x, y): pass\n"
+        "@app.on_after_configure.connect\ndef setup(sender, **kwargs):\n"
+        "    sender.add_periodic_task(crontab(hour=7, minute=30), add.s(1, 2), name='added', queue='slow')\n"
+    )
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
+    argv = [sys.executable, "-B", "-m", "livectl", "-A", "proj", "schedules", "import"]
+    completed = subprocess.run(
+        argv, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=HANG_SECONDS, check=False
+    )
+    assert completed.returncode == 1, completed.stderr
+    assert completed.stderr == "left out: mine: proj.Mine is a class of its own\n"
+    assert completed.stdout == (
+        '# From proj, by livectl schedules import.\ntimezone: "Europe/Paris"\nschedules:\n'
+        '  "/":\n    task: t\n    every: 5s\n'
+        "  sun:\n    task: t\n    solar: {event: sunset, lat: 1, lon: 2}\n"
+        "  added:\n    task: proj.add\n    crontab: {minute: 30, hour: 7}\n"
+        "    args: [1, 2]\n    options: {queue: slow}\n"
+        '# left out: "mine": proj.Mine is a class of its own\n'
+    )
