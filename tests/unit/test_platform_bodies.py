@@ -1,4 +1,4 @@
-"""Bodies in, observations out: each platform's states, field by field, and what garbage makes of them."""
+"""Bodies in, observations out: each platform's states, field by field, and what garbage leads to."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ IDS = {
     "tiktok": "some.body",
 }
 # The one request of a check that a body answers; the others (tokens, cookies, names) are answered by the fakes.
-MAIN = {
+MAIN_URL_PARTS = {
     "twitch": "/helix/streams",
     "bilibili": "get_status_info_by_uids",
     "youtube": "/live",
@@ -52,50 +52,57 @@ MAIN = {
     "soop": "player_live_api",
     "tiktok": "api-live",
 }
-FILES = sorted(BODIES.glob("*/*"))
-NO_REPLAY = {"youtube", "kick", "douyin", "chzzk", "soop", "tiktok"}  # sites that have none, or tell none
+BODY_FILES = sorted(BODIES.glob("*/*"))
+WITHOUT_REPLAY = {"youtube", "kick", "douyin", "chzzk", "soop", "tiktok"}  # sites that have none, or tell none
 
 
-def looked_at(platform: str, body: bytes, status: int = 200, *, exists: bool = True) -> Observation:
-    """What a check makes of one body."""
+def observe(platform: str, body: bytes, status: int = 200, *, exists: bool = True) -> Observation:
+    """The observation that a check reads in one body."""
     plan = Plan()
     if exists:
         plan.show(platform, IDS[platform], "offline")
-    rest = plan_responder(plan)
+    respond_as_planned = plan_responder(plan)
 
-    def answer(request: Request) -> Response:
-        if MAIN[platform] in request.url:
+    def respond(request: Request) -> Response:
+        if MAIN_URL_PARTS[platform] in request.url:
             return Response(status=status, url=request.url, body=body)
-        return rest(request)
+        return respond_as_planned(request)
 
-    means = CheckContext(NOW, KEYS.get(platform, {}))
-    (seen,) = drive(platforms.get(platform).check([IDS[platform]], means), answer)
-    return seen
+    context = CheckContext(NOW, KEYS.get(platform, {}))
+    (observation,) = drive(platforms.get(platform).check([IDS[platform]], context), respond)
+    return observation
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.name}")
+@pytest.mark.parametrize("file", BODY_FILES, ids=lambda file: f"{file.parent.name}/{file.name}")
 def test_a_body_says_what_its_name_says(file: Path) -> None:
     """A body is called <state>[-<what>][-<HTTP status>]."""
     state = file.stem.split("-")[0]
     status = re.search(r"-(\d{3})$", file.stem)
-    seen = looked_at(
+    observation = observe(
         file.parent.name, file.read_bytes(), int(status[1]) if status else 200, exists=state != "not_found"
     )
-    assert (seen.state, seen.id, seen.at) == (State(state), IDS[file.parent.name], NOW), seen.problem
-    assert seen.problem or seen.state not in {State.PARSE_ERROR, State.BLOCKED, State.NETWORK, State.UNKNOWN}
+    assert (observation.state, observation.id, observation.at) == (State(state), IDS[file.parent.name], NOW), (
+        observation.problem
+    )
+    assert observation.problem or observation.state not in {
+        State.PARSE_ERROR,
+        State.BLOCKED,
+        State.NETWORK,
+        State.UNKNOWN,
+    }
 
 
 @pytest.mark.parametrize("platform", IDS)
 def test_live_is_told_in_full(platform: str) -> None:
     (body,) = (BODIES / platform).glob("live.*")
-    seen = looked_at(platform, body.read_bytes())
-    assert seen.state is State.LIVE
-    assert seen.session == (f"v{STARTED}" if platform == "youtube" else str(STARTED))
-    assert seen.title == "A title"
-    assert seen.started_at == (None if platform == "douyin" else STARTED)
-    assert seen.viewers == (None if platform in {"youtube", "soop"} else 7)
-    assert seen.url.startswith("https://")
-    assert seen.name
+    observation = observe(platform, body.read_bytes())
+    assert observation.state is State.LIVE
+    assert observation.session == (f"v{STARTED}" if platform == "youtube" else str(STARTED))
+    assert observation.title == "A title"
+    assert observation.started_at == (None if platform == "douyin" else STARTED)
+    assert observation.viewers == (None if platform in {"youtube", "soop"} else 7)
+    assert observation.url.startswith("https://")
+    assert observation.name
 
 
 @pytest.mark.parametrize("platform", IDS)
@@ -103,8 +110,8 @@ def test_every_platform_has_bodies_of_its_states(platform: str) -> None:
     states = {file.stem.split("-")[0] for file in (BODIES / platform).iterdir()}
     assert {"live", "offline", "blocked"} <= states
     assert states & {"replay", "not_found", "unknown"}
-    assert platform in NO_REPLAY or "replay" in states
-    assert platform in {*NO_REPLAY} or {"parse_error"} <= states
+    assert platform in WITHOUT_REPLAY or "replay" in states
+    assert platform in {*WITHOUT_REPLAY} or {"parse_error"} <= states
 
 
 @pytest.mark.parametrize(
@@ -121,7 +128,7 @@ def test_every_platform_has_bodies_of_its_states(platform: str) -> None:
     ],
 )
 def test_an_unexpected_shape_names_the_path(platform: str, body: str, path: str) -> None:
-    assert path in looked_at(platform, (BODIES / platform / f"{body}.json").read_bytes()).problem
+    assert path in observe(platform, (BODIES / platform / f"{body}.json").read_bytes()).problem
 
 
 TROUBLES = {
@@ -142,17 +149,19 @@ TROUBLES = {
 def test_a_site_in_trouble_says_nothing_of_the_streamer(platform: str, trouble: Any, keys: dict[str, str]) -> None:
     plan = Plan(trouble={platform: trouble})
     plan.show(platform, IDS[platform], "live")
-    (seen,) = drive(platforms.get(platform).check([IDS[platform]], CheckContext(NOW, keys)), plan_responder(plan))
-    assert seen.problem
-    assert seen.state in ({State.AUTH} if platform == "kick" and not keys else TROUBLES[trouble])
-    assert (seen.retry_at is not None) <= (seen.state is State.RATE_LIMITED)
+    (observation,) = drive(
+        platforms.get(platform).check([IDS[platform]], CheckContext(NOW, keys)), plan_responder(plan)
+    )
+    assert observation.problem
+    assert observation.state in ({State.AUTH} if platform == "kick" and not keys else TROUBLES[trouble])
+    assert (observation.retry_at is not None) <= (observation.state is State.RATE_LIMITED)
 
 
 # Garbage: a live body, cut, bitten or with a value of another type, is never "offline", whatever else it is.
 
-ODD = st.sampled_from([None, True, 3.5, -1, "garbage", [], ["x"], {}, {"odd": 1}, 10**30])
+ODD_VALUES = st.sampled_from([None, True, 3.5, -1, "garbage", [], ["x"], {}, {"odd": 1}, 10**30])
 # Values whose absence or emptiness is how the site says offline, and the ids that tell whose row it is.
-TELLING = {
+OFFLINE_KEYS = {
     "/gql": {"stream"},
     "/helix/streams": {"data", "user_id"},
     "/public/v1/channels": {"stream", "data"},
@@ -161,50 +170,50 @@ TELLING = {
     "live-status": {"content"},
     "api-live": {"roomId"},
 }
-SPOILT = [(name, CLIENT, part) for name, part in MAIN.items() if name != "youtube"]
-SPOILT += [("twitch", {}, "/gql"), ("youtube", EVERY_KEY, "/videos?")]
+SPOILABLE = [(name, CLIENT, part) for name, part in MAIN_URL_PARTS.items() if name != "youtube"]
+SPOILABLE += [("twitch", {}, "/gql"), ("youtube", EVERY_KEY, "/videos?")]
 
 
-def _places(value: Any, skip: set[str]) -> list[tuple[Any, Any]]:
-    """Every container of a body with every key in it that may be spoilt."""
+def _spoilable_items(value: Any, skip: set[str]) -> list[tuple[Any, Any]]:
+    """Each value of a body that may be spoilt, as its container and its key."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    found = [(value, key) for key, _ in items if key not in skip]
+    spoilable = [(value, key) for key, _ in items if key not in skip]
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        found += _places(inner, skip)
-    return found
+        spoilable += _spoilable_items(inner, skip)
+    return spoilable
 
 
-@given(data=st.data(), asked=st.sampled_from(SPOILT))
-def test_a_spoilt_value_is_never_offline(data: st.DataObject, asked: tuple[str, dict[str, str], str]) -> None:
-    platform, keys, part = asked
+@given(data=st.data(), spoilable=st.sampled_from(SPOILABLE))
+def test_a_spoilt_value_is_never_offline(data: st.DataObject, spoilable: tuple[str, dict[str, str], str]) -> None:
+    platform, keys, part = spoilable
     plan = Plan()
     plan.show(platform, IDS[platform], "live", started=STARTED)
-    intact = plan_responder(plan)
+    respond_intact = plan_responder(plan)
 
-    def spoilt(request: Request) -> Response:
-        response = intact(request)
+    def respond_spoilt(request: Request) -> Response:
+        response = respond_intact(request)
         if part not in request.url:
             return response
         body = json.loads(response.body)
         for _ in range(data.draw(st.integers(1, 3))):
-            _spoil(body, TELLING.get(part, set()), data)
+            _spoil(body, OFFLINE_KEYS.get(part, set()), data)
         return Response(status=200, url=request.url, body=json.dumps(body).encode())
 
-    (seen,) = drive(platforms.get(platform).check([IDS[platform]], CheckContext(NOW, keys)), spoilt)
-    assert seen.id == IDS[platform]
-    assert seen.state is not State.OFFLINE
+    (observation,) = drive(platforms.get(platform).check([IDS[platform]], CheckContext(NOW, keys)), respond_spoilt)
+    assert observation.id == IDS[platform]
+    assert observation.state is not State.OFFLINE
 
 
 def _spoil(body: Any, skip: set[str], data: st.DataObject) -> None:
     """One value of a body gone, or of another kind."""
-    places = _places(body, skip)
-    if not places:
+    spoilable_items = _spoilable_items(body, skip)
+    if not spoilable_items:
         return
-    holder, key = data.draw(st.sampled_from(places))
-    if isinstance(holder, dict) and data.draw(st.booleans()):
-        del holder[key]
+    container, key = data.draw(st.sampled_from(spoilable_items))
+    if isinstance(container, dict) and data.draw(st.booleans()):
+        del container[key]
     else:
-        holder[key] = deepcopy(data.draw(ODD))
+        container[key] = deepcopy(data.draw(ODD_VALUES))
 
 
 @given(data=st.data(), platform=st.sampled_from(sorted(IDS)))
@@ -213,10 +222,10 @@ def test_bitten_bodies_are_never_offline(data: st.DataObject, platform: str) -> 
     body = bytearray(file.read_bytes())
     cut = data.draw(st.integers(0, len(body)))
     if data.draw(st.booleans()):
-        assert looked_at(platform, bytes(body[:cut])).state is not State.OFFLINE or cut == len(body)
+        assert observe(platform, bytes(body[:cut])).state is not State.OFFLINE or cut == len(body)
         return
     body[cut:cut] = data.draw(st.binary(min_size=1, max_size=8))
-    looked_at(platform, bytes(body))
+    observe(platform, bytes(body))
 
 
 @given(
@@ -231,22 +240,21 @@ def test_noise_is_answered_for_every_id_and_never_offline(
 ) -> None:
     turn = iter(bodies * 200)
 
-    def answer(request: Request) -> Response:
+    def respond(request: Request) -> Response:
         return Response(status=status, url=request.url, body=next(turn))
 
     ids = [IDS[platform][:-1] + str(number) for number in range(count)] + [IDS[platform][:-1] + "0"]
-    seen = drive(platforms.get(platform).check(ids, CheckContext(NOW, keys)), answer)
-    assert [one.id for one in seen] == ids
-    assert State.OFFLINE not in {one.state for one in seen}
-    assert State.LIVE not in {one.state for one in seen}
+    observations = drive(platforms.get(platform).check(ids, CheckContext(NOW, keys)), respond)
+    assert [each.id for each in observations] == ids
+    assert not {State.OFFLINE, State.LIVE} & {each.state for each in observations}
 
 
-def test_what_is_kept_may_be_garbage_too() -> None:
+def test_what_is_cached_may_be_garbage_too() -> None:
     check: Callable[..., Any] = platforms.get("youtube").check
-    one = IDS["youtube"]
-    memory = {f"videos/{one}": "garbage", f"quiet/{one}": "x", f"live/{one}": "y"}
+    channel = IDS["youtube"]
+    cache = {f"videos/{channel}": "garbage", f"quiet/{channel}": "x", f"live/{channel}": "y"}
     plan = Plan()
-    plan.show("youtube", one, "live")
+    plan.show("youtube", channel, "live")
     for keys in ({}, {"api_key": "key"}):
-        (seen,) = drive(check([one], CheckContext(NOW, keys)), plan_responder(plan), dict(memory))
-        assert seen.state is State.LIVE
+        (observation,) = drive(check([channel], CheckContext(NOW, keys)), plan_responder(plan), dict(cache))
+        assert observation.state is State.LIVE
