@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from livectl.models import Observation
     from livectl.ops.deployment import Deployment
     from livectl.ops.jobs.publish_many import SendOptions
-    from livectl.ops.jobs.results import JobResult
+    from livectl.ops.protocol.result import JobResult
 
 
 TASK = "livectl.check"

@@ -24,11 +24,11 @@ from livectl.doctor.facts import (
 from livectl.errors import ServerError
 from livectl.models import JobState
 from livectl.ops.beat import heartbeats
-from livectl.ops.cluster import broadcast, workers
+from livectl.ops.cluster import broadcast
 from livectl.ops.cluster import queues as depths
 from livectl.ops.jobs import dead_letters, results
 from livectl.ops.jobs.results import ResultFilter
-from livectl.ops.protocol import message, search
+from livectl.ops.protocol import message, unacked, worker_replies
 from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.ops.services import health
 from livectl.redaction import redact_text
@@ -105,7 +105,7 @@ def survey_workers(deployment: Deployment) -> WorkerSurvey:
 
 def _survey(deployment: Deployment, connection: RedisConnection | None) -> WorkerSurvey:
     stats_replies = broadcast.ask(deployment, connection, ControlCommand(method="stats"))
-    stats = [(name, reply) for name, reply in stats_replies.pairs if _is_worker_reply(reply)]
+    stats = [(name, reply) for name, reply in stats_replies.pairs if worker_replies.is_worker_stats(reply)]
     if not stats:
         return WorkerSurvey(silent=stats_replies.silent)
     names = tuple(sorted({name for name, _ in stats}))
@@ -124,13 +124,8 @@ def _survey(deployment: Deployment, connection: RedisConnection | None) -> Worke
     )
 
 
-def _is_worker_reply(reply: Any) -> bool:
-    """A beat with remote control answers too."""
-    return isinstance(reply, dict) and "pool" in reply
-
-
 def _worker_facts(name: str, stats: dict[str, Any], replies: dict[str, Any]) -> WorkerFacts:
-    worker = workers.parse_worker_status(
+    worker = worker_replies.worker_status(
         name, stats, replies["active"], replies["reserved"], replies["active_queues"], replies["report"]
     )
     conf = replies["conf"] if isinstance(replies["conf"], dict) else {}
@@ -143,7 +138,7 @@ def _worker_facts(name: str, stats: dict[str, Any], replies: dict[str, Any]) -> 
         concurrency=worker.concurrency,
         version=worker.version or "",
         queues=worker.queues,
-        tasks=tuple(text.split(" [")[0] for text in replies["registered"] or () if isinstance(text, str)),
+        tasks=worker_replies.task_names(replies["registered"]),
         active=worker.active or 0,
         reserved=_reserved_job_ids(replies["reserved"]),
         visibility_timeout=float(visibility_timeout) if isinstance(visibility_timeout, int | float) else None,
@@ -199,9 +194,8 @@ def find_delayed_messages(deployment: Deployment, broker: Address) -> tuple[Dela
     now, visibility_timeout = datetime.now(UTC), deployment.layout.visibility_timeout
     delayed_messages: list[DelayedMessage] = []
     with redis_client.connect(broker, STATE_TIMEOUT_S) as connection:
-        for _, raw in search.unacked_messages(connection, deployment.layout):
-            envelope, _, _ = search.decode_unacked(raw)
-            job_message = message.from_envelope(envelope)
+        for held in unacked.scan(connection, deployment.layout):
+            job_message = message.from_envelope(held.envelope)
             eta_seconds = (job_message.eta - now).total_seconds() if job_message.eta else 0.0
             if eta_seconds > visibility_timeout:
                 delayed_messages.append(DelayedMessage(id=job_message.id, task=job_message.task, seconds=eta_seconds))

@@ -11,7 +11,7 @@ import redis
 from livectl.models import Run
 from livectl.ops.beat import run_store
 from livectl.ops.beat.run_store import Claim, DueRun, LatestJob, PreparedRun, RunStore, StoreClock
-from livectl.ops.protocol.message import RedisCommand
+from livectl.ops.protocol.capturing_channel import RedisCommand
 from tests.support.beats import FakeClock, Time
 
 if TYPE_CHECKING:

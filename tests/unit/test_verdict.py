@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from livectl.models import JobState
-from livectl.ops.cluster.workers import WorkerJob
-from livectl.ops.jobs import results, status
+from livectl.ops.jobs import status
 from livectl.ops.jobs.job_log import JobLogEntry
-from livectl.ops.jobs.results import JobResult
 from livectl.ops.jobs.status import JobFacts
-from livectl.ops.protocol import message
+from livectl.ops.protocol import message, result
 from livectl.ops.protocol.message import JobMessage
+from livectl.ops.protocol.result import JobResult
 from livectl.ops.protocol.search import MessageLocation
+from livectl.ops.protocol.worker_replies import WorkerJob
 
 NOW = datetime.now(UTC)
 SOON = NOW + timedelta(days=1)  # after any run of these tests
@@ -101,7 +101,7 @@ def test_a_malformed_message_is_read_as_far_as_it_goes(raw: bytes) -> None:
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"5", b'{"status": 1}', b'{"task_id": "x"}', b"\x80\x04\x95"])
 def test_a_malformed_result_is_none(raw: bytes) -> None:
-    assert results.parse_result(raw) is None
+    assert result.parse(raw) is None
 
 
 def test_a_message_of_the_first_protocol_is_read_too() -> None:

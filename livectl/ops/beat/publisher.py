@@ -21,7 +21,7 @@ from livectl.models import Run
 from livectl.ops.beat.entries import to_beat_entry
 from livectl.ops.beat.run_store import Claim, PreparedRun
 from livectl.ops.jobs import sender
-from livectl.ops.jobs.publish_many import open_capturing_channel
+from livectl.ops.protocol import capturing_channel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from livectl.ops.beat.entries import BeatEntry
     from livectl.ops.beat.run_store import RunStore
     from livectl.ops.deployment import Deployment
-    from livectl.ops.protocol.message import RedisCommand
+    from livectl.ops.protocol.capturing_channel import RedisCommand
 
 
 logger = get_logger(__name__)
@@ -84,9 +84,9 @@ class AtomicPublisher:
         self._app = app
         self._runs = runs
         self._connection = connection
-        self._channel = open_capturing_channel(connection)
+        self._channel = capturing_channel.open_channel(connection)
         self._producer = app.amqp.Producer(self._channel, auto_declare=False)
-        self._database = self._channel.pool.connection_kwargs["db"]
+        self._database = capturing_channel.database_of(self._channel)
 
     def connect(self) -> None:
         """The store has just answered, and this is the same server."""
@@ -100,7 +100,7 @@ class AtomicPublisher:
     def _capture(self, job: ClaimedJob) -> PreparedRun | None:
         """What Celery would put on the broker; None if it cannot be sent at all."""
         commands: list[RedisCommand] = []
-        self._channel.drafts = commands
+        self._channel.commands = commands
         producer = None if CONNECTION_OPTIONS & job.entry.options.keys() else self._producer
         try:
             publish(self._app, job, producer, retry=False)

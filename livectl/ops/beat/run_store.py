@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from livectl.ops.protocol.message import RedisCommand
+    from livectl.ops.protocol.capturing_channel import RedisCommand
 
 
 MIN_JUMP_MS = 2_000  # milliseconds that cannot be a slow answer or a drift any more: somebody set the store's clock

@@ -1,4 +1,4 @@
-"""How deep the queues are, who reads them, how long the oldest message waits: as far as each broker can tell."""
+"""Measures queues: how deep they are, who reads them, how long the oldest message waits, how fast messages move."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl import redis_client
+from livectl.ops import deployment as deployments
 from livectl.ops.cluster import broadcast
-from livectl.ops.protocol import message, search
+from livectl.ops.protocol import bindings, message, unacked, worker_replies
+from livectl.ops.protocol.bindings import Bindings
 from livectl.ops.protocol.remote_control import ControlCommand
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from livectl.ops.deployment import Deployment
     from livectl.ops.protocol.keys import KeyLayout
+    from livectl.ops.protocol.remote_control import ControlReplies
     from livectl.redis_client import RedisConnection
 
 
@@ -31,35 +34,34 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     ready: int
     priorities: dict[str, int] | None = None
-    unacked: int | None = None  # all that workers hold, those that wait for their time included
-    eta: int | None = None  # of those, the ones that wait for their time
+    unacked: int | None = None  # all that workers hold, messages that wait for their time included
+    eta: int | None = None  # the messages that workers hold and that wait for their time
     oldest: float | None = None  # seconds since the message that is next was sent, where it says so
     consumers: int | None = None
 
 
 class QueueDepths(msgspec.Struct, frozen=True, kw_only=True):
-    """All queues, and what a person should know about these numbers."""
+    """The queues at one moment, and what a person should know about these numbers."""
 
     queues: tuple[Queue, ...]
     notes: tuple[str, ...] = ()
-    processed: dict[str, int] = {}  # jobs done since its start, by worker
+    processed: dict[str, int] = {}  # jobs that a worker has done since its start, by worker
     reads: dict[str, tuple[str, ...]] = {}  # queues, by worker
 
 
 def measure(
     deployment: Deployment, names: Sequence[str] = (), timeout_s: float = redis_client.SERVER_TIMEOUT_S
 ) -> QueueDepths:
-    """Every queue the broker knows, or those named."""
-    if deployment.broker is None or not deployment.broker.is_redis:
+    """Measures the named queues, or every queue that the broker knows."""
+    if deployment.redis_broker is None:
         return _measure_through_kombu(deployment, names)
-    with redis_client.connect(deployment.broker, timeout_s) as connection:
-        replies = broadcast.ask(deployment, connection, ControlCommand(method="active_queues"))
-        reads = {worker: _queue_names(reply) for worker, reply in replies.by_worker.items()}
-        processed = _processed_counts(deployment, connection) if reads else {}
+    with redis_client.connect(deployment.redis_broker, timeout_s) as connection:
+        reads, silent = _ask_readers(deployment, connection)
+        processed = _ask_processed(deployment, connection) if reads else {}
         read_queues = {queue for queues in reads.values() for queue in queues}
-        known_names = {*search.list_queues(connection, deployment.layout), *read_queues}
+        known_names = {*bindings.list_queues(connection, deployment.layout), *read_queues}
         queues = _measure_queues(connection, deployment.layout, names or sorted(known_names), reads)
-    notes = [f"{replies.silent} worker(s) did not answer: consumers are at least these"] if replies.silent else []
+    notes = [f"{silent} worker(s) did not answer: consumers are at least these"] if silent else []
     notes += [
         f"{name} is not known there: misspelt, or empty and read by nobody" for name in names if name not in known_names
     ]
@@ -67,28 +69,57 @@ def measure(
     return QueueDepths(queues=queues, notes=all_notes, processed=processed, reads=reads)
 
 
+def wait_until_empty(deployment: Deployment, names: Sequence[str], seconds: float, pause: float = 0.5) -> QueueDepths:
+    """Waits until the queues are empty and workers hold nothing, or the time is over. Returns the last depths."""
+    deadline = time.monotonic() + seconds
+    while True:
+        depths = measure(deployment, names)
+        if is_empty(depths) or time.monotonic() + pause > deadline:
+            return depths
+        time.sleep(pause)
+
+
+def is_empty(depths: QueueDepths) -> bool:
+    return not any(queue.ready + (queue.unacked or 0) for queue in depths.queues)
+
+
+def _ask_readers(deployment: Deployment, connection: RedisConnection | None) -> tuple[dict[str, tuple[str, ...]], int]:
+    """The queues that each worker reads, and how many workers sent no reply."""
+    control_replies = _ask(deployment, connection, "active_queues")
+    reads = {worker: worker_replies.queue_names(reply) for worker, reply in control_replies.by_worker.items()}
+    return reads, control_replies.silent
+
+
+def _ask_processed(deployment: Deployment, connection: RedisConnection | None) -> dict[str, int]:
+    """How many jobs each worker has done since its start."""
+    by_worker = _ask(deployment, connection, "stats").by_worker
+    return {
+        worker: worker_replies.processed_count(stats) for worker, stats in by_worker.items() if isinstance(stats, dict)
+    }
+
+
+def _ask(deployment: Deployment, connection: RedisConnection | None, method: str) -> ControlReplies:
+    return broadcast.ask(deployment, connection, ControlCommand(method=method))
+
+
 def _measure_queues(
     connection: RedisConnection, layout: KeyLayout, names: Sequence[str], reads: dict[str, tuple[str, ...]]
 ) -> tuple[Queue, ...]:
-    keys = [(name, step, layout.list_key(name, step)) for name in names for step in layout.steps]
-    lengths = connection.execute_all([("LLEN", key) for _, _, key in keys])
-    last_messages = connection.execute_all([("LINDEX", key, -1) for _, _, key in keys])
+    keys = [layout.list_key(name, step) for name in names for step in layout.steps]
+    lengths = iter(connection.execute_all([("LLEN", key) for key in keys]))
+    last_messages = iter(connection.execute_all([("LINDEX", key, -1) for key in keys]))
     unacked_counts = _count_unacked(connection, layout)
     queues = []
     for name in names:
-        lists = [
-            (step, size, last_message)
-            for (owner_name, step, _), size, last_message in zip(keys, lengths, last_messages, strict=True)
-            if owner_name == name
-        ]
+        lists = [(step, next(lengths), next(last_messages)) for step in layout.steps]
         sizes = {str(step): size if isinstance(size, int) else 0 for step, size, _ in lists}
-        unacked, eta = unacked_counts.get(name, (0, 0))
+        held, eta = unacked_counts.get(name, (0, 0))
         queues.append(
             Queue(
                 name=name,
                 ready=sum(sizes.values()),
                 priorities=sizes,
-                unacked=unacked,
+                unacked=held,
                 eta=eta,
                 oldest=_oldest_age(last_message for _, _, last_message in lists),
                 consumers=sum(name in queues_read for queues_read in reads.values()),
@@ -98,19 +129,15 @@ def _measure_queues(
 
 
 def _count_unacked(connection: RedisConnection, layout: KeyLayout) -> dict[str, tuple[int, int]]:
-    """By queue, how many messages workers hold, and how many of these wait for their time."""
-    now = datetime.now(UTC)
-    queues: dict[tuple[str, str], str] = {}
+    """How many messages workers hold, and how many of these wait for their time, by queue."""
+    now, queue_bindings = datetime.now(UTC), Bindings(connection, layout)
     counts: dict[str, tuple[int, int]] = {}
-    for _, raw in search.unacked_messages(connection, layout):
-        envelope, exchange, routing_key = search.decode_unacked(raw)
-        if (exchange, routing_key) not in queues:
-            queues[exchange, routing_key] = search.routed_queue(connection, layout, exchange, routing_key)
-        queue = queues[exchange, routing_key]
-        headers = envelope.get("headers")
+    for held in unacked.scan(connection, layout):
+        queue = queue_bindings.queue_for(held.exchange, held.routing_key)
+        headers = held.envelope.get("headers")
         eta = message.parse_time(headers.get("eta")) if isinstance(headers, dict) else None
-        unacked, waiting_for_eta = counts.get(queue, (0, 0))
-        counts[queue] = (unacked + 1, waiting_for_eta + (eta is not None and eta > now))
+        held_count, eta_count = counts.get(queue, (0, 0))
+        counts[queue] = (held_count + 1, eta_count + (eta is not None and eta > now))
     return counts
 
 
@@ -123,34 +150,22 @@ def _oldest_age(last_messages: Iterable[Any]) -> float | None:
     return round(max(0.0, (datetime.now(UTC) - min(sent_times)).total_seconds()), 1) if sent_times else None
 
 
-def _processed_counts(deployment: Deployment, connection: RedisConnection | None) -> dict[str, int]:
-    replies = broadcast.ask(deployment, connection, ControlCommand(method="stats")).by_worker
-    return {
-        name: sum((stats.get("total") or {}).values()) for name, stats in replies.items() if isinstance(stats, dict)
-    }
-
-
 def _measure_through_kombu(deployment: Deployment, names: Sequence[str]) -> QueueDepths:
-    """RabbitMQ tells of a queue it is asked for how many are ready and who reads it, and of nothing else."""
-    from livectl.ops import deployment as deployments
-
+    """RabbitMQ tells how many messages of a queue are ready and who reads it, and nothing else."""
     if deployment.broker is not None:
         redis_client.check_reachable(deployment.broker)
     app = deployments.celery_client(deployment)
-    replies = broadcast.ask(deployment, None, ControlCommand(method="active_queues")).by_worker
-    reads = {worker: _queue_names(queues) for worker, queues in replies.items()}
-    queue_names = names or sorted(
-        {*deployment.layout.queues, *(queue for queues in reads.values() for queue in queues)}
-    )
+    reads, _ = _ask_readers(deployment, None)
+    read_queues = {queue for queues in reads.values() for queue in queues}
     measured = []
     with app.connection_for_read() as connection:
         connection.ensure_connection(max_retries=1, timeout=redis_client.SERVER_TIMEOUT_S)
-        for name in queue_names:
-            with suppress(*connection.channel_errors), connection.channel() as channel:  # none of that name
+        for name in names or sorted({*deployment.layout.queues, *read_queues}):
+            with suppress(*connection.channel_errors), connection.channel() as channel:  # no queue of that name
                 _, ready, consumers = channel.queue_declare(name, passive=True)
                 measured.append(Queue(name=name, ready=ready, consumers=consumers))
     notes = (f"{deployment.transport} tells neither priorities nor what is unacknowledged, nor a message's age",)
-    processed = _processed_counts(deployment, None) if reads else {}
+    processed = _ask_processed(deployment, None) if reads else {}
     return QueueDepths(
         queues=tuple(measured), notes=(*notes, *_unread_queue_notes(measured)), processed=processed, reads=reads
     )
@@ -167,7 +182,7 @@ def _unread_queue_notes(queues: Sequence[Queue]) -> list[str]:
 def _unused_queue_notes(
     deployment: Deployment, measured: Sequence[Queue], reads: dict[str, tuple[str, ...]]
 ) -> list[str]:
-    """Workers that listen where nothing is said. Of livectl's own app no settings name queues."""
+    """Queues that workers read and nobody sends to. The settings of livectl's own app name no queues."""
     if deployment.app is None:
         return []
     empty = {queue.name for queue in measured if not queue.ready and not queue.unacked}
@@ -179,41 +194,23 @@ def _unused_queue_notes(
     ]
 
 
-def _queue_names(reply: Any) -> tuple[str, ...]:
-    return tuple(queue["name"] for queue in reply) if isinstance(reply, list) else ()
-
-
-def wait_until_empty(deployment: Deployment, names: Sequence[str], seconds: float, pause: float = 0.5) -> QueueDepths:
-    """The depths at the end: all nothing, held messages included, or what is left after so long."""
-    deadline = time.monotonic() + seconds
-    while True:
-        depths = measure(deployment, names)
-        if is_empty(depths) or time.monotonic() + pause > deadline:
-            return depths
-        time.sleep(pause)
-
-
-def is_empty(depths: QueueDepths) -> bool:
-    return not any(queue.ready + (queue.unacked or 0) for queue in depths.queues)
-
-
 class QueueRate(msgspec.Struct, frozen=True):
-    """Messages a second, into some queues and out of them. None where the readers could not be asked both times."""
+    """Messages a second, into some queues and out of them. None where their readers did not reply both times."""
 
     inward: float | None
     outward: float | None
 
 
-QueueRates = dict[tuple[str, ...], QueueRate]  # by the queues that they are of, together
+QueueRates = dict[tuple[str, ...], QueueRate]  # by the names of the queues that share the rate
 
 
 def rates_between(before: QueueDepths, after: QueueDepths, seconds: float) -> QueueRates:
-    """A worker tells how many jobs it finished, not from which queue: queues that share a reader have one rate."""
+    """A worker tells how many jobs it has done, not from which queue: queues that share a reader have one rate."""
     return {group: _group_rate(group, before, after, seconds) for group in _group_by_reader(after)}
 
 
 def rate_notes(rates: Mapping[tuple[str, ...], QueueRate], reads: Mapping[str, Collection[str]]) -> list[str]:
-    """What is known of queues whose rates cannot be told apart."""
+    """The rates of queues that cannot be told apart."""
     notes = []
     for group, rate in rates.items():
         if len(group) > 1 and rate.outward is not None:
@@ -226,7 +223,7 @@ def rate_notes(rates: Mapping[tuple[str, ...], QueueRate], reads: Mapping[str, C
 
 
 def _group_by_reader(depths: QueueDepths) -> list[tuple[str, ...]]:
-    """The queues, those in one group that are joined by readers of several."""
+    """The queues, grouped so that no worker reads queues of two groups."""
     groups = [{queue.name} for queue in depths.queues]
     for queues in depths.reads.values():
         joined = [group for group in groups if group & set(queues)]
@@ -236,7 +233,7 @@ def _group_by_reader(depths: QueueDepths) -> list[tuple[str, ...]]:
 
 
 def _group_rate(names: tuple[str, ...], before: QueueDepths, after: QueueDepths, seconds: float) -> QueueRate:
-    """What workers finished went out; that and how the queues grew came in."""
+    """What workers have done went out; that, and by how much the queues grew, came in."""
     finished = _finished_jobs(names, before, after)
     if finished is None:
         return QueueRate(None, None)
@@ -249,7 +246,7 @@ def _message_count(depths: QueueDepths, names: tuple[str, ...]) -> int:
 
 
 def _finished_jobs(names: tuple[str, ...], before: QueueDepths, after: QueueDepths) -> int | None:
-    """How many jobs of these queues were finished in between, if all their readers told it both times."""
+    """How many jobs of these queues ended in between, if all their readers told it both times."""
     readers = [worker for worker, queues in after.reads.items() if set(queues) & set(names)]
     if any(worker not in before.processed or worker not in after.processed for worker in readers):
         return None

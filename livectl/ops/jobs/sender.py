@@ -15,10 +15,10 @@ from livectl.errors import LivectlError, ServerError, UsageError
 from livectl.models import JobState
 from livectl.ops import task_signature
 from livectl.ops.cluster import broadcast
-from livectl.ops.cluster.purge import MOVE_UNACKED_SCRIPT
 from livectl.ops.jobs import job_log
 from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.jobs.status import END_STATES, StatusLookup
+from livectl.ops.protocol import search, worker_replies
 from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.suggestions import did_you_mean
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from livectl.ops.deployment import Deployment
-    from livectl.ops.protocol import search
-    from livectl.redis_client import RedisConnection
 
 
 RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.5}
@@ -140,16 +138,10 @@ class JobSender:
                     else queue_replies
                 )
             read_queues = {
-                queue["name"]
-                for reply in queue_replies.by_worker.values()
-                if isinstance(reply, list)
-                for queue in reply
+                queue for reply in queue_replies.by_worker.values() for queue in worker_replies.queue_names(reply)
             }
             known_tasks = {
-                text.split(" [")[0]
-                for reply in task_replies.by_worker.values()
-                for text in reply
-                if isinstance(text, str)
+                task for reply in task_replies.by_worker.values() for task in worker_replies.task_names(reply)
             }
             self._worker_replies = read_queues, known_tasks, queue_replies.silent
         return self._worker_replies
@@ -194,11 +186,13 @@ def revoke(deployment: Deployment, ids: Sequence[str], *, terminate: bool) -> li
         facts_by_id = {job_id: lookup.facts(job_id) for job_id in ids}
     open_ids = [job_id for job_id, facts in facts_by_id.items() if facts.state not in END_STATES]
     with broadcast.connect(deployment) as connection:
-        removed = (
-            {job_id: _remove_message(deployment, connection, facts_by_id[job_id].location) for job_id in open_ids}
+        removed = {
+            job_id
+            for job_id in open_ids
             if connection
-            else {}
-        )
+            and (location := facts_by_id[job_id].location)
+            and search.remove(connection, deployment.layout, location)
+        }
         told_ids = [job_id for job_id in open_ids if terminate or facts_by_id[job_id].state is not JobState.RUNNING]
         if told_ids:
             arguments = {"task_id": told_ids, "terminate": terminate}
@@ -206,7 +200,7 @@ def revoke(deployment: Deployment, ids: Sequence[str], *, terminate: bool) -> li
     revoked_jobs = []
     for job_id, facts in facts_by_id.items():
         revoked_jobs.append(
-            _revoked_job(job_id, facts.state, facts.worker_job, removed=removed.get(job_id, False), terminate=terminate)
+            _revoked_job(job_id, facts.state, facts.worker_job, removed=job_id in removed, terminate=terminate)
         )
         if revoked_jobs[-1].done in {"removed", "told"}:
             with suppress(LivectlError):
@@ -232,22 +226,6 @@ def _revoked_job(job_id: str, state: JobState, worker_job: Any, *, removed: bool
     if state is JobState.UNKNOWN:
         return RevokedJob(job_id, state, "nothing", "is nowhere; the workers will drop it should it come")
     return RevokedJob(job_id, state, "told", f"was {state}: {worker_name} drops it when its turn comes")
-
-
-def _remove_message(
-    deployment: Deployment, connection: RedisConnection, location: search.MessageLocation | None
-) -> bool:
-    """From its queue, or from what a dead worker held. True when it was still there."""
-    layout = deployment.layout
-    if location is None:
-        return False
-    if not location.tag:
-        return bool(connection.execute("LREM", location.key, -1, location.raw))
-    purged_key = f"livectl:purged:{uuid4()}"
-    keys = (layout.unacked_key, layout.unacked_index_key, purged_key)
-    moved = connection.execute("EVAL", MOVE_UNACKED_SCRIPT, len(keys), *keys, location.tag, location.raw)
-    connection.execute("DEL", purged_key)
-    return bool(moved)
 
 
 def _send_options(request: JobRequest) -> dict[str, Any]:

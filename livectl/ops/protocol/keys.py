@@ -1,4 +1,4 @@
-"""How Celery and kombu lay messages and results out on a Redis: every name depends on the app's settings."""
+"""Names the keys and channels of a Celery app on a Redis: they depend on the settings of the app."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ VISIBILITY_TIMEOUT = 3600.0  # seconds until an unacknowledged message is given 
 DEFAULT_QUEUE = "celery"
 RESULT_PREFIX = "celery-task-meta-"
 GROUP_PREFIX = "celery-taskset-meta-"
-OWN_VISIBILITY_TIMEOUT = 120  # of livectl's own app, whose jobs end within 60 s
 PREFIX_SEPARATORS = ":_-."  # Celery adds a "_" to a prefix of results that ends otherwise
+
+EVENT_EXCHANGE = "celeryev"
+HEARTBEAT_ROUTING_KEY = "worker.heartbeat"
+PIDBOX_SUFFIX = ".pidbox"  # ends the exchanges and queues of remote control
+
+OWN_VISIBILITY_TIMEOUT = 120  # of livectl's own app, whose jobs end within 60 s
 
 
 class KeyLayout(msgspec.Struct, frozen=True, kw_only=True):
-    """The names of one app: its lists, hashes and channels."""
+    """The keys and channels of one app."""
 
     steps: tuple[int, ...] = PRIORITY_STEPS
     separator: str = SEPARATOR
@@ -33,41 +38,69 @@ class KeyLayout(msgspec.Struct, frozen=True, kw_only=True):
     visibility_timeout: float = VISIBILITY_TIMEOUT
     fanout: str = "/{db}."
     control: str = "celery"
-    default_queue: str = DEFAULT_QUEUE
-    queues: tuple[str, ...] = ()  # that the settings name
+    queues: tuple[str, ...] = ()  # the queues that the settings name
     result_prefix: str = ""
 
     def list_key(self, queue: str, priority: int) -> str:
-        """The list that holds a queue's messages of a priority."""
+        """The list that holds the messages of a queue and a priority."""
         step = self.steps[bisect(self.steps, priority) - 1]
         return f"{self.prefix}{queue}{self.separator}{step}" if step else f"{self.prefix}{queue}"
 
     def list_keys(self, queue: str) -> tuple[str, ...]:
-        """All lists of a queue, the one that is emptied first first."""
+        """All lists of a queue, in the order in which workers empty them."""
         return tuple(self.list_key(queue, step) for step in self.steps)
 
+    def queue_of_list(self, key: str) -> str:
+        """The queue that a list belongs to."""
+        return key.removeprefix(self.prefix).split(self.separator)[0]
+
     def bindings_key(self, exchange: str) -> str:
+        """The set that holds the bindings of an exchange."""
         return f"{self.prefix}_kombu.binding.{exchange}"
 
     @property
     def binding_deadlines_key(self) -> str:
+        """The sorted set of exchanges whose bindings kombu sweeps; only kombu 5.7 and later read it."""
         return f"{self.prefix}_kombu.binding_deadlines"
+
+    def join_binding(self, routing_key: str, pattern: str, queue: str) -> str:
+        """A binding as its set holds it."""
+        return self.separator.join((routing_key, pattern, queue))
+
+    def split_binding(self, member: bytes) -> tuple[str, str]:
+        """Routing key and queue of a binding."""
+        parts = member.decode().split(self.separator)
+        return parts[0], parts[-1]
 
     @property
     def unacked_key(self) -> str:
+        """The hash that holds the messages which workers have taken and not acknowledged, by delivery tag."""
         return self.prefix + self.unacked
 
     @property
     def unacked_index_key(self) -> str:
+        """The sorted set that holds when each of these messages was delivered."""
         return self.prefix + self.unacked_index
 
-    def control_channel(self, database: int) -> str:
-        """Where questions to all workers are published."""
-        return f"{self.prefix}{self.fanout.format(db=database)}{self.control}.pidbox"
+    @property
+    def control_exchange(self) -> str:
+        return f"{self.control}{PIDBOX_SUFFIX}"
 
     @property
     def reply_exchange(self) -> str:
-        return f"reply.{self.control}.pidbox"
+        return f"reply.{self.control}{PIDBOX_SUFFIX}"
+
+    def control_channel(self, database: int) -> str:
+        """The channel on which commands to all workers are published."""
+        return f"{self._fanout_prefix(database)}{self.control_exchange}"
+
+    def heartbeat_channels(self, database: int) -> tuple[str, str]:
+        """The channels on which workers publish heartbeats: with `fanout_patterns`, and without."""
+        channel = f"{self._fanout_prefix(database)}{EVENT_EXCHANGE}"
+        return f"{channel}/{HEARTBEAT_ROUTING_KEY}", channel
+
+    def _fanout_prefix(self, database: int) -> str:
+        return self.prefix + self.fanout.format(db=database)
 
     def result_key(self, job_id: str) -> str:
         return f"{self.result_prefix}{RESULT_PREFIX}{job_id}"
@@ -77,10 +110,9 @@ class KeyLayout(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def layout_from_settings(settings: Mapping[str, Any], queues: tuple[str, ...] = ()) -> KeyLayout:
-    """The layout that an app's settings ask for."""
+    """The layout that the settings of an app ask for."""
     options: Mapping[str, Any] = settings.get("broker_transport_options") or {}
     steps = tuple(int(step) for step in options.get("priority_steps") or PRIORITY_STEPS)
-    default_queue = settings.get("task_default_queue") or DEFAULT_QUEUE
     return KeyLayout(
         steps=steps,
         separator=options.get("sep", SEPARATOR),
@@ -90,10 +122,14 @@ def layout_from_settings(settings: Mapping[str, Any], queues: tuple[str, ...] = 
         visibility_timeout=float(options.get("visibility_timeout", VISIBILITY_TIMEOUT)),
         fanout=_fanout_prefix(options.get("fanout_prefix", True)),
         control=settings.get("control_exchange") or "celery",
-        default_queue=default_queue,
-        queues=queues or (default_queue,),
+        queues=queues or (settings.get("task_default_queue") or DEFAULT_QUEUE,),
         result_prefix=_result_prefix(settings.get("result_backend_transport_options") or {}),
     )
+
+
+def is_control_or_event_queue(queue: str) -> bool:
+    """Whether a queue carries remote control or events, and no jobs."""
+    return queue.endswith(PIDBOX_SUFFIX) or queue.startswith(EVENT_EXCHANGE)
 
 
 def _fanout_prefix(option: str | bool) -> str:  # noqa: FBT001 - kombu's own option is a switch or a text

@@ -1,4 +1,4 @@
-"""A Celery message as it lies in a Redis list: what it says of itself, read without Celery."""
+"""Reads Celery's messages as they lie in a Redis list, without Celery."""
 
 from __future__ import annotations
 
@@ -12,19 +12,11 @@ import msgspec
 from livectl.redaction import redact, redact_text
 
 JSON_CONTENT_TYPE = "application/json"
-PROTOCOL_2_BODY_PARTS = 3  # of a body: args, kwargs, what comes after
-
-
-class RedisCommand(msgspec.Struct, frozen=True):
-    """What puts one message on the broker."""
-
-    verb: str
-    key: str
-    value: str | bytes | int
+PROTOCOL_2_BODY_PARTS = 3  # args, kwargs, and what to do afterwards
 
 
 class JobMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """One sending of a task, as far as its message tells."""
+    """A job, as far as its message tells."""
 
     id: str = ""
     task: str = ""
@@ -40,11 +32,12 @@ class JobMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(raw: bytes) -> JobMessage:
-    """What a message says; whatever is malformed in it is left out."""
+    """The job of a message; what is malformed in the message is left out."""
     return from_envelope(decode(raw))
 
 
 def decode(raw: bytes) -> dict[str, Any]:
+    """The envelope of a message; empty for what is no message."""
     try:
         envelope = msgspec.json.decode(raw)
     except msgspec.DecodeError:
@@ -53,10 +46,11 @@ def decode(raw: bytes) -> dict[str, Any]:
 
 
 def from_envelope(envelope: dict[str, Any]) -> JobMessage:
+    """The job of a decoded message."""
     headers, properties = _dict_field(envelope, "headers"), _dict_field(envelope, "properties")
     delivery_info = _dict_field(properties, "delivery_info")
     task_headers = headers if headers.get("task") else _protocol_1(envelope)
-    args, kwargs = _arguments(envelope, task_headers)
+    args, kwargs = _redacted_arguments(envelope, task_headers)
     return JobMessage(
         id=_text(task_headers.get("id") or properties.get("correlation_id")),
         task=_text(task_headers.get("task")),
@@ -73,7 +67,7 @@ def from_envelope(envelope: dict[str, Any]) -> JobMessage:
 
 
 def decode_body(envelope: dict[str, Any]) -> Any:
-    """The decoded body, when it is JSON; None otherwise. Nothing is ever unpickled."""
+    """The decoded body, if it is JSON; None otherwise. Nothing is ever unpickled."""
     if envelope.get("content-type") != JSON_CONTENT_TYPE or not isinstance(envelope.get("body"), str):
         return None
     text: str = envelope["body"]
@@ -85,7 +79,7 @@ def decode_body(envelope: dict[str, Any]) -> Any:
 
 
 def parse_time(value: Any) -> datetime | None:
-    """A time as messages and results spell it: ISO 8601 (UTC where no zone is named), or seconds since the epoch."""
+    """Reads a time of a message or result: ISO 8601 (UTC where no zone is named), or seconds since the epoch."""
     try:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return datetime.fromtimestamp(value, UTC)
@@ -97,16 +91,22 @@ def parse_time(value: Any) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _arguments(envelope: dict[str, Any], task_headers: dict[str, Any]) -> tuple[Any, Any]:
+def decode_arguments(envelope: dict[str, Any]) -> tuple[Any, Any] | None:
+    """The args and kwargs of a message, secrets included; None where its body cannot be read."""
     body = decode_body(envelope)
     if isinstance(body, list) and len(body) == PROTOCOL_2_BODY_PARTS:
-        return redact(body[0]), redact(body[1])
-    if isinstance(body, dict):
-        return redact(body.get("args")), redact(body.get("kwargs"))
+        return body[0], body[1]
+    return (body.get("args"), body.get("kwargs")) if isinstance(body, dict) else None
+
+
+def _redacted_arguments(envelope: dict[str, Any], task_headers: dict[str, Any]) -> tuple[Any, Any]:
+    if arguments := decode_arguments(envelope):
+        return redact(arguments[0]), redact(arguments[1])
     return _redacted_repr(task_headers.get("argsrepr")), _redacted_repr(task_headers.get("kwargsrepr"))
 
 
 def _protocol_1(envelope: dict[str, Any]) -> dict[str, Any]:
+    """What the first version of Celery's protocol keeps in the body instead of the headers."""
     body = decode_body(envelope)
     return body if isinstance(body, dict) else {}
 

@@ -14,6 +14,7 @@ from livectl import redis_client
 from livectl.errors import ServerError
 from livectl.ops.cluster import broadcast
 from livectl.ops.deployment import Deployment
+from livectl.ops.protocol import worker_replies
 from livectl.ops.protocol.remote_control import REPLY_TIMEOUT_S, ControlCommand
 from livectl.redis_client import RedisReplyError
 
@@ -122,7 +123,7 @@ def probe_worker(address: Address, layout: KeyLayout, name: str | None, host: st
         query = _WorkerQuery(deployment, connection, destination)
         replies = query("active_queues", seconds)
         queues_by_worker = {
-            node: _queue_names(reply)
+            node: worker_replies.queue_names(reply)
             for node, reply in replies.by_worker.items()
             if destination or node.endswith(f"@{host}")
         }
@@ -191,7 +192,7 @@ def _probe_consuming(
     stuck = [key for key, earlier, later in zip(keys, before, after, strict=True) if earlier and earlier == later]
     if not stuck or len(stuck) < sum(map(bool, before)) or _is_busy(query, queues_by_worker):
         return healthy("worker", f"{', '.join(sorted(queues_by_worker))} answers and takes messages")
-    queue = stuck[0].removeprefix(layout.prefix).split(layout.separator)[0]
+    queue = layout.queue_of_list(stuck[0])
     return unhealthy(
         "worker", f"{', '.join(sorted(queues_by_worker))} answers, has nothing to do and takes nothing from {queue}"
     )
@@ -212,7 +213,3 @@ def _is_busy(query: _WorkerQuery, queues_by_worker: Mapping[str, Sequence[str]])
         if any(replies.get(node) for node in queues_by_worker):
             return True
     return False
-
-
-def _queue_names(reply: Any) -> list[str]:
-    return [queue["name"] for queue in reply] if isinstance(reply, list) else []
