@@ -31,11 +31,11 @@ def test(context: CommandContext, /, target: str | None) -> int:
     Example:
       livectl alerts test phone
     """
-    from livectl.live.alerts import views as alert_view
+    from livectl.live.alerts import targets, views
 
-    names = alert_view.select_targets(context.settings, target)
-    outcomes = alert_view.send_samples(names, context.settings, time.time())
-    context.show(alert_view.outcomes_view(outcomes))
+    names = targets.select_targets(context.settings, target)
+    outcomes = targets.send_samples(names, context.settings, time.time())
+    context.show(views.outcomes_view(outcomes))
     return 0 if all(outcome.sent for outcome in outcomes.values()) else 1
 
 
@@ -49,11 +49,10 @@ def list_targets(context: CommandContext) -> None:
       livectl alerts list
     """
     from livectl import redis_client
-    from livectl.live.alerts import outbox, targets
-    from livectl.live.alerts import views as alert_view
+    from livectl.live.alerts import outbox, targets, views
 
     targets.check_targets(context.settings)
     client = redis_client.open_store(context.own_store)
     now = time.time()
     statuses = outbox.read_targets(context.settings, client, now)
-    context.show(alert_view.targets_view(statuses, context.settings.timezone, now))
+    context.show(views.targets_view(statuses, context.settings.timezone, now))

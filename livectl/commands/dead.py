@@ -104,13 +104,13 @@ def drop(context: CommandContext, /, letters: tuple[str, ...], *, everything: bo
 
 
 def _deliver_alert(context: CommandContext, letter_id: str, alert: Any) -> int:
-    from livectl.live.alerts import views as alert_view
+    from livectl.live.alerts import targets, views
     from livectl.ops.jobs import dead_letters
 
-    outcomes = alert_view.resend_alert(alert, context.settings)
+    outcomes = targets.resend_alert(alert, context.settings)
     if delivered := all(outcome.sent for outcome in outcomes.values()):
         dead_letters.drop(context.deployment, [letter_id])
-    context.show(alert_view.outcomes_view(outcomes))
+    context.show(views.outcomes_view(outcomes))
     return 0 if delivered else 1
 
 

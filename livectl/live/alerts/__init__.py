@@ -1,1 +1,1 @@
-"""Alerts: who is told what, in which words, by which way, once."""
+"""Alerts targets to changes: to which, in which words, and once."""

@@ -1,4 +1,4 @@
-"""A service that Apprise knows, told through it. Imported only where there is such a target: it is heavy."""
+"""Sends alerts through Apprise. Imported only where a target needs it: Apprise is heavy."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from livectl.live.alerts import message
 from livectl.live.alerts.message import Alert, DeliveryOutcome
 from livectl.live.network.fetcher import call_all
 from livectl.live.platforms.base import Call
+from livectl.redaction import MASK
 
 if TYPE_CHECKING:
     from livectl.settings import Target
 
 
-MIN_SECRET_CHARS = 6  # characters: what is shorter is a word such as "json", and is no secret
-HIDDEN = "***"
-MAX_DETAIL_CHARS = 300  # characters
+MIN_SECRET_CHARS = 6  # a shorter part of an address is a word such as "json"
+MAX_DETAIL_CHARS = 300
 
-ACTIVE_HANDLER: ContextVar[logging.Handler | None] = ContextVar("hearing", default=None)  # Apprise hands contexts on
+# Apprise sends in threads of its own, and hands the context on to them.
+ACTIVE_HANDLER: ContextVar[logging.Handler | None] = ContextVar("active_handler", default=None)
 
 
 class AppriseSender:
@@ -63,7 +64,7 @@ class AppriseSender:
 
 
 class _AppriseLogHandler(logging.Handler):
-    """What Apprise says on our behalf, in whichever of its threads: it answers only yes or no."""
+    """Keeps what Apprise logs about our alert, in any of its threads: its answer is only yes or no."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -85,19 +86,19 @@ def known_schemes() -> tuple[str, ...]:
 
 
 def hide_secrets(text: str, url: str) -> str:
-    """What was said, without any part of the address that may be a secret."""
+    """The text without any part of the address that may be a secret."""
     parts = urlsplit(url)
     secrets = {parts.netloc, *parts.netloc.replace("@", ":").split(":"), *parts.path.split("/"), url}
     secrets |= {value for _, value in parse_qsl(parts.query)}
     for secret in sorted(secrets | {unquote(part) for part in secrets}, key=len, reverse=True):
         if len(secret) >= MIN_SECRET_CHARS:
-            text = text.replace(secret, HIDDEN)
+            text = text.replace(secret, MASK)
     return text[:MAX_DETAIL_CHARS]
 
 
 @cache
 def _apprise_asset() -> Any:
-    """Quiet: nothing on disk, one thing at a time; its log lines may hold addresses, and go nowhere but to us."""
+    """Keeps nothing on disk, sends one alert at a time, and logs to our handler only: a line may hold an address."""
     logging.getLogger("apprise").propagate = False
     return apprise.AppriseAsset(
         app_id="livectl", app_desc="livectl", async_mode=False, storage_mode=apprise.PersistentStoreMode.MEMORY

@@ -1,6 +1,6 @@
-"""The chaperone of a long command: a process that waits for it, ends it in time and says what it said.
+"""Runs a long command for a worker that does not wait for it: ends it in time, and logs how it ended.
 
-Started by program.py, and by nobody else: `python -m livectl.live.alerts.chaperone NAME SECONDS PROGRAM [WORD]...`
+command_target.py starts it as `python -m livectl.live.alerts.command_runner NAME SECONDS PROGRAM [ARGUMENT]...`
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from livectl.live.alerts.command_target import run_command
 
 
 def main(argv: list[str]) -> int:
-    """Whoever began us goes on at once. The command's output goes where ours goes: to the log of that worker."""
+    """Returns at once in the parent. The command's output goes where ours goes: to the log of the worker."""
     if os.fork():
         return 0
     name, seconds, command = argv[0], float(argv[1]), argv[2:]

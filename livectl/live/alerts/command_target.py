@@ -1,4 +1,4 @@
-"""A command that is run for an alert: a list of words, never a shell, with a time limit and its output in the log."""
+"""Runs a command for an alert: without a shell, with a time limit, and with its output in the log."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from livectl.settings import Target
 
 
-MAX_LOGGED_BYTES = 4000  # bytes of output that are logged, the last ones
-MAX_DETAIL_CHARS = 200  # characters of it in a message
+MAX_LOGGED_BYTES = 4000  # the last of the output
+MAX_DETAIL_CHARS = 200  # the last of what is logged
 
 log = logging.getLogger(__name__)
 
 
 class CommandSender:
-    """One command. It is waited for; one that may take longer than 20 s runs on alone, and counts once it has begun."""
+    """One command. A command that may take longer than MAX_TIMEOUT_S runs on alone, and its alert counts as sent."""
 
     def __init__(self, name: str, target: Target, zone: str) -> None:
         self._name = name
@@ -45,7 +45,7 @@ class CommandSender:
             return DeliveryOutcome(sent=False, detail=f"{argv[0]} cannot be run: {reason}")
 
     def _start_detached(self, argv: list[str], environ: dict[str, str]) -> DeliveryOutcome:
-        """In the hands of a process that ends it in time, whatever becomes of this worker."""
+        """Starts a process that ends the command in time, even after this worker has gone."""
         if shutil.which(argv[0]) is None:
             return DeliveryOutcome(sent=False, detail=f"{argv[0]} cannot be run: there is no such program")
         runner = [
@@ -77,7 +77,7 @@ class CommandSender:
 
 
 def run_command(argv: list[str], seconds: float, output: int, environ: dict[str, str]) -> int | None:
-    """Its exit code; None when its time was over. All that it started goes with it."""
+    """Runs a command. Returns its exit code; None if its time was over, and then all that it started is killed."""
     process = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ, start_new_session=True
     )
@@ -92,7 +92,7 @@ def run_command(argv: list[str], seconds: float, output: int, environ: dict[str,
 
 
 def build_argv(command: tuple[str, ...], alert: Alert, zone: str) -> list[str]:
-    """The arguments, filled in. What strangers wrote can be neither an option nor a path that leads elsewhere."""
+    """The arguments with the values of the alert. Strangers wrote these: they become neither an option nor a path."""
     values = message.placeholder_values(alert.changes[0], zone)
     safe = {name: text if name == "url" else text.replace("/", "_") for name, text in values.items()}
     filled = [(word, placeholders.fill(word, safe)) for word in command]

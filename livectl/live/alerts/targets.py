@@ -1,39 +1,40 @@
-"""The targets: for each kind the sender that tells it an alert, and what is wrong with one before it is ever told."""
+"""Builds the senders of the targets in the settings, and checks each target's address before anything is sent."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from livectl.errors import FileError, Mistake, SettingsError
+import msgspec
+
+from livectl.errors import FileError, Mistake, SettingsError, UsageError
+from livectl.live.alerts import message
+from livectl.live.alerts.message import Alert
+from livectl.models import Change
 from livectl.suggestions import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from livectl.live.alerts.message import Alert, DeliveryOutcome
+    from livectl.live.alerts.message import DeliveryOutcome
     from livectl.live.network.fetcher import Fetcher
     from livectl.settings import Settings, Target
 
     AlertSender: TypeAlias = Callable[[Alert], DeliveryOutcome]
 
 MIN_SCHEME_SIMILARITY = 0.4  # of difflib's measure: a hint is wanted even where little is alike
+MAX_SCHEME_CHARS = 20
 ADDRESS_HINT = "A target is any address that Apprise knows: https://github.com/caronc/apprise/wiki."
+WEBHOOK_SCHEMES = ("https", "http")
 
 
 def build_senders(settings: Settings, fetcher: Fetcher) -> dict[str, AlertSender]:
-    """Of every target. FileError when one cannot be right, with its line."""
+    """The sender of each target. FileError, with its line, for a target that cannot be right."""
     check_targets(settings)
     return {name: _build_sender(name, target, fetcher, settings) for name, target in settings.alerts.items()}
 
 
-def target_kind(target: Target) -> str:
-    if target.command:
-        return "command"
-    return "webhook" if target.webhook else "apprise"
-
-
 def check_targets(settings: Settings) -> None:
-    """Every address that no sender understands, at its line."""
+    """FileError with the line of every address that no sender understands."""
     mistakes = []
     for name, target in settings.alerts.items():
         for key, problem in _problems(target):
@@ -42,47 +43,59 @@ def check_targets(settings: Settings) -> None:
         raise FileError(mistakes)
 
 
-def _problems(target: Target) -> list[tuple[str, SettingsError]]:
+def target_kind(target: Target) -> str:
     if target.command:
-        return [("command", SettingsError("a command gets no digest", "Leave digest out."))] if target.digest else []
-    if target.webhook:
-        address = target.webhook.reveal()
-        if address.startswith(("http://", "https://")):
-            return []
-        return [
-            (
-                "webhook",
-                SettingsError(_scheme_problem(address), f"do you mean {_nearest_scheme(address, ('https', 'http'))}?"),
-            )
-        ]
-    if target.url is None:
-        return []
-    from livectl.live.alerts import apprise_target
-
-    address = target.url.reveal()
-    if apprise_target.is_valid_url(address):
-        return []
-    schemes = apprise_target.known_schemes()
-    scheme = address.partition(":")[0].lower()
-    if "://" in address and scheme in schemes:
-        return [("url", SettingsError(f"this is no whole {scheme}:// address", ADDRESS_HINT))]
-    return [("url", SettingsError(_scheme_problem(address), f"do you mean {_nearest_scheme(address, schemes)}?"))]
+        return "command"
+    return "webhook" if target.webhook else "apprise"
 
 
-def _scheme_problem(address: str) -> str:
-    scheme, separator, _ = address.partition("://")
-    return f"no target has the scheme {scheme[:20]}://" if separator else "an address begins with a scheme"
+def select_targets(settings: Settings, wanted: str | None) -> list[str]:
+    """The name of this target, or of all."""
+    names = list(settings.alerts)
+    if not names:
+        raise UsageError("there is no target to tell", "Write one under `alerts:` in livectl.yaml: docs/alerts.md.")
+    if wanted is None:
+        return names
+    if wanted not in names:
+        meant = nearest(wanted, names)
+        hint = f"Do you mean {meant}?" if meant else f"There is {', '.join(names)}."
+        raise UsageError(f"no target is called {wanted}", hint)
+    return [wanted]
 
 
-def _nearest_scheme(address: str, schemes: tuple[str, ...]) -> str:
-    return f"{nearest(address.partition(':')[0], schemes, cutoff=MIN_SCHEME_SIMILARITY) or 'https'}://"
+def send_samples(names: Sequence[str], settings: Settings, now: float) -> dict[str, DeliveryOutcome]:
+    """Sends a sample to each of these targets."""
+    sample = Change(
+        kind="began",
+        platform="demo",
+        id="ada",
+        session="sample",
+        at=now,
+        number=f"{now:.3f}",
+        started_at=now,
+        name="Ada",
+        title="A sample, sent by livectl alerts test",
+        category="Testing",
+        url="https://example.org/ada",
+    )
+    alerts = {name: message.build_alert(name, settings.alerts[name], sample, settings.timezone) for name in names}
+    senders = _build_own_senders(settings)
+    return {name: senders[name](msgspec.structs.replace(alert, kind="test")) for name, alert in alerts.items()}
 
 
-def _locate_mistake(settings: Settings, route: str, problem: SettingsError) -> Mistake:
-    """At the line that the settings remember; the column is that of the line's first letter."""
-    file, _, line = settings.sources.get(route, "").rpartition(":")
-    name = file or (settings.file.name if settings.file else "livectl.yaml")
-    return Mistake(name, int(line) if line.isdigit() else 1, 1, f"{route}: {problem.message}", problem.hint)
+def resend_alert(payload: Any, settings: Settings) -> dict[str, DeliveryOutcome]:
+    """Sends the alert of a dead letter again, with the same key."""
+    alert = msgspec.convert(payload, Alert)
+    select_targets(settings, alert.target)
+    return {alert.target: _build_own_senders(settings)[alert.target](alert)}
+
+
+def _build_own_senders(settings: Settings) -> dict[str, AlertSender]:
+    """Senders with a fetcher of their own, for a command that sends once."""
+    from livectl.live.network.fetcher import Fetcher, InMemoryCache
+    from livectl.live.network.routes import Routes
+
+    return build_senders(settings, Fetcher(Routes.from_settings(settings.network), InMemoryCache()))
 
 
 def _build_sender(name: str, target: Target, fetcher: Fetcher, settings: Settings) -> AlertSender:
@@ -97,3 +110,43 @@ def _build_sender(name: str, target: Target, fetcher: Fetcher, settings: Setting
     from livectl.live.alerts.apprise_target import AppriseSender
 
     return AppriseSender(target).send
+
+
+def _problems(target: Target) -> list[tuple[str, SettingsError]]:
+    """What is wrong with a target, by the key of the settings."""
+    if target.command:
+        return [("command", SettingsError("a command gets no digest", "Leave digest out."))] if target.digest else []
+    if target.webhook:
+        address = target.webhook.reveal()
+        if address.startswith(("http://", "https://")):
+            return []
+        return [("webhook", _unknown_scheme(address, WEBHOOK_SCHEMES))]
+    return _apprise_problems(target.url.reveal()) if target.url else []
+
+
+def _apprise_problems(address: str) -> list[tuple[str, SettingsError]]:
+    from livectl.live.alerts import apprise_target
+
+    if apprise_target.is_valid_url(address):
+        return []
+    schemes = apprise_target.known_schemes()
+    scheme = address.partition(":")[0].lower()
+    if "://" in address and scheme in schemes:
+        return [("url", SettingsError(f"this is no whole {scheme}:// address", ADDRESS_HINT))]
+    return [("url", _unknown_scheme(address, schemes))]
+
+
+def _unknown_scheme(address: str, schemes: Iterable[str]) -> SettingsError:
+    scheme, separator, _ = address.partition("://")
+    text = (
+        f"no target has the scheme {scheme[:MAX_SCHEME_CHARS]}://" if separator else "an address begins with a scheme"
+    )
+    meant = nearest(address.partition(":")[0], schemes, cutoff=MIN_SCHEME_SIMILARITY)
+    return SettingsError(text, f"do you mean {meant or 'https'}://?")
+
+
+def _locate_mistake(settings: Settings, route: str, problem: SettingsError) -> Mistake:
+    """The mistake at the line that the settings remember for it, in the first column."""
+    file, _, line = settings.sources.get(route, "").rpartition(":")
+    name = file or (settings.file.name if settings.file else "livectl.yaml")
+    return Mistake(name, int(line) if line.isdigit() else 1, 1, f"{route}: {problem.message}", problem.hint)

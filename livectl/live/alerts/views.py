@@ -1,21 +1,14 @@
-"""The targets, shown: where each stands, and what each says to a sample."""
+"""Shows the targets: where each stands, and what it answered to a sample or to an alert that was sent again."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import msgspec
-
 from livectl import render
-from livectl.errors import UsageError
-from livectl.live.alerts import message, targets
-from livectl.live.alerts.message import Alert
-from livectl.live.network.fetcher import Fetcher, InMemoryCache
-from livectl.live.network.routes import Routes
-from livectl.models import Change
+from livectl.live.alerts import targets
+from livectl.redaction import MASK
 from livectl.render import View
-from livectl.suggestions import nearest
 from livectl.units import format_hours_and_minutes, format_local_time, utc_datetime
 
 if TYPE_CHECKING:
@@ -25,65 +18,35 @@ if TYPE_CHECKING:
 
     from livectl.live.alerts.message import DeliveryOutcome
     from livectl.live.alerts.outbox import TargetState, TargetStatus
-    from livectl.live.alerts.targets import AlertSender
-    from livectl.settings import Settings, Target
+    from livectl.settings import Target
 
 
 NO_TARGETS = "No alerts yet: write a target under `alerts:` in livectl.yaml, see docs/alerts.md."
-HIDDEN = "***"
-MINUTE_SECONDS = 60.0  # seconds
-
-
-def select_targets(settings: Settings, wanted: str | None) -> list[str]:
-    """The target of this name, or all."""
-    names = list(settings.alerts)
-    if not names:
-        raise UsageError("there is no target to tell", "Write one under `alerts:` in livectl.yaml: docs/alerts.md.")
-    if wanted is None:
-        return names
-    if wanted not in names:
-        meant = nearest(wanted, names)
-        hint = f"Do you mean {meant}?" if meant else f"There is {', '.join(names)}."
-        raise UsageError(f"no target is called {wanted}", hint)
-    return [wanted]
-
-
-def send_samples(names: Sequence[str], settings: Settings, now: float) -> dict[str, DeliveryOutcome]:
-    """What each says to a sample."""
-    sample = Change(
-        kind="began",
-        platform="demo",
-        id="ada",
-        session="sample",
-        at=now,
-        number=f"{now:.3f}",
-        started_at=now,
-        name="Ada",
-        title="A sample, sent by livectl alerts test",
-        category="Testing",
-        url="https://example.org/ada",
-    )
-    alerts = {name: message.build_alert(name, settings.alerts[name], sample, settings.timezone) for name in names}
-    senders = open_senders(settings)
-    return {name: senders[name](msgspec.structs.replace(alert, kind="test")) for name, alert in alerts.items()}
-
-
-def resend_alert(payload: Any, settings: Settings) -> dict[str, DeliveryOutcome]:
-    """What its target says to an alert that was set aside: the same one, with the same key."""
-    alert = msgspec.convert(payload, Alert)
-    select_targets(settings, alert.target)
-    return {alert.target: open_senders(settings)[alert.target](alert)}
-
-
-def open_senders(settings: Settings) -> dict[str, AlertSender]:
-    """The targets' senders, for one call."""
-    return targets.build_senders(settings, Fetcher(Routes.from_settings(settings.network), InMemoryCache()))
+MINUTE_SECONDS = 60.0
 
 
 def outcomes_view(outcomes: Mapping[str, DeliveryOutcome]) -> View:
     data = [{"target": name, "sent": outcome.sent, "said": outcome.detail} for name, outcome in outcomes.items()]
     rows = [(name, "yes" if outcome.sent else "NO", outcome.detail) for name, outcome in outcomes.items()]
     return render.table(("target", "taken", "answer"), rows, data, empty=NO_TARGETS)
+
+
+def targets_view(statuses: Sequence[TargetStatus], zone: str, now: float) -> View:
+    rows = [
+        (
+            status.name,
+            target_address(status.target),
+            " ".join(status.target.on),
+            _format_age(status.state.sent_at, now),
+            str(status.backlog),
+            _state_text(status.state),
+        )
+        for status in statuses
+    ]
+    data = [target_json(status) for status in statuses]
+    columns = ("target", "address", "on", "last told", "waiting", "state")
+    table_view = render.table(columns, rows, data, empty=NO_TARGETS)
+    return View(data, lambda: _with_problems(table_view, statuses, zone))
 
 
 def target_json(status: TargetStatus) -> dict[str, Any]:
@@ -106,23 +69,12 @@ def target_json(status: TargetStatus) -> dict[str, Any]:
     }
 
 
-def targets_view(statuses: Sequence[TargetStatus], zone: str, now: float) -> View:
-    rows = [
-        (
-            status.name,
-            target_address(status.target),
-            " ".join(status.target.on),
-            _format_age(status.state.sent_at, now),
-            str(status.backlog),
-            _state_text(status.state),
-        )
-        for status in statuses
-    ]
-    data = [target_json(status) for status in statuses]
-    table_view = render.table(
-        ("target", "address", "on", "last told", "waiting", "state"), rows, data, empty=NO_TARGETS
-    )
-    return View(data, lambda: _with_problems(table_view, statuses, zone))
+def target_address(target: Target) -> str:
+    """As much of the address as is no secret."""
+    if target.command:
+        return target.command[0]
+    parts = urlsplit(target.webhook.reveal() if target.webhook else target.url.reveal() if target.url else "")
+    return f"{parts.scheme}://{parts.hostname if target.webhook else MASK}"
 
 
 def _with_problems(table_view: View, statuses: Sequence[TargetStatus], zone: str) -> RenderableType:
@@ -149,14 +101,6 @@ def _format_age(at: float | None, now: float) -> str:
     if at is None:
         return "never"
     return f"{format_hours_and_minutes(now - at)} ago" if now - at >= MINUTE_SECONDS else "just now"
-
-
-def target_address(target: Target) -> str:
-    """Enough to know it again, and nothing that is secret."""
-    if target.command:
-        return target.command[0]
-    parts = urlsplit(target.webhook.reveal() if target.webhook else target.url.reveal() if target.url else "")
-    return f"{parts.scheme}://{parts.hostname if target.webhook else HIDDEN}"
 
 
 def _state_text(state: TargetState) -> str:

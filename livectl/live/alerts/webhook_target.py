@@ -1,4 +1,4 @@
-"""A webhook: an alert as JSON, signed, sent where it says and nowhere else."""
+"""Sends alerts to a webhook: as signed JSON, to the address of the settings and to no other."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 PAYLOAD_VERSION = 1
-MAX_REPLY_BYTES = 65_536  # bytes read of what it says; nothing in there is needed
+MAX_REPLY_BYTES = 65_536  # nothing in the reply is needed
 SUCCESS_STATUSES = range(200, 300)
-# It understood, and will never take this one: the next may be fine.
+# The webhook will never take this alert; it may take the next.
 PERMANENT_STATUSES = {400, 413, 414, 422}
 
 
 class WebhookSender:
-    """One address that is sent JSON."""
+    """One webhook."""
 
     def __init__(self, target: Target, fetcher: Fetcher) -> None:
         self._target = target
@@ -64,13 +64,13 @@ class WebhookSender:
 
 
 def sign(secret: str, payload: bytes, now: int) -> str:
-    """Of time and body together, so that neither can be changed."""
+    """Signs time and body together, so that neither can be changed."""
     digest = hmac.new(secret.encode(), f"{now}.".encode() + payload, hashlib.sha256).hexdigest()
     return f"t={now},v1={digest}"
 
 
 def encode_alert(alert: Alert) -> bytes:
-    """The same bytes for every sending of an alert."""
+    """The body, the same bytes at every sending of an alert."""
     payload = {
         "version": PAYLOAD_VERSION,
         "key": alert.key,
@@ -97,7 +97,7 @@ def read_outcome(response: Response, now: float) -> DeliveryOutcome:
 
 
 def _parse_retry_after(text: str, now: float) -> float:
-    """Seconds, of a Retry-After in seconds or as a date."""
+    """The seconds of a Retry-After, which is a number of seconds or a date."""
     if text.isdigit():
         return float(text[:9])
     try:
