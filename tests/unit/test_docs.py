@@ -1,0 +1,42 @@
+"""What the documents say of the code is so: each file and name that the map and the glossary give is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "livectl"
+FILE = re.compile(r"`(?:livectl/)?([a-z_/]+(?:\.py|/))`")
+
+
+def _named_files(document: str) -> list[str]:
+    return sorted(set(FILE.findall((ROOT / document).read_text())))
+
+
+@pytest.mark.parametrize(
+    ("document", "name"),
+    [(document, name) for document in ("docs/architecture.md", "docs/glossary.md") for name in _named_files(document)],
+)
+def test_each_file_of_the_map_is_there(document: str, name: str) -> None:
+    assert (PACKAGE / name).exists(), f"{document} names {name}"
+
+
+def test_each_name_of_the_glossary_is_in_its_file() -> None:
+    pairs = re.findall(r"`(livectl/[a-z_/]+\.py)` `(\w+)`", (ROOT / "docs/glossary.md").read_text())
+    assert len(pairs) > 10
+    assert [
+        pair
+        for pair in pairs
+        if not re.search(rf"^(class|def) {pair[1]}\b", (ROOT / pair[0]).read_text(), re.MULTILINE)
+    ] == []
+
+
+def test_the_package_layers_of_the_map_are_those_of_the_contract() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    packages = {
+        path.name for wing in ("ops", "live") for path in (PACKAGE / wing).iterdir() if (path / "__init__.py").exists()
+    }
+    assert [name for name in sorted(packages) if f"{name}/" not in text] == []
