@@ -1,4 +1,4 @@
-"""Requests against a real server on loopback: what is sent, how much is read, where redirects and resets lead."""
+"""Requests to a real server on loopback: what is sent, how much is read, where redirects and resets lead."""
 
 from __future__ import annotations
 
@@ -31,23 +31,28 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture
 def fetcher(site: Site) -> Iterator[Fetcher]:
-    with fetching(site) as made:
-        yield made
+    with fetching(site) as open_fetcher:
+        yield open_fetcher
 
 
 def test_a_host_is_sent_elsewhere_with_its_name_and_path(fetcher: Fetcher) -> None:
     response = get(fetcher, "/echo?a=1&a=%E4%BD%A0")
-    said = echoed(response)
-    assert (said["host"], said["path"]) == ("site.test", "/echo?a=1&a=%E4%BD%A0")
+    request = echoed(response)
+    assert (request["host"], request["path"]) == ("site.test", "/echo?a=1&a=%E4%BD%A0")
     assert response.url == "https://site.test/echo?a=1&a=%E4%BD%A0"
-    assert said["user-agent"].startswith("livectl/")
+    assert request["user-agent"].startswith("livectl/")
 
 
 def test_a_platform_may_name_itself_and_send_a_body(fetcher: Fetcher) -> None:
-    said = echoed(
+    request = echoed(
         get(fetcher, "/echo", method="POST", body="你好".encode(), headers={"User-Agent": "Mozilla/5.0", "X-A": "b"})
     )
-    assert (said["method"], said["body"], said["user-agent"], said["x-a"]) == ("POST", "你好", "Mozilla/5.0", "b")
+    assert (request["method"], request["body"], request["user-agent"], request["x-a"]) == (
+        "POST",
+        "你好",
+        "Mozilla/5.0",
+        "b",
+    )
 
 
 def test_headers_come_in_lower_case_and_joined(fetcher: Fetcher) -> None:
@@ -70,8 +75,8 @@ def test_a_proxy_of_the_settings_is_used(site: Site) -> None:
 
 def test_a_certificate_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
     files = [str(tmp_path / name) for name in ("key.pem", "cert.pem")]
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"]
-    subprocess.run([*made, "-keyout", files[0], "-out", files[1]], check=True, capture_output=True)
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"]
+    subprocess.run([*command, "-keyout", files[0], "-out", files[1]], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files[1], files[0])
     with serving(context) as site, fetching(site) as fetcher:
@@ -85,7 +90,9 @@ def test_many_at_once_share_connections(fetcher: Fetcher, site: Site) -> None:
     for _ in range(3):
         requests = [Request(url=f"http://site.test/json?n={number}") for number in range(400)]
         responses = fetcher.ask(requests, {"site.test"})
-        assert [msgspec.json.decode(one.body)["n"] for one in responses] == [str(number) for number in range(400)]
+        assert [msgspec.json.decode(response.body)["n"] for response in responses] == [
+            str(number) for number in range(400)
+        ]
     assert len(site.clients) <= 256
 
 
@@ -146,8 +153,8 @@ def test_a_reset_is_tried_once_more(fetcher: Fetcher, site: Site) -> None:
 
 
 def test_three_redirects_are_followed_and_the_fourth_is_the_answer(fetcher: Fetcher) -> None:
-    there = get(fetcher, "/hops?left=3")
-    assert (there.status, there.body, there.url) == (200, b"there", "https://site.test/hops?left=0")
+    response = get(fetcher, "/hops?left=3")
+    assert (response.status, response.body, response.url) == (200, b"there", "https://site.test/hops?left=0")
     assert get(fetcher, "/hops?left=4").status == 302
 
 
@@ -169,18 +176,18 @@ def test_a_redirect_to_where_we_may_not_go_is_the_answer(fetcher: Fetcher, url: 
 def test_a_post_becomes_a_get_and_keeps_its_secrets_at_home(site: Site) -> None:
     here = f"http://127.0.0.1:{site.server_port}"
     fetcher = Fetcher(Routes({"site.test": here, "other.test": here}), RecordingCache())
-    asked = Request(
+    request_sent = Request(
         url="https://site.test/to?url=https://other.test/echo&status=303",
         method="POST",
         body=b"a=1",
         headers={"Authorization": "Bearer x", "Cookie": "a=b", "Content-Type": "text/plain", "X-A": "kept"},
     )
-    said = echoed(fetcher.ask([asked], {"site.test", "other.test"})[0])
-    assert (said["method"], said["body"], said["x-a"]) == ("GET", "", "kept")
-    assert not {"authorization", "cookie", "content-type"} & set(said)
+    request = echoed(fetcher.ask([request_sent], {"site.test", "other.test"})[0])
+    assert (request["method"], request["body"], request["x-a"]) == ("GET", "", "kept")
+    assert not {"authorization", "cookie", "content-type"} & set(request)
     fetcher.close()
 
 
 def test_a_307_repeats_the_post(fetcher: Fetcher) -> None:
-    said = echoed(get(fetcher, "/to?url=/echo&status=307", method="POST", body=b"a=1"))
-    assert (said["method"], said["body"]) == ("POST", "a=1")
+    request = echoed(get(fetcher, "/to?url=/echo&status=307", method="POST", body=b"a=1"))
+    assert (request["method"], request["body"]) == ("POST", "a=1")

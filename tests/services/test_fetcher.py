@@ -1,4 +1,4 @@
-"""Driving checks: batches, tokens, stumbles, calls, and the pools they run in."""
+"""The fetcher drives checks: batches, tokens, errors, calls, and the pools they run in."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture
 def fetcher(site: Site) -> Iterator[Fetcher]:
-    with fetching(site) as made:
-        yield made
+    with fetching(site) as open_fetcher:
+        yield open_fetcher
 
 
 def platform(check: Callable[..., Any], batch: int = 2, resolve: Any = None) -> Platform:
@@ -41,56 +41,56 @@ def platform(check: Callable[..., Any], batch: int = 2, resolve: Any = None) -> 
         batch=batch,
         budget="10/s",
         address=lambda text: text,
-        url=lambda one: one,
+        url=lambda streamer_id: streamer_id,
         check=check,
         resolve=resolve,
     )
 
 
-MEANS = CheckContext(now=1000.0, keys={})
+CONTEXT = CheckContext(now=1000.0, keys={})
 
 
-def offline(one: str) -> Observation:
-    return Observation(platform="made", id=one, state=State.OFFLINE, at=MEANS.now)
+def offline(streamer_id: str) -> Observation:
+    return Observation(platform="made", id=streamer_id, state=State.OFFLINE, at=CONTEXT.now)
 
 
 def test_a_check_asks_in_batches_all_at_once(fetcher: Fetcher, site: Site) -> None:
-    def check(ids: Sequence[str], means: CheckContext) -> Generator[Any, Any, list[Observation]]:
+    def check(ids: Sequence[str], context: CheckContext) -> Generator[Any, Any, list[Observation]]:
         response = yield from ask(Request(url=f"https://site.test/json?ids={','.join(ids)}"))
-        return [offline(one) for one in msgspec.json.decode(response.body)["ids"].split(",")]
+        return [offline(streamer_id) for streamer_id in msgspec.json.decode(response.body)["ids"].split(",")]
 
-    report = fetcher.check(platform(check), ["a", "b", "c", "d", "e"], MEANS)
-    assert [one.id for one in report.observations] == ["a", "b", "c", "d", "e"]
+    report = fetcher.check(platform(check), ["a", "b", "c", "d", "e"], CONTEXT)
+    assert [each.id for each in report.observations] == ["a", "b", "c", "d", "e"]
     assert report.requests == 3
     assert sorted(site.hits) == ["/json?ids=a,b", "/json?ids=c,d", "/json?ids=e"]
 
 
 def test_a_token_is_asked_for_once_and_kept(fetcher: Fetcher, site: Site) -> None:
-    def check(ids: Sequence[str], means: CheckContext) -> Generator[Any, Any, list[Observation]]:
+    def check(ids: Sequence[str], context: CheckContext) -> Generator[Any, Any, list[Observation]]:
         token = yield from cache_get("token")
         if token is None:
             response = yield from ask(Request(url="https://site.test/json?token=t", method="POST"))
             token = msgspec.json.decode(response.body)["token"]
             yield from cache_set("token", token, 60)
         yield from ask(Request(url=f"https://site.test/json?with={token}&ids={ids[0]}"))
-        return [offline(one) for one in ids]
+        return [offline(streamer_id) for streamer_id in ids]
 
     for _ in range(2):
-        fetcher.check(platform(check), [str(number) for number in range(20)], MEANS)
+        fetcher.check(platform(check), [str(number) for number in range(20)], CONTEXT)
     assert site.hits.count("/json?token=t") == 1
     assert len(site.hits) == 21
     assert cast(RecordingCache, fetcher._cache).lookups == [["token"], ["token"]]
 
 
-def test_a_check_that_stumbles_harms_only_its_batch(fetcher: Fetcher, caplog: pytest.LogCaptureFixture) -> None:
-    def check(ids: Sequence[str], means: CheckContext) -> Generator[Any, Any, list[Observation]]:
+def test_a_check_that_raises_harms_only_its_batch(fetcher: Fetcher, caplog: pytest.LogCaptureFixture) -> None:
+    def check(ids: Sequence[str], context: CheckContext) -> Generator[Any, Any, list[Observation]]:
         yield from cache_get("nothing")
         if "bad" in ids:
             raise KeyError("surprise")
-        return [offline(one) for one in ids if one != "silent"]
+        return [offline(streamer_id) for streamer_id in ids if streamer_id != "silent"]
 
-    report = fetcher.check(platform(check), ["a", "b", "bad", "c", "silent"], MEANS)
-    states = {one.id: one.state for one in report.observations}
+    report = fetcher.check(platform(check), ["a", "b", "bad", "c", "silent"], CONTEXT)
+    states = {each.id: each.state for each in report.observations}
     assert states == {
         "a": State.OFFLINE,
         "b": State.OFFLINE,
@@ -102,26 +102,26 @@ def test_a_check_that_stumbles_harms_only_its_batch(fetcher: Fetcher, caplog: py
 
 
 def test_ids_are_resolved_or_refused_each_by_itself(fetcher: Fetcher) -> None:
-    def resolve(one: str, means: CheckContext) -> Generator[Any, Any, str]:
-        response = yield from ask(Request(url=f"https://site.test/json?of={one}"))
-        if one == "none":
+    def resolve(streamer_id: str, context: CheckContext) -> Generator[Any, Any, str]:
+        response = yield from ask(Request(url=f"https://site.test/json?of={streamer_id}"))
+        if streamer_id == "none":
             raise CheckFailed(State.NOT_FOUND, "no such streamer")
         return f"resolved-{msgspec.json.decode(response.body)['of']}"
 
     first, second = fetcher.resolve(
-        platform(lambda ids, means: None, resolve=resolve), ["x", "none"], MEANS
+        platform(lambda ids, context: None, resolve=resolve), ["x", "none"], CONTEXT
     ).ids_or_errors
     assert first == "resolved-x"
     assert isinstance(second, CheckFailed)
 
 
 def test_calls_have_their_time(fetcher: Fetcher, site: Site) -> None:
-    def check(ids: Sequence[str], means: CheckContext) -> Generator[Any, Any, list[Observation]]:
-        said = yield Call(site.closing.wait if ids[0] == "late" else str.upper, ({"late": 30}.get(ids[0], "x"),), 0.3)
-        return [offline(f"{one}") for one in ids if said]
+    def check(ids: Sequence[str], context: CheckContext) -> Generator[Any, Any, list[Observation]]:
+        result = yield Call(site.closing.wait if ids[0] == "late" else str.upper, ({"late": 30}.get(ids[0], "x"),), 0.3)
+        return [offline(streamer_id) for streamer_id in ids if result]
 
-    report = fetcher.check(platform(check, batch=1), ["a", "late"], MEANS)
-    assert [one.state for one in report.observations] == [State.OFFLINE, State.UNKNOWN]
+    report = fetcher.check(platform(check, batch=1), ["a", "late"], CONTEXT)
+    assert [each.state for each in report.observations] == [State.OFFLINE, State.UNKNOWN]
 
 
 GREEN = """

@@ -26,8 +26,8 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture
 def fetcher(site: Site) -> Iterator[Fetcher]:
-    with fetching(site) as made:
-        yield made
+    with fetching(site) as open_fetcher:
+        yield open_fetcher
 
 
 SPELLINGS = [
@@ -76,8 +76,8 @@ def test_a_private_address_may_be_allowed_by_name(site: Site) -> None:
     port = site.server_port
     assert fetcher.ask([Request(url=f"http://localhost:{port}/echo")])[0].status == 200
     # ... but it cannot send us on to one that is not
-    sent_on = fetcher.ask([Request(url=f"http://localhost:{port}/to?url=http://127.0.0.1:{port}/echo")])[0]
-    assert sent_on.error == "not asked: 127.0.0.1 is not a public address"
+    redirected = fetcher.ask([Request(url=f"http://localhost:{port}/to?url=http://127.0.0.1:{port}/echo")])[0]
+    assert redirected.error == "not asked: 127.0.0.1 is not a public address"
     assert site.hits == ["/echo", f"/to?url=http://127.0.0.1:{port}/echo"]
     fetcher.close()
 
@@ -90,7 +90,7 @@ def test_a_connection_that_stands_is_no_way_in(site: Site) -> None:
     fetcher.close()
 
 
-class Rebound(Transfer):
+class ReboundTransfer(Transfer):
     """A name whose second look-up, the one that counts, answers with an address of our own."""
 
     def _configure(self, handle: Any, route: Any) -> None:
@@ -99,14 +99,14 @@ class Rebound(Transfer):
 
 
 def test_a_name_that_changes_its_mind_is_refused(site: Site) -> None:
-    wire = CurlPool()
-    sent = Rebound(Request(url=f"http://rebound.test:{site.server_port}/"), None, Routes({}))
-    wire.send(sent)
-    assert wire.receive() == [sent]
-    assert sent.response is not None
-    assert "not a public address" in sent.response.error
+    pool = CurlPool()
+    transfer = ReboundTransfer(Request(url=f"http://rebound.test:{site.server_port}/"), None, Routes({}))
+    pool.send(transfer)
+    assert pool.receive() == [transfer]
+    assert transfer.response is not None
+    assert "not a public address" in transfer.response.error
     assert site.clients == set()
-    wire.close()
+    pool.close()
 
 
 def test_a_platform_reaches_only_its_own_hosts(fetcher: Fetcher, site: Site) -> None:

@@ -1,4 +1,4 @@
-"""What people paste, and what comes of it: a streamer, an alias that is led to one, or a reason."""
+"""What people paste: the address of a streamer, an alias that resolves to one, or neither, with the reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.sites.plan import Plan
 CHANNEL = "UC" + "a" * 22
 HEX = "0123456789abcdef" * 2
 
-READ = [
+ADDRESSES = [
     ("https://www.twitch.tv/Somebody", "twitch/somebody"),
     ("TWITCH.TV/SOMEBODY", "twitch/somebody"),
     ("https://m.twitch.tv/somebody?desktop-redirect=true", "twitch/somebody"),
@@ -75,7 +75,7 @@ READ = [
     ("demo/Ada", "demo/ada"),
 ]
 
-REFUSED = [
+NO_ADDRESSES = [
     ("https://clips.twitch.tv/Abc", "clip"),
     ("https://www.twitch.tv/somebody/clip/Abc", "clip"),
     ("https://www.twitch.tv/videos/123", "recording"),
@@ -111,19 +111,19 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("text", "streamer"), READ)
+@pytest.mark.parametrize(("text", "streamer"), ADDRESSES)
 def test_an_address_is_read(text: str, streamer: str) -> None:
-    name, one = platforms.parse_address(text)
-    assert f"{name}/{one}" == streamer
+    name, streamer_id = platforms.parse_address(text)
+    assert f"{name}/{streamer_id}" == streamer
 
 
-@pytest.mark.parametrize(("_", "streamer"), READ)
+@pytest.mark.parametrize(("_", "streamer"), ADDRESSES)
 def test_what_was_read_is_read_again_as_the_same(_: str, streamer: str) -> None:
-    name, one = platforms.parse_address(streamer)
-    assert f"{name}/{one}" == streamer
+    name, streamer_id = platforms.parse_address(streamer)
+    assert f"{name}/{streamer_id}" == streamer
 
 
-@pytest.mark.parametrize(("text", "reason"), REFUSED)
+@pytest.mark.parametrize(("text", "reason"), NO_ADDRESSES)
 def test_an_address_of_something_else_is_refused_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(NotAStreamer, match=reason) as refused:
         platforms.parse_address(text)
@@ -133,29 +133,29 @@ def test_an_address_of_something_else_is_refused_with_the_reason(text: str, reas
 @given(st.one_of(st.text(max_size=80), st.from_regex(r"https?://(www\.)?(twitch\.tv|youtu\.be|b23\.tv)/\S{0,40}")))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        name, one = platforms.parse_address(text)
+        name, streamer_id = platforms.parse_address(text)
     except NotAStreamer:
         return
     assert name in platforms.names()
-    assert one.strip()
+    assert streamer_id.strip()
 
 
 def test_an_address_is_read_at_little_effort() -> None:
     addresses = [f"https://www.douyu.com/{number}" for number in range(1_000)]
     platforms.parse_address(addresses[0])
-    assert calls(lambda: [platforms.parse_address(one) for one in addresses]) < 200 * 1_000
+    assert calls(lambda: [platforms.parse_address(address) for address in addresses]) < 120 * 1_000
 
 
-KEYED = {"client_id": "id", "client_secret": "secret", "api_key": "key"}
-LED = [
-    ("twitch", "somebody", KEYED, "1001"),
+EVERY_KEY = {"client_id": "id", "client_secret": "secret", "api_key": "key"}
+ALIASES = [
+    ("twitch", "somebody", EVERY_KEY, "1001"),
     ("twitch", "somebody", {}, "somebody"),
-    ("twitch", "1001", KEYED, "1001"),
+    ("twitch", "1001", EVERY_KEY, "1001"),
     ("bilibili", "room:6", {}, "1001"),
     ("bilibili", "b23.tv/6", {}, "1001"),
     ("youtube", "@somebody", {}, CHANNEL),
-    ("youtube", "@somebody", KEYED, CHANNEL),
-    ("kick", "@somebody", KEYED, "1001"),
+    ("youtube", "@somebody", EVERY_KEY, CHANNEL),
+    ("kick", "@somebody", EVERY_KEY, "1001"),
     ("douyu", "somebody", {}, "1001"),
     ("huya", "somebody", {}, "1001"),
     ("douyin", "v.douyin.com/1001", {}, "1001"),
@@ -164,24 +164,24 @@ LED = [
 ]
 
 
-def _resolved(platform: str, one: str, keys: dict[str, str], plan: Plan) -> str:
+def _resolve(platform: str, alias: str, keys: dict[str, str], plan: Plan) -> str:
     resolve = platforms.get(platform).resolve
     assert resolve is not None
-    return drive(resolve(one, CheckContext(1_790_000_000.0, keys)), plan_responder(plan))
+    return drive(resolve(alias, CheckContext(1_790_000_000.0, keys)), plan_responder(plan))
 
 
-@pytest.mark.parametrize(("platform", "alias", "keys", "one"), LED)
-def test_an_alias_leads_to_the_streamer(platform: str, alias: str, keys: dict[str, str], one: str) -> None:
+@pytest.mark.parametrize(("platform", "alias", "keys", "streamer_id"), ALIASES)
+def test_an_alias_leads_to_the_streamer(platform: str, alias: str, keys: dict[str, str], streamer_id: str) -> None:
     plan = Plan()
-    known_as = {"bilibili": "6", "youtube": "@somebody", "douyin": "7123"}.get(platform, "somebody")
-    plan.show(platform, CHANNEL if platform == "youtube" else "1001", "live", alias=known_as)
-    assert _resolved(platform, alias, keys, plan) == one
+    shown_alias = {"bilibili": "6", "youtube": "@somebody", "douyin": "7123"}.get(platform, "somebody")
+    plan.show(platform, CHANNEL if platform == "youtube" else "1001", "live", alias=shown_alias)
+    assert _resolve(platform, alias, keys, plan) == streamer_id
 
 
-@pytest.mark.parametrize("keys", [{}, KEYED])
+@pytest.mark.parametrize("keys", [{}, EVERY_KEY])
 def test_a_handle_in_any_script_is_asked_for(keys: dict[str, str]) -> None:
     with pytest.raises(NotAStreamer, match="knows no @某某"):
-        _resolved("youtube", "@某某", keys, Plan())
+        _resolve("youtube", "@某某", keys, Plan())
 
 
 @pytest.mark.parametrize(
@@ -197,15 +197,15 @@ def test_a_handle_in_any_script_is_asked_for(keys: dict[str, str]) -> None:
 )
 def test_an_alias_of_nobody_is_refused(platform: str, alias: str) -> None:
     with pytest.raises(NotAStreamer, match=r"knows no|has no"):
-        _resolved(platform, alias, KEYED, Plan())
+        _resolve(platform, alias, EVERY_KEY, Plan())
 
 
-ALIASED = ["twitch", "bilibili", "youtube", "kick", "douyu", "huya", "douyin", "tiktok"]
+PLATFORMS_WITH_ALIASES = ["twitch", "bilibili", "youtube", "kick", "douyu", "huya", "douyin", "tiktok"]
 
 
 @given(
-    st.sampled_from(ALIASED),
-    st.sampled_from([{}, KEYED]),
+    st.sampled_from(PLATFORMS_WITH_ALIASES),
+    st.sampled_from([{}, EVERY_KEY]),
     st.sampled_from([0, 200, 302, 400, 401, 403, 404, 429, 500]),
     st.lists(st.one_of(st.binary(max_size=40), st.just(b"{}"), st.just(b'{"data":[]}')), min_size=1),
 )
@@ -215,25 +215,25 @@ def test_noise_leads_nowhere(platform: str, keys: dict[str, str], status: int, b
     resolve = platforms.get(platform).resolve
     assert resolve is not None
 
-    def answer(request: Request) -> Response:
+    def respond(request: Request) -> Response:
         return Response(status=status, url="https://elsewhere.example/", body=next(turn))
 
     if platform == "twitch" and not keys:
-        assert drive(resolve(alias, CheckContext(0.0, keys)), answer) == alias
+        assert drive(resolve(alias, CheckContext(0.0, keys)), respond) == alias
         return
     with pytest.raises((NotAStreamer, CheckFailed)):
-        drive(resolve(alias, CheckContext(0.0, keys)), answer)
+        drive(resolve(alias, CheckContext(0.0, keys)), respond)
 
 
-@pytest.mark.parametrize("platform", ALIASED)
+@pytest.mark.parametrize("platform", PLATFORMS_WITH_ALIASES)
 def test_an_alias_that_could_not_be_asked_about_is_no_refusal(platform: str) -> None:
     alias = {"bilibili": "room:7", "douyin": "reflow/7", "tiktok": "vm.tiktok.com/x"}.get(platform, "@nobody")
     resolve = platforms.get(platform).resolve
     assert resolve is not None
 
-    def silence(request: Request) -> Response:
+    def time_out(request: Request) -> Response:
         return Response(status=0, error="timed out")
 
     with pytest.raises(CheckFailed, match="timed out") as trouble:
-        drive(resolve(alias, CheckContext(0.0, KEYED)), silence)
+        drive(resolve(alias, CheckContext(0.0, EVERY_KEY)), time_out)
     assert trouble.value.state is State.NETWORK

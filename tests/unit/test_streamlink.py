@@ -1,4 +1,4 @@
-"""Streamlink as a platform: what it may be asked, what its answers come to, and that it is optional."""
+"""Streamlink as a platform: which addresses it takes, what its reports lead to, and that it is optional."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ LIVE = streamlink.PluginReport(
 SILENT = streamlink.PluginReport(streams=False, metadata={})
 
 
-def _said(told: streamlink.PluginReport | None, memory: dict[str, str]) -> tuple[State, str, str]:
-    """State, session and problem after one check that is told this."""
+def _observe(report: streamlink.PluginReport | None, cache: dict[str, str]) -> tuple[State, str, str]:
+    """State, session and problem after one check, when the plugin reports this."""
     check = streamlink.PLATFORM.check([SITE], CheckContext(0.0, {}))
     effect = next(check)
-    answer: object = None
+    sent_value: object = None
     try:
         while True:
             match effect:
                 case Call():
                     assert effect.args == (SITE,)
                     assert 0 < effect.seconds < 60
-                    answer = told
+                    sent_value = report
                 case CacheGet():
-                    answer = memory.get(effect.key)
+                    sent_value = cache.get(effect.key)
                 case CacheSet():
-                    memory[effect.key] = effect.value
-                    answer = None
-            effect = check.send(answer)
+                    cache[effect.key] = effect.value
+                    sent_value = None
+            effect = check.send(sent_value)
     except StopIteration as stop:
-        (seen,) = stop.value
-        return seen.state, seen.session, seen.problem
+        (observation,) = stop.value
+        return observation.state, observation.session, observation.problem
 
 
 def test_streams_are_live_with_the_plugins_own_id() -> None:
-    assert _said(LIVE, {}) == (State.LIVE, "77", "")
+    assert _observe(LIVE, {}) == (State.LIVE, "77", "")
 
 
 def test_no_streams_is_believed_when_said_twice_in_a_row() -> None:
-    memory: dict[str, str] = {}
-    assert [_said(told, memory)[0] for told in (SILENT, SILENT, SILENT, LIVE, SILENT, SILENT)] == [
+    cache: dict[str, str] = {}
+    assert [_observe(report, cache)[0] for report in (SILENT, SILENT, SILENT, LIVE, SILENT, SILENT)] == [
         State.UNKNOWN,
         State.OFFLINE,
         State.OFFLINE,
@@ -65,19 +65,19 @@ def test_no_streams_is_believed_when_said_twice_in_a_row() -> None:
         ("PluginError: Unable to validate response text: missing key", State.PARSE_ERROR),
     ],
 )
-def test_a_plugins_error_is_told_by_its_text(error: str, state: State) -> None:
-    assert _said(streamlink.PluginReport(streams=False, metadata={}, error=error), {}) == (state, "", error)
+def test_a_plugins_error_has_a_state_by_its_text(error: str, state: State) -> None:
+    assert _observe(streamlink.PluginReport(streams=False, metadata={}, error=error), {}) == (state, "", error)
 
 
 def test_silence_is_the_network() -> None:
-    assert _said(None, {})[0] is State.NETWORK
+    assert _observe(None, {})[0] is State.NETWORK
 
 
-def test_what_a_plugin_raises_is_told() -> None:
+def test_what_a_plugin_raises_is_reported() -> None:
     pytest.importorskip("streamlink")
-    told = streamlink.ask_plugin("https://nowhere.invalid/somebody")
-    assert not told.streams
-    assert told.error.startswith("NoPluginError")
+    report = streamlink.ask_plugin("https://nowhere.invalid/somebody")
+    assert not report.streams
+    assert report.error.startswith("NoPluginError")
 
 
 @pytest.mark.parametrize(
