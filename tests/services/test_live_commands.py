@@ -1,4 +1,4 @@
-"""check, live, history and submit: words in, exit code, answer and talk out."""
+"""`livectl check`, `live`, `history` and `submit`: arguments in, exit code, answer and remarks out."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ FIELDS = [
     "checked_at", "problem",
 ]  # fmt: skip
 START = 1_790_000_000.0
-TERMS = polling.polling_limits(Settings(home=Path("/nowhere"), folder=Path("/nowhere")), platforms.get("douyu"))
+LIMITS = polling.polling_limits(Settings(home=Path("/nowhere"), folder=Path("/nowhere")), platforms.get("douyu"))
 
 
-def run(folder: Path, url: str, *words: str) -> tuple[int, str, str]:
+def run(folder: Path, url: str, *argv: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     environ = {"HOME": str(folder)} | ({"LIVECTL_BROKER": url} if url else {})
-    code = cli.main(words, CommandContext(environ, folder, out, err))
+    code = cli.main(argv, CommandContext(environ, folder, out, err))
     return code, out.getvalue(), err.getvalue()
 
 
@@ -52,25 +52,27 @@ def store(store_url: str) -> Iterator[Store]:
         yield Store(client)
 
 
-def seen(one: str, state: State, at: float, **more: Any) -> Observation:
-    return Observation(platform="douyu", id=one, state=state, at=at, **more)
+def observation(streamer_id: str, state: State, at: float, **fields: Any) -> Observation:
+    return Observation(platform="douyu", id=streamer_id, state=state, at=at, **fields)
 
 
 @pytest.fixture
-def known(store: Store) -> None:
-    """Two live, one gone, one in the way of whom something stands, one never asked."""
+def recorded(store: Store) -> None:
+    """Five streamers: two live, one offline, one blocked, one never checked."""
     store.set_followed(
         [Streamer(platform="douyu", id=str(number), name=f"Somebody {number}") for number in range(1, 6)], START
     )
     live = {"title": "A [title] with 一起 in it", "category": "Chess", "viewers": 123_456, "url": "https://x.test/1"}
-    store.record(TERMS, [seen(str(one), State.OFFLINE, START) for one in range(1, 5)])
+    store.record(LIMITS, [observation(str(number), State.OFFLINE, START) for number in range(1, 5)])
     for number in (1, 2):
         began = START + 100 * number
-        store.record(TERMS, [seen(str(number), State.LIVE, began, session=str(number), started_at=began, **live)])
-    store.record(TERMS, [seen("4", State.BLOCKED, START + 300, problem="captcha")])
+        store.record(
+            LIMITS, [observation(str(number), State.LIVE, began, session=str(number), started_at=began, **live)]
+        )
+    store.record(LIMITS, [observation("4", State.BLOCKED, START + 300, problem="captcha")])
 
 
-@pytest.mark.usefixtures("known")
+@pytest.mark.usefixtures("recorded")
 class TestLive:
     def test_shows_who_is_live_the_newest_first(self, tmp_path: Path, store_url: str) -> None:
         code, out, err = run(tmp_path, store_url, "live")
@@ -81,15 +83,14 @@ class TestLive:
         assert max(map(len, out.splitlines())) <= 80
 
     def test_gives_programs_the_fields_of_the_promise(self, tmp_path: Path, store_url: str) -> None:
-        two, one = json.loads(run(tmp_path, store_url, "live", "--json")[1])
-        assert list(one) == FIELDS
-        assert (one["state"], one["started_at"], one["viewers"]) == ("live", "2026-09-21T14:15:00Z", 123_456)
-        assert (two["session"], two["problem"], two["cover"]) == ("2", None, None)
+        newest, oldest = json.loads(run(tmp_path, store_url, "live", "--json")[1])
+        assert list(oldest) == FIELDS
+        assert (oldest["state"], oldest["started_at"], oldest["viewers"]) == ("live", "2026-09-21T14:15:00Z", 123_456)
+        assert (newest["session"], newest["problem"], newest["cover"]) == ("2", None, None)
 
     def test_shows_the_others_too_and_what_is_in_the_way(self, tmp_path: Path, store_url: str) -> None:
-        found = json.loads(run(tmp_path, store_url, "live", "--all", "--json")[1])
-        told = {one["id"]: (one["state"], one["problem"]) for one in found}
-        assert told == {
+        streamers = json.loads(run(tmp_path, store_url, "live", "--all", "--json")[1])
+        assert {row["id"]: (row["state"], row["problem"]) for row in streamers} == {
             "1": ("live", None),
             "2": ("live", None),
             "3": ("offline", None),
@@ -113,7 +114,7 @@ class TestLive:
         with livectl("live", "--watch", "--json", cwd=tmp_path, environ=environ) as watched:
             wait_for(lambda: len(watched.lines) == 1)
             began = START + 500
-            store.record(TERMS, [seen("3", State.LIVE, began, session="3", started_at=began)])
+            store.record(LIMITS, [observation("3", State.LIVE, began, session="3", started_at=began)])
             wait_for(lambda: len(watched.lines) == 2)
             watched.send(signal.SIGINT)
             assert watched.wait() == 130
@@ -122,8 +123,8 @@ class TestLive:
     def test_is_watched_by_people_until_q(self, tmp_path: Path, store_url: str) -> None:
         ours, theirs = pty.openpty()
         environ = {**os.environ, "LIVECTL_BROKER": store_url, "HOME": str(tmp_path), "TERM": "xterm"}
-        words = [sys.executable, "-m", "livectl", "live", "--watch"]
-        with subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=environ) as watched:
+        argv = [sys.executable, "-m", "livectl", "live", "--watch"]
+        with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env=environ) as watched:
             page = b""
 
             def drawn() -> bool:
@@ -155,20 +156,22 @@ class TestHistory:
         for day in range(3):
             began = START + day * 86_400
             live = {"session": str(day), "started_at": began, "title": f"Day {day}"}
-            store.record(TERMS, [seen("1", State.LIVE, began + 5, **live), seen("2", State.OFFLINE, began)])
+            store.record(
+                LIMITS, [observation("1", State.LIVE, began + 5, **live), observation("2", State.OFFLINE, began)]
+            )
             if day < 2:
-                store.record(TERMS, [seen("1", State.LIVE, began + 3_500, **live)])
+                store.record(LIMITS, [observation("1", State.LIVE, began + 3_500, **live)])
                 for at in (began + 3_600, began + 3_730):
-                    store.record(TERMS, [seen("1", State.OFFLINE, at)])
+                    store.record(LIMITS, [observation("1", State.OFFLINE, at)])
         code, out, err = run(tmp_path, store_url, "history", "https://www.douyu.com/1", "--tz", "Asia/Shanghai")
         assert (code, err) == (0, "")
         assert "3 sessions; times in Asia/Shanghai" in out
         assert re.findall(r"Day \d", out) == ["Day 2", "Day 1", "Day 0"]
         assert "2026-09-21 22:13" in out
         assert max(map(len, out.splitlines())) <= 80
-        told = json.loads(run(tmp_path, store_url, "history", "douyu/1", "--json")[1])
-        assert [one["length"] for one in told["sessions"]] == [3_600, 3_600, None]
-        assert [len(day) for day in told["hours"]] == [24] * 7
+        data = json.loads(run(tmp_path, store_url, "history", "douyu/1", "--json")[1])
+        assert [row["length"] for row in data["sessions"]] == [3_600, 3_600, None]
+        assert [len(day) for day in data["hours"]] == [24] * 7
 
     def test_of_nobody_is_no(self, tmp_path: Path, store_url: str) -> None:
         assert run(tmp_path, store_url, "history", "demo/x") == (1, "demo/x: no sessions noted yet\n", "")
@@ -177,17 +180,17 @@ class TestHistory:
 def test_hours_follow_the_zone_and_its_changes() -> None:
     """An hour from 18:30 to 19:30 in Paris, two Sundays, between which summer time ends."""
     sessions = [Session(started_at=at, ended_at=at + 3_600) for at in (1_792_945_800.0 - 7 * 86_400, 1_792_949_400.0)]
-    found = history.hourly_shares(
+    shares = history.hourly_shares(
         sessions, sessions[0].started_at, sessions[0].started_at + 14 * 86_400, "Europe/Paris"
     )
-    assert {(day, hour): share for day, row in enumerate(found) for hour, share in enumerate(row) if share} == {
+    assert {(day, hour): share for day, row in enumerate(shares) for hour, share in enumerate(row) if share} == {
         (6, 18): 0.5,
         (6, 19): 0.5,
     }
-    assert history.render_hours(found).splitlines()[-1].startswith("Sun ")
+    assert history.render_hours(shares).splitlines()[-1].startswith("Sun ")
 
 
-SAID = [
+CHECKS = [
     # addresses, exit code
     (("demo/nobody",), 1),
     (("demo/ada", "demo/linus", "demo/grace"), 0),  # one of the three is always live
@@ -197,9 +200,9 @@ SAID = [
 ]
 
 
-@pytest.mark.parametrize(("words", "code"), SAID)
-def test_check_from_here(tmp_path: Path, words: tuple[str, ...], code: int) -> None:
-    assert run(tmp_path, "", "check", *words)[0] == code
+@pytest.mark.parametrize(("argv", "code"), CHECKS)
+def test_check_from_here(tmp_path: Path, argv: tuple[str, ...], code: int) -> None:
+    assert run(tmp_path, "", "check", *argv)[0] == code
 
 
 def test_check_says_from_where_and_that_nothing_is_recorded(tmp_path: Path, store_url: str, store: Store) -> None:
@@ -209,8 +212,8 @@ def test_check_says_from_where_and_that_nothing_is_recorded(tmp_path: Path, stor
     store.set_followed([Streamer(platform="demo", id="ada")], time.time())
     _, out, err = run(tmp_path, store_url, "check", "demo/ada", "--json")
     assert err == "no worker runs: asking from here\n"
-    (told,) = json.loads(out)
-    assert list(told) == FIELDS
+    (streamer,) = json.loads(out)
+    assert list(streamer) == FIELDS
     assert store.find_streamer("demo", "ada").seen is not None
 
 
@@ -218,7 +221,7 @@ def test_check_that_cannot_ask_is_no_no(tmp_path: Path) -> None:
     (tmp_path / "livectl.yaml").write_text("network: {connect_to: {www.douyu.com: http://127.0.0.1:9}}\n")
     code, out, _ = run(tmp_path, "", "check", "--json", "douyu/1", "demo/nobody")
     assert code == 5
-    assert [one["state"] for one in json.loads(out)] == ["network", "not_found"]
+    assert [row["state"] for row in json.loads(out)] == ["network", "not_found"]
 
 
 def test_nothing_is_sent_where_nobody_works(tmp_path: Path, store_url: str) -> None:
@@ -238,23 +241,23 @@ def test_through_a_worker(tmp_path: Path, store_url: str) -> None:
     (tmp_path / "follows.yaml").write_text("follows:\n" + "".join(f"  - demo/s{number}\n" for number in range(2_500)))
     environ = {"LIVECTL_BROKER": store_url, "HOME": str(tmp_path), "LIVECTL_HOME": str(tmp_path / "home")}
 
-    def call(*words: str) -> subprocess.CompletedProcess[str]:
-        return answer(*words, cwd=tmp_path, environ=environ)
+    def call(*argv: str) -> subprocess.CompletedProcess[str]:
+        return answer(*argv, cwd=tmp_path, environ=environ)
 
     with livectl("worker", "-P", "threads", "-c", "2", cwd=tmp_path, environ=environ) as worker:
         worker.wait_for("ready")
         checked = call("check", "demo/ada", "demo/linus", "demo/grace", "--json")
         assert (checked.returncode, checked.stderr) == (0, "asking through the workers\n")
-        assert [one["id"] for one in json.loads(checked.stdout)] == ["ada", "linus", "grace"]
+        assert [row["id"] for row in json.loads(checked.stdout)] == ["ada", "linus", "grace"]
         job = call("check", "--no-wait", "demo/nobody").stdout.strip()
         assert call("status", "--wait", "--timeout", "20", job).returncode == 0
         summed = json.loads(call("submit", "--json").stdout)
         assert summed["total"] == summed["live"] + summed["not_live"] == 2_500
-        assert [one["id"] for one in summed["streamers"]] == [f"s{number}" for number in range(2_500)]
+        assert [row["id"] for row in summed["streamers"]] == [f"s{number}" for number in range(2_500)]
         group = call("submit", "--no-wait").stdout.strip()
         assert "a group of 2" in call("status", "--wait", "--timeout", "20", group).stdout
         with livectl("submit", "--in", "20s", cwd=tmp_path, environ=environ) as waiting:
-            wait_for(lambda: any(one["unacked"] for one in json.loads(call("queues", "--json").stdout)))
+            wait_for(lambda: any(row["unacked"] for row in json.loads(call("queues", "--json").stdout)))
             waiting.send(signal.SIGINT)
             assert waiting.wait() == 130
         assert "livectl status --wait" in waiting.text
@@ -282,7 +285,7 @@ def test_a_list_beyond_the_budget_waits_for_it(tmp_path: Path, store_url: str) -
 
 
 @pytest.mark.parametrize(
-    ("one", "state", "problem"),
+    ("record", "state", "problem"),
     [
         (StreamerRecord(platform="p", id="i"), "unknown", None),
         (StreamerRecord(platform="p", id="i", trouble=State.AUTH), "auth", "auth"),
@@ -294,8 +297,8 @@ def test_a_list_beyond_the_budget_waits_for_it(tmp_path: Path, store_url: str) -
         (StreamerRecord(platform="p", id="i", state=State.OFFLINE, problem="a note"), "offline", "a note"),
     ],
 )
-def test_trouble_never_stands_for_a_state(one: StreamerRecord, state: str, problem: str | None) -> None:
-    shown = views.from_record(one)
+def test_trouble_never_stands_for_a_state(record: StreamerRecord, state: str, problem: str | None) -> None:
+    shown = views.from_record(record)
     assert (shown.state, shown.problem) == (state, problem)
 
 

@@ -1,4 +1,4 @@
-"""The connection to the store: made within three seconds, or one sentence that says why not."""
+"""Connections to a Redis: made within three seconds, or one sentence that says why not."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ TIMEOUT_S = 0.3
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """Something that listens on a port and never answers."""
+    """A port that is open and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server
 
 
 @pytest.fixture
 def web_server(listener: socket.socket) -> Iterator[int]:
-    """Something that answers whoever comes, in words of another trade."""
+    """A server that speaks HTTP."""
 
     def answer() -> None:
         with listener.accept()[0] as caller:
@@ -43,7 +43,7 @@ def web_server(listener: socket.socket) -> Iterator[int]:
     thread.join()
 
 
-def refusal(address: Address | str) -> ServerError:
+def open_error(address: Address | str) -> ServerError:
     with in_time(), pytest.raises(ServerError) as refused:
         open_store(address, TIMEOUT_S)
     assert "hush" not in refused.value.message + refused.value.hint
@@ -80,30 +80,30 @@ def test_a_store_that_dies_is_not_asked_twice(store_url: str) -> None:
 def test_nothing_listens(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
-    said = refusal(f"redis://:hush@127.0.0.1:{port}/1")
-    assert said.message == f"no server answers at redis://:***@127.0.0.1:{port}/1: Connection refused"
-    assert "No such file" in refusal(f"unix://:hush@{tmp_path}/none.sock").message
+    error = open_error(f"redis://:hush@127.0.0.1:{port}/1")
+    assert error.message == f"no server answers at redis://:***@127.0.0.1:{port}/1: Connection refused"
+    assert "No such file" in open_error(f"unix://:hush@{tmp_path}/none.sock").message
 
 
 def test_nobody_answers(listener: socket.socket) -> None:
-    assert "no answer in time" in refusal(f"redis://:hush@127.0.0.1:{listener.getsockname()[1]}").message
+    assert "no answer in time" in open_error(f"redis://:hush@127.0.0.1:{listener.getsockname()[1]}").message
 
 
 def test_somebody_else_answers(web_server: int) -> None:
-    assert "that is no Redis" in refusal(f"127.0.0.1:{web_server}").message
+    assert "that is no Redis" in open_error(f"127.0.0.1:{web_server}").message
 
 
 def test_a_host_that_is_none() -> None:
-    assert "redis://no-such-host.invalid:6379/0" in refusal("no-such-host.invalid").message
+    assert "redis://no-such-host.invalid:6379/0" in open_error("no-such-host.invalid").message
 
 
 def test_a_password_that_is_wrong(valkey: Path) -> None:
     address = Address(scheme="unix", path=str(valkey), user="nobody", password="hush")
-    assert f"unix://nobody:***@{valkey}?db=0" in refusal(address).message
+    assert f"unix://nobody:***@{valkey}?db=0" in open_error(address).message
 
 
 def test_a_database_that_is_none(valkey: Path) -> None:
-    assert "does not let us in" in refusal(Address(scheme="unix", path=str(valkey), database=9999)).message
+    assert "does not let us in" in open_error(Address(scheme="unix", path=str(valkey), database=9999)).message
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may open every socket")
@@ -112,7 +112,7 @@ def test_a_socket_of_somebody_else(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         path.chmod(0)
-        assert "Permission denied" in refusal(f"unix://{path}").message
+        assert "Permission denied" in open_error(f"unix://{path}").message
 
 
 def test_rabbitmq_is_no_store() -> None:

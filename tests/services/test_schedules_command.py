@@ -43,10 +43,10 @@ schedules:
 def run(tmp_path: Path) -> Run:
     """Calls livectl in a folder of its own; no broker is there."""
 
-    def call(*words: str, **environ: str) -> tuple[int, str, str]:
+    def call(*argv: str, **environ: str) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()
         home = {"LIVECTL_HOME": str(tmp_path / "home"), "COLUMNS": "80"}
-        code = cli.main(words, CommandContext(home | environ, tmp_path, out, err))
+        code = cli.main(argv, CommandContext(home | environ, tmp_path, out, err))
         return code, out.getvalue(), err.getvalue()
 
     return call
@@ -120,10 +120,10 @@ def test_another_app_is_checked_against_and_one_that_fails_is_told(tmp_path: Pat
     assert ran.stdout == "schedules.yaml: 1 schedule, no warnings, no mistake; tasks not checked.\n"
 
 
-def livectl(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def livectl(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from livectl.cli import main; sys.exit(main(sys.argv[1:]))"
     return subprocess.run(
-        [sys.executable, "-c", code, *words],
+        [sys.executable, "-c", code, *argv],
         capture_output=True,
         text=True,
         check=False,
@@ -132,14 +132,14 @@ def livectl(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("words", [["list"], ["next"], ["next", "--json"]], ids=" ".join)
-def test_list_and_next_do_without_celery(words: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("argv", [["list"], ["next"], ["next", "--json"]], ids=" ".join)
+def test_list_and_next_do_without_celery(argv: list[str], tmp_path: Path) -> None:
     write(tmp_path, GOOD)
     code = (
         "import sys\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
         "from livectl.cli import main\n"
-        f"code = main({['schedules', *words]!r})\n"
+        f"code = main({['schedules', *argv]!r})\n"
         "print('HEAVY', sorted({'celery', 'kombu'} & set(sys.modules)))\n"
         "sys.exit(code)"
     )
@@ -210,7 +210,7 @@ def test_next_of_one_entry_in_a_zone(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("argv", "code", "message"),
     [
         (["next", "digst"], 2, "no schedule is called digst\n  did you mean digest?"),
         (["next", "--tz", "Europe/Pariss"], 3, "Europe/Paris"),
@@ -219,11 +219,13 @@ def test_next_of_one_entry_in_a_zone(run: Run, tmp_path: Path) -> None:
         (["nxet"], 2, "Did you mean 'next'?"),
     ],
 )
-def test_words_that_are_off_are_told(run: Run, tmp_path: Path, words: list[str], code: int, said: str) -> None:
+def test_a_mistake_on_the_command_line_is_reported(
+    run: Run, tmp_path: Path, argv: list[str], code: int, message: str
+) -> None:
     write(tmp_path, GOOD)
-    got, out, err = run("schedules", *words)
+    got, out, err = run("schedules", *argv)
     assert (got, out) == (code, "")
-    assert said in err
+    assert message in err
 
 
 def test_an_empty_schedule_is_a_sentence(run: Run, tmp_path: Path) -> None:
@@ -237,7 +239,7 @@ def line(text: str) -> Schedule:
 
 
 @pytest.mark.parametrize(
-    ("text", "due", "said"),
+    ("text", "due", "note"),
     [
         ("30 2 * * *", "2027-03-28T01:00Z", "02:30 does not exist that day"),
         ("30 2 * * *", "2026-10-25T00:30Z", "first of two 02:30"),
@@ -247,12 +249,12 @@ def line(text: str) -> Schedule:
         ("0 * * * *", "2027-03-28T01:00Z", ""),
     ],
 )
-def test_a_run_that_the_clock_moved_or_repeats_is_marked(text: str, due: str, said: str) -> None:
+def test_a_run_that_the_clock_moved_or_repeats_is_marked(text: str, due: str, note: str) -> None:
     each, instant = line(text), round(datetime.fromisoformat(due).timestamp() * 1000)
-    assert views.clock_change_note(each, instant) == said
+    assert views.clock_change_note(each, instant) == note
     view = views.render_runs([Due("x", instant)], {"x": each}, RunHistory(), "Europe/Paris")
     data: Any = view.data
-    assert data[0]["note"] == (said or None)
+    assert data[0]["note"] == (note or None)
 
 
 # --- what the store and the beats say
@@ -323,8 +325,8 @@ def test_diff_tells_where_file_and_beats_differ(run: Run, tmp_path: Path, world:
     assert run("schedules", "diff", **at)[:2] == (0, "Every beat holds what schedules.yaml says.\n")
     write(tmp_path, GOOD.replace("every: 5s", "every: 6s").replace("digest", "daily"))
     code, out, _ = run("schedules", "diff", "--json", **at)
-    found = {(row["name"], row["change"], *row["fields"]) for row in json.loads(out)}
-    assert (code, found) == (1, {("ping", "changed", "timing"), ("digest", "removed"), ("daily", "added")})
+    differences = {(row["name"], row["change"], *row["fields"]) for row in json.loads(out)}
+    assert (code, differences) == (1, {("ping", "changed", "timing"), ("digest", "removed"), ("daily", "added")})
     world.run(2)
     assert run("schedules", "diff", **at)[0] == 0
 

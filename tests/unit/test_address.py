@@ -1,4 +1,4 @@
-"""Addresses: understood in every spelling, written for each reader, and never a password in a complaint."""
+"""Addresses: read in every spelling, written for each client, and no password in an error."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ if TYPE_CHECKING:
     ],
 )
 def test_every_spelling_has_one_canonical_form(written: str, url: str) -> None:
-    found = Address.parse(written)
-    assert found.url == url
-    assert Address.parse(url) == found
+    address = Address.parse(written)
+    assert address.url == url
+    assert Address.parse(url) == address
 
 
 @pytest.mark.parametrize(
-    ("written", "says", "cure"),
+    ("written", "message", "hint"),
     [
         ("", "empty", "redis://host:6379/0"),
         ("redis:/h", "two slashes", "Write redis://h:6379/0."),
@@ -114,11 +114,11 @@ def test_every_spelling_has_one_canonical_form(written: str, url: str) -> None:
         ("memory://", "memory:// is no broker", "redis://host:6379/0"),
     ],
 )
-def test_a_wrong_one_is_refused_with_the_right_spelling(written: str, says: str, cure: str) -> None:
+def test_a_wrong_address_is_refused_with_the_right_spelling(written: str, message: str, hint: str) -> None:
     with pytest.raises(SettingsError) as refused:
         Address.parse(written)
-    assert says in refused.value.message
-    assert cure in refused.value.hint
+    assert message in refused.value.message
+    assert hint in refused.value.hint
     assert "secret" not in str(refused.value) + refused.value.hint
 
 
@@ -134,10 +134,10 @@ PASSWORDS += [quote(password, safe="") for password in PASSWORDS] + ["%s3cret", 
     st.sampled_from(PASSWORDS),
     st.sampled_from(["host", "host:6379", "host:port", "host:6379/0/1", "a,b", "", "/run/v.sock", "host?x=1"]),
 )
-def test_no_complaint_and_no_masked_form_shows_a_password(scheme: str, user: str, password: str, place: str) -> None:
+def test_no_error_and_no_masked_form_shows_a_password(scheme: str, user: str, password: str, place: str) -> None:
     try:
-        found = Address.parse(f"{scheme}{user}:{password}@{place}")
-        shown = found.masked + repr(found) + str(found) + f"{found}" + repr([found])
+        address = Address.parse(f"{scheme}{user}:{password}@{place}")
+        shown = address.masked + repr(address) + str(address) + f"{address}" + repr([address])
     except SettingsError as error:
         shown = error.message + error.hint
     assert "s3cret" not in shown
@@ -145,16 +145,16 @@ def test_no_complaint_and_no_masked_form_shows_a_password(scheme: str, user: str
 
 @given(st.text(st.characters(codec="utf-8", min_codepoint=33), min_size=1, max_size=12))
 def test_any_password_survives_when_it_is_escaped(password: str) -> None:
-    found = Address.parse(f"redis://:{quote(password, safe='')}@host/1")
-    assert found.password == password
-    assert Address.parse(found.url) == found
+    address = Address.parse(f"redis://:{quote(password, safe='')}@host/1")
+    assert address.password == password
+    assert Address.parse(address.url) == address
 
 
 @given(st.text("redisuxam+:/@?#.%[]0123456789 \0é,;=&", max_size=30))
 def test_any_text_is_an_address_or_a_settings_error(text: str) -> None:
     with suppress(SettingsError):
-        found = Address.parse(text)
-        assert Address.parse(found.url) == found
+        address = Address.parse(text)
+        assert Address.parse(address.url) == address
 
 
 def test_rabbitmq_is_no_redis() -> None:

@@ -1,4 +1,4 @@
-"""The command line frame: words in, exit code and text out."""
+"""The command line: arguments in, exit code and text out."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def run(*words: str, **environ: str) -> tuple[int, str, str]:
+def run(*argv: str, **environ: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    code = cli.main(words, CommandContext(environ, Path.cwd(), out, err))
+    code = cli.main(argv, CommandContext(environ, Path.cwd(), out, err))
     return code, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
-    """Makes `livectl completion bash` fail with a given error."""
+    """Makes `livectl completion` fail with a given error."""
 
     def arrange(error: BaseException) -> None:
         def fail() -> None:
@@ -38,7 +38,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("argv", "message"),
     [
         (["wokrer"], "Did you mean one of: 'worker', 'workers'?"),
         (["schedules", "nxet"], "Did you mean 'next'?"),
@@ -48,10 +48,10 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
         (["--bogus"], "No such option '--bogus'"),
     ],
 )
-def test_words_that_are_off_end_with_2_and_the_right_ones(words: list[str], says: str) -> None:
-    code, out, err = run(*words)
+def test_a_mistake_on_the_command_line_ends_with_2_and_a_suggestion(argv: list[str], message: str) -> None:
+    code, out, err = run(*argv)
     assert (code, out) == (2, "")
-    assert says in err
+    assert message in err
     assert "--help" in err
 
 
@@ -98,16 +98,16 @@ def test_a_usage_error_is_json_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--json", "schedules", "list"], ["schedules", "--json", "list"], ["schedules", "list", "--json"]]
+    "argv", [["--json", "schedules", "list"], ["schedules", "--json", "list"], ["schedules", "list", "--json"]]
 )
-def test_global_options_stand_anywhere(words: list[str], tmp_path: Path) -> None:
+def test_global_options_stand_anywhere(argv: list[str], tmp_path: Path) -> None:
     out = io.StringIO()
     (tmp_path / "schedules.yaml").write_text("schedules: {ping: {task: livectl.ping, every: 5s}}\n")
-    assert cli.main(words, CommandContext({"LIVECTL_HOME": str(tmp_path)}, tmp_path, out, io.StringIO())) == 0
+    assert cli.main(argv, CommandContext({"LIVECTL_HOME": str(tmp_path)}, tmp_path, out, io.StringIO())) == 0
     assert json.loads(out.getvalue())[0]["name"] == "ping"
 
 
-def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     run("--version")
     assert capsys.readouterr().out == f"livectl {__version__}\n"
 

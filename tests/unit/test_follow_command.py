@@ -1,4 +1,4 @@
-"""livectl follow: words in, exit code, answer and talk out."""
+"""`livectl follow`: arguments in, exit code, answer and remarks out."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *words: str) -> tuple[int, str, str]:
+def run(folder: Path, *argv: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    code = cli.main(["follow", *words], CommandContext({"HOME": str(folder)}, folder, out, err))
+    code = cli.main(["follow", *argv], CommandContext({"HOME": str(folder)}, folder, out, err))
     return code, out.getvalue(), err.getvalue()
 
 
@@ -51,7 +51,7 @@ def test_a_line_that_names_nobody_is_told(folder: Path) -> None:
 
 
 CALLS = [
-    # words, exit code, answer, talk
+    # argv, exit code, answer, remarks
     (("add", "demo/eve"), 0, "Following demo/eve\n", ""),
     (("add", "demo/ada"), 0, "Followed already: demo/ada\n", ""),
     (("add", "https://clips.twitch.tv/x"), 3, "", "a Twitch clip is no streamer"),
@@ -66,11 +66,11 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize(("words", "code", "answer", "talk"), CALLS)
-def test_calls(folder: Path, words: tuple[str, ...], code: int, answer: str, talk: str) -> None:
-    got, out, err = run(folder, *words)
+@pytest.mark.parametrize(("argv", "code", "answer", "remarks"), CALLS)
+def test_calls(folder: Path, argv: tuple[str, ...], code: int, answer: str, remarks: str) -> None:
+    got, out, err = run(folder, *argv)
     assert (got, out) == (code, answer)
-    assert talk in err
+    assert remarks in err
 
 
 def test_add_writes_what_it_is_told(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The first files: all of them or none, and valid as they stand."""
+"""`livectl init`: writes all files or none, and they are valid as they stand."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 NAMES = ("livectl.yaml", "schedules.yaml", "follows.yaml")
 
 
-def run(cwd: Path, *words: str) -> tuple[int, str, str]:
+def run(cwd: Path, *argv: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    code = cli.main(words, CommandContext({"HOME": str(cwd)}, cwd, out, err))
+    code = cli.main(argv, CommandContext({"HOME": str(cwd)}, cwd, out, err))
     return code, out.getvalue(), err.getvalue()
 
 
@@ -66,14 +66,14 @@ def test_what_it_writes_is_valid(tmp_path: Path) -> None:
     run(tmp_path, "init")
     settings = livectl_settings.load({"HOME": str(tmp_path)}, tmp_path)
     assert settings == livectl_settings.load({"HOME": str(tmp_path)}, tmp_path, "livectl.yaml")
-    found = schedule_file.load(settings.schedules)
-    assert [schedule.task for schedule in found.schedules] == [
+    loaded = schedule_file.load(settings.schedules)
+    assert [schedule.task for schedule in loaded.schedules] == [
         "livectl.sweep",
         "livectl.deliver",
         "livectl.digest",
         "livectl.prune",
     ]
-    assert found.warnings == ()
+    assert loaded.warnings == ()
     assert yamlfile.load(settings.follows).value == {"follows": ["demo/ada"]}
 
 

@@ -42,14 +42,14 @@ ENVIRON = {name: f"hush {name.lower()}" for name in NAMES}
 
 
 @pytest.fixture
-def settle(tmp_path: Path) -> Callable[..., Settings]:
+def read_settings(tmp_path: Path) -> Callable[..., Settings]:
     """Reads a livectl.yaml of this text."""
 
-    def settle(text: str, **environ: str) -> Settings:
+    def read_settings(text: str, **environ: str) -> Settings:
         (tmp_path / "livectl.yaml").write_text(textwrap.dedent(text))
         return load({"HOME": str(tmp_path / "home"), **environ}, tmp_path)
 
-    return settle
+    return read_settings
 
 
 def test_without_file_and_environment_there_are_defaults(tmp_path: Path) -> None:
@@ -64,9 +64,9 @@ def test_without_file_and_environment_there_are_defaults(tmp_path: Path) -> None
     assert set(settings.sources.values()) == {"default"}
 
 
-def test_the_example_is_read_whole(settle: Callable[..., Settings], tmp_path: Path) -> None:
+def test_the_example_is_read_whole(read_settings: Callable[..., Settings], tmp_path: Path) -> None:
     (tmp_path / "bilibili.cookie").write_text("SESSDATA=hush\n")
-    settings = settle(EXAMPLE, **ENVIRON)
+    settings = read_settings(EXAMPLE, **ENVIRON)
     assert settings.broker == Address.parse("redis://:hush@host:6379/0")
     assert settings.store == Address.parse("redis://host:6379/1")
     assert settings.alerts["phone"].url == Secret("hush phone_url")
@@ -84,15 +84,15 @@ def test_the_example_is_read_whole(settle: Callable[..., Settings], tmp_path: Pa
     assert (settings.folder, settings.file) == (tmp_path, tmp_path / "livectl.yaml")
 
 
-def test_nothing_secret_is_shown(settle: Callable[..., Settings], tmp_path: Path) -> None:
+def test_nothing_secret_is_shown(read_settings: Callable[..., Settings], tmp_path: Path) -> None:
     (tmp_path / "bilibili.cookie").write_text("SESSDATA=hush\n")
-    settings = settle(EXAMPLE, LIVECTL_RESULTS="redis://:hush@host/2", **ENVIRON)
+    settings = read_settings(EXAMPLE, LIVECTL_RESULTS="redis://:hush@host/2", **ENVIRON)
     fields = [getattr(settings, name) for name in settings.__struct_fields__]
     assert "hush" not in repr(settings) + str(settings) + repr(fields) + "".join(map(str, fields))
 
 
-def test_each_value_has_its_source(settle: Callable[..., Settings]) -> None:
-    settings = settle(
+def test_each_value_has_its_source(read_settings: Callable[..., Settings]) -> None:
+    settings = read_settings(
         """\
         # comment
         broker: host
@@ -120,10 +120,10 @@ def test_each_value_has_its_source(settle: Callable[..., Settings]) -> None:
 
 
 @pytest.mark.parametrize("name", ["broker", "store", "results"])
-def test_the_environment_goes_before_the_file(settle: Callable[..., Settings], name: str) -> None:
-    settings = settle(f"{name}: a", **{f"LIVECTL_{name.upper()}": "b"})
+def test_the_environment_goes_before_the_file(read_settings: Callable[..., Settings], name: str) -> None:
+    settings = read_settings(f"{name}: a", **{f"LIVECTL_{name.upper()}": "b"})
     assert getattr(settings, name) == Address.parse("b")
-    assert getattr(settle(f"{name}: a", **{f"LIVECTL_{name.upper()}": ""}), name) == Address.parse("a")
+    assert getattr(read_settings(f"{name}: a", **{f"LIVECTL_{name.upper()}": ""}), name) == Address.parse("a")
 
 
 def test_a_named_file_goes_before_one_found(tmp_path: Path) -> None:
@@ -148,14 +148,14 @@ def test_a_named_file_goes_before_one_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "file", "says"),
+    ("environ", "file", "message"),
     [
         ({}, "none.yaml", "--config none.yaml: no such file"),
         ({"LIVECTL_CONFIG": "no.yaml"}, None, "LIVECTL_CONFIG no.yaml"),
     ],
 )
-def test_a_named_file_must_be_there(environ: dict[str, str], file: str | None, says: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=says) as refused:
+def test_a_named_file_must_be_there(environ: dict[str, str], file: str | None, message: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=message) as refused:
         load(environ, tmp_path, file)
     assert "livectl init" in refused.value.hint
 
@@ -175,9 +175,11 @@ def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
     assert settings.web.token == Secret("abc")
 
 
-def test_addresses_may_be_kept_outside(settle: Callable[..., Settings], tmp_path: Path) -> None:
+def test_addresses_may_be_kept_outside(read_settings: Callable[..., Settings], tmp_path: Path) -> None:
     (tmp_path / "broker").write_text("amqp://u:p@host\n")
-    settings = settle("broker: file:broker\nstore: env:STORE", STORE="redis://:pw@host", LIVECTL_RESULTS="env:STORE")
+    settings = read_settings(
+        "broker: file:broker\nstore: env:STORE", STORE="redis://:pw@host", LIVECTL_RESULTS="env:STORE"
+    )
     assert settings.broker == Address.parse("amqp://u:p@host")
     assert settings.store == settings.results == Address.parse("redis://:pw@host")
 
@@ -185,14 +187,14 @@ def test_addresses_may_be_kept_outside(settle: Callable[..., Settings], tmp_path
 @pytest.mark.parametrize(
     "text", ["", "# nothing\n", "broker:\nalerts:\nweb:\n", "platforms: {kick: }\nweb: {token: null}\n"]
 )
-def test_what_is_left_empty_is_left_out(settle: Callable[..., Settings], text: str) -> None:
-    settings = settle(text)
+def test_what_is_left_empty_is_left_out(read_settings: Callable[..., Settings], text: str) -> None:
+    settings = read_settings(text)
     assert settings.broker is None
     assert settings.web == livectl_settings.Web()
 
 
 MISTAKES = [
-    # text, place, what is said, cure
+    # text, position, message, hint
     ("brokr: host\n", "1:1", "unknown key `brokr`", "do you mean broker?"),
     ("web: {prot: 1}\n", "1:7", "unknown key `prot`", "do you mean port?"),
     ("web: {colour: 1}\n", "1:7", "unknown key `colour`", "it can be host, port, token"),
@@ -257,22 +259,22 @@ MISTAKES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "place", "says", "cure"), MISTAKES, ids=[row[0].strip() for row in MISTAKES])
+@pytest.mark.parametrize(("text", "position", "message", "hint"), MISTAKES, ids=[row[0].strip() for row in MISTAKES])
 def test_a_mistake_has_a_place_and_a_cure(
-    settle: Callable[..., Settings], text: str, place: str, says: str, cure: str
+    read_settings: Callable[..., Settings], text: str, position: str, message: str, hint: str
 ) -> None:
     with pytest.raises(FileError) as refused:
-        settle(text)
+        read_settings(text)
     (mistake,) = refused.value.mistakes
-    assert str(mistake).startswith(f"livectl.yaml:{place}: ")
-    assert says in mistake.text
-    assert cure in mistake.hint
+    assert str(mistake).startswith(f"livectl.yaml:{position}: ")
+    assert message in mistake.text
+    assert hint in mistake.hint
     assert refused.value.code == 3
 
 
-def test_all_mistakes_of_a_file_are_told_in_order(settle: Callable[..., Settings]) -> None:
+def test_all_mistakes_of_a_file_are_reported_in_order(read_settings: Callable[..., Settings]) -> None:
     with pytest.raises(FileError) as refused:
-        settle(
+        read_settings(
             """\
             celery: {worker_concurency: 1}
             brokr: x
@@ -288,13 +290,13 @@ def test_all_mistakes_of_a_file_are_told_in_order(settle: Callable[..., Settings
     ]  # fmt: skip
 
 
-def test_a_broken_file_is_refused_as_yaml_is(settle: Callable[..., Settings]) -> None:
+def test_a_broken_file_is_refused_as_yaml_is(read_settings: Callable[..., Settings]) -> None:
     with pytest.raises(FileError, match=r"livectl\.yaml:2:1: a tab"):
-        settle("web:\n\thost: x\n")
+        read_settings("web:\n\thost: x\n")
 
 
 @pytest.mark.parametrize(
-    ("environ", "says"),
+    ("environ", "message"),
     [
         ({"LIVECTL_BROKER": "http://:hush@host"}, "LIVECTL_BROKER: http:// is no broker"),
         ({"LIVECTL_STORE": "amqp://u:hush@host"}, r"LIVECTL_STORE: amqp://u:\*\*\*@host:5672// is no Redis"),
@@ -302,23 +304,23 @@ def test_a_broken_file_is_refused_as_yaml_is(settle: Callable[..., Settings]) ->
         ({"LIVECTL_BROKER": "env:NONE"}, "LIVECTL_BROKER: the environment variable NONE is not set"),
     ],
 )
-def test_a_wrong_variable_is_named(environ: dict[str, str], says: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=says) as refused:
+def test_a_wrong_variable_is_named(environ: dict[str, str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=message) as refused:
         load(environ, tmp_path)
     assert refused.value.hint
     assert "hush" not in refused.value.message + refused.value.hint
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [(b"", "is empty"), (b"\n", "is empty"), (b"x" * 100_000, "is too large"), (b"\xff", "is not text")],
 )
 def test_a_secret_file_holds_one_text(
-    settle: Callable[..., Settings], tmp_path: Path, content: bytes, says: str
+    read_settings: Callable[..., Settings], tmp_path: Path, content: bytes, message: str
 ) -> None:
     (tmp_path / "key").write_bytes(content)
-    with pytest.raises(FileError, match=f"file:key {says}"):
-        settle("web: {token: file:key}")
+    with pytest.raises(FileError, match=f"file:key {message}"):
+        read_settings("web: {token: file:key}")
 
 
 def test_a_secret_shows_itself_to_nobody() -> None:
@@ -347,14 +349,16 @@ def test_every_setting_is_documented(name: str) -> None:
     assert f"`{name}`" in (ROOT / "docs/settings.md").read_text()
 
 
-def test_the_documented_example_is_valid(settle: Callable[..., Settings], tmp_path: Path) -> None:
+def test_the_documented_example_is_valid(read_settings: Callable[..., Settings], tmp_path: Path) -> None:
     page = (ROOT / "docs/settings.md").read_text()
     (tmp_path / "bilibili.cookie").write_text("x")
     for block in page.split("```yaml\n")[1:]:
-        assert settle(block.partition("```")[0], **ENVIRON, HOOK_SECRET="x", WEB_TOKEN="x", BROKER_URL="host").file
+        assert read_settings(
+            block.partition("```")[0], **ENVIRON, HOOK_SECRET="x", WEB_TOKEN="x", BROKER_URL="host"
+        ).file
 
 
-def test_every_setting_of_celery_is_taken_or_has_another_place(settle: Callable[..., Settings]) -> None:
+def test_every_setting_of_celery_is_taken_or_has_another_place(read_settings: Callable[..., Settings]) -> None:
     from celery.app.defaults import SETTING_KEYS
 
     from livectl import celery_settings
@@ -366,14 +370,16 @@ def test_every_setting_of_celery_is_taken_or_has_another_place(settle: Callable[
     assert refused == list(celery_settings.RESERVED_SETTINGS)
 
 
-def test_a_setting_of_celery_may_be_kept_outside(settle: Callable[..., Settings]) -> None:
-    settings = settle("celery: {security_key_password: env:KEY, task_time_limit: null, imports: [a]}", KEY="hush")
+def test_a_setting_of_celery_may_be_kept_outside(read_settings: Callable[..., Settings]) -> None:
+    settings = read_settings(
+        "celery: {security_key_password: env:KEY, task_time_limit: null, imports: [a]}", KEY="hush"
+    )
     assert settings.celery == {"security_key_password": "hush", "task_time_limit": None, "imports": ["a"]}
 
 
 @pytest.mark.parametrize("name", ["beat_pidfile", "redis_client_name", "redbeat_lock_timeout", "once", "worker_agent"])
-def test_what_celery_reads_without_listing_it_is_taken(settle: Callable[..., Settings], name: str) -> None:
-    assert settle(f"celery: {{{name}: x}}").celery == {name: "x"}
+def test_what_celery_reads_without_listing_it_is_taken(read_settings: Callable[..., Settings], name: str) -> None:
+    assert read_settings(f"celery: {{{name}: x}}").celery == {name: "x"}
 
 
 def test_every_old_name_of_celery_leads_to_the_new_one() -> None:

@@ -90,7 +90,7 @@ def test_a_zone_is_a_name_that_is_known(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"),
+    ("name", "hint"),
     [
         ("Europe/Pris", "Write Europe/Paris."),
         ("paris", "Write Europe/Paris."),
@@ -103,10 +103,10 @@ def test_a_zone_is_a_name_that_is_known(name: str) -> None:
         ("x" * 5000, "Write a name"),
     ],
 )
-def test_a_zone_that_is_unknown_is_refused(name: str, meant: str) -> None:
+def test_a_zone_that_is_unknown_is_refused(name: str, hint: str) -> None:
     with pytest.raises(SettingsError, match="no timezone is called") as refused:
         parse_timezone(name)
-    assert refused.value.hint.startswith(meant)
+    assert refused.value.hint.startswith(hint)
     assert len(refused.value.message) < 100
 
 

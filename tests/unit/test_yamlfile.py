@@ -71,8 +71,8 @@ READ = [
 @pytest.mark.usefixtures("parser")
 @pytest.mark.parametrize(("written", "read"), READ, ids=lambda value: str(value)[:20])
 def test_a_value_is_read_as_it_is_written(written: str, read: Any) -> None:
-    found = yamlfile.loads(f"a: {written}\n", "f.yaml").value["a"]
-    assert (found, type(found)) == (read, type(read))
+    value = yamlfile.loads(f"a: {written}\n", "f.yaml").value["a"]
+    assert (value, type(value)) == (read, type(read))
 
 
 @pytest.mark.usefixtures("parser")
@@ -96,7 +96,7 @@ def test_a_document_is_read(text: str, value: Any) -> None:
 
 
 TRAPS = [
-    # text, place, what is said, cure
+    # text, position, message, hint
     ("a: 1\nb: 2\na: 3\n", "3:1", "`a` again: it is already in line 1", "keep one"),
     ("x:\n  a: 1\n  a: 1\n", "3:3", "`a` again: it is already in line 2", "keep one"),
     ("x: {a: 1, a: 1}\n", "1:11", "`a` again", "keep one"),
@@ -145,14 +145,16 @@ TRAPS = [
 
 
 @pytest.mark.usefixtures("parser")
-@pytest.mark.parametrize(("text", "place", "says", "cure"), TRAPS, ids=[repr(row[0])[:40] + row[1] for row in TRAPS])
-def test_a_trap_is_refused_at_its_place(text: str, place: str, says: str, cure: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "position", "message", "hint"), TRAPS, ids=[repr(row[0])[:40] + row[1] for row in TRAPS]
+)
+def test_a_trap_is_refused_at_its_place(text: str, position: str, message: str, hint: str) -> None:
     with pytest.raises(FileError) as refused:
         yamlfile.loads(text, "f.yaml")
-    (there,) = [one for one in refused.value.mistakes if f"{one.line}:{one.column}" == place]
-    assert str(there).startswith(f"f.yaml:{place}: ")
-    assert says in there.text
-    assert cure in there.hint
+    (mistake,) = [row for row in refused.value.mistakes if f"{row.line}:{row.column}" == position]
+    assert str(mistake).startswith(f"f.yaml:{position}: ")
+    assert message in mistake.text
+    assert hint in mistake.hint
     assert refused.value.code == 3
 
 
@@ -170,15 +172,15 @@ def test_an_escape_that_yields_half_a_character_is_refused_without_the_c_parser(
 
 
 @pytest.mark.parametrize(
-    ("content", "place"),
+    ("content", "position"),
     [
         ("a: caf\xe9\n".encode("latin-1"), "1:7"),
         ("é: 1\nb: é\n".encode("latin-1"), "1:1"),
         ("a: 1\n".encode("utf-16"), "1:1"),
     ],
 )
-def test_what_is_not_utf_8_is_refused(content: bytes, place: str) -> None:
-    with pytest.raises(FileError, match=rf"f\.yaml:{place}: not UTF-8 \(save the file as UTF-8\)"):
+def test_what_is_not_utf_8_is_refused(content: bytes, position: str) -> None:
+    with pytest.raises(FileError, match=rf"f\.yaml:{position}: not UTF-8 \(save the file as UTF-8\)"):
         yamlfile.loads(content, "f.yaml")
 
 
@@ -299,7 +301,7 @@ schedules:
 
 @pytest.mark.usefixtures("parser")
 @pytest.mark.parametrize(
-    ("route", "key", "place"),
+    ("key_path", "key", "position"),
     [
         ((), False, (2, 1)),
         (("schedules",), True, (2, 1)),
@@ -314,10 +316,10 @@ schedules:
         (("schedules", "sub", "deeper", 1), False, (4, 10)),
     ],
 )
-def test_each_key_and_value_has_a_place(route: tuple[str | int, ...], key: bool, place: tuple[int, int]) -> None:
+def test_each_key_and_value_has_a_place(key_path: tuple[str | int, ...], key: bool, position: tuple[int, int]) -> None:
     document = yamlfile.loads(PLACES, "f.yaml")
-    assert document.position(route, key=key) == place
-    assert document.mistake(route, "wrong", "right", key=key) == ("f.yaml", *place, "wrong", "right", False)
+    assert document.position(key_path, key=key) == position
+    assert document.mistake(key_path, "wrong", "right", key=key) == ("f.yaml", *position, "wrong", "right", False)
 
 
 def test_a_file_is_called_by_the_name_it_is_given(tmp_path: Path) -> None:
