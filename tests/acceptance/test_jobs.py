@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -82,10 +83,12 @@ def test_a_job_is_sent_waited_for_listed_and_sent_again(project: Project) -> Non
     with project.worker("w1", "-c", "2"):
         done = project.livectl("call", "proj.add", "2", "3", "--wait", "--json")
         assert (done.returncode, json.loads(done.stdout)["result"]) == (0, 5)
-        shown = project.livectl("call", "proj.steps", "--wait", "--timeout", "20")
-        assert shown.returncode == 0
-        assert "[#############...........................] 1 of 3" in shown.stderr
-        assert "2 of 3" in shown.stderr
+        words = ("-A", "proj", "call", "proj.steps", "--wait", "--timeout", "60")
+        with livectl(*words, cwd=project.folder, environ=project.environ) as shown:
+            for step, bar in ((1, "[#############...........................] 1 of 3"), (2, "2 of 3"), (3, "")):
+                shown.wait_for(bar)
+                (project.folder / f"step-{step}").touch()
+            assert shown.wait() == 0
         failed = project.livectl("call", "proj.fail", "-k", '{"password": "hush"}', "--wait", "--json")
         job = json.loads(failed.stdout)
         assert (failed.returncode, job["error"], job["kwargs"]) == (1, "ValueError: no such thing", {"password": "***"})
@@ -135,11 +138,11 @@ def test_a_worker_tells_how_far_its_clock_is_ahead_and_what_it_has_in_memory(pro
                 right, wrong, quiet = crew.list_workers().found
             del project.environ["PYTHONPATH"]
             shown = project.livectl("workers")
-    assert abs(right.skew or 0.0) < 0.5
-    assert wrong.skew == pytest.approx(42, abs=0.5)
+    assert abs(right.skew or 0.0) < 5
+    assert wrong.skew == pytest.approx(42, abs=5)
     assert quiet.skew is None
     assert 10_000_000 < (right.memory or 0) < 1_000_000_000
-    assert "+42.0 s" in shown.stdout
+    assert re.search(r"\+4\d\.\d s", shown.stdout)
     assert max(len(line) for line in shown.stdout.splitlines()) <= 80
 
 

@@ -256,6 +256,7 @@ def test_what_may_have_arrived_is_never_told_again_as_late(world: World, receive
     world.drain()
     world.see("live", "bob")
     world.now += HOUR
+    world.targets = {"hook": hook(receiver)}
     receiver.mood = lambda: "take"
     world.drain()
     first, again, late = receiver.taken

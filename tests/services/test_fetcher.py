@@ -125,7 +125,7 @@ def test_calls_have_their_time(fetcher: Fetcher, site: Site) -> None:
 
 
 GREEN = """
-    import sys, time
+    import sys, urllib.request
     from importlib import import_module
     pool, port = sys.argv[1], int(sys.argv[2])
     if pool == "gevent":
@@ -139,28 +139,27 @@ GREEN = """
     from livectl.models import Request
     ticks = []
     def tick():
-        while True:
-            ticks.append(time.monotonic())
+        while len(ticks) < 20:
+            ticks.append("tick")
             sleep(0.01)
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/go").close()
     spawn(tick)
     fetcher = Fetcher(Routes({"site.test": f"http://127.0.0.1:{port}"}), None)
-    def ask(): return fetcher.ask([Request(url="http://site.test/slow?seconds=0.5")], {"site.test"})[0].body
-    began = time.monotonic()
+    def ask(): return fetcher.ask([Request(url="http://site.test/together", seconds=60)], {"site.test"})[0].body
     greenlets = [spawn(ask) for _ in range(3)]
     bodies = [greenlet.wait() if pool == "eventlet" else greenlet.get() for greenlet in greenlets]
     assert bodies == [b"at last"] * 3, bodies
-    print(len(ticks), round(time.monotonic() - began, 1))
+    print(len(ticks))
 """
 
 
 @pytest.mark.parametrize("pool", ["gevent", "eventlet"])
 def test_the_hub_goes_on_while_an_answer_is_awaited(site: Site, pool: str) -> None:
+    """Three answers come when all three have been asked for, and the hub has gone on for a while."""
     argv = [sys.executable, "-c", textwrap.dedent(GREEN), pool, str(site.server_port)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
-    ticks, seconds = done.stdout.split()
-    assert int(ticks) >= 20
-    assert float(seconds) < 1.4  # three at once, not one after the other
+    assert int(done.stdout) == 20
 
 
 def test_threads_share_a_fetcher(fetcher: Fetcher) -> None:

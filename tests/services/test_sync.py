@@ -15,6 +15,7 @@ from livectl.live.polling import LimitsByPlatform
 from livectl.live.store import Store
 from livectl.settings import Settings
 from tests.support.fake_platforms import Fakes
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,8 +138,13 @@ def test_an_older_file_of_another_machine_takes_nothing_back(tmp_path: Path, sto
     old.mkdir()
     new.mkdir()
     write(old, "demo/ada")
-    time.sleep(0.02)  # the clock of files ticks in some milliseconds
-    write(new, "demo/bob")
+
+    def written_later() -> bool:
+        """The clock of files ticks in some milliseconds, and nobody can set it."""
+        write(new, "demo/bob")
+        return (new / "follows.yaml").stat().st_ctime > (old / "follows.yaml").stat().st_ctime
+
+    wait_for(written_later)
     following(old, store).refresh(later())
     following(new, store).refresh(later())
     assert following(old, store).refresh(later()) is None

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from livectl.models import State
+from livectl.models import Observation, State
 from livectl.ops.jobs import dead_letters
 from livectl.ops.jobs.dead_letters import DeadLetter
 from livectl.units import format_instant
-from tests.support.web_pages import follow, go_live, leave, say, someone, store_of, visitor
+from tests.support.web_pages import follow, go_live, leave, say, someone, store_of, terms, visitor
 
 if TYPE_CHECKING:
     from livectl.live.store import Store
@@ -29,7 +29,9 @@ def store(store_url: str) -> Store:
     store = store_of(store_url)
     follow(store, *(someone(name) for name in ("ada", "grace", "tim")))
     leave(store, "ada", 700)
-    say(store, "ada", State.LIVE, 100, session="a", started_at=time.time() - 112)
+    seen_at = time.time() - 100
+    ada = Observation(platform="demo", id="ada", state=State.LIVE, at=seen_at, session="a", started_at=seen_at - 12)
+    store.record(terms("demo"), [ada])
     leave(store, "grace", 50)
     say(store, "tim", State.BLOCKED, 40)
     return store
@@ -70,7 +72,7 @@ def test_how_late_a_go_live_was_seen_is_counted_once(store: Store, store_url: st
     for _ in range(2):
         found = _parsed(page.get("/metrics").text)
         assert found["livectl_detection_seconds_count", labelled(platform="demo")] == 1
-        assert found["livectl_detection_seconds_sum", labelled(platform="demo")] == pytest.approx(12, abs=0.1)
+        assert found["livectl_detection_seconds_sum", labelled(platform="demo")] == pytest.approx(12, abs=0.01)
     leave(store, "ada")
     go_live(store, "grace", 0, session="g")
     assert _parsed(page.get("/metrics").text)["livectl_detection_seconds_count", labelled(platform="demo")] == 2

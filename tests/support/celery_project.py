@@ -55,7 +55,8 @@ def again(self):
 def steps(self):
     for step in range(1, 4):
         self.update_state(state="PROGRESS", meta={"current": step, "total": 3})
-        time.sleep(0.3)
+        while not os.path.exists(f"step-{step}"):
+            time.sleep(0.05)
 """
 
 

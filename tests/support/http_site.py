@@ -15,6 +15,7 @@ import msgspec
 from livectl.live.network.fetcher import Fetcher
 from livectl.live.network.routes import Routes
 from livectl.models import Request, Response
+from tests.support.waiting import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -90,6 +91,16 @@ class Handler(BaseHTTPRequestHandler):
         self.server.closing.wait(float(query["seconds"]))
         self.answer(b"at last")
 
+    def _together(self, query: dict[str, str]) -> None:
+        """Answers once three are asked for at once, and somebody let them go."""
+        self.server.three.wait(HANG_SECONDS)
+        self.server.let_go.wait(HANG_SECONDS)
+        self.answer(b"at last")
+
+    def _go(self, query: dict[str, str]) -> None:
+        self.server.let_go.set()
+        self.answer(b"")
+
     def _drip(self, query: dict[str, str]) -> None:
         self.send_response(200)
         self.send_header("Content-Length", "1000000")
@@ -128,6 +139,8 @@ class Site(ThreadingHTTPServer):
         self.hits: list[str] = []
         self.clients: set[Any] = set()
         self.closing = threading.Event()
+        self.three = threading.Barrier(3)
+        self.let_go = threading.Event()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is what these tests are about."""
