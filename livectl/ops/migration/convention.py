@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from livectl.errors import Mistake
 from livectl.ops.migration.file_scan import (
@@ -46,7 +46,11 @@ class Convention(Struct):
     calls_to_change: list[SettingsCall] = []  # calls that must pass a namespace from now on
     refused: list[Mistake] = []
     families: dict[SettingsHolder, SettingsHolder] = {}  # a place -> where its style came from
-    untouched: dict[SettingsHolder, str] = field(default_factory=dict)  # nobody's settings, and why that is thought
+    untouched: dict[SettingsHolder, str] = {}  # holders that no app reads, and why that is believed
+
+    def family(self, holder: SettingsHolder) -> SettingsHolder:
+        """The holder that this one has its style from; itself if a call decides its style."""
+        return self.families.get(holder, holder)
 
 
 def decide(scans: list[FileScan], namespace: str | None, *, given: bool) -> Convention:
@@ -164,7 +168,7 @@ class _ConventionDecider:
                     self.convention.styles[related_holder] = NamingStyle(
                         style.namespace, f"part of {holder}", style.reread
                     )
-                    self.convention.families[related_holder] = self.convention.families.get(holder, holder)
+                    self.convention.families[related_holder] = self.convention.family(holder)
                     todo.append(related_holder)
 
     def _related_holders(self, holder: SettingsHolder) -> Iterable[SettingsHolder]:

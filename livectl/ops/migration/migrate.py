@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from livectl.atomic_write import write_file
 from livectl.errors import EXIT_DONE, FileError, LivectlError, Mistake, SettingsError, UsageError
@@ -18,17 +18,19 @@ from livectl.ops.migration.report import MigrationOutcome
 from livectl.render import View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from livectl.ops.migration.plan import PlannedFile
 
 
 NAMESPACE_PATTERN = re.compile(r"[A-Z][A-Z0-9_]*")
+WRITE_BITS = 0o222
+GIT_TIMEOUT_SECONDS = 10.0  # git answers in milliseconds
 
 
 class MigrateOptions(Struct, frozen=True, kw_only=True):
-    """What was asked for."""
+    """The arguments of `livectl migrate`."""
 
     paths: list[Path]
     namespace: str | None = None
@@ -40,15 +42,15 @@ class MigrateOptions(Struct, frozen=True, kw_only=True):
 def migrate(
     options: MigrateOptions, environ: Mapping[str, str], cwd: Path, *, app: str | None = None
 ) -> MigrationOutcome:
+    """Plans the migration; proves and writes it as the options say. `app` is the app given with -A."""
     namespace, given = _parse_namespace(options)
     plan = make_plan([_check_exists(cwd / path) for path in options.paths], namespace, given=given)
     app_given = app is not None and app != environ.get("LIVECTL_APP")  # -A was given, not merely set in the environment
     wanted_proof = options.prove or app_given
     proofs = proof.prove(plan, environ, cwd, app) if wanted_proof and plan.has_work else []
-    outcome = MigrationOutcome(plan=plan, proofs=proofs, wanted_proof=wanted_proof, wanted_write=options.write)
+    outcome = MigrationOutcome(plan=plan, proofs=proofs, wanted_proof=wanted_proof)
     if options.write and plan.has_work and not outcome.is_blocked:
-        outcome.backups = write_files(plan.files)
-        outcome.written = True
+        return structs.replace(outcome, written=True, backups=write_files(plan.files))
     return outcome
 
 
@@ -57,7 +59,7 @@ def build_view(outcome: MigrationOutcome, cwd: Path) -> View:
 
 
 def exit_code(outcome: MigrationOutcome, options: MigrateOptions) -> int:
-    """3 when something was refused, 1 when there is work (--check) or the proof failed, 0 otherwise."""
+    """3 when something is refused, 1 when there is work (--check) or the proof fails, 0 otherwise."""
     if outcome.plan.refused or outcome.plan.outside:
         return SettingsError.code
     if outcome.wanted_proof and not outcome.is_proven:
@@ -72,6 +74,7 @@ def _check_exists(path: Path) -> Path:
 
 
 def _parse_namespace(options: MigrateOptions) -> tuple[str | None, bool]:
+    """The namespace, and whether the user chose one; `none` is a choice too."""
     if options.namespace is None:
         return None, False
     if options.namespace == "none":
@@ -82,21 +85,16 @@ def _parse_namespace(options: MigrateOptions) -> tuple[str | None, bool]:
     return options.namespace.rstrip("_"), True
 
 
-WRITE_BITS = 0o222
-GIT_TIMEOUT_SECONDS = 10.0  # git answers in milliseconds; one that hangs is no reason to
-
-
-def write_files(files: Iterable[PlannedFile]) -> list[Path]:
-    """Puts every file in place; the backups made. A file that is read-only or changed meanwhile stops all of it."""
-    files = list(files)
+def write_files(files: list[PlannedFile]) -> list[Path]:
+    """Writes every file, or none when one is read-only or changed meanwhile; returns the backups."""
     mistakes = [mistake for file in files if (mistake := _write_problem(file)) is not None]
     if mistakes:
         raise FileError(mistakes, "Nothing was written.")
     backups = []
     for file in files:
         path = file.source.path
-        if not is_committed(path):
-            backups.append(back_up(path))
+        if not _is_committed(path):
+            backups.append(_back_up(path))
         write_file(path, file.after)
     return backups
 
@@ -110,24 +108,24 @@ def _write_problem(file: PlannedFile) -> Mistake | None:
     return None
 
 
-def back_up(path: Path) -> Path:
-    """A copy beside the file, with the first number that is free: an earlier backup is never overwritten."""
+def _back_up(path: Path) -> Path:
+    """Copies the file beside itself under the first number that is free: no earlier backup is overwritten."""
     number = 1
     while True:
         backup = path.with_name(f"{path.name}.{number}.bak")
         try:
-            handle = os.open(backup, os.O_WRONLY | os.O_CREAT | os.O_EXCL, path.stat().st_mode & 0o777)
+            descriptor = os.open(backup, os.O_WRONLY | os.O_CREAT | os.O_EXCL, path.stat().st_mode & 0o777)
         except FileExistsError:
             number += 1
             continue
-        with os.fdopen(handle, "wb") as stream:
+        with os.fdopen(descriptor, "wb") as stream:
             stream.write(path.read_bytes())
         shutil.copymode(path, backup)
         return backup
 
 
-def is_committed(path: Path) -> bool:
-    """Whether git has this very content: then git is the backup."""
+def _is_committed(path: Path) -> bool:
+    """Whether git has this content: then git is the backup."""
     git = shutil.which("git")
     if git is None:
         return False

@@ -1,4 +1,4 @@
-"""The names of Celery's settings: old, new, removed, misspelt; and what each is called now."""
+"""Knows every name of Celery's settings, old, new, removed or misspelt, and what each is called now."""
 
 from __future__ import annotations
 
@@ -54,9 +54,10 @@ GUESSES = {
     "CELERYBEAT_SCHEDULES": "beat_schedule",
 }
 
+RENAMED_WHY = "old name, goes away in Celery 6.0"
 _MAIL_REMOVED = "gone since 4.0, with mail about errors: use the task_failure signal"
 REMOVED = {
-    "ADMINS": "",  # Django's own as well: nothing to say
+    "ADMINS": "",  # Django's own as well, so nothing is reported
     "BROKER_BACKEND": "gone since 4.0: the scheme of the broker address says it",
     "CELERYBEAT_LOG_FILE": "gone since 4.0: use `celery beat --logfile`",
     "CELERYBEAT_LOG_LEVEL": "gone since 4.0: use `celery beat --loglevel`",
@@ -93,7 +94,7 @@ CELERY_LIKE_NAME = re.compile(
 
 
 class Classification(Struct, frozen=True):
-    """What became of a name: `new` holds what it is called now, two names when it was split."""
+    """What a name means to Celery; `new` is its name today, or its two names if the setting was split."""
 
     old: str
     kind: Kind
@@ -107,13 +108,13 @@ class Classification(Struct, frozen=True):
 
     @property
     def was_read(self) -> bool:
-        """Whether Celery read the old spelling: if not, the change sets what was never set."""
+        """Whether Celery reads the old spelling; if not, the change sets what was not set before."""
         return self.kind in {"rename", "split", "correct"}
 
 
 @cache
 def classify(name: str, namespace: str | None) -> Classification | None:
-    """What a name is to a Celery that reads with this namespace; None if it is no setting."""
+    """What a name means to a Celery that reads with this namespace; None if it is no setting."""
     if name in REMOVED:
         return Classification(name, "removed", why=REMOVED[name]) if REMOVED[name] else None
     match = _classify_known(name, namespace)
@@ -137,12 +138,12 @@ def is_generic(name: str) -> bool:
 
 
 def is_ambiguous_with_namespace(name: str) -> bool:
-    """Celery's start-up warning calls these deprecated though, with the namespace CELERY, they are right."""
+    """Whether Celery's start-up warning calls the name deprecated though it is right behind CELERY_."""
     return OLD_NAMES.get(name, "").upper() == name.removeprefix("CELERY_") and name.startswith("CELERY_")
 
 
 def nearest_setting(name: str) -> str:
-    """The setting that was probably meant by a name that is none."""
+    """The old setting name that a mistyped name is nearest to; empty if none is near."""
     if name.isupper() and not is_generic(name):
         match = nearest(name, OLD_NAMES, cutoff=MIN_SIMILARITY)
         return match if match and match[:8] == name[:8] else ""  # BROKER_U… for BROKER_USERNAME
@@ -165,7 +166,7 @@ def _classify_known(name: str, namespace: str | None) -> tuple[str, Kind, str] |
     if not namespace and name in KEYS:
         return name, "correct", ""
     if name in OLD_NAMES:
-        return OLD_NAMES[name], "rename", "old name, goes away in Celery 6.0"
+        return OLD_NAMES[name], "rename", RENAMED_WHY
     if name in DOCUMENTED_OLD:
         return DOCUMENTED_OLD[name], "documented", "in the user guide, but Celery does not read it"
     return _classify_unread(name, namespace)

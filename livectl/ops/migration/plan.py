@@ -1,4 +1,4 @@
-"""The plan of a migration: every file as it would be, why, and what is left for a person."""
+"""Plans a migration: every file as it would be, why it changes, and what is left for a person."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from livectl.ops.migration.convention import Convention
-    from livectl.ops.migration.file_scan import FileScan
+    from livectl.ops.migration.file_scan import FileScan, SettingsHolder
     from livectl.ops.migration.project import Project
     from livectl.ops.migration.source import SourceFile
 
@@ -27,8 +27,19 @@ class PlannedFile(Struct, frozen=True):
     source: SourceFile
     after: bytes
 
+    @property
+    def has_changes(self) -> bool:
+        return self.after != self.source.data
 
-class MigrationPlan(Struct, kw_only=True):
+    @property
+    def is_broken(self) -> bool:
+        """Whether the edits would turn valid Python into something else."""
+        return not _parses(self.after) and _parses(self.source.data)
+
+
+class MigrationPlan(Struct, frozen=True, kw_only=True):
+    """Everything that a migration would do, and everything that it would not."""
+
     files: list[PlannedFile]
     changes: list[SettingChange]
     left: list[SettingChange]  # for a person: removed, doubtful, not Python
@@ -38,38 +49,41 @@ class MigrationPlan(Struct, kw_only=True):
     renaming: RenameResult
     scans: list[FileScan]
     own_paths: set[str]  # the files given
-    file_count: int  # of Python files looked at
+    file_count: int  # of Python files read
 
     @property
     def has_work(self) -> bool:
         return bool(self.files)
 
+    @property
+    def changed_holders(self) -> set[SettingsHolder]:
+        """The holders of settings that the edits of the files given belong to."""
+        return {holder for path in self.own_paths for holder in self.renaming.holders.get(path, ())}
+
 
 def make_plan(paths: list[Path], namespace: str | None = None, *, given: bool = False) -> MigrationPlan:
-    """What would change under the paths; reads files, runs nothing, writes nothing."""
+    """Plans what changes under the paths; reads files, runs nothing, writes nothing.
+
+    `given` says that the user chose the namespace (None: none).
+    """
     paths = [path.resolve() for path in paths]
     project_files = project.find_project(paths)
-    scans = project.scan_files(project_files, explicit={path for path in paths if path.is_file()})
+    scans, unreadable = project.scan_files(project_files, explicit={path for path in paths if path.is_file()})
     project_convention = convention.decide(scans, namespace, given=given)
     rename_result = rename(scans, project_convention)
-    by_path = {str(scan.source.path): scan for scan in scans}
     own_paths = {str(path) for path in project_files.given}
     affected = _affected_files(rename_result, own_paths, project_convention)
-    files = [_edit_file(by_path[path].source, rename_result, project_files) for path in sorted(affected)]
+    files = _edit_files(scans, rename_result, affected)
+    left = [change for change in rename_result.left if change.file in own_paths]
     return MigrationPlan(
-        files=[file for file in files if file is not None and file.after != file.source.data],
+        files=[file for file in files if file.has_changes and not file.is_broken],
         changes=sorted((change for change in rename_result.changes if change.file in affected), key=_location),
-        left=sorted(
-            [*(c for c in rename_result.left if c.file in own_paths), *_mention_changes(project_files, scans)],
-            key=_location,
-        ),
+        left=sorted([*left, *_mention_changes(project_files, scans)], key=_location),
         refused=[
             *project_files.refused,
-            *(
-                mistake
-                for mistake in project_convention.refused
-                if mistake.file in own_paths or not mistake.file.startswith("/")
-            ),
+            *unreadable,
+            *(_broken_mistake(file) for file in files if file.is_broken),
+            *(mistake for mistake in project_convention.refused if _is_about(mistake, own_paths)),
             *(mistake for mistake in rename_result.refused if mistake.file in own_paths),
         ],
         outside=_outside_mistakes(rename_result, affected - own_paths),
@@ -81,15 +95,20 @@ def make_plan(paths: list[Path], namespace: str | None = None, *, given: bool = 
     )
 
 
-def _edit_file(source: SourceFile, rename_result: RenameResult, project_files: Project) -> PlannedFile | None:
-    """The file with its edits; none of them if it would not be the Python it was."""
-    after = source.apply_edits(rename_result.edits[str(source.path)])
-    if not _parses(after) and _parses(source.data):
-        project_files.refused.append(
-            Mistake(str(source.path), 1, 1, "would not be Python afterwards", "please report this")
-        )
-        return None
-    return PlannedFile(source, after)
+def _edit_files(scans: list[FileScan], rename_result: RenameResult, affected: set[str]) -> list[PlannedFile]:
+    sources = {str(scan.source.path): scan.source for scan in scans}
+    return [
+        PlannedFile(sources[path], sources[path].apply_edits(rename_result.edits[path])) for path in sorted(affected)
+    ]
+
+
+def _broken_mistake(file: PlannedFile) -> Mistake:
+    return Mistake(str(file.source.path), 1, 1, "would not be Python afterwards", "please report this")
+
+
+def _is_about(mistake: Mistake, own_paths: set[str]) -> bool:
+    """Whether a mistake is in a file given, or in a framework's settings, which are in no file."""
+    return mistake.file in own_paths or not mistake.file.startswith("/")
 
 
 def _parses(data: bytes) -> bool:
@@ -101,19 +120,19 @@ def _parses(data: bytes) -> bool:
 
 
 def _affected_files(rename_result: RenameResult, own_paths: set[str], project_convention: Convention) -> set[str]:
-    """Files that change: of the ones given, and of those around them the ones that share settings with these."""
+    """The files given that change, and the files around them that share settings with these."""
     own_changed = own_paths & rename_result.edits.keys()
     touched = {holder for path in own_changed for holder in rename_result.holders[path]} - {CONF, FLASK_CELERY}
-    families = {project_convention.families.get(holder, holder) for holder in touched}
+    families = {project_convention.family(holder) for holder in touched}
     return own_changed | {
         path
         for path, holders in rename_result.holders.items()
-        if any(project_convention.families.get(holder, holder) in families for holder in holders - {CONF, FLASK_CELERY})
+        if any(project_convention.family(holder) in families for holder in holders - {CONF, FLASK_CELERY})
     }
 
 
 def _outside_mistakes(rename_result: RenameResult, outside: set[str]) -> list[Mistake]:
-    """Files that would have to change as well, but are not among the paths given."""
+    """Files that have to change as well and are not among the paths given."""
     first_changes = {change.file: change for change in reversed(rename_result.changes) if change.file in outside}
     return [
         Mistake(path, change.line, 1, f"uses {change.old} as well, and is not among the paths given", "give its folder")
@@ -122,6 +141,7 @@ def _outside_mistakes(rename_result: RenameResult, outside: set[str]) -> list[Mi
 
 
 def _mention_changes(project_files: Project, scans: list[FileScan]) -> list[SettingChange]:
+    """Old names in files that are not Python; each with a Python file that reads it, if one does."""
     readers: dict[str, str] = {}
     for scan in scans:
         for name, line in scan.strings:

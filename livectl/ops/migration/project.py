@@ -1,4 +1,4 @@
-"""The files of a project: which there are, and what each says of settings."""
+"""Finds the files of a project and scans each for settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_TEXT_BYTES = 500_000  # of a file that is not Python; larger ones are data
 TEXT_SUFFIXES = {".cfg", ".conf", ".env", ".ini", ".json", ".md", ".rst", ".service", ".sh", ".toml", ".txt", ".yaml",
                  ".yml", ""}  # fmt: skip
 
-# A file without any of these neither sets, uses nor hands on settings: it is not even parsed.
+# A file without any of these neither sets, uses nor passes on settings: it is not even parsed.
 RELEVANT_TEXT = re.compile(
     rb"CELERY|BROKER|celery_[a-z]|result_backend|task_serializer|accept_content|RESULT_BACKEND|TASK_"
     rb"|config_from_object|from_object|from_pyfile|DJANGO_SETTINGS_MODULE|conf\.update|Celery\(|import \*"
@@ -42,51 +42,78 @@ OLD_NAME_WORD = re.compile(
 )
 
 
-class Project(Struct, kw_only=True):
-    """What was found under the paths given; paths are absolute."""
+class Project(Struct, frozen=True, kw_only=True):
+    """The files under some paths and around them; their paths are absolute."""
 
-    given: list[Path]
-    context: list[Path]
-    texts: list[Path]
+    given: list[Path]  # Python files under the paths
+    context: list[Path]  # Python files of the project around them
+    texts: list[Path]  # files under the paths that are not Python, and may name settings
     refused: list[Mistake]
 
 
-def find_project(paths: Iterable[Path]) -> Project:
+def find_project(paths: list[Path]) -> Project:
     """The Python files under the paths, and those of the project around them, which are read but not changed."""
-    project = Project(given=[], context=[], texts=[], refused=[])
-    roots = set()
-    for path in paths:
-        if path.is_dir():
-            _add_folder(project, path)
-        elif path.suffix == ".py":
-            project.given.append(path)
-        else:
-            text = "not Python: its names are read by whatever reads it, so it is left as it is"
-            project.refused.append(Mistake(str(path), 1, 1, text))
-        roots.add(find_project_root(path if path.is_dir() else path.parent))
-    project.given = _unique(project.given)
-    context_files = [file for root in sorted(roots) for file in _walk(root) if file.suffix == ".py"]
-    if len(context_files) <= MAX_CONTEXT_FILES:
-        given = set(project.given)
-        project.context = [file for file in _unique(context_files) if file not in given]
-    return project
+    files = [file for path in paths for file in (_walk(path) if path.is_dir() else [path])]
+    given = _unique(file for file in files if file.suffix == ".py")
+    roots = {find_project_root(path if path.is_dir() else path.parent) for path in paths}
+    around = _unique(file for root in sorted(roots) for file in _walk(root) if file.suffix == ".py")
+    if len(around) > MAX_CONTEXT_FILES:
+        around = []
+    context = set(around).difference(given)
+    return Project(
+        given=given,
+        context=[file for file in around if file in context],
+        texts=[file for path in paths if path.is_dir() for file in _walk(path) if _is_text(file)],
+        refused=[_not_python_mistake(path) for path in paths if not path.is_dir() and path.suffix != ".py"],
+    )
 
 
-def scan_files(project: Project, *, explicit: set[Path]) -> list[FileScan]:
-    """What each file says that may say anything; files in `named` are read whatever they hold."""
-    modules = ModuleIndex([*project.given, *project.context])
-    scans_by_path: dict[Path, FileScan | None] = {}
-    for path in [*project.given, *project.context]:
-        data = _read_data(project, path)
-        if data is not None and (path in explicit or RELEVANT_TEXT.search(data)):
-            scans_by_path[path] = _scan_file(project, path, data, modules)
-    pending = _holder_paths(scans_by_path.values()) - scans_by_path.keys()
-    while pending:  # a file without old names whose settings are used, handed on or taken over elsewhere
-        for path in sorted(pending):
-            data = _read_data(project, path)
-            scans_by_path[path] = _scan_file(project, path, data, modules) if data is not None else None
-        pending = _holder_paths(scans_by_path.values()) - scans_by_path.keys()
-    return [scan for scan in scans_by_path.values() if scan is not None]
+def scan_files(project: Project, *, explicit: set[Path]) -> tuple[list[FileScan], list[Mistake]]:
+    """The scan of each file that says something of settings, and why the others given cannot be read.
+
+    Files in `explicit` are scanned whatever they hold.
+    """
+    return _ProjectScanner(project).scan(explicit)
+
+
+class _ProjectScanner:
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.modules = ModuleIndex([*project.given, *project.context])
+        self.scans: dict[Path, FileScan | None] = {}
+        self.refused: list[Mistake] = []
+
+    def scan(self, explicit: set[Path]) -> tuple[list[FileScan], list[Mistake]]:
+        for path in [*self.project.given, *self.project.context]:
+            data = self._read_data(path)
+            if data is not None and (path in explicit or RELEVANT_TEXT.search(data)):
+                self.scans[path] = self._scan_data(path, data)
+        while pending := _holder_paths(self.scans.values()) - self.scans.keys():
+            # files without old names whose settings are used, passed on or inherited elsewhere
+            for path in sorted(pending):
+                data = self._read_data(path)
+                self.scans[path] = self._scan_data(path, data) if data is not None else None
+        return [scan for scan in self.scans.values() if scan is not None], self.refused
+
+    def _read_data(self, path: Path) -> bytes | None:
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            self._refuse(path, [Mistake(str(path), 1, 1, f"cannot be read: {error.strerror}")])
+            return None
+
+    def _scan_data(self, path: Path, data: bytes) -> FileScan | None:
+        try:
+            return scan_file(SourceFile(path, data), self.modules)
+        except FileError as error:
+            self._refuse(path, error.mistakes)
+        except RecursionError:
+            self._refuse(path, [Mistake(str(path), 1, 1, "nested too deeply to be read", "left as it is")])
+        return None
+
+    def _refuse(self, path: Path, mistakes: Iterable[Mistake]) -> None:
+        if path in self.project.given:
+            self.refused += mistakes
 
 
 def _holder_paths(scans: Iterable[FileScan | None]) -> set[Path]:
@@ -101,26 +128,6 @@ def _holder_paths(scans: Iterable[FileScan | None]) -> set[Path]:
         )
     ]
     return {Path(holder.path) for holder in holders if holder.path}
-
-
-def _read_data(project: Project, path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        if path in project.given:
-            project.refused.append(Mistake(str(path), 1, 1, f"cannot be read: {error.strerror}"))
-        return None
-
-
-def _scan_file(project: Project, path: Path, data: bytes, modules: ModuleIndex) -> FileScan | None:
-    try:
-        return scan_file(SourceFile(path, data), modules)
-    except FileError as error:
-        project.refused += error.mistakes if path in project.given else ()
-    except RecursionError:
-        mistake = Mistake(str(path), 1, 1, "nested too deeply to be read", "left as it is")
-        project.refused += [mistake] if path in project.given else ()
-    return None
 
 
 def find_mentions(texts: Iterable[Path]) -> Iterator[tuple[Path, int, str]]:
@@ -153,12 +160,12 @@ def find_import_root(folder: Path) -> Path:
     return folder
 
 
-def _add_folder(project: Project, folder: Path) -> None:
-    for path in _walk(folder):
-        if path.suffix == ".py":
-            project.given.append(path)
-        elif path.suffix in TEXT_SUFFIXES or path.name.startswith(".env"):
-            project.texts.append(path)
+def _not_python_mistake(path: Path) -> Mistake:
+    return Mistake(str(path), 1, 1, "not Python: its names are read by whatever reads it, so it is left as it is")
+
+
+def _is_text(path: Path) -> bool:
+    return path.suffix != ".py" and (path.suffix in TEXT_SUFFIXES or path.name.startswith(".env"))
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""The proof of a migration: Celery's effective configuration before and after, compared setting by setting."""
+"""Proves a migration: compares Celery's effective configuration before and after, setting by setting."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from livectl.ops.migration.file_scan import CONF, DJANGO, FLASK, FLASK_CELERY, SettingsHolder
 from livectl.ops.migration.names import ADDRESS_KEYS, KEYS, SPLIT_KEYS
@@ -30,21 +30,29 @@ MAX_ERROR_CHARS = 300
 ADDRESS_SETTINGS = {"broker_read_url", "broker_write_url", "(broker address)"}
 
 
-class Proof(Struct, kw_only=True):
-    """What was resolved, and how it compares."""
+class Proof(Struct, frozen=True, kw_only=True):
+    """How the settings of one subject compare before and after."""
 
     subject: str
-    outcome: Literal["equal", "different", "unknown", "unasked"]
+    outcome: Literal["equal", "different", "unknown"]
     compared: int = 0
-    non_default: int = 0  # of these, the ones that are not what Celery takes by itself
-    different: list[tuple[str, str, str]] = []  # setting, before, after
-    newly_read: list[tuple[str, str, str]] = []  # ... where a setting that was not read is read now
+    non_default: int = 0  # settings compared that differ from Celery's default
+    different: list[SettingDifference] = []
+    newly_read: list[SettingDifference] = []  # settings that Celery did not read before, and reads now
     unstable: list[str] = []  # settings that differ from one start to the next
     problem: str = ""
 
 
+class SettingDifference(NamedTuple):
+    """One setting that is not the same before and after; secrets are masked."""
+
+    key: str
+    before: str
+    after: str
+
+
 class ProofSubject(Struct, frozen=True, kw_only=True):
-    """What to resolve: an app, or a module as its loader would read it."""
+    """An app, or a module as its loader reads it, and the requests that resolve it."""
 
     name: str
     folder: str
@@ -64,9 +72,7 @@ def _prove_subject(
 ) -> Proof:
     def resolve(request: dict[str, Any], files: dict[str, str]) -> dict[str, Any]:
         full_request = {**request, "keys": sorted(KEYS), "folder": subject.folder, "overlay": files}
-        return _run_probe(
-            full_request, environ, cwd if "app" in request and request.get("given") else Path(subject.folder)
-        )
+        return _run_probe(full_request, environ, cwd if request.get("given") else Path(subject.folder))
 
     before = resolve(subject.before, {})
     after = resolve(subject.after, overlay)
@@ -76,45 +82,54 @@ def _prove_subject(
         return Proof(subject=subject.name, outcome="different" if worse else "unknown", problem=problem)
     if "error" in before:
         problem = f"until now Celery refused these settings: {_mask('', before['error']).split(',')[0]}"
-        return Proof(
-            subject=subject.name,
-            outcome="equal",
-            compared=len(after["settings"]),
-            non_default=len(after["set"]),
-            problem=problem,
-        )
+        return _equal_proof(subject, after, compared=len(after["settings"]), problem=problem)
     proof = _compare(plan, subject, before, after)
-    if proof.different:
-        repeated = resolve(subject.before, {}).get("settings", {})
-        proof.unstable = [row[0] for row in proof.different if repeated.get(row[0]) != before["settings"].get(row[0])]
-        proof.different = [row for row in proof.different if row[0] not in proof.unstable]
-        proof.outcome = "different" if proof.different else "equal"
-    return proof
+    return _drop_unstable(proof, before, resolve(subject.before, {})) if proof.different else proof
 
 
-def _compare(
-    plan: MigrationPlan, subject: ProofSubject, before_reply: dict[str, Any], after_reply: dict[str, Any]
-) -> Proof:
-    before, after = before_reply["settings"], after_reply["settings"]
-    proof = Proof(subject=subject.name, outcome="equal", non_default=len(after_reply["set"]))
-    newly_read = _newly_read(plan, set(before_reply["set"]))
-    restated = {key for key, parts in SPLIT_KEYS.items() for key in (key, *parts)}
-    if plan.renaming.broker_url_composed:
-        restated |= {*ADDRESS_KEYS, "broker_url", "broker_read_url", "broker_write_url"}
-    for key in sorted(before.keys() | after.keys()):
-        if key in restated:
-            continue  # compared by what they come to: the (rows in brackets)
-        proof.compared += 1
-        old_value, new_value = before.get(key, "None"), after.get(key, "None")
-        if old_value != new_value:
-            rows = proof.newly_read if key in newly_read else proof.different
-            rows.append((key, _mask(key, old_value), _mask(key, new_value)))
-    proof.outcome = "different" if proof.different else "equal"
-    return proof
+def _equal_proof(subject: ProofSubject, after: dict[str, Any], *, compared: int, problem: str = "") -> Proof:
+    return Proof(
+        subject=subject.name, outcome="equal", compared=compared, non_default=len(after["set"]), problem=problem
+    )
+
+
+def _compare(plan: MigrationPlan, subject: ProofSubject, before: dict[str, Any], after: dict[str, Any]) -> Proof:
+    old, new = before["settings"], after["settings"]
+    keys = sorted((old.keys() | new.keys()) - _restated_keys(plan))
+    differences = [
+        SettingDifference(key, _mask(key, old.get(key, "None")), _mask(key, new.get(key, "None")))
+        for key in keys
+        if old.get(key, "None") != new.get(key, "None")
+    ]
+    newly_read = _newly_read(plan, set(before["set"]))
+    different = [difference for difference in differences if difference.key not in newly_read]
+    return structs.replace(
+        _equal_proof(subject, after, compared=len(keys)),
+        outcome="different" if different else "equal",
+        different=different,
+        newly_read=[difference for difference in differences if difference.key in newly_read],
+    )
+
+
+def _restated_keys(plan: MigrationPlan) -> set[str]:
+    """Settings that are compared by their effect, which the probe reports under a name in brackets."""
+    split = {key for old, parts in SPLIT_KEYS.items() for key in (old, *parts)}
+    if not plan.renaming.broker_url_composed:
+        return split
+    return split | {*ADDRESS_KEYS, "broker_url", "broker_read_url", "broker_write_url"}
+
+
+def _drop_unstable(proof: Proof, before: dict[str, Any], repeated: dict[str, Any]) -> Proof:
+    """Takes settings out of the comparison that differ between two starts of the same code."""
+    settings = repeated.get("settings", {})
+    unstable = [row.key for row in proof.different if settings.get(row.key) != before["settings"].get(row.key)]
+    different = [row for row in proof.different if row.key not in unstable]
+    outcome = "different" if different else "equal"
+    return structs.replace(proof, outcome=outcome, different=different, unstable=unstable)
 
 
 def _newly_read(plan: MigrationPlan, already: set[str]) -> set[str]:
-    """Settings that were written down, and not read: Celery took its own default for them until now."""
+    """Settings that are written in the files, and for which Celery took its default until now."""
     newly_read = plan.renaming.newly_read - already
     derived = {
         "broker_url": ADDRESS_SETTINGS,
@@ -144,7 +159,7 @@ def _run_probe(request: dict[str, Any], environ: Mapping[str, str], folder: Path
 
 
 def _find_python(folder: Path) -> str:
-    """The project's own Python where it has one beside it, else this one."""
+    """The Python of the project's virtual environment if it has one, else this one."""
     for name in (".venv", "venv"):
         python_path = folder / name / "bin" / "python"
         if python_path.exists():
@@ -152,7 +167,7 @@ def _find_python(folder: Path) -> str:
     return sys.executable
 
 
-# What there is to resolve
+# Subjects
 
 
 def _given_app_subject(app: str, cwd: Path) -> ProofSubject:
@@ -175,10 +190,8 @@ def _find_subjects(plan: MigrationPlan) -> list[ProofSubject]:
 
 def _is_concerned(plan: MigrationPlan, scan: FileScan) -> bool:
     """Whether an app is among the files given, or reads settings that are changed there."""
-    families = plan.convention.families
-    changed = {holder for path in plan.own_paths for holder in plan.renaming.holders.get(path, ())}
-    touched = {families.get(holder, holder) for holder in changed}
-    reads = {families.get(call.holder, call.holder) for call in scan.calls}
+    touched = {plan.convention.family(holder) for holder in plan.changed_holders}
+    reads = {plan.convention.family(call.holder) for call in scan.calls}
     return str(scan.source.path) in plan.own_paths or bool(reads & touched)
 
 

@@ -1,4 +1,4 @@
-"""The report of a migration, for people and for programs."""
+"""Reports a migration to people (text) and to programs (rows)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from livectl.ops.migration.file_scan import CONF, FLASK_CELERY
+from livectl.ops.migration.names import RENAMED_WHY
 from livectl.ops.migration.rename import SettingChange
+from livectl.units import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,18 +23,16 @@ if TYPE_CHECKING:
     from livectl.ops.migration.proof import Proof
 
 WIDTH = 78
-USUAL_WHY = "old name, goes away in Celery 6.0"  # the diff says enough
 MAX_MENTIONS = 12
 MAX_DIFFERENCES = 20
 
 
-class MigrationOutcome(Struct, kw_only=True):
-    """What a call of migrate came to."""
+class MigrationOutcome(Struct, frozen=True, kw_only=True):
+    """What one run of `livectl migrate` planned, proved and wrote."""
 
     plan: MigrationPlan
     proofs: list[Proof]
     wanted_proof: bool
-    wanted_write: bool
     written: bool = False
     backups: list[Path] = []
 
@@ -47,7 +47,7 @@ class MigrationOutcome(Struct, kw_only=True):
 
 
 def build_rows(outcome: MigrationOutcome, cwd: Path) -> list[dict[str, str | int | None]]:
-    """One object for each change; for what was left or refused `new` is null."""
+    """One object for each change; `new` is null for what is left or refused."""
     plan = outcome.plan
     refused = [
         SettingChange(file=mistake.file, line=mistake.line, old="", new=None, why=mistake.text)
@@ -82,8 +82,8 @@ def _make_relative(text: str, cwd: Path) -> str:
 
 
 def _render_decisions(plan: MigrationPlan) -> str:
-    """Who reads what, and how that was found out."""
-    lines = [f"{_format_count(plan.file_count, 'Python file')} looked at."]
+    """The naming style of each holder of settings, and why it is that one."""
+    lines = [f"{format_count(plan.file_count, 'Python file')} looked at."]
     for holder, why in _settings_holders(plan):
         lines.append(f"  {holder}: {plan.convention.styles.get(holder, 'left alone')}")
         lines.append(f"      {why if why.startswith('part of') else f'because {why}'}")
@@ -91,12 +91,11 @@ def _render_decisions(plan: MigrationPlan) -> str:
 
 
 def _settings_holders(plan: MigrationPlan) -> Iterator[tuple[SettingsHolder, str]]:
-    """Of the files given: the places with settings, and the framework they are part of."""
+    """The holders of settings in the files given, and the frameworks that they are part of."""
     convention = plan.convention
     used = {use.holder for scan in plan.scans for use in scan.uses if use.form != "name"}
     own_holders = {holder for holder in convention.styles if holder.path in plan.own_paths and holder in used}
-    changed = {holder for path in plan.own_paths for holder in plan.renaming.holders.get(path, ())}
-    families = {convention.families.get(holder, holder) for holder in own_holders | changed} - {CONF, FLASK_CELERY}
+    families = {convention.family(holder) for holder in own_holders | plan.changed_holders} - {CONF, FLASK_CELERY}
     for holder in sorted(own_holders | families, key=lambda holder: (bool(holder.path), str(holder))):
         yield holder, convention.styles[holder].why
     yield from sorted((pair for pair in convention.untouched.items() if pair[0].path in plan.own_paths), key=str)
@@ -112,9 +111,9 @@ def _render_changes(changes: list[SettingChange]) -> str:
     if not changes:
         return ""
     count = (
-        f"{_format_count(len(changes), 'change')} in {_format_count(len({change.file for change in changes}), 'file')}"
+        f"{format_count(len(changes), 'change')} in {format_count(len({change.file for change in changes}), 'file')}"
     )
-    special = [change for change in changes if change.why != USUAL_WHY]
+    special = [change for change in changes if change.why != RENAMED_WHY]  # of the others the diff says enough
     lines = [f"{count}. More than a new name:" if special else f"{count}."]
     for change in special:
         replacement = f" -> {change.new}" if change.new else ": taken out"
@@ -196,18 +195,14 @@ def _blocking_reason(outcome: MigrationOutcome) -> str:
 
 
 def _render_written(outcome: MigrationOutcome) -> str:
-    summary = f"Written: {_format_count(len(outcome.plan.files), 'file')}."
+    summary = f"Written: {format_count(len(outcome.plan.files), 'file')}."
     if outcome.backups:
         return f"{summary} The originals: {', '.join(map(str, outcome.backups))}."
     return f"{summary} No backups: git has the originals."
 
 
-def _format_count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
 def _fold_text(text: str) -> str:
-    """Lines folded to the width, each going on two columns further in than it began."""
+    """Folds lines to the width; the rest of a folded line is indented by two more columns."""
     return "\n".join(folded for line in text.splitlines() for folded in _fold_line(line))
 
 
