@@ -155,11 +155,6 @@ def utc_datetime(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).replace(microsecond=0)
 
 
-def parse_instant(text: str | None) -> float | None:
-    """Seconds since the epoch of a time that format_instant wrote."""
-    return datetime.fromisoformat(text).timestamp() if text else None
-
-
 def format_local_time(seconds: float, zone: str) -> str:
     """`2026-11-28 10:00`: seconds since the epoch in this zone."""
     from zoneinfo import ZoneInfo

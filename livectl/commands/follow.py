@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from livectl.context import CommandContext, pass_command_context
+from livectl.errors import SettingsError
 
 if TYPE_CHECKING:
     from livectl.live.follows.edit import FollowFile
     from livectl.live.follows.follow_list import FollowList
-
-EXIT_FAILED = 1
-EXIT_MISTAKES = 3
 
 
 @click.group()
@@ -47,12 +45,12 @@ def add(context: CommandContext, /, addresses: tuple[str, ...], **options: Any) 
       livectl follow add demo/ada https://live.bilibili.com/6
       livectl follow add --tag games --weight 5 douyu/9999
     """
-    from livectl.live.follows import follow_list
-    from livectl.live.follows import views as follow_view
+    from livectl.live.follows import follow_list, views
 
     fields = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items() if value}
     streamers = [follow_list.read_entry({"url": address, **fields}) for address in addresses]
-    context.show(follow_view.edit_view(_open_follow_file(context).add(streamers), "Following", "Followed already:"))
+    edit = _open_follow_file(context).add(streamers)
+    context.show(views.edit_view(edit, "Following", "Followed already:"))
 
 
 @command.command()
@@ -67,17 +65,16 @@ def remove(context: CommandContext, addresses: tuple[str, ...]) -> int:
     Example:
       livectl follow remove demo/ada
     """
-    from livectl.live.follows import follow_list
-    from livectl.live.follows import views as follow_view
+    from livectl.live.follows import follow_list, views
 
     edit = _open_follow_file(context).remove(follow_list.parse_streamer(address) for address in addresses)
-    context.show(follow_view.edit_view(edit, "No longer following", "Not followed:"))
-    return EXIT_FAILED if edit.unchanged else 0
+    context.show(views.edit_view(edit, "No longer following", "Not followed:"))
+    return 1 if edit.unchanged else 0
 
 
 @command.command("list")
 @pass_command_context
-def list_(context: CommandContext) -> int:
+def list_streamers(context: CommandContext) -> int:
     """Show everyone followed, in the order of the file.
 
     Lines that name nobody are told on stderr, and make exit code 3.
@@ -87,18 +84,18 @@ def list_(context: CommandContext) -> int:
       livectl follow list
       livectl follow list --json
     """
-    from livectl.live.follows import views as follow_view
+    from livectl.live.follows import views
 
     follows = _load_follows(context)
-    context.show(follow_view.list_view(follows.streamers))
-    return EXIT_MISTAKES if follows.refused else 0
+    context.show(views.list_view(follows.streamers))
+    return SettingsError.code if follows.refused else 0
 
 
 @command.command("import")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--platform", metavar="NAME", help="Each line is the name of somebody there: twitch, bilibili …")
 @pass_command_context
-def import_(context: CommandContext, file: Path, platform: str | None) -> int:
+def import_list(context: CommandContext, file: Path, platform: str | None) -> int:
     """Follow everyone on another list.
 
     It may be one of ours (YAML, text, CSV), DouyinLiveRecorder's
@@ -111,19 +108,19 @@ def import_(context: CommandContext, file: Path, platform: str | None) -> int:
       livectl follow import subscriptions.csv
       livectl follow import --platform twitch names.txt
     """
-    from livectl.live.follows import formats as follow_import
-    from livectl.live.follows import views as follow_view
+    from livectl.live.follows import formats, views
 
-    follows = follow_import.import_file(context.cwd / file, str(file), platform)
+    follows = formats.import_file(context.cwd / file, str(file), platform)
     _show_mistakes(context, follows)
-    context.show(follow_view.import_view(_open_follow_file(context).add(follows.streamers), len(follows.refused)))
-    return EXIT_FAILED if follows.refused else 0
+    edit = _open_follow_file(context).add(follows.streamers)
+    context.show(views.import_view(edit, len(follows.refused)))
+    return 1 if follows.refused else 0
 
 
-@command.command()
+@command.command("export")
 @click.option("--format", "kind", type=click.Choice(["yaml", "text", "csv", "opml"]), default="yaml", show_default=True)
 @pass_command_context
-def export(context: CommandContext, kind: str) -> None:
+def export_list(context: CommandContext, kind: str) -> None:
     """Print the follow list: for another livectl, for a table, or (OPML) the
     feeds of the YouTube channels on it for a feed reader.
 
@@ -132,9 +129,9 @@ def export(context: CommandContext, kind: str) -> None:
       livectl follow export --format csv > follows.csv
       livectl follow export --format opml > feeds.opml
     """
-    from livectl.live.follows import views as follow_view
+    from livectl.live.follows import views
 
-    context.show(follow_view.export_view(_load_follows(context).streamers, kind))
+    context.show(views.export_view(_load_follows(context).streamers, kind))
 
 
 def _open_follow_file(context: CommandContext) -> FollowFile:

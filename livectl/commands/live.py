@@ -39,11 +39,8 @@ def command(context: CommandContext, *, everybody: bool, watch: bool) -> int:
 
     def build_view() -> View:
         streamer_views = store_reader.list_streamers(address, everybody=everybody)
-        return (
-            views.everyone_view(streamer_views, time.time())
-            if everybody
-            else views.live_view(streamer_views, time.time())
-        )
+        build = views.everyone_view if everybody else views.live_view
+        return build(streamer_views, time.time())
 
     if watch:
         return _watch(context, build_view)

@@ -66,11 +66,10 @@ def command(context: CommandContext, /, file: Path | None, *, wait: bool, **opti
 
 def _read_follows(context: CommandContext, file: Path | None) -> FollowList:
     """The follow list of the file, or of the settings; reports lines that name nobody, and leaves them out."""
-    from livectl.live.follows import follow_list
-    from livectl.live.follows import formats as follow_import
+    from livectl.live.follows import follow_list, formats
 
     path = context.settings.follows
-    follows = follow_import.import_file(context.cwd / file, str(file)) if file else follow_list.load(path, path.name)
+    follows = formats.import_file(context.cwd / file, str(file)) if file else follow_list.load(path, path.name)
     for mistake in follows.refused:
         context.say(str(mistake))
     if not follows.streamers:

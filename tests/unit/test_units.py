@@ -136,11 +136,9 @@ def test_a_time_to_come_is_no_duration() -> None:
     assert units.format_duration(-3) == "0 s"
 
 
-def test_an_instant_is_written_and_read_back() -> None:
+def test_an_instant_is_written() -> None:
     assert units.format_instant(1_795_856_400.9) == "2026-11-28T09:00:00Z"
     assert units.format_instant(1_795_856_400.25, "milliseconds") == "2026-11-28T09:00:00.250Z"
-    assert units.parse_instant("2026-11-28T09:00:00Z") == 1_795_856_400
-    assert units.parse_instant(None) is None
 
 
 def test_a_time_in_utc_is_an_instant_in_json() -> None:
