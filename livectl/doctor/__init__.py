@@ -1,1 +1,1 @@
-"""The doctor: what is, gathered once and in time, and what of it is wrong, each with its evidence and its cure."""
+"""Finds what is wrong with an app: collects facts once, and checks them into findings with evidence and cure."""

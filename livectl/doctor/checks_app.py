@@ -1,10 +1,10 @@
-"""Settings: files that cannot be read, names that Celery does not read, variables that win unseen."""
+"""Finds what is wrong with the app: settings, result backend, and the context that Flask and Django need."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from livectl.doctor.collect_app import SET_IN_CODE, SETTING_VARIABLES
+from livectl.doctor.collect_app import MIXED_NAMES_ERROR, SET_IN_CODE, SETTING_VARIABLES
 from livectl.models import Finding
 from livectl.redaction import redact_text
 from livectl.suggestions import nearest
@@ -15,12 +15,21 @@ if TYPE_CHECKING:
     from livectl.doctor.facts import Facts, FailedJob, WrittenSetting
     from livectl.ops.migration.names import Classification
 
-
 MIN_SIMILARITY = 0.85  # of difflib's measure: one letter wrong in a name, hardly two
 DJANGO_SETTINGS = "django.conf:settings"  # the one source for which Celery leaves its warning out
 DJANGO_SETUP_ERRORS = ("AppRegistryNotReady", "settings are not configured")
-MIXED_NAMES_ERROR = "Cannot mix"
-MAX_NAMES_SHOWN = 6  # names in one line
+MAX_NAMES_SHOWN = 6
+NO_FLASK_CONTEXT = "Working outside of application context"
+# An app that sets one of these expects results.
+RESULT_OPTIONS = (
+    "result_expires",
+    "result_extended",
+    "result_serializer",
+    "result_backend_transport_options",
+    "result_backend_always_retry",
+    "result_persistent",
+    "task_track_started",
+)
 
 
 def check_livectl_settings(facts: Facts) -> Iterator[Finding]:
@@ -56,12 +65,12 @@ def check_app_loads(facts: Facts) -> Iterator[Finding]:
 
 
 def check_unread_settings(facts: Facts) -> Iterator[Finding]:
-    """Names that somebody wrote and nobody reads: what they say is ignored without a word."""
+    """A setting under a name that Celery does not read is ignored without a word."""
     for setting, classification in _classified_settings(facts):
         if classification.was_read or classification.kind == "removed" or _is_also_set(facts, classification):
             continue
         if classification.key == "result_backend" and not facts.setting("result_backend"):
-            continue  # told with the backend that is missing
+            continue  # check_misnamed_backend reports it
         yield Finding(
             id="setting-unread",
             level="bad",
@@ -74,7 +83,7 @@ def check_unread_settings(facts: Facts) -> Iterator[Finding]:
 def check_misspelt_settings(facts: Facts) -> Iterator[Finding]:
     from livectl.ops.migration.names import KEYS, classify
 
-    for setting in facts.conf.written:
+    for setting in facts.settings.written:
         if classify(setting.name, setting.namespace):
             continue
         prefix = f"{setting.namespace}_" if setting.namespace else ""
@@ -120,13 +129,13 @@ def check_removed_settings(facts: Facts) -> Iterator[Finding]:
 
 
 def check_wrong_deprecation_warning(facts: Facts) -> Iterator[Finding]:
-    """The names that Celery warns of at start though they are right."""
+    """Celery warns of some names at its start although they are right."""
     from livectl.ops.migration.names import is_ambiguous_with_namespace
 
-    source = facts.conf.source
+    source = facts.settings.source
     names = [
         setting.name
-        for setting in facts.conf.written
+        for setting in facts.settings.written
         if setting.namespace == "CELERY" and is_ambiguous_with_namespace(setting.name)
     ]
     if names and source.lower() != DJANGO_SETTINGS:
@@ -140,7 +149,7 @@ def check_wrong_deprecation_warning(facts: Facts) -> Iterator[Finding]:
 
 
 def check_environment_overrides(facts: Facts) -> Iterator[Finding]:
-    for variable, app_value in facts.conf.overridden.items():
+    for variable, app_value in facts.settings.overridden.items():
         key = SETTING_VARIABLES[variable]
         explanation = "" if variable.startswith("CELERY_") else ", which the celery command reads like an option"
         yield Finding(
@@ -152,48 +161,62 @@ def check_environment_overrides(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _classified_settings(facts: Facts) -> Iterator[tuple[WrittenSetting, Classification]]:
-    """The names that mean a setting. What code sets on app.conf in a style of its own is converted by Celery."""
-    from livectl.ops.migration.names import classify, is_generic
+def check_misnamed_backend(facts: Facts) -> Iterator[Finding]:
+    from livectl.ops.migration.names import GUESSES, classify
 
-    for setting in facts.conf.written:
+    if _has_backend(facts) or not facts.settings.values:
+        return
+    for setting in facts.settings.written:
         classification = classify(setting.name, setting.namespace)
-        if classification is None or (is_generic(setting.name) and classification.kind == "rename"):
-            continue
-        if setting.location == SET_IN_CODE and classification.was_read:
-            continue
-        if (
-            setting.namespace
-            and not setting.name.startswith(f"{setting.namespace}_")
-            and classification.kind not in {"rename", "split"}
-        ):
-            continue  # Django's own: TIME_ZONE, or a constant of the site's
-        yield setting, classification
+        if classification and classification.key == "result_backend" and not classification.was_read:
+            yield _misnamed_backend(setting.name, f"{setting.name} in {setting.location}", classification.new[0])
+            return
+    for name, key in GUESSES.items():
+        if key == "result_backend" and facts.environ.get(name):
+            yield _misnamed_backend(name, f"{name} in the environment", "CELERY_RESULT_BACKEND")
+            return
 
 
-def _is_also_set(facts: Facts, classification: Classification) -> bool:
-    """Under its right name as well: then nothing is lost by the other one."""
-    return classification.key in facts.conf.origins
+def check_missing_backend(facts: Facts) -> Iterator[Finding]:
+    if _has_backend(facts) or not facts.settings.values or any(check_misnamed_backend(facts)):
+        return
+    result_options = [key for key in RESULT_OPTIONS if key in facts.settings.origins]
+    skipping_entries = [entry.name for entry in facts.schedule if entry.overlap == "skip"]
+    evidence = (
+        f"set: {', '.join(result_options)}"
+        if result_options
+        else f"overlap: skip in {', '.join(skipping_entries)}"
+        if skipping_entries
+        else ""
+    )
+    if evidence:
+        yield Finding(
+            id="results-missing",
+            level="warn",
+            title="Results are wanted, and there is no place for them",
+            evidence=f"result_backend is not set; {evidence}",
+            cure="Set result_backend, or take those settings out.",
+        )
 
 
-def _join_names(names: list[str]) -> str:
-    hidden = len(names) - MAX_NAMES_SHOWN
-    return ", ".join(names[:MAX_NAMES_SHOWN]) + (f" and {hidden} more" if hidden > 0 else "")
-
-
-SETTINGS_CHECKS = (
-    check_livectl_settings,
-    check_app_loads,
-    check_unread_settings,
-    check_misspelt_settings,
-    check_old_names,
-    check_removed_settings,
-    check_wrong_deprecation_warning,
-    check_environment_overrides,
-)
-
-
-NO_FLASK_CONTEXT = "Working outside of application context"
+def check_endless_results(facts: Facts) -> Iterator[Finding]:
+    if not _has_backend(facts):
+        return
+    never = "result_expires" in facts.settings.values and not facts.setting("result_expires")
+    if never or facts.endless_results:
+        result_text = (
+            f"{len(facts.endless_results)} of the results looked at have no expiry: {facts.endless_results[0]}"
+            if facts.endless_results
+            else ""
+        )
+        setting_text = f"result_expires is {facts.setting('result_expires')!r}" if never else ""
+        yield Finding(
+            id="results-endless",
+            level="warn",
+            title="Results are kept for ever",
+            evidence="; ".join(filter(None, (setting_text, result_text))),
+            cure="Set result_expires to as long as anybody asks for results: 3600.",
+        )
 
 
 def check_flask_context(facts: Facts) -> Iterator[Finding]:
@@ -221,79 +244,33 @@ def check_django_setup(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _first_failure(facts: Facts, signs: tuple[str, ...]) -> FailedJob | None:
-    return next((failure for failure in facts.failures if any(sign in failure.error for sign in signs)), None)
+def _classified_settings(facts: Facts) -> Iterator[tuple[WrittenSetting, Classification]]:
+    """The names that mean a setting, and what Celery makes of each. Celery converts what code sets on app.conf."""
+    from livectl.ops.migration.names import classify, is_generic
 
-
-FRAMEWORK_CHECKS = (check_flask_context, check_django_setup)
-
-
-# Whoever sets one of these wants results.
-RESULT_OPTIONS = (
-    "result_expires",
-    "result_extended",
-    "result_serializer",
-    "result_backend_transport_options",
-    "result_backend_always_retry",
-    "result_persistent",
-    "task_track_started",
-)
-
-
-def check_misnamed_backend(facts: Facts) -> Iterator[Finding]:
-    from livectl.ops.migration.names import GUESSES, classify
-
-    if _has_backend(facts) or not facts.conf.values:
-        return
-    for setting in facts.conf.written:
+    for setting in facts.settings.written:
         classification = classify(setting.name, setting.namespace)
-        if classification and classification.key == "result_backend" and not classification.was_read:
-            yield _misnamed_backend(setting.name, f"{setting.name} in {setting.location}", classification.new[0])
-            return
-    for name, key in GUESSES.items():
-        if key == "result_backend" and facts.environ.get(name):
-            yield _misnamed_backend(name, f"{name} in the environment", "CELERY_RESULT_BACKEND")
-            return
+        if classification is None or (is_generic(setting.name) and classification.kind == "rename"):
+            continue
+        if setting.location == SET_IN_CODE and classification.was_read:
+            continue
+        if (
+            setting.namespace
+            and not setting.name.startswith(f"{setting.namespace}_")
+            and classification.kind not in {"rename", "split"}
+        ):
+            continue  # Django's own: TIME_ZONE, or a constant of the site
+        yield setting, classification
 
 
-def check_missing_backend(facts: Facts) -> Iterator[Finding]:
-    if _has_backend(facts) or not facts.conf.values or any(check_misnamed_backend(facts)):
-        return
-    result_options = [key for key in RESULT_OPTIONS if key in facts.conf.origins]
-    skipping_entries = [entry.name for entry in facts.schedule if entry.overlap == "skip"]
-    evidence = (
-        f"set: {', '.join(result_options)}"
-        if result_options
-        else f"overlap: skip in {', '.join(skipping_entries)}"
-        if skipping_entries
-        else ""
-    )
-    if evidence:
-        yield Finding(
-            id="results-missing",
-            level="warn",
-            title="Results are wanted, and there is no place for them",
-            evidence=f"result_backend is not set; {evidence}",
-            cure="Set result_backend, or take those settings out.",
-        )
+def _is_also_set(facts: Facts, classification: Classification) -> bool:
+    """Whether the setting is there under its right name as well: then the other name does no harm."""
+    return classification.key in facts.settings.origins
 
 
-def check_endless_results(facts: Facts) -> Iterator[Finding]:
-    if not _has_backend(facts):
-        return
-    never = "result_expires" in facts.conf.values and not facts.setting("result_expires")
-    if never or facts.endless:
-        result_text = (
-            f"{len(facts.endless)} of the results looked at have no expiry: {facts.endless[0]}" if facts.endless else ""
-        )
-        setting_text = f"result_expires is {facts.setting('result_expires')!r}" if never else ""
-        yield Finding(
-            id="results-endless",
-            level="warn",
-            title="Results are kept for ever",
-            evidence="; ".join(filter(None, (setting_text, result_text))),
-            cure="Set result_expires to as long as anybody asks for results: 3600.",
-        )
+def _join_names(names: list[str]) -> str:
+    hidden = len(names) - MAX_NAMES_SHOWN
+    return ", ".join(names[:MAX_NAMES_SHOWN]) + (f" and {hidden} more" if hidden > 0 else "")
 
 
 def _misnamed_backend(name: str, evidence: str, right_name: str) -> Finding:
@@ -310,4 +287,5 @@ def _has_backend(facts: Facts) -> bool:
     return str(facts.setting("result_backend") or "disabled").removesuffix("://") != "disabled"
 
 
-RESULT_CHECKS = (check_misnamed_backend, check_missing_backend, check_endless_results)
+def _first_failure(facts: Facts, signs: tuple[str, ...]) -> FailedJob | None:
+    return next((failure for failure in facts.failed_jobs if any(sign in failure.error for sign in signs)), None)

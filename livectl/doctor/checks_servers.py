@@ -1,4 +1,4 @@
-"""Broker, store and result backend: reached, fit for messages, and safe to keep them."""
+"""Finds what is wrong with broker, store and result backend, and with the settings for delivery of messages."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ if TYPE_CHECKING:
 
     from livectl.doctor.facts import Facts
 
-
 MIN_REDIS_VERSION = (6, 2)  # Celery 5.7 and livectl's scripts use commands that came with it
 MAX_SKEW_S = 5.0  # beyond what a slow network or a leap second explains
 ROLE_NAMES = {"broker": "broker", "store": "store", "results": "result backend"}
+PICKLE_CONTENT_TYPES = {"pickle", "application/x-python-serialize"}
+CONTENT_TYPES = {"json": "application/json", "yaml": "application/x-yaml", "msgpack": "application/x-msgpack"}
+GREEN_PREFETCH_HINT = "Set worker_prefetch_multiplier to 1, with task_acks_late; on Redis worker_disable_prefetch too."
 
 
 def check_unreachable(facts: Facts) -> Iterator[Finding]:
     for server in facts.servers:
         if not server.error:
             continue
-        if server.is_local and facts.container:
+        if server.is_local and facts.in_container:
             yield Finding(
                 id="localhost-in-container",
                 level="bad",
@@ -131,27 +133,6 @@ def check_store_missing(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _parse_version(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-
-
-SERVER_CHECKS = (
-    check_unreachable,
-    check_reachable,
-    check_eviction,
-    check_persistence,
-    check_disk_writes,
-    check_redis_version,
-    check_clock_skew,
-    check_store_missing,
-)
-
-
-PICKLE_CONTENT_TYPES = {"pickle", "application/x-python-serialize"}
-CONTENT_TYPES = {"json": "application/json", "yaml": "application/x-yaml", "msgpack": "application/x-msgpack"}
-GREEN_PREFETCH_HINT = "Set worker_prefetch_multiplier to 1, with task_acks_late; on Redis worker_disable_prefetch too."
-
-
 def check_pickle(facts: Facts) -> Iterator[Finding]:
     for key in ("accept_content", "result_accept_content"):
         if PICKLE_CONTENT_TYPES & set(facts.setting(key) or ()):
@@ -186,8 +167,8 @@ def check_refused_serializers(facts: Facts) -> Iterator[Finding]:
 
 
 def check_visibility_and_time_limit(facts: Facts) -> Iterator[Finding]:
-    """Only a late acknowledgement comes after the job: an early one is there before the time is over."""
-    visibility_timeout = facts.visibility
+    """An early acknowledgement comes before the job, and so within any time limit."""
+    visibility_timeout = facts.visibility_timeout
     longest_task = max(
         (task for task in facts.tasks if task.acks_late and task.time_limit),
         key=lambda task: task.time_limit or 0,
@@ -205,21 +186,23 @@ def check_visibility_and_time_limit(facts: Facts) -> Iterator[Finding]:
 
 
 def check_visibility_and_eta(facts: Facts) -> Iterator[Finding]:
-    if facts.delayed:
-        latest = max(facts.delayed, key=lambda delayed: delayed.seconds)
+    if facts.delayed_messages:
+        latest = max(facts.delayed_messages, key=lambda delayed: delayed.seconds)
         yield Finding(
             id="visibility-eta",
             level="bad",
             title="Jobs that wait for their time will run more than once",
             evidence=f"{latest.task} {latest.id} due in {latest.seconds:.0f} s, "
-            f"visibility_timeout {facts.visibility} s",
+            f"visibility_timeout {facts.visibility_timeout} s",
             cure="Raise visibility_timeout above the longest countdown, or put such jobs into schedules.yaml.",
         )
 
 
 def check_visibility_differs(facts: Facts) -> Iterator[Finding]:
     timeouts = {
-        worker.name: worker.visibility_timeout for worker in facts.roll.workers if worker.visibility_timeout is not None
+        worker.name: worker.visibility_timeout
+        for worker in facts.survey.workers
+        if worker.visibility_timeout is not None
     }
     if len(set(timeouts.values())) > 1:
         evidence = ", ".join(f"{name} {timeout:.0f} s" for name, timeout in sorted(timeouts.items()))
@@ -245,13 +228,13 @@ def check_early_ack(facts: Facts) -> Iterator[Finding]:
 
 
 def check_prefetch_hoarding(facts: Facts) -> Iterator[Finding]:
-    if facts.roll.hoarded:
-        owners = [worker for worker in facts.roll.workers if set(worker.reserved) & set(facts.roll.hoarded)]
+    if facts.survey.hoarded_jobs:
+        owners = [worker for worker in facts.survey.workers if set(worker.reserved) & set(facts.survey.hoarded_jobs)]
         yield Finding(
             id="prefetch-hoarding",
             level="warn",
             title="A worker keeps jobs for later while another has nothing to do",
-            evidence=f"{len(facts.roll.hoarded)} jobs wait in the hands of "
+            evidence=f"{len(facts.survey.hoarded_jobs)} jobs wait in the hands of "
             f"{', '.join(worker.name for worker in owners)}",
             cure=GREEN_PREFETCH_HINT,
         )
@@ -263,7 +246,7 @@ def check_always_eager(facts: Facts) -> Iterator[Finding]:
             id="always-eager",
             level="bad",
             title="Nothing is ever sent: jobs run inside whoever calls them",
-            evidence=f"task_always_eager is on, by {facts.conf.origins.get('task_always_eager', 'the app')}",
+            evidence=f"task_always_eager is on, by {facts.settings.origins.get('task_always_eager', 'the app')}",
             cure="Set it in the tests only.",
         )
 
@@ -280,14 +263,5 @@ def check_soft_shutdown(facts: Facts) -> Iterator[Finding]:
         )
 
 
-DELIVERY_CHECKS = (
-    check_pickle,
-    check_refused_serializers,
-    check_visibility_and_time_limit,
-    check_visibility_and_eta,
-    check_visibility_differs,
-    check_early_ack,
-    check_prefetch_hoarding,
-    check_always_eager,
-    check_soft_shutdown,
-)
+def _parse_version(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])

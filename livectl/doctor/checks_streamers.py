@@ -1,20 +1,22 @@
-"""Streamers: platforms that want a key, refuse one, block us or cannot be read, and targets that cannot be told."""
+"""Finds what keeps platforms from being asked, and alerts from reaching their targets."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from livectl.models import Finding
+from livectl.units import format_instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from livectl.doctor.facts import Facts
 
+MAX_ANSWERS_SHOWN = 4
+
 
 def check_missing_keys(facts: Facts) -> Iterator[Finding]:
-    for platform in facts.platforms.keyless:
+    for platform in facts.platforms.without_key:
         yield Finding(
             id="platform-key",
             level="bad",
@@ -26,12 +28,12 @@ def check_missing_keys(facts: Facts) -> Iterator[Finding]:
 
 def check_refused_keys(facts: Facts) -> Iterator[Finding]:
     for health in facts.platforms.health:
-        if health.auth_since and health.platform not in facts.platforms.keyless:
+        if health.auth_since and health.platform not in facts.platforms.without_key:
             yield Finding(
                 id="platform-auth",
                 level="bad",
                 title=f"{health.platform} refuses our key",
-                evidence=f"since {_format_time(health.auth_since)}; nothing is asked until the key changes",
+                evidence=f"since {format_instant(health.auth_since)}; nothing is asked until the key changes",
                 cure=f"Make a new key and set it under platforms.{health.platform}.",
             )
 
@@ -43,7 +45,7 @@ def check_blocked_platforms(facts: Facts) -> Iterator[Finding]:
                 id="platform-blocked",
                 level="warn",
                 title=f"{health.platform} blocks us",
-                evidence=f"nothing is asked before {_format_time(health.open_until)}; "
+                evidence=f"nothing is asked before {format_instant(health.open_until)}; "
                 f"answers: {_format_answers(health.answers)}",
                 cure="It is asked again by itself; if it stays so, ask less often (budget) or with your own key.",
             )
@@ -56,34 +58,24 @@ def check_parsers(facts: Facts) -> Iterator[Finding]:
                 id="parser-broken",
                 level="bad",
                 title=f"{health.platform} answers in a shape that livectl does not know",
-                evidence=f"since {_format_time(health.parser_broken)}; answers: {_format_answers(health.answers)}",
+                evidence=f"since {format_instant(health.parser_broken)}; answers: {_format_answers(health.answers)}",
                 cure="Upgrade livectl; if it is the newest, report it.",
             )
 
 
 def check_failing_targets(facts: Facts) -> Iterator[Finding]:
-    for failing in facts.platforms.failing:
+    for failing in facts.platforms.failing_targets:
         yield Finding(
             id="alerts-failing",
             level="bad",
             title=f"alerts do not reach {failing.target}",
-            evidence=f"since {_format_time(failing.since)}, {failing.tries} tries: {failing.problem}",
+            evidence=f"since {format_instant(failing.since)}, {failing.tries} tries: {failing.problem}",
             cure=f"Mend alerts.{failing.target} in livectl.yaml, and try it: livectl alerts test {failing.target}.",
         )
 
 
-def _format_time(moment: float) -> str:
-    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
 def _format_answers(answers: dict[str, int]) -> str:
-    return ", ".join(f"{count} {state}" for state, count in sorted(answers.items(), key=lambda item: -item[1])[:4])
-
-
-STREAMER_CHECKS = (
-    check_missing_keys,
-    check_refused_keys,
-    check_blocked_platforms,
-    check_parsers,
-    check_failing_targets,
-)
+    """The most frequent answers, and how often each came."""
+    return ", ".join(
+        f"{count} {state}" for state, count in sorted(answers.items(), key=lambda item: -item[1])[:MAX_ANSWERS_SHOWN]
+    )

@@ -1,4 +1,4 @@
-"""The crew: two workers of one name, of several versions, with a pool that was not patched, with a secret on show."""
+"""Finds what is wrong with workers and beats, and with what is scheduled for them to do."""
 
 from __future__ import annotations
 
@@ -18,13 +18,87 @@ if TYPE_CHECKING:
 
     from livectl.doctor.facts import AppProcess, Facts
 
-
 MAX_COMMAND_LINE_CHARS = 300
+POOL_VARIABLE = "CELERY_WORKER_POOL"
+BUILT_IN_PREFIX = "celery."  # of the tasks that every Celery app has
+
+
+def check_schedule_file(facts: Facts) -> Iterator[Finding]:
+    if facts.schedule_error:
+        yield Finding(
+            id="schedule-broken",
+            level="bad",
+            title="The schedule file cannot be used",
+            evidence=facts.schedule_error,
+            cure="livectl schedules validate",
+        )
+
+
+def check_unknown_tasks(facts: Facts) -> Iterator[Finding]:
+    """A worker throws away the jobs of a task that it does not know, with a line in its log."""
+    if facts.app_error or facts.settings_error:
+        return
+    app_tasks, worker_tasks = facts.task_names(), _worker_tasks(facts)
+    known_tasks = app_tasks | worker_tasks
+    for entry in facts.schedule:
+        evidence = f"{entry.name} is scheduled to send {entry.task}"
+        if entry.task.startswith(BUILT_IN_PREFIX):
+            continue
+        if entry.task not in known_tasks:
+            yield _unknown_task(evidence, entry.task, known_tasks, "nobody knows it")
+        elif worker_tasks and entry.task not in worker_tasks:
+            yield _unknown_task(evidence, entry.task, set(), "no worker that answers knows it")
+    for task, queue in facts.routes.items():
+        if task not in known_tasks and app_tasks:
+            yield _unknown_task(f"{task} is routed to {queue}", task, app_tasks, "the app has no such task")
+
+
+def check_arguments(facts: Facts) -> Iterator[Finding]:
+    for entry, error in facts.argument_errors.items():
+        yield Finding(
+            id="arguments",
+            level="bad",
+            title=f"{entry} is scheduled with arguments that its task does not take",
+            evidence=error,
+            cure="Mend args and kwargs of the entry: each of its jobs fails.",
+        )
+
+
+def check_unread_queues(facts: Facts) -> Iterator[Finding]:
+    """Nobody reads a queue for sure only when every worker has replied."""
+    if not facts.survey.complete:
+        return
+    read_queues = {queue for worker in facts.survey.workers for queue in worker.queues}
+    readers = f"workers read {', '.join(sorted(read_queues)) or 'nothing'}"
+    reported = set()
+    for queue in facts.queues:
+        if queue.ready and queue.name not in read_queues:
+            reported.add(queue.name)
+            yield _unread_queue(queue.name, f"{queue.ready} messages wait there; {readers}")
+    for entry, name in facts.destinations.items():
+        if name not in read_queues | reported:
+            reported.add(name)
+            yield _unread_queue(name, f"{entry} is scheduled to be sent there; {readers}")
+    for task, name in facts.routes.items():
+        if name and name not in read_queues | reported:
+            reported.add(name)
+            yield _unread_queue(name, f"{task} is routed there; {readers}")
+
+
+def check_dead_letters(facts: Facts) -> Iterator[Finding]:
+    if facts.dead_letters.count:
+        yield Finding(
+            id="dead-letters",
+            level="warn",
+            title=f"{facts.dead_letters.count} dead letters wait for a decision",
+            evidence=f"the newest: {facts.dead_letters.newest}",
+            cure="livectl dead list, then retry or drop them",
+        )
 
 
 def check_worker_names(facts: Facts) -> Iterator[Finding]:
     pids = defaultdict(list)
-    for worker in facts.roll.workers:
+    for worker in facts.survey.workers:
         pids[worker.name].append(str(worker.pid))
     for name, worker_pids in pids.items():
         if len(worker_pids) > 1:
@@ -38,7 +112,7 @@ def check_worker_names(facts: Facts) -> Iterator[Finding]:
 
 
 def check_worker_versions(facts: Facts) -> Iterator[Finding]:
-    version_by_worker = {worker.name: worker.version for worker in facts.roll.workers if worker.version}
+    version_by_worker = {worker.name: worker.version for worker in facts.survey.workers if worker.version}
     if len(set(version_by_worker.values())) > 1:
         yield Finding(
             id="versions-differ",
@@ -50,34 +124,16 @@ def check_worker_versions(facts: Facts) -> Iterator[Finding]:
 
 
 def check_unpatched_pool(facts: Facts) -> Iterator[Finding]:
-    """Celery patches for `-P gevent` and `--pool=gevent` alone, since it looks before it has read anything else."""
-    configured_pool = facts.setting("worker_pool")
-    pool_variable = facts.environ.get("CELERY_WORKER_POOL", "")
-    unpatched_processes = [
-        process for process in facts.processes if any(f"-P{pool}" in process.arguments for pool in GREEN_POOLS)
-    ]
-    has_patched_process = any(_has_pool_option(process.arguments) for process in facts.processes)
-    pool_origin = (
-        "CELERY_WORKER_POOL"
-        if pool_variable in GREEN_POOLS
-        else "worker_pool"
-        if configured_pool in GREEN_POOLS
-        else ""
-    )
-    if unpatched_processes:
-        unpatched = unpatched_processes[0]
-        evidence = f"pid {unpatched.pid}: {redact_text(unpatched.command_line, MAX_COMMAND_LINE_CHARS)}"
-    elif pool_origin and not has_patched_process:
-        evidence = f"{pool_origin} is {pool_variable or configured_pool}, which is read after the app is imported"
-    else:
-        return
-    yield Finding(
-        id="pool-unpatched",
-        level="bad",
-        title="A green pool runs an app that was not patched: one job that waits holds up all",
-        evidence=evidence,
-        cure=f"Start it as `livectl worker -P {'eventlet' if 'eventlet' in evidence else 'gevent'}`.",
-    )
+    """Celery patches for `-P gevent` and `--pool=gevent` alone: it looks before it reads other options or settings."""
+    evidence = _unpatched_evidence(facts)
+    if evidence:
+        yield Finding(
+            id="pool-unpatched",
+            level="bad",
+            title="A green pool runs an app that was not patched: one job that waits holds up all",
+            evidence=evidence,
+            cure=f"Start it as `livectl worker -P {'eventlet' if 'eventlet' in evidence else 'gevent'}`.",
+        )
 
 
 def check_secrets_in_command_lines(facts: Facts) -> Iterator[Finding]:
@@ -87,22 +143,13 @@ def check_secrets_in_command_lines(facts: Facts) -> Iterator[Finding]:
                 id="secret-in-argv",
                 level="bad",
                 title="A password is on a command line, where everybody on this machine can read it",
-                evidence=f"pid {process.pid}: {redact_text(process.command_line, MAX_COMMAND_LINE_CHARS)}",
+                evidence=_process_text(process),
                 cure="Put the address into the settings, a file or the environment.",
             )
 
 
-def _has_pool_option(arguments: tuple[str, ...]) -> bool:
-    return any(option in ("-P", "--pool") and pool in GREEN_POOLS for option, pool in pairwise(arguments)) or any(
-        f"--pool={pool}" in arguments for pool in GREEN_POOLS
-    )
-
-
-WORKER_CHECKS = (check_worker_names, check_worker_versions, check_unpatched_pool, check_secrets_in_command_lines)
-
-
 def check_beat_missing(facts: Facts) -> Iterator[Finding]:
-    """Where one of ours has been at work before: a plain one that nobody told us of leaves no trace."""
+    """Only where a beat of livectl has run before: a plain beat on another machine leaves no trace."""
     if (
         facts.schedule
         and facts.beats.has_run
@@ -148,100 +195,6 @@ def check_plain_beat(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _is_beat(process: AppProcess) -> bool:
-    return "beat" in process.arguments or "-B" in process.arguments or "--beat" in process.arguments
-
-
-def _is_livectl_beat(process: AppProcess, facts: Facts) -> bool:
-    names_scheduler = any(option in argument for argument in process.arguments for option in ("--scheduler", "-S"))
-    return SCHEDULER in process.command_line or (not names_scheduler and facts.setting("beat_scheduler") == SCHEDULER)
-
-
-BEAT_CHECKS = (check_beat_missing, check_beat_late, check_plain_beat)
-
-
-SHOWN = 3
-
-
-def check_schedule_file(facts: Facts) -> Iterator[Finding]:
-    if facts.schedule_error:
-        yield Finding(
-            id="schedule-broken",
-            level="bad",
-            title="The schedule file cannot be used",
-            evidence=facts.schedule_error,
-            cure="livectl schedules validate",
-        )
-
-
-def check_unknown_tasks(facts: Facts) -> Iterator[Finding]:
-    """Sent for ever, and thrown away by every worker with a line in its log."""
-    if facts.app_error or facts.settings_error:
-        return
-    app_tasks = facts.task_names()
-    worker_tasks = [set(worker.tasks) for worker in facts.roll.workers if worker.tasks] if facts.roll.complete else []
-    for entry in facts.schedule:
-        known_tasks = set.union(app_tasks, *worker_tasks)
-        if entry.task.startswith("celery."):
-            continue
-        if entry.task not in known_tasks:
-            yield _unknown_task(
-                f"{entry.name} is scheduled to send {entry.task}", entry.task, known_tasks, "nobody knows it"
-            )
-        elif worker_tasks and not any(entry.task in task_names for task_names in worker_tasks):
-            yield _unknown_task(
-                f"{entry.name} is scheduled to send {entry.task}", entry.task, set(), "no worker that answers knows it"
-            )
-    for task in facts.routes:
-        if task not in set.union(app_tasks, *worker_tasks) and app_tasks:
-            yield _unknown_task(
-                f"{task} is routed to {facts.routes[task]}", task, app_tasks, "the app has no such task"
-            )
-
-
-def check_arguments(facts: Facts) -> Iterator[Finding]:
-    for entry, problem in facts.unbound.items():
-        yield Finding(
-            id="arguments",
-            level="bad",
-            title=f"{entry} is scheduled with arguments that its task does not take",
-            evidence=problem,
-            cure="Mend args and kwargs of the entry: each of its jobs fails.",
-        )
-
-
-def check_unread_queues(facts: Facts) -> Iterator[Finding]:
-    """Only when every worker has answered is it sure that nobody reads a queue."""
-    if not facts.roll.complete:
-        return
-    read_queues = {queue for worker in facts.roll.workers for queue in worker.queues}
-    readers = f"workers read {', '.join(sorted(read_queues)) or 'nothing'}"
-    reported = set()
-    for queue in facts.queues:
-        if queue.ready and queue.name not in read_queues:
-            reported.add(queue.name)
-            yield _unread_queue(queue.name, f"{queue.ready} messages wait there; {readers}")
-    for entry, name in facts.destinations.items():
-        if name not in read_queues | reported:
-            reported.add(name)
-            yield _unread_queue(name, f"{entry} is scheduled to be sent there; {readers}")
-    for task, name in facts.routes.items():
-        if name and name not in read_queues | reported:
-            reported.add(name)
-            yield _unread_queue(name, f"{task} is routed there; {readers}")
-
-
-def check_dead_letters(facts: Facts) -> Iterator[Finding]:
-    if facts.letters.count:
-        yield Finding(
-            id="dead-letters",
-            level="warn",
-            title=f"{facts.letters.count} dead letters wait for a decision",
-            evidence=f"the newest: {facts.letters.newest}",
-            cure="livectl dead list, then retry or drop them",
-        )
-
-
 def _unknown_task(evidence: str, task: str, known_tasks: set[str], problem: str) -> Finding:
     return Finding(
         id="unknown-task",
@@ -262,4 +215,36 @@ def _unread_queue(queue: str, evidence: str) -> Finding:
     )
 
 
-WORK_CHECKS = (check_schedule_file, check_unknown_tasks, check_arguments, check_unread_queues, check_dead_letters)
+def _worker_tasks(facts: Facts) -> set[str]:
+    """The tasks that any worker knows; none unless every worker has replied."""
+    return {task for worker in facts.survey.workers for task in worker.tasks} if facts.survey.complete else set()
+
+
+def _unpatched_evidence(facts: Facts) -> str:
+    for process in facts.processes:
+        if any(f"-P{pool}" in process.arguments for pool in GREEN_POOLS):
+            return _process_text(process)
+    if any(_has_pool_option(process.arguments) for process in facts.processes):
+        return ""
+    pools = {POOL_VARIABLE: facts.environ.get(POOL_VARIABLE), "worker_pool": facts.setting("worker_pool")}
+    green_pools = [f"{origin} is {pool}" for origin, pool in pools.items() if pool in GREEN_POOLS]
+    return f"{green_pools[0]}, which is read after the app is imported" if green_pools else ""
+
+
+def _process_text(process: AppProcess) -> str:
+    return f"pid {process.pid}: {redact_text(process.command_line, MAX_COMMAND_LINE_CHARS)}"
+
+
+def _has_pool_option(arguments: tuple[str, ...]) -> bool:
+    return any(option in ("-P", "--pool") and pool in GREEN_POOLS for option, pool in pairwise(arguments)) or any(
+        f"--pool={pool}" in arguments for pool in GREEN_POOLS
+    )
+
+
+def _is_beat(process: AppProcess) -> bool:
+    return "beat" in process.arguments or "-B" in process.arguments or "--beat" in process.arguments
+
+
+def _is_livectl_beat(process: AppProcess, facts: Facts) -> bool:
+    names_scheduler = any(option in argument for argument in process.arguments for option in ("--scheduler", "-S"))
+    return SCHEDULER in process.command_line or (not names_scheduler and facts.setting("beat_scheduler") == SCHEDULER)

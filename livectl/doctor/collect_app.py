@@ -1,4 +1,4 @@
-"""The settings of a Celery app: what is in force, where it comes from, and the names that somebody wrote."""
+"""Collects what a Celery app says of itself: its settings and where each comes from, its tasks, its routes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ if TYPE_CHECKING:
 
     from livectl.models import Schedule
 
-
 SET_IN_CODE = "Celery(...) or app.conf"
-DEFAULT_BROKER = "amqp://"
-# What the environment says goes before all code; the last two are read by `celery` on its command line alone.
+MIXED_NAMES_ERROR = "Cannot mix"  # begins Celery's message about old and new names of settings in one app
+# The environment overrules all code; the last two are read by the `celery` command alone.
 SETTING_VARIABLES = {
     "CELERY_BROKER_URL": "broker_url",
     "CELERY_RESULT_BACKEND": "result_backend",
     "BROKER_URL": "broker_url",
     "RESULT_BACKEND": "result_backend",
 }
+GLOB_CHARACTERS = frozenset("*?[")
+BUILT_IN_PREFIX = "celery."
 
 
 def read_settings(app: Any, environ: Mapping[str, str]) -> SettingsFacts:
-    """Of an app whose settings can be resolved; whatever Celery raises about them is raised."""
+    """The settings of an app. What Celery raises about settings that it cannot read is raised."""
     values = {key: getattr(app.conf, key, None) for key in _setting_keys()}
     written = tuple(_written_settings(app))
     origins = dict(_origins(environ, written, values))
@@ -39,6 +40,56 @@ def read_settings(app: Any, environ: Mapping[str, str]) -> SettingsFacts:
     )
 
 
+def list_tasks(app: Any, app_tasks: Mapping[str, Any]) -> tuple[TaskFacts, ...]:
+    """The app's own tasks, without Celery's built-in ones."""
+    default_limit = app.conf.task_time_limit
+    return tuple(
+        TaskFacts(
+            name=name,
+            acks_late=bool(task.acks_late),
+            reject_on_worker_lost=bool(task.reject_on_worker_lost),
+            time_limit=_parse_time_limit(task.time_limit if task.time_limit is not None else default_limit),
+        )
+        for name, task in app_tasks.items()
+        if not name.startswith(BUILT_IN_PREFIX)
+    )
+
+
+def find_argument_errors(schedules: Sequence[Schedule], app_tasks: Mapping[str, Any]) -> dict[str, str]:
+    """Entry -> why its task does not take its arguments."""
+    errors = {}
+    for entry in schedules:
+        task = app_tasks.get(entry.task)
+        if task is not None and (error := task_signature.argument_error(task.name, task, entry.args, entry.kwargs)):
+            errors[entry.name] = error
+    return errors
+
+
+def list_routes(app: Any) -> dict[str, str]:
+    """Task -> the queue that task_routes leads it to. Patterns are left out."""
+    configured = app.conf.task_routes
+    tables = configured if isinstance(configured, list | tuple) else [configured]
+    queue_by_task: dict[str, str] = {}
+    for table in tables:
+        queue_by_task |= dict(_plain_routes(table)) if isinstance(table, dict) else {}
+    return queue_by_task
+
+
+def find_destinations(app: Any, schedules: Sequence[Schedule]) -> dict[str, str]:
+    """Entry -> the queue that its jobs are sent to."""
+    queue_by_entry = {}
+    for entry in schedules:
+        options = {key: entry.options[key] for key in ("queue", "exchange", "routing_key") if key in entry.options}
+        try:
+            route = app.amqp.router.route(options, entry.task, entry.args, entry.kwargs)
+        except Exception:  # noqa: S112 - a router of the app's own that stumbles is for its log
+            continue
+        queue = route.get("queue")
+        if name := getattr(queue, "name", queue) or route.get("routing_key"):
+            queue_by_entry[entry.name] = str(name)
+    return queue_by_entry
+
+
 def _setting_keys() -> list[str]:
     from celery.app.defaults import SETTING_KEYS
 
@@ -46,7 +97,7 @@ def _setting_keys() -> list[str]:
 
 
 def _source_name(app: Any) -> str:
-    """As it was named, or its type."""
+    """The source as it was named, or its type."""
     source = app._config_source
     if isinstance(source, str):
         return source
@@ -54,7 +105,7 @@ def _source_name(app: Any) -> str:
 
 
 def _written_settings(app: Any) -> Iterator[WrittenSetting]:
-    """Names in the source, then names that code has set. Imports and functions of a module are no settings."""
+    """The names in the source, then the names that code has set. A module's imports and functions are no settings."""
     if app._config_source:
         source = _source_name(app)
         source_settings = app.loader.conf
@@ -84,7 +135,7 @@ def _is_code(value: Any) -> bool:
 def _origins(
     environ: Mapping[str, str], written: tuple[WrittenSetting, ...], values: Mapping[str, Any]
 ) -> Iterator[tuple[str, str]]:
-    """The last to speak is the one that counts: defaults < the source < code < the environment."""
+    """Key -> where its value comes from. The last one counts: defaults < the source < code < the environment."""
     from celery.app.defaults import DEFAULTS
 
     from livectl.ops.migration import names
@@ -104,7 +155,7 @@ def _origins(
 
 
 def _overridden(app: Any, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Variable -> the address that the app's own code or source says, where that is another one."""
+    """Variable -> the address that the app's code or source has, where that is another one."""
     from livectl.redaction import redact_text
 
     for variable, key in SETTING_VARIABLES.items():
@@ -121,62 +172,12 @@ def _overridden(app: Any, environ: Mapping[str, str]) -> Iterator[tuple[str, str
 
 
 def _has_unprefixed_variable(variable: str, environ: Mapping[str, str]) -> bool:
-    """Of the two spellings, the command line's goes into the other one."""
+    """Whether the variable without CELERY_ is set: the `celery` command copies it into the one with CELERY_."""
     return variable.startswith("CELERY_") and bool(environ.get(variable.removeprefix("CELERY_")))
 
 
-GLOB_CHARACTERS = frozenset("*?[")
-BUILT_IN_PREFIX = "celery."
-
-
-def list_tasks(app: Any, app_tasks: Mapping[str, Any]) -> tuple[TaskFacts, ...]:
-    """The app's own; Celery's built-in ones are as they are."""
-    default_limit = app.conf.task_time_limit
-    return tuple(
-        TaskFacts(
-            name=name,
-            acks_late=bool(task.acks_late),
-            reject_on_worker_lost=bool(task.reject_on_worker_lost),
-            time_limit=_parse_time_limit(task.time_limit if task.time_limit is not None else default_limit),
-        )
-        for name, task in app_tasks.items()
-        if not name.startswith(BUILT_IN_PREFIX)
-    )
-
-
-def find_argument_errors(schedules: Sequence[Schedule], app_tasks: Mapping[str, Any]) -> dict[str, str]:
-    """Entry -> why its task would not take its arguments."""
-    errors = {}
-    for entry in schedules:
-        task = app_tasks.get(entry.task)
-        if task is not None and (error := task_signature.argument_error(task.name, task, entry.args, entry.kwargs)):
-            errors[entry.name] = error
-    return errors
-
-
-def list_routes(app: Any) -> dict[str, str]:
-    """The plain names in task_routes, and the queue that each leads to."""
-    configured = app.conf.task_routes
-    tables = configured if isinstance(configured, list | tuple) else [configured]
-    queue_by_task: dict[str, str] = {}
-    for table in tables:
-        queue_by_task |= dict(_plain_routes(table)) if isinstance(table, dict) else {}
-    return queue_by_task
-
-
-def find_destinations(app: Any, schedules: Sequence[Schedule]) -> dict[str, str]:
-    """Entry -> the queue its job will lie in."""
-    queue_by_entry = {}
-    for entry in schedules:
-        options = {key: entry.options[key] for key in ("queue", "exchange", "routing_key") if key in entry.options}
-        try:
-            route = app.amqp.router.route(options, entry.task, entry.args, entry.kwargs)
-        except Exception:  # noqa: S112 - a router of the app's own that stumbles is for its log
-            continue
-        queue = route.get("queue")
-        if name := getattr(queue, "name", queue) or route.get("routing_key"):
-            queue_by_entry[entry.name] = str(name)
-    return queue_by_entry
+def _parse_time_limit(limit: Any) -> float | None:
+    return float(limit) if isinstance(limit, int | float) and limit else None
 
 
 def _plain_routes(table: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
@@ -184,7 +185,3 @@ def _plain_routes(table: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
         queue = route.get("queue") if isinstance(route, dict) else route
         if isinstance(name, str) and not GLOB_CHARACTERS & set(name):
             yield name, str(getattr(queue, "name", queue) or "")
-
-
-def _parse_time_limit(limit: Any) -> float | None:
-    return float(limit) if isinstance(limit, int | float) and limit else None

@@ -1,4 +1,4 @@
-"""The facts that checks look at: gathered once, changed by nobody. Empty or None is what could not be learned."""
+"""Holds the facts that the checks look at, collected once. What could not be learned is empty or None."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ ServerRole = Literal["broker", "store", "results"]
 
 
 class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Broker, store or result backend, and what it says of itself. A Redis tells more than others."""
+    """Broker, store or result backend. What is known of a Redis alone is marked so."""
 
     role: ServerRole
     address: str  # without its password
     is_local: bool = False  # its host is this machine, or this container
     error: str = ""  # why it cannot be used
     cure: str = ""
-    info: dict[str, str] = {}  # of a Redis: INFO
-    save_setting: str = ""  # ... and when it writes itself to disk
-    clock_ahead: float = 0.0  # seconds by which its clock is ahead of ours
+    info: dict[str, str] = {}  # Redis: the fields of INFO
+    save_setting: str = ""  # Redis: when it saves itself to disk
+    clock_ahead: float = 0.0  # Redis: seconds by which its clock is ahead of this machine's
 
 
 class WrittenSetting(msgspec.Struct, frozen=True, kw_only=True):
-    """A setting as somebody wrote it: the name, and where."""
+    """A setting as its author wrote it: the name, and where."""
 
     name: str
     location: str
@@ -37,46 +37,43 @@ class WrittenSetting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SettingsFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The Celery settings in force, where each comes from, and the names that were written."""
+    """The Celery settings in force, where each comes from, and the names as they were written."""
 
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}  # of those that are not Celery's defaults
     written: tuple[WrittenSetting, ...] = ()
-    overridden: dict[str, str] = {}  # by an environment variable: key -> the value it would have
+    overridden: dict[str, str] = {}  # environment variable -> the address that the app has instead
     source: str = ""  # the module that the app reads its settings from
 
 
 class TaskFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A task of the app, as far as its delivery goes."""
+    """How jobs of a task are acknowledged, and how long they may run."""
 
     name: str
-    acks_late: bool = False  # acknowledged after it ran
-    reject_on_worker_lost: bool = False  # wants to be put back when its worker is lost
+    acks_late: bool = False  # acknowledged after the job ran
+    reject_on_worker_lost: bool = False  # to be put back when its worker is lost
     time_limit: float | None = None  # seconds
-    unbound: str = ""
 
 
 class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker, as it answered."""
+    """A worker, as it replied to remote control."""
 
     name: str
     pid: int | None = None
-    pool: str = ""
-    concurrency: int | None = None
     version: str = ""
     queues: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     active: int = 0
-    reserved: tuple[str, ...] = ()  # ids at hand that do not wait for their time
+    reserved: tuple[str, ...] = ()  # ids of its reserved jobs, without those that wait for their ETA
     visibility_timeout: float | None = None
 
 
 class WorkerSurvey(msgspec.Struct, frozen=True, kw_only=True):
-    """Who answered, and how many heard the question and did not."""
+    """The workers that replied, and how many received the question and did not."""
 
     workers: tuple[WorkerFacts, ...] = ()
     silent: int = 0
-    hoarded: tuple[str, ...] = ()  # ids that lay with a busy worker in two looks, while an idle one had nothing
+    hoarded_jobs: tuple[str, ...] = ()  # ids that a busy worker had in two looks, while an idle one had nothing to do
 
     @property
     def complete(self) -> bool:
@@ -84,7 +81,7 @@ class WorkerSurvey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DelayedMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that waits for its time in a worker's hands beyond the time it will be given out again."""
+    """A message in a worker's hands whose ETA is further away than the broker waits before it delivers it again."""
 
     id: str
     task: str
@@ -92,16 +89,16 @@ class DelayedMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BeatFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Our own beats, as the store tells of them."""
+    """The beats of livectl, as the store knows them."""
 
-    names: tuple[str, ...] = ()  # host:pid of those at work
-    heartbeat_age: float | None = None  # seconds since the latest of them looked in
+    names: tuple[str, ...] = ()  # host:pid of each running beat
+    heartbeat_age: float | None = None  # seconds since the latest heartbeat
     unsent_run: str = ""  # a run that was claimed long ago and not sent
-    has_run: bool = False  # whether any beat ever claimed a run here
+    has_run: bool = False  # whether any beat ever claimed a run in this store
 
 
 class AppProcess(msgspec.Struct, frozen=True):
-    """A process of this machine that has to do with the app."""
+    """A process on this machine that runs the app."""
 
     pid: int
     arguments: tuple[str, ...]
@@ -120,7 +117,7 @@ class FailedJob(msgspec.Struct, frozen=True):
 
 
 class DeadLetterFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The dead letters that wait."""
+    """How many dead letters there are, and the newest in words."""
 
     count: int = 0
     newest: str = ""
@@ -136,45 +133,45 @@ class FailingTarget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlatformFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """How the platforms fare, and which of those followed cannot be asked without a key that is not there."""
+    """The platforms of the streamers who are followed, and the targets of their alerts."""
 
     health: tuple[PlatformHealth, ...] = ()
-    keyless: tuple[str, ...] = ()
-    failing: tuple[FailingTarget, ...] = ()
+    without_key: tuple[str, ...] = ()  # platforms that answer only with a key, which the settings do not have
+    failing_targets: tuple[FailingTarget, ...] = ()
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it."""
+    """Everything that is known of an app, its servers, its workers and this machine."""
 
     app: str | None = None  # as -A names it; None: livectl's own
     now: float = 0.0
     environ: dict[str, str] = {}
-    container: bool = False
+    in_container: bool = False
     settings_error: str = ""
     app_error: str = ""
     app_hint: str = ""
-    conf: SettingsFacts = SettingsFacts()
-    store_missing: str = ""  # why beats of this app have nowhere to claim their runs
-    servers: tuple[ServerFacts, ...] = ()
+    settings: SettingsFacts = SettingsFacts()
     tasks: tuple[TaskFacts, ...] = ()
-    schedule: tuple[Schedule, ...] = ()
+    schedule: tuple[Schedule, ...] = ()  # the entries that are enabled
     schedule_error: str = ""
-    unbound: dict[str, str] = {}  # entry -> why its arguments do not fit its task
+    argument_errors: dict[str, str] = {}  # entry -> why its task does not take its arguments
     routes: dict[str, str] = {}  # task, as the routes spell it -> queue
-    destinations: dict[str, str] = {}  # entry -> the queue its job will lie in
-    roll: WorkerSurvey = WorkerSurvey()
+    destinations: dict[str, str] = {}  # entry -> the queue that its jobs are sent to
+    servers: tuple[ServerFacts, ...] = ()
+    store_missing: str = ""  # why beats of this app have no store to claim their runs in
+    visibility_timeout: float | None = None  # seconds, on a Redis broker
+    survey: WorkerSurvey = WorkerSurvey()
     queues: tuple[Queue, ...] = ()
-    delayed: tuple[DelayedMessage, ...] = ()
-    visibility: float | None = None  # seconds, on a Redis broker
+    delayed_messages: tuple[DelayedMessage, ...] = ()
     beats: BeatFacts = BeatFacts()
     processes: tuple[AppProcess, ...] = ()
-    failures: tuple[FailedJob, ...] = ()
-    endless: tuple[str, ...] = ()  # results without expiry, some of them
-    letters: DeadLetterFacts = DeadLetterFacts()
+    failed_jobs: tuple[FailedJob, ...] = ()
+    endless_results: tuple[str, ...] = ()  # keys of some results without expiry
+    dead_letters: DeadLetterFacts = DeadLetterFacts()
     platforms: PlatformFacts = PlatformFacts()
 
     def setting(self, key: str) -> Any:
-        return self.conf.values.get(key)
+        return self.settings.values.get(key)
 
     def task_names(self) -> set[str]:
         return {task.name for task in self.tasks}

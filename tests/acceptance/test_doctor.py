@@ -16,7 +16,7 @@ import msgspec
 import pytest
 import redis
 
-from livectl import settings
+from livectl import settings as livectl_settings
 from livectl.address import Address
 from livectl.doctor import collect_state, report
 from livectl.doctor.facts import (
@@ -320,9 +320,14 @@ def test_the_platforms_of_those_followed(broker: str, tmp_path: Path) -> None:
     with client(broker) as store:
         Store(store).set_followed([Streamer(platform="kick", id="ada"), Streamer(platform="demo", id="ada")], 1.0)
     at = Address.parse(broker)
-    assert collect_state.read_platforms(at, settings.load({"HOME": str(tmp_path)}, tmp_path)).keyless == ("kick",)
+    assert collect_state.read_platforms(
+        at, livectl_settings.load({"HOME": str(tmp_path)}, tmp_path), 1.0
+    ).without_key == ("kick",)
     (tmp_path / "livectl.yaml").write_text("platforms: {kick: {client_id: a, client_secret: b}}")
-    assert collect_state.read_platforms(at, settings.load({"HOME": str(tmp_path)}, tmp_path)).keyless == ()
+    assert (
+        collect_state.read_platforms(at, livectl_settings.load({"HOME": str(tmp_path)}, tmp_path), 1.0).without_key
+        == ()
+    )
 
 
 # --- from facts to findings
@@ -335,7 +340,7 @@ S = ServerFacts(role="broker", address="redis://h:6379/0")
 
 
 def crew(*workers: WorkerFacts, silent: int = 0) -> Facts:
-    return Facts(roll=WorkerSurvey(workers=workers, silent=silent))
+    return Facts(survey=WorkerSurvey(workers=workers, silent=silent))
 
 
 def there(**info: str) -> Facts:
@@ -343,7 +348,7 @@ def there(**info: str) -> Facts:
 
 
 def conf(**values: Any) -> Facts:
-    return Facts(conf=SettingsFacts(values=values))
+    return Facts(settings=SettingsFacts(values=values))
 
 
 def platform(**said: Any) -> Facts:
@@ -363,7 +368,7 @@ TABLE: list[tuple[Facts, list[str]]] = [
         ),
         ["visibility-differs"],
     ),
-    (Facts(roll=WorkerSurvey(workers=(W,), hoarded=("1",))), ["prefetch-hoarding"]),
+    (Facts(survey=WorkerSurvey(workers=(W,), hoarded_jobs=("1",))), ["prefetch-hoarding"]),
     (there(redis_version="6.0.16"), ["redis-too-old"]),
     (there(redis_version="6.2.0", maxmemory="0", maxmemory_policy="allkeys-lru"), []),
     (there(rdb_last_bgsave_status="err"), ["redis-cannot-save"]),
@@ -371,10 +376,10 @@ TABLE: list[tuple[Facts, list[str]]] = [
     (Facts(servers=(msgspec.structs.replace(S, save_setting="1", clock_ahead=4.0),)), []),
     (Facts(servers=(msgspec.structs.replace(S, error="refused", is_local=True),)), ["broker-unreachable"]),
     (
-        Facts(container=True, servers=(msgspec.structs.replace(S, error="no", is_local=True),)),
+        Facts(in_container=True, servers=(msgspec.structs.replace(S, error="no", is_local=True),)),
         ["localhost-in-container"],
     ),
-    (Facts(container=True, servers=(msgspec.structs.replace(S, error="no"),)), ["broker-unreachable"]),
+    (Facts(in_container=True, servers=(msgspec.structs.replace(S, error="no"),)), ["broker-unreachable"]),
     (Facts(servers=(ServerFacts(role="results", address="db", error="no such table"),)), ["results-unreachable"]),
     (Facts(servers=(ServerFacts(role="store", address="s", error="away"),)), ["store-unreachable"]),
     (conf(accept_content=["json", "pickle"]), ["pickle-accepted"]),
@@ -383,19 +388,27 @@ TABLE: list[tuple[Facts, list[str]]] = [
     (conf(result_backend="redis://h", result_expires=None), ["results-endless"]),
     (conf(result_backend="disabled://", result_expires=None), []),
     (
-        Facts(conf=SettingsFacts(values={"timezone": "UTC"}, origins={"result_extended": "app.conf"})),
+        Facts(settings=SettingsFacts(values={"timezone": "UTC"}, origins={"result_extended": "app.conf"})),
         ["results-missing"],
     ),
     (Facts(environ={"REMAP_SIGTERM": "SIGQUIT"}), ["soft-shutdown"]),
     (
-        Facts(environ={"REMAP_SIGTERM": "SIGQUIT"}, conf=SettingsFacts(values={"worker_soft_shutdown_timeout": 10.0})),
+        Facts(
+            environ={"REMAP_SIGTERM": "SIGQUIT"}, settings=SettingsFacts(values={"worker_soft_shutdown_timeout": 10.0})
+        ),
         [],
     ),
     (Facts(tasks=(TaskFacts(name="t", reject_on_worker_lost=True),)), ["early-ack"]),
     (Facts(tasks=(TaskFacts(name="t", reject_on_worker_lost=True, acks_late=True),)), []),
-    (Facts(visibility=60.0, tasks=(TaskFacts(name="t", acks_late=True, time_limit=61.0),)), ["visibility-limit"]),
-    (Facts(visibility=60.0, tasks=(TaskFacts(name="t", time_limit=61.0),)), []),
-    (Facts(visibility=60.0, delayed=(DelayedMessage(id="1", task="t", seconds=90.0),)), ["visibility-eta"]),
+    (
+        Facts(visibility_timeout=60.0, tasks=(TaskFacts(name="t", acks_late=True, time_limit=61.0),)),
+        ["visibility-limit"],
+    ),
+    (Facts(visibility_timeout=60.0, tasks=(TaskFacts(name="t", time_limit=61.0),)), []),
+    (
+        Facts(visibility_timeout=60.0, delayed_messages=(DelayedMessage(id="1", task="t", seconds=90.0),)),
+        ["visibility-eta"],
+    ),
     (Facts(schedule=(TICK,), beats=OURS, tasks=(TaskFacts(name="t"),)), []),
     (Facts(schedule=(TICK,), beats=BeatFacts(has_run=True), tasks=(TaskFacts(name="t"),)), ["beat-missing"]),
     (Facts(schedule=(TICK,), beats=BeatFacts(), tasks=(TaskFacts(name="t"),)), []),
@@ -405,7 +418,7 @@ TABLE: list[tuple[Facts, list[str]]] = [
         Facts(
             schedule=(TICK,),
             tasks=(TaskFacts(name="t"),),
-            roll=WorkerSurvey(workers=(msgspec.structs.replace(W, tasks=("u",)),)),
+            survey=WorkerSurvey(workers=(msgspec.structs.replace(W, tasks=("u",)),)),
         ),
         ["unknown-task"],
     ),
@@ -413,20 +426,20 @@ TABLE: list[tuple[Facts, list[str]]] = [
         Facts(
             schedule=(TICK,),
             tasks=(TaskFacts(name="t"),),
-            roll=WorkerSurvey(workers=(msgspec.structs.replace(W, tasks=("u",)),), silent=1),
+            survey=WorkerSurvey(workers=(msgspec.structs.replace(W, tasks=("u",)),), silent=1),
         ),
         [],
     ),
-    (Facts(queues=(Queue(name="mail", ready=3),), roll=WorkerSurvey(workers=(W,))), ["queue-unread"]),
-    (Facts(queues=(Queue(name="mail", ready=0),), roll=WorkerSurvey(workers=(W,))), []),
-    (Facts(queues=(Queue(name="mail", ready=3),), roll=WorkerSurvey(workers=(W,), silent=1)), []),
+    (Facts(queues=(Queue(name="mail", ready=3),), survey=WorkerSurvey(workers=(W,))), ["queue-unread"]),
+    (Facts(queues=(Queue(name="mail", ready=0),), survey=WorkerSurvey(workers=(W,))), []),
+    (Facts(queues=(Queue(name="mail", ready=3),), survey=WorkerSurvey(workers=(W,), silent=1)), []),
     (Facts(queues=(Queue(name="mail", ready=3),)), []),
-    (Facts(letters=DeadLetterFacts(count=2, newest="t poison")), ["dead-letters"]),
+    (Facts(dead_letters=DeadLetterFacts(count=2, newest="t poison")), ["dead-letters"]),
     (Facts(processes=(AppProcess(1, ("celery", "-A", "p", "worker", "-Pgevent")),)), ["pool-unpatched"]),
     (
         Facts(
             processes=(AppProcess(1, ("celery", "-A", "p", "worker", "-P", "gevent")),),
-            conf=SettingsFacts(values={"worker_pool": "gevent"}),
+            settings=SettingsFacts(values={"worker_pool": "gevent"}),
         ),
         [],
     ),
@@ -434,13 +447,13 @@ TABLE: list[tuple[Facts, list[str]]] = [
         Facts(store_missing="the broker (amqp) keeps messages only", schedule=(TICK,), tasks=(TaskFacts(name="t"),)),
         ["store-missing"],
     ),
-    (Facts(platforms=PlatformFacts(keyless=("kick",))), ["platform-key"]),
+    (Facts(platforms=PlatformFacts(without_key=("kick",))), ["platform-key"]),
     (platform(auth_since=1.0), ["platform-auth"]),
     (platform(open_until=200.0), ["platform-blocked"]),
     (platform(open_until=50.0), []),
     (platform(parser_broken=1.0), ["parser-broken"]),
     (
-        Facts(platforms=PlatformFacts(failing=(FailingTarget(target="t", since=1.0, tries=2, problem="p"),))),
+        Facts(platforms=PlatformFacts(failing_targets=(FailingTarget(target="t", since=1.0, tries=2, problem="p"),))),
         ["alerts-failing"],
     ),
 ]
@@ -453,7 +466,7 @@ def test_what_is_makes_what_is_found(facts: Facts, ids: list[str]) -> None:
 
 def test_the_worst_comes_first_and_ok_only_when_all_is_wanted() -> None:
     facts = Facts(
-        servers=(S,), letters=DeadLetterFacts(count=1), conf=SettingsFacts(values={"task_always_eager": True})
+        servers=(S,), dead_letters=DeadLetterFacts(count=1), settings=SettingsFacts(values={"task_always_eager": True})
     )
     facts = msgspec.structs.replace(facts, servers=(msgspec.structs.replace(S, save_setting="1"),))
     assert [each.level for each in report.run_checks(facts)] == ["bad", "warn"]
