@@ -61,7 +61,7 @@ def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mappi
         tasks=collect_app.list_tasks(app, tasks),
         routes=collect_app.list_routes(app),
     )
-    return _add_servers(_add_schedule(facts, app, tasks, settings), app, settings)
+    return _add_servers(_add_schedule(facts, app, tasks, settings), app, settings, cwd)
 
 
 def _add_schedule(facts: Facts, app: Any, tasks: Mapping[str, Any], settings: Settings) -> Facts:
@@ -87,7 +87,7 @@ def _read_schedule(name: str | None, app: Any, settings: Settings) -> ScheduleSn
     return read_snapshot(path, name=path.name, app=app if name else None, optional=optional)
 
 
-def _add_servers(facts: Facts, app: Any, settings: Settings) -> Facts:
+def _add_servers(facts: Facts, app: Any, settings: Settings, cwd: Path) -> Facts:
     app_deployment = deployment.from_app(app, settings)
     if not facts.app:
         app_deployment = msgspec.structs.replace(deployment.own_deployment(settings), app=app)
@@ -98,10 +98,10 @@ def _add_servers(facts: Facts, app: Any, settings: Settings) -> Facts:
         store_missing=store_missing,
         visibility_timeout=app_deployment.layout.visibility_timeout if app_deployment.on_redis else None,
     )
-    return _add_state(facts, app_deployment, store, settings)
+    return _add_state(facts, app_deployment, store, settings, cwd)
 
 
-def _add_state(facts: Facts, app_deployment: Deployment, store: Address | None, settings: Settings) -> Facts:
+def _add_state(facts: Facts, app_deployment: Deployment, store: Address | None, settings: Settings, cwd: Path) -> Facts:
     """Asks everything that is asked through a server; nothing through a server that is not there."""
     unreachable = {server.role for server in facts.servers if server.error}
     broker = app_deployment if "broker" not in unreachable else None
@@ -109,7 +109,7 @@ def _add_state(facts: Facts, app_deployment: Deployment, store: Address | None, 
     store = store if "store" not in unreachable else None
     own_store = store if not facts.app else None  # streamers are livectl's own
     deadline = time.monotonic() + QUERY_TIMEOUT_S
-    processes = Query(partial(collect_machine.list_processes, facts.app or launch.OWN_APP), facts.processes)
+    processes = Query(partial(collect_machine.list_processes, facts.app or launch.OWN_APP, cwd), facts.processes)
     survey = Query(partial(collect_workers.survey_workers, broker) if broker else None, facts.survey)
     queues = Query(partial(collect_workers.read_queues, broker) if broker else None, facts.queues)
     delayed_messages = Query(

@@ -21,10 +21,16 @@ def in_container(environ: Mapping[str, str]) -> bool:
     return "KUBERNETES_SERVICE_HOST" in environ or any(path.exists() for path in CONTAINER_FILES)
 
 
-def list_processes(app: str) -> tuple[AppProcess, ...]:
-    """The Celery processes that name this app. The children of a worker have its command line, and are left out."""
+def list_processes(app: str, folder: Path) -> tuple[AppProcess, ...]:
+    """The Celery processes that name this app and run in this folder: another folder's `-A proj` is another project.
+
+    Where a process runs cannot always be known; then its app alone counts. The children of a worker have its command
+    line, and are left out.
+    """
     app_processes = {
-        pid: (parent, arguments) for pid, parent, arguments in _celery_processes() if app_name(arguments) == app
+        pid: (parent, arguments)
+        for pid, parent, arguments in _celery_processes()
+        if app_name(arguments) == app and _runs_in(pid, folder)
     }
     return tuple(
         AppProcess(pid, arguments)
@@ -62,3 +68,14 @@ def _split_command_line(line: str) -> tuple[str, ...]:
         return tuple(shlex.split(line))
     except ValueError:
         return tuple(line.split())
+
+
+def _runs_in(pid: int, folder: Path) -> bool:
+    """Whether this is the working directory of the process; True where nobody can tell.
+
+    Linux alone tells, and of the user's own processes alone.
+    """
+    try:
+        return Path(f"/proc/{pid}/cwd").samefile(folder)
+    except OSError:
+        return True
