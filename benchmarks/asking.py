@@ -1,7 +1,7 @@
-"""Asking against Celery's own command line: one worker, one job that has ended, a Valkey on a unix socket.
+"""Measures `health` and `status` beside Celery's own commands: one worker, one job that has ended, a Valkey.
 
-Each command is a process of its own, livectl and celery in turn, so that both meet the same machine. Time is what
-passes for the one who asks; CPU is what the process takes (user and system).
+Each command is a process of its own, livectl and celery in turn, so that both meet the same machine. Time is wall time;
+CPU is what the process takes (user and system).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROUNDS = 15
-PATIENCE = 60.0  # seconds until the worker has to be there
+WAIT_TIMEOUT_S = 60.0  # seconds until the worker has to be there
 NODE = "bench@here"
 PROJECT = """
 import os
@@ -32,7 +32,7 @@ app = Celery("proj", broker=os.environ["URL"], backend=os.environ["URL"])
 def add(x, y):
     return x + y
 """
-SEND = "import proj; sent = proj.add.delay(1, 2); sent.get(timeout=60); print(sent.id)"
+SEND_CODE = "import proj; sent = proj.add.delay(1, 2); sent.get(timeout=60); print(sent.id)"
 
 
 class Cost(NamedTuple):
@@ -46,7 +46,7 @@ def main() -> None:
     print(__doc__)
     with tempfile.TemporaryDirectory(prefix="lv-") as name, _project(Path(name)) as (folder, environ):
         job = subprocess.run(
-            [sys.executable, "-c", SEND], cwd=folder, env=environ, capture_output=True, text=True, check=True
+            [sys.executable, "-c", SEND_CODE], cwd=folder, env=environ, capture_output=True, text=True, check=True
         ).stdout.strip()
         url = environ["URL"]
         _compare(
@@ -60,24 +60,24 @@ def main() -> None:
 
 
 def _compare(
-    ours: str, our_words: list[str], theirs: str, their_words: list[str],
-    folder: Path, environ: dict[str, str], bar: float | None,
+    livectl_label: str, livectl_command: list[str], celery_label: str, celery_command: list[str],
+    folder: Path, environ: dict[str, str], limit: float | None,
 ) -> None:  # fmt: skip
-    costs = [(_run(our_words, folder, environ), _run(their_words, folder, environ)) for _ in range(ROUNDS)]
-    for name, index in ((ours, 0), (theirs, 1)):
+    costs = [(_run(livectl_command, folder, environ), _run(celery_command, folder, environ)) for _ in range(ROUNDS)]
+    for name, index in ((livectl_label, 0), (celery_label, 1)):
         wall = statistics.median(pair[index].wall for pair in costs)
         cpu = statistics.median(pair[index].cpu for pair in costs)
         print(f"{name:22} {wall:>8.1f} ms {cpu:>8.1f} CPU-ms")
     wall = statistics.median(pair[0].wall / pair[1].wall for pair in costs)
     cpu = statistics.median(pair[0].cpu / pair[1].cpu for pair in costs)
-    print(f"{'ratio':22} {wall:>8.2f} x  {cpu:>8.2f} x CPU{f'   (bar: {bar} x CPU)' if bar else ''}\n", flush=True)
+    print(f"{'ratio':22} {wall:>8.2f} x  {cpu:>8.2f} x CPU{f'   (bar: {limit} x CPU)' if limit else ''}\n", flush=True)
 
 
-def _run(words: list[str], folder: Path, environ: dict[str, str]) -> Cost:
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    argv = [sys.executable, "-m", *words]
+def _run(arguments: list[str], folder: Path, environ: dict[str, str]) -> Cost:
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    argv = [sys.executable, "-m", *arguments]
     subprocess.run(argv, cwd=folder, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     return Cost(wall * 1000, (after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime) * 1000)
 
 
@@ -100,31 +100,33 @@ def _project(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     worker = [sys.executable, "-m", "celery", "-A", "proj", "worker", "-c", "1", "-n", NODE]
     with (
         subprocess.Popen([get_binary_path(), *options], stdout=subprocess.DEVNULL) as server,
-        subprocess.Popen(worker, cwd=folder, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as work,
+        subprocess.Popen(
+            worker, cwd=folder, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as worker_process,
     ):
         try:
-            _await(path)
-            _await_worker(folder, environ)
+            _wait_for_server(path)
+            _wait_for_worker(folder, environ)
             yield folder, environ
         finally:
-            work.terminate()
-            work.wait(30)
+            worker_process.terminate()
+            worker_process.wait(30)
             server.terminate()
 
 
-def _await(path: Path) -> None:
-    until = time.monotonic() + PATIENCE
+def _wait_for_server(path: Path) -> None:
+    until = time.monotonic() + WAIT_TIMEOUT_S
     while time.monotonic() < until:
-        with socket.socket(socket.AF_UNIX) as line:
-            if line.connect_ex(str(path)) == 0:
+        with socket.socket(socket.AF_UNIX) as connection:
+            if connection.connect_ex(str(path)) == 0:
                 return
         time.sleep(0.05)
     raise SystemExit("the server did not start")
 
 
-def _await_worker(folder: Path, environ: dict[str, str]) -> None:
+def _wait_for_worker(folder: Path, environ: dict[str, str]) -> None:
     argv = [sys.executable, "-m", "livectl", "health", "worker", "-n", NODE]
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + WAIT_TIMEOUT_S
     while subprocess.run(argv, cwd=folder, env=environ, capture_output=True, check=False).returncode:
         if time.monotonic() > until:
             raise SystemExit("the worker did not start")

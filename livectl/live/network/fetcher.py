@@ -93,7 +93,7 @@ class Fetcher:
 
 
 class CheckCache(Protocol):
-    """Keeps what platforms store between checks: tokens, names, videos that ended."""
+    """Keeps what a platform needs from one check to the next: tokens, names, videos that ended."""
 
     def cache_get(self, platform: str, names: Sequence[str]) -> list[str | None]: ...
 
@@ -101,7 +101,7 @@ class CheckCache(Protocol):
 
 
 class InMemoryCache:
-    """Keeps them for one call, where there is no store."""
+    """Keeps it in memory, for a fetcher without a store."""
 
     def __init__(self) -> None:
         self._values: dict[tuple[str, str], str] = {}
