@@ -88,6 +88,10 @@ class Streamer(msgspec.Struct, frozen=True, kw_only=True):
     alerts: tuple[str, ...] | None = None  # names of targets; None: every target that listens
     weight: float = 1.0
 
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.platform, self.id
+
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """An HTTP request that a platform wants sent."""

@@ -45,7 +45,7 @@ def build(streamers: Sequence[Streamer], settings: Settings) -> CheckRequest:
     for platform, ids in ids_by_platform.items():
         limits = polling.polling_limits(settings, platforms.get(platform))
         batches += polling.split_into_batches(limits, list(ids), int(limits.rate * JOB_BUDGET_SECONDS))
-    names = {(streamer.platform, streamer.id): streamer.name for streamer in streamers if streamer.name}
+    names = {streamer.key: streamer.name for streamer in streamers if streamer.name}
     return CheckRequest(batches, names)
 
 
@@ -87,5 +87,5 @@ def ordered_views(
     streamers: Iterable[Streamer], views_by_key: Mapping[StreamerKey, StreamerView]
 ) -> list[StreamerView]:
     """The views in the order of the streamers, each once."""
-    keys = dict.fromkeys((streamer.platform, streamer.id) for streamer in streamers)
+    keys = dict.fromkeys(streamer.key for streamer in streamers)
     return [views_by_key[key] for key in keys if key in views_by_key]

@@ -1,1 +1,1 @@
-"""The follow list: read, changed, brought in, given out, kept in force."""
+"""Knows who is followed: reads, edits, imports, exports and applies the follow list."""

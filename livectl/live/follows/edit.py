@@ -1,4 +1,4 @@
-"""Changes to the follow list's file, line by line: comments and order stay as they are."""
+"""Adds and removes streamers in the follow list's file, line by line: comments and order stay as they are."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from livectl.atomic_write import write_file
 from livectl.errors import FileError, LivectlError, SettingsError
-from livectl.live.follows import follow_list
-from livectl.live.follows import formats as follow_export
+from livectl.live.follows import follow_list, formats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,14 +22,14 @@ BY_HAND_HINT = "Change it by hand; the lines of a list begin with `- `."
 
 
 class FollowEdit(NamedTuple):
-    """What came of a change."""
+    """The streamers that an edit changed, and those that it did not need to."""
 
-    changed: tuple[Streamer, ...]  # added, or removed
+    changed: tuple[Streamer, ...]  # added or removed
     unchanged: tuple[Streamer, ...] = ()  # followed already, or not followed
 
 
 class FollowFile:
-    """A follow list that can be changed. Nothing is written unless it reads back as meant."""
+    """A follow list that can be changed. A change is written only if it reads back as meant."""
 
     def __init__(self, path: Path, name: str = "") -> None:
         self.path = path
@@ -43,10 +42,10 @@ class FollowFile:
         new: dict[tuple[str, str], Streamer] = {}
         existing = []
         for streamer in streamers:
-            if _key(streamer) in known_keys:
+            if streamer.key in known_keys:
                 existing.append(streamer)
             else:
-                new.setdefault(_key(streamer), streamer)
+                new.setdefault(streamer.key, streamer)
         if new:
             self._write(self._text_with(text, lines, list(new.values())), known_keys | set(new), _count_invalid(lines))
         return FollowEdit(tuple(new.values()), tuple(existing))
@@ -54,7 +53,7 @@ class FollowFile:
     def remove(self, streamers: Iterable[Streamer]) -> FollowEdit:
         text = self._read_text()
         lines = self._parse_lines(text)
-        known_keys, unwanted = _keys(lines), {_key(streamer): streamer for streamer in streamers}
+        known_keys, unwanted = _keys(lines), {streamer.key: streamer for streamer in streamers}
         removed = [streamer for key, streamer in unwanted.items() if key in known_keys]
         if removed:
             self._write(
@@ -76,26 +75,26 @@ class FollowFile:
 
     def _text_with(self, text: str, follow_lines: list[FollowLine], new: list[Streamer]) -> str:
         if not self._is_yaml:
-            return _with_final_newline(text) + follow_export.as_text(new)
+            return _with_final_newline(text) + formats.as_text(new)
         lines = _split_lines(text or NEW_FILE_TEXT)
         if not follow_lines:
             return _with_first_entries(lines, new)
         start = follow_lines[-1].location[0] - 1
         last, indent = _entry_end(lines, start), lines[start].partition("-")[0]
         return "".join(
-            [*lines[:last], *(f"{indent}- {follow_export.render_entry(streamer)}\n" for streamer in new), *lines[last:]]
+            [*lines[:last], *(f"{indent}- {formats.render_entry(streamer)}\n" for streamer in new), *lines[last:]]
         )
 
     def _text_without(self, text: str, follow_lines: list[FollowLine], removed_keys: set[tuple[str, str]]) -> str:
         lines = _split_lines(text)
         for line in reversed(follow_lines):
-            if not isinstance(line.streamer, LivectlError) and _key(line.streamer) in removed_keys:
+            if not isinstance(line.streamer, LivectlError) and line.streamer.key in removed_keys:
                 start = line.location[0] - 1
                 del lines[start : _entry_end(lines, start) if self._is_yaml else start + 1]
         return "".join(lines)
 
     def _write(self, text: str, expected_keys: set[tuple[str, str]], invalid_count: int) -> None:
-        """In one step, and only if the file then says what it is meant to."""
+        """SettingsError, and nothing is written, if the text does not read back with these streamers."""
         try:
             lines = self._parse_lines(text)
             is_expected = (_keys(lines), _count_invalid(lines)) == (expected_keys, invalid_count)
@@ -107,16 +106,12 @@ class FollowFile:
         write_file(self.path, text)
 
 
-def _key(streamer: Streamer) -> tuple[str, str]:
-    return streamer.platform, streamer.id
-
-
 def _keys(lines: Iterable[FollowLine]) -> set[tuple[str, str]]:
-    return {_key(line.streamer) for line in lines if not isinstance(line.streamer, LivectlError)}
+    return {line.streamer.key for line in lines if not isinstance(line.streamer, LivectlError)}
 
 
 def _count_invalid(lines: Iterable[FollowLine]) -> int:
-    """How many entries name nobody."""
+    """How many entries are no streamer."""
     return sum(isinstance(line.streamer, LivectlError) for line in lines)
 
 
@@ -125,16 +120,16 @@ def _with_final_newline(text: str) -> str:
 
 
 def _split_lines(text: str) -> list[str]:
-    """Lines as editors count them: str.splitlines knows more ends of lines than they do."""
+    """Lines as editors count them: str.splitlines splits at more characters than they do."""
     return [f"{line}\n" for line in text.removesuffix("\n").split("\n")]
 
 
 def _with_first_entries(lines: list[str], new: list[Streamer]) -> str:
-    """The file with the first entries of its list."""
+    """Adds the first entries to an empty list."""
     at = next(
         (number for number, line in enumerate(lines) if follow_list.strip_comment(line) in EMPTY_LIST_LINES), None
     )
-    entries = [f"{INDENT}- {follow_export.render_entry(streamer)}\n" for streamer in new]
+    entries = [f"{INDENT}- {formats.render_entry(streamer)}\n" for streamer in new]
     if at is None:
         return "".join([*lines, "follows:\n", *entries])
     head = lines[at].replace(follow_list.strip_comment(lines[at]), "follows:", 1)
@@ -142,7 +137,7 @@ def _with_first_entries(lines: list[str], new: list[Streamer]) -> str:
 
 
 def _entry_end(lines: list[str], start: int) -> int:
-    """The line after an entry: it goes on as long as lines are indented deeper than its dash."""
+    """The number of the line after an entry, which goes on while lines are indented deeper than its dash."""
     indent = len(lines[start]) - len(lines[start].lstrip())
     end = start + 1
     for number in range(start + 1, len(lines)):

@@ -1,4 +1,7 @@
-"""An entry of a follow list: text or a mapping, read into a Streamer."""
+"""Reads a follow list: a file of addresses or entries in, streamers out.
+
+An entry that cannot be followed is refused with its line; the others are followed.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,116 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+YAML_SUFFIXES = {".yaml", ".yml"}  # a file with any other suffix is plain text, an address a line
+COMMENT = "#"
 ENTRY_EXAMPLE = "write `- platform/id`, an address, or {url: …, name: …, tags: […], alerts: […], weight: 5}"
-MAX_WEIGHT = 100.0  # asked ten times as often as others; beyond that nobody else would be
-MAX_NAME_CHARS = 100  # characters
+MAX_WEIGHT = 100.0  # checked ten times as often as others; with more, nobody else would be checked
+MAX_NAME_CHARS = 100
+
+
+class FollowLine(NamedTuple):
+    """An entry: its line and column, and the streamer or the error."""
+
+    location: tuple[int, int]
+    streamer: Streamer | LivectlError
+
+
+class FollowList(NamedTuple):
+    """The streamers of a file, each once."""
+
+    streamers: tuple[Streamer, ...]
+    refused: tuple[Mistake, ...] = ()  # entries that are no streamer
+    merged: tuple[Mistake, ...] = ()  # warnings: entries for a streamer of an earlier entry
+
+
+def load(path: Path, name: str = "") -> FollowList:
+    """Reads the follow list of a file, which messages call `name`. FileError if it cannot be read at all."""
+    name = name or str(path)
+    return merge_lines(parse_lines(read_content(path, name), path.suffix, name), name)
+
+
+def read_content(path: Path, name: str) -> bytes:
+    """The content of the file; empty if there is no file yet."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise SettingsError(f"{name}: {(error.strerror or str(error)).lower()}", "Is this the right path?") from error
+
+
+def parse_lines(content: bytes, suffix: str, name: str) -> list[FollowLine]:
+    return parse_yaml(content, name) if suffix.lower() in YAML_SUFFIXES else parse_text(content, name)
+
+
+def parse_yaml(content: bytes, name: str) -> list[FollowLine]:
+    from livectl import yamlfile
+
+    location = FileLocation(yamlfile.loads(content, name))
+    entries, entries_location = _find_entries(location)
+    location.raise_mistakes()
+    return [
+        FollowLine(entries_location.child(index).position, streamer_or_error(read_entry, value))
+        for index, value in enumerate(entries)
+    ]
+
+
+def parse_text(content: bytes, name: str) -> list[FollowLine]:
+    follow_lines = []
+    for number, line in enumerate(decode(content, name).split("\n"), 1):
+        text = strip_comment(line)
+        if text:
+            follow_lines.append(FollowLine((number, line.index(text[0]) + 1), streamer_or_error(parse_streamer, text)))
+    return follow_lines
+
+
+def decode(content: bytes, name: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise FileError([Mistake(name, line, 1, "not UTF-8", "save the file as UTF-8")]) from None
+
+
+def strip_comment(line: str) -> str:
+    """The line without its comment. A `#` begins one at the start or after a blank; in an address it does not."""
+    for at, letter in enumerate(line):
+        if letter == COMMENT and (at == 0 or line[at - 1].isspace()):
+            return line[:at].strip()
+    return line.strip()
+
+
+def merge_lines(follow_lines: Iterable[FollowLine], name: str) -> FollowList:
+    """Merges the entries for one streamer, with a warning for each but the first."""
+    by_key: dict[tuple[str, str], tuple[Streamer, int]] = {}
+    refused, merged = [], []
+    for (line, column), streamer in follow_lines:
+        if isinstance(streamer, LivectlError):
+            refused.append(Mistake(name, line, column, *describe_error(streamer)))
+        elif streamer.key not in by_key:
+            by_key[streamer.key] = (streamer, line)
+        else:
+            earlier, earlier_line = by_key[streamer.key]
+            by_key[streamer.key] = (merge_streamers(earlier, streamer), earlier_line)
+            text = f"{streamer.platform}/{streamer.id} is followed by line {earlier_line} already"
+            merged.append(Mistake(name, line, column, text, "the two are taken together", warning=True))
+    return FollowList(tuple(streamer for streamer, _ in by_key.values()), tuple(refused), tuple(merged))
+
+
+def merge_streamers(first: Streamer, other: Streamer) -> Streamer:
+    """One streamer with the names, tags, alerts and weight of two entries."""
+    alerts = first.alerts if other.alerts is None else (*(first.alerts or ()), *other.alerts)
+    return msgspec.structs.replace(
+        first,
+        name=first.name or other.name,
+        tags=tuple(dict.fromkeys((*first.tags, *other.tags))),
+        alerts=alerts and tuple(dict.fromkeys(alerts)),
+        weight=max(first.weight, other.weight),
+    )
 
 
 def read_entry(value: Any) -> Streamer:
-    """The streamer an entry stands for. SettingsError or Refused say what is wrong with it."""
+    """The streamer of a YAML entry. SettingsError or NotAStreamer if it is none."""
     if isinstance(value, str):
         return parse_streamer(value)
     if not isinstance(value, dict):
@@ -36,10 +142,31 @@ def read_entry(value: Any) -> Streamer:
 
 
 def parse_streamer(address: str, fields: Mapping[str, Any] | None = None) -> Streamer:
-    """The streamer at a pasted address."""
+    """The streamer at a pasted address, or `platform/id`."""
     platform, streamer_id = platforms.parse_address(address)
     page_url = platforms.get(platform).url(streamer_id)
     return Streamer(platform=platform, id=streamer_id, url=page_url or address.strip(), **(fields or {}))
+
+
+def streamer_or_error(read: Callable[..., Streamer], *args: Any) -> Streamer | LivectlError:
+    """What `read` returns or raises."""
+    try:
+        return read(*args)
+    except LivectlError as error:
+        return error
+
+
+def _find_entries(location: FileLocation) -> tuple[list[Any], FileLocation]:
+    """The entries and their place. A document is a list, or has a list under `follows`."""
+    value = location.document.value
+    if isinstance(value, dict):
+        for key in value.keys() - {"follows"}:
+            mistake = describe_unknown_key(key, (), "it can be follows")
+            location.child(key, silent=True).add_mistake(*mistake, key=True)
+        location, value = location.child("follows", silent=True), value.get("follows")
+    if value is not None and not isinstance(value, list):
+        location.add_mistake("follows is a list", ENTRY_EXAMPLE)
+    return value if isinstance(value, list) else [], location
 
 
 def _read_name(value: Any) -> str:
@@ -80,128 +207,3 @@ FIELD_READERS: dict[str, Callable[[Any], Any]] = {
     "alerts": _read_alerts,
     "weight": _read_weight,
 }
-
-
-YAML_SUFFIXES = {".yaml", ".yml"}  # anything else is plain text, an address a line
-COMMENT = "#"
-
-
-class FollowLine(NamedTuple):
-    """An entry of a list that was read: where it stands, and the streamer or what is wrong with it."""
-
-    location: tuple[int, int]  # line and column
-    streamer: Streamer | LivectlError
-
-
-class FollowList(NamedTuple):
-    """Whom a file says to follow, each once."""
-
-    streamers: tuple[Streamer, ...]
-    refused: tuple[Mistake, ...] = ()  # entries that name nobody
-    merged: tuple[Mistake, ...] = ()  # warnings: entries that name somebody named before
-
-
-def load(path: Path, name: str = "") -> FollowList:
-    """The follow list of a file, which messages call `name`. FileError if it cannot be read at all."""
-    name = name or str(path)
-    return merge_lines(parse_lines(read_content(path, name), path.suffix, name), name)
-
-
-def read_content(path: Path, name: str) -> bytes:
-    """What is in the file; nothing where there is none yet."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise SettingsError(f"{name}: {(error.strerror or str(error)).lower()}", "Is this the right path?") from error
-
-
-def parse_lines(content: bytes, suffix: str, name: str) -> list[FollowLine]:
-    return parse_yaml(content, name) if suffix.lower() in YAML_SUFFIXES else parse_text(content, name)
-
-
-def merge_lines(follow_lines: Iterable[FollowLine], name: str) -> FollowList:
-    """Each streamer once: what later entries add is added, and said."""
-    by_key: dict[tuple[str, str], tuple[Streamer, int]] = {}
-    refused, merged = [], []
-    for (line, column), entry in follow_lines:
-        if isinstance(entry, LivectlError):
-            refused.append(Mistake(name, line, column, *describe_error(entry)))
-            continue
-        key = (entry.platform, entry.id)
-        earlier = by_key.get(key)
-        by_key[key] = (merge_streamers(earlier[0], entry), earlier[1]) if earlier else (entry, line)
-        if earlier:
-            text = f"{entry.platform}/{entry.id} is followed by line {earlier[1]} already"
-            merged.append(Mistake(name, line, column, text, "the two are taken together", warning=True))
-    return FollowList(tuple(streamer for streamer, _ in by_key.values()), tuple(refused), tuple(merged))
-
-
-def merge_streamers(first: Streamer, other: Streamer) -> Streamer:
-    """The same streamer, with what both say."""
-    alerts = first.alerts if other.alerts is None else (*(first.alerts or ()), *other.alerts)
-    return msgspec.structs.replace(
-        first,
-        name=first.name or other.name,
-        tags=tuple(dict.fromkeys((*first.tags, *other.tags))),
-        alerts=alerts and tuple(dict.fromkeys(alerts)),
-        weight=max(first.weight, other.weight),
-    )
-
-
-def parse_yaml(content: bytes, name: str) -> list[FollowLine]:
-    from livectl import yamlfile
-
-    location = FileLocation(yamlfile.loads(content, name))
-    entries, entries_location = _find_entries(location)
-    location.raise_mistakes()
-    return [
-        FollowLine(entries_location.child(index).position, _read_entry_or_error(value))
-        for index, value in enumerate(entries)
-    ]
-
-
-def parse_text(content: bytes, name: str) -> list[FollowLine]:
-    follow_lines = []
-    for number, line in enumerate(decode(content, name).split("\n"), 1):
-        text = strip_comment(line)
-        if text:
-            follow_lines.append(FollowLine((number, line.index(text[0]) + 1), _read_entry_or_error(text)))
-    return follow_lines
-
-
-def decode(content: bytes, name: str) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise FileError([Mistake(name, line, 1, "not UTF-8", "save the file as UTF-8")]) from None
-
-
-def strip_comment(line: str) -> str:
-    """A `#` begins a comment at the start of a line or after a blank; within an address it is a part of it."""
-    for at, letter in enumerate(line):
-        if letter == COMMENT and (at == 0 or line[at - 1].isspace()):
-            return line[:at].strip()
-    return line.strip()
-
-
-def _find_entries(location: FileLocation) -> tuple[list[Any], FileLocation]:
-    """The entries of a document, which is a list or has one under `follows`, and where they stand."""
-    value = location.document.value
-    if isinstance(value, dict):
-        for key in value.keys() - {"follows"}:
-            mistake = describe_unknown_key(key, (), "it can be follows")
-            location.child(key, silent=True).add_mistake(*mistake, key=True)
-        location, value = location.child("follows", silent=True), value.get("follows")
-    if value is not None and not isinstance(value, list):
-        location.add_mistake("follows is a list", ENTRY_EXAMPLE)
-    return value if isinstance(value, list) else [], location
-
-
-def _read_entry_or_error(value: Any) -> Streamer | LivectlError:
-    try:
-        return read_entry(value)
-    except LivectlError as error:
-        return error

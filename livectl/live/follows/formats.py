@@ -1,4 +1,8 @@
-"""Follow lists of others: DouyinLiveRecorder's URL_config.ini, YouTube's Takeout, tables, names of a platform."""
+"""Imports and exports follow lists.
+
+Imports our own formats, DouyinLiveRecorder's URL_config.ini, YouTube's Takeout, tables and names on a platform;
+exports YAML, plain text, a table and the feeds of YouTube channels.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
 
-from livectl.errors import LivectlError, SettingsError
+from livectl.errors import SettingsError
 from livectl.live import platforms
 from livectl.live.follows import follow_list
 from livectl.live.follows.follow_list import FollowLine, FollowList
@@ -26,16 +30,23 @@ INI_FIELDS = re.compile("[,，]")  # noqa: RUF001 - as its users type
 INI_NAME = re.compile("^主播[:：]")  # noqa: RUF001
 ADDRESS = re.compile(r"https?://|^[\w.-]+\.[a-z]{2,}/", re.IGNORECASE)
 
+COLUMNS = ("platform", "id", "url", "name", "tags", "alerts", "weight")
+YOUTUBE_FEED_URL = "https://www.youtube.com/feeds/videos.xml?channel_id={}"
+# People, and readers of YAML 1.1, take these words for true and false.
+PLAIN_SCALAR = re.compile(
+    r"(?!(?i:yes|no|on|off|y|n)\Z)[A-Za-z_\u00a1-\ud7ff][\w./-]*( [\w./-]+)*|https?://[\w./?=&%@+~:-]*[\w/=]"
+)
+
 
 def import_file(path: Path, name: str, platform: str | None = None) -> FollowList:
-    """Whatever kind of list is in this file, which messages call `name`."""
+    """Imports a file, which messages call `name`."""
     if not path.exists():
         raise SettingsError(f"{name}: no such file", "Is this the right path?")
     return parse_import(follow_list.read_content(path, name), name, platform)
 
 
 def parse_import(content: bytes, name: str, platform: str | None = None) -> FollowList:
-    """Whatever kind of list this is. With a platform, each line is the name of somebody there."""
+    """Imports a list in the format of its suffix. With a platform, each line is the name of a streamer there."""
     text = follow_list.decode(content, name)
     if platform:
         follow_lines = [
@@ -59,7 +70,7 @@ def _plain_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _parse_recorder_ini(text: str) -> Iterator[FollowLine]:
-    """`quality,address,主播: name`, the first and the last left out at will; a `#` in front pauses one."""
+    """Lines are `quality,address,主播: name`; quality and name are optional, a `#` in front pauses a line."""
     for number, line in _plain_lines(text):
         fields = [field.strip() for field in INI_FIELDS.split(line)]
         address = next((field for field in fields if ADDRESS.search(field)), line)
@@ -68,7 +79,7 @@ def _parse_recorder_ini(text: str) -> Iterator[FollowLine]:
 
 
 def _parse_table(text: str) -> Iterator[FollowLine]:
-    """Takeout's table, whose headings are in the user's language, or one of ours, whose headings are the fields."""
+    """A table from Takeout, with headings in the user's language, or one of ours, with the fields as headings."""
     rows = csv.reader(text.split("\n"))
     header: list[str] = []
     for row in rows:
@@ -96,22 +107,8 @@ def _parse_row(number: int, row: dict[str, str]) -> FollowLine:
 
 
 def _build_line(number: int, address: str, **fields: Any) -> FollowLine:
-    return FollowLine((number, 1), _streamer_or_error(address, fields))
-
-
-def _streamer_or_error(address: str, fields: dict[str, Any]) -> Streamer | LivectlError:
-    try:
-        return follow_list.parse_streamer(address, fields)
-    except LivectlError as error:
-        return error
-
-
-COLUMNS = ("platform", "id", "url", "name", "tags", "alerts", "weight")
-YOUTUBE_FEED_URL = "https://www.youtube.com/feeds/videos.xml?channel_id={}"
-# People, and readers of YAML 1.1, take these words for true and false.
-PLAIN_SCALAR = re.compile(
-    r"(?!(?i:yes|no|on|off|y|n)\Z)[A-Za-z_\u00a1-\ud7ff][\w./-]*( [\w./-]+)*|https?://[\w./?=&%@+~:-]*[\w/=]"
-)
+    streamer = follow_list.streamer_or_error(follow_list.parse_streamer, address, fields)
+    return FollowLine((number, 1), streamer)
 
 
 def as_yaml(streamers: Iterable[Streamer]) -> str:
@@ -135,7 +132,7 @@ def as_csv(streamers: Iterable[Streamer]) -> str:
 
 
 def as_opml(streamers: Sequence[Streamer]) -> str:
-    """YouTube's feeds, which are the only ones; the others are left out."""
+    """The feeds of YouTube channels; no other platform has feeds."""
     channels = [streamer for streamer in streamers if streamer.platform == "youtube" and streamer.id.startswith("UC")]
     outlines = "".join(
         f'    <outline type="rss" text={quoteattr(streamer.name or streamer.id)} '
@@ -155,12 +152,12 @@ EXPORT_FORMATS: dict[str, Callable[[Sequence[Streamer]], str]] = {
 
 
 def address_of(streamer: Streamer) -> str:
-    """The page, if its address leads back to the same streamer wherever it is pasted."""
+    """The address of the streamer's page, if it leads back to the streamer; else `platform/id`."""
     return streamer.url if streamer.url and _url_leads_back(streamer) else f"{streamer.platform}/{streamer.id}"
 
 
 def render_entry(streamer: Streamer) -> str:
-    """A line of follows.yaml."""
+    """An entry of follows.yaml."""
     fields = {"url": render_scalar(address_of(streamer))}
     if streamer.name:
         fields["name"] = render_scalar(streamer.name)
@@ -176,7 +173,7 @@ def render_entry(streamer: Streamer) -> str:
 
 
 def render_scalar(text: str) -> str:
-    """Bare where YAML and people read it alike, in quotes elsewhere."""
+    """The text, in quotes unless YAML and people read it alike without."""
     from livectl.yamlfile import format_scalar
 
     return format_scalar(text, PLAIN_SCALAR)

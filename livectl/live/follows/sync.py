@@ -88,9 +88,9 @@ class FollowSync:
         self._log_problems(resolved.problems, digest)
         wanted = resolved.streamers
         if parsed.refused:  # an entry that cannot be read may mean anybody who is followed
-            wanted_keys = {(streamer.platform, streamer.id) for streamer in wanted}
+            wanted_keys = {streamer.key for streamer in wanted}
             followed = (record.streamer for record in self._store.all_streamers() if record.streamer)
-            wanted += tuple(streamer for streamer in followed if (streamer.platform, streamer.id) not in wanted_keys)
+            wanted += tuple(streamer for streamer in followed if streamer.key not in wanted_keys)
         added, removed = self._store.set_followed(wanted, now)
         self._save_applied(AppliedList(placed_at, digest, whole=not resolved.problems))
         if added or removed:
@@ -162,8 +162,8 @@ class AliasResolver:
                     problems.append((streamer, reasons.get(streamer.id, "not looked up yet")))
                     continue
                 resolved = msgspec.structs.replace(streamer, id=ids[streamer.id])
-                key = (platform_name, resolved.id)
-                by_key[key] = follow_list.merge_streamers(by_key[key], resolved) if key in by_key else resolved
+                earlier = by_key.get(resolved.key)
+                by_key[resolved.key] = follow_list.merge_streamers(earlier, resolved) if earlier else resolved
         return ResolvedFollows(tuple(by_key.values()), tuple(problems))
 
     def _resolve_names(

@@ -1,11 +1,11 @@
-"""The follow list, shown: what people and programs see of it and of its changes."""
+"""Shows the follow list and changes to it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from livectl import render
-from livectl.live.follows import formats as follow_export
+from livectl.live.follows import formats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,25 +29,25 @@ def list_view(streamers: Sequence[Streamer]) -> View:
 
 
 def edit_view(edit: FollowEdit, done: str, otherwise: str) -> View:
-    """Who was added or removed, and who not; programs get those that were."""
+    """The streamers that were added or removed, and those that were not; JSON has the former."""
     lines = [f"{done} {address_text(streamer)}" for streamer in edit.changed]
     lines += [f"{otherwise} {address_text(streamer)}" for streamer in edit.unchanged]
     return render.sentence("\n".join(lines), streamers_json(edit.changed))
 
 
 def import_view(edit: FollowEdit, refused: int) -> View:
-    """How an import went, in numbers."""
+    """How many streamers an import added."""
     added, known = len(edit.changed), len(edit.unchanged)
     text = f"{added} added, {known} followed already, {refused} refused"
     return render.sentence(text, {"added": streamers_json(edit.changed), "known": known, "refused": refused})
 
 
 def export_view(streamers: Sequence[Streamer], kind: str) -> View:
-    return render.sentence(follow_export.EXPORT_FORMATS[kind](streamers).rstrip("\n"), streamers_json(streamers))
+    return render.sentence(formats.EXPORT_FORMATS[kind](streamers).rstrip("\n"), streamers_json(streamers))
 
 
 def streamers_json(streamers: Sequence[Streamer]) -> list[dict[str, Any]]:
-    """As `follow list` gives them: alerts null where every target listens."""
+    """The streamers as `follow list --json` has them; alerts is null where every target listens."""
     return [
         {
             "platform": streamer.platform,
