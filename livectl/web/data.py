@@ -18,7 +18,6 @@ from livectl.models import PlatformHealth, State, StreamerRecord
 from livectl.ops.beat import heartbeats, last_runs, views
 from livectl.ops.cluster import queues, workers
 from livectl.ops.jobs import dead_letters, results
-from livectl.redis_client import RedisReplyError
 from livectl.web.cache import BodyCache, FragmentCache, TimedCache
 
 if TYPE_CHECKING:
@@ -62,10 +61,12 @@ class PageData:
         self.streamers = TimedCache(
             lambda: source.read(lambda client: read_streamers(client, clock())), STREAMERS_KEEP_SECONDS
         )
-        self.jobs = TimedCache(lambda: read_jobs(source.deployment_and_store()[0]), JOBS_KEEP_SECONDS)
+        self.jobs = TimedCache(
+            lambda: source.read_deployment(lambda deployment, _: read_jobs(deployment)), JOBS_KEEP_SECONDS
+        )
         self.targets = TimedCache(lambda: read_targets(source, settings, clock()), JOBS_KEEP_SECONDS)
         self.beat_schedule = TimedCache(
-            lambda: read_beat_schedule(*source.deployment_and_store(), clock()),
+            lambda: source.read_deployment(lambda deployment, store: read_beat_schedule(deployment, store, clock())),
             JOBS_KEEP_SECONDS,
         )
 
@@ -217,8 +218,6 @@ def _read_section(read: Callable[[], T]) -> PageSection[T]:
         return PageSection(read())
     except LivectlError as error:
         return PageSection(why=error.message)
-    except RedisReplyError as refusal:
-        return PageSection(why=str(refusal))
 
 
 def _list_workers(deployment: Deployment) -> workers.WorkerList:
@@ -271,10 +270,14 @@ class StoreReader:
         self._lock = threading.Lock()
         self._connection: tuple[Deployment, Redis] | None = None
 
-    def deployment_and_store(self) -> tuple[Deployment, Address]:
-        """The deployment that is shown, and the address of its store."""
+    def read_deployment(self, query: Callable[[Deployment, Address], T]) -> T:
+        """Runs the query on the deployment that is shown, and the address of its store."""
         deployment, _ = self._connect()
-        return deployment, _store_address(deployment)
+        try:
+            return query(deployment, _store_address(deployment))
+        except ServerError:
+            self._disconnect()
+            raise
 
     def read(self, query: Callable[[Redis], T]) -> T:
         """Runs the query on the store; once more, over a new connection, when the old one has died."""
