@@ -1,1 +1,1 @@
-"""Old Celery settings to new ones, in the source files of a project one does not know."""
+"""Renames old Celery settings in source files to the names that Celery reads today."""

@@ -1,4 +1,4 @@
-"""The convention of a project: who reads which settings, and under what namespace."""
+"""Decides the convention of a project: how the settings of each holder are spelt, and why."""
 
 from __future__ import annotations
 
@@ -31,21 +31,23 @@ PLAIN_WHY = "nothing says how Celery reads it, and all its names are Celery's"
 
 
 class NamingStyle(Struct, frozen=True):
-    """How the settings of a place are spelt: behind a namespace, or in lower case without one."""
+    """How the settings of a holder are spelt: behind a namespace, or in lower case without one."""
 
     namespace: str | None
     why: str
-    reread: bool = False  # a call is changed to pass this namespace: until now Celery read without one
+    reread: bool = False  # a call is changed to pass this namespace; it passed none before
 
     def __str__(self) -> str:
         return f"names begin with {self.namespace}_" if self.namespace else "lower-case names"
 
 
 class Convention(Struct):
+    """The style of each holder, and the holders for which none can be decided."""
+
     styles: dict[SettingsHolder, NamingStyle] = {}
-    calls_to_change: list[SettingsCall] = []  # calls that must pass a namespace from now on
+    calls_to_change: list[SettingsCall] = []  # calls that have to pass a namespace from now on
     refused: list[Mistake] = []
-    families: dict[SettingsHolder, SettingsHolder] = {}  # a place -> where its style came from
+    families: dict[SettingsHolder, SettingsHolder] = {}  # a holder -> the holder that its style is inherited from
     untouched: dict[SettingsHolder, str] = {}  # holders that no app reads, and why that is believed
 
     def family(self, holder: SettingsHolder) -> SettingsHolder:
@@ -54,7 +56,10 @@ class Convention(Struct):
 
 
 def decide(scans: list[FileScan], namespace: str | None, *, given: bool) -> Convention:
-    """`given` says that the namespace (None: none) is the user's word; it overrides what the project says."""
+    """Decides from what the calls, the frameworks and the names in the files say.
+
+    `given` says that the user chose the namespace (None: none), which overrides the project.
+    """
     return _ConventionDecider(scans, namespace, given=given).decide()
 
 
@@ -66,7 +71,7 @@ class _ConventionDecider:
         self.given = given
         self.calls = [call for scan in scans for call in scan.calls]
         self.inheritances = [inheritance for scan in scans for inheritance in scan.inheritances]
-        self.refused_holders: set[SettingsHolder] = set()  # refused already
+        self.refused_holders: set[SettingsHolder] = set()
         self.convention = Convention(
             styles={CONF: NamingStyle(None, "app.conf takes new names"), FLASK_CELERY: NamingStyle(None, "")}
         )
@@ -84,7 +89,7 @@ class _ConventionDecider:
         self._spread_styles()
         return self.convention
 
-    # What the calls say
+    # Calls
 
     def _apply_call(self, call: SettingsCall) -> None:
         if call.holder in {CONF, FLASK_CELERY} or not (call.holder.path or call.holder in {DJANGO, FLASK}):
@@ -116,7 +121,7 @@ class _ConventionDecider:
         self._set_style(call.holder, NamingStyle(self.namespace, "--namespace says so"))
 
     def _wanted_namespace(self, call: SettingsCall) -> str | None:
-        """Django and Flask keep upper-case names alone: Celery 6 can read those behind a namespace only."""
+        """Django and Flask keep upper-case names only, and Celery 6 reads those only behind a namespace."""
         if self.given and self.namespace is not None and call.kind == "source":
             return self.namespace
         if call.namespace is None and call.holder in {DJANGO, FLASK}:
@@ -152,11 +157,11 @@ class _ConventionDecider:
                 self.inheritances += [Inheritance(FLASK, holder) for holder in self._classes_near(call)]
 
     def _classes_near(self, call: SettingsCall) -> Iterable[SettingsHolder]:
-        """Classes a call like `from_object(config[name])` may mean: those of the modules its file imports from."""
+        """The classes that `from_object(config[name])` may mean: all in the modules that its file imports from."""
         near = {holder.path for holder in self.by_path[call.path].imports} | {call.path}
         return [holder for holder in self._holders_of_settings() if holder.name and holder.path in near]
 
-    # From place to place
+    # From holder to holder
 
     def _spread_styles(self) -> None:
         todo = list(self.convention.styles)
@@ -180,14 +185,14 @@ class _ConventionDecider:
             elif inheritance.origin == holder and inheritance.to not in special and not name:
                 yield inheritance.to
 
-    # What no call says
+    # Holders that no call names
 
     def _holders_of_settings(self) -> list[SettingsHolder]:
         return sorted({holder for scan in self.scans for holder in self._celery_names(scan)}, key=str)
 
     @staticmethod
     def _celery_names(scan: FileScan) -> dict[SettingsHolder, list[str]]:
-        """Places of a file in which something unmistakably Celery's is set."""
+        """The holders in a file that set something which is surely Celery's, with its names."""
         names_by_holder: dict[SettingsHolder, list[str]] = defaultdict(list)
         for use in scan.uses:
             is_own_binding = use.form == "binding" and use.holder.path == str(scan.source.path)
@@ -264,7 +269,7 @@ class _ConventionDecider:
         )
 
     def _is_mixed(self, holder: SettingsHolder) -> bool:
-        """Whether upper-case names of other things are set beside Celery's."""
+        """Whether the holder also has upper-case names that are not Celery's."""
         bound = self.by_path[holder.path].bound.get(holder, {})
         return any(
             name.isupper() and not classify(name, None) and not CELERY_LIKE_NAME.fullmatch(name) for name in bound

@@ -1,4 +1,4 @@
-"""The modules of a project by their dotted names, found from the paths of its files alone."""
+"""Finds the modules of a project by their dotted names, from the paths of its files alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ModuleIndex:
                 self.by_last_part.setdefault(parts[-1], []).append((parts, path))
 
     def find_holder(self, name: str, near: Path) -> SettingsHolder | None:
-        """The module, class or dict called so; the file nearest to `near` when several fit."""
+        """The module, class or dict of this name; in the file nearest to `near` when several fit."""
         if name == "django.conf.settings":
             return DJANGO
         parts = tuple(part for part in name.split(".") if part)
@@ -42,7 +42,7 @@ class ModuleIndex:
         return max(matches)[2] if matches else None
 
     def absolute_name(self, name: str, level: int, near: Path) -> str:
-        """A relative import spelt out from the folders around the file."""
+        """The full name of a module that a file imports relatively, from the folders around the file."""
         if not level:
             return name
         folders = near.parent.parts

@@ -1,7 +1,7 @@
-"""The effective configuration of a Celery app, told as JSON; run on its own, in the project's Python.
+"""Writes the effective configuration of a Celery app as JSON. A script of its own, run by the project's Python.
 
-Reads one JSON object on stdin: `app` or `module` says what is asked, `overlay` holds files that are to be read with
-other content than they have. Needs nothing but Celery. Nothing here connects anywhere.
+It reads one JSON object from stdin: `app` or `module` is what to resolve, `overlay` holds other content for some files.
+It needs nothing but Celery, and connects nowhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 def main() -> None:
     request = json.load(sys.stdin)
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what the project prints is not the answer
+    os.dup2(2, 1)  # whatever the project prints stays out of the reply
     sys.dont_write_bytecode = True
     sys.path.insert(0, request["folder"])
     install_overlay({path: base64.b64decode(data) for path, data in request["overlay"].items()})
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def install_overlay(overlay: dict[str, bytes]) -> None:
-    """From here on the files of the overlay read as it says, for imports and for open()."""
+    """Makes imports and open() read the content of the overlay in place of these files."""
     loader: Any = importlib.machinery.SourceFileLoader
     get_data, open_file = loader.get_data, builtins.open
     folders = {os.path.dirname(path) for path in overlay}  # noqa: PTH120
@@ -84,7 +84,7 @@ def load_object(name: str) -> Any:
 
 
 def effective_settings(app: Any, keys: list[str]) -> dict[str, str]:
-    """Every setting as Celery resolves it, and where it would connect."""
+    """Every setting as Celery resolves it, and the address to which it would connect."""
     from celery.app.defaults import SETTING_KEYS
 
     conf = app.conf
@@ -97,7 +97,7 @@ def effective_settings(app: Any, keys: list[str]) -> dict[str, str]:
 
 
 def non_default_settings(app: Any) -> list[str]:
-    """The settings that are not what Celery takes by itself."""
+    """The settings that differ from Celery's defaults."""
     from celery.app.defaults import DEFAULTS
 
     return [key for key, value in DEFAULTS.items() if stable_text(getattr(app.conf, key, None)) != stable_text(value)]
@@ -112,7 +112,7 @@ def broker_address(app: Any) -> str:
 
 
 def stable_text(value: Any) -> str:
-    """A value as text that two processes agree on: addresses in memory left out, sets in order."""
+    """A value as text that is the same in two processes: no addresses in memory, sets in order."""
     if isinstance(value, set | frozenset):
         return f"{{{', '.join(sorted(map(stable_text, value)))}}}"
     if isinstance(value, dict):

@@ -131,7 +131,7 @@ def _holder_paths(scans: Iterable[FileScan | None]) -> set[Path]:
 
 
 def find_mentions(texts: Iterable[Path]) -> Iterator[tuple[Path, int, str]]:
-    """Old names in files that are not Python, which nobody changes: file, line, name."""
+    """Old names in files that are not Python, and stay as they are: file, line, name."""
     for path in texts:
         try:
             if path.stat().st_size > MAX_TEXT_BYTES:
@@ -146,7 +146,7 @@ def find_mentions(texts: Iterable[Path]) -> Iterator[tuple[Path, int, str]]:
 
 
 def find_project_root(folder: Path) -> Path:
-    """The folder of the project: the nearest above with a mark of one; else the one its packages are in."""
+    """The folder of the project: the nearest one upwards with a root marker, else the parent of the package."""
     for candidate in (folder, *folder.parents):
         if any((candidate / marker).exists() for marker in ROOT_MARKERS):
             return candidate
@@ -154,7 +154,7 @@ def find_project_root(folder: Path) -> Path:
 
 
 def find_import_root(folder: Path) -> Path:
-    """The folder that must be on Python's path for what is in `folder` to be imported."""
+    """The folder that has to be on Python's path to import the modules in `folder`."""
     while (folder / "__init__.py").exists() and folder.parent != folder:
         folder = folder.parent
     return folder

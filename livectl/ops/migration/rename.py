@@ -1,11 +1,11 @@
-"""The broker's address, put together from the parts that old settings kept apart."""
+"""Renames settings: from the scans and the convention to edits, changes, and what is left to a person."""
 
 from __future__ import annotations
 
 import ast
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote
 
 from msgspec import Struct
@@ -26,62 +26,18 @@ from livectl.ops.migration.names import (
 from livectl.ops.migration.source import TextEdit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from livectl.ops.migration.convention import Convention, NamingStyle
 
 
-DEFAULT_TRANSPORT = "amqp"
+DEFAULT_TRANSPORT = "amqp"  # what Celery takes without BROKER_TRANSPORT
+REPEATABLE = re.compile(r"[\w.]+|'[^']*'|\"[^\"]*\"")  # a value that can be written twice
 
-
-def compose_broker_url(
-    holder: SettingsHolder, parts: dict[str, list[tuple[FileScan, SettingUse]]], namespace: str | None
-) -> str | None:
-    """The assignment that takes the place of the parts; None unless each is set once, by a literal, in one file."""
-    if "broker_url" in parts or "broker_host" not in parts or not holder.path:
-        return None
-    values: dict[str, str] = {}
-    for key, uses in parts.items():
-        if len(uses) != 1 or not uses[0][1].line_span or not uses[0][1].outermost:
-            return None
-        value = _parse_literal(uses[0][1].value)
-        if value is None:
-            return None
-        values[key] = str(value)
-    transport = values.get("broker_transport") or DEFAULT_TRANSPORT
-    if not transport.isalnum():
-        return None  # a class, not the name of a transport
-    return f"{spell('broker_url', namespace)} = {_broker_url(transport, values)!r}"
-
-
-def assignment_length(text: str, use: SettingUse) -> int:
-    """How far the assignment reaches from its name: to the end of its value."""
-    value_start = text.index(use.value, use.start + len(use.name)) if use.value else use.start
-    return value_start + len(use.value) - use.start
-
-
-def _broker_url(transport: str, values: dict[str, str]) -> str:
-    user, password = (quote(values.get(key, ""), safe="") for key in ("broker_user", "broker_password"))
-    login = f"{user}:{password}@" if password else f"{user}@" if user else ""
-    port = f":{values['broker_port']}" if values.get("broker_port", "0") not in {"", "0"} else ""
-    vhost = values.get("broker_vhost", "")
-    path = "//" if vhost == "/" else f"/{quote(vhost, safe='')}" if vhost else ""
-    return f"{transport}://{login}{values['broker_host']}{port}{path}"
-
-
-def _parse_literal(text: str) -> str | int | None:
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return None
-    return value if isinstance(value, str | int) and not isinstance(value, bool) else None
-
-
-REPEATABLE = re.compile(r"[\w.]+|'[^']*'|\"[^\"]*\"")  # a value that may be written twice
+# Uses of one holder's settings, each with the scan of its file.
+LocatedUses: TypeAlias = list[tuple[FileScan, SettingUse]]
 
 
 class SettingChange(Struct, frozen=True, kw_only=True):
-    """One thing changed, or left for a person when `new` is None."""
+    """One token that changes; `new` is None where a person has to decide."""
 
     file: str
     line: int
@@ -91,17 +47,20 @@ class SettingChange(Struct, frozen=True, kw_only=True):
 
 
 class RenameResult(Struct):
+    """The edits of each file, and the reason for each."""
+
     edits: dict[str, list[TextEdit]] = {}
-    holders: dict[str, set[SettingsHolder]] = {}  # by file: whose settings were edited there
+    holders: dict[str, set[SettingsHolder]] = {}  # by file: the holders whose settings the edits rename
     changes: list[SettingChange] = []
     left: list[SettingChange] = []
     refused: list[Mistake] = []
-    newly_read: set[str] = set()  # settings that were written down but not read until now
-    broker_url_composed: bool = False  # a broker address was put together
+    newly_read: set[str] = set()  # settings that Celery did not read before, and reads now
+    broker_url_composed: bool = False  # broker_host, broker_port and the like became one broker_url
     correct_names: set[str] = set()  # correct names that Celery's warning calls deprecated
 
 
 def rename(scans: list[FileScan], convention: Convention) -> RenameResult:
+    """Every setting by its name today, where the convention decides how its holder is spelt."""
     return _Renamer(scans, convention).rename()
 
 
@@ -111,10 +70,10 @@ class _Renamer:
         self.styles = dict(convention.styles)
         self.calls_to_change = convention.calls_to_change
         self.result = RenameResult(edits=defaultdict(list))
-        self.uses: dict[SettingsHolder, list[tuple[FileScan, SettingUse]]] = defaultdict(list)
-        self.assigned: set[tuple[SettingsHolder, str]] = set()
-        self.settled: set[tuple[SettingsHolder, str]] = set()
-        self.handled: set[tuple[str, int]] = set()  # places in files already dealt with
+        self.uses: dict[SettingsHolder, LocatedUses] = defaultdict(list)
+        self.assigned: set[tuple[SettingsHolder, str]] = set()  # names that are bound in their holder
+        self.settled: set[tuple[SettingsHolder, str]] = set()  # names whose every use is dealt with
+        self.handled: set[tuple[str, int]] = set()  # paths and offsets that are dealt with
 
     def rename(self) -> RenameResult:
         self._group_uses()
@@ -123,7 +82,7 @@ class _Renamer:
         for holder, uses in self.uses.items():
             if holder in self.styles:
                 self._settle_duplicates(holder, uses)
-                self._compose_broker_url(holder, uses)
+                self._join_broker_address(holder, uses)
                 for scan, use in uses:
                     self._apply_use(scan, use, self.styles[holder])
         for call in self.calls_to_change:
@@ -132,7 +91,7 @@ class _Renamer:
         return self.result
 
     def _group_uses(self) -> None:
-        """Uses by the place they belong to, where something was decided for it."""
+        """Groups uses by holder, where the convention decides how the holder is spelt."""
         for scan in self.scans:
             for use in scan.uses:
                 if use.holder in self.styles:
@@ -143,11 +102,9 @@ class _Renamer:
     # One use
 
     def _classify(self, use: SettingUse, style: NamingStyle) -> Classification | None:
-        if (
-            style.namespace
-            and is_generic(use.name)
-            and not (use.name in KEYS and (use.holder, use.name) in self.assigned)
-        ):
+        """What the name means where it stands; None if it is no setting there."""
+        is_assigned_key = use.name in KEYS and (use.holder, use.name) in self.assigned
+        if style.namespace and is_generic(use.name) and not is_assigned_key:
             return None
         return classify(use.name, style.namespace)
 
@@ -175,9 +132,9 @@ class _Renamer:
                 self.result.newly_read.add(before.key)
 
     def _suggest(self, path: str, use: SettingUse) -> None:
-        close = nearest_setting(use.name) if use.form in {"binding", "keyword", "key"} else ""
-        if close:
-            self._leave_to_user(path, use, f"not a setting; did you mean {close}?")
+        suggestion = nearest_setting(use.name) if use.form in {"binding", "keyword", "key"} else ""
+        if suggestion:
+            self._leave_to_user(path, use, f"not a setting; did you mean {suggestion}?")
 
     def _replace(self, scan: FileScan, use: SettingUse, classification: Classification) -> None:
         path = str(scan.source.path)
@@ -196,7 +153,7 @@ class _Renamer:
             self.result.newly_read.add(classification.key)
 
     def _split_text(self, scan: FileScan, use: SettingUse, classification: Classification) -> str | None:
-        """The text that sets both settings an old one was split into; None where that cannot be said in place."""
+        """The text that sets both settings that an old one was split into; None where one text cannot."""
         first, second = classification.new
         if use.form == "binding" and use.chains:
             return f"{first} = {second}"
@@ -210,34 +167,25 @@ class _Renamer:
         return None
 
     def _keep_variable(self, scan: FileScan, use: SettingUse) -> None:
-        """django-configurations names the variable after the attribute: the old name is written out."""
+        """Writes the old name out: django-configurations names the environment variable after the attribute."""
         before = scan.source.text[: use.environ_at].rstrip()
         comma = "" if before.endswith(("(", ",")) else ", "
         text = f"{comma}environ_name='{use.name}'"
         self._add_edit(use.holder, str(scan.source.path), use.environ_at, use.environ_at, text)
 
-    # A place as a whole
+    # One holder as a whole
 
-    def _group_bindings(
-        self, uses: Iterable[tuple[FileScan, SettingUse]]
-    ) -> dict[str, list[tuple[FileScan, SettingUse]]]:
-        bindings: dict[str, list[tuple[FileScan, SettingUse]]] = defaultdict(list)
-        for scan, use in uses:
-            if use.form in {"binding", "keyword", "key"}:
-                bindings[use.name].append((scan, use))
-        return bindings
-
-    def _settle_duplicates(self, holder: SettingsHolder, uses: list[tuple[FileScan, SettingUse]]) -> None:
-        """Two names of one setting: the one Celery used stays, as Celery would have it."""
-        style = self.styles[holder]
-        bindings = self._group_bindings(uses)
-        by_key: dict[str, list[Classification]] = defaultdict(list)
-        for entries in bindings.values():
-            classification = self._classify(entries[0][1], style)
-            for key in _classified_keys(classification):
-                by_key[key].append(classification)  # type: ignore[arg-type]
+    def _settle_duplicates(self, holder: SettingsHolder, uses: LocatedUses) -> None:
+        """Where two names set one setting, keeps the one that Celery uses."""
         if holder == CONF:
             return  # set in many calls: the last one made wins, before and after
+        style = self.styles[holder]
+        bindings = _group_bindings(uses)
+        by_key: dict[str, list[Classification]] = defaultdict(list)
+        for (_, use), *_ in bindings.values():
+            classification = self._classify(use, style)
+            if classification is not None and classification.kind != "removed":
+                by_key[classification.key].append(classification)
         for classifications in by_key.values():
             if len(classifications) > 1:
                 winner = min(classifications, key=_rank)
@@ -247,8 +195,8 @@ class _Renamer:
     def _drop_duplicate(
         self,
         holder: SettingsHolder,
-        uses: list[tuple[FileScan, SettingUse]],
-        bindings: dict[str, list[tuple[FileScan, SettingUse]]],
+        uses: LocatedUses,
+        bindings: dict[str, LocatedUses],
         winner: Classification,
         loser: Classification,
     ) -> None:
@@ -267,17 +215,17 @@ class _Renamer:
         else:
             self._leave_to_user(path, use, f"{winner.old} sets the same, and wins; used elsewhere: mend by hand")
 
-    def _compose_broker_url(self, holder: SettingsHolder, uses: list[tuple[FileScan, SettingUse]]) -> None:
-        """BROKER_HOST, BROKER_PORT … to one address, where every part is written out."""
+    def _join_broker_address(self, holder: SettingsHolder, uses: LocatedUses) -> None:
+        """Turns BROKER_HOST, BROKER_PORT … into one address, where every part is a literal."""
         style = self.styles[holder]
-        parts: dict[str, list[tuple[FileScan, SettingUse]]] = defaultdict(list)
+        parts: dict[str, LocatedUses] = defaultdict(list)
         for scan, use in uses:
             classification = self._classify(use, style)
             if classification is not None and classification.key in {*ADDRESS_KEYS, "broker_url"}:
                 parts[classification.key].append((scan, use))
         if "broker_host" not in parts and "broker_transport" not in parts:
             return
-        line = compose_broker_url(holder, parts, style.namespace)
+        line = _compose_broker_url(holder, parts, style.namespace)
         scan, first = parts["broker_host" if "broker_host" in parts else "broker_transport"][0]
         path = str(scan.source.path)
         if line is None:
@@ -290,14 +238,14 @@ class _Renamer:
             self.handled.add((path, use.start))
             start, end = use.line_span or (use.start, use.start)
             if use is first:
-                self._add_edit(holder, path, use.start, use.start + assignment_length(scan.source.text, use), line)
+                self._add_edit(holder, path, use.start, use.start + _assignment_length(scan.source.text, use), line)
             else:
                 self._add_edit(holder, path, start, end, "")
             new = line.partition(" ")[0]
             self._add_change(path, use.line, use.name, new, f"part of the broker's address ({key})")
 
     def _refuse_collisions(self, holder: SettingsHolder) -> None:
-        """A new name that is taken already: an import called `timezone`, a local called `broker_url`."""
+        """Leaves a holder alone when a new name is taken: an import called `timezone`, a local called `broker_url`."""
         for scan, use in self.uses[holder]:
             classification = self._classify(use, self.styles[holder])
             collision = (
@@ -328,14 +276,15 @@ class _Renamer:
     @staticmethod
     def _find_taken_name(scan: FileScan, use: SettingUse, classification: Classification) -> tuple[int, str] | None:
         here = SettingsHolder(str(scan.source.path))
+        names_here = {**scan.bound.get(here, {}), **scan.shadows.get(here, {})}
         for name in classification.new:
             if use.form in {"binding", "name"} and name in scan.shadows.get(use.holder, {}):
                 return scan.shadows[use.holder][name], name
             if use.form == "name" and name in use.hidden:
                 return use.line, name
-            borrowed = use.form in {"import", "name"} and use.holder.path not in {here.path, ""}
-            if borrowed and name in {**scan.bound.get(here, {}), **scan.shadows.get(here, {})}:
-                return {**scan.bound.get(here, {}), **scan.shadows.get(here, {})}[name], name
+            is_imported = use.form in {"import", "name"} and use.holder.path not in {here.path, ""}
+            if is_imported and name in names_here:
+                return names_here[name], name
         return None
 
     # Calls
@@ -361,7 +310,7 @@ class _Renamer:
         text = scan.source.text
         return text.rindex("conf", 0, call.method_at), call.method_at + len("update")
 
-    # Notes
+    # The result
 
     def _add_edit(self, holder: SettingsHolder, path: str, start: int, end: int, text: str) -> None:
         self.result.holders.setdefault(path, set()).add(holder)
@@ -381,14 +330,58 @@ def _reason(use: SettingUse, classification: Classification) -> str:
     return classification.why
 
 
-def _classified_keys(classification: Classification | None) -> tuple[str, ...]:
-    if classification is None or classification.kind == "removed":
-        return ()
-    return (classification.key,)
+def _group_bindings(uses: LocatedUses) -> dict[str, LocatedUses]:
+    """The uses that set a setting, by its name."""
+    bindings: dict[str, LocatedUses] = defaultdict(list)
+    for scan, use in uses:
+        if use.form in {"binding", "keyword", "key"}:
+            bindings[use.name].append((scan, use))
+    return bindings
 
 
 def _rank(classification: Classification) -> int:
-    """Celery looks for the new name first; what it does not read at all comes last."""
+    """The order in which Celery looks names up: the new one first; one that it does not read comes last."""
     if classification.kind == "correct":
         return 0
     return 1 if classification.was_read else 2
+
+
+def _compose_broker_url(holder: SettingsHolder, parts: dict[str, LocatedUses], namespace: str | None) -> str | None:
+    """The assignment that takes the place of the parts; None unless each is set once, by a literal, in one file."""
+    if "broker_url" in parts or "broker_host" not in parts or not holder.path:
+        return None
+    values: dict[str, str] = {}
+    for key, uses in parts.items():
+        if len(uses) != 1 or not uses[0][1].line_span or not uses[0][1].outermost:
+            return None
+        value = _parse_literal(uses[0][1].value)
+        if value is None:
+            return None
+        values[key] = str(value)
+    transport = values.get("broker_transport") or DEFAULT_TRANSPORT
+    if not transport.isalnum():
+        return None  # a class, not the name of a transport
+    return f"{spell('broker_url', namespace)} = {_broker_url(transport, values)!r}"
+
+
+def _assignment_length(text: str, use: SettingUse) -> int:
+    """The length of an assignment in characters, from its name to the end of its value."""
+    value_start = text.index(use.value, use.start + len(use.name)) if use.value else use.start
+    return value_start + len(use.value) - use.start
+
+
+def _broker_url(transport: str, values: dict[str, str]) -> str:
+    user, password = (quote(values.get(key, ""), safe="") for key in ("broker_user", "broker_password"))
+    login = f"{user}:{password}@" if password else f"{user}@" if user else ""
+    port = f":{values['broker_port']}" if values.get("broker_port", "0") not in {"", "0"} else ""
+    vhost = values.get("broker_vhost", "")
+    path = "//" if vhost == "/" else f"/{quote(vhost, safe='')}" if vhost else ""
+    return f"{transport}://{login}{values['broker_host']}{port}{path}"
+
+
+def _parse_literal(text: str) -> str | int | None:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return None
+    return value if isinstance(value, str | int) and not isinstance(value, bool) else None

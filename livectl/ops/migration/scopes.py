@@ -1,4 +1,4 @@
-"""Scopes of a Python file as Python has them, and what the names in them stand for."""
+"""Walks a Python file scope by scope, and knows what each name in it stands for."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-# What a name stands for: a place, the dotted path of something imported, or None: a value like any other.
+# What a name stands for: a holder of settings, the dotted path of an import, or None for any other value.
 Meaning = SettingsHolder | str | None
 SCOPE_NODES = {cst.FunctionDef, cst.ClassDef, cst.Lambda, cst.ListComp, cst.SetComp, cst.DictComp, cst.GeneratorExp}
 
 
 class Scope:
-    """A module, class or function: the names bound in it and what they stand for."""
+    """A module, class or function, with the names bound in it and what they stand for."""
 
     def __init__(self, kind: str, parent: Scope | None = None, holder: SettingsHolder | None = None) -> None:
         self.kind = kind
@@ -30,7 +30,7 @@ class Scope:
         self._hidden: frozenset[str] | None = None
 
     def owner(self, name: str) -> Scope | None:
-        """The scope a name is found in, as Python looks it up: classes are passed over from within functions."""
+        """The scope in which Python finds the name: from inside a function it passes over classes."""
         scope: Scope | None = self
         while scope is not None:
             if name in scope.shared:
@@ -45,7 +45,7 @@ class Scope:
         return self if self.parent is None else self.parent.module
 
     def hidden_names(self) -> frozenset[str]:
-        """Names that this function and the ones around it bind for themselves."""
+        """Names that this function and the functions around it bind."""
         if self._hidden is None:
             own_names = frozenset(self.names) if self.kind == "function" else frozenset()
             self._hidden = own_names | (self.parent.hidden_names() if self.parent else frozenset())
@@ -57,7 +57,7 @@ class Scope:
 
 
 def bound_names(node: cst.CSTNode) -> Iterator[tuple[str, bool]]:
-    """Names bound under a node, nested scopes left out (their own name is bound here); whether `global` shares each."""
+    """Names bound under a node, and whether `global` declares each. A nested scope binds only its own name here."""
     for child in child_nodes(node):
         kind = type(child)
         if kind in BINDERS:
@@ -67,7 +67,7 @@ def bound_names(node: cst.CSTNode) -> Iterator[tuple[str, bool]]:
 
 
 def names_in(target: cst.CSTNode) -> Iterator[str]:
-    """Names a target binds: `a`, `(a, *b)`, `[a, b]`; attributes and subscripts bind none."""
+    """Names that a target binds: `a`, `(a, *b)`, `[a, b]`; attributes and subscripts bind none."""
     if isinstance(target, cst.Name):
         yield target.value
     elif isinstance(target, cst.Tuple | cst.List):
@@ -109,7 +109,7 @@ BINDERS: dict[type, Callable[[Any], Iterator[tuple[str, bool]]]] = {
 
 
 class ScopeWalker:
-    """Visits every node once, in the scope Python would run it in."""
+    """Visits every node once, in the scope in which Python runs it."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -136,13 +136,13 @@ class ScopeWalker:
         for child in child_nodes(node):
             self.visit(child)
 
-    # What the reader fills in
+    # For subclasses
 
     def enter_class(self, node: cst.ClassDef, holder: SettingsHolder) -> None:
-        """A class is about to be walked through."""
+        """Called before the body of a class is visited."""
 
     def shadow(self, name: str, node: cst.CSTNode) -> None:
-        """A function, class or import takes a name."""
+        """Called for a name that a function, class or import takes."""
 
     # Scopes
 

@@ -1,4 +1,4 @@
-"""A Python source file: its bytes, its text, its tree, and where in the text each node stands."""
+"""Reads a Python source file: its bytes, its text, its tree, and the offset of each node in the text."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-MAX_SOURCE_BYTES = (
-    2_000_000  # a settings file is thousands of bytes; LibCST needs about a second and 200 MB for each of these
-)
+# A settings file is thousands of bytes. For a file of this size LibCST needs about two seconds and 400 MB.
+MAX_SOURCE_BYTES = 2_000_000
 LINE_END = re.compile(r"\r\n|\r|\n")
 
 NULL_CONTEXT = contextlib.nullcontext()
@@ -35,7 +34,7 @@ _field_names_by_type: dict[type, tuple[str, ...]] = {}
 
 
 class TextEdit(Struct, frozen=True, order=True):
-    """Text that takes the place of other text: from `start` up to `end`."""
+    """Text that replaces other text, from offset `start` up to `end`."""
 
     start: int
     end: int
@@ -43,7 +42,7 @@ class TextEdit(Struct, frozen=True, order=True):
 
 
 class SourceFile:
-    """One file, read once. Offsets count characters of `text`; a BOM is kept aside."""
+    """One file, read once. Offsets count characters of `text`, which has no byte order mark."""
 
     def __init__(self, path: Path, data: bytes) -> None:
         self.path = path
@@ -69,7 +68,7 @@ class SourceFile:
         return self._offsets[node]
 
     def forget_tree(self) -> None:
-        """Lets go of the tree, which takes a thousand times the room of the text."""
+        """Frees the tree, which takes a thousand times the memory of the text."""
         self.__dict__.pop("tree", None)
         self._offsets = {}
 
@@ -77,7 +76,7 @@ class SourceFile:
         return bisect.bisect_right(self._line_starts, offset)
 
     def line_span(self, offset: int, until: int) -> tuple[int, int]:
-        """From the start of the line `offset` is in to the end of the one `until` is in, its line end included."""
+        """From the start of the line with `offset` to the end of the line with `until`, its line end included."""
         first, last = self.line(offset) - 1, self.line(until)
         end = self._line_starts[last] if last < len(self._line_starts) else len(self.text)
         return self._line_starts[first], end
@@ -87,7 +86,7 @@ class SourceFile:
         return [0, *(match.end() for match in LINE_END.finditer(self.text))]
 
     def apply_edits(self, edits: Iterable[TextEdit]) -> bytes:
-        """The file's bytes with the edits made, everything else as it was."""
+        """The bytes of the file with the edits made; all else stays as it is."""
         pieces, position = [], 0
         for edit in sorted(set(edits)):
             pieces += [self.text[position : edit.start], edit.text]
@@ -97,7 +96,7 @@ class SourceFile:
 
 
 class _OffsetRecorder(CodegenState):
-    """Notes how much text stands before each node, while LibCST writes the tree out."""
+    """Counts the text before each node while LibCST writes the tree out."""
 
     def __init__(self, default_indent: str, default_newline: str) -> None:
         super().__init__(default_indent=default_indent, default_newline=default_newline)
@@ -137,7 +136,7 @@ def _file_error(path: Path, line: int, column: int, text: str) -> FileError:
 
 
 def child_nodes(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    """What stands under a node, in the order of the text as far as scopes care; white space left out."""
+    """The children of a node without white space, in an order that suits scopes."""
     kind = type(node)
     names = _field_names_by_type.get(kind)
     if names is None:
@@ -161,14 +160,14 @@ def _is_node(kind: type) -> bool:
 
 
 def plain_text(node: cst.CSTNode | None) -> str | None:
-    """What a string literal says, when that can be read off: one piece, no escapes, not bytes, not raw."""
+    """The text of a string literal that is written out: one piece, no escapes, not bytes, not raw."""
     if not isinstance(node, cst.SimpleString) or node.prefix or "\\" in node.value:
         return None
     return node.raw_value
 
 
 def plain_texts(node: cst.CSTNode) -> Iterator[str]:
-    """Every plain string under a node, itself included."""
+    """Every plain text under a node, the node itself included."""
     text = plain_text(node)
     if text:
         yield text
