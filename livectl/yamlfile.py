@@ -122,13 +122,9 @@ def loads(content: bytes | str, name: str) -> Document:
 def _check_readable(text: SourceText) -> None:
     if match := UNREADABLE.search(text.text):
         code = ord(match[0])
-        is_raw_byte = 0xDC80 <= code <= 0xDCFF  # surrogateescape's stand-in for a byte that is not UTF-8
-        text_and_hint = (
-            ("not UTF-8", "save the file as UTF-8")
-            if is_raw_byte
-            else (f"unreadable character U+{code:04X}", "remove it")
-        )
-        raise FileError([text.mistake(match.start(), *text_and_hint)])
+        if 0xDC80 <= code <= 0xDCFF:  # surrogateescape's stand-in for a byte that is not UTF-8
+            raise FileError([text.mistake(match.start(), "not UTF-8", "save the file as UTF-8")])
+        raise FileError([text.mistake(match.start(), f"unreadable character U+{code:04X}", "remove it")])
     if match := DIRECTIVE.search(text.text):
         raise FileError([text.mistake(match.start(), f"directive {match[0]}", "remove this line")])
 
@@ -264,38 +260,28 @@ def _type_name(value: Any) -> str:
 
 def _explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str]:
     """The offset, the text and the hint for a mistake that PyYAML reports in words of its own."""
-    problem_mark: Any = error.problem_mark or error.context_mark
-    start_mark: Any = error.context_mark or problem_mark
-    character, opening = (
-        text[problem_mark.index : problem_mark.index + 1],
-        text[start_mark.index : start_mark.index + 1],
-    )
+    problem: Any = error.problem_mark or error.context_mark
+    start: Any = error.context_mark or problem
+    character, opening = text[problem.index : problem.index + 1], text[start.index : start.index + 1]
     message, activity = error.problem or "not YAML", error.context or ""
     if "alias" in activity or "anchor" in activity:
-        return start_mark.index, f"a value cannot begin with {opening}", "put it in quotes"
+        return start.index, f"a value cannot begin with {opening}", "put it in quotes"
     if "end of stream" in message:
-        return start_mark.index, f"{opening} is opened here and never closed", "close it"
+        return start.index, f"{opening} is opened here and never closed", "close it"
     if "quoted scalar" in activity:
-        return problem_mark.index, "a backslash that escapes nothing", "write it twice, or use single quotes"
+        return problem.index, "a backslash that escapes nothing", "write it twice, or use single quotes"
     if character == "\t":
-        return problem_mark.index, "a tab in the indentation", "use spaces"
+        return problem.index, "a tab in the indentation", "use spaces"
     if character in {"@", "`", "%"}:
-        return problem_mark.index, f"a value cannot begin with {character}", "put it in quotes"
+        return problem.index, f"a value cannot begin with {character}", "put it in quotes"
     if "mapping values are not allowed" in message:
-        return (
-            problem_mark.index,
-            "a colon where no key can be",
-            "indent it as its neighbours, or put the value in quotes",
-        )
+        hint = "indent it as its neighbours, or put the value in quotes"
+        return problem.index, "a colon where no key can be", hint
     if opening in {"[", "{"}:
-        return (
-            problem_mark.index,
-            f"no comma or end after an entry of the {opening} in line {start_mark.line + 1}",
-            "close it",
-        )
-    if text[: problem_mark.index].rpartition("\n")[2].strip():
-        return problem_mark.index, f"{character} cannot stand here", "put the whole value in quotes"
-    return problem_mark.index, "this does not line up with what is above it", "indent it as its neighbours"
+        return problem.index, f"no comma or end after an entry of the {opening} in line {start.line + 1}", "close it"
+    if text[: problem.index].rpartition("\n")[2].strip():
+        return problem.index, f"{character} cannot stand here", "put the whole value in quotes"
+    return problem.index, "this does not line up with what is above it", "indent it as its neighbours"
 
 
 def format_value(value: Any) -> str:
