@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from livectl.address import Address
     from livectl.models import Schedule
-    from livectl.ops.beat.last_runs import RunHistory
-    from livectl.ops.beat.snapshot import ScheduleSnapshot
+    from livectl.ops.beat.run_history import RunHistory
+    from livectl.ops.beat.schedule_snapshot import ScheduleSnapshot
 
 NANOSECONDS_PER_MS = 1_000_000
 OWN_TASKS_MODULE = "livectl.tasks"
@@ -244,7 +244,7 @@ def export(context: CommandContext, /, to: str | None, file: str | None) -> int:
 
 def _read_snapshot(context: CommandContext, file: str | None = None) -> ScheduleSnapshot:
     """Everything scheduled, in the file and in the app of `-A`; with `-A` the file of the settings may be missing."""
-    from livectl.ops.beat.snapshot import read_snapshot
+    from livectl.ops.beat.schedule_snapshot import read_snapshot
     from livectl.settings import DEFAULT_SOURCE
 
     path = _schedule_path(context, file)
@@ -291,13 +291,13 @@ def _load_tasks(context: CommandContext) -> Mapping[str, Any] | None:
 
 def _read_run_history(context: CommandContext) -> RunHistory:
     """The last runs and the pauses; none, and the reason on stderr, when the store cannot be reached."""
-    from livectl.ops.beat import last_runs
+    from livectl.ops.beat import run_history
 
     try:
-        return last_runs.read(_store_address(context), context.deployment)
+        return run_history.read(_store_address(context), context.deployment)
     except LivectlError as error:
         context.say(f"last runs not known: {error.message}")
-        return last_runs.RunHistory()
+        return run_history.RunHistory()
 
 
 def _find_entry(name: str, schedules: Iterable[Schedule]) -> Schedule:

@@ -18,7 +18,7 @@ from livectl.doctor import collect_app, collect_machine, collect_servers, collec
 from livectl.doctor.facts import Facts, ServerFacts, ServerRole
 from livectl.errors import LivectlError, ServerError, SettingsError
 from livectl.ops import apps, deployment, scheduler
-from livectl.ops.beat.snapshot import ScheduleSnapshot, read_snapshot
+from livectl.ops.beat.schedule_snapshot import ScheduleSnapshot, read_snapshot
 from livectl.ops.processes import launch
 from livectl.redaction import redact_text
 

@@ -1,7 +1,7 @@
 """The beat scheduler: each due run is claimed once, by whichever beat comes first, and sent.
 
 For `celery -A proj beat -S livectl.ops.scheduler:Scheduler` and `celery -A proj worker -B --scheduler …`. Settings come
-from the environment and the folder of the process. Any number of beats may run; none of them leads.
+from the environment and the working directory. Any number of beats may run; none of them leads.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from livectl import settings as livectl_settings
 from livectl.address import Address
 from livectl.errors import LivectlError, ServerError, SettingsError
 from livectl.ops.beat import publisher
-from livectl.ops.beat.entries import MS_PER_SECOND
 from livectl.ops.beat.overlap import OverlapGuard
+from livectl.ops.beat.reloading_schedule import ReloadingSchedule
 from livectl.ops.beat.run_store import Claim, LoadedSchedule, RunStore, StoreClock
-from livectl.ops.beat.sources import ReloadingSchedule
 from livectl.ops.beat.timetable import BeatTimetable
+from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,20 +38,18 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-CLAIM_BATCH_SIZE = 200  # runs claimed and sent in one go: well within the time for which a claim is fresh
-POLL_INTERVAL_S = 1.0  # seconds: looks for runs left behind by a beat that died, and at the schedule file
-REGISTER_INTERVAL_S = 3_600.0  # seconds between notes in the store that these entries are still in use
-BROKEN_RETRY_INTERVAL_S = 60.0  # seconds until entries are tried again whose next run could not be reckoned
-MIN_DUE_WAIT_S = 0.015  # seconds: runs due within it share the calls of one tick
-ORPHANED_CLAIM_MS = (
-    86_400_000  # milliseconds after which the claimed run of an entry that nobody has any more is dropped
-)
+CLAIM_BATCH_SIZE = 200  # runs claimed and sent in one tick: well within the time for which a claim is fresh
+POLL_INTERVAL_S = 1.0  # between heartbeats, looks for runs of a beat that died, and looks at the schedule file
+REGISTER_INTERVAL_S = 3_600.0  # between notes in the store that these entries are still in use
+BROKEN_RETRY_INTERVAL_S = 60.0  # until entries whose due times raised an error are tried again
+MIN_DUE_WAIT_S = 0.015  # runs due within it share the calls of one tick
+ORPHANED_CLAIM_MS = 86_400_000  # after it, the claimed run of an entry that no beat has any more is dropped
 
 CONNECTION_ERRORS = (publisher.BrokerUnavailableError, RedisError, ServerError, OSError)
 
 
 class Scheduler(beat.Scheduler):  # type: ignore[misc]
-    """Celery's scheduler with its state in the store. It outlives store, broker and every entry's mistakes."""
+    """Celery's beat scheduler, with its state in the store. Neither store, broker nor an entry can end it."""
 
     max_interval = POLL_INTERVAL_S
 
@@ -71,7 +69,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         self._clock = clock or StoreClock()
         self._beat_id = str(uuid4())
         self._store: redis.Redis | None = None
-        self._sender: publisher.Publisher | None = None
+        self._publisher: publisher.Publisher | None = None
         self._timetable: BeatTimetable | None = None
         self._last_claimed: dict[str, int] = {}  # entry -> due instant of its last run that some beat claimed
         self._polled_at = self._planned_at = float("-inf")
@@ -81,11 +79,11 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
 
     @property
     def info(self) -> str:
-        """A line of the banner."""
+        """A line of Celery's banner."""
         return f"    . schedules -> {self._schedule_path or 'as livectl.yaml says'}"
 
     def setup_schedule(self) -> None:
-        """Reads settings and schedule, and connects nothing. What is wrong with them ends the process in a line."""
+        """Reads settings and schedule, without a connection. A mistake in them is logged and ends the process."""
         try:
             settings = self._settings or livectl_settings.load(os.environ, Path.cwd())
             self._store_address = store_address(settings, self.app)
@@ -104,7 +102,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         return reloading_schedule
 
     def tick(self, *_args: Any, **_kwargs: Any) -> float:
-        """Sends what is due; the seconds until there is something to do again."""
+        """Sends what is due. Returns the seconds until there is something to do again."""
         try:
             wait = self._run_tick()
         except CONNECTION_ERRORS as error:
@@ -123,9 +121,9 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         if self._store is None:
             self._open_store()
         stale = self._poll() if self._clock.monotonic() - self._polled_at >= POLL_INTERVAL_S else []
-        if self._sender is None:
-            self._sender = publisher.open_publisher(self.app, self._run_store)
-        self._sender.connect()  # nothing is claimed that could not be sent
+        if self._publisher is None:
+            self._publisher = publisher.open_publisher(self.app, self._run_store)
+        self._publisher.connect()  # nothing is claimed that could not be sent
         timetable = self._timetable or self._build_timetable()
         due_runs = timetable.take_due(self._clock.now(), CLAIM_BATCH_SIZE)
         claims = self._take_over(stale, timetable) + self._run_store.claim(due_runs)
@@ -139,7 +137,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         self._overlap_guard = OverlapGuard(self.app, self._run_store)
 
     def _poll(self) -> list[Claim]:
-        """Notes that this beat is at work, finds what others left behind, and whether clock or schedule changed."""
+        """Notes a heartbeat, and drops the timetable if clock or schedule changed. Returns claims that went stale."""
         heartbeat = {"host": socket.gethostname(), "pid": os.getpid(), "entries": len(self._reloading_schedule.entries)}
         stale = self._run_store.record_heartbeat(self._beat_id, heartbeat)
         if jump := self._clock.take_jump():
@@ -165,7 +163,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         return self._timetable
 
     def _take_over(self, stale: Sequence[Claim], timetable: BeatTimetable) -> list[Claim]:
-        """Those of the runs left behind that are this beat's now. Entries that it has not are for others."""
+        """Claims stale runs of this beat's entries anew. Runs of other entries are left to other beats."""
         now = self._clock.now()
         to_send: list[Claim] = []
         to_drop: list[Claim] = []
@@ -182,8 +180,8 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
 
     def _send_claims(self, claims: Sequence[Claim]) -> None:
         jobs = [job for claim in claims if (job := self._prepare_job(claim))]
-        if jobs and self._sender:
-            self._sender.send(jobs)
+        if jobs and self._publisher:
+            self._publisher.send(jobs)
 
     def _prepare_job(self, claim: Claim) -> publisher.ClaimedJob | None:
         entry = self._reloading_schedule.entries[claim.run.name]
@@ -205,17 +203,17 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
             message = error.message if isinstance(error, LivectlError) else f"{type(error).__name__}: {error}"
             logger.error("Store or broker is away, asked again each second: %s", message)
             self._is_disconnected = True
-        self._close_sender()
+        self._close_publisher()
         if not isinstance(error, publisher.BrokerUnavailableError):
             self._close_store()
 
-    def _close_sender(self) -> None:
-        sender, self._sender = self._sender, None
-        if sender:
-            sender.close()
+    def _close_publisher(self) -> None:
+        old_publisher, self._publisher = self._publisher, None
+        if old_publisher:
+            old_publisher.close()
 
     def _close_store(self) -> None:
-        """What was taken from the timetable and not claimed is found again by a new one."""
+        """Closes the store and drops the timetable: a new one finds the runs that were taken and not claimed."""
         store, self._store, self._timetable = self._store, None, None
         if store is not None:
             store.close()
@@ -224,13 +222,13 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         if self._store is not None:
             with suppress(*CONNECTION_ERRORS):
                 self._run_store.remove_beat(self._beat_id)
-        self._close_sender()
+        self._close_publisher()
         self._close_store()
         super().close()
 
 
 def store_address(settings: Settings, app: Celery) -> Address:
-    """Where beat keeps its state: the store of the settings, else the app's broker if that is a Redis."""
+    """The address where beat keeps its state: the store of the settings, else the app's broker if that is a Redis."""
     if settings.store:
         return settings.store
     hint = "Set `store:` in livectl.yaml, or LIVECTL_STORE, to a Redis or Valkey."
@@ -247,5 +245,5 @@ def store_address(settings: Settings, app: Celery) -> Address:
 
 
 def _is_schedule_file(name: str) -> bool:
-    """Celery passes the name of a shelve where nobody named a file."""
+    """Whether a file was named: otherwise Celery passes the name of a shelve."""
     return name.endswith((".yaml", ".yml"))

@@ -159,7 +159,7 @@ def test_a_run_claimed_by_a_beat_that_died_is_sent_by_another_within_five_second
     dying, living = world.beat(), world.beat()
     world.tick()
     world.clock.wait(1)
-    dying._sender = Holding(dying._sender)
+    dying._publisher = Holding(dying._publisher)
     assert world.tick() == []
     world.drop(dying)
     assert world.store.zcard(run_store.PENDING_KEY) == 1
@@ -191,7 +191,7 @@ def test_a_beat_that_slept_in_the_middle_of_a_tick_sends_nothing_late(
     sleepy, awake = world.beat(), world.beat()
     world.tick()
     world.clock.wait(1)
-    sleepy._sender = holding = Holding(sleepy._sender)
+    sleepy._publisher = holding = Holding(sleepy._publisher)
     assert world.tick(sleepy) == []
     for _ in range(60):
         world.clock.wait(1)

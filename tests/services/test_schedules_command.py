@@ -19,7 +19,7 @@ from livectl.models import Run as Due
 from livectl.models import Schedule
 from livectl.ops.beat import run_store, views
 from livectl.ops.beat import run_store as kept
-from livectl.ops.beat.last_runs import RunHistory
+from livectl.ops.beat.run_history import RunHistory
 from livectl.ops.schedules import cron
 from tests.support.beats import World, make_app
 

@@ -105,7 +105,7 @@ class World:
     def drop(self, beat: Scheduler) -> None:
         """As kill -9 would: nothing is said, nothing is given back."""
         self.beats.remove(beat)
-        beat._close_sender()
+        beat._close_publisher()
         beat._close_store()
 
     def tick(self, *beats: Scheduler) -> list[Sent]:

@@ -1,1 +1,1 @@
-"""What the beat scheduler is made of: its clock, its entries, and the claims of runs in the store."""
+"""What the beat scheduler is made of: entries, due times, and the claims of runs in the store."""

@@ -12,6 +12,7 @@ import msgspec
 from livectl.ops.beat import run_store
 from livectl.ops.beat.run_store import Claim, LoadedSchedule
 from livectl.redis_client import RedisReplyError
+from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
     from livectl.redis_client import RedisConnection
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 LATE_CLAIM_MS = 10_000  # milliseconds; another beat takes over an unsent run after 3.5 s
-MS_PER_SECOND = 1_000
-MICROSECONDS_PER_MS = 1_000
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -66,7 +65,7 @@ def read_activity(connection: RedisConnection) -> BeatActivity:
         ],
     )
     return BeatActivity(
-        now=int(seconds) * MS_PER_SECOND + int(microseconds) // MICROSECONDS_PER_MS,
+        now=int(seconds) * MS_PER_SECOND + int(microseconds) // run_store.MICROSECONDS_PER_MS,
         heartbeats=_decode_hash(heartbeats, Heartbeat),
         oldest_claim=run_store.parse_claim(claims[0].decode(), claims[1]) if claims else None,
         has_run=bool(has_run),

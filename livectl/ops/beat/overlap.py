@@ -1,4 +1,4 @@
-"""Whether the job of an entry's previous run has finished, where its jobs must not overlap."""
+"""Keeps the jobs of an entry with `overlap: skip` from overlapping."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from celery.backends.rpc import RPCBackend
 from celery.states import PENDING, READY_STATES
 from celery.utils.log import get_logger
 
-from livectl.ops.beat.entries import MS_PER_SECOND
+from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-DEFAULT_QUEUE_WAIT_S = 3_600.0  # seconds a job may lie in a queue, where no `expires` says how long
-DEFAULT_RUN_TIME_S = 3_600.0  # seconds a job may run, where no time limit says how long
-MAX_STARTED_JOB_AGE_S = 86_400.0  # seconds after which even a job that said it had begun counts as lost
+DEFAULT_QUEUE_WAIT_S = 3_600.0  # of a job that has no `expires`
+DEFAULT_RUN_TIME_S = 3_600.0  # of a job that has no time limit
+MAX_STARTED_JOB_AGE_S = 86_400.0  # after it, a job that has begun counts as lost too
 
 
 class OverlapGuard:
-    """Asks the app's result backend after the jobs of entries with `overlap: skip`."""
+    """Asks the app's result backend whether the previous job of an entry has finished."""
 
     def __init__(self, app: Celery, run_store: RunStore) -> None:
         self._app = app
         self._run_store = run_store
 
     def may_send(self, entry: BeatEntry, task_id: str) -> bool:
-        """Whether this run may be sent. If so, it is the entry's latest job from now on."""
+        """Whether the job of a run may be sent. If so, it is the entry's latest job from now on."""
         if entry.overlap == "allow" or not has_shared_results(self._app):
             return True
         previous_job = self._run_store.read_latest_job(entry.name)
         if previous_job and previous_job.task_id == task_id:
-            return True  # a run taken over from a beat that had come so far
+            return True  # a run taken over from a beat that had noted the job, and not sent it
         if previous_job and not self._has_finished(entry, previous_job):
             logger.info("%s: skipped, since its previous job (%s) has not finished", entry.name, previous_job.task_id)
             return False
@@ -60,7 +60,7 @@ class OverlapGuard:
         return is_lost
 
     def _max_silence_s(self, entry: BeatEntry) -> float:
-        """How long a job may be silent: the time it may wait, and the time it may run."""
+        """How long a job may have no result: the time that it may wait, and the time that it may run."""
         task = self._app.tasks.get(entry.task)
         expires = entry.options.get("expires") or getattr(task, "expires", None)
         limits = (entry.options.get("time_limit"), getattr(task, "time_limit", None), self._app.conf.task_time_limit)
@@ -70,7 +70,7 @@ class OverlapGuard:
 
 
 def has_shared_results(app: Celery) -> bool:
-    """Whether results can be looked up by anyone: not without a backend, nor where they go to the sender alone."""
+    """Whether beat can look results up: not without a backend, nor in one that sends them to the caller alone."""
     try:
         return not isinstance(app.backend, DisabledBackend | RPCBackend)
     except Exception:

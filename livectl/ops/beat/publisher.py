@@ -1,4 +1,4 @@
-"""The sending of claimed runs: all of them in one step where broker and store are one server, else one by one."""
+"""Sends claimed runs: all in one step where broker and store are one server, else one by one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from celery.beat import BeatLazyFunc
 from celery.result import denied_join_result
 from celery.utils.log import get_logger
 from kombu.exceptions import OperationalError
-from kombu.transport import redis as transport
+from kombu.transport import redis as redis_transport
 from redis.exceptions import RedisError, ResponseError
 
 from livectl import redis_client
@@ -22,6 +22,7 @@ from livectl.ops.beat.entries import to_beat_entry
 from livectl.ops.beat.run_store import Claim, PreparedRun
 from livectl.ops.jobs import sender
 from livectl.ops.protocol import capturing_channel
+from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,9 +39,8 @@ if TYPE_CHECKING:
 
 
 logger = get_logger(__name__)
-
 CONNECT_TIMEOUT_S = 4.0
-CONNECTION_OPTIONS = frozenset({"connection", "producer", "publisher"})  # options that name another way than ours
+CONNECTION_OPTIONS = frozenset({"connection", "producer", "publisher"})  # options that name a connection of their own
 
 
 class BrokerUnavailableError(Exception):
@@ -48,7 +48,7 @@ class BrokerUnavailableError(Exception):
 
 
 class ClaimedJob(msgspec.Struct, frozen=True):
-    """A claimed run, and what it sends."""
+    """A claimed run, and the job that it sends."""
 
     claim: Claim
     entry: BeatEntry
@@ -56,49 +56,68 @@ class ClaimedJob(msgspec.Struct, frozen=True):
 
 
 class Publisher(Protocol):
-    """A way to the broker."""
+    """Sends jobs to the broker."""
 
     def connect(self) -> None:
-        """Raises AwayError when the broker is away."""
+        """Raises BrokerUnavailableError when the broker cannot be reached."""
 
     def send(self, jobs: Sequence[ClaimedJob]) -> None:
-        """Sends them and notes it. What could not be sent because the broker is away stays claimed."""
+        """Sends jobs and ends their claims. A job stays claimed if the broker went away before it took it."""
 
     def close(self) -> None:
-        """Lets go of the connection."""
+        """Releases the connection."""
 
 
-def open_publisher(app: Celery, runs: RunStore) -> Publisher:
-    """The better way that this app's broker allows."""
+def open_publisher(app: Celery, run_store: RunStore) -> Publisher:
+    """The atomic publisher where the app's broker allows it, else the sequential one."""
     connection = app.connection_for_write()
-    if _is_same_server(runs.store, connection):
-        return AtomicPublisher(app, runs, connection)
+    if _is_same_server(run_store.store, connection):
+        return AtomicPublisher(app, run_store, connection)
     connection.release()
-    return SequentialPublisher(app, runs)
+    return SequentialPublisher(app, run_store)
+
+
+def _is_same_server(store: redis.Redis, connection: Connection) -> bool:
+    """Whether the store and the broker are one server, whatever their addresses call it."""
+    transport_class = type(connection.transport)
+    if not issubclass(transport_class, redis_transport.Transport):
+        return False
+    if issubclass(transport_class, redis_transport.SentinelTransport):
+        return False
+    if len(connection.alt or ()) > 1:
+        return False  # after a failover it may be another server
+    _connect(connection)
+    try:
+        with connection.channel() as channel, channel.conn_or_acquire() as client:
+            return bool(client.info("server")["run_id"] == store.info("server")["run_id"])
+    except ResponseError:
+        return False  # this user may not ask for INFO
+    except (OperationalError, RedisError, OSError) as error:
+        raise BrokerUnavailableError(str(error)) from error
 
 
 class AtomicPublisher:
-    """Broker and store are one server: messages go in and claims are settled in one script, each exactly once."""
+    """For a broker and a store on one server: one script pushes messages and ends claims. Each is sent exactly once."""
 
-    def __init__(self, app: Celery, runs: RunStore, connection: Connection) -> None:
+    def __init__(self, app: Celery, run_store: RunStore, connection: Connection) -> None:
         self._app = app
-        self._runs = runs
+        self._run_store = run_store
         self._connection = connection
         self._channel = capturing_channel.open_channel(connection)
         self._producer = app.amqp.Producer(self._channel, auto_declare=False)
         self._database = capturing_channel.database_of(self._channel)
 
     def connect(self) -> None:
-        """The store has just answered, and this is the same server."""
+        """Nothing to do: the store has just answered, and the broker is the same server."""
 
     def send(self, jobs: Sequence[ClaimedJob]) -> None:
         captured_jobs = [(job, captured) for job in jobs if (captured := self._capture(job))]
-        replies = self._runs.commit([captured for _, captured in captured_jobs], self._database)
+        replies = self._run_store.commit([captured for _, captured in captured_jobs], self._database)
         for (job, _), reply in zip(captured_jobs, replies, strict=True):
             _log_reply(job, reply)
 
     def _capture(self, job: ClaimedJob) -> PreparedRun | None:
-        """What Celery would put on the broker; None if it cannot be sent at all."""
+        """The commands that would send a job; None for a job that cannot be sent at all."""
         commands: list[RedisCommand] = []
         self._channel.commands = commands
         producer = None if CONNECTION_OPTIONS & job.entry.options.keys() else self._producer
@@ -107,7 +126,7 @@ class AtomicPublisher:
         except Exception as error:
             if _is_broker_away(self._connection, error):
                 raise BrokerUnavailableError(str(error)) from error
-            _give_up(self._runs, job, error)
+            _give_up(self._run_store, job, error)
             return None
         return PreparedRun(job.claim, tuple(commands))
 
@@ -118,11 +137,11 @@ class AtomicPublisher:
 
 
 class SequentialPublisher:
-    """Any broker: a run is published, then noted as sent. A crash between the two repeats it, with the same task id."""
+    """For any broker: publishes a job, then ends its claim. A crash in between repeats the job, with the same id."""
 
-    def __init__(self, app: Celery, runs: RunStore) -> None:
+    def __init__(self, app: Celery, run_store: RunStore) -> None:
         self._app = app
-        self._runs = runs
+        self._run_store = run_store
         self._connection: Connection | None = None
         self._producer: Any = None
 
@@ -139,12 +158,12 @@ class SequentialPublisher:
     def send(self, jobs: Sequence[ClaimedJob]) -> None:
         self.connect()
         for number, job in enumerate(jobs):
-            if not self._runs.is_fresh(job.claim):
+            if not self._run_store.is_fresh(job.claim):
                 continue  # it took so long that another beat may send it by now
             try:
                 self._publish(job)
             except BrokerUnavailableError:
-                self._runs.give_back([unsent.claim for unsent in jobs[number:]])
+                self._run_store.give_back([unsent.claim for unsent in jobs[number:]])
                 raise
 
     def _publish(self, job: ClaimedJob) -> None:
@@ -156,10 +175,10 @@ class SequentialPublisher:
             self.close()  # a channel that refused something takes nothing more
             if is_away:
                 raise BrokerUnavailableError(str(error)) from error
-            _give_up(self._runs, job, error)
+            _give_up(self._run_store, job, error)
             self.connect()
             return
-        self._runs.mark_done([job.claim])
+        self._run_store.mark_done([job.claim])
         _log_reply(job, "sent")
 
     def close(self) -> None:
@@ -169,8 +188,23 @@ class SequentialPublisher:
                 connection.release()
 
 
+def send_now(deployment: Deployment, app: Any, schedule: Schedule) -> str:
+    """Sends the job of a schedule now, as beat would, and returns the job's new id."""
+    if deployment.broker is not None:
+        redis_client.check_reachable(deployment.broker)
+    task_id, now = str(uuid4()), time.time()
+    claim = Claim(Run(schedule.name, int(now * MS_PER_SECOND)), 0)
+    try:
+        publish(app, ClaimedJob(claim, to_beat_entry(schedule), task_id), None, retry=False)
+    except OperationalError as error:
+        raise ServerError(f"the broker did not take the job: {error}", "Look whether it still runs.") from error
+    with suppress(LivectlError, OSError):
+        sender.write_job_log(deployment, task_id, task=schedule.task, queue=schedule.options.get("queue"), sent=now)
+    return task_id
+
+
 def publish(app: Celery, job: ClaimedJob, producer: Any, **extra_options: Any) -> None:
-    """As Celery's own beat does: by the task if it is known here, else by its name."""
+    """Publishes a job as Celery's beat does: through the task if the app has it, else by the task's name."""
     entry = job.entry
     options = {"task_id": job.task_id, **entry.options, **extra_options}
     options["headers"] = {**(entry.options.get("headers") or {}), "celery_beat_task": True, "sent": time.time()}
@@ -181,32 +215,15 @@ def publish(app: Celery, job: ClaimedJob, producer: Any, **extra_options: Any) -
     args = [_evaluate(value) for value in entry.args]
     kwargs = {name: _evaluate(value) for name, value in entry.kwargs.items()}
     task = app.tasks.get(entry.task)
-    with denied_join_result():  # nobody waits here: without this, beat listens for the answer of every job
+    with denied_join_result():  # without it, beat would listen for the result of every job
         if task is None:
             app.send_task(entry.task, args, kwargs, **options)
         else:
             task.apply_async(args, kwargs, **options)
 
 
-def _is_same_server(store: redis.Redis, connection: Connection) -> bool:
-    """Whether the store's server is the broker, whatever the two addresses call it."""
-    transport_class = type(connection.transport)
-    if not issubclass(transport_class, transport.Transport) or issubclass(transport_class, transport.SentinelTransport):
-        return False
-    if len(connection.alt or ()) > 1:
-        return False  # after a failover it may be another one
-    _connect(connection)
-    try:
-        with connection.channel() as channel, channel.conn_or_acquire() as client:
-            return bool(client.info("server")["run_id"] == store.info("server")["run_id"])
-    except ResponseError:
-        return False  # neither may be asked by this user
-    except (OperationalError, RedisError, OSError) as error:
-        raise BrokerUnavailableError(str(error)) from error
-
-
 def _connect(connection: Connection) -> None:
-    """Without the seconds of patience that kombu has by itself: beat asks again each second anyway."""
+    """Connects without kombu's own retries, which take seconds: beat tries again each second anyway."""
     try:
         connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=CONNECT_TIMEOUT_S)
     except Exception as error:
@@ -214,7 +231,7 @@ def _connect(connection: Connection) -> None:
 
 
 def _is_broker_away(connection: Connection | None, error: Exception) -> bool:
-    """Not when the broker refused this one message: that looks alike, but for its cause."""
+    """Whether an error means that the broker is away. A message that it refused raises the same, but for the cause."""
     if connection is None or not isinstance(error, OperationalError | OSError):
         return False
     cause = error.__cause__ or error.__context__ or error
@@ -225,10 +242,10 @@ def _evaluate(value: Any) -> Any:
     return value() if isinstance(value, BeatLazyFunc) else value
 
 
-def _give_up(runs: RunStore, job: ClaimedJob, error: Exception) -> None:
-    """One entry's own fault: it must not hold up the others, and trying again would not help."""
+def _give_up(run_store: RunStore, job: ClaimedJob, error: Exception) -> None:
+    """Drops a job whose entry is at fault: another try would not help, and other entries must not wait."""
     logger.error("Entry %r cannot be sent: %s: %s", job.entry.name, type(error).__name__, error)
-    runs.mark_done([job.claim])
+    run_store.mark_done([job.claim])
 
 
 def _log_reply(job: ClaimedJob, reply: str) -> None:
@@ -239,22 +256,3 @@ def _log_reply(job: ClaimedJob, reply: str) -> None:
         logger.warning("%s: not sent, since another beat has taken this run over", entry.name)
     else:
         logger.error("Entry %r was refused by the broker and is tried again: %s", entry.name, reply)
-
-
-def send_now(deployment: Deployment, app: Any, schedule: Schedule) -> str:
-    """As beat would send it, with an id of its own, which comes back."""
-    from kombu.exceptions import OperationalError
-
-    from livectl.ops.beat.run_store import Claim
-
-    if deployment.broker is not None:
-        redis_client.check_reachable(deployment.broker)
-    task_id, now = str(uuid4()), time.time()
-    claim = Claim(Run(schedule.name, int(now * 1000)), 0)
-    try:
-        publish(app, ClaimedJob(claim, to_beat_entry(schedule), task_id), None, retry=False)
-    except OperationalError as error:
-        raise ServerError(f"the broker did not take the job: {error}", "Look whether it still runs.") from error
-    with suppress(LivectlError, OSError):
-        sender.write_job_log(deployment, task_id, task=schedule.task, queue=schedule.options.get("queue"), sent=now)
-    return task_id

@@ -1,4 +1,20 @@
-"""The one clock of all beats: the store's, carried on between its answers by this machine's monotonic clock."""
+"""The claims of runs in the store: who sends which run, and which have been sent.
+
+    livectl:beat:last       hash  entry -> due instant of the last run that was claimed
+    livectl:beat:since      hash  entry -> the instant from which on its runs count: when it was first seen
+    livectl:beat:timing     hash  entry -> what its timing was; another one makes it count anew
+    livectl:beat:names      zset  entry -> when a beat last had it
+    livectl:beat:pending    zset  "due entry" -> when it was claimed; gone once it is sent
+    livectl:beat:running    hash  entry -> "task-id sent-at" of its latest job, where jobs must not overlap
+    livectl:beat:seen       hash  beat -> its heartbeat: {"at", "host", "pid", "entries"}
+    livectl:beat:held       hash  beat -> the schedule file that it runs, as it last read it
+    livectl:beat:paused     hash  entry -> why and since when nobody sends it
+    livectl:beat:namespace  of the task ids made for this store
+
+A claim is its claimer's for as long as the score in `pending` is the one it was claimed with. A beat that takes a stale
+claim over changes the score: that is the fence against a beat that slept and wakes up. Each script answers the store's
+time first; every instant is in UTC milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +26,7 @@ from uuid import NAMESPACE_OID, uuid4, uuid5
 import msgspec
 
 from livectl.models import Run, Schedule
+from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,82 +36,41 @@ if TYPE_CHECKING:
     from livectl.ops.protocol.capturing_channel import RedisCommand
 
 
-MIN_JUMP_MS = 2_000  # milliseconds that cannot be a slow answer or a drift any more: somebody set the store's clock
-
-
-class StoreClock:
-    """What time it is, in UTC milliseconds. This machine's own wall clock is never asked."""
-
-    def __init__(self) -> None:
-        self._store_ms = 0
-        self._read_at: float | None = None
-        self._jump_ms = 0
-
-    def script_time(self) -> str:
-        """What the scripts take for the time: nothing, so that they read the store's clock."""
-        return ""
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def now(self) -> int:
-        return self._store_time_at(self.monotonic())
-
-    def sync(self, store_ms: int, asked_at: float) -> None:
-        """Takes the time out of an answer; it was read somewhen between the question and now."""
-        answered_at = self.monotonic()
-        if self._read_at is not None:
-            if store_ms > self._store_time_at(answered_at) + MIN_JUMP_MS:
-                self._jump_ms += store_ms - self._store_time_at(answered_at)
-            elif store_ms < self._store_time_at(asked_at) - MIN_JUMP_MS:
-                self._jump_ms += store_ms - self._store_time_at(asked_at)
-        self._store_ms, self._read_at = store_ms, answered_at
-
-    def take_jump(self) -> int:
-        """By how much the store's clock was set since the last time this was asked."""
-        jump_ms, self._jump_ms = self._jump_ms, 0
-        return jump_ms
-
-    def _store_time_at(self, moment: float) -> int:
-        elapsed = 0.0 if self._read_at is None else moment - self._read_at
-        return self._store_ms + int(elapsed * 1_000)
-
-
 KEY_PREFIX = "livectl:beat:"
-LAST_RUN_KEY = KEY_PREFIX + "last"  # entry -> due instant of its last claimed run
-SINCE_KEY = KEY_PREFIX + "since"  # entry -> instant from which on its runs count
-TIMING_KEY = KEY_PREFIX + "timing"  # entry -> identity of its due times
-NAMES_KEY = KEY_PREFIX + "names"  # entries, by when a beat last had them
-PENDING_KEY = KEY_PREFIX + "pending"  # runs that are claimed and not sent, by when they were claimed
-RUNNING_KEY = KEY_PREFIX + "running"  # entry -> its latest job, where jobs must not overlap
-HEARTBEATS_KEY = KEY_PREFIX + "seen"  # beat -> its heartbeat
-LOADED_SCHEDULES_KEY = KEY_PREFIX + "held"  # beat -> the schedule file that it runs
-PAUSED_KEY = KEY_PREFIX + "paused"  # entry -> why and since when it is not sent
-NAMESPACE_KEY = KEY_PREFIX + "namespace"  # of the task ids of this store
+LAST_RUN_KEY = KEY_PREFIX + "last"
+SINCE_KEY = KEY_PREFIX + "since"
+TIMING_KEY = KEY_PREFIX + "timing"
+NAMES_KEY = KEY_PREFIX + "names"
+PENDING_KEY = KEY_PREFIX + "pending"
+RUNNING_KEY = KEY_PREFIX + "running"
+HEARTBEATS_KEY = KEY_PREFIX + "seen"
+LOADED_SCHEDULES_KEY = KEY_PREFIX + "held"
+PAUSED_KEY = KEY_PREFIX + "paused"
+NAMESPACE_KEY = KEY_PREFIX + "namespace"
 REGISTER_KEYS = [LAST_RUN_KEY, SINCE_KEY, TIMING_KEY, NAMES_KEY, RUNNING_KEY, PAUSED_KEY]
 SCRIPT_NAMES = ("register", "claim", "look", "take", "leave", "commit", "begin")
-
 STALE_CLAIM_MS = 3_500  # a claim this old is anybody's: with a look each second, a dead beat's run is sent within 5 s
-FRESH_CLAIM_MS = (
-    2_500  # a claim older than this is left alone by its claimer, so that it is not sent while another takes it
-)
+FRESH_CLAIM_MS = 2_500  # a claim older than this is not sent by its beat, since another may be taking it over
 GIVEN_BACK_SCORE = 1  # the score of a claim that was given back: stale at once
-REGISTER_BATCH_SIZE = 1_000  # entries in one call: the store answers others in between
+MICROSECONDS_PER_MS = 1_000
+REGISTER_BATCH_SIZE = 1_000  # entries in one call, so that none keeps others from the store for long
+MIN_JUMP_MS = 2_000  # more than a slow reply or a drift: the store's clock was set
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """A run that was claimed, and when: its fence."""
+    """A claimed run, and when it was claimed: its fence."""
 
     run: Run
     at: int
 
     @property
     def member(self) -> str:
+        """The run as it stands in the store."""
         return f"{self.run.due} {self.run.name}"
 
 
 class DueRun(msgspec.Struct, frozen=True):
-    """A run that is due, and the milliseconds until its entry's next one."""
+    """A run that is due, and the milliseconds until the next run of its entry."""
 
     run: Run
     period: int
@@ -121,8 +97,15 @@ class LoadedSchedule(msgspec.Struct, frozen=True):
     schedules: tuple[Schedule, ...]
 
 
+class Pause(msgspec.Struct, frozen=True):
+    """Why and since when (UTC milliseconds) an entry is not sent."""
+
+    reason: str
+    at: int
+
+
 class RunStore:
-    """The store as one beat sees it. Every change is one script, so that any number of beats may call at once."""
+    """The store as one beat uses it. Every change is one script, so that any number of beats may call at once."""
 
     def __init__(self, store: redis.Redis, clock: StoreClock) -> None:
         self.store = store
@@ -132,7 +115,11 @@ class RunStore:
         self._scripts = {name: store.register_script(script_source(name)) for name in SCRIPT_NAMES}
 
     def register(self, timings: dict[str, str], last_claimed: dict[str, int]) -> dict[str, int]:
-        """From which instant on the runs of these entries count. `known` stands in where the store lost its memory."""
+        """The instant from which on the runs of each entry count.
+
+        `timings` are the identities of due times; an entry with another one than before begins anew. `last_claimed`
+        stands in for the last runs when the store has lost them.
+        """
         since: dict[str, int] = {}
         names = list(timings)
         for start in range(0, len(names), REGISTER_BATCH_SIZE):
@@ -143,7 +130,7 @@ class RunStore:
         return since
 
     def claim(self, due_runs: Sequence[DueRun]) -> list[Claim]:
-        """Those of the due runs that nobody had claimed or paused: they are this beat's to send now."""
+        """Claims of the due runs that no beat has claimed and nobody has paused. This beat sends them."""
         arguments = [
             argument for due_run in due_runs for argument in (due_run.run.name, due_run.run.due, due_run.period)
         ]
@@ -151,7 +138,7 @@ class RunStore:
         return [Claim(due_runs[index].run, self._store_ms) for index in indices]
 
     def record_heartbeat(self, beat: str, heartbeat: dict[str, Any]) -> list[Claim]:
-        """Notes that this beat is at work, and finds the runs that were claimed and not sent."""
+        """Notes that this beat is at work. Returns the claims of runs that were not sent in time."""
         stale = self._run_script(
             "look",
             [PENDING_KEY, HEARTBEATS_KEY, LOADED_SCHEDULES_KEY],
@@ -162,22 +149,22 @@ class RunStore:
         return [parse_claim(member, score) for member, score in zip(stale[::2], stale[1::2], strict=True)]
 
     def take_over(self, stale: Sequence[Claim]) -> list[Claim]:
-        """Those of the stale claims that are this beat's now."""
+        """New claims of runs that were not sent in time; without those that another beat was first to take over."""
         indices = self._run_script("take", [PENDING_KEY], *_claim_arguments(stale)) if stale else []
         return [Claim(stale[index].run, self._store_ms) for index in indices]
 
     def mark_done(self, claims: Sequence[Claim]) -> None:
-        """They are sent, or will never be: nobody takes them over."""
+        """Ends claims whose runs are sent, or will never be."""
         if claims:
             self._run_script("leave", [PENDING_KEY], "", *_claim_arguments(claims))
 
     def give_back(self, claims: Sequence[Claim]) -> None:
-        """They could not be sent: any beat may try at its next look."""
+        """Lets any beat take over these runs at once."""
         if claims:
             self._run_script("leave", [PENDING_KEY], GIVEN_BACK_SCORE, *_claim_arguments(claims))
 
     def commit(self, prepared_runs: Sequence[PreparedRun], database: int) -> list[str]:
-        """Sends and notes as sent in one step what is still this beat's: "sent", "taken" or what went wrong, each."""
+        """Sends runs and ends their claims in one step: for each "sent", "taken" by another beat, or the error."""
         if not prepared_runs:
             return []
         store_database = self.store.connection_pool.connection_kwargs.get("db") or 0
@@ -190,7 +177,7 @@ class RunStore:
         return list(self._run_script("commit", [PENDING_KEY], *arguments))
 
     def is_fresh(self, claim: Claim) -> bool:
-        """Whether no other beat can have taken it over yet."""
+        """Whether no other beat can have taken the run over yet."""
         return self.clock.now() - claim.at < FRESH_CLAIM_MS
 
     def read_latest_job(self, name: str) -> LatestJob | None:
@@ -201,24 +188,24 @@ class RunStore:
         return LatestJob(task_id, int(sent_at))
 
     def record_latest_job(self, name: str, previous_job: LatestJob | None, task_id: str) -> bool:
-        """Notes the job that an entry gets, unless another beat has given it one since."""
+        """Notes the latest job of an entry. False when another beat noted one since `previous_job` was read."""
         expected = f"{previous_job.task_id} {previous_job.sent_at}" if previous_job else ""
         return bool(self._run_script("begin", [RUNNING_KEY], name, expected, task_id))
 
     def task_id(self, run: Run) -> str:
-        """The same for every beat of this store, and for no run of another one."""
+        """The id of a run's job: the same for every beat of this store, and for no run in another store."""
         if not self._namespace:
             self.store.set(NAMESPACE_KEY, str(uuid4()), nx=True)
             self._namespace = str(self.store.get(NAMESPACE_KEY))
         return _make_task_id(self._namespace, run)
 
     def remove_beat(self, beat: str) -> None:
-        """This beat stops in order."""
+        """Forgets a beat that stops in order."""
         self.store.hdel(HEARTBEATS_KEY, beat)
         self.store.hdel(LOADED_SCHEDULES_KEY, beat)
 
     def save_loaded_schedule(self, beat: str, schedule: LoadedSchedule) -> None:
-        """Tells whoever asks which schedule file this beat runs."""
+        """Keeps the schedule that this beat runs, for `schedules diff` and the page."""
         self.store.hset(LOADED_SCHEDULES_KEY, beat, msgspec.json.encode(schedule))
 
     def _run_script(self, script: str, keys: list[str], *arguments: Any) -> Any:
@@ -228,8 +215,75 @@ class RunStore:
         return reply
 
 
+class StoreClock:
+    """The clock of all beats, in UTC milliseconds: the store's, carried on by this machine's monotonic clock.
+
+    The wall clock of this machine is never read.
+    """
+
+    def __init__(self) -> None:
+        self._store_ms = 0
+        self._read_at: float | None = None
+        self._jump_ms = 0
+
+    def script_time(self) -> str:
+        """The time that scripts are given: none, so that they read the store's clock."""
+        return ""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def now(self) -> int:
+        return self._store_time_at(self.monotonic())
+
+    def sync(self, store_ms: int, asked_at: float) -> None:
+        """Sets the clock by the time in a reply, which the store read between `asked_at` and now."""
+        answered_at = self.monotonic()
+        if self._read_at is not None:
+            if store_ms > self._store_time_at(answered_at) + MIN_JUMP_MS:
+                self._jump_ms += store_ms - self._store_time_at(answered_at)
+            elif store_ms < self._store_time_at(asked_at) - MIN_JUMP_MS:
+                self._jump_ms += store_ms - self._store_time_at(asked_at)
+        self._store_ms, self._read_at = store_ms, answered_at
+
+    def take_jump(self) -> int:
+        """The milliseconds by which the store's clock was set since the last call."""
+        jump_ms, self._jump_ms = self._jump_ms, 0
+        return jump_ms
+
+    def _store_time_at(self, moment: float) -> int:
+        elapsed = 0.0 if self._read_at is None else moment - self._read_at
+        return self._store_ms + int(elapsed * MS_PER_SECOND)
+
+
+def pause(store: redis.Redis, name: str, reason: str) -> bool:
+    """Lets no beat claim a run of this entry any more. False when it was paused already, for another reason."""
+    seconds, microseconds = store.time()
+    at = seconds * MS_PER_SECOND + microseconds // MICROSECONDS_PER_MS
+    return bool(store.hset(PAUSED_KEY, name, msgspec.json.encode(Pause(reason, at))))
+
+
+def resume(store: redis.Redis, name: str, now: str = "") -> bool:
+    """Lets runs of this entry be claimed again, from now on. False when it was not paused.
+
+    `now` are UTC milliseconds; without it, the store's clock counts.
+    """
+    _, was_paused = store.eval(script_source("resume"), 2, PAUSED_KEY, SINCE_KEY, now, name)
+    return bool(was_paused)
+
+
+def read_pauses(store: redis.Redis) -> dict[str, Pause]:
+    """All pauses, by entry."""
+    return {name: msgspec.json.decode(data, type=Pause) for name, data in _read_hash(store, PAUSED_KEY)}
+
+
+def read_pausable_names(store: redis.Redis, schedules: Iterable[Schedule]) -> set[str]:
+    """The names of entries that can be paused: these schedules, and all that beats have run lately."""
+    return {schedule.name for schedule in schedules} | {str(name) for name in store.zrange(NAMES_KEY, 0, -1)}
+
+
 def read_last_runs(store: redis.Redis) -> dict[str, Run]:
-    """The last run of each entry, by its name."""
+    """The last run of each entry, by entry."""
     return {name: Run(name, int(due)) for name, due in _read_hash(store, LAST_RUN_KEY)}
 
 
@@ -244,7 +298,7 @@ def _read_hash(store: redis.Redis, key: str) -> list[tuple[str, str]]:
 
 
 def script_source(name: str) -> str:
-    """A script of ours, with the time in front."""
+    """The text of a script, after the lines that read the time."""
     folder = resources.files("livectl.ops.beat") / "lua"
     return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("time", name))
 
@@ -260,33 +314,3 @@ def parse_claim(member: str, score: Any) -> Claim:
 
 def _claim_arguments(claims: Sequence[Claim]) -> list[str | int]:
     return [argument for claim in claims for argument in (claim.member, claim.at)]
-
-
-class Pause(msgspec.Struct, frozen=True):
-    """Why and since when (UTC milliseconds) an entry is not sent."""
-
-    reason: str
-    at: int
-
-
-def pause(store: redis.Redis, name: str, reason: str) -> bool:
-    """From this moment on no beat claims a run of it. False when it was paused already; its reason is the new one."""
-    seconds, microseconds = store.time()
-    at = seconds * 1000 + microseconds // 1000
-    return bool(store.hset(PAUSED_KEY, name, msgspec.json.encode(Pause(reason, at))))
-
-
-def resume(store: redis.Redis, name: str, now: str = "") -> bool:
-    """Its runs count again from now on, by the store's clock or a given one. False when it was not paused."""
-    _, was_paused = store.eval(script_source("resume"), 2, PAUSED_KEY, SINCE_KEY, now, name)
-    return bool(was_paused)
-
-
-def read_pausable_names(store: redis.Redis, schedules: Iterable[Schedule]) -> set[str]:
-    """The names that can be paused: of these schedules, and of whatever beats have run."""
-    return {schedule.name for schedule in schedules} | {str(name) for name in store.zrange(NAMES_KEY, 0, -1)}
-
-
-def read_pauses(store: redis.Redis) -> dict[str, Pause]:
-    """Every pause there is, by entry."""
-    return {str(name): msgspec.json.decode(data, type=Pause) for name, data in store.hgetall(PAUSED_KEY).items()}

@@ -1,4 +1,4 @@
-"""The order in which the entries of one beat fall due."""
+"""Keeps the entries of a beat in the order in which they are due."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from celery.utils.log import get_logger
 
 from livectl.models import Run
-from livectl.ops.beat.entries import MS_PER_SECOND
 from livectl.ops.beat.run_store import DueRun
+from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-MAX_LATENESS_MS = 10_000  # milliseconds: up to here a run is merely late; beyond, it was missed, and `catchup` decides
-NO_NEXT_RUN_MS = 10**15  # milliseconds to the next run where there is none
+MAX_LATENESS_MS = 10_000  # a run that is later than this was missed, and `catchup` decides
+NO_NEXT_RUN_MS = 10**15  # to the next run of an entry that has none
 
 
 class BeatTimetable:
-    """The next due instant of each entry. One whose instants cannot be reckoned is logged, and left out: `broken`."""
+    """The next due instant of each entry. An entry whose due times raise an error is logged and left out: `broken`."""
 
     def __init__(self, entries: Mapping[str, BeatEntry], since: Mapping[str, int], now: int) -> None:
         self._entries = entries
         self._heap: list[tuple[int, str]] = []
         self.broken: set[str] = set()
         for name in entries:
-            # What the store has from before its clock was set back lies ahead, and does not count.
+            # An instant ahead is from before the store's clock was set back, and does not count.
             next_due = self._next_due_after(name, min(since[name], now))
             if next_due is not None:
                 self._heap.append((next_due, name))
@@ -42,7 +42,7 @@ class BeatTimetable:
         return self._heap[0][0] if self._heap else None
 
     def take_due(self, now: int, limit: int) -> list[DueRun]:
-        """The runs due by now, at most so many. Of an entry that missed many, the latest stands for all."""
+        """The runs that are due by now, at most `limit`. The latest run of an entry stands for all that it missed."""
         due_runs: list[DueRun] = []
         while self._heap and self._heap[0][0] <= now and len(due_runs) < limit:
             due, name = heappop(self._heap)
@@ -52,7 +52,7 @@ class BeatTimetable:
         return due_runs
 
     def _schedule_next(self, name: str, due: int, now: int) -> DueRun:
-        """The run that stands for what is due; its entry's next one goes on the timetable."""
+        """The run of an entry that is due; the entry's next run goes on the timetable."""
         if now - due > MAX_LATENESS_MS:
             due = self._latest_due(name, due, now)
         next_due = self._next_due_after(name, due)
@@ -61,6 +61,7 @@ class BeatTimetable:
         return DueRun(Run(name, due), NO_NEXT_RUN_MS if next_due is None else next_due - due)
 
     def is_worth_sending(self, run: Run, now: int) -> bool:
+        """Whether a run is not too late for its deadline, its `catchup` and the entry's next run."""
         entry = self._entries[run.name]
         lateness = now - run.due
         if entry.deadline is not None and lateness > entry.deadline * MS_PER_SECOND:

@@ -1,4 +1,4 @@
-"""The runs ahead, of many schedules, in the order of time."""
+"""Shows schedules: their entries, their next runs, and where the file and the running beats differ."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from livectl.models import Cron, Run, Schedule
 from livectl.ops.beat import heartbeats
 from livectl.ops.schedules import due_times
 from livectl.render import View, sentence, table
+from livectl.units import MS_PER_SECOND, format_count, format_instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,48 +25,14 @@ if TYPE_CHECKING:
     from livectl.address import Address
     from livectl.models import JobState
     from livectl.ops.beat.heartbeats import Heartbeat
-    from livectl.ops.beat.last_runs import RunHistory
+    from livectl.ops.beat.run_history import RunHistory
     from livectl.ops.beat.run_store import LoadedSchedule, Pause
     from livectl.ops.schedules.schedule_file import ScheduleFile
 
 
-MS_PER_SECOND = 1_000  # milliseconds
-SECONDS_PER_MINUTE = 60  # seconds
-
-
-def upcoming_runs(schedules: Iterable[Schedule], after_ms: int) -> Iterator[Run]:
-    """Without end, if there is anything that runs without end; those that are switched off are left out."""
-    runs_by_schedule = (_runs_after(schedule, after_ms) for schedule in schedules if schedule.enabled)
-    return merge(*runs_by_schedule, key=lambda run: (run.due, run.name))
-
-
-def clock_change_note(schedule: Schedule, due: int) -> str:
-    """What a change of the clock did to this run, if it did anything."""
-    cron_line, moment = schedule.timing, due // MS_PER_SECOND
-    if not isinstance(cron_line, Cron):
-        return ""
-    period, *later_periods = islice(due_times.offset_periods_from(schedule.timezone, moment, 2), 2)
-    if moment == period.start and (minute := due_times.skipped_minute(cron_line, period)) is not None:
-        return f"{_format_clock_time(minute * SECONDS_PER_MINUTE)} does not exist that day"
-    if moment + period.offset in period.repeated_seconds:
-        return f"second of two {_format_clock_time(moment + period.offset)}"
-    if later_periods and moment + period.offset in later_periods[0].repeated_seconds:
-        return f"first of two {_format_clock_time(moment + period.offset)}"
-    return ""
-
-
-def _runs_after(schedule: Schedule, moment: int) -> Iterator[Run]:
-    while (due := due_times.next_due(schedule, moment)) is not None:
-        yield Run(schedule.name, due)
-        moment = due
-
-
-def _format_clock_time(local: int) -> str:
-    return f"{datetime.fromtimestamp(local, UTC):%H:%M}"
-
-
-SECOND_MS = 1_000  # milliseconds
 NO_SCHEDULES_TEXT = "No schedules yet; docs/schedules.md shows how they are written."
+COMPARED_FIELDS = tuple(field.name for field in msgspec.structs.fields(Schedule) if field.name != "name")
+CHANGE_TEXTS = {"added": "only in the file", "removed": "only in the beat", "changed": "differs: "}
 
 
 class EntryStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,59 +46,8 @@ class EntryStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def list_entries(schedules: Sequence[Schedule], history: RunHistory, now: int) -> list[EntryStatus]:
-    """Every schedule with its last run and its next."""
+    """Each schedule with its last run and its next."""
     return [_entry_status(schedule, history, _next_due(schedule, history, now)) for schedule in schedules]
-
-
-def entry_json(entry: EntryStatus) -> dict[str, Any]:
-    """An entry as `livectl schedules list --json` has it."""
-    return {**_entry_fields(entry), "reason": entry.pause.reason or None if entry.pause else None}
-
-
-def render_entries(entries: Sequence[EntryStatus], now: int, zone: str) -> View:
-    """A row for every schedule, with its last run and its next."""
-    rows = [
-        [
-            entry.schedule.name,
-            entry.schedule.task,
-            _format_schedule(entry.schedule, zone),
-            " ".join(filter(None, [_format_short_time(entry.last, now, zone), entry.ended or ""])),
-            _format_next(entry, now, zone),
-        ]
-        for entry in entries
-    ]
-    data = [entry_json(entry) for entry in entries]
-    return table(["name", "task", "schedule", "last", f"next, {zone}"], rows, data, empty=NO_SCHEDULES_TEXT)
-
-
-def render_runs(next_runs: Sequence[Run], schedules: Mapping[str, Schedule], history: RunHistory, zone: str) -> View:
-    """Runs in the order of time, and what a change of the clock did to them."""
-    data, rows = [], []
-    for run in next_runs:
-        schedule = schedules[run.name]
-        note = "paused" if run.name in history.pauses else clock_change_note(schedule, run.due)
-        data.append({**_entry_fields(_entry_status(schedule, history, run.due)), "note": note or None})
-        rows.append(
-            [f"{_local_time(run.due, zone):%Y-%m-%d %H:%M:%S}", schedule.name, _format_schedule(schedule, zone), note]
-        )
-    headings = [f"due, {zone}", "name", "schedule", ""]
-    return table(
-        headings if any(row[-1] for row in rows) else headings[:-1],
-        _drop_empty_notes(rows),
-        data,
-        empty="Nothing ahead.",
-    )
-
-
-def render_check(file: str, schedule_file: ScheduleFile, *, checked: bool) -> View:
-    """That a file is right: how much is in it, and what was looked at."""
-    warnings = [warning._asdict() for warning in schedule_file.warnings]
-    counts = (
-        f"{file}: {_format_count(len(schedule_file.schedules), 'schedule')}, {_format_count(len(warnings), 'warning')}"
-    )
-    checked_text = "tasks and arguments are the app's" if checked else "tasks not checked"
-    data = {"file": file, "schedules": len(schedule_file.schedules), "checked": checked, "warnings": warnings}
-    return sentence(f"{counts}, no mistake; {checked_text}.", data)
 
 
 def _next_due(schedule: Schedule, history: RunHistory, now: int) -> int | None:
@@ -151,6 +67,11 @@ def _entry_status(schedule: Schedule, history: RunHistory, due: int | None) -> E
     )
 
 
+def entry_json(entry: EntryStatus) -> dict[str, Any]:
+    """An entry as `livectl schedules list --json` has it."""
+    return {**_entry_fields(entry), "reason": entry.pause.reason or None if entry.pause else None}
+
+
 def _entry_fields(entry: EntryStatus) -> dict[str, Any]:
     schedule = entry.schedule
     return {
@@ -166,66 +87,96 @@ def _entry_fields(entry: EntryStatus) -> dict[str, Any]:
     }
 
 
+def render_entries(entries: Sequence[EntryStatus], now: int, zone: str) -> View:
+    rows = [
+        [
+            entry.schedule.name,
+            entry.schedule.task,
+            _format_schedule(entry.schedule, zone),
+            " ".join(filter(None, [_format_short_time(entry.last, now, zone), entry.ended or ""])),
+            _format_next(entry, now, zone),
+        ]
+        for entry in entries
+    ]
+    data = [entry_json(entry) for entry in entries]
+    return table(["name", "task", "schedule", "last", f"next, {zone}"], rows, data, empty=NO_SCHEDULES_TEXT)
+
+
 def _format_next(entry: EntryStatus, now: int, zone: str) -> str:
     if entry.pause:
         return f"paused: {entry.pause.reason}" if entry.pause.reason else "paused"
     return _format_short_time(entry.next, now, zone) if entry.schedule.enabled else "off"
 
 
-def _drop_empty_notes(rows: list[list[str]]) -> list[list[str]]:
-    """Without the column of remarks when there are none."""
-    return rows if any(row[-1] for row in rows) else [row[:-1] for row in rows]
+def upcoming_runs(schedules: Iterable[Schedule], after_ms: int) -> Iterator[Run]:
+    """The runs of all schedules that are switched on, in the order of time; usually without end."""
+    runs_by_schedule = (_runs_after(schedule, after_ms) for schedule in schedules if schedule.enabled)
+    return merge(*runs_by_schedule, key=lambda run: (run.due, run.name))
 
 
-def _format_schedule(schedule: Schedule, zone: str) -> str:
-    """The zone is told where it matters, and is another one than that of the page."""
-    timing_text = due_times.format_timing(schedule.timing)
-    return (
-        f"{timing_text} {schedule.timezone}"
-        if isinstance(schedule.timing, Cron) and schedule.timezone != zone
-        else timing_text
-    )
+def _runs_after(schedule: Schedule, moment: int) -> Iterator[Run]:
+    while (due := due_times.next_due(schedule, moment)) is not None:
+        yield Run(schedule.name, due)
+        moment = due
 
 
-def _format_short_time(moment: int | None, now: int, zone: str) -> str:
-    """The time if it is of today, else the day too."""
-    if moment is None:
+def render_runs(next_runs: Sequence[Run], schedules: Mapping[str, Schedule], history: RunHistory, zone: str) -> View:
+    """The runs, each with a note of what a change of the clock does to it."""
+    data, rows = [], []
+    for run in next_runs:
+        schedule = schedules[run.name]
+        note = "paused" if run.name in history.pauses else clock_change_note(schedule, run.due)
+        data.append({**_entry_fields(_entry_status(schedule, history, run.due)), "note": note or None})
+        rows.append(
+            [f"{_local_time(run.due, zone):%Y-%m-%d %H:%M:%S}", schedule.name, _format_schedule(schedule, zone), note]
+        )
+    columns = 4 if any(row[-1] for row in rows) else 3  # without the notes if there are none
+    headings = [f"due, {zone}", "name", "schedule", ""]
+    return table(headings[:columns], [row[:columns] for row in rows], data, empty="Nothing ahead.")
+
+
+def clock_change_note(schedule: Schedule, due: int) -> str:
+    """What a change of the clock does to the run at this instant; empty if it does nothing."""
+    cron_line, second = schedule.timing, due // MS_PER_SECOND
+    if not isinstance(cron_line, Cron):
         return ""
-    local = _local_time(moment, zone)
-    return f"{local:%H:%M:%S}" if local.date() == _local_time(now, zone).date() else f"{local:%Y-%m-%d %H:%M}"
+    period, *later_periods = islice(due_times.offset_periods_from(schedule.timezone, second, 2), 2)
+    if second == period.start and (minute := due_times.skipped_minute(cron_line, period)) is not None:
+        return f"{_format_clock_time(minute * due_times.SECONDS_PER_MINUTE)} does not exist that day"
+    local_second = second + period.offset
+    if local_second in period.repeated_seconds:
+        return f"second of two {_format_clock_time(local_second)}"
+    if later_periods and local_second in later_periods[0].repeated_seconds:
+        return f"first of two {_format_clock_time(local_second)}"
+    return ""
 
 
-def _local_time(moment: int, zone: str) -> datetime:
-    return datetime.fromtimestamp(moment / SECOND_MS, ZoneInfo(zone))
+def _format_clock_time(local_second: int) -> str:
+    return f"{datetime.fromtimestamp(local_second, UTC):%H:%M}"
 
 
-def _format_utc(moment: int | None) -> str | None:
-    if moment is None:
-        return None
-    precision = "milliseconds" if moment % SECOND_MS else "seconds"
-    return datetime.fromtimestamp(moment / SECOND_MS, UTC).isoformat(timespec=precision).replace("+00:00", "Z")
-
-
-def _format_count(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
-
-
-COMPARED_FIELDS = tuple(field.name for field in msgspec.structs.fields(Schedule) if field.name != "name")
-CHANGE_TEXTS = {"added": "only in the file", "removed": "only in the beat", "changed": "differs: "}
+def render_check(file: str, schedule_file: ScheduleFile, *, checked: bool) -> View:
+    """That a file has no mistake, and how much was checked."""
+    warnings = [warning._asdict() for warning in schedule_file.warnings]
+    schedule_count = format_count(len(schedule_file.schedules), "schedule", zero="no")
+    counts = f"{file}: {schedule_count}, {format_count(len(warnings), 'warning', zero='no')}"
+    checked_text = "tasks and arguments are the app's" if checked else "tasks not checked"
+    data = {"file": file, "schedules": len(schedule_file.schedules), "checked": checked, "warnings": warnings}
+    return sentence(f"{counts}, no mistake; {checked_text}.", data)
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry that the file and a beat do not agree on."""
+    """An entry that differs between the file and a running beat."""
 
     beat: str
-    file: str  # that the beat runs
+    file: str  # of the beat
     name: str
     change: Literal["added", "removed", "changed"]
     fields: tuple[str, ...] = ()
 
 
 def find_differences(store: Address, path: Path, schedules: Sequence[Schedule]) -> list[Difference]:
-    """Of every beat that is at work; LivectlError when none is."""
+    """Where the schedules of a file and those of each running beat differ. Raises LivectlError when no beat runs."""
     with redis_client.connect(store) as connection:
         beats = heartbeats.read_activity(connection).heartbeats
         loaded_schedules = heartbeats.read_loaded_schedules(connection)
@@ -237,14 +188,6 @@ def find_differences(store: Address, path: Path, schedules: Sequence[Schedule]) 
         for beat, loaded_schedule in pairs
         for difference in _beat_differences(beat, loaded_schedule, path, schedules)
     ]
-
-
-def render_differences(path: Path, differences: Sequence[Difference]) -> View:
-    rows = [
-        (difference.name, CHANGE_TEXTS[difference.change] + ", ".join(difference.fields), difference.beat)
-        for difference in differences
-    ]
-    return table(("name", "difference", "beat"), rows, differences, empty=f"Every beat holds what {path.name} says.")
 
 
 def _beat_differences(
@@ -268,3 +211,36 @@ def _compare_schedules(
         return ("removed" if in_file is None else "added"), ()
     fields = tuple(name for name in COMPARED_FIELDS if getattr(in_file, name) != getattr(in_beat, name))
     return ("changed" if fields else None), fields
+
+
+def render_differences(path: Path, differences: Sequence[Difference]) -> View:
+    rows = [
+        (difference.name, CHANGE_TEXTS[difference.change] + ", ".join(difference.fields), difference.beat)
+        for difference in differences
+    ]
+    return table(("name", "difference", "beat"), rows, differences, empty=f"Every beat holds what {path.name} says.")
+
+
+def _format_schedule(schedule: Schedule, zone: str) -> str:
+    """When a schedule is due; with its time zone if it has a cron line in another zone than the one that is shown."""
+    timing_text = due_times.format_timing(schedule.timing)
+    has_other_zone = isinstance(schedule.timing, Cron) and schedule.timezone != zone
+    return f"{timing_text} {schedule.timezone}" if has_other_zone else timing_text
+
+
+def _format_short_time(moment: int | None, now: int, zone: str) -> str:
+    """The time of an instant of today, else the day and the time."""
+    if moment is None:
+        return ""
+    local = _local_time(moment, zone)
+    return f"{local:%H:%M:%S}" if local.date() == _local_time(now, zone).date() else f"{local:%Y-%m-%d %H:%M}"
+
+
+def _local_time(moment: int, zone: str) -> datetime:
+    return datetime.fromtimestamp(moment / MS_PER_SECOND, ZoneInfo(zone))
+
+
+def _format_utc(moment: int | None) -> str | None:
+    if moment is None:
+        return None
+    return format_instant(moment / MS_PER_SECOND, "milliseconds" if moment % MS_PER_SECOND else "seconds")

@@ -1,7 +1,7 @@
--- (entry, due, period) each: the numbers of those that are the caller's now, counted from 0.
+-- (entry, due, period) of each run: replies the numbers of the runs that are the caller's now, counted from 0.
 -- KEYS are last, pending, paused.
-local EARLY = 1000 -- a run claimed longer before it is due comes from a beat whose idea of the time is wrong
-local answer = {}
+local EARLY = 1000 -- milliseconds: a beat that claims a run earlier than that before it is due has the wrong time
+local claimed = {}
 
 for i = 2, #ARGV, 3 do
   local entry, due, period = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
@@ -11,7 +11,7 @@ for i = 2, #ARGV, 3 do
   if fresh and due <= now + EARLY and redis.call('HEXISTS', KEYS[3], entry) == 0 then
     redis.call('HSET', KEYS[1], entry, ARGV[i + 1])
     redis.call('ZADD', KEYS[2], now, ARGV[i + 1] .. ' ' .. entry)
-    answer[#answer + 1] = (i - 2) / 3
+    claimed[#claimed + 1] = (i - 2) / 3
   end
 end
-return {now, answer}
+return {now, claimed}

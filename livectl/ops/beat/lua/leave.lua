@@ -1,4 +1,4 @@
--- score, then (run, fence) each: those still claimed under that fence keep that score, or go if it is empty.
+-- score, then (run, fence) of each claim: a claim that still has that fence gets the score, or ends if it is empty.
 -- KEYS are pending.
 for i = 3, #ARGV, 2 do
   if tonumber(redis.call('ZSCORE', KEYS[1], ARGV[i]) or nil) == tonumber(ARGV[i + 1]) then

@@ -1,4 +1,4 @@
--- ARGV[1] is the time in milliseconds, or nothing for the server's own. Every script answers it first.
+-- ARGV[1] is the time in milliseconds, or nothing for the server's own. Every script replies it first.
 local now = tonumber(ARGV[1])
 if not now then
   local time = redis.call('TIME')

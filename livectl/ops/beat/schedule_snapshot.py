@@ -15,17 +15,14 @@ if TYPE_CHECKING:
 
 
 class ScheduleSnapshot(msgspec.Struct, frozen=True):
-    """What is scheduled, and what of it only beat itself can reckon."""
+    """Everything scheduled, and notes on what only beat itself can compute."""
 
     schedules: tuple[Schedule, ...]
     notes: tuple[str, ...] = ()
 
-    def find(self, name: str) -> Schedule | None:
-        return next((entry for entry in self.schedules if entry.name == name), None)
-
 
 def read_snapshot(path: Path, *, name: str = "", app: Any = None, optional: bool = False) -> ScheduleSnapshot:
-    """Of a file, which messages call `name`, and of an app. An optional file need not be there."""
+    """The schedules of a file, which messages call `name`, and of an app. An optional file may be missing."""
     file_schedules = (
         () if optional and app is not None and not path.exists() else schedule_file.load(path, name=name).schedules
     )
@@ -36,11 +33,10 @@ def read_snapshot(path: Path, *, name: str = "", app: Any = None, optional: bool
 
 
 def _read_app_schedules(app: Any) -> tuple[list[Schedule], list[str]]:
-    from livectl.ops.beat import sources
-    from livectl.ops.beat.entries import ComputedDueTimes
+    from livectl.ops.beat.entries import ComputedDueTimes, app_entries
 
     schedules, notes = [], []
-    for name, entry in sources.app_entries(app, app.conf.beat_schedule).items():
+    for name, entry in app_entries(app, app.conf.beat_schedule).items():
         if not isinstance(entry.due_times, ComputedDueTimes):
             notes.append(f"{name} is in the app's beat_schedule; only beat can tell when it is due")
             continue
@@ -59,7 +55,7 @@ def _read_app_schedules(app: Any) -> tuple[list[Schedule], list[str]]:
 
 
 def _database_notes(app: Any) -> list[str]:
-    """A schedule that is in a database is for its own scheduler to tell."""
+
     scheduler = str(app.conf.beat_scheduler or "")
     if scheduler.startswith("django_celery_beat"):
         return ["this app's beat reads its schedule from Django's database, which is not shown here"]

@@ -1,4 +1,4 @@
-"""What the store knows of a schedule: the last run of each entry, how its job ended, and who is paused."""
+"""Reads the last run of each entry, how its job ended, and which entries are paused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
-    """By the names of entries. Those without are left out."""
+    """What the store and the results have of entries, by entry. Entries without are left out."""
 
     last_runs: dict[str, Run] = {}
     job_states: dict[str, JobState] = {}
@@ -26,11 +26,11 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(store: Address, deployment: Deployment) -> RunHistory:
-    """All of it. How jobs ended is known where results are kept, or where the workers are livectl's own."""
+    """Reads it. How jobs ended is known where results are kept, or where the workers are livectl's own."""
     with redis_client.open_store(store) as client:
-        last, paused = run_store.read_last_runs(client), run_store.read_pauses(client)
-        task_ids = run_store.read_task_ids(client, last.values())
+        last_runs, pauses = run_store.read_last_runs(client), run_store.read_pauses(client)
+        task_ids = run_store.read_task_ids(client, last_runs.values())
     with StatusLookup(deployment) as lookup:
         states = lookup.end_states(list(task_ids.values())) if task_ids else {}
     job_states = {run.name: states[task_id] for run, task_id in task_ids.items() if task_id in states}
-    return RunHistory(last_runs=last, job_states=job_states, pauses=paused)
+    return RunHistory(last_runs=last_runs, job_states=job_states, pauses=pauses)
