@@ -31,7 +31,7 @@ API = "https://live.sooplive.com/afreeca/player_live_api.php"
 STATION_API = "https://chapi.sooplive.co.kr/api"
 COVERS = "https://liveimg.sooplive.co.kr/m"
 RESULT_LIVE, RESULT_OFFLINE = 1, 0  # of RESULT
-RESTRICTIONS = {-2: "not shown in this region", -6: "shown to who is logged in and 19", -8: "shown to adults"}
+RESTRICTIONS = {-2: "not shown in this region", -6: "shown after login, from age 19", -8: "shown to adults"}
 EXISTS_CACHE_SECONDS = 30 * 86_400.0  # the station of an offline streamer is asked once a month
 STATION_RETRY_SECONDS = 3_600.0  # ... and once an hour when it does not answer
 

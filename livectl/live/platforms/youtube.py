@@ -7,7 +7,7 @@ behind a wall against robots, so an "offline" read from it stands for a while, a
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -40,6 +40,7 @@ NON_CHANNEL_PATHS = {
     "shorts", "playlist", "feed", "results", "clip", "gaming", "premium", "account", "embed", "hashtag", "post",
 }
 # fmt: on
+CHANNEL_URL = re.compile(r"youtube\.com/(channel/|@|c/|user/)")
 CHANNEL_ID = re.compile(r"UC[\w-]{22}", re.ASCII)
 CONSENT_COOKIE = "SOCS=CAI; CONSENT=YES+cb"  # "reject all" on the page that the EU sees first
 MAX_PAGE_BYTES = 2_000_000  # pages run to 1.2 MB
@@ -63,6 +64,16 @@ class YouTubeVideo(msgspec.Struct, rename="camel"):
 class YouTubePlayability(msgspec.Struct):
     status: str = ""
     reason: str = ""
+
+
+class YouTubePage(NamedTuple):
+    """What a /live page says: of the broadcast, of the video in it, and whose page it is."""
+
+    broadcast: YouTubeBroadcast | None
+    video: YouTubeVideo | None
+    playability: YouTubePlayability
+    canonical_url: str
+    has_data: bool  # a page for robots has none
 
 
 def address(text: str) -> str | None:
@@ -132,8 +143,8 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
     response = yield from ask(request)
     if response.status == 404:
         return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
-    text = _decode_page(response.url, parsing.read_body(response, context.now))
-    observation = yield from youtube_api.offline_if_just_ended(_build_observation(streamer_id, text, context))
+    page = _parse_page(_decode_page(response.url, parsing.read_body(response, context.now)))
+    observation = yield from youtube_api.offline_if_just_ended(_build_observation(streamer_id, page, context))
     if observation.state is State.OFFLINE and newest_videos:
         yield from cache_set(f"quiet/{streamer_id}", newest_videos, OFFLINE_CACHE_SECONDS)
     return observation
@@ -146,22 +157,30 @@ def _decode_page(final_url: str, body: bytes) -> str:
     return text
 
 
-def _build_observation(streamer_id: str, text: str, context: CheckContext) -> Observation:
-    broadcast = parsing.find_embedded_json(text, '"liveBroadcastDetails":', YouTubeBroadcast)
-    video = parsing.find_embedded_json(text, '"videoDetails":', YouTubeVideo)
-    playability = parsing.find_embedded_json(text, '"playabilityStatus":', YouTubePlayability) or YouTubePlayability()
-    match = re.search(r'<link rel="canonical" href="([^"]*)"', text)
-    canonical_url = match[1] if match else ""
-    has_data = "ytInitialData" in text
-    if playability.status == "LOGIN_REQUIRED" and "bot" in playability.reason:
-        raise CheckFailed(State.BLOCKED, parsing.plain_text(playability.reason))
-    if not canonical_url and not has_data:
+def _parse_page(text: str) -> YouTubePage:
+    canonical = re.search(r'<link rel="canonical" href="([^"]*)"', text)
+    page = YouTubePage(
+        broadcast=parsing.find_embedded_json(text, '"liveBroadcastDetails":', YouTubeBroadcast),
+        video=parsing.find_embedded_json(text, '"videoDetails":', YouTubeVideo),
+        playability=parsing.find_embedded_json(text, '"playabilityStatus":', YouTubePlayability)
+        or YouTubePlayability(),
+        canonical_url=canonical[1] if canonical else "",
+        has_data="ytInitialData" in text,
+    )
+    if page.playability.status == "LOGIN_REQUIRED" and "bot" in page.playability.reason:
+        raise CheckFailed(State.BLOCKED, parsing.plain_text(page.playability.reason))
+    if not page.canonical_url and not page.has_data:
         raise CheckFailed(State.BLOCKED, "a page for robots: neither canonical address nor data")
-    state = _state(broadcast, video, playability, canonical_url, has_data=has_data, now=context.now)
+    return page
+
+
+def _build_observation(streamer_id: str, page: YouTubePage, context: CheckContext) -> Observation:
+    state = _state(page, context.now)
     if state is State.OFFLINE:
         return Observation(platform=NAME, id=streamer_id, state=state, at=context.now)
-    video_match = re.search(r"watch\?v=([\w-]{11})", canonical_url)
-    session = video_match[1] if video_match else video.video_id if video else ""
+    video = page.video or YouTubeVideo(video_id="")
+    in_address = re.search(r"watch\?v=([\w-]{11})", page.canonical_url)
+    session = in_address[1] if in_address else video.video_id
     if not session:
         raise CheckFailed(State.PARSE_ERROR, "a broadcast without a video id - at `videoDetails.videoId`")
     return Observation(
@@ -170,34 +189,26 @@ def _build_observation(streamer_id: str, text: str, context: CheckContext) -> Ob
         state=state,
         at=context.now,
         session=session,
-        title=parsing.plain_text(video.title if video else ""),
-        name=parsing.plain_text(video.author if video else ""),
+        title=parsing.plain_text(video.title),
+        name=parsing.plain_text(video.author),
         url=f"https://www.youtube.com/watch?v={session}",
         cover=f"https://i.ytimg.com/vi/{session}/hqdefault.jpg",
-        started_at=parsing.instant_timestamp(broadcast.start_timestamp) if broadcast else None,
+        started_at=parsing.instant_timestamp(page.broadcast.start_timestamp) if page.broadcast else None,
     )
 
 
-def _state(
-    broadcast: YouTubeBroadcast | None,
-    video: YouTubeVideo | None,
-    playability: YouTubePlayability,
-    canonical_url: str,
-    *,
-    has_data: bool,
-    now: float,
-) -> State:
+def _state(page: YouTubePage, now: float) -> State:
+    broadcast, video = page.broadcast, page.video
     is_live = broadcast.is_live_now if broadcast else bool(video and video.is_live and not video.is_upcoming)
     if is_live:
-        return State.RESTRICTED if playability.status == "LOGIN_REQUIRED" else State.LIVE
+        return State.RESTRICTED if page.playability.status == "LOGIN_REQUIRED" else State.LIVE
     start = broadcast.start_timestamp.timestamp() if broadcast and broadcast.start_timestamp else now
     is_announced = start > now or bool(video and video.is_upcoming)
     if is_announced and now - start <= youtube_api.OVERDUE_SECONDS:
         return State.UPCOMING
-    if "watch?v=" not in canonical_url and re.search(r"youtube\.com/(channel/|@|c/|user/)", canonical_url) and has_data:
+    is_channel = "watch?v=" not in page.canonical_url and CHANNEL_URL.search(page.canonical_url)
+    if (is_channel and page.has_data) or video:  # the channel's page, or the recording of its last broadcast
         return State.OFFLINE
-    if video:
-        return State.OFFLINE  # the recording of the last broadcast
     raise CheckFailed(State.PARSE_ERROR, "neither a channel nor a video - at `videoDetails`")
 
 
