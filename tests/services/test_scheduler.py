@@ -1,4 +1,4 @@
-"""The real scheduler under a clock of the test's own."""
+"""The real scheduler under a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from celery.schedules import crontab, schedule
 from livectl import settings
 from livectl.ops.beat import run_store
 from livectl.ops.scheduler import Scheduler, store_address
-from tests.support.beats import MINUTE, SECOND, World, due, entries, make_app, said, server, utc
+from tests.support.beats import MINUTE, SECOND, World, count_due, entries, format_utc, make_app, server, utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def world(tmp_path: Path, store_url: str) -> Iterator[World]:
-    made = World(tmp_path, store_url)
-    yield made
-    made.close()
+    world = World(tmp_path, store_url)
+    yield world
+    world.close()
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def lines(log: pytest.LogCaptureFixture, part: str) -> list[str]:
 
 
 def times(world: World, entry: str) -> list[str]:
-    return [said(each.at) for each in world.sent if each.entry == entry]
+    return [format_utc(message.at) for message in world.sent if message.entry == entry]
 
 
 # --- when
@@ -60,7 +60,7 @@ def test_intervals_are_spread_by_name(world: World) -> None:
     world.beat()
     world.run(120)
     assert set(Counter(entries(world.sent)).values()) == {2}
-    assert len({each.at for each in world.sent}) > 30
+    assert len({message.at for message in world.sent}) > 30
 
 
 DAILY, HOURLY, QUARTERS, STEADY = "daily", "hourly", "quarters", "steady"
@@ -93,11 +93,11 @@ def test_no_run_is_lost_or_doubled_where_the_clock_is_changed(
     world.write(**clocks_of(zone), **{STEADY: {"every": "5m"}})
     world.beat()
     world.run(4 * 3600, step=5)
-    assert [each[:-3] for each in times(world, f"{DAILY} {zone}")] == daily
+    assert [time[:-3] for time in times(world, f"{DAILY} {zone}")] == daily
     assert len(times(world, f"{HOURLY} {zone}")) == 4
     assert len(times(world, f"{QUARTERS} {zone}")) == 16
     assert len(times(world, STEADY)) == 48
-    assert len({each.task_id for each in world.sent}) == len(world.sent)
+    assert len({message.task_id for message in world.sent}) == len(world.sent)
 
 
 @pytest.mark.parametrize("jump", [3600, -3600, 86_400, -86_400])
@@ -114,7 +114,7 @@ def test_a_clock_that_is_set_costs_two_intervals_at_most(
     after = Counter(entries(world.sent)) - before
     assert 58 <= after["fast"] <= 62
     assert 1 <= after["slow"] <= 3
-    assert len(lines(log, f"clock was set by {jump:+}")) == 2, "each of the two beats says so"
+    assert len(lines(log, f"clock was set by {jump:+}")) == 2, "each of the two beats logs it"
 
 
 def test_a_clock_set_back_repeats_no_daily_run(world: World) -> None:
@@ -135,8 +135,10 @@ def test_three_beats_send_what_one_would(world: World) -> None:
         world.beat()
     start = world.clock.at
     world.run(30, step=0.25)
-    assert Counter(entries(world.sent)) == {f"e{n}": due(world, f"e{n}", start, world.clock.at) for n in range(50)}
-    assert len({each.task_id for each in world.sent}) == len(world.sent)
+    assert Counter(entries(world.sent)) == {
+        f"e{n}": count_due(world, f"e{n}", start, world.clock.at) for n in range(50)
+    }
+    assert len({message.task_id for message in world.sent}) == len(world.sent)
 
 
 def test_restarts_neither_double_nor_lose_a_run(world: World) -> None:
@@ -149,8 +151,10 @@ def test_restarts_neither_double_nor_lose_a_run(world: World) -> None:
         world.drop(beat)
         world.clock.wait(1)
     names = ("fast", "minutely", "daily")
-    assert Counter(entries(world.sent)) == {name: due(world, name, start, world.clock.at - SECOND) for name in names}
-    assert len({each.task_id for each in world.sent}) == len(world.sent)
+    assert Counter(entries(world.sent)) == {
+        name: count_due(world, name, start, world.clock.at - SECOND) for name in names
+    }
+    assert len({message.task_id for message in world.sent}) == len(world.sent)
 
 
 def test_a_run_claimed_by_a_beat_that_died_is_sent_by_another_within_five_seconds(world: World) -> None:
@@ -170,13 +174,13 @@ def test_a_run_claimed_by_a_beat_that_died_is_sent_by_another_within_five_second
 
 
 class Holding:
-    """A way to the broker that holds what it is given, as a beat does that stops between claim and sending."""
+    """A publisher that keeps the jobs it is given, as in a beat that stops between claim and sending."""
 
-    def __init__(self, sender: publisher.Publisher | None) -> None:
-        assert sender
-        self.sender = sender
+    def __init__(self, real: publisher.Publisher | None) -> None:
+        assert real
+        self.real = real
         self.held: list[Any] = []
-        self.connect, self.close = sender.connect, sender.close
+        self.connect, self.close = real.connect, real.close
 
     def send(self, jobs: Any) -> None:
         self.held.append(jobs)
@@ -197,10 +201,10 @@ def test_a_beat_that_slept_in_the_middle_of_a_tick_sends_nothing_late(
         world.clock.wait(1)
         world.tick(awake)
     assert len(world.sent) == 100
-    holding.sender.send(holding.held[0])
+    holding.real.send(holding.held[0])
     assert world.collect() == []
     assert len(lines(log, "another beat has taken this run over")) == 100
-    assert len({each.task_id for each in world.sent}) == 100
+    assert len({message.task_id for message in world.sent}) == 100
 
 
 # --- missed
@@ -235,7 +239,7 @@ def test_a_short_pause_loses_no_run(world: World) -> None:
     stopped_for(world, 5)
     world.tick()
     assert len(world.sent) in {5, 6, 7}
-    assert len({each.task_id for each in world.sent}) == len(world.sent)
+    assert len({message.task_id for message in world.sent}) == len(world.sent)
 
 
 def test_a_restart_during_a_long_first_interval_catches_up(world: World) -> None:
@@ -314,15 +318,15 @@ def test_a_schedule_with_mistakes_ends_beat_at_its_start(world: World, log: pyte
     with pytest.raises(SystemExit) as ended:
         world.beat()
     assert ended.value.code == 3
-    (told,) = lines(log, "schedules.yaml:1:")
-    assert "0s" in told
-    assert "tsk" in told
+    (line,) = lines(log, "schedules.yaml:1:")
+    assert "0s" in line
+    assert "tsk" in line
 
 
 def test_the_file_may_be_named_as_celery_names_its_shelve(world: World, tmp_path: Path) -> None:
-    named = tmp_path / "other.yml"
-    named.write_text("schedules: {other: {task: t.note, every: 5s, args: [other]}}")
-    world.beat(schedule_filename=str(named))
+    path = tmp_path / "other.yml"
+    path.write_text("schedules: {other: {task: t.note, every: 5s, args: [other]}}")
+    world.beat(schedule_filename=str(path))
     assert set(entries(world.run(10))) == {"other"}
 
 
@@ -375,8 +379,8 @@ def test_results_that_do_not_expire_are_cleaned_up(tmp_path: Path, store_url: st
     world.app.backend.supports_autoexpire = False
     world.write(mine={"every": "1h"})
     world.beat()
-    told = [each.message["headers"]["task"] for each in world.run(60)]
-    assert "celery.backend_cleanup" in told
+    tasks = [message.message["headers"]["task"] for message in world.run(60)]
+    assert "celery.backend_cleanup" in tasks
     world.close()
 
 
@@ -406,7 +410,7 @@ def test_a_bad_entry_is_named_and_stops_no_other(world: World, log: pytest.LogCa
 
 
 class Breaking(schedule):  # type: ignore[misc]
-    """A schedule that asks something which is not always there."""
+    """A schedule that needs something which is not always there."""
 
     broken = False
 
@@ -492,7 +496,7 @@ def test_a_broker_of_its_own_away_and_back(tmp_path: Path, store_url: str, log: 
         world.run(10)
         assert Counter(entries(world.sent))["fast"] in {70, 71, 72}
         assert Counter(entries(world.sent))["slow"] == 1
-        assert len({each.task_id for each in world.sent}) == len(world.sent)
+        assert len({message.task_id for message in world.sent}) == len(world.sent)
         assert len(lines(log, "is away")) == 2
         assert len(lines(log, "are back")) == 2
         world.close()
@@ -518,7 +522,7 @@ def test_an_entry_that_must_not_overlap_waits_for_its_job(world: World) -> None:
     world.beat()
     world.run(60)
     assert Counter(entries(world.sent)) == {"slow": 1, "free": 6}
-    (job,) = [each for each in world.sent if each.entry == "slow"]
+    (job,) = [message for message in world.sent if message.entry == "slow"]
     assert job.message["headers"]["ignore_result"] is False
     finish(world, job.task_id)
     world.run(20)
@@ -536,7 +540,7 @@ def test_a_job_that_is_never_heard_of_again_counts_as_lost(world: World, log: py
     assert lines(log, "counts as lost")
 
 
-def test_without_a_result_backend_jobs_may_overlap_and_that_is_said(
+def test_without_a_result_backend_jobs_may_overlap_and_that_is_logged(
     world: World, log: pytest.LogCaptureFixture
 ) -> None:
     world.app = make_app(world.store_url)
@@ -556,11 +560,11 @@ def test_last_runs_and_beats_can_be_seen(world: World) -> None:
     world.clock.at -= SECOND
     beat = world.beat()
     world.run(2)
-    assert {name: said(run.due) for name, run in run_store.read_last_runs(world.store).items()} == {
+    assert {name: format_utc(run.due) for name, run in run_store.read_last_runs(world.store).items()} == {
         "hourly": "06-01 12:00:00"
     }
-    (seen,) = world.heartbeats().values()
-    assert (seen.entries, seen.at) == (2, world.clock.at)
+    (heartbeat,) = world.heartbeats().values()
+    assert (heartbeat.entries, heartbeat.at) == (2, world.clock.at)
     world.beats.remove(beat)
     beat.close()
     assert world.heartbeats() == {}
@@ -603,8 +607,8 @@ def test_a_broker_that_keeps_messages_only_needs_a_store_beside_it(
     with pytest.raises(SystemExit) as ended:
         Scheduler(app, settings=settings.load({"HOME": str(tmp_path)}, tmp_path))
     assert ended.value.code == 3
-    (told,) = lines(log, "Set `store:`")
-    assert "secret" not in told
+    (line,) = lines(log, "Set `store:`")
+    assert "secret" not in line
 
 
 def test_the_banner_needs_no_settings(store_url: str) -> None:

@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from livectl import cli, redis_client
+from livectl import cli, models, redis_client
 from livectl.context import CommandContext
-from livectl.models import Run as Due
 from livectl.models import Schedule
 from livectl.ops.beat import run_store, views
-from livectl.ops.beat import run_store as kept
 from livectl.ops.beat.run_history import RunHistory
 from livectl.ops.schedules import cron
 from tests.support.beats import World, make_app
@@ -88,7 +86,7 @@ def test_mistakes_for_programs(run: Run, tmp_path: Path) -> None:
     assert json.loads(out)["error"]["code"] == 3
 
 
-def test_warnings_are_told_and_do_not_fail(run: Run, tmp_path: Path) -> None:
+def test_warnings_are_shown_and_do_not_fail(run: Run, tmp_path: Path) -> None:
     write(tmp_path, 'schedules:\n  a: {task: livectl.ping, cron: "* 3 * * *"}\n')
     code, out, err = run("schedules", "validate")
     assert code == 0
@@ -103,7 +101,7 @@ def test_a_file_that_is_missing_is_named(run: Run) -> None:
     assert "nowhere.yaml" in err
 
 
-def test_another_app_is_checked_against_and_one_that_fails_is_told(tmp_path: Path) -> None:
+def test_another_app_is_checked_against_and_one_that_fails_is_named(tmp_path: Path) -> None:
     write(tmp_path, "schedules: {a: {task: tsks.add, every: 5s}}")
     write(tmp_path, "from celery import Celery\napp = Celery('p', include=['tsks'])\n", "proj.py")
     write(tmp_path, "from celery import shared_task\n@shared_task\ndef add(x): ...\n", "tsks.py")
@@ -174,11 +172,11 @@ def test_list_for_programs_has_the_promised_fields(run: Run, tmp_path: Path) -> 
     assert (digest["timezone"], off["enabled"], off["next"]) == ("Europe/Paris", False, None)
 
 
-def test_the_last_run_is_that_of_the_store(run: Run, tmp_path: Path, store_url: str) -> None:
+def test_the_last_run_is_read_from_the_store(run: Run, tmp_path: Path, store_url: str) -> None:
     write(tmp_path, GOOD)
     last = datetime(2026, 11, 20, 8, tzinfo=UTC)
     store = redis_client.open_store(store_url)
-    store.hset(kept.LAST_RUN_KEY, "digest", str(round(last.timestamp() * 1000)))
+    store.hset(run_store.LAST_RUN_KEY, "digest", str(round(last.timestamp() * 1000)))
     store.close()
     environ = {"LIVECTL_STORE": store_url, "LIVECTL_BROKER": store_url}
     rows = json.loads(run("schedules", "list", "--json", **environ)[1])
@@ -223,8 +221,8 @@ def test_a_mistake_on_the_command_line_is_reported(
     run: Run, tmp_path: Path, argv: list[str], code: int, message: str
 ) -> None:
     write(tmp_path, GOOD)
-    got, out, err = run("schedules", *argv)
-    assert (got, out) == (code, "")
+    actual_code, out, err = run("schedules", *argv)
+    assert (actual_code, out) == (code, "")
     assert message in err
 
 
@@ -234,7 +232,7 @@ def test_an_empty_schedule_is_a_sentence(run: Run, tmp_path: Path) -> None:
     assert run("schedules", "next")[1] == "Nothing ahead.\n"
 
 
-def line(text: str) -> Schedule:
+def cron_schedule(text: str) -> Schedule:
     return Schedule(name="x", task="t", timing=cron.parse(text), timezone="Europe/Paris")
 
 
@@ -250,30 +248,30 @@ def line(text: str) -> Schedule:
     ],
 )
 def test_a_run_that_the_clock_moved_or_repeats_is_marked(text: str, due: str, note: str) -> None:
-    each, instant = line(text), round(datetime.fromisoformat(due).timestamp() * 1000)
-    assert views.clock_change_note(each, instant) == note
-    view = views.render_runs([Due("x", instant)], {"x": each}, RunHistory(), "Europe/Paris")
+    schedule, instant = cron_schedule(text), round(datetime.fromisoformat(due).timestamp() * 1000)
+    assert views.clock_change_note(schedule, instant) == note
+    view = views.render_runs([models.Run("x", instant)], {"x": schedule}, RunHistory(), "Europe/Paris")
     data: Any = view.data
     assert data[0]["note"] == (note or None)
 
 
-# --- what the store and the beats say
+# --- with a store and beats
 
 
 @pytest.fixture
 def world(tmp_path: Path, store_url: str) -> Iterator[World]:
-    made = World(tmp_path, store_url)
-    yield made
-    made.close()
+    world = World(tmp_path, store_url)
+    yield world
+    world.close()
 
 
 @pytest.fixture
-def at(store_url: str) -> dict[str, str]:
+def servers(store_url: str) -> dict[str, str]:
     return {"LIVECTL_STORE": store_url, "LIVECTL_BROKER": store_url, "LIVECTL_RESULTS": store_url}
 
 
 def test_a_paused_entry_is_sent_by_no_beat_and_caught_up_by_none(
-    run: Run, tmp_path: Path, world: World, at: dict[str, str]
+    run: Run, tmp_path: Path, world: World, servers: dict[str, str]
 ) -> None:
     write(
         tmp_path, "schedules:\n  a: {task: t.note, every: 10s, args: [a]}\n  b: {task: t.note, every: 10s, args: [b]}\n"
@@ -281,65 +279,69 @@ def test_a_paused_entry_is_sent_by_no_beat_and_caught_up_by_none(
     world.beat()
     world.beat()
     world.run(20)
-    assert {each.entry for each in world.sent} == {"a", "b"}
-    assert run("schedules", "pause", "a", "--reason", "mail server moves", **at)[0] == 0
+    assert {message.entry for message in world.sent} == {"a", "b"}
+    assert run("schedules", "pause", "a", "--reason", "mail server moves", **servers)[0] == 0
     world.sent.clear()
     world.run(20)
     world.beat()
     world.run(20)
-    assert {each.entry for each in world.sent} == {"b"}
+    assert {message.entry for message in world.sent} == {"b"}
 
-    code, out, _ = run("schedules", "list", **at)
+    code, out, _ = run("schedules", "list", **servers)
     assert (code, "mail" in out) == (0, True)
-    row = json.loads(run("schedules", "list", "--json", **at)[1])[0]
+    row = json.loads(run("schedules", "list", "--json", **servers)[1])[0]
     assert (row["paused"], row["reason"], row["next"]) == (True, "mail server moves", None)
-    assert "paused" in run("schedules", "next", "a", "-n", "1", **at)[1]
+    assert "paused" in run("schedules", "next", "a", "-n", "1", **servers)[1]
 
     world.sent.clear()
     assert run_store.resume(world.store, "a", str(world.clock.at))
     world.run(20)
-    assert Counter(each.entry for each in world.sent) == {"a": 2, "b": 2}
-    assert run("schedules", "resume", "a", **at)[:2] == (1, "a was not paused.\n")
+    assert Counter(message.entry for message in world.sent) == {"a": 2, "b": 2}
+    assert run("schedules", "resume", "a", **servers)[:2] == (1, "a was not paused.\n")
 
 
-def test_what_nobody_schedules_cannot_be_paused(run: Run, tmp_path: Path, at: dict[str, str]) -> None:
+def test_what_nobody_schedules_cannot_be_paused(run: Run, tmp_path: Path, servers: dict[str, str]) -> None:
     write(tmp_path, GOOD)
-    code, _, err = run("schedules", "pause", "pnig", **at)
+    code, _, err = run("schedules", "pause", "pnig", **servers)
     assert (code, "did you mean ping?" in err) == (2, True)
 
 
-def test_the_entry_sent_by_hand_is_a_job_with_an_id(run: Run, tmp_path: Path, world: World, at: dict[str, str]) -> None:
+def test_the_entry_sent_by_hand_is_a_job_with_an_id(
+    run: Run, tmp_path: Path, world: World, servers: dict[str, str]
+) -> None:
     write(tmp_path, "schedules:\n  a: {task: t.note, every: 1h, args: [a], options: {queue: celery, priority: 0}}\n")
-    code, out, _ = run("schedules", "run", "a", "--json", **at)
+    code, out, _ = run("schedules", "run", "a", "--json", **servers)
     assert (code, json.loads(out)["task"]) == (0, "t.note")
     (sent,) = world.collect()
     assert (sent.entry, sent.task_id) == ("a", json.loads(out)["id"])
 
 
-def test_diff_tells_where_file_and_beats_differ(run: Run, tmp_path: Path, world: World, at: dict[str, str]) -> None:
+def test_diff_shows_where_file_and_beats_differ(
+    run: Run, tmp_path: Path, world: World, servers: dict[str, str]
+) -> None:
     write(tmp_path, GOOD)
-    assert run("schedules", "diff", **at)[0] == 1
-    assert "no beat is at work" in run("schedules", "diff", **at)[2]
+    assert run("schedules", "diff", **servers)[0] == 1
+    assert "no beat is at work" in run("schedules", "diff", **servers)[2]
     world.beat()
     world.tick()
-    assert run("schedules", "diff", **at)[:2] == (0, "Every beat holds what schedules.yaml says.\n")
+    assert run("schedules", "diff", **servers)[:2] == (0, "Every beat holds what schedules.yaml says.\n")
     write(tmp_path, GOOD.replace("every: 5s", "every: 6s").replace("digest", "daily"))
-    code, out, _ = run("schedules", "diff", "--json", **at)
+    code, out, _ = run("schedules", "diff", "--json", **servers)
     differences = {(row["name"], row["change"], *row["fields"]) for row in json.loads(out)}
     assert (code, differences) == (1, {("ping", "changed", "timing"), ("digest", "removed"), ("daily", "added")})
     world.run(2)
-    assert run("schedules", "diff", **at)[0] == 0
+    assert run("schedules", "diff", **servers)[0] == 0
 
 
-def test_list_tells_how_the_last_run_went(run: Run, tmp_path: Path, world: World, at: dict[str, str]) -> None:
+def test_list_shows_how_the_last_run_ended(run: Run, tmp_path: Path, world: World, servers: dict[str, str]) -> None:
     write(tmp_path, "schedules:\n  a: {task: t.note, every: 10s, args: [a]}\n")
     world.beat()
     world.run(20)
     job = world.sent[-1].task_id
     meta = {"task_id": job, "status": "FAILURE", "result": {"exc_type": "E", "exc_message": []}, "children": []}
     world.store.set(f"celery-task-meta-{job}", json.dumps(meta))
-    assert json.loads(run("schedules", "list", "--json", **at)[1])[0]["ended"] == "failed"
-    assert " failed " in run("schedules", "list", **at)[1]
+    assert json.loads(run("schedules", "list", "--json", **servers)[1])[0]["ended"] == "failed"
+    assert " failed " in run("schedules", "list", **servers)[1]
 
 
 def test_with_an_app_its_own_beat_schedule_is_shown_and_no_file_is_needed(tmp_path: Path, store_url: str) -> None:

@@ -1,4 +1,4 @@
-"""Beats under a clock of the test's own: the real scheduler, a real store and broker, no waiting."""
+"""Beats under a clock that a test moves: the real scheduler, a real store and broker, no waiting."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ def utc(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * SECOND
 
 
-def said(moment: int) -> str:
+def format_utc(moment: int) -> str:
+    """`03-29 01:00:00` in UTC, of milliseconds."""
     return datetime.fromtimestamp(moment / SECOND, UTC).strftime("%m-%d %H:%M:%S")
 
 
 class Time:
-    """Passes when a test says so; meanwhile the store's clock may be set."""
+    """The time, which passes when a test says so; the store's clock may be set meanwhile."""
 
     def __init__(self, at: int) -> None:
         self.at = at
@@ -55,7 +56,7 @@ class Time:
 
 
 class FakeClock(StoreClock):
-    """A beat's clock in that time."""
+    """The clock of a beat in that time."""
 
     def __init__(self, time: Time) -> None:
         super().__init__()
@@ -69,7 +70,7 @@ class FakeClock(StoreClock):
 
 
 class Sent(NamedTuple):
-    """A message found in the queue: at what time, of which entry, with which task id."""
+    """A message that was found in the queue: when, of which entry, and with which task id."""
 
     at: int
     entry: str
@@ -92,46 +93,46 @@ class World:
         self.sent: list[Sent] = []
 
     def write(self, **entries: dict[str, Any]) -> None:
-        """Each entry sends its own name, unless it says otherwise."""
-        spelt = {name: {"task": "t.note", "args": [name], **entry} for name, entry in entries.items()}
-        self.file.write_text(json.dumps({"schedules": spelt}))
+        """Writes the schedule file. An entry sends its own name unless it has other arguments."""
+        schedules = {name: {"task": "t.note", "args": [name], **entry} for name, entry in entries.items()}
+        self.file.write_text(json.dumps({"schedules": schedules}))
 
-    def beat(self, **more: Any) -> Scheduler:
+    def beat(self, **options: Any) -> Scheduler:
         settings = livectl_settings.load({"LIVECTL_STORE": self.store_url, "HOME": str(self.folder)}, self.folder)
-        made = Scheduler(self.app, settings=settings, clock=FakeClock(self.clock), **more)
-        self.beats.append(made)
-        return made
+        beat = Scheduler(self.app, settings=settings, clock=FakeClock(self.clock), **options)
+        self.beats.append(beat)
+        return beat
 
     def drop(self, beat: Scheduler) -> None:
-        """As kill -9 would: nothing is said, nothing is given back."""
+        """Ends a beat as kill -9 does: it gives nothing back."""
         self.beats.remove(beat)
         beat._close_publisher()
         beat._close_store()
 
     def tick(self, *beats: Scheduler) -> list[Sent]:
-        """One tick of each, and what they put into the queue."""
+        """Lets each beat tick once. Returns what they put into the queue."""
         for beat in beats or self.beats:
             beat.tick()
-        found = self.collect()
-        self.sent += found
-        return found
+        sent = self.collect()
+        self.sent += sent
+        return sent
 
     def collect(self, queue: str = "celery") -> list[Sent]:
-        found = []
+        sent = []
         while raw := self.broker.rpop(queue):
             message = json.loads(str(raw))
             args, _, _ = json.loads(_body(message))
-            found.append(Sent(self.clock.at, args[0] if args else "", message["headers"]["id"], message))
-        return found
+            sent.append(Sent(self.clock.at, args[0] if args else "", message["headers"]["id"], message))
+        return sent
 
     def run(self, seconds: float, *, step: float = 1.0) -> list[Sent]:
-        """Ticks of all beats for so long."""
-        found = self.tick()
+        """Lets all beats tick for so many seconds."""
+        sent = self.tick()
         end = self.clock.passed + seconds
         while self.clock.passed < end:
             self.clock.wait(min(step, end - self.clock.passed))
-            found += self.tick()
-        return found
+            sent += self.tick()
+        return sent
 
     def heartbeats(self) -> dict[str, Heartbeat]:
         with redis_client.connect(Address.parse(self.store_url)) as connection:
@@ -155,7 +156,7 @@ def make_app(url: str) -> Celery:
 
 
 def _note(*args: Any, **kwargs: Any) -> None:
-    """The task; no worker ever runs it here."""
+    """The task. No worker runs it here."""
 
 
 def _body(message: dict[str, Any]) -> bytes:
@@ -164,17 +165,17 @@ def _body(message: dict[str, Any]) -> bytes:
     return b64decode(message["body"])
 
 
-def due(world: World, name: str, start: int, end: int) -> int:
-    """How many runs an entry of the file has after the start, up to the end."""
-    (schedule,) = [each for each in schedule_file.load(world.file).schedules if each.name == name]
-    found, moment = 0, due_times.next_due(schedule, start)
+def count_due(world: World, name: str, start: int, end: int) -> int:
+    """The number of runs that an entry of the file has after the start, up to the end."""
+    (schedule,) = [entry for entry in schedule_file.load(world.file).schedules if entry.name == name]
+    count, moment = 0, due_times.next_due(schedule, start)
     while moment is not None and moment <= end:
-        found, moment = found + 1, due_times.next_due(schedule, moment)
-    return found
+        count, moment = count + 1, due_times.next_due(schedule, moment)
+    return count
 
 
 def entries(sent: list[Sent]) -> list[str]:
-    return [each.entry for each in sent]
+    return [message.entry for message in sent]
 
 
 class Server:
@@ -212,9 +213,9 @@ def server() -> Iterator[Server]:
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="lv-") as folder:
-        made = Server(Path(folder))
-        made.start()
+        own_server = Server(Path(folder))
+        own_server.start()
         try:
-            yield made
+            yield own_server
         finally:
-            made.stop()
+            own_server.stop()

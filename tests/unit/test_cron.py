@@ -1,4 +1,4 @@
-"""Cron lines: what is read, and what is refused with which words."""
+"""Cron lines are read, or refused with a reason and the right spelling."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ def test_a_field_names_numbers(word: str, field: cron.CronField, values: tuple[i
     ],
 )
 def test_a_line_by_another_name_is_the_same_line(text: str, fields: str) -> None:
-    named, spelt = cron.parse(text), cron.parse(fields)
-    assert (named.minute, named.hour, named.day, named.month, named.weekday, named.stepping) == (
-        spelt.minute,
-        spelt.hour,
-        spelt.day,
-        spelt.month,
-        spelt.weekday,
-        spelt.stepping,
+    macro, line = cron.parse(text), cron.parse(fields)
+    assert (macro.minute, macro.hour, macro.day, macro.month, macro.weekday, macro.stepping) == (
+        line.minute,
+        line.hour,
+        line.day,
+        line.month,
+        line.weekday,
+        line.stepping,
     )
-    assert named.text == text.strip()
+    assert macro.text == text.strip()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_line_steps_when_it_starts_with_a_star(text: str, stepping: bool) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "hint"),
+    ("text", "reason", "hint"),
     [
         ("75 * * * *", "minute 75 is out of range", "minute goes from 0 to 59"),
         ("0 24 * * *", "hour 24 is out of range", "hour goes from 0 to 23"),
@@ -138,10 +138,10 @@ def test_a_line_steps_when_it_starts_with_a_star(text: str, stepping: bool) -> N
         ("0 0 30 2 */2", "never comes", "29 days"),
     ],
 )
-def test_a_line_is_refused_with_the_reason_and_the_right_spelling(text: str, said: str, hint: str) -> None:
+def test_a_line_is_refused_with_the_reason_and_the_right_spelling(text: str, reason: str, hint: str) -> None:
     with pytest.raises(cron.CronError) as refused:
         cron.parse(text)
-    assert said in refused.value.text
+    assert reason in refused.value.text
     assert hint in refused.value.hint
 
 

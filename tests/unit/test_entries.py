@@ -12,7 +12,7 @@ from celery.schedules import BaseSchedule, crontab, schedstate, schedule, solar
 
 from livectl.models import Cron, Interval, Solar
 from livectl.ops.beat.entries import ComputedDueTimes, app_entries
-from tests.support.beats import HOUR, MINUTE, SECOND, make_app, said, utc
+from tests.support.beats import HOUR, MINUTE, SECOND, format_utc, make_app, utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ def next_runs(app: Celery, celery_schedule: Any, start: int, count: int) -> list
         assert moment is not None
         moment = due_times.after(moment)
         assert moment is not None
-        runs.append(said(moment)[:-3])
+        runs.append(format_utc(moment)[:-3])
     return runs
 
 

@@ -1,4 +1,4 @@
-"""Due instants, against a reference that walks through every minute."""
+"""Due times, compared with a reference that walks through every minute."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DAY_MS = 86_400_000
 
 
 class Line(NamedTuple):
-    """A cron line, and the same said in Python."""
+    """A cron line, and its numbers in Python."""
 
     text: str
     minutes: Set[int]
@@ -65,7 +65,7 @@ CHANGES = {
 AROUND = timedelta(hours=48)
 
 
-def schedule(text: str, zone: str = "UTC") -> Schedule:
+def make_schedule(text: str, zone: str = "UTC") -> Schedule:
     return Schedule(name="x", task="t", timing=cron.parse(text), timezone=zone)
 
 
@@ -74,11 +74,11 @@ def utc(*when: int) -> int:
 
 
 def expected(line: Line, zone: str, start: datetime, end: datetime) -> list[int]:
-    """Walks from minute to minute as a clock on the wall does."""
+    """The due times of a line, found from minute to minute as on a clock on the wall."""
     due, hours = [], len(line.hours)
     for moment, local, skipped in walk(zone, start, end):
         shown = matches(line, local) and (line.stepping or not local.fold)
-        owed = hours < 24 and any(matches(line, each) for each in skipped)
+        owed = hours < 24 and any(matches(line, minute) for minute in skipped)
         if shown or owed:
             due.append(round(moment.timestamp() * 1000))
     return due
@@ -91,7 +91,7 @@ def walk(zone: str, start: datetime, end: datetime) -> list[tuple[datetime, date
     while moment < end:
         local = moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
         gap = int((local - before) / MINUTE) - 1
-        steps.append((moment, local, [before + MINUTE * (each + 1) for each in range(gap)]))
+        steps.append((moment, local, [before + MINUTE * (number + 1) for number in range(gap)]))
         moment, before = moment + MINUTE, local
     return steps
 
@@ -105,11 +105,11 @@ def matches(line: Line, local: datetime) -> bool:
     )
 
 
-def found(each: Schedule, start: int, end: int) -> list[int]:
-    due, moment = [], due_times.next_due(each, start - 1)
+def all_due(schedule: Schedule, start: int, end: int) -> list[int]:
+    due, moment = [], due_times.next_due(schedule, start - 1)
     while moment is not None and moment < end:
         due.append(moment)
-        moment = due_times.next_due(each, moment)
+        moment = due_times.next_due(schedule, moment)
     return due
 
 
@@ -118,21 +118,21 @@ def found(each: Schedule, start: int, end: int) -> list[int]:
 def test_around_a_change_of_the_clock_runs_are_those_of_the_wall(zone: str, day: str, line: Line) -> None:
     middle = datetime.fromisoformat(day).replace(tzinfo=UTC)
     start, end = middle - AROUND, middle + AROUND
-    each = schedule(line.text, zone)
+    schedule = make_schedule(line.text, zone)
     first, stop = round(start.timestamp() * 1000), round(end.timestamp() * 1000)
-    due = found(each, first, stop)
+    due = all_due(schedule, first, stop)
     assert due == expected(line, zone, start, end)
     for moment, following in pairwise(due):
-        assert due_times.last_due(each, moment) == moment
-        assert due_times.last_due(each, following - 1) == moment
+        assert due_times.last_due(schedule, moment) == moment
+        assert due_times.last_due(schedule, following - 1) == moment
 
 
 def local(zone: str, text: str, day: str) -> list[str]:
     """The runs of a local day, as UTC times."""
     start = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(zone))
     first, end = round(start.timestamp() * 1000), round((start + timedelta(days=1)).timestamp() * 1000)
-    runs = found(schedule(text, zone), first, end)
-    return [f"{datetime.fromtimestamp(each / 1000, UTC):%H:%M}" for each in runs]
+    runs = all_due(make_schedule(text, zone), first, end)
+    return [f"{datetime.fromtimestamp(run / 1000, UTC):%H:%M}" for run in runs]
 
 
 @pytest.mark.parametrize(
@@ -154,33 +154,35 @@ def test_in_paris_the_clock_skips_an_hour_in_march_and_repeats_one_in_october(
 
 
 def test_the_29th_of_february_comes_every_fourth_year_and_not_in_2100() -> None:
-    each = schedule("0 0 29 2 *")
-    assert due_times.next_due(each, utc(2026, 1, 1)) == utc(2028, 2, 29)
-    assert due_times.next_due(each, utc(2096, 2, 29)) == utc(2104, 2, 29)
-    assert due_times.last_due(each, utc(2028, 2, 28)) == utc(2024, 2, 29)
+    schedule = make_schedule("0 0 29 2 *")
+    assert due_times.next_due(schedule, utc(2026, 1, 1)) == utc(2028, 2, 29)
+    assert due_times.next_due(schedule, utc(2096, 2, 29)) == utc(2104, 2, 29)
+    assert due_times.last_due(schedule, utc(2028, 2, 28)) == utc(2024, 2, 29)
 
 
 def test_a_monday_the_29th_of_february_is_found_28_years_off() -> None:
     line = cron.build("0 0 29 2 1", ["0", "0", "29", "2", "1"], either_day=False)
-    each = Schedule(name="x", task="t", timing=line)
-    assert due_times.next_due(each, utc(2024, 3, 1)) == utc(2044, 2, 29)
-    assert due_times.next_due(each, utc(2072, 3, 1)) == utc(2112, 2, 29)  # 2100 has none
-    assert due_times.last_due(each, utc(2044, 2, 28)) == utc(2016, 2, 29)
+    schedule = Schedule(name="x", task="t", timing=line)
+    assert due_times.next_due(schedule, utc(2024, 3, 1)) == utc(2044, 2, 29)
+    assert due_times.next_due(schedule, utc(2072, 3, 1)) == utc(2112, 2, 29)  # 2100 has none
+    assert due_times.last_due(schedule, utc(2044, 2, 28)) == utc(2016, 2, 29)
 
 
 def test_a_line_of_date_and_weekday_runs_on_both() -> None:
-    each = schedule("0 0 13 * fri")
-    days = [datetime.fromtimestamp(due / 1000, UTC).day for due in found(each, utc(2026, 11, 1), utc(2026, 12, 1))]
+    schedule = make_schedule("0 0 13 * fri")
+    days = [
+        datetime.fromtimestamp(due / 1000, UTC).day for due in all_due(schedule, utc(2026, 11, 1), utc(2026, 12, 1))
+    ]
     assert days == [6, 13, 20, 27]
 
 
 def test_a_run_at_the_very_instant_is_the_last_and_not_the_next() -> None:
-    each = schedule("0 9 * * *")
+    schedule = make_schedule("0 9 * * *")
     nine = utc(2026, 11, 21, 9)
-    assert due_times.next_due(each, nine - 1) == nine
-    assert due_times.next_due(each, nine) == nine + DAY_MS
-    assert due_times.last_due(each, nine) == nine
-    assert due_times.last_due(each, nine - 1) == nine - DAY_MS
+    assert due_times.next_due(schedule, nine - 1) == nine
+    assert due_times.next_due(schedule, nine) == nine + DAY_MS
+    assert due_times.last_due(schedule, nine) == nine
+    assert due_times.last_due(schedule, nine - 1) == nine - DAY_MS
 
 
 @given(
@@ -188,21 +190,21 @@ def test_a_run_at_the_very_instant_is_the_last_and_not_the_next() -> None:
     name=st.text(min_size=1),
     moment=st.integers(utc(1970, 1, 1), utc(2100, 1, 1)),
 )
-def test_intervals_stand_on_one_grid_whoever_looks_and_whenever(seconds: float, name: str, moment: int) -> None:
-    each, step = Schedule(name=name, task="t", timing=Interval(seconds)), max(1, round(seconds * 1000))
-    due = due_times.next_due(each, moment)
+def test_every_beat_finds_one_grid_of_an_interval_at_any_time(seconds: float, name: str, moment: int) -> None:
+    schedule, step = Schedule(name=name, task="t", timing=Interval(seconds)), max(1, round(seconds * 1000))
+    due = due_times.next_due(schedule, moment)
     assert due is not None
     assert moment < due <= moment + step
-    assert due_times.last_due(each, moment) == due - step
-    assert due_times.next_due(each, due - 1) == due
-    assert (due - (due_times.next_due(each, 0) or 0)) % step == 0
+    assert due_times.last_due(schedule, moment) == due - step
+    assert due_times.next_due(schedule, due - 1) == due
+    assert (due - (due_times.next_due(schedule, 0) or 0)) % step == 0
 
 
 def test_entries_of_one_interval_are_spread_over_it() -> None:
     minute = 60_000
     offsets = [due_times.next_due(Schedule(name=f"entry-{n}", task="t", timing=Interval(60)), 0) for n in range(6_000)]
     assert len(set(offsets)) > 5_000
-    tenths = [sum(1 for each in offsets if each and each * 10 // minute == tenth) for tenth in range(10)]
+    tenths = [sum(1 for offset in offsets if offset and offset * 10 // minute == tenth) for tenth in range(10)]
     assert min(tenths) > 500
 
 
@@ -210,38 +212,43 @@ ZONES = ["UTC", "Europe/Paris", "America/New_York", "Asia/Shanghai", "Australia/
 ZONES += ["Africa/Casablanca", "Asia/Kathmandu", "Pacific/Chatham", "America/St_Johns", "Europe/Dublin"]
 
 
-def sets(low: int, high: int, most: int) -> st.SearchStrategy[set[int]]:
+def number_sets(low: int, high: int, max_size: int) -> st.SearchStrategy[set[int]]:
     whole = st.just(set(range(low, high + 1)))
-    return whole | st.sets(st.integers(low, high), min_size=1, max_size=most)
+    return whole | st.sets(st.integers(low, high), min_size=1, max_size=max_size)
 
 
 @st.composite
-def places(draw: st.DrawFn) -> tuple[str, int]:
+def zones_and_minutes(draw: st.DrawFn) -> tuple[str, int]:
     """A zone and a minute, not far from one of the changes of its clock where it has any."""
     zone, year = draw(st.sampled_from(ZONES)), draw(st.integers(2020, 2030))
     cut = draw(st.sampled_from(due_times.offset_periods(zone, year)))
     return zone, cut.start // 60 + draw(st.integers(-40 * 60, 10 * 60))
 
 
-@given(minutes=sets(0, 59, 4), hours=sets(0, 23, 3), weekdays=sets(0, 6, 3), place=places())
+@given(
+    minutes=number_sets(0, 59, 4),
+    hours=number_sets(0, 23, 3),
+    weekdays=number_sets(0, 6, 3),
+    zone_and_minute=zones_and_minutes(),
+)
 def test_any_line_in_any_zone_runs_as_on_the_wall(
-    minutes: set[int], hours: set[int], weekdays: set[int], place: tuple[str, int]
+    minutes: set[int], hours: set[int], weekdays: set[int], zone_and_minute: tuple[str, int]
 ) -> None:
-    zone, moment = place
+    zone, moment = zone_and_minute
     line = Line("", minutes, hours, weekdays, stepping=hours == HOURS)
-    words = [",".join(map(str, sorted(each))) for each in (minutes, hours, weekdays)]
-    each = schedule(f"{words[0]} {words[1]} * * {words[2]}", zone)
+    words = [",".join(map(str, sorted(numbers))) for numbers in (minutes, hours, weekdays)]
+    schedule = make_schedule(f"{words[0]} {words[1]} * * {words[2]}", zone)
     start = datetime.fromtimestamp(moment * 60, UTC)
     first, stop = moment * 60_000, (moment + 30 * 60) * 60_000
-    due = found(each, first, stop)
+    due = all_due(schedule, first, stop)
     assert due == expected(line, zone, start, start + timedelta(hours=30))
-    last = due_times.last_due(each, stop - 1)
+    last = due_times.last_due(schedule, stop - 1)
     assert last == due[-1] if due else last is None or last < first
 
 
 def hours_of_sunset() -> Iterator[int]:
-    each = Schedule(name="x", task="t", timing=Solar("sunset", 31.2, 121.5))
-    for due in found(each, utc(2026, 1, 1), utc(2027, 1, 1)):
+    schedule = Schedule(name="x", task="t", timing=Solar("sunset", 31.2, 121.5))
+    for due in all_due(schedule, utc(2026, 1, 1), utc(2027, 1, 1)):
         yield (datetime.fromtimestamp(due / 1000, ZoneInfo("Asia/Shanghai"))).hour
 
 
@@ -251,16 +258,16 @@ def test_the_sun_sets_in_shanghai_every_day_between_five_and_eight() -> None:
     assert set(hours) == {16, 17, 18, 19}
 
 
-def test_the_sun_is_reckoned_as_celery_reckons_it() -> None:
+def test_events_of_the_sun_are_those_of_celery() -> None:
     from celery.schedules import solar
 
     for event in ("dawn_civil", "sunrise", "solar_noon", "sunset", "dusk_astronomical"):
-        each = Schedule(name="x", task="t", timing=Solar(event, 48.9, 2.3))
+        schedule = Schedule(name="x", task="t", timing=Solar(event, 48.9, 2.3))
         moment = datetime(2026, 3, 1, tzinfo=UTC)
-        stock = solar(event, 48.9, 2.3, nowfun=lambda moment=moment: moment)
-        due = due_times.next_due(each, round(moment.timestamp() * 1000))
+        celery_solar = solar(event, 48.9, 2.3, nowfun=lambda moment=moment: moment)
+        due = due_times.next_due(schedule, round(moment.timestamp() * 1000))
         assert due is not None
-        assert abs(due / 1000 - (moment + stock.remaining_estimate(moment)).timestamp()) < 2
+        assert abs(due / 1000 - (moment + celery_solar.remaining_estimate(moment)).timestamp()) < 2
 
 
 def test_the_polar_night_ends_in_the_next_year_and_some_dawns_never_come() -> None:
@@ -274,11 +281,11 @@ def test_the_polar_night_ends_in_the_next_year_and_some_dawns_never_come() -> No
 
 
 def test_every_beat_has_the_same_sunset_wherever_it_starts() -> None:
-    each = Schedule(name="x", task="t", timing=Solar("sunset", 60.2, 24.9))
-    due = due_times.next_due(each, utc(2026, 6, 1))
+    schedule = Schedule(name="x", task="t", timing=Solar("sunset", 60.2, 24.9))
+    due = due_times.next_due(schedule, utc(2026, 6, 1))
     assert due is not None
-    assert {due_times.next_due(each, due - back) for back in (1, 1000, 3_600_000, 20 * 3_600_000)} == {due}
-    assert {due_times.last_due(each, due + on) for on in (0, 1000, 3_600_000, 20 * 3_600_000)} == {due}
+    assert {due_times.next_due(schedule, due - back) for back in (1, 1000, 3_600_000, 20 * 3_600_000)} == {due}
+    assert {due_times.last_due(schedule, due + on) for on in (0, 1000, 3_600_000, 20 * 3_600_000)} == {due}
 
 
 @pytest.mark.parametrize("zone", ["Europe/Paris", "Australia/Lord_Howe", "Asia/Shanghai", "America/Nuuk", "UTC"])
@@ -293,22 +300,22 @@ def test_a_year_is_cut_where_the_offset_changes_and_nowhere_else(zone: str) -> N
     assert len(changed) == (0 if zone in ("Asia/Shanghai", "UTC") else 2)
 
 
-def test_lines_are_reckoned_at_little_effort_however_many_there_are() -> None:
-    lines = [schedule(f"{n % 60} {n % 24} * * *", ZONES[n % len(ZONES)]) for n in range(10_000)]
+def test_a_line_takes_little_effort_however_many_there_are() -> None:
+    lines = [make_schedule(f"{n % 60} {n % 24} * * *", ZONES[n % len(ZONES)]) for n in range(10_000)]
     now = utc(2026, 11, 21)
-    assert all(due_times.next_due(each, now) for each in lines)
+    assert all(due_times.next_due(schedule, now) for schedule in lines)
 
-    def reckon(count: int) -> None:
-        for each in lines[:count]:
-            due_times.next_due(each, now)
+    def compute(count: int) -> None:
+        for schedule in lines[:count]:
+            due_times.next_due(schedule, now)
 
-    some, all_of_them = (calls(partial(reckon, count)) for count in (1_000, 10_000))
-    assert some < 100 * 1_000
-    assert all_of_them < 11 * some
+    few_calls, many_calls = (calls(partial(compute, count)) for count in (1_000, 10_000))
+    assert few_calls < 100 * 1_000
+    assert many_calls < 11 * few_calls
 
 
 @pytest.mark.parametrize(
-    ("timed", "words"),
+    ("timing", "text"),
     [
         (Interval(5), "every 5s"),
         (Interval(90), "every 1m30s"),
@@ -320,5 +327,5 @@ def test_lines_are_reckoned_at_little_effort_however_many_there_are() -> None:
         (Solar("sunset", 31.2, -121.5), "sunset at 31.2, -121.5"),
     ],
 )
-def test_a_timing_is_told_in_words(timed: Interval, words: str) -> None:
-    assert due_times.format_timing(timed) == words
+def test_a_timing_is_shown_as_people_write_it(timing: Interval, text: str) -> None:
+    assert due_times.format_timing(timing) == text

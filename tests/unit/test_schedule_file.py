@@ -1,4 +1,4 @@
-"""schedules.yaml: what it may say, and every mistake with its place and its cure."""
+"""schedules.yaml is read, and every mistake in it is reported with its place and its cure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOW = round(datetime(2026, 11, 21, tzinfo=UTC).timestamp() * 1000)
 
 
 class Task:
-    """As much of a Celery task as is looked at."""
+    """As much of a Celery task as its signature needs."""
 
     def __init__(self, run: Any) -> None:
         self.run = run
@@ -44,19 +44,19 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "schedules.yaml"
 
 
-def read(file: Path, text: str, **more: Any) -> schedule_file.ScheduleFile:
+def read(file: Path, text: str, **options: Any) -> schedule_file.ScheduleFile:
     file.write_text(text)
-    return schedule_file.load(file, name="s.yaml", **more)
+    return schedule_file.load(file, name="s.yaml", **options)
 
 
-def mistakes(file: Path, text: str, **more: Any) -> list[str]:
+def read_mistakes(file: Path, text: str, **options: Any) -> list[str]:
     with pytest.raises(FileError) as refused:
-        read(file, text, **more)
+        read(file, text, **options)
     return [str(mistake) for mistake in refused.value.mistakes]
 
 
 def test_the_example_of_the_manual_is_read(file: Path) -> None:
-    found = read(
+    loaded = read(
         file,
         """\
         timezone: Asia/Shanghai
@@ -68,7 +68,7 @@ def test_the_example_of_the_manual_is_read(file: Path) -> None:
           dusk:     {task: tasks.lights, solar: {event: sunset, lat: 31.2, lon: 121.5}}
         """,
     )
-    sweep, digest, add, monday, dusk = found.schedules
+    sweep, digest, add, monday, dusk = loaded.schedules
     assert (sweep.name, sweep.task, sweep.timing, sweep.timezone) == (
         "sweep",
         "livectl.sweep",
@@ -82,16 +82,16 @@ def test_the_example_of_the_manual_is_read(file: Path) -> None:
     assert isinstance(monday.timing, Cron)
     assert (monday.timing.text, monday.timing.weekday) == ("30 7 * * mon", (1,))
     assert dusk.timing == Solar("sunset", 31.2, 121.5)
-    assert found.warnings == ()
+    assert loaded.warnings == ()
 
 
 def test_the_zone_is_utc_unless_the_file_says_otherwise(file: Path) -> None:
-    (each,) = read(file, "schedules: {a: {task: t, every: 5}}").schedules
-    assert each.timezone == "UTC"
+    (schedule,) = read(file, "schedules: {a: {task: t, every: 5}}").schedules
+    assert schedule.timezone == "UTC"
 
 
 def test_every_key_of_an_entry_is_kept(file: Path) -> None:
-    (each,) = read(
+    (schedule,) = read(
         file,
         """\
         schedules:
@@ -105,7 +105,7 @@ def test_every_key_of_an_entry_is_kept(file: Path) -> None:
             overlap: skip
         """,
     ).schedules
-    assert (each.kwargs, each.enabled, each.catchup, each.deadline, each.overlap) == (
+    assert (schedule.kwargs, schedule.enabled, schedule.catchup, schedule.deadline, schedule.overlap) == (
         {"x": 1},
         False,
         "skip",
@@ -115,16 +115,16 @@ def test_every_key_of_an_entry_is_kept(file: Path) -> None:
 
 
 def test_a_crontab_field_is_a_number_a_list_or_text(file: Path) -> None:
-    said = "{minute: [0, 30-40/5], hour: '1, 2', day_of_week: 7, month_of_year: jan}"
-    (each,) = read(file, f"schedules: {{a: {{task: t, crontab: {said}}}}}").schedules
-    line = each.timing
+    crontab = "{minute: [0, 30-40/5], hour: '1, 2', day_of_week: 7, month_of_year: jan}"
+    (schedule,) = read(file, f"schedules: {{a: {{task: t, crontab: {crontab}}}}}").schedules
+    line = schedule.timing
     assert isinstance(line, Cron)
     assert (line.minute, line.hour, line.weekday, line.month) == ((0, 30, 35, 40), (1, 2), (0,), (1,))
     assert not line.either_day
 
 
 def test_every_option_of_apply_async_is_taken(file: Path) -> None:
-    (each,) = read(
+    (schedule,) = read(
         file,
         """\
         schedules:
@@ -154,7 +154,7 @@ def test_every_option_of_apply_async_is_taken(file: Path) -> None:
               shadow: other
         """,
     ).schedules
-    options = each.options
+    options = schedule.options
     assert options["countdown"] == 1.5
     assert (options["time_limit"], options["soft_time_limit"], options["expires"]) == (3600, 3000, 60)
     assert options["eta"] == "2030-01-31T09:00:00Z"
@@ -165,9 +165,9 @@ def test_a_link_is_a_signature_that_celery_sends(file: Path) -> None:
     from celery import Celery
     from celery.canvas import maybe_signature
 
-    (each,) = read(file, "schedules: {a: {task: t, every: 1m, options: {link: {task: p.b, args: [2]}}}}").schedules
+    (schedule,) = read(file, "schedules: {a: {task: t, every: 1m, options: {link: {task: p.b, args: [2]}}}}").schedules
     app = Celery(set_as_current=False)
-    signature = maybe_signature(each.options["link"][0], app=app)
+    signature = maybe_signature(schedule.options["link"][0], app=app)
     assert (signature.task, tuple(signature.args)) == ("p.b", (2,))
     assert signature.clone((1,)).args == (1, 2)
 
@@ -176,7 +176,7 @@ ENTRY = "schedules:\n  a: {task: t, "
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("", "s.yaml:1:1: the file is empty (schedules: {ping: {task: livectl.ping, every: 5s}})"),
         ("# only this\n", "s.yaml:1:1: the file is empty (schedules: {ping: {task: livectl.ping, every: 5s}})"),
@@ -307,13 +307,13 @@ ENTRY = "schedules:\n  a: {task: t, "
         (ENTRY + "every: 5s, options: {link: [{tsk: a}]}}", 's.yaml:2:45: a: options: link: 0: unknown key "tsk"'),
     ],
 )
-def test_a_mistake_is_told_with_its_place_and_its_cure(file: Path, text: str, said: str) -> None:
-    found = mistakes(file, text, now_ms=NOW)
-    assert any(each.startswith(said) for each in found), found
+def test_a_mistake_is_reported_with_its_place_and_its_cure(file: Path, text: str, expected: str) -> None:
+    messages = read_mistakes(file, text, now_ms=NOW)
+    assert any(message.startswith(expected) for message in messages), messages
 
 
-def test_every_mistake_is_told_at_once_in_the_order_of_the_file(file: Path) -> None:
-    found = mistakes(
+def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file(file: Path) -> None:
+    messages = read_mistakes(
         file,
         """\
 timezon: UTC
@@ -323,7 +323,7 @@ schedules:
   c: {task: t, every: 5s, args: hi}
 """,
     )
-    places = [tuple(map(int, each.split(":")[1:3])) for each in found]
+    places = [tuple(map(int, message.split(":")[1:3])) for message in messages]
     assert places == sorted(places)
     assert [line for line, _ in places] == [1, 3, 3, 3, 3, 3, 4, 4, 5]
 
@@ -374,20 +374,20 @@ FILES = st.dictionaries(
 
 @given(FILES | VALUES)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_a_file_says_it_is_read_or_refused(file: Path, value: Any) -> None:
+def test_any_file_is_read_or_refused(file: Path, value: Any) -> None:
     with suppress(FileError):
-        for each in read(file, json.dumps(value), now_ms=NOW, tasks=TASKS).schedules:
-            due_times.next_due(each, NOW)
+        for schedule in read(file, json.dumps(value), now_ms=NOW, tasks=TASKS).schedules:
+            due_times.next_due(schedule, NOW)
 
 
 def test_an_entry_written_twice_is_refused_with_both_lines(file: Path) -> None:
-    (said,) = mistakes(file, "schedules:\n  a: {task: t, every: 5s}\n  a: {task: t, every: 6s}\n")
-    assert said.startswith("s.yaml:3:3: ")
-    assert "line 2" in said
+    (message,) = read_mistakes(file, "schedules:\n  a: {task: t, every: 5s}\n  a: {task: t, every: 6s}\n")
+    assert message.startswith("s.yaml:3:3: ")
+    assert "line 2" in message
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{task: proj.ad, every: 5s}", 's.yaml:1:23: a: task: the app has no task "proj.ad" (did you mean proj.add?)'),
         (
@@ -416,8 +416,8 @@ def test_an_entry_written_twice_is_refused_with_both_lines(file: Path) -> None:
         ),
     ],
 )
-def test_tasks_and_arguments_are_checked_against_the_app(file: Path, text: str, said: str) -> None:
-    assert said in mistakes(file, f"schedules: {{a: {text}}}", tasks=TASKS)
+def test_tasks_and_arguments_are_checked_against_the_app(file: Path, text: str, message: str) -> None:
+    assert message in read_mistakes(file, f"schedules: {{a: {text}}}", tasks=TASKS)
 
 
 @pytest.mark.parametrize(
@@ -435,7 +435,7 @@ def test_arguments_that_bind_are_right(file: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("timing", "said"),
+    ("timing", "message"),
     [
         ('cron: "* 3 * * *"', 'cron: "* 3 * * *" runs every minute of that hour ("0 3 * * *" does once)'),
         (
@@ -462,11 +462,11 @@ def test_arguments_that_bind_are_right(file: Path, text: str) -> None:
         ),
     ],
 )
-def test_a_surprise_is_a_warning(file: Path, timing: str, said: str) -> None:
-    found = read(file, f"schedules:\n  a: {{task: t, {timing}}}", now_ms=NOW)
-    told = [str(warning) for warning in found.warnings]
-    assert any(each.endswith(f": warning: a: {said}") for each in told), told
-    assert len(found.schedules) == 1
+def test_a_surprise_is_a_warning(file: Path, timing: str, message: str) -> None:
+    loaded = read(file, f"schedules:\n  a: {{task: t, {timing}}}", now_ms=NOW)
+    warnings = [str(warning) for warning in loaded.warnings]
+    assert any(warning.endswith(f": warning: a: {message}") for warning in warnings), warnings
+    assert len(loaded.schedules) == 1
 
 
 @pytest.mark.parametrize(
@@ -484,19 +484,19 @@ def test_a_surprise_is_a_warning(file: Path, timing: str, said: str) -> None:
         'cron: "30 2 * * *"',
     ],
 )
-def test_where_nothing_surprises_nothing_is_said(file: Path, timing: str) -> None:
+def test_a_schedule_without_surprises_has_no_warning(file: Path, timing: str) -> None:
     assert read(file, f"schedules:\n  a: {{task: t, {timing}}}", now_ms=NOW).warnings == ()
 
 
 def test_a_file_without_entries_is_read_with_a_warning(file: Path) -> None:
-    found = read(file, "schedules:\n")
-    assert found.schedules == ()
-    assert [warning.text for warning in found.warnings] == ["schedules: no entries yet"]
+    loaded = read(file, "schedules:\n")
+    assert loaded.schedules == ()
+    assert [warning.text for warning in loaded.warnings] == ["schedules: no entries yet"]
 
 
 def test_a_solar_entry_without_ephem_says_what_to_install(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("livectl.ops.schedules.due_times.find_spec", lambda name: None)
-    (said,) = mistakes(file, ENTRY + "solar: {event: sunset, lat: 1, lon: 1}}")
-    assert said == (
+    (message,) = read_mistakes(file, ENTRY + "solar: {event: sunset, lat: 1, lon: 1}}")
+    assert message == (
         "s.yaml:2:16: a: solar: solar times need ephem, which is not installed (pip install 'livectl[solar]')"
     )
