@@ -163,7 +163,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         return self._timetable
 
     def _take_over(self, stale: Sequence[Claim], timetable: BeatTimetable) -> list[Claim]:
-        """Claims stale runs of this beat's entries anew. Runs of other entries are left to other beats."""
+        """Takes stale claims over, of the entries that this beat has. Claims of other entries are for other beats."""
         now = self._clock.now()
         to_send: list[Claim] = []
         to_drop: list[Claim] = []

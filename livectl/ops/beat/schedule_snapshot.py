@@ -55,7 +55,6 @@ def _read_app_schedules(app: Any) -> tuple[list[Schedule], list[str]]:
 
 
 def _database_notes(app: Any) -> list[str]:
-
     scheduler = str(app.conf.beat_scheduler or "")
     if scheduler.startswith("django_celery_beat"):
         return ["this app's beat reads its schedule from Django's database, which is not shown here"]

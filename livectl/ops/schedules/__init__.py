@@ -1,1 +1,1 @@
-"""schedules.yaml: read, checked, listed, compared, and told in other words."""
+"""schedules.yaml: how it is read, when its entries are due, and how it is imported and exported."""

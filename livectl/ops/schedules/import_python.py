@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 
 SOLAR_FIELDS = ("event", "lat", "lon")
-KNOWN_CALLS = {"timedelta", "crontab", "schedule", "solar", "dict", "list", "tuple", "set", "range", "maybe_schedule"}
 MAX_RANGE_VALUES = 60  # of a crontab field
 MAX_SOURCE_CHARS = 50  # of an expression in a message
 SCHEDULE_NAMES = ("CELERYBEAT_SCHEDULE", "beat_schedule")
@@ -71,7 +70,7 @@ class _ScheduleFinder:
         self.comments = _read_comments(text)
         self.name = name
         constants, imports = _constants_and_imports(tree)
-        self.reader = LiteralReader(constants, imports)
+        self.reader = _LiteralReader(constants, imports)
         self.entries: dict[str, PortableEntry] = {}
         self.left_out: list[PortingNote] = []
         self.has_schedule = False
@@ -107,21 +106,24 @@ class _ScheduleFinder:
             self._add_entry(target.slice, value)
 
     def _visit_call(self, node: ast.Call) -> None:
-        method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        if method == "update" and isinstance(node.func, ast.Attribute) and _is_schedule(node.func.value):
-            for argument in node.args:
-                self._add_mapping(argument)
-        elif method == "add_periodic_task":
-            self.has_schedule = True
-            values = [keyword.value for keyword in node.keywords if keyword.arg == "name"]
-            names = [
-                value.value for value in values if isinstance(value, ast.Constant) and isinstance(value.value, str)
-            ]
-            reason = "add_periodic_task names its task at run time: import with -A"
-            self.left_out.append(PortingNote(name=names[0] if names else method, line=node.lineno, why=reason))
+        if isinstance(node.func, ast.Attribute):
+            if node.func.attr == "update" and _is_schedule(node.func.value):
+                for argument in node.args:
+                    self._add_mapping(argument)
+            elif node.func.attr == "add_periodic_task":
+                self._add_periodic_task(node)
         for keyword in node.keywords:
             if _is_schedule_name(keyword.arg):
                 self._add_mapping(keyword.value)
+
+    def _add_periodic_task(self, node: ast.Call) -> None:
+        """Leaves out a call of `add_periodic_task`."""
+        self.has_schedule = True
+        values = [keyword.value for keyword in node.keywords if keyword.arg == "name"]
+        names = [value.value for value in values if isinstance(value, ast.Constant) and isinstance(value.value, str)]
+        reason = "add_periodic_task names its task at run time: import with -A"
+        name = names[0] if names else "add_periodic_task"
+        self.left_out.append(PortingNote(name=name, line=node.lineno, why=reason))
 
     def _add_mapping(self, node: ast.expr) -> None:
         """Adds the entries of a mapping."""
@@ -166,13 +168,13 @@ class _ScheduleFinder:
     def _find_zone(self) -> str:
         """Celery's time zone if it is set, else Django's. UTC stands in for one that is computed."""
         assignments = sorted(_zone_assignments(self.tree), key=lambda pair: pair[0] == DJANGO_ZONE)
-        for name, node in assignments:
-            if isinstance(node, ast.Constant):
-                return str(node.value)
-            self.left_out.append(
-                PortingNote(name=name, line=node.lineno, why="computed at run time: put its value in timezone:")
-            )
-            break
+        if not assignments:
+            return "UTC"
+        name, node = assignments[0]
+        if isinstance(node, ast.Constant):
+            return str(node.value)
+        reason = "computed at run time: put its value in timezone:"
+        self.left_out.append(PortingNote(name=name, line=node.lineno, why=reason))
         return "UTC"
 
 
@@ -192,7 +194,7 @@ def _constants_and_imports(tree: ast.Module) -> tuple[dict[str, ast.expr], dict[
     for node in _walk_in_order(tree):
         if isinstance(node, ast.ImportFrom):
             imports.update({alias.asname or alias.name: alias.name for alias in node.names})
-        elif isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name in KNOWN_CALLS:
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name in BUILDERS:
             imports[node.name] = f"{node.name} of this file"
         elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.For):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -237,13 +239,13 @@ def _last_name(node: ast.expr) -> Any:
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)
 
 
-class LiteralReader:
+class _LiteralReader:
     """Evaluates expressions of one module, with the constants and imports of that module."""
 
     def __init__(self, constants: dict[str, ast.expr], imports: dict[str, str]) -> None:
         self.constants = constants
         self.imports = imports
-        self._evaluating: set[str] = set()
+        self._evaluating: set[str] = set()  # names of constants, so that none is evaluated for its own value
 
     def value(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Constant):
@@ -297,7 +299,7 @@ class LiteralReader:
 
     def _call(self, node: ast.Call) -> Any:
         name = self._called_name(node.func)
-        if name not in KNOWN_CALLS:
+        if name not in BUILDERS:
             raise NotPortable(f"{_source_text(node.func)} is not one of Celery's schedules, nor a plain value")
         args = [self.value(argument) for argument in node.args]
         kwargs = {
@@ -311,7 +313,7 @@ class LiteralReader:
             raise NotPortable(str(error)) from None
 
     def _called_name(self, node: ast.expr) -> str:
-        """The name of a call's function in the module that it comes from; none of ours for a class of this file."""
+        """The name of a function where it is defined; a class of this file is not taken for Celery's of that name."""
         if isinstance(node, ast.Attribute):
             return node.attr
         name = node.id if isinstance(node, ast.Name) else ""
@@ -319,7 +321,6 @@ class LiteralReader:
 
 
 def _build_crontab(*args: Any, **kwargs: Any) -> PortableTiming:
-
     given = dict(zip(CRONTAB_FIELDS, args, strict=False)) | kwargs
     for key in given.keys() - set(CRONTAB_FIELDS):
         raise NotPortable(f"crontab: {key} cannot be said in YAML")
