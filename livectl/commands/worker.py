@@ -36,13 +36,14 @@ def command(context: CommandContext, /, *, dry_run: bool, detach: bool, **option
       livectl -A proj worker -- --max-tasks-per-child 1000
     """
     from livectl.live.alerts import targets
-    from livectl.ops.processes import launch, process
+    from livectl.ops.processes import launch
+    from livectl.ops.processes.processors import available_processors
     from livectl.ops.services import background
 
     if context.app is None and not dry_run:
         targets.check_targets(context.settings)
     worker_options = launch.WorkerOptions(app=context.app, **options)
-    argv = launch.worker_command(worker_options, processors=process.available_processors(), process=os.getpid())
+    argv = launch.worker_command(worker_options, processors=available_processors(), process=os.getpid())
     if dry_run:
         context.show(background.argv_view(argv))
         return

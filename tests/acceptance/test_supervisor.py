@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from livectl.errors import LivectlError, ServerError
-from livectl.ops.processes.supervisor import ChildSpec, Supervisor, SupervisorTimings, spawn
+from livectl.ops.processes.supervised_process import ChildSpec, spawn
+from livectl.ops.processes.supervisor import Supervisor, SupervisorTimings
 from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:

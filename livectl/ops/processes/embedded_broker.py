@@ -21,7 +21,7 @@ import msgspec
 
 from livectl.atomic_write import write_file
 from livectl.errors import ServerError, SettingsError
-from livectl.ops.processes import die_with_parent, process
+from livectl.ops.processes import die_with_parent, process, state_dir
 
 if TYPE_CHECKING:
     from livectl.address import Address
@@ -85,7 +85,7 @@ class EmbeddedBroker:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.log = process.log_path(home, "broker")
+        self.log = state_dir.log_path(home, "broker")
         self._log_offset = 0  # bytes of log that were there before the last start
         self._data_reset = False  # since it last worked: data made anew is not to blame again
 
@@ -103,7 +103,7 @@ class EmbeddedBroker:
     def launch(self) -> subprocess.Popen[bytes]:
         """Starts it, if no other has this home; it does not answer yet."""
         binary = locate_binary()
-        process.make_state_dir(self.home)
+        state_dir.make_state_dir(self.home)
         try:
             lock_descriptor = self._acquire_lock()
             try:
@@ -111,10 +111,10 @@ class EmbeddedBroker:
             finally:
                 os.close(lock_descriptor)  # the server has inherited it: the home is taken until it has ended
         except OSError as error:
-            raise process.state_dir_error(self.home, error) from error
+            raise state_dir.state_dir_error(self.home, error) from error
 
     def _acquire_lock(self) -> int:
-        lock_descriptor = process.acquire_lock(self.home / "run" / "broker.lock", RELEASE_SECONDS)
+        lock_descriptor = state_dir.acquire_lock(self.home / "run" / "broker.lock", RELEASE_SECONDS)
         if lock_descriptor is None:
             record = _read_record(self.home)
             owner = f" (pid {record.pid}, {record.socket})" if record else ""
@@ -123,7 +123,7 @@ class EmbeddedBroker:
 
     def _spawn(self, binary: str, lock_descriptor: int) -> subprocess.Popen[bytes]:
         command = [binary, *SERVER_OPTIONS, "--dir", str(self.home / "data"), "--unixsocket", self.socket]
-        with process.open_log(self.home, "broker") as log:
+        with state_dir.open_log(self.home, "broker") as log:
             self._log_offset = log.tell()
             child = subprocess.Popen(
                 die_with_parent.command_line(os.getpid(), command),
@@ -258,7 +258,7 @@ def _is_private(folder: Path) -> bool:
     return (
         stat.S_ISDIR(file_stat.st_mode)
         and file_stat.st_uid == os.getuid()
-        and stat.S_IMODE(file_stat.st_mode) == process.PRIVATE_MODE
+        and stat.S_IMODE(file_stat.st_mode) == state_dir.PRIVATE_MODE
     )
 
 

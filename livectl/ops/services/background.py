@@ -19,7 +19,7 @@ from livectl import settings as livectl_settings
 from livectl.atomic_write import write_file
 from livectl.errors import LivectlError, ServerError, SettingsError, UnfinishedError, UsageError
 from livectl.ops import deployment
-from livectl.ops.processes import embedded_broker, launch, process
+from livectl.ops.processes import embedded_broker, launch, process, state_dir
 from livectl.ops.processes.launch import REQUEUE_ON_QUIT_POOLS, argv_with_requeue_on_quit
 from livectl.ops.services.liveness import LivenessProbe
 
@@ -74,19 +74,19 @@ def start(
 
     One of a name runs at a time: `up`, `beat`, `worker`, `worker-NAME`.
     """
-    process.make_state_dir(home)
+    state_dir.make_state_dir(home)
     try:
-        lock_descriptor = process.acquire_lock(home / "run" / "detached.lock", READY_SECONDS)
+        lock_descriptor = state_dir.acquire_lock(home / "run" / "detached.lock", READY_SECONDS)
         try:
             _ensure_not_running(home, name)
-            log = process.log_path(home, name)
+            log = state_dir.log_path(home, name)
             log_offset = log.stat().st_size if log.exists() else 0
             child, running = _spawn(home, name, argv_with_requeue_on_quit(argv), environ, cwd)
         finally:
             if lock_descriptor is not None:
                 os.close(lock_descriptor)
     except OSError as error:
-        raise process.state_dir_error(home, error) from error
+        raise state_dir.state_dir_error(home, error) from error
     _wait_until_working(child, running, health_check(running, environ, host, say), log_offset)
     return running
 
@@ -163,7 +163,7 @@ def _spawn(
     home: Path, name: str, argv: list[str], environ: Mapping[str, str], cwd: Path
 ) -> tuple[subprocess.Popen[bytes], BackgroundProcess]:
     kept_environ = {key: environ[key] for key in KEPT_ENVIRONMENT if key in environ} | {"LIVECTL_HOME": str(home)}
-    with process.open_log(home, name) as log:
+    with state_dir.open_log(home, name) as log:
         child = subprocess.Popen(
             argv,
             cwd=cwd,
@@ -181,7 +181,7 @@ def _spawn(
         environ=kept_environ,
         pid=identity.pid,
         started=identity.started,
-        log=str(process.log_path(home, name)),
+        log=str(state_dir.log_path(home, name)),
     )
     try:
         _write_record(_record_path(home, name), running)

@@ -13,7 +13,7 @@ import msgspec
 from livectl import settings as livectl_settings
 from livectl.errors import ServerError, UsageError
 from livectl.ops import deployment
-from livectl.ops.processes import launch, process
+from livectl.ops.processes import launch, state_dir
 from livectl.ops.processes.embedded_broker import EmbeddedBroker, resolve_addresses
 from livectl.ops.processes.launch import (
     KILLED_JOBS_NOTE,
@@ -21,7 +21,7 @@ from livectl.ops.processes.launch import (
     WorkerOptions,
     argv_with_requeue_on_quit,
 )
-from livectl.ops.processes.supervisor import ChildSpec, spawn
+from livectl.ops.processes.supervised_process import ChildSpec, spawn
 from livectl.ops.schedules import schedule_file
 from livectl.ops.services import health
 from livectl.ops.services.liveness import LivenessProbe
@@ -106,12 +106,12 @@ def command_line(options: UpOptions) -> list[str]:
 
 def acquire_up_lock(home: Path) -> int:
     """The one `up` of this home: its descriptor says so for as long as it lives."""
-    process.make_state_dir(home)
+    state_dir.make_state_dir(home)
     path = home / "run" / "up.lock"
-    descriptor = process.acquire_lock(path)
+    descriptor = state_dir.acquire_lock(path)
     if descriptor is None:
         raise ServerError(
-            f"`livectl up` runs already for {home} (pid {process.read_lock_owner(path)})",
+            f"`livectl up` runs already for {home} (pid {state_dir.read_lock_owner(path)})",
             "Use that one, stop it first, or give this one a folder of its own with LIVECTL_HOME.",
         )
     return descriptor
