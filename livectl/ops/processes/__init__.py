@@ -1,1 +1,1 @@
-"""Processes of livectl's own: started, kept running, found in the background, ended in order."""
+"""Starts processes and keeps them running: command lines, supervision, the embedded broker, the state directory."""

@@ -1,4 +1,4 @@
-"""A tether: `python -m … PARENT_PID -- COMMAND…` runs a command that ends when its parent does."""
+"""Runs a command that dies with its parent: `python -m … PARENT_PID -- COMMAND…`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-PARENT_CHECK_SECONDS = 0.5  # seconds between looks at the parent where the kernel does not tell
+PARENT_CHECK_SECONDS = 0.5  # between two looks at the parent, where the kernel does not signal its death
 ORPHANED_EXIT_CODE = 128 + signal.SIGKILL
-NOT_RUN_EXIT_CODE = 127  # what a shell answers for a command that cannot be started
+NOT_RUN_EXIT_CODE = 127  # as a shell exits for a command that it cannot start
 FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
 
 def command_line(parent: int, command: list[str]) -> list[str]:
-    """The argv that runs the command on a tether to this parent, which must be the one that starts it."""
+    """The argv that runs the command until this parent dies. The parent has to start it itself."""
     return [sys.executable, "-m", __name__, str(parent), "--", *command]
 
 
@@ -38,18 +38,18 @@ def main(argv: list[str]) -> int:
 
 
 def _exec(parent: int, command: list[str]) -> NoReturn:
-    """The kernel kills this process, whatever it has become, when the thread that started it ends."""
+    """Becomes the command, after asking the kernel for SIGKILL when the thread that started this process ends."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    if os.getppid() != parent:  # it ended before the kernel was asked
+    if os.getppid() != parent:  # the parent died before the kernel was asked
         sys.exit(ORPHANED_EXIT_CODE)
     os.execvp(command[0], command)  # noqa: S606
 
 
 def _watch(parent: int, command: list[str]) -> int:
-    """Runs the command beside it, passes signals on, and kills its whole group, itself too, once the parent is gone."""
+    """Runs the command as a child and forwards signals; kills its whole group, itself too, once the parent is gone."""
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
     with subprocess.Popen(command, close_fds=False) as child:

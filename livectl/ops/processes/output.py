@@ -1,4 +1,4 @@
-"""Lines of several processes on one page: each with the name of whoever says it."""
+"""Reads the output of several children line by line, and writes each line with the name of its child."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RESET_COLOUR = "\x1b[0m"
 
 
 class LineWriter:
-    """Writes them. Once nobody reads any more, it says so, and the rest goes nowhere."""
+    """Writes lines to a stream. Once the reader of the stream is gone, it calls `on_closed` and drops the rest."""
 
     def __init__(self, stream: TextIO, names: Sequence[str], *, colour: bool, on_closed: Callable[[], None]) -> None:
         self._stream = stream
@@ -39,14 +39,12 @@ class LineWriter:
             self._on_closed()
 
 
-CHUNK_BYTES = 65536  # bytes: what a pipe holds
-MAX_LINE_BYTES = (
-    1_000_000  # bytes: a longer one is cut, so that a child that never ends its line cannot fill the memory
-)
+CHUNK_BYTES = 65536  # what a pipe holds
+MAX_LINE_BYTES = 1_000_000  # a longer line is cut, so that a child that never ends its line cannot fill the memory
 
 
 class OutputStream:
-    """One stream of one child."""
+    """The standard output or the standard error of one child."""
 
     def __init__(self, name: str, pipe: IO[bytes]) -> None:
         self.name = name
@@ -56,7 +54,7 @@ class OutputStream:
         os.set_blocking(pipe.fileno(), False)
 
     def read_lines(self) -> Iterator[str]:
-        """Every whole line that is there now, and with its end what is left."""
+        """Every whole line that is there now; at the end of the stream also the rest."""
         while not self.ended and (chunk := self._read()) is not None:
             self.ended = not chunk
             yield from self._split_lines(chunk)
@@ -64,7 +62,7 @@ class OutputStream:
             yield from self.take_partial_line()
 
     def take_partial_line(self) -> Iterator[str]:
-        """A line that was begun and never ended."""
+        """The beginning of a line whose end has not come."""
         if self._partial_line:
             yield _decode_line(self._partial_line)
             self._partial_line.clear()
@@ -86,7 +84,7 @@ class OutputStream:
 
 
 class OutputReader:
-    """Every stream of every child, until each has ended: a child's own children may write on after it."""
+    """Reads every stream of every child to its end: the children of a child may write on when it has ended."""
 
     def __init__(self, selector: selectors.BaseSelector, on_line: Callable[[str, str], None]) -> None:
         self._selector = selector
@@ -98,12 +96,12 @@ class OutputReader:
         self._selector.register(stream.pipe, selectors.EVENT_READ, lambda: self._read(stream))
 
     def read(self, name: str) -> None:
-        """All that this child has written so far."""
+        """Reads all that this child has written so far."""
         for stream in [stream for stream in self._streams if stream.name == name]:
             self._read(stream)
 
     def close(self, seconds: float) -> None:
-        """Waits for the ends, but no longer than this for what somebody else still holds open."""
+        """Waits for the end of each stream, but no longer than this: another process may hold one open."""
         deadline = time.monotonic() + seconds
         while self._streams and (left := deadline - time.monotonic()) > 0:
             for key, _ in self._selector.select(left):

@@ -1,4 +1,4 @@
-"""A process: identified by its pid and its start, signalled, waited for."""
+"""Identifies a process by its pid and its start, so that livectl never signals another with the same pid."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     import signal
 
 
-EXIT_CHECK_SECONDS = 0.02  # seconds between looks at a process that is about to end
+EXIT_CHECK_SECONDS = 0.02  # between two looks at a process that is about to end
 
 
 class ProcessIdentity(msgspec.Struct, frozen=True):
-    """A pid, and when it began: pids come round again, a pid with its beginning does not."""
+    """A pid and when its process started. Pids are used again; the two together are not."""
 
     pid: int
     started: str
 
 
 def identify(pid: int) -> ProcessIdentity | None:
-    """The process that has this pid now; None when none has, or only its exit code is left."""
+    """The process that has this pid now; None when there is none, or only its exit code is left."""
     started = _start_time_from_proc(pid) if sys.platform == "linux" else _start_time_from_ps(pid)
     return ProcessIdentity(pid, started) if started else None
 
@@ -36,7 +36,7 @@ def is_alive(process: ProcessIdentity) -> bool:
 
 
 def send_signal(process: ProcessIdentity, number: signal.Signals) -> bool:
-    """Signals it if it is still the same one; False when it is gone."""
+    """Sends the signal if the process is still the same one; False when it is gone."""
     if not is_alive(process):
         return False
     try:
@@ -47,7 +47,7 @@ def send_signal(process: ProcessIdentity, number: signal.Signals) -> bool:
 
 
 def wait_for_exit(process: ProcessIdentity, seconds: float) -> bool:
-    """True once it has ended; False when it still runs after so many seconds."""
+    """True once the process has ended; False when it still runs after so many seconds."""
     deadline = time.monotonic() + seconds
     while is_alive(process):
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""The processors that this process may use."""
+"""Counts the processors that this process may use: a container often has fewer than the machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CGROUP_MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def available_processors(cgroups: Path = CGROUPS, membership: Path = CGROUP_MEMBERSHIP) -> int:
-    """Whole processors, at least one. Half a processor counts as one: a worker with none would do nothing."""
+    """Whole processors, at least one: a worker with none would do nothing."""
     limits = [*_cgroup_v2_quotas(cgroups, membership), *_cgroup_v1_quota(cgroups / "cpu")]
     return max(1, math.ceil(min([_allowed_processors(), *limits])))
 
@@ -28,7 +28,7 @@ def _allowed_processors() -> float:
 
 
 def _cgroup_v2_quotas(cgroups: Path, membership: Path) -> Iterator[float]:
-    """A quota may stand at our own group or at any above it, and the smallest holds."""
+    """The quotas of our own group and of every group above it; the smallest one holds."""
     own_group = _read_own_cgroup(membership)
     for group in [own_group, *own_group.parents]:
         quota, _, period = _read_text(cgroups / group / "cpu.max").partition(" ")

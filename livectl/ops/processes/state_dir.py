@@ -1,4 +1,4 @@
-"""The state directory: everything that livectl keeps on this machine, for its user alone."""
+"""Makes and locks the state directory, where livectl keeps everything that it has on this machine."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 PRIVATE_MODE = 0o700
-MAX_LOG_BYTES = 10_000_000  # bytes; a longer log is set aside at the next start
+MAX_LOG_BYTES = 10_000_000  # a longer log is set aside at the next start
 STATE_FOLDERS = ("run", "log", "data")
-LOCK_RETRY_SECONDS = 0.05  # seconds between two tries while a holder is on its way out
+LOCK_RETRY_SECONDS = 0.05  # between two tries while the holder of a lock is ending
 
 
 def make_state_dir(home: Path) -> None:
-    """Its folders, private even where they were there already."""
+    """Makes the directory and its folders, and takes the rights of others away where they exist already."""
     try:
         home.mkdir(mode=PRIVATE_MODE, parents=True, exist_ok=True)
         for name in STATE_FOLDERS:
@@ -43,7 +43,7 @@ def log_path(home: Path, name: str) -> Path:
 
 
 def open_log(home: Path, name: str) -> IO[bytes]:
-    """The log, to write on at its end; a long one is set aside first."""
+    """Opens the log of a process to append to it; sets a long one aside first."""
     path = log_path(home, name)
     if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
         path.replace(path.with_name(f"{path.name}.1"))
@@ -51,9 +51,9 @@ def open_log(home: Path, name: str) -> IO[bytes]:
 
 
 def acquire_lock(path: Path, timeout: float = 0) -> int | None:
-    """The descriptor to keep open; None when another still holds the file after so many seconds.
+    """Locks the file. Returns the descriptor to keep open; None when another process holds the file for so long.
 
-    A child that inherits the descriptor holds the file too: it is free when the last of them has ended, however.
+    A child that inherits the descriptor holds the file too: it is free once the last holder has ended, however.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + timeout
@@ -68,7 +68,7 @@ def acquire_lock(path: Path, timeout: float = 0) -> int | None:
 
 
 def read_lock_owner(path: Path) -> int | None:
-    """The pid of whoever took it last."""
+    """The pid of the process that locked the file last."""
     with suppress(OSError, ValueError):
         return int(path.read_text())
     return None

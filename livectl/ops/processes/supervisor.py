@@ -1,4 +1,4 @@
-"""Keeps children running, and ends them in order."""
+"""Keeps the children of `livectl up` running: starts them in order, restarts what dies or hangs, ends them in order."""
 
 from __future__ import annotations
 
@@ -24,41 +24,37 @@ if TYPE_CHECKING:
 
 
 OWN_NAME = "up"
-POLL_SECONDS = 0.25  # seconds between looks at what is due; output, signals and deaths are seen at once
-START_POLL_SECONDS = 0.02
-CLOSE_SECONDS = 1.0  # how long the end of the output is waited for once every child has ended
+POLL_SECONDS = 0.25  # between two looks at what is due; output, signals and deaths wake the supervisor at once
+START_POLL_SECONDS = 0.02  # the same while children start
+CLOSE_SECONDS = 1.0  # to wait for the end of the output once every child has ended
 GRACEFUL_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 IMMEDIATE_SIGNALS = frozenset({signal.SIGQUIT})
-MAX_SIGNALS_READ = 64  # signals read in one go; what is left is read next time
-
-
-CHECKS_PER_SILENCE = 6
+MAX_SIGNALS_READ = 64  # in one go; the rest is read the next time
+CHECKS_PER_SILENCE = 6  # health checks in the time after which a silent child is restarted
 
 
 class SupervisorTimings(msgspec.Struct, frozen=True):
-    """How long is waited for what, in seconds."""
+    """How long the supervisor waits for what, in seconds."""
 
-    failed_start_within: float = 5.0  # a child that ends sooner than this could not start
-    max_failed_starts: int = 5  # so many such ends in a row, and it is given up
-    first_pause: float = 1.0  # before it is started again; doubled each time
+    failed_start_within: float = 5.0  # a child that ends sooner, and never worked, could not start
+    max_failed_starts: int = 5  # in a row; then the supervisor gives up
+    first_pause: float = 1.0  # before a restart; doubled each time
     max_pause: float = 30.0
-    stable_after: float = 60.0  # after which the next pause is the first again; `at_once` for one whose pulse was good
-    unhealthy_after: float = 60.0  # a child without a good pulse for so long is started again
+    stable_after: float = 60.0  # a child that ran so long gets the first pause again; one that worked, sooner
+    unhealthy_after: float = 60.0  # a child that passes no health check for so long is restarted
     first_check_interval: float = 1.0
     check_interval: float = 10.0
-    hurried_grace_seconds: float = (
-        1.5  # after SIGTERM when there is no time for jobs; a worker notices it within 1 s, and then SIGQUIT
-    )
-    quit_seconds: float = 5.0  # what a child gets between SIGQUIT and SIGKILL
+    hurried_grace_seconds: float = 1.5  # from SIGTERM to SIGQUIT in a hurry; a worker notices SIGTERM within 1 s
+    quit_seconds: float = 5.0  # from SIGQUIT to SIGKILL
 
     @classmethod
     def from_settings(cls, up: Up) -> SupervisorTimings:
-        """As the user wants them; a child is checked often enough to miss a check or two within its silence."""
+        """Takes pause and silence from the settings, and checks so often that one missed check does no harm."""
         return cls(first_pause=up.pause, unhealthy_after=up.silence, check_interval=up.silence / CHECKS_PER_SILENCE)
 
 
 class Supervisor:
-    """Children in the order in which they start; they end in the opposite one."""
+    """Runs children, which start in the order given and end in the opposite order."""
 
     def __init__(
         self,
@@ -68,19 +64,19 @@ class Supervisor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._processes = [SupervisedProcess(spec) for spec in specs]
-        self._write = write  # called with who says it, and the line
+        self._write = write  # called with the name of the child, and a line
         self._timings = timings or SupervisorTimings()
         self._clock = clock
         self._selector = selectors.DefaultSelector()
         self._output_reader = OutputReader(self._selector, self._write_line)
         self._health_monitor = HealthMonitor(self._timings.first_check_interval, self._timings.check_interval, clock)
         self._stopping = False
-        self._is_hurried = False
+        self._is_hurried = False  # running jobs get no time
         self._failure: LivectlError | None = None
         self._all_ready = False
 
     def run(self) -> int:
-        """Until told to stop: 0 after an end in order. Raises why, when a child cannot be kept running."""
+        """Runs until a signal stops it; returns the exit code. Raises when a child cannot be kept running."""
         for process in self._processes:
             if process.spec.check_health:
                 self._health_monitor.watch(process, process.spec.check_health)
@@ -126,7 +122,7 @@ class Supervisor:
             process.stop(now, self._timings.quit_seconds)
 
     def _start_next(self, now: float) -> None:
-        """The first that never ran, as soon as those before it are ready for it."""
+        """Starts the next child that never ran, once every child before it is ready."""
         for process in self._processes:
             if not process.started_at:
                 self._start(process, now)
@@ -142,7 +138,7 @@ class Supervisor:
             self._give_up(error)
 
     def _handle_exit(self, process: SupervisedProcess, code: int, now: float) -> None:
-        """One that was to run on has ended: it is mended, given up, or started again after a pause."""
+        """Plans the restart of a child that ended by itself, or gives up."""
         lifetime = now - process.started_at
         never_worked = lifetime < self._timings.failed_start_within and not process.was_healthy
         process.failed_starts = process.failed_starts + 1 if never_worked else 0
@@ -158,7 +154,7 @@ class Supervisor:
         if repaired:
             self._write_own_line(repaired)
         self._write_own_line(
-            f"{process.name} ended ({describe_exit(code)}) and is started again in {process.restart_pause:g} s"
+            f"{process.name} ended ({_describe_exit(code)}) and is started again in {process.restart_pause:g} s"
         )
         process.restart_at = now + process.restart_pause
 
@@ -188,7 +184,7 @@ class Supervisor:
             self._write_own_line(f"ready: {', '.join(process.name for process in monitored)} at work")
 
     def _stop_next(self, now: float) -> None:
-        """The last started of those that run: what started before it may still be needed by it."""
+        """Stops the last child that still runs: it may need the children that started before it."""
         running = [process for process in self._processes if process.popen]
         if running and not running[-1].is_stopping:
             running[-1].stop(
@@ -204,7 +200,7 @@ class Supervisor:
                 self._stopping = True
 
     def _hurry(self, now: float) -> None:
-        """Still one after the other, but without grace for running jobs; asked once more, all are killed."""
+        """Stops one child after the other, without time for running jobs. Called again, kills all of them."""
         if self._is_hurried:
             for process in self._processes:
                 process.kill()
@@ -225,7 +221,7 @@ class Supervisor:
         self._write(OWN_NAME, line)
 
 
-def describe_exit(code: int) -> str:
+def _describe_exit(code: int) -> str:
     return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 
@@ -239,13 +235,13 @@ def _gave_up_error(process: SupervisedProcess, code: int) -> LivectlError:
     last_lines = "".join(f"\n    {line}" for line in process.last_lines)
     return LivectlError(
         f"{process.name} ended right after its start {process.failed_starts} times in a row "
-        f"({describe_exit(code)}): given up",
+        f"({_describe_exit(code)}): given up",
         f"Its last lines:{last_lines}" if last_lines else "",
     )
 
 
 class _SignalReader:
-    """The signals that came in; a selector can wait for it."""
+    """Reads the signals that this process got. A selector can wait for it."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -259,7 +255,7 @@ class _SignalReader:
 
 @contextmanager
 def _capture_signals(numbers: Collection[signal.Signals]) -> Iterator[_SignalReader]:
-    """These signals go to an inbox for a while, and then where they went before. For the main thread only."""
+    """Delivers these signals to a reader, until the context ends. Only the main thread may do that."""
     read_fd, write_fd = os.pipe()
     os.set_blocking(read_fd, False)
     os.set_blocking(write_fd, False)
@@ -276,4 +272,4 @@ def _capture_signals(numbers: Collection[signal.Signals]) -> Iterator[_SignalRea
 
 
 def _ignore_signal(number: int, frame: FrameType | None) -> None:
-    """Only a signal that has a handler is written to the pipe."""
+    """Handles the signal, because Python writes only handled signals to the pipe."""

@@ -1,1 +1,1 @@
-"""Services: the worker, the beat and everything `up` keeps running; whether they live."""
+"""Runs worker, beat, page and broker as services: in the foreground, in the background, and probed."""
