@@ -22,7 +22,7 @@ def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
       livectl restart
       livectl restart worker-mail --now
     """
-    from livectl.ops.services import background, up
+    from livectl.ops.services import background
 
     home = context.settings.home
     stopped = background.stop_all(home, name, now=now, say=context.say)
@@ -30,5 +30,5 @@ def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
         background.restart(home, process, context.environ, socket.gethostname(), context.say)
         for process in reversed(stopped)
     ]
-    context.show(up.all_started_view(restarted))
+    context.show(background.all_started_view(restarted))
     return 0 if stopped else 1

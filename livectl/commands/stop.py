@@ -20,8 +20,8 @@ def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
       livectl stop
       livectl stop worker-mail --now
     """
-    from livectl.ops.services import background, up
+    from livectl.ops.services import background
 
     processes = background.stop_all(context.settings.home, name, now=now, say=context.say)
-    context.show(up.stopped_view(processes))
+    context.show(background.stopped_view(processes))
     return 0 if processes else 1

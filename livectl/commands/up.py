@@ -73,7 +73,7 @@ def _start_detached(context: CommandContext, up_options: UpOptions, environment:
         host=environment.host,
         say=context.say,
     )
-    context.show(up.started_view(process))
+    context.show(background.started_view(process))
     return 0
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from celery import Celery
 
@@ -107,7 +108,7 @@ def test_a_number_used_again_is_not_taken_for_it(tmp_path: Path, place: dict[str
     """The record of one that died is left behind, and its pid is somebody else's now: ours."""
     one = BackgroundProcess(name="up", argv=["up"], cwd="/", environ={}, pid=os.getpid(), started="long ago", log="/")
     (tmp_path / "home" / "run").mkdir(parents=True)
-    background._write_record(tmp_path / "home" / "run" / "up.json", one)
+    (tmp_path / "home" / "run" / "up.json").write_bytes(msgspec.json.encode(one))
     assert answer("stop", cwd=tmp_path, environ=place).returncode == 1
     assert alive(os.getpid())
 

@@ -24,7 +24,7 @@ from livectl.ops.processes import die_with_parent
 way, *command = sys.argv[1:]
 argv = die_with_parent.command_line(os.getpid(), command)
 if way == "watch":
-    watch = "die_with_parent._watch(int(sys.argv[1]), sys.argv[3:])"
+    watch = "die_with_parent.run_and_watch(int(sys.argv[1]), sys.argv[3:])"
     run = f"import sys; from livectl.ops.processes import die_with_parent; sys.exit({watch})"
     argv = [sys.executable, "-c", run, *argv[3:]]
 child = subprocess.Popen(argv, start_new_session=True)
@@ -75,7 +75,7 @@ def test_a_command_that_is_not_there_is_said_in_a_line() -> None:
 def test_signals_reach_the_command_through_a_watching_tether() -> None:
     run = (
         "import sys, os; from livectl.ops.processes import die_with_parent; "
-        "sys.exit(die_with_parent._watch(os.getppid(), sys.argv[1:]))"
+        "sys.exit(die_with_parent.run_and_watch(os.getppid(), sys.argv[1:]))"
     )
     script = (
         "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(9))\nprint('up', flush=True)\ntime.sleep(300)"

@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     parent, command = int(argv[0]), argv[2:]
     try:
         if sys.platform != "linux":
-            return _watch(parent, command)
+            return run_and_watch(parent, command)
         _exec(parent, command)
     except OSError as error:
         print(f"cannot run {command[0]}: {error.strerror}", file=sys.stderr)
@@ -48,7 +48,7 @@ def _exec(parent: int, command: list[str]) -> NoReturn:
     os.execvp(command[0], command)  # noqa: S606
 
 
-def _watch(parent: int, command: list[str]) -> int:
+def run_and_watch(parent: int, command: list[str]) -> int:
     """Runs the command as a child and forwards signals; kills its whole group, itself too, once the parent is gone."""
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)

@@ -1,4 +1,4 @@
-"""What runs in the background: started, found, stopped."""
+"""Starts, lists, restarts and stops what runs in the background: `up`, workers and beats."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,29 +24,30 @@ from livectl.ops.processes.launch import REQUEUE_ON_QUIT_POOLS, argv_with_requeu
 from livectl.ops.services.liveness import LivenessProbe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from livectl.render import View
     from livectl.settings import Settings
 
 
-READY_SECONDS = 60.0  # a worker with a large app is at work by then
-UNKNOWN_HEALTH_SECONDS = 5.0  # where nobody can tell whether it works, it has to have lived for so long
+READY_SECONDS = 60.0  # a worker with a large app works by then
+UNKNOWN_HEALTH_SECONDS = 5.0  # a process whose health nobody can tell has to live for so long
 START_CHECK_SECONDS = 0.2
 TERM_SECONDS = 1.5  # a worker notices SIGTERM within 1 s; a SIGQUIT before that would lose jobs of the threads pool
-QUIT_SECONDS = 10.0  # and what putting them back gets
+QUIT_SECONDS = 10.0  # for a worker to put its jobs back
 KILL_SECONDS = 5.0  # nothing survives SIGKILL for longer, unless its disk hangs
-LAST_LINES = 10
-KEPT_ENVIRONMENT = ("LIVECTL_CONFIG",)  # the rest, secrets among it, is that of whoever starts it again
+MAX_LAST_LINES = 10
+NOTHING_RUNS = "Nothing that was started with --detach runs here."
+KEPT_ENVIRONMENT = ("LIVECTL_CONFIG",)  # a restart takes the rest, secrets included, from its own environment
 
 
 class BackgroundProcess(msgspec.Struct, frozen=True, kw_only=True):
-    """A process in the background, as it is noted in the state directory."""
+    """A process in the background, as the state directory records it."""
 
     name: str
     argv: list[str]
     cwd: str
-    environ: dict[str, str]  # what goes on top of the environment; no secrets in it
+    environ: dict[str, str]  # variables on top of the environment; no secrets
     pid: int
     started: str
     log: str
@@ -56,8 +57,33 @@ class BackgroundProcess(msgspec.Struct, frozen=True, kw_only=True):
         return process.ProcessIdentity(self.pid, self.started)
 
     def option_value(self, option: str) -> str | None:
-        """What follows this option on its command line."""
+        """The word after this option on its command line."""
         return self.argv[self.argv.index(option) + 1] if option in self.argv else None
+
+
+def start_or_exec(
+    argv: list[str],
+    name: str,
+    settings: Settings,
+    environ: Mapping[str, str],
+    cwd: Path,
+    *,
+    detach: bool,
+    say: Callable[[str], None],
+) -> View:
+    """Starts the command in the background if detached; otherwise this process becomes the command and never returns.
+
+    livectl's own app does not start while its broker does not answer: Celery itself would retry in silence.
+    """
+    if launch.OWN_APP in argv:
+        redis_client.check_reachable(embedded_broker.resolve_addresses(settings).broker)
+    if not detach:
+        launch.exec_command(argv, environ)
+    running = start(settings.home, name, argv, environ=environ, cwd=cwd, host=socket.gethostname(), say=say)
+    message = (
+        f"{name} runs in the background (pid {running.pid}). Its log is {running.log}; `livectl stop {name}` ends it."
+    )
+    return render.sentence(message, {"name": name, "pid": running.pid, "log": str(running.log)})
 
 
 def start(
@@ -70,9 +96,9 @@ def start(
     host: str,
     say: Callable[[str], None],
 ) -> BackgroundProcess:
-    """Starts a command line of worker, beat or up, and waits until it works; otherwise says why not.
+    """Starts a command line of worker, beat or up in the background, and waits until it works. Raises if it does not.
 
-    One of a name runs at a time: `up`, `beat`, `worker`, `worker-NAME`.
+    Only one process of a name may run at a time: `up`, `beat`, `worker`, `worker-NAME`.
     """
     state_dir.make_state_dir(home)
     try:
@@ -87,21 +113,14 @@ def start(
                 os.close(lock_descriptor)
     except OSError as error:
         raise state_dir.state_dir_error(home, error) from error
-    _wait_until_working(child, running, health_check(running, environ, host, say), log_offset)
+    _wait_until_working(child, running, _health_check(running, environ, host, say), log_offset)
     return running
-
-
-def list_running(home: Path) -> list[BackgroundProcess]:
-    """In the order in which they are to be stopped: a worker may need the broker of `up` to finish its jobs."""
-    records = [_read_record(path) for path in sorted((home / "run").glob("*.json"))]
-    alive = [record for record in records if record and process.is_alive(record.process)]
-    return sorted(alive, key=lambda record: (record.name == "up", record.name != "beat"))
 
 
 def restart(
     home: Path, running: BackgroundProcess, environ: Mapping[str, str], host: str, say: Callable[[str], None]
 ) -> BackgroundProcess:
-    """As it was, with the environment of whoever asks: secrets are not kept."""
+    """Starts the same command line in the same folder, with the environment given: no record holds secrets."""
     merged_environ = {**environ, **running.environ}
     return start(home, running.name, running.argv, environ=merged_environ, cwd=Path(running.cwd), host=host, say=say)
 
@@ -111,43 +130,47 @@ def stop_all(home: Path, name: str | None, *, now: bool, say: Callable[[str], No
     processes = [running for running in list_running(home) if name in {None, running.name}]
     for running in processes:
         say(f"stopping {running.name} (pid {running.pid}){'' if now else ', its running jobs first'}")
-        stop(home, running, now=now)
+        _stop(home, running, now=now)
     return processes
 
 
-def stop(home: Path, running: BackgroundProcess, *, now: bool = False) -> None:
-    """Ends it in order, however long its running jobs take; `now`, they are put back for other workers."""
-    process.send_signal(running.process, signal.SIGTERM)
-    if not now:
-        process.wait_for_exit(running.process, float("inf"))
-    elif not process.wait_for_exit(running.process, TERM_SECONDS):
-        _stop_now(running)
-    _record_path(home, running.name).unlink(missing_ok=True)
+def list_running(home: Path) -> list[BackgroundProcess]:
+    """What runs, in the order in which to stop it: a worker may need the broker of `up` to finish its jobs."""
+    records = [_read_record(path) for path in sorted((home / "run").glob("*.json"))]
+    alive = [record for record in records if record and process.is_alive(record.process)]
+    return sorted(alive, key=lambda record: (record.name == "up", record.name != "beat"))
 
 
-def health_check(
-    running: BackgroundProcess, environ: Mapping[str, str], host: str, say: Callable[[str], None]
-) -> Callable[[], bool | None]:
-    """Whether it is at work: its worker answers, or its beat has looked in; None where nobody can tell."""
-    app = running.option_value("-A")
-    settings = livectl_settings.load({**environ, **running.environ}, Path(running.cwd))
-    app_name = None if app == launch.OWN_APP else app
-    probe = LivenessProbe(lambda: deployment.find(app_name, settings, Path(running.cwd)), host, say)
-    node = running.option_value("-n")
-    if node is None:
-        return lambda: probe.is_beat_alive(running.pid)
-    full_name = node.replace("%h", host) if "@" in node else f"{node}@{host}"
-    return lambda: probe.is_worker_alive(full_name)
+def argv_view(argv: list[str]) -> View:
+    return render.sentence(shlex.join(argv), {"argv": argv})
 
 
-def _stop_now(running: BackgroundProcess) -> None:
-    if running.name == "up" or running.option_value("-P") in REQUEUE_ON_QUIT_POOLS:
-        process.send_signal(running.process, signal.SIGQUIT)
-        if process.wait_for_exit(running.process, QUIT_SECONDS):
-            return
-    if process.is_alive(running.process):
-        os.killpg(running.pid, signal.SIGKILL)
-        process.wait_for_exit(running.process, KILL_SECONDS)
+def started_view(running: BackgroundProcess) -> View:
+    return render.View(_as_row(running), lambda: _render_running(running))
+
+
+def all_started_view(processes: Sequence[BackgroundProcess]) -> View:
+    rows = [_as_row(running) for running in processes]
+    return render.sentence("\n".join(_render_running(running) for running in processes) or NOTHING_RUNS, rows)
+
+
+def stopped_view(processes: Sequence[BackgroundProcess]) -> View:
+    rows = [_as_row(running) for running in processes]
+    return render.sentence(
+        "\n".join(f"{running.name} has ended (pid {running.pid})." for running in processes) or NOTHING_RUNS, rows
+    )
+
+
+def _as_row(running: BackgroundProcess) -> dict[str, Any]:
+    return {"name": running.name, "pid": running.pid, "log": running.log}
+
+
+def _render_running(running: BackgroundProcess) -> str:
+    return (
+        f"{running.name} is at work in the background (pid {running.pid}).\n"
+        f"  log        {running.log}\n"
+        f"  stop       livectl stop {running.name}"
+    )
 
 
 def _ensure_not_running(home: Path, name: str) -> None:
@@ -218,8 +241,43 @@ def _wait_until_working(
 def _read_last_lines(log: Path, log_offset: int) -> str:
     with log.open("rb") as stream:
         stream.seek(log_offset if log_offset <= log.stat().st_size else 0)
-        lines = stream.read().decode(errors="replace").splitlines()[-LAST_LINES:]
+        lines = stream.read().decode(errors="replace").splitlines()[-MAX_LAST_LINES:]
     return "\n    ".join([f"Its log is {log}:", *lines])
+
+
+def _health_check(
+    running: BackgroundProcess, environ: Mapping[str, str], host: str, say: Callable[[str], None]
+) -> Callable[[], bool | None]:
+    """Returns a check whether the process works: its worker answers, or its beat looked in. None: nobody can tell."""
+    app = running.option_value("-A")
+    settings = livectl_settings.load({**environ, **running.environ}, Path(running.cwd))
+    app_name = None if app == launch.OWN_APP else app
+    probe = LivenessProbe(lambda: deployment.find(app_name, settings, Path(running.cwd)), host, say)
+    node = running.option_value("-n")
+    if node is None:
+        return lambda: probe.is_beat_alive(running.pid)
+    full_name = node.replace("%h", host) if "@" in node else f"{node}@{host}"
+    return lambda: probe.is_worker_alive(full_name)
+
+
+def _stop(home: Path, running: BackgroundProcess, *, now: bool = False) -> None:
+    """Ends a process, however long its running jobs take; with `now` it puts them back for other workers."""
+    process.send_signal(running.process, signal.SIGTERM)
+    if not now:
+        process.wait_for_exit(running.process, float("inf"))
+    elif not process.wait_for_exit(running.process, TERM_SECONDS):
+        _stop_now(running)
+    _record_path(home, running.name).unlink(missing_ok=True)
+
+
+def _stop_now(running: BackgroundProcess) -> None:
+    if running.name == "up" or running.option_value("-P") in REQUEUE_ON_QUIT_POOLS:
+        process.send_signal(running.process, signal.SIGQUIT)
+        if process.wait_for_exit(running.process, QUIT_SECONDS):
+            return
+    if process.is_alive(running.process):
+        os.killpg(running.pid, signal.SIGKILL)
+        process.wait_for_exit(running.process, KILL_SECONDS)
 
 
 def _record_path(home: Path, name: str) -> Path:
@@ -235,32 +293,3 @@ def _read_record(path: Path) -> BackgroundProcess | None:
 
 def _write_record(path: Path, running: BackgroundProcess) -> None:
     write_file(path, msgspec.json.encode(running))
-
-
-def argv_view(argv: list[str]) -> View:
-    return render.sentence(shlex.join(argv), {"argv": argv})
-
-
-def start_or_exec(
-    argv: list[str],
-    name: str,
-    settings: Settings,
-    environ: Mapping[str, str],
-    cwd: Path,
-    *,
-    detach: bool,
-    say: Callable[[str], None],
-) -> View:
-    """What was started, when it runs in the background; otherwise this process becomes it and never returns.
-
-    livectl's own app is not started towards a broker that does not answer: stock Celery would try in silence.
-    """
-    if launch.OWN_APP in argv:
-        redis_client.check_reachable(embedded_broker.resolve_addresses(settings).broker)
-    if not detach:
-        launch.exec_command(argv, environ)
-    running = start(settings.home, name, argv, environ=environ, cwd=cwd, host=socket.gethostname(), say=say)
-    message = (
-        f"{name} runs in the background (pid {running.pid}). Its log is {running.log}; `livectl stop {name}` ends it."
-    )
-    return render.sentence(message, {"name": name, "pid": running.pid, "log": str(running.log)})

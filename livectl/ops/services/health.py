@@ -1,6 +1,6 @@
-"""Probes for systemd, Docker and Kubernetes: whether a worker, a beat, the broker or the store does its work.
+"""Probes a worker, a beat, the broker or the store for systemd, Docker and Kubernetes.
 
-Nothing of the app, of Celery or of redis-py is imported here: a probe runs every few seconds, beside every worker.
+It imports neither the app nor Celery nor redis-py: a probe runs every few seconds, beside every worker.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 HEALTHY, UNHEALTHY, CANNOT_TELL = 0, 1, 2
 
-STUCK_AFTER_S = 1.0  # an idle worker takes a message within milliseconds: what lies still for so long is not taken
-MAX_BEAT_LAG_S = 30.0  # seconds; a beat looks in each second, and one that starts anew may take some
+STUCK_AFTER_S = 1.0  # an idle worker takes a message within milliseconds: after so long it does not
+MAX_BEAT_LAG_S = 30.0  # a beat looks in each second; a restart may take some
 PROBE_KEY = "livectl:probe"
 PROBE_KEY_TTL_MS = 1000
 
 
 class ProbeResult(msgspec.Struct, frozen=True):
-    """The answer of a probe. `healthy` is None where it cannot be told."""
+    """The answer of a probe. `healthy` is None where the probe cannot tell."""
 
     what: str
     healthy: bool | None
@@ -52,7 +52,7 @@ class ProbeResult(msgspec.Struct, frozen=True):
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be looked at, and how strictly."""
+    """What to probe, and how strictly."""
 
     part: Literal["worker", "beat", "broker", "store"]
     host: str
@@ -63,65 +63,53 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run_probe(probe: Probe, broker: Address | None, store: Address | None, layout: KeyLayout) -> ProbeResult:
-    """The answer, whatever is broken: a probe does not fail, it tells."""
+    """Runs the probe. Whatever is broken, this returns an answer and does not raise."""
     if probe.part in {"broker", "store"}:
         return probe_server(probe.part, broker if probe.part == "broker" else store)
     address = broker if probe.part == "worker" else store
     if address is None:
-        return cannot_tell(probe.part, "the address is not one that livectl can ask at")
+        return _cannot_tell(probe.part, "the address is not one that livectl can ask at")
     try:
         if probe.part == "beat":
-            return probe_beat(address, probe.name, probe.host, probe.max_lag)
-        return probe_worker(address, layout, probe.name, probe.host, probe.timeout)
+            return _probe_beat(address, probe.name, probe.host, probe.max_lag)
+        return _probe_worker(address, layout, probe.name, probe.host, probe.timeout)
     except ServerError as error:
         return unreachable(probe, str(error))
 
 
 def unreachable(probe: Probe, reason: str) -> ProbeResult:
-    """What is said when nobody can be asked: a broker's fault is none of its workers, if one wants it so."""
+    """The answer when nobody can be asked. With `broker_down="ok"` a worker is healthy while its broker is away."""
     if probe.part in {"broker", "store"}:
-        return unhealthy(probe.part, reason)
+        return _unhealthy(probe.part, reason)
     return ProbeResult(
         probe.part, {"ok": True, "fail": False, None: None}[probe.broker_down], f"cannot be asked: {reason}"
     )
 
 
-def healthy(part: str, reason: str) -> ProbeResult:
-    return ProbeResult(part, healthy=True, reason=reason)
-
-
-def unhealthy(part: str, reason: str) -> ProbeResult:
-    return ProbeResult(part, healthy=False, reason=reason)
-
-
-def cannot_tell(part: str, reason: str) -> ProbeResult:
-    return ProbeResult(part, healthy=None, reason=reason)
-
-
 def probe_server(part: str, address: Address | None, timeout_s: float = redis_client.SERVER_TIMEOUT_S) -> ProbeResult:
-    """Whether a broker or store lets us in and takes what is written."""
+    """Whether a broker or store lets livectl in and accepts writes."""
     if address is None:
-        return cannot_tell(part, "its address is not one that livectl can probe")
+        return _cannot_tell(part, "its address is not one that livectl can probe")
     try:
         if not address.is_redis:
             redis_client.check_reachable(address, timeout_s)
-            return healthy(part, f"{address.masked} answers")
+            return _healthy(part, f"{address.masked} answers")
         with redis_client.connect(address, timeout_s) as connection:
             connection.execute("SET", PROBE_KEY, "1", "PX", PROBE_KEY_TTL_MS)
     except RedisReplyError as refusal:
-        return unhealthy(part, f"it takes nothing: {refusal}")
+        return _unhealthy(part, f"it takes nothing: {refusal}")
     except ServerError as error:
-        return unhealthy(part, error.message)
-    return healthy(part, f"{address.masked} answers and takes what is written")
+        return _unhealthy(part, error.message)
+    return _healthy(part, f"{address.masked} answers and takes what is written")
 
 
-def probe_worker(address: Address, layout: KeyLayout, name: str | None, host: str, seconds: float) -> ProbeResult:
-    """Whether a worker answers, and takes messages when there are some. Without a name: the workers of this host."""
+def _probe_worker(address: Address, layout: KeyLayout, name: str | None, host: str, seconds: float) -> ProbeResult:
+    """Whether a worker answers, and takes messages if there are some. Without a name, the workers of this host."""
     destination = (name if "@" in name else f"{name}@{host}",) if name else None
     deployment = Deployment(broker=address, results=None, store=None, layout=layout)
     with broadcast.connect(deployment, seconds + redis_client.SERVER_TIMEOUT_S) as connection:
         query = _WorkerQuery(deployment, connection, destination)
-        replies = query("active_queues", seconds)
+        replies = query.ask("active_queues", seconds)
         queues_by_worker = {
             node: worker_replies.queue_names(reply)
             for node, reply in replies.by_worker.items()
@@ -130,14 +118,14 @@ def probe_worker(address: Address, layout: KeyLayout, name: str | None, host: st
         if not queues_by_worker:
             return _no_reply(replies, destination, host)
         if unread := [node for node, queues in queues_by_worker.items() if not queues]:
-            return unhealthy("worker", f"{unread[0]} answers and reads no queue")
-        if connection is None:  # what lies in the queues of another broker, nobody can see so quickly
-            return healthy("worker", f"{', '.join(sorted(queues_by_worker))} answers")
+            return _unhealthy("worker", f"{unread[0]} answers and reads no queue")
+        if connection is None:  # looking into the queues of another broker takes too long for a probe
+            return _healthy("worker", f"{', '.join(sorted(queues_by_worker))} answers")
         return _probe_consuming(connection, layout, query, queues_by_worker)
 
 
-def probe_beat(address: Address, name: str | None, host: str, max_lag: float) -> ProbeResult:
-    """Whether a beat looked in lately, and sends what it claims. Without a name: the beats of this host."""
+def _probe_beat(address: Address, name: str | None, host: str, max_lag: float) -> ProbeResult:
+    """Whether a beat looked in lately, and sends what it claims. Without a name, the beats of this host."""
     from livectl.ops.beat import heartbeats
 
     with redis_client.connect(address) as connection:
@@ -150,13 +138,13 @@ def probe_beat(address: Address, name: str | None, host: str, max_lag: float) ->
     if not ages:
         hosts = ", ".join(sorted({heartbeat.host for heartbeat in activity.heartbeats.values()}))
         elsewhere = f"; there is one on {hosts}" if hosts else ""
-        return unhealthy("beat", f"no beat {name or f'on {host}'} has looked in{elsewhere}")
+        return _unhealthy("beat", f"no beat {name or f'on {host}'} has looked in{elsewhere}")
     beat, age = min(ages.items(), key=lambda item: item[1])
     if age > max_lag:
-        return unhealthy("beat", f"{beat} looked in {age:.0f} s ago for the last time")
+        return _unhealthy("beat", f"{beat} looked in {age:.0f} s ago for the last time")
     if claim := activity.unsent_claim:
-        return unhealthy("beat", f"a run is due and has not been sent: {claim.member}")
-    return healthy("beat", f"{beat} looked in {max(0.0, age):.0f} s ago")
+        return _unhealthy("beat", f"a run is due and has not been sent: {claim.member}")
+    return _healthy("beat", f"{beat} looked in {max(0.0, age):.0f} s ago")
 
 
 class _WorkerQuery:
@@ -167,7 +155,7 @@ class _WorkerQuery:
     ) -> None:
         self._deployment, self._connection, self._destination = deployment, connection, destination
 
-    def __call__(self, method: str, seconds: float) -> ControlReplies:
+    def ask(self, method: str, seconds: float) -> ControlReplies:
         command = ControlCommand(method=method, destination=self._destination)
         return broadcast.ask(self._deployment, self._connection, command, seconds)
 
@@ -176,30 +164,31 @@ def _no_reply(replies: ControlReplies, destination: tuple[str, ...] | None, host
     subject = destination[0] if destination else f"no worker on {host}"
     others_text = f"; {', '.join(sorted(replies.by_worker))} did" if replies.by_worker and not destination else ""
     silent_text = f"; {replies.silent} heard the question and did not" if replies.silent and not destination else ""
-    return unhealthy("worker", f"{subject} {'did not answer' if destination else 'answered'}{others_text}{silent_text}")
+    return _unhealthy(
+        "worker", f"{subject} {'did not answer' if destination else 'answered'}{others_text}{silent_text}"
+    )
 
 
 def _probe_consuming(
     connection: RedisConnection, layout: KeyLayout, query: _WorkerQuery, queues_by_worker: Mapping[str, Sequence[str]]
 ) -> ProbeResult:
-    """Connected is not enough: where messages lie and a worker has nothing to do, they have to move."""
+    """Whether messages move: a worker that answers and has nothing to do takes a message that waits."""
+    workers = ", ".join(sorted(queues_by_worker))
     keys = [key for queues in queues_by_worker.values() for queue in queues for key in layout.list_keys(queue)]
     before = _next_messages(connection, keys)
     if not any(before) or _is_busy(query, queues_by_worker):
-        return healthy("worker", f"{', '.join(sorted(queues_by_worker))} answers")
+        return _healthy("worker", f"{workers} answers")
     time.sleep(STUCK_AFTER_S)
     after = _next_messages(connection, keys)
     stuck = [key for key, earlier, later in zip(keys, before, after, strict=True) if earlier and earlier == later]
     if not stuck or len(stuck) < sum(map(bool, before)) or _is_busy(query, queues_by_worker):
-        return healthy("worker", f"{', '.join(sorted(queues_by_worker))} answers and takes messages")
+        return _healthy("worker", f"{workers} answers and takes messages")
     queue = layout.queue_of_list(stuck[0])
-    return unhealthy(
-        "worker", f"{', '.join(sorted(queues_by_worker))} answers, has nothing to do and takes nothing from {queue}"
-    )
+    return _unhealthy("worker", f"{workers} answers, has nothing to do and takes nothing from {queue}")
 
 
 def _next_messages(connection: RedisConnection, keys: Sequence[str]) -> list[Any]:
-    """The message that is taken next from each list, to see whether it is still the same."""
+    """The next message of each list, to see whether it stays the same."""
     return [
         last if isinstance(last, bytes) else None
         for last in connection.execute_all([("LINDEX", key, -1) for key in keys])
@@ -207,9 +196,21 @@ def _next_messages(connection: RedisConnection, keys: Sequence[str]) -> list[Any
 
 
 def _is_busy(query: _WorkerQuery, queues_by_worker: Mapping[str, Sequence[str]]) -> bool:
-    """Whether one of them runs a job or has one at hand."""
+    """Whether one of the workers runs a job or has reserved one."""
     for method in ("active", "reserved"):
-        replies = query(method, REPLY_TIMEOUT_S).by_worker
+        replies = query.ask(method, REPLY_TIMEOUT_S).by_worker
         if any(replies.get(node) for node in queues_by_worker):
             return True
     return False
+
+
+def _healthy(part: str, reason: str) -> ProbeResult:
+    return ProbeResult(part, healthy=True, reason=reason)
+
+
+def _unhealthy(part: str, reason: str) -> ProbeResult:
+    return ProbeResult(part, healthy=False, reason=reason)
+
+
+def _cannot_tell(part: str, reason: str) -> ProbeResult:
+    return ProbeResult(part, healthy=None, reason=reason)

@@ -1,4 +1,4 @@
-"""Signs of life of a worker and a beat: what they leave at the broker and in the store while they work."""
+"""Tells whether a worker or a beat is alive: the worker answers, the beat leaves its heartbeat in the store."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from livectl.ops.protocol.remote_control import ControlReplies
 
 
-WORKER_REPLY_SECONDS = 5.0  # what a busy machine leaves a worker to answer in
+WORKER_REPLY_SECONDS = 5.0  # for a worker on a busy machine to answer
 BEAT_SILENCE_SECONDS = 60.0  # a beat looks in each second
 
 
 class LivenessProbe:
-    """Asks for them. The deployment is found on first need: that may take loading somebody's app."""
+    """Checks a worker and a beat. It finds the deployment on first need, because that may load the user's app."""
 
     def __init__(self, find_deployment: Callable[[], Deployment], host: str, warn: Callable[[str], None]) -> None:
         self._find_deployment = find_deployment
@@ -51,7 +51,7 @@ class LivenessProbe:
             return broadcast.ask(target, connection, ping, WORKER_REPLY_SECONDS)
 
     def is_beat_alive(self, leader: int) -> bool | None:
-        """Whether a beat of the session that this process leads looked in lately."""
+        """Whether a beat in the session of this leader looked in lately; None where nobody can tell."""
         target = self._load_deployment()
         if target is None or target.store is None:
             return None
@@ -72,7 +72,7 @@ class LivenessProbe:
             if self._deployment is None and not self._load_failed:
                 try:
                     self._deployment = deployments.keep_client(self._find_deployment())
-                except ServerError:  # not there yet, or away
+                except ServerError:  # not started yet, or away
                     return None
                 except LivectlError as error:
                     self._load_failed = True
@@ -81,7 +81,7 @@ class LivenessProbe:
 
 
 def _session_leader(pid: int) -> int | None:
-    """The process that leads its session: the child that `up` started, however many tethers lie between."""
+    """The process that leads the session: the child that `up` started, however many processes lie between."""
     try:
         return os.getsid(pid)
     except OSError:

@@ -1,4 +1,4 @@
-"""What `up` runs: the children, and where everything is."""
+"""Plans `livectl up`: its children, and where everything is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 import sys
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -25,27 +25,28 @@ from livectl.ops.processes.supervised_process import ChildSpec, spawn
 from livectl.ops.schedules import schedule_file
 from livectl.ops.services import health
 from livectl.ops.services.liveness import LivenessProbe
-from livectl.render import View, sentence
+from livectl.render import View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from livectl.address import Address
-    from livectl.ops.services.background import BackgroundProcess
     from livectl.pools import Pool
     from livectl.settings import Settings
 
 
-# Seconds to end in. Both take milliseconds, unless a broker or a disk hangs.
+# The time that a child gets to end. All take milliseconds, unless a broker or a disk hangs.
 BEAT_GRACE_SECONDS = 5.0
 PAGE_GRACE_SECONDS = 2.0
 BROKER_GRACE_SECONDS = 10.0
 PAGE_TIMEOUT_SECONDS = 5.0
 
+LABEL_WIDTH = 11
+
 
 class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What was said of `up` on the command line."""
+    """The options of `livectl up`."""
 
     app: str | None
     config: str | None
@@ -57,7 +58,7 @@ class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
-    """Where it runs."""
+    """Where `livectl up` runs."""
 
     environ: Mapping[str, str]
     cwd: Path
@@ -66,7 +67,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """Where everything is; addresses without their passwords."""
+    """Where everything is, with addresses that hide their passwords."""
 
     pid: int
     home: str
@@ -81,7 +82,7 @@ class UpSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def default_pool(app: str | None) -> Pool:
-    """livectl's own jobs wait for answers, which threads do in one small process; of others nothing is known."""
+    """Threads for livectl's own jobs, which wait for answers; prefork for jobs of which livectl knows nothing."""
     return "threads" if app is None else "prefork"
 
 
@@ -90,7 +91,7 @@ def worker_node_name(options: UpOptions, environment: Environment) -> str:
 
 
 def command_line(options: UpOptions) -> list[str]:
-    """The command line of an `up` like this one."""
+    """The argv of `livectl up` with these options."""
     flags = {
         "-A": options.app,
         "--config": options.config,
@@ -105,7 +106,7 @@ def command_line(options: UpOptions) -> list[str]:
 
 
 def acquire_up_lock(home: Path) -> int:
-    """The one `up` of this home: its descriptor says so for as long as it lives."""
+    """Makes this process the only `up` of the home, until it closes the descriptor."""
     state_dir.make_state_dir(home)
     path = home / "run" / "up.lock"
     descriptor = state_dir.acquire_lock(path)
@@ -118,13 +119,13 @@ def acquire_up_lock(home: Path) -> int:
 
 
 def make_embedded_broker(options: UpOptions, settings: Settings) -> EmbeddedBroker | None:
-    """The broker that comes along, if one is needed: somebody's own app names its broker itself."""
+    """The embedded broker, if the settings name none; an app given with -A names its own broker."""
     return EmbeddedBroker(settings.home) if options.app is None and settings.broker is None else None
 
 
 def choose_page_port(options: UpOptions, settings: Settings) -> int | None:
-    """Where the page will be: a port that was chosen has to be free; otherwise any free one will do."""
-    if options.app is not None:  # the page shows streamers, and those are livectl's own app's
+    """The port of the page: a port in the settings has to be free; otherwise any free port will do."""
+    if options.app is not None:  # the page shows streamers, which only livectl's own app has
         return None
     web = settings.web
     if _is_port_free(web.host, web.port):
@@ -164,7 +165,7 @@ def build_summary(
     page: int | None,
     pid: int,
 ) -> UpSummary:
-    """Raises what would only come up once all is running: no store, a server that is away, a mistake in a file."""
+    """Sums up where everything is. Raises early what would stop a child: no store, no answer, a mistake in a file."""
     if settings.sources["schedules"] != livectl_settings.DEFAULT_SOURCE or settings.schedules.exists():
         schedule_file.load(settings.schedules, name=_relative_path(settings.schedules, environment.cwd))
     broker, store = _broker_and_store(options, settings, server)
@@ -183,7 +184,7 @@ def build_summary(
 
 
 def _broker_and_store(options: UpOptions, settings: Settings, server: EmbeddedBroker | None) -> tuple[str, str]:
-    """Broker and store, as people may see them. One that is set and away is said now, not line after line."""
+    """The addresses of broker and store for people. Raises when one in the settings does not answer."""
     if settings.store:
         _check_healthy("store", settings.store)
     if server or options.app:
@@ -209,7 +210,7 @@ def build_child_specs(
     *,
     page: int | None,
 ) -> list[ChildSpec]:
-    """In the order in which they start."""
+    """The children, in the order in which they start."""
     probe = LivenessProbe(lambda: deployment.find(options.app, settings, environment.cwd), environment.host, warn)
     broker_specs = [_broker_spec(server)] if server else []
     page_specs = [_page_spec(options, environment, settings.web.host, page)] if page else []
@@ -275,7 +276,7 @@ def _page_spec(options: UpOptions, environment: Environment, host: str, port: in
         with closing(HTTPConnection(host.strip("[]"), port, timeout=PAGE_TIMEOUT_SECONDS)) as connection:
             try:
                 connection.request("GET", "/healthz")
-                connection.getresponse()  # whatever it says: one that tells of a store in trouble works
+                connection.getresponse()  # any answer will do: a page that reports a broken store works
             except (OSError, HTTPException):
                 return False
         return True
@@ -287,10 +288,6 @@ def _page_spec(options: UpOptions, environment: Environment, host: str, port: in
 
 def _relative_path(path: Path, cwd: Path) -> str:
     return str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path)
-
-
-LABEL_WIDTH = 11
-NOTHING_RUNS = "Nothing that was started with --detach runs here."
 
 
 def summary_view(summary: UpSummary) -> View:
@@ -308,28 +305,3 @@ def summary_view(summary: UpSummary) -> View:
     }
     lines = [f"  {label:<{LABEL_WIDTH}}{text}" for label, text in rows.items() if text]
     return View(summary, lambda: "\n".join(["livectl is going up.", *lines]))
-
-
-def started_view(running: BackgroundProcess) -> View:
-    return View(_as_row(running), lambda: _render_running(running))
-
-
-def all_started_view(processes: Sequence[BackgroundProcess]) -> View:
-    rows = [_as_row(running) for running in processes]
-    return sentence("\n".join(_render_running(running) for running in processes) or NOTHING_RUNS, rows)
-
-
-def stopped_view(processes: Sequence[BackgroundProcess]) -> View:
-    rows = [_as_row(running) for running in processes]
-    return sentence(
-        "\n".join(f"{running.name} has ended (pid {running.pid})." for running in processes) or NOTHING_RUNS, rows
-    )
-
-
-def _as_row(running: BackgroundProcess) -> dict[str, Any]:
-    return {"name": running.name, "pid": running.pid, "log": running.log}
-
-
-def _render_running(running: BackgroundProcess) -> str:
-    log, stop = f"{'log':<{LABEL_WIDTH}}{running.log}", f"{'stop':<{LABEL_WIDTH}}livectl stop {running.name}"
-    return f"{running.name} is at work in the background (pid {running.pid}).\n  {log}\n  {stop}"
