@@ -87,3 +87,10 @@ def test_the_settings_file_is_found_from_any_folder(monkeypatch: pytest.MonkeyPa
     given = launch.child_environment({"A": "1"}, "my.yaml")
     assert given == {"A": "1", "LIVECTL_CONFIG": str(tmp_path / "my.yaml")}
     assert launch.child_environment({"A": "1"}, None) == {"A": "1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "full_name"), [("mail", "mail@box"), ("mail@%h", "mail@box"), ("mail@elsewhere", "mail@elsewhere")]
+)
+def test_a_node_name_gets_its_host(name: str, full_name: str) -> None:
+    assert launch.full_node_name(name, "box") == full_name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -86,8 +85,12 @@ def argv_with_requeue_on_quit(argv: list[str]) -> list[str]:
 
 def node_name(name: str | None, process: int) -> str:
     """The node name, unique on its host unless the user chose one: two workers of one name answer for each other."""
-    node = name or f"worker-{process}"
-    return node if "@" in node else f"{node}@%h"
+    return full_node_name(name or f"worker-{process}", "%h")
+
+
+def full_node_name(name: str, host: str) -> str:
+    """The node name with its host: that of this machine unless the name has one."""
+    return name.replace("%h", host) if "@" in name else f"{name}@{host}"
 
 
 def flower_command(
@@ -145,4 +148,6 @@ def _validate(options: WorkerOptions) -> None:
 
 
 def _flower_version() -> tuple[int, ...]:
+    from importlib import metadata  # slow to import, and only Flower needs it
+
     return tuple(int(part) for part in metadata.version("flower").split(".")[:2])

@@ -256,7 +256,7 @@ def _health_check(
     node = running.option_value("-n")
     if node is None:
         return lambda: probe.is_beat_alive(running.pid)
-    full_name = node.replace("%h", host) if "@" in node else f"{node}@{host}"
+    full_name = launch.full_node_name(node, host)
     return lambda: probe.is_worker_alive(full_name)
 
 

@@ -14,6 +14,7 @@ from livectl import redis_client
 from livectl.errors import ServerError
 from livectl.ops.cluster import broadcast
 from livectl.ops.deployment import Deployment
+from livectl.ops.processes.launch import full_node_name
 from livectl.ops.protocol import worker_replies
 from livectl.ops.protocol.remote_control import REPLY_TIMEOUT_S, ControlCommand
 from livectl.redis_client import RedisReplyError
@@ -105,7 +106,7 @@ def probe_server(part: str, address: Address | None, timeout_s: float = redis_cl
 
 def _probe_worker(address: Address, layout: KeyLayout, name: str | None, host: str, seconds: float) -> ProbeResult:
     """Whether a worker answers, and takes messages if there are some. Without a name, the workers of this host."""
-    destination = (name if "@" in name else f"{name}@{host}",) if name else None
+    destination = (full_node_name(name, host),) if name else None
     deployment = Deployment(broker=address, results=None, store=None, layout=layout)
     with broadcast.connect(deployment, seconds + redis_client.SERVER_TIMEOUT_S) as connection:
         query = _WorkerQuery(deployment, connection, destination)

@@ -87,7 +87,7 @@ def default_pool(app: str | None) -> Pool:
 
 
 def worker_node_name(options: UpOptions, environment: Environment) -> str:
-    return options.name if "@" in options.name else f"{options.name}@{environment.host}"
+    return launch.full_node_name(options.name, environment.host)
 
 
 def command_line(options: UpOptions) -> list[str]:
