@@ -1,4 +1,4 @@
-"""Up, worker and beat in the background: started, answered for, stopped, started again."""
+"""Up, worker and beat in the background: started, checked, stopped, restarted."""
 
 from __future__ import annotations
 
@@ -38,89 +38,99 @@ def slow(seconds):
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """A folder of one's own; whatever is left in the background there is killed."""
+def home_environ(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a home for one test; whatever runs there in the background at the end is killed."""
     (tmp_path / "proj.py").write_text(APP)
     (tmp_path / "schedules.yaml").write_text("schedules:\n  ping: {task: livectl.ping, every: 1s}\n")
     yield {"LIVECTL_HOME": str(tmp_path / "home"), "LEDGER": str(tmp_path / "ledger")}
-    for one in background.list_running(tmp_path / "home"):
-        for pid in (one.pid, *children(one.pid)):
+    for running in background.list_running(tmp_path / "home"):
+        for pid in (running.pid, *children(running.pid)):
             os.kill(pid, signal.SIGKILL)
-        process.wait_for_exit(one.process, 10)
+        process.wait_for_exit(running.process, 10)
 
 
 @pytest.fixture
-def set_broker(place: dict[str, str], store_url: str) -> dict[str, str]:
-    return place | {"LIVECTL_BROKER": store_url}
+def set_broker(home_environ: dict[str, str], store_url: str) -> dict[str, str]:
+    return home_environ | {"LIVECTL_BROKER": store_url}
 
 
-def runs(home: Path, name: str) -> BackgroundProcess:
-    (found,) = (running for running in background.list_running(home) if running.name == name)
-    return found
+def find_running(home: Path, name: str) -> BackgroundProcess:
+    (running_process,) = (running for running in background.list_running(home) if running.name == name)
+    return running_process
 
 
-def test_up_comes_works_and_goes(tmp_path: Path, place: dict[str, str]) -> None:
-    started = answer("up", "-c", "2", "--detach", cwd=tmp_path, environ=place)
+def test_up_comes_works_and_goes(tmp_path: Path, home_environ: dict[str, str]) -> None:
+    started = answer("up", "-c", "2", "--detach", cwd=tmp_path, environ=home_environ)
     assert started.returncode == 0, started.stderr
-    one = runs(tmp_path / "home", "up")
-    assert f"pid {one.pid}" in started.stdout
+    running = find_running(tmp_path / "home", "up")
+    assert f"pid {running.pid}" in started.stdout
     assert str(tmp_path / "home" / "log" / "up.log") in started.stdout
-    wait_for(lambda: "livectl.ping" in Path(one.log).read_text(), what="a job")
-    again = answer("up", "--detach", cwd=tmp_path, environ=place)
-    assert (again.returncode, f"up runs already in the background (pid {one.pid})" in again.stderr) == (1, True)
-    members = [one.pid, *children(one.pid)]
-    stopped = answer("stop", cwd=tmp_path, environ=place)
+    wait_for(lambda: "livectl.ping" in Path(running.log).read_text(), what="a job")
+    again = answer("up", "--detach", cwd=tmp_path, environ=home_environ)
+    assert (again.returncode, f"up runs already in the background (pid {running.pid})" in again.stderr) == (
+        1,
+        True,
+    )
+    members = [running.pid, *children(running.pid)]
+    stopped = answer("stop", cwd=tmp_path, environ=home_environ)
     assert stopped.returncode == 0
-    assert f"up has ended (pid {one.pid})." in stopped.stdout
+    assert f"up has ended (pid {running.pid})." in stopped.stdout
     assert not any(map(alive, members))
 
 
-def test_it_comes_again_as_it_was_wherever_one_asks(tmp_path: Path, place: dict[str, str]) -> None:
+def test_it_comes_again_as_it_was_wherever_one_asks(tmp_path: Path, home_environ: dict[str, str]) -> None:
     (tmp_path / "elsewhere").mkdir()
-    assert answer("up", "-c", "3", "-l", "WARNING", "--detach", cwd=tmp_path, environ=place).returncode == 0
-    before = runs(tmp_path / "home", "up")
-    again = answer("--json", "restart", "up", cwd=tmp_path / "elsewhere", environ=place)
+    assert answer("up", "-c", "3", "-l", "WARNING", "--detach", cwd=tmp_path, environ=home_environ).returncode == 0
+    before = find_running(tmp_path / "home", "up")
+    again = answer("--json", "restart", "up", cwd=tmp_path / "elsewhere", environ=home_environ)
     assert again.returncode == 0, again.stderr
-    after = runs(tmp_path / "home", "up")
+    after = find_running(tmp_path / "home", "up")
     assert json.loads(again.stdout) == [{"name": "up", "pid": after.pid, "log": after.log}]
     assert after.pid != before.pid
     assert (after.argv, after.cwd) == (before.argv, before.cwd)
-    assert answer("stop", "up", cwd=tmp_path / "elsewhere", environ=place).returncode == 0
+    assert answer("stop", "up", cwd=tmp_path / "elsewhere", environ=home_environ).returncode == 0
 
 
-@pytest.mark.parametrize("words", [("stop",), ("stop", "worker"), ("restart",), ("stop", "--now")])
-def test_with_nothing_there_it_says_so(tmp_path: Path, place: dict[str, str], words: tuple[str, ...]) -> None:
-    said = answer(*words, cwd=tmp_path, environ=place)
-    assert (said.returncode, said.stdout) == (1, "Nothing that was started with --detach runs here.\n")
+@pytest.mark.parametrize("arguments", [("stop",), ("stop", "worker"), ("restart",), ("stop", "--now")])
+def test_with_nothing_there_it_says_so(
+    tmp_path: Path, home_environ: dict[str, str], arguments: tuple[str, ...]
+) -> None:
+    completed = answer(*arguments, cwd=tmp_path, environ=home_environ)
+    assert (completed.returncode, completed.stdout) == (
+        1,
+        "Nothing that was started with --detach runs here.\n",
+    )
 
 
-def test_what_ends_at_its_start_says_why(tmp_path: Path, place: dict[str, str]) -> None:
-    environ = place | {"LIVECTL_BROKER": "redis://:secret@127.0.0.1:1"}
-    said = answer("up", "--detach", cwd=tmp_path, environ=environ)
-    assert said.returncode == 4
-    assert "up ended at its start (exit code 4)" in said.stderr
-    assert "redis://:***@127.0.0.1:1/0" in said.stderr
-    assert "secret" not in said.stderr + (tmp_path / "home" / "log" / "up.log").read_text()
+def test_what_ends_at_its_start_says_why(tmp_path: Path, home_environ: dict[str, str]) -> None:
+    environ = home_environ | {"LIVECTL_BROKER": "redis://:secret@127.0.0.1:1"}
+    completed = answer("up", "--detach", cwd=tmp_path, environ=environ)
+    assert completed.returncode == 4
+    assert "up ended at its start (exit code 4)" in completed.stderr
+    assert "redis://:***@127.0.0.1:1/0" in completed.stderr
+    assert "secret" not in completed.stderr + (tmp_path / "home" / "log" / "up.log").read_text()
     assert answer("stop", cwd=tmp_path, environ=environ).returncode == 1
 
 
-def test_a_number_used_again_is_not_taken_for_it(tmp_path: Path, place: dict[str, str]) -> None:
-    """The record of one that died is left behind, and its pid is somebody else's now: ours."""
-    one = BackgroundProcess(name="up", argv=["up"], cwd="/", environ={}, pid=os.getpid(), started="long ago", log="/")
+def test_a_pid_that_is_used_again_is_not_taken_for_it(tmp_path: Path, home_environ: dict[str, str]) -> None:
+    """The record of a process that died is left, and its pid is now that of another process: ours."""
+    running = BackgroundProcess(
+        name="up", argv=["up"], cwd="/", environ={}, pid=os.getpid(), started="long ago", log="/"
+    )
     (tmp_path / "home" / "run").mkdir(parents=True)
-    (tmp_path / "home" / "run" / "up.json").write_bytes(msgspec.json.encode(one))
-    assert answer("stop", cwd=tmp_path, environ=place).returncode == 1
+    (tmp_path / "home" / "run" / "up.json").write_bytes(msgspec.json.encode(running))
+    assert answer("stop", cwd=tmp_path, environ=home_environ).returncode == 1
     assert alive(os.getpid())
 
 
-def test_a_long_log_is_set_aside_at_the_start(tmp_path: Path, place: dict[str, str]) -> None:
+def test_a_long_log_is_set_aside_at_the_start(tmp_path: Path, home_environ: dict[str, str]) -> None:
     log = tmp_path / "home" / "log" / "up.log"
     log.parent.mkdir(parents=True)
     log.write_bytes(b"old\n" * 3_000_000)
-    assert answer("up", "-P", "solo", "--detach", cwd=tmp_path, environ=place).returncode == 0
+    assert answer("up", "-P", "solo", "--detach", cwd=tmp_path, environ=home_environ).returncode == 0
     assert log.with_name("up.log.1").stat().st_size == 12_000_000
     assert log.stat().st_size < 1_000_000
-    assert answer("stop", "--now", cwd=tmp_path, environ=place).returncode == 0
+    assert answer("stop", "--now", cwd=tmp_path, environ=home_environ).returncode == 0
 
 
 def begin_job(environ: dict[str, str], seconds: float) -> None:
@@ -136,11 +146,11 @@ def begun_and_ended(environ: dict[str, str]) -> list[str]:
 def test_a_worker_ends_when_its_jobs_have_ended(tmp_path: Path, set_broker: dict[str, str]) -> None:
     worker = ("-A", "proj", "worker", "-P", "prefork", "-c", "2", "-n", "mail", "--detach")
     assert answer(*worker, cwd=tmp_path, environ=set_broker).returncode == 0
-    one = runs(tmp_path / "home", "worker-mail")
+    running = find_running(tmp_path / "home", "worker-mail")
     begin_job(set_broker, 3)
     assert answer("stop", "worker-mail", cwd=tmp_path, environ=set_broker).returncode == 0
     assert begun_and_ended(set_broker) == ["began", "ended"]
-    wait_for(partial(lambda pid: not alive(pid), one.pid))
+    wait_for(partial(lambda pid: not alive(pid), running.pid))
 
 
 @pytest.mark.parametrize(("pool", "queued"), [("prefork", 1), ("threads", 1), ("gevent", 0)])
@@ -159,7 +169,7 @@ def test_stopped_now_a_worker_keeps_its_jobs_for_others(
 
 def test_a_beat_comes_works_and_goes(tmp_path: Path, set_broker: dict[str, str]) -> None:
     assert answer("beat", "--detach", cwd=tmp_path, environ=set_broker).returncode == 0
-    one = runs(tmp_path / "home", "beat")
-    wait_for(lambda: "Sent ping" in Path(one.log).read_text(), what="a run")
+    running = find_running(tmp_path / "home", "beat")
+    wait_for(lambda: "Sent ping" in Path(running.log).read_text(), what="a run")
     assert answer("stop", "beat", cwd=tmp_path, environ=set_broker).returncode == 0
-    assert not alive(one.pid)
+    assert not alive(running.pid)

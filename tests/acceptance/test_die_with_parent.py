@@ -1,4 +1,4 @@
-"""Whatever is on a tether ends with its parent, and only then."""
+"""A command run by die_with_parent ends with its parent, and only then."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.waiting import HANG_SECONDS, wait_for
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Starts a command on a tether to itself, in either of the two ways, and goes on.
+# Starts a command that dies with it, in either of the two ways, and goes on.
 PARENT = """
 import os, subprocess, sys, time
 from livectl.ops.processes import die_with_parent
@@ -45,11 +45,11 @@ WAYS = ["watch"] + (["become"] if sys.platform == "linux" else [])
 
 @pytest.mark.parametrize("way", WAYS)
 def test_killed_parent_takes_the_command_along(tmp_path: Path, way: str) -> None:
-    noted = tmp_path / "pids"
-    argv = [sys.executable, "-c", PARENT, way, sys.executable, "-c", FAMILY, str(noted)]
+    pids_path = tmp_path / "pids"
+    argv = [sys.executable, "-c", PARENT, way, sys.executable, "-c", FAMILY, str(pids_path)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as parent:
-        wait_for(noted.exists)
-        command, grandchild = (int(word) for word in noted.read_text().split())
+        wait_for(pids_path.exists)
+        command, grandchild = (int(word) for word in pids_path.read_text().split())
         assert alive(command)
         parent.kill()
     wait_for(lambda: not alive(command))
@@ -65,14 +65,14 @@ def test_it_becomes_the_command_or_answers_as_it_does() -> None:
 
 
 def test_a_command_that_is_not_there_is_said_in_a_line() -> None:
-    asked = subprocess.run(
+    completed = subprocess.run(
         die_with_parent.command_line(os.getpid(), ["/no/such"]), capture_output=True, text=True, check=False
     )
-    assert asked.returncode == 127
-    assert asked.stderr == "cannot run /no/such: No such file or directory\n"
+    assert completed.returncode == 127
+    assert completed.stderr == "cannot run /no/such: No such file or directory\n"
 
 
-def test_signals_reach_the_command_through_a_watching_tether() -> None:
+def test_signals_reach_the_command_through_the_process_that_watches() -> None:
     run = (
         "import sys, os; from livectl.ops.processes import die_with_parent; "
         "sys.exit(die_with_parent.run_and_watch(os.getppid(), sys.argv[1:]))"
@@ -90,10 +90,10 @@ def test_signals_reach_the_command_through_a_watching_tether() -> None:
 
 def test_a_process_is_known_by_its_beginning_too() -> None:
     with subprocess.Popen(["sleep", "300"]) as sleeper:
-        named = process.identify(sleeper.pid)
-        assert named
-        assert process.is_alive(named)
-        assert not process.is_alive(process.ProcessIdentity(named.pid, "another beginning"))
-        assert process.send_signal(named, signal.SIGKILL)
-        assert process.wait_for_exit(named, 5)  # though nobody has asked for its exit code yet
-        assert not process.send_signal(named, signal.SIGKILL)
+        identity = process.identify(sleeper.pid)
+        assert identity
+        assert process.is_alive(identity)
+        assert not process.is_alive(process.ProcessIdentity(identity.pid, "another beginning"))
+        assert process.send_signal(identity, signal.SIGKILL)
+        assert process.wait_for_exit(identity, 5)  # though nobody has asked for its exit code yet
+        assert not process.send_signal(identity, signal.SIGKILL)

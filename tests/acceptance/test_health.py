@@ -33,14 +33,15 @@ CALLERS = ("worker", "beat")
 
 @pytest.fixture
 def project(tmp_path: Path, store_url: str) -> Iterator[Project]:
-    found = Project(tmp_path, store_url, store_url)
-    yield found
-    found.close()
+    celery_project = Project(tmp_path, store_url, store_url)
+    yield celery_project
+    celery_project.close()
 
 
-def probe(project: Project, **words: object) -> ProbeResult:
-    place = project.deployment
-    return health.run_probe(Probe(**{"part": "worker", "host": "h", **words}), place.broker, place.store, place.layout)  # type: ignore[arg-type]
+def probe(project: Project, **options: object) -> ProbeResult:
+    deployment = project.deployment
+    wanted = Probe(**{"part": "worker", "host": "h", **options})  # type: ignore[arg-type]
+    return health.run_probe(wanted, deployment.broker, deployment.store, deployment.layout)
 
 
 @pytest.mark.acceptance
@@ -79,8 +80,8 @@ def test_an_idle_worker_beside_a_queue_that_stands_still_is_found_out(
     with blind.worker("w1", "-c", "1"):
         assert probe(project).healthy is True
         project.send("add", 1, priority=9)
-        found = probe(project)
-        assert (found.healthy, "takes nothing from celery" in found.reason) == (False, True)
+        result = probe(project)
+        assert (result.healthy, "takes nothing from celery" in result.reason) == (False, True)
     blind.close()
 
 
@@ -91,25 +92,25 @@ def test_servers_are_healthy_when_they_take_what_is_written(project: Project, st
         server.config_set("maxmemory", "1mb")
         server.config_set("maxmemory-policy", "noeviction")
         try:
-            found = probe(project, part=part)
+            result = probe(project, part=part)
         finally:
             server.config_set("maxmemory", "0")
-    assert found.healthy is False
-    assert "OOM" in found.reason
+    assert result.healthy is False
+    assert "OOM" in result.reason
 
 
-@pytest.mark.parametrize(("said", "code"), [(None, 2), ("ok", 0), ("fail", 1)])
+@pytest.mark.parametrize(("broker_down", "code"), [(None, 2), ("ok", 0), ("fail", 1)])
 @pytest.mark.parametrize("part", CALLERS)
-def test_a_broker_that_is_away_says_what_one_wants_of_a_worker(part: str, said: str | None, code: int) -> None:
-    asked = Probe(part=part, host="h", broker_down=said)  # type: ignore[arg-type]
-    assert health.run_probe(asked, NOBODY_THERE, NOBODY_THERE, KeyLayout()).exit_code == code
+def test_a_broker_that_is_away_says_what_one_wants_of_a_worker(part: str, broker_down: str | None, code: int) -> None:
+    away = Probe(part=part, host="h", broker_down=broker_down)  # type: ignore[arg-type]
+    assert health.run_probe(away, NOBODY_THERE, NOBODY_THERE, KeyLayout()).exit_code == code
 
 
 def test_a_server_that_accepts_and_says_nothing_is_given_up_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = Address.parse(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
-        found = health.probe_server("broker", address, 0.3)
-    assert (found.healthy, "no answer in time" in found.reason) == (False, True)
+        result = health.probe_server("broker", address, 0.3)
+    assert (result.healthy, "no answer in time" in result.reason) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -121,8 +122,8 @@ def test_a_beat_is_healthy_when_it_looked_in_and_sent_what_is_due(
 ) -> None:
     now = int(time.time() * 1000)
     with redis.Redis.from_url(store_url) as store:
-        about = {"at": now - age * 1000, "host": "h", "pid": 1, "entries": 3}
-        store.hset(run_store.HEARTBEATS_KEY, "h:1", json.dumps(about))
+        heartbeat = {"at": now - age * 1000, "host": "h", "pid": 1, "entries": 3}
+        store.hset(run_store.HEARTBEATS_KEY, "h:1", json.dumps(heartbeat))
         if claimed:
             store.zadd(run_store.PENDING_KEY, {f"{now} sweep": now - claimed * 1000})
     assert probe(project, part="beat").healthy is healthy

@@ -49,40 +49,38 @@ def slow(seconds):
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> dict[str, str]:
-    """The environment of a folder of one's own, with a job each second."""
+def home_environ(tmp_path: Path) -> dict[str, str]:
+    """The environment of a home for one test, with a job each second."""
     (tmp_path / "schedules.yaml").write_text(PING)
     return {"LIVECTL_HOME": str(tmp_path / "home")}
 
 
-def family(up: Running) -> dict[int, str]:
+def commands_below(up: Running) -> dict[int, str]:
     """Every process below it, by its command line."""
-    told = {}
+    commands = {}
     for pid in children(up.process.pid):
-        shown = subprocess.run(
-            ["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
-        )
-        told[pid] = shown.stdout.strip()
-    return told
+        ps = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        commands[pid] = ps.stdout.strip()
+    return commands
 
 
 def none_alive(pids: Iterable[int]) -> bool:
     return not any(map(alive, pids))
 
 
-def member(up: Running, words: str) -> int:
-    return wait_for(lambda: next((pid for pid, said in family(up).items() if words in said), 0), what=words)
+def find_member(up: Running, text: str) -> int:
+    return wait_for(lambda: next((pid for pid, command in commands_below(up).items() if text in command), 0), what=text)
 
 
-def test_from_nothing_to_jobs_and_back(tmp_path: Path, place: dict[str, str]) -> None:
-    with livectl("up", "-c", "2", cwd=tmp_path, environ=place) as up:
+def test_from_nothing_to_jobs_and_back(tmp_path: Path, home_environ: dict[str, str]) -> None:
+    with livectl("up", "-c", "2", cwd=tmp_path, environ=home_environ) as up:
         up.wait_for(str(tmp_path / "schedules.yaml"))
         up.wait_for(str(tmp_path / "home" / "run" / "broker.sock"))
         up.wait_for(SUCCEEDED)
         up.wait_for("ready: broker, page, worker, beat at work")
-        said = {line.partition(" | ")[0].strip() for line in up.lines if " | " in line}
-        assert said == {"page", "worker", "beat", "up"}
-        members = family(up)
+        names = {line.partition(" | ")[0].strip() for line in up.lines if " | " in line}
+        assert names == {"page", "worker", "beat", "up"}
+        members = commands_below(up)
         up.send(signal.SIGINT)
         assert up.wait() == 0
     assert none_alive(members)
@@ -93,34 +91,34 @@ def test_from_nothing_to_jobs_and_back(tmp_path: Path, place: dict[str, str]) ->
     assert "Warm shutdown" in after
 
 
-def test_it_answers_programs_too(tmp_path: Path, place: dict[str, str]) -> None:
-    with livectl("--json", "-q", "up", "-P", "solo", cwd=tmp_path, environ=place) as up:
-        told = json.loads(wait_for(lambda: up.lines)[0])
-        assert told["home"] == place["LIVECTL_HOME"]
-        assert told["pid"] == up.process.pid
+def test_it_answers_programs_too(tmp_path: Path, home_environ: dict[str, str]) -> None:
+    with livectl("--json", "-q", "up", "-P", "solo", cwd=tmp_path, environ=home_environ) as up:
+        summary = json.loads(wait_for(lambda: up.lines)[0])
+        assert summary["home"] == home_environ["LIVECTL_HOME"]
+        assert summary["pid"] == up.process.pid
         wait_for(lambda: embedded_broker.find_running(tmp_path / "home"))
         up.send(signal.SIGTERM)
         assert up.wait() == 0
     assert len(up.lines) == 1
 
 
-def test_the_page_is_where_it_says_though_its_usual_port_is_taken(tmp_path: Path, place: dict[str, str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = other.getsockname()[1]
-        with livectl("--json", "-q", "up", "-P", "solo", cwd=tmp_path, environ=place) as up:
+def test_the_page_is_where_it_says_though_its_usual_port_is_taken(tmp_path: Path, home_environ: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = listener.getsockname()[1]
+        with livectl("--json", "-q", "up", "-P", "solo", cwd=tmp_path, environ=home_environ) as up:
             page = json.loads(wait_for(lambda: up.lines)[0])["page"]
             assert wait_for(lambda: status_of(f"{page}healthz")) == 200
             up.send(signal.SIGTERM)
             assert up.wait() == 0
         (tmp_path / "livectl.yaml").write_text(f"web: {{port: {taken}}}\n")
-        refused = answer("up", cwd=tmp_path, environ=place)
+        refused = answer("up", cwd=tmp_path, environ=home_environ)
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"livectl: port {taken} on 127.0.0.1 is in use\n")
 
 
-def test_the_page_is_not_shown_to_everybody(tmp_path: Path, place: dict[str, str]) -> None:
+def test_the_page_is_not_shown_to_everybody(tmp_path: Path, home_environ: dict[str, str]) -> None:
     (tmp_path / "livectl.yaml").write_text("web: {host: 0.0.0.0}\n")
-    refused = answer("up", cwd=tmp_path, environ=place)
+    refused = answer("up", cwd=tmp_path, environ=home_environ)
     assert refused.returncode == 3
     assert "anybody who reaches this machine" in refused.stderr
 
@@ -133,37 +131,39 @@ def status_of(url: str) -> int:
         return 0
 
 
-def test_a_second_one_says_where_the_first_is(tmp_path: Path, place: dict[str, str]) -> None:
-    with livectl("up", "-P", "solo", cwd=tmp_path, environ=place) as up:
+def test_a_second_one_says_where_the_first_is(tmp_path: Path, home_environ: dict[str, str]) -> None:
+    with livectl("up", "-P", "solo", cwd=tmp_path, environ=home_environ) as up:
         wait_for(lambda: embedded_broker.find_running(tmp_path / "home"))
-        second = answer("up", cwd=tmp_path, environ=place)
+        second = answer("up", cwd=tmp_path, environ=home_environ)
         assert second.returncode == 4
         assert f"pid {up.process.pid}" in second.stderr
-        assert place["LIVECTL_HOME"] in second.stderr
+        assert home_environ["LIVECTL_HOME"] in second.stderr
         assert embedded_broker.find_running(tmp_path / "home"), "the first one's broker was taken for the second's"
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_killed_it_leaves_no_orphan_and_the_next_one_starts(tmp_path: Path, place: dict[str, str], pool: str) -> None:
+def test_killed_it_leaves_no_orphan_and_the_next_one_starts(
+    tmp_path: Path, home_environ: dict[str, str], pool: str
+) -> None:
     for _ in range(2):
-        with livectl("up", "-P", pool, "-c", "2", cwd=tmp_path, environ=place) as up:
+        with livectl("up", "-P", pool, "-c", "2", cwd=tmp_path, environ=home_environ) as up:
             up.wait_for(SUCCEEDED)
-            members = family(up)
+            members = commands_below(up)
             assert len(members) == (6 if pool == "prefork" else 4)  # broker, page, worker with its children, beat
             up.send(signal.SIGKILL)
             wait_for(partial(none_alive, members), what="no orphan")
 
 
 @pytest.mark.parametrize(
-    "words", ["valkey-server", "celery -A livectl.celeryapp worker", "celery -A livectl.celeryapp beat"]
+    "command", ["valkey-server", "celery -A livectl.celeryapp worker", "celery -A livectl.celeryapp beat"]
 )
-def test_a_member_that_is_killed_comes_back(tmp_path: Path, place: dict[str, str], words: str) -> None:
-    with livectl("up", "-c", "2", cwd=tmp_path, environ=place) as up:
+def test_a_member_that_is_killed_comes_back(tmp_path: Path, home_environ: dict[str, str], command: str) -> None:
+    with livectl("up", "-c", "2", cwd=tmp_path, environ=home_environ) as up:
         up.wait_for(SUCCEEDED)
-        killed = member(up, words)
+        killed = find_member(up, command)
         os.kill(killed, signal.SIGKILL)
         up.wait_for("(SIGKILL) and is started again in 1 s")
-        assert member(up, words) != killed
+        assert find_member(up, command) != killed
         done = up.text.count(SUCCEEDED)
         wait_for(lambda: up.text.count(SUCCEEDED) > done + 1, what="jobs again")
         up.send(signal.SIGTERM)
@@ -217,29 +217,29 @@ def test_a_job_that_outlasts_its_time_is_kept(
     assert (tmp_path / "ledger").read_text().split() == ["began"]
 
 
-def test_a_worker_that_does_not_answer_is_started_again(tmp_path: Path, place: dict[str, str]) -> None:
+def test_a_worker_that_does_not_answer_is_started_again(tmp_path: Path, home_environ: dict[str, str]) -> None:
     """SIGSTOP: alive for whoever only waits for its end."""
     (tmp_path / "livectl.yaml").write_text("up: {silence: 6s}\n")
-    with livectl("up", "-c", "2", cwd=tmp_path, environ=place) as up:
+    with livectl("up", "-c", "2", cwd=tmp_path, environ=home_environ) as up:
         up.wait_for("ready: broker, page, worker, beat at work")
-        stopped = member(up, "celery -A livectl.celeryapp worker")
+        stopped = find_member(up, "celery -A livectl.celeryapp worker")
         os.kill(stopped, signal.SIGSTOP)
         up.wait_for("worker has not answered for 6 s and is started again")
         done = up.text.count(SUCCEEDED)
         wait_for(lambda: up.text.count(SUCCEEDED) > done, what="jobs again")
 
 
-def test_what_cannot_start_is_given_up_with_its_own_words(tmp_path: Path, place: dict[str, str]) -> None:
+def test_what_cannot_start_is_given_up_with_its_own_words(tmp_path: Path, home_environ: dict[str, str]) -> None:
     (tmp_path / "proj.py").write_text("from celery import Celery\napp = Celery(broker='redis://127.0.0.1:1')\n1 / 0\n")
     (tmp_path / "livectl.yaml").write_text("up: {pause: 100ms}\n")
-    with livectl("-A", "proj", "up", cwd=tmp_path, environ=place) as up:
+    with livectl("-A", "proj", "up", cwd=tmp_path, environ=home_environ) as up:
         assert up.wait() == 1
     assert re.search(r"livectl: (worker|beat) ended right after its start 5 times in a row \(exit code \d\)", up.text)
     assert "ZeroDivisionError" in up.text.partition("Its last lines")[2]
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "code", "says"),
+    ("file", "text", "code", "message"),
     [
         ("schedules.yaml", "schedules:\n  ping: {task: livectl.ping, evry: 1s}\n", 3, "schedules.yaml:2:30"),
         ("livectl.yaml", "brokr: redis://h\n", 3, "livectl.yaml:1:1"),
@@ -249,19 +249,19 @@ def test_what_cannot_start_is_given_up_with_its_own_words(tmp_path: Path, place:
     ],
 )
 def test_what_is_wrong_is_said_at_once(
-    tmp_path: Path, place: dict[str, str], file: str, text: str, code: int, says: str
+    tmp_path: Path, home_environ: dict[str, str], file: str, text: str, code: int, message: str
 ) -> None:
     (tmp_path / file).write_text(text)
-    said = answer("up", cwd=tmp_path, environ=place)
-    assert said.returncode == code
-    assert says in said.stderr
-    assert "secret" not in said.stderr
-    assert "Traceback" not in said.stderr
+    completed = answer("up", cwd=tmp_path, environ=home_environ)
+    assert completed.returncode == code
+    assert message in completed.stderr
+    assert "secret" not in completed.stderr
+    assert "Traceback" not in completed.stderr
 
 
-def test_unusable_data_is_kept_aside_and_said(tmp_path: Path, place: dict[str, str]) -> None:
+def test_unusable_data_is_kept_aside_and_said(tmp_path: Path, home_environ: dict[str, str]) -> None:
     for _ in range(2):
-        with livectl("up", "-P", "solo", cwd=tmp_path, environ=place) as up:
+        with livectl("up", "-P", "solo", cwd=tmp_path, environ=home_environ) as up:
             up.wait_for(SUCCEEDED)
             up.send(signal.SIGTERM)
             assert up.wait() == 0
@@ -272,24 +272,24 @@ def test_unusable_data_is_kept_aside_and_said(tmp_path: Path, place: dict[str, s
 
 @pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
 def test_with_a_broker_that_is_set_none_comes_along(
-    tmp_path: Path, place: dict[str, str], store_url: str, kind: str, rabbitmq: RabbitMQ
+    tmp_path: Path, home_environ: dict[str, str], store_url: str, kind: str, rabbitmq: RabbitMQ
 ) -> None:
     (tmp_path / "broker").mkdir()
     with nullcontext(rabbitmq.vhost()) if kind == "rabbitmq" else redis_over_tcp(tmp_path / "broker") as url:
-        environ = place | {"LIVECTL_BROKER": url, "LIVECTL_STORE": store_url}
+        environ = home_environ | {"LIVECTL_BROKER": url, "LIVECTL_STORE": store_url}
         with livectl("up", "-c", "2", cwd=tmp_path, environ=environ) as up:
             up.wait_for("ready: page, worker, beat at work")
             up.wait_for(SUCCEEDED)
-            assert not [said for said in family(up).values() if "valkey" in said]
+            assert not [command for command in commands_below(up).values() if "valkey" in command]
             up.send(signal.SIGTERM)
             assert up.wait() == 0
         assert "p%40ss" not in up.text
         assert "p@ss" not in up.text
 
 
-def test_when_nobody_reads_its_lines_any_more_it_stops_in_order(tmp_path: Path, place: dict[str, str]) -> None:
+def test_when_nobody_reads_its_lines_any_more_it_stops_in_order(tmp_path: Path, home_environ: dict[str, str]) -> None:
     argv = [sys.executable, "-m", "livectl", "up", "-c", "2"]
-    environ = {**os.environ, **place}
+    environ = {**os.environ, **home_environ}
     with subprocess.Popen(argv, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as up:
         assert up.stderr
         while SUCCEEDED.encode() not in up.stderr.readline():
