@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def test_it_shows_and_does_not_change_unless_told() -> None:
-    words = launch.flower_command(None, host="127.0.0.1", port=5555, allow_changes=False)
-    assert words[1:] == [
+    argv = launch.flower_command(None, host="127.0.0.1", port=5555, allow_changes=False)
+    assert argv[1:] == [
         *("-m", "celery", "-A", "livectl.celeryapp", "flower"),
         *("--address=127.0.0.1", "--port=5555", "--read_only=True"),
     ]

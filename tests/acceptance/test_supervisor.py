@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-SOON = SupervisorTimings(
+FAST = SupervisorTimings(
     failed_start_within=0.4,
     max_failed_starts=3,
     first_pause=0.05,
@@ -35,23 +35,23 @@ SOON = SupervisorTimings(
     hurried_grace_seconds=0.3,
     quit_seconds=1.0,
 )
-AT_ONCE = msgspec.structs.replace(SOON, failed_start_within=HANG_SECONDS, stable_after=HANG_SECONDS)
+EVERY_END_FAILS = msgspec.structs.replace(FAST, failed_start_within=HANG_SECONDS, stable_after=HANG_SECONDS)
 WAIT = "import time; time.sleep(300)"
-# Tells which signals it gets; ends at those it was given as words, a while after.
-TELLS = """
+# Prints the signals that it gets; ends a while after a signal that its arguments name.
+ECHO = """
 import os, signal, sys, time
-def told(number, frame):
+def print_signal(number, frame):
     print(signal.Signals(number).name, flush=True)
     if signal.Signals(number).name in sys.argv[2:]:
         time.sleep(float(sys.argv[1])); print("ended", flush=True); os._exit(0)
-for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT): signal.signal(number, told)
+for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT): signal.signal(number, print_signal)
 print("up", flush=True)
 while True: time.sleep(300)
 """
 
 
-def child(name: str, script: str, *words: str, **more: object) -> ChildSpec:
-    return ChildSpec(name=name, start=lambda: spawn([sys.executable, "-c", script, *words], os.environ), **more)  # type: ignore[arg-type]
+def child(name: str, script: str, *arguments: str, **options: object) -> ChildSpec:
+    return ChildSpec(name=name, start=lambda: spawn([sys.executable, "-c", script, *arguments], os.environ), **options)  # type: ignore[arg-type]
 
 
 class Clock:
@@ -67,20 +67,20 @@ class Clock:
         self._now += seconds
 
 
-class Room:
-    """Where a supervisor runs in the main thread while conditions on its lines send it signals."""
+class SupervisorRun:
+    """Runs a supervisor in the main thread while conditions on its lines send it signals."""
 
     def __init__(
         self,
         children: Sequence[ChildSpec],
-        patience: SupervisorTimings = SOON,
+        timings: SupervisorTimings = FAST,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.lines: list[tuple[str, str]] = []
-        self._supervisor = Supervisor(children, lambda name, line: self.lines.append((name, line)), patience, clock)
+        self._supervisor = Supervisor(children, lambda name, line: self.lines.append((name, line)), timings, clock)
 
-    def said(self, name: str) -> list[str]:
-        return [line for who, line in self.lines if who == name]
+    def lines_of(self, name: str) -> list[str]:
+        return [line for child_name, line in self.lines if child_name == name]
 
     def run(self, *steps: tuple[Callable[[], object], signal.Signals | Callable[[], object]]) -> int:
         """Each step: a condition, and the signal that is sent, or what is done, once it holds."""
@@ -97,7 +97,7 @@ class Room:
         return self._supervisor.run()
 
     def has(self, name: str, line: str, times: int = 1) -> Callable[[], bool]:
-        return lambda: sum(line in said for said in self.said(name)) >= times
+        return lambda: sum(line in written for written in self.lines_of(name)) >= times
 
 
 @pytest.fixture(autouse=True)
@@ -119,20 +119,22 @@ os.write(1, b"x" * 300_000 + b"\\n")
 os.write(1, b"not \\xff utf-8\\r\\n\\nno end")
 import time; time.sleep(300)
 """
-    room = Room([child("a", script)])
-    assert room.run((lambda: "" in room.said("a"), signal.SIGTERM)) == 0
-    said = room.said("a")
-    assert [line for line in said if line.startswith("out")] == [f"out {n}" for n in range(2000)]
-    assert [line for line in said if line.startswith("err")] == [f"err {n}" for n in range(2000)]
-    assert "x" * 300_000 in said
-    assert "not \\xff utf-8" in said
-    assert said[-1] == "no end"
+    supervised = SupervisorRun([child("a", script)])
+    assert supervised.run((lambda: "" in supervised.lines_of("a"), signal.SIGTERM)) == 0
+    lines = supervised.lines_of("a")
+    assert [line for line in lines if line.startswith("out")] == [f"out {n}" for n in range(2000)]
+    assert [line for line in lines if line.startswith("err")] == [f"err {n}" for n in range(2000)]
+    assert "x" * 300_000 in lines
+    assert "not \\xff utf-8" in lines
+    assert lines[-1] == "no end"
 
 
 def test_a_line_without_end_does_not_fill_the_memory() -> None:
-    room = Room([child("a", "import os, time\nfor _ in range(30): os.write(1, b'x' * 100_000)\ntime.sleep(300)")])
-    assert room.run((lambda: sum(map(len, room.said("a"))) > 2_000_000, signal.SIGTERM)) == 0
-    assert sum(map(len, room.said("a"))) == 3_000_000
+    supervised = SupervisorRun(
+        [child("a", "import os, time\nfor _ in range(30): os.write(1, b'x' * 100_000)\ntime.sleep(300)")]
+    )
+    assert supervised.run((lambda: sum(map(len, supervised.lines_of("a"))) > 2_000_000, signal.SIGTERM)) == 0
+    assert sum(map(len, supervised.lines_of("a"))) == 3_000_000
 
 
 def test_what_its_own_child_writes_after_its_end_is_shown_too() -> None:
@@ -142,27 +144,29 @@ if os.fork() == 0: time.sleep(0.7); os.write(1, b"late\\n"); os._exit(0)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 print("up", flush=True); time.sleep(300)
 """
-    room = Room([child("a", script)])
-    assert room.run((room.has("a", "up"), signal.SIGTERM)) == 0
-    assert room.said("a") == ["up", "late"]
+    supervised = SupervisorRun([child("a", script)])
+    assert supervised.run((supervised.has("a", "up"), signal.SIGTERM)) == 0
+    assert supervised.lines_of("a") == ["up", "late"]
 
 
 def test_one_that_dies_is_started_again_after_a_growing_pause_until_it_is_given_up() -> None:
-    room = Room([child("calm", TELLS, "0", "SIGTERM"), child("a", "print('sorry'); raise SystemExit(3)")], AT_ONCE)
+    supervised = SupervisorRun(
+        [child("calm", ECHO, "0", "SIGTERM"), child("a", "print('sorry'); raise SystemExit(3)")], EVERY_END_FAILS
+    )
     with pytest.raises(LivectlError) as given_up:
-        room.run()
+        supervised.run()
     assert given_up.value.code == 1
     assert given_up.value.message == "a ended right after its start 3 times in a row (exit code 3): given up"
     assert "sorry" in given_up.value.hint
-    assert [line for line in room.said("up") if line.startswith("a ended")] == [
+    assert [line for line in supervised.lines_of("up") if line.startswith("a ended")] == [
         "a ended (exit code 3) and is started again in 0.05 s",
         "a ended (exit code 3) and is started again in 0.1 s",
     ]
-    assert room.said("calm")[-2:] == ["SIGTERM", "ended"]
+    assert supervised.lines_of("calm")[-2:] == ["SIGTERM", "ended"]
 
 
 def test_after_a_good_run_the_pause_is_short_again_and_nothing_is_given_up() -> None:
-    patience = SupervisorTimings(
+    timings = SupervisorTimings(
         failed_start_within=0.01,
         max_failed_starts=2,
         first_pause=0.05,
@@ -170,9 +174,9 @@ def test_after_a_good_run_the_pause_is_short_again_and_nothing_is_given_up() -> 
         stable_after=0.05,
         unhealthy_after=60,
     )
-    room = Room([child("a", "print('hello', flush=True); import time; time.sleep(0.1)")], patience)
-    assert room.run((room.has("a", "hello", 5), signal.SIGTERM)) == 0
-    assert set(room.said("up")[:4]) == {"a ended (exit code 0) and is started again in 0.05 s"}
+    supervised = SupervisorRun([child("a", "print('hello', flush=True); import time; time.sleep(0.1)")], timings)
+    assert supervised.run((supervised.has("a", "hello", 5), signal.SIGTERM)) == 0
+    assert set(supervised.lines_of("up")[:4]) == {"a ended (exit code 0) and is started again in 0.05 s"}
 
 
 def test_one_that_worked_is_not_given_up_however_soon_it_dies(tmp_path: Path) -> None:
@@ -190,85 +194,87 @@ raise SystemExit(1)
         mark.touch()
         return True
 
-    room = Room([child("a", fragile, check_health=check)])
-    assert room.run((room.has("a", "hello", SOON.max_failed_starts + 2), signal.SIGTERM)) == 0
+    supervised = SupervisorRun([child("a", fragile, check_health=check)])
+    assert supervised.run((supervised.has("a", "hello", FAST.max_failed_starts + 2), signal.SIGTERM)) == 0
 
 
 def test_one_that_gives_no_answer_is_started_again() -> None:
     silent = child("a", "print('hello', flush=True);" + WAIT, check_health=lambda pid: False)
     clock = Clock()
-    room = Room([silent], clock=clock)
+    supervised = SupervisorRun([silent], clock=clock)
     steps = [
-        (room.has("a", "hello"), partial(clock.pass_, 1)),
-        (room.has("up", "is started again in"), partial(clock.pass_, 1)),
+        (supervised.has("a", "hello"), partial(clock.pass_, 1)),
+        (supervised.has("up", "is started again in"), partial(clock.pass_, 1)),
     ]
-    assert room.run(*steps, (room.has("a", "hello", 2), signal.SIGTERM)) == 0
-    assert "a has not answered for 0.6 s and is started again" in room.said("up")
+    assert supervised.run(*steps, (supervised.has("a", "hello", 2), signal.SIGTERM)) == 0
+    assert "a has not answered for 0.6 s and is started again" in supervised.lines_of("up")
 
 
 @pytest.mark.parametrize("answer", [True, None], ids=["it answers", "nobody can tell"])
 def test_one_that_has_nothing_against_it_runs_on(answer: bool | None) -> None:
-    asked: list[int] = []
+    checked_pids: list[int] = []
     clock = Clock()
 
-    def pulse(pid: int) -> bool | None:
-        asked.append(pid)
+    def check_health(pid: int) -> bool | None:
+        checked_pids.append(pid)
         return answer
 
-    good = child("a", "print('hello', flush=True);" + WAIT, check_health=pulse)
-    room = Room([good], clock=clock)
+    good = child("a", "print('hello', flush=True);" + WAIT, check_health=check_health)
+    supervised = SupervisorRun([good], clock=clock)
 
-    def asked_once_more(step: int) -> bool:
-        """By a question that began after time last passed."""
-        return len(asked) >= 2 * step + 2 and bool(room.said("a"))
+    def checked_again(step: int) -> bool:
+        """By a check that began after time last passed."""
+        return len(checked_pids) >= 2 * step + 2 and bool(supervised.lines_of("a"))
 
-    passes = [(partial(asked_once_more, step), partial(clock.pass_, SOON.unhealthy_after / 2)) for step in range(6)]
-    assert room.run(*passes, (room.has("up", "ready"), signal.SIGTERM)) == 0
-    assert room.said("a") == ["hello"]
-    assert len(set(asked)) == 1
-    assert "ready: a at work" in room.said("up")
+    passes = [(partial(checked_again, step), partial(clock.pass_, FAST.unhealthy_after / 2)) for step in range(6)]
+    assert supervised.run(*passes, (supervised.has("up", "ready"), signal.SIGTERM)) == 0
+    assert supervised.lines_of("a") == ["hello"]
+    assert len(set(checked_pids)) == 1
+    assert "ready: a at work" in supervised.lines_of("up")
 
 
-def test_a_pulse_that_hangs_holds_up_no_line() -> None:
+def test_a_health_check_that_hangs_holds_up_no_line() -> None:
     end = threading.Event()
 
     def hang(pid: int) -> bool:
         return end.wait(600)
 
     ticking = "import time\nwhile True: print('tick', flush=True); time.sleep(0.05)"
-    room = Room([child("a", ticking, check_health=hang)], SupervisorTimings())
-    assert room.run((room.has("a", "tick", 20), signal.SIGTERM)) == 0
+    supervised = SupervisorRun([child("a", ticking, check_health=hang)], SupervisorTimings())
+    assert supervised.run((supervised.has("a", "tick", 20), signal.SIGTERM)) == 0
     end.set()
 
 
 def test_they_end_one_after_the_other_the_last_started_first() -> None:
     names = ("first", "second", "third")
-    room = Room([child(name, TELLS, "0.3", "SIGTERM") for name in names])
-    assert room.run((lambda: all(room.said(name) for name in names), signal.SIGINT)) == 0
-    told = [(name, line) for name, line in room.lines if name != "up" and line != "up"]
-    assert told == [(name, line) for name in reversed(names) for line in ("SIGTERM", "ended")]
+    supervised = SupervisorRun([child(name, ECHO, "0.3", "SIGTERM") for name in names])
+    assert supervised.run((lambda: all(supervised.lines_of(name) for name in names), signal.SIGINT)) == 0
+    written = [(name, line) for name, line in supervised.lines if name != "up" and line != "up"]
+    assert written == [(name, line) for name in reversed(names) for line in ("SIGTERM", "ended")]
 
 
 @pytest.mark.parametrize(
-    ("quits", "told", "said"),
+    ("requeues", "lines", "message"),
     [
         (True, ["SIGTERM", "SIGQUIT", "ended"], "a has not ended yet: it is told to put its jobs back"),
         (False, ["SIGTERM"], "a did not end and was killed; its jobs run again"),
     ],
 )
-def test_one_that_takes_too_long_is_pressed_as_loses_it_least(quits: bool, told: list[str], said: str) -> None:
-    slow = child("a", TELLS, "0", "SIGQUIT", grace_seconds=0.3, requeues_on_quit=quits, if_killed="its jobs run again")
-    room = Room([slow])
-    assert room.run((room.has("a", "up"), signal.SIGTERM)) == 0
-    assert room.said("a")[1:] == told
-    assert said in room.said("up")
+def test_one_that_takes_too_long_is_pressed_as_loses_it_least(requeues: bool, lines: list[str], message: str) -> None:
+    slow = child(
+        "a", ECHO, "0", "SIGQUIT", grace_seconds=0.3, requeues_on_quit=requeues, if_killed="its jobs run again"
+    )
+    supervised = SupervisorRun([slow])
+    assert supervised.run((supervised.has("a", "up"), signal.SIGTERM)) == 0
+    assert supervised.lines_of("a")[1:] == lines
+    assert message in supervised.lines_of("up")
 
 
 def test_one_that_does_not_even_quit_is_killed() -> None:
-    room = Room([child("a", TELLS, "0", grace_seconds=0.3, requeues_on_quit=True)])
-    assert room.run((room.has("a", "up"), signal.SIGTERM)) == 0
-    assert room.said("a") == ["up", "SIGTERM", "SIGQUIT"]
-    assert room.said("up")[-1] == "a did not end and was killed"
+    supervised = SupervisorRun([child("a", ECHO, "0", grace_seconds=0.3, requeues_on_quit=True)])
+    assert supervised.run((supervised.has("a", "up"), signal.SIGTERM)) == 0
+    assert supervised.lines_of("a") == ["up", "SIGTERM", "SIGQUIT"]
+    assert supervised.lines_of("up")[-1] == "a did not end and was killed"
 
 
 @pytest.mark.parametrize(
@@ -276,16 +282,16 @@ def test_one_that_does_not_even_quit_is_killed() -> None:
 )
 def test_a_second_time_stops_at_once_and_still_in_order(signals: list[signal.Signals]) -> None:
     names = ("broker", "worker")
-    broker = child("broker", TELLS, "0", "SIGTERM")
-    room = Room(
-        [broker, child("worker", TELLS, "0.3", "SIGQUIT", requeues_on_quit=True)],
+    broker = child("broker", ECHO, "0", "SIGTERM")
+    supervised = SupervisorRun(
+        [broker, child("worker", ECHO, "0.3", "SIGQUIT", requeues_on_quit=True)],
         SupervisorTimings(hurried_grace_seconds=1.0),
     )
-    steps = [(lambda: all(room.said(name) for name in names), signals[0])]
-    steps += [(room.has("worker", "SIGTERM"), number) for number in signals[1:]]
-    assert room.run(*steps) == 130
-    told = [(name, line) for name, line in room.lines if name != "up" and line != "up"]
-    assert told == [
+    steps = [(lambda: all(supervised.lines_of(name) for name in names), signals[0])]
+    steps += [(supervised.has("worker", "SIGTERM"), number) for number in signals[1:]]
+    assert supervised.run(*steps) == 130
+    written = [(name, line) for name, line in supervised.lines if name != "up" and line != "up"]
+    assert written == [
         ("worker", "SIGTERM"),
         ("worker", "SIGQUIT"),
         ("worker", "ended"),
@@ -295,13 +301,14 @@ def test_a_second_time_stops_at_once_and_still_in_order(signals: list[signal.Sig
 
 
 def test_a_third_time_kills_all() -> None:
-    room = Room(
-        [child(name, TELLS, "0", requeues_on_quit=True) for name in ("a", "b")], SupervisorTimings(quit_seconds=600)
+    supervised = SupervisorRun(
+        [child(name, ECHO, "0", requeues_on_quit=True) for name in ("a", "b")],
+        SupervisorTimings(quit_seconds=600),
     )
-    code = room.run(
-        (lambda: room.said("a") and room.said("b"), signal.SIGINT),
-        (room.has("b", "SIGTERM"), signal.SIGINT),
-        (room.has("b", "SIGQUIT"), signal.SIGINT),
+    code = supervised.run(
+        (lambda: supervised.lines_of("a") and supervised.lines_of("b"), signal.SIGINT),
+        (supervised.has("b", "SIGTERM"), signal.SIGINT),
+        (supervised.has("b", "SIGQUIT"), signal.SIGINT),
     )
     assert code == 130
 
@@ -310,28 +317,28 @@ def test_the_next_starts_when_the_one_before_is_ready(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     first = child("first", f"import time; time.sleep(0.5); open({str(mark)!r}, 'w'); " + WAIT, ready=mark.exists)
     second = child("second", f"import os; print(os.path.exists({str(mark)!r}), flush=True); " + WAIT)
-    room = Room([first, second])
-    assert room.run((room.has("second", ""), signal.SIGTERM)) == 0
-    assert room.said("second") == ["True"]
+    supervised = SupervisorRun([first, second])
+    assert supervised.run((supervised.has("second", ""), signal.SIGTERM)) == 0
+    assert supervised.lines_of("second") == ["True"]
 
 
-def test_what_was_mended_is_said_and_it_starts_again() -> None:
-    mended = iter(["mended once", "mended twice", ""])
-    room = Room(
-        [child("a", "print('hello', flush=True); import time; time.sleep(0.5)", repair=lambda code: next(mended, ""))]
+def test_a_repair_is_reported_and_the_child_starts_again() -> None:
+    repairs = iter(["mended once", "mended twice", ""])
+    supervised = SupervisorRun(
+        [child("a", "print('hello', flush=True); import time; time.sleep(0.5)", repair=lambda code: next(repairs, ""))]
     )
-    assert room.run((room.has("a", "hello", 3), signal.SIGTERM)) == 0
-    assert {"mended once", "mended twice"} <= set(room.said("up"))
+    assert supervised.run((supervised.has("a", "hello", 3), signal.SIGTERM)) == 0
+    assert {"mended once", "mended twice"} <= set(supervised.lines_of("up"))
 
 
-def test_what_cannot_be_mended_ends_all_in_order_with_its_own_error() -> None:
-    def mend(code: int) -> str:
+def test_what_cannot_be_repaired_ends_all_in_order_with_its_own_error() -> None:
+    def repair(code: int) -> str:
         raise ServerError(f"no room ({code})")
 
-    room = Room([child("calm", TELLS, "0", "SIGTERM"), child("a", "raise SystemExit(4)", repair=mend)])
+    supervised = SupervisorRun([child("calm", ECHO, "0", "SIGTERM"), child("a", "raise SystemExit(4)", repair=repair)])
     with pytest.raises(ServerError, match=r"no room \(4\)"):
-        room.run()
-    assert room.said("calm")[-1] == "ended"
+        supervised.run()
+    assert supervised.lines_of("calm")[-1] == "ended"
 
 
 def test_what_cannot_start_ends_all() -> None:
@@ -339,17 +346,17 @@ def test_what_cannot_start_ends_all() -> None:
         raise ServerError("no binary")
 
     with pytest.raises(ServerError, match="no binary"):
-        Room([ChildSpec(name="a", start=start)]).run()
+        SupervisorRun([ChildSpec(name="a", start=start)]).run()
 
 
 def test_ctrl_c_in_the_terminal_reaches_only_the_supervisor() -> None:
-    room = Room([child("a", "import os; print(os.getpgrp() == os.getpid(), flush=True);" + WAIT)])
-    assert room.run((room.has("a", "True"), signal.SIGINT)) == 0
-    assert room.said("a") == ["True"]
+    supervised = SupervisorRun([child("a", "import os; print(os.getpgrp() == os.getpid(), flush=True);" + WAIT)])
+    assert supervised.run((supervised.has("a", "True"), signal.SIGINT)) == 0
+    assert supervised.lines_of("a") == ["True"]
 
 
 def test_signals_go_where_they_went_before() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)}
-    room = Room([child("a", TELLS, "0", "SIGTERM")])
-    room.run((room.has("a", "up"), signal.SIGTERM))
+    supervised = SupervisorRun([child("a", ECHO, "0", "SIGTERM")])
+    supervised.run((supervised.has("a", "up"), signal.SIGTERM))
     assert {number: signal.getsignal(number) for number in before} == before

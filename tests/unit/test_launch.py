@@ -1,4 +1,4 @@
-"""The command lines of worker and beat."""
+"""The command lines of worker and beat, as Celery gets them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ QUIET = ["--without-gossip", "--without-mingle"]
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("options", "expected"),
     [
         pytest.param(
-            {}, [*OWN, "-P", "prefork", "-c", "2", "-n", "worker-7@%h", "-l", "INFO", *QUIET], id="nothing said"
+            {}, [*OWN, "-P", "prefork", "-c", "2", "-n", "worker-7@%h", "-l", "INFO", *QUIET], id="no options"
         ),
         pytest.param(
             {"pool": "threads"},
@@ -57,9 +57,9 @@ QUIET = ["--without-gossip", "--without-mingle"]
         ),
     ],
 )
-def test_worker_becomes_the_stock_command(said: dict[str, Any], expected: list[str]) -> None:
-    words = launch.WorkerOptions(**said)
-    assert launch.worker_command(words, processors=2, process=7) == expected
+def test_worker_becomes_the_stock_command(options: dict[str, Any], expected: list[str]) -> None:
+    worker_options = launch.WorkerOptions(**options)
+    assert launch.worker_command(worker_options, processors=2, process=7) == expected
 
 
 @pytest.mark.parametrize("pool", sorted(GREEN_POOLS))
@@ -78,14 +78,14 @@ def test_a_pool_that_is_not_installed_says_what_to_install(monkeypatch: pytest.M
 def test_beat_uses_our_scheduler_unless_another_is_named() -> None:
     own = launch.beat_command(None, loglevel="INFO", schedule="x.yaml")
     assert own == [*CELERY, "livectl.celeryapp", "beat", "-S", launch.SCHEDULER, "-l", "INFO", "-s", "x.yaml"]
-    named = launch.beat_command("proj", loglevel="INFO", schedule=None, extra=("--scheduler", "db"))
-    assert named == [*CELERY, "proj", "beat", "-l", "INFO", "--scheduler", "db"]
+    other = launch.beat_command("proj", loglevel="INFO", schedule=None, extra=("--scheduler", "db"))
+    assert other == [*CELERY, "proj", "beat", "-l", "INFO", "--scheduler", "db"]
 
 
 def test_the_settings_file_is_found_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    given = launch.child_environment({"A": "1"}, "my.yaml")
-    assert given == {"A": "1", "LIVECTL_CONFIG": str(tmp_path / "my.yaml")}
+    environ = launch.child_environment({"A": "1"}, "my.yaml")
+    assert environ == {"A": "1", "LIVECTL_CONFIG": str(tmp_path / "my.yaml")}
     assert launch.child_environment({"A": "1"}, None) == {"A": "1"}
 
 
