@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from livectl.ops.migration import plan
 from livectl.ops.migration.names import OLD_NAMES
-from tests.unit.test_migration_cases import CASES, Case, contents, livectl
+from tests.unit.test_migration_cases import CASES, Case, read_files, run_migrate
 
 FILES, LINES = 300, 500
 WITH_SETTINGS = 30  # a tenth of the files set or use settings: more than in any project looked at
@@ -48,10 +48,10 @@ def many_files(with_settings: int) -> None:
             (Path(folder) / f"module{number}.py").write_text(_module(number, settings=number < with_settings))
         (Path(folder) / "celeryconfig.py").write_text("BROKER_URL = 'redis://'\nCELERYD_CONCURRENCY = 2\n")
         started = time.perf_counter()
-        made = plan.make_plan([Path(folder)])
+        planned = plan.make_plan([Path(folder)])
         spent = time.perf_counter() - started
         share = f"{with_settings} of them with settings"
-        print(f"{FILES} files of {LINES} lines, {share}: {spent:.1f} s, {len(made.files)} files change")
+        print(f"{FILES} files of {LINES} lines, {share}: {spent:.1f} s, {len(planned.files)} files change")
 
 
 def _module(number: int, *, settings: bool) -> str:
@@ -83,37 +83,37 @@ def table() -> None:
     print(f"| **right, of {len(CASES)}** | {' | '.join(f'**{count}**' for count in counts)} |")
 
 
-def _celery(case: Case, *words: str) -> str:
+def _celery(case: Case, *arguments: str) -> str:
     from celery.bin.celery import celery
 
     with tempfile.TemporaryDirectory() as folder:
-        _lay(case, Path(folder))
+        _write_files(case, Path(folder))
         for name in case.before:
-            argv = ["upgrade", "settings", str(Path(folder) / name), "--no-backup", *words]
-            answer = CliRunner().invoke(celery, argv)
-            if answer.exit_code:
-                return f"fails: {type(answer.exception).__name__}"
-        return _judged(case, Path(folder))
+            argv = ["upgrade", "settings", str(Path(folder) / name), "--no-backup", *arguments]
+            result = CliRunner().invoke(celery, argv)
+            if result.exit_code:
+                return f"fails: {type(result.exception).__name__}"
+        return _judge(case, Path(folder))
 
 
 def _livectl(case: Case) -> str:
     with tempfile.TemporaryDirectory() as folder:
-        _lay(case, Path(folder))
-        livectl(Path(folder).resolve(), ".", "--write", *case.words)
-        return _judged(case, Path(folder))
+        _write_files(case, Path(folder))
+        run_migrate(Path(folder).resolve(), ".", "--write", *case.arguments)
+        return _judge(case, Path(folder))
 
 
-def _lay(case: Case, folder: Path) -> None:
+def _write_files(case: Case, folder: Path) -> None:
     for name, text in case.before.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
 
 
-def _judged(case: Case, folder: Path) -> str:
-    found = contents(folder)
-    if found == case.after:
+def _judge(case: Case, folder: Path) -> str:
+    contents = read_files(folder)
+    if contents == case.after:
         return "right"
-    return "nothing done" if found == case.before else "wrong"
+    return "nothing done" if contents == case.before else "wrong"
 
 
 if __name__ == "__main__":

@@ -21,21 +21,21 @@ from livectl.ops.migration.names import (
 
 @pytest.mark.parametrize("old", sorted(OLD_NAMES))
 def test_each_old_name_has_its_new_one_in_both_styles(old: str) -> None:
-    plain, spaced = classify(old, None), classify(old, "CELERY")
+    plain, namespaced = classify(old, None), classify(old, "CELERY")
     assert plain is not None
-    assert spaced is not None
-    assert plain.key == spaced.key == _TO_NEW_KEY[old]
+    assert namespaced is not None
+    assert plain.key == namespaced.key == _TO_NEW_KEY[old]
     if plain.key not in SPLIT_KEYS:
         assert plain.new == (_TO_NEW_KEY[old],)
-        assert spaced.new == (f"CELERY_{_TO_NEW_KEY[old].upper()}",)
+        assert namespaced.new == (f"CELERY_{_TO_NEW_KEY[old].upper()}",)
 
 
 @pytest.mark.parametrize("key", sorted(KEYS - SPLIT_KEYS.keys()))
 def test_a_new_name_is_left_alone(key: str) -> None:
     for name, namespace in ((key, None), (f"CELERY_{key.upper()}", "CELERY"), (f"MYAPP_{key.upper()}", "MYAPP")):
-        verdict = classify(name, namespace)
-        assert verdict is not None
-        assert not verdict.changes
+        classification = classify(name, namespace)
+        assert classification is not None
+        assert not classification.changes
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(OLD_NAMES) if is_ambiguous_with_namespace(name)])
@@ -43,9 +43,9 @@ def test_a_name_that_celery_calls_deprecated_though_it_is_right(name: str) -> No
     app = Celery("x", set_as_current=False)
     app.config_from_object({name: None}, namespace="CELERY")
     assert name in app.conf.finalize().deprecated_settings
-    verdict = classify(name, "CELERY")
-    assert verdict is not None
-    assert not verdict.changes
+    classification = classify(name, "CELERY")
+    assert classification is not None
+    assert not classification.changes
 
 
 def test_the_names_people_get_wrong_lead_to_settings_and_are_none_themselves() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.waiting import HANG_SECONDS
-from tests.unit.test_migration_cases import case, contents, livectl
+from tests.unit.test_migration_cases import parse_case, read_files, run_migrate
 
 SUITES = {
     "django": ["manage.py", "test"],
@@ -20,9 +20,9 @@ SUITES = {
 }
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
-    argv = [sys.executable, "-B", *words]
+    argv = [sys.executable, "-B", *arguments]
     return subprocess.run(
         argv, cwd=folder, env=environ, capture_output=True, text=True, timeout=HANG_SECONDS, check=False
     )
@@ -31,7 +31,7 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(params=SUITES)
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
     text = Path(__file__).parents[1] / "data" / "migration" / f"{request.param}.txt"
-    for name, content in case(text.read_text()).before.items():
+    for name, content in parse_case(text.read_text()).before.items():
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(content)
     return request.param, tmp_path
@@ -42,25 +42,25 @@ def test_a_project_is_migrated_proven_and_its_own_tests_pass(project: tuple[str,
     suite = run(folder, *SUITES[kind])
     assert suite.returncode == 0, suite.stderr
 
-    done = run(folder, "-m", "livectl", "migrate", ".", "--prove", "--write")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "settings compared are equal" in " ".join(done.stdout.split())
+    completed = run(folder, "-m", "livectl", "migrate", ".", "--prove", "--write")
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert "settings compared are equal" in " ".join(completed.stdout.split())
 
     suite = run(folder, *SUITES[kind])
     assert suite.returncode == 0, suite.stderr
     assert "DeprecationWarning" not in run(folder, "-W", "always", *SUITES[kind]).stderr
 
-    before = contents(folder)
-    code, shown = livectl(folder, ".", "--write")
-    assert (code, "Nothing to do." in shown) == (0, True)
-    assert contents(folder) == before
+    before = read_files(folder)
+    code, output = run_migrate(folder, ".", "--write")
+    assert (code, "Nothing to do." in output) == (0, True)
+    assert read_files(folder) == before
 
 
 def test_the_change_as_json(project: tuple[str, Path]) -> None:
     _, folder = project
-    done = run(folder, "-m", "livectl", "--json", "migrate", ".", "--check")
-    assert done.returncode == 1
-    rows = json.loads(done.stdout)
+    completed = run(folder, "-m", "livectl", "--json", "migrate", ".", "--check")
+    assert completed.returncode == 1
+    rows = json.loads(completed.stdout)
     assert all(row.keys() == {"file", "line", "old", "new", "why"} for row in rows)
     assert all((folder / row["file"]).exists() for row in rows)
 
@@ -69,21 +69,21 @@ def test_a_project_that_would_be_set_differently_is_not_written(tmp_path: Path) 
     (tmp_path / "celeryconfig.py").write_text(
         "BROKER_URL = 'memory://'\nif 'BROKER_URL' in dir():\n    CELERYD_CONCURRENCY = 5\n"
     )
-    before = contents(tmp_path)
-    done = run(tmp_path, "-m", "livectl", "migrate", ".", "--prove", "--write")
-    assert done.returncode == 1, done.stdout
-    assert "worker_concurrency differs: 5 -> None" in done.stdout
-    assert "Nothing was written: Celery would be set differently." in done.stdout
-    assert contents(tmp_path) == before
+    before = read_files(tmp_path)
+    completed = run(tmp_path, "-m", "livectl", "migrate", ".", "--prove", "--write")
+    assert completed.returncode == 1, completed.stdout
+    assert "worker_concurrency differs: 5 -> None" in completed.stdout
+    assert "Nothing was written: Celery would be set differently." in completed.stdout
+    assert read_files(tmp_path) == before
 
 
 def test_code_that_cannot_be_imported_is_said_and_not_written(tmp_path: Path) -> None:
     (tmp_path / "celeryconfig.py").write_text("import no_such_package\nBROKER_URL = 'redis://:hidden@x'\n")
-    before = contents(tmp_path)
-    done = run(tmp_path, "-m", "livectl", "migrate", ".", "--prove", "--write")
-    assert done.returncode == 1
-    assert "cannot be imported here: ModuleNotFoundError" in " ".join(done.stdout.split())
-    assert contents(tmp_path) == before
+    before = read_files(tmp_path)
+    completed = run(tmp_path, "-m", "livectl", "migrate", ".", "--prove", "--write")
+    assert completed.returncode == 1
+    assert "cannot be imported here: ModuleNotFoundError" in " ".join(completed.stdout.split())
+    assert read_files(tmp_path) == before
 
 
 def test_nothing_is_run_unless_asked(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_passwords_are_masked_in_what_differs(tmp_path: Path) -> None:
     (tmp_path / "celeryconfig.py").write_text(
         "BROKER_URL = 'redis://:hidden@x'\nif 'BROKER_URL' in dir():\n    BROKER_READ_URL = 'redis://:hidden@y'\n"
     )
-    done = run(tmp_path, "-m", "livectl", "migrate", ".", "--prove")
-    proof = done.stdout[done.stdout.index("Proof") :]
+    completed = run(tmp_path, "-m", "livectl", "migrate", ".", "--prove")
+    proof = completed.stdout[completed.stdout.index("Proof") :]
     assert "********" in proof
     assert "hidden" not in proof

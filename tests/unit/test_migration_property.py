@@ -31,7 +31,7 @@ values = st.one_of(  # all true: Celery passes over a broker_url that is not
     st.sampled_from(NAMES),
     st.dictionaries(st.sampled_from(NAMES), st.integers(0, 3), min_size=1, max_size=2),
 )
-noise = st.lists(
+other_lines = st.lists(
     st.sampled_from(
         [
             "# BROKER_URL CELERY_RESULT_BACKEND\n",
@@ -45,7 +45,7 @@ noise = st.lists(
     ),
     max_size=4,
 )
-chosen = st.dictionaries(st.sampled_from(STRONG), values, min_size=1, max_size=8)
+old_settings = st.dictionaries(st.sampled_from(STRONG), values, min_size=1, max_size=8)
 
 
 def reads_old_names_beside_a_namespace() -> bool:
@@ -57,31 +57,31 @@ def reads_old_names_beside_a_namespace() -> bool:
 OLD_NAMES_BESIDE_NAMESPACE = reads_old_names_beside_a_namespace()  # since Celery 5.7
 
 
-def spelt(draw: Any, name: str) -> str:
+def spell(draw: Any, name: str) -> str:
     """An old name as it stands, or already in the new spelling."""
     return str(draw(st.sampled_from([name, name, name, OLD_NAMES[name]])))
 
 
-def lines(wanted: dict[str, Any], extra: list[str], indent: str = "") -> str:
-    settled = [f"{name} = {value!r}\n" for name, value in wanted.items()]
-    woven = [line for pair in zip(settled, extra, strict=False) for line in pair]
-    woven += settled[len(extra) :] + extra[len(settled) :]
+def write_lines(settings_by_name: dict[str, Any], extra: list[str], indent: str = "") -> str:
+    bindings = [f"{name} = {value!r}\n" for name, value in settings_by_name.items()]
+    woven = [line for pair in zip(bindings, extra, strict=False) for line in pair]
+    woven += bindings[len(extra) :] + extra[len(bindings) :]
     return "".join(f"{indent}{line}" for text in woven for line in text.splitlines(keepends=True))
 
 
 @st.composite
 def sources(draw: Any) -> tuple[str, str, str, dict[str, Any]]:
     """The style, the file's name and text, and the settings written in it by their new names."""
-    wanted = draw(chosen)
+    settings_by_name = draw(old_settings)
     style = draw(st.sampled_from(["module", "class", "dict", "update", "attributes", "django"]))
-    named = {spelt(draw, name) if style != "django" else name: value for name, value in wanted.items()}
+    named = {spell(draw, name) if style != "django" else name: value for name, value in settings_by_name.items()}
     expected = {OLD_NAMES.get(name, name): value for name, value in named.items()}
-    extra = draw(noise)
+    extra = draw(other_lines)
     plain = [line for line in extra if "'''" not in line]
     if style == "module":
-        return style, "celeryconfig.py", lines(named, extra), expected
+        return style, "celeryconfig.py", write_lines(named, extra), expected
     if style == "class":
-        text = f"{APP}class Config:\n{lines(named, plain, '    ')}app.config_from_object(Config)\n"
+        text = f"{APP}class Config:\n{write_lines(named, plain, '    ')}app.config_from_object(Config)\n"
     elif style == "dict":
         text = f"{APP}{''.join(plain)}options = {named!r}\napp.config_from_object(options)\n"
     elif style == "update":
@@ -91,11 +91,12 @@ def sources(draw: Any) -> tuple[str, str, str, dict[str, Any]]:
         pairs = "".join(f"app . conf . {name} = {value!r}; " for name, value in named.items())
         text = f"{APP}{''.join(plain)}{pairs}\n"
     else:
-        text = f"{APP}INSTALLED_APPS = []\n{lines(named, extra)}app.config_from_object(__name__, namespace='CELERY')\n"
+        text = f"{APP}INSTALLED_APPS = []\n{write_lines(named, extra)}"
+        text += "app.config_from_object(__name__, namespace='CELERY')\n"
     return style, "app.py", text, expected
 
 
-def resolved(style: str, text: str) -> dict[str, str]:
+def resolve(style: str, text: str) -> dict[str, str]:
     """What Celery's own resolver makes of it."""
     module = ModuleType("generated")
     sys.modules["generated"] = module
@@ -133,21 +134,21 @@ def test_celery_resolves_the_same_and_only_names_change(source: tuple[str, str, 
         path.write_text(after)
         assert not plan.make_plan([path]).files  # a second run does nothing
 
-    was, now = tokens(text), tokens(after)
-    assert [token.type for token in was] == [token.type for token in now]
-    for one, other in zip(was, now, strict=True):
-        if one.string != other.string:
-            old, new = (re.sub(r"^['\"]|['\"]$", "", token.string) for token in (one, other))
-            verdict = classify(old, namespace)
-            assert verdict is not None
-            assert verdict.new == (new,)
+    before_tokens, after_tokens = tokens(text), tokens(after)
+    assert [token.type for token in before_tokens] == [token.type for token in after_tokens]
+    for before_token, after_token in zip(before_tokens, after_tokens, strict=True):
+        if before_token.string != after_token.string:
+            old, new = (re.sub(r"^['\"]|['\"]$", "", token.string) for token in (before_token, after_token))
+            classification = classify(old, namespace)
+            assert classification is not None
+            assert classification.new == (new,)
 
-    settled = resolved(style, after)
-    assert {key: settled[key] for key in expected} == {key: repr(value) for key, value in expected.items()}
+    resolved_after = resolve(style, after)
+    assert {key: resolved_after[key] for key in expected} == {key: repr(value) for key, value in expected.items()}
     try:
-        before = resolved(style, text)
+        before = resolve(style, text)
     except ImproperlyConfigured:
         return  # a mix of names, which Celery refuses: there is nothing to compare
-    differing = {key for key in settled if before[key] != settled[key]}
+    differing = {key for key in resolved_after if before[key] != resolved_after[key]}
     assert differing <= (set() if style != "django" or OLD_NAMES_BESIDE_NAMESPACE else expected.keys())
     assert all(before[key] == repr(DEFAULTS.get(key)) for key in differing)

@@ -86,10 +86,6 @@ def default_pool(app: str | None) -> Pool:
     return "threads" if app is None else "prefork"
 
 
-def worker_node_name(options: UpOptions, environment: Environment) -> str:
-    return launch.full_node_name(options.name, environment.host)
-
-
 def command_line(options: UpOptions) -> list[str]:
     """The argv of `livectl up` with these options."""
     flags = {
@@ -178,7 +174,7 @@ def build_summary(
         log=str(server.log) if server else None,
         schedules=str(settings.schedules) if settings.schedules.exists() else None,
         page=f"http://{settings.web.host}:{page}/" if page else None,
-        worker=worker_node_name(options, environment),
+        worker=_worker_node_name(options, environment),
         pool=options.pool,
     )
 
@@ -239,7 +235,7 @@ def _worker_spec(options: UpOptions, environment: Environment, probe: LivenessPr
         pool=options.pool,
         concurrency=options.concurrency,
         queues=options.queues,
-        name=worker_node_name(options, environment),
+        name=_worker_node_name(options, environment),
         loglevel=options.loglevel,
     )
     argv = argv_with_requeue_on_quit(
@@ -251,7 +247,7 @@ def _worker_spec(options: UpOptions, environment: Environment, probe: LivenessPr
         start=lambda: spawn(argv, environ),
         check_health=None
         if options.pool == "solo"
-        else lambda _: probe.is_worker_alive(worker_node_name(options, environment)),  # solo is deaf while it works
+        else lambda _: probe.is_worker_alive(_worker_node_name(options, environment)),  # solo is deaf while it works
         requeues_on_quit=options.pool in REQUEUE_ON_QUIT_POOLS,
         if_killed=KILLED_JOBS_NOTE,
     )
@@ -284,6 +280,10 @@ def _page_spec(options: UpOptions, environment: Environment, host: str, port: in
     return ChildSpec(
         name="page", start=lambda: spawn(argv, environ), check_health=is_answering, grace_seconds=PAGE_GRACE_SECONDS
     )
+
+
+def _worker_node_name(options: UpOptions, environment: Environment) -> str:
+    return launch.full_node_name(options.name, environment.host)
 
 
 def _relative_path(path: Path, cwd: Path) -> str:
