@@ -91,7 +91,7 @@ class SupervisedProcess:
         return code
 
     def stop(self, now: float, quit_seconds: float, grace: float | None = None) -> None:
-        """Sends SIGTERM, and plans SIGQUIT and SIGKILL for when the grace is over. A second call plans anew."""
+        """Sends SIGTERM, and plans SIGQUIT and SIGKILL for when the grace is over. A second call plans them again."""
         if self.popen is None:
             return
         if not self.is_stopping:
