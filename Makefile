@@ -11,14 +11,14 @@ run: $(VENV)/.run
 	@$(BIN)/livectl up
 
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.test
-	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/unit
 
 # What needs no processes of its own, on another Python: make test-light PYTHON=python3.13 VENV=.venv-3.13
 test-light: $(VENV)/.test
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_OPTIONS) tests/unit tests/services
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS) tests/unit tests/services
 
 soak: $(VENV)/.test
 	@$(BIN)/python -m pytest -m soak
