@@ -1,1 +1,1 @@
-"""Streamers and the platforms they stream on; knows nothing of Celery."""
+"""Knows the streamers and the platforms they stream on, and nothing of Celery."""

@@ -1,4 +1,4 @@
-"""The hours of the week in which somebody was live, counted over their last sessions."""
+"""Shows a streamer's sessions, and a heat map of the hours of the week in which the streamer was live."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from livectl.live import views
 from livectl.render import View, table
-from livectl.units import format_duration, format_local_time, utc_datetime
+from livectl.units import format_count, format_duration, format_local_time, utc_datetime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,15 +21,18 @@ if TYPE_CHECKING:
     from livectl.models import Session
 
 
-WEEK_SECONDS = 7 * 86_400.0  # seconds
-MAX_WEEKS = 12  # looked back: habits change with the seasons
-MAX_USUAL_HOURS = 3
-STEP_SECONDS = 900.0  # seconds: every zone is a multiple of it away from UTC
+MAX_SESSIONS_SHOWN = 20  # in a terminal; JSON has them all
+
 HOUR_SECONDS = 3_600.0
+WEEK_SECONDS = 7 * 86_400.0
 DAYS_PER_WEEK, HOURS_PER_DAY = 7, 24
+MAX_WEEKS = 12  # looked back: habits change with the seasons
+STEP_SECONDS = 900.0  # the offset of every zone from UTC is a multiple of it
+MAX_USUAL_HOURS = 3
+
 SHADES = " ░▒▓█"
 DAY_NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-LABEL_EVERY_HOURS = 3  # each so many hours
+LABEL_EVERY_HOURS = 3
 
 
 class HeatMap(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,52 +50,11 @@ class HeatMap(msgspec.Struct, frozen=True, kw_only=True):
         return [(day, hour) for share, day, hour in sorted(best, key=lambda item: -item[0])[:MAX_USUAL_HOURS] if share]
 
 
-def compute_heat_map(sessions: Sequence[Session], first_asked: float | None, now: float, zone: str) -> HeatMap:
-    """Counts the weeks since the streamer was first asked about, or since the first session if that is longer ago."""
-    since = min([first_asked or now, *(session.started_at for session in sessions)])
-    weeks = max(1.0, min((now - since) / WEEK_SECONDS, MAX_WEEKS))
-    shares = tuple(map(tuple, hourly_shares(sessions, since, now, zone)))
-    return HeatMap(timezone=zone, weeks=round(weeks, 1), shares=shares)
-
-
-def hourly_shares(sessions: Sequence[Session], since: float, now: float, zone: str) -> list[list[float]]:
-    """Of each hour of the week, in this zone, the share in which they were live: a row a day, Monday first."""
-    begin = max(since, now - MAX_WEEKS * WEEK_SECONDS)
-    weeks = max(1.0, (now - begin) / WEEK_SECONDS)
-    totals = [[0.0] * HOURS_PER_DAY for _ in range(DAYS_PER_WEEK)]
-    timezone = ZoneInfo(zone)
-    for session in sessions:
-        at, end = max(session.started_at, begin), min(session.ended_at or now, now)
-        while at < end:
-            until = min(end, (at // STEP_SECONDS + 1) * STEP_SECONDS)
-            local = datetime.fromtimestamp(at, timezone)
-            totals[local.weekday()][local.hour] += (until - at) / HOUR_SECONDS / weeks
-            at = until
-    return [[round(min(1.0, hour), 3) for hour in day] for day in totals]
-
-
-def render_hours(shares: Sequence[Sequence[float]]) -> str:
-    """A map in text: a line a day, two characters an hour, the darker the more often."""
-    heading = "".join(f"{hour:<{2 * LABEL_EVERY_HOURS}}" for hour in range(0, HOURS_PER_DAY, LABEL_EVERY_HOURS))
-    days = (
-        f"{name}  {''.join(_shade(share) * 2 for share in day)}" for name, day in zip(DAY_NAMES, shares, strict=True)
-    )
-    return "\n".join([f"     {heading}".rstrip(), *(day.rstrip() for day in days)])
-
-
-def _shade(share: float) -> str:
-    """Never, now and then, up to nearly always."""
-    return SHADES[0] if not share else SHADES[min(len(SHADES) - 1, 1 + int(share * (len(SHADES) - 1)))]
-
-
-MAX_SESSIONS_SHOWN = 20  # sessions; programs get them all
-
-
 def history_view(streamer_history: StreamerHistory, zone: str, now: float) -> View:
     record, sessions = streamer_history
     heat_map = compute_heat_map(sessions, record.first, now, zone)
     data = history_json(streamer_history, heat_map)
-    return View(data, lambda: _render_page(streamer_history, heat_map, now))
+    return View(data, lambda: _render_history(streamer_history, heat_map, now))
 
 
 def history_json(streamer_history: StreamerHistory, heat_map: HeatMap) -> dict[str, Any]:
@@ -110,6 +72,39 @@ def history_json(streamer_history: StreamerHistory, heat_map: HeatMap) -> dict[s
     }
 
 
+def compute_heat_map(sessions: Sequence[Session], first_asked: float | None, now: float, zone: str) -> HeatMap:
+    """Counts the weeks since the streamer was first asked about, or since the first session if that is longer ago."""
+    since = min([first_asked or now, *(session.started_at for session in sessions)])
+    weeks = max(1.0, min((now - since) / WEEK_SECONDS, MAX_WEEKS))
+    shares = tuple(map(tuple, hourly_shares(sessions, since, now, zone)))
+    return HeatMap(timezone=zone, weeks=round(weeks, 1), shares=shares)
+
+
+def hourly_shares(sessions: Sequence[Session], since: float, now: float, zone: str) -> list[list[float]]:
+    """The share of each hour of the week, in this zone, that was live: a row a day, from Monday on."""
+    begin = max(since, now - MAX_WEEKS * WEEK_SECONDS)
+    weeks = max(1.0, (now - begin) / WEEK_SECONDS)
+    totals = [[0.0] * HOURS_PER_DAY for _ in range(DAYS_PER_WEEK)]
+    timezone = ZoneInfo(zone)
+    for session in sessions:
+        at, end = max(session.started_at, begin), min(session.ended_at or now, now)
+        while at < end:
+            until = min(end, (at // STEP_SECONDS + 1) * STEP_SECONDS)
+            local = datetime.fromtimestamp(at, timezone)
+            totals[local.weekday()][local.hour] += (until - at) / HOUR_SECONDS / weeks
+            at = until
+    return [[round(min(1.0, hour), 3) for hour in day] for day in totals]
+
+
+def render_hours(shares: Sequence[Sequence[float]]) -> str:
+    """The heat map in text: a line a day, two characters an hour, darker for a higher share."""
+    heading = "".join(f"{hour:<{2 * LABEL_EVERY_HOURS}}" for hour in range(0, HOURS_PER_DAY, LABEL_EVERY_HOURS))
+    days = (
+        f"{name}  {''.join(_shade(share) * 2 for share in day)}" for name, day in zip(DAY_NAMES, shares, strict=True)
+    )
+    return "\n".join([f"     {heading}".rstrip(), *(day.rstrip() for day in days)])
+
+
 def _session_json(session: Session) -> dict[str, Any]:
     return {
         "session": session.session or None,
@@ -121,26 +116,21 @@ def _session_json(session: Session) -> dict[str, Any]:
     }
 
 
-def _render_page(streamer_history: StreamerHistory, heat_map: HeatMap, now: float) -> RenderableType:
+def _render_history(streamer_history: StreamerHistory, heat_map: HeatMap, now: float) -> RenderableType:
     from rich.console import Group
 
     record, sessions = streamer_history
     title = f"{record.platform}/{record.id}  {record.name}".rstrip()
     if not sessions:
         return f"{title}: no sessions noted yet"
-    newest = list(reversed(sessions))[:MAX_SESSIONS_SHOWN]
+    zone = heat_map.timezone
     rows = [
-        (
-            format_local_time(session.started_at, heat_map.timezone),
-            _format_length(session, now),
-            session.title,
-            session.category,
-        )
-        for session in newest
+        (format_local_time(session.started_at, zone), _format_length(session, now), session.title, session.category)
+        for session in list(reversed(sessions))[:MAX_SESSIONS_SHOWN]
     ]
     session_table = table(("began", "length", "title", "category"), rows, None, empty="").to_renderable()
-    count = f"{len(sessions)} session{'s' if len(sessions) > 1 else ''}"
-    parts: list[RenderableType] = [f"{title}, {count}; times in {heat_map.timezone}", "", session_table]
+    heading = f"{title}, {format_count(len(sessions), 'session')}; times in {zone}"
+    parts: list[RenderableType] = [heading, "", session_table]
     if len(sessions) > MAX_SESSIONS_SHOWN:
         parts.append(f"and {len(sessions) - MAX_SESSIONS_SHOWN} older ones")
     return Group(*parts, "", render_hours(heat_map.shares))
@@ -150,3 +140,8 @@ def _format_length(session: Session, now: float) -> str:
     if session.ended_at is None:
         return f"{format_duration(now - session.started_at)}, on"
     return format_duration(session.ended_at - session.started_at)
+
+
+def _shade(share: float) -> str:
+    """Blank for never, then darker from now and then to nearly always."""
+    return SHADES[0] if not share else SHADES[min(len(SHADES) - 1, 1 + int(share * (len(SHADES) - 1)))]

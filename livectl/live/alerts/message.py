@@ -9,7 +9,7 @@ import msgspec
 
 from livectl import placeholders
 from livectl.models import Change  # noqa: TC001 - msgspec reads the annotations
-from livectl.units import format_hours_and_minutes, format_local_time
+from livectl.units import format_count, format_hours_and_minutes, format_local_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +83,7 @@ def build_late_alert(name: str, changes: Sequence[Change], first: str = "", last
     return Alert(
         target=name,
         kind="late",
-        title=f"{len(changes)} late alert{'s' if len(changes) > 1 else ''}: {names}",
+        title=f"{format_count(len(changes), 'late alert')}: {names}",
         body="These could not be told in time.",
         first=first or changes[0].number,
         last=last or changes[-1].number,
