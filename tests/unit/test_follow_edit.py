@@ -1,0 +1,125 @@
+"""Streamers are added to the follow list's file and removed from it, line by line."""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from livectl.errors import SettingsError
+from livectl.live.follows.edit import FollowFile
+from livectl.live.follows.follow_list import load, parse_streamer
+from tests.support.follow_lists import addresses
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from livectl.models import Streamer
+
+BEFORE = """# mine
+follows:
+  # the first
+  - demo/ada            # since 2024
+
+  - url: https://www.twitch.tv/foo
+    name: Foo
+    # about Foo
+    tags:
+      - games
+
+  # the last
+  - {url: demo/bob}     # and that is that
+# the end
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> FollowFile:
+    path = tmp_path / "follows.yaml"
+    path.write_text(BEFORE)
+    return FollowFile(path, "follows.yaml")
+
+
+def people(*texts: str) -> list[Streamer]:
+    return [parse_streamer(text) for text in texts]
+
+
+def test_adding_appends_and_leaves_the_rest_alone(file: FollowFile) -> None:
+    edit = file.add(people("demo/eve", "demo/ada", "demo/eve"))
+    assert ([streamer.id for streamer in edit.changed], [streamer.id for streamer in edit.unchanged]) == (
+        ["eve"],
+        ["ada"],
+    )
+    assert file.path.read_text() == BEFORE.replace("# the end", "  - demo/eve\n# the end")
+
+
+REMOVED = {
+    "demo/ada": ("  - demo/ada            # since 2024\n",),
+    "twitch/foo": (BEFORE[BEFORE.index("  - url") : BEFORE.index("\n  # the last")],),
+    "demo/bob": ("  - {url: demo/bob}     # and that is that\n",),
+}
+
+
+@pytest.mark.parametrize("address", REMOVED)
+def test_removing_takes_its_lines_and_no_others(file: FollowFile, address: str) -> None:
+    assert file.remove(people(address, "demo/nobody1")).unchanged[0].id == "nobody1"
+    after = BEFORE
+    for lines in REMOVED[address]:
+        after = after.replace(lines, "")
+    assert file.path.read_text() == after
+
+
+def test_the_last_may_go_and_others_come(file: FollowFile) -> None:
+    file.remove(people("demo/ada", "demo/bob", "twitch/foo"))
+    assert load(file.path).streamers == ()
+    file.add(people("demo/zoe"))
+    assert addresses(load(file.path)) == ["demo/zoe"]
+    assert "# the end" in file.path.read_text()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "follows: []  # nobody\n", "follows:\n", "# mine\n", "- demo/ada", "follows:\n- demo/ada"]
+)
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_adding_works_however_the_list_begins(tmp_path: Path, text: str, ending: str) -> None:
+    path = tmp_path / "follows.yaml"
+    path.write_bytes(text.replace("\n", ending).encode())
+    FollowFile(path).add(people("demo/eve"))
+    assert addresses(load(path))[-1] == "demo/eve"
+
+
+def test_a_file_that_is_not_there_is_begun(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "follows.yaml"
+    FollowFile(path).add(people("demo/eve"))
+    assert path.read_text().startswith("# livectl")
+    assert addresses(load(path)) == ["demo/eve"]
+
+
+def test_plain_text_is_edited_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "follows.txt"
+    path.write_text("# mine\ndemo/ada\ndemo/bob # hm")
+    file = FollowFile(path)
+    file.add(people("twitch/foo"))
+    file.remove(people("demo/ada"))
+    assert path.read_text() == "# mine\ndemo/bob # hm\nhttps://www.twitch.tv/foo\n"
+
+
+@pytest.mark.parametrize("text", ["follows: [demo/ada, demo/bob]\n", "follows:\n  -\n    demo/ada\n  - demo/bob\n"])
+def test_what_cannot_be_edited_safely_is_left_alone(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "follows.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match="only people change"):
+        FollowFile(path).remove(people("demo/ada"))
+    assert path.read_text() == text
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_mode_and_link_of_the_file_stay(file: FollowFile, tmp_path: Path) -> None:
+    file.path.chmod(0o600)
+    link = tmp_path / "link.yaml"
+    link.symlink_to(file.path)
+    FollowFile(link).add(people("demo/eve"))
+    assert link.is_symlink()
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+    assert "demo/eve" in file.path.read_text()
