@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from livectl.ops.deployment import Deployment
-    from livectl.ops.protocol.worker_replies import Heartbeat, WorkerJob, WorkerStatus
+    from livectl.ops.protocol.worker_replies import WorkerHeartbeat, WorkerJob, WorkerStatus
     from livectl.redis_client import RedisConnection
 
 
@@ -194,7 +194,7 @@ def _collect_skews(
     return skews
 
 
-def _read_heartbeat(subscriber: RedisConnection) -> Heartbeat | None:
+def _read_heartbeat(subscriber: RedisConnection) -> WorkerHeartbeat | None:
     push = subscriber.read_push()
     raw = push[-1] if isinstance(push, list) and push else None
     return worker_replies.heartbeat(raw) if isinstance(raw, bytes) else None

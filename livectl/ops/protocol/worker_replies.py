@@ -58,7 +58,7 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     skew: float | None = None  # seconds that its clock is ahead of the broker's
 
 
-class Heartbeat(msgspec.Struct, frozen=True):
+class WorkerHeartbeat(msgspec.Struct, frozen=True):
     """The event that a worker publishes to show that it lives."""
 
     worker: str
@@ -126,12 +126,12 @@ def memory_size(reply: Any) -> int | None:
     return int(float(size[1]) * BYTES_PER_UNIT[size[2]]) if size else None
 
 
-def heartbeat(raw: bytes) -> Heartbeat | None:
+def heartbeat(raw: bytes) -> WorkerHeartbeat | None:
     """The heartbeat in a message of the event exchange; None for another message."""
     event = message.decode_body(message.decode(raw))
     match event:
         case {"hostname": str() as worker, "timestamp": int() | float() as sent_at}:
-            return Heartbeat(worker, sent_at)
+            return WorkerHeartbeat(worker, sent_at)
     return None
 
 
