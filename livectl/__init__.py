@@ -1,3 +1,3 @@
 """Run Celery well, and know which of the streamers you follow is live."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
