@@ -70,8 +70,8 @@ BROKEN: dict[str, tuple[str, dict[str, str], str]] = {  # project -> the fault, 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_project_has_exactly_its_fault(name: str, tmp_path: Path, broker: str) -> None:
     fault, environ, needs = BROKEN[name]
-    more = {key: value.format(broker=broker) for key, value in environ.items()}
-    project = example_projects.copy(f"doctor/{name}", tmp_path, "proj", broker, **more)
+    variables = {key: value.format(broker=broker) for key, value in environ.items()}
+    project = example_projects.copy(f"doctor/{name}", tmp_path, "proj", broker, **variables)
     with ExitStack() as stack:
         if needs:
             worker = stack.enter_context(project.start("worker", "-P", "threads", "-c", "1"))
@@ -80,10 +80,10 @@ def test_a_broken_project_has_exactly_its_fault(name: str, tmp_path: Path, broke
             project.ask("call", needs)
             wait_for(lambda: "raised unexpected" in worker.text)
         assert finding_ids(project) == [fault]
-        said = project.ask("doctor")
+        result = project.ask("doctor")
         level = project.data("doctor")[0]["level"]
-        assert said.returncode == (1 if level == "bad" else 0)
-        assert (f"[{fault}]" in said.stdout, said.stderr) == (True, "")
+        assert result.returncode == (1 if level == "bad" else 0)
+        assert (f"[{fault}]" in result.stdout, result.stderr) == (True, "")
         assert project.ask("doctor", "--ignore", fault).stdout == "Nothing is wrong.\n"
 
 
@@ -126,15 +126,15 @@ def test_the_servers_own_faults(plain: Project, broker: str) -> None:
 @pytest.mark.acceptance
 def test_a_broker_that_is_down_is_told_in_seconds(plain: Project, tmp_path: Path) -> None:
     away = {**plain.environ, "PROJ_BROKER": f"redis+socket://{tmp_path}/nobody.sock?virtual_host=0"}
-    said = plain._replace(environ=away).ask("doctor")
-    assert (said.returncode, said.stderr) == (1, "")
-    assert "[broker-unreachable]" in said.stdout
-    assert "Traceback" not in said.stdout
+    result = plain._replace(environ=away).ask("doctor")
+    assert (result.returncode, result.stderr) == (1, "")
+    assert "[broker-unreachable]" in result.stdout
+    assert "Traceback" not in result.stdout
 
 
 @pytest.mark.acceptance
 @pytest.mark.parametrize(
-    ("broker_url", "backend", "id_", "said"),
+    ("broker_url", "backend", "id_", "message"),
     [
         ("valkey://nobody:1/0", "redis://nobody:1/0", "broker-unreachable", "Celery has no transport for"),
         ("foo://x", None, "broker-unreachable", "Celery has no transport for"),
@@ -143,22 +143,22 @@ def test_a_broker_that_is_down_is_told_in_seconds(plain: Project, tmp_path: Path
     ],
 )
 def test_addresses_that_celery_cannot_use(
-    tmp_path: Path, broker: str, broker_url: str, backend: str | None, id_: str, said: str
+    tmp_path: Path, broker: str, broker_url: str, backend: str | None, id_: str, message: str
 ) -> None:
     url = broker_url.format(broker=broker)
     (tmp_path / "proj.py").write_text(
         f"from celery import Celery\napp = Celery('p', broker={url!r}, backend={backend!r})\n"
     )
-    told = answer("-A", "proj", "doctor", cwd=tmp_path, environ={"LIVECTL_HOME": str(tmp_path)})
-    assert (told.returncode, f"[{id_}]" in told.stdout, said in told.stdout) == (1, True, True), (
-        told.stdout + told.stderr
+    result = answer("-A", "proj", "doctor", cwd=tmp_path, environ={"LIVECTL_HOME": str(tmp_path)})
+    assert (result.returncode, f"[{id_}]" in result.stdout, message in result.stdout) == (1, True, True), (
+        result.stdout + result.stderr
     )
 
 
 @pytest.mark.acceptance
 def test_two_workers_of_one_name(plain: Project) -> None:
-    with worker(plain, "-n", "same") as one, worker(plain, "-n", "same") as other:
-        one.wait_for("ready.")
+    with worker(plain, "-n", "same") as first, worker(plain, "-n", "same") as other:
+        first.wait_for("ready.")
         other.wait_for("ready.")
         assert finding_ids(plain) == ["same-name"]
 
@@ -264,8 +264,8 @@ def test_settings_show_their_origin(plain: Project) -> None:
         "value": "3600",
         "origin": "Celery(...) or app.conf",
     }
-    told = plain._replace(environ={**plain.environ, "CELERY_BROKER_URL": plain.environ["PROJ_BROKER"]})
-    assert {row["setting"]: row for row in told.data("doctor", "--settings")}["broker_url"][
+    with_variable = plain._replace(environ={**plain.environ, "CELERY_BROKER_URL": plain.environ["PROJ_BROKER"]})
+    assert {row["setting"]: row for row in with_variable.data("doctor", "--settings")}["broker_url"][
         "origin"
     ] == "CELERY_BROKER_URL"
 
@@ -274,13 +274,13 @@ def test_settings_show_their_origin(plain: Project) -> None:
 def test_livectls_own_app(tmp_path: Path, broker: str) -> None:
     """Without a broker that is the finding; with one there is none."""
     home = {"LIVECTL_HOME": str(tmp_path / "home")}
-    said = answer("doctor", "--json", cwd=tmp_path, environ=home)
-    assert (said.returncode, [finding["id"] for finding in json.loads(said.stdout)]) == (1, ["broker-unreachable"])
+    result = answer("doctor", "--json", cwd=tmp_path, environ=home)
+    assert (result.returncode, [finding["id"] for finding in json.loads(result.stdout)]) == (1, ["broker-unreachable"])
     there = {**home, "LIVECTL_BROKER": Address.parse(broker).url}
     with livectl("worker", "-P", "threads", cwd=tmp_path, environ=there) as running:
         running.wait_for("ready.")
-        said = answer("doctor", cwd=tmp_path, environ=there)
-        assert (said.returncode, said.stdout, said.stderr) == (0, "Nothing is wrong.\n", "")
+        result = answer("doctor", cwd=tmp_path, environ=there)
+        assert (result.returncode, result.stdout, result.stderr) == (0, "Nothing is wrong.\n", "")
 
 
 HOARDING = """

@@ -15,7 +15,7 @@ from livectl.errors import SettingsError
 from livectl.web import auth
 from tests.support.processes import answer, livectl
 from tests.support.waiting import HANG_SECONDS, wait_for
-from tests.support.web_pages import TOKEN, follow, go_live, someone, store_of
+from tests.support.web_pages import TOKEN, follow, go_live, make_streamer, prepared_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,16 +34,16 @@ def address(page: Running) -> str:
 
 def fetch(url: str, **headers: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=HANG_SECONDS) as said:
-            return said.status, said.read().decode()
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=HANG_SECONDS) as response:
+            return response.status, response.read().decode()
     except urllib.error.HTTPError as refused:
         with refused:
             return refused.code, refused.read().decode()
 
 
 def test_it_serves_what_the_store_knows_and_ends_in_order(store_url: str, tmp_path: Path) -> None:
-    store = store_of(store_url)
-    follow(store, someone("ada"))
+    store = prepared_store(store_url)
+    follow(store, make_streamer("ada"))
     go_live(store, "ada")
     with livectl("web", "--port", "0", cwd=tmp_path, environ=environ(tmp_path, store_url)) as page:
         url = address(page)
@@ -69,16 +69,16 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        said = answer("web", "--port", str(port), cwd=tmp_path, environ={"LIVECTL_HOME": str(tmp_path)})
-    assert said.returncode == 2
-    assert said.stderr == f"livectl: port {port} on 127.0.0.1 is in use\n  Choose another with --port.\n"
+        result = answer("web", "--port", str(port), cwd=tmp_path, environ={"LIVECTL_HOME": str(tmp_path)})
+    assert result.returncode == 2
+    assert result.stderr == f"livectl: port {port} on 127.0.0.1 is in use\n  Choose another with --port.\n"
 
 
 def test_an_address_that_is_not_of_this_machine_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "livectl.yaml").write_text(f"web: {{token: {TOKEN}}}\n")
-    said = answer("web", "--host", "192.0.2.1", cwd=tmp_path, environ={"LIVECTL_HOME": str(tmp_path)})
-    assert said.returncode == 2
-    assert said.stderr.startswith("livectl: nothing can listen at 192.0.2.1, port 8787")
+    result = answer("web", "--host", "192.0.2.1", cwd=tmp_path, environ={"LIVECTL_HOME": str(tmp_path)})
+    assert result.returncode == 2
+    assert result.stderr.startswith("livectl: nothing can listen at 192.0.2.1, port 8787")
 
 
 def test_open_to_others_it_wants_a_token(store_url: str, tmp_path: Path) -> None:

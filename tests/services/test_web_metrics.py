@@ -1,4 +1,4 @@
-"""What Prometheus is told, and the dashboard over it."""
+"""The metrics that Prometheus reads, and the dashboard over it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ from livectl.models import Observation, State
 from livectl.ops.jobs import dead_letters
 from livectl.ops.jobs.dead_letters import DeadLetter
 from livectl.units import format_instant
-from tests.support.web_pages import follow, go_live, leave, say, someone, store_of, terms, visitor
+from tests.support.web_pages import (
+    follow,
+    go_live,
+    go_offline,
+    limits,
+    make_streamer,
+    observe,
+    page_client,
+    prepared_store,
+)
 
 if TYPE_CHECKING:
     from livectl.live.store import Store
@@ -26,19 +35,19 @@ Numbers = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 @pytest.fixture
 def store(store_url: str) -> Store:
-    store = store_of(store_url)
-    follow(store, *(someone(name) for name in ("ada", "grace", "tim")))
-    leave(store, "ada", 700)
+    store = prepared_store(store_url)
+    follow(store, *(make_streamer(name) for name in ("ada", "grace", "tim")))
+    go_offline(store, "ada", 700)
     seen_at = time.time() - 100
     ada = Observation(platform="demo", id="ada", state=State.LIVE, at=seen_at, session="a", started_at=seen_at - 12)
-    store.record(terms("demo"), [ada])
-    leave(store, "grace", 50)
-    say(store, "tim", State.BLOCKED, 40)
+    store.record(limits("demo"), [ada])
+    go_offline(store, "grace", 50)
+    observe(store, "tim", State.BLOCKED, 40)
     return store
 
 
 def numbers(url: str) -> Numbers:
-    return _parsed(visitor(url).get("/metrics").text)
+    return _parsed(page_client(url).get("/metrics").text)
 
 
 def _parsed(text: str) -> Numbers:
@@ -54,26 +63,26 @@ def labelled(**labels: str) -> frozenset[tuple[str, str]]:
 
 
 def test_streamers_checks_and_circuits_are_counted(store: Store, store_url: str) -> None:
-    found = numbers(store_url)
-    assert found["livectl_store_up", labelled()] == 1
-    assert found["livectl_streamers", labelled(platform="demo", state="live")] == 1
-    assert found["livectl_streamers", labelled(platform="demo", state="offline")] == 1
-    assert found["livectl_streamers", labelled(platform="demo", state="unknown")] == 1
-    assert found["livectl_streamers_troubled", labelled(platform="demo", trouble="blocked")] == 1
-    assert found["livectl_checks_total", labelled(platform="demo", outcome="blocked")] == 1
-    assert found["livectl_checks_total", labelled(platform="demo", outcome="offline")] == 4
-    assert found["livectl_circuit_open", labelled(platform="demo")] == 1
-    assert found["livectl_workers", labelled()] == 0
-    assert found["livectl_beats", labelled()] == 0
+    metrics = numbers(store_url)
+    assert metrics["livectl_store_up", labelled()] == 1
+    assert metrics["livectl_streamers", labelled(platform="demo", state="live")] == 1
+    assert metrics["livectl_streamers", labelled(platform="demo", state="offline")] == 1
+    assert metrics["livectl_streamers", labelled(platform="demo", state="unknown")] == 1
+    assert metrics["livectl_streamers_troubled", labelled(platform="demo", trouble="blocked")] == 1
+    assert metrics["livectl_checks_total", labelled(platform="demo", outcome="blocked")] == 1
+    assert metrics["livectl_checks_total", labelled(platform="demo", outcome="offline")] == 4
+    assert metrics["livectl_circuit_open", labelled(platform="demo")] == 1
+    assert metrics["livectl_workers", labelled()] == 0
+    assert metrics["livectl_beats", labelled()] == 0
 
 
 def test_how_late_a_go_live_was_seen_is_counted_once(store: Store, store_url: str) -> None:
-    page = visitor(store_url)
+    page = page_client(store_url)
     for _ in range(2):
-        found = _parsed(page.get("/metrics").text)
-        assert found["livectl_detection_seconds_count", labelled(platform="demo")] == 1
-        assert found["livectl_detection_seconds_sum", labelled(platform="demo")] == pytest.approx(12, abs=0.01)
-    leave(store, "ada")
+        metrics = _parsed(page.get("/metrics").text)
+        assert metrics["livectl_detection_seconds_count", labelled(platform="demo")] == 1
+        assert metrics["livectl_detection_seconds_sum", labelled(platform="demo")] == pytest.approx(12, abs=0.01)
+    go_offline(store, "ada")
     go_live(store, "grace", 0, session="g")
     assert _parsed(page.get("/metrics").text)["livectl_detection_seconds_count", labelled(platform="demo")] == 2
 
@@ -89,13 +98,13 @@ def test_dead_letters_are_counted(store: Store, store_url: str) -> None:
 
 
 def test_the_dashboard_shows_only_what_there_is(store: Store, store_url: str) -> None:
-    told = {name for name, _ in numbers(store_url)} | {
+    present = {name for name, _ in numbers(store_url)} | {
         "livectl_detection_seconds_bucket",
         "livectl_budget_left",  # nothing was claimed here
         "livectl_worker_up",
         "livectl_beat_lag_seconds",
         "livectl_queue_oldest_seconds",
     }
-    asked = re.findall(r"livectl_\w+", DASHBOARD.read_text())
-    assert asked
-    assert set(asked) <= told
+    shown = re.findall(r"livectl_\w+", DASHBOARD.read_text())
+    assert shown
+    assert set(shown) <= present

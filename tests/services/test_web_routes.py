@@ -13,7 +13,17 @@ from flask import Flask, render_template_string, url_for
 
 from livectl.models import State
 from livectl.web import blueprint
-from tests.support.web_pages import NASTY, TOKEN, follow, go_live, leave, say, someone, store_of, visitor
+from tests.support.web_pages import (
+    NASTY,
+    TOKEN,
+    follow,
+    go_live,
+    go_offline,
+    make_streamer,
+    observe,
+    page_client,
+    prepared_store,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,22 +43,22 @@ def read(page: FlaskClient, path: str) -> Any:
 @pytest.fixture
 def store(store_url: str) -> Store:
     """Ada is live, Grace and Linus were, Hedy was never seen, Tim cannot be asked."""
-    store = store_of(store_url)
+    store = prepared_store(store_url)
     names = {"ada": ("maths",), "grace": ("maths", "navy"), "linus": (), "hedy": (), "tim": ()}
-    follow(store, *(someone(name, tags=tags) for name, tags in names.items()))
+    follow(store, *(make_streamer(name, tags=tags) for name, tags in names.items()))
     go_live(store, "linus", 900, session="l")
     go_live(store, "grace", 800, session="g")
-    leave(store, "linus", 500)
-    leave(store, "grace", 300)
+    go_offline(store, "linus", 500)
+    go_offline(store, "grace", 300)
     go_live(store, "ada", 150, title="Weaving", category="Art", session="a")
-    say(store, "tim", State.BLOCKED, 90, problem="a captcha")
+    observe(store, "tim", State.BLOCKED, 90, problem="a captcha")
     return store
 
 
 def test_the_wall_shows_live_ones_first_and_the_others_by_when_they_were_last_live(
     store: Store, store_url: str
 ) -> None:
-    page = visitor(store_url).get("/").text
+    page = page_client(store_url).get("/").text
     places = [page.index(f'id="s-demo-{name}"') for name in ("ada", "grace", "linus")]
     assert places == sorted(places)
     assert page.index('id="s-demo-linus"') < page.index('id="s-demo-hedy"')
@@ -59,14 +69,14 @@ def test_the_wall_shows_live_ones_first_and_the_others_by_when_they_were_last_li
 
 
 def test_trouble_is_shown_as_trouble(store: Store, store_url: str) -> None:
-    page = visitor(store_url).get("/").text
+    page = page_client(store_url).get("/").text
     assert "blocked for 1 min; never read so far" in page
     assert "a captcha" in page
     assert "Demo blocks us. It is asked again in 3 min" in page
 
 
 @pytest.mark.parametrize(
-    ("words", "shown"),
+    ("query", "shown"),
     [
         ("platform=demo", {"ada", "grace", "linus", "hedy", "tim"}),
         ("platform=twitch", set()),
@@ -78,28 +88,28 @@ def test_trouble_is_shown_as_trouble(store: Store, store_url: str) -> None:
         ("q=%3Cscript%3E", set()),
     ],
 )
-def test_the_filter_is_in_the_address(store: Store, store_url: str, words: str, shown: set[str]) -> None:
-    page = visitor(store_url)
-    html = page.get(f"/?{words}").text
+def test_the_filter_is_in_the_address(store: Store, store_url: str, query: str, shown: set[str]) -> None:
+    page = page_client(store_url)
+    html = page.get(f"/?{query}").text
     assert {name for name in ("ada", "grace", "linus", "hedy", "tim") if f'id="s-demo-{name}"' in html} == shown
-    found = read(page, f"/api/live?all=1&{words}")
-    assert {one["id"] for one in found["live"]} == shown
+    streamers = read(page, f"/api/live?all=1&{query}")["live"]
+    assert {streamer["id"] for streamer in streamers} == shown
 
 
 def test_with_nobody_followed_the_page_says_what_to_type(store_url: str) -> None:
-    store_of(store_url)
-    page = visitor(store_url).get("/").text
+    prepared_store(store_url)
+    page = page_client(store_url).get("/").text
     assert "livectl follow add" in page
     assert "livectl up" in page
     assert "Nobody is live · livectl" in page
 
 
 def test_what_others_wrote_stays_text(store_url: str) -> None:
-    store = store_of(store_url)
-    follow(store, someone("eve", tags=(NASTY,)), someone("mal"))
+    store = prepared_store(store_url)
+    follow(store, make_streamer("eve", tags=(NASTY,)), make_streamer("mal"))
     go_live(store, "eve", title=NASTY, name=NASTY, category=NASTY, url="javascript:alert(1)", cover='https://x/"onx=')
     go_live(store, "mal", url='https://example.com/"><script>', cover="javascript:alert(1)")
-    page = visitor(store_url)
+    page = page_client(store_url)
     for path in ("/", "/streamers/demo/eve", f"/?q={NASTY}", f"/?tag={NASTY}"):
         html = page.get(path).text
         assert html.count("<script") == 1, "its own, and no other"
@@ -108,11 +118,11 @@ def test_what_others_wrote_stays_text(store_url: str) -> None:
 
 
 def test_covers_come_over_https_without_a_referrer(store_url: str) -> None:
-    store = store_of(store_url)
-    follow(store, someone("ada"), someone("bob"))
+    store = prepared_store(store_url)
+    follow(store, make_streamer("ada"), make_streamer("bob"))
     go_live(store, "ada", cover="http://covers.test/a.jpg")
     go_live(store, "bob", cover="file:///etc/passwd")
-    html = visitor(store_url).get("/").text
+    html = page_client(store_url).get("/").text
     assert html.count("<img") == 1
     assert '<img src="https://covers.test/a.jpg" alt=""' in html
     assert 'referrerpolicy="no-referrer"' in html
@@ -130,14 +140,14 @@ def test_covers_come_over_https_without_a_referrer(store_url: str) -> None:
     ],
 )
 def test_it_speaks_the_visitors_language(store: Store, store_url: str, accepted: str, language: str, word: str) -> None:
-    answer = visitor(store_url).get("/", headers={"Accept-Language": accepted})
+    answer = page_client(store_url).get("/", headers={"Accept-Language": accepted})
     assert f'<html lang="{language}">' in answer.text
     assert word in answer.text
     assert "Accept-Language" in answer.headers["Vary"]
 
 
 def test_what_has_not_changed_is_not_sent_again(store: Store, store_url: str) -> None:
-    page = visitor(store_url)
+    page = page_client(store_url)
     for path in PAGES:
         mark = page.get(path).headers["ETag"]
         again = page.get(path, headers={"If-None-Match": mark})
@@ -146,7 +156,7 @@ def test_what_has_not_changed_is_not_sent_again(store: Store, store_url: str) ->
 
 
 def test_a_browser_may_do_nothing_that_the_page_does_not_need(store: Store, store_url: str) -> None:
-    page = visitor(store_url)
+    page = page_client(store_url)
     for path in EVERY_PAGE:
         policy = page.get(path).headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
@@ -158,57 +168,57 @@ def test_a_browser_may_do_nothing_that_the_page_does_not_need(store: Store, stor
 
 
 def test_a_streamer_has_sessions_titles_and_a_map_of_the_week(store: Store, store_url: str) -> None:
-    html = visitor(store_url).get("/streamers/demo/grace").text
+    html = page_client(store_url).get("/streamers/demo/grace").text
     assert "grace streams" in html
     assert html.count("<rect") == 7 * 24 + 6
     assert "Most often live" in html
-    live = visitor(store_url).get("/streamers/demo/ada").text
+    live = page_client(store_url).get("/streamers/demo/ada").text
     assert "still live" in live
 
 
 def test_a_streamer_nobody_knows_is_not_found(store: Store, store_url: str) -> None:
-    page = visitor(store_url)
+    page = page_client(store_url)
     assert page.get("/streamers/demo/stranger").status_code == 404
     answer = page.get("/api/streamers/nowhere/stranger")
     assert (answer.status_code, set(answer.get_json())) == (404, {"error"})
 
 
 def test_the_json_has_the_fields_of_the_commands(store: Store, store_url: str) -> None:
-    page = visitor(store_url)
+    page = page_client(store_url)
     live = read(page, "/api/live")
     assert live["version"] == 1
     (ada,) = live["live"]
     assert (ada["platform"], ada["id"], ada["state"], ada["title"]) == ("demo", "ada", "live", "Weaving")
     assert {"name", "category", "viewers", "url", "cover", "session", "checked_at", "problem"} < set(ada)
     assert ada["started_at"].endswith("Z")
-    one = read(page, "/api/streamers/demo/grace")
-    assert (one["id"], len(one["sessions"]), len(one["hours"]), one["followed"]) == ("grace", 1, 7, True)
+    grace = read(page, "/api/streamers/demo/grace")
+    assert (grace["id"], len(grace["sessions"]), len(grace["hours"]), grace["followed"]) == ("grace", 1, 7, True)
     everybody = read(page, "/api/live?all=1")["live"]
-    tim = next(one for one in everybody if one["id"] == "tim")
+    tim = next(streamer for streamer in everybody if streamer["id"] == "tim")
     assert (tim["state"], tim["trouble"], tim["problem"]) == ("blocked", "blocked", "blocked: a captcha")
 
 
 def test_jobs_are_told_without_celery(store: Store, store_url: str) -> None:
-    page = visitor(store_url)
+    page = page_client(store_url)
     html = page.get("/jobs").text
-    for said in ("No worker answers.", "No beat runs", "No job has ended lately.", "No dead letters."):
-        assert said in html
-    told = read(page, "/api/jobs")
-    assert (told["workers"], told["jobs"], told["dead"], told["unknown"]) == ([], [], [], {})
+    for sentence in ("No worker answers.", "No beat runs", "No job has ended lately.", "No dead letters."):
+        assert sentence in html
+    jobs = read(page, "/api/jobs")
+    assert (jobs["workers"], jobs["jobs"], jobs["dead"], jobs["unknown"]) == ([], [], [], {})
     assert read(page, "/api/schedule") == {"version": 1, "beats": 0, "looked_in": None, "schedules": []}
 
 
 def test_behind_rabbitmq_the_page_says_what_it_does_not_know(store: Store, store_url: str) -> None:
-    page = visitor(store_url, broker_url="amqp://guest:guest@localhost:1//")
+    page = page_client(store_url, broker_url="amqp://guest:guest@localhost:1//")
     assert page.get("/jobs").text.count("Not known here") == 2
-    told = read(page, "/api/jobs")
-    assert (told["workers"], told["queues"], set(told["unknown"])) == (None, None, {"workers", "queues"})
+    jobs = read(page, "/api/jobs")
+    assert (jobs["workers"], jobs["queues"], set(jobs["unknown"])) == (None, None, {"workers", "queues"})
 
 
 def test_the_page_needs_no_celery(store: Store, store_url: str) -> None:
     code = (
-        "import sys\nfrom tests.support.web_pages import visitor\n"
-        f"page = visitor({store_url!r})\n"
+        "import sys\nfrom tests.support.web_pages import page_client\n"
+        f"page = page_client({store_url!r})\n"
         f"for path in {EVERY_PAGE!r}: assert page.get(path).status_code == 200, path\n"
         "print(sorted({'celery', 'kombu', 'rich', 'yaml'} & set(sys.modules)))"
     )
@@ -217,7 +227,7 @@ def test_the_page_needs_no_celery(store: Store, store_url: str) -> None:
 
 
 def test_no_visit_changes_the_store(store: Store, store_url: str) -> None:
-    page = visitor(store_url)
+    page = page_client(store_url)
     client: Any = redis.Redis.from_url(store_url)
 
     def contents() -> dict[bytes, bytes]:
@@ -239,7 +249,7 @@ def test_a_store_that_is_away_is_said_and_comes_back(tmp_path: Path) -> None:
 
     socket = tmp_path / "v.sock"
     url = f"unix://{socket}?db=0"
-    page = visitor(url)
+    page = page_client(url)
     options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(tmp_path)]
     for _ in range(2):
         away = page.get("/")
@@ -256,7 +266,7 @@ def test_a_store_that_is_away_is_said_and_comes_back(tmp_path: Path) -> None:
 
 
 def test_with_a_token_only_those_who_have_it_are_let_in(store: Store, store_url: str) -> None:
-    page = visitor(store_url, token=TOKEN)
+    page = page_client(store_url, token=TOKEN)
     for path in (*PAGES, "/metrics"):
         assert page.get(path).status_code == 401
         assert page.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
@@ -266,7 +276,7 @@ def test_with_a_token_only_those_who_have_it_are_let_in(store: Store, store_url:
 
 
 def test_a_browser_enters_the_token_once(store: Store, store_url: str) -> None:
-    page = visitor(store_url, token=TOKEN)
+    page = page_client(store_url, token=TOKEN)
     assert page.post("/enter", data={"token": "wrong"}).status_code == 401
     entered = page.post("/enter", data={"token": TOKEN})
     cookie = entered.headers["Set-Cookie"]
@@ -309,16 +319,21 @@ def test_a_target_that_takes_nothing_is_on_the_page(store: Store, store_url: str
     (tmp_path / "livectl.yaml").write_text("alerts: {phone: {command: [tell, me]}, record: {command: [record]}}\n")
     settings = livectl_settings.load({"LIVECTL_HOME": str(tmp_path)}, tmp_path)
     address = Address.parse(store_url)
-    place = Deployment(broker=address, results=address, store=address, layout=layout_from_settings({}))
-    said: Any = {"failing_since": time.time() - 700, "retry_at": time.time() + 90, "tries": 3, "problem": "exit code 7"}
-    redis.Redis.from_url(store_url).hset("livectl:target:phone", mapping=said)
-    page = server.create_app(lambda: place, settings, None).test_client()
+    deployment = Deployment(broker=address, results=address, store=address, layout=layout_from_settings({}))
+    state: Any = {
+        "failing_since": time.time() - 700,
+        "retry_at": time.time() + 90,
+        "tries": 3,
+        "problem": "exit code 7",
+    }
+    redis.Redis.from_url(store_url).hset("livectl:target:phone", mapping=state)
+    page = server.create_app(lambda: deployment, settings, None).test_client()
     assert "Alerts to phone have failed for 11 min" in page.get("/").text
     jobs = page.get("/jobs").text
     assert "exit code 7" in jobs
     assert "failing; again in 1 min" in jobs
-    told = read(page, "/api/jobs")["alerts"]
-    assert [(one["name"], one["problem"]) for one in told] == [("phone", "exit code 7"), ("record", None)]
+    targets = read(page, "/api/jobs")["alerts"]
+    assert [(target["name"], target["problem"]) for target in targets] == [("phone", "exit code 7"), ("record", None)]
     metrics = page.get("/metrics").text
     assert 'livectl_alerts_failing{target="phone"} 1.0' in metrics
     assert 'livectl_alerts_failing{target="record"} 0.0' in metrics

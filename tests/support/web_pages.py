@@ -1,4 +1,4 @@
-"""What tests of the page need: streamers in a store, and the page as a visitor meets it."""
+"""Puts streamers into a store, and gives tests of the page a client for it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ TOKEN = "a-token-that-nobody-guesses"
 NASTY = "<script>alert('x')</script> \"quoted\" & </title>"
 
 
-def store_of(url: str) -> Store:
+def prepared_store(url: str) -> Store:
     store = Store(redis.Redis.from_url(url, decode_responses=True))
     store.prepare()
     return store
 
 
-def visitor(url: str, **more: Any) -> FlaskClient:
+def page_client(url: str, **options: Any) -> FlaskClient:
     app = Flask("tests")
-    app.register_blueprint(blueprint(url, **more))
+    app.register_blueprint(blueprint(url, **options))
     return app.test_client()
 
 
-def terms(platform: str) -> PollingLimits:
+def limits(platform: str) -> PollingLimits:
     return PollingLimits(platform=platform, batch=10, rate=10.0)
 
 
@@ -39,22 +39,27 @@ def follow(store: Store, *streamers: Streamer) -> None:
     store.set_followed(streamers, time.time() - 1000)
 
 
-def someone(name: str, platform: str = "demo", **more: Any) -> Streamer:
-    return Streamer(platform=platform, id=name, url=f"https://example.com/{name}", **more)
+def make_streamer(name: str, platform: str = "demo", **fields: Any) -> Streamer:
+    return Streamer(platform=platform, id=name, url=f"https://example.com/{name}", **fields)
 
 
-def say(store: Store, who: str, state: State, ago: float = 0, platform: str = "demo", **more: Any) -> None:
-    """What a platform said of somebody so many seconds ago."""
-    seen = Observation(platform=platform, id=who, state=state, at=time.time() - ago, **more)
-    store.record(terms(platform), [seen])
+def observe(store: Store, id_: str, state: State, ago: float = 0, platform: str = "demo", **fields: Any) -> None:
+    """Records what a platform said of a streamer so many seconds ago."""
+    observation = Observation(platform=platform, id=id_, state=state, at=time.time() - ago, **fields)
+    store.record(limits(platform), [observation])
 
 
-def go_live(store: Store, who: str, ago: float = 0, platform: str = "demo", **more: Any) -> None:
-    said = {"title": f"{who} streams", "name": who.title(), "started_at": time.time() - ago, "viewers": 12}
-    say(store, who, State.LIVE, ago, platform, **(said | more))
+def go_live(store: Store, id_: str, ago: float = 0, platform: str = "demo", **fields: Any) -> None:
+    usual = {
+        "title": f"{id_} streams",
+        "name": id_.title(),
+        "started_at": time.time() - ago,
+        "viewers": 12,
+    }
+    observe(store, id_, State.LIVE, ago, platform, **(usual | fields))
 
 
-def leave(store: Store, name: str, ago: float = 0, platform: str = "demo") -> None:
-    """An end is believed at the second look."""
-    say(store, name, State.OFFLINE, ago + 200, platform)
-    say(store, name, State.OFFLINE, ago, platform)
+def go_offline(store: Store, id_: str, ago: float = 0, platform: str = "demo") -> None:
+    """Twice: the store believes an end at the second look."""
+    observe(store, id_, State.OFFLINE, ago + 200, platform)
+    observe(store, id_, State.OFFLINE, ago, platform)

@@ -34,42 +34,42 @@ class Readings:
 
 def test_a_reading_is_kept_for_its_seconds() -> None:
     readings = Readings()
-    kept = TimedCache(readings.make, 1.0, readings.clock)
-    assert [kept.get(), kept.get()] == [1, 1]
+    cache = TimedCache(readings.make, 1.0, readings.clock)
+    assert [cache.get(), cache.get()] == [1, 1]
     readings.now = 1.0
-    assert kept.get() == 2
+    assert cache.get() == 2
 
 
 def test_a_crowd_that_finds_nothing_waits_for_one_reading() -> None:
     readings = Readings()
     readings.go.clear()
-    kept = TimedCache(readings.make, 1.0, readings.clock)
-    found: list[int] = []
-    crowd = [threading.Thread(target=lambda: found.append(kept.get())) for _ in range(20)]
+    cache = TimedCache(readings.make, 1.0, readings.clock)
+    values: list[int] = []
+    crowd = [threading.Thread(target=lambda: values.append(cache.get())) for _ in range(20)]
     for visitor in crowd:
         visitor.start()
     readings.go.set()
     for visitor in crowd:
         visitor.join(HANG_SECONDS)
-    assert (found, readings.count) == ([1] * 20, 1)
+    assert (values, readings.count) == ([1] * 20, 1)
 
 
 def test_while_one_reads_anew_the_others_get_the_old_one_unless_it_is_too_old() -> None:
     readings = Readings()
-    kept = TimedCache(readings.make, 1.0, readings.clock)
-    assert kept.get() == 1
+    cache = TimedCache(readings.make, 1.0, readings.clock)
+    assert cache.get() == 1
     readings.now = 1.5
     readings.go.clear()
-    one = threading.Thread(target=kept.get)
-    one.start()
+    first = threading.Thread(target=cache.get)
+    first.start()
     wait_for(lambda: readings.count == 2)
-    assert kept.get() == 1
+    assert cache.get() == 1
     readings.now = 60.0
     late: list[int] = []
-    other = threading.Thread(target=lambda: late.append(kept.get()))
+    other = threading.Thread(target=lambda: late.append(cache.get()))
     other.start()
     readings.go.set()
-    one.join(HANG_SECONDS)
+    first.join(HANG_SECONDS)
     other.join(HANG_SECONDS)
     assert late[0] >= 2
 
@@ -77,13 +77,13 @@ def test_while_one_reads_anew_the_others_get_the_old_one_unless_it_is_too_old() 
 def test_an_outage_is_kept_too_and_ends() -> None:
     readings = Readings()
     readings.away = True
-    kept = TimedCache(readings.make, 1.0, readings.clock)
+    cache = TimedCache(readings.make, 1.0, readings.clock)
     for _ in range(2):
         with pytest.raises(ServerError):
-            kept.get()
+            cache.get()
     assert readings.count == 1
     readings.away, readings.now = False, 1.0
-    assert kept.get() == 2
+    assert cache.get() == 2
 
 
 def test_a_body_is_made_once_for_each_reading() -> None:

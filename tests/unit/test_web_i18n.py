@@ -19,8 +19,8 @@ MADE = ("trouble_", "state_", "job_", "platform_name_", "kind_")  # keys that th
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
-def fields(said: str) -> set[str]:
-    return {name for _, name, _, _ in Formatter().parse(said) if name}
+def fields(sentence: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(sentence) if name}
 
 
 @pytest.mark.parametrize("key", SENTENCES)

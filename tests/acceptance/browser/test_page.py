@@ -10,7 +10,7 @@ import pytest
 from livectl.models import State
 from tests.support.processes import livectl
 from tests.support.waiting import wait_for
-from tests.support.web_pages import NASTY, follow, go_live, leave, say, someone, store_of
+from tests.support.web_pages import NASTY, follow, go_live, go_offline, make_streamer, observe, prepared_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,11 +31,11 @@ UNFIT = {"serious", "critical"}  # of axe's impacts
 
 @pytest.fixture
 def store(store_url: str) -> Store:
-    store = store_of(store_url)
-    follow(store, *(someone(name, tags=("maths",)) for name in ("ada", "grace", "tim")))
+    store = prepared_store(store_url)
+    follow(store, *(make_streamer(name, tags=("maths",)) for name in ("ada", "grace", "tim")))
     go_live(store, "grace", 800, session="g")
-    leave(store, "grace", 300)
-    say(store, "tim", State.BLOCKED, 60, problem="a captcha")
+    go_offline(store, "grace", 300)
+    observe(store, "tim", State.BLOCKED, 60, problem="a captcha")
     return store
 
 
@@ -68,7 +68,7 @@ def test_a_card_appears_changes_and_goes_without_a_reload(chromium: Chrome, page
     wait_for(lambda: "4,321 viewers" in (has(chromium, "#s-demo-ada") or ""))
     assert has(chromium, "#s-demo-ada .title") == NASTY
     assert chromium.execute_script("return arguments[0].isConnected", card), "the same card, changed in place"
-    leave(store, "ada")
+    go_offline(store, "ada")
     wait_for(lambda: has(chromium, "#rows #s-demo-ada") and not has(chromium, "#cards"))
     assert chromium.execute_script("return window.same"), "the page was never loaded anew"
     assert complaints(chromium) == []
@@ -131,8 +131,10 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
         for path in PAGES:
             chromium.get(page + path)
             chromium.execute_script(axe)
-            found = chromium.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
-            faults = [(one["id"], one["nodes"][0]["html"]) for one in found["violations"] if one["impact"] in UNFIT]
+            report = chromium.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+            faults = [
+                (rule["id"], rule["nodes"][0]["html"]) for rule in report["violations"] if rule["impact"] in UNFIT
+            ]
             assert faults == [], path
             assert not chromium.execute_script("return document.documentElement.scrollWidth > innerWidth"), path
     finally:
