@@ -111,7 +111,6 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     page: str  # address of the streamer's page on this site
     url: str
-    platform: str
     platform_name: str
     id: str
     name: str
@@ -127,7 +126,6 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     moment_long: str  # ... and for people, in full
     tags: tuple[str, ...]
     trouble: str
-    trouble_short: str
     fault: bool
     problem: str
 
@@ -147,7 +145,6 @@ class CardBuilder:
             key=f"s-{record.platform}-{record.id}",
             page=self._page_url(record.platform, record.id),
             url=safe_url(record.url),
-            platform=record.platform,
             platform_name=self._translate.platform(record.platform),
             id=record.id,
             name=name,
@@ -163,7 +160,6 @@ class CardBuilder:
             moment_long=format_local_time(moment, self._zone) if moment else "",
             tags=record.streamer.tags if record.streamer else (),
             trouble=self._trouble_text(record),
-            trouble_short=self._translate(f"trouble_{record.trouble}") if record.trouble else "",
             fault=record.trouble is not None and record.trouble not in STREAMER_TROUBLES,
             problem=record.problem if record.trouble else "",
         )
