@@ -25,8 +25,8 @@ ROOT = Path(__file__).parents[2]
 LEASE = 11.0  # seconds: a second of timeout, and the margin
 
 
-def has_taken(receiver: Receiver, many: int) -> bool:
-    return len(receiver.taken) >= many
+def has_taken(receiver: Receiver, count: int) -> bool:
+    return len(receiver.taken) >= count
 
 
 @pytest.mark.acceptance
@@ -62,7 +62,7 @@ def test_everybody_is_told_in_order_though_workers_are_killed(
         wait_for(lambda: len(set(titles(receiver))) == len(NAMES))
         worker.send(signal.SIGTERM)
         assert worker.wait() == 0
-    told = [(said["changes"][0]["id"], said["key"]) for said in receiver.taken]
-    assert [name for name, _ in itertools.groupby(name for name, _ in told)] == NAMES
-    assert len(set(told)) == len(NAMES), "one alert with two keys"
-    assert len(told) <= len(NAMES) + KILLS
+    sent = [(payload["changes"][0]["id"], payload["key"]) for payload in receiver.taken]
+    assert [name for name, _ in itertools.groupby(name for name, _ in sent)] == NAMES
+    assert len(set(sent)) == len(NAMES), "one alert with two keys"
+    assert len(sent) <= len(NAMES) + KILLS

@@ -40,9 +40,9 @@ def settings(fakes: Fakes) -> Settings:
 def test_what_was_claimed_is_asked_and_recorded(fakes: Fakes, store: Store) -> None:
     fakes.plan.show("douyu", "1", "live", title="Hello")
     fakes.plan.show("douyu", "2", "offline")
-    store.set_followed([Streamer(platform="douyu", id=one) for one in ("1", "2")], NOW)
+    store.set_followed([Streamer(platform="douyu", id=streamer_id) for streamer_id in ("1", "2")], NOW)
     Checker(settings(fakes), store).check("douyu", ["1", "2"], NOW)
-    assert [(one.id, one.title) for one in store.live_streamers()] == [("1", "Hello")]
+    assert [(record.id, record.title) for record in store.live_streamers()] == [("1", "Hello")]
     assert [change.kind for change in store.changes()] == ["began"]
     assert fakes.requests_to("douyu") == 2
 
@@ -53,7 +53,7 @@ def test_a_look_answers_for_each_in_order_under_the_name_it_was_asked_by(fakes: 
     checker = Checker(settings(fakes), store)
     names = ["200", "room:6", "room:7", "200"]
     seen = checker.check_now("bilibili", names, NOW)
-    assert [(one.id, one.state) for one in seen] == [
+    assert [(observation.id, observation.state) for observation in seen] == [
         ("200", State.OFFLINE),
         ("100", State.LIVE),
         ("room:7", State.NOT_FOUND),

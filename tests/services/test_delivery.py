@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from livectl.live.alerts import delivery
 from livectl.live.alerts.outbox import Outbox
 from livectl.models import Streamer
-from livectl.settings import Secret, Target
+from livectl.settings import Secret, Target, Template
 from livectl.units import Window, parse_rate
 from tests.support.alerts import DAY, HOUR, MINUTE, NOON, Receiver, World, client, hook, receiver, titles, world
 from tests.support.processes import answer
@@ -36,19 +37,19 @@ def test_a_go_live_is_told_once(world: World, receiver: Receiver) -> None:
     world.targets = {"hook": hook(receiver)}
     world.follow("ada")
     world.see("live", "ada", title="Hello", name="Ada", session="s1", url="https://example.org/ada")
-    assert world.drain() == 1
-    assert world.drain() == 0
-    (said,) = receiver.taken
-    assert (said["kind"], said["title"], said["target"]) == ("live", "Ada is live", "hook")
-    assert said["changes"][0]["session"] == "s1"
-    assert receiver.headers[0]["idempotency-key"] == said["key"]
+    assert world.deliver() == 1
+    assert world.deliver() == 0
+    (payload,) = receiver.taken
+    assert (payload["kind"], payload["title"], payload["target"]) == ("live", "Ada is live", "hook")
+    assert payload["changes"][0]["session"] == "s1"
+    assert receiver.headers[0]["idempotency-key"] == payload["key"]
 
 
 def test_what_is_sent_is_signed(world: World, receiver: Receiver) -> None:
     world.targets = {"hook": hook(receiver, secret=Secret("s3cret"))}
     world.follow("ada")
     world.see("live", "ada")
-    world.drain()
+    world.deliver()
     stamp, _, signed = receiver.headers[0]["livectl-signature"].partition(",")
     message = stamp.removeprefix("t=").encode() + b"." + receiver.bodies[0]
     assert signed == "v1=" + hmac.new(b"s3cret", message, hashlib.sha256).hexdigest()
@@ -58,39 +59,39 @@ def test_what_is_sent_is_signed(world: World, receiver: Receiver) -> None:
 def test_two_hundred_go_lives_through_kills_and_a_receiver_in_all_moods(
     world: World, receiver: Receiver, seed: int
 ) -> None:
-    chance = random.Random(seed)
+    dice = random.Random(seed)
     names = [f"s{number:03}" for number in range(200)]
     world.targets = {"hook": hook(receiver, timeout=0.3, max_age=DAY)}
     world.follow(*names)
     for name in names:
         world.see("live", name, session=f"of {name}")
-    moods = iter(chance.choices(["take", "take slowly", "busy", "down"], [90, 2, 4, 4], k=2000))
+    moods = iter(dice.choices(["take", "take slowly", "busy", "down"], [90, 2, 4, 4], k=2000))
     down = range(60, 75)  # of the requests: it is away for a while
     receiver.mood = lambda: "down" if receiver.asked in down else next(moods)
     kills: Counter[str] = Counter()
 
     def kill(step: str) -> None:
-        if chance.random() < 0.05:
+        if dice.random() < 0.05:
             kills[step] += 1
             raise KilledError(step)
 
     world.step = kill
     for _ in range(2000):
         try:
-            world.drain()
+            world.deliver()
         except KilledError:
             world.now += 40  # until its lease is over
         world.now += 31
         if world.store.changes(str(world.client.hget("livectl:target:hook", "cursor") or "0"), 1) == []:
             break
     keys: dict[str, set[str]] = {}
-    for said in receiver.taken:
-        keys.setdefault(said["changes"][0]["id"], set()).add(said["key"])
+    for payload in receiver.taken:
+        keys.setdefault(payload["changes"][0]["id"], set()).add(payload["key"])
     assert set(kills) == set(STEPS)
     assert sorted(keys) == names, "somebody's go-live was never told"
-    assert all(len(found) == 1 for found in keys.values()), "one alert with two keys"
-    assert [name for name, _ in itertools.groupby(said["changes"][0]["id"] for said in receiver.taken)] == names
-    assert world.buried == []
+    assert all(len(keys_of_one) == 1 for keys_of_one in keys.values()), "one alert with two keys"
+    assert [name for name, _ in itertools.groupby(payload["changes"][0]["id"] for payload in receiver.taken)] == names
+    assert world.dead_letters == []
 
 
 def test_of_two_workers_one_sends(world: World, receiver: Receiver) -> None:
@@ -99,13 +100,13 @@ def test_of_two_workers_one_sends(world: World, receiver: Receiver) -> None:
     world.follow(*names)
     for name in names:
         world.see("live", name)
-    couriers = [world.courier for _ in range(4)]
-    threads = [threading.Thread(target=one.deliver_to, args=("hook",)) for one in couriers]
+    dispatchers = [world.dispatcher for _ in range(4)]
+    threads = [threading.Thread(target=dispatcher.deliver_to, args=("hook",)) for dispatcher in dispatchers]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [said["changes"][0]["id"] for said in receiver.taken] == names
+    assert [payload["changes"][0]["id"] for payload in receiver.taken] == names
 
 
 def test_who_lost_the_lease_changes_nothing(world: World, receiver: Receiver) -> None:
@@ -117,9 +118,9 @@ def test_who_lost_the_lease_changes_nothing(world: World, receiver: Receiver) ->
     assert other.lease("hook", world.now + 5, 10, "0-0") is None
     assert other.lease("hook", world.now + 11, 10, "0-0")
     assert not slow.skip("hook", "9-0", world.now + 12)
-    stand = other.lease("hook", world.now + 12, 10, "0-0")
-    assert stand
-    assert stand.cursor == "0-0"
+    state = other.lease("hook", world.now + 12, 10, "0-0")
+    assert state
+    assert state.cursor == "0-0"
 
 
 def test_a_busy_target_is_left_alone_for_as_long_as_it_says(world: World, receiver: Receiver) -> None:
@@ -127,13 +128,13 @@ def test_a_busy_target_is_left_alone_for_as_long_as_it_says(world: World, receiv
     world.follow("ada")
     world.see("live", "ada")
     receiver.mood = lambda: "busy"
-    world.drain()
+    world.deliver()
     world.now += 29
-    world.drain()
+    world.deliver()
     assert receiver.asked == 1
     world.now += 2
     receiver.mood = lambda: "take"
-    assert world.drain() == 1
+    assert world.deliver() == 1
     assert len(receiver.taken) == 1
 
 
@@ -144,15 +145,15 @@ def test_after_a_day_of_trying_it_is_a_dead_letter_and_the_next_one_goes_on(worl
     world.see("live", "bob", name="Bob")
     receiver.mood = lambda: "down"
     for _ in range(200):
-        world.drain()
+        world.deliver()
         world.now += 15 * MINUTE
-        if world.buried:
+        if world.dead_letters:
             break
-    assert world.buried == [("Ada is live", "answered 503")]
+    assert world.dead_letters == [("Ada is live", "answered 503")]
     assert world.client.hlen("livectl:dead") == 1
     receiver.mood = lambda: "take"
     world.now += HOUR
-    world.drain()
+    world.deliver()
     assert titles(receiver) == ["Bob is live"]
 
 
@@ -162,9 +163,9 @@ def test_what_will_never_be_taken_holds_nothing_up(world: World, receiver: Recei
     world.see("live", "ada", name="Ada")
     world.see("live", "bob", name="Bob")
     receiver.mood = lambda: "never" if receiver.asked == 1 else "take"
-    world.drain()
+    world.deliver()
     assert titles(receiver) == ["Bob is live"]
-    assert world.buried == [("Ada is live", "answered 422")]
+    assert world.dead_letters == [("Ada is live", "answered 422")]
 
 
 def test_a_dead_letter_can_be_told_after_all(world: World, receiver: Receiver, store_url: str, tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ def test_a_dead_letter_can_be_told_after_all(world: World, receiver: Receiver, s
     world.follow("ada")
     world.see("live", "ada", name="Ada")
     receiver.mood = lambda: "never"
-    world.drain()
+    world.deliver()
     (tmp_path / "livectl.yaml").write_text(f"alerts: {{hook: {{webhook: '{receiver.url}', allow_private: true}}}}")
     environ = {"LIVECTL_BROKER": store_url, "LIVECTL_HOME": str(tmp_path)}
     (letter,) = msgspec.json.decode(answer("dead", "--json", cwd=tmp_path, environ=environ).stdout)
@@ -189,7 +190,7 @@ def test_a_redirect_is_not_followed(world: World, receiver: Receiver) -> None:
     world.follow("ada")
     world.see("live", "ada")
     receiver.mood = lambda: "moved"
-    world.drain()
+    world.deliver()
     assert receiver.asked == 1
     assert "leads elsewhere" in str(world.client.hget("livectl:target:hook", "problem"))
 
@@ -198,7 +199,7 @@ def test_a_private_address_is_refused_unless_it_is_allowed(world: World, receive
     world.targets = {"hook": Target(webhook=Secret(receiver.url))}
     world.follow("ada")
     world.see("live", "ada")
-    world.drain()
+    world.deliver()
     assert receiver.asked == 0
     assert "not a public address" in str(world.client.hget("livectl:target:hook", "problem"))
 
@@ -210,7 +211,7 @@ def test_a_failing_target_does_not_hold_up_another(world: World, receiver: Recei
     }
     world.follow("ada")
     world.see("live", "ada")
-    world.courier.deliver()
+    world.dispatcher.deliver()
     assert len(receiver.taken) == 1
 
 
@@ -219,9 +220,9 @@ def test_who_has_ended_meanwhile_is_not_told_unless_ends_are(world: World, recei
     world.follow("ada")
     world.see("live", "ada", name="Ada")
     world.end("ada")
-    world.drain("hook")
+    world.deliver("hook")
     assert receiver.taken == []
-    world.drain("all")
+    world.deliver("all")
     assert titles(receiver) == ["Ada is live", "Ada was live for 0 min"]
 
 
@@ -233,7 +234,7 @@ def test_late_ones_become_one_line(world: World, receiver: Receiver) -> None:
     world.now += HOUR
     world.see("live", "s8", name="S8")
     world.client.hset("livectl:target:hook", "cursor", "0-0")  # it was told before
-    world.drain()
+    world.deliver()
     assert titles(receiver) == ["8 late alerts: S0, S1, S2, S3, S4 and 3 more", "S8 is live"]
 
 
@@ -244,7 +245,7 @@ def test_hundreds_of_late_ones_are_one_line_still(world: World, receiver: Receiv
     world.see("live", *names)
     world.now += HOUR
     world.client.hset("livectl:target:hook", "cursor", "0-0")  # it was told before
-    world.drain()
+    world.deliver()
     assert titles(receiver) == ["500 late alerts: demo/s0, demo/s1, demo/s2, demo/s3, demo/s4 and 495 more"]
 
 
@@ -253,18 +254,18 @@ def test_what_may_have_arrived_is_never_told_again_as_late(world: World, receive
     world.follow("ada", "bob")
     world.see("live", "ada")
     receiver.mood = lambda: "take slowly"
-    world.drain()
+    world.deliver()
     world.see("live", "bob")
     world.now += HOUR
     world.targets = {"hook": hook(receiver)}
     receiver.mood = lambda: "take"
-    world.drain()
+    world.deliver()
     first, again, late = receiver.taken
     assert first["key"] == again["key"]
     assert [change["id"] for change in late["changes"]] == ["bob"]
 
 
-LISTENING = [
+LISTENERS = [
     ({}, {}, True),
     ({"tags": ("games",)}, {"tags": ("games", "art")}, True),
     ({"tags": ("games",)}, {}, False),
@@ -277,22 +278,22 @@ LISTENING = [
 ]
 
 
-@pytest.mark.parametrize(("target", "streamer", "told"), LISTENING)
+@pytest.mark.parametrize(("target", "streamer", "alerted"), LISTENERS)
 def test_who_listens_to_whom(
-    world: World, receiver: Receiver, target: dict[str, Any], streamer: dict[str, Any], told: bool
+    world: World, receiver: Receiver, target: dict[str, Any], streamer: dict[str, Any], alerted: bool
 ) -> None:
     world.targets = {"hook": hook(receiver, **target)}
     world.follow(Streamer(platform="demo", id="ada", **streamer))
     world.see("live", "ada")
-    world.drain()
-    assert len(receiver.taken) == told
+    world.deliver()
+    assert len(receiver.taken) == alerted
 
 
 def test_a_stream_that_began_before_it_was_first_seen_is_not_told(world: World, receiver: Receiver) -> None:
     world.targets = {"hook": hook(receiver)}
     world.store.set_followed([Streamer(platform="demo", id="ada")], world.now)
     world.see("live", "ada", started_at=world.now - 2 * HOUR)
-    world.drain()
+    world.deliver()
     assert receiver.taken == []
 
 
@@ -302,7 +303,7 @@ def test_titles_and_categories_are_told_to_those_who_want_them(world: World, rec
     world.see("live", "ada", name="Ada", title="One", category="Art")
     world.see("live", "ada", name="Ada", title="Two", category="Art")
     world.see("live", "ada", name="Ada", title="Two", category="Music")
-    world.drain()
+    world.deliver()
     assert titles(receiver) == ["Ada has a new title", "Ada moved to Music"]
 
 
@@ -311,10 +312,10 @@ def test_quiet_hours_hold_everything_back(world: World, receiver: Receiver) -> N
     world.timezone = "UTC"
     world.follow("ada")
     world.see("live", "ada")
-    world.drain()
+    world.deliver()
     assert receiver.taken == []
     world.now = NOON + 11 * MINUTE
-    world.drain()
+    world.deliver()
     assert len(receiver.taken) == 1
 
 
@@ -326,6 +327,74 @@ def test_no_more_than_its_limit(world: World, receiver: Receiver) -> None:
     began, taken = world.now, []
     for second in range(0, 181, 5):
         world.now = began + second
-        world.drain()
+        world.deliver()
         taken.append(len(receiver.taken))
     assert (taken[0], taken[11], taken[12], taken[-1]) == (3, 3, 6, 8)
+
+
+def test_a_template_is_filled_and_what_fills_it_is_not(world: World, receiver: Receiver) -> None:
+    words = Template(title="{name} on {platform}", body="{title} {{url}} {url}")
+    world.targets = {"hook": hook(receiver, template=words)}
+    world.follow("ada")
+    world.see("live", "ada", name="A{id}", title="<b>{url}\n", url="https://example.org")
+    world.deliver()
+    assert (receiver.taken[0]["title"], receiver.taken[0]["body"]) == (
+        "A{id} on demo",
+        "<b>{url} {url} https://example.org",
+    )
+
+
+def test_trouble_is_told_once_while_it_lasts(world: World, receiver: Receiver) -> None:
+    world.targets = {"hook": hook(receiver, on=("trouble",))}
+    world.follow("ada")
+    world.see("auth", "ada")
+    for _ in range(3):
+        world.dispatcher.deliver()
+    assert titles(receiver) == ["demo: it refuses your keys"]
+
+
+def test_a_block_is_told_when_it_has_lasted_an_hour(world: World, receiver: Receiver) -> None:
+    world.targets = {"hook": hook(receiver, on=("trouble",))}
+    world.follow("ada")
+    world.see("blocked", "ada")
+    counts = []
+    for _ in range(8):
+        world.dispatcher.deliver()
+        counts.append(len(receiver.taken))
+        world.now += 600
+    assert counts == [0, 0, 0, 0, 0, 0, 1, 1]
+
+
+def test_the_digest_tells_what_was(world: World, receiver: Receiver) -> None:
+    world.targets = {"hook": hook(receiver, digest=13 * 60)}
+    world.follow("ada", "bob", "eve")
+    world.dispatcher.deliver_digests()
+    world.see("live", "ada", name="Ada", title="Painting")
+    world.now += HOUR / 2
+    world.see("live", "ada", name="Ada", title="Painting")
+    world.end("ada")
+    world.see("live", "bob", name="Bob", title="Chess")
+    world.see("network", "eve", problem="no route")
+    world.dispatcher.deliver_digests()
+    assert receiver.taken == []
+    world.now = NOON + HOUR + 5
+    world.dispatcher.deliver_digests()
+    world.dispatcher.deliver_digests()
+    (payload,) = receiver.taken
+    assert payload["kind"] == "digest"
+    assert payload["title"].startswith("2 streamed since ")
+    assert payload["title"].endswith(", 1 live now")
+    first, second, third = payload["body"].splitlines()
+    assert (first, third) == ("Ada: 30 min (Painting)", "Could not be asked: 1 of demo (network)")
+    assert second.startswith("Bob: ")
+    assert second.endswith("min, live now (Chess)")
+    world.now += DAY
+    world.dispatcher.deliver_digests()
+    assert len(receiver.taken) == 2
+
+
+def test_when_a_digest_was_due_last() -> None:
+    paris = "Europe/Paris"
+    autumn = 1_792_890_000.0  # 2026-10-25 01:00 UTC: clocks go back an hour right then
+    assert delivery.last_due_time(9 * 60, autumn, paris) == 1_792_825_200.0  # the day before, at 9 of summer
+    assert delivery.last_due_time(9 * 60, autumn + 8 * HOUR, paris) == 1_792_915_200.0  # at 9 of winter

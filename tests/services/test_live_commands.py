@@ -20,9 +20,9 @@ import redis
 
 from livectl import cli
 from livectl.context import CommandContext
-from livectl.live import history, platforms, polling, views
+from livectl.live import platforms, polling
 from livectl.live.store import Store
-from livectl.models import Observation, Session, State, Streamer, StreamerRecord
+from livectl.models import Observation, State, Streamer
 from livectl.settings import Settings
 from tests.support.fake_platforms import Fakes
 from tests.support.processes import answer, livectl
@@ -177,19 +177,6 @@ class TestHistory:
         assert run(tmp_path, store_url, "history", "demo/x") == (1, "demo/x: no sessions noted yet\n", "")
 
 
-def test_hours_follow_the_zone_and_its_changes() -> None:
-    """An hour from 18:30 to 19:30 in Paris, two Sundays, between which summer time ends."""
-    sessions = [Session(started_at=at, ended_at=at + 3_600) for at in (1_792_945_800.0 - 7 * 86_400, 1_792_949_400.0)]
-    shares = history.hourly_shares(
-        sessions, sessions[0].started_at, sessions[0].started_at + 14 * 86_400, "Europe/Paris"
-    )
-    assert {(day, hour): share for day, row in enumerate(shares) for hour, share in enumerate(row) if share} == {
-        (6, 18): 0.5,
-        (6, 19): 0.5,
-    }
-    assert history.render_hours(shares).splitlines()[-1].startswith("Sun ")
-
-
 CHECKS = [
     # addresses, exit code
     (("demo/nobody",), 1),
@@ -282,37 +269,3 @@ def test_a_list_beyond_the_budget_waits_for_it(tmp_path: Path, store_url: str) -
             summed = json.loads(answer("submit", "many.txt", "--json", cwd=tmp_path, environ=environ).stdout)
         assert (summed["not_live"], fakes.requests_to("douyu")) == (310, 310)
         assert summed["seconds"] > 5
-
-
-@pytest.mark.parametrize(
-    ("record", "state", "problem"),
-    [
-        (StreamerRecord(platform="p", id="i"), "unknown", None),
-        (StreamerRecord(platform="p", id="i", trouble=State.AUTH), "auth", "auth"),
-        (
-            StreamerRecord(platform="p", id="i", state=State.LIVE, trouble=State.PARSE_ERROR, problem="x"),
-            "live",
-            "parse error: x",
-        ),
-        (StreamerRecord(platform="p", id="i", state=State.OFFLINE, problem="a note"), "offline", "a note"),
-    ],
-)
-def test_trouble_never_stands_for_a_state(record: StreamerRecord, state: str, problem: str | None) -> None:
-    shown = views.from_record(record)
-    assert (shown.state, shown.problem) == (state, problem)
-
-
-@pytest.mark.parametrize(
-    ("state", "session", "live"),
-    [
-        (State.LIVE, "", True),
-        (State.RESTRICTED, "5", True),
-        (State.RESTRICTED, "", None),
-        (State.REPLAY, "", False),
-        (State.UPCOMING, "", False),
-        (State.BANNED, "", False),
-        *((state, "", None) for state in (State.BLOCKED, State.NETWORK, State.UNKNOWN, State.AUTH, State.PARSE_ERROR)),
-    ],
-)
-def test_could_not_ask_is_never_not_live(state: State, session: str, live: bool | None) -> None:
-    assert views.from_observation(Observation(platform="p", id="i", state=state, at=0, session=session)).live is live

@@ -84,7 +84,7 @@ def test_jobs_carry_whole_requests_and_no_more_than_they_can_do() -> None:
     assert [len(batch.ids) for batch in alone] == [polling.MAX_JOB_REQUESTS] * 10
     assert {len(batch.ids) % 30 for batch in together[:-1]} == {0}
     assert max(len(batch.ids) for batch in together) <= polling.MAX_JOB_STREAMERS
-    assert [one for batch in together for one in batch.ids] == ids
+    assert [streamer_id for batch in together for streamer_id in batch.ids] == ids
     assert [len(batch.ids) for batch in polling.split_into_batches(limits["bilibili"], ids[:100], 2)] == [60, 40]
 
 

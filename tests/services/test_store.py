@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START = 1_800_000_000.0
-TERMS = PollingLimits(platform="demo", batch=50, rate=10.0, keys="mine")
+LIMITS = PollingLimits(platform="demo", batch=50, rate=10.0, keys="mine")
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 
 
@@ -34,61 +34,64 @@ def store(client: redis.Redis) -> Store:
     return made
 
 
-def saw(state: str, after: float, name: str = "ada", **more: Any) -> Observation:
+def observe(state: str, after: float, name: str = "ada", **more: Any) -> Observation:
     return Observation(platform="demo", id=name, state=State(state), at=START + after, **more)
 
 
-def told(store: Store, *observations: Observation, terms: PollingLimits = TERMS) -> list[str]:
+def record_kinds(store: Store, *observations: Observation, limits: PollingLimits = LIMITS) -> list[str]:
     """The kinds of changes that come of the observations, recorded one after another."""
-    return [_word(change) for one in observations for change in store.record(terms, [one])]
+    return [_describe(change) for observation in observations for change in store.record(limits, [observation])]
 
 
-def _word(change: Change) -> str:
+def _describe(change: Change) -> str:
     return f"{change.kind} {change.session}{' quietly' if change.quiet else ''}"
 
 
-BEFORE = saw("offline", 1)
-LIVE = saw("live", 10, session="s1", started_at=START + 5, title="Hello")
+BEFORE = observe("offline", 1)
+LIVE = observe("live", 10, session="s1", started_at=START + 5, title="Hello")
 
 SESSIONS = {
-    "a go-live is told once": ([BEFORE, LIVE, LIVE, saw("live", 90, session="s1", title="Hello")], ["began s1"]),
-    "without a session key the first sight names it": ([BEFORE, saw("live", 10)], ["began at:1800000010"]),
+    "a go-live is told once": ([BEFORE, LIVE, LIVE, observe("live", 90, session="s1", title="Hello")], ["began s1"]),
+    "without a session key the first sight names it": ([BEFORE, observe("live", 10)], ["began at:1800000010"]),
     "a first sight of an old session is noted": (
-        [saw("live", 0, session="s1", started_at=START - 16 * MINUTE)],
+        [observe("live", 0, session="s1", started_at=START - 16 * MINUTE)],
         ["began s1 quietly"],
     ),
     "a first sight of a young session is told": (
-        [saw("live", 0, session="s1", started_at=START - MINUTE)],
+        [observe("live", 0, session="s1", started_at=START - MINUTE)],
         ["began s1"],
     ),
-    "a first sight of a session of unknown age is noted": ([saw("live", 0, session="s1")], ["began s1 quietly"]),
+    "a first sight of a session of unknown age is noted": ([observe("live", 0, session="s1")], ["began s1 quietly"]),
     "trouble before the first sight leaves it the first": (
-        [saw("network", 0), saw("live", 10, session="s1")],
+        [observe("network", 0), observe("live", 10, session="s1")],
         ["began s1 quietly"],
     ),
     "another title is told": (
-        [BEFORE, LIVE, saw("live", 70, session="s1", title="Bye")],
+        [BEFORE, LIVE, observe("live", 70, session="s1", title="Bye")],
         ["began s1", "retitled s1"],
     ),
-    "no title is not another title": ([BEFORE, LIVE, saw("live", 70, session="s1")], ["began s1"]),
+    "no title is not another title": ([BEFORE, LIVE, observe("live", 70, session="s1")], ["began s1"]),
     "the next session is told, though it began just after the first look in a long while": (
         [
             BEFORE,
             LIVE,
-            saw("offline", 10 + 30 * MINUTE),
-            saw("live", 12 + 30 * MINUTE, session="s2", started_at=START + 11 + 30 * MINUTE),
+            observe("offline", 10 + 30 * MINUTE),
+            observe("live", 12 + 30 * MINUTE, session="s2", started_at=START + 11 + 30 * MINUTE),
         ],
         ["began s1", "ended s1", "began s2"],
     ),
-    "one look that finds nobody ends nothing": ([BEFORE, LIVE, saw("offline", 70)], ["began s1"]),
-    "a second look too soon ends nothing": ([BEFORE, LIVE, saw("offline", 70), saw("offline", 129)], ["began s1"]),
+    "one look that finds nobody ends nothing": ([BEFORE, LIVE, observe("offline", 70)], ["began s1"]),
+    "a second look too soon ends nothing": (
+        [BEFORE, LIVE, observe("offline", 70), observe("offline", 129)],
+        ["began s1"],
+    ),
     "a second look ends it": (
-        [BEFORE, LIVE, saw("offline", 70), saw("offline", 130)],
+        [BEFORE, LIVE, observe("offline", 70), observe("offline", 130)],
         ["began s1", "ended s1"],
     ),
-    "a replay ends it too": ([BEFORE, LIVE, saw("replay", 70), saw("replay", 140)], ["began s1", "ended s1"]),
+    "a replay ends it too": ([BEFORE, LIVE, observe("replay", 70), observe("replay", 140)], ["began s1", "ended s1"]),
     "live between the looks: it never ended": (
-        [BEFORE, LIVE, saw("offline", 70), saw("live", 80, session="s1"), saw("offline", 140)],
+        [BEFORE, LIVE, observe("offline", 70), observe("live", 80, session="s1"), observe("offline", 140)],
         ["began s1"],
     ),
     "errors end nothing": (
@@ -96,7 +99,7 @@ SESSIONS = {
             BEFORE,
             LIVE,
             *(
-                saw(state, 70 + 100 * n)
+                observe(state, 70 + 100 * n)
                 for n, state in enumerate(
                     [
                         "blocked",
@@ -115,52 +118,67 @@ SESSIONS = {
         ["began s1"],
     ),
     "the same session again after its end": (
-        [BEFORE, LIVE, saw("offline", 70), saw("offline", 140), saw("live", HOUR, session="s1")],
+        [BEFORE, LIVE, observe("offline", 70), observe("offline", 140), observe("live", HOUR, session="s1")],
         ["began s1", "ended s1"],
     ),
     "a new session within the merge window is the same": (
-        [BEFORE, LIVE, saw("offline", 70), saw("offline", 140), saw("live", 650, session="s2", started_at=START + 640)],
+        [
+            BEFORE,
+            LIVE,
+            observe("offline", 70),
+            observe("offline", 140),
+            observe("live", 650, session="s2", started_at=START + 640),
+        ],
         ["began s1", "ended s1"],
     ),
     "a new session after the merge window is new": (
-        [BEFORE, LIVE, saw("offline", 70), saw("offline", 140), saw("live", 900, session="s2", started_at=START + 890)],
+        [
+            BEFORE,
+            LIVE,
+            observe("offline", 70),
+            observe("offline", 140),
+            observe("live", 900, session="s2", started_at=START + 890),
+        ],
         ["began s1", "ended s1", "began s2"],
     ),
     "another key while live is a reconnect": (
-        [BEFORE, LIVE, saw("live", 90, session="s2", started_at=START + 80), saw("live", 180, session="s1")],
+        [BEFORE, LIVE, observe("live", 90, session="s2", started_at=START + 80), observe("live", 180, session="s1")],
         ["began s1"],
     ),
     "another key long after the last look is another session": (
-        [BEFORE, LIVE, saw("live", DAY, session="s2", started_at=START + DAY - HOUR)],
+        [BEFORE, LIVE, observe("live", DAY, session="s2", started_at=START + DAY - HOUR)],
         ["began s1", "ended s1", "began s2"],
     ),
-    "restricted with a session is live": ([BEFORE, saw("restricted", 10, session="s1")], ["began s1"]),
-    "restricted without proof is nothing": ([BEFORE, saw("restricted", 10)], []),
-    "what was seen earlier changes nothing later": ([BEFORE, LIVE, saw("offline", 5), saw("offline", 9)], ["began s1"]),
+    "restricted with a session is live": ([BEFORE, observe("restricted", 10, session="s1")], ["began s1"]),
+    "restricted without proof is nothing": ([BEFORE, observe("restricted", 10)], []),
+    "what was seen earlier changes nothing later": (
+        [BEFORE, LIVE, observe("offline", 5), observe("offline", 9)],
+        ["began s1"],
+    ),
 }
 
 
 @pytest.mark.parametrize("case", SESSIONS)
 def test_sessions(store: Store, case: str) -> None:
     observations, changes = SESSIONS[case]
-    assert told(store, *observations) == changes
-    assert [_word(change) for change in store.changes()] == changes
+    assert record_kinds(store, *observations) == changes
+    assert [_describe(change) for change in store.changes()] == changes
 
 
 def test_a_batch_recorded_twice_changes_nothing_more(store: Store, client: redis.Redis) -> None:
-    batch = [LIVE, saw("offline", 10, "bob")]
-    assert len(store.record(TERMS, batch)) == 1
+    batch = [LIVE, observe("offline", 10, "bob")]
+    assert len(store.record(LIMITS, batch)) == 1
     before = {key: client.dump(key) for key in client.keys("livectl:now:*")}
-    assert store.record(TERMS, batch) == []
+    assert store.record(LIMITS, batch) == []
     assert {key: client.dump(key) for key in client.keys("livectl:now:*")} == before
 
 
 def test_many_workers_at_once_make_one_change(store: Store, store_url: str) -> None:
-    store.record(TERMS, [BEFORE])
+    store.record(LIMITS, [BEFORE])
 
     def record(worker: int) -> list[Change]:
         with redis.Redis.from_url(store_url, decode_responses=True) as own:
-            return Store(own).record(TERMS, [saw("live", 10 + worker / 1000, session="s1", started_at=START + 5)])
+            return Store(own).record(LIMITS, [observe("live", 10 + worker / 1000, session="s1", started_at=START + 5)])
 
     with ThreadPoolExecutor(8) as workers:
         changes = [change for made in workers.map(record, range(8)) for change in made]
@@ -169,31 +187,33 @@ def test_many_workers_at_once_make_one_change(store: Store, store_url: str) -> N
 
 
 def test_the_last_good_answer_and_the_trouble_since_stand_side_by_side(store: Store) -> None:
-    told(store, BEFORE, LIVE, saw("network", 100, problem="timed out"), saw("network", 200, problem="timed out"))
+    record_kinds(
+        store, BEFORE, LIVE, observe("network", 100, problem="timed out"), observe("network", 200, problem="timed out")
+    )
     known = store.find_streamer("demo", "ada")
     assert (known.state, known.title, known.seen) == (State.LIVE, "Hello", START + 10)
     assert (known.trouble, known.troubled_since, known.problem) == (State.NETWORK, START + 100, "timed out")
-    told(store, saw("live", 300, session="s1"))
+    record_kinds(store, observe("live", 300, session="s1"))
     assert store.find_streamer("demo", "ada").trouble is None
 
 
 def test_not_found_is_shown_after_three_times_in_an_hour(store: Store) -> None:
     shown = []
     for after in (0.0, 30 * MINUTE, 59 * MINUTE, 61 * MINUTE):
-        told(store, saw("not_found", after))
+        record_kinds(store, observe("not_found", after))
         shown.append(store.find_streamer("demo", "ada").trouble)
     assert shown == [State.UNKNOWN, State.UNKNOWN, State.UNKNOWN, State.NOT_FOUND]
 
 
 def test_who_is_not_followed_has_no_state(store: Store) -> None:
-    assert told(store, saw("live", 1, "eve", session="s1")) == []
+    assert record_kinds(store, observe("live", 1, "eve", session="s1")) == []
     assert store.find_streamer("demo", "eve").state is None
 
 
 def test_live_lists_who_is_live_latest_first(store: Store) -> None:
-    told(store, saw("live", 1, started_at=START - 50), saw("live", 1, "bob", started_at=START - 20))
+    record_kinds(store, observe("live", 1, started_at=START - 50), observe("live", 1, "bob", started_at=START - 20))
     assert [known.id for known in store.live_streamers()] == ["bob", "ada"]
-    told(store, saw("offline", 70), saw("offline", 200))
+    record_kinds(store, observe("offline", 70), observe("offline", 200))
     assert [known.id for known in store.live_streamers()] == ["bob"]
     assert {known.id for known in store.all_streamers()} == {"ada", "bob"}
 
@@ -201,40 +221,44 @@ def test_live_lists_who_is_live_latest_first(store: Store) -> None:
 def test_history_keeps_every_start_and_the_last_titles(store: Store) -> None:
     for day in range(20):
         at = day * DAY
-        told(store, saw("offline", at + 1), saw("live", at + 600, session=f"s{day}", title=f"Day {day}"))
-        told(store, saw("offline", at + 1000), saw("offline", at + 1100))
-    told(store, saw("live", 20 * DAY, session="now"))
+        record_kinds(
+            store, observe("offline", at + 1), observe("live", at + 600, session=f"s{day}", title=f"Day {day}")
+        )
+        record_kinds(store, observe("offline", at + 1000), observe("offline", at + 1100))
+    record_kinds(store, observe("live", 20 * DAY, session="now"))
     sessions = store.sessions("demo", ["ada", "bob"])["ada"]
-    assert [round((one.started_at - START) / DAY, 2) for one in sessions[:20]] == [
+    assert [round((session.started_at - START) / DAY, 2) for session in sessions[:20]] == [
         round(n + 600 / DAY, 2) for n in range(20)
     ]
-    assert [one.title for one in sessions[11:14]] == ["", "Day 12", "Day 13"]
+    assert [session.title for session in sessions[11:14]] == ["", "Day 12", "Day 13"]
     assert (sessions[-1].session, sessions[-1].ended_at) == ("now", None)
     assert store.sessions("demo", ["bob"])["bob"] == []
 
 
 def test_a_session_that_came_back_is_one_in_the_history(store: Store) -> None:
-    told(store, BEFORE, LIVE, saw("offline", 70), saw("offline", 140), saw("live", 200, session="s1"))
-    assert [one.session for one in store.sessions("demo", ["ada"])["ada"]] == ["s1"]
-    told(store, saw("live", 500, session="s1"), saw("offline", 900), saw("offline", 1000))
-    assert [one.ended_at for one in store.sessions("demo", ["ada"])["ada"]] == [START + 900]
+    record_kinds(
+        store, BEFORE, LIVE, observe("offline", 70), observe("offline", 140), observe("live", 200, session="s1")
+    )
+    assert [session.session for session in store.sessions("demo", ["ada"])["ada"]] == ["s1"]
+    record_kinds(store, observe("live", 500, session="s1"), observe("offline", 900), observe("offline", 1000))
+    assert [session.ended_at for session in store.sessions("demo", ["ada"])["ada"]] == [START + 900]
 
 
 def test_the_end_nobody_saw_is_the_last_sight(store: Store) -> None:
-    told(store, BEFORE, LIVE, saw("offline", 2 * DAY), saw("offline", 2 * DAY + 120))
+    record_kinds(store, BEFORE, LIVE, observe("offline", 2 * DAY), observe("offline", 2 * DAY + 120))
     assert store.find_streamer("demo", "ada").ended_at == START + 10
 
 
 def test_a_session_that_is_on_has_the_title_of_the_last_answer(store: Store) -> None:
-    told(store, BEFORE, saw("live", 60, session="s1", title="Hello", category="Chess"))
+    record_kinds(store, BEFORE, observe("live", 60, session="s1", title="Hello", category="Chess"))
     (session,) = store.sessions("demo", ["ada"])["ada"]
     assert (session.ended_at, session.title, session.category) == (None, "Hello", "Chess")
 
 
 def test_history_forgets_what_is_older_than_400_days(store: Store) -> None:
     for day in (0, 1, 410):
-        told(store, saw("live", day * DAY + 1, session=f"s{day}"))
-        told(store, saw("offline", day * DAY + 100), saw("offline", day * DAY + 300))
+        record_kinds(store, observe("live", day * DAY + 1, session=f"s{day}"))
+        record_kinds(store, observe("offline", day * DAY + 100), observe("offline", day * DAY + 300))
     log = store.sessions("demo", ["ada"])["ada"]
     assert log[0].started_at >= START
 
@@ -242,14 +266,14 @@ def test_history_forgets_what_is_older_than_400_days(store: Store) -> None:
 def test_a_crowd_that_leaves_at_once_is_a_broken_parser(store: Store) -> None:
     names = [f"n{number}" for number in range(10)]
     store.set_followed([Streamer(platform="demo", id=name) for name in names], START)
-    store.record(TERMS, [saw("live", 1, name, session="s") for name in names])
+    store.record(LIMITS, [observe("live", 1, name, session="s") for name in names])
     for after in (100, 200, 300, 4000):
-        assert store.record(TERMS, [saw("offline", after, name) for name in names]) == []
+        assert store.record(LIMITS, [observe("offline", after, name) for name in names]) == []
     assert len(store.live_streamers()) == 10
     assert store.health(START)[0].all_gone == START + 200
     # One is live after all: the parser can read it, so the others are believed.
-    store.record(TERMS, [saw("live", 4100, "n0", session="s")])
-    ended = store.record(TERMS, [saw("offline", 4200, name) for name in names])
+    store.record(LIMITS, [observe("live", 4100, "n0", session="s")])
+    ended = store.record(LIMITS, [observe("offline", 4200, name) for name in names])
     assert (len(ended), {change.ended_at for change in ended}) == (9, {START + 100})
     assert store.health(START)[0].all_gone is None
 
@@ -257,26 +281,28 @@ def test_a_crowd_that_leaves_at_once_is_a_broken_parser(store: Store) -> None:
 def test_most_of_a_crowd_may_leave(store: Store) -> None:
     names = [f"n{number}" for number in range(10)]
     store.set_followed([Streamer(platform="demo", id=name) for name in names], START)
-    store.record(TERMS, [saw("live", 1, name, session="s") for name in names])
-    store.record(TERMS, [saw("offline", 100, name) for name in names[:7]])
-    assert len(store.record(TERMS, [saw("offline", 200, name) for name in names[:7]])) == 7
+    store.record(LIMITS, [observe("live", 1, name, session="s") for name in names])
+    store.record(LIMITS, [observe("offline", 100, name) for name in names[:7]])
+    assert len(store.record(LIMITS, [observe("offline", 200, name) for name in names[:7]])) == 7
 
 
 def test_a_cut_title_is_whole_characters(store: Store) -> None:
-    told(store, saw("live", 1, session="s", title="直播" * 500), saw("offline", 100), saw("offline", 300))
+    record_kinds(
+        store, observe("live", 1, session="s", title="直播" * 500), observe("offline", 100), observe("offline", 300)
+    )
     assert store.find_streamer("demo", "ada").title == "直播" * 100
     assert set(store.sessions("demo", ["ada"])["ada"][0].title) == {"直", "播"}
 
 
 def test_half_a_character_does_no_harm(store: Store) -> None:
-    told(store, BEFORE, saw("live", 10, session="s", title="Hi \ud83d there"))
+    record_kinds(store, BEFORE, observe("live", 10, session="s", title="Hi \ud83d there"))
     assert store.find_streamer("demo", "ada").title == "Hi  there"
 
 
 def test_unfollowing_keeps_history_for_400_days(store: Store) -> None:
-    told(store, BEFORE, LIVE, saw("offline", 70), saw("offline", 140))
+    record_kinds(store, BEFORE, LIVE, observe("offline", 70), observe("offline", 140))
     assert store.set_followed([], START + 200) == (0, 2)
-    assert store.claim([TERMS], START + 300, 60) == []
+    assert store.claim([LIMITS], START + 300, 60) == []
     assert store.prune(START + 399 * DAY, START) == 0
     assert len(store.sessions("demo", ["ada"])["ada"]) == 1
     assert store.prune(START + 401 * DAY, START) == 1
@@ -284,16 +310,18 @@ def test_unfollowing_keeps_history_for_400_days(store: Store) -> None:
 
 
 def test_following_again_finds_the_session_still_on(store: Store) -> None:
-    told(store, BEFORE, LIVE)
+    record_kinds(store, BEFORE, LIVE)
     store.set_followed([], START + 20)
     assert store.live_streamers() == []
     store.set_followed([Streamer(platform="demo", id="ada")], START + 30)
     assert [known.id for known in store.live_streamers()] == ["ada"]
-    assert told(store, saw("live", 60, session="s1")) == []
+    assert record_kinds(store, observe("live", 60, session="s1")) == []
 
 
 def test_the_outbox_is_read_in_order_and_from_anywhere(store: Store) -> None:
-    told(store, BEFORE, LIVE, saw("live", 90, session="s1", title="2"), saw("live", 180, session="s1", title="3"))
+    record_kinds(
+        store, BEFORE, LIVE, observe("live", 90, session="s1", title="2"), observe("live", 180, session="s1", title="3")
+    )
     changes = store.changes()
     assert [change.kind for change in changes] == ["began", "retitled", "retitled"]
     assert store.changes(changes[0].number, 1) == [changes[1]]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 START = 1_800_000_000.0
 LEASE = 60.0
-TERMS = PollingLimits(platform="demo", batch=10, rate=1.0, keys="mine", mode="uniform")
+LIMITS = PollingLimits(platform="demo", batch=10, rate=1.0, keys="mine", mode="uniform")
 
 
 @pytest.fixture
@@ -39,13 +39,13 @@ def follow(store: Store, count: int) -> list[str]:
     return names
 
 
-def claimed(store: Store, after: float = 0.0, terms: PollingLimits = TERMS) -> list[str]:
-    return [one for _, ids in store.claim([terms], START + after, LEASE) for one in ids]
+def claimed(store: Store, after: float = 0.0, limits: PollingLimits = LIMITS) -> list[str]:
+    return [streamer_id for _, ids in store.claim([limits], START + after, LEASE) for streamer_id in ids]
 
 
 def record(store: Store, names: list[str], state: str, after: float, **more: Any) -> None:
     store.record(
-        TERMS, [Observation(platform="demo", id=one, state=State(state), at=START + after, **more) for one in names]
+        LIMITS, [Observation(platform="demo", id=name, state=State(state), at=START + after, **more) for name in names]
     )
 
 
@@ -62,7 +62,7 @@ def test_the_most_overdue_come_first(store: Store) -> None:
     record(store, names[:10], "offline", 20)
     record(store, names[10:20], "offline", 10)
     record(store, names[20:], "offline", 30)
-    slow = msgspec.structs.replace(TERMS, rate=0.1)
+    slow = msgspec.structs.replace(LIMITS, rate=0.1)
     assert sorted(claimed(store, 100, slow)) == names[10:20]
 
 
@@ -82,7 +82,7 @@ def test_two_workers_claim_each_streamer_once(store: Store, store_url: str) -> N
             return claimed(Store(own))
 
     with ThreadPoolExecutor(8) as workers:
-        taken = [one for ids in workers.map(claim, range(8)) for one in ids]
+        taken = [name for ids in workers.map(claim, range(8)) for name in ids]
     assert len(taken) == len(set(taken)) == 100
 
 
@@ -96,7 +96,7 @@ def test_what_is_claimed_and_not_recorded_is_due_again(store: Store) -> None:
 def test_requests_beyond_the_claim_are_paid_for(store: Store) -> None:
     follow(store, 1000)
     assert len(claimed(store)) == 100
-    store.record(TERMS, [Observation(platform="demo", id="n00000", state=State.OFFLINE, at=START)], extra_requests=5)
+    store.record(LIMITS, [Observation(platform="demo", id="n00000", state=State.OFFLINE, at=START)], extra_requests=5)
     assert claimed(store, 5.0) == []
     assert len(claimed(store, 7.0)) == 20
 
@@ -149,7 +149,7 @@ def test_refused_keys_are_not_used_again_until_they_change(store: Store) -> None
     record(store, ["n00000"], "auth", 0)
     assert claimed(store, 10 * 86_400) == []
     assert store.health(START)[0].auth_since == START
-    assert claimed(store, 10 * 86_400, msgspec.structs.replace(TERMS, keys="mended"))
+    assert claimed(store, 10 * 86_400, msgspec.structs.replace(LIMITS, keys="mended"))
     assert store.health(START)[0].auth_since is None
 
 
@@ -182,8 +182,8 @@ INTERVALS = {
 def test_intervals(store: Store, client: redis.Redis, case: str) -> None:
     count, wish, interval = INTERVALS[case]
     follow(store, count)
-    terms = msgspec.structs.replace(TERMS, **wish)
-    store.record(terms, [Observation(platform="demo", id="n00000", state=State.OFFLINE, at=START)])
+    limits = msgspec.structs.replace(LIMITS, **wish)
+    store.record(limits, [Observation(platform="demo", id="n00000", state=State.OFFLINE, at=START)])
     assert due(client, "n00000") == interval
 
 
@@ -206,11 +206,11 @@ def test_an_end_is_looked_at_again_in_two_minutes(store: Store, client: redis.Re
 
 def test_a_learned_hour_is_asked_more_often_and_the_others_less(store: Store, client: redis.Redis) -> None:
     names = follow(store, 1000)
-    learned = msgspec.structs.replace(TERMS, mode="learned")
+    learned = msgspec.structs.replace(LIMITS, mode="learned")
     hour = int(START // 3600) % 168
     store.save_poll_weights("demo", dict.fromkeys(names[1:], "0" * 168))
     store.save_poll_weights("demo", {names[0]: "0" * hour + "~" + "0" * (167 - hour)})
-    seen = [Observation(platform="demo", id=one, state=State.OFFLINE, at=START) for one in names[:2]]
+    seen = [Observation(platform="demo", id=name, state=State.OFFLINE, at=START) for name in names[:2]]
     store.record(learned, seen)
     assert due(client, names[0]) == 15.0
     assert 200 < due(client, names[1]) <= 1000 / 3

@@ -16,7 +16,7 @@ MINUTE, HOUR = 60.0, 3600.0
 LASTING = 12 * HOUR
 LOOK, TICK = 90.0, 30.0  # seconds between two looks at one streamer; between two batches
 SETTLED = 10 * MINUTE  # an end is sure by then, whatever came between
-TERMS = PollingLimits(platform="demo", batch=50, rate=100.0)
+LIMITS = PollingLimits(platform="demo", batch=50, rate=100.0)
 TROUBLE = [State.NETWORK, State.PARSE_ERROR, State.UNKNOWN, State.RATE_LIMITED, State.NOT_FOUND, State.UPCOMING]
 
 
@@ -37,7 +37,7 @@ def life(dice: Random, name: str) -> list[Session]:
 
 
 def seen(dice: Random, name: str, sessions: list[Session], at: float, *, flapped: bool) -> Observation:
-    now = next((one for one in sessions if one.start <= at < one.end), None)
+    now = next((session for session in sessions if session.start <= at < session.end), None)
     chance = dice.random()
     state = State.LIVE if now else State.OFFLINE
     if chance < 0.15:
@@ -69,8 +69,8 @@ def watch(store: Store, again: Store, lives: dict[str, list[Session]], dice: Ran
                 flapped.add(look.id)
             elif look.state is State.LIVE:
                 flapped.discard(look.id)
-        changes += store.record(TERMS, looks)
-        changes += again.record(TERMS, dice.choice(([], looks, late)))
+        changes += store.record(LIMITS, looks)
+        changes += again.record(LIMITS, dice.choice(([], looks, late)))
         late = looks
     return changes
 
@@ -86,13 +86,13 @@ def test_every_session_is_told_once_and_no_end_is_false(store_url: str, seed: in
     end = START + LASTING
     begun = [change.session for change in changes if change.kind == "began"]
     ended = {change.session: change for change in changes if change.kind == "ended"}
-    sessions = {one.key: one for some in lives.values() for one in some}
+    sessions = {session.key: session for some in lives.values() for session in some}
     assert len(begun) == len(set(begun))
     assert set(begun) == set(sessions)
     assert all(change.at > sessions[key].end for key, change in ended.items())
-    assert set(ended) >= {one.key for one in sessions.values() if one.end < end - SETTLED}
+    assert set(ended) >= {session.key for session in sessions.values() if session.end < end - SETTLED}
     live = {known.session for known in store.live_streamers()}
-    assert live >= {one.key for one in sessions.values() if one.end >= end}
+    assert live >= {session.key for session in sessions.values() if session.end >= end}
     assert [change.number for change in store.changes(limit=100_000)] == [change.number for change in changes]
     for client in clients:
         client.close()

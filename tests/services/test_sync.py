@@ -34,18 +34,18 @@ def settings(folder: Path, **more: object) -> Settings:
     return Settings(home=folder, folder=folder, follows=folder / "follows.yaml", **more)  # type: ignore[arg-type]
 
 
-def following(folder: Path, store: Store, **more: object) -> FollowSync:
+def make_sync(folder: Path, store: Store, **more: object) -> FollowSync:
     sync_settings = settings(folder, **more)
     fetcher = Checker(sync_settings, store).fetcher
     return FollowSync(sync_settings, store, fetcher, LimitsByPlatform(sync_settings))
 
 
 def write(folder: Path, *addresses: str) -> None:
-    (folder / "follows.yaml").write_text("follows:\n" + "".join(f"  - {one}\n" for one in addresses))
+    (folder / "follows.yaml").write_text("follows:\n" + "".join(f"  - {address}\n" for address in addresses))
 
 
 def followed(store: Store) -> list[str]:
-    return sorted(f"{one.platform}/{one.id}" for one in store.all_streamers())
+    return sorted(f"{record.platform}/{record.id}" for record in store.all_streamers())
 
 
 def later() -> float:
@@ -53,34 +53,34 @@ def later() -> float:
 
 
 def test_a_new_list_is_followed_and_a_changed_one_again(tmp_path: Path, store: Store) -> None:
-    one = following(tmp_path, store)
+    sync = make_sync(tmp_path, store)
     write(tmp_path, "demo/ada", "demo/bob")
-    assert one.refresh(later()) == (2, 0)
-    assert one.refresh(later()) is None
+    assert sync.refresh(later()) == (2, 0)
+    assert sync.refresh(later()) is None
     write(tmp_path, "demo/ada", "demo/eve", "demo/dan")
-    assert one.refresh(later()) == (2, 1)
+    assert sync.refresh(later()) == (2, 1)
     assert followed(store) == ["demo/ada", "demo/dan", "demo/eve"]
 
 
 def test_a_file_that_was_only_touched_changes_nothing(tmp_path: Path, store: Store) -> None:
-    one = following(tmp_path, store)
+    sync = make_sync(tmp_path, store)
     write(tmp_path, "demo/ada")
-    one.refresh(later())
+    sync.refresh(later())
     os.utime(tmp_path / "follows.yaml")
-    assert one.refresh(later()) is None
+    assert sync.refresh(later()) is None
 
 
 def test_a_file_being_written_is_left_alone(tmp_path: Path, store: Store) -> None:
     write(tmp_path, "demo/ada")
-    assert following(tmp_path, store).refresh(time.time()) is None
+    assert make_sync(tmp_path, store).refresh(time.time()) is None
 
 
 def test_a_missing_file_unfollows_nobody(tmp_path: Path, store: Store) -> None:
-    one = following(tmp_path, store)
+    sync = make_sync(tmp_path, store)
     write(tmp_path, "demo/ada")
-    one.refresh(later())
+    sync.refresh(later())
     (tmp_path / "follows.yaml").unlink()
-    assert one.refresh(later()) is None
+    assert sync.refresh(later()) is None
     assert followed(store) == ["demo/ada"]
 
 
@@ -88,12 +88,12 @@ def test_a_missing_file_unfollows_nobody(tmp_path: Path, store: Store) -> None:
 def test_a_broken_file_leaves_the_list_as_it_was_and_is_told_once(
     tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:
-    one = following(tmp_path, store)
+    sync = make_sync(tmp_path, store)
     write(tmp_path, "demo/ada")
-    one.refresh(later())
+    sync.refresh(later())
     (tmp_path / "follows.yaml").write_bytes(broken.encode("latin-1"))
-    assert one.refresh(later()) is None
-    assert one.refresh(later()) is None
+    assert sync.refresh(later()) is None
+    assert sync.refresh(later()) is None
     assert followed(store) == ["demo/ada"]
     assert [record.message.partition(":")[0] for record in caplog.records] == [
         "follows.yaml cannot be used, the list stays as it was"
@@ -102,13 +102,13 @@ def test_a_broken_file_leaves_the_list_as_it_was_and_is_told_once(
 
 def test_a_line_that_cannot_be_read_unfollows_nobody(tmp_path: Path, store: Store) -> None:
     """It may be somebody who is followed, misspelt: who is new comes, nobody goes."""
-    one = following(tmp_path, store)
+    sync = make_sync(tmp_path, store)
     write(tmp_path, "demo/ada", "demo/bob")
-    one.refresh(later())
+    sync.refresh(later())
     write(tmp_path, "demo/ada", "demo bob", "demo/eve")
-    assert one.refresh(later()) == (1, 0)
+    assert sync.refresh(later()) == (1, 0)
     write(tmp_path, "demo/ada", "demo/eve")
-    assert one.refresh(later()) == (0, 1)
+    assert sync.refresh(later()) == (0, 1)
 
 
 def test_a_platform_that_is_gone_unfollows_nobody(
@@ -117,9 +117,9 @@ def test_a_platform_that_is_gone_unfollows_nobody(
     from livectl.live import platforms
     from livectl.live.platforms.base import NotAStreamer
 
-    one = following(tmp_path, store)
+    sync = make_sync(tmp_path, store)
     write(tmp_path, "demo/ada", "douyu/1")
-    one.refresh(later())
+    sync.refresh(later())
     get = platforms.get
 
     def without_douyu(name: str) -> object:
@@ -129,7 +129,7 @@ def test_a_platform_that_is_gone_unfollows_nobody(
 
     monkeypatch.setattr(platforms, "get", without_douyu)
     write(tmp_path, "demo/ada", "douyu/1", "demo/eve")
-    one.refresh(later())
+    sync.refresh(later())
     assert followed(store) == ["demo/ada", "demo/eve", "douyu/1"]
 
 
@@ -145,9 +145,9 @@ def test_an_older_file_of_another_machine_takes_nothing_back(tmp_path: Path, sto
         return (new / "follows.yaml").stat().st_ctime > (old / "follows.yaml").stat().st_ctime
 
     wait_for(written_later)
-    following(old, store).refresh(later())
-    following(new, store).refresh(later())
-    assert following(old, store).refresh(later()) is None
+    make_sync(old, store).refresh(later())
+    make_sync(new, store).refresh(later())
+    assert make_sync(old, store).refresh(later()) is None
     assert followed(store) == ["demo/bob"]
 
 
@@ -158,13 +158,13 @@ def test_names_are_led_home_as_the_budget_allows(tmp_path: Path, store: Store) -
     with Fakes() as fakes:
         for number in range(8):
             fakes.plan.show("bilibili", str(100 + number), "offline", alias=str(number + 1))
-        one = following(tmp_path, store, network=Network(connect_to=fakes.connect_to))
+        sync = make_sync(tmp_path, store, network=Network(connect_to=fakes.connect_to))
         write(tmp_path, *(f"https://live.bilibili.com/{number + 1}" for number in range(8)))
         at = later()
-        one.refresh(at)
+        sync.refresh(at)
         some = len(followed(store))
         assert 0 < some < 8
         for step in range(1, 20):
-            one.refresh(at + 10 * step)
+            sync.refresh(at + 10 * step)
         assert followed(store) == [f"bilibili/{100 + number}" for number in range(8)]
         assert fakes.requests_to("bilibili") == 8

@@ -74,20 +74,20 @@ def resolved(site: Site, store_url: str) -> Iterator[Any]:
 
 def test_a_name_is_looked_up_once(resolved: Any, site: Site) -> None:
     for _ in range(2):
-        assert [one.id for one in resolved("abc", "42").streamers] == ["3", "42"]
+        assert [streamer.id for streamer in resolved("abc", "42").streamers] == ["3", "42"]
     assert site.hits == ["/json?name=abc"]
 
 
 def test_two_names_of_one_are_one(resolved: Any) -> None:
-    found = resolved("abc", "xyz", "3")
-    assert [(one.id, one.name) for one in found.streamers] == [("3", "abc")]
+    follows = resolved("abc", "xyz", "3")
+    assert [(streamer.id, streamer.name) for streamer in follows.streamers] == [("3", "abc")]
 
 
 def test_who_leads_nowhere_is_told_and_asked_again(resolved: Any, site: Site) -> None:
     for times in (1, 2):
-        found = resolved("nobody", "42")
-        assert [one.id for one in found.streamers] == ["42"]
-        assert [(one.id, why) for one, why in found.problems] == [("nobody", "no such streamer")]
+        follows = resolved("nobody", "42")
+        assert [streamer.id for streamer in follows.streamers] == ["42"]
+        assert [(streamer.id, why) for streamer, why in follows.problems] == [("nobody", "no such streamer")]
         assert len(site.hits) == times
 
 
@@ -96,8 +96,8 @@ def test_no_more_is_asked_than_the_budget_bears(resolved: Any, site: Site) -> No
         home=Path("/nowhere"), folder=Path("/nowhere"), platforms={"made": PlatformSettings(budget=parse_rate("12/m"))}
     )
     names = [letter * 5 for letter in "abcdef"]
-    found = resolved(*names, settings=lean)
+    follows = resolved(*names, settings=lean)
     assert len(site.hits) == 2
-    assert {why for _, why in found.problems} == {"not looked up yet"}
+    assert {why for _, why in follows.problems} == {"not looked up yet"}
     resolved(*names, settings=lean, after=5.0)
     assert len(site.hits) == 3

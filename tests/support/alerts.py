@@ -1,4 +1,4 @@
-"""A world to be told of: streamers who go live, a receiver that counts, and a clock that moves when it is told to."""
+"""Streamers who go live, a receiver that counts its alerts, and a clock that only tests move."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from livectl.live.alerts.message import Alert
     from livectl.live.alerts.outbox import StoredDeadLetter
 
-TERMS = PollingLimits(platform="demo", batch=5000, rate=1000.0, keys="mine")
+LIMITS = PollingLimits(platform="demo", batch=5000, rate=1000.0, keys="mine")
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 NOON = time.time() // DAY * DAY - DAY / 2  # the one before last midnight: the store's own clock is later
 
@@ -39,7 +39,7 @@ class Receiver(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Taking)
+        super().__init__(("127.0.0.1", 0), ReceiverHandler)
         self.taken: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.bodies: list[bytes] = []
@@ -52,10 +52,10 @@ class Receiver(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/hook"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Whoever gave up waiting has hung up."""
+        """A client that gave up waiting has hung up."""
 
 
-class Taking(BaseHTTPRequestHandler):
+class ReceiverHandler(BaseHTTPRequestHandler):
     server: Receiver
 
     def _wait_until_given_up(self) -> None:
@@ -66,13 +66,13 @@ class Taking(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         server = self.server
-        said = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
         server.asked += 1
         mood = server.mood()
         if mood in {"take", "take slowly"}:
-            server.bodies.append(said)
+            server.bodies.append(body)
             server.headers.append({name.lower(): value for name, value in self.headers.items()})
-            server.taken.append(msgspec.json.decode(said))
+            server.taken.append(msgspec.json.decode(body))
         if mood == "take slowly":
             self._wait_until_given_up()
         status = {"take": 204, "take slowly": 200, "busy": 429, "moved": 302, "never": 422}.get(mood, 503)
@@ -83,7 +83,7 @@ class Taking(BaseHTTPRequestHandler):
             self.send_header("Location", "/elsewhere")
         self.end_headers()
 
-    def log_message(self, *said: Any) -> None:
+    def log_message(self, *args: Any) -> None:
         pass
 
 
@@ -105,7 +105,7 @@ def client(store_url: str) -> Iterator[redis.Redis]:
 
 
 class World:
-    """Streamers who go live, targets who are told, and a clock that only moves when it is told to."""
+    """Streamers who go live, the targets of their alerts, and a clock that only tests move."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client
@@ -113,19 +113,21 @@ class World:
         self.store.prepare()
         self.now = NOON
         self.step: Callable[[str], None] = lambda name: None
-        self.buried: list[tuple[str, str]] = []
+        self.dead_letters: list[tuple[str, str]] = []
         self.targets: dict[str, Target] = {}
         self.timezone = "UTC"
 
     def follow(self, *streamers: Streamer | str) -> None:
-        found = [Streamer(platform="demo", id=one) if isinstance(one, str) else one for one in streamers]
-        self.store.set_followed(found, self.now)
-        self.see("offline", *(one.id for one in found))
+        followed = [Streamer(platform="demo", id=item) if isinstance(item, str) else item for item in streamers]
+        self.store.set_followed(followed, self.now)
+        self.see("offline", *(streamer.id for streamer in followed))
 
     def see(self, state: str, *names: str, **more: Any) -> None:
         self.now += 1
-        saw = [Observation(platform="demo", id=name, state=State(state), at=self.now, **more) for name in names]
-        self.store.record(TERMS, saw)
+        observations = [
+            Observation(platform="demo", id=name, state=State(state), at=self.now, **more) for name in names
+        ]
+        self.store.record(LIMITS, observations)
 
     def end(self, *names: str) -> None:
         self.see("offline", *names)
@@ -133,20 +135,20 @@ class World:
         self.see("offline", *names)
 
     @property
-    def courier(self) -> delivery.AlertDispatcher:
+    def dispatcher(self) -> delivery.AlertDispatcher:
         settings = Settings(home=Path(), folder=Path(), alerts=self.targets, timezone=self.timezone)
         fetcher = Fetcher(Routes({}), self.store)
-        tools = delivery.DispatchHooks(lambda: self.now, self.bury, lambda name: self.step(name))
+        hooks = delivery.DispatchHooks(lambda: self.now, self.make_dead_letter, lambda name: self.step(name))
         return delivery.AlertDispatcher(
-            settings, self.store, self.client, targets.build_senders(settings, fetcher), tools
+            settings, self.store, self.client, targets.build_senders(settings, fetcher), hooks
         )
 
-    def bury(self, alert: Alert, reason: str, now: float) -> StoredDeadLetter:
-        self.buried.append((alert.title, reason))
+    def make_dead_letter(self, alert: Alert, reason: str, now: float) -> StoredDeadLetter:
+        self.dead_letters.append((alert.title, reason))
         return tasks._make_dead_letter(alert, reason, now)
 
-    def drain(self, name: str = "hook") -> int:
-        return self.courier.deliver_to(name)
+    def deliver(self, name: str = "hook") -> int:
+        return self.dispatcher.deliver_to(name)
 
 
 @pytest.fixture
@@ -159,4 +161,4 @@ def hook(receiver: Receiver, **more: Any) -> Target:
 
 
 def titles(receiver: Receiver) -> list[str]:
-    return [said["title"] for said in receiver.taken]
+    return [payload["title"] for payload in receiver.taken]

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from livectl.live import history
 from livectl.live.history import compute_heat_map
 from livectl.models import Session
 
@@ -61,3 +62,16 @@ def test_hours_are_those_of_the_zone_on_that_day(start: str, zone: str) -> None:
     assert [(day, hour) for day, row in enumerate(heat_map.shares) for hour, share in enumerate(row) if share] == [
         (0, 21)
     ]
+
+
+def test_hours_follow_the_zone_and_its_changes() -> None:
+    """An hour from 18:30 to 19:30 in Paris, two Sundays, between which summer time ends."""
+    sessions = [Session(started_at=at, ended_at=at + 3_600) for at in (1_792_945_800.0 - 7 * 86_400, 1_792_949_400.0)]
+    shares = history.hourly_shares(
+        sessions, sessions[0].started_at, sessions[0].started_at + 14 * 86_400, "Europe/Paris"
+    )
+    assert {(day, hour): share for day, row in enumerate(shares) for hour, share in enumerate(row) if share} == {
+        (6, 18): 0.5,
+        (6, 19): 0.5,
+    }
+    assert history.render_hours(shares).splitlines()[-1].startswith("Sun ")
