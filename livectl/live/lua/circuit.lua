@@ -1,9 +1,9 @@
--- What a platform's answers say of the platform: the bucket, the circuit, the wait it asks for, a parser that broke.
-local STEPS = {300, 600, 1200, 1800} -- seconds a circuit stays open, block after block
-local WAIT = 60 -- seconds after a refusal that names no time
-local PROBE = 60 -- seconds after which an answerless probe may be sent again
-local WINDOW, ENOUGH = 100, 20 -- answers a parser is judged by: the last, at most and at least
-local BURST = 10 -- seconds of budget that may be saved up
+-- Keeps the health of a platform by its answers: its budget, its circuit, the wait it asks for, a broken parser.
+local STEPS = {300, 600, 1200, 1800} -- seconds that a circuit stays open, at the first block, the second and so on
+local WAIT = 60 -- seconds after a rate limit that names no time
+local PROBE = 60 -- seconds after which a probe without an answer is sent again
+local WINDOW, ENOUGH = 100, 20 -- the last answers that judge a parser: at most, and at least
+local BURST = 10 -- seconds of budget that are saved up at most
 
 local function refill(platform, terms, at)
   local name = key('platform', platform)
@@ -21,7 +21,7 @@ end
 local function block(name, at)
   local open = call('HMGET', name, 'step', 'open_until')
   local step = tonumber(open[1] or 0)
-  if step > 0 and at < tonumber(open[2]) then return end -- it was asked before the circuit opened
+  if step > 0 and at < tonumber(open[2]) then return end -- the request was sent before the circuit opened
   step = math.min(step + 1, #STEPS)
   call('HSET', name, 'step', step, 'open_until', at + STEPS[step], 'blocked', at)
   call('HDEL', name, 'probe')
@@ -32,7 +32,7 @@ local function close(name, at)
   if open and at >= tonumber(open) then call('HDEL', name, 'step', 'open_until', 'blocked', 'probe') end
 end
 
--- Judges the parser by the last answers: one mark each, x for a shape it did not know.
+-- Judges the parser by the last answers, a mark each: x for one that it could not read.
 local function judge(name, marks, at)
   marks = ((call('HGET', name, 'marks') or '') .. marks):sub(-WINDOW)
   call('HSET', name, 'marks', marks)

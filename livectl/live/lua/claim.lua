@@ -1,8 +1,9 @@
--- Claims what is due: ARGV are now, the lease in seconds, the terms of each platform. Answers [platform, ids] pairs.
+-- Claims the streamers who are due: ARGV are now, the lease in seconds, the limits of each platform.
+-- Returns [platform, ids] pairs.
 local now, lease = tonumber(ARGV[1]), tonumber(ARGV[2])
-local MOST = 5000 -- ids of a platform claimed at once, so that no call holds up the store
+local MOST = 5000 -- ids of a platform in one call, so that no call holds up the store
 
--- How many requests a platform bears at this moment: none, or one while it is being probed.
+-- Returns how many requests may be sent now: none while the platform is left alone, one while it is probed.
 local function allowed(platform, terms, tokens)
   local name = key('platform', platform)
   local health = fields(name)
@@ -14,7 +15,7 @@ local function allowed(platform, terms, tokens)
   return math.min(1, math.floor(tokens))
 end
 
--- What was claimed and never recorded is due again.
+-- Makes due again what was claimed and not recorded within its lease.
 local function give_back(platform)
   local lost = call('ZRANGEBYSCORE', key('claimed', platform), '-inf', now)
   for _, id in ipairs(lost) do
@@ -33,7 +34,7 @@ local function take(platform, terms)
   local waiting = math.min(call('ZCOUNT', due, '-inf', now), most)
   if waiting == 0 then return {} end
   local spent = math.ceil(waiting / terms.batch)
-  local ids = call('ZRANGE', due, 0, math.min(spent * terms.batch, MOST) - 1) -- the last batch filled with the next due
+  local ids = call('ZRANGE', due, 0, math.min(spent * terms.batch, MOST) - 1) -- fills the last batch with the next due
   for _, id in ipairs(ids) do
     call('ZREM', due, id)
     call('ZADD', key('claimed', platform), now + lease, id)

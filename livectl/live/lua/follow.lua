@@ -1,4 +1,4 @@
--- Makes the store follow exactly these: ARGV are now and {platform: {id: streamer as text}}. Answers [added, removed].
+-- Follows exactly these streamers: ARGV are now and {platform: {id: streamer as text}}. Returns [added, removed].
 local now, wanted = tonumber(ARGV[1]), cjson.decode(ARGV[2])
 local added, removed = 0, 0
 

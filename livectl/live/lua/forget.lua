@@ -1,4 +1,5 @@
--- Forgets people no longer followed: ARGV are platform, the instant before which nothing is kept, ids.
+-- Forgets those of these streamers who are not followed and were last checked before a time: ARGV are platform,
+-- that time, ids. Returns how many.
 local platform, before, forgotten = ARGV[1], tonumber(ARGV[2]), 0
 for at = 3, #ARGV do
   local id = ARGV[at]

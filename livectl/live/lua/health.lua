@@ -1,4 +1,4 @@
--- How each platform fares: ARGV[1] is now. Answers [platform, followed, live, due, claimed, fields].
+-- Reads the health of every platform: ARGV[1] is now. Returns [platform, followed, live, due, claimed, fields] rows.
 local rows = {}
 for _, platform in ipairs(call('SMEMBERS', 'livectl:platforms')) do
   rows[#rows + 1] = {

@@ -1,11 +1,12 @@
--- How soon a streamer is asked again. tests/support/polling_model.py computes the same; a test compares the two.
+-- Computes when a streamer is checked again. tests/support/polling_model.py computes the same; a test compares the two.
+-- A pull is a poll weight: how often a streamer is checked in an hour of the week, compared with the others.
 local HOUR, WEEK_HOURS = 3600, 168
-local FLOOR = 0.3 -- of the budget, shared alike, whatever was learned: nobody waits more than 1 / 0.3 of uniform
+local FLOOR = 0.3 -- of the budget, shared alike: nobody waits longer than 1 / 0.3 of the uniform interval
 local LIVE_SOONEST, LIVE_LATEST = 60, 120
-local LIVE_SHARE = 0.2 -- of the budget, above which those who are live are asked less often, down to the latest
-local IDLE_SHARE = 0.5 -- of the budget, which the others may count on however many are live
+local LIVE_SHARE = 0.2 -- of the budget: above it, live streamers are checked less often, down to LIVE_LATEST
+local IDLE_SHARE = 0.5 -- of the budget is left to the others, however many are live
 
-local LOWEST, STEP = 0.003, 0.13 -- the pull of level 0, and the logarithm between two levels
+local LOWEST, STEP = 0.003, 0.13 -- the pull of the lowest digit, and the logarithm between two digits
 local PULL = {}
 for level = 1, #DIGITS do PULL[DIGITS:byte(level)] = LOWEST * math.exp(STEP * (level - 1)) end
 
@@ -13,7 +14,7 @@ local function between(low, value, high)
   return math.max(low, math.min(value, high))
 end
 
--- What holds for everybody of a platform at this moment: streamers a second, how many wait, how many are live.
+-- Reads what holds for all streamers of a platform now: how many are live, and the budget that is left to the others.
 local function pace(terms, platform)
   local all = math.max(1, call('HLEN', key('follows', platform)))
   local live = call('ZCARD', key('live', platform))
@@ -39,7 +40,7 @@ local function interval(now, pulls, hour)
   return between(now.terms.fastest, 1 / rate, latest)
 end
 
--- One interval from `at` on, spent at the rate of each hour it passes through.
+-- Returns when one interval from `at` on is over, at the pace of each hour that it passes through.
 local function next_due(now, id, at)
   local pulls = now.pulls and call('HGET', now.pulls, id)
   local share = 1

@@ -1,4 +1,4 @@
--- How strongly each streamer pulls at each hour of the week, and the sums by which the pulls become shares.
+-- Saves a streamer's pull in each hour of the week, and the sums that make shares of the pulls.
 local function set_pull(platform, id, pulls)
   local name = key('pull', platform)
   local old = call('HGET', name, id)

@@ -1,4 +1,5 @@
--- Reads: ARGV are what ('live', 'all', 'some'), and for some their platform and ids. Answers [platform, id, follow, now, page].
+-- Reads streamers: ARGV are 'live', 'all', or 'some' with a platform and ids. Returns [platform, id, follow, now, page]
+-- rows.
 local what, rows = ARGV[1], {}
 
 local function row(platform, id, follow)

@@ -1,7 +1,7 @@
--- Records one batch of a platform: ARGV are platform, terms, sightings, requests beyond those that were claimed.
--- A sighting is [id, state, at, session, started, viewers, page, problem, retry_at]. Answers the changes it made.
-local MISSING, MISSING_FOR = 3, 3600 -- so many times, over so many seconds, before "no such streamer" is shown
-local ASK_AGAIN = 30 -- seconds: a batch that left somebody out says nothing of them
+-- Records observations of a platform: ARGV are platform, limits, observations, requests beyond those that were claimed.
+-- An observation is [id, state, at, session, started, viewers, page, problem, retry_at]. Returns the changes.
+local MISSING, MISSING_FOR = 3, 3600 -- so often, over so many seconds, before "no such streamer" is believed
+local ASK_AGAIN = 30 -- seconds until a streamer whom the answer left out is checked again
 local SURE = {live = true, offline = true, replay = true}
 local GONE = {not_found = true, banned = true}
 
@@ -14,7 +14,7 @@ local function read(sighting)
     id = sighting[1], state = sighting[2], at = sighting[3], session = given(sighting[4]),
     started = given(sighting[5]), viewers = given(sighting[6]), page = sighting[7], problem = given(sighting[8]),
   }
-  -- Closed to us, but the answer proves a session: live.
+  -- The stream is closed to us, but the answer proves that there is one.
   if seen.state == 'restricted' and seen.session then seen.state = 'live' end
   return seen
 end
@@ -56,7 +56,7 @@ local function unsure(seen, hot)
   return hot.state == 'live' and seen.at + now.live or next_due(now, seen.id, seen.at)
 end
 
--- What is written for the whole batch at its end, in as many calls as there are kinds: values and due times by id.
+-- What the whole batch writes at its end, in one call for each key: values and due times by id.
 local names, values, dues, done = {}, {}, {}, {}
 
 local function record(seen, raw)

@@ -1,15 +1,15 @@
--- One streamer's sessions: begun, gone on, ended. `hot` is what is known now; `seen` is what was just read.
-local FRESH = 900 -- seconds: a streamer first seen this long into a session is noted, not alerted
-local LOOK_AGAIN, TOO_SOON = 120, 60 -- seconds from the first look that found nobody to the one that confirms the end
-local KEYS = 4 -- of the platform's session keys remembered, so that a session that comes back is known again
-local CROWD, EVERYBODY = 5, 0.8 -- so many live at least, and this share of them gone at once: that is a broken parser
-local LOG_LONGEST, LOG_ENTRY = 500, 6 -- sessions, and characters each: four of the start, two of the length, in minutes
-local LOG_EPOCH = 1577836800 -- 2020-01-01: four characters last until 2051
+-- Begins, continues and ends the sessions of a streamer. `hot` is what is known; `seen` is the new observation.
+local FRESH = 900 -- seconds: a streamer first seen later into a session causes no alert
+local LOOK_AGAIN, TOO_SOON = 120, 60 -- seconds from the first "offline" to the check that confirms it
+local KEYS = 4 -- session keys remembered, so that a session that comes back is known again
+local CROWD, EVERYBODY = 5, 0.8 -- of so many live streamers at least, this share gone at once means a broken parser
+local LOG_LONGEST, LOG_ENTRY = 500, 6 -- sessions, and characters of each: four for start, two for length, in minutes
+local LOG_EPOCH = 1577836800 -- 2020-01-01: four characters are enough until 2051
 local LOG_DAYS = 400
 local RECENT = 8 -- sessions kept with their titles
-local SHORT = 120 -- bytes of a title among those
+local SHORT = 120 -- bytes of such a title
 
--- At most so many bytes, never through the middle of a character.
+-- Cuts a text, never in the middle of a character.
 local function shortened(text)
   if #text <= SHORT then return text end
   local stop = SHORT
@@ -105,7 +105,7 @@ local function finish(told, platform, seen, hot, page, at, state)
   tell(told, 'ended', platform, seen, hot, page, {ended_at = at})
 end
 
--- LIVE was read of somebody who was not live as far as known.
+-- A streamer who was not live is live.
 local function appear(told, platform, seen, hot, page, merge)
   local start = seen.started or seen.at
   local known = seen.session and knows(hot, seen.session)
@@ -114,14 +114,13 @@ local function appear(told, platform, seen, hot, page, merge)
   begin(told, platform, seen, hot, page, first and (not seen.started or seen.at - seen.started > FRESH))
 end
 
--- When somebody who is gone, or was looked at again, was last there. After a long while without a look nobody knows
--- the end: the last sight of it is the honest one.
+-- Returns when a session ended. After a long while without a check nobody knows: then it is when it was last seen.
 local function left(hot, merge)
   if not hot.ending then return hot.seen end
   return hot.ending - hot.lived > merge and hot.lived or hot.ending
 end
 
--- LIVE was read of somebody known to be live: the same session, or the next one while nobody looked.
+-- A live streamer is live still: in the same session, or in the next one that began unseen.
 local function go_on(told, platform, seen, hot, page, before, merge)
   local last = left(hot, merge)
   if hot.ending then
@@ -145,7 +144,7 @@ local function go_on(told, platform, seen, hot, page, before, merge)
   end
 end
 
--- Nobody was there, twice. It is believed unless everybody left at once and LIVE has not been read since.
+-- A live streamer was offline twice. That is believed, unless nearly all left at once and none was read as live since.
 local function believed(platform, hot)
   local live = call('ZCARD', key('live', platform))
   if live < CROWD then return true end
@@ -153,7 +152,7 @@ local function believed(platform, hot)
   return tonumber(call('HGET', key('platform', platform), 'live_read') or 0) > hot.ending
 end
 
--- OFFLINE or REPLAY was read of somebody known to be live. Answers when to look again, if it is too early to say.
+-- A live streamer is offline, or shows a replay. Returns when to check again if it is too early to end the session.
 local function vanish(told, platform, seen, hot, page, merge)
   if not hot.ending then
     hot.ending, hot.lived = seen.at, hot.seen

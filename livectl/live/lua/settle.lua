@@ -1,5 +1,6 @@
--- What became of an alert: ARGV are name, token, now, outcome, its last number, its key, what the target said, when to
--- try again, and the id and text of a dead letter. Outcomes are sent, passed, failed, dead. Answers whether it was noted.
+-- Records the outcome of an alert: ARGV are target, token, now, outcome, the alert's last number, its key, the target's
+-- answer, when to try again, and the id and text of a dead letter. Outcomes are sent, passed, failed, dead.
+-- Returns 0 if this worker has lost the target.
 local name, token, now, outcome = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local target, known = key('target', name), stand(name)
 if known.token ~= token then return 0 end

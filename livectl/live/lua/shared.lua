@@ -1,4 +1,4 @@
--- What every script shares: how keys are named, what "nothing" is. Times are seconds since the epoch.
+-- Shared by every script: names of keys, values that may be missing. Times are seconds since the epoch.
 local call = redis.call
 
 local function key(kind, platform)
@@ -16,7 +16,7 @@ local function fields(name)
   return named
 end
 
--- Sixty-four digits in the order of their bytes, so that numbers of one width compare as text.
+-- Sixty-four digits in the order of their bytes, so that numbers of the same width compare as text.
 local DIGITS = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~'
 
 local function digits(number, width)

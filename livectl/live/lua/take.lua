@@ -1,5 +1,5 @@
--- Takes a target for one worker: ARGV are name, token, now, lease in seconds, where a new target starts in the outbox.
--- Answers where it stands, or nothing while another worker holds it.
+-- Leases a target to one worker: ARGV are name, token, now, lease in seconds, where a new target starts in the outbox.
+-- Returns the target's fields, or nothing while another worker has it.
 local name, token, now = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local known = stand(name)
 if known.token and known.token ~= token and now < tonumber(known.held_until) then return false end

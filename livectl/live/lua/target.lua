@@ -1,11 +1,11 @@
--- Where a target stands in the outbox. Its hash holds cursor, lease and the trouble it has; `told` the keys it was told.
-local REMEMBERED = 30 * 86400 -- seconds that the key of an alert is known as told
+-- Reads where a target stands. Its hash holds cursor, lease and failures; `told` holds the keys of the alerts it took.
+local REMEMBERED = 30 * 86400 -- seconds that the key of an alert is kept
 
 local function stand(name)
   return fields(key('target', name))
 end
 
--- Whether this worker still holds the target. Who lost it changes nothing.
+-- Whether this worker still has the target. A worker that lost it changes nothing.
 local function holds(name, token)
   return call('HGET', key('target', name), 'token') == token
 end

@@ -1,5 +1,5 @@
--- Puts into the outbox what a person must mend, once: ARGV are now and [[name, seconds it has to last, change]].
--- What is not named any more is over, and is told again when it comes back.
+-- Adds each trouble to the outbox once: ARGV are now and [[name, seconds it has to last, change], ...]. Returns how many.
+-- A trouble that is not named any more is over, and is added again when it comes back.
 local now, named, told = tonumber(ARGV[1]), {}, 0
 for _, one in ipairs(cjson.decode(ARGV[2])) do
   local name, lasting, change = one[1], one[2], one[3]
