@@ -25,7 +25,6 @@ MAX_OVERDRAFT_SECONDS = 5.0  # of budget that a person's check may be ahead of: 
 LEASE_SECONDS = 60.0  # until a streamer who was claimed and not recorded is due again: as long as a job may run
 JOB_EXPIRES_SECONDS = 20.0  # a worker that takes a job later drops it, and leaves its streamers to the lease
 MAX_CLAIMS_PER_SWEEP = 4  # each takes up to 5,000 streamers of a platform
-MAX_LEARNED_PER_SWEEP = 100  # streamers: some 0.1 s
 CHANGES_KEEP_SECONDS = 7 * 86_400.0
 
 
@@ -145,7 +144,7 @@ class Sweeper:
             yield batches
 
     def learn_habits(self, now: float) -> int:
-        return polling.learn_habits(self._store, now, MAX_LEARNED_PER_SWEEP)
+        return polling.learn_habits(self._store, now)
 
     def prune(self, now: float) -> int:
         """Once a day: drops old data, and marks all poll weights as outdated. Returns how many streamers went."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MAX_JOB_REQUESTS = 500  # some 40 ms of work, so that two processors share ten thousand streamers evenly
 MAX_JOB_STREAMERS = 2_000  # no more than are recorded in one call
-MAX_LEARNED = 200  # streamers in one go: some 0.2 s
+MAX_LEARNED = 100  # streamers in one sweep: some 0.1 s
 FINGERPRINT_DIGITS = 16  # enough to see that keys changed, too few to guess them
 
 HOUR_SECONDS = 3600.0

@@ -1,5 +1,6 @@
--- Notes that an alert is about to be sent: ARGV are target, token, now, lease in seconds, the key of the alert, its first
--- and last number, how many alerts in how many seconds (0: no limit). Returns go, told, lost, or the seconds to wait.
+-- Notes that an alert is about to be sent: ARGV are target, token, now, lease in seconds, the key of the alert, its
+-- first and last number, how many alerts in how many seconds (0: no limit).
+-- Returns go, told, lost, or the seconds to wait.
 local name, token, now = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local most, window = tonumber(ARGV[8]), tonumber(ARGV[9])
 if not holds(name, token) then return 'lost' end

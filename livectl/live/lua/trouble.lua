@@ -1,4 +1,5 @@
--- Adds each trouble to the outbox once: ARGV are now and [[name, seconds it has to last, change], ...]. Returns how many.
+-- Adds each trouble to the outbox once: ARGV are now and [[name, seconds it has to last, change], ...].
+-- Returns how many it added.
 -- A trouble that is not named any more is over, and is added again when it comes back.
 local now, named, told = tonumber(ARGV[1]), {}, 0
 for _, one in ipairs(cjson.decode(ARGV[2])) do
