@@ -130,9 +130,14 @@ import time; time.sleep(300)
 
 
 def test_a_line_without_end_does_not_fill_the_memory() -> None:
-    supervised = SupervisorRun(
-        [child("a", "import os, time\nfor _ in range(30): os.write(1, b'x' * 100_000)\ntime.sleep(300)")]
-    )
+    script = """
+import os, signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+for _ in range(30): os.write(1, b"x" * 100_000)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+time.sleep(300)
+"""
+    supervised = SupervisorRun([child("a", script)])
     assert supervised.run((lambda: sum(map(len, supervised.lines_of("a"))) > 2_000_000, signal.SIGTERM)) == 0
     assert sum(map(len, supervised.lines_of("a"))) == 3_000_000
 
