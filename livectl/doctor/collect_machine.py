@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
+PROC = Path("/proc")  # where Linux tells of each process
 PS_TIMEOUT_S = 2.0
 APP_OPTIONS = ("-A", "--app")
 
@@ -73,9 +74,13 @@ def _split_command_line(line: str) -> tuple[str, ...]:
 def _runs_in(pid: int, folder: Path) -> bool:
     """Whether this is the working directory of the process; True where nobody can tell.
 
-    Linux alone tells, and of the user's own processes alone.
+    Linux alone tells, and of the user's own processes alone. A process that has ended meanwhile runs nowhere.
     """
-    try:
-        return Path(f"/proc/{pid}/cwd").samefile(folder)
-    except OSError:
+    if not PROC.exists():
         return True
+    try:
+        return (PROC / str(pid) / "cwd").samefile(folder)
+    except PermissionError:
+        return True
+    except OSError:
+        return not folder.exists() and (PROC / str(pid) / "cwd").exists()

@@ -268,9 +268,10 @@ def test_a_bomb_takes_little_effort_and_memory(bomb: str) -> None:
 
 
 TEXT = st.text(st.characters(codec="utf-8", max_codepoint=0xFFFF, exclude_characters="\0"))
+KEY = st.text(st.characters(codec="utf-8", max_codepoint=0xFFFF, exclude_characters="\0"), max_size=100)  # YAML: 1,024
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.floats(-1e17, 1e17) | TEXT,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEY, inner, max_size=4),
     max_leaves=12,
 )
 
