@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-from celery import Celery, group
+from celery import Celery
+from celery.result import denied_join_result
 from kombu import Exchange, Queue
 from kombu.transport.redis import Channel
 
@@ -54,8 +55,9 @@ ALL_RENAMED: dict[str, Any] = {
         "global_keyprefix": "shop:",
         "priority_steps": [0, 5],
         "sep": "|",
-        "unacked_key": "taken",
-        "unacked_index_key": "taken_index",
+        "unacked_key": "in_hand",
+        "unacked_index_key": "in_hand_since",
+        "fanout_prefix": "/fan{db}.",  # kombu itself relies on the slash and the dot
     },
     "result_backend_transport_options": {"global_keyprefix": "shop"},
 }
@@ -82,6 +84,13 @@ def working_project(project: Project) -> Iterator[Project]:
     """The same app with its worker."""
     with project.worker(WORKER.partition("@")[0], "-c", "1", "-E"):
         yield project
+
+
+@pytest.fixture(autouse=True)
+def no_listening() -> Iterator[None]:
+    """Without this, Celery's client listens for the end of every job, and goes on when the server has ended."""
+    with denied_join_result():
+        yield
 
 
 @pytest.fixture
@@ -392,30 +401,41 @@ def test_states_of_the_app_s_own_are_read(project: Project) -> None:
     assert (job_result.state, job_result.result) == (JobState.RUNNING, {"current": 1, "total": 3})
 
 
+# Celery's results of groups listen for the ends of their jobs, so they are made in a program that ends.
+
+
 def test_a_saved_group_is_read_by_livectl(project: Project, layout: KeyLayout, server: Any) -> None:
-    saved = group(project.app.signature("proj.add", (number,), queue="grouped") for number in range(2)).apply_async()
-    saved.save()
-    members = tuple(member.id for member in saved.results)
-    assert result.parse_group(server.get(layout.group_key(saved.id))) == members
+    group_id, *members = project.python(
+        "from celery import group\n"
+        "from proj import add\n"
+        "saved = group(add.s(number).set(queue='grouped') for number in range(2)).apply_async()\n"
+        "saved.save()\n"
+        "print(saved.id, *(member.id for member in saved.results))"
+    ).split()
+    assert len(members) == 2
+    assert result.parse_group(server.get(layout.group_key(group_id))) == tuple(members)
     assert result.parse_group(None) is None
 
 
 def test_a_group_that_livectl_saved_is_read_by_celery(project: Project, layout: KeyLayout, server: Any) -> None:
     project.app.backend.save_group("g2", SavedGroup("g2", ["a", "b"]))
-    assert [member.id for member in project.app.backend.restore_group("g2")] == ["a", "b"]
     assert result.parse_group(server.get(layout.group_key("g2"))) == ("a", "b")
+    restored = project.python(
+        "from celery.result import GroupResult\n"
+        "from proj import app\n"
+        "print(*(member.id for member in GroupResult.restore('g2', backend=app.backend).results))"
+    )
+    assert restored.split() == ["a", "b"]
 
 
 def test_children_are_read(project: Project) -> None:
-    child, members = project.app.AsyncResult("child-1"), [project.app.AsyncResult(name) for name in ("m-1", "m-2")]
-    family = project.app.GroupResult("family-1", members)
-
-    class Request:
-        """As far as a backend looks at it."""
-
-        children = (child, family)
-
-    project.app.backend.store_result("parent-1", None, "SUCCESS", request=Request())
+    project.python(
+        "from types import SimpleNamespace\n"
+        "from proj import app\n"
+        "family = app.GroupResult('family-1', [app.AsyncResult('m-1'), app.AsyncResult('m-2')])\n"
+        "request = SimpleNamespace(children=[app.AsyncResult('child-1'), family])\n"
+        "app.backend.store_result('parent-1', None, 'SUCCESS', request=request)"
+    )
     assert read_result(project, "parent-1").children == ("child-1", "family-1")
 
 
