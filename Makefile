@@ -3,9 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := 'celery[redis]==5.5.0' 'kombu==5.5.2' 'redis==5.2.1'
 OLD_PYTHON := Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11
 
-.PHONY: run test test-fast test-light soak check fix bench clean
+.PHONY: run test test-fast test-light test-contract soak check fix bench clean
 
 run: $(VENV)/.run
 	@$(BIN)/livectl up
@@ -19,6 +20,10 @@ test-fast: $(VENV)/.test
 # What needs no processes of its own, on another Python: make test-light PYTHON=python3.13 VENV=.venv-3.13
 test-light: $(VENV)/.test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS) tests/unit tests/services
+
+# What livectl knows of Celery's formats, on the lowest Celery, kombu and redis-py that setup.cfg allows.
+test-contract: $(VENV)-lowest/.contract
+	@$(VENV)-lowest/bin/python -m pytest tests/services/test_protocol_contract.py
 
 soak: $(VENV)/.test
 	@$(BIN)/python -m pytest -m soak
@@ -39,7 +44,7 @@ bench: $(VENV)/.test
 	@for name in $$(cd benchmarks && ls *.py | grep -v __init__); do echo "== $${name%.py}"; $(BIN)/python -m benchmarks.$${name%.py} || exit 1; done
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-lowest build dist *.egg-info
 
 $(VENV)/.run: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(OLD_PYTHON)"; exit 1; }
@@ -51,4 +56,11 @@ $(VENV)/.run: setup.cfg pyproject.toml
 $(VENV)/.test: $(VENV)/.run
 	@echo "Installing what the tests need into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)-lowest/.contract: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(OLD_PYTHON)"; exit 1; }
+	@test -x $(VENV)-lowest/bin/python || $(PYTHON) -m venv $(VENV)-lowest
+	@echo "Installing the lowest Celery into $(VENV)-lowest ..."
+	@$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check --editable . $(LOWEST) 'pytest>=8.3' 'hypothesis>=6.100'
 	@touch $@

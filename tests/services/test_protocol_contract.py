@@ -99,6 +99,11 @@ def layout(project: Project) -> KeyLayout:
 
 
 @pytest.fixture
+def default_queue(project: Project) -> str:
+    return str(project.app.conf.task_default_queue)
+
+
+@pytest.fixture
 def connection(project: Project) -> Iterator[RedisConnection]:
     broker = project.deployment.broker
     assert broker is not None
@@ -261,16 +266,16 @@ def test_what_a_consumer_holds_is_seen_and_taken_away(
 
 
 def test_a_worker_s_messages_are_searched(
-    working_project: Project, layout: KeyLayout, connection: RedisConnection
+    working_project: Project, layout: KeyLayout, connection: RedisConnection, default_queue: str
 ) -> None:
-    job_id = working_project.send("add", 1, queue=layout.queues[0], countdown=3600)
+    job_id = working_project.send("add", 1, queue=default_queue, countdown=3600)
 
     def location() -> search.MessageLocation | None:
         found = search.find(connection, layout, [job_id], []).locations.get(job_id)
         return found if found and found.tag else None
 
     found = wait_for(location, what="the worker to hold its job")
-    assert (found.queue, found.message.task) == (layout.queues[0], "proj.add")
+    assert (found.queue, found.message.task) == (default_queue, "proj.add")
     assert search.remove(connection, layout, found)
     assert search.find(connection, layout, [job_id], []).locations == {}
 
@@ -309,7 +314,7 @@ def test_the_reply_reaches_who_asks_through_celery_too(working_project: Project)
     assert replies.pairs == ((WORKER, {"ok": "pong"}),)
 
 
-def test_a_worker_describes_itself(working_project: Project, layout: KeyLayout, connection: RedisConnection) -> None:
+def test_a_worker_describes_itself(working_project: Project, connection: RedisConnection, default_queue: str) -> None:
     replies = {
         method: ask(working_project, connection, method)
         for method in ("stats", "active", "reserved", "active_queues", "report", "registered", "memsample")
@@ -318,7 +323,7 @@ def test_a_worker_describes_itself(working_project: Project, layout: KeyLayout, 
     status = worker_replies.worker_status(
         WORKER, *(replies[method] for method in ("stats", "active", "reserved", "active_queues", "report"))
     )
-    assert (status.pool, status.concurrency, status.active, status.queues) == ("prefork", 1, 0, (layout.queues[0],))
+    assert (status.pool, status.concurrency, status.active, status.queues) == ("prefork", 1, 0, (default_queue,))
     assert status.version == working_project.python("import celery; print(celery.__version__)").strip()
     assert status.memory
     assert status.age is not None
@@ -326,10 +331,10 @@ def test_a_worker_describes_itself(working_project: Project, layout: KeyLayout, 
 
 
 def test_a_worker_names_the_jobs_that_it_runs_and_keeps(
-    working_project: Project, layout: KeyLayout, connection: RedisConnection
+    working_project: Project, connection: RedisConnection, default_queue: str
 ) -> None:
-    later = working_project.send("add", 1, queue=layout.queues[0], countdown=3600)
-    running = working_project.send("nap", 2, queue=layout.queues[0])
+    later = working_project.send("add", 1, queue=default_queue, countdown=3600)
+    running = working_project.send("nap", 2, queue=default_queue)
 
     def jobs() -> dict[str, Any] | None:
         found, _ = workers.find_jobs(working_project.deployment, connection, [later, running])
@@ -338,16 +343,16 @@ def test_a_worker_names_the_jobs_that_it_runs_and_keeps(
 
     found = wait_for(jobs, what="both jobs to be with the worker")
     assert (found[running].worker, found[running].task, found[running].args) == (WORKER, "proj.nap", [2])
-    assert found[running].queue == layout.queues[0]
+    assert found[running].queue == default_queue
     assert found[running].started is not None
     assert (found[later].state, found[later].task) == ("scheduled", "proj.add")
     assert found[later].eta is not None
     working_project.wait_for_state(running, "SUCCESS")
 
 
-def test_a_revoked_job_is_not_run(working_project: Project, layout: KeyLayout, connection: RedisConnection) -> None:
+def test_a_revoked_job_is_not_run(working_project: Project, connection: RedisConnection, default_queue: str) -> None:
     assert "ok" in ask(working_project, connection, "revoke", task_id=["gone-1"])
-    working_project.app.send_task("proj.add", (1,), task_id="gone-1", queue=layout.queues[0])
+    working_project.app.send_task("proj.add", (1,), task_id="gone-1", queue=default_queue)
     working_project.wait_for_state("gone-1", "REVOKED")
 
 
@@ -368,27 +373,27 @@ def read_result(project: Project, job_id: str) -> result.JobResult:
     return job_result
 
 
-def test_a_result_is_read(working_project: Project, layout: KeyLayout) -> None:
-    job_id = working_project.send("add", 1, 2, queue=layout.queues[0])
+def test_a_result_is_read(working_project: Project, default_queue: str) -> None:
+    job_id = working_project.send("add", 1, 2, queue=default_queue)
     working_project.wait_for_state(job_id, "SUCCESS")
     job_result = read_result(working_project, job_id)
     assert (job_result.id, job_result.state, job_result.result) == (job_id, JobState.SUCCEEDED, 3)
     assert (job_result.task, job_result.args, job_result.kwargs) == ("proj.add", [1, 2], {})
-    assert (job_result.worker, job_result.queue, job_result.retries) == (WORKER, layout.queues[0], 0)
+    assert (job_result.worker, job_result.queue, job_result.retries) == (WORKER, default_queue, 0)
     assert job_result.finished is not None
     assert abs((job_result.finished - datetime.now(UTC)).total_seconds()) < 600
 
 
-def test_a_failure_is_read(working_project: Project, layout: KeyLayout) -> None:
-    job_id = working_project.send("fail", queue=layout.queues[0])
+def test_a_failure_is_read(working_project: Project, default_queue: str) -> None:
+    job_id = working_project.send("fail", queue=default_queue)
     working_project.wait_for_state(job_id, "FAILURE")
     job_result = read_result(working_project, job_id)
     assert (job_result.state, job_result.error) == (JobState.FAILED, "ValueError: no such thing")
     assert "Traceback" in job_result.traceback
 
 
-def test_a_retry_is_read(working_project: Project, layout: KeyLayout, connection: RedisConnection) -> None:
-    job_id = working_project.send("again", queue=layout.queues[0])
+def test_a_retry_is_read(working_project: Project, connection: RedisConnection, default_queue: str) -> None:
+    job_id = working_project.send("again", queue=default_queue)
     working_project.wait_for_state(job_id, "RETRY")
     job_result = read_result(working_project, job_id)
     assert (job_result.state, job_result.error) == (JobState.RETRYING, "RuntimeError: later")
@@ -522,14 +527,14 @@ def next_message(listener: Any) -> Any:
     return wait_for(lambda: listener.get_message(timeout=0.1), what="a published message")
 
 
-def test_captured_messages_reach_a_worker(working_project: Project, layout: KeyLayout) -> None:
+def test_captured_messages_reach_a_worker(working_project: Project, default_queue: str) -> None:
     with working_project.app.connection_for_write() as link:
         channel = capturing_channel.open_channel(link)
         producer = working_project.app.amqp.Producer(channel, auto_declare=False)
         for number in range(3):
             job_id = f"captured-{number}"
             working_project.app.send_task(
-                "proj.add", (number, 1), task_id=job_id, producer=producer, queue=layout.queues[0]
+                "proj.add", (number, 1), task_id=job_id, producer=producer, queue=default_queue
             )
         assert capturing_channel.database_of(channel) == 3
         capturing_channel.send_captured(channel)
