@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery
 
 from livectl import settings as livectl_settings
+from livectl.ops import deployment
 from livectl.ops.jobs import job_recorder
 from livectl.ops.processes import embedded_broker
-from livectl.ops.protocol import keys
 
 if TYPE_CHECKING:
     from livectl.address import Address
@@ -50,7 +50,7 @@ DEFAULTS: dict[str, Any] = {
 # Seconds. A message is given to another worker after visibility_timeout, which has to outlast the longest job (60 s)
 # plus the one fetched behind it; the sweep for such messages comes every 5 s, and its lock cannot outlive a crash long.
 REDIS_OPTIONS: dict[str, Any] = {
-    "visibility_timeout": keys.OWN_VISIBILITY_TIMEOUT,
+    "visibility_timeout": deployment.OWN_VISIBILITY_TIMEOUT_S,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
     "unacked_mutex_expire": 10,

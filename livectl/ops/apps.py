@@ -1,4 +1,4 @@
-"""A Celery app, found by the name that -A gives it, as Celery finds it."""
+"""Imports the Celery app that -A names, as Celery itself finds it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ USUAL_APP_NAMES = ("app", "celery")
 
 
 def load(name: str, cwd: Path) -> Celery:
-    """The app that a module or a package is, has under this name, or has at all. The folder joins the import path."""
+    """The app of this name: `module:app`, `package.app`, or whatever app a module has. Puts the folder on the path."""
     if str(cwd) not in sys.path:
         sys.path.insert(0, str(cwd))
     if name.endswith(".py") or "/" in name:
@@ -52,28 +52,28 @@ def load(name: str, cwd: Path) -> Celery:
 
 
 def app_of_modules(*modules: str) -> Celery:
-    """An app of these modules' tasks and nothing else: enough to know what they are called and take."""
+    """An app that has the tasks of these modules and nothing else: enough to read their names and signatures."""
     from celery import Celery
 
     return Celery(include=list(modules), set_as_current=False)
 
 
 def load_tasks(app: Celery, cwd: Path) -> Mapping[str, Any]:
-    """Every task of the app, those of the modules that its settings name included."""
+    """Every task of the app, by name, including the tasks of modules that its settings name."""
     _run_user_code(app.loader.import_default_modules, cwd)
     tasks_by_name: Mapping[str, Any] = _run_user_code(lambda: app.tasks, cwd)
     return tasks_by_name
 
 
 def _set_up_django() -> None:
-    """Celery does it in its workers alone; who reads results out of Django's database needs it too."""
+    """Reading results from Django's database needs this too; Celery does it in workers only."""
     import django
 
     django.setup()
 
 
 def _import_module(path: str, cwd: Path) -> ModuleType | None:
-    """A module, or None where there is none of that name; a fault inside it is told as the module's own."""
+    """The module, or None when there is none of that name. A fault inside the module is raised as such."""
     try:
         return _run_user_code(lambda: importlib.import_module(path), cwd)
     except SettingsError as error:
@@ -113,7 +113,7 @@ def _is_app(value: Any) -> bool:
 
 
 def _run_user_code(function: Callable[[], T], cwd: Path) -> T:
-    """What the user's code answers. Whatever it raises, sys.exit included, is one line with its place."""
+    """Runs code of the user's. Whatever it raises, sys.exit included, becomes one line with its place."""
     try:
         return function()
     except LivectlError:
@@ -125,7 +125,7 @@ def _run_user_code(function: Callable[[], T], cwd: Path) -> T:
 
 
 def _describe_error(error: BaseException, cwd: Path) -> str:
-    """Where in the user's folder it came from, and the first line of what it says."""
+    """The line of the user's folder where the error came from, and the first line of its message."""
     message = redact_text(f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": "))
     if isinstance(error, SyntaxError) and error.filename:
         return f"{_relative_path(error.filename, cwd)}:{error.lineno}: {type(error).__name__}: {error.msg}"
@@ -142,7 +142,7 @@ def _relative_path(file: str, cwd: Path) -> str:
 
 
 def _module_missing_error(path: str, cwd: Path) -> SettingsError:
-    """Names what was looked for and where, with the nearest module of the folder."""
+    """Names the module and the folder, and suggests the nearest module there."""
     *parents, _ = path.split(".")
     folder = cwd.joinpath(*parents)
     modules = [".".join([*parents, name]) for name in _list_module_names(folder if folder.is_dir() else cwd)]

@@ -1,4 +1,4 @@
-"""Where an app's messages, results and state are, and in which layout: all that a question about it needs to know."""
+"""Finds out where an app keeps its messages, results and state, and under which keys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from livectl.address import Address
 from livectl.errors import SettingsError
-from livectl.ops.protocol import keys as layouts
+from livectl.ops.protocol import keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from livectl.settings import Settings
 
 
-OWN_OPTIONS = {"broker_transport_options": {"visibility_timeout": layouts.OWN_VISIBILITY_TIMEOUT}}
+OWN_VISIBILITY_TIMEOUT_S = 120  # of livectl's own app, whose jobs end within 60 s
+OWN_OPTIONS = {"broker_transport_options": {"visibility_timeout": OWN_VISIBILITY_TIMEOUT_S}}
 
-
-# Backends that keep nothing, or answer the sender alone.
+# Backends that keep nothing, or reply to the sender alone.
 BACKENDS_WITHOUT_RESULTS = frozenset({"", "disabled", "rpc", "amqp"})
 
 
@@ -47,19 +47,23 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find(name: str | None, settings: Settings, cwd: Path) -> Deployment:
-    """The deployment of the app of this name; livectl's own, known without Celery, when there is none."""
-    return own_deployment(settings) if name is None else from_app(_load_app(name, cwd), settings)
+    """The deployment of the app of this name; without a name livectl's own, for which Celery is not imported."""
+    if name is None:
+        return own_deployment(settings)
+    from livectl.ops import apps
+
+    return from_app(apps.load(name, cwd), settings)
 
 
 def find_without_import(name: str | None, settings: Settings, environ: Mapping[str, str], cwd: Path) -> Deployment:
-    """The same without importing the app, wherever settings or environment name its broker."""
+    """The same, without importing the app if settings or environment name its broker."""
     broker_url = environ.get("CELERY_BROKER_URL") if name else None
     broker = settings.broker or (_parse_address(broker_url) if broker_url else None)
     if broker is None:
         return find(name, settings, cwd)
     store = settings.store or (broker if broker.is_redis else None)
     return Deployment(
-        broker=broker, results=settings.results, store=store, layout=layouts.layout_from_settings(settings.celery)
+        broker=broker, results=settings.results, store=store, layout=keys.layout_from_settings(settings.celery)
     )
 
 
@@ -71,13 +75,13 @@ def own_deployment(settings: Settings) -> Deployment:
         broker=addresses.broker,
         results=addresses.results,
         store=addresses.store,
-        layout=layouts.layout_from_settings(OWN_OPTIONS | settings.celery),
+        layout=keys.layout_from_settings(OWN_OPTIONS | settings.celery),
         transport="redis" if addresses.broker.is_redis else "amqp",
     )
 
 
 def from_app(app: Any, settings: Settings) -> Deployment:
-    """An app as its own settings describe it. Nothing is connected."""
+    """The deployment that the settings of an app describe. Connects to nothing."""
     url = _broker_url(app)
     broker = _parse_address(url)
     results = _results_on_redis(app)
@@ -86,7 +90,7 @@ def from_app(app: Any, settings: Settings) -> Deployment:
         broker=broker,
         results=results,
         store=store,
-        layout=layouts.layout_from_settings(
+        layout=keys.layout_from_settings(
             app.conf, tuple(sorted({*app.amqp.queues.consume_from, *_routed_queues(app.conf.task_routes)}))
         ),
         app=app,
@@ -96,7 +100,7 @@ def from_app(app: Any, settings: Settings) -> Deployment:
 
 
 def celery_client(deployment: Deployment) -> Any:
-    """A Celery app to ask and send with: the app itself, or for livectl's own a bare one with its addresses."""
+    """A Celery app to ask and send with: the app itself, or a bare one with the addresses of livectl's own."""
     if deployment.app is not None:
         return deployment.app
     from celery import Celery
@@ -108,16 +112,10 @@ def celery_client(deployment: Deployment) -> Any:
 
 
 def keep_client(deployment: Deployment) -> Deployment:
-    """The same deployment, its Celery client made once: for who asks it again and again where livectl needs Celery."""
+    """The same deployment with its Celery client made once, for a caller that asks again and again."""
     if deployment.app is not None or deployment.on_redis:
         return deployment
     return msgspec.structs.replace(deployment, app=celery_client(deployment))
-
-
-def _load_app(name: str, cwd: Path) -> Any:
-    from livectl.ops import apps
-
-    return apps.load(name, cwd)
 
 
 def _broker_url(app: Any) -> str:
@@ -127,7 +125,7 @@ def _broker_url(app: Any) -> str:
 
 
 def _routed_queues(routes: Any) -> set[str]:
-    """The queues that routes name. What a function decides is not known before."""
+    """The queues that routes name. Routes that are functions name none before they are called."""
     tables = routes if isinstance(routes, list | tuple) else [routes]
     targets = [target for table in tables if isinstance(table, dict) for target in table.values()]
     queues = [target.get("queue") for target in targets if isinstance(target, dict)]
@@ -139,14 +137,14 @@ def _backend_name(app: Any) -> str:
 
 
 def _results_on_redis(app: Any) -> Address | None:
-    """The result backend, where its contents can be read as they lie there: on a Redis, as JSON."""
+    """The result backend, if livectl can read what it keeps: JSON on a Redis."""
     is_plain_json = app.conf.result_serializer == "json" and not app.conf.result_compression
     address = _parse_address(_backend_name(app)) if is_plain_json and "://" in _backend_name(app) else None
     return address if address and address.is_redis else None
 
 
 def _parse_address(url: str) -> Address | None:
-    """None for what livectl does not speak itself: sentinel, SQS, a database, options of redis-py's."""
+    """None for an address that livectl itself cannot use: Sentinel, SQS, a database, options of redis-py."""
     try:
         return Address.parse(url)
     except SettingsError:

@@ -20,7 +20,7 @@ from livectl.errors import LivectlError, ServerError
 from livectl.models import Run
 from livectl.ops.beat.entries import to_beat_entry
 from livectl.ops.beat.run_store import Claim, PreparedRun
-from livectl.ops.jobs import sender
+from livectl.ops.jobs import job_log
 from livectl.ops.protocol import capturing_channel
 from livectl.units import MS_PER_SECOND
 
@@ -199,7 +199,7 @@ def send_now(deployment: Deployment, app: Any, schedule: Schedule) -> str:
     except OperationalError as error:
         raise ServerError(f"the broker did not take the job: {error}", "Look whether it still runs.") from error
     with suppress(LivectlError, OSError):
-        sender.write_job_log(deployment, task_id, task=schedule.task, queue=schedule.options.get("queue"), sent=now)
+        job_log.write(deployment, task_id, task=schedule.task, queue=schedule.options.get("queue"), sent=now)
     return task_id
 
 

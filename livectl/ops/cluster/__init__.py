@@ -1,1 +1,1 @@
-"""All workers and queues of one app, and whether they are well."""
+"""Asks and commands the workers of an app, and measures and purges its queues."""

@@ -1,1 +1,1 @@
-"""Jobs: sent one by one or many at once, looked for, told, repeated, revoked."""
+"""Sends jobs, finds out how they are, shows them, and sends them again or revokes them."""

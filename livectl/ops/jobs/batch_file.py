@@ -1,4 +1,4 @@
-"""Many jobs from a file, one JSON object a line: at most so many unfinished at a time."""
+"""Sends the jobs of a file, one JSON object a line, with at most so many unfinished at a time."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from livectl.ops.jobs.sender import JobSender
 
 
-MAX_MISTAKES = 20  # told at once; a file that is wrong altogether says so in these
-POLL_INTERVAL_S = 0.2  # seconds between two looks at what has ended
+MAX_MISTAKES = 20  # shown at once: enough for a file that is wrong altogether
+MAX_FAILURES = 20  # ids of failed jobs in the summary
+POLL_INTERVAL_S = 0.2
 REQUEST_KEYS = {"task", "args", "kwargs", "queue", "priority", "eta", "expires"}
-IGNORED_KEYS = {"id", "message"}  # what a purge saves and a sending does not take
+IGNORED_KEYS = {"id", "message"}  # a purge saves them, and a job that is sent has others
 
 
 class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +41,7 @@ class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_requests(path: Path, default_task: str | None) -> list[JobRequest]:
-    """Every order of the file; FileError with each line that is none."""
+    """The requests of a file. Raises FileError with the lines that are none."""
     mistakes: list[Mistake] = []
     requests: list[JobRequest] = []
     try:
@@ -59,6 +60,7 @@ def read_requests(path: Path, default_task: str | None) -> list[JobRequest]:
 
 
 def parse_request(line: Any, default_task: str | None) -> JobRequest:
+    """The request of a decoded line: an object, or a list of arguments for the default task."""
     if isinstance(line, list):
         line = {"args": line}
     if not isinstance(line, dict):
@@ -73,7 +75,7 @@ def parse_request(line: Any, default_task: str | None) -> JobRequest:
 
 
 class JobBatch:
-    """The sending of many, with a window, and the counting of what came of them."""
+    """Sends many jobs with a window, and counts how they end."""
 
     def __init__(self, sender: JobSender, deployment: Deployment, *, window: int, deadline: float) -> None:
         self._sender = sender
@@ -87,7 +89,7 @@ class JobBatch:
         self._started = time.monotonic()
 
     def run(self, requests: Sequence[JobRequest]) -> Iterator[BatchSummary]:
-        """How far it is, whenever that has changed; the last one is how it ended."""
+        """Yields how far the batch is; the last summary is how it ended."""
         for request in requests:
             while len(self._open_ids) >= self._window and self._in_time():
                 yield self._collect_ended()
@@ -100,7 +102,7 @@ class JobBatch:
         yield self.summary()
 
     def _collect_ended(self) -> BatchSummary:
-        """Looks which have ended, and waits a little when none has."""
+        """Counts the jobs that have ended, and waits a little when none has."""
         with StatusLookup(self._deployment) as lookup:
             ended = lookup.end_states(sorted(self._open_ids))
         for job_id, state in ended.items():
@@ -119,7 +121,7 @@ class JobBatch:
             failed=sum(self._counts[state] for state in END_STATES - {JobState.SUCCEEDED}),
             unfinished=len(self._open_ids),
             seconds=round(time.monotonic() - self._started, 2),
-            failures=tuple(self._failures[:MAX_MISTAKES]),
+            failures=tuple(self._failures[:MAX_FAILURES]),
         )
 
     def _in_time(self) -> bool:

@@ -1,6 +1,6 @@
-"""Messages and alerts that were set aside because they cannot be handled: kept in the store until a person decides.
+"""Keeps dead letters: messages, jobs and alerts that cannot be handled, until a person decides what becomes of them.
 
-`livectl:dead` is a hash, id -> letter as JSON. Whoever sets something aside writes it with `add`.
+`livectl:dead` is a hash in the store, id -> dead letter as JSON.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 
 DEAD_LETTERS_KEY = "livectl:dead"
-MAX_DEAD_LETTERS = 10_000  # letters kept; what comes after is a flood, of which these tell all there is to know
+MAX_DEAD_LETTERS = 10_000  # more are a flood, about which these tell all there is to know
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing set aside, and why."""
+    """One thing that was set aside, and why."""
 
     id: str
-    kind: Literal["message", "job", "alert"]  # a broker's message as it was, a job to be sent, an alert to be told
+    kind: Literal["message", "job", "alert"]  # a message as it was, a job to be sent, an alert to be sent
     reason: str
     at: datetime
     task: str = ""
-    payload: Any = None  # of a message: {"queue", "message"}; of a job: an Order; of an alert: what alerts want
+    payload: Any = None  # of a message: {"queue", "message"}; of a job: a JobRequest; of an alert: what alerts need
 
 
 class DeadLetterSummary(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class DeadLetterSummary(msgspec.Struct, frozen=True):
 
 
 def add(store: Redis, letter: DeadLetter) -> bool:
-    """Sets it aside, unless there are too many already. For workers."""
+    """Sets a dead letter aside, unless there are too many already. For workers, which have redis-py."""
     if store.hlen(DEAD_LETTERS_KEY) >= MAX_DEAD_LETTERS:
         return False
     store.hset(DEAD_LETTERS_KEY, letter.id, msgspec.json.encode(letter))
@@ -60,7 +60,7 @@ def add(store: Redis, letter: DeadLetter) -> bool:
 
 
 def list_summaries(deployment: Deployment) -> list[DeadLetterSummary]:
-    """The newest first."""
+    """All dead letters, the newest first."""
     with _connect_store(deployment) as connection:
         letters = [letter for raw in connection.execute("HVALS", DEAD_LETTERS_KEY) if (letter := _decode(raw))]
     newest = sorted(letters, key=lambda letter: letter.at, reverse=True)
@@ -68,28 +68,28 @@ def list_summaries(deployment: Deployment) -> list[DeadLetterSummary]:
 
 
 def read_redacted(deployment: Deployment, letter_id: str) -> DeadLetter:
-    """All of one, its secrets hidden."""
+    """One dead letter, its secrets hidden."""
     with _connect_store(deployment) as connection:
         dead_letter = _load(connection, letter_id)
     return msgspec.structs.replace(dead_letter, payload=redact(_decode_payload(dead_letter)))
 
 
 def find_alert(deployment: Deployment, letter_id: str) -> Any:
-    """What is to be told, for a letter that is an alert; None for others."""
+    """The payload of a dead letter that is an alert; None for another kind."""
     with _connect_store(deployment) as connection:
         dead_letter = _load(connection, letter_id)
     return dead_letter.payload if dead_letter.kind == "alert" else None
 
 
 def find_request(deployment: Deployment, letter_id: str) -> JobRequest | None:
-    """The job to be sent for a letter that is one; None for a message that goes back as it is."""
+    """The request of a dead letter that is a job; None for another kind."""
     with _connect_store(deployment) as connection:
         dead_letter = _load(connection, letter_id)
     return msgspec.convert(dead_letter.payload, JobRequest) if dead_letter.kind == "job" else None
 
 
 def find_request_of_job(deployment: Deployment, job_id: str) -> JobRequest | None:
-    """The job of this id, if it lies here to be sent again."""
+    """The request of the job of this id, if the job is a dead letter."""
     if deployment.store is None:
         return None
     with _connect_store(deployment) as connection:
@@ -101,12 +101,12 @@ def find_request_of_job(deployment: Deployment, job_id: str) -> JobRequest | Non
 
 
 def requeue(deployment: Deployment, letter_id: str) -> str:
-    """A message goes back, as it was, to the end of its queue; which queue that is."""
-    if deployment.broker is None or not deployment.broker.is_redis:
+    """Puts a message back, as it was, at the end of its queue. Returns the queue."""
+    if deployment.redis_broker is None:
         raise LivectlError(
             f"a message cannot be put back on {deployment.transport} as it was", "Send it with `livectl call`."
         )
-    with _connect_store(deployment) as connection, redis_client.connect(deployment.broker) as broker:
+    with _connect_store(deployment) as connection, redis_client.connect(deployment.redis_broker) as broker:
         dead_letter = _load(connection, letter_id)
         match dead_letter.payload:
             case {"queue": str() as queue, "message": dict() as envelope}:
@@ -121,7 +121,7 @@ def requeue(deployment: Deployment, letter_id: str) -> str:
 
 
 def drop(deployment: Deployment, letter_ids: Sequence[str]) -> int:
-    """Forgets them, or all when none is named; how many there were."""
+    """Forgets these dead letters, or all when none is named. Returns how many it forgot."""
     with _connect_store(deployment) as connection:
         if letter_ids:
             return int(connection.execute("HDEL", DEAD_LETTERS_KEY, *letter_ids))
@@ -130,7 +130,7 @@ def drop(deployment: Deployment, letter_ids: Sequence[str]) -> int:
 
 
 def _decode_payload(letter: DeadLetter) -> Any:
-    """A message's payload with its body readable."""
+    """The payload, with a readable body if it is a message."""
     match letter.payload:
         case {"message": dict() as envelope, **rest}:
             return {

@@ -1,7 +1,7 @@
-"""What livectl notes of a job in the store: when it was sent, began and ended. Celery tells this by events only.
+"""Logs in the store when a job was sent, began and ended, which Celery itself tells by events only.
 
-One hash a job, `livectl:job:ID`, gone an hour after its last change. Written with redis-py, inside workers and when
-sending; read over a plain connection.
+One hash a job, `livectl:job:ID`, gone an hour after its last change. Workers write it with redis-py; whoever sends or
+looks up a job uses a plain connection.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from livectl import redis_client
 from livectl.ops.protocol.message import parse_time
 from livectl.redaction import redact_text
 
@@ -19,29 +20,30 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from livectl.ops.deployment import Deployment
     from livectl.redis_client import RedisConnection
 
 
 Fact = str | float | bytes | None
 
 ENTRY_TTL_SECONDS = 3600  # as long as livectl's own app keeps results
-MAX_ERROR_CHARS = 1000  # characters
+MAX_LOGGED_ERROR_CHARS = 1000
 
 
 class JobLogEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One job, as noted. Empty is not known."""
+    """One job, as logged. Empty is not known."""
 
     task: str = ""
     queue: str = ""
     worker: str = ""
-    state: str = ""  # of JobState, where it has come to an end or waits for another try
+    state: str = ""  # a JobState, if the job has ended or waits for another try
     error: str = ""
     retries: int | None = None
     sent: datetime | None = None
     eta: datetime | None = None
     started: datetime | None = None
     finished: datetime | None = None
-    message: bytes = b""  # of a job that failed: its JSON arguments, for another try
+    message: bytes = b""  # the request of a job that failed, as JSON, for another try
 
 
 def entry_key(job_id: str) -> str:
@@ -49,16 +51,23 @@ def entry_key(job_id: str) -> str:
 
 
 def write_commands(job_id: str, **facts: Fact) -> list[tuple[str | float | bytes, ...]]:
-    """What adds facts to a job's record. Times are seconds since the epoch."""
+    """The Redis commands that add facts to the entry of a job. Times are seconds since the epoch."""
     known_facts = {name: fact for name, fact in facts.items() if fact not in (None, "")}
     if "error" in known_facts:
-        known_facts["error"] = redact_text(str(known_facts["error"]), MAX_ERROR_CHARS)
+        known_facts["error"] = redact_text(str(known_facts["error"]), MAX_LOGGED_ERROR_CHARS)
     fields = [word for pair in known_facts.items() for word in pair]
     return [("HSET", entry_key(job_id), *fields), ("EXPIRE", entry_key(job_id), ENTRY_TTL_SECONDS)]
 
 
+def write(deployment: Deployment, job_id: str, **facts: Fact) -> None:
+    """Adds facts to the entry of a job over a plain connection; does nothing without a store."""
+    if deployment.store is not None:
+        with redis_client.connect(deployment.store) as connection:
+            connection.execute_all(write_commands(job_id, **facts))
+
+
 def write_entry(store: Redis, job_id: str, /, clear: Sequence[str] = (), **facts: Fact) -> None:
-    """Adds facts to a job's record, in one journey; those to forget go first."""
+    """Adds facts to the entry of a job in one round trip, after clearing the fields that are named."""
     pipe = store.pipeline(transaction=False)
     if clear:
         pipe.hdel(entry_key(job_id), *clear)
@@ -68,7 +77,7 @@ def write_entry(store: Redis, job_id: str, /, clear: Sequence[str] = (), **facts
 
 
 def read_entries(connection: RedisConnection, ids: Sequence[str]) -> dict[str, JobLogEntry]:
-    """The records there are, by id."""
+    """The entries of these jobs, by id; jobs without one are left out."""
     replies = connection.execute_all([("HGETALL", entry_key(job_id)) for job_id in ids])
     return {
         job_id: parse_entry(flat) for job_id, flat in zip(ids, replies, strict=True) if isinstance(flat, list) and flat

@@ -1,7 +1,7 @@
 """Records in the job log when a worker of livectl's own app began a job, and how it ended.
 
-Celery itself needs events (-E) for this. Two writes a job. Where the store is away, jobs run on without a record:
-a record is worth no delay.
+Celery itself needs events (-E) for this. Each job costs two writes. Where the store is away, jobs run on unrecorded: a
+record is worth no delay.
 """
 
 from __future__ import annotations
@@ -14,23 +14,22 @@ from celery import signals
 
 from livectl.errors import LivectlError
 from livectl.models import JobState
+from livectl.ops.jobs import job_log
 from livectl.ops.jobs.job_request import JobRequest
 
 if TYPE_CHECKING:
     from redis import Redis
 
     from livectl.address import Address
+    from livectl.ops.jobs.job_log import Fact
 
-
-from livectl.ops.jobs.job_log import Fact, write_entry
-
-STORE_RETRY_PAUSE_S = 10.0  # seconds without a try after the store was away
+STORE_RETRY_PAUSE_S = 10.0  # after the store was away
 JOB_STATES = {"SUCCESS": JobState.SUCCEEDED, "IGNORED": JobState.SUCCEEDED, "RETRY": JobState.RETRYING}
 CLEARED_FIELDS = ("state", "error", "finished", "message")  # of an earlier try of the same job
 
 
 class JobEventRecorder:
-    """Listens to a worker's signals and writes them down. One store for the process, opened at the first job."""
+    """Listens to the signals of a worker. One store for the process, opened at the first job."""
 
     def __init__(self, address: Address, app: str) -> None:
         self._address = address
@@ -39,7 +38,7 @@ class JobEventRecorder:
         self._store_retry_at = 0.0
 
     def connect_signals(self) -> None:
-        """Once a process, however often an app is made in it."""
+        """Connects once a process, however often an app is made in it."""
         for signal, handler in (
             (signals.task_prerun, self.record_start),
             (signals.task_postrun, self.record_end),
@@ -64,7 +63,7 @@ class JobEventRecorder:
     def record_failure(
         self, sender: Any, task_id: str, exception: BaseException, args: Any, kwargs: Any, **_: Any
     ) -> None:
-        """With its arguments, so that it can be tried again."""
+        """Records the arguments too, so that the job can be sent again."""
         error = f"{type(exception).__name__}: {exception}"
         request = _encode_request(sender.name, args, kwargs)
         self._write(sender, task_id, state=JobState.FAILED, finished=time.time(), error=error, message=request)
@@ -78,7 +77,7 @@ class JobEventRecorder:
         if task.app.main != self._app or time.monotonic() < self._store_retry_at:
             return
         try:
-            write_entry(self._open_store(), job_id, clear=CLEARED_FIELDS if clear_ended else (), **facts)
+            job_log.write_entry(self._open_store(), job_id, clear=CLEARED_FIELDS if clear_ended else (), **facts)
         except (LivectlError, RedisError, OSError):
             self._store_retry_at = time.monotonic() + STORE_RETRY_PAUSE_S
 

@@ -1,4 +1,4 @@
-"""A job that is wanted: its task, arguments and options, as a command line or a batch file spells them."""
+"""Reads the request for a job from a command line: its task, arguments and options."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class JobOptions(TypedDict):
 
 
 def read_request(options: Mapping[str, Any]) -> JobRequest:
-    """Arguments are JSON where they can be."""
+    """Reads the options of `livectl call`. Arguments are JSON where they can be, and text otherwise."""
     if not options["task"]:
         raise UsageError("which task?", "Write its name: livectl call livectl.ping")
     return JobRequest(
@@ -60,6 +60,7 @@ def read_job_options(options: Mapping[str, Any]) -> JobOptions:
 
 
 def parse_argument(text: str) -> Any:
+    """The JSON value, or the text itself if it is no JSON."""
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
@@ -89,7 +90,7 @@ def _parse_eta(delay: str | None, at: str | None, now: datetime) -> datetime | N
 
 
 def parse_duration_option(option: str, text: str) -> timedelta:
-    """What an option says of time; a mistake in it is one of the command line, and of no file."""
+    """Reads the duration of an option. Raises UsageError: the mistake is on the command line, and in no file."""
     try:
         return timedelta(seconds=parse_duration(text))
     except SettingsError as error:

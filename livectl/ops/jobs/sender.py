@@ -1,11 +1,11 @@
-"""Sends one job, after looking whether it can arrive; tries a job again; takes jobs back."""
+"""Sends a job after checking that it can run, sends an earlier job again, and revokes jobs."""
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
@@ -20,15 +20,19 @@ from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.jobs.status import END_STATES, StatusLookup
 from livectl.ops.protocol import search, worker_replies
 from livectl.ops.protocol.remote_control import ControlCommand
+from livectl.ops.protocol.result import JobResult
 from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from livectl.ops.deployment import Deployment
+    from livectl.ops.jobs.status import JobFacts
+    from livectl.ops.protocol.worker_replies import WorkerJob
 
 
 RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.5}
+MAX_EXAMPLE_NAMES = 5  # in a hint
 FORCE_HINT = "--force sends it all the same."
 
 
@@ -41,40 +45,49 @@ class SentJob(msgspec.Struct, frozen=True):
 
 
 class RevokedJob(msgspec.Struct, frozen=True):
-    """What was done about one job."""
+    """What a revocation did to one job."""
 
     id: str
-    state: JobState  # that it was in
+    state: JobState  # before the revocation
     done: str  # removed, told, terminated or nothing
     text: str
 
 
+class ListeningWorkers(NamedTuple):
+    """What the workers of an app read and know."""
+
+    queues: set[str]
+    tasks: set[str]
+    silent: int  # workers that sent no reply
+
+
 class JobSender:
-    """Where orders are taken, looked at and sent: one app, its tasks, and what its workers read."""
+    """Sends jobs of one app."""
 
     def __init__(self, deployment: Deployment, app: Any, tasks: Mapping[str, Any]) -> None:
         self._deployment = deployment
         self._app = app
         self._tasks = tasks
-        self._worker_replies: tuple[set[str], set[str], int] | None = None
+        self._workers: ListeningWorkers | None = None
 
     def validate(self, request: JobRequest) -> None:
-        """Raises when this order cannot come to anything: unknown task, arguments that do not fit, nobody to do it."""
-        read_queues, known_tasks, silent = self._ask_workers()
+        """Raises when the job could not run: unknown task, arguments that do not fit, a queue that nobody reads."""
+        workers = self._ask_workers()
         if request.task in self._tasks:
-            if error := task_signature.argument_error(
-                request.task, self._tasks[request.task], request.args, request.kwargs
-            ):
+            task = self._tasks[request.task]
+            if error := task_signature.argument_error(request.task, task, request.args, request.kwargs):
                 raise UsageError(error, FORCE_HINT)
-        elif request.task not in known_tasks:
-            names = {*self._tasks, *known_tasks}
+        elif request.task not in workers.tasks:
+            names = {*self._tasks, *workers.tasks}
             raise UsageError(
                 f"no task {request.task}", f"{did_you_mean(request.task, names) or _example_names(names)} {FORCE_HINT}"
             )
         queue = self.queue_for(request)
-        if queue and queue not in read_queues and not silent:
-            readers_text = f"Workers read {', '.join(sorted(read_queues))}." if read_queues else "No worker answers."
-            raise UsageError(f"nobody reads the queue {queue}", f"{readers_text} {FORCE_HINT}")
+        if queue and queue not in workers.queues and not workers.silent:
+            queues_text = (
+                f"Workers read {', '.join(sorted(workers.queues))}." if workers.queues else "No worker answers."
+            )
+            raise UsageError(f"nobody reads the queue {queue}", f"{queues_text} {FORCE_HINT}")
         self._check_eta(request)
 
     def _check_eta(self, request: JobRequest) -> None:
@@ -89,7 +102,7 @@ class JobSender:
             )
 
     def send(self, request: JobRequest, *, keep_result: bool = False, force: bool = False) -> SentJob:
-        """On its way; its sending is noted, so that its status has timings. By force, as it is."""
+        """Sends the job, and logs when, so that its status has timings. By force, without what its task would add."""
         from celery.result import denied_join_result
         from kombu.exceptions import OperationalError
 
@@ -108,7 +121,7 @@ class JobSender:
         return SentJob(task_id, request.task, self.queue_for(request))
 
     def queue_for(self, request: JobRequest) -> str | None:
-        """Where it will lie."""
+        """The queue that the app's routes choose for the job."""
         options = {"queue": request.queue} if request.queue else {}
         route = self._app.amqp.router.route(dict(options), request.task, request.args, request.kwargs)
         queue = route.get("queue")
@@ -116,46 +129,38 @@ class JobSender:
         return name
 
     def _log_sent(self, task_id: str, request: JobRequest, now: float) -> None:
-        store = self._deployment.store
-        if store is None:
-            return
         eta = request.eta.timestamp() if request.eta else None
-        with suppress(LivectlError, OSError):
-            write_job_log(
+        with suppress(LivectlError, OSError):  # a store that is away holds up no job
+            job_log.write(
                 self._deployment, task_id, task=request.task, queue=self.queue_for(request), sent=now, eta=eta
             )
 
-    def _ask_workers(self) -> tuple[set[str], set[str], int]:
-        """The queues that are read, the tasks that are known, and how many workers said neither."""
-        if self._worker_replies is None:
-            if self._deployment.broker is not None:
-                redis_client.check_reachable(self._deployment.broker)
-            with broadcast.connect(self._deployment) as connection:
-                queue_replies = broadcast.ask(self._deployment, connection, ControlCommand(method="active_queues"))
-                task_replies = (
-                    broadcast.ask(self._deployment, connection, ControlCommand(method="registered"))
-                    if queue_replies.by_worker
-                    else queue_replies
-                )
-            read_queues = {
-                queue for reply in queue_replies.by_worker.values() for queue in worker_replies.queue_names(reply)
-            }
-            known_tasks = {
-                task for reply in task_replies.by_worker.values() for task in worker_replies.task_names(reply)
-            }
-            self._worker_replies = read_queues, known_tasks, queue_replies.silent
-        return self._worker_replies
+    def _ask_workers(self) -> ListeningWorkers:
+        """Asked once, however many jobs are checked."""
+        if self._workers is None:
+            self._workers = _find_listening_workers(self._deployment)
+        return self._workers
 
 
-def write_job_log(deployment: Deployment, job_id: str, **facts: Any) -> None:
-    """Into the store, over a plain connection."""
-    if deployment.store is not None:
-        with redis_client.connect(deployment.store) as connection:
-            connection.execute_all(job_log.write_commands(job_id, **facts))
+def _find_listening_workers(deployment: Deployment) -> ListeningWorkers:
+    if deployment.broker is not None:
+        redis_client.check_reachable(deployment.broker)
+    with broadcast.connect(deployment) as connection:
+        queue_replies = broadcast.ask(deployment, connection, ControlCommand(method="active_queues"))
+        task_replies = (
+            broadcast.ask(deployment, connection, ControlCommand(method="registered")).by_worker
+            if queue_replies.pairs
+            else {}
+        )
+    return ListeningWorkers(
+        {queue for reply in queue_replies.by_worker.values() for queue in worker_replies.queue_names(reply)},
+        {task for reply in task_replies.values() for task in worker_replies.task_names(reply)},
+        queue_replies.silent,
+    )
 
 
 def rebuild_request(deployment: Deployment, job_id: str) -> JobRequest:
-    """The order that a job was, where its backend or livectl's notes kept it. Raises when nobody did."""
+    """The request of an earlier job, as its backend or the job log kept it. Raises when neither did."""
     with StatusLookup(deployment) as lookup:
         facts = lookup.facts(job_id)
     if facts.state not in {*END_STATES, JobState.UNKNOWN, JobState.REDELIVERY}:
@@ -163,15 +168,9 @@ def rebuild_request(deployment: Deployment, job_id: str) -> JobRequest:
     log_entry, job_result = facts.log_entry, facts.job_result
     if log_entry and log_entry.message:
         return msgspec.json.decode(log_entry.message, type=JobRequest)
-    if (
-        job_result
-        and job_result.task
-        and isinstance(job_result.args, list | tuple)
-        and isinstance(job_result.kwargs, dict)
-    ):
-        return JobRequest(
-            task=job_result.task, args=tuple(job_result.args), kwargs=job_result.kwargs, queue=job_result.queue
-        )
+    match job_result:
+        case JobResult(task=str(task), args=list() | tuple() as args, kwargs=dict() as kwargs, queue=queue):
+            return JobRequest(task=task, args=tuple(args), kwargs=kwargs, queue=queue)
     if facts.state is JobState.UNKNOWN:
         raise LivectlError(f"{job_id}: nothing is known of it", "Its result has expired, or it was never sent here.")
     raise LivectlError(
@@ -181,51 +180,49 @@ def rebuild_request(deployment: Deployment, job_id: str) -> JobRequest:
 
 
 def revoke(deployment: Deployment, ids: Sequence[str], *, terminate: bool) -> list[RevokedJob]:
-    """Takes each out of its queue, and tells the workers, which drop it if they have it."""
+    """Takes jobs out of their queues, and tells the workers to drop those that they have."""
     with StatusLookup(deployment) as lookup:
         facts_by_id = {job_id: lookup.facts(job_id) for job_id in ids}
-    open_ids = [job_id for job_id, facts in facts_by_id.items() if facts.state not in END_STATES]
+    open_facts = [facts for facts in facts_by_id.values() if facts.state not in END_STATES]
     with broadcast.connect(deployment) as connection:
         removed = {
-            job_id
-            for job_id in open_ids
-            if connection
-            and (location := facts_by_id[job_id].location)
-            and search.remove(connection, deployment.layout, location)
+            facts.id
+            for facts in open_facts
+            if connection and facts.location and search.remove(connection, deployment.layout, facts.location)
         }
-        told_ids = [job_id for job_id in open_ids if terminate or facts_by_id[job_id].state is not JobState.RUNNING]
+        told_ids = [facts.id for facts in open_facts if terminate or facts.state is not JobState.RUNNING]
         if told_ids:
             arguments = {"task_id": told_ids, "terminate": terminate}
             broadcast.ask(deployment, connection, ControlCommand(method="revoke", arguments=arguments))
-    revoked_jobs = []
-    for job_id, facts in facts_by_id.items():
-        revoked_jobs.append(
-            _revoked_job(job_id, facts.state, facts.worker_job, removed=job_id in removed, terminate=terminate)
-        )
-        if revoked_jobs[-1].done in {"removed", "told"}:
+    revoked_jobs = [
+        _revoked_job(facts, removed=job_id in removed, terminate=terminate) for job_id, facts in facts_by_id.items()
+    ]
+    for revoked_job in revoked_jobs:
+        if revoked_job.done in {"removed", "told"}:
             with suppress(LivectlError):
-                write_job_log(deployment, job_id, state=JobState.REVOKED, finished=time.time())
+                job_log.write(deployment, revoked_job.id, state=JobState.REVOKED, finished=time.time())
     return revoked_jobs
 
 
-def _revoked_job(job_id: str, state: JobState, worker_job: Any, *, removed: bool, terminate: bool) -> RevokedJob:
+def _revoked_job(facts: JobFacts, *, removed: bool, terminate: bool) -> RevokedJob:
+    done, text = _revocation(facts.state, facts.worker_job, removed=removed, terminate=terminate)
+    return RevokedJob(facts.id, facts.state, done, text)
+
+
+def _revocation(state: JobState, worker_job: WorkerJob | None, *, removed: bool, terminate: bool) -> tuple[str, str]:
+    """What was done, as a word and as a text for people."""
     worker_name = worker_job.worker if worker_job else "its worker"
     if state in END_STATES:
-        return RevokedJob(job_id, state, "nothing", f"has {state} already")
+        return "nothing", f"has {state} already"
     if state is JobState.RUNNING and terminate:
-        return RevokedJob(job_id, state, "terminated", f"was running: {worker_name} was told to kill it")
+        return "terminated", f"was running: {worker_name} was told to kill it"
     if state is JobState.RUNNING:
-        return RevokedJob(job_id, state, "nothing", f"is running on {worker_name} and goes on; --terminate kills it")
+        return "nothing", f"is running on {worker_name} and goes on; --terminate kills it"
     if removed:
-        return RevokedJob(
-            job_id,
-            state,
-            "removed",
-            f"was {state}: taken {f'back from {worker_name}' if worker_job else 'out of its queue'}",
-        )
+        return "removed", f"was {state}: taken {f'back from {worker_name}' if worker_job else 'out of its queue'}"
     if state is JobState.UNKNOWN:
-        return RevokedJob(job_id, state, "nothing", "is nowhere; the workers will drop it should it come")
-    return RevokedJob(job_id, state, "told", f"was {state}: {worker_name} drops it when its turn comes")
+        return "nothing", "is nowhere; the workers will drop it should it come"
+    return "told", f"was {state}: {worker_name} drops it when its turn comes"
 
 
 def _send_options(request: JobRequest) -> dict[str, Any]:
@@ -239,4 +236,6 @@ def _send_by_name(app: Any, name: str) -> Any:
 
 def _example_names(names: set[str]) -> str:
     own = sorted(name for name in names if not name.startswith("celery."))
-    return f"There are {', '.join(own[:5])}{', …' if len(own) > 5 else ''}." if own else "There are none."
+    if not own:
+        return "There are none."
+    return f"There are {', '.join(own[:MAX_EXAMPLE_NAMES])}{', …' if len(own) > MAX_EXAMPLE_NAMES else ''}."

@@ -1,4 +1,4 @@
-"""Jobs, queues and workers as people see them: sentences and tables of 80 columns."""
+"""Renders jobs, queues, workers and dead letters for people: sentences, and tables of 80 columns."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import msgspec
 
 from livectl.models import JobState
 from livectl.render import DEFAULT_WIDTH_CHARS, View, sentence, table
+from livectl.units import format_precise_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from livectl.ops.jobs.status import JobStatus
     from livectl.ops.protocol.message import JobMessage
 
-MINUTE, HOUR, DAY = 60, 3600, 86_400
 MEBIBYTE = 1024 * 1024
 LABEL_WIDTH = 10
 BAR_WIDTH = 40
-SHORT_RESULT_CHARS = 40  # characters, in a table
+SHORT_RESULT_CHARS = 40  # in a table
+LONG_ARGUMENTS_CHARS, LONG_RESULT_CHARS = 200, 400  # of one job alone
 
 STATE_TEXTS = {
     JobState.SUCCEEDED: "succeeded",
@@ -54,19 +55,19 @@ def job_details(status: JobStatus, *, full: bool = False) -> View:
 
 def job_table(jobs: Sequence[Job]) -> View:
     rows = [
-        (job.id, str(job.state), job.task or "", format_ago(job.finished_at or job.started_at), _result_text(job))
+        (job.id, str(job.state), job.task or "", _ago_text(job.finished_at or job.started_at), _result_text(job))
         for job in jobs
     ]
     return table(("id", "state", "task", "ago", "result"), rows, jobs, empty="No results.")
 
 
 def _result_text(job: Job) -> str:
-    """The result or the error; of a revoked one not that it was, which is its state."""
-    return (job.error or shorten(job.result)).removeprefix("TaskRevokedError: ").removeprefix("revoked")
+    """The result or the error. That a job was revoked is left to its state."""
+    return (job.error or _shorten(job.result)).removeprefix("TaskRevokedError: ").removeprefix("revoked")
 
 
 def queue_table(depths: QueueDepths, rates: QueueRates | None = None) -> View:
-    """A row each; the rates between two looks where there were two."""
+    """A row for each queue, with rates where the queues were measured twice."""
     columns = (
         "queue",
         "ready",
@@ -85,7 +86,7 @@ def queue_table(depths: QueueDepths, rates: QueueRates | None = None) -> View:
             _priorities_text(queue.priorities),
             queue.unacked,
             queue.eta,
-            format_duration(queue.oldest),
+            _duration_text(queue.oldest),
             queue.consumers,
         )
         rate_cells = (_rate_text(rate.inward), _rate_text(rate.outward)) if rate else ("?", "?") if rates else ()
@@ -95,20 +96,20 @@ def queue_table(depths: QueueDepths, rates: QueueRates | None = None) -> View:
 
 def message_table(messages: Sequence[JobMessage]) -> View:
     rows = [
-        (message.id, message.task, shorten(message.args), format_time(message.eta), format_ago(message.sent))
+        (message.id, message.task, _shorten(message.args), _short_time_text(message.eta), _ago_text(message.sent))
         for message in messages
     ]
     return table(("id", "task", "args", "due", "waits"), rows, messages, empty="The queue is empty.")
 
 
 def task_counts(tasks: Mapping[str, int]) -> str:
-    """How many of what, the most first."""
+    """How many messages of each task, the most first."""
     sorted_tasks = sorted(tasks.items(), key=lambda item: -item[1])
     return "\n".join(f"{count:>8} {task}" for task, count in sorted_tasks)
 
 
 def progress_bar(current: float, total: float) -> str:
-    """How far something is, on a line of its own."""
+    """How far something is, in one line."""
     share = min(1.0, current / total) if total else 1.0
     filled_width = int(share * BAR_WIDTH)
     return f"[{'#' * filled_width}{'.' * (BAR_WIDTH - filled_width)}] {current:g} of {total:g}"
@@ -118,7 +119,7 @@ def batch_summary(summary: BatchSummary, total: int) -> View:
     unfinished_text = f", {summary.unfinished} not finished" if summary.unfinished else ""
     unsent_text = f", {total - summary.sent} not sent" if summary.sent < total else ""
     counts = f"{summary.succeeded} succeeded, {summary.failed} failed{unfinished_text}{unsent_text}"
-    text = f"{counts}, in {format_duration(summary.seconds)}"
+    text = f"{counts}, in {format_precise_duration(summary.seconds)}"
     return sentence("\n".join([text, *(f"failed: {job_id}" for job_id in summary.failures)]), summary)
 
 
@@ -127,12 +128,12 @@ def revoked_list(revoked_jobs: Sequence[RevokedJob]) -> View:
 
 
 def dead_letter_table(letters: Sequence[dead_letters.DeadLetterSummary]) -> View:
-    rows = [(letter.id, letter.kind, format_ago(letter.at), letter.task, letter.reason) for letter in letters]
+    rows = [(letter.id, letter.kind, _ago_text(letter.at), letter.task, letter.reason) for letter in letters]
     return table(("id", "kind", "ago", "task", "reason"), rows, letters, empty="No dead letters.")
 
 
 def dead_letter_details(dead_letter: dead_letters.DeadLetter) -> View:
-    """All of one; the payload as JSON, since it can be anything."""
+    """One dead letter in full; its payload as JSON, since it can be anything."""
     facts = [
         ("id", dead_letter.id),
         ("kind", dead_letter.kind),
@@ -163,7 +164,7 @@ def worker_table(worker_list: WorkerList) -> View:
             _count_text(worker.active),
             _count_text(worker.reserved),
             _count_text(worker.processed),
-            format_duration(worker.age) or "?",
+            _duration_text(worker.age) or "?",
             f"{worker.memory / MEBIBYTE:.0f} MB" if worker.memory else "?",
             worker.version or "?",
             "?" if worker.skew is None else f"{worker.skew:+.1f} s" if worker.skew else "0",
@@ -176,7 +177,7 @@ def worker_table(worker_list: WorkerList) -> View:
 
 
 def _priorities_text(counts: Mapping[str, int] | None) -> str | None:
-    """Those that have messages, when not all have the usual one."""
+    """The priorities that have messages; empty when all messages have the usual one."""
     if counts is None:
         return None
     filled_steps = {step: count for step, count in counts.items() if count}
@@ -192,25 +193,30 @@ def _count_text(count: int | None) -> str:
 
 
 def _job_lines(job: Job, note: str, progress: tuple[float, float] | None) -> list[str]:
-    """A line for each thing that is known."""
+    """A line for each fact that is known."""
     now = datetime.now(UTC)
     facts = [
         ("state", STATE_TEXTS[job.state]),
         ("progress", progress_bar(*progress) if progress else None),
         ("note", note),
         ("task", job.task),
-        ("args", shorten(job.args, 200) if job.args not in (None, []) else None),
-        ("kwargs", shorten(job.kwargs, 200) if job.kwargs not in (None, {}) else None),
+        ("args", _shorten(job.args, LONG_ARGUMENTS_CHARS) if job.args not in (None, []) else None),
+        ("kwargs", _shorten(job.kwargs, LONG_ARGUMENTS_CHARS) if job.kwargs not in (None, {}) else None),
         ("queue", _queue_text(job)),
         ("worker", job.worker),
         ("due", _time_text(job.eta, now)),
         ("sent", _time_text(job.sent_at, now)),
         ("started", _time_text(job.started_at, now)),
         ("finished", _time_text(job.finished_at, now)),
-        ("waited", format_duration(job.waited)),
-        ("ran", format_duration(job.ran)),
+        ("waited", _duration_text(job.waited)),
+        ("ran", _duration_text(job.ran)),
         ("retries", str(job.retries) if job.retries else None),
-        ("result", shorten(job.result, 400) if job.state is JobState.SUCCEEDED and job.result is not None else None),
+        (
+            "result",
+            _shorten(job.result, LONG_RESULT_CHARS)
+            if job.state is JobState.SUCCEEDED and job.result is not None
+            else None,
+        ),
         ("error", job.error),
     ]
     lines = [_labelled_line(label, text) for label, text in facts if text]
@@ -222,7 +228,7 @@ def _job_lines(job: Job, note: str, progress: tuple[float, float] | None) -> lis
 
 
 def _labelled_line(label: str, text: str) -> str:
-    """Talk is broken into lines of a terminal; what was given or came back stays as it is."""
+    """A note is broken into lines of a terminal; arguments and results stay as they are."""
     if label != "note":
         return f"{label:<{LABEL_WIDTH}}{text}"
     return fill(
@@ -240,29 +246,24 @@ def _time_text(moment: datetime | None, now: datetime) -> str | None:
     if moment is None:
         return None
     seconds_ago = (now - moment).total_seconds()
-    distance = format_duration(abs(seconds_ago))
+    distance = format_precise_duration(abs(seconds_ago))
     return f"{moment:%Y-%m-%d %H:%M:%S}Z ({f'{distance} ago' if seconds_ago >= 0 else f'in {distance}'})"
 
 
-def format_ago(moment: datetime | None) -> str:
-    return (format_duration((datetime.now(UTC) - moment).total_seconds()) or "") if moment else ""
+def _ago_text(moment: datetime | None) -> str:
+    return format_precise_duration((datetime.now(UTC) - moment).total_seconds()) if moment else ""
 
 
-def format_time(moment: datetime | None) -> str:
+def _short_time_text(moment: datetime | None) -> str:
     return f"{moment:%m-%d %H:%M:%S}" if moment else ""
 
 
-def format_duration(seconds: float | None) -> str | None:
-    """A duration in the largest unit that still says something."""
-    if seconds is None:
-        return None
-    for size, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.2f} s" if seconds < MINUTE / 6 else f"{seconds:.0f} s"
+def _duration_text(seconds: float | None) -> str | None:
+    return None if seconds is None else format_precise_duration(seconds)
 
 
-def shorten(value: Any, max_chars: int = SHORT_RESULT_CHARS) -> str:
+def _shorten(value: Any, max_chars: int = SHORT_RESULT_CHARS) -> str:
+    """Text as it is, anything else as JSON, cut to so many characters."""
     if value is None:
         return ""
     text = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()

@@ -1,4 +1,4 @@
-"""Waits for jobs to end: looks again and again, less and less often."""
+"""Waits for a job to end: looks it up again and again, less and less often."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ if TYPE_CHECKING:
 
 
 FOREVER = float("inf")
-POLL_PAUSES_S = (0.1, 0.2, 0.4)  # seconds between looks; then one every SLOWEST
+POLL_PAUSES_S = (0.1, 0.2, 0.4)  # between the first look-ups; afterwards always the longest pause
 MAX_POLL_PAUSE_S = 0.8
-MAX_UNKNOWN_LOOKS = 3  # looks in a row that find nothing: what is nowhere does not end
+MAX_UNKNOWN_LOOKUPS = 3  # look-ups in a row that find nothing: a job that is nowhere does not end
 
+MAX_SHOWN_ID_CHARS = 40  # of text that is no id
 JOB_ID_PATTERN = re.compile(r"[^\s*?\x00-\x1f]{1,255}")
 
 
 def check_job_id(job_id: str) -> str:
-    """The id, if it can be one."""
+    """The id as it is. Raises UsageError for text that cannot be one."""
     if not JOB_ID_PATTERN.fullmatch(job_id):
-        shown = job_id if len(job_id) < 40 else f"{job_id[:40]}…"
+        shown = job_id if len(job_id) < MAX_SHOWN_ID_CHARS else f"{job_id[:MAX_SHOWN_ID_CHARS]}…"
         raise UsageError(
             f"{shown!r} is no task id",
             "An id is what sending a task returns, like 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1.",
@@ -38,7 +39,7 @@ def check_job_id(job_id: str) -> str:
 
 
 def require_result_backend(deployment: Deployment) -> None:
-    """Before anything is sent: without a backend nobody would ever know how it went."""
+    """Raises UsageError for an app without a result backend. Called before a job is sent that would be waited for."""
     if not deployment.keeps_results:
         raise UsageError(
             "this app keeps no results: there is nothing to wait for", "Set result_backend in its settings."
@@ -46,24 +47,24 @@ def require_result_backend(deployment: Deployment) -> None:
 
 
 def look_up(deployment: Deployment, job_id: str) -> JobStatus:
-    """Once."""
+    """The status of a job or group at this moment."""
     with StatusLookup(deployment) as lookup:
         return lookup.status(job_id)
 
 
 def follow(deployment: Deployment, job_id: str, timeout_s: float) -> Iterator[JobStatus]:
-    """What is found each time it has changed, until it has ended or patience has."""
-    deadline, unknown_looks = time.monotonic() + timeout_s, 0
+    """Yields the status whenever it has changed, until the job has ended or the time is over. Yields at least once."""
+    deadline, unknown_lookups = time.monotonic() + timeout_s, 0
     last: JobStatus | None = None
     for pause in chain(POLL_PAUSES_S, repeat(MAX_POLL_PAUSE_S)):
         status = look_up(deployment, job_id)
         if last is None or (status.job, status.progress) != (last.job, last.progress):
             yield status
-        last, unknown_looks = (
-            status,
-            unknown_looks + 1 if status.job.state is JobState.UNKNOWN and status.complete else 0,
-        )
-        if status.job.state in END_STATES or unknown_looks >= MAX_UNKNOWN_LOOKS or time.monotonic() + pause > deadline:
+        last = status
+        is_nowhere = status.job.state is JobState.UNKNOWN and status.complete
+        unknown_lookups = unknown_lookups + 1 if is_nowhere else 0
+        has_ended = status.job.state in END_STATES or unknown_lookups >= MAX_UNKNOWN_LOOKUPS
+        if has_ended or time.monotonic() + pause > deadline:
             return
         time.sleep(pause)
 

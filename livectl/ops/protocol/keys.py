@@ -24,8 +24,6 @@ EVENT_EXCHANGE = "celeryev"
 HEARTBEAT_ROUTING_KEY = "worker.heartbeat"
 PIDBOX_SUFFIX = ".pidbox"  # ends the exchanges and queues of remote control
 
-OWN_VISIBILITY_TIMEOUT = 120  # of livectl's own app, whose jobs end within 60 s
-
 
 class KeyLayout(msgspec.Struct, frozen=True, kw_only=True):
     """The keys and channels of one app."""

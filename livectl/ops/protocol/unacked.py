@@ -71,8 +71,9 @@ def move(
 
 def remove(connection: RedisConnection, layout: KeyLayout, tag: bytes | str) -> bool:
     """Removes one message. True when a worker still held it."""
-    removed, _ = connection.execute_all([("HDEL", layout.unacked_key, tag), ("ZREM", layout.unacked_index_key, tag)])
-    return bool(removed)
+    removed = bool(connection.execute("HDEL", layout.unacked_key, tag))
+    connection.execute("ZREM", layout.unacked_index_key, tag)
+    return removed
 
 
 def _decode(raw: bytes) -> tuple[dict[str, Any], str, str]:
