@@ -26,8 +26,8 @@ test-contract: $(VENV)-lowest/.contract
 	@$(VENV)-lowest/bin/python -m pytest tests/services/test_protocol_contract.py
 
 soak: $(VENV)/.test
-	@$(BIN)/python -m pytest -m soak
-	@$(BIN)/python -m pytest -m "not soak" --hypothesis-profile soak tests/unit
+	@TESTS_SLOWNESS=4 $(BIN)/python -m pytest -n 2 -m soak
+	@TESTS_SLOWNESS=4 $(BIN)/python -m pytest -n 2 --dist loadfile --hypothesis-profile soak tests/unit
 
 check: $(VENV)/.test
 	@$(BIN)/ruff check .

@@ -217,14 +217,17 @@ def test_a_job_that_outlasts_its_time_is_kept(
     assert (tmp_path / "ledger").read_text().split() == ["began"]
 
 
-def test_a_worker_that_does_not_answer_is_started_again(tmp_path: Path, home_environ: dict[str, str]) -> None:
+@pytest.mark.parametrize("silence", [6, pytest.param(60, marks=pytest.mark.soak)])
+def test_a_worker_that_does_not_answer_is_started_again(
+    tmp_path: Path, home_environ: dict[str, str], silence: int
+) -> None:
     """SIGSTOP: alive for whoever only waits for its end."""
-    (tmp_path / "livectl.yaml").write_text("up: {silence: 6s}\n")
+    (tmp_path / "livectl.yaml").write_text(f"up: {{silence: {silence}s}}\n")
     with livectl("up", "-c", "2", cwd=tmp_path, environ=home_environ) as up:
         up.wait_for("ready: broker, page, worker, beat at work")
         stopped = find_member(up, "celery -A livectl.celeryapp worker")
         os.kill(stopped, signal.SIGSTOP)
-        up.wait_for("worker has not answered for 6 s and is started again")
+        up.wait_for(f"worker has not answered for {silence} s and is started again")
         done = up.text.count(SUCCEEDED)
         wait_for(lambda: up.text.count(SUCCEEDED) > done, what="jobs again")
 
