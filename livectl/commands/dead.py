@@ -104,13 +104,14 @@ def drop(context: CommandContext, /, letters: tuple[str, ...], *, everything: bo
 
 
 def _deliver_alert(context: CommandContext, letter_id: str, alert: Any) -> int:
-    from livectl.live.alerts import targets, views
+    from livectl.live.alerts import targets
+    from livectl.live.alerts import views as alerts_views
     from livectl.ops.jobs import dead_letters
 
     outcomes = targets.resend_alert(alert, context.settings)
     if delivered := all(outcome.sent for outcome in outcomes.values()):
         dead_letters.drop(context.deployment, [letter_id])
-    context.show(views.outcomes_view(outcomes))
+    context.show(alerts_views.outcomes_view(outcomes))
     return 0 if delivered else 1
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from livectl.address import Address
     from livectl.models import Schedule
-    from livectl.ops.beat.run_history import RunHistory
     from livectl.ops.beat.schedule_snapshot import ScheduleSnapshot
+    from livectl.ops.beat.views import RunHistory
 
 NANOSECONDS_PER_MS = 1_000_000
 OWN_TASKS_MODULE = "livectl.tasks"
@@ -291,13 +291,13 @@ def _load_tasks(context: CommandContext) -> Mapping[str, Any] | None:
 
 def _read_run_history(context: CommandContext) -> RunHistory:
     """The last runs and the pauses; none, and the reason on stderr, when the store cannot be reached."""
-    from livectl.ops.beat import run_history
+    from livectl.ops.beat import views
 
     try:
-        return run_history.read(_store_address(context), context.deployment)
+        return views.read(_store_address(context), context.deployment)
     except LivectlError as error:
         context.say(f"last runs not known: {error.message}")
-        return run_history.RunHistory()
+        return views.RunHistory()
 
 
 def _find_entry(name: str, schedules: Iterable[Schedule]) -> Schedule:

@@ -47,7 +47,7 @@ def command(context: CommandContext, /, *, detach: bool, **options: Any) -> int:
       livectl -A proj up -P gevent -Q mail,default
     """
     from livectl.live.alerts import targets
-    from livectl.ops.processes.processors import available_processors
+    from livectl.ops.processes.process import available_processors
     from livectl.ops.services import up
 
     if context.app is None:

@@ -37,7 +37,7 @@ def command(context: CommandContext, /, *, dry_run: bool, detach: bool, **option
     """
     from livectl.live.alerts import targets
     from livectl.ops.processes import launch
-    from livectl.ops.processes.processors import available_processors
+    from livectl.ops.processes.process import available_processors
     from livectl.ops.services import background
 
     if context.app is None and not dry_run:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from livectl import celeryapp
-from livectl.doctor import collect_app, collect_machine, collect_servers, collect_state, collect_workers
+from livectl.doctor import collect_app, collect_machine, collect_state
 from livectl.doctor.facts import Facts, ServerFacts, ServerRole
 from livectl.errors import LivectlError, ServerError, SettingsError
 from livectl.ops import apps, deployment, scheduler
@@ -110,10 +110,10 @@ def _add_state(facts: Facts, app_deployment: Deployment, store: Address | None, 
     own_store = store if not facts.app else None  # streamers are livectl's own
     deadline = time.monotonic() + QUERY_TIMEOUT_S
     processes = Query(partial(collect_machine.list_processes, facts.app or launch.OWN_APP, cwd), facts.processes)
-    survey = Query(partial(collect_workers.survey_workers, broker) if broker else None, facts.survey)
-    queues = Query(partial(collect_workers.read_queues, broker) if broker else None, facts.queues)
+    survey = Query(partial(collect_state.survey_workers, broker) if broker else None, facts.survey)
+    queues = Query(partial(collect_state.read_queues, broker) if broker else None, facts.queues)
     delayed_messages = Query(
-        partial(collect_workers.find_delayed_messages, broker) if broker else None, facts.delayed_messages
+        partial(collect_state.find_delayed_messages, broker) if broker else None, facts.delayed_messages
     )
     failed_jobs = Query(partial(collect_state.find_failed_jobs, results) if results else None, facts.failed_jobs)
     endless_results = Query(
@@ -182,10 +182,10 @@ def _read_servers(app: Any, app_deployment: Deployment, store: Address | None) -
 
 def _server_queries(app: Any, app_deployment: Deployment, store: Address | None) -> Iterator[Query[ServerFacts | None]]:
     broker, results = app_deployment.broker, app_deployment.results
-    if unusable_broker := collect_servers.read_broker_without_transport(app):
+    if unusable_broker := collect_state.read_broker_without_transport(app):
         yield Query(None, unusable_broker)
     elif broker is None:
-        yield Query(partial(collect_servers.read_kombu_broker, app), None)
+        yield Query(partial(collect_state.read_kombu_broker, app), None)
     else:
         yield _server_query("broker", broker)
     if store is not None and not _is_same_server(store, broker):
@@ -193,12 +193,12 @@ def _server_queries(app: Any, app_deployment: Deployment, store: Address | None)
     if results is not None and not _is_same_server(results, broker) and not _is_same_server(results, store):
         yield _server_query("results", results)
     elif results is None and app_deployment.keeps_results:
-        yield Query(partial(collect_servers.read_result_backend, app), None)
+        yield Query(partial(collect_state.read_result_backend, app), None)
 
 
 def _server_query(role: ServerRole, address: Address) -> Query[ServerFacts | None]:
     timed_out = ServerFacts(role=role, address=address.masked, error=f"no answer from {address.masked} in time")
-    return Query(partial(collect_servers.read_server, role, address), timed_out)
+    return Query(partial(collect_state.read_server, role, address), timed_out)
 
 
 def _is_same_server(address: Address, other: Address | None) -> bool:

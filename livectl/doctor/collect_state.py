@@ -1,25 +1,48 @@
-"""Collects what store and result backend keep: heartbeats of beats, dead letters, failed jobs, health of platforms."""
+"""Collects what servers and workers say of themselves, and what broker, store and result backend keep."""
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from livectl import redis_client
-from livectl.doctor.facts import BeatFacts, DeadLetterFacts, FailedJob, FailingTarget, PlatformFacts
+from livectl.doctor.facts import (
+    BeatFacts,
+    DeadLetterFacts,
+    DelayedMessage,
+    FailedJob,
+    FailingTarget,
+    PlatformFacts,
+    ServerFacts,
+    ServerRole,
+    WorkerFacts,
+    WorkerSurvey,
+)
+from livectl.errors import ServerError
 from livectl.models import JobState
 from livectl.ops.beat import heartbeats
+from livectl.ops.cluster import broadcast
+from livectl.ops.cluster import queues as queue_depths
 from livectl.ops.jobs import dead_letters, results
 from livectl.ops.jobs.results import ResultFilter
+from livectl.ops.protocol import message, remote_control, unacked
+from livectl.ops.protocol.remote_control import ControlCommand
+from livectl.ops.services import health
+from livectl.redaction import redact_text
+from livectl.redis_client import RedisReplyError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from livectl.address import Address
+    from livectl.ops.cluster.queues import Queue
     from livectl.ops.deployment import Deployment
+    from livectl.redis_client import RedisConnection
     from livectl.settings import Settings
+
 
 STORE_TIMEOUT_S = 3.0
 RESULTS_TIMEOUT_S = 2.0
@@ -90,3 +113,191 @@ def read_platforms(store: Address, settings: Settings, now: float) -> PlatformFa
 def _lacks_key(platform: str, settings: Settings) -> bool:
     access = settings.platforms.get(platform)
     return any(not getattr(access, key, None) for key in REQUIRED_KEYS.get(platform, ()))
+
+
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - compared with, not listened on
+REDIS_TIMEOUT_S = 2.0
+KOMBU_TIMEOUT_S = 3.0
+BROKER_URL_HINT = "Write redis:// for Redis and Valkey, amqp:// for RabbitMQ."
+UNKNOWN_JOB_ID = "livectl-doctor"
+
+
+def read_server(role: ServerRole, address: Address) -> ServerFacts:
+    """A server that livectl can talk to itself."""
+    is_local = not address.path and address.host in LOCAL_HOSTS
+    if not address.is_redis:
+        probe = health.probe_server(role, address)
+        error = "" if probe.healthy else probe.reason
+        return ServerFacts(role=role, address=address.masked, is_local=is_local, error=error)
+    try:
+        with redis_client.connect(address, REDIS_TIMEOUT_S) as connection:
+            return _read_redis(role, address.masked, connection, is_local=is_local)
+    except ServerError as error:
+        return ServerFacts(role=role, address=address.masked, is_local=is_local, error=error.message, cure=error.hint)
+
+
+def read_kombu_broker(app: Any) -> ServerFacts:
+    """A broker that only kombu can talk to."""
+    with app.connection_for_read() as connection:
+        masked = redact_text(connection.as_uri())
+        try:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=KOMBU_TIMEOUT_S)
+        except Exception as error:
+            return ServerFacts(role="broker", address=masked, error=redact_text(f"{type(error).__name__}: {error}"))
+    return ServerFacts(role="broker", address=masked)
+
+
+def read_broker_without_transport(app: Any) -> ServerFacts | None:
+    """A broker whose scheme Celery does not know, though livectl may; None when Celery knows it."""
+    try:
+        _ = app.connection_for_read().transport_cls
+    except KeyError as error:
+        message = f"Celery has no transport for {error.args[0]}"
+        return ServerFacts(role="broker", address="", error=message, cure=BROKER_URL_HINT)
+    except Exception:
+        return None  # whatever else is wrong with it shows when it is reached
+    return None
+
+
+def read_result_backend(app: Any) -> ServerFacts:
+    """A result backend that is no Redis: it is asked for a job that was never sent."""
+    masked = redact_text(str(app.conf.result_backend))
+    try:
+        app.backend.get_task_meta(UNKNOWN_JOB_ID, cache=False)
+    except Exception as error:
+        error_text = redact_text(f"{type(error).__name__}: {error}")
+        cure = "" if "://" in masked or ":" not in masked else f"Write redis://{masked}."
+        return ServerFacts(
+            role="results", address=masked, error=f"{error_text} (result_backend is {masked})", cure=cure
+        )
+    return ServerFacts(role="results", address=masked)
+
+
+def _read_redis(role: ServerRole, masked: str, connection: RedisConnection, *, is_local: bool) -> ServerFacts:
+    before = time.time()
+    info, clock, save = connection.execute_all([("INFO",), ("TIME",), ("CONFIG", "GET", "save")])
+    after = time.time()
+    clock_ahead = 0.0
+    if isinstance(clock, list):
+        server_time = int(clock[0]) + int(clock[1]) / 1_000_000
+        clock_ahead = server_time - after if server_time > after else min(0.0, server_time - before)
+    return ServerFacts(
+        role=role,
+        address=masked,
+        is_local=is_local,
+        info={} if isinstance(info, RedisReplyError) else _parse_info(info),
+        save_setting=save[1].decode() if isinstance(save, list) and len(save) > 1 else "unknown",
+        clock_ahead=clock_ahead,
+    )
+
+
+def _parse_info(info: Any) -> dict[str, str]:
+    text = info.decode(errors="replace") if isinstance(info, bytes) else str(info)
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+SURVEY_TIMEOUT_S = 6.0  # for all commands together
+SURVEY_METHODS = ("active_queues", "registered", "active", "reserved", "conf", "report")
+SECOND_LOOK_DELAY_S = 1.0  # an idle worker takes a message that it can have within milliseconds
+UNACKED_TIMEOUT_S = 3.0
+MAX_DELAYED_MESSAGES = 5
+
+
+def survey_workers(deployment: Deployment) -> WorkerSurvey:
+    with broadcast.connect(deployment, SURVEY_TIMEOUT_S) as connection:
+        replies = broadcast.ask(deployment, connection, ControlCommand(method="stats"))
+        stats = [(name, reply) for name, reply in replies.pairs if remote_control.is_worker_stats(reply)]
+        if not stats:
+            return WorkerSurvey(silent=replies.silent)
+        worker_facts = _ask_for_facts(deployment, connection, stats)
+        return WorkerSurvey(
+            workers=worker_facts,
+            silent=replies.silent,
+            hoarded_jobs=_find_hoarded_jobs(deployment, connection, worker_facts),
+        )
+
+
+def read_queues(deployment: Deployment) -> tuple[Queue, ...]:
+    return queue_depths.measure(deployment).queues
+
+
+def find_delayed_messages(deployment: Deployment) -> tuple[DelayedMessage, ...]:
+    """The first messages in workers' hands whose ETA lies beyond the visibility timeout. Only a Redis has one."""
+    if deployment.redis_broker is None:
+        return ()
+    now, visibility_timeout = datetime.now(UTC), deployment.layout.visibility_timeout
+    delayed_messages: list[DelayedMessage] = []
+    with redis_client.connect(deployment.redis_broker, UNACKED_TIMEOUT_S) as connection:
+        for unacked_message in unacked.scan(connection, deployment.layout):
+            job_message = message.from_envelope(unacked_message.envelope)
+            eta_seconds = (job_message.eta - now).total_seconds() if job_message.eta else 0.0
+            if eta_seconds > visibility_timeout:
+                delayed_messages.append(DelayedMessage(id=job_message.id, task=job_message.task, seconds=eta_seconds))
+            if len(delayed_messages) == MAX_DELAYED_MESSAGES:
+                break
+    return tuple(delayed_messages)
+
+
+def _ask_for_facts(
+    deployment: Deployment, connection: RedisConnection | None, stats: list[tuple[str, dict[str, Any]]]
+) -> tuple[WorkerFacts, ...]:
+    """One for each reply to `stats`: two workers of one name reply twice."""
+    names = tuple(sorted({name for name, _ in stats}))
+    replies = {
+        method: broadcast.ask(deployment, connection, ControlCommand(method=method, destination=names)).by_worker
+        for method in SURVEY_METHODS
+    }
+    return tuple(
+        _worker_facts(name, worker_stats, {method: replies[method].get(name) for method in SURVEY_METHODS})
+        for name, worker_stats in stats
+    )
+
+
+def _worker_facts(name: str, stats: dict[str, Any], replies: dict[str, Any]) -> WorkerFacts:
+    worker = remote_control.worker_status(
+        name, stats, replies["active"], replies["reserved"], replies["active_queues"], replies["report"]
+    )
+    return WorkerFacts(
+        name=name,
+        pid=stats.get("pid"),
+        version=worker.version or "",
+        queues=worker.queues,
+        tasks=remote_control.task_names(replies["registered"]),
+        active=worker.active or 0,
+        reserved=_reserved_job_ids(replies["reserved"]),
+        visibility_timeout=_visibility_timeout(replies["conf"]),
+    )
+
+
+def _visibility_timeout(conf: Any) -> float | None:
+    options = conf.get("broker_transport_options") if isinstance(conf, dict) else None
+    timeout = options.get("visibility_timeout") if isinstance(options, dict) else None
+    return float(timeout) if isinstance(timeout, int | float) else None
+
+
+def _reserved_job_ids(reserved: Any) -> tuple[str, ...]:
+    jobs = reserved if isinstance(reserved, list) else []
+    return tuple(str(job["id"]) for job in jobs if isinstance(job, dict) and not job.get("eta") and "id" in job)
+
+
+def _find_hoarded_jobs(
+    deployment: Deployment, connection: RedisConnection | None, worker_facts: tuple[WorkerFacts, ...]
+) -> tuple[str, ...]:
+    """Jobs that a busy worker has reserved while an idle one reads the same queue. Two looks, since jobs move on."""
+    idle = [worker for worker in worker_facts if not worker.active and not worker.reserved]
+    busy = [
+        worker
+        for worker in worker_facts
+        if worker.reserved and any(set(worker.queues) & set(idle_worker.queues) for idle_worker in idle)
+    ]
+    if not busy:
+        return ()
+    time.sleep(SECOND_LOOK_DELAY_S)
+    second_look = ControlCommand(method="reserved", destination=tuple(worker.name for worker in (*busy, *idle)))
+    replies = broadcast.ask(deployment, connection, second_look).by_worker
+    still_reserved = {name: _reserved_job_ids(reply) for name, reply in replies.items()}
+    if any(still_reserved.get(worker.name) for worker in idle):
+        return ()
+    return tuple(
+        job_id for worker in busy for job_id in worker.reserved if job_id in still_reserved.get(worker.name, ())
+    )

@@ -15,7 +15,7 @@ from livectl.live import history, store_reader
 from livectl.live.alerts import outbox
 from livectl.live.store import Store
 from livectl.models import PlatformHealth, State, StreamerRecord
-from livectl.ops.beat import heartbeats, run_history, views
+from livectl.ops.beat import heartbeats, views
 from livectl.ops.cluster import queues, workers
 from livectl.ops.jobs import dead_letters, results
 from livectl.web.cache import BodyCache, FragmentCache, TimedCache
@@ -244,7 +244,7 @@ def read_beat_schedule(deployment: Deployment, store: Address, now: float) -> Be
     schedules: dict[str, Schedule] = {
         entry.name: entry for loaded in loaded_schedules.values() for entry in loaded.schedules
     }
-    history = run_history.read(store, deployment)
+    history = views.read(store, deployment)
     return BeatSchedule(
         beats=len(beats),
         heartbeat_at=max((beat.at / MS_PER_SECOND for beat in beats.values()), default=None),

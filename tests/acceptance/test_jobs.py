@@ -18,7 +18,7 @@ from livectl.models import Job, JobState
 from livectl.ops.cluster import purge, queues, workers
 from livectl.ops.jobs import batch_file, dead_letters, job_log, results, sender, wait
 from livectl.ops.jobs.job_request import JobRequest, parse_argument
-from livectl.ops.protocol import worker_replies
+from livectl.ops.protocol import remote_control
 from livectl.ops.protocol.message import JobMessage
 from livectl.ops.services.health import ProbeResult
 from livectl.redaction import redact
@@ -167,7 +167,7 @@ def test_a_duration_that_is_none_is_a_mistake_of_the_command_line(project: Proje
 
 @pytest.mark.parametrize(("said", "size"), [("56.5MB", 59_244_544), ("512.00KB", 524_288), (None, None), ("?", None)])
 def test_a_size_is_read_as_workers_with_psutil_spell_it(said: str | None, size: int | None) -> None:
-    assert worker_replies.memory_size(said) == size
+    assert remote_control.memory_size(said) == size
 
 
 def test_every_line_that_is_no_order_is_told(tmp_path: Path) -> None:
@@ -360,7 +360,7 @@ SHAPES: list[tuple[list[str], Any]] = [
     (["results"], list[Job]),
     (["queues"], list[queues.Queue]),
     (["queues", "peek", "celery"], list[JobMessage]),
-    (["workers"], list[worker_replies.WorkerStatus]),
+    (["workers"], list[remote_control.WorkerStatus]),
     (["dead"], list[dead_letters.DeadLetterSummary]),
     (["dead", "drop", "--all"], Dropped),
     (["health", "broker"], ProbeResult),
@@ -395,7 +395,7 @@ def _fields(shape: Any) -> set[str]:
             ),
         ),
         (queues.Queue, "name ready priorities unacked eta oldest consumers"),
-        (worker_replies.WorkerStatus, "name pool concurrency active reserved queues version memory processed age skew"),
+        (remote_control.WorkerStatus, "name pool concurrency active reserved queues version memory processed age skew"),
         (dead_letters.DeadLetterSummary, "id kind reason at task"),
     ],
 )

@@ -22,18 +22,8 @@ from livectl import redis_client
 from livectl.address import Address
 from livectl.models import JobState
 from livectl.ops.cluster import broadcast, workers
-from livectl.ops.protocol import (
-    bindings,
-    capturing_channel,
-    keys,
-    message,
-    remote_control,
-    result,
-    search,
-    unacked,
-    worker_replies,
-)
-from livectl.ops.protocol.bindings import Bindings
+from livectl.ops.protocol import capturing_channel, keys, message, remote_control, result, search, unacked
+from livectl.ops.protocol.keys import Bindings
 from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.ops.protocol.result import SavedGroup
 from tests.support.celery_project import Project
@@ -159,7 +149,7 @@ def test_queues_are_found_by_their_bindings(
         queue(channel).declare()
         Queue("other.boss.pidbox", Exchange("boss.pidbox", type="fanout"))(channel).declare()
         Queue("celeryev.1", Exchange("celeryev", type="topic"), routing_key="#")(channel).declare()
-    names = bindings.list_queues(connection, layout)
+    names = keys.list_queues(connection, layout)
     assert "paid-orders" in names
     assert not {"other.boss.pidbox", "celeryev.1"} & set(names)
     assert Bindings(connection, layout).queue_for("orders", "paid") == "paid-orders"
@@ -319,15 +309,15 @@ def test_a_worker_describes_itself(working_project: Project, connection: RedisCo
         method: ask(working_project, connection, method)
         for method in ("stats", "active", "reserved", "active_queues", "report", "registered", "memsample")
     }
-    assert worker_replies.is_worker_stats(replies["stats"])
-    status = worker_replies.worker_status(
+    assert remote_control.is_worker_stats(replies["stats"])
+    status = remote_control.worker_status(
         WORKER, *(replies[method] for method in ("stats", "active", "reserved", "active_queues", "report"))
     )
     assert (status.pool, status.concurrency, status.active, status.queues) == ("prefork", 1, 0, (default_queue,))
     assert status.version == working_project.python("import celery; print(celery.__version__)").strip()
     assert status.memory
     assert status.age is not None
-    assert "proj.add" in worker_replies.task_names(replies["registered"])
+    assert "proj.add" in remote_control.task_names(replies["registered"])
 
 
 def test_a_worker_names_the_jobs_that_it_runs_and_keeps(

@@ -17,7 +17,7 @@ from livectl import cli, models, redis_client
 from livectl.context import CommandContext
 from livectl.models import Schedule
 from livectl.ops.beat import run_store, views
-from livectl.ops.beat.run_history import RunHistory
+from livectl.ops.beat.views import RunHistory
 from livectl.ops.schedules import cron
 from tests.support.beats import World, make_app
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from livectl.ops.processes import processors
+from livectl.ops.processes import process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,4 +35,4 @@ def test_processors_are_what_the_tightest_limit_leaves(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
     (tmp_path / "membership").write_text(membership + "\n")
-    assert processors.available_processors(tmp_path, tmp_path / "membership") == expected
+    assert process.available_processors(tmp_path, tmp_path / "membership") == expected

@@ -14,9 +14,9 @@ from livectl.ops.jobs.job_log import JobLogEntry
 from livectl.ops.jobs.status import JobFacts
 from livectl.ops.protocol import message, result
 from livectl.ops.protocol.message import JobMessage
+from livectl.ops.protocol.remote_control import WorkerJob
 from livectl.ops.protocol.result import JobResult
 from livectl.ops.protocol.search import MessageLocation
-from livectl.ops.protocol.worker_replies import WorkerJob
 
 NOW = datetime.now(UTC)
 SOON = NOW + timedelta(days=1)  # after any run of these tests

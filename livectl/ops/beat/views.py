@@ -12,8 +12,10 @@ import msgspec
 
 from livectl import redis_client
 from livectl.errors import LivectlError
-from livectl.models import Cron, Run, Schedule
-from livectl.ops.beat import heartbeats
+from livectl.models import Cron, JobState, Run, Schedule
+from livectl.ops.beat import heartbeats, run_store
+from livectl.ops.beat.run_store import Pause  # noqa: TC001
+from livectl.ops.jobs.status import StatusLookup
 from livectl.ops.schedules import due_times
 from livectl.render import View, sentence, table
 from livectl.units import MS_PER_SECOND, format_count, format_instant
@@ -23,10 +25,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from livectl.address import Address
-    from livectl.models import JobState
     from livectl.ops.beat.heartbeats import Heartbeat
-    from livectl.ops.beat.run_history import RunHistory
-    from livectl.ops.beat.run_store import LoadedSchedule, Pause
+    from livectl.ops.beat.run_store import LoadedSchedule
+    from livectl.ops.deployment import Deployment
     from livectl.ops.schedules.schedule_file import ScheduleFile
 
 
@@ -244,3 +245,22 @@ def _format_utc(moment: int | None) -> str | None:
     if moment is None:
         return None
     return format_instant(moment / MS_PER_SECOND, "milliseconds" if moment % MS_PER_SECOND else "seconds")
+
+
+class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """What the store and the results have of entries, by entry. Entries without are left out."""
+
+    last_runs: dict[str, Run] = {}
+    job_states: dict[str, JobState] = {}
+    pauses: dict[str, Pause] = {}
+
+
+def read(store: Address, deployment: Deployment) -> RunHistory:
+    """Reads it. How jobs ended is known where results are kept, or where the workers are livectl's own."""
+    with redis_client.open_store(store) as client:
+        last_runs, pauses = run_store.read_last_runs(client), run_store.read_pauses(client)
+        task_ids = run_store.read_task_ids(client, last_runs.values())
+    with StatusLookup(deployment) as lookup:
+        states = lookup.end_states(list(task_ids.values())) if task_ids else {}
+    job_states = {run.name: states[task_id] for run, task_id in task_ids.items() if task_id in states}
+    return RunHistory(last_runs=last_runs, job_states=job_states, pauses=pauses)

@@ -16,8 +16,8 @@ import msgspec
 from livectl import redis_client
 from livectl.errors import LivectlError, UsageError
 from livectl.ops.cluster import broadcast
-from livectl.ops.protocol import bindings, message, unacked
-from livectl.ops.protocol.bindings import Bindings
+from livectl.ops.protocol import keys, message, unacked
+from livectl.ops.protocol.keys import Bindings
 from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.suggestions import did_you_mean
 
@@ -212,7 +212,7 @@ def _check_queue_exists(deployment: Deployment, connection: RedisConnection, que
     layout = deployment.layout
     if any(connection.execute_all([("EXISTS", key) for key in layout.list_keys(queue)])):
         return
-    queue_names = bindings.list_queues(connection, layout)
+    queue_names = keys.list_queues(connection, layout)
     if queue not in queue_names:
         raise UsageError(
             f"there is no queue {queue}", did_you_mean(queue, queue_names) or f"There are {', '.join(queue_names)}."

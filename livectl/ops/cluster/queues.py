@@ -12,8 +12,9 @@ import msgspec
 from livectl import redis_client
 from livectl.ops import deployment as deployments
 from livectl.ops.cluster import broadcast
-from livectl.ops.protocol import bindings, message, unacked, worker_replies
-from livectl.ops.protocol.bindings import Bindings
+from livectl.ops.protocol import keys as protocol_keys
+from livectl.ops.protocol import message, remote_control, unacked
+from livectl.ops.protocol.keys import Bindings
 from livectl.ops.protocol.remote_control import ControlCommand
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def measure(
         reads, silent = _ask_readers(deployment, connection)
         processed = _ask_processed(deployment, connection) if reads else {}
         read_queues = {queue for queues in reads.values() for queue in queues}
-        known_names = {*bindings.list_queues(connection, deployment.layout), *read_queues}
+        known_names = {*protocol_keys.list_queues(connection, deployment.layout), *read_queues}
         queues = _measure_queues(connection, deployment.layout, names or sorted(known_names), reads)
     notes = [f"{silent} worker(s) did not answer: consumers are at least these"] if silent else []
     notes += [
@@ -86,7 +87,7 @@ def is_empty(depths: QueueDepths) -> bool:
 def _ask_readers(deployment: Deployment, connection: RedisConnection | None) -> tuple[dict[str, tuple[str, ...]], int]:
     """The queues that each worker reads, and how many workers sent no reply."""
     control_replies = _ask(deployment, connection, "active_queues")
-    reads = {worker: worker_replies.queue_names(reply) for worker, reply in control_replies.by_worker.items()}
+    reads = {worker: remote_control.queue_names(reply) for worker, reply in control_replies.by_worker.items()}
     return reads, control_replies.silent
 
 
@@ -94,7 +95,7 @@ def _ask_processed(deployment: Deployment, connection: RedisConnection | None) -
     """How many jobs each worker has done since its start."""
     by_worker = _ask(deployment, connection, "stats").by_worker
     return {
-        worker: worker_replies.processed_count(stats) for worker, stats in by_worker.items() if isinstance(stats, dict)
+        worker: remote_control.processed_count(stats) for worker, stats in by_worker.items() if isinstance(stats, dict)
     }
 
 

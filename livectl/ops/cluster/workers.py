@@ -11,7 +11,7 @@ import msgspec
 from livectl import redis_client
 from livectl.errors import LivectlError, ServerError, UnfinishedError
 from livectl.ops.cluster import broadcast
-from livectl.ops.protocol import remote_control, worker_replies
+from livectl.ops.protocol import remote_control
 from livectl.ops.protocol.remote_control import ControlCommand, ControlReplies
 from livectl.suggestions import did_you_mean
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from livectl.ops.deployment import Deployment
-    from livectl.ops.protocol.worker_replies import WorkerHeartbeat, WorkerJob, WorkerStatus
+    from livectl.ops.protocol.remote_control import WorkerHeartbeat, WorkerJob, WorkerStatus
     from livectl.redis_client import RedisConnection
 
 
@@ -58,7 +58,7 @@ class WorkerControl:
     def list_workers(self) -> WorkerList:
         """Every worker, with all that it tells of itself."""
         stats = self.ask("stats")
-        names = sorted(name for name, reply in stats.by_worker.items() if worker_replies.is_worker_stats(reply))
+        names = sorted(name for name, reply in stats.by_worker.items() if remote_control.is_worker_stats(reply))
         if not names:
             return WorkerList((), stats.silent)
         active, reserved, queues, reports, memory = (
@@ -67,7 +67,7 @@ class WorkerControl:
         )
         skews = self._measure_skews(names)
         statuses = (
-            worker_replies.worker_status(
+            remote_control.worker_status(
                 name, stats.by_worker[name], active.get(name), reserved.get(name), queues.get(name), reports.get(name)
             )
             for name in names
@@ -76,7 +76,7 @@ class WorkerControl:
             tuple(
                 msgspec.structs.replace(
                     status,
-                    memory=worker_replies.memory_size(memory.get(status.name)) or status.memory,
+                    memory=remote_control.memory_size(memory.get(status.name)) or status.memory,
                     skew=skews.get(status.name),
                 )
                 for status in statuses
@@ -105,7 +105,7 @@ class WorkerControl:
 
     def stop_consuming(self, name: str) -> None:
         """Lets the worker take no more jobs."""
-        for queue in worker_replies.queue_names(self.ask("active_queues", [name]).by_worker.get(name)):
+        for queue in remote_control.queue_names(self.ask("active_queues", [name]).by_worker.get(name)):
             _checked_reply(name, self.ask("cancel_consumer", [name], queue=queue))
 
     def count_jobs(self, name: str) -> int:
@@ -143,7 +143,7 @@ def find_jobs(
     query_replies = broadcast.ask(deployment, connection, query)
     worker_jobs: dict[str, WorkerJob] = {}
     for worker, reply in query_replies.by_worker.items():
-        for job_id, worker_job in worker_replies.queried_jobs(worker, reply):
+        for job_id, worker_job in remote_control.queried_jobs(worker, reply):
             if job_id not in worker_jobs or worker_job.state == "active":
                 worker_jobs[job_id] = worker_job
     return worker_jobs, query_replies.silent
@@ -157,7 +157,7 @@ def find_scheduled_jobs(
     return {
         job_id: worker_job
         for worker, reply in scheduled_replies.by_worker.items()
-        for job_id, worker_job in worker_replies.scheduled_jobs(worker, reply)
+        for job_id, worker_job in remote_control.scheduled_jobs(worker, reply)
         if job_id in ids
     }
 
@@ -197,7 +197,7 @@ def _collect_skews(
 def _read_heartbeat(subscriber: RedisConnection) -> WorkerHeartbeat | None:
     push = subscriber.read_push()
     raw = push[-1] if isinstance(push, list) and push else None
-    return worker_replies.heartbeat(raw) if isinstance(raw, bytes) else None
+    return remote_control.heartbeat(raw) if isinstance(raw, bytes) else None
 
 
 def _skew_seconds(sent_at: float, asked_at: float, received_at: float) -> float:

@@ -18,7 +18,7 @@ from livectl.ops.cluster import broadcast
 from livectl.ops.jobs import job_log
 from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.jobs.status import END_STATES, StatusLookup
-from livectl.ops.protocol import search, worker_replies
+from livectl.ops.protocol import remote_control, search
 from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.ops.protocol.result import JobResult
 from livectl.suggestions import did_you_mean
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from livectl.ops.deployment import Deployment
     from livectl.ops.jobs.status import JobFacts
-    from livectl.ops.protocol.worker_replies import WorkerJob
+    from livectl.ops.protocol.remote_control import WorkerJob
 
 
 RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.5}
@@ -153,8 +153,8 @@ def _find_listening_workers(deployment: Deployment) -> ListeningWorkers:
             else {}
         )
     return ListeningWorkers(
-        {queue for reply in queue_replies.by_worker.values() for queue in worker_replies.queue_names(reply)},
-        {task for reply in task_replies.values() for task in worker_replies.task_names(reply)},
+        {queue for reply in queue_replies.by_worker.values() for queue in remote_control.queue_names(reply)},
+        {task for reply in task_replies.values() for task in remote_control.task_names(reply)},
         queue_replies.silent,
     )
 

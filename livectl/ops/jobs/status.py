@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from livectl.ops.deployment import Deployment
     from livectl.ops.jobs.job_log import JobLogEntry
     from livectl.ops.protocol.message import JobMessage
+    from livectl.ops.protocol.remote_control import WorkerJob
     from livectl.ops.protocol.result import JobResult
     from livectl.ops.protocol.search import MessageLocation
-    from livectl.ops.protocol.worker_replies import WorkerJob
     from livectl.redis_client import RedisConnection
 
 

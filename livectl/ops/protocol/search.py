@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl.ops.protocol import message, unacked
-from livectl.ops.protocol.bindings import Bindings, has_time_left, list_queues
+from livectl.ops.protocol.keys import Bindings, has_time_left, list_queues
 from livectl.redis_client import RedisReplyError
 
 if TYPE_CHECKING:

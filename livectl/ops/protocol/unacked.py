@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.ops.protocol.bindings import has_time_left
+from livectl.ops.protocol.keys import has_time_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -15,7 +15,7 @@ from livectl.errors import ServerError
 from livectl.ops.cluster import broadcast
 from livectl.ops.deployment import Deployment
 from livectl.ops.processes.launch import full_node_name
-from livectl.ops.protocol import worker_replies
+from livectl.ops.protocol import remote_control
 from livectl.ops.protocol.remote_control import REPLY_TIMEOUT_S, ControlCommand
 from livectl.redis_client import RedisReplyError
 
@@ -112,7 +112,7 @@ def _probe_worker(address: Address, layout: KeyLayout, name: str | None, host: s
         query = _WorkerQuery(deployment, connection, destination)
         replies = query.ask("active_queues", seconds)
         queues_by_worker = {
-            node: worker_replies.queue_names(reply)
+            node: remote_control.queue_names(reply)
             for node, reply in replies.by_worker.items()
             if destination or node.endswith(f"@{host}")
         }
