@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from livectl.context import CommandContext, pass_command_context
-from livectl.errors import LivectlError, UsageError
+from livectl.errors import LivectlError, SettingsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -117,15 +117,19 @@ def list_runs(context: CommandContext, name: str | None, count: int, zone: str |
 def run_entry(context: CommandContext, /, name: str, file: str | None) -> None:
     """Send the job of an entry now, paused or not, and print its task id.
 
+    What validate refuses is not sent: exit code 3.
+
     \b
     Example:
       livectl schedules run digest
     """
     from livectl.ops.beat import publisher
+    from livectl.ops.schedules import options
     from livectl.render import sentence
 
     entry = _find_entry(name, _read_snapshot(context, file).schedules)
-    context.load_tasks()
+    if reason := options.refusal(entry.task, entry.args, entry.kwargs, context.load_tasks()):
+        raise SettingsError(f"{name} is not sent: {reason}", "Mend the entry, then: livectl schedules validate")
     job_id = publisher.send_now(context.deployment, context.celery_app, entry)
     context.show(sentence(job_id, {"id": job_id, "task": entry.task, "name": name}))
 
