@@ -22,6 +22,6 @@ def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
     """
     from livectl.ops.services import background
 
-    processes = background.stop_all(context.settings.home, name, now=now, say=context.say)
+    processes = background.stop_all(context.home, name, now=now, say=context.say)
     context.show(background.stopped_view(processes))
     return 0 if processes else 1

@@ -44,6 +44,7 @@ def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mappi
         settings = load()
     except SettingsError as error:
         return msgspec.structs.replace(facts, settings_error=_error_text(error))
+    facts = msgspec.structs.replace(facts, unset_secrets=tuple(settings.describe_unset()))
     try:
         app = apps.load(name, cwd) if name else celeryapp.create_app(settings)
         tasks = dict(apps.load_tasks(app, cwd))

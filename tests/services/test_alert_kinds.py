@@ -14,7 +14,7 @@ from livectl.errors import FileError
 from livectl.live.alerts import apprise_target, command_target, delivery, targets, webhook_target
 from livectl.live.alerts.message import Alert
 from livectl.models import Change, Response
-from livectl.settings import Secret
+from livectl.secret import Secret
 from tests.support.alerts import NOON, Receiver, World, client, hook, receiver, titles, world
 from tests.support.processes import answer
 from tests.support.waiting import in_time, wait_for
@@ -193,7 +193,7 @@ def test_trouble_is_told_once_while_it_lasts(world: World, receiver: Receiver) -
     world.see("auth", "ada")
     for _ in range(3):
         world.courier.deliver()
-    assert titles(receiver) == ["demo: it refuses your keys"]
+    assert titles(receiver) == ["demo: its keys are refused, or not set"]
 
 
 def test_a_block_is_told_when_it_has_lasted_an_hour(world: World, receiver: Receiver) -> None:

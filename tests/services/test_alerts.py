@@ -15,7 +15,8 @@ import pytest
 
 from livectl.live.alerts.outbox import Outbox
 from livectl.models import Streamer
-from livectl.settings import Secret, Target
+from livectl.secret import Secret
+from livectl.settings import Target
 from livectl.units import Window, parse_rate
 from tests.support.alerts import DAY, HOUR, MINUTE, NOON, Receiver, World, client, hook, receiver, titles, world
 from tests.support.processes import answer

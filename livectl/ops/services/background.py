@@ -292,4 +292,4 @@ def _read_record(path: Path) -> BackgroundProcess | None:
 
 
 def _write_record(path: Path, running: BackgroundProcess) -> None:
-    write_file(path, msgspec.json.encode(running))
+    write_file(path, msgspec.json.encode(running), mode=state_dir.PRIVATE_FILE_MODE)
