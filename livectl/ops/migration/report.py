@@ -35,6 +35,7 @@ class MigrationOutcome(Struct, frozen=True, kw_only=True):
     wanted_proof: bool
     written: bool = False
     backups: list[Path] = []
+    backups_wanted: bool = True
 
     @property
     def is_proven(self) -> bool:
@@ -198,7 +199,7 @@ def _render_written(outcome: MigrationOutcome) -> str:
     summary = f"Written: {format_count(len(outcome.plan.files), 'file')}."
     if outcome.backups:
         return f"{summary} The originals: {', '.join(map(str, outcome.backups))}."
-    return f"{summary} No backups: git has the originals."
+    return f"{summary} No backups{': git has the originals' if outcome.backups_wanted else ', as you said'}."
 
 
 def _fold_text(text: str) -> str:
