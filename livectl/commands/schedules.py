@@ -202,22 +202,24 @@ def diff(context: CommandContext, /, file: str | None) -> int:
 
 @command.command("import")
 @click.argument("source", required=False, metavar="[MODULE|FILE]")
+@click.option("--assume", metavar="NAME=VALUE", multiple=True, help="What a name in a condition of the source is.")
 @pass_command_context
-def import_schedule(context: CommandContext, /, source: str | None) -> int:
+def import_schedule(context: CommandContext, /, source: str | None, assume: tuple[str, ...]) -> int:
     """Turn CELERYBEAT_SCHEDULE or beat_schedule into the text of a schedules.yaml.
 
     It is read from the source, which is not run; without one, from the app that
-    -A names, which is imported. What has no words in YAML, or is computed at run
-    time, is told and left out; then the exit code is 1.
+    -A names, which is imported. What has no words in YAML, is computed at run time or
+    stands under a condition is told and left out; then the exit code is 1.
 
     \b
     Example:
       livectl schedules import proj/settings.py > schedules.yaml
+      livectl schedules import proj/settings.py --assume DEBUG=False
       livectl -A proj schedules import
     """
     from livectl.ops.schedules import conversion, importing
 
-    converted = importing.import_schedule(source, context.app, context.cwd)
+    converted = importing.import_schedule(source, context.app, context.cwd, assume)
     return conversion.show(converted, context.say, context.show)
 
 
