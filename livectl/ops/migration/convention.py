@@ -88,10 +88,10 @@ class _ConventionDecider:
             if call.kind in {"source", "update"}:
                 self._apply_call(call)
         self._spread_styles()
-        for holder in self._holders_of_settings():
+        for holder in sorted(self._holders_of_settings(), key=lambda holder: not _is_celery_file(holder)):
             if holder not in self.convention.styles and holder not in self.refused_holders:
                 self._decide_unread(holder)
-        self._spread_styles()
+                self._spread_styles()  # what it takes from others is spelt as it is, and moves with it
         return self.convention
 
     # Calls
@@ -260,7 +260,7 @@ class _ConventionDecider:
             self._spread_styles()
         elif holder in self.convention.upper_only:
             self._refuse_framework(holder, names)
-        elif not holder.name and PurePath(holder.path).stem in CELERY_FILES:
+        elif _is_celery_file(holder):
             self._set_style(holder, NamingStyle(None, "Celery reads a file of this name by itself"))
         else:
             self._decide_by_project(holder, names)
@@ -325,6 +325,10 @@ class _ConventionDecider:
     def _refuse(self, path: str, line: int, text: str) -> None:
         hint = "say --namespace CELERY or --namespace none"
         self.convention.refused.append(Mistake(path, line, 1, text, hint))
+
+
+def _is_celery_file(holder: SettingsHolder) -> bool:
+    return not holder.name and PurePath(holder.path).stem in CELERY_FILES
 
 
 def _is_new_name(name: str) -> bool:
