@@ -24,7 +24,7 @@ def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
     """
     from livectl.ops.services import background
 
-    home = context.home
+    home = context.settings.home
     stopped = background.stop_all(home, name, now=now, say=context.say)
     restarted = [
         background.restart(home, process, context.environ, socket.gethostname(), context.say)
