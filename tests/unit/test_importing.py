@@ -138,6 +138,9 @@ TWO = "{'b': {'task': 't', 'schedule': 2}}"
         (f"beat_schedule = {ONE}\nif DEBUG:\n    beat_schedule = {TWO}\n", [], "set anew if DEBUG"),
         (f"beat_schedule = {ONE}\nbeat_schedule = {TWO}\n", ["b"], ""),
         ("beat_schedule = {}\nfor n in 'xy':\n    beat_schedule[n] = {'task': 't', 'schedule': 1}\n", [], "in a loop"),
+        (f"beat_schedule = {ONE}\nbeat_schedule['a']['schedule'] = 60\n", [], "changed or taken out by line 2"),
+        (f"beat_schedule = {ONE}\ndel beat_schedule['a']\n", [], "changed or taken out by line 2"),
+        (f"beat_schedule = {ONE}\nbeat_schedule.pop('a')\n", [], "changed or taken out by line 2"),
         (f"beat_schedule = {ONE} if DEBUG else {TWO}\n", [], "computed at run time"),
     ],
 )

@@ -101,6 +101,9 @@ class _ScheduleFinder:
             self._add_mapping(node.value)
         elif isinstance(node, ast.Call):
             self._visit_call(node)
+        elif isinstance(node, ast.Delete):
+            for target in node.targets:
+                self._drop_changed(target)
         elif isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values, strict=True):
                 if isinstance(key, ast.Constant) and _is_schedule_name(key.value):
@@ -112,12 +115,30 @@ class _ScheduleFinder:
         elif isinstance(target, ast.Subscript) and _is_schedule(target.value):
             self.has_schedule = True
             self._add_entry(target.slice, value)
+        elif isinstance(target, ast.Subscript):
+            self._drop_changed(target.value)
+
+    def _drop_changed(self, target: ast.expr, key: ast.expr | None = None) -> None:
+        """Leaves out an entry that a later line takes away or changes; all of them where its name is computed."""
+        if key is None:
+            while isinstance(target, ast.Subscript) and not _is_schedule(target.value):
+                target = target.value
+            if not isinstance(target, ast.Subscript):
+                return
+            key = target.slice
+        named = key.value if isinstance(key, ast.Constant) else None
+        for name in [name for name in self.entries if named in {None, name}]:
+            entry = self.entries.pop(name)
+            why = f"changed or taken out by line {key.lineno}: import with -A"
+            self.left_out.append(PortingNote(name=name, line=entry.line, why=why))
 
     def _visit_call(self, node: ast.Call) -> None:
         if isinstance(node.func, ast.Attribute):
             if node.func.attr == "update" and _is_schedule(node.func.value):
                 for argument in node.args:
                     self._add_mapping(argument)
+            elif node.func.attr in {"pop", "popitem", "clear", "setdefault"} and _is_schedule(node.func.value):
+                self._drop_changed(node.func.value, node.args[0] if node.args else node.func.value)
             elif node.func.attr == "add_periodic_task":
                 self._add_periodic_task(node)
         for keyword in node.keywords:
