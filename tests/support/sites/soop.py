@@ -33,4 +33,4 @@ def site(plan: Plan, request: SiteRequest) -> SiteResponse:
     return json_response({"station": station, "broad": broad if scene.kind in ON_AIR else None})
 
 
-HOSTS = {"live.sooplive.com": site, "chapi.sooplive.co.kr": site}
+HOSTS = {"live.sooplive.com": site, "chapi.sooplive.com": site}
