@@ -146,7 +146,7 @@ def test_an_ended_room_of_douyin_is_offline_whatever_its_status_code(code: int) 
 
 
 def test_douyin_is_asked_once_more_when_a_kept_cookie_is_refused() -> None:
-    plan, log = Plan(), []
+    plan, log = Plan(), list[Request]()
     plan.show("douyin", "1", "live")
     planned = plan_responder(plan, log)
 
@@ -217,12 +217,12 @@ def test_a_youtube_page_of_another_channel_says_nothing() -> None:
 
 
 def test_the_logins_of_twitch_are_resolved_a_hundred_at_once() -> None:
-    plan, log = Plan(), []
+    plan, log = Plan(), list[Request]()
     for number in range(130):
         plan.show("twitch", str(number), "live", alias=f"name{number}")
     twitch = platforms.get("twitch")
     assert twitch.names is not None
-    respond, cache = plan_responder(plan, log), {}
+    respond, cache = plan_responder(plan, log), dict[str, str]()
     names = [f"name{number}" for number in range(130)]
     answers_by_name: dict[str, Any] = {}
     for batch in (names[:100], [*names[100:], "nobody"]):
