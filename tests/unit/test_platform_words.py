@@ -230,3 +230,16 @@ def test_the_logins_of_twitch_are_resolved_a_hundred_at_once() -> None:
     assert [answers_by_name[name] for name in names] == [str(number) for number in range(130)]
     assert "knows no channel" in str(answers_by_name["nobody"])
     assert len(log) == 3, "a token, and two calls; one a name before"
+
+
+@pytest.mark.parametrize(("names", "requests"), [(20, 2), (19, 3)])
+def test_the_slugs_of_kick_are_resolved_many_at_once(names: int, requests: int) -> None:
+    plan, log = Plan(), list[Request]()
+    for number in range(names):
+        plan.show("kick", str(number + 1), "live", alias=f"name{number}")
+    kick = platforms.get("kick")
+    assert kick.names is not None
+    slugs = [f"@name{number}" for number in range(20)]
+    answers_by_name = drive(kick.names.resolve(slugs, CheckContext(NOW, CLIENT)), plan_responder(plan, log))
+    assert [answers_by_name[slug] for slug in slugs[:names]] == [str(number + 1) for number in range(names)]
+    assert len(log) == requests, "a token, one call, and one for who is left out"
