@@ -48,10 +48,12 @@ def command(context: CommandContext, /, *, detach: bool, **options: Any) -> int:
     """
     from livectl.live.alerts import targets
     from livectl.ops.processes.processors import available_processors
-    from livectl.ops.services import up
+    from livectl.ops.services import background, up
 
     if context.app is None:
         targets.check_targets(context.settings)
+    else:
+        background.check_app(context.app, context.settings, context.cwd, detach=detach, with_beat=True)
     context.say_unset_secrets()
     options["pool"] = options["pool"] or up.default_pool(context.app)
     options["name"] = options["name"] or f"up-{os.getpid()}"
