@@ -6,9 +6,12 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from celery import Celery
 
 from livectl import settings as livectl_settings
-from livectl.errors import SettingsError
+from livectl.errors import SettingsError, UsageError
+from livectl.ops import deployment
+from livectl.ops.jobs import wait
 from livectl.ops.services import background
 
 if TYPE_CHECKING:
@@ -40,3 +43,14 @@ def test_a_scheduler_that_the_app_sets_is_not_replaced(
     with pytest.raises(SettingsError, match="whose entries livectl's beat would not send") as error:
         background.check_app(name, settings, tmp_path, detach=False, with_beat=with_beat)
     assert f"livectl -A {name} beat -- -S {OTHER_SCHEDULER}" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [("rpc://", "results go back to the sender alone"), ("", "this app keeps no results")],
+)
+def test_a_backend_that_answers_the_sender_alone_is_told_apart(tmp_path: Path, backend: str, message: str) -> None:
+    app = Celery("x", broker="memory://", backend=backend, set_as_current=False)
+    settings = livectl_settings.load({"HOME": str(tmp_path)}, tmp_path)
+    with pytest.raises(UsageError, match=message):
+        wait.require_result_backend(deployment.from_app(app, settings))

@@ -41,7 +41,8 @@ def require_result_backend(deployment: Deployment) -> None:
     """Before anything is sent: without a backend nobody would ever know how it went."""
     if not deployment.keeps_results:
         raise UsageError(
-            "this app keeps no results: there is nothing to wait for", "Set result_backend in its settings."
+            f"{deployment.no_results_text}: there is nothing to wait for",
+            "Set result_backend in its settings to a Redis or a database.",
         )
 
 
