@@ -49,3 +49,12 @@ def test_one_file_given_leaves_the_files_around_it_alone(tmp_path: Path) -> None
     assert code == 3, output
     assert (tmp_path / "base.py").read_text() == "CELERYD_CONCURRENCY = 3\n"
     assert (tmp_path / "celeryconfig.py").read_text() == "from base import *\nCELERY_ACKS_LATE = True\n"
+
+
+def test_not_even_on_request_is_a_setting_of_django_lower_cased(tmp_path: Path) -> None:
+    before = "INSTALLED_APPS = []\nCELERYD_CONCURRENCY = 3\n"
+    (tmp_path / "settings.py").write_text(before)
+    code, output = run_migrate(tmp_path, ".", "--write", "--namespace", "none")
+    assert code == 3, output
+    assert "CELERYD_CONCURRENCY (worker_concurrency) would be lost" in output
+    assert (tmp_path / "settings.py").read_text() == before

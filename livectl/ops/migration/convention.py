@@ -275,7 +275,8 @@ class _ConventionDecider:
         reason = f"{names[0]} ends in {place}, and nothing says under which namespace Celery reads it"
         if old_loader is not None:
             reason += f" ({old_loader.path}:{old_loader.line} {old_loader.text} is the way of Celery 3)"
-        self._refuse(holder.path, self._binding_line(holder, names[0]), reason)
+        line = self._binding_line(holder, names[0])
+        self.convention.refused.append(Mistake(holder.path, line, 1, reason, "say --namespace CELERY"))
 
     def _decide_by_project(self, holder: SettingsHolder, names: list[str]) -> None:
         if holder.name and all(_is_new_name(name) for name in names):

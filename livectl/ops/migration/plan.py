@@ -77,12 +77,11 @@ def make_plan(
     own_paths = {str(path) for path in project_files.given}
     affected = _affected_files(rename_result, own_paths, project_convention)
     files = _edit_files(scans, rename_result, affected)
-    losses = []
-    if not given:
-        after = {str(file.source.path): file.after for file in files}
-        losses = safety.find_losses(scans, after, project_convention, rename_result)
-        files = [] if losses else files  # half of a migration is worse than none
-        affected = set() if losses else affected
+    losses = safety.find_losses(
+        scans, {str(file.source.path): file.after for file in files}, project_convention, rename_result, given=given
+    )
+    files = [] if losses else files  # half of a migration is worse than none
+    affected = set() if losses else affected
     left = [change for change in rename_result.left if change.file in own_paths]
     return MigrationPlan(
         files=[file for file in files if file.has_changes and not file.is_broken],

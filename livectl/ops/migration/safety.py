@@ -17,22 +17,33 @@ if TYPE_CHECKING:
     from livectl.ops.migration.file_scan import FileScan, SettingsHolder
     from livectl.ops.migration.rename import RenameResult
 
+HINT = "say --namespace CELERY or --namespace none"
 ADDRESS_PREFIX = "broker_"  # its parts become one address, which rename.py composes and the proof compares
 
 
 def find_losses(
-    scans: Iterable[FileScan], after: dict[str, bytes], convention: Convention, renaming: RenameResult
+    scans: Iterable[FileScan],
+    after: dict[str, bytes],
+    convention: Convention,
+    renaming: RenameResult,
+    *,
+    given: bool = False,
 ) -> list[Mistake]:
-    """The settings that a file would lose, with the line that decides and the option that settles it."""
+    """The settings that a file would lose, with the line that decides and the option that settles it.
+
+    With a namespace that the user has given, only what Django or Flask would drop: they show no lower-case name.
+    """
     mistakes = []
     for scan in scans:
         data = after.get(str(scan.source.path))
         if data is not None and data != scan.source.data:
-            mistakes += _compare_file(scan, data, convention, renaming)
+            mistakes += _compare_file(scan, data, convention, renaming, given=given)
     return mistakes
 
 
-def _compare_file(scan: FileScan, data: bytes, convention: Convention, renaming: RenameResult) -> list[Mistake]:
+def _compare_file(
+    scan: FileScan, data: bytes, convention: Convention, renaming: RenameResult, *, given: bool
+) -> list[Mistake]:
     try:
         changed = scan_file(SourceFile(scan.source.path, data), ModuleIndex([scan.source.path]))
     except FileError as error:
@@ -42,6 +53,8 @@ def _compare_file(scan: FileScan, data: bytes, convention: Convention, renaming:
         if holder.path != str(scan.source.path):
             continue
         only_upper = holder in convention.upper_only
+        if given and (not only_upper or style.namespace):
+            continue
         old_namespace = None if style.reread else style.namespace
         before = _read_keys(scan, holder, old_namespace, only_upper=only_upper)
         kept = _read_keys(changed, holder, style.namespace, only_upper=only_upper)
@@ -90,4 +103,4 @@ def _loss(
     place = convention.upper_only.get(holder)
     reason = f"{place} shows upper-case names only" if place else "nothing would read its new name"
     text = f"{name} ({key}) would be lost: {reason}; lower case because of {style.why}"
-    return Mistake(str(scan.source.path), line, 1, text, "say --namespace CELERY, or --namespace none if you are sure")
+    return Mistake(str(scan.source.path), line, 1, text, "say --namespace CELERY" if place else HINT)
