@@ -12,6 +12,7 @@ from livectl import settings as livectl_settings
 from livectl.ops import deployment
 from livectl.ops.jobs import job_recorder
 from livectl.ops.processes import embedded_broker
+from livectl.secret import Secret
 
 if TYPE_CHECKING:
     from livectl.address import Address
@@ -72,7 +73,9 @@ def create_app(settings: Settings) -> Celery:
         "livectl", broker=addresses.broker.celery_url, backend=addresses.results.celery_url, include=["livectl.tasks"]
     )
     app.conf.update(DEFAULTS | _broker_defaults(addresses.broker))
-    app.conf.update(settings.celery)
+    app.conf.update(
+        {key: value.reveal() if isinstance(value, Secret) else value for key, value in settings.celery.items()}
+    )
     return app
 
 

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "submit": ("submit", "Send a whole follow list to the workers, and watch it being asked."),
     "live": ("live", "Show who is live, as workers last found it."),
     "history": ("history", "Show the sessions of a streamer, and when they usually stream."),
+    "platforms": ("platforms", "List what can be followed, and how each is asked."),
     "follow": ("follow", "Change and show the list of streamers you follow."),
     "alerts": ("alerts", "Show where alerts go and how they fare; send a sample."),
     "schedules": ("schedules", "The schedule: validate, list, next, run, pause, resume, diff."),

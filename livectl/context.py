@@ -44,6 +44,19 @@ class CommandContext:
 
         return settings.load(self.environ, self.cwd, file=self.config)
 
+    @property
+    def home(self) -> Path:
+        """The state directory, whatever the settings file holds."""
+        from livectl import settings
+
+        return settings.find_home(self.environ, self.cwd)
+
+    def usable_settings(self) -> Settings:
+        """As much of the settings as can be used, for what must work beside broken ones."""
+        from livectl import settings
+
+        return settings.load_usable(self.environ, self.cwd, file=self.config)
+
     @cached_property
     def deployment(self) -> Deployment:
         """Where the app of `-A`, or livectl's own, keeps its messages, results and state."""
@@ -100,6 +113,11 @@ class CommandContext:
         """Writes a remark to stderr, unless `--quiet`; a remark is never part of the answer."""
         if not self.quiet:
             print(text, file=self.err, flush=True)
+
+    def say_unset_secrets(self, *sections: str) -> None:
+        """Names what is unset in this environment: it costs only what needs it."""
+        for line in self.settings.describe_unset(*sections):
+            self.say(f"{line} here: what needs it is left out")
 
     def report_error(self, error: LivectlError) -> None:
         if self.json:

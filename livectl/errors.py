@@ -5,6 +5,7 @@ The tree:
     LivectlError             1   something failed
     ├── UsageError           2   the words of the command line are off
     ├── SettingsError        3   mend a setting or a file
+    │   ├── SecretUnsetError 3   ... or set the variable or the file that holds a secret
     │   └── FileError        3   ... with every mistake in it, each with its place
     ├── ServerError          4   start or reach the broker or the store
     ├── PlatformError        5   ask the platform again later
@@ -39,6 +40,10 @@ class UsageError(LivectlError):
 
 class SettingsError(LivectlError):
     code = 3
+
+
+class SecretUnsetError(SettingsError):
+    """An `env:` that is not set, or a `file:` that cannot be read."""
 
 
 class Mistake(NamedTuple):

@@ -257,6 +257,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
     before: str = ""  # the title it had
     quiet: bool = False  # recorded without an alert: it began long before it was first seen
+    earlier: bool = False  # it began before livectl first looked: that it was noticed late says nothing
     title: str = ""
     category: str = ""
     name: str = ""

@@ -11,10 +11,12 @@ from livectl.live.platforms.base import (
     CheckContext,
     CheckFailed,
     Effect,
+    NameLookup,
     NotAStreamer,
     Platform,
     RateLimit,
     Resolve,
+    ResolveNames,
     ask,
     cache_get,
     cache_set,
@@ -22,7 +24,9 @@ from livectl.live.platforms.base import (
     follow_link,
     in_batches,
     one_by_one,
+    resolve_alone,
     same_observations,
+    with_second_route,
 )
 from livectl.live.platforms.oauth import ask_with_token, has_client_keys
 from livectl.live.platforms.parsing import (
@@ -41,6 +45,7 @@ from livectl.live.platforms.parsing import (
     read_body,
     read_json,
     read_retry_at,
+    somebody_else,
     unknown_value,
     valid_timestamp,
 )
@@ -56,6 +61,7 @@ __all__ = [
     "CheckFailed",
     "Effect",
     "Instant",
+    "NameLookup",
     "NotAStreamer",
     "Observation",
     "PageAddress",
@@ -63,6 +69,7 @@ __all__ = [
     "RateLimit",
     "Request",
     "Resolve",
+    "ResolveNames",
     "Response",
     "State",
     "ask",
@@ -86,7 +93,10 @@ __all__ = [
     "read_body",
     "read_json",
     "read_retry_at",
+    "resolve_alone",
     "same_observations",
+    "somebody_else",
     "unknown_value",
     "valid_timestamp",
+    "with_second_route",
 ]

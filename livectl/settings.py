@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,7 +11,8 @@ import msgspec
 
 from livectl import placeholders
 from livectl.address import MAX_PORT, Address
-from livectl.errors import SettingsError
+from livectl.errors import SecretUnsetError, SettingsError
+from livectl.secret import Secret, UnsetAddress, resolve_secret
 from livectl.units import (
     Duration,
     Rate,
@@ -29,12 +32,11 @@ if TYPE_CHECKING:
 SETTINGS_FILE = "livectl.yaml"
 DEFAULT_SOURCE = "default"
 MINUTE_S = 60.0
-MAX_SECRET_BYTES = 65_536  # the longest key file is a few KB
 
 RedisAddress = Annotated[Address, "of a Redis"]
 Port = Annotated[int, "of TCP"]
 Endpoint = Annotated[str, "scheme, host and port"]
-CeleryValue = Annotated[Any, "as it is, or from env: or file:"]
+CeleryValue = Annotated[Any, "as it is, or from env: or file:"]  # a Secret where that is unset
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +154,18 @@ class Settings(FileSettings, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"Settings({self.file or 'no file'})"
 
+    def unset_secrets(self, *sections: str) -> dict[str, str]:
+        """Why each secret that cannot be read here is missing, by its setting: of these sections, or of all."""
+        values = {name: getattr(self, name) for name in sections or FileSettings.__struct_fields__}
+        return dict(_find_unset(values))
+
+    def describe_unset(self, *sections: str) -> list[str]:
+        """The same as lines for a person, each with its place in the file."""
+        return [
+            f"{self.sources.get(name, 'settings')}: {name}: {why}"
+            for name, why in self.unset_secrets(*sections).items()
+        ]
+
 
 def load(environ: Mapping[str, str], cwd: Path, file: str | None = None) -> Settings:
     """The settings of this folder and environment. A file that is named must exist; the usual ones may be missing."""
@@ -178,25 +192,50 @@ def _setting_names(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[s
             yield from _setting_names(field.type, f"{field.name}.")
 
 
+def _find_unset(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Name and reason of each unset secret in a value."""
+    if isinstance(value, Secret | UnsetAddress):
+        if why := value.problem:
+            yield name, why
+        return
+    if isinstance(value, msgspec.Struct):
+        value = {field: getattr(value, field) for field in value.__struct_fields__}
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _find_unset(item, f"{name}.{key}" if name else str(key))
+
+
 def _find_settings_file(environ: Mapping[str, str], cwd: Path, file: str | None) -> tuple[Path | None, str]:
     """The path of the settings file, and what messages call it."""
     if named := file or environ.get("LIVECTL_CONFIG"):
         path = cwd / named
-        if not path.exists():
+        if not _is_there(path):
             source = "--config" if file else "LIVECTL_CONFIG"
             raise SettingsError(f"{source} {named}: no such file", "`livectl init` writes one.")
         return path, named
     user_file = _xdg_folder(environ, "XDG_CONFIG_HOME", ".config") / "livectl" / SETTINGS_FILE
     for path, name in ((cwd / SETTINGS_FILE, SETTINGS_FILE), (user_file, str(user_file))):
-        if path.is_file():
+        if _is_there(path):
             return path, name
     return None, ""
+
+
+def _is_there(path: Path) -> bool:
+    """Whether anything has this name, and be it a folder or a file that nobody may read: reading it will say so."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # a folder that may not be entered
+        return True
+    return True
 
 
 def _read_settings_file(path: Path, name: str, environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     from livectl import yamlfile
     from livectl.validation import StructReader
 
+    _check_is_file(path, name)
     reader = StructReader(yamlfile.load(path, name), _value_readers(environ, path.parent))
     values = reader.read(FileSettings)
     if isinstance(celery := values.get("celery"), dict):
@@ -208,6 +247,49 @@ def _read_settings_file(path: Path, name: str, environ: Mapping[str, str]) -> tu
     return values, reader.sources
 
 
+def _check_is_file(path: Path, name: str) -> None:
+    """SettingsError for a folder, and for a fifo or device, which might never end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SettingsError(f"{name}: {reason}", "Mend or remove it, or name another with --config.") from error
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no plain file"
+        raise SettingsError(f"{name}: is {kind}", "Put a file there, or name another with --config.")
+
+
+def load_usable(environ: Mapping[str, str], cwd: Path, file: str | None = None) -> Settings:
+    """As much of the settings as can be used: for what has to work beside broken ones too, such as a probe."""
+    with suppress(SettingsError):
+        return load(environ, cwd, file)
+    values: dict[str, Any] = {"schedules": cwd / "schedules.yaml", "follows": cwd / "follows.yaml"}
+    with suppress(SettingsError):
+        path, name = _find_settings_file(environ, cwd, file)
+        if path:
+            values |= {"schedules": path.parent / "schedules.yaml", "follows": path.parent / "follows.yaml"}
+            values |= _usable_values(path, name, environ)
+    with suppress(SettingsError):
+        values |= _read_environment(environ, cwd)[0]
+    sources = dict.fromkeys(_setting_names(FileSettings), DEFAULT_SOURCE)
+    return Settings(**values, home=find_home(environ, cwd), folder=cwd, sources=sources)
+
+
+def _usable_values(path: Path, name: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The sections of the file that hold no mistake."""
+    from livectl import yamlfile
+    from livectl.validation import StructReader, is_invalid
+
+    _check_is_file(path, name)
+    values = StructReader(yamlfile.load(path, name), _value_readers(environ, path.parent)).read(FileSettings)
+    return {key: value for key, value in values.items() if not is_invalid(value)}
+
+
+def find_home(environ: Mapping[str, str], cwd: Path) -> Path:
+    """The state directory. The settings file has no part in it: whoever needs only this needs no settings."""
+    return _find_home(environ, cwd)[0]
+
+
 def _read_environment(environ: Mapping[str, str], cwd: Path) -> tuple[dict[str, Any], dict[str, str]]:
     readers = _value_readers(environ, cwd)
     kinds: dict[str, Any] = {"broker": Address, "store": RedisAddress, "results": RedisAddress}
@@ -216,7 +298,7 @@ def _read_environment(environ: Mapping[str, str], cwd: Path) -> tuple[dict[str, 
     values = {}
     for setting, name in given.items():
         try:
-            values[setting] = readers[kinds[setting]](environ[name])
+            values[setting] = readers[kinds[setting]](resolve_secret(environ[name], environ, cwd))
         except SettingsError as error:
             raise SettingsError(f"{name}: {error.message}", error.hint) from None
     return values, given
@@ -234,26 +316,51 @@ def _xdg_folder(environ: Mapping[str, str], variable: str, default: str) -> Path
     return named if named.is_absolute() else Path(environ.get("HOME") or Path.home()) / default
 
 
+class _TextReader:
+    """Reads a text of the file, or what its `env:` or `file:` leads to."""
+
+    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
+        self._environ = environ
+        self._folder = folder
+
+    def text(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise SettingsError("this is text", "Put it in quotes.")
+        return resolve_secret(value, self._environ, self._folder)
+
+    def secret(self, value: Any) -> Secret:
+        if not isinstance(value, str):
+            raise SettingsError("this is text", "Put it in quotes.")
+        return Secret(value, lambda: resolve_secret(value, self._environ, self._folder))
+
+    def address(self, value: Any) -> Any:
+        try:
+            return Address.parse(self.text(value))
+        except SecretUnsetError as error:
+            return UnsetAddress(error)
+
+    def redis(self, value: Any) -> Any:
+        parsed = self.address(value)
+        if not isinstance(parsed, UnsetAddress):
+            _ = parsed.redis_url  # raises for RabbitMQ
+        return parsed
+
+    def celery_value(self, value: Any) -> Any:
+        try:
+            return self.text(value) if isinstance(value, str) else value
+        except SecretUnsetError:
+            return self.secret(value)
+
+
 def _value_readers(environ: Mapping[str, str], folder: Path) -> dict[Any, Callable[[Any], Any]]:
     """For each type that YAML lacks, what makes a value of it out of the text in the file."""
 
-    def text(value: Any) -> str:
-        if not isinstance(value, str):
-            raise SettingsError("this is text", "Put it in quotes.")
-        return resolve_secret(value, environ, folder)
-
-    def address(value: Any) -> Address:
-        return Address.parse(text(value))
-
-    def redis(value: Any) -> Address:
-        parsed = address(value)
-        _ = parsed.redis_url  # raises for RabbitMQ
-        return parsed
-
+    texts = _TextReader(environ, folder)
+    text = texts.text
     return {
-        Secret: lambda value: Secret(text(value)),
-        Address: address,
-        RedisAddress: redis,
+        Secret: texts.secret,
+        Address: texts.address,
+        RedisAddress: texts.redis,
         Path: lambda value: folder / text(value),
         Timezone: lambda value: parse_timezone(text(value)),
         Duration: parse_duration,
@@ -262,7 +369,7 @@ def _value_readers(environ: Mapping[str, str], folder: Path) -> dict[Any, Callab
         Window: lambda value: parse_window(text(value)),
         Port: _parse_port,
         Endpoint: lambda value: _parse_endpoint(text(value)),
-        CeleryValue: lambda value: text(value) if isinstance(value, str) else value,
+        CeleryValue: texts.celery_value,
     }
 
 
@@ -275,56 +382,4 @@ def _parse_port(value: Any) -> Port:
 def _parse_endpoint(text: str) -> Endpoint:
     if not text.startswith(("http://", "https://")):
         raise SettingsError("requests are sent to an http address", "Write http://127.0.0.1:9000.")
-    return text
-
-
-class Secret:
-    """A text that is shown as `***` wherever it is printed, logged or raised."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        return self._text
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __repr__(self) -> str:
-        return "***"
-
-
-def resolve_secret(text: str, environ: Mapping[str, str], folder: Path) -> str:
-    """The text itself, or the value of `env:NAME` or `file:PATH`. Relative paths start from `folder`."""
-    kind, _, name = text.partition(":")
-    if kind == "env":
-        return _secret_from_environment(name.strip(), environ)
-    return _secret_from_file(folder / name.strip(), name.strip()) if kind == "file" else text
-
-
-def _secret_from_environment(name: str, environ: Mapping[str, str]) -> str:
-    if not environ.get(name):
-        raise SettingsError(
-            f"the environment variable {name or 'after env:'} is not set", "Set it where livectl starts."
-        )
-    return environ[name]
-
-
-def _secret_from_file(path: Path, name: str) -> str:
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_SECRET_BYTES + 1).decode().rstrip("\r\n")
-    except OSError as error:
-        raise SettingsError(
-            f"file:{name}: {(error.strerror or 'unreadable').lower()}", f"It is read from {path}."
-        ) from error
-    except ValueError:
-        raise SettingsError(f"file:{name} is not text", f"It is read from {path}.") from None
-    if not text or len(text) > MAX_SECRET_BYTES:
-        raise SettingsError(f"file:{name} is {'too large' if text else 'empty'}", f"It is read from {path}.")
     return text

@@ -151,7 +151,10 @@ def _redis() -> Redis:
 def _settings() -> Settings:
     from livectl import settings
 
-    return settings.load(os.environ, Path.cwd())
+    process_settings = settings.load(os.environ, Path.cwd())
+    for line in process_settings.describe_unset():
+        logger.warning("%s: what needs it is left out", line)
+    return process_settings
 
 
 def _make_dead_letter(alert: Alert, reason: str, now: float) -> StoredDeadLetter:

@@ -169,6 +169,13 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def is_invalid(value: Any) -> bool:
+    """Whether a value that was read holds a mistake."""
+    if isinstance(value, dict):
+        return any(map(is_invalid, value.values()))
+    return value is INVALID or (isinstance(value, tuple) and any(map(is_invalid, value)))
+
+
 class StructReader:
     """Reads a document into a Struct. A value left empty counts as left out; `sources` says where each one stands."""
 

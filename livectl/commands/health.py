@@ -63,7 +63,9 @@ def command(context: CommandContext, /, **options: Any) -> int:
 
     probe = health.Probe(host=socket.gethostname(), **options)
     try:
-        app_deployment = deployment.find_without_import(context.app, context.settings, context.environ, context.cwd)
+        app_deployment = deployment.find_without_import(
+            context.app, context.usable_settings(), context.environ, context.cwd
+        )
         result = health.run_probe(probe, app_deployment.broker, app_deployment.store, app_deployment.layout)
     except LivectlError as error:
         result = health.unreachable(probe, error.message)

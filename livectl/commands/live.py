@@ -36,6 +36,7 @@ def command(context: CommandContext, *, everybody: bool, watch: bool) -> int:
     from livectl.live import store_reader, views
 
     address = context.own_store
+    context.say_unset_secrets("alerts", "platforms", "network")
 
     def build_view() -> View:
         streamer_views = store_reader.list_streamers(address, everybody=everybody)

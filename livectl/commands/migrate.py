@@ -14,10 +14,20 @@ from livectl.context import CommandContext, pass_command_context
 @click.option("--check", is_flag=True, help="Exit with 1 when there is something to change.")
 @click.option("--write", is_flag=True, help="Write the changes; originals stay in git or in a numbered backup.")
 @click.option("--prove", is_flag=True, help="Import the project before and after, and compare every setting.")
+@click.option("--guesses", is_flag=True, help="Rename also what Celery never read, so that it counts.")
+@click.option("--no-backup", is_flag=True, help="Write no backups, even where git does not have the original.")
 @click.option("--namespace", metavar="NAME|none", help="What the names begin with, where the project does not say.")
 @pass_command_context
 def command(
-    context: CommandContext, paths: tuple[Path, ...], *, check: bool, write: bool, prove: bool, namespace: str | None
+    context: CommandContext,
+    paths: tuple[Path, ...],
+    *,
+    check: bool,
+    write: bool,
+    prove: bool,
+    guesses: bool,
+    no_backup: bool,
+    namespace: str | None,
 ) -> int:
     """Reads the Python files given, and those of the project around them. Finds out how
     Celery is told of its settings (a namespace, Django, Flask, a celeryconfig module,
@@ -34,7 +44,15 @@ def command(
     """
     from livectl.ops.migration import migrate
 
-    options = migrate.MigrateOptions(paths=list(paths), namespace=namespace, check=check, write=write, prove=prove)
+    options = migrate.MigrateOptions(
+        paths=list(paths),
+        namespace=namespace,
+        check=check,
+        write=write,
+        prove=prove,
+        guesses=guesses,
+        backup=not no_backup,
+    )
     outcome = migrate.migrate(options, context.environ, context.cwd, app=context.app)
     context.show(migrate.build_view(outcome, context.cwd))
     return migrate.exit_code(outcome, options)

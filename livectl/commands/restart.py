@@ -14,7 +14,8 @@ from livectl.context import CommandContext, pass_command_context
 @click.option("--now", is_flag=True, help="Do not wait for running jobs: they go to other workers.")
 @pass_command_context
 def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
-    """NAME is up, beat, worker or worker-NAME; all of them if left out. Each is started as it was, in the same
+    """NAME is up, beat, worker, or a worker's name (mail, worker-mail, mail@host); all of them if left out.
+    Each is started as it was, in the same
     folder, with the environment of now. Exit 1 when nothing runs.
 
     \b

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from livectl.context import CommandContext, pass_command_context
-from livectl.errors import LivectlError, UsageError
+from livectl.errors import LivectlError, SettingsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -117,15 +117,19 @@ def list_runs(context: CommandContext, name: str | None, count: int, zone: str |
 def run_entry(context: CommandContext, /, name: str, file: str | None) -> None:
     """Send the job of an entry now, paused or not, and print its task id.
 
+    What validate refuses is not sent: exit code 3.
+
     \b
     Example:
       livectl schedules run digest
     """
     from livectl.ops.beat import publisher
+    from livectl.ops.schedules import options
     from livectl.render import sentence
 
     entry = _find_entry(name, _read_snapshot(context, file).schedules)
-    context.load_tasks()
+    if reason := options.refusal(entry.task, entry.args, entry.kwargs, context.load_tasks()):
+        raise SettingsError(f"{name} is not sent: {reason}", "Mend the entry, then: livectl schedules validate")
     job_id = publisher.send_now(context.deployment, context.celery_app, entry)
     context.show(sentence(job_id, {"id": job_id, "task": entry.task, "name": name}))
 
@@ -198,22 +202,24 @@ def diff(context: CommandContext, /, file: str | None) -> int:
 
 @command.command("import")
 @click.argument("source", required=False, metavar="[MODULE|FILE]")
+@click.option("--assume", metavar="NAME=VALUE", multiple=True, help="What a name in a condition of the source is.")
 @pass_command_context
-def import_schedule(context: CommandContext, /, source: str | None) -> int:
+def import_schedule(context: CommandContext, /, source: str | None, assume: tuple[str, ...]) -> int:
     """Turn CELERYBEAT_SCHEDULE or beat_schedule into the text of a schedules.yaml.
 
     It is read from the source, which is not run; without one, from the app that
-    -A names, which is imported. What has no words in YAML, or is computed at run
-    time, is told and left out; then the exit code is 1.
+    -A names, which is imported. What has no words in YAML, is computed at run time or
+    stands under a condition is told and left out; then the exit code is 1.
 
     \b
     Example:
       livectl schedules import proj/settings.py > schedules.yaml
+      livectl schedules import proj/settings.py --assume DEBUG=False
       livectl -A proj schedules import
     """
     from livectl.ops.schedules import conversion, importing
 
-    converted = importing.import_schedule(source, context.app, context.cwd)
+    converted = importing.import_schedule(source, context.app, context.cwd, assume)
     return conversion.show(converted, context.say, context.show)
 
 

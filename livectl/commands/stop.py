@@ -12,7 +12,8 @@ from livectl.context import CommandContext, pass_command_context
 @click.option("--now", is_flag=True, help="Do not wait for running jobs: they go to other workers.")
 @pass_command_context
 def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
-    """NAME is up, beat, worker or worker-NAME; all of them if left out. Running jobs end first, however long
+    """NAME is up, beat, worker, or a worker's name (mail, worker-mail, mail@host); all of them if left out.
+    Running jobs end first, however long
     they take. Exit 1 when nothing runs.
 
     \b
@@ -22,6 +23,6 @@ def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
     """
     from livectl.ops.services import background
 
-    processes = background.stop_all(context.settings.home, name, now=now, say=context.say)
+    processes = background.stop_all(context.home, name, now=now, say=context.say)
     context.show(background.stopped_view(processes))
     return 0 if processes else 1

@@ -48,10 +48,13 @@ def command(context: CommandContext, /, *, detach: bool, **options: Any) -> int:
     """
     from livectl.live.alerts import targets
     from livectl.ops.processes.process import available_processors
-    from livectl.ops.services import up
+    from livectl.ops.services import background, up
 
     if context.app is None:
         targets.check_targets(context.settings)
+    else:
+        background.check_app(context.app, context.settings, context.cwd, detach=detach, with_beat=True)
+    context.say_unset_secrets()
     options["pool"] = options["pool"] or up.default_pool(context.app)
     options["name"] = options["name"] or f"up-{os.getpid()}"
     up_options = up.UpOptions(app=context.app, config=context.config, **options)
@@ -83,11 +86,13 @@ def _run(context: CommandContext, up_options: UpOptions, environment: Environmen
     from livectl.web import auth
 
     web = context.settings.web
-    auth.check_exposure(web.host, web.token.reveal() if web.token else None)
+    has_page = not (web.token and web.token.problem)  # without its token it would be open to all
+    if has_page:
+        auth.check_exposure(web.host, web.token.reveal() if web.token else None)
     lock_fd = up.acquire_up_lock(context.settings.home)
     server = up.make_embedded_broker(up_options, context.settings)
     try:
-        page_port = up.choose_page_port(up_options, context.settings)
+        page_port = up.choose_page_port(up_options, context.settings) if has_page else None
         children = up.build_child_specs(up_options, environment, context.settings, server, context.say, page=page_port)
         summary = up.build_summary(up_options, environment, context.settings, server, page=page_port, pid=os.getpid())
         context.show(up.summary_view(summary))

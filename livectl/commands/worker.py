@@ -42,6 +42,8 @@ def command(context: CommandContext, /, *, dry_run: bool, detach: bool, **option
 
     if context.app is None and not dry_run:
         targets.check_targets(context.settings)
+    if context.app is None:
+        context.say_unset_secrets()
     worker_options = launch.WorkerOptions(app=context.app, **options)
     argv = launch.worker_command(worker_options, processors=available_processors(), process=os.getpid())
     if dry_run:

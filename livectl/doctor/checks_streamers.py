@@ -26,6 +26,18 @@ def check_missing_keys(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def check_unset_secrets(facts: Facts) -> Iterator[Finding]:
+    """What is unset for doctor may be set for a worker that another shell or a service started."""
+    for line in facts.unset_secrets:
+        yield Finding(
+            id="secret-unset",
+            level="bad",
+            title="a secret of the settings is not set here",
+            evidence=line,
+            cure="Set it where workers and livectl start; until then what needs it is left out, and nothing else.",
+        )
+
+
 def check_refused_keys(facts: Facts) -> Iterator[Finding]:
     for health in facts.platforms.health:
         if health.auth_since and health.platform not in facts.platforms.without_key:

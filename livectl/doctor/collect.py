@@ -44,8 +44,9 @@ def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mappi
         settings = load()
     except SettingsError as error:
         return msgspec.structs.replace(facts, settings_error=_error_text(error))
+    facts = msgspec.structs.replace(facts, unset_secrets=tuple(settings.describe_unset()))
     try:
-        app = apps.load(name, cwd) if name else celeryapp.create_app(settings)
+        app = apps.load(name, cwd, read_settings=False) if name else celeryapp.create_app(settings)
         tasks = dict(apps.load_tasks(app, cwd))
         app_settings = collect_app.read_settings(app, environ)
     except ServerError as error:  # livectl's own app, which has no broker

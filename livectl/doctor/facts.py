@@ -147,6 +147,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     now: float = 0.0
     environ: dict[str, str] = {}
     in_container: bool = False
+    unset_secrets: tuple[str, ...] = ()  # of livectl.yaml, each as a line with its place
     settings_error: str = ""
     app_error: str = ""
     app_hint: str = ""

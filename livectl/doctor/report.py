@@ -61,6 +61,7 @@ CHECKS: tuple[Check, ...] = (
     checks_app.check_django_setup,
     checks_streamers.check_missing_keys,
     checks_streamers.check_refused_keys,
+    checks_streamers.check_unset_secrets,
     checks_streamers.check_blocked_platforms,
     checks_streamers.check_parsers,
     checks_streamers.check_failing_targets,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from livectl.live import platforms, polling
 from livectl.live.follows.sync import FollowSync
-from livectl.live.network.fetcher import Fetcher, InMemoryCache
+from livectl.live.network.fetcher import CheckReport, Fetcher, InMemoryCache
 from livectl.live.network.routes import Routes
 from livectl.live.platforms.base import CheckFailed, NotAStreamer, failed_observation, same_observations
 from livectl.live.polling import LimitsByPlatform
@@ -28,6 +29,9 @@ MAX_CLAIMS_PER_SWEEP = 4  # each takes up to 5,000 streamers of a platform
 CHANGES_KEEP_SECONDS = 7 * 86_400.0
 
 
+log = logging.getLogger(__name__)
+
+
 class Checker:
     """Checks streamers. Without a store nothing is recorded, no budget kept and no name remembered."""
 
@@ -47,6 +51,8 @@ class Checker:
         The caller has reserved what it costs.
         """
         platform, context = platforms.get(platform_name), self._context(platform_name, now)
+        if problem := polling.unset_key(self._settings, platform_name):
+            return same_observations(platform_name, names, State.AUTH, context, problem)
         if blocked := self._blocked_reason(platform_name, now):
             state, problem = blocked
             return same_observations(platform_name, names, state, context, problem)
@@ -68,12 +74,19 @@ class Checker:
 
     def _ask(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> list[Observation]:
         """Asks and records. Requests beyond one for each batch are taken from the budget now."""
-        report = self.fetcher.check(platform, ids, context)
+        report = self._check(platform, ids, context)
         if self._store is not None:
             limits = self._limits[platform.name]
             paid_requests = -(-len(ids) // limits.batch)
             self._store.record(limits, report.observations, report.requests - paid_requests)
         return report.observations
+
+    def _check(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> CheckReport:
+        """Asks nothing of a platform whose key is unset: it would be asked as somebody else."""
+        if problem := polling.unset_key(self._settings, platform.name):
+            log.warning("%s is not asked: %s", platform.name, problem)
+            return CheckReport(same_observations(platform.name, ids, State.AUTH, context, problem), 0)
+        return self.fetcher.check(platform, ids, context)
 
     def _resolve_names(
         self, platform: Platform, names: Sequence[str], context: CheckContext

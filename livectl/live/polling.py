@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from livectl.live.platforms.base import Platform
     from livectl.live.store import Store
     from livectl.models import Session, StreamerRecord
+    from livectl.secret import Secret
     from livectl.settings import PlatformSettings, Settings
 
 
@@ -98,11 +99,19 @@ def check_context(settings: Settings, platform: str, now: float) -> CheckContext
 
 
 def platform_keys(access: PlatformSettings | None) -> dict[str, str]:
-    """The user's own keys for a platform, revealed."""
-    if access is None:
-        return {}
-    secrets = {name: getattr(access, name) for name in ("client_id", "client_secret", "api_key", "cookie")}
-    return {name: secret.reveal() for name, secret in secrets.items() if secret is not None}
+    """The user's own keys for a platform, revealed; without those that are unset."""
+    return {name: secret.reveal() for name, secret in _secrets(access).items() if not secret.problem}
+
+
+def unset_key(settings: Settings, platform: str) -> str:
+    """Why this platform cannot be asked with the keys of the settings; empty when they are all there."""
+    secrets = _secrets(settings.platforms.get(platform))
+    return next((f"platforms.{platform}.{name}: {why}" for name, key in secrets.items() if (why := key.problem)), "")
+
+
+def _secrets(access: PlatformSettings | None) -> dict[str, Secret]:
+    secrets = {name: getattr(access, name, None) for name in ("client_id", "client_secret", "api_key", "cookie")}
+    return {name: secret for name, secret in secrets.items() if secret is not None}
 
 
 def fingerprint(keys: Mapping[str, str]) -> str:

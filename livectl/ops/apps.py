@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import traceback
 from importlib.util import find_spec
@@ -24,10 +25,15 @@ T = TypeVar("T")
 
 APP_SPELLINGS_HINT = "-A takes proj, proj.celery or pkg.mod:app."
 USUAL_APP_NAMES = ("app", "celery")
+MIXED_NAMES_ERROR = "Cannot mix"  # begins Celery's message about old and new names of settings in one app
+WEB_FRAMEWORK_APPS = ("Flask", "FastAPI", "Quart", "Starlette")
 
 
-def load(name: str, cwd: Path) -> Celery:
-    """The app of this name: `module:app`, `package.app`, or whatever app a module has. Puts the folder on the path."""
+def load(name: str, cwd: Path, *, read_settings: bool = True) -> Celery:
+    """The app of this name: `module:app`, `package.app`, or whatever app a module has. Puts the folder on the path.
+
+    Celery reads settings late; unless told otherwise they are read here, so that each command says the same of them.
+    """
     if str(cwd) not in sys.path:
         sys.path.insert(0, str(cwd))
     if name.endswith(".py") or "/" in name:
@@ -44,11 +50,61 @@ def load(name: str, cwd: Path) -> Celery:
     target = _run_user_code(lambda: _resolve_attribute(module, attribute) if attribute else module, cwd)
     app = _run_user_code(lambda: _find_app_in_module(target, cwd), cwd) if isinstance(target, ModuleType) else target
     if not _is_app(app):
+        if type(app).__name__ in WEB_FRAMEWORK_APPS:
+            raise _web_app_error(name, app, module)
         problem = "has no Celery app" if app is None else f"is of type {type(app).__name__}, and no Celery app"
         raise SettingsError(f"-A {name} {problem}", APP_SPELLINGS_HINT)
     if "django" in sys.modules and "DJANGO_SETTINGS_MODULE" in os.environ:
         _run_user_code(_set_up_django, cwd)
+    if read_settings:
+        _check_settings(app, module, cwd)
     return app
+
+
+def check(name: str, cwd: Path) -> Celery:
+    """The app with all its tasks loaded, or the one sentence that says why it cannot be."""
+    app = load(name, cwd)
+    load_tasks(app, cwd)
+    return app
+
+
+def _check_settings(app: Celery, module: ModuleType, cwd: Path) -> None:
+    """Reads the app's settings, which Celery does late: what it cannot read is told with the file to mend."""
+    from celery.exceptions import ImproperlyConfigured
+
+    try:
+        _run_user_code(lambda: app.conf.broker_url, cwd)
+    except SettingsError as error:
+        cause = error.__cause__
+        if not isinstance(cause, ImproperlyConfigured) or MIXED_NAMES_ERROR not in str(cause):
+            raise
+        renames = [line.split("->") for line in str(cause).splitlines() if "->" in line]
+        place, file = _find_setting(renames[0][0].strip(), app, module, cwd)
+        names = ", ".join(f"{old.strip()} is {new.strip()}" for old, new in renames)
+        message = f"{place}: Celery cannot mix old and new names of settings: {names}"
+        raise SettingsError(message, f"livectl migrate {file}") from error
+
+
+def _find_setting(setting: str, app: Celery, module: ModuleType, cwd: Path) -> tuple[str, str]:
+    """Where a setting stands, with its line if it is written out there; and the file."""
+    source = app._config_source
+    named = sys.modules.get(source.partition(":")[0]) if isinstance(source, str) else source
+    files = [
+        file for each in (named, sys.modules.get(app.main or ""), module) if (file := getattr(each, "__file__", None))
+    ]
+    for file in files:
+        for number, line in enumerate(Path(file).read_text(errors="replace").splitlines(), start=1):
+            if re.search(rf"\b{re.escape(setting)}\b", line):
+                return f"{_relative_path(file, cwd)}:{number}", _relative_path(file, cwd)
+    file = _relative_path(files[0], cwd) if files else "."
+    return file, file
+
+
+def _web_app_error(name: str, value: Any, module: ModuleType) -> SettingsError:
+    """Says that this is the web framework's app, and which name the Celery app has."""
+    found = next((key for key, each in vars(module).items() if _is_app(each)), None)
+    hint = f"The Celery app there is -A {module.__name__}:{found}." if found else APP_SPELLINGS_HINT
+    return SettingsError(f"-A {name} is a {type(value).__name__} object, and no Celery app", hint)
 
 
 def app_of_modules(*modules: str) -> Celery:

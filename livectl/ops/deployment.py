@@ -23,6 +23,7 @@ OWN_OPTIONS = {"broker_transport_options": {"visibility_timeout": OWN_VISIBILITY
 
 # Backends that keep nothing, or reply to the sender alone.
 BACKENDS_WITHOUT_RESULTS = frozenset({"", "disabled", "rpc", "amqp"})
+BACKENDS_FOR_SENDER = frozenset({"rpc", "amqp"})
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +36,16 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     app: Any = None  # the Celery app, if it had to be loaded
     transport: str = "redis"  # the broker's kind, in kombu's word
     keeps_results: bool = True
+    answers_sender_alone: bool = False  # results go back to whoever sent the job, and to nobody else
+
+    @property
+    def no_results_text(self) -> str:
+        """Why nobody can look results up, where `keeps_results` is false."""
+        return (
+            "this app's results go back to the sender alone (rpc://)"
+            if self.answers_sender_alone
+            else "this app keeps no results"
+        )
 
     @property
     def redis_broker(self) -> Address | None:
@@ -96,6 +107,7 @@ def from_app(app: Any, settings: Settings) -> Deployment:
         app=app,
         transport=url.partition(":")[0] or "amqp",
         keeps_results=_backend_name(app).partition(":")[0] not in BACKENDS_WITHOUT_RESULTS,
+        answers_sender_alone=_backend_name(app).partition(":")[0] in BACKENDS_FOR_SENDER,
     )
 
 

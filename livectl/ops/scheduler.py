@@ -146,7 +146,8 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
             )
         self._polled_at = self._clock.monotonic()
         interval = BROKEN_RETRY_INTERVAL_S if self._timetable and self._timetable.broken else REGISTER_INTERVAL_S
-        if jump or self._reloading_schedule.reload_if_changed() or self._polled_at - self._planned_at >= interval:
+        changed = self._reloading_schedule.reload_if_changed() or self._reloading_schedule.recheck_left_out()
+        if jump or changed or self._polled_at - self._planned_at >= interval:
             self._timetable = None
         return stale
 

@@ -66,7 +66,7 @@ class DetectionDelays:
     def _count_batch(self) -> int:
         changes = self._page_data.source.read(lambda client: Store(client).changes(self._after, MAX_CHANGES_PER_READ))
         for change in changes:
-            if change.kind == "began" and not change.quiet and change.started_at is not None:
+            if change.kind == "began" and not change.earlier and not change.quiet and change.started_at is not None:
                 self._seconds.labels(change.platform).observe(max(0.0, change.at - change.started_at))
             self._after = change.number
         return len(changes)

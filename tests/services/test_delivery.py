@@ -16,7 +16,8 @@ import pytest
 from livectl.live.alerts import delivery
 from livectl.live.alerts.outbox import Outbox
 from livectl.models import Streamer
-from livectl.settings import Secret, Target, Template
+from livectl.secret import Secret
+from livectl.settings import Target, Template
 from livectl.units import Window, parse_rate
 from tests.support.alerts import DAY, HOUR, MINUTE, NOON, Receiver, World, client, hook, receiver, titles, world
 from tests.support.processes import answer
@@ -350,7 +351,7 @@ def test_trouble_is_told_once_while_it_lasts(world: World, receiver: Receiver) -
     world.see("auth", "ada")
     for _ in range(3):
         world.dispatcher.deliver()
-    assert titles(receiver) == ["demo: it refuses your keys"]
+    assert titles(receiver) == ["demo: its keys are refused, or not set"]
 
 
 def test_a_block_is_told_when_it_has_lasted_an_hour(world: World, receiver: Receiver) -> None:

@@ -15,7 +15,8 @@ from livectl.live import platforms, polling
 from livectl.live.store import Store
 from livectl.live.store_records import DIGITS
 from livectl.models import Observation, PollingLimits, State, Streamer
-from livectl.settings import PlatformSettings, Polling, Secret, Settings
+from livectl.secret import Secret
+from livectl.settings import PlatformSettings, Polling, Settings
 from livectl.units import parse_rate
 from tests.support.polling_model import next_due
 

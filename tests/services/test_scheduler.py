@@ -330,11 +330,36 @@ def test_the_file_may_be_named_as_celery_names_its_shelve(world: World, tmp_path
     assert set(entries(world.run(10))) == {"other"}
 
 
-def test_a_task_that_the_app_lacks_is_doubted_and_sent(world: World, log: pytest.LogCaptureFixture) -> None:
-    world.write(elsewhere={"task": "other.app", "every": "5s"})
+def test_what_validate_refuses_is_left_out_said_once_and_comes_back(
+    world: World, log: pytest.LogCaptureFixture
+) -> None:
+
+    def strict(x: int) -> int:
+        return x
+
+    def lenient(*args: str) -> tuple[str, ...]:
+        return args
+
+    world.app.task(name="t.strict")(strict)
+    world.write(
+        elsewhere={"task": "other.app", "every": "5s"},
+        surplus={"task": "t.strict", "args": [1, 2], "every": "5s"},
+        fine={"every": "5s"},
+    )
     world.beat()
-    assert entries(world.run(5)) == ["elsewhere"]
-    assert lines(log, 'the app has no task "other.app"')
+    assert {*entries(world.run(10))} == {"fine"}
+    assert log.text.count('has no task "other.app"') == 1
+    assert log.text.count("Entry 'surplus' is left out") == 1
+    world.app.task(name="other.app")(lenient)
+    assert {*entries(world.run(10))} == {"fine", "elsewhere"}
+
+
+def test_the_apps_own_entries_are_held_to_the_same(world: World, log: pytest.LogCaptureFixture) -> None:
+    world.app.conf.beat_schedule = {"gone": {"task": "t.gone", "schedule": 5}}
+    world.write(fine={"every": "5s"})
+    world.beat()
+    assert {*entries(world.run(10))} == {"fine"}
+    assert "Entry 'gone' is left out" in log.text
 
 
 # --- the app's own

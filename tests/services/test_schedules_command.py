@@ -316,6 +316,19 @@ def test_the_entry_sent_by_hand_is_a_job_with_an_id(
     assert (sent.entry, sent.task_id) == ("a", json.loads(out)["id"])
 
 
+def test_what_validate_refuses_is_not_sent_by_hand(
+    run: Run, tmp_path: Path, world: World, servers: dict[str, str]
+) -> None:
+    write(
+        tmp_path, "schedules:\n  a: {task: livectl.pnig, every: 1h}\n  b: {task: livectl.ping, every: 1h, args: [1]}\n"
+    )
+    code, _, err = run("schedules", "run", "a", **servers)
+    assert (code, 'a is not sent: the app has no task "livectl.pnig" (did you mean livectl.ping?)' in err) == (3, True)
+    code, _, err = run("schedules", "run", "b", **servers)
+    assert (code, "b is not sent: livectl.ping" in err) == (3, True)
+    assert not world.collect()
+
+
 def test_diff_shows_where_file_and_beats_differ(
     run: Run, tmp_path: Path, world: World, servers: dict[str, str]
 ) -> None:

@@ -14,7 +14,7 @@ from livectl.errors import FileError
 from livectl.live.alerts import apprise_target, command_target, targets, webhook_target
 from livectl.live.alerts.message import Alert
 from livectl.models import Change, Response
-from livectl.settings import Secret
+from livectl.secret import Secret
 from tests.support.alerts import NOON, Receiver, client, receiver, world
 from tests.support.processes import answer
 from tests.support.waiting import in_time, wait_for

@@ -87,6 +87,14 @@ def test_how_late_a_go_live_was_seen_is_counted_once(store: Store, store_url: st
     assert _parsed(page.get("/metrics").text)["livectl_detection_seconds_count", labelled(platform="demo")] == 2
 
 
+def test_who_was_live_before_anybody_looked_was_not_noticed_late(store: Store, store_url: str) -> None:
+    follow(store, *(make_streamer(name) for name in ("ada", "grace", "tim", "zoe")))
+    seen_at = time.time() - 5
+    zoe = Observation(platform="demo", id="zoe", state=State.LIVE, at=seen_at, session="z", started_at=seen_at - 300)
+    store.record(limits("demo"), [zoe])
+    assert numbers(store_url)["livectl_detection_seconds_count", labelled(platform="demo")] == 1
+
+
 def test_dead_letters_are_counted(store: Store, store_url: str) -> None:
     import redis
 

@@ -19,7 +19,8 @@ from livectl.live.network.fetcher import Fetcher
 from livectl.live.network.routes import Routes
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer
-from livectl.settings import Secret, Settings, Target
+from livectl.secret import Secret
+from livectl.settings import Settings, Target
 from tests.support.waiting import LOOK_SECONDS
 
 if TYPE_CHECKING:

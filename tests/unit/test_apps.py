@@ -110,6 +110,29 @@ def test_what_is_not_found_or_fails_is_one_line(
     assert hint in refused.value.hint
 
 
+MIXED = "app = Celery('m')\napp.conf.update(\n    BROKER_URL='x://', task_track_started=True, accept_content=['json'])"
+
+
+def test_mixed_names_of_settings_are_told_with_line_and_cure(write: Write, tmp_path: Path) -> None:
+    write({"mixed": APP + MIXED})
+    with pytest.raises(SettingsError) as refused:
+        apps.load("mixed", tmp_path)
+    assert refused.value.message == (
+        "mixed.py:4: Celery cannot mix old and new names of settings: BROKER_URL is broker_url"
+    )
+    assert refused.value.hint == "livectl migrate mixed.py"
+
+
+def test_a_flask_object_given_for_the_app_is_told_apart(write: Write, tmp_path: Path) -> None:
+    write({"site_module": APP + "class Flask: pass\napp = Flask()\ncelery = Celery('m')"})
+    with pytest.raises(SettingsError) as refused:
+        apps.load("site_module:app", tmp_path)
+    assert (refused.value.message, refused.value.hint) == (
+        "-A site_module:app is a Flask object, and no Celery app",
+        "The Celery app there is -A site_module:celery.",
+    )
+
+
 def test_an_interrupt_goes_through(write: Write, tmp_path: Path) -> None:
     write({"single": "raise KeyboardInterrupt"})
     with pytest.raises(KeyboardInterrupt):

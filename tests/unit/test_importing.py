@@ -125,6 +125,48 @@ def test_a_schedule_is_found_wherever_it_is_set(text: str, tmp_path: Path) -> No
     assert (yaml, left) == ("schedules:\n  a:\n    task: t\n    every: 1s\n", [])
 
 
+ONE = "{'a': {'task': 't', 'schedule': 1}}"
+TWO = "{'b': {'task': 't', 'schedule': 2}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "reason"),
+    [
+        (f"if DEBUG:\n    beat_schedule = {ONE}\n", [], "only if DEBUG"),
+        (f"if DEBUG:\n    pass\nelse:\n    beat_schedule = {ONE}\n", [], "only unless DEBUG"),
+        (f"beat_schedule = {ONE}\nif DEBUG:\n    beat_schedule.update({TWO})\n", ["a"], "only if DEBUG"),
+        (f"beat_schedule = {ONE}\nif DEBUG:\n    beat_schedule = {TWO}\n", [], "set anew if DEBUG"),
+        (f"beat_schedule = {ONE}\nbeat_schedule = {TWO}\n", ["b"], ""),
+        ("beat_schedule = {}\nfor n in 'xy':\n    beat_schedule[n] = {'task': 't', 'schedule': 1}\n", [], "in a loop"),
+        (f"beat_schedule = {ONE}\nbeat_schedule['a']['schedule'] = 60\n", [], "changed or taken out by line 2"),
+        (f"beat_schedule = {ONE}\ndel beat_schedule['a']\n", [], "changed or taken out by line 2"),
+        (f"beat_schedule = {ONE}\nbeat_schedule.pop('a')\n", [], "changed or taken out by line 2"),
+        (f"beat_schedule = {ONE} if DEBUG else {TWO}\n", [], "computed at run time"),
+    ],
+)
+def test_an_entry_under_a_condition_is_listed_and_left_out(
+    text: str, names: list[str], reason: str, tmp_path: Path
+) -> None:
+    yaml, left = import_text(tmp_path, text)
+    assert [name for name in "ab" if f"\n  {name}:\n" in yaml] == names
+    assert bool(left) == bool(reason)
+    assert any(reason in why for _, why in left) or not reason
+
+
+@pytest.mark.parametrize(("value", "name"), [("True", "b"), ("False", "a")])
+def test_a_condition_is_decided_by_what_is_assumed(value: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / "settings.py").write_text(f"beat_schedule = {ONE}\nif DEBUG:\n    beat_schedule = {TWO}\n")
+    code, out, err = run_livectl(tmp_path, "schedules", "import", "settings.py", "--assume", f"DEBUG={value}")
+    assert (code, err) == (0, "")
+    assert f"  {name}:\n" in out
+
+
+def test_no_zone_is_utc_and_a_description_is_understood(tmp_path: Path) -> None:
+    entry = "{'task': 't', 'schedule': 1, 'description': 'daily'}"
+    text, left = import_text(tmp_path, f"TIME_ZONE = None\nbeat_schedule = {{'a': {entry}}}\n")
+    assert (text, left) == ("schedules:\n  a:\n    task: t\n    every: 1s\n", [])
+
+
 def test_comments_and_the_time_zone_are_imported(tmp_path: Path) -> None:
     text, _ = import_text(
         tmp_path,

@@ -101,7 +101,7 @@ NO_ADDRESSES = [
     ("https://www.tiktok.com/@some.body/video/7", "video"),
     ("https://www.tiktok.com/foryou", "no TikTok"),
     ("demo/ada/lovelace", "no demo"),
-    ("nowhere/somebody", "not the address"),
+    ("nowhere/somebody", "no platform nowhere"),
     ("somebody", "not the address"),
     ("", "not the address"),
     ("http://[::1", "not the address"),

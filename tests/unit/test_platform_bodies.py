@@ -56,8 +56,11 @@ BODY_FILES = sorted(BODIES.glob("*/*"))
 WITHOUT_REPLAY = {"youtube", "kick", "douyin", "chzzk", "soop", "tiktok"}  # sites that have none, or tell none
 
 
-def observe(platform: str, body: bytes, status: int = 200, *, exists: bool = True) -> Observation:
-    """The observation that a check reads in one body."""
+SECOND_ROUTES = {"soop": "/station", "huya": "www.huya.com", "chzzk": "/service/v1/"}
+
+
+def observe(platform: str, body: bytes, status: int = 200, *, exists: bool = True, alone: bool = False) -> Observation:
+    """The observation that a check reads in one body; `alone`, while the second route is down."""
     plan = Plan()
     if exists:
         plan.show(platform, IDS[platform], "offline")
@@ -66,6 +69,8 @@ def observe(platform: str, body: bytes, status: int = 200, *, exists: bool = Tru
     def respond(request: Request) -> Response:
         if MAIN_URL_PARTS[platform] in request.url:
             return Response(status=status, url=request.url, body=body)
+        if alone and SECOND_ROUTES.get(platform, "none") in request.url:
+            return Response(status=503, url=request.url)
         return respond_as_planned(request)
 
     context = CheckContext(NOW, KEYS.get(platform, {}))
@@ -79,7 +84,11 @@ def test_a_body_says_what_its_name_says(file: Path) -> None:
     state = file.stem.split("-")[0]
     status = re.search(r"-(\d{3})$", file.stem)
     observation = observe(
-        file.parent.name, file.read_bytes(), int(status[1]) if status else 200, exists=state != "not_found"
+        file.parent.name,
+        file.read_bytes(),
+        int(status[1]) if status else 200,
+        exists=state != "not_found",
+        alone=state == "parse_error",
     )
     assert (observation.state, observation.id, observation.at) == (State(state), IDS[file.parent.name], NOW), (
         observation.problem
@@ -128,7 +137,7 @@ def test_every_platform_has_bodies_of_its_states(platform: str) -> None:
     ],
 )
 def test_an_unexpected_shape_names_the_path(platform: str, body: str, path: str) -> None:
-    assert path in observe(platform, (BODIES / platform / f"{body}.json").read_bytes()).problem
+    assert path in observe(platform, (BODIES / platform / f"{body}.json").read_bytes(), alone=True).problem
 
 
 TROUBLES = {
@@ -222,7 +231,7 @@ def test_bitten_bodies_are_never_offline(data: st.DataObject, platform: str) -> 
     body = bytearray(file.read_bytes())
     cut = data.draw(st.integers(0, len(body)))
     if data.draw(st.booleans()):
-        assert observe(platform, bytes(body[:cut])).state is not State.OFFLINE or cut == len(body)
+        assert observe(platform, bytes(body[:cut]), alone=True).state is not State.OFFLINE or cut == len(body)
         return
     body[cut:cut] = data.draw(st.binary(min_size=1, max_size=8))
     observe(platform, bytes(body))

@@ -144,7 +144,7 @@ def test_another_package_joins_and_a_broken_one_is_left_out(caplog: pytest.LogCa
     assert platforms.get("parrot").name == "parrot"
     assert platforms.parse_address("parrot/polly") == ("parrot", "polly")
     assert platforms.names() == (*platforms.BUILT_IN, "parrot", "broken", platforms.FALLBACK)
-    with pytest.raises(NotAStreamer, match="not the address"):
+    with pytest.raises(NotAStreamer, match="there is no platform nowhere"):
         platforms.parse_address("nowhere/polly")
     assert "broken cannot be loaded from parrot:NOWHERE" in caplog.text
     assert platforms.get("twitch").hosts, "a name of ours stays ours"

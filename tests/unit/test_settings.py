@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,9 @@ import pytest
 
 from livectl import settings as livectl_settings
 from livectl.address import Address
-from livectl.errors import FileError, SettingsError
-from livectl.settings import Secret, Settings, load
+from livectl.errors import FileError, SecretUnsetError, SettingsError
+from livectl.secret import Secret
+from livectl.settings import Settings, load, load_usable
 from livectl.units import Rate
 
 if TYPE_CHECKING:
@@ -240,8 +242,6 @@ MISTAKES = [
     ("web: {port: 99999}\n", "1:13", "web.port: a port is a number", "8787"),
     ("web: {port: true}\n", "1:13", "web.port: a port is a number", "8787"),
     ("web: {host: 1}\n", "1:13", "web.host wants text, not a whole number", "quotes"),
-    ("web: {token: env:NO_SUCH}\n", "1:14", "the environment variable NO_SUCH is not set", "set it"),
-    ("web: {token: file:no.txt}\n", "1:14", "web.token: file:no.txt: no such file", "no.txt"),
     ("celery: [a]\n", "1:9", "celery wants keys with values, not a list", ""),
     ("celery: {CELERY_ACKS_LATE: true}\n", "1:10", "Celery has no setting `CELERY_ACKS_LATE`", "task_acks_late"),
     ("celery: {TASK_ACKS_LATE: true}\n", "1:10", "Celery has no setting `TASK_ACKS_LATE`", "task_acks_late"),
@@ -281,7 +281,7 @@ def test_all_mistakes_of_a_file_are_reported_in_order(read_settings: Callable[..
             web: {port: 0, prot: 1}
             alerts:
               a: {}
-              b: {url: env:NONE}
+              b: {url: 1}
             timezone: Nowhere
             """
         )
@@ -319,8 +319,61 @@ def test_a_secret_file_holds_one_text(
     read_settings: Callable[..., Settings], tmp_path: Path, content: bytes, message: str
 ) -> None:
     (tmp_path / "key").write_bytes(content)
-    with pytest.raises(FileError, match=f"file:key {message}"):
-        read_settings("web: {token: file:key}")
+    token = read_settings("web: {token: file:key}").web.token
+    assert token is not None
+    with pytest.raises(SecretUnsetError, match=f"file:key {message}"):
+        token.reveal()
+
+
+@pytest.mark.parametrize(
+    ("text", "setting", "why"),
+    [
+        ("alerts: {hook: {webhook: 'http://x', secret: env:NONE}}", "alerts.hook.secret", "variable NONE is not set"),
+        ("platforms: {kick: {client_id: file:no.txt}}", "platforms.kick.client_id", "file:no.txt: no such file"),
+        ("platforms: {bilibili: {cookie: file:.}}", "platforms.bilibili.cookie", "file:. is no plain file"),
+        ("network: {proxy: env:NONE}", "network.proxy", "variable NONE is not set"),
+        ("web: {token: env:NONE}", "web.token", "variable NONE is not set"),
+        ("broker: env:NONE", "broker", "variable NONE is not set"),
+        ("celery: {security_key_password: env:NONE}", "celery.security_key_password", "variable NONE is not set"),
+    ],
+)
+def test_an_unset_secret_is_named_and_costs_only_who_uses_it(
+    read_settings: Callable[..., Settings], text: str, setting: str, why: str
+) -> None:
+    settings = read_settings(f"{text}\nstore: host")
+    assert settings.store == Address.parse("host")
+    assert list(settings.unset_secrets()) == [setting]
+    (line,) = settings.describe_unset()
+    assert line.startswith(f"livectl.yaml:1: {setting}: ")
+    assert why in line
+
+
+def test_a_server_whose_address_is_unset_fails_where_it_is_used(read_settings: Callable[..., Settings]) -> None:
+    settings = read_settings("broker: env:NONE")
+    with pytest.raises(SecretUnsetError, match="NONE is not set"):
+        _ = settings.broker.url  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", ["folder", "fifo", "dangling link"])
+@pytest.mark.parametrize("named", [None, "livectl.yaml"])
+def test_a_settings_path_that_is_no_file_is_no_missing_one(tmp_path: Path, kind: str, named: str | None) -> None:
+    path = tmp_path / "livectl.yaml"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("gone")
+    with pytest.raises(SettingsError, match=r"livectl\.yaml: (is a folder|is no plain file|no such file)"):
+        load({}, tmp_path, named)
+    assert load_usable({"LIVECTL_BROKER": "host"}, tmp_path, named).broker == Address.parse("host")
+
+
+def test_of_a_broken_file_the_sections_without_a_mistake_are_usable(tmp_path: Path) -> None:
+    (tmp_path / "livectl.yaml").write_text("broker: host\nweb: {port: 0}\nalerts: {a: {}}\nstore: other\n")
+    settings = load_usable({"HOME": "/home/me"}, tmp_path)
+    assert (settings.broker, settings.store) == (Address.parse("host"), Address.parse("other"))
+    assert (settings.web.port, settings.alerts) == (8787, {})
 
 
 def test_a_secret_shows_itself_to_nobody() -> None:

@@ -74,7 +74,7 @@ def _troubles_of(health: PlatformHealth) -> Iterator[tuple[str, float, str, str]
         yield "parser", 0.0, f"{name}: its answers cannot be read", "It may have changed: look for a newer livectl."
     if health.auth_since is not None:
         cure = f"Nobody is asked there until platforms.{name} in livectl.yaml has new ones."
-        yield "keys", 0.0, f"{name}: it refuses your keys", cure
+        yield "keys", 0.0, f"{name}: its keys are refused, or not set", cure
     if health.step:
         title, cure = f"{name}: it has refused us for an hour", "livectl keeps trying, every half hour."
         yield "blocked", BLOCKED_ALERT_DELAY_S, title, cure

@@ -34,13 +34,21 @@ def build_senders(settings: Settings, fetcher: Fetcher) -> dict[str, AlertSender
 
 
 def check_targets(settings: Settings) -> None:
-    """FileError with the line of every address that no sender understands."""
+    """FileError with the line of every address that no sender understands; an unset one is its target's own trouble."""
     mistakes = []
     for name, target in settings.alerts.items():
-        for key, problem in _problems(target):
+        for key, problem in () if unset_secret(target) else _problems(target):
             mistakes.append(_locate_mistake(settings, f"alerts.{name}.{key}", problem))
     if mistakes:
         raise FileError(mistakes)
+
+
+def unset_secret(target: Target) -> str:
+    """Why the target can be told nothing from here; empty when its secrets are all there."""
+    for secret in (target.url, target.webhook, target.secret):
+        if secret is not None and (problem := secret.problem):
+            return problem
+    return ""
 
 
 def target_kind(target: Target) -> str:
@@ -99,6 +107,17 @@ def _build_own_senders(settings: Settings) -> dict[str, AlertSender]:
 
 
 def _build_sender(name: str, target: Target, fetcher: Fetcher, settings: Settings) -> AlertSender:
+    """Makes the real sender when there is something to send: its secrets are read where they are used."""
+
+    def send(alert: Alert) -> DeliveryOutcome:
+        if problem := unset_secret(target):
+            return message.DeliveryOutcome(sent=False, detail=problem)
+        return _build_sender_of_kind(name, target, fetcher, settings)(alert)
+
+    return send
+
+
+def _build_sender_of_kind(name: str, target: Target, fetcher: Fetcher, settings: Settings) -> AlertSender:
     if target.webhook:
         from livectl.live.alerts.webhook_target import WebhookSender
 

@@ -39,7 +39,7 @@ def targets_view(statuses: Sequence[TargetStatus], zone: str, now: float) -> Vie
             " ".join(status.target.on),
             _format_age(status.state.sent_at, now),
             str(status.backlog),
-            _state_text(status.state),
+            _state_text(status),
         )
         for status in statuses
     ]
@@ -65,7 +65,7 @@ def target_json(status: TargetStatus) -> dict[str, Any]:
         "failing_since": utc_datetime(state.failing_since),
         "retry_at": utc_datetime(state.retry_at),
         "dead": state.dead,
-        "problem": state.problem or None,
+        "problem": targets.unset_secret(status.target) or state.problem or None,
     }
 
 
@@ -73,6 +73,8 @@ def target_address(target: Target) -> str:
     """As much of the address as is no secret."""
     if target.command:
         return target.command[0]
+    if targets.unset_secret(target):
+        return MASK
     parts = urlsplit(target.webhook.reveal() if target.webhook else target.url.reveal() if target.url else "")
     return f"{parts.scheme}://{parts.hostname if target.webhook else MASK}"
 
@@ -80,6 +82,11 @@ def target_address(target: Target) -> str:
 def _with_problems(table_view: View, statuses: Sequence[TargetStatus], zone: str) -> RenderableType:
     """The table, and below it what each failing target answered."""
     lines = [
+        f"{status.name}: {why} here; the worker's own environment counts"
+        for status in statuses
+        if (why := targets.unset_secret(status.target))
+    ]
+    lines += [
         f"{status.name}: {status.state.problem}{_next_try(status.state, zone)}"
         for status in statuses
         if status.state.problem
@@ -103,7 +110,10 @@ def _format_age(at: float | None, now: float) -> str:
     return f"{format_hours_and_minutes(now - at)} ago" if now - at >= MINUTE_SECONDS else "just now"
 
 
-def _state_text(state: TargetState) -> str:
+def _state_text(status: TargetStatus) -> str:
+    state = status.state
+    if targets.unset_secret(status.target):
+        return "secret unset"
     if state.retry_at is not None:
         return "failing"
     return "gave one up" if state.problem else "well"

@@ -174,6 +174,9 @@ class AliasResolver:
             platform = platforms.get(platform_name)
         except NotAStreamer as error:
             return {}, dict.fromkeys(names, error.message)
+        if problem := polling.unset_key(self._settings, platform_name):
+            known = self._store.aliases(platform_name, names)
+            return known, {name: problem for name in names if name not in known}
         context = polling.check_context(self._settings, platform_name, now)
         ids = {name: name for name in names if _is_id(platform, name, context)}
         ids |= self._store.aliases(platform_name, [name for name in names if name not in ids])

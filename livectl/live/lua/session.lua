@@ -86,7 +86,8 @@ local function begin(told, platform, seen, hot, page, quiet)
   remember(hot, hot.session)
   call('ZADD', key('live', platform), hot.started, seen.id)
   call('SADD', key('unlearned', platform), seen.id)
-  tell(told, 'began', platform, seen, hot, page, {quiet = quiet or nil})
+  local earlier = hot.first and hot.started < hot.first -- than anybody looked
+  tell(told, 'began', platform, seen, hot, page, {quiet = quiet or nil, earlier = earlier or nil})
 end
 
 local function resume(platform, seen, hot)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 
     from livectl.live.network.routes import Routes
-    from livectl.live.platforms.base import CheckContext, Platform
+    from livectl.live.platforms.base import CheckContext, NameLookup, Platform
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,11 +58,23 @@ class Fetcher:
 
     def resolve(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> ResolvedIds:
         """Leads each id to the one that is followed."""
+        if platform.names is not None:
+            return self._resolve_many(platform, platform.names, ids, context)
         if platform.resolve is None:
             return ResolvedIds(list(ids), 0)
         driver = self._run_checks(platform, [platform.resolve(streamer_id, context) for streamer_id in ids])
         ids_or_errors = [generator.error or str(generator.result) for generator in driver.generators]
         return ResolvedIds(ids_or_errors, driver.requests)
+
+    def _resolve_many(
+        self, platform: Platform, lookup: NameLookup, ids: Sequence[str], context: CheckContext
+    ) -> ResolvedIds:
+        batches = [ids[start : start + lookup.size] for start in range(0, len(ids), lookup.size)]
+        driver = self._run_checks(platform, [lookup.resolve(batch, context) for batch in batches])
+        answers: list[str | Exception] = []
+        for batch, generator in zip(batches, driver.generators, strict=True):
+            answers += [generator.error or generator.result[streamer_id] for streamer_id in batch]
+        return ResolvedIds(answers, driver.requests)
 
     def ask(self, requests: Iterable[Request], hosts: Collection[str] | None = None) -> list[Response]:
         """The responses, in order. Only `hosts` may be asked; without them, any host whose address is public."""

@@ -29,17 +29,24 @@ TUNNEL_NETWORKS = tuple(IPv6Network(text) for text in ("2001::/23", "2002::/16")
 class Routes:
     """The settings of the network: hosts to send elsewhere, hosts that need not be public, the proxy."""
 
-    def __init__(self, connect_to: Mapping[str, str], allowed: Collection[str] = (), proxy: str = "") -> None:
+    def __init__(
+        self, connect_to: Mapping[str, str], allowed: Collection[str] = (), proxy: str = "", problem: str = ""
+    ) -> None:
         self._connect_to = {host.lower(): base.rstrip("/") for host, base in connect_to.items()}
         self._allowed = frozenset(host.lower() for host in allowed)
         self.proxy = proxy
+        self._problem = problem  # why nothing at all may be asked
 
     @classmethod
     def from_settings(cls, network: Network) -> Routes:
-        return cls(network.connect_to, network.allow, network.proxy.reveal() if network.proxy else "")
+        problem = network.proxy.problem if network.proxy else ""
+        proxy = network.proxy.reveal() if network.proxy and not problem else ""
+        return cls(network.connect_to, network.allow, proxy, f"network.proxy: {problem}" if problem else "")
 
     def find(self, url: str, hosts: Collection[str] | None) -> Route:
         """The route to this URL. Only `hosts` are allowed; None allows any host whose address is public."""
+        if self._problem:
+            raise UrlRefused(self._problem)
         host, port = _host_of(url)
         if hosts is not None and host not in hosts:
             raise UrlRefused(f"{host} is not a host of this platform")

@@ -78,7 +78,22 @@ def parse_address(text: str) -> tuple[str, str]:
             return platform.name, streamer_id
     from livectl.live.platforms.base import NotAStreamer
 
+    _refuse_unknown_name(text.strip())
     raise NotAStreamer(f"not the address of a streamer: {text.strip()[:200]!r}", "Write platform/id, or paste a URL.")
+
+
+def _refuse_unknown_name(text: str) -> None:
+    """UnknownPlatform when this is `name/id`, and no platform has the name."""
+    import re
+
+    match = re.fullmatch(r"([\w-]{1,40})/\S+", text)
+    if match is None or match[1].lower() in names():
+        return
+    from livectl.live.platforms.base import UnknownPlatform
+    from livectl.suggestions import did_you_mean
+
+    question = did_you_mean(match[1], names()).capitalize()
+    raise UnknownPlatform(f"there is no platform {match[1]}", f"{question} `livectl platforms` lists them.".strip())
 
 
 def _candidates(text: str) -> Iterator[Platform]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Effect: TypeAlias = "Request | CacheGet | CacheSet | Call"
 Check: TypeAlias = "Generator[Effect, Any, list[Observation]]"
 Resolve: TypeAlias = "Generator[Effect, Any, str]"
+ResolveNames: TypeAlias = "Generator[Effect, Any, dict[str, str | LivectlError]]"
 StreamerCheck: TypeAlias = "Callable[[str, CheckContext], Generator[Effect, Any, Observation]]"
 BatchCheck: TypeAlias = "Callable[[Sequence[str], CheckContext], Generator[Effect, Any, dict[str, Observation]]]"
 
@@ -45,10 +46,20 @@ class Platform(NamedTuple):
     check: Callable[[Sequence[str], CheckContext], Check]
     resolve: Callable[[str, CheckContext], Resolve] | None = None  # raises NotAStreamer or CheckFailed
     keyless: RateLimit | None = None  # without the user's keys, where that is another way of asking
+    names: NameLookup | None = None  # where many names are resolved in one request
+    key_names: tuple[str, ...] = ()  # of the user's keys that it uses
+    key_needed: bool = False  # it answers nothing without them
 
     def rate_limit(self, keys: Mapping[str, str]) -> RateLimit:
         key = keys.get("client_id") or keys.get("api_key")  # a cookie opens no other way of asking
         return RateLimit(self.batch, self.budget) if key or not self.keyless else self.keyless
+
+
+class NameLookup(NamedTuple):
+    """Resolves up to `size` names at once, to an id or to the reason why there is none."""
+
+    size: int
+    resolve: Callable[[Sequence[str], CheckContext], ResolveNames]
 
 
 class RateLimit(NamedTuple):
@@ -83,6 +94,12 @@ class NotAStreamer(LivectlError):  # noqa: N818
     code = 3
 
 
+class UnknownPlatform(NotAStreamer):
+    """An address `name/id` where no platform has the name."""
+
+    code = 2
+
+
 class CheckFailed(PlatformError):  # noqa: N818
     """A request without a usable answer: a block, a limit, an outage, an unknown shape. Never "offline"."""
 
@@ -111,6 +128,36 @@ def cache_get(key: str) -> Generator[Effect, Any, str | None]:
 
 def cache_set(key: str, value: str, seconds: float) -> Generator[Effect, Any, None]:
     yield CacheSet(key, value, seconds)
+
+
+def resolve_alone(
+    resolve_batch: Callable[[Sequence[str], CheckContext], ResolveNames], name: str, context: CheckContext
+) -> Resolve:
+    """The id of one name, by what resolves many."""
+    answer = (yield from resolve_batch([name], context))[name]
+    if isinstance(answer, LivectlError):
+        raise answer
+    return answer
+
+
+def with_second_route(first: StreamerCheck, second: StreamerCheck) -> StreamerCheck:
+    """Asks by another route where the first one's answer cannot be read. If both fail, the first failure stands."""
+
+    def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+        try:
+            return (yield from first(streamer_id, context))
+        except CheckFailed as failure:
+            if failure.state is not State.PARSE_ERROR:
+                raise
+            try:
+                observation = yield from second(streamer_id, context)
+            except CheckFailed:
+                raise failure from None
+            if observation.state in {State.NOT_FOUND, State.UNKNOWN}:  # the first answer had something to read
+                raise
+            return observation
+
+    return check_streamer
 
 
 def one_by_one(platform: str, check_streamer: StreamerCheck) -> Callable[[Sequence[str], CheckContext], Check]:

@@ -64,6 +64,7 @@ class BilibiliUser(msgspec.Struct):
     keyframe: str | None = ""
     room_id: int | None = 0
     short_id: int | None = 0
+    uid: int | None = None
     lock_till: str | int | None = ""
     hidden_till: str | int | None = ""
 
@@ -158,6 +159,8 @@ def _read_envelope(response: Response, context: CheckContext) -> BilibiliEnvelop
 def _build_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext) -> Observation:
     try:
         user = parsing.decode_json(row, USER)
+        if user.uid and user.uid != int(streamer_id):
+            raise parsing.somebody_else("$.data{}.uid", user.uid)
         state = _state(user)
     except CheckFailed as failure:
         return failed_observation(NAME, streamer_id, failure, context)
@@ -197,6 +200,7 @@ PLATFORM = Platform(
     hosts=frozenset({"api.live.bilibili.com", "b23.tv", "live.bilibili.com", "space.bilibili.com", "www.bilibili.com"}),
     batch=BATCH,
     budget="30/m",  # no refusal at a batch every two seconds; a refusal lasts half an hour
+    key_names=("cookie",),
     address=address,
     url=url,
     check=in_batches(NAME, BATCH, check_batch),

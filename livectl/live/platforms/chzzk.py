@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl.live.platforms import parsing
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, cache_get, cache_set, one_by_one
+from livectl.live.platforms.base import (
+    CheckFailed,
+    NotAStreamer,
+    Platform,
+    ask,
+    cache_get,
+    cache_set,
+    one_by_one,
+    with_second_route,
+)
 from livectl.live.platforms.parsing import parse_page_address
 from livectl.models import Observation, Request, State
 
@@ -43,7 +52,9 @@ class ChzzkEnvelope(msgspec.Struct):
 
 
 class ChzzkChannel(msgspec.Struct, rename="camel"):
+    channel_id: str
     channel_name: str | None = ""
+    open_live: bool | None = None
 
 
 class ChzzkNameResponse(msgspec.Struct):
@@ -83,6 +94,8 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
     if envelope.code != 200:
         raise CheckFailed(State.PARSE_ERROR, f"code {envelope.code}: {parsing.plain_text(envelope.message)}")
     content = parsing.decode_json(envelope.content, LIVE_STATUS)
+    if content is None and envelope.message:
+        raise CheckFailed(State.PARSE_ERROR, f"no content: {parsing.plain_text(envelope.message)}")
     if content is None or content.status == "CLOSE":
         return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
     if content.status != "OPEN":
@@ -103,6 +116,24 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
     )
 
 
+def check_channel(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+    """Whether the channel itself says that it is live, where its live status cannot be read."""
+    response = yield from ask(Request(url=f"{API}/service/v1/channels/{streamer_id}", headers=HEADERS))
+    channel = parsing.read_json(response, NAME_RESPONSE, context.now).content
+    if channel is None or channel.open_live is None:
+        raise CheckFailed(State.PARSE_ERROR, "missing field `openLive` - at `$.content`")
+    if channel.channel_id != streamer_id:
+        raise parsing.somebody_else("$.content.channelId", channel.channel_id)
+    return Observation(
+        platform=NAME,
+        id=streamer_id,
+        state=State.LIVE if channel.open_live else State.OFFLINE,
+        at=context.now,
+        name=parsing.plain_text(channel.channel_name),
+        url=url(streamer_id),
+    )
+
+
 def _channel_name(streamer_id: str) -> Generator[Effect, Any, str]:
     """The channel's name, which the live status lacks."""
     cached_name = yield from cache_get(f"name/{streamer_id}")
@@ -113,7 +144,7 @@ def _channel_name(streamer_id: str) -> Generator[Effect, Any, str]:
         content = NAME_RESPONSE.decode(response.body).content
     except msgspec.DecodeError:
         return ""  # the channel is live, with a name or without
-    name = parsing.plain_text(content.channel_name if content else "")
+    name = parsing.plain_text(content.channel_name if content and content.channel_id == streamer_id else "")
     if name:
         yield from cache_set(f"name/{streamer_id}", name, NAME_CACHE_SECONDS)
     return name
@@ -126,5 +157,5 @@ PLATFORM = Platform(
     budget="120/m",  # no limit is published; its own page asks every 10 seconds
     address=address,
     url=url,
-    check=one_by_one(NAME, check_streamer),
+    check=one_by_one(NAME, with_second_route(check_streamer, check_channel)),
 )

@@ -23,6 +23,7 @@ from livectl.live.platforms.base import (
     cache_set,
     follow_link,
     one_by_one,
+    with_second_route,
 )
 from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
@@ -64,9 +65,15 @@ class DouyinViewCount(msgspec.Struct):
     display_value: int | None = None
 
 
+class DouyinOwner(msgspec.Struct):
+    web_rid: str | None = ""
+    nickname: str | None = ""
+
+
 class DouyinRoom(msgspec.Struct):
     status: int
-    id_str: str
+    id_str: str | None = ""
+    owner: DouyinOwner | None = None
     title: str | None = ""
     cover: DouyinPictures | None = None
     user_count_str: str | None = ""
@@ -98,16 +105,18 @@ class DouyinEnvelope(msgspec.Struct):
 
 
 class DouyinRoomInfo(msgspec.Struct):
-    room: DouyinRoom | None = None
-    anchor: DouyinUser | None = None
+    """A room in its page. What is left out says nothing; what is null says that there is none."""
+
+    room: DouyinRoom | msgspec.UnsetType | None = msgspec.UNSET
+    anchor: DouyinUser | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class DouyinOwner(msgspec.Struct):
+class DouyinRoomOwner(msgspec.Struct):
     web_rid: str
 
 
 class DouyinOwnedRoom(msgspec.Struct):
-    owner: DouyinOwner
+    owner: DouyinRoomOwner
 
 
 class DouyinReflow(msgspec.Struct):
@@ -164,44 +173,50 @@ def _find_owner(room_id: str, context: CheckContext) -> Resolve:
 
 
 def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+    """Asks with the kept visitor's cookie; once more, with a new one, when that is refused."""
+    was_kept = not context.keys.get("cookie") and bool((yield from cache_get("ttwid")))
+    try:
+        return (yield from _enter_room(streamer_id, context))
+    except CheckFailed as failure:
+        if failure.state is not State.BLOCKED or not was_kept:
+            raise
+    return (yield from _enter_room(streamer_id, context))
+
+
+def _enter_room(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
     headers = yield from _headers(streamer_id, context)
-    envelope = yield from _enter_room(streamer_id, headers, context)
+    request = Request(url=f"{ENTER_API}?{urlencode(ENTER_QUERY | {'web_rid': streamer_id})}", headers=headers)
+    try:
+        envelope = parsing.read_json((yield from ask(request)), ENVELOPE, context.now)
+        if envelope.status_code == REFUSED_CODE:
+            raise CheckFailed(State.BLOCKED, f"refused (status_code {REFUSED_CODE})")
+    except CheckFailed as failure:
+        if failure.state is State.BLOCKED:  # perhaps because of the cookie: it is asked for anew
+            yield from cache_set("ttwid", "", COOKIE_CACHE_SECONDS)
+        raise
+    if envelope.status_code == TROUBLE_CODE and ENDED_PROMPT.encode() not in bytes(envelope.data):
+        raise CheckFailed(State.NETWORK, f"the site has trouble (status_code {TROUBLE_CODE})")
     data = parsing.decode_json(envelope.data, DATA)
+    is_live = any(room.status == ROOM_LIVE for room in data.data or [])
+    if data.prompts == ENDED_PROMPT and not is_live:  # whatever the status code
+        return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
     if data.prompts == RESTRICTED_PROMPT:
         return Observation(
             platform=NAME, id=streamer_id, state=State.RESTRICTED, at=context.now, problem="not shown to everyone"
         )
     if envelope.status_code != 0:
         raise parsing.unknown_value("$.status_code", envelope.status_code)
-    if data.prompts == ENDED_PROMPT:
-        return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
-    if data.user is None:
-        data = yield from _read_room_page(streamer_id, headers, context)
-    if data.user is None:
-        return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
+    if data.user is None and not is_live:
+        return (yield from check_page(streamer_id, context))
     return _build_observation(streamer_id, data, context)
-
-
-def _enter_room(
-    streamer_id: str, headers: dict[str, str], context: CheckContext
-) -> Generator[Effect, Any, DouyinEnvelope]:
-    request = Request(url=f"{ENTER_API}?{urlencode(ENTER_QUERY | {'web_rid': streamer_id})}", headers=headers)
-    try:
-        envelope = parsing.read_json((yield from ask(request)), ENVELOPE, context.now)
-    except CheckFailed as failure:
-        if failure.state is State.BLOCKED:  # perhaps because of the cookie: the next check gets a new one
-            yield from cache_set("ttwid", "", COOKIE_CACHE_SECONDS)
-        raise
-    if envelope.status_code == TROUBLE_CODE:
-        raise CheckFailed(State.NETWORK, f"the site has trouble (status_code {TROUBLE_CODE})")
-    if envelope.status_code == REFUSED_CODE:
-        raise CheckFailed(State.BLOCKED, f"refused (status_code {REFUSED_CODE})")
-    return envelope
 
 
 def _build_observation(streamer_id: str, data: DouyinData, context: CheckContext) -> Observation:
     room = data.data[0] if data.data else None
-    name = parsing.plain_text(data.user.nickname if data.user else "")
+    owner = (room.owner if room else None) or DouyinOwner()
+    if owner.web_rid and owner.web_rid != streamer_id:
+        raise parsing.somebody_else("$.data.data[0].owner.web_rid", owner.web_rid)
+    name = parsing.plain_text((data.user.nickname if data.user else "") or owner.nickname)
     if room is None or room.status == ROOM_ENDED:
         return Observation(
             platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now, name=name, url=url(streamer_id)
@@ -215,7 +230,7 @@ def _build_observation(streamer_id: str, data: DouyinData, context: CheckContext
         id=streamer_id,
         state=State.LIVE,
         at=context.now,
-        session=room.id_str,
+        session=room.id_str or "",
         title=parsing.plain_text(room.title),
         category=parsing.plain_text(partition.title if partition else ""),
         name=name,
@@ -225,10 +240,9 @@ def _build_observation(streamer_id: str, data: DouyinData, context: CheckContext
     )
 
 
-def _read_room_page(
-    streamer_id: str, headers: dict[str, str], context: CheckContext
-) -> Generator[Effect, Any, DouyinData]:
-    """The data in the room's page. It tells an unknown room from a refusal, which ENTER_API answers alike."""
+def check_page(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+    """Reads the room's page. It tells an unknown room from a refusal, which ENTER_API answers alike."""
+    headers = yield from _headers(streamer_id, context)
     response = yield from ask(Request(url=url(streamer_id), headers=headers))
     text = parsing.read_body(response, context.now).decode(errors="replace")
     chunks = re.findall(r'__pace_f\.push\(\[1,\s*("(?:[^"\\]|\\.)*")', text)
@@ -237,7 +251,14 @@ def _read_room_page(
         raise CheckFailed(State.BLOCKED, "neither an answer nor a room's page")
     room_json = page_state[page_state.rindex('"roomInfo":') :]  # the first is an empty shell
     info = parsing.find_embedded_json(room_json, '"roomInfo":', DouyinRoomInfo) or DouyinRoomInfo()
-    return DouyinData(data=[info.room] if info.room else [], user=info.anchor)
+    anchor = info.anchor or None
+    if info.room:  # it may name its owner and no anchor
+        return _build_observation(streamer_id, DouyinData(data=[info.room], user=anchor), context)
+    if info.anchor is None:
+        return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
+    if info.room is msgspec.UNSET or anchor is None:
+        raise CheckFailed(State.PARSE_ERROR, "missing field `room` - at `roomInfo`")
+    return _build_observation(streamer_id, DouyinData(data=[], user=anchor), context)
 
 
 def _unquote(chunk: str) -> str:
@@ -271,8 +292,9 @@ PLATFORM = Platform(
     hosts=frozenset({"live.douyin.com", "v.douyin.com", "www.douyin.com", "www.iesdouyin.com", "webcast.amemv.com"}),
     batch=1,
     budget="30/m",  # no refusal at 200 rooms in five minutes
+    key_names=("cookie",),
     address=address,
     url=url,
-    check=one_by_one(NAME, check_streamer),
+    check=one_by_one(NAME, with_second_route(check_streamer, check_page)),
     resolve=resolve,
 )

@@ -56,6 +56,7 @@ class DouyuRoom(msgspec.Struct):
     show_status: int
     video_loop: int = msgspec.field(name="videoLoop")
     show_time: int
+    room_id: int | None = None
     room_name: str | None = ""
     second_lvl_name: str | None = ""
     child_cate: DouyuCategory | list[None] | None = None
@@ -114,6 +115,8 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
     if missing_state:
         return Observation(platform=NAME, id=streamer_id, state=missing_state, at=context.now)
     room = parsing.read_json(response, BODY, context.now).room
+    if room.room_id and is_number(streamer_id) and room.room_id != int(streamer_id):
+        raise parsing.somebody_else("$.room.room_id", room.room_id)
     state = _state(room)
     started_at = parsing.valid_timestamp(room.show_time) if state is not State.OFFLINE else None
     category = room.child_cate.name if isinstance(room.child_cate, DouyuCategory) else ""

@@ -5,13 +5,14 @@ A room that shows recordings says so in its status, or only at an end of its tit
 
 from __future__ import annotations
 
+import html
 import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from livectl.live.platforms import parsing
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, one_by_one
+from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, one_by_one, with_second_route
 from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
 
@@ -28,6 +29,7 @@ API = "https://mp.huya.com/cache.php?m=Live&do=profileRoom&showSecret=1"
 MAX_PAGE_BYTES = 1_000_000  # pages run to 200 KB
 REPLAY_WORDS = ("回放", "重播")  # recording, rerun: at either end of a title
 NO_STREAMER_TEXT = "找不到这个主播"
+BANNED_TEXT = "正在整改"  # closed for breaking the rules, in a page or a message
 NO_ROOM_PATTERN = re.compile("不存在|找不到|not (exist|found)", re.IGNORECASE)  # in a message
 
 
@@ -40,8 +42,9 @@ class HuyaLive(msgspec.Struct, rename="camel"):
     screenshot: str | None = ""
 
 
-class HuyaProfile(msgspec.Struct):
+class HuyaProfile(msgspec.Struct, rename="camel"):
     nick: str | None = ""
+    profile_room: int | None = None
 
 
 class HuyaRoom(msgspec.Struct, rename="camel"):
@@ -49,6 +52,18 @@ class HuyaRoom(msgspec.Struct, rename="camel"):
     real_live_status: str
     live_data: HuyaLive | list[None] | None = None
     profile_info: HuyaProfile | list[None] | None = None
+
+
+class HuyaPageRoom(msgspec.Struct, rename="camel"):
+    """What a room's page says of it, where the API's answer cannot be read."""
+
+    state: str
+    profile_room: int
+    introduction: str | None = ""
+    game_full_name: str | None = ""
+    start_time: int | None = None
+    total_count: int | None = None
+    screenshot: str | None = ""
 
 
 class HuyaEnvelope(msgspec.Struct):
@@ -79,8 +94,7 @@ def url(streamer_id: str) -> str:
 def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     if is_number(streamer_id):
         return streamer_id
-    request = Request(url=url(streamer_id), headers=parsing.browser_headers(), limit=MAX_PAGE_BYTES)
-    text = parsing.read_body((yield from ask(request)), context.now).decode(errors="replace")
+    text = yield from _read_page(streamer_id, context)
     if NO_STREAMER_TEXT in text:
         raise NotAStreamer(f"Huya knows no streamer {streamer_id!r}", HINT)
     match = re.search(r'TT_ROOM_DATA\s*=.{0,4000}?"profileRoom":\s*"?(\d+)', text, re.DOTALL)
@@ -91,15 +105,44 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     return match[1]
 
 
+def _read_page(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, str]:
+    """The text of a room's page. Its scripts carry HTML entities where other sites' do not."""
+    request = Request(url=url(streamer_id), headers=parsing.browser_headers(), limit=MAX_PAGE_BYTES)
+    return html.unescape(parsing.read_body((yield from ask(request)), context.now).decode(errors="replace"))
+
+
+def check_page(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+    text = yield from _read_page(streamer_id, context)
+    if BANNED_TEXT in text:
+        return Observation(platform=NAME, id=streamer_id, state=State.BANNED, at=context.now)
+    if NO_STREAMER_TEXT in text:
+        return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
+    page = parsing.find_embedded_json(text, "TT_ROOM_DATA", HuyaPageRoom)
+    if page is None:
+        raise CheckFailed(State.PARSE_ERROR, "no room in the page - at `TT_ROOM_DATA`")
+    live = HuyaLive(page.introduction, page.game_full_name, page.start_time, None, page.total_count, page.screenshot)
+    status = "ON" if page.state == "REPLAY" else page.state
+    room = HuyaRoom(page.state, status, live, HuyaProfile(profile_room=page.profile_room))
+    return _build_observation(streamer_id, room, context)
+
+
 def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
     headers = parsing.browser_headers(url(streamer_id))
     response = yield from ask(Request(url=f"{API}&roomid={streamer_id}", headers=headers))
     envelope = parsing.read_json(response, ENVELOPE, context.now)
+    if envelope.status != 200 and BANNED_TEXT in (envelope.message or ""):
+        return Observation(platform=NAME, id=streamer_id, state=State.BANNED, at=context.now)
     if envelope.status != 200 and NO_ROOM_PATTERN.search(envelope.message or ""):
         return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
     if envelope.status != 200:
         raise CheckFailed(State.PARSE_ERROR, f"status {envelope.status}: {parsing.plain_text(envelope.message)}")
-    room = parsing.decode_json(envelope.data, ROOM)
+    return _build_observation(streamer_id, parsing.decode_json(envelope.data, ROOM), context)
+
+
+def _build_observation(streamer_id: str, room: HuyaRoom, context: CheckContext) -> Observation:
+    profile = room.profile_info if isinstance(room.profile_info, HuyaProfile) else HuyaProfile()
+    if profile.profile_room and is_number(streamer_id) and profile.profile_room != int(streamer_id):
+        raise parsing.somebody_else("$.data.profileInfo.profileRoom", profile.profile_room)
     live = room.live_data if isinstance(room.live_data, HuyaLive) else HuyaLive()
     state = _state(room, live)
     started_at = parsing.valid_timestamp(live.start_time) if state is not State.OFFLINE else None
@@ -111,7 +154,7 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
         session=str(live.start_time) if started_at else "",
         title=parsing.plain_text(live.introduction),
         category=parsing.plain_text(live.game_full_name),
-        name=parsing.plain_text(room.profile_info.nick if isinstance(room.profile_info, HuyaProfile) else ""),
+        name=parsing.plain_text(profile.nick),
         url=url(streamer_id),
         cover=parsing.image_url(live.screenshot),
         viewers=parsing.parse_count(live.user_count or live.total_count) if started_at else None,
@@ -140,6 +183,6 @@ PLATFORM = Platform(
     budget="120/m",  # no limit is published
     address=address,
     url=url,
-    check=one_by_one(NAME, check_streamer),
+    check=one_by_one(NAME, with_second_route(check_streamer, check_page)),
     resolve=resolve,
 )

@@ -15,12 +15,14 @@ import msgspec
 from livectl.live.platforms import oauth, parsing
 from livectl.live.platforms.base import (
     CheckFailed,
+    NameLookup,
     NotAStreamer,
     Platform,
     cache_get,
     cache_set,
     failed_observation,
     in_batches,
+    resolve_alone,
 )
 from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
@@ -28,7 +30,8 @@ from livectl.models import Observation, Request, State
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from livectl.live.platforms.base import CheckContext, Effect, Resolve
+    from livectl.errors import LivectlError
+    from livectl.live.platforms.base import CheckContext, Effect, Resolve, ResolveNames
 
 NAME = "kick"
 HOSTS = {NAME, "kick.com", "www.kick.com", "m.kick.com", "player.kick.com"}
@@ -100,12 +103,29 @@ def url(streamer_id: str) -> str:
 
 
 def resolve(streamer_id: str, context: CheckContext) -> Resolve:
-    if is_number(streamer_id):
-        return streamer_id
-    rows = yield from _fetch_channels("slug", [streamer_id.removeprefix("@")], context)
-    if not rows:
-        raise NotAStreamer(f"Kick knows no channel {streamer_id.removeprefix('@')!r}", HINT)
-    return str(parsing.decode_json(rows[0], OWNER).broadcaster_user_id)
+    return (yield from resolve_alone(resolve_batch, streamer_id, context))
+
+
+def resolve_batch(names: Sequence[str], context: CheckContext) -> ResolveNames:
+    """The numbers of slugs, many in one call. What it leaves out is asked alone: one bad slug may spoil the call."""
+    slugs = [name for name in names if not is_number(name)]
+    numbers = yield from _find_numbers(slugs, context)
+    for name in slugs if len(slugs) > 1 else ():
+        if name not in numbers:
+            numbers |= yield from _find_numbers([name], context)
+    answers: dict[str, str | LivectlError] = {name: name for name in names}
+    for name in slugs:
+        answers[name] = numbers.get(name) or NotAStreamer(f"Kick knows no channel {name.removeprefix('@')!r}", HINT)
+    return answers
+
+
+def _find_numbers(slugs: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, str]]:
+    if not slugs:
+        return {}
+    rows = yield from _fetch_channels("slug", [slug.removeprefix("@") for slug in slugs], context)
+    owners = [parsing.decode_json(row, OWNER) for row in rows]
+    numbers = {f"@{owner.slug}": str(owner.broadcaster_user_id) for owner in owners}
+    return {slug: numbers[slug] for slug in slugs if slug in numbers}
 
 
 def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
@@ -212,8 +232,11 @@ PLATFORM = Platform(
     hosts=frozenset({"api.kick.com", "id.kick.com"}),
     batch=BATCH,
     budget="20/m",  # no limit is published; Kick's staff spoke of 20 a minute, then of 100
+    key_names=("client_id", "client_secret"),
+    key_needed=True,
     address=address,
     url=url,
     check=in_batches(NAME, BATCH, check_batch),
     resolve=resolve,
+    names=NameLookup(BATCH, resolve_batch),
 )

@@ -166,6 +166,11 @@ def unknown_value(path: str, value: object) -> CheckFailed:
     return CheckFailed(State.PARSE_ERROR, f"unknown value {str(value)[:40]!r} - at `{path}`")
 
 
+def somebody_else(path: str, name: object) -> CheckFailed:
+    """The failure for an answer about somebody who was not asked for."""
+    return CheckFailed(State.PARSE_ERROR, f"an answer about somebody else, {str(name)[:40]!r} - at `{path}`")
+
+
 def plain_text(text: str | None) -> str:
     """Text for a line: entities decoded, spaces and control characters folded, cut to a bearable length."""
     unescaped = html.unescape(html.unescape(text or ""))

@@ -13,7 +13,16 @@ from urllib.parse import urlencode
 import msgspec
 
 from livectl.live.platforms import parsing
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, cache_get, cache_set, one_by_one
+from livectl.live.platforms.base import (
+    CheckFailed,
+    NotAStreamer,
+    Platform,
+    ask,
+    cache_get,
+    cache_set,
+    one_by_one,
+    with_second_route,
+)
 from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
 
@@ -26,9 +35,9 @@ NAME = "soop"
 DOMAINS = ("sooplive.com", "sooplive.co.kr", "afreecatv.com")
 PLAYER_HOSTS = {f"{part}.{domain}" for part in ("play", "ch", "bj", "m") for domain in DOMAINS}
 OTHER_HOSTS = {f"{part}{domain}" for part in ("", "www.", "vod.") for domain in DOMAINS}
-HINT = "Give the player: https://play.sooplive.co.kr/ID"
+HINT = "Give the player: https://play.sooplive.com/ID"
 API = "https://live.sooplive.com/afreeca/player_live_api.php"
-STATION_API = "https://chapi.sooplive.co.kr/api"
+STATION_API = "https://chapi.sooplive.com/api"
 COVERS = "https://liveimg.sooplive.co.kr/m"
 RESULT_LIVE, RESULT_OFFLINE = 1, 0  # of RESULT
 RESTRICTIONS = {-2: "not shown in this region", -6: "shown after login, from age 19", -8: "shown to adults"}
@@ -40,6 +49,7 @@ class SoopChannel(msgspec.Struct, rename="upper"):
     result: int
     title: str | None = ""
     bjnick: str | None = ""
+    bjid: str | None = ""
     bno: str | int | None = ""
     btime: int | None = None
     category_tags: list[str] | None = None
@@ -58,6 +68,7 @@ class SoopBroadcast(msgspec.Struct):
 
 
 class SoopStation(msgspec.Struct):
+    user_id: str | None = ""
     user_nick: str | None = ""
     broad_start: parsing.LocalTime | None = None
 
@@ -87,7 +98,7 @@ def address(text: str) -> str | None:
 
 
 def url(streamer_id: str) -> str:
-    return f"https://play.sooplive.co.kr/{streamer_id}"
+    return f"https://play.sooplive.com/{streamer_id}"
 
 
 def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
@@ -95,6 +106,8 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
     headers = _headers(streamer_id, context) | {"Content-Type": "application/x-www-form-urlencoded"}
     request = Request(url=f"{API}?bjid={streamer_id}", method="POST", headers=headers, body=urlencode(form).encode())
     channel = parsing.read_json((yield from ask(request)), BODY, context.now).channel
+    if channel.bjid and channel.bjid.lower() != streamer_id:
+        raise parsing.somebody_else("$.CHANNEL.BJID", channel.bjid)
     if channel.result == RESULT_LIVE:
         state = State.RESTRICTED if channel.bpwd == "Y" else State.LIVE
         return _build_observation(streamer_id, channel, state, context)
@@ -124,6 +137,10 @@ def _confirm_offline(streamer_id: str, context: CheckContext) -> Generator[Effec
         return offline
 
 
+def check_station(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+    return (yield from _check_station(streamer_id, "", context))
+
+
 def _build_observation(streamer_id: str, channel: SoopChannel, state: State, context: CheckContext) -> Observation:
     session = str(channel.bno or "")
     tags = channel.category_tags
@@ -150,6 +167,8 @@ def _check_station(streamer_id: str, restriction: str, context: CheckContext) ->
     if response.status in {400, 404}:
         return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
     body = parsing.read_json(response, STATION_RESPONSE, context.now)
+    if body.station.user_id and body.station.user_id.lower() != streamer_id:
+        raise parsing.somebody_else("$.station.user_id", body.station.user_id)
     yield from cache_set(f"known/{streamer_id}", "1", EXISTS_CACHE_SECONDS)
     name = parsing.plain_text(body.station.user_nick)
     if body.broad is None:
@@ -178,10 +197,11 @@ def _headers(streamer_id: str, context: CheckContext) -> dict[str, str]:
 
 PLATFORM = Platform(
     name=NAME,
-    hosts=frozenset({"live.sooplive.com", "chapi.sooplive.co.kr"}),
+    hosts=frozenset(f"{part}.{domain}" for part in ("live", "chapi") for domain in DOMAINS),  # one redirects to another
     batch=1,
     budget="120/m",  # no limit is published
+    key_names=("cookie",),
     address=address,
     url=url,
-    check=one_by_one(NAME, check_streamer),
+    check=one_by_one(NAME, with_second_route(check_streamer, check_station)),
 )

@@ -44,6 +44,8 @@ class TikTokLiveRoom(msgspec.Struct, rename="camel"):
 
 class TikTokUser(msgspec.Struct, rename="camel"):
     room_id: str
+    unique_id: str | None = ""
+    status: int | None = None
     nickname: str | None = ""
 
 
@@ -117,7 +119,12 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
 
 def _build_observation(streamer_id: str, data: TikTokData, context: CheckContext) -> Observation:
     name, room = parsing.plain_text(data.user.nickname), data.live_room
-    if not data.user.room_id or (room and room.status == ROOM_ENDED):
+    if data.user.unique_id and data.user.unique_id.lower() != streamer_id:
+        raise parsing.somebody_else("$.data.user.uniqueId", data.user.unique_id)
+    is_over = room.status == ROOM_ENDED if room else not data.user.room_id
+    if is_over and data.user.status == ROOM_LIVE:
+        raise CheckFailed(State.PARSE_ERROR, "the user is live, the room is not - at `$.data.user.status`")
+    if is_over:
         return Observation(
             platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now, name=name, url=url(streamer_id)
         )
@@ -145,6 +152,7 @@ PLATFORM = Platform(
     hosts=frozenset({"www.tiktok.com", "m.tiktok.com", *SHORT_LINK_HOSTS}),
     batch=1,
     budget="30/m",  # no limit is published, and refusals come soon
+    key_names=("cookie",),
     address=address,
     url=url,
     check=one_by_one(NAME, check_streamer),

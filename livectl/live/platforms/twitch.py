@@ -7,7 +7,7 @@ by leaving a streamer out; on every other platform a missing row says nothing.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -15,12 +15,14 @@ import msgspec
 from livectl.live.platforms import oauth, parsing
 from livectl.live.platforms.base import (
     CheckFailed,
+    NameLookup,
     NotAStreamer,
     Platform,
     RateLimit,
     ask,
     failed_observation,
     in_batches,
+    resolve_alone,
 )
 from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
@@ -28,7 +30,8 @@ from livectl.models import Observation, Request, State
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from livectl.live.platforms.base import Check, CheckContext, Effect, Resolve
+    from livectl.errors import LivectlError
+    from livectl.live.platforms.base import Check, CheckContext, Effect, Resolve, ResolveNames
     from livectl.models import Response
 
 NAME = "twitch"
@@ -62,6 +65,7 @@ class HelixStream(msgspec.Struct):
 
 class HelixRows(msgspec.Struct):
     data: list[msgspec.Raw]
+    error: str | None = ""
 
 
 class HelixUser(msgspec.Struct):
@@ -71,6 +75,7 @@ class HelixUser(msgspec.Struct):
 
 class HelixUsers(msgspec.Struct):
     data: list[HelixUser]
+    error: str | None = ""
 
 
 class GqlGame(msgspec.Struct):
@@ -89,7 +94,8 @@ class GqlStream(msgspec.Struct, rename="camel"):
 
 class GqlUser(msgspec.Struct, rename="camel"):
     stream: GqlStream | None  # no default: null says offline, no stream at all says nothing
-    login: str | None = ""
+    id: str
+    login: str
     display_name: str | None = ""
 
 
@@ -97,13 +103,24 @@ class GqlData(msgspec.Struct):
     user: GqlUser | None
 
 
+class GqlProblem(msgspec.Struct):
+    message: str | None = ""
+
+
 class GqlResponse(msgspec.Struct):
-    data: GqlData
+    data: GqlData | None = None
+    errors: list[GqlProblem] | None = None
 
 
 class GqlError(msgspec.Struct):
-    error: str
+    """What is answered in place of all rows."""
 
+    error: str = ""
+    message: str | None = ""
+    errors: list[GqlProblem] | None = None
+
+
+T = TypeVar("T", HelixRows, HelixUsers)
 
 STREAM = msgspec.json.Decoder(HelixStream)
 ROWS = msgspec.json.Decoder(HelixRows)
@@ -148,15 +165,22 @@ def url(streamer_id: str) -> str:
 
 
 def resolve(streamer_id: str, context: CheckContext) -> Resolve:
-    if is_number(streamer_id) or not oauth.has_client_keys(context):
-        return streamer_id
-    login = streamer_id.removeprefix("@")
-    response = yield from _ask_helix("users", [("login", login)], context)
-    users = parsing.read_json(response, USERS, context.now).data
-    number = next((user.id for user in users if user.login.lower() == login), None)
-    if number is None:
-        raise NotAStreamer(f"Twitch knows no channel {login!r}", "Perhaps it was renamed, or closed.")
-    return number
+    return (yield from resolve_alone(resolve_batch, streamer_id, context))
+
+
+def resolve_batch(names: Sequence[str], context: CheckContext) -> ResolveNames:
+    """The numbers of logins, a hundred in one call."""
+    answers: dict[str, str | LivectlError] = {name: name for name in names}
+    logins = [name for name in names if not is_number(name)]
+    if not logins or not oauth.has_client_keys(context):
+        return answers
+    users = yield from _find_users([("login", login.removeprefix("@")) for login in logins], context)
+    numbers = {user.login.lower(): user.id for user in users}
+    for name in logins:
+        login = name.removeprefix("@")
+        unknown = NotAStreamer(f"Twitch knows no channel {login!r}", "Perhaps it was renamed, or closed.")
+        answers[name] = numbers.get(login) or unknown
+    return answers
 
 
 def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
@@ -166,7 +190,7 @@ def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, 
         for streamer_id in ids
     ]
     response = yield from _ask_helix("streams", [*parameters, ("first", str(BATCH))], context)
-    streams, row_failure = _decode_streams(parsing.read_json(response, ROWS, context.now).data)
+    streams, row_failure = _decode_streams(_read_helix(response, ROWS, context).data, ids)
     if len(ids) == 1 and not streams and not row_failure and not (yield from _exists(parameters[0], context)):
         return {ids[0]: Observation(platform=NAME, id=ids[0], state=State.NOT_FOUND, at=context.now)}
     return {
@@ -175,8 +199,10 @@ def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, 
     }
 
 
-def _decode_streams(rows: Sequence[msgspec.Raw]) -> tuple[dict[str, HelixStream], CheckFailed | None]:
-    """The streams by number and by login, and the failure of a row that cannot be read."""
+def _decode_streams(
+    rows: Sequence[msgspec.Raw], ids: Sequence[str]
+) -> tuple[dict[str, HelixStream], CheckFailed | None]:
+    """The streams by the ids that were asked for, and the failure of a row that cannot be read or is not theirs."""
     streams: dict[str, HelixStream] = {}
     row_failure: CheckFailed | None = None
     for row in rows:
@@ -184,16 +210,35 @@ def _decode_streams(rows: Sequence[msgspec.Raw]) -> tuple[dict[str, HelixStream]
             stream = parsing.decode_json(row, STREAM)
         except CheckFailed as failure:
             row_failure = failure
-        else:
-            login = stream.user_login.lower()
-            streams |= {stream.user_id: stream, f"@{login}" if is_number(login) else login: stream}
+            continue
+        login = stream.user_login.lower()
+        names = {stream.user_id, f"@{login}" if is_number(login) else login}.intersection(ids)
+        if not names:
+            row_failure = parsing.somebody_else("$.data[].user_login", login)
+        streams |= dict.fromkeys(names, stream)
     return streams, row_failure
 
 
 def _exists(parameter: tuple[str, str], context: CheckContext) -> Generator[Effect, Any, bool]:
     """Whether there is such a streamer. It costs one more call, so only a check of a single streamer asks."""
-    response = yield from _ask_helix("users", [(parameter[0].removeprefix("user_"), parameter[1])], context)
-    return bool(parsing.read_json(response, USERS, context.now).data)
+    key, value = parameter[0].removeprefix("user_"), parameter[1]
+    users = yield from _find_users([(key, value)], context)
+    return any(value == (user.id if key == "id" else user.login.lower()) for user in users)
+
+
+def _find_users(
+    parameters: Sequence[tuple[str, str]], context: CheckContext
+) -> Generator[Effect, Any, list[HelixUser]]:
+    response = yield from _ask_helix("users", parameters, context)
+    return _read_helix(response, USERS, context).data
+
+
+def _read_helix(response: Response, decoder: msgspec.json.Decoder[T], context: CheckContext) -> T:
+    """The rows. An answer that names an error says nothing by what it leaves out."""
+    rows = parsing.read_json(response, decoder, context.now)
+    if rows.error:
+        raise CheckFailed(State.NETWORK, f"the site has trouble: {parsing.plain_text(rows.error)}")
+    return rows
 
 
 def _build_observation(
@@ -242,6 +287,10 @@ def check_batch_without_key(
     response = yield from ask(Request(url=GQL_URL, method="POST", headers=headers, body=body))
     rows = parsing.read_json(response, GQL_ROWS, context.now)
     if isinstance(rows, GqlError):
+        if rows.errors:
+            raise _gql_failure(rows.errors)
+        if not rows.error:
+            raise CheckFailed(State.PARSE_ERROR, "neither rows nor an error")
         raise CheckFailed(State.BLOCKED, f"refused: {parsing.plain_text(rows.error)}")
     if len(rows) != len(ids):
         raise CheckFailed(State.PARSE_ERROR, f"{len(rows)} answers to {len(ids)} questions")
@@ -259,20 +308,38 @@ def _gql_query(streamer_id: str) -> dict[str, object]:
 
 def _build_gql_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext) -> Observation:
     try:
-        user = parsing.decode_json(row, GQL_RESPONSE).data.user
+        user = _read_gql_user(streamer_id, parsing.decode_json(row, GQL_RESPONSE))
     except CheckFailed as failure:
         return failed_observation(NAME, streamer_id, failure, context)
     if user is None:
         return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
-    stream = _to_helix_stream(streamer_id, user, user.stream) if user.stream else None
+    stream = _to_helix_stream(user, user.stream) if user.stream else None
     return _build_observation(streamer_id, stream, context)
 
 
-def _to_helix_stream(streamer_id: str, user: GqlUser, stream: GqlStream) -> HelixStream:
+def _read_gql_user(streamer_id: str, answer: GqlResponse) -> GqlUser | None:
+    """The user who was asked for; None when there is none. A null beside an error says neither that nor offline."""
+    user = answer.data.user if answer.data else None
+    if answer.errors and (user is None or user.stream is None):
+        raise _gql_failure(answer.errors)
+    if answer.data is None:
+        raise CheckFailed(State.PARSE_ERROR, "missing field `data` - at `$[]`")
+    if user and streamer_id.removeprefix("@") != (user.id if is_number(streamer_id) else user.login.lower()):
+        raise parsing.somebody_else("$[].data.user.login", user.login)
+    return user
+
+
+def _gql_failure(problems: Sequence[GqlProblem]) -> CheckFailed:
+    message = parsing.plain_text(problems[0].message) or "an error without words"
+    state = State.BLOCKED if "integrity" in message.lower() else State.NETWORK
+    return CheckFailed(state, f"the site has trouble: {message}")
+
+
+def _to_helix_stream(user: GqlUser, stream: GqlStream) -> HelixStream:
     return HelixStream(
         id=stream.id,
-        user_id="",
-        user_login=user.login or streamer_id.removeprefix("@"),
+        user_id=user.id,
+        user_login=user.login,
         type=stream.type,
         started_at=stream.created_at,
         user_name=user.display_name,
@@ -297,8 +364,10 @@ PLATFORM = Platform(
     batch=BATCH,
     budget="600/m",  # of 800 points a minute
     keyless=RateLimit(GQL_BATCH, "60/m"),  # no limit is published
+    key_names=("client_id", "client_secret"),
     address=address,
     url=url,
     check=check,
     resolve=resolve,
+    names=NameLookup(BATCH, resolve_batch),
 )

@@ -42,6 +42,13 @@ NON_CHANNEL_PATHS = {
 # fmt: on
 CHANNEL_URL = re.compile(r"youtube\.com/(channel/|@|c/|user/)")
 CHANNEL_ID = re.compile(r"UC[\w-]{22}", re.ASCII)
+# Where pages say whose they are, the surest first. A page need not have them all.
+_ID = rf"({CHANNEL_ID.pattern})"
+_DETAILS_MARK = re.compile(rf'"videoDetails"\s*:\s*\{{[^{{}}]*?"channelId"\s*:\s*"{_ID}"')
+_META_MARK = re.compile(rf'<meta itemprop="(?:identifier|channelId)" content="{_ID}"')
+_CANONICAL_MARK = re.compile(rf'<link rel="canonical" href="https://www\.youtube\.com/channel/{_ID}"')
+CHANNEL_MARKS = (re.compile(rf'"externalId"\s*:\s*"{_ID}"'), _META_MARK, _CANONICAL_MARK, _DETAILS_MARK)
+VIDEO_MARKS = (_DETAILS_MARK, re.compile(rf'"externalChannelId"\s*:\s*"{_ID}"'), _META_MARK, *CHANNEL_MARKS[:1])
 CONSENT_COOKIE = "SOCS=CAI; CONSENT=YES+cb"  # "reject all" on the page that the EU sees first
 MAX_PAGE_BYTES = 2_000_000  # pages run to 1.2 MB
 PAGE_END_MARKER = b"var ytInitialData"  # whatever a page says of a broadcast stands before it
@@ -57,6 +64,7 @@ class YouTubeVideo(msgspec.Struct, rename="camel"):
     video_id: str
     title: str = ""
     author: str = ""
+    channel_id: str = ""
     is_live: bool = False
     is_upcoming: bool = False
 
@@ -126,10 +134,10 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     if response.status == 404:
         raise NotAStreamer(f"YouTube knows no {streamer_id}", HINT)
     text = _decode_page(response.url, parsing.read_body(response, context.now))
-    key = "channelId" if streamer_id.startswith("video:") else "externalId"
-    match = re.search(rf'"{key}":"({CHANNEL_ID.pattern})"', text)
+    marks = VIDEO_MARKS if streamer_id.startswith("video:") else CHANNEL_MARKS
+    match = next((found for mark in marks if (found := mark.search(text))), None)
     if match is None:
-        raise CheckFailed(State.PARSE_ERROR, f'no "{key}" in the page of {streamer_id}')
+        raise CheckFailed(State.PARSE_ERROR, f"no mark of a channel in the page of {streamer_id} - at `externalId`")
     return match[1]
 
 
@@ -175,6 +183,8 @@ def _parse_page(text: str) -> YouTubePage:
 
 
 def _build_observation(streamer_id: str, page: YouTubePage, context: CheckContext) -> Observation:
+    if page.video and page.video.channel_id not in {"", streamer_id}:
+        raise parsing.somebody_else("videoDetails.channelId", page.video.channel_id)
     state = _state(page, context.now)
     if state is State.OFFLINE:
         return Observation(platform=NAME, id=streamer_id, state=state, at=context.now)
@@ -230,6 +240,7 @@ PLATFORM = Platform(
     batch=youtube_api.BATCH,
     budget="60/m",  # feeds are free; a call of the Data API costs 1 of 10,000 units a day
     keyless=RateLimit(1, "20/m"),  # pages of a megabyte, behind a wall against robots
+    key_names=("api_key", "cookie"),
     address=address,
     url=url,
     check=check,

@@ -10,7 +10,7 @@ from livectl import yamlfile
 from livectl.errors import FileError
 from livectl.ops.beat.entries import BeatEntry, app_entries, to_beat_entry
 from livectl.ops.beat.overlap import has_shared_results
-from livectl.ops.schedules import schedule_file
+from livectl.ops.schedules import options, schedule_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,12 +28,17 @@ FileStamp = tuple[int, int, int]  # time of the last change, size, inode
 
 
 class ReloadingSchedule:
-    """The entries of the file and of the app. `entries` and `schedules` are what was last read without a mistake."""
+    """The entries of the file and of the app. `entries` and `schedules` are what was last read without a mistake.
+
+    An entry that the app has no task for, or whose task does not take its arguments, is in `left_out` with the reason.
+    """
 
     def __init__(self, app: Celery, path: Path, defaults: Mapping[str, Any], *, optional: bool) -> None:
         self.path = path
         self.entries: dict[str, BeatEntry] = {}
         self.schedules: tuple[Schedule, ...] = ()  # of the file alone
+        self.left_out: dict[str, str] = {}
+        self._readable: dict[str, BeatEntry] = {}  # the entries before what the app refuses is left out
         self._app = app
         self._defaults = defaults
         self._optional = optional
@@ -53,9 +58,29 @@ class ReloadingSchedule:
         self._check_duplicates(app_entries_by_name.keys() & file_entries.keys())
         disabled = {schedule.name for schedule in schedules if not schedule.enabled}
         entries = {**app_entries(self._app, self._defaults), **file_entries, **app_entries_by_name}
-        self.entries = {name: entry for name, entry in entries.items() if name not in disabled}
+        self._readable = {name: entry for name, entry in entries.items() if name not in disabled}
         self.schedules = schedules
+        self._leave_out_refused()
         self._check_overlap()
+
+    def recheck_left_out(self) -> bool:
+        """Whether an entry that was left out has come back, because its task has appeared since."""
+        old_names = self.left_out.keys()
+        if old_names:
+            self._leave_out_refused()
+        return old_names != self.left_out.keys()
+
+    def _leave_out_refused(self) -> None:
+        """Leaves out what the app refuses. Each entry is said once, when it goes and when it comes back."""
+        old, self.left_out = self.left_out, {}
+        for name, entry in self._readable.items():
+            if reason := options.refusal(entry.task, entry.args, entry.kwargs, self._app.tasks):
+                self.left_out[name] = reason
+                if old.get(name) != reason:
+                    logger.error("Entry %r is left out until this is mended: %s", name, reason)
+        self.entries = {name: entry for name, entry in self._readable.items() if name not in self.left_out}
+        if returned := old.keys() & self.entries.keys():
+            logger.info("Sent again, since their tasks are there now: %s", _format_names(returned))
 
     def reload_if_changed(self) -> bool:
         """Whether the file changed and was read. A mistake in it is logged, once, and the entries stay as they were."""
@@ -78,14 +103,9 @@ class ReloadingSchedule:
         return status.st_mtime_ns, status.st_size, status.st_ino
 
     def _load_file(self) -> tuple[Schedule, ...]:
-        """The schedules of the file. What only this app finds wrong, such as a task of another app, is logged."""
-        try:
-            loaded = schedule_file.load(self.path, tasks=self._app.tasks)
-            mistakes: Iterable[Any] = ()
-        except FileError as error:
-            loaded = schedule_file.load(self.path)
-            mistakes = error.mistakes
-        for warning in (*loaded.warnings, *(mistake for mistake in mistakes if not mistake.warning)):
+        """The schedules of the file. Whether this app has their tasks is looked at later."""
+        loaded = schedule_file.load(self.path)
+        for warning in loaded.warnings:
             logger.warning("%s", warning)
         return loaded.schedules
 

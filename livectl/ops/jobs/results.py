@@ -85,7 +85,7 @@ def list_recent(deployment: Deployment, job_filter: ResultFilter) -> list[Job]:
     if deployment.results is not None:
         return _list_from_redis(deployment, deployment.results, job_filter)
     if deployment.app is None or not deployment.keeps_results:
-        raise LivectlError("this app keeps no results", "Set result_backend in its settings.")
+        raise LivectlError(deployment.no_results_text, "Set result_backend in its settings to a Redis or a database.")
     job_results = _read_database_results(deployment.app, job_filter)
     matching = (job_result for job_result in job_results if job_filter.matches(job_result))
     return [to_job(job_result) for job_result in islice(matching, job_filter.limit)]

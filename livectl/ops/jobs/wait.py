@@ -42,7 +42,8 @@ def require_result_backend(deployment: Deployment) -> None:
     """Raises UsageError for an app without a result backend. Called before a job is sent that would be waited for."""
     if not deployment.keeps_results:
         raise UsageError(
-            "this app keeps no results: there is nothing to wait for", "Set result_backend in its settings."
+            f"{deployment.no_results_text}: there is nothing to wait for",
+            "Set result_backend in its settings to a Redis or a database.",
         )
 
 

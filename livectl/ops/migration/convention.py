@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 CELERY_FILES = {"celeryconfig", "celery_config", "celeryconf"}
-DJANGO_SETTING_NAMES = {"INSTALLED_APPS", "ROOT_URLCONF", "MIDDLEWARE", "MIDDLEWARE_CLASSES"}
+DJANGO_SETTING_NAMES = {"INSTALLED_APPS", "ROOT_URLCONF", "MIDDLEWARE", "MIDDLEWARE_CLASSES", "WSGI_APPLICATION",
+                        "TEMPLATES", "TEMPLATE_DIRS", "TEMPLATE_LOADERS", "STATICFILES_DIRS", "DATABASES"}  # fmt: skip
 NAMESPACE = "CELERY"  # what everybody's documentation uses
 PLAIN_WHY = "nothing says how Celery reads it, and all its names are Celery's"
 
@@ -49,6 +50,8 @@ class Convention(Struct):
     refused: list[Mistake] = []
     families: dict[SettingsHolder, SettingsHolder] = {}  # a holder -> the holder that its style is inherited from
     untouched: dict[SettingsHolder, str] = {}  # holders that no app reads, and why that is believed
+    opaque_calls: list[SettingsCall] = []  # calls that hand Celery something which cannot be followed
+    upper_only: dict[SettingsHolder, str] = {}  # holders that end in Django or Flask, and the place that says so
 
     def family(self, holder: SettingsHolder) -> SettingsHolder:
         """The holder that this one has its style from; itself if a call decides its style."""
@@ -79,14 +82,16 @@ class _ConventionDecider:
     def decide(self) -> Convention:
         self._add_django()
         self._add_flask()
+        self._find_upper_only()
+        self.convention.opaque_calls = [call for call in self.calls if self._is_opaque(call)]
         for call in self.calls:
             if call.kind in {"source", "update"}:
                 self._apply_call(call)
         self._spread_styles()
-        for holder in self._holders_of_settings():
+        for holder in sorted(self._holders_of_settings(), key=lambda holder: not _is_celery_file(holder)):
             if holder not in self.convention.styles and holder not in self.refused_holders:
                 self._decide_unread(holder)
-        self._spread_styles()
+                self._spread_styles()  # what it takes from others is spelt as it is, and moves with it
         return self.convention
 
     # Calls
@@ -148,6 +153,12 @@ class _ConventionDecider:
             if DJANGO_SETTING_NAMES & scan.bound.get(holder, {}).keys():
                 self.inheritances.append(Inheritance(DJANGO, holder))
         self.inheritances += [Inheritance(DJANGO, call.holder) for call in self.calls if call.kind == "django"]
+        # djcelery is set up by the settings module itself, or by what it imports
+        self.inheritances += [
+            Inheritance(DJANGO, SettingsHolder(call.path))
+            for call in self.calls
+            if call.kind == "djcelery" and self._celery_names(self.by_path[call.path])
+        ]
 
     def _add_flask(self) -> None:
         for call in self.calls:
@@ -161,6 +172,27 @@ class _ConventionDecider:
         near = {holder.path for holder in self.by_path[call.path].imports} | {call.path}
         return [holder for holder in self._holders_of_settings() if holder.name and holder.path in near]
 
+    def _find_upper_only(self) -> None:
+        """Finds what Django and Flask take up, directly or through others: of it they show upper-case names only."""
+        todo = [(DJANGO, "Django's settings"), (FLASK, "Flask's app.config")]
+        while todo:
+            holder, place = todo.pop()
+            for inheritance in self.inheritances:
+                origin = SettingsHolder(inheritance.origin.path, inheritance.origin.name.partition(":")[0])
+                if inheritance.to == holder and origin.path and origin not in self.convention.upper_only:
+                    self.convention.upper_only[origin] = place
+                    todo.append((origin, f"{holder}, part of {place}" if holder.path else place))
+
+    def _is_opaque(self, call: SettingsCall) -> bool:
+        """Whether a call hands Celery settings from where no name of them can be seen."""
+        if call.kind not in {"source", "update"} or call.holder in {CONF, DJANGO, FLASK, FLASK_CELERY}:
+            return False
+        if not call.holder.path:
+            return True
+        known = {use.holder for scan in self.scans for use in scan.uses}
+        known.update(*(scan.bound for scan in self.scans), (link.to for link in self.inheritances))
+        return bool(call.holder.name) and call.holder not in known
+
     # From holder to holder
 
     def _spread_styles(self) -> None:
@@ -169,6 +201,8 @@ class _ConventionDecider:
             holder = todo.pop()
             style = self.convention.styles[holder]
             for related_holder in self._related_holders(holder):
+                if related_holder in {DJANGO, FLASK} and style.namespace is None:
+                    continue  # they show no lower-case name, whatever else takes a part of them
                 if related_holder not in self.convention.styles and related_holder not in self.refused_holders:
                     self.convention.styles[related_holder] = NamingStyle(
                         style.namespace, f"part of {holder}", style.reread
@@ -182,7 +216,7 @@ class _ConventionDecider:
             origin, _, name = inheritance.origin.name.partition(":")
             if inheritance.to == holder and (not name or _is_setting(name)):
                 yield SettingsHolder(inheritance.origin.path, origin)
-            elif inheritance.origin == holder and inheritance.to not in special and not name:
+            elif inheritance.origin == holder and not {holder, inheritance.to} & special and not name:
                 yield inheritance.to
 
     # Holders that no call names
@@ -224,19 +258,30 @@ class _ConventionDecider:
             family = next((candidate for candidate in (DJANGO, FLASK) if self._reaches(holder, candidate)), holder)
             self._set_style(family, NamingStyle(self.namespace, "--namespace says so"))
             self._spread_styles()
-        elif not holder.name and PurePath(holder.path).stem in CELERY_FILES:
+        elif holder in self.convention.upper_only:
+            self._refuse_framework(holder, names)
+        elif _is_celery_file(holder):
             self._set_style(holder, NamingStyle(None, "Celery reads a file of this name by itself"))
         else:
             self._decide_by_project(holder, names)
 
+    def _refuse_framework(self, holder: SettingsHolder, names: list[str]) -> None:
+        """Django and Flask take this holder up, and no call tells how Celery reads them."""
+        if self._is_spelt_for_namespace(names):
+            self._set_style(holder, NamingStyle(NAMESPACE, "its names are spelt so, and nothing says otherwise"))
+            return
+        place = self.convention.upper_only[holder]
+        old_loader = next((call for call in self.calls if call.kind == "djcelery"), None)
+        reason = f"{names[0]} ends in {place}, and nothing says under which namespace Celery reads it"
+        if old_loader is not None:
+            reason += f" ({old_loader.path}:{old_loader.line} {old_loader.text} is the way of Celery 3)"
+        line = self._binding_line(holder, names[0])
+        self.convention.refused.append(Mistake(holder.path, line, 1, reason, "say --namespace CELERY"))
+
     def _decide_by_project(self, holder: SettingsHolder, names: list[str]) -> None:
         if holder.name and all(_is_new_name(name) for name in names):
             return  # new names without a namespace: right, if they are settings at all
-        doubtful_calls = [
-            call
-            for call in self.calls
-            if call.kind == "source" and not (call.holder.path or call.holder in {DJANGO, FLASK})
-        ]
+        doubtful_calls = self.convention.opaque_calls
         app_count = sum(scan.app_count for scan in self.scans)
         if doubtful_calls:
             location = f"{doubtful_calls[0].path}:{doubtful_calls[0].line}"
@@ -281,6 +326,10 @@ class _ConventionDecider:
     def _refuse(self, path: str, line: int, text: str) -> None:
         hint = "say --namespace CELERY or --namespace none"
         self.convention.refused.append(Mistake(path, line, 1, text, hint))
+
+
+def _is_celery_file(holder: SettingsHolder) -> bool:
+    return not holder.name and PurePath(holder.path).stem in CELERY_FILES
 
 
 def _is_new_name(name: str) -> bool:

@@ -50,7 +50,7 @@ class SettingsCall(Struct, frozen=True, kw_only=True):
     """A call that passes settings to Celery (`source`, `update`) or to Flask, or names Django's settings."""
 
     holder: SettingsHolder
-    kind: Literal["source", "update", "flask", "django"]
+    kind: Literal["source", "update", "flask", "django", "djcelery"]
     path: str
     line: int
     namespace: str | None = None
@@ -79,6 +79,7 @@ class FileScan(Struct, kw_only=True):
     imports: list[SettingsHolder] = []  # whatever the file imports
     strings: list[tuple[str, int]] = []  # strings that look like settings but are not used as one, with their lines
     app_count: int = 0  # calls of Celery()
+    app_names: list[str] = []  # names that the module gives to its apps: `celery = Celery()`
     module_app_count: int = 0  # calls of Celery() that run when the module is imported
     configurations: bool = False  # a class of django-configurations is in the file
     environment_classes: set[SettingsHolder] = set()  # classes whose fields are environment variables by name

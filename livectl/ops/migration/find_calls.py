@@ -30,6 +30,8 @@ def record_call(reader: FileReader, node: cst.Call) -> None:
         _record_settings_source(reader, node, _argument(node, 0, "obj"), _argument(node, 3, "namespace"))
     elif name == "config_from_envvar":
         _record_settings_call(reader, node, SettingsHolder("", f"`{reader.code(node)}`"), "source")
+    elif name == "setup_loader":
+        _record_settings_call(reader, node, DJANGO, "djcelery")
     elif name in (ATTRIBUTE_CALLS if base is None else PATCH_CALLS):
         _record_reflection(reader, node)
     elif name in DJANGO_TOOLS or (name == "settings" and base is not None):
@@ -107,6 +109,8 @@ def _record_update(reader: FileReader, node: cst.Call, holder: SettingsHolder) -
             record_contents(reader, argument.value, holder)
             continue
         origin = reader.find_holder(argument.value)
+        if origin is None and holder == CONF:
+            origin = SettingsHolder("", f"`{reader.code(argument.value)}`")
         if origin is None or origin == holder:
             continue
         if holder == CONF:

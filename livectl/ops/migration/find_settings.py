@@ -115,7 +115,14 @@ class SettingUseReader(FileReader):
         for target in node.targets:
             self._record_target(target.target, node.value, alone=len(node.targets) == 1, chains=True)
         self._remember_meaning(node)
+        self._remember_app(node)
         self.visit(node.value)
+
+    def _remember_app(self, node: cst.Assign) -> None:
+        target = node.targets[0].target
+        is_app = isinstance(node.value, cst.Call) and last_name(node.value.func) == "Celery"
+        if is_app and isinstance(target, cst.Name) and self.scope.kind == "module":
+            self.scan.app_names.append(target.value)
 
     def visit_annotated(self, node: cst.AnnAssign) -> None:
         self._record_target(node.target, node.value, alone=True)

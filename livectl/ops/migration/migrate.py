@@ -44,6 +44,8 @@ class MigrateOptions(Struct, frozen=True, kw_only=True):
     check: bool = False
     write: bool = False
     prove: bool = False
+    guesses: bool = False
+    backup: bool = True
 
 
 def migrate(
@@ -51,13 +53,15 @@ def migrate(
 ) -> MigrationOutcome:
     """Plans the migration; proves and writes it as the options say. `app` is the app given with -A."""
     namespace, given = _parse_namespace(options)
-    plan = make_plan([_check_exists(cwd / path) for path in options.paths], namespace, given=given)
+    paths = [_check_exists(cwd / path) for path in options.paths]
+    plan = make_plan(paths, namespace, given=given, guesses=options.guesses)
     app_given = app is not None and app != environ.get("LIVECTL_APP")  # -A was given, not merely set in the environment
     wanted_proof = options.prove or app_given
     proofs = proof.prove(plan, environ, cwd, app) if wanted_proof and plan.has_work else []
     outcome = MigrationOutcome(plan=plan, proofs=proofs, wanted_proof=wanted_proof)
     if options.write and plan.has_work and not outcome.is_blocked:
-        return structs.replace(outcome, written=True, backups=write_files(plan.files))
+        backups = write_files(plan.files, backup=options.backup)
+        return structs.replace(outcome, written=True, backups=backups, backups_wanted=options.backup)
     return outcome
 
 
@@ -92,7 +96,7 @@ def _parse_namespace(options: MigrateOptions) -> tuple[str | None, bool]:
     return options.namespace.rstrip("_"), True
 
 
-def write_files(files: list[PlannedFile]) -> list[Path]:
+def write_files(files: list[PlannedFile], *, backup: bool = True) -> list[Path]:
     """Writes every file, or none when one is read-only or changed meanwhile; returns the backups."""
     mistakes = [mistake for file in files if (mistake := _write_problem(file)) is not None]
     if mistakes:
@@ -100,7 +104,7 @@ def write_files(files: list[PlannedFile]) -> list[Path]:
     backups = []
     for file in files:
         path = file.source.path
-        if not _is_committed(path):
+        if backup and not _is_committed(path):
             backups.append(_back_up(path))
         write_file(path, file.after)
     return backups
@@ -161,6 +165,7 @@ class MigrationOutcome(Struct, frozen=True, kw_only=True):
     wanted_proof: bool
     written: bool = False
     backups: list[Path] = []
+    backups_wanted: bool = True
 
     @property
     def is_proven(self) -> bool:
@@ -324,7 +329,7 @@ def _render_written(outcome: MigrationOutcome) -> str:
     summary = f"Written: {format_count(len(outcome.plan.files), 'file')}."
     if outcome.backups:
         return f"{summary} The originals: {', '.join(map(str, outcome.backups))}."
-    return f"{summary} No backups: git has the originals."
+    return f"{summary} No backups{': git has the originals' if outcome.backups_wanted else ', as you said'}."
 
 
 def _fold_text(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from livectl.errors import Mistake
-from livectl.ops.migration import convention, project
+from livectl.ops.migration import convention, project, safety
 from livectl.ops.migration.file_scan import CONF, FLASK_CELERY
 from livectl.ops.migration.rename import RenameResult, SettingChange, rename
 
@@ -61,27 +61,39 @@ class MigrationPlan(Struct, frozen=True, kw_only=True):
         return {holder for path in self.own_paths for holder in self.renaming.holders.get(path, ())}
 
 
-def make_plan(paths: list[Path], namespace: str | None = None, *, given: bool = False) -> MigrationPlan:
+def make_plan(
+    paths: list[Path], namespace: str | None = None, *, given: bool = False, guesses: bool = False
+) -> MigrationPlan:
     """Plans what changes under the paths; reads files, runs nothing, writes nothing.
 
-    `given` says that the user chose the namespace (None: none).
+    `given` says that the user chose the namespace (None: none); `guesses`, that names which Celery
+    does not read are to be renamed to what they seem to mean.
     """
     paths = [path.resolve() for path in paths]
     project_files = project.find_project(paths)
     scans, unreadable = project.scan_files(project_files, explicit={path for path in paths if path.is_file()})
     project_convention = convention.decide(scans, namespace, given=given)
-    rename_result = rename(scans, project_convention)
+    rename_result = rename(scans, project_convention, guesses=guesses)
     own_paths = {str(path) for path in project_files.given}
     affected = _affected_files(rename_result, own_paths, project_convention)
     files = _edit_files(scans, rename_result, affected)
+    losses = safety.find_losses(
+        scans, {str(file.source.path): file.after for file in files}, project_convention, rename_result, given=given
+    )
+    files = [] if losses else files  # half of a migration is worse than none
+    affected = set() if losses else affected
     left = [change for change in rename_result.left if change.file in own_paths]
     return MigrationPlan(
         files=[file for file in files if file.has_changes and not file.is_broken],
         changes=sorted((change for change in rename_result.changes if change.file in affected), key=_location),
-        left=sorted([*left, *_mention_changes(project_files, scans)], key=_location),
+        left=sorted(
+            [*left, *_opaque_notes(project_convention, own_paths), *_mention_changes(project_files, scans)],
+            key=_location,
+        ),
         refused=[
             *project_files.refused,
             *unreadable,
+            *losses,
             *(_broken_mistake(file) for file in files if file.is_broken),
             *(mistake for mistake in project_convention.refused if _is_about(mistake, own_paths)),
             *(mistake for mistake in rename_result.refused if mistake.file in own_paths),
@@ -138,6 +150,13 @@ def _outside_mistakes(rename_result: RenameResult, outside: set[str]) -> list[Mi
         Mistake(path, change.line, 1, f"uses {change.old} as well, and is not among the paths given", "give its folder")
         for path, change in sorted(first_changes.items())
     ]
+
+
+def _opaque_notes(project_convention: Convention, own_paths: set[str]) -> list[SettingChange]:
+    """Calls that hand Celery something whose names cannot be seen."""
+    why = "not followed from here: what is in it keeps its names; look there yourself"
+    calls = [call for call in project_convention.opaque_calls if call.path in own_paths]
+    return [SettingChange(file=call.path, line=call.line, old=call.text, new=None, why=why) for call in calls]
 
 
 def _mention_changes(project_files: Project, scans: list[FileScan]) -> list[SettingChange]:

@@ -64,7 +64,10 @@ def load_app(request: dict[str, Any]) -> Any:
     if request.get("app"):
         from celery.app.utils import find_app
 
-        return find_app(request["app"])
+        app = find_app(request["app"])
+        if hasattr(app, "conf"):
+            return app
+        return find_celery_beside(request["app"], app)
     import celery
 
     app = celery.Celery("livectl.probe", set_as_current=False)
@@ -73,6 +76,18 @@ def load_app(request: dict[str, Any]) -> Any:
         source = {name: getattr(source, name) for name in dir(source) if name.isupper()}
     app.config_from_object(source, namespace=request.get("namespace"))
     return app
+
+
+def find_celery_beside(name: str, other: Any) -> Any:
+    """The Celery app in the module of an object that is none, say one of Flask."""
+    import celery
+
+    module_name = name.partition(":")[0]
+    module = sys.modules.get(module_name) or sys.modules.get(module_name.rpartition(".")[0])
+    apps = {key: value for key, value in vars(module).items() if isinstance(value, celery.Celery)}
+    if not apps:
+        raise TypeError(f"{name} is a {type(other).__name__} object, not a Celery app; name one with -A")
+    return next(iter(apps.values()))
 
 
 def load_object(name: str) -> Any:

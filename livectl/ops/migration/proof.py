@@ -183,7 +183,7 @@ def _find_subjects(plan: MigrationPlan) -> list[ProofSubject]:
         return [_module_subject(plan, holder) for holder in holders]
     flask_holders = [holder for holder in holders if holder.name and FLASK in plan.convention.styles]
     return [
-        *(_app_subject(scan.source.path) for scan in apps),
+        *(_app_subject(scan) for scan in apps),
         *(_module_subject(plan, holder) for holder in flask_holders),
     ]
 
@@ -195,8 +195,10 @@ def _is_concerned(plan: MigrationPlan, scan: FileScan) -> bool:
     return str(scan.source.path) in plan.own_paths or bool(reads & touched)
 
 
-def _app_subject(path: Path) -> ProofSubject:
-    folder, name = _import_name(path)
+def _app_subject(scan: FileScan) -> ProofSubject:
+    """The app by its own name: beside it there may be one of Flask that is called `app`."""
+    folder, name = _import_name(scan.source.path)
+    name = f"{name}:{scan.app_names[0]}" if scan.app_names else name
     return ProofSubject(name=f"app {name}", folder=folder, before={"app": name}, after={"app": name})
 
 

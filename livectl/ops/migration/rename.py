@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT_TRANSPORT = "amqp"  # what Celery takes without BROKER_TRANSPORT
+HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")  # of one server: neither an address nor a list
 REPEATABLE = re.compile(r"[\w.]+|'[^']*'|\"[^\"]*\"")  # a value that can be written twice
 
 # Uses of one holder's settings, each with the scan of its file.
@@ -59,15 +60,20 @@ class RenameResult(Struct):
     correct_names: set[str] = set()  # correct names that Celery's warning calls deprecated
 
 
-def rename(scans: list[FileScan], convention: Convention) -> RenameResult:
-    """Every setting by its name today, where the convention decides how its holder is spelt."""
-    return _Renamer(scans, convention).rename()
+def rename(scans: list[FileScan], convention: Convention, *, guesses: bool = False) -> RenameResult:
+    """Every setting by its name today, where the convention decides how its holder is spelt.
+
+    `guesses` renames what Celery does not read as well, which sets what was not set before.
+    """
+    return _Renamer(scans, convention, guesses=guesses).rename()
 
 
 class _Renamer:
-    def __init__(self, scans: list[FileScan], convention: Convention) -> None:
+    def __init__(self, scans: list[FileScan], convention: Convention, *, guesses: bool) -> None:
         self.scans = scans
+        self.guesses = guesses
         self.styles = dict(convention.styles)
+        self.families = convention.families
         self.calls_to_change = convention.calls_to_change
         self.result = RenameResult(edits=defaultdict(list))
         self.uses: dict[SettingsHolder, LocatedUses] = defaultdict(list)
@@ -78,7 +84,9 @@ class _Renamer:
     def rename(self) -> RenameResult:
         self._group_uses()
         for holder in list(self.uses):
-            self._refuse_collisions(holder)
+            self._refuse_unread(holder)
+            if holder in self.styles:
+                self._refuse_collisions(holder)
         for holder, uses in self.uses.items():
             if holder in self.styles:
                 self._settle_duplicates(holder, uses)
@@ -118,6 +126,10 @@ class _Renamer:
         elif classification.kind == "removed":
             if use.form != "name":
                 self._leave_to_user(path, use, classification.why)
+        elif classification.changes and not classification.was_read and not self.guesses:
+            if use.form in {"binding", "keyword", "key"}:
+                new = " and ".join(classification.new)
+                self._leave_to_user(path, use, f"{classification.why}; --guesses makes it {new}, which then counts")
         elif classification.changes:
             self._replace(scan, use, classification)
         else:
@@ -225,7 +237,8 @@ class _Renamer:
                 parts[classification.key].append((scan, use))
         if "broker_host" not in parts and "broker_transport" not in parts:
             return
-        line = _compose_broker_url(holder, parts, style.namespace)
+        has_backend = any(use.name == "BROKER_BACKEND" for _, use in uses)  # what Celery 3 took as the transport
+        line = None if has_backend else _compose_broker_url(holder, parts, style.namespace)
         scan, first = parts["broker_host" if "broker_host" in parts else "broker_transport"][0]
         path = str(scan.source.path)
         if line is None:
@@ -259,6 +272,27 @@ class _Renamer:
                 self.result.refused.append(Mistake(str(scan.source.path), use.line, 1, text, hint))
                 self.styles.pop(holder, None)
                 return
+
+    def _refuse_unread(self, holder: SettingsHolder) -> None:
+        """Leaves a holder alone when a namespace that is new to the call would make unread names count."""
+        style = self.styles.get(holder)
+        if style is None or not style.reread or self.guesses:
+            return
+        for scan, use in self.uses[holder]:
+            before = classify(use.name, None)
+            if use.form in {"binding", "key", "keyword"} and before is not None and before.kind == "unread":
+                text = f"Celery does not read {use.name} now, and would with the namespace {style.namespace}"
+                hint = "say --guesses to have it count, or take it out first; nothing of it was changed"
+                self.result.refused.append(Mistake(str(scan.source.path), use.line, 1, text, hint))
+                self._leave_family(holder)
+                return
+
+    def _leave_family(self, holder: SettingsHolder) -> None:
+        """Takes a holder and all that shares its style out of the renaming: half of a family is none."""
+        family = self.families.get(holder, holder)
+        for member in list(self.styles):
+            if self.families.get(member, member) == family:
+                del self.styles[member]
 
     def _find_collision(
         self, scan: FileScan, use: SettingUse, classification: Classification
@@ -361,6 +395,8 @@ def _compose_broker_url(holder: SettingsHolder, parts: dict[str, LocatedUses], n
     transport = values.get("broker_transport") or DEFAULT_TRANSPORT
     if not transport.isalnum():
         return None  # a class, not the name of a transport
+    if not HOST_NAME.fullmatch(values["broker_host"]) or not values.get("broker_port", "0").isdecimal():
+        return None  # an address in place of a part of one
     return f"{spell('broker_url', namespace)} = {_broker_url(transport, values)!r}"
 
 

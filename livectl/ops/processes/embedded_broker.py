@@ -284,4 +284,4 @@ def _read_record(home: Path) -> BrokerRecord | None:
 
 
 def _write_record(home: Path, record: BrokerRecord) -> None:
-    write_file(home / "broker.json", msgspec.json.encode(record))
+    write_file(home / "broker.json", msgspec.json.encode(record), mode=state_dir.PRIVATE_FILE_MODE)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 OWN_APP = "livectl.celeryapp"
 SCHEDULER = "livectl.ops.scheduler:Scheduler"
+CELERY_SCHEDULER = "celery.beat:PersistentScheduler"  # what an app has that sets none
 
 # Jobs side by side for each processor. prefork runs Python code, one process a processor; threads and green threads
 # mostly wait for answers.

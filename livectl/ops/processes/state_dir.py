@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 
 PRIVATE_MODE = 0o700
+PRIVATE_FILE_MODE = 0o600
 MAX_LOG_BYTES = 10_000_000  # a longer log is set aside at the next start
 STATE_FOLDERS = ("run", "log", "data")
 LOCK_RETRY_SECONDS = 0.05  # between two tries while the holder of a lock is ending
@@ -24,11 +26,23 @@ def make_state_dir(home: Path) -> None:
     """Makes the directory and its folders, and takes the rights of others away where they exist already."""
     try:
         home.mkdir(mode=PRIVATE_MODE, parents=True, exist_ok=True)
+        home.chmod(PRIVATE_MODE)
         for name in STATE_FOLDERS:
             (home / name).mkdir(mode=PRIVATE_MODE, exist_ok=True)
             (home / name).chmod(PRIVATE_MODE)
+            _close_files(home / name)
+        for path in home.glob("*.json"):
+            path.chmod(PRIVATE_FILE_MODE)
     except OSError as error:
         raise state_dir_error(home, error) from error
+
+
+def _close_files(folder: Path) -> None:
+    """Takes the rights of others away from the files of a folder. A link leads elsewhere, and stays as it is."""
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # a process that ends takes its files along
+            if stat.S_ISREG(path.lstat().st_mode):
+                path.chmod(PRIVATE_FILE_MODE)
 
 
 def state_dir_error(home: Path, error: OSError) -> ServerError:
@@ -47,7 +61,7 @@ def open_log(home: Path, name: str) -> IO[bytes]:
     path = log_path(home, name)
     if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
         path.replace(path.with_name(f"{path.name}.1"))
-    return path.open("ab")
+    return open(path, "ab", opener=lambda name, flags: os.open(name, flags, PRIVATE_FILE_MODE))
 
 
 def acquire_lock(path: Path, timeout: float = 0) -> int | None:

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CRONTAB_FIELDS = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")  # in the order of Celery's crontab
-CELERY_KEYS = {"task", "schedule", "args", "kwargs", "options", "relative"}  # of an entry in beat_schedule
+CELERY_KEYS = {
+    "task",
+    "schedule",
+    "args",
+    "kwargs",
+    "options",
+    "relative",
+    "description",
+}  # of an entry in beat_schedule
 CRON_LINES_BY_SECONDS = {UNIT_SECONDS["m"]: "* * * * *", UNIT_SECONDS["h"]: "0 * * * *", UNIT_SECONDS["d"]: "0 0 * * *"}
 RELATIVE_REASON = "relative: its runs follow the start of beat, on full units; say a cron line"
 MAX_REPR_CHARS = 40  # of a value in a message

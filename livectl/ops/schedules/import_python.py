@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from livectl.errors import FileError, Mistake
+from livectl.ops.schedules.conditions import ASSUME_HINT, find_conditions, prune
 from livectl.ops.schedules.conversion import (
     CRONTAB_FIELDS,
     ImportedSchedule,
@@ -26,7 +27,7 @@ from livectl.ops.schedules.conversion import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 
@@ -46,8 +47,11 @@ ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
 }
 
 
-def read(path: Path, name: str) -> ImportedSchedule:
-    """The entries that a file puts into a `beat_schedule`, under any of the names of that setting."""
+def read(path: Path, name: str, assumed: Mapping[str, Any] | None = None) -> ImportedSchedule:
+    """The entries that a file puts into a `beat_schedule`, under any of the names of that setting.
+
+    `assumed` are values of names that conditions ask for; an entry under any other condition is left out.
+    """
     try:
         data = path.read_bytes()
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
@@ -59,17 +63,20 @@ def read(path: Path, name: str) -> ImportedSchedule:
         raise FileError([Mistake(name, error.lineno or 1, error.offset or 1, f"not Python: {error.msg}")]) from error
     except (ValueError, RecursionError) as error:
         raise FileError([Mistake(name, 1, 1, "not Python that can be read")]) from error
-    return _ScheduleFinder(tree, text, name).find()
+    return _ScheduleFinder(tree, text, name, dict(assumed or {})).find()
 
 
 class _ScheduleFinder:
     """Finds assignments to a schedule in the tree of a module, and updates of it, in the order of the source."""
 
-    def __init__(self, tree: ast.Module, text: str, name: str) -> None:
-        self.tree = tree
+    def __init__(self, tree: ast.Module, text: str, name: str, assumed: dict[str, Any]) -> None:
+        self.tree = prune(tree, assumed)
+        self.conditions = find_conditions(self.tree)
+        self.condition = ""  # under which the statement being visited runs
         self.comments = _read_comments(text)
         self.name = name
-        constants, imports = _constants_and_imports(tree)
+        constants, imports = _constants_and_imports(self.tree)
+        constants |= {name: ast.Constant(value) for name, value in assumed.items()}
         self.reader = _LiteralReader(constants, imports)
         self.entries: dict[str, PortableEntry] = {}
         self.left_out: list[PortingNote] = []
@@ -77,6 +84,7 @@ class _ScheduleFinder:
 
     def find(self) -> ImportedSchedule:
         for node in _walk_in_order(self.tree):
+            self.condition = self.conditions.get(node, "")
             self._visit(node)
         if not self.has_schedule:
             hint = "-A proj asks the app, if it is put together when that is imported."
@@ -93,6 +101,9 @@ class _ScheduleFinder:
             self._add_mapping(node.value)
         elif isinstance(node, ast.Call):
             self._visit_call(node)
+        elif isinstance(node, ast.Delete):
+            for target in node.targets:
+                self._drop_changed(target)
         elif isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values, strict=True):
                 if isinstance(key, ast.Constant) and _is_schedule_name(key.value):
@@ -100,16 +111,34 @@ class _ScheduleFinder:
 
     def _visit_assignment(self, target: ast.expr, value: ast.expr) -> None:
         if _is_schedule(target):
-            self._add_mapping(value)
+            self._replace_all(value)
         elif isinstance(target, ast.Subscript) and _is_schedule(target.value):
             self.has_schedule = True
             self._add_entry(target.slice, value)
+        elif isinstance(target, ast.Subscript):
+            self._drop_changed(target.value)
+
+    def _drop_changed(self, target: ast.expr, key: ast.expr | None = None) -> None:
+        """Leaves out an entry that a later line takes away or changes; all of them where its name is computed."""
+        if key is None:
+            while isinstance(target, ast.Subscript) and not _is_schedule(target.value):
+                target = target.value
+            if not isinstance(target, ast.Subscript):
+                return
+            key = target.slice
+        named = key.value if isinstance(key, ast.Constant) else None
+        for name in [name for name in self.entries if named in {None, name}]:
+            entry = self.entries.pop(name)
+            why = f"changed or taken out by line {key.lineno}: import with -A"
+            self.left_out.append(PortingNote(name=name, line=entry.line, why=why))
 
     def _visit_call(self, node: ast.Call) -> None:
         if isinstance(node.func, ast.Attribute):
             if node.func.attr == "update" and _is_schedule(node.func.value):
                 for argument in node.args:
                     self._add_mapping(argument)
+            elif node.func.attr in {"pop", "popitem", "clear", "setdefault"} and _is_schedule(node.func.value):
+                self._drop_changed(node.func.value, node.args[0] if node.args else node.func.value)
             elif node.func.attr == "add_periodic_task":
                 self._add_periodic_task(node)
         for keyword in node.keywords:
@@ -124,6 +153,17 @@ class _ScheduleFinder:
         reason = "add_periodic_task names its task at run time: import with -A"
         name = names[0] if names else "add_periodic_task"
         self.left_out.append(PortingNote(name=name, line=node.lineno, why=reason))
+
+    def _replace_all(self, node: ast.expr) -> None:
+        """A whole schedule that is set anew: what was set before is gone, or under a condition may be."""
+        earlier = [*self.entries.values()]
+        self.entries.clear()
+        if self.condition:
+            why = f"set anew {self.condition}: {ASSUME_HINT}"
+            self.left_out += [PortingNote(name=entry.name, line=entry.line, why=why) for entry in earlier]
+        else:
+            self.left_out.clear()
+        self._add_mapping(node)
 
     def _add_mapping(self, node: ast.expr) -> None:
         """Adds the entries of a mapping."""
@@ -146,9 +186,11 @@ class _ScheduleFinder:
         line = getattr(key, "lineno", value.lineno)
         name = ast.unparse(key)
         try:
-            name = self.reader.value(key)
+            name = ast.unparse(key) if self.condition.startswith("in a loop") else self.reader.value(key)
             if not isinstance(name, str):
                 raise NotPortable("its name is no text")
+            if self.condition:
+                raise NotPortable(f"only {self.condition}: {ASSUME_HINT}")
             keys = portable_keys(self.reader.value(value))
         except NotPortable as error:
             self.entries.pop(name, None)
@@ -172,7 +214,7 @@ class _ScheduleFinder:
             return "UTC"
         name, node = assignments[0]
         if isinstance(node, ast.Constant):
-            return str(node.value)
+            return "UTC" if node.value is None else str(node.value)
         reason = "computed at run time: put its value in timezone:"
         self.left_out.append(PortingNote(name=name, line=node.lineno, why=reason))
         return "UTC"
@@ -342,6 +384,8 @@ def _build_solar(*args: Any, **kwargs: Any) -> PortableTiming:
 
 
 def _build_interval(run_every: Any = None, relative: Any = False, nowfun: Any = None) -> PortableTiming:  # noqa: FBT002
+    if isinstance(run_every, PortableTiming) and run_every.key == "every":
+        run_every = run_every.value
     if isinstance(run_every, timedelta):
         run_every = run_every.total_seconds()
     if not isinstance(run_every, int | float) or nowfun is not None:

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 ENTRY_FIELDS = ("task", "schedule", "args", "kwargs", "options")  # of Celery's ScheduleEntry
 
 
-def import_schedule(source: str | None, app: str | None, cwd: Path) -> ConvertedSchedule:
+def import_schedule(source: str | None, app: str | None, cwd: Path, assumed: tuple[str, ...] = ()) -> ConvertedSchedule:
     """A schedules.yaml from Python source, which is not run; without a source, from the app, whose code is imported."""
     if source:
-        from livectl.ops.schedules import import_python
+        from livectl.ops.schedules import conditions, import_python
 
-        return to_yaml(import_python.read(_find_source_file(source, cwd), source))
+        return to_yaml(import_python.read(_find_source_file(source, cwd), source, conditions.parse_assumed(assumed)))
     if not app:
         raise UsageError("nothing to import from", "Name a file or module, or an app: livectl -A proj schedules import")
     from livectl.ops import apps

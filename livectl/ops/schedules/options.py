@@ -11,7 +11,7 @@ from livectl.suggestions import did_you_mean
 from livectl.validation import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from inspect import Signature
 
     from livectl.validation import FileLocation
@@ -140,6 +140,13 @@ OPTION_READERS: dict[str, OptionReader] = {
     "user_id": validation.read_text,
     "app_id": validation.read_text,
 }
+
+
+def refusal(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], tasks: Mapping[str, Any]) -> str:
+    """Why the app cannot run an entry: it lacks the task, or the task does not take the arguments; else empty."""
+    if name not in tasks:
+        return f'the app has no task "{name}" ({did_you_mean(name, tasks) or _task_names_hint(tasks)})'
+    return task_signature.argument_error(name, tasks[name], args, kwargs)
 
 
 def check_task(location: FileLocation, entry: Any, tasks: Mapping[str, Any]) -> None:

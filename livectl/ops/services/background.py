@@ -18,9 +18,10 @@ from livectl import redis_client, render
 from livectl import settings as livectl_settings
 from livectl.atomic_write import write_file
 from livectl.errors import LivectlError, ServerError, SettingsError, UnfinishedError, UsageError
-from livectl.ops import deployment
+from livectl.ops import apps, deployment
 from livectl.ops.processes import embedded_broker, launch, process, state_dir
 from livectl.ops.processes.launch import REQUEUE_ON_QUIT_POOLS, argv_with_requeue_on_quit
+from livectl.ops.services import health
 from livectl.ops.services.liveness import LivenessProbe
 
 if TYPE_CHECKING:
@@ -75,8 +76,11 @@ def start_or_exec(
 
     livectl's own app does not start while its broker does not answer: Celery itself would retry in silence.
     """
-    if launch.OWN_APP in argv:
+    app = argv[argv.index("-A") + 1]
+    if app == launch.OWN_APP:
         redis_client.check_reachable(embedded_broker.resolve_addresses(settings).broker)
+    else:
+        check_app(app, settings, cwd, detach=detach, with_beat=launch.SCHEDULER in argv)
     if not detach:
         launch.exec_command(argv, environ)
     running = start(settings.home, name, argv, environ=environ, cwd=cwd, host=socket.gethostname(), say=say)
@@ -84,6 +88,24 @@ def start_or_exec(
         f"{name} runs in the background (pid {running.pid}). Its log is {running.log}; `livectl stop {name}` ends it."
     )
     return render.sentence(message, {"name": name, "pid": running.pid, "log": str(running.log)})
+
+
+def check_app(app: str, settings: Settings, cwd: Path, *, detach: bool, with_beat: bool) -> None:
+    """Raises what would keep the app from working: it cannot be loaded, or its own scheduler would be
+    replaced; in the background also a broker that refuses.
+
+    In the foreground its user sees Celery trying again.
+    """
+    scheduler = str(apps.check(app, cwd).conf.beat_scheduler or "")
+    if with_beat and scheduler not in {"", launch.CELERY_SCHEDULER, launch.SCHEDULER}:
+        raise SettingsError(
+            f"{app} sets beat_scheduler to {scheduler}, whose entries livectl's beat would not send",
+            f"livectl -A {app} beat -- -S {scheduler} runs that one, `livectl worker` beside it; "
+            "or move its entries to schedules.yaml and leave beat_scheduler out.",
+        )
+    broker = deployment.find(app, settings, cwd).broker if detach else None
+    if broker is not None and not (result := health.probe_server("broker", broker)).healthy:
+        raise ServerError(result.reason, "Start it, or mend its address in the app's settings.")
 
 
 def start(
@@ -127,11 +149,22 @@ def restart(
 
 def stop_all(home: Path, name: str | None, *, now: bool, say: Callable[[str], None]) -> list[BackgroundProcess]:
     """Stops the processes of this name, or all of them. Returns them in the order in which they ended."""
-    processes = [running for running in list_running(home) if name in {None, running.name}]
+    processes = [running for running in list_running(home) if name is None or name in _names_of(running)]
     for running in processes:
         say(f"stopping {running.name} (pid {running.pid}){'' if now else ', its running jobs first'}")
         _stop(home, running, now=now)
     return processes
+
+
+def _names_of(running: BackgroundProcess) -> set[str]:
+    """What people call a process: its name, its worker's name without `worker-`, and the node's full name."""
+    names = {running.name}
+    if node := running.option_value("-n"):
+        host = socket.gethostname()
+        full_name = launch.full_node_name(node, host)
+        names |= {node, full_name, full_name.partition("@")[0], f"worker-{full_name.partition('@')[0]}"}
+        names |= {node.removesuffix("@%h")}
+    return names
 
 
 def list_running(home: Path) -> list[BackgroundProcess]:
@@ -292,4 +325,4 @@ def _read_record(path: Path) -> BackgroundProcess | None:
 
 
 def _write_record(path: Path, running: BackgroundProcess) -> None:
-    write_file(path, msgspec.json.encode(running))
+    write_file(path, msgspec.json.encode(running), mode=state_dir.PRIVATE_FILE_MODE)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def site(plan: Plan, request: SiteRequest) -> SiteResponse:
     now = int(datetime.now(UTC).timestamp())
-    if request.host == "live.sooplive.com":
+    if request.host.startswith("live."):
         streamer_id = parse_qs(request.body.decode())["bid"][0]
         scene = plan.scene("soop", streamer_id)
         results = {"live": 1, "skipped": 1, "restricted": -6}
@@ -33,4 +33,5 @@ def site(plan: Plan, request: SiteRequest) -> SiteResponse:
     return json_response({"station": station, "broad": broad if scene.kind in ON_AIR else None})
 
 
-HOSTS = {"live.sooplive.com": site, "chapi.sooplive.co.kr": site}
+DOMAINS = ("sooplive.com", "sooplive.co.kr", "afreecatv.com")
+HOSTS = {f"{part}.{domain}": site for part in ("live", "chapi") for domain in DOMAINS}

@@ -1,0 +1,108 @@
+"""Secrets of the settings: read where they are used, from `env:` and `file:`, and shown to nobody."""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING, Any
+
+from livectl.errors import SecretUnsetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+MAX_SECRET_BYTES = 65_536  # the longest key file is a few KB
+
+
+class Secret:
+    """A text that is shown as `***` wherever it is printed, logged or raised.
+
+    One of `env:` or `file:` is read each time it is revealed: what is not there costs only who needs it.
+    """
+
+    __slots__ = ("_read", "_text")
+
+    def __init__(self, text: str, read: Callable[[], str] | None = None) -> None:
+        self._text = text
+        self._read = read
+
+    def reveal(self) -> str:
+        """The text. SecretUnsetError when its variable or file is not there."""
+        return self._read() if self._read else self._text
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be revealed; empty when it can."""
+        try:
+            self.reveal()
+        except SecretUnsetError as error:
+            return error.message
+        return ""
+
+    def _compared(self) -> tuple[str, str]:
+        problem = self.problem
+        return ("", problem) if problem else (self.reveal(), "")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._compared() == self._compared()
+
+    def __hash__(self) -> int:
+        return hash(self._compared())
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+class UnsetAddress:
+    """Stands for the address of a server whose `env:` or `file:` is not there: who uses it gets a SecretUnsetError."""
+
+    def __init__(self, error: SecretUnsetError) -> None:
+        self._error = error
+
+    @property
+    def problem(self) -> str:
+        return self._error.message
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UnsetAddress) and other.problem == self.problem
+
+    def __hash__(self) -> int:
+        return hash(self.problem)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # of Python's own protocols, such as copying
+            raise AttributeError(name)
+        raise SecretUnsetError(self._error.message, self._error.hint)
+
+
+def resolve_secret(text: str, environ: Mapping[str, str], folder: Path) -> str:
+    """The text itself, or the value of `env:NAME` or `file:PATH`. Relative paths start from `folder`."""
+    kind, _, name = text.partition(":")
+    if kind == "env":
+        return _secret_from_environment(name.strip(), environ)
+    return _secret_from_file(folder / name.strip(), name.strip()) if kind == "file" else text
+
+
+def _secret_from_environment(name: str, environ: Mapping[str, str]) -> str:
+    if not environ.get(name):
+        raise SecretUnsetError(
+            f"the environment variable {name or 'after env:'} is not set", "Set it where livectl starts."
+        )
+    return environ[name]
+
+
+def _secret_from_file(path: Path, name: str) -> str:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise SecretUnsetError(f"file:{name} is no plain file", f"It is read from {path}.")
+        with path.open("rb") as file:
+            text = file.read(MAX_SECRET_BYTES + 1).decode().rstrip("\r\n")
+    except OSError as error:
+        raise SecretUnsetError(
+            f"file:{name}: {(error.strerror or 'unreadable').lower()}", f"It is read from {path}."
+        ) from error
+    except ValueError:
+        raise SecretUnsetError(f"file:{name} is not text", f"It is read from {path}.") from None
+    if not text or len(text) > MAX_SECRET_BYTES:
+        raise SecretUnsetError(f"file:{name} is {'too large' if text else 'empty'}", f"It is read from {path}.")
+    return text
