@@ -7,14 +7,12 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 import redis
 
 from livectl.errors import LivectlError, UsageError
 from livectl.ops.cluster import purge, queues
 from livectl.ops.cluster.purge import PurgeFilter
-from livectl.ops.cluster.queues import Queue, QueueDepths, QueueRate
 from tests.support.celery_project import Project
 from tests.support.processes import Running
 from tests.support.waiting import wait_for
@@ -23,17 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from livectl.ops.cluster.queues import Queue
     from tests.support.rabbitmq import RabbitMQ
 
 
 @pytest.fixture
 def project(tmp_path: Path, store_url: str) -> Iterator[Project]:
-    found = Project(tmp_path, store_url, store_url, worker_prefetch_multiplier=60)
-    yield found
-    found.close()
+    project = Project(tmp_path, store_url, store_url, worker_prefetch_multiplier=60)
+    yield project
+    project.close()
 
 
-def one(project: Project, name: str) -> Queue:
+def queue_named(project: Project, name: str) -> Queue:
     return next(queue for queue in queues.measure(project.deployment).queues if queue.name == name)
 
 
@@ -42,14 +41,14 @@ def test_four_priorities_fifty_etas_and_a_thousand_ready_are_counted_exactly(pro
     with project.worker("w1", "-c", "1"):
         for _ in range(50):
             project.send("add", 1, countdown=300)
-        wait_for(lambda: one(project, "celery").unacked == 50)
+        wait_for(lambda: queue_named(project, "celery").unacked == 50)
         project.app.control.cancel_consumer("celery")
-        wait_for(lambda: one(project, "celery").consumers == 0)
+        wait_for(lambda: queue_named(project, "celery").consumers == 0)
         for number in range(1000):
             project.send("add", number, priority=(0, 3, 6, 9)[number % 4])
-        found = one(project, "celery")
-        assert (found.ready, found.unacked, found.eta, found.consumers) == (1000, 50, 50, 0)
-        assert found.priorities == {"0": 250, "3": 250, "6": 250, "9": 250}
+        queue = queue_named(project, "celery")
+        assert (queue.ready, queue.unacked, queue.eta, queue.consumers) == (1000, 50, 50, 0)
+        assert queue.priorities == {"0": 250, "3": 250, "6": 250, "9": 250}
         assert queues.measure(project.deployment).notes == ("nobody reads celery, which has 1000 ready",)
 
 
@@ -65,21 +64,21 @@ def test_other_priorities_and_prefixes_are_those_of_the_app(tmp_path: Path, stor
     project = Project(tmp_path, store_url, store_url, broker_transport_options=options)
     for priority in range(10):
         project.send("add", 1, priority=priority)
-    assert one(project, "celery").priorities == {"0": 5, "5": 5}
+    assert queue_named(project, "celery").priorities == {"0": 5, "5": 5}
     project.close()
 
 
 def test_the_age_of_the_oldest_is_told_where_messages_say_when_they_were_sent(project: Project) -> None:
     project.send("add", 1)
-    assert one(project, "celery").oldest is None
+    assert queue_named(project, "celery").oldest is None
     project.send("add", 1, queue="mail", headers={"sent": time.time() - 60})
-    assert 60 <= (one(project, "mail").oldest or 0) < 65
+    assert 60 <= (queue_named(project, "mail").oldest or 0) < 65
 
 
 def test_peek_shows_what_is_next_and_takes_nothing(project: Project) -> None:
     last, first = project.send("add", 2, priority=9), project.send("add", 1)
-    assert [found.id for found in purge.peek(project.deployment, "celery", 5)] == [first, last]
-    assert one(project, "celery").ready == 2
+    assert [message.id for message in purge.peek(project.deployment, "celery", 5)] == [first, last]
+    assert queue_named(project, "celery").ready == 2
 
 
 def test_a_purge_saves_what_it_takes_and_takes_only_what_was_chosen(project: Project, tmp_path: Path) -> None:
@@ -92,7 +91,7 @@ def test_a_purge_saves_what_it_takes_and_takes_only_what_was_chosen(project: Pro
     assert done.total == 1200
     assert {line["id"] for line in saved} == set(taken)
     assert {line["args"][0] for line in saved} == set(range(1200))
-    assert [found.id for found in purge.peek(project.deployment, "celery", 5)] == [kept]
+    assert [message.id for message in purge.peek(project.deployment, "celery", 5)] == [kept]
 
 
 @pytest.mark.acceptance
@@ -100,13 +99,13 @@ def test_what_workers_hold_is_taken_only_when_asked_for(project: Project, tmp_pa
     with project.worker("w1", "-c", "1"):
         for _ in range(5):
             project.send("add", 1, countdown=300)
-        wait_for(lambda: one(project, "celery").eta == 5)
+        wait_for(lambda: queue_named(project, "celery").eta == 5)
         assert purge.plan(project.deployment, PurgeFilter(queue="celery")).total == 0
         done = purge.purge(project.deployment, PurgeFilter(queue="celery", unacked=True), tmp_path / "saved.jsonl")
         assert (done.total, done.held) == (5, 5)
         with redis.Redis.from_url(store_url) as broker:
             assert broker.hlen("unacked") == broker.zcard("unacked_index") == 0
-    assert one(project, "celery").ready == 0
+    assert queue_named(project, "celery").ready == 0
 
 
 def test_only_messages_known_to_be_old_are_taken_for_old(project: Project, tmp_path: Path) -> None:
@@ -126,8 +125,8 @@ def test_a_queue_that_is_not_there_is_refused_with_its_neighbour(project: Projec
 
 def test_a_queue_asked_for_by_a_name_that_nobody_knows_is_told(project: Project) -> None:
     project.send("add", 1, queue="mail")
-    told = project.livectl("queues", "-Q", "mial")
-    assert (told.returncode, told.stderr) == (0, "mial is not known there: misspelt, or empty and read by nobody\n")
+    ran = project.livectl("queues", "-Q", "mial")
+    assert (ran.returncode, ran.stderr) == (0, "mial is not known there: misspelt, or empty and read by nobody\n")
 
 
 def test_what_is_saved_can_be_sent_again(project: Project, tmp_path: Path) -> None:
@@ -143,44 +142,6 @@ def test_what_is_saved_can_be_sent_again(project: Project, tmp_path: Path) -> No
         "mail",
         3,
     )
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "inward", "outward"),
-    [
-        (Queue(name="q", ready=10), Queue(name="q", ready=30), 20.0, 10.0),
-        (Queue(name="q", ready=30), Queue(name="q", ready=10), 0.0, 10.0),
-        (Queue(name="q", ready=5, unacked=5), Queue(name="q", ready=0, unacked=0), 5.0, 10.0),
-    ],
-)
-def test_rates_are_what_was_done_and_how_the_queue_grew(
-    before: Queue, after: Queue, inward: float, outward: float
-) -> None:
-    reads: dict[str, tuple[str, ...]] = {"w1": ("q",)}
-    first = QueueDepths(queues=(before,), processed={"w1": 100}, reads=reads)
-    second = QueueDepths(queues=(after,), processed={"w1": 120}, reads=reads)
-    rate = queues.rates_between(first, second, 2.0)["q",]
-    assert rate.outward == outward
-    assert rate.inward == pytest.approx(max(0.0, inward), abs=5.1)
-
-
-def test_queues_with_a_reader_of_several_have_their_rates_together() -> None:
-    reads: dict[str, tuple[str, ...]] = {"w1": ("q", "r"), "w2": ("r",), "w3": ("s",)}
-    one, two, alone = Queue(name="q", ready=10), Queue(name="r", ready=0), Queue(name="s", ready=0)
-    before = QueueDepths(queues=(one, two, alone), processed={"w1": 0, "w2": 0, "w3": 0}, reads=reads)
-    grown = msgspec.structs.replace(one, ready=20)
-    after = QueueDepths(queues=(grown, two, alone), processed={"w1": 4, "w2": 6, "w3": 2}, reads=reads)
-    speeds = queues.rates_between(before, after, 2.0)
-    assert speeds == {("q", "r"): QueueRate(10.0, 5.0), ("s",): QueueRate(1.0, 1.0)}
-    (note,) = queues.rate_notes(speeds, reads)
-    assert note == "q, r together: 10.0 in/s, 5.0 out/s; not told apart, since w1, w2 read them"
-
-
-def test_rates_are_not_made_up_where_a_reader_was_silent() -> None:
-    reads: dict[str, tuple[str, ...]] = {"w1": ("q",)}
-    depths = QueueDepths(queues=(Queue(name="q", ready=1),), processed={"w1": 1}, reads=reads)
-    silent = QueueDepths(queues=(Queue(name="q", ready=1),), reads=reads)
-    assert queues.rates_between(depths, silent, 1.0)["q",] == QueueRate(None, None)
 
 
 @pytest.mark.acceptance
@@ -221,8 +182,8 @@ def test_rabbitmq_tells_what_it_can_and_says_what_it_cannot(tmp_path: Path, stor
     for _ in range(3):
         assert project.livectl("call", "proj.add", "1", "--force").returncode == 0
     depths = queues.measure(project.deployment)
-    found = depths.queues[0]
-    assert (found.name, found.ready, found.consumers, found.unacked) == ("celery", 3, 0, None)
+    queue = depths.queues[0]
+    assert (queue.name, queue.ready, queue.consumers, queue.unacked) == ("celery", 3, 0, None)
     assert "tells neither priorities" in depths.notes[0]
     with pytest.raises(LivectlError, match="gives no way"):
         purge.peek(project.deployment, "celery", 1)

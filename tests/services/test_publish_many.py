@@ -1,4 +1,4 @@
-"""Many jobs in one go: as Celery itself would have sent them, on a Redis in one journey."""
+"""Many jobs at once: as Celery itself would have sent them, and on a Redis in one round trip."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def app(store_url: str) -> Iterator[Celery]:
     address = Address.parse(store_url)
-    with Celery("posting", broker=address.celery_url, backend=address.celery_url, set_as_current=False) as app:
+    with Celery("publisher", broker=address.celery_url, backend=address.celery_url, set_as_current=False) as app:
         yield app
 
 
@@ -33,7 +33,7 @@ def client(store_url: str) -> Iterator[Any]:
         yield client
 
 
-def letters(count: int) -> list[JobDraft]:
+def drafts(count: int) -> list[JobDraft]:
     return [JobDraft(id=f"job-{number}", args=("demo", [str(number)]), brief="(demo, 1)") for number in range(count)]
 
 
@@ -42,17 +42,17 @@ def messages(client: Any, queue: str = "celery") -> list[dict[str, Any]]:
 
 
 def test_all_are_there_in_order(app: Celery, client: Any) -> None:
-    publish_jobs(app, "proj.look", letters(300), SendOptions())
+    publish_jobs(app, "proj.look", drafts(300), SendOptions())
     headers = [message["headers"] for message in messages(client)]
-    assert [one["id"] for one in headers] == [f"job-{number}" for number in range(300)]
-    assert {(one["task"], one["argsrepr"], one["ignore_result"]) for one in headers} == {
+    assert [header["id"] for header in headers] == [f"job-{number}" for number in range(300)]
+    assert {(header["task"], header["argsrepr"], header["ignore_result"]) for header in headers} == {
         ("proj.look", "(demo, 1)", True)
     }
 
 
 def test_a_message_is_what_celery_sends(app: Celery, client: Any) -> None:
     """But for its tag, and for its lifetime: what expires is dropped by a worker, which notes it, on any broker."""
-    publish_jobs(app, "proj.look", letters(1), SendOptions(priority=3, expires=60.0))
+    publish_jobs(app, "proj.look", drafts(1), SendOptions(priority=3, expires=60.0))
     app.send_task("proj.look", ("demo", ["0"]), task_id="job-0", priority=3, expires=60.0, ignore_result=True)
     ours, theirs = messages(client, "celery\x06\x163")
     assert set(theirs["headers"]) == set(ours["headers"]) - {"sent"}
@@ -63,7 +63,7 @@ def test_a_message_is_what_celery_sends(app: Celery, client: Any) -> None:
 
 
 def test_a_queue_of_its_own(app: Celery, client: Any) -> None:
-    publish_jobs(app, "proj.look", letters(2), SendOptions(queue="slow"))
+    publish_jobs(app, "proj.look", drafts(2), SendOptions(queue="slow"))
     assert (client.llen("slow"), client.llen("celery")) == (2, 0)
 
 
@@ -76,12 +76,16 @@ def test_nothing_to_send_asks_nobody() -> None:
 def test_a_broker_that_is_away_is_named(tmp_path: Any) -> None:
     app = Celery("nowhere", broker=f"redis+socket://{tmp_path}/none.sock", set_as_current=False)
     with pytest.raises(ServerError, match="did not take the jobs"):
-        publish_jobs(app, "proj.look", letters(1), SendOptions())
+        publish_jobs(app, "proj.look", drafts(1), SendOptions())
 
 
 @pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's own
 def test_a_group_is_known_by_its_id(app: Celery, store_url: str) -> None:
-    group = publish_many.send_group(app, "proj.look", letters(3), SendOptions(keep_result=True))
-    with connect(Address.parse(store_url)) as wire:
-        assert results.read_group_members(wire, keys.layout_from_settings({}), group) == ("job-0", "job-1", "job-2")
-    assert publish_many.send_group(app, "proj.look", letters(1), SendOptions()) == "job-0"
+    group = publish_many.send_group(app, "proj.look", drafts(3), SendOptions(keep_result=True))
+    with connect(Address.parse(store_url)) as connection:
+        assert results.read_group_members(connection, keys.layout_from_settings({}), group) == (
+            "job-0",
+            "job-1",
+            "job-2",
+        )
+    assert publish_many.send_group(app, "proj.look", drafts(1), SendOptions()) == "job-0"

@@ -1,4 +1,4 @@
-"""Where a job is: each of the ten states made for real, and told rightly."""
+"""The status of a job: each of the ten states made for real, and told rightly."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ NOWHERE = "8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1"
 
 @pytest.fixture
 def project(tmp_path: Path, store_url: str) -> Iterator[Project]:
-    found = Project(tmp_path, store_url, store_url, broker_transport_options={"visibility_timeout": 300})
-    yield found
-    found.close()
+    project = Project(tmp_path, store_url, store_url, broker_transport_options={"visibility_timeout": 300})
+    yield project
+    project.close()
 
 
 def ask(project: Project, job: str) -> Job:
@@ -49,11 +49,11 @@ def state_of(project: Project, job: str) -> JobState:
 def expect(project: Project, job: str, state: JobState) -> Job:
     """The state, as soon as the worker has got so far."""
 
-    def found() -> Job | None:
-        known = ask(project, job)
-        return known if known.state is state else None
+    def reached() -> Job | None:
+        job_now = ask(project, job)
+        return job_now if job_now.state is state else None
 
-    return wait_for(found, what=f"{job} to be {state}")
+    return wait_for(reached, what=f"{job} to be {state}")
 
 
 @pytest.mark.acceptance
@@ -104,12 +104,12 @@ def test_a_busy_solo_worker_holds_nobody_up(project: Project) -> None:
 def test_the_states_that_rabbitmq_can_tell(tmp_path: Path, store_url: str, rabbitmq: RabbitMQ) -> None:
     broker = rabbitmq.vhost()
     project = Project(tmp_path, broker, store_url)
-    told = project.livectl("-q", "call", "proj.add", "1", "--force")
-    assert told.returncode == 0, told.stderr
-    assert state_of(project, told.stdout.strip()) is JobState.QUEUED
+    ran = project.livectl("-q", "call", "proj.add", "1", "--force")
+    assert ran.returncode == 0, ran.stderr
+    assert state_of(project, ran.stdout.strip()) is JobState.QUEUED
     with project.worker("w1", "-c", "1"):
-        project.wait_for_state(told.stdout.strip(), "SUCCESS")
-        assert state_of(project, told.stdout.strip()) is JobState.SUCCEEDED
+        project.wait_for_state(ran.stdout.strip(), "SUCCESS")
+        assert state_of(project, ran.stdout.strip()) is JobState.SUCCEEDED
         failed, later = project.send("fail"), project.send("add", 1, countdown=100)
         expect(project, failed, JobState.FAILED)
         expect(project, later, JobState.ETA)
@@ -126,25 +126,27 @@ def test_the_states_that_rabbitmq_can_tell(tmp_path: Path, store_url: str, rabbi
 @pytest.mark.acceptance
 def test_a_beat_that_listens_is_no_worker_that_keeps_silent(project: Project) -> None:
     with project.beat("--enable-remote-control"), project.worker("w1", "-c", "1"):
-        found = wait.look_up(project.deployment, NOWHERE)
-        assert (found.job.state, "did not answer" in found.note) == (JobState.UNKNOWN, False)
+        status = wait.look_up(project.deployment, NOWHERE)
+        assert (status.job.state, "did not answer" in status.note) == (JobState.UNKNOWN, False)
         lost = project.send("add", 1, queue="attic")
         assert state_of(project, lost) is JobState.QUEUED
-        with workers.WorkerControl(project.deployment) as crew:
-            there = crew.list_workers()
-            assert ([one.name for one in there.found], there.silent) == (["w1@h"], 0)
+        with workers.WorkerControl(project.deployment) as control:
+            worker_list = control.list_workers()
+            assert ([worker.name for worker in worker_list.found], worker_list.silent) == (["w1@h"], 0)
             with pytest.raises(LivectlError, match="no worker celerybeat answers"):
-                crew.full_name("celerybeat")
-        place = project.deployment
-        assert place.broker is not None
-        probed = health.run_probe(Probe(part="worker", host="elsewhere"), place.broker, place.store, place.layout)
+                control.full_name("celerybeat")
+        deployment = project.deployment
+        assert deployment.broker is not None
+        probed = health.run_probe(
+            Probe(part="worker", host="elsewhere"), deployment.broker, deployment.store, deployment.layout
+        )
         assert probed.reason == "no worker on elsewhere answered; w1@h did"
 
 
 def test_a_queue_that_no_setting_names_is_looked_into(project: Project) -> None:
     job = project.send("add", 1, queue="attic")
-    found = ask(project, job)
-    assert (found.state, found.queue, found.position) == (JobState.QUEUED, "attic", 1)
+    job_now = ask(project, job)
+    assert (job_now.state, job_now.queue, job_now.position) == (JobState.QUEUED, "attic", 1)
 
 
 def test_a_job_far_back_in_a_long_queue_has_its_position(project: Project, store_url: str) -> None:
@@ -157,9 +159,9 @@ def test_a_job_far_back_in_a_long_queue_has_its_position(project: Project, store
 
 def test_arguments_are_shown_without_secrets(project: Project) -> None:
     job = project.send("fail", kwargs={"password": "hush", "note": "x" * 1000})
-    found = ask(project, job)
-    assert found.kwargs["password"] == "***"
-    assert len(found.kwargs["note"]) < 300
+    job_now = ask(project, job)
+    assert job_now.kwargs["password"] == "***"
+    assert len(job_now.kwargs["note"]) < 300
 
 
 @pytest.mark.parametrize(
@@ -194,18 +196,18 @@ def test_a_group_is_one_word_and_its_members(project: Project) -> None:
     group, *members = project.python(
         "from celery import group; import proj\n"
         "sent = group(proj.add.s(1), proj.add.s(2))()\n"
-        "sent.save(); print(sent.id, *[one.id for one in sent])"
+        "sent.save(); print(sent.id, *[member.id for member in sent])"
     ).split()
-    found = ask(project, group)
-    assert found.state is JobState.QUEUED
-    assert [child.id for child in found.children] == members
+    job_now = ask(project, group)
+    assert job_now.state is JobState.QUEUED
+    assert [child.id for child in job_now.children] == members
 
 
 def test_a_server_that_is_away_is_told_in_time(tmp_path: Path, store_url: str) -> None:
     project = Project(tmp_path, "redis://127.0.0.1:1/0", "redis://127.0.0.1:1/0")
-    told = project.livectl("status", NOWHERE)
-    assert told.returncode == 4
-    assert told.stderr.count("\n") == 2
+    ran = project.livectl("status", NOWHERE)
+    assert ran.returncode == 4
+    assert ran.stderr.count("\n") == 2
     project.close()
 
 
@@ -215,8 +217,8 @@ def test_a_broker_that_lets_in_and_says_nothing_is_told_in_time(tmp_path: Path, 
         project = Project(tmp_path, f"{scheme}://127.0.0.1:{deaf.getsockname()[1]}", store_url)
         every = (["status", NOWHERE], ["queues"], ["workers"], ["call", "proj.add", "1"])
         with ThreadPoolExecutor() as beside_each_other:
-            for told in beside_each_other.map(lambda words: project.livectl(*words), every):
-                assert (told.returncode, "no answer in time" in told.stderr) == (4, True)
+            for ran in beside_each_other.map(lambda words: project.livectl(*words), every):
+                assert (ran.returncode, "no answer in time" in ran.stderr) == (4, True)
         project.close()
 
 

@@ -1,0 +1,46 @@
+"""Rates of queues, as two measurements tell them."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from livectl.ops.cluster import queues
+from livectl.ops.cluster.queues import Queue, QueueDepths, QueueRate
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "inward", "outward"),
+    [
+        (Queue(name="q", ready=10), Queue(name="q", ready=30), 20.0, 10.0),
+        (Queue(name="q", ready=30), Queue(name="q", ready=10), 0.0, 10.0),
+        (Queue(name="q", ready=5, unacked=5), Queue(name="q", ready=0, unacked=0), 5.0, 10.0),
+    ],
+)
+def test_rates_are_what_was_done_and_how_the_queue_grew(
+    before: Queue, after: Queue, inward: float, outward: float
+) -> None:
+    reads: dict[str, tuple[str, ...]] = {"w1": ("q",)}
+    first = QueueDepths(queues=(before,), processed={"w1": 100}, reads=reads)
+    second = QueueDepths(queues=(after,), processed={"w1": 120}, reads=reads)
+    rate = queues.rates_between(first, second, 2.0)["q",]
+    assert (rate.inward, rate.outward) == (inward, outward)
+
+
+def test_queues_with_a_reader_of_several_have_their_rates_together() -> None:
+    reads: dict[str, tuple[str, ...]] = {"w1": ("q", "r"), "w2": ("r",), "w3": ("s",)}
+    first, second, alone = Queue(name="q", ready=10), Queue(name="r", ready=0), Queue(name="s", ready=0)
+    before = QueueDepths(queues=(first, second, alone), processed={"w1": 0, "w2": 0, "w3": 0}, reads=reads)
+    grown = msgspec.structs.replace(first, ready=20)
+    after = QueueDepths(queues=(grown, second, alone), processed={"w1": 4, "w2": 6, "w3": 2}, reads=reads)
+    rates = queues.rates_between(before, after, 2.0)
+    assert rates == {("q", "r"): QueueRate(10.0, 5.0), ("s",): QueueRate(1.0, 1.0)}
+    (note,) = queues.rate_notes(rates, reads)
+    assert note == "q, r together: 10.0 in/s, 5.0 out/s; not told apart, since w1, w2 read them"
+
+
+def test_rates_are_not_made_up_where_a_reader_was_silent() -> None:
+    reads: dict[str, tuple[str, ...]] = {"w1": ("q",)}
+    depths = QueueDepths(queues=(Queue(name="q", ready=1),), processed={"w1": 1}, reads=reads)
+    silent = QueueDepths(queues=(Queue(name="q", ready=1),), reads=reads)
+    assert queues.rates_between(depths, silent, 1.0)["q",] == QueueRate(None, None)

@@ -1,0 +1,88 @@
+"""What facts about a job amount to: a row for each case that one cannot make at will."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from livectl.models import JobState
+from livectl.ops.jobs import status
+from livectl.ops.jobs.job_log import JobLogEntry
+from livectl.ops.jobs.status import JobFacts
+from livectl.ops.protocol.message import JobMessage
+from livectl.ops.protocol.remote_control import WorkerJob
+from livectl.ops.protocol.result import JobResult
+from livectl.ops.protocol.search import MessageLocation
+
+NOW = datetime.now(UTC)
+SOON = NOW + timedelta(days=1)  # after any run of these tests
+VISIBILITY = 60.0
+
+
+def message_at(*, tag: str = "", **fields: Any) -> MessageLocation:
+    return MessageLocation(
+        message=JobMessage(id="j", **fields), key="celery", raw=b"", queue="celery", tag=tag, delivered=1.0
+    )
+
+
+def job_with(state: Any, **fields: Any) -> WorkerJob:
+    return WorkerJob(worker="w1", state=state, **fields)
+
+
+@pytest.mark.parametrize(
+    ("facts", "state"),
+    [
+        ({}, "unknown"),
+        ({"job_result": JobResult(id="j", status="SUCCESS")}, "succeeded"),
+        ({"job_result": JobResult(id="j", status="REJECTED")}, "failed"),
+        ({"job_result": JobResult(id="j", status="PROGRESS"), "worker_job": job_with("active")}, "running"),
+        ({"job_result": JobResult(id="j", status="STARTED")}, "unknown"),  # its worker died with it
+        ({"job_result": JobResult(id="j", status="STARTED"), "silent": 1}, "running"),
+        ({"job_result": JobResult(id="j", status="RETRY")}, "unknown"),  # handed back by nobody: lost
+        ({"job_result": JobResult(id="j", status="RETRY"), "location": message_at(eta=SOON)}, "retrying"),
+        (
+            {"worker_job": job_with("active"), "log_entry": JobLogEntry(state="failed", finished=NOW)},
+            "running",
+        ),  # given out again
+        ({"worker_job": job_with("ready"), "log_entry": JobLogEntry(state="succeeded", finished=NOW)}, "succeeded"),
+        ({"worker_job": job_with("reserved", eta=SOON)}, "eta"),
+        ({"worker_job": job_with("reserved")}, "received"),
+        ({"worker_job": job_with("reserved"), "location": message_at(tag="t", retries=2)}, "retrying"),
+        ({"location": message_at()}, "queued"),
+        ({"location": message_at(eta=SOON)}, "eta"),
+        ({"location": message_at(eta=NOW - timedelta(minutes=5))}, "queued"),
+        ({"location": message_at(tag="t")}, "redelivery"),
+        ({"location": message_at(tag="t", eta=SOON)}, "redelivery"),
+        ({"location": message_at(tag="t"), "silent": 1}, "received"),
+        ({"location": message_at(tag="t", eta=SOON), "silent": 1}, "eta"),
+        ({"location": message_at(tag="t"), "silent": 1, "log_entry": JobLogEntry(started=NOW)}, "running"),
+        ({"log_entry": JobLogEntry(sent=NOW)}, "unknown"),
+        ({"log_entry": JobLogEntry(sent=NOW), "searched": False}, "queued"),
+        ({"log_entry": JobLogEntry(state="revoked", finished=NOW)}, "revoked"),
+        ({"log_entry": JobLogEntry(state="nonsense", finished=NOW)}, "unknown"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_the_state_of_a_job(facts: dict[str, Any], state: str) -> None:
+    job_status = status.job_status(JobFacts(id="j", **facts), VISIBILITY)
+    assert job_status.job.state == state
+    assert (job_status.note != "") == (
+        state in {"unknown", "redelivery"} or (state == "received" and not facts.get("worker_job"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("states", "state"),
+    [
+        ([], "succeeded"),
+        (["succeeded", "succeeded"], "succeeded"),
+        (["succeeded", "failed", "running"], "failed"),
+        (["succeeded", "queued"], "running"),
+        (["queued", "queued"], "queued"),
+        (["eta", "unknown"], "eta"),
+    ],
+)
+def test_the_state_of_a_group(states: list[str], state: str) -> None:
+    assert status.group_state([JobState(state) for state in states]) == state
