@@ -233,12 +233,23 @@ def test_a_worker_that_does_not_answer_is_started_again(
 
 
 def test_what_cannot_start_is_given_up_with_its_own_words(tmp_path: Path, home_environ: dict[str, str]) -> None:
-    (tmp_path / "proj.py").write_text("from celery import Celery\napp = Celery(broker='redis://127.0.0.1:1')\n1 / 0\n")
+    (tmp_path / "proj.py").write_text(
+        "import sys\nfrom celery import Celery\napp = Celery(broker='redis://127.0.0.1:1')\n"
+        "{'worker', 'beat'}.isdisjoint(sys.argv) or 1 / 0\n"
+    )
     (tmp_path / "livectl.yaml").write_text("up: {pause: 100ms}\n")
     with livectl("-A", "proj", "up", cwd=tmp_path, environ=home_environ) as up:
         assert up.wait() == 1
     assert re.search(r"livectl: (worker|beat) ended right after its start 5 times in a row \(exit code \d\)", up.text)
     assert "ZeroDivisionError" in up.text.partition("Its last lines")[2]
+
+
+def test_an_app_that_cannot_be_loaded_starts_nothing(tmp_path: Path, home_environ: dict[str, str]) -> None:
+    (tmp_path / "proj.py").write_text("from celery import Celery\napp = Celery(broker='redis://127.0.0.1:1')\n1 / 0\n")
+    with livectl("-A", "proj", "up", cwd=tmp_path, environ=home_environ) as up:
+        assert up.wait() == 3
+    assert "proj.py:3: ZeroDivisionError" in up.text
+    assert "Traceback" not in up.text
 
 
 @pytest.mark.parametrize(
