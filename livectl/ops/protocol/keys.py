@@ -1,4 +1,4 @@
-"""Names the keys and channels of a Celery app on a Redis: they depend on the settings of the app."""
+"""Names the keys and channels of a Celery app on a Redis, as its settings have them, and finds its queues there."""
 
 from __future__ import annotations
 
