@@ -95,25 +95,25 @@ def test_a_failure_is_told_and_what_cannot_be_retried_is_said(kind: str, project
 
 
 def test_results(kind: str, project: Project, worker: Running) -> None:
-    said = project.ask("results", "--json")
-    assert said.returncode == (1 if kind == "rabbitmq" else 0), said.stderr
+    run = project.ask("results", "--json")
+    assert run.returncode == (1 if kind == "rabbitmq" else 0), run.stderr
 
 
 def test_revoke(kind: str, project: Project, worker: Running) -> None:
     _, task, args, _, _ = APPS[kind]
     job = str(project.data("call", task, *args, "--in", "10m")["id"])
-    said = project.ask("revoke", job)
-    assert said.returncode == 0, said.stderr
+    run = project.ask("revoke", job)
+    assert run.returncode == 0, run.stderr
 
 
 def test_workers_queues_and_health(kind: str, project: Project, worker: Running) -> None:
-    (found,) = project.data("workers")
-    assert (found["name"].split("@")[0], found["pool"], found["queues"]) == ("w1", "threads", ["celery"])
+    (worker_row,) = project.data("workers")
+    assert (worker_row["name"].split("@")[0], worker_row["pool"], worker_row["queues"]) == ("w1", "threads", ["celery"])
     queues = {queue["name"]: queue for queue in project.data("queues")}
     assert queues["celery"]["consumers"] == 1
     for probe in (("worker",), ("broker",), ("store",)):
-        said = project.ask("health", *probe)
-        assert said.returncode == 0, said.stdout + said.stderr
+        run = project.ask("health", *probe)
+        assert run.returncode == 0, run.stdout + run.stderr
     assert project.data("dead", "list") == []
 
 
@@ -156,15 +156,15 @@ def test_doctor_finds_nothing_wrong(kind: str, project: Project, worker: Running
     with project.start("beat") as beat:
         beat.wait_for("beat: Starting...")
         wait_for(lambda: project.ask("health", "beat").returncode == 0)
-        assert [found["id"] for found in project.data("doctor")] == expected
+        assert [finding["id"] for finding in project.data("doctor")] == expected
 
 
 @pytest.mark.parametrize("kind", ["rabbitmq"], indirect=True)
 def test_without_a_store_that_is_said(project: Project) -> None:
     bare = project._replace(environ={**project.environ, "LIVECTL_STORE": ""})
-    assert [found["id"] for found in bare.data("doctor")] == ["store-missing"]
-    said = bare.ask("schedules", "pause", "every-second")
-    assert (said.returncode, "Set `store:` in livectl.yaml" in said.stderr) == (3, True)
+    assert [finding["id"] for finding in bare.data("doctor")] == ["store-missing"]
+    run = bare.ask("schedules", "pause", "every-second")
+    assert (run.returncode, "Set `store:` in livectl.yaml" in run.stderr) == (3, True)
     with bare.start("beat") as beat:
         beat.wait_for("Set `store:` in livectl.yaml")
         assert beat.wait() == 3

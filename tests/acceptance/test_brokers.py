@@ -96,8 +96,8 @@ def test_each_pool_runs_a_job(tmp_path: Path, project: dict[str, str], pool: str
     with livectl("-A", "proj", "worker", "-P", pool, "-n", f"w-{pool}", cwd=tmp_path, environ=project) as worker:
         worker.wait_for("ready.")
         with proj(project) as app:
-            told: dict[str, Any] = app.send_task("proj.where").get(timeout=HANG_SECONDS)
-        assert told["socket"] == socket_of
+            facts: dict[str, Any] = app.send_task("proj.where").get(timeout=HANG_SECONDS)
+        assert facts["socket"] == socket_of
         worker.send(signal.SIGTERM)
         assert worker.wait() == 0
 

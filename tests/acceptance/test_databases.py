@@ -75,18 +75,18 @@ def ask(request: pytest.FixtureRequest) -> Callable[..., Asked]:
 
 def rows(asked: Asked) -> list[dict[str, Any]]:
     assert asked.returncode == 0, asked.stderr
-    found: list[dict[str, Any]] = json.loads(asked.stdout)
-    return found
+    jobs: list[dict[str, Any]] = json.loads(asked.stdout)
+    return jobs
 
 
 @pytest.mark.acceptance
 def test_results_in_a_database_are_listed_the_newest_first(ask: Callable[..., Asked]) -> None:
-    found = rows(ask("results", "--json"))
-    assert [row["id"] for row in found] == ["broken", "added-2", "added-1", "added-0"]
-    broken, added = found[:2]
+    jobs = rows(ask("results", "--json"))
+    assert [row["id"] for row in jobs] == ["broken", "added-2", "added-1", "added-0"]
+    broken, added = jobs[:2]
     assert (broken["state"], broken["error"]) == ("failed", "ValueError: no such thing")
     assert (added["task"], added["result"], added["worker"]) == ("proj.add", {"sum": 2}, "w1@h")
-    assert "hush" not in json.dumps(found)
+    assert "hush" not in json.dumps(jobs)
     chosen = rows(ask("results", "--json", "--task", "proj.add", "--worker", "w1", "--since", "1h", "-n", "2"))
     assert [row["id"] for row in chosen] == ["added-2", "added-1"]
     assert [row["id"] for row in rows(ask("results", "--json", "--state", "failed"))] == ["broken"]
@@ -94,9 +94,9 @@ def test_results_in_a_database_are_listed_the_newest_first(ask: Callable[..., As
 
 @pytest.mark.acceptance
 def test_the_status_of_what_is_in_a_database_alone(ask: Callable[..., Asked]) -> None:
-    told = ask("status", "added-1", "--json")
-    job = json.loads(told.stdout)
-    assert (told.returncode, job["state"], job["task"], job["result"]) == (0, "succeeded", "proj.add", {"sum": 1})
+    run = ask("status", "added-1", "--json")
+    job = json.loads(run.stdout)
+    assert (run.returncode, job["state"], job["task"], job["result"]) == (0, "succeeded", "proj.add", {"sum": 1})
     assert "Traceback: no such thing" in ask("status", "broken", "--full").stdout
     unknown = ask("status", NOWHERE)
     assert (unknown.returncode, "unknown" in unknown.stdout) == (1, True)
@@ -105,8 +105,8 @@ def test_the_status_of_what_is_in_a_database_alone(ask: Callable[..., Asked]) ->
 @pytest.mark.parametrize("words", [["results"], ["status", NOWHERE]], ids=str)
 def test_a_database_that_is_away_is_told_in_a_line(tmp_path: Path, store_url: str, words: list[str]) -> None:
     project = Project(tmp_path, store_url, store_url)
-    told = project.livectl(*words, PROJ_RESULTS=f"db+sqlite:///{tmp_path}/no/such/folder/results.db", LIVECTL_STORE="")
+    run = project.livectl(*words, PROJ_RESULTS=f"db+sqlite:///{tmp_path}/no/such/folder/results.db", LIVECTL_STORE="")
     project.close()
-    assert told.returncode == 4
-    assert told.stderr.startswith("livectl: the result backend does not answer: unable to open")
-    assert told.stderr.count("\n") == 2
+    assert run.returncode == 4
+    assert run.stderr.startswith("livectl: the result backend does not answer: unable to open")
+    assert run.stderr.count("\n") == 2

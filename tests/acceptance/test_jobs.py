@@ -276,8 +276,8 @@ def test_livectls_own_jobs_have_timings_without_events(tmp_path: Path, store_url
         broken = answer("-q", "call", "livectl.report", "1", "--force", cwd=tmp_path, environ=environ).stdout.strip()
         failed = answer("status", "--json", "--wait", "--timeout", "10", broken, cwd=tmp_path, environ=environ)
         assert (failed.returncode, "TypeError" in json.loads(failed.stdout)["error"]) == (1, True)
-        with redis_client.connect(Address.parse(store_url)) as wire:
-            note = job_log.read_entries(wire, [broken])[broken]
+        with redis_client.connect(Address.parse(store_url)) as connection:
+            note = job_log.read_entries(connection, [broken])[broken]
         assert msgspec.json.decode(note.message, type=JobRequest) == JobRequest(task="livectl.report", args=(1,))
 
 

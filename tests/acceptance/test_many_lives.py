@@ -63,7 +63,9 @@ def write(folder: Path, fakes: Fakes, ids: dict[str, list[str]]) -> None:
     budgets = ", ".join(f"{platform}: {{budget: 600/m}}" for platform in ids)
     (folder / "livectl.yaml").write_text(SETTINGS.format(budgets=budgets, hosts=hosts))
     (folder / "schedules.yaml").write_text("schedules: {sweep: {task: livectl.sweep, every: 1s}}\n")
-    (folder / "follows.txt").write_text("".join(f"{platform}/{one}\n" for platform in ids for one in ids[platform]))
+    (folder / "follows.txt").write_text(
+        "".join(f"{platform}/{streamer_id}\n" for platform in ids for streamer_id in ids[platform])
+    )
 
 
 def worker(folder: Path, environ: dict[str, str], *pool: str) -> Running:
@@ -113,34 +115,34 @@ def test_a_thousand_lives_end_as_planned(tmp_path: Path, store_url: str, seed: i
             world.play(fakes.plan, min(at, LENGTH))
             clock.set(at)
             sweep(app, client)
-        said = "\n".join(one.text for one in workers)
+        output = "\n".join(process.text for process in workers)
     store = Store(redis_client.open_store(store_url))
-    judge(world, store.changes(limit=100_000), said)
+    judge(world, store.changes(limit=100_000), output)
     expected = {(life.platform, life.id): life.now(LENGTH) is not None for life in world.lives}
-    found = {(known.platform, known.id): known.state is State.LIVE for known in store.all_streamers()}
-    assert found == expected, said[-3000:]
+    live_by_key = {(known.platform, known.id): known.state is State.LIVE for known in store.all_streamers()}
+    assert live_by_key == expected, output[-3000:]
 
 
-def judge(world: World, changes: list[Change], said: str) -> None:
-    assert "Traceback" not in said, said[-3000:]
-    told = Counter((one.platform, one.id, one.session) for one in changes if one.kind == "began")
-    assert [one for one, times in told.items() if times > 1] == []
+def judge(world: World, changes: list[Change], output: str) -> None:
+    assert "Traceback" not in output, output[-3000:]
+    alerted = Counter((change.platform, change.id, change.session) for change in changes if change.kind == "began")
+    assert [change for change, times in alerted.items() if times > 1] == []
     sessions = {
-        (life.platform, life.id, str(int(world.began) + one.start)): one
+        (life.platform, life.id, str(int(world.began) + change.start)): change
         for life in world.lives
-        for one in life.broadcasts
+        for change in life.broadcasts
     }
-    assert set(told) <= set(sessions)
+    assert set(alerted) <= set(sessions)
     wanted = {
         (life.platform, life.id, str(int(world.began) + start))
         for life in world.lives
         for start in world.must_be_noted(life, LENGTH)
     }
-    assert wanted - set(told) == set()
+    assert wanted - set(alerted) == set()
     false_ends = [
-        one
-        for one in changes
-        if one.kind == "ended" and one.at - world.began < sessions[one.platform, one.id, one.session].end
+        change
+        for change in changes
+        if change.kind == "ended" and change.at - world.began < sessions[change.platform, change.id, change.session].end
     ]
     assert false_ends == []
 
@@ -158,8 +160,8 @@ def test_a_killed_worker_costs_a_look_and_nobody(tmp_path: Path, store_url: str)
     store = Store(redis_client.open_store(store_url))
     with ExitStack() as running, Fakes() as fakes:
         write(tmp_path, fakes, some)
-        for one in some["douyu"]:
-            fakes.plan.show("douyu", one, "live")
+        for change in some["douyu"]:
+            fakes.plan.show("douyu", change, "live")
         fakes.plan.trouble["douyu"] = "slow"
         running.enter_context(livectl("beat", cwd=tmp_path, environ=environ))
         with worker(tmp_path, environ, "-P", "prefork", "-c", "2") as dying:
@@ -175,7 +177,7 @@ def test_a_killed_worker_costs_a_look_and_nobody(tmp_path: Path, store_url: str)
 
         with worker(tmp_path, environ, "-P", "threads", "-c", "2"):
             wait_for(all_found)
-    began = Counter(one.id for one in store.changes() if one.kind == "began")
+    began = Counter(change.id for change in store.changes() if change.kind == "began")
     assert began == Counter(some["douyu"])
 
 
@@ -186,11 +188,11 @@ def test_a_fresh_folder_shows_somebody_live_within_a_minute(tmp_path: Path) -> N
     with livectl("up", cwd=tmp_path, environ=environ):
 
         def shown() -> list[dict[str, Any]]:
-            said = answer("live", "--json", cwd=tmp_path, environ=environ)
-            return json.loads(said.stdout) if said.returncode == 0 else []
+            run = answer("live", "--json", cwd=tmp_path, environ=environ)
+            return json.loads(run.stdout) if run.returncode == 0 else []
 
         wait_for(lambda: shown())
-        assert {one["platform"] for one in shown()} == {"demo"}
+        assert {streamer["platform"] for streamer in shown()} == {"demo"}
         checked = answer("check", "demo/ada", "--json", cwd=tmp_path, environ=environ)
         (ada,) = json.loads(checked.stdout)
         assert checked.returncode == {"live": 0, "offline": 1}[ada["state"]]

@@ -135,9 +135,9 @@ def test_each_priority_has_its_list(project: Project, layout: KeyLayout, server:
     for priority, job_id in ids.items():
         texts = server.lrange(layout.list_key("ranks", priority), 0, -1)
         assert job_id in [message.read(raw).id for raw in texts]
-    found = {key.decode() for key in server.keys(f"{layout.prefix}ranks*")}
-    assert found == set(layout.list_keys("ranks"))
-    assert {layout.queue_of_list(key) for key in found} == {"ranks"}
+    list_keys = {key.decode() for key in server.keys(f"{layout.prefix}ranks*")}
+    assert list_keys == set(layout.list_keys("ranks"))
+    assert {layout.queue_of_list(key) for key in list_keys} == {"ranks"}
 
 
 def test_queues_are_found_by_their_bindings(
@@ -217,12 +217,12 @@ def test_a_message_is_found_in_its_queue_and_taken_out(
     project: Project, layout: KeyLayout, connection: RedisConnection
 ) -> None:
     first, second = (project.send("add", number, queue="search") for number in range(2))
-    found = search.find(connection, layout, [first, second], ["search"])
-    assert found.complete
-    positions = {job_id: (location.queue, location.position) for job_id, location in found.locations.items()}
+    search_result = search.find(connection, layout, [first, second], ["search"])
+    assert search_result.complete
+    positions = {job_id: (location.queue, location.position) for job_id, location in search_result.locations.items()}
     assert positions == {first: ("search", 1), second: ("search", 2)}
-    assert search.remove(connection, layout, found.locations[first])
-    assert not search.remove(connection, layout, found.locations[first])
+    assert search.remove(connection, layout, search_result.locations[first])
+    assert not search.remove(connection, layout, search_result.locations[first])
     assert list(search.find(connection, layout, [first, second], ["search"]).locations) == [second]
 
 
@@ -243,7 +243,7 @@ def test_what_a_consumer_holds_is_seen_and_taken_away(
         delivered = unacked.delivered_at(connection, layout, held[ids[0]].tag)
         assert delivered is not None
         assert abs(delivered - time.time()) < 600
-        assert [found.tag for found in unacked.scan(connection, layout, [ids[1]])] == [held[ids[1]].tag]
+        assert [held_message.tag for held_message in unacked.scan(connection, layout, [ids[1]])] == [held[ids[1]].tag]
 
         assert unacked.remove(connection, layout, held[ids[0]].tag)
         assert not unacked.remove(connection, layout, held[ids[0]].tag)
@@ -261,12 +261,12 @@ def test_a_worker_s_messages_are_searched(
     job_id = working_project.send("add", 1, queue=default_queue, countdown=3600)
 
     def location() -> search.MessageLocation | None:
-        found = search.find(connection, layout, [job_id], []).locations.get(job_id)
-        return found if found and found.tag else None
+        message_location = search.find(connection, layout, [job_id], []).locations.get(job_id)
+        return message_location if message_location and message_location.tag else None
 
-    found = wait_for(location, what="the worker to hold its job")
-    assert (found.queue, found.message.task) == (default_queue, "proj.add")
-    assert search.remove(connection, layout, found)
+    message_location = wait_for(location, what="the worker to hold its job")
+    assert (message_location.queue, message_location.message.task) == (default_queue, "proj.add")
+    assert search.remove(connection, layout, message_location)
     assert search.find(connection, layout, [job_id], []).locations == {}
 
 
@@ -327,16 +327,22 @@ def test_a_worker_names_the_jobs_that_it_runs_and_keeps(
     running = working_project.send("nap", 2, queue=default_queue)
 
     def jobs() -> dict[str, Any] | None:
-        found, _ = workers.find_jobs(working_project.deployment, connection, [later, running])
-        found |= workers.find_scheduled_jobs(working_project.deployment, connection, [later])
-        return found if {later, running} <= found.keys() and found[running].state == "active" else None
+        worker_jobs, _ = workers.find_jobs(working_project.deployment, connection, [later, running])
+        worker_jobs |= workers.find_scheduled_jobs(working_project.deployment, connection, [later])
+        return (
+            worker_jobs if {later, running} <= worker_jobs.keys() and worker_jobs[running].state == "active" else None
+        )
 
-    found = wait_for(jobs, what="both jobs to be with the worker")
-    assert (found[running].worker, found[running].task, found[running].args) == (WORKER, "proj.nap", [2])
-    assert found[running].queue == default_queue
-    assert found[running].started is not None
-    assert (found[later].state, found[later].task) == ("scheduled", "proj.add")
-    assert found[later].eta is not None
+    worker_jobs = wait_for(jobs, what="both jobs to be with the worker")
+    assert (worker_jobs[running].worker, worker_jobs[running].task, worker_jobs[running].args) == (
+        WORKER,
+        "proj.nap",
+        [2],
+    )
+    assert worker_jobs[running].queue == default_queue
+    assert worker_jobs[running].started is not None
+    assert (worker_jobs[later].state, worker_jobs[later].task) == ("scheduled", "proj.add")
+    assert worker_jobs[later].eta is not None
     working_project.wait_for_state(running, "SUCCESS")
 
 

@@ -32,17 +32,17 @@ class Project(NamedTuple):
         return answer("-A", self.app, *words, cwd=self.folder, environ=self.environ)
 
     def data(self, *words: str) -> Any:
-        said = self.ask(*words, "--json")
-        assert said.stdout, said.stderr
-        return json.loads(said.stdout)
+        run = self.ask(*words, "--json")
+        assert run.stdout, run.stderr
+        return json.loads(run.stdout)
 
     def start(self, *words: str) -> Running:
         return livectl("-A", self.app, *words, cwd=self.folder, environ=self.environ)
 
     def files(self) -> dict[str, bytes]:
         """Everything in it that is the user's."""
-        found = (path for path in self.folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-        return {str(path.relative_to(self.folder)): path.read_bytes() for path in found}
+        paths = (path for path in self.folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}
 
 
 def copy(kind: str, folder: Path, app: str, broker: str, **more: str) -> Project:

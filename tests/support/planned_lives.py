@@ -38,7 +38,7 @@ class Life:
 
     def now(self, at: float) -> Broadcast | None:
         """The session that shows at this moment."""
-        return next((one for one in self.broadcasts if one.on(at)), None)
+        return next((broadcast for broadcast in self.broadcasts if broadcast.on(at)), None)
 
 
 @dataclass(frozen=True)
@@ -84,26 +84,33 @@ class World:
                 self._shown[key] = shown
                 started = int(self.began) + shown.start if shown else 0
                 plan.show(life.platform, life.id, "live" if shown else "offline", started=started)
-        troubles = {one.platform: one.trouble for one in self.outages if one.start <= at < one.end}
+        troubles = {outage.platform: outage.trouble for outage in self.outages if outage.start <= at < outage.end}
         plan.trouble.clear()
         plan.trouble.update(troubles)
 
     def must_be_noted(self, life: Life, until: int) -> Iterator[int]:
         """Sessions, by their start, that were there to be seen for long enough."""
-        for one in life.broadcasts:
+        for broadcast in life.broadcasts:
             seen = sum(
-                one.on(at) and not self.silent(life.platform, at) for at in range(one.start, min(one.end, until))
+                broadcast.on(at) and not self.silent(life.platform, at)
+                for at in range(broadcast.start, min(broadcast.end, until))
             )
             if seen >= SHORTEST:
-                yield one.start
+                yield broadcast.start
 
     def silent(self, platform: str, at: float) -> bool:
-        return any(one.platform == platform and one.start <= at < one.end + one.silent for one in self.outages)
+        return any(
+            outage.platform == platform and outage.start <= at < outage.end + outage.silent for outage in self.outages
+        )
 
 
 def lives(seed: int, ids: dict[str, list[str]], length: int) -> list[Life]:
     chance = random.Random(seed)
-    return [Life(platform, one, _broadcasts(chance, length)) for platform, some in ids.items() for one in some]
+    return [
+        Life(platform, streamer_id, _broadcasts(chance, length))
+        for platform, some in ids.items()
+        for streamer_id in some
+    ]
 
 
 def _broadcasts(chance: random.Random, length: int) -> tuple[Broadcast, ...]:

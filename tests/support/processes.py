@@ -123,7 +123,7 @@ def answer(*words: str, cwd: Path, environ: Mapping[str, str]) -> subprocess.Com
 @cache
 def _with_livectl() -> FreshPython:
     """All that commands import; not the tasks, which would be those of somebody's app as well."""
-    commands = [f"livectl.commands.{found.name}" for found in pkgutil.iter_modules(livectl_commands.__path__)]
+    commands = [f"livectl.commands.{module.name}" for module in pkgutil.iter_modules(livectl_commands.__path__)]
     python = FreshPython(*commands, *PACKAGES, folder=Path(__file__).parents[2], options=())
     assert python.run("import sys; print('livectl.tasks' in sys.modules)") == (0, "False\n", "")
     atexit.register(python.close)
@@ -132,8 +132,8 @@ def _with_livectl() -> FreshPython:
 
 def children(pid: int) -> list[int]:
     """The living descendants of a process."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    direct = [int(word) for word in found.stdout.split()]
+    listing = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    direct = [int(word) for word in listing.stdout.split()]
     return direct + [grandchild for child in direct for grandchild in children(child)]
 
 

@@ -65,9 +65,11 @@ class RabbitMQ:
         argv = ["/bin/sh", "-c", f"{WHILE_WANTED}", binary, str(self._owner), str(self._wanted)]
         start = ["/bin/sh", "-c", '"$@" >/dev/null 2>&1 & echo $!', "sh", *argv]
         environ = os.environ | self._places(port, free_port(), free_port())
-        told = subprocess.run(start, env=environ, stdout=subprocess.PIPE, check=True, text=True, start_new_session=True)
+        started = subprocess.run(
+            start, env=environ, stdout=subprocess.PIPE, check=True, text=True, start_new_session=True
+        )
         wait_for(lambda: accepts(port), what="rabbitmq-server")
-        return {"port": port, "pid": int(told.stdout), "used": 0}
+        return {"port": port, "pid": int(started.stdout), "used": 0}
 
     def _places(self, port: int, mapper: int, distribution: int) -> dict[str, str]:
         return {

@@ -59,10 +59,10 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_names_nobody_is_refused_by_line_and_the_rest_is_followed(case: str) -> None:
-    entry, place, reason = REFUSED[case]
+    entry, position, reason = REFUSED[case]
     follows = read_list(f"{entry}\n- demo/bob\n")
     assert addresses(follows) == ["demo/bob"]
-    assert str(follows.refused[0]).startswith(f"f:{place}: ")
+    assert str(follows.refused[0]).startswith(f"f:{position}: ")
     assert reason in str(follows.refused[0])
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-MODULES = sorted(found.name for found in pkgutil.walk_packages(livectl.__path__, "livectl."))
+MODULES = sorted(module.name for module in pkgutil.walk_packages(livectl.__path__, "livectl."))
 README = (ROOT / "README.md").read_text()
 OPTIONAL = "livectl.live.platforms.streamlink"
 HEAVY = ("celery", "kombu", "redis", "rich", "yaml", "msgspec", "asyncio")
@@ -33,7 +33,9 @@ def commands() -> Iterator[tuple[str, click.Command]]:
         command = cli.root.get_command(ctx, name)
         assert command is not None
         members = command.commands if isinstance(command, click.Group) else {}
-        yield from [(name, command)] if not members else [(f"{name} {sub}", one) for sub, one in members.items()]
+        yield from (
+            [(name, command)] if not members else [(f"{name} {sub}", subcommand) for sub, subcommand in members.items()]
+        )
 
 
 COMMANDS = dict(commands())

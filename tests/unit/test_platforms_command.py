@@ -50,6 +50,6 @@ def test_an_address_is_led_to_its_platform(
 
 def test_check_names_the_platform_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--local", "twich/ada"]) == 2
-    said = capsys.readouterr().err
-    assert "there is no platform twich" in said
-    assert "Did you mean twitch?" in said
+    message = capsys.readouterr().err
+    assert "there is no platform twich" in message
+    assert "Did you mean twitch?" in message

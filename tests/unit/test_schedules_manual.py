@@ -30,5 +30,5 @@ def test_the_example_at_its_top_is_right(tmp_path: Path) -> None:
 
 
 def test_the_schedule_of_this_repository_is_right() -> None:
-    found = schedule_file.load(Path(__file__).parents[2] / "schedules.yaml")
-    assert {"livectl.ping", "livectl.report"} <= {each.task for each in found.schedules}
+    schedule = schedule_file.load(Path(__file__).parents[2] / "schedules.yaml")
+    assert {"livectl.ping", "livectl.report"} <= {each.task for each in schedule.schedules}

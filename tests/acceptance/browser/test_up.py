@@ -30,9 +30,9 @@ def test_somebody_goes_live_on_a_platform_and_the_card_appears(chromium: Chrome,
     (tmp_path / "livectl.yaml").write_text("polling: {fastest: 5s, slowest: 10s}\n")
     with livectl("up", cwd=tmp_path, environ={"LIVECTL_HOME": str(tmp_path / "home")}) as up:
         wait_for(lambda: re.search(r"http://127\.0\.0\.1:\d+/", up.text))
-        found = re.search(r"http://127\.0\.0\.1:\d+/", up.text)
-        assert found
-        wait_for(lambda: _opens(chromium, found[0]))
+        match = re.search(r"http://127\.0\.0\.1:\d+/", up.text)
+        assert match
+        wait_for(lambda: _opens(chromium, match[0]))
         chromium.execute_script("window.same = true")
         before = set(chromium.execute_script(CARDS))
         wait_for(lambda: set(chromium.execute_script(CARDS)) - before)
