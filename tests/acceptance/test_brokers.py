@@ -139,8 +139,10 @@ def test_three_beats_send_every_run_once_though_one_is_killed(
         victim.send(signal.SIGKILL)
         wait_for(lambda: ledger.runs().total() > entries * seconds, what="the rest of the runs")
         runs = ledger.runs()
-    twice = {run: times for run, times in runs.items() if times > 1}
-    assert not twice
+    repeats = runs.total() - len(runs)
+    # Where broker and store are two servers, the run that a killed beat has published and not yet noted is repeated.
+    is_one_server = project["PROJ_BROKER"].startswith("redis+socket")
+    assert repeats <= (0 if is_one_server else 1), [run for run, times in runs.items() if times > 1]
     per_entry = Counter(run.split()[0] for run in runs)
     assert len(per_entry) == entries
     assert max(per_entry.values()) - min(per_entry.values()) <= 2, "an entry missed runs that the others had"
