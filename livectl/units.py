@@ -73,6 +73,12 @@ def parse_rate(text: str) -> Rate:
     return Rate(float(match[1]), UNIT_SECONDS[match[2]])
 
 
+def format_rate(rate: Rate) -> str:
+    """A rate as `parse_rate` reads it: `600/m`."""
+    unit = next(unit for unit, seconds in UNIT_SECONDS.items() if seconds == rate.seconds)
+    return f"{rate.amount:.15g}/{unit}"
+
+
 def parse_time_of_day(text: str) -> TimeOfDay:
     """`09:00`, `23:30`."""
     match = TIME_OF_DAY.fullmatch(text.strip())

@@ -9,6 +9,7 @@ import msgspec
 from livectl.live import platforms
 from livectl.live.platforms.base import NotAStreamer
 from livectl.render import View, sentence, table
+from livectl.units import format_rate
 
 if TYPE_CHECKING:
     from livectl.models import Streamer
@@ -52,7 +53,7 @@ def _describe(name: str, settings: Settings) -> PlatformView:
     key_set = tuple(key for key in platform.key_names if access and getattr(access, key, None) is not None)
     # Whether a key is set, not what it is: a secret that cannot be read costs nothing here.
     limit = platform.rate_limit(dict.fromkeys(key_set, "set"))
-    budget = f"{access.budget}" if access and access.budget else limit.budget
+    budget = format_rate(access.budget) if access and access.budget else limit.budget
     need = "needed" if platform.key_needed else "optional" if platform.key_names else "none"
     return PlatformView(
         platform=name,

@@ -7,7 +7,16 @@ import pytest
 
 from livectl import units
 from livectl.errors import SettingsError
-from livectl.units import Rate, Window, parse_duration, parse_rate, parse_time_of_day, parse_timezone, parse_window
+from livectl.units import (
+    Rate,
+    Window,
+    format_rate,
+    parse_duration,
+    parse_rate,
+    parse_time_of_day,
+    parse_timezone,
+    parse_window,
+)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +66,7 @@ def test_what_is_no_duration_is_refused(written: Any) -> None:
 def test_a_rate_is_a_number_in_a_time(written: str, rate: Rate) -> None:
     assert parse_rate(written) == rate
     assert parse_rate(written).per_second == rate.amount / rate.seconds
+    assert parse_rate(format_rate(rate)) == rate
 
 
 @pytest.mark.parametrize("written", ["", "600", "/m", "0/m", "-1/m", "600/y", "600/min", "600/60", "9" * 400 + "/s"])
