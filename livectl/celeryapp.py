@@ -10,7 +10,7 @@ from celery import Celery
 
 from livectl import settings as livectl_settings
 from livectl.ops import deployment
-from livectl.ops.jobs import job_recorder
+from livectl.ops.jobs import job_log
 from livectl.ops.processes import embedded_broker
 from livectl.secret import Secret
 
@@ -92,6 +92,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(message)
     process_settings = livectl_settings.load(os.environ, Path.cwd())
     app = create_app(process_settings)
-    job_recorder.JobEventRecorder(embedded_broker.resolve_addresses(process_settings).store, app.main).connect_signals()
+    job_log.JobEventRecorder(embedded_broker.resolve_addresses(process_settings).store, app.main).connect_signals()
     globals()["app"] = app
     return app

@@ -42,12 +42,12 @@ def command(context: CommandContext, /, **options: Any) -> int:
       livectl -A proj call proj.tasks.add 2 3 --in 10m -Q slow
       livectl -A proj call --from orders.jsonl --window 50
     """
-    from livectl.ops.jobs import batch_file
+    from livectl.ops.jobs import publish_many
     from livectl.ops.jobs.job_request import read_request
 
     job_sender = context.job_sender()
     if options["file"]:
-        job_requests = batch_file.read_requests(context.cwd / options["file"], options["task"])
+        job_requests = publish_many.read_requests(context.cwd / options["file"], options["task"])
         return _send_batch(context, job_sender, job_requests, options)
     job_request = read_request(options)
     if not options["force"]:
@@ -85,14 +85,14 @@ def _send_and_wait(
 def _send_batch(
     context: CommandContext, job_sender: JobSender, job_requests: list[JobRequest], options: dict[str, Any]
 ) -> int:
-    from livectl.ops.jobs import batch_file, views, wait
+    from livectl.ops.jobs import publish_many, views, wait
 
     wait.require_result_backend(context.deployment)
     if not options["force"]:
         for job_request in job_requests:
             job_sender.validate(job_request)
     deadline = wait.FOREVER if options["timeout"] is None else time.monotonic() + options["timeout"]
-    batch = batch_file.JobBatch(job_sender, context.deployment, window=options["window"], deadline=deadline)
+    batch = publish_many.JobBatch(job_sender, context.deployment, window=options["window"], deadline=deadline)
     shown_count = -1
     for summary in batch.run(job_requests):
         ended_count = summary.succeeded + summary.failed

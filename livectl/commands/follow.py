@@ -45,7 +45,8 @@ def add(context: CommandContext, /, addresses: tuple[str, ...], **options: Any) 
       livectl follow add demo/ada https://live.bilibili.com/6
       livectl follow add --tag games --weight 5 douyu/9999
     """
-    from livectl.live.follows import follow_list, views
+    from livectl.live import views
+    from livectl.live.follows import follow_list
 
     fields = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items() if value}
     streamers = [follow_list.read_entry({"url": address, **fields}) for address in addresses]
@@ -65,7 +66,8 @@ def remove(context: CommandContext, addresses: tuple[str, ...]) -> int:
     Example:
       livectl follow remove demo/ada
     """
-    from livectl.live.follows import follow_list, views
+    from livectl.live import views
+    from livectl.live.follows import follow_list
 
     edit = _open_follow_file(context).remove(follow_list.parse_streamer(address) for address in addresses)
     context.show(views.edit_view(edit, "No longer following", "Not followed:"))
@@ -84,7 +86,7 @@ def list_streamers(context: CommandContext) -> int:
       livectl follow list
       livectl follow list --json
     """
-    from livectl.live.follows import views
+    from livectl.live import views
 
     follows = _load_follows(context)
     context.show(views.list_view(follows.streamers))
@@ -108,7 +110,8 @@ def import_list(context: CommandContext, file: Path, platform: str | None) -> in
       livectl follow import subscriptions.csv
       livectl follow import --platform twitch names.txt
     """
-    from livectl.live.follows import formats, views
+    from livectl.live import views
+    from livectl.live.follows import formats
 
     follows = formats.import_file(context.cwd / file, str(file), platform)
     _show_mistakes(context, follows)
@@ -129,7 +132,7 @@ def export_list(context: CommandContext, kind: str) -> None:
       livectl follow export --format csv > follows.csv
       livectl follow export --format opml > feeds.opml
     """
-    from livectl.live.follows import views
+    from livectl.live import views
 
     context.show(views.export_view(_load_follows(context).streamers, kind))
 

@@ -21,11 +21,11 @@ def command(context: CommandContext, *, address: str | None) -> int:
       livectl platforms https://www.twitch.tv/somebody
       livectl platforms --json
     """
-    from livectl.live import platform_views
+    from livectl.live import views
     from livectl.live.follows import follow_list
 
     if address:
-        context.show(platform_views.address_view(follow_list.parse_streamer(address)))
+        context.show(views.address_view(follow_list.parse_streamer(address)))
     else:
-        context.show(platform_views.platforms_view(context.settings))
+        context.show(views.platforms_view(context.settings))
     return 0

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from livectl.address import Address
     from livectl.models import Schedule
-    from livectl.ops.beat.schedule_snapshot import ScheduleSnapshot
-    from livectl.ops.beat.views import RunHistory
+    from livectl.ops.beat.views import RunHistory, ScheduleSnapshot
 
 NANOSECONDS_PER_MS = 1_000_000
 OWN_TASKS_MODULE = "livectl.tasks"
@@ -250,7 +249,7 @@ def export(context: CommandContext, /, to: str | None, file: str | None) -> int:
 
 def _read_snapshot(context: CommandContext, file: str | None = None) -> ScheduleSnapshot:
     """Everything scheduled, in the file and in the app of `-A`; with `-A` the file of the settings may be missing."""
-    from livectl.ops.beat.schedule_snapshot import read_snapshot
+    from livectl.ops.beat.views import read_snapshot
     from livectl.settings import DEFAULT_SOURCE
 
     path = _schedule_path(context, file)

@@ -1,45 +1,52 @@
-"""Collects the facts of an app: settings and tasks first, then servers, then all that is asked through the servers.
+"""Collects the facts of an app and machine: settings and tasks first, then servers, then what is asked through them.
 
 Each question to a server has a thread of its own. All must be answered within one time, and none can stop another.
 """
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 import threading
 import time
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
 from livectl import celeryapp
-from livectl.doctor import collect_app, collect_machine, collect_state
-from livectl.doctor.facts import Facts, ServerFacts, ServerRole
+from livectl.doctor import collect_app, collect_state
+from livectl.doctor.facts import AppProcess, Facts, ServerFacts, ServerRole
 from livectl.errors import LivectlError, ServerError, SettingsError
 from livectl.ops import apps, deployment, scheduler
-from livectl.ops.beat.schedule_snapshot import ScheduleSnapshot, read_snapshot
+from livectl.ops.beat.views import ScheduleSnapshot, read_snapshot
 from livectl.ops.processes import launch
 from livectl.redaction import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from livectl.address import Address
     from livectl.ops.deployment import Deployment
     from livectl.settings import Settings
+
 
 T = TypeVar("T")
 
 SERVER_TIMEOUT_S = 3.5  # for all servers to say whether they are there
 QUERY_TIMEOUT_S = 5.0  # for everything that is asked through them
 MAX_APP_ERROR_CHARS = 1000
+CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
+PROC = Path("/proc")  # where Linux tells of each process
+PS_TIMEOUT_S = 2.0
+APP_OPTIONS = ("-A", "--app")
 
 
 def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mapping[str, str], cwd: Path) -> Facts:
     """All that can be learned of the app that -A names, or of livectl's own. What is wrong with it is a fact too."""
-    facts = Facts(app=name, now=time.time(), environ=dict(environ), in_container=collect_machine.in_container(environ))
+    facts = Facts(app=name, now=time.time(), environ=dict(environ), in_container=in_container(environ))
     try:
         settings = load()
     except SettingsError as error:
@@ -110,7 +117,7 @@ def _add_state(facts: Facts, app_deployment: Deployment, store: Address | None, 
     store = store if "store" not in unreachable else None
     own_store = store if not facts.app else None  # streamers are livectl's own
     deadline = time.monotonic() + QUERY_TIMEOUT_S
-    processes = Query(partial(collect_machine.list_processes, facts.app or launch.OWN_APP, cwd), facts.processes)
+    processes = Query(partial(list_processes, facts.app or launch.OWN_APP, cwd), facts.processes)
     survey = Query(partial(collect_state.survey_workers, broker) if broker else None, facts.survey)
     queues = Query(partial(collect_state.read_queues, broker) if broker else None, facts.queues)
     delayed_messages = Query(
@@ -214,3 +221,71 @@ def _app_error_text(error: LivectlError) -> str:
 
 def _error_text(error: LivectlError) -> str:
     return f"{error.message}\n{error.hint}".strip()
+
+
+def in_container(environ: Mapping[str, str]) -> bool:
+    return "KUBERNETES_SERVICE_HOST" in environ or any(path.exists() for path in CONTAINER_FILES)
+
+
+def list_processes(app: str, folder: Path) -> tuple[AppProcess, ...]:
+    """The Celery processes that name this app and run in this folder: another folder's `-A proj` is another project.
+
+    Where a process runs cannot always be known; then its app alone counts. The children of a worker have its command
+    line, and are left out.
+    """
+    app_processes = {
+        pid: (parent, arguments)
+        for pid, parent, arguments in _celery_processes()
+        if app_name(arguments) == app and _runs_in(pid, folder)
+    }
+    return tuple(
+        AppProcess(pid, arguments)
+        for pid, (parent, arguments) in app_processes.items()
+        if app_processes.get(parent, (0, ()))[1] != arguments
+    )
+
+
+def app_name(arguments: tuple[str, ...]) -> str | None:
+    """The app that a command line names."""
+    for index, argument in enumerate(arguments[:-1]):
+        if argument in APP_OPTIONS:
+            return arguments[index + 1]
+    return next((argument.partition("=")[2] for argument in arguments if argument.startswith("--app=")), None)
+
+
+def _celery_processes() -> list[tuple[int, int, tuple[str, ...]]]:
+    """Pid, parent's pid and arguments of every process with celery in its command line."""
+    ps = subprocess.run(
+        ["ps", "-axwwo", "pid=,ppid=,args="],  # noqa: S607 - wherever this system keeps it
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=PS_TIMEOUT_S,
+        check=False,
+    )
+    rows = [line.split(None, 2) for line in ps.stdout.splitlines()]
+    return [
+        (int(row[0]), int(row[1]), _split_command_line(row[2])) for row in rows if len(row) > 2 and "celery" in row[2]
+    ]
+
+
+def _split_command_line(line: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(line))
+    except ValueError:
+        return tuple(line.split())
+
+
+def _runs_in(pid: int, folder: Path) -> bool:
+    """Whether this is the working directory of the process; True where nobody can tell.
+
+    Linux alone tells, and of the user's own processes alone. A process that has ended meanwhile runs nowhere.
+    """
+    if not PROC.exists():
+        return True
+    try:
+        return (PROC / str(pid) / "cwd").samefile(folder)
+    except PermissionError:
+        return True
+    except OSError:
+        return not folder.exists() and (PROC / str(pid) / "cwd").exists()

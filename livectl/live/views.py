@@ -1,4 +1,4 @@
-"""Shows streamers as tables and JSON: what the store knows, or what a check just answered."""
+"""Shows streamers, the follow list and the platforms as tables and JSON."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl import render
+from livectl.live import platforms
+from livectl.live.platforms.base import NotAStreamer
 from livectl.models import State
-from livectl.units import format_duration, utc_datetime
+from livectl.render import View, sentence, table
+from livectl.units import format_duration, format_rate, utc_datetime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from livectl.models import Observation, StreamerRecord
-    from livectl.render import View
+    from livectl.live.follows.edit import FollowEdit
+    from livectl.models import Observation, Streamer, StreamerRecord
+    from livectl.settings import Settings
 
 
 NOT_LIVE = frozenset({State.OFFLINE, State.REPLAY, State.UPCOMING, State.NOT_FOUND, State.BANNED})
@@ -142,7 +146,7 @@ def summary_view(job_id: str, streamers: Sequence[StreamerView], seconds: float)
     return render.table(("streamers", "verdict", "said"), rows, data, empty=NOBODY_FOLLOWED)
 
 
-def address_text(streamer: StreamerView) -> str:
+def address_text(streamer: StreamerView | Streamer) -> str:
     return f"{streamer.platform}/{streamer.id}"
 
 
@@ -210,3 +214,117 @@ def _format_count(count: int) -> str:
 
 def _format_since(at: datetime | None, now: float) -> str:
     return "" if at is None else format_duration(now - at.timestamp())
+
+
+def list_view(streamers: Sequence[Streamer]) -> View:
+    rows = [
+        (address_text(streamer), streamer.name, " ".join(streamer.tags), alerts_text(streamer), weight_text(streamer))
+        for streamer in streamers
+    ]
+    return render.table(
+        ("streamer", "name", "tags", "alerts", "weight"), rows, streamers_json(streamers), empty=NOBODY_FOLLOWED
+    )
+
+
+def edit_view(edit: FollowEdit, done: str, otherwise: str) -> View:
+    """The streamers that were added or removed, and those that were not; JSON has the former."""
+    lines = [f"{done} {address_text(streamer)}" for streamer in edit.changed]
+    lines += [f"{otherwise} {address_text(streamer)}" for streamer in edit.unchanged]
+    return render.sentence("\n".join(lines), streamers_json(edit.changed))
+
+
+def import_view(edit: FollowEdit, refused: int) -> View:
+    """How many streamers an import added."""
+    added, known = len(edit.changed), len(edit.unchanged)
+    text = f"{added} added, {known} followed already, {refused} refused"
+    return render.sentence(text, {"added": streamers_json(edit.changed), "known": known, "refused": refused})
+
+
+def export_view(streamers: Sequence[Streamer], kind: str) -> View:
+    from livectl.live.follows import formats
+
+    return render.sentence(formats.EXPORT_FORMATS[kind](streamers).rstrip("\n"), streamers_json(streamers))
+
+
+def streamers_json(streamers: Sequence[Streamer]) -> list[dict[str, Any]]:
+    """The streamers as `follow list --json` has them; alerts is null where every target listens."""
+    return [
+        {
+            "platform": streamer.platform,
+            "id": streamer.id,
+            "url": streamer.url,
+            "name": streamer.name,
+            "tags": streamer.tags,
+            "alerts": streamer.alerts,
+            "weight": streamer.weight,
+        }
+        for streamer in streamers
+    ]
+
+
+def alerts_text(streamer: Streamer) -> str:
+    return "all" if streamer.alerts is None else " ".join(streamer.alerts) or "none"
+
+
+def weight_text(streamer: Streamer) -> str:
+    return "" if streamer.weight == 1 else f"{streamer.weight:g}"
+
+
+class PlatformView(msgspec.Struct, frozen=True, kw_only=True):
+    """One platform under the user's settings."""
+
+    platform: str
+    batch: int | None = None  # streamers a check
+    budget: str = ""  # requests: 600/m
+    keys: tuple[str, ...] = ()  # that it can use
+    key: str = "none"  # needed, optional or none
+    key_set: tuple[str, ...] = ()
+    push: bool = False  # no platform tells by itself
+    hosts: tuple[str, ...] = ()  # of its addresses
+    problem: str = ""  # why it cannot be used
+
+
+def platforms_view(settings: Settings) -> View:
+    views = [_describe(name, settings) for name in platforms.names()]
+    rows = [
+        (view.platform, str(view.batch or ""), view.budget, "no", _key_words(view), view.problem or _site(view))
+        for view in views
+    ]
+    return table(("platform", "at once", "budget", "push", "key", "addresses"), rows, views, empty="no platforms")
+
+
+def address_view(streamer: Streamer) -> View:
+    data = {"platform": streamer.platform, "id": streamer.id, "url": streamer.url}
+    return sentence(f"{streamer.platform}/{streamer.id}", data)
+
+
+def _describe(name: str, settings: Settings) -> PlatformView:
+    try:
+        platform = platforms.get(name)
+    except NotAStreamer as error:
+        return PlatformView(platform=name, problem=error.message)
+    access = settings.platforms.get(name)
+    key_set = tuple(key for key in platform.key_names if access and getattr(access, key, None) is not None)
+    # Whether a key is set, not what it is: a secret that cannot be read costs nothing here.
+    limit = platform.rate_limit(dict.fromkeys(key_set, "set"))
+    budget = format_rate(access.budget) if access and access.budget else limit.budget
+    need = "needed" if platform.key_needed else "optional" if platform.key_names else "none"
+    return PlatformView(
+        platform=name,
+        batch=limit.batch,
+        budget=budget,
+        keys=platform.key_names,
+        key=need,
+        key_set=key_set,
+        hosts=platforms.WEB_HOSTS.get(name, ()),
+    )
+
+
+def _key_words(view: PlatformView) -> str:
+    if view.key_set:
+        return f"set: {', '.join(view.key_set)}"
+    return f"{view.key}: {', '.join(view.keys)}" if view.keys else "none"
+
+
+def _site(view: PlatformView) -> str:
+    return view.hosts[0] if view.hosts else f"{view.platform}/ID" if view.platform == "demo" else "any it knows"

@@ -130,11 +130,11 @@ def test_a_queue_asked_for_by_a_name_that_nobody_knows_is_told(project: Project)
 
 
 def test_what_is_saved_can_be_sent_again(project: Project, tmp_path: Path) -> None:
-    from livectl.ops.jobs import batch_file
+    from livectl.ops.jobs import publish_many
 
     project.send("add", 1, priority=3, queue="mail", kwargs={"y": 2})
     purge.purge(project.deployment, PurgeFilter(queue="mail"), tmp_path / "saved.jsonl")
-    (order,) = batch_file.read_requests(tmp_path / "saved.jsonl", None)
+    (order,) = publish_many.read_requests(tmp_path / "saved.jsonl", None)
     assert (order.task, order.args, order.kwargs, order.queue, order.priority) == (
         "proj.add",
         (1,),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livectl.errors import FileError
-from livectl.ops.jobs import batch_file
+from livectl.ops.jobs import publish_many
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def test_every_line_that_is_no_request_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"taks": 1}\n[1, 2]\n{"task": "a", "args": 5}\nnonsense\n{"task": "a"}\n')
     with pytest.raises(FileError) as refused:
-        batch_file.read_requests(tmp_path / "bad.jsonl", None)
+        publish_many.read_requests(tmp_path / "bad.jsonl", None)
     assert [mistake.line for mistake in refused.value.mistakes] == [1, 2, 3, 4]
-    assert [request.task for request in batch_file.read_requests(_lines(tmp_path, "[1, 2]\n{}\n"), "proj.add")] == [
+    assert [request.task for request in publish_many.read_requests(_lines(tmp_path, "[1, 2]\n{}\n"), "proj.add")] == [
         "proj.add"
     ] * 2
 

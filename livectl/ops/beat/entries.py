@@ -1,4 +1,4 @@
-"""The entries that beat runs: schedules of the file, and what the app has in its own `beat_schedule`."""
+"""The entries that beat runs, from the file and from the app's own `beat_schedule`, and which of them is due next."""
 
 from __future__ import annotations
 
@@ -6,23 +6,36 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 from hashlib import blake2b
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
+from celery.backends.base import DisabledBackend
+from celery.backends.rpc import RPCBackend
 from celery.beat import ScheduleEntry
 from celery.schedules import crontab, schedule, solar
+from celery.states import PENDING, READY_STATES
 from celery.utils.log import get_logger
 
-from livectl.models import Cron, Interval, Schedule, Solar
+from livectl.models import Cron, Interval, Run, Schedule, Solar
+from livectl.ops.beat.run_store import DueRun
 from livectl.ops.schedules import cron, due_times
 from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
     from celery import Celery
 
+    from livectl.ops.beat.run_store import LatestJob, RunStore
+
+
 logger = get_logger(__name__)
 
 MAX_IS_DUE_CALLS = 10_000  # of one schedule at a time: one that never becomes due must not stop the others
+MAX_LATENESS_MS = 10_000  # a run that is later than this was missed, and `catchup` decides
+NO_NEXT_RUN_MS = 10**15  # to the next run of an entry that has none
+DEFAULT_QUEUE_WAIT_S = 3_600.0  # of a job that has no `expires`
+DEFAULT_RUN_TIME_S = 3_600.0  # of a job that has no time limit
+MAX_STARTED_JOB_AGE_S = 86_400.0  # after it, a job that has begun counts as lost too
 
 
 class DueTimes(Protocol):
@@ -198,3 +211,132 @@ class CustomDueTimes(msgspec.Struct, frozen=True):
 
 def _fingerprint(data: bytes) -> str:
     return blake2b(data, digest_size=8).hexdigest()
+
+
+class BeatTimetable:
+    """The next due instant of each entry. An entry whose due times raise an error is logged and left out: `broken`."""
+
+    def __init__(self, entries: Mapping[str, BeatEntry], since: Mapping[str, int], now: int) -> None:
+        self._entries = entries
+        self._heap: list[tuple[int, str]] = []
+        self.broken: set[str] = set()
+        for name in entries:
+            # An instant ahead is from before the store's clock was set back, and does not count.
+            next_due = self._next_due_after(name, min(since[name], now))
+            if next_due is not None:
+                self._heap.append((next_due, name))
+        heapify(self._heap)
+
+    @property
+    def next_due(self) -> int | None:
+        return self._heap[0][0] if self._heap else None
+
+    def take_due(self, now: int, limit: int) -> list[DueRun]:
+        """The runs that are due by now, at most `limit`. The latest run of an entry stands for all that it missed."""
+        due_runs: list[DueRun] = []
+        while self._heap and self._heap[0][0] <= now and len(due_runs) < limit:
+            due, name = heappop(self._heap)
+            due_run = self._schedule_next(name, due, now)
+            if self.is_worth_sending(due_run.run, now):
+                due_runs.append(due_run)
+        return due_runs
+
+    def _schedule_next(self, name: str, due: int, now: int) -> DueRun:
+        """The run of an entry that is due; the entry's next run goes on the timetable."""
+        if now - due > MAX_LATENESS_MS:
+            due = self._latest_due(name, due, now)
+        next_due = self._next_due_after(name, due)
+        if next_due is not None:
+            heappush(self._heap, (next_due, name))
+        return DueRun(Run(name, due), NO_NEXT_RUN_MS if next_due is None else next_due - due)
+
+    def is_worth_sending(self, run: Run, now: int) -> bool:
+        """Whether a run is not too late for its deadline, its `catchup` and the entry's next run."""
+        entry = self._entries[run.name]
+        lateness = now - run.due
+        if entry.deadline is not None and lateness > entry.deadline * MS_PER_SECOND:
+            logger.info("%s: not sent, %.1f s late is past its deadline", run.name, lateness / MS_PER_SECOND)
+            return False
+        if lateness <= MAX_LATENESS_MS:
+            return True
+        if entry.catchup == "skip":
+            logger.info("%s: not sent, %.1f s late, since it skips what it missed", run.name, lateness / MS_PER_SECOND)
+            return False
+        next_due = self._next_due_after(run.name, run.due)
+        return next_due is None or next_due > now
+
+    def _next_due_after(self, name: str, moment: int) -> int | None:
+        try:
+            return self._entries[name].due_times.after(moment)
+        except Exception:
+            self._mark_broken(name)
+            return None
+
+    def _latest_due(self, name: str, due: int, now: int) -> int:
+        try:
+            return self._entries[name].due_times.latest(due, now)
+        except Exception:
+            self._mark_broken(name)
+            return due
+
+    def _mark_broken(self, name: str) -> None:
+        if name not in self.broken:
+            logger.error("Entry %r is left out: its next run cannot be reckoned", name)
+            self.broken.add(name)
+
+
+class OverlapGuard:
+    """Asks the app's result backend whether the previous job of an entry has finished."""
+
+    def __init__(self, app: Celery, run_store: RunStore) -> None:
+        self._app = app
+        self._run_store = run_store
+
+    def may_send(self, entry: BeatEntry, task_id: str) -> bool:
+        """Whether the job of a run may be sent. If so, it is the entry's latest job from now on."""
+        if entry.overlap == "allow" or not has_shared_results(self._app):
+            return True
+        previous_job = self._run_store.read_latest_job(entry.name)
+        if previous_job and previous_job.task_id == task_id:
+            return True  # a run taken over from a beat that had noted the job, and not sent it
+        if previous_job and not self._has_finished(entry, previous_job):
+            logger.info("%s: skipped, since its previous job (%s) has not finished", entry.name, previous_job.task_id)
+            return False
+        return self._run_store.record_latest_job(entry.name, previous_job, task_id)
+
+    def _has_finished(self, entry: BeatEntry, previous_job: LatestJob) -> bool:
+        try:
+            state = self._app.AsyncResult(previous_job.task_id).state
+        except Exception as error:
+            logger.warning("%s: cannot tell whether job %s has finished: %s", entry.name, previous_job.task_id, error)
+            return False
+        if state in READY_STATES:
+            return True
+        age = (self._run_store.clock.now() - previous_job.sent_at) / MS_PER_SECOND
+        is_lost = age > (self._max_silence_s(entry) if state == PENDING else MAX_STARTED_JOB_AGE_S)
+        if is_lost:
+            logger.warning(
+                "%s: job %s is not heard of since %d s: it counts as lost", entry.name, previous_job.task_id, age
+            )
+        return is_lost
+
+    def _max_silence_s(self, entry: BeatEntry) -> float:
+        """How long a job may have no result: the time that it may wait, and the time that it may run."""
+        task = self._app.tasks.get(entry.task)
+        expires = entry.options.get("expires") or getattr(task, "expires", None)
+        limits = (entry.options.get("time_limit"), getattr(task, "time_limit", None), self._app.conf.task_time_limit)
+        return _seconds_or_default(expires, DEFAULT_QUEUE_WAIT_S) + _seconds_or_default(
+            next(filter(None, limits), None), DEFAULT_RUN_TIME_S
+        )
+
+
+def has_shared_results(app: Celery) -> bool:
+    """Whether beat can look results up: not without a backend, nor in one that sends them to the caller alone."""
+    try:
+        return not isinstance(app.backend, DisabledBackend | RPCBackend)
+    except Exception:
+        return False  # an address that names no backend; workers will say so
+
+
+def _seconds_or_default(value: Any, default: float) -> float:
+    return float(value) if isinstance(value, int | float) else default

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from livectl.ops.cluster.queues import QueueDepths, QueueRates
     from livectl.ops.cluster.workers import WorkerList
     from livectl.ops.jobs import dead_letters
-    from livectl.ops.jobs.batch_file import BatchSummary
+    from livectl.ops.jobs.publish_many import BatchSummary
     from livectl.ops.jobs.sender import RevokedJob
     from livectl.ops.jobs.status import JobStatus
     from livectl.ops.protocol.message import JobMessage

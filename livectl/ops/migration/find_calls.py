@@ -11,7 +11,7 @@ from livectl.ops.migration.names import is_candidate
 from livectl.ops.migration.source import dotted_name, last_name, plain_text, plain_texts
 
 if TYPE_CHECKING:
-    from livectl.ops.migration.file_reader import FileReader
+    from livectl.ops.migration.scopes import FileReader
 
 
 ATTRIBUTE_CALLS = {"getattr", "hasattr", "setattr", "delattr"}

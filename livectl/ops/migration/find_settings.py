@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from livectl.ops.migration import find_calls
-from livectl.ops.migration.file_reader import FileReader
 from livectl.ops.migration.file_scan import DJANGO, FLASK_CELERY, FileScan, SettingsHolder
 from livectl.ops.migration.names import is_candidate
-from livectl.ops.migration.scopes import Scope, names_in
+from livectl.ops.migration.scopes import FileReader, Scope, names_in
 from livectl.ops.migration.source import dotted_name, last_name, plain_text
 
 if TYPE_CHECKING:
-    from livectl.ops.migration.modules import ModuleIndex
+    from livectl.ops.migration.file_scan import ModuleIndex
     from livectl.ops.migration.source import SourceFile
 
 

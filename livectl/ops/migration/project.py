@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from livectl.errors import FileError, Mistake
+from livectl.ops.migration.file_scan import ModuleIndex
 from livectl.ops.migration.find_settings import scan_file
-from livectl.ops.migration.modules import ModuleIndex
 from livectl.ops.migration.names import OLD_NAMES, is_generic
 from livectl.ops.migration.source import SourceFile
 

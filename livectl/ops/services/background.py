@@ -22,7 +22,7 @@ from livectl.ops import apps, deployment
 from livectl.ops.processes import embedded_broker, launch, process, state_dir
 from livectl.ops.processes.launch import REQUEUE_ON_QUIT_POOLS, argv_with_requeue_on_quit
 from livectl.ops.services import health
-from livectl.ops.services.liveness import LivenessProbe
+from livectl.ops.services.health import LivenessProbe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -24,7 +24,7 @@ from livectl.ops.processes.launch import (
 from livectl.ops.processes.supervised_process import ChildSpec, spawn
 from livectl.ops.schedules import schedule_file
 from livectl.ops.services import health
-from livectl.ops.services.liveness import LivenessProbe
+from livectl.ops.services.health import LivenessProbe
 from livectl.render import View
 
 if TYPE_CHECKING:
