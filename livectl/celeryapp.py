@@ -6,20 +6,28 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from celery import Celery
+from celery import Celery, signals
+from celery.utils.log import get_logger
 
 from livectl import settings as livectl_settings
+from livectl.errors import LivectlError
 from livectl.ops import deployment
+from livectl.ops.cluster import purge
 from livectl.ops.jobs import job_log
 from livectl.ops.processes import embedded_broker
+from livectl.ops.protocol import keys
 from livectl.secret import Secret
 
 if TYPE_CHECKING:
-    from livectl.address import Address
+    from collections.abc import Collection
+
     from livectl.settings import Settings
+
+logger = get_logger(__name__)
 
 # Chosen against measured faults: a job outlives its worker, a dead broker is noticed, nothing is pickled.
 DEFAULTS: dict[str, Any] = {
+    "task_default_queue": deployment.OWN_QUEUE,
     "task_serializer": "json",
     "result_serializer": "json",
     "accept_content": ["json"],
@@ -51,7 +59,7 @@ DEFAULTS: dict[str, Any] = {
 # Seconds. A message is given to another worker after visibility_timeout, which has to outlast the longest job (60 s)
 # plus the one fetched behind it; the sweep for such messages comes every 5 s, and its lock cannot outlive a crash long.
 REDIS_OPTIONS: dict[str, Any] = {
-    "visibility_timeout": deployment.OWN_VISIBILITY_TIMEOUT_S,
+    **deployment.OWN_REDIS_OPTIONS,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
     "unacked_mutex_expire": 10,
@@ -63,7 +71,10 @@ REDIS_OPTIONS: dict[str, Any] = {
 
 # Without confirms the last messages before a publisher ends are lost; classic queues repeat a whole backlog.
 AMQP_OPTIONS: dict[str, Any] = {"confirm_publish": True}
-AMQP_DEFAULTS: dict[str, Any] = {"task_default_queue_type": "quorum"}
+AMQP_DEFAULTS: dict[str, Any] = {
+    "task_default_queue_type": "quorum",
+    "worker_consumer": "livectl.ops.processes.consumer:Consumer",
+}
 
 
 def create_app(settings: Settings) -> Celery:
@@ -72,17 +83,34 @@ def create_app(settings: Settings) -> Celery:
     app = Celery(
         "livectl", broker=addresses.broker.celery_url, backend=addresses.results.celery_url, include=["livectl.tasks"]
     )
-    app.conf.update(DEFAULTS | _broker_defaults(addresses.broker))
-    app.conf.update(
-        {key: value.reveal() if isinstance(value, Secret) else value for key, value in settings.celery.items()}
-    )
+    chosen: dict[str, Any] = {
+        key: value.reveal() if isinstance(value, Secret) else value for key, value in settings.celery.items()
+    }
+    options = REDIS_OPTIONS if addresses.broker.is_redis else AMQP_OPTIONS
+    chosen["broker_transport_options"] = options | (chosen.get("broker_transport_options") or {})
+    app.conf.update(DEFAULTS | ({} if addresses.broker.is_redis else AMQP_DEFAULTS) | chosen)
     return app
 
 
-def _broker_defaults(address: Address) -> dict[str, Any]:
-    if address.is_redis:
-        return {"broker_transport_options": REDIS_OPTIONS}
-    return AMQP_DEFAULTS | {"broker_transport_options": AMQP_OPTIONS}
+def adopt_old_jobs(settings: Settings, tasks: Collection[str]) -> int:
+    """Takes over the jobs that a livectl before 0.2 left on its embedded broker, in Celery's usual queue.
+
+    On a broker that the settings name, that queue may be another app's: it is left alone.
+    """
+    if settings.broker is not None:
+        return 0
+    return purge.adopt_jobs(deployment.own_deployment(settings), keys.layout_from_settings(settings.celery), tasks)
+
+
+def _adopt_old_jobs_at_start(settings: Settings) -> None:
+    def adopt(instance: Any, **_: Any) -> None:
+        try:
+            if moved := adopt_old_jobs(settings, instance.app.tasks):
+                logger.warning("%d jobs of an earlier livectl moved to the queue %s", moved, deployment.OWN_QUEUE)
+        except LivectlError as error:
+            logger.warning("whether jobs of an earlier livectl wait is not known: %s", error.message)
+
+    signals.celeryd_after_setup.connect(adopt, weak=False, dispatch_uid="livectl.adopt_old_jobs")
 
 
 def __getattr__(name: str) -> Any:
@@ -93,5 +121,6 @@ def __getattr__(name: str) -> Any:
     process_settings = livectl_settings.load(os.environ, Path.cwd())
     app = create_app(process_settings)
     job_log.JobEventRecorder(embedded_broker.resolve_addresses(process_settings).store, app.main).connect_signals()
+    _adopt_old_jobs_at_start(process_settings)
     globals()["app"] = app
     return app

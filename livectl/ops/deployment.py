@@ -18,8 +18,15 @@ if TYPE_CHECKING:
     from livectl.settings import Settings
 
 
-OWN_VISIBILITY_TIMEOUT_S = 120  # of livectl's own app, whose jobs end within 60 s
-OWN_OPTIONS = {"broker_transport_options": {"visibility_timeout": OWN_VISIBILITY_TIMEOUT_S}}
+# livectl's own app has a queue, and keys for what its workers hold, of its own: on a server that it shares, it takes
+# nobody's jobs, and gives back nobody's after its own timeout.
+OWN_QUEUE = "livectl"
+OWN_REDIS_OPTIONS: dict[str, Any] = {
+    "visibility_timeout": 120,  # seconds; its jobs end within 60 s
+    "unacked_key": "livectl:unacked",
+    "unacked_index_key": "livectl:unacked_index",
+    "unacked_mutex_key": "livectl:unacked_mutex",
+}
 
 # Backends that keep nothing, or reply to the sender alone.
 BACKENDS_WITHOUT_RESULTS = frozenset({"", "disabled", "rpc", "amqp"})
@@ -73,9 +80,8 @@ def find_without_import(name: str | None, settings: Settings, environ: Mapping[s
     if broker is None:
         return find(name, settings, cwd)
     store = settings.store or (broker if broker.is_redis else None)
-    return Deployment(
-        broker=broker, results=settings.results, store=store, layout=keys.layout_from_settings(settings.celery)
-    )
+    layout = keys.layout_from_settings(settings.celery) if name else own_layout(settings.celery)
+    return Deployment(broker=broker, results=settings.results, store=store, layout=layout)
 
 
 def own_deployment(settings: Settings) -> Deployment:
@@ -86,9 +92,16 @@ def own_deployment(settings: Settings) -> Deployment:
         broker=addresses.broker,
         results=addresses.results,
         store=addresses.store,
-        layout=keys.layout_from_settings(OWN_OPTIONS | settings.celery),
+        layout=own_layout(settings.celery),
         transport="redis" if addresses.broker.is_redis else "amqp",
     )
+
+
+def own_layout(celery_settings: Mapping[str, Any]) -> KeyLayout:
+    """The keys of livectl's own app, with these settings of `celery:` in livectl.yaml."""
+    options = OWN_REDIS_OPTIONS | (celery_settings.get("broker_transport_options") or {})
+    own_settings = {"task_default_queue": OWN_QUEUE, **celery_settings, "broker_transport_options": options}
+    return keys.layout_from_settings(own_settings)
 
 
 def from_app(app: Any, settings: Settings) -> Deployment:

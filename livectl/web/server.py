@@ -10,7 +10,6 @@ from livectl.address import Address
 from livectl.errors import UsageError
 from livectl.ops import deployment
 from livectl.ops.deployment import Deployment
-from livectl.ops.protocol import keys
 from livectl.units import parse_timezone
 from livectl.web import auth, routes
 from livectl.web.data import PageData, StoreReader
@@ -44,7 +43,7 @@ def blueprint(
         broker=Address.parse(broker_url) if broker_url else store,
         results=store,
         store=store,
-        layout=keys.layout_from_settings(deployment.OWN_OPTIONS),
+        layout=deployment.own_layout({}),
     )
     return routes.build_blueprint(PageData(StoreReader(lambda: store_deployment), parse_timezone(timezone)), token)
 

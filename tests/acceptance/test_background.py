@@ -135,7 +135,7 @@ def test_a_long_log_is_set_aside_at_the_start(tmp_path: Path, home_environ: dict
 
 def begin_job(environ: dict[str, str], seconds: float) -> None:
     with Celery(broker=Address.parse(environ["LIVECTL_BROKER"]).celery_url, set_as_current=False) as app:
-        app.send_task("slow", args=[seconds])
+        app.send_task("slow", args=[seconds], queue="livectl")
     wait_for(Path(environ["LEDGER"]).exists)
 
 
@@ -163,7 +163,7 @@ def test_stopped_now_a_worker_keeps_its_jobs_for_others(
     begin_job(set_broker, 60)
     assert answer("stop", "--now", cwd=tmp_path, environ=set_broker).returncode == 0
     with redis.Redis.from_url(store_url) as store:
-        assert (store.llen("celery"), store.hlen("unacked")) == (queued, 1 - queued)
+        assert (store.llen("livectl"), store.hlen("livectl:unacked")) == (queued, 1 - queued)
     assert begun_and_ended(set_broker) == ["began"]
 
 

@@ -87,7 +87,7 @@ def worker(folder: Path, environ: dict[str, str], *pool: str) -> Running:
 def sweep(app: Celery, client: redis.Redis) -> None:
     """A sweep like those of beat, and what it makes others do, to its end."""
     app.send_task("livectl.sweep", ignore_result=False).get(timeout=HANG_SECONDS)
-    wait_for(lambda: not (client.llen("celery") or client.hlen("unacked")), what="all jobs to end")
+    wait_for(lambda: not (client.llen("livectl") or client.hlen("livectl:unacked")), what="all jobs to end")
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 11))])

@@ -184,7 +184,7 @@ def slow(tmp_path: Path, store_url: str) -> dict[str, str]:
 
 def begin_job(store_url: str, ledger: Path, seconds: float) -> None:
     with Celery(broker=Address.parse(store_url).celery_url, set_as_current=False) as app:
-        app.send_task("slow", args=[seconds])
+        app.send_task("slow", args=[seconds], queue="livectl")
     wait_for(ledger.exists)
 
 
@@ -213,7 +213,7 @@ def test_a_job_that_outlasts_its_time_is_kept(
         up.send(signal.SIGTERM)
         assert up.wait() == 130
     with redis.Redis.from_url(store_url) as store:
-        assert (store.llen("celery"), store.hlen("unacked")) == (queued, unacked)
+        assert (store.llen("livectl"), store.hlen("livectl:unacked")) == (queued, unacked)
     assert (tmp_path / "ledger").read_text().split() == ["began"]
 
 

@@ -215,7 +215,7 @@ def test_nothing_is_sent_where_nobody_works(tmp_path: Path, store_url: str) -> N
     (tmp_path / "follows.yaml").write_text("follows: [demo/ada]\n")
     assert run(tmp_path, store_url, "check", "--no-wait", "demo/ada")[0] == 2
     code, _, err = run(tmp_path, store_url, "submit")
-    assert (code, "nobody reads the queue celery" in err, "--force" in err) == (2, True, False)
+    assert (code, "nobody reads the queue livectl" in err, "--force" in err) == (2, True, False)
 
 
 def test_an_empty_list_is_not_sent(tmp_path: Path, store_url: str) -> None:

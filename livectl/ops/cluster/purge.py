@@ -1,4 +1,4 @@
-"""Shows the messages of a queue, and takes messages out of it after saving them.
+"""Shows the messages of a queue, takes messages out of it after saving them, and moves them to another queue.
 
 A message is moved to a list of livectl's own, written to a file, and only then forgotten: at no moment is it nowhere.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -16,18 +17,19 @@ import msgspec
 from livectl import redis_client
 from livectl.errors import LivectlError, UsageError
 from livectl.ops.cluster import broadcast
-from livectl.ops.protocol import keys, message, unacked
+from livectl.ops.protocol import keys, message, remote_control, unacked
 from livectl.ops.protocol.keys import Bindings
 from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
     from livectl.address import Address
     from livectl.ops.deployment import Deployment
+    from livectl.ops.protocol.keys import KeyLayout
     from livectl.ops.protocol.message import JobMessage
     from livectl.redis_client import RedisConnection
 
@@ -41,6 +43,19 @@ local moved = 0
 for i = 1, #ARGV do
   if redis.call('LREM', KEYS[1], -1, ARGV[i]) > 0 then
     redis.call('RPUSH', KEYS[2], ARGV[i])
+    moved = moved + 1
+  end
+end
+return moved
+"""
+
+
+# Moves messages to a list where they are called by another text: KEYS are both lists, ARGV is old and new text in turn.
+READDRESS_SCRIPT = """
+local moved = 0
+for i = 1, #ARGV, 2 do
+  if redis.call('LREM', KEYS[1], -1, ARGV[i]) > 0 then
+    redis.call('LPUSH', KEYS[2], ARGV[i + 1])
     moved = moved + 1
   end
 end
@@ -123,6 +138,55 @@ def purge(deployment: Deployment, purge_filter: PurgeFilter, file: Path) -> Purg
 
 def empty_result(queue: str) -> PurgeResult:
     return PurgeResult(queue, {}, 0, 0, "")
+
+
+def adopt_jobs(deployment: Deployment, old: KeyLayout, tasks: Collection[str]) -> int:
+    """Moves the jobs of these tasks from the queue that the app had before into the one that it has now.
+
+    It takes those too that workers of that time left unacknowledged. While such a worker may still run, nothing is
+    moved: it does its jobs itself. Returns how many moved.
+    """
+    with redis_client.connect(_redis_broker(deployment, "move messages"), PURGE_TIMEOUT_S) as connection:
+        old_queue, queue = old.queues[0], deployment.layout.queues[0]
+        keys_of_old = [*old.list_keys(old_queue), old.unacked_key]
+        if not any(connection.execute_all([("EXISTS", key) for key in keys_of_old])):
+            return 0
+        readers = broadcast.ask(deployment, connection, ControlCommand(method="active_queues"))
+        read_queues = {name for reply in readers.by_worker.values() for name in remote_control.queue_names(reply)}
+        if readers.silent or old_queue in read_queues:
+            return 0
+        moved = _adopt_held(connection, old, deployment.layout, tasks)
+        return moved + _adopt_ready(connection, old, deployment.layout, tasks) if queue != old_queue else moved
+
+
+def _adopt_ready(connection: RedisConnection, old: KeyLayout, layout: KeyLayout, tasks: Collection[str]) -> int:
+    moved = 0
+    for step in old.steps:
+        source, target = old.list_key(old.queues[0], step), layout.list_key(layout.queues[0], step)
+        envelopes = [(raw, message.decode(raw)) for raw in reversed(connection.execute("LRANGE", source, 0, -1))]
+        texts = [
+            (raw, message.readdress(envelope, layout.queues[0]))
+            for raw, envelope in envelopes
+            if message.from_envelope(envelope).task in tasks
+        ]
+        for start in range(0, len(texts), MESSAGES_PER_STEP):
+            arguments = chain(*texts[start : start + MESSAGES_PER_STEP])
+            moved += int(connection.execute("EVAL", READDRESS_SCRIPT, 2, source, target, *arguments))
+    return moved
+
+
+def _adopt_held(connection: RedisConnection, old: KeyLayout, layout: KeyLayout, tasks: Collection[str]) -> int:
+    """Held messages go to the front: their turn had come. One of another queue goes back into that."""
+    moved, queue_bindings = 0, Bindings(connection, old)
+    for held in list(unacked.scan(connection, old)) if old.unacked_key != layout.unacked_key else []:
+        job_message = message.from_envelope(held.envelope)
+        queue = queue_bindings.queue_for(held.exchange, held.routing_key)
+        if job_message.task in tasks:
+            new_queue = layout.queues[0] if queue == old.queues[0] else queue
+            text = message.readdress(held.envelope, new_queue)
+            target = layout.list_key(new_queue, job_message.priority)
+            moved += unacked.move(connection, old, target, [(held.tag, text)])
+    return moved
 
 
 class _Purge:

@@ -66,6 +66,13 @@ def from_envelope(envelope: dict[str, Any]) -> JobMessage:
     )
 
 
+def readdress(envelope: dict[str, Any], queue: str) -> bytes:
+    """The text of a message that is to lie in this queue. Its job sends its retries there, too."""
+    properties = _dict_field(envelope, "properties")
+    delivery_info = {**_dict_field(properties, "delivery_info"), "exchange": queue, "routing_key": queue}
+    return msgspec.json.encode({**envelope, "properties": {**properties, "delivery_info": delivery_info}})
+
+
 def decode_body(envelope: dict[str, Any]) -> Any:
     """The decoded body, if it is JSON; None otherwise. Nothing is ever unpickled."""
     if envelope.get("content-type") != JSON_CONTENT_TYPE or not isinstance(envelope.get("body"), str):

@@ -1,0 +1,119 @@
+"""livectl's own app beside somebody's plain one on one broker: each keeps its jobs and its queue."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+from celery import Celery
+from kombu import Connection
+
+from livectl.address import Address
+from livectl.ops.processes import embedded_broker
+from livectl.ops.processes.embedded_broker import EmbeddedBroker
+from tests.support.celery_project import Project
+from tests.support.processes import answer, livectl
+from tests.support.waiting import HANG_SECONDS, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.rabbitmq import RabbitMQ
+
+pytestmark = pytest.mark.acceptance
+
+# What Celery's delayed delivery calls its own on every RabbitMQ.
+DELAYED_EXCHANGES = ("celery_delayed_27", "celery_delayed_0", "celery_delayed_delivery")
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def broker(request: pytest.FixtureRequest, store_url: str, rabbitmq: RabbitMQ) -> str:
+    return rabbitmq.vhost() if request.param == "rabbitmq" else store_url
+
+
+def test_neither_takes_nor_breaks_what_is_the_others(tmp_path: Path, broker: str, store_url: str) -> None:
+    """livectl comes first, so that whatever it declares is there when the plain app comes."""
+    project = Project(tmp_path, broker, store_url)
+    own = {"LIVECTL_BROKER": broker, "LIVECTL_STORE": store_url, "LIVECTL_HOME": str(tmp_path / "own")}
+    (tmp_path / "schedules.yaml").write_text("schedules: {ping: {task: livectl.ping, every: 1s}}\n")
+    with livectl("worker", "-P", "threads", "-c", "2", "-B", cwd=tmp_path, environ=own) as worker:
+        worker.wait_for("ready.")
+        assert declared(broker) == ["livectl"]
+        jobs = [project.send("add", number, 1) for number in range(20)]
+        pinged = answer("call", "livectl.ping", "--in", "1s", "--wait", "--json", cwd=tmp_path, environ=own)
+        assert json.loads(pinged.stdout)["result"] == "pong", pinged.stderr
+        worker.wait_for("Task livectl.ping")
+        assert {project.app.backend.get_state(job) for job in jobs} == {"PENDING"}
+        with project.worker("w1", "-P", "threads", "-c", "2"):
+            for job in jobs:
+                project.wait_for_state(job, "SUCCESS")
+            assert declared(broker) == ["celery", "livectl"]
+            found = {finding["id"] for finding in json.loads(project.livectl("doctor", "--json").stdout)}
+            assert not found & {"visibility-differs", "queue-shared", "queue-refused", "unknown-task"}
+    assert "unregistered" not in worker.text
+    project.close()
+
+
+def declared(broker: str) -> list[str]:
+    """Which of the names in question are there."""
+    if broker.startswith("unix:"):
+        return sorted(queue for queue in ("celery", "livectl") if declares(broker, queue))
+    names = [name for name in ("celery", "livectl") if exists(broker, name)]
+    return names + [name for name in DELAYED_EXCHANGES if exists(broker, name, kind="topic")]
+
+
+def declares(broker: str, queue: str) -> bool:
+    with redis.Redis.from_url(broker) as client:
+        return bool(client.exists(f"_kombu.binding.{queue}"))
+
+
+def exists(broker: str, name: str, kind: str = "direct") -> bool:
+    with Connection(broker) as connection, connection.channel() as channel:
+        try:
+            channel.exchange_declare(name, kind, passive=True)
+        except connection.channel_errors:
+            return False
+        return True
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home whose embedded broker runs."""
+    server = EmbeddedBroker(tmp_path / "home")
+    child = server.launch()
+    try:
+        wait_for(server.is_ready)
+        yield tmp_path / "home"
+    finally:
+        child.kill()
+        child.wait(HANG_SECONDS)
+
+
+def send_as_before(client: redis.Redis, address: Address) -> None:
+    """Three reports and another app's job in the queue celery; then a killed worker holds the oldest report."""
+    with Celery(broker=address.celery_url, set_as_current=False) as app:
+        for task, priority in (("livectl.report", 0), ("livectl.report", 0), ("livectl.report", 5), ("proj.add", 0)):
+            app.send_task(task, priority=priority)
+    held = json.loads(str(client.rpop("celery")))
+    tag = held["properties"]["delivery_tag"]
+    client.hset("unacked", tag, json.dumps([held, "celery", "celery"]))
+    client.zadd("unacked_index", {tag: time.time()})
+
+
+def test_jobs_of_an_earlier_livectl_are_run_on_its_own_broker(tmp_path: Path, home: Path) -> None:
+    """They wait where it put them, in the queue celery. What is not livectl's stays there."""
+    record = embedded_broker.find_running(home)
+    assert record is not None
+    with redis.Redis(unix_socket_path=record.socket, decode_responses=True) as client:
+        send_as_before(client, Address.parse(f"unix://{record.socket}?db=0"))
+        with livectl("worker", "-P", "threads", cwd=tmp_path, environ={"LIVECTL_HOME": str(home)}) as worker:
+            worker.wait_for("3 jobs of an earlier livectl moved to the queue livectl")
+            wait_for(lambda: len(re.findall(r"Task livectl.report.* succeeded", worker.text)) == 3, what="their ends")
+            wait_for(lambda: not client.exists("livectl", "livectl:unacked"), what="the last acknowledgement")
+        assert [json.loads(raw)["headers"]["task"] for raw in client.lrange("celery", 0, -1)] == ["proj.add"]
+        assert not client.exists("unacked", "unacked_index", "celery\x06\x163")
