@@ -16,11 +16,15 @@ The number is the exit code. Ctrl-C is 130. No Click in here: cli.py makes text 
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 EXIT_DONE = 0
 EXIT_INTERRUPTED = 130
 MAX_SHORTENED_CHARS = 40  # characters of a file or a command line in a message
+MAX_MISTAKES_SHOWN = 100  # of a file; more are counted
 
 
 class LivectlError(Exception):
@@ -61,11 +65,18 @@ class Mistake(NamedTuple):
         return f"{message} ({self.hint})" if self.hint else message
 
 
+def mistake_lines(mistakes: Sequence[Mistake]) -> list[str]:
+    """A line for each mistake; after the first hundred, how many more there are."""
+    lines = [str(mistake) for mistake in mistakes[:MAX_MISTAKES_SHOWN]]
+    more = len(mistakes) - len(lines)
+    return [*lines, f"{mistakes[0].file}: and {more:,} more like these"] if more else lines
+
+
 class FileError(SettingsError):
     """A file that cannot be used, with all its mistakes at once."""
 
     def __init__(self, mistakes: list[Mistake], hint: str = "") -> None:
-        super().__init__("\n".join(str(mistake) for mistake in mistakes), hint)
+        super().__init__("\n".join(mistake_lines(mistakes)), hint)
         self.mistakes = mistakes
 
 

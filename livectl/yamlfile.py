@@ -28,6 +28,8 @@ MAX_BYTES = 1_000_000  # 10,000 streamers are 0.8 MB; time and memory grow with 
 MAX_DEPTH = 16  # a schedule needs 5
 MAX_MISTAKES = 20  # reported at once; nobody mends more in one go
 
+TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels", "is a bracket not closed?"  # text and hint of the mistake
+
 CONSTANTS: dict[str, bool | None] = dict.fromkeys(("true", "True", "TRUE"), True)
 CONSTANTS |= dict.fromkeys(("false", "False", "FALSE"), False)
 CONSTANTS |= dict.fromkeys(("null", "Null", "NULL", "~", ""), None)
@@ -174,7 +176,7 @@ class _DocumentReader:
         if isinstance(event, ScalarEvent):
             return self._scalar(event)
         if depth == MAX_DEPTH:
-            self._raise_mistake(offset, f"nested deeper than {MAX_DEPTH} levels", "is a bracket not closed?")
+            self._raise_mistake(offset, *TOO_DEEP)
         return self._mapping(depth + 1) if isinstance(event, MappingStartEvent) else self._sequence(depth + 1)
 
     def _scalar(self, event: Any) -> Any:
@@ -264,6 +266,8 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str]:
     start: Any = error.context_mark or problem
     character, opening = text[problem.index : problem.index + 1], text[start.index : start.index + 1]
     message, activity = error.problem or "not YAML", error.context or ""
+    if "nesting depth" in message:  # the parser's own limit, which it meets before it says how deep the value is
+        return problem.index, *TOO_DEEP
     if "alias" in activity or "anchor" in activity:
         return start.index, f"a value cannot begin with {opening}", "put it in quotes"
     if "end of stream" in message:

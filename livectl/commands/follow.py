@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from livectl.context import CommandContext, pass_command_context
-from livectl.errors import SettingsError
+from livectl.errors import SettingsError, mistake_lines
 
 if TYPE_CHECKING:
     from livectl.live.follows.edit import FollowFile
@@ -152,5 +152,5 @@ def _load_follows(context: CommandContext) -> FollowList:
 
 
 def _show_mistakes(context: CommandContext, follows: FollowList) -> None:
-    for mistake in sorted((*follows.refused, *follows.merged)):
-        context.say(str(mistake))
+    for line in mistake_lines(sorted((*follows.refused, *follows.merged))):
+        context.say(line)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from livectl.context import CommandContext, pass_command_context
-from livectl.errors import LivectlError, SettingsError, UsageError
+from livectl.errors import LivectlError, SettingsError, UsageError, mistake_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -57,8 +57,8 @@ def validate(context: CommandContext, file: str | None) -> None:
     path = _schedule_path(context, file)
     name = context.display_path(path)
     loaded = schedule_file.load(path, name=name, now_ms=_now_ms(), tasks=tasks)
-    for warning in loaded.warnings:
-        context.say(str(warning))
+    for line in mistake_lines(loaded.warnings):
+        context.say(line)
     context.show(views.render_check(name, loaded, checked=tasks is not None))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from livectl.context import CommandContext, pass_command_context
-from livectl.errors import EXIT_INTERRUPTED, PlatformError, UsageError
+from livectl.errors import EXIT_INTERRUPTED, PlatformError, UsageError, mistake_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,8 +70,8 @@ def _read_follows(context: CommandContext, file: Path | None) -> FollowList:
 
     path = context.settings.follows
     follows = formats.import_file(context.cwd / file, str(file)) if file else follow_list.load(path, path.name)
-    for mistake in follows.refused:
-        context.say(str(mistake))
+    for line in mistake_lines(follows.refused):
+        context.say(line)
     if not follows.streamers:
         raise UsageError("nobody is on the list", "Put somebody there: livectl follow add ADDRESS.")
     return follows

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from livectl import yamlfile
-from livectl.errors import FileError
+from livectl.errors import FileError, Mistake, mistake_lines
 from livectl.validation import FileLocation, describe_unknown_key, quote, read_duration, read_mapping, read_zone
 
 
@@ -38,6 +38,14 @@ def test_mistakes_are_raised_in_the_order_of_the_file_with_the_warnings() -> Non
     with pytest.raises(FileError) as refused:
         location.raise_mistakes()
     assert [mistake.line for mistake in refused.value.mistakes] == [1, 2]
+
+
+def test_of_ninety_thousand_mistakes_the_first_hundred_are_shown_and_the_others_counted() -> None:
+    mistakes = [Mistake("f.yaml", line, 1, "is wrong") for line in range(1, 90_001)]
+    *shown, last = FileError(mistakes).message.splitlines()
+    assert (len(shown), shown[-1]) == (100, "f.yaml:100:1: is wrong")
+    assert last == "f.yaml: and 89,900 more like these"
+    assert mistake_lines(mistakes[:100]) == shown
 
 
 def test_warnings_alone_are_not_raised() -> None:

@@ -158,6 +158,13 @@ def test_a_trap_is_refused_at_its_place(text: str, position: str, message: str, 
     assert refused.value.code == 3
 
 
+@pytest.mark.usefixtures("parser")
+@pytest.mark.parametrize("brackets", ["[" * 2000, "{a: " * 2000, "- " * 2000, "[" * 40_000], ids=len)
+def test_brackets_beyond_what_the_parser_bears_are_too_deep(brackets: str) -> None:
+    with pytest.raises(FileError, match=r"nested deeper than 16 levels \(is a bracket not closed\?\)$"):
+        yamlfile.loads(brackets, "f.yaml")
+
+
 def test_an_escape_that_yields_half_a_character_is_refused() -> None:
     with pytest.raises(FileError, match=r"f\.yaml:1:7: a backslash that escapes nothing"):
         yamlfile.loads('a: "\\ud800"\n', "f.yaml")
