@@ -76,6 +76,20 @@ class State(StrEnum):
     NETWORK = "network"
     UNKNOWN = "unknown"
 
+    @property
+    def words(self) -> str:
+        """The state as people read it, the same everywhere; programs get the value."""
+        return STATE_WORDS.get(self, str(self))
+
+
+STATE_WORDS = {
+    State.NOT_FOUND: "not found",
+    State.RATE_LIMITED: "rate limited",
+    State.AUTH: "no valid key",
+    State.PARSE_ERROR: "not understood",
+    State.NETWORK: "not reached",
+}
+
 
 class Streamer(msgspec.Struct, frozen=True, kw_only=True):
     """Someone followed: a platform and an id, and the fields of their entry in the follow list."""
@@ -229,6 +243,30 @@ class StreamerRecord(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
     first: float | None = None  # when it was first asked
     streamer: Streamer | None = None  # as the follow list has it; None: no longer followed
+    unresolved: bool = False  # it is a line of the follow list that leads to nobody, and `trouble` says why
+
+
+class UnresolvedFollow(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the follow list that leads to nobody, and why. It is looked up again from time to time."""
+
+    streamer: Streamer  # by the name that was written; without a platform where the line names none
+    state: State
+    problem: str
+    since: float | None = None
+    looked_up: float | None = None  # when it was last tried; None: not yet, or there is nowhere to ask
+
+    def as_record(self) -> StreamerRecord:
+        return StreamerRecord(
+            platform=self.streamer.platform,
+            id=self.streamer.id,
+            name=self.streamer.name,
+            url=self.streamer.url,
+            trouble=self.state,
+            troubled_since=self.since,
+            problem=self.problem,
+            streamer=self.streamer,
+            unresolved=True,
+        )
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -278,6 +316,8 @@ class PlatformHealth(msgspec.Struct, frozen=True, kw_only=True):
     read: float | None = None  # the last positive reading
     step: int = 0  # of the open circuit; 0: closed
     open_until: float | None = None
+    blocked: float | None = None  # since when it blocks
+    unreached: float | None = None  # since when no request has reached it
     wait_until: float | None = None
     auth_since: float | None = None  # it refuses the keys, and is not asked until they change
     parser_broken: float | None = None  # most responses have a shape that livectl does not know

@@ -9,7 +9,7 @@ from livectl.live import platforms, polling
 from livectl.live.follows.sync import FollowSync
 from livectl.live.network.fetcher import CheckReport, Fetcher, InMemoryCache
 from livectl.live.network.routes import Routes
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, failed_observation, same_observations
+from livectl.live.platforms.base import same_observations, unresolved_observation
 from livectl.live.polling import LimitsByPlatform
 from livectl.models import Observation, PlatformHealth, State
 
@@ -101,7 +101,7 @@ class Checker:
             if isinstance(answer, str):
                 new_ids[name] = answer
             else:
-                failures[name] = _unresolved_observation(platform.name, name, answer, context)
+                failures[name] = unresolved_observation(platform.name, name, answer, context)
         if self._store is not None:
             aliases = {name: streamer_id for name, streamer_id in new_ids.items() if name != streamer_id}
             self._store.save_aliases(platform.name, aliases)
@@ -121,16 +121,6 @@ def blocked_reason(health: PlatformHealth, now: float) -> tuple[State, str] | No
     if health.wait_until and now < health.wait_until:
         return State.RATE_LIMITED, f"not asked: it wants to be left alone for {health.wait_until - now:.0f} s more"
     return None
-
-
-def _unresolved_observation(platform: str, name: str, error: Exception, context: CheckContext) -> Observation:
-    if isinstance(error, CheckFailed):
-        return failed_observation(platform, name, error, context)
-    if isinstance(error, NotAStreamer):
-        state, problem = State.NOT_FOUND, error.message
-    else:
-        state, problem = State.PARSE_ERROR, f"its name could not be looked up: {type(error).__name__}"
-    return Observation(platform=platform, id=name, state=state, at=context.now, problem=problem)
 
 
 class Sweeper:

@@ -4,6 +4,7 @@
     livectl:platforms          names of platforms that were ever followed on
     livectl:outbox             changes, in order, until they are dropped
     livectl:follows:PLATFORM   id -> streamer as the follow list has it
+    livectl:unresolved         platform/name -> a line of the follow list that leads to nobody, and why
     livectl:now:PLATFORM       id -> what was last read, and what went wrong since
     livectl:page:PLATFORM      id -> title, category, name, url, cover of the last good answer
     livectl:log:PLATFORM       id -> sessions of 400 days, six characters each
@@ -35,7 +36,16 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from livectl.models import Change, Observation, PlatformHealth, PollingLimits, Session, Streamer, StreamerRecord
+    from livectl.models import (
+        Change,
+        Observation,
+        PlatformHealth,
+        PollingLimits,
+        Session,
+        Streamer,
+        StreamerRecord,
+        UnresolvedFollow,
+    )
 
 
 KEYS_VERSION = 1
@@ -65,12 +75,22 @@ class Store:
 
     # What changes state
 
-    def set_followed(self, streamers: Iterable[Streamer], now: float) -> tuple[int, int]:
-        """Follows exactly these streamers. Returns how many were added and removed; sessions of the removed stay."""
+    def set_followed(
+        self, streamers: Iterable[Streamer], now: float, unresolved: Iterable[UnresolvedFollow] = ()
+    ) -> tuple[int, int]:
+        """Follows exactly these streamers, and keeps which lines of the follow list lead to nobody.
+
+        Returns how many were added and removed; sessions of the removed stay.
+        """
         wanted: dict[str, dict[str, str]] = {}
         for streamer in streamers:
             wanted.setdefault(streamer.platform, {})[streamer.id] = store_records.encode_follow(streamer)
-        added, removed = lua_script(self._client, "follow")(now, store_records.encode_json(wanted))
+        lines = {
+            f"{follow.streamer.platform}/{follow.streamer.id}": store_records.encode_unresolved(follow)
+            for follow in unresolved
+        }
+        encoded = store_records.encode_json(wanted), store_records.encode_json(lines)
+        added, removed = lua_script(self._client, "follow")(now, *encoded)
         return int(added), int(removed)
 
     def claim(self, limits: Sequence[PollingLimits], now: float, lease: float) -> list[tuple[str, list[str]]]:
@@ -133,6 +153,7 @@ class Store:
         return self._read_records("live")
 
     def all_streamers(self) -> list[StreamerRecord]:
+        """Everybody followed, and the lines of the follow list that lead to nobody."""
         return self._read_records("all")
 
     def find_streamers(self, platform: str, ids: Sequence[str]) -> list[StreamerRecord]:
@@ -148,6 +169,13 @@ class Store:
             pipe.hmget(f"livectl:{kind}:{platform}", list(ids))
         rows = zip(*pipe.execute(), strict=True)
         return {streamer_id: store_records.decode_sessions(*row) for streamer_id, row in zip(ids, rows, strict=True)}
+
+    def unresolved(self) -> list[UnresolvedFollow]:
+        """The lines of the follow list that lead to nobody."""
+        return [
+            store_records.decode_unresolved(name, text)
+            for name, text in self._client.hgetall("livectl:unresolved").items()
+        ]
 
     def unlearned(self, platform: str, limit: int) -> list[str]:
         """Some of the streamers whose poll weights are outdated."""

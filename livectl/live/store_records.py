@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.models import Change, Observation, PlatformHealth, Session, State, Streamer, StreamerRecord
+from livectl.models import (
+    Change,
+    Observation,
+    PlatformHealth,
+    Session,
+    State,
+    Streamer,
+    StreamerRecord,
+    UnresolvedFollow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +72,8 @@ class StoredReading(msgspec.Struct, frozen=True):
     troubled: float | None = None
     problem: str = ""
     first: float | None = None
+    unresolved: bool = False  # these two are those of a line that leads to nobody
+    looked_up: float | None = None
 
 
 def encode_json(value: Any) -> str:
@@ -88,6 +99,31 @@ def encode_observation(observation: Observation) -> tuple[Any, ...]:
         "" if page == EMPTY_PAGE else encode_json(page),
         truncate(observation.problem, MAX_PROBLEM_CHARS) if observation.problem else "",
         observation.retry_at,
+    )
+
+
+def encode_unresolved(follow: UnresolvedFollow) -> str:
+    """The pair that read.lua reads: the line, and a reading that has its trouble."""
+    reading = StoredReading(
+        trouble=follow.state,
+        troubled=follow.since,
+        problem=truncate(follow.problem, MAX_PROBLEM_CHARS),
+        unresolved=True,
+        looked_up=follow.looked_up,
+    )
+    return encode_json([encode_follow(follow.streamer), encode_json(reading)])
+
+
+def decode_unresolved(name: str, text: str) -> UnresolvedFollow:
+    platform, _, written = name.partition("/")
+    follow_json, reading_json = msgspec.json.decode(text, type=tuple[str, str])
+    reading = msgspec.json.decode(reading_json, type=StoredReading)
+    return UnresolvedFollow(
+        streamer=_decode_streamer(platform, written, follow_json),
+        state=reading.trouble or State.UNKNOWN,
+        problem=reading.problem,
+        since=reading.troubled,
+        looked_up=reading.looked_up,
     )
 
 
@@ -122,6 +158,7 @@ def decode_record(row: Sequence[str]) -> StreamerRecord:
         problem=reading.problem,
         first=reading.first,
         streamer=streamer,
+        unresolved=reading.unresolved,
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NOT_LIVE = frozenset({State.OFFLINE, State.REPLAY, State.UPCOMING, State.NOT_FOUND, State.BANNED})
 VERDICT_NAMES = {True: "live", False: "not live", None: "could not ask"}
-STATE_TEXTS = {State.NOT_FOUND: "not found", State.RATE_LIMITED: "rate limited", State.PARSE_ERROR: "not understood"}
+NOT_ASKED = "not asked yet"
 NOBODY_LIVE = "Nobody is live."
 NOBODY_FOLLOWED = "Nobody is followed yet: livectl follow add ADDRESS"
 
@@ -92,8 +92,10 @@ def from_record(record: StreamerRecord) -> StreamerView:
 def problem_text(record: StreamerRecord) -> str | None:
     """Why there is no newer reading, in words."""
     if not record.trouble:
-        return record.problem or None
-    reason = str(record.trouble).replace("_", " ")
+        return record.problem or (NOT_ASKED if record.state is None else None)
+    if record.trouble is State.UNKNOWN and record.problem:
+        return record.problem
+    reason = record.trouble.words
     return f"{reason}: {record.problem}" if record.problem else reason
 
 
@@ -147,11 +149,12 @@ def summary_view(job_id: str, streamers: Sequence[StreamerView], seconds: float)
 
 
 def address_text(streamer: StreamerView | Streamer) -> str:
-    return f"{streamer.platform}/{streamer.id}"
+    """Platform and id; what was written, where a line of the follow list names no platform."""
+    return f"{streamer.platform}/{streamer.id}" if streamer.platform else streamer.id
 
 
 def state_text(streamer: StreamerView) -> str:
-    return STATE_TEXTS.get(streamer.state, str(streamer.state))
+    return streamer.state.words
 
 
 def _page_fields(source: Observation | StreamerRecord) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class TestLive:
             "2": ("live", None),
             "3": ("offline", None),
             "4": ("offline", "blocked: captcha"),
-            "5": ("unknown", None),
+            "5": ("unknown", "not asked yet"),
         }
         assert "blocked: captcha" in run(tmp_path, store_url, "live", "--all")[1]
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
+from livectl.live import views
 from livectl.live.checker import Checker
 from livectl.live.follows.sync import FollowSync
 from livectl.live.polling import LimitsByPlatform
 from livectl.live.store import Store
-from livectl.settings import Settings
+from livectl.models import Observation, PollingLimits, State, Streamer
+from livectl.settings import Network, Settings
 from tests.support.fake_platforms import Fakes
 from tests.support.waiting import wait_for
 
@@ -45,7 +47,7 @@ def write(folder: Path, *addresses: str) -> None:
 
 
 def followed(store: Store) -> list[str]:
-    return sorted(f"{record.platform}/{record.id}" for record in store.all_streamers())
+    return sorted(f"{record.platform}/{record.id}" for record in store.all_streamers() if not record.unresolved)
 
 
 def later() -> float:
@@ -131,6 +133,55 @@ def test_a_platform_that_is_gone_unfollows_nobody(
     write(tmp_path, "demo/ada", "douyu/1", "demo/eve")
     sync.refresh(later())
     assert followed(store) == ["demo/ada", "demo/eve", "douyu/1"]
+
+
+def states(store: Store) -> dict[str, tuple[str, str]]:
+    """What everybody sees of each line: its state, and why."""
+    shown = map(views.from_record, store.all_streamers())
+    return {views.address_text(streamer): (streamer.state, streamer.problem or "") for streamer in shown}
+
+
+def test_each_line_is_there_with_its_own_state(tmp_path: Path, store: Store) -> None:
+    """Names that lead nowhere, a platform that nobody has, an address of nothing, a field that is wrong."""
+    sync = make_sync(tmp_path, store)
+    write(tmp_path, "demo/ada", "douyu/nobody", "gone/eve", "http://[", "{url: demo/bob, weight: -1}")
+    sync.refresh(later())
+    assert sorted(states(store)) == ["demo/ada", "demo/bob", "douyu/nobody", "gone/eve", "http://["]
+    assert states(store)["demo/ada"] == ("unknown", "not asked yet")
+    assert states(store)["gone/eve"] == ("unknown", "follows.yaml:4: there is no platform gone")
+    assert states(store)["demo/bob"][1].startswith("follows.yaml:6: a weight is a number")
+    assert [record.unresolved for record in store.all_streamers() if record.id == "ada"] == [False]
+    write(tmp_path, "demo/ada")
+    sync.refresh(later())
+    assert list(states(store)) == ["demo/ada"]
+
+
+def test_whose_platform_is_gone_shows_so_and_keeps_the_last_state(tmp_path: Path, store: Store) -> None:
+    sync = make_sync(tmp_path, store)
+    store.set_followed([Streamer(platform="gone", id="eve")], 1.0)
+    limits = PollingLimits(platform="gone", batch=1, rate=1.0)
+    store.record(limits, [Observation(platform="gone", id="eve", state=State.OFFLINE, at=2.0)])
+    write(tmp_path, "gone/eve")
+    sync.refresh(later())
+    assert states(store) == {"gone/eve": ("offline", "follows.yaml:2: there is no platform gone")}
+    assert [streamer.unresolved for streamer in store.find_streamers("gone", ["eve"])] == [False]
+
+
+def test_since_when_a_line_leads_nowhere_is_kept_and_it_is_asked_again_ever_more_rarely(
+    tmp_path: Path, store: Store
+) -> None:
+    with Fakes() as fakes:
+        network = Network(connect_to=fakes.connect_to)
+        sync, start = make_sync(tmp_path, store, network=network), later()
+        write(tmp_path, "douyu/nobody")
+        lookups = []
+        for seconds in range(0, 3600, 5):
+            sync.refresh(start + seconds)
+            lookups.append(fakes.requests_to("douyu"))
+        (follow,) = store.unresolved()
+        assert follow.state is State.NOT_FOUND
+        assert follow.since == pytest.approx(start, abs=0.01)
+        assert 8 <= lookups[-1] <= 12  # after 5 s, 10 s, 20 s ..., not every five
 
 
 def test_an_older_file_of_another_machine_takes_nothing_back(tmp_path: Path, store: Store) -> None:

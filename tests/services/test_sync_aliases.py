@@ -66,7 +66,7 @@ def resolved(site: Site, store_url: str) -> Iterator[Any]:
         def resolve_names(*names: str, settings: Settings = SETTINGS, after: float = 0.0) -> ResolvedFollows:
             streamers = [Streamer(platform="made", id=name, name=name) for name in names]
             resolver = AliasResolver(settings, store, fetcher, LimitsByPlatform(settings))
-            return resolver.resolve(streamers, NOW + after)
+            return resolver.resolve(streamers, NOW + after, {})
 
         yield resolve_names
         fetcher.close()
@@ -87,7 +87,7 @@ def test_who_leads_nowhere_is_told_and_asked_again(resolved: Any, site: Site) ->
     for times in (1, 2):
         follows = resolved("nobody", "42")
         assert [streamer.id for streamer in follows.streamers] == ["42"]
-        assert [(streamer.id, why) for streamer, why in follows.problems] == [("nobody", "no such streamer")]
+        assert [(follow.streamer.id, follow.problem) for follow in follows.problems] == [("nobody", "no such streamer")]
         assert len(site.hits) == times
 
 
@@ -98,6 +98,6 @@ def test_no_more_is_asked_than_the_budget_bears(resolved: Any, site: Site) -> No
     names = [letter * 5 for letter in "abcdef"]
     follows = resolved(*names, settings=lean)
     assert len(site.hits) == 2
-    assert {why for _, why in follows.problems} == {"not looked up yet"}
+    assert {follow.problem for follow in follows.problems} == {"not looked up yet"}
     resolved(*names, settings=lean, after=5.0)
     assert len(site.hits) == 3

@@ -18,12 +18,12 @@ def test_times_are_instants_in_json() -> None:
 @pytest.mark.parametrize(
     ("record", "state", "problem"),
     [
-        (StreamerRecord(platform="p", id="i"), "unknown", None),
-        (StreamerRecord(platform="p", id="i", trouble=State.AUTH), "auth", "auth"),
+        (StreamerRecord(platform="p", id="i"), "unknown", "not asked yet"),
+        (StreamerRecord(platform="p", id="i", trouble=State.AUTH), "auth", "no valid key"),
         (
             StreamerRecord(platform="p", id="i", state=State.LIVE, trouble=State.PARSE_ERROR, problem="x"),
             "live",
-            "parse error: x",
+            "not understood: x",
         ),
         (StreamerRecord(platform="p", id="i", state=State.OFFLINE, problem="a note"), "offline", "a note"),
     ],

@@ -5,18 +5,21 @@ An entry that cannot be followed is refused with its line; the others are follow
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from livectl.errors import FileError, LivectlError, Mistake, SettingsError
 from livectl.live import platforms
-from livectl.models import Streamer
+from livectl.models import State, Streamer, StreamerRecord, UnresolvedFollow
 from livectl.validation import FileLocation, describe_error, describe_unknown_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
+
+    from livectl.live.store import Store
 
 
 YAML_SUFFIXES = {".yaml", ".yml"}  # a file with any other suffix is plain text, an address a line
@@ -24,13 +27,16 @@ COMMENT = "#"
 ENTRY_EXAMPLE = "write `- platform/id`, an address, or {url: …, name: …, tags: […], alerts: […], weight: 5}"
 MAX_WEIGHT = 100.0  # checked ten times as often as others; with more, nobody else would be checked
 MAX_NAME_CHARS = 100
+NAMED_ADDRESS = re.compile(r"([\w-]{1,40})/(\S+)")  # platform/id, whether or not there is such a platform
+CACHE_PLATFORM, CACHE_KEY = "livectl", "follows"  # the applied list is kept where platforms keep their tokens
 
 
 class FollowLine(NamedTuple):
-    """An entry: its line and column, and the streamer or the error."""
+    """An entry: its line and column, the streamer or the error, and what was written."""
 
     location: tuple[int, int]
     streamer: Streamer | LivectlError
+    written: Any = ""
 
 
 class FollowList(NamedTuple):
@@ -39,6 +45,61 @@ class FollowList(NamedTuple):
     streamers: tuple[Streamer, ...]
     refused: tuple[Mistake, ...] = ()  # entries that are no streamer
     merged: tuple[Mistake, ...] = ()  # warnings: entries for a streamer of an earlier entry
+    unread: tuple[UnresolvedFollow, ...] = ()  # the refused entries, as they are shown among the streamers
+
+
+class AppliedList(msgspec.Struct, frozen=True):
+    """The follow list that the store has."""
+
+    put: float  # when its file was put in its place
+    digest: str
+    whole: bool = True  # every name on it was resolved to an id
+
+
+class WaitingList(NamedTuple):
+    """What the file has and the store has not yet, or why the file cannot be read."""
+
+    streamers: tuple[StreamerRecord, ...] = ()
+    problem: str = ""
+
+
+def read_applied(store: Store) -> AppliedList:
+    (text,) = store.cache_get(CACHE_PLATFORM, [CACHE_KEY])
+    return msgspec.json.decode(text, type=AppliedList) if text else AppliedList(0.0, "")
+
+
+def find_waiting(store: Store, path: Path, known: Iterable[StreamerRecord], name: str = "") -> WaitingList:
+    """Who is on the list of this file and not among those the store knows: no worker has read it since it changed.
+
+    The file is read only if it is newer than what the store has.
+    """
+    try:
+        if path.stat().st_ctime <= read_applied(store).put:
+            return WaitingList()
+        follows = load(path, name or path.name)
+    except OSError:
+        return WaitingList()
+    except LivectlError as error:
+        return WaitingList(problem=error.message)
+    known_keys = {(record.platform, record.id) for record in known}
+    waiting = [
+        StreamerRecord(platform=streamer.platform, id=streamer.id, name=streamer.name, streamer=streamer)
+        for streamer in _with_ids(store, follows.streamers)
+        if streamer.key not in known_keys
+    ]
+    unread = [follow.as_record() for follow in follows.unread if follow.streamer.key not in known_keys]
+    return WaitingList((*waiting, *unread))
+
+
+def _with_ids(store: Store, streamers: Iterable[Streamer]) -> Iterator[Streamer]:
+    """Each streamer by the id that was found for their name earlier."""
+    by_platform: dict[str, list[Streamer]] = {}
+    for streamer in streamers:
+        by_platform.setdefault(streamer.platform, []).append(streamer)
+    for platform, same_platform in by_platform.items():
+        ids = store.aliases(platform, [streamer.id for streamer in same_platform])
+        for streamer in same_platform:
+            yield msgspec.structs.replace(streamer, id=ids.get(streamer.id, streamer.id))
 
 
 def load(path: Path, name: str = "") -> FollowList:
@@ -68,7 +129,7 @@ def parse_yaml(content: bytes, name: str) -> list[FollowLine]:
     entries, entries_location = _find_entries(location)
     location.raise_mistakes()
     return [
-        FollowLine(entries_location.child(index).position, streamer_or_error(read_entry, value))
+        FollowLine(entries_location.child(index).position, streamer_or_error(read_entry, value), value)
         for index, value in enumerate(entries)
     ]
 
@@ -78,7 +139,8 @@ def parse_text(content: bytes, name: str) -> list[FollowLine]:
     for number, line in enumerate(decode(content, name).split("\n"), 1):
         text = strip_comment(line)
         if text:
-            follow_lines.append(FollowLine((number, line.index(text[0]) + 1), streamer_or_error(parse_streamer, text)))
+            streamer = streamer_or_error(parse_streamer, text)
+            follow_lines.append(FollowLine((number, line.index(text[0]) + 1), streamer, text))
     return follow_lines
 
 
@@ -101,10 +163,11 @@ def strip_comment(line: str) -> str:
 def merge_lines(follow_lines: Iterable[FollowLine], name: str) -> FollowList:
     """Merges the entries for one streamer, with a warning for each but the first."""
     by_key: dict[tuple[str, str], tuple[Streamer, int]] = {}
-    refused, merged = [], []
-    for (line, column), streamer in follow_lines:
+    refused, merged, unread = [], [], []
+    for (line, column), streamer, written in follow_lines:
         if isinstance(streamer, LivectlError):
             refused.append(Mistake(name, line, column, *describe_error(streamer)))
+            unread.append(_unread(written, f"{name}:{line}: {streamer.message}"))
         elif streamer.key not in by_key:
             by_key[streamer.key] = (streamer, line)
         else:
@@ -112,7 +175,20 @@ def merge_lines(follow_lines: Iterable[FollowLine], name: str) -> FollowList:
             by_key[streamer.key] = (merge_streamers(earlier, streamer), earlier_line)
             text = f"{streamer.platform}/{streamer.id} is followed by line {earlier_line} already"
             merged.append(Mistake(name, line, column, text, "the two are taken together", warning=True))
-    return FollowList(tuple(streamer for streamer, _ in by_key.values()), tuple(refused), tuple(merged))
+    streamers = tuple(streamer for streamer, _ in by_key.values())
+    return FollowList(streamers, tuple(refused), tuple(merged), tuple(unread))
+
+
+def _unread(written: Any, problem: str) -> UnresolvedFollow:
+    """A refused entry under the name that it was meant for, as far as that can be told."""
+    address = str(written.get("url", "") if isinstance(written, dict) else written).strip()
+    try:
+        streamer = parse_streamer(address)
+    except LivectlError:
+        named = NAMED_ADDRESS.fullmatch(address)
+        platform, streamer_id = (named[1].lower(), named[2]) if named else ("", address or "?")
+        streamer = Streamer(platform=platform, id=streamer_id[:MAX_NAME_CHARS])
+    return UnresolvedFollow(streamer=streamer, state=State.UNKNOWN, problem=problem)
 
 
 def merge_streamers(first: Streamer, other: Streamer) -> Streamer:

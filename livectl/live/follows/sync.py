@@ -16,36 +16,35 @@ from livectl import __version__
 from livectl.errors import LivectlError
 from livectl.live import platforms, polling
 from livectl.live.follows import follow_list
-from livectl.live.platforms.base import NotAStreamer
+from livectl.live.follows.follow_list import CACHE_KEY, CACHE_PLATFORM, AppliedList
+from livectl.live.platforms.base import NotAStreamer, same_observations, unresolved_observation
+from livectl.models import State, UnresolvedFollow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+    from typing import TypeAlias
 
     from livectl.live.follows.follow_list import FollowList
     from livectl.live.network.fetcher import Fetcher
     from livectl.live.platforms.base import CheckContext, Platform
     from livectl.live.polling import LimitsByPlatform
     from livectl.live.store import Store
-    from livectl.models import Streamer
+    from livectl.models import Observation, Streamer
     from livectl.settings import Settings
 
+    StreamerKey: TypeAlias = tuple[str, str]  # platform and id
 
-CACHE_PLATFORM, CACHE_KEY = "livectl", "follows"  # the applied list is kept where platforms keep their tokens
+
 CACHE_SECONDS = 10 * 365 * 86_400.0  # as good as for ever
 MIN_FILE_AGE_S = 1.0  # an editor may still be writing a younger file
 MAX_PROBLEMS_LOGGED = 5
 MAX_LOOKUPS_AT_ONCE = 50  # of one platform: thousands of new names are looked up bit by bit
+# A name is looked up again after as long as it has been known in vain: soon at first, once an hour in the end.
+FIRST_LOOKUP_WAIT_S, MAX_LOOKUP_WAIT_S = 5.0, 3600.0
+NOT_LOOKED_UP = "not looked up yet"
 
 log = logging.getLogger(__name__)
-
-
-class AppliedList(msgspec.Struct, frozen=True):
-    """The follow list that the store has."""
-
-    put: float  # when its file was put in its place
-    digest: str
-    whole: bool = True  # every name on it was resolved to an id
 
 
 class FollowSync:
@@ -68,7 +67,7 @@ class FollowSync:
             placed_at = path.stat().st_ctime
         except OSError:
             return None  # without a file everybody stays followed
-        applied = self._read_applied()
+        applied = follow_list.read_applied(self._store)
         if (
             0 <= now - placed_at < MIN_FILE_AGE_S
             or placed_at < applied.put
@@ -84,14 +83,24 @@ class FollowSync:
         return None if parsed is None else self._apply(parsed, placed_at, digest, now)
 
     def _apply(self, parsed: FollowList, placed_at: float, digest: str, now: float) -> tuple[int, int]:
-        resolved = self._resolver.resolve(parsed.streamers, now)
-        self._log_problems(resolved.problems, digest)
+        is_new = digest != follow_list.read_applied(self._store).digest
+        earlier = {follow.streamer.key: follow for follow in self._store.unresolved()}
+        resolved = self._resolver.resolve(parsed.streamers, now, {} if is_new else earlier)
+        if is_new:
+            _log_problems(resolved.problems)
         wanted = resolved.streamers
+        found_keys = {streamer.key for streamer in wanted}
+        unresolved = [
+            _with_since(follow, earlier.get(follow.streamer.key), now)
+            for follow in (*resolved.problems, *parsed.unread)
+            if follow.streamer.key not in found_keys
+        ]
         if parsed.refused:  # an entry that cannot be read may mean anybody who is followed
             wanted_keys = {streamer.key for streamer in wanted}
-            followed = (record.streamer for record in self._store.all_streamers() if record.streamer)
+            everyone = self._store.all_streamers()
+            followed = (record.streamer for record in everyone if record.streamer and not record.unresolved)
             wanted += tuple(streamer for streamer in followed if streamer.key not in wanted_keys)
-        added, removed = self._store.set_followed(wanted, now)
+        added, removed = self._store.set_followed(wanted, now, unresolved)
         self._save_applied(AppliedList(placed_at, digest, whole=not resolved.problems))
         if added or removed:
             log.info("%s: following %d, %d new, %d gone", self._settings.follows.name, len(wanted), added, removed)
@@ -106,39 +115,48 @@ class FollowSync:
             log.error("%s cannot be used, the list stays as it was: %s", path.name, error.message)
             self._last_read = (digest, None)
             return None
-        for mistake in (*parsed.refused[:MAX_PROBLEMS_LOGGED], *parsed.merged[:MAX_PROBLEMS_LOGGED]):
-            log.warning("%s", mistake)
+        for mistakes in (parsed.refused, parsed.merged):
+            for mistake in mistakes[:MAX_PROBLEMS_LOGGED]:
+                log.warning("%s", mistake)
+            _log_more(len(mistakes) - MAX_PROBLEMS_LOGGED)
         self._last_read = (digest, parsed)
         return parsed
 
-    def _log_problems(self, problems: Iterable[tuple[Streamer, str]], digest: str) -> None:
-        if self._read_applied().digest == digest:
-            return  # logged when the list was first read
-        for streamer, problem in list(problems)[:MAX_PROBLEMS_LOGGED]:
-            log.warning("%s/%s is not followed yet: %s", streamer.platform, streamer.id, problem)
-
     def _compute_digest(self, path: Path) -> str:
-        """A digest of all that decides what the list means: its text, the user's keys, the version of livectl."""
+        """A digest of all that decides what the list means: text, the user's keys, livectl's version, the platforms."""
         keys = {
             name: polling.fingerprint(polling.platform_keys(access))
             for name, access in self._settings.platforms.items()
         }
-        context_json = msgspec.json.encode((keys, __version__), order="sorted")
+        context_json = msgspec.json.encode((keys, __version__, platforms.names()), order="sorted")
         return hashlib.sha256(context_json + path.read_bytes()).hexdigest()
-
-    def _read_applied(self) -> AppliedList:
-        (text,) = self._store.cache_get(CACHE_PLATFORM, [CACHE_KEY])
-        return msgspec.json.decode(text, type=AppliedList) if text else AppliedList(0.0, "")
 
     def _save_applied(self, applied: AppliedList) -> None:
         self._store.cache_set(CACHE_PLATFORM, CACHE_KEY, msgspec.json.encode(applied).decode(), CACHE_SECONDS)
+
+
+def _log_problems(problems: Sequence[UnresolvedFollow]) -> None:
+    for follow in problems[:MAX_PROBLEMS_LOGGED]:
+        log.warning("%s/%s is not followed yet: %s", follow.streamer.platform, follow.streamer.id, follow.problem)
+    _log_more(len(problems) - MAX_PROBLEMS_LOGGED)
+
+
+def _log_more(count: int) -> None:
+    if count > 0:
+        log.warning("... and %d more like these; `livectl live --all` shows each", count)
+
+
+def _with_since(follow: UnresolvedFollow, earlier: UnresolvedFollow | None, now: float) -> UnresolvedFollow:
+    """The follow with the time since when it has led to nobody for this reason."""
+    lasting = earlier is not None and earlier.state is follow.state
+    return msgspec.structs.replace(follow, since=earlier.since if earlier and lasting else now)
 
 
 class ResolvedFollows(NamedTuple):
     """Streamers by the id that is followed, each once; and those without one yet, with the reason."""
 
     streamers: tuple[Streamer, ...]
-    problems: tuple[tuple[Streamer, str], ...]
+    problems: tuple[UnresolvedFollow, ...]
 
 
 class AliasResolver:
@@ -150,52 +168,58 @@ class AliasResolver:
         self._fetcher = fetcher
         self._limits = limits
 
-    def resolve(self, streamers: Sequence[Streamer], now: float) -> ResolvedFollows:
-        """Replaces each streamer's name by its id, as far as the platforms' budgets allow look-ups."""
-        by_key: dict[tuple[str, str], Streamer] = {}
-        problems: list[tuple[Streamer, str]] = []
+    def resolve(
+        self, streamers: Sequence[Streamer], now: float, earlier: Mapping[StreamerKey, UnresolvedFollow]
+    ) -> ResolvedFollows:
+        """Replaces each streamer's name by its id, as far as the platforms' budgets allow look-ups.
+
+        `earlier` are those who were looked up in vain, and who are not looked up at each call.
+        """
+        by_key: dict[StreamerKey, Streamer] = {}
+        problems: list[UnresolvedFollow] = []
         for platform_name in dict.fromkeys(streamer.platform for streamer in streamers):
             same_platform = [streamer for streamer in streamers if streamer.platform == platform_name]
-            ids, reasons = self._resolve_names(platform_name, [streamer.id for streamer in same_platform], now)
+            names = [streamer.id for streamer in same_platform]
+            waiting = {name: follow for name in names if (follow := earlier.get((platform_name, name)))}
+            ids, failures = self._resolve_names(platform_name, names, waiting, now)
             for streamer in same_platform:
                 if streamer.id not in ids:
-                    problems.append((streamer, reasons.get(streamer.id, "not looked up yet")))
+                    problems.append(_unresolved(streamer, failures.get(streamer.id), waiting.get(streamer.id)))
                     continue
                 resolved = msgspec.structs.replace(streamer, id=ids[streamer.id])
-                earlier = by_key.get(resolved.key)
-                by_key[resolved.key] = follow_list.merge_streamers(earlier, resolved) if earlier else resolved
+                other = by_key.get(resolved.key)
+                by_key[resolved.key] = follow_list.merge_streamers(other, resolved) if other else resolved
         return ResolvedFollows(tuple(by_key.values()), tuple(problems))
 
     def _resolve_names(
-        self, platform_name: str, names: Sequence[str], now: float
-    ) -> tuple[dict[str, str], dict[str, str]]:
-        """The id of each name; for those that were looked up in vain, the reason."""
+        self, platform_name: str, names: Sequence[str], waiting: Mapping[str, UnresolvedFollow], now: float
+    ) -> tuple[dict[str, str], dict[str, Observation]]:
+        """The id of each name; for those that were looked up in vain, an observation that says why."""
+        context = polling.check_context(self._settings, platform_name, now)
         try:
             platform = platforms.get(platform_name)
         except NotAStreamer as error:
-            return {}, dict.fromkeys(names, error.message)
-        if problem := polling.unset_key(self._settings, platform_name):
-            known = self._store.aliases(platform_name, names)
-            return known, {name: problem for name in names if name not in known}
-        context = polling.check_context(self._settings, platform_name, now)
+            return {}, _by_id(same_observations(platform_name, names, State.UNKNOWN, context, error.message))
         ids = {name: name for name in names if _is_id(platform, name, context)}
         ids |= self._store.aliases(platform_name, [name for name in names if name not in ids])
+        unresolved = [name for name in dict.fromkeys(names) if name not in ids]
+        if problem := polling.unset_key(self._settings, platform_name):
+            return ids, _by_id(same_observations(platform_name, unresolved, State.AUTH, context, problem))
         limits = self._limits[platform_name]
         max_lookups = max(0, min(MAX_LOOKUPS_AT_ONCE, int(self._store.spend(limits, 0, now))))
-        unresolved = [name for name in dict.fromkeys(names) if name not in ids][:max_lookups]
-        if not unresolved:
+        due = [name for name in unresolved if _is_due(waiting.get(name), now)][:max_lookups]
+        if not due:
             return ids, {}
-        answers, requests = self._fetcher.resolve(platform, unresolved, context)
+        answers, requests = self._fetcher.resolve(platform, due, context)
         self._store.spend(limits, requests, now)
-        new_ids: dict[str, str] = {}
-        reasons: dict[str, str] = {}
-        for name, answer in zip(unresolved, answers, strict=True):
-            if isinstance(answer, str):
-                new_ids[name] = answer
-            else:
-                reasons[name] = _describe_error(answer)
+        new_ids = {name: answer for name, answer in zip(due, answers, strict=True) if isinstance(answer, str)}
         self._store.save_aliases(platform_name, new_ids)
-        return ids | new_ids, reasons
+        failures = [
+            unresolved_observation(platform_name, name, answer, context)
+            for name, answer in zip(due, answers, strict=True)
+            if not isinstance(answer, str)
+        ]
+        return ids | new_ids, _by_id(failures)
 
 
 def _is_id(platform: Platform, name: str, context: CheckContext) -> bool:
@@ -213,5 +237,21 @@ def _is_id(platform: Platform, name: str, context: CheckContext) -> bool:
     return False
 
 
-def _describe_error(error: Exception) -> str:
-    return error.message if isinstance(error, LivectlError) else f"{type(error).__name__} while it was looked up"
+def _is_due(follow: UnresolvedFollow | None, now: float) -> bool:
+    """Whether a name is looked up now that was looked up in vain before."""
+    if follow is None or follow.looked_up is None or follow.since is None:
+        return True
+    wait = max(FIRST_LOOKUP_WAIT_S, min(follow.looked_up - follow.since, MAX_LOOKUP_WAIT_S))
+    return now - follow.looked_up >= wait
+
+
+def _unresolved(streamer: Streamer, failure: Observation | None, waiting: UnresolvedFollow | None) -> UnresolvedFollow:
+    """Why this streamer has no id: what the look-up said, now or before."""
+    if failure:
+        state, problem, looked_up = failure.state, failure.problem, failure.at
+        return UnresolvedFollow(streamer=streamer, state=state, problem=problem, looked_up=looked_up)
+    return waiting or UnresolvedFollow(streamer=streamer, state=State.UNKNOWN, problem=NOT_LOOKED_UP)
+
+
+def _by_id(observations: Iterable[Observation]) -> dict[str, Observation]:
+    return {observation.id: observation for observation in observations}

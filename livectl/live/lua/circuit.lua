@@ -23,7 +23,8 @@ local function block(name, at)
   local step = tonumber(open[1] or 0)
   if step > 0 and at < tonumber(open[2]) then return end -- the request was sent before the circuit opened
   step = math.min(step + 1, #STEPS)
-  call('HSET', name, 'step', step, 'open_until', at + STEPS[step], 'blocked', at)
+  call('HSET', name, 'step', step, 'open_until', at + STEPS[step])
+  call('HSETNX', name, 'blocked', at)
   call('HDEL', name, 'probe')
 end
 
@@ -67,6 +68,11 @@ local function answer(platform, terms, sightings, extra)
   if live_at > tonumber(call('HGET', name, 'live_read') or 0) then
     call('HSET', name, 'live_read', live_at)
     call('HDEL', name, 'all_gone')
+  end
+  if counts.network == #sightings then
+    call('HSETNX', name, 'unreached', last)
+  elseif #sightings > 0 then
+    call('HDEL', name, 'unreached')
   end
   if counts.blocked then block(name, last) end
   if counts.auth then call('HSET', name, 'auth', terms.keys, 'auth_since', last) end

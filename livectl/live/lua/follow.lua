@@ -1,5 +1,6 @@
--- Follows exactly these streamers: ARGV are now and {platform: {id: streamer as text}}. Returns [added, removed].
-local now, wanted = tonumber(ARGV[1]), cjson.decode(ARGV[2])
+-- Follows exactly these streamers: ARGV are now, {platform: {id: streamer as text}}, and {'platform/id': text} of the
+-- lines that lead to nobody. Returns [added, removed].
+local now, wanted, unresolved = tonumber(ARGV[1]), cjson.decode(ARGV[2]), cjson.decode(ARGV[3])
 local added, removed = 0, 0
 
 local function drop(platform, id)
@@ -43,4 +44,6 @@ for platform, want in pairs(wanted) do
     end
   end
 end
+call('DEL', 'livectl:unresolved')
+for name, text in pairs(unresolved) do call('HSET', 'livectl:unresolved', name, text) end
 return {added, removed}

@@ -251,6 +251,17 @@ def failed_observation(platform: str, streamer_id: str, failure: CheckFailed, co
     )
 
 
+def unresolved_observation(platform: str, name: str, error: Exception, context: CheckContext) -> Observation:
+    """The observation of somebody whose name leads to no id."""
+    if isinstance(error, CheckFailed):
+        return failed_observation(platform, name, error, context)
+    if isinstance(error, NotAStreamer):
+        state, problem = State.NOT_FOUND, error.message
+    else:
+        state, problem = State.PARSE_ERROR, f"its name could not be looked up: {type(error).__name__}"
+    return Observation(platform=platform, id=name, state=state, at=context.now, problem=problem)
+
+
 def same_observations(
     platform: str, ids: Iterable[str], state: State, context: CheckContext, problem: str
 ) -> list[Observation]:
