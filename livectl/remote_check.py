@@ -10,6 +10,7 @@ from livectl.models import JobState
 from livectl.ops.cluster.workers import WorkerControl
 from livectl.ops.jobs import publish_many
 from livectl.ops.jobs.publish_many import JobDraft
+from livectl.ops.protocol import remote_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,9 +31,10 @@ DUE_NOT_RESERVED = 0.0  # tells the task to reserve its requests from the platfo
 
 
 def any_worker_answers(deployment: Deployment) -> bool:
-    """Whether any worker answers a ping."""
+    """Whether any worker answers that reads livectl's queue: on a shared broker, those of other apps answer too."""
     with WorkerControl(deployment) as control:
-        return bool(control.ask("ping").by_worker)
+        replies = control.ask("active_queues").by_worker
+    return any(set(deployment.layout.queues) & set(remote_control.queue_names(reply)) for reply in replies.values())
 
 
 def job_args(batch: CheckBatch) -> tuple[str, list[str], float]:

@@ -51,10 +51,16 @@ def command(context: CommandContext, /, **options: Any) -> int:
         return _send_batch(context, job_sender, job_requests, options)
     job_request = read_request(options)
     if not options["force"]:
-        job_sender.validate(job_request)
+        _validate(context, job_sender, [job_request])
     if options["wait"]:
         return _send_and_wait(context, job_sender, job_request, options)
     return _send(context, job_sender, job_request, options)
+
+
+def _validate(context: CommandContext, job_sender: JobSender, job_requests: list[JobRequest]) -> None:
+    warnings = [job_sender.validate(job_request) for job_request in job_requests]
+    for warning in dict.fromkeys(filter(None, warnings)):
+        context.say(warning)
 
 
 def _send(context: CommandContext, job_sender: JobSender, job_request: JobRequest, options: dict[str, Any]) -> int:
@@ -89,8 +95,7 @@ def _send_batch(
 
     wait.require_result_backend(context.deployment)
     if not options["force"]:
-        for job_request in job_requests:
-            job_sender.validate(job_request)
+        _validate(context, job_sender, job_requests)
     deadline = wait.FOREVER if options["timeout"] is None else time.monotonic() + options["timeout"]
     batch = publish_many.JobBatch(job_sender, context.deployment, window=options["window"], deadline=deadline)
     shown_count = -1

@@ -199,12 +199,15 @@ def check_visibility_and_eta(facts: Facts) -> Iterator[Finding]:
 
 
 def check_visibility_differs(facts: Facts) -> Iterator[Finding]:
-    timeouts = {
-        worker.name: worker.visibility_timeout
-        for worker in facts.survey.workers
-        if worker.visibility_timeout is not None
-    }
-    if len(set(timeouts.values())) > 1:
+    """Workers that keep what they hold under keys of their own give nothing of others back."""
+    for unacked_key in sorted({worker.unacked_key for worker in facts.survey.workers}):
+        timeouts = {
+            worker.name: worker.visibility_timeout
+            for worker in facts.survey.workers
+            if worker.visibility_timeout is not None and worker.unacked_key == unacked_key
+        }
+        if len(set(timeouts.values())) < 2:
+            continue
         evidence = ", ".join(f"{name} {timeout:.0f} s" for name, timeout in sorted(timeouts.items()))
         yield Finding(
             id="visibility-differs",

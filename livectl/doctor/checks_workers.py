@@ -85,6 +85,31 @@ def check_unread_queues(facts: Facts) -> Iterator[Finding]:
             yield _unread_queue(name, f"{task} is routed there; {readers}")
 
 
+def check_shared_queues(facts: Facts) -> Iterator[Finding]:
+    """A worker throws away the jobs of another app, and the other app's worker those of this one."""
+    for queue in sorted(set(facts.task_queues.values())):
+        evidence = [*_strangers_in(queue, facts), *_strange_jobs_in(queue, facts)]
+        if evidence:
+            yield Finding(
+                id="queue-shared",
+                level="bad",
+                title=f"Whoever shares the queue {queue} does not know all tasks there",
+                evidence="; ".join(evidence),
+                cure="Give each app a queue of its own (task_default_queue), or a broker database or virtual host.",
+            )
+
+
+def check_refused_queues(facts: Facts) -> Iterator[Finding]:
+    for name, error in facts.refused_queues.items():
+        yield Finding(
+            id="queue-refused",
+            level="bad",
+            title=f"RabbitMQ has {name} with other properties: a worker of this app ends at its start",
+            evidence=error,
+            cure=f"Declare it as it is there, choose another name, or delete it: rabbitmqctl delete_queue {name}",
+        )
+
+
 def check_dead_letters(facts: Facts) -> Iterator[Finding]:
     if facts.dead_letters.count:
         yield Finding(
@@ -213,6 +238,25 @@ def _unread_queue(queue: str, evidence: str) -> Finding:
         evidence=evidence,
         cure=f"Start a worker with -Q {queue}, or send elsewhere.",
     )
+
+
+def _strangers_in(queue: str, facts: Facts) -> Iterator[str]:
+    """The workers that read a queue and lack tasks of this app whose jobs go there."""
+    sent_there = {task for task, name in facts.task_queues.items() if name == queue}
+    for worker in facts.survey.workers:
+        missing = sorted(sent_there - set(worker.tasks)) if queue in worker.queues and worker.tasks else []
+        if missing:
+            known = f"{len(sent_there) - len(missing)} of the {len(sent_there)} tasks that this app sends there"
+            yield f"{worker.name} reads it and knows {known}, not {missing[0]}"
+
+
+def _strange_jobs_in(queue: str, facts: Facts) -> Iterator[str]:
+    """The waiting jobs of tasks that neither this app has nor a worker that reads the queue."""
+    readers = [worker for worker in facts.survey.workers if queue in worker.queues]
+    known_tasks = facts.task_names().union(*(worker.tasks for worker in readers))
+    for task in facts.waiting_tasks.get(queue, ()):
+        if task not in known_tasks and not task.startswith(BUILT_IN_PREFIX):
+            yield f"jobs of {task} wait there, which this app does not have"
 
 
 def _worker_tasks(facts: Facts) -> set[str]:

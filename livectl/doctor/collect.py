@@ -69,6 +69,7 @@ def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mappi
         tasks=collect_app.list_tasks(app, tasks),
         routes=collect_app.list_routes(app),
     )
+    facts = msgspec.structs.replace(facts, task_queues=collect_app.find_task_queues(app, facts.tasks))
     return _add_servers(_add_schedule(facts, app, tasks, settings), app, settings, cwd)
 
 
@@ -123,6 +124,10 @@ def _add_state(facts: Facts, app_deployment: Deployment, store: Address | None, 
     delayed_messages = Query(
         partial(collect_state.find_delayed_messages, broker) if broker else None, facts.delayed_messages
     )
+    waiting_tasks = Query(partial(collect_state.find_waiting_tasks, broker) if broker else None, facts.waiting_tasks)
+    refused_queues = Query(
+        partial(collect_state.find_refused_queues, broker.app) if broker else None, facts.refused_queues
+    )
     failed_jobs = Query(partial(collect_state.find_failed_jobs, results) if results else None, facts.failed_jobs)
     endless_results = Query(
         partial(collect_state.find_endless_results, results) if results else None, facts.endless_results
@@ -140,6 +145,8 @@ def _add_state(facts: Facts, app_deployment: Deployment, store: Address | None, 
         survey=survey.result(deadline),
         queues=queues.result(deadline),
         delayed_messages=delayed_messages.result(deadline),
+        waiting_tasks=waiting_tasks.result(deadline),
+        refused_queues=refused_queues.result(deadline),
         failed_jobs=failed_jobs.result(deadline),
         endless_results=endless_results.result(deadline),
         beats=beats.result(deadline),

@@ -22,6 +22,7 @@ SETTING_VARIABLES = {
     "BROKER_URL": "broker_url",
     "RESULT_BACKEND": "result_backend",
 }
+ROUTING_OPTIONS = ("queue", "exchange", "routing_key")
 GLOB_CHARACTERS = frozenset("*?[")
 BUILT_IN_PREFIX = "celery."
 
@@ -79,15 +80,26 @@ def find_destinations(app: Any, schedules: Sequence[Schedule]) -> dict[str, str]
     """Entry -> the queue that its jobs are sent to."""
     queue_by_entry = {}
     for entry in schedules:
-        options = {key: entry.options[key] for key in ("queue", "exchange", "routing_key") if key in entry.options}
-        try:
-            route = app.amqp.router.route(options, entry.task, entry.args, entry.kwargs)
-        except Exception:  # noqa: S112 - a router of the app's own that stumbles is for its log
-            continue
-        queue = route.get("queue")
-        if name := getattr(queue, "name", queue) or route.get("routing_key"):
-            queue_by_entry[entry.name] = str(name)
+        options = {key: value for key, value in entry.options.items() if key in ROUTING_OPTIONS}
+        if name := _route(app, options, entry.task, entry.args, entry.kwargs):
+            queue_by_entry[entry.name] = name
     return queue_by_entry
+
+
+def find_task_queues(app: Any, tasks: Sequence[TaskFacts]) -> dict[str, str]:
+    """Task -> the queue that its jobs are sent to, unless whoever sends them names another."""
+    queues = {task.name: _route(app, {}, task.name, (), {}) for task in tasks}
+    return {task: queue for task, queue in queues.items() if queue}
+
+
+def _route(app: Any, options: Mapping[str, Any], task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """The name of the queue; empty where a router of the app's own stumbles, which is for its log."""
+    try:
+        route = app.amqp.router.route(dict(options), task, args, kwargs)
+    except Exception:
+        return ""
+    queue = route.get("queue")
+    return str(getattr(queue, "name", queue) or route.get("routing_key") or "")
 
 
 def _setting_keys() -> list[str]:

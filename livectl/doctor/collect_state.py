@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,10 @@ from livectl.doctor.facts import (
     WorkerFacts,
     WorkerSurvey,
 )
-from livectl.errors import ServerError
+from livectl.errors import ServerError, UsageError
 from livectl.models import JobState
 from livectl.ops.beat import heartbeats
-from livectl.ops.cluster import broadcast
+from livectl.ops.cluster import broadcast, purge
 from livectl.ops.cluster import queues as queue_depths
 from livectl.ops.jobs import dead_letters, results
 from livectl.ops.jobs.results import ResultFilter
@@ -201,6 +202,7 @@ SURVEY_METHODS = ("active_queues", "registered", "active", "reserved", "conf", "
 SECOND_LOOK_DELAY_S = 1.0  # an idle worker takes a message that it can have within milliseconds
 UNACKED_TIMEOUT_S = 3.0
 MAX_DELAYED_MESSAGES = 5
+MAX_WAITING_JOBS = 100  # looked at in each queue
 
 
 def survey_workers(deployment: Deployment) -> WorkerSurvey:
@@ -238,6 +240,39 @@ def find_delayed_messages(deployment: Deployment) -> tuple[DelayedMessage, ...]:
     return tuple(delayed_messages)
 
 
+def find_waiting_tasks(deployment: Deployment) -> dict[str, tuple[str, ...]]:
+    """Queue of the app -> the tasks of the jobs that are next there. Only a Redis lets anybody look."""
+    if deployment.redis_broker is None:
+        return {}
+    waiting_tasks = {}
+    for queue in deployment.layout.queues:
+        with suppress(UsageError):  # there is no such queue yet
+            jobs = purge.peek(deployment, queue, MAX_WAITING_JOBS)
+            waiting_tasks[queue] = tuple(sorted({job.task for job in jobs if job.task}))
+    return waiting_tasks
+
+
+def find_refused_queues(app: Any) -> dict[str, str]:
+    """Queue or exchange of the app -> why RabbitMQ does not let the app declare it as it does.
+
+    Only what is there already is declared, which changes nothing.
+    """
+    refused: dict[str, str] = {}
+    with app.connection_for_read() as connection:
+        if connection.transport.driver_type != "amqp":
+            return {}
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=KOMBU_TIMEOUT_S)
+        for queue in app.amqp.queues.consume_from.values():
+            for entity, declare in ((queue, "queue_declare"), (queue.exchange, "declare")):
+                with suppress(*connection.channel_errors), connection.channel() as channel:
+                    getattr(entity(channel), declare)(passive=True)
+                    try:
+                        getattr(entity(channel), declare)()
+                    except connection.channel_errors as error:
+                        refused[entity.name] = str(error)
+    return refused
+
+
 def _ask_for_facts(
     deployment: Deployment, connection: RedisConnection | None, stats: list[tuple[str, dict[str, Any]]]
 ) -> tuple[WorkerFacts, ...]:
@@ -265,13 +300,18 @@ def _worker_facts(name: str, stats: dict[str, Any], replies: dict[str, Any]) -> 
         tasks=remote_control.task_names(replies["registered"]),
         active=worker.active or 0,
         reserved=_reserved_job_ids(replies["reserved"]),
-        visibility_timeout=_visibility_timeout(replies["conf"]),
+        visibility_timeout=_visibility_timeout(_transport_options(replies["conf"])),
+        unacked_key=str(_transport_options(replies["conf"]).get("unacked_key", "")),
     )
 
 
-def _visibility_timeout(conf: Any) -> float | None:
+def _transport_options(conf: Any) -> dict[str, Any]:
     options = conf.get("broker_transport_options") if isinstance(conf, dict) else None
-    timeout = options.get("visibility_timeout") if isinstance(options, dict) else None
+    return options if isinstance(options, dict) else {}
+
+
+def _visibility_timeout(options: dict[str, Any]) -> float | None:
+    timeout = options.get("visibility_timeout")
     return float(timeout) if isinstance(timeout, int | float) else None
 
 

@@ -66,6 +66,7 @@ class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True):
     active: int = 0
     reserved: tuple[str, ...] = ()  # ids of its reserved jobs, without those that wait for their ETA
     visibility_timeout: float | None = None
+    unacked_key: str = ""  # Redis: workers that share it give back each other's messages
 
 
 class WorkerSurvey(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +159,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     argument_errors: dict[str, str] = {}  # entry -> why its task does not take its arguments
     routes: dict[str, str] = {}  # task, as the routes spell it -> queue
     destinations: dict[str, str] = {}  # entry -> the queue that its jobs are sent to
+    task_queues: dict[str, str] = {}  # task of the app -> the queue that its jobs are sent to
+    refused_queues: dict[str, str] = {}  # queue or exchange -> why RabbitMQ does not let the app declare it
+    waiting_tasks: dict[str, tuple[str, ...]] = {}  # queue of the app -> the tasks of some of the jobs that wait there
     servers: tuple[ServerFacts, ...] = ()
     store_missing: str = ""  # why beats of this app have no store to claim their runs in
     visibility_timeout: float | None = None  # seconds, on a Redis broker

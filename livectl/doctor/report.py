@@ -49,6 +49,8 @@ CHECKS: tuple[Check, ...] = (
     checks_workers.check_unknown_tasks,
     checks_workers.check_arguments,
     checks_workers.check_unread_queues,
+    checks_workers.check_shared_queues,
+    checks_workers.check_refused_queues,
     checks_workers.check_dead_letters,
     checks_workers.check_worker_names,
     checks_workers.check_worker_versions,

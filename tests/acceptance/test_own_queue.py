@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 import redis
 from celery import Celery
-from kombu import Connection
+from kombu import Connection, Exchange, Queue
 
 from livectl.address import Address
 from livectl.ops.processes import embedded_broker
 from livectl.ops.processes.embedded_broker import EmbeddedBroker
 from tests.support.celery_project import Project
-from tests.support.processes import answer, livectl
+from tests.support.processes import Running, answer, livectl
 from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
@@ -79,6 +80,46 @@ def exists(broker: str, name: str, kind: str = "direct") -> bool:
         except connection.channel_errors:
             return False
         return True
+
+
+STRANGER = """
+import os
+from celery import Celery
+app = Celery("other", broker=os.environ["PROJ_BROKER"])
+
+@app.task
+def other(): ...
+"""
+
+
+def test_a_queue_that_another_apps_workers_read_is_said(tmp_path: Path, store_url: str) -> None:
+    project = Project(tmp_path, store_url, store_url)
+    (tmp_path / "other.py").write_text(STRANGER)
+    argv = ("-m", "celery", "-A", "other", "worker", "-P", "threads", "-c", "1", "-n", "stranger@h", "-l", "INFO")
+    with Running(sys.executable, *argv, cwd=tmp_path, environ=project.environ) as stranger:
+        stranger.wait_for("ready")
+        refused = project.livectl("call", "proj.add", "1")
+        assert refused.returncode == 2
+        assert "no worker that reads the queue celery has the task proj.add" in refused.stderr
+        with project.worker("w1", "-P", "threads", "-c", "1"):
+            called = project.livectl("call", "proj.add", "1", "--json")
+            assert (called.returncode, "stranger@h read the queue celery too" in called.stderr) == (0, True)
+            found = {row["id"]: row for row in json.loads(project.livectl("doctor", "--json").stdout)}
+            assert "stranger@h reads it and knows 0 of the 6 tasks" in found["queue-shared"]["evidence"]
+    project.close()
+
+
+def test_a_queue_that_rabbitmq_has_otherwise_is_named(tmp_path: Path, store_url: str, rabbitmq: RabbitMQ) -> None:
+    """As a livectl before 0.2 left it there."""
+    project = Project(tmp_path, rabbitmq.vhost(), store_url)
+    with Connection(project.environ["PROJ_BROKER"]) as connection, connection.channel() as channel:
+        Queue("celery", Exchange("celery"), "celery", queue_arguments={"x-queue-type": "quorum"})(channel).declare()
+    found = {row["id"]: row for row in json.loads(project.livectl("doctor", "--json").stdout)}
+    assert "x-queue-type" in found["queue-refused"]["evidence"]
+    called = project.livectl("call", "proj.add", "1", "--force")
+    assert called.returncode == 4, called.stderr
+    assert "x-queue-type" in called.stderr
+    project.close()
 
 
 @pytest.fixture

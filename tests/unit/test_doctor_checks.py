@@ -56,6 +56,25 @@ def platform_facts(**health: Any) -> Facts:
     return Facts(now=100.0, platforms=PlatformFacts(health=(PlatformHealth(platform="twitch", followed=1, **health),)))
 
 
+def shared_facts(*others: WorkerFacts, waiting: tuple[str, ...] = ()) -> Facts:
+    """An app with one task, sent to the queue celery, which its own worker reads; and what else is there."""
+    return Facts(
+        tasks=(TaskFacts(name="t"),),
+        task_queues={"t": "celery"},
+        survey=WorkerSurvey(workers=(WORKER, *others)),
+        waiting_tasks={"celery": waiting},
+    )
+
+
+def visibility_facts(*unacked_keys: str) -> Facts:
+    """Workers that differ in visibility_timeout."""
+    workers = [
+        WorkerFacts(name=str(number), visibility_timeout=60.0 + number, unacked_key=key)
+        for number, key in enumerate(unacked_keys)
+    ]
+    return survey_facts(*workers)
+
+
 FINDINGS: list[tuple[Facts, list[str]]] = [
     (Facts(), []),
     (survey_facts(WORKER, OTHER_WORKER), []),
@@ -135,6 +154,15 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
     (Facts(queues=(Queue(name="mail", ready=0),), survey=WorkerSurvey(workers=(WORKER,))), []),
     (Facts(queues=(Queue(name="mail", ready=3),), survey=WorkerSurvey(workers=(WORKER,), silent=1)), []),
     (Facts(queues=(Queue(name="mail", ready=3),)), []),
+    (shared_facts(), []),
+    (shared_facts(msgspec.structs.replace(OTHER_WORKER, tasks=("theirs",))), ["queue-shared"]),
+    (shared_facts(msgspec.structs.replace(OTHER_WORKER, tasks=("theirs",), queues=("mail",))), []),
+    (shared_facts(waiting=("t", "celery.chord_unlock")), []),
+    (shared_facts(waiting=("t", "theirs")), ["queue-shared"]),
+    (Facts(waiting_tasks={"celery": ("theirs",)}), []),
+    (Facts(refused_queues={"celery": "Queue.declare: (406) PRECONDITION_FAILED"}), ["queue-refused"]),
+    (visibility_facts("", ""), ["visibility-differs"]),
+    (visibility_facts("", "livectl:unacked"), []),
     (Facts(dead_letters=DeadLetterFacts(count=2, newest="t poison")), ["dead-letters"]),
     (Facts(processes=(AppProcess(1, ("celery", "-A", "p", "worker", "-Pgevent")),)), ["pool-unpatched"]),
     (

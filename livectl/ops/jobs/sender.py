@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.5}
 MAX_EXAMPLE_NAMES = 5  # in a hint
+BUILT_IN_PREFIX = "celery."  # of the tasks that every app has, and no worker lists
 FORCE_HINT = "--force sends it all the same."
 
 
@@ -54,11 +55,29 @@ class RevokedJob(msgspec.Struct, frozen=True):
 
 
 class ListeningWorkers(NamedTuple):
-    """What the workers of an app read and know."""
+    """What the workers on a broker read and know, each by its name."""
 
-    queues: set[str]
-    tasks: set[str]
+    queues_by_worker: dict[str, tuple[str, ...]]
+    tasks_by_worker: dict[str, tuple[str, ...]]
     silent: int  # workers that sent no reply
+
+    @property
+    def queues(self) -> set[str]:
+        return {queue for queues in self.queues_by_worker.values() for queue in queues}
+
+    @property
+    def tasks(self) -> set[str]:
+        return {task for tasks in self.tasks_by_worker.values() for task in tasks}
+
+    def readers(self, queue: str, *, with_task: str = "", without_task: str = "") -> list[str]:
+        """The workers that read a queue, of those that say whether they know the task."""
+        return sorted(
+            worker
+            for worker, tasks in self.tasks_by_worker.items()
+            if queue in self.queues_by_worker.get(worker, ())
+            and with_task in (*tasks, "")
+            and without_task not in tasks
+        )
 
 
 class JobSender:
@@ -70,8 +89,11 @@ class JobSender:
         self._tasks = tasks
         self._workers: ListeningWorkers | None = None
 
-    def validate(self, request: JobRequest) -> None:
-        """Raises when the job could not run: unknown task, arguments that do not fit, a queue that nobody reads."""
+    def validate(self, request: JobRequest) -> str:
+        """Raises when the job could not run: unknown task, arguments that do not fit, a queue that nobody reads.
+
+        Returns a warning of workers that may take the job and do not know its task; empty when there are none.
+        """
         workers = self._ask_workers()
         if request.task in self._tasks:
             task = self._tasks[request.task]
@@ -89,6 +111,7 @@ class JobSender:
             )
             raise UsageError(f"nobody reads the queue {queue}", f"{queues_text} {FORCE_HINT}")
         self._check_eta(request)
+        return _check_readers(workers, request.task, queue) if queue else ""
 
     def _check_eta(self, request: JobRequest) -> None:
         """On Redis a job that waits longer than the visibility timeout is given out, and run, several times."""
@@ -153,10 +176,24 @@ def _find_listening_workers(deployment: Deployment) -> ListeningWorkers:
             else {}
         )
     return ListeningWorkers(
-        {queue for reply in queue_replies.by_worker.values() for queue in remote_control.queue_names(reply)},
-        {task for reply in task_replies.values() for task in remote_control.task_names(reply)},
+        {worker: remote_control.queue_names(reply) for worker, reply in queue_replies.by_worker.items()},
+        {worker: remote_control.task_names(reply) for worker, reply in task_replies.items()},
         queue_replies.silent,
     )
+
+
+def _check_readers(workers: ListeningWorkers, task: str, queue: str) -> str:
+    """Raises when every reader of the queue would throw the job away; a warning when some of them would."""
+    strangers = [] if task.startswith(BUILT_IN_PREFIX) else workers.readers(queue, without_task=task)
+    if not strangers:
+        return ""
+    names = ", ".join(strangers)
+    if not workers.silent and not workers.readers(queue, with_task=task):
+        raise UsageError(
+            f"no worker that reads the queue {queue} has the task {task}",
+            f"{names} would throw the job away: is the queue another app's? {FORCE_HINT}",
+        )
+    return f"{names} read the queue {queue} too, without the task {task}: whichever takes the job throws it away"
 
 
 def rebuild_request(deployment: Deployment, job_id: str) -> JobRequest:
