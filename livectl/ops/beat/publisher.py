@@ -20,7 +20,7 @@ from livectl.errors import LivectlError, ServerError
 from livectl.models import Run
 from livectl.ops.beat.entries import to_beat_entry
 from livectl.ops.beat.run_store import Claim, PreparedRun
-from livectl.ops.jobs import job_log
+from livectl.ops.jobs import job_log, sender
 from livectl.ops.protocol import capturing_channel
 from livectl.units import MS_PER_SECOND
 
@@ -198,6 +198,8 @@ def send_now(deployment: Deployment, app: Any, schedule: Schedule) -> str:
         publish(app, ClaimedJob(claim, to_beat_entry(schedule), task_id), None, retry=False)
     except OperationalError as error:
         raise ServerError(f"the broker did not take the job: {error}", "Look whether it still runs.") from error
+    except app.connection_for_write().channel_errors as error:
+        raise ServerError(f"the broker refuses the job: {error}", sender.REFUSED_HINT) from error
     with suppress(LivectlError, OSError):
         job_log.write(deployment, task_id, task=schedule.task, queue=schedule.options.get("queue"), sent=now)
     return task_id

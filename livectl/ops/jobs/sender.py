@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.5}
 MAX_EXAMPLE_NAMES = 5  # in a hint
 BUILT_IN_PREFIX = "celery."  # of the tasks that every app has, and no worker lists
+REFUSED_HINT = "`livectl doctor` says what to do."
 FORCE_HINT = "--force sends it all the same."
 
 
@@ -140,6 +141,8 @@ class JobSender:
                 send(list(request.args), request.kwargs, **options)
         except OperationalError as error:
             raise ServerError(f"the broker did not take the job: {error}", "Look whether it still runs.") from error
+        except self._app.connection_for_write().channel_errors as error:
+            raise ServerError(f"the broker refuses the job: {error}", REFUSED_HINT) from error
         self._log_sent(task_id, request, now)
         return SentJob(task_id, request.task, self.queue_for(request))
 
