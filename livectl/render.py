@@ -61,6 +61,16 @@ def as_text(view: View, *, colour: bool, width: int | None = None) -> str:
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
+def fit_rows(build: Callable[[int], View], rows: int, *, width: int, height: int) -> tuple[View, int]:
+    """The view with as many of its rows, from the first, as fit into so many lines; and how many those are."""
+    fewest, most = min(1, rows), min(rows, max(1, height))
+    while fewest < most:
+        middle = (fewest + most + 1) // 2
+        lines = as_text(build(middle), colour=False, width=width).count("\n")
+        fewest, most = (middle, most) if lines <= height else (fewest, middle - 1)
+    return build(fewest), fewest
+
+
 def error_json(error: LivectlError) -> str:
     fields = {"code": error.code, "message": error.message, "hint": error.hint}
     return msgspec.json.encode({"error": fields}).decode() + "\n"

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TextIO
 
 import click
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from livectl.render import View
 REFRESH_INTERVAL_S = 1.0  # reading the store costs a millisecond
 QUIT_KEY = "q"
+FOOTER_LINES = 2
 
 
 @click.command()
@@ -41,54 +42,82 @@ def command(context: CommandContext, *, everybody: bool, watch: bool) -> int:
       livectl live
       livectl live --all --json
     """
-    from livectl.live import store_reader, views
-
-    address = context.own_store
     context.say_unset_secrets("alerts", "platforms", "network")
-
-    def build_view() -> View:
-        streamer_views = store_reader.list_streamers(address, everybody=everybody)
-        build = views.everyone_view if everybody else views.live_view
-        return build(streamer_views, time.time())
-
+    read_view = _view_reader(context, everybody=everybody)
     if watch:
-        return _watch(context, build_view)
-    view = build_view()
+        return _watch(context, read_view)
+    view = read_view().view()
     context.show(view)
     return 0 if any(streamer.live for streamer in view.data) else 1
 
 
-def _watch(context: CommandContext, build_view: Callable[[], View]) -> int:
+class StreamerTable(NamedTuple):
+    """Streamers, and how a table of them is made."""
 
+    streamers: list[StreamerView]
+    build: Callable[[Sequence[StreamerView]], View]
+
+    def view(self, rows: int | None = None) -> View:
+        """The first rows of the table, or all."""
+        return self.build(self.streamers[:rows])
+
+
+def _view_reader(context: CommandContext, *, everybody: bool) -> Callable[[], StreamerTable]:
+    """Reads who is live, or everybody; says once what is wrong with the file of the follow list."""
+    from livectl.live import store_reader, views
+
+    address, follows = context.own_store, context.settings.follows
+    told_problems = {""}
+
+    def read_everybody() -> tuple[list[StreamerView], str]:
+        streamers, problem = store_reader.list_everybody(address, follows, context.display_path(follows))
+        if problem not in told_problems:
+            told_problems.add(problem)
+            context.say(f"{problem}\n  The list stays as it was.")
+        nobody = views.LIST_UNREADABLE if problem else views.NOBODY_FOLLOWED
+        return streamers, nobody if everybody or (problem and not streamers) else views.nobody_live_text(streamers)
+
+    def read_table() -> StreamerTable:
+        live = [] if everybody else store_reader.list_live(address)
+        followed, empty = ([], "") if live else read_everybody()
+        if everybody:
+            return StreamerTable(followed, lambda shown: views.everyone_view(shown, time.time(), empty))
+        return StreamerTable(live, lambda shown: views.live_view(shown, time.time(), empty))
+
+    return read_table
+
+
+def _watch(context: CommandContext, read_table: Callable[[], StreamerTable]) -> int:
     if context.json or not (context.out.isatty() and sys.stdin.isatty()):
-        print_changes(build_view, context.show)
-    draw_full_screen(build_view, context.out, sys.stdin)
+        print_changes(read_table, context.show)
+    draw_full_screen(read_table, context.out, sys.stdin)
     return 0
 
 
-def print_changes(read_view: Callable[[], View], show: Callable[[View], None]) -> NoReturn:
-    """Shows the view whenever it has changed, until it is interrupted."""
+def print_changes(read_table: Callable[[], StreamerTable], show: Callable[[View], None]) -> NoReturn:
+    """Shows the table whenever it has changed, until it is interrupted."""
     last_keys: list[Sequence[object]] | None = None
     while True:
-        view = read_view()
-        change_keys = [_change_key(streamer) for streamer in view.data]
+        table = read_table()
+        change_keys = [_change_key(streamer) for streamer in table.streamers]
         if change_keys != last_keys:
-            show(view)
+            show(table.view())
             last_keys = change_keys
         time.sleep(REFRESH_INTERVAL_S)
 
 
-def draw_full_screen(read_view: Callable[[], View], out: TextIO, keys: TextIO) -> None:
-    """Fills the terminal with the view until q is pressed, then restores what was on it."""
+def draw_full_screen(read_table: Callable[[], StreamerTable], out: TextIO, keys: TextIO) -> None:
+    """Fills the terminal with the table until q is pressed, then restores what was on it."""
     from rich.console import Console
     from rich.live import Live
 
+    console = Console(file=out, markup=False, highlight=False)
     with (
         _key_reader(keys) as read_key,
-        Live(console=Console(file=out, markup=False, highlight=False), screen=True, auto_refresh=False) as screen,
+        Live(console=console, screen=True, auto_refresh=False) as screen,
     ):
         while True:
-            screen.update(_render_frame(read_view), refresh=True)
+            screen.update(_render_frame(read_table, console.width, console.height), refresh=True)
             if read_key(REFRESH_INTERVAL_S) == QUIT_KEY:
                 return
 
@@ -106,15 +135,24 @@ def _change_key(streamer: StreamerView) -> Sequence[object]:
     )
 
 
-def _render_frame(read_view: Callable[[], View]) -> RenderableType:
-    """The view, or the error where it cannot be read: watching goes on through an outage."""
+def _render_frame(read_table: Callable[[], StreamerTable], width: int, height: int) -> RenderableType:
+    """As much of the table as the window has room for, and how much is left out.
+
+    Where it cannot be read, the error: watching goes on through an outage.
+    """
     from rich.console import Group
 
+    from livectl import render
+
+    left_out = 0
     try:
-        body = read_view().to_renderable()
+        table = read_table()
+        view, shown = render.fit_rows(table.view, len(table.streamers), width=width, height=height - FOOTER_LINES)
+        body, left_out = view.to_renderable(), len(table.streamers) - shown
     except LivectlError as error:
         body = f"{error.message}\n  {error.hint}"
-    return Group(body, "", f"{time.strftime('%H:%M:%S')}  {QUIT_KEY} leaves")
+    more = f"  and {left_out} more: make the window taller" if left_out else ""
+    return Group(body, "", f"{time.strftime('%H:%M:%S')}  {QUIT_KEY} leaves{more}")
 
 
 @contextmanager

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from livectl import redis_client
 from livectl.live import views
+from livectl.live.follows import follow_list
 from livectl.live.store import Store
 from livectl.models import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from livectl.address import Address
     from livectl.live.views import StreamerView
@@ -26,11 +28,28 @@ class StreamerHistory(NamedTuple):
     sessions: list[Session]
 
 
-def list_streamers(address: Address, *, everybody: bool) -> list[StreamerView]:
-    """The streamers who are live, the newest session first; with `everybody`, then the others by their last one."""
+class Everybody(NamedTuple):
+    """Each line of the follow list as it was last seen, and why its file cannot be used, if it cannot."""
+
+    streamers: list[StreamerView]
+    list_problem: str = ""
+
+
+def list_live(address: Address) -> list[StreamerView]:
+    """The streamers who are live, the newest session first."""
     with read_only_store(address) as store:
-        records = store.all_streamers() if everybody else store.live_streamers()
-    return [views.from_record(record) for record in sorted(records, key=_sort_key)]
+        return _sorted_views(store.live_streamers())
+
+
+def list_everybody(address: Address, follows: Path, name: str = "") -> Everybody:
+    """The streamers who are live, the newest session first; then the others by their last one.
+
+    Those whom the file has and no worker has read yet are among them.
+    """
+    with read_only_store(address) as store:
+        records = store.all_streamers()
+        waiting = follow_list.find_waiting(store, follows, records, name)
+    return Everybody(_sorted_views([*records, *waiting.streamers]), waiting.problem)
 
 
 def read_history(address: Address, streamer: Streamer) -> StreamerHistory:
@@ -68,6 +87,9 @@ class ReadOnlyRedis:
     def hmget(self, name: str, keys: Sequence[str]) -> Any:
         return _decode(self._connection.execute("HMGET", name, *keys))
 
+    def mget(self, keys: Sequence[str]) -> Any:
+        return _decode(self._connection.execute("MGET", *keys))
+
     def pipeline(self, *, transaction: bool) -> ReadOnlyPipeline:
         return ReadOnlyPipeline(self._connection)
 
@@ -90,6 +112,10 @@ def _decode(reply: Any) -> Any:
     if isinstance(reply, bytes):
         return reply.decode()
     return [_decode(item) for item in reply] if isinstance(reply, list) else reply
+
+
+def _sorted_views(records: Iterable[StreamerRecord]) -> list[StreamerView]:
+    return [views.from_record(record) for record in sorted(records, key=_sort_key)]
 
 
 def _sort_key(record: StreamerRecord) -> tuple[bool, bool, float, str, str]:

@@ -27,6 +27,7 @@ NOT_LIVE = frozenset({State.OFFLINE, State.REPLAY, State.UPCOMING, State.NOT_FOU
 VERDICT_NAMES = {True: "live", False: "not live", None: "could not ask"}
 NOT_ASKED = "not asked yet"
 NOBODY_LIVE = "Nobody is live."
+LIST_UNREADABLE = "Nobody is asked: the follow list cannot be read."
 NOBODY_FOLLOWED = "Nobody is followed yet: livectl follow add ADDRESS"
 
 MINUTE_SECONDS = 60
@@ -99,8 +100,8 @@ def problem_text(record: StreamerRecord) -> str | None:
     return f"{reason}: {record.problem}" if record.problem else reason
 
 
-def live_view(streamers: Sequence[StreamerView], now: float) -> View:
-    """A table of the streamers who are live."""
+def live_view(streamers: Sequence[StreamerView], now: float, empty: str = NOBODY_LIVE) -> View:
+    """A table of the streamers who are live; `empty` says what nobody means."""
     rows = [
         (
             address_text(streamer),
@@ -111,19 +112,31 @@ def live_view(streamers: Sequence[StreamerView], now: float) -> View:
         )
         for streamer in streamers
     ]
-    return render.table(("streamer", "name", "for", "viewers", "title"), rows, streamers, empty=NOBODY_LIVE)
+    return render.table(("streamer", "name", "for", "viewers", "title"), rows, streamers, empty=empty)
 
 
-def everyone_view(streamers: Sequence[StreamerView], now: float) -> View:
+def nobody_live_text(everybody: Sequence[StreamerView]) -> str:
+    """What it means that nobody of these is live: it is not known where somebody was never read."""
+    unread = [streamer for streamer in everybody if streamer.live is None]
+    if not unread:
+        return NOBODY_LIVE
+    reason = NOT_ASKED if all(streamer.problem == NOT_ASKED for streamer in unread) else "not read so far"
+    return (
+        f"Nobody is known to be live: {len(unread)} of {len(everybody)} {'is' if len(unread) == 1 else 'are'} {reason}."
+        "\nlivectl live --all shows each."
+    )
+
+
+def everyone_view(streamers: Sequence[StreamerView], now: float, empty: str = NOBODY_FOLLOWED) -> View:
     """A table of all streamers: the last state, how old it is, and the problem that has prevented a newer one."""
     ages = [_format_since(streamer.checked_at, now) for streamer in streamers]
-    return _state_table(streamers, "seen", ages)
+    return _state_table(streamers, "seen", ages, empty)
 
 
 def check_view(streamers: Sequence[StreamerView], now: float) -> View:
     """A table of answers that just came."""
     lengths = [_format_since(streamer.started_at, now) for streamer in streamers]
-    return _state_table(streamers, "for", lengths)
+    return _state_table(streamers, "for", lengths, NOBODY_FOLLOWED)
 
 
 def summary_view(job_id: str, streamers: Sequence[StreamerView], seconds: float) -> View:
@@ -170,7 +183,7 @@ def _page_fields(source: Observation | StreamerRecord) -> dict[str, Any]:
     }
 
 
-def _state_table(streamers: Sequence[StreamerView], time_heading: str, times: Sequence[str]) -> View:
+def _state_table(streamers: Sequence[StreamerView], time_heading: str, times: Sequence[str], empty: str) -> View:
     rows = [
         (
             address_text(streamer),
@@ -182,7 +195,7 @@ def _state_table(streamers: Sequence[StreamerView], time_heading: str, times: Se
         for streamer, time_text in zip(streamers, times, strict=True)
     ]
     columns = ("streamer", "state", time_heading, "viewers", "title or problem")
-    return render.table(columns, rows, streamers, empty=NOBODY_FOLLOWED)
+    return render.table(columns, rows, streamers, empty=empty)
 
 
 def _reason(streamer: StreamerView) -> str:

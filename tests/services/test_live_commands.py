@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -9,8 +10,10 @@ import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +24,7 @@ import redis
 from livectl import cli
 from livectl.context import CommandContext
 from livectl.live import platforms, polling
+from livectl.live.follows import follow_list
 from livectl.live.store import Store
 from livectl.models import Observation, State, Streamer
 from livectl.settings import Settings
@@ -121,10 +125,12 @@ class TestLive:
         assert [len(json.loads(line)) for line in watched.lines[:2]] == [2, 3]
 
     def test_is_watched_by_people_until_q(self, tmp_path: Path, store_url: str) -> None:
+        """What the window has no room for is counted."""
         ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 7, 80, 0, 0))
         environ = {**os.environ, "LIVECTL_BROKER": store_url, "HOME": str(tmp_path), "TERM": "xterm"}
-        argv = [sys.executable, "-m", "livectl", "live", "--watch"]
-        with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env=environ) as watched:
+        argv = [sys.executable, "-m", "livectl", "live", "--all", "--watch"]
+        with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env=environ, cwd=tmp_path) as watched:
             page = b""
 
             def drawn() -> bool:
@@ -136,6 +142,7 @@ class TestLive:
             os.write(ours, b"q")
             assert watched.wait() == 0
         assert b"douyu/2" in page
+        assert b"and 2 more: make the window taller" in page
         os.close(ours)
         os.close(theirs)
 
@@ -143,6 +150,41 @@ class TestLive:
 def test_nobody_is_live(tmp_path: Path, store_url: str) -> None:
     assert run(tmp_path, store_url, "live") == (1, "Nobody is live.\n", "")
     assert run(tmp_path, store_url, "live", "--all")[1].startswith("Nobody is followed yet")
+
+
+class TestBeforeTheFirstSweep:
+    """Somebody is on the list, and no worker has read it."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        (tmp_path / "follows.yaml").write_text("follows: [demo/ada, gone/eve]\n")
+        return tmp_path
+
+    def test_everybody_is_there_and_not_asked_yet(self, folder: Path, store_url: str) -> None:
+        rows = json.loads(run(folder, store_url, "live", "--all", "--json")[1])
+        assert [(row["platform"], row["id"], row["state"], row["problem"]) for row in rows] == [
+            ("demo", "ada", "unknown", "not asked yet"),
+            ("gone", "eve", "unknown", "follows.yaml:1: there is no platform gone"),
+        ]
+        out = run(folder, store_url, "live", "--all")[1]
+        assert "not asked yet" in out
+        assert max(map(len, out.splitlines())) <= 80
+
+    def test_nobody_is_known_to_be_live(self, folder: Path, store_url: str) -> None:
+        code, out, err = run(folder, store_url, "live")
+        assert (code, out.splitlines()[0], err) == (1, "Nobody is known to be live: 2 of 2 are not read so far.", "")
+
+    def test_the_list_in_force_is_newer_than_an_old_file(self, folder: Path, store_url: str, store: Store) -> None:
+        """A copy of the file that some worker has read is not read again."""
+        applied = json.dumps({"put": (folder / "follows.yaml").stat().st_ctime, "digest": ""})
+        store.cache_set(follow_list.CACHE_PLATFORM, follow_list.CACHE_KEY, applied, 9.0)
+        assert run(folder, store_url, "live", "--all")[1].startswith("Nobody is followed yet")
+
+    def test_a_file_that_cannot_be_read_is_said(self, folder: Path, store_url: str) -> None:
+        (folder / "follows.yaml").write_text("follows: 5\n")
+        code, out, err = run(folder, store_url, "live", "--all")
+        assert (code, out) == (1, "Nobody is asked: the follow list cannot be read.\n")
+        assert err.startswith("follows.yaml:1:10: follows is a list")
 
 
 def test_without_a_store_it_says_what_to_start(tmp_path: Path) -> None:
