@@ -201,24 +201,34 @@ def diff(context: CommandContext, /, file: str | None) -> int:
 
 @command.command("import")
 @click.argument("source", required=False, metavar="[MODULE|FILE]")
+@click.option("--django", "store", flag_value="django", help="From the app's tables of django-celery-beat.")
+@click.option("--redbeat", "store", flag_value="redbeat", help="From the app's keys of RedBeat.")
 @click.option("--assume", metavar="NAME=VALUE", multiple=True, help="What a name in a condition of the source is.")
 @pass_command_context
-def import_schedule(context: CommandContext, /, source: str | None, assume: tuple[str, ...]) -> int:
-    """Turn CELERYBEAT_SCHEDULE or beat_schedule into the text of a schedules.yaml.
+def import_schedule(context: CommandContext, /, source: str | None, store: str | None, assume: tuple[str, ...]) -> int:
+    """Turn the schedule of another beat into the text of a schedules.yaml.
 
-    It is read from the source, which is not run; without one, from the app that
-    -A names, which is imported. What has no words in YAML, is computed at run time or
+    A module with CELERYBEAT_SCHEDULE or beat_schedule is read and not run; so is a
+    celerybeat-schedule file, and what `manage.py dumpdata django_celery_beat` writes.
+    Without a file the app that -A names is imported and asked: for what its
+    beat_scheduler keeps in Django's database or in Redis, else for its beat_schedule.
+    Nothing is changed there. What has no words in YAML, is computed at run time or
     stands under a condition is told and left out; then the exit code is 1.
 
     \b
     Example:
       livectl schedules import proj/settings.py > schedules.yaml
       livectl schedules import proj/settings.py --assume DEBUG=False
+      livectl schedules import celerybeat-schedule
       livectl -A proj schedules import
+      livectl -A proj schedules import --redbeat
     """
+    from datetime import UTC, datetime
+
     from livectl.ops.schedules import conversion, importing
 
-    converted = importing.import_schedule(source, context.app, context.cwd, assume)
+    wanted = importing.ImportSource(source=source, app=context.app, store=store, assumed=assume)
+    converted = importing.import_schedule(wanted, context.cwd, datetime.now(UTC))
     return conversion.show(converted, context.say, context.show)
 
 

@@ -27,6 +27,7 @@ CELERY_KEYS = {
 }  # of an entry in beat_schedule
 CRON_LINES_BY_SECONDS = {UNIT_SECONDS["m"]: "* * * * *", UNIT_SECONDS["h"]: "0 * * * *", UNIT_SECONDS["d"]: "0 0 * * *"}
 RELATIVE_REASON = "relative: its runs follow the start of beat, on full units; say a cron line"
+WHOLE_SCHEDULE = "(all of it)"  # in the place of a name
 MAX_REPR_CHARS = 40  # of a value in a message
 
 
@@ -74,6 +75,7 @@ class ImportedSchedule(Struct, kw_only=True):
     timezone: str = "UTC"
     entries: list[PortableEntry] = []
     left: list[PortingNote] = []
+    notes: list[PortingNote] = []
 
 
 def show(converted: ConvertedSchedule, say: Callable[[str], None], show_view: Callable[[View], None]) -> int:

@@ -17,6 +17,7 @@ from livectl.errors import FileError, Mistake
 from livectl.ops.schedules.conditions import ASSUME_HINT, find_conditions, prune
 from livectl.ops.schedules.conversion import (
     CRONTAB_FIELDS,
+    WHOLE_SCHEDULE,
     ImportedSchedule,
     NotPortable,
     PortableEntry,
@@ -36,7 +37,6 @@ MAX_RANGE_VALUES = 60  # of a crontab field
 MAX_SOURCE_CHARS = 50  # of an expression in a message
 SCHEDULE_NAMES = ("CELERYBEAT_SCHEDULE", "beat_schedule")
 DJANGO_ZONE = "TIME_ZONE"
-WHOLE_SCHEDULE = "(all of it)"
 ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,

@@ -1,4 +1,4 @@
-"""Imports schedules from Celery's Python, in a source file or an app, as the text of a schedules.yaml."""
+"""Imports schedules as the text of a schedules.yaml: from Celery's Python, an app, or what another scheduler keeps."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from livectl.errors import FileError, UsageError
-from livectl.ops.schedules import schedule_file
+from livectl.ops.protocol import beat_file
+from livectl.ops.schedules import conditions, django_tables, import_python, other_schedulers, schedule_file
 from livectl.ops.schedules.conversion import (
     CRONTAB_FIELDS,
+    WHOLE_SCHEDULE,
     ConvertedSchedule,
     ImportedSchedule,
     NotPortable,
@@ -24,34 +28,66 @@ from livectl.units import format_yaml_duration
 from livectl.yamlfile import UNSAFE_CHARACTERS, format_scalar, format_value
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from celery import Celery
 
 ENTRY_FIELDS = ("task", "schedule", "args", "kwargs", "options")  # of Celery's ScheduleEntry
 
 
-def import_schedule(source: str | None, app: str | None, cwd: Path, assumed: tuple[str, ...] = ()) -> ConvertedSchedule:
-    """A schedules.yaml from Python source, which is not run; without a source, from the app, whose code is imported."""
-    if source:
-        from livectl.ops.schedules import conditions, import_python
+class ImportSource(Struct, frozen=True, kw_only=True):
+    """Where schedules are imported from: a file or module, or an app, whose code is imported."""
 
-        return to_yaml(import_python.read(_find_source_file(source, cwd), source, conditions.parse_assumed(assumed)))
-    if not app:
-        raise UsageError("nothing to import from", "Name a file or module, or an app: livectl -A proj schedules import")
+    source: str | None = None
+    app: str | None = None
+    store: str | None = None  # that the app's scheduler keeps them in, `django` or `redbeat`; None: as the app sets it
+    assumed: tuple[str, ...] = ()
+
+
+def import_schedule(wanted: ImportSource, cwd: Path, now: datetime) -> ConvertedSchedule:
+    """A schedules.yaml from Python source, which is not run, or from what another scheduler keeps."""
+    if wanted.source and wanted.store:
+        raise UsageError(f"{wanted.source} and --{wanted.store} are two sources", "Leave one of them out.")
+    if wanted.source:
+        return to_yaml(_read_file(_find_source_file(wanted.source, cwd), wanted, now))
+    if not wanted.app:
+        hint = "Name a file or module, or an app: livectl -A proj schedules import"
+        raise UsageError("nothing to import from", hint)
     from livectl.ops import apps
 
-    return to_yaml(_read_app(apps.load(app, cwd), app))
+    app = apps.load(wanted.app, cwd)
+    store = wanted.store or other_schedulers.name_store(str(app.conf.beat_scheduler or ""))
+    if store == "django":
+        return to_yaml(django_tables.read_django(app, wanted.app, now))
+    if store == "redbeat":
+        return to_yaml(other_schedulers.read_redbeat(app, wanted.app))
+    imported = _read_app(app, wanted.app)
+    if store == "other":
+        why = f"what {app.conf.beat_scheduler} keeps cannot be read; this is the app's beat_schedule"
+        imported.left.append(PortingNote(name=WHOLE_SCHEDULE, why=why))
+    return to_yaml(imported)
 
 
 def _find_source_file(source: str, cwd: Path) -> Path:
     """A file, or a module as Python would find it from here."""
     path = cwd / source
-    if path.is_file():
+    if path.is_file() or beat_file.is_beat_file(path):
         return path
     module = cwd / Path(*source.split("."))
     for candidate in (module.with_name(f"{module.name}.py"), module / "__init__.py"):
         if candidate.is_file():
             return candidate
     raise UsageError(f"no file and no module {source} in {cwd}", "Say proj.settings or proj/settings.py.")
+
+
+def _read_file(path: Path, wanted: ImportSource, now: datetime) -> ImportedSchedule:
+    """What a file has: a celerybeat-schedule, a fixture of Django, or Python source."""
+    name = wanted.source or path.name
+    if beat_file.is_beat_file(path):
+        return other_schedulers.read_beat_file(path, name)
+    if path.suffix == ".json":
+        return django_tables.read_fixture(path, name, now)
+    return import_python.read(path, name, conditions.parse_assumed(wanted.assumed))
 
 
 def _read_app(app: Celery, name: str) -> ImportedSchedule:
@@ -103,7 +139,7 @@ def to_yaml(imported: ImportedSchedule) -> ConvertedSchedule:
     lines += ["schedules:" if kept else "schedules: {}"]
     lines += [f"  {line}" for entry in kept for line in _entry_lines(entry)]
     lines += [f"# left out: {_format_position(note)}: {note.why}".replace("\n", " ") for note in left]
-    return ConvertedSchedule("\n".join(lines) + "\n", left)
+    return ConvertedSchedule("\n".join(lines) + "\n", left, imported.notes)
 
 
 def _find_problem(zone: str, entry: PortableEntry) -> str:

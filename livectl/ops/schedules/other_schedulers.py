@@ -1,0 +1,267 @@
+"""Reads what other beat schedulers keep: RedBeat in Redis, Celery's own in a file. django_tables.py reads the third.
+
+Nothing is changed there. Each entry becomes one of schedules.yaml; what that cannot say is left out or noted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+
+from livectl import redis_client
+from livectl.address import Address
+from livectl.errors import ServerError, SettingsError
+from livectl.ops.protocol import beat_file
+from livectl.ops.schedules.conversion import (
+    CRONTAB_FIELDS,
+    WHOLE_SCHEDULE,
+    ImportedSchedule,
+    NotPortable,
+    PortableEntry,
+    PortableTiming,
+    PortingNote,
+    crontab_timing,
+    portable_keys,
+)
+from livectl.units import format_instant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from celery import Celery
+    from redis import Redis
+
+
+STOCK_SCHEDULERS = ("celery.beat", "livectl.ops.scheduler")  # modules whose schedulers send the app's beat_schedule
+OWN_CLEANUP = "celery.backend_cleanup"  # every beat adds this entry by itself where results expire
+DJANGO_LABELS = ("django_celery_beat", "djcelery")  # djcelery's tables have the same columns where it has any
+REDBEAT_PREFIX = "redbeat:"
+LAST_RUN = "last run"
+LAST_RUNS_NOTE = "last runs are comments now: livectl's beat counts an entry from when it first has it"
+SCAN_COUNT = 1_000  # keys that Redis looks at in one step
+GLOB_CHARACTERS = re.compile(r"([\\*?\[\]])")
+TYPE_KEY = "__type__"  # marks what RedBeat and kombu write into JSON besides JSON's own types
+
+
+class StoredEntry(Struct, kw_only=True):
+    """An entry as another scheduler keeps it."""
+
+    name: str
+    read: Callable[[], dict[str, Any]]  # the entry as a beat_schedule would have it; raises NotPortable
+    task: Any = ""
+    enabled: bool = True
+    zone: str = ""  # of its cron line; empty: that of the file
+    last_run: datetime | None = None
+    remarks: tuple[str, ...] = ()  # comments beside the entry
+    unsaid: tuple[str, ...] = ()  # what holds for it and schedules.yaml cannot say
+
+
+def name_store(scheduler: str) -> str:
+    """Where a `beat_scheduler` keeps its entries: `django`, `redbeat`, `other`; empty if it has none of its own."""
+    package = re.split("[.:]", scheduler)[0]
+    if not scheduler or scheduler.startswith(STOCK_SCHEDULERS):
+        return ""
+    if package in {"django", *DJANGO_LABELS}:
+        return "django"
+    return "redbeat" if package == "redbeat" else "other"
+
+
+STORE_WORDS = {"django": "Django's database", "redbeat": "RedBeat's keys in Redis", "other": "a place of its own"}
+
+
+def describe_store(scheduler: str, app: str) -> str:
+    """What a `beat_scheduler` reads, and how to see it; empty for one that reads the app's beat_schedule alone."""
+    store = name_store(scheduler)
+    if not store:
+        return ""
+    text = f"{app} sets beat_scheduler to {scheduler}, which reads {STORE_WORDS[store]}: not shown here"
+    return text if store == "other" else f"{text}; `livectl -A {app} schedules import` prints it"
+
+
+def to_imported(
+    stored: Iterable[StoredEntry], origin: str, zone: str, app_names: Iterable[str] = ()
+) -> ImportedSchedule:
+    """Entries for schedules.yaml. Those of the names in `app_names` stay with the app, whose beat_schedule has them."""
+    imported = ImportedSchedule(origin=origin, timezone=zone)
+    names = set(app_names)
+    for entry in stored:
+        if entry.name in names:
+            _leave_with_app(entry, imported)
+        elif entry.name == OWN_CLEANUP and entry.task == OWN_CLEANUP and entry.enabled:
+            imported.notes.append(PortingNote(name=entry.name, why="beat adds it by itself where results expire"))
+        else:
+            _add_entry(entry, imported)
+    if any(comment.startswith(LAST_RUN) for entry in imported.entries for comment in entry.comments):
+        imported.notes.append(PortingNote(name=WHOLE_SCHEDULE, why=LAST_RUNS_NOTE))
+    return imported
+
+
+def _leave_with_app(entry: StoredEntry, imported: ImportedSchedule) -> None:
+    if entry.enabled:
+        why = "stays in the app's beat_schedule, which livectl's beat reads as well"
+        imported.notes.append(PortingNote(name=entry.name, why=why))
+        return
+    why = "switched off there, but not in the app's beat_schedule: take it out of that, or pause it"
+    imported.left.append(PortingNote(name=entry.name, why=why))
+
+
+def _add_entry(entry: StoredEntry, imported: ImportedSchedule) -> None:
+    try:
+        keys = portable_keys(entry.read())
+    except (NotPortable, beat_file.UnreadableValueError) as error:
+        imported.left.append(PortingNote(name=entry.name, why=str(error)))
+        return
+    if entry.zone not in {"", imported.timezone} and not {"cron", "crontab"}.isdisjoint(keys):
+        keys["timezone"] = entry.zone
+    if not entry.enabled:
+        keys["enabled"] = False
+    last_run = [f"{LAST_RUN} {format_time(entry.last_run)}"] if entry.last_run else []
+    comments = tuple(chain(entry.remarks, last_run, entry.unsaid))
+    imported.entries.append(PortableEntry(name=entry.name, keys=keys, comments=comments))
+    imported.notes += [PortingNote(name=entry.name, why=why) for why in entry.unsaid]
+
+
+def format_time(moment: datetime) -> str:
+    return format_instant(moment.timestamp())
+
+
+# RedBeat
+
+
+def read_redbeat(app: Celery, origin: str) -> ImportedSchedule:
+    """The entries of RedBeat's keys, wherever the app's settings have them. Nothing is locked, nothing changed."""
+    from redis.exceptions import RedisError
+
+    conf = app.conf
+    url = conf.first("redbeat_redis_url", "REDBEAT_REDIS_URL") or conf.broker_url
+    prefix = conf.first("redbeat_key_prefix", "REDBEAT_KEY_PREFIX") or REDBEAT_PREFIX
+    try:
+        address = Address.parse(str(url))
+    except SettingsError as error:
+        raise SettingsError(f"RedBeat's address cannot be read: {error.message}", error.hint) from error
+    if not address.is_redis:
+        raise SettingsError(
+            f"{address.masked} is no Redis", "Set redbeat_redis_url to where RedBeat keeps its entries."
+        )
+    try:
+        with redis_client.open_store(address) as client:
+            stored = [_redbeat_entry(prefix, *item) for item in _scan_redbeat(client, prefix)]
+    except RedisError as error:
+        raise ServerError(
+            f"RedBeat's keys cannot be read at {address.masked}: {error}", "Look at that server."
+        ) from error
+    return to_imported(stored, f"{origin}'s RedBeat", str(app.timezone), app.conf.beat_schedule or ())
+
+
+def _scan_redbeat(client: Redis, prefix: str) -> Iterator[tuple[str, str, str, bool]]:
+    """Each entry's key, definition and meta, and whether RedBeat would run it: only what its schedule holds."""
+    scheduled = set(client.zrange(f"{prefix}:schedule", 0, -1))
+    pattern = f"{GLOB_CHARACTERS.sub(_escape, prefix)}*"
+    found = client.scan_iter(match=pattern, count=SCAN_COUNT, _type="hash")
+    for key in sorted({*scheduled, *found}):
+        definition, meta = client.hmget(key, "definition", "meta")
+        if definition:
+            yield str(key), str(definition), str(meta or ""), key in scheduled or not scheduled
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\{match[0]}"
+
+
+def _redbeat_entry(prefix: str, key: str, definition: str, meta: str, is_scheduled: bool) -> StoredEntry:  # noqa: FBT001
+    try:
+        values = json.loads(definition)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        return StoredEntry(name=key.removeprefix(prefix), read=partial(_refuse, "its definition is no JSON"))
+    unsaid = () if is_scheduled else ("is not in RedBeat's schedule, which does not run it: switched off here",)
+    return StoredEntry(
+        name=str(values.get("name") or key.removeprefix(prefix)),
+        read=partial(_read_definition, values),
+        task=values.get("task"),
+        enabled=bool(values.get("enabled", True)) and is_scheduled,
+        last_run=_redbeat_last_run(meta),
+        unsaid=unsaid,
+    )
+
+
+def _refuse(reason: str) -> dict[str, Any]:
+    raise NotPortable(reason)
+
+
+def _read_definition(values: Mapping[str, Any]) -> dict[str, Any]:
+    entry = {
+        "task": values.get("task"),
+        "args": values.get("args") or [],
+        "kwargs": values.get("kwargs") or {},
+        "options": values.get("options") or {},
+    }
+    if TYPE_KEY in json.dumps(entry):
+        raise NotPortable("its values are of a type that only Python has")
+    return {**entry, "schedule": _redbeat_timing(values.get("schedule"))}
+
+
+def _redbeat_timing(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    kind = value.get(TYPE_KEY)
+    if kind == "crontab":
+        return crontab_timing({key: value[key] for key in CRONTAB_FIELDS if key in value})
+    if kind == "interval" and isinstance(value.get("every"), int | float):
+        return PortableTiming("every", float(value["every"]), relative=bool(value.get("relative")))
+    raise NotPortable(f"YAML has no {kind or 'such'} schedule")
+
+
+def _redbeat_last_run(meta: str) -> datetime | None:
+    try:
+        fields = dict(json.loads(meta or "{}").get("last_run_at") or {})
+        zone = fields.pop("timezone", "UTC")
+        fields.pop(TYPE_KEY, None)
+        offset = timezone(timedelta(seconds=zone)) if isinstance(zone, int | float) else ZoneInfo(zone)
+        return datetime(**fields, tzinfo=offset) if fields else None
+    except (ValueError, TypeError, AttributeError, LookupError, OSError):
+        return None
+
+
+# Celery's own
+
+
+def read_beat_file(path: Path, name: str) -> ImportedSchedule:
+    """The entries of a celerybeat-schedule file. Nothing that its pickles name is run."""
+    file = beat_file.read(path, name)
+    stored = [StoredEntry(name=str(key), **_shelved_fields(entry)) for key, entry in file.entries.items()]
+    return to_imported(stored, name, file.zone or "UTC")
+
+
+def _shelved_fields(record: Any) -> dict[str, Any]:
+    try:
+        values = beat_file.entry_values(record)
+    except beat_file.UnreadableValueError as error:
+        return {"read": partial(_refuse, str(error))}
+    entry = {key: values.get(key) for key in ("task", "args", "kwargs", "options")}
+    last_run = values.get("last_run_at") if values.get("total_run_count") else None
+    read = lambda: {**entry, "schedule": _shelved_timing(values.get("schedule"))}  # noqa: E731
+    return {"read": read, "task": entry["task"], "last_run": last_run}
+
+
+def _shelved_timing(value: Any) -> Any:
+    """The schedule of an entry; its class was written with the arguments it was made of."""
+    if not isinstance(value, beat_file.Record):
+        return value
+    arguments = [beat_file.plain_value(argument) for argument in value.args]
+    if value.path == "celery.schedules.crontab":
+        return crontab_timing(dict(zip(CRONTAB_FIELDS, arguments, strict=False)))
+    if value.path == "celery.schedules.solar":
+        return PortableTiming("solar", dict(zip(("event", "lat", "lon"), arguments, strict=False)))
+    if value.path == "celery.schedules.schedule" and isinstance(arguments[0], timedelta):
+        return PortableTiming("every", arguments[0].total_seconds(), relative=bool(arguments[1:2] and arguments[1]))
+    raise NotPortable(f"{value.path} is a class of its own")
