@@ -33,31 +33,42 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
     show_default=True,
     help="Of logs.",
 )
+@click.option("--beat-options", metavar="TEXT", default="", help='Options of `celery beat`, as in "--max-interval 5".')
 @click.option("--detach", is_flag=True, help="Run in the background, until `livectl stop`.")
+@click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY OPTIONS]")
 @pass_command_context
-def command(context: CommandContext, /, *, detach: bool, **options: Any) -> int:
+def command(
+    context: CommandContext, /, *, detach: bool, beat_options: str, extra: tuple[str, ...], **options: Any
+) -> int:
     """A broker if none is set, a worker, and a beat that sends what schedules.yaml says. One that dies, or no
     longer answers, is started again. Ctrl-C ends beat first, then the worker once its running jobs are done
-    (15 s at most), then the broker; a second Ctrl-C waits for no job.
+    (15 s at most), then the broker; a second Ctrl-C waits for no job. After -- comes any option of `celery worker`.
 
     \b
     Examples:
       livectl up
       livectl up -c 50 --detach
       livectl -A proj up -P gevent -Q mail,default
+      livectl up --beat-options "--max-interval 5" -- --max-tasks-per-child 99
     """
     from livectl.live.alerts import targets
+    from livectl.ops.processes import launch
     from livectl.ops.processes.process import available_processors
     from livectl.ops.services import background, up
 
+    beat_extra = up.split_options(beat_options)
+    up.check_extra(extra, beat_extra)
     if context.app is None:
         targets.check_targets(context.settings)
     else:
-        background.check_app(context.app, context.settings, context.cwd, detach=detach, with_beat=True)
+        with_beat = not launch.names_scheduler(beat_extra)
+        background.check_app(context.app, context.settings, context.cwd, detach=detach, with_beat=with_beat)
     context.say_unset_secrets()
     options["pool"] = options["pool"] or up.default_pool(context.app)
     options["name"] = options["name"] or f"up-{os.getpid()}"
-    up_options = up.UpOptions(app=context.app, config=context.config, **options)
+    up_options = up.UpOptions(
+        app=context.app, config=context.config, worker_extra=extra, beat_extra=beat_extra, **options
+    )
     environment = up.Environment(
         environ=context.environ, cwd=context.cwd, host=socket.gethostname(), processors=available_processors()
     )

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from livectl.models import Finding
-from livectl.ops.processes.launch import SCHEDULER
+from livectl.ops.processes.launch import SCHEDULER, names_scheduler
 from livectl.ops.services.health import MAX_BEAT_LAG_S
 from livectl.pools import GREEN_POOLS
 from livectl.redaction import PASSWORD_IN_URL, redact_text
@@ -290,5 +290,5 @@ def _is_beat(process: AppProcess) -> bool:
 
 
 def _is_livectl_beat(process: AppProcess, facts: Facts) -> bool:
-    names_scheduler = any(option in argument for argument in process.arguments for option in ("--scheduler", "-S"))
-    return SCHEDULER in process.command_line or (not names_scheduler and facts.setting("beat_scheduler") == SCHEDULER)
+    is_ours = facts.setting("beat_scheduler") == SCHEDULER and not names_scheduler(process.arguments)
+    return SCHEDULER in process.command_line or is_ours

@@ -189,8 +189,11 @@ def begin_job(store_url: str, ledger: Path, seconds: float) -> None:
 
 
 def test_running_jobs_end_first(tmp_path: Path, slow: dict[str, str], store_url: str) -> None:
-    with livectl("-A", "proj", "up", "-c", "2", cwd=tmp_path, environ=slow) as up:
+    passed_on = ("--beat-options", "--max-interval 1", "--", "--max-tasks-per-child", "7")
+    with livectl("-A", "proj", "up", "-c", "2", *passed_on, cwd=tmp_path, environ=slow) as up:
         up.wait_for("ready.")
+        assert find_member(up, "--max-tasks-per-child 7")
+        assert find_member(up, "--max-interval 1")
         begin_job(store_url, tmp_path / "ledger", 4)
         up.send(signal.SIGTERM)
         assert up.wait() == 0

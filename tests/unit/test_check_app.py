@@ -25,6 +25,7 @@ OTHER_SCHEDULER = "redbeat.RedBeatScheduler"
     [
         ("", True, False),
         ("livectl.ops.scheduler:Scheduler", True, False),
+        ("celery.beat.PersistentScheduler", True, False),
         (OTHER_SCHEDULER, False, False),
         (OTHER_SCHEDULER, True, True),
     ],
@@ -42,7 +43,9 @@ def test_a_scheduler_that_the_app_sets_is_not_replaced(
         return
     with pytest.raises(SettingsError, match="whose entries livectl's beat would not send") as error:
         background.check_app(name, settings, tmp_path, detach=False, with_beat=with_beat)
+    assert f"livectl -A {name} schedules import > schedules.yaml moves its entries" in error.value.hint
     assert f"livectl -A {name} beat -- -S {OTHER_SCHEDULER}" in error.value.hint
+    assert f'--beat-options "-S {OTHER_SCHEDULER}"' in error.value.hint
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,12 @@ import sys
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from livectl.commands import up as up_command
 from livectl.errors import UsageError
 from livectl.ops.processes import launch
+from livectl.ops.services import up
 from livectl.pools import GREEN_POOLS, Pool
 
 CELERY = [sys.executable, "-m", "celery", "-A"]
@@ -55,6 +58,12 @@ QUIET = ["--without-gossip", "--without-mingle"]
             + ["-B", "--scheduler", launch.SCHEDULER, "-s", "s.yaml"],
             id="a worker that carries a beat",
         ),
+        pytest.param(
+            {"app": "proj", "beat": True, "name": "w", "extra": ("--scheduler=django",)},
+            [*CELERY, "proj", "worker", "-P", "prefork", "-c", "2", "-n", "w@%h", "-l", "INFO"]
+            + ["-B", "--scheduler=django"],
+            id="a worker that carries a beat with a scheduler of the user's",
+        ),
     ],
 )
 def test_worker_becomes_the_stock_command(options: dict[str, Any], expected: list[str]) -> None:
@@ -75,11 +84,67 @@ def test_a_pool_that_is_not_installed_says_what_to_install(monkeypatch: pytest.M
     assert refused.value.hint == "pip install 'livectl[gevent]'"
 
 
+@pytest.mark.parametrize("extra", [("-S", "redbeat.RedBeatScheduler"), ("-Sdjango",), ("-ES", "x")])
+def test_the_option_that_is_a_scheduler_for_beat_alone_is_refused_to_a_worker(extra: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="is no scheduler") as refused:
+        launch.worker_command(launch.WorkerOptions(app="proj", extra=extra), processors=1, process=1)
+    assert "--statedb FILE" in refused.value.hint
+    assert "--scheduler NAME" in refused.value.hint
+
+
+def test_a_file_of_revoked_jobs_is_the_users_to_name() -> None:
+    argv = launch.worker_command(
+        launch.WorkerOptions(app="proj", extra=("--statedb", "S", "-Q", "S")), processors=1, process=1
+    )
+    assert argv[-4:] == ["--statedb", "S", "-Q", "S"]
+
+
 def test_beat_uses_our_scheduler_unless_another_is_named() -> None:
     own = launch.beat_command(None, loglevel="INFO", schedule="x.yaml")
     assert own == [*CELERY, "livectl.celeryapp", "beat", "-S", launch.SCHEDULER, "-l", "INFO", "-s", "x.yaml"]
     other = launch.beat_command("proj", loglevel="INFO", schedule=None, extra=("--scheduler", "db"))
     assert other == [*CELERY, "proj", "beat", "-l", "INFO", "--scheduler", "db"]
+    glued = launch.beat_command("proj", loglevel="INFO", schedule=None, extra=("-Sdb",))
+    assert glued == [*CELERY, "proj", "beat", "-l", "INFO", "-Sdb"]
+
+
+# up
+
+
+UP = up.UpOptions(app="proj", config=None, pool="prefork", concurrency=3, queues="a,b", name="w", loglevel="INFO")
+
+
+def test_up_in_the_background_has_every_option_that_it_was_given() -> None:
+    options = structs.replace(UP, worker_extra=("-E", "--statedb", "a b"), beat_extra=("--max-interval", "5"))
+    arguments = up.command_line(options)[6:]
+    ctx = up_command.command.make_context("up", arguments)
+    assert ctx.params["extra"] == options.worker_extra
+    assert up.split_options(ctx.params["beat_options"]) == options.beat_extra
+    assert (ctx.params["concurrency"], ctx.params["queues"], ctx.params["name"]) == (3, "a,b", "w")
+
+
+@pytest.mark.parametrize(
+    ("worker_extra", "beat_extra", "message"),
+    [
+        (("-n", "x"), (), "-n cannot be passed on"),
+        (("-Pgevent",), (), "-P cannot be passed on"),
+        (("--pool=gevent",), (), "--pool cannot be passed on"),
+        (("-D",), (), "would lose sight"),
+        ((), ("--detach",), "would lose sight"),
+        (("-S", "x"), (), "is no scheduler"),
+    ],
+)
+def test_up_passes_nothing_on_that_it_has_itself(
+    worker_extra: tuple[str, ...], beat_extra: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        up.check_extra(worker_extra, beat_extra)
+
+
+def test_up_passes_on_what_it_does_not_have() -> None:
+    up.check_extra(("-E", "--max-tasks-per-child", "9"), ("-S", "django", "--max-interval", "5"))
+    with pytest.raises(UsageError, match="beat-options"):
+        up.split_options("'a")
 
 
 def test_the_settings_file_is_found_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

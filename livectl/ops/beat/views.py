@@ -16,6 +16,7 @@ from livectl.models import Cron, JobState, Run, Schedule
 from livectl.ops.beat import heartbeats, run_store
 from livectl.ops.beat.run_store import Pause  # noqa: TC001
 from livectl.ops.jobs.status import StatusLookup
+from livectl.ops.processes import launch
 from livectl.ops.schedules import due_times, schedule_file
 from livectl.render import View, sentence, table
 from livectl.units import MS_PER_SECOND, format_count, format_instant
@@ -281,7 +282,7 @@ def read_snapshot(path: Path, *, name: str = "", app: Any = None, optional: bool
     if app is None:
         return ScheduleSnapshot(file_schedules)
     app_schedules, notes = _read_app_schedules(app)
-    return ScheduleSnapshot((*file_schedules, *app_schedules), (*notes, *_database_notes(app)))
+    return ScheduleSnapshot((*file_schedules, *app_schedules), (*notes, *_store_notes(app)))
 
 
 def _read_app_schedules(app: Any) -> tuple[list[Schedule], list[str]]:
@@ -306,8 +307,10 @@ def _read_app_schedules(app: Any) -> tuple[list[Schedule], list[str]]:
     return schedules, notes
 
 
-def _database_notes(app: Any) -> list[str]:
+def _store_notes(app: Any) -> list[str]:
+    """What the app's own scheduler reads besides beat_schedule."""
     scheduler = str(app.conf.beat_scheduler or "")
-    if scheduler.startswith("django_celery_beat"):
-        return ["this app's beat reads its schedule from Django's database, which is not shown here"]
-    return []
+    if not (text := launch.describe_store(scheduler)):
+        return []
+    hint = "" if launch.name_store(scheduler) == "other" else "; `livectl schedules import` prints that"
+    return [f"not shown here: {text}{hint}"]

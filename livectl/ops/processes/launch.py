@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,12 +15,21 @@ from livectl.errors import UsageError
 from livectl.pools import GREEN_POOLS, Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 OWN_APP = "livectl.celeryapp"
 SCHEDULER = "livectl.ops.scheduler:Scheduler"
-CELERY_SCHEDULER = "celery.beat:PersistentScheduler"  # what an app has that sets none
+
+# What keeps no entries besides those of the app's beat_schedule: the schedulers of these modules.
+PLAIN_SCHEDULERS = ("celery.beat", "livectl.ops.scheduler")
+STORES = {
+    "django": "Django's database",
+    "redbeat": "RedBeat's keys in Redis",
+    "other": "what livectl cannot read",
+}
+STORE_OF_PACKAGE = {"django": "django", "django_celery_beat": "django", "djcelery": "django", "redbeat": "redbeat"}
+STATEDB_OPTION = re.compile("-[BDE]*S")  # also behind flags that take no value
 
 # Jobs side by side for each processor. prefork runs Python code, one process a processor; threads and green threads
 # mostly wait for answers.
@@ -67,13 +77,14 @@ def worker_command(options: WorkerOptions, *, processors: int, process: int) -> 
     if options.app is None:
         argv += _own_app_options(options.pool)
     if options.beat:
-        argv += ["-B", "--scheduler", SCHEDULER, *_schedule_option(options.schedule)]
+        scheduler = [] if _names_long_scheduler(options.extra) else ["--scheduler", SCHEDULER]
+        argv += ["-B", *scheduler, *_schedule_option(options.schedule)]
     return [*argv, *options.extra]
 
 
 def beat_command(app: str | None, *, loglevel: str, schedule: str | None, extra: tuple[str, ...] = ()) -> list[str]:
     """The argv of a beat, with livectl's scheduler unless the extra options name another."""
-    scheduler = [] if _names_scheduler(extra) else ["-S", SCHEDULER]
+    scheduler = [] if names_scheduler(extra) else ["-S", SCHEDULER]
     return [*_celery_argv(app), "beat", *scheduler, "-l", loglevel, *_schedule_option(schedule), *extra]
 
 
@@ -135,11 +146,38 @@ def _schedule_option(path: str | None) -> list[str]:
     return ["-s", path] if path else []
 
 
-def _names_scheduler(extra: tuple[str, ...]) -> bool:
-    return any(word == "-S" or word.startswith("--scheduler") for word in extra)
+def names_scheduler(extra: Iterable[str]) -> bool:
+    """Whether these options of `celery beat` name a scheduler."""
+    words = tuple(extra)
+    return _names_long_scheduler(words) or any(word.startswith("-S") for word in words)
+
+
+def _names_long_scheduler(extra: tuple[str, ...]) -> bool:
+    return any(word.split("=")[0] == "--scheduler" for word in extra)
+
+
+def name_store(scheduler: str) -> str:
+    """Where a `beat_scheduler` keeps its entries: `django`, `redbeat`, `other`; empty if it has none of its own."""
+    if not scheduler or scheduler.startswith(PLAIN_SCHEDULERS):
+        return ""
+    return STORE_OF_PACKAGE.get(re.split("[.:]", scheduler)[0], "other")
+
+
+def describe_store(scheduler: str) -> str:
+    """What a `beat_scheduler` of an app reads besides the app's beat_schedule; empty for nothing."""
+    store = name_store(scheduler)
+    return f"beat_scheduler is {scheduler}, which reads {STORES[store]}" if store else ""
+
+
+def check_worker_extra(extra: Iterable[str]) -> None:
+    """Refuses the one option of `celery worker` that means something else for `celery beat`."""
+    if any(STATEDB_OPTION.match(word) for word in extra):
+        message = "-S of celery worker is no scheduler: it names a file for revoked jobs"
+        raise UsageError(message, "Say --statedb FILE for that; the scheduler of -B is --scheduler NAME.")
 
 
 def _validate(options: WorkerOptions) -> None:
+    check_worker_extra(options.extra)
     if options.pool in GREEN_POOLS and find_spec(options.pool) is None:
         message = f"the {options.pool} pool needs the package {options.pool}, which is not installed"
         raise UsageError(message, f"pip install 'livectl[{options.pool}]'")

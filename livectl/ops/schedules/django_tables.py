@@ -18,7 +18,6 @@ from livectl.ops.schedules.conversion import (
 )
 from livectl.ops.schedules.exporting import DJANGO_PERIODS
 from livectl.ops.schedules.other_schedulers import (
-    DJANGO_LABELS,
     TYPE_KEY,
     StoredEntry,
     format_time,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     Rows = dict[Any, dict[str, Any]]  # of a table, by primary key
 
+LABELS = ("django_celery_beat", "djcelery")  # djcelery's tables have the same columns where it has any
 OPTION_COLUMNS = ("queue", "exchange", "routing_key", "priority")
 
 
@@ -60,7 +60,7 @@ def _set_up_django() -> str:
     except Exception as error:  # the settings are code, and raise anything
         hint = "Set DJANGO_SETTINGS_MODULE, as manage.py does."
         raise SettingsError(f"Django cannot be set up: {type(error).__name__}: {error}", hint) from error
-    for label in DJANGO_LABELS:
+    for label in LABELS:
         if apps.is_installed(label):
             return label
     raise SettingsError("Django has no tables of a schedule", "Put django_celery_beat into INSTALLED_APPS.")
@@ -114,7 +114,7 @@ def _sort_fixture(rows: Any) -> dict[str, Rows]:
     tables: dict[str, Rows] = {}
     for number, row in enumerate(rows):
         label, _, model = str(row["model"]).lower().partition(".")
-        if label in DJANGO_LABELS:
+        if label in LABELS:
             tables.setdefault(model, {})[row.get("pk", f"row {number}")] = dict(row["fields"])
     return tables
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from livectl.errors import FileError, UsageError
+from livectl.ops.processes import launch
 from livectl.ops.protocol import beat_file
 from livectl.ops.schedules import conditions, django_tables, import_python, other_schedulers, schedule_file
 from livectl.ops.schedules.conversion import (
@@ -56,7 +57,7 @@ def import_schedule(wanted: ImportSource, cwd: Path, now: datetime) -> Converted
     from livectl.ops import apps
 
     app = apps.load(wanted.app, cwd)
-    store = wanted.store or other_schedulers.name_store(str(app.conf.beat_scheduler or ""))
+    store = wanted.store or launch.name_store(str(app.conf.beat_scheduler or ""))
     if store == "django":
         return to_yaml(django_tables.read_django(app, wanted.app, now))
     if store == "redbeat":

@@ -40,9 +40,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 
-STOCK_SCHEDULERS = ("celery.beat", "livectl.ops.scheduler")  # modules whose schedulers send the app's beat_schedule
 OWN_CLEANUP = "celery.backend_cleanup"  # every beat adds this entry by itself where results expire
-DJANGO_LABELS = ("django_celery_beat", "djcelery")  # djcelery's tables have the same columns where it has any
 REDBEAT_PREFIX = "redbeat:"
 LAST_RUN = "last run"
 LAST_RUNS_NOTE = "last runs are comments now: livectl's beat counts an entry from when it first has it"
@@ -62,28 +60,6 @@ class StoredEntry(Struct, kw_only=True):
     last_run: datetime | None = None
     remarks: tuple[str, ...] = ()  # comments beside the entry
     unsaid: tuple[str, ...] = ()  # what holds for it and schedules.yaml cannot say
-
-
-def name_store(scheduler: str) -> str:
-    """Where a `beat_scheduler` keeps its entries: `django`, `redbeat`, `other`; empty if it has none of its own."""
-    package = re.split("[.:]", scheduler)[0]
-    if not scheduler or scheduler.startswith(STOCK_SCHEDULERS):
-        return ""
-    if package in {"django", *DJANGO_LABELS}:
-        return "django"
-    return "redbeat" if package == "redbeat" else "other"
-
-
-STORE_WORDS = {"django": "Django's database", "redbeat": "RedBeat's keys in Redis", "other": "a place of its own"}
-
-
-def describe_store(scheduler: str, app: str) -> str:
-    """What a `beat_scheduler` reads, and how to see it; empty for one that reads the app's beat_schedule alone."""
-    store = name_store(scheduler)
-    if not store:
-        return ""
-    text = f"{app} sets beat_scheduler to {scheduler}, which reads {STORE_WORDS[store]}: not shown here"
-    return text if store == "other" else f"{text}; `livectl -A {app} schedules import` prints it"
 
 
 def to_imported(

@@ -97,15 +97,21 @@ def check_app(app: str, settings: Settings, cwd: Path, *, detach: bool, with_bea
     In the foreground its user sees Celery trying again.
     """
     scheduler = str(apps.check(app, cwd).conf.beat_scheduler or "")
-    if with_beat and scheduler not in {"", launch.CELERY_SCHEDULER, launch.SCHEDULER}:
+    if with_beat and (store := launch.name_store(scheduler)):
         raise SettingsError(
             f"{app} sets beat_scheduler to {scheduler}, whose entries livectl's beat would not send",
-            f"livectl -A {app} beat -- -S {scheduler} runs that one, `livectl worker` beside it; "
-            "or move its entries to schedules.yaml and leave beat_scheduler out.",
+            f"{_way_over(store, app)} "
+            f'Or run that one: livectl -A {app} beat -- -S {scheduler}; with up: --beat-options "-S {scheduler}".',
         )
     broker = deployment.find(app, settings, cwd).broker if detach else None
     if broker is not None and not (result := health.probe_server("broker", broker)).healthy:
         raise ServerError(result.reason, "Start it, or mend its address in the app's settings.")
+
+
+def _way_over(store: str, app: str) -> str:
+    if store == "other":
+        return "Move its entries to schedules.yaml, and leave beat_scheduler out."
+    return f"livectl -A {app} schedules import > schedules.yaml moves its entries; then leave beat_scheduler out."
 
 
 def start(

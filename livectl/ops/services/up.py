@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import sys
 from contextlib import closing
@@ -42,6 +43,11 @@ PAGE_GRACE_SECONDS = 2.0
 BROKER_GRACE_SECONDS = 10.0
 PAGE_TIMEOUT_SECONDS = 5.0
 
+OWN_OPTIONS = frozenset(
+    {"-P", "--pool", "-c", "--concurrency", "-Q", "--queues", "-n", "--hostname", "-l", "--loglevel"}
+)
+DETACHING_OPTIONS = frozenset({"-D", "--detach", "-B", "--beat", "--uid", "--gid", "-A", "--app"})
+
 LABEL_WIDTH = 11
 
 
@@ -55,6 +61,8 @@ class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
     queues: str | None
     name: str
     loglevel: str
+    worker_extra: tuple[str, ...] = ()  # options of `celery worker`
+    beat_extra: tuple[str, ...] = ()  # options of `celery beat`
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +106,28 @@ def command_line(options: UpOptions) -> list[str]:
         "-l": options.loglevel,
     }
     arguments = [word for flag, value in flags.items() if value is not None for word in (flag, str(value))]
+    arguments += ["--beat-options", shlex.join(options.beat_extra)] if options.beat_extra else []
+    arguments += ["--", *options.worker_extra] if options.worker_extra else []
     return [sys.executable, "-m", "livectl", "up", *arguments]
+
+
+def split_options(text: str) -> tuple[str, ...]:
+    """The words of options in one text, as a shell would have them."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(f"--beat-options {text!r}: {error}", 'Say --beat-options "--max-interval 5".') from error
+
+
+def check_extra(worker_extra: tuple[str, ...], beat_extra: tuple[str, ...]) -> None:
+    """Refuses options that `up` has itself, or that would take a process out of its hands."""
+    launch.check_worker_extra(worker_extra)
+    for word in (*worker_extra, *beat_extra):
+        name = word.split("=")[0] if word.startswith("--") else word[:2]
+        if name in OWN_OPTIONS:
+            raise UsageError(f"{name} cannot be passed on: up has it itself", "Say it before --, as up --help shows.")
+        if name in DETACHING_OPTIONS:
+            raise UsageError(f"{name} cannot be passed on: up would lose sight of its processes", "Leave it out.")
 
 
 def acquire_up_lock(home: Path) -> int:
@@ -237,6 +266,7 @@ def _worker_spec(options: UpOptions, environment: Environment, probe: LivenessPr
         queues=options.queues,
         name=_worker_node_name(options, environment),
         loglevel=options.loglevel,
+        extra=options.worker_extra,
     )
     argv = argv_with_requeue_on_quit(
         launch.worker_command(worker_options, processors=environment.processors, process=0)
@@ -254,12 +284,13 @@ def _worker_spec(options: UpOptions, environment: Environment, probe: LivenessPr
 
 
 def _beat_spec(options: UpOptions, environment: Environment, probe: LivenessProbe) -> ChildSpec:
-    argv = launch.beat_command(options.app, loglevel=options.loglevel, schedule=None)
+    argv = launch.beat_command(options.app, loglevel=options.loglevel, schedule=None, extra=options.beat_extra)
     environ = launch.child_environment(environment.environ, options.config)
     return ChildSpec(
         name="beat",
         start=lambda: spawn(argv, environ),
-        check_health=probe.is_beat_alive,
+        # another scheduler than livectl's leaves no heartbeats
+        check_health=None if launch.names_scheduler(options.beat_extra) else probe.is_beat_alive,
         grace_seconds=BEAT_GRACE_SECONDS,
     )
 
