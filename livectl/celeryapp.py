@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, signals
 from celery.utils.log import get_logger
 
-from livectl import settings as livectl_settings
 from livectl.errors import LivectlError
 from livectl.ops import deployment
 from livectl.ops.cluster import purge
@@ -118,9 +115,13 @@ def __getattr__(name: str) -> Any:
     if name != "app":
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    process_settings = livectl_settings.load(os.environ, Path.cwd())
-    app = create_app(process_settings)
-    job_log.JobEventRecorder(embedded_broker.resolve_addresses(process_settings).store, app.main).connect_signals()
-    _adopt_old_jobs_at_start(process_settings)
+    from livectl import tasks
+
+    watch = tasks.settings_watch()
+    app = create_app(watch.started)
+    job_log.JobEventRecorder(embedded_broker.resolve_addresses(watch.started).store, app.main).connect_signals()
+    _adopt_old_jobs_at_start(watch.started)
+    # A worker looks at its settings every other second, be it busy or idle; its children look before they run a job.
+    signals.heartbeat_sent.connect(lambda **_: watch.current(), weak=False, dispatch_uid="livectl.settings_watch")
     globals()["app"] = app
     return app

@@ -83,6 +83,12 @@ def resolve_secret(text: str, environ: Mapping[str, str], folder: Path) -> str:
     return _secret_from_file(folder / name.strip(), name.strip()) if kind == "file" else text
 
 
+def secret_file(text: str, folder: Path) -> Path | None:
+    """The file of a `file:PATH`; None for any other text."""
+    kind, _, name = text.partition(":")
+    return folder / name.strip() if kind == "file" else None
+
+
 def _secret_from_environment(name: str, environ: Mapping[str, str]) -> str:
     if not environ.get(name):
         raise SecretUnsetError(

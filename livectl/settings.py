@@ -12,7 +12,7 @@ import msgspec
 from livectl import placeholders
 from livectl.address import MAX_PORT, Address
 from livectl.errors import SecretUnsetError, SettingsError
-from livectl.secret import Secret, UnsetAddress, resolve_secret
+from livectl.secret import Secret, UnsetAddress, resolve_secret, secret_file
 from livectl.units import (
     Duration,
     Rate,
@@ -150,6 +150,7 @@ class Settings(FileSettings, frozen=True, kw_only=True):
     folder: Path  # of the settings file: relative paths start here
     file: Path | None = None
     sources: dict[str, str] = {}
+    secret_files: frozenset[Path] = frozenset()  # what each `file:` names: with `file`, all that these were read from
 
     def __repr__(self) -> str:
         return f"Settings({self.file or 'no file'})"
@@ -173,15 +174,17 @@ def load(environ: Mapping[str, str], cwd: Path, file: str | None = None) -> Sett
     folder = path.parent if path else cwd
     values: dict[str, Any] = {"schedules": folder / "schedules.yaml", "follows": folder / "follows.yaml"}
     sources = dict.fromkeys(_setting_names(FileSettings), DEFAULT_SOURCE)
+    secret_files: set[Path] = set()
     if path:
-        file_values, file_sources = _read_settings_file(path, name, environ)
+        file_values, file_sources = _read_settings_file(path, name, environ, secret_files)
         values |= file_values
         sources |= file_sources
-    environment_values, environment_sources = _read_environment(environ, cwd)
+    environment_values, environment_sources = _read_environment(environ, cwd, secret_files)
     values |= environment_values
     sources |= environment_sources
     home, sources["home"] = _find_home(environ, cwd)
-    return Settings(**values, home=home, folder=folder, file=path, sources=sources)
+    files = frozenset(secret_files)
+    return Settings(**values, home=home, folder=folder, file=path, sources=sources, secret_files=files)
 
 
 def _setting_names(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
@@ -213,11 +216,17 @@ def _find_settings_file(environ: Mapping[str, str], cwd: Path, file: str | None)
             source = "--config" if file else "LIVECTL_CONFIG"
             raise SettingsError(f"{source} {named}: no such file", "`livectl init` writes one.")
         return path, named
-    user_file = _xdg_folder(environ, "XDG_CONFIG_HOME", ".config") / "livectl" / SETTINGS_FILE
-    for path, name in ((cwd / SETTINGS_FILE, SETTINGS_FILE), (user_file, str(user_file))):
+    for path in possible_files(environ, cwd, file):
         if _is_there(path):
-            return path, name
+            return path, SETTINGS_FILE if path.parent == cwd else str(path)
     return None, ""
+
+
+def possible_files(environ: Mapping[str, str], cwd: Path, file: str | None = None) -> tuple[Path, ...]:
+    """Where the settings file may be; the first that is there counts."""
+    if named := file or environ.get("LIVECTL_CONFIG"):
+        return (cwd / named,)
+    return cwd / SETTINGS_FILE, _xdg_folder(environ, "XDG_CONFIG_HOME", ".config") / "livectl" / SETTINGS_FILE
 
 
 def _is_there(path: Path) -> bool:
@@ -231,12 +240,15 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _read_settings_file(path: Path, name: str, environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+def _read_settings_file(
+    path: Path, name: str, environ: Mapping[str, str], secret_files: set[Path]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The settings of the file, and where each stands; adds what its `file:` name to `secret_files`."""
     from livectl import yamlfile
     from livectl.validation import StructReader
 
     _check_is_file(path, name)
-    reader = StructReader(yamlfile.load(path, name), _value_readers(environ, path.parent))
+    reader = StructReader(yamlfile.load(path, name), _value_readers(environ, path.parent, secret_files))
     values = reader.read(FileSettings)
     if isinstance(celery := values.get("celery"), dict):
         from livectl import celery_settings
@@ -270,7 +282,7 @@ def load_usable(environ: Mapping[str, str], cwd: Path, file: str | None = None) 
             values |= {"schedules": path.parent / "schedules.yaml", "follows": path.parent / "follows.yaml"}
             values |= _usable_values(path, name, environ)
     with suppress(SettingsError):
-        values |= _read_environment(environ, cwd)[0]
+        values |= _read_environment(environ, cwd, set())[0]
     sources = dict.fromkeys(_setting_names(FileSettings), DEFAULT_SOURCE)
     return Settings(**values, home=find_home(environ, cwd), folder=cwd, sources=sources)
 
@@ -281,7 +293,7 @@ def _usable_values(path: Path, name: str, environ: Mapping[str, str]) -> dict[st
     from livectl.validation import StructReader, is_invalid
 
     _check_is_file(path, name)
-    values = StructReader(yamlfile.load(path, name), _value_readers(environ, path.parent)).read(FileSettings)
+    values = StructReader(yamlfile.load(path, name), _value_readers(environ, path.parent, set())).read(FileSettings)
     return {key: value for key, value in values.items() if not is_invalid(value)}
 
 
@@ -290,13 +302,17 @@ def find_home(environ: Mapping[str, str], cwd: Path) -> Path:
     return _find_home(environ, cwd)[0]
 
 
-def _read_environment(environ: Mapping[str, str], cwd: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    readers = _value_readers(environ, cwd)
+def _read_environment(
+    environ: Mapping[str, str], cwd: Path, secret_files: set[Path]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    readers = _value_readers(environ, cwd, secret_files)
     kinds: dict[str, Any] = {"broker": Address, "store": RedisAddress, "results": RedisAddress}
     names = {setting: f"LIVECTL_{setting.upper()}" for setting in kinds}
     given = {setting: name for setting, name in names.items() if environ.get(name)}
     values = {}
     for setting, name in given.items():
+        if path := secret_file(environ[name], cwd):
+            secret_files.add(path)
         try:
             values[setting] = readers[kinds[setting]](resolve_secret(environ[name], environ, cwd))
         except SettingsError as error:
@@ -319,18 +335,17 @@ def _xdg_folder(environ: Mapping[str, str], variable: str, default: str) -> Path
 class _TextReader:
     """Reads a text of the file, or what its `env:` or `file:` leads to."""
 
-    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, environ: Mapping[str, str], folder: Path, secret_files: set[Path]) -> None:
         self._environ = environ
         self._folder = folder
+        self._secret_files = secret_files  # those that were named
 
     def text(self, value: Any) -> str:
-        if not isinstance(value, str):
-            raise SettingsError("this is text", "Put it in quotes.")
+        self._note(value)
         return resolve_secret(value, self._environ, self._folder)
 
     def secret(self, value: Any) -> Secret:
-        if not isinstance(value, str):
-            raise SettingsError("this is text", "Put it in quotes.")
+        self._note(value)
         return Secret(value, lambda: resolve_secret(value, self._environ, self._folder))
 
     def address(self, value: Any) -> Any:
@@ -345,6 +360,12 @@ class _TextReader:
             _ = parsed.redis_url  # raises for RabbitMQ
         return parsed
 
+    def _note(self, value: Any) -> None:
+        if not isinstance(value, str):
+            raise SettingsError("this is text", "Put it in quotes.")
+        if path := secret_file(value, self._folder):
+            self._secret_files.add(path)
+
     def celery_value(self, value: Any) -> Any:
         try:
             return self.text(value) if isinstance(value, str) else value
@@ -352,10 +373,12 @@ class _TextReader:
             return self.secret(value)
 
 
-def _value_readers(environ: Mapping[str, str], folder: Path) -> dict[Any, Callable[[Any], Any]]:
+def _value_readers(
+    environ: Mapping[str, str], folder: Path, secret_files: set[Path]
+) -> dict[Any, Callable[[Any], Any]]:
     """For each type that YAML lacks, what makes a value of it out of the text in the file."""
 
-    texts = _TextReader(environ, folder)
+    texts = _TextReader(environ, folder, secret_files)
     text = texts.text
     return {
         Secret: texts.secret,

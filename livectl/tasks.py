@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import socket
+import threading
 import time
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from livectl.live.checker import Sweeper
     from livectl.live.store import Store
     from livectl.settings import Settings
+    from livectl.settings_watch import SettingsWatch
 
 MAX_WAIT_S = 30.0  # of a job in a worker: on Redis, one that waits longer might run twice
 
@@ -58,7 +61,7 @@ def sweep(self: Task) -> None:
     from livectl.live.checker import JOB_EXPIRES_SECONDS
     from livectl.ops.jobs import publish_many
 
-    sweeper, now = _sweeper(), time.time()
+    sweeper, now = _wiring.get().sweeper, time.time()
     sweeper.refresh_follows(now)
     for batches in sweeper.claim(now):
         drafts = [publish_many.JobDraft(id=str(uuid4()), args=batch, brief=f"({batch})") for batch in batches]
@@ -73,7 +76,7 @@ def check(self: Task, platform: str, ids: list[str], due: float | None = None) -
     A sweep leaves `due` out: it has already paid for its requests out of the platform's budget. A list that a person
     submits sends 0 first: the job reserves its requests and retries itself with `due` set to when its turn comes.
     """
-    checker, now = _sweeper().checker, time.time()
+    checker, now = _wiring.get().sweeper.checker, time.time()
     if due is None:
         checker.check(platform, ids, now)
         return None
@@ -88,46 +91,83 @@ def check(self: Task, platform: str, ids: list[str], due: float | None = None) -
 @shared_task(name="livectl.prune", throws=EXPECTED_ERRORS)
 def prune() -> None:
     """Drops old changes, and streamers that were unfollowed long ago."""
-    dropped = _sweeper().prune(time.time())
+    dropped = _wiring.get().sweeper.prune(time.time())
     logger.info("pruned: %d streamers forgotten", dropped)
 
 
 @shared_task(name="livectl.deliver")
 def deliver() -> None:
     """Sends every target its pending alerts. They lie in the store: an alert is never a task argument."""
-    _dispatcher().deliver()
+    _wiring.get().dispatcher.deliver()
 
 
 @shared_task(name="livectl.digest")
 def digest() -> None:
     """Sends a digest to each target that wants one and whose time of day has come."""
-    _dispatcher().deliver_digests()
-
-
-# One of each in a worker process. Their connections notice a fork.
+    _wiring.get().dispatcher.deliver_digests()
 
 
 @cache
-def _sweeper() -> Sweeper:
-    from livectl.live.checker import Sweeper
+def settings_watch() -> SettingsWatch:
+    """The settings of this worker: made before it forks, so that it says once what all its processes take over."""
+    from livectl.settings_watch import SettingsWatch
 
-    return Sweeper(_settings(), _store())
+    return SettingsWatch(os.environ, Path.cwd(), check=_check_settings)
 
 
-@cache
-def _dispatcher() -> AlertDispatcher:
-    from livectl.live.alerts import delivery, targets
-    from livectl.live.network.fetcher import Fetcher
-    from livectl.live.network.routes import Routes
+def _check_settings(settings: Settings) -> None:
+    from livectl.live.alerts import targets
 
-    fetcher = Fetcher(Routes.from_settings(_settings().network), _store())
-    return delivery.AlertDispatcher(
-        _settings(),
-        _store(),
-        _redis(),
-        targets.build_senders(_settings(), fetcher),
-        delivery.DispatchHooks(time.time, _make_dead_letter),
-    )
+    targets.check_targets(settings)
+
+
+class Wiring:
+    """What the tasks of a process share, made of the settings in force. Its connections notice a fork."""
+
+    def __init__(self, settings: Settings, before: Settings | None) -> None:
+        from livectl.live.alerts import delivery
+
+        self.settings = settings
+        place = f"{socket.gethostname()} {settings.file or settings.folder}"
+        delivery.note_targets(settings, before, _store(), _redis(), place, time.time())
+
+    @cached_property
+    def sweeper(self) -> Sweeper:
+        from livectl.live.checker import Sweeper
+
+        return Sweeper(self.settings, _store())
+
+    @cached_property
+    def dispatcher(self) -> AlertDispatcher:
+        from livectl.live.alerts import delivery, targets
+        from livectl.live.network.fetcher import Fetcher
+        from livectl.live.network.routes import Routes
+
+        fetcher = Fetcher(Routes.from_settings(self.settings.network), _store())
+        hooks = delivery.DispatchHooks(time.time, _make_dead_letter, is_outdated=self.is_outdated)
+        senders = targets.build_senders(self.settings, fetcher)
+        return delivery.AlertDispatcher(self.settings, _store(), _redis(), senders, hooks)
+
+    def is_outdated(self) -> bool:
+        return settings_watch().current() is not self.settings
+
+
+class WiringInForce:
+    """Makes the wiring anew when the settings change."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wiring: Wiring | None = None
+
+    def get(self) -> Wiring:
+        with self._lock:
+            wiring, settings = self._wiring, settings_watch().current()
+            if wiring is None or wiring.settings is not settings:
+                wiring = self._wiring = Wiring(settings, wiring.settings if wiring else None)
+            return wiring
+
+
+_wiring = WiringInForce()  # one in each process of a worker
 
 
 @cache
@@ -144,17 +184,7 @@ def _redis() -> Redis:
     from livectl import redis_client
     from livectl.ops.processes import embedded_broker
 
-    return redis_client.open_store(embedded_broker.resolve_addresses(_settings()).store)
-
-
-@cache
-def _settings() -> Settings:
-    from livectl import settings
-
-    process_settings = settings.load(os.environ, Path.cwd())
-    for line in process_settings.describe_unset():
-        logger.warning("%s: what needs it is left out", line)
-    return process_settings
+    return redis_client.open_store(embedded_broker.resolve_addresses(settings_watch().started).store)
 
 
 def _make_dead_letter(alert: Alert, reason: str, now: float) -> StoredDeadLetter:

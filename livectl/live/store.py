@@ -238,6 +238,7 @@ SCRIPT_FILES = {
     "hold": ("shared", "target", "hold"),
     "settle": ("shared", "target", "settle"),
     "release": ("shared", "target", "release"),
+    "targets": ("shared", "target", "targets"),
     "trouble": ("shared", "trouble"),
 }
 

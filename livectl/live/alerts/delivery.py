@@ -50,6 +50,7 @@ class DispatchHooks(NamedTuple):
     clock: Callable[[], float]
     dead_letter: Callable[[Alert, str, float], StoredDeadLetter]  # as ops writes one
     on_step: Callable[[str], None] = lambda name: None
+    is_outdated: Callable[[], bool] = lambda: False  # whether other settings are in force by now
 
 
 class DeliveryPlan(NamedTuple):
@@ -90,7 +91,7 @@ class AlertDispatcher:
         target_outbox, delivered = Outbox(self._client, uuid4().hex), 0
         state = target_outbox.lease(name, now, _lease_seconds(target), outbox.start_cursor(target, now))
         hooks.on_step("taken")
-        while state is not None and now - started_at < JOB_BUDGET_SECONDS:
+        while state is not None and now - started_at < JOB_BUDGET_SECONDS and not hooks.is_outdated():
             waiting = state.retry_at is not None and now < state.retry_at
             plan = None if waiting else self._next_plan(name, target, state, now)
             if plan is None or not self._execute(plan, target_outbox, name, state):
@@ -192,6 +193,32 @@ class AlertDispatcher:
         if since >= due:
             return None
         return DeliveryPlan(build_digest(name, target, self._store, since, due, zone), _digest_number(due))
+
+
+def note_targets(
+    settings: Settings, before: Settings | None, store: Store, client: Redis, place: str, now: float
+) -> None:
+    """Begins with the targets that are new in these settings, and says what waited for those that are gone.
+
+    `place` names the settings file, on this machine; `before` is what was in force until now.
+    """
+    old_targets = before.alerts if before else {}
+    gone = [name for name in old_targets if name not in settings.alerts]
+    changes = Outbox(client, "").note_targets(settings, place, gone, now)
+    for name in changes.added:
+        log.info("%s is new: it is told of what happens from now on", name)
+    for name, cursor in changes.gone.items():
+        log.warning("%s is gone: %s", name, _describe_backlog(name, old_targets.get(name), store, cursor, now))
+
+
+def _describe_backlog(name: str, target: Target | None, store: Store, cursor: str, now: float) -> str:
+    """What waited for a target that is gone."""
+    changes = store.changes(cursor or (outbox.start_cursor(target, now) if target else "0"), outbox.MAX_BACKLOG)
+    if target:
+        changes = outbox.pending_changes(name, target, changes, outbox.find_records(store, changes))
+    if not changes:
+        return "nothing waited for it"
+    return f"it is not told of {len(changes)} changes{'' if target else ' at most'} that waited for it"
 
 
 def _lease_seconds(target: Target) -> float:

@@ -1,5 +1,6 @@
 """Keeps how far each target has read the outbox, which worker sends to it now, and what went wrong.
 
+    livectl:targets      the targets there are, by name: whose settings name it, and a fingerprint of what they say
     livectl:target:NAME  cursor in the outbox, lease, tries, its last answer
     livectl:told:NAME    keys of the alerts it took in the last 30 days
     livectl:pace:NAME    when it was last sent something, for its limit
@@ -18,6 +19,7 @@ import msgspec
 from livectl.live import store_records
 from livectl.live.alerts import rules
 from livectl.live.store import Store, lua_script
+from livectl.settings_watch import fingerprints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     StreamerKey: TypeAlias = tuple[str, str]  # platform and id
 
 MAX_BACKLOG = 1000  # changes looked at for each target: more are not counted
+FINGERPRINT_DIGITS = 16  # enough to see that a target changed, too few to guess its address
 MAX_OUTCOME_ARGS = 5  # of settle.lua, beyond those that every outcome has
 
 
@@ -61,6 +64,13 @@ class TargetStatus(NamedTuple):
     backlog: int
 
 
+class TargetChanges(NamedTuple):
+    """The targets that are new, and those that are gone, each with the last change that it was done with."""
+
+    added: list[str]
+    gone: dict[str, str]
+
+
 class StoredDeadLetter(msgspec.Struct, frozen=True):
     """A dead letter as the store keeps it."""
 
@@ -74,6 +84,28 @@ class Outbox:
     def __init__(self, client: Redis, token: str) -> None:
         self._client: Any = client
         self._token = token
+
+    def note_targets(self, settings: Settings, place: str, gone: Sequence[str], now: float) -> TargetChanges:
+        """Notes the targets of these settings: a new one begins now, and what waits for one that is gone is dropped.
+
+        Gone are those of `gone`, and those that only the settings of this place had named.
+        """
+        starts = {name: _outbox_number(now) for name, target in settings.alerts.items() if target.digest is not None}
+        wanted = [
+            (name, fingerprint[:FINGERPRINT_DIGITS], starts.get(name, ""))
+            for name, fingerprint in zip(settings.alerts, fingerprints(settings, ["alerts"]).values(), strict=True)
+        ]
+        rows = lua_script(self._client, "targets")(
+            place, store_records.encode_json(wanted), store_records.encode_json(list(gone))
+        )
+        return TargetChanges(
+            added=sorted(name for kind, name, _ in rows if kind == "new"),
+            gone={name: cursor for kind, name, cursor in rows if kind == "gone"},
+        )
+
+    def has_noted_targets(self) -> bool:
+        """Whether targets are noted in this store: then one without a place in the outbox is new."""
+        return bool(self._client.exists("livectl:targets"))
 
     def lease(self, name: str, now: float, lease: float, start: str) -> TargetState | None:
         """Takes a target for this worker alone; None while another worker has it. A new target begins at `start`."""
@@ -130,20 +162,27 @@ class Outbox:
 
 def read_targets(settings: Settings, client: Redis, now: float) -> list[TargetStatus]:
     """Where each target stands, and how many changes wait for it."""
-    store = Store(client)
-    states = Outbox(client, "").target_states(list(settings.alerts))
+    store, target_outbox = Store(client), Outbox(client, "")
+    states, noted = target_outbox.target_states(list(settings.alerts)), target_outbox.has_noted_targets()
     statuses = []
     for name, target in settings.alerts.items():
-        changes = store.changes(states[name].cursor or start_cursor(target, now), MAX_BACKLOG)
+        start = states[name].cursor or (None if noted else start_cursor(target, now))
+        changes = store.changes(start, MAX_BACKLOG) if start else []
         pending = pending_changes(name, target, changes, find_records(store, changes))
         statuses.append(TargetStatus(name=name, target=target, state=states[name], backlog=len(pending)))
     return statuses
 
 
 def start_cursor(target: Target, now: float) -> str:
-    """Where a new target begins: with changes that are not too old, or for a digest with those to come."""
-    since = now if target.digest is not None else now - target.max_age
-    return f"{int(since * 1000)}-0"
+    """Where a target begins in a store that is new itself: with changes that are not too old, or for a digest with
+    those to come.
+    """
+    return _outbox_number(now if target.digest is not None else now - target.max_age)
+
+
+def _outbox_number(at: float) -> str:
+    """The number that a change of this time has."""
+    return f"{int(at * 1000)}-0"
 
 
 def pending_changes(
