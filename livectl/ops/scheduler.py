@@ -21,6 +21,7 @@ from livectl import redis_client, yamlfile
 from livectl import settings as livectl_settings
 from livectl.address import Address
 from livectl.errors import FileError, LivectlError, ServerError, SettingsError
+from livectl.file_stamp import read_stamp
 from livectl.ops.beat import publisher
 from livectl.ops.beat.entries import (
     BeatEntry,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     import redis
     from celery import Celery
 
+    from livectl.file_stamp import FileStamp
     from livectl.models import Schedule
     from livectl.settings import Settings
 
@@ -55,7 +57,6 @@ ORPHANED_CLAIM_MS = 86_400_000  # after it, the claimed run of an entry that no 
 
 CONNECTION_ERRORS = (publisher.BrokerUnavailableError, RedisError, ServerError, OSError)
 MAX_NAMES_LOGGED = 10  # in one line of the log
-FileStamp = tuple[int, int, int]  # time of the last change, size, inode
 
 
 class Scheduler(beat.Scheduler):  # type: ignore[misc]
@@ -279,7 +280,7 @@ class ReloadingSchedule:
 
     def read(self) -> None:
         """Reads file and app. Raises SettingsError for mistakes in the file, and leaves `entries` as they were."""
-        self._stamp = self._stat_file()
+        self._stamp = read_stamp(self.path)
         if self._stamp is None and self._optional:
             logger.warning("There is no %s: only the app's own beat_schedule is run.", self.path)
             schedules: tuple[Schedule, ...] = ()
@@ -317,7 +318,7 @@ class ReloadingSchedule:
 
     def reload_if_changed(self) -> bool:
         """Whether the file changed and was read. A mistake in it is logged, once, and the entries stay as they were."""
-        if self._stat_file() == self._stamp:
+        if read_stamp(self.path) == self._stamp:
             return False
         old_entries = self.entries
         try:
@@ -327,13 +328,6 @@ class ReloadingSchedule:
             return False
         _log_changes(self.path, old_entries, self.entries)
         return True
-
-    def _stat_file(self) -> FileStamp | None:
-        try:
-            status = self.path.stat()
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
 
     def _load_file(self) -> tuple[Schedule, ...]:
         """The schedules of the file. Whether this app has their tasks is looked at later."""

@@ -114,6 +114,7 @@ class World:
         self.store.prepare()
         self.now = NOON
         self.step: Callable[[str], None] = lambda name: None
+        self.is_outdated: Callable[[], bool] = lambda: False
         self.dead_letters: list[tuple[str, str]] = []
         self.targets: dict[str, Target] = {}
         self.timezone = "UTC"
@@ -139,7 +140,9 @@ class World:
     def dispatcher(self) -> delivery.AlertDispatcher:
         settings = Settings(home=Path(), folder=Path(), alerts=self.targets, timezone=self.timezone)
         fetcher = Fetcher(Routes({}), self.store)
-        hooks = delivery.DispatchHooks(lambda: self.now, self.make_dead_letter, lambda name: self.step(name))
+        hooks = delivery.DispatchHooks(
+            lambda: self.now, self.make_dead_letter, lambda name: self.step(name), self.is_outdated
+        )
         return delivery.AlertDispatcher(
             settings, self.store, self.client, targets.build_senders(settings, fetcher), hooks
         )

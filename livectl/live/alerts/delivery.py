@@ -218,7 +218,8 @@ def _describe_backlog(name: str, target: Target | None, store: Store, cursor: st
         changes = outbox.pending_changes(name, target, changes, outbox.find_records(store, changes))
     if not changes:
         return "nothing waited for it"
-    return f"it is not told of {len(changes)} changes{'' if target else ' at most'} that waited for it"
+    count = "1 change" if len(changes) == 1 else f"{len(changes)} changes"
+    return f"it is not told of what waited for it: {count}{'' if target else ' at most'}"
 
 
 def _lease_seconds(target: Target) -> float:

@@ -14,6 +14,7 @@ import msgspec
 
 from livectl import __version__
 from livectl.errors import LivectlError
+from livectl.file_stamp import read_stamp
 from livectl.live import platforms, polling
 from livectl.live.follows import follow_list
 from livectl.live.follows.follow_list import CACHE_KEY, CACHE_PLATFORM, AppliedList
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 
 CACHE_SECONDS = 10 * 365 * 86_400.0  # as good as for ever
-MIN_FILE_AGE_S = 1.0  # an editor may still be writing a younger file
 MAX_PROBLEMS_LOGGED = 5
 MAX_LOOKUPS_AT_ONCE = 50  # of one platform: thousands of new names are looked up bit by bit
 # A name is looked up again after as long as it has been known in vain: soon at first, once an hour in the end.
@@ -63,13 +63,12 @@ class FollowSync:
         Returns how many were added and removed; None if nothing was done.
         """
         path = self._settings.follows
-        try:
-            placed_at = path.stat().st_ctime
-        except OSError:
+        stamp = read_stamp(path)
+        if stamp is None:
             return None  # without a file everybody stays followed
-        applied = follow_list.read_applied(self._store)
+        applied, placed_at = follow_list.read_applied(self._store), stamp.placed_at
         if (
-            0 <= now - placed_at < MIN_FILE_AGE_S
+            not stamp.is_settled(now)
             or placed_at < applied.put
             or (applied.whole and placed_at == self._seen_ctime == applied.put)
         ):
