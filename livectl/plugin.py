@@ -13,6 +13,7 @@ from livectl.live.platforms.base import (
     Effect,
     NameLookup,
     NotAStreamer,
+    Observations,
     Platform,
     RateLimit,
     Resolve,
@@ -26,6 +27,7 @@ from livectl.live.platforms.base import (
     one_by_one,
     resolve_alone,
     same_observations,
+    with_second_check,
     with_second_route,
 )
 from livectl.live.platforms.oauth import ask_with_token, has_client_keys
@@ -64,6 +66,7 @@ __all__ = [
     "NameLookup",
     "NotAStreamer",
     "Observation",
+    "Observations",
     "PageAddress",
     "Platform",
     "RateLimit",
@@ -98,5 +101,6 @@ __all__ = [
     "somebody_else",
     "unknown_value",
     "valid_timestamp",
+    "with_second_check",
     "with_second_route",
 ]

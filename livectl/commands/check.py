@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from livectl.ops.deployment import Deployment
     from livectl.remote_check import RemoteCheck
 
+CACHE_FILE = "check-cache.json"  # in the home: tokens and names, where no store keeps them
 MAX_WAIT_S = 90.0  # a job has 60 s, and may have waited for its turn
 
 
@@ -111,11 +112,14 @@ def _send(context: CommandContext, request: CheckRequest, deployment: Deployment
 def _check_here(context: CommandContext, request: CheckRequest) -> dict[StreamerKey, StreamerView]:
     from livectl.live import check_request
     from livectl.live.checker import Checker
+    from livectl.live.network.check_cache import FileCache
 
-    checker = Checker(context.settings, _open_store(context))
+    cache = FileCache(context.home / CACHE_FILE)
+    checker = Checker(context.settings, _open_store(context), cache=cache)
     streamer_views: dict[StreamerKey, StreamerView] = {}
     for batch in request.batches:
         streamer_views |= check_request.to_views(request, batch, check_request.check_here(checker, batch))
+        cache.save()
     return streamer_views
 
 

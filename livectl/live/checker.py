@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from livectl.live import platforms, polling
 from livectl.live.follows.sync import FollowSync
-from livectl.live.network.fetcher import CheckReport, Fetcher, InMemoryCache
+from livectl.live.network.check_cache import InMemoryCache
+from livectl.live.network.fetcher import CheckReport, Fetcher
 from livectl.live.network.routes import Routes
 from livectl.live.platforms.base import same_observations, unresolved_observation
 from livectl.live.polling import LimitsByPlatform
@@ -16,6 +19,7 @@ from livectl.models import Observation, PlatformHealth, State
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from livectl.live.network.check_cache import NameCache
     from livectl.live.platforms.base import CheckContext, Platform
     from livectl.live.polling import CheckBatch
     from livectl.live.store import Store
@@ -33,13 +37,20 @@ log = logging.getLogger(__name__)
 
 
 class Checker:
-    """Checks streamers. Without a store nothing is recorded, no budget kept and no name remembered."""
+    """Checks streamers. Without a store nothing is recorded and no budget kept, and `cache` has names and tokens."""
 
-    def __init__(self, settings: Settings, store: Store | None, limits: LimitsByPlatform | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store | None,
+        limits: LimitsByPlatform | None = None,
+        cache: NameCache | None = None,
+    ) -> None:
         self._settings = settings
         self._store = store
         self._limits = limits or LimitsByPlatform(settings)
-        self.fetcher = Fetcher(Routes.from_settings(settings.network), store or InMemoryCache())
+        self._cache: NameCache = store or cache or InMemoryCache()
+        self.fetcher = Fetcher(Routes.from_settings(settings.network), self._cache)
 
     def check(self, platform_name: str, ids: Sequence[str], now: float) -> list[Observation]:
         """Checks streamers that were claimed, by the ids that are followed. The claim has paid for the requests."""
@@ -56,11 +67,16 @@ class Checker:
         if blocked := self._blocked_reason(platform_name, now):
             state, problem = blocked
             return same_observations(platform_name, names, state, context, problem)
-        ids_by_name, observations = self._resolve_names(platform, list(dict.fromkeys(names)), context)
+        names_once = list(dict.fromkeys(names))
+        ids_by_name = self._known_ids(platform, names_once, context)
+        observations = self._observe_names(platform, [each for each in names_once if each not in ids_by_name], context)
+        unresolved = [each for each in names_once if each not in ids_by_name and each not in observations]
+        new_ids, failures = self._resolve_names(platform, unresolved, context)
+        ids_by_name |= new_ids
         ids = list(dict.fromkeys(ids_by_name.values()))
-        if ids:
-            observations |= {observation.id: observation for observation in self._ask(platform, ids, context)}
-        return [observations[ids_by_name.get(name, name)] for name in names]
+        by_id = {each.id: each for each in self._ask(platform, ids, context)} if ids else {}
+        observations |= failures | {name: by_id[streamer_id] for name, streamer_id in ids_by_name.items()}
+        return [observations[name] for name in names]
 
     def reserve(self, platform_name: str, streamers: int, now: float) -> float:
         """Takes the requests for so many streamers from the budget. Returns for how many seconds it is overdrawn."""
@@ -76,9 +92,8 @@ class Checker:
         """Asks and records. Requests beyond one for each batch are taken from the budget now."""
         report = self._check(platform, ids, context)
         if self._store is not None:
-            limits = self._limits[platform.name]
-            paid_requests = -(-len(ids) // limits.batch)
-            self._store.record(limits, report.observations, report.requests - paid_requests)
+            extra_requests = report.requests - self._paid_requests(platform, len(ids))
+            self._store.record(self._limits[platform.name], report.observations, extra_requests)
         return report.observations
 
     def _check(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> CheckReport:
@@ -88,25 +103,51 @@ class Checker:
             return CheckReport(same_observations(platform.name, ids, State.AUTH, context, problem), 0)
         return self.fetcher.check(platform, ids, context)
 
+    def _known_ids(self, platform: Platform, names: Sequence[str], context: CheckContext) -> dict[str, str]:
+        """The id of each name that is one, or that was looked up before."""
+        aliases = self._cache.aliases(platform.name, names)
+        return {name: aliases.get(name, name) for name in names if name in aliases or platform.is_id(name, context)}
+
+    def _observe_names(self, platform: Platform, names: Sequence[str], context: CheckContext) -> dict[str, Observation]:
+        """Resolves and asks in one, where the platform allows that. It may leave names out."""
+        report = self.fetcher.observe_names(platform, names, context)
+        found = {name: seen for name, seen in report.observations.items() if seen.state is not State.PARSE_ERROR}
+        self._spend(platform, report.requests - self._paid_requests(platform, len(found)), context)
+        uncertain = [name for name, seen in found.items() if seen.state is State.OFFLINE and seen.id == name]
+        ids, failures = self._resolve_names(platform, uncertain, context)
+        found |= failures | {name: msgspec.structs.replace(found[name], id=ids[name]) for name in ids}
+        self._keep_ids(platform, {name: seen.id for name, seen in found.items()})
+        if self._store is not None and found:
+            self._store.record(self._limits[platform.name], list(found.values()), 0)
+        return found
+
     def _resolve_names(
         self, platform: Platform, names: Sequence[str], context: CheckContext
     ) -> tuple[dict[str, str], dict[str, Observation]]:
         """The id of each name; for a name that has none, an observation that says why."""
-        known_ids = self._store.aliases(platform.name, names) if self._store else {}
-        unresolved = [name for name in names if name not in known_ids]
-        answers, requests = self.fetcher.resolve(platform, unresolved, context)
-        new_ids: dict[str, str] = {}
-        failures: dict[str, Observation] = {}
-        for name, answer in zip(unresolved, answers, strict=True):
-            if isinstance(answer, str):
-                new_ids[name] = answer
-            else:
-                failures[name] = unresolved_observation(platform.name, name, answer, context)
-        if self._store is not None:
-            aliases = {name: streamer_id for name, streamer_id in new_ids.items() if name != streamer_id}
-            self._store.save_aliases(platform.name, aliases)
+        if not names:
+            return {}, {}
+        answers, requests = self.fetcher.resolve(platform, names, context)
+        self._spend(platform, requests, context)
+        by_name = dict(zip(names, answers, strict=True))
+        ids = {name: answer for name, answer in by_name.items() if isinstance(answer, str)}
+        self._keep_ids(platform, ids)
+        return ids, {
+            name: unresolved_observation(platform.name, name, answer, context)
+            for name, answer in by_name.items()
+            if not isinstance(answer, str)
+        }
+
+    def _keep_ids(self, platform: Platform, ids_by_name: dict[str, str]) -> None:
+        aliases = {name: streamer_id for name, streamer_id in ids_by_name.items() if name != streamer_id}
+        self._cache.save_aliases(platform.name, aliases)
+
+    def _paid_requests(self, platform: Platform, streamers: int) -> int:
+        return -(-streamers // self._limits[platform.name].batch)
+
+    def _spend(self, platform: Platform, requests: int, context: CheckContext) -> None:
+        if self._store is not None and requests:
             self._store.spend(self._limits[platform.name], requests, context.now)
-        return known_ids | new_ids, failures
 
     def _blocked_reason(self, platform_name: str, now: float) -> tuple[State, str] | None:
         """Why the platform is not asked at this moment. A person's check is no exception."""

@@ -203,19 +203,32 @@ def test_an_older_file_of_another_machine_takes_nothing_back(tmp_path: Path, sto
 
 
 def test_names_are_led_home_as_the_budget_allows(tmp_path: Path, store: Store) -> None:
-    """A list of rooms is followed bit by bit, and looked at again until all are."""
+    """A list of names is followed bit by bit, and looked at again until all are."""
     from livectl.settings import Network
 
     with Fakes() as fakes:
-        for number in range(8):
-            fakes.plan.show("bilibili", str(100 + number), "offline", alias=str(number + 1))
+        for number in range(30):
+            fakes.plan.show("douyu", str(100 + number), "offline", alias=f"name{number}")
         sync = make_sync(tmp_path, store, network=Network(connect_to=fakes.connect_to))
-        write(tmp_path, *(f"https://live.bilibili.com/{number + 1}" for number in range(8)))
+        write(tmp_path, *(f"https://www.douyu.com/name{number}" for number in range(30)))
         at = later()
         sync.refresh(at)
         some = len(followed(store))
-        assert 0 < some < 8
+        assert 0 < some < 30
         for step in range(1, 20):
             sync.refresh(at + 10 * step)
-        assert followed(store) == [f"bilibili/{100 + number}" for number in range(8)]
-        assert fakes.requests_to("bilibili") == 8
+        assert followed(store) == [f"douyu/{100 + number}" for number in range(30)]
+        assert fakes.requests_to("douyu") == 30
+
+
+def test_names_that_one_request_looks_up_cost_one_of_the_budget(tmp_path: Path, store: Store) -> None:
+    from livectl.settings import Network
+
+    with Fakes() as fakes:
+        for number in range(60):
+            fakes.plan.show("bilibili", str(100 + number), "offline", alias=str(number + 1))
+        sync = make_sync(tmp_path, store, network=Network(connect_to=fakes.connect_to))
+        write(tmp_path, *(f"https://live.bilibili.com/{number + 1}" for number in range(60)))
+        sync.refresh(later())
+        assert followed(store) == sorted(f"bilibili/{100 + number}" for number in range(60))
+        assert fakes.requests_to("bilibili") == 2

@@ -100,7 +100,8 @@ def resend_alert(payload: Any, settings: Settings) -> dict[str, DeliveryOutcome]
 
 def _build_own_senders(settings: Settings) -> dict[str, AlertSender]:
     """Senders with a fetcher of their own, for a command that sends once."""
-    from livectl.live.network.fetcher import Fetcher, InMemoryCache
+    from livectl.live.network.check_cache import InMemoryCache
+    from livectl.live.network.fetcher import Fetcher
     from livectl.live.network.routes import Routes
 
     return build_senders(settings, Fetcher(Routes.from_settings(settings.network), InMemoryCache()))

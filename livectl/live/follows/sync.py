@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from livectl.live.follows.follow_list import FollowList
     from livectl.live.network.fetcher import Fetcher
-    from livectl.live.platforms.base import CheckContext, Platform
+    from livectl.live.platforms.base import Platform
     from livectl.live.polling import LimitsByPlatform
     from livectl.live.store import Store
     from livectl.models import Observation, Streamer
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 CACHE_SECONDS = 10 * 365 * 86_400.0  # as good as for ever
 MAX_PROBLEMS_LOGGED = 5
-MAX_LOOKUPS_AT_ONCE = 50  # of one platform: thousands of new names are looked up bit by bit
+MAX_LOOKUPS_AT_ONCE = 50  # requests to one platform: thousands of new names are looked up bit by bit
 # A name is looked up again after as long as it has been known in vain: soon at first, once an hour in the end.
 FIRST_LOOKUP_WAIT_S, MAX_LOOKUP_WAIT_S = 5.0, 3600.0
 NOT_LOOKED_UP = "not looked up yet"
@@ -199,14 +199,15 @@ class AliasResolver:
             platform = platforms.get(platform_name)
         except NotAStreamer as error:
             return {}, _by_id(same_observations(platform_name, names, State.UNKNOWN, context, error.message))
-        ids = {name: name for name in names if _is_id(platform, name, context)}
+        ids = {name: name for name in names if platform.is_id(name, context)}
         ids |= self._store.aliases(platform_name, [name for name in names if name not in ids])
         unresolved = [name for name in dict.fromkeys(names) if name not in ids]
         if problem := polling.unset_key(self._settings, platform_name):
             return ids, _by_id(same_observations(platform_name, unresolved, State.AUTH, context, problem))
         limits = self._limits[platform_name]
         max_lookups = max(0, min(MAX_LOOKUPS_AT_ONCE, int(self._store.spend(limits, 0, now))))
-        due = [name for name in unresolved if _is_due(waiting.get(name), now)][:max_lookups]
+        is_due = [name for name in unresolved if _is_due(waiting.get(name), now)]
+        due = _within(platform, is_due, max_lookups)
         if not due:
             return ids, {}
         answers, requests = self._fetcher.resolve(platform, due, context)
@@ -221,19 +222,19 @@ class AliasResolver:
         return ids | new_ids, _by_id(failures)
 
 
-def _is_id(platform: Platform, name: str, context: CheckContext) -> bool:
-    """Whether the name is the id already: the platform resolves it to itself without asking anything."""
-    if platform.resolve is None:
-        return True
-    steps = platform.resolve(name, context)
-    try:
-        next(steps)
-    except StopIteration as stop:
-        return bool(stop.value == name)
-    except LivectlError:
-        return False
-    steps.close()
-    return False
+def _within(platform: Platform, names: Sequence[str], requests: int) -> list[str]:
+    """The first names, as many as so many requests look up."""
+    chosen: list[str] = []
+    together = alone = 0
+    for name in names:
+        if platform.names and platform.names.takes(name):
+            together += 1
+        else:
+            alone += 1
+        if alone + (-(-together // platform.names.size) if platform.names else 0) > requests:
+            break
+        chosen.append(name)
+    return chosen
 
 
 def _is_due(follow: UnresolvedFollow | None, now: float) -> bool:

@@ -12,19 +12,20 @@ import sys
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 
 from livectl.live.network.curl import CurlPool, Transfer
-from livectl.live.platforms.base import Call, same_observations
+from livectl.live.platforms.base import Call, CheckFailed, failed_observation, same_observations
 from livectl.models import CacheGet, CacheSet, Observation, Request, Response, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 
+    from livectl.live.network.check_cache import CheckCache
     from livectl.live.network.routes import Routes
-    from livectl.live.platforms.base import CheckContext, NameLookup, Platform
+    from livectl.live.platforms.base import CheckContext, Platform
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,33 +49,62 @@ class Fetcher:
 
     def check(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> CheckReport:
         """Observes each of these streamers, in as many batches as the platform needs, all at once."""
-        batch_size = platform.rate_limit(context.keys).batch
-        batches = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
+        known, requests = self._recheck(platform, ids, context)
+        batches = _split([each for each in ids if each not in known], platform.rate_limit(context.keys).batch)
         driver = self._run_checks(platform, [platform.check(batch, context) for batch in batches])
-        observations: list[Observation] = []
         for batch, generator in zip(batches, driver.generators, strict=True):
-            observations += _complete_observations(platform.name, batch, generator, context)
-        return CheckReport(observations, driver.requests)
+            observations = _complete_observations(platform.name, batch, generator, context)
+            known |= {observation.id: observation for observation in observations}
+        return CheckReport([known[streamer_id] for streamer_id in ids], requests + driver.requests)
+
+    def observe_names(self, platform: Platform, names: Sequence[str], context: CheckContext) -> NamedReport:
+        """Observes streamers by names that are not resolved yet, where the platform takes those, too.
+
+        Names may be missing from the report; others are only known to be offline if they exist (`NameLookup`).
+        """
+        lookup = platform.names
+        if lookup is None or lookup.observe is None:
+            return NamedReport({}, 0)
+        batches = _split([name for name in names if lookup.takes(name)], lookup.size)
+        driver = self._run_checks(platform, [lookup.observe(batch, context) for batch in batches])
+        observations: dict[str, Observation] = {}
+        for batch, generator in zip(batches, driver.generators, strict=True):
+            observations |= _named_observations(platform.name, batch, generator, context)
+        return NamedReport(observations, driver.requests)
 
     def resolve(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> ResolvedIds:
-        """Leads each id to the one that is followed."""
-        if platform.names is not None:
-            return self._resolve_many(platform, platform.names, ids, context)
+        """Leads each id to the one that is followed: many in one request, where the platform takes them so."""
         if platform.resolve is None:
             return ResolvedIds(list(ids), 0)
-        driver = self._run_checks(platform, [platform.resolve(streamer_id, context) for streamer_id in ids])
-        ids_or_errors = [generator.error or str(generator.result) for generator in driver.generators]
-        return ResolvedIds(ids_or_errors, driver.requests)
+        answers, requests = self._resolve_together(platform, ids, context)
+        alone = [each for each in ids if each not in answers]
+        driver = self._run_checks(platform, [platform.resolve(each, context) for each in alone])
+        for each, generator in zip(alone, driver.generators, strict=True):
+            answers[each] = generator.error or str(generator.result)
+        return ResolvedIds([answers[each] for each in ids], requests + driver.requests)
 
-    def _resolve_many(
-        self, platform: Platform, lookup: NameLookup, ids: Sequence[str], context: CheckContext
-    ) -> ResolvedIds:
-        batches = [ids[start : start + lookup.size] for start in range(0, len(ids), lookup.size)]
+    def _resolve_together(
+        self, platform: Platform, ids: Sequence[str], context: CheckContext
+    ) -> tuple[dict[str, str | Exception], int]:
+        """What look-ups of many names at once tell. They may leave names out."""
+        lookup = platform.names
+        if lookup is None:
+            return {}, 0
+        batches = _split([each for each in ids if lookup.takes(each)], lookup.size)
         driver = self._run_checks(platform, [lookup.resolve(batch, context) for batch in batches])
-        answers: list[str | Exception] = []
+        answers: dict[str, str | Exception] = {}
         for batch, generator in zip(batches, driver.generators, strict=True):
-            answers += [generator.error or generator.result[streamer_id] for streamer_id in batch]
-        return ResolvedIds(answers, driver.requests)
+            answers |= dict.fromkeys(batch, generator.error) if generator.error else generator.result
+        return answers, driver.requests
+
+    def _recheck(
+        self, platform: Platform, ids: Sequence[str], context: CheckContext
+    ) -> tuple[dict[str, Observation], int]:
+        """Who is still live, of those who were, where the platform tells that of many at once."""
+        if platform.recheck is None:
+            return {}, 0
+        driver = self._run_checks(platform, [platform.recheck(ids, context)])
+        return dict(driver.generators[0].result or {}), driver.requests
 
     def ask(self, requests: Iterable[Request], hosts: Collection[str] | None = None) -> list[Response]:
         """The responses, in order. Only `hosts` may be asked; without them, any host whose address is public."""
@@ -104,25 +134,15 @@ class Fetcher:
         return self._pools.pop() if self._pools else CurlPool()
 
 
-class CheckCache(Protocol):
-    """Keeps what a platform needs from one check to the next: tokens, names, videos that ended."""
-
-    def cache_get(self, platform: str, names: Sequence[str]) -> list[str | None]: ...
-
-    def cache_set(self, platform: str, name: str, value: str, seconds: float) -> None: ...
+def _split(ids: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
 
 
-class InMemoryCache:
-    """Keeps it in memory, for a fetcher without a store."""
+class NamedReport(NamedTuple):
+    """Observations by the name that was asked for, and how many requests they took."""
 
-    def __init__(self) -> None:
-        self._values: dict[tuple[str, str], str] = {}
-
-    def cache_get(self, platform: str, names: Sequence[str]) -> list[str | None]:
-        return [self._values.get((platform, name)) for name in names]
-
-    def cache_set(self, platform: str, name: str, value: str, seconds: float) -> None:
-        self._values[platform, name] = value
+    observations: dict[str, Observation]
+    requests: int
 
 
 class CheckReport(NamedTuple):
@@ -242,6 +262,17 @@ def _complete_observations(
     missing_ids = [streamer_id for streamer_id in ids if streamer_id not in by_id]
     observations = [by_id[streamer_id] for streamer_id in ids if streamer_id in by_id]
     return observations + same_observations(platform, missing_ids, State.UNKNOWN, context, "left out of the answer")
+
+
+def _named_observations(
+    platform: str, names: Sequence[str], generator: _CheckGenerator, context: CheckContext
+) -> dict[str, Observation]:
+    """What was found; a failure stands for every name of its batch."""
+    if isinstance(generator.error, CheckFailed):
+        return {name: failed_observation(platform, name, generator.error, context) for name in names}
+    if generator.error is not None:
+        return dict(zip(names, _complete_observations(platform, names, generator, context), strict=True))
+    return {name: generator.result[name] for name in names if name in generator.result}
 
 
 def _response(transfer: Transfer) -> Response:

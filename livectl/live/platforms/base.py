@@ -19,14 +19,17 @@ Effect: TypeAlias = "Request | CacheGet | CacheSet | Call"
 Check: TypeAlias = "Generator[Effect, Any, list[Observation]]"
 Resolve: TypeAlias = "Generator[Effect, Any, str]"
 ResolveNames: TypeAlias = "Generator[Effect, Any, dict[str, str | LivectlError]]"
+Observations: TypeAlias = "Generator[Effect, Any, dict[str, Observation]]"
 StreamerCheck: TypeAlias = "Callable[[str, CheckContext], Generator[Effect, Any, Observation]]"
-BatchCheck: TypeAlias = "Callable[[Sequence[str], CheckContext], Generator[Effect, Any, dict[str, Observation]]]"
+BatchCheck: TypeAlias = "Callable[[Sequence[str], CheckContext], Observations]"
 
 # Failures without one answer: the batch, its two halves, their four quarters. It is the site then, not an id.
 MAX_FAILURES_WITHOUT_ANSWER = 7
 MAX_SPLITS = 16  # in one check; 7 find one bad id in 100
 MAX_SINGLE_RETRIES = 5  # missing rows asked again in one check: an answer that lacks more is broken as a whole
 ABSENT_CACHE_SECONDS = 3_600.0  # a row missing even when asked alone is not asked alone again for so long
+# What an answer tells of a streamer, whoever else it may have failed.
+TOLD_STATES = {State.LIVE, State.OFFLINE, State.REPLAY, State.UPCOMING, State.RESTRICTED, State.BANNED}
 PLATFORM_WIDE_STATES = {State.BLOCKED, State.RATE_LIMITED, State.AUTH}  # of the whole site: asking on would be rude
 
 
@@ -49,17 +52,40 @@ class Platform(NamedTuple):
     names: NameLookup | None = None  # where many names are resolved in one request
     key_names: tuple[str, ...] = ()  # of the user's keys that it uses
     key_needed: bool = False  # it answers nothing without them
+    recheck: BatchCheck | None = None  # one request for many who were live: only those who still are, and what is known
 
     def rate_limit(self, keys: Mapping[str, str]) -> RateLimit:
         key = keys.get("client_id") or keys.get("api_key")  # a cookie opens no other way of asking
         return RateLimit(self.batch, self.budget) if key or not self.keyless else self.keyless
 
+    def is_id(self, name: str, context: CheckContext) -> bool:
+        """Whether the name is the id already: it resolves to itself, and nothing is asked for that."""
+        if self.resolve is None:
+            return True
+        steps = self.resolve(name, context)
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return bool(stop.value == name)
+        except LivectlError:
+            return False
+        steps.close()
+        return False
+
 
 class NameLookup(NamedTuple):
-    """Resolves up to `size` names at once, to an id or to the reason why there is none."""
+    """Resolves up to `size` names at once, to an id or to the reason why there is none. It may leave names out, which
+    are resolved alone then.
+
+    Where the site tells the state of a name, too, `observe` asks for both in one. What it finds has the streamer's id;
+    or the name itself, where somebody of that name is offline if there is such a streamer at all. It may leave out
+    names, which are resolved first then.
+    """
 
     size: int
     resolve: Callable[[Sequence[str], CheckContext], ResolveNames]
+    takes: Callable[[str], bool] = bool  # whether a name is of the kind that is looked up with others
+    observe: BatchCheck | None = None
 
 
 class RateLimit(NamedTuple):
@@ -158,6 +184,23 @@ def with_second_route(first: StreamerCheck, second: StreamerCheck) -> StreamerCh
             return observation
 
     return check_streamer
+
+
+def with_second_check(
+    first: Callable[[Sequence[str], CheckContext], Check],
+    second: Callable[[Sequence[str], CheckContext], Check],
+    is_unread: Callable[[Observation], bool] = lambda observation: observation.state is State.PARSE_ERROR,
+) -> Callable[[Sequence[str], CheckContext], Check]:
+    """The check of a site with two routes: asks the second about whom the first one's answer cannot be read."""
+
+    def check(ids: Sequence[str], context: CheckContext) -> Check:
+        observations = {observation.id: observation for observation in (yield from first(ids, context))}
+        unread = [streamer_id for streamer_id in ids if is_unread(observations[streamer_id])]
+        found = (yield from second(unread, context)) if unread else []
+        observations |= {observation.id: observation for observation in found if observation.state in TOLD_STATES}
+        return [observations[streamer_id] for streamer_id in ids]
+
+    return check
 
 
 def one_by_one(platform: str, check_streamer: StreamerCheck) -> Callable[[Sequence[str], CheckContext], Check]:

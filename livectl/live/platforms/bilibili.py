@@ -1,11 +1,13 @@
 """Checks Bilibili (live.bilibili.com), 30 users at once.
 
 A streamer is followed by uid. A room, by its long number or its short one, is resolved to its owner's uid once. Risk
-control answers HTTP 412, or -412 and -352 in a body.
+control answers HTTP 412, or -412 and -352 in a body. Another address answers about users and rooms alike: it is asked
+for rooms, and where the first one cannot be read or wants a check of the client.
 """
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -14,12 +16,14 @@ import msgspec
 from livectl.live.platforms import parsing
 from livectl.live.platforms.base import (
     CheckFailed,
+    NameLookup,
     NotAStreamer,
     Platform,
     ask,
     failed_observation,
     follow_link,
     in_batches,
+    with_second_check,
 )
 from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
@@ -27,7 +31,8 @@ from livectl.models import Observation, Request, State
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from livectl.live.platforms.base import CheckContext, Effect, Resolve
+    from livectl.errors import LivectlError
+    from livectl.live.platforms.base import CheckContext, Effect, Observations, Resolve, ResolveNames
     from livectl.models import Response
 
 NAME = "bilibili"
@@ -35,6 +40,8 @@ LIVE_HOSTS = {"live.bilibili.com", "m.live.bilibili.com"}
 SITE_HOSTS = {"bilibili.com", "www.bilibili.com", "m.bilibili.com", "t.bilibili.com"}
 BATCH = 30  # uids a call; an answer to 60 left some out
 API = "https://api.live.bilibili.com"
+BASE_INFO_URL = f"{API}/xlive/web-room/v1/index/getRoomBaseInfo"
+CHINESE_TIME = timezone(timedelta(hours=8))
 NOT_LOCKED = {"", "0", "0000-00-00 00:00:00"}  # how Bilibili writes "not locked"
 HINT = "Give the room, https://live.bilibili.com/NUMBER, or the user, https://space.bilibili.com/NUMBER"
 STATUS_LIVE, STATUS_ROUND, STATUS_OFF = 1, 2, 0  # of live_status; a round plays recordings
@@ -73,10 +80,32 @@ class BilibiliRoom(msgspec.Struct):
     uid: int
 
 
+class BilibiliBaseRoom(msgspec.Struct):
+    """A row of the other address, which writes the time in words."""
+
+    uid: int
+    room_id: int
+    live_status: int
+    live_time: str
+    short_id: int | None = 0
+    title: str | None = ""
+    uname: str | None = ""
+    area_name: str | None = ""
+    online: int | None = None
+    cover: str | None = ""
+
+
+class BilibiliBaseInfo(msgspec.Struct):
+    by_uids: dict[str, msgspec.Raw] | list[None]
+    by_room_ids: dict[str, msgspec.Raw] | list[None]
+
+
 ENVELOPE = msgspec.json.Decoder(BilibiliEnvelope)
 USERS = msgspec.json.Decoder(dict[str, msgspec.Raw] | list[None])
 USER = msgspec.json.Decoder(BilibiliUser, strict=False)
 ROOM = msgspec.json.Decoder(BilibiliRoom, strict=False)
+BASE_INFO = msgspec.json.Decoder(BilibiliBaseInfo)
+BASE_ROOM = msgspec.json.Decoder(BilibiliBaseRoom, strict=False)
 
 
 def address(text: str) -> str | None:
@@ -130,21 +159,86 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     return str(parsing.decode_json(envelope.data, ROOM).uid)
 
 
-def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
+def resolve_batch(names: Sequence[str], context: CheckContext) -> ResolveNames:
+    """The uids of rooms, many in one call. It leaves out those whom the answer does not name."""
+    try:
+        rooms = yield from _find_rooms(names, context)
+    except CheckFailed as failure:
+        if failure.state is not State.PARSE_ERROR:
+            raise
+        return {}
+    uids: dict[str, str | LivectlError] = {name: str(room.uid) for name, room in rooms.items()}
+    return uids
+
+
+def observe_names(names: Sequence[str], context: CheckContext) -> Observations:
+    """The states of rooms, and whose they are."""
+    rooms = yield from _find_rooms(names, context)
+    return {name: _build_observation(str(room.uid), _to_user(room), context) for name, room in rooms.items()}
+
+
+def _find_rooms(names: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, BilibiliBaseRoom]]:
+    """The rooms by name. The answer has them by their long numbers, whichever was asked for."""
+    numbers = [name.removeprefix("room:") for name in names]
+    info = yield from _ask_base_info([("room_ids", number) for number in numbers], context)
+    rooms: dict[str, BilibiliBaseRoom] = {}
+    for row in info.by_room_ids.values() if isinstance(info.by_room_ids, dict) else ():
+        room = parsing.decode_json(row, BASE_ROOM)
+        rooms |= {f"room:{number}": room for number in (room.room_id, room.short_id) if number}
+    return {name: rooms[name] for name in names if name in rooms}
+
+
+def check_batch(ids: Sequence[str], context: CheckContext) -> Observations:
     query = urlencode([("uids[]", streamer_id) for streamer_id in ids])
     endpoint = f"{API}/room/v1/Room/get_status_info_by_uids"
     response = yield from ask(Request(url=f"{endpoint}?{query}", headers=_headers(context)))
+    users = parsing.decode_json(_read_data(response, context), USERS)
+    rows = users if isinstance(users, dict) else {}
+    return {
+        streamer_id: _read_user(streamer_id, rows[streamer_id], context) for streamer_id in ids if streamer_id in rows
+    }
+
+
+def check_base_info(ids: Sequence[str], context: CheckContext) -> Observations:
+    info = yield from _ask_base_info([("uids", streamer_id) for streamer_id in ids], context)
+    rows = info.by_uids if isinstance(info.by_uids, dict) else {}
+    users = {uid: _to_user(parsing.decode_json(row, BASE_ROOM)) for uid, row in rows.items() if uid in ids}
+    return {uid: _build_observation(uid, user, context) for uid, user in users.items()}
+
+
+def _ask_base_info(
+    parameters: list[tuple[str, str]], context: CheckContext
+) -> Generator[Effect, Any, BilibiliBaseInfo]:
+    query = urlencode([("req_biz", "web_room_componet"), *parameters])  # spelt as the site spells it
+    response = yield from ask(Request(url=f"{BASE_INFO_URL}?{query}", headers=_headers(context)))
+    return parsing.decode_json(_read_data(response, context), BASE_INFO)
+
+
+def _to_user(room: BilibiliBaseRoom) -> BilibiliUser:
+    try:
+        started = int(datetime.strptime(room.live_time, "%Y-%m-%d %H:%M:%S").replace(tzinfo=CHINESE_TIME).timestamp())
+    except ValueError:
+        started = 0  # 0000-00-00 00:00:00: not live
+    return BilibiliUser(
+        live_status=room.live_status,
+        live_time=started,
+        title=room.title,
+        uname=room.uname,
+        area_v2_name=room.area_name,
+        online=room.online,
+        cover_from_user=room.cover,
+        room_id=room.room_id,
+        short_id=room.short_id,
+        uid=room.uid,
+    )
+
+
+def _read_data(response: Response, context: CheckContext) -> msgspec.Raw:
     envelope = _read_envelope(response, context)
     if envelope.code != 0:
         problem = f"code {envelope.code}: {parsing.plain_text(envelope.message)}"
         raise CheckFailed(State.PARSE_ERROR, problem, divisible=True)
-    users = parsing.decode_json(envelope.data, USERS)
-    rows = users if isinstance(users, dict) else {}
-    return {
-        streamer_id: _build_observation(streamer_id, rows[streamer_id], context)
-        for streamer_id in ids
-        if streamer_id in rows
-    }
+    return envelope.data
 
 
 def _read_envelope(response: Response, context: CheckContext) -> BilibiliEnvelope:
@@ -156,14 +250,17 @@ def _read_envelope(response: Response, context: CheckContext) -> BilibiliEnvelop
     return envelope
 
 
-def _build_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext) -> Observation:
+def _read_user(streamer_id: str, row: msgspec.Raw, context: CheckContext) -> Observation:
     try:
-        user = parsing.decode_json(row, USER)
-        if user.uid and user.uid != int(streamer_id):
-            raise parsing.somebody_else("$.data{}.uid", user.uid)
-        state = _state(user)
+        return _build_observation(streamer_id, parsing.decode_json(row, USER), context)
     except CheckFailed as failure:
         return failed_observation(NAME, streamer_id, failure, context)
+
+
+def _build_observation(streamer_id: str, user: BilibiliUser, context: CheckContext) -> Observation:
+    if user.uid and user.uid != int(streamer_id):
+        raise parsing.somebody_else("$.data{}.uid", user.uid)
+    state = _state(user)
     started_at = parsing.valid_timestamp(user.live_time) if state is not State.OFFLINE else None
     return Observation(
         platform=NAME,
@@ -195,6 +292,12 @@ def _headers(context: CheckContext) -> dict[str, str]:
     return parsing.browser_headers("https://live.bilibili.com/", context.keys.get("cookie"))
 
 
+def _is_unread(observation: Observation) -> bool:
+    """Whether the other address may know more. It is not asked after a refusal of this client at large (412)."""
+    failure = observation.state, observation.problem
+    return observation.state is State.PARSE_ERROR or failure == ERROR_CODES[-352]
+
+
 PLATFORM = Platform(
     name=NAME,
     hosts=frozenset({"api.live.bilibili.com", "b23.tv", "live.bilibili.com", "space.bilibili.com", "www.bilibili.com"}),
@@ -203,6 +306,7 @@ PLATFORM = Platform(
     key_names=("cookie",),
     address=address,
     url=url,
-    check=in_batches(NAME, BATCH, check_batch),
+    check=with_second_check(in_batches(NAME, BATCH, check_batch), in_batches(NAME, BATCH, check_base_info), _is_unread),
     resolve=resolve,
+    names=NameLookup(BATCH, resolve_batch, lambda name: name.startswith("room:"), observe_names),
 )

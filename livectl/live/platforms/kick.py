@@ -1,7 +1,9 @@
-"""Checks Kick (kick.com) through its public API with the user's key, 20 streamers at once.
+"""Checks Kick (kick.com) through its public API with the user's key. Without a key there is no way that Kick allows.
 
-Without a key there is no way that Kick allows. Big batches have said "offline" of streamers who were live, so a
-streamer who was live a moment ago is asked about again, alone, before the broadcast counts as ended.
+Two addresses answer. The list of broadcasts takes a hundred streamers and names those who are live. The channels take
+20, for big batches of them have said "offline" of streamers who were live; they say so of each, and who there is.
+So the list is asked about many, and the channels about whom it leaves out: once in a while about those who were
+offline, and alone about those who were live a moment ago, before the broadcast counts as ended.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from livectl.errors import LivectlError
-    from livectl.live.platforms.base import CheckContext, Effect, Resolve, ResolveNames
+    from livectl.live.platforms.base import Check, CheckContext, Effect, Observations, Resolve, ResolveNames
+    from livectl.models import Response
 
 NAME = "kick"
 HOSTS = {NAME, "kick.com", "www.kick.com", "m.kick.com", "player.kick.com"}
@@ -42,10 +45,13 @@ NON_CHANNEL_PATHS = {
 }
 # fmt: on
 HINT = "Give the channel: https://kick.com/NAME"
-BATCH = 20  # 50 are allowed, but then half of the answers were wrong
+BATCH = 100  # of the list
+CHANNEL_BATCH = 20  # 50 are allowed, but then half of the answers were wrong
 CHANNELS_URL = "https://api.kick.com/public/v1/channels"
+LIST_URL = "https://api.kick.com/public/v1/users/livestreams"
 OAUTH_URL = "https://id.kick.com/oauth/token"
 RECENTLY_LIVE_SECONDS = 900.0  # for so long after "live", a batch's "offline" must be confirmed
+OFFLINE_SECONDS = 900.0  # for so long after a channel's "offline", not to be in the list says so, too
 NO_KEY = "Kick answers only with a key: set client_id and client_secret under platforms.kick"
 
 
@@ -68,6 +74,26 @@ class KickChannel(msgspec.Struct):
     category: KickCategory | None = None
 
 
+class KickBroadcaster(msgspec.Struct):
+    id: int
+
+
+class KickSlug(msgspec.Struct):
+    slug: str = ""
+
+
+class KickBroadcast(msgspec.Struct):
+    """A row of the list, which has those who are live and no others."""
+
+    broadcaster_user: KickBroadcaster
+    channel: KickSlug
+    started_at: parsing.Instant | None  # no default: a row without it is no broadcast
+    title: str | None = ""
+    category: KickCategory | None = None
+    viewer_count: int | None = None
+    thumbnail: str | None = ""
+
+
 class KickOwner(msgspec.Struct):
     broadcaster_user_id: int
     slug: str = ""
@@ -75,11 +101,14 @@ class KickOwner(msgspec.Struct):
 
 class KickRows(msgspec.Struct):
     data: list[msgspec.Raw]
+    message: str | None = ""
 
 
 ROWS = msgspec.json.Decoder(KickRows)
 CHANNEL = msgspec.json.Decoder(KickChannel)
 OWNER = msgspec.json.Decoder(KickOwner)
+BROADCAST = msgspec.json.Decoder(KickBroadcast)
+SUCCESS_MESSAGES = {"", "ok", "success"}
 
 
 def address(text: str) -> str | None:
@@ -107,39 +136,114 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
 
 
 def resolve_batch(names: Sequence[str], context: CheckContext) -> ResolveNames:
-    """The numbers of slugs, many in one call. What it leaves out is asked alone: one bad slug may spoil the call."""
-    slugs = [name for name in names if not is_number(name)]
-    numbers = yield from _find_numbers(slugs, context)
-    for name in slugs if len(slugs) > 1 else ():
-        if name not in numbers:
-            numbers |= yield from _find_numbers([name], context)
-    answers: dict[str, str | LivectlError] = {name: name for name in names}
-    for name in slugs:
-        answers[name] = numbers.get(name) or NotAStreamer(f"Kick knows no channel {name.removeprefix('@')!r}", HINT)
+    """The numbers of slugs, many in one call."""
+    rows = yield from _find_rows([name for name in names if not is_number(name)], context)
+    answers: dict[str, str | LivectlError] = {name: name for name in names if is_number(name)}
+    for name in names:
+        if name in rows:
+            answers[name] = str(parsing.decode_json(rows[name], OWNER).broadcaster_user_id)
+        elif name not in answers:
+            answers[name] = NotAStreamer(f"Kick knows no channel {name.removeprefix('@')!r}", HINT)
     return answers
 
 
-def _find_numbers(slugs: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, str]]:
+def _find_rows(slugs: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, msgspec.Raw]]:
+    """The rows of slugs. One bad slug may spoil a call: then its halves are asked. Who is left out is asked alone."""
     if not slugs:
         return {}
     rows = yield from _fetch_channels("slug", [slug.removeprefix("@") for slug in slugs], context)
-    owners = [parsing.decode_json(row, OWNER) for row in rows]
-    numbers = {f"@{owner.slug}": str(owner.broadcaster_user_id) for owner in owners}
-    return {slug: numbers[slug] for slug in slugs if slug in numbers}
+    by_slug = {f"@{parsing.decode_json(row, OWNER).slug}": row for row in rows or ()}
+    found = {slug: by_slug[slug] for slug in slugs if slug in by_slug}
+    missing = [slug for slug in slugs if slug not in found]
+    middle = len(slugs) // 2
+    parts = [slugs[:middle], slugs[middle:]] if rows is None else [[slug] for slug in missing]
+    for part in parts if len(slugs) > 1 else ():
+        found |= yield from _find_rows(part, context)
+    return found
 
 
-def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
-    """Asks by number. A slug that is not resolved yet is asked alone, for one request takes numbers or slugs."""
+def observe_names(names: Sequence[str], context: CheckContext) -> Observations:
+    """The states of slugs, whose rows have the numbers, too."""
+    rows = yield from _find_rows(names, context)
+    numbers = {name: str(parsing.decode_json(row, OWNER).broadcaster_user_id) for name, row in rows.items()}
+    by_number = {numbers[name]: _build_observation(numbers[name], row, context) for name, row in rows.items()}
+    by_number = yield from _remember(by_number, context, alone=len(names) == 1)
+    return {name: by_number[numbers[name]] if name in rows else _not_found(name, context) for name in names}
+
+
+def _not_found(streamer_id: str, context: CheckContext) -> Observation:
+    return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
+
+
+def check(ids: Sequence[str], context: CheckContext) -> Check:
+    """Asks the list about many at once, and the channels about whom the list leaves in doubt."""
+    numbers = [streamer_id for streamer_id in ids if is_number(streamer_id)]
+    observations: dict[str, Observation] = {}
+    if len(numbers) > CHANNEL_BATCH:
+        try:
+            observations = yield from _check_list(numbers, context)
+        except CheckFailed as failure:
+            if failure.state is not State.PARSE_ERROR and not failure.divisible:
+                return [failed_observation(NAME, streamer_id, failure, context) for streamer_id in ids]
+    doubtful = [streamer_id for streamer_id in ids if streamer_id not in observations]
+    observations |= {seen.id: seen for seen in (yield from CHECK_CHANNELS(doubtful, context))}
+    return [observations[streamer_id] for streamer_id in ids]
+
+
+def _check_list(numbers: Sequence[str], context: CheckContext) -> Observations:
+    """Those who are in the list, and those whose channel has said a while ago that they are offline.
+
+    A row that was not asked for, or cannot be read, may stand where another should: then nobody is offline by absence.
+    """
+    response = yield from _ask_kick(LIST_URL, "user_id", numbers, context)
+    observations: dict[str, Observation] = {}
+    is_whole = True
+    for row in _read_rows(response, context):
+        try:
+            broadcast = parsing.decode_json(row, BROADCAST)
+        except CheckFailed:
+            is_whole = False
+            continue
+        streamer_id = str(broadcast.broadcaster_user.id)
+        if streamer_id in numbers:
+            observations[streamer_id] = _build_live_observation(streamer_id, broadcast, context)
+            yield from _remember_live(streamer_id)
+        else:
+            is_whole = False
+    for streamer_id in numbers if is_whole else ():
+        if streamer_id not in observations and (yield from cache_get(f"offline/{streamer_id}")):
+            offline = Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
+            observations[streamer_id] = offline
+    return observations
+
+
+def check_batch(ids: Sequence[str], context: CheckContext) -> Observations:
+    """Asks the channels by number. A slug that is not resolved yet is asked alone: a request takes either."""
     numbers = [streamer_id for streamer_id in ids if is_number(streamer_id)]
     observations = yield from _check_by("broadcaster_user_id", numbers, context)
     for slug in [streamer_id for streamer_id in ids if not is_number(streamer_id)]:
         observations |= yield from _check_by("slug", [slug], context)
+    return (yield from _remember(observations, context, alone=len(ids) == 1))
+
+
+def _remember(observations: dict[str, Observation], context: CheckContext, *, alone: bool) -> Observations:
+    """The observations, those confirmed that end a broadcast among others; and what they say is kept."""
     for streamer_id, observation in list(observations.items()):
         if observation.state is State.LIVE:
-            yield from cache_set(f"live/{streamer_id}", "1", RECENTLY_LIVE_SECONDS)
-        elif observation.state is State.OFFLINE and len(ids) > 1 and (yield from cache_get(f"live/{streamer_id}")):
+            yield from _remember_live(streamer_id)
+        if observation.state is not State.OFFLINE:
+            continue
+        if not alone and (yield from cache_get(f"live/{streamer_id}")):
             observations[streamer_id] = yield from _confirm_offline(streamer_id, context)
+        if observations[streamer_id].state is State.OFFLINE:
+            yield from cache_set(f"offline/{streamer_id}", "1", OFFLINE_SECONDS)
     return observations
+
+
+def _remember_live(streamer_id: str) -> Generator[Effect, Any, None]:
+    yield from cache_set(f"live/{streamer_id}", "1", RECENTLY_LIVE_SECONDS)
+    if (yield from cache_get(f"offline/{streamer_id}")):
+        yield from cache_set(f"offline/{streamer_id}", "", OFFLINE_SECONDS)
 
 
 def _confirm_offline(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
@@ -156,7 +260,7 @@ def _confirm_offline(streamer_id: str, context: CheckContext) -> Generator[Effec
 def _check_by(key: str, ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
     if not ids:
         return {}
-    rows = yield from _fetch_channels(key, [streamer_id.removeprefix("@") for streamer_id in ids], context)
+    rows = (yield from _fetch_channels(key, [streamer_id.removeprefix("@") for streamer_id in ids], context)) or []
     observations: dict[str, Observation] = {}
     row_failure: CheckFailed | None = None
     for row in rows:
@@ -170,24 +274,37 @@ def _check_by(key: str, ids: Sequence[str], context: CheckContext) -> Generator[
     if row_failure and not observations:
         raise row_failure
     if len(ids) == 1 and not rows:
-        observations[ids[0]] = Observation(platform=NAME, id=ids[0], state=State.NOT_FOUND, at=context.now)
+        observations[ids[0]] = _not_found(ids[0], context)
     return observations
 
 
 def _fetch_channels(
     key: str, values: Sequence[str], context: CheckContext
-) -> Generator[Effect, Any, list[msgspec.Raw]]:
+) -> Generator[Effect, Any, list[msgspec.Raw] | None]:
+    """The rows; None when a slug is bad or unknown, as some of Kick's servers say it. Others leave it out."""
+    response = yield from _ask_kick(CHANNELS_URL, key, values, context)
+    if key == "slug" and response.status in {400, 404}:
+        return None
+    return _read_rows(response, context)
+
+
+def _ask_kick(address: str, key: str, values: Sequence[str], context: CheckContext) -> Generator[Effect, Any, Response]:
     if not oauth.has_client_keys(context):
         raise CheckFailed(State.AUTH, NO_KEY)
 
     def build_request(token: str) -> Request:
         query = urlencode([(key, value) for value in values])
-        return Request(url=f"{CHANNELS_URL}?{query}", headers={"Authorization": f"Bearer {token}"})
+        return Request(url=f"{address}?{query}", headers={"Authorization": f"Bearer {token}"})
 
-    response = yield from oauth.ask_with_token(OAUTH_URL, context, build_request)
-    if key == "slug" and response.status in {400, 404}:
-        return []  # how some of Kick's servers say "unknown"; others send an empty list
-    return parsing.read_json(response, ROWS, context.now).data
+    return (yield from oauth.ask_with_token(OAUTH_URL, context, build_request))
+
+
+def _read_rows(response: Response, context: CheckContext) -> list[msgspec.Raw]:
+    """The rows. No rows beside an error say nothing of anybody."""
+    answer = parsing.read_json(response, ROWS, context.now)
+    if not answer.data and (answer.message or "").lower() not in SUCCESS_MESSAGES:
+        raise CheckFailed(State.NETWORK, f"the site has trouble: {parsing.plain_text(answer.message)}")
+    return answer.data
 
 
 def _build_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext) -> Observation:
@@ -198,19 +315,33 @@ def _build_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext
         return failed_observation(NAME, streamer_id, failure, context)
     if stream is None:
         return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now, name=channel.slug)
-    started_at = parsing.instant_timestamp(stream.start_time)
+    broadcast = KickBroadcast(
+        broadcaster_user=KickBroadcaster(channel.broadcaster_user_id),
+        channel=KickSlug(channel.slug),
+        started_at=stream.start_time,
+        title=channel.stream_title,
+        category=channel.category,
+        viewer_count=stream.viewer_count,
+        thumbnail=stream.thumbnail,
+    )
+    return _build_live_observation(streamer_id, broadcast, context)
+
+
+def _build_live_observation(streamer_id: str, broadcast: KickBroadcast, context: CheckContext) -> Observation:
+    started_at = parsing.instant_timestamp(broadcast.started_at)
+    slug = broadcast.channel.slug
     return Observation(
         platform=NAME,
         id=streamer_id,
         state=State.LIVE,
         at=context.now,
         session=f"{started_at:.0f}" if started_at else "",
-        title=parsing.plain_text(channel.stream_title),
-        category=parsing.plain_text(channel.category.name if channel.category else ""),
-        name=parsing.plain_text(channel.slug),
-        url=f"https://kick.com/{channel.slug}",
-        cover=parsing.image_url(stream.thumbnail),
-        viewers=parsing.parse_count(stream.viewer_count),
+        title=parsing.plain_text(broadcast.title),
+        category=parsing.plain_text(broadcast.category.name if broadcast.category else ""),
+        name=parsing.plain_text(slug),
+        url=f"https://kick.com/{slug}" if slug else "",
+        cover=parsing.image_url(broadcast.thumbnail),
+        viewers=parsing.parse_count(broadcast.viewer_count),
         started_at=started_at,
     )
 
@@ -227,6 +358,8 @@ def _running_stream(channel: KickChannel) -> KickStream | None:
     raise CheckFailed(State.PARSE_ERROR, "missing field `is_live` - at `$.data[].stream`")
 
 
+CHECK_CHANNELS = in_batches(NAME, CHANNEL_BATCH, check_batch)
+
 PLATFORM = Platform(
     name=NAME,
     hosts=frozenset({"api.kick.com", "id.kick.com"}),
@@ -236,7 +369,7 @@ PLATFORM = Platform(
     key_needed=True,
     address=address,
     url=url,
-    check=in_batches(NAME, BATCH, check_batch),
+    check=check,
     resolve=resolve,
-    names=NameLookup(BATCH, resolve_batch),
+    names=NameLookup(CHANNEL_BATCH, resolve_batch, observe=observe_names),
 )

@@ -36,14 +36,17 @@ def has_client_keys(context: CheckContext) -> bool:
 def ask_with_token(
     token_url: str, context: CheckContext, build_request: Callable[[str], Request]
 ) -> Generator[Effect, Any, Response]:
-    """The response to `build_request(token)`. A token that is refused is renewed, once."""
+    """The response to `build_request(token)`. A kept token that is refused is renewed, once; a new one is dropped."""
     cached_token = yield from cache_get(_cache_key(context))
     if cached_token:
         response = yield from ask(build_request(cached_token))
         if response.status != 401:
             return response
     token = yield from _fetch_token(token_url, context)
-    return (yield from ask(build_request(token)))
+    response = yield from ask(build_request(token))
+    if response.status == 401:
+        yield from cache_set(_cache_key(context), "", MIN_CACHE_SECONDS)
+    return response
 
 
 def _fetch_token(token_url: str, context: CheckContext) -> Generator[Effect, Any, str]:

@@ -23,6 +23,7 @@ from livectl.live.platforms.base import (
     failed_observation,
     in_batches,
     resolve_alone,
+    with_second_check,
 )
 from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from livectl.errors import LivectlError
-    from livectl.live.platforms.base import Check, CheckContext, Effect, Resolve, ResolveNames
+    from livectl.live.platforms.base import Check, CheckContext, Effect, Observations, Resolve, ResolveNames
     from livectl.models import Response
 
 NAME = "twitch"
@@ -45,6 +46,9 @@ OAUTH_URL = "https://id.twitch.tv/oauth2/token"
 HELIX_URL = "https://api.twitch.tv/helix"
 GQL_URL = "https://gql.twitch.tv/gql"
 WEB_CLIENT_ID = "kimne78kx3ncx6brgo4mv6wki5h1ko"  # of the site's own pages, the same for everyone
+SITE_TROUBLE = re.compile(
+    r"server error|service (error|timeout|unavailable)|timed? ?out", re.IGNORECASE
+)  # in its errors
 USER_FIELDS = "id login displayName stream{id type title viewersCount createdAt previewImageURL game{name}}"
 QUERY_BY_LOGIN = f"query($login:String!){{user(login:$login){{{USER_FIELDS}}}}}"
 QUERY_BY_NUMBER = f"query($id:ID!){{user(id:$id){{{USER_FIELDS}}}}}"
@@ -115,8 +119,9 @@ class GqlResponse(msgspec.Struct):
 class GqlError(msgspec.Struct):
     """What is answered in place of all rows."""
 
-    error: str = ""
+    error: str | None = ""
     message: str | None = ""
+    status: int | None = None
     errors: list[GqlProblem] | None = None
 
 
@@ -183,7 +188,7 @@ def resolve_batch(names: Sequence[str], context: CheckContext) -> ResolveNames:
     return answers
 
 
-def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
+def check_batch(ids: Sequence[str], context: CheckContext) -> Observations:
     """Asks Helix. While a row cannot be read, a streamer without a row is not offline: the row may be theirs."""
     parameters = [
         ("user_id", streamer_id) if is_number(streamer_id) else ("user_login", streamer_id.removeprefix("@"))
@@ -196,6 +201,21 @@ def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, 
     return {
         streamer_id: _build_observation(streamer_id, streams.get(streamer_id), context, row_failure)
         for streamer_id in ids
+    }
+
+
+def observe_names(names: Sequence[str], context: CheckContext) -> Observations:
+    """The states of logins. Whose stream there is, is told with its number; the others are offline, or nobody."""
+    if not oauth.has_client_keys(context):
+        return {}
+    logins = [("user_login", name.removeprefix("@")) for name in names]
+    response = yield from _ask_helix("streams", [*logins, ("first", str(BATCH))], context)
+    streams, row_failure = _decode_streams(_read_helix(response, ROWS, context).data, names)
+    return {
+        name: _build_observation(
+            streams[name].user_id if name in streams else name, streams.get(name), context, row_failure
+        )
+        for name in names
     }
 
 
@@ -278,20 +298,14 @@ def _ask_helix(
     return (yield from oauth.ask_with_token(OAUTH_URL, context, build_request))
 
 
-def check_batch_without_key(
-    ids: Sequence[str], context: CheckContext
-) -> Generator[Effect, Any, dict[str, Observation]]:
+def check_batch_without_key(ids: Sequence[str], context: CheckContext) -> Observations:
     """Asks the site's GraphQL: one operation a streamer, answered in the same order."""
     body = msgspec.json.encode([_gql_query(streamer_id) for streamer_id in ids])
     headers = {"Client-ID": WEB_CLIENT_ID, "Content-Type": "application/json"} | parsing.browser_headers()
     response = yield from ask(Request(url=GQL_URL, method="POST", headers=headers, body=body))
     rows = parsing.read_json(response, GQL_ROWS, context.now)
     if isinstance(rows, GqlError):
-        if rows.errors:
-            raise _gql_failure(rows.errors)
-        if not rows.error:
-            raise CheckFailed(State.PARSE_ERROR, "neither rows nor an error")
-        raise CheckFailed(State.BLOCKED, f"refused: {parsing.plain_text(rows.error)}")
+        raise _gql_failure(rows.errors) if rows.errors else _gql_refusal(rows)
     if len(rows) != len(ids):
         raise CheckFailed(State.PARSE_ERROR, f"{len(rows)} answers to {len(ids)} questions")
     return {
@@ -329,6 +343,18 @@ def _read_gql_user(streamer_id: str, answer: GqlResponse) -> GqlUser | None:
     return user
 
 
+def _gql_refusal(answer: GqlError) -> CheckFailed:
+    """The failure of an answer that names an error in place of rows: the site's trouble, a limit, or a refusal."""
+    error = parsing.plain_text(answer.error) or parsing.plain_text(answer.message)
+    if not error:
+        return CheckFailed(State.PARSE_ERROR, "neither rows nor an error")
+    if answer.status == 429 or "too many" in error.lower():
+        return CheckFailed(State.RATE_LIMITED, f"asked too often: {error}")
+    if (answer.status or 0) >= 500 or SITE_TROUBLE.search(error):
+        return CheckFailed(State.NETWORK, f"the site has trouble: {error}")
+    return CheckFailed(State.BLOCKED, f"refused: {error}")
+
+
 def _gql_failure(problems: Sequence[GqlProblem]) -> CheckFailed:
     message = parsing.plain_text(problems[0].message) or "an error without words"
     state = State.BLOCKED if "integrity" in message.lower() else State.NETWORK
@@ -350,8 +376,8 @@ def _to_helix_stream(user: GqlUser, stream: GqlStream) -> HelixStream:
     )
 
 
-CHECK_WITH_KEY = in_batches(NAME, BATCH, check_batch)
 CHECK_WITHOUT_KEY = in_batches(NAME, GQL_BATCH, check_batch_without_key)
+CHECK_WITH_KEY = with_second_check(in_batches(NAME, BATCH, check_batch), CHECK_WITHOUT_KEY)
 
 
 def check(ids: Sequence[str], context: CheckContext) -> Check:
@@ -369,5 +395,5 @@ PLATFORM = Platform(
     url=url,
     check=check,
     resolve=resolve,
-    names=NameLookup(BATCH, resolve_batch),
+    names=NameLookup(BATCH, resolve_batch, observe=observe_names),
 )

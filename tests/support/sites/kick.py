@@ -14,12 +14,37 @@ if TYPE_CHECKING:
 def api(plan: Plan, request: SiteRequest) -> SiteResponse:
     if request.headers.get("authorization") != f"Bearer {TOKEN}":
         return json_response({"message": "Unauthorized", "data": {}}, 401)
+    if request.path == "/public/v1/users/livestreams":
+        return _list(plan, request.get_all("user_id"))
     slugs = [plan.find_alias("kick", slug) or "" for slug in request.get_all("slug")]
     scenes = answered_scenes(plan, "kick", [*request.get_all("broadcaster_user_id"), *slugs])
     if scenes is None:
         return json_response({"message": "Invalid request", "data": {}}, 400)
     channels = [_row(streamer_id, scene) for streamer_id, scene in scenes if scene.kind != "not_found"]
     return json_response({"data": channels, "message": "OK"})
+
+
+def _list(plan: Plan, ids: list[str]) -> SiteResponse:
+    """The broadcasts of those who are live. `skipped` are missing from it."""
+    if len(ids) > 100:
+        return json_response({"message": "Invalid request", "data": []}, 400)
+    scenes = answered_scenes(plan, "kick", ids)
+    if scenes is None:
+        return json_response({"message": "Internal error", "data": []}, 500)
+    rows = [
+        {
+            "broadcaster_user": {"id": int(streamer_id), "username": scene.alias},
+            "channel": {"slug": scene.alias or f"name{streamer_id}"},
+            "title": scene.title,
+            "category": {"id": 15, "name": "Just Chatting"},
+            "viewer_count": scene.viewers,
+            "started_at": iso_time(scene.started),
+            "thumbnail": "https://static.example/kick.jpg",
+        }
+        for streamer_id, scene in scenes
+        if scene.kind in ON_AIR
+    ]
+    return json_response({"data": rows, "message": "OK"})
 
 
 def _row(streamer_id: str, scene: Scene) -> dict[str, Any]:

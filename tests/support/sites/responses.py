@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.support.sites.plan import Plan, Scene, SiteResponse
 
-EAST_9 = timezone(timedelta(hours=9))
+EAST_8, EAST_9 = timezone(timedelta(hours=8)), timezone(timedelta(hours=9))
 TOKEN = "fake-token"  # from both token endpoints
 ON_AIR = {"live", "skipped", "restricted"}
 
