@@ -13,7 +13,9 @@ from livectl import redis_client
 from livectl.errors import LivectlError, ServerError
 from livectl.live import history, store_reader
 from livectl.live.alerts import outbox
+from livectl.live.follows import follow_list
 from livectl.live.store import Store
+from livectl.live.store_reader import StreamerHistory
 from livectl.models import PlatformHealth, State, StreamerRecord
 from livectl.ops.beat import heartbeats, views
 from livectl.ops.cluster import queues, workers
@@ -22,13 +24,13 @@ from livectl.web.cache import BodyCache, FragmentCache, TimedCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from redis import Redis
 
     from livectl.address import Address
     from livectl.live.alerts.outbox import TargetStatus
     from livectl.live.history import HeatMap
-    from livectl.live.store_reader import StreamerHistory
     from livectl.models import Job, Schedule
     from livectl.ops.beat.views import EntryStatus
     from livectl.ops.deployment import Deployment
@@ -58,8 +60,9 @@ class PageData:
         self.clock = clock
         self.bodies = BodyCache()
         self.fragments = FragmentCache()
+        follows = settings.follows if settings else None
         self.streamers = TimedCache(
-            lambda: source.read(lambda client: read_streamers(client, clock())), STREAMERS_KEEP_SECONDS
+            lambda: source.read(lambda client: read_streamers(client, clock(), follows)), STREAMERS_KEEP_SECONDS
         )
         self.jobs = TimedCache(
             lambda: source.read_deployment(lambda deployment, _: read_jobs(deployment)), JOBS_KEEP_SECONDS
@@ -76,7 +79,15 @@ class PageData:
             lambda client: store_reader.find_history(Store(client), platform, streamer_id)
         )
         record, sessions = streamer_history
+        if not record.streamer and (waiting := self._find_waiting(platform, streamer_id)):
+            record = waiting
+            streamer_history = StreamerHistory(record, sessions)
         return StreamerPage(streamer_history, history.compute_heat_map(sessions, record.first, self.clock(), self.zone))
+
+    def _find_waiting(self, platform: str, streamer_id: str) -> StreamerRecord | None:
+        """Somebody who is on the list, and whom the store does not have yet."""
+        others = self.streamers.get().others
+        return next((record for record in others if (record.platform, record.id) == (platform, streamer_id)), None)
 
 
 class StreamerPage(NamedTuple):
@@ -97,12 +108,13 @@ class StreamerList(msgspec.Struct, frozen=True, kw_only=True):
     live: tuple[StreamerRecord, ...]
     others: tuple[StreamerRecord, ...]
     health: tuple[PlatformHealth, ...]
+    list_problem: str = ""  # why the file of the follow list cannot be read
     digest: str  # changes with anything in this list
     page_digest: str  # changes with what the page shows: another look with the same result leaves the page as it is
 
     @property
     def platforms(self) -> list[str]:
-        return sorted({record.platform for record in (*self.live, *self.others)})
+        return sorted({record.platform for record in (*self.live, *self.others)} - {""})
 
     @property
     def tags(self) -> list[str]:
@@ -142,17 +154,26 @@ def parse_filter(query: Mapping[str, str]) -> StreamerFilter:
     return StreamerFilter(platform=values["platform"], tag=values["tag"], text=values["q"])
 
 
-def read_streamers(client: Redis, now: float) -> StreamerList:
+def read_streamers(client: Redis, now: float, follows: Path | None = None) -> StreamerList:
+    """Each line of the follow list. Those of its file `follows` that no worker has read yet are among the others."""
     store = Store(client)
     everyone, health = store.all_streamers(), tuple(store.health(now))
+    waiting = follow_list.find_waiting(store, follows, everyone) if follows else follow_list.WaitingList()
+    everyone += waiting.streamers
     live = sorted((record for record in everyone if record.state is State.LIVE), key=_latest_start)
     others = sorted((record for record in everyone if record.state is not State.LIVE), key=_latest_end)
     return StreamerList(
         live=tuple(live),
         others=tuple(others),
         health=health,
+        list_problem=waiting.problem,
         digest=_digest(live, others, health),
-        page_digest=_digest([*map(_shown_record, live)], [*map(_shown_record, others)], [*map(_shown_health, health)]),
+        page_digest=_digest(
+            [*map(_shown_record, live)],
+            [*map(_shown_record, others)],
+            [*map(_shown_health, health)],
+            waiting.problem,
+        ),
     )
 
 
@@ -174,6 +195,7 @@ def _shown_health(health: PlatformHealth) -> PlatformHealth:
         platform=health.platform,
         open_until=health.open_until,
         wait_until=health.wait_until,
+        unreached=health.unreached,
         auth_since=health.auth_since,
         parser_broken=health.parser_broken,
         all_gone=health.all_gone,

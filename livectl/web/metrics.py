@@ -103,6 +103,7 @@ class StateCollector:
             "livectl_circuit_step": "How many blocks in a row opened the circuit",
             "livectl_asked_to_wait": "Whether the platform asked to be left alone",
             "livectl_keys_refused": "Whether the platform refuses its keys",
+            "livectl_unreached": "Whether no request reaches the platform",
             "livectl_parser_broken": "Whether most answers have an unknown shape",
         }
         families = {
@@ -119,6 +120,7 @@ class StateCollector:
                 "livectl_circuit_step": health.step,
                 "livectl_asked_to_wait": health.wait_until is not None and health.wait_until > now,
                 "livectl_keys_refused": health.auth_since is not None,
+                "livectl_unreached": health.unreached is not None,
                 "livectl_parser_broken": health.parser_broken is not None,
             }
             for name, value in values.items():
@@ -178,14 +180,17 @@ def _streamer_metrics(streamers: StreamerList) -> Iterator[Metric]:
     everyone = (*streamers.live, *streamers.others)
     states: dict[tuple[str, str], int] = {}
     troubles: dict[tuple[str, str], int] = {}
+    unresolved = 0
     for record in everyone:
         state = record.platform, str(record.state or State.UNKNOWN)
         states[state] = states.get(state, 0) + 1
+        unresolved += record.unresolved
         if record.trouble:
             trouble = record.platform, str(record.trouble)
             troubles[trouble] = troubles.get(trouble, 0) + 1
     yield _gauge_by_platform("livectl_streamers", "Streamers by last state", "state", states)
     yield _gauge_by_platform("livectl_streamers_troubled", "Streamers that could not be read", "trouble", troubles)
+    yield GaugeMetricFamily("livectl_streamers_unresolved", "Lines of the follow list that lead to nobody", unresolved)
 
 
 def _gauge_by_platform(name: str, documentation: str, label: str, counts: dict[tuple[str, str], int]) -> Metric:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import msgspec
 from flask import url_for
 
+from livectl.live import views as live_views
 from livectl.live.history import DAYS_PER_WEEK, HOURS_PER_DAY, LABEL_EVERY_HOURS
 from livectl.models import State
 from livectl.ops.schedules import due_times
@@ -41,6 +42,8 @@ def streamer_list(
     matching = streamer_filter.apply(streamers)
     card_builder = CardBuilder(translate, now, page_data.zone, _page_url_builder())
     render_fragment = page_data.fragments.render
+    unread = sum(live_views.from_record(record).live is None for record in streamers.others)
+    all_count = len(streamers.live) + len(streamers.others)
     return "wall.html", {
         "t": translate,
         "zone": page_data.zone,
@@ -49,10 +52,14 @@ def streamer_list(
         "tags": streamers.tags,
         "live": [render_fragment("card", card_builder.build(record), translate) for record in matching.live],
         "others": [render_fragment("row", card_builder.build(record), translate) for record in matching.others],
-        "notices": [notice for health in streamers.health if (notice := card_builder.platform_notice(health))]
-        + _failing_target_notices(page_data.targets.get(), translate, now),
+        "notices": [
+            *([translate("list_problem", why=streamers.list_problem)] if streamers.list_problem else []),
+            *(notice for health in streamers.health if (notice := card_builder.platform_notice(health))),
+            *_failing_target_notices(page_data.targets.get(), translate, now),
+        ],
+        "nobody": translate("nobody_known", count=unread, all=all_count) if unread else translate("nobody"),
         "live_count": len(streamers.live),
-        "all_count": len(streamers.live) + len(streamers.others),
+        "all_count": all_count,
     }
 
 
@@ -139,24 +146,24 @@ class CardBuilder:
 
     def build(self, record: StreamerRecord) -> Card:
         name = record.name or record.id
-        state = str(record.state or State.UNKNOWN)
+        state = record.state or record.trouble or State.UNKNOWN
         live = record.state is State.LIVE
         moment = record.started_at if live else record.ended_at
         return Card(
             key=f"s-{record.platform}-{record.id}",
-            page=self._page_url(record.platform, record.id),
+            page=self._page_url(record.platform, record.id) if record.platform else "",
             url=safe_url(record.url),
             platform_name=self._translate.platform(record.platform),
             id=record.id,
             name=name,
             initial=name[:1].upper(),
-            state=state,
-            state_word=self._translate(f"state_{state}"),
+            state=str(state),
+            state_word=self._state_word(record),
             title=record.title,
             category=record.category,
             cover=https_url(record.cover) if live else "",
             viewers=self._translate.count(record.viewers) if live and record.viewers is not None else "",
-            time=self._time_text(moment, live=live),
+            time=self._time_text(moment, live=live) if record.state else "",
             moment=None if moment is None else format_instant(moment),
             moment_long=format_local_time(moment, self._zone) if moment else "",
             tags=record.streamer.tags if record.streamer else (),
@@ -164,6 +171,10 @@ class CardBuilder:
             fault=record.trouble is not None and record.trouble not in STREAMER_TROUBLES,
             problem=record.problem if record.trouble else "",
         )
+
+    def _state_word(self, record: StreamerRecord) -> str:
+        state = record.state or record.trouble
+        return self._translate(f"state_{state}") if state else self._translate("not_asked")
 
     def _time_text(self, moment: float | None, *, live: bool) -> str:
         if moment is None:
@@ -179,7 +190,9 @@ class CardBuilder:
         """What keeps the streamer from being read, for how long, and how old the last reading is."""
         if record.trouble is None:
             return ""
-        trouble, span = self._translate(f"trouble_{record.trouble}"), self._span_since(record.troubled_since)
+        trouble, span = self._translate(f"state_{record.trouble}"), self._span_since(record.troubled_since)
+        if record.troubled_since is None:
+            return trouble
         if record.seen is None:
             return self._translate("trouble_never", what=trouble, span=span)
         return self._translate(
@@ -196,6 +209,8 @@ class CardBuilder:
             return self._translate("platform_auth", platform=name, span=self._span_since(health.auth_since))
         if health.open_until is not None:
             return self._translate("platform_open", platform=name, until=self._until_text(health.open_until))
+        if health.unreached is not None:
+            return self._translate("platform_unreached", platform=name, span=self._span_since(health.unreached))
         if health.parser_broken is not None:
             return self._translate("platform_parser", platform=name, span=self._span_since(health.parser_broken))
         if health.all_gone is not None:
