@@ -142,6 +142,25 @@ TWO = "{'b': {'task': 't', 'schedule': 2}}"
         (f"beat_schedule = {ONE}\ndel beat_schedule['a']\n", [], "changed or taken out by line 2"),
         (f"beat_schedule = {ONE}\nbeat_schedule.pop('a')\n", [], "changed or taken out by line 2"),
         (f"beat_schedule = {ONE} if DEBUG else {TWO}\n", [], "computed at run time"),
+        (f"beat_schedule = {ONE}\nDEBUG and beat_schedule.update({TWO})\n", ["a"], "only if DEBUG"),
+        (f"beat_schedule = {ONE}\nif DEBUG:\n    del beat_schedule\n", [], "changed or taken out by line 3"),
+        (f"beat_schedule = {ONE}\nbeat_schedule['a'].update(schedule=5)\n", [], "changed or taken out by line 2"),
+        (f"beat_schedule = {ONE}\nfor e in beat_schedule.values():\n    e['schedule'] = 5\n", [], "by line 2"),
+        (f"try:\n    import x\nexcept ImportError:\n    pass\nelse:\n    beat_schedule = {ONE}\n", [], "nothing fails"),
+        (f"def f(app):\n    if DEBUG:\n        return\n    app.conf.beat_schedule = {ONE}\n", [], "only unless DEBUG"),
+        (f"def f(app):\n    return\n    app.conf.beat_schedule = {ONE}\n", [], "only never, behind line 2"),
+        (f"class A:\n    beat_schedule = {ONE}\nclass B:\n    beat_schedule = {TWO}\n", [], "in one of 2 schedules"),
+        (f"CELERYBEAT_SCHEDULE = {ONE}\nCELERY_BEAT_SCHEDULE = {TWO}\n", [], "in one of 2 schedules"),
+        (f"S = {ONE}\nif DEBUG:\n    S.update({TWO})\nbeat_schedule = S\n", ["a"], "only if DEBUG"),
+        (f"if DEBUG:\n    S = {ONE}\nbeat_schedule = S\n", [], "only if DEBUG"),
+        (f"S = {ONE}\nS['a']['schedule'] = 5\nbeat_schedule = S\n", [], "changed or taken out by line 2"),
+        (f"beat_schedule = {ONE}\ns = beat_schedule\ns['a']['schedule'] = 5\n", [], "changed or taken out by line 3"),
+        (f"if A:\n    S = {ONE}\nT = {TWO}\nbeat_schedule = S\nbeat_schedule = T\n", ["b"], ""),
+        (f"S = {ONE}\nbeat_schedule = S\n", ["a"], ""),
+        (f"S = {ONE}\nS['b'] = {{'task': 't', 'schedule': 2}}\nbeat_schedule = S\n", ["a", "b"], ""),
+        (f"beat_schedule = {ONE} | {TWO}\n", ["a", "b"], ""),
+        (f"beat_schedule = {ONE}\nbeat_schedule.setdefault('b', {{'task': 't', 'schedule': 2}})\n", ["a", "b"], ""),
+        (f"beat_schedule = dict({ONE}, b={{'task': 't', 'schedule': 2}})\n", ["a", "b"], ""),
     ],
 )
 def test_an_entry_under_a_condition_is_listed_and_left_out(
@@ -151,6 +170,79 @@ def test_an_entry_under_a_condition_is_listed_and_left_out(
     assert [name for name in "ab" if f"\n  {name}:\n" in yaml] == names
     assert bool(left) == bool(reason)
     assert any(reason in why for _, why in left) or not reason
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("if DEBUG:\n    N = 5", "N is set only if DEBUG"),
+        ("try:\n    N = 5\nexcept ValueError:\n    pass", "N is set only if nothing fails in line 1"),
+        ("N = 60\nif DEBUG:\n    N = 5", "N is set more than once"),
+        ("if DEBUG:\n    N = 5\nelse:\n    N = 60", "N is set more than once"),
+        ("N = 60 if DEBUG else 5", "computed at run time: 60 if DEBUG else 5"),
+        ("N = 60\nfrom x import N", "N is set more than once"),
+        ("N = 60\ndef f(N):\n    pass", "N is set more than once"),
+        ("N = 60\nN += 5", "N is set more than once"),
+        ("N = 60\nwith x as N:\n    pass", "N is set more than once"),
+        ("N = 60", ""),
+    ],
+)
+def test_a_constant_counts_only_if_it_is_always_the_same(setting: str, reason: str, tmp_path: Path) -> None:
+    text, left = import_text(tmp_path, f"{setting}\nbeat_schedule = {{'a': {{'task': 't', 'schedule': N}}}}\n")
+    assert ("every: 1m" in text) == (not reason)
+    assert [reason in why for _, why in left] == ([True] if reason else [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "N = 60\nif DEBUG:\n    N = 5\n",
+        "if DEBUG and TESTING:\n    N = 5\nelse:\n    N = 60\n",
+        "if not DEBUG or TESTING:\n    N = 60\n",
+    ],
+)
+def test_what_is_assumed_decides_constants_too(text: str, tmp_path: Path) -> None:
+    (tmp_path / "settings.py").write_text(f"{text}beat_schedule = {{'a': {{'task': 't', 'schedule': N}}}}\n")
+    code, out, err = run_livectl(tmp_path, "schedules", "import", "settings.py", "--assume", "DEBUG=False")
+    assert (code, err) == (0, "")
+    assert "every: 1m" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "reason"),
+    [
+        ("TIME_ZONE = 'Europe/Paris'", "Europe/Paris", ""),
+        ("TIME_ZONE = 'Europe/Paris'\nCELERY_TIMEZONE = TIME_ZONE", "Europe/Paris", ""),
+        ("TIME_ZONE = 'Europe/Paris'\nCELERY_TIMEZONE = None", "Europe/Paris", ""),
+        ("TIME_ZONE = None\nCELERY_TIMEZONE = 'Asia/Tokyo'", "Asia/Tokyo", ""),
+        ("TIME_ZONE = 'UTC'\nTIME_ZONE = 'Asia/Tokyo'", "Asia/Tokyo", ""),
+        ("app.conf.update(timezone='Asia/Tokyo')", "Asia/Tokyo", ""),
+        ("app.conf.timezone = 'Asia/Tokyo'\napp.conf.enable_utc = False", "Asia/Tokyo", ""),
+        ("USER_TIMEZONE = 'Asia/Tokyo'\nf(timezone='Asia/Tokyo')", "UTC", ""),
+        ("if DEBUG:\n    CELERY_TIMEZONE = 'Asia/Tokyo'", "UTC", "set only if DEBUG"),
+        ("CELERY_TIMEZONE = os.environ['TZ']\nTIME_ZONE = 'Asia/Tokyo'", "UTC", "computed at run time"),
+        ("CELERY_ENABLE_UTC = False", "UTC", "in the machine's zone"),
+    ],
+)
+def test_the_zone_is_the_one_that_celery_reads(text: str, zone: str, reason: str, tmp_path: Path) -> None:
+    entry = "{'task': 't', 'schedule': crontab(hour=1, minute=0)}"
+    yaml, left = import_text(tmp_path, f"{HEAD}{text}\nbeat_schedule = {{'a': {entry}}}\n")
+    assert yaml.startswith(f'timezone: "{zone}"\n' if zone != "UTC" else "schedules:")
+    assert [reason in why for _, why in left] == ([True] if reason else [])
+
+
+def test_the_zone_of_no_cron_line_is_nothing_to_tell(tmp_path: Path) -> None:
+    assert import_text(tmp_path, f"CELERY_TIMEZONE = os.environ['TZ']\nbeat_schedule = {ONE}\n")[1] == []
+
+
+@pytest.mark.parametrize(("line", "noted"), [(1, False), (3, True)])
+def test_a_module_imported_whole_may_set_it_anew(line: int, noted: bool, tmp_path: Path) -> None:
+    lines = ["N = 1", f"beat_schedule = {ONE}"]
+    lines.insert(line - 1, "from .local import *")
+    (tmp_path / "settings.py").write_text("\n".join(lines))
+    code, _, err = run_livectl(tmp_path, "schedules", "import", "settings.py")
+    assert code == 0
+    assert ("from .local import * may set it anew" in err) == noted
 
 
 @pytest.mark.parametrize(("value", "name"), [("True", "b"), ("False", "a")])

@@ -45,6 +45,8 @@ def find_conditions(tree: ast.Module) -> dict[ast.AST, str]:
         for node in nodes:
             conditions[node] = condition
             visit(node, condition)
+            if after := _condition_after(node):
+                condition = f"{condition}, {after}" if condition else after
 
     def visit(node: ast.AST, condition: str) -> None:
         parts = _conditional_parts(node)
@@ -69,10 +71,27 @@ def _conditional_parts(node: ast.AST) -> list[tuple[list[Any], str]]:
         return [([*node.body, *node.orelse], f"in a loop in line {node.lineno}")]
     if isinstance(node, ast.Try):
         handled = [child for handler in node.handlers for child in handler.body]
-        return [(node.body, f"if nothing fails in line {node.lineno}"), (handled, f"if line {node.lineno} fails")]
+        passed = f"if nothing fails in line {node.lineno}"
+        return [([*node.body, *node.orelse], passed), (handled, f"if line {node.lineno} fails")]
+    if isinstance(node, ast.BoolOp):
+        word = "if" if isinstance(node.op, ast.And) else "unless"
+        return [(node.values[1:], f"{word} {_short(node.values[0])}")]
     if isinstance(node, ast.Match):
         return [([case], f"in a match in line {node.lineno}") for case in node.cases]
     return []
+
+
+def _condition_after(node: ast.AST) -> str:
+    """When the statements behind this one run: a function may have returned before."""
+    if isinstance(node, ast.Return):
+        return f"never, behind line {node.lineno}"
+    if not isinstance(node, ast.If) or not (_returns(node.body) or _returns(node.orelse)):
+        return ""
+    return f"{'unless' if _returns(node.body) else 'if'} {_short(node.test)}"
+
+
+def _returns(statements: list[ast.stmt]) -> bool:
+    return any(isinstance(part, ast.Return) for statement in statements for part in ast.walk(statement))
 
 
 class _Pruner(ast.NodeTransformer):
@@ -105,9 +124,10 @@ class _Pruner(ast.NodeTransformer):
             return UNKNOWN if UNKNOWN in sides else COMPARISONS[type(node.ops[0])](*sides)  # type: ignore[no-untyped-call]
         if isinstance(node, ast.BoolOp):
             values = [self._value(value) for value in node.values]
-            if UNKNOWN in values:
-                return UNKNOWN
-            return all(values) if isinstance(node.op, ast.And) else any(values)
+            is_and = isinstance(node.op, ast.And)
+            if any(value is not UNKNOWN and bool(value) != is_and for value in values):
+                return not is_and  # one of them decides, whatever the others are
+            return UNKNOWN if UNKNOWN in values else is_and
         return UNKNOWN
 
 
