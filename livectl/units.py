@@ -132,6 +132,7 @@ def format_precise_duration(seconds: float) -> str:
     for unit, name in (("d", "d"), ("h", "h"), ("m", "min")):
         if seconds >= UNIT_SECONDS[unit]:
             return f"{seconds / UNIT_SECONDS[unit]:.1f} {name}"
+    seconds = max(0.0, seconds)  # between the clocks of two servers
     return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 

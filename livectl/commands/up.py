@@ -75,6 +75,17 @@ def command(
     return _start_detached(context, up_options, environment) if detach else _run(context, up_options, environment)
 
 
+def _say_who_can_read_the_page(context: CommandContext) -> None:
+    """For livectl's own app, which alone has a page."""
+    from livectl.web import auth
+
+    web = context.settings.web
+    if context.app is None and not (web.token and web.token.problem):
+        token = web.token.reveal() if web.token else None
+        if hint := auth.hint_for_local_users(token, context.settings.file):
+            context.say(hint)
+
+
 def _start_detached(context: CommandContext, up_options: UpOptions, environment: Environment) -> int:
     from livectl.ops.services import background, up
 
@@ -88,6 +99,7 @@ def _start_detached(context: CommandContext, up_options: UpOptions, environment:
         say=context.say,
     )
     context.show(background.started_view(process))
+    _say_who_can_read_the_page(context)
     return 0
 
 
@@ -107,6 +119,7 @@ def _run(context: CommandContext, up_options: UpOptions, environment: Environmen
         children = up.build_child_specs(up_options, environment, context.settings, server, context.say, page=page_port)
         summary = up.build_summary(up_options, environment, context.settings, server, page=page_port, pid=os.getpid())
         context.show(up.summary_view(summary))
+        _say_who_can_read_the_page(context)
         write = _line_writer(context, [OWN_NAME, *(child.name for child in children)])
         return Supervisor(children, write, SupervisorTimings.from_settings(context.settings.up)).run()
     finally:

@@ -33,5 +33,7 @@ def command(context: CommandContext, /, host: str | None, port: int | None) -> N
     app = server.create_app(context.find_deployment, context.settings, token)
     url = server.page_url(listener)
     context.show(sentence(f"The page is at {url}", {"url": url}))
+    if hint := auth.hint_for_local_users(token, context.settings.file):
+        context.say(hint)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     server.serve(app, listener)

@@ -5,12 +5,21 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-from typing import TYPE_CHECKING
+import logging
+import math
+import stat
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from livectl.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from flask import Request, Response
 
 
@@ -19,7 +28,16 @@ COOKIE_DAYS = 90
 DAY_SECONDS = 86_400
 MIN_TOKEN_CHARS = 16  # so many cannot be guessed over a network
 BEARER_PREFIX = "bearer "
+FREE_GUESSES = 5  # a person mistypes a few times
+MAX_WAIT_S = 30
+MAX_COUNT = 100  # of wrong tokens: the wait is at its longest long before
+FORGET_AFTER_S = 900.0  # without another wrong one
+MAX_ADDRESSES = 4096  # that are remembered: some 1 MB
+MAX_ADDRESS_CHARS = 64
+READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
 MAKE_ONE_HINT = "python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one"
+
+log = logging.getLogger(__name__)
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -46,6 +64,18 @@ def check_exposure(host: str, token: str | None) -> None:
         )
 
 
+def hint_for_local_users(token: str | None, settings_file: Path | None) -> str:
+    """What lets the other users of this machine read the page, and its cure; empty where nothing does.
+
+    The embedded broker's socket is in a folder of its user alone; a TCP port is everybody's.
+    """
+    if token is None:
+        return "the page has no token: every user of this machine can read it. Set web.token to keep them out."
+    if settings_file and settings_file.stat().st_mode & READABLE_BY_OTHERS and token in settings_file.read_text():
+        return f"web.token is written in {settings_file.name}, which other users can read: chmod 600 {settings_file}"
+    return ""
+
+
 def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -60,16 +90,73 @@ def is_local_request(request: Request) -> bool:
     return is_loopback(urlsplit(f"//{request.host}").hostname or "")
 
 
-def is_authorized(request: Request, token: str) -> bool:
-    """Whether the request has the token or its cookie. The time taken does not tell how much of a guess is right."""
+class Credential(NamedTuple):
+    """What a visitor shows: the token itself, or the cookie made from it."""
+
+    text: str
+    is_token: bool
+
+    @classmethod
+    def of_token(cls, text: str) -> Credential:
+        return cls(text, is_token=True)
+
+    def matches(self, token: str) -> bool:
+        """The time taken does not tell how much of a guess is right, nor how long the token is."""
+        shown, wanted = self.text.encode(errors="replace"), (token if self.is_token else cookie_value(token)).encode()
+        return hmac.compare_digest(hashlib.sha256(shown).digest(), hashlib.sha256(wanted).digest())
+
+
+def credential(request: Request) -> Credential | None:
+    """What this request shows; None when it shows nothing."""
     authorization = request.headers.get("Authorization", "")
     if authorization.lower().startswith(BEARER_PREFIX):
-        return token_matches(authorization[len(BEARER_PREFIX) :].strip(), token)
-    return hmac.compare_digest(request.cookies.get(COOKIE_NAME, "").encode(), cookie_value(token).encode())
+        return Credential.of_token(authorization[len(BEARER_PREFIX) :].strip())
+    cookie = request.cookies.get(COOKIE_NAME)
+    return Credential(cookie, is_token=False) if cookie else None
 
 
-def token_matches(candidate: str, token: str) -> bool:
-    return hmac.compare_digest(candidate.encode(), token.encode())
+class GuessBrake:
+    """Slows down who guesses: after some wrong tokens, an address waits after each, up to half a minute.
+
+    Each address by itself: whoever has the token comes in from any other one meanwhile.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._wrong: OrderedDict[str, tuple[int, float]] = (
+            OrderedDict()
+        )  # how often, and when last; the latest at the end
+
+    def wait_s(self, address: str) -> int:
+        """The seconds for which nothing from this address is looked at; 0 for none."""
+        with self._lock:
+            count, last_at = self._wrong.get(_neighbourhood(address), (0, 0.0))
+        over = count - FREE_GUESSES
+        if over < 0:
+            return 0
+        return max(0, math.ceil(last_at + min(MAX_WAIT_S, 1 << over) - self._clock()))
+
+    def note_wrong(self, address: str) -> None:
+        key, now = _neighbourhood(address), self._clock()
+        with self._lock:
+            count, last_at = self._wrong.pop(key, (0, now))
+            self._wrong[key] = (min(count + 1, MAX_COUNT) if now - last_at < FORGET_AFTER_S else 1, now)
+            if len(self._wrong) > MAX_ADDRESSES:
+                self._wrong.popitem(last=False)
+        if count + 1 == FREE_GUESSES:
+            log.warning("%s wrong tokens came from %s: it has to wait after each from now on", count + 1, key)
+
+
+def _neighbourhood(address: str) -> str:
+    """The address, or the /64 of one of IPv6: whoever has one of these has them all."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address[:MAX_ADDRESS_CHARS]
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    return str(parsed.ipv4_mapped or ipaddress.IPv6Network((parsed, 64), strict=False))
 
 
 def set_auth_cookie(response: Response, request: Request, token: str) -> None:
@@ -83,6 +170,10 @@ def set_auth_cookie(response: Response, request: Request, token: str) -> None:
         secure=request.is_secure,
         path=f"{request.script_root}/",
     )
+
+
+def drop_auth_cookie(response: Response, request: Request) -> None:
+    response.delete_cookie(COOKIE_NAME, path=f"{request.script_root}/")
 
 
 def cookie_value(token: str) -> str:

@@ -201,7 +201,34 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "token": ("Token", "令牌"),
     "token_text": ("This page wants its token.", "访问本页需要令牌。"),
     "token_wrong": ("That is not the token.", "令牌不正确。"),
-    "no_page": ("There is no such page", "没有这个页面"),
+    # errors of HTTP, and what to do about each
+    "error_400": ("This request cannot be read", "无法读懂这个请求"),
+    "error_400_text": ("Check its address and headers.", "请检查地址和请求头。"),
+    "error_401": ("This page wants its token", "访问本页需要令牌"),
+    "error_401_text": ("Send it as Authorization: Bearer …", "以 Authorization: Bearer … 发送令牌。"),
+    "error_404": ("There is no such page", "没有这个页面"),
+    "error_404_text": ("The address may be mistyped.", "地址可能有误。"),
+    "error_405": ("This address answers no such request", "此地址不接受这种请求"),
+    "error_405_text": ("Its pages are only for reading.", "这里的页面只供阅读。"),
+    "error_411": ("The request does not say how long it is", "请求没有说明长度"),
+    "error_411_text": ("Send it with a Content-Length.", "请带上 Content-Length 发送。"),
+    "error_413": ("The request is too long", "请求太长"),
+    "error_413_text": ("64 KB are taken at most.", "最多接受 64 KB。"),
+    "error_421": ("This page is not served by that name", "本页不以这个名字提供"),
+    "error_421_text": (
+        "It is served to this machine only: open it as localhost or 127.0.0.1.",
+        "本页只供本机访问：请用 localhost 或 127.0.0.1 打开。",
+    ),
+    "error_429": ("Too many wrong tokens came from your address.", "来自你的地址的错误令牌过多。"),
+    "error_429_text": ("Try again in {seconds} s.", "请在 {seconds} 秒后重试。"),
+    "error_500": ("Something broke here", "这里出错了"),
+    "error_500_text": (
+        "It is this page's mistake; its log says more.",
+        "是本页出的错，详情见日志。",
+    ),
+    "error_other": ("This did not work", "请求没有成功"),
+    "error_other_text": ("Go back and try again.", "请返回后重试。"),
+    "unknown_streamer_text": ("Look whether the name is spelt right.", "请检查名字是否写对。"),
     # time
     "now": ("just now", "刚刚"),
     "soon": ("any moment", "随时"),
@@ -221,6 +248,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400  # seconds
 MONTH = 30 * DAY
+HALF_A_SECOND = 0.5
 MIN_SECONDS_IN_DAYS = 2 * DAY  # below, hours say more than days
 MIN_SECONDS_IN_MONTHS = 3 * MONTH
 THOUSAND, MYRIAD, MILLION = 1_000, 10_000, 1_000_000
@@ -261,7 +289,7 @@ class Translations:
 
     def ahead(self, seconds: float) -> str:
         """How far ahead."""
-        if seconds <= 0:
+        if seconds < HALF_A_SECOND:  # what rounds to nought
             return self("soon")
         return self("ahead", span=self.seconds(seconds) if seconds < MINUTE else self.span(seconds))
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 DELAY_BUCKETS_S = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800)
 MAX_CHANGES_PER_READ = 1000
 OUTBOX_START = "0"
+# Of these each platform has a count, and be it 0: what is absent raises no alarm.
+LAST_STATES = (State.LIVE, State.OFFLINE, State.REPLAY, State.UNKNOWN)
 
 
 class Metrics:
@@ -161,8 +163,9 @@ class StateCollector:
                 for kind, count in (("ready", queue.ready), ("unacked", queue.unacked), ("eta", queue.eta)):
                     if count is not None:
                         depth.add_metric([queue.name, kind], count)
-                if queue.oldest is not None:
-                    oldest.add_metric([queue.name], queue.oldest)
+                age = queue.oldest if queue.ready else 0.0  # of an empty queue there is no age to wait for
+                if age is not None:
+                    oldest.add_metric([queue.name], age)
             yield depth
             yield oldest
         if snapshot.dead.value is not None:
@@ -178,7 +181,8 @@ class StateCollector:
 
 def _streamer_metrics(streamers: StreamerList) -> Iterator[Metric]:
     everyone = (*streamers.live, *streamers.others)
-    states: dict[tuple[str, str], int] = {}
+    platforms = {record.platform for record in everyone}
+    states = {(platform, str(state)): 0 for platform in platforms for state in LAST_STATES}
     troubles: dict[tuple[str, str], int] = {}
     unresolved = 0
     for record in everyone:

@@ -5,42 +5,68 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
+from werkzeug.exceptions import LengthRequired, RequestEntityTooLarge
 
-from livectl.errors import LivectlError
-from livectl.web import api, auth, data, i18n, views
+from livectl.web import api, auth, data, error_pages, views
 from livectl.web.cache import ResponseBody, make_body
+from livectl.web.error_pages import BLUEPRINT_NAME, HTML, HTTP_TOO_MANY, JSON, translations
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response as WerkzeugResponse
 
     from livectl.web.data import PageData, StreamerPage
-    from livectl.web.i18n import Translations
 
 
-BLUEPRINT_NAME = "livectl"
-JSON, HTML = "application/json", "text/html"
-PUBLIC_ENDPOINTS = {"static", "enter", "healthz"}  # open to a visitor without the token
-PROGRAM_ENDPOINTS = {"metrics_page", "healthz"}  # like those below /api, they answer errors in JSON
-RETRY_AFTER_SECONDS = "2"  # a store that was away may be back at any moment
+PUBLIC_ENDPOINTS = {"static", "enter", "entered", "healthz"}  # open to a visitor without the token
+MAX_BODY_BYTES = 65_536  # a token is some dozens; nothing else is sent here
 CLOCK_STEP_SECONDS = 10.0  # pages show minutes, so that their clock may go in steps: within one a page stays the same
-HTTP_SEE_OTHER, HTTP_UNAUTHORIZED, HTTP_NOT_FOUND, HTTP_UNAVAILABLE = 303, 401, 404, 503
+HTTP_SEE_OTHER, HTTP_UNAUTHORIZED, HTTP_NOT_FOUND, HTTP_MISDIRECTED = 303, 401, 404, 421
 
 
-def build_blueprint(page_data: PageData, token: str | None) -> Blueprint:
+def build_blueprint(page_data: PageData, token: str | None, *, whole_app: bool = False) -> Blueprint:
+    """The page. As a whole app, which no other app is around, it answers to the names of this machine alone unless
+    there is a token, and every address is its own."""
     flask_blueprint = Blueprint(
         BLUEPRINT_NAME, __name__, template_folder="templates", static_folder="static", static_url_path="/assets"
     )
+    _refuse_requests(flask_blueprint, local_only=whole_app and token is None)
+    _guard(flask_blueprint, token)
+    error_pages.answer_every_error(flask_blueprint, whole_app=whole_app)
     _serve_pages(flask_blueprint, page_data)
     _serve_json(flask_blueprint, page_data)
     _serve_probes(flask_blueprint, page_data)
-    _guard(flask_blueprint, token)
     return flask_blueprint
+
+
+def _refuse_requests(flask_blueprint: Blueprint, *, local_only: bool) -> None:
+    """Refuses what no visitor sends, before anything is read or looked up."""
+
+    @flask_blueprint.before_request
+    def refuse_long_body() -> None:
+        if "Transfer-Encoding" in request.headers:
+            raise LengthRequired
+        if (request.content_length or 0) > MAX_BODY_BYTES:
+            raise RequestEntityTooLarge
+
+    @flask_blueprint.before_request
+    def refuse_other_hosts() -> Response | None:
+        if local_only and _endpoint() != "static" and not auth.is_local_request(request):
+            return error_pages.respond(HTTP_MISDIRECTED, "error_421")
+        return None
+
+    flask_blueprint.after_request(add_headers)
+
+
+def add_headers(response: Response) -> Response:
+    response.headers.update(auth.SECURITY_HEADERS)
+    response.vary.update(["Accept-Language", "Cookie"])
+    return response
 
 
 def _serve_pages(flask_blueprint: Blueprint, page_data: PageData) -> None:
     @flask_blueprint.get("/")
     def index() -> Response:
-        translate, streamer_filter = _translations(), data.parse_filter(request.args)
+        translate, streamer_filter = translations(), data.parse_filter(request.args)
         streamers, now = page_data.streamers.get(), _rounded_now(page_data)
         key = ("wall", translate.language, streamer_filter, request.script_root)
         response_body = page_data.bodies.get(
@@ -54,12 +80,12 @@ def _serve_pages(flask_blueprint: Blueprint, page_data: PageData) -> None:
     def streamer(platform: str, name: str) -> Response:
         streamer_page = _streamer_page(page_data, platform, name)
         return _respond(
-            _render_html(views.streamer(streamer_page, _translations(), _rounded_now(page_data), page_data.zone)), HTML
+            _render_html(views.streamer(streamer_page, translations(), _rounded_now(page_data), page_data.zone)), HTML
         )
 
     @flask_blueprint.get("/jobs")
     def jobs() -> Response:
-        translate = _translations()
+        translate = translations()
         return _respond(_render_html(views.jobs(page_data, translate, page_data.clock())), HTML)
 
 
@@ -104,51 +130,53 @@ def _serve_probes(flask_blueprint: Blueprint, page_data: PageData) -> None:
 
 
 def _guard(flask_blueprint: Blueprint, token: str | None) -> None:
+    """Lets in who has the token, and slows down who guesses it."""
+    brake = auth.GuessBrake()
+
     @flask_blueprint.before_request
     def require_token() -> Response | None:
-        if token is None or _endpoint() in PUBLIC_ENDPOINTS or auth.is_authorized(request, token):
+        if token is None or _endpoint() in PUBLIC_ENDPOINTS:
             return None
-        return _unauthorized(wrong=False)
+        return _judge(auth.credential(request), token, brake)
+
+    @flask_blueprint.get("/enter")
+    def entered() -> WerkzeugResponse:
+        """Whoever asks for the address of the form again, as a browser does after a wrong token."""
+        return redirect(url_for(f"{BLUEPRINT_NAME}.index"), HTTP_SEE_OTHER)
 
     @flask_blueprint.post("/enter")
     def enter() -> WerkzeugResponse:
-        if token is None or not auth.token_matches(request.form.get("token", "").strip(), token):
-            return _unauthorized(wrong=True)
+        guess = auth.Credential.of_token(request.form.get("token", "").strip())
+        if token is not None and (refused := _judge(guess, token, brake)):
+            return refused
         response = redirect(url_for(f"{BLUEPRINT_NAME}.index"), HTTP_SEE_OTHER)
-        auth.set_auth_cookie(response, request, token)  # type: ignore[arg-type]
-        return response
-
-    @flask_blueprint.errorhandler(LivectlError)
-    def handle_livectl_error(error: LivectlError) -> Response:
-        response = _error_response(error, HTTP_UNAVAILABLE, "away.html", why=error.message)
-        response.headers["Retry-After"] = RETRY_AFTER_SECONDS
-        return response
-
-    @flask_blueprint.errorhandler(HTTP_NOT_FOUND)
-    def handle_not_found(_: Exception) -> Response:
-        return _error_response(LivectlError(_translations()("unknown_streamer")), HTTP_NOT_FOUND, "nothing.html")
-
-    @flask_blueprint.after_request
-    def add_headers(response: Response) -> Response:
-        response.headers.update(auth.SECURITY_HEADERS)
-        response.vary.update(["Accept-Language", "Cookie"])
+        if token is not None:
+            auth.set_auth_cookie(response, request, token)  # type: ignore[arg-type]
         return response
 
 
-def _unauthorized(*, wrong: bool) -> Response:
-    response = _error_response(
-        LivectlError("a token is wanted", "Authorization: Bearer …"), HTTP_UNAUTHORIZED, "enter.html", wrong=wrong
-    )
-    response.headers["WWW-Authenticate"] = 'Bearer realm="livectl"'
+def _judge(credential: auth.Credential | None, token: str, brake: auth.GuessBrake) -> Response | None:
+    """Why the visitor is not let in; None for one who is."""
+    address = request.remote_addr or ""
+    if credential is None:
+        return _unauthorized(wrong=False)
+    if wait_s := brake.wait_s(address):
+        response = error_pages.respond(HTTP_TOO_MANY, "error_429", "enter.html", seconds=wait_s)
+        response.headers["Retry-After"] = str(wait_s)
+        return response
+    if credential.matches(token):
+        return None
+    brake.note_wrong(address)
+    response = _unauthorized(wrong=credential.is_token)
+    if not credential.is_token:  # else the browser would send it again and again, and be taken for one who guesses
+        auth.drop_auth_cookie(response, request)
     return response
 
 
-def _error_response(error: LivectlError, status: int, template: str, **variables: Any) -> Response:
-    endpoint = _endpoint()
-    if endpoint.startswith("api_") or endpoint in PROGRAM_ENDPOINTS:
-        return Response(api.error(error), status, mimetype=JSON)
-    translate = _translations()
-    return Response(render_template(f"livectl/{template}", t=translate, **variables), status, mimetype=HTML)
+def _unauthorized(*, wrong: bool) -> Response:
+    response = error_pages.respond(HTTP_UNAUTHORIZED, "error_401", "enter.html", wrong=wrong)
+    response.headers["WWW-Authenticate"] = 'Bearer realm="livectl"'
+    return response
 
 
 def _endpoint() -> str:
@@ -159,7 +187,7 @@ def _endpoint() -> str:
 def _streamer_page(page_data: PageData, platform: str, name: str) -> StreamerPage:
     streamer_page = page_data.streamer_page(platform, name)
     if not streamer_page.exists:
-        abort(HTTP_NOT_FOUND)
+        abort(error_pages.respond(HTTP_NOT_FOUND, "unknown_streamer"))
     return streamer_page
 
 
@@ -174,10 +202,6 @@ def _respond(response_body: ResponseBody, mimetype: str) -> Response:
 def _render_html(context: tuple[str, dict[str, Any]]) -> ResponseBody:
     template, variables = context
     return make_body(render_template(f"livectl/{template}", **variables).encode())
-
-
-def _translations() -> Translations:
-    return i18n.translations_for(request.accept_languages.best_match(["en", "zh-Hans", "zh-CN", "zh-SG", "zh"], "en"))
 
 
 def _failing_targets(page_data: PageData) -> tuple[str, ...]:

@@ -11,13 +11,13 @@ from livectl.errors import UsageError
 from livectl.ops import deployment
 from livectl.ops.deployment import Deployment
 from livectl.units import parse_timezone
-from livectl.web import auth, routes
+from livectl.web import error_pages, routes
 from livectl.web.data import PageData, StoreReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flask import Blueprint, Flask, Response
+    from flask import Blueprint, Flask
 
     from livectl.settings import Settings
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 THREADS = 8  # each answers out of memory; more would only wait for each other
 MAX_CONNECTIONS = 1000
 BACKLOG = 256
-HTTP_MISDIRECTED = 421
+MAX_HEADER_BYTES = 65_536
 ANOTHER_PORT_HINT = "Choose another with --port."
 
 
@@ -68,19 +68,14 @@ def bind(host: str, port: int) -> socket.socket:
 
 def create_app(find_deployment: Callable[[], Deployment], settings: Settings, token: str | None) -> Flask:
     """The page as an app of its own."""
-    from flask import Flask, Response, request
+    from flask import Flask
+    from werkzeug.exceptions import HTTPException
 
     flask_app = Flask("livectl", static_folder=None)
-    flask_app.register_blueprint(
-        routes.build_blueprint(PageData(StoreReader(find_deployment), settings.timezone, settings), token)
-    )
-
-    @flask_app.before_request
-    def refuse_other_hosts() -> Response | None:
-        if token is None and not auth.is_local_request(request):
-            return Response("This page is served to this machine only, and not by that name.\n", HTTP_MISDIRECTED)
-        return None
-
+    page_data = PageData(StoreReader(find_deployment), settings.timezone, settings)
+    flask_app.register_blueprint(routes.build_blueprint(page_data, token, whole_app=True))
+    flask_app.register_error_handler(HTTPException, error_pages.http_error)  # of methods that no view knows
+    flask_app.after_request(routes.add_headers)
     return flask_app
 
 
@@ -92,15 +87,53 @@ def serve(flask_app: Flask, listener: socket.socket) -> None:
 
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of every request that waits a moment
 
-    waitress.serve(
+    server = waitress.create_server(
         flask_app,
         sockets=[listener],
         threads=THREADS,
         connection_limit=MAX_CONNECTIONS,
+        max_request_header_size=MAX_HEADER_BYTES,
         ident=None,
         clear_untrusted_proxy_headers=True,
-        _quiet=True,
     )
+    server.channel_class = _channel_that_reads_no_long_body()
+    server.run()
+
+
+def _channel_that_reads_no_long_body() -> type:
+    """A connection of waitress that gives a request with a long body, or one of unknown length, to the page without it.
+
+    Waitress itself would read a gigabyte first. The page refuses such a request, and the connection ends.
+    """
+    from waitress.channel import HTTPChannel
+    from waitress.parser import HTTPRequestParser
+
+    class BodyLimitParser(HTTPRequestParser):  # type: ignore[misc]
+        """Takes no byte after the headers of a request whose body will be refused."""
+
+        refused: bool = False
+        chunked: bool
+        content_length: int
+
+        def parse_header(self, header: bytes) -> None:
+            super().parse_header(header)
+            self.refused = self.chunked or self.content_length > routes.MAX_BODY_BYTES
+            if self.refused:
+                if self.chunked:
+                    self.headers["TRANSFER_ENCODING"] = "chunked"
+                self.body_rcv, self.chunked, self.content_length = None, False, 0
+                self.expect_continue, self.headers["CONNECTION"] = False, "close"
+
+        def received(self, data: bytes) -> int:
+            consumed: int = super().received(data)
+            return len(data) if self.refused else consumed
+
+    class BodyLimitChannel(HTTPChannel):  # type: ignore[misc]
+        """Parses requests so."""
+
+        parser_class = BodyLimitParser
+
+    return BodyLimitChannel
 
 
 def page_url(listener: socket.socket) -> str:

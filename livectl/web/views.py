@@ -94,7 +94,7 @@ def jobs(page_data: PageData, translate: Translations, now: float) -> TemplateCo
         "heartbeat": translate.ago(max(0.0, now - heartbeat_at)) if heartbeat_at else "",
         "entries": [_entry_row(entry, clock) for entry in beat_schedule.entries],
         "jobs": [_job_row(job, clock) for job in snapshot.recent.value or []],
-        "letters": [(letter, clock.format_datetime(letter.at)) for letter in snapshot.dead.value or []],
+        "letters": [(letter, clock.past_datetime(letter.at)) for letter in snapshot.dead.value or []],
         "mebibytes": lambda size: f"{size / MEBIBYTE:.0f} MB" if size else "",
     }
 
@@ -250,16 +250,23 @@ class NearTimeFormatter:
     def __init__(self, translate: Translations, now: float, zone: str) -> None:
         self._translate, self._now, self._zone = translate, now, zone
 
-    def format(self, at: float | None) -> FormattedTime | None:
-        """`at` in seconds since the epoch."""
-        if at is None:
-            return None
-        translate, ahead = self._translate, at - self._now
-        words = translate.ahead(ahead) if ahead > 0 else translate("ago", span=translate.seconds(-ahead))
-        return FormattedTime(words, format_local_time(at, self._zone), format_instant(at))
+    def past(self, at: float | None) -> FormattedTime | None:
+        """A time that has been, in seconds since the epoch. One of a server whose clock is ahead is now."""
+        ago = max(0.0, self._now - at) if at is not None else 0.0
+        return self._formatted(at, self._past_words(ago))
 
-    def format_datetime(self, moment: datetime | None) -> FormattedTime | None:
-        return self.format(moment.timestamp() if moment else None)
+    def coming(self, at: float | None) -> FormattedTime | None:
+        """A time that is to come, in seconds since the epoch. One that has gone by is any moment."""
+        return self._formatted(at, self._translate.ahead(at - self._now if at is not None else 0.0))
+
+    def past_datetime(self, moment: datetime | None) -> FormattedTime | None:
+        return self.past(moment.timestamp() if moment else None)
+
+    def _past_words(self, ago: float) -> str:
+        return self._translate("ago", span=self._translate.seconds(ago)) if ago >= 1 else self._translate("now")
+
+    def _formatted(self, at: float | None, words: str) -> FormattedTime | None:
+        return None if at is None else FormattedTime(words, format_local_time(at, self._zone), format_instant(at))
 
 
 class SessionRow(msgspec.Struct, frozen=True):
@@ -323,9 +330,9 @@ def _entry_row(entry: EntryStatus, clock: NearTimeFormatter) -> EntryRow:
         timing=due_times.format_timing(entry.schedule.timing),
         enabled=entry.schedule.enabled,
         paused=entry.pause is not None,
-        last=clock.format(last),
+        last=clock.past(last),
         ended=entry.ended,
-        next=clock.format(due),
+        next=clock.coming(due),
     )
 
 
@@ -334,7 +341,7 @@ def _job_row(job: Job, clock: NearTimeFormatter) -> JobRow:
         id=job.id,
         task=job.task or job.id,
         state=job.state,
-        ended=clock.format_datetime(job.finished_at or job.started_at),
+        ended=clock.past_datetime(job.finished_at or job.started_at),
         outcome=job_outcome(job),
     )
 
@@ -353,8 +360,8 @@ def _target_row(status: TargetStatus, clock: NearTimeFormatter) -> TargetRow:
     return TargetRow(
         name=status.name,
         backlog=status.backlog,
-        sent=clock.format(state.sent_at),
-        retry=clock.format(state.retry_at),
+        sent=clock.past(state.sent_at),
+        retry=clock.coming(state.retry_at),
         problem=state.problem,
     )
 

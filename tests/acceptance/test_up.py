@@ -80,6 +80,7 @@ def test_from_nothing_to_jobs_and_back(tmp_path: Path, home_environ: dict[str, s
         up.wait_for("ready: broker, page, worker, beat at work")
         names = {line.partition(" | ")[0].strip() for line in up.lines if " | " in line}
         assert names == {"page", "worker", "beat", "up"}
+        assert "every user of this machine can read it" in up.text
         members = commands_below(up)
         up.send(signal.SIGINT)
         assert up.wait() == 0

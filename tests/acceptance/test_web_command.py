@@ -8,6 +8,7 @@ import socket
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.support.waiting import HANG_SECONDS, wait_for
 from tests.support.web_pages import TOKEN, follow, go_live, make_streamer, prepared_store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.processes import Running
@@ -41,6 +43,18 @@ def fetch(url: str, **headers: str) -> tuple[int, str]:
             return refused.code, refused.read().decode()
 
 
+@pytest.fixture(scope="module")
+def web_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a page whose store is away."""
+    folder = tmp_path_factory.mktemp("page")
+    with livectl("web", "--port", "0", cwd=folder, environ={"LIVECTL_HOME": str(folder / "home")}) as page:
+        port = urlsplit(address(page)).port
+        assert port
+        yield port
+        page.send(signal.SIGINT)
+        page.wait()
+
+
 def test_it_serves_what_the_store_knows_and_ends_in_order(store_url: str, tmp_path: Path) -> None:
     store = prepared_store(store_url)
     follow(store, make_streamer("ada"))
@@ -54,6 +68,39 @@ def test_it_serves_what_the_store_knows_and_ends_in_order(store_url: str, tmp_pa
         assert fetch(url, Host="localhost:1")[0] == 200
         page.send(signal.SIGTERM)
         assert page.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ("Content-Length: 400000000", "413"),
+        ("Content-Length: 400000000\r\nExpect: 100-continue", "413"),
+        ("Transfer-Encoding: chunked", "411"),
+    ],
+)
+def test_a_long_body_is_refused_before_it_is_sent(web_port: int, headers: str, status: str) -> None:
+    with socket.create_connection(("127.0.0.1", web_port), timeout=HANG_SECONDS) as visitor:
+        visitor.sendall(f"POST /api/live HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n".encode())
+        first, *_, body = b"".join(iter(lambda: visitor.recv(65536), b"")).split(b"\r\n")
+    assert first.split()[1].decode() == status
+    assert set(json.loads(body)) == {"error"}
+
+
+def test_what_follows_a_refused_request_is_no_request(web_port: int) -> None:
+    hidden = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", web_port), timeout=HANG_SECONDS) as visitor:
+        visitor.sendall(f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n{hidden}".encode())
+        answered = b"".join(iter(lambda: visitor.recv(65536), b""))
+    assert answered.count(b"HTTP/1.1") == 1
+
+
+def test_methods_that_nobody_knows_are_answered_as_all_others(web_port: int) -> None:
+    request = urllib.request.Request(f"http://127.0.0.1:{web_port}/api/live", method="BREW")
+    with pytest.raises(urllib.error.HTTPError) as refused, urllib.request.urlopen(request, timeout=HANG_SECONDS):
+        pass
+    with refused.value as response:
+        assert (response.code, response.headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
+        assert json.loads(response.read())["error"]["code"] == 2
 
 
 def test_it_waits_for_a_store_that_is_not_there_yet(tmp_path: Path) -> None:
@@ -109,3 +156,16 @@ def test_these_may_be_others(host: str) -> None:
 def test_a_short_token_is_refused() -> None:
     with pytest.raises(SettingsError, match="shorter than 16"):
         auth.check_exposure("0.0.0.0", "secret")
+
+
+def test_what_lets_other_users_of_the_machine_in_is_said(tmp_path: Path) -> None:
+    settings_file = tmp_path / "livectl.yaml"
+    settings_file.write_text(f"web: {{token: {TOKEN}}}\n")
+    settings_file.chmod(0o644)
+    assert "every user of this machine can read it" in auth.hint_for_local_users(None, None)
+    assert "chmod 600" in auth.hint_for_local_users(TOKEN, settings_file)
+    settings_file.chmod(0o600)
+    assert not auth.hint_for_local_users(TOKEN, settings_file)
+    settings_file.write_text("web: {token: env:PAGE_TOKEN}\n")
+    settings_file.chmod(0o644)
+    assert not auth.hint_for_local_users(TOKEN, settings_file)

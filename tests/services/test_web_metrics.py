@@ -76,6 +76,22 @@ def test_streamers_checks_and_circuits_are_counted(store: Store, store_url: str)
     assert metrics["livectl_beats", labelled()] == 0
 
 
+def test_what_is_at_nought_is_told_as_nought(store: Store, store_url: str) -> None:
+    import redis
+
+    client = redis.Redis.from_url(store_url)
+    client.sadd("_kombu.binding.mail", "mail\x06\x16\x06\x16mail")
+    empty = numbers(store_url)
+    assert empty["livectl_queue_depth", labelled(queue="mail", kind="ready")] == 0
+    assert empty["livectl_queue_oldest_seconds", labelled(queue="mail")] == 0
+    assert empty["livectl_streamers", labelled(platform="demo", state="replay")] == 0
+    assert empty["livectl_dead_letters", labelled()] == 0
+    client.lpush("mail", json.dumps({"headers": {"sent": time.time() - 50}}), "of unknown age")
+    full = numbers(store_url)
+    assert full["livectl_queue_depth", labelled(queue="mail", kind="ready")] == 2
+    assert full["livectl_queue_oldest_seconds", labelled(queue="mail")] == pytest.approx(50, abs=10)
+
+
 def test_how_late_a_go_live_was_seen_is_counted_once(store: Store, store_url: str) -> None:
     page = page_client(store_url)
     for _ in range(2):

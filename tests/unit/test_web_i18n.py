@@ -11,11 +11,13 @@ import pytest
 from livectl.models import JobState, State
 from livectl.web import i18n
 from livectl.web.i18n import SENTENCES
+from livectl.web.views import NearTimeFormatter
 
 WEB = Path(i18n.__file__).parent
 SOURCES = "".join(path.read_text() for path in [*WEB.glob("*.py"), *WEB.rglob("*.html")])
 SAME_IN_BOTH = re.compile(r"platform_name_|thousand|million|myriad")
-MADE = ("state_", "job_", "platform_name_", "kind_")  # keys that the code puts together
+# keys that the code puts together
+MADE = ("state_", "job_", "platform_name_", "kind_", "error_", "unknown_streamer")
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
@@ -37,6 +39,12 @@ def test_every_string_is_used_and_every_string_used_is_there() -> None:
     listed = {name for names in re.findall(r"heads\(\[(.*?)\]\)", SOURCES) for name in re.findall(r"'(\w+)'", names)}
     assert used | listed <= set(SENTENCES)
     assert {key for key in SENTENCES if not key.startswith(MADE)} <= used | listed
+
+
+def test_every_error_has_a_next_step() -> None:
+    errors = {key for key in SENTENCES if key.startswith("error_") and not key.endswith("_text")}
+    assert {f"{key}_text" for key in errors} == {key for key in SENTENCES if key.startswith("error_")} - errors
+    assert {"error_404", "error_405", "error_411", "error_413", "error_500", "error_other"} <= errors
 
 
 def test_every_state_has_a_word() -> None:
@@ -77,3 +85,21 @@ def test_times_are_told_roughly(seconds: float, english: str, chinese: str) -> N
 def test_viewers_are_counted_as_people_count(number: int, english: str, chinese: str) -> None:
     assert i18n.translations_for("en").count(number) == english
     assert i18n.translations_for("zh-Hans").count(number) == chinese
+
+
+@pytest.mark.parametrize(
+    ("seconds", "past", "coming"),
+    [
+        (-100.0, "1 min ago", "any moment"),
+        (-3.0, "3 s ago", "any moment"),
+        (0.0, "just now", "any moment"),
+        (0.4, "just now", "any moment"),
+        (90.0, "just now", "in 1 min"),  # told by a server whose clock is ahead
+    ],
+)
+def test_what_has_been_is_never_ahead(seconds: float, past: str, coming: str) -> None:
+    clock = NearTimeFormatter(i18n.translations_for("en"), 1e9, "UTC")
+    for words, time in ((past, clock.past(1e9 + seconds)), (coming, clock.coming(1e9 + seconds))):
+        assert time
+        assert time.words == words
+    assert clock.past(None) is clock.coming(None) is None

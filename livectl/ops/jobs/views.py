@@ -204,7 +204,7 @@ def _job_lines(job: Job, note: str, progress: tuple[float, float] | None) -> lis
         ("kwargs", _shorten(job.kwargs, LONG_ARGUMENTS_CHARS) if job.kwargs not in (None, {}) else None),
         ("queue", _queue_text(job)),
         ("worker", job.worker),
-        ("due", _time_text(job.eta, now)),
+        ("due", _time_text(job.eta, now, may_come=True)),
         ("sent", _time_text(job.sent_at, now)),
         ("started", _time_text(job.started_at, now)),
         ("finished", _time_text(job.finished_at, now)),
@@ -242,10 +242,12 @@ def _queue_text(job: Job) -> str | None:
     return f"{job.queue}, position {job.position}"
 
 
-def _time_text(moment: datetime | None, now: datetime) -> str | None:
+def _time_text(moment: datetime | None, now: datetime, *, may_come: bool = False) -> str | None:
+    """A time and its distance. What has been is never ahead, though the clock of the server that told it may be."""
     if moment is None:
         return None
     seconds_ago = (now - moment).total_seconds()
+    seconds_ago = seconds_ago if may_come else max(0.0, seconds_ago)
     distance = format_precise_duration(abs(seconds_ago))
     return f"{moment:%Y-%m-%d %H:%M:%S}Z ({f'{distance} ago' if seconds_ago >= 0 else f'in {distance}'})"
 
