@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from livectl.context import CommandContext, pass_command_context
-from livectl.pools import POOLS
+from livectl.pools import LOG_LEVELS, POOLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from livectl.ops.services.up import Environment, UpOptions
-
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+    from livectl.ops.processes.embedded_broker import EmbeddedBroker
+    from livectl.ops.processes.supervised_process import ChildSpec
+    from livectl.ops.services.up import Environment, UpOptions, UpSummary
 
 
 @click.command()
@@ -28,7 +28,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 @click.option(
     "-l",
     "--loglevel",
-    type=click.Choice(LEVELS, case_sensitive=False),
+    type=click.Choice(LOG_LEVELS, case_sensitive=False),
     default="INFO",
     show_default=True,
     help="Of logs.",
@@ -89,6 +89,13 @@ def _say_who_can_read_the_page(context: CommandContext) -> None:
 def _start_detached(context: CommandContext, up_options: UpOptions, environment: Environment) -> int:
     from livectl.ops.services import background, up
 
+    background.ensure_not_running(context.settings.home, "up")
+    server = up.make_embedded_broker(up_options, context.settings)
+    try:
+        _plan(context, up_options, environment, server)
+    finally:
+        if server:
+            server.clean_up()
     process = background.start(
         context.settings.home,
         "up",
@@ -106,18 +113,11 @@ def _start_detached(context: CommandContext, up_options: UpOptions, environment:
 def _run(context: CommandContext, up_options: UpOptions, environment: Environment) -> int:
     from livectl.ops.processes.supervisor import OWN_NAME, Supervisor, SupervisorTimings
     from livectl.ops.services import up
-    from livectl.web import auth
 
-    web = context.settings.web
-    has_page = not (web.token and web.token.problem)  # without its token it would be open to all
-    if has_page:
-        auth.check_exposure(web.host, web.token.reveal() if web.token else None)
     lock_fd = up.acquire_up_lock(context.settings.home)
     server = up.make_embedded_broker(up_options, context.settings)
     try:
-        page_port = up.choose_page_port(up_options, context.settings) if has_page else None
-        children = up.build_child_specs(up_options, environment, context.settings, server, context.say, page=page_port)
-        summary = up.build_summary(up_options, environment, context.settings, server, page=page_port, pid=os.getpid())
+        children, summary = _plan(context, up_options, environment, server)
         context.show(up.summary_view(summary))
         _say_who_can_read_the_page(context)
         write = _line_writer(context, [OWN_NAME, *(child.name for child in children)])
@@ -126,6 +126,23 @@ def _run(context: CommandContext, up_options: UpOptions, environment: Environmen
         if server:
             server.clean_up()
         os.close(lock_fd)
+
+
+def _plan(
+    context: CommandContext, up_options: UpOptions, environment: Environment, server: EmbeddedBroker | None
+) -> tuple[list[ChildSpec], UpSummary]:
+    """The children, and where everything is. Raises what would stop them, in the background as in a terminal."""
+    from livectl.ops.services import up
+    from livectl.web import auth
+
+    web = context.settings.web
+    has_page = not (web.token and web.token.problem)  # without its token it would be open to all
+    if has_page:
+        auth.check_exposure(web.host, web.token.reveal() if web.token else None)
+    page_port = up.choose_page_port(up_options, context.settings) if has_page else None
+    children = up.build_child_specs(up_options, environment, context.settings, server, context.say, page=page_port)
+    summary = up.build_summary(up_options, environment, context.settings, server, page=page_port, pid=os.getpid())
+    return children, summary
 
 
 def _line_writer(context: CommandContext, names: list[str]) -> Callable[[str, str], None]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from livectl.context import CommandContext, pass_command_context
-from livectl.pools import POOLS
+from livectl.pools import LOG_LEVELS, POOLS
 
 
 @click.command()
@@ -17,7 +17,12 @@ from livectl.pools import POOLS
 @click.option("-Q", "--queues", metavar="A,B", help="Queues to read; the app's own if left out.")
 @click.option("-n", "--name", metavar="NAME", help="Node name; unique if left out.")
 @click.option(
-    "-l", "--loglevel", metavar="LEVEL", default="INFO", show_default=True, help="DEBUG, INFO, WARNING, ERROR."
+    "-l",
+    "--loglevel",
+    type=click.Choice(LOG_LEVELS, case_sensitive=False),
+    default="INFO",
+    show_default=True,
+    help="Of the log.",
 )
 @click.option("-B", "--beat", is_flag=True, help="Carry a beat as well.")
 @click.option("-s", "--schedule", metavar="FILE", help="Schedule of that beat, instead of schedules.yaml.")

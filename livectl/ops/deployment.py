@@ -44,6 +44,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     transport: str = "redis"  # the broker's kind, in kombu's word
     keeps_results: bool = True
     answers_sender_alone: bool = False  # results go back to whoever sent the job, and to nobody else
+    remote_control: bool = True  # whether its workers listen to remote control
 
     @property
     def no_results_text(self) -> str:
@@ -121,6 +122,7 @@ def from_app(app: Any, settings: Settings) -> Deployment:
         transport=url.partition(":")[0] or "amqp",
         keeps_results=_backend_name(app).partition(":")[0] not in BACKENDS_WITHOUT_RESULTS,
         answers_sender_alone=_backend_name(app).partition(":")[0] in BACKENDS_FOR_SENDER,
+        remote_control=bool(app.conf.worker_enable_remote_control),
     )
 
 

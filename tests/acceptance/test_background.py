@@ -102,14 +102,45 @@ def test_with_nothing_there_it_says_so(
     )
 
 
-def test_what_ends_at_its_start_says_why(tmp_path: Path, home_environ: dict[str, str]) -> None:
+def test_what_cannot_start_says_why(tmp_path: Path, home_environ: dict[str, str]) -> None:
     environ = home_environ | {"LIVECTL_BROKER": "redis://:secret@127.0.0.1:1"}
     completed = answer("up", "--detach", cwd=tmp_path, environ=environ)
     assert completed.returncode == 4
-    assert "up ended at its start (exit code 4)" in completed.stderr
-    assert "redis://:***@127.0.0.1:1/0" in completed.stderr
-    assert "secret" not in completed.stderr + (tmp_path / "home" / "log" / "up.log").read_text()
+    assert "no server answers at redis://:***@127.0.0.1:1/0" in completed.stderr
+    assert "secret" not in completed.stderr
     assert answer("stop", cwd=tmp_path, environ=environ).returncode == 1
+
+
+@pytest.mark.parametrize("words", [("up",), ("beat",), ("worker",)], ids=" ".join)
+def test_in_the_background_the_reason_is_that_of_the_foreground(
+    tmp_path: Path, home_environ: dict[str, str], words: tuple[str, ...]
+) -> None:
+    """And nothing is left: no process, no record of one."""
+    (tmp_path / "app_in_want.py").write_text("import nothing_of_this_name\n")
+    said = [
+        answer("-A", "app_in_want", *words, *mode, cwd=tmp_path, environ=home_environ) for mode in ((), ("--detach",))
+    ]
+    assert [completed.returncode for completed in said] == [3, 3]
+    assert said[0].stderr == said[1].stderr
+    assert "app_in_want.py:1: ModuleNotFoundError" in said[1].stderr
+    assert not list((tmp_path / "home").glob("run/*.json"))
+
+
+def test_up_in_the_background_says_of_a_file_what_it_says_in_a_terminal(
+    tmp_path: Path, home_environ: dict[str, str]
+) -> None:
+    (tmp_path / "schedules.yaml").write_text("schedules: {ping: {task: livectl.ping, every: never}}\n")
+    in_terminal, detached = (answer("up", *mode, cwd=tmp_path, environ=home_environ) for mode in ((), ("--detach",)))
+    assert (in_terminal.returncode, detached.returncode) == (3, 3)
+    assert detached.stderr == in_terminal.stderr != ""
+
+
+def test_a_beat_that_fails_leaves_no_record(tmp_path: Path, set_broker: dict[str, str]) -> None:
+    (tmp_path / "schedules.yaml").write_text("schedules: {ping: {task: livectl.ping, every: never}}\n")
+    failed = answer("beat", "--detach", cwd=tmp_path, environ=set_broker)
+    assert failed.returncode == 3
+    assert "beat ended at its start (exit code 3)" in failed.stderr
+    assert not list((tmp_path / "home").glob("run/*.json"))
 
 
 def test_a_pid_that_is_used_again_is_not_taken_for_it(tmp_path: Path, home_environ: dict[str, str]) -> None:

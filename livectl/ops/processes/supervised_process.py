@@ -69,7 +69,7 @@ class SupervisedProcess:
     @property
     def was_healthy(self) -> bool:
         """Whether it has passed a health check since its start."""
-        return self.last_healthy_at > self.started_at
+        return self.last_healthy_at > self.started_at > 0
 
     @property
     def is_stopping(self) -> bool:
@@ -141,9 +141,7 @@ class HealthMonitor:
         self._stopped.set()
 
     def _check_repeatedly(self, process: SupervisedProcess, check_health: Callable[[int], bool | None]) -> None:
-        while not self._stopped.wait(
-            self._interval if process.last_not_unhealthy_at > process.started_at else self._first_interval
-        ):
+        while not self._stopped.wait(self._interval if process.was_healthy else self._first_interval):
             asked_at = self._clock()
             popen = process.popen
             healthy = check_health(popen.pid) if popen else False

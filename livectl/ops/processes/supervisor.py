@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 OWN_NAME = "up"
+READY_PREFIX = "ready: "  # begins the line that says that every child has answered
 POLL_SECONDS = 0.25  # between two looks at what is due; output, signals and deaths wake the supervisor at once
 START_POLL_SECONDS = 0.02  # the same while children start
 CLOSE_SECONDS = 1.0  # to wait for the end of the output once every child has ended
@@ -175,13 +176,9 @@ class Supervisor:
 
     def _report_ready(self) -> None:
         monitored = [process for process in self._processes if process.spec.check_health]
-        if (
-            monitored
-            and not self._all_ready
-            and all(process.last_not_unhealthy_at > process.started_at > 0 for process in monitored)
-        ):
+        if monitored and not self._all_ready and all(process.was_healthy for process in monitored):
             self._all_ready = True
-            self._write_own_line(f"ready: {', '.join(process.name for process in monitored)} at work")
+            self._write_own_line(f"{READY_PREFIX}{', '.join(process.name for process in monitored)} at work")
 
     def _stop_next(self, now: float) -> None:
         """Stops the last child that still runs: it may need the children that started before it."""

@@ -21,6 +21,7 @@ from livectl.errors import LivectlError, ServerError, SettingsError, UnfinishedE
 from livectl.ops import apps, deployment
 from livectl.ops.processes import embedded_broker, launch, process, state_dir
 from livectl.ops.processes.launch import REQUEUE_ON_QUIT_POOLS, argv_with_requeue_on_quit
+from livectl.ops.processes.supervisor import OWN_NAME, READY_PREFIX
 from livectl.ops.services import health
 from livectl.ops.services.health import LivenessProbe
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 READY_SECONDS = 60.0  # a worker with a large app works by then
-UNKNOWN_HEALTH_SECONDS = 5.0  # a process whose health nobody can tell has to live for so long
+UNASKED_SECONDS = 5.0  # what cannot be asked at all has to live for so long; what fails ends sooner
 START_CHECK_SECONDS = 0.2
 TERM_SECONDS = 1.5  # a worker notices SIGTERM within 1 s; a SIGQUIT before that would lose jobs of the threads pool
 QUIT_SECONDS = 10.0  # for a worker to put its jobs back
@@ -129,10 +130,11 @@ def start(
     Only one process of a name may run at a time: `up`, `beat`, `worker`, `worker-NAME`.
     """
     state_dir.make_state_dir(home)
+    probe = _make_probe(argv, {**environ, "LIVECTL_HOME": str(home)}, cwd, host, say)
     try:
         lock_descriptor = state_dir.acquire_lock(home / "run" / "detached.lock", READY_SECONDS)
         try:
-            _ensure_not_running(home, name)
+            ensure_not_running(home, name)
             log = state_dir.log_path(home, name)
             log_offset = log.stat().st_size if log.exists() else 0
             child, running = _spawn(home, name, argv_with_requeue_on_quit(argv), environ, cwd)
@@ -141,7 +143,11 @@ def start(
                 os.close(lock_descriptor)
     except OSError as error:
         raise state_dir.state_dir_error(home, error) from error
-    _wait_until_working(child, running, _health_check(running, environ, host, say), log_offset)
+    try:
+        _wait_until_working(child, running, _StartCheck(running, log_offset, probe, host))
+    finally:
+        if child.poll() is not None:
+            _record_path(home, name).unlink(missing_ok=True)
     return running
 
 
@@ -212,7 +218,7 @@ def _render_running(running: BackgroundProcess) -> str:
     )
 
 
-def _ensure_not_running(home: Path, name: str) -> None:
+def ensure_not_running(home: Path, name: str) -> None:
     existing = _read_record(_record_path(home, name))
     if existing and process.is_alive(existing.process):
         raise LivectlError(
@@ -253,50 +259,83 @@ def _spawn(
     return child, running
 
 
-def _wait_until_working(
-    child: subprocess.Popen[bytes], running: BackgroundProcess, is_working: Callable[[], bool | None], log_offset: int
-) -> None:
+class _StartCheck:
+    """Whether a process that was just started works: it says so in its log, or it answers."""
+
+    def __init__(self, running: BackgroundProcess, log_offset: int, probe: LivenessProbe, host: str) -> None:
+        self.log_offset = log_offset
+        self._running = running
+        self._probe = probe
+        node = running.option_value("-n")
+        self._node = launch.full_node_name(node, host) if node else None
+
+    @property
+    def nobody_to_ask(self) -> str:
+        """Why nobody can tell, however long one waits; empty where somebody can."""
+        is_foreign_beat = self._running.name == "beat" and launch.SCHEDULER not in self._running.argv
+        return "its scheduler is not livectl's" if is_foreign_beat else ""
+
+    @property
+    def problem(self) -> str:
+        return f": {self._probe.problem}" if self._probe.problem else ""
+
+    def has_answered(self) -> bool:
+        if self._running.name == "up":
+            return self._says(rf"{OWN_NAME} +\| {READY_PREFIX}")
+        if self._node is None:
+            return self._has_beat()
+        works = self._says(rf"{re.escape(self._node)} ready\.") or self._probe.is_worker_alive(self._node)
+        return bool(works) and ("-B" not in self._running.argv or self._has_beat())
+
+    def _has_beat(self) -> bool:
+        return bool(self._probe.is_beat_alive(self._running.pid))
+
+    def _says(self, pattern: str) -> bool:
+        return re.search(pattern, _read_log(Path(self._running.log), self.log_offset)) is not None
+
+
+def _wait_until_working(child: subprocess.Popen[bytes], running: BackgroundProcess, check: _StartCheck) -> None:
     began = time.monotonic()
     while (code := child.poll()) is None:
-        working = is_working()
         lived = time.monotonic() - began
-        if working or (working is None and lived > UNKNOWN_HEALTH_SECONDS):
+        if check.has_answered():
             return
+        if check.nobody_to_ask and lived > UNASKED_SECONDS:
+            raise _unanswered_error(running, f"whether it works cannot be asked: {check.nobody_to_ask}")
         if lived > READY_SECONDS:
-            raise UnfinishedError(
-                f"{running.name} runs (pid {running.pid}), but has not answered in {READY_SECONDS:.0f} s",
-                f"It goes on trying; its log is {running.log}, and `livectl stop {running.name}` ends it.",
-            )
+            raise _unanswered_error(running, f"has not answered in {READY_SECONDS:.0f} s{check.problem}")
         time.sleep(START_CHECK_SECONDS)
     error_class = next(
         (error_class for error_class in (UsageError, SettingsError, ServerError) if error_class.code == code),
         LivectlError,
     )
+    last_lines = _read_log(Path(running.log), check.log_offset).splitlines()[-MAX_LAST_LINES:]
     raise error_class(
-        f"{running.name} ended at its start (exit code {code})", _read_last_lines(Path(running.log), log_offset)
+        f"{running.name} ended at its start (exit code {code})",
+        "\n    ".join([f"Its log is {running.log}:", *last_lines]),
     )
 
 
-def _read_last_lines(log: Path, log_offset: int) -> str:
+def _unanswered_error(running: BackgroundProcess, reason: str) -> UnfinishedError:
+    return UnfinishedError(
+        f"{running.name} runs (pid {running.pid}), but {reason}",
+        f"It goes on; its log is {running.log}, and `livectl stop {running.name}` ends it.",
+    )
+
+
+def _read_log(log: Path, offset: int) -> str:
+    """What was written to the log since; all of it, if it was set aside meanwhile."""
     with log.open("rb") as stream:
-        stream.seek(log_offset if log_offset <= log.stat().st_size else 0)
-        lines = stream.read().decode(errors="replace").splitlines()[-MAX_LAST_LINES:]
-    return "\n    ".join([f"Its log is {log}:", *lines])
+        stream.seek(offset if offset <= log.stat().st_size else 0)
+        return stream.read().decode(errors="replace")
 
 
-def _health_check(
-    running: BackgroundProcess, environ: Mapping[str, str], host: str, say: Callable[[str], None]
-) -> Callable[[], bool | None]:
-    """Returns a check whether the process works: its worker answers, or its beat looked in. None: nobody can tell."""
-    app = running.option_value("-A")
-    settings = livectl_settings.load({**environ, **running.environ}, Path(running.cwd))
-    app_name = None if app == launch.OWN_APP else app
-    probe = LivenessProbe(lambda: deployment.find(app_name, settings, Path(running.cwd)), host, say)
-    node = running.option_value("-n")
-    if node is None:
-        return lambda: probe.is_beat_alive(running.pid)
-    full_name = launch.full_node_name(node, host)
-    return lambda: probe.is_worker_alive(full_name)
+def _make_probe(
+    argv: list[str], environ: Mapping[str, str], cwd: Path, host: str, say: Callable[[str], None]
+) -> LivenessProbe:
+    app = argv[argv.index("-A") + 1] if "-A" in argv else launch.OWN_APP
+    settings = livectl_settings.load(environ, cwd)
+    return LivenessProbe(lambda: deployment.find(None if app == launch.OWN_APP else app, settings, cwd), host, say)
 
 
 def _stop(home: Path, running: BackgroundProcess, *, now: bool = False) -> None:

@@ -21,6 +21,7 @@ from livectl.ops.deployment import Deployment
 from livectl.ops.processes.launch import full_node_name
 from livectl.ops.protocol import remote_control
 from livectl.ops.protocol.remote_control import REPLY_TIMEOUT_S, ControlCommand
+from livectl.redaction import redact_text
 from livectl.redis_client import RedisReplyError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ PROBE_KEY = "livectl:probe"
 PROBE_KEY_TTL_MS = 1000
 WORKER_REPLY_SECONDS = 5.0  # for a worker on a busy machine to answer
 BEAT_SILENCE_SECONDS = 60.0  # a beat looks in each second
+NO_REMOTE_CONTROL = "its app sets worker_enable_remote_control to False"
 
 
 class ProbeResult(msgspec.Struct, frozen=True):
@@ -224,12 +226,16 @@ def _cannot_tell(part: str, reason: str) -> ProbeResult:
 
 
 class LivenessProbe:
-    """Checks a worker and a beat. It finds the deployment on first need, because that may load the user's app."""
+    """Checks a worker and a beat. It finds the deployment on first need, because that may load the user's app.
+
+    `problem` says why the last check could not tell.
+    """
 
     def __init__(self, find_deployment: Callable[[], Deployment], host: str, warn: Callable[[str], None]) -> None:
         self._find_deployment = find_deployment
         self._host = host
         self._warn = warn
+        self.problem = ""
         self._deployment: Deployment | None = None
         self._load_failed = False
         self._lock = threading.Lock()
@@ -239,9 +245,13 @@ class LivenessProbe:
         target = self._load_deployment()
         if target is None:
             return None
+        if not target.remote_control:
+            self.problem = NO_REMOTE_CONTROL
+            return None
         try:
             return node in self._ask_worker(target, node).by_worker
-        except Exception:  # kombu lets through whatever its transports raise
+        except Exception as error:  # kombu lets through whatever its transports raise
+            self.problem = redact_text(str(error))
             return None
 
     def _ask_worker(self, target: Deployment, node: str) -> ControlReplies:
@@ -257,7 +267,8 @@ class LivenessProbe:
         try:
             with redis_client.connect(target.store) as connection:
                 activity = heartbeats.read_activity(connection)
-        except ServerError:
+        except ServerError as error:
+            self.problem = error.message
             return None
         return any(
             activity.age_s(heartbeat) < BEAT_SILENCE_SECONDS
@@ -271,10 +282,11 @@ class LivenessProbe:
             if self._deployment is None and not self._load_failed:
                 try:
                     self._deployment = deployments.keep_client(self._find_deployment())
-                except ServerError:  # not started yet, or away
+                except ServerError as error:  # not started yet, or away
+                    self.problem = error.message
                     return None
                 except LivectlError as error:
-                    self._load_failed = True
+                    self._load_failed, self.problem = True, error.message
                     self._warn(f"whether worker and beat work cannot be seen, only that they run: {error.message}")
             return self._deployment
 

@@ -271,13 +271,16 @@ def _worker_spec(options: UpOptions, environment: Environment, probe: LivenessPr
     argv = argv_with_requeue_on_quit(
         launch.worker_command(worker_options, processors=environment.processors, process=0)
     )
+
+    def is_alive(_: int) -> bool | None:
+        alive = probe.is_worker_alive(_worker_node_name(options, environment))
+        return None if options.pool == "solo" and not alive else alive  # solo is deaf while it works
+
     environ = launch.child_environment(environment.environ, options.config)
     return ChildSpec(
         name="worker",
         start=lambda: spawn(argv, environ),
-        check_health=None
-        if options.pool == "solo"
-        else lambda _: probe.is_worker_alive(_worker_node_name(options, environment)),  # solo is deaf while it works
+        check_health=is_alive,
         requeues_on_quit=options.pool in REQUEUE_ON_QUIT_POOLS,
         if_killed=KILLED_JOBS_NOTE,
     )

@@ -1,0 +1,97 @@
+"""What runs in the background: the names by which it is stopped, and when it counts as working."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from livectl.errors import UnfinishedError
+from livectl.ops.services import background
+from livectl.ops.services.background import BackgroundProcess, _names_of, _StartCheck
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from livectl.ops.services.health import LivenessProbe
+
+HOST = socket.gethostname()
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "called"),
+    [
+        ("worker-w1", ["-n", "w1@%h"], {"w1", "worker-w1", f"w1@{HOST}"}),
+        ("worker-w1@far", ["-n", "w1@far"], {"w1", "worker-w1", "w1@far", "worker-w1@far"}),
+        ("worker", ["-n", "worker-12@%h"], {"worker", "worker-12", f"worker-12@{HOST}"}),
+        ("beat", ["beat"], {"beat"}),
+    ],
+)
+def test_a_process_has_the_names_that_people_give(name: str, argv: list[str], called: set[str]) -> None:
+    running = BackgroundProcess(name=name, argv=argv, cwd="/", environ={}, pid=1, started="", log="")
+    assert called <= _names_of(running)
+    assert not {"w2", "worker-w2"} & _names_of(running)
+
+
+class Probe:
+    """Answers as it is told to."""
+
+    problem = ""
+
+    def __init__(self, worker: bool | None, beat: bool | None) -> None:
+        self.worker, self.beat = worker, beat
+
+    def is_worker_alive(self, node: str) -> bool | None:
+        return self.worker
+
+    def is_beat_alive(self, leader: int) -> bool | None:
+        return self.beat
+
+
+WORKER = ["-n", "w1@%h"]
+UP = ["up", "-n", "up-1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "log", "worker", "beat", "works"),
+    [
+        ("worker", WORKER, "", True, None, True),
+        ("worker", WORKER, "", False, None, False),
+        ("worker", WORKER, "", None, None, False),  # nobody can tell: that is no answer
+        ("worker", WORKER, "w1@h ready.", None, None, True),  # remote control is off, and it says so itself
+        ("worker", WORKER, "w2@h ready.", None, None, False),
+        ("worker", [*WORKER, "-B"], "", True, False, False),  # it carries a beat, which has not looked in
+        ("worker", [*WORKER, "-B"], "", True, True, True),
+        ("beat", ["beat"], "", None, None, False),
+        ("beat", ["beat"], "", None, True, True),
+        ("up", UP, "worker | up-1@h ready.", True, True, False),  # its page may still be starting
+        ("up", UP, "up     | ready: page, worker, beat at work", None, None, True),
+    ],
+)
+def test_it_works_when_it_has_answered(
+    tmp_path: Path, name: str, argv: list[str], log: str, *, worker: bool | None, beat: bool | None, works: bool
+) -> None:
+    earlier = f"{log} of an earlier start" if not works else "before"
+    (tmp_path / "log").write_text(f"w1@h ready. up | ready: {earlier}\n{log}\n")
+    offset = len(f"w1@h ready. up | ready: {earlier}\n")
+    running = BackgroundProcess(name=name, argv=argv, cwd="/", environ={}, pid=1, started="", log=str(tmp_path / "log"))
+    probe = cast("LivenessProbe", Probe(worker, beat))
+    assert _StartCheck(running, offset, probe, "h").has_answered() is works
+
+
+def test_a_beat_that_nobody_can_ask_is_not_called_working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "UNASKED_SECONDS", 0.0)
+    (tmp_path / "log").touch()
+    argv = ["celery", "-A", "proj", "beat", "-S", "celery.beat:Scheduler"]
+    running = BackgroundProcess(
+        name="beat", argv=argv, cwd="/", environ={}, pid=1, started="", log=str(tmp_path / "log")
+    )
+    check = _StartCheck(running, 0, cast("LivenessProbe", Probe(worker=None, beat=None)), "h")
+    with subprocess.Popen(["sleep", "60"]) as child:
+        try:
+            with pytest.raises(UnfinishedError, match=r"beat runs \(pid 1\), but whether it works cannot be asked"):
+                background._wait_until_working(child, running, check)
+        finally:
+            child.kill()
