@@ -45,6 +45,17 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], data: Any, *, e
     return View(data, to_renderable)
 
 
+def with_lines(view: View, lines: Sequence[str]) -> View:
+    """The view, and below it these lines for people."""
+
+    def to_renderable() -> RenderableType:
+        from rich.console import Group
+
+        return Group(view.to_renderable(), "", *lines)
+
+    return View(view.data, to_renderable) if lines else view
+
+
 def as_json(view: View) -> str:
     return msgspec.json.encode(view.data, order="deterministic").decode() + "\n"
 

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from livectl.context import CommandContext, pass_command_context
-from livectl.errors import SettingsError, mistake_lines
+from livectl.errors import ServerError, SettingsError, mistake_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from livectl.live.follows.edit import FollowFile
     from livectl.live.follows.follow_list import FollowList
+    from livectl.live.views import StreamerView
+    from livectl.models import Streamer
 
 
 @click.group()
@@ -77,9 +81,11 @@ def remove(context: CommandContext, addresses: tuple[str, ...]) -> int:
 @command.command("list")
 @pass_command_context
 def list_streamers(context: CommandContext) -> int:
-    """Show everyone followed, in the order of the file.
+    """Show everyone followed, in the order of the file, and how they were last
+    seen.
 
-    Lines that name nobody are told on stderr, and make exit code 3.
+    Lines that name nobody come last. They are told on stderr, and make exit
+    code 3.
 
     \b
     Example:
@@ -89,8 +95,19 @@ def list_streamers(context: CommandContext) -> int:
     from livectl.live import views
 
     follows = _load_follows(context)
-    context.show(views.list_view(follows.streamers))
+    context.show(views.list_view(follows, _read_states(context, follows.streamers)))
     return SettingsError.code if follows.refused else 0
+
+
+def _read_states(context: CommandContext, streamers: Sequence[Streamer]) -> dict[tuple[str, str], StreamerView]:
+    """What the store knows of each; nothing, with a remark, where it does not answer."""
+    from livectl.live import store_reader
+
+    try:
+        return store_reader.read_states(context.own_store, streamers)
+    except ServerError as error:
+        context.say(f"States are not shown: {error.message}.")
+        return {}
 
 
 @command.command("import")

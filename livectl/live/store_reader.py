@@ -52,6 +52,17 @@ def list_everybody(address: Address, follows: Path, name: str = "") -> Everybody
     return Everybody(_sorted_views([*records, *waiting.streamers]), waiting.problem)
 
 
+def read_states(address: Address, streamers: Iterable[Streamer]) -> dict[tuple[str, str], StreamerView]:
+    """How each of these was last seen, by platform and name as the follow list has it."""
+    seen = {}
+    with read_only_store(address) as store:
+        for platform, pairs in follow_list.ids_by_platform(store, streamers).items():
+            records = store.find_streamers(platform, [streamer_id for _, streamer_id in pairs])
+            for (streamer, _), record in zip(pairs, records, strict=True):
+                seen[streamer.key] = views.from_record(record)
+    return seen
+
+
 def read_history(address: Address, streamer: Streamer) -> StreamerHistory:
     with read_only_store(address) as store:
         streamer_id = store.aliases(streamer.platform, [streamer.id]).get(streamer.id, streamer.id)

@@ -16,9 +16,10 @@ from livectl.render import View, sentence, table
 from livectl.units import format_duration, format_rate, utc_datetime
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from livectl.live.follows.edit import FollowEdit
+    from livectl.live.follows.follow_list import FollowList
     from livectl.models import Observation, Streamer, StreamerRecord
     from livectl.settings import Settings
 
@@ -167,7 +168,7 @@ def address_text(streamer: StreamerView | Streamer) -> str:
 
 
 def state_text(streamer: StreamerView) -> str:
-    return streamer.state.words
+    return NOT_ASKED if streamer.problem == NOT_ASKED else streamer.state.words
 
 
 def _page_fields(source: Observation | StreamerRecord) -> dict[str, Any]:
@@ -206,8 +207,8 @@ def _reason(streamer: StreamerView) -> str:
 
 
 def _problem_or_title(streamer: StreamerView) -> str:
-    if streamer.problem:
-        return streamer.problem
+    if streamer.problem and streamer.problem != NOT_ASKED:
+        return streamer.problem.removeprefix(f"{state_text(streamer)}: ")
     return _title_text(streamer) if streamer.live else ""
 
 
@@ -232,14 +233,36 @@ def _format_since(at: datetime | None, now: float) -> str:
     return "" if at is None else format_duration(now - at.timestamp())
 
 
-def list_view(streamers: Sequence[Streamer]) -> View:
-    rows = [
-        (address_text(streamer), streamer.name, " ".join(streamer.tags), alerts_text(streamer), weight_text(streamer))
-        for streamer in streamers
+def list_view(follows: FollowList, seen: Mapping[tuple[str, str], StreamerView]) -> View:
+    """The follow list with the lines that name nobody, and what is known of each; nothing of who is not `seen`."""
+    streamers = [*follows.streamers, *(follow.streamer for follow in follows.unread)]
+    states = [
+        *(seen.get(streamer.key) for streamer in follows.streamers),
+        *(from_record(follow.as_record()) for follow in follows.unread),
     ]
-    return render.table(
-        ("streamer", "name", "tags", "alerts", "weight"), rows, streamers_json(streamers), empty=NOBODY_FOLLOWED
-    )
+    rows = [
+        (
+            address_text(streamer),
+            state_text(state) if state else "",
+            streamer.name,
+            " ".join(streamer.tags),
+            alerts_text(streamer),
+            weight_text(streamer),
+        )
+        for streamer, state in zip(streamers, states, strict=True)
+    ]
+    data = [
+        {**fields, "state": state and state.state, "problem": state and state.problem}
+        for fields, state in zip(streamers_json(streamers), states, strict=True)
+    ]
+    columns = ("streamer", "state", "name", "tags", "alerts", "weight")
+    list_table = render.table(columns, rows, data, empty=NOBODY_FOLLOWED)
+    problems = [
+        f"{address_text(streamer)}: {state.problem}"
+        for streamer in follows.streamers
+        if (state := seen.get(streamer.key)) and state.problem not in {None, NOT_ASKED}
+    ]
+    return render.with_lines(list_table, problems)
 
 
 def edit_view(edit: FollowEdit, done: str, otherwise: str) -> View:

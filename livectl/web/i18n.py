@@ -33,7 +33,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     # the list of streamers
     "summary": ("{live} live of {all} followed", "关注 {all} 位，{live} 位正在直播"),
     "live_now": ("Live now", "正在直播"),
-    "not_live": ("Not live", "未开播"),
+    "the_others": ("The others", "其他主播"),
     "nobody": ("Nobody is live right now.", "现在没有人在直播。"),
     "nobody_known": (
         "Nobody is known to be live: {count} of {all} have not been read so far.",

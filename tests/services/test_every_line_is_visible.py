@@ -98,8 +98,10 @@ def states(rows: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
     }
 
 
+# each way to see the lines, for programs
 SHOWN: dict[str, Callable[[Folder], dict[str, tuple[str, str]]]] = {
     "live --all --json": lambda folder: states(json.loads(folder.run("live", "--all", "--json")[0])),
+    "follow list --json": lambda folder: states(json.loads(folder.run("follow", "list", "--json")[0])),
     "/api/live": lambda folder: states(folder.page().get("/api/live?all=1").get_json()["live"]),
 }
 
@@ -116,13 +118,14 @@ def test_programs_see_each_line(folder: Folder, where: str, swept: bool) -> None
         assert problem in shown[line][1]
 
 
-def test_people_see_each_line_in_80_columns(folder: Folder) -> None:
+@pytest.mark.parametrize("argv", [("live", "--all"), ("follow", "list")], ids=" ".join)
+def test_people_see_each_line_in_80_columns(folder: Folder, argv: tuple[str, ...]) -> None:
     folder.sweep()
-    out = folder.run("live", "--all")[0]
+    out, err = folder.run(*argv)
     assert max(map(len, out.splitlines())) <= 80
     for line in AFTER:
         assert line in out
-    assert "there is no platform gone" in " ".join(out.split())
+    assert "there is no platform gone" in " ".join((out + err).split())
 
 
 @pytest.mark.parametrize("swept", [False, True], ids=["before the first sweep", "after it"])

@@ -16,7 +16,7 @@ from livectl.models import State, Streamer, StreamerRecord, UnresolvedFollow
 from livectl.validation import FileLocation, describe_error, describe_unknown_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from livectl.live.store import Store
@@ -83,23 +83,25 @@ def find_waiting(store: Store, path: Path, known: Iterable[StreamerRecord], name
         return WaitingList(problem=error.message)
     known_keys = {(record.platform, record.id) for record in known}
     waiting = [
-        StreamerRecord(platform=streamer.platform, id=streamer.id, name=streamer.name, streamer=streamer)
-        for streamer in _with_ids(store, follows.streamers)
-        if streamer.key not in known_keys
+        StreamerRecord(platform=platform, id=streamer_id, name=streamer.name, streamer=streamer)
+        for platform, pairs in ids_by_platform(store, follows.streamers).items()
+        for streamer, streamer_id in pairs
+        if (platform, streamer_id) not in known_keys
     ]
     unread = [follow.as_record() for follow in follows.unread if follow.streamer.key not in known_keys]
     return WaitingList((*waiting, *unread))
 
 
-def _with_ids(store: Store, streamers: Iterable[Streamer]) -> Iterator[Streamer]:
-    """Each streamer by the id that was found for their name earlier."""
+def ids_by_platform(store: Store, streamers: Iterable[Streamer]) -> dict[str, list[tuple[Streamer, str]]]:
+    """Each streamer of each platform, with the id that was found for their name earlier, or the name."""
     by_platform: dict[str, list[Streamer]] = {}
     for streamer in streamers:
         by_platform.setdefault(streamer.platform, []).append(streamer)
+    pairs = {}
     for platform, same_platform in by_platform.items():
         ids = store.aliases(platform, [streamer.id for streamer in same_platform])
-        for streamer in same_platform:
-            yield msgspec.structs.replace(streamer, id=ids.get(streamer.id, streamer.id))
+        pairs[platform] = [(streamer, ids.get(streamer.id, streamer.id)) for streamer in same_platform]
+    return pairs
 
 
 def load(path: Path, name: str = "") -> FollowList:
