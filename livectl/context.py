@@ -12,7 +12,7 @@ import click
 from livectl.errors import FileError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from celery import Celery
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from livectl.ops.jobs.sender import JobSender
     from livectl.render import View
     from livectl.settings import Settings
+    from livectl.settings_watch import SettingsWatch
 
 
 class CommandContext:
@@ -43,6 +44,14 @@ class CommandContext:
         from livectl import settings
 
         return settings.load(self.environ, self.cwd, file=self.config)
+
+    def watch_settings(self, check: Callable[[Settings], None]) -> SettingsWatch:
+        """The settings of a process that stays, which takes over what changes in them, and says so."""
+        from livectl.settings_watch import SettingsWatch
+
+        watch = SettingsWatch(self.environ, self.cwd, self.config, check=check, say=lambda level, line: self.say(line))
+        self.settings = watch.started
+        return watch
 
     @property
     def home(self) -> Path:

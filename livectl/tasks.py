@@ -110,15 +110,10 @@ def digest() -> None:
 @cache
 def settings_watch() -> SettingsWatch:
     """The settings of this worker: made before it forks, so that it says once what all its processes take over."""
+    from livectl.live.alerts import targets
     from livectl.settings_watch import SettingsWatch
 
-    return SettingsWatch(os.environ, Path.cwd(), check=_check_settings)
-
-
-def _check_settings(settings: Settings) -> None:
-    from livectl.live.alerts import targets
-
-    targets.check_targets(settings)
+    return SettingsWatch(os.environ, Path.cwd(), check=targets.check_targets)
 
 
 class Wiring:

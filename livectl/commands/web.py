@@ -23,14 +23,16 @@ def command(context: CommandContext, /, host: str | None, port: int | None) -> N
       livectl web
       livectl web --port 9000
     """
+    from livectl.live.alerts import targets
     from livectl.render import sentence
     from livectl.web import auth, server
 
-    web = context.settings.web
+    watch = context.watch_settings(targets.check_targets)
+    web = watch.started.web
     token = web.token.reveal() if web.token else None
     auth.check_exposure(host or web.host, token)
     listener = server.bind(host or web.host, web.port if port is None else port)
-    app = server.create_app(context.find_deployment, context.settings, token)
+    app = server.create_app(context.find_deployment, watch.current, token)
     url = server.page_url(listener)
     context.show(sentence(f"The page is at {url}", {"url": url}))
     if hint := auth.hint_for_local_users(token, context.settings.file):

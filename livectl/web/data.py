@@ -53,10 +53,15 @@ class PageData:
     """What pages, JSON and metrics show. Every reading is shared by all visitors until its time is over."""
 
     def __init__(
-        self, source: StoreReader, zone: str, settings: Settings | None = None, clock: Callable[[], float] = time.time
+        self,
+        source: StoreReader,
+        zone: str,
+        settings: Callable[[], Settings] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.source = source
-        self.zone = zone
+        self._zone = zone
+        self._settings = settings  # those in force; none for a page in anybody's app
         self.clock = clock
         self.bodies = BodyCache()
         self.fragments = FragmentCache()
@@ -72,6 +77,11 @@ class PageData:
             lambda: source.read_deployment(lambda deployment, store: read_beat_schedule(deployment, store, clock())),
             JOBS_KEEP_SECONDS,
         )
+
+    @property
+    def zone(self) -> str:
+        """The timezone of what is shown."""
+        return self._settings().timezone if self._settings else self._zone
 
     def streamer_page(self, platform: str, streamer_id: str) -> StreamerPage:
         """Reads one streamer. This reading is not kept: few visitors look at the same streamer at once."""
@@ -274,8 +284,9 @@ def read_beat_schedule(deployment: Deployment, store: Address, now: float) -> Be
     )
 
 
-def read_targets(source: StoreReader, settings: Settings | None, now: float) -> list[TargetStatus]:
+def read_targets(source: StoreReader, find_settings: Callable[[], Settings] | None, now: float) -> list[TargetStatus]:
     """The targets of alerts; none where the settings are not known."""
+    settings = find_settings() if find_settings else None
     if settings is None or not settings.alerts:
         return []
     return source.read(lambda client: outbox.read_targets(settings, client, now))

@@ -71,7 +71,7 @@ def _serve_pages(flask_blueprint: Blueprint, page_data: PageData) -> None:
         key = ("wall", translate.language, streamer_filter, request.script_root)
         response_body = page_data.bodies.get(
             key,
-            (streamers.page_digest, now, _failing_targets(page_data)),
+            (streamers.page_digest, now, page_data.zone, _failing_targets(page_data)),
             lambda: _render_html(views.streamer_list(streamers, streamer_filter, translate, now, page_data)),
         )
         return _respond(response_body, HTML)

@@ -66,13 +66,13 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def create_app(find_deployment: Callable[[], Deployment], settings: Settings, token: str | None) -> Flask:
-    """The page as an app of its own."""
+def create_app(find_deployment: Callable[[], Deployment], settings: Callable[[], Settings], token: str | None) -> Flask:
+    """The page as an app of its own; `settings` are asked for whenever they are needed."""
     from flask import Flask
     from werkzeug.exceptions import HTTPException
 
     flask_app = Flask("livectl", static_folder=None)
-    page_data = PageData(StoreReader(find_deployment), settings.timezone, settings)
+    page_data = PageData(StoreReader(find_deployment), settings().timezone, settings)
     flask_app.register_blueprint(routes.build_blueprint(page_data, token, whole_app=True))
     flask_app.register_error_handler(HTTPException, error_pages.http_error)  # of methods that no view knows
     flask_app.after_request(routes.add_headers)
