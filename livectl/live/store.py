@@ -227,7 +227,7 @@ class Store:
 # The files of lua/ that each script is made of. A local function is known below its definition only: the order matters.
 SCRIPT_FILES = {
     "record": ("shared", "pace", "circuit", "session", "record"),
-    "claim": ("shared", "circuit", "claim"),
+    "claim": ("shared", "pace", "circuit", "claim"),
     "follow": ("shared", "pace", "pull", "follow"),
     "learn": ("shared", "pace", "pull", "learn"),
     "read": ("shared", "read"),

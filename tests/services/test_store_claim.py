@@ -43,9 +43,11 @@ def claimed(store: Store, after: float = 0.0, limits: PollingLimits = LIMITS) ->
     return [streamer_id for _, ids in store.claim([limits], START + after, LEASE) for streamer_id in ids]
 
 
-def record(store: Store, names: list[str], state: str, after: float, **more: Any) -> None:
+def record(
+    store: Store, names: list[str], state: str, after: float, limits: PollingLimits = LIMITS, **more: Any
+) -> None:
     store.record(
-        LIMITS, [Observation(platform="demo", id=name, state=State(state), at=START + after, **more) for name in names]
+        limits, [Observation(platform="demo", id=name, state=State(state), at=START + after, **more) for name in names]
     )
 
 
@@ -223,3 +225,24 @@ def test_unlearning_leaves_no_trace_in_the_sums(store: Store, client: redis.Redi
     sums = msgspec.json.decode(str(client.get("livectl:pulls:demo")), type=list[float])
     assert max(map(abs, sums)) < 1e-9
     assert client.hgetall("livectl:pull:demo") == {}
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "seconds"),
+    [
+        ({"fastest": 600.0}, {"fastest": 60.0}, 60),
+        ({"rate": 0.001}, {"rate": 1.0}, 15),
+        ({"mode": "learned", "fastest": 500.0}, {"fastest": 500.0, "slowest": 500.0}, 500),
+        ({"fastest": 60.0}, {"fastest": 600.0}, 60),
+    ],
+    ids=["polling", "budget", "slowest", "slower"],
+)
+def test_new_settings_count_for_those_who_wait_already(
+    store: Store, then: dict[str, Any], now: dict[str, Any], seconds: int
+) -> None:
+    before, after = (msgspec.structs.replace(LIMITS, **change) for change in (then, now))
+    names = follow(store, 1)
+    assert claimed(store, limits=before) == names
+    record(store, names, "offline", 0, limits=before)
+    assert claimed(store, 1, after) == []
+    assert claimed(store, seconds + 1, after) == names

@@ -1,6 +1,8 @@
 -- Claims the streamers who are due: ARGV are now, the lease in seconds, the limits of each platform.
 -- Returns [platform, ids] pairs.
 local now, lease = tonumber(ARGV[1]), tonumber(ARGV[2])
+local PACE = {'mode', 'fastest', 'slowest', 'rate', 'batch'} -- the limits that due times depend on
+local CHUNK = 2000 -- arguments: Lua's stack holds some 8,000
 local MOST = 5000 -- ids of a platform in one call, so that no call holds up the store
 
 -- Returns how many requests may be sent now: none while the platform is left alone, one while it is probed.
@@ -24,7 +26,33 @@ local function give_back(platform)
   end
 end
 
+-- Due times were reckoned by the settings of their day. Where others ask more often, all who wait are due so much sooner,
+-- and within the longest interval of the new settings.
+local function repace(platform, terms)
+  local name, list = key('platform', platform), {}
+  for at, field in ipairs(PACE) do list[at] = terms[field] end
+  local text, before = cjson.encode(list), call('HGET', name, 'pace')
+  if before == text then return end
+  call('HSET', name, 'pace', text)
+  if not before then return end
+  local old_terms = {}
+  for at, value in ipairs(cjson.decode(before)) do old_terms[PACE[at]] = value end
+  local current = pace(terms, platform)
+  local share = math.min(1, interval(current) / interval(pace(old_terms, platform)))
+  local due, changes = key('due', platform), {}
+  local waiting = call('ZRANGEBYSCORE', due, now, '+inf', 'WITHSCORES')
+  for at = 1, #waiting, 2 do
+    local rest = math.min((waiting[at + 1] - now) * share, latest(current))
+    changes[#changes + 1], changes[#changes + 2] = now + rest, waiting[at]
+    if #changes == CHUNK or at + 1 == #waiting then
+      call('ZADD', due, unpack(changes))
+      changes = {}
+    end
+  end
+end
+
 local function take(platform, terms)
+  repace(platform, terms)
   give_back(platform)
   local tokens = refill(platform, terms, now)
   local requests = allowed(platform, terms, tokens)

@@ -31,13 +31,16 @@ local function pace(terms, platform)
   return now
 end
 
+local function latest(now)
+  return now.uniform <= now.terms.slowest and now.terms.slowest or now.uniform / FLOOR
+end
+
 local function interval(now, pulls, hour)
-  local latest = now.uniform <= now.terms.slowest and now.terms.slowest or now.uniform / FLOOR
-  if not pulls then return between(now.terms.fastest, now.uniform, latest) end
+  if not pulls then return between(now.terms.fastest, now.uniform, latest(now)) end
   local mean = now.totals[hour + 1] / now.learned
   local pull = PULL[pulls:byte(hour + 1)]
   local rate = now.spare / now.idle * (FLOOR + (1 - FLOOR) * pull / mean)
-  return between(now.terms.fastest, 1 / rate, latest)
+  return between(now.terms.fastest, 1 / rate, latest(now))
 end
 
 -- Returns when one interval from `at` on is over, at the pace of each hour that it passes through.
