@@ -33,6 +33,7 @@ from livectl.ops.beat.entries import (
 )
 from livectl.ops.beat.run_store import Claim, LoadedSchedule, RunStore, StoreClock
 from livectl.ops.schedules import options, schedule_file
+from livectl.settings_watch import SettingsWatch
 from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
+OWN_APP_NAME = "livectl"
 CLAIM_BATCH_SIZE = 200  # runs claimed and sent in one tick: well within the time for which a claim is fresh
 POLL_INTERVAL_S = 1.0  # between heartbeats, looks for runs of a beat that died, and looks at the schedule file
 REGISTER_INTERVAL_S = 3_600.0  # between notes in the store that these entries are still in use
@@ -77,6 +79,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
             Path(schedule_filename) if schedule_filename and _is_schedule_file(schedule_filename) else None
         )
         self._settings = settings
+        self._watch: SettingsWatch | None = None
         self._clock = clock or StoreClock()
         self._beat_id = str(uuid4())
         self._store: redis.Redis | None = None
@@ -96,12 +99,18 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
     def setup_schedule(self) -> None:
         """Reads settings and schedule, without a connection. A mistake in them is logged and ends the process."""
         try:
-            settings = self._settings or livectl_settings.load(os.environ, Path.cwd())
+            settings = self._settings or self._watch_settings()
             self._store_address = store_address(settings, self.app)
             self._reloading_schedule = self._read_schedule(settings)
         except LivectlError as error:
             logger.critical("%s%s", error.message, f"\n{error.hint}" if error.hint else "")
             raise SystemExit(error.code) from error
+
+    def _watch_settings(self) -> Settings:
+        """Reads the settings of this process. Beside livectl's own beats run workers, who say what has changed."""
+        say = (lambda level, line: None) if self.app.main == OWN_APP_NAME else logger.log
+        self._watch = SettingsWatch(os.environ, Path.cwd(), say=say)
+        return self._watch.started
 
     def _read_schedule(self, settings: Settings) -> ReloadingSchedule:
         self.install_default_entries(self.app.conf.beat_schedule)
@@ -157,6 +166,8 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
             )
         self._polled_at = self._clock.monotonic()
         interval = BROKEN_RETRY_INTERVAL_S if self._timetable and self._timetable.broken else REGISTER_INTERVAL_S
+        if self._watch and not self._schedule_path:
+            self._reloading_schedule.path = self._watch.current().schedules
         changed = self._reloading_schedule.reload_if_changed() or self._reloading_schedule.recheck_left_out()
         if jump or changed or self._polled_at - self._planned_at >= interval:
             self._timetable = None

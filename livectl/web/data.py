@@ -65,9 +65,11 @@ class PageData:
         self.clock = clock
         self.bodies = BodyCache()
         self.fragments = FragmentCache()
-        follows = settings.follows if settings else None
         self.streamers = TimedCache(
-            lambda: source.read(lambda client: read_streamers(client, clock(), follows)), STREAMERS_KEEP_SECONDS
+            lambda: source.read(
+                lambda client: read_streamers(client, clock(), settings().follows if settings else None)
+            ),
+            STREAMERS_KEEP_SECONDS,
         )
         self.jobs = TimedCache(
             lambda: source.read_deployment(lambda deployment, _: read_jobs(deployment)), JOBS_KEEP_SECONDS

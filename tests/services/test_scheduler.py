@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from celery.schedules import crontab, schedule
 
-from livectl import settings
+from livectl import file_stamp, settings, settings_watch
 from livectl.ops.beat import run_store
 from livectl.ops.scheduler import Scheduler, store_address
 from tests.support.beats import MINUTE, SECOND, World, count_due, entries, format_utc, make_app, server, utc
@@ -285,6 +285,26 @@ def test_a_changed_file_is_swapped_in_and_the_difference_logged(world: World, lo
     world.run(30)
     assert Counter(entries(world.sent)) == {"kept": 6, "moved": 5, "come": 6}
     assert lines(log, "read again") == [f"{world.file} read again: added come; changed moved; removed gone"]
+
+
+def test_another_file_counts_once_the_settings_name_it(
+    world: World, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(world.folder)
+    monkeypatch.setenv("LIVECTL_STORE", world.store_url)
+    monkeypatch.setattr(settings_watch, "LOOK_INTERVAL_S", 0)
+    monkeypatch.setattr(file_stamp, "MIN_FILE_AGE_S", 0)
+    world.write(here={"every": "5s"})
+    world.beat(settings=None)
+    world.run(5)
+    world.file.rename(world.folder / "other.yaml")
+    world.write(there={"every": "5s"})
+    (world.folder / "livectl.yaml").write_text("schedules: other.yaml\n")
+    world.run(2)
+    world.sent.clear()
+    world.run(20)
+    assert {*entries(world.sent)} == {"here"}
+    assert len(lines(log, "livectl.yaml read again: changed schedules")) == 1
 
 
 @pytest.mark.parametrize("text", ["", "schedules: {a: {task: t.note}}", "schedules: [", "\0"])

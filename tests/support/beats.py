@@ -99,7 +99,7 @@ class World:
 
     def beat(self, **options: Any) -> Scheduler:
         settings = livectl_settings.load({"LIVECTL_STORE": self.store_url, "HOME": str(self.folder)}, self.folder)
-        beat = Scheduler(self.app, settings=settings, clock=FakeClock(self.clock), **options)
+        beat = Scheduler(self.app, **{"settings": settings, "clock": FakeClock(self.clock), **options})
         self.beats.append(beat)
         return beat
 
