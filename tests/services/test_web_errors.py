@@ -31,7 +31,8 @@ def whole_app(tmp_path: Path) -> FlaskClient:
     def no_deployment() -> Any:
         raise ServerError("no store")
 
-    app = server.create_app(no_deployment, livectl_settings.load({"LIVECTL_HOME": str(tmp_path)}, tmp_path), None)
+    settings = livectl_settings.load({"LIVECTL_HOME": str(tmp_path)}, tmp_path)
+    app = server.create_app(no_deployment, lambda: settings, None)
     app.logger.disabled = True
     page = app.test_client()
     views: Any = app.view_functions
