@@ -89,6 +89,8 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         """The URL for Celery, as a broker or a result backend."""
         if self.scheme == "unix":
             return f"redis+socket://{self._login(self.password)}{quote(self.path)}?virtual_host={self.database}"
+        if self.scheme == "amqps":  # kombu hands options on to py-amqp under names that it does not know
+            return msgspec.structs.replace(self, options=()).url
         if self.scheme == "rediss" and "ssl_cert_reqs" not in dict(self.options):  # Celery insists; redis-py assumes it
             return msgspec.structs.replace(self, options=(*self.options, ("ssl_cert_reqs", "required"))).url
         return self.url

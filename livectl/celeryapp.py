@@ -85,6 +85,7 @@ def create_app(settings: Settings) -> Celery:
     }
     options = REDIS_OPTIONS if addresses.broker.is_redis else AMQP_OPTIONS
     chosen["broker_transport_options"] = options | (chosen.get("broker_transport_options") or {})
+    app.conf.update(deployment.broker_tls(addresses.broker))
     app.conf.update(DEFAULTS | ({} if addresses.broker.is_redis else AMQP_DEFAULTS) | chosen)
     return app
 

@@ -10,7 +10,7 @@ import click
 
 from livectl import __version__
 from livectl.context import CommandContext, from_process
-from livectl.errors import EXIT_DONE, EXIT_INTERRUPTED, LivectlError, UsageError
+from livectl.errors import EXIT_DONE, EXIT_INTERRUPTED, LivectlError, SettingsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,11 +141,21 @@ def main(argv: Sequence[str], command_context: CommandContext | None = None) -> 
         return EXIT_DONE
     except Exception as error:
         _print_traceback(context)
-        context.report_error(
-            LivectlError(f"stumbled over its own feet: {type(error).__name__}: {error}", "A bug; -v shows where.")
-        )
-        return LivectlError.code
+        livectl_error = _from_unforeseen(error)
+        context.report_error(livectl_error)
+        return livectl_error.code
     return code if isinstance(code, int) else EXIT_DONE
+
+
+def _from_unforeseen(error: Exception) -> LivectlError:
+    """What an error that no code foresaw means: a server, a file of the user's, or a bug."""
+    from livectl import server_check
+
+    if server_error := server_check.from_client_error(error):
+        return server_error
+    if isinstance(error, OSError) and error.filename is not None:
+        return SettingsError(f"{error.filename}: {error.strerror}", "Look at that file or folder, and whose it is.")
+    return LivectlError(f"stumbled over its own feet: {type(error).__name__}: {error}", "A bug; -v shows where.")
 
 
 def _report_usage_error(context: CommandContext, error: click.ClickException) -> int:

@@ -8,6 +8,7 @@ The tree:
     │   ├── SecretUnsetError 3   ... or set the variable or the file that holds a secret
     │   └── FileError        3   ... with every mistake in it, each with its place
     ├── ServerError          4   start or reach the broker or the store
+    │   └── ServerAwayError  4   ... of which nothing answers there at all
     ├── PlatformError        5   ask the platform again later
     └── UnfinishedError      6   wait: it is not done yet
 
@@ -82,6 +83,10 @@ class FileError(SettingsError):
 
 class ServerError(LivectlError):
     code = 4
+
+
+class ServerAwayError(ServerError):
+    """Nothing takes the connection: no server is there. Any other ServerError is about one that is."""
 
 
 class PlatformError(LivectlError):

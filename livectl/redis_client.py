@@ -5,16 +5,17 @@ redis-py takes 150 ms to import, since it brings asyncio; a probe or a status is
 
 from __future__ import annotations
 
+import io
 import socket
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from livectl.address import Address
-from livectl.errors import ServerError
+from livectl.errors import ServerAwayError, ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from redis import Redis
@@ -32,18 +33,53 @@ REPLY_TIMEOUT_S = 5
 HEALTH_CHECK_INTERVAL_S = 30  # a connection that was idle for longer is tried before it is trusted
 RESP_VERSION = 2  # replies have the same shapes with every redis-py and every server
 
-AMQP_HELLO = b"AMQP\x00\x00\x09\x01"
-AMQP_METHOD_FRAME = b"\x01"  # RabbitMQ's first frame, Connection.Start, is of this kind
+# A write that changes nothing: no such key is there. A replica, a full server and one whose disk is full refuse it.
+TRIAL_WRITE = ("SET", "livectl:probe", "1", "XX")
+TRIAL_WRITE_TOLERATED = ("NOPERM", "ERR unknown command")  # what this user does with it, its own commands will show
+
+# Nothing that a Redis sends is larger; what claims to be would take all memory.
+MAX_LINE_BYTES = 65_536
+MAX_BULK_BYTES = 512 * 1024 * 1024
+MAX_ITEMS = 50_000_000
+MAX_DEPTH = 16
+MAX_WORDS_CHARS = 200  # of a refusal: some servers explain themselves at length
+
+# How a server begins its refusal -> what that means, and the next step.
+REFUSALS: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (("LOADING",), "is still loading", "It reads its data: ask again in a moment."),
+    (("READONLY",), "takes nothing", "That is a replica: name its primary instead."),
+    (("OOM",), "is full", "Raise its maxmemory, or make room: `livectl queues purge`, `livectl dead drop`."),
+    (("MISCONF",), "takes nothing", "It cannot write to its disk: look at its log, and at the room there."),
+    (("NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN"), "takes nothing", "Look at the replicas of that server."),
+    (("DENIED",), "does not let us in", "It is in protected mode: give it a password, and write it in its address."),
+    (("ERR max number of clients",), "takes no more connections", "Raise its maxclients, or end what holds them."),
+    (
+        ("ERR DB index", "ERR invalid DB index", "ERR SELECT"),
+        "does not let us in",
+        "Mend the database number in its address; most servers have 0 to 15.",
+    ),
+    (
+        ("WRONGPASS", "NOAUTH", "ERR AUTH", "ERR invalid password", "ERR Client sent AUTH"),
+        "does not let us in",
+        "Mend user and password in its address.",
+    ),
+    (("NOPERM",), "refuses", "Give this user the right to it, with ACL SETUSER on that server."),
+)
 
 
 class RedisReplyError(ServerError):
-    """A command that the server refuses, in the server's own words."""
+    """A command that the server refuses; `words` are the server's own."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, "Look at what this user may do there, and at what else uses that database.")
+    def __init__(self, words: str, server: str = "the server") -> None:
+        self.words = " ".join(words.split())[:MAX_WORDS_CHARS]
+        known = (row for row in REFUSALS if self.words.startswith(row[0]))
+        _, meaning, hint = next(
+            known, ((), "refuses", "Look at what this user may do there, and at what else uses that database.")
+        )
+        super().__init__(f"{server} {meaning}: {self.words}", hint)
 
 
-def open_store(address: Address | str, timeout_s: float = SERVER_TIMEOUT_S) -> Redis:
+def open_store(address: Address | str, timeout_s: float = SERVER_TIMEOUT_S, *, trial_write: bool = True) -> Redis:
     """A redis-py client of this store. Raises ServerError within 3 s when the store cannot be reached or refuses us."""
     from redis import Redis
     from redis.backoff import NoBackoff
@@ -51,7 +87,7 @@ def open_store(address: Address | str, timeout_s: float = SERVER_TIMEOUT_S) -> R
 
     parsed = Address.parse(address) if isinstance(address, str) else address
     url = parsed.redis_url
-    connect(parsed, timeout_s).close()
+    connect(parsed, timeout_s, trial_write=trial_write).close()
     return Redis.from_url(
         url,
         decode_responses=True,
@@ -63,68 +99,45 @@ def open_store(address: Address | str, timeout_s: float = SERVER_TIMEOUT_S) -> R
     )
 
 
-def check_reachable(address: Address, timeout_s: float = SERVER_TIMEOUT_S) -> None:
-    """Raises ServerError within 3 s when no server answers there. RabbitMQ's own client would try for ever."""
-    if address.is_redis:
-        connect(address, timeout_s).close()
-        return
-    hint = "Start RabbitMQ, or mend its address."
-    try:
-        frame_type = _read_amqp_greeting(address, timeout_s)
-    except OSError as error:
-        reason = error.strerror or "no answer in time"
-        raise ServerError(f"no server answers at {address.masked}: {reason}", hint) from error
-    if frame_type != AMQP_METHOD_FRAME:
-        raise ServerError(f"what answers at {address.masked} is no RabbitMQ", hint)
+def connect(address: Address, timeout: float = SERVER_TIMEOUT_S, *, trial_write: bool = True) -> RedisConnection:
+    """A connection that has logged in and may be used for `timeout` seconds. Raises ServerError if there is none.
 
-
-def _read_amqp_greeting(address: Address, timeout_s: float) -> bytes:
-    """The first byte of RabbitMQ's reply to our greeting. With TLS it is enough that the port is open."""
-    deadline = time.monotonic() + timeout_s
-    with socket.create_connection((address.host, address.port), timeout_s) as connection:
-        if address.scheme == "amqps":
-            return AMQP_METHOD_FRAME
-        connection.settimeout(max(MIN_TIMEOUT_S, deadline - time.monotonic()))
-        connection.sendall(AMQP_HELLO)
-        return connection.recv(1)
-
-
-def connect(address: Address, timeout: float = SERVER_TIMEOUT_S) -> RedisConnection:
-    """A connection that has logged in and may be used for `timeout` seconds. Raises ServerError if there is none."""
+    A server that takes nothing (a replica, a full one) counts as none; not without the trial write, for what only reads
+    or makes room.
+    """
     started, connect_timeout = time.monotonic(), min(timeout, SERVER_TIMEOUT_S)
     try:
         sock = _open_socket(address, connect_timeout)
-    except OSError as error:
-        raise ServerError(
+    except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one
+        raise ServerAwayError(
             f"no server answers at {address.masked}: {_reason(error)}",
             "Start it, or mend its address; `livectl up` brings one along.",
         ) from error
-    connection = RedisConnection(sock, address.masked, started + connect_timeout)
     try:
-        _log_in(connection, address)
-    except RedisReplyError as error:
-        connection.close()
-        raise ServerError(f"{address.masked} does not let us in: {error}", _login_hint(str(error))) from error
-    except ServerError:
-        connection.close()
+        if address.scheme == "rediss":
+            sock = _wrap_tls(sock, address)
+        connection = RedisConnection(sock, address.masked, started + connect_timeout)
+        _log_in(connection, address, trial_write=trial_write)
+    except BaseException:
+        sock.close()
         raise
     connection.deadline = started + timeout
     return connection
 
 
 def _open_socket(address: Address, timeout: float) -> socket.socket:
-    if address.path:
-        sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(timeout)
-        try:
-            sock.connect(address.path)
-        except OSError:
-            sock.close()
-            raise
+    if not address.path:
+        sock = socket.create_connection((address.host, address.port), timeout)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
-    sock = socket.create_connection((address.host, address.port), timeout)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return _wrap_tls(sock, address) if address.scheme == "rediss" else sock
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(timeout)
+    try:
+        sock.connect(address.path)
+    except (OSError, ValueError):
+        sock.close()
+        raise
+    return sock
 
 
 def _wrap_tls(sock: socket.socket, address: Address) -> socket.socket:
@@ -132,28 +145,68 @@ def _wrap_tls(sock: socket.socket, address: Address) -> socket.socket:
     import ssl
 
     options = dict(address.options)
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-    if options.get("ssl_cert_reqs") == "none" or options.get("ssl_check_hostname", "").lower() == "false":
-        context.check_hostname = False
-    if options.get("ssl_cert_reqs") == "none":
-        context.verify_mode = ssl.CERT_NONE
-    if certificate := options.get("ssl_certfile"):
-        context.load_cert_chain(certificate, options.get("ssl_keyfile"))
-    return context.wrap_socket(sock, server_hostname=address.host)
+    try:
+        context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+        if options.get("ssl_cert_reqs") == "none" or options.get("ssl_check_hostname", "").lower() == "false":
+            context.check_hostname = False
+        if options.get("ssl_cert_reqs") == "none":
+            context.verify_mode = ssl.CERT_NONE
+        if certificate := options.get("ssl_certfile"):
+            context.load_cert_chain(certificate, options.get("ssl_keyfile"))
+    except OSError as error:
+        raise tls_file_error(address, error) from error
+    try:
+        return context.wrap_socket(sock, server_hostname=address.host)
+    except OSError as error:
+        raise tls_error(address, error) from error
 
 
-def _log_in(connection: RedisConnection, address: Address) -> None:
+def tls_file_error(address: Address, error: OSError) -> ServerError:
+    """What a certificate or key that cannot be read says."""
+    names = ", ".join(name for name, _ in address.options if name.endswith(("certs", "file")))
+    return ServerError(
+        f"the TLS files of {address.masked} cannot be used: {_reason(error)}", f"Look at {names or 'them'} there."
+    )
+
+
+def tls_error(address: Address, error: OSError) -> ServerError:
+    """What a handshake that failed says: an untrusted certificate, a server without TLS, silence."""
+    import ssl
+
+    without_tls = address.scheme.removesuffix("s")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ServerError(
+            f"{address.masked} shows a certificate that is not trusted: {error.verify_message}",
+            "Name its authority in the address: ?ssl_ca_certs=/path/to/ca.pem.",
+        )
+    if isinstance(error, TimeoutError):
+        return ServerError(
+            f"{address.masked} says nothing to TLS: no answer in time", f"If it speaks none, write {without_tls}://."
+        )
+    reason = getattr(error, "reason", None) or _reason(error)
+    return ServerError(
+        f"{address.masked} does not speak TLS as livectl does: {reason}",
+        f"If it speaks none, write {without_tls}://; if it wants a certificate, name it with ssl_certfile.",
+    )
+
+
+def _log_in(connection: RedisConnection, address: Address, *, trial_write: bool) -> None:
+    """Everything in one round trip: the first refusal is what counts."""
+    commands: list[tuple[RedisArgument, ...]] = []
     if address.password:
-        connection.execute("AUTH", *([address.user] if address.user else []), address.password)
+        commands.append(("AUTH", *([address.user] if address.user else []), address.password))
     if address.database:
-        connection.execute("SELECT", address.database)
-    connection.execute("PING")
-
-
-def _login_hint(refusal: str) -> str:
-    if refusal.startswith("LOADING"):
-        return "It still reads its data: ask again in a moment."
-    return "Mend user, password or database number in its address."
+        commands.append(("SELECT", address.database))
+    commands.append(("PING",))
+    if trial_write:
+        commands.append(TRIAL_WRITE)
+    replies = connection.call_all(commands)
+    for command, reply in zip(commands, replies, strict=True):
+        if not isinstance(reply, RedisReplyError):
+            continue
+        if command is TRIAL_WRITE and reply.words.startswith(TRIAL_WRITE_TOLERATED):
+            continue
+        raise reply
 
 
 class RedisConnection:
@@ -161,22 +214,35 @@ class RedisConnection:
 
     def __init__(self, sock: socket.socket, masked: str, deadline: float) -> None:
         self._socket = sock
-        self._reader = sock.makefile("rb")
+        self._reader = io.BufferedReader(_SocketReader(sock, self._set_timeout))
         self._masked = masked
+        self._has_answered = False
         self.deadline = deadline
 
     def execute(self, *arguments: RedisArgument) -> Any:
         """The reply to one command: bytes, numbers and lists. Raises RedisReplyError when the server refuses it."""
-        (reply,) = self.execute_all([arguments])
+        (reply,) = self.call_all([arguments])
         if isinstance(reply, RedisReplyError):
             raise reply
         return reply
 
     def execute_all(self, commands: Sequence[Sequence[RedisArgument]]) -> list[Any]:
-        """The replies to many commands, in one round trip; a refused command has a RedisReplyError as its reply."""
+        """The replies to many commands, in one round trip. Raises the first refusal, unless it is about one key."""
+        replies = self.call_all(commands)
+        for reply in replies:
+            if isinstance(reply, RedisReplyError) and not reply.words.startswith("WRONGTYPE"):
+                raise reply
+        return replies
+
+    def call_all(self, commands: Sequence[Sequence[RedisArgument]]) -> list[Any]:
+        """The same; every command that is refused has a RedisReplyError as its reply."""
         with self._within_deadline():
+            self._set_timeout()
             self._socket.sendall(b"".join(_encode_command(arguments) for arguments in commands))
-            return [self._read_reply() for _ in commands]
+            replies = [self._read_reply() for _ in commands]
+        for arguments, reply in zip(commands, replies, strict=True):
+            self._check_shape(str(arguments[0]), reply)
+        return replies
 
     def read_push(self) -> Any:
         """The next message of a channel that was subscribed to."""
@@ -186,41 +252,79 @@ class RedisConnection:
     @contextmanager
     def _within_deadline(self) -> Iterator[None]:
         try:
-            self._socket.settimeout(self._seconds_left())
             yield
         except (OSError, ValueError) as error:
-            raise ServerError(
-                f"{self._masked} stopped answering: {_reason(error)}", "Look whether that server still runs."
-            ) from error
+            raise self._describe(error) from error
 
-    def _seconds_left(self) -> float:
+    def _describe(self, error: OSError | ValueError) -> ServerError:
+        if not isinstance(error, OSError):
+            return self._no_redis()
+        if self._has_answered:
+            return ServerError(
+                f"{self._masked} stopped answering: {_reason(error)}", "Look whether that server still runs."
+            )
+        if isinstance(error, TimeoutError):
+            return ServerError(
+                f"{self._masked} takes the connection and says nothing: no answer in time",
+                "Look whether it hangs; one that speaks TLS wants rediss://.",
+            )
+        return ServerError(
+            f"{self._masked} closes the connection: {_reason(error)}",
+            "Look at its log; one that speaks TLS wants rediss://.",
+        )
+
+    def _no_redis(self) -> ServerError:
+        return ServerError(
+            f"what answers at {self._masked} is no Redis", "Mend its address; a server that speaks TLS wants rediss://."
+        )
+
+    def _check_shape(self, command: str, reply: Any) -> None:
+        """Raises for a reply of a kind that no Redis gives to this command."""
+        if isinstance(reply, RedisReplyError):
+            return
+        if (fits := REPLY_SHAPES.get(command)) is not None and not fits(reply):
+            raise self._no_redis()
+
+    def _set_timeout(self) -> None:
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        return left
+        self._socket.settimeout(left)
 
-    def _read_reply(self) -> Any:
-        line = self._reader.readline()
-        if not line.endswith(b"\r\n"):
+    def _read_reply(self, depth: int = 0) -> Any:
+        line = self._reader.readline(MAX_LINE_BYTES)
+        if not line:
             raise ConnectionResetError
+        self._has_answered = self._has_answered or line[:1] in b"$*:-+"
+        if not line.endswith(b"\r\n"):
+            raise ConnectionResetError if self._has_answered and len(line) < MAX_LINE_BYTES else ValueError(line)
         kind, rest = line[:1], line[1:-2]
         if kind == b"$":
-            return None if rest == b"-1" else self._read_exactly(int(rest))
+            return self._read_bulk(int(rest))
         if kind == b"*":
-            return None if rest == b"-1" else [self._read_reply() for _ in range(int(rest))]
+            return self._read_items(int(rest), depth + 1)
         if kind == b":":
             return int(rest)
         if kind == b"-":
-            return RedisReplyError(rest.decode(errors="replace"))
+            return RedisReplyError(rest.decode(errors="replace"), self._masked)
         if kind == b"+":
-            return rest.decode()
-        raise ValueError("that is no Redis")
+            return rest.decode(errors="replace")
+        raise ValueError(kind)
 
-    def _read_exactly(self, size: int) -> bytes:
+    def _read_bulk(self, size: int) -> bytes | None:
+        if size > MAX_BULK_BYTES:
+            raise ValueError(size)
+        if size < 0:
+            return None
         body = self._reader.read(size + 2)
         if len(body) < size + 2:
             raise ConnectionResetError
         return body[:-2]
+
+    def _read_items(self, count: int, depth: int) -> list[Any] | None:
+        if count > MAX_ITEMS or depth > MAX_DEPTH:
+            raise ValueError(count)
+        return None if count < 0 else [self._read_reply(depth) for _ in range(count)]
 
     def close(self) -> None:
         self._reader.close()
@@ -244,3 +348,67 @@ def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return getattr(error, "strerror", None) or str(error) or "connection closed"
+
+
+class _SocketReader(io.RawIOBase):
+    """Reads from a socket, each time within what is left of the deadline."""
+
+    def __init__(self, sock: socket.socket, set_timeout: Callable[[], None]) -> None:
+        self._socket = sock
+        self._set_timeout = set_timeout
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._set_timeout()
+        return self._socket.recv_into(buffer)
+
+
+def _is_bulk(reply: Any) -> bool:
+    return reply is None or isinstance(reply, bytes)
+
+
+def _is_number(reply: Any) -> bool:
+    return isinstance(reply, int)
+
+
+def _is_bulk_list(reply: Any) -> bool:
+    return isinstance(reply, list) and all(map(_is_bulk, reply))
+
+
+def _is_bytes_list(reply: Any) -> bool:
+    return isinstance(reply, list) and all(isinstance(item, bytes) for item in reply)
+
+
+def _is_hash(reply: Any) -> bool:
+    return _is_bytes_list(reply) and len(reply) % 2 == 0
+
+
+def _is_time(reply: Any) -> bool:
+    return _is_bytes_list(reply) and len(reply) == 2 and all(item.isdigit() for item in reply)
+
+
+def _is_scan(reply: Any) -> bool:
+    return isinstance(reply, list) and len(reply) == 2 and isinstance(reply[0], bytes) and _is_bytes_list(reply[1])
+
+
+def _is_pop(reply: Any) -> bool:
+    return reply is None or (_is_bytes_list(reply) and len(reply) == 2)
+
+
+# What a Redis replies to these commands, which are all that livectl sends but scripts.
+REPLY_SHAPES: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("GET", "HGET", "LINDEX", "INFO", "ZSCORE"), _is_bulk),
+    **dict.fromkeys(
+        ("LLEN", "HLEN", "DEL", "HDEL", "SADD", "SREM", "ZADD", "LPUSH", "LREM", "EXISTS", "TTL", "PUBLISH", "EXPIRE"),
+        _is_number,
+    ),
+    **dict.fromkeys(("MGET", "HMGET"), _is_bulk_list),
+    **dict.fromkeys(("LRANGE", "HVALS", "HKEYS", "SMEMBERS", "ZRANGE", "KEYS"), _is_bytes_list),
+    **dict.fromkeys(("HGETALL", "ZRANGEBYSCORE"), _is_hash),
+    "TIME": _is_time,
+    **dict.fromkeys(("SCAN", "SSCAN", "HSCAN", "ZSCAN"), _is_scan),
+    "BRPOP": _is_pop,
+    "PING": lambda reply: reply == "PONG",
+}

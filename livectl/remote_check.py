@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from livectl import server_check
 from livectl.live import check_request
 from livectl.models import JobState
 from livectl.ops.cluster.workers import WorkerControl
@@ -57,6 +58,8 @@ class RemoteCheck:
 
     def send(self, app: Celery, options: SendOptions) -> str:
         """Sends the jobs. Returns the id that `livectl status` takes: of the group, or of the only job."""
+        if self._deployment.results is not None:
+            server_check.check_server(self._deployment.results)  # Celery would try again for half a minute
         drafts = [
             JobDraft(id=job_id, args=job_args(batch), brief=f"({batch})") for job_id, batch in self._batches.items()
         ]

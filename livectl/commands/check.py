@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from livectl.context import CommandContext, pass_command_context
-from livectl.errors import LivectlError, PlatformError, UnfinishedError, UsageError
+from livectl.errors import (
+    LivectlError,
+    PlatformError,
+    ServerAwayError,
+    ServerError,
+    SettingsError,
+    UnfinishedError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from livectl.live.check_request import CheckRequest, StreamerKey
@@ -46,7 +54,7 @@ def command(context: CommandContext, *, streamers: tuple[str, ...], local: bool,
 
     requested = [follow_list.parse_streamer(streamer) for streamer in streamers]
     request = check_request.build(requested, context.settings)
-    deployment = None if local else _find_workers(context)
+    deployment = None if local else _find_workers(context, must_answer=not wait)
     if not wait:
         if deployment is None:
             raise UsageError("--no-wait needs a worker to send the question to", "Start one: livectl up.")
@@ -63,8 +71,11 @@ def _exit_code(streamer_views: list[StreamerView]) -> int:
     return 0 if any(streamer.live for streamer in streamer_views) else 1
 
 
-def _find_workers(context: CommandContext) -> Deployment | None:
-    """The deployment whose workers can ask; None, and the reason on stderr, when no worker answers."""
+def _find_workers(context: CommandContext, *, must_answer: bool) -> Deployment | None:
+    """The deployment whose workers can ask; None, and the reason on stderr, when no worker answers.
+
+    A broker that refuses is an error, as one that is away is where it `must_answer`: somebody has to mend it.
+    """
     from livectl import remote_check
     from livectl.ops import deployment
 
@@ -73,7 +84,13 @@ def _find_workers(context: CommandContext) -> Deployment | None:
         if remote_check.any_worker_answers(own_deployment):
             return own_deployment
         reason = "no worker runs"
-    except LivectlError as error:
+    except ServerAwayError as error:
+        if must_answer:
+            raise
+        reason = error.message
+    except ServerError as error:
+        raise ServerError(error.message, f"{error.hint} --local asks from here.") from error
+    except SettingsError as error:  # no store to keep results in
         reason = error.message
     context.say(f"{reason}: asking from here")
     return None

@@ -12,8 +12,9 @@ from livectl.context import CommandContext, pass_command_context
 @click.command()
 @click.option("--host", metavar="ADDRESS", help="Address to serve at, instead of web.host of the settings.")
 @click.option("-p", "--port", type=click.IntRange(0, 65535), help="Port, instead of web.port; 0 takes any free one.")
+@click.option("--wait-for-store", is_flag=True, hidden=True, help="Serve whatever the store says: `up` has asked it.")
 @pass_command_context
-def command(context: CommandContext, /, host: str | None, port: int | None) -> None:
+def command(context: CommandContext, /, host: str | None, port: int | None, *, wait_for_store: bool) -> None:
     """It only reads what is in the store, so it shows at once and asks no platform. It serves this machine alone;
     any other address needs web.token in the settings, which visitors enter once, and programs send as a bearer token.
     JSON is at /api/live and beside it, metrics at /metrics, a probe at /healthz.
@@ -27,6 +28,8 @@ def command(context: CommandContext, /, host: str | None, port: int | None) -> N
     from livectl.render import sentence
     from livectl.web import auth, server
 
+    if not wait_for_store:
+        server.check_store(context.settings)
     watch = context.watch_settings(targets.check_targets)
     web = watch.started.web
     token = web.token.reveal() if web.token else None

@@ -24,7 +24,7 @@ def check_unreachable(facts: Facts) -> Iterator[Finding]:
     for server in facts.servers:
         if not server.error:
             continue
-        if server.is_local and facts.in_container:
+        if server.is_away and server.is_local and facts.in_container:
             yield Finding(
                 id="localhost-in-container",
                 level="bad",
@@ -36,7 +36,7 @@ def check_unreachable(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             id=f"{server.role}-unreachable",
             level="bad",
-            title=f"The {ROLE_NAMES[server.role]} is not reached",
+            title=f"The {ROLE_NAMES[server.role]} {'is not reached' if server.is_away else 'cannot be used'}",
             evidence=server.error,
             cure=server.cure or "Start it, or mend its address.",
         )

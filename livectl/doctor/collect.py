@@ -57,7 +57,7 @@ def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mappi
         tasks = dict(apps.load_tasks(app, cwd))
         app_settings = collect_app.read_settings(app, environ)
     except ServerError as error:  # livectl's own app, which has no broker
-        broker = ServerFacts(role="broker", address="", error=error.message, cure=error.hint)
+        broker = ServerFacts(role="broker", address="", error=error.message, cure=error.hint, is_away=True)
         return msgspec.structs.replace(facts, servers=(broker,))
     except LivectlError as error:
         return msgspec.structs.replace(facts, app_error=_app_error_text(error), app_hint=error.hint)
@@ -112,10 +112,10 @@ def _add_servers(facts: Facts, app: Any, settings: Settings, cwd: Path) -> Facts
 
 def _add_state(facts: Facts, app_deployment: Deployment, store: Address | None, settings: Settings, cwd: Path) -> Facts:
     """Asks everything that is asked through a server; nothing through a server that is not there."""
-    unreachable = {server.role for server in facts.servers if server.error}
-    broker = app_deployment if "broker" not in unreachable else None
-    results = app_deployment if "results" not in unreachable and app_deployment.keeps_results else None
-    store = store if "store" not in unreachable else None
+    broker = app_deployment if not _is_unusable("broker", app_deployment.broker, facts) else None
+    results_usable = app_deployment.keeps_results and not _is_unusable("results", app_deployment.results, facts)
+    results = app_deployment if results_usable else None
+    store = store if not _is_unusable("store", store, facts) else None
     own_store = store if not facts.app else None  # streamers are livectl's own
     deadline = time.monotonic() + QUERY_TIMEOUT_S
     processes = Query(partial(list_processes, facts.app or launch.OWN_APP, cwd), facts.processes)
@@ -189,7 +189,7 @@ def _find_store(app: Any, app_deployment: Deployment, settings: Settings) -> tup
 
 
 def _read_servers(app: Any, app_deployment: Deployment, store: Address | None) -> tuple[ServerFacts, ...]:
-    """Each server once, in the first of its roles."""
+    """Each address once, in the first of its roles."""
     deadline = time.monotonic() + SERVER_TIMEOUT_S
     servers = [query.result(deadline) for query in list(_server_queries(app, app_deployment, store))]
     return tuple(server for server in servers if server is not None)
@@ -200,20 +200,32 @@ def _server_queries(app: Any, app_deployment: Deployment, store: Address | None)
     if unusable_broker := collect_state.read_broker_without_transport(app):
         yield Query(None, unusable_broker)
     elif broker is None:
-        yield Query(partial(collect_state.read_kombu_broker, app), None)
+        yield Query(partial(collect_state.read_kombu_broker, app), _timed_out("broker", app_deployment.transport))
     else:
         yield _server_query("broker", broker)
-    if store is not None and not _is_same_server(store, broker):
-        yield _server_query("store", store)
-    if results is not None and not _is_same_server(results, broker) and not _is_same_server(results, store):
-        yield _server_query("results", results)
+    if store is not None and store != broker:
+        yield _server_query("store", store, same_as=broker)
+    if results is not None and results not in {broker, store}:
+        yield _server_query("results", results, same_as=broker if _is_same_server(results, broker) else store)
     elif results is None and app_deployment.keeps_results:
-        yield Query(partial(collect_state.read_result_backend, app), None)
+        masked = redact_text(str(app.conf.result_backend))
+        yield Query(partial(collect_state.read_result_backend, app), _timed_out("results", masked))
 
 
-def _server_query(role: ServerRole, address: Address) -> Query[ServerFacts | None]:
-    timed_out = ServerFacts(role=role, address=address.masked, error=f"no answer from {address.masked} in time")
-    return Query(partial(collect_state.read_server, role, address), timed_out)
+def _server_query(role: ServerRole, address: Address, same_as: Address | None = None) -> Query[ServerFacts | None]:
+    """Of a server that has another role already, only whether this login and database can be used."""
+    login_only = _is_same_server(address, same_as)
+    ask = partial(collect_state.read_server, role, address, login_only=login_only)
+    return Query(ask, _timed_out(role, address.masked))
+
+
+def _is_unusable(role: ServerRole, address: Address | None, facts: Facts) -> bool:
+    masked = address.masked if address else ""
+    return any(server.error and (server.role == role or server.address == masked) for server in facts.servers)
+
+
+def _timed_out(role: ServerRole, masked: str) -> ServerFacts:
+    return ServerFacts(role=role, address=masked, error=f"no answer from {masked} in time")
 
 
 def _is_same_server(address: Address, other: Address | None) -> bool:

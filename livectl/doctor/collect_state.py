@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl import redis_client
+from livectl import redis_client, server_check
 from livectl.doctor.facts import (
     BeatFacts,
     DeadLetterFacts,
@@ -22,8 +22,9 @@ from livectl.doctor.facts import (
     WorkerFacts,
     WorkerSurvey,
 )
-from livectl.errors import ServerError, UsageError
+from livectl.errors import ServerAwayError, ServerError, UsageError
 from livectl.models import JobState
+from livectl.ops import deployment as deployments
 from livectl.ops.beat import heartbeats
 from livectl.ops.cluster import broadcast, purge
 from livectl.ops.cluster import queues as queue_depths
@@ -31,7 +32,6 @@ from livectl.ops.jobs import dead_letters, results
 from livectl.ops.jobs.results import ResultFilter
 from livectl.ops.protocol import message, remote_control, unacked
 from livectl.ops.protocol.remote_control import ControlCommand
-from livectl.ops.services import health
 from livectl.redaction import redact_text
 from livectl.redis_client import RedisReplyError
 
@@ -123,18 +123,19 @@ BROKER_URL_HINT = "Write redis:// for Redis and Valkey, amqp:// for RabbitMQ."
 UNKNOWN_JOB_ID = "livectl-doctor"
 
 
-def read_server(role: ServerRole, address: Address) -> ServerFacts:
-    """A server that livectl can talk to itself."""
+def read_server(role: ServerRole, address: Address, *, login_only: bool = False) -> ServerFacts:
+    """A server that livectl can talk to itself; with `login_only` no more than whether it lets livectl in."""
     is_local = not address.path and address.host in LOCAL_HOSTS
-    if not address.is_redis:
-        probe = health.probe_server(role, address)
-        error = "" if probe.healthy else probe.reason
-        return ServerFacts(role=role, address=address.masked, is_local=is_local, error=error)
+    facts = ServerFacts(role=role, address=address.masked, is_local=is_local)
     try:
+        if login_only or not address.is_redis:
+            server_check.check_server(address)
+            return facts
         with redis_client.connect(address, REDIS_TIMEOUT_S) as connection:
-            return _read_redis(role, address.masked, connection, is_local=is_local)
+            return _read_redis(facts, connection)
     except ServerError as error:
-        return ServerFacts(role=role, address=address.masked, is_local=is_local, error=error.message, cure=error.hint)
+        is_away = isinstance(error, ServerAwayError)
+        return msgspec.structs.replace(facts, error=error.message, cure=error.hint, is_away=is_away)
 
 
 def read_kombu_broker(app: Any) -> ServerFacts:
@@ -163,6 +164,8 @@ def read_broker_without_transport(app: Any) -> ServerFacts | None:
 def read_result_backend(app: Any) -> ServerFacts:
     """A result backend that is no Redis: it is asked for a job that was never sent."""
     masked = redact_text(str(app.conf.result_backend))
+    if (server := deployments.redis_backend(app)) is not None:
+        return read_server("results", server)
     try:
         app.backend.get_task_meta(UNKNOWN_JOB_ID, cache=False)
     except Exception as error:
@@ -174,18 +177,16 @@ def read_result_backend(app: Any) -> ServerFacts:
     return ServerFacts(role="results", address=masked)
 
 
-def _read_redis(role: ServerRole, masked: str, connection: RedisConnection, *, is_local: bool) -> ServerFacts:
+def _read_redis(facts: ServerFacts, connection: RedisConnection) -> ServerFacts:
     before = time.time()
-    info, clock, save = connection.execute_all([("INFO",), ("TIME",), ("CONFIG", "GET", "save")])
+    info, clock, save = connection.call_all([("INFO",), ("TIME",), ("CONFIG", "GET", "save")])
     after = time.time()
     clock_ahead = 0.0
     if isinstance(clock, list):
         server_time = int(clock[0]) + int(clock[1]) / 1_000_000
         clock_ahead = server_time - after if server_time > after else min(0.0, server_time - before)
-    return ServerFacts(
-        role=role,
-        address=masked,
-        is_local=is_local,
+    return msgspec.structs.replace(
+        facts,
         info={} if isinstance(info, RedisReplyError) else _parse_info(info),
         save_setting=save[1].decode() if isinstance(save, list) and len(save) > 1 else "unknown",
         clock_ahead=clock_ahead,

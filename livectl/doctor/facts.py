@@ -22,6 +22,7 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     address: str  # without its password
     is_local: bool = False  # its host is this machine, or this container
     error: str = ""  # why it cannot be used
+    is_away: bool = False  # nothing takes the connection: no word of the server's own is known
     cure: str = ""
     info: dict[str, str] = {}  # Redis: the fields of INFO
     save_setting: str = ""  # Redis: when it saves itself to disk

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.address import Address
+from livectl import server_check
+from livectl.address import PORTS, Address
 from livectl.errors import SettingsError
 from livectl.ops.protocol import keys
 
@@ -30,6 +31,7 @@ OWN_REDIS_OPTIONS: dict[str, Any] = {
 
 # Backends that keep nothing, or reply to the sender alone.
 BACKENDS_WITHOUT_RESULTS = frozenset({"", "disabled", "rpc", "amqp"})
+TLS_OPTION_NAMES = ("cert_reqs", "ca_certs", "certfile", "keyfile", "check_hostname")
 BACKENDS_FOR_SENDER = frozenset({"rpc", "amqp"})
 
 
@@ -108,7 +110,7 @@ def own_layout(celery_settings: Mapping[str, Any]) -> KeyLayout:
 def from_app(app: Any, settings: Settings) -> Deployment:
     """The deployment that the settings of an app describe. Connects to nothing."""
     url = _broker_url(app)
-    broker = _parse_address(url)
+    broker = _with_tls(_parse_address(url), url, app.conf.broker_use_ssl)
     results = _results_on_redis(app)
     store = settings.store or (broker if broker and broker.is_redis else results)
     return Deployment(
@@ -133,9 +135,16 @@ def celery_client(deployment: Deployment) -> Any:
     from celery import Celery
 
     broker, results = deployment.broker, deployment.results
-    return Celery(
+    app = Celery(
         "livectl", broker=broker.celery_url if broker else None, backend=results.celery_url if results else None
     )
+    app.conf.update(broker_tls(broker))
+    return app
+
+
+def broker_tls(broker: Address | None) -> dict[str, Any]:
+    """The Celery settings for the TLS of a RabbitMQ: its address in Celery's spelling cannot hold the options."""
+    return {"broker_use_ssl": server_check.tls_options(broker)} if broker and broker.scheme == "amqps" else {}
 
 
 def keep_client(deployment: Deployment) -> Deployment:
@@ -166,8 +175,39 @@ def _backend_name(app: Any) -> str:
 def _results_on_redis(app: Any) -> Address | None:
     """The result backend, if livectl can read what it keeps: JSON on a Redis."""
     is_plain_json = app.conf.result_serializer == "json" and not app.conf.result_compression
-    address = _parse_address(_backend_name(app)) if is_plain_json and "://" in _backend_name(app) else None
-    return address if address and address.is_redis else None
+    return redis_backend(app) if is_plain_json else None
+
+
+def redis_backend(app: Any) -> Address | None:
+    """The Redis that keeps the results of an app, in whatever form."""
+    name = _backend_name(app)
+    address = _parse_address(name) if "://" in name else None
+    if address is None or not address.is_redis:
+        return None
+    return _with_tls(address, name, app.conf.redis_backend_use_ssl)
+
+
+def _with_tls(address: Address | None, url: str, use_ssl: Any) -> Address | None:
+    """The address with the TLS that `broker_use_ssl` or `redis_backend_use_ssl` add to it, as Celery reads them."""
+    if address is None or address.scheme == "unix":
+        return address
+    if address.scheme == "rediss" and not use_ssl and not address.options:
+        use_ssl = {"ssl_cert_reqs": "none"}  # so kombu takes such an address
+    if not use_ssl or (address.is_redis and not isinstance(use_ssl, dict)):
+        return address
+    options = {name.removeprefix("ssl_"): value for name, value in use_ssl.items()} if isinstance(use_ssl, dict) else {}
+    tls = [(f"ssl_{name}", _tls_text(options[name])) for name in TLS_OPTION_NAMES if options.get(name) is not None]
+    if address.is_redis:
+        return msgspec.structs.replace(address, scheme="rediss", options=tuple(tls))
+    has_port = f":{address.port}" in url
+    return msgspec.structs.replace(
+        address, scheme="amqps", port=address.port if has_port else PORTS["amqps"], options=tuple(tls)
+    )
+
+
+def _tls_text(value: Any) -> str:
+    """An option of Celery's as an address has it: ssl.CERT_NONE is `none`."""
+    return str(getattr(value, "name", value)).removeprefix("CERT_").lower() if not isinstance(value, str) else value
 
 
 def _parse_address(url: str) -> Address | None:

@@ -332,7 +332,7 @@ class StoreReader:
         with self._lock:
             if self._connection is None:
                 deployment = self._find_deployment()
-                self._connection = deployment, redis_client.open_store(_store_address(deployment))
+                self._connection = deployment, redis_client.open_store(_store_address(deployment), trial_write=False)
             return self._connection
 
     def _disconnect(self) -> None:

@@ -90,7 +90,7 @@ def test_nobody_answers(listener: socket.socket) -> None:
 
 
 def test_somebody_else_answers(web_server: int) -> None:
-    assert "that is no Redis" in open_error(f"127.0.0.1:{web_server}").message
+    assert "is no Redis" in open_error(f"127.0.0.1:{web_server}").message
 
 
 def test_a_host_that_is_none() -> None:

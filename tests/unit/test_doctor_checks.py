@@ -96,8 +96,12 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
     (Facts(servers=(msgspec.structs.replace(SERVER, save_setting="1", clock_ahead=4.0),)), []),
     (Facts(servers=(msgspec.structs.replace(SERVER, error="refused", is_local=True),)), ["broker-unreachable"]),
     (
-        Facts(in_container=True, servers=(msgspec.structs.replace(SERVER, error="no", is_local=True),)),
+        Facts(in_container=True, servers=(msgspec.structs.replace(SERVER, error="no", is_local=True, is_away=True),)),
         ["localhost-in-container"],
+    ),
+    (
+        Facts(in_container=True, servers=(msgspec.structs.replace(SERVER, error="WRONGPASS", is_local=True),)),
+        ["broker-unreachable"],
     ),
     (Facts(in_container=True, servers=(msgspec.structs.replace(SERVER, error="no"),)), ["broker-unreachable"]),
     (Facts(servers=(ServerFacts(role="results", address="db", error="no such table"),)), ["results-unreachable"]),

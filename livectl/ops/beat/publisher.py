@@ -15,7 +15,7 @@ from kombu.exceptions import OperationalError
 from kombu.transport import redis as redis_transport
 from redis.exceptions import RedisError, ResponseError
 
-from livectl import redis_client
+from livectl import server_check
 from livectl.errors import LivectlError, ServerError
 from livectl.models import Run
 from livectl.ops.beat.entries import to_beat_entry
@@ -191,7 +191,7 @@ class SequentialPublisher:
 def send_now(deployment: Deployment, app: Any, schedule: Schedule) -> str:
     """Sends the job of a schedule now, as beat would, and returns the job's new id."""
     if deployment.broker is not None:
-        redis_client.check_reachable(deployment.broker)
+        server_check.check_server(deployment.broker)
     task_id, now = str(uuid4()), time.time()
     claim = Claim(Run(schedule.name, int(now * MS_PER_SECOND)), 0)
     try:

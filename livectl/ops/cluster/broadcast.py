@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from livectl import redis_client
+from livectl import redis_client, server_check
 from livectl.errors import ServerError
 from livectl.ops import deployment as deployments
 from livectl.ops.protocol import remote_control
@@ -27,10 +27,15 @@ if TYPE_CHECKING:
 def connect(
     deployment: Deployment, timeout_s: float = redis_client.SERVER_TIMEOUT_S
 ) -> AbstractContextManager[RedisConnection | None]:
-    """A connection to the broker for several commands in a row; None in its place where the broker is no Redis."""
-    if deployment.redis_broker is None:
-        return nullcontext()
-    return redis_client.connect(deployment.redis_broker, timeout_s)
+    """A connection to the broker for several commands in a row; None in its place where the broker is no Redis.
+
+    ServerError when the broker does not answer, refuses, or takes nothing.
+    """
+    if deployment.redis_broker is not None:
+        return redis_client.connect(deployment.redis_broker, timeout_s)
+    if deployment.broker is not None:
+        server_check.check_server(deployment.broker, min(timeout_s, redis_client.SERVER_TIMEOUT_S))
+    return nullcontext()
 
 
 def ask(
@@ -39,11 +44,12 @@ def ask(
     command: ControlCommand,
     timeout_s: float = REPLY_TIMEOUT_S,
 ) -> ControlReplies:
-    """The replies of all workers, or of the command's destination. ServerError when the broker does not answer."""
+    """The replies of all workers, or of the command's destination. ServerError when the broker does not answer.
+
+    `connection` is what `connect` gave.
+    """
     if connection is not None and deployment.broker is not None:
         return remote_control.ask(connection, deployment.layout, deployment.broker.database, command, timeout_s)
-    if deployment.broker is not None:
-        redis_client.check_reachable(deployment.broker)
     return _ask_through_celery(deployments.celery_client(deployment), command, timeout_s)
 
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import msgspec
 
-from livectl import redis_client
+from livectl import redis_client, server_check
 from livectl.errors import LivectlError, UsageError
 from livectl.ops.cluster import broadcast
 from livectl.ops.protocol import keys, message, remote_control, unacked
@@ -102,7 +102,7 @@ class PurgeResult(msgspec.Struct, frozen=True):
 
 def peek(deployment: Deployment, queue: str, limit: int) -> list[JobMessage]:
     """The messages that are taken next."""
-    with redis_client.connect(_redis_broker(deployment, "look at messages without taking them")) as connection:
+    with _connect(deployment, "look at messages without taking them", redis_client.SERVER_TIMEOUT_S) as connection:
         _check_queue_exists(deployment, connection, queue)
         messages: list[JobMessage] = []
         for key in deployment.layout.list_keys(queue):
@@ -113,7 +113,7 @@ def peek(deployment: Deployment, queue: str, limit: int) -> list[JobMessage]:
 
 def plan(deployment: Deployment, purge_filter: PurgeFilter) -> PurgePlan:
     """Counts what a purge would take out, and changes nothing."""
-    with redis_client.connect(_redis_broker(deployment, "pick messages out"), PURGE_TIMEOUT_S) as connection:
+    with _connect(deployment, "pick messages out", PURGE_TIMEOUT_S) as connection:
         _check_queue_exists(deployment, connection, purge_filter.queue)
         messages = _Purge(deployment, connection, purge_filter)
         held_messages = [job_message for _, _, job_message in messages.held_messages()]
@@ -126,7 +126,7 @@ def plan(deployment: Deployment, purge_filter: PurgeFilter) -> PurgePlan:
 def purge(deployment: Deployment, purge_filter: PurgeFilter, file: Path) -> PurgeResult:
     """Takes messages out, and saves them in the file. Workers are told to drop those that they hold in memory."""
     with (
-        redis_client.connect(_redis_broker(deployment, "pick messages out"), PURGE_TIMEOUT_S) as connection,
+        _connect(deployment, "pick messages out", PURGE_TIMEOUT_S) as connection,
         file.open("ab") as output,
     ):
         messages = _Purge(deployment, connection, purge_filter)
@@ -281,6 +281,13 @@ def _check_queue_exists(deployment: Deployment, connection: RedisConnection, que
         raise UsageError(
             f"there is no queue {queue}", did_you_mean(queue, queue_names) or f"There are {', '.join(queue_names)}."
         )
+
+
+def _connect(deployment: Deployment, action: str, timeout_s: float) -> RedisConnection:
+    """The broker, also a full one: a purge makes room."""
+    if deployment.redis_broker is None and deployment.broker is not None:
+        server_check.check_server(deployment.broker)
+    return redis_client.connect(_redis_broker(deployment, action), timeout_s, trial_write=False)
 
 
 def _redis_broker(deployment: Deployment, action: str) -> Address:

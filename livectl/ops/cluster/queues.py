@@ -153,10 +153,9 @@ def _oldest_age(last_messages: Iterable[Any]) -> float | None:
 
 def _measure_through_kombu(deployment: Deployment, names: Sequence[str]) -> QueueDepths:
     """RabbitMQ tells how many messages of a queue are ready and who reads it, and nothing else."""
-    if deployment.broker is not None:
-        redis_client.check_reachable(deployment.broker)
     app = deployments.celery_client(deployment)
-    reads, _ = _ask_readers(deployment, None)
+    with broadcast.connect(deployment):
+        reads, _ = _ask_readers(deployment, None)
     read_queues = {queue for queues in reads.values() for queue in queues}
     measured = []
     with app.connection_for_read() as connection:

@@ -122,7 +122,7 @@ def requeue(deployment: Deployment, letter_id: str) -> str:
 
 def drop(deployment: Deployment, letter_ids: Sequence[str]) -> int:
     """Forgets these dead letters, or all when none is named. Returns how many it forgot."""
-    with _connect_store(deployment) as connection:
+    with _connect_store(deployment, frees=True) as connection:
         if letter_ids:
             return int(connection.execute("HDEL", DEAD_LETTERS_KEY, *letter_ids))
         size, _ = connection.execute_all([("HLEN", DEAD_LETTERS_KEY), ("DEL", DEAD_LETTERS_KEY)])
@@ -161,7 +161,8 @@ def _decode(raw: bytes) -> DeadLetter | None:
         return None
 
 
-def _connect_store(deployment: Deployment) -> RedisConnection:
+def _connect_store(deployment: Deployment, *, frees: bool = False) -> RedisConnection:
+    """The store; also a full one, for what frees memory there."""
     if deployment.store is None:
         raise ServerError("dead letters are kept in the store, and there is none", "Set `store:` in livectl.yaml.")
-    return redis_client.connect(deployment.store)
+    return redis_client.connect(deployment.store, trial_write=not frees)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl import redis_client
+from livectl import redis_client, server_check
 from livectl.errors import LivectlError, ServerError
 from livectl.models import Job, JobState
+from livectl.ops import deployment as deployments
 from livectl.ops.jobs import job_log
 from livectl.ops.protocol import result
 from livectl.ops.protocol.result import MAX_ERROR_CHARS, STATUS_OF_STATE, JobResult
@@ -70,10 +71,12 @@ def read_group_members(connection: RedisConnection, layout: KeyLayout, group_id:
 def read_results_through_celery(app: Any, ids: Sequence[str]) -> dict[str, JobResult]:
     """The results in a backend that only Celery can read: a database, a cache, files."""
     try:
-        check_database(app)
+        check_backend(app)
         metas = [dict(app.backend.get_task_meta(job_id, cache=False)) | {"task_id": job_id} for job_id in ids]
     except NotImplementedError:  # results are disabled
         return {}
+    except LivectlError:
+        raise
     except Exception as error:  # each backend has errors of its own
         raise backend_error(error) from error
     job_results = (result.from_meta(meta) for meta in metas if meta.get("status") != "PENDING")
@@ -107,8 +110,11 @@ def to_job(job_result: JobResult) -> Job:
     )
 
 
-def check_database(app: Any) -> None:
-    """Connects to a database of SQLAlchemy's, which Celery would try for eight seconds before it says what is wrong."""
+def check_backend(app: Any) -> None:
+    """Connects to a Redis or a database of SQLAlchemy's: Celery would try for long before it says what is wrong."""
+    if (redis_server := deployments.redis_backend(app)) is not None:
+        server_check.check_server(redis_server)
+        return
     url = str(app.conf.result_backend or "")
     if not url.startswith(SQLALCHEMY_PREFIX) or app.conf.get("database_engine_callback"):  # may bring the password
         return
@@ -203,7 +209,7 @@ def _result_from_log_entry(job_id: str, log_entry: JobLogEntry) -> JobResult:
 def _read_database_results(app: Any, job_filter: ResultFilter) -> Iterator[JobResult]:
     """The results in a database, the newest first, as its own index has them."""
     try:
-        check_database(app)
+        check_backend(app)
         backend_module = type(app.backend).__module__
         if backend_module.startswith("celery.backends.database"):
             yield from _from_sqlalchemy(app.backend, job_filter)

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import msgspec
 
-from livectl import redis_client
+from livectl import server_check
 from livectl.errors import LivectlError, ServerError, UsageError
 from livectl.models import JobState
 from livectl.ops import task_signature
@@ -89,6 +89,7 @@ class JobSender:
         self._app = app
         self._tasks = tasks
         self._workers: ListeningWorkers | None = None
+        self._is_broker_checked = False
 
     def validate(self, request: JobRequest) -> str:
         """Raises when the job could not run: unknown task, arguments that do not fit, a queue that nobody reads.
@@ -130,6 +131,7 @@ class JobSender:
         from celery.result import denied_join_result
         from kombu.exceptions import OperationalError
 
+        self._check_broker()
         task_id, now = str(uuid4()), time.time()
         options = {"task_id": task_id, "headers": {"sent": now}, "retry_policy": RETRY_POLICY, **_send_options(request)}
         if keep_result:
@@ -161,6 +163,12 @@ class JobSender:
                 self._deployment, task_id, task=request.task, queue=self.queue_for(request), sent=now, eta=eta
             )
 
+    def _check_broker(self) -> None:
+        """Once: kombu would try again for seconds, and py-amqp wait for ever on a RabbitMQ that is full."""
+        if not self._is_broker_checked and self._workers is None and self._deployment.broker is not None:
+            server_check.check_server(self._deployment.broker)
+        self._is_broker_checked = True
+
     def _ask_workers(self) -> ListeningWorkers:
         """Asked once, however many jobs are checked."""
         if self._workers is None:
@@ -169,8 +177,6 @@ class JobSender:
 
 
 def _find_listening_workers(deployment: Deployment) -> ListeningWorkers:
-    if deployment.broker is not None:
-        redis_client.check_reachable(deployment.broker)
     with broadcast.connect(deployment) as connection:
         queue_replies = broadcast.ask(deployment, connection, ControlCommand(method="active_queues"))
         task_replies = (

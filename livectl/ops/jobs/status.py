@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl import redis_client
+from livectl import redis_client, server_check
 from livectl.errors import ServerError
 from livectl.models import ChildJob, Job, JobState
 from livectl.ops.cluster import workers
@@ -82,6 +82,7 @@ class StatusLookup:
         self._deadline = time.monotonic() + timeout_s
         self._exit_stack = ExitStack()
         self._connections: dict[str, RedisConnection] = {}
+        self._is_broker_checked = False
 
     def __enter__(self) -> StatusLookup:
         return self
@@ -183,6 +184,7 @@ class StatusLookup:
             return results.read_group_members(self._connection(deployment.results), deployment.layout, group_id)
         if deployment.app is None or not deployment.keeps_results:
             return None
+        results.check_backend(deployment.app)
         restored = deployment.app.backend.restore_group(group_id)
         return tuple(member.id for member in restored) if restored else None
 
@@ -206,14 +208,23 @@ class StatusLookup:
         return job_status(facts, self._deployment.layout.visibility_timeout, child_jobs)
 
     def _broker_connection(self) -> RedisConnection | None:
+        """None where the broker is no Redis: then Celery asks there, once it is known to answer."""
         broker = self._deployment.redis_broker
-        return self._connection(broker) if broker is not None else None
+        if broker is not None:
+            return self._connection(broker)
+        if not self._is_broker_checked and self._deployment.broker is not None:
+            server_check.check_server(self._deployment.broker, self._seconds_left())
+        self._is_broker_checked = True
+        return None
+
+    def _seconds_left(self) -> float:
+        return max(redis_client.MIN_TIMEOUT_S, self._deadline - time.monotonic())
 
     def _connection(self, address: Address) -> RedisConnection:
         """One connection a server, however many things are on it."""
         if address.url not in self._connections:
-            seconds_left = max(0.1, self._deadline - time.monotonic())
-            self._connections[address.url] = self._exit_stack.enter_context(redis_client.connect(address, seconds_left))
+            connection = redis_client.connect(address, self._seconds_left())
+            self._connections[address.url] = self._exit_stack.enter_context(connection)
         return self._connections[address.url]
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from livectl.atomic_write import write_file
-from livectl.errors import ServerError, SettingsError
+from livectl.errors import ServerAwayError, ServerError, SettingsError
 from livectl.ops.processes import die_with_parent, process, state_dir
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def resolve_addresses(settings: Settings) -> ServerAddresses:
 def _embedded_address(home: Path) -> Address:
     record = find_running(home)
     if record is None:
-        raise ServerError(
+        raise ServerAwayError(
             f"no broker is set, and no embedded one runs in {home}",
             "Start one with `livectl up`, or set `broker:` in livectl.yaml or LIVECTL_BROKER.",
         )

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl import redis_client, render
+from livectl import render, server_check
 from livectl import settings as livectl_settings
 from livectl.atomic_write import write_file
-from livectl.errors import LivectlError, ServerError, SettingsError, UnfinishedError, UsageError
+from livectl.errors import LivectlError, ServerAwayError, ServerError, SettingsError, UnfinishedError, UsageError
 from livectl.ops import apps, deployment
 from livectl.ops.processes import embedded_broker, launch, process, state_dir
 from livectl.ops.processes.launch import REQUEUE_ON_QUIT_POOLS, argv_with_requeue_on_quit
 from livectl.ops.processes.supervisor import OWN_NAME, READY_PREFIX
-from livectl.ops.services import health
 from livectl.ops.services.health import LivenessProbe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from livectl.address import Address
     from livectl.render import View
     from livectl.settings import Settings
 
@@ -79,7 +79,8 @@ def start_or_exec(
     """
     app = argv[argv.index("-A") + 1]
     if app == launch.OWN_APP:
-        redis_client.check_reachable(embedded_broker.resolve_addresses(settings).broker)
+        addresses = embedded_broker.resolve_addresses(settings)
+        _check_servers(addresses.broker, addresses.store, or_retry=False)
     else:
         check_app(app, settings, cwd, detach=detach, with_beat=launch.SCHEDULER in argv)
     if not detach:
@@ -93,9 +94,7 @@ def start_or_exec(
 
 def check_app(app: str, settings: Settings, cwd: Path, *, detach: bool, with_beat: bool) -> None:
     """Raises what would keep the app from working: it cannot be loaded, or its own scheduler would be
-    replaced; in the background also a broker that refuses.
-
-    In the foreground its user sees Celery trying again.
+    replaced, or a server refuses it. One that is away, Celery tries again, as its user sees in the foreground.
     """
     scheduler = str(apps.check(app, cwd).conf.beat_scheduler or "")
     if with_beat and (store := launch.name_store(scheduler)):
@@ -104,9 +103,21 @@ def check_app(app: str, settings: Settings, cwd: Path, *, detach: bool, with_bea
             f"{_way_over(store, app)} "
             f'Or run that one: livectl -A {app} beat -- -S {scheduler}; with up: --beat-options "-S {scheduler}".',
         )
-    broker = deployment.find(app, settings, cwd).broker if detach else None
-    if broker is not None and not (result := health.probe_server("broker", broker)).healthy:
-        raise ServerError(result.reason, "Start it, or mend its address in the app's settings.")
+    app_deployment = deployment.find(app, settings, cwd)
+    _check_servers(app_deployment.broker, app_deployment.store if with_beat else None, or_retry=not detach)
+
+
+def _check_servers(*addresses: Address | None, or_retry: bool) -> None:
+    """Raises ServerError for the first that does not let livectl in; not for one that is away, if that is tried again.
+
+    Celery itself would retry in silence, also after a wrong password.
+    """
+    for address in dict.fromkeys(address for address in addresses if address):
+        try:
+            server_check.check_server(address)
+        except ServerAwayError:
+            if not or_retry:
+                raise
 
 
 def _way_over(store: str, app: str) -> str:

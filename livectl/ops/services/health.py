@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from livectl import redis_client
+from livectl import redis_client, server_check
 from livectl.errors import LivectlError, ServerError
 from livectl.ops import deployment as deployments
 from livectl.ops.beat import heartbeats
@@ -22,7 +22,6 @@ from livectl.ops.processes.launch import full_node_name
 from livectl.ops.protocol import remote_control
 from livectl.ops.protocol.remote_control import REPLY_TIMEOUT_S, ControlCommand
 from livectl.redaction import redact_text
-from livectl.redis_client import RedisReplyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,8 +36,6 @@ HEALTHY, UNHEALTHY, CANNOT_TELL = 0, 1, 2
 
 STUCK_AFTER_S = 1.0  # an idle worker takes a message within milliseconds: after so long it does not
 MAX_BEAT_LAG_S = 30.0  # a beat looks in each second; a restart may take some
-PROBE_KEY = "livectl:probe"
-PROBE_KEY_TTL_MS = 1000
 WORKER_REPLY_SECONDS = 5.0  # for a worker on a busy machine to answer
 BEAT_SILENCE_SECONDS = 60.0  # a beat looks in each second
 NO_REMOTE_CONTROL = "its app sets worker_enable_remote_control to False"
@@ -100,13 +97,7 @@ def probe_server(part: str, address: Address | None, timeout_s: float = redis_cl
     if address is None:
         return _cannot_tell(part, "its address is not one that livectl can probe")
     try:
-        if not address.is_redis:
-            redis_client.check_reachable(address, timeout_s)
-            return _healthy(part, f"{address.masked} answers")
-        with redis_client.connect(address, timeout_s) as connection:
-            connection.execute("SET", PROBE_KEY, "1", "PX", PROBE_KEY_TTL_MS)
-    except RedisReplyError as refusal:
-        return _unhealthy(part, f"it takes nothing: {refusal}")
+        server_check.check_server(address, timeout_s)
     except ServerError as error:
         return _unhealthy(part, error.message)
     return _healthy(part, f"{address.masked} answers and takes what is written")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from livectl import server_check
 from livectl import settings as livectl_settings
 from livectl.errors import ServerError, UsageError
 from livectl.ops import deployment
@@ -24,7 +25,6 @@ from livectl.ops.processes.launch import (
 )
 from livectl.ops.processes.supervised_process import ChildSpec, spawn
 from livectl.ops.schedules import schedule_file
-from livectl.ops.services import health
 from livectl.ops.services.health import LivenessProbe
 from livectl.render import View
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from livectl.address import Address
     from livectl.pools import Pool
     from livectl.settings import Settings
 
@@ -211,19 +210,13 @@ def build_summary(
 def _broker_and_store(options: UpOptions, settings: Settings, server: EmbeddedBroker | None) -> tuple[str, str]:
     """The addresses of broker and store for people. Raises when one in the settings does not answer."""
     if settings.store:
-        _check_healthy("store", settings.store)
+        server_check.check_server(settings.store)
     if server or options.app:
         broker = f"unix://{server.socket}?db=0" if server else f"as {options.app} names it"
         return broker, settings.store.masked if settings.store else broker
     server_addresses = resolve_addresses(settings)
-    _check_healthy("broker", server_addresses.broker)
+    server_check.check_server(server_addresses.broker)
     return server_addresses.broker.masked, server_addresses.store.masked
-
-
-def _check_healthy(part: str, address: Address) -> None:
-    result = health.probe_server(part, address)
-    if not result.healthy:
-        raise ServerError(result.reason, f"Start it, or mend `{part}:`; without `broker:` livectl brings one along.")
 
 
 def build_child_specs(
@@ -299,7 +292,7 @@ def _beat_spec(options: UpOptions, environment: Environment, probe: LivenessProb
 
 
 def _page_spec(options: UpOptions, environment: Environment, host: str, port: int) -> ChildSpec:
-    argv = [sys.executable, "-m", "livectl", "--quiet", "web", "--port", str(port)]
+    argv = [sys.executable, "-m", "livectl", "--quiet", "web", "--wait-for-store", "--port", str(port)]
     environ = launch.child_environment(environment.environ, options.config)
 
     def is_answering(_: int) -> bool:

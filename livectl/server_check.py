@@ -1,0 +1,189 @@
+"""Whether a broker or store lets livectl in and takes what is written; and what the errors of its clients mean.
+
+Celery would try again for ever, and in silence, also after a wrong password.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+from livectl import redis_client
+from livectl.errors import ServerAwayError, ServerError
+from livectl.redaction import redact_text
+from livectl.redis_client import SERVER_TIMEOUT_S
+
+if TYPE_CHECKING:
+    from livectl.address import Address
+
+
+DEFAULT_LOGIN = ("guest", "guest")  # RabbitMQ's, where the address names none
+START_RABBITMQ = "Start RabbitMQ, or mend its address."
+AMQP_HELLO = b"AMQP\x00\x00\x09\x01"
+AMQP_METHOD_FRAME = b"\x01"  # RabbitMQ's first frame, Connection.Start, is of this kind
+GREETING_TIMEOUT_S = 0.3  # it has just been shown to answer at once
+MAX_WORDS_CHARS = 200  # of an error of a server
+NOBODY_THERE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL})
+SERVER_PACKAGES = frozenset({"amqp", "kombu", "redis", "vine"})  # whose errors are about servers
+
+# What RabbitMQ's refusals have in them -> the next step.
+REFUSAL_HINTS: tuple[tuple[str, str], ...] = (
+    ("Login was refused", "Mend user and password in its address."),
+    ("can only connect via localhost", "Make a user of your own: RabbitMQ lets guest in from its own machine only."),
+    ("access to vhost", "Give this user the right to it: rabbitmqctl set_permissions."),
+    ("vhost", "Mend the virtual host at the end of its address, or make it: rabbitmqctl add_vhost."),
+)
+
+
+class _BlockedError(Exception):
+    """RabbitMQ takes nothing at the moment: its memory or disk is full."""
+
+
+def check_server(address: Address, timeout_s: float = SERVER_TIMEOUT_S) -> None:
+    """Raises ServerError within this time when no server answers there, refuses livectl, or takes nothing."""
+    if address.is_redis:
+        redis_client.connect(address, timeout_s).close()
+        return
+    _check_rabbitmq(address, timeout_s)
+
+
+def _check_rabbitmq(address: Address, timeout_s: float) -> None:
+    """Logs in, and sends a message to a queue of its own. In a thread: one that trickles would never time out."""
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            _log_in_and_send(address, timeout_s)
+        except Exception as error:  # whatever py-amqp makes of what it is sent
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if thread.is_alive():
+        errors.insert(0, TimeoutError())
+    if errors:
+        raise rabbitmq_error(address, errors[0]) from errors[0]
+
+
+def _log_in_and_send(address: Address, timeout_s: float) -> None:
+    from amqp import Connection, Message
+    from amqp.exceptions import AccessRefused
+
+    connection = Connection(
+        host=f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}",
+        userid=address.user or DEFAULT_LOGIN[0],
+        password=address.password or DEFAULT_LOGIN[1],
+        virtual_host=address.vhost,
+        login_method="PLAIN",
+        ssl=address.scheme == "amqps" and (tls_options(address) or True),
+        confirm_publish=True,
+        on_blocked=_raise_blocked,
+        **dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), timeout_s),
+    )
+    try:
+        connection.connect()
+        channel = connection.channel()
+        try:
+            queue, _, _ = channel.queue_declare("", exclusive=True, auto_delete=True)
+            channel.basic_publish(Message(""), routing_key=queue, timeout=timeout_s)
+        except AccessRefused:
+            pass  # it lets this user in, who may use queues of some names only
+        connection.close()
+    finally:
+        connection.collect()
+
+
+def _greets_otherwise(address: Address) -> bool:
+    """Whether what hung up speaks first, and not as RabbitMQ does: py-amqp waits for the rest of what it takes for a
+    frame."""
+    if address.scheme == "amqps":
+        return False
+    try:
+        with socket.create_connection((address.host, address.port), GREETING_TIMEOUT_S) as connection:
+            connection.sendall(AMQP_HELLO)
+            return connection.recv(1) not in {b"", AMQP_METHOD_FRAME}
+    except OSError:
+        return False
+
+
+def _raise_blocked(reason: str) -> None:
+    raise _BlockedError(reason)
+
+
+def tls_options(address: Address) -> dict[str, Any]:
+    """The TLS options of an address as py-amqp takes them."""
+    import ssl
+
+    names = {"ssl_ca_certs": "ca_certs", "ssl_certfile": "certfile", "ssl_keyfile": "keyfile"}
+    options: dict[str, Any] = {names[name]: value for name, value in address.options if name in names}
+    required = dict(address.options).get("ssl_cert_reqs")
+    if required == "none":
+        options["cert_reqs"] = ssl.CERT_NONE
+    elif required == "optional":
+        options["cert_reqs"] = ssl.CERT_OPTIONAL
+    return options
+
+
+def _is_away(error: OSError) -> bool:
+    """Whether no connection came about."""
+    return isinstance(error, ConnectionRefusedError | socket.gaierror) or error.errno in NOBODY_THERE
+
+
+def rabbitmq_error(address: Address, error: Exception) -> ServerError:
+    """The error of py-amqp in one sentence with the next step."""
+    import ssl
+
+    from amqp.exceptions import AccessRefused, AMQPError, NotAllowed
+
+    if isinstance(error, UnicodeError) or (isinstance(error, OSError) and _is_away(error)):
+        reason = getattr(error, "strerror", None) or "no such host"
+        return ServerAwayError(f"no server answers at {address.masked}: {reason}", START_RABBITMQ)
+    if isinstance(error, _BlockedError):
+        return ServerError(
+            f"{address.masked} takes nothing: its memory or its disk is full",
+            "`rabbitmq-diagnostics alarms` there says which; make room, or raise its limit.",
+        )
+    if isinstance(error, AccessRefused | NotAllowed):
+        words = one_line(error.reply_text).removesuffix(" For details see the broker logfile.")
+        hint = next((hint for part, hint in REFUSAL_HINTS if part in words), "Look at what this user may do there.")
+        return ServerError(f"{address.masked} does not let us in: {words}", hint)
+    if isinstance(error, AMQPError) and error.reply_code:
+        return ServerError(f"{address.masked} refuses: {one_line(error.reply_text)}", "Look at its log.")
+    if isinstance(error, ssl.SSLError):
+        return redis_client.tls_error(address, error)
+    if isinstance(error, TimeoutError):
+        return ServerError(
+            f"{address.masked} takes the connection and says nothing: no answer in time",
+            "Look whether it hangs; one that speaks TLS wants amqps://.",
+        )
+    if isinstance(error, OSError) and address.scheme == "amqps" and error.filename is not None:
+        return redis_client.tls_file_error(address, error)
+    if isinstance(error, FileNotFoundError | PermissionError):  # load_verify_locations names no file
+        return redis_client.tls_file_error(address, error)
+    is_closed = isinstance(error, OSError) and not isinstance(error, AMQPError)
+    if isinstance(error, OSError) and is_closed and not _greets_otherwise(address):
+        return ServerError(
+            f"{address.masked} closes the connection: {error.strerror or one_line(error)}",
+            "Look at its log; one that speaks TLS wants amqps://.",
+        )
+    return ServerError(f"what answers at {address.masked} is no RabbitMQ", START_RABBITMQ)
+
+
+def from_client_error(error: BaseException) -> ServerError | None:
+    """What an error of redis-py, kombu or py-amqp means; None for an error of anything else."""
+    package = type(error).__module__.partition(".")[0]
+    if package not in SERVER_PACKAGES and not isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
+        return None
+    cause = error.__cause__ if package == "kombu" and error.__cause__ is not None else error
+    words = one_line(cause) or type(cause).__name__
+    if package == "redis" and words.split(" ")[0].isupper():
+        return redis_client.RedisReplyError(words)
+    return ServerError(f"a server does not answer as it should: {words}", "Look at it with: livectl doctor")
+
+
+def one_line(error: object) -> str:
+    """The words of a server, on one line and without secrets."""
+    return redact_text(" ".join(str(error).split()), MAX_WORDS_CHARS)
