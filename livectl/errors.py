@@ -52,7 +52,10 @@ class SecretUnsetError(SettingsError):
 
 
 class Mistake(NamedTuple):
-    """One thing wrong in a file: its place, what it is, and how to write it. A warning leaves the file usable."""
+    """One thing wrong in a file: its place, what it is, and how to write it. A warning leaves the file usable.
+
+    Without a line, `file` names what else has the mistake, such as the schedule of an app.
+    """
 
     file: str
     line: int
@@ -62,7 +65,8 @@ class Mistake(NamedTuple):
     warning: bool = False
 
     def __str__(self) -> str:
-        message = f"{self.file}:{self.line}:{self.column}: {'warning: ' if self.warning else ''}{self.text}"
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        message = f"{place}: {'warning: ' if self.warning else ''}{self.text}"
         return f"{message} ({self.hint})" if self.hint else message
 
 

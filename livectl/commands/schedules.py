@@ -43,7 +43,8 @@ def validate(context: CommandContext, file: str | None) -> None:
     """Tell every mistake in the file, each with its place.
 
     Tasks and their arguments are checked against the app that -A names, or
-    against livectl's own. Mistakes make exit code 3; warnings do not.
+    against livectl's own. With -A and without FILE, the app's own beat_schedule
+    is checked too. Mistakes make exit code 3; warnings do not.
 
     \b
     Example:
@@ -51,15 +52,15 @@ def validate(context: CommandContext, file: str | None) -> None:
       livectl -A proj schedules validate deploy/schedules.yaml
     """
     from livectl.ops.beat import views
-    from livectl.ops.schedules import schedule_file
 
     tasks = _load_tasks(context)
-    path = _schedule_path(context, file)
-    name = context.display_path(path)
-    loaded = schedule_file.load(path, name=name, now_ms=_now_ms(), tasks=tasks)
-    for line in mistake_lines(loaded.warnings):
+    app = context.celery_app if context.app is not None and tasks is not None and file is None else None
+    path = None if app is not None and _is_file_left_out(context) else _schedule_path(context, file)
+    name = context.display_path(path) if path else ""
+    check = views.check_schedules(path, name, _now_ms(), tasks, app, context.app or "")
+    for line in mistake_lines(check.warnings):
         context.say(line)
-    context.show(views.render_check(name, loaded, checked=tasks is not None))
+    context.show(views.render_check(check))
 
 
 @command.command("list")
@@ -68,7 +69,9 @@ def validate(context: CommandContext, file: str | None) -> None:
 def list_entries(context: CommandContext, file: str | None) -> None:
     """Show each entry, when it last ran and how that went, and when it will next.
 
-    With -A, the entries of the app's own beat_schedule are there too.
+    With -A, the entries of the app's own beat_schedule are there too, and what no
+    beat sends is marked with the reason. Times are in the timezone of the
+    settings; with -A and without one there, in that of the app.
 
     \b
     Example:
@@ -77,9 +80,11 @@ def list_entries(context: CommandContext, file: str | None) -> None:
     """
     from livectl.ops.beat import views
 
-    schedules, now = _read_snapshot(context, file).schedules, _now_ms()
-    entries = views.list_entries(schedules, _read_run_history(context), now)
-    context.show(views.render_entries(entries, now, context.settings.timezone))
+    snapshot, now = _read_snapshot(context, file, says_unread=False), _now_ms()
+    entries = views.list_entries(
+        (*snapshot.schedules, *snapshot.app_entries), _read_run_history(context), now, _find_problems(context, snapshot)
+    )
+    context.show(views.render_entries(entries, now, _shown_zone(context)))
 
 
 @command.command("next")
@@ -101,12 +106,16 @@ def list_runs(context: CommandContext, name: str | None, count: int, zone: str |
     from livectl.ops.beat import views
     from livectl.units import parse_timezone
 
-    schedules = _read_snapshot(context, file).schedules
-    wanted = [_find_entry(name, schedules)] if name else schedules
+    snapshot = _read_snapshot(context, file)
+    schedules = snapshot.schedules
+    problems = _find_problems(context, snapshot)
+    wanted = [_find_entry(name, snapshot)] if name else [entry for entry in schedules if entry.name not in problems]
+    for entry_name, problem in problems.items():
+        context.say(f"{entry_name} is left out: {problem}")
     runs = list(islice(views.upcoming_runs(wanted, _now_ms()), count))
     by_name = {schedule.name: schedule for schedule in schedules}
     history = _read_run_history(context)
-    context.show(views.render_runs(runs, by_name, history, parse_timezone(zone or context.settings.timezone)))
+    context.show(views.render_runs(runs, by_name, history, parse_timezone(zone) if zone else _shown_zone(context)))
 
 
 @command.command("run")
@@ -126,7 +135,7 @@ def run_entry(context: CommandContext, /, name: str, file: str | None) -> None:
     from livectl.ops.schedules import options
     from livectl.render import sentence
 
-    entry = _find_entry(name, _read_snapshot(context, file).schedules)
+    entry = _find_entry(name, _read_snapshot(context, file))
     if reason := options.refusal(entry.task, entry.args, entry.kwargs, context.load_tasks()):
         raise SettingsError(f"{name} is not sent: {reason}", "Mend the entry, then: livectl schedules validate")
     job_id = publisher.send_now(context.deployment, context.celery_app, entry)
@@ -257,17 +266,51 @@ def export(context: CommandContext, /, to: str | None, file: str | None) -> int:
     return conversion.show(converted, context.say, context.show)
 
 
-def _read_snapshot(context: CommandContext, file: str | None = None) -> ScheduleSnapshot:
+def _read_snapshot(context: CommandContext, file: str | None = None, *, says_unread: bool = True) -> ScheduleSnapshot:
     """Everything scheduled, in the file and in the app of `-A`; with `-A` the file of the settings may be missing."""
     from livectl.ops.beat.views import read_snapshot
-    from livectl.settings import DEFAULT_SOURCE
 
     path = _schedule_path(context, file)
-    optional = file is None and context.settings.sources.get("schedules") == DEFAULT_SOURCE
+    optional = file is None and _is_file_left_out(context)
     snapshot = read_snapshot(path, name=context.display_path(path), app=_load_named_app(context), optional=optional)
-    for note in snapshot.notes:
+    unread = [
+        f"{entry.name} is left out: {entry.problem}"
+        if entry.problem
+        else f"{entry.name} is in the app's beat_schedule; only beat can tell when it is due"
+        for entry in snapshot.app_entries
+    ]
+    for note in (*(unread if says_unread else ()), *snapshot.notes):
         context.say(note)
     return snapshot
+
+
+def _is_file_left_out(context: CommandContext) -> bool:
+    """Whether there is no schedule file, and the settings name none."""
+    from livectl.settings import DEFAULT_SOURCE
+
+    return context.settings.sources.get("schedules") == DEFAULT_SOURCE and not context.settings.schedules.exists()
+
+
+def _find_problems(context: CommandContext, snapshot: ScheduleSnapshot) -> dict[str, str]:
+    """Entry -> why no beat sends it. Without -A nothing is looked at: livectl's own tasks take a second to load."""
+    if context.app is None:
+        return {}
+    from livectl.ops.schedules import options
+
+    tasks = context.load_tasks()
+    reasons = {entry.name: options.refusal(entry.task, entry.args, entry.kwargs, tasks) for entry in snapshot.schedules}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _shown_zone(context: CommandContext) -> str:
+    """The time zone that times are shown in: that of the settings, or of the app of -A when they name none."""
+    from livectl.settings import DEFAULT_SOURCE
+
+    if context.app is None or context.settings.sources.get("timezone") != DEFAULT_SOURCE:
+        return context.settings.timezone
+    from livectl.ops import apps
+
+    return apps.find_zone(context.celery_app) or context.settings.timezone
 
 
 def _schedule_path(context: CommandContext, file: str | None) -> Path:
@@ -315,8 +358,12 @@ def _read_run_history(context: CommandContext) -> RunHistory:
         return views.RunHistory()
 
 
-def _find_entry(name: str, schedules: Iterable[Schedule]) -> Schedule:
-    by_name = {schedule.name: schedule for schedule in schedules}
+def _find_entry(name: str, snapshot: ScheduleSnapshot) -> Schedule:
+    for entry in snapshot.app_entries:
+        if entry.name == name:
+            problem = entry.problem or "only beat can tell when it is due, and what it sends"
+            raise SettingsError(f"{name}: {problem}", "It is in the app's beat_schedule.")
+    by_name = {schedule.name: schedule for schedule in snapshot.schedules}
     _check_name(name, by_name)
     return by_name[name]
 

@@ -64,6 +64,18 @@ def check_app_loads(facts: Facts) -> Iterator[Finding]:
     )
 
 
+def check_timezone(facts: Facts) -> Iterator[Finding]:
+    if facts.timezone_error:
+        message, _, cure = facts.timezone_error.partition("\n")
+        yield Finding(
+            id="timezone-unknown",
+            level="bad",
+            title="The app's timezone is none: its beat ends at its start",
+            evidence=message,
+            cure=cure,
+        )
+
+
 def check_unread_settings(facts: Facts) -> Iterator[Finding]:
     """A setting under a name that Celery does not read is ignored without a word."""
     for setting, classification in _classified_settings(facts):

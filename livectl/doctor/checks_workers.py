@@ -34,6 +34,17 @@ def check_schedule_file(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def check_broken_entries(facts: Facts) -> Iterator[Finding]:
+    for entry, problem in facts.broken_entries.items():
+        yield Finding(
+            id="entry-broken",
+            level="bad",
+            title=f"The entry {entry} of the app's beat_schedule is never sent",
+            evidence=problem,
+            cure="Mend it in the app's settings; `livectl schedules validate` names all that is wrong there.",
+        )
+
+
 def check_unknown_tasks(facts: Facts) -> Iterator[Finding]:
     """A worker throws away the jobs of a task that it does not know, with a line in its log."""
     if facts.app_error or facts.settings_error:

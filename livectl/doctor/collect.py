@@ -75,6 +75,10 @@ def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mappi
 
 def _add_schedule(facts: Facts, app: Any, tasks: Mapping[str, Any], settings: Settings) -> Facts:
     try:
+        apps.find_zone(app)
+    except SettingsError as error:
+        return msgspec.structs.replace(facts, timezone_error=_error_text(error))
+    try:
         snapshot = _read_schedule(facts.app, app, settings)
     except SettingsError as error:
         return msgspec.structs.replace(facts, schedule_error=_error_text(error))
@@ -82,6 +86,7 @@ def _add_schedule(facts: Facts, app: Any, tasks: Mapping[str, Any], settings: Se
     return msgspec.structs.replace(
         facts,
         schedule=enabled,
+        broken_entries={entry.name: entry.problem for entry in snapshot.app_entries if entry.problem},
         argument_errors=collect_app.find_argument_errors(enabled, tasks),
         destinations=collect_app.find_destinations(app, enabled),
     )

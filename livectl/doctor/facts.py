@@ -157,6 +157,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     tasks: tuple[TaskFacts, ...] = ()
     schedule: tuple[Schedule, ...] = ()  # the entries that are enabled
     schedule_error: str = ""
+    timezone_error: str = ""  # of the app
+    broken_entries: dict[str, str] = {}  # entry of the app's beat_schedule -> why it cannot be run
     argument_errors: dict[str, str] = {}  # entry -> why its task does not take its arguments
     routes: dict[str, str] = {}  # task, as the routes spell it -> queue
     destinations: dict[str, str] = {}  # entry -> the queue that its jobs are sent to

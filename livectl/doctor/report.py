@@ -19,6 +19,7 @@ Check: TypeAlias = "Callable[[Facts], Iterator[Finding]]"
 CHECKS: tuple[Check, ...] = (
     checks_app.check_livectl_settings,
     checks_app.check_app_loads,
+    checks_app.check_timezone,
     checks_app.check_unread_settings,
     checks_app.check_misspelt_settings,
     checks_app.check_old_names,
@@ -46,6 +47,7 @@ CHECKS: tuple[Check, ...] = (
     checks_app.check_missing_backend,
     checks_app.check_endless_results,
     checks_workers.check_schedule_file,
+    checks_workers.check_broken_entries,
     checks_workers.check_unknown_tasks,
     checks_workers.check_arguments,
     checks_workers.check_unread_queues,

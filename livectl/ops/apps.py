@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from livectl.errors import LivectlError, SettingsError
 from livectl.redaction import redact_text
 from livectl.suggestions import did_you_mean
+from livectl.units import parse_timezone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,6 +60,19 @@ def load(name: str, cwd: Path, *, read_settings: bool = True) -> Celery:
     if read_settings:
         _check_settings(app, module, cwd)
     return app
+
+
+def find_zone(app: Celery) -> str | None:
+    """The time zone that the app reckons in; None for that of its machine. Raises for a name that no zone has."""
+    zone = app.conf.timezone
+    if not zone:
+        return "UTC" if app.conf.enable_utc else None
+    if not isinstance(zone, str):
+        return getattr(zone, "key", None)
+    try:
+        return parse_timezone(zone)
+    except SettingsError as error:
+        raise SettingsError(f"timezone of the app: {error.message}", error.hint) from error
 
 
 def check(name: str, cwd: Path) -> Celery:

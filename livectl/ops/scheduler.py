@@ -22,12 +22,13 @@ from livectl import settings as livectl_settings
 from livectl.address import Address
 from livectl.errors import FileError, LivectlError, ServerError, SettingsError
 from livectl.file_stamp import read_stamp
+from livectl.ops import apps
 from livectl.ops.beat import publisher
+from livectl.ops.beat.app_schedule import app_entries
 from livectl.ops.beat.entries import (
     BeatEntry,
     BeatTimetable,
     OverlapGuard,
-    app_entries,
     has_shared_results,
     to_beat_entry,
 )
@@ -100,6 +101,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         """Reads settings and schedule, without a connection. A mistake in them is logged and ends the process."""
         try:
             settings = self._settings or self._watch_settings()
+            apps.find_zone(self.app)
             self._store_address = store_address(settings, self.app)
             self._reloading_schedule = self._read_schedule(settings)
         except LivectlError as error:

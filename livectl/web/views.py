@@ -11,7 +11,6 @@ from flask import url_for
 from livectl.live import views as live_views
 from livectl.live.history import DAYS_PER_WEEK, HOURS_PER_DAY, LABEL_EVERY_HOURS
 from livectl.models import State
-from livectl.ops.schedules import due_times
 from livectl.units import format_instant, format_local_time
 from livectl.web.i18n import MINUTE
 
@@ -327,7 +326,7 @@ def _entry_row(entry: EntryStatus, clock: NearTimeFormatter) -> EntryRow:
     return EntryRow(
         name=entry.schedule.name,
         task=entry.schedule.task,
-        timing=due_times.format_timing(entry.schedule.timing),
+        timing=entry.timing,
         enabled=entry.schedule.enabled,
         paused=entry.pause is not None,
         last=clock.past(last),

@@ -164,7 +164,7 @@ def test_list_shows_every_entry_with_its_next_run(run: Run, tmp_path: Path) -> N
 def test_list_for_programs_has_the_promised_fields(run: Run, tmp_path: Path) -> None:
     write(tmp_path, GOOD)
     rows = json.loads(run("schedules", "list", "--json")[1])
-    assert all(set(row) == FIELDS | {"reason"} for row in rows)
+    assert all(set(row) == FIELDS | {"reason", "problem"} for row in rows)
     ping, digest, off = rows
     assert (ping["schedule"], ping["enabled"], ping["paused"], ping["last"]) == ("every 5s", True, False, None)
     assert datetime.fromisoformat(ping["next"]) - datetime.now(UTC) < timedelta(seconds=5)

@@ -158,6 +158,8 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
     (Facts(queues=(Queue(name="mail", ready=0),), survey=WorkerSurvey(workers=(WORKER,))), []),
     (Facts(queues=(Queue(name="mail", ready=3),), survey=WorkerSurvey(workers=(WORKER,), silent=1)), []),
     (Facts(queues=(Queue(name="mail", ready=3),)), []),
+    (Facts(timezone_error="no timezone is called Europe/Londn\nWrite Europe/London."), ["timezone-unknown"]),
+    (Facts(broken_entries={"tick": "args: 'hi' is no list: write ['hi']"}), ["entry-broken"]),
     (shared_facts(), []),
     (shared_facts(msgspec.structs.replace(OTHER_WORKER, tasks=("theirs",))), ["queue-shared"]),
     (shared_facts(msgspec.structs.replace(OTHER_WORKER, tasks=("theirs",), queues=("mail",))), []),

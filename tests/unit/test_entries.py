@@ -11,7 +11,8 @@ from celery.beat import ScheduleEntry
 from celery.schedules import BaseSchedule, crontab, schedstate, schedule, solar
 
 from livectl.models import Cron, Interval, Solar
-from livectl.ops.beat.entries import ComputedDueTimes, app_entries
+from livectl.ops.beat.app_schedule import app_entries
+from livectl.ops.beat.entries import ComputedDueTimes
 from tests.support.beats import HOUR, MINUTE, SECOND, format_utc, make_app, utc
 
 if TYPE_CHECKING:

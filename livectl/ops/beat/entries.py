@@ -1,10 +1,9 @@
-"""The entries that beat runs, from the file and from the app's own `beat_schedule`, and which of them is due next."""
+"""The entries that beat runs, and which of them is due next."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from hashlib import blake2b
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -12,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
-from celery.beat import ScheduleEntry
-from celery.schedules import crontab, schedule, solar
 from celery.states import PENDING, READY_STATES
 from celery.utils.log import get_logger
 
-from livectl.models import Cron, Interval, Run, Schedule, Solar
+from livectl.models import Run, Schedule
 from livectl.ops.beat.run_store import DueRun
-from livectl.ops.schedules import cron, due_times
+from livectl.ops.schedules import due_times
 from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from celery import Celery
 
     from livectl.ops.beat.run_store import LatestJob, RunStore
@@ -78,72 +77,6 @@ def to_beat_entry(file_schedule: Schedule) -> BeatEntry:
         catchup=file_schedule.catchup,
         deadline=file_schedule.deadline,
         overlap=file_schedule.overlap,
-    )
-
-
-def app_entries(app: Celery, beat_schedule: Mapping[str, Any]) -> dict[str, BeatEntry]:
-    """The entries of a `beat_schedule`, by name. One that cannot be run is logged and left out."""
-    entries_by_name = {}
-    for name, raw_entry in beat_schedule.items():
-        try:
-            entries_by_name[name] = _app_entry(app, name, raw_entry)
-        except Exception as error:
-            logger.error("beat_schedule: entry %r cannot be run and is left out: %s", name, error)
-    return entries_by_name
-
-
-def _app_entry(app: Celery, name: str, raw_entry: Any) -> BeatEntry:
-    if isinstance(raw_entry, Mapping) and isinstance(raw_entry.get("schedule"), str):
-        raise TypeError(f"schedule: {raw_entry['schedule']!r} is text: write seconds, crontab(...) or solar(...)")
-    entry = raw_entry if isinstance(raw_entry, ScheduleEntry) else ScheduleEntry(**dict(raw_entry, name=name, app=app))
-    if not entry.task or not isinstance(entry.task, str):
-        raise ValueError("it names no task")
-    if not isinstance(entry.args or (), list | tuple):
-        raise TypeError(f"args: {entry.args!r} is no list: write [{entry.args!r}]")
-    return BeatEntry(
-        name=name,
-        task=entry.task,
-        due_times=_app_due_times(app, name, entry.schedule),
-        args=tuple(entry.args or ()),
-        kwargs=dict(entry.kwargs or {}),
-        options=dict(entry.options or {}),
-        deadline=app.conf.beat_cron_starting_deadline if isinstance(entry.schedule, crontab) else None,
-    )
-
-
-def _app_due_times(app: Celery, name: str, celery_schedule: Any) -> DueTimes:
-    """Celery's own kinds of schedules are computed as those of the file; an instance of any other class is asked."""
-    if celery_schedule is None:
-        raise TypeError("it has no schedule")
-    own_zone = celery_schedule.nowfun().tzinfo if getattr(celery_schedule, "nowfun", None) else None
-    zone: tzinfo = own_zone or app.timezone
-    zone_name = "UTC" if zone is UTC else getattr(zone, "key", None)
-    timing: Interval | Cron | Solar
-    if type(celery_schedule) is schedule and not celery_schedule.relative:
-        if celery_schedule.seconds <= 0:
-            raise ValueError("schedule: an interval is longer than 0 seconds")
-        timing = Interval(celery_schedule.seconds)
-    elif type(celery_schedule) is crontab and zone_name:
-        timing = _cron_from_celery(celery_schedule)
-    elif type(celery_schedule) is solar:
-        timing = Solar(celery_schedule.event, celery_schedule.lat, celery_schedule.lon)
-    else:
-        return CustomDueTimes(celery_schedule, zone)
-    return ComputedDueTimes(Schedule(name=name, task="", timing=timing, timezone=zone_name or "UTC"))
-
-
-def _cron_from_celery(celery_crontab: crontab) -> Cron:
-    """The cron line of Celery's five sets. Celery wants a day to match by date as well as by weekday."""
-    words = (celery_crontab._orig_minute, celery_crontab._orig_hour)
-    return Cron(
-        text=repr(celery_crontab),
-        minute=tuple(sorted(celery_crontab.minute)),
-        hour=tuple(sorted(celery_crontab.hour)),
-        day=tuple(sorted(celery_crontab.day_of_month)),
-        month=tuple(sorted(celery_crontab.month_of_year)),
-        weekday=tuple(sorted(celery_crontab.day_of_week)),
-        either_day=False,
-        stepping=any(str(word).startswith("*") for word in words) or len(celery_crontab.hour) > cron.HOUR.high,
     )
 
 

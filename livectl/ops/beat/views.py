@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from livectl import redis_client
-from livectl.errors import LivectlError
+from livectl.errors import FileError, LivectlError, Mistake
 from livectl.models import Cron, JobState, Run, Schedule
 from livectl.ops.beat import heartbeats, run_store
 from livectl.ops.beat.run_store import Pause  # noqa: TC001
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from livectl.ops.beat.heartbeats import Heartbeat
     from livectl.ops.beat.run_store import LoadedSchedule
     from livectl.ops.deployment import Deployment
-    from livectl.ops.schedules.schedule_file import ScheduleFile
 
 
 NO_SCHEDULES_TEXT = "No schedules yet; docs/schedules.md shows how they are written."
@@ -37,28 +36,57 @@ COMPARED_FIELDS = tuple(field.name for field in msgspec.structs.fields(Schedule)
 CHANGE_TEXTS = {"added": "only in the file", "removed": "only in the beat", "changed": "differs: "}
 
 
+class AppEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of the app's `beat_schedule` that is no Schedule: of a class of its own, or one that cannot be run."""
+
+    name: str
+    task: str
+    schedule: str
+    timezone: str
+    due_times: Any = None  # DueTimes; None when it cannot be run
+    problem: str = ""
+    enabled: bool = True
+
+
 class EntryStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A schedule with its last run and its next; both in UTC milliseconds, None where there is none."""
 
-    schedule: Schedule
+    schedule: Schedule | AppEntry
     last: int | None = None
     ended: JobState | None = None  # how the job of the last run ended
     next: int | None = None
     pause: Pause | None = None
+    problem: str = ""  # why no beat sends it
+
+    @property
+    def timing(self) -> str:
+        """When it is due, in words."""
+        schedule = self.schedule
+        return schedule.schedule if isinstance(schedule, AppEntry) else due_times.format_timing(schedule.timing)
 
 
-def list_entries(schedules: Sequence[Schedule], history: RunHistory, now: int) -> list[EntryStatus]:
-    """Each schedule with its last run and its next."""
-    return [_entry_status(schedule, history, _next_due(schedule, history, now)) for schedule in schedules]
+def list_entries(
+    schedules: Iterable[Schedule | AppEntry], history: RunHistory, now: int, problems: Mapping[str, str] | None = None
+) -> list[EntryStatus]:
+    """Each schedule with its last run and its next. Those with a problem have no next."""
+    return [_list_entry(schedule, history, now, (problems or {}).get(schedule.name, "")) for schedule in schedules]
 
 
-def _next_due(schedule: Schedule, history: RunHistory, now: int) -> int | None:
-    if not schedule.enabled or schedule.name in history.pauses:
-        return None
-    return due_times.next_due(schedule, now)
+def _list_entry(schedule: Schedule | AppEntry, history: RunHistory, now: int, problem: str) -> EntryStatus:
+    problem = problem or (schedule.problem if isinstance(schedule, AppEntry) else "")
+    is_sent = schedule.enabled and schedule.name not in history.pauses and not problem
+    status = _entry_status(schedule, history, _next_due(schedule, now) if is_sent else None)
+    return msgspec.structs.replace(status, problem=problem)
 
 
-def _entry_status(schedule: Schedule, history: RunHistory, due: int | None) -> EntryStatus:
+def _next_due(schedule: Schedule | AppEntry, now: int) -> int | None:
+    if not isinstance(schedule, AppEntry):
+        return due_times.next_due(schedule, now)
+    due: int | None = schedule.due_times.after(now)
+    return due
+
+
+def _entry_status(schedule: Schedule | AppEntry, history: RunHistory, due: int | None) -> EntryStatus:
     last_run = history.last_runs.get(schedule.name)
     return EntryStatus(
         schedule=schedule,
@@ -71,7 +99,8 @@ def _entry_status(schedule: Schedule, history: RunHistory, due: int | None) -> E
 
 def entry_json(entry: EntryStatus) -> dict[str, Any]:
     """An entry as `livectl schedules list --json` has it."""
-    return {**_entry_fields(entry), "reason": entry.pause.reason or None if entry.pause else None}
+    reason = entry.pause.reason or None if entry.pause else None
+    return {**_entry_fields(entry), "reason": reason, "problem": entry.problem or None}
 
 
 def _entry_fields(entry: EntryStatus) -> dict[str, Any]:
@@ -79,7 +108,7 @@ def _entry_fields(entry: EntryStatus) -> dict[str, Any]:
     return {
         "name": schedule.name,
         "task": schedule.task,
-        "schedule": due_times.format_timing(schedule.timing),
+        "schedule": entry.timing,
         "timezone": schedule.timezone,
         "enabled": schedule.enabled,
         "paused": entry.pause is not None,
@@ -94,7 +123,7 @@ def render_entries(entries: Sequence[EntryStatus], now: int, zone: str) -> View:
         [
             entry.schedule.name,
             entry.schedule.task,
-            _format_schedule(entry.schedule, zone),
+            _format_schedule(entry, zone),
             " ".join(filter(None, [_format_short_time(entry.last, now, zone), entry.ended or ""])),
             _format_next(entry, now, zone),
         ]
@@ -105,6 +134,8 @@ def render_entries(entries: Sequence[EntryStatus], now: int, zone: str) -> View:
 
 
 def _format_next(entry: EntryStatus, now: int, zone: str) -> str:
+    if entry.problem:
+        return f"left out: {entry.problem}"
     if entry.pause:
         return f"paused: {entry.pause.reason}" if entry.pause.reason else "paused"
     return _format_short_time(entry.next, now, zone) if entry.schedule.enabled else "off"
@@ -128,9 +159,10 @@ def render_runs(next_runs: Sequence[Run], schedules: Mapping[str, Schedule], his
     for run in next_runs:
         schedule = schedules[run.name]
         note = "paused" if run.name in history.pauses else clock_change_note(schedule, run.due)
-        data.append({**_entry_fields(_entry_status(schedule, history, run.due)), "note": note or None})
+        entry = _entry_status(schedule, history, run.due)
+        data.append({**_entry_fields(entry), "note": note or None})
         rows.append(
-            [f"{_local_time(run.due, zone):%Y-%m-%d %H:%M:%S}", schedule.name, _format_schedule(schedule, zone), note]
+            [f"{_local_time(run.due, zone):%Y-%m-%d %H:%M:%S}", schedule.name, _format_schedule(entry, zone), note]
         )
     columns = 4 if any(row[-1] for row in rows) else 3  # without the notes if there are none
     headings = [f"due, {zone}", "name", "schedule", ""]
@@ -157,13 +189,50 @@ def _format_clock_time(local_second: int) -> str:
     return f"{datetime.fromtimestamp(local_second, UTC):%H:%M}"
 
 
-def render_check(file: str, schedule_file: ScheduleFile, *, checked: bool) -> View:
-    """That a file has no mistake, and how much was checked."""
-    warnings = [warning._asdict() for warning in schedule_file.warnings]
-    schedule_count = format_count(len(schedule_file.schedules), "schedule", zero="no")
-    counts = f"{file}: {schedule_count}, {format_count(len(warnings), 'warning', zero='no')}"
-    checked_text = "tasks and arguments are the app's" if checked else "tasks not checked"
-    data = {"file": file, "schedules": len(schedule_file.schedules), "checked": checked, "warnings": warnings}
+class ScheduleCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """What was checked and has no mistake: a file, the schedule of an app, or both."""
+
+    sources: tuple[str, ...]
+    count: int  # of entries
+    warnings: tuple[Mistake, ...]
+    checked: bool  # whether tasks and arguments were held against those of the app
+
+
+def check_schedules(
+    path: Path | None, name: str, now_ms: int, tasks: Mapping[str, Any] | None, app: Any = None, app_name: str = ""
+) -> ScheduleCheck:
+    """Checks a file, which messages call `name`, and the schedule of an app. Raises with every mistake in both."""
+    sources = [name] if path else []
+    mistakes: list[Mistake] = []
+    schedules: tuple[Schedule, ...] = ()
+    if path:
+        try:
+            loaded = schedule_file.load(path, name=name, now_ms=now_ms, tasks=tasks)
+        except FileError as error:
+            mistakes += error.mistakes
+        else:
+            schedules, mistakes = loaded.schedules, list(loaded.warnings)
+    app_count = 0
+    if app is not None and (app.conf.beat_schedule or not path):
+        from livectl.ops.beat import app_schedule
+
+        sources.append(f"beat_schedule of {app_name}")
+        names = {schedule.name for schedule in schedules}
+        app_check = app_schedule.check_app_schedule(app, tasks or {}, sources[-1], now_ms, names)
+        app_count, mistakes = app_check.count, [*mistakes, *app_check.mistakes]
+    if not all(mistake.warning for mistake in mistakes):
+        raise FileError(mistakes)
+    return ScheduleCheck(
+        sources=tuple(sources), count=len(schedules) + app_count, warnings=tuple(mistakes), checked=tasks is not None
+    )
+
+
+def render_check(check: ScheduleCheck) -> View:
+    warnings = [warning._asdict() for warning in check.warnings]
+    schedule_count = format_count(check.count, "schedule", zero="no")
+    counts = f"{' and '.join(check.sources)}: {schedule_count}, {format_count(len(warnings), 'warning', zero='no')}"
+    checked_text = "tasks and arguments are the app's" if check.checked else "tasks not checked"
+    data = {"file": check.sources[0], "schedules": check.count, "checked": check.checked, "warnings": warnings}
     return sentence(f"{counts}, no mistake; {checked_text}.", data)
 
 
@@ -223,11 +292,11 @@ def render_differences(path: Path, differences: Sequence[Difference]) -> View:
     return table(("name", "difference", "beat"), rows, differences, empty=f"Every beat holds what {path.name} says.")
 
 
-def _format_schedule(schedule: Schedule, zone: str) -> str:
+def _format_schedule(entry: EntryStatus, zone: str) -> str:
     """When a schedule is due; with its time zone if it has a cron line in another zone than the one that is shown."""
-    timing_text = due_times.format_timing(schedule.timing)
-    has_other_zone = isinstance(schedule.timing, Cron) and schedule.timezone != zone
-    return f"{timing_text} {schedule.timezone}" if has_other_zone else timing_text
+    schedule = entry.schedule
+    has_cron_line = isinstance(schedule, Schedule) and isinstance(schedule.timing, Cron)
+    return f"{entry.timing} {schedule.timezone}" if has_cron_line and schedule.timezone != zone else entry.timing
 
 
 def _format_short_time(moment: int | None, now: int, zone: str) -> str:
@@ -268,9 +337,10 @@ def read(store: Address, deployment: Deployment) -> RunHistory:
 
 
 class ScheduleSnapshot(msgspec.Struct, frozen=True):
-    """Everything scheduled, and notes on what only beat itself can compute."""
+    """Everything scheduled: what livectl reckons itself, the app's other entries, and notes on what is not here."""
 
     schedules: tuple[Schedule, ...]
+    app_entries: tuple[AppEntry, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -281,30 +351,29 @@ def read_snapshot(path: Path, *, name: str = "", app: Any = None, optional: bool
     )
     if app is None:
         return ScheduleSnapshot(file_schedules)
-    app_schedules, notes = _read_app_schedules(app)
-    return ScheduleSnapshot((*file_schedules, *app_schedules), (*notes, *_store_notes(app)))
+    app_schedules, app_entries = _read_app_schedule(app)
+    return ScheduleSnapshot((*file_schedules, *app_schedules), app_entries, tuple(_store_notes(app)))
 
 
-def _read_app_schedules(app: Any) -> tuple[list[Schedule], list[str]]:
-    from livectl.ops.beat.entries import ComputedDueTimes, app_entries
+def _read_app_schedule(app: Any) -> tuple[list[Schedule], tuple[AppEntry, ...]]:
+    from livectl.ops import apps
+    from livectl.ops.beat import app_schedule
 
-    schedules, notes = [], []
-    for name, entry in app_entries(app, app.conf.beat_schedule).items():
-        if not isinstance(entry.due_times, ComputedDueTimes):
-            notes.append(f"{name} is in the app's beat_schedule; only beat can tell when it is due")
-            continue
-        schedules.append(
-            msgspec.structs.replace(
-                entry.due_times.schedule,
-                name=name,
-                task=entry.task,
-                args=entry.args,
-                kwargs=entry.kwargs,
-                options=entry.options,
-                deadline=entry.deadline,
-            )
+    zone = apps.find_zone(app) or str(app.timezone)
+    beat_entries, broken = app_schedule.read_app_entries(app, app.conf.beat_schedule)
+    schedules = {name: app_schedule.to_schedule(entry) for name, entry in beat_entries.items()}
+    asked = [
+        AppEntry(
+            name=name,
+            task=entry.task,
+            schedule=app_schedule.describe_schedule(getattr(entry.due_times, "celery_schedule", None)),
+            timezone=zone,
+            due_times=entry.due_times,
         )
-    return schedules, notes
+        for name, entry in beat_entries.items()
+        if schedules[name] is None
+    ]
+    return [schedule for schedule in schedules.values() if schedule], (*asked, *broken)
 
 
 def _store_notes(app: Any) -> list[str]:

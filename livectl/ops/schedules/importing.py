@@ -57,12 +57,14 @@ def import_schedule(wanted: ImportSource, cwd: Path, now: datetime) -> Converted
     from livectl.ops import apps
 
     app = apps.load(wanted.app, cwd)
+    apps.load_tasks(app, cwd)  # a module that it includes may set the schedule
+    zone = apps.find_zone(app) or str(app.timezone)
     store = wanted.store or launch.name_store(str(app.conf.beat_scheduler or ""))
     if store == "django":
         return to_yaml(django_tables.read_django(app, wanted.app, now))
     if store == "redbeat":
         return to_yaml(other_schedulers.read_redbeat(app, wanted.app))
-    imported = _read_app(app, wanted.app)
+    imported = _read_app(app, wanted.app, zone)
     if store == "other":
         why = f"what {app.conf.beat_scheduler} keeps cannot be read; this is the app's beat_schedule"
         imported.left.append(PortingNote(name=WHOLE_SCHEDULE, why=why))
@@ -91,10 +93,9 @@ def _read_file(path: Path, wanted: ImportSource, now: datetime) -> ImportedSched
     return import_python.read(path, name, conditions.parse_assumed(wanted.assumed))
 
 
-def _read_app(app: Celery, name: str) -> ImportedSchedule:
+def _read_app(app: Celery, name: str, zone: str) -> ImportedSchedule:
     """The `beat_schedule` of an app, as it is once the app's own code has run."""
-    imported = ImportedSchedule(origin=name, timezone=str(app.timezone))
-    app.finalize()
+    imported = ImportedSchedule(origin=name, timezone=zone)
     for key, entry in (app.conf.beat_schedule or {}).items():
         try:
             imported.entries.append(PortableEntry(name=str(key), keys=portable_keys(_entry_values(entry))))
@@ -153,7 +154,8 @@ def _find_problem(zone: str, entry: PortableEntry) -> str:
             [schedule] = schedule_file.load(path).schedules
         except FileError as error:
             mistake = error.mistakes[0]
-            return f"{mistake.text} ({mistake.hint})" if mistake.hint else mistake.text
+            text = mistake.text.removeprefix(f"{entry.name}: ")
+            return f"{text} ({mistake.hint})" if mistake.hint else text
         except UnicodeEncodeError:
             return "holds half a letter, which no file can"
     expected = (entry.name, entry.keys["task"], entry.keys.get("args", []), entry.keys.get("kwargs", {}))

@@ -59,7 +59,8 @@ def load(
         schedule = _read_entry(entry_location, entry, value, zone)
         if schedule:
             schedules.append(schedule)
-            _add_cron_warnings(entry_location.child(_timing_key(value)), schedule, now_ms)
+            for warning, hint in cron_warnings(schedule, now_ms):
+                entry_location.child(_timing_key(value)).add_warning(warning, hint)
         if tasks is not None:
             options.check_task(entry_location, value, tasks)
     location.raise_mistakes()
@@ -241,16 +242,16 @@ def _check_degrees(location: FileLocation, key: str, degrees: Any, bound: int) -
         location.child(key).add_mistake(f"{quote(degrees)} is no number of degrees", f"from -{bound} to {bound}")
 
 
-def _add_cron_warnings(location: FileLocation, schedule: Schedule, now_ms: int | None) -> None:
-    """Warns of what a cron line does that may not be meant."""
+def cron_warnings(schedule: Schedule, now_ms: int | None) -> Iterator[tuple[str, str]]:
+    """What a cron line does that may not be meant, and how to write what may be; with the time, clock changes too."""
     cron_line = schedule.timing
     if not isinstance(cron_line, Cron):
         return
     if warning := _every_minute_warning(cron_line):
-        location.add_warning(warning, f'"{_once_per_hour(cron_line)}" does once')
+        yield warning, f'"{_once_per_hour(cron_line)}" does once'
     if now_ms is not None:
         for warning in _clock_change_warnings(cron_line, schedule.timezone, now_ms // MS_PER_SECOND):
-            location.add_warning(warning)
+            yield warning, ""
 
 
 def _every_minute_warning(cron_line: Cron) -> str:

@@ -96,7 +96,10 @@ def check_app(app: str, settings: Settings, cwd: Path, *, detach: bool, with_bea
     """Raises what would keep the app from working: it cannot be loaded, or its own scheduler would be
     replaced, or a server refuses it. One that is away, Celery tries again, as its user sees in the foreground.
     """
-    scheduler = str(apps.check(app, cwd).conf.beat_scheduler or "")
+    celery_app = apps.check(app, cwd)
+    if with_beat:
+        apps.find_zone(celery_app)
+    scheduler = str(celery_app.conf.beat_scheduler or "")
     if with_beat and (store := launch.name_store(scheduler)):
         raise SettingsError(
             f"{app} sets beat_scheduler to {scheduler}, whose entries livectl's beat would not send",
