@@ -14,11 +14,13 @@ from livectl.address import MAX_PORT, Address
 from livectl.errors import SecretUnsetError, SettingsError
 from livectl.secret import Secret, UnsetAddress, resolve_secret, secret_file
 from livectl.units import (
+    ByteSize,
     Duration,
     Rate,
     TimeOfDay,
     Timezone,
     Window,
+    parse_byte_size,
     parse_duration,
     parse_rate,
     parse_time_of_day,
@@ -125,6 +127,18 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError("silence and pause take some time", "Write silence: 60s, pause: 1s.")
 
 
+class Worker(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker does with messages and jobs that would end it."""
+
+    guard: bool = True
+    max_message: ByteSize = 1_000_000
+    max_starts: int = 3  # of a job whose worker died each time
+
+    def __post_init__(self) -> None:
+        if not (self.max_message > 0 and self.max_starts > 0):
+            raise SettingsError("max_message and max_starts are more than nothing", "Write max_message: 1MB.")
+
+
 class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What livectl.yaml may hold."""
 
@@ -140,6 +154,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     network: Network = Network()
     web: Web = Web()
     up: Up = Up()
+    worker: Worker = Worker()
     celery: dict[str, CeleryValue] = {}
 
 
@@ -387,6 +402,7 @@ def _value_readers(
         Path: lambda value: folder / text(value),
         Timezone: lambda value: parse_timezone(text(value)),
         Duration: parse_duration,
+        ByteSize: parse_byte_size,
         Rate: lambda value: parse_rate(text(value)),
         TimeOfDay: lambda value: parse_time_of_day(text(value)),
         Window: lambda value: parse_window(text(value)),

@@ -15,12 +15,15 @@ MAX_DURATION_S = 10 * 365 * UNIT_SECONDS["d"]  # longer ones are slips of the ke
 NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 DURATION = re.compile("".join(rf"(?:(?P<{unit}>{NUMBER}){unit})?" for unit in UNIT_SECONDS))
 RATE = re.compile(rf"({NUMBER})/([smhd])")
+BYTE_SIZE = re.compile(rf"({NUMBER})\s*(k|M|G)?B?")
+BYTES_OF_PREFIX = {None: 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 TIME_OF_DAY = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 WHOLE_UNITS = ("d", "h", "m")
 MAX_RATE = 1e9
 MAX_ZONE_NAME_CHARS = 40  # in a message; the longest name there is has 32
 
 Duration = Annotated[float, "seconds"]
+ByteSize = Annotated[int, "bytes"]
 TimeOfDay = Annotated[int, "minutes since midnight"]
 Timezone = Annotated[str, "a zone that this machine knows"]
 
@@ -63,6 +66,16 @@ def _to_seconds(value: str | float) -> float | None:
     if not text or not match:
         return None
     return sum(float(number) * UNIT_SECONDS[unit] for unit, number in match.groupdict(default="0").items())
+
+
+def parse_byte_size(value: str | int) -> ByteSize:
+    """`1MB`, `500kB`, or a number of bytes."""
+    match = BYTE_SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match:
+        return int(float(match[1]) * BYTES_OF_PREFIX[match[2]])
+    if type(value) is not int or value < 0:
+        raise SettingsError("a size is a number of bytes with its unit", "Write 1MB, 500kB, or bytes.")
+    return value
 
 
 def parse_rate(text: str) -> Rate:

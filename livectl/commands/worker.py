@@ -49,7 +49,7 @@ def command(context: CommandContext, /, *, dry_run: bool, detach: bool, **option
         targets.check_targets(context.settings)
     if context.app is None:
         context.say_unset_secrets()
-    worker_options = launch.WorkerOptions(app=context.app, **options)
+    worker_options = launch.WorkerOptions(app=context.app, guard=context.settings.worker.guard, **options)
     argv = launch.worker_command(worker_options, processors=available_processors(), process=os.getpid())
     if dry_run:
         context.show(background.argv_view(argv))

@@ -47,6 +47,12 @@ def nap(seconds):
 def late(seconds):
     time.sleep(seconds)
 
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def kill(parent=False):
+    with open("starts", "a") as starts:
+        starts.write("x")
+    os.kill(os.getppid() if parent else os.getpid(), 9)
+
 @app.task(bind=True, max_retries=5)
 def again(self):
     raise self.retry(countdown=60, exc=RuntimeError("later"))

@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
+import base64
+from contextlib import suppress
 from datetime import datetime  # noqa: TC003 - msgspec reads the annotations
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
 import msgspec
 
 from livectl import redis_client
 from livectl.errors import LivectlError, ServerError
+from livectl.ops import deployment as deployments
 from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.protocol import message
-from livectl.redaction import redact
+from livectl.redaction import redact, redact_text
 from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -27,7 +31,13 @@ if TYPE_CHECKING:
 
 
 DEAD_LETTERS_KEY = "livectl:dead"
+STARTS_PREFIX = "livectl:starts:"
 MAX_DEAD_LETTERS = 10_000  # more are a flood, about which these tell all there is to know
+MAX_TOTAL_BYTES = 256_000_000
+MAX_LETTER_BYTES = 16_000_000  # of one that is kept whole
+MAX_AGE_S = 90 * 86_400
+MAX_EXCERPT_CHARS = 4_000  # of one that cannot be kept whole
+SCAN_COUNT = 1_000
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,12 +61,58 @@ class DeadLetterSummary(msgspec.Struct, frozen=True):
     task: str
 
 
+def starts_key(job_id: str) -> str:
+    """Where it is counted how often a job was started whose worker died of it."""
+    return STARTS_PREFIX + job_id
+
+
 def add(store: Redis, letter: DeadLetter) -> bool:
-    """Sets a dead letter aside, unless there are too many already. For workers, which have redis-py."""
-    if store.hlen(DEAD_LETTERS_KEY) >= MAX_DEAD_LETTERS:
+    """Sets a dead letter aside, unless there are too many already. For workers, which have redis-py.
+
+    The same message once more takes the place of its letter; another message of the same id gets a letter beside it.
+    """
+    size = store.memory_usage(DEAD_LETTERS_KEY) or 0
+    if store.hlen(DEAD_LETTERS_KEY) >= MAX_DEAD_LETTERS or size > MAX_TOTAL_BYTES:
         return False
-    store.hset(DEAD_LETTERS_KEY, letter.id, msgspec.json.encode(letter))
+    letter = msgspec.structs.replace(letter, id=_utf8(letter.id))
+    raw: Any = store.hget(DEAD_LETTERS_KEY, letter.id)
+    namesake = _decode(raw or b"")
+    if namesake is not None and _delivery_tag(namesake) != _delivery_tag(letter):
+        letter = msgspec.structs.replace(letter, id=f"{letter.id}-{uuid4().hex[:8]}")
+    store.hset(DEAD_LETTERS_KEY, letter.id, _encode(letter))
     return True
+
+
+def _delivery_tag(letter: DeadLetter) -> str:
+    match letter.payload:
+        case {"message": {"properties": {"delivery_tag": str() as tag}}}:
+            return tag
+    return ""
+
+
+def _encode(letter: DeadLetter) -> bytes:
+    """The letter as it is stored: whole, unless it is too large or holds what JSON cannot."""
+    with suppress(TypeError, ValueError, RecursionError):
+        encoded = msgspec.json.encode(letter, enc_hook=str)
+        if len(encoded) <= MAX_LETTER_BYTES:
+            return encoded
+    reason, task = _utf8(letter.reason), _utf8(letter.task)
+    payload = {"excerpt": _utf8(repr(letter.payload)[:MAX_EXCERPT_CHARS])}
+    return msgspec.json.encode(msgspec.structs.replace(letter, reason=reason, task=task, payload=payload))
+
+
+def _utf8(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
+
+
+def drop_expired(store: Redis, now: float) -> int:
+    """Forgets the dead letters that nobody has wanted for three months. Returns how many."""
+    dropped = 0
+    for letter_id, raw in store.hscan_iter(DEAD_LETTERS_KEY, count=SCAN_COUNT):
+        letter = _decode(raw)
+        if letter is not None and now - letter.at.timestamp() > MAX_AGE_S:
+            dropped += int(store.hdel(DEAD_LETTERS_KEY, letter_id))
+    return dropped
 
 
 def list_summaries(deployment: Deployment) -> list[DeadLetterSummary]:
@@ -102,22 +158,51 @@ def find_request_of_job(deployment: Deployment, job_id: str) -> JobRequest | Non
 
 def requeue(deployment: Deployment, letter_id: str) -> str:
     """Puts a message back, as it was, at the end of its queue. Returns the queue."""
-    if deployment.redis_broker is None:
-        raise LivectlError(
-            f"a message cannot be put back on {deployment.transport} as it was", "Send it with `livectl call`."
-        )
-    with _connect_store(deployment) as connection, redis_client.connect(deployment.redis_broker) as broker:
+    with _connect_store(deployment) as connection:
         dead_letter = _load(connection, letter_id)
         match dead_letter.payload:
             case {"queue": str() as queue, "message": dict() as envelope}:
-                priority = message.from_envelope(envelope).priority
-                broker.execute("LPUSH", deployment.layout.list_key(queue, priority), msgspec.json.encode(envelope))
+                _put_back(deployment, queue, envelope)
             case _:
                 raise LivectlError(
                     f"{letter_id} was no message that a worker could read", "`livectl dead drop` forgets it."
                 )
-        connection.execute("HDEL", DEAD_LETTERS_KEY, letter_id)
+        connection.execute_all([("HDEL", DEAD_LETTERS_KEY, letter_id), ("DEL", starts_key(letter_id))])
     return str(queue)
+
+
+def _put_back(deployment: Deployment, queue: str, envelope: dict[str, Any]) -> None:
+    if deployment.redis_broker is not None:
+        priority = message.from_envelope(envelope).priority
+        with redis_client.connect(deployment.redis_broker) as broker:
+            broker.execute("LPUSH", deployment.layout.list_key(queue, priority), msgspec.json.encode(envelope))
+        return
+    from amqp.exceptions import NotFound
+    from kombu.exceptions import OperationalError
+
+    try:
+        with deployments.celery_client(deployment).connection_for_write() as connection:
+            connection.default_channel.queue_declare(queue, passive=True)  # RabbitMQ drops what goes to no queue
+            _publish(connection, queue, envelope)
+    except NotFound as error:
+        raise LivectlError(
+            f"there is no queue {queue} any more", "Start a worker that reads it, then retry."
+        ) from error
+    except (OperationalError, OSError) as error:
+        raise ServerError(f"the broker does not answer: {redact_text(str(error))}", "Look whether it runs.") from error
+
+
+def _publish(connection: Any, queue: str, envelope: dict[str, Any]) -> None:
+    """Sends a message with the very body and headers that it had."""
+    body, properties = envelope.get("body") or "", envelope.get("properties") or {}
+    connection.Producer().publish(
+        base64.b64decode(body) if properties.get("body_encoding") == "base64" else body,
+        routing_key=queue,
+        content_type=envelope.get("content-type"),
+        content_encoding=envelope.get("content-encoding"),
+        headers=envelope.get("headers"),
+        **{name: properties[name] for name in ("priority", "correlation_id", "reply_to") if properties.get(name)},
+    )
 
 
 def drop(deployment: Deployment, letter_ids: Sequence[str]) -> int:

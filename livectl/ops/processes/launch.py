@@ -43,7 +43,10 @@ GREEN_PREFETCH = 4
 REQUEUE_ON_QUIT_POOLS: frozenset[Pool] = frozenset({"prefork", "threads"})
 
 # When SIGQUIT comes, the time for running jobs is over: Celery must not give them its own time as well.
-NO_SOFT_SHUTDOWN_OPTIONS = ("--", "worker_soft_shutdown_timeout=0")
+NO_SOFT_SHUTDOWN = "worker_soft_shutdown_timeout=0"
+
+# What `celery worker` is told after its last `--` are settings of its app.
+GUARD = "worker_consumer=livectl.ops.guard:GuardedConsumer"
 
 KILLED_JOBS_NOTE = "jobs that it had not acknowledged run again, on Redis once the visibility timeout is over"
 
@@ -62,6 +65,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     loglevel: str = "INFO"
     beat: bool = False
     schedule: str | None = None
+    guard: bool = True
     extra: tuple[str, ...] = ()
 
 
@@ -79,7 +83,8 @@ def worker_command(options: WorkerOptions, *, processors: int, process: int) -> 
     if options.beat:
         scheduler = [] if _names_long_scheduler(options.extra) else ["--scheduler", SCHEDULER]
         argv += ["-B", *scheduler, *_schedule_option(options.schedule)]
-    return [*argv, *options.extra]
+    argv += options.extra
+    return _with_setting(argv, GUARD) if options.guard else argv
 
 
 def beat_command(app: str | None, *, loglevel: str, schedule: str | None, extra: tuple[str, ...] = ()) -> list[str]:
@@ -91,8 +96,8 @@ def beat_command(app: str | None, *, loglevel: str, schedule: str | None, extra:
 def argv_with_requeue_on_quit(argv: list[str]) -> list[str]:
     """The command line of a worker, with the option that lets it put jobs back at once where its pool can."""
     pool = argv[argv.index("-P") + 1] if "-P" in argv else ""
-    needs_options = "worker" in argv and pool in REQUEUE_ON_QUIT_POOLS and NO_SOFT_SHUTDOWN_OPTIONS[-1] not in argv
-    return [*argv, *NO_SOFT_SHUTDOWN_OPTIONS] if needs_options else argv
+    needs_setting = "worker" in argv and pool in REQUEUE_ON_QUIT_POOLS and NO_SOFT_SHUTDOWN not in argv
+    return _with_setting(argv, NO_SOFT_SHUTDOWN) if needs_setting else argv
 
 
 def node_name(name: str | None, process: int) -> str:
@@ -130,6 +135,11 @@ def exec_command(argv: list[str], environ: Mapping[str, str]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(argv[0], argv, dict(environ))  # noqa: S606
+
+
+def _with_setting(argv: list[str], setting: str) -> list[str]:
+    """The command line of a worker with one more setting of its app behind the options."""
+    return [*argv, setting] if "--" in argv else [*argv, "--", setting]
 
 
 def _celery_argv(app: str | None) -> list[str]:

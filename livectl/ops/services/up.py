@@ -235,7 +235,7 @@ def build_child_specs(
     return [
         *broker_specs,
         *page_specs,
-        _worker_spec(options, environment, probe),
+        _worker_spec(options, environment, probe, guard=settings.worker.guard),
         _beat_spec(options, environment, probe),
     ]
 
@@ -251,7 +251,7 @@ def _broker_spec(server: EmbeddedBroker) -> ChildSpec:
     )
 
 
-def _worker_spec(options: UpOptions, environment: Environment, probe: LivenessProbe) -> ChildSpec:
+def _worker_spec(options: UpOptions, environment: Environment, probe: LivenessProbe, *, guard: bool) -> ChildSpec:
     worker_options = WorkerOptions(
         app=options.app,
         pool=options.pool,
@@ -260,6 +260,7 @@ def _worker_spec(options: UpOptions, environment: Environment, probe: LivenessPr
         name=_worker_node_name(options, environment),
         loglevel=options.loglevel,
         extra=options.worker_extra,
+        guard=guard,
     )
     argv = argv_with_requeue_on_quit(
         launch.worker_command(worker_options, processors=environment.processors, process=0)

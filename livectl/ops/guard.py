@@ -1,0 +1,350 @@
+"""Guards a worker: no message ends it or is dropped without a word, and no job may kill it again and again.
+
+`celery worker … -- worker_consumer=livectl.ops.guard:GuardedConsumer`, which `livectl worker` and `livectl up` say for
+any app. What cannot be read, is ill-typed, names no known task or is too large becomes a dead letter, is acknowledged,
+and the next job runs. A job whose worker died each of the times it was started becomes one as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import msgspec
+from billiard.einfo import ExceptionWithTraceback
+from billiard.exceptions import WorkerLostError
+from celery import signals
+from celery.exceptions import InvalidTaskError, NotRegistered
+from celery.utils.imports import symbol_by_name
+from celery.utils.log import get_logger
+from celery.worker import state
+from celery.worker.consumer import Consumer
+from kombu.exceptions import ContentDisallowed
+from redis.exceptions import RedisError
+
+from livectl import redis_client
+from livectl import settings as livectl_settings
+from livectl.errors import LivectlError
+from livectl.ops import deployment
+from livectl.ops.jobs import dead_letters
+from livectl.ops.jobs.dead_letters import DeadLetter
+from livectl.ops.protocol import message_faults
+from livectl.ops.protocol.guarded_channel import READ_FAULTS, guarded_transport
+from livectl.redaction import redact_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis import Redis
+
+    from livectl.settings import Settings
+
+logger = get_logger(__name__)
+
+STARTS_TTL_S = 86_400
+STORE_RETRY_PAUSE_S = 5.0  # after the store could not be reached
+MAX_EVIDENCE_CHARS = 4_000  # of a message that nobody could send again anyway
+
+
+class Guard:
+    """Sets messages aside as dead letters in the store, and counts the starts of jobs that killed their worker."""
+
+    def __init__(self, settings: Settings, store: Redis | None) -> None:
+        self.max_bytes = settings.worker.max_message
+        self.max_starts = settings.worker.max_starts
+        self._store = store
+        self._is_store_away = False
+
+    def add(self, letter: DeadLetter) -> bool:
+        """Whether the letter is kept. False while the store cannot be reached."""
+        if self._store is None:
+            return False
+        try:
+            is_kept = dead_letters.add(self._store, letter)
+        except (RedisError, OSError) as error:
+            if not self._is_store_away:
+                logger.warning("a dead letter cannot be kept, the store does not answer: %s", error)
+            self._is_store_away = True
+            return False
+        self._is_store_away = False
+        self._say(letter, is_kept=is_kept)
+        return True
+
+    def add_unreadable(self, queue: str, raw: Any, reason: str) -> None:
+        self.add(_unreadable_letter(queue, raw, reason))
+
+    def _say(self, letter: DeadLetter, *, is_kept: bool) -> None:
+        what = f"{letter.task}[{letter.id}]" if letter.task else letter.id
+        if is_kept:
+            logger.warning("dead letter %s: %s. `livectl dead show %s` shows it.", what, letter.reason, letter.id)
+        else:
+            logger.error("dropped %s: %s. There are too many dead letters: `livectl dead`.", what, letter.reason)
+
+    def starts(self, job_id: str) -> int:
+        """How often the job is known to have been started without an end."""
+        with suppress(RedisError, OSError, ValueError):
+            return int((self._store and self._store.get(dead_letters.starts_key(job_id))) or 0)
+        return 0
+
+    def note_start(self, job_id: str, *, is_repeat: bool = False) -> int:
+        """Counts one more start; a repeat that nobody counted before had one already."""
+        if self._store is None:
+            return 0
+        key = dead_letters.starts_key(job_id)
+        with suppress(RedisError, OSError):
+            pipe = self._store.pipeline(transaction=False)
+            if is_repeat:
+                pipe.set(key, 1, ex=STARTS_TTL_S, nx=True)
+            pipe.incr(key)
+            pipe.expire(key, STARTS_TTL_S)
+            return int(pipe.execute()[-2])
+        return 0
+
+    def note_end(self, job_id: str) -> None:
+        with suppress(RedisError, OSError):
+            if self._store is not None:
+                self._store.delete(dead_letters.starts_key(job_id))
+
+
+def create_guard(app: Any) -> Guard:
+    """The guard of this process, by the settings of its folder and environment."""
+    try:
+        settings = livectl_settings.load(os.environ, Path.cwd())
+    except LivectlError as error:
+        logger.warning("the guard uses defaults, since the settings cannot be read: %s", error)
+        settings = livectl_settings.load_usable(os.environ, Path.cwd())
+    address = deployment.from_app(app, settings).store
+    if address is None:
+        logger.warning("there is no store for dead letters: what cannot be handled stays unacknowledged. Set `store:`.")
+        return Guard(settings, None)
+    store = redis_client.open_store(address)
+    with suppress(RedisError, OSError):
+        dead_letters.drop_expired(store, time.time())
+    return Guard(settings, store)
+
+
+class GuardedConsumer(Consumer):  # type: ignore[misc]
+    """Celery's consumer, which looks at each message before it takes it for a job."""
+
+    def __init__(self, *args: Any, app: Any = None, **options: Any) -> None:
+        self.guard = create_guard(app)
+        super().__init__(*args, app=app, **options)
+
+    def connection_for_read(self, heartbeat: Any = None) -> Any:
+        connection = self.app.connection_for_read(heartbeat=heartbeat)
+        connection.transport_cls = guarded_transport(connection.get_transport_cls(), self.guard.add_unreadable)
+        return self.ensure_connected(connection)
+
+    def update_strategies(self) -> None:
+        for task in self.app.tasks.values():
+            task.Request = guarded_request(symbol_by_name(task.Request), self)
+        super().update_strategies()
+
+    def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
+        handle = super().create_task_handler(*args, **options)
+        may_raise = (*self.connection_errors, *self.channel_errors)
+
+        def on_task_received(message: Any) -> None:
+            if fault := self._find_fault(message):
+                self.set_aside(message, fault)
+                self._fail_job_of(message, InvalidTaskError(fault))
+                return
+            try:
+                handle(message)
+            except may_raise:
+                raise
+            except READ_FAULTS as error:
+                if message.acknowledged:
+                    raise
+                logger.exception("a message could not be taken for a job")
+                self.set_aside(message, f"the worker could not take it: {type(error).__name__}: {error}")
+
+        return on_task_received
+
+    def _find_fault(self, message: Any) -> str:
+        if len(message.body or "") > self.guard.max_bytes:
+            return f"the message has {len(message.body):,} bytes; {self.guard.max_bytes:,} are allowed"
+        headers, payload = message.headers, None
+        if not isinstance(headers, dict):
+            return "the headers are not an object"
+        try:
+            payload = message.payload
+        except ContentDisallowed:
+            return f"content of the type {message.content_type} is refused; accept_content has other types"
+        except Exception as error:  # decoders raise whatever they like
+            return f"the body cannot be decoded: {redact_text(str(error))}"
+        if "task" not in headers and isinstance(payload, dict):
+            headers = payload  # the first protocol
+        if fault := message_faults.headers_fault(headers) or message_faults.body_fault(payload):
+            return fault
+        if _is_redelivered(message) and (starts := self.guard.starts(headers["id"])) >= self.guard.max_starts:
+            return f"its worker died each of the {starts} times it was started"
+        return ""
+
+    def set_aside(self, message: Any, reason: str) -> None:
+        """Makes a dead letter of a message and acknowledges it: at once, or as soon as the store answers."""
+        if self.guard.add(_message_letter(message, reason)):
+            if not message.acknowledged:
+                message.ack_log_error(logger, self.connection_errors)
+            return
+        # It holds no place in the meantime, and if the connection is lost it comes again.
+        self.qos.increment_eventually()
+        self.timer.call_after(STORE_RETRY_PAUSE_S, self.call_soon, (self._set_aside_again, message, reason))
+
+    def _set_aside_again(self, message: Any, reason: str) -> None:
+        self.qos.decrement_eventually()
+        self.set_aside(message, reason)
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        self.set_aside(message, f"the message cannot be decoded: {redact_text(str(exc))}")
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        self.set_aside(message, "the message is no job of Celery's")
+        signals.task_rejected.send(sender=self, message=message, exc=None)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        self.set_aside(message, f"the job is malformed: {redact_text(str(exc))}")
+        signals.task_rejected.send(sender=self, message=message, exc=exc)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        headers = message.headers if "task" in message.headers else message.payload
+        job_id, name = headers["id"], headers["task"]
+        self.set_aside(message, f"no task {name} here")
+        self.fail_job(job_id, NotRegistered(name), headers)
+        signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=job_id)
+
+    def _fail_job_of(self, message: Any, error: Exception) -> None:
+        headers = message.headers
+        if isinstance(headers, dict) and isinstance(job_id := headers.get("id"), str) and job_id:
+            self.fail_job(job_id, error, headers)
+
+    def fail_job(self, job_id: str, error: Exception, headers: dict[str, Any]) -> None:
+        """Tells whoever waits for the job that it failed."""
+        request = _FailedRequest(
+            name=headers.get("task"), root_id=headers.get("root_id"), correlation_id=job_id, id=job_id
+        )
+        with suppress(Exception):  # a backend that is away costs the answer, not the worker
+            self.app.backend.mark_as_failure(job_id, error, request=request)
+        if self.event_dispatcher:
+            self.event_dispatcher.send("task-failed", uuid=job_id, exception=repr(error))
+
+
+class _FailedRequest(msgspec.Struct, kw_only=True):
+    """What a result backend asks of the request of a job that never ran."""
+
+    id: str
+    name: Any = None
+    root_id: Any = None
+    correlation_id: Any = None
+    reply_to: Any = None
+    chord: Any = None
+    errbacks: Any = None
+
+
+def _message_letter(message: Any, reason: str) -> DeadLetter:
+    """The dead letter of a message that kombu could read: whole, so that it can be put back."""
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    job_id, task = headers.get("id"), headers.get("task")
+    queue = (message.delivery_info or {}).get("routing_key") or ""
+    return DeadLetter(
+        id=job_id if isinstance(job_id, str) and job_id else str(message.delivery_tag or uuid4()),
+        kind="message",
+        reason=reason,
+        at=datetime.now(UTC),
+        task=task if isinstance(task, str) else "",
+        payload={"queue": queue, "message": _envelope(message)},
+    )
+
+
+def _envelope(message: Any) -> dict[str, Any]:
+    """A message as it lies in Redis, whichever broker it came from."""
+    if raw := getattr(message, "_raw", None):
+        return dict(raw)
+    body = message.body.encode() if isinstance(message.body, str) else bytes(message.body or b"")
+    properties = {key: value for key, value in message.properties.items() if key != "application_headers"}
+    return {
+        "body": base64.b64encode(body).decode(),
+        "content-type": message.content_type,
+        "content-encoding": message.content_encoding,
+        "headers": message.headers,
+        "properties": {
+            **properties,
+            "body_encoding": "base64",
+            "delivery_tag": str(message.delivery_tag),
+            "delivery_info": {key: message.delivery_info.get(key) for key in ("exchange", "routing_key")},
+        },
+    }
+
+
+def _unreadable_letter(queue: str, raw: Any, reason: str) -> DeadLetter:
+    """The dead letter of what kombu could make no message of."""
+    text = raw.decode(errors="backslashreplace") if isinstance(raw, bytes) else repr(raw)
+    return DeadLetter(
+        id=str(uuid4()),
+        kind="message",
+        reason=reason,
+        at=datetime.now(UTC),
+        payload={"queue": queue, "excerpt": text[:MAX_EVIDENCE_CHARS]},
+    )
+
+
+def _is_redelivered(message: Any) -> bool:
+    return bool(message.headers.get("redelivered") or (message.delivery_info or {}).get("redelivered"))
+
+
+def guarded_request(base: type, consumer: GuardedConsumer) -> type:
+    """The request class of a task, with a count of the times that its job took its worker with it."""
+    if issubclass(base, GuardedRequest):
+        return base
+    return type("GuardedRequest", (GuardedRequest, base), {"consumer": consumer})
+
+
+class GuardedRequest:
+    """Mixed into Celery's request. Jobs in a child process are counted when the child dies; others at each start."""
+
+    consumer: Any = None
+    _is_counted = False
+    _has_killed_worker = False
+
+    def on_accepted(self, pid: Any, time_accepted: float) -> None:
+        job: Any = self
+        runs_in_child = getattr(self.consumer.pool, "uses_semaphore", False)
+        is_repeat = _is_redelivered(job.message)
+        if job.task.acks_late and (is_repeat or not runs_in_child):
+            self.consumer.guard.note_start(job.id, is_repeat=is_repeat)
+            self._is_counted = True
+        super().on_accepted(pid, time_accepted)  # type: ignore[misc]
+
+    def on_failure(self, exc_info: Any, *args: Any, **options: Any) -> Any:
+        error = exc_info.exception
+        error = error.exc if isinstance(error, ExceptionWithTraceback) else error
+        self._has_killed_worker = isinstance(error, WorkerLostError | SystemExit) and not state.should_terminate
+        return super().on_failure(exc_info, *args, **options)  # type: ignore[misc]
+
+    def acknowledge(self) -> None:
+        if self._is_counted:
+            self._is_counted = False
+            self.consumer.guard.note_end(self.id)  # type: ignore[attr-defined]
+        super().acknowledge()  # type: ignore[misc]
+
+    def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - Celery's signature
+        job: Any = self
+        if not (requeue and self._has_killed_worker):
+            super().reject(requeue)  # type: ignore[misc]
+            return
+        guard = self.consumer.guard
+        starts = guard.starts(job.id) if self._is_counted else guard.note_start(job.id)
+        if starts < guard.max_starts:
+            super().reject(requeue)  # type: ignore[misc]
+            return
+        reason = f"its worker died each of the {starts} times it was started"
+        self.consumer.set_aside(job.message, reason)
+        job.acknowledged = True
+        guard.note_end(job.id)
+        self.consumer.fail_job(job.id, WorkerLostError(reason), job.request_dict)

@@ -1,0 +1,99 @@
+"""Makes kombu's virtual transports, such as Redis, outlive what they cannot read as a message."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+from kombu.transport import virtual
+from kombu.utils.json import loads
+
+from livectl.ops.protocol import message_faults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    SetAside: TypeAlias = Callable[[str, Any, str], object]  # queue, what lay there, what is wrong with it
+
+READ_FAULTS = (ValueError, TypeError, LookupError, AttributeError, RecursionError, ArithmeticError)
+
+
+class UnreadableMessageError(Exception):
+    """Raised while kombu makes a message of what lay in the queue."""
+
+
+def guarded_transport(transport: Any, set_aside: SetAside) -> Any:
+    """The transport class, whose channels set aside what they cannot read. AMQP's stays as it is: it reads it all."""
+    if not issubclass(transport, virtual.Transport):
+        return transport
+    bases = (GuardedChannel, transport.Channel)
+    members = {"set_aside": staticmethod(set_aside), "Message": _guarded_message(transport.Channel.Message)}
+    channel = type("GuardedChannel", bases, members)
+    return type(
+        "GuardedTransport", (GuardedTransport, transport), {"set_aside": staticmethod(set_aside), "Channel": channel}
+    )
+
+
+class GuardedTransport:
+    """Mixed into a virtual transport, such as Redis."""
+
+    set_aside: Any = None
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        try:
+            super()._deliver(message, queue)  # type: ignore[misc]
+        except UnreadableMessageError as error:
+            self.set_aside(queue, message, str(error))
+
+
+class GuardedChannel:
+    """Mixed into the channel of a virtual transport, such as Redis."""
+
+    set_aside: Any = None
+
+    def _create_client(self, *args: Any, **options: Any) -> Any:
+        client = super()._create_client(*args, **options)  # type: ignore[misc]
+        parse, separator = client.parse_response, self.sep  # type: ignore[attr-defined]
+
+        def parse_guarded(connection: Any, command: str, **parse_options: Any) -> Any:
+            """The reply of BRPOP, or none where it is no JSON: the channel then asks again."""
+            reply = parse(connection, command, **parse_options)
+            if command != "BRPOP" or not reply or _is_json(reply[1]):
+                return reply
+            queue = bytes(reply[0]).decode(errors="replace").rsplit(separator, 1)[0]
+            self.set_aside(queue, reply[1], "the message is no valid JSON")
+            return None
+
+        client.parse_response = parse_guarded
+        return client
+
+
+def _is_json(item: bytes) -> bool:
+    """Whether kombu can decode it. msgspec is fast, and stricter but for the types that kombu writes into JSON."""
+    if b"__type__" not in item:
+        with suppress(msgspec.DecodeError, ValueError, RecursionError):
+            msgspec.json.decode(item)
+            return True
+    try:
+        # Half a surrogate pair is no text that a result or a letter could hold.
+        json.dumps(loads(item), ensure_ascii=False, default=str).encode()
+    except Exception:  # its readers of types raise whatever they like
+        return False
+    return True
+
+
+def _guarded_message(base: type) -> type:
+    class GuardedMessage(base):  # type: ignore[misc]
+        """A message that says what it lacks instead of raising KeyError within the loop of the worker."""
+
+        def __init__(self, payload: Any, channel: Any = None, **options: Any) -> None:
+            if fault := message_faults.envelope_fault(payload):
+                raise UnreadableMessageError(fault)
+            try:
+                super().__init__(payload, channel=channel, **options)
+            except READ_FAULTS as error:
+                raise UnreadableMessageError(f"the body cannot be decoded: {error}") from error
+
+    return GuardedMessage
