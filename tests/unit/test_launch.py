@@ -68,7 +68,17 @@ QUIET = ["--without-gossip", "--without-mingle"]
 )
 def test_worker_becomes_the_stock_command(options: dict[str, Any], expected: list[str]) -> None:
     worker_options = launch.WorkerOptions(**options)
-    assert launch.worker_command(worker_options, processors=2, process=7) == expected
+    guarded = [*expected, "--", launch.GUARD]
+    assert launch.worker_command(worker_options, processors=2, process=7) == guarded
+
+
+def test_a_worker_may_go_unguarded_and_settings_of_the_user_stay() -> None:
+    def tail(*, guard: bool, extra: tuple[str, ...] = ()) -> list[str]:
+        options = launch.WorkerOptions(app="proj", guard=guard, extra=extra)
+        return launch.worker_command(options, processors=1, process=1)[-3:]
+
+    assert launch.GUARD not in tail(guard=False)
+    assert tail(guard=True, extra=("-E", "--", "worker_x=1")) == ["--", "worker_x=1", launch.GUARD]
 
 
 @pytest.mark.parametrize("pool", sorted(GREEN_POOLS))
@@ -96,7 +106,7 @@ def test_a_file_of_revoked_jobs_is_the_users_to_name() -> None:
     argv = launch.worker_command(
         launch.WorkerOptions(app="proj", extra=("--statedb", "S", "-Q", "S")), processors=1, process=1
     )
-    assert argv[-4:] == ["--statedb", "S", "-Q", "S"]
+    assert argv[-6:-2] == ["--statedb", "S", "-Q", "S"]
 
 
 def test_beat_uses_our_scheduler_unless_another_is_named() -> None:
