@@ -118,6 +118,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 15.0  # for the whole response, redirects included
     follow: bool = True  # redirects; otherwise a redirect is the response
     until: bytes = b""  # reading may stop after these bytes of the body
+    beyond: int = 0  # ... and so many more
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):

@@ -65,7 +65,7 @@ def plan_responder(plan: Plan, log: list[Request] | None = None) -> Callable[[Re
             response = Response(
                 status=site_response.status, url=url, headers=response_headers, body=site_response.body[: request.limit]
             )
-            if not 300 <= site_response.status < 400:
+            if not 300 <= site_response.status < 400 or not request.follow:
                 break
             url = urljoin(url, response_headers["location"])
         return response

@@ -59,6 +59,7 @@ WITHOUT_REPLAY = {"youtube", "kick", "douyin", "chzzk", "soop", "tiktok"}  # sit
 SECOND_ROUTES = {
     "twitch": "/gql",
     "bilibili": "getRoomBaseInfo",
+    "tiktok": "www.tiktok.com/@",
     "soop": "/station",
     "huya": "www.huya.com",
     "chzzk": "/service/v1/",

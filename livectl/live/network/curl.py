@@ -164,6 +164,7 @@ class Transfer:
         self._body = bytearray()
         self._header_lines: list[bytes] = []
         self._until_seen = False
+        self._stop_at = 0  # bytes of the body
         self._too_long = False
         self._refused_address = ""
 
@@ -202,6 +203,7 @@ class Transfer:
             body=b"" if to_get else request.body,
             limit=request.limit,
             until=request.until,
+            beyond=request.beyond,
             seconds=request.seconds,
         )
         return True
@@ -233,7 +235,10 @@ class Transfer:
         received = len(self._body)
         self._body += chunk
         until = self.request.until
-        if until and self._body.find(until, max(0, received - len(until))) >= 0:
+        if until and not self._stop_at:
+            found = self._body.find(until, max(0, received - len(until)))
+            self._stop_at = found + len(until) + self.request.beyond if found >= 0 else 0
+        if self._stop_at and len(self._body) >= self._stop_at:
             self._until_seen = True
             return 0
         if len(self._body) > self.request.limit:

@@ -86,7 +86,7 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
     endpoint = f"{API}/polling/v3.1/channels/{streamer_id}/live-status?includePlayerRecommendContent=false"
     response = yield from ask(Request(url=endpoint, headers=HEADERS))
     not_found = Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
-    if response.status == 404:
+    if response.status == 404 and parsing.has_json(response):
         return not_found
     envelope = parsing.read_json(response, ENVELOPE, context.now)
     if envelope.code == 404:

@@ -93,7 +93,7 @@ class DouyinPartitionPath(msgspec.Struct):
 
 
 class DouyinData(msgspec.Struct):
-    data: list[DouyinRoom] | None = None
+    data: list[DouyinRoom] | msgspec.UnsetType | None = msgspec.UNSET  # left out, it says nothing
     user: DouyinUser | None = None
     prompts: str | None = ""
     partition_road_map: DouyinPartitionPath | None = None
@@ -101,7 +101,7 @@ class DouyinData(msgspec.Struct):
 
 class DouyinEnvelope(msgspec.Struct):
     status_code: int
-    data: msgspec.Raw
+    data: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 class DouyinRoomInfo(msgspec.Struct):
@@ -197,18 +197,29 @@ def _enter_room(streamer_id: str, context: CheckContext) -> Generator[Effect, An
     if envelope.status_code == TROUBLE_CODE and ENDED_PROMPT.encode() not in bytes(envelope.data):
         raise CheckFailed(State.NETWORK, f"the site has trouble (status_code {TROUBLE_CODE})")
     data = parsing.decode_json(envelope.data, DATA)
-    is_live = any(room.status == ROOM_LIVE for room in data.data or [])
-    if data.prompts == ENDED_PROMPT and not is_live:  # whatever the status code
-        return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
-    if data.prompts == RESTRICTED_PROMPT:
-        return Observation(
-            platform=NAME, id=streamer_id, state=State.RESTRICTED, at=context.now, problem="not shown to everyone"
-        )
+    told = _told_observation(streamer_id, data, context)
+    if told:
+        return told
     if envelope.status_code != 0:
         raise parsing.unknown_value("$.status_code", envelope.status_code)
-    if data.user is None and not is_live:
+    if data.user is None:
         return (yield from check_page(streamer_id, context))
+    if data.data is msgspec.UNSET:
+        raise CheckFailed(State.PARSE_ERROR, "missing field `data` - at `$.data`")
     return _build_observation(streamer_id, data, context)
+
+
+def _told_observation(streamer_id: str, data: DouyinData, context: CheckContext) -> Observation | None:
+    """What the room's own status or the prompt tells, whatever the status code beside it."""
+    if any(room.status in {ROOM_LIVE, ROOM_ENDED} for room in data.data or []):
+        return _build_observation(streamer_id, data, context)
+    if ENDED_PROMPT in (data.prompts or ""):
+        return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
+    if RESTRICTED_PROMPT not in (data.prompts or ""):
+        return None
+    return Observation(
+        platform=NAME, id=streamer_id, state=State.RESTRICTED, at=context.now, problem="not shown to everyone"
+    )
 
 
 def _build_observation(streamer_id: str, data: DouyinData, context: CheckContext) -> Observation:

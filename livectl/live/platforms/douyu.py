@@ -149,7 +149,7 @@ def _state(room: DouyuRoom) -> State:
 
 def _missing_room_state(response: Response) -> State | None:
     """The state that a page in place of the room tells; None when the response is no such page."""
-    if response.status not in {200, 404} or response.body.lstrip()[:1] == b"{":
+    if response.status not in {200, 404} or parsing.has_json(response):
         return None
     text = response.body.decode(errors="replace")
     if BANNED_TEXT in text:

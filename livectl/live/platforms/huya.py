@@ -12,14 +12,23 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl.live.platforms import parsing
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, one_by_one, with_second_route
+from livectl.live.platforms.base import (
+    CheckFailed,
+    NameLookup,
+    NotAStreamer,
+    Platform,
+    ask,
+    one_by_one,
+    with_second_route,
+)
 from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
-    from livectl.live.platforms.base import CheckContext, Effect, Resolve
+    from livectl.errors import LivectlError
+    from livectl.live.platforms.base import CheckContext, Effect, Observations, Resolve, ResolveNames
 
 NAME = "huya"
 HOSTS = {NAME, "huya.com", "www.huya.com", "m.huya.com"}
@@ -94,14 +103,39 @@ def url(streamer_id: str) -> str:
 def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     if is_number(streamer_id):
         return streamer_id
-    text = yield from _read_page(streamer_id, context)
+    return _room_number(streamer_id, (yield from _read_page(streamer_id, context)))
+
+
+def resolve_batch(names: Sequence[str], context: CheckContext) -> ResolveNames:
+    answers: dict[str, str | LivectlError] = {}
+    for name in names:
+        answers[name] = yield from resolve(name, context)
+    return answers
+
+
+def observe_names(names: Sequence[str], context: CheckContext) -> Observations:
+    """The states of aliases: the page that has a room's number also says what it shows."""
+    observations: dict[str, Observation] = {}
+    for name in names:
+        text = yield from _read_page(name, context)
+        try:
+            number = _room_number(name, text)
+        except NotAStreamer:
+            observations[name] = Observation(platform=NAME, id=name, state=State.NOT_FOUND, at=context.now)
+            continue
+        try:
+            observations[name] = _read_room(number, text, context)
+        except CheckFailed:
+            observations[name] = yield from check_streamer(number, context)
+    return observations
+
+
+def _room_number(alias: str, text: str) -> str:
     if NO_STREAMER_TEXT in text:
-        raise NotAStreamer(f"Huya knows no streamer {streamer_id!r}", HINT)
+        raise NotAStreamer(f"Huya knows no streamer {alias!r}", HINT)
     match = re.search(r'TT_ROOM_DATA\s*=.{0,4000}?"profileRoom":\s*"?(\d+)', text, re.DOTALL)
     if match is None:
-        raise CheckFailed(
-            State.PARSE_ERROR, f"no room number in the page of {streamer_id} - at `TT_ROOM_DATA.profileRoom`"
-        )
+        raise CheckFailed(State.PARSE_ERROR, f"no room number in the page of {alias} - at `TT_ROOM_DATA.profileRoom`")
     return match[1]
 
 
@@ -112,7 +146,10 @@ def _read_page(streamer_id: str, context: CheckContext) -> Generator[Effect, Any
 
 
 def check_page(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
-    text = yield from _read_page(streamer_id, context)
+    return _read_room(streamer_id, (yield from _read_page(streamer_id, context)), context)
+
+
+def _read_room(streamer_id: str, text: str, context: CheckContext) -> Observation:
     if BANNED_TEXT in text:
         return Observation(platform=NAME, id=streamer_id, state=State.BANNED, at=context.now)
     if NO_STREAMER_TEXT in text:
@@ -122,8 +159,16 @@ def check_page(streamer_id: str, context: CheckContext) -> Generator[Effect, Any
         raise CheckFailed(State.PARSE_ERROR, "no room in the page - at `TT_ROOM_DATA`")
     live = HuyaLive(page.introduction, page.game_full_name, page.start_time, None, page.total_count, page.screenshot)
     status = "ON" if page.state == "REPLAY" else page.state
-    room = HuyaRoom(page.state, status, live, HuyaProfile(profile_room=page.profile_room))
-    return _build_observation(streamer_id, room, context)
+    profile = HuyaProfile(_find_nick(text), page.profile_room)
+    return _build_observation(streamer_id, HuyaRoom(page.state, status, live, profile), context)
+
+
+def _find_nick(text: str) -> str:
+    try:
+        profile = parsing.find_embedded_json(text, "TT_PROFILE_INFO", HuyaProfile)
+    except CheckFailed:
+        return ""
+    return (profile and profile.nick) or ""
 
 
 def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
@@ -185,4 +230,5 @@ PLATFORM = Platform(
     url=url,
     check=one_by_one(NAME, with_second_route(check_streamer, check_page)),
     resolve=resolve,
+    names=NameLookup(1, resolve_batch, observe=observe_names),
 )

@@ -283,7 +283,7 @@ def _fetch_channels(
 ) -> Generator[Effect, Any, list[msgspec.Raw] | None]:
     """The rows; None when a slug is bad or unknown, as some of Kick's servers say it. Others leave it out."""
     response = yield from _ask_kick(CHANNELS_URL, key, values, context)
-    if key == "slug" and response.status in {400, 404}:
+    if key == "slug" and response.status in {400, 404} and parsing.has_json(response):
         return None
     return _read_rows(response, context)
 

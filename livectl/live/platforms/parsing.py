@@ -93,6 +93,11 @@ def read_json(response: Response, decoder: msgspec.json.Decoder[T], now: float) 
     return decode_json(body, decoder)
 
 
+def has_json(response: Response) -> bool:
+    """Whether the body is a JSON object. An API's own "not found" is one; a page says that the address is gone."""
+    return response.body.lstrip()[:1] == b"{"
+
+
 def read_body(response: Response, now: float) -> bytes:
     """The body of a response with HTTP status 200. CheckFailed for any other, which says nothing of the streamer."""
     status = response.status

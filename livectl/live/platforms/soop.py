@@ -1,4 +1,4 @@
-"""Checks SOOP (sooplive.com, once AfreecaTV), one streamer at a time.
+"""Checks SOOP (sooplive.com, once sooplive.co.kr and AfreecaTV), one streamer at a time.
 
 The player's API hides a broadcast behind a gate (login, age, region). The station's API has no gate, so it is asked
 about those broadcasts, and about whether a streamer exists at all.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import msgspec
 
@@ -27,14 +27,17 @@ from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from livectl.live.platforms.base import CheckContext, Effect
+    from livectl.models import Response
 
 NAME = "soop"
 DOMAINS = ("sooplive.com", "sooplive.co.kr", "afreecatv.com")
 PLAYER_HOSTS = {f"{part}.{domain}" for part in ("play", "ch", "bj", "m") for domain in DOMAINS}
 OTHER_HOSTS = {f"{part}{domain}" for part in ("", "www.", "vod.") for domain in DOMAINS}
+HOSTS = frozenset(f"{part}.{domain}" for part in ("live", "chapi") for domain in DOMAINS)  # one redirects to another
+MAX_MOVES = 3  # from domain to domain
 HINT = "Give the player: https://play.sooplive.com/ID"
 API = "https://live.sooplive.com/afreeca/player_live_api.php"
 STATION_API = "https://chapi.sooplive.com/api"
@@ -53,6 +56,8 @@ class SoopChannel(msgspec.Struct, rename="upper"):
     bno: str | int | None = ""
     btime: int | None = None
     category_tags: list[str] | None = None
+    cate: str | int | None = ""  # the category's number
+    viewcnt: int | None = None
     bpwd: str | None = ""
     gdpr: bool | None = False
 
@@ -65,6 +70,9 @@ class SoopBroadcast(msgspec.Struct):
     broad_no: int
     broad_title: str | None = ""
     current_sum_viewer: int | None = None
+    broad_cate_no: str | int | None = ""
+    category_tags: list[str] | None = None
+    is_password: bool | None = False
 
 
 class SoopStation(msgspec.Struct):
@@ -104,8 +112,10 @@ def url(streamer_id: str) -> str:
 def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
     form = {"bid": streamer_id, "type": "live", "player_type": "html5", "from_api": "0", "mode": "landing"}
     headers = _headers(streamer_id, context) | {"Content-Type": "application/x-www-form-urlencoded"}
-    request = Request(url=f"{API}?bjid={streamer_id}", method="POST", headers=headers, body=urlencode(form).encode())
-    channel = parsing.read_json((yield from ask(request)), BODY, context.now).channel
+    request = Request(
+        url=f"{API}?bjid={streamer_id}", method="POST", headers=headers, body=urlencode(form).encode(), follow=False
+    )
+    channel = parsing.read_json((yield from _ask_player(request)), BODY, context.now).channel
     if channel.bjid and channel.bjid.lower() != streamer_id:
         raise parsing.somebody_else("$.CHANNEL.BJID", channel.bjid)
     if channel.result == RESULT_LIVE:
@@ -120,6 +130,17 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
     if channel.gdpr:
         raise CheckFailed(State.BLOCKED, "not shown in this region at all")
     return (yield from _confirm_offline(streamer_id, context))
+
+
+def _ask_player(request: Request) -> Generator[Effect, Any, Response]:
+    """The response, from whichever of its own domains the site sends to. Without its form nobody would be live."""
+    for _ in range(MAX_MOVES):
+        response = yield from ask(request)
+        moved_to = urljoin(request.url, response.headers.get("location", ""))
+        if not 300 <= response.status < 400 or urlsplit(moved_to).hostname not in HOSTS:
+            return response
+        request = msgspec.structs.replace(request, url=moved_to)
+    return response
 
 
 def _confirm_offline(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
@@ -143,7 +164,6 @@ def check_station(streamer_id: str, context: CheckContext) -> Generator[Effect, 
 
 def _build_observation(streamer_id: str, channel: SoopChannel, state: State, context: CheckContext) -> Observation:
     session = str(channel.bno or "")
-    tags = channel.category_tags
     return Observation(
         platform=NAME,
         id=streamer_id,
@@ -151,20 +171,26 @@ def _build_observation(streamer_id: str, channel: SoopChannel, state: State, con
         at=context.now,
         session=session,
         title=parsing.plain_text(channel.title),
-        category=parsing.plain_text(tags[0] if tags else ""),
+        category=_category(channel.category_tags, channel.cate),
         name=parsing.plain_text(channel.bjnick),
         url=url(streamer_id),
         cover=f"{COVERS}/{session}" if is_number(session) else "",
+        viewers=parsing.parse_count(channel.viewcnt),
         started_at=parsing.valid_timestamp(context.now - channel.btime) if channel.btime is not None else None,
         problem=RESTRICTIONS.get(channel.result, "asks for a password") if state is State.RESTRICTED else "",
     )
+
+
+def _category(tags: Sequence[str] | None, number: str | int | None) -> str:
+    """The category's name, or its number where the site gives no name."""
+    return parsing.plain_text(tags[0] if tags else str(number or ""))
 
 
 def _check_station(streamer_id: str, restriction: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
     """The observation that the station's API gives: not found, offline, or live behind the gate `restriction`."""
     headers = _headers(streamer_id, context)
     response = yield from ask(Request(url=f"{STATION_API}/{streamer_id}/station", headers=headers))
-    if response.status in {400, 404}:
+    if response.status in {400, 404} and parsing.has_json(response):
         return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
     body = parsing.read_json(response, STATION_RESPONSE, context.now)
     if body.station.user_id and body.station.user_id.lower() != streamer_id:
@@ -175,6 +201,7 @@ def _check_station(streamer_id: str, restriction: str, context: CheckContext) ->
         return Observation(
             platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now, name=name, url=url(streamer_id)
         )
+    restriction = restriction or ("asks for a password" if body.broad.is_password else "")
     return Observation(
         platform=NAME,
         id=streamer_id,
@@ -182,6 +209,7 @@ def _check_station(streamer_id: str, restriction: str, context: CheckContext) ->
         at=context.now,
         session=str(body.broad.broad_no),
         title=parsing.plain_text(body.broad.broad_title),
+        category=_category(body.broad.category_tags, body.broad.broad_cate_no),
         name=name,
         url=url(streamer_id),
         cover=f"{COVERS}/{body.broad.broad_no}",
@@ -197,7 +225,7 @@ def _headers(streamer_id: str, context: CheckContext) -> dict[str, str]:
 
 PLATFORM = Platform(
     name=NAME,
-    hosts=frozenset(f"{part}.{domain}" for part in ("live", "chapi") for domain in DOMAINS),  # one redirects to another
+    hosts=HOSTS,
     batch=1,
     budget="120/m",  # no limit is published
     key_names=("cookie",),

@@ -6,6 +6,7 @@ behind a wall against robots, so an "offline" read from it stands for a while, a
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
@@ -15,6 +16,7 @@ import msgspec
 from livectl.live.platforms import parsing, youtube_api
 from livectl.live.platforms.base import (
     CheckFailed,
+    NameLookup,
     NotAStreamer,
     Platform,
     RateLimit,
@@ -23,6 +25,7 @@ from livectl.live.platforms.base import (
     cache_set,
     in_batches,
     one_by_one,
+    with_second_check,
 )
 from livectl.live.platforms.parsing import parse_page_address
 from livectl.models import Observation, Request, State
@@ -30,7 +33,8 @@ from livectl.models import Observation, Request, State
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from livectl.live.platforms.base import Check, CheckContext, Effect, Resolve
+    from livectl.errors import LivectlError
+    from livectl.live.platforms.base import Check, CheckContext, Effect, Observations, Resolve, ResolveNames
 
 NAME = youtube_api.NAME
 HOSTS = {NAME, "youtube.com", "www.youtube.com", "m.youtube.com", "gaming.youtube.com", "youtu.be"}
@@ -49,9 +53,13 @@ _META_MARK = re.compile(rf'<meta itemprop="(?:identifier|channelId)" content="{_
 _CANONICAL_MARK = re.compile(rf'<link rel="canonical" href="https://www\.youtube\.com/channel/{_ID}"')
 CHANNEL_MARKS = (re.compile(rf'"externalId"\s*:\s*"{_ID}"'), _META_MARK, _CANONICAL_MARK, _DETAILS_MARK)
 VIDEO_MARKS = (_DETAILS_MARK, re.compile(rf'"externalChannelId"\s*:\s*"{_ID}"'), _META_MARK, *CHANNEL_MARKS[:1])
+PAGE_MARKS = (_DETAILS_MARK, re.compile(rf'"externalChannelId"\s*:\s*"{_ID}"'), _CANONICAL_MARK, *CHANNEL_MARKS[:2])
+OWNER_MARK = re.compile(rf'"videoOwnerRenderer"\s*:.{{0,4000}}?"browseId"\s*:\s*"{_ID}"', re.DOTALL)
+PRIMARY_VIDEO = re.compile(r'"videoId"\s*:\s*"([\w-]{11})"')
 CONSENT_COOKIE = "SOCS=CAI; CONSENT=YES+cb"  # "reject all" on the page that the EU sees first
 MAX_PAGE_BYTES = 2_000_000  # pages run to 1.2 MB
-PAGE_END_MARKER = b"var ytInitialData"  # whatever a page says of a broadcast stands before it
+PAGE_END_MARKER = b"var ytInitialData"  # what a page says of a broadcast stands before it, or soon after
+PAGE_END_BYTES = 100_000  # so soon; the rest, half a page, is about other videos
 OFFLINE_CACHE_SECONDS = 600.0  # the page is read at least so often, whatever the feed shows
 
 
@@ -74,6 +82,29 @@ class YouTubePlayability(msgspec.Struct):
     reason: str = ""
 
 
+class YouTubeMicroformat(msgspec.Struct, rename="camel"):
+    category: str | None = ""
+    external_channel_id: str | None = ""
+
+
+class YouTubeText(msgspec.Struct, rename="camel"):
+    """A text of a page, in one piece or in several."""
+
+    simple_text: str | None = ""
+    runs: list[dict[str, Any]] | None = None
+
+    def __str__(self) -> str:
+        return self.simple_text or "".join(str(run.get("text", "")) for run in self.runs or ())
+
+
+class YouTubeViewCount(msgspec.Struct, rename="camel"):
+    """How many watch a broadcast; of a recording, how many ever have."""
+
+    is_live: bool = False
+    view_count: YouTubeText | None = None
+    original_view_count: str | int | None = None
+
+
 class YouTubePage(NamedTuple):
     """What a /live page says: of the broadcast, of the video in it, and whose page it is."""
 
@@ -82,6 +113,10 @@ class YouTubePage(NamedTuple):
     playability: YouTubePlayability
     canonical_url: str
     has_data: bool  # a page for robots has none
+    microformat: YouTubeMicroformat
+    view_count: YouTubeViewCount | None
+    primary_video_id: str  # of the video that the page is about, where its details are missing
+    owner_id: str  # of the channel whose video or page this is; empty where the page does not say
 
 
 def address(text: str) -> str | None:
@@ -141,21 +176,67 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     return match[1]
 
 
+def resolve_batch(names: Sequence[str], context: CheckContext) -> ResolveNames:
+    answers: dict[str, str | LivectlError] = {}
+    for name in names:
+        answers[name] = yield from resolve(name, context)
+    return answers
+
+
+def observe_names(names: Sequence[str], context: CheckContext) -> Observations:
+    """The states of handles and names: the /live page tells whose it is. It leaves out whom no page names."""
+    if context.keys.get("api_key"):
+        return {}
+    observations: dict[str, Observation] = {}
+    for name in names:
+        text = yield from _read_live_page(name, context)
+        if text is None:
+            observations[name] = Observation(platform=NAME, id=name, state=State.NOT_FOUND, at=context.now)
+            continue
+        channel = next((found[1] for mark in PAGE_MARKS if (found := mark.search(text))), "")
+        if channel:
+            observations[name] = yield from _observe_text(channel, text, context)
+    return observations
+
+
+def _observe_text(channel: str, text: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
+    """The state in a page found by name; in the page found by id, where the first cannot be read."""
+    try:
+        observation = _build_observation(channel, _parse_page(text), context)
+    except CheckFailed:
+        return (yield from check_streamer(channel, context))
+    return (yield from youtube_api.offline_if_just_ended(observation))
+
+
 def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
-    newest_videos = " ".join((yield from youtube_api.read_feed(streamer_id)) or [])
+    """Reads the feed first, but not of a channel that was live a moment ago: its page tells whether it still is."""
+    was_live = yield from cache_get(f"live/{streamer_id}")
+    newest_videos = "" if was_live else " ".join((yield from youtube_api.read_feed(streamer_id)) or [])
     if newest_videos and newest_videos == (yield from cache_get(f"quiet/{streamer_id}")):
         return Observation(platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now)
-    request = Request(
-        url=f"{url(streamer_id)}/live", headers=_headers(context), limit=MAX_PAGE_BYTES, until=PAGE_END_MARKER
-    )
-    response = yield from ask(request)
-    if response.status == 404:
+    text = yield from _read_live_page(streamer_id, context)
+    if text is None:
         return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
-    page = _parse_page(_decode_page(response.url, parsing.read_body(response, context.now)))
+    page = _parse_page(text)
     observation = yield from youtube_api.offline_if_just_ended(_build_observation(streamer_id, page, context))
     if observation.state is State.OFFLINE and newest_videos:
         yield from cache_set(f"quiet/{streamer_id}", newest_videos, OFFLINE_CACHE_SECONDS)
     return observation
+
+
+def _read_live_page(name: str, context: CheckContext) -> Generator[Effect, Any, str | None]:
+    """The text of a channel's /live page; None when there is no such channel."""
+    request = Request(
+        url=f"{url(name)}/live",
+        headers=_headers(context),
+        limit=MAX_PAGE_BYTES,
+        until=PAGE_END_MARKER,
+        beyond=PAGE_END_BYTES,
+    )
+    response = yield from ask(request)
+    if response.status == 404:
+        return None
+    return _decode_page(response.url, parsing.read_body(response, context.now))
 
 
 def _decode_page(final_url: str, body: bytes) -> str:
@@ -167,13 +248,24 @@ def _decode_page(final_url: str, body: bytes) -> str:
 
 def _parse_page(text: str) -> YouTubePage:
     canonical = re.search(r'<link rel="canonical" href="([^"]*)"', text)
+    video = parsing.find_embedded_json(text, '"videoDetails":', YouTubeVideo)
+    microformat = parsing.find_embedded_json(text, '"playerMicroformatRenderer":', YouTubeMicroformat)
+    primary_info = _find_primary_info(text)
+    primary_video = PRIMARY_VIDEO.search(primary_info)
+    owner = OWNER_MARK.search(text) or _CANONICAL_MARK.search(text)
     page = YouTubePage(
         broadcast=parsing.find_embedded_json(text, '"liveBroadcastDetails":', YouTubeBroadcast),
-        video=parsing.find_embedded_json(text, '"videoDetails":', YouTubeVideo),
+        video=video,
         playability=parsing.find_embedded_json(text, '"playabilityStatus":', YouTubePlayability)
         or YouTubePlayability(),
         canonical_url=canonical[1] if canonical else "",
         has_data="ytInitialData" in text,
+        microformat=microformat or YouTubeMicroformat(),
+        view_count=parsing.find_embedded_json(primary_info, '"videoViewCountRenderer":', YouTubeViewCount),
+        primary_video_id=primary_video[1] if primary_video else "",
+        owner_id=(video and video.channel_id)
+        or (microformat and microformat.external_channel_id)
+        or (owner[1] if owner else ""),
     )
     if page.playability.status == "LOGIN_REQUIRED" and "bot" in page.playability.reason:
         raise CheckFailed(State.BLOCKED, parsing.plain_text(page.playability.reason))
@@ -182,13 +274,22 @@ def _parse_page(text: str) -> YouTubePage:
     return page
 
 
+def _find_primary_info(text: str) -> str:
+    """What the page says of its own video, not of those beside it. Reading may have stopped in the midst of it."""
+    try:
+        info = parsing.find_embedded_json(text, '"videoPrimaryInfoRenderer":', dict[str, Any])
+    except CheckFailed:
+        return ""
+    return json.dumps(info) if info else ""
+
+
 def _build_observation(streamer_id: str, page: YouTubePage, context: CheckContext) -> Observation:
-    if page.video and page.video.channel_id not in {"", streamer_id}:
-        raise parsing.somebody_else("videoDetails.channelId", page.video.channel_id)
+    if page.owner_id not in {"", streamer_id}:
+        raise parsing.somebody_else("videoDetails.channelId", page.owner_id)
     state = _state(page, context.now)
     if state is State.OFFLINE:
         return Observation(platform=NAME, id=streamer_id, state=state, at=context.now)
-    video = page.video or YouTubeVideo(video_id="")
+    video = page.video or YouTubeVideo(video_id=page.primary_video_id)
     in_address = re.search(r"watch\?v=([\w-]{11})", page.canonical_url)
     session = in_address[1] if in_address else video.video_id
     if not session:
@@ -200,22 +301,37 @@ def _build_observation(streamer_id: str, page: YouTubePage, context: CheckContex
         at=context.now,
         session=session,
         title=parsing.plain_text(video.title),
+        category=parsing.plain_text(page.microformat.category),
         name=parsing.plain_text(video.author),
         url=f"https://www.youtube.com/watch?v={session}",
         cover=f"https://i.ytimg.com/vi/{session}/hqdefault.jpg",
+        viewers=_viewers(page.view_count),
         started_at=parsing.instant_timestamp(page.broadcast.start_timestamp) if page.broadcast else None,
     )
+
+
+def _viewers(count: YouTubeViewCount | None) -> int | None:
+    """How many are watching now: 1,234 of "1,234 watching now". A count of 0 beside a text is none."""
+    if count is None or not count.is_live:
+        return None
+    number = re.match(r"[\d,.\s]*\d", str(count.view_count or ""))
+    digits = re.sub(r"\D", "", number[0] if number else str(count.original_view_count or ""))
+    return parsing.parse_count(digits)
 
 
 def _state(page: YouTubePage, now: float) -> State:
     broadcast, video = page.broadcast, page.video
     is_live = broadcast.is_live_now if broadcast else bool(video and video.is_live and not video.is_upcoming)
+    if not broadcast and not video:  # a page without details tells by its view count
+        is_live = bool(page.view_count and page.view_count.is_live)
     if is_live:
         return State.RESTRICTED if page.playability.status == "LOGIN_REQUIRED" else State.LIVE
     start = broadcast.start_timestamp.timestamp() if broadcast and broadcast.start_timestamp else now
     is_announced = start > now or bool(video and video.is_upcoming)
     if is_announced and now - start <= youtube_api.OVERDUE_SECONDS:
         return State.UPCOMING
+    if page.view_count and page.view_count.is_live:
+        raise CheckFailed(State.PARSE_ERROR, "watched live, but not live - at `videoViewCountRenderer.isLive`")
     is_channel = "watch?v=" not in page.canonical_url and CHANNEL_URL.search(page.canonical_url)
     if (is_channel and page.has_data) or video:  # the channel's page, or the recording of its last broadcast
         return State.OFFLINE
@@ -226,8 +342,8 @@ def _headers(context: CheckContext) -> dict[str, str]:
     return {"Accept-Language": "en"} | parsing.browser_headers(cookie=context.keys.get("cookie") or CONSENT_COOKIE)
 
 
-CHECK_WITH_KEY = in_batches(NAME, youtube_api.BATCH, youtube_api.check_batch)
 CHECK_WITHOUT_KEY = one_by_one(NAME, check_streamer)
+CHECK_WITH_KEY = with_second_check(in_batches(NAME, youtube_api.BATCH, youtube_api.check_batch), CHECK_WITHOUT_KEY)
 
 
 def check(ids: Sequence[str], context: CheckContext) -> Check:
@@ -245,4 +361,5 @@ PLATFORM = Platform(
     url=url,
     check=check,
     resolve=resolve,
+    names=NameLookup(1, resolve_batch, lambda name: not name.startswith("video:"), observe_names),
 )

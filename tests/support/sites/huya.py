@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 from typing import TYPE_CHECKING
 
 from tests.support.sites.responses import html_page, json_response
@@ -12,8 +14,7 @@ if TYPE_CHECKING:
 
 def site(plan: Plan, request: SiteRequest) -> SiteResponse:
     if request.host == "www.huya.com":
-        rid = plan.find_alias("huya", request.path.strip("/"))
-        return html_page(f'<script>var TT_ROOM_DATA = {{"profileRoom":{rid}}};</script>' if rid else "找不到这个主播")
+        return _page(plan, request.path.strip("/"))
     scene = plan.scene("huya", request.get("roomid"))
     if scene.kind == "not_found":
         return json_response({"status": 422, "message": "房间不存在", "data": []})
@@ -28,6 +29,23 @@ def site(plan: Plan, request: SiteRequest) -> SiteResponse:
     }
     data = {"realLiveStatus": "OFF" if status == "OFF" else "ON", "liveStatus": status, "profileInfo": {"nick": "某某"}}
     return json_response({"status": 200, "message": "", "data": data | {"liveData": live if status != "OFF" else []}})
+
+
+def _page(plan: Plan, name: str) -> SiteResponse:
+    """The page of an alias. Its scripts carry entities."""
+    rid = plan.find_alias("huya", name)
+    if not rid:
+        return html_page("找不到这个主播")
+    scene = plan.scene("huya", rid)
+    room = {
+        "state": {"offline": "OFF", "replay": "REPLAY"}.get(scene.kind, "ON"),
+        "profileRoom": int(rid),
+        "introduction": scene.title,
+        "startTime": scene.started,
+        "totalCount": scene.viewers,
+    }
+    scripts = f"var TT_ROOM_DATA = {json.dumps(room)};var TT_PROFILE_INFO = {json.dumps({'nick': '某某'})};"
+    return html_page(f"<script>{html.escape(scripts)}</script>")
 
 
 HOSTS = {"mp.huya.com": site, "www.huya.com": site}

@@ -21,6 +21,8 @@ def site(plan: Plan, request: SiteRequest) -> SiteResponse:
     parts = request.path.strip("/").split("/")
     if parts[0].startswith("@"):
         streamer_id = plan.find_alias("youtube", parts[0])
+        if parts[1:] == ["live"] and streamer_id:
+            return live_page(streamer_id, plan.scene("youtube", streamer_id))
         return html_page(f'<script>{{"externalId":"{streamer_id}"}}</script>') if streamer_id else html_page("404", 404)
     return live_page(parts[1], plan.scene("youtube", parts[1]))
 
@@ -49,7 +51,8 @@ def live_page(streamer_id: str, scene: Scene) -> SiteResponse:
         },
         "microformat": {
             "playerMicroformatRenderer": {
-                "liveBroadcastDetails": {"isLiveNow": not upcoming, "startTimestamp": iso_time(scene.started)}
+                "liveBroadcastDetails": {"isLiveNow": not upcoming, "startTimestamp": iso_time(scene.started)},
+                "category": "Gaming",
             }
         },
     }
@@ -57,7 +60,16 @@ def live_page(streamer_id: str, scene: Scene) -> SiteResponse:
         player["playabilityStatus"] = {"status": "LOGIN_REQUIRED", "reason": "Sign in to confirm your age"}
     script = f"var ytInitialPlayerResponse = {json.dumps(player, separators=(',', ':'))};"
     link = f'<link rel="canonical" href="https://www.youtube.com/watch?v={video(streamer_id, scene)}">'
-    return html_page(f"<head>{link}</head><script>{script}</script><script>var ytInitialData = {{}};</script>")
+    return html_page(
+        f"<head>{link}</head><script>{script}</script><script>var ytInitialData = {initial_data(scene)};</script>"
+    )
+
+
+def initial_data(scene: Scene) -> str:
+    """What stands behind the player's own script: the view count, before the other videos."""
+    count = {"viewCount": {"runs": [{"text": f"{scene.viewers:,}"}, {"text": " watching now"}]}, "isLive": True}
+    primary = {"viewCount": {"videoViewCountRenderer": count}} if scene.kind in ON_AIR else {}
+    return json.dumps({"contents": [{"videoPrimaryInfoRenderer": primary}, {"videoId": "sidebar0001"}]})
 
 
 def api(plan: Plan, request: SiteRequest) -> SiteResponse:
