@@ -71,6 +71,20 @@ def check_twice(platform: str, way: str, count: int, kind: Kind, *, keyed: bool)
         ("douyu", "id", 5, False, (5, 5), (5, 5)),
         ("douyu", "alias", 5, False, (10, 5), (10, 5)),
         ("huya", "id", 5, False, (5, 5), (5, 5)),
+        ("huya", "alias", 5, False, (5, 5), (5, 5)),
+        # A visitor's cookie; who a room is of.
+        ("douyin", "id", 5, False, (6, 5), (6, 5)),
+        ("douyin", "reflow", 5, False, (11, 5), (11, 5)),
+        # The name of a channel, when it is live for the first time; once, whether a streamer exists.
+        ("chzzk", "id", 5, False, (10, 5), (5, 5)),
+        ("soop", "id", 5, False, (5, 5), (10, 5)),
+        # Those who were live are asked about at once.
+        ("tiktok", "id", 5, False, (5, 1), (5, 5)),
+        # A feed each, and ten channels in a call; without a key a feed or a page, or both where that is not known.
+        ("youtube", "id", 10, True, (11, 11), (11, 10)),
+        ("youtube", "handle", 10, True, (21, 11), (21, 10)),
+        ("youtube", "id", 5, False, (10, 5), (10, 5)),
+        ("youtube", "handle", 5, False, (5, 5), (5, 10)),
     ],
 )
 def test_a_check_needs_so_many_requests(

@@ -51,10 +51,11 @@ _ID = rf"({CHANNEL_ID.pattern})"
 _DETAILS_MARK = re.compile(rf'"videoDetails"\s*:\s*\{{[^{{}}]*?"channelId"\s*:\s*"{_ID}"')
 _META_MARK = re.compile(rf'<meta itemprop="(?:identifier|channelId)" content="{_ID}"')
 _CANONICAL_MARK = re.compile(rf'<link rel="canonical" href="https://www\.youtube\.com/channel/{_ID}"')
+_EXTERNAL_MARK = re.compile(rf'"externalChannelId"\s*:\s*"{_ID}"')
+_OWNER_MARK = re.compile(rf'"videoOwnerRenderer"\s*:.{{0,4000}}?"browseId"\s*:\s*"{_ID}"', re.DOTALL)
 CHANNEL_MARKS = (re.compile(rf'"externalId"\s*:\s*"{_ID}"'), _META_MARK, _CANONICAL_MARK, _DETAILS_MARK)
-VIDEO_MARKS = (_DETAILS_MARK, re.compile(rf'"externalChannelId"\s*:\s*"{_ID}"'), _META_MARK, *CHANNEL_MARKS[:1])
-PAGE_MARKS = (_DETAILS_MARK, re.compile(rf'"externalChannelId"\s*:\s*"{_ID}"'), _CANONICAL_MARK, *CHANNEL_MARKS[:2])
-OWNER_MARK = re.compile(rf'"videoOwnerRenderer"\s*:.{{0,4000}}?"browseId"\s*:\s*"{_ID}"', re.DOTALL)
+VIDEO_MARKS = (_DETAILS_MARK, _OWNER_MARK, _EXTERNAL_MARK, _META_MARK, *CHANNEL_MARKS[:1])
+PAGE_MARKS = (_DETAILS_MARK, _EXTERNAL_MARK, _CANONICAL_MARK, *CHANNEL_MARKS[:2])
 PRIMARY_VIDEO = re.compile(r'"videoId"\s*:\s*"([\w-]{11})"')
 CONSENT_COOKIE = "SOCS=CAI; CONSENT=YES+cb"  # "reject all" on the page that the EU sees first
 MAX_PAGE_BYTES = 2_000_000  # pages run to 1.2 MB
@@ -163,16 +164,24 @@ def url(streamer_id: str) -> str:
 def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     if CHANNEL_ID.fullmatch(streamer_id):
         return streamer_id
-    if streamer_id.startswith("@") and context.keys.get("api_key"):
-        return (yield from youtube_api.find_channel_id(streamer_id, context))
-    response = yield from ask(Request(url=url(streamer_id), headers=_headers(context), limit=MAX_PAGE_BYTES))
+    if streamer_id.startswith(("@", "user/", "video:")) and context.keys.get("api_key"):
+        try:
+            return (yield from youtube_api.find_channel_id(streamer_id, context))
+        except CheckFailed as failure:
+            if failure.state is not State.PARSE_ERROR:
+                raise
+    return (yield from _find_in_page(streamer_id, context))
+
+
+def _find_in_page(name: str, context: CheckContext) -> Resolve:
+    response = yield from ask(Request(url=url(name), headers=_headers(context), limit=MAX_PAGE_BYTES))
     if response.status == 404:
-        raise NotAStreamer(f"YouTube knows no {streamer_id}", HINT)
+        raise NotAStreamer(f"YouTube knows no {name}", HINT)
     text = _decode_page(response.url, parsing.read_body(response, context.now))
-    marks = VIDEO_MARKS if streamer_id.startswith("video:") else CHANNEL_MARKS
+    marks = VIDEO_MARKS if name.startswith("video:") else CHANNEL_MARKS
     match = next((found for mark in marks if (found := mark.search(text))), None)
     if match is None:
-        raise CheckFailed(State.PARSE_ERROR, f"no mark of a channel in the page of {streamer_id} - at `externalId`")
+        raise CheckFailed(State.PARSE_ERROR, f"no mark of a channel in the page of {name} - at `externalId`")
     return match[1]
 
 
@@ -252,7 +261,7 @@ def _parse_page(text: str) -> YouTubePage:
     microformat = parsing.find_embedded_json(text, '"playerMicroformatRenderer":', YouTubeMicroformat)
     primary_info = _find_primary_info(text)
     primary_video = PRIMARY_VIDEO.search(primary_info)
-    owner = OWNER_MARK.search(text) or _CANONICAL_MARK.search(text)
+    owner = _OWNER_MARK.search(text) or _CANONICAL_MARK.search(text)
     page = YouTubePage(
         broadcast=parsing.find_embedded_json(text, '"liveBroadcastDetails":', YouTubeBroadcast),
         video=video,

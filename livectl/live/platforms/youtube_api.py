@@ -55,6 +55,7 @@ class YouTubeSnippet(msgspec.Struct, rename="camel"):
     live_broadcast_content: str
     title: str = ""
     channel_title: str = ""
+    channel_id: str = ""
     category_id: str = ""
     thumbnails: dict[str, YouTubePicture] = {}
 
@@ -143,13 +144,23 @@ ERROR_RESPONSE = msgspec.json.Decoder(YouTubeErrorResponse)
 KNOWN_VIDEOS = msgspec.json.Decoder(KnownVideos)
 
 
-def find_channel_id(handle: str, context: CheckContext) -> Generator[Effect, Any, str]:
-    response = yield from _call_api("channels", {"part": "id", "forHandle": handle}, context)
+def find_channel_id(name: str, context: CheckContext) -> Generator[Effect, Any, str]:
+    """The channel of @handle, user/NAME or video:ID, for one unit each."""
+    if name.startswith("video:"):
+        video_id = name.removeprefix("video:")
+        item = (yield from _fetch_videos([video_id], context)).get(video_id)
+        if item is None:
+            raise NotAStreamer(f"YouTube knows no {name}")
+        if not item.snippet.channel_id:
+            raise CheckFailed(State.PARSE_ERROR, "missing field `channelId` - at `$.items[].snippet`")
+        return item.snippet.channel_id
+    query = {"forHandle": name} if name.startswith("@") else {"forUsername": name.removeprefix("user/")}
+    response = yield from _call_api("channels", {"part": "id"} | query, context)
     channels = parsing.read_json(response, CHANNELS, context.now)
     if channels.items is None and not channels.kind:
         raise CheckFailed(State.PARSE_ERROR, "missing field `items` - at `$`")
     if not channels.items:
-        raise NotAStreamer(f"YouTube knows no {handle}")
+        raise NotAStreamer(f"YouTube knows no {name}")
     return channels.items[0].id
 
 
@@ -171,6 +182,7 @@ def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, 
         for video_id in _candidates(known_videos[streamer_id], video_ids, context.now)
     ]
     videos = yield from _fetch_videos(candidates, context)
+    videos.by_id.update((yield from _ask_again(known_videos, candidates, videos, context)))
     for streamer_id, video_ids in recent_videos.items():
         try:
             observations[streamer_id] = yield from _observe_channel(
@@ -226,11 +238,25 @@ def _fetch_videos(video_ids: Sequence[str], context: CheckContext) -> Generator[
     return YouTubeVideos(by_id, row_failure)
 
 
+def _ask_again(
+    known_videos: dict[str, KnownVideos], candidates: Sequence[str], videos: YouTubeVideos, context: CheckContext
+) -> Generator[Effect, Any, dict[str, YouTubeItem]]:
+    """The broadcasts that ran and that the answer lacks. A second one without them says that they ended."""
+    running = {known.live for known in known_videos.values()}.intersection(candidates)
+    lost = [video_id for video_id in running if video_id not in videos.by_id]
+    if not lost or videos.row_failure:
+        return {}
+    return (yield from _fetch_videos(lost, context)).by_id
+
+
 def _observe_channel(
     streamer_id: str, recent: Sequence[str], known_videos: KnownVideos, videos: YouTubeVideos, context: CheckContext
 ) -> Generator[Effect, Any, Observation]:
     """The observation of a channel by the states of its videos, which are remembered."""
     candidates = _candidates(known_videos, recent, context.now)
+    owners = {item.snippet.channel_id for each in candidates if (item := videos.get(each))} - {"", streamer_id}
+    if owners:
+        raise parsing.somebody_else("$.items[].snippet.channelId", owners.pop())
     states = {video_id: _video_state(videos.get(video_id), context.now) for video_id in candidates}
     updated = _update_known_videos(known_videos, recent, states, videos, context.now)
     if updated != known_videos:
