@@ -31,6 +31,8 @@ def command(click_context: click.Context, context: CommandContext, /) -> int | N
     with workers.WorkerControl(context.deployment) as control:
         survey = control.list_workers()
     context.show(views.worker_table(survey))
+    if not context.deployment.remote_control:
+        context.say("this app sets worker_enable_remote_control to False: its workers cannot be asked")
     if survey.silent:
         context.say(f"{survey.silent} heard the question and did not answer (a busy solo pool does not)")
     return 0 if survey.found else 1

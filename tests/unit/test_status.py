@@ -60,6 +60,7 @@ def job_with(state: Any, **fields: Any) -> WorkerJob:
         ({"location": message_at(tag="t"), "silent": 1, "log_entry": JobLogEntry(started=NOW)}, "running"),
         ({"log_entry": JobLogEntry(sent=NOW)}, "unknown"),
         ({"log_entry": JobLogEntry(sent=NOW), "searched": False}, "queued"),
+        ({"log_entry": JobLogEntry(sent=NOW), "searched": False, "no_results": "none are kept"}, "unknown"),
         ({"log_entry": JobLogEntry(state="revoked", finished=NOW)}, "revoked"),
         ({"log_entry": JobLogEntry(state="nonsense", finished=NOW)}, "unknown"),
     ],
@@ -97,3 +98,17 @@ def test_what_a_server_with_a_fast_clock_told_is_never_ahead() -> None:
     assert "in " not in str(views.job_details(status.JobStatus(job)).to_renderable())
     later = Job(id="j", state=JobState.ETA, eta=SOON)
     assert "(in 24.0 h)" in str(views.job_details(status.JobStatus(later)).to_renderable())
+
+
+@pytest.mark.parametrize(
+    ("facts", "note"),
+    [
+        ({"log_entry": JobLogEntry(sent=NOW)}, "it has ended, or is lost: no worker has it, it is in no queue"),
+        ({"searched": False}, "or was never sent here: no worker has it, its queues could not be searched to the end"),
+    ],
+)
+def test_of_a_job_whose_result_nobody_keeps_that_is_said(facts: dict[str, Any], note: str) -> None:
+    kept_nowhere = JobFacts(id="j", no_results="its results go back to the sender alone", **facts)
+    told = status.job_status(kept_nowhere, VISIBILITY).note
+    assert note in told
+    assert told.endswith("and its results go back to the sender alone")

@@ -89,7 +89,7 @@ def list_recent(deployment: Deployment, job_filter: ResultFilter) -> list[Job]:
         return _list_from_redis(deployment, deployment.results, job_filter)
     if deployment.app is None or not deployment.keeps_results:
         raise LivectlError(deployment.no_results_text, "Set result_backend in its settings to a Redis or a database.")
-    job_results = _read_database_results(deployment.app, job_filter)
+    job_results = _read_backend_results(deployment, job_filter)
     matching = (job_result for job_result in job_results if job_filter.matches(job_result))
     return [to_job(job_result) for job_result in islice(matching, job_filter.limit)]
 
@@ -140,11 +140,15 @@ def _list_from_redis(deployment: Deployment, address: Address, job_filter: Resul
         job_results = _read_redis_results(connection, deployment.layout.result_key(""))
         if deployment.app is None:
             job_results = _merge_logged(job_results, _read_logged(deployment))
-        matching = (job_result for job_result in job_results if job_filter.matches(job_result))
-        newest = heapq.nlargest(
-            job_filter.limit, matching, key=lambda job_result: (job_result.finished or EARLIEST_TIME, job_result.id)
-        )
-    return [to_job(job_result) for job_result in newest]
+        return [to_job(job_result) for job_result in _newest(job_results, job_filter)]
+
+
+def _newest(job_results: Iterable[JobResult], job_filter: ResultFilter) -> list[JobResult]:
+    """Those that match, the newest first, out of results in no order."""
+    matching = (job_result for job_result in job_results if job_filter.matches(job_result))
+    return heapq.nlargest(
+        job_filter.limit, matching, key=lambda job_result: (job_result.finished or EARLIEST_TIME, job_result.id)
+    )
 
 
 def _read_redis_results(connection: RedisConnection, prefix: str) -> Iterator[JobResult]:
@@ -206,8 +210,9 @@ def _result_from_log_entry(job_id: str, log_entry: JobLogEntry) -> JobResult:
     )
 
 
-def _read_database_results(app: Any, job_filter: ResultFilter) -> Iterator[JobResult]:
-    """The results in a database, the newest first, as its own index has them."""
+def _read_backend_results(deployment: Deployment, job_filter: ResultFilter) -> Iterator[JobResult]:
+    """The results that the app's own backend reads, the newest first: of a database as its index has them."""
+    app = deployment.app
     try:
         check_backend(app)
         backend_module = type(app.backend).__module__
@@ -215,6 +220,8 @@ def _read_database_results(app: Any, job_filter: ResultFilter) -> Iterator[JobRe
             yield from _from_sqlalchemy(app.backend, job_filter)
         elif backend_module.startswith("django_celery_results.backends.database"):
             yield from _from_django(app.backend, job_filter)
+        elif backend_module.startswith("celery.backends.redis"):
+            yield from _newest(_from_redis(app.backend, deployment.layout.result_key("")), job_filter)
         else:
             raise LivectlError(
                 f"{type(app.backend).__name__} gives results by their ids only",
@@ -249,6 +256,24 @@ def _from_django(backend: Any, job_filter: ResultFilter) -> Iterator[JobResult]:
         decoded = {column: _decode_column(decode, text) for column, text in encoded.items()}
         if job_result := result.from_meta(row.as_dict() | {"name": row.task_name} | decoded):
             yield job_result
+
+
+def _from_redis(backend: Any, prefix: str) -> Iterator[JobResult]:
+    """The results of an app that writes them in another way than JSON, decoded within what the app accepts."""
+    keys = backend.client.scan_iter(match=f"{prefix}*", count=KEYS_PER_CALL)
+    while batch := list(islice(keys, KEYS_PER_CALL)):
+        for key, raw in zip(batch, backend.client.mget(batch), strict=True):
+            job_id = key.decode().removeprefix(prefix)
+            if raw and (job_result := _decode_result(backend, job_id, raw)):
+                yield job_result
+
+
+def _decode_result(backend: Any, job_id: str, raw: bytes) -> JobResult | None:
+    try:
+        return result.from_meta(dict(backend.decode(raw)) | {"task_id": job_id})
+    except Exception as error:  # each serializer has errors of its own, and so have the classes that it brings back
+        reason = f"its result cannot be read: {type(error).__name__}: {error}"
+        return JobResult(id=job_id, status=result.UNREADABLE, result=reason)
 
 
 def _decode_column(decode: Callable[[Any], Any], text: Any) -> Any:

@@ -107,7 +107,8 @@ class JobSender:
                 f"no task {request.task}", f"{did_you_mean(request.task, names) or _example_names(names)} {FORCE_HINT}"
             )
         queue = self.queue_for(request)
-        if queue and queue not in workers.queues and not workers.silent:
+        can_tell = self._deployment.remote_control and not workers.silent
+        if queue and queue not in workers.queues and can_tell:
             queues_text = (
                 f"Workers read {', '.join(sorted(workers.queues))}." if workers.queues else "No worker answers."
             )

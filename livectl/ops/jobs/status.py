@@ -49,6 +49,7 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     worker_job: WorkerJob | None = None
     silent: int = 0  # workers that sent no reply
     searched: bool = True  # whether every queue was searched to its end
+    no_results: str = ""  # why no result could be there, of an app that keeps none
 
     @cached_property
     def state(self) -> JobState:
@@ -134,6 +135,7 @@ class StatusLookup:
                 worker_job=worker_jobs.get(job_id),
                 silent=silent,
                 searched=search_result.complete,
+                no_results="" if self._deployment.keeps_results else self._deployment.no_results_text,
             )
             for job_id in ids
         }
@@ -264,7 +266,7 @@ def _job_state(facts: JobFacts) -> JobState:
     if facts.silent and has_started:
         return JobState.RUNNING
     if not facts.searched and log_entry and log_entry.sent and not has_started:
-        return JobState.QUEUED
+        return JobState.UNKNOWN if facts.no_results else JobState.QUEUED
     return JobState.UNKNOWN
 
 
@@ -350,6 +352,10 @@ def _explain(facts: JobFacts, visibility_timeout: float) -> str:
 
 
 def _explain_unknown(facts: JobFacts) -> str:
+    if facts.no_results and not facts.job_result:
+        sent = "has ended, or is lost" if facts.log_entry else "has ended, is lost, or was never sent here"
+        queues = "it is in no queue" if facts.searched else "its queues could not be searched to the end"
+        return f"it {sent}: no worker has it, {queues}, and {facts.no_results}"
     if facts.has_started or facts.job_result:
         celery_status = facts.job_result.status if facts.job_result else "STARTED"
         return f"lost: it was {celery_status} when last heard of, and is with no worker and in no queue now"

@@ -42,7 +42,7 @@ def require_result_backend(deployment: Deployment) -> None:
     """Raises UsageError for an app without a result backend. Called before a job is sent that would be waited for."""
     if not deployment.keeps_results:
         raise UsageError(
-            f"{deployment.no_results_text}: there is nothing to wait for",
+            f"{deployment.no_results_text}: livectl cannot wait for it",
             "Set result_backend in its settings to a Redis or a database.",
         )
 

@@ -25,11 +25,12 @@ PREFIX_SEPARATORS = ":_-."  # Celery adds a "_" to a prefix of results that ends
 
 EVENT_EXCHANGE = "celeryev"
 HEARTBEAT_ROUTING_KEY = "worker.heartbeat"
+JSON_NAMES = frozenset({"json", "application/json"})  # of the serializer, and of what it makes
 PIDBOX_SUFFIX = ".pidbox"  # ends the exchanges and queues of remote control
 
 
 class KeyLayout(msgspec.Struct, frozen=True, kw_only=True):
-    """The keys and channels of one app."""
+    """The keys and channels of one app, and how its remote control is written."""
 
     steps: tuple[int, ...] = PRIORITY_STEPS
     separator: str = SEPARATOR
@@ -41,6 +42,13 @@ class KeyLayout(msgspec.Struct, frozen=True, kw_only=True):
     control: str = "celery"
     queues: tuple[str, ...] = ()  # the queues that the settings name
     result_prefix: str = ""
+    serializer: str = "json"  # of what its workers reply to remote control
+    accepted: tuple[str, ...] = ("json",)  # serializers, or their content types, that it lets in
+
+    @property
+    def takes_json(self) -> bool:
+        """Whether its workers let JSON in; an app may accept pickle alone."""
+        return not JSON_NAMES.isdisjoint(self.accepted)
 
     def list_key(self, queue: str, priority: int) -> str:
         """The list that holds the messages of a queue and a priority."""
@@ -125,6 +133,8 @@ def layout_from_settings(settings: Mapping[str, Any], queues: tuple[str, ...] = 
         control=settings.get("control_exchange") or "celery",
         queues=queues or (settings.get("task_default_queue") or DEFAULT_QUEUE,),
         result_prefix=_result_prefix(settings.get("result_backend_transport_options") or {}),
+        serializer=settings.get("task_serializer") or "json",
+        accepted=tuple(sorted(settings.get("accept_content") or ("json",))),
     )
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from livectl.ops.protocol.keys import JSON_NAMES
 from livectl.redaction import redact, redact_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 JSON_CONTENT_TYPE = "application/json"
 PROTOCOL_2_BODY_PARTS = 3  # args, kwargs, and what to do afterwards
@@ -73,15 +77,42 @@ def readdress(envelope: dict[str, Any], queue: str) -> bytes:
     return msgspec.json.encode({**envelope, "properties": {**properties, "delivery_info": delivery_info}})
 
 
-def decode_body(envelope: dict[str, Any]) -> Any:
-    """The decoded body, if it is JSON; None otherwise. Nothing is ever unpickled."""
-    if envelope.get("content-type") != JSON_CONTENT_TYPE or not isinstance(envelope.get("body"), str):
+def decode_body(envelope: dict[str, Any], accepted: Sequence[str] = ()) -> Any:
+    """The decoded body, if it is JSON or made by a serializer that the app accepts; None otherwise.
+
+    Unless an app accepts pickle, nothing is ever unpickled.
+    """
+    if not isinstance(envelope.get("body"), str):
         return None
     text: str = envelope["body"]
     try:
         encoded = _dict_field(envelope, "properties").get("body_encoding") == "base64"
-        return msgspec.json.decode(base64.b64decode(text) if encoded else text)
+        payload = base64.b64decode(text) if encoded else text.encode()
+        if envelope.get("content-type") == JSON_CONTENT_TYPE:
+            return msgspec.json.decode(payload)
     except (msgspec.DecodeError, binascii.Error, ValueError):
+        return None
+    return _decode_accepted(payload, envelope, accepted) if set(accepted) - JSON_NAMES else None
+
+
+def encode_body(body: Any, serializer: str) -> tuple[str, str, bytes]:
+    """Content type, encoding and bytes of a body."""
+    if serializer in JSON_NAMES:
+        return JSON_CONTENT_TYPE, "utf-8", msgspec.json.encode(body)
+    from kombu.serialization import dumps
+
+    content_type, encoding, payload = dumps(body, serializer)
+    return content_type, encoding, payload if isinstance(payload, bytes) else payload.encode()
+
+
+def _decode_accepted(payload: bytes, envelope: dict[str, Any], accepted: Sequence[str]) -> Any:
+    """The body as kombu reads it, which refuses every serializer but those accepted."""
+    from kombu.serialization import loads, prepare_accept_content
+
+    try:
+        content_types = prepare_accept_content(accepted)
+        return loads(payload, envelope.get("content-type"), envelope.get("content-encoding"), accept=content_types)
+    except Exception:  # each serializer has errors of its own, and so have the classes that it brings back
         return None
 
 

@@ -1,4 +1,4 @@
-"""Sends remote-control commands to workers over a Redis broker, as Celery would, without Celery or kombu.
+"""Sends remote-control commands to workers over a Redis broker, as Celery would, without Celery.
 
 A command is published to all workers at once; the server says how many heard it, so that nobody waits for replies that
 cannot come, nor takes the silence of a busy worker for its absence. A ping follows each command: who replies to the
@@ -112,7 +112,7 @@ class ReplyQueue:
         while len(answered) < expected and (seconds_left := deadline - time.monotonic()) > 0:
             popped = connection.execute("BRPOP", self._key, f"{seconds_left:.3f}")
             envelope = message.decode(popped[1]) if popped else {}
-            reply = message.decode_body(envelope)
+            reply = message.decode_body(envelope, self._layout.accepted)
             if not isinstance(reply, dict):
                 continue
             if envelope.get("headers", {}).get("ticket") == self.ping_ticket:
@@ -140,10 +140,13 @@ class ReplyQueue:
             "body_encoding": "base64",
             "delivery_tag": str(uuid4()),
         }
+        content_type, encoding, payload = message.encode_body(
+            body, "json" if self._layout.takes_json else self._layout.serializer
+        )
         envelope = {
-            "body": base64.b64encode(msgspec.json.encode(body)).decode(),
-            "content-encoding": "utf-8",
-            "content-type": message.JSON_CONTENT_TYPE,
+            "body": base64.b64encode(payload).decode(),
+            "content-encoding": encoding,
+            "content-type": content_type,
             "headers": {"clock": 1, "expires": 0},
             "properties": properties,
         }

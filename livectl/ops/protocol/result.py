@@ -25,6 +25,7 @@ END_STATE_OF_STATUS = {
     "REJECTED": JobState.FAILED,
     "IGNORED": JobState.SUCCEEDED,
 }
+UNREADABLE = "UNREADABLE"  # our own word: it lies there, and cannot be decoded
 STATUS_OF_STATE = {"succeeded": "SUCCESS", "failed": "FAILURE", "revoked": "REVOKED", "retrying": "RETRY"}
 
 
@@ -52,9 +53,8 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def state(self) -> JobState:
         """The state of the job as far as a backend alone can tell."""
-        return self.end_state or {"RETRY": JobState.RETRYING, "RECEIVED": JobState.RECEIVED}.get(
-            self.status, JobState.RUNNING
-        )
+        open_states = {"RETRY": JobState.RETRYING, "RECEIVED": JobState.RECEIVED, UNREADABLE: JobState.UNKNOWN}
+        return self.end_state or open_states.get(self.status, JobState.RUNNING)
 
     @property
     def redacted_result(self) -> Any:
@@ -64,7 +64,7 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def error(self) -> str | None:
         """What went wrong, in one line."""
-        if self.end_state not in {JobState.FAILED, JobState.REVOKED} and self.status != "RETRY":
+        if self.end_state not in {JobState.FAILED, JobState.REVOKED} and self.status not in {"RETRY", UNREADABLE}:
             return None
         return redact_text(" ".join(_exception_text(self.result).split()), MAX_ERROR_CHARS)
 
