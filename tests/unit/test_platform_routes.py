@@ -198,6 +198,30 @@ def test_one_bad_slug_of_kick_does_not_make_twenty_questions() -> None:
     assert len(site.log) <= 1 + 1 + 2 * 5
 
 
+@pytest.mark.parametrize(("platform", "count"), [("twitch", 250), ("kick", 250)])
+def test_a_refused_token_is_renewed_once_for_all_who_were_asked_with_it(platform: str, count: int) -> None:
+    site = Site()
+    ids = [str(1_000 + number) for number in range(count)]
+    for streamer_id in ids:
+        site.plan.show(platform, streamer_id, "live")
+    site.cache["token/id"] = "stale"
+    respond = site.respond
+
+    def respond_late(request: Request) -> Response:
+        """Meanwhile another check has renewed the token."""
+        response = respond(request)
+        if response.status == 401:
+            site.cache["token/id"] = "fake-token"
+        return response
+
+    batches = [ids[start : start + 100] for start in range(0, count, 100)]
+    for batch in batches:
+        check = platforms.get(platform).check(batch, CheckContext(NOW, CLIENT))
+        assert states(drive(check, respond_late, site.cache)) == [State.LIVE] * len(batch)
+    assert site.asked("/token") == 0
+    assert len(site.log) == 1 + len(batches)
+
+
 # Twitch
 
 
@@ -361,6 +385,12 @@ def test_the_station_of_soop_tells_viewers_category_and_password() -> None:
     site = Site(player_live={"CHANNEL": {"RESULT": 99}}, station={"station": {"user_id": "ada"}, "broad": broad})
     (seen,) = site.check("soop", ["ada"])
     assert (seen.state, seen.viewers, seen.category, seen.session) == (State.RESTRICTED, 12, "810", "5")
+
+
+def test_soop_is_asked_at_the_station_where_the_player_contradicts_itself() -> None:
+    site = Site(player_live={"CHANNEL": {"RESULT": 0, "TITLE": "A title", "BTIME": 60, "BNO": "5"}})
+    site.plan.show("soop", "ada", "live")
+    assert states(site.check("soop", ["ada"])) == [State.LIVE]
 
 
 def test_a_station_api_that_is_gone_makes_nobody_unknown() -> None:

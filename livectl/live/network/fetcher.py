@@ -104,7 +104,10 @@ class Fetcher:
         if platform.recheck is None:
             return {}, 0
         driver = self._run_checks(platform, [platform.recheck(ids, context)])
-        return dict(driver.generators[0].result or {}), driver.requests
+        (generator,) = driver.generators
+        if generator.error is not None:
+            log.error("platform %s stumbled: %r", platform.name, generator.error, exc_info=generator.error)
+        return dict(generator.result or {}), driver.requests
 
     def ask(self, requests: Iterable[Request], hosts: Collection[str] | None = None) -> list[Response]:
         """The responses, in order. Only `hosts` may be asked; without them, any host whose address is public."""

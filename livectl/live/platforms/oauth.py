@@ -42,6 +42,9 @@ def ask_with_token(
         response = yield from ask(build_request(cached_token))
         if response.status != 401:
             return response
+    renewed_token = yield from cache_get(_cache_key(context))  # perhaps another check has met the same refusal
+    if renewed_token and renewed_token != cached_token:
+        return (yield from ask(build_request(renewed_token)))
     token = yield from _fetch_token(token_url, context)
     response = yield from ask(build_request(token))
     if response.status == 401:

@@ -127,6 +127,8 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
         return (yield from _check_station(streamer_id, RESTRICTIONS[channel.result], context))
     if channel.result != RESULT_OFFLINE:
         raise parsing.unknown_value("$.CHANNEL.RESULT", channel.result)
+    if channel.title and channel.btime:
+        raise CheckFailed(State.PARSE_ERROR, "a broadcast of somebody offline - at `$.CHANNEL.BTIME`")
     if channel.gdpr:
         raise CheckFailed(State.BLOCKED, "not shown in this region at all")
     return (yield from _confirm_offline(streamer_id, context))
