@@ -65,7 +65,8 @@ def command(context: CommandContext, /, **options: Any) -> int:
     from livectl.ops.services import health
     from livectl.render import sentence
 
-    probe = health.Probe(host=socket.gethostname(), **options)
+    prefix = "" if context.app else deployment.OWN_TASK_PREFIX
+    probe = health.Probe(host=socket.gethostname(), task_prefix=prefix, **options)
     try:
         app_deployment = deployment.find_without_import(
             context.app, context.usable_settings(), context.environ, context.cwd

@@ -24,7 +24,6 @@ from celery.exceptions import InvalidTaskError, NotRegistered
 from celery.utils.imports import symbol_by_name
 from celery.utils.log import get_logger
 from celery.worker import state
-from celery.worker.consumer import Consumer
 from kombu.exceptions import ContentDisallowed
 from redis.exceptions import RedisError
 
@@ -34,6 +33,7 @@ from livectl.errors import LivectlError
 from livectl.ops import deployment
 from livectl.ops.jobs import dead_letters
 from livectl.ops.jobs.dead_letters import DeadLetter
+from livectl.ops.processes.consumer import FrugalConsumer
 from livectl.ops.protocol import message_faults
 from livectl.ops.protocol.guarded_channel import READ_FAULTS, guarded_transport
 from livectl.redaction import redact_text
@@ -129,7 +129,7 @@ def create_guard(app: Any) -> Guard:
     return Guard(settings, store)
 
 
-class GuardedConsumer(Consumer):  # type: ignore[misc]
+class GuardedConsumer(FrugalConsumer):
     """Celery's consumer, which looks at each message before it takes it for a job."""
 
     def __init__(self, *args: Any, app: Any = None, **options: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -40,13 +41,15 @@ def broker(request: pytest.FixtureRequest, store_url: str, rabbitmq: RabbitMQ) -
 def test_neither_takes_nor_breaks_what_is_the_others(tmp_path: Path, broker: str, store_url: str) -> None:
     """livectl comes first, so that whatever it declares is there when the plain app comes."""
     project = Project(tmp_path, broker, store_url)
-    own = {"LIVECTL_BROKER": broker, "LIVECTL_STORE": store_url, "LIVECTL_HOME": str(tmp_path / "own")}
-    (tmp_path / "schedules.yaml").write_text("schedules: {ping: {task: livectl.ping, every: 1s}}\n")
-    with livectl("worker", "-P", "threads", "-c", "2", "-B", cwd=tmp_path, environ=own) as worker:
+    folder, own = tmp_path / "own", {"LIVECTL_BROKER": broker, "LIVECTL_STORE": store_url}
+    own["LIVECTL_HOME"] = str(folder / "home")
+    folder.mkdir()
+    (folder / "schedules.yaml").write_text("schedules: {ping: {task: livectl.ping, every: 1s}}\n")
+    with livectl("worker", "-P", "threads", "-c", "2", "-B", cwd=folder, environ=own) as worker:
         worker.wait_for("ready.")
         assert declared(broker) == ["livectl"]
         jobs = [project.send("add", number, 1) for number in range(20)]
-        pinged = answer("call", "livectl.ping", "--in", "1s", "--wait", "--json", cwd=tmp_path, environ=own)
+        pinged = answer("call", "livectl.ping", "--in", "1s", "--wait", "--json", cwd=folder, environ=own)
         assert json.loads(pinged.stdout)["result"] == "pong", pinged.stderr
         worker.wait_for("Task livectl.ping")
         assert {project.app.backend.get_state(job) for job in jobs} == {"PENDING"}
@@ -95,18 +98,29 @@ def other(): ...
 def test_a_queue_that_another_apps_workers_read_is_said(tmp_path: Path, store_url: str) -> None:
     project = Project(tmp_path, store_url, store_url)
     (tmp_path / "other.py").write_text(STRANGER)
-    argv = ("-m", "celery", "-A", "other", "worker", "-P", "threads", "-c", "1", "-n", "stranger@h", "-l", "INFO")
+    argv = ("-m", "celery", "-A", "other", "worker", "-P", "threads", "-c", "1", "-n", "stranger@%h", "-l", "INFO")
     with Running(sys.executable, *argv, cwd=tmp_path, environ=project.environ) as stranger:
         stranger.wait_for("ready")
+        name = f"stranger@{socket.gethostname()}"
         refused = project.livectl("call", "proj.add", "1")
         assert refused.returncode == 2
         assert "no worker that reads the queue celery has the task proj.add" in refused.stderr
+        assert_no_worker_of_livectls(tmp_path, store_url)
         with project.worker("w1", "-P", "threads", "-c", "1"):
             called = project.livectl("call", "proj.add", "1", "--json")
-            assert (called.returncode, "stranger@h read the queue celery too" in called.stderr) == (0, True)
+            assert (called.returncode, f"{name} read the queue celery too" in called.stderr) == (0, True)
             found = {row["id"]: row for row in json.loads(project.livectl("doctor", "--json").stdout)}
-            assert "stranger@h reads it and knows 0 of the 6 tasks" in found["queue-shared"]["evidence"]
+            assert f"{name} reads it and knows 0 of the" in found["queue-shared"]["evidence"]
     project.close()
+
+
+def assert_no_worker_of_livectls(folder: Path, broker: str) -> None:
+    """Though a worker of another app answers, and on this host."""
+    own = {"LIVECTL_BROKER": broker, "LIVECTL_HOME": str(folder / "own")}
+    checked = answer("check", "demo/ada", cwd=folder, environ=own)
+    assert checked.stderr == "no worker runs: asking from here\n"
+    probed = answer("health", "worker", cwd=folder, environ=own)
+    assert (probed.returncode, "no worker on" in probed.stdout) == (1, True), probed.stdout
 
 
 def test_a_queue_that_rabbitmq_has_otherwise_is_named(tmp_path: Path, store_url: str, rabbitmq: RabbitMQ) -> None:

@@ -1,16 +1,24 @@
-"""The consumer of livectl's own workers on RabbitMQ, which the setting `worker_consumer` names."""
+"""Celery's consumer without what it declares on RabbitMQ for nothing; a setting, `worker_consumer`, names it."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from celery.worker import consumer
 
 
-class Consumer(consumer.Consumer):  # type: ignore[misc]
-    """Celery's, but it declares nothing for delayed delivery.
+class FrugalConsumer(consumer.Consumer):  # type: ignore[misc]
+    """It declares the queues of delayed delivery only where a queue of the app can be reached by them.
 
-    The names of those 28 queues and their exchanges are the same for every app on a RabbitMQ, and their type is fixed
-    by whoever comes first. livectl's queue has a direct exchange, which delayed delivery does not work with.
+    Their names are the same for every app on a RabbitMQ, and their type is fixed by whoever comes first. Celery sends
+    nothing by them to a direct exchange, which is the usual one and livectl's own.
     """
 
-    class Blueprint(consumer.Consumer.Blueprint):  # type: ignore[misc]
-        default_steps = tuple(step for step in consumer.Consumer.Blueprint.default_steps if "delayed" not in step)
+    def __init__(self, *args: Any, app: Any = None, **options: Any) -> None:
+        if all(queue.exchange.type == "direct" for queue in app.amqp.queues.values() if queue.exchange):
+            self.Blueprint = BlueprintWithoutDelayedDelivery
+        super().__init__(*args, app=app, **options)
+
+
+class BlueprintWithoutDelayedDelivery(consumer.Consumer.Blueprint):  # type: ignore[misc]
+    default_steps = tuple(step for step in consumer.Consumer.Blueprint.default_steps if "delayed" not in step)

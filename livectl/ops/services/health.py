@@ -66,6 +66,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float = REPLY_TIMEOUT_S
     max_lag: float = MAX_BEAT_LAG_S
     broker_down: Literal["ok", "fail"] | None = None
+    task_prefix: str = ""  # of the app's tasks: on a shared broker, workers of other apps answer too
 
 
 def run_probe(probe: Probe, broker: Address | None, store: Address | None, layout: KeyLayout) -> ProbeResult:
@@ -78,7 +79,7 @@ def run_probe(probe: Probe, broker: Address | None, store: Address | None, layou
     try:
         if probe.part == "beat":
             return _probe_beat(address, probe.name, probe.host, probe.max_lag)
-        return _probe_worker(address, layout, probe.name, probe.host, probe.timeout)
+        return _probe_worker(address, layout, probe)
     except ServerError as error:
         return unreachable(probe, str(error))
 
@@ -103,9 +104,10 @@ def probe_server(part: str, address: Address | None, timeout_s: float = redis_cl
     return _healthy(part, f"{address.masked} answers and takes what is written")
 
 
-def _probe_worker(address: Address, layout: KeyLayout, name: str | None, host: str, seconds: float) -> ProbeResult:
+def _probe_worker(address: Address, layout: KeyLayout, probe: Probe) -> ProbeResult:
     """Whether a worker answers, and takes messages if there are some. Without a name, the workers of this host."""
-    destination = (full_node_name(name, host),) if name else None
+    host, seconds = probe.host, probe.timeout
+    destination = (full_node_name(probe.name, host),) if probe.name else None
     deployment = Deployment(broker=address, results=None, store=None, layout=layout)
     with broadcast.connect(deployment, seconds + redis_client.SERVER_TIMEOUT_S) as connection:
         query = _WorkerQuery(deployment, connection, destination)
@@ -115,6 +117,8 @@ def _probe_worker(address: Address, layout: KeyLayout, name: str | None, host: s
             for node, reply in replies.by_worker.items()
             if destination or node.endswith(f"@{host}")
         }
+        if not destination:
+            queues_by_worker = _leave_out_strangers(queues_by_worker, query, layout, probe)
         if not queues_by_worker:
             return _no_reply(replies, destination, host)
         if unread := [node for node, queues in queues_by_worker.items() if not queues]:
@@ -122,6 +126,22 @@ def _probe_worker(address: Address, layout: KeyLayout, name: str | None, host: s
         if connection is None:  # looking into the queues of another broker takes too long for a probe
             return _healthy("worker", f"{', '.join(sorted(queues_by_worker))} answers")
         return _probe_consuming(connection, layout, query, queues_by_worker)
+
+
+def _leave_out_strangers(
+    queues_by_worker: dict[str, tuple[str, ...]], query: _WorkerQuery, layout: KeyLayout, probe: Probe
+) -> dict[str, tuple[str, ...]]:
+    """Without workers that neither read a queue of the app nor have a task of it, where the app's tasks are known."""
+    others = [node for node, queues in queues_by_worker.items() if not set(queues) & set(layout.queues)]
+    if not probe.task_prefix or not others:
+        return queues_by_worker
+    replies = query.ask("registered", probe.timeout).by_worker
+    strangers = {
+        node
+        for node in others
+        if not any(task.startswith(probe.task_prefix) for task in remote_control.task_names(replies.get(node)))
+    }
+    return {node: queues for node, queues in queues_by_worker.items() if node not in strangers}
 
 
 def _probe_beat(address: Address, name: str | None, host: str, max_lag: float) -> ProbeResult:
