@@ -123,6 +123,14 @@ def test_reading_stops_at_the_mark(fetcher: Fetcher) -> None:
     assert len(response.body) < 400_000
 
 
+def test_reading_goes_on_beyond_the_mark_as_far_as_it_was_told(fetcher: Fetcher) -> None:
+    to_the_mark = get(fetcher, "/page", until=b"<the mark>", limit=400_000).body
+    mark_end = to_the_mark.index(b"<the mark>") + len(b"<the mark>")
+    beyond = len(to_the_mark) - mark_end + 1  # more than came along by chance
+    body = get(fetcher, "/page", until=b"<the mark>", beyond=beyond, limit=400_000).body
+    assert mark_end + beyond <= len(body) < 400_000
+
+
 @pytest.mark.parametrize("path", ["/slow?seconds=600", "/drip"])
 def test_who_takes_too_long_is_not_there(fetcher: Fetcher, path: str) -> None:
     with in_time():

@@ -80,9 +80,10 @@ def check_twice(platform: str, way: str, count: int, kind: Kind, *, keyed: bool)
         ("soop", "id", 5, False, (5, 5), (10, 5)),
         # Those who were live are asked about at once.
         ("tiktok", "id", 5, False, (5, 1), (5, 5)),
-        # A feed each, and ten channels in a call; without a key a feed or a page, or both where that is not known.
-        ("youtube", "id", 10, True, (11, 11), (11, 10)),
-        ("youtube", "handle", 10, True, (21, 11), (21, 10)),
+        # A feed each, and ten channels in a call; one call for broadcasts that run.
+        # Without a key a feed or a page, or both where neither is known to do.
+        ("youtube", "id", 10, True, (11, 1), (11, 10)),
+        ("youtube", "handle", 10, True, (21, 1), (21, 10)),
         ("youtube", "id", 5, False, (10, 5), (10, 5)),
         ("youtube", "handle", 5, False, (5, 5), (5, 10)),
     ],

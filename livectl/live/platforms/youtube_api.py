@@ -27,9 +27,9 @@ from livectl.live.platforms.base import (
 from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
 
-    from livectl.live.platforms.base import CheckContext, Effect
+    from livectl.live.platforms.base import CheckContext, Effect, Observations
     from livectl.models import Response
 
 NAME = "youtube"
@@ -164,25 +164,29 @@ def find_channel_id(name: str, context: CheckContext) -> Generator[Effect, Any, 
     return channels.items[0].id
 
 
-def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, Observation]]:
+def check_batch(ids: Sequence[str], context: CheckContext) -> Observations:
+    """Asks first about the broadcasts that ran: the feed of a channel whose broadcast still runs tells nothing more."""
     known_videos: dict[str, KnownVideos] = {}
-    recent_videos: dict[str, list[str]] = {}
-    observations: dict[str, Observation] = {}
     for streamer_id in ids:
         known_videos[streamer_id] = _decode_known_videos((yield from cache_get(f"videos/{streamer_id}")))
+    videos = yield from _fetch_running(known_videos, context)
+    observations = yield from _still_live(known_videos, videos, context)
+    recent_videos: dict[str, list[str]] = {}
+    for streamer_id in [streamer_id for streamer_id in ids if streamer_id not in observations]:
         try:
             recent_videos[streamer_id] = yield from _recent_videos(streamer_id, context)
         except CheckFailed as failure:
             if failure.state in PLATFORM_WIDE_STATES:
                 raise
             observations[streamer_id] = failed_observation(NAME, streamer_id, failure, context)
-    candidates = [
+    candidates = {
         video_id
         for streamer_id, video_ids in recent_videos.items()
         for video_id in _candidates(known_videos[streamer_id], video_ids, context.now)
-    ]
-    videos = yield from _fetch_videos(candidates, context)
-    videos.by_id.update((yield from _ask_again(known_videos, candidates, videos, context)))
+    }
+    running = {known.live for known in known_videos.values()}
+    more_videos = yield from _fetch_videos(sorted(candidates - running), context)
+    videos = YouTubeVideos(videos.by_id | more_videos.by_id, videos.row_failure or more_videos.row_failure)
     for streamer_id, video_ids in recent_videos.items():
         try:
             observations[streamer_id] = yield from _observe_channel(
@@ -190,6 +194,33 @@ def check_batch(ids: Sequence[str], context: CheckContext) -> Generator[Effect, 
             )
         except CheckFailed as failure:
             observations[streamer_id] = failed_observation(NAME, streamer_id, failure, context)
+    return observations
+
+
+def _fetch_running(
+    known_videos: Mapping[str, KnownVideos], context: CheckContext
+) -> Generator[Effect, Any, YouTubeVideos]:
+    """The broadcasts that ran. Those that an answer lacks are asked for again: only a second tells that they ended."""
+    running = [known.live for known in known_videos.values() if known.live]
+    videos = yield from _fetch_videos(running, context)
+    lost = [video_id for video_id in running if video_id not in videos.by_id and not videos.row_failure]
+    again = yield from _fetch_videos(lost, context)
+    return YouTubeVideos(videos.by_id | again.by_id, videos.row_failure or again.row_failure)
+
+
+def _still_live(known_videos: Mapping[str, KnownVideos], videos: YouTubeVideos, context: CheckContext) -> Observations:
+    observations: dict[str, Observation] = {}
+    for streamer_id, known in known_videos.items():
+        item = videos.by_id.get(known.live)
+        if item is None or item.snippet.channel_id not in {"", streamer_id}:
+            continue
+        try:
+            state = _video_state(item, context.now)
+        except CheckFailed:
+            continue
+        if state in {State.LIVE, State.REPLAY}:
+            observation = _build_video_observation(streamer_id, state, item, context)
+            observations[streamer_id] = yield from offline_if_just_ended(observation)
     return observations
 
 
@@ -236,17 +267,6 @@ def _fetch_videos(video_ids: Sequence[str], context: CheckContext) -> Generator[
             else:
                 by_id[item.id] = item
     return YouTubeVideos(by_id, row_failure)
-
-
-def _ask_again(
-    known_videos: dict[str, KnownVideos], candidates: Sequence[str], videos: YouTubeVideos, context: CheckContext
-) -> Generator[Effect, Any, dict[str, YouTubeItem]]:
-    """The broadcasts that ran and that the answer lacks. A second one without them says that they ended."""
-    running = {known.live for known in known_videos.values()}.intersection(candidates)
-    lost = [video_id for video_id in running if video_id not in videos.by_id]
-    if not lost or videos.row_failure:
-        return {}
-    return (yield from _fetch_videos(lost, context)).by_id
 
 
 def _observe_channel(
