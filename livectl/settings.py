@@ -119,12 +119,12 @@ class Web(msgspec.Struct, frozen=True, kw_only=True):
 class Up(msgspec.Struct, frozen=True, kw_only=True):
     """How `up` looks after what it runs."""
 
-    silence: Duration = MINUTE_S
+    silence: Duration = 20.0
     pause: Duration = 1.0
 
     def __post_init__(self) -> None:
         if not (self.silence > 0 and self.pause > 0):
-            raise SettingsError("silence and pause take some time", "Write silence: 60s, pause: 1s.")
+            raise SettingsError("silence and pause take some time", "Write silence: 20s, pause: 1s.")
 
 
 class Worker(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ FAST = SupervisorTimings(
     max_pause=0.2,
     stable_after=1.0,
     unhealthy_after=0.6,
+    unhealthy_start_after=0.6,
     first_check_interval=0.05,
     check_interval=0.05,
     hurried_grace_seconds=0.3,
@@ -341,10 +342,72 @@ def test_what_cannot_be_repaired_ends_all_in_order_with_its_own_error() -> None:
     def repair(code: int) -> str:
         raise ServerError(f"no room ({code})")
 
-    supervised = SupervisorRun([child("calm", ECHO, "0", "SIGTERM"), child("a", "raise SystemExit(4)", repair=repair)])
+    def is_calm() -> bool:
+        return bool(supervised.lines_of("calm"))
+
+    calm = child("calm", ECHO, "0", "SIGTERM", ready=is_calm)
+    supervised = SupervisorRun([calm, child("a", "raise SystemExit(4)", repair=repair)])
     with pytest.raises(ServerError, match=r"no room \(4\)"):
         supervised.run()
     assert supervised.lines_of("calm")[-1] == "ended"
+
+
+def test_one_that_worked_once_is_parked_and_the_others_go_on(tmp_path: Path) -> None:
+    """It says so once, with its last lines, and is tried again at growing pauses until it works."""
+    mark = tmp_path / "mark"
+    works_once = f"""
+import os, sys, time
+if os.path.exists({str(mark)!r}): print("sorry", flush=True); raise SystemExit(3)
+open({str(mark)!r}, "w"); print("hello", flush=True); time.sleep(0.6)
+"""
+    supervised = SupervisorRun([child("calm", ECHO, "0", "SIGTERM"), child("a", works_once)])
+    many = FAST.max_failed_starts + 3
+    again = supervised.has("a", "hello", 2)
+    assert supervised.run((supervised.has("a", "sorry", many), mark.unlink), (again, signal.SIGTERM)) == 0
+    parked = [line for line in supervised.lines_of("up") if "tried again at growing pauses" in line]
+    assert len(parked) == 1
+    assert "sorry" in parked[0]
+    assert supervised.lines_of("calm") == ["up", "SIGTERM", "ended"]
+
+
+def test_what_cannot_be_repaired_later_on_is_tried_again_until_it_can(tmp_path: Path) -> None:
+    room = tmp_path / "room"
+
+    def repair(code: int) -> str:
+        if not room.exists():
+            raise ServerError("no room")
+        return ""
+
+    def start() -> subprocess.Popen[bytes]:
+        if supervised.lines_of("a") and not room.exists():
+            raise OSError("no space left on device")
+        return spawn([sys.executable, "-c", "print('hello', flush=True); import time; time.sleep(0.6)"], os.environ)
+
+    supervised = SupervisorRun([ChildSpec(name="a", start=start, repair=repair)])
+    is_full = supervised.has("up", "cannot be started: no space left on device", 2)
+    assert supervised.run((is_full, room.touch), (supervised.has("a", "hello", 2), signal.SIGTERM)) == 0
+    assert any("cannot be started: no room" in line for line in supervised.lines_of("up"))
+
+
+def test_one_that_is_killed_by_somebody_else_waits_no_longer_each_time() -> None:
+    pids: list[int] = []
+
+    def check(pid: int) -> bool:
+        pids.append(pid)
+        return True
+
+    supervised = SupervisorRun(
+        [child("a", "print('hello', flush=True);" + WAIT, check_health=check)],
+        msgspec.structs.replace(FAST, failed_start_within=HANG_SECONDS, stable_after=HANG_SECONDS),
+    )
+
+    def works(time_: int) -> Callable[[], bool]:
+        return lambda: supervised.has("a", "hello", time_)() and len(pids) > 2 and len(set(pids)) == time_
+
+    steps = [(works(time_), lambda: os.kill(pids[-1], signal.SIGKILL)) for time_ in (1, 2, 3)]
+    assert supervised.run(*steps, (works(4), signal.SIGTERM)) == 0
+    pauses = [line.rpartition("again in ")[2] for line in supervised.lines_of("up") if "again in" in line]
+    assert pauses == ["0.05 s"] * 3
 
 
 def test_what_cannot_start_ends_all() -> None:

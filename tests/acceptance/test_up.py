@@ -221,7 +221,7 @@ def test_a_job_that_outlasts_its_time_is_kept(
     assert (tmp_path / "ledger").read_text().split() == ["began"]
 
 
-@pytest.mark.parametrize("silence", [6, pytest.param(60, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("silence", [6, pytest.param(20, marks=pytest.mark.soak)])
 def test_a_worker_that_does_not_answer_is_started_again(
     tmp_path: Path, home_environ: dict[str, str], silence: int
 ) -> None:

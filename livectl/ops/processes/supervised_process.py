@@ -59,6 +59,7 @@ class SupervisedProcess:
         self.restart_at: float | None = None
         self.restart_pause = 0.0  # seconds
         self.failed_starts = 0  # in a row
+        self.has_worked = False  # ever: passed a health check, or ran for a while
         self.last_lines = deque[str](maxlen=MAX_LAST_LINES)
         self._escalation: list[tuple[float, signal.Signals]] | None = None  # signals to come, and when
 
@@ -147,5 +148,6 @@ class HealthMonitor:
             healthy = check_health(popen.pid) if popen else False
             if healthy:
                 process.last_healthy_at = asked_at
+                process.has_worked = True
             if healthy is not False:  # None, "nobody can tell", does not count against the child
                 process.last_not_unhealthy_at = asked_at

@@ -38,11 +38,12 @@ class SupervisorTimings(msgspec.Struct, frozen=True):
     """How long the supervisor waits for what, in seconds."""
 
     failed_start_within: float = 5.0  # a child that ends sooner, and never worked, could not start
-    max_failed_starts: int = 5  # in a row; then the supervisor gives up
+    max_failed_starts: int = 5  # in a row; then a child is parked, or the supervisor gives up if it never worked at all
     first_pause: float = 1.0  # before a restart; doubled each time
-    max_pause: float = 30.0
+    max_pause: float = 60.0
     stable_after: float = 60.0  # a child that ran so long gets the first pause again; one that worked, sooner
-    unhealthy_after: float = 60.0  # a child that passes no health check for so long is restarted
+    unhealthy_after: float = 20.0  # a child that passes no health check for so long is restarted
+    unhealthy_start_after: float = 60.0  # the same of one that has not passed any since its start
     first_check_interval: float = 1.0
     check_interval: float = 10.0
     hurried_grace_seconds: float = 1.5  # from SIGTERM to SIGQUIT in a hurry; a worker notices SIGTERM within 1 s
@@ -51,7 +52,12 @@ class SupervisorTimings(msgspec.Struct, frozen=True):
     @classmethod
     def from_settings(cls, up: Up) -> SupervisorTimings:
         """Takes pause and silence from the settings, and checks so often that one missed check does no harm."""
-        return cls(first_pause=up.pause, unhealthy_after=up.silence, check_interval=up.silence / CHECKS_PER_SILENCE)
+        return cls(
+            first_pause=up.pause,
+            unhealthy_after=up.silence,
+            unhealthy_start_after=max(up.silence, cls.unhealthy_start_after),
+            check_interval=up.silence / CHECKS_PER_SILENCE,
+        )
 
 
 class Supervisor:
@@ -117,9 +123,8 @@ class Supervisor:
         elif number := process.escalate(now):
             self._write_own_line(_escalation_message(process, number))
         elif self._is_unhealthy(process, now):
-            self._write_own_line(
-                f"{process.name} has not answered for {self._timings.unhealthy_after:g} s and is started again"
-            )
+            silence = self._silence_allowed(process)
+            self._write_own_line(f"{process.name} has not answered for {silence:g} s and is started again")
             process.stop(now, self._timings.quit_seconds)
 
     def _start_next(self, now: float) -> None:
@@ -133,35 +138,54 @@ class Supervisor:
 
     def _start(self, process: SupervisedProcess, now: float) -> None:
         try:
-            for stream in process.start(now):
-                self._output_reader.add(stream)
-        except LivectlError as error:
-            self._give_up(error)
+            streams = process.start(now)
+        except (LivectlError, OSError) as error:
+            self._handle_failure(process, error, now)
+            return
+        for stream in streams:
+            self._output_reader.add(stream)
 
     def _handle_exit(self, process: SupervisedProcess, code: int, now: float) -> None:
         """Plans the restart of a child that ended by itself, or gives up."""
         lifetime = now - process.started_at
-        never_worked = lifetime < self._timings.failed_start_within and not process.was_healthy
-        process.failed_starts = process.failed_starts + 1 if never_worked else 0
-        process.restart_pause = self._next_pause(process, lifetime)
+        if process.was_healthy or lifetime >= self._timings.failed_start_within:
+            process.has_worked = True
+            process.failed_starts = 0
+        else:
+            process.failed_starts += 1
         try:
             repaired = process.spec.repair(code) if process.spec.repair else ""
-        except LivectlError as error:
-            self._give_up(error)
-            return
-        if process.failed_starts >= self._timings.max_failed_starts:
-            self._give_up(_gave_up_error(process, code))
+        except (LivectlError, OSError) as error:
+            self._handle_failure(process, error, now)
             return
         if repaired:
             self._write_own_line(repaired)
-        self._write_own_line(
-            f"{process.name} ended ({_describe_exit(code)}) and is started again in {process.restart_pause:g} s"
-        )
+        if process.failed_starts >= self._timings.max_failed_starts and not process.has_worked:
+            self._give_up(_gave_up_error(process, code))
+            return
+        process.restart_pause = self._next_pause(process, lifetime, was_killed=code == -signal.SIGKILL)
         process.restart_at = now + process.restart_pause
+        self._write_own_line(_restart_message(process, code))
+        if process.failed_starts == self._timings.max_failed_starts:
+            self._write_own_line(_parked_message(process))
 
-    def _next_pause(self, process: SupervisedProcess, lifetime: float) -> float:
+    def _handle_failure(self, process: SupervisedProcess, error: LivectlError | OSError, now: float) -> None:
+        """Tries again later what cannot be started or repaired now, unless it has never worked: then all ends."""
+        if not process.has_worked:
+            self._give_up(error if isinstance(error, LivectlError) else LivectlError(f"{process.name}: {error}"))
+            return
+        process.started_at = process.started_at or now
+        process.restart_pause = min(max(process.restart_pause * 2, self._timings.first_pause), self._timings.max_pause)
+        process.restart_at = now + process.restart_pause
+        self._write_own_line(
+            f"{process.name} cannot be started: {error}; it is tried again in {process.restart_pause:g} s, "
+            "the others go on"
+        )
+
+    def _next_pause(self, process: SupervisedProcess, lifetime: float, *, was_killed: bool) -> float:
+        """Twice the last pause; the first one again after a good run, and where somebody else ended one that worked."""
         stable_after = self._timings.failed_start_within if process.was_healthy else self._timings.stable_after
-        if not process.restart_pause or lifetime >= stable_after:
+        if not process.restart_pause or lifetime >= stable_after or (was_killed and process.was_healthy):
             return self._timings.first_pause
         return min(process.restart_pause * 2, self._timings.max_pause)
 
@@ -172,7 +196,10 @@ class Supervisor:
     def _is_unhealthy(self, process: SupervisedProcess, now: float) -> bool:
         if process.spec.check_health is None or process.popen is None or process.is_stopping:
             return False
-        return now - max(process.started_at, process.last_not_unhealthy_at) > self._timings.unhealthy_after
+        return now - max(process.started_at, process.last_not_unhealthy_at) > self._silence_allowed(process)
+
+    def _silence_allowed(self, process: SupervisedProcess) -> float:
+        return self._timings.unhealthy_after if process.was_healthy else self._timings.unhealthy_start_after
 
     def _report_ready(self) -> None:
         monitored = [process for process in self._processes if process.spec.check_health]
@@ -226,6 +253,18 @@ def _escalation_message(process: SupervisedProcess, number: signal.Signals) -> s
     if number is signal.SIGQUIT:
         return f"{process.name} has not ended yet: it is told to put its jobs back"
     return f"{process.name} did not end and was killed{'; ' if process.spec.if_killed else ''}{process.spec.if_killed}"
+
+
+def _restart_message(process: SupervisedProcess, code: int) -> str:
+    return f"{process.name} ended ({_describe_exit(code)}) and is started again in {process.restart_pause:g} s"
+
+
+def _parked_message(process: SupervisedProcess) -> str:
+    last_lines = "".join(f"\n    {line}" for line in process.last_lines)
+    return (
+        f"{process.name} keeps ending right after its start: it is tried again at growing pauses, the others go on"
+        f"{'. Its last lines:' if last_lines else ''}{last_lines}"
+    )
 
 
 def _gave_up_error(process: SupervisedProcess, code: int) -> LivectlError:

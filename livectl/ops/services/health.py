@@ -37,7 +37,7 @@ HEALTHY, UNHEALTHY, CANNOT_TELL = 0, 1, 2
 STUCK_AFTER_S = 1.0  # an idle worker takes a message within milliseconds: after so long it does not
 MAX_BEAT_LAG_S = 30.0  # a beat looks in each second; a restart may take some
 WORKER_REPLY_SECONDS = 5.0  # for a worker on a busy machine to answer
-BEAT_SILENCE_SECONDS = 60.0  # a beat looks in each second
+BEAT_SILENCE_SECONDS = 5.0  # a beat looks in each second; `up` waits some time more before it restarts it
 NO_REMOTE_CONTROL = "its app sets worker_enable_remote_control to False"
 
 
