@@ -32,6 +32,7 @@ GRACEFUL_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 IMMEDIATE_SIGNALS = frozenset({signal.SIGQUIT})
 MAX_SIGNALS_READ = 64  # in one go; the rest is read the next time
 CHECKS_PER_SILENCE = 6  # health checks in the time after which a silent child is restarted
+START_SILENCE_SECONDS = 60.0
 
 
 class SupervisorTimings(msgspec.Struct, frozen=True):
@@ -43,7 +44,7 @@ class SupervisorTimings(msgspec.Struct, frozen=True):
     max_pause: float = 60.0
     stable_after: float = 60.0  # a child that ran so long gets the first pause again; one that worked, sooner
     unhealthy_after: float = 20.0  # a child that passes no health check for so long is restarted
-    unhealthy_start_after: float = 60.0  # the same of one that has not passed any since its start
+    unhealthy_start_after: float = START_SILENCE_SECONDS  # the same of one that has not passed any since its start
     first_check_interval: float = 1.0
     check_interval: float = 10.0
     hurried_grace_seconds: float = 1.5  # from SIGTERM to SIGQUIT in a hurry; a worker notices SIGTERM within 1 s
@@ -55,7 +56,7 @@ class SupervisorTimings(msgspec.Struct, frozen=True):
         return cls(
             first_pause=up.pause,
             unhealthy_after=up.silence,
-            unhealthy_start_after=max(up.silence, cls.unhealthy_start_after),
+            unhealthy_start_after=max(up.silence, START_SILENCE_SECONDS),
             check_interval=up.silence / CHECKS_PER_SILENCE,
         )
 
