@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, signals
@@ -11,7 +12,7 @@ from livectl.errors import LivectlError
 from livectl.ops import deployment
 from livectl.ops.cluster import purge
 from livectl.ops.jobs import job_log
-from livectl.ops.processes import embedded_broker
+from livectl.ops.processes import embedded_broker, running_settings
 from livectl.ops.protocol import keys
 from livectl.secret import Secret
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from livectl.settings import Settings
+    from livectl.settings_watch import SettingsWatch
 
 logger = get_logger(__name__)
 
@@ -111,6 +113,20 @@ def _adopt_old_jobs_at_start(settings: Settings) -> None:
     signals.celeryd_after_setup.connect(adopt, weak=False, dispatch_uid="livectl.adopt_old_jobs")
 
 
+def _watch_settings_in_worker(watch: SettingsWatch) -> None:
+    """A worker looks at its settings every other second, busy or idle; its children look before they run a job."""
+
+    def note_start(sender: Any, **_: Any) -> None:
+        running_settings.note_start("worker", watch.started, Path.cwd(), name=sender.hostname)
+
+    for signal, name, handler in (
+        (signals.heartbeat_sent, "watch_settings", lambda **_: watch.current()),
+        (signals.worker_init, "note_start", note_start),
+        (signals.worker_shutdown, "forget_start", lambda **_: running_settings.forget_start("worker", watch.started)),
+    ):
+        signal.connect(handler, weak=False, dispatch_uid=f"livectl.{name}")
+
+
 def __getattr__(name: str) -> Any:
     """Makes `app` on first use, from the environment and folder of this process."""
     if name != "app":
@@ -122,7 +138,6 @@ def __getattr__(name: str) -> Any:
     app = create_app(watch.started)
     job_log.JobEventRecorder(embedded_broker.resolve_addresses(watch.started).store, app.main).connect_signals()
     _adopt_old_jobs_at_start(watch.started)
-    # A worker looks at its settings every other second, be it busy or idle; its children look before they run a job.
-    signals.heartbeat_sent.connect(lambda **_: watch.current(), weak=False, dispatch_uid="livectl.settings_watch")
+    _watch_settings_in_worker(watch)
     globals()["app"] = app
     return app

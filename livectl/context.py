@@ -111,6 +111,19 @@ class CommandContext:
         """A path as messages write it: from the folder of the call on, where it is in there."""
         return str(path.relative_to(self.cwd) if path.is_relative_to(self.cwd) else path)
 
+    def say_needs_restart(self, folder: Path) -> None:
+        """Names what runs on other settings than those of this folder, after a change of them."""
+        from livectl import settings
+        from livectl.errors import SettingsError
+        from livectl.ops.processes import running_settings
+
+        try:
+            changed = settings.load(self.environ, folder, file=self.config)
+        except SettingsError:
+            return
+        for line in running_settings.describe_outdated(changed, folder):
+            self.say(f"Counts after a restart only: {line}")
+
     def show(self, view: View) -> None:
         """Writes the answer to stdout: one JSON value for programs, a table or a sentence for people."""
         from livectl import render

@@ -31,6 +31,7 @@ def command(context: CommandContext, folder: Path) -> None:
     paths = _write_files(context.cwd / folder)
     lines = [f"Wrote {path}" for path in paths]
     context.show(sentence("\n".join(lines), {"written": [str(path) for path in paths]}))
+    context.say_needs_restart(context.cwd / folder)
     context.say("Next: `livectl up` there, or edit them first.")
 
 

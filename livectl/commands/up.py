@@ -111,6 +111,7 @@ def _start_detached(context: CommandContext, up_options: UpOptions, environment:
 
 
 def _run(context: CommandContext, up_options: UpOptions, environment: Environment) -> int:
+    from livectl.ops.processes import running_settings
     from livectl.ops.processes.supervisor import OWN_NAME, Supervisor, SupervisorTimings
     from livectl.ops.services import up
 
@@ -118,11 +119,13 @@ def _run(context: CommandContext, up_options: UpOptions, environment: Environmen
     server = up.make_embedded_broker(up_options, context.settings)
     try:
         children, summary = _plan(context, up_options, environment, server)
+        running_settings.note_start("up", context.settings, context.cwd, config=context.config, own=context.app is None)
         context.show(up.summary_view(summary))
         _say_who_can_read_the_page(context)
         write = _line_writer(context, [OWN_NAME, *(child.name for child in children)])
         return Supervisor(children, write, SupervisorTimings.from_settings(context.settings.up)).run()
     finally:
+        running_settings.forget_start("up", context.settings)
         if server:
             server.clean_up()
         os.close(lock_fd)

@@ -25,6 +25,7 @@ def command(context: CommandContext, /, host: str | None, port: int | None, *, w
       livectl web --port 9000
     """
     from livectl.live.alerts import targets
+    from livectl.ops.processes import running_settings
     from livectl.render import sentence
     from livectl.web import auth, server
 
@@ -41,4 +42,8 @@ def command(context: CommandContext, /, host: str | None, port: int | None, *, w
     if hint := auth.hint_for_local_users(token, context.settings.file):
         context.say(hint)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    server.serve(app, listener)
+    running_settings.note_start("page", watch.started, context.cwd, config=context.config)
+    try:
+        server.serve(app, listener)
+    finally:
+        running_settings.forget_start("page", watch.started)

@@ -43,6 +43,17 @@ def check_livectl_settings(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def check_needs_restart(facts: Facts) -> Iterator[Finding]:
+    if facts.needs_restart:
+        yield Finding(
+            id="restart-needed",
+            level="warn",
+            title="Running processes were started with other settings, and hold on to them",
+            evidence="\n".join(facts.needs_restart),
+            cure="livectl restart    (what runs in a terminal: end it, and start it again)",
+        )
+
+
 def check_app_loads(facts: Facts) -> Iterator[Finding]:
     if not facts.app_error or any(sign in facts.app_error for sign in DJANGO_SETUP_ERRORS):
         return

@@ -22,7 +22,7 @@ from livectl.doctor.facts import AppProcess, Facts, ServerFacts, ServerRole
 from livectl.errors import LivectlError, ServerError, SettingsError
 from livectl.ops import apps, deployment, scheduler
 from livectl.ops.beat.views import ScheduleSnapshot, read_snapshot
-from livectl.ops.processes import launch
+from livectl.ops.processes import launch, running_settings
 from livectl.redaction import redact_text
 
 if TYPE_CHECKING:
@@ -51,7 +51,11 @@ def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mappi
         settings = load()
     except SettingsError as error:
         return msgspec.structs.replace(facts, settings_error=_error_text(error))
-    facts = msgspec.structs.replace(facts, unset_secrets=tuple(settings.describe_unset()))
+    facts = msgspec.structs.replace(
+        facts,
+        unset_secrets=tuple(settings.describe_unset()),
+        needs_restart=tuple(running_settings.describe_outdated(settings, cwd, own=name is None)),
+    )
     try:
         app = apps.load(name, cwd, read_settings=False) if name else celeryapp.create_app(settings)
         tasks = dict(apps.load_tasks(app, cwd))

@@ -149,6 +149,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     now: float = 0.0
     environ: dict[str, str] = {}
     in_container: bool = False
+    needs_restart: tuple[str, ...] = ()  # settings that running processes cannot take over, a line each
     unset_secrets: tuple[str, ...] = ()  # of livectl.yaml, each as a line with its place
     settings_error: str = ""
     app_error: str = ""

@@ -18,6 +18,7 @@ Check: TypeAlias = "Callable[[Facts], Iterator[Finding]]"
 # The order of findings of one level.
 CHECKS: tuple[Check, ...] = (
     checks_app.check_livectl_settings,
+    checks_app.check_needs_restart,
     checks_app.check_app_loads,
     checks_app.check_timezone,
     checks_app.check_unread_settings,

@@ -33,6 +33,7 @@ from livectl.ops.beat.entries import (
     to_beat_entry,
 )
 from livectl.ops.beat.run_store import Claim, LoadedSchedule, RunStore, StoreClock
+from livectl.ops.processes import running_settings
 from livectl.ops.schedules import options, schedule_file
 from livectl.settings_watch import SettingsWatch
 from livectl.units import MS_PER_SECOND
@@ -110,8 +111,11 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
 
     def _watch_settings(self) -> Settings:
         """Reads the settings of this process. Beside livectl's own beats run workers, who say what has changed."""
-        say = (lambda level, line: None) if self.app.main == OWN_APP_NAME else logger.log
+        own = self.app.main == OWN_APP_NAME
+        say = (lambda level, line: None) if own else logger.log
         self._watch = SettingsWatch(os.environ, Path.cwd(), say=say)
+        name = "" if own else str(self.app.main or "")
+        running_settings.note_start("beat", self._watch.started, Path.cwd(), name=name, own=own)
         return self._watch.started
 
     def _read_schedule(self, settings: Settings) -> ReloadingSchedule:
@@ -244,6 +248,8 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
             store.close()
 
     def close(self) -> None:
+        if self._watch:
+            running_settings.forget_start("beat", self._watch.started)
         if self._store is not None:
             with suppress(*CONNECTION_ERRORS):
                 self._run_store.remove_beat(self._beat_id)
