@@ -312,6 +312,7 @@ class PlatformHealth(msgspec.Struct, frozen=True, kw_only=True):
     followed: int = 0
     live: int = 0
     due: int = 0
+    due_since: float | None = None  # when the first of those who are asked next is due
     claimed: int = 0
     tokens: float | None = None  # requests it may get right now; None: never asked
     read: float | None = None  # the last positive reading

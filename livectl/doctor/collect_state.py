@@ -50,7 +50,6 @@ RESULTS_TIMEOUT_S = 2.0
 FAILURE_PERIOD = timedelta(days=1)
 MAX_FAILED_JOBS = 200
 MAX_SAMPLED_RESULTS = 200
-REQUIRED_KEYS = {"kick": ("client_id", "client_secret")}  # platforms that answer only with a key
 
 
 def read_beats(store: Address) -> BeatFacts:
@@ -92,28 +91,49 @@ def find_endless_results(deployment: Deployment) -> tuple[str, ...]:
 
 
 def read_platforms(store: Address, settings: Settings, now: float) -> PlatformFacts:
-    """The platforms of the streamers who are followed, as the store knows them: no platform is asked."""
+    """The follow list, its platforms and the targets of alerts, as the store knows them: no platform is asked."""
     from livectl.live.alerts.outbox import Outbox
+    from livectl.live.follows import follow_list
     from livectl.live.store import Store
 
     with redis_client.open_store(store) as client:
-        followed = [health for health in Store(client).health(now) if health.followed]
+        live_store = Store(client)
+        healths, records = live_store.health(now), live_store.all_streamers()
+        waiting = follow_list.find_waiting(live_store, settings.follows, records)
         target_states = Outbox(client, "").target_states(list(settings.alerts))
-    failing_targets = [
-        FailingTarget(target=name, since=state.failing_since, tries=state.tries, problem=state.problem)
-        for name, state in target_states.items()
-        if state.failing_since is not None
-    ]
+    new = [record for record in waiting.streamers if not record.unresolved]
+    everyone = [*records, *waiting.streamers]
     return PlatformFacts(
-        health=tuple(followed),
-        without_key=tuple(health.platform for health in followed if _lacks_key(health.platform, settings)),
-        failing_targets=tuple(failing_targets),
+        health=tuple(health for health in healths if health.followed),
+        followed=sum(not record.unresolved for record in records),
+        slowest=float(settings.polling.slowest),
+        unresolved=tuple(record for record in everyone if record.unresolved),
+        unread=tuple(record for record in records if record.trouble and not record.unresolved),
+        waiting=len(new),
+        list_changed=settings.follows.stat().st_ctime if new else None,
+        list_problem=waiting.problem,
+        without_key=tuple(
+            platform for platform in sorted({record.platform for record in everyone}) if _lacks_key(platform, settings)
+        ),
+        targets=len(target_states),
+        failing_targets=tuple(
+            FailingTarget(target=name, since=state.deaf_since, tries=state.tries, problem=state.problem)
+            for name, state in target_states.items()
+            if state.deaf_since is not None
+        ),
     )
 
 
-def _lacks_key(platform: str, settings: Settings) -> bool:
-    access = settings.platforms.get(platform)
-    return any(not getattr(access, key, None) for key in REQUIRED_KEYS.get(platform, ()))
+def _lacks_key(name: str, settings: Settings) -> bool:
+    from livectl.live import platforms
+    from livectl.live.platforms.base import NotAStreamer
+
+    try:
+        platform = platforms.get(name)
+    except NotAStreamer:
+        return False
+    access = settings.platforms.get(name)
+    return platform.key_needed and any(not getattr(access, key, None) for key in platform.key_names)
 
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - compared with, not listened on

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from livectl.models import PlatformHealth, Schedule  # noqa: TC001 - msgspec reads the annotations
+from livectl.models import PlatformHealth, Schedule, StreamerRecord  # noqa: TC001 - msgspec reads the annotations
 from livectl.ops.cluster.queues import Queue  # noqa: TC001
 
 if TYPE_CHECKING:
@@ -134,10 +134,25 @@ class FailingTarget(msgspec.Struct, frozen=True, kw_only=True):
     problem: str
 
 
+class Gap(msgspec.Struct, frozen=True):
+    """Why something could not be looked at, and the ids of the findings that say so already."""
+
+    reason: str
+    said_by: tuple[str, ...] = ()
+
+
 class PlatformFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The platforms of the streamers who are followed, and the targets of their alerts."""
 
     health: tuple[PlatformHealth, ...] = ()
+    followed: int = 0  # streamers that are asked
+    slowest: float = 900.0  # seconds between two looks at a streamer, where the budget allows it
+    unresolved: tuple[StreamerRecord, ...] = ()  # lines of the follow list that lead to nobody
+    unread: tuple[StreamerRecord, ...] = ()  # streamers with trouble
+    waiting: int = 0  # streamers of the follow list that no worker has read since it changed
+    list_changed: float | None = None  # when that was
+    list_problem: str = ""  # why its file cannot be read
+    targets: int = 0
     without_key: tuple[str, ...] = ()  # platforms that answer only with a key, which the settings do not have
     failing_targets: tuple[FailingTarget, ...] = ()
 
@@ -178,6 +193,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     endless_results: tuple[str, ...] = ()  # keys of some results without expiry
     dead_letters: DeadLetterFacts = DeadLetterFacts()
     platforms: PlatformFacts = PlatformFacts()
+    gaps: dict[str, Gap] = {}  # what could not be looked at
+    not_applicable: dict[str, str] = {}  # what this app has not, and why
 
     def setting(self, key: str) -> Any:
         return self.settings.values.get(key)

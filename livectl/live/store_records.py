@@ -170,10 +170,12 @@ def decode_change(number: str, change_json: str, page_json: str) -> Change:
 
 def decode_health(row: Sequence[Any]) -> PlatformHealth:
     """Reads a row of health.lua."""
-    platform, followed, live, due, claimed, field_list = row
+    platform, followed, live, due, claimed, due_since, field_list = row
     fields = dict(zip(field_list[::2], field_list[1::2], strict=True))
     answers = {name.removeprefix("count:"): int(count) for name, count in fields.items() if name.startswith("count:")}
     counts = {"platform": platform, "followed": followed, "live": live, "due": due, "claimed": claimed}
+    if due_since:
+        fields["due_since"] = due_since
     return msgspec.convert(fields | counts | {"answers": answers}, PlatformHealth, strict=False)
 
 

@@ -46,6 +46,7 @@ class TargetState(msgspec.Struct, frozen=True, kw_only=True):
     through: str = ""
     tries: int = 0  # of the next alert
     failing_since: float | None = None
+    lost_since: float | None = None  # since when alerts to it were given up, and it has taken none
     retry_at: float | None = None
     problem: str = ""  # its answer when it last refused an alert
     failed_at: float | None = None
@@ -53,6 +54,11 @@ class TargetState(msgspec.Struct, frozen=True, kw_only=True):
     sent: int = 0
     failures: int = 0
     dead: int = 0
+
+    @property
+    def deaf_since(self) -> float | None:
+        """Since when it takes nothing; None while all is well."""
+        return self.failing_since or self.lost_since
 
 
 class TargetStatus(NamedTuple):

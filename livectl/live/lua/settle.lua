@@ -17,10 +17,11 @@ if outcome == 'sent' then
   remember_told(name, ARGV[6], now)
   call('HINCRBY', target, 'sent', 1)
   call('HSET', target, 'sent_at', now)
-  call('HDEL', target, 'problem')
+  call('HDEL', target, 'problem', 'lost_since')
 elseif outcome == 'dead' then
   remember_told(name, ARGV[6], now)
   call('HINCRBY', target, 'dead', 1)
+  call('HSETNX', target, 'lost_since', known.failing_since or now)
   call('HSET', target, 'problem', ARGV[7], 'failed_at', now)
   call('HSET', 'livectl:dead', ARGV[9], ARGV[10])
 end
