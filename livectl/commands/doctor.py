@@ -26,5 +26,5 @@ def command(context: CommandContext, /, *, ignore: tuple[str, ...], settings: bo
 
     facts = collect.collect_facts(context.app, lambda: context.settings, context.environ, context.cwd)
     findings = report.run_checks(facts, ignore=ignore, include_ok=context.verbose)
-    context.show(report.settings_view(facts) if settings else report.findings_view(findings))
+    context.show(report.settings_view(facts) if settings else report.findings_view(findings, facts))
     return 1 if any(finding.level == "bad" for finding in findings) else 0

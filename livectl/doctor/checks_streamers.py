@@ -4,15 +4,132 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from livectl.models import Finding
+from livectl.models import Finding, State
 from livectl.units import format_instant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from livectl.doctor.facts import Facts
+    from livectl.models import PlatformHealth, StreamerRecord
 
 MAX_ANSWERS_SHOWN = 4
+MAX_STREAMERS_SHOWN = 10
+MIN_WAIT_S = 60.0  # after a change of the follow list: workers take it over within seconds
+MIN_UNREACHED_S = 300.0  # beyond what a network mends by itself
+MIN_UNREAD_S = 600.0  # of trouble with one streamer
+PASSING_TROUBLES = {State.UNKNOWN, State.NETWORK, State.RATE_LIMITED, State.BLOCKED}  # that may be over by themselves
+NO_FAULTS = {State.UPCOMING, State.RESTRICTED}  # they describe the streamer
+LIST_HINT = "livectl live --all shows each"
+
+
+def check_follow_list(facts: Facts) -> Iterator[Finding]:
+    if facts.platforms.list_problem:
+        yield Finding(
+            id="follows-broken",
+            level="bad",
+            title="The follow list cannot be read",
+            evidence=f"{facts.platforms.list_problem}\nthe last one that could be read stays in force",
+            cure="Mend the place that is named.",
+        )
+
+
+def check_unread_follow_list(facts: Facts) -> Iterator[Finding]:
+    """Workers take a changed list over within seconds, if any runs."""
+    platforms = facts.platforms
+    if platforms.list_changed is None or facts.now - platforms.list_changed < MIN_WAIT_S:
+        return
+    yield Finding(
+        id="follows-waiting",
+        level="bad",
+        title=f"{_count(platforms.waiting, 'streamer')} on the follow list {_are(platforms.waiting)} not asked",
+        evidence=f"it changed at {format_instant(platforms.list_changed)}, and no worker has read it since",
+        cure="Start worker and beat (livectl up), where they read the same follow list.",
+    )
+
+
+def check_unresolved_follows(facts: Facts) -> Iterator[Finding]:
+    lost = facts.platforms.unresolved
+    if lost:
+        passing = all(record.trouble in PASSING_TROUBLES and not _is_refused(record) for record in lost)
+        yield Finding(
+            id="follow-unresolved",
+            level="warn" if passing else "bad",
+            title=f"{_count(len(lost), 'line')} of the follow list {'leads' if len(lost) == 1 else 'lead'} to nobody",
+            evidence=_list_streamers(lost),
+            cure="Mend the line, or take it out: livectl follow remove PLATFORM/NAME.",
+        )
+
+
+def check_unread_streamers(facts: Facts) -> Iterator[Finding]:
+    """Trouble of a whole platform is another finding's."""
+    explained = {health.platform for health in facts.platforms.health if _platform_trouble(health, facts.now)}
+    unread = [
+        record
+        for record in facts.platforms.unread
+        if record.trouble not in NO_FAULTS
+        and record.platform not in explained
+        and record.platform not in facts.platforms.without_key
+        and facts.now - (record.troubled_since or facts.now) >= MIN_UNREAD_S
+    ]
+    if unread:
+        yield Finding(
+            id="streamers-unread",
+            level="warn",
+            title=f"{_count(len(unread), 'streamer')} could not be read for a while",
+            evidence=_list_streamers(unread),
+            cure="Who is gone can be taken out: livectl follow remove PLATFORM/ID.",
+        )
+
+
+def check_overdue_streamers(facts: Facts) -> Iterator[Finding]:
+    for health in facts.platforms.health:
+        overdue = facts.now - (health.due_since or facts.now)
+        if overdue > facts.platforms.slowest and not _platform_trouble(health, facts.now):
+            yield Finding(
+                id="streamers-overdue",
+                level="bad",
+                title=f"Streamers on {health.platform} are not asked",
+                evidence=f"{health.due} are due, the first since {format_instant(facts.now - overdue)}",
+                cure="Start worker and beat (livectl up); where both run, more are followed than the budget bears.",
+            )
+
+
+def check_unreached_platforms(facts: Facts) -> Iterator[Finding]:
+    for health in facts.platforms.health:
+        if health.unreached is not None:
+            yield Finding(
+                id="platform-unreached",
+                level="bad" if facts.now - health.unreached >= MIN_UNREACHED_S else "warn",
+                title=f"{health.platform} is not reached",
+                evidence=f"since {format_instant(health.unreached)} no request has reached it{_why(facts, health)}",
+                cure="Look at this machine's network, and at network.proxy and network.connect_to in livectl.yaml.",
+            )
+
+
+def check_waiting_platforms(facts: Facts) -> Iterator[Finding]:
+    for health in facts.platforms.health:
+        if health.wait_until and health.wait_until > facts.now and not health.step:
+            yield Finding(
+                id="platform-waits",
+                level="warn",
+                title=f"{health.platform} wants to be left alone",
+                evidence=f"nothing is asked before {format_instant(health.wait_until)}; "
+                f"answers: {_format_answers(health.answers)}",
+                cure="It is asked again by itself; if it comes back, lower its budget.",
+            )
+
+
+def check_platforms_that_emptied(facts: Facts) -> Iterator[Finding]:
+    for health in facts.platforms.health:
+        if health.all_gone:
+            yield Finding(
+                id="platform-emptied",
+                level="warn",
+                title=f"Everybody on {health.platform} seemed to go offline at once",
+                evidence=f"at {format_instant(health.all_gone)}; it is not believed until somebody is seen live",
+                cure="Look at one of them on the site; if they are live there, upgrade livectl, or report it.",
+            )
 
 
 def check_missing_keys(facts: Facts) -> Iterator[Finding]:
@@ -52,12 +169,13 @@ def check_refused_keys(facts: Facts) -> Iterator[Finding]:
 
 def check_blocked_platforms(facts: Facts) -> Iterator[Finding]:
     for health in facts.platforms.health:
-        if health.open_until and health.open_until > facts.now:
+        if health.step or (health.open_until and health.open_until > facts.now):
+            since = f"since {format_instant(health.blocked)}; " if health.blocked else ""
             yield Finding(
                 id="platform-blocked",
                 level="warn",
                 title=f"{health.platform} blocks us",
-                evidence=f"nothing is asked before {format_instant(health.open_until)}; "
+                evidence=f"{since}nothing is asked before {format_instant(health.open_until or facts.now)}; "
                 f"answers: {_format_answers(health.answers)}",
                 cure="It is asked again by itself; if it stays so, ask less often (budget) or with your own key.",
             )
@@ -81,7 +199,7 @@ def check_failing_targets(facts: Facts) -> Iterator[Finding]:
             id="alerts-failing",
             level="bad",
             title=f"alerts do not reach {failing.target}",
-            evidence=f"since {format_instant(failing.since)}, {failing.tries} tries: {failing.problem}",
+            evidence=f"since {format_instant(failing.since)}{_tries_text(failing.tries)}: {failing.problem}",
             cure=f"Mend alerts.{failing.target} in livectl.yaml, and try it: livectl alerts test {failing.target}.",
         )
 
@@ -89,5 +207,53 @@ def check_failing_targets(facts: Facts) -> Iterator[Finding]:
 def _format_answers(answers: dict[str, int]) -> str:
     """The most frequent answers, and how often each came."""
     return ", ".join(
-        f"{count} {state}" for state, count in sorted(answers.items(), key=lambda item: -item[1])[:MAX_ANSWERS_SHOWN]
+        f"{count} {State(state).words}"
+        for state, count in sorted(answers.items(), key=lambda item: -item[1])[:MAX_ANSWERS_SHOWN]
     )
+
+
+def _tries_text(tries: int) -> str:
+    return f", {tries} tries" if tries else ", given up"
+
+
+def _is_refused(record: StreamerRecord) -> bool:
+    """Whether a line cannot be read at all: it was never looked up, and stays so."""
+    from livectl.live.follows.sync import NOT_LOOKED_UP
+
+    return record.trouble is State.UNKNOWN and record.problem != NOT_LOOKED_UP
+
+
+def _platform_trouble(health: PlatformHealth, now: float) -> bool:
+    """Whether something keeps the whole platform from being read."""
+    waits = health.wait_until is not None and health.wait_until > now
+    troubles = (health.auth_since, health.unreached, health.parser_broken)
+    return bool(health.step) or waits or any(since is not None for since in troubles)
+
+
+def _why(facts: Facts, health: PlatformHealth) -> str:
+    """What the last try said of one of its streamers."""
+    problems = (record.problem for record in facts.platforms.unread if record.platform == health.platform)
+    return next((f": {problem}" for problem in problems if problem), "")
+
+
+def _list_streamers(records: Sequence[StreamerRecord]) -> str:
+    """A line for each of the first, the longest in trouble; then how many more there are."""
+    ordered = sorted(records, key=lambda record: record.troubled_since or 0.0)
+    lines = [_trouble_line(record) for record in ordered[:MAX_STREAMERS_SHOWN]]
+    more = len(records) - len(lines)
+    return "\n".join([*lines, f"and {more:,} more: {LIST_HINT}"] if more else lines)
+
+
+def _trouble_line(record: StreamerRecord) -> str:
+    name = f"{record.platform}/{record.id}" if record.platform else record.id
+    since = f"since {format_instant(record.troubled_since)}" if record.troubled_since else ""
+    words = "" if record.trouble in {None, State.UNKNOWN} else record.trouble.words
+    return ": ".join(filter(None, (name, f"{words} {since}".strip(), record.problem)))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"

@@ -18,7 +18,8 @@ import msgspec
 
 from livectl import celeryapp
 from livectl.doctor import collect_app, collect_state
-from livectl.doctor.facts import AppProcess, Facts, ServerFacts, ServerRole
+from livectl.doctor.checks_servers import ROLE_NAMES
+from livectl.doctor.facts import AppProcess, Facts, Gap, ServerFacts, ServerRole
 from livectl.errors import LivectlError, ServerError, SettingsError
 from livectl.ops import apps, deployment, scheduler
 from livectl.ops.beat.views import ScheduleSnapshot, read_snapshot
@@ -34,10 +35,18 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 SERVER_TIMEOUT_S = 3.5  # for all servers to say whether they are there
 QUERY_TIMEOUT_S = 5.0  # for everything that is asked through them
 MAX_APP_ERROR_CHARS = 1000
+# What is asked through which server.
+ASKED_THROUGH: dict[ServerRole, tuple[str, ...]] = {
+    "broker": ("survey", "queues", "delayed_messages", "waiting_tasks", "refused_queues"),
+    "results": ("failed_jobs", "endless_results"),
+    "store": ("beats", "dead_letters", "platforms"),
+}
+APP_GAP = Gap("the app cannot be loaded", ("app-broken", "settings-mixed", "django-setup"))
 CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
 PROC = Path("/proc")  # where Linux tells of each process
 PS_TIMEOUT_S = 2.0
@@ -50,7 +59,9 @@ def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mappi
     try:
         settings = load()
     except SettingsError as error:
-        return msgspec.structs.replace(facts, settings_error=_error_text(error))
+        return msgspec.structs.replace(
+            facts, settings_error=_error_text(error), gaps={"rest": Gap("livectl.yaml is broken", ("settings-broken",))}
+        )
     facts = msgspec.structs.replace(
         facts,
         unset_secrets=tuple(settings.describe_unset()),
@@ -62,11 +73,16 @@ def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mappi
         app_settings = collect_app.read_settings(app, environ)
     except ServerError as error:  # livectl's own app, which has no broker
         broker = ServerFacts(role="broker", address="", error=error.message, cure=error.hint, is_away=True)
-        return msgspec.structs.replace(facts, servers=(broker,))
+        return msgspec.structs.replace(
+            facts, servers=(broker,), gaps={"rest": Gap("there is no broker", ("broker-unreachable",))}
+        )
     except LivectlError as error:
-        return msgspec.structs.replace(facts, app_error=_app_error_text(error), app_hint=error.hint)
+        return msgspec.structs.replace(
+            facts, app_error=_app_error_text(error), app_hint=error.hint, gaps={"rest": APP_GAP}
+        )
     except Exception as error:  # Celery's own message about settings that it cannot read
-        return msgspec.structs.replace(facts, app_error=redact_text(str(error).strip(), MAX_APP_ERROR_CHARS))
+        app_error = redact_text(str(error).strip(), MAX_APP_ERROR_CHARS)
+        return msgspec.structs.replace(facts, app_error=app_error, gaps={"rest": APP_GAP})
     facts = msgspec.structs.replace(
         facts,
         settings=app_settings,
@@ -85,7 +101,8 @@ def _add_schedule(facts: Facts, app: Any, tasks: Mapping[str, Any], settings: Se
     try:
         snapshot = _read_schedule(facts.app, app, settings)
     except SettingsError as error:
-        return msgspec.structs.replace(facts, schedule_error=_error_text(error))
+        gap = Gap("the schedule file is broken", ("schedule-broken",))
+        return msgspec.structs.replace(facts, schedule_error=_error_text(error), gaps={"schedule": gap})
     enabled = tuple(entry for entry in snapshot.schedules if entry.enabled)
     return msgspec.structs.replace(
         facts,
@@ -121,56 +138,93 @@ def _add_servers(facts: Facts, app: Any, settings: Settings, cwd: Path) -> Facts
 
 def _add_state(facts: Facts, app_deployment: Deployment, store: Address | None, settings: Settings, cwd: Path) -> Facts:
     """Asks everything that is asked through a server; nothing through a server that is not there."""
-    broker = app_deployment if not _is_unusable("broker", app_deployment.broker, facts) else None
-    results_usable = app_deployment.keeps_results and not _is_unusable("results", app_deployment.results, facts)
-    results = app_deployment if results_usable else None
-    store = store if not _is_unusable("store", store, facts) else None
+    addresses: dict[ServerRole, Address | None] = {
+        "broker": app_deployment.broker,
+        "results": app_deployment.results,
+        "store": store,
+    }
+    unusable = {role for role, address in addresses.items() if _is_unusable(role, address, facts)}
+    broker = app_deployment if "broker" not in unusable else None
+    results = app_deployment if app_deployment.keeps_results and "results" not in unusable else None
+    store = store if "store" not in unusable else None
     own_store = store if not facts.app else None  # streamers are livectl's own
     deadline = time.monotonic() + QUERY_TIMEOUT_S
-    processes = Query(partial(list_processes, facts.app or launch.OWN_APP, cwd), facts.processes)
-    survey = Query(partial(collect_state.survey_workers, broker) if broker else None, facts.survey)
-    queues = Query(partial(collect_state.read_queues, broker) if broker else None, facts.queues)
-    delayed_messages = Query(
-        partial(collect_state.find_delayed_messages, broker) if broker else None, facts.delayed_messages
-    )
-    waiting_tasks = Query(partial(collect_state.find_waiting_tasks, broker) if broker else None, facts.waiting_tasks)
-    refused_queues = Query(
-        partial(collect_state.find_refused_queues, broker.app) if broker else None, facts.refused_queues
-    )
-    failed_jobs = Query(partial(collect_state.find_failed_jobs, results) if results else None, facts.failed_jobs)
-    endless_results = Query(
-        partial(collect_state.find_endless_results, results) if results else None, facts.endless_results
-    )
-    beats = Query(partial(collect_state.read_beats, store) if store else None, facts.beats)
-    dead_letters = Query(
-        partial(collect_state.read_dead_letters, app_deployment, store) if store else None, facts.dead_letters
-    )
-    platforms = Query(
-        partial(collect_state.read_platforms, own_store, settings, facts.now) if own_store else None, facts.platforms
-    )
-    return msgspec.structs.replace(
-        facts,
-        processes=processes.result(deadline),
-        survey=survey.result(deadline),
-        queues=queues.result(deadline),
-        delayed_messages=delayed_messages.result(deadline),
-        waiting_tasks=waiting_tasks.result(deadline),
-        refused_queues=refused_queues.result(deadline),
-        failed_jobs=failed_jobs.result(deadline),
-        endless_results=endless_results.result(deadline),
-        beats=beats.result(deadline),
-        dead_letters=dead_letters.result(deadline),
-        platforms=platforms.result(deadline),
-    )
+    on_broker, on_results, on_store = partial(_question, broker), partial(_question, results), partial(_question, store)
+    queries: dict[str, Query[Any]] = {
+        "processes": Query(partial(list_processes, facts.app or launch.OWN_APP, cwd), facts.processes),
+        "survey": Query(on_broker(collect_state.survey_workers), facts.survey),
+        "queues": Query(on_broker(collect_state.read_queues), facts.queues),
+        "delayed_messages": Query(on_broker(collect_state.find_delayed_messages), facts.delayed_messages),
+        "waiting_tasks": Query(on_broker(collect_state.find_waiting_tasks), facts.waiting_tasks),
+        "refused_queues": Query(
+            on_broker(lambda there: collect_state.find_refused_queues(there.app)), facts.refused_queues
+        ),
+        "failed_jobs": Query(on_results(collect_state.find_failed_jobs), facts.failed_jobs),
+        "endless_results": Query(on_results(collect_state.find_endless_results), facts.endless_results),
+        "beats": Query(on_store(collect_state.read_beats), facts.beats),
+        "dead_letters": Query(on_store(partial(collect_state.read_dead_letters, app_deployment)), facts.dead_letters),
+        "platforms": Query(
+            _question(own_store, lambda there: collect_state.read_platforms(there, settings, facts.now)),
+            facts.platforms,
+        ),
+    }
+    answers = {part: query.result(deadline) for part, query in queries.items()}
+    facts = msgspec.structs.replace(facts, **answers)
+    said_by = _findings_about_servers(facts)
+    failed = {part: Gap(query.problem, said_by) for part, query in queries.items() if query.problem}
+    return _note_unasked(msgspec.structs.replace(facts, gaps=facts.gaps | failed), app_deployment, unusable)
+
+
+def _question(there: S | None, ask: Callable[[S], T]) -> Callable[[], T] | None:
+    """The question to what is there; None where nothing is."""
+    return None if there is None else partial(ask, there)
+
+
+def _note_unasked(facts: Facts, app_deployment: Deployment, unusable: set[ServerRole]) -> Facts:
+    """Notes what could not be asked and why, and what there is nothing to ask of."""
+    not_applicable = _find_not_applicable(facts, app_deployment)
+    said_by, gaps = _findings_about_servers(facts), dict(facts.gaps)
+    for role, parts in ASKED_THROUGH.items():
+        if role in unusable:
+            gaps |= {part: Gap(f"the {ROLE_NAMES[role]} cannot be used", said_by) for part in parts}
+    if facts.store_missing and facts.schedule:
+        gaps |= dict.fromkeys(ASKED_THROUGH["store"], Gap(facts.store_missing, ("store-missing",)))
+    if facts.survey.silent:
+        gaps["survey"] = Gap(f"{facts.survey.silent} of them heard the question and did not answer")
+    gaps = {part: gap for part, gap in gaps.items() if part == "survey" or part not in not_applicable}
+    return msgspec.structs.replace(facts, gaps=gaps, not_applicable=not_applicable)
+
+
+def _find_not_applicable(facts: Facts, app_deployment: Deployment) -> dict[str, str]:
+    """What this app has not, and why."""
+    reasons = {
+        "delayed_messages": "" if app_deployment.redis_broker else "only a Redis has a visibility timeout",
+        "waiting_tasks": "" if app_deployment.redis_broker else "only a Redis lets anybody look",
+        "refused_queues": "only RabbitMQ refuses what is declared otherwise" if app_deployment.redis_broker else "",
+        "survey": "" if facts.survey.workers else "no worker answered",
+        "platforms": "streamers are those of livectl's own app, without -A" if facts.app else "",
+    }
+    if not app_deployment.keeps_results:
+        reasons |= dict.fromkeys(ASKED_THROUGH["results"], "this app keeps no results")
+    if facts.store_missing and not facts.schedule:
+        reasons |= {"beats": facts.store_missing, "dead_letters": facts.store_missing}
+    return {part: reason for part, reason in reasons.items() if reason}
+
+
+def _findings_about_servers(facts: Facts) -> tuple[str, ...]:
+    """The findings that say that a server cannot be used."""
+    ids = tuple(f"{server.role}-unreachable" for server in facts.servers if server.error)
+    return (*ids, "localhost-in-container") if ids else ()
 
 
 class Query(Generic[T]):
     """A question asked in a thread of its own. Its default stands for an answer that fails or comes too late.
 
-    Without a question to ask, the default is the answer.
+    `problem` then says why. Without a question to ask, the default is the answer.
     """
 
     def __init__(self, ask: Callable[[], T] | None, default: T) -> None:
+        self.problem = ""
         self._result = default
         self._thread = threading.Thread(target=self._run, args=(ask,), daemon=True)
         if ask:
@@ -180,11 +234,17 @@ class Query(Generic[T]):
         """Waits for the answer until this time of the monotonic clock."""
         if self._thread.ident is not None:
             self._thread.join(max(0.0, deadline - time.monotonic()))
+            if self._thread.is_alive():
+                self.problem = "no answer in time"
         return self._result
 
     def _run(self, ask: Callable[[], T]) -> None:
-        with suppress(Exception):
+        try:
             self._result = ask()
+        except LivectlError as error:
+            self.problem = error.message
+        except Exception as error:
+            self.problem = redact_text(f"{type(error).__name__}: {error}", MAX_APP_ERROR_CHARS)
 
 
 def _find_store(app: Any, app_deployment: Deployment, settings: Settings) -> tuple[Address | None, str]:

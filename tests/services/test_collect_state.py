@@ -8,12 +8,70 @@ import redis
 
 from livectl import settings
 from livectl.address import Address
-from livectl.doctor import collect_state
+from livectl.doctor import collect_state, report
+from livectl.doctor.facts import Facts
+from livectl.live.alerts.message import Alert
+from livectl.live.alerts.outbox import Outbox, StoredDeadLetter
 from livectl.live.store import Store
-from livectl.models import Streamer
+from livectl.models import Observation, PollingLimits, State, Streamer, UnresolvedFollow
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def findings(store_url: str, folder: Path, now: float) -> list[tuple[str, str]]:
+    """What doctor finds of streamers, and its evidence."""
+    platforms = collect_state.read_platforms(Address.parse(store_url), settings.load({}, folder), now)
+    found = report.run_checks(Facts(now=now, platforms=platforms))
+    return sorted((finding.id, finding.evidence) for finding in found)
+
+
+def test_each_trouble_is_named_with_since_when(store_url: str, tmp_path: Path) -> None:
+    """A name that leads nowhere, a platform that is not reached, an open circuit, targets that take nothing."""
+    (tmp_path / "livectl.yaml").write_text("alerts: {refuses: {command: [x]}, gives_up: {command: [x]}}\n")
+    start = 1_800_000_000.0
+    with redis.Redis.from_url(store_url, decode_responses=True) as client:
+        store, dead = Store(client), StoredDeadLetter("1", "{}")
+        lost = UnresolvedFollow(
+            streamer=Streamer(platform="douyu", id="eve"), state=State.NOT_FOUND, problem="no such room", since=start
+        )
+        store.set_followed([Streamer(platform=name, id="ada") for name in ("demo", "huya")], start, [lost])
+        for seconds in (10, 20, 400):
+            record(store, "demo", State.NETWORK, start + seconds)
+            record(store, "huya", State.BLOCKED, start + seconds)
+        for name in ("refuses", "gives_up"):
+            alert = Alert(target=name, kind="live", title="t", body="", first="5-0", last="5-0")
+            outbox = Outbox(client, "token")
+            outbox.lease(name, start, 60.0, "1-0")
+            if name == "refuses":
+                outbox.mark_failed(alert, start + 30, "exit 1", start + 60)
+                outbox.mark_failed(alert, start + 60, "exit 2", start + 90)
+            else:
+                outbox.dead_letter(alert, start + 40, "gone", dead)
+    blocked = "since 2027-01-15T08:00:10Z; nothing is asked before 2027-01-15T08:16:40Z; answers: 3 blocked"
+    assert findings(store_url, tmp_path, start + 410) == [
+        ("alerts-failing", "since 2027-01-15T08:00:30Z, 2 tries: exit 2"),
+        ("alerts-failing", "since 2027-01-15T08:00:40Z, given up: gone"),
+        ("follow-unresolved", "douyu/eve: not found since 2027-01-15T08:00:00Z: no such room"),
+        ("platform-blocked", blocked),
+        ("platform-unreached", "since 2027-01-15T08:00:10Z no request has reached it: network it is"),
+    ]
+
+
+def record(store: Store, platform: str, state: State, at: float) -> None:
+    limits = PollingLimits(platform=platform, batch=1, rate=1.0)
+    store.record(limits, [Observation(platform=platform, id="ada", state=state, at=at, problem=f"{state} it is")])
+
+
+def test_what_answers_again_is_no_trouble(store_url: str, tmp_path: Path) -> None:
+    start = 1_800_000_000.0
+    with redis.Redis.from_url(store_url, decode_responses=True) as client:
+        store = Store(client)
+        store.set_followed([Streamer(platform="demo", id="ada")], start)
+        record(store, "demo", State.NETWORK, start + 10)
+        assert [id_ for id_, _ in findings(store_url, tmp_path, start + 20)] == ["platform-unreached"]
+        record(store, "demo", State.OFFLINE, start + 30)
+    assert findings(store_url, tmp_path, start + 40) == []
 
 
 def test_a_platform_that_needs_a_key_and_has_none(store_url: str, tmp_path: Path) -> None:

@@ -165,6 +165,17 @@ def test_metrics_count_each_line(folder: Folder, swept: bool) -> None:
     assert [sample.value for sample in samples if sample.name == "livectl_streamers_unresolved"] == [5 if swept else 3]
 
 
+def test_doctor_names_each_line_that_leads_nowhere(folder: Folder) -> None:
+    folder.sweep()
+    found = {finding["id"]: finding for finding in json.loads(folder.run("doctor", "--json")[0])}
+    unresolved = found["follow-unresolved"]
+    assert (unresolved["level"], unresolved["title"]) == ("bad", "5 lines of the follow list lead to nobody")
+    lines = unresolved["evidence"].splitlines()
+    assert {line.partition(": ")[0] for line in lines} == AFTER.keys() - {"demo/ada"}
+    assert all("since 20" in line for line in lines)
+    assert "follows-waiting" not in found
+
+
 def test_a_list_that_cannot_be_read_is_said_on_the_page(folder: Folder) -> None:
     (folder.path / "follows.yaml").write_text("follows: 5\n")
     html = folder.page().get("/").text

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from livectl import render
 from livectl.doctor import checks_app, checks_servers, checks_streamers, checks_workers, report
 from livectl.doctor.facts import (
     AppProcess,
@@ -19,6 +20,7 @@ from livectl.doctor.facts import (
     DelayedMessage,
     Facts,
     FailingTarget,
+    Gap,
     PlatformFacts,
     ServerFacts,
     SettingsFacts,
@@ -26,7 +28,7 @@ from livectl.doctor.facts import (
     WorkerFacts,
     WorkerSurvey,
 )
-from livectl.models import Finding, Interval, PlatformHealth, Schedule
+from livectl.models import Finding, Interval, PlatformHealth, Schedule, State, StreamerRecord
 from livectl.ops.cluster.queues import Queue
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +75,10 @@ def visibility_facts(*unacked_keys: str) -> Facts:
         for number, key in enumerate(unacked_keys)
     ]
     return survey_facts(*workers)
+
+
+def lost(trouble: State, name: str = "eve") -> StreamerRecord:
+    return StreamerRecord(platform="douyu", id=name, trouble=trouble, troubled_since=60.0, problem="why")
 
 
 FINDINGS: list[tuple[Facts, list[str]]] = [
@@ -186,6 +192,20 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
     (platform_facts(auth_since=1.0), ["platform-auth"]),
     (platform_facts(open_until=200.0), ["platform-blocked"]),
     (platform_facts(open_until=50.0), []),
+    (platform_facts(open_until=50.0, step=1, blocked=7.0), ["platform-blocked"]),
+    (platform_facts(unreached=50.0), ["platform-unreached"]),
+    (platform_facts(wait_until=200.0), ["platform-waits"]),
+    (platform_facts(wait_until=50.0), []),
+    (platform_facts(all_gone=1.0), ["platform-emptied"]),
+    (platform_facts(due=3, due_since=-2000.0), ["streamers-overdue"]),
+    (platform_facts(due=3, due_since=50.0), []),
+    (Facts(platforms=PlatformFacts(list_problem="follows.yaml:1:1: no")), ["follows-broken"]),
+    (Facts(now=100.0, platforms=PlatformFacts(waiting=2, list_changed=10.0)), ["follows-waiting"]),
+    (Facts(now=100.0, platforms=PlatformFacts(waiting=2, list_changed=99.0)), []),
+    (Facts(platforms=PlatformFacts(unresolved=(lost(State.NOT_FOUND),))), ["follow-unresolved"]),
+    (Facts(now=1000.0, platforms=PlatformFacts(unread=(lost(State.BANNED),))), ["streamers-unread"]),
+    (Facts(now=1000.0, platforms=PlatformFacts(unread=(lost(State.UPCOMING),))), []),
+    (Facts(now=300.0, platforms=PlatformFacts(unread=(lost(State.NETWORK),))), []),
     (platform_facts(parser_broken=1.0), ["parser-broken"]),
     (
         Facts(platforms=PlatformFacts(failing_targets=(FailingTarget(target="t", since=1.0, tries=2, problem="p"),))),
@@ -207,12 +227,13 @@ def test_the_worst_comes_first_and_ok_only_when_all_is_wanted() -> None:
     )
     facts = msgspec.structs.replace(facts, servers=(msgspec.structs.replace(SERVER, save_setting="1"),))
     assert [finding.level for finding in report.run_checks(facts)] == ["bad", "warn"]
-    assert [finding.level for finding in report.run_checks(facts, include_ok=True)] == ["bad", "warn", "ok"]
+    levels = [finding.level for finding in report.run_checks(facts, include_ok=True)]
+    assert levels == ["bad", "warn", *["ok"] * (len(levels) - 2)]
     assert [finding.id for finding in report.run_checks(facts, ignore=["always-eager"])] == ["dead-letters"]
 
 
 def test_programs_get_the_promised_fields() -> None:
-    data: Any = report.findings_view([Finding(id="app-broken", level="bad", title="t")]).data
+    data: Any = report.findings_view([Finding(id="app-broken", level="bad", title="t")], Facts()).data
     assert set(data[0]) == FIELDS
     assert data[0]["link"] == "docs/doctor.md#app-broken"
 
@@ -229,8 +250,53 @@ def test_every_check_is_run() -> None:
     assert len(report.CHECKS) == len(checks)
 
 
+def test_each_check_says_what_it_looked_at_where_it_finds_nothing() -> None:
+    assert set(report.NOTES) == {check.__name__ for check in report.CHECKS}
+    assert {part for note in report.NOTES.values() for part in note.parts} <= set(report.PARTS)
+    assert {note.id for note in report.NOTES.values() if note.id} <= finding_ids()
+    silent = {"check_unreachable", "check_reachable"}  # a server is named as reached, or as not reached
+    shown = report.run_checks(Facts(), include_ok=True)
+    assert {finding.title for finding in shown} == {
+        note.well for name, note in report.NOTES.items() if name not in silent
+    }
+    assert all(finding.level == "ok" and finding.evidence for finding in shown)
+
+
+GAPS = {"survey": Gap("no answer in time"), "queues": Gap("no answer in time"), "beats": Gap("away", ("store-gone",))}
+
+
+def text(facts: Facts, *ignore: str, include_ok: bool = False) -> str:
+    findings = report.run_checks(facts, ignore=ignore, include_ok=include_ok)
+    return render.as_text(report.findings_view(findings, facts), colour=False, width=80)
+
+
+def test_nothing_is_wrong_only_where_everything_was_looked_at() -> None:
+    assert text(Facts()) == "Nothing is wrong.\n"
+    facts = Facts(gaps=GAPS)
+    assert "workers, queues: no answer in time" in text(facts)
+    assert "beats: away" in text(facts)
+    assert text(facts, "not-looked-at").startswith("Nothing is wrong with what was looked at. Not looked at:\nworkers")
+    assert "No two workers have one name" not in text(facts, include_ok=True)
+
+
+def test_what_a_finding_says_already_is_not_said_twice() -> None:
+    gaps = {"survey": Gap("the broker is not reached", ("broker-unreachable",))}
+    facts = Facts(gaps=gaps, servers=(msgspec.structs.replace(SERVER, error="refused"),))
+    assert [finding.id for finding in report.run_checks(facts)] == ["broker-unreachable"]
+    assert [finding.id for finding in report.run_checks(facts, ignore=["broker-unreachable"])] == ["not-looked-at"]
+
+
+def test_of_many_lines_the_first_are_named_and_the_others_counted() -> None:
+    facts = Facts(platforms=PlatformFacts(unresolved=tuple(lost(State.NOT_FOUND, str(n)) for n in range(5_000))))
+    (finding,) = report.run_checks(facts)
+    lines = finding.evidence.splitlines()
+    assert lines[0] == "douyu/0: not found since 1970-01-01T00:01:00Z: why"
+    assert (len(lines), lines[-1]) == (11, "and 4,990 more: livectl live --all shows each")
+
+
 def finding_ids() -> set[str]:
-    sources = "\n".join(path.read_text() for path in (ROOT / "livectl" / "doctor").glob("checks_*.py"))
+    folder = ROOT / "livectl" / "doctor"
+    sources = "\n".join(path.read_text() for path in (*folder.glob("checks_*.py"), folder / "report.py"))
     return set(re.findall(r'id="([a-z-]+)"', sources)) | {
         f"{role}-unreachable" for role in ("broker", "store", "results")
     }
