@@ -158,8 +158,9 @@ def pause(context: CommandContext, /, name: str, reason: str) -> None:
     from livectl.render import sentence
 
     with redis_client.open_store(_store_address(context)) as store:
-        schedules = _read_snapshot(context).schedules
-        _check_name(name, run_store.read_pausable_names(store, schedules))
+        snapshot = _read_snapshot(context, says_unread=False)
+        names = run_store.read_pausable_names(store, snapshot.schedules)
+        _check_name(name, names.union(entry.name for entry in snapshot.app_entries))
         run_store.pause(store, name, reason)
     context.show(sentence(f"{name} is paused; `livectl schedules resume {name}` ends that.", {"name": name}))
 
@@ -260,10 +261,14 @@ def export(context: CommandContext, /, to: str | None, file: str | None) -> int:
     """
     from livectl.ops.schedules import conversion, exporting
 
-    schedules = _read_snapshot(context, file).schedules
-    name = context.display_path(_schedule_path(context, file))
-    converted = exporting.export_schedule(to, schedules, name, context.app, _now_ms())
-    return conversion.show(converted, context.say, context.show)
+    snapshot = _read_snapshot(context, file, says_unread=False)
+    from_app = context.app is not None and file is None and _is_file_left_out(context)
+    name = f"beat_schedule of {context.app}" if from_app else context.display_path(_schedule_path(context, file))
+    converted = exporting.export_schedule(to, snapshot.schedules, name, context.app, _now_ms())
+    left = {
+        entry.name: entry.problem or "a class of the app's own says when it is due" for entry in snapshot.app_entries
+    }
+    return conversion.show(converted.without(left), context.say, context.show)
 
 
 def _read_snapshot(context: CommandContext, file: str | None = None, *, says_unread: bool = True) -> ScheduleSnapshot:

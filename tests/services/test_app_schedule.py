@@ -107,6 +107,21 @@ def test_import_sees_what_list_sees(ask: Ask) -> None:
     }
 
 
+def test_an_entry_of_a_class_of_its_own_can_be_paused(ask: Ask) -> None:
+    assert ask("schedules", "pause", "slow", "--reason", "tests").returncode == 0
+    rows = {row["name"]: row for row in json.loads(ask("schedules", "list", "--json").stdout)}
+    assert (rows["slow"]["reason"], rows["slow"]["next"]) == ("tests", None)
+
+
+def test_export_tells_what_it_leaves_out(ask: Ask) -> None:
+    exported = ask("schedules", "export", "--crontab")
+    assert exported.returncode == 1
+    assert exported.stdout.startswith("# From beat_schedule of proj, by livectl schedules export")
+    assert "0 9,18 * * 1,2,3,4,5 livectl -A proj call proj.greet" in exported.stdout
+    assert f"left out: text: {NO_LIST}" in exported.stderr
+    assert "left out: slow: a class of the app's own says when it is due" in exported.stderr
+
+
 def test_validate_without_a_file_checks_the_app(ask: Ask, tmp_path: Path) -> None:
     checked = ask("schedules", "validate")
     assert checked.returncode == 3

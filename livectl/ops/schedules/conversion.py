@@ -67,6 +67,11 @@ class ConvertedSchedule(Struct, frozen=True):
     left: list[PortingNote]
     notes: list[PortingNote] = []
 
+    def without(self, left: dict[str, str]) -> ConvertedSchedule:
+        """The same, and these entries are left out too, each with its reason."""
+        more = [PortingNote(name=name, why=why) for name, why in left.items()]
+        return ConvertedSchedule(self.text, [*more, *self.left], self.notes)
+
 
 class ImportedSchedule(Struct, kw_only=True):
     """The entries found in a source, and those that schedules.yaml cannot hold."""
