@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
+from livectl import cli
+from livectl.context import CommandContext
 from livectl.live.checker import Checker
 from livectl.live.network.check_cache import MAX_KEPT_VALUES, FileCache
 from livectl.models import State
@@ -133,3 +136,25 @@ def test_what_has_run_out_leaves_the_file_which_stays_small(tmp_path: Path) -> N
     rows = json.loads(path.read_text())
     assert len(rows) <= MAX_KEPT_VALUES
     assert all(until > now[0] for *_, until in rows)
+
+
+def test_check_here_keeps_its_token_in_the_state_directory(tmp_path: Path) -> None:
+    """The command itself, without a store: the second call asks for no token, and looks no name up."""
+    with Fakes() as fakes:
+        fakes.plan.show("twitch", "1001", "live", alias="ada")
+        hosts = "".join(f"    {host}: {url}\n" for host, url in fakes.connect_to.items() if "twitch" in host)
+        settings = (
+            f"platforms:\n  twitch: {{client_id: mine, client_secret: {SECRET}}}\nnetwork:\n  connect_to:\n{hosts}"
+        )
+        (tmp_path / "livectl.yaml").write_text(settings)
+        requests = []
+        for _ in range(2):
+            before, out = fakes.requests_to("twitch"), io.StringIO()
+            environ = {"HOME": str(tmp_path), "LIVECTL_HOME": str(tmp_path / "state")}
+            context = CommandContext(environ, tmp_path, out, io.StringIO())
+            assert cli.main(("check", "--local", "--json", "twitch/ada"), context) == 0
+            assert json.loads(out.getvalue())[0]["id"] == "1001"
+            requests.append(fakes.requests_to("twitch") - before)
+    assert requests == [2, 1]
+    kept = tmp_path / "state" / "check-cache.json"
+    assert (kept.stat().st_mode & 0o777, kept.parent.stat().st_mode & 0o777) == (0o600, 0o700)

@@ -233,6 +233,12 @@ def test_twitch_is_asked_by_graphql_where_helix_cannot_be_read() -> None:
     assert site.asked("/gql") == 1
 
 
+@pytest.mark.parametrize("error", [{"error": "Internal Server Error"}, {"message": "timed out", "status": 500}])
+def test_no_stream_beside_an_error_of_helix_is_nobody_offline(error: Any) -> None:
+    for answers in ({"streams": {"data": []} | error}, {"streams": {"data": []}, "helix/users": {"data": []} | error}):
+        assert states(Site(**answers).check("twitch", ["1001"], CLIENT)) == [State.NETWORK]
+
+
 @pytest.mark.parametrize(
     ("body", "state"),
     [
@@ -384,7 +390,9 @@ def test_the_station_of_soop_tells_viewers_category_and_password() -> None:
     }
     site = Site(player_live={"CHANNEL": {"RESULT": 99}}, station={"station": {"user_id": "ada"}, "broad": broad})
     (seen,) = site.check("soop", ["ada"])
-    assert (seen.state, seen.viewers, seen.category, seen.session) == (State.RESTRICTED, 12, "810", "5")
+    assert (seen.state, seen.viewers, seen.category, seen.session) == (State.RESTRICTED, 12, "", "5")
+    site.answers["player_live"] = {"CHANNEL": {"RESULT": -6}}
+    assert site.check("soop", ["ada"])[0].category == "810", "the player tells nothing of it"
 
 
 def test_soop_is_asked_at_the_station_where_the_player_contradicts_itself() -> None:
@@ -466,6 +474,7 @@ def test_youtube_tells_viewers_and_category_without_a_key() -> None:
     site.plan.show("youtube", CHANNEL, "live", viewers=12_345)
     (seen,) = site.check("youtube", [CHANNEL])
     assert (seen.viewers, seen.category) == (12_345, "Gaming")
+    assert site.check("youtube", [CHANNEL], EVERY_KEY)[0].category == "Gaming", "with a key it is called the same"
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,7 @@ def _check_station(streamer_id: str, restriction: str, context: CheckContext) ->
         return Observation(
             platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now, name=name, url=url(streamer_id)
         )
+    is_gated = bool(restriction)
     restriction = restriction or ("asks for a password" if body.broad.is_password else "")
     return Observation(
         platform=NAME,
@@ -211,7 +212,8 @@ def _check_station(streamer_id: str, restriction: str, context: CheckContext) ->
         at=context.now,
         session=str(body.broad.broad_no),
         title=parsing.plain_text(body.broad.broad_title),
-        category=_category(body.broad.category_tags, body.broad.broad_cate_no),
+        # The player names what the station numbers: where it is asked, too, a number would look like a change.
+        category=_category(body.broad.category_tags, body.broad.broad_cate_no if is_gated else ""),
         name=name,
         url=url(streamer_id),
         cover=f"{COVERS}/{body.broad.broad_no}",

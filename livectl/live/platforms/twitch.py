@@ -70,6 +70,7 @@ class HelixStream(msgspec.Struct):
 class HelixRows(msgspec.Struct):
     data: list[msgspec.Raw]
     error: str | None = ""
+    message: str | None = ""
 
 
 class HelixUser(msgspec.Struct):
@@ -80,6 +81,7 @@ class HelixUser(msgspec.Struct):
 class HelixUsers(msgspec.Struct):
     data: list[HelixUser]
     error: str | None = ""
+    message: str | None = ""
 
 
 class GqlGame(msgspec.Struct):
@@ -256,8 +258,8 @@ def _find_users(
 def _read_helix(response: Response, decoder: msgspec.json.Decoder[T], context: CheckContext) -> T:
     """The rows. An answer that names an error says nothing by what it leaves out."""
     rows = parsing.read_json(response, decoder, context.now)
-    if rows.error:
-        raise CheckFailed(State.NETWORK, f"the site has trouble: {parsing.plain_text(rows.error)}")
+    if rows.error or rows.message:
+        raise CheckFailed(State.NETWORK, f"the site has trouble: {parsing.plain_text(rows.error or rows.message)}")
     return rows
 
 

@@ -47,6 +47,17 @@ KNOWN_VIDEOS_SECONDS = 30 * 86_400.0  # forgetting the videos that ended costs o
 RECENTLY_LIVE_SECONDS = 900.0  # for so long after a broadcast, the next one announced does not hide that it ended
 
 
+# The names of the Data API's categories, which are the same everywhere; pages have the name alone.
+# fmt: off
+CATEGORY_NAMES = {
+    "1": "Film & Animation", "2": "Autos & Vehicles", "10": "Music", "15": "Pets & Animals", "17": "Sports",
+    "19": "Travel & Events", "20": "Gaming", "22": "People & Blogs", "23": "Comedy", "24": "Entertainment",
+    "25": "News & Politics", "26": "Howto & Style", "27": "Education", "28": "Science & Technology",
+    "29": "Nonprofits & Activism",
+}
+# fmt: on
+
+
 class YouTubePicture(msgspec.Struct):
     url: str
 
@@ -360,7 +371,7 @@ def _build_video_observation(streamer_id: str, state: State, item: YouTubeItem, 
         at=context.now,
         session=item.id,
         title=parsing.plain_text(item.snippet.title),
-        category=parsing.plain_text(item.snippet.category_id),
+        category=parsing.plain_text(CATEGORY_NAMES.get(item.snippet.category_id, item.snippet.category_id)),
         name=parsing.plain_text(item.snippet.channel_title),
         url=f"https://www.youtube.com/watch?v={item.id}",
         cover=parsing.image_url(picture.url if picture else ""),
