@@ -142,6 +142,17 @@ def test_who_goes_live_is_in_kicks_list_and_who_ends_is_confirmed_alone() -> Non
     assert site.asked("/channels") == 1, "an older word of the channel does not count after it was live"
 
 
+def test_a_broadcast_of_kick_that_ended_is_confirmed_once() -> None:
+    site, ids = kick_site(4, 0)
+    site.check("kick", ids, CLIENT)
+    site.plan.show("kick", ids[0], "offline")
+    requests = []
+    for _ in range(2):
+        assert site.check("kick", ids, CLIENT)[0].state is State.OFFLINE
+        requests.append(len(site.log))
+    assert requests == [2, 1]
+
+
 def test_who_is_missing_in_kicks_list_is_not_offline_for_that() -> None:
     site, ids = kick_site(30, 0)
     site.plan.show("kick", ids[3], "skipped")

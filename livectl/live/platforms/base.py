@@ -67,7 +67,7 @@ class Platform(NamedTuple):
             next(steps)
         except StopIteration as stop:
             return bool(stop.value == name)
-        except LivectlError:
+        except Exception:  # it is raised again where the name is resolved, and told there
             return False
         steps.close()
         return False

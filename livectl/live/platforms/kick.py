@@ -233,6 +233,8 @@ def _remember(observations: dict[str, Observation], context: CheckContext, *, al
             yield from _remember_live(streamer_id)
         if observation.state is not State.OFFLINE:
             continue
+        if (yield from cache_get(f"offline/{streamer_id}")):
+            continue
         if not alone and (yield from cache_get(f"live/{streamer_id}")):
             observations[streamer_id] = yield from _confirm_offline(streamer_id, context)
         if observations[streamer_id].state is State.OFFLINE:
