@@ -11,6 +11,7 @@ import click
 from livectl import __version__
 from livectl.context import CommandContext, from_process
 from livectl.errors import EXIT_DONE, EXIT_INTERRUPTED, LivectlError, SettingsError, UsageError
+from livectl.suggestions import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +66,12 @@ def global_options() -> list[click.Option]:
         option("-v", "--verbose", is_flag=True, help="Say more; a traceback with an error."),
         option("-q", "--quiet", is_flag=True, help="Say nothing but the answer and errors."),
     ]
+
+
+# What Celery calls an option, where livectl has another word for it.
+CELERY_OPTION_NAMES = {"--countdown": "--in", "--delay": "--in", "--eta": "--at", "--hostname": "--name"}
+MIN_OPTION_SIMILARITY = 0.75  # of difflib's measure: one letter wrong in a name of four
+MIN_CUT_CHARS = 5  # of an option that was cut short, its dashes included
 
 
 class LazyGroup(click.Group):
@@ -161,9 +168,36 @@ def _from_unforeseen(error: Exception) -> LivectlError:
 def _report_usage_error(context: CommandContext, error: click.ClickException) -> int:
     click_context = error.ctx if isinstance(error, click.UsageError) else None
     path = click_context.command_path if click_context else "livectl"
-    usage_error = UsageError(error.format_message(), f"See `{path} --help`.")
+    message, hints = error.format_message(), [f"See `{path} --help`."]
+    if isinstance(error, click.NoSuchOption) and click_context:
+        message, hints = f"No such option {error.option_name!r}.", [*_option_hints(click_context, error), *hints]
+    usage_error = UsageError(message, " ".join(hints))
     context.report_error(usage_error)
     return usage_error.code
+
+
+def _option_hints(click_context: click.Context, error: click.NoSuchOption) -> list[str]:
+    """Which option was meant, or where an option of Celery's own stands."""
+    parameters = click_context.command.params
+    names = [name for parameter in parameters for name in parameter.opts if name.startswith("--")]
+    if error.option_name == "--args" and any(parameter.name == "args" for parameter in parameters):
+        return ["Arguments stand behind the task's name, each as a word."]
+    if meant := _meant_option(error.option_name, names):
+        return [f"Did you mean {meant}?"]
+    takes_celery_options = any(parameter.name == "extra" for parameter in parameters)
+    place = f"Options of Celery's own stand behind --: `{click_context.command_path} -- {error.option_name}`."
+    return [place] if takes_celery_options else []
+
+
+def _meant_option(word: str, names: list[str]) -> str | None:
+    """The option of this name in Celery, that was cut short, or misspelt by a letter or two."""
+    if not word.startswith("--"):
+        return None
+    if (name := CELERY_OPTION_NAMES.get(word)) in names:
+        return name
+    begun = [name for name in names if name.startswith(word)] if len(word) >= MIN_CUT_CHARS else []
+    near = nearest(word[2:], [name[2:] for name in names], cutoff=MIN_OPTION_SIMILARITY)
+    return begun[0] if len(begun) == 1 else f"--{near}" if near else None
 
 
 def _print_traceback(context: CommandContext) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,23 @@ if TYPE_CHECKING:
     from livectl.ops.jobs.sender import JobSender
 
 
-@click.command()
+NEGATIVE_NUMBER = re.compile(r"-\.?\d[\d.eE+-]*")
+
+
+class TaskCommand(click.Command):
+    """Takes negative numbers as arguments, where Click would look for an option `-1`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words, raw = (args[: args.index("--")], args[args.index("--") :]) if "--" in args else (list(args), [])
+        ctx.ignore_unknown_options = any(map(NEGATIVE_NUMBER.fullmatch, words))
+        rest = super().parse_args(ctx, args)
+        for word in (ctx.params.get("task") or "", *(ctx.params.get("args") or ())):
+            if word[:1] == "-" != word and not NEGATIVE_NUMBER.fullmatch(word) and word not in raw:
+                raise click.NoSuchOption(word, ctx=ctx)
+        return rest
+
+
+@click.command(cls=TaskCommand)
 @click.argument("task", required=False)
 @click.argument("args", nargs=-1, metavar="[ARG]...")
 @click.option("-k", "--kwargs", metavar="JSON", help='Keyword arguments: \'{"name": "Ada"}\'.')
@@ -39,7 +56,7 @@ def command(context: CommandContext, /, **options: Any) -> int:
     \b
     Examples:
       livectl call livectl.ping --wait
-      livectl -A proj call proj.tasks.add 2 3 --in 10m -Q slow
+      livectl -A proj call proj.tasks.add -2 3 --in 10m -Q slow
       livectl -A proj call --from orders.jsonl --window 50
     """
     from livectl.ops.jobs import publish_many

@@ -52,7 +52,7 @@ def command(context: CommandContext, *, streamers: tuple[str, ...], local: bool,
     from livectl.live import check_request, views
     from livectl.live.follows import follow_list
 
-    requested = [follow_list.parse_streamer(streamer) for streamer in streamers]
+    requested = [follow_list.parse_argument(streamer, context.settings.follows) for streamer in streamers]
     request = check_request.build(requested, context.settings)
     deployment = None if local else _find_workers(context, must_answer=not wait)
     if not wait:

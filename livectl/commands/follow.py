@@ -73,7 +73,9 @@ def remove(context: CommandContext, addresses: tuple[str, ...]) -> int:
     from livectl.live import views
     from livectl.live.follows import follow_list
 
-    edit = _open_follow_file(context).remove(follow_list.parse_streamer(address) for address in addresses)
+    edit = _open_follow_file(context).remove(
+        follow_list.parse_argument(address, context.settings.follows) for address in addresses
+    )
     context.show(views.edit_view(edit, "No longer following", "Not followed:"))
     return 1 if edit.unchanged else 0
 

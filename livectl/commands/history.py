@@ -27,7 +27,8 @@ def command(context: CommandContext, *, streamer: str, zone: str | None) -> int:
     from livectl.live.follows import follow_list
     from livectl.units import parse_timezone
 
-    streamer_history = store_reader.read_history(context.own_store, follow_list.parse_streamer(streamer))
+    wanted = follow_list.parse_argument(streamer, context.settings.follows)
+    streamer_history = store_reader.read_history(context.own_store, wanted)
     zone = parse_timezone(zone or context.settings.timezone)
     context.show(history.history_view(streamer_history, zone, time.time()))
     return 0 if streamer_history.sessions else 1

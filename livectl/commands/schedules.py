@@ -23,6 +23,9 @@ NANOSECONDS_PER_MS = 1_000_000
 OWN_TASKS_MODULE = "livectl.tasks"
 
 file_option = click.option("-s", "--schedules", "file", metavar="FILE", help="Another file than that of the settings.")
+zone_option = click.option(
+    "--tz", "zone", metavar="ZONE", help="Show times in this zone, not in that of the settings or the app."
+)
 
 
 @click.group()
@@ -64,9 +67,10 @@ def validate(context: CommandContext, file: str | None) -> None:
 
 
 @command.command("list")
+@zone_option
 @file_option
 @pass_command_context
-def list_entries(context: CommandContext, file: str | None) -> None:
+def list_entries(context: CommandContext, zone: str | None, file: str | None) -> None:
     """Show each entry, when it last ran and how that went, and when it will next.
 
     With -A, the entries of the app's own beat_schedule are there too, and what no
@@ -84,13 +88,13 @@ def list_entries(context: CommandContext, file: str | None) -> None:
     entries = views.list_entries(
         (*snapshot.schedules, *snapshot.app_entries), _read_run_history(context), now, _find_problems(context, snapshot)
     )
-    context.show(views.render_entries(entries, now, _shown_zone(context)))
+    context.show(views.render_entries(entries, now, _shown_zone(context, zone)))
 
 
 @command.command("next")
 @click.argument("name", required=False)
 @click.option("-n", "count", default=10, show_default=True, type=click.IntRange(1, 10_000), help="How many runs.")
-@click.option("--tz", "zone", metavar="ZONE", help="Show times in this zone, not in that of the settings.")
+@zone_option
 @file_option
 @pass_command_context
 def list_runs(context: CommandContext, name: str | None, count: int, zone: str | None, file: str | None) -> None:
@@ -104,7 +108,6 @@ def list_runs(context: CommandContext, name: str | None, count: int, zone: str |
       livectl schedules next digest
     """
     from livectl.ops.beat import views
-    from livectl.units import parse_timezone
 
     snapshot = _read_snapshot(context, file)
     schedules = snapshot.schedules
@@ -115,7 +118,7 @@ def list_runs(context: CommandContext, name: str | None, count: int, zone: str |
     runs = list(islice(views.upcoming_runs(wanted, _now_ms()), count))
     by_name = {schedule.name: schedule for schedule in schedules}
     history = _read_run_history(context)
-    context.show(views.render_runs(runs, by_name, history, parse_timezone(zone) if zone else _shown_zone(context)))
+    context.show(views.render_runs(runs, by_name, history, _shown_zone(context, zone)))
 
 
 @command.command("run")
@@ -307,10 +310,13 @@ def _find_problems(context: CommandContext, snapshot: ScheduleSnapshot) -> dict[
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _shown_zone(context: CommandContext) -> str:
-    """The time zone that times are shown in: that of the settings, or of the app of -A when they name none."""
+def _shown_zone(context: CommandContext, zone: str | None) -> str:
+    """The time zone that times are shown in: the one asked for, that of the settings, or of the app of -A."""
     from livectl.settings import DEFAULT_SOURCE
+    from livectl.units import parse_timezone
 
+    if zone:
+        return parse_timezone(zone)
     if context.app is None or context.settings.sources.get("timezone") != DEFAULT_SOURCE:
         return context.settings.timezone
     from livectl.ops import apps

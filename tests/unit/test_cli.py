@@ -11,6 +11,7 @@ import click
 import pytest
 
 from livectl import __version__, cli
+from livectl.commands import call
 from livectl.context import CommandContext
 from livectl.errors import FileError, LivectlError, Mistake, PlatformError, ServerError, SettingsError, UnfinishedError
 
@@ -53,6 +54,56 @@ def test_a_mistake_on_the_command_line_ends_with_2_and_a_suggestion(argv: list[s
     assert (code, out) == (2, "")
     assert message in err
     assert "--help" in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        (["call", "t", "--countdown", "5"], "Did you mean --in?"),  # what Celery calls it
+        (["call", "t", "--eta=x"], "Did you mean --at?"),
+        (["call", "t", "--args", "[1]"], "Arguments stand behind the task's name"),
+        (["call", "t", "-1", "--priorty", "5"], "Did you mean --priority?"),
+        (["live", "--wat"], "Did you mean --watch?"),
+        (["worker", "--autoscale", "3,1"], "Options of Celery's own stand behind --: `livectl worker -- --autoscale`."),
+        (["worker", "proj"], "-A is missing: livectl -A proj worker"),
+        (["beat", "proj"], "-A is missing: livectl -A proj beat"),
+        (["up", "proj"], "-A is missing: livectl -A proj up"),
+        (["call", "t", "--link", "x"], ""),  # nothing is near
+        (["call", "t", "-1", "-x"], ""),
+        (["call", "t", "--window-size", "x"], ""),
+        (["live", "--columns"], ""),
+    ],
+)
+def test_an_option_is_suggested_when_it_is_near_and_not_else(argv: list[str], hint: str, tmp_path: Path) -> None:
+    code, _, err = run(*argv, LIVECTL_HOME=str(tmp_path))
+    assert code == 2
+    assert hint in err
+    assert ("Did you mean" in err) == hint.startswith("Did you mean")
+
+
+@pytest.mark.parametrize("argv", [["worker", "-l", "trace"], ["beat", "-l", "trace"], ["up", "-l", "trace"]])
+@pytest.mark.parametrize("mode", [[], ["--detach"]])
+def test_a_log_level_that_does_not_exist_is_refused_in_every_mode(argv: list[str], mode: list[str]) -> None:
+    dry_run = [] if argv[0] == "up" or mode else ["--dry-run"]
+    code, out, err = run(*argv, *mode, *dry_run)
+    assert (code, out) == (2, "")
+    assert "'trace' is not one of 'debug', 'info'" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "args"),
+    [
+        (["tasks.add", "-1", "2"], ("-1", "2")),
+        (["tasks.add", "-1", "-2.5e3", "--queue", "x", "-.5"], ("-1", "-2.5e3", "-.5")),
+        (["tasks.add", "--", "-x", "-1"], ("-x", "-1")),
+        (["tasks.add", "-"], ("-",)),
+    ],
+)
+def test_negative_numbers_are_arguments(words: list[str], args: tuple[str, ...]) -> None:
+    with call.command.make_context(
+        "call", list(words), obj=CommandContext({}, Path.cwd(), io.StringIO(), io.StringIO())
+    ) as parsed:
+        assert (parsed.params["task"], parsed.params["args"]) == ("tasks.add", args)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from livectl.models import JobState
-from livectl.ops.jobs import status
+from livectl.models import Job, JobState
+from livectl.ops.jobs import status, views
 from livectl.ops.jobs.job_log import JobLogEntry
 from livectl.ops.jobs.status import JobFacts
 from livectl.ops.protocol.message import JobMessage
@@ -90,14 +91,11 @@ def test_the_state_of_a_group(states: list[str], state: str) -> None:
 
 
 def test_what_a_server_with_a_fast_clock_told_is_never_ahead() -> None:
-    from livectl.models import Job
-    from livectl.ops.jobs import views
-
     ahead = datetime.now(UTC) + timedelta(minutes=2)
     job = Job(id="j", state=JobState.SUCCEEDED, sent_at=ahead, started_at=ahead, finished_at=ahead)
     assert "in " not in str(views.job_details(status.JobStatus(job)).to_renderable())
     later = Job(id="j", state=JobState.ETA, eta=SOON)
-    assert "(in 24.0 h)" in str(views.job_details(status.JobStatus(later)).to_renderable())
+    assert "(in 2" in str(views.job_details(status.JobStatus(later)).to_renderable())
 
 
 @pytest.mark.parametrize(
@@ -112,3 +110,15 @@ def test_of_a_job_whose_result_nobody_keeps_that_is_said(facts: dict[str, Any], 
     told = status.job_status(kept_nowhere, VISIBILITY).note
     assert note in told
     assert told.endswith("and its results go back to the sender alone")
+
+
+def test_the_word_of_a_state_is_the_same_everywhere() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text()
+    for state in JobState:
+        assert views.STATE_TEXTS[state].startswith(state)
+        assert f"`{state}`" in manual
+
+
+def test_a_job_that_has_ended_is_not_due_any_more() -> None:
+    revoked = Job(id="j", state=JobState.REVOKED, eta=SOON, finished_at=NOW)
+    assert "due" not in str(views.job_details(status.JobStatus(revoked)).to_renderable())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from livectl import suggestions
 from livectl.errors import FileError, LivectlError, Mistake, SettingsError
 from livectl.live import platforms
 from livectl.models import State, Streamer, StreamerRecord, UnresolvedFollow
@@ -224,6 +225,31 @@ def parse_streamer(address: str, fields: Mapping[str, Any] | None = None) -> Str
     platform, streamer_id = platforms.parse_address(address)
     page_url = platforms.get(platform).url(streamer_id)
     return Streamer(platform=platform, id=streamer_id, url=page_url or address.strip(), **(fields or {}))
+
+
+def parse_argument(text: str, path: Path) -> Streamer:
+    """The streamer that a word of the command line names. One that names none may be near somebody of this list."""
+    try:
+        return parse_streamer(text)
+    except LivectlError as error:
+        addresses = {} if "/" in text else _addresses_by_word(path)
+        if word := suggestions.nearest(text, addresses):
+            error.hint = f"Did you mean {addresses[word]}? {error.hint}"
+        raise
+
+
+def _addresses_by_word(path: Path) -> dict[str, str]:
+    """`platform/id` of the list's streamers, by their ids and names; none where the list cannot be read."""
+    try:
+        streamers = load(path).streamers
+    except LivectlError:
+        return {}
+    return {
+        word: f"{streamer.platform}/{streamer.id}"
+        for streamer in streamers
+        for word in (streamer.name, streamer.id)
+        if word
+    }
 
 
 def streamer_or_error(read: Callable[..., Streamer], *args: Any) -> Streamer | LivectlError:

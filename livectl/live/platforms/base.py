@@ -117,13 +117,11 @@ class Call(NamedTuple):
 class NotAStreamer(LivectlError):  # noqa: N818
     """An address that names no streamer of this platform: a clip, a recording, a category."""
 
-    code = 3
+    code = 2  # on the command line; one in a file is a mistake of that file
 
 
 class UnknownPlatform(NotAStreamer):
     """An address `name/id` where no platform has the name."""
-
-    code = 2
 
 
 class CheckFailed(PlatformError):  # noqa: N818

@@ -11,10 +11,11 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
-from livectl.live.platforms import parsing
+from livectl.live.platforms import WEB_HOSTS, parsing
 from livectl.live.platforms.base import Call, CheckFailed, NotAStreamer, Platform, cache_get, cache_set, one_by_one
 from livectl.live.platforms.parsing import parse_page_address
 from livectl.models import Observation, State
+from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -28,6 +29,7 @@ NAME = "streamlink"
 INSTALL_COMMAND = "pip install 'livectl[streamlink]'"
 REQUEST_TIMEOUT_S = 15  # of one request of a plugin; a check makes 2 to 5
 CHECK_TIMEOUT_S = 45.0
+MIN_HOST_SIMILARITY = 0.8  # of difflib's measure: two letters wrong in www.twitch.tv
 NO_STREAMS_CACHE_SECONDS = 3_600.0  # an older "no streams" is not the first of two in a row
 PLAYLIST_PLUGINS = {"hls", "dash", "http"}  # they play any file of any host, and are no sites
 RECORDING_MATCHER = re.compile(r"vod|video|clip|episode|series|movie|search|share")  # names of plugins' matchers
@@ -72,8 +74,10 @@ def _find_plugin(address: str, host: str) -> type[Plugin]:
     try:
         name, plugin_class, _ = _new_session().resolve_url_no_redirect(address)
     except NoPluginError as error:
+        hosts = [known_host for hosts in WEB_HOSTS.values() for known_host in hosts]
+        question = did_you_mean(host, hosts, cutoff=MIN_HOST_SIMILARITY).capitalize()
         raise NotAStreamer(
-            f"neither livectl nor streamlink knows {host}", "docs/platforms.md lists the sites."
+            f"neither livectl nor streamlink knows {host}", f"{question} docs/platforms.md lists the sites.".strip()
         ) from error
     if name in PLAYLIST_PLUGINS:
         raise NotAStreamer("a file or playlist is no streamer", "Give the address of the channel's page.")

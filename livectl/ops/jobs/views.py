@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl.models import JobState
+from livectl.ops.jobs.status import END_STATES
 from livectl.render import DEFAULT_WIDTH_CHARS, View, sentence, table
 from livectl.units import format_precise_duration
 
@@ -36,9 +37,9 @@ STATE_TEXTS = {
     JobState.FAILED: "failed",
     JobState.RUNNING: "running",
     JobState.RECEIVED: "received: a worker has it",
-    JobState.ETA: "waiting for its time",
+    JobState.ETA: "eta: waiting for its time",
     JobState.QUEUED: "queued",
-    JobState.REDELIVERY: "waiting for redelivery: the worker that had it is gone",
+    JobState.REDELIVERY: "redelivery: the worker that had it is gone",
     JobState.RETRYING: "retrying",
     JobState.REVOKED: "revoked",
     JobState.UNKNOWN: "unknown",
@@ -204,7 +205,7 @@ def _job_lines(job: Job, note: str, progress: tuple[float, float] | None) -> lis
         ("kwargs", _shorten(job.kwargs, LONG_ARGUMENTS_CHARS) if job.kwargs not in (None, {}) else None),
         ("queue", _queue_text(job)),
         ("worker", job.worker),
-        ("due", _time_text(job.eta, now, may_come=True)),
+        ("due", _time_text(job.eta, now, may_come=True) if job.state not in END_STATES else None),
         ("sent", _time_text(job.sent_at, now)),
         ("started", _time_text(job.started_at, now)),
         ("finished", _time_text(job.finished_at, now)),

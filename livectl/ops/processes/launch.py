@@ -15,7 +15,7 @@ from livectl.errors import UsageError
 from livectl.pools import GREEN_POOLS, Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 OWN_APP = "livectl.celeryapp"
@@ -89,6 +89,7 @@ def worker_command(options: WorkerOptions, *, processors: int, process: int) -> 
 
 def beat_command(app: str | None, *, loglevel: str, schedule: str | None, extra: tuple[str, ...] = ()) -> list[str]:
     """The argv of a beat, with livectl's scheduler unless the extra options name another."""
+    _check_no_argument(extra, "beat")
     scheduler = [] if names_scheduler(extra) else ["-S", SCHEDULER]
     return [*_celery_argv(app), "beat", *scheduler, "-l", loglevel, *_schedule_option(schedule), *extra]
 
@@ -114,6 +115,7 @@ def flower_command(
     app: str | None, *, host: str, port: int, allow_changes: bool, extra: tuple[str, ...] = ()
 ) -> list[str]:
     """The argv of Flower, read-only unless changes are allowed."""
+    _check_no_argument(extra, "flower")
     if find_spec("flower") is None:
         raise UsageError("Flower is not installed", INSTALL_FLOWER)
     if not allow_changes and _flower_version() < FLOWER_READ_ONLY_SINCE:
@@ -179,11 +181,19 @@ def describe_store(scheduler: str) -> str:
     return f"beat_scheduler is {scheduler}, which reads {STORES[store]}" if store else ""
 
 
-def check_worker_extra(extra: Iterable[str]) -> None:
-    """Refuses the one option of `celery worker` that means something else for `celery beat`."""
+def check_worker_extra(extra: Sequence[str], command: str = "worker") -> None:
+    """Refuses a word that is no option, and the one option that means something else for `celery beat`."""
+    _check_no_argument(extra, command)
     if any(STATEDB_OPTION.match(word) for word in extra):
         message = "-S of celery worker is no scheduler: it names a file for revoked jobs"
         raise UsageError(message, "Say --statedb FILE for that; the scheduler of -B is --scheduler NAME.")
+
+
+def _check_no_argument(extra: Sequence[str], command: str) -> None:
+    """Refuses a word before all options."""
+    if extra and not extra[0].startswith("-"):
+        hint = f"If that is an app, -A is missing: livectl -A {extra[0]} {command}"
+        raise UsageError(f"{command} takes no argument {extra[0]!r}", hint)
 
 
 def _validate(options: WorkerOptions) -> None:

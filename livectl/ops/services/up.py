@@ -120,7 +120,7 @@ def split_options(text: str) -> tuple[str, ...]:
 
 def check_extra(worker_extra: tuple[str, ...], beat_extra: tuple[str, ...]) -> None:
     """Refuses options that `up` has itself, or that would take a process out of its hands."""
-    launch.check_worker_extra(worker_extra)
+    launch.check_worker_extra(worker_extra, "up")
     for word in (*worker_extra, *beat_extra):
         name = word.split("=")[0] if word.startswith("--") else word[:2]
         if name in OWN_OPTIONS:
