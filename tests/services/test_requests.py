@@ -74,7 +74,7 @@ def check_twice(platform: str, way: str, count: int, kind: Kind, *, keyed: bool)
         ("huya", "alias", 5, False, (5, 5), (5, 5)),
         # A visitor's cookie; who a room is of.
         ("douyin", "id", 5, False, (6, 5), (6, 5)),
-        ("douyin", "reflow", 5, False, (11, 5), (11, 5)),
+        ("douyin", "reflow", 5, False, (5, 6), (11, 5)),
         # The name of a channel, when it is live for the first time; once, whether a streamer exists.
         ("chzzk", "id", 5, False, (10, 5), (5, 5)),
         ("soop", "id", 5, False, (5, 5), (10, 5)),

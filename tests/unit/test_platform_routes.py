@@ -446,6 +446,15 @@ def test_a_room_of_douyin_that_is_left_out_is_looked_for_in_the_page() -> None:
     assert states(site.check("douyin", ["123"], {"cookie": "ttwid=mine"})) == [State.LIVE]
 
 
+@pytest.mark.parametrize("room", [{}, {"status": 4}, {"status": 2, "id_str": "77"}])
+def test_a_shared_room_of_douyin_tells_its_owners_state_while_it_is_on_air(room: Any) -> None:
+    site = Site(reflow={"status_code": 0, "data": {"room": room | {"owner": {"web_rid": "123"}}}})
+    site.plan.show("douyin", "123", "live")  # in another room by now
+    seen = site.observe_names("douyin", ["reflow/9"], {"cookie": "ttwid=mine"})["reflow/9"]
+    assert (seen.id, seen.state) == ("123", State.LIVE)
+    assert (seen.session, len(site.log)) == (("77", 1) if room.get("status") == 2 else ("1790000000", 2))
+
+
 # YouTube
 
 

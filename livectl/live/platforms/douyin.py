@@ -16,6 +16,7 @@ import msgspec
 from livectl.live.platforms import parsing
 from livectl.live.platforms.base import (
     CheckFailed,
+    NameLookup,
     NotAStreamer,
     Platform,
     ask,
@@ -29,9 +30,10 @@ from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
-    from livectl.live.platforms.base import CheckContext, Effect, Resolve
+    from livectl.errors import LivectlError
+    from livectl.live.platforms.base import CheckContext, Effect, Observations, Resolve, ResolveNames
 
 NAME = "douyin"
 SITE_HOSTS = {"douyin.com", "www.douyin.com", "m.douyin.com", "iesdouyin.com", "www.iesdouyin.com"}
@@ -123,9 +125,14 @@ class DouyinReflow(msgspec.Struct):
     room: DouyinOwnedRoom
 
 
+class DouyinSharedRoom(msgspec.Struct):
+    room: DouyinRoom
+
+
 ENVELOPE = msgspec.json.Decoder(DouyinEnvelope)
 DATA = msgspec.json.Decoder(DouyinData, strict=False)
 REFLOW = msgspec.json.Decoder(DouyinReflow)
+SHARED_ROOM = msgspec.json.Decoder(DouyinSharedRoom, strict=False)
 
 
 def address(text: str) -> str | None:
@@ -163,13 +170,42 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     return (yield from _find_owner(streamer_id.removeprefix("reflow/"), context))
 
 
+def resolve_batch(names: Sequence[str], context: CheckContext) -> ResolveNames:
+    answers: dict[str, str | LivectlError] = {}
+    for name in names:
+        answers[name] = yield from resolve(name, context)
+    return answers
+
+
+def observe_names(names: Sequence[str], context: CheckContext) -> Observations:
+    """The states of shared rooms: one that is on air tells its owner's state, too."""
+    observations: dict[str, Observation] = {}
+    for name in names:
+        room_json = yield from _find_room(name.removeprefix("reflow/"), context)
+        owner_id = parsing.decode_json(room_json, REFLOW).room.owner.web_rid
+        try:
+            room = parsing.decode_json(room_json, SHARED_ROOM).room
+            is_live = room.status == ROOM_LIVE
+        except CheckFailed:
+            is_live = False
+        if is_live:
+            observations[name] = _build_observation(owner_id, DouyinData(data=[room]), context)
+        else:
+            observations[name] = yield from check_streamer(owner_id, context)
+    return observations
+
+
 def _find_owner(room_id: str, context: CheckContext) -> Resolve:
+    return parsing.decode_json((yield from _find_room(room_id, context)), REFLOW).room.owner.web_rid
+
+
+def _find_room(room_id: str, context: CheckContext) -> Generator[Effect, Any, msgspec.Raw]:
     query = {"type_id": "0", "live_id": "1", "room_id": room_id, "sec_user_id": "", "app_id": "1128"}
     request = Request(url=f"{REFLOW_API}?{urlencode(query)}", headers=parsing.browser_headers())
     envelope = parsing.read_json((yield from ask(request)), ENVELOPE, context.now)
     if envelope.status_code != 0:
         raise CheckFailed(State.BLOCKED, f"refused to tell the room's owner (status_code {envelope.status_code})")
-    return parsing.decode_json(envelope.data, REFLOW).room.owner.web_rid
+    return envelope.data
 
 
 def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect, Any, Observation]:
@@ -308,4 +344,5 @@ PLATFORM = Platform(
     url=url,
     check=one_by_one(NAME, with_second_route(check_streamer, check_page)),
     resolve=resolve,
+    names=NameLookup(1, resolve_batch, lambda name: name.startswith("reflow/"), observe_names),
 )
