@@ -20,6 +20,7 @@ import msgspec
 from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import WorkerLostError
 from celery import signals
+from celery.app.defaults import SETTING_KEYS
 from celery.exceptions import InvalidTaskError, NotRegistered
 from celery.utils.imports import symbol_by_name
 from celery.utils.log import get_logger
@@ -129,10 +130,25 @@ def create_guard(app: Any) -> Guard:
     return Guard(settings, store)
 
 
+def drop_false_deprecations(app: Any) -> None:
+    """Keeps Celery from calling names old that are right behind the app's namespace, and from advising to rename them.
+
+    57 names are spelt alike in the old style and behind `CELERY`; Celery's warning does not look at the namespace.
+    """
+    prefix, deprecated = f"{app.namespace or ''}_", app.conf.deprecated_settings or ()
+    if app.namespace and deprecated:
+        app.conf.deprecated_settings = {
+            name
+            for name in deprecated
+            if not name.startswith(prefix) or name.removeprefix(prefix).lower() not in SETTING_KEYS
+        }
+
+
 class GuardedConsumer(FrugalConsumer):
     """Celery's consumer, which looks at each message before it takes it for a job."""
 
     def __init__(self, *args: Any, app: Any = None, **options: Any) -> None:
+        drop_false_deprecations(app)
         self.guard = create_guard(app)
         super().__init__(*args, app=app, **options)
 

@@ -1,0 +1,27 @@
+"""What the guard changes of an app before its worker runs."""
+
+from __future__ import annotations
+
+import pytest
+from celery import Celery
+
+from livectl.ops import guard
+
+
+@pytest.mark.parametrize(
+    ("namespace", "names", "called_old"),
+    [
+        ("CELERY", ["CELERY_RESULT_BACKEND", "CELERY_TIMEZONE"], set()),
+        ("CELERY", ["CELERY_TIMEZONE", "CELERYD_CONCURRENCY"], {"CELERYD_CONCURRENCY"}),  # not read behind CELERY
+        ("", ["CELERY_TIMEZONE"], {"CELERY_TIMEZONE"}),
+        ("SHOP", ["CELERY_TIMEZONE"], {"CELERY_TIMEZONE"}),
+        ("CELERY", ["CELERY_TASK_RESULT_EXPIRES"], {"CELERY_TASK_RESULT_EXPIRES"}),  # no setting without CELERY_
+    ],
+)
+def test_a_name_is_called_old_only_where_it_is(namespace: str, names: list[str], called_old: set[str]) -> None:
+    app = Celery("names", set_as_current=False)
+    app.config_from_object(dict.fromkeys(names), namespace=namespace or None)
+    assert set(app.conf.deprecated_settings or ()) == set(names)
+    guard.drop_false_deprecations(app)
+    assert set(app.conf.deprecated_settings or ()) == called_old
+    app.close()
