@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
 
     from livectl.errors import LivectlError
 
 DEFAULT_WIDTH_CHARS = 80
+UNBROKEN_COLUMN = "id"  # an id is copied as a whole
+MIN_COLUMN_CHARS = 6  # narrower columns are no longer read
+COLUMN_GAP_CHARS = 2  # between two columns
 
 
 class View(NamedTuple):
@@ -28,21 +31,46 @@ def sentence(text: str, data: Any) -> View:
     return View(data, lambda: text)
 
 
+class Table:
+    """Rows under headings. Where the columns would be cut, each row is shown as lines instead: nothing is hidden."""
+
+    def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        self._columns = columns
+        self._rows = rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield self._as_table() if self._narrowest() <= options.max_width else self._as_lines()
+
+    def _narrowest(self) -> int:
+        """The width below which a column would be cut, or squeezed to less than a word of it."""
+        widths = []
+        for number, column in enumerate(self._columns):
+            widest = max(len(column), *(len(row[number]) for row in self._rows))
+            widths.append(widest if column == UNBROKEN_COLUMN else min(widest, MIN_COLUMN_CHARS))
+        return sum(widths) + COLUMN_GAP_CHARS * (len(widths) - 1)
+
+    def _as_table(self) -> RenderableType:
+        from rich import box
+        from rich.table import Table as RichTable
+
+        rich_table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+        for column in self._columns:
+            rich_table.add_column(column, overflow="fold", no_wrap=column == UNBROKEN_COLUMN)
+        for row in self._rows:
+            rich_table.add_row(*row)
+        return rich_table
+
+    def _as_lines(self) -> RenderableType:
+        return "\n\n".join(
+            "\n".join(f"{column}: {cell}" for column, cell in zip(self._columns, row, strict=True) if cell)
+            for row in self._rows
+        )
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], data: Any, *, empty: str) -> View:
     """Rows under headings; `empty` is the sentence in their place when there are none."""
-
-    def to_renderable() -> RenderableType:
-        from rich import box
-        from rich.table import Table
-
-        rich_table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-        for column in columns:
-            rich_table.add_column(column, overflow="fold", no_wrap=column == "id")  # an id is copied as a whole
-        for row in rows:
-            rich_table.add_row(*row)
-        return rich_table if rich_table.row_count else empty
-
-    return View(data, to_renderable)
+    all_rows = list(rows)
+    return View(data, lambda: Table(columns, all_rows) if all_rows else empty)
 
 
 def with_lines(view: View, lines: Sequence[str]) -> View:

@@ -103,7 +103,9 @@ def peek(context: CommandContext, /, queue: str, limit: int) -> None:
     from livectl.ops.cluster import purge as queue_purge
     from livectl.ops.jobs import views
 
-    context.show(views.message_table(queue_purge.peek(context.deployment, queue, limit)))
+    messages = queue_purge.peek(context.deployment, queue, limit + 1)
+    more = f"and others behind them: -n {10 * limit} shows more" if len(messages) > limit else ""
+    context.show(views.message_table(messages[:limit], more=more))
 
 
 @command.command()

@@ -30,5 +30,8 @@ def command(context: CommandContext, /, **options: Any) -> None:
     from livectl.ops.jobs.job_request import parse_duration_option
 
     since = datetime.now(UTC) - parse_duration_option("--since", options["since"]) if options["since"] else None
-    wanted = results.ResultFilter(**{**options, "since": since})
-    context.show(views.job_table(results.list_recent(context.deployment, wanted)))
+    limit = options["limit"]
+    wanted = results.ResultFilter(**{**options, "since": since, "limit": limit + 1})
+    jobs = results.list_recent(context.deployment, wanted)
+    more = f"and older ones: -n {10 * limit} shows more" if len(jobs) > limit else ""
+    context.show(views.job_table(jobs[:limit], more=more))

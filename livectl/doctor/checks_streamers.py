@@ -206,10 +206,10 @@ def check_failing_targets(facts: Facts) -> Iterator[Finding]:
 
 def _format_answers(answers: dict[str, int]) -> str:
     """The most frequent answers, and how often each came."""
-    return ", ".join(
-        f"{count} {State(state).words}"
-        for state, count in sorted(answers.items(), key=lambda item: -item[1])[:MAX_ANSWERS_SHOWN]
-    )
+    ordered = sorted(answers.items(), key=lambda item: -item[1])
+    texts = [f"{count} {State(state).words}" for state, count in ordered[:MAX_ANSWERS_SHOWN]]
+    others = sum(count for _, count in ordered[MAX_ANSWERS_SHOWN:])
+    return ", ".join([*texts, f"{others} others"] if others else texts)
 
 
 def _tries_text(tries: int) -> str:

@@ -223,6 +223,7 @@ class PageSection(msgspec.Struct, Generic[T], frozen=True):
 
     value: T | None = None
     why: str = ""
+    left_out: int = 0  # rows that are not shown, as far as they were read
 
 
 class JobsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,11 +240,18 @@ def read_jobs(deployment: Deployment) -> JobsSnapshot:
     return JobsSnapshot(
         workers=_read_section(lambda: _list_workers(deployment)) if on_redis else PageSection(why=NOT_REDIS_REASON),
         queues=_read_section(lambda: queues.measure(deployment)) if on_redis else PageSection(why=NOT_REDIS_REASON),
-        recent=_read_section(lambda: _recent_jobs(deployment))
+        recent=_cut(_read_section(lambda: _recent_jobs(deployment)), MAX_RECENT_JOBS)
         if can_list_results
         else PageSection(why=NO_RESULTS_REASON),
-        dead=_read_section(lambda: dead_letters.list_summaries(deployment)[:MAX_DEAD_LETTERS]),
+        dead=_cut(_read_section(lambda: dead_letters.list_summaries(deployment)), MAX_DEAD_LETTERS),
     )
+
+
+def _cut(section: PageSection[list[T]], most: int) -> PageSection[list[T]]:
+    """The section with its first rows only, and how many it leaves out."""
+    if section.value is None:
+        return section
+    return PageSection(section.value[:most], left_out=max(0, len(section.value) - most))
 
 
 def _read_section(read: Callable[[], T]) -> PageSection[T]:
@@ -260,7 +268,8 @@ def _list_workers(deployment: Deployment) -> workers.WorkerList:
 
 
 def _recent_jobs(deployment: Deployment) -> list[Job]:
-    return results.list_recent(deployment, results.ResultFilter(limit=MAX_RECENT_JOBS))
+    """One more than the page shows, if there is one: then it says that there are older ones."""
+    return results.list_recent(deployment, results.ResultFilter(limit=MAX_RECENT_JOBS + 1))
 
 
 class BeatSchedule(msgspec.Struct, frozen=True, kw_only=True):

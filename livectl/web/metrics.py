@@ -169,7 +169,8 @@ class StateCollector:
             yield depth
             yield oldest
         if snapshot.dead.value is not None:
-            yield GaugeMetricFamily("livectl_dead_letters", "Dead letters", len(snapshot.dead.value))
+            dead_letters = len(snapshot.dead.value) + snapshot.dead.left_out
+            yield GaugeMetricFamily("livectl_dead_letters", "Dead letters", dead_letters)
 
     def _beats(self) -> Iterator[Metric]:
         beat_schedule = self._page_data.beat_schedule.get()

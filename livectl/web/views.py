@@ -71,6 +71,7 @@ def streamer(streamer_page: StreamerPage, translate: Translations, now: float, z
         "card": CardBuilder(translate, now, zone, _page_url_builder()).build(record),
         "followed": record.streamer is not None,
         "sessions": [_session_row(session, translate, now, zone) for session in reversed(sessions[-MAX_SESSIONS:])],
+        "session_count": len(sessions),
         "heat_map": draw_heat_map(heat_map, days),
         "weeks": f"{heat_map.weeks:g}",
         "usual": ", ".join(f"{days[day]} {hour:02}:00" for day, hour in heat_map.usual_hours),
@@ -304,7 +305,7 @@ class TargetRow(msgspec.Struct, frozen=True, kw_only=True):
     """A target of alerts on the jobs page."""
 
     name: str
-    backlog: int
+    backlog: str
     sent: FormattedTime | None
     retry: FormattedTime | None
     problem: str
@@ -358,7 +359,7 @@ def _target_row(status: TargetStatus, clock: NearTimeFormatter) -> TargetRow:
     state = status.state
     return TargetRow(
         name=status.name,
-        backlog=status.backlog,
+        backlog=f"{status.backlog}+" if status.more else str(status.backlog),
         sent=clock.past(state.sent_at),
         retry=clock.coming(state.retry_at),
         problem=state.problem,

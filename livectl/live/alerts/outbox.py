@@ -68,6 +68,7 @@ class TargetStatus(NamedTuple):
     target: Target
     state: TargetState
     backlog: int
+    more: bool = False  # more changes wait than were looked at
 
 
 class TargetChanges(NamedTuple):
@@ -175,7 +176,8 @@ def read_targets(settings: Settings, client: Redis, now: float) -> list[TargetSt
         start = states[name].cursor or (None if noted else start_cursor(target, now))
         changes = store.changes(start, MAX_BACKLOG) if start else []
         pending = pending_changes(name, target, changes, find_records(store, changes))
-        statuses.append(TargetStatus(name=name, target=target, state=states[name], backlog=len(pending)))
+        more = len(changes) == MAX_BACKLOG
+        statuses.append(TargetStatus(name=name, target=target, state=states[name], backlog=len(pending), more=more))
     return statuses
 
 

@@ -38,7 +38,7 @@ def targets_view(statuses: Sequence[TargetStatus], zone: str, now: float) -> Vie
             target_address(status.target),
             " ".join(status.target.on),
             _format_age(status.state.sent_at, now),
-            str(status.backlog),
+            f"{status.backlog}+" if status.more else str(status.backlog),
             _state_text(status),
         )
         for status in statuses

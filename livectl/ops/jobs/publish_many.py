@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 GROUP_POLL_INTERVAL_S = 0.1
 GROUP_READ_TIMEOUT_S = 10.0  # for one reading of thousands of results
-MAX_MISTAKES = 20  # shown at once: enough for a file that is wrong altogether
 MAX_FAILURES = 20  # ids of failed jobs in the summary
 POLL_INTERVAL_S = 0.2
 REQUEST_KEYS = {"task", "args", "kwargs", "queue", "priority", "eta", "expires"}
@@ -179,7 +178,7 @@ def read_requests(path: Path, default_task: str | None) -> list[JobRequest]:
             except (msgspec.DecodeError, LivectlError) as error:
                 mistakes.append(Mistake(str(path), number, 1, str(error)))
     if mistakes:
-        raise FileError(mistakes[:MAX_MISTAKES], 'A line is {"task": "proj.tasks.add", "args": [1, 2], "kwargs": {}}.')
+        raise FileError(mistakes, 'A line is {"task": "proj.tasks.add", "args": [1, 2], "kwargs": {}}.')
     return requests
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from livectl.models import JobState
 from livectl.ops.jobs.status import END_STATES
-from livectl.render import DEFAULT_WIDTH_CHARS, View, sentence, table
+from livectl.render import DEFAULT_WIDTH_CHARS, View, sentence, table, with_lines
 from livectl.units import format_precise_duration
 
 if TYPE_CHECKING:
@@ -54,12 +54,14 @@ def job_details(status: JobStatus, *, full: bool = False) -> View:
     return View(job, lambda: "\n".join(_job_lines(job, status.note, status.progress)))
 
 
-def job_table(jobs: Sequence[Job]) -> View:
+def job_table(jobs: Sequence[Job], *, more: str = "") -> View:
+    """The jobs; `more` says that there are others, and how to see them."""
     rows = [
         (job.id, str(job.state), job.task or "", _ago_text(job.finished_at or job.started_at), _result_text(job))
         for job in jobs
     ]
-    return table(("id", "state", "task", "ago", "result"), rows, jobs, empty="No results.")
+    job_rows = table(("id", "state", "task", "ago", "result"), rows, jobs, empty="No results.")
+    return with_lines(job_rows, [more] if more else [])
 
 
 def _result_text(job: Job) -> str:
@@ -95,12 +97,14 @@ def queue_table(depths: QueueDepths, rates: QueueRates | None = None) -> View:
     return table(columns, rows, depths.queues, empty="No queues: nothing was ever sent to this broker.")
 
 
-def message_table(messages: Sequence[JobMessage]) -> View:
+def message_table(messages: Sequence[JobMessage], *, more: str = "") -> View:
+    """The messages; `more` says that there are others, and how to see them."""
     rows = [
         (message.id, message.task, _shorten(message.args), _short_time_text(message.eta), _ago_text(message.sent))
         for message in messages
     ]
-    return table(("id", "task", "args", "due", "waits"), rows, messages, empty="The queue is empty.")
+    message_rows = table(("id", "task", "args", "due", "waits"), rows, messages, empty="The queue is empty.")
+    return with_lines(message_rows, [more] if more else [])
 
 
 def task_counts(tasks: Mapping[str, int]) -> str:
@@ -120,8 +124,11 @@ def batch_summary(summary: BatchSummary, total: int) -> View:
     unfinished_text = f", {summary.unfinished} not finished" if summary.unfinished else ""
     unsent_text = f", {total - summary.sent} not sent" if summary.sent < total else ""
     counts = f"{summary.succeeded} succeeded, {summary.failed} failed{unfinished_text}{unsent_text}"
-    text = f"{counts}, in {format_precise_duration(summary.seconds)}"
-    return sentence("\n".join([text, *(f"failed: {job_id}" for job_id in summary.failures)]), summary)
+    lines = [f"{counts}, in {format_precise_duration(summary.seconds)}"]
+    lines += [f"failed: {job_id}" for job_id in summary.failures]
+    if more := summary.failed - len(summary.failures):
+        lines.append(f"and {more} more that failed: livectl results --state failed")
+    return sentence("\n".join(lines), summary)
 
 
 def revoked_list(revoked_jobs: Sequence[RevokedJob]) -> View:
