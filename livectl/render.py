@@ -46,7 +46,7 @@ class Table:
         widths = []
         for number, column in enumerate(self._columns):
             widest = max(len(column), *(len(row[number]) for row in self._rows))
-            widths.append(widest if column == UNBROKEN_COLUMN else min(widest, MIN_COLUMN_CHARS))
+            widths.append(widest if column == UNBROKEN_COLUMN else max(len(column), min(widest, MIN_COLUMN_CHARS)))
         return sum(widths) + COLUMN_GAP_CHARS * (len(widths) - 1)
 
     def _as_table(self) -> RenderableType:
@@ -55,7 +55,7 @@ class Table:
 
         rich_table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
         for column in self._columns:
-            rich_table.add_column(column, overflow="fold", no_wrap=column == UNBROKEN_COLUMN)
+            rich_table.add_column(column, overflow="fold", min_width=len(column), no_wrap=column == UNBROKEN_COLUMN)
         for row in self._rows:
             rich_table.add_row(*row)
         return rich_table

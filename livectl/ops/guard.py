@@ -154,7 +154,10 @@ class GuardedConsumer(FrugalConsumer):
 
     def connection_for_read(self, heartbeat: Any = None) -> Any:
         connection = self.app.connection_for_read(heartbeat=heartbeat)
+        described = connection.info()
         connection.transport_cls = guarded_transport(connection.get_transport_cls(), self.guard.add_unreadable)
+        # A worker sends this along when it is asked for its statistics, and a class cannot be sent.
+        connection.info = lambda: described
         return self.ensure_connected(connection)
 
     def update_strategies(self) -> None:

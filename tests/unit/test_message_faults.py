@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery, chord
 
+from livectl.ops.guard import Guard, GuardedConsumer
 from livectl.ops.protocol import message_faults
+from livectl.settings import Settings
 from tests.support import bad_messages
 
 SOON = datetime.now(UTC) + timedelta(hours=1)
@@ -108,3 +111,12 @@ def test_nothing_is_wrong_with_what_celery_sends(options: dict[str, Any]) -> Non
 
 
 PROTOCOL_1 = {"countdown", "eta", "expires", "time_limit", "soft_time_limit", "group_id", "retries", "chord"}
+
+
+def test_a_guarded_connection_can_be_described_to_whom_asks_a_worker_for_its_statistics() -> None:
+    consumer = object.__new__(GuardedConsumer)
+    consumer.app = Celery("proj", broker="memory://", set_as_current=False)
+    consumer.guard = Guard(Settings(home=Path("/nowhere"), folder=Path("/nowhere")), None)
+    connection = consumer.connection_for_read()
+    assert json.loads(json.dumps(connection.info()))["transport"] == "memory"
+    connection.release()
