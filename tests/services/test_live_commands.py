@@ -223,8 +223,8 @@ CHECKS = [
     # addresses, exit code
     (("demo/nobody",), 1),
     (("demo/ada", "demo/linus", "demo/grace"), 0),  # one of the three is always live
-    (("foo",), 3),
-    (("https://clips.twitch.tv/x",), 3),
+    (("foo",), 2),
+    (("https://clips.twitch.tv/x",), 2),
     ((), 2),
 ]
 
