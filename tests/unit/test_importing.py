@@ -161,6 +161,8 @@ TWO = "{'b': {'task': 't', 'schedule': 2}}"
         (f"beat_schedule = {ONE} | {TWO}\n", ["a", "b"], ""),
         (f"beat_schedule = {ONE}\nbeat_schedule.setdefault('b', {{'task': 't', 'schedule': 2}})\n", ["a", "b"], ""),
         (f"beat_schedule = dict({ONE}, b={{'task': 't', 'schedule': 2}})\n", ["a", "b"], ""),
+        ("A = [('a', {'task': 't', 'schedule': 1})]\nbeat_schedule = dict(A + [('b', E), ()])\n", ["a"], "at run time"),
+        ("beat_schedule = dict([('a', {'task': 't', 'schedule': 1})] + MORE)\n", ["a"], "computed at run time: MORE"),
     ],
 )
 def test_an_entry_under_a_condition_is_listed_and_left_out(

@@ -199,10 +199,7 @@ class _ScheduleFinder:
             self._drop_changed(owner)
         elif method == "update":
             self._hold(owner, node)
-            for argument in node.args:
-                self._add_mapping(argument)
-            for keyword in node.keywords:
-                self._add_keyword(keyword)
+            self._add_dict_call(node)
         elif method == "setdefault" and len(node.args) > 1:
             self._hold(owner, node)
             self._add_default(*node.args[:2])
@@ -242,16 +239,22 @@ class _ScheduleFinder:
         if isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values, strict=True):
                 self._add_mapping(value) if key is None else self._add_entry(key, value)
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
-            for argument in node.args:
-                self._add_mapping(argument)
-            for keyword in node.keywords:
-                self._add_keyword(keyword)
-        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr | ast.Add):
             self._add_mapping(node.left)
             self._add_mapping(node.right)
+        elif isinstance(node, ast.List | ast.Tuple) and all(map(_is_pair, node.elts)):
+            for pair in node.elts:
+                self._add_entry(*pair.elts)  # type: ignore[attr-defined]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
+            self._add_dict_call(node)
         elif not self._is_schedule(node):
             self._leave_out_mapping(node)
+
+    def _add_dict_call(self, node: ast.Call) -> None:
+        for argument in node.args:
+            self._add_mapping(argument)
+        for keyword in node.keywords:
+            self._add_keyword(keyword)
 
     def _leave_out_mapping(self, node: ast.expr) -> None:
         reason = self.reader.constants.reasons.get(node.id) if isinstance(node, ast.Name) else None
@@ -386,6 +389,10 @@ def _zone_assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr, ast.AST
             }
             if any(_is_schedule_name(key) for key in pairs):
                 yield from ((key, value, node) for key, value in pairs.items() if key in names)
+
+
+def _is_pair(node: ast.expr) -> bool:
+    return isinstance(node, ast.List | ast.Tuple) and len(node.elts) == 2
 
 
 def _is_false(node: ast.expr) -> bool:

@@ -98,13 +98,13 @@ def _read_app(app: Celery, name: str, zone: str) -> ImportedSchedule:
     imported = ImportedSchedule(origin=name, timezone=zone)
     for key, entry in (app.conf.beat_schedule or {}).items():
         try:
-            imported.entries.append(PortableEntry(name=str(key), keys=portable_keys(_entry_values(entry))))
+            imported.entries.append(PortableEntry(name=str(key), keys=portable_keys(entry_values(entry))))
         except NotPortable as error:
             imported.left.append(PortingNote(name=str(key), why=str(error)))
     return imported
 
 
-def _entry_values(entry: Any) -> dict[str, Any]:
+def entry_values(entry: Any) -> dict[str, Any]:
     """An entry as a dict with a portable schedule; Celery takes dicts and ScheduleEntry objects."""
     values = dict(entry) if isinstance(entry, dict) else {key: getattr(entry, key, None) for key in ENTRY_FIELDS}
     return {**values, "schedule": _portable_schedule(values.get("schedule"))}
@@ -131,7 +131,7 @@ def to_yaml(imported: ImportedSchedule) -> ConvertedSchedule:
     """The text of a schedules.yaml. An entry that would not read back as it was is left out."""
     kept, left = [], list(imported.left)
     for entry in imported.entries:
-        if reason := _find_problem(imported.timezone, entry):
+        if reason := find_problem(imported.timezone, entry):
             left.append(PortingNote(name=entry.name, line=entry.line, why=reason))
         else:
             kept.append(entry)
@@ -144,7 +144,7 @@ def to_yaml(imported: ImportedSchedule) -> ConvertedSchedule:
     return ConvertedSchedule("\n".join(lines) + "\n", left, imported.notes)
 
 
-def _find_problem(zone: str, entry: PortableEntry) -> str:
+def find_problem(zone: str, entry: PortableEntry) -> str:
     """Why schedules.yaml cannot hold an entry; empty when the entry reads back as it is."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "entry.yaml"
