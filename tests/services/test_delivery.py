@@ -386,7 +386,7 @@ def test_the_digest_tells_what_was(world: World, receiver: Receiver) -> None:
     assert payload["title"].startswith("2 streamed since ")
     assert payload["title"].endswith(", 1 live now")
     first, second, third = payload["body"].splitlines()
-    assert (first, third) == ("Ada: 30 min (Painting)", "Could not be asked: 1 of demo (network)")
+    assert (first, third) == ("Ada: 30 min (Painting)", "Could not be asked: 1 of demo (not reached)")
     assert second.startswith("Bob: ")
     assert second.endswith("min, live now (Chess)")
     world.now += DAY

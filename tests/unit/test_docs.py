@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from livectl.models import State
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "livectl"
 FILE = re.compile(r"`(?:livectl/)?([a-z_/]+(?:\.py|/))`")
@@ -40,3 +42,11 @@ def test_the_package_layers_of_the_map_are_those_of_the_contract() -> None:
         path.name for wing in ("ops", "live") for path in (PACKAGE / wing).iterdir() if (path / "__init__.py").exists()
     }
     assert [name for name in sorted(packages) if f"{name}/" not in text] == []
+
+
+def test_the_glossary_has_each_state_in_its_words() -> None:
+    states = (ROOT / "docs/glossary.md").read_text().partition("### States")[2].partition("\n## ")[0]
+    rows = [line.split(" | ") for line in states.splitlines() if line.startswith("| ")]
+    words = {value: word for cells in rows for value in re.findall("`([a-z_]+)`", cells[1]) for word in [cells[0][2:]]}
+    for state in State:
+        assert state.words in words[state].split(", "), state

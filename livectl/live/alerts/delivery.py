@@ -316,7 +316,7 @@ def _unchecked_lines(records: Iterable[StreamerRecord]) -> list[str]:
     """How many streamers of each platform have no newer reading, and why."""
     troubles = Counter((record.platform, record.trouble) for record in records if record.trouble)
     return [
-        f"Could not be asked: {count} of {platform} ({trouble.replace('_', ' ')})"
+        f"Could not be asked: {count} of {platform or 'the follow list'} ({trouble.words})"
         for (platform, trouble), count in sorted(troubles.items())
         if trouble
     ]
