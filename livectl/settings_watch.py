@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LOOK_INTERVAL_S = 1.0  # between two looks at the files: settings count within five seconds
 RESTART_SECTIONS = ("broker", "store", "results", "web", "up", "celery")  # a process holds on to what these say
+LIVE_SECTIONS = tuple(name for name in FileSettings.__struct_fields__ if name not in RESTART_SECTIONS)
 MAX_NAMES_SAID = 10  # in one line of the log
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,8 @@ class SettingsWatch:
         self.started = self._current = livectl_settings.load(*self._source)
         self._secret_files = self.started.secret_files  # those that are looked at
         self._stamps = self._read_stamps(self._secret_files, stamps)  # of what was read last
-        self._fingerprints = fingerprints(self.started)
+        self._held = fingerprints(self.started, RESTART_SECTIONS)  # by now: a `file:` among them may change as well
+        self._fingerprints = fingerprints(self.started, LIVE_SECTIONS)
         self._outdated: list[str] = []  # names that count after a restart only
         self._unset: frozenset[str] | None = None  # lines about secrets, said already
 
@@ -122,12 +124,11 @@ class SettingsWatch:
         self._refused = refused
 
     def _take_over(self, settings: Settings) -> None:
-        held = {name: getattr(self.started, name) for name in (*RESTART_SECTIONS, "home")}
-        after_restart, was_refused = fingerprints(settings, RESTART_SECTIONS), bool(self._refused)
-        settings = msgspec.structs.replace(settings, **held)
-        old, self._fingerprints = self._fingerprints, fingerprints(settings)
-        outdated = changed_names(fingerprints(self.started, RESTART_SECTIONS), after_restart)
+        outdated, was_refused = changed_names(self._held, fingerprints(settings, RESTART_SECTIONS)), bool(self._refused)
+        old, self._fingerprints = self._fingerprints, fingerprints(settings, LIVE_SECTIONS)
         changes = describe_changes(old, self._fingerprints)
+        held = {name: getattr(self.started, name) for name in (*RESTART_SECTIONS, "home")}
+        settings = msgspec.structs.replace(settings, **held)
         if changes or was_refused or outdated != self._outdated:
             name = settings.file.name if settings.file else livectl_settings.SETTINGS_FILE
             later = f"only after a restart: {_join(outdated)}" if outdated else ""

@@ -183,6 +183,15 @@ def test_what_needs_a_restart_stays_and_is_named(process: Process) -> None:
     assert process.said[1:] == ["livectl.yaml read again: nothing changed"]
 
 
+def test_a_token_that_changes_in_its_file_needs_a_restart(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("first")
+    (tmp_path / "livectl.yaml").write_text("web: {token: file:key}\n")
+    process = Process(tmp_path)
+    process.write("second", "key")
+    process.write("third", "key")
+    assert process.said == ["livectl.yaml read again: only after a restart: web.token"]
+
+
 def test_children_take_over_and_say_nothing(process: Process) -> None:
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
