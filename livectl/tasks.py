@@ -119,18 +119,21 @@ def settings_watch() -> SettingsWatch:
 class Wiring:
     """What the tasks of a process share, made of the settings in force. Its connections notice a fork."""
 
-    def __init__(self, settings: Settings, before: Settings | None) -> None:
+    def __init__(self, settings: Settings, before: Wiring | None) -> None:
         from livectl.live.alerts import delivery
 
         self.settings = settings
+        self.follows_named_at: float = before.follows_named_at if before else 0.0
+        if before and before.settings.follows != settings.follows:
+            self.follows_named_at = time.time()
         place = f"{socket.gethostname()} {settings.file or settings.folder}"
-        delivery.note_targets(settings, before, _store(), _redis(), place, time.time())
+        delivery.note_targets(settings, before.settings if before else None, _store(), _redis(), place, time.time())
 
     @cached_property
     def sweeper(self) -> Sweeper:
         from livectl.live.checker import Sweeper
 
-        return Sweeper(self.settings, _store())
+        return Sweeper(self.settings, _store(), self.follows_named_at)
 
     @cached_property
     def dispatcher(self) -> AlertDispatcher:
@@ -158,7 +161,7 @@ class WiringInForce:
         with self._lock:
             wiring, settings = self._wiring, settings_watch().current()
             if wiring is None or wiring.settings is not settings:
-                wiring = self._wiring = Wiring(settings, wiring.settings if wiring else None)
+                wiring = self._wiring = Wiring(settings, wiring)
             return wiring
 
 

@@ -167,11 +167,11 @@ def blocked_reason(health: PlatformHealth, now: float) -> tuple[State, str] | No
 class Sweeper:
     """What a process does for all followed streamers every few seconds, and once a day."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, follows_named_at: float = 0.0) -> None:
         self._store = store
         self._limits = LimitsByPlatform(settings)
         self.checker = Checker(settings, store, self._limits)
-        self._follow_sync = FollowSync(settings, store, self.checker.fetcher, self._limits)
+        self._follow_sync = FollowSync(settings, store, self.checker.fetcher, self._limits, follows_named_at)
 
     def refresh_follows(self, now: float) -> None:
         self._follow_sync.refresh(now)

@@ -33,7 +33,7 @@ def store(store_url: str) -> Iterator[Store]:
 
 
 def settings(folder: Path, **more: object) -> Settings:
-    return Settings(home=folder, folder=folder, follows=folder / "follows.yaml", **more)  # type: ignore[arg-type]
+    return Settings(**{"home": folder, "folder": folder, "follows": folder / "follows.yaml", **more})  # type: ignore[arg-type]
 
 
 def make_sync(folder: Path, store: Store, **more: object) -> FollowSync:
@@ -62,6 +62,19 @@ def test_a_new_list_is_followed_and_a_changed_one_again(tmp_path: Path, store: S
     write(tmp_path, "demo/ada", "demo/eve", "demo/dan")
     assert sync.refresh(later()) == (2, 1)
     assert followed(store) == ["demo/ada", "demo/dan", "demo/eve"]
+
+
+def test_an_older_file_counts_once_the_settings_name_it(tmp_path: Path, store: Store) -> None:
+    write(tmp_path, "demo/bob")
+    (tmp_path / "follows.yaml").rename(tmp_path / "older.yaml")
+    write(tmp_path, "demo/ada")
+    assert make_sync(tmp_path, store).refresh(later()) == (1, 0)
+    changed = settings(tmp_path, follows=tmp_path / "older.yaml")
+    checker = Checker(changed, store)
+    sync = FollowSync(changed, store, checker.fetcher, LimitsByPlatform(changed), named_at=later())
+    assert sync.refresh(later()) == (1, 1)
+    assert followed(store) == ["demo/bob"]
+    assert sync.refresh(later()) is None
 
 
 def test_a_file_that_was_only_touched_changes_nothing(tmp_path: Path, store: Store) -> None:

@@ -48,9 +48,15 @@ log = logging.getLogger(__name__)
 
 
 class FollowSync:
-    """Applies the file for one process. A file that was read is remembered until it changes."""
+    """Applies the file for one process. A file that was read is remembered until it changes.
 
-    def __init__(self, settings: Settings, store: Store, fetcher: Fetcher, limits: LimitsByPlatform) -> None:
+    `named_at` is when the settings came to name this file instead of another: it counts as put in its place then.
+    """
+
+    def __init__(
+        self, settings: Settings, store: Store, fetcher: Fetcher, limits: LimitsByPlatform, named_at: float = 0.0
+    ) -> None:
+        self._named_at = named_at
         self._settings = settings
         self._store = store
         self._resolver = AliasResolver(settings, store, fetcher, limits)
@@ -66,7 +72,7 @@ class FollowSync:
         stamp = read_stamp(path)
         if stamp is None:
             return None  # without a file everybody stays followed
-        applied, placed_at = follow_list.read_applied(self._store), stamp.placed_at
+        applied, placed_at = follow_list.read_applied(self._store), max(stamp.placed_at, self._named_at)
         if (
             not stamp.is_settled(now)
             or placed_at < applied.put
