@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,7 @@ from livectl.context import CommandContext, pass_command_context
 from livectl.pools import LOG_LEVELS, POOLS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from livectl.ops.processes.embedded_broker import EmbeddedBroker
     from livectl.ops.processes.supervised_process import ChildSpec
@@ -92,7 +93,8 @@ def _start_detached(context: CommandContext, up_options: UpOptions, environment:
     background.ensure_not_running(context.settings.home, "up")
     server = up.make_embedded_broker(up_options, context.settings)
     try:
-        _plan(context, up_options, environment, server)
+        with _planned(context, up_options, environment, server):
+            pass
     finally:
         if server:
             server.clean_up()
@@ -118,12 +120,14 @@ def _run(context: CommandContext, up_options: UpOptions, environment: Environmen
     lock_fd = up.acquire_up_lock(context.settings.home)
     server = up.make_embedded_broker(up_options, context.settings)
     try:
-        children, summary = _plan(context, up_options, environment, server)
-        running_settings.note_start("up", context.settings, context.cwd, config=context.config, own=context.app is None)
-        context.show(up.summary_view(summary))
-        _say_who_can_read_the_page(context)
-        write = _line_writer(context, [OWN_NAME, *(child.name for child in children)])
-        return Supervisor(children, write, SupervisorTimings.from_settings(context.settings.up)).run()
+        with _planned(context, up_options, environment, server) as (children, summary):
+            running_settings.note_start(
+                "up", context.settings, context.cwd, config=context.config, own=context.app is None
+            )
+            context.show(up.summary_view(summary))
+            _say_who_can_read_the_page(context)
+            write = _line_writer(context, [OWN_NAME, *(child.name for child in children)])
+            return Supervisor(children, write, SupervisorTimings.from_settings(context.settings.up)).run()
     finally:
         running_settings.forget_start("up", context.settings)
         if server:
@@ -131,9 +135,10 @@ def _run(context: CommandContext, up_options: UpOptions, environment: Environmen
         os.close(lock_fd)
 
 
-def _plan(
+@contextmanager
+def _planned(
     context: CommandContext, up_options: UpOptions, environment: Environment, server: EmbeddedBroker | None
-) -> tuple[list[ChildSpec], UpSummary]:
+) -> Iterator[tuple[list[ChildSpec], UpSummary]]:
     """The children, and where everything is. Raises what would stop them, in the background as in a terminal."""
     from livectl.ops.services import up
     from livectl.web import auth
@@ -142,10 +147,10 @@ def _plan(
     has_page = not (web.token and web.token.problem)  # without its token it would be open to all
     if has_page:
         auth.check_exposure(web.host, web.token.reveal() if web.token else None)
-    page_port = up.choose_page_port(up_options, context.settings) if has_page else None
-    children = up.build_child_specs(up_options, environment, context.settings, server, context.say, page=page_port)
-    summary = up.build_summary(up_options, environment, context.settings, server, page=page_port, pid=os.getpid())
-    return children, summary
+    settings = context.settings
+    with (up.open_page_listener(up_options, settings) if has_page else None) or nullcontext() as page:
+        children = up.build_child_specs(up_options, environment, settings, server, context.say, page=page)
+        yield children, up.build_summary(up_options, environment, settings, server, page=page, pid=os.getpid())
 
 
 def _line_writer(context: CommandContext, names: list[str]) -> Callable[[str, str], None]:

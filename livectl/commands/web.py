@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 
 import click
 
@@ -13,8 +14,11 @@ from livectl.context import CommandContext, pass_command_context
 @click.option("--host", metavar="ADDRESS", help="Address to serve at, instead of web.host of the settings.")
 @click.option("-p", "--port", type=click.IntRange(0, 65535), help="Port, instead of web.port; 0 takes any free one.")
 @click.option("--wait-for-store", is_flag=True, hidden=True, help="Serve whatever the store says: `up` has asked it.")
+@click.option("--listener", "descriptor", type=int, hidden=True, help="A socket that listens already: that of `up`.")
 @pass_command_context
-def command(context: CommandContext, /, host: str | None, port: int | None, *, wait_for_store: bool) -> None:
+def command(
+    context: CommandContext, /, host: str | None, port: int | None, *, wait_for_store: bool, descriptor: int | None
+) -> None:
     """It only reads what is in the store, so it shows at once and asks no platform. It serves this machine alone;
     any other address needs web.token in the settings, which visitors enter once, and programs send as a bearer token.
     JSON is at /api/live and beside it, metrics at /metrics, a probe at /healthz.
@@ -35,7 +39,10 @@ def command(context: CommandContext, /, host: str | None, port: int | None, *, w
     web = watch.started.web
     token = web.token.reveal() if web.token else None
     auth.check_exposure(host or web.host, token)
-    listener = server.bind(host or web.host, web.port if port is None else port)
+    if descriptor is None:
+        listener = server.bind(host or web.host, web.port if port is None else port)
+    else:
+        listener = socket.socket(fileno=descriptor)
     app = server.create_app(context.find_deployment, watch.current, token)
     url = server.page_url(listener)
     context.show(sentence(f"The page is at {url}", {"url": url}))

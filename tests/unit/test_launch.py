@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec import structs
 
+from livectl import settings as livectl_settings
 from livectl.commands import up as up_command
 from livectl.errors import UsageError
 from livectl.ops.processes import launch
 from livectl.ops.services import up
 from livectl.pools import GREEN_POOLS, Pool
+from tests.support.servers import free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CELERY = [sys.executable, "-m", "celery", "-A"]
 OWN = [*CELERY, "livectl.celeryapp", "worker"]
@@ -169,3 +174,16 @@ def test_the_settings_file_is_found_from_any_folder(monkeypatch: pytest.MonkeyPa
 )
 def test_a_node_name_gets_its_host(name: str, full_name: str) -> None:
     assert launch.full_node_name(name, "box") == full_name
+
+
+def test_nobody_else_can_take_the_port_of_the_page(tmp_path: Path) -> None:
+    """From the plan of `up` on, also while the page starts, or starts again."""
+    own = up.UpOptions(app=None, config=None, pool="solo", concurrency=None, queues=None, name="w", loglevel="INFO")
+    (tmp_path / "livectl.yaml").write_text(f"web: {{port: {free_port()}}}\n")
+    settings = livectl_settings.load({"HOME": str(tmp_path)}, tmp_path)
+    page = up.open_page_listener(own, settings)
+    assert page is not None
+    with page:
+        assert page.getsockname()[1] == settings.web.port
+        with pytest.raises(UsageError, match=f"port {settings.web.port} on 127.0.0.1 is in use"):
+            up.open_page_listener(own, settings)

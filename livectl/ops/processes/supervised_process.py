@@ -16,7 +16,7 @@ from livectl.ops.processes import die_with_parent
 from livectl.ops.processes.output import OutputStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 
 MAX_LAST_LINES = 5  # kept to be shown when the supervisor gives the child up
@@ -35,7 +35,7 @@ class ChildSpec(msgspec.Struct, frozen=True, kw_only=True):
     if_killed: str = ""  # what becomes of its jobs after SIGKILL
 
 
-def spawn(command: list[str], environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def spawn(command: list[str], environ: Mapping[str, str], pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
     """Starts a command that dies with this process, in its own session: Ctrl-C in the terminal does not reach it."""
     return subprocess.Popen(
         die_with_parent.command_line(os.getpid(), command),
@@ -44,6 +44,7 @@ def spawn(command: list[str], environ: Mapping[str, str]) -> subprocess.Popen[by
         stderr=subprocess.PIPE,
         env={**environ, "PYTHONUNBUFFERED": "1"},  # else a line is shown only once 8 kB have come together
         start_new_session=True,
+        pass_fds=pass_fds,
     )
 
 

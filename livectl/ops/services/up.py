@@ -147,31 +147,33 @@ def make_embedded_broker(options: UpOptions, settings: Settings) -> EmbeddedBrok
     return EmbeddedBroker(settings.home) if options.app is None and settings.broker is None else None
 
 
-def choose_page_port(options: UpOptions, settings: Settings) -> int | None:
-    """The port of the page: a port in the settings has to be free; otherwise any free port will do."""
+def open_page_listener(options: UpOptions, settings: Settings) -> socket.socket | None:
+    """The socket of the page, which `up` keeps open: nobody else can take its port, not even while it starts again.
+
+    A port in the settings has to be free; otherwise any free port will do.
+    """
     if options.app is not None:  # the page shows streamers, which only livectl's own app has
         return None
     web = settings.web
-    if _is_port_free(web.host, web.port):
-        return web.port or _find_free_port(web.host)
-    if settings.sources["web.port"] != livectl_settings.DEFAULT_SOURCE:
-        raise UsageError(f"port {web.port} on {web.host} is in use", "Choose another with `web: {port: …}`.")
-    return _find_free_port(web.host)
+    try:
+        return _listen(web.host, web.port)
+    except OSError as error:
+        if settings.sources["web.port"] != livectl_settings.DEFAULT_SOURCE:
+            raise UsageError(
+                f"port {web.port} on {web.host} is in use", "Choose another with `web: {port: …}`."
+            ) from error
+    return _listen(web.host, 0)
 
 
-def _is_port_free(host: str, port: int) -> bool:
-    with _make_listener(host) as listener:
-        try:
-            listener.bind((host.strip("[]"), port))
-        except OSError:
-            return False
-    return True
-
-
-def _find_free_port(host: str) -> int:
-    with _make_listener(host) as listener:
-        listener.bind((host.strip("[]"), 0))
-        return int(listener.getsockname()[1])
+def _listen(host: str, port: int) -> socket.socket:
+    listener = _make_listener(host)
+    try:
+        listener.bind((host.strip("[]"), port))
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _make_listener(host: str) -> socket.socket:
@@ -186,7 +188,7 @@ def build_summary(
     settings: Settings,
     server: EmbeddedBroker | None,
     *,
-    page: int | None,
+    page: socket.socket | None,
     pid: int,
 ) -> UpSummary:
     """Sums up where everything is. Raises early what would stop a child: no store, no answer, a mistake in a file."""
@@ -201,7 +203,7 @@ def build_summary(
         data=str(server.home / "data") if server else None,
         log=str(server.log) if server else None,
         schedules=str(settings.schedules) if settings.schedules.exists() else None,
-        page=f"http://{settings.web.host}:{page}/" if page else None,
+        page=f"http://{settings.web.host}:{_port_of(page)}/" if page else None,
         worker=_worker_node_name(options, environment),
         pool=options.pool,
     )
@@ -226,7 +228,7 @@ def build_child_specs(
     server: EmbeddedBroker | None,
     warn: Callable[[str], None],
     *,
-    page: int | None,
+    page: socket.socket | None,
 ) -> list[ChildSpec]:
     """The children, in the order in which they start."""
     probe = LivenessProbe(lambda: deployment.find(options.app, settings, environment.cwd), environment.host, warn)
@@ -292,8 +294,9 @@ def _beat_spec(options: UpOptions, environment: Environment, probe: LivenessProb
     )
 
 
-def _page_spec(options: UpOptions, environment: Environment, host: str, port: int) -> ChildSpec:
-    argv = [sys.executable, "-m", "livectl", "--quiet", "web", "--wait-for-store", "--port", str(port)]
+def _page_spec(options: UpOptions, environment: Environment, host: str, listener: socket.socket) -> ChildSpec:
+    port, descriptor = _port_of(listener), listener.fileno()
+    argv = [sys.executable, "-m", "livectl", "--quiet", "web", "--wait-for-store", "--listener", str(descriptor)]
     environ = launch.child_environment(environment.environ, options.config)
 
     def is_answering(_: int) -> bool:
@@ -306,8 +309,15 @@ def _page_spec(options: UpOptions, environment: Environment, host: str, port: in
         return True
 
     return ChildSpec(
-        name="page", start=lambda: spawn(argv, environ), check_health=is_answering, grace_seconds=PAGE_GRACE_SECONDS
+        name="page",
+        start=lambda: spawn(argv, environ, pass_fds=(descriptor,)),
+        check_health=is_answering,
+        grace_seconds=PAGE_GRACE_SECONDS,
     )
+
+
+def _port_of(listener: socket.socket) -> int:
+    return int(listener.getsockname()[1])
 
 
 def _worker_node_name(options: UpOptions, environment: Environment) -> str:
