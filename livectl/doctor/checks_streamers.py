@@ -20,6 +20,7 @@ MIN_UNREACHED_S = 300.0  # beyond what a network mends by itself
 MIN_UNREAD_S = 600.0  # of trouble with one streamer
 PASSING_TROUBLES = {State.UNKNOWN, State.NETWORK, State.RATE_LIMITED, State.BLOCKED}  # that may be over by themselves
 NO_FAULTS = {State.UPCOMING, State.RESTRICTED}  # they describe the streamer
+NETWORK_CURE = "Look at this machine's network, and at network.proxy and network.connect_to in livectl.yaml."
 LIST_HINT = "livectl live --all shows each"
 
 
@@ -103,8 +104,29 @@ def check_unreached_platforms(facts: Facts) -> Iterator[Finding]:
                 level="bad" if facts.now - health.unreached >= MIN_UNREACHED_S else "warn",
                 title=f"{health.platform} is not reached",
                 evidence=f"since {format_instant(health.unreached)} no request has reached it{_why(facts, health)}",
-                cure="Look at this machine's network, and at network.proxy and network.connect_to in livectl.yaml.",
+                cure=NETWORK_CURE,
             )
+    for platform, first in _unreached_lookups(facts):
+        since = first.troubled_since or facts.now
+        yield Finding(
+            id="platform-unreached",
+            level="bad" if facts.now - since >= MIN_UNREACHED_S else "warn",
+            title=f"{platform} is not reached",
+            evidence=f"since {format_instant(since)} no name could be looked up there: {first.problem}",
+            cure=NETWORK_CURE,
+        )
+
+
+def _unreached_lookups(facts: Facts) -> Iterator[tuple[str, StreamerRecord]]:
+    """Platforms of which nobody could be looked up yet, each with who has waited the longest."""
+    followed = {health.platform for health in facts.platforms.health}
+    by_platform: dict[str, list[StreamerRecord]] = {}
+    for record in facts.platforms.unresolved:
+        if record.platform not in followed:
+            by_platform.setdefault(record.platform, []).append(record)
+    for platform, records in by_platform.items():
+        if all(record.trouble is State.NETWORK and record.troubled_since for record in records):
+            yield platform, min(records, key=lambda record: record.troubled_since or 0.0)
 
 
 def check_waiting_platforms(facts: Facts) -> Iterator[Finding]:

@@ -203,6 +203,10 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
     (Facts(now=100.0, platforms=PlatformFacts(waiting=2, list_changed=10.0)), ["follows-waiting"]),
     (Facts(now=100.0, platforms=PlatformFacts(waiting=2, list_changed=99.0)), []),
     (Facts(platforms=PlatformFacts(unresolved=(lost(State.NOT_FOUND),))), ["follow-unresolved"]),
+    (
+        Facts(now=100.0, platforms=PlatformFacts(unresolved=(lost(State.NETWORK),))),
+        ["follow-unresolved", "platform-unreached"],
+    ),
     (Facts(now=1000.0, platforms=PlatformFacts(unread=(lost(State.BANNED),))), ["streamers-unread"]),
     (Facts(now=1000.0, platforms=PlatformFacts(unread=(lost(State.UPCOMING),))), []),
     (Facts(now=300.0, platforms=PlatformFacts(unread=(lost(State.NETWORK),))), []),
