@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 import pytest
@@ -49,9 +49,22 @@ def hook(receiver: Receiver) -> str:
     return f"{{webhook: '{receiver.url}', allow_private: true}}"
 
 
-def read_targets(page: str) -> list[str]:
-    with urlopen(f"{page}api/jobs", timeout=HANG_SECONDS) as answered:
-        return [target["name"] for target in json.load(answered)["alerts"]]
+def read_page(up: Running, path: str) -> Any:
+    page = json.loads(wait_for(lambda: up.lines)[0])["page"]
+    try:
+        with urlopen(f"{page}{path}", timeout=HANG_SECONDS) as answered:
+            return json.load(answered)
+    except OSError:  # it has not begun
+        return None
+
+
+def is_live(up: Running, name: str) -> bool:
+    answered = read_page(up, "api/live")
+    return answered is not None and name in {streamer["id"] for streamer in answered["live"]}
+
+
+def targets_on_page(up: Running) -> list[str]:
+    return [target["name"] for target in read_page(up, "api/jobs")["alerts"]]
 
 
 @pytest.fixture
@@ -63,7 +76,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 def add_first_target(up: Running, folder: Path, receiver: Receiver, before: str, after: str) -> None:
     """A target comes while one streamer is live; it is told of the next one."""
-    up.wait_for("follows.yaml: following 1")
+    wait_for(lambda: is_live(up, before))
     (folder / "livectl.yaml").write_text(f"alerts: {{first: {hook(receiver)}}}\n")
     up.wait_for("livectl.yaml read again: added alerts.first; changed polling.fastest, polling.slowest")
     up.wait_for("first is new")
@@ -78,7 +91,7 @@ def test_a_worker_takes_over_a_new_target(
 ) -> None:
     before, after = find_live(2)
     follow(tmp_path, [before])
-    with livectl("up", "-P", pool, "-c", "2", cwd=tmp_path, environ=environ) as up:
+    with livectl("--json", "up", "-P", pool, "-c", "2", cwd=tmp_path, environ=environ) as up:
         add_first_target(up, tmp_path, receiver, before, after)
         up.send(signal.SIGTERM)
         assert up.wait() == 0
@@ -91,9 +104,8 @@ def test_all_processes_of_up_take_over_what_changes_or_are_named(
     before, after, last = find_live(3)
     follow(tmp_path, [before])
     with livectl("--json", "up", "-P", "prefork", "-c", "2", cwd=tmp_path, environ=environ) as up:
-        page = json.loads(wait_for(lambda: up.lines)[0])["page"]
         add_first_target(up, tmp_path, receiver, before, after)
-        wait_for(lambda: read_targets(page) == ["first"])
+        wait_for(lambda: targets_on_page(up) == ["first"])
 
         broken = f"alerts: {{second: {hook(receiver)}}}\nnetwork: {{alow: [x]}}\n"
         (tmp_path / "livectl.yaml").write_text(broken)

@@ -38,7 +38,7 @@ OWN_SECTIONS: dict[ProcessKind, tuple[str, ...]] = {
 }
 APP_SECTIONS: dict[ProcessKind, tuple[str, ...]] = {"worker": (), "beat": ("store",), "page": (), "up": ("store", "up")}
 ENVIRONMENT_PREFIX = "LIVECTL_"  # of a source: nobody else knows the environment of a process
-NOT_SET = "not set"
+NOT_SET, EMBEDDED = "not set", "livectl's own server"
 SALT_BYTES = 16
 
 
@@ -143,7 +143,7 @@ def _started_settings(settings: Settings, sections: tuple[str, ...], salt: str) 
         return {}
     prints = fingerprints(settings, sections, salt.encode())
     return {
-        name: StartedSetting(_show(value), prints[name])
+        name: StartedSetting(_show(name, value), prints[name])
         for name, value in setting_values(settings, sections).items()
         if not _is_unknown(settings, name)
     }
@@ -155,9 +155,9 @@ def _is_unknown(settings: Settings, name: str) -> bool:
     return unset or settings.sources.get(name, "").startswith(ENVIRONMENT_PREFIX)
 
 
-def _show(value: Any) -> str:
+def _show(name: str, value: Any) -> str:
     if value is None:
-        return NOT_SET
+        return EMBEDDED if name == "broker" else NOT_SET
     if isinstance(value, Address):
         return value.masked
     return MASK if isinstance(value, Secret) else str(redact(value))
