@@ -63,7 +63,9 @@ def command(
         targets.check_targets(context.settings)
     else:
         with_beat = not launch.names_scheduler(beat_extra)
-        background.check_app(context.app, context.settings, context.cwd, detach=detach, with_beat=with_beat)
+        background.check_app(
+            context.app, context.settings, context.cwd, None if detach else context.say, with_beat=with_beat
+        )
     context.say_unset_secrets()
     options["pool"] = options["pool"] or up.default_pool(context.app)
     options["name"] = options["name"] or f"up-{os.getpid()}"

@@ -155,10 +155,14 @@ def keep_client(deployment: Deployment) -> Deployment:
     return msgspec.structs.replace(deployment, app=celery_client(deployment))
 
 
-def _broker_url(app: Any) -> str:
+def broker_urls(app: Any) -> list[str]:
+    """The broker's addresses: the first, and those that Celery turns to when it is away."""
     urls = app.conf.broker_read_url or app.conf.broker_url or "amqp://"
-    first = urls[0] if isinstance(urls, list | tuple) else urls
-    return str(first).split(";")[0]
+    return [str(url) for url in urls] if isinstance(urls, list | tuple) else str(urls).split(";")
+
+
+def _broker_url(app: Any) -> str:
+    return broker_urls(app)[0].split(";")[0]
 
 
 def _routed_queues(routes: Any) -> set[str]:

@@ -80,9 +80,9 @@ def start_or_exec(
     app = argv[argv.index("-A") + 1]
     if app == launch.OWN_APP:
         addresses = embedded_broker.resolve_addresses(settings)
-        _check_servers(addresses.broker, addresses.store, or_retry=False)
+        _check_servers(addresses.broker, addresses.store)
     else:
-        check_app(app, settings, cwd, detach=detach, with_beat=launch.SCHEDULER in argv)
+        check_app(app, settings, cwd, None if detach else say, with_beat=launch.SCHEDULER in argv)
     if not detach:
         launch.exec_command(argv, environ)
     running = start(settings.home, name, argv, environ=environ, cwd=cwd, host=socket.gethostname(), say=say)
@@ -92,9 +92,9 @@ def start_or_exec(
     return render.sentence(message, {"name": name, "pid": running.pid, "log": str(running.log)})
 
 
-def check_app(app: str, settings: Settings, cwd: Path, *, detach: bool, with_beat: bool) -> None:
+def check_app(app: str, settings: Settings, cwd: Path, say: Callable[[str], None] | None, *, with_beat: bool) -> None:
     """Raises what would keep the app from working: it cannot be loaded, or its own scheduler would be
-    replaced, or a server refuses it. One that is away, Celery tries again, as its user sees in the foreground.
+    replaced, or a server refuses it. With `say`, in the foreground, one that is away is only said: Celery tries again.
     """
     celery_app = apps.check(app, cwd)
     if with_beat:
@@ -107,20 +107,23 @@ def check_app(app: str, settings: Settings, cwd: Path, *, detach: bool, with_bea
             f'Or run that one: livectl -A {app} beat -- -S {scheduler}; with up: --beat-options "-S {scheduler}".',
         )
     app_deployment = deployment.find(app, settings, cwd)
-    _check_servers(app_deployment.broker, app_deployment.store if with_beat else None, or_retry=not detach)
+    has_other_brokers = len(deployment.broker_urls(celery_app)) > 1
+    broker = None if has_other_brokers else app_deployment.broker
+    _check_servers(broker, app_deployment.store if with_beat else None, say=say)
 
 
-def _check_servers(*addresses: Address | None, or_retry: bool) -> None:
-    """Raises ServerError for the first that does not let livectl in; not for one that is away, if that is tried again.
+def _check_servers(*addresses: Address | None, say: Callable[[str], None] | None = None) -> None:
+    """Raises ServerError for the first that does not let livectl in. With `say`, one that is away is only said.
 
     Celery itself would retry in silence, also after a wrong password.
     """
     for address in dict.fromkeys(address for address in addresses if address):
         try:
             server_check.check_server(address)
-        except ServerAwayError:
-            if not or_retry:
+        except ServerAwayError as error:
+            if say is None:
                 raise
+            say(f"{error.message}: it is tried again and again")
 
 
 def _way_over(store: str, app: str) -> str:
