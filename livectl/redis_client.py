@@ -81,15 +81,20 @@ class RedisReplyError(ServerError):
 
 def open_store(address: Address | str, timeout_s: float = SERVER_TIMEOUT_S, *, trial_write: bool = True) -> Redis:
     """A redis-py client of this store. Raises ServerError within 3 s when the store cannot be reached or refuses us."""
+    parsed = Address.parse(address) if isinstance(address, str) else address
+    client = store_client(parsed)
+    connect(parsed, timeout_s, trial_write=trial_write).close()
+    return client
+
+
+def store_client(address: Address) -> Redis:
+    """A redis-py client that connects with its first command, for those who can wait until the store is there."""
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    parsed = Address.parse(address) if isinstance(address, str) else address
-    url = parsed.redis_url
-    connect(parsed, timeout_s, trial_write=trial_write).close()
     return Redis.from_url(
-        url,
+        address.redis_url,
         decode_responses=True,
         protocol=RESP_VERSION,
         socket_connect_timeout=SERVER_TIMEOUT_S,

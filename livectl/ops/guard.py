@@ -124,7 +124,7 @@ def create_guard(app: Any) -> Guard:
     if address is None:
         logger.warning("there is no store for dead letters: what cannot be handled stays unacknowledged. Set `store:`.")
         return Guard(settings, None)
-    store = redis_client.open_store(address)
+    store = redis_client.store_client(address)  # one that is away is no reason to end: Celery waits for its broker too
     with suppress(RedisError, OSError):
         dead_letters.drop_expired(store, time.time())
     return Guard(settings, store)

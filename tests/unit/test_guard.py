@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
 import pytest
 from celery import Celery
 
 from livectl.ops import guard
+from livectl.ops.jobs.dead_letters import DeadLetter
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -24,4 +31,13 @@ def test_a_name_is_called_old_only_where_it_is(namespace: str, names: list[str],
     assert set(app.conf.deprecated_settings or ()) == set(names)
     guard.drop_false_deprecations(app)
     assert set(app.conf.deprecated_settings or ()) == called_old
+    app.close()
+
+
+def test_a_store_that_is_away_is_no_reason_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LIVECTL_STORE", raising=False)
+    app = Celery("away", broker="redis://127.0.0.1:1/0", set_as_current=False)
+    letter = DeadLetter(id="j", kind="message", reason="bad", at=datetime.now(UTC), task="t", payload={})
+    assert not guard.create_guard(app).add(letter)
     app.close()
