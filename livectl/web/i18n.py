@@ -27,6 +27,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "skip": ("Skip to the content", "跳到正文"),
     "pages": ("Pages", "页面"),
     "title": ("({count}) Live", "（{count}）正在直播"),
+    "title_unknown": ("Nobody is known to be live", "无法得知是否有人开播"),
     "title_none": ("Nobody is live", "无人直播"),
     "lost": ("No connection to this page's server. Trying again …", "与服务器的连接已断开，正在重试……"),
     "since_time": ("Times are in {zone}.", "时间按 {zone} 时区显示。"),

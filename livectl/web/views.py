@@ -57,6 +57,7 @@ def streamer_list(
             *_failing_target_notices(page_data.targets.get(), translate, now),
         ],
         "nobody": translate("nobody_known", count=unread, all=all_count) if unread else translate("nobody"),
+        "unread": unread,
         "live_count": len(streamers.live),
         "all_count": all_count,
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from livectl.models import State
+from livectl.models import State, Streamer, UnresolvedFollow
 from tests.support.processes import livectl
 from tests.support.waiting import wait_for
 from tests.support.web_pages import NASTY, follow, go_live, go_offline, make_streamer, observe, prepared_store
@@ -59,7 +59,7 @@ def has(chromium: Chrome, selector: str) -> Any:
 def test_a_card_appears_changes_and_goes_without_a_reload(chromium: Chrome, page: str, store: Store) -> None:
     chromium.get(page)
     chromium.execute_script("window.same = true; document.getElementById('f-text').value = ''")
-    assert chromium.title == "Nobody is live · livectl"
+    assert chromium.title == "Nobody is known to be live · livectl"  # tim was never read
     go_live(store, "ada", 500, session="one", title="Weaving")
     wait_for(lambda: has(chromium, "#cards #s-demo-ada"))
     assert chromium.title == "(1) Live · livectl"
@@ -121,6 +121,11 @@ def test_it_is_a_page_without_its_script(chromium: Chrome, page: str, store: Sto
 def test_axe_finds_nothing_and_nothing_sticks_out(
     chromium: Chrome, page: str, store: Store, width: str, scheme: str
 ) -> None:
+    lost = [
+        UnresolvedFollow(streamer=Streamer(platform=platform, id=name), state=State.NOT_FOUND, problem=name, since=1.0)
+        for platform, name in (("douyu", "no_such_name_" * 12), ("", "https://example.com/" + "x" * 150))
+    ]
+    store.set_followed([make_streamer(name) for name in ("ada", "grace", "tim")], 1.0, lost)
     go_live(store, "ada", 130, session="one", title="Weaving " * 30, name="A" * 60)
     axe = resources.files("axe_selenium_python").joinpath("node_modules/axe-core/axe.min.js").read_text()
     view = {"width": WIDTHS[width], "height": TALL, "deviceScaleFactor": 1, "mobile": width == "phone"}
