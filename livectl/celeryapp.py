@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, signals
+from celery.backends.redis import RedisBackend
 from celery.utils.log import get_logger
 
+from livectl import redaction
 from livectl.errors import LivectlError
 from livectl.ops import deployment
 from livectl.ops.cluster import purge
@@ -76,12 +78,27 @@ AMQP_DEFAULTS: dict[str, Any] = {
 }
 
 
+class RedactingRedisBackend(RedisBackend):  # type: ignore[misc]
+    """Keeps the error of a job without the secrets that may be in its words."""
+
+    def prepare_exception(self, exc: BaseException, serializer: str | None = None) -> Any:
+        prepared = super().prepare_exception(exc, serializer)
+        return redaction.hide_secrets_in(prepared) if isinstance(prepared, dict) else prepared
+
+    def store_result(
+        self, task_id: str, result: Any, state: str, traceback: str | None = None, request: Any = None, **kwargs: Any
+    ) -> Any:
+        hidden = redaction.hide_secrets(str(traceback)) if traceback else traceback
+        return super().store_result(task_id, result, state, traceback=hidden, request=request, **kwargs)
+
+
 def create_app(settings: Settings) -> Celery:
     """The app that these settings describe. Nothing is connected."""
     addresses = embedded_broker.resolve_addresses(settings)
     app = Celery(
         "livectl", broker=addresses.broker.celery_url, backend=addresses.results.celery_url, include=["livectl.tasks"]
     )
+    app.loader.override_backends = dict.fromkeys(("redis", "rediss"), f"{__name__}:RedactingRedisBackend")
     chosen: dict[str, Any] = {
         key: value.reveal() if isinstance(value, Secret) else value for key, value in settings.celery.items()
     }
@@ -113,6 +130,12 @@ def _adopt_old_jobs_at_start(settings: Settings) -> None:
     signals.celeryd_after_setup.connect(adopt, weak=False, dispatch_uid="livectl.adopt_old_jobs")
 
 
+def _redact_logs() -> None:
+    """Of workers and beats: lines about jobs hold their results and errors."""
+    for signal in (signals.after_setup_logger, signals.after_setup_task_logger):
+        signal.connect(lambda logger, **_: redaction.redact_logs_of(logger), weak=False, dispatch_uid="livectl.redact")
+
+
 def _watch_settings_in_worker(watch: SettingsWatch) -> None:
     """A worker looks at its settings every other second, busy or idle; its children look before they run a job."""
 
@@ -137,6 +160,7 @@ def __getattr__(name: str) -> Any:
     watch = tasks.settings_watch()
     app = create_app(watch.started)
     job_log.JobEventRecorder(embedded_broker.resolve_addresses(watch.started).store, app.main).connect_signals()
+    _redact_logs()
     _adopt_old_jobs_at_start(watch.started)
     _watch_settings_in_worker(watch)
     globals()["app"] = app

@@ -204,4 +204,6 @@ def _print_traceback(context: CommandContext) -> None:
     if context.verbose:
         import traceback
 
-        traceback.print_exc(file=context.err)
+        from livectl.redaction import hide_secrets
+
+        context.err.write(hide_secrets(traceback.format_exc()))

@@ -142,6 +142,10 @@ class CommandContext:
             self.say(f"{line} here: what needs it is left out")
 
     def report_error(self, error: LivectlError) -> None:
+        """Says the error, in words that quote a server or an exception without the secrets in them."""
+        from livectl.redaction import hide_secrets
+
+        error.message = hide_secrets(error.message)
         if self.json:
             from livectl import render
 

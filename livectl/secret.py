@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
+
+import msgspec
 
 from livectl.errors import SecretUnsetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
+MASK = "***"
+MIN_KNOWN_CHARS = 6  # a shorter secret is a part of too many words
+MIN_LONG_CHARS = 12  # from here on no word has it by chance
+OPAQUE = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])|[^.]{24}")  # of an address: not a host, nor a word
 MAX_SECRET_BYTES = 65_536  # the longest key file is a few KB
 
 
@@ -51,6 +59,60 @@ class Secret:
 
     def __repr__(self) -> str:
         return "***"
+
+
+class KnownSecrets:
+    """The secret values that this process has heard of: hidden wherever they turn up, however they are spelt."""
+
+    def __init__(self) -> None:
+        self._sources: list[Callable[[], Iterable[str]]] = []
+        self._spellings: tuple[str, ...] = ()
+
+    def add(self, find: Callable[[], Iterable[str]]) -> None:
+        """Finds the values when a text is first hidden: whoever shows nothing reads no secret for it."""
+        self._sources.append(find)
+
+    def hide(self, text: str) -> str:
+        """The text without these values."""
+        while self._sources:
+            found = {spelling for value in self._sources.pop()() for spelling in _spellings(value)}
+            self._spellings = tuple(sorted({*self._spellings, *found}, key=len, reverse=True))
+        for spelling in self._spellings:
+            if spelling in text:
+                text = _replace(text, spelling)
+        return text
+
+
+def _replace(text: str, secret: str) -> str:
+    """A short secret is replaced only where it stands by itself: it may be a part of a word."""
+    if len(secret) >= MIN_LONG_CHARS:
+        return text.replace(secret, MASK)
+    return re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", MASK, text)
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """A secret as it is, as in an address and as in JSON; and the parts of an address or cookie that are secrets."""
+    parts = {part for part in address_parts(secret) if OPAQUE.search(part)} if "://" in secret else set()
+    parts |= {pair.partition("=")[2] for pair in secret.split("; ") if "=" in pair and "://" not in secret}
+    long_parts = {part for part in parts if len(part) >= MIN_LONG_CHARS}
+    for text in {secret.strip(), *long_parts}:
+        if len(text) >= MIN_KNOWN_CHARS:
+            yield from {text, quote(text, safe=""), quote_plus(text), msgspec.json.encode(text).decode()[1:-1]}
+
+
+def address_parts(url: str) -> set[str]:
+    """Each part of an address that may be a secret: all but the scheme, as it is written and as it is meant."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return {url}
+    login, _, host = parts.netloc.rpartition("@")
+    found = {url, parts.netloc, login, *login.split(":"), *host.split(":"), *parts.path.split("/")}
+    found |= {value for _, value in parse_qsl(parts.query)}
+    return {text for part in found for text in (part, unquote(part)) if text}
+
+
+KNOWN = KnownSecrets()  # of the process, as logging is: a secret must be hidden by whoever meets it
 
 
 class UnsetAddress:

@@ -12,7 +12,7 @@ import msgspec
 from livectl import placeholders
 from livectl.address import MAX_PORT, Address
 from livectl.errors import SecretUnsetError, SettingsError
-from livectl.secret import Secret, UnsetAddress, resolve_secret, secret_file
+from livectl.secret import KNOWN, Secret, UnsetAddress, resolve_secret, secret_file
 from livectl.units import (
     ByteSize,
     Duration,
@@ -170,6 +170,10 @@ class Settings(FileSettings, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"Settings({self.file or 'no file'})"
 
+    def secret_values(self) -> set[str]:
+        """Every secret that can be read here."""
+        return set(_find_secrets({name: getattr(self, name) for name in FileSettings.__struct_fields__}))
+
     def unset_secrets(self, *sections: str) -> dict[str, str]:
         """Why each secret that cannot be read here is missing, by its setting: of these sections, or of all."""
         values = {name: getattr(self, name) for name in sections or FileSettings.__struct_fields__}
@@ -199,7 +203,9 @@ def load(environ: Mapping[str, str], cwd: Path, file: str | None = None) -> Sett
     sources |= environment_sources
     home, sources["home"] = _find_home(environ, cwd)
     files = frozenset(secret_files)
-    return Settings(**values, home=home, folder=folder, file=path, sources=sources, secret_files=files)
+    settings = Settings(**values, home=home, folder=folder, file=path, sources=sources, secret_files=files)
+    KNOWN.add(settings.secret_values)
+    return settings
 
 
 def _setting_names(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
@@ -221,6 +227,19 @@ def _find_unset(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _find_unset(item, f"{name}.{key}" if name else str(key))
+
+
+def _find_secrets(value: Any) -> Iterator[str]:
+    if isinstance(value, Secret):
+        with suppress(SecretUnsetError):
+            yield value.reveal()
+    elif isinstance(value, Address):
+        yield value.password
+    elif isinstance(value, msgspec.Struct):
+        yield from _find_secrets({field: getattr(value, field) for field in value.__struct_fields__})
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _find_secrets(item)
 
 
 def _find_settings_file(environ: Mapping[str, str], cwd: Path, file: str | None) -> tuple[Path | None, str]:

@@ -10,7 +10,7 @@ from livectl.models import Finding
 from livectl.ops.processes.launch import SCHEDULER, names_scheduler
 from livectl.ops.services.health import MAX_BEAT_LAG_S
 from livectl.pools import GREEN_POOLS
-from livectl.redaction import PASSWORD_IN_URL, redact_text
+from livectl.redaction import has_login, redact_text
 from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def check_unpatched_pool(facts: Facts) -> Iterator[Finding]:
 
 def check_secrets_in_command_lines(facts: Facts) -> Iterator[Finding]:
     for process in facts.processes:
-        if PASSWORD_IN_URL.search(process.command_line):
+        if has_login(process.command_line):
             yield Finding(
                 id="secret-in-argv",
                 level="bad",

@@ -12,6 +12,8 @@ from livectl.address import Address
 from livectl.errors import ServerAwayError, UsageError
 from livectl.ops import deployment
 from livectl.ops.deployment import Deployment
+from livectl.redaction import redact_logs_of
+from livectl.secret import KNOWN
 from livectl.units import parse_timezone
 from livectl.web import error_pages, routes
 from livectl.web.data import PageData, StoreReader
@@ -47,6 +49,7 @@ def blueprint(
         store=store,
         layout=deployment.own_layout({}),
     )
+    KNOWN.add(lambda: {token or "", store.password})
     return routes.build_blueprint(PageData(StoreReader(lambda: store_deployment), parse_timezone(timezone)), token)
 
 
@@ -86,6 +89,7 @@ def create_app(find_deployment: Callable[[], Deployment], settings: Callable[[],
     flask_app.register_blueprint(routes.build_blueprint(page_data, token, whole_app=True))
     flask_app.register_error_handler(HTTPException, error_pages.http_error)  # of methods that no view knows
     flask_app.after_request(routes.add_headers)
+    redact_logs_of(flask_app.logger)
     return flask_app
 
 

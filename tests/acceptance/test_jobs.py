@@ -287,7 +287,7 @@ def test_livectls_own_jobs_have_timings_without_events(tmp_path: Path, store_url
         ({"password": "a", "user": "b"}, {"password": "***", "user": "b"}),
         ({"api_key": 1, "deep": {"Authorization": "x"}}, {"api_key": "***", "deep": {"Authorization": "***"}}),
         (["redis://:hush@host/0"], ["redis://:***@host/0"]),
-        ("{'token': 'abc', 'x': 1}", "{'token': ***, 'x': 1}"),
+        ("{'token': 'abc', 'x': 1}", "{'token': '***', 'x': 1}"),
         (b"\x00\x01", "<2 bytes>"),
         ({"monkey": "left alone"}, {"monkey": "left alone"}),
     ],

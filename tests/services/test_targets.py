@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextvars
+import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
-from livectl import settings
+from livectl import redaction, settings
 from livectl.errors import FileError
 from livectl.live.alerts import apprise_target, command_target, targets, webhook_target
 from livectl.live.alerts.message import Alert
@@ -17,7 +19,10 @@ from livectl.models import Change, Response
 from livectl.secret import Secret
 from tests.support.alerts import NOON, Receiver, client, receiver, world
 from tests.support.processes import answer
-from tests.support.waiting import in_time, wait_for
+from tests.support.waiting import HANG_SECONDS, in_time, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["client", "receiver", "world"]  # fixtures
 
@@ -130,7 +135,7 @@ def test_a_command_that_fails_is_told_as_such(words: tuple[str, ...], detail: st
 
 def test_apprise_delivers(receiver: Receiver) -> None:
     url = Secret(receiver.url.replace("http", "json"))
-    outcome = apprise_target.AppriseSender(settings.Target(url=url)).send(alert())
+    outcome = apprise_target.AppriseSender(settings.Target(url=url, allow_private=True)).send(alert())
     assert outcome.sent, outcome.detail
     assert (receiver.taken[0]["title"], receiver.taken[0]["message"]) == ("Ada is live", "Hello")
 
@@ -138,11 +143,60 @@ def test_apprise_delivers(receiver: Receiver) -> None:
 def test_what_apprise_says_is_told_without_secrets(receiver: Receiver) -> None:
     receiver.mood = lambda: "down"
     url = Secret(f"json://user:passw0rd@127.0.0.1:{receiver.server_port}/t0ken123")
-    outcome = apprise_target.AppriseSender(settings.Target(url=url)).send(alert())
+    outcome = apprise_target.AppriseSender(settings.Target(url=url, allow_private=True)).send(alert())
     assert not outcome.sent
     assert "503" in outcome.detail
     assert "passw0rd" not in outcome.detail
-    assert apprise_target.hide_secrets("to t0ken123 of passw0rd", url.reveal()) == "to *** of ***"
+    assert redaction.hide_parts_of_address("to t0ken123 of passw0rd", url.reveal()) == "to *** of ***"
+
+
+# schemes of HTTP, SMTP and others, spellings of loopback
+PRIVATE_ADDRESSES = [
+    "json://127.0.0.1:{port}/x",
+    "xml://localhost:{port}/",
+    "json://2130706433:{port}/x",
+    "gotify://127.0.0.1:{port}/token12345678901",
+    "ntfy://127.0.0.1:{port}/topic",
+    "matrix://user:word@127.0.0.1:{port}/#room",
+    "bark://127.0.0.1:{port}/devicekey",
+    "mailto://user:word@127.0.0.1:{port}?from=a@b.example&to=c@d.example&smtp=127.0.0.1",
+]
+
+
+@pytest.mark.parametrize("address", PRIVATE_ADDRESSES)
+def test_apprise_reaches_no_private_network_unless_it_may(address: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        url = Secret(address.format(port=server.getsockname()[1]))
+        outcome = apprise_target.AppriseSender(settings.Target(url=url)).send(alert())
+        assert not outcome.sent
+        assert outcome.detail == (
+            "not asked: 127.0.0.1 is not a public address; allow_private: true lets the target reach it"
+        )
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_every_way_out_is_judged_while_apprise_sends_and_no_other(receiver: Receiver) -> None:
+    url = Secret(receiver.url.replace("http", "json"))
+    sender = apprise_target.AppriseSender(settings.Target(url=url), allowed_hosts=["127.0.0.1"])
+    assert sender.send(alert()).sent
+    guard = apprise_target.ReachGuard()
+
+    def sends() -> Iterator[str]:
+        guard.watch()
+        for kind, address in ((socket.SOCK_DGRAM, ("127.0.0.1", 9)), (socket.SOCK_STREAM, ("localhost", 9))):
+            with socket.socket(socket.AF_INET, kind) as sending, pytest.raises(PermissionError) as refused:
+                sending.connect(address)
+            yield str(refused.value)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending, pytest.raises(PermissionError):
+            sending.sendto(b"x", ("10.0.0.1", 514))
+        with socket.socket(socket.AF_UNIX) as local, pytest.raises(FileNotFoundError):
+            local.connect("/nowhere")
+
+    assert all("is not a public address" in refusal for refusal in contextvars.copy_context().run(lambda: [*sends()]))
+    with socket.create_connection(("127.0.0.1", receiver.server_port), timeout=HANG_SECONDS):
+        pass  # nothing else in the process is held up
 
 
 # Webhooks

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import socket
+import sys
 from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import urlsplit
 
 import apprise
 from apprise.manager_plugins import NotificationManager
@@ -14,26 +17,33 @@ from apprise.manager_plugins import NotificationManager
 from livectl.live.alerts import message
 from livectl.live.alerts.message import Alert, DeliveryOutcome
 from livectl.live.network.fetcher import call_all
+from livectl.live.network.routes import NOT_PUBLIC, is_public
 from livectl.live.platforms.base import Call
-from livectl.redaction import MASK
+from livectl.redaction import hide_parts_of_address
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from livectl.settings import Target
 
 
-MIN_SECRET_CHARS = 6  # a shorter part of an address is a word such as "json"
-MAX_DETAIL_CHARS = 300
+CONNECTING_EVENTS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
+INTERNET_FAMILIES = {socket.AF_INET, socket.AF_INET6}
+DNS_PORT = 53
 
 # Apprise sends in threads of its own, and hands the context on to them.
 ACTIVE_HANDLER: ContextVar[logging.Handler | None] = ContextVar("active_handler", default=None)
+ACTIVE_GUARD: ContextVar[ReachGuard | None] = ContextVar("active_guard", default=None)
 
 
 class AppriseSender:
     """One Apprise address."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, allowed_hosts: Collection[str] = ()) -> None:
         self._url = target.url.reveal() if target.url else ""
         self._timeout_s = message.send_timeout(target)
+        host = (urlsplit(self._url).hostname or "").rstrip(".")
+        self._public_only = not target.allow_private and host not in {name.lower() for name in allowed_hosts}
 
     def send(self, alert: Alert) -> DeliveryOutcome:
         result = call_all([Call(self._notify, (alert,), self._timeout_s)])[0]
@@ -42,25 +52,69 @@ class AppriseSender:
         accepted, detail = result
         if accepted:
             return DeliveryOutcome(sent=True, detail="the service took it")
-        return DeliveryOutcome(
-            sent=False, detail=hide_secrets(detail, self._url) or "the service refused it, and did not say why"
-        )
+        return DeliveryOutcome(sent=False, detail=detail or "the service refused it, and did not say why")
 
     def _notify(self, alert: Alert) -> tuple[bool, str]:
-        handler = _AppriseLogHandler()
+        handler, guard = _AppriseLogHandler(), ReachGuard()
         logger = logging.getLogger("apprise")
         logger.addHandler(handler)
         try:
+            if self._public_only:
+                guard.watch()
             notifier = apprise.Apprise(asset=_apprise_asset())
             notifier.add(self._url)
             accepted = notifier.notify(
                 title=alert.title, body=alert.body or alert.title, body_format=apprise.NotifyFormat.TEXT
             )
         except Exception as error:
-            return False, f"{type(error).__name__}: {error}"
+            return False, guard.refusal or self._without_address(f"{type(error).__name__}: {error}")
         finally:
             logger.removeHandler(handler)
-        return bool(accepted), handler.last_message
+        return bool(accepted), guard.refusal or self._without_address(handler.last_message)
+
+    def _without_address(self, text: str) -> str:
+        return hide_parts_of_address(text, self._url)
+
+
+class ReachGuard:
+    """Lets the connections of this context, and of the threads that inherit it, lead to public addresses alone.
+
+    Python tells its audit hooks of each address that a socket is about to connect to, whichever library asks for it: a
+    name has been resolved by then, and a redirect is one more connection.
+    """
+
+    def __init__(self) -> None:
+        self.refusal = ""
+
+    def watch(self) -> None:
+        _install_audit_hook()
+        ACTIVE_GUARD.set(self)
+
+    def judge(self, connecting_socket: Any, address: Any) -> None:
+        """PermissionError when nothing may be sent there."""
+        if connecting_socket.family not in INTERNET_FAMILIES or not isinstance(address, tuple):
+            return
+        host, port = str(address[0]), address[1]
+        is_name_lookup = connecting_socket.type == socket.SOCK_DGRAM and port == DNS_PORT  # as eventlet does it
+        if not is_name_lookup and not all(map(is_public, _numeric_addresses(host, port))):
+            self.refusal = f"not asked: {host} {NOT_PUBLIC}{message.ALLOW_PRIVATE_HINT}"
+            raise PermissionError(errno.EACCES, self.refusal)
+
+
+@cache
+def _install_audit_hook() -> None:
+    """Once a process, and for good: Python has no way to take one back."""
+
+    def judge(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in CONNECTING_EVENTS and (guard := ACTIVE_GUARD.get()):
+            guard.judge(*arguments)
+
+    sys.addaudithook(judge)
+
+
+def _numeric_addresses(host: str, port: Any) -> list[str]:
+    """The addresses of a name that a library left to the system to resolve; of a numeric one, itself."""
+    return [str(found[4][0]) for found in socket.getaddrinfo(host, port)]
 
 
 class _AppriseLogHandler(logging.Handler):
@@ -83,17 +137,6 @@ def is_valid_url(url: str) -> bool:
 def known_schemes() -> tuple[str, ...]:
     names: list[str] = NotificationManager().schemas()  # type: ignore[no-untyped-call]
     return tuple(sorted(names))
-
-
-def hide_secrets(text: str, url: str) -> str:
-    """The text without any part of the address that may be a secret."""
-    parts = urlsplit(url)
-    secrets = {parts.netloc, *parts.netloc.replace("@", ":").split(":"), *parts.path.split("/"), url}
-    secrets |= {value for _, value in parse_qsl(parts.query)}
-    for secret in sorted(secrets | {unquote(part) for part in secrets}, key=len, reverse=True):
-        if len(secret) >= MIN_SECRET_CHARS:
-            text = text.replace(secret, MASK)
-    return text[:MAX_DETAIL_CHARS]
 
 
 @cache

@@ -26,6 +26,9 @@ MAX_NAMES = 5  # streamers named in one line; the others are counted
 AlertKind = Literal["live", "title", "category", "end", "trouble", "late", "digest", "test"]
 
 
+ALLOW_PRIVATE_HINT = "; allow_private: true lets the target reach it"
+
+
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """One message to one target. `first` and `last` are the numbers of its changes, in the order of the outbox."""
 

@@ -10,6 +10,7 @@ from livectl.errors import FileError, Mistake, SettingsError, UsageError
 from livectl.live.alerts import message
 from livectl.live.alerts.message import Alert
 from livectl.models import Change
+from livectl.redaction import redact_text
 from livectl.suggestions import nearest
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 MIN_SCHEME_SIMILARITY = 0.4  # of difflib's measure: a hint is wanted even where little is alike
 MAX_SCHEME_CHARS = 20
+MAX_DETAIL_CHARS = 300  # of what a target answered
 ADDRESS_HINT = "A target is any address that Apprise knows: https://github.com/caronc/apprise/wiki."
 WEBHOOK_SCHEMES = ("https", "http")
 
@@ -113,7 +115,8 @@ def _build_sender(name: str, target: Target, fetcher: Fetcher, settings: Setting
     def send(alert: Alert) -> DeliveryOutcome:
         if problem := unset_secret(target):
             return message.DeliveryOutcome(sent=False, detail=problem)
-        return _build_sender_of_kind(name, target, fetcher, settings)(alert)
+        outcome = _build_sender_of_kind(name, target, fetcher, settings)(alert)
+        return outcome._replace(detail=redact_text(outcome.detail, MAX_DETAIL_CHARS))
 
     return send
 
@@ -129,7 +132,7 @@ def _build_sender_of_kind(name: str, target: Target, fetcher: Fetcher, settings:
         return CommandSender(name, target, settings.timezone).send
     from livectl.live.alerts.apprise_target import AppriseSender
 
-    return AppriseSender(target).send
+    return AppriseSender(target, settings.network.allow).send
 
 
 def _problems(target: Target) -> list[tuple[str, SettingsError]]:

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from livectl import render
 from livectl.live.alerts import targets
-from livectl.redaction import MASK
 from livectl.render import View
+from livectl.secret import MASK
 from livectl.units import format_hours_and_minutes, format_local_time, utc_datetime
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import msgspec
 
 from livectl.live.alerts import message
 from livectl.live.alerts.message import Alert, DeliveryOutcome, alert_kind
+from livectl.live.network.routes import NOT_PUBLIC
 from livectl.models import Request, Response
 from livectl.units import utc_datetime
 
@@ -88,7 +89,8 @@ def read_outcome(response: Response, now: float) -> DeliveryOutcome:
     if status in SUCCESS_STATUSES:
         return DeliveryOutcome(sent=True, detail=f"answered {status}")
     if not status:
-        return DeliveryOutcome(sent=False, detail=response.error)
+        hint = message.ALLOW_PRIVATE_HINT if response.error.endswith(NOT_PUBLIC) else ""
+        return DeliveryOutcome(sent=False, detail=f"{response.error}{hint}")
     moved = ", which leads elsewhere: write that address" if 300 <= status < 400 else ""
     wait = _parse_retry_after(response.headers.get("retry-after", ""), now)
     return DeliveryOutcome(

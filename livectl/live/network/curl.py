@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 import pycurl
 
 from livectl import __version__
-from livectl.live.network.routes import Route, Routes, UrlRefused, is_public
+from livectl.live.network.routes import NOT_PUBLIC, Route, Routes, UrlRefused, is_public
 from livectl.models import Request, Response
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Transfer:
         if self._too_long:
             return f"longer than {self.request.limit:,} bytes"
         if self._refused_address:
-            return f"not asked: {self._refused_address} is not a public address"
+            return f"not asked: {self._refused_address} {NOT_PUBLIC}"
         if error == pycurl.E_OPERATION_TIMEDOUT:
             return f"timed out after {self.request.seconds:.0f} s"
         return message or f"curl error {error}"

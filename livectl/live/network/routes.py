@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from livectl.settings import Network
 
+NOT_PUBLIC = "is not a public address"  # ends the reason of a refusal
 SCHEMES = {"http", "https"}
 MAX_URL_CHARS = 4096  # two hundred ids of a batch fit
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 DEAD_LETTERS_KEY = "livectl:dead"
 STARTS_PREFIX = "livectl:starts:"
 MAX_DEAD_LETTERS = 10_000  # more are a flood, about which these tell all there is to know
+MAX_REASON_CHARS = 1_000
 MAX_TOTAL_BYTES = 256_000_000
 MAX_LETTER_BYTES = 16_000_000  # of one that is kept whole
 MAX_AGE_S = 90 * 86_400
@@ -74,7 +75,7 @@ def add(store: Redis, letter: DeadLetter) -> bool:
     size = store.memory_usage(DEAD_LETTERS_KEY) or 0
     if store.hlen(DEAD_LETTERS_KEY) >= MAX_DEAD_LETTERS or size > MAX_TOTAL_BYTES:
         return False
-    letter = msgspec.structs.replace(letter, id=_utf8(letter.id))
+    letter = msgspec.structs.replace(letter, id=_utf8(letter.id), reason=_shown_reason(letter))
     raw: Any = store.hget(DEAD_LETTERS_KEY, letter.id)
     namesake = _decode(raw or b"")
     if namesake is not None and _delivery_tag(namesake) != _delivery_tag(letter):
@@ -97,7 +98,7 @@ def _encode(letter: DeadLetter) -> bytes:
         if len(encoded) <= MAX_LETTER_BYTES:
             return encoded
     reason, task = _utf8(letter.reason), _utf8(letter.task)
-    payload = {"excerpt": _utf8(repr(letter.payload)[:MAX_EXCERPT_CHARS])}
+    payload = {"excerpt": _utf8(redact_text(repr(letter.payload), MAX_EXCERPT_CHARS))}
     return msgspec.json.encode(msgspec.structs.replace(letter, reason=reason, task=task, payload=payload))
 
 
@@ -120,14 +121,22 @@ def list_summaries(deployment: Deployment) -> list[DeadLetterSummary]:
     with _connect_store(deployment) as connection:
         letters = [letter for raw in connection.execute("HVALS", DEAD_LETTERS_KEY) if (letter := _decode(raw))]
     newest = sorted(letters, key=lambda letter: letter.at, reverse=True)
-    return [DeadLetterSummary(letter.id, letter.kind, letter.reason, letter.at, letter.task) for letter in newest]
+    return [
+        DeadLetterSummary(letter.id, letter.kind, _shown_reason(letter), letter.at, letter.task) for letter in newest
+    ]
 
 
 def read_redacted(deployment: Deployment, letter_id: str) -> DeadLetter:
     """One dead letter, its secrets hidden."""
     with _connect_store(deployment) as connection:
         dead_letter = _load(connection, letter_id)
-    return msgspec.structs.replace(dead_letter, payload=redact(_decode_payload(dead_letter)))
+    return msgspec.structs.replace(
+        dead_letter, reason=_shown_reason(dead_letter), payload=redact(_decode_payload(dead_letter))
+    )
+
+
+def _shown_reason(letter: DeadLetter) -> str:
+    return redact_text(letter.reason, MAX_REASON_CHARS)
 
 
 def find_alert(deployment: Deployment, letter_id: str) -> Any:
@@ -221,9 +230,15 @@ def _decode_payload(letter: DeadLetter) -> Any:
             return {
                 **rest,
                 "headers": envelope.get("headers"),
-                "body": message.decode_body(envelope) or envelope.get("body"),
+                "body": _shown_body(envelope),
             }
     return letter.payload
+
+
+def _shown_body(envelope: dict[str, Any]) -> Any:
+    """The decoded body. Of one that is no JSON the size alone: nothing in it could be hidden."""
+    body = message.decode_body(envelope)
+    return f"<{len(str(envelope.get('body') or ''))} characters, no JSON>" if body is None else body
 
 
 def _load(connection: RedisConnection, letter_id: str) -> DeadLetter:

@@ -16,7 +16,7 @@ from livectl.errors import LivectlError
 from livectl.models import JobState
 from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.protocol.message import parse_time
-from livectl.redaction import redact_text
+from livectl.redaction import hide_secrets_in, redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -187,9 +187,12 @@ class JobEventRecorder:
 
 
 def _encode_request(task: str, args: Any, kwargs: Any) -> bytes | None:
-    """None for arguments that no message could carry."""
+    """None for arguments that no message could carry, and for those that hold a secret: they are not kept."""
+    request = JobRequest(task=task, args=tuple(args or ()), kwargs=dict(kwargs or {}))
     try:
-        return msgspec.json.encode(JobRequest(task=task, args=tuple(args or ()), kwargs=dict(kwargs or {})))
+        raw = msgspec.json.encode(request)
+        arguments = msgspec.json.decode(raw)
+        return raw if hide_secrets_in(arguments) == arguments else None
     except (TypeError, ValueError):
         return None
 

@@ -16,7 +16,7 @@ from livectl.models import ChildJob, Job, JobState
 from livectl.ops.cluster import workers
 from livectl.ops.jobs import job_log, results
 from livectl.ops.protocol import search
-from livectl.redaction import redact
+from livectl.redaction import hide_secrets, redact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ class JobStatus(msgspec.Struct, frozen=True):
 
     job: Job
     note: str = ""
-    traceback: str = ""
+    traceback: str = ""  # its secrets hidden
     progress: tuple[float, float] | None = None  # current and total, of a task that reports them
     complete: bool = True  # whether every queue was searched to its end
 
@@ -235,7 +235,7 @@ def job_status(facts: JobFacts, visibility_timeout: float, children: tuple[Child
     return JobStatus(
         _build_job(facts, children),
         _explain(facts, visibility_timeout),
-        facts.job_result.traceback if facts.job_result else "",
+        hide_secrets(facts.job_result.traceback) if facts.job_result else "",
         _progress(facts),
         facts.searched,
     )

@@ -16,8 +16,8 @@ import msgspec
 from livectl.address import Address
 from livectl.atomic_write import write_file
 from livectl.ops.processes import process, state_dir
-from livectl.redaction import MASK, redact
-from livectl.secret import Secret, UnsetAddress
+from livectl.redaction import redact
+from livectl.secret import MASK, Secret, UnsetAddress
 from livectl.settings import DEFAULT_SOURCE
 from livectl.settings_watch import fingerprints, setting_values
 
