@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 import msgspec
 
 from livectl.errors import SettingsError
+from livectl.secret import MASK
 from livectl.suggestions import nearest
 
 Scheme: TypeAlias = Literal["redis", "rediss", "unix", "amqp", "amqps"]
@@ -34,7 +35,6 @@ TLS_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "
 DATABASE_OPTIONS = ("db", "virtual_host")
 EXAMPLES = "redis://host:6379/0, unix:///path/to.sock?db=0 or amqp://user:password@host:5672//"
 MAX_PORT = 65535
-MASK = "***"
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
