@@ -276,8 +276,8 @@ def test_livectls_own_jobs_have_timings_without_events(tmp_path: Path, store_url
         broken = answer("-q", "call", "livectl.report", "1", "--force", cwd=tmp_path, environ=environ).stdout.strip()
         failed = answer("status", "--json", "--wait", "--timeout", "10", broken, cwd=tmp_path, environ=environ)
         assert (failed.returncode, "TypeError" in json.loads(failed.stdout)["error"]) == (1, True)
-        words = ('"redis://:hush-1@h"', '["https://h.example/?token=hush-2"]')
-        secret = answer("-q", "call", "livectl.check", *words, cwd=tmp_path, environ=environ).stdout.strip()
+        arguments = ('"redis://:hush-1@h"', '["https://h.example/?token=hush-2"]')
+        secret = answer("-q", "call", "livectl.check", *arguments, cwd=tmp_path, environ=environ).stdout.strip()
         shown = answer("status", "--full", "--wait", "--timeout", "10", secret, cwd=tmp_path, environ=environ)
         assert "redis://:***@h" in shown.stdout
         worker.wait_for("redis://:***@h")

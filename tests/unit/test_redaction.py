@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from livectl import redaction, secret, settings
-from livectl.redaction import MASK, RedactingFormatter, hide_secrets, hide_secrets_in, redact, redact_text
-from livectl.secret import KnownSecrets
+from livectl.redaction import RedactingFormatter, hide_secrets, hide_secrets_in, redact, redact_text
+from livectl.secret import MASK, KnownSecrets
 
 OPAQUE = "aB3dE5gH7jK9mN1pQ3sT5vW7yZ"
 TELEGRAM = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
@@ -134,7 +134,7 @@ def test_structures_keep_their_shape_and_are_json(value: Any, shown: Any) -> Non
 
 
 def test_long_values_are_cut_when_shown_and_whole_when_kept() -> None:
-    value = {"list": list(range(60)), "text": "x" * 300, "deep": [[[[[[[1]]]]]]]}
+    value: dict[str, Any] = {"list": list(range(60)), "text": "x" * 300, "deep": [[[[[[[1]]]]]]]}
     assert len(redact(value)["list"]) == 51
     assert redact(value)["text"] == "x" * 200 + "…"
     assert hide_secrets_in(value) == value
