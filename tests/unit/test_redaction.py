@@ -178,7 +178,7 @@ def test_json_stays_json_whatever_it_holds() -> None:
     drawn = random.Random(20261128)
     names = ["token", "password", "url", "x", "Authorization", "api_key"]
     for _ in range(1000):
-        value = {
+        value: dict[str, Any] = {
             drawn.choice(names): drawn.choice([*FRAGMENTS, 7, None, True, [], {}, 'a "quoted" one', "back\\slash"])
             for _ in range(5)
         }
