@@ -75,6 +75,17 @@ def find_zone(app: Celery) -> str | None:
         raise SettingsError(f"timezone of the app: {error.message}", error.hint) from error
 
 
+def read_beat_schedule(app: Celery) -> dict[str, Any]:
+    """The app's own schedule, its entries by name, as the app's code made it."""
+    beat_schedule = app.conf.beat_schedule or {}
+    if not isinstance(beat_schedule, dict):
+        raise SettingsError(
+            f"beat_schedule of the app is of type {type(beat_schedule).__name__}, and no dict",
+            'Write {"name": {"task": …, "schedule": …}}.',
+        )
+    return {str(name): entry for name, entry in beat_schedule.items()}
+
+
 def check(name: str, cwd: Path) -> Celery:
     """The app with all its tasks loaded, or the one sentence that says why it cannot be."""
     app = load(name, cwd)

@@ -119,7 +119,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         return self._watch.started
 
     def _read_schedule(self, settings: Settings) -> ReloadingSchedule:
-        self.install_default_entries(self.app.conf.beat_schedule)
+        self.install_default_entries(apps.read_beat_schedule(self.app))
         optional = not self._schedule_path and settings.sources.get("schedules") == livectl_settings.DEFAULT_SOURCE
         reloading_schedule = ReloadingSchedule(
             self.app, self._schedule_path or settings.schedules, self.schedule, optional=optional
@@ -307,7 +307,7 @@ class ReloadingSchedule:
             schedules = self._load_file()
             self._optional = False  # once read, a file that is gone is a mistake, and not an empty schedule
         file_entries = {schedule.name: to_beat_entry(schedule) for schedule in schedules}
-        app_entries_by_name = app_entries(self._app, self._app.conf.beat_schedule)
+        app_entries_by_name = app_entries(self._app, apps.read_beat_schedule(self._app))
         self._check_duplicates(app_entries_by_name.keys() & file_entries.keys())
         disabled = {schedule.name for schedule in schedules if not schedule.enabled}
         entries = {**app_entries(self._app, self._defaults), **file_entries, **app_entries_by_name}

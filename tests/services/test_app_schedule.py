@@ -175,6 +175,14 @@ def test_a_time_zone_that_is_none_is_named_with_the_nearest(
     )
 
 
+@pytest.mark.parametrize("words", ["schedules list", "schedules validate", "schedules import", "doctor"])
+def test_a_schedule_that_is_no_dict_is_said(ask: Ask, tmp_path: Path, words: str) -> None:
+    (tmp_path / "timed.py").write_text("from proj import app\napp.conf.beat_schedule = [1]\n")
+    ran = ask(*words.split())
+    assert ran.returncode == (1 if words == "doctor" else 3)
+    assert "beat_schedule of the app is of type list, and no dict" in ran.stdout + ran.stderr
+
+
 def test_doctor_names_it_too(ask: Ask, tmp_path: Path, store_url: str) -> None:
     write_app(tmp_path, store_url, "Europe/Londn")
     found = {row["id"]: row for row in json.loads(ask("doctor", "--json").stdout)}

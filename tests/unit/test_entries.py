@@ -148,8 +148,10 @@ def test_the_deadline_of_the_app_holds_for_cron_lines(app: Celery) -> None:
         ({"task": "t.note", "schedule": "* * * * *"}, "is text"),
         ({"task": "t.note", "schedule": -1}, "longer than 0 seconds"),
         ({"task": "t.note", "schedule": 30, "args": "hi"}, "write ['hi']"),
-        ({"task": "t.note", "schedule": 30, "typo": 1}, "typo"),
-        ("every day", "dictionary"),
+        ({"task": "t.note", "schedule": 30, "arg": 1}, "no key 'arg' (did you mean args?)"),
+        ({"task": "t.note", "schedule": 30, "kwargs": [1]}, "kwargs: [1] is no dict"),
+        ({"task": "t.note", "schedule": 30, "options": "q"}, "options: 'q' is no dict"),
+        ("every day", "'every day' is no dict"),
     ],
 )
 def test_an_entry_that_cannot_be_run_is_named(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, timedelta
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
+ENTRY_KEYS = tuple(name for name in signature(ScheduleEntry).parameters if name not in {"name", "app"})
 MAX_SCHEDULE_CHARS = 40  # of what Python calls a schedule
 
 
@@ -49,26 +51,28 @@ def to_schedule(entry: BeatEntry) -> Schedule | None:
 
 def app_entries(app: Celery, beat_schedule: Mapping[str, Any]) -> dict[str, BeatEntry]:
     """The entries of a `beat_schedule`, by name. One that cannot be run is logged and left out."""
-    entries_by_name, broken = read_app_entries(app, beat_schedule)
+    entries_by_name, broken = _read_entries(app, beat_schedule)
     for entry in broken:
         logger.error("beat_schedule: entry %r cannot be run and is left out: %s", entry.name, entry.problem)
     return entries_by_name
 
 
-def read_app_entries(
-    app: Celery, beat_schedule: Mapping[str, Any]
-) -> tuple[dict[str, BeatEntry], tuple[AppEntry, ...]]:
-    """The entries of a `beat_schedule`, by name, and those that cannot be run. Raises for a wrong time zone."""
+def read_app_entries(app: Celery) -> tuple[dict[str, BeatEntry], tuple[AppEntry, ...]]:
+    """The entries of the app's `beat_schedule`, by name, and those that cannot be run. Raises for a wrong time zone."""
+    return _read_entries(app, apps.read_beat_schedule(app))
+
+
+def _read_entries(app: Celery, beat_schedule: Mapping[str, Any]) -> tuple[dict[str, BeatEntry], tuple[AppEntry, ...]]:
     zone = apps.find_zone(app) or str(app.timezone)
     entries_by_name: dict[str, BeatEntry] = {}
     broken = []
-    for name, raw_entry in (beat_schedule or {}).items():
+    for name, raw_entry in beat_schedule.items():
         try:
             entries_by_name[name] = _app_entry(app, name, raw_entry)
         except Exception as error:
             broken.append(
                 AppEntry(
-                    name=str(name),
+                    name=name,
                     task=str(_read_field(raw_entry, "task") or ""),
                     schedule=describe_schedule(_read_field(raw_entry, "schedule")),
                     timezone=zone,
@@ -97,8 +101,8 @@ def describe_schedule(celery_schedule: Any) -> str:
 
 
 def _app_entry(app: Celery, name: str, raw_entry: Any) -> BeatEntry:
-    if isinstance(raw_entry, Mapping) and isinstance(raw_entry.get("schedule"), str):
-        raise TypeError(f"schedule: {raw_entry['schedule']!r} is text: write seconds, crontab(...) or solar(...)")
+    if problem := _find_problem(raw_entry):
+        raise TypeError(problem)
     entry = raw_entry if isinstance(raw_entry, ScheduleEntry) else ScheduleEntry(**dict(raw_entry, name=name, app=app))
     if not entry.task or not isinstance(entry.task, str):
         raise ValueError("it names no task")
@@ -113,6 +117,24 @@ def _app_entry(app: Celery, name: str, raw_entry: Any) -> BeatEntry:
         options=dict(entry.options or {}),
         deadline=app.conf.beat_cron_starting_deadline if isinstance(entry.schedule, crontab) else None,
     )
+
+
+def _find_problem(raw_entry: Any) -> str:
+    """What cannot be an entry at all; empty for what may be one."""
+    if isinstance(raw_entry, ScheduleEntry):
+        return ""
+    if not isinstance(raw_entry, Mapping):
+        return f"{raw_entry!r} is no dict with task and schedule"
+    for key in raw_entry:
+        if key not in ENTRY_KEYS:
+            hint = did_you_mean(str(key), ENTRY_KEYS)
+            return f"Celery's entries have no key {key!r}{f' ({hint})' if hint else ''}"
+    for key in ("kwargs", "options"):
+        if not isinstance(raw_entry.get(key) or {}, Mapping):
+            return f"{key}: {raw_entry[key]!r} is no dict"
+    if isinstance(raw_entry.get("schedule"), str):
+        return f"schedule: {raw_entry['schedule']!r} is text: write seconds, crontab(...) or solar(...)"
+    return ""
 
 
 def _app_due_times(app: Celery, name: str, celery_schedule: Any) -> DueTimes:
@@ -174,7 +196,7 @@ def check_app_schedule(
     app: Celery, tasks: Mapping[str, Any], source: str, now_ms: int, names_in_file: Collection[str]
 ) -> AppScheduleCheck:
     """Checks the `beat_schedule` of an app, which messages call `source`, as `schedules.yaml` is checked."""
-    entries_by_name, broken = read_app_entries(app, app.conf.beat_schedule)
+    entries_by_name, broken = read_app_entries(app)
     mistakes = [Mistake(source, 0, 0, f"{entry.name}: {entry.problem}") for entry in broken]
     for name, entry in entries_by_name.items():
         if name in names_in_file:

@@ -360,7 +360,7 @@ def _read_app_schedule(app: Any) -> tuple[list[Schedule], tuple[AppEntry, ...]]:
     from livectl.ops.beat import app_schedule
 
     zone = apps.find_zone(app) or str(app.timezone)
-    beat_entries, broken = app_schedule.read_app_entries(app, app.conf.beat_schedule)
+    beat_entries, broken = app_schedule.read_app_entries(app)
     schedules = {name: app_schedule.to_schedule(entry) for name, entry in beat_entries.items()}
     asked = [
         AppEntry(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from livectl.errors import FileError, UsageError
+from livectl.ops import apps
 from livectl.ops.processes import launch
 from livectl.ops.protocol import beat_file
 from livectl.ops.schedules import conditions, django_tables, import_python, other_schedulers, schedule_file
@@ -54,8 +55,6 @@ def import_schedule(wanted: ImportSource, cwd: Path, now: datetime) -> Converted
     if not wanted.app:
         hint = "Name a file or module, or an app: livectl -A proj schedules import"
         raise UsageError("nothing to import from", hint)
-    from livectl.ops import apps
-
     app = apps.load(wanted.app, cwd)
     apps.load_tasks(app, cwd)  # a module that it includes may set the schedule
     zone = apps.find_zone(app) or str(app.timezone)
@@ -96,11 +95,11 @@ def _read_file(path: Path, wanted: ImportSource, now: datetime) -> ImportedSched
 def _read_app(app: Celery, name: str, zone: str) -> ImportedSchedule:
     """The `beat_schedule` of an app, as it is once the app's own code has run."""
     imported = ImportedSchedule(origin=name, timezone=zone)
-    for key, entry in (app.conf.beat_schedule or {}).items():
+    for key, entry in apps.read_beat_schedule(app).items():
         try:
-            imported.entries.append(PortableEntry(name=str(key), keys=portable_keys(entry_values(entry))))
+            imported.entries.append(PortableEntry(name=key, keys=portable_keys(entry_values(entry))))
         except NotPortable as error:
-            imported.left.append(PortingNote(name=str(key), why=str(error)))
+            imported.left.append(PortingNote(name=key, why=str(error)))
     return imported
 
 
