@@ -116,7 +116,7 @@ def list_runs(context: CommandContext, name: str | None, count: int, zone: str |
     for entry_name, problem in problems.items():
         context.say(f"{entry_name} is left out: {problem}")
     runs = list(islice(views.upcoming_runs(wanted, _now_ms()), count))
-    by_name = {schedule.name: schedule for schedule in schedules}
+    by_name = {schedule.name: schedule for schedule in wanted}
     history = _read_run_history(context)
     context.show(views.render_runs(runs, by_name, history, _shown_zone(context, zone)))
 

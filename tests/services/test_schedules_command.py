@@ -196,6 +196,12 @@ def test_next_merges_the_runs_of_all_entries_in_time(run: Run, tmp_path: Path) -
     assert all(set(row) == FIELDS | {"note"} for row in rows)
 
 
+def test_next_names_the_entries_that_come_later(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    assert run("schedules", "next", "-n", "1")[1].splitlines()[-1] == "later: digest"
+    assert "later" not in run("schedules", "next", "ping", "-n", "1")[1]
+
+
 def test_next_of_one_entry_in_a_zone(run: Run, tmp_path: Path) -> None:
     write(tmp_path, GOOD)
     code, out, _ = run("schedules", "next", "digest", "-n", "3", "--tz", "Asia/Tokyo")

@@ -18,7 +18,7 @@ from livectl.ops.beat.run_store import Pause  # noqa: TC001
 from livectl.ops.jobs.status import StatusLookup
 from livectl.ops.processes import launch
 from livectl.ops.schedules import due_times, schedule_file
-from livectl.render import View, sentence, table
+from livectl.render import View, sentence, table, with_lines
 from livectl.units import MS_PER_SECOND, format_count, format_instant
 
 if TYPE_CHECKING:
@@ -166,7 +166,10 @@ def render_runs(next_runs: Sequence[Run], schedules: Mapping[str, Schedule], his
         )
     columns = 4 if any(row[-1] for row in rows) else 3  # without the notes if there are none
     headings = [f"due, {zone}", "name", "schedule", ""]
-    return table(headings[:columns], [row[:columns] for row in rows], data, empty="Nothing ahead.")
+    run_rows = table(headings[:columns], [row[:columns] for row in rows], data, empty="Nothing ahead.")
+    shown = {run.name for run in next_runs}
+    later = [name for name, schedule in schedules.items() if schedule.enabled and name not in shown]
+    return with_lines(run_rows, [f"later: {', '.join(later)}"] if later and shown else [])
 
 
 def clock_change_note(schedule: Schedule, due: int) -> str:
