@@ -175,7 +175,7 @@ def test_a_time_zone_that_is_none_is_named_with_the_nearest(
     )
 
 
-@pytest.mark.parametrize("words", ["schedules list", "schedules validate", "schedules import", "doctor"])
+@pytest.mark.parametrize("words", ["schedules list", "schedules validate", "schedules import", "beat", "doctor"])
 def test_a_schedule_that_is_no_dict_is_said(ask: Ask, tmp_path: Path, words: str) -> None:
     (tmp_path / "timed.py").write_text("from proj import app\napp.conf.beat_schedule = [1]\n")
     ran = ask(*words.split())

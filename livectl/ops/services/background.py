@@ -99,6 +99,7 @@ def check_app(app: str, settings: Settings, cwd: Path, say: Callable[[str], None
     celery_app = apps.check(app, cwd)
     if with_beat:
         apps.find_zone(celery_app)
+        apps.read_beat_schedule(celery_app)
     scheduler = str(celery_app.conf.beat_scheduler or "")
     if with_beat and (store := launch.name_store(scheduler)):
         raise SettingsError(
