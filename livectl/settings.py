@@ -139,6 +139,12 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError("max_message and max_starts are more than nothing", "Write max_message: 1MB.")
 
 
+class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How workers that livectl starts treat the jobs of a task."""
+
+    acks: Literal["late", "early"] = "late"
+
+
 class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What livectl.yaml may hold."""
 
@@ -155,6 +161,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     web: Web = Web()
     up: Up = Up()
     worker: Worker = Worker()
+    tasks: dict[str, TaskSettings] = {}  # by name, or pattern such as proj.mail.*
     celery: dict[str, CeleryValue] = {}
 
 

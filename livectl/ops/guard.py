@@ -12,6 +12,7 @@ import os
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -35,20 +36,27 @@ from livectl.ops import deployment
 from livectl.ops.jobs import dead_letters
 from livectl.ops.jobs.dead_letters import DeadLetter
 from livectl.ops.processes.consumer import FrugalConsumer
-from livectl.ops.protocol import message_faults
+from livectl.ops.protocol import leases, message_faults
 from livectl.ops.protocol.guarded_channel import READ_FAULTS, guarded_transport
+from livectl.ops.protocol.leases import SWEEP_INTERVAL_S, LeasedQoS, LeaseKeeper
 from livectl.redaction import redact_text
+from livectl.units import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from redis import Redis
 
+    from livectl.address import Address
     from livectl.settings import Settings
 
 logger = get_logger(__name__)
 
 STARTS_TTL_S = 86_400
+LATE_ACKS_NOTE = (
+    "jobs are acknowledged when they have ended, and run again if their worker dies. One that must not run twice: "
+    "tasks: {NAME: {acks: early}} in livectl.yaml"
+)
 STORE_RETRY_PAUSE_S = 5.0  # after the store could not be reached
 MAX_EVIDENCE_CHARS = 4_000  # of a message that nobody could send again anyway
 
@@ -56,7 +64,9 @@ MAX_EVIDENCE_CHARS = 4_000  # of a message that nobody could send again anyway
 class Guard:
     """Sets messages aside as dead letters in the store, and counts the starts of jobs that killed their worker."""
 
-    def __init__(self, settings: Settings, store: Redis | None) -> None:
+    def __init__(self, settings: Settings, store: Redis | None, broker: Address | None = None) -> None:
+        self.settings = settings
+        self.broker = broker if broker is not None and broker.is_redis else None
         self.max_bytes = settings.worker.max_message
         self.max_starts = settings.worker.max_starts
         self._store = store
@@ -120,14 +130,28 @@ def create_guard(app: Any) -> Guard:
     except LivectlError as error:
         logger.warning("the guard uses defaults, since the settings cannot be read: %s", error)
         settings = livectl_settings.load_usable(os.environ, Path.cwd())
-    address = deployment.from_app(app, settings).store
-    if address is None:
+    target = deployment.from_app(app, settings)
+    if target.store is None:
         logger.warning("there is no store for dead letters: what cannot be handled stays unacknowledged. Set `store:`.")
-        return Guard(settings, None)
-    store = redis_client.store_client(address)  # one that is away is no reason to end: Celery waits for its broker too
+        return Guard(settings, None, target.broker)
+    # One that is away is no reason to end: Celery waits for its broker too.
+    store = redis_client.store_client(target.store)
     with suppress(RedisError, OSError):
         dead_letters.drop_expired(store, time.time())
-    return Guard(settings, store)
+    return Guard(settings, store, target.broker)
+
+
+def acks_setting(app: Any, settings: Settings) -> Callable[[str], bool]:
+    """Tells by its name whether a task is to be acknowledged late: unless livectl.yaml or the app itself says early."""
+    is_early_app = app.conf.without_defaults().get("task_acks_late") is False
+
+    def acknowledges_late(name: str) -> bool:
+        for pattern, task in settings.tasks.items():
+            if fnmatchcase(name, pattern):
+                return task.acks == "late"
+        return not is_early_app and not name.startswith("celery.")
+
+    return acknowledges_late
 
 
 def drop_false_deprecations(app: Any) -> None:
@@ -149,23 +173,34 @@ class GuardedConsumer(FrugalConsumer):
 
     def __init__(self, *args: Any, app: Any = None, **options: Any) -> None:
         drop_false_deprecations(app)
-        self.guard = create_guard(app)
+        self.guard = guard = create_guard(app)
+        broker = guard.broker
+        self._lease_keeper = LeaseKeeper(lambda: redis_client.store_client(broker)) if broker else None
+        self._sweep_timer: Any = None
         super().__init__(*args, app=app, **options)
+        logger.info(LATE_ACKS_NOTE)
 
     def connection_for_read(self, heartbeat: Any = None) -> Any:
         connection = self.app.connection_for_read(heartbeat=heartbeat)
         described = connection.info()
-        connection.transport_cls = guarded_transport(connection.get_transport_cls(), self.guard.add_unreadable)
+        connection.transport_cls = guarded_transport(
+            connection.get_transport_cls(), self.guard.add_unreadable, LeasedQoS if self._lease_keeper else None
+        )
         # A worker sends this along when it is asked for its statistics, and a class cannot be sent.
         connection.info = lambda: described
         return self.ensure_connected(connection)
 
     def update_strategies(self) -> None:
-        for task in self.app.tasks.values():
+        acknowledges_late = acks_setting(self.app, self.guard.settings)
+        for name, task in self.app.tasks.items():
             task.Request = guarded_request(symbol_by_name(task.Request), self)
+            if acknowledges_late(name):
+                task.acks_late = task.reject_on_worker_lost = True
         super().update_strategies()
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
+        if self._lease_keeper is not None:
+            self._keep_leases(self._lease_keeper)
         handle = super().create_task_handler(*args, **options)
         may_raise = (*self.connection_errors, *self.channel_errors)
 
@@ -185,6 +220,22 @@ class GuardedConsumer(FrugalConsumer):
                 self.set_aside(message, f"the worker could not take it: {type(error).__name__}: {error}")
 
         return on_task_received
+
+    def _keep_leases(self, keeper: LeaseKeeper) -> None:
+        """For each new connection: renews what it holds, and looks for what others held and nobody renews."""
+        keeper.keep(self.task_consumer.channel, _tags_of_running_jobs)
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        self._sweep_timer = self.timer.call_repeatedly(SWEEP_INTERVAL_S, self.call_soon, (self._sweep,))
+
+    def _sweep(self) -> None:
+        try:
+            number = leases.sweep(self.task_consumer.channel)
+        except (*self.connection_errors, RedisError, AttributeError) as error:  # the loop finds out by itself
+            logger.debug("could not look for what dead workers held: %s", error)
+            return
+        if number:
+            logger.warning("%s held by a worker that is gone: back in its queue", format_count(number, "message"))
 
     def _find_fault(self, message: Any) -> str:
         if len(message.body or "") > self.guard.max_bytes:
@@ -311,6 +362,11 @@ def _unreadable_letter(queue: str, raw: Any, reason: str) -> DeadLetter:
         at=datetime.now(UTC),
         payload={"queue": queue, "excerpt": text[:MAX_EVIDENCE_CHARS]},
     )
+
+
+def _tags_of_running_jobs() -> list[str]:
+    """What jobs hold that began before the connection to the broker was lost."""
+    return [request.message.delivery_tag for request in tuple(state.active_requests)]
 
 
 def _is_redelivered(message: Any) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,17 @@ from livectl import redis_client
 from livectl.address import Address
 from livectl.models import JobState
 from livectl.ops.cluster import broadcast, workers
-from livectl.ops.protocol import capturing_channel, keys, message, remote_control, result, search, unacked
+from livectl.ops.protocol import (
+    capturing_channel,
+    guarded_channel,
+    keys,
+    leases,
+    message,
+    remote_control,
+    result,
+    search,
+    unacked,
+)
 from livectl.ops.protocol.keys import Bindings
 from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.ops.protocol.result import SavedGroup
@@ -555,3 +566,81 @@ def test_nothing_is_published_where_nobody_listens(project: Project, layout: Key
     with redis_client.connect(broker) as connection:
         assert remote_control.publish(connection, elsewhere, broker.database, ControlCommand(method="ping")) == 0
     assert layout.control != "elsewhere"
+
+
+# Guarded channels and leases
+
+
+@pytest.fixture
+def guarded(project: Project) -> Iterator[tuple[Any, list[tuple[str, str]]]]:
+    """A connection of the app's with livectl's channels, and what was set aside on it."""
+    project.app.connection().default_channel.client.flushdb()
+    set_aside: list[tuple[str, str]] = []
+    connection = project.app.connection_for_read()
+    connection.transport_cls = guarded_channel.guarded_transport(
+        connection.get_transport_cls(), lambda queue, raw, reason: set_aside.append((queue, reason)), leases.LeasedQoS
+    )
+    with connection:
+        yield connection, set_aside
+
+
+def consume(connection: Any, queue: str, number: int) -> list[Any]:
+    """That many messages of a queue; none is acknowledged."""
+    received: list[Any] = []
+    with connection.Consumer([Queue(queue)], on_message=received.append, prefetch_count=0):
+        wait_for(lambda: len(received) >= number or drain(connection), what="messages")
+    return received
+
+
+def drain(connection: Any) -> None:
+    with suppress(TimeoutError):
+        connection.drain_events(timeout=0.1)
+
+
+def test_what_is_no_message_is_set_aside_and_the_next_one_arrives(
+    project: Project, guarded: tuple[Any, list[tuple[str, str]]]
+) -> None:
+    connection, set_aside = guarded
+    queue = project.deployment.layout.default_queue
+    with redis.Redis.from_url(project.environ["LIVECTL_STORE"]) as server:
+        server.lpush(project.deployment.layout.list_key(queue, 0), b"hello", b"{}", b"[]")
+    job = project.send("add", 1, 2, queue=queue)
+    assert [received.headers["id"] for received in consume(connection, queue, 1)] == [job]
+    assert set_aside == [
+        (queue, "the message is no valid JSON"),
+        (queue, "the message has no properties"),
+        (queue, "the message is a list, not an object"),
+    ]
+
+
+def test_a_message_that_is_held_has_a_lease_and_is_back_when_it_ran_out(
+    project: Project, guarded: tuple[Any, list[tuple[str, str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection, _ = guarded
+    layout, queue = project.deployment.layout, project.deployment.layout.default_queue
+    project.send("add", 1, 2, queue=queue)
+    channel = connection.default_channel
+    received = consume(connection, queue, 1)[0]
+    key = layout.prefix + leases.leases_key(channel)
+    with redis.Redis.from_url(project.environ["LIVECTL_STORE"]) as server:
+        assert leases.sweep(channel) == 0
+        assert server.zscore(key, received.delivery_tag) is not None
+        server.zadd(key, {received.delivery_tag: 0})
+        keeper = leases.LeaseKeeper(lambda: server)
+        keeper._channel = channel
+        keeper.renew(server)
+        assert leases.sweep(channel) == 0
+        server.zadd(key, {received.delivery_tag: 0})
+        assert leases.sweep(channel) == 1
+        assert server.zcard(key) == server.hlen(layout.unacked_key) == 0
+        assert server.llen(layout.list_key(queue, 0)) == 1
+
+
+def test_an_acknowledgement_ends_the_lease(project: Project, guarded: tuple[Any, list[tuple[str, str]]]) -> None:
+    connection, _ = guarded
+    layout, queue = project.deployment.layout, project.deployment.layout.default_queue
+    project.send("add", 1, 2, queue=queue)
+    consume(connection, queue, 1)[0].ack()
+    with redis.Redis.from_url(project.environ["LIVECTL_STORE"]) as server:
+        assert server.zcard(layout.prefix + leases.leases_key(connection.default_channel)) == 0
+        assert server.hlen(layout.unacked_key) == 0

@@ -47,6 +47,12 @@ def nap(seconds):
 def late(seconds):
     time.sleep(seconds)
 
+@app.task
+def note(name, seconds):
+    time.sleep(seconds)
+    with open("ledger", "a") as ledger:
+        ledger.write(f"{name}\\n")
+
 @app.task(acks_late=True, reject_on_worker_lost=True)
 def kill(parent=False):
     with open("starts", "a") as starts:

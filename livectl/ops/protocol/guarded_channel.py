@@ -24,13 +24,13 @@ class UnreadableMessageError(Exception):
     """Raised while kombu makes a message of what lay in the queue."""
 
 
-def guarded_transport(transport: Any, set_aside: SetAside) -> Any:
+def guarded_transport(transport: Any, set_aside: SetAside, qos: type | None = None) -> Any:
     """The transport class, whose channels set aside what they cannot read. AMQP's stays as it is: it reads it all."""
     if not issubclass(transport, virtual.Transport):
         return transport
     bases = (GuardedChannel, transport.Channel)
     members = {"set_aside": staticmethod(set_aside), "Message": _guarded_message(transport.Channel.Message)}
-    channel = type("GuardedChannel", bases, members)
+    channel = type("GuardedChannel", bases, members | ({"QoS": qos} if qos else {}))
     return type(
         "GuardedTransport", (GuardedTransport, transport), {"set_aside": staticmethod(set_aside), "Channel": channel}
     )

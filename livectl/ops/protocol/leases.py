@@ -1,0 +1,132 @@
+"""Leases on the messages that a worker holds on Redis: a dead worker's are back in their queue within seconds.
+
+kombu notes what a worker holds in `unacked`, and gives it back after the visibility timeout: an hour after its worker
+died, and also while a longer job still runs. Here each message that is held has a lease besides, in the sorted set
+`unacked_leases`, which its worker renews. Whoever finds one that ran out puts the message back. The keys of kombu stay
+as they are, so that stock workers may share the broker.
+"""
+
+from __future__ import annotations
+
+import _thread
+import logging
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import dumps
+from redis.exceptions import RedisError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import redis
+
+log = logging.getLogger(__name__)
+
+LEASE_S = 8.0
+RENEW_INTERVAL_S = 1.5
+SWEEP_INTERVAL_S = 2.0
+MAX_SWEPT = 200  # messages put back in one go
+TAGS_PER_CALL = 1_000
+
+# KEYS: leases, index of kombu. ARGV: seconds of a lease, age from which kombu's own note is renewed, tags.
+# A lease that is gone was swept or acknowledged: it is not made anew.
+RENEW = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+for i = 3, #ARGV do
+  if redis.call('ZSCORE', KEYS[1], ARGV[i]) then
+    redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[i])
+    local noted = redis.call('ZSCORE', KEYS[2], ARGV[i])
+    if noted and now - noted > tonumber(ARGV[2]) then redis.call('ZADD', KEYS[2], now, ARGV[i]) end
+  end
+end
+return tostring(now)
+"""
+
+
+class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
+    """kombu's QoS of Redis: what is held is leased in the step that notes it."""
+
+    clock_offset_s = 0.0  # of the server, ahead of this machine
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        delivery, now = message.delivery_info, time.time()
+        note = dumps([message._raw, delivery["exchange"], delivery["routing_key"]])
+        with self.pipe_or_acquire() as pipe:
+            pipe.zadd(self.unacked_index_key, {delivery_tag: now})
+            pipe.hset(self.unacked_key, delivery_tag, note)
+            pipe.zadd(leases_key(self.channel), {delivery_tag: now + self.clock_offset_s + LEASE_S})
+            pipe.execute()
+        virtual.QoS.append(self, message, delivery_tag)
+
+    def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
+        return super()._remove_from_indices(delivery_tag, pipe).zrem(leases_key(self.channel), delivery_tag)
+
+
+def leases_key(channel: Any) -> str:
+    return f"{channel.unacked_key}_leases"
+
+
+class LeaseKeeper:
+    """Renews the leases of one worker in a thread of its own, so that no job that blocks everything else loses its own.
+
+    The thread has its own connection, and is a real one where a green pool has replaced threads.
+    """
+
+    def __init__(self, open_client: Callable[[], redis.Redis]) -> None:
+        self._open_client = open_client
+        self._is_started = False
+        self._channel: Any = None
+        self._held_elsewhere: Callable[[], Iterable[str]] = tuple
+
+    def keep(self, channel: Any, held_elsewhere: Callable[[], Iterable[str]]) -> None:
+        """Renews what this channel holds from now on, and what running jobs hold of earlier ones."""
+        self._channel, self._held_elsewhere = channel, held_elsewhere
+        if not self._is_started:
+            self._is_started = True
+            _start_native_thread(self._renew_for_ever)
+
+    def _renew_for_ever(self) -> None:
+        client = self._open_client()
+        while True:
+            try:
+                self.renew(client)
+            except (RedisError, OSError) as error:
+                log.debug("leases were not renewed: %s", error)
+            except RuntimeError:  # a dict that changed while it was read: once more
+                continue
+            time.sleep(RENEW_INTERVAL_S)
+
+    def renew(self, client: redis.Redis) -> None:
+        """Renews all leases of this worker once."""
+        channel = self._channel
+        tags = [*dict.fromkeys((*list(channel.qos._delivered), *self._held_elsewhere()))]
+        keys = [channel.global_keyprefix + key for key in (leases_key(channel), channel.unacked_index_key)]
+        for start in range(0, max(1, len(tags)), TAGS_PER_CALL):
+            chunk = tags[start : start + TAGS_PER_CALL]
+            now: Any = client.eval(RENEW, 2, *keys, LEASE_S, channel.visibility_timeout / 4, *chunk)
+            LeasedQoS.clock_offset_s = float(now) - time.time()
+
+
+def _start_native_thread(run: Callable[[], None]) -> None:
+    start = _thread.start_new_thread
+    if "gevent.monkey" in sys.modules:
+        start = sys.modules["gevent.monkey"].get_original("_thread", "start_new_thread")
+    elif "eventlet.patcher" in sys.modules:
+        start = sys.modules["eventlet.patcher"].original("_thread").start_new_thread
+    start(run, ())
+
+
+def sweep(channel: Any) -> int:
+    """Puts back what workers held whose leases ran out. Returns how many messages."""
+    now = time.time() + LeasedQoS.clock_offset_s
+    with channel.conn_or_acquire() as client:
+        tags = client.zrange(leases_key(channel), "-inf", str(now), byscore=True, offset=0, num=MAX_SWEPT)
+        for tag in tags:
+            channel.qos.restore_by_tag(bytes_to_str(tag), client)
+    return len(tags)
