@@ -588,20 +588,21 @@ def consume(connection: Any, queue: str, number: int) -> list[Any]:
     """That many messages of a queue; none is acknowledged."""
     received: list[Any] = []
     with connection.Consumer([Queue(queue)], on_message=received.append, prefetch_count=0):
-        wait_for(lambda: len(received) >= number or drain(connection), what="messages")
+        wait_for(lambda: drain(connection) and len(received) >= number, what="messages")
     return received
 
 
-def drain(connection: Any) -> None:
+def drain(connection: Any) -> bool:
     with suppress(TimeoutError):
         connection.drain_events(timeout=0.1)
+    return True
 
 
 def test_what_is_no_message_is_set_aside_and_the_next_one_arrives(
     project: Project, guarded: tuple[Any, list[tuple[str, str]]]
 ) -> None:
     connection, set_aside = guarded
-    queue = project.deployment.layout.default_queue
+    queue = str(project.app.conf.task_default_queue)
     with redis.Redis.from_url(project.environ["LIVECTL_STORE"]) as server:
         server.lpush(project.deployment.layout.list_key(queue, 0), b"hello", b"{}", b"[]")
     job = project.send("add", 1, 2, queue=queue)
@@ -614,10 +615,10 @@ def test_what_is_no_message_is_set_aside_and_the_next_one_arrives(
 
 
 def test_a_message_that_is_held_has_a_lease_and_is_back_when_it_ran_out(
-    project: Project, guarded: tuple[Any, list[tuple[str, str]]], monkeypatch: pytest.MonkeyPatch
+    project: Project, guarded: tuple[Any, list[tuple[str, str]]]
 ) -> None:
     connection, _ = guarded
-    layout, queue = project.deployment.layout, project.deployment.layout.default_queue
+    layout, queue = project.deployment.layout, str(project.app.conf.task_default_queue)
     project.send("add", 1, 2, queue=queue)
     channel = connection.default_channel
     received = consume(connection, queue, 1)[0]
@@ -638,7 +639,7 @@ def test_a_message_that_is_held_has_a_lease_and_is_back_when_it_ran_out(
 
 def test_an_acknowledgement_ends_the_lease(project: Project, guarded: tuple[Any, list[tuple[str, str]]]) -> None:
     connection, _ = guarded
-    layout, queue = project.deployment.layout, project.deployment.layout.default_queue
+    layout, queue = project.deployment.layout, str(project.app.conf.task_default_queue)
     project.send("add", 1, 2, queue=queue)
     consume(connection, queue, 1)[0].ack()
     with redis.Redis.from_url(project.environ["LIVECTL_STORE"]) as server:
