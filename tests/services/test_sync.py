@@ -187,14 +187,15 @@ def test_since_when_a_line_leads_nowhere_is_kept_and_it_is_asked_again_ever_more
         network = Network(connect_to=fakes.connect_to)
         sync, start = make_sync(tmp_path, store, network=network), later()
         write(tmp_path, "douyu/nobody")
-        lookups = []
+        lookups, applied = [], 0
         for seconds in range(0, 3600, 5):
-            sync.refresh(start + seconds)
+            applied += sync.refresh(start + seconds) is not None
             lookups.append(fakes.requests_to("douyu"))
         (follow,) = store.unresolved()
         assert follow.state is State.NOT_FOUND
         assert follow.since == pytest.approx(start, abs=0.01)
         assert 8 <= lookups[-1] <= 12  # after 5 s, 10 s, 20 s ..., not every five
+        assert applied == lookups[-1], "nor is the whole list taken over every five seconds"
 
 
 def test_an_older_file_of_another_machine_takes_nothing_back(tmp_path: Path, store: Store) -> None:

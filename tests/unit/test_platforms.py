@@ -147,6 +147,8 @@ def test_another_package_joins_and_a_broken_one_is_left_out(caplog: pytest.LogCa
     with pytest.raises(NotAStreamer, match="there is no platform nowhere"):
         platforms.parse_address("nowhere/polly")
     assert "broken cannot be loaded from parrot:NOWHERE" in caplog.text
+    with pytest.raises(NotAStreamer, match="platform broken cannot be loaded from parrot:NOWHERE"):
+        platforms.parse_address("broken/polly")
     assert platforms.get("twitch").hosts, "a name of ours stays ours"
 
 

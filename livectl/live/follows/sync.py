@@ -81,11 +81,15 @@ class FollowSync:
             return None
         digest = self._compute_digest(path)
         self._seen_ctime = placed_at
-        if digest == applied.digest and applied.whole:
-            self._save_applied(AppliedList(placed_at, digest))
+        if digest == applied.digest and (applied.whole or not self._any_lookup_due(now)):
+            if applied.put != placed_at:
+                self._save_applied(msgspec.structs.replace(applied, put=placed_at))
             return None
         parsed = self._load(path, digest)
         return None if parsed is None else self._apply(parsed, placed_at, digest, now)
+
+    def _any_lookup_due(self, now: float) -> bool:
+        return any(_awaits_lookup(follow, now) for follow in self._store.unresolved())
 
     def _apply(self, parsed: FollowList, placed_at: float, digest: str, now: float) -> tuple[int, int]:
         is_new = digest != follow_list.read_applied(self._store).digest
@@ -241,6 +245,13 @@ def _within(platform: Platform, names: Sequence[str], requests: int) -> list[str
             break
         chosen.append(name)
     return chosen
+
+
+def _awaits_lookup(follow: UnresolvedFollow, now: float) -> bool:
+    """Whether a name is to be looked up now. A line that cannot be read never is."""
+    if follow.looked_up is None:
+        return follow.problem == NOT_LOOKED_UP
+    return _is_due(follow, now)
 
 
 def _is_due(follow: UnresolvedFollow | None, now: float) -> bool:

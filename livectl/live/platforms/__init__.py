@@ -83,11 +83,14 @@ def parse_address(text: str) -> tuple[str, str]:
 
 
 def _refuse_unknown_name(text: str) -> None:
-    """UnknownPlatform when this is `name/id`, and no platform has the name."""
+    """UnknownPlatform when this is `name/id`, and no platform has the name; NotAStreamer if its package is broken."""
     import re
 
     match = re.fullmatch(r"([\w-]{1,40})/\S+", text)
-    if match is None or match[1].lower() in names():
+    if match is None:
+        return
+    if match[1].lower() in names():
+        get(match[1].lower())  # says so if the package that brings it is broken
         return
     from livectl.live.platforms.base import UnknownPlatform
     from livectl.suggestions import did_you_mean
