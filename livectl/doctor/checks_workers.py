@@ -231,6 +231,18 @@ def check_plain_beat(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def check_shared_entries(facts: Facts) -> Iterator[Finding]:
+    """Beats know a run by its entry's name and its time alone."""
+    for entry, evidence in facts.beats.shared_entries.items():
+        yield Finding(
+            id="entry-shared",
+            level="bad",
+            title=f"Beats of two apps have an entry {entry}: each of its runs is sent by one of them only",
+            evidence=evidence,
+            cure="Give it another name in one of the files, or one of the apps a `store:` of its own.",
+        )
+
+
 def _unknown_task(evidence: str, task: str, known_tasks: set[str], problem: str) -> Finding:
     return Finding(
         id="unknown-task",

@@ -36,9 +36,11 @@ from livectl.redaction import redact_text
 from livectl.redis_client import RedisReplyError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from livectl.address import Address
+    from livectl.ops.beat.heartbeats import Heartbeat
+    from livectl.ops.beat.run_store import LoadedSchedule
     from livectl.ops.cluster.queues import Queue
     from livectl.ops.deployment import Deployment
     from livectl.redis_client import RedisConnection
@@ -55,13 +57,26 @@ MAX_SAMPLED_RESULTS = 200
 def read_beats(store: Address) -> BeatFacts:
     with redis_client.connect(store, STORE_TIMEOUT_S) as connection:
         activity = heartbeats.read_activity(connection)
+        loaded_schedules = heartbeats.read_loaded_schedules(connection)
     unsent = activity.unsent_claim
     return BeatFacts(
         names=tuple(sorted(heartbeat.process for heartbeat in activity.heartbeats.values())),
         heartbeat_age=min(map(activity.age_s, activity.heartbeats.values()), default=None),
         unsent_run=unsent.run.name if unsent else "",
         has_run=activity.has_run,
+        shared_entries=_find_shared_entries(activity.heartbeats, loaded_schedules),
     )
+
+
+def _find_shared_entries(beats: Mapping[str, Heartbeat], loaded: Mapping[str, LoadedSchedule]) -> dict[str, str]:
+    """Entries of one name and different tasks: beats of two apps share this store, and take the name for one entry."""
+    tasks: dict[str, dict[str, str]] = {}
+    for beat in sorted(beats.keys() & loaded.keys()):
+        for entry in loaded[beat].schedules:
+            tasks.setdefault(entry.name, {})[entry.task] = (
+                f"{entry.task} by {beats[beat].process} ({loaded[beat].file})"
+            )
+    return {name: ", ".join(senders.values()) for name, senders in tasks.items() if len(senders) > 1}
 
 
 def read_dead_letters(deployment: Deployment, store: Address) -> DeadLetterFacts:

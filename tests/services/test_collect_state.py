@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import redis
@@ -14,6 +15,7 @@ from livectl.live.alerts.message import Alert
 from livectl.live.alerts.outbox import Outbox, StoredDeadLetter
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer, UnresolvedFollow
+from tests.support.beats import World
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,3 +86,17 @@ def test_a_platform_that_needs_a_key_and_has_none(store_url: str, tmp_path: Path
     assert platforms_without_key() == ("kick",)
     (tmp_path / "livectl.yaml").write_text("platforms: {kick: {client_id: a, client_secret: b}}")
     assert platforms_without_key() == ()
+
+
+def test_beats_of_two_apps_that_take_one_name_for_one_entry(store_url: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        worlds = [World(tmp_path / name, store_url) for name in ("ours", "theirs")]
+        for world, task in zip(worlds, ("t.note", "u.note"), strict=True):
+            stack.callback(world.close)
+            world.folder.mkdir()
+            world.write(digest={"task": task, "every": "10s"}, **{task: {"every": "10s"}})
+            world.beat()
+            world.tick()
+        [(entry, senders)] = collect_state.read_beats(Address.parse(store_url)).shared_entries.items()
+    assert entry == "digest"
+    assert all(f"{task} by " in senders for task in ("t.note", "u.note"))

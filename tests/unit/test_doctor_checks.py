@@ -166,6 +166,7 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
     (Facts(queues=(Queue(name="mail", ready=3),)), []),
     (Facts(timezone_error="no timezone is called Europe/Londn\nWrite Europe/London."), ["timezone-unknown"]),
     (Facts(broken_entries={"tick": "args: 'hi' is no list: write ['hi']"}), ["entry-broken"]),
+    (Facts(beats=BeatFacts(shared_entries={"tick": "t by h:1 (a.yaml), u by h:2 (b.yaml)"})), ["entry-shared"]),
     (shared_facts(), []),
     (shared_facts(msgspec.structs.replace(OTHER_WORKER, tasks=("theirs",))), ["queue-shared"]),
     (shared_facts(msgspec.structs.replace(OTHER_WORKER, tasks=("theirs",), queues=("mail",))), []),
