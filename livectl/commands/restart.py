@@ -15,8 +15,7 @@ from livectl.context import CommandContext, pass_command_context
 @pass_command_context
 def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
     """NAME is up, beat, worker, or a worker's name (mail, worker-mail, mail@host); all of them if left out.
-    Each is started as it was, in the same
-    folder, with the environment of now. Exit 1 when nothing runs.
+    Each is started as it was, in the same folder, with the environment of now. Exit 1 when nothing runs.
 
     \b
     Examples:
@@ -27,9 +26,6 @@ def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
 
     home = context.settings.home
     stopped = background.stop_all(home, name, now=now, say=context.say)
-    restarted = [
-        background.restart(home, process, context.environ, socket.gethostname(), context.say)
-        for process in reversed(stopped)
-    ]
+    restarted = background.restart_all(home, stopped, context.environ, socket.gethostname(), context.say)
     context.show(background.all_started_view(restarted))
     return 0 if stopped else 1

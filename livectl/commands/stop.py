@@ -13,8 +13,7 @@ from livectl.context import CommandContext, pass_command_context
 @pass_command_context
 def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
     """NAME is up, beat, worker, or a worker's name (mail, worker-mail, mail@host); all of them if left out.
-    Running jobs end first, however long
-    they take. Exit 1 when nothing runs.
+    Running jobs end first, however long they take. Exit 1 when nothing runs.
 
     \b
     Examples:

@@ -126,20 +126,21 @@ def test_in_the_background_the_reason_is_that_of_the_foreground(
     assert not list((tmp_path / "home").glob("run/*.json"))
 
 
-def test_up_in_the_background_says_of_a_file_what_it_says_in_a_terminal(
-    tmp_path: Path, home_environ: dict[str, str]
+@pytest.mark.parametrize("words", [("up",), ("beat",), ("worker", "-B")], ids=" ".join)
+def test_of_a_schedule_that_cannot_be_read_the_same_is_said(
+    tmp_path: Path, set_broker: dict[str, str], words: tuple[str, ...]
 ) -> None:
     (tmp_path / "schedules.yaml").write_text("schedules: {ping: {task: livectl.ping, every: never}}\n")
-    in_terminal, detached = (answer("up", *mode, cwd=tmp_path, environ=home_environ) for mode in ((), ("--detach",)))
+    in_terminal, detached = (answer(*words, *mode, cwd=tmp_path, environ=set_broker) for mode in ((), ("--detach",)))
     assert (in_terminal.returncode, detached.returncode) == (3, 3)
     assert detached.stderr == in_terminal.stderr != ""
 
 
 def test_a_beat_that_fails_leaves_no_record(tmp_path: Path, set_broker: dict[str, str]) -> None:
-    (tmp_path / "schedules.yaml").write_text("schedules: {ping: {task: livectl.ping, every: never}}\n")
-    failed = answer("beat", "--detach", cwd=tmp_path, environ=set_broker)
-    assert failed.returncode == 3
-    assert "beat ended at its start (exit code 3)" in failed.stderr
+    failed = answer("beat", "--detach", "--", "--max-interval", "soon", cwd=tmp_path, environ=set_broker)
+    assert failed.returncode == 2
+    assert "beat ended at its start (exit code 2)" in failed.stderr
+    assert "'soon' is not a valid" in failed.stderr
     assert not list((tmp_path / "home").glob("run/*.json"))
 
 

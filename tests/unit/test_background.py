@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from livectl.errors import UnfinishedError
+from livectl.errors import ServerError, UnfinishedError
 from livectl.ops.services import background
 from livectl.ops.services.background import BackgroundProcess, _names_of, _StartCheck
 
@@ -95,3 +95,20 @@ def test_a_beat_that_nobody_can_ask_is_not_called_working(tmp_path: Path, monkey
                 background._wait_until_working(child, running, check)
         finally:
             child.kill()
+
+
+def test_one_that_does_not_start_again_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def process_of(name: str) -> BackgroundProcess:
+        return BackgroundProcess(name=name, argv=[], cwd="/", environ={}, pid=1, started="", log="")
+
+    def start(home: Path, name: str, *_: object, **__: object) -> BackgroundProcess:
+        if name == "worker-a":
+            raise ServerError("worker-a cannot start")
+        return process_of(name)
+
+    monkeypatch.setattr(background, "start", start)
+    said: list[str] = []
+    stopped = [process_of(name) for name in ("beat", "worker-a", "up")]
+    with pytest.raises(ServerError, match="worker-a cannot start"):
+        background.restart_all(tmp_path, stopped, {}, "h", said.append)
+    assert said == ["up is at work again (pid 1)", "beat is at work again (pid 1)"]

@@ -22,6 +22,7 @@ from livectl.ops import apps, deployment
 from livectl.ops.processes import embedded_broker, launch, process, state_dir
 from livectl.ops.processes.launch import REQUEUE_ON_QUIT_POOLS, argv_with_requeue_on_quit
 from livectl.ops.processes.supervisor import OWN_NAME, READY_PREFIX
+from livectl.ops.schedules import schedule_file
 from livectl.ops.services.health import LivenessProbe
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ TERM_SECONDS = 1.5  # a worker notices SIGTERM within 1 s; a SIGQUIT before that
 QUIT_SECONDS = 10.0  # for a worker to put its jobs back
 KILL_SECONDS = 5.0  # nothing survives SIGKILL for longer, unless its disk hangs
 MAX_LAST_LINES = 10
+SCHEDULE_SUFFIXES = {".yaml", ".yml"}  # any other name is Celery's own, for a file that livectl's beat does not have
 NOTHING_RUNS = "Nothing that was started with --detach runs here."
 KEPT_ENVIRONMENT = ("LIVECTL_CONFIG",)  # a restart takes the rest, secrets included, from its own environment
 
@@ -83,6 +85,8 @@ def start_or_exec(
         _check_servers(addresses.broker, addresses.store)
     else:
         check_app(app, settings, cwd, None if detach else say, with_beat=launch.SCHEDULER in argv)
+    if launch.SCHEDULER in argv:
+        check_schedule(settings, cwd, argv[argv.index("-s") + 1] if "-s" in argv else None)
     if not detach:
         launch.exec_command(argv, environ)
     running = start(settings.home, name, argv, environ=environ, cwd=cwd, host=socket.gethostname(), say=say)
@@ -111,6 +115,16 @@ def check_app(app: str, settings: Settings, cwd: Path, say: Callable[[str], None
     has_other_brokers = len(deployment.broker_urls(celery_app)) > 1
     broker = None if has_other_brokers else app_deployment.broker
     _check_servers(broker, app_deployment.store if with_beat else None, say=say)
+
+
+def check_schedule(settings: Settings, cwd: Path, file: str | None = None) -> None:
+    """Raises the mistakes of the schedule that beat would read: this file, or that of the settings if there is one."""
+    is_named = settings.sources["schedules"] != livectl_settings.DEFAULT_SOURCE
+    path = cwd / file if file else settings.schedules
+    if file and path.suffix not in SCHEDULE_SUFFIXES:
+        raise SettingsError(f"{file} is no schedule file", "Its name has to end in .yaml or .yml.")
+    if file or is_named or path.exists():
+        schedule_file.load(path, name=str(path.relative_to(cwd) if path.is_relative_to(cwd) else path))
 
 
 def _check_servers(*addresses: Address | None, say: Callable[[str], None] | None = None) -> None:
@@ -169,12 +183,31 @@ def start(
     return running
 
 
-def restart(
-    home: Path, running: BackgroundProcess, environ: Mapping[str, str], host: str, say: Callable[[str], None]
-) -> BackgroundProcess:
-    """Starts the same command line in the same folder, with the environment given: no record holds secrets."""
-    merged_environ = {**environ, **running.environ}
-    return start(home, running.name, running.argv, environ=merged_environ, cwd=Path(running.cwd), host=host, say=say)
+def restart_all(
+    home: Path,
+    stopped: Sequence[BackgroundProcess],
+    environ: Mapping[str, str],
+    host: str,
+    say: Callable[[str], None],
+) -> list[BackgroundProcess]:
+    """Starts the same command lines in the same folders, with the environment given: no record holds secrets.
+
+    Those that stopped last start first. One that does not start holds up no other; its error is raised at the end.
+    """
+    started, errors = [], []
+    for old in reversed(stopped):
+        merged_environ, cwd = {**environ, **old.environ}, Path(old.cwd)
+        try:
+            started.append(start(home, old.name, old.argv, environ=merged_environ, cwd=cwd, host=host, say=say))
+        except LivectlError as error:
+            errors.append(error)
+    if errors:
+        for running in started:
+            say(f"{running.name} is at work again (pid {running.pid})")
+        for other_error in errors[1:]:
+            say(other_error.message)
+        raise errors[0]
+    return started
 
 
 def stop_all(home: Path, name: str | None, *, now: bool, say: Callable[[str], None]) -> list[BackgroundProcess]:

@@ -24,7 +24,7 @@ from livectl.ops.processes.launch import (
     argv_with_requeue_on_quit,
 )
 from livectl.ops.processes.supervised_process import ChildSpec, spawn
-from livectl.ops.schedules import schedule_file
+from livectl.ops.services import background
 from livectl.ops.services.health import LivenessProbe
 from livectl.render import View
 
@@ -192,8 +192,7 @@ def build_summary(
     pid: int,
 ) -> UpSummary:
     """Sums up where everything is. Raises early what would stop a child: no store, no answer, a mistake in a file."""
-    if settings.sources["schedules"] != livectl_settings.DEFAULT_SOURCE or settings.schedules.exists():
-        schedule_file.load(settings.schedules, name=_relative_path(settings.schedules, environment.cwd))
+    background.check_schedule(settings, environment.cwd)
     broker, store = _broker_and_store(options, settings, server)
     return UpSummary(
         pid=pid,
@@ -322,10 +321,6 @@ def _port_of(listener: socket.socket) -> int:
 
 def _worker_node_name(options: UpOptions, environment: Environment) -> str:
     return launch.full_node_name(options.name, environment.host)
-
-
-def _relative_path(path: Path, cwd: Path) -> str:
-    return str(path.relative_to(cwd)) if path.is_relative_to(cwd) else str(path)
 
 
 def summary_view(summary: UpSummary) -> View:
