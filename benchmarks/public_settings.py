@@ -49,12 +49,6 @@ if TYPE_CHECKING:
 REFUSED = 3  # the exit code of a file that cannot be decided
 RUN_SECONDS = 60  # a project's files take seconds at most, unless they wait for a server
 SCHEDULE_WORDS = ("CELERYBEAT_SCHEDULE", "BEAT_SCHEDULE", "beat_schedule")
-WEB_WORDS = (
-    "INSTALLED_APPS",
-    "DATABASES",
-    "SECRET_KEY",
-    "SQLALCHEMY_DATABASE_URI",
-)  # of settings that are not Celery's
 TASKS = ("migration", "schedule")
 OUTCOMES = ("right", "refused", "wrong", "unknown")
 
@@ -364,12 +358,7 @@ def run_project(folder: Path, *, is_true: bool) -> dict[str, Any]:
             continue
         found = [*OWN_SCHEDULES.get(module.__name__, []), *FOREIGN_SCHEDULES.values()]
         found += [{key: entries[key] for key in entries.keys() - earlier} for entries in app_schedules(apps)]
-        result["schedules"][name] = {
-            str(key): plain_keys(entry)
-            for entries in found
-            if isinstance(entries, dict)
-            for key, entry in entries.items()
-        }
+        result["schedules"][name] = merge_schedules(found)
         for number, app in enumerate(apps[known:]):
             with suppress(Exception):
                 result["settings"][f"{name}: app {number}"] = probe.effective_settings(app, [])
@@ -436,6 +425,15 @@ def app_schedules(apps: list[Any]) -> list[dict[str, Any]]:
     return found
 
 
+def merge_schedules(found: list[Any]) -> dict[str, Any]:
+    """The entries of all schedules of a file; None for one that is not the same in all of them."""
+    merged: dict[str, Any] = {}
+    for name, entry in ((str(name), entry) for each in found if isinstance(each, dict) for name, entry in each.items()):
+        keys = plain_keys(entry)
+        merged[name] = keys if merged.get(name, keys) == keys else None
+    return merged
+
+
 def plain_keys(entry: Any) -> Any:
     """What schedules.yaml would have to say of an entry; None where it has no words for that."""
     try:
@@ -448,13 +446,14 @@ def plain_keys(entry: Any) -> Any:
 def module_settings(module: Any, name: str) -> Iterator[tuple[str, Any]]:
     """A module or class with settings, as Celery would read it; Django and Flask show upper-case names alone."""
     import celery
-    from celery.app.defaults import SETTING_KEYS
+    from celery.app.defaults import _OLD_SETTING_KEYS, SETTING_KEYS
 
-    is_web = any(word in vars(module) for word in WEB_WORDS)
     for holder in (module, *classes_of(module)):
         names = [key for key in vars(holder) if not key.startswith("_")]
         if not any("CELERY" in key or "BROKER" in key or key in SETTING_KEYS for key in names):
             continue
+        others = {key for key in names if key.isupper() and "CELERY" not in key} - set(_OLD_SETTING_KEYS)
+        is_web = bool(others) and "celery" not in name  # a celeryconfig may have constants of its own
         values = {key: getattr(holder, key) for key in names if key.isupper() or not is_web}
         app = celery.Celery(set_as_current=False)
         has_namespace = is_web and any(f"CELERY_{key.upper()}" in values for key in NEW_ONLY)
