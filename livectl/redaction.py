@@ -10,9 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import date, time, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from livectl.secret import KNOWN, MASK, address_parts
 
@@ -24,7 +22,7 @@ MAX_TEXT_CHARS = 200  # of one value
 MAX_ITEMS = 50  # of one list or object
 MAX_DEPTH = 6
 OVERLAP_CHARS = 2048  # read beyond what is shown: no secret is longer but a key in PEM
-PLAIN_TYPES = (type(None), bool, int, float, date, time, timedelta, Decimal, UUID)
+PLAIN_TYPES = (type(None), bool, int, float, date, time, timedelta)
 
 HIDDEN_NAMES = (
     r"(?i)pass(word|wd|phrase)?$|pwd|secret|token|(api|private|access|send|push|auth|signing|stream)[_-]?key|credential"

@@ -16,6 +16,7 @@ from livectl.models import (
     StreamerRecord,
     UnresolvedFollow,
 )
+from livectl.redaction import hide_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +98,7 @@ def encode_observation(observation: Observation) -> tuple[Any, ...]:
         observation.started_at,
         observation.viewers,
         "" if page == EMPTY_PAGE else encode_json(page),
-        truncate(observation.problem, MAX_PROBLEM_CHARS) if observation.problem else "",
+        truncate(hide_secrets(observation.problem), MAX_PROBLEM_CHARS) if observation.problem else "",
         observation.retry_at,
     )
 
@@ -107,7 +108,7 @@ def encode_unresolved(follow: UnresolvedFollow) -> str:
     reading = StoredReading(
         trouble=follow.state,
         troubled=follow.since,
-        problem=truncate(follow.problem, MAX_PROBLEM_CHARS),
+        problem=truncate(hide_secrets(follow.problem), MAX_PROBLEM_CHARS),
         unresolved=True,
         looked_up=follow.looked_up,
     )

@@ -12,6 +12,7 @@ from livectl import render
 from livectl.live import platforms
 from livectl.live.platforms.base import NotAStreamer
 from livectl.models import State
+from livectl.redaction import hide_secrets
 from livectl.render import View, sentence, table
 from livectl.units import format_duration, format_rate, utc_datetime
 
@@ -73,7 +74,7 @@ def from_observation(observation: Observation, name: str = "") -> StreamerView:
         started_at=utc_datetime(observation.started_at),
         session=observation.session or None,
         checked_at=utc_datetime(observation.at),
-        problem=observation.problem or None,
+        problem=hide_secrets(observation.problem) or None,
     )
 
 

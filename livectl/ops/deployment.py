@@ -10,6 +10,7 @@ from livectl import server_check
 from livectl.address import PORTS, Address
 from livectl.errors import SettingsError
 from livectl.ops.protocol import keys
+from livectl.secret import KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,6 +115,7 @@ def from_app(app: Any, settings: Settings) -> Deployment:
     broker = _with_tls(_parse_address(url), url, app.conf.broker_use_ssl)
     results = _results_on_redis(app)
     store = settings.store or (broker if broker and broker.is_redis else results)
+    KNOWN.add(lambda: {address.password for address in (broker, results) if address})
     return Deployment(
         broker=broker,
         results=results,

@@ -12,6 +12,7 @@ import sys
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
@@ -23,9 +24,10 @@ from livectl.ops.processes import embedded_broker
 from tests.support.processes import alive, answer, children, livectl
 from tests.support.servers import redis_over_tcp
 from tests.support.waiting import HANG_SECONDS, wait_for
+from tests.support.web_pages import TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from tests.support.processes import Running
@@ -35,6 +37,7 @@ pytestmark = pytest.mark.acceptance
 
 PING = "schedules:\n  ping: {task: livectl.ping, every: 1s}\n"
 SUCCEEDED = "succeeded in"
+NOBODY, UNAUTHORIZED = 65534, 401
 # Somebody's app with livectl's broker and habits, and a job that says when it begins and ends.
 SLOW = """
 import os, time
@@ -103,12 +106,15 @@ def test_it_answers_programs_too(tmp_path: Path, home_environ: dict[str, str]) -
     assert len(up.lines) == 1
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # it forks beside threads
 def test_the_page_is_where_it_says_though_its_usual_port_is_taken(tmp_path: Path, home_environ: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         taken = listener.getsockname()[1]
+        (tmp_path / "livectl.yaml").write_text(f"web: {{token: {TOKEN}}}\n")
         with livectl("--json", "-q", "up", "-P", "solo", cwd=tmp_path, environ=home_environ) as up:
             page = json.loads(wait_for(lambda: up.lines)[0])["page"]
             assert wait_for(lambda: status_of(f"{page}healthz")) == 200
+            assert as_another_user(lambda: is_kept_out(page, tmp_path / "home" / "run" / "broker.sock"))
             up.send(signal.SIGTERM)
             assert up.wait() == 0
         (tmp_path / "livectl.yaml").write_text(f"web: {{port: {taken}}}\n")
@@ -122,6 +128,40 @@ def test_the_page_is_not_shown_to_everybody(tmp_path: Path, home_environ: dict[s
     refused = answer("up", cwd=tmp_path, environ=home_environ)
     assert refused.returncode == 3
     assert "anybody who reaches this machine" in refused.stderr
+
+
+def as_another_user(question: Callable[[], bool]) -> bool:
+    """Asks in a process of a user who owns nothing here. Only root can become one."""
+    if os.getuid():
+        return True
+    if child := os.fork():
+        return os.waitpid(child, 0)[1] == 0
+    try:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        os._exit(0 if question() else 1)
+    finally:
+        os._exit(2)
+
+
+def is_kept_out(page: str, broker_socket: Path) -> bool:
+    try:
+        with socket.socket(socket.AF_UNIX) as broker:
+            broker.connect(str(broker_socket))
+    except OSError as refused:
+        broker_refuses = isinstance(refused, PermissionError | FileNotFoundError)
+    else:
+        broker_refuses = False
+    for path in ("", "jobs", "api/live", "api/jobs", "metrics", "streamers/demo/ada", "no-such-page"):
+        try:
+            with urlopen(f"{page}{path}", timeout=HANG_SECONDS):
+                return False
+        except HTTPError as refusal:
+            with refusal:
+                if refusal.code != UNAUTHORIZED:
+                    return False
+    return broker_refuses
 
 
 def status_of(url: str) -> int:

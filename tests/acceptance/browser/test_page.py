@@ -25,7 +25,7 @@ pytestmark = pytest.mark.acceptance
 SOON = 15  # seconds: the page looks every four
 WIDTHS = {"wide": 1280, "phone": 390}
 TALL = 900
-PAGES = ("", "jobs", "streamers/demo/ada", "?q=nobody-of-that-name")
+PAGES = ("", "jobs", "streamers/demo/ada", "?q=nobody-of-that-name", "no-such-page")
 UNFIT = {"serious", "critical"}  # of axe's impacts
 
 
