@@ -26,6 +26,9 @@ def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
 
     home = context.settings.home
     stopped = background.stop_all(home, name, now=now, say=context.say)
+    if not stopped:
+        context.show(background.not_found_view(home, name))
+        return 1
     restarted = background.restart_all(home, stopped, context.environ, socket.gethostname(), context.say)
     context.show(background.all_started_view(restarted))
-    return 0 if stopped else 1
+    return 0

@@ -112,3 +112,12 @@ def test_one_that_does_not_start_again_holds_up_no_other(tmp_path: Path, monkeyp
     with pytest.raises(ServerError, match="worker-a cannot start"):
         background.restart_all(tmp_path, stopped, {}, "h", said.append)
     assert said == ["up is at work again (pid 1)", "beat is at work again (pid 1)"]
+
+
+def test_what_is_not_there_is_named_beside_what_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = [BackgroundProcess(name="worker-w2", argv=[], cwd="/", environ={}, pid=1, started="", log="")]
+    monkeypatch.setattr(background, "list_running", lambda home: there)
+    said = str(background.not_found_view(tmp_path, "w1").to_renderable())
+    assert said == "Nothing here is called w1. In the background: worker-w2."
+    there.clear()
+    assert background.not_found_view(tmp_path, "w1").to_renderable() == background.NOTHING_RUNS

@@ -247,14 +247,19 @@ def started_view(running: BackgroundProcess) -> View:
 
 def all_started_view(processes: Sequence[BackgroundProcess]) -> View:
     rows = [_as_row(running) for running in processes]
-    return render.sentence("\n".join(_render_running(running) for running in processes) or NOTHING_RUNS, rows)
+    return render.sentence("\n".join(_render_running(running) for running in processes), rows)
 
 
 def stopped_view(processes: Sequence[BackgroundProcess]) -> View:
     rows = [_as_row(running) for running in processes]
-    return render.sentence(
-        "\n".join(f"{running.name} has ended (pid {running.pid})." for running in processes) or NOTHING_RUNS, rows
-    )
+    return render.sentence("\n".join(f"{running.name} has ended (pid {running.pid})." for running in processes), rows)
+
+
+def not_found_view(home: Path, name: str | None) -> View:
+    """That nothing runs, or nothing of this name."""
+    names = [running.name for running in list_running(home)]
+    text = f"Nothing here is called {name}. In the background: {', '.join(names)}." if name and names else NOTHING_RUNS
+    return render.sentence(text, [])
 
 
 def _as_row(running: BackgroundProcess) -> dict[str, Any]:
