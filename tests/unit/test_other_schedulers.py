@@ -120,6 +120,23 @@ def test_a_file_of_a_newer_python_is_read(tmp_path: Path) -> None:
     assert run_import(tmp_path, "s").text.endswith("schedules:\n  a:\n    task: t\n    every: 5s\n")
 
 
+@pytest.mark.parametrize("name", ["s", "s.dat", "s.dir"])
+def test_any_of_its_files_names_it(name: str, tmp_path: Path) -> None:
+    with shelve.open(str(tmp_path / "s")) as file:
+        file["entries"] = {"a": ScheduleEntry("a", "t", NOW, 0, schedule(5))}
+    if not (tmp_path / name).exists():  # another dbm than the one of three files
+        name = next(path.name for path in tmp_path.iterdir())
+    assert beat_file.find(tmp_path / name)
+    assert "every: 5s" in run_import(tmp_path, name).text
+
+
+def test_a_file_of_a_kind_that_this_python_lacks_is_said(tmp_path: Path) -> None:
+    (tmp_path / "celerybeat-schedule.db").write_bytes(b"\0\x06\x15\x61\0\0")
+    with pytest.raises(FileError, match="cannot be read") as error:
+        run_import(tmp_path, "celerybeat-schedule.db")
+    assert "the Python that wrote it" in error.value.hint
+
+
 @pytest.mark.parametrize(
     ("key", "data", "message"),
     [
@@ -145,7 +162,6 @@ def test_a_value_that_holds_itself_is_left_out(tmp_path: Path) -> None:
     with shelve.open(str(tmp_path / "s")) as file:
         file["entries"] = {"a": ScheduleEntry("a", "t", NOW, 0, schedule(5), kwargs={"x": endless})}
     assert notes(run_import(tmp_path, "s")) == {"a": "its values are nested too deep"}
-    assert beat_file.is_beat_file(tmp_path / "s")
 
 
 # Fixtures of django-celery-beat

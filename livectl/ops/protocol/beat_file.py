@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from zoneinfo import ZoneInfo
 
-from livectl.errors import FileError, Mistake, SettingsError
+from livectl.errors import FileError, Mistake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 SUFFIXES = ("", ".db", ".dat", ".dir", ".bak", ".pag")  # of the files of one dbm, by its kind
+HEAD_BYTES = 1_024  # of a file, which tell its kind
 SQLITE_MAGIC = b"SQLite format 3\x00"
 PARTS = ("entries", "tz", "utc_enabled", "__version__")  # of the shelve
 ENTRY_ARGUMENTS = ("name", "task", "last_run_at", "total_run_count", "schedule", "args", "kwargs", "options")
@@ -67,9 +68,14 @@ class BeatFile:
         self.zone = parts["tz"] if isinstance(parts.get("tz"), str) else None
 
 
-def is_beat_file(path: Path) -> bool:
-    """Whether there is a dbm of this name, in one file or in several."""
-    return _is_sqlite(path) or bool(dbm.whichdb(str(path)))
+def find(path: Path) -> Path | None:
+    """The dbm of this name, in one file or in several, of which this may be one; None where there is none.
+
+    A file that is no text counts as well: this Python may lack what would read it, and says so.
+    """
+    names = [path, path.with_suffix("")] if path.suffix in SUFFIXES else [path]
+    found = next((name for name in names if _is_sqlite(name) or dbm.whichdb(str(name))), None)
+    return found or (path if _is_binary(path) else None)
 
 
 def read(path: Path, name: str) -> BeatFile:
@@ -81,22 +87,28 @@ def read(path: Path, name: str) -> BeatFile:
                     shutil.copyfile(part, Path(folder) / f"copy{suffix}")
             data = _read_sqlite(Path(folder) / "copy") if _is_sqlite(path) else _read_dbm(Path(folder) / "copy")
         parts = {key: _load(data[key.encode()]) for key in PARTS if key.encode() in data}
-    except ImportError as error:
-        hint = f"Run livectl with the Python that wrote it: this one lacks {error.name}."
-        raise SettingsError(f"{name} is a dbm of a kind that cannot be read here", hint) from error
     except (*dbm.error, sqlite3.Error, OSError, SyntaxError, ValueError) as error:
-        raise FileError([Mistake(name, 1, 1, f"cannot be read: {error}")]) from error
+        hint = "Run livectl with the Python that wrote it, or ask the app: livectl -A proj schedules import"
+        raise FileError([Mistake(name, 1, 1, f"cannot be read: {error}")], hint) from error
     if "entries" not in parts:
         raise FileError([Mistake(name, 1, 1, "holds no schedule of Celery's beat")])
     return BeatFile(parts)
 
 
 def _is_sqlite(path: Path) -> bool:
+    return _head(path).startswith(SQLITE_MAGIC)
+
+
+def _is_binary(path: Path) -> bool:
+    return path.suffix != ".py" and b"\0" in _head(path)
+
+
+def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC
+            return file.read(HEAD_BYTES)
     except OSError:
-        return False
+        return b""
 
 
 def _read_sqlite(path: Path) -> dict[bytes, bytes]:

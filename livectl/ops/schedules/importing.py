@@ -73,8 +73,8 @@ def import_schedule(wanted: ImportSource, cwd: Path, now: datetime) -> Converted
 def _find_source_file(source: str, cwd: Path) -> Path:
     """A file, or a module as Python would find it from here."""
     path = cwd / source
-    if path.is_file() or beat_file.is_beat_file(path):
-        return path
+    if (dbm := beat_file.find(path)) or path.is_file():
+        return dbm or path
     module = cwd / Path(*source.split("."))
     for candidate in (module.with_name(f"{module.name}.py"), module / "__init__.py"):
         if candidate.is_file():
@@ -85,7 +85,7 @@ def _find_source_file(source: str, cwd: Path) -> Path:
 def _read_file(path: Path, wanted: ImportSource, now: datetime) -> ImportedSchedule:
     """What a file has: a celerybeat-schedule, a fixture of Django, or Python source."""
     name = wanted.source or path.name
-    if beat_file.is_beat_file(path):
+    if beat_file.find(path):
         return other_schedulers.read_beat_file(path, name)
     if path.suffix == ".json":
         return django_tables.read_fixture(path, name, now)
