@@ -239,6 +239,14 @@ def redact_logs_of(logger: logging.Logger) -> None:
             handler.setFormatter(RedactingFormatter(handler.formatter))  # type: ignore[arg-type]
 
 
+def redact_stray_logs() -> None:
+    """Of a process that sets no logs up, such as a command: Python itself writes its warnings to stderr."""
+    import logging
+
+    if logging.lastResort:
+        logging.lastResort.setFormatter(RedactingFormatter(logging.Formatter()))  # type: ignore[arg-type]
+
+
 def hide_parts_of_address(text: str, url: str) -> str:
     """The text without any part of this address that may be a secret."""
     for part in sorted(address_parts(url), key=len, reverse=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 MASK = "***"
 MIN_KNOWN_CHARS = 6  # a shorter secret is a part of too many words
 MIN_LONG_CHARS = 12  # from here on no word has it by chance
-OPAQUE = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])|[^.]{24}")  # of an address: not a host, nor a word
+OPAQUE = r"(?=.*[0-9])(?=.*[A-Za-z])[^.]+|[^.]{24,}"  # of an address: no host, nor a word
 MAX_SECRET_BYTES = 65_536  # the longest key file is a few KB
 
 
@@ -67,6 +68,7 @@ class KnownSecrets:
     def __init__(self) -> None:
         self._sources: list[Callable[[], Iterable[str]]] = []
         self._spellings: tuple[str, ...] = ()
+        self._lock = threading.RLock()
 
     def add(self, find: Callable[[], Iterable[str]]) -> None:
         """Finds the values when a text is first hidden: whoever shows nothing reads no secret for it."""
@@ -74,13 +76,19 @@ class KnownSecrets:
 
     def hide(self, text: str) -> str:
         """The text without these values."""
-        while self._sources:
-            found = {spelling for value in self._sources.pop()() for spelling in _spellings(value)}
-            self._spellings = tuple(sorted({*self._spellings, *found}, key=len, reverse=True))
+        if self._sources:
+            self._find_values()
         for spelling in self._spellings:
             if spelling in text:
                 text = _replace(text, spelling)
         return text
+
+    def _find_values(self) -> None:
+        with self._lock:  # of the same thread again, where a source logs
+            while self._sources:
+                found = {spelling for value in self._sources[0]() for spelling in _spellings(value)}
+                self._spellings = tuple(sorted({*self._spellings, *found}, key=len, reverse=True))
+                del self._sources[0]  # not before: another thread waits for as long as it is there
 
 
 def _replace(text: str, secret: str) -> str:
@@ -92,10 +100,13 @@ def _replace(text: str, secret: str) -> str:
 
 def _spellings(secret: str) -> Iterator[str]:
     """A secret as it is, as in an address and as in JSON; and the parts of an address or cookie that are secrets."""
-    parts = {part for part in address_parts(secret) if OPAQUE.search(part)} if "://" in secret else set()
-    parts |= {pair.partition("=")[2] for pair in secret.split("; ") if "=" in pair and "://" not in secret}
+    if "://" in secret:
+        parts = {part for part in address_parts(secret) if re.fullmatch(OPAQUE, part)}
+        password = unquote(re.split("[/?#]", secret.partition("://")[2])[0].rpartition("@")[0].partition(":")[2])
+    else:
+        parts, password = {pair.partition("=")[2] for pair in secret.split("; ")}, ""
     long_parts = {part for part in parts if len(part) >= MIN_LONG_CHARS}
-    for text in {secret.strip(), *long_parts}:
+    for text in {secret.strip(), password, *long_parts}:
         if len(text) >= MIN_KNOWN_CHARS:
             yield from {text, quote(text, safe=""), quote_plus(text), msgspec.json.encode(text).decode()[1:-1]}
 

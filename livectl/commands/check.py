@@ -130,7 +130,9 @@ def _check_here(context: CommandContext, request: CheckRequest) -> dict[Streamer
     from livectl.live import check_request
     from livectl.live.checker import Checker
     from livectl.live.network.check_cache import FileCache
+    from livectl.redaction import redact_stray_logs
 
+    redact_stray_logs()  # of a platform that stumbles
     cache = FileCache(context.home / CACHE_FILE)
     checker = Checker(context.settings, _open_store(context), cache=cache)
     streamer_views: dict[StreamerKey, StreamerView] = {}

@@ -229,6 +229,8 @@ def known(*values: str) -> KnownSecrets:
         ("", "nothing", "nothing"),
         (f"tgram://{TELEGRAM}/1", f"bot{TELEGRAM.partition(':')[2]} failed at api.telegram.org", "bot*** failed at api.telegram.org"),
         ("https://hooks.example.com/services/0a1b2c3d4e5f6a7b", "POST hooks.example.com/services/0a1b2c3d4e5f6a7b", "POST hooks.example.com/services/***"),
+        ("mailtos://me:pass.word-1@smtp.example.org?to=a@b.example", "pass.word-1 at smtp.example.org", "*** at smtp.example.org"),
+        ("https://server2.example.com/hook/0a1b2c3d4e5f6a7b", "server2.example.com of 0a1b2c3d4e5f6a7b", "server2.example.com of ***"),
         ("SESSDATA=0a1b2c3d4e5f6a; bili_jct=x", "sent 0a1b2c3d4e5f6a", "sent ***"),
     ],
 )  # fmt: skip
@@ -269,6 +271,11 @@ def test_a_log_line_and_its_traceback_are_hidden() -> None:
     line = formatter.format(record)
     assert line.startswith("ERROR of redis://:***@h\n")
     assert "hush" not in line
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging, "lastResort", logging.StreamHandler())
+        redaction.redact_stray_logs()
+        assert logging.lastResort
+        assert "hush" not in logging.lastResort.format(record)
     logger = logging.getLogger("tests.redaction")
     logger.addHandler(logging.StreamHandler())
     redaction.redact_logs_of(logger)
