@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from livectl.ops.processes import process
 from livectl.ops.services import background
 from livectl.ops.services.background import BackgroundProcess
 from tests.support.processes import alive, answer, children
+from tests.support.servers import redis_over_tcp
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -111,18 +113,31 @@ def test_what_cannot_start_says_why(tmp_path: Path, home_environ: dict[str, str]
     assert answer("stop", cwd=tmp_path, environ=environ).returncode == 1
 
 
-@pytest.mark.parametrize("words", [("up",), ("beat",), ("worker",)], ids=" ".join)
+@pytest.mark.parametrize("command", ["up", "beat", "worker"])
+@pytest.mark.parametrize(
+    ("app", "code", "reason"),
+    [
+        ("import nothing_of_this_name", 3, "wrong_app.py:1: ModuleNotFoundError"),
+        ("app = 5 +", 3, "wrong_app.py:1: SyntaxError"),
+        (None, 3, "no module wrong_app in"),
+        ("from celery import Celery; app = Celery(broker='BROKER')", 4, "does not let us in: WRONGPASS"),
+    ],
+    ids=["missing import", "broken app", "missing module", "wrong password"],
+)
 def test_in_the_background_the_reason_is_that_of_the_foreground(
-    tmp_path: Path, home_environ: dict[str, str], words: tuple[str, ...]
+    tmp_path: Path, home_environ: dict[str, str], command: str, app: str | None, code: int, reason: str
 ) -> None:
     """And nothing is left: no process, no record of one."""
-    (tmp_path / "app_in_want.py").write_text("import nothing_of_this_name\n")
-    said = [
-        answer("-A", "app_in_want", *words, *mode, cwd=tmp_path, environ=home_environ) for mode in ((), ("--detach",))
-    ]
-    assert [completed.returncode for completed in said] == [3, 3]
+    with redis_over_tcp(tmp_path) if app and "BROKER" in app else nullcontext("") as url:
+        if app is not None:
+            (tmp_path / "wrong_app.py").write_text(app.replace("BROKER", url.replace("p%40ss", "wrong")))
+        said = [
+            answer("-A", "wrong_app", command, *mode, cwd=tmp_path, environ=home_environ)
+            for mode in ((), ("--detach",))
+        ]
+    assert [completed.returncode for completed in said] == [code, code]
     assert said[0].stderr == said[1].stderr
-    assert "app_in_want.py:1: ModuleNotFoundError" in said[1].stderr
+    assert reason in said[1].stderr
     assert not list((tmp_path / "home").glob("run/*.json"))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from livectl.errors import ServerError, UnfinishedError
+from livectl.errors import LivectlError, ServerError, UnfinishedError, UsageError
 from livectl.ops.services import background
 from livectl.ops.services.background import BackgroundProcess, _names_of, _StartCheck
 
@@ -121,3 +121,27 @@ def test_what_is_not_there_is_named_beside_what_is(tmp_path: Path, monkeypatch: 
     assert said == "Nothing here is called w1. In the background: worker-w2."
     there.clear()
     assert background.not_found_view(tmp_path, "w1").to_renderable() == background.NOTHING_RUNS
+
+
+@pytest.mark.parametrize(
+    ("code", "log", "kind", "message", "last_line"),
+    [
+        (
+            2,
+            "Usage: celery\n\nError: no such option\n",
+            UsageError,
+            "up ended at its start (exit code 2)",
+            "Error: no such option",
+        ),
+        (4, "worker | hm\nlivectl: no broker\n  Start one.\n", ServerError, "no broker", "  Start one."),
+        (1, "", LivectlError, "up ended at its start (exit code 1)", "Its log is /log:"),
+        (-9, "killed\n", LivectlError, "up ended at its start (exit code -9)", "killed"),
+    ],
+)
+def test_what_ended_is_told_in_its_own_words(
+    code: int, log: str, kind: type[LivectlError], message: str, last_line: str
+) -> None:
+    running = BackgroundProcess(name="up", argv=[], cwd="/", environ={}, pid=1, started="", log="/log")
+    error = background._ended_error(running, code, log)
+    assert (type(error), error.message) == (kind, message)
+    assert error.hint.splitlines()[-1].removeprefix("    ") == last_line

@@ -40,6 +40,7 @@ TERM_SECONDS = 1.5  # a worker notices SIGTERM within 1 s; a SIGQUIT before that
 QUIT_SECONDS = 10.0  # for a worker to put its jobs back
 KILL_SECONDS = 5.0  # nothing survives SIGKILL for longer, unless its disk hangs
 MAX_LAST_LINES = 10
+OWN_WORDS = "livectl: "  # begins the error of a livectl that ends
 SCHEDULE_SUFFIXES = {".yaml", ".yml"}  # any other name is Celery's own, for a file that livectl's beat does not have
 NOTHING_RUNS = "Nothing that was started with --detach runs here."
 KEPT_ENVIRONMENT = ("LIVECTL_CONFIG",)  # a restart takes the rest, secrets included, from its own environment
@@ -361,15 +362,20 @@ def _wait_until_working(child: subprocess.Popen[bytes], running: BackgroundProce
         if lived > READY_SECONDS:
             raise _unanswered_error(running, f"has not answered in {READY_SECONDS:.0f} s{check.problem}")
         time.sleep(START_CHECK_SECONDS)
+    raise _ended_error(running, code, _read_log(Path(running.log), check.log_offset))
+
+
+def _ended_error(running: BackgroundProcess, code: int, log: str) -> LivectlError:
+    """What a process says that ended: its own sentence if it is livectl's, else the end of its log."""
     error_class = next(
         (error_class for error_class in (UsageError, SettingsError, ServerError) if error_class.code == code),
         LivectlError,
     )
-    last_lines = _read_log(Path(running.log), check.log_offset).splitlines()[-MAX_LAST_LINES:]
-    raise error_class(
-        f"{running.name} ended at its start (exit code {code})",
-        "\n    ".join([f"Its log is {running.log}:", *last_lines]),
-    )
+    message = f"{running.name} ended at its start (exit code {code})"
+    lines = [line for line in log.splitlines() if line.strip()][-MAX_LAST_LINES:]
+    if sentences := [number for number, line in enumerate(lines) if line.startswith(OWN_WORDS)]:
+        message, lines = lines[sentences[-1]].removeprefix(OWN_WORDS), lines[sentences[-1] + 1 :]
+    return error_class(message, "\n    ".join([f"Its log is {running.log}:", *lines]))
 
 
 def _unanswered_error(running: BackgroundProcess, reason: str) -> UnfinishedError:
