@@ -201,6 +201,7 @@ def _find_not_applicable(facts: Facts, app_deployment: Deployment) -> dict[str, 
         "delayed_messages": "" if app_deployment.redis_broker else "only a Redis has a visibility timeout",
         "waiting_tasks": "" if app_deployment.redis_broker else "only a Redis lets anybody look",
         "refused_queues": "only RabbitMQ refuses what is declared otherwise" if app_deployment.redis_broker else "",
+        "redis": "" if any(server.info for server in facts.servers) else "no server here tells it of itself",
         "survey": "" if facts.survey.workers else "no worker answered",
         "platforms": "streamers are those of livectl's own app, without -A" if facts.app else "",
     }

@@ -109,11 +109,11 @@ NOTES = _notes(
     ("check_environment_overrides", "environment-wins", "The environment overrules no setting", "environ"),
     ("check_unreachable", "", "", ""),  # check_reachable says so
     ("check_reachable", "", "", ""),
-    ("check_eviction", "redis-evicts", "No server throws messages away when it is full", "servers"),
-    ("check_persistence", "redis-forgets", "Each server keeps its data over a restart", "servers"),
-    ("check_disk_writes", "redis-cannot-save", "Each server can write its data", "servers"),
-    ("check_redis_version", "redis-too-old", "No server is too old", "servers"),
-    ("check_clock_skew", "clock-skew", "The servers' clocks agree with this one", "servers"),
+    ("check_eviction", "redis-evicts", "No server throws messages away when it is full", "redis"),
+    ("check_persistence", "redis-forgets", "Each server keeps its data over a restart", "redis"),
+    ("check_disk_writes", "redis-cannot-save", "Each server can write its data", "redis"),
+    ("check_redis_version", "redis-too-old", "No server is too old", "redis"),
+    ("check_clock_skew", "clock-skew", "The servers' clocks agree with this one", "redis"),
     ("check_store_missing", "store-missing", "There is a store for what needs one", "servers schedule"),
     ("check_pickle", "pickle-accepted", "Nothing takes pickle", "settings"),
     ("check_refused_serializers", "serializer-refused", "What is written is also accepted", "settings"),
@@ -171,6 +171,9 @@ PARTS: dict[str, tuple[str, Callable[[Facts], str]]] = {
                                            f"{_count(len(facts.settings.origins), 'setting')} in force"),
     "servers": ("servers", lambda facts: ", ".join(f"{server.role} {server.address}" for server in facts.servers)
                                          or "none"),
+    "redis": ("what Redis says of itself", lambda facts: ", ".join(f"{server.role} {server.address}"
+                                                                for server in facts.servers if server.info)
+                                                      or "none"),
     "schedule": ("schedule", lambda facts: _count(len(facts.schedule), "entry", "entries")),
     "survey": ("workers", lambda facts: f"{_count(len(facts.survey.workers), 'worker')} answered, "
                                         f"{facts.survey.silent} did not"),

@@ -110,7 +110,7 @@ def live_view(streamers: Sequence[StreamerView], now: float, empty: str = NOBODY
             streamer.name or "",
             _format_since(streamer.started_at, now),
             _viewers_text(streamer),
-            _title_text(streamer),
+            _title_text(streamer) + _doubt_text(streamer, now),
         )
         for streamer in streamers
     ]
@@ -211,6 +211,13 @@ def _problem_or_title(streamer: StreamerView) -> str:
     if streamer.problem and streamer.problem != NOT_ASKED:
         return streamer.problem.removeprefix(f"{state_text(streamer)}: ")
     return _title_text(streamer) if streamer.live else ""
+
+
+def _doubt_text(streamer: StreamerView, now: float) -> str:
+    """What has kept somebody who was live from being read since."""
+    if not streamer.problem:
+        return ""
+    return f" [not read for {_format_since(streamer.checked_at, now)}: {streamer.problem}]"
 
 
 def _title_text(streamer: StreamerView) -> str:

@@ -86,6 +86,14 @@ class TestLive:
         assert "A [title]" in out
         assert max(map(len, out.splitlines())) <= 80
 
+    def test_says_of_whom_it_does_not_know_whether_they_still_are(
+        self, tmp_path: Path, store_url: str, store: Store
+    ) -> None:
+        store.record(LIMITS, [observation("2", State.NETWORK, START + 900, problem="no route")])
+        out = " ".join(run(tmp_path, store_url, "live")[1].split())
+        assert re.search(r"\[not read for \d+ d: not reached: no route\]", out)
+        assert out.count("not read for") == 1
+
     def test_gives_programs_the_fields_of_the_promise(self, tmp_path: Path, store_url: str) -> None:
         newest, oldest = json.loads(run(tmp_path, store_url, "live", "--json")[1])
         assert list(oldest) == FIELDS

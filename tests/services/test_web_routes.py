@@ -75,6 +75,18 @@ def test_trouble_is_shown_as_trouble(store: Store, store_url: str) -> None:
     assert "Demo blocks us. It is asked again in 3 min" in page
 
 
+def test_a_platform_that_is_not_reached_is_said(store: Store, store_url: str) -> None:
+    observe(store, "ada", State.OFFLINE, 70)
+    observe(store, "tim", State.NETWORK, 65, problem="no route")
+    assert "Demo blocks us" in page_client(store_url).get("/").text, "the circuit is still open"
+    follow(store, make_streamer("eve", "huya"))
+    observe(store, "eve", State.NETWORK, 130, platform="huya", problem="no route")
+    observe(store, "eve", State.NETWORK, 10, platform="huya", problem="no route")
+    html = page_client(store_url).get("/").text
+    assert "Huya has not been reached for 2 min. The last state stands." in html
+    assert 'livectl_unreached{platform="huya"} 1.0' in page_client(store_url).get("/metrics").text
+
+
 @pytest.mark.parametrize(
     ("query", "shown"),
     [
