@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_TEXT_CHARS = 200  # of one value
+MAX_ARGUMENTS_CHARS = 1024  # as Celery cuts them
 MAX_ITEMS = 50  # of one list or object
 MAX_DEPTH = 6
 OVERLAP_CHARS = 2048  # read beyond what is shown: no secret is longer but a key in PEM
@@ -64,6 +65,13 @@ def hide_secrets(text: str) -> str:
 def hide_secrets_in(value: Any) -> Any:
     """The same value with secrets hidden and nothing cut, of types that JSON can take."""
     return _redact_value(value, hide_secrets, None, 0)
+
+
+def shown_arguments(args: Any, kwargs: Any) -> dict[str, str]:
+    """Celery's options for a message whose arguments hold secrets: what events, Flower and logs show instead."""
+    shown = {"argsrepr": repr(tuple(args)), "kwargsrepr": repr(dict(kwargs))}
+    hidden = {name: redact_text(text, MAX_ARGUMENTS_CHARS) for name, text in shown.items()}
+    return {name: text for name, text in hidden.items() if MASK in text and text != shown[name]}
 
 
 def _redact_value(value: Any, text: Callable[[str], str], max_items: int | None, depth: int) -> Any:

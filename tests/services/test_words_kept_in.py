@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import redis
+from celery import Celery
 
 from livectl import celeryapp, settings
 from livectl.address import Address
+from livectl.ops import deployment as deployments
 from livectl.ops.deployment import Deployment
-from livectl.ops.jobs import dead_letters, job_log, results, status, views
+from livectl.ops.jobs import dead_letters, job_log, results, sender, status, views
 from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.protocol import keys
 from livectl.web import server
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LOGIN, HOOK = "redis://:hush-1@host:6379/0", "https://hooks.slack.com/services/T0HUSH111/B0HUSH111/hush2hush2hush2hush2"
 ERROR = f"no answer of {LOGIN} nor of {HOOK}"
@@ -144,3 +145,22 @@ def test_results_of_livectls_own_app_keep_none(store_url: str, tmp_path: Path) -
     assert backend.get_result("j2") == [{"cover": "https://h.example/c.jpg?sign=0a1b"}], (
         "what a page shows to all stays whole"
     )
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "header"),
+    [
+        ((LOGIN,), {"password": "hush-3"}, ("('redis://:***@host:6379/0',)", "{'password': '***'}")),
+        ((1, "two"), {}, ("(1, 'two')", "{}")),
+    ],
+)
+def test_what_events_show_of_a_job_that_is_sent(
+    store_url: str, args: Any, kwargs: Any, header: tuple[str, str]
+) -> None:
+    with Celery("proj", broker=Address.parse(store_url).celery_url, set_as_current=False) as app:
+        job_sender = sender.JobSender(deployments.from_app(app, settings.Settings(home=Path(), folder=Path())), app, {})
+        job_sender.send(JobRequest(task="proj.fetch", args=args, kwargs=kwargs))
+    message = json.loads(client(store_url).lindex("celery", 0))
+    assert (message["headers"]["argsrepr"], message["headers"]["kwargsrepr"]) == header
+    body = json.loads(base64.b64decode(message["body"]))
+    assert body[:2] == [list(args), kwargs]

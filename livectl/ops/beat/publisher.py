@@ -22,6 +22,7 @@ from livectl.ops.beat.entries import to_beat_entry
 from livectl.ops.beat.run_store import Claim, PreparedRun
 from livectl.ops.jobs import job_log, sender
 from livectl.ops.protocol import capturing_channel
+from livectl.redaction import shown_arguments
 from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
@@ -216,6 +217,7 @@ def publish(app: Celery, job: ClaimedJob, producer: Any, **extra_options: Any) -
         options["producer"] = producer
     args = [_evaluate(value) for value in entry.args]
     kwargs = {name: _evaluate(value) for name, value in entry.kwargs.items()}
+    options = {**shown_arguments(args, kwargs), **options}
     task = app.tasks.get(entry.task)
     with denied_join_result():  # without it, beat would listen for the result of every job
         if task is None:

@@ -21,6 +21,7 @@ from livectl.ops.jobs.status import END_STATES, StatusLookup
 from livectl.ops.protocol import remote_control, search
 from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.ops.protocol.result import JobResult
+from livectl.redaction import shown_arguments
 from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class JobSender:
         self._check_broker()
         task_id, now = str(uuid4()), time.time()
         options = {"task_id": task_id, "headers": {"sent": now}, "retry_policy": RETRY_POLICY, **_send_options(request)}
+        options |= shown_arguments(request.args, request.kwargs)
         if keep_result:
             options["ignore_result"] = False
         task = None if force else self._tasks.get(request.task)
