@@ -69,7 +69,7 @@ def hide_secrets_in(value: Any) -> Any:
 
 def shown_arguments(args: Any, kwargs: Any) -> dict[str, str]:
     """Celery's options for a message whose arguments hold secrets: what events, Flower and logs show instead."""
-    shown = {"argsrepr": repr(tuple(args)), "kwargsrepr": repr(dict(kwargs))}
+    shown = {"argsrepr": repr(args), "kwargsrepr": repr(kwargs)}
     hidden = {name: redact_text(text, MAX_ARGUMENTS_CHARS) for name, text in shown.items()}
     return {name: text for name, text in hidden.items() if MASK in text and text != shown[name]}
 

@@ -150,8 +150,8 @@ def test_results_of_livectls_own_app_keep_none(store_url: str, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("args", "kwargs", "header"),
     [
-        ((LOGIN,), {"password": "hush-3"}, ("('redis://:***@host:6379/0',)", "{'password': '***'}")),
-        ((1, "two"), {}, ("(1, 'two')", "{}")),
+        ((LOGIN,), {"password": "hush-3"}, ("['redis://:***@host:6379/0']", "{'password': '***'}")),
+        ((1, "two"), {}, ("[1, 'two']", "{}")),
     ],
 )
 def test_what_events_show_of_a_job_that_is_sent(

@@ -136,7 +136,7 @@ class JobSender:
         self._check_broker()
         task_id, now = str(uuid4()), time.time()
         options = {"task_id": task_id, "headers": {"sent": now}, "retry_policy": RETRY_POLICY, **_send_options(request)}
-        options |= shown_arguments(request.args, request.kwargs)
+        options |= shown_arguments(list(request.args), request.kwargs)
         if keep_result:
             options["ignore_result"] = False
         task = None if force else self._tasks.get(request.task)
