@@ -95,7 +95,7 @@ def as_text(view: View, *, colour: bool, width: int | None = None) -> str:
     from rich.console import Console
 
     buffer = io.StringIO()
-    console = Console(file=buffer, width=width or _terminal_width(), force_terminal=colour, no_color=not colour)
+    console = Console(file=buffer, width=width or terminal_width(), force_terminal=colour, no_color=not colour)
     console.print(renderable, markup=False, highlight=False)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
@@ -115,7 +115,7 @@ def error_json(error: LivectlError) -> str:
     return msgspec.json.encode({"error": fields}).decode() + "\n"
 
 
-def _terminal_width() -> int:
+def terminal_width() -> int:
     import shutil
 
     return shutil.get_terminal_size((DEFAULT_WIDTH_CHARS, 24)).columns

@@ -44,7 +44,8 @@ def check_unread_follow_list(facts: Facts) -> Iterator[Finding]:
         id="follows-waiting",
         level="bad",
         title=f"{_count(platforms.waiting, 'streamer')} on the follow list {_are(platforms.waiting)} not asked",
-        evidence=f"it changed at {format_instant(platforms.list_changed)}, and no worker has read it since",
+        evidence=f"{platforms.list_path} changed at {format_instant(platforms.list_changed)}, "
+        "and no worker has read it since",
         cure="Start worker and beat (livectl up), where they read the same follow list.",
     )
 

@@ -126,6 +126,7 @@ def read_platforms(store: Address, settings: Settings, now: float) -> PlatformFa
         unread=tuple(record for record in records if record.trouble and not record.unresolved),
         waiting=len(new),
         list_changed=settings.follows.stat().st_ctime if new else None,
+        list_path=str(settings.follows),
         list_problem=waiting.problem,
         without_key=tuple(
             platform for platform in sorted({record.platform for record in everyone}) if _lacks_key(platform, settings)

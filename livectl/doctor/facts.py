@@ -152,6 +152,7 @@ class PlatformFacts(msgspec.Struct, frozen=True, kw_only=True):
     unread: tuple[StreamerRecord, ...] = ()  # streamers with trouble
     waiting: int = 0  # streamers of the follow list that no worker has read since it changed
     list_changed: float | None = None  # when that was
+    list_path: str = ""
     list_problem: str = ""  # why its file cannot be read
     targets: int = 0
     without_key: tuple[str, ...] = ()  # platforms that answer only with a key, which the settings do not have

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from livectl.doctor import checks_app, checks_servers, checks_streamers, checks_workers
 from livectl.models import Finding
-from livectl.render import View
+from livectl.render import View, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -190,6 +191,7 @@ PARTS: dict[str, tuple[str, Callable[[Facts], str]]] = {
 }
 # fmt: on
 NOT_LOOKED_AT = "not-looked-at"
+INDENT = " " * 6
 
 LEVEL_ORDER = {"bad": 0, "warn": 1, "ok": 2}
 LEVEL_LABELS = {"bad": "bad ", "warn": "warn", "ok": "ok  "}
@@ -295,11 +297,23 @@ def _render_findings(findings: Sequence[Finding], facts: Facts) -> str:
 
 
 def _render_finding(finding: Finding) -> str:
-    lines = [f"{LEVEL_LABELS[finding.level]}  {finding.title}  [{finding.id}]"]
-    lines += [f"      {line}" for line in finding.evidence.splitlines()]
-    cure = [f"      -> {finding.cure}"] if finding.cure else []
-    link = [f"      {finding.link}"] if finding.level != "ok" else []
+    lines = [_wrap(f"{LEVEL_LABELS[finding.level]}  {finding.title}  [{finding.id}]", "")]
+    lines += [_wrap(line, INDENT) for line in finding.evidence.splitlines()]
+    cure = [_wrap(f"-> {finding.cure}", INDENT)] if finding.cure else []
+    link = [f"{INDENT}{finding.link}"] if finding.level != "ok" else []
     return "\n".join([*lines, *cure, *link])
+
+
+def _wrap(line: str, indent: str) -> str:
+    """The line in the width of the terminal; an address or a command's word is never broken."""
+    return textwrap.fill(
+        line,
+        terminal_width(),
+        initial_indent=indent,
+        subsequent_indent=f"{INDENT}  " if indent else INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _value_text(value: Any) -> str:

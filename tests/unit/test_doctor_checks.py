@@ -284,6 +284,13 @@ def test_nothing_is_wrong_only_where_everything_was_looked_at() -> None:
     assert "No two workers have one name" not in text(facts, include_ok=True)
 
 
+def test_findings_fit_into_80_columns() -> None:
+    long = " ".join(["words"] * 40)
+    out = text(Facts(platforms=PlatformFacts(unresolved=(StreamerRecord(platform="", id=long, problem=long),))))
+    assert max(map(len, out.splitlines())) <= 80
+    assert out.count("words") == 80
+
+
 def test_what_a_finding_says_already_is_not_said_twice() -> None:
     gaps = {"survey": Gap("the broker is not reached", ("broker-unreachable",))}
     facts = Facts(gaps=gaps, servers=(msgspec.structs.replace(SERVER, error="refused"),))
