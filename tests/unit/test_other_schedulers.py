@@ -249,6 +249,10 @@ def test_a_row_in_our_words(timing: Any, fields: dict[str, Any], yaml: str, tmp_
         (MINUTES, {"kwargs": "[]"}, "no mapping"),
         (MINUTES, {"args": '[{"__type__": "datetime", "__value__": "2026-01-01"}]'}, "a type that only Python has"),
         (MINUTES, {"task": ""}, "names no task"),
+        (MINUTES, {"queue": []}, "holds what no scheduler writes"),
+        (MINUTES, {"interval": {}}, "cannot be read"),
+        (("interval", {"every": "x", "period": "days"}), {}, "holds what no scheduler writes"),
+        (("solar", {"event": {}, "latitude": "1", "longitude": "2"}), {}, "is no event"),
         (("crontab", {"minute": "75"}), {}, "out of range"),
         (
             ("clocked", {"clocked_time": "2027-01-01T00:00:00Z"}),
@@ -274,6 +278,7 @@ def test_the_tables_of_djcelery_have_the_same_columns(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("{", "cannot be read"),
+        ('[{"model": "django_celery_beat.x", "fields": "x"}]', "no fixture"),
         ("[1]", "no fixture of Django"),
         ("[]", "no fixture of django-celery-beat"),
         ("7", "no fixture"),

@@ -241,6 +241,7 @@ ENTRY = "schedules:\n  a: {task: t, "
             ENTRY + "solar: {event: sunst, lat: 1, lon: 1}}",
             's.yaml:2:31: a: solar: event: "sunst" is no event (did you',
         ),
+        (ENTRY + "solar: {event: {a: 1}, lat: 1, lon: 1}}", 's.yaml:2:31: a: solar: event: {"a": 1} is no event'),
         (ENTRY + "solar: {event: sunset, lat: 91, lon: 1}}", "s.yaml:2:44: a: solar: lat: 91 is no number of degrees"),
         (ENTRY + "solar: {event: sunset, lat: 1}}", "s.yaml:2:23: a: solar: no lon (lon: a number from -180 to 180)"),
         (ENTRY + "solar: {event: sunset, lat: 1, lon: 1, at: 1}}", 's.yaml:2:55: a: solar: unknown key "at" (did you'),

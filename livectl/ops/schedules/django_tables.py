@@ -19,8 +19,10 @@ from livectl.ops.schedules.conversion import (
 from livectl.ops.schedules.exporting import DJANGO_PERIODS
 from livectl.ops.schedules.other_schedulers import (
     TYPE_KEY,
+    UNREADABLE,
     StoredEntry,
     format_time,
+    refuse,
     to_imported,
 )
 
@@ -99,10 +101,11 @@ def read_fixture(path: Path, name: str, now: datetime) -> ImportedSchedule:
     """The entries of what `manage.py dumpdata django_celery_beat` writes."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
-        tables = _sort_fixture(rows)
     except (OSError, ValueError, RecursionError) as error:
         raise FileError([Mistake(name, 1, 1, f"cannot be read: {error}")]) from error
-    except (TypeError, KeyError, AttributeError) as error:
+    try:
+        tables = _sort_fixture(rows)
+    except UNREADABLE as error:
         raise FileError([Mistake(name, 1, 1, "no fixture of Django")]) from error
     if "periodictask" not in tables:
         hint = "manage.py dumpdata django_celery_beat writes one."
@@ -122,21 +125,30 @@ def _sort_fixture(rows: Any) -> dict[str, Rows]:
 def _rows_to_entries(tables: dict[str, Rows], now: datetime, zone: tzinfo, *, has_zones: bool) -> Iterator[StoredEntry]:
     """The entries of rows. Times without a zone are in `zone`; only Django may switch the zones of cron lines off."""
     for row in tables.get("periodictask", {}).values():
-        kind, timing_row = _timing_row(row, tables)
-        starts_at, ends_at = (_read_time(row.get(key), zone) for key in ("start_time", "expires"))
-        starts_later = starts_at is not None and starts_at > now
-        unsaid = [f"starts at {format_time(starts_at)}: switch it on then"] if starts_at and starts_later else []
-        unsaid += [f"ends at {format_time(ends_at)}: take it out then"] if ends_at else []
-        yield StoredEntry(
-            name=str(row.get("name")),
-            read=partial(_read_row, row, kind, timing_row, now, zone),
-            task=row.get("task"),
-            enabled=bool(row.get("enabled", True)) and not starts_later,
-            zone=str(timing_row.get("timezone") or "") if has_zones else "",
-            last_run=_read_time(row.get("last_run_at"), zone),
-            remarks=tuple(str(row.get("description") or "").splitlines()),
-            unsaid=tuple(unsaid),
-        )
+        try:
+            yield _row_entry(row, tables, now, zone, has_zones=has_zones)
+        except UNREADABLE as error:
+            yield StoredEntry(name=str(row.get("name")), read=partial(refuse, f"cannot be read: {error}"))
+
+
+def _row_entry(
+    row: Mapping[str, Any], tables: dict[str, Rows], now: datetime, zone: tzinfo, *, has_zones: bool
+) -> StoredEntry:
+    kind, timing_row = _timing_row(row, tables)
+    starts_at, ends_at = (_read_time(row.get(key), zone) for key in ("start_time", "expires"))
+    starts_later = starts_at is not None and starts_at > now
+    unsaid = [f"starts at {format_time(starts_at)}: switch it on then"] if starts_at and starts_later else []
+    unsaid += [f"ends at {format_time(ends_at)}: take it out then"] if ends_at else []
+    return StoredEntry(
+        name=str(row.get("name")),
+        read=partial(_read_row, row, kind, timing_row, now, zone),
+        task=row.get("task"),
+        enabled=bool(row.get("enabled", True)) and not starts_later,
+        zone=str(timing_row.get("timezone") or "") if has_zones else "",
+        last_run=_read_time(row.get("last_run_at"), zone),
+        remarks=tuple(str(row.get("description") or "").splitlines()),
+        unsaid=tuple(unsaid),
+    )
 
 
 def _timing_row(row: Mapping[str, Any], tables: dict[str, Rows]) -> tuple[str, dict[str, Any]]:

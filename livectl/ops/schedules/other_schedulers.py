@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 OWN_CLEANUP = "celery.backend_cleanup"  # every beat adds this entry by itself where results expire
 REDBEAT_PREFIX = "redbeat:"
+UNREADABLE = (TypeError, ValueError, AttributeError, LookupError, OverflowError)  # raised by a value out of place
 LAST_RUN = "last run"
 LAST_RUNS_NOTE = "last runs are comments now: livectl's beat counts an entry from when it first has it"
 SCAN_COUNT = 1_000  # keys that Redis looks at in one step
@@ -94,6 +95,9 @@ def _add_entry(entry: StoredEntry, imported: ImportedSchedule) -> None:
         keys = portable_keys(entry.read())
     except (NotPortable, beat_file.UnreadableValueError) as error:
         imported.left.append(PortingNote(name=entry.name, why=str(error)))
+        return
+    except UNREADABLE as error:
+        imported.left.append(PortingNote(name=entry.name, why=f"holds what no scheduler writes: {error}"))
         return
     if entry.zone not in {"", imported.timezone} and not {"cron", "crontab"}.isdisjoint(keys):
         keys["timezone"] = entry.zone
@@ -158,7 +162,7 @@ def _redbeat_entry(prefix: str, key: str, definition: str, meta: str, is_schedul
     except ValueError:
         values = None
     if not isinstance(values, dict):
-        return StoredEntry(name=key.removeprefix(prefix), read=partial(_refuse, "its definition is no JSON"))
+        return StoredEntry(name=key.removeprefix(prefix), read=partial(refuse, "its definition is no JSON"))
     unsaid = () if is_scheduled else ("is not in RedBeat's schedule, which does not run it: switched off here",)
     return StoredEntry(
         name=str(values.get("name") or key.removeprefix(prefix)),
@@ -170,7 +174,7 @@ def _redbeat_entry(prefix: str, key: str, definition: str, meta: str, is_schedul
     )
 
 
-def _refuse(reason: str) -> dict[str, Any]:
+def refuse(reason: str) -> dict[str, Any]:
     raise NotPortable(reason)
 
 
@@ -222,7 +226,7 @@ def _shelved_fields(record: Any) -> dict[str, Any]:
     try:
         values = beat_file.entry_values(record)
     except beat_file.UnreadableValueError as error:
-        return {"read": partial(_refuse, str(error))}
+        return {"read": partial(refuse, str(error))}
     entry = {key: values.get(key) for key in ("task", "args", "kwargs", "options")}
     last_run = values.get("last_run_at") if values.get("total_run_count") else None
     read = lambda: {**entry, "schedule": _shelved_timing(values.get("schedule"))}  # noqa: E731

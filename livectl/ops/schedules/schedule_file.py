@@ -221,7 +221,7 @@ def _read_solar(location: FileLocation, value: Any) -> Solar | None:
         return None
     mistakes_before = len(location.mistakes)
     location.check_keys("key", value, ("event", *SOLAR_BOUNDS))
-    if value.get("event") not in due_times.SOLAR_EVENTS:
+    if value.get("event") not in tuple(due_times.SOLAR_EVENTS):  # a mapping here has no hash
         suggestion = did_you_mean(str(value.get("event")), due_times.SOLAR_EVENTS)
         location.child("event").add_mistake(
             f"{quote(value.get('event'))} is no event", suggestion or f"one of {', '.join(due_times.SOLAR_EVENTS)}"
