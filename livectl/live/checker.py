@@ -14,7 +14,7 @@ from livectl.live.network.fetcher import CheckReport, Fetcher
 from livectl.live.network.routes import Routes
 from livectl.live.platforms.base import same_observations, unresolved_observation
 from livectl.live.polling import LimitsByPlatform
-from livectl.models import Observation, PlatformHealth, State
+from livectl.models import Observation, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -64,7 +64,7 @@ class Checker:
         platform, context = platforms.get(platform_name), self._context(platform_name, now)
         if problem := polling.unset_key(self._settings, platform_name):
             return same_observations(platform_name, names, State.AUTH, context, problem)
-        if blocked := self._blocked_reason(platform_name, now):
+        if blocked := polling.left_alone(self._store, platform_name, now):
             state, problem = blocked
             return same_observations(platform_name, names, state, context, problem)
         names_once = list(dict.fromkeys(names))
@@ -148,20 +148,6 @@ class Checker:
     def _spend(self, platform: Platform, requests: int, context: CheckContext) -> None:
         if self._store is not None and requests:
             self._store.spend(self._limits[platform.name], requests, context.now)
-
-    def _blocked_reason(self, platform_name: str, now: float) -> tuple[State, str] | None:
-        """Why the platform is not asked at this moment. A person's check is no exception."""
-        healths = self._store.health(now) if self._store else []
-        return next((blocked_reason(health, now) for health in healths if health.platform == platform_name), None)
-
-
-def blocked_reason(health: PlatformHealth, now: float) -> tuple[State, str] | None:
-    """Why a platform is not asked at this moment; None when it is."""
-    if health.open_until and now < health.open_until:
-        return State.BLOCKED, f"not asked: it refused us, and is left alone for {health.open_until - now:.0f} s more"
-    if health.wait_until and now < health.wait_until:
-        return State.RATE_LIMITED, f"not asked: it wants to be left alone for {health.wait_until - now:.0f} s more"
-    return None
 
 
 class Sweeper:

@@ -17,7 +17,7 @@ import msgspec
 from livectl.live import platforms
 from livectl.live.platforms.base import CheckContext, NotAStreamer
 from livectl.live.store_records import DIGITS
-from livectl.models import PollingLimits
+from livectl.models import PollingLimits, State
 from livectl.units import parse_rate
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from livectl.live.platforms.base import Platform
     from livectl.live.store import Store
-    from livectl.models import Session, StreamerRecord
+    from livectl.models import PlatformHealth, Session, StreamerRecord
     from livectl.secret import Secret
     from livectl.settings import PlatformSettings, Settings
 
@@ -117,6 +117,21 @@ def _secrets(access: PlatformSettings | None) -> dict[str, Secret]:
 def fingerprint(keys: Mapping[str, str]) -> str:
     """A text that changes when the keys do, and reveals nothing else of them."""
     return hashlib.sha256(msgspec.json.encode(keys, order="sorted")).hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def left_alone(store: Store | None, platform: str, now: float) -> tuple[State, str] | None:
+    """Why the platform is not asked at this moment; None when it is. A person's check is no exception."""
+    healths = store.health(now) if store else []
+    return next((_left_alone(health, now) for health in healths if health.platform == platform), None)
+
+
+def _left_alone(health: PlatformHealth, now: float) -> tuple[State, str] | None:
+    """Why a platform is not asked at this moment; None when it is."""
+    if health.open_until and now < health.open_until:
+        return State.BLOCKED, f"not asked: it refused us, and is left alone for {health.open_until - now:.0f} s more"
+    if health.wait_until and now < health.wait_until:
+        return State.RATE_LIMITED, f"not asked: it wants to be left alone for {health.wait_until - now:.0f} s more"
+    return None
 
 
 def claim(store: Store, limits: LimitsByPlatform, now: float, lease: float) -> list[CheckBatch]:

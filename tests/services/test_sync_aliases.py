@@ -15,7 +15,7 @@ from livectl.live.network.routes import Routes
 from livectl.live.platforms.base import CheckFailed, Platform, ask
 from livectl.live.polling import LimitsByPlatform
 from livectl.live.store import Store
-from livectl.models import Request, State, Streamer
+from livectl.models import Observation, PollingLimits, Request, State, Streamer
 from livectl.settings import PlatformSettings, Settings
 from livectl.units import parse_rate
 from tests.support.http_site import Site, serving
@@ -101,3 +101,15 @@ def test_no_more_is_asked_than_the_budget_bears(resolved: Any, site: Site) -> No
     assert {follow.problem for follow in follows.problems} == {"not looked up yet"}
     resolved(*names, settings=lean, after=5.0)
     assert len(site.hits) == 3
+
+
+def test_nobody_is_looked_up_while_the_platform_is_left_alone(resolved: Any, site: Site, store_url: str) -> None:
+    limits = PollingLimits(platform="made", batch=1, rate=10.0)
+    with redis.Redis.from_url(store_url, decode_responses=True) as client:
+        store = Store(client)
+        store.set_followed([Streamer(platform="made", id="1")], NOW)
+        store.record(limits, [Observation(platform="made", id="1", state=State.BLOCKED, at=NOW)])
+    follows = resolved("abc", "42", after=10.0)
+    assert (site.hits, [streamer.id for streamer in follows.streamers]) == ([], ["42"])
+    assert [(follow.state, follow.problem) for follow in follows.problems] == [(State.BLOCKED, "not looked up yet")]
+    assert [streamer.id for streamer in resolved("abc", after=310.0).streamers] == ["3"]

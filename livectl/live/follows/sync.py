@@ -220,6 +220,8 @@ class AliasResolver:
         due = _within(platform, is_due, max_lookups)
         if not due:
             return ids, {}
+        if reason := polling.left_alone(self._store, platform_name, now):
+            return ids, _by_id(same_observations(platform_name, due, reason[0], context, NOT_LOOKED_UP))
         answers, requests = self._fetcher.resolve(platform, due, context)
         self._store.spend(limits, requests, now)
         new_ids = {name: answer for name, answer in zip(due, answers, strict=True) if isinstance(answer, str)}
