@@ -7,6 +7,7 @@ import hmac
 import ipaddress
 import logging
 import math
+import secrets
 import stat
 import threading
 import time
@@ -34,6 +35,8 @@ MAX_COUNT = 100  # of wrong tokens: the wait is at its longest long before
 FORGET_AFTER_S = 900.0  # without another wrong one
 MAX_ADDRESSES = 4096  # that are remembered: some 1 MB
 MAX_ADDRESS_CHARS = 64
+MAX_ADMITTED = 1024  # cookies that were accepted
+NONCE_CHARS = 32
 READABLE_BY_OTHERS = stat.S_IRGRP | stat.S_IROTH
 MAKE_ONE_HINT = "python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one"
 
@@ -100,9 +103,15 @@ class Credential(NamedTuple):
     def of_token(cls, text: str) -> Credential:
         return cls(text, is_token=True)
 
+    @property
+    def nonce(self) -> str:
+        """What distinguishes this cookie from all others."""
+        return self.text.partition(".")[0][:NONCE_CHARS]
+
     def matches(self, token: str) -> bool:
         """The time taken does not tell how much of a guess is right, nor how long the token is."""
-        shown, wanted = self.text.encode(errors="replace"), (token if self.is_token else cookie_value(token)).encode()
+        right = token if self.is_token else cookie_value(token, self.nonce)
+        shown, wanted = self.text.encode(errors="replace"), right.encode(errors="replace")
         return hmac.compare_digest(hashlib.sha256(shown).digest(), hashlib.sha256(wanted).digest())
 
 
@@ -118,15 +127,15 @@ def credential(request: Request) -> Credential | None:
 class GuessBrake:
     """Slows down who guesses: after some wrong tokens, an address waits after each, up to half a minute.
 
-    Each address by itself: whoever has the token comes in from any other one meanwhile.
+    Each address by itself: whoever has the token comes in from any other one meanwhile, and whose browser is in already
+    stays in, though somebody guesses at the same address, such as another user of the machine.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._wrong: OrderedDict[str, tuple[int, float]] = (
-            OrderedDict()
-        )  # how often, and when last; the latest at the end
+        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()  # how often, and when last
+        self._admitted: OrderedDict[str, None] = OrderedDict()  # nonces of cookies, which nobody else can know
 
     def wait_s(self, address: str) -> int:
         """The seconds for which nothing from this address is looked at; 0 for none."""
@@ -136,6 +145,17 @@ class GuessBrake:
         if over < 0:
             return 0
         return max(0, math.ceil(last_at + min(MAX_WAIT_S, 1 << over) - self._clock()))
+
+    def admit(self, nonce: str) -> None:
+        """Lets the cookie of this nonce be looked at from now on, whoever guesses beside it."""
+        with self._lock:
+            self._admitted[nonce] = None
+            self._admitted.move_to_end(nonce)
+            if len(self._admitted) > MAX_ADMITTED:
+                self._admitted.popitem(last=False)
+
+    def is_admitted(self, nonce: str) -> bool:
+        return nonce in self._admitted
 
     def note_wrong(self, address: str) -> None:
         key, now = _neighbourhood(address), self._clock()
@@ -159,22 +179,25 @@ def _neighbourhood(address: str) -> str:
     return str(parsed.ipv4_mapped or ipaddress.IPv6Network((parsed, 64), strict=False))
 
 
-def set_auth_cookie(response: Response, request: Request, token: str) -> None:
+def set_auth_cookie(response: Response, request: Request, token: str) -> Credential:
     """Lets the browser in from now on. The cookie is made from the token, and the token cannot be had from it."""
+    cookie = Credential(cookie_value(token, secrets.token_hex(NONCE_CHARS // 2)), is_token=False)
     response.set_cookie(
         COOKIE_NAME,
-        cookie_value(token),
+        cookie.text,
         max_age=COOKIE_DAYS * DAY_SECONDS,
         httponly=True,
         samesite="Strict",
         secure=request.is_secure,
         path=f"{request.script_root}/",
     )
+    return cookie
 
 
 def drop_auth_cookie(response: Response, request: Request) -> None:
     response.delete_cookie(COOKIE_NAME, path=f"{request.script_root}/")
 
 
-def cookie_value(token: str) -> str:
-    return hmac.new(token.encode(), b"livectl web", hashlib.sha256).hexdigest()
+def cookie_value(token: str, nonce: str) -> str:
+    mark = hmac.new(token.encode(), f"livectl web {nonce}".encode(errors="replace"), hashlib.sha256).hexdigest()
+    return f"{nonce}.{mark}"

@@ -151,7 +151,7 @@ def _guard(flask_blueprint: Blueprint, token: str | None) -> None:
             return refused
         response = redirect(url_for(f"{BLUEPRINT_NAME}.index"), HTTP_SEE_OTHER)
         if token is not None:
-            auth.set_auth_cookie(response, request, token)  # type: ignore[arg-type]
+            brake.admit(auth.set_auth_cookie(response, request, token).nonce)  # type: ignore[arg-type]
         return response
 
 
@@ -160,11 +160,14 @@ def _judge(credential: auth.Credential | None, token: str, brake: auth.GuessBrak
     address = request.remote_addr or ""
     if credential is None:
         return _unauthorized(wrong=False)
-    if wait_s := brake.wait_s(address):
+    is_admitted = not credential.is_token and brake.is_admitted(credential.nonce)
+    if not is_admitted and (wait_s := brake.wait_s(address)):
         response = error_pages.respond(HTTP_TOO_MANY, "error_429", "enter.html", seconds=wait_s)
         response.headers["Retry-After"] = str(wait_s)
         return response
     if credential.matches(token):
+        if not credential.is_token:
+            brake.admit(credential.nonce)
         return None
     brake.note_wrong(address)
     response = _unauthorized(wrong=credential.is_token)

@@ -145,6 +145,16 @@ def test_who_guesses_has_to_wait_and_nobody_else(store_url: str) -> None:
     assert page.get("/healthz", environ_base={"REMOTE_ADDR": "192.0.2.1"}).status_code == 200
 
 
+def test_whose_browser_is_in_stays_in_though_somebody_guesses_at_the_same_address(store_url: str) -> None:
+    page = page_client(store_url, token=TOKEN)
+    assert page.post("/enter", data={"token": TOKEN}).status_code == 303
+    stranger = page.application.test_client()
+    assert [guess(stranger, "127.0.0.1").status_code for _ in range(FREE_GUESSES + 1)][-1] == 429
+    stranger.set_cookie("livectl", auth.cookie_value(TOKEN, "a-nonce-of-ones-own"))
+    assert stranger.get("/").status_code == 429, "a cookie made of a guess is a guess"
+    assert page.get("/").status_code == 200
+
+
 def test_an_old_cookie_is_dropped_and_is_one_guess(store_url: str) -> None:
     page = page_client(store_url, token=TOKEN)
     page.set_cookie("livectl", "of-an-older-token")
@@ -196,5 +206,6 @@ def test_neighbours_in_ipv6_are_one(guesser: str, other: str, *, same: bool) -> 
 def test_only_the_token_is_the_token(text: str) -> None:
     assert not auth.Credential.of_token(text).matches(TOKEN)
     assert not auth.Credential(text, is_token=False).matches(TOKEN)
+    assert not auth.Credential(f"n.{text}", is_token=False).matches(TOKEN)
     assert auth.Credential.of_token(TOKEN).matches(TOKEN)
-    assert auth.Credential(auth.cookie_value(TOKEN), is_token=False).matches(TOKEN)
+    assert auth.Credential(auth.cookie_value(TOKEN, "n"), is_token=False).matches(TOKEN)
