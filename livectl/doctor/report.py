@@ -5,8 +5,11 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+import msgspec
+
 from livectl.doctor import checks_app, checks_servers, checks_streamers, checks_workers
 from livectl.models import Finding
+from livectl.redaction import hide_secrets
 from livectl.render import View, terminal_width
 
 if TYPE_CHECKING:
@@ -198,7 +201,7 @@ LEVEL_LABELS = {"bad": "bad ", "warn": "warn", "ok": "ok  "}
 
 
 def run_checks(facts: Facts, *, ignore: Collection[str] = (), include_ok: bool = False) -> list[Finding]:
-    """The findings, the worst first; `ignore` are ids to leave out."""
+    """The findings, the worst first, without secrets in what they quote; `ignore` are ids to leave out."""
     findings: list[Finding] = []
     for check in CHECKS:
         found = list(check(facts))
@@ -207,7 +210,8 @@ def run_checks(facts: Facts, *, ignore: Collection[str] = (), include_ok: bool =
     said = set() if include_ok else {finding.id for finding in selected}
     if NOT_LOOKED_AT not in ignore:
         selected += _not_looked_at({part: gap for part, gap in facts.gaps.items() if not said & set(gap.said_by)})
-    return sorted(selected, key=lambda finding: LEVEL_ORDER[finding.level])
+    shown = [msgspec.structs.replace(finding, evidence=hide_secrets(finding.evidence)) for finding in selected]
+    return sorted(shown, key=lambda finding: LEVEL_ORDER[finding.level])
 
 
 def findings_view(findings: Sequence[Finding], facts: Facts) -> View:

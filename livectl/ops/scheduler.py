@@ -35,6 +35,7 @@ from livectl.ops.beat.entries import (
 from livectl.ops.beat.run_store import Claim, LoadedSchedule, RunStore, StoreClock
 from livectl.ops.processes import running_settings
 from livectl.ops.schedules import options, schedule_file
+from livectl.redaction import hide_secrets
 from livectl.settings_watch import SettingsWatch
 from livectl.units import MS_PER_SECOND
 
@@ -230,7 +231,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
     def _handle_connection_error(self, error: Exception) -> None:
         if not self._is_disconnected:
             message = error.message if isinstance(error, LivectlError) else f"{type(error).__name__}: {error}"
-            logger.error("Store or broker is away, asked again each second: %s", message)
+            logger.error("Store or broker is away, asked again each second: %s", hide_secrets(message))
             self._is_disconnected = True
         self._close_publisher()
         if not isinstance(error, publisher.BrokerUnavailableError):

@@ -20,6 +20,7 @@ from livectl.models import PlatformHealth, State, StreamerRecord
 from livectl.ops.beat import heartbeats, views
 from livectl.ops.cluster import queues, workers
 from livectl.ops.jobs import dead_letters, results
+from livectl.redaction import hide_secrets
 from livectl.web.cache import BodyCache, FragmentCache, TimedCache
 
 if TYPE_CHECKING:
@@ -259,7 +260,7 @@ def _read_section(read: Callable[[], T]) -> PageSection[T]:
     try:
         return PageSection(read())
     except LivectlError as error:
-        return PageSection(why=error.message)
+        return PageSection(why=hide_secrets(error.message))
 
 
 def _list_workers(deployment: Deployment) -> workers.WorkerList:

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, current_app, render_template, request, ur
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, default_exceptions
 
 from livectl.errors import LivectlError, UnfinishedError, UsageError
+from livectl.redaction import hide_secrets
 from livectl.web import api, i18n
 from livectl.web.i18n import SENTENCES
 
@@ -78,6 +79,7 @@ def http_error(error: HTTPException) -> Response | HTTPException:
 
 
 def store_is_away(error: LivectlError) -> Response:
+    error.message = hide_secrets(error.message)
     response = _respond(error, HTTP_UNAVAILABLE, "away.html", why=error.message)
     response.headers["Retry-After"] = str(AWAY_RETRY_SECONDS)
     return response
