@@ -11,7 +11,7 @@ from livectl.context import CommandContext, pass_command_context
 from livectl.errors import LivectlError
 
 if TYPE_CHECKING:
-    from livectl.ops.protocol.keys import KeyLayout
+    from livectl.ops.deployment import Deployment
 
 COMPONENTS = ("worker", "beat", "broker", "store")
 
@@ -43,7 +43,7 @@ def command(context: CommandContext, /, **options: Any) -> int:
     """A worker is healthy when it answers and, if messages wait in its queues and it has nothing to do, takes them.
     A beat is when it looked in lately and has sent what is due. Broker and store are when they take what is written.
     The app is not imported: its broker is `broker:` in livectl.yaml, LIVECTL_BROKER or CELERY_BROKER_URL. Only when
-    a worker of -A does not answer, livectl looks whether the app takes JSON at all.
+    a worker of -A does not answer, livectl looks whether the app takes JSON and remote control at all.
 
     \b
     Exit codes: 0 healthy, 1 not healthy, 2 cannot tell.
@@ -71,22 +71,20 @@ def command(context: CommandContext, /, **options: Any) -> int:
         app_deployment = deployment.find_without_import(
             context.app, context.usable_settings(), context.environ, context.cwd
         )
-        layout = app_deployment.layout
-        result = health.run_probe(probe, app_deployment.broker, app_deployment.store, layout)
-        if result.healthy is False and probe.part == "worker" and (other := _layout_without_json(context, layout)):
-            result = health.run_probe(probe, app_deployment.broker, app_deployment.store, other)
+        result = health.run_probe(probe, app_deployment.broker, app_deployment.store, app_deployment.layout)
+        if result.healthy is False and probe.part == "worker" and (loaded := _load(context, app_deployment)):
+            result = health.probe_silent_worker(probe, app_deployment, loaded) or result
     except LivectlError as error:
         result = health.unreachable(probe, error.message)
     context.show(sentence(f"{result.what}: {result.label}: {result.reason}", result))
     return result.exit_code
 
 
-def _layout_without_json(context: CommandContext, layout: KeyLayout) -> KeyLayout | None:
-    """The layout of an app that lets no JSON in, to ask its workers again; None for any other."""
-    if context.app is None or not layout.takes_json:
-        return None
+def _load(context: CommandContext, app_deployment: Deployment) -> Deployment | None:
+    """The deployment as the app itself has it; None where no app is named, or it cannot be loaded."""
+    if app_deployment.app is not None or context.app is None:
+        return app_deployment if app_deployment.app is not None else None
     try:
-        app_layout = context.find_deployment().layout
+        return context.find_deployment()
     except LivectlError:
         return None
-    return None if app_layout.takes_json and app_layout.serializer == layout.serializer else app_layout

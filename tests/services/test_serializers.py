@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 from celery import Celery
 from celery.result import denied_join_result
@@ -18,7 +19,9 @@ from livectl.ops import deployment
 from livectl.ops.cluster import broadcast
 from livectl.ops.jobs import results
 from livectl.ops.jobs.results import ResultFilter
+from livectl.ops.protocol.keys import KeyLayout
 from livectl.ops.protocol.remote_control import ControlCommand
+from livectl.ops.services import health
 from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
@@ -70,6 +73,7 @@ def answering(app: Celery) -> Iterator[None]:
     with app.connection_for_read() as connection, connection.channel() as channel:
         node = app.control.mailbox(connection).Node(NODE, channel=channel)
         node.handler(ping)
+        node.handler(active_queues)
         node.listen()
 
         def listen() -> None:
@@ -92,6 +96,10 @@ def ping(state: Any, **_: Any) -> dict[str, str]:
     return {"ok": "pong"}
 
 
+def active_queues(state: Any, **_: Any) -> list[dict[str, str]]:
+    return [{"name": "celery"}]
+
+
 @pytest.mark.parametrize("options", [PICKLE, BOTH, YAML], ids=["pickle alone", "pickle beside JSON", "yaml"])
 def test_workers_are_asked_in_the_words_of_their_app(store_url: str, tmp_path: Path, options: dict[str, Any]) -> None:
     app = make_app(store_url, options)
@@ -99,6 +107,28 @@ def test_workers_are_asked_in_the_words_of_their_app(store_url: str, tmp_path: P
     with answering(app), broadcast.connect(target) as connection:
         replies = wait_for(lambda: broadcast.ask(target, connection, PING, SECONDS).by_worker)
     assert replies == {NODE: {"ok": "pong"}}
+
+
+def test_a_probe_that_did_not_import_the_app_asks_again_in_its_words(store_url: str, tmp_path: Path) -> None:
+    app = make_app(store_url, PICKLE)
+    loaded = deployment.from_app(app, livectl_settings.load({"HOME": str(tmp_path)}, tmp_path))
+    asked = msgspec.structs.replace(loaded, app=None, layout=KeyLayout())
+    probe = health.Probe(part="worker", host="h", timeout=SECONDS)
+    with answering(app):
+        assert not health.run_probe(probe, asked.broker, asked.store, asked.layout).healthy
+        assert wait_for(lambda: (again := health.probe_silent_worker(probe, asked, loaded)) and again.healthy)
+    assert health.probe_silent_worker(probe, loaded, loaded) is None
+
+
+def test_of_an_app_without_remote_control_nobody_can_tell(store_url: str, tmp_path: Path) -> None:
+    app = make_app(store_url, {"worker_enable_remote_control": False})
+    silent = deployment.from_app(app, livectl_settings.load({"HOME": str(tmp_path)}, tmp_path))
+    result = health.probe_silent_worker(health.Probe(part="worker", host="h"), silent, silent)
+    assert result is not None
+    assert (result.exit_code, result.reason) == (2, health.NO_REMOTE_CONTROL)
+    liveness = health.LivenessProbe(lambda: silent, "h", print)
+    assert liveness.is_worker_alive(NODE) is None  # so `up` does not start it again and again
+    assert liveness.problem == health.NO_REMOTE_CONTROL
 
 
 @pytest.mark.parametrize("options", [PICKLE, YAML], ids=["pickle", "yaml"])

@@ -84,6 +84,14 @@ def run_probe(probe: Probe, broker: Address | None, store: Address | None, layou
         return unreachable(probe, str(error))
 
 
+def probe_silent_worker(probe: Probe, asked: Deployment, loaded: Deployment) -> ProbeResult | None:
+    """Looks again at a worker that did not answer, now that its app is loaded. None when that tells nothing new."""
+    if not loaded.remote_control:
+        return _cannot_tell(probe.part, NO_REMOTE_CONTROL)
+    is_same = (asked.layout.takes_json, asked.layout.serializer) == (loaded.layout.takes_json, loaded.layout.serializer)
+    return None if is_same else run_probe(probe, asked.broker, asked.store, loaded.layout)
+
+
 def unreachable(probe: Probe, reason: str) -> ProbeResult:
     """The answer when nobody can be asked. With `broker_down="ok"` a worker is healthy while its broker is away."""
     if probe.part in {"broker", "store"}:
