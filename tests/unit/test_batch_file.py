@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 
 def test_every_line_that_is_no_request_is_named(tmp_path: Path) -> None:
-    (tmp_path / "bad.jsonl").write_text('{"taks": 1}\n[1, 2]\n{"task": "a", "args": 5}\nnonsense\n{"task": "a"}\n')
+    (tmp_path / "bad.jsonl").write_text(
+        '{"taks": 1}\n[1, 2]\n{"task": "a", "args": 5}\nnonsense\n' + "[" * 5000 + '\n{"task": "a"}\n'
+    )
     with pytest.raises(FileError) as refused:
         publish_many.read_requests(tmp_path / "bad.jsonl", None)
-    assert [mistake.line for mistake in refused.value.mistakes] == [1, 2, 3, 4]
+    assert [mistake.line for mistake in refused.value.mistakes] == [1, 2, 3, 4, 5]
+    assert "nested deeper than any job can be" in refused.value.mistakes[-1].text
     assert [request.task for request in publish_many.read_requests(_lines(tmp_path, "[1, 2]\n{}\n"), "proj.add")] == [
         "proj.add"
     ] * 2

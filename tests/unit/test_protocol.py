@@ -18,13 +18,14 @@ def test_a_size_is_read_as_workers_with_psutil_spell_it(said: str | None, size: 
 @pytest.mark.parametrize(
     "raw",
     [b"", b"[]", b"null", b"{}", b"\xff", b'{"headers": 5}', b'{"headers": {"eta": "x", "retries": "y", "id": 5}}',
-     b'{"body": "!", "content-type": "application/json", "properties": {"body_encoding": "base64"}}'],
+     b'{"body": "!", "content-type": "application/json", "properties": {"body_encoding": "base64"}}',
+     b"[" * 5000],
 )  # fmt: skip
 def test_a_malformed_message_is_read_as_far_as_it_goes(raw: bytes) -> None:
     assert message.read(raw) == JobMessage()
 
 
-@pytest.mark.parametrize("raw", [b"", b"[]", b"5", b'{"status": 1}', b'{"task_id": "x"}', b"\x80\x04\x95"])
+@pytest.mark.parametrize("raw", [b"", b"[]", b"5", b'{"status": 1}', b'{"task_id": "x"}', b"\x80\x04\x95", b"[" * 5000])
 def test_a_malformed_result_is_none(raw: bytes) -> None:
     assert result.parse(raw) is None
 

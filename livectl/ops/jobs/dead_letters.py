@@ -257,7 +257,7 @@ def _load(connection: RedisConnection, letter_id: str) -> DeadLetter:
 def _decode(raw: bytes) -> DeadLetter | None:
     try:
         return msgspec.json.decode(raw, type=DeadLetter)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
         return None
 
 

@@ -59,10 +59,15 @@ def read_job_options(options: Mapping[str, Any]) -> JobOptions:
     )
 
 
+TOO_DEEP = "nested deeper than any job can be"
+
+
 def parse_argument(text: str) -> Any:
     """The JSON value, or the text itself if it is no JSON."""
     try:
         return msgspec.json.decode(text)
+    except RecursionError as error:
+        raise UsageError(TOO_DEEP, "Is a bracket not closed?") from error
     except msgspec.DecodeError:
         return text
 

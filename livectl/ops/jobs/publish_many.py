@@ -16,7 +16,7 @@ from livectl.errors import FileError, LivectlError, Mistake, ServerError
 from livectl.models import JobState
 from livectl.ops import deployment as deployments
 from livectl.ops.jobs import results
-from livectl.ops.jobs.job_request import JobRequest
+from livectl.ops.jobs.job_request import TOO_DEEP, JobRequest
 from livectl.ops.jobs.status import END_STATES, StatusLookup
 from livectl.ops.protocol import capturing_channel
 from livectl.ops.protocol.message import parse_time
@@ -175,6 +175,8 @@ def read_requests(path: Path, default_task: str | None) -> list[JobRequest]:
         if line.strip():
             try:
                 requests.append(parse_request(msgspec.json.decode(line), default_task))
+            except RecursionError:
+                mistakes.append(Mistake(str(path), number, 1, TOO_DEEP, "is a bracket not closed?"))
             except (msgspec.DecodeError, LivectlError) as error:
                 mistakes.append(Mistake(str(path), number, 1, str(error)))
     if mistakes:

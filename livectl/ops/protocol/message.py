@@ -44,7 +44,7 @@ def decode(raw: bytes) -> dict[str, Any]:
     """The envelope of a message; empty for what is no message."""
     try:
         envelope = msgspec.json.decode(raw)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return {}
     return envelope if isinstance(envelope, dict) else {}
 
@@ -90,7 +90,7 @@ def decode_body(envelope: dict[str, Any], accepted: Sequence[str] = ()) -> Any:
         payload = base64.b64decode(text) if encoded else text.encode()
         if envelope.get("content-type") == JSON_CONTENT_TYPE:
             return msgspec.json.decode(payload)
-    except (msgspec.DecodeError, binascii.Error, ValueError):
+    except (msgspec.DecodeError, binascii.Error, ValueError, RecursionError):
         return None
     return _decode_accepted(payload, envelope, accepted) if set(accepted) - JSON_NAMES else None
 

@@ -83,7 +83,7 @@ def parse(raw: bytes) -> JobResult | None:
     """A result as the Redis backend wrote it; None for one that is no JSON."""
     try:
         meta = msgspec.json.decode(raw)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     return from_meta(meta) if isinstance(meta, dict) else None
 
@@ -113,7 +113,7 @@ def parse_group(raw: bytes | None) -> tuple[str, ...] | None:
     """The members of a group as the Redis backend saved it; None for what is no group."""
     try:
         saved = msgspec.json.decode(raw) if raw else None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     match saved:
         case {"result": [_, [*members]]}:
@@ -156,5 +156,5 @@ def _decode_json_text(value: Any) -> Any:
         return value
     try:
         return msgspec.json.decode(value)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return value

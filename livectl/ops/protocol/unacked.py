@@ -79,6 +79,6 @@ def remove(connection: RedisConnection, layout: KeyLayout, tag: bytes | str) -> 
 def _decode(raw: bytes) -> tuple[dict[str, Any], str, str]:
     try:
         envelope, exchange, routing_key = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, TypeError, ValueError):
+    except (msgspec.DecodeError, TypeError, ValueError, RecursionError):
         return {}, "", ""
     return (envelope if isinstance(envelope, dict) else {}), str(exchange or ""), str(routing_key or "")
