@@ -129,6 +129,7 @@ def test_of_an_app_without_remote_control_nobody_can_tell(store_url: str, tmp_pa
     liveness = health.LivenessProbe(lambda: silent, "h", print)
     assert liveness.is_worker_alive(NODE) is None  # so `up` does not start it again and again
     assert liveness.problem == health.NO_REMOTE_CONTROL
+    assert not liveness.can_ask_workers()
 
 
 @pytest.mark.parametrize("options", [PICKLE, YAML], ids=["pickle", "yaml"])

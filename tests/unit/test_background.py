@@ -68,6 +68,8 @@ UP = ["up", "-n", "up-1"]
         ("beat", ["beat"], "", None, True, True),
         ("up", UP, "worker | up-1@h ready.", True, True, False),  # its page may still be starting
         ("up", UP, "up     | ready: page, worker, beat at work", None, None, True),
+        ("up", UP, "up     | ready: beat at work", None, None, False),  # its worker takes no remote control
+        ("up", UP, "worker | up-1@h ready.\nup     | ready: beat at work", None, None, True),
     ],
 )
 def test_it_works_when_it_has_answered(

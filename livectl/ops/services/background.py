@@ -337,11 +337,13 @@ class _StartCheck:
         return f": {self._probe.problem}" if self._probe.problem else ""
 
     def has_answered(self) -> bool:
-        if self._running.name == "up":
-            return self._says(rf"{OWN_NAME} +\| {READY_PREFIX}")
         if self._node is None:
             return self._has_beat()
-        works = self._says(rf"{re.escape(self._node)} ready\.") or self._probe.is_worker_alive(self._node)
+        worker_says_so = rf"{re.escape(self._node)} ready\."  # Celery's own word, once it has its broker
+        if self._running.name == "up":
+            ready = rf"{OWN_NAME} +\| {READY_PREFIX}"
+            return self._says(ready) and self._says(rf"{ready}.*\bworker\b|{worker_says_so}")
+        works = self._says(worker_says_so) or self._probe.is_worker_alive(self._node)
         return bool(works) and ("-B" not in self._running.argv or self._has_beat())
 
     def _has_beat(self) -> bool:

@@ -259,6 +259,11 @@ class LivenessProbe:
         self._load_failed = False
         self._lock = threading.Lock()
 
+    def can_ask_workers(self) -> bool:
+        """Whether workers answer at all; an app that cannot be looked at yet counts as usual."""
+        target = self._load_deployment()
+        return target is None or target.remote_control
+
     def is_worker_alive(self, node: str) -> bool | None:
         """Whether the worker of this name answers; None where nobody can tell."""
         target = self._load_deployment()

@@ -275,7 +275,7 @@ def _worker_spec(options: UpOptions, environment: Environment, probe: LivenessPr
     return ChildSpec(
         name="worker",
         start=lambda: spawn(argv, environ),
-        check_health=is_alive,
+        check_health=is_alive if options.app is None or probe.can_ask_workers() else None,
         requeues_on_quit=options.pool in REQUEUE_ON_QUIT_POOLS,
         if_killed=KILLED_JOBS_NOTE,
     )
