@@ -97,3 +97,18 @@ def test_ten_thousand_load_at_ten_times_the_effort_of_a_thousand(tmp_path: Path)
     some, all_of_them = efforts
     assert some < 300 * 1_000
     assert all_of_them < 11 * some
+
+
+def test_lines_that_name_nobody_are_kept_as_they_were_meant() -> None:
+    follows = read_list(
+        "- demo/ada\n- gone/eve\n- {url: DEMO/bob, weight: -1}\n- {name: Ada}\n- {name: Bob}\n- 5\n- demo ada\n"
+    )
+    assert [(follow.streamer.platform, follow.streamer.id) for follow in follows.unread] == [
+        ("gone", "eve"),
+        ("demo", "bob"),
+        ("", "{name: Ada}"),
+        ("", "{name: Bob}"),
+        ("", "5"),
+        ("", "demo ada"),
+    ]
+    assert [follow.problem.partition(": ")[0] for follow in follows.unread] == [f"f:{line}" for line in range(2, 8)]

@@ -28,6 +28,7 @@ COMMENT = "#"
 ENTRY_EXAMPLE = "write `- platform/id`, an address, or {url: …, name: …, tags: […], alerts: […], weight: 5}"
 MAX_WEIGHT = 100.0  # checked ten times as often as others; with more, nobody else would be checked
 MAX_NAME_CHARS = 100
+MAX_LINE_CHARS = 300  # of a line that names nobody
 NAMED_ADDRESS = re.compile(r"([\w-]{1,40})/(\S+)")  # platform/id, whether or not there is such a platform
 CACHE_PLATFORM, CACHE_KEY = "livectl", "follows"  # the applied list is kept where platforms keep their tokens
 
@@ -184,13 +185,16 @@ def merge_lines(follow_lines: Iterable[FollowLine], name: str) -> FollowList:
 
 def _unread(written: Any, problem: str) -> UnresolvedFollow:
     """A refused entry under the name that it was meant for, as far as that can be told."""
-    address = str(written.get("url", "") if isinstance(written, dict) else written).strip()
+    from livectl.yamlfile import format_value
+
+    url = written.get("url") if isinstance(written, dict) else written
+    address = url.strip() if isinstance(url, str) else format_value(written)
     try:
         streamer = parse_streamer(address)
     except LivectlError:
         named = NAMED_ADDRESS.fullmatch(address)
         platform, streamer_id = (named[1].lower(), named[2]) if named else ("", address or "?")
-        streamer = Streamer(platform=platform, id=streamer_id[:MAX_NAME_CHARS])
+        streamer = Streamer(platform=platform, id=streamer_id[:MAX_LINE_CHARS])
     return UnresolvedFollow(streamer=streamer, state=State.UNKNOWN, problem=problem)
 
 
