@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, structs
 
 from livectl.atomic_write import write_file
-from livectl.errors import EXIT_DONE, FileError, LivectlError, Mistake, SettingsError, UsageError
+from livectl.errors import EXIT_DONE, MAX_MISTAKES_SHOWN, FileError, LivectlError, Mistake, SettingsError, UsageError
 from livectl.ops.migration import proof
 from livectl.ops.migration.file_scan import CONF, FLASK_CELERY
 from livectl.ops.migration.names import RENAMED_WHY
@@ -264,9 +264,11 @@ def _render_section(title: str, changes: list[SettingChange]) -> str:
 
 def _render_refusals(title: str, mistakes: list[Mistake]) -> str:
     lines = [f"{title}:"]
-    for mistake in mistakes:
+    for mistake in mistakes[:MAX_MISTAKES_SHOWN]:
         lines.append(f"  {mistake.file}:{mistake.line}: {mistake.text}")
         lines += [f"      {mistake.hint}"] if mistake.hint else []
+    if len(mistakes) > MAX_MISTAKES_SHOWN:
+        lines.append(f"  and {len(mistakes) - MAX_MISTAKES_SHOWN:,} more like these")
     return "\n".join(lines) if mistakes else ""
 
 
