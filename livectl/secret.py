@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MASK = "***"
 MIN_KNOWN_CHARS = 6  # a shorter secret is a part of too many words
+# No secrets, though people set them as such: they stand in livectl's own messages.
+PLAIN_WORDS = {"password", "secret", "cookie", "webhook", "default", "livectl", "celery", "rabbitmq", "valkey"}
 MIN_LONG_CHARS = 12  # from here on no word has it by chance
 OPAQUE = r"(?=.*[0-9])(?=.*[A-Za-z])[^.]+|[^.]{24,}"  # of an address: no host, nor a word
 MAX_SECRET_BYTES = 65_536  # the longest key file is a few KB
@@ -107,7 +109,7 @@ def _spellings(secret: str) -> Iterator[str]:
         parts, password = {pair.partition("=")[2] for pair in secret.split("; ")}, ""
     long_parts = {part for part in parts if len(part) >= MIN_LONG_CHARS}
     for text in {secret.strip(), password, *long_parts}:
-        if len(text) >= MIN_KNOWN_CHARS:
+        if len(text) >= MIN_KNOWN_CHARS and text not in PLAIN_WORDS:
             yield from {text, quote(text, safe=""), quote_plus(text), msgspec.json.encode(text).decode()[1:-1]}
 
 

@@ -14,6 +14,7 @@ import pytest
 import redis
 from hypothesis import settings
 
+from livectl import secret
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.waiting import wait_for
 
@@ -46,6 +47,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def _rabbitmq() -> RabbitMQ:
     folder, owner = os.environ[RUN].split()
     return RabbitMQ(Path(folder), int(owner))
+
+
+@pytest.fixture(autouse=True)
+def no_known_secrets() -> None:
+    """A process hides what it has once heard of; one test knows nothing of what another set."""
+    secret.KNOWN.__dict__.update(secret.KnownSecrets().__dict__)
 
 
 @pytest.fixture(scope="session")

@@ -226,6 +226,7 @@ def known(*values: str) -> KnownSecrets:
         ('a"quoted"one', r'in JSON a\"quoted\"one', "in JSON ***"),
         ("hunter2", "hunter2 hunter22 Xhunter2 (hunter2)", "*** hunter22 Xhunter2 (***)"),
         ("short", "a short word", "a short word"),
+        ("secret", "alerts.x.secret: env:HOOK is not set", "alerts.x.secret: env:HOOK is not set"),
         ("", "nothing", "nothing"),
         (f"tgram://{TELEGRAM}/1", f"bot{TELEGRAM.partition(':')[2]} failed at api.telegram.org", "bot*** failed at api.telegram.org"),
         ("https://hooks.example.com/services/0a1b2c3d4e5f6a7b", "POST hooks.example.com/services/0a1b2c3d4e5f6a7b", "POST hooks.example.com/services/***"),
