@@ -63,7 +63,7 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
 
     @contextmanager
     def pipe_or_acquire(self, pipe: Any = None, client: Any = None) -> Iterator[Any]:
-        yield pipe or (client or self._client).pipeline()
+        yield (client or self._client).pipeline() if pipe is None else pipe  # an empty one is false
 
     def append(self, message: Any, delivery_tag: str) -> None:
         delivery, now = message.delivery_info, time.time()
