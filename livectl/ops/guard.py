@@ -182,7 +182,8 @@ class GuardedConsumer(FrugalConsumer):
 
     def connection_for_read(self, heartbeat: Any = None) -> Any:
         connection = self.app.connection_for_read(heartbeat=heartbeat)
-        described = connection.info()
+        # Of another connection: being asked makes the transport, which then stays as it is.
+        described = self.app.connection_for_read(heartbeat=heartbeat).info()
         connection.transport_cls = guarded_transport(
             connection.get_transport_cls(), self.guard.add_unreadable, LeasedQoS if self._lease_keeper else None
         )

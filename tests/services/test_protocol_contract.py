@@ -572,9 +572,21 @@ def test_nothing_is_published_where_nobody_listens(project: Project, layout: Key
 
 
 @pytest.fixture
-def guarded(project: Project) -> Iterator[tuple[Any, list[tuple[str, str]]]]:
+def lonely_project(project: Project, tmp_path: Path, valkey: Path) -> Iterator[Project]:
+    """The same app on a database of its own, where no worker takes its messages."""
+    url = f"unix://{valkey}?db=4"
+    with redis.Redis.from_url(url) as server:
+        server.flushdb()
+    options = {key: project.app.conf[key] for key in ALL_RENAMED}
+    lonely = Project(tmp_path, url, url, **options)
+    yield lonely
+    lonely.close()
+
+
+@pytest.fixture
+def guarded(lonely_project: Project) -> Iterator[tuple[Any, list[tuple[str, str]]]]:
     """A connection of the app's with livectl's channels, and what was set aside on it."""
-    project.app.connection().default_channel.client.flushdb()
+    project = lonely_project
     set_aside: list[tuple[str, str]] = []
     connection = project.app.connection_for_read()
     connection.transport_cls = guarded_channel.guarded_transport(
@@ -599,13 +611,13 @@ def drain(connection: Any) -> bool:
 
 
 def test_what_is_no_message_is_set_aside_and_the_next_one_arrives(
-    project: Project, guarded: tuple[Any, list[tuple[str, str]]]
+    lonely_project: Project, guarded: tuple[Any, list[tuple[str, str]]]
 ) -> None:
     connection, set_aside = guarded
-    queue = str(project.app.conf.task_default_queue)
-    with redis.Redis.from_url(project.environ["LIVECTL_STORE"]) as server:
-        server.lpush(project.deployment.layout.list_key(queue, 0), b"hello", b"{}", b"[]")
-    job = project.send("add", 1, 2, queue=queue)
+    queue = str(lonely_project.app.conf.task_default_queue)
+    with redis.Redis.from_url(lonely_project.environ["LIVECTL_STORE"]) as server:
+        server.lpush(lonely_project.deployment.layout.list_key(queue, 0), b"hello", b"{}", b"[]")
+    job = lonely_project.send("add", 1, 2, queue=queue)
     assert [received.headers["id"] for received in consume(connection, queue, 1)] == [job]
     assert set_aside == [
         (queue, "the message is no valid JSON"),
@@ -615,15 +627,15 @@ def test_what_is_no_message_is_set_aside_and_the_next_one_arrives(
 
 
 def test_a_message_that_is_held_has_a_lease_and_is_back_when_it_ran_out(
-    project: Project, guarded: tuple[Any, list[tuple[str, str]]]
+    lonely_project: Project, guarded: tuple[Any, list[tuple[str, str]]]
 ) -> None:
     connection, _ = guarded
-    layout, queue = project.deployment.layout, str(project.app.conf.task_default_queue)
-    project.send("add", 1, 2, queue=queue)
+    layout, queue = lonely_project.deployment.layout, str(lonely_project.app.conf.task_default_queue)
+    lonely_project.send("add", 1, 2, queue=queue)
     channel = connection.default_channel
     received = consume(connection, queue, 1)[0]
     key = layout.prefix + leases.leases_key(channel)
-    with redis.Redis.from_url(project.environ["LIVECTL_STORE"]) as server:
+    with redis.Redis.from_url(lonely_project.environ["LIVECTL_STORE"]) as server:
         assert leases.sweep(channel) == 0
         assert server.zscore(key, received.delivery_tag) is not None
         server.zadd(key, {received.delivery_tag: 0})
@@ -637,11 +649,11 @@ def test_a_message_that_is_held_has_a_lease_and_is_back_when_it_ran_out(
         assert server.llen(layout.list_key(queue, 0)) == 1
 
 
-def test_an_acknowledgement_ends_the_lease(project: Project, guarded: tuple[Any, list[tuple[str, str]]]) -> None:
+def test_an_acknowledgement_ends_the_lease(lonely_project: Project, guarded: tuple[Any, list[tuple[str, str]]]) -> None:
     connection, _ = guarded
-    layout, queue = project.deployment.layout, str(project.app.conf.task_default_queue)
-    project.send("add", 1, 2, queue=queue)
+    layout, queue = lonely_project.deployment.layout, str(lonely_project.app.conf.task_default_queue)
+    lonely_project.send("add", 1, 2, queue=queue)
     consume(connection, queue, 1)[0].ack()
-    with redis.Redis.from_url(project.environ["LIVECTL_STORE"]) as server:
+    with redis.Redis.from_url(lonely_project.environ["LIVECTL_STORE"]) as server:
         assert server.zcard(layout.prefix + leases.leases_key(connection.default_channel)) == 0
         assert server.hlen(layout.unacked_key) == 0
