@@ -170,10 +170,8 @@ def is_number(value: Any) -> bool:
 
 
 def is_invalid(value: Any) -> bool:
-    """Whether a value that was read holds a mistake."""
-    if isinstance(value, dict):
-        return any(map(is_invalid, value.values()))
-    return value is INVALID or (isinstance(value, tuple) and any(map(is_invalid, value)))
+    """Whether what was read is a mistake, or held one."""
+    return value is INVALID
 
 
 class StructReader:
@@ -232,16 +230,18 @@ class StructReader:
     def _read_list(self, kind: Any, value: Any, location: FileLocation) -> Any:
         if not isinstance(value, list):
             return _add_type_mistake(location, list, value)
-        return tuple(
+        items = tuple(
             self._read_value(kind, item, location.child(index, silent=True)) for index, item in enumerate(value)
         )
+        return INVALID if any(item is INVALID for item in items) else items
 
     def _read_dict(self, kind: Any, value: Any, location: FileLocation) -> Any:
         if not isinstance(value, dict):
             return _add_type_mistake(location, dict, value)
-        return {
+        entries = {
             key: self._read_with_source(kind, entry, location.child(key, silent=True)) for key, entry in value.items()
         }
+        return INVALID if any(entry is INVALID for entry in entries.values()) else entries
 
     def _read_struct(self, kind: type[msgspec.Struct], value: Any, location: FileLocation) -> Any:
         if value is not None and not isinstance(value, dict):

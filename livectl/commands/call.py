@@ -114,7 +114,9 @@ def _send_batch(
     if not options["force"]:
         _validate(context, job_sender, job_requests)
     deadline = wait.FOREVER if options["timeout"] is None else time.monotonic() + options["timeout"]
-    batch = publish_many.JobBatch(job_sender, context.deployment, window=options["window"], deadline=deadline)
+    batch = publish_many.JobBatch(
+        job_sender, context.deployment, window=options["window"], deadline=deadline, force=options["force"]
+    )
     shown_count = -1
     for summary in batch.run(job_requests):
         ended_count = summary.succeeded + summary.failed

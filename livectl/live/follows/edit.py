@@ -87,10 +87,13 @@ class FollowFile:
 
     def _text_without(self, text: str, follow_lines: list[FollowLine], removed_keys: set[tuple[str, str]]) -> str:
         lines = _split_lines(text)
-        for line in reversed(follow_lines):
-            if not isinstance(line.streamer, LivectlError) and line.streamer.key in removed_keys:
-                start = line.location[0] - 1
-                del lines[start : _entry_end(lines, start) if self._is_yaml else start + 1]
+        starts = {  # a line may hold several entries
+            line.location[0] - 1
+            for line in follow_lines
+            if not isinstance(line.streamer, LivectlError) and line.streamer.key in removed_keys
+        }
+        for start in sorted(starts, reverse=True):
+            del lines[start : _entry_end(lines, start) if self._is_yaml else start + 1]
         return "".join(lines)
 
     def _write(self, text: str, expected_keys: set[tuple[str, str]], invalid_count: int) -> None:

@@ -177,7 +177,7 @@ def read_requests(path: Path, default_task: str | None) -> list[JobRequest]:
                 requests.append(parse_request(msgspec.json.decode(line), default_task))
             except RecursionError:
                 mistakes.append(Mistake(str(path), number, 1, TOO_DEEP, "is a bracket not closed?"))
-            except (msgspec.DecodeError, LivectlError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, LivectlError) as error:
                 mistakes.append(Mistake(str(path), number, 1, str(error)))
     if mistakes:
         raise FileError(mistakes, 'A line is {"task": "proj.tasks.add", "args": [1, 2], "kwargs": {}}.')
@@ -202,8 +202,11 @@ def parse_request(line: Any, default_task: str | None) -> JobRequest:
 class JobBatch:
     """Sends many jobs with a window, and counts how they end."""
 
-    def __init__(self, sender: JobSender, deployment: Deployment, *, window: int, deadline: float) -> None:
+    def __init__(
+        self, sender: JobSender, deployment: Deployment, *, window: int, deadline: float, force: bool = False
+    ) -> None:
         self._sender = sender
+        self._force = force
         self._deployment = deployment
         self._window = window
         self._deadline = deadline
@@ -220,7 +223,7 @@ class JobBatch:
                 yield self._collect_ended()
             if not self._in_time():
                 break
-            self._open_ids.add(self._sender.send(request, keep_result=True).id)
+            self._open_ids.add(self._sender.send(request, keep_result=True, force=self._force).id)
             self._sent += 1
         while self._open_ids and self._in_time():
             yield self._collect_ended()
