@@ -11,8 +11,11 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from livectl import tls
 from livectl.address import Address
-from livectl.errors import ServerAwayError, ServerError
+from livectl.errors import LivectlError, ServerAwayError, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +70,10 @@ REFUSALS: tuple[tuple[tuple[str, ...], str, str], ...] = (
 )
 
 
+# What reading something odd raises.
+DATA_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, msgspec.MsgspecError)
+
+
 class RedisReplyError(ServerError):
     """A command that the server refuses; `words` are the server's own."""
 
@@ -79,7 +86,13 @@ class RedisReplyError(ServerError):
         super().__init__(f"{server} {meaning}: {self.words}", hint)
 
 
-def open_store(address: Address | str, timeout_s: float = SERVER_TIMEOUT_S, *, trial_write: bool = True) -> Redis:
+def open_store(
+    address: Address | str,
+    timeout_s: float = SERVER_TIMEOUT_S,
+    *,
+    trial_write: bool = True,
+    reply_timeout_s: float = REPLY_TIMEOUT_S,
+) -> Redis:
     """A redis-py client of this store. Raises ServerError within 3 s when the store cannot be reached or refuses us."""
     parsed = Address.parse(address) if isinstance(address, str) else address
     client = store_client(parsed)
@@ -98,14 +111,60 @@ def store_client(address: Address) -> Redis:
         decode_responses=True,
         protocol=RESP_VERSION,
         socket_connect_timeout=SERVER_TIMEOUT_S,
-        socket_timeout=REPLY_TIMEOUT_S,
+        socket_timeout=reply_timeout_s,
         health_check_interval=HEALTH_CHECK_INTERVAL_S,
         retry=Retry(NoBackoff(), 0),  # the caller knows whether it is harmless to send a command twice
     )
 
 
-def connect(address: Address, timeout: float = SERVER_TIMEOUT_S, *, trial_write: bool = True) -> RedisConnection:
+@contextmanager
+def using_store(address: Address, timeout_s: float = SERVER_TIMEOUT_S) -> Iterator[Redis]:
+    """A redis-py client of this store for one command. Whatever goes wrong with the store is a ServerError."""
+    with open_store(address, timeout_s, reply_timeout_s=timeout_s) as client, explained(address):
+        yield client
+
+
+@contextmanager
+def explained(address: Address) -> Iterator[None]:
+    """Makes a ServerError of whatever goes wrong with this server in the block."""
+    try:
+        yield
+    except Exception as error:
+        if server_error := explain_error(error, address.masked):
+            raise server_error from error
+        raise
+
+
+def explain_error(error: BaseException, masked: str) -> ServerError | None:
+    """What an error means that came while a server was asked; None for one that is no matter of the server's.
+
+    Data that is not what livectl keeps there comes from another server, another program or another livectl.
+    """
+    if isinstance(error, LivectlError):
+        return None
+    if isinstance(error, DATA_ERRORS):
+        return ServerError(
+            f"what {masked} answers or keeps cannot be read ({type(error).__name__})",
+            "Look at what else uses that database; -v shows where.",
+        )
+    if type(error).__module__.partition(".")[0] != "redis":
+        return None
+    words = " ".join(str(error).split())
+    if words.split(" ")[0].isupper():
+        return RedisReplyError(words, masked)
+    return ServerError(f"{masked} stopped answering: {words}", "Look whether that server still runs.")
+
+
+def connect(
+    address: Address,
+    timeout: float = SERVER_TIMEOUT_S,
+    *,
+    trial_write: bool = True,
+    reply_timeout_s: float = SERVER_TIMEOUT_S,
+) -> RedisConnection:
     """A connection that has logged in and may be used for `timeout` seconds. Raises ServerError if there is none.
+
+    A server that is silent for `reply_timeout_s` has stopped answering.
 
     A server that takes nothing (a replica, a full one) counts as none; not without the trial write, for what only reads
     or makes room.
@@ -120,8 +179,8 @@ def connect(address: Address, timeout: float = SERVER_TIMEOUT_S, *, trial_write:
         ) from error
     try:
         if address.scheme == "rediss":
-            sock = _wrap_tls(sock, address)
-        connection = RedisConnection(sock, address.masked, started + connect_timeout)
+            sock = tls.wrap_socket(sock, address)
+        connection = RedisConnection(sock, address.masked, started + connect_timeout, reply_timeout_s)
         _log_in(connection, address, trial_write=trial_write)
     except BaseException:
         sock.close()
@@ -143,56 +202,6 @@ def _open_socket(address: Address, timeout: float) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _wrap_tls(sock: socket.socket, address: Address) -> socket.socket:
-    """TLS by the options of the address that redis-py reads too."""
-    import ssl
-
-    options = dict(address.options)
-    try:
-        context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-        if options.get("ssl_cert_reqs") == "none" or options.get("ssl_check_hostname", "").lower() == "false":
-            context.check_hostname = False
-        if options.get("ssl_cert_reqs") == "none":
-            context.verify_mode = ssl.CERT_NONE
-        if certificate := options.get("ssl_certfile"):
-            context.load_cert_chain(certificate, options.get("ssl_keyfile"))
-    except OSError as error:
-        raise tls_file_error(address, error) from error
-    try:
-        return context.wrap_socket(sock, server_hostname=address.host)
-    except OSError as error:
-        raise tls_error(address, error) from error
-
-
-def tls_file_error(address: Address, error: OSError) -> ServerError:
-    """What a certificate or key that cannot be read says."""
-    names = ", ".join(name for name, _ in address.options if name.endswith(("certs", "file")))
-    return ServerError(
-        f"the TLS files of {address.masked} cannot be used: {_reason(error)}", f"Look at {names or 'them'} there."
-    )
-
-
-def tls_error(address: Address, error: OSError) -> ServerError:
-    """What a handshake that failed says: an untrusted certificate, a server without TLS, silence."""
-    import ssl
-
-    without_tls = address.scheme.removesuffix("s")
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return ServerError(
-            f"{address.masked} shows a certificate that is not trusted: {error.verify_message}",
-            "Name its authority in the address: ?ssl_ca_certs=/path/to/ca.pem.",
-        )
-    if isinstance(error, TimeoutError):
-        return ServerError(
-            f"{address.masked} says nothing to TLS: no answer in time", f"If it speaks none, write {without_tls}://."
-        )
-    reason = getattr(error, "reason", None) or _reason(error)
-    return ServerError(
-        f"{address.masked} does not speak TLS as livectl does: {reason}",
-        f"If it speaks none, write {without_tls}://; if it wants a certificate, name it with ssl_certfile.",
-    )
 
 
 def _log_in(connection: RedisConnection, address: Address, *, trial_write: bool) -> None:
@@ -217,11 +226,13 @@ def _log_in(connection: RedisConnection, address: Address, *, trial_write: bool)
 class RedisConnection:
     """A connection to one Redis, with a deadline for everything that is asked on it."""
 
-    def __init__(self, sock: socket.socket, masked: str, deadline: float) -> None:
+    def __init__(self, sock: socket.socket, masked: str, deadline: float, reply_timeout_s: float) -> None:
         self._socket = sock
         self._reader = io.BufferedReader(_SocketReader(sock, self._set_timeout))
         self._masked = masked
         self._has_answered = False
+        self._reply_timeout_s = reply_timeout_s
+        self._max_silence_s = reply_timeout_s
         self.deadline = deadline
 
     def execute(self, *arguments: RedisArgument) -> Any:
@@ -241,6 +252,9 @@ class RedisConnection:
 
     def call_all(self, commands: Sequence[Sequence[RedisArgument]]) -> list[Any]:
         """The same; every command that is refused has a RedisReplyError as its reply."""
+        self._max_silence_s = self._reply_timeout_s + sum(
+            float(arguments[-1]) for arguments in commands if arguments[0] == "BRPOP"
+        )
         with self._within_deadline():
             self._set_timeout()
             self._socket.sendall(b"".join(_encode_command(arguments) for arguments in commands))
@@ -251,6 +265,7 @@ class RedisConnection:
 
     def read_push(self) -> Any:
         """The next message of a channel that was subscribed to."""
+        self._max_silence_s = float("inf")
         with self._within_deadline():
             return self._read_reply()
 
@@ -294,7 +309,7 @@ class RedisConnection:
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        self._socket.settimeout(left)
+        self._socket.settimeout(min(left, self._max_silence_s))
 
     def _read_reply(self, depth: int = 0) -> Any:
         line = self._reader.readline(MAX_LINE_BYTES)
@@ -342,6 +357,8 @@ class RedisConnection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        if error is not None and (server_error := explain_error(error, self._masked)):
+            raise server_error from error
 
 
 def _encode_command(arguments: Sequence[RedisArgument]) -> bytes:

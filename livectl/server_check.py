@@ -8,9 +8,9 @@ from __future__ import annotations
 import errno
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from livectl import redis_client
+from livectl import redis_client, tls
 from livectl.errors import ServerAwayError, ServerError
 from livectl.redaction import redact_text
 from livectl.redis_client import SERVER_TIMEOUT_S
@@ -78,7 +78,7 @@ def _log_in_and_send(address: Address, timeout_s: float) -> None:
         password=address.password or DEFAULT_LOGIN[1],
         virtual_host=address.vhost,
         login_method="PLAIN",
-        ssl=address.scheme == "amqps" and (tls_options(address) or True),
+        ssl=address.scheme == "amqps" and (tls.amqp_options(address) or True),
         confirm_publish=True,
         on_blocked=_raise_blocked,
         **dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), timeout_s),
@@ -113,20 +113,6 @@ def _raise_blocked(reason: str) -> None:
     raise _BlockedError(reason)
 
 
-def tls_options(address: Address) -> dict[str, Any]:
-    """The TLS options of an address as py-amqp takes them."""
-    import ssl
-
-    names = {"ssl_ca_certs": "ca_certs", "ssl_certfile": "certfile", "ssl_keyfile": "keyfile"}
-    options: dict[str, Any] = {names[name]: value for name, value in address.options if name in names}
-    required = dict(address.options).get("ssl_cert_reqs")
-    if required == "none":
-        options["cert_reqs"] = ssl.CERT_NONE
-    elif required == "optional":
-        options["cert_reqs"] = ssl.CERT_OPTIONAL
-    return options
-
-
 def _is_away(error: OSError) -> bool:
     """Whether no connection came about."""
     return isinstance(error, ConnectionRefusedError | socket.gaierror) or error.errno in NOBODY_THERE
@@ -153,16 +139,16 @@ def rabbitmq_error(address: Address, error: Exception) -> ServerError:
     if isinstance(error, AMQPError) and error.reply_code:
         return ServerError(f"{address.masked} refuses: {one_line(error.reply_text)}", "Look at its log.")
     if isinstance(error, ssl.SSLError):
-        return redis_client.tls_error(address, error)
+        return tls.handshake_error(address, error)
     if isinstance(error, TimeoutError):
         return ServerError(
             f"{address.masked} takes the connection and says nothing: no answer in time",
             "Look whether it hangs; one that speaks TLS wants amqps://.",
         )
     if isinstance(error, OSError) and address.scheme == "amqps" and error.filename is not None:
-        return redis_client.tls_file_error(address, error)
+        return tls.file_error(address, error)
     if isinstance(error, FileNotFoundError | PermissionError):  # load_verify_locations names no file
-        return redis_client.tls_file_error(address, error)
+        return tls.file_error(address, error)
     is_closed = isinstance(error, OSError) and not isinstance(error, AMQPError)
     if isinstance(error, OSError) and is_closed and not _greets_otherwise(address):
         return ServerError(
@@ -175,13 +161,24 @@ def rabbitmq_error(address: Address, error: Exception) -> ServerError:
 def from_client_error(error: BaseException) -> ServerError | None:
     """What an error of redis-py, kombu or py-amqp means; None for an error of anything else."""
     package = type(error).__module__.partition(".")[0]
-    if package not in SERVER_PACKAGES and not isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
-        return None
-    cause = error.__cause__ if package == "kombu" and error.__cause__ is not None else error
-    words = one_line(cause) or type(cause).__name__
-    if package == "redis" and words.split(" ")[0].isupper():
-        return redis_client.RedisReplyError(words)
-    return ServerError(f"a server does not answer as it should: {words}", "Look at it with: livectl doctor")
+    if package == "kombu" and error.__cause__ is not None:
+        return from_client_error(error.__cause__)
+    if package == "redis":
+        return redis_client.explain_error(error, "a server")
+    if isinstance(error, redis_client.DATA_ERRORS) and _raising_package(error) in SERVER_PACKAGES:
+        return redis_client.explain_error(error, "a server")
+    if package in SERVER_PACKAGES or isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
+        words = one_line(error) or type(error).__name__
+        return ServerError(f"a server does not answer as it should: {words}", "Look at it with: livectl doctor")
+    return None
+
+
+def _raising_package(error: BaseException) -> str:
+    """The package whose code raised the error."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] if trace else ""
 
 
 def one_line(error: object) -> str:

@@ -52,7 +52,7 @@ def list_targets(context: CommandContext) -> None:
     from livectl.live.alerts import outbox, targets, views
 
     targets.check_targets(context.settings)
-    client = redis_client.open_store(context.own_store)
     now = time.time()
-    statuses = outbox.read_targets(context.settings, client, now)
+    with redis_client.using_store(context.own_store) as client:
+        statuses = outbox.read_targets(context.settings, client, now)
     context.show(views.targets_view(statuses, context.settings.timezone, now))

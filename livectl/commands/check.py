@@ -148,9 +148,11 @@ def _open_store(context: CommandContext) -> Store | None:
     from livectl.live.store import Store
 
     try:
-        store = Store(redis_client.open_store(context.own_store))
+        address = context.own_store
+        with redis_client.explained(address):
+            store = Store(redis_client.open_store(address))
+            store.prepare()
     except LivectlError as error:
         context.say(f"nothing is recorded: {error.message}")
         return None
-    store.prepare()
     return store

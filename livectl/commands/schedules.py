@@ -160,7 +160,7 @@ def pause(context: CommandContext, /, name: str, reason: str) -> None:
     from livectl.ops.beat import run_store
     from livectl.render import sentence
 
-    with redis_client.open_store(_store_address(context)) as store:
+    with redis_client.using_store(_store_address(context)) as store:
         snapshot = _read_snapshot(context, says_unread=False)
         names = run_store.read_pausable_names(store, snapshot.schedules)
         _check_name(name, names.union(entry.name for entry in snapshot.app_entries))
@@ -182,7 +182,7 @@ def resume(context: CommandContext, /, name: str) -> int:
     from livectl.ops.beat import run_store
     from livectl.render import sentence
 
-    with redis_client.open_store(_store_address(context)) as store:
+    with redis_client.using_store(_store_address(context)) as store:
         was_paused = run_store.resume(store, name)
     text = f"{name} runs again." if was_paused else f"{name} was not paused."
     context.show(sentence(text, {"name": name, "resumed": was_paused}))

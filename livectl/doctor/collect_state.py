@@ -111,7 +111,7 @@ def read_platforms(store: Address, settings: Settings, now: float) -> PlatformFa
     from livectl.live.follows import follow_list
     from livectl.live.store import Store
 
-    with redis_client.open_store(store) as client:
+    with redis_client.using_store(store) as client:
         live_store = Store(client)
         healths, records = live_store.health(now), live_store.all_streamers()
         waiting = follow_list.find_waiting(live_store, settings.follows, records)

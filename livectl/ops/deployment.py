@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl import server_check
+from livectl import tls
 from livectl.address import PORTS, Address
 from livectl.errors import SettingsError
 from livectl.ops.protocol import keys
@@ -147,7 +147,7 @@ def celery_client(deployment: Deployment) -> Any:
 
 def broker_tls(broker: Address | None) -> dict[str, Any]:
     """The Celery settings for the TLS of a RabbitMQ: its address in Celery's spelling cannot hold the options."""
-    return {"broker_use_ssl": server_check.tls_options(broker)} if broker and broker.scheme == "amqps" else {}
+    return {"broker_use_ssl": tls.amqp_options(broker)} if broker and broker.scheme == "amqps" else {}
 
 
 def keep_client(deployment: Deployment) -> Deployment:

@@ -336,6 +336,10 @@ class StoreReader:
                 self._disconnect()
                 if last_try:
                     raise ServerError(f"the store at {_store_address(deployment).masked} does not answer") from error
+            except Exception as error:
+                if server_error := redis_client.explain_error(error, _store_address(deployment).masked):
+                    raise server_error from error
+                raise
         raise AssertionError("unreachable")
 
     def _connect(self) -> tuple[Deployment, Redis]:

@@ -330,7 +330,7 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(store: Address, deployment: Deployment) -> RunHistory:
     """Reads it. How jobs ended is known where results are kept, or where the workers are livectl's own."""
-    with redis_client.open_store(store) as client:
+    with redis_client.using_store(store) as client:
         last_runs, pauses = run_store.read_last_runs(client), run_store.read_pauses(client)
         task_ids = run_store.read_task_ids(client, last_runs.values())
     with StatusLookup(deployment) as lookup:

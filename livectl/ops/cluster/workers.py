@@ -17,6 +17,7 @@ from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
+    from types import TracebackType
 
     from livectl.ops.deployment import Deployment
     from livectl.ops.protocol.remote_control import WorkerHeartbeat, WorkerJob, WorkerStatus
@@ -48,8 +49,10 @@ class WorkerControl:
         self._connection = self._exit_stack.enter_context(broadcast.connect(self._deployment, self._timeout_s))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._exit_stack.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exit_stack.__exit__(kind, error, trace)
 
     def ask(self, method: str, names: Sequence[str] = (), **arguments: Any) -> ControlReplies:
         command = ControlCommand(method=method, arguments=arguments, destination=tuple(names) or None)

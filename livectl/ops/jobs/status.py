@@ -20,6 +20,7 @@ from livectl.redaction import hide_secrets, redact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import TracebackType
 
     from livectl.address import Address
     from livectl.ops.deployment import Deployment
@@ -88,8 +89,10 @@ class StatusLookup:
     def __enter__(self) -> StatusLookup:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._exit_stack.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exit_stack.__exit__(kind, error, trace)
 
     def status(self, job_id: str) -> JobStatus:
         """The status of the job, or of the group, of this id."""

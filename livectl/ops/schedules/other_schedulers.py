@@ -132,7 +132,7 @@ def read_redbeat(app: Celery, origin: str) -> ImportedSchedule:
             f"{address.masked} is no Redis", "Set redbeat_redis_url to where RedBeat keeps its entries."
         )
     try:
-        with redis_client.open_store(address) as client:
+        with redis_client.using_store(address) as client:
             stored = [_redbeat_entry(prefix, *item) for item in _scan_redbeat(client, prefix)]
     except RedisError as error:
         raise ServerError(
