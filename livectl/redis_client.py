@@ -95,12 +95,12 @@ def open_store(
 ) -> Redis:
     """A redis-py client of this store. Raises ServerError within 3 s when the store cannot be reached or refuses us."""
     parsed = Address.parse(address) if isinstance(address, str) else address
-    client = store_client(parsed)
+    client = store_client(parsed, reply_timeout_s)
     connect(parsed, timeout_s, trial_write=trial_write).close()
     return client
 
 
-def store_client(address: Address) -> Redis:
+def store_client(address: Address, reply_timeout_s: float = REPLY_TIMEOUT_S) -> Redis:
     """A redis-py client that connects with its first command, for those who can wait until the store is there."""
     from redis import Redis
     from redis.backoff import NoBackoff

@@ -106,7 +106,7 @@ def run(folder: Path, words: str | Sequence[str], **environ: str) -> Answer:
         code = cli.main(words.split() if isinstance(words, str) else words, context)
     assert "Traceback" not in err.getvalue()
     assert "hush" not in out.getvalue() + err.getvalue()
-    return Answer(code, out.getvalue(), err.getvalue())
+    return Answer(code, " ".join(out.getvalue().split()), err.getvalue())  # as if the terminal were wide enough
 
 
 def check_told(answer: Answer, words: str) -> None:
