@@ -22,6 +22,7 @@ from livectl.errors import FileError, LivectlError, SettingsError
 from livectl.file_stamp import FileStamp, read_stamp
 from livectl.secret import Secret, UnsetAddress
 from livectl.settings import FileSettings, Settings
+from livectl.units import format_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 LOOK_INTERVAL_S = 1.0  # between two looks at the files: settings count within five seconds
 RESTART_SECTIONS = ("broker", "store", "results", "web", "up", "celery")  # a process holds on to what these say
 LIVE_SECTIONS = tuple(name for name in FileSettings.__struct_fields__ if name not in RESTART_SECTIONS)
-MAX_NAMES_SAID = 10  # in one line of the log
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class SettingsWatch:
         settings = msgspec.structs.replace(settings, **held)
         if changes or was_refused or outdated != self._outdated:
             name = settings.file.name if settings.file else livectl_settings.SETTINGS_FILE
-            later = f"only after a restart: {_join(outdated)}" if outdated else ""
+            later = f"only after a restart: {format_names(outdated)}" if outdated else ""
             summary = "; ".join(filter(None, (changes, later))) or "nothing changed"
             self._say(logging.INFO, f"{name} read again: {summary}")
         self._refused, self._outdated = b"", outdated
@@ -201,19 +201,14 @@ def changed_names(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 
-def describe_changes(old: Mapping[str, str], new: Mapping[str, str]) -> str:
-    """What differs, as a line for the log; empty when nothing does."""
+def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """What differs between named values, as a line for the log; empty when nothing does."""
     changes = (
         ("added", new.keys() - old.keys()),
-        ("changed", {name for name in old.keys() & new.keys() if old[name] != new[name]}),
+        ("changed", [name for name in old.keys() & new.keys() if old[name] != new[name]]),
         ("removed", old.keys() - new.keys()),
     )
-    return "; ".join(f"{change} {_join(sorted(names))}" for change, names in changes if names)
-
-
-def _join(names: list[str]) -> str:
-    hidden_count = len(names) - MAX_NAMES_SAID
-    return ", ".join(names[:MAX_NAMES_SAID]) + (f" and {hidden_count} more" if hidden_count > 0 else "")
+    return "; ".join(f"{change} {format_names(names)}" for change, names in changes if names)
 
 
 def _first_mistake(error: LivectlError) -> str:

@@ -1,13 +1,16 @@
-"""Reads and writes quantities as people do: durations, instants, rates, times of day, zones, counts."""
+"""Reads and writes quantities as people do: durations, instants, rates, times of day, zones, counts, names."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from livectl.errors import SettingsError
 from livectl.suggestions import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 UNIT_SECONDS = {"w": 604800.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 MS_PER_SECOND = 1_000
@@ -180,6 +183,13 @@ def format_local_time(seconds: float, zone: str) -> str:
     from zoneinfo import ZoneInfo
 
     return f"{datetime.fromtimestamp(seconds, ZoneInfo(zone)):%Y-%m-%d %H:%M}"
+
+
+def format_names(names: Iterable[str], most: int = 10) -> str:
+    """`a, b and 3 more`: names in their order, as many as one line has room for."""
+    ordered = sorted(names)
+    hidden_count = len(ordered) - most
+    return ", ".join(ordered[:most]) + (f" and {hidden_count} more" if hidden_count > 0 else "")
 
 
 def format_count(number: int, noun: str, *, zero: str = "0") -> str:

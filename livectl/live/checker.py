@@ -69,12 +69,12 @@ class Checker:
             return same_observations(platform_name, names, state, context, problem)
         names_once = list(dict.fromkeys(names))
         ids_by_name = self._known_ids(platform, names_once, context)
-        observations = self._observe_names(platform, [each for each in names_once if each not in ids_by_name], context)
-        unresolved = [each for each in names_once if each not in ids_by_name and each not in observations]
+        observations = self._observe_names(platform, [name for name in names_once if name not in ids_by_name], context)
+        unresolved = [name for name in names_once if name not in ids_by_name and name not in observations]
         new_ids, failures = self._resolve_names(platform, unresolved, context)
         ids_by_name |= new_ids
         ids = list(dict.fromkeys(ids_by_name.values()))
-        by_id = {each.id: each for each in self._ask(platform, ids, context)} if ids else {}
+        by_id = {observation.id: observation for observation in self._ask(platform, ids, context)} if ids else {}
         observations |= failures | {name: by_id[streamer_id] for name, streamer_id in ids_by_name.items()}
         return [observations[name] for name in names]
 
@@ -111,15 +111,23 @@ class Checker:
     def _observe_names(self, platform: Platform, names: Sequence[str], context: CheckContext) -> dict[str, Observation]:
         """Resolves and asks in one, where the platform allows that. It may leave names out."""
         report = self.fetcher.observe_names(platform, names, context)
-        found = {name: seen for name, seen in report.observations.items() if seen.state is not State.PARSE_ERROR}
-        self._spend(platform, report.requests - self._paid_requests(platform, len(found)), context)
-        uncertain = [name for name, seen in found.items() if seen.state is State.OFFLINE and seen.id == name]
+        observations = {
+            name: observation
+            for name, observation in report.observations.items()
+            if observation.state is not State.PARSE_ERROR
+        }
+        self._spend(platform, report.requests - self._paid_requests(platform, len(observations)), context)
+        uncertain = [
+            name
+            for name, observation in observations.items()
+            if observation.state is State.OFFLINE and observation.id == name
+        ]
         ids, failures = self._resolve_names(platform, uncertain, context)
-        found |= failures | {name: msgspec.structs.replace(found[name], id=ids[name]) for name in ids}
-        self._keep_ids(platform, {name: seen.id for name, seen in found.items()})
-        if self._store is not None and found:
-            self._store.record(self._limits[platform.name], list(found.values()), 0)
-        return found
+        observations |= failures | {name: msgspec.structs.replace(observations[name], id=ids[name]) for name in ids}
+        self._keep_ids(platform, {name: observation.id for name, observation in observations.items()})
+        if self._store is not None and observations:
+            self._store.record(self._limits[platform.name], list(observations.values()), 0)
+        return observations
 
     def _resolve_names(
         self, platform: Platform, names: Sequence[str], context: CheckContext

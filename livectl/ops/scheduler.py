@@ -36,8 +36,8 @@ from livectl.ops.beat.run_store import Claim, LoadedSchedule, RunStore, StoreClo
 from livectl.ops.processes import running_settings
 from livectl.ops.schedules import options, schedule_file
 from livectl.redaction import hide_secrets
-from livectl.settings_watch import SettingsWatch
-from livectl.units import MS_PER_SECOND
+from livectl.settings_watch import SettingsWatch, describe_changes
+from livectl.units import MS_PER_SECOND, format_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -61,7 +61,6 @@ MIN_DUE_WAIT_S = 0.015  # runs due within it share the calls of one tick
 ORPHANED_CLAIM_MS = 86_400_000  # after it, the claimed run of an entry that no beat has any more is dropped
 
 CONNECTION_ERRORS = (publisher.BrokerUnavailableError, RedisError, ServerError, OSError)
-MAX_NAMES_LOGGED = 10  # in one line of the log
 
 
 class Scheduler(beat.Scheduler):  # type: ignore[misc]
@@ -334,7 +333,7 @@ class ReloadingSchedule:
                     logger.error("Entry %r is left out until this is mended: %s", name, reason)
         self.entries = {name: entry for name, entry in self._readable.items() if name not in self.left_out}
         if returned := old.keys() & self.entries.keys():
-            logger.info("Sent again, since their tasks are there now: %s", _format_names(returned))
+            logger.info("Sent again, since their tasks are there now: %s", format_names(returned))
 
     def reload_if_changed(self) -> bool:
         """Whether the file changed and was read. A mistake in it is logged, once, and the entries stay as they were."""
@@ -346,7 +345,7 @@ class ReloadingSchedule:
         except Exception as error:
             logger.error("%s has changed and cannot be used; the schedule before goes on.\n%s", self.path, error)
             return False
-        _log_changes(self.path, old_entries, self.entries)
+        logger.info("%s read again: %s", self.path, describe_changes(old_entries, self.entries) or "nothing changed")
         return True
 
     def _load_file(self) -> tuple[Schedule, ...]:
@@ -361,7 +360,7 @@ class ReloadingSchedule:
         if names and not has_shared_results(self._app):
             logger.error(
                 "overlap: skip needs a result backend that anyone can ask; this app has none, and jobs may overlap: %s",
-                _format_names(names),
+                format_names(names),
             )
 
     def _check_duplicates(self, names: Iterable[str]) -> None:
@@ -372,20 +371,3 @@ class ReloadingSchedule:
             raise FileError(
                 [document.mistake(("schedules", name), f"{name} {text}", hint, key=True) for name in duplicates]
             )
-
-
-def _log_changes(path: Path, old_entries: dict[str, BeatEntry], new_entries: dict[str, BeatEntry]) -> None:
-    changed = [name for name in old_entries.keys() & new_entries.keys() if old_entries[name] != new_entries[name]]
-    changes = (
-        ("added", new_entries.keys() - old_entries.keys()),
-        ("changed", changed),
-        ("removed", old_entries.keys() - new_entries.keys()),
-    )
-    summary = "; ".join(f"{change} {_format_names(names)}" for change, names in changes if names)
-    logger.info("%s read again: %s", path, summary or "nothing changed")
-
-
-def _format_names(names: Iterable[str]) -> str:
-    ordered = sorted(names)
-    hidden_count = len(ordered) - MAX_NAMES_LOGGED
-    return ", ".join(ordered[:MAX_NAMES_LOGGED]) + (f" and {hidden_count} more" if hidden_count > 0 else "")

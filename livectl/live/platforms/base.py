@@ -21,6 +21,7 @@ Resolve: TypeAlias = "Generator[Effect, Any, str]"
 ResolveNames: TypeAlias = "Generator[Effect, Any, dict[str, str | LivectlError]]"
 Observations: TypeAlias = "Generator[Effect, Any, dict[str, Observation]]"
 StreamerCheck: TypeAlias = "Callable[[str, CheckContext], Generator[Effect, Any, Observation]]"
+ResolveBatch: TypeAlias = "Callable[[Sequence[str], CheckContext], ResolveNames]"
 BatchCheck: TypeAlias = "Callable[[Sequence[str], CheckContext], Observations]"
 
 # Failures without one answer: the batch, its two halves, their four quarters. It is the site then, not an id.
@@ -28,8 +29,8 @@ MAX_FAILURES_WITHOUT_ANSWER = 7
 MAX_SPLITS = 16  # in one check; 7 find one bad id in 100
 MAX_SINGLE_RETRIES = 5  # missing rows asked again in one check: an answer that lacks more is broken as a whole
 ABSENT_CACHE_SECONDS = 3_600.0  # a row missing even when asked alone is not asked alone again for so long
-# What an answer tells of a streamer, whoever else it may have failed.
-TOLD_STATES = {State.LIVE, State.OFFLINE, State.REPLAY, State.UPCOMING, State.RESTRICTED, State.BANNED}
+# What an answer positively says of a streamer, whoever else it may have failed.
+POSITIVE_STATES = {State.LIVE, State.OFFLINE, State.REPLAY, State.UPCOMING, State.RESTRICTED, State.BANNED}
 PLATFORM_WIDE_STATES = {State.BLOCKED, State.RATE_LIMITED, State.AUTH}  # of the whole site: asking on would be rude
 
 
@@ -67,7 +68,7 @@ class Platform(NamedTuple):
             next(steps)
         except StopIteration as stop:
             return bool(stop.value == name)
-        except Exception:  # it is raised again where the name is resolved, and told there
+        except Exception:  # it is raised again where the name is resolved, and shown there
             return False
         steps.close()
         return False
@@ -83,7 +84,7 @@ class NameLookup(NamedTuple):
     """
 
     size: int
-    resolve: Callable[[Sequence[str], CheckContext], ResolveNames]
+    resolve: ResolveBatch
     takes: Callable[[str], bool] = bool  # whether a name is of the kind that is looked up with others
     observe: BatchCheck | None = None
 
@@ -154,14 +155,24 @@ def cache_set(key: str, value: str, seconds: float) -> Generator[Effect, Any, No
     yield CacheSet(key, value, seconds)
 
 
-def resolve_alone(
-    resolve_batch: Callable[[Sequence[str], CheckContext], ResolveNames], name: str, context: CheckContext
-) -> Resolve:
+def resolve_alone(resolve_batch: ResolveBatch, name: str, context: CheckContext) -> Resolve:
     """The id of one name, by what resolves many."""
     answer = (yield from resolve_batch([name], context))[name]
     if isinstance(answer, LivectlError):
         raise answer
     return answer
+
+
+def resolve_each(resolve: Callable[[str, CheckContext], Resolve]) -> ResolveBatch:
+    """Resolves several names by what resolves one, for a site that is asked for each by itself."""
+
+    def resolve_batch(names: Sequence[str], context: CheckContext) -> ResolveNames:
+        ids: dict[str, str | LivectlError] = {}
+        for name in names:
+            ids[name] = yield from resolve(name, context)
+        return ids
+
+    return resolve_batch
 
 
 def with_second_route(first: StreamerCheck, second: StreamerCheck) -> StreamerCheck:
@@ -194,8 +205,8 @@ def with_second_check(
     def check(ids: Sequence[str], context: CheckContext) -> Check:
         observations = {observation.id: observation for observation in (yield from first(ids, context))}
         unread = [streamer_id for streamer_id in ids if is_unread(observations[streamer_id])]
-        found = (yield from second(unread, context)) if unread else []
-        observations |= {observation.id: observation for observation in found if observation.state in TOLD_STATES}
+        others = (yield from second(unread, context)) if unread else []
+        observations |= {other.id: other for other in others if other.state in POSITIVE_STATES}
         return [observations[streamer_id] for streamer_id in ids]
 
     return check

@@ -24,6 +24,7 @@ from livectl.live.platforms.base import (
     cache_set,
     follow_link,
     one_by_one,
+    resolve_each,
     with_second_route,
 )
 from livectl.live.platforms.parsing import is_number, parse_page_address
@@ -32,8 +33,7 @@ from livectl.models import Observation, Request, State
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from livectl.errors import LivectlError
-    from livectl.live.platforms.base import CheckContext, Effect, Observations, Resolve, ResolveNames
+    from livectl.live.platforms.base import CheckContext, Effect, Observations, Resolve
 
 NAME = "douyin"
 SITE_HOSTS = {"douyin.com", "www.douyin.com", "m.douyin.com", "iesdouyin.com", "www.iesdouyin.com"}
@@ -170,13 +170,6 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     return (yield from _find_owner(streamer_id.removeprefix("reflow/"), context))
 
 
-def resolve_batch(names: Sequence[str], context: CheckContext) -> ResolveNames:
-    answers: dict[str, str | LivectlError] = {}
-    for name in names:
-        answers[name] = yield from resolve(name, context)
-    return answers
-
-
 def observe_names(names: Sequence[str], context: CheckContext) -> Observations:
     """The states of shared rooms: one that is on air tells its owner's state, too."""
     observations: dict[str, Observation] = {}
@@ -233,9 +226,8 @@ def _enter_room(streamer_id: str, context: CheckContext) -> Generator[Effect, An
     if envelope.status_code == TROUBLE_CODE and ENDED_PROMPT.encode() not in bytes(envelope.data):
         raise CheckFailed(State.NETWORK, f"the site has trouble (status_code {TROUBLE_CODE})")
     data = parsing.decode_json(envelope.data, DATA)
-    told = _told_observation(streamer_id, data, context)
-    if told:
-        return told
+    if observation := _find_clear_state(streamer_id, data, context):
+        return observation
     if envelope.status_code != 0:
         raise parsing.unknown_value("$.status_code", envelope.status_code)
     if data.user is None:
@@ -245,8 +237,8 @@ def _enter_room(streamer_id: str, context: CheckContext) -> Generator[Effect, An
     return _build_observation(streamer_id, data, context)
 
 
-def _told_observation(streamer_id: str, data: DouyinData, context: CheckContext) -> Observation | None:
-    """What the room's own status or the prompt tells, whatever the status code beside it."""
+def _find_clear_state(streamer_id: str, data: DouyinData, context: CheckContext) -> Observation | None:
+    """What the room's own status or the prompt says, whatever the status code beside it; None if they say nothing."""
     if any(room.status in {ROOM_LIVE, ROOM_ENDED} for room in data.data or []):
         return _build_observation(streamer_id, data, context)
     if ENDED_PROMPT in (data.prompts or ""):
@@ -344,5 +336,5 @@ PLATFORM = Platform(
     url=url,
     check=one_by_one(NAME, with_second_route(check_streamer, check_page)),
     resolve=resolve,
-    names=NameLookup(1, resolve_batch, lambda name: name.startswith("reflow/"), observe_names),
+    names=NameLookup(1, resolve_each(resolve), lambda name: name.startswith("reflow/"), observe_names),
 )

@@ -19,6 +19,7 @@ from livectl.live.platforms.base import (
     Platform,
     ask,
     one_by_one,
+    resolve_each,
     with_second_route,
 )
 from livectl.live.platforms.parsing import is_number, parse_page_address
@@ -27,8 +28,7 @@ from livectl.models import Observation, Request, State
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from livectl.errors import LivectlError
-    from livectl.live.platforms.base import CheckContext, Effect, Observations, Resolve, ResolveNames
+    from livectl.live.platforms.base import CheckContext, Effect, Observations, Resolve
 
 NAME = "huya"
 HOSTS = {NAME, "huya.com", "www.huya.com", "m.huya.com"}
@@ -104,13 +104,6 @@ def resolve(streamer_id: str, context: CheckContext) -> Resolve:
     if is_number(streamer_id):
         return streamer_id
     return _room_number(streamer_id, (yield from _read_page(streamer_id, context)))
-
-
-def resolve_batch(names: Sequence[str], context: CheckContext) -> ResolveNames:
-    answers: dict[str, str | LivectlError] = {}
-    for name in names:
-        answers[name] = yield from resolve(name, context)
-    return answers
 
 
 def observe_names(names: Sequence[str], context: CheckContext) -> Observations:
@@ -230,5 +223,5 @@ PLATFORM = Platform(
     url=url,
     check=one_by_one(NAME, with_second_route(check_streamer, check_page)),
     resolve=resolve,
-    names=NameLookup(1, resolve_batch, observe=observe_names),
+    names=NameLookup(1, resolve_each(resolve), observe=observe_names),
 )

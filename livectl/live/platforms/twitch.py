@@ -207,7 +207,7 @@ def check_batch(ids: Sequence[str], context: CheckContext) -> Observations:
 
 
 def observe_names(names: Sequence[str], context: CheckContext) -> Observations:
-    """The states of logins. Whose stream there is, is told with its number; the others are offline, or nobody."""
+    """The states of logins. Those who stream come with their numbers; the others are offline, or nobody."""
     if not oauth.has_client_keys(context):
         return {}
     logins = [("user_login", name.removeprefix("@")) for name in names]

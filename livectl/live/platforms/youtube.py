@@ -25,6 +25,7 @@ from livectl.live.platforms.base import (
     cache_set,
     in_batches,
     one_by_one,
+    resolve_each,
     with_second_check,
 )
 from livectl.live.platforms.parsing import parse_page_address
@@ -33,8 +34,7 @@ from livectl.models import Observation, Request, State
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from livectl.errors import LivectlError
-    from livectl.live.platforms.base import Check, CheckContext, Effect, Observations, Resolve, ResolveNames
+    from livectl.live.platforms.base import Check, CheckContext, Effect, Observations, Resolve
 
 NAME = youtube_api.NAME
 HOSTS = {NAME, "youtube.com", "www.youtube.com", "m.youtube.com", "gaming.youtube.com", "youtu.be"}
@@ -183,13 +183,6 @@ def _find_in_page(name: str, context: CheckContext) -> Resolve:
     if match is None:
         raise CheckFailed(State.PARSE_ERROR, f"no mark of a channel in the page of {name} - at `externalId`")
     return match[1]
-
-
-def resolve_batch(names: Sequence[str], context: CheckContext) -> ResolveNames:
-    answers: dict[str, str | LivectlError] = {}
-    for name in names:
-        answers[name] = yield from resolve(name, context)
-    return answers
 
 
 def observe_names(names: Sequence[str], context: CheckContext) -> Observations:
@@ -370,5 +363,5 @@ PLATFORM = Platform(
     url=url,
     check=check,
     resolve=resolve,
-    names=NameLookup(1, resolve_batch, lambda name: not name.startswith("video:"), observe_names),
+    names=NameLookup(1, resolve_each(resolve), lambda name: not name.startswith("video:"), observe_names),
 )
