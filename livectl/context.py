@@ -61,10 +61,17 @@ class CommandContext:
         return settings.find_home(self.environ, self.cwd)
 
     def usable_settings(self) -> Settings:
-        """As much of the settings as can be used, for what must work beside broken ones."""
+        """As much of the settings as can be used, for what must work beside broken ones. Says when that is not all."""
         from livectl import settings
+        from livectl.errors import SettingsError
 
-        return settings.load_usable(self.environ, self.cwd, file=self.config)
+        try:
+            return self.settings
+        except SettingsError as error:
+            self.say(
+                f"{error.message.splitlines()[0]}\n  What cannot be read of the settings is as if it were not set."
+            )
+            return settings.load_usable(self.environ, self.cwd, file=self.config)
 
     @cached_property
     def deployment(self) -> Deployment:

@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOOK_INTERVAL_S = 1.0  # between two looks at the files: settings count within five seconds
-RESTART_SECTIONS = ("broker", "store", "results", "web", "up", "celery")  # a process holds on to what these say
+RESTART_SECTIONS = (
+    "broker",
+    "store",
+    "results",
+    "web",
+    "up",
+    "worker",
+    "tasks",
+    "celery",
+)  # a process holds on to what these say
 LIVE_SECTIONS = tuple(name for name in FileSettings.__struct_fields__ if name not in RESTART_SECTIONS)
 
 log = logging.getLogger(__name__)

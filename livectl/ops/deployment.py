@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # livectl's own app has a queue, and keys for what its workers hold, of its own: on a server that it shares, it takes
 # nobody's jobs, and gives back nobody's after its own timeout.
+OWN_APP_NAME = "livectl"
 OWN_QUEUE = "livectl"
 OWN_TASK_PREFIX = "livectl."
 OWN_REDIS_OPTIONS: dict[str, Any] = {

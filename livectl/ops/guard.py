@@ -35,6 +35,7 @@ from livectl.errors import LivectlError
 from livectl.ops import deployment
 from livectl.ops.jobs import dead_letters
 from livectl.ops.jobs.dead_letters import DeadLetter
+from livectl.ops.processes import running_settings
 from livectl.ops.processes.consumer import FrugalConsumer
 from livectl.ops.protocol import leases, message_faults
 from livectl.ops.protocol.guarded_channel import READ_FAULTS, guarded_transport
@@ -174,6 +175,10 @@ class GuardedConsumer(FrugalConsumer):
     def __init__(self, *args: Any, app: Any = None, **options: Any) -> None:
         drop_false_deprecations(app)
         self.guard = guard = create_guard(app)
+        if app.main != deployment.OWN_APP_NAME:  # whose workers note all that they hold on to
+            running_settings.note_start(
+                "worker", guard.settings, Path.cwd(), name=options.get("hostname") or "", own=False
+            )
         broker = guard.broker
         self._lease_keeper = LeaseKeeper(lambda: redis_client.store_client(broker)) if broker else None
         self._sweep_timer: Any = None

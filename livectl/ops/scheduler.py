@@ -33,6 +33,7 @@ from livectl.ops.beat.entries import (
     to_beat_entry,
 )
 from livectl.ops.beat.run_store import Claim, LoadedSchedule, RunStore, StoreClock
+from livectl.ops.deployment import OWN_APP_NAME
 from livectl.ops.processes import running_settings
 from livectl.ops.schedules import options, schedule_file
 from livectl.redaction import hide_secrets
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-OWN_APP_NAME = "livectl"
 CLAIM_BATCH_SIZE = 200  # runs claimed and sent in one tick: well within the time for which a claim is fresh
 POLL_INTERVAL_S = 1.0  # between heartbeats, looks for runs of a beat that died, and looks at the schedule file
 REGISTER_INTERVAL_S = 3_600.0  # between notes in the store that these entries are still in use

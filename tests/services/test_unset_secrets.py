@@ -58,6 +58,7 @@ def test_broken_settings_hinder_neither_stop_nor_doctor_nor_health(
     (tmp_path / "livectl.yaml").write_text(f"broker: {store_url}\nweb: {{port: 0}}\n")
     done = answer(*argv, cwd=tmp_path, environ={"LIVECTL_HOME": str(tmp_path / "home")})
     assert done.returncode == (0 if argv[0] == "health" else 1), done.stderr
+    assert argv == ("stop",) or "livectl.yaml:2:13: web.port" in done.stdout + done.stderr
 
 
 def test_a_platform_with_an_unset_key_is_not_asked(tmp_path: Path) -> None:

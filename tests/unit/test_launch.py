@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec import structs
 
+from livectl import render
 from livectl import settings as livectl_settings
 from livectl.commands import up as up_command
 from livectl.errors import UsageError
-from livectl.ops.processes import launch
+from livectl.ops.processes import embedded_broker, launch
 from livectl.ops.services import up
 from livectl.pools import GREEN_POOLS, Pool
 from tests.support.servers import free_port
@@ -187,3 +188,15 @@ def test_nobody_else_can_take_the_port_of_the_page(tmp_path: Path) -> None:
         assert page.getsockname()[1] == settings.web.port
         with pytest.raises(UsageError, match=f"port {settings.web.port} on 127.0.0.1 is in use"):
             up.open_page_listener(own, settings)
+
+
+def test_a_page_whose_token_is_unset_is_said_to_be_missing(tmp_path: Path) -> None:
+    (tmp_path / "livectl.yaml").write_text("web: {token: env:NO_SUCH_TOKEN}\n")
+    settings = livectl_settings.load({"HOME": str(tmp_path)}, tmp_path)
+    environment = up.Environment(environ={}, cwd=tmp_path, host="box", processors=1)
+    own = up.UpOptions(app=None, config=None, pool="solo", concurrency=None, queues=None, name="w", loglevel="INFO")
+    server = embedded_broker.EmbeddedBroker(tmp_path)
+    summary = up.build_summary(own, environment, settings, server, page=None, pid=1)
+    server.clean_up()
+    text = render.as_text(up.summary_view(summary), colour=False)
+    assert "page       none: web.token: the environment variable NO_SUCH_TOKEN is not set\n" in text

@@ -14,6 +14,7 @@ from livectl.doctor import report
 from livectl.doctor.facts import Facts
 from livectl.ops.processes import running_settings
 from livectl.settings import Settings, load
+from livectl.settings_watch import LIVE_SECTIONS, RESTART_SECTIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +64,24 @@ def folder(tmp_path: Path) -> Folder:
 def test_what_a_process_holds_on_to(folder: Folder, after: str, lines: list[str]) -> None:
     running_settings.note_start("page", folder.settings(BEFORE), folder.path)
     assert folder.outdated(after) == lines
+
+
+def test_of_anybodys_app_workers_hold_on_to_how_they_guard(folder: Folder) -> None:
+    running_settings.note_start("worker", folder.settings("worker: {max_starts: 2}"), folder.path, name="w1", own=False)
+    after = folder.settings(
+        "worker: {max_starts: 5}\ntasks: {proj.charge: {acks: early}}\ncelery: {task_time_limit: 9}\n"
+    )
+    outdated = running_settings.describe_outdated(after, folder.path, own=False)
+    assert [line.partition(" is still ")[0] for line in outdated] == [
+        f"worker w1 (pid {PID}): tasks.proj.charge",
+        f"worker w1 (pid {PID}): worker.max_starts",
+    ]
+
+
+def test_every_setting_is_taken_over_or_held_by_a_process() -> None:
+    held = {section for sections in running_settings.OWN_SECTIONS.values() for section in sections}
+    assert held == set(RESTART_SECTIONS)
+    assert set(LIVE_SECTIONS) == {"timezone", "schedules", "follows", "alerts", "platforms", "polling", "network"}
 
 
 def test_processes_that_differ_alike_share_a_line(folder: Folder) -> None:

@@ -31,12 +31,18 @@ ProcessKind: TypeAlias = Literal["worker", "beat", "page", "up"]
 
 # What each process holds on to; of anybody's app livectl's settings say less.
 OWN_SECTIONS: dict[ProcessKind, tuple[str, ...]] = {
-    "worker": ("broker", "store", "results", "celery"),
+    "worker": ("broker", "store", "results", "worker", "tasks", "celery"),
     "beat": ("broker", "store", "results", "celery"),
     "page": ("broker", "store", "results", "web"),
-    "up": ("broker", "store", "web", "up"),
+    "up": ("broker", "store", "web", "up", "worker"),
 }
-APP_SECTIONS: dict[ProcessKind, tuple[str, ...]] = {"worker": (), "beat": ("store",), "page": (), "up": ("store", "up")}
+APP_SECTIONS: dict[ProcessKind, tuple[str, ...]] = {
+    "worker": ("store", "worker", "tasks"),
+    "beat": ("store",),
+    "page": (),
+    "up": ("store", "up", "worker"),
+}
+OPEN_SECTIONS = ("celery.", "tasks.")  # of these alone there are as many settings as were written
 ENVIRONMENT_PREFIX = "LIVECTL_"  # of a source: nobody else knows the environment of a process
 NOT_SET, EMBEDDED = "not set", "livectl's own server"
 SALT_BYTES = 16
@@ -125,7 +131,7 @@ def _differences(note: StartNote, settings: Settings) -> Iterator[str]:
     current = _started_settings(settings, (OWN_SECTIONS if note.own else APP_SECTIONS)[note.kind], note.salt)
     for name in sorted(note.settings.keys() | current.keys()):
         old, new = note.settings.get(name), current.get(name)
-        is_known = (old and new) or name.startswith("celery.")  # of these alone there are as many as were written
+        is_known = (old and new) or name.startswith(OPEN_SECTIONS)
         if not is_known or (old and new and old.fingerprint == new.fingerprint):
             continue
         old_text, new_text = old.shown if old else NOT_SET, new.shown if new else NOT_SET

@@ -84,6 +84,7 @@ class UpSummary(msgspec.Struct, frozen=True, kw_only=True):
     log: str | None
     schedules: str | None
     page: str | None
+    page_problem: str | None  # why livectl's own app has none
     worker: str
     pool: Pool
 
@@ -203,6 +204,7 @@ def build_summary(
         log=str(server.log) if server else None,
         schedules=str(settings.schedules) if settings.schedules.exists() else None,
         page=f"http://{settings.web.host}:{_port_of(page)}/" if page else None,
+        page_problem=settings.web.token.problem if settings.web.token and not (page or options.app) else None,
         worker=_worker_node_name(options, environment),
         pool=options.pool,
     )
@@ -325,7 +327,7 @@ def _worker_node_name(options: UpOptions, environment: Environment) -> str:
 
 def summary_view(summary: UpSummary) -> View:
     rows = {
-        "page": summary.page,
+        "page": summary.page or (f"none: web.token: {summary.page_problem}" if summary.page_problem else None),
         "worker": f"{summary.worker}, pool {summary.pool}",
         "schedules": summary.schedules or "none: `livectl init` writes a first one",
         "broker": summary.broker,
