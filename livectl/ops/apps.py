@@ -75,6 +75,22 @@ def find_zone(app: Celery) -> str | None:
         raise SettingsError(f"timezone of the app: {error.message}", error.hint) from error
 
 
+def drop_false_deprecations(app: Celery) -> None:
+    """Keeps Celery from calling names old that are right behind the app's namespace, and from advising to rename them.
+
+    57 names are spelt alike in the old style and behind `CELERY`; Celery's warning does not look at the namespace.
+    """
+    from celery.app.defaults import SETTING_KEYS
+
+    prefix, deprecated = f"{app.namespace or ''}_", app.conf.deprecated_settings or ()
+    if app.namespace and deprecated:
+        app.conf.deprecated_settings = {
+            name
+            for name in deprecated
+            if not name.startswith(prefix) or name.removeprefix(prefix).lower() not in SETTING_KEYS
+        }
+
+
 def read_beat_schedule(app: Celery) -> dict[str, Any]:
     """The app's own schedule, its entries by name, as the app's code made it."""
     beat_schedule = app.conf.beat_schedule or {}

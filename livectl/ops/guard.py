@@ -7,7 +7,6 @@ and the next job runs. A job whose worker died each of the times it was started 
 
 from __future__ import annotations
 
-import base64
 import os
 import time
 from contextlib import suppress
@@ -21,7 +20,6 @@ import msgspec
 from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import WorkerLostError
 from celery import signals
-from celery.app.defaults import SETTING_KEYS
 from celery.exceptions import InvalidTaskError, NotRegistered
 from celery.utils.imports import symbol_by_name
 from celery.utils.log import get_logger
@@ -32,7 +30,7 @@ from redis.exceptions import RedisError
 from livectl import redis_client
 from livectl import settings as livectl_settings
 from livectl.errors import LivectlError
-from livectl.ops import deployment
+from livectl.ops import apps, deployment
 from livectl.ops.jobs import dead_letters
 from livectl.ops.jobs.dead_letters import DeadLetter
 from livectl.ops.processes import running_settings
@@ -40,6 +38,7 @@ from livectl.ops.processes.consumer import FrugalConsumer
 from livectl.ops.protocol import leases, message_faults
 from livectl.ops.protocol.guarded_channel import READ_FAULTS, guarded_transport
 from livectl.ops.protocol.leases import SWEEP_INTERVAL_S, LeasedQoS, LeaseKeeper
+from livectl.ops.protocol.message import to_envelope
 from livectl.redaction import redact_text
 from livectl.units import format_count
 
@@ -53,13 +52,12 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-STARTS_TTL_S = 86_400
+STARTS_TTL_S = 86_400  # then a job that is started again counts as new
 LATE_ACKS_NOTE = (
     "jobs are acknowledged when they have ended, and run again if their worker dies. One that must not run twice: "
     "tasks: {NAME: {acks: early}} in livectl.yaml"
 )
 STORE_RETRY_PAUSE_S = 5.0  # after the store could not be reached
-MAX_EVIDENCE_CHARS = 4_000  # of a message that nobody could send again anyway
 
 
 class Guard:
@@ -85,18 +83,11 @@ class Guard:
             self._is_store_away = True
             return False
         self._is_store_away = False
-        self._say(letter, is_kept=is_kept)
+        _log_letter(letter, is_kept=is_kept)
         return True
 
     def add_unreadable(self, queue: str, raw: Any, reason: str) -> None:
         self.add(_unreadable_letter(queue, raw, reason))
-
-    def _say(self, letter: DeadLetter, *, is_kept: bool) -> None:
-        what = f"{letter.task}[{letter.id}]" if letter.task else letter.id
-        if is_kept:
-            logger.warning("dead letter %s: %s. `livectl dead show %s` shows it.", what, letter.reason, letter.id)
-        else:
-            logger.error("dropped %s: %s. There are too many dead letters: `livectl dead`.", what, letter.reason)
 
     def starts(self, job_id: str) -> int:
         """How often the job is known to have been started without an end."""
@@ -122,6 +113,14 @@ class Guard:
         with suppress(RedisError, OSError):
             if self._store is not None:
                 self._store.delete(dead_letters.starts_key(job_id))
+
+
+def _log_letter(letter: DeadLetter, *, is_kept: bool) -> None:
+    job = f"{letter.task}[{letter.id}]" if letter.task else letter.id
+    if is_kept:
+        logger.warning("dead letter %s: %s. `livectl dead show %s` shows it.", job, letter.reason, letter.id)
+    else:
+        logger.error("dropped %s: %s. There are too many dead letters: `livectl dead`.", job, letter.reason)
 
 
 def create_guard(app: Any) -> Guard:
@@ -155,25 +154,11 @@ def acks_setting(app: Any, settings: Settings) -> Callable[[str], bool]:
     return acknowledges_late
 
 
-def drop_false_deprecations(app: Any) -> None:
-    """Keeps Celery from calling names old that are right behind the app's namespace, and from advising to rename them.
-
-    57 names are spelt alike in the old style and behind `CELERY`; Celery's warning does not look at the namespace.
-    """
-    prefix, deprecated = f"{app.namespace or ''}_", app.conf.deprecated_settings or ()
-    if app.namespace and deprecated:
-        app.conf.deprecated_settings = {
-            name
-            for name in deprecated
-            if not name.startswith(prefix) or name.removeprefix(prefix).lower() not in SETTING_KEYS
-        }
-
-
 class GuardedConsumer(FrugalConsumer):
     """Celery's consumer, which looks at each message before it takes it for a job."""
 
     def __init__(self, *args: Any, app: Any = None, **options: Any) -> None:
-        drop_false_deprecations(app)
+        apps.drop_false_deprecations(app)
         self.guard = guard = create_guard(app)
         if app.main != deployment.OWN_APP_NAME:  # whose workers note all that they hold on to
             running_settings.note_start(
@@ -334,28 +319,8 @@ def _message_letter(message: Any, reason: str) -> DeadLetter:
         reason=reason,
         at=datetime.now(UTC),
         task=task if isinstance(task, str) else "",
-        payload={"queue": queue, "message": _envelope(message)},
+        payload={"queue": queue, "message": to_envelope(message)},
     )
-
-
-def _envelope(message: Any) -> dict[str, Any]:
-    """A message as it lies in Redis, whichever broker it came from."""
-    if raw := getattr(message, "_raw", None):
-        return dict(raw)
-    body = message.body.encode() if isinstance(message.body, str) else bytes(message.body or b"")
-    properties = {key: value for key, value in message.properties.items() if key != "application_headers"}
-    return {
-        "body": base64.b64encode(body).decode(),
-        "content-type": message.content_type,
-        "content-encoding": message.content_encoding,
-        "headers": message.headers,
-        "properties": {
-            **properties,
-            "body_encoding": "base64",
-            "delivery_tag": str(message.delivery_tag),
-            "delivery_info": {key: message.delivery_info.get(key) for key in ("exchange", "routing_key")},
-        },
-    }
 
 
 def _unreadable_letter(queue: str, raw: Any, reason: str) -> DeadLetter:
@@ -366,7 +331,7 @@ def _unreadable_letter(queue: str, raw: Any, reason: str) -> DeadLetter:
         kind="message",
         reason=reason,
         at=datetime.now(UTC),
-        payload={"queue": queue, "excerpt": text[:MAX_EVIDENCE_CHARS]},
+        payload={"queue": queue, "excerpt": text[: dead_letters.MAX_EXCERPT_CHARS]},
     )
 
 

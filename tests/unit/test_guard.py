@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from celery import Celery
 
-from livectl.ops import guard
+from livectl.ops import apps, guard
 from livectl.ops.jobs.dead_letters import DeadLetter
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def test_a_name_is_called_old_only_where_it_is(namespace: str, names: list[str],
     app = Celery("names", set_as_current=False)
     app.config_from_object(dict.fromkeys(names), namespace=namespace or None)
     assert set(app.conf.deprecated_settings or ()) == set(names)
-    guard.drop_false_deprecations(app)
+    apps.drop_false_deprecations(app)
     assert set(app.conf.deprecated_settings or ()) == called_old
     app.close()
 

@@ -70,6 +70,26 @@ def from_envelope(envelope: dict[str, Any]) -> JobMessage:
     )
 
 
+def to_envelope(message: Any) -> dict[str, Any]:
+    """A message that kombu has read, as it lies in Redis, whichever broker it came from."""
+    if raw := getattr(message, "_raw", None):
+        return dict(raw)
+    body = message.body.encode() if isinstance(message.body, str) else bytes(message.body or b"")
+    properties = {key: value for key, value in message.properties.items() if key != "application_headers"}
+    return {
+        "body": base64.b64encode(body).decode(),
+        "content-type": message.content_type,
+        "content-encoding": message.content_encoding,
+        "headers": message.headers,
+        "properties": {
+            **properties,
+            "body_encoding": "base64",
+            "delivery_tag": str(message.delivery_tag),
+            "delivery_info": {key: message.delivery_info.get(key) for key in ("exchange", "routing_key")},
+        },
+    }
+
+
 def readdress(envelope: dict[str, Any], queue: str) -> bytes:
     """The text of a message that is to lie in this queue. Its job sends its retries there, too."""
     properties = _dict_field(envelope, "properties")
