@@ -63,6 +63,7 @@ def add(context: CommandContext, /, addresses: tuple[str, ...], **options: Any) 
 @pass_command_context
 def remove(context: CommandContext, addresses: tuple[str, ...]) -> int:
     """Follow streamers no longer. What is known of them stays for 400 days.
+    A line that leads to nobody goes by the name under which it is shown.
 
     Exit code 1 if one of them was not followed.
 
@@ -74,7 +75,7 @@ def remove(context: CommandContext, addresses: tuple[str, ...]) -> int:
     from livectl.live.follows import follow_list
 
     edit = _open_follow_file(context).remove(
-        follow_list.parse_argument(address, context.settings.follows) for address in addresses
+        follow_list.parse_listed(address, context.settings.follows) for address in addresses
     )
     context.show(views.edit_view(edit, "No longer following", "Not followed:"))
     return 1 if edit.unchanged else 0

@@ -59,7 +59,7 @@ def check_unresolved_follows(facts: Facts) -> Iterator[Finding]:
             level="warn" if passing else "bad",
             title=f"{_count(len(lost), 'line')} of the follow list {'leads' if len(lost) == 1 else 'lead'} to nobody",
             evidence=_list_streamers(lost),
-            cure="Mend the line, or take it out: livectl follow remove PLATFORM/NAME.",
+            cure="Mend the line, or take it out: livectl follow remove 'NAME', as it stands here.",
         )
 
 

@@ -50,3 +50,34 @@ def test_the_glossary_has_each_state_in_its_words() -> None:
     words = {value: word for cells in rows for value in re.findall("`([a-z_]+)`", cells[1]) for word in [cells[0][2:]]}
     for state in State:
         assert state.words in words[state].split(", "), state
+
+
+DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_each_file_and_section_that_a_document_names_is_there(document: str) -> None:
+    path = ROOT / document
+    text = path.read_text()
+    files = set(re.findall(r"`((?:tests|livectl|benchmarks|docs)/[\w./]+\.(?:py|md))`", text))
+    assert [name for name in sorted(files) if "NAME" not in name and not (ROOT / name).exists()] == []
+    links = re.findall(r"\]\((?!https?:)([\w./-]*)(?:#([\w-]+))?\)", text)
+    assert [link for link in links if not _leads_somewhere(path, *link)] == []
+
+
+def _leads_somewhere(document: Path, name: str, section: str) -> bool:
+    target = document.parent / name if name else document
+    if not target.exists():
+        return False
+    headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE) if section else []
+    return not section or section in {re.sub(r"[^\w -]", "", words).lower().replace(" ", "-") for words in headings}
+
+
+def test_each_document_that_the_code_names_is_there() -> None:
+    named = {
+        link
+        for path in PACKAGE.rglob("*.py")
+        for link in re.findall(r"docs/([\w-]+\.md)(?:#([\w-]+))?", path.read_text())
+    }
+    assert len(named) > 5
+    assert [link for link in sorted(named) if not _leads_somewhere(ROOT / "docs" / "x", *link)] == []

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livectl.errors import SettingsError
+from livectl.live import views
 from livectl.live.follows.edit import FollowFile
-from livectl.live.follows.follow_list import load, parse_streamer
+from livectl.live.follows.follow_list import load, parse_listed, parse_streamer
 from tests.support.follow_lists import addresses
 
 if TYPE_CHECKING:
@@ -68,6 +69,25 @@ def test_removing_takes_its_lines_and_no_others(file: FollowFile, address: str) 
     for lines in REMOVED[address]:
         after = after.replace(lines, "")
     assert file.path.read_text() == after
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("nosuch/somebody", "nosuch/somebody"),
+        ("https://nowhere.example/x", "https://nowhere.example/x"),
+        ("demo/../x", "demo/../x"),
+        ("{streamer: demo/cy, tags: [a]}", '{streamer: "demo/cy", tags: [a]}'),
+        ("{url: nosuch/else, tags: [a]}", "nosuch/else"),
+    ],
+)
+def test_a_line_that_leads_to_nobody_goes_by_the_name_under_which_it_is_shown(
+    file: FollowFile, line: str, name: str
+) -> None:
+    file.path.write_text(BEFORE.replace("# the end", f"  - {line}\n  - demo/..\n# the end"))
+    assert name in [views.address_text(follow.streamer) for follow in load(file.path).unread]
+    assert file.remove([parse_listed(name, file.path)]).unchanged == ()
+    assert file.path.read_text() == BEFORE.replace("# the end", "  - demo/..\n# the end")
 
 
 def test_the_last_may_go_and_others_come(file: FollowFile) -> None:

@@ -51,16 +51,17 @@ class FollowFile:
         return FollowEdit(tuple(new.values()), tuple(existing))
 
     def remove(self, streamers: Iterable[Streamer]) -> FollowEdit:
+        """Takes out every entry of these, also those that are no streamer and are shown under such a name."""
         text = self._read_text()
         lines = self._parse_lines(text)
-        known_keys, unwanted = _keys(lines), {streamer.key: streamer for streamer in streamers}
-        removed = [streamer for key, streamer in unwanted.items() if key in known_keys]
-        if removed:
-            self._write(
-                self._text_without(text, lines, set(unwanted)), known_keys - set(unwanted), _count_invalid(lines)
-            )
+        unwanted = {streamer.key: streamer for streamer in streamers}
+        there = {_shown_key(line) for line in lines} & set(unwanted)
+        if there:
+            kept = [line for line in lines if _shown_key(line) not in there]
+            self._write(self._text_without(text, lines, there), _keys(kept), _count_invalid(kept))
         return FollowEdit(
-            tuple(removed), tuple(streamer for key, streamer in unwanted.items() if key not in known_keys)
+            tuple(streamer for key, streamer in unwanted.items() if key in there),
+            tuple(streamer for key, streamer in unwanted.items() if key not in there),
         )
 
     @property
@@ -88,9 +89,7 @@ class FollowFile:
     def _text_without(self, text: str, follow_lines: list[FollowLine], removed_keys: set[tuple[str, str]]) -> str:
         lines = _split_lines(text)
         starts = {  # a line may hold several entries
-            line.location[0] - 1
-            for line in follow_lines
-            if not isinstance(line.streamer, LivectlError) and line.streamer.key in removed_keys
+            line.location[0] - 1 for line in follow_lines if _shown_key(line) in removed_keys
         }
         for start in sorted(starts, reverse=True):
             del lines[start : _entry_end(lines, start) if self._is_yaml else start + 1]
@@ -107,6 +106,11 @@ class FollowFile:
             raise SettingsError(f"{self.name} is written in a way that only people change", BY_HAND_HINT)
         self.path.resolve().parent.mkdir(parents=True, exist_ok=True)
         write_file(self.path, text)
+
+
+def _shown_key(line: FollowLine) -> tuple[str, str]:
+    streamer = line.streamer
+    return (follow_list.name_refused(line.written) if isinstance(streamer, LivectlError) else streamer).key
 
 
 def _keys(lines: Iterable[FollowLine]) -> set[tuple[str, str]]:

@@ -6,6 +6,7 @@ An entry that cannot be followed is refused with its line; the others are follow
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -171,7 +172,8 @@ def merge_lines(follow_lines: Iterable[FollowLine], name: str) -> FollowList:
     for (line, column), streamer, written in follow_lines:
         if isinstance(streamer, LivectlError):
             refused.append(Mistake(name, line, column, *describe_error(streamer)))
-            unread.append(_unread(written, f"{name}:{line}: {streamer.message}"))
+            problem = f"{name}:{line}: {streamer.message}"
+            unread.append(UnresolvedFollow(streamer=name_refused(written), state=State.UNKNOWN, problem=problem))
         elif streamer.key not in by_key:
             by_key[streamer.key] = (streamer, line)
         else:
@@ -183,19 +185,18 @@ def merge_lines(follow_lines: Iterable[FollowLine], name: str) -> FollowList:
     return FollowList(streamers, tuple(refused), tuple(merged), tuple(unread))
 
 
-def _unread(written: Any, problem: str) -> UnresolvedFollow:
-    """A refused entry under the name that it was meant for, as far as that can be told."""
+def name_refused(written: Any) -> Streamer:
+    """The name that a refused entry was meant for, as far as can be told: by it the entry is shown and removed."""
     from livectl.yamlfile import format_value
 
     url = written.get("url") if isinstance(written, dict) else written
     address = url.strip() if isinstance(url, str) else format_value(written)
     try:
-        streamer = parse_streamer(address)
+        return parse_streamer(address)
     except LivectlError:
         named = NAMED_ADDRESS.fullmatch(address)
         platform, streamer_id = (named[1].lower(), named[2]) if named else ("", address or "?")
-        streamer = Streamer(platform=platform, id=streamer_id[:MAX_LINE_CHARS])
-    return UnresolvedFollow(streamer=streamer, state=State.UNKNOWN, problem=problem)
+        return Streamer(platform=platform, id=streamer_id[:MAX_LINE_CHARS])
 
 
 def merge_streamers(first: Streamer, other: Streamer) -> Streamer:
@@ -239,6 +240,18 @@ def parse_argument(text: str, path: Path) -> Streamer:
         addresses = {} if "/" in text else _addresses_by_word(path)
         if word := suggestions.nearest(text, addresses):
             error.hint = f"Did you mean {addresses[word]}? {error.hint}"
+        raise
+
+
+def parse_listed(text: str, path: Path) -> Streamer:
+    """The streamer that a word names, or the refused entry of this list that is shown as it."""
+    try:
+        return parse_argument(text, path)
+    except LivectlError:
+        refused = name_refused(text)
+        with suppress(LivectlError):
+            if refused.key in {follow.streamer.key for follow in load(path).unread}:
+                return refused
         raise
 
 
