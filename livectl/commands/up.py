@@ -93,7 +93,7 @@ def _start_detached(context: CommandContext, up_options: UpOptions, environment:
     from livectl.ops.services import background, up
 
     background.ensure_not_running(context.settings.home, "up")
-    server = up.make_embedded_broker(up_options, context.settings)
+    server = up.make_embedded_broker(up_options, context.settings, context.say)
     try:
         with _planned(context, up_options, environment, server):
             pass
@@ -120,7 +120,7 @@ def _run(context: CommandContext, up_options: UpOptions, environment: Environmen
     from livectl.ops.services import up
 
     lock_fd = up.acquire_up_lock(context.settings.home)
-    server = up.make_embedded_broker(up_options, context.settings)
+    server = up.make_embedded_broker(up_options, context.settings, context.say)
     try:
         with _planned(context, up_options, environment, server) as (children, summary):
             running_settings.note_start(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -10,9 +11,9 @@ import stat
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -32,14 +33,15 @@ root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root may mount, or
 
 
 @contextmanager
-def running(home: Path) -> Iterator[embedded_broker.BrokerRecord]:
-    """A server that answers, repaired as often as it needs; killed at the end."""
-    server = EmbeddedBroker(home)
+def running(home: Path, said: list[str] | None = None) -> Iterator[embedded_broker.BrokerRecord]:
+    """A server that answers, repaired as often as it needs; killed at the end. What it says is added to `said`."""
+    said = [] if said is None else said
+    server = EmbeddedBroker(home, said.append)
     child = server.launch()
     try:
         while not server.is_ready():
             with suppress(subprocess.TimeoutExpired):
-                server.repair(child.wait(LOOK_SECONDS))
+                said.append(server.repair(child.wait(LOOK_SECONDS)))
                 child = server.launch()
         record = embedded_broker.find_running(home)
         assert record is not None
@@ -145,57 +147,207 @@ def test_killed_while_it_is_written_to_it_loses_nothing_acknowledged(tmp_path: P
     assert acknowledged > 50
 
 
-def files(home: Path, pattern: str) -> list[Path]:
+INCREMENT, BASE, MANIFEST = ".incr.aof", ".base.aof", ".manifest"
+OLD, NEW = 50, 50  # jobs before the server wrote its base, and since
+ZEROS = b"\0" * 4096
+
+
+def rewrite(store: redis.Redis) -> None:
+    """Lets the server write a base with all that it has, and begin a new increment."""
+    before = store.info("persistence")["aof_base_size"]
+    store.bgrewriteaof()
+    wait_for(lambda: store.info("persistence")["aof_base_size"] != before)
+
+
+def files(home: Path, pattern: str = "") -> list[Path]:
     return sorted((home / "data").glob(f"appendonlydir/*{pattern}"))
+
+
+def kept_jobs(record: embedded_broker.BrokerRecord) -> tuple[int, int]:
+    """How many old and new jobs are there: each list is whole from its beginning."""
+    with client(record) as store:
+        old, new = (store.lrange(name, 0, -1) for name in ("old", "new"))
+        assert old == [f"{number}" for number in range(len(old))]
+        assert new == [f"{number}" for number in range(len(new))]
+        store.rpush("works", "again")
+        return len(old), len(new)
+
+
+@pytest.fixture(scope="module")
+def filled_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with old jobs in the base and new ones in the increment; its server ended."""
+    home = tmp_path_factory.mktemp("filled") / "home"
+    server = EmbeddedBroker(home)
+    child = server.launch()
+    wait_for(server.is_ready)
+    with client(embedded_broker.BrokerRecord(0, "", server.socket)) as store:
+        for number in range(OLD):
+            store.rpush("old", number)
+        rewrite(store)
+        for number in range(NEW):
+            store.rpush("new", number)
+    assert server.is_responding()
+    child.terminate()
+    child.wait(HANG_SECONDS)
+    server.clean_up()
+    return home
 
 
 def flip_bytes(body: bytes) -> bytes:
     return bytes(byte ^ 0xFF if at % 13 == 5 else byte for at, byte in enumerate(body))
 
 
+def drop_increments(body: bytes) -> bytes:
+    return b"".join(line for line in body.splitlines(keepends=True) if b"type i" not in line)
+
+
+def misspell_last_command(body: bytes) -> bytes:
+    return b"RPUXH".join(body.rsplit(b"RPUSH", 1))
+
+
 @pytest.mark.parametrize(
-    ("damage", "pattern", "is_set_aside"),
+    ("pattern", "damage", "old", "new", "said"),
     [
-        (lambda body: b"", ".incr.aof", False),
-        (lambda body: body[: len(body) // 2], ".incr.aof", False),  # as after a power cut: the whole part is kept
-        (lambda body: b"garbage" * 100, ".incr.aof", True),
-        (flip_bytes, ".incr.aof", True),
-        (lambda body: b"garbage" * 100, ".base.rdb", True),
-        (lambda body: body[: len(body) // 2], ".base.rdb", True),
-        (flip_bytes, ".base.rdb", True),
-        (lambda body: body[:5] + b"9999" + body[9:], ".base.rdb", True),  # a version that is not known yet
-        (lambda body: b"", ".manifest", True),
-        (lambda body: b"garbage\n", ".manifest", True),
-        (None, ".base.rdb", True),
+        (INCREMENT, lambda body: body[:-7], OLD, NEW - 1, "the rest is kept in"),  # as after a power cut
+        (INCREMENT, lambda body: body + ZEROS, OLD, NEW, "the rest is kept in"),
+        (INCREMENT, lambda body: body[:-7] + ZEROS, OLD, NEW - 1, "the rest is kept in"),
+        (INCREMENT, lambda body: body + b"garbage" * 100, OLD, NEW, "the rest is kept in"),
+        (INCREMENT, lambda body: body + b"*1\r\n$5\r\nMULTI\r\n" + body, OLD, NEW, "the rest is kept in"),
+        (INCREMENT, misspell_last_command, OLD, NEW - 1, "the rest is kept in"),
+        (INCREMENT, lambda body: body + b"*2\r\n$5\r\nRPUSH\r\n$3\r\nnew\r\n" + ZEROS, OLD, NEW, "the rest is kept in"),
+        (INCREMENT, flip_bytes, OLD, 0, "could be read up to byte 0 of"),
+        (INCREMENT, lambda body: b"", OLD, 0, "less data than it had: appendonly.aof.2.incr.aof has 0 bytes of"),
+        (INCREMENT, None, OLD, 0, "less data than it had: appendonly.aof.2.incr.aof is missing"),
+        (BASE, lambda body: body[:-7], None, NEW, "of appendonly.aof.2.base.aof, and it starts with that"),
+        (BASE, lambda body: b"", 0, NEW, "less data than it had: appendonly.aof.2.base.aof has 0 bytes of"),
+        (BASE, None, 0, NEW, "less data than it had: appendonly.aof.2.base.aof is missing"),
+        (MANIFEST, None, OLD, NEW, "was missing, and is made anew"),
+        (MANIFEST, lambda body: b"", OLD, NEW, "was empty, and is made anew"),
+        (MANIFEST, lambda body: b"garbage\n", OLD, NEW, "was damaged (kept in"),
+        (MANIFEST, lambda body: ZEROS, OLD, NEW, "was damaged (kept in"),
+        (MANIFEST, drop_increments, OLD, NEW, "was damaged (kept in"),
+        (".aof", None, 0, 0, "are gone; their list is kept in"),
+        ("", None, 0, 0, "less data than it had: appendonly.aof.2.base.aof is missing, appendonly.aof.2.incr.aof is"),
     ],
 )
-def test_unusable_data_is_set_aside_and_it_starts(
-    tmp_path: Path, damage: Callable[[bytes], bytes] | None, pattern: str, is_set_aside: bool
+def test_of_damaged_data_the_good_part_is_kept_and_the_rest_is_said(
+    tmp_path: Path,
+    filled_home: Path,
+    pattern: str,
+    damage: Callable[[bytes], bytes] | None,
+    old: int | None,
+    new: int,
+    said: str,
 ) -> None:
-    with running(tmp_path) as record, client(record) as store:
-        for number in range(50):
-            store.set(f"key-{number}", number)
-    for file in files(tmp_path, pattern):
+    home = tmp_path / "home"
+    shutil.copytree(filled_home, home, ignore=shutil.ignore_patterns("run"))
+    before = b"".join(file.read_bytes() for file in files(home))
+    for file in files(home, pattern):
         if damage:
             file.write_bytes(damage(file.read_bytes()))
         else:
             file.unlink()
+    damaged = b"".join(file.read_bytes() for file in files(home))
+    lines: list[str] = []
+    with running(home, lines) as record:
+        assert kept_jobs(record) == (kept_jobs(record)[0] if old is None else old, new)
+    assert said in "\n".join(lines)
+    assert len([line for line in lines if line]) == len(set(lines)) <= 3
+    everything = b"".join(file.read_bytes() for file in (*files(home), *home.glob("data.corrupt-*/*")))
+    assert len(everything) >= min(len(before), len(damaged))  # nothing is thrown away
+    lines.clear()
+    with running(home, lines):
+        assert lines == []  # said once
+
+
+def test_a_base_of_an_earlier_livectl_that_cannot_be_read_is_kept_aside(tmp_path: Path) -> None:
     with running(tmp_path) as record, client(record) as store:
-        store.set("works", "again")
-    assert [folder.name for folder in tmp_path.glob("data.corrupt-*")] == (["data.corrupt-1"] if is_set_aside else [])
+        store.config_set("aof-use-rdb-preamble", "yes")
+        store.rpush("old", 0)
+        rewrite(store)
+        store.rpush("new", 0)
+    (base,) = files(tmp_path, ".base.rdb")
+    base.write_bytes(base.read_bytes()[:9] + flip_bytes(base.read_bytes()[9:]))
+    lines: list[str] = []
+    with running(tmp_path, lines) as record:
+        assert kept_jobs(record) == (0, 1)
+    assert f"{base.name} could not be read, and is kept in {tmp_path}/data.corrupt-1" in "".join(lines)
+    assert (tmp_path / "data.corrupt-1" / base.name).exists()
 
 
-def test_what_was_set_aside_is_never_written_over(tmp_path: Path) -> None:
+def test_what_was_kept_aside_is_never_written_over(tmp_path: Path) -> None:
     for number in (1, 2):
         with running(tmp_path) as record, client(record) as store:
             store.set("round", number)
-        for file in files(tmp_path, ".manifest"):
-            file.write_bytes(b"garbage\n")
-    with running(tmp_path):
-        pass
+        for file in files(tmp_path, INCREMENT):
+            file.write_bytes(file.read_bytes() + b"tail %d" % number)
+    with running(tmp_path) as record, client(record) as store:
+        assert store.get("round") == "2"
     for number in (1, 2):
-        (log,) = (tmp_path / f"data.corrupt-{number}").rglob("*.incr.aof")
-        assert b"round\r\n$1\r\n%d" % number in log.read_bytes()
+        (tail,) = (tmp_path / f"data.corrupt-{number}").iterdir()
+        assert tail.read_bytes() == b"tail %d" % number
+        assert stat.S_IMODE(tail.stat().st_mode) == 0o600
+
+
+def test_an_older_increment_that_its_base_holds_is_not_run_again(tmp_path: Path, filled_home: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(filled_home, home, ignore=shutil.ignore_patterns("run"))
+    folder = home / "data" / "appendonlydir"
+    shutil.copy(folder / "appendonly.aof.2.base.aof", folder / "appendonly.aof.1.base.aof")
+    shutil.copy(folder / "appendonly.aof.2.incr.aof", folder / "appendonly.aof.1.incr.aof")
+    (folder / "appendonly.aof.manifest").unlink()
+    with running(home) as record:
+        assert kept_jobs(record) == (OLD, NEW)
+
+
+NOTED = {"layout": 1, "server": "valkey", "version": [9, 1, 0], "sizes": {}}
+
+
+@pytest.mark.parametrize(
+    ("noted", "version", "refused"),
+    [
+        (NOTED, "Valkey server v=9.1.2 sha=0", ""),
+        (NOTED, "Valkey server v=10.0.0 sha=0", ""),
+        (NOTED, "Valkey server v=9.0.9 sha=0", "written by valkey 9.1.0, which valkey 9.0.9 cannot read"),
+        (NOTED, "Redis server v=8.2.0 sha=0", "written by valkey 9.1.0, which redis 8.2.0 cannot read"),
+        (NOTED | {"server": "redis", "version": [7, 0, 15]}, "Valkey server v=9.1.2 sha=0", ""),
+        (NOTED | {"server": "redis", "version": [8, 0]}, "Valkey server v=9.1.2", "written by redis 8.0, which valkey"),
+        (NOTED | {"layout": 2}, "Valkey server v=9.1.2 sha=0", "written by a newer livectl"),
+    ],
+)
+def test_an_older_server_never_eats_newer_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noted: dict[str, Any], version: str, refused: str
+) -> None:
+    binary = tmp_path / "server"
+    binary.write_text(
+        f"#!/bin/sh\n[ $1 = --version ] && echo '{version}' || exec {embedded_broker.locate_binary()} $@\n"
+    )
+    binary.chmod(0o700)
+    monkeypatch.setattr(embedded_broker, "locate_binary", lambda: str(binary))
+    home = tmp_path / "home"
+    (home / "data").mkdir(parents=True)
+    (home / "data" / "format.json").write_text(json.dumps(noted))
+    with pytest.raises(ServerError, match=refused) if refused else nullcontext() as error:
+        child = EmbeddedBroker(home).launch()
+        child.kill()
+        child.wait(HANG_SECONDS)
+    if error:
+        assert "LIVECTL_HOME" in error.value.hint
+        assert json.loads((home / "data" / "format.json").read_text()) == noted
+        assert not files(home)
+
+
+def test_data_of_a_version_that_the_server_does_not_know_is_left_alone(tmp_path: Path) -> None:
+    with running(tmp_path) as record, client(record) as store:
+        store.config_set("aof-use-rdb-preamble", "yes")
+        store.rpush("old", 0)
+        rewrite(store)
+    (base,) = files(tmp_path, ".base.rdb")
+    newer = base.read_bytes().replace(base.read_bytes()[6:9], b"999", 1)
+    base.write_bytes(newer)
+    with pytest.raises(ServerError, match="was written by a newer server"), running(tmp_path):
+        pass
+    assert base.read_bytes() == newer
 
 
 def test_a_path_too_long_for_a_socket_falls_back_to_a_short_private_folder(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,9 +23,13 @@ import msgspec
 from livectl.atomic_write import write_file
 from livectl.errors import ServerAwayError, ServerError, SettingsError
 from livectl.ops.processes import die_with_parent, process, state_dir
+from livectl.ops.processes.broker_data import BrokerData, read_server_version
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from livectl.address import Address
+    from livectl.ops.processes.broker_data import ServerVersion
     from livectl.settings import Settings
 
 
@@ -38,7 +43,8 @@ MIN_FREE_BYTES = 1_000_000  # less than a large job takes
 SERVER_OPTIONS = (
     *("--port", "0", "--unixsocketperm", "700", "--protected-mode", "yes"),
     *("--appendonly", "yes", "--appendfsync", "always", "--no-appendfsync-on-rewrite", "no"),
-    *("--aof-load-truncated", "yes", "--save", ""),
+    *("--aof-use-rdb-preamble", "no"),  # commands all through: of a damaged file the good part can be kept
+    *("--aof-load-truncated", "no", "--save", ""),  # cut by us, who keep what is cut and say so
     *("--maxmemory", "0", "--maxmemory-policy", "noeviction"),
     *("--daemonize", "no", "--logfile", "", "--always-show-logo", "no"),
 )
@@ -83,9 +89,12 @@ class ServerAddresses(msgspec.Struct, frozen=True):
 class EmbeddedBroker:
     """The server of one home: starts it as a child, checks it, and repairs what keeps it from starting."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, say: Callable[[str], None] = lambda line: None) -> None:
         self.home = home
+        self._say = say  # called with what was found wrong before a start
+        self._data = BrokerData(home)
         self.log = state_dir.log_path(home, "broker")
+        self._has_launched = False
         self._log_offset = 0  # where the log of the last start begins
         self._data_reset = False  # its data was set aside since it last worked, so that data is not the cause again
 
@@ -104,14 +113,14 @@ class EmbeddedBroker:
         """Starts the server, if no other runs for this home. It does not answer yet."""
         binary = locate_binary()
         state_dir.make_state_dir(self.home)
-        try:
-            lock_descriptor = self._acquire_lock()
-            try:
-                return self._spawn(binary, lock_descriptor)
-            finally:
-                os.close(lock_descriptor)  # the server inherits the lock, and holds the home until it ends
-        except OSError as error:
-            raise state_dir.state_dir_error(self.home, error) from error
+        with self._locked() as lock_descriptor:  # the server inherits the lock, and holds the home until it ends
+            self._data.check_format(self._server_version)
+            for line in self._data.look_over():
+                self._log_own_line(line)
+                self._say(line)
+            self._data.note(self._server_version)
+            self._has_launched = True
+            return self._spawn(binary, lock_descriptor)
 
     def is_ready(self) -> bool:
         """Whether the server has read its data and accepts writes."""
@@ -119,7 +128,10 @@ class EmbeddedBroker:
 
     def is_responding(self) -> bool:
         """Whether the server answers at all; while it reads its data it answers with an error."""
-        return bool(_ping(self.socket))
+        answer = _ping(self.socket)
+        if answer.startswith(b"+PONG"):
+            self._data.note_filled()
+        return bool(answer)
 
     def repair(self, code: int) -> str:
         """Repairs what ended the server with this code; returns what it did. Raises when it cannot."""
@@ -131,9 +143,7 @@ class EmbeddedBroker:
         if worked or ended_by_others:
             return f"the broker in {self.home} ended: {cause}" if cause and code > 0 else ""
         if LOADING_MESSAGE in log_text and not cause and not self._data_reset:
-            self._data_reset = True
-            backup = _set_aside(self.home / "data")
-            return f"the broker's data could not be read, and is kept in {backup}; it starts with none"
+            return self._mend_data(log_text)
         reason = cause or _last_line(log_text) or f"exit code {code}"
         raise ServerError(f"the embedded broker in {self.home} cannot start: {reason}", f"Its log is {self.log}.")
 
@@ -143,10 +153,39 @@ class EmbeddedBroker:
         if record and process.is_alive(record.process):  # another server has the home now
             return
         folder = Path(self.socket).parent
+        if self._has_launched:
+            self._data.note_sizes()
         (self.home / "broker.json").unlink(missing_ok=True)
         if folder != self.home / "run" and _is_private(folder):
             Path(self.socket).unlink(missing_ok=True)
             folder.rmdir()
+
+    def _mend_data(self, log_text: str) -> str:
+        with self._locked():
+            mended = self._data.mend(log_text, str(self._server_version))
+            if not mended:
+                self._data_reset = True
+                mended = self._data.set_aside()
+            else:
+                self._data.note(self._server_version)
+            self._log_own_line(mended)
+        return mended
+
+    @cached_property
+    def _server_version(self) -> ServerVersion:
+        return read_server_version(locate_binary())
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        """The home as nobody else's; yields the descriptor of the lock."""
+        try:
+            lock_descriptor = self._acquire_lock()
+            try:
+                yield lock_descriptor
+            finally:
+                os.close(lock_descriptor)
+        except OSError as error:
+            raise state_dir.state_dir_error(self.home, error) from error
 
     def _acquire_lock(self) -> int:
         lock_descriptor = state_dir.acquire_lock(self.home / "run" / "broker.lock", RELEASE_SECONDS)
@@ -181,6 +220,10 @@ class EmbeddedBroker:
     def _disk_full_cause(self) -> str:
         """The cause that the log lacks: a full disk takes no log either."""
         return NON_DATA_CAUSES[0] if shutil.disk_usage(self.home).free < MIN_FREE_BYTES else ""
+
+    def _log_own_line(self, line: str) -> None:
+        with suppress(OSError), state_dir.open_log(self.home, "broker") as log:
+            log.write(f"livectl: {line}\n".encode())
 
     def _read_log(self) -> str:
         with self.log.open("rb") as log:
@@ -266,14 +309,6 @@ def _last_line(text: str) -> str:
     """The last line of a log, without the pid, date and role that the server puts before it."""
     last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
     return re.sub(r"^\d+:\w .*? [.*#-] ", "", last).strip()
-
-
-def _set_aside(data: Path) -> Path:
-    number = 1
-    while (backup := data.with_name(f"{data.name}.corrupt-{number}")).exists():
-        number += 1
-    data.rename(backup)
-    return backup
 
 
 def _read_record(home: Path) -> BrokerRecord | None:

@@ -143,9 +143,9 @@ def acquire_up_lock(home: Path) -> int:
     return descriptor
 
 
-def make_embedded_broker(options: UpOptions, settings: Settings) -> EmbeddedBroker | None:
+def make_embedded_broker(options: UpOptions, settings: Settings, say: Callable[[str], None]) -> EmbeddedBroker | None:
     """The embedded broker, if the settings name none; an app given with -A names its own broker."""
-    return EmbeddedBroker(settings.home) if options.app is None and settings.broker is None else None
+    return EmbeddedBroker(settings.home, say) if options.app is None and settings.broker is None else None
 
 
 def open_page_listener(options: UpOptions, settings: Settings) -> socket.socket | None:
