@@ -16,10 +16,10 @@ from livectl.settings import Settings
 from tests.support import bad_messages
 
 SOON = datetime.now(UTC) + timedelta(hours=1)
-app = Celery("proj", set_as_current=False)
+app = Celery("messages", set_as_current=False)
 
 
-@app.task(name="proj.add")  # type: ignore[untyped-decorator]
+@app.task(name="messages.add")  # type: ignore[untyped-decorator]
 def add(x: int, y: int = 0) -> int:
     return x + y
 
@@ -105,7 +105,7 @@ def test_a_body_says_what_celery_would_stumble_over(body: Any, fault: str) -> No
 def test_nothing_is_wrong_with_what_celery_sends(options: dict[str, Any]) -> None:
     for make in (app.amqp.as_task_v1, app.amqp.as_task_v2):
         known = {key: value for key, value in options.items() if make == app.amqp.as_task_v2 or key in PROTOCOL_1}
-        message = make("id", "proj.add", (1, 2), {"y": 1}, **known)
+        message = make("id", "messages.add", (1, 2), {"y": 1}, **known)
         headers = message.headers or message.body
         assert job_fault(headers, message.body) == ""
 

@@ -262,7 +262,7 @@ def test_settings_make_their_secrets_known_and_no_secret_is_read_for_nothing(
 
 
 def test_a_log_line_and_its_traceback_are_hidden() -> None:
-    formatter = RedactingFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    formatter = RedactingFormatter(logging.Formatter("error %(message)s"))
     try:
         raise ValueError("no answer of https://u:hush@h/?token=hush2")
     except ValueError as error:
@@ -270,7 +270,7 @@ def test_a_log_line_and_its_traceback_are_hidden() -> None:
             "x", logging.ERROR, "f", 1, "of %s", ("redis://:hush3@h",), (type(error), error, None)
         )
     line = formatter.format(record)
-    assert line.startswith("ERROR of redis://:***@h\n")
+    assert line.startswith("error of redis://:***@h\n")
     assert "hush" not in line
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(logging, "lastResort", logging.StreamHandler())
