@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 RedisArgument = str | bytes | int | float
 
 ANSWER_WITHIN_S = 3.0  # a person has an answer, or the reason why not, before they look for Ctrl-C
-STARTUP_S = 0.5  # of these for Python, the settings and, with -A, Celery; 0.2 to 0.4 are usual
+STARTUP_S = 1.0  # of these for Python, the settings and, with -A, Celery; 0.2 to 0.6 are usual, more on a busy machine
 SERVER_TIMEOUT_S = ANSWER_WITHIN_S - STARTUP_S  # what is left for servers
 MIN_TIMEOUT_S = 0.1  # a timeout of 0 would mean something else
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from livectl import redis_client, tls
 from livectl.errors import ServerAwayError, ServerError
@@ -16,6 +16,8 @@ from livectl.redaction import redact_text
 from livectl.redis_client import SERVER_TIMEOUT_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from livectl.address import Address
 
 
@@ -49,23 +51,38 @@ def check_server(address: Address, timeout_s: float = SERVER_TIMEOUT_S) -> None:
     _check_rabbitmq(address, timeout_s)
 
 
+def check_broker_of(app: Any, timeout_s: float = SERVER_TIMEOUT_S) -> None:
+    """The same of a broker that only kombu can talk to: whether it takes the connection."""
+
+    def connect() -> None:
+        with app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=timeout_s)
+
+    if (error := _error_within(timeout_s, connect)) is not None:
+        words = "no answer in time" if isinstance(error, TimeoutError) else one_line(error) or type(error).__name__
+        raise ServerAwayError(f"the broker does not answer: {words}", "Look whether it runs.") from error
+
+
 def _check_rabbitmq(address: Address, timeout_s: float) -> None:
-    """Logs in, and sends a message to a queue of its own. In a thread: one that trickles would never time out."""
+    """Logs in, and sends a message to a queue of its own."""
+    if (error := _error_within(timeout_s, lambda: _log_in_and_send(address, timeout_s))) is not None:
+        raise rabbitmq_error(address, error) from error
+
+
+def _error_within(timeout_s: float, ask: Callable[[], None]) -> Exception | None:
+    """What asking raises, or that it takes too long: a server that trickles would never time out by itself."""
     errors: list[Exception] = []
 
     def run() -> None:
         try:
-            _log_in_and_send(address, timeout_s)
-        except Exception as error:  # whatever py-amqp makes of what it is sent
+            ask()
+        except Exception as error:  # clients let through whatever they make of what they are sent
             errors.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(timeout_s)
-    if thread.is_alive():
-        errors.insert(0, TimeoutError())
-    if errors:
-        raise rabbitmq_error(address, errors[0]) from errors[0]
+    return TimeoutError() if thread.is_alive() else errors[0] if errors else None
 
 
 def _log_in_and_send(address: Address, timeout_s: float) -> None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import signal
 import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import click
 
 from livectl.context import CommandContext, pass_command_context
+from livectl.errors import ServerAwayError
+
+if TYPE_CHECKING:
+    from livectl.settings import Settings
 
 
 @click.command()
@@ -28,13 +34,13 @@ def command(
       livectl web
       livectl web --port 9000
     """
+    if not wait_for_store:
+        _check_store(context.settings)
     from livectl.live.alerts import targets
     from livectl.ops.processes import running_settings
     from livectl.render import sentence
     from livectl.web import auth, server
 
-    if not wait_for_store:
-        server.check_store(context.settings)
     watch = context.watch_settings(targets.check_targets)
     web = watch.started.web
     token = web.token.reveal() if web.token else None
@@ -54,3 +60,13 @@ def command(
         server.serve(app, listener)
     finally:
         running_settings.forget_start("page", watch.started)
+
+
+def _check_store(settings: Settings) -> None:
+    """Raises ServerError when the store of the settings refuses livectl. One that is away may come yet."""
+    from livectl import server_check
+
+    store = settings.store or settings.broker
+    if store is not None and store.is_redis:
+        with suppress(ServerAwayError):
+            server_check.check_server(store)

@@ -154,7 +154,7 @@ def _lacks_key(name: str, settings: Settings) -> bool:
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - compared with, not listened on
 REDIS_TIMEOUT_S = 2.0
-KOMBU_TIMEOUT_S = 3.0
+KOMBU_TIMEOUT_S = 2.0
 BROKER_URL_HINT = "Write redis:// for Redis and Valkey, amqp:// for RabbitMQ."
 UNKNOWN_JOB_ID = "livectl-doctor"
 
@@ -179,7 +179,7 @@ def read_kombu_broker(app: Any) -> ServerFacts:
     with app.connection_for_read() as connection:
         masked = redact_text(connection.as_uri())
         try:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=KOMBU_TIMEOUT_S)
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=KOMBU_TIMEOUT_S)
         except Exception as error:
             return ServerFacts(role="broker", address=masked, error=redact_text(f"{type(error).__name__}: {error}"))
     return ServerFacts(role="broker", address=masked)

@@ -38,8 +38,10 @@ def load(name: str, cwd: Path, *, read_settings: bool = True) -> Celery:
     if str(cwd) not in sys.path:
         sys.path.insert(0, str(cwd))
     if name.endswith(".py") or "/" in name:
-        dotted = ".".join(Path(name).with_suffix("").parts)
-        raise SettingsError(f"-A {name} is a path, and no module", f"Say -A {dotted}.")
+        dotted = ".".join(part for part in name.removesuffix(".py").split("/") if part.strip("."))
+        raise SettingsError(
+            f"-A {name} is a path, and no module", f"Say -A {dotted}." if dotted else APP_SPELLINGS_HINT
+        )
     path, colon, attribute = name.partition(":")
     module = _import_module(path, cwd)
     if module is None and not colon and "." in path:

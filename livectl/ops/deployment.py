@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl import tls
+from livectl import server_check, tls
 from livectl.address import PORTS, Address
 from livectl.errors import SettingsError
 from livectl.ops.protocol import keys
+from livectl.redis_client import SERVER_TIMEOUT_S
 from livectl.secret import KNOWN
 
 if TYPE_CHECKING:
@@ -149,6 +150,14 @@ def celery_client(deployment: Deployment) -> Any:
 def broker_tls(broker: Address | None) -> dict[str, Any]:
     """The Celery settings for the TLS of a RabbitMQ: its address in Celery's spelling cannot hold the options."""
     return {"broker_use_ssl": tls.amqp_options(broker)} if broker and broker.scheme == "amqps" else {}
+
+
+def check_broker(deployment: Deployment, timeout_s: float = SERVER_TIMEOUT_S) -> None:
+    """Raises ServerError within this time when the broker does not answer, refuses, or takes nothing."""
+    if deployment.broker is not None:
+        server_check.check_server(deployment.broker, timeout_s)
+    elif deployment.app is not None:
+        server_check.check_broker_of(deployment.app, timeout_s)
 
 
 def keep_client(deployment: Deployment) -> Deployment:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import errno
 import socket
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from livectl import server_check
 from livectl.address import Address
-from livectl.errors import ServerAwayError, UsageError
+from livectl.errors import UsageError
 from livectl.ops import deployment
 from livectl.ops.deployment import Deployment
 from livectl.redaction import redact_logs_of
@@ -69,14 +67,6 @@ def bind(host: str, port: int) -> socket.socket:
             f"nothing can listen at {host}, port {port}: {error.strerror or error}", ANOTHER_PORT_HINT
         ) from error
     return listener
-
-
-def check_store(settings: Settings) -> None:
-    """Raises ServerError when the store of the settings refuses livectl. One that is away may come yet."""
-    store = settings.store or settings.broker
-    if store is not None and store.is_redis:
-        with suppress(ServerAwayError):
-            server_check.check_server(store)
 
 
 def create_app(find_deployment: Callable[[], Deployment], settings: Callable[[], Settings], token: str | None) -> Flask:

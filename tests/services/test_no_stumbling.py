@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from livectl import cli, server_check
@@ -237,6 +237,7 @@ def run(folder: Path, words: Sequence[str], broker: str, **environ: str) -> None
 
 
 @examples(100)
+@example(words=["schedules", "diff", "-A", "/"])
 @given(words=command_lines())
 def test_no_command_line_makes_it_stumble(valkey: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
     with project() as folder, monkeypatch.context() as patch:

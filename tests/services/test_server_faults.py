@@ -268,6 +268,21 @@ def test_any_app_tells_of_its_redis(
     check_told(answer, "does not let us in: WRONGPASS")
 
 
+def test_any_app_tells_of_a_broker_that_only_celery_can_talk_to(project: Path, store_url: str) -> None:
+    """Celery alone would try for ten seconds."""
+    with port_that(faulty_servers.say_nothing) as silent, ThreadPoolExecutor() as pool:
+        write_app(project, "silent_sentinel", f"sentinel://127.0.0.1:{silent}", "cache+memory://")
+        with (project / "silent_sentinel.py").open("a") as app:
+            app.write("app.conf.broker_transport_options = {'master_name': 'm'}\n")
+        commands = ("workers", "queues", "call --force proj.add 1 2", f"status {ID}")
+        answers = [
+            pool.submit(run, project, ["-A", "silent_sentinel", *words.split()], LIVECTL_STORE=store_url)
+            for words in commands
+        ]
+        for answer in answers:
+            check_told(answer.result(), "no answer in time")
+
+
 def test_any_app_tells_of_its_results(project: Path, faults: dict[str, str], store_url: str) -> None:
     """Also of results that only Celery can read, which would try again for long."""
     broker = store_url.replace("unix://", "redis+socket://").replace("db=0", "virtual_host=0")

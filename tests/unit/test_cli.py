@@ -7,8 +7,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import amqp.exceptions
 import click
+import kombu.exceptions
 import pytest
+import redis.exceptions
 
 from livectl import __version__, cli
 from livectl.commands import call
@@ -117,6 +120,12 @@ def test_negative_numbers_are_arguments(words: list[str], args: tuple[str, ...])
         (UnfinishedError("waiting"), 6),
         (KeyboardInterrupt(), 130),
         (RuntimeError("a bug"), 1),
+        (redis.exceptions.ConnectionError("gone"), 4),
+        (redis.exceptions.ReadOnlyError("READONLY a replica"), 4),
+        (kombu.exceptions.OperationalError("gone"), 4),
+        (amqp.exceptions.AccessRefused("no"), 4),
+        (ConnectionResetError("gone"), 4),
+        (PermissionError(13, "Permission denied", "some/file"), 3),
     ],
     ids=repr,
 )

@@ -15,9 +15,9 @@ from kombu.exceptions import OperationalError
 from kombu.transport import redis as redis_transport
 from redis.exceptions import RedisError, ResponseError
 
-from livectl import server_check
 from livectl.errors import LivectlError, ServerError
 from livectl.models import Run
+from livectl.ops import deployment as deployments
 from livectl.ops.beat.entries import to_beat_entry
 from livectl.ops.beat.run_store import Claim, PreparedRun
 from livectl.ops.jobs import job_log, sender
@@ -191,8 +191,7 @@ class SequentialPublisher:
 
 def send_now(deployment: Deployment, app: Any, schedule: Schedule) -> str:
     """Sends the job of a schedule now, as beat would, and returns the job's new id."""
-    if deployment.broker is not None:
-        server_check.check_server(deployment.broker)
+    deployments.check_broker(deployment)
     task_id, now = str(uuid4()), time.time()
     claim = Claim(Run(schedule.name, int(now * MS_PER_SECOND)), 0)
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from livectl import redis_client, server_check
+from livectl import redis_client
 from livectl.errors import ServerError
 from livectl.ops import deployment as deployments
 from livectl.ops.protocol import remote_control
@@ -33,8 +33,7 @@ def connect(
     """
     if deployment.redis_broker is not None:
         return redis_client.connect(deployment.redis_broker, timeout_s)
-    if deployment.broker is not None:
-        server_check.check_server(deployment.broker, min(timeout_s, redis_client.SERVER_TIMEOUT_S))
+    deployments.check_broker(deployment, min(timeout_s, redis_client.SERVER_TIMEOUT_S))
     return nullcontext()
 
 

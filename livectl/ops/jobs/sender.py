@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import msgspec
 
-from livectl import server_check
 from livectl.errors import LivectlError, ServerError, UsageError
 from livectl.models import JobState
+from livectl.ops import deployment as deployments
 from livectl.ops import task_signature
 from livectl.ops.cluster import broadcast
 from livectl.ops.jobs import job_log
@@ -168,8 +168,8 @@ class JobSender:
 
     def _check_broker(self) -> None:
         """Once: kombu would try again for seconds, and py-amqp wait for ever on a RabbitMQ that is full."""
-        if not self._is_broker_checked and self._workers is None and self._deployment.broker is not None:
-            server_check.check_server(self._deployment.broker)
+        if not self._is_broker_checked and self._workers is None:
+            deployments.check_broker(self._deployment)
         self._is_broker_checked = True
 
     def _ask_workers(self) -> ListeningWorkers:

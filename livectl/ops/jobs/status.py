@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl import redis_client, server_check
+from livectl import redis_client
 from livectl.errors import ServerError
 from livectl.models import ChildJob, Job, JobState
+from livectl.ops import deployment as deployments
 from livectl.ops.cluster import workers
 from livectl.ops.jobs import job_log, results
 from livectl.ops.protocol import search
@@ -217,8 +218,8 @@ class StatusLookup:
         broker = self._deployment.redis_broker
         if broker is not None:
             return self._connection(broker)
-        if not self._is_broker_checked and self._deployment.broker is not None:
-            server_check.check_server(self._deployment.broker, self._seconds_left())
+        if not self._is_broker_checked:
+            deployments.check_broker(self._deployment, self._seconds_left())
         self._is_broker_checked = True
         return None
 
