@@ -96,7 +96,10 @@ def create_app(settings: Settings) -> Celery:
     """The app that these settings describe. Nothing is connected."""
     addresses = embedded_broker.resolve_addresses(settings)
     app = Celery(
-        "livectl", broker=addresses.broker.celery_url, backend=addresses.results.celery_url, include=["livectl.tasks"]
+        deployment.OWN_APP_NAME,
+        broker=addresses.broker.celery_url,
+        backend=addresses.results.celery_url,
+        include=["livectl.tasks"],
     )
     app.loader.override_backends = dict.fromkeys(("redis", "rediss"), f"{__name__}:RedactingRedisBackend")
     chosen: dict[str, Any] = {

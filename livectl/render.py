@@ -32,11 +32,15 @@ def sentence(text: str, data: Any) -> View:
 
 
 class Table:
-    """Rows under headings. Where the columns would be cut, each row is shown as lines instead: nothing is hidden."""
+    """Rows under headings. Where the columns would be cut, each row is shown as lines instead: nothing is hidden.
+
+    A column in which no row says anything takes no room from the others.
+    """
 
     def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        self._columns = columns
-        self._rows = rows
+        filled = [number for number in range(len(columns)) if any(row[number] for row in rows)]
+        self._columns = [columns[number] for number in filled]
+        self._rows = [[row[number] for number in filled] for row in rows]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         yield self._as_table() if self._narrowest() <= options.max_width else self._as_lines()

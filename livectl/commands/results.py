@@ -14,13 +14,16 @@ STATES = ("succeeded", "failed", "running", "received", "retrying", "revoked")
 
 @click.command()
 @click.option("--state", type=click.Choice(STATES), help="Only these.")
-@click.option("--task", metavar="NAME", help="Only of this task; needs result_extended in the app.")
-@click.option("--worker", metavar="NODE", help="Only of this worker; needs result_extended in the app.")
+@click.option("--task", metavar="NAME", help="Only of this task.")
+@click.option("--worker", metavar="NODE", help="Only of this worker.")
 @click.option("--since", metavar="DURATION", help="Only what ended within 10m, 1h30m, 2d.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="So many at most.")
 @pass_command_context
 def command(context: CommandContext, /, **options: Any) -> None:
-    """The jobs that the result backend knows, the newest first. Redis, SQLAlchemy and Django's database can be listed.
+    """The jobs that the result backend and livectl's job log know, the newest first.
+
+    Of backends, Redis, SQLAlchemy and Django's database can be listed. Task and worker of a job are known if the app
+    sets result_extended, or if `livectl worker` ran it.
 
     \b
     Example:
@@ -34,4 +37,6 @@ def command(context: CommandContext, /, **options: Any) -> None:
     wanted = results.ResultFilter(**{**options, "since": since, "limit": limit + 1})
     jobs = results.list_recent(context.deployment, wanted)
     more = f"and older ones: -n {10 * limit} shows more" if len(jobs) > limit else ""
-    context.show(views.job_table(jobs[:limit], more=more))
+    if context.json and jobs.nameless:
+        context.say(views.nameless_text(jobs.nameless))
+    context.show(views.job_table(jobs[:limit], more=more, nameless=jobs.nameless))

@@ -31,7 +31,7 @@ from livectl import redis_client
 from livectl import settings as livectl_settings
 from livectl.errors import LivectlError
 from livectl.ops import apps, deployment
-from livectl.ops.jobs import dead_letters
+from livectl.ops.jobs import dead_letters, job_log
 from livectl.ops.jobs.dead_letters import DeadLetter
 from livectl.ops.processes import running_settings
 from livectl.ops.processes.consumer import FrugalConsumer
@@ -134,6 +134,7 @@ def create_guard(app: Any) -> Guard:
     if target.store is None:
         logger.warning("there is no store for dead letters: what cannot be handled stays unacknowledged. Set `store:`.")
         return Guard(settings, None, target.broker)
+    job_log.JobEventRecorder(target.store, app.main).connect_signals()
     # One that is away is no reason to end: Celery waits for its broker too.
     store = redis_client.store_client(target.store)
     with suppress(RedisError, OSError):

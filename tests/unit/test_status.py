@@ -16,6 +16,7 @@ from livectl.ops.protocol.message import JobMessage
 from livectl.ops.protocol.remote_control import WorkerJob
 from livectl.ops.protocol.result import JobResult
 from livectl.ops.protocol.search import MessageLocation
+from livectl.render import as_text
 
 NOW = datetime.now(UTC)
 SOON = NOW + timedelta(days=1)  # after any run of these tests
@@ -122,3 +123,13 @@ def test_the_word_of_a_state_is_the_same_everywhere() -> None:
 def test_a_job_that_has_ended_is_not_due_any_more() -> None:
     revoked = Job(id="j", state=JobState.REVOKED, eta=SOON, finished_at=NOW)
     assert "due" not in str(views.job_details(status.JobStatus(revoked)).to_renderable())
+
+
+def test_a_long_error_stands_beside_no_empty_column() -> None:
+    error = "ValueError: " + "a very long text " * 20
+    jobs = [Job(id="4ad10b96-99d3-4a0c-a589-dc36267200be", state=JobState.FAILED, finished_at=NOW, error=error)]
+    text = as_text(views.job_table(jobs), colour=False, width=80)
+    heading, _, *rows, _, _ = text.splitlines()
+    assert heading.split() == ["id", "state", "ago", "result"]
+    assert len(rows) <= 3
+    assert "cut at …: `livectl status ID` shows it all" in text

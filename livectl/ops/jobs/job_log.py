@@ -1,7 +1,7 @@
 """Logs in the store when a job was sent, began and ended, which Celery itself tells by events only.
 
-One hash a job, `livectl:job:ID`, gone an hour after its last change. Workers write it with redis-py; whoever sends or
-looks up a job uses a plain connection.
+One hash a job, `livectl:job:ID`, gone an hour after its last change, or with the job's result if that is kept longer.
+Every worker that livectl starts writes it, with redis-py; whoever sends or looks up a job uses a plain connection.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 from livectl import redis_client
 from livectl.errors import LivectlError
 from livectl.models import JobState
+from livectl.ops import deployment as deployments
 from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.protocol.message import parse_time
 from livectl.redaction import hide_secrets_in, redact_text
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 Fact = str | float | bytes | None
 
 ENTRY_TTL_SECONDS = 3600  # as long as livectl's own app keeps results
+MAX_ENTRY_TTL_SECONDS = 86_400  # for results that are kept longer, or for ever
 MAX_LOGGED_ERROR_CHARS = 1000
+MAX_LOGGED_REQUEST_BYTES = 65_536  # of a job that failed; a larger one is sent again by whoever has its arguments
 STORE_RETRY_PAUSE_S = 10.0  # after the store was away
 JOB_STATES = {"SUCCESS": JobState.SUCCEEDED, "IGNORED": JobState.SUCCEEDED, "RETRY": JobState.RETRYING}
 CLEARED_FIELDS = ("state", "error", "finished", "message")  # of an earlier try of the same job
@@ -41,6 +44,7 @@ CLEARED_FIELDS = ("state", "error", "finished", "message")  # of an earlier try 
 class JobLogEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One job, as logged. Empty is not known."""
 
+    app: str = ""  # the name of the app that ran it: apps may share a store
     task: str = ""
     queue: str = ""
     worker: str = ""
@@ -58,28 +62,37 @@ def entry_key(job_id: str) -> str:
     return f"livectl:job:{job_id}"
 
 
-def write_commands(job_id: str, **facts: Fact) -> list[tuple[str | float | bytes, ...]]:
+def write_commands(
+    job_id: str, ttl: int = ENTRY_TTL_SECONDS, /, **facts: Fact
+) -> list[tuple[str | float | bytes, ...]]:
     """The Redis commands that add facts to the entry of a job. Times are seconds since the epoch."""
     known_facts = {name: fact for name, fact in facts.items() if fact not in (None, "")}
     if "error" in known_facts:
         known_facts["error"] = redact_text(str(known_facts["error"]), MAX_LOGGED_ERROR_CHARS)
     fields = [word for pair in known_facts.items() for word in pair]
-    return [("HSET", entry_key(job_id), *fields), ("EXPIRE", entry_key(job_id), ENTRY_TTL_SECONDS)]
+    return [("HSET", entry_key(job_id), *fields), ("EXPIRE", entry_key(job_id), ttl)]
 
 
 def write(deployment: Deployment, job_id: str, **facts: Fact) -> None:
     """Adds facts to the entry of a job over a plain connection; does nothing without a store."""
     if deployment.store is not None:
         with redis_client.connect(deployment.store) as connection:
-            connection.execute_all(write_commands(job_id, **facts))
+            connection.execute_all(write_commands(job_id, app=app_name(deployment), **facts))
 
 
-def write_entry(store: Redis, job_id: str, /, clear: Sequence[str] = (), **facts: Fact) -> None:
+def app_name(deployment: Deployment) -> str:
+    """The name of the app in its entries; empty for one that has none."""
+    return deployments.OWN_APP_NAME if deployment.app is None else deployment.app.main or ""
+
+
+def write_entry(
+    store: Redis, job_id: str, ttl: int = ENTRY_TTL_SECONDS, /, clear: Sequence[str] = (), **facts: Fact
+) -> None:
     """Adds facts to the entry of a job in one round trip, after clearing the fields that are named."""
     pipe = store.pipeline(transaction=False)
     if clear:
         pipe.hdel(entry_key(job_id), *clear)
-    for command in write_commands(job_id, **facts):
+    for command in write_commands(job_id, ttl, **facts):
         pipe.execute_command(*command)  # type: ignore[no-untyped-call]
     pipe.execute()
 
@@ -102,6 +115,7 @@ def parse_entry(flat: Sequence[bytes]) -> JobLogEntry:
         return _parse_timestamp(facts.get(field, b""))
 
     return JobLogEntry(
+        app=text_field(b"app"),
         task=text_field(b"task"),
         queue=text_field(b"queue"),
         worker=text_field(b"worker"),
@@ -126,9 +140,9 @@ def _parse_timestamp(value: bytes) -> datetime | None:
 class JobEventRecorder:
     """Listens to the signals of a worker. One store for the process, opened at the first job."""
 
-    def __init__(self, address: Address, app: str) -> None:
+    def __init__(self, address: Address, app: str | None) -> None:
         self._address = address
-        self._app = app
+        self._app = app or ""
         self._store: Redis | None = None
         self._store_retry_at = 0.0
 
@@ -137,6 +151,7 @@ class JobEventRecorder:
         from celery import signals
 
         for signal, handler in (
+            (signals.before_task_publish, note_sent),
             (signals.task_prerun, self.record_start),
             (signals.task_postrun, self.record_end),
             (signals.task_failure, self.record_failure),
@@ -148,6 +163,7 @@ class JobEventRecorder:
         request = sender.request
         queue = (request.delivery_info or {}).get("routing_key")
         facts = {"task": sender.name, "queue": queue, "worker": request.hostname, "retries": request.retries}
+        facts["app"] = self._app
         sent = request.get("sent")
         self._write(sender, task_id, clear_ended=True, started=time.time(), sent=_float_or_none(sent), **facts)
 
@@ -171,10 +187,11 @@ class JobEventRecorder:
     def _write(self, task: Any, job_id: str, /, *, clear_ended: bool = False, **facts: Fact) -> None:
         from redis.exceptions import RedisError
 
-        if task.app.main != self._app or time.monotonic() < self._store_retry_at:
+        if (task.app.main or "") != self._app or time.monotonic() < self._store_retry_at:
             return
+        clear = CLEARED_FIELDS if clear_ended else ()
         try:
-            write_entry(self._open_store(), job_id, clear=CLEARED_FIELDS if clear_ended else (), **facts)
+            write_entry(self._open_store(), job_id, _entry_ttl(task), clear=clear, **facts)
         except (LivectlError, RedisError, OSError):
             self._store_retry_at = time.monotonic() + STORE_RETRY_PAUSE_S
 
@@ -186,11 +203,28 @@ class JobEventRecorder:
         return self._store
 
 
+def note_sent(headers: Any = None, **_: Any) -> None:
+    """Writes into a job that a job sends when that was, as `livectl call` and beat do."""
+    if isinstance(headers, dict):
+        headers.setdefault("sent", time.time())
+
+
+def _entry_ttl(task: Any) -> int:
+    """How long the entry of a job is kept, in seconds: as long as its result, within bounds."""
+    expires = task.app.conf.result_expires
+    seconds = expires.total_seconds() if hasattr(expires, "total_seconds") else expires or MAX_ENTRY_TTL_SECONDS
+    if task.ignore_result or not isinstance(seconds, int | float):
+        return ENTRY_TTL_SECONDS
+    return int(min(max(seconds, ENTRY_TTL_SECONDS), MAX_ENTRY_TTL_SECONDS))
+
+
 def _encode_request(task: str, args: Any, kwargs: Any) -> bytes | None:
-    """None for arguments that no message could carry, and for those that hold a secret: they are not kept."""
+    """None for arguments that no message could carry, that hold a secret or are very large: they are not kept."""
     request = JobRequest(task=task, args=tuple(args or ()), kwargs=dict(kwargs or {}))
     try:
         raw = msgspec.json.encode(request)
+        if len(raw) > MAX_LOGGED_REQUEST_BYTES:
+            return None
         arguments = msgspec.json.decode(raw)
         return raw if hide_secrets_in(arguments) == arguments else None
     except (TypeError, ValueError):

@@ -22,7 +22,6 @@ from livectl.redaction import redact, redact_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from livectl.address import Address
     from livectl.ops.deployment import Deployment
     from livectl.ops.jobs.job_log import JobLogEntry
     from livectl.ops.protocol.keys import KeyLayout
@@ -34,6 +33,12 @@ KEYS_PER_CALL = 1000
 LIST_TIMEOUT_S = 60.0  # for millions of results; a hundred thousand take one or two
 ENCODED_COLUMNS = ("result", "args", "kwargs", "children")  # columns that hold what a serializer made
 EARLIEST_TIME = datetime.min.replace(tzinfo=UTC)
+
+
+class JobList(list[Job]):
+    """Jobs, the newest first; `nameless` others were left out only because nobody kept their task and worker."""
+
+    nameless = 0
 
 
 class ResultFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,15 +88,33 @@ def read_results_through_celery(app: Any, ids: Sequence[str]) -> dict[str, JobRe
     return {job_result.id: job_result for job_result in job_results if job_result}
 
 
-def list_recent(deployment: Deployment, job_filter: ResultFilter) -> list[Job]:
-    """The newest jobs that match. Raises for a backend that cannot list its results."""
+def list_recent(deployment: Deployment, job_filter: ResultFilter) -> JobList:
+    """The newest jobs that match, by result backend and job log. Raises for a backend that cannot list its results."""
+    logged = _read_logged_if_there(deployment)
     if deployment.results is not None:
-        return _list_from_redis(deployment, deployment.results, job_filter)
-    if deployment.app is None or not deployment.keeps_results:
+        with redis_client.connect(deployment.results, LIST_TIMEOUT_S) as connection:
+            stored = _read_redis_results(connection, deployment.layout.result_key(""))
+            return _pick(_with_unstored(_add_logged(stored, logged), logged), job_filter)
+    if deployment.app is not None and deployment.keeps_results:
+        stored = _add_logged(_read_backend_results(deployment, job_filter), logged)
+        return _pick(_with_unstored(_until_enough(stored, job_filter), logged), job_filter)
+    if not _started(logged):
         raise LivectlError(deployment.no_results_text, "Set result_backend in its settings to a Redis or a database.")
-    job_results = _read_backend_results(deployment, job_filter)
-    matching = (job_result for job_result in job_results if job_filter.matches(job_result))
-    return [to_job(job_result) for job_result in islice(matching, job_filter.limit)]
+    return _pick(_started(logged), job_filter)
+
+
+def _pick(job_results: Iterable[JobResult], job_filter: ResultFilter) -> JobList:
+    """Those that match, out of results in no order."""
+    jobs, unnamed_filter = JobList(), msgspec.structs.replace(job_filter, task=None, worker=None)
+
+    def count_nameless() -> Iterator[JobResult]:
+        for job_result in job_results:
+            is_nameless = job_result.task is None and not job_filter.matches(job_result)
+            jobs.nameless += is_nameless and unnamed_filter.matches(job_result)
+            yield job_result
+
+    jobs += map(to_job, _newest(count_nameless(), job_filter))
+    return jobs
 
 
 def to_job(job_result: JobResult) -> Job:
@@ -103,11 +126,19 @@ def to_job(job_result: JobResult) -> Job:
         kwargs=redact(job_result.kwargs),
         queue=job_result.queue,
         worker=job_result.worker,
+        sent_at=job_result.sent,
+        started_at=job_result.started,
         finished_at=job_result.finished,
+        waited=seconds_between(job_result.sent, job_result.started),
+        ran=seconds_between(job_result.started, job_result.finished),
         retries=job_result.retries,
         result=job_result.redacted_result,
         error=job_result.error,
     )
+
+
+def seconds_between(start: datetime | None, end: datetime | None) -> float | None:
+    return round(max(0.0, (end - start).total_seconds()), 3) if start and end else None
 
 
 def check_backend(app: Any) -> None:
@@ -135,14 +166,6 @@ def backend_error(error: Exception) -> ServerError:
     return ServerError(f"the result backend does not answer: {line}", "Look at result_backend, and whether it runs.")
 
 
-def _list_from_redis(deployment: Deployment, address: Address, job_filter: ResultFilter) -> list[Job]:
-    with redis_client.connect(address, LIST_TIMEOUT_S) as connection:
-        job_results = _read_redis_results(connection, deployment.layout.result_key(""))
-        if deployment.app is None:
-            job_results = _merge_logged(job_results, _read_logged(deployment))
-        return [to_job(job_result) for job_result in _newest(job_results, job_filter)]
-
-
 def _newest(job_results: Iterable[JobResult], job_filter: ResultFilter) -> list[JobResult]:
     """Those that match, the newest first, out of results in no order."""
     matching = (job_result for job_result in job_results if job_filter.matches(job_result))
@@ -168,23 +191,60 @@ def _scan_keys(connection: RedisConnection, prefix: str) -> Iterator[list[bytes]
             return
 
 
-def _merge_logged(stored: Iterable[JobResult], logged: dict[str, JobResult]) -> Iterator[JobResult]:
-    """Results and job log together, each job once: most jobs of livectl's own app are logged and leave no result."""
+def _add_logged(stored: Iterable[JobResult], logged: dict[str, JobResult]) -> Iterator[JobResult]:
+    """The results with what the job log has beyond them; what is found there is taken out of `logged`."""
     for job_result in stored:
-        logged_result = logged.pop(job_result.id, None)
-        if logged_result is None:
-            yield job_result
-        else:
-            yield msgspec.structs.replace(
-                job_result, task=logged_result.task, worker=logged_result.worker, queue=logged_result.queue
+        log = logged.pop(job_result.id, None)
+        yield (
+            job_result
+            if log is None
+            else msgspec.structs.replace(
+                job_result,
+                task=log.task or job_result.task,
+                worker=log.worker or job_result.worker,
+                queue=log.queue or job_result.queue,
+                sent=log.sent,
+                started=log.started,
             )
-    yield from logged.values()
+        )
+
+
+def _with_unstored(stored: Iterable[JobResult], logged: dict[str, JobResult]) -> Iterator[JobResult]:
+    """Then the jobs that left no result, as most of livectl's own do."""
+    yield from stored
+    yield from _started(logged)
+
+
+def _started(logged: dict[str, JobResult]) -> list[JobResult]:
+    """Those that a worker took: of others nothing but their sending is known."""
+    return [job_result for job_result in logged.values() if job_result.started]
+
+
+def _until_enough(newest_first: Iterable[JobResult], job_filter: ResultFilter) -> Iterator[JobResult]:
+    """The first of them, with as many that match as are wanted: a database may have millions."""
+    wanted = job_filter.limit
+    for job_result in newest_first:
+        yield job_result
+        wanted -= job_filter.matches(job_result)
+        if not wanted:
+            return
+
+
+def _read_logged_if_there(deployment: Deployment) -> dict[str, JobResult]:
+    """A store that is away costs an app that keeps its results elsewhere no answer."""
+    try:
+        return _read_logged(deployment)
+    except ServerError:
+        if deployment.app is None or not deployment.keeps_results:
+            raise
+        return {}
 
 
 def _read_logged(deployment: Deployment) -> dict[str, JobResult]:
-    """The jobs in the log that livectl's own workers write."""
+    """The jobs of the app in the log that livectl's workers write."""
     if deployment.store is None:
         return {}
+    name = job_log.app_name(deployment)
     job_results: dict[str, JobResult] = {}
     with redis_client.connect(deployment.store, LIST_TIMEOUT_S) as connection:
         for keys in _scan_keys(connection, job_log.entry_key("")):
@@ -192,7 +252,7 @@ def _read_logged(deployment: Deployment) -> dict[str, JobResult]:
             job_results |= {
                 job_id: _result_from_log_entry(job_id, log_entry)
                 for job_id, log_entry in job_log.read_entries(connection, ids).items()
-                if log_entry.started
+                if log_entry.app == name
             }
     return job_results
 
@@ -207,6 +267,8 @@ def _result_from_log_entry(job_id: str, log_entry: JobLogEntry) -> JobResult:
         worker=log_entry.worker or None,
         queue=log_entry.queue or None,
         retries=log_entry.retries,
+        sent=log_entry.sent,
+        started=log_entry.started,
     )
 
 

@@ -326,8 +326,8 @@ def _build_job(facts: JobFacts, children: tuple[ChildJob, ...]) -> Job:
         sent_at=sent,
         started_at=started,
         finished_at=finished,
-        waited=_seconds_between(sent, started),
-        ran=_seconds_between(started, finished),
+        waited=results.seconds_between(sent, started),
+        ran=results.seconds_between(started, finished),
         retries=_retry_count(facts),
         result=job_result.redacted_result if job_result else None,
         error=_first_known("error", job_result, log_entry if has_ended else None),
@@ -389,10 +389,6 @@ def _retry_count(facts: JobFacts) -> int | None:
 
 def _is_future(eta: datetime | None) -> bool:
     return eta is not None and eta > datetime.now(UTC)
-
-
-def _seconds_between(start: datetime | None, end: datetime | None) -> float | None:
-    return round(max(0.0, (end - start).total_seconds()), 3) if start and end else None
 
 
 def _first_known(name: str, *sources: Any) -> Any:

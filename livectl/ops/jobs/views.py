@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 MEBIBYTE = 1024 * 1024
 LABEL_WIDTH = 10
+CUT = "…"  # ends what is shown in part
+NAMELESS_CURE = (
+    "Jobs say both if the app sets result_extended = True, or if `livectl worker` runs them: from then on, not before."
+)
 BAR_WIDTH = 40
 SHORT_RESULT_CHARS = 40  # in a table
 LONG_ARGUMENTS_CHARS, LONG_RESULT_CHARS = 200, 400  # of one job alone
@@ -54,19 +58,28 @@ def job_details(status: JobStatus, *, full: bool = False) -> View:
     return View(job, lambda: "\n".join(_job_lines(job, status.note, status.progress)))
 
 
-def job_table(jobs: Sequence[Job], *, more: str = "") -> View:
-    """The jobs; `more` says that there are others, and how to see them."""
+def job_table(jobs: Sequence[Job], *, more: str = "", nameless: int = 0) -> View:
+    """The jobs; `more` says that there are others, and how to see them; `nameless` others may have been wanted."""
     rows = [
         (job.id, str(job.state), job.task or "", _ago_text(job.finished_at or job.started_at), _result_text(job))
         for job in jobs
     ]
     job_rows = table(("id", "state", "task", "ago", "result"), rows, jobs, empty="No results.")
-    return with_lines(job_rows, [more] if more else [])
+    is_cut = any(row[-1].endswith(CUT) for row in rows)
+    cut = [f"cut at {CUT}: `livectl status ID` shows it all"] if is_cut else []
+    return with_lines(job_rows, [*([more] if more else []), *cut, *([nameless_text(nameless)] if nameless else [])])
+
+
+def nameless_text(count: int) -> str:
+    """Why a filter by task or worker may have missed jobs, and the cure."""
+    jobs = "1 more job that says" if count == 1 else f"{count} more jobs that say"
+    return fill(f"and {jobs} neither task nor worker. {NAMELESS_CURE}", DEFAULT_WIDTH_CHARS)
 
 
 def _result_text(job: Job) -> str:
     """The result or the error. That a job was revoked is left to its state."""
-    return (job.error or _shorten(job.result)).removeprefix("TaskRevokedError: ").removeprefix("revoked")
+    error = (job.error or "").removeprefix("TaskRevokedError: ").removeprefix("revoked")
+    return _shorten(error if job.error else job.result)
 
 
 def queue_table(depths: QueueDepths, rates: QueueRates | None = None) -> View:
@@ -277,4 +290,4 @@ def _shorten(value: Any, max_chars: int = SHORT_RESULT_CHARS) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
-    return text if len(text) <= max_chars else f"{text[: max_chars - 1]}…"
+    return text if len(text) <= max_chars else f"{text[: max_chars - 1]}{CUT}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime  # noqa: TC003 - msgspec reads the annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -12,7 +13,6 @@ from livectl.redaction import redact, redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
 
 MAX_ERROR_CHARS = 300  # of the one line
@@ -44,6 +44,8 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     worker: str | None = None
     queue: str | None = None
     retries: int | None = None
+    sent: datetime | None = None  # from here on: only where the job log has them
+    started: datetime | None = None
 
     @property
     def end_state(self) -> JobState | None:
