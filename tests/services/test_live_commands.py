@@ -144,7 +144,7 @@ class TestLive:
             def drawn() -> bool:
                 nonlocal page
                 page += os.read(ours, 9999) if select.select([ours], [], [], 0.1)[0] else b""
-                return b"q leaves" in page
+                return b"q leaves" in page and b"make the window taller" in page
 
             wait_for(drawn)
             os.write(ours, b"q")
