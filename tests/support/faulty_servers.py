@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import redis
@@ -16,7 +17,6 @@ from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 # As slowly as a server with millions of keys reads its data, and looking up from it after each of these.
 LOADING_OPTIONS = ("--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024")
@@ -57,6 +57,12 @@ def certificate(folder: Path) -> Path:
     kind = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
     subprocess.run([binary, "req", "-x509", *kind, *files, *subject], check=True, capture_output=True)
     return folder / "cert.pem"
+
+
+def speaks_tls() -> bool:
+    """Whether this machine's redis-server was built with TLS: only then it knows the options."""
+    binary = needed(shutil.which("redis-server"), "redis-server")
+    return b"tls-cert-file" in Path(binary).read_bytes()
 
 
 def tls_options(cert: Path) -> tuple[str, ...]:
