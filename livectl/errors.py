@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 EXIT_DONE = 0
 EXIT_INTERRUPTED = 130
+CUT = "…"  # ends a text that is shown in part
 MAX_SHORTENED_CHARS = 40  # characters of a file or a command line in a message
 MAX_MISTAKES_SHOWN = 100  # of a file; more are counted
 
@@ -101,6 +102,6 @@ class UnfinishedError(LivectlError):
     code = 6
 
 
-def shorten(text: str) -> str:
+def shorten(text: str, max_chars: int = MAX_SHORTENED_CHARS) -> str:
     """As much of a text as a message has room for."""
-    return text if len(text) <= MAX_SHORTENED_CHARS else text[:MAX_SHORTENED_CHARS] + "…"
+    return text if len(text) <= max_chars else f"{text[: max_chars - 1]}{CUT}"

@@ -98,7 +98,7 @@ def quote(value: Any) -> str:
 
     is_plain = isinstance(value, str) and value.isprintable() and "'" not in value
     text = f"'{value}'" if is_plain and '"' in value else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= MAX_QUOTE_CHARS else f"{text[:MAX_QUOTE_CHARS]}…"
+    return shorten(text, MAX_QUOTE_CHARS)
 
 
 def describe_error(error: LivectlError) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl import render
+from livectl.errors import shorten
 from livectl.live import platforms
 from livectl.live.platforms.base import NotAStreamer
 from livectl.models import State
@@ -221,9 +222,7 @@ def _doubt_text(streamer: StreamerView, now: float) -> str:
 
 
 def _title_text(streamer: StreamerView) -> str:
-    title = streamer.title or ""
-    if len(title) > MAX_TITLE_CHARS:
-        title = f"{title[: MAX_TITLE_CHARS - 1]}…"
+    title = shorten(streamer.title or "", MAX_TITLE_CHARS)
     return f"{title} ({streamer.category})" if streamer.category else title
 
 

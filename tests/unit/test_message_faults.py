@@ -19,7 +19,7 @@ SOON = datetime.now(UTC) + timedelta(hours=1)
 app = Celery("messages", set_as_current=False)
 
 
-@app.task(name="messages.add")  # type: ignore[untyped-decorator]
+@app.task(name="messages.add", shared=False)  # type: ignore[untyped-decorator]
 def add(x: int, y: int = 0) -> int:
     return x + y
 

@@ -84,7 +84,7 @@ def test_a_value_is_read_or_noted_as_a_mistake(reader: Any, text: str, value: An
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("a", '"a"'), ('say "hi"', "'say \"hi\"'"), (None, "null"), ([1, "é"], '[1, "é"]'), ("x" * 80, f'"{"x" * 59}…')],
+    [("a", '"a"'), ('say "hi"', "'say \"hi\"'"), (None, "null"), ([1, "é"], '[1, "é"]'), ("x" * 80, f'"{"x" * 58}…')],
 )
 def test_a_value_is_quoted_short_and_as_yaml_spells_it(value: Any, text: str) -> None:
     assert quote(value) == text
@@ -92,4 +92,4 @@ def test_a_value_is_quoted_short_and_as_yaml_spells_it(value: Any, text: str) ->
 
 def test_a_key_that_resembles_none_gets_the_other_hint() -> None:
     assert describe_unknown_key("nam", ["name", "url"], "other") == ("unknown key `nam`", "do you mean name?")
-    assert describe_unknown_key("x" * 50, ["name"], "other") == (f"unknown key `{'x' * 40}…`", "other")
+    assert describe_unknown_key("x" * 50, ["name"], "other") == (f"unknown key `{'x' * 39}…`", "other")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from livectl.errors import CUT, shorten
 from livectl.models import JobState
 from livectl.ops.jobs.status import END_STATES
 from livectl.render import DEFAULT_WIDTH_CHARS, View, sentence, table, with_lines
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 MEBIBYTE = 1024 * 1024
 LABEL_WIDTH = 10
-CUT = "…"  # ends what is shown in part
 NAMELESS_CURE = (
     "Jobs say both if the app sets result_extended = True, or if `livectl worker` runs them: from then on, not before."
 )
@@ -79,7 +79,7 @@ def nameless_text(count: int) -> str:
 def _result_text(job: Job) -> str:
     """The result or the error. That a job was revoked is left to its state."""
     error = (job.error or "").removeprefix("TaskRevokedError: ").removeprefix("revoked")
-    return _shorten(error if job.error else job.result)
+    return _value_text(error if job.error else job.result)
 
 
 def queue_table(depths: QueueDepths, rates: QueueRates | None = None) -> View:
@@ -113,7 +113,7 @@ def queue_table(depths: QueueDepths, rates: QueueRates | None = None) -> View:
 def message_table(messages: Sequence[JobMessage], *, more: str = "") -> View:
     """The messages; `more` says that there are others, and how to see them."""
     rows = [
-        (message.id, message.task, _shorten(message.args), _short_time_text(message.eta), _ago_text(message.sent))
+        (message.id, message.task, _value_text(message.args), _short_time_text(message.eta), _ago_text(message.sent))
         for message in messages
     ]
     message_rows = table(("id", "task", "args", "due", "waits"), rows, messages, empty="The queue is empty.")
@@ -221,8 +221,8 @@ def _job_lines(job: Job, note: str, progress: tuple[float, float] | None) -> lis
         ("progress", progress_bar(*progress) if progress else None),
         ("note", note),
         ("task", job.task),
-        ("args", _shorten(job.args, LONG_ARGUMENTS_CHARS) if job.args not in (None, []) else None),
-        ("kwargs", _shorten(job.kwargs, LONG_ARGUMENTS_CHARS) if job.kwargs not in (None, {}) else None),
+        ("args", _value_text(job.args, LONG_ARGUMENTS_CHARS) if job.args not in (None, []) else None),
+        ("kwargs", _value_text(job.kwargs, LONG_ARGUMENTS_CHARS) if job.kwargs not in (None, {}) else None),
         ("queue", _queue_text(job)),
         ("worker", job.worker),
         ("due", _time_text(job.eta, now, may_come=True) if job.state not in END_STATES else None),
@@ -234,7 +234,7 @@ def _job_lines(job: Job, note: str, progress: tuple[float, float] | None) -> lis
         ("retries", str(job.retries) if job.retries else None),
         (
             "result",
-            _shorten(job.result, LONG_RESULT_CHARS)
+            _value_text(job.result, LONG_RESULT_CHARS)
             if job.state is JobState.SUCCEEDED and job.result is not None
             else None,
         ),
@@ -285,9 +285,9 @@ def _duration_text(seconds: float | None) -> str | None:
     return None if seconds is None else format_precise_duration(seconds)
 
 
-def _shorten(value: Any, max_chars: int = SHORT_RESULT_CHARS) -> str:
+def _value_text(value: Any, max_chars: int = SHORT_RESULT_CHARS) -> str:
     """Text as it is, anything else as JSON, cut to so many characters."""
     if value is None:
         return ""
     text = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
-    return text if len(text) <= max_chars else f"{text[: max_chars - 1]}{CUT}"
+    return shorten(text, max_chars)

@@ -7,7 +7,7 @@ import time
 from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
-from livectl.errors import UnfinishedError, UsageError
+from livectl.errors import UnfinishedError, UsageError, shorten
 from livectl.models import JobState
 from livectl.ops.jobs.status import END_STATES, StatusLookup
 
@@ -23,14 +23,13 @@ POLL_PAUSES_S = (0.1, 0.2, 0.4)  # between the first look-ups; afterwards always
 MAX_POLL_PAUSE_S = 0.8
 MAX_UNKNOWN_LOOKUPS = 3  # look-ups in a row that find nothing: a job that is nowhere does not end
 
-MAX_SHOWN_ID_CHARS = 40  # of text that is no id
 JOB_ID_PATTERN = re.compile(r"[^\s*?\x00-\x1f]{1,255}")
 
 
 def check_job_id(job_id: str) -> str:
     """The id as it is. Raises UsageError for text that cannot be one."""
     if not JOB_ID_PATTERN.fullmatch(job_id):
-        shown = job_id if len(job_id) < MAX_SHOWN_ID_CHARS else f"{job_id[:MAX_SHOWN_ID_CHARS]}…"
+        shown = shorten(job_id)
         raise UsageError(
             f"{shown!r} is no task id",
             "An id is what sending a task returns, like 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1.",

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from livectl.errors import shorten
 from livectl.ops.protocol.message import PROTOCOL_2_BODY_PARTS
 
 TEXT_HEADERS = ("root_id", "parent_id", "group", "shadow")
 TIME_HEADERS = ("eta", "expires")
 TIME_LIMITS = 2  # the hard and the soft one
-MAX_QUOTED_CHARS = 40
 
 
 def envelope_fault(envelope: Any) -> str:
@@ -103,8 +103,7 @@ def _is_number_or_none(value: Any) -> bool:
 
 
 def _quote(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= MAX_QUOTED_CHARS else f"{text[: MAX_QUOTED_CHARS - 1]}…"
+    return shorten(repr(value))
 
 
 def _kind(value: Any) -> str:

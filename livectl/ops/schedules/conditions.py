@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any
 
-from livectl.errors import UsageError
+from livectl.errors import UsageError, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -132,5 +132,4 @@ class _Pruner(ast.NodeTransformer):
 
 
 def _short(node: ast.expr) -> str:
-    text = ast.unparse(node)
-    return text if len(text) <= MAX_CONDITION_CHARS else f"{text[: MAX_CONDITION_CHARS - 1]}…"
+    return shorten(ast.unparse(node), MAX_CONDITION_CHARS)

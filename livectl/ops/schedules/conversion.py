@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from livectl.errors import EXIT_DONE, LivectlError
+from livectl.errors import EXIT_DONE, LivectlError, shorten
 from livectl.ops.schedules.options import OPTION_READERS
 from livectl.render import View
 from livectl.units import UNIT_SECONDS
@@ -28,7 +28,6 @@ CELERY_KEYS = {
 CRON_LINES_BY_SECONDS = {UNIT_SECONDS["m"]: "* * * * *", UNIT_SECONDS["h"]: "0 * * * *", UNIT_SECONDS["d"]: "0 0 * * *"}
 RELATIVE_REASON = "relative: its runs follow the start of beat, on full units; say a cron line"
 WHOLE_SCHEDULE = "(all of it)"  # in the place of a name
-MAX_REPR_CHARS = 40  # of a value in a message
 
 
 class NotPortable(ValueError):  # noqa: N818
@@ -162,5 +161,4 @@ def _option_value(key: str, value: Any) -> Any:
 
 
 def _short_repr(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= MAX_REPR_CHARS else f"{text[: MAX_REPR_CHARS - 1]}…"
+    return shorten(repr(value))

@@ -11,6 +11,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from livectl.errors import shorten
 from livectl.ops.schedules.conditions import ASSUME_HINT
 from livectl.ops.schedules.conversion import CRONTAB_FIELDS, NotPortable, PortableTiming, crontab_timing
 
@@ -232,5 +233,4 @@ BUILDERS: dict[str, Callable[..., Any]] = {
 
 
 def source_text(node: ast.expr) -> str:
-    text = ast.unparse(node)
-    return text if len(text) <= MAX_SOURCE_CHARS else f"{text[: MAX_SOURCE_CHARS - 1]}…"
+    return shorten(ast.unparse(node), MAX_SOURCE_CHARS)
