@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from livectl.doctor.collect_app import MIXED_NAMES_ERROR, SET_IN_CODE, SETTING_VARIABLES
+from livectl.doctor.collect_app import SET_IN_CODE, SETTING_VARIABLES
 from livectl.models import Finding
+from livectl.ops.apps import MIXED_NAMES_TEXT
 from livectl.redaction import redact_text
 from livectl.suggestions import nearest
 
@@ -57,13 +58,13 @@ def check_needs_restart(facts: Facts) -> Iterator[Finding]:
 def check_app_loads(facts: Facts) -> Iterator[Finding]:
     if not facts.app_error or any(sign in facts.app_error for sign in DJANGO_SETUP_ERRORS):
         return
-    if MIXED_NAMES_ERROR in facts.app_error:
+    if MIXED_NAMES_TEXT in facts.app_error:
         yield Finding(
             id="settings-mixed",
             level="bad",
             title="Old and new names of settings are mixed, and Celery refuses to start",
             evidence=facts.app_error,
-            cure="livectl migrate .    (Celery's own advice may name the new ones as those to change)",
+            cure=f"{facts.app_hint}    (Celery's own advice may name the new ones as those to change)",
         )
         return
     yield Finding(

@@ -71,7 +71,7 @@ def check_arguments(facts: Facts) -> Iterator[Finding]:
             level="bad",
             title=f"{entry} is scheduled with arguments that its task does not take",
             evidence=error,
-            cure="Mend args and kwargs of the entry: each of its jobs fails.",
+            cure="Mend args and kwargs of the entry: livectl's beat leaves it out; from another each job fails.",
         )
 
 

@@ -76,13 +76,9 @@ def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mappi
         return msgspec.structs.replace(
             facts, servers=(broker,), gaps={"rest": Gap("there is no broker", ("broker-unreachable",))}
         )
-    except LivectlError as error:
-        return msgspec.structs.replace(
-            facts, app_error=_app_error_text(error), app_hint=error.hint, gaps={"rest": APP_GAP}
-        )
-    except Exception as error:  # Celery's own message about settings that it cannot read
-        app_error = redact_text(str(error).strip(), MAX_APP_ERROR_CHARS)
-        return msgspec.structs.replace(facts, app_error=app_error, gaps={"rest": APP_GAP})
+    except Exception as error:  # also Celery's own, about settings that it cannot read
+        app_error, hint = _describe_app_error(error, name, cwd)
+        return msgspec.structs.replace(facts, app_error=app_error, app_hint=hint, gaps={"rest": APP_GAP})
     facts = msgspec.structs.replace(
         facts,
         settings=app_settings,
@@ -302,10 +298,16 @@ def _is_same_server(address: Address, other: Address | None) -> bool:
     return other is not None and (address.host, address.port, address.path) == (other.host, other.port, other.path)
 
 
-def _app_error_text(error: LivectlError) -> str:
-    """Celery's message about mixed names has many lines, and all of them are needed."""
-    cause = redact_text(str(error.__cause__ or "").strip(), MAX_APP_ERROR_CHARS)
-    return cause if cause.startswith(collect_app.MIXED_NAMES_ERROR) else error.message
+def _describe_app_error(error: Exception, name: str | None, cwd: Path) -> tuple[str, str]:
+    """Why the app cannot be loaded, and the cure: as every command says it."""
+    if name and apps.MIXED_NAMES_ERROR in str(error.__cause__ or error):
+        try:
+            apps.load(name, cwd)
+        except LivectlError as placed:  # says the file and line as well
+            error = placed
+    if isinstance(error, LivectlError):
+        return error.message, error.hint
+    return redact_text(str(error).strip(), MAX_APP_ERROR_CHARS), ""
 
 
 def _error_text(error: LivectlError) -> str:

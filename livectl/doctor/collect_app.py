@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from livectl.models import Schedule
 
 SET_IN_CODE = "Celery(...) or app.conf"
-MIXED_NAMES_ERROR = "Cannot mix"  # begins Celery's message about old and new names of settings in one app
 # The environment overrules all code; the last two are read by the `celery` command alone.
 SETTING_VARIABLES = {
     "CELERY_BROKER_URL": "broker_url",

@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 APP_SPELLINGS_HINT = "-A takes proj, proj.celery or pkg.mod:app."
 USUAL_APP_NAMES = ("app", "celery")
+MIXED_NAMES_TEXT = "Celery cannot mix old and new names of settings"
 MIXED_NAMES_ERROR = "Cannot mix"  # begins Celery's message about old and new names of settings in one app
 WEB_FRAMEWORK_APPS = ("Flask", "FastAPI", "Quart", "Starlette")
 
@@ -124,7 +125,7 @@ def _check_settings(app: Celery, module: ModuleType, cwd: Path) -> None:
         renames = [line.split("->") for line in str(cause).splitlines() if "->" in line]
         place, file = _find_setting(renames[0][0].strip(), app, module, cwd)
         names = ", ".join(f"{old.strip()} is {new.strip()}" for old, new in renames)
-        message = f"{place}: Celery cannot mix old and new names of settings: {names}"
+        message = f"{place}: {MIXED_NAMES_TEXT}: {names}"
         raise SettingsError(message, f"livectl migrate {file}") from error
 
 

@@ -85,7 +85,9 @@ def test_a_broken_project_has_exactly_its_fault(name: str, tmp_path: Path, broke
         assert result.returncode == (1 if level == "bad" else 0)
         assert (f"[{fault}]" in result.stdout, result.stderr) == (True, "")
         without = project.ask("doctor", "--ignore", fault)
-        if fault == "settings-mixed":  # the app was not loaded
+        if fault == "settings-mixed":  # the app was not loaded; why is said as by every command
+            refused = project.ask("call", "proj.add").stderr.removeprefix("livectl: ").splitlines()[0]
+            assert project.data("doctor")[0]["evidence"] == refused
             assert "the rest: the app cannot be loaded" in without.stdout
         else:
             assert without.stdout == "Nothing is wrong.\n"
