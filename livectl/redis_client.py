@@ -33,6 +33,7 @@ MIN_TIMEOUT_S = 0.1  # a timeout of 0 would mean something else
 
 # Of the store's client. A healthy server replies within a millisecond; one that takes seconds is stuck.
 REPLY_TIMEOUT_S = 5
+SCRIPT_TIMEOUT_S = 30.0  # for the slowest script: a purge searches a list of millions from its end
 HEALTH_CHECK_INTERVAL_S = 30  # a connection that was idle for longer is tried before it is trusted
 RESP_VERSION = 2  # replies have the same shapes with every redis-py and every server
 
@@ -155,16 +156,8 @@ def explain_error(error: BaseException, masked: str) -> ServerError | None:
     return ServerError(f"{masked} stopped answering: {words}", "Look whether that server still runs.")
 
 
-def connect(
-    address: Address,
-    timeout: float = SERVER_TIMEOUT_S,
-    *,
-    trial_write: bool = True,
-    reply_timeout_s: float = SERVER_TIMEOUT_S,
-) -> RedisConnection:
+def connect(address: Address, timeout: float = SERVER_TIMEOUT_S, *, trial_write: bool = True) -> RedisConnection:
     """A connection that has logged in and may be used for `timeout` seconds. Raises ServerError if there is none.
-
-    A server that is silent for `reply_timeout_s` has stopped answering.
 
     A server that takes nothing (a replica, a full one) counts as none; not without the trial write, for what only reads
     or makes room.
@@ -180,7 +173,7 @@ def connect(
     try:
         if address.scheme == "rediss":
             sock = tls.wrap_socket(sock, address)
-        connection = RedisConnection(sock, address.masked, started + connect_timeout, reply_timeout_s)
+        connection = RedisConnection(sock, address.masked, started + connect_timeout)
         _log_in(connection, address, trial_write=trial_write)
     except BaseException:
         sock.close()
@@ -226,13 +219,12 @@ def _log_in(connection: RedisConnection, address: Address, *, trial_write: bool)
 class RedisConnection:
     """A connection to one Redis, with a deadline for everything that is asked on it."""
 
-    def __init__(self, sock: socket.socket, masked: str, deadline: float, reply_timeout_s: float) -> None:
+    def __init__(self, sock: socket.socket, masked: str, deadline: float) -> None:
         self._socket = sock
         self._reader = io.BufferedReader(_SocketReader(sock, self._set_timeout))
         self._masked = masked
         self._has_answered = False
-        self._reply_timeout_s = reply_timeout_s
-        self._max_silence_s = reply_timeout_s
+        self._max_silence_s = SERVER_TIMEOUT_S
         self.deadline = deadline
 
     def execute(self, *arguments: RedisArgument) -> Any:
@@ -252,9 +244,7 @@ class RedisConnection:
 
     def call_all(self, commands: Sequence[Sequence[RedisArgument]]) -> list[Any]:
         """The same; every command that is refused has a RedisReplyError as its reply."""
-        self._max_silence_s = self._reply_timeout_s + sum(
-            float(arguments[-1]) for arguments in commands if arguments[0] == "BRPOP"
-        )
+        self._max_silence_s = SERVER_TIMEOUT_S + sum(map(_blocking_seconds, commands))
         with self._within_deadline():
             self._set_timeout()
             self._socket.sendall(b"".join(_encode_command(arguments) for arguments in commands))
@@ -359,6 +349,13 @@ class RedisConnection:
         self.close()
         if error is not None and (server_error := explain_error(error, self._masked)):
             raise server_error from error
+
+
+def _blocking_seconds(arguments: Sequence[RedisArgument]) -> float:
+    """For how long a sound server may be silent over a command."""
+    if arguments[0] == "BRPOP":
+        return float(arguments[-1])
+    return SCRIPT_TIMEOUT_S if arguments[0] == "EVAL" else 0.0
 
 
 def _encode_command(arguments: Sequence[RedisArgument]) -> bytes:

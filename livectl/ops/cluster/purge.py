@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 MESSAGES_PER_STEP = 500  # messages moved at a time
 PURGE_TIMEOUT_S = 600.0  # for a purge of millions; each step of it takes milliseconds
-STEP_TIMEOUT_S = 30.0  # for the slowest step: a list of millions is searched from its end
 
 # Moves messages from their list to ours, unless a worker was quicker.
 MOVE_SCRIPT = """
@@ -288,9 +287,7 @@ def _connect(deployment: Deployment, action: str, timeout_s: float) -> RedisConn
     """The broker, also a full one: a purge makes room."""
     if deployment.redis_broker is None and deployment.broker is not None:
         server_check.check_server(deployment.broker)
-    return redis_client.connect(
-        _redis_broker(deployment, action), timeout_s, trial_write=False, reply_timeout_s=STEP_TIMEOUT_S
-    )
+    return redis_client.connect(_redis_broker(deployment, action), timeout_s, trial_write=False)
 
 
 def _redis_broker(deployment: Deployment, action: str) -> Address:
