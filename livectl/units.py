@@ -192,6 +192,6 @@ def format_names(names: Iterable[str], most: int = 10) -> str:
     return ", ".join(ordered[:most]) + (f" and {hidden_count} more" if hidden_count > 0 else "")
 
 
-def format_count(number: int, noun: str, *, zero: str = "0") -> str:
-    """`1 file`, `2 files`, `0 files`; `zero` is what to write for 0."""
-    return f"{number or zero} {noun}{'' if number == 1 else 's'}"
+def format_count(number: int, noun: str, *, plural: str = "", zero: str = "0") -> str:
+    """`1 file`, `2 files`, `0 files`, `1,000 files`; `zero` is what to write for 0."""
+    return f"{f'{number:,}' if number else zero} {noun if number == 1 else plural or f'{noun}s'}"

@@ -43,10 +43,10 @@ def command(context: CommandContext, *, everybody: bool, watch: bool) -> int:
       livectl live --all --json
     """
     context.say_unset_secrets("alerts", "platforms", "network")
-    read_view = _view_reader(context, everybody=everybody)
+    read_table = _table_reader(context, everybody=everybody)
     if watch:
-        return _watch(context, read_view)
-    view = read_view().view()
+        return _watch(context, read_table)
+    view = read_table().view()
     context.show(view)
     return 0 if any(streamer.live for streamer in view.data) else 1
 
@@ -62,17 +62,17 @@ class StreamerTable(NamedTuple):
         return self.build(self.streamers[:rows])
 
 
-def _view_reader(context: CommandContext, *, everybody: bool) -> Callable[[], StreamerTable]:
+def _table_reader(context: CommandContext, *, everybody: bool) -> Callable[[], StreamerTable]:
     """Reads who is live, or everybody; says once what is wrong with the file of the follow list."""
     from livectl.live import store_reader, views
 
     address, follows = context.own_store, context.settings.follows
-    told_problems = {""}
+    shown_problems = {""}
 
     def read_everybody() -> tuple[list[StreamerView], str]:
         streamers, problem = store_reader.list_everybody(address, follows, context.display_path(follows))
-        if problem not in told_problems:
-            told_problems.add(problem)
+        if problem not in shown_problems:
+            shown_problems.add(problem)
             context.say(f"{problem}\n  The list stays as it was.")
         nobody = views.LIST_UNREADABLE if problem else views.NOBODY_FOLLOWED
         return streamers, nobody if everybody or (problem and not streamers) else views.nobody_live_text(streamers)

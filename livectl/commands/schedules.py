@@ -214,11 +214,13 @@ def diff(context: CommandContext, /, file: str | None) -> int:
 
 @command.command("import")
 @click.argument("source", required=False, metavar="[MODULE|FILE]")
-@click.option("--django", "store", flag_value="django", help="From the app's tables of django-celery-beat.")
-@click.option("--redbeat", "store", flag_value="redbeat", help="From the app's keys of RedBeat.")
+@click.option("--django", "kept_in", flag_value="django", help="From the app's tables of django-celery-beat.")
+@click.option("--redbeat", "kept_in", flag_value="redbeat", help="From the app's keys of RedBeat.")
 @click.option("--assume", metavar="NAME=VALUE", multiple=True, help="What a name in a condition of the source is.")
 @pass_command_context
-def import_schedule(context: CommandContext, /, source: str | None, store: str | None, assume: tuple[str, ...]) -> int:
+def import_schedule(
+    context: CommandContext, /, source: str | None, kept_in: str | None, assume: tuple[str, ...]
+) -> int:
     """Turn the schedule of another beat into the text of a schedules.yaml.
 
     A module with CELERYBEAT_SCHEDULE or beat_schedule is read and not run; so is a
@@ -240,7 +242,7 @@ def import_schedule(context: CommandContext, /, source: str | None, store: str |
 
     from livectl.ops.schedules import conversion, importing
 
-    wanted = importing.ImportSource(source=source, app=context.app, store=store, assumed=assume)
+    wanted = importing.ImportSource(source=source, app=context.app, kept_in=kept_in, assumed=assume)
     converted = importing.import_schedule(wanted, context.cwd, datetime.now(UTC))
     return conversion.show(converted, context.say, context.show)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from livectl.models import Finding, State
-from livectl.units import format_instant
+from livectl.units import format_count, format_instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ def check_unread_follow_list(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         id="follows-waiting",
         level="bad",
-        title=f"{_count(platforms.waiting, 'streamer')} on the follow list {_are(platforms.waiting)} not asked",
+        title=f"{format_count(platforms.waiting, 'streamer')} on the follow list {_are(platforms.waiting)} not asked",
         evidence=f"{platforms.list_path} changed at {format_instant(platforms.list_changed)}, "
         "and no worker has read it since",
         cure="Start worker and beat (livectl up), where they read the same follow list.",
@@ -57,7 +57,8 @@ def check_unresolved_follows(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             id="follow-unresolved",
             level="warn" if passing else "bad",
-            title=f"{_count(len(lost), 'line')} of the follow list {'leads' if len(lost) == 1 else 'lead'} to nobody",
+            title=f"{format_count(len(lost), 'line')} of the follow list "
+            f"{'leads' if len(lost) == 1 else 'lead'} to nobody",
             evidence=_list_streamers(lost),
             cure="Mend the line, or take it out: livectl follow remove 'NAME', as it stands here.",
         )
@@ -78,7 +79,7 @@ def check_unread_streamers(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             id="streamers-unread",
             level="warn",
-            title=f"{_count(len(unread), 'streamer')} could not be read for a while",
+            title=f"{format_count(len(unread), 'streamer')} could not be read for a while",
             evidence=_list_streamers(unread),
             cure="Who is gone can be taken out: livectl follow remove PLATFORM/ID.",
         )
@@ -272,10 +273,6 @@ def _trouble_line(record: StreamerRecord) -> str:
     since = f"since {format_instant(record.troubled_since)}" if record.troubled_since else ""
     words = "" if record.trouble in {None, State.UNKNOWN} else record.trouble.words
     return ": ".join(filter(None, (name, f"{words} {since}".strip(), record.problem)))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _are(number: int) -> str:

@@ -166,8 +166,8 @@ def _add_state(facts: Facts, app_deployment: Deployment, store: Address | None, 
     }
     answers = {part: query.result(deadline) for part, query in queries.items()}
     facts = msgspec.structs.replace(facts, **answers)
-    said_by = _findings_about_servers(facts)
-    failed = {part: Gap(query.problem, said_by) for part, query in queries.items() if query.problem}
+    reported_by = _findings_about_servers(facts)
+    failed = {part: Gap(query.problem, reported_by) for part, query in queries.items() if query.problem}
     return _note_unasked(msgspec.structs.replace(facts, gaps=facts.gaps | failed), app_deployment, unusable)
 
 
@@ -179,10 +179,10 @@ def _question(there: S | None, ask: Callable[[S], T]) -> Callable[[], T] | None:
 def _note_unasked(facts: Facts, app_deployment: Deployment, unusable: set[ServerRole]) -> Facts:
     """Notes what could not be asked and why, and what there is nothing to ask of."""
     not_applicable = _find_not_applicable(facts, app_deployment)
-    said_by, gaps = _findings_about_servers(facts), dict(facts.gaps)
+    reported_by, gaps = _findings_about_servers(facts), dict(facts.gaps)
     for role, parts in ASKED_THROUGH.items():
         if role in unusable:
-            gaps |= {part: Gap(f"the {ROLE_NAMES[role]} cannot be used", said_by) for part in parts}
+            gaps |= {part: Gap(f"the {ROLE_NAMES[role]} cannot be used", reported_by) for part in parts}
     if facts.store_missing and facts.schedule:
         gaps |= dict.fromkeys(ASKED_THROUGH["store"], Gap(facts.store_missing, ("store-missing",)))
     if facts.survey.silent:

@@ -136,10 +136,10 @@ class FailingTarget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """Why something could not be looked at, and the ids of the findings that say so already."""
+    """Why something could not be looked at, and the ids of the findings that report it already."""
 
     reason: str
-    said_by: tuple[str, ...] = ()
+    reported_by: tuple[str, ...] = ()
 
 
 class PlatformFacts(msgspec.Struct, frozen=True, kw_only=True):

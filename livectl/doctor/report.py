@@ -11,6 +11,7 @@ from livectl.doctor import checks_app, checks_servers, checks_streamers, checks_
 from livectl.models import Finding
 from livectl.redaction import hide_secrets
 from livectl.render import View, terminal_width
+from livectl.units import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -169,27 +170,29 @@ NOTES = _notes(
 PARTS: dict[str, tuple[str, Callable[[Facts], str]]] = {
     "rest": ("the rest", lambda facts: ""),
     "own_settings": ("livectl's settings", lambda facts: "livectl.yaml and the LIVECTL_* variables"),
-    "environ": ("environment", lambda facts: _count(len(facts.environ), "environment variable")),
-    "app": ("app", lambda facts: f"{facts.app or 'livectl'} with {_count(len(facts.tasks), 'task')}"),
-    "settings": ("settings", lambda facts: f"{_count(len(facts.settings.written), 'name')} as written, "
-                                           f"{_count(len(facts.settings.origins), 'setting')} in force"),
+    "environ": ("environment", lambda facts: format_count(len(facts.environ), "environment variable")),
+    "app": ("app", lambda facts: f"{facts.app or 'livectl'} with {format_count(len(facts.tasks), 'task')}"),
+    "settings": ("settings", lambda facts: f"{format_count(len(facts.settings.written), 'name')} as written, "
+                                           f"{format_count(len(facts.settings.origins), 'setting')} in force"),
     "servers": ("servers", lambda facts: ", ".join(f"{server.role} {server.address}" for server in facts.servers)
                                          or "none"),
     "redis": ("what Redis says of itself", lambda facts: ", ".join(f"{server.role} {server.address}"
                                                                 for server in facts.servers if server.info)
                                                       or "none"),
-    "schedule": ("schedule", lambda facts: _count(len(facts.schedule), "entry", "entries")),
-    "survey": ("workers", lambda facts: f"{_count(len(facts.survey.workers), 'worker')} answered, "
+    "schedule": ("schedule", lambda facts: format_count(len(facts.schedule), "entry", plural="entries")),
+    "survey": ("workers", lambda facts: f"{format_count(len(facts.survey.workers), 'worker')} answered, "
                                         f"{facts.survey.silent} did not"),
-    "queues": ("queues", lambda facts: _count(len(facts.queues), "queue")),
+    "queues": ("queues", lambda facts: format_count(len(facts.queues), "queue")),
     "delayed_messages": ("messages with an ETA", lambda facts: "messages in workers' hands"),
-    "waiting_tasks": ("waiting tasks", lambda facts: _count(len(facts.waiting_tasks), "queue")),
+    "waiting_tasks": ("waiting tasks", lambda facts: format_count(len(facts.waiting_tasks), "queue")),
     "refused_queues": ("declared queues", lambda facts: "the app's own queues"),
-    "failed_jobs": ("failed jobs", lambda facts: f"{_count(len(facts.failed_jobs), 'failed job')} of the last day"),
+    "failed_jobs": ("failed jobs", lambda facts: f"{format_count(len(facts.failed_jobs), 'failed job')} "
+                                                 "of the last day"),
     "endless_results": ("kept results", lambda facts: "a sample of the results"),
-    "beats": ("beats", lambda facts: _count(len(facts.beats.names), "beat")),
-    "dead_letters": ("dead letters", lambda facts: _count(facts.dead_letters.count, "dead letter")),
-    "processes": ("processes", lambda facts: f"{_count(len(facts.processes), 'process', 'processes')} here"),
+    "beats": ("beats", lambda facts: format_count(len(facts.beats.names), "beat")),
+    "dead_letters": ("dead letters", lambda facts: format_count(facts.dead_letters.count, "dead letter")),
+    "processes": ("processes", lambda facts: f"{format_count(len(facts.processes), 'process', plural='processes')} "
+                                             "here"),
     "platforms": ("streamers, platforms and alerts", lambda facts: _platforms_evidence(facts.platforms)),
 }
 # fmt: on
@@ -204,12 +207,13 @@ def run_checks(facts: Facts, *, ignore: Collection[str] = (), include_ok: bool =
     """The findings, the worst first, without secrets in what they quote; `ignore` are ids to leave out."""
     findings: list[Finding] = []
     for check in CHECKS:
-        found = list(check(facts))
-        findings += found or _well(check, facts)
+        findings += list(check(facts)) or _well(check, facts)
     selected = [finding for finding in findings if finding.id not in ignore and (include_ok or finding.level != "ok")]
-    said = set() if include_ok else {finding.id for finding in selected}
+    reported = set() if include_ok else {finding.id for finding in selected}
     if NOT_LOOKED_AT not in ignore:
-        selected += _not_looked_at({part: gap for part, gap in facts.gaps.items() if not said & set(gap.said_by)})
+        selected += _not_looked_at(
+            {part: gap for part, gap in facts.gaps.items() if not reported & set(gap.reported_by)}
+        )
     shown = [msgspec.structs.replace(finding, evidence=hide_secrets(finding.evidence)) for finding in selected]
     return sorted(shown, key=lambda finding: LEVEL_ORDER[finding.level])
 
@@ -258,14 +262,10 @@ def _gap_lines(gaps: Mapping[str, Gap]) -> str:
 
 def _platforms_evidence(platforms: PlatformFacts) -> str:
     names = ", ".join(health.platform for health in platforms.health)
-    streamers = f"{_count(platforms.followed, 'streamer')}{f' on {names}' if names else ''}"
-    lines = _count(len(platforms.unresolved), "line")
+    streamers = f"{format_count(platforms.followed, 'streamer')}{f' on {names}' if names else ''}"
+    lines = format_count(len(platforms.unresolved), "line")
     waiting = f", {platforms.waiting} not taken over yet" if platforms.waiting else ""
-    return f"{streamers}{waiting}, {lines} that lead to nobody, {_count(platforms.targets, 'target')}"
-
-
-def _count(number: int, noun: str, plural: str = "") -> str:
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+    return f"{streamers}{waiting}, {lines} that lead to nobody, {format_count(platforms.targets, 'target')}"
 
 
 def settings_view(facts: Facts) -> View:

@@ -28,7 +28,7 @@ from livectl.ops.beat.app_schedule import app_entries
 from livectl.ops.beat.entries import (
     BeatEntry,
     BeatTimetable,
-    OverlapGuard,
+    OverlapCheck,
     has_shared_results,
     to_beat_entry,
 )
@@ -160,7 +160,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
     def _open_store(self) -> None:
         self._store = redis_client.open_store(self._store_address)
         self._run_store = RunStore(self._store, self._clock)
-        self._overlap_guard = OverlapGuard(self.app, self._run_store)
+        self._overlap_check = OverlapCheck(self.app, self._run_store)
 
     def _poll(self) -> list[Claim]:
         """Notes a heartbeat, and drops the timetable if clock or schedule changed. Returns claims that went stale."""
@@ -215,7 +215,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
     def _prepare_job(self, claim: Claim) -> publisher.ClaimedJob | None:
         entry = self._reloading_schedule.entries[claim.run.name]
         task_id = entry.options.get("task_id") or self._run_store.task_id(claim.run)
-        if self._overlap_guard.may_send(entry, task_id):
+        if self._overlap_check.may_send(entry, task_id):
             return publisher.ClaimedJob(claim, entry, task_id)
         self._run_store.mark_done([claim])
         return None

@@ -124,7 +124,7 @@ def credential(request: Request) -> Credential | None:
     return Credential(cookie, is_token=False) if cookie else None
 
 
-class GuessBrake:
+class GuessLimit:
     """Slows down who guesses: after some wrong tokens, an address waits after each, up to half a minute.
 
     Each address by itself: whoever has the token comes in from any other one meanwhile, and whose browser is in already

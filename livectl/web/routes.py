@@ -30,7 +30,7 @@ def build_blueprint(page_data: PageData, token: str | None, *, whole_app: bool =
         BLUEPRINT_NAME, __name__, template_folder="templates", static_folder="static", static_url_path="/assets"
     )
     _refuse_requests(flask_blueprint, local_only=whole_app and token is None)
-    _guard(flask_blueprint, token)
+    _require_token(flask_blueprint, token)
     error_pages.answer_every_error(flask_blueprint, whole_app=whole_app)
     _serve_pages(flask_blueprint, page_data)
     _serve_json(flask_blueprint, page_data)
@@ -129,15 +129,15 @@ def _serve_probes(flask_blueprint: Blueprint, page_data: PageData) -> None:
         return Response(b'{"status": "ok"}\n', mimetype=JSON)
 
 
-def _guard(flask_blueprint: Blueprint, token: str | None) -> None:
+def _require_token(flask_blueprint: Blueprint, token: str | None) -> None:
     """Lets in who has the token, and slows down who guesses it."""
-    brake = auth.GuessBrake()
+    guess_limit = auth.GuessLimit()
 
     @flask_blueprint.before_request
     def require_token() -> Response | None:
         if token is None or _endpoint() in PUBLIC_ENDPOINTS:
             return None
-        return _judge(auth.credential(request), token, brake)
+        return _check_credential(auth.credential(request), token, guess_limit)
 
     @flask_blueprint.get("/enter")
     def entered() -> WerkzeugResponse:
@@ -147,29 +147,29 @@ def _guard(flask_blueprint: Blueprint, token: str | None) -> None:
     @flask_blueprint.post("/enter")
     def enter() -> WerkzeugResponse:
         guess = auth.Credential.of_token(request.form.get("token", "").strip())
-        if token is not None and (refused := _judge(guess, token, brake)):
+        if token is not None and (refused := _check_credential(guess, token, guess_limit)):
             return refused
         response = redirect(url_for(f"{BLUEPRINT_NAME}.index"), HTTP_SEE_OTHER)
         if token is not None:
-            brake.admit(auth.set_auth_cookie(response, request, token).nonce)  # type: ignore[arg-type]
+            guess_limit.admit(auth.set_auth_cookie(response, request, token).nonce)  # type: ignore[arg-type]
         return response
 
 
-def _judge(credential: auth.Credential | None, token: str, brake: auth.GuessBrake) -> Response | None:
+def _check_credential(credential: auth.Credential | None, token: str, guess_limit: auth.GuessLimit) -> Response | None:
     """Why the visitor is not let in; None for one who is."""
     address = request.remote_addr or ""
     if credential is None:
         return _unauthorized(wrong=False)
-    is_admitted = not credential.is_token and brake.is_admitted(credential.nonce)
-    if not is_admitted and (wait_s := brake.wait_s(address)):
+    is_admitted = not credential.is_token and guess_limit.is_admitted(credential.nonce)
+    if not is_admitted and (wait_s := guess_limit.wait_s(address)):
         response = error_pages.respond(HTTP_TOO_MANY, "error_429", "enter.html", seconds=wait_s)
         response.headers["Retry-After"] = str(wait_s)
         return response
     if credential.matches(token):
         if not credential.is_token:
-            brake.admit(credential.nonce)
+            guess_limit.admit(credential.nonce)
         return None
-    brake.note_wrong(address)
+    guess_limit.note_wrong(address)
     response = _unauthorized(wrong=credential.is_token)
     if not credential.is_token:  # else the browser would send it again and again, and be taken for one who guesses
         auth.drop_auth_cookie(response, request)

@@ -181,10 +181,10 @@ def test_every_way_out_is_judged_while_apprise_sends_and_no_other(receiver: Rece
     url = Secret(receiver.url.replace("http", "json"))
     sender = apprise_target.AppriseSender(settings.Target(url=url), allowed_hosts=["127.0.0.1"])
     assert sender.send(alert()).sent
-    guard = apprise_target.ReachGuard()
+    reach_limit = apprise_target.ReachLimit()
 
     def sends() -> Iterator[str]:
-        guard.watch()
+        reach_limit.watch()
         for kind, address in ((socket.SOCK_DGRAM, ("127.0.0.1", 9)), (socket.SOCK_STREAM, ("localhost", 9))):
             with socket.socket(socket.AF_INET, kind) as sending, pytest.raises(PermissionError) as refused:
                 sending.connect(address)

@@ -10,7 +10,7 @@ from flask import Flask
 from livectl import settings as livectl_settings
 from livectl.errors import ServerError
 from livectl.web import auth, blueprint, server
-from livectl.web.auth import FORGET_AFTER_S, FREE_GUESSES, MAX_ADDRESSES, MAX_WAIT_S, GuessBrake
+from livectl.web.auth import FORGET_AFTER_S, FREE_GUESSES, MAX_ADDRESSES, MAX_WAIT_S, GuessLimit
 from livectl.web.routes import MAX_BODY_BYTES
 from tests.support.web_pages import TOKEN, page_client
 
@@ -164,24 +164,24 @@ def test_an_old_cookie_is_dropped_and_is_one_guess(store_url: str) -> None:
 
 def test_the_wait_grows_is_bounded_and_ends() -> None:
     now = [0.0]
-    brake = GuessBrake(lambda: now[0])
+    guess_limit = GuessLimit(lambda: now[0])
     waits = []
     for _ in range(FREE_GUESSES + 8):
-        brake.note_wrong("192.0.2.1")
-        waits.append(brake.wait_s("192.0.2.1"))
+        guess_limit.note_wrong("192.0.2.1")
+        waits.append(guess_limit.wait_s("192.0.2.1"))
         now[0] += waits[-1]
-        assert brake.wait_s("192.0.2.1") == 0
+        assert guess_limit.wait_s("192.0.2.1") == 0
     assert waits == [0] * (FREE_GUESSES - 1) + [1, 2, 4, 8, 16, *[MAX_WAIT_S] * 4]
     now[0] += FORGET_AFTER_S
-    brake.note_wrong("192.0.2.1")
-    assert brake.wait_s("192.0.2.1") == 0
+    guess_limit.note_wrong("192.0.2.1")
+    assert guess_limit.wait_s("192.0.2.1") == 0
 
 
 def test_a_flood_of_addresses_takes_no_more_memory() -> None:
-    brake = GuessBrake(lambda: 0.0)
+    guess_limit = GuessLimit(lambda: 0.0)
     for number in range(MAX_ADDRESSES + 500):
-        brake.note_wrong(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
-    assert len(brake._wrong) == MAX_ADDRESSES
+        guess_limit.note_wrong(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+    assert len(guess_limit._wrong) == MAX_ADDRESSES
 
 
 @pytest.mark.parametrize(
@@ -196,10 +196,10 @@ def test_a_flood_of_addresses_takes_no_more_memory() -> None:
     ],
 )
 def test_neighbours_in_ipv6_are_one(guesser: str, other: str, *, same: bool) -> None:
-    brake = GuessBrake(lambda: 0.0)
+    guess_limit = GuessLimit(lambda: 0.0)
     for _ in range(FREE_GUESSES):
-        brake.note_wrong(guesser)
-    assert bool(brake.wait_s(other)) is same
+        guess_limit.note_wrong(guesser)
+    assert bool(guess_limit.wait_s(other)) is same
 
 
 @pytest.mark.parametrize("text", ["", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "ü" * 20, "\ud800", "\x00"])

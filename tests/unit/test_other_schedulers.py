@@ -294,7 +294,7 @@ def test_another_json_is_refused(text: str, message: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "store"),
+    ("scheduler", "entry_source"),
     [
         ("", ""),
         ("celery.beat:PersistentScheduler", ""),
@@ -308,11 +308,11 @@ def test_another_json_is_refused(text: str, message: str, tmp_path: Path) -> Non
         ("proj.beat:Mine", "other"),
     ],
 )
-def test_what_a_scheduler_reads_is_known_by_its_name(scheduler: str, store: str) -> None:
-    assert launch.name_store(scheduler) == store
-    assert bool(launch.describe_store(scheduler)) == bool(store)
+def test_what_a_scheduler_reads_is_known_by_its_name(scheduler: str, entry_source: str) -> None:
+    assert launch.find_entry_source(scheduler) == entry_source
+    assert bool(launch.describe_entry_source(scheduler)) == bool(entry_source)
 
 
 def test_a_file_and_a_store_are_two_sources(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="two sources"):
-        import_schedule(ImportSource(source="settings.py", store="redbeat"), tmp_path, NOW)
+        import_schedule(ImportSource(source="settings.py", kept_in="redbeat"), tmp_path, NOW)

@@ -33,7 +33,7 @@ DNS_PORT = 53
 
 # Apprise sends in threads of its own, and hands the context on to them.
 ACTIVE_HANDLER: ContextVar[logging.Handler | None] = ContextVar("active_handler", default=None)
-ACTIVE_GUARD: ContextVar[ReachGuard | None] = ContextVar("active_guard", default=None)
+ACTIVE_LIMIT: ContextVar[ReachLimit | None] = ContextVar("active_limit", default=None)
 
 
 class AppriseSender:
@@ -55,28 +55,28 @@ class AppriseSender:
         return DeliveryOutcome(sent=False, detail=detail or "the service refused it, and did not say why")
 
     def _notify(self, alert: Alert) -> tuple[bool, str]:
-        handler, guard = _AppriseLogHandler(), ReachGuard()
+        handler, reach_limit = _AppriseLogHandler(), ReachLimit()
         logger = logging.getLogger("apprise")
         logger.addHandler(handler)
         try:
             if self._public_only:
-                guard.watch()
+                reach_limit.watch()
             notifier = apprise.Apprise(asset=_apprise_asset())
             notifier.add(self._url)
             accepted = notifier.notify(
                 title=alert.title, body=alert.body or alert.title, body_format=apprise.NotifyFormat.TEXT
             )
         except Exception as error:
-            return False, guard.refusal or self._without_address(f"{type(error).__name__}: {error}")
+            return False, reach_limit.refusal or self._without_address(f"{type(error).__name__}: {error}")
         finally:
             logger.removeHandler(handler)
-        return bool(accepted), guard.refusal or self._without_address(handler.last_message)
+        return bool(accepted), reach_limit.refusal or self._without_address(handler.last_message)
 
     def _without_address(self, text: str) -> str:
         return hide_parts_of_address(text, self._url)
 
 
-class ReachGuard:
+class ReachLimit:
     """Lets the connections of this context, and of the threads that inherit it, lead to public addresses alone.
 
     Python tells its audit hooks of each address that a socket is about to connect to, whichever library asks for it: a
@@ -88,9 +88,9 @@ class ReachGuard:
 
     def watch(self) -> None:
         _install_audit_hook()
-        ACTIVE_GUARD.set(self)
+        ACTIVE_LIMIT.set(self)
 
-    def judge(self, connecting_socket: Any, address: Any) -> None:
+    def check(self, connecting_socket: Any, address: Any) -> None:
         """PermissionError when nothing may be sent there."""
         if connecting_socket.family not in INTERNET_FAMILIES or not isinstance(address, tuple):
             return
@@ -105,16 +105,16 @@ class ReachGuard:
 def _install_audit_hook() -> None:
     """Once a process, and for good: Python has no way to take one back."""
 
-    def judge(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in CONNECTING_EVENTS and (guard := ACTIVE_GUARD.get()):
-            guard.judge(*arguments)
+    def check_event(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in CONNECTING_EVENTS and (reach_limit := ACTIVE_LIMIT.get()):
+            reach_limit.check(*arguments)
 
-    sys.addaudithook(judge)
+    sys.addaudithook(check_event)
 
 
 def _numeric_addresses(host: str, port: Any) -> list[str]:
     """The addresses of a name that a library left to the system to resolve; of a numeric one, itself."""
-    return [str(found[4][0]) for found in socket.getaddrinfo(host, port)]
+    return [str(socket_address[0]) for *_, socket_address in socket.getaddrinfo(host, port)]
 
 
 class _AppriseLogHandler(logging.Handler):

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from livectl.live.alerts import message, outbox, rules
 from livectl.live.alerts.message import Alert
 from livectl.live.alerts.outbox import Outbox
-from livectl.units import format_hours_and_minutes, format_local_time
+from livectl.units import format_count, format_hours_and_minutes, format_local_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -218,7 +218,7 @@ def _describe_backlog(name: str, target: Target | None, store: Store, cursor: st
         changes = outbox.pending_changes(name, target, changes, outbox.find_records(store, changes))
     if not changes:
         return "nothing waited for it"
-    count = "1 change" if len(changes) == 1 else f"{len(changes)} changes"
+    count = format_count(len(changes), "change")
     return f"it is not told of what waited for it: {count}{'' if target else ' at most'}"
 
 

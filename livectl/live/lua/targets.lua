@@ -21,8 +21,8 @@ local function drop(name)
   noted[name] = nil
 end
 
-for _, one in ipairs(wanted) do
-  local name, fingerprint, start = one[1], one[2], given(one[3])
+for _, target in ipairs(wanted) do
+  local name, fingerprint, start = target[1], target[2], given(target[3])
   local known = noted[name]
   named[name] = true
   if not known and noted[MARK] then

@@ -218,7 +218,7 @@ class BeatTimetable:
             self.broken.add(name)
 
 
-class OverlapGuard:
+class OverlapCheck:
     """Asks the app's result backend whether the previous job of an entry has finished."""
 
     def __init__(self, app: Celery, run_store: RunStore) -> None:

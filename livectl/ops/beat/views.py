@@ -382,7 +382,7 @@ def _read_app_schedule(app: Any) -> tuple[list[Schedule], tuple[AppEntry, ...]]:
 def _store_notes(app: Any) -> list[str]:
     """What the app's own scheduler reads besides beat_schedule."""
     scheduler = str(app.conf.beat_scheduler or "")
-    if not (text := launch.describe_store(scheduler)):
+    if not (text := launch.describe_entry_source(scheduler)):
         return []
-    hint = "" if launch.name_store(scheduler) == "other" else "; `livectl schedules import` prints that"
+    hint = "" if launch.find_entry_source(scheduler) == "other" else "; `livectl schedules import` prints that"
     return [f"not shown here: {text}{hint}"]

@@ -23,12 +23,17 @@ SCHEDULER = "livectl.ops.scheduler:Scheduler"
 
 # What keeps no entries besides those of the app's beat_schedule: the schedulers of these modules.
 PLAIN_SCHEDULERS = ("celery.beat", "livectl.ops.scheduler")
-STORES = {
+ENTRY_SOURCES = {
     "django": "Django's database",
     "redbeat": "RedBeat's keys in Redis",
     "other": "what livectl cannot read",
 }
-STORE_OF_PACKAGE = {"django": "django", "django_celery_beat": "django", "djcelery": "django", "redbeat": "redbeat"}
+ENTRY_SOURCE_OF_PACKAGE = {
+    "django": "django",
+    "django_celery_beat": "django",
+    "djcelery": "django",
+    "redbeat": "redbeat",
+}
 STATEDB_OPTION = re.compile("-[BDE]*S")  # also behind flags that take no value
 
 # Jobs side by side for each processor. prefork runs Python code, one process a processor; threads and green threads
@@ -168,17 +173,17 @@ def _names_long_scheduler(extra: tuple[str, ...]) -> bool:
     return any(word.split("=")[0] == "--scheduler" for word in extra)
 
 
-def name_store(scheduler: str) -> str:
+def find_entry_source(scheduler: str) -> str:
     """Where a `beat_scheduler` keeps its entries: `django`, `redbeat`, `other`; empty if it has none of its own."""
     if not scheduler or scheduler.startswith(PLAIN_SCHEDULERS):
         return ""
-    return STORE_OF_PACKAGE.get(re.split("[.:]", scheduler)[0], "other")
+    return ENTRY_SOURCE_OF_PACKAGE.get(re.split("[.:]", scheduler)[0], "other")
 
 
-def describe_store(scheduler: str) -> str:
+def describe_entry_source(scheduler: str) -> str:
     """What a `beat_scheduler` of an app reads besides the app's beat_schedule; empty for nothing."""
-    store = name_store(scheduler)
-    return f"beat_scheduler is {scheduler}, which reads {STORES[store]}" if store else ""
+    entry_source = find_entry_source(scheduler)
+    return f"beat_scheduler is {scheduler}, which reads {ENTRY_SOURCES[entry_source]}" if entry_source else ""
 
 
 def check_worker_extra(extra: Sequence[str], command: str = "worker") -> None:

@@ -137,8 +137,8 @@ def _row_entry(
     kind, timing_row = _timing_row(row, tables)
     starts_at, ends_at = (_read_time(row.get(key), zone) for key in ("start_time", "expires"))
     starts_later = starts_at is not None and starts_at > now
-    unsaid = [f"starts at {format_time(starts_at)}: switch it on then"] if starts_at and starts_later else []
-    unsaid += [f"ends at {format_time(ends_at)}: take it out then"] if ends_at else []
+    caveats = [f"starts at {format_time(starts_at)}: switch it on then"] if starts_at and starts_later else []
+    caveats += [f"ends at {format_time(ends_at)}: take it out then"] if ends_at else []
     return StoredEntry(
         name=str(row.get("name")),
         read=partial(_read_row, row, kind, timing_row, now, zone),
@@ -147,7 +147,7 @@ def _row_entry(
         zone=str(timing_row.get("timezone") or "") if has_zones else "",
         last_run=_read_time(row.get("last_run_at"), zone),
         remarks=tuple(str(row.get("description") or "").splitlines()),
-        unsaid=tuple(unsaid),
+        caveats=tuple(caveats),
     )
 
 

@@ -42,14 +42,14 @@ class ImportSource(Struct, frozen=True, kw_only=True):
 
     source: str | None = None
     app: str | None = None
-    store: str | None = None  # that the app's scheduler keeps them in, `django` or `redbeat`; None: as the app sets it
+    kept_in: str | None = None  # `django` or `redbeat`: what its scheduler keeps; None: as the app sets it
     assumed: tuple[str, ...] = ()
 
 
 def import_schedule(wanted: ImportSource, cwd: Path, now: datetime) -> ConvertedSchedule:
     """A schedules.yaml from Python source, which is not run, or from what another scheduler keeps."""
-    if wanted.source and wanted.store:
-        raise UsageError(f"{wanted.source} and --{wanted.store} are two sources", "Leave one of them out.")
+    if wanted.source and wanted.kept_in:
+        raise UsageError(f"{wanted.source} and --{wanted.kept_in} are two sources", "Leave one of them out.")
     if wanted.source:
         return to_yaml(_read_file(_find_source_file(wanted.source, cwd), wanted, now))
     if not wanted.app:
@@ -58,13 +58,13 @@ def import_schedule(wanted: ImportSource, cwd: Path, now: datetime) -> Converted
     app = apps.load(wanted.app, cwd)
     apps.load_tasks(app, cwd)  # a module that it includes may set the schedule
     zone = apps.find_zone(app) or str(app.timezone)
-    store = wanted.store or launch.name_store(str(app.conf.beat_scheduler or ""))
-    if store == "django":
+    kept_in = wanted.kept_in or launch.find_entry_source(str(app.conf.beat_scheduler or ""))
+    if kept_in == "django":
         return to_yaml(django_tables.read_django(app, wanted.app, now))
-    if store == "redbeat":
+    if kept_in == "redbeat":
         return to_yaml(other_schedulers.read_redbeat(app, wanted.app))
     imported = _read_app(app, wanted.app, zone)
-    if store == "other":
+    if kept_in == "other":
         why = f"what {app.conf.beat_scheduler} keeps cannot be read; this is the app's beat_schedule"
         imported.left.append(PortingNote(name=WHOLE_SCHEDULE, why=why))
     return to_yaml(imported)

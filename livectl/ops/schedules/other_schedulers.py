@@ -60,7 +60,7 @@ class StoredEntry(Struct, kw_only=True):
     zone: str = ""  # of its cron line; empty: that of the file
     last_run: datetime | None = None
     remarks: tuple[str, ...] = ()  # comments beside the entry
-    unsaid: tuple[str, ...] = ()  # what holds for it and schedules.yaml cannot say
+    caveats: tuple[str, ...] = ()  # what holds for it and schedules.yaml cannot say
 
 
 def to_imported(
@@ -104,9 +104,9 @@ def _add_entry(entry: StoredEntry, imported: ImportedSchedule) -> None:
     if not entry.enabled:
         keys["enabled"] = False
     last_run = [f"{LAST_RUN} {format_time(entry.last_run)}"] if entry.last_run else []
-    comments = tuple(chain(entry.remarks, last_run, entry.unsaid))
+    comments = tuple(chain(entry.remarks, last_run, entry.caveats))
     imported.entries.append(PortableEntry(name=entry.name, keys=keys, comments=comments))
-    imported.notes += [PortingNote(name=entry.name, why=why) for why in entry.unsaid]
+    imported.notes += [PortingNote(name=entry.name, why=why) for why in entry.caveats]
 
 
 def format_time(moment: datetime) -> str:
@@ -163,14 +163,14 @@ def _redbeat_entry(prefix: str, key: str, definition: str, meta: str, is_schedul
         values = None
     if not isinstance(values, dict):
         return StoredEntry(name=key.removeprefix(prefix), read=partial(refuse, "its definition is no JSON"))
-    unsaid = () if is_scheduled else ("is not in RedBeat's schedule, which does not run it: switched off here",)
+    caveats = () if is_scheduled else ("is not in RedBeat's schedule, which does not run it: switched off here",)
     return StoredEntry(
         name=str(values.get("name") or key.removeprefix(prefix)),
         read=partial(_read_definition, values),
         task=values.get("task"),
         enabled=bool(values.get("enabled", True)) and is_scheduled,
         last_run=_redbeat_last_run(meta),
-        unsaid=unsaid,
+        caveats=caveats,
     )
 
 

@@ -106,10 +106,10 @@ def check_app(app: str, settings: Settings, cwd: Path, say: Callable[[str], None
         apps.find_zone(celery_app)
         apps.read_beat_schedule(celery_app)
     scheduler = str(celery_app.conf.beat_scheduler or "")
-    if with_beat and (store := launch.name_store(scheduler)):
+    if with_beat and (entry_source := launch.find_entry_source(scheduler)):
         raise SettingsError(
             f"{app} sets beat_scheduler to {scheduler}, whose entries livectl's beat would not send",
-            f"{_way_over(store, app)} "
+            f"{_way_over(entry_source, app)} "
             f'Or run that one: livectl -A {app} beat -- -S {scheduler}; with up: --beat-options "-S {scheduler}".',
         )
     app_deployment = deployment.find(app, settings, cwd)
@@ -142,8 +142,8 @@ def _check_servers(*addresses: Address | None, say: Callable[[str], None] | None
             say(f"{error.message}: it is tried again and again")
 
 
-def _way_over(store: str, app: str) -> str:
-    if store == "other":
+def _way_over(entry_source: str, app: str) -> str:
+    if entry_source == "other":
         return "Move its entries to schedules.yaml, and leave beat_scheduler out."
     return f"livectl -A {app} schedules import > schedules.yaml moves its entries; then leave beat_scheduler out."
 
