@@ -40,6 +40,7 @@ RESP_VERSION = 2  # replies have the same shapes with every redis-py and every s
 # A write that changes nothing: no such key is there. A replica, a full server and one whose disk is full refuse it.
 TRIAL_WRITE = ("SET", "livectl:probe", "1", "XX")
 TRIAL_WRITE_TOLERATED = ("NOPERM", "ERR unknown command")  # what this user does with it, its own commands will show
+DISK_FULL = ("MISCONF", "NOREPLICAS")  # for the time being; the embedded broker says the latter then
 
 # Nothing that a Redis sends is larger; what claims to be would take all memory.
 MAX_LINE_BYTES = 65_536
@@ -54,7 +55,12 @@ REFUSALS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("READONLY",), "takes nothing", "That is a replica: name its primary instead."),
     (("OOM",), "is full", "Raise its maxmemory, or make room: `livectl queues purge`, `livectl dead drop`."),
     (("MISCONF",), "takes nothing", "It cannot write to its disk: look at its log, and at the room there."),
-    (("NOREPLICAS", "MASTERDOWN", "CLUSTERDOWN"), "takes nothing", "Look at the replicas of that server."),
+    (
+        ("NOREPLICAS",),
+        "takes nothing",
+        "The embedded broker says so when its disk is full: make room. Any other: look at its replicas.",
+    ),
+    (("MASTERDOWN", "CLUSTERDOWN"), "takes nothing", "Look at the replicas of that server."),
     (("DENIED",), "does not let us in", "It is in protected mode: give it a password, and write it in its address."),
     (("ERR max number of clients",), "takes no more connections", "Raise its maxclients, or end what holds them."),
     (
@@ -156,11 +162,13 @@ def explain_error(error: BaseException, masked: str) -> ServerError | None:
     return ServerError(f"{masked} stopped answering: {words}", "Look whether that server still runs.")
 
 
-def connect(address: Address, timeout: float = SERVER_TIMEOUT_S, *, trial_write: bool = True) -> RedisConnection:
+def connect(
+    address: Address, timeout: float = SERVER_TIMEOUT_S, *, trial_write: bool = True, reads_suffice: bool = True
+) -> RedisConnection:
     """A connection that has logged in and may be used for `timeout` seconds. Raises ServerError if there is none.
 
     A server that takes nothing (a replica, a full one) counts as none; not without the trial write, for what only reads
-    or makes room.
+    or makes room. One whose disk is full can be read all the same: it counts as none only where reads do not suffice.
     """
     started, connect_timeout = time.monotonic(), min(timeout, SERVER_TIMEOUT_S)
     try:
@@ -174,7 +182,8 @@ def connect(address: Address, timeout: float = SERVER_TIMEOUT_S, *, trial_write:
         if address.scheme == "rediss":
             sock = tls.wrap_socket(sock, address)
         connection = RedisConnection(sock, address.masked, started + connect_timeout)
-        _log_in(connection, address, trial_write=trial_write)
+        tolerated = TRIAL_WRITE_TOLERATED + (DISK_FULL if reads_suffice else ())
+        _log_in(connection, address, trial_write=trial_write, tolerated=tolerated)
     except BaseException:
         sock.close()
         raise
@@ -197,7 +206,7 @@ def _open_socket(address: Address, timeout: float) -> socket.socket:
     return sock
 
 
-def _log_in(connection: RedisConnection, address: Address, *, trial_write: bool) -> None:
+def _log_in(connection: RedisConnection, address: Address, *, trial_write: bool, tolerated: tuple[str, ...]) -> None:
     """Everything in one round trip: the first refusal is what counts."""
     commands: list[tuple[RedisArgument, ...]] = []
     if address.password:
@@ -211,7 +220,7 @@ def _log_in(connection: RedisConnection, address: Address, *, trial_write: bool)
     for command, reply in zip(commands, replies, strict=True):
         if not isinstance(reply, RedisReplyError):
             continue
-        if command is TRIAL_WRITE and reply.words.startswith(TRIAL_WRITE_TOLERATED):
+        if command is TRIAL_WRITE and reply.words.startswith(tolerated):
             continue
         raise reply
 

@@ -46,7 +46,7 @@ class _BlockedError(Exception):
 def check_server(address: Address, timeout_s: float = SERVER_TIMEOUT_S) -> None:
     """Raises ServerError within this time when no server answers there, refuses livectl, or takes nothing."""
     if address.is_redis:
-        redis_client.connect(address, timeout_s).close()
+        redis_client.connect(address, timeout_s, reads_suffice=False).close()
         return
     _check_rabbitmq(address, timeout_s)
 

@@ -21,6 +21,7 @@ from celery import Celery
 
 from livectl.address import Address
 from livectl.ops.processes import embedded_broker
+from tests.support.disks import fill, root_only, tiny_disk
 from tests.support.processes import alive, answer, children, livectl
 from tests.support.servers import redis_over_tcp
 from tests.support.waiting import HANG_SECONDS, wait_for
@@ -104,6 +105,27 @@ def test_it_answers_programs_too(tmp_path: Path, home_environ: dict[str, str]) -
         up.send(signal.SIGTERM)
         assert up.wait() == 0
     assert len(up.lines) == 1
+
+
+@root_only
+def test_a_full_disk_ends_nothing_and_all_is_well_when_there_is_room(
+    tmp_path: Path, home_environ: dict[str, str]
+) -> None:
+    room = "there is room again"
+    with tiny_disk(tmp_path / "disk", "size=12m") as disk:
+        environ = home_environ | {"LIVECTL_HOME": str(disk / "home")}
+        with livectl("up", "-P", "solo", cwd=tmp_path, environ=environ) as up:
+            up.wait_for(SUCCEEDED)
+            fill(disk / "ballast", spare=0)
+            up.wait_for("is full: the broker answers reads, and takes nothing until there is room")
+            wait_for(lambda: answer("live", cwd=tmp_path, environ=environ).stdout == "Nobody is live.\n")
+            refused = answer("call", "livectl.ping", "--force", cwd=tmp_path, environ=environ)
+            assert (refused.returncode, "takes nothing" in refused.stderr) == (4, True)
+            (disk / "ballast").unlink()
+            wait_for(lambda: SUCCEEDED in up.text.partition(room)[2], what="a job after there is room")
+            assert "worker ended" not in up.text
+            up.send(signal.SIGTERM)
+            assert up.wait() == 0
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # it forks beside threads

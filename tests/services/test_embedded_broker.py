@@ -17,19 +17,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from kombu import Connection
+from kombu.transport.redis import Transport
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from livectl import settings as livectl_settings
+from livectl.address import Address
 from livectl.errors import ServerError, SettingsError
 from livectl.ops.processes import embedded_broker, process
 from livectl.ops.processes.embedded_broker import EmbeddedBroker
+from livectl.ops.protocol.guarded_channel import guarded_transport
+from livectl.redis_client import using_store
+from livectl.server_check import check_server
+from tests.support.disks import fill, root_only, tiny_disk
 from tests.support.waiting import HANG_SECONDS, LOOK_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root may mount, or become another user")
 
 
 @contextmanager
@@ -375,55 +380,104 @@ def test_a_file_where_a_folder_should_be_is_said_in_a_sentence(tmp_path: Path) -
     assert "LIVECTL_HOME" in refused.value.hint
 
 
-@contextmanager
-def tiny_disk(folder: Path, options: str) -> Iterator[Path]:
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip("file systems cannot be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
 @root_only
 def test_a_read_only_home_is_said_in_a_sentence(tmp_path: Path) -> None:
     with tiny_disk(tmp_path / "disk", "ro,size=1m") as disk, pytest.raises(ServerError, match="Read-only file system"):
         EmbeddedBroker(disk / "home").launch()
 
 
-def fill(file: Path, spare: int) -> None:
-    """Fills the disk of the file, and frees so many bytes again."""
-    with suppress(OSError), file.open("wb", buffering=0) as ballast:
-        while True:
-            ballast.write(b"x" * 1024)
-    os.truncate(file, file.stat().st_size - spare)
-
-
-@root_only
-def test_a_full_disk_is_not_taken_for_bad_data(tmp_path: Path) -> None:
-    with tiny_disk(tmp_path / "disk", "size=300k") as disk:
+@contextmanager
+def full_disk(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """A home that keeps something on a disk that is full, and the file to remove to make room."""
+    with tiny_disk(tmp_path / "disk", "size=4m") as disk:
         home, ballast = disk / "home", disk / "ballast"
         with running(home) as record, client(record) as store:
             store.set("kept", "yes")
+            store.set("passing", "yes", px=200)
         fill(ballast, spare=0)
-        with pytest.raises(ServerError, match="No space left on device"):
-            EmbeddedBroker(home).launch()
-        fill(ballast, spare=20_000)
-        server = EmbeddedBroker(home)
-        child = server.launch()
+        yield home, ballast
+
+
+@contextmanager
+def launched(home: Path, said: list[str]) -> Iterator[tuple[EmbeddedBroker, subprocess.Popen[bytes], redis.Redis]]:
+    """The server of the home with its process and a client; killed at the end."""
+    server = EmbeddedBroker(home, said.append)
+    child = server.launch()
+    try:
         wait_for(server.is_ready)
-        with (
-            pytest.raises(redis.ConnectionError),
-            client(embedded_broker.BrokerRecord(0, "", str(home / "run/broker.sock"))) as store,
-        ):
-            store.set("filler", "x" * 100_000)  # it would rather end than say yes to what it cannot keep
-        assert "No space left on device" in server.repair(child.wait(HANG_SECONDS))
-        ballast.unlink()
-        with running(home) as record, client(record) as store:
-            assert store.get("kept") == "yes"
+        with client(embedded_broker.BrokerRecord(0, "", server.socket)) as store:
+            yield server, child, store
+    finally:
+        child.kill()
+        child.wait(HANG_SECONDS)
+
+
+@root_only
+def test_on_a_full_disk_it_starts_answers_and_takes_nothing_until_there_is_room(tmp_path: Path) -> None:
+    said: list[str] = []
+    with full_disk(tmp_path) as (home, ballast):
+        with launched(home, said) as (server, child, store):
+            for _ in range(3):
+                assert store.get("kept") == "yes"
+                with pytest.raises(redis.ResponseError, match="NOREPLICAS"):
+                    store.rpush("list", "x" * 100_000)
+            wait_for(lambda: store.get("passing") is None)  # an expiry, which the server itself writes
+            assert server.is_responding()
+            assert child.poll() is None
+            ballast.unlink()
+            assert server.is_responding()
+            store.rpush("list", "again")
+            assert store.config_get("appendfsync")["appendfsync"] == "always"
+        with running(home, said) as record, client(record) as store:
+            assert (store.get("kept"), store.lrange("list", 0, -1)) == ("yes", ["again"])
         assert not list(home.glob("*.corrupt-*"))
+    full, room = said
+    assert "is full: the broker answers reads, and takes nothing until there is room" in full
+    assert "there is room again" in room
+
+
+def push_until_it_ends(store: redis.Redis) -> int:
+    """How many pushes the server acknowledged."""
+    acknowledged = 0
+    with suppress(redis.ConnectionError):
+        while True:
+            store.rpush("list", "x" * 50_000)
+            acknowledged += 1
+    return acknowledged
+
+
+@root_only
+def test_a_disk_that_fills_up_faster_than_anybody_looks_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    with full_disk(tmp_path) as (home, ballast):
+        ballast.unlink()
+        with launched(home, []) as (server, child, store):
+            acknowledged = push_until_it_ends(store)
+            assert "No space left on device" in server.repair(child.wait(HANG_SECONDS))
+        with running(home) as record, client(record) as store:
+            assert store.llen("list") == acknowledged > 10
+            with pytest.raises(redis.ResponseError, match="NOREPLICAS"):
+                store.rpush("list", "more")
+        assert not list(home.glob("*.corrupt-*"))
+
+
+@root_only
+def test_a_disk_with_little_room_is_noticed_before_the_broker_ends(tmp_path: Path) -> None:
+    with full_disk(tmp_path) as (home, ballast):
+        ballast.unlink()
+        with launched(home, []) as (server, _, _):
+            fill(ballast, spare=embedded_broker.MIN_FREE_BYTES // 2)
+            assert server.is_responding()
+            address = Address(scheme="unix", path=server.socket)
+            with pytest.raises(ServerError, match="takes nothing") as refused:
+                check_server(address)
+            assert "make room" in refused.value.hint
+            with using_store(address) as store:
+                assert store.get("kept") == "yes"
+            with Connection(f"redis+socket://{server.socket}") as connection:
+                connection.transport_cls = guarded_transport(Transport, lambda *args: None)
+                errors, worker_client = connection.connection_errors, connection.default_channel.client
+                with pytest.raises(errors, match="takes nothing"):  # so that a worker tries again, and does not end
+                    worker_client.set("more", "x")
 
 
 def test_without_a_server_binary_the_next_step_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

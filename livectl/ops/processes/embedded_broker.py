@@ -37,7 +37,8 @@ MAX_SOCKET_PATH_BYTES = 103  # what macOS takes; Linux takes 107
 PRIVATE_UMASK = 0o077
 ANSWER_SECONDS = 2.0  # a server that takes longer for a PING does not work
 RELEASE_SECONDS = 3.0  # to wait for a server that is just ending
-MIN_FREE_BYTES = 1_000_000  # less than a large job takes
+MIN_FREE_BYTES = 1_000_000  # a large job takes as much: with less the disk counts as full
+ROOM_BYTES = 2 * MIN_FREE_BYTES  # with so much it no longer does
 
 # The server loses nothing that it acknowledged, not even at a power cut, evicts nothing, and lets nobody else in.
 SERVER_OPTIONS = (
@@ -48,6 +49,11 @@ SERVER_OPTIONS = (
     *("--maxmemory", "0", "--maxmemory-policy", "noeviction"),
     *("--daemonize", "no", "--logfile", "", "--always-show-logo", "no"),
 )
+
+# On a full disk a server with `appendfsync always` ends at the first write. With these it answers reads and refuses
+# writes: it waits for replicas that do not exist. What it writes by itself, such as expiries, waits for room.
+REFUSING_WRITES = {"appendfsync": "everysec", "min-replicas-to-write": "1"}
+TAKING_WRITES = {"appendfsync": "always", "min-replicas-to-write": "0"}
 
 # Words in the log of a server that cannot start, for causes other than its data.
 NON_DATA_CAUSES = (
@@ -95,6 +101,7 @@ class EmbeddedBroker:
         self._data = BrokerData(home)
         self.log = state_dir.log_path(home, "broker")
         self._has_launched = False
+        self._refuses_writes = False
         self._log_offset = 0  # where the log of the last start begins
         self._data_reset = False  # its data was set aside since it last worked, so that data is not the cause again
 
@@ -131,6 +138,7 @@ class EmbeddedBroker:
         answer = _ping(self.socket)
         if answer.startswith(b"+PONG"):
             self._data.note_filled()
+            self._heed_disk()
         return bool(answer)
 
     def repair(self, code: int) -> str:
@@ -197,6 +205,9 @@ class EmbeddedBroker:
 
     def _spawn(self, binary: str, lock_descriptor: int) -> subprocess.Popen[bytes]:
         command = [binary, *SERVER_OPTIONS, "--dir", str(self.home / "data"), "--unixsocket", self.socket]
+        self._note_refusal(refuses=self._is_disk_full())
+        if self._refuses_writes:
+            command += [word for name, value in REFUSING_WRITES.items() for word in (f"--{name}", value)]
         with state_dir.open_log(self.home, "broker") as log:
             self._log_offset = log.tell()
             child = subprocess.Popen(
@@ -219,7 +230,28 @@ class EmbeddedBroker:
 
     def _disk_full_cause(self) -> str:
         """The cause that the log lacks: a full disk takes no log either."""
-        return NON_DATA_CAUSES[0] if shutil.disk_usage(self.home).free < MIN_FREE_BYTES else ""
+        return NON_DATA_CAUSES[0] if self._is_disk_full() else ""
+
+    def _is_disk_full(self) -> bool:
+        return shutil.disk_usage(self.home).free < (ROOM_BYTES if self._refuses_writes else MIN_FREE_BYTES)
+
+    def _heed_disk(self) -> None:
+        """Lets the server refuse writes while the disk is full, and take them when there is room."""
+        is_full = self._is_disk_full()
+        if is_full != self._refuses_writes:
+            options = REFUSING_WRITES if is_full else TAKING_WRITES
+            pairs = " ".join(f"{name} {value}" for name, value in options.items())
+            if _ask(self.socket, f"CONFIG SET {pairs}").startswith(b"+OK"):
+                self._note_refusal(refuses=is_full)
+
+    def _note_refusal(self, *, refuses: bool) -> None:
+        if refuses and not self._refuses_writes:
+            self._say(
+                f"the disk of {self.home} is full: the broker answers reads, and takes nothing until there is room"
+            )
+        elif self._refuses_writes and not refuses:
+            self._say(f"there is room again on the disk of {self.home}: the broker takes everything")
+        self._refuses_writes = refuses
 
     def _log_own_line(self, line: str) -> None:
         with suppress(OSError), state_dir.open_log(self.home, "broker") as log:
@@ -282,11 +314,15 @@ def locate_binary() -> str:
 
 def _ping(path: str) -> bytes:
     """The first bytes of the answer to a PING; empty if there is none."""
+    return _ask(path, "PING")
+
+
+def _ask(path: str, command: str) -> bytes:
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(ANSWER_SECONDS)
             connection.connect(path)
-            connection.sendall(b"PING\r\n")
+            connection.sendall(f"{command}\r\n".encode())
             return connection.recv(64)
     except OSError:
         return b""
@@ -319,4 +355,11 @@ def _read_record(home: Path) -> BrokerRecord | None:
 
 
 def _write_record(home: Path, record: BrokerRecord) -> None:
-    write_file(home / "broker.json", msgspec.json.encode(record), mode=state_dir.PRIVATE_FILE_MODE)
+    path, data = home / "broker.json", msgspec.json.encode(record)
+    try:
+        write_file(path, data, mode=state_dir.PRIVATE_FILE_MODE)
+    except OSError:  # a full disk has room for no new file, but for one over the old one
+        if path.stat().st_size < len(data):
+            raise
+        with path.open("r+b") as stream:
+            stream.write(data.ljust(path.stat().st_size))

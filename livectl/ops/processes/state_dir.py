@@ -76,8 +76,10 @@ def acquire_lock(path: Path, timeout: float = 0) -> int | None:
             os.close(descriptor)
             return None
         time.sleep(LOCK_RETRY_SECONDS)
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    with suppress(OSError):  # a full disk, which must not keep the lock from the next try
+        owner = str(os.getpid()).encode()
+        os.pwrite(descriptor, owner, 0)
+        os.ftruncate(descriptor, len(owner))
     return descriptor
 
 

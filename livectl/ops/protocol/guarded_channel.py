@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,6 +12,7 @@ from kombu.transport import virtual
 from kombu.utils.json import loads
 
 from livectl.ops.protocol import message_faults
+from livectl.redis_client import DISK_FULL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     SetAside: TypeAlias = Callable[[str, Any, str], object]  # queue, what lay there, what is wrong with it
 
 READ_FAULTS = (ValueError, TypeError, LookupError, AttributeError, RecursionError, ArithmeticError)
+REFUSED_PAUSE_S = 2.0  # Celery itself waits only for servers that take no connection
 
 
 class UnreadableMessageError(Exception):
@@ -68,6 +71,32 @@ class GuardedChannel:
 
         client.parse_response = parse_guarded
         return client
+
+    def _connparams(self, *args: Any, **options: Any) -> Any:
+        params = super()._connparams(*args, **options)  # type: ignore[misc]
+        return params | {"connection_class": _patient_connection(params["connection_class"])}
+
+
+def _patient_connection(base: Any) -> Any:
+    """The connection class, to which a server that takes nothing for now, as on a full disk, is one that is away.
+
+    Celery connects again and again to one that is away, and ends its worker over any other refusal.
+    """
+    from redis.exceptions import ConnectionError as AwayError
+    from redis.exceptions import ResponseError
+
+    class PatientConnection(base):  # type: ignore[misc]
+        def read_response(self, *args: Any, **options: Any) -> Any:
+            try:
+                return super().read_response(*args, **options)
+            except ResponseError as error:
+                if not str(error).startswith(DISK_FULL):
+                    raise
+                self.disconnect()
+                time.sleep(REFUSED_PAUSE_S)
+                raise AwayError(f"the broker takes nothing: {error}") from error
+
+    return PatientConnection
 
 
 def _is_json(item: bytes) -> bool:

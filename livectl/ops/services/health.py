@@ -289,7 +289,8 @@ class LivenessProbe:
         if target is None or target.store is None:
             return None
         try:
-            with redis_client.connect(target.store) as connection:
+            # A full disk keeps a beat from writing that it looked in.
+            with redis_client.connect(target.store, reads_suffice=False) as connection:
                 activity = heartbeats.read_activity(connection)
         except ServerError as error:
             self.problem = error.message
