@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from livectl.context import CommandContext
 from livectl.errors import FileError, LivectlError, Mistake, PlatformError, ServerError, SettingsError, UnfinishedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 def run(*argv: str, **environ: str) -> tuple[int, str, str]:
@@ -57,6 +58,26 @@ def test_a_mistake_on_the_command_line_ends_with_2_and_a_suggestion(argv: list[s
     assert (code, out) == (2, "")
     assert message in err
     assert "--help" in err
+
+
+def _commands(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield words, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            if below := command.get_command(context, name):
+                yield from _commands(below, (*words, name))
+
+
+def test_each_help_fits_into_80_columns_and_each_command_is_in_the_documents() -> None:
+    root = Path(__file__).parents[2]
+    documents = "\n".join(path.read_text() for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))))
+    for words, command in _commands(cli.root):
+        text = command.get_help(click.Context(command, info_name=" ".join(("livectl", *words)), terminal_width=78))
+        assert [line for line in text.splitlines() if len(line) > 80] == [], words
+        assert all(re.search(rf"`[^`]*\b{word}\b|^    \$ .*\b{word}\b", documents, re.MULTILINE) for word in words), (
+            words
+        )
 
 
 @pytest.mark.parametrize(
