@@ -61,7 +61,7 @@ class Secret:
         return hash(self._compared())
 
     def __repr__(self) -> str:
-        return "***"
+        return MASK
 
 
 class KnownSecrets:
@@ -88,8 +88,8 @@ class KnownSecrets:
     def _find_values(self) -> None:
         with self._lock:  # of the same thread again, where a source logs
             while self._sources:
-                found = {spelling for value in self._sources[0]() for spelling in _spellings(value)}
-                self._spellings = tuple(sorted({*self._spellings, *found}, key=len, reverse=True))
+                spellings = {spelling for value in self._sources[0]() for spelling in _spellings(value)}
+                self._spellings = tuple(sorted({*self._spellings, *spellings}, key=len, reverse=True))
                 del self._sources[0]  # not before: another thread waits for as long as it is there
 
 
@@ -120,9 +120,9 @@ def address_parts(url: str) -> set[str]:
     except ValueError:
         return {url}
     login, _, host = parts.netloc.rpartition("@")
-    found = {url, parts.netloc, login, *login.split(":"), *host.split(":"), *parts.path.split("/")}
-    found |= {value for _, value in parse_qsl(parts.query)}
-    return {text for part in found for text in (part, unquote(part)) if text}
+    texts = {url, parts.netloc, login, *login.split(":"), *host.split(":"), *parts.path.split("/")}
+    texts |= {value for _, value in parse_qsl(parts.query)}
+    return {spelling for text in texts for spelling in (text, unquote(text)) if spelling}
 
 
 KNOWN = KnownSecrets()  # of the process, as logging is: a secret must be hidden by whoever meets it

@@ -80,18 +80,18 @@ def find_destinations(app: Any, schedules: Sequence[Schedule]) -> dict[str, str]
     queue_by_entry = {}
     for entry in schedules:
         options = {key: value for key, value in entry.options.items() if key in ROUTING_OPTIONS}
-        if name := _route(app, options, entry.task, entry.args, entry.kwargs):
+        if name := _find_queue(app, options, entry.task, entry.args, entry.kwargs):
             queue_by_entry[entry.name] = name
     return queue_by_entry
 
 
 def find_task_queues(app: Any, tasks: Sequence[TaskFacts]) -> dict[str, str]:
     """Task -> the queue that its jobs are sent to, unless whoever sends them names another."""
-    queues = {task.name: _route(app, {}, task.name, (), {}) for task in tasks}
+    queues = {task.name: _find_queue(app, {}, task.name, (), {}) for task in tasks}
     return {task: queue for task, queue in queues.items() if queue}
 
 
-def _route(app: Any, options: Mapping[str, Any], task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+def _find_queue(app: Any, options: Mapping[str, Any], task: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     """The name of the queue; empty where a router of the app's own stumbles, which is for its log."""
     try:
         route = app.amqp.router.route(dict(options), task, args, kwargs)

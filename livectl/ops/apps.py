@@ -146,8 +146,8 @@ def _find_setting(setting: str, app: Celery, module: ModuleType, cwd: Path) -> t
 
 def _web_app_error(name: str, value: Any, module: ModuleType) -> SettingsError:
     """Says that this is the web framework's app, and which name the Celery app has."""
-    found = next((key for key, each in vars(module).items() if _is_app(each)), None)
-    hint = f"The Celery app there is -A {module.__name__}:{found}." if found else APP_SPELLINGS_HINT
+    celery_app_name = next((key for key, item in vars(module).items() if _is_app(item)), None)
+    hint = f"The Celery app there is -A {module.__name__}:{celery_app_name}." if celery_app_name else APP_SPELLINGS_HINT
     return SettingsError(f"-A {name} is a {type(value).__name__} object, and no Celery app", hint)
 
 

@@ -216,8 +216,8 @@ class AliasResolver:
             return ids, _by_id(same_observations(platform_name, unresolved, State.AUTH, context, problem))
         limits = self._limits[platform_name]
         max_lookups = max(0, min(MAX_LOOKUPS_AT_ONCE, int(self._store.spend(limits, 0, now))))
-        is_due = [name for name in unresolved if _is_due(waiting.get(name), now)]
-        due = _within(platform, is_due, max_lookups)
+        due_names = [name for name in unresolved if _is_due(waiting.get(name), now)]
+        due = _first_lookups(platform, due_names, max_lookups)
         if not due:
             return ids, {}
         if reason := polling.left_alone(self._store, platform_name, now):
@@ -234,7 +234,7 @@ class AliasResolver:
         return ids | new_ids, _by_id(failures)
 
 
-def _within(platform: Platform, names: Sequence[str], requests: int) -> list[str]:
+def _first_lookups(platform: Platform, names: Sequence[str], requests: int) -> list[str]:
     """The first names, as many as so many requests look up."""
     chosen: list[str] = []
     together = alone = 0

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class CheckCache(Protocol):
-    """Keeps what a platform needs from one check to the next: tokens, names, videos that ended."""
+    """What a fetcher keeps by."""
 
     def cache_get(self, platform: str, names: Sequence[str]) -> list[str | None]: ...
 
@@ -42,7 +42,7 @@ class NameCache(CheckCache, Protocol):
 
 
 class InMemoryCache:
-    """Keeps it in memory, for a fetcher without a store."""
+    """Keeps tokens and names in memory, for a fetcher without a store."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -72,9 +72,9 @@ class KeptValue(msgspec.Struct, frozen=True):
 
 
 class FileCache(InMemoryCache):
-    """Keeps it in a file that nobody else may read, from one call of a command to the next.
+    """Keeps tokens and names in a file that nobody else may read, from one call of a command to the next.
 
-    It has tokens, never the keys that they were got with. A file that cannot be read or written costs a few requests.
+    Never the keys that tokens were got with. A file that cannot be read or written costs a few requests.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:

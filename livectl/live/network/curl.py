@@ -236,8 +236,8 @@ class Transfer:
         self._body += chunk
         until = self.request.until
         if until and not self._stop_at:
-            found = self._body.find(until, max(0, received - len(until)))
-            self._stop_at = found + len(until) + self.request.beyond if found >= 0 else 0
+            position = self._body.find(until, max(0, received - len(until)))
+            self._stop_at = position + len(until) + self.request.beyond if position >= 0 else 0
         if self._stop_at and len(self._body) >= self._stop_at:
             self._until_seen = True
             return 0

@@ -152,14 +152,14 @@ def _find_rows(slugs: Sequence[str], context: CheckContext) -> Generator[Effect,
     if not slugs:
         return {}
     rows = yield from _fetch_channels("slug", [slug.removeprefix("@") for slug in slugs], context)
-    by_slug = {f"@{parsing.decode_json(row, OWNER).slug}": row for row in rows or ()}
-    found = {slug: by_slug[slug] for slug in slugs if slug in by_slug}
-    missing = [slug for slug in slugs if slug not in found]
+    all_rows = {f"@{parsing.decode_json(row, OWNER).slug}": row for row in rows or ()}
+    rows_by_slug = {slug: all_rows[slug] for slug in slugs if slug in all_rows}
+    missing = [slug for slug in slugs if slug not in rows_by_slug]
     middle = len(slugs) // 2
     parts = [slugs[:middle], slugs[middle:]] if rows is None else [[slug] for slug in missing]
     for part in parts if len(slugs) > 1 else ():
-        found |= yield from _find_rows(part, context)
-    return found
+        rows_by_slug |= yield from _find_rows(part, context)
+    return rows_by_slug
 
 
 def observe_names(names: Sequence[str], context: CheckContext) -> Observations:

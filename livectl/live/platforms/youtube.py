@@ -179,10 +179,15 @@ def _find_in_page(name: str, context: CheckContext) -> Resolve:
         raise NotAStreamer(f"YouTube knows no {name}", HINT)
     text = _decode_page(response.url, parsing.read_body(response, context.now))
     marks = VIDEO_MARKS if name.startswith("video:") else CHANNEL_MARKS
-    match = next((found for mark in marks if (found := mark.search(text))), None)
-    if match is None:
+    channel = _find_channel(text, marks)
+    if not channel:
         raise CheckFailed(State.PARSE_ERROR, f"no mark of a channel in the page of {name} - at `externalId`")
-    return match[1]
+    return channel
+
+
+def _find_channel(text: str, marks: Sequence[re.Pattern[str]]) -> str:
+    """The channel that the first of these marks names; empty where there is none of them."""
+    return next((match[1] for mark in marks if (match := mark.search(text))), "")
 
 
 def observe_names(names: Sequence[str], context: CheckContext) -> Observations:
@@ -195,8 +200,7 @@ def observe_names(names: Sequence[str], context: CheckContext) -> Observations:
         if text is None:
             observations[name] = Observation(platform=NAME, id=name, state=State.NOT_FOUND, at=context.now)
             continue
-        channel = next((found[1] for mark in PAGE_MARKS if (found := mark.search(text))), "")
-        if channel:
+        if channel := _find_channel(text, PAGE_MARKS):
             observations[name] = yield from _observe_text(channel, text, context)
     return observations
 

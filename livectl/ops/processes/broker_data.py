@@ -215,12 +215,12 @@ class BrokerData:
         return [f"the broker starts with less data than it had: {', '.join(lost)}"] if lost else []
 
     def _find_files(self) -> list[DataFile]:
-        found = []
+        files = []
         for path in self._files_folder.glob("appendonly.aof.*"):
             if match := FILE_NAME.fullmatch(path.name):
                 with suppress(FileNotFoundError):  # a server that runs replaces its files
-                    found.append(DataFile(match[2], int(match[1]), path, path.stat().st_size))
-        return sorted(found)
+                    files.append(DataFile(match[2], int(match[1]), path, path.stat().st_size))
+        return sorted(files)
 
     def _listed_files(self, files: Sequence[DataFile]) -> list[DataFile]:
         text = self._manifest.read_text(errors="replace") if self._manifest.exists() else ""

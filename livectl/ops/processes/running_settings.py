@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ProcessKind: TypeAlias = Literal["worker", "beat", "page", "up"]
 
-# What each process holds on to; of anybody's app livectl's settings say less.
+# What each process holds on to. Of anybody's app, livectl's settings say less.
 OWN_SECTIONS: dict[ProcessKind, tuple[str, ...]] = {
     "worker": ("broker", "store", "results", "worker", "tasks", "celery"),
     "beat": ("broker", "store", "results", "celery"),
@@ -45,7 +45,7 @@ APP_SECTIONS: dict[ProcessKind, tuple[str, ...]] = {
 OPEN_SECTIONS = ("celery.", "tasks.")  # of these alone there are as many settings as were written
 ENVIRONMENT_PREFIX = "LIVECTL_"  # of a source: nobody else knows the environment of a process
 NOT_SET, EMBEDDED = "not set", "livectl's own server"
-SALT_BYTES = 16
+SALT_BYTES = 8
 
 
 class StartedSetting(msgspec.Struct, frozen=True):
@@ -88,7 +88,7 @@ def note_start(
     identity = process.identify(os.getpid())
     if identity is None:
         return
-    salt = secrets.token_hex(SALT_BYTES // 2)
+    salt = secrets.token_hex(SALT_BYTES)
     note = StartNote(
         kind=kind,
         name=name,
@@ -116,9 +116,7 @@ def forget_start(kind: ProcessKind, settings: Settings) -> None:
 
 
 def describe_outdated(settings: Settings, cwd: Path, *, own: bool = True) -> list[str]:
-    """The processes here that were started with other settings than these, which they cannot take over: a line for
-    each setting.
-    """
+    """A line for each setting that processes here were started with otherwise, and cannot take over."""
     labels: dict[str, list[str]] = defaultdict(list)
     for note in _running(settings.home):
         if note.own == own and note.has_settings_of(settings.file, cwd):
@@ -151,14 +149,12 @@ def _started_settings(settings: Settings, sections: tuple[str, ...], salt: str) 
     return {
         name: StartedSetting(_show(name, value), prints[name])
         for name, value in setting_values(settings, sections).items()
-        if not _is_unknown(settings, name)
+        if not (_is_unset(value) or settings.sources.get(name, "").startswith(ENVIRONMENT_PREFIX))
     }
 
 
-def _is_unknown(settings: Settings, name: str) -> bool:
-    value = setting_values(settings, [name.partition(".")[0]]).get(name)
-    unset = isinstance(value, Secret | UnsetAddress) and bool(value.problem)
-    return unset or settings.sources.get(name, "").startswith(ENVIRONMENT_PREFIX)
+def _is_unset(value: Any) -> bool:
+    return isinstance(value, Secret | UnsetAddress) and bool(value.problem)
 
 
 def _show(name: str, value: Any) -> str:

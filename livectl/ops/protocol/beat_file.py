@@ -74,8 +74,8 @@ def find(path: Path) -> Path | None:
     A file that is no text counts as well: this Python may lack what would read it, and says so.
     """
     names = [path, path.with_suffix("")] if path.suffix in SUFFIXES else [path]
-    found = next((name for name in names if _is_sqlite(name) or dbm.whichdb(str(name))), None)
-    return found or (path if _is_binary(path) else None)
+    known = next((name for name in names if _is_sqlite(name) or dbm.whichdb(str(name))), None)
+    return known or (path if _is_binary(path) else None)
 
 
 def read(path: Path, name: str) -> BeatFile:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CRONTAB_FIELDS = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")  # in the order of Celery's crontab
+SOLAR_FIELDS = ("event", "lat", "lon")
 CELERY_KEYS = {
     "task",
     "schedule",

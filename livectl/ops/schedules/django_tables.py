@@ -18,9 +18,9 @@ from livectl.ops.schedules.conversion import (
 )
 from livectl.ops.schedules.exporting import DJANGO_PERIODS
 from livectl.ops.schedules.other_schedulers import (
-    TYPE_KEY,
     UNREADABLE,
     StoredEntry,
+    check_plain,
     format_time,
     refuse,
     to_imported,
@@ -222,8 +222,7 @@ def _read_json(text: Any, kind: type) -> Any:
         raise NotPortable(f"not JSON: {shorten(str(text))}") from error
     if not isinstance(value, kind):
         raise NotPortable(f"no {'list' if kind is list else 'mapping'}: {shorten(str(text))}")
-    if TYPE_KEY in json.dumps(value):
-        raise NotPortable("its values are of a type that only Python has")
+    check_plain(value)
     return value
 
 

@@ -294,7 +294,7 @@ class _ScheduleFinder:
         yield from (self.comments[line][0] for line in range(start, last + 1) if line in self.comments)
 
     def _find_zone(self, entries: list[PortableEntry]) -> str:
-        """Celery's time zone if it is set, else Django's. UTC stands in for one that is not known; that is said."""
+        """Celery's time zone if it is set, else Django's. UTC stands in for one that is not known, with a note."""
         settings = dict[str, tuple[ast.expr, str]]()  # the last value of each name, and when it is set
         for name, node, statement in _zone_assignments(self.tree):
             condition = self.conditions.get(statement, "") or (settings[name][1] if name in settings else "")
@@ -347,13 +347,13 @@ def _find_aliases(tree: ast.Module) -> set[str]:
             pairs += [(target, node.value) for target in node.targets]
         elif isinstance(node, ast.Call):
             pairs += [(keyword, keyword.value) for keyword in node.keywords]
-    found = [
+    aliases = {
         name.id
-        for one, other in pairs
-        for schedule, name in ((one, other), (other, one))
+        for left, right in pairs
+        for schedule, name in ((left, right), (right, left))
         if isinstance(name, ast.Name) and _is_schedule_name(_last_name(schedule)) and not _is_schedule_name(name.id)
-    ]
-    return set(found) if len(found) == 1 else set()
+    }
+    return aliases if len(aliases) == 1 else set()
 
 
 def _changes_something(loop: ast.For) -> bool:

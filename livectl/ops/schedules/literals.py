@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from livectl.errors import shorten
 from livectl.ops.schedules.conditions import ASSUME_HINT
-from livectl.ops.schedules.conversion import CRONTAB_FIELDS, NotPortable, PortableTiming, crontab_timing
+from livectl.ops.schedules.conversion import CRONTAB_FIELDS, SOLAR_FIELDS, NotPortable, PortableTiming, crontab_timing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-SOLAR_FIELDS = ("event", "lat", "lon")
 MAX_RANGE_VALUES = 60  # of a crontab field
 MAX_SOURCE_CHARS = 50  # of an expression in a message
 MUTATING_METHODS = frozenset(

@@ -21,6 +21,7 @@ from livectl.errors import ServerError, SettingsError
 from livectl.ops.protocol import beat_file
 from livectl.ops.schedules.conversion import (
     CRONTAB_FIELDS,
+    SOLAR_FIELDS,
     WHOLE_SCHEDULE,
     ImportedSchedule,
     NotPortable,
@@ -174,6 +175,12 @@ def _redbeat_entry(prefix: str, key: str, definition: str, meta: str, is_schedul
     )
 
 
+def check_plain(value: Any) -> None:
+    """Raises NotPortable for decoded JSON in which a scheduler has marked values of Python's own types."""
+    if TYPE_KEY in json.dumps(value):
+        raise NotPortable("its values are of a type that only Python has")
+
+
 def refuse(reason: str) -> dict[str, Any]:
     raise NotPortable(reason)
 
@@ -185,8 +192,7 @@ def _read_definition(values: Mapping[str, Any]) -> dict[str, Any]:
         "kwargs": values.get("kwargs") or {},
         "options": values.get("options") or {},
     }
-    if TYPE_KEY in json.dumps(entry):
-        raise NotPortable("its values are of a type that only Python has")
+    check_plain(entry)
     return {**entry, "schedule": _redbeat_timing(values.get("schedule"))}
 
 
@@ -241,7 +247,7 @@ def _shelved_timing(value: Any) -> Any:
     if value.path == "celery.schedules.crontab":
         return crontab_timing(dict(zip(CRONTAB_FIELDS, arguments, strict=False)))
     if value.path == "celery.schedules.solar":
-        return PortableTiming("solar", dict(zip(("event", "lat", "lon"), arguments, strict=False)))
+        return PortableTiming("solar", dict(zip(SOLAR_FIELDS, arguments, strict=False)))
     if value.path == "celery.schedules.schedule" and isinstance(arguments[0], timedelta):
         return PortableTiming("every", arguments[0].total_seconds(), relative=bool(arguments[1:2] and arguments[1]))
     raise NotPortable(f"{value.path} is a class of its own")
