@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from livectl.doctor.collect_app import SET_IN_CODE, SETTING_VARIABLES
+from livectl.doctor.collect_app import SETTING_VARIABLES
 from livectl.models import Finding
 from livectl.ops.apps import MIXED_NAMES_TEXT
 from livectl.redaction import redact_text
 from livectl.suggestions import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from livectl.doctor.facts import Facts, FailedJob, WrittenSetting
     from livectl.ops.migration.names import Classification
@@ -135,7 +135,7 @@ def check_old_names(facts: Facts) -> Iterator[Finding]:
             id="settings-old",
             level="warn",
             title="Settings have names that go away in Celery 6",
-            evidence=_join_names(names),
+            evidence=_join_names(list(dict.fromkeys(names))),
             cure="livectl migrate .    shows the change; with --prove, that it changes nothing else",
         )
 
@@ -244,13 +244,15 @@ def check_endless_results(facts: Facts) -> Iterator[Finding]:
 
 
 def check_flask_context(facts: Facts) -> Iterator[Finding]:
-    if failure := _first_failure(facts, (NO_FLASK_CONTEXT,)):
+    wrapped = {task.name for task in facts.tasks if task.wraps_run} if not facts.survey.workers else set()
+    if failure := _first_failure(facts, (NO_FLASK_CONTEXT,), cured_tasks=wrapped):
         yield Finding(
             id="flask-context",
             level="bad",
             title="Tasks run outside of Flask's app context",
             evidence=f"{failure.task or 'job'} {failure.id} failed: {failure.error}",
-            cure="Give the app a task class whose __call__ runs inside app.app_context(), as Flask's manual shows.",
+            cure="Give the app a task class whose __call__ runs inside app.app_context(), as Flask's manual shows, "
+            "and restart the workers.",
         )
 
 
@@ -264,19 +266,18 @@ def check_django_setup(facts: Facts) -> Iterator[Finding]:
             level="bad",
             title="Django is used before it is set up",
             evidence=evidence,
-            cure="Set DJANGO_SETTINGS_MODULE and call django.setup() in the module of the app, before anything else.",
+            cure="Set DJANGO_SETTINGS_MODULE and call django.setup() in the module of the app, before anything else; "
+            "then restart the workers.",
         )
 
 
 def _classified_settings(facts: Facts) -> Iterator[tuple[WrittenSetting, Classification]]:
-    """The names that mean a setting, and what Celery makes of each. Celery converts what code sets on app.conf."""
+    """The names that mean a setting, and what Celery makes of each."""
     from livectl.ops.migration.names import classify, is_generic
 
     for setting in facts.settings.written:
         classification = classify(setting.name, setting.namespace)
         if classification is None or (is_generic(setting.name) and classification.kind == "rename"):
-            continue
-        if setting.location == SET_IN_CODE and classification.was_read:
             continue
         if (
             setting.namespace
@@ -311,5 +312,25 @@ def _has_backend(facts: Facts) -> bool:
     return str(facts.setting("result_backend") or "disabled").removesuffix("://") != "disabled"
 
 
-def _first_failure(facts: Facts, signs: tuple[str, ...]) -> FailedJob | None:
-    return next((failure for failure in facts.failed_jobs if any(sign in failure.error for sign in signs)), None)
+def _first_failure(
+    facts: Facts, signs: tuple[str, ...], cured_tasks: Collection[str] = frozenset()
+) -> FailedJob | None:
+    """The newest job that failed with one of these signs, where nothing says that the cause is gone since."""
+    return next(
+        (
+            failure
+            for failure in facts.failed_jobs
+            if any(sign in failure.error for sign in signs)
+            and failure.task not in cured_tasks
+            and not failure.has_succeeded_since
+            and not _is_older_than_workers(failure, facts)
+        ),
+        None,
+    )
+
+
+def _is_older_than_workers(failure: FailedJob, facts: Facts) -> bool:
+    """Whether each worker has been started since: none that runs now has failed so."""
+    if failure.finished is None or not facts.survey.complete:
+        return False
+    return all(worker.started is not None and worker.started > failure.finished for worker in facts.survey.workers)

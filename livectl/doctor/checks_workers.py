@@ -12,6 +12,7 @@ from livectl.ops.services.health import MAX_BEAT_LAG_S
 from livectl.pools import GREEN_POOLS
 from livectl.redaction import has_login, redact_text
 from livectl.suggestions import did_you_mean
+from livectl.units import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,8 +56,9 @@ def check_unknown_tasks(facts: Facts) -> Iterator[Finding]:
         evidence = f"{entry.name} is scheduled to send {entry.task}"
         if entry.task.startswith(BUILT_IN_PREFIX):
             continue
-        if entry.task not in known_tasks:
-            yield _unknown_task(evidence, entry.task, known_tasks, "nobody knows it")
+        if entry.task not in app_tasks:
+            known = "workers know it, the app does not" if entry.task in worker_tasks else "nobody knows it"
+            yield _unknown_task(evidence, entry.task, known_tasks - {entry.task}, known, left_out=entry.name)
         elif worker_tasks and entry.task not in worker_tasks:
             yield _unknown_task(evidence, entry.task, set(), "no worker that answers knows it")
     for task, queue in facts.routes.items():
@@ -69,31 +71,57 @@ def check_arguments(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             id="arguments",
             level="bad",
-            title=f"{entry} is scheduled with arguments that its task does not take",
+            title=f"livectl's beat leaves {entry} out: its task does not take its arguments",
             evidence=error,
-            cure="Mend args and kwargs of the entry: livectl's beat leaves it out; from another each job fails.",
+            cure="Mend args and kwargs of the entry; it comes back by itself.",
+        )
+
+
+def check_workers_missing(facts: Facts) -> Iterator[Finding]:
+    """Said where workers were asked and nobody heard it, or where RabbitMQ says that nobody reads what waits."""
+    if facts.survey.workers or facts.survey.silent or "survey" in facts.gaps or any(check_fanout_prefix(facts)):
+        return
+    own_queues = {*facts.task_queues.values(), *facts.destinations.values(), *facts.routes.values()}
+    waiting = [
+        f"{format_count(queue.ready, 'message')} in {queue.name}"
+        for queue in facts.queues
+        if queue.ready and queue.name in own_queues and not queue.consumers
+    ]
+    if facts.survey.asked or (waiting and facts.counts_consumers):
+        yield Finding(
+            id="workers-missing",
+            level="bad" if waiting else "warn",
+            title="Nobody runs the jobs that wait" if waiting else "No worker runs",
+            evidence=f"no worker answers; {', '.join(waiting) or 'nothing waits for one'}",
+            cure=f"Start one: livectl{f' -A {facts.app}' if facts.app else ''} worker",
         )
 
 
 def check_unread_queues(facts: Facts) -> Iterator[Finding]:
-    """Nobody reads a queue for sure only when every worker has replied."""
-    if not facts.survey.complete:
-        return
+    """Nobody reads a queue for sure only when every worker has replied, or where RabbitMQ itself says so."""
+    if not facts.survey.workers:
+        return  # check_workers_missing says so
     read_queues = {queue for worker in facts.survey.workers for queue in worker.queues}
     readers = f"workers read {', '.join(sorted(read_queues)) or 'nothing'}"
-    reported = set()
+    evidence: dict[str, str] = {}
     for queue in facts.queues:
-        if queue.ready and queue.name not in read_queues:
-            reported.add(queue.name)
-            yield _unread_queue(queue.name, f"{queue.ready} messages wait there; {readers}")
+        has_reader = queue.name in read_queues or not facts.survey.complete
+        if queue.ready and not (queue.consumers if facts.counts_consumers else has_reader):
+            evidence[queue.name] = f"{format_count(queue.ready, 'message')} waiting there; {readers}"
+    if facts.survey.complete:
+        for name, reason in _used_queues(facts):
+            if name not in read_queues:
+                evidence.setdefault(name, f"{reason}; {readers}")
+    yield from (_unread_queue(name, text) for name, text in evidence.items())
+
+
+def _used_queues(facts: Facts) -> Iterator[tuple[str, str]]:
+    """The queues that jobs will be sent to, and what says so."""
     for entry, name in facts.destinations.items():
-        if name not in read_queues | reported:
-            reported.add(name)
-            yield _unread_queue(name, f"{entry} is scheduled to be sent there; {readers}")
+        yield name, f"{entry} is scheduled to be sent there"
     for task, name in facts.routes.items():
-        if name and name not in read_queues | reported:
-            reported.add(name)
-            yield _unread_queue(name, f"{task} is routed there; {readers}")
+        if name:
+            yield name, f"{task} is routed there"
 
 
 def check_shared_queues(facts: Facts) -> Iterator[Finding]:
@@ -118,6 +146,21 @@ def check_refused_queues(facts: Facts) -> Iterator[Finding]:
             title=f"RabbitMQ has {name} with other properties: a worker of this app ends at its start",
             evidence=error,
             cure=f"Declare it as it is there, choose another name, or delete it: rabbitmqctl delete_queue {name}",
+        )
+
+
+def check_fanout_prefix(facts: Facts) -> Iterator[Finding]:
+    """kombu cuts a channel's prefix off again only where it looks like its own: from a slash to the first dot."""
+    prefix = (facts.setting("broker_transport_options") or {}).get("fanout_prefix")
+    if not facts.visibility_timeout or not isinstance(prefix, str) or not prefix:
+        return
+    if not prefix.startswith("/") or prefix.find(".") != len(prefix) - 1:
+        yield Finding(
+            id="fanout-prefix",
+            level="bad",
+            title="Workers hear no remote control, and connect anew at each event: kombu cannot read their prefix",
+            evidence=f"fanout_prefix = {prefix!r} in broker_transport_options",
+            cure='Write one that begins with "/" and ends with its only ".", such as "/{db}-proj.".',
         )
 
 
@@ -243,11 +286,13 @@ def check_shared_entries(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _unknown_task(evidence: str, task: str, known_tasks: set[str], problem: str) -> Finding:
+def _unknown_task(evidence: str, task: str, known_tasks: set[str], problem: str, left_out: str = "") -> Finding:
+    """`left_out` is the entry that is not sent because of it."""
+    title = f"There is no task {task}" if known_tasks or left_out else f"No worker knows the task {task}"
     return Finding(
         id="unknown-task",
         level="bad",
-        title=f"There is no task {task}" if known_tasks else f"No worker knows the task {task}",
+        title=f"{title}: livectl's beat leaves {left_out} out" if left_out else title,
         evidence=f"{evidence}, and {problem}",
         cure=did_you_mean(task, known_tasks) or "Import its module (imports, include), and restart the workers.",
     )

@@ -43,10 +43,14 @@ MAX_APP_ERROR_CHARS = 1000
 # What is asked through which server.
 ASKED_THROUGH: dict[ServerRole, tuple[str, ...]] = {
     "broker": ("survey", "queues", "delayed_messages", "waiting_tasks", "refused_queues"),
-    "results": ("failed_jobs", "endless_results"),
+    "results": (
+        "failed_jobs",
+        "endless_results",
+    ),  # without results, failed jobs are those of the log in the store
     "store": ("beats", "dead_letters", "platforms"),
 }
 APP_GAP = Gap("the app cannot be loaded", ("app-broken", "settings-mixed", "django-setup"))
+RABBITMQ_TRANSPORTS = ("amqp", "amqps", "pyamqp", "librabbitmq")
 CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
 PROC = Path("/proc")  # where Linux tells of each process
 PS_TIMEOUT_S = 2.0
@@ -128,6 +132,7 @@ def _add_servers(facts: Facts, app: Any, settings: Settings, cwd: Path) -> Facts
         servers=_read_servers(app, app_deployment, store),
         store_missing=store_missing,
         visibility_timeout=app_deployment.layout.visibility_timeout if app_deployment.on_redis else None,
+        counts_consumers=app_deployment.transport in RABBITMQ_TRANSPORTS,
     )
     return _add_state(facts, app_deployment, store, settings, cwd)
 
@@ -155,7 +160,12 @@ def _add_state(facts: Facts, app_deployment: Deployment, store: Address | None, 
         "refused_queues": Query(
             on_broker(lambda there: collect_state.find_refused_queues(there.app)), facts.refused_queues
         ),
-        "failed_jobs": Query(on_results(collect_state.find_failed_jobs), facts.failed_jobs),
+        "failed_jobs": Query(
+            on_results(collect_state.find_failed_jobs)
+            if app_deployment.keeps_results
+            else on_store(lambda there: collect_state.find_failed_jobs(_with_store(app_deployment, there))),
+            facts.failed_jobs,
+        ),
         "endless_results": Query(on_results(collect_state.find_endless_results), facts.endless_results),
         "beats": Query(on_store(collect_state.read_beats), facts.beats),
         "dead_letters": Query(on_store(partial(collect_state.read_dead_letters, app_deployment)), facts.dead_letters),
@@ -176,6 +186,10 @@ def _question(there: S | None, ask: Callable[[S], T]) -> Callable[[], T] | None:
     return None if there is None else partial(ask, there)
 
 
+def _with_store(app_deployment: Deployment, store: Address) -> Deployment:
+    return msgspec.structs.replace(app_deployment, store=store)
+
+
 def _note_unasked(facts: Facts, app_deployment: Deployment, unusable: set[ServerRole]) -> Facts:
     """Notes what could not be asked and why, and what there is nothing to ask of."""
     not_applicable = _find_not_applicable(facts, app_deployment)
@@ -183,8 +197,12 @@ def _note_unasked(facts: Facts, app_deployment: Deployment, unusable: set[Server
     for role, parts in ASKED_THROUGH.items():
         if role in unusable:
             gaps |= {part: Gap(f"the {ROLE_NAMES[role]} cannot be used", reported_by) for part in parts}
+    if "store" in unusable and not app_deployment.keeps_results:
+        gaps["failed_jobs"] = gaps["beats"]
     if facts.store_missing and facts.schedule:
         gaps |= dict.fromkeys(ASKED_THROUGH["store"], Gap(facts.store_missing, ("store-missing",)))
+    if not facts.survey.workers and facts.counts_consumers and any(queue.consumers for queue in facts.queues):
+        gaps["survey"] = Gap("the broker says that somebody reads the queues, and nobody answered")
     if facts.survey.silent:
         gaps["survey"] = Gap(f"{facts.survey.silent} of them heard the question and did not answer")
     gaps = {part: gap for part, gap in gaps.items() if part == "survey" or part not in not_applicable}
@@ -198,11 +216,17 @@ def _find_not_applicable(facts: Facts, app_deployment: Deployment) -> dict[str, 
         "waiting_tasks": "" if app_deployment.redis_broker else "only a Redis lets anybody look",
         "refused_queues": "only RabbitMQ refuses what is declared otherwise" if app_deployment.redis_broker else "",
         "redis": "" if any(server.info for server in facts.servers) else "no server here tells it of itself",
-        "survey": "" if facts.survey.workers else "no worker answered",
+        "survey": ""
+        if facts.survey.workers
+        else "no worker answered"
+        if facts.survey.asked
+        else "its workers take no remote control",
         "platforms": "streamers are those of livectl's own app, without -A" if facts.app else "",
     }
     if not app_deployment.keeps_results:
-        reasons |= dict.fromkeys(ASKED_THROUGH["results"], "this app keeps no results")
+        reasons["endless_results"] = "this app keeps no results"
+        if facts.store_missing:
+            reasons["failed_jobs"] = "this app keeps no results, and there is no store for notes of its jobs"
     if facts.store_missing and not facts.schedule:
         reasons |= {"beats": facts.store_missing, "dead_letters": facts.store_missing}
     return {part: reason for part, reason in reasons.items() if reason}

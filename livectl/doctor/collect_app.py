@@ -42,6 +42,8 @@ def read_settings(app: Any, environ: Mapping[str, str]) -> SettingsFacts:
 
 def list_tasks(app: Any, app_tasks: Mapping[str, Any]) -> tuple[TaskFacts, ...]:
     """The app's own tasks, without Celery's built-in ones."""
+    from celery.app.task import Task
+
     default_limit = app.conf.task_time_limit
     return tuple(
         TaskFacts(
@@ -49,6 +51,7 @@ def list_tasks(app: Any, app_tasks: Mapping[str, Any]) -> tuple[TaskFacts, ...]:
             acks_late=bool(task.acks_late),
             reject_on_worker_lost=bool(task.reject_on_worker_lost),
             time_limit=_parse_time_limit(task.time_limit if task.time_limit is not None else default_limit),
+            wraps_run=type(task).__call__ is not Task.__call__,
         )
         for name, task in app_tasks.items()
         if not name.startswith(BUILT_IN_PREFIX)
@@ -116,7 +119,10 @@ def _source_name(app: Any) -> str:
 
 
 def _written_settings(app: Any) -> Iterator[WrittenSetting]:
-    """The names in the source, then the names that code has set. A module's imports and functions are no settings."""
+    """The names in the source, then the names that code has set. A module's imports and functions are no settings.
+
+    What is given to Celery(...), such as `broker`, has no name of its author's: Celery calls it as the others are.
+    """
     if app._config_source:
         source = _source_name(app)
         source_settings = app.loader.conf
@@ -127,9 +133,19 @@ def _written_settings(app: Any) -> Iterator[WrittenSetting]:
                 and not _is_code(_source_value(source_settings, name))
             ):
                 yield WrittenSetting(name=name, location=source, namespace=app.namespace)
+    as_written = set(app.conf.deprecated_settings or ()) | app._preconf_set_by_auto
     for name in app.conf.changes:
-        if isinstance(name, str) and not name.startswith("_") and name != "deprecated_settings":
+        if not isinstance(name, str) or name.startswith("_") or name == "deprecated_settings":
+            continue
+        if name in as_written or not _is_any_of(name, app._preconf_set_by_auto):
             yield WrittenSetting(name=name, location=SET_IN_CODE)
+
+
+def _is_any_of(name: str, keys: set[str]) -> bool:
+    from livectl.ops.migration import names
+
+    classification = names.classify(name, None)
+    return bool(classification and classification.key in keys)
 
 
 def _source_value(source_settings: Any, name: str) -> Any:

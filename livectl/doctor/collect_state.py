@@ -23,7 +23,7 @@ from livectl.doctor.facts import (
     WorkerSurvey,
 )
 from livectl.errors import ServerAwayError, ServerError, UsageError
-from livectl.models import JobState
+from livectl.models import Job, JobState
 from livectl.ops import deployment as deployments
 from livectl.ops.beat import heartbeats
 from livectl.ops.cluster import broadcast, purge
@@ -51,6 +51,7 @@ STORE_TIMEOUT_S = 3.0
 RESULTS_TIMEOUT_S = 2.0
 FAILURE_PERIOD = timedelta(days=1)
 MAX_FAILED_JOBS = 200
+MAX_SUCCEEDED_JOBS = 2000  # looked through for the tasks of those
 MAX_SAMPLED_RESULTS = 200
 
 
@@ -86,10 +87,24 @@ def read_dead_letters(deployment: Deployment, store: Address) -> DeadLetterFacts
 
 
 def find_failed_jobs(deployment: Deployment) -> tuple[FailedJob, ...]:
-    """The jobs that failed in the last day."""
-    failed_filter = ResultFilter(state=JobState.FAILED, since=datetime.now(UTC) - FAILURE_PERIOD, limit=MAX_FAILED_JOBS)
-    return tuple(
-        FailedJob(job.id, job.task or "", job.error or "") for job in results.list_recent(deployment, failed_filter)
+    """The jobs that failed in the last day, by the results and by the log of livectl's workers."""
+    list_jobs = results.list_recent if deployment.keeps_results else results.list_logged
+    since = datetime.now(UTC) - FAILURE_PERIOD
+    failed = list_jobs(deployment, ResultFilter(state=JobState.FAILED, since=since, limit=MAX_FAILED_JOBS))
+    last_success: dict[str | None, datetime | None] = {}
+    if oldest := min((job.finished_at for job in failed if job.finished_at), default=None):
+        succeeded = ResultFilter(state=JobState.SUCCEEDED, since=oldest, limit=MAX_SUCCEEDED_JOBS)
+        last_success = {job.task: job.finished_at for job in reversed(list_jobs(deployment, succeeded))}
+    return tuple(_failed_job(job, last_success.get(job.task) if job.task else None) for job in failed)
+
+
+def _failed_job(job: Job, last_success: datetime | None) -> FailedJob:
+    return FailedJob(
+        job.id,
+        job.task or "",
+        job.error or "",
+        job.finished_at.timestamp() if job.finished_at else None,
+        has_succeeded_since=bool(last_success and job.finished_at and last_success > job.finished_at),
     )
 
 
@@ -247,11 +262,12 @@ def survey_workers(deployment: Deployment) -> WorkerSurvey:
         replies = broadcast.ask(deployment, connection, ControlCommand(method="stats"))
         stats = [(name, reply) for name, reply in replies.pairs if remote_control.is_worker_stats(reply)]
         if not stats:
-            return WorkerSurvey(silent=replies.silent)
+            return WorkerSurvey(silent=replies.silent, asked=deployment.remote_control)
         worker_facts = _ask_for_facts(deployment, connection, stats)
         return WorkerSurvey(
             workers=worker_facts,
             silent=replies.silent,
+            asked=True,
             hoarded_jobs=_find_hoarded_jobs(deployment, connection, worker_facts),
         )
 
@@ -336,6 +352,7 @@ def _worker_facts(name: str, stats: dict[str, Any], replies: dict[str, Any]) -> 
         queues=worker.queues,
         tasks=remote_control.task_names(replies["registered"]),
         active=worker.active or 0,
+        started=time.time() - worker.age if worker.age is not None else None,
         reserved=_reserved_job_ids(replies["reserved"]),
         visibility_timeout=_visibility_timeout(_transport_options(replies["conf"])),
         unacked_key=str(_transport_options(replies["conf"]).get("unacked_key", "")),

@@ -54,6 +54,7 @@ class TaskFacts(msgspec.Struct, frozen=True, kw_only=True):
     acks_late: bool = False  # acknowledged after the job ran
     reject_on_worker_lost: bool = False  # to be put back when its worker is lost
     time_limit: float | None = None  # seconds
+    wraps_run: bool = False  # its class has a __call__ of its own, which may open a context round each job
 
 
 class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +66,7 @@ class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True):
     queues: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     active: int = 0
+    started: float | None = None
     reserved: tuple[str, ...] = ()  # ids of its reserved jobs, without those that wait for their ETA
     visibility_timeout: float | None = None
     unacked_key: str = ""  # Redis: workers that share it give back each other's messages
@@ -75,6 +77,7 @@ class WorkerSurvey(msgspec.Struct, frozen=True, kw_only=True):
 
     workers: tuple[WorkerFacts, ...] = ()
     silent: int = 0
+    asked: bool = False
     hoarded_jobs: tuple[str, ...] = ()  # ids that a busy worker had in two looks, while an idle one had nothing to do
 
     @property
@@ -117,6 +120,8 @@ class FailedJob(msgspec.Struct, frozen=True):
     id: str
     task: str
     error: str
+    finished: float | None = None
+    has_succeeded_since: bool = False  # a later job of the same task
 
 
 class DeadLetterFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,6 +191,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     servers: tuple[ServerFacts, ...] = ()
     store_missing: str = ""  # why beats of this app have no store to claim their runs in
     visibility_timeout: float | None = None  # seconds, on a Redis broker
+    counts_consumers: bool = False  # whether the broker itself tells who reads a queue, as RabbitMQ does
     survey: WorkerSurvey = WorkerSurvey()
     queues: tuple[Queue, ...] = ()
     delayed_messages: tuple[DelayedMessage, ...] = ()

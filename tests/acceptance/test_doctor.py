@@ -24,6 +24,8 @@ from tests.support.waiting import wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.rabbitmq import RabbitMQ
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[Path, str]]:
@@ -44,8 +46,11 @@ def client(url: str) -> redis.Redis:
     return redis.Redis.from_url(Address.parse(url).redis_url, decode_responses=True)
 
 
+NO_WORKER = ("--ignore", "workers-missing")  # for what needs none: starting one takes seconds
+
+
 def finding_ids(project: Project) -> list[str]:
-    return [finding["id"] for finding in project.data("doctor")]
+    return [finding["id"] for finding in project.data("doctor", *NO_WORKER)]
 
 
 # --- broken projects, one fault each
@@ -80,11 +85,11 @@ def test_a_broken_project_has_exactly_its_fault(name: str, tmp_path: Path, broke
             project.ask("call", needs)
             wait_for(lambda: "raised unexpected" in worker.text)
         assert finding_ids(project) == [fault]
-        result = project.ask("doctor")
-        level = project.data("doctor")[0]["level"]
+        result = project.ask("doctor", *NO_WORKER)
+        level = project.data("doctor", *NO_WORKER)[0]["level"]
         assert result.returncode == (1 if level == "bad" else 0)
         assert (f"[{fault}]" in result.stdout, result.stderr) == (True, "")
-        without = project.ask("doctor", "--ignore", fault)
+        without = project.ask("doctor", "--ignore", fault, *NO_WORKER)
         if fault == "settings-mixed":  # the app was not loaded; why is said as by every command
             refused = project.ask("call", "proj.add").stderr.removeprefix("livectl: ").splitlines()[0]
             assert project.data("doctor")[0]["evidence"] == refused
@@ -109,8 +114,92 @@ def worker(project: Project, *words: str) -> Running:
 def test_a_sound_project_has_none(plain: Project) -> None:
     before = plain.files()
     assert finding_ids(plain) == []
-    assert plain.ask("doctor").stdout == "Nothing is wrong.\n"
+    assert plain.ask("doctor", *NO_WORKER).stdout == "Nothing is wrong.\n"
     assert plain.files() == before
+
+
+@pytest.mark.acceptance
+def test_that_no_worker_runs_is_said_and_bad_where_jobs_wait(plain: Project) -> None:
+    (found,) = plain.data("doctor")
+    assert (found["id"], found["level"], plain.ask("doctor").returncode) == ("workers-missing", "warn", 0)
+    assert plain.ask("call", "proj.tasks.add", "1", "2", "--force").returncode == 0
+    (found,) = plain.data("doctor")
+    assert (found["id"], found["level"], found["evidence"]) == (
+        "workers-missing",
+        "bad",
+        "no worker answers; 1 message in celery",
+    )
+
+
+@pytest.mark.acceptance
+def test_a_job_that_nobody_reads_on_rabbitmq(tmp_path: Path, rabbitmq: RabbitMQ) -> None:
+    (tmp_path / "proj.py").write_text(WITHOUT_CONTROL)
+    project = Project(tmp_path, "proj", {"PROJ_BROKER": rabbitmq.vhost(), "LIVECTL_HOME": str(tmp_path / "home")})
+    assert project.ask("call", "proj.add", "--force").returncode == 0
+    (found,) = project.data("doctor")
+    assert (found["id"], found["level"]) == ("workers-missing", "bad")
+
+
+WITHOUT_CONTROL = """
+import os
+from celery import Celery
+app = Celery("proj", broker=os.environ["PROJ_BROKER"])
+app.conf.worker_enable_remote_control = False
+@app.task
+def add():
+    pass
+"""
+CURE = """
+from flask import current_app
+from celery import Task
+class InContext(Task):
+    def __call__(self, *args, **kwargs):
+        with site.app_context():
+            return self.run(*args, **kwargs)
+app.Task = InContext
+"""
+
+
+@pytest.mark.acceptance
+def test_flasks_context_is_well_after_the_cure(tmp_path: Path, broker: str) -> None:
+    project = example_projects.copy("doctor/context", tmp_path, "proj", broker)
+    with worker(project) as running:
+        running.wait_for("ready.")
+        project.ask("call", "proj.greet")
+        wait_for(lambda: "raised unexpected" in running.text)
+        assert finding_ids(project) == ["flask-context"]
+        module = next(tmp_path.rglob("proj.py"))
+        module.write_text(module.read_text().replace("@app.task", f"{CURE}@app.task", 1))
+        assert finding_ids(project) == ["flask-context"], "the worker has the old code still"
+    assert finding_ids(project) == [], "no worker runs, and the code is mended"
+    with worker(project) as running:
+        running.wait_for("ready.")
+        assert finding_ids(project) == []
+
+
+@pytest.mark.acceptance
+def test_django_without_setup_where_no_results_are_kept(tmp_path: Path, broker: str) -> None:
+    project = example_projects.copy("doctor/setup", tmp_path, "proj", broker)
+    module = next(tmp_path.rglob("proj.py"))
+    module.write_text(module.read_text().replace(', backend=os.environ["PROJ_BROKER"]', ""))
+    with worker(project) as running:
+        running.wait_for("ready.")
+        project.ask("call", "proj.count")
+        wait_for(lambda: "raised unexpected" in running.text)
+        assert finding_ids(project) == ["django-setup"]
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize(("prefix", "ids"), [("proj.", ["fanout-prefix"]), ("/{db}-proj.", [])])
+def test_a_prefix_with_which_workers_hear_nothing(tmp_path: Path, broker: str, prefix: str, ids: list[str]) -> None:
+    options = f"app.conf.broker_transport_options = {{'fanout_prefix': {prefix!r}}}"
+    text = WITHOUT_CONTROL.replace("app.conf.worker_enable_remote_control = False", options)
+    (tmp_path / "proj.py").write_text(text)
+    project = Project(tmp_path, "proj", {"PROJ_BROKER": broker, "LIVECTL_HOME": str(tmp_path / "home")})
+    with worker(project) as running:
+        running.wait_for("ready.")
+        assert project.ask("workers").stdout.startswith("worker ") == (not ids)
+        assert [finding["id"] for finding in project.data("doctor") if finding["id"] != "not-looked-at"] == ids
 
 
 @pytest.mark.acceptance

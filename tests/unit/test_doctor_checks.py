@@ -10,15 +10,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from celery import Celery
 
 from livectl import render
-from livectl.doctor import checks_app, checks_servers, checks_streamers, checks_workers, report
+from livectl.doctor import checks_app, checks_servers, checks_streamers, checks_workers, collect_app, report
+from livectl.doctor.checks_app import NO_FLASK_CONTEXT
 from livectl.doctor.facts import (
     AppProcess,
     BeatFacts,
     DeadLetterFacts,
     DelayedMessage,
     Facts,
+    FailedJob,
     FailingTarget,
     Gap,
     PlatformFacts,
@@ -75,6 +78,25 @@ def visibility_facts(*unacked_keys: str) -> Facts:
         for number, key in enumerate(unacked_keys)
     ]
     return survey_facts(*workers)
+
+
+def fanout_facts(prefix: Any, timeout: float | None = 60.0) -> Facts:
+    values = {"broker_transport_options": {"fanout_prefix": prefix}}
+    return Facts(visibility_timeout=timeout, settings=SettingsFacts(values=values))
+
+
+def failure_facts(*started: float, error: str = NO_FLASK_CONTEXT, wraps_run: bool = False, **failure: Any) -> Facts:
+    """A job that failed at 100 s, and workers that were started then."""
+    failed = FailedJob("1", "t", error, 100.0, **failure)
+    workers = tuple(msgspec.structs.replace(WORKER, name=str(at), started=at) for at in started)
+    return Facts(
+        failed_jobs=(failed,), tasks=(TaskFacts(name="t", wraps_run=wraps_run),), survey=WorkerSurvey(workers=workers)
+    )
+
+
+def rabbitmq_facts(*queues: Queue, workers: tuple[WorkerFacts, ...] = (), asked: bool = False) -> Facts:
+    survey = WorkerSurvey(workers=workers, asked=asked)
+    return Facts(queues=queues, counts_consumers=True, task_queues={"t": "celery"}, survey=survey)
 
 
 def lost(trouble: State, name: str = "eve") -> StreamerRecord:
@@ -164,6 +186,27 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
     (Facts(queues=(Queue(name="mail", ready=0),), survey=WorkerSurvey(workers=(WORKER,))), []),
     (Facts(queues=(Queue(name="mail", ready=3),), survey=WorkerSurvey(workers=(WORKER,), silent=1)), []),
     (Facts(queues=(Queue(name="mail", ready=3),)), []),
+    (Facts(survey=WorkerSurvey(asked=True)), ["workers-missing"]),
+    (Facts(survey=WorkerSurvey(asked=True, silent=1)), []),
+    (Facts(survey=WorkerSurvey(asked=True), gaps={"survey": Gap("away", ("x",))}), ["not-looked-at"]),
+    (rabbitmq_facts(Queue(name="celery", ready=1, consumers=0)), ["workers-missing"]),
+    (rabbitmq_facts(Queue(name="celery", ready=1, consumers=1)), []),
+    (rabbitmq_facts(Queue(name="celery", ready=0, consumers=0)), []),
+    (rabbitmq_facts(Queue(name="mail", ready=1, consumers=0), workers=(WORKER,)), ["queue-unread"]),
+    (rabbitmq_facts(Queue(name="mail", ready=1, consumers=2), workers=(WORKER,)), []),
+    (fanout_facts("proj."), ["fanout-prefix"]),
+    (fanout_facts("/proj"), ["fanout-prefix"]),
+    (fanout_facts("/a.b."), ["fanout-prefix"]),
+    (fanout_facts("proj.", timeout=None), []),
+    *((fanout_facts(prefix), []) for prefix in ("/{db}-proj.", "/proj.", "", True, False)),
+    (failure_facts(), ["flask-context"]),
+    (failure_facts(wraps_run=True), []),
+    (failure_facts(50.0, wraps_run=True), ["flask-context"]),
+    (failure_facts(50.0, 150.0), ["flask-context"]),
+    (failure_facts(140.0, 150.0), []),
+    (failure_facts(has_succeeded_since=True), []),
+    (failure_facts(error="AppRegistryNotReady: x"), ["django-setup"]),
+    (failure_facts(error="AppRegistryNotReady: x", has_succeeded_since=True), []),
     (Facts(timezone_error="no timezone is called Europe/Londn\nWrite Europe/London."), ["timezone-unknown"]),
     (Facts(broken_entries={"tick": "args: 'hi' is no list: write ['hi']"}), ["entry-broken"]),
     (Facts(beats=BeatFacts(shared_entries={"tick": "t by h:1 (a.yaml), u by h:2 (b.yaml)"})), ["entry-shared"]),
@@ -222,6 +265,40 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
 @pytest.mark.parametrize(("facts", "ids"), FINDINGS)
 def test_facts_make_findings(facts: Facts, ids: list[str]) -> None:
     assert [finding.id for finding in report.run_checks(facts)] == ids
+
+
+FLASK_CONFIG = {"DEBUG": True, "SECRET_KEY": "k", "SESSION_COOKIE_NAME": "s", "CELERYD_CONCURRENCY": 3}
+
+
+@pytest.mark.parametrize(
+    ("given", "late", "updated", "evidence"),
+    [
+        ({"broker": "redis://h"}, False, {"worker_concurrency": 3}, ""),
+        ({"broker": "redis://h"}, False, FLASK_CONFIG, "CELERYD_CONCURRENCY"),
+        ({}, False, {**FLASK_CONFIG, "BROKER_URL": "redis://h"}, "CELERYD_CONCURRENCY, BROKER_URL"),
+        ({}, True, {"CELERYD_CONCURRENCY": 3}, "CELERYD_CONCURRENCY"),
+    ],
+)
+def test_old_names_that_code_sets_are_seen(given: Any, late: bool, updated: dict[str, Any], evidence: str) -> None:
+    """As by `app.conf.update(site.config)`; what Celery(...) is given is no name of anybody's."""
+    app = Celery("proj", set_as_current=False, **given)
+    if late:
+        _ = app.conf.worker_pool
+    app.conf.update(updated)
+    found = list(checks_app.check_old_names(Facts(settings=collect_app.read_settings(app, {}))))
+    assert [finding.evidence for finding in found] == ([evidence] if evidence else [])
+
+
+@pytest.mark.parametrize("worker_tasks", [(), ("t",)])
+def test_entries_that_beat_leaves_out_are_named(worker_tasks: tuple[str, ...]) -> None:
+    """Also where a worker knows the task: beat goes by its own app."""
+    worker = msgspec.structs.replace(WORKER, tasks=(*worker_tasks, "u"))
+    facts = Facts(schedule=(ENTRY,), tasks=(TaskFacts(name="u"),), survey=WorkerSurvey(workers=(worker,)))
+    facts = msgspec.structs.replace(facts, argument_errors={"tock": "u() takes no 'x'"})
+    assert [finding.title for finding in report.run_checks(facts)] == [
+        "There is no task t: livectl's beat leaves tick out",
+        "livectl's beat leaves tock out: its task does not take its arguments",
+    ]
 
 
 def test_the_worst_comes_first_and_ok_only_when_all_is_wanted() -> None:

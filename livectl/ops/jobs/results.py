@@ -103,6 +103,11 @@ def list_recent(deployment: Deployment, job_filter: ResultFilter) -> JobList:
     return _pick(_started(logged), job_filter)
 
 
+def list_logged(deployment: Deployment, job_filter: ResultFilter) -> JobList:
+    """The newest jobs that match, by the log of livectl's workers alone."""
+    return _pick(_started(_read_logged(deployment)), job_filter)
+
+
 def _pick(job_results: Iterable[JobResult], job_filter: ResultFilter) -> JobList:
     """Those that match, out of results in no order."""
     jobs, unnamed_filter = JobList(), msgspec.structs.replace(job_filter, task=None, worker=None)
