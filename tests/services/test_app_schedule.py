@@ -157,7 +157,7 @@ def test_a_sound_schedule_of_the_app_has_warnings_at_most(ask: Ask, tmp_path: Pa
 def test_doctor_names_each_entry_that_is_never_sent(ask: Ask) -> None:
     found = {row["id"]: row for row in json.loads(ask("doctor", "--json").stdout)}
     assert found["entry-broken"]["evidence"] == NO_LIST
-    assert found["unknown-task"]["title"] == "There is no task proj.greets"
+    assert found["unknown-task"]["title"] == "There is no task proj.greets: livectl's beat leaves typo out"
     assert found["arguments"]["title"].startswith("bare ")
 
 
