@@ -129,6 +129,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}  # names in lower case
     body: bytes = b""
     error: str = ""
+    unreached: bool = False  # there was no connection, so that nothing can have been sent
 
 
 class CacheGet(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -35,6 +36,7 @@ from livectl.ops.jobs import dead_letters, job_log
 from livectl.ops.jobs.dead_letters import DeadLetter
 from livectl.ops.processes import running_settings
 from livectl.ops.processes.consumer import FrugalConsumer
+from livectl.ops.processes.deafness import DeafnessWatch
 from livectl.ops.protocol import leases, message_faults
 from livectl.ops.protocol.guarded_channel import READ_FAULTS, guarded_transport
 from livectl.ops.protocol.leases import SWEEP_INTERVAL_S, LeasedQoS, LeaseKeeper
@@ -58,6 +60,8 @@ LATE_ACKS_NOTE = (
     "tasks: {NAME: {acks: early}} in livectl.yaml"
 )
 STORE_RETRY_PAUSE_S = 5.0  # after the store could not be reached
+# Between tries to reach a broker that is away: from the first to the longest, each longer by a step.
+FIRST_RECONNECT_PAUSE_S, RECONNECT_PAUSE_STEP_S, MAX_RECONNECT_PAUSE_S = 0.5, 0.5, 10.0
 
 
 class Guard:
@@ -166,7 +170,10 @@ class GuardedConsumer(FrugalConsumer):
                 "worker", guard.settings, Path.cwd(), name=options.get("hostname") or "", own=False
             )
         broker = guard.broker
-        self._lease_keeper = LeaseKeeper(lambda: redis_client.store_client(broker)) if broker else None
+        look = DeafnessWatch(self).look
+        self._lease_keeper = LeaseKeeper(lambda: redis_client.store_client(broker), look) if broker else None
+        if "broker_connection_max_retries" not in app.conf.without_defaults():
+            app.conf.broker_connection_max_retries = None  # a broker may be away for as long as it takes
         self._sweep_timer: Any = None
         super().__init__(*args, app=app, **options)
         logger.info(LATE_ACKS_NOTE)
@@ -180,6 +187,12 @@ class GuardedConsumer(FrugalConsumer):
         )
         # A worker sends this along when it is asked for its statistics, and a class cannot be sent.
         connection.info = lambda: described
+        connection.ensure_connection = partial(
+            connection.ensure_connection,
+            interval_start=FIRST_RECONNECT_PAUSE_S,
+            interval_step=RECONNECT_PAUSE_STEP_S,
+            interval_max=MAX_RECONNECT_PAUSE_S,
+        )
         return self.ensure_connected(connection)
 
     def update_strategies(self) -> None:

@@ -12,6 +12,7 @@ import redis
 
 from tests.support.celery_project import Project
 from tests.support.processes import Running, children, livectl
+from tests.support.servers import lasting_redis
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -77,6 +78,22 @@ def test_the_jobs_of_a_killed_worker_are_back_within_seconds(project: Project, p
     with start_worker(project, "w2", pool) as worker:
         wait_for(lambda: set(runs(project)) == names and is_drained(project), what="every job")
         assert "held by a worker that is gone" in worker.text
+
+
+def test_a_worker_outlives_its_broker_and_loses_nothing(tmp_path: Path) -> None:
+    with lasting_redis(tmp_path) as server:
+        project = Project(tmp_path, server.url, server.url)
+        with start_worker(project, "w1") as worker:
+            names = send_all(project)
+            for _ in range(5):
+                before = len(runs(project))
+                wait_for(lambda: len(runs(project)) > before, what="some jobs")  # noqa: B023
+                server.kill()
+                server.start()
+            wait_for(lambda: set(runs(project)) == names and is_drained(project), what="every job")
+            assert worker.process.poll() is None
+            assert "Unrecoverable" not in worker.text
+        project.close()
 
 
 def test_what_takes_longer_than_the_visibility_timeout_runs_once(tmp_path: Path, store_url: str) -> None:

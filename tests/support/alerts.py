@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from livectl.live.alerts.message import Alert
     from livectl.live.alerts.outbox import StoredDeadLetter
 
+ILL = {"ill": 500, "gone": 404}
 LIMITS = PollingLimits(platform="demo", batch=5000, rate=1000.0, keys="mine")
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 NOON = time.time() // DAY * DAY - DAY / 2  # the one before last midnight: the store's own clock is later
@@ -45,6 +46,9 @@ class Receiver(ThreadingHTTPServer):
         self.headers: list[dict[str, str]] = []
         self.bodies: list[bytes] = []
         self.asked = 0
+        self.asked_ids: list[str] = []
+        self.refused_keys: list[str] = []
+        self.body_of_now: dict[str, Any] = {}
         self.mood: Callable[[], str] = lambda: "take"
         self.closing = threading.Event()
 
@@ -69,14 +73,18 @@ class ReceiverHandler(BaseHTTPRequestHandler):
         server = self.server
         body = self.rfile.read(int(self.headers["Content-Length"]))
         server.asked += 1
+        server.body_of_now = payload = msgspec.json.decode(body)
+        server.asked_ids += [change["id"] for change in payload.get("changes", ())[:1]]
         mood = server.mood()
         if mood in {"take", "take slowly"}:
             server.bodies.append(body)
             server.headers.append({name.lower(): value for name, value in self.headers.items()})
-            server.taken.append(msgspec.json.decode(body))
+            server.taken.append(payload)
+        else:
+            server.refused_keys.append(payload.get("key", ""))
         if mood == "take slowly":
             self._wait_until_given_up()
-        status = {"take": 204, "take slowly": 200, "busy": 429, "moved": 302, "never": 422}.get(mood, 503)
+        status = {"take": 204, "take slowly": 200, "busy": 429, "moved": 302, "never": 422, **ILL}.get(mood, 503)
         self.send_response(status)
         if mood == "busy":
             self.send_header("Retry-After", "30")
@@ -137,8 +145,12 @@ class World:
         self.see("offline", *names)
 
     @property
+    def settings(self) -> Settings:
+        return Settings(home=Path(), folder=Path(), alerts=self.targets, timezone=self.timezone)
+
+    @property
     def dispatcher(self) -> delivery.AlertDispatcher:
-        settings = Settings(home=Path(), folder=Path(), alerts=self.targets, timezone=self.timezone)
+        settings = self.settings
         fetcher = Fetcher(Routes({}), self.store)
         hooks = delivery.DispatchHooks(
             lambda: self.now, self.make_dead_letter, lambda name: self.step(name), self.is_outdated

@@ -32,6 +32,36 @@ def redis_over_tcp(folder: Path) -> Iterator[str]:
             server.terminate()
 
 
+class LastingRedis:
+    """A Redis on a port of its own that keeps all that it acknowledged, however often it is killed and started."""
+
+    def __init__(self, folder: Path) -> None:
+        port = free_port()
+        binary = needed(shutil.which("redis-server"), "redis-server")
+        lasting = ["--save", "", "--appendonly", "yes", "--appendfsync", "always", "--dir", str(folder)]
+        self._argv = [binary, "--port", str(port), "--bind", "127.0.0.1", *lasting]
+        self._port = port
+        self.url = f"redis://127.0.0.1:{port}/0"
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._argv, stdout=subprocess.DEVNULL)
+        wait_for(lambda: accepts(self._port), what="redis-server")
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def lasting_redis(folder: Path) -> Iterator[LastingRedis]:
+    server = LastingRedis(folder)
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 CONNECTING_EVENTS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 INTERNET_FAMILIES = {socket.AF_INET, socket.AF_INET6}
 DNS_PORT = 53
+UNREACHED_WORDS = (NOT_PUBLIC, "Connection error")  # of ours and of Apprise's: nothing can be sent there
 
 # Apprise sends in threads of its own, and hands the context on to them.
 ACTIVE_HANDLER: ContextVar[logging.Handler | None] = ContextVar("active_handler", default=None)
@@ -52,7 +53,8 @@ class AppriseSender:
         accepted, detail = result
         if accepted:
             return DeliveryOutcome(sent=True, detail="the service took it")
-        return DeliveryOutcome(sent=False, detail=detail or "the service refused it, and did not say why")
+        detail = detail or "the service refused it, and did not say why"
+        return DeliveryOutcome(sent=False, detail=detail, target_down=any(words in detail for words in UNREACHED_WORDS))
 
     def _notify(self, alert: Alert) -> tuple[bool, str]:
         handler, reach_limit = _AppriseLogHandler(), ReachLimit()

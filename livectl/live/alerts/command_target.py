@@ -42,12 +42,13 @@ class CommandSender:
             return self._run_and_wait(argv, environ)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            return DeliveryOutcome(sent=False, detail=f"{argv[0]} cannot be run: {reason}")
+            return DeliveryOutcome(sent=False, detail=f"{argv[0]} cannot be run: {reason}", target_down=True)
 
     def _start_detached(self, argv: list[str], environ: dict[str, str]) -> DeliveryOutcome:
         """Starts a process that ends the command in time, even after this worker has gone."""
         if shutil.which(argv[0]) is None:
-            return DeliveryOutcome(sent=False, detail=f"{argv[0]} cannot be run: there is no such program")
+            detail = f"{argv[0]} cannot be run: there is no such program"
+            return DeliveryOutcome(sent=False, detail=detail, target_down=True)
         runner = [
             sys.executable,
             "-m",

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from livectl.live.alerts import message, outbox, rules
 from livectl.live.alerts.message import Alert
-from livectl.live.alerts.outbox import Outbox
+from livectl.live.alerts.outbox import Lane, Outbox
 from livectl.units import format_count, format_hours_and_minutes, format_local_time
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 JOB_BUDGET_SECONDS = 20.0  # that one job sends to a target: it has to end within the 45 s of a job
 LEASE_MARGIN_SECONDS = 10.0  # that a worker may take beside the sending itself, before another one takes over
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 5.0, 900.0  # between tries, doubled each time
+ASIDE_PAUSE_SECONDS = 3.0  # of a target after an alert that it took ill: deliveries are 2 s apart
+MAX_LANES = 20  # of a target that takes the alerts of so many streamers ill, it is the target that fails
 MAX_DOUBLINGS = 10  # enough to reach MAX_RETRY_SECONDS
 GIVE_UP_SECONDS = 86_400.0  # of trying, before an alert is a dead letter
 READ_COUNT = 100  # changes read at a time
@@ -54,10 +56,11 @@ class DispatchHooks(NamedTuple):
 
 
 class DeliveryPlan(NamedTuple):
-    """What to do next for a target: send an alert, or only skip changes up to this number."""
+    """What to do next for a target, or for one of its lanes: send an alert, or only skip changes up to this number."""
 
     alert: Alert | None
-    skip_through: str = ""
+    skip_through: str = ""  # nothing for a lane that has caught up
+    lane: Lane | None = None
 
 
 class AlertDispatcher:
@@ -93,7 +96,7 @@ class AlertDispatcher:
         hooks.on_step("taken")
         while state is not None and now - started_at < JOB_BUDGET_SECONDS and not hooks.is_outdated():
             waiting = state.retry_at is not None and now < state.retry_at
-            plan = None if waiting else self._next_plan(name, target, state, now)
+            plan = None if waiting else self._next_plan(target_outbox, name, state, now)
             if plan is None or not self._execute(plan, target_outbox, name, state):
                 break
             delivered += plan.alert is not None
@@ -122,52 +125,101 @@ class AlertDispatcher:
 
     def _execute(self, plan: DeliveryPlan, target_outbox: Outbox, name: str, state: TargetState) -> bool:
         """False if nothing more can be sent to this target now."""
-        hooks, alert = self._hooks, plan.alert
+        hooks, alert, lane = self._hooks, plan.alert, plan.lane
         hooks.on_step("read")
+        if lane is not None and not (alert or plan.skip_through):
+            return target_outbox.end_lane(name, lane, hooks.clock())
         if alert is None:
-            return target_outbox.skip(name, plan.skip_through, hooks.clock())
+            return target_outbox.skip(name, plan.skip_through, hooks.clock(), lane)
         target = self._settings.alerts[name]
         decision = target_outbox.begin_send(alert, hooks.clock(), _lease_seconds(target), target.limit)
         hooks.on_step("held")
         if decision == "told":
-            return target_outbox.skip(name, alert.last, hooks.clock())
+            return target_outbox.skip(name, alert.last, hooks.clock(), lane)
         if decision != "go":
             return False
         outcome = self._senders[name](alert)
         hooks.on_step("sent")
-        recorded = self._record_outcome(target_outbox, alert, outcome, state)
+        recorded = self._record_outcome(target_outbox, alert, outcome, state, lane)
         hooks.on_step("settled")
         return recorded
 
     def _record_outcome(
-        self, target_outbox: Outbox, alert: Alert, outcome: DeliveryOutcome, state: TargetState
+        self, target_outbox: Outbox, alert: Alert, outcome: DeliveryOutcome, state: TargetState, lane: Lane | None
     ) -> bool:
         now = self._hooks.clock()
         if outcome.sent:
             log.info("told %s: %s %s", alert.target, alert.kind, alert.key)
-            return target_outbox.mark_sent(alert, now)
-        since = state.failing_since or now
+            return target_outbox.mark_sent(alert, now, lane)
+        since = (lane or state).failing_since or now
         if outcome.permanent or now - since >= GIVE_UP_SECONDS:
             log.error("gave up telling %s: %s", alert.target, outcome.detail)
             letter = self._hooks.dead_letter(alert, outcome.detail, now)
-            return target_outbox.dead_letter(alert, now, outcome.detail, letter)
+            return target_outbox.dead_letter(alert, now, outcome.detail, letter, lane)
+        if not outcome.target_down and self._can_wait_aside(target_outbox, alert, lane):
+            return self._put_aside(target_outbox, alert, outcome, state, lane)
         delay = _retry_delay(state.tries, outcome)
         log.warning("%s could not be told, again in %.0f s: %s", alert.target, delay, outcome.detail)
         target_outbox.mark_failed(alert, now, outcome.detail, now + delay)
         return False
 
-    def _next_plan(self, name: str, target: Target, state: TargetState, now: float) -> DeliveryPlan | None:
+    def _can_wait_aside(self, target_outbox: Outbox, alert: Alert, lane: Lane | None) -> bool:
+        """Whether others need not wait for this alert. A digest has none behind it."""
+        return lane is not None or bool(alert.changes and len(target_outbox.lanes(alert.target)) < MAX_LANES)
+
+    def _put_aside(
+        self, target_outbox: Outbox, alert: Alert, outcome: DeliveryOutcome, state: TargetState, lane: Lane | None
+    ) -> bool:
+        """Gives an alert that its target took ill a lane of its own, or more time in its lane."""
+        now, so_far = self._hooks.clock(), lane or state
+        delay = _retry_delay(so_far.tries, outcome)
+        log.warning("%s took one alert ill, again in %.0f s: %s", alert.target, delay, outcome.detail)
+        later = Lane(
+            id=lane.id if lane else alert.first,
+            streamers=lane.streamers if lane else tuple({(change.platform, change.id) for change in alert.changes}),
+            cursor=so_far.cursor,
+            begun=alert.first,
+            through=alert.last,
+            tries=so_far.tries + 1,
+            failing_since=so_far.failing_since or now,
+            retry_at=now + delay,
+            problem=outcome.detail,
+        )
+        pause_until = None if lane else now + ASIDE_PAUSE_SECONDS
+        return target_outbox.put_aside(alert, now, later, pause_until) and lane is not None
+
+    def _next_plan(self, target_outbox: Outbox, name: str, state: TargetState, now: float) -> DeliveryPlan | None:
+        """The lanes come when there is nothing else: what they wait for has failed, what is new has not."""
+        target = self._settings.alerts[name]
         if target.digest is not None:
             return self._digest_plan(name, target, target.digest, state, now)
+        lanes = target_outbox.lanes(name)
         changes = self._read_changes(target, state, now)
-        if not changes:
-            return None
+        if changes:
+            free = [change for change in changes if not any(lane.holds(change) for lane in lanes)]
+            return self._plan(name, target, state, free, now) or DeliveryPlan(None, changes[-1].number)
+        due = [lane for lane in lanes if lane.retry_at is None or lane.retry_at <= now]
+        return self._lane_plan(name, target, state, due[0], now) if due else None
+
+    def _lane_plan(self, name: str, target: Target, state: TargetState, lane: Lane, now: float) -> DeliveryPlan:
+        changes = self._read_changes(target, lane, now)
+        behind = [change for change in changes if not outbox.is_after(change.number, state.cursor)]
+        if not behind:
+            return DeliveryPlan(None, lane=lane)
+        held = [change for change in behind if lane.holds(change)]
+        plan = self._plan(name, target, lane, held, now) or DeliveryPlan(None, behind[-1].number)
+        return plan._replace(lane=lane)
+
+    def _plan(
+        self, name: str, target: Target, state: TargetState, changes: Sequence[Change], now: float
+    ) -> DeliveryPlan | None:
+        """What to do about these changes; None if there is nothing to tell of them."""
         pending = outbox.pending_changes(name, target, changes, outbox.find_records(self._store, changes))
-        in_flight = [change for change in pending if state.begun and not _is_after(change.number, state.through)]
+        in_flight = [change for change in pending if state.begun and not outbox.is_after(change.number, state.through)]
         if in_flight:
             return DeliveryPlan(self._repeated_alert(name, target, in_flight, state))
         if not pending:
-            return DeliveryPlan(None, changes[-1].number)
+            return None
         late = list(takewhile(lambda change: now - change.at > target.max_age, pending))
         if late:
             return _late_plan(name, target, late)
@@ -236,10 +288,6 @@ def _late_plan(name: str, target: Target, changes: Sequence[Change]) -> Delivery
         return DeliveryPlan(message.build_late_alert(name, changes))
     log.warning("%s is not run for %d changes that are too old", name, len(changes))
     return DeliveryPlan(None, changes[-1].number)
-
-
-def _is_after(number: str, other: str) -> bool:
-    return [int(part) for part in number.split("-")] > [int(part) for part in other.split("-")]
 
 
 class StreamerActivity(NamedTuple):

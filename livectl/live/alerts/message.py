@@ -56,6 +56,7 @@ class DeliveryOutcome(NamedTuple):
     detail: str = ""  # the answer, for a person; no secrets
     retry_after_s: float = 0.0  # the target asked for no alert before that
     permanent: bool = False  # the target will never take this alert
+    target_down: bool = False  # the target takes no alert at all now, neither this one nor another
 
 
 def build_alert(name: str, target: Target, change: Change, zone: str) -> Alert:

@@ -2,6 +2,7 @@
 
     livectl:targets      the targets there are, by name: whose settings name it, and a fingerprint of what they say
     livectl:target:NAME  cursor in the outbox, lease, tries, its last answer
+    livectl:lanes:NAME   alerts that it took ill and others did not wait for, by their first change
     livectl:told:NAME    keys of the alerts it took in the last 30 days
     livectl:pace:NAME    when it was last sent something, for its limit
     livectl:troubles     what a person must mend, by name: since when, or `told` after its alert
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 MAX_BACKLOG = 1000  # changes looked at for each target: more are not counted
 FINGERPRINT_DIGITS = 16  # enough to see that a target changed, too few to guess its address
-MAX_OUTCOME_ARGS = 5  # of settle.lua, beyond those that every outcome has
+MAX_OUTCOME_ARGS = 7  # of settle.lua, beyond those that every outcome has
 
 
 class TargetState(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +60,19 @@ class TargetState(msgspec.Struct, frozen=True, kw_only=True):
     def deaf_since(self) -> float | None:
         """Since when it takes nothing; None while all is well."""
         return self.failing_since or self.lost_since
+
+
+class Lane(TargetState, frozen=True, kw_only=True, omit_defaults=True):
+    """An alert that a target took ill, and what follows of its streamers: what others did wait not for.
+
+    It stands in the outbox behind its target, and ends when it has caught up.
+    """
+
+    id: str  # the number of its first change
+    streamers: tuple[tuple[str, str], ...]
+
+    def holds(self, change: Change) -> bool:
+        return (change.platform, change.id) in self.streamers
 
 
 class TargetStatus(NamedTuple):
@@ -132,19 +146,36 @@ class Outbox:
         )
         return str(decision)
 
-    def mark_sent(self, alert: Alert, now: float) -> bool:
-        return self._record_outcome(alert.target, now, "sent", alert.last, alert.key)
+    def lanes(self, name: str) -> list[Lane]:
+        """The lanes of a target, those that are to be tried first before others."""
+        return _parse_lanes(self._client.hvals(f"livectl:lanes:{name}"))
 
-    def skip(self, name: str, number: str, now: float) -> bool:
-        """Moves the cursor to this change: the target needs no alert about anything before."""
-        return self._record_outcome(name, now, "passed", number)
+    def mark_sent(self, alert: Alert, now: float, lane: Lane | None = None) -> bool:
+        return self._record_outcome(alert.target, now, "sent", alert.last, alert.key, lane=_moved(lane, alert.last))
+
+    def skip(self, name: str, number: str, now: float, lane: Lane | None = None) -> bool:
+        """Moves the cursor to this change: the target, or the lane, needs no alert about anything before."""
+        return self._record_outcome(name, now, "passed", number, lane=_moved(lane, number))
+
+    def end_lane(self, name: str, lane: Lane, now: float) -> bool:
+        """The lane has caught up with its target."""
+        return self._record_outcome(name, now, "passed", lane.cursor, "", "", "", "", "", lane.id, "")
+
+    def put_aside(self, alert: Alert, now: float, lane: Lane, retry_at: float | None) -> bool:
+        """Leaves the alert to its lane, which repeats it by itself; the target goes on then."""
+        return self._record_outcome(
+            alert.target, now, "aside", alert.last, alert.key, lane.problem, retry_at or "", lane=lane
+        )
 
     def mark_failed(self, alert: Alert, now: float, problem: str, retry_at: float) -> bool:
         return self._record_outcome(alert.target, now, "failed", alert.last, alert.key, problem, retry_at)
 
-    def dead_letter(self, alert: Alert, now: float, problem: str, letter: StoredDeadLetter) -> bool:
+    def dead_letter(
+        self, alert: Alert, now: float, problem: str, letter: StoredDeadLetter, lane: Lane | None = None
+    ) -> bool:
+        lane = _moved(lane, alert.last)
         return self._record_outcome(
-            alert.target, now, "dead", alert.last, alert.key, problem, 0, letter.id, letter.text
+            alert.target, now, "dead", alert.last, alert.key, problem, 0, letter.id, letter.text, lane=lane
         )
 
     def release(self, name: str) -> None:
@@ -154,16 +185,25 @@ class Outbox:
         pipe = self._client.pipeline(transaction=False)
         for name in names:
             pipe.hgetall(f"livectl:target:{name}")
-        return {name: _parse_state(fields) for name, fields in zip(names, pipe.execute(), strict=True)}
+            pipe.hvals(f"livectl:lanes:{name}")
+        replies = pipe.execute()
+        return {
+            name: _with_lanes(_parse_state(fields), _parse_lanes(lanes))
+            for name, fields, lanes in zip(names, replies[::2], replies[1::2], strict=True)
+        }
 
     def add_troubles(self, troubles: Sequence[tuple[str, float, Change]], now: float) -> int:
         """Adds each trouble to the outbox once, after it has lasted its seconds. Returns how many were added."""
         trouble_rows = [(name, min_seconds, _encode_change(change)) for name, min_seconds, change in troubles]
         return int(lua_script(self._client, "trouble")(now, store_records.encode_json(trouble_rows)))
 
-    def _record_outcome(self, name: str, now: float, outcome: str, number: str, *rest: str | float) -> bool:
+    def _record_outcome(
+        self, name: str, now: float, outcome: str, number: str, *rest: str | float, lane: Lane | None = None
+    ) -> bool:
         """False if this worker has lost the target."""
         args = [*rest, *[""] * (MAX_OUTCOME_ARGS - len(rest))]
+        if lane is not None:
+            args[-2:] = [lane.id, msgspec.json.encode(lane).decode()]
         return bool(lua_script(self._client, "settle")(name, self._token, now, outcome, number, *args))
 
 
@@ -175,6 +215,9 @@ def read_targets(settings: Settings, client: Redis, now: float) -> list[TargetSt
     for name, target in settings.alerts.items():
         start = states[name].cursor or (None if noted else start_cursor(target, now))
         changes = store.changes(start, MAX_BACKLOG) if start else []
+        for lane in target_outbox.lanes(name):
+            behind = store.changes(lane.cursor, MAX_BACKLOG)
+            changes += [change for change in behind if lane.holds(change) and not is_after(change.number, start or "0")]
         pending = pending_changes(name, target, changes, find_records(store, changes))
         more = len(changes) == MAX_BACKLOG
         statuses.append(TargetStatus(name=name, target=target, state=states[name], backlog=len(pending), more=more))
@@ -218,6 +261,35 @@ def find_records(store: Store, changes: Sequence[Change]) -> dict[StreamerKey, S
 
 def _parse_state(fields: dict[str, str]) -> TargetState:
     return msgspec.convert({name: value for name, value in fields.items() if value}, TargetState, strict=False)
+
+
+def _parse_lanes(texts: Sequence[str]) -> list[Lane]:
+    return sorted((msgspec.json.decode(text, type=Lane) for text in texts), key=lambda lane: lane.retry_at or 0.0)
+
+
+def _moved(lane: Lane | None, number: str) -> Lane | None:
+    """The lane, done with all up to this change."""
+    return lane and Lane(id=lane.id, streamers=lane.streamers, cursor=number)
+
+
+def _with_lanes(state: TargetState, lanes: Sequence[Lane]) -> TargetState:
+    """The state as people see it: what a lane is about to try again is a failure of its target."""
+    failing = [lane for lane in lanes if lane.failing_since is not None]
+    if not failing or state.failing_since is not None:
+        return state
+    since = min(lane.failing_since or 0.0 for lane in failing)
+    takes_others = state.sent_at is not None and state.sent_at > since
+    return msgspec.structs.replace(
+        state,
+        tries=failing[0].tries,
+        retry_at=failing[0].retry_at,
+        problem=failing[0].problem,
+        failing_since=None if takes_others else since,
+    )
+
+
+def is_after(number: str, other: str) -> bool:
+    return [int(part) for part in number.split("-")] > [int(part) for part in other.split("-")]
 
 
 def _encode_change(change: Change) -> str:

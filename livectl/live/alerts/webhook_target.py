@@ -28,6 +28,8 @@ MAX_REPLY_BYTES = 65_536  # nothing in the reply is needed
 SUCCESS_STATUSES = range(200, 300)
 # The webhook will never take this alert; it may take the next.
 PERMANENT_STATUSES = {400, 413, 414, 422}
+# The webhook takes nothing for now, as when it names a time to wait.
+DOWN_STATUSES = {429, 503}
 
 
 class WebhookSender:
@@ -90,11 +92,15 @@ def read_outcome(response: Response, now: float) -> DeliveryOutcome:
         return DeliveryOutcome(sent=True, detail=f"answered {status}")
     if not status:
         hint = message.ALLOW_PRIVATE_HINT if response.error.endswith(NOT_PUBLIC) else ""
-        return DeliveryOutcome(sent=False, detail=f"{response.error}{hint}")
+        return DeliveryOutcome(sent=False, detail=f"{response.error}{hint}", target_down=response.unreached)
     moved = ", which leads elsewhere: write that address" if 300 <= status < 400 else ""
     wait = _parse_retry_after(response.headers.get("retry-after", ""), now)
     return DeliveryOutcome(
-        sent=False, detail=f"answered {status}{moved}", retry_after_s=wait, permanent=status in PERMANENT_STATUSES
+        sent=False,
+        detail=f"answered {status}{moved}",
+        retry_after_s=wait,
+        permanent=status in PERMANENT_STATUSES,
+        target_down=status in DOWN_STATUSES or wait > 0,
     )
 
 

@@ -1,9 +1,14 @@
 -- Records the outcome of an alert: ARGV are target, token, now, outcome, the alert's last number, its key, the target's
--- answer, when to try again, and the id and text of a dead letter. Outcomes are sent, passed, failed, dead.
+-- answer, when to try again, the id and text of a dead letter, and the id of a lane and what it is from now on, empty
+-- where it has ended. Outcomes are sent, passed, failed, aside, dead.
 -- Returns 0 if this worker has lost the target.
 local name, token, now, outcome = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local target, known = key('target', name), stand(name)
 if known.token ~= token then return 0 end
+if ARGV[11] ~= '' then
+  if ARGV[12] == '' then call('HDEL', key('lanes', name), ARGV[11])
+  else call('HSET', key('lanes', name), ARGV[11], ARGV[12]) end
+end
 if outcome == 'failed' then
   call('HINCRBY', target, 'tries', 1)
   call('HINCRBY', target, 'failures', 1)
@@ -13,6 +18,11 @@ if outcome == 'failed' then
 end
 if after(ARGV[5], known.cursor) then call('HSET', target, 'cursor', ARGV[5]) end
 call('HDEL', target, 'begun', 'through', 'tries', 'failing_since', 'retry_at')
+if outcome == 'aside' then
+  call('HINCRBY', target, 'failures', 1)
+  call('HSET', target, 'problem', ARGV[7], 'failed_at', now)
+  if ARGV[8] ~= '' then call('HSET', target, 'retry_at', ARGV[8]) end
+end
 if outcome == 'sent' then
   remember_told(name, ARGV[6], now)
   call('HINCRBY', target, 'sent', 1)

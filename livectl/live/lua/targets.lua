@@ -9,7 +9,7 @@ local last = call('XREVRANGE', 'livectl:outbox', '+', '-', 'COUNT', 1)[1]
 
 -- What it took stays known for a while: another machine may tell it still.
 local function forget(name)
-  call('DEL', key('target', name), key('pace', name))
+  call('DEL', key('target', name), key('pace', name), key('lanes', name))
   call('EXPIRE', key('told', name), REMEMBERED)
   call('HDEL', 'livectl:targets', name)
 end
@@ -32,6 +32,11 @@ for _, target in ipairs(wanted) do
     rows[#rows + 1] = {'new', name, ''}
   elseif known and known:match('\n(.*)$') ~= fingerprint then -- it may be mended: it is tried at once
     call('HDEL', key('target', name), 'tries', 'retry_at', 'failing_since')
+    for id, text in pairs(fields(key('lanes', name))) do
+      local lane = cjson.decode(text)
+      lane.retry_at = nil
+      call('HSET', key('lanes', name), id, cjson.encode(lane))
+    end
   end
   call('HSET', 'livectl:targets', name, place .. '\n' .. fingerprint)
 end

@@ -36,6 +36,10 @@ CONNECTION_LOST_ERRORS = {52, 55, 56}  # got nothing, cannot send, cannot receiv
 WRITE_STOPPED_ERROR = 23  # a write function stopped the transfer
 
 
+# Of curl: there was no connection.
+UNREACHED_ERRORS = {pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY}
+
+
 class CurlPool:
     """Runs transfers side by side on one curl multi handle. One thread at a time may use it."""
 
@@ -135,7 +139,7 @@ class Transfer:
         try:
             route = self._routes.find(self.request.url, self._hosts)
         except UrlRefused as error:
-            return self._fail(f"not asked: {error}")
+            return self._fail(f"not asked: {error}", unreached=True)
         self._clear()
         self._configure(handle, route)
         handle.setopt(pycurl.TIMEOUT_MS, max(1, int((self._deadline - now) * 1000)))
@@ -149,7 +153,8 @@ class Transfer:
             self._retried = True
             return False
         if error:
-            return not self._fail(self._failure_reason(error, message))
+            unreached = bool(self._refused_address) or error in UNREACHED_ERRORS
+            return not self._fail(self._failure_reason(error, message), unreached=unreached)
         status, headers = handle.getinfo(pycurl.RESPONSE_CODE), _parse_headers(self._header_lines)
         if (
             status in REDIRECT_STATUSES
@@ -168,8 +173,8 @@ class Transfer:
         self._too_long = False
         self._refused_address = ""
 
-    def _fail(self, reason: str) -> bool:
-        self.response = Response(status=0, url=self.request.url, error=reason)
+    def _fail(self, reason: str, *, unreached: bool = False) -> bool:
+        self.response = Response(status=0, url=self.request.url, error=reason, unreached=unreached)
         return False
 
     def _failure_reason(self, error: int, message: str) -> str:

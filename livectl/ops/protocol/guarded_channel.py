@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
+from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from kombu.utils.json import loads
 
@@ -31,12 +32,12 @@ def guarded_transport(transport: Any, set_aside: SetAside, qos: type | None = No
     """The transport class, whose channels set aside what they cannot read. AMQP's stays as it is: it reads it all."""
     if not issubclass(transport, virtual.Transport):
         return transport
-    bases = (GuardedChannel, transport.Channel)
+    is_redis = issubclass(transport, kombu_redis.Transport)
+    bases = (GuardedRedisChannel if is_redis else GuardedChannel, transport.Channel)
     members = {"set_aside": staticmethod(set_aside), "Message": _guarded_message(transport.Channel.Message)}
     channel = type("GuardedChannel", bases, members | ({"QoS": qos} if qos else {}))
-    return type(
-        "GuardedTransport", (GuardedTransport, transport), {"set_aside": staticmethod(set_aside), "Channel": channel}
-    )
+    guard = GuardedRedisTransport if is_redis else GuardedTransport
+    return type("GuardedTransport", (guard, transport), {"set_aside": staticmethod(set_aside), "Channel": channel})
 
 
 class GuardedTransport:
@@ -51,10 +52,66 @@ class GuardedTransport:
             self.set_aside(queue, message, str(error))
 
 
+class GuardedRedisTransport(GuardedTransport):
+    """Mixed into the transport of Redis: it lets go of a lost connection without a word to the server.
+
+    kombu's own reads and writes while it closes channel after channel. With a server that is away the first of them
+    fails and the others stay as they were; closed a moment later, they look for an address that is gone by then, which
+    ends the worker.
+    """
+
+    channels: Any
+    cycle: Any
+    _avail_channels: Any
+
+    def _collect(self, connection: Any) -> None:
+        for channels in (self._avail_channels, self.channels):
+            while channels:
+                channels.pop().abandon()
+        self.cycle.close()
+
+
 class GuardedChannel:
-    """Mixed into the channel of a virtual transport, such as Redis."""
+    """Mixed into the channel of a virtual transport."""
 
     set_aside: Any = None
+
+
+class GuardedRedisChannel(GuardedChannel):
+    """Mixed into the channel of Redis."""
+
+    unread: tuple[str, bytes] | None = None  # a message that had come when it was abandoned, and its key
+
+    def abandon(self) -> None:
+        """Ends it where the server may be away. What it holds stays noted as held, and can be acknowledged later."""
+        channel: Any = self
+        self.unread = self._find_unread()
+        channel._in_poll = channel._in_listen = None
+        channel._closing = channel.closed = True
+        if channel._qos is not None:
+            channel._qos._on_collect.cancel()  # nothing is put back when the process ends
+        if channel._pool is not None:
+            channel._pool.disconnect(inuse_connections=False)
+        if channel._async_pool is not None:
+            channel._async_pool.disconnect()
+        channel._close_clients()
+        channel.connection.cycle.discard(channel)
+
+    def _find_unread(self) -> tuple[str, bytes] | None:
+        """The message that the server has answered with, and nobody has read: it is nowhere else."""
+        channel: Any = self
+        connection = channel._in_poll
+        try:
+            if connection and kombu_redis._socket_readable(connection._sock):
+                reply = channel.client.parse_response(connection, "BRPOP")
+                return reply and (reply[0].decode(), reply[1])
+        except (*channel.connection_errors, *READ_FAULTS):  # the end of the connection was all there was to read
+            pass
+        return None
+
+    def close(self) -> None:
+        if not self.closed:  # type: ignore[attr-defined]
+            super().close()  # type: ignore[misc]
 
     def _create_client(self, *args: Any, **options: Any) -> Any:
         client = super()._create_client(*args, **options)  # type: ignore[misc]

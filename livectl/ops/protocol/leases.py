@@ -14,7 +14,7 @@ import sys
 import time
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
@@ -23,7 +23,7 @@ from kombu.utils.json import dumps
 from redis.exceptions import RedisError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import redis
 
@@ -55,6 +55,10 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
     """kombu's QoS of Redis: what is held is leased in the step that notes it."""
 
     clock_offset_s = 0.0  # of the server, ahead of this machine
+    taken_at = 0.0  # when this process last took a message, on its monotonic clock
+    # What the broker could not be told, since it was away: of which messages the jobs have ended, and which were taken.
+    unsent_acks: ClassVar[set[str]] = set()
+    unnoted: ClassVar[dict[str, tuple[Any, str, str]]] = {}
 
     @cached_property
     def _client(self) -> Any:
@@ -67,13 +71,36 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
 
     def append(self, message: Any, delivery_tag: str) -> None:
         delivery, now = message.delivery_info, time.time()
-        note = dumps([message._raw, delivery["exchange"], delivery["routing_key"]])
-        with self.pipe_or_acquire() as pipe:
-            pipe.zadd(self.unacked_index_key, {delivery_tag: now})
-            pipe.hset(self.unacked_key, delivery_tag, note)
-            pipe.zadd(leases_key(self.channel), {delivery_tag: now + self.clock_offset_s + LEASE_S})
-            pipe.execute()
+        whole = (message._raw, delivery["exchange"], delivery["routing_key"])
+        LeasedQoS.taken_at = time.monotonic()
+        try:
+            with self.pipe_or_acquire() as pipe:
+                pipe.zadd(self.unacked_index_key, {delivery_tag: now})
+                pipe.hset(self.unacked_key, delivery_tag, dumps(whole))
+                pipe.zadd(leases_key(self.channel), {delivery_tag: now + self.clock_offset_s + LEASE_S})
+                pipe.execute()
+        except self.channel.connection_errors:
+            self.unnoted[delivery_tag] = whole  # it is nowhere else
+            raise
         virtual.QoS.append(self, message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        """Frees its place in any case: a consumer that could take nothing would not notice that its broker is away."""
+        try:
+            self._remove_from_indices(delivery_tag).execute()
+        except self.channel.connection_errors:
+            self.unsent_acks.add(delivery_tag)
+        virtual.QoS.ack(self, delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
+        if not requeue:
+            self.ack(delivery_tag)
+            return
+        try:
+            self.restore_by_tag(delivery_tag, client=self._client, leftmost=True)
+        except self.channel.connection_errors as error:  # it is put back when its lease has run out
+            log.debug("a message could not be put back yet: %s", error)
+        virtual.QoS.ack(self, delivery_tag)
 
     def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
         return super()._remove_from_indices(delivery_tag, pipe).zrem(leases_key(self.channel), delivery_tag)
@@ -86,27 +113,40 @@ def leases_key(channel: Any) -> str:
 class LeaseKeeper:
     """Renews the leases of one worker in a thread of its own, so that no job that blocks everything else loses its own.
 
-    The thread has its own connection, and is a real one where a green pool has replaced threads.
+    The thread has its own connection, and is a real one where a green pool has replaced threads. `look` is called with
+    it each time that the leases were renewed.
     """
 
-    def __init__(self, open_client: Callable[[], redis.Redis]) -> None:
+    def __init__(
+        self, open_client: Callable[[], redis.Redis], look: Callable[[redis.Redis], object] = lambda client: None
+    ) -> None:
         self._open_client = open_client
-        self._is_started = False
+        self._look = look
+        self._unread: list[tuple[str, bytes]] = []
         self._channel: Any = None
         self._held_elsewhere: Callable[[], Iterable[str]] = tuple
 
     def keep(self, channel: Any, held_elsewhere: Callable[[], Iterable[str]]) -> None:
-        """Renews what this channel holds from now on, and what running jobs hold of earlier ones."""
+        """Renews what this channel holds from now on, and what running jobs hold of earlier ones.
+
+        What the channel before it held and no job runs for is put back in its queue at once.
+        """
+        before = self._channel
         self._channel, self._held_elsewhere = channel, held_elsewhere
-        if not self._is_started:
-            self._is_started = True
+        if before is None:
             _start_native_thread(self._renew_for_ever)
+            return
+        if before.unread:
+            self._unread.append(before.unread)
+        kept = {*held_elsewhere(), *LeasedQoS.unsent_acks}
+        give_back(channel, [tag for tag in list(before.qos._delivered) if tag not in kept], self._unread)
 
     def _renew_for_ever(self) -> None:
         client = self._open_client()
         while True:
             try:
                 self.renew(client)
+                self._look(client)
             except (RedisError, OSError) as error:
                 log.debug("leases were not renewed: %s", error)
             except RuntimeError:  # a dict that changed while it was read: once more
@@ -114,10 +154,17 @@ class LeaseKeeper:
             time.sleep(RENEW_INTERVAL_S)
 
     def renew(self, client: redis.Redis) -> None:
-        """Renews all leases of this worker once."""
+        """Renews all leases of this worker once, after it has told the broker of the jobs that ended meanwhile."""
         channel = self._channel
-        tags = [*dict.fromkeys((*list(channel.qos._delivered), *self._held_elsewhere()))]
         keys = [channel.global_keyprefix + key for key in (leases_key(channel), channel.unacked_index_key)]
+        if ended := list(LeasedQoS.unsent_acks):
+            pipe = client.pipeline()
+            pipe.zrem(keys[0], *ended)
+            pipe.zrem(keys[1], *ended)
+            pipe.hdel(channel.global_keyprefix + channel.unacked_key, *ended)
+            pipe.execute()
+            LeasedQoS.unsent_acks.difference_update(ended)
+        tags = [*dict.fromkeys((*list(channel.qos._delivered), *self._held_elsewhere()))]
         for start in range(0, max(1, len(tags)), TAGS_PER_CALL):
             chunk = tags[start : start + TAGS_PER_CALL]
             now: Any = client.eval(RENEW, 2, *keys, LEASE_S, channel.visibility_timeout / 4, *chunk)
@@ -131,6 +178,22 @@ def _start_native_thread(run: Callable[[], None]) -> None:
     elif "eventlet.patcher" in sys.modules:
         start = sys.modules["eventlet.patcher"].original("_thread").start_new_thread
     start(run, ())
+
+
+def give_back(channel: Any, tags: Sequence[str], unread: list[tuple[str, bytes]]) -> None:
+    """Puts messages back that an earlier channel of this process held, and those it took and could not note."""
+    with channel.conn_or_acquire() as client:
+        while unread:
+            client.rpush(*unread[-1])
+            unread.pop()
+        for tag in reversed(tags):  # each one before those that came after it
+            channel.qos.restore_by_tag(tag, client)
+        for tag, (raw, exchange, routing_key) in list(LeasedQoS.unnoted.items()):
+            pipe = client.pipeline()
+            channel.qos._remove_from_indices(tag, pipe)  # it was noted after all if only the answer was lost
+            channel._do_restore_message(raw, exchange, routing_key, pipe)
+            pipe.execute()
+            LeasedQoS.unnoted.pop(tag, None)
 
 
 def sweep(channel: Any) -> int:

@@ -1,0 +1,146 @@
+"""A consumer whose broker dies: nothing that it holds is lost, and it can be closed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from kombu import Connection, Exchange, Queue
+from kombu.transport import redis as kombu_redis
+
+from livectl.ops.protocol import leases
+from livectl.ops.protocol.guarded_channel import guarded_transport
+from livectl.ops.protocol.leases import LeasedQoS, LeaseKeeper
+from tests.support.servers import LastingRedis, lasting_redis
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LastingRedis]:
+    with lasting_redis(tmp_path) as started:
+        yield started
+    LeasedQoS.unsent_acks.clear()
+    LeasedQoS.unnoted.clear()
+
+
+@pytest.fixture
+def store(server: LastingRedis) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(server.url) as client:
+        yield client
+
+
+class Worker:
+    """The connections that a worker has one after another, and what keeps its leases."""
+
+    def __init__(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(leases, "_start_native_thread", lambda run: None)
+        self.url = url
+        self.keeper = LeaseKeeper(lambda: redis.Redis.from_url(url))
+        self.running: list[str] = []
+        self.taken: list[Any] = []
+        self.connect()
+
+    def connect(self) -> None:
+        self.connection = Connection(self.url)
+        transport = guarded_transport(kombu_redis.Transport, lambda *what: None, LeasedQoS)
+        self.connection.transport_cls = transport
+        self.fanout = self.connection.channel()
+        Queue("news", Exchange("news", type="fanout"), channel=self.fanout, auto_delete=True).consume()
+        self.channel = self.connection.channel()
+        consumer = self.connection.Consumer(Queue("jobs"), channel=self.channel, on_message=self.taken.append)
+        consumer.consume()
+        self.keeper.keep(self.channel, lambda: self.running)
+
+    def send(self) -> None:
+        with Connection(self.url) as connection:
+            connection.SimpleQueue("jobs").put({"n": 1})
+
+    def take(self) -> Any:
+        self.send()
+        self.connection.drain_events(timeout=5)
+        return self.taken.pop()
+
+    def lose(self) -> None:
+        """As Celery does it."""
+        self.connection.collect(socket_timeout=1)
+        self.connection.close()
+
+
+@pytest.fixture
+def worker(server: LastingRedis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+    started = Worker(server.url, monkeypatch)
+    yield started
+    started.lose()
+
+
+def held(store: redis.Redis) -> tuple[int, int, int]:
+    return store.llen("jobs"), store.hlen("unacked"), store.zcard("unacked_leases")
+
+
+def ask(worker: Worker) -> None:
+    """Has the worker wait for a message."""
+    with pytest.raises(TimeoutError):
+        worker.connection.drain_events(timeout=0.05)
+
+
+def test_a_connection_can_be_closed_after_its_broker_died(server: LastingRedis, worker: Worker) -> None:
+    worker.take()
+    ask(worker)
+    server.kill()
+    worker.lose()
+    assert worker.channel.closed
+
+
+def test_what_no_job_runs_for_is_put_back_at_once(server: LastingRedis, worker: Worker, store: redis.Redis) -> None:
+    running, _waiting = worker.take(), worker.take()
+    worker.running = [running.delivery_tag]
+    server.kill()
+    worker.lose()
+    server.start()
+    worker.connect()
+    assert held(store) == (1, 1, 1)
+    running.ack()
+    assert held(store) == (1, 0, 0)
+    running.channel._pool.disconnect()
+
+
+def test_a_job_that_ends_meanwhile_does_not_run_again(server: LastingRedis, worker: Worker, store: redis.Redis) -> None:
+    message = worker.take()
+    server.kill()
+    message.ack()
+    worker.lose()
+    server.start()
+    worker.connect()
+    assert held(store) == (0, 1, 1)
+    worker.keeper.renew(store)
+    assert held(store) == (0, 0, 0)
+
+
+def test_a_message_that_cannot_be_noted_is_put_back(server: LastingRedis, worker: Worker, store: redis.Redis) -> None:
+    worker.send()
+    raw = store.rpop("jobs")
+    server.kill()
+    with pytest.raises(worker.connection.connection_errors):
+        worker.connection.transport._deliver(kombu_redis.loads(raw), "jobs")
+    worker.lose()
+    server.start()
+    worker.connect()
+    assert held(store) == (1, 0, 0)
+
+
+def test_a_message_that_has_come_and_was_not_read_is_put_back(
+    server: LastingRedis, worker: Worker, store: redis.Redis
+) -> None:
+    ask(worker)
+    worker.send()
+    wait_for(lambda: kombu_redis._socket_readable(worker.channel.client.connection._sock), what="the message")
+    server.kill()
+    worker.lose()
+    server.start()
+    worker.connect()
+    assert held(store) == (1, 0, 0)
