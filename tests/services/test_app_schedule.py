@@ -158,7 +158,7 @@ def test_doctor_names_each_entry_that_is_never_sent(ask: Ask) -> None:
     found = {row["id"]: row for row in json.loads(ask("doctor", "--json").stdout)}
     assert found["entry-broken"]["evidence"] == NO_LIST
     assert found["unknown-task"]["title"] == "There is no task proj.greets: livectl's beat leaves typo out"
-    assert found["arguments"]["title"].startswith("bare ")
+    assert "leaves bare out" in found["arguments"]["title"]
 
 
 @pytest.mark.parametrize(
