@@ -23,8 +23,10 @@ def command(context: CommandContext, /, *, host: str, port: int, allow_changes: 
       livectl flower
       livectl -A proj flower --port 5556 -- --url_prefix=flower
     """
+    from livectl.ops import deployment
     from livectl.ops.processes import launch
 
     argv = launch.flower_command(context.app, host=host, port=port, allow_changes=allow_changes, extra=extra)
+    deployment.check_broker(context.deployment)  # Flower itself would try for ever
     context.say(f"Flower on http://{host}:{port}, {'changes allowed' if allow_changes else 'read-only'}")
     launch.exec_command(argv, launch.child_environment(context.environ, context.config))

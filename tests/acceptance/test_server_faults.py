@@ -53,6 +53,7 @@ COMMANDS = [
     "dead retry x",
     "dead show x",
     "dead",
+    "flower",
     "history demo/ada",
     "live --all",
     "live",
@@ -91,7 +92,7 @@ ON_APP = [
     "worker --detach",
     "workers",
 ]
-WITHOUT_SERVERS = {"init", "stop", "restart", "platforms", "follow", "migrate", "flower", "completion"}
+WITHOUT_SERVERS = {"init", "stop", "restart", "platforms", "follow", "migrate", "completion"}
 ANSWERS_OF_THEIR_OWN = {"doctor", "health"}  # tested for themselves
 
 
