@@ -229,7 +229,10 @@ def findings_view(findings: Sequence[Finding], facts: Facts) -> View:
 def _well(check: Check, facts: Facts) -> list[Finding]:
     """What a check looked at and found well; nothing of what it could not look at."""
     note = NOTES.get(check.__name__)
-    if note is None or not note.parts or not {"rest", *note.parts}.isdisjoint(facts.gaps):
+    if note is None or not note.parts:
+        return []
+    comes_first = note.parts == ("own_settings",) and not facts.settings_error  # looked at whatever fails after it
+    if not {*note.parts, *(() if comes_first else ("rest",))}.isdisjoint(facts.gaps):
         return []
     missing = [facts.not_applicable[part] for part in note.parts if part in facts.not_applicable]
     if missing:

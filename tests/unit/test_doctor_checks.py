@@ -352,6 +352,15 @@ def text(facts: Facts, *ignore: str, include_ok: bool = False) -> str:
     return render.as_text(report.findings_view(findings, facts), colour=False, width=80)
 
 
+@pytest.mark.parametrize(
+    ("settings_error", "ok"), [("", ["settings-broken", "restart-needed", "secret-unset"]), ("broken", [])]
+)
+def test_where_the_rest_is_not_looked_at_the_settings_were(settings_error: str, ok: list[str]) -> None:
+    facts = Facts(gaps={"rest": Gap("there is no broker", ())}, settings_error=settings_error)
+    found = report.run_checks(facts, include_ok=True)
+    assert [finding.id for finding in found if finding.level == "ok"] == ok
+
+
 def test_nothing_is_wrong_only_where_everything_was_looked_at() -> None:
     assert text(Facts()) == "Nothing is wrong.\n"
     facts = Facts(gaps=GAPS)
