@@ -13,7 +13,7 @@ from livectl import redis_client
 from livectl.errors import ServerError
 from livectl.ops import deployment as deployments
 from livectl.ops.protocol import remote_control
-from livectl.ops.protocol.remote_control import REPLY_TIMEOUT_S, ControlReplies
+from livectl.ops.protocol.remote_control import CELERY_REPLY_TIMEOUT_S, REPLY_TIMEOUT_S, ControlReplies
 from livectl.redaction import redact_text
 
 if TYPE_CHECKING:
@@ -41,15 +41,17 @@ def ask(
     deployment: Deployment,
     connection: RedisConnection | None,
     command: ControlCommand,
-    timeout_s: float = REPLY_TIMEOUT_S,
+    timeout_s: float | None = None,
 ) -> ControlReplies:
     """The replies of all workers, or of the command's destination. ServerError when the broker does not answer.
 
     `connection` is what `connect` gave.
     """
     if connection is not None and deployment.broker is not None:
-        return remote_control.ask(connection, deployment.layout, deployment.broker.database, command, timeout_s)
-    return _ask_through_celery(deployments.celery_client(deployment), command, timeout_s)
+        return remote_control.ask(
+            connection, deployment.layout, deployment.broker.database, command, timeout_s or REPLY_TIMEOUT_S
+        )
+    return _ask_through_celery(deployments.celery_client(deployment), command, timeout_s or CELERY_REPLY_TIMEOUT_S)
 
 
 def _ask_through_celery(app: Any, command: ControlCommand, timeout_s: float) -> ControlReplies:
