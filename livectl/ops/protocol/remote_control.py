@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from livectl.redis_client import RedisConnection
 
 
-# A worker that is not stuck replies in a few milliseconds, on a busy machine in a second. Here the wait ends with the last
-# reply, since Redis tells how many workers heard the question; what goes through Celery takes its whole time.
+# A worker that is not stuck replies in a few milliseconds, on a busy machine in a second. Here the wait ends with the
+# last reply, since Redis tells how many workers heard the question; what goes through Celery takes its whole time.
 REPLY_TIMEOUT_S = 2.0
 CELERY_REPLY_TIMEOUT_S = 1.0  # what `celery inspect` waits
 CLOSE_RESERVE_S = 0.3  # kept back for removing the reply queue
