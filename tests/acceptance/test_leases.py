@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.acceptance
 
 JOBS = 40
+POOLS = ("prefork", "threads", "gevent")
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def project(tmp_path: Path, store_url: str) -> Iterator[Project]:
     celery_project.close()
 
 
-def start_worker(project: Project, name: str, pool: str = "prefork") -> Running:
+def start_worker(project: Project, pool: str = "prefork", name: str = "w1") -> Running:
     words = ("-A", "proj", "worker", "-P", pool, "-c", "2", "-n", name)
     running = livectl(*words, cwd=project.folder, environ=project.environ)
     running.wait_for("ready.")
@@ -45,20 +47,20 @@ def runs(project: Project) -> Counter[str]:
     return Counter(ledger.read_text().split()) if ledger.exists() else Counter()
 
 
-def send_all(project: Project) -> set[str]:
+def send_all(project: Project, seconds: float = 0.05) -> set[str]:
     names = {f"job-{number}" for number in range(JOBS)}
     for name in names:
-        project.send("note", name, 0.05)
+        project.send("note", name, seconds)
     return names
 
 
-def is_drained(project: Project) -> bool:
+def is_drained(project: Project, prefix: str = "") -> bool:
     with redis.Redis.from_url(project.environ["LIVECTL_STORE"]) as store:
-        return not any((store.hlen("unacked"), store.llen("celery"), store.zcard("unacked_leases")))
+        return not store.exists(*(f"{prefix}{key}" for key in ("unacked", "celery", "unacked_leases")))
 
 
 def test_the_jobs_of_killed_child_processes_run_again(project: Project) -> None:
-    with start_worker(project, "w1") as worker:
+    with start_worker(project) as worker:
         names = send_all(project)
         for _ in range(3):
             before = len(runs(project))
@@ -68,16 +70,28 @@ def test_the_jobs_of_killed_child_processes_run_again(project: Project) -> None:
         assert worker.process.poll() is None
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
-def test_the_jobs_of_a_killed_worker_are_back_within_seconds(project: Project, pool: str) -> None:
-    names = send_all(project)
-    with start_worker(project, "w1", pool) as worker:
-        wait_for(lambda: len(runs(project)) > 2, what="some jobs")
-        os.killpg(worker.process.pid, signal.SIGKILL)
-        worker.wait()
-    with start_worker(project, "w2", pool) as worker:
-        wait_for(lambda: set(runs(project)) == names and is_drained(project), what="every job")
-        assert "held by a worker that is gone" in worker.text
+def test_the_jobs_of_a_killed_worker_are_back_within_seconds(tmp_path: Path, store_url: str) -> None:
+    """Of whichever pool, side by side: each on keys with a prefix of its own."""
+    projects = [make_project_of_pool(tmp_path / pool, store_url, f"{pool}:") for pool in POOLS]
+    with ExitStack() as stack:
+        workers = [stack.enter_context(start_worker(*pair)) for pair in zip(projects, POOLS, strict=True)]
+        names = [send_all(project, 0.1) for project in projects]
+        wait_for(lambda: all(len(runs(project)) > 2 for project in projects), what="some jobs")
+        for worker in workers:
+            os.killpg(worker.process.pid, signal.SIGKILL)
+            worker.wait()
+    with ExitStack() as stack:
+        workers = [stack.enter_context(start_worker(*pair)) for pair in zip(projects, POOLS, strict=True)]
+        wait_for(lambda: [set(runs(project)) for project in projects] == names, what="every job")
+        wait_for(lambda: all(is_drained(project, f"{pool}:") for project, pool in zip(projects, POOLS, strict=True)))
+        assert all("held by a worker that is gone" in worker.text for worker in workers)
+    for project in projects:
+        project.close()
+
+
+def make_project_of_pool(folder: Path, store_url: str, prefix: str) -> Project:
+    folder.mkdir()
+    return Project(folder, store_url, store_url, broker_transport_options={"global_keyprefix": prefix})
 
 
 def test_a_worker_outlives_its_broker_and_loses_nothing(tmp_path: Path) -> None:
@@ -100,7 +114,7 @@ def test_what_takes_longer_than_the_visibility_timeout_runs_once(tmp_path: Path,
     """A long job, and one that waits for its time: stock Celery gives both to another worker meanwhile."""
     options = {"visibility_timeout": 2, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
     project = Project(tmp_path, store_url, store_url, broker_transport_options=options)
-    with start_worker(project, "w1"), start_worker(project, "w2"):
+    with start_worker(project), start_worker(project, name="w2"):
         project.send("note", "long", 6)
         project.send("note", "later", 0, countdown=6)
         wait_for(lambda: len(runs(project)) == 2 and is_drained(project), what="both jobs")
@@ -110,6 +124,6 @@ def test_what_takes_longer_than_the_visibility_timeout_runs_once(tmp_path: Path,
 
 def test_a_job_that_must_not_run_twice_is_acknowledged_early(project: Project) -> None:
     (project.folder / "livectl.yaml").write_text("tasks: {proj.note: {acks: early}}\n")
-    with start_worker(project, "w1") as worker:
+    with start_worker(project) as worker:
         project.send("note", "once", 60)
         wait_for(lambda: "proj.note" in worker.text and is_drained(project), what="an acknowledgement")
