@@ -255,6 +255,40 @@ def test_a_condition_is_decided_by_what_is_assumed(value: str, name: str, tmp_pa
     assert f"  {name}:\n" in out
 
 
+@pytest.mark.parametrize(
+    ("asked", "assumed", "name"),
+    [
+        ("os.environ.get('PROD')", "PROD=1", "b"),
+        ("os.environ.get('PROD', '')", "PROD=", "a"),
+        ("not os.getenv('PROD')", "PROD=yes", "a"),
+        ("os.environ['STAGE'] == 'prod'", "STAGE=prod", "b"),
+        ("environ.get('N') == '1'", "N=1", "b"),
+        ("os.environ.get('PROD')", "PROD=False", "say --assume"),
+        ("os.environ.get(NAME)", "NAME=1", "say --assume"),
+    ],
+)
+def test_an_environment_variable_may_be_assumed_as_text(asked: str, assumed: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / "settings.py").write_text(f"beat_schedule = {ONE}\nif {asked}:\n    beat_schedule = {TWO}\n")
+    code, out, err = run_livectl(tmp_path, "schedules", "import", "settings.py", "--assume", assumed)
+    assert (code, name in err) == ((0, False) if len(name) == 1 else (1, True))
+    assert len(name) > 1 or f"  {name}:\n" in out
+
+
+@pytest.mark.parametrize(
+    ("source", "asks"),
+    [
+        ("if DEBUG:\n    beat_schedule['b'] = {}", True),
+        ("for name in 'b':\n    beat_schedule[name] = {}", False),
+        ("if DEBUG:\n    for name in 'b':\n        beat_schedule[name] = {}", False),
+        ("try:\n    beat_schedule['b'] = {}\nexcept KeyError:\n    pass", False),
+    ],
+)
+def test_a_value_is_only_asked_for_where_it_decides(source: str, asks: bool, tmp_path: Path) -> None:
+    (tmp_path / "settings.py").write_text(f"beat_schedule = {{}}\n{source}\n")
+    _, _, err = run_livectl(tmp_path, "schedules", "import", "settings.py")
+    assert ("--assume" in err, "import with -A" in err) == (asks, True)
+
+
 def test_no_zone_is_utc_and_a_description_is_understood(tmp_path: Path) -> None:
     entry = "{'task': 't', 'schedule': 1, 'description': 'daily'}"
     text, left = import_text(tmp_path, f"TIME_ZONE = None\nbeat_schedule = {{'a': {entry}}}\n")

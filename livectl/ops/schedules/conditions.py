@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from typing import TYPE_CHECKING, Any
 
 from livectl.errors import UsageError, shorten
@@ -10,7 +11,11 @@ from livectl.errors import UsageError, shorten
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-ASSUME_HINT = "say --assume NAME=VALUE of what it asks, or import with -A"
+IMPORT_HINT = "import with -A"
+ASSUME_HINT = f"say --assume NAME=VALUE of what it asks, or {IMPORT_HINT}"
+NO_QUESTION = re.compile(r"in a (loop|match) in line \d|if (nothing fails in )?line \d|never, behind line \d")
+ENVIRONMENT_READERS = {"os.environ.get", "environ.get", "os.getenv", "getenv"}
+ENVIRONMENTS = {"os.environ", "environ"}
 MAX_CONDITION_CHARS = 60
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
 COMPARISONS = {ast.Eq: lambda a, b: a == b, ast.NotEq: lambda a, b: a != b, ast.Is: lambda a, b: a is b,
@@ -30,6 +35,11 @@ def parse_assumed(words: Iterable[str]) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             assumed[name] = text
     return assumed
+
+
+def find_cure(condition: str) -> str:
+    """What decides a condition: an assumed value, where it asks for one."""
+    return IMPORT_HINT if NO_QUESTION.search(condition) else ASSUME_HINT
 
 
 def prune(tree: ast.Module, assumed: Mapping[str, Any]) -> ast.Module:
@@ -116,6 +126,8 @@ class _Pruner(ast.NodeTransformer):
             return node.value
         if isinstance(node, ast.Name | ast.Attribute):
             return self.assumed.get(ast.unparse(node), UNKNOWN)
+        if (variable := _environment_variable(node)) in self.assumed:
+            return _as_in_environment(self.assumed[variable])
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             value = self._value(node.operand)
             return UNKNOWN if value is UNKNOWN else not value
@@ -129,6 +141,21 @@ class _Pruner(ast.NodeTransformer):
                 return not is_and  # one of them decides, whatever the others are
             return UNKNOWN if UNKNOWN in values else is_and
         return UNKNOWN
+
+
+def _environment_variable(node: ast.expr) -> str:
+    """The variable that an expression reads from the environment; empty where it reads none."""
+    name: ast.expr | None = None
+    if isinstance(node, ast.Call) and node.args and ast.unparse(node.func) in ENVIRONMENT_READERS:
+        name = node.args[0]
+    elif isinstance(node, ast.Subscript) and ast.unparse(node.value) in ENVIRONMENTS:
+        name = node.slice
+    return name.value if isinstance(name, ast.Constant) and isinstance(name.value, str) else ""
+
+
+def _as_in_environment(value: Any) -> Any:
+    """Text, as all there is; whether a variable that holds `False` counts as true is for the code to say."""
+    return UNKNOWN if isinstance(value, bool) else "" if value is None else str(value)
 
 
 def _short(node: ast.expr) -> str:

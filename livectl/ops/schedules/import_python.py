@@ -12,7 +12,7 @@ import tokenize
 from typing import TYPE_CHECKING, Any
 
 from livectl.errors import FileError, Mistake
-from livectl.ops.schedules.conditions import ASSUME_HINT, find_conditions, prune
+from livectl.ops.schedules.conditions import find_conditions, find_cure, prune
 from livectl.ops.schedules.conversion import (
     WHOLE_SCHEDULE,
     ImportedSchedule,
@@ -224,7 +224,7 @@ class _ScheduleFinder:
         earlier = [place for place in self.entries if place[0] == self.holder]
         replaced = [self.entries.pop(place) for place in earlier]
         if self.condition:
-            why = f"set anew {self.condition}: {ASSUME_HINT}"
+            why = f"set anew {self.condition}: {find_cure(self.condition)}"
             for entry in replaced:
                 self._leave_out(entry.name, entry.line, why)
         else:
@@ -271,11 +271,11 @@ class _ScheduleFinder:
         line = getattr(key, "lineno", value.lineno)
         name = ast.unparse(key)
         try:
-            name = ast.unparse(key) if self.condition.startswith("in a loop") else self.reader.value(key)
+            name = ast.unparse(key) if "in a loop in line" in self.condition else self.reader.value(key)
             if not isinstance(name, str):
                 raise NotPortable("its name is no text")
             if self.condition:
-                raise NotPortable(f"only {self.condition}: {ASSUME_HINT}")
+                raise NotPortable(f"only {self.condition}: {find_cure(self.condition)}")
             keys = portable_keys(self.reader.value(value))
         except NotPortable as error:
             self.entries.pop((self.holder, name), None)

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from livectl.errors import shorten
-from livectl.ops.schedules.conditions import ASSUME_HINT
+from livectl.ops.schedules.conditions import ASSUME_HINT, find_cure
 from livectl.ops.schedules.conversion import CRONTAB_FIELDS, SOLAR_FIELDS, NotPortable, PortableTiming, crontab_timing
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Constants:
             for name, value in _assigned(node):
                 self.values[name] = value
                 if condition := conditions.get(node, ""):
-                    self.reasons[name] = f"{name} is set only {condition}: {ASSUME_HINT}"
+                    self.reasons[name] = f"{name} is set only {condition}: {find_cure(condition)}"
         for name in [name for name in self.values if counts[name] > 1]:
             self.reasons[name] = f"computed at run time: {name} is set more than once; {ASSUME_HINT}"
         for name, value in assumed.items():
