@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
 
+from livectl.cli import root
 from livectl.models import State
 
 ROOT = Path(__file__).parents[2]
@@ -81,3 +83,55 @@ def test_each_document_that_the_code_names_is_there() -> None:
     }
     assert len(named) > 5
     assert [link for link in sorted(named) if not _leads_somewhere(ROOT / "docs" / "x", *link)] == []
+
+
+MENTION = re.compile(
+    r"`livectl( [^`]*)`|^ {4}(?:\$ )?livectl( .*)$|ExecStart=\S*livectl( .*)$|CMD livectl( .*)$", re.MULTILINE
+)
+GLOBAL_VALUES = ("-A", "--app", "--config")  # options before a command that take a word
+
+
+def _mentions(document: str) -> list[list[str]]:
+    """The words of each call of livectl that a document shows; what is a note beside it or a pipe is left off."""
+    found = ["".join(groups) for groups in MENTION.findall((ROOT / document).read_text())]
+    lines = [re.split(r"  #|   | \|\| | > | \| |\[-", line)[0].replace("\n", " ") for line in found]
+    return [line.split() for line in lines]
+
+
+def _unknown_word(words: list[str]) -> str | None:
+    """The first word that is no command or no option of the command; None where all are known."""
+    command: click.Command = root
+    context = click.Context(root)
+    position = 0
+    while position < len(words) and words[position] != "--":
+        word = words[position].strip("[](),;:…")
+        position += 1
+        if word in GLOBAL_VALUES:
+            position += 1
+        elif word.startswith("-"):
+            options = {
+                name
+                for parameter in command.get_params(context)
+                for name in (*parameter.opts, *parameter.secondary_opts)
+            }
+            if word.partition("=")[0] not in options | {"-h", "--help"}:
+                return word
+        elif isinstance(command, click.Group) and word.isalpha() and word.islower():
+            child = command.get_command(context, word)
+            if child is None:
+                return word
+            command = child
+    return None
+
+
+@pytest.mark.parametrize("document", [document for document in DOCUMENTS if document != "CHANGELOG.md"])
+def test_each_command_and_option_that_a_document_shows_is_there(document: str) -> None:
+    unknown = {" ".join(words): word for words in _mentions(document) if (word := _unknown_word(words))}
+    assert unknown == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "word"), [("-A p schedules lst", "lst"), ("call t 1 --soon", "--soon"), ("worker -B -- -E", None)]
+)
+def test_what_is_not_there_would_be_noticed(line: str, word: str | None) -> None:
+    assert _unknown_word(line.split()) == word
