@@ -18,6 +18,8 @@ from livectl.redis_client import SERVER_TIMEOUT_S
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from amqp.exceptions import AMQPError
+
     from livectl.address import Address
 
 
@@ -137,9 +139,7 @@ def _is_away(error: OSError) -> bool:
 
 def rabbitmq_error(address: Address, error: Exception) -> ServerError:
     """The error of py-amqp in one sentence with the next step."""
-    import ssl
-
-    from amqp.exceptions import AccessRefused, AMQPError, NotAllowed
+    from amqp.exceptions import AMQPError
 
     if isinstance(error, UnicodeError) or (isinstance(error, OSError) and _is_away(error)):
         reason = getattr(error, "strerror", None) or "no such host"
@@ -149,12 +149,29 @@ def rabbitmq_error(address: Address, error: Exception) -> ServerError:
             f"{address.masked} takes nothing: its memory or its disk is full",
             "`rabbitmq-diagnostics alarms` there says which; make room, or raise its limit.",
         )
-    if isinstance(error, AccessRefused | NotAllowed):
-        words = one_line(error.reply_text).removesuffix(" For details see the broker logfile.")
-        hint = next((hint for part, hint in REFUSAL_HINTS if part in words), "Look at what this user may do there.")
-        return ServerError(f"{address.masked} does not let us in: {words}", hint)
     if isinstance(error, AMQPError) and error.reply_code:
-        return ServerError(f"{address.masked} refuses: {one_line(error.reply_text)}", "Look at its log.")
+        return _refusal(address, error)
+    if isinstance(error, OSError) and not isinstance(error, AMQPError):
+        return _connection_error(address, error)
+    return _no_rabbitmq(address)
+
+
+def _refusal(address: Address, error: AMQPError) -> ServerError:
+    """What RabbitMQ itself says."""
+    from amqp.exceptions import AccessRefused, NotAllowed
+
+    words = one_line(error.reply_text)
+    if not isinstance(error, AccessRefused | NotAllowed):
+        return ServerError(f"{address.masked} refuses: {words}", "Look at its log.")
+    hint = next((hint for part, hint in REFUSAL_HINTS if part in words), "Look at what this user may do there.")
+    words = words.removesuffix(" For details see the broker logfile.")
+    return ServerError(f"{address.masked} does not let us in: {words}", hint)
+
+
+def _connection_error(address: Address, error: OSError) -> ServerError:
+    """What a connection that came about, and broke, says."""
+    import ssl
+
     if isinstance(error, ssl.SSLError):
         return tls.handshake_error(address, error)
     if isinstance(error, TimeoutError):
@@ -162,16 +179,18 @@ def rabbitmq_error(address: Address, error: Exception) -> ServerError:
             f"{address.masked} takes the connection and says nothing: no answer in time",
             "Look whether it hangs; one that speaks TLS wants amqps://.",
         )
-    if isinstance(error, OSError) and address.scheme == "amqps" and error.filename is not None:
+    is_about_file = isinstance(error, FileNotFoundError | PermissionError)  # load_verify_locations names no file
+    if is_about_file or (address.scheme == "amqps" and error.filename is not None):
         return tls.file_error(address, error)
-    if isinstance(error, FileNotFoundError | PermissionError):  # load_verify_locations names no file
-        return tls.file_error(address, error)
-    is_closed = isinstance(error, OSError) and not isinstance(error, AMQPError)
-    if isinstance(error, OSError) and is_closed and not _greets_otherwise(address):
-        return ServerError(
-            f"{address.masked} closes the connection: {error.strerror or one_line(error)}",
-            "Look at its log; one that speaks TLS wants amqps://.",
-        )
+    if _greets_otherwise(address):
+        return _no_rabbitmq(address)
+    return ServerError(
+        f"{address.masked} closes the connection: {error.strerror or one_line(error)}",
+        "Look at its log; one that speaks TLS wants amqps://.",
+    )
+
+
+def _no_rabbitmq(address: Address) -> ServerError:
     return ServerError(f"what answers at {address.masked} is no RabbitMQ", START_RABBITMQ)
 
 

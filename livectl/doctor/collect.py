@@ -145,34 +145,12 @@ def _add_state(facts: Facts, app_deployment: Deployment, store: Address | None, 
         "store": store,
     }
     unusable = {role for role, address in addresses.items() if _is_unusable(role, address, facts)}
-    broker = app_deployment if "broker" not in unusable else None
-    results = app_deployment if app_deployment.keeps_results and "results" not in unusable else None
-    store = store if "store" not in unusable else None
-    own_store = store if not facts.app else None  # streamers are livectl's own
     deadline = time.monotonic() + QUERY_TIMEOUT_S
-    on_broker, on_results, on_store = partial(_question, broker), partial(_question, results), partial(_question, store)
-    queries: dict[str, Query[Any]] = {
+    queries = {
         "processes": Query(partial(list_processes, facts.app or launch.OWN_APP, cwd), facts.processes),
-        "survey": Query(on_broker(collect_state.survey_workers), facts.survey),
-        "queues": Query(on_broker(collect_state.read_queues), facts.queues),
-        "delayed_messages": Query(on_broker(collect_state.find_delayed_messages), facts.delayed_messages),
-        "waiting_tasks": Query(on_broker(collect_state.find_waiting_tasks), facts.waiting_tasks),
-        "refused_queues": Query(
-            on_broker(lambda there: collect_state.find_refused_queues(there.app)), facts.refused_queues
-        ),
-        "failed_jobs": Query(
-            on_results(collect_state.find_failed_jobs)
-            if app_deployment.keeps_results
-            else on_store(lambda there: collect_state.find_failed_jobs(_with_store(app_deployment, there))),
-            facts.failed_jobs,
-        ),
-        "endless_results": Query(on_results(collect_state.find_endless_results), facts.endless_results),
-        "beats": Query(on_store(collect_state.read_beats), facts.beats),
-        "dead_letters": Query(on_store(partial(collect_state.read_dead_letters, app_deployment)), facts.dead_letters),
-        "platforms": Query(
-            _question(own_store, lambda there: collect_state.read_platforms(there, settings, facts.now)),
-            facts.platforms,
-        ),
+        **_broker_queries(facts, app_deployment if "broker" not in unusable else None),
+        **_result_queries(facts, app_deployment, store, unusable),
+        **_store_queries(facts, app_deployment, store if "store" not in unusable else None, settings),
     }
     answers = {part: query.result(deadline) for part, query in queries.items()}
     facts = msgspec.structs.replace(facts, **answers)
@@ -181,13 +159,49 @@ def _add_state(facts: Facts, app_deployment: Deployment, store: Address | None, 
     return _note_unasked(msgspec.structs.replace(facts, gaps=facts.gaps | failed), app_deployment, unusable)
 
 
+def _broker_queries(facts: Facts, broker: Deployment | None) -> dict[str, Query[Any]]:
+    ask = partial(_question, broker)
+    return {
+        "survey": Query(ask(collect_state.survey_workers), facts.survey),
+        "queues": Query(ask(collect_state.read_queues), facts.queues),
+        "delayed_messages": Query(ask(collect_state.find_delayed_messages), facts.delayed_messages),
+        "waiting_tasks": Query(ask(collect_state.find_waiting_tasks), facts.waiting_tasks),
+        "refused_queues": Query(ask(lambda there: collect_state.find_refused_queues(there.app)), facts.refused_queues),
+    }
+
+
+def _result_queries(
+    facts: Facts, app_deployment: Deployment, store: Address | None, unusable: set[ServerRole]
+) -> dict[str, Query[Any]]:
+    """Jobs that failed are in the job log as well, which the store has."""
+    kept_in: ServerRole = "results" if app_deployment.keeps_results else "store"
+    with_log = msgspec.structs.replace(app_deployment, store=store) if store and kept_in == "store" else app_deployment
+    has_jobs = kept_in not in unusable and (kept_in == "results" or store is not None)
+    has_results = app_deployment.keeps_results and "results" not in unusable
+    failed_jobs = _question(with_log if has_jobs else None, collect_state.find_failed_jobs)
+    endless_results = _question(app_deployment if has_results else None, collect_state.find_endless_results)
+    return {
+        "failed_jobs": Query(failed_jobs, facts.failed_jobs),
+        "endless_results": Query(endless_results, facts.endless_results),
+    }
+
+
+def _store_queries(
+    facts: Facts, app_deployment: Deployment, store: Address | None, settings: Settings
+) -> dict[str, Query[Any]]:
+    ask = partial(_question, store)
+    own_store = store if not facts.app else None  # streamers are livectl's own
+    read_platforms = _question(own_store, lambda there: collect_state.read_platforms(there, settings, facts.now))
+    return {
+        "beats": Query(ask(collect_state.read_beats), facts.beats),
+        "dead_letters": Query(ask(partial(collect_state.read_dead_letters, app_deployment)), facts.dead_letters),
+        "platforms": Query(read_platforms, facts.platforms),
+    }
+
+
 def _question(there: S | None, ask: Callable[[S], T]) -> Callable[[], T] | None:
     """The question to what is there; None where nothing is."""
     return None if there is None else partial(ask, there)
-
-
-def _with_store(app_deployment: Deployment, store: Address) -> Deployment:
-    return msgspec.structs.replace(app_deployment, store=store)
 
 
 def _note_unasked(facts: Facts, app_deployment: Deployment, unusable: set[ServerRole]) -> Facts:

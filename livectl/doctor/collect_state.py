@@ -23,6 +23,7 @@ from livectl.doctor.facts import (
     WorkerSurvey,
 )
 from livectl.errors import ServerAwayError, ServerError, UsageError
+from livectl.file_stamp import read_stamp
 from livectl.models import Job, JobState
 from livectl.ops import deployment as deployments
 from livectl.ops.beat import heartbeats
@@ -131,7 +132,7 @@ def read_platforms(store: Address, settings: Settings, now: float) -> PlatformFa
         healths, records = live_store.health(now), live_store.all_streamers()
         waiting = follow_list.find_waiting(live_store, settings.follows, records)
         target_states = Outbox(client, "").target_states(list(settings.alerts))
-    new = [record for record in waiting.streamers if not record.unresolved]
+    new, stamp = [record for record in waiting.streamers if not record.unresolved], read_stamp(settings.follows)
     everyone = [*records, *waiting.streamers]
     return PlatformFacts(
         health=tuple(health for health in healths if health.followed),
@@ -140,7 +141,7 @@ def read_platforms(store: Address, settings: Settings, now: float) -> PlatformFa
         unresolved=tuple(record for record in everyone if record.unresolved),
         unread=tuple(record for record in records if record.trouble and not record.unresolved),
         waiting=len(new),
-        list_changed=settings.follows.stat().st_ctime if new else None,
+        list_changed=stamp.placed_at if new and stamp else None,
         list_path=str(settings.follows),
         list_problem=waiting.problem,
         without_key=tuple(

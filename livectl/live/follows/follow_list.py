@@ -13,6 +13,7 @@ import msgspec
 
 from livectl import suggestions
 from livectl.errors import FileError, LivectlError, Mistake, SettingsError
+from livectl.file_stamp import read_stamp
 from livectl.live import platforms
 from livectl.models import State, Streamer, StreamerRecord, UnresolvedFollow
 from livectl.validation import FileLocation, describe_error, describe_unknown_key
@@ -76,12 +77,11 @@ def find_waiting(store: Store, path: Path, known: Iterable[StreamerRecord], name
 
     The file is read only if it is newer than what the store has.
     """
-    try:
-        if path.stat().st_ctime <= read_applied(store).put:
-            return WaitingList()
-        follows = load(path, name or path.name)
-    except OSError:
+    stamp = read_stamp(path)
+    if stamp is None or stamp.placed_at <= read_applied(store).put:
         return WaitingList()
+    try:
+        follows = load(path, name or path.name)
     except LivectlError as error:
         return WaitingList(problem=error.message)
     known_keys = {(record.platform, record.id) for record in known}
