@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from livectl.address import Address
-from livectl.doctor import collect
+from livectl.doctor import collect_app
 from livectl.ops.jobs import dead_letters
 from tests.support import example_projects
 from tests.support.example_projects import Project
@@ -313,7 +313,7 @@ def test_an_app_of_the_same_name_in_another_folder_is_another_app(plain: Project
     link.symlink_to(plain.folder)
 
     def pids(folder: Path) -> list[int]:
-        return [process.pid for process in collect.list_processes("proj", folder)]
+        return [process.pid for process in collect_app.list_processes("proj", folder)]
 
     with process_with_password(other) as in_other:
         wait_for(lambda: pids(other.folder) == [in_other.process.pid])
