@@ -339,15 +339,16 @@ def test_what_is_wrong_is_said_at_once(
     assert "Traceback" not in completed.stderr
 
 
-def test_unusable_data_is_kept_aside_and_said(tmp_path: Path, home_environ: dict[str, str]) -> None:
+def test_of_damaged_data_the_good_part_is_kept_and_the_rest_is_said(tmp_path: Path, home_environ: dict[str, str]) -> None:
     for _ in range(2):
         with livectl("up", "-P", "solo", cwd=tmp_path, environ=home_environ) as up:
             up.wait_for(SUCCEEDED)
             up.send(signal.SIGTERM)
             assert up.wait() == 0
-        for manifest in (tmp_path / "home").glob("data/appendonlydir/*.manifest"):
-            manifest.write_text("garbage\n")
-    assert f"is kept in {tmp_path / 'home' / 'data.corrupt-1'}" in up.text
+        for file in (tmp_path / "home").glob("data/appendonlydir/*"):
+            file.write_bytes(b"" if file.suffix == ".manifest" else file.read_bytes() + b"\0" * 4096)
+    assert "the list of the broker's data files was empty, and is made anew" in up.text
+    assert f"the rest is kept in {tmp_path / 'home' / 'data.corrupt-1'}" in up.text
 
 
 @pytest.mark.parametrize("kind", ["redis", "rabbitmq"])
