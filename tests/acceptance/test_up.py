@@ -339,7 +339,7 @@ def test_what_is_wrong_is_said_at_once(
     assert "Traceback" not in completed.stderr
 
 
-def test_of_damaged_data_the_good_part_is_kept_and_the_rest_is_said(tmp_path: Path, home_environ: dict[str, str]) -> None:
+def test_the_good_part_of_damaged_data_is_kept_and_the_rest_said(tmp_path: Path, home_environ: dict[str, str]) -> None:
     for _ in range(2):
         with livectl("up", "-P", "solo", cwd=tmp_path, environ=home_environ) as up:
             up.wait_for(SUCCEEDED)
