@@ -99,7 +99,7 @@ def test_a_worker_outlives_its_broker_and_loses_nothing(tmp_path: Path) -> None:
         project = Project(tmp_path, server.url, server.url)
         with start_worker(project, "w1") as worker:
             names = send_all(project)
-            for _ in range(5):
+            for _ in range(3):
                 before = len(runs(project))
                 wait_for(lambda: len(runs(project)) > before, what="some jobs")  # noqa: B023
                 server.kill()

@@ -6,16 +6,21 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+ANSWER_S = 0.05  # that a Redis needs at most to write its answers
 
 
 @contextmanager
@@ -49,6 +54,13 @@ class LastingRedis:
         wait_for(lambda: accepts(self._port), what="redis-server")
 
     def kill(self) -> None:
+        """At once, but for the answers to what it has done: one who dies before those has given a message to nobody."""
+        with redis.Redis.from_url(self.url) as client:
+            client.client_pause(60_000)
+        time.sleep(ANSWER_S)
+        self._end()
+
+    def _end(self) -> None:
         self._process.kill()
         self._process.wait()
 
@@ -59,7 +71,7 @@ def lasting_redis(folder: Path) -> Iterator[LastingRedis]:
     try:
         yield server
     finally:
-        server.kill()
+        server._end()
 
 
 def free_port() -> int:

@@ -46,29 +46,34 @@ class DeafnessWatch:
         if self._cures == len(CURES):
             return
         is_stopping = self._cures == len(CURES) - 1
-        if not is_stopping and not self._is_deaf(client):
-            self._deaf_since, self._cures = None, 0
-            return
+        if not is_stopping:
+            if not self._is_consuming():  # between two connections nobody can tell
+                return
+            if not self._is_deaf(client):
+                self._deaf_since, self._cures = None, 0
+                return
         if self._deaf_since is None or LeasedQoS.taken_at > self._deaf_since:
             self._deaf_since, self._cures = now, 0
         if now - self._deaf_since >= DEAF_S * (self._cures + 1):
             CURES[self._cures](self)
             self._cures += 1
 
-    def _is_deaf(self, client: Redis) -> bool:
+    def _is_consuming(self) -> bool:
         consumer = self._consumer
-        tasks = consumer.task_consumer
-        if tasks is None or consumer.blueprint.state != RUN or state.should_stop is not None:
-            return False
-        return not _is_busy(consumer, tasks.channel) and _has_messages(tasks.channel, client)
+        is_running = consumer.blueprint.state == RUN and state.should_stop is None
+        return is_running and consumer.task_consumer is not None and not consumer.task_consumer.channel.closed
+
+    def _is_deaf(self, client: Redis) -> bool:
+        channel = self._consumer.task_consumer.channel
+        return not _is_busy(self._consumer, channel) and _has_messages(channel, client)
 
     def _reconnect(self) -> None:
         logger.warning("took nothing for %.0f s although the queue holds messages: connecting anew", DEAF_S)
-        channel = self._consumer.task_consumer.channel
-        for other in [channel, *(getattr(channel.connection, "channels", None) or ())]:
-            _cut(other)
         if self._consumer.hub is not None:
             self._consumer.hub.call_soon(_lose_connection)
+            return
+        for channel in self._consumer.task_consumer.channel.connection.channels:
+            _cut(channel)
 
     def _stop(self) -> None:
         logger.critical("still takes nothing: this worker stops, for whatever started it to start it again")
@@ -92,7 +97,7 @@ def _is_busy(consumer: Any, channel: Any) -> bool:
     runs_here = getattr(pool, "is_green", False) or type(pool).__module__.endswith(".solo")
     if runs_here and state.active_requests:
         return True
-    return not channel.closed and not channel.qos.can_consume()
+    return not channel.qos.can_consume()
 
 
 def _has_messages(channel: Any, client: Redis) -> bool:
