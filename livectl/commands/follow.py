@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from livectl.context import CommandContext, pass_command_context
-from livectl.errors import ServerError, SettingsError, mistake_lines
+from livectl.errors import SecretUnsetError, ServerError, SettingsError, mistake_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +108,7 @@ def _read_states(context: CommandContext, streamers: Sequence[Streamer]) -> dict
 
     try:
         return store_reader.read_states(context.own_store, streamers)
-    except ServerError as error:
+    except (ServerError, SecretUnsetError) as error:
         context.say(f"States are not shown: {error.message}.")
         return {}
 

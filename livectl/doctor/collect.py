@@ -18,7 +18,7 @@ from livectl import celeryapp
 from livectl.doctor import collect_app, collect_state
 from livectl.doctor.checks_servers import ROLE_NAMES
 from livectl.doctor.facts import Facts, Gap, ServerFacts, ServerRole
-from livectl.errors import LivectlError, ServerError, SettingsError
+from livectl.errors import LivectlError, SecretUnsetError, ServerError, SettingsError
 from livectl.ops import apps, deployment, scheduler
 from livectl.ops.beat.views import ScheduleSnapshot, read_snapshot
 from livectl.ops.processes import launch, running_settings
@@ -75,6 +75,8 @@ def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mappi
         return msgspec.structs.replace(
             facts, servers=(broker,), gaps={"rest": Gap("there is no broker", ("broker-unreachable",))}
         )
+    except SecretUnsetError:  # of an address of livectl's own app
+        return msgspec.structs.replace(facts, gaps={"rest": Gap("an address is not set here", ("secret-unset",))})
     except Exception as error:  # also Celery's own, about settings that it cannot read
         app_error, hint = _describe_app_error(error, name, cwd)
         return msgspec.structs.replace(facts, app_error=app_error, app_hint=hint, gaps={"rest": APP_GAP})

@@ -51,6 +51,31 @@ def test_an_unset_secret_stops_nothing_else(
     assert said in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        (("follow", "list"), 0, "States are not shown: the environment variable NO_SUCH_BROKER is not set"),
+        (("schedules", "list"), 0, "last runs not known: the environment variable NO_SUCH_BROKER is not set"),
+        (("check", "--local", "demo/ada"), None, "nothing is recorded"),
+        (("stop",), 1, ""),
+        (("doctor",), 1, "[secret-unset]"),
+        (("health",), 2, "NO_SUCH_BROKER"),
+        (("queues",), 3, "NO_SUCH_BROKER"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_an_unset_address_stops_only_who_asks_there(
+    tmp_path: Path, argv: tuple[str, ...], code: int | None, said: str
+) -> None:
+    (tmp_path / "livectl.yaml").write_text("broker: env:NO_SUCH_BROKER\n")
+    (tmp_path / "follows.yaml").write_text("follows: [demo/ada]\n")
+    (tmp_path / "schedules.yaml").write_text("schedules: {a: {task: livectl.ping, every: 1h}}\n")
+    done = answer(*argv, cwd=tmp_path, environ={"LIVECTL_HOME": str(tmp_path / "home")})
+    assert done.returncode in ({0, 1} if code is None else {code}), done.stderr
+    assert said in done.stdout + done.stderr
+    assert "app-broken" not in done.stdout
+
+
 @pytest.mark.parametrize("argv", [("stop",), ("doctor",), ("health", "store")], ids=" ".join)
 def test_broken_settings_hinder_neither_stop_nor_doctor_nor_health(
     tmp_path: Path, store_url: str, argv: tuple[str, ...]
