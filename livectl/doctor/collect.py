@@ -23,6 +23,7 @@ from livectl.ops import apps, deployment, scheduler
 from livectl.ops.beat.views import ScheduleSnapshot, read_snapshot
 from livectl.ops.processes import launch, running_settings
 from livectl.redaction import redact_text
+from livectl.secret import UnsetAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -124,6 +125,10 @@ def _add_servers(facts: Facts, app: Any, settings: Settings, cwd: Path) -> Facts
     if not facts.app:
         app_deployment = msgspec.structs.replace(deployment.own_deployment(settings), app=app)
     store, store_missing = _find_store(app, app_deployment, settings)
+    if isinstance(cast("Any", store), UnsetAddress):  # it stands for an address
+        gap = Gap("the store's address is not set here", ("secret-unset",))
+        facts = msgspec.structs.replace(facts, gaps=facts.gaps | dict.fromkeys(ASKED_THROUGH["store"], gap))
+        store, app_deployment = None, msgspec.structs.replace(app_deployment, store=None)
     facts = msgspec.structs.replace(
         facts,
         servers=_read_servers(app, app_deployment, store),

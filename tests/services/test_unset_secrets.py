@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -74,6 +75,20 @@ def test_an_unset_address_stops_only_who_asks_there(
     assert done.returncode in ({0, 1} if code is None else {code}), done.stderr
     assert said in done.stdout + done.stderr
     assert "app-broken" not in done.stdout
+
+
+@pytest.mark.parametrize("name", [None, "proj"])
+def test_doctor_looks_at_all_else_where_the_address_of_the_store_is_not_set(
+    tmp_path: Path, store_url: str, name: str | None
+) -> None:
+    (tmp_path / "livectl.yaml").write_text(f"broker: {store_url}\nstore: env:NO_SUCH_STORE\n")
+    (tmp_path / "proj.py").write_text(f"import celery\napp = celery.Celery('proj', broker={store_url!r})\n")
+    app = ["-A", name] if name else []
+    done = answer(*app, "--json", "doctor", cwd=tmp_path, environ={"LIVECTL_HOME": str(tmp_path / "home")})
+    assert done.returncode == 1
+    found = [finding["id"] for finding in json.loads(done.stdout)]
+    assert "secret-unset" in found
+    assert "app-broken" not in found
 
 
 @pytest.mark.parametrize("argv", [("stop",), ("doctor",), ("health", "store")], ids=" ".join)
