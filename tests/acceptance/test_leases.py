@@ -97,7 +97,7 @@ def make_project_of_pool(folder: Path, store_url: str, prefix: str) -> Project:
 def test_a_worker_outlives_its_broker_and_loses_nothing(tmp_path: Path) -> None:
     with lasting_redis(tmp_path) as server:
         project = Project(tmp_path, server.url, server.url)
-        with start_worker(project, "w1") as worker:
+        with start_worker(project) as worker:
             names = send_all(project)
             for _ in range(3):
                 before = len(runs(project))
