@@ -146,6 +146,16 @@ def create_guard(app: Any) -> Guard:
     return Guard(settings, store, target.broker)
 
 
+def note_settings(settings: Settings, name: str) -> None:
+    """Notes until this worker ends what it holds on to."""
+    running_settings.note_start("worker", settings, Path.cwd(), name=name, own=False)
+
+    def forget(**_: Any) -> None:
+        running_settings.forget_start("worker", settings)
+
+    signals.worker_shutdown.connect(forget, weak=False, dispatch_uid="livectl.forget_start")
+
+
 def acks_setting(app: Any, settings: Settings) -> Callable[[str], bool]:
     """Tells by its name whether a task is to be acknowledged late: unless livectl.yaml or the app itself says early."""
     is_early_app = app.conf.without_defaults().get("task_acks_late") is False
@@ -166,9 +176,7 @@ class GuardedConsumer(FrugalConsumer):
         apps.drop_false_deprecations(app)
         self.guard = guard = create_guard(app)
         if app.main != deployment.OWN_APP_NAME:  # whose workers note all that they hold on to
-            running_settings.note_start(
-                "worker", guard.settings, Path.cwd(), name=options.get("hostname") or "", own=False
-            )
+            note_settings(guard.settings, options.get("hostname") or "")
         broker = guard.broker
         look = DeafnessWatch(self).look
         self._lease_keeper = LeaseKeeper(lambda: redis_client.store_client(broker), look) if broker else None

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from celery import Celery
+from celery import Celery, signals
 
 from livectl.ops import apps, guard
 from livectl.ops.jobs.dead_letters import DeadLetter
+from livectl.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,3 +42,13 @@ def test_a_store_that_is_away_is_no_reason_to_end(tmp_path: Path, monkeypatch: p
     letter = DeadLetter(id="j", kind="message", reason="bad", at=datetime.now(UTC), task="t", payload={})
     assert not guard.create_guard(app).add(letter)
     app.close()
+
+
+def test_what_a_worker_holds_on_to_is_noted_until_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    guard.note_settings(Settings(home=tmp_path / "home", folder=tmp_path), "w1")
+    (note,) = (tmp_path / "home" / "run" / "settings").iterdir()
+    assert '"w1"' in note.read_text()
+    signals.worker_shutdown.send(None)
+    assert not note.exists()
+    signals.worker_shutdown.disconnect(dispatch_uid="livectl.forget_start")

@@ -72,9 +72,9 @@ def test_of_anybodys_app_workers_hold_on_to_how_they_guard(folder: Folder) -> No
         "worker: {max_starts: 5}\ntasks: {proj.charge: {acks: early}}\ncelery: {task_time_limit: 9}\n"
     )
     outdated = running_settings.describe_outdated(after, folder.path, own=False)
-    assert [line.partition(" is still ")[0] for line in outdated] == [
-        f"worker w1 (pid {PID}): tasks.proj.charge",
-        f"worker w1 (pid {PID}): worker.max_starts",
+    assert outdated == [
+        f"worker w1 (pid {PID}): tasks.proj.charge is still not set; livectl.yaml:2 now says acks: early",
+        f"worker w1 (pid {PID}): worker.max_starts is still 2; livectl.yaml:1 now says 5",
     ]
 
 

@@ -162,6 +162,8 @@ def _show(name: str, value: Any) -> str:
         return EMBEDDED if name == "broker" else NOT_SET
     if isinstance(value, Address):
         return value.masked
+    if isinstance(value, msgspec.Struct):
+        return ", ".join(f"{key}: {item}" for key, item in msgspec.structs.asdict(value).items())
     return MASK if isinstance(value, Secret) else str(redact(value))
 
 
