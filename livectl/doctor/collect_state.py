@@ -149,9 +149,9 @@ def read_platforms(store: Address, settings: Settings, now: float) -> PlatformFa
         ),
         targets=len(target_states),
         failing_targets=tuple(
-            FailingTarget(target=name, since=state.deaf_since, tries=state.tries, problem=state.problem)
+            FailingTarget(target=name, since=state.troubled_since, tries=state.tries, problem=state.problem)
             for name, state in target_states.items()
-            if state.deaf_since is not None
+            if state.troubled_since is not None
         ),
     )
 

@@ -142,7 +142,7 @@ class StateCollector:
         failing = GaugeMetricFamily("livectl_alerts_failing", "Whether a target takes nothing", labels=["target"])
         for status in self._page_data.targets.get():
             waiting.add_metric([status.name], status.backlog)
-            failing.add_metric([status.name], float(status.state.deaf_since is not None))
+            failing.add_metric([status.name], float(status.state.troubled_since is not None))
         yield waiting
         yield failing
 

@@ -208,7 +208,7 @@ def _render_html(context: tuple[str, dict[str, Any]]) -> ResponseBody:
 
 
 def _failing_targets(page_data: PageData) -> tuple[str, ...]:
-    return tuple(status.name for status in page_data.targets.get() if status.state.deaf_since)
+    return tuple(status.name for status in page_data.targets.get() if status.state.troubled_since)
 
 
 def _rounded_now(page_data: PageData) -> float:

@@ -102,7 +102,7 @@ def jobs(page_data: PageData, translate: Translations, now: float) -> TemplateCo
 
 def _failing_target_notices(statuses: list[TargetStatus], translate: Translations, now: float) -> list[str]:
     """A sentence for each target that has not taken anything for a while."""
-    failing = [(status.name, status.state.deaf_since) for status in statuses]
+    failing = [(status.name, status.state.troubled_since) for status in statuses]
     return [
         translate("failing", name=name, span=translate.span(max(0.0, now - since))) for name, since in failing if since
     ]

@@ -118,7 +118,7 @@ def test_an_alert_that_fails_holds_up_those_of_its_streamer_alone(world: World, 
     world.deliver()
     assert _told_ids(receiver) == ["bob", "cat"]
     (status,) = read_targets(world.settings, world.client, world.now)
-    assert (status.backlog, status.state.problem, status.state.deaf_since) == (2, "answered 500", None)
+    assert (status.backlog, status.state.problem, status.state.troubled_since) == (2, "answered 500", None)
     receiver.mood = lambda: "take"
     world.now += MINUTE
     world.deliver()
@@ -186,7 +186,7 @@ def test_a_target_that_takes_everything_ill_is_down_as_a_whole(world: World, rec
     assert len(set(receiver.asked_ids)) == delivery.MAX_LANES + 1
     (status,) = read_targets(world.settings, world.client, world.now)
     assert status.backlog == 30
-    assert status.state.deaf_since
+    assert status.state.troubled_since
     receiver.mood = lambda: "take"
     for _ in range(400):
         world.deliver()

@@ -57,7 +57,7 @@ class TargetState(msgspec.Struct, frozen=True, kw_only=True):
     dead: int = 0
 
     @property
-    def deaf_since(self) -> float | None:
+    def troubled_since(self) -> float | None:
         """Since when it takes nothing; None while all is well."""
         return self.failing_since or self.lost_since
 

@@ -146,8 +146,8 @@ def _scan_redbeat(client: Redis, prefix: str) -> Iterator[tuple[str, str, str, b
     """Each entry's key, definition and meta, and whether RedBeat would run it: only what its schedule holds."""
     scheduled = set(client.zrange(f"{prefix}:schedule", 0, -1))
     pattern = f"{GLOB_CHARACTERS.sub(_escape, prefix)}*"
-    found = client.scan_iter(match=pattern, count=SCAN_COUNT, _type="hash")
-    for key in sorted({*scheduled, *found}):
+    hashes = client.scan_iter(match=pattern, count=SCAN_COUNT, _type="hash")
+    for key in sorted({*scheduled, *hashes}):
         definition, meta = client.hmget(key, "definition", "meta")
         if definition:
             yield str(key), str(definition), str(meta or ""), key in scheduled or not scheduled
