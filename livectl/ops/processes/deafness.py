@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 DEAF_S = 30.0  # that a consumer may take nothing, before its connection is restarted; after as long again, it is
-
-
 EXIT_CODE = ServerError.code  # of a worker that ends itself
 
 
