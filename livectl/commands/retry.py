@@ -13,8 +13,8 @@ from livectl.context import CommandContext, pass_command_context
 @pass_command_context
 def command(context: CommandContext, /, job: str, *, force: bool) -> None:
     """The same task with the same arguments to the same queue, under a new id. The arguments have to be known:
-    from the result backend (result_extended), from livectl's notes of its own jobs that failed, or from a dead letter,
-    which is then gone.
+    from the result backend (result_extended), from the notes that livectl's workers make of jobs that failed, or from a
+    dead letter, which is then gone.
 
     \b
     Example:

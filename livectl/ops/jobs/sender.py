@@ -224,7 +224,7 @@ def rebuild_request(deployment: Deployment, job_id: str) -> JobRequest:
         raise LivectlError(f"{job_id}: nothing is known of it", "Its result has expired, or it was never sent here.")
     raise LivectlError(
         f"{job_id}: its arguments were not kept",
-        "Set result_extended in the app, and send it anew with `livectl call`.",
+        "Set result_extended in the app, or run it by `livectl worker`; send this one anew with `livectl call`.",
     )
 
 
