@@ -182,7 +182,7 @@ def _unread_queue_notes(queues: Sequence[Queue]) -> list[str]:
 def _unused_queue_notes(
     deployment: Deployment, measured: Sequence[Queue], reads: dict[str, tuple[str, ...]]
 ) -> list[str]:
-    """Queues that workers read and nobody sends to. The settings of livectl's own app name no queues."""
+    """Queues that workers read and nobody sends to. livectl's own is another app's: its settings name no queues."""
     if deployment.app is None:
         return []
     empty = {queue.name for queue in measured if not queue.ready and not queue.unacked}
@@ -190,7 +190,7 @@ def _unused_queue_notes(
         f"{worker} reads {queue}, which is empty and which no queue or route of the settings names"
         for worker, queues in sorted(reads.items())
         for queue in queues
-        if queue in empty and queue not in deployment.layout.queues
+        if queue in empty and queue not in (*deployment.layout.queues, deployments.OWN_QUEUE)
     ]
 
 
