@@ -424,8 +424,10 @@ def test_on_a_full_disk_it_starts_answers_and_takes_nothing_until_there_is_room(
             wait_for(lambda: store.get("passing") is None)  # an expiry, which the server itself writes
             assert server.is_responding()
             assert child.poll() is None
+            before = store.client_id()
             ballast.unlink()
             assert server.is_responding()
+            assert store.client_id() != before  # everybody begins anew
             store.rpush("list", "again")
             assert store.config_get("appendfsync")["appendfsync"] == "always"
         with running(home, said) as record, client(record) as store:

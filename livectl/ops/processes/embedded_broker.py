@@ -243,6 +243,8 @@ class EmbeddedBroker:
             pairs = " ".join(f"{name} {value}" for name, value in options.items())
             if _ask(self.socket, f"CONFIG SET {pairs}").startswith(b"+OK"):
                 self._note_refusal(refuses=is_full)
+                # A worker whose results are refused while it holds all it may hold would wait for ever: it begins anew.
+                _ask(self.socket, "CLIENT KILL TYPE normal")
 
     def _note_refusal(self, *, refuses: bool) -> None:
         if refuses and not self._refuses_writes:
