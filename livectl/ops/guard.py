@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -16,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
+from weakref import WeakSet
 
 import msgspec
 from billiard.einfo import ExceptionWithTraceback
@@ -183,6 +185,8 @@ class GuardedConsumer(FrugalConsumer):
         if "broker_connection_max_retries" not in app.conf.without_defaults():
             app.conf.broker_connection_max_retries = None  # a broker may be away for as long as it takes
         self._sweep_timer: Any = None
+        self._acks: deque[Callable[[], Any]] = deque()
+        self._begun: WeakSet[Any] = WeakSet()  # requests of earlier connections that the pool will run yet
         super().__init__(*args, app=app, **options)
         logger.info(LATE_ACKS_NOTE)
 
@@ -234,9 +238,33 @@ class GuardedConsumer(FrugalConsumer):
 
         return on_task_received
 
+    def call_soon_ack(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Celery's loop forgets what it is to do soon when the connection is lost: acknowledgements are kept here."""
+        if self.hub is None or self._lease_keeper is None:
+            return super().call_soon_ack(call, *args, **options)
+        self._acks.append(partial(call, *args, **options))
+        return self.hub.call_soon(self._send_acks)
+
+    def _send_acks(self) -> None:
+        while self._acks:
+            self._acks.popleft()()
+
+    def on_close(self) -> None:
+        self._send_acks()
+        if not getattr(self.pool, "uses_semaphore", False):  # such a pool has got all that was taken, and runs it
+            self._begun.update(state.reserved_requests)
+        super().on_close()
+
+    def _held_by_jobs(self) -> list[str]:
+        """What jobs hold that were begun before the connection to the broker was lost."""
+        while True:
+            with suppress(RuntimeError):  # a set that another thread changed while it was read
+                return [request.message.delivery_tag for request in (*state.active_requests, *self._begun)]
+
     def _keep_leases(self, keeper: LeaseKeeper) -> None:
         """For each new connection: renews what it holds, and looks for what others held and nobody renews."""
-        keeper.keep(self.task_consumer.channel, _tags_of_running_jobs)
+        self._send_acks()
+        keeper.keep(self.task_consumer.channel, self._held_by_jobs)
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
         self._sweep_timer = self.timer.call_repeatedly(SWEEP_INTERVAL_S, self.call_soon, (self._sweep,))
@@ -355,11 +383,6 @@ def _unreadable_letter(queue: str, raw: Any, reason: str) -> DeadLetter:
         at=datetime.now(UTC),
         payload={"queue": queue, "excerpt": text[: dead_letters.MAX_EXCERPT_CHARS]},
     )
-
-
-def _tags_of_running_jobs() -> list[str]:
-    """What jobs hold that began before the connection to the broker was lost."""
-    return [request.message.delivery_tag for request in tuple(state.active_requests)]
 
 
 def _is_redelivered(message: Any) -> bool:
