@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +11,7 @@ import redis
 from kombu import Connection, Exchange, Queue
 from kombu.transport import redis as kombu_redis
 
+from livectl.ops.guard import GuardedConsumer
 from livectl.ops.protocol import leases
 from livectl.ops.protocol.guarded_channel import guarded_transport
 from livectl.ops.protocol.leases import LeasedQoS, LeaseKeeper
@@ -144,3 +147,14 @@ def test_a_message_that_has_come_and_was_not_read_is_put_back(
     server.start()
     worker.connect()
     assert held(store) == (1, 0, 0)
+
+
+def test_an_acknowledgement_outlives_the_loop_that_was_to_send_it() -> None:
+    """Celery's loop forgets what it is to do soon when it is reset."""
+    sent: list[str] = []
+    consumer: Any = object.__new__(GuardedConsumer)
+    vars(consumer).update(hub=SimpleNamespace(call_soon=lambda call: None), _lease_keeper=object(), _acks=deque())
+    consumer.call_soon_ack(sent.append, "a message")
+    assert sent == []
+    consumer._send_acks()
+    assert sent == ["a message"]
