@@ -80,7 +80,7 @@ def test_a_dead_letter_says_what_is_wrong_and_can_be_put_back(project: Project, 
     with start_worker(project, "solo"):
         job = project.send("nothing", 1, 2)
         wait_for(lambda: letters(store), what="a dead letter")
-        assert project.app.backend.get_state(job) == "FAILURE"
+        wait_for(lambda: project.app.backend.get_state(job) == "FAILURE")
         assert [letter["reason"] for letter in json.loads(project.livectl("dead", "--json").stdout)] == [
             "no task proj.nothing here"
         ]
