@@ -231,7 +231,10 @@ class StatusLookup:
         if address.url not in self._connections:
             connection = redis_client.connect(address, self._seconds_left())
             self._connections[address.url] = self._exit_stack.enter_context(connection)
-        return self._connections[address.url]
+        connection = self._connections[address.url]
+        # What is asked after slow workers have taken the time still gets as long as a server that is there needs.
+        connection.deadline = max(connection.deadline, time.monotonic() + redis_client.MIN_TIMEOUT_S)
+        return connection
 
 
 def job_status(facts: JobFacts, visibility_timeout: float, children: tuple[ChildJob, ...] = ()) -> JobStatus:
