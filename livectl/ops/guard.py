@@ -92,8 +92,8 @@ class Guard:
         _log_letter(letter, is_kept=is_kept)
         return True
 
-    def add_unreadable(self, queue: str, raw: Any, reason: str) -> None:
-        self.add(_unreadable_letter(queue, raw, reason))
+    def add_unreadable(self, queue: str, raw: Any, reason: str) -> bool:
+        return self.add(_unreadable_letter(queue, raw, reason))
 
     def starts(self, job_id: str) -> int:
         """How often the job is known to have been started without an end."""

@@ -13,12 +13,13 @@ from kombu.transport import virtual
 from kombu.utils.json import loads
 
 from livectl.ops.protocol import message_faults
+from livectl.ops.protocol.taking import TakingChannel, TakingTransport
 from livectl.redis_client import DISK_FULL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    SetAside: TypeAlias = Callable[[str, Any, str], object]  # queue, what lay there, what is wrong with it
+    SetAside: TypeAlias = Callable[[str, Any, str], bool]  # queue, what lay there, what is wrong with it; is it kept?
 
 READ_FAULTS = (ValueError, TypeError, LookupError, AttributeError, RecursionError, ArithmeticError)
 REFUSED_PAUSE_S = 2.0  # Celery itself waits only for servers that take no connection
@@ -32,12 +33,17 @@ def guarded_transport(transport: Any, set_aside: SetAside, qos: type | None = No
     """The transport class, whose channels set aside what they cannot read. AMQP's stays as it is: it reads it all."""
     if not issubclass(transport, virtual.Transport):
         return transport
-    is_redis = issubclass(transport, kombu_redis.Transport)
-    bases = (GuardedRedisChannel if is_redis else GuardedChannel, transport.Channel)
-    members = {"set_aside": staticmethod(set_aside), "Message": _guarded_message(transport.Channel.Message)}
-    channel = type("GuardedChannel", bases, members | ({"QoS": qos} if qos else {}))
-    guard = GuardedRedisTransport if is_redis else GuardedTransport
-    return type("GuardedTransport", (guard, transport), {"set_aside": staticmethod(set_aside), "Channel": channel})
+    channels: tuple[type, ...] = (GuardedChannel,)
+    guards: tuple[type, ...] = (GuardedTransport,)
+    members: dict[str, Any] = {"set_aside": staticmethod(set_aside)}
+    if issubclass(transport, kombu_redis.Transport):
+        channels, guards = (GuardedRedisChannel,), (GuardedRedisTransport,)
+        if qos is not None:
+            channels, guards = (*channels, TakingChannel), (*guards, TakingTransport)
+            members |= {"QoS": qos, "is_json": staticmethod(_is_json)}
+    message = _guarded_message(transport.Channel.Message)
+    channel = type("GuardedChannel", (*channels, transport.Channel), {**members, "Message": message})
+    return type("GuardedTransport", (*guards, transport), {**members, "Channel": channel})
 
 
 class GuardedTransport:
@@ -45,11 +51,13 @@ class GuardedTransport:
 
     set_aside: Any = None
 
-    def _deliver(self, message: Any, queue: str) -> None:
+    def _deliver(self, message: Any, queue: str) -> bool:
+        """False for what can neither be delivered nor set aside."""
         try:
             super()._deliver(message, queue)  # type: ignore[misc]
         except UnreadableMessageError as error:
-            self.set_aside(queue, message, str(error))
+            return bool(self.set_aside(queue, message, str(error)))
+        return True
 
 
 class GuardedRedisTransport(GuardedTransport):
@@ -98,8 +106,10 @@ class GuardedRedisChannel(GuardedChannel):
         channel.connection.cycle.discard(channel)
 
     def _find_unread(self) -> tuple[str, bytes] | None:
-        """The message that the server has answered with, and nobody has read: it is nowhere else."""
+        """The message that BRPOP has answered with, and nobody has read: it is nowhere else."""
         channel: Any = self
+        if getattr(channel, "takes", False):  # it is noted, then, and back when its lease has run out
+            return None
         connection = channel._in_poll
         try:
             if connection and kombu_redis._socket_readable(connection._sock):

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import redis
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from kombu.utils.encoding import bytes_to_str
@@ -24,8 +25,6 @@ from redis.exceptions import RedisError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    import redis
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +49,18 @@ end
 return tostring(now)
 """
 
+# Begins the tag of what was taken and has none that can be read: a name, a number and its list follow.
+UNREAD = "unread:"
+
+# KEYS: messages that are held, their index, their leases, the list. ARGV: tag.
+RESTORE_UNREAD = """
+local note = redis.call('HGET', KEYS[1], ARGV[1])
+if note then redis.call('RPUSH', KEYS[4], cjson.decode(note)[1]) end
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('ZREM', KEYS[3], ARGV[1])
+"""
+
 
 class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
     """kombu's QoS of Redis: what is held is leased in the step that notes it."""
@@ -70,9 +81,14 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
         yield (client or self._client).pipeline() if pipe is None else pipe  # an empty one is false
 
     def append(self, message: Any, delivery_tag: str) -> None:
+        LeasedQoS.taken_at = time.monotonic()
+        if delivery_tag != getattr(self.channel, "taken_tag", None):
+            self._note(message, delivery_tag)
+        virtual.QoS.append(self, message, delivery_tag)
+
+    def _note(self, message: Any, delivery_tag: str) -> None:
         delivery, now = message.delivery_info, time.time()
         whole = (message._raw, delivery["exchange"], delivery["routing_key"])
-        LeasedQoS.taken_at = time.monotonic()
         try:
             with self.pipe_or_acquire() as pipe:
                 pipe.zadd(self.unacked_index_key, {delivery_tag: now})
@@ -82,7 +98,6 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
         except self.channel.connection_errors:
             self.unnoted[delivery_tag] = whole  # it is nowhere else
             raise
-        virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
         """Frees its place in any case: a consumer that could take nothing would not notice that its broker is away."""
@@ -104,6 +119,15 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
 
     def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
         return super()._remove_from_indices(delivery_tag, pipe).zrem(leases_key(self.channel), delivery_tag)
+
+    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002
+        if not tag.startswith(UNREAD):
+            super().restore_by_tag(tag, client, leftmost)
+            return
+        prefix, list_key = self.channel.global_keyprefix, tag.split(":", 3)[3]
+        held = (self.unacked_key, self.unacked_index_key, leases_key(self.channel))
+        with self.channel.conn_or_acquire(client) as server:
+            _execute(server, "EVAL", RESTORE_UNREAD, 4, *(prefix + key for key in held), list_key, tag)
 
 
 def leases_key(channel: Any) -> str:
@@ -199,8 +223,14 @@ def give_back(channel: Any, tags: Sequence[str], unread: list[tuple[str, bytes]]
 def sweep(channel: Any) -> int:
     """Puts back what workers held whose leases ran out. Returns how many messages."""
     now = time.time() + LeasedQoS.clock_offset_s
+    key = channel.global_keyprefix + leases_key(channel)
     with channel.conn_or_acquire() as client:
-        tags = client.zrange(leases_key(channel), "-inf", str(now), byscore=True, offset=0, num=MAX_SWEPT)
+        tags = _execute(client, "ZRANGE", key, "-inf", str(now), "BYSCORE", "LIMIT", 0, MAX_SWEPT)
         for tag in tags:
             channel.qos.restore_by_tag(bytes_to_str(tag), client)
     return len(tags)
+
+
+def _execute(client: redis.Redis, *words: Any) -> Any:
+    """Past kombu's client, which gives the prefix of an app to some keys of some commands only."""
+    return redis.Redis.execute_command(client, *words)  # type: ignore[no-untyped-call]

@@ -1,0 +1,235 @@
+"""Takes a message off Redis and notes who holds it in one step, so that there is no moment at which it is nowhere.
+
+kombu pops a message with BRPOP and notes it in `unacked` with its next command: a worker or a server that ends between
+the two loses it. Here one script does both. Where the queues are empty the server is asked to tell of the next change
+to their lists (`CLIENT TRACKING`): it is told of in the moment it happens, and no message is given away by telling.
+The lists and notes are those of kombu, so that stock workers and senders may share the broker.
+"""
+
+from __future__ import annotations
+
+import logging
+from hashlib import sha1
+from itertools import count
+from queue import Empty
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from kombu.transport.redis import MultiChannelPoller
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
+
+from livectl.ops.protocol.leases import LEASE_S, UNREAD, leases_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+# KEYS: messages that are held, their index, their leases, lists in the order in which they are asked.
+# ARGV: seconds of a lease, tag for a message that has none that can be read.
+# To read lists that are empty is what makes the server tell of their next change.
+TAKE = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+for i = 4, #KEYS do
+  local item = redis.call('RPOP', KEYS[i])
+  if item then
+    local is_read, message = pcall(cjson.decode, item)
+    local properties = is_read and type(message) == 'table' and message.properties
+    local origin = type(properties) == 'table' and properties.delivery_info
+    local tag, note = ARGV[2] .. KEYS[i], nil
+    if type(origin) == 'table' and type(origin.exchange) == 'string' and type(origin.routing_key) == 'string'
+        and type(properties.delivery_tag) == 'string' and properties.delivery_tag ~= '' then
+      tag = properties.delivery_tag
+      note = '[' .. item .. ',' .. cjson.encode(origin.exchange) .. ',' .. cjson.encode(origin.routing_key) .. ']'
+    end
+    redis.call('HSET', KEYS[1], tag, note or ('[' .. cjson.encode(item) .. ',"",""]'))
+    redis.call('ZADD', KEYS[2], now, tag)
+    redis.call('ZADD', KEYS[3], now + ARGV[1], tag)
+    return {KEYS[i], item, tag}
+  end
+end
+redis.call('EXISTS', unpack(KEYS, 4))
+return {}
+"""
+
+TAKE_HASH = sha1(TAKE.encode(), usedforsecurity=False).hexdigest()
+
+
+class TakingPoller(MultiChannelPoller):  # type: ignore[misc]
+    """kombu's poller, which reads what was taken also where nothing more may be: it is held by now."""
+
+    def on_poll_start(self) -> None:
+        for channel in self._channels:
+            channel.end_long_wait()
+        super().on_poll_start()
+
+    def on_readable(self, fileno: int) -> Any:
+        channel, kind = self._fd_to_chan.get(fileno, (None, ""))
+        if kind == "BRPOP" and channel.takes:
+            return channel.handlers[kind]()
+        return super().on_readable(fileno)
+
+    def _pause_brpop(self, channel: Any, fileno: int) -> None:
+        if not channel.takes:
+            super()._pause_brpop(channel, fileno)
+
+    def _register(self, channel: Any, client: Any, type: str) -> None:  # noqa: A002 - kombu's name
+        if type == "BRPOP":
+            channel.prepare_to_take(client.connection)
+        super()._register(channel, client, type)
+
+
+class TakingTransport:
+    """Mixed into kombu's transport of Redis."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.cycle = TakingPoller()
+
+
+class TakingChannel:
+    """Mixed into kombu's channel of Redis, in whose words BRPOP is whatever gets the next message."""
+
+    takes = True  # False where the server lacks what is needed: then it is BRPOP
+    taken_tag: str | None = None  # of the message that is being delivered
+    is_json: Callable[[bytes], bool]
+    set_aside: Any = None
+    _is_waiting = False
+    _told_sock: Any = None  # the socket on which the server tells of changes
+    _is_script_known = False  # by the server
+
+    def __init__(self: Any, *args: Any, **options: Any) -> None:
+        self._unread_tags = (f"{UNREAD}{uuid4()}:{number}:" for number in count())
+        super().__init__(*args, **options)
+        self.takes = self.ack_emulation
+
+    def prepare_to_take(self: Any, connection: Any) -> None:
+        """Has the server tell of changes on this connection, which takes the third version of its protocol."""
+        if not self.takes or (connection._sock is not None and self._told_sock is connection._sock):
+            return
+        spoken = connection.protocol
+        if str(spoken) != "3":
+            connection.disconnect()
+            connection.protocol = 3
+        try:
+            connection.connect()
+            connection.send_command("CLIENT", "TRACKING", "ON", "NOLOOP")
+            connection.read_response()
+        except ResponseError as error:
+            connection.disconnect()
+            connection.protocol = spoken
+            self._take_no_more(error)
+            return
+        self._told_sock, self._is_script_known = connection._sock, False
+
+    def _take_no_more(self, error: Exception) -> None:
+        self.takes = False
+        log.warning("the broker cannot take and note in one step, a worker that is killed in between loses: %s", error)
+
+    def _brpop_start(self: Any, timeout: Any = None) -> None:
+        connection = self.client.connection
+        self.prepare_to_take(connection)
+        if not self.takes:
+            super()._brpop_start(timeout)  # type: ignore[misc]
+            return
+        queues = self._queue_cycle.consume(len(self.active_queues))
+        if not queues:
+            return
+        lists = [self._q_for_pri(queue, priority) for priority in self.priority_steps for queue in queues]
+        keys = [self.global_keyprefix + key for key in (*self._held_keys(), *lists)]
+        self._in_poll, self._brpop_sent_at, self._is_waiting = connection, monotonic(), False
+        how = ("EVALSHA", TAKE_HASH) if self._is_script_known else ("EVAL", TAKE)
+        connection.send_command(*how, len(keys), *keys, LEASE_S, next(self._unread_tags))
+
+    def _held_keys(self) -> tuple[str, str, str]:
+        return self.unacked_key, self.unacked_index_key, leases_key(self)  # type: ignore[attr-defined]
+
+    def _brpop_read(self: Any, **options: Any) -> Any:
+        if not self.takes:
+            return super()._brpop_read(**options)  # type: ignore[misc]
+        connection = self.client.connection
+        try:
+            taken = (
+                self._read_change(connection) if self._is_waiting or not self._in_poll else self._read_taken(connection)
+            )
+        except self.connection_errors:
+            connection.disconnect()
+            raise
+        if not taken:
+            raise Empty
+        self._deliver_taken(*taken)
+        return True
+
+    def _read_change(self: Any, connection: Any) -> None:
+        """Reads what the server tells, and waits no longer."""
+        while True:
+            connection.read_response(push_request=True)
+            if not connection.can_read(timeout=0):
+                break
+        self._end_wait()
+
+    def _read_taken(self: Any, connection: Any) -> Any:
+        """What the script replied: list, message and tag, or nothing; then the wait begins."""
+        try:
+            taken = connection.read_response()
+            self._is_script_known = True
+        except NoScriptError:
+            self._end_wait()
+            self._is_script_known = False
+            return None
+        except NoPermissionError as error:
+            self._end_wait()
+            self._take_no_more(error)
+            return None
+        except ResponseError:
+            self._end_wait()
+            raise
+        if taken:
+            self._end_wait()
+        else:
+            self._is_waiting = True
+            if connection.can_read(timeout=0):  # told already; what is in the buffer makes no socket readable
+                self._read_change(connection)
+        return taken
+
+    def _end_wait(self: Any) -> None:
+        self._is_waiting, self._in_poll = False, None
+        self._flush_brpop_reauth()
+
+    def end_long_wait(self: Any) -> None:
+        """Asks again from time to time, as BRPOP does: that is how a dead connection is noticed."""
+        if self._is_waiting and monotonic() - self._brpop_sent_at >= (self.brpop_timeout or 1):
+            self._end_wait()
+
+    def _update_queue_cycle(self: Any) -> None:
+        super()._update_queue_cycle()  # type: ignore[misc]
+        if self._is_waiting:  # for a change of the lists of before
+            self._end_wait()
+
+    def close(self: Any) -> None:
+        if self._is_waiting:
+            self._is_waiting, self._in_poll = False, None
+        super().close()  # type: ignore[misc]
+
+    def _deliver_taken(self: Any, key: bytes, item: bytes, tag_bytes: bytes) -> None:
+        queue = bytes_to_str(key)[len(self.global_keyprefix) :].rsplit(self.sep, 1)[0]
+        tag = bytes_to_str(tag_bytes)
+        self._queue_cycle.rotate(queue)
+        if queue not in self.connection._callbacks:  # its consumer went while the script ran
+            self.qos.restore_by_tag(tag)
+            return
+        if not self.is_json(item):
+            is_done = self.set_aside(queue, item, "the message is no valid JSON")
+        else:
+            self.taken_tag = tag
+            try:
+                is_done = self.connection._deliver(loads(bytes_to_str(item)), queue) is not False
+            finally:
+                self.taken_tag = None
+        # What could not be set aside stays noted, and is back in its queue when its lease has run out.
+        if is_done and tag not in self.qos._delivered:
+            self.qos._remove_from_indices(tag).execute()
