@@ -82,7 +82,9 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
 
     def append(self, message: Any, delivery_tag: str) -> None:
         LeasedQoS.taken_at = time.monotonic()
-        if delivery_tag != getattr(self.channel, "taken_tag", None):
+        if delivery_tag == getattr(self.channel, "taken_tag", None):
+            self.channel.taken_tag = None
+        else:
             self._note(message, delivery_tag)
         virtual.QoS.append(self, message, delivery_tag)
 
@@ -120,14 +122,15 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
     def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
         return super()._remove_from_indices(delivery_tag, pipe).zrem(leases_key(self.channel), delivery_tag)
 
-    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002
-        if not tag.startswith(UNREAD):
-            super().restore_by_tag(tag, client, leftmost)
+    def restore_by_tag(self, tag: str | bytes, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002
+        name = str(bytes_to_str(tag))
+        if not name.startswith(UNREAD):
+            super().restore_by_tag(name, client, leftmost)
             return
-        prefix, list_key = self.channel.global_keyprefix, tag.split(":", 3)[3]
+        prefix, list_key = self.channel.global_keyprefix, name.split(":", 3)[3]
         held = (self.unacked_key, self.unacked_index_key, leases_key(self.channel))
         with self.channel.conn_or_acquire(client) as server:
-            _execute(server, "EVAL", RESTORE_UNREAD, 4, *(prefix + key for key in held), list_key, tag)
+            _execute(server, "EVAL", RESTORE_UNREAD, 4, *(prefix + key for key in held), list_key, name)
 
 
 def leases_key(channel: Any) -> str:
@@ -227,7 +230,7 @@ def sweep(channel: Any) -> int:
     with channel.conn_or_acquire() as client:
         tags = _execute(client, "ZRANGE", key, "-inf", str(now), "BYSCORE", "LIMIT", 0, MAX_SWEPT)
         for tag in tags:
-            channel.qos.restore_by_tag(bytes_to_str(tag), client)
+            channel.qos.restore_by_tag(tag, client)
     return len(tags)
 
 

@@ -42,7 +42,7 @@ for i = 4, #KEYS do
     local origin = type(properties) == 'table' and properties.delivery_info
     local tag, note = ARGV[2] .. KEYS[i], nil
     if type(origin) == 'table' and type(origin.exchange) == 'string' and type(origin.routing_key) == 'string'
-        and type(properties.delivery_tag) == 'string' and properties.delivery_tag ~= '' then
+        and type(properties.delivery_tag) == 'string' and string.find(properties.delivery_tag, '^[%w_.-]+$') then
       tag = properties.delivery_tag
       note = '[' .. item .. ',' .. cjson.encode(origin.exchange) .. ',' .. cjson.encode(origin.routing_key) .. ']'
     end
@@ -95,7 +95,7 @@ class TakingChannel:
     """Mixed into kombu's channel of Redis, in whose words BRPOP is whatever gets the next message."""
 
     takes = True  # False where the server lacks what is needed: then it is BRPOP
-    taken_tag: str | None = None  # of the message that is being delivered
+    taken_tag: str | None = None  # of the message that is being delivered, until somebody holds it
     is_json: Callable[[bytes], bool]
     set_aside: Any = None
     _is_waiting = False
@@ -198,7 +198,8 @@ class TakingChannel:
 
     def _end_wait(self: Any) -> None:
         self._is_waiting, self._in_poll = False, None
-        self._flush_brpop_reauth()
+        if flush := getattr(super(), "_flush_brpop_reauth", None):  # since kombu 5.7
+            flush()
 
     def end_long_wait(self: Any) -> None:
         """Asks again from time to time, as BRPOP does: that is how a dead connection is noticed."""
@@ -222,14 +223,14 @@ class TakingChannel:
         if queue not in self.connection._callbacks:  # its consumer went while the script ran
             self.qos.restore_by_tag(tag)
             return
-        if not self.is_json(item):
-            is_done = self.set_aside(queue, item, "the message is no valid JSON")
-        else:
-            self.taken_tag = tag
-            try:
+        self.taken_tag = tag
+        try:
+            if self.is_json(item):
                 is_done = self.connection._deliver(loads(bytes_to_str(item)), queue) is not False
-            finally:
-                self.taken_tag = None
-        # What could not be set aside stays noted, and is back in its queue when its lease has run out.
-        if is_done and tag not in self.qos._delivered:
-            self.qos._remove_from_indices(tag).execute()
+            else:
+                is_done = self.set_aside(queue, item, "the message is no valid JSON")
+            # What could not be set aside stays noted, and is back in its queue when its lease has run out.
+            if is_done and self.taken_tag:
+                self.qos._remove_from_indices(tag).execute()
+        finally:
+            self.taken_tag = None
