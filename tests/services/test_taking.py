@@ -119,6 +119,7 @@ def work_until_killed(url: str, proxy: CuttingProxy, replies: int, work: Callabl
     proxy.cut()
     proxy.left = HOUR_S
     connection.collect()
+    leases.LeasedQoS.unsent_acks.clear()  # its memory
 
 
 @contextmanager
