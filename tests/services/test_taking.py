@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from contextlib import closing, contextmanager, suppress
@@ -44,7 +45,7 @@ def local_url(store_url: str) -> str:
 
 def end_leases(server: redis.Redis) -> None:
     for tag in server.zrange("unacked_leases", 0, -1):
-        server.zadd("unacked_leases", {tag: 0})
+        server.zadd("unacked_leases", {str(tag, "ascii"): 0})  # type: ignore[arg-type]
 
 
 def publish(url: str, *bodies: Any, queue: str = "q", priority: int = 0, **options: Any) -> None:
@@ -130,7 +131,7 @@ def consuming(connection: Connection, *queues: str) -> Iterator[list[Any]]:
 
 
 @pytest.mark.parametrize("options", [{}, {"global_keyprefix": "shop:"}], ids=["plain", "prefixed"])
-def test_a_worker_that_waits_is_told_of_a_job(store_url: str, options: dict[str, str]) -> None:
+def test_a_worker_that_waits_is_told_of_a_job(store_url: str, options: dict[str, Any]) -> None:
     connection = guarded(local_url(store_url), **options)
     channel = connection.default_channel
     channel.brpop_timeout = HOUR_S  # it does not ask again by itself
@@ -152,6 +153,25 @@ def test_jobs_come_in_the_order_of_kombu(store_url: str, server: redis.Redis) ->
         return [message.payload for message in received]
 
     assert order(guarded(local_url(store_url))) == order(Connection(local_url(store_url)))
+
+
+def test_a_note_is_that_of_kombu_which_puts_it_back(store_url: str, server: redis.Redis) -> None:
+    def note(connection: Connection) -> Any:
+        server.flushdb()
+        publish(local_url(store_url), {"name": "Zoë"}, priority=3)
+        raw = json.loads(server.lindex("q\x06\x163", 0) or "")
+        with consuming(connection, "q") as received:
+            wait_for(lambda: drain(connection) and received, what="the job")
+            (tag, text), *others = server.hgetall("unacked").items()
+            assert not others
+            assert received[0].delivery_tag.encode() == tag == raw["properties"]["delivery_tag"].encode()
+            assert json.loads(text)[0] == raw
+            with Connection(local_url(store_url)) as stock:
+                stock.default_channel.qos.restore_by_tag(received[0].delivery_tag)
+            assert server.llen("q\x06\x163") == 1
+        return json.loads(text)[1:]
+
+    assert note(guarded(local_url(store_url))) == note(Connection(local_url(store_url))) == ["", "q"]
 
 
 def test_what_cannot_be_read_nor_set_aside_is_back_as_it_was(store_url: str, server: redis.Redis) -> None:
@@ -183,7 +203,7 @@ def test_a_worker_that_holds_enough_takes_no_more(store_url: str, server: redis.
 def test_a_server_that_does_not_tell_of_changes_is_asked_with_brpop(
     store_url: str, server: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server.execute_command("ACL", "SETUSER", "default", "-client|tracking")
+    server.execute_command("ACL", "SETUSER", "default", "-client|tracking")  # type: ignore[no-untyped-call]
     try:
         connection = guarded(local_url(store_url))
         with consuming(connection, "q") as received:
@@ -192,4 +212,4 @@ def test_a_server_that_does_not_tell_of_changes_is_asked_with_brpop(
             assert server.hlen("unacked") == server.zcard("unacked_leases") == 1
         assert "cannot take and note in one step" in caplog.text
     finally:
-        server.execute_command("ACL", "SETUSER", "default", "+client|tracking")
+        server.execute_command("ACL", "SETUSER", "default", "+client|tracking")  # type: ignore[no-untyped-call]

@@ -157,7 +157,10 @@ class TakingChannel:
                 self._read_change(connection) if self._is_waiting or not self._in_poll else self._read_taken(connection)
             )
         except self.connection_errors:
+            is_idle = not self._in_poll
             connection.disconnect()
+            if is_idle:  # closed by the server, and opened anew when something may be taken
+                raise Empty from None
             raise
         if not taken:
             raise Empty
@@ -203,7 +206,8 @@ class TakingChannel:
 
     def end_long_wait(self: Any) -> None:
         """Asks again from time to time, as BRPOP does: that is how a dead connection is noticed."""
-        if self._is_waiting and monotonic() - self._brpop_sent_at >= (self.brpop_timeout or 1):
+        longest = getattr(self, "brpop_timeout", 0) or 1  # since kombu 5.6
+        if self._is_waiting and monotonic() - self._brpop_sent_at >= longest:
             self._end_wait()
 
     def _update_queue_cycle(self: Any) -> None:
