@@ -157,10 +157,7 @@ class TakingChannel:
                 self._read_change(connection) if self._is_waiting or not self._in_poll else self._read_taken(connection)
             )
         except self.connection_errors:
-            is_idle = not self._in_poll
             connection.disconnect()
-            if is_idle:  # closed by the server, and opened anew when something may be taken
-                raise Empty from None
             raise
         if not taken:
             raise Empty
