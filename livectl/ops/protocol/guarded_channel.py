@@ -19,7 +19,8 @@ from livectl.redis_client import DISK_FULL
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    SetAside: TypeAlias = Callable[[str, Any, str], bool]  # queue, what lay there, what is wrong with it; is it kept?
+    # Queue, what lay there, what is wrong with it. False if it could not be kept.
+    SetAside: TypeAlias = Callable[[str, Any, str], bool | None]
 
 READ_FAULTS = (ValueError, TypeError, LookupError, AttributeError, RecursionError, ArithmeticError)
 REFUSED_PAUSE_S = 2.0  # Celery itself waits only for servers that take no connection
@@ -56,7 +57,7 @@ class GuardedTransport:
         try:
             super()._deliver(message, queue)  # type: ignore[misc]
         except UnreadableMessageError as error:
-            return bool(self.set_aside(queue, message, str(error)))
+            return self.set_aside(queue, message, str(error)) is not False
         return True
 
 

@@ -229,7 +229,7 @@ class TakingChannel:
             if self.is_json(item):
                 is_done = self.connection._deliver(loads(bytes_to_str(item)), queue) is not False
             else:
-                is_done = self.set_aside(queue, item, "the message is no valid JSON")
+                is_done = self.set_aside(queue, item, "the message is no valid JSON") is not False
             # What could not be set aside stays noted, and is back in its queue when its lease has run out.
             if is_done and self.taken_tag:
                 self.qos._remove_from_indices(tag).execute()
