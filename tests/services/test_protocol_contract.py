@@ -591,7 +591,7 @@ def guarded(lonely_project: Project) -> Iterator[tuple[Any, list[tuple[str, str]
     connection = project.app.connection_for_read()
     connection.transport_cls = guarded_channel.guarded_transport(
         connection.get_transport_cls(),
-        lambda queue, raw, reason: set_aside.append((queue, reason)) is None,
+        lambda queue, raw, reason: set_aside.append((queue, reason)),
         leases.LeasedQoS,
     )
     with connection:
