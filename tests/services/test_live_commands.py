@@ -30,7 +30,7 @@ from livectl.models import Observation, State, Streamer
 from livectl.settings import Settings
 from tests.support.fake_platforms import Fakes
 from tests.support.processes import answer, livectl
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,6 +137,7 @@ class TestLive:
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 7, 80, 0, 0))
         environ = {**os.environ, "LIVECTL_BROKER": store_url, "HOME": str(tmp_path), "TERM": "xterm"}
+        environ = {name: value for name, value in environ.items() if name not in {"LINES", "COLUMNS"}}
         argv = [sys.executable, "-m", "livectl", "live", "--all", "--watch"]
         with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env=environ, cwd=tmp_path) as watched:
             page = b""
@@ -146,9 +147,12 @@ class TestLive:
                 page += os.read(ours, 9999) if select.select([ours], [], [], 0.1)[0] else b""
                 return b"q leaves" in page and b"make the window taller" in page
 
-            wait_for(drawn)
-            os.write(ours, b"q")
-            assert watched.wait() == 0
+            try:
+                wait_for(drawn)
+                os.write(ours, b"q")
+                assert watched.wait(HANG_SECONDS) == 0
+            finally:
+                watched.kill()
         assert b"douyu/2" in page
         assert b"and 2 more: make the window taller" in page
         os.close(ours)
