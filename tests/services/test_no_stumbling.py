@@ -267,7 +267,7 @@ def answer_oddly(call: socket.socket, replies: Iterator[bytes | None]) -> None:
             return
 
 
-@examples(50)
+@examples(25)
 @given(words=st.sampled_from(ASKING), replies=st.lists(st.none() | odd_replies(), min_size=1, max_size=8))
 def test_no_answer_of_a_redis_makes_it_stumble(words: str, replies: list[bytes | None]) -> None:
     with project() as folder, port_that(partial(answer_oddly, replies=itertools.cycle(replies))) as port:
