@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def test_every_line_that_is_no_request_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text(
-        '{"taks": 1}\n[1, 2]\n{"task": "a", "args": 5}\nnonsense\n' + "[" * 5000 + '\n{"task": "a"}\n'
+        '{"taks": 1}\n[1, 2]\n{"task": "a", "args": 5}\nnonsense\n' + "[" * 100_000 + '\n{"task": "a"}\n'
     )
     with pytest.raises(FileError) as refused:
         publish_many.read_requests(tmp_path / "bad.jsonl", None)
