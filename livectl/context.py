@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from livectl.errors import FileError
+from livectl.pools import LOG_LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -168,6 +169,15 @@ class CommandContext:
 
 
 pass_command_context = click.make_pass_decorator(CommandContext)
+
+loglevel_option = partial(  # of every command that starts a process of Celery's
+    click.option,
+    "-l",
+    "--loglevel",
+    type=click.Choice(LOG_LEVELS, case_sensitive=False),
+    default="INFO",
+    show_default=True,
+)
 
 
 def from_process() -> CommandContext:

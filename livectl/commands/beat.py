@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import click
 
-from livectl.context import CommandContext, pass_command_context
-from livectl.pools import LOG_LEVELS
+from livectl.context import CommandContext, loglevel_option, pass_command_context
 
 
 @click.command()
 @click.option("-s", "--schedule", metavar="FILE", help="Schedule to run, instead of schedules.yaml.")
-@click.option(
-    "-l",
-    "--loglevel",
-    type=click.Choice(LOG_LEVELS, case_sensitive=False),
-    default="INFO",
-    show_default=True,
-    help="Of the log.",
-)
+@loglevel_option(help="Of the log.")
 @click.option("--dry-run", is_flag=True, help="Print the command line it would become, and stop.")
 @click.option("--detach", is_flag=True, help="Run in the background, until `livectl stop`.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY OPTIONS]")

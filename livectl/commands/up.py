@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from livectl.context import CommandContext, pass_command_context
-from livectl.pools import LOG_LEVELS, POOLS
+from livectl.context import CommandContext, loglevel_option, pass_command_context
+from livectl.pools import POOLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,14 +26,7 @@ if TYPE_CHECKING:
 @click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Jobs at a time; by the processors if left out.")
 @click.option("-Q", "--queues", metavar="A,B", help="Queues to read; the app's own if left out.")
 @click.option("-n", "--name", metavar="NAME", help="Node name of the worker; unique if left out.")
-@click.option(
-    "-l",
-    "--loglevel",
-    type=click.Choice(LOG_LEVELS, case_sensitive=False),
-    default="INFO",
-    show_default=True,
-    help="Of logs.",
-)
+@loglevel_option(help="Of logs.")
 @click.option("--beat-options", metavar="TEXT", default="", help='Options of `celery beat`, as in "--max-interval 5".')
 @click.option("--detach", is_flag=True, help="Run in the background, until `livectl stop`.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY OPTIONS]")

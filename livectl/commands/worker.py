@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from livectl.context import CommandContext, pass_command_context
-from livectl.pools import LOG_LEVELS, POOLS
+from livectl.context import CommandContext, loglevel_option, pass_command_context
+from livectl.pools import POOLS
 
 
 @click.command()
@@ -16,14 +16,7 @@ from livectl.pools import LOG_LEVELS, POOLS
 @click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Jobs at a time; by the processors if left out.")
 @click.option("-Q", "--queues", metavar="A,B", help="Queues to read; the app's own if left out.")
 @click.option("-n", "--name", metavar="NAME", help="Node name; unique if left out.")
-@click.option(
-    "-l",
-    "--loglevel",
-    type=click.Choice(LOG_LEVELS, case_sensitive=False),
-    default="INFO",
-    show_default=True,
-    help="Of the log.",
-)
+@loglevel_option(help="Of the log.")
 @click.option("-B", "--beat", is_flag=True, help="Carry a beat as well.")
 @click.option("-s", "--schedule", metavar="FILE", help="Schedule of that beat, instead of schedules.yaml.")
 @click.option("--dry-run", is_flag=True, help="Print the command line it would become, and stop.")
