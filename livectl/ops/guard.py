@@ -251,7 +251,7 @@ class GuardedConsumer(FrugalConsumer):
 
     def on_close(self) -> None:
         self._send_acks()
-        if not getattr(self.pool, "uses_semaphore", False):  # such a pool has got all that was taken, and runs it
+        if not _runs_in_children(self.pool):  # such a pool has got all that was taken, and runs it
             self._begun.update(state.reserved_requests)
         super().on_close()
 
@@ -385,6 +385,11 @@ def _unreadable_letter(queue: str, raw: Any, reason: str) -> DeadLetter:
     )
 
 
+def _runs_in_children(pool: Any) -> bool:
+    """Whether it runs its jobs in child processes."""
+    return bool(getattr(pool, "uses_semaphore", False))
+
+
 def _is_redelivered(message: Any) -> bool:
     return bool(message.headers.get("redelivered") or (message.delivery_info or {}).get("redelivered"))
 
@@ -405,9 +410,8 @@ class GuardedRequest:
 
     def on_accepted(self, pid: Any, time_accepted: float) -> None:
         job: Any = self
-        runs_in_child = getattr(self.consumer.pool, "uses_semaphore", False)
         is_repeat = _is_redelivered(job.message)
-        if job.task.acks_late and (is_repeat or not runs_in_child):
+        if job.task.acks_late and (is_repeat or not _runs_in_children(self.consumer.pool)):
             self.consumer.guard.note_start(job.id, is_repeat=is_repeat)
             self._is_counted = True
         super().on_accepted(pid, time_accepted)  # type: ignore[misc]

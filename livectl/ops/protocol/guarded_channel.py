@@ -34,7 +34,7 @@ def guarded_transport(transport: Any, set_aside: SetAside, qos: type | None = No
     """The transport class, whose channels set aside what they cannot read. AMQP's stays as it is: it reads it all."""
     if not issubclass(transport, virtual.Transport):
         return transport
-    channels: tuple[type, ...] = (GuardedChannel,)
+    channels: tuple[type, ...] = ()
     guards: tuple[type, ...] = (GuardedTransport,)
     members: dict[str, Any] = {"set_aside": staticmethod(set_aside)}
     if issubclass(transport, kombu_redis.Transport):
@@ -80,15 +80,10 @@ class GuardedRedisTransport(GuardedTransport):
         self.cycle.close()
 
 
-class GuardedChannel:
-    """Mixed into the channel of a virtual transport."""
-
-    set_aside: Any = None
-
-
-class GuardedRedisChannel(GuardedChannel):
+class GuardedRedisChannel:
     """Mixed into the channel of Redis."""
 
+    set_aside: Any = None
     unread: tuple[str, bytes] | None = None  # a message that had come when it was abandoned, and its key
 
     def abandon(self) -> None:

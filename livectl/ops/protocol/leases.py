@@ -127,14 +127,20 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
         if not name.startswith(UNREAD):
             super().restore_by_tag(name, client, leftmost)
             return
-        prefix, list_key = self.channel.global_keyprefix, name.split(":", 3)[3]
-        held = (self.unacked_key, self.unacked_index_key, leases_key(self.channel))
+        list_key = name.split(":", 3)[3]
         with self.channel.conn_or_acquire(client) as server:
-            _execute(server, "EVAL", RESTORE_UNREAD, 4, *(prefix + key for key in held), list_key, name)
+            _execute(server, "EVAL", RESTORE_UNREAD, 4, *held_keys(self.channel), list_key, name)
 
 
 def leases_key(channel: Any) -> str:
     return f"{channel.unacked_key}_leases"
+
+
+def held_keys(channel: Any) -> tuple[str, str, str]:
+    """Of the messages that are held, their index and their leases, as they are on the server."""
+    prefix, names = channel.global_keyprefix, (channel.unacked_key, channel.unacked_index_key, leases_key(channel))
+    messages, index, lease = (prefix + name for name in names)
+    return messages, index, lease
 
 
 class LeaseKeeper:
@@ -183,18 +189,18 @@ class LeaseKeeper:
     def renew(self, client: redis.Redis) -> None:
         """Renews all leases of this worker once, after it has told the broker of the jobs that ended meanwhile."""
         channel = self._channel
-        keys = [channel.global_keyprefix + key for key in (leases_key(channel), channel.unacked_index_key)]
+        messages, index, lease = held_keys(channel)
         if ended := list(LeasedQoS.unsent_acks):
             pipe = client.pipeline()
-            pipe.zrem(keys[0], *ended)
-            pipe.zrem(keys[1], *ended)
-            pipe.hdel(channel.global_keyprefix + channel.unacked_key, *ended)
+            pipe.zrem(lease, *ended)
+            pipe.zrem(index, *ended)
+            pipe.hdel(messages, *ended)
             pipe.execute()
             LeasedQoS.unsent_acks.difference_update(ended)
         tags = [*dict.fromkeys((*list(channel.qos._delivered), *self._held_elsewhere()))]
         for start in range(0, max(1, len(tags)), TAGS_PER_CALL):
             chunk = tags[start : start + TAGS_PER_CALL]
-            now: Any = client.eval(RENEW, 2, *keys, LEASE_S, channel.visibility_timeout / 4, *chunk)
+            now: Any = client.eval(RENEW, 2, lease, index, LEASE_S, channel.visibility_timeout / 4, *chunk)
             LeasedQoS.clock_offset_s = float(now) - time.time()
 
 
@@ -226,9 +232,9 @@ def give_back(channel: Any, tags: Sequence[str], unread: list[tuple[str, bytes]]
 def sweep(channel: Any) -> int:
     """Puts back what workers held whose leases ran out. Returns how many messages."""
     now = time.time() + LeasedQoS.clock_offset_s
-    key = channel.global_keyprefix + leases_key(channel)
+    _, _, lease = held_keys(channel)
     with channel.conn_or_acquire() as client:
-        tags = _execute(client, "ZRANGE", key, "-inf", str(now), "BYSCORE", "LIMIT", 0, MAX_SWEPT)
+        tags = _execute(client, "ZRANGE", lease, "-inf", str(now), "BYSCORE", "LIMIT", 0, MAX_SWEPT)
         for tag in tags:
             channel.qos.restore_by_tag(tag, client)
     return len(tags)

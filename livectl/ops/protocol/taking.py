@@ -21,7 +21,7 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
-from livectl.ops.protocol.leases import LEASE_S, UNREAD, leases_key
+from livectl.ops.protocol.leases import LEASE_S, UNREAD, held_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,13 +140,10 @@ class TakingChannel:
         if not queues:
             return
         lists = [self._q_for_pri(queue, priority) for priority in self.priority_steps for queue in queues]
-        keys = [self.global_keyprefix + key for key in (*self._held_keys(), *lists)]
+        keys = [*held_keys(self), *(self.global_keyprefix + key for key in lists)]
         self._in_poll, self._brpop_sent_at, self._is_waiting = connection, monotonic(), False
         how = ("EVALSHA", TAKE_HASH) if self._is_script_known else ("EVAL", TAKE)
         connection.send_command(*how, len(keys), *keys, LEASE_S, next(self._unread_tags))
-
-    def _held_keys(self) -> tuple[str, str, str]:
-        return self.unacked_key, self.unacked_index_key, leases_key(self)  # type: ignore[attr-defined]
 
     def _brpop_read(self: Any, **options: Any) -> Any:
         if not self.takes:
