@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 DEAD_LETTERS_KEY = "livectl:dead"
 STARTS_PREFIX = "livectl:starts:"
+
+# KEYS: the dead letters. ARGV: id, the letter as it was read. A worker may have set its message aside anew by now.
+FORGET_UNCHANGED = "if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end"
 MAX_DEAD_LETTERS = 10_000  # more are a flood, about which these tell all there is to know
 MAX_REASON_CHARS = 1_000
 MAX_TOTAL_BYTES = 256_000_000
@@ -168,15 +171,16 @@ def find_request_of_job(deployment: Deployment, job_id: str) -> JobRequest | Non
 def requeue(deployment: Deployment, letter_id: str) -> str:
     """Puts a message back, as it was, at the end of its queue. Returns the queue."""
     with _connect_store(deployment) as connection:
-        dead_letter = _load(connection, letter_id)
-        match dead_letter.payload:
+        raw = _read(connection, letter_id)
+        match _parse(raw, letter_id).payload:
             case {"queue": str() as queue, "message": dict() as envelope}:
+                connection.execute("DEL", starts_key(letter_id))
                 _put_back(deployment, queue, envelope)
             case _:
                 raise LivectlError(
                     f"{letter_id} was no message that a worker could read", "`livectl dead drop` forgets it."
                 )
-        connection.execute_all([("HDEL", DEAD_LETTERS_KEY, letter_id), ("DEL", starts_key(letter_id))])
+        connection.execute("EVAL", FORGET_UNCHANGED, 1, DEAD_LETTERS_KEY, letter_id, raw)
     return str(queue)
 
 
@@ -242,12 +246,20 @@ def _shown_body(envelope: dict[str, Any]) -> Any:
 
 
 def _load(connection: RedisConnection, letter_id: str) -> DeadLetter:
-    raw = connection.execute("HGET", DEAD_LETTERS_KEY, letter_id)
+    return _parse(_read(connection, letter_id), letter_id)
+
+
+def _read(connection: RedisConnection, letter_id: str) -> bytes:
+    raw: bytes | None = connection.execute("HGET", DEAD_LETTERS_KEY, letter_id)
     if raw is None:
         known_ids = [key.decode() for key in connection.execute("HKEYS", DEAD_LETTERS_KEY)]
         raise LivectlError(
             f"no dead letter {letter_id}", did_you_mean(letter_id, known_ids) or "`livectl dead` lists them."
         )
+    return raw
+
+
+def _parse(raw: bytes, letter_id: str) -> DeadLetter:
     dead_letter = _decode(raw)
     if dead_letter is None:
         raise LivectlError(f"the dead letter {letter_id} is spoilt", "`livectl dead drop` forgets it.")
