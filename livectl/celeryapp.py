@@ -74,7 +74,7 @@ REDIS_OPTIONS: dict[str, Any] = {
 AMQP_OPTIONS: dict[str, Any] = {"confirm_publish": True}
 AMQP_DEFAULTS: dict[str, Any] = {
     "task_default_queue_type": "quorum",
-    "worker_consumer": "livectl.ops.processes.consumer:FrugalConsumer",
+    "worker_consumer": "livectl.ops.transport.consumer:FrugalConsumer",
 }
 
 

@@ -37,12 +37,13 @@ from livectl.ops import apps, deployment
 from livectl.ops.jobs import dead_letters, job_log
 from livectl.ops.jobs.dead_letters import DeadLetter
 from livectl.ops.processes import running_settings
-from livectl.ops.processes.consumer import FrugalConsumer
-from livectl.ops.processes.deafness import DeafnessWatch
-from livectl.ops.protocol import leases, message_faults
-from livectl.ops.protocol.guarded_channel import READ_FAULTS, guarded_transport
-from livectl.ops.protocol.leases import SWEEP_INTERVAL_S, LeasedQoS, LeaseKeeper
+from livectl.ops.protocol import message_faults
 from livectl.ops.protocol.message import to_envelope
+from livectl.ops.transport import leases
+from livectl.ops.transport.consumer import FrugalConsumer
+from livectl.ops.transport.deafness import DeafnessWatch
+from livectl.ops.transport.guarded_channel import READ_FAULTS, guarded_transport
+from livectl.ops.transport.leases import SWEEP_INTERVAL_S, LeasedQoS, LeaseKeeper
 from livectl.redaction import redact_text
 from livectl.units import format_count
 

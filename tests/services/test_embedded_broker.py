@@ -27,7 +27,7 @@ from livectl.address import Address
 from livectl.errors import ServerError, SettingsError
 from livectl.ops.processes import embedded_broker, process
 from livectl.ops.processes.embedded_broker import EmbeddedBroker
-from livectl.ops.protocol.guarded_channel import guarded_transport
+from livectl.ops.transport.guarded_channel import guarded_transport
 from livectl.redis_client import using_store
 from livectl.server_check import check_server
 from tests.support.disks import fill, root_only, tiny_disk

@@ -12,9 +12,9 @@ from kombu import Connection, Exchange, Queue
 from kombu.transport import redis as kombu_redis
 
 from livectl.ops.guard import GuardedConsumer
-from livectl.ops.protocol import leases
-from livectl.ops.protocol.guarded_channel import guarded_transport
-from livectl.ops.protocol.leases import LeasedQoS, LeaseKeeper
+from livectl.ops.transport import leases
+from livectl.ops.transport.guarded_channel import guarded_transport
+from livectl.ops.transport.leases import LeasedQoS, LeaseKeeper
 from tests.support.servers import LastingRedis, lasting_redis
 from tests.support.waiting import wait_for
 

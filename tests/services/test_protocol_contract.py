@@ -25,9 +25,7 @@ from livectl.models import JobState
 from livectl.ops.cluster import broadcast, workers
 from livectl.ops.protocol import (
     capturing_channel,
-    guarded_channel,
     keys,
-    leases,
     message,
     remote_control,
     result,
@@ -37,6 +35,7 @@ from livectl.ops.protocol import (
 from livectl.ops.protocol.keys import Bindings
 from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.ops.protocol.result import SavedGroup
+from livectl.ops.transport import guarded_channel, leases
 from tests.support.celery_project import Project
 from tests.support.waiting import wait_for
 

@@ -13,8 +13,8 @@ import pytest
 import redis
 from kombu import Connection, Queue
 
-from livectl.ops.protocol import leases
-from livectl.ops.protocol.guarded_channel import guarded_transport
+from livectl.ops.transport import leases
+from livectl.ops.transport.guarded_channel import guarded_transport
 from tests.support.faulty_servers import port_that
 from tests.support.waiting import wait_for
 

@@ -9,9 +9,9 @@ import pytest
 from celery.bootsteps import RUN
 from celery.worker import state
 
-from livectl.ops.processes import deafness
-from livectl.ops.processes.deafness import DeafnessWatch
-from livectl.ops.protocol.leases import LeasedQoS
+from livectl.ops.transport import deafness
+from livectl.ops.transport.deafness import DeafnessWatch
+from livectl.ops.transport.leases import LeasedQoS
 
 
 class Queues:

@@ -21,7 +21,7 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
-from livectl.ops.protocol.leases import LEASE_S, UNREAD, held_keys
+from livectl.ops.transport.leases import LEASE_S, UNREAD, held_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable

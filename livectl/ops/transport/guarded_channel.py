@@ -13,7 +13,7 @@ from kombu.transport import virtual
 from kombu.utils.json import loads
 
 from livectl.ops.protocol import message_faults
-from livectl.ops.protocol.taking import TakingChannel, TakingTransport
+from livectl.ops.transport.taking import TakingChannel, TakingTransport
 from livectl.redis_client import DISK_FULL
 
 if TYPE_CHECKING:

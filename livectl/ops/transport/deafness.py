@@ -13,7 +13,7 @@ from celery.utils.log import get_logger
 from celery.worker import state
 
 from livectl.errors import ServerError
-from livectl.ops.protocol.leases import LeasedQoS
+from livectl.ops.transport.leases import LeasedQoS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

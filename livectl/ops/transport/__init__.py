@@ -1,0 +1,1 @@
+"""Carries messages on Redis so that none is only in the memory of a worker."""
