@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
+    from livectl.web.cards import Card
     from livectl.web.i18n import Translations
-    from livectl.web.views import Card
 
 
 T = TypeVar("T")

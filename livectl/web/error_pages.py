@@ -9,8 +9,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, defau
 
 from livectl.errors import LivectlError, UnfinishedError, UsageError
 from livectl.redaction import hide_secrets
-from livectl.web import api, i18n
-from livectl.web.i18n import SENTENCES
+from livectl.web import api, look
 
 if TYPE_CHECKING:
     from flask.blueprints import BlueprintSetupState
@@ -72,7 +71,7 @@ def http_error(error: HTTPException) -> Response | HTTPException:
     status = error.code or 0
     if status < HTTP_ERRORS:
         return error
-    response = respond(status, f"error_{status}" if f"error_{status}" in SENTENCES else "error_other")
+    response = respond(status, key if translations().knows(key := f"error_{status}") else "error_other")
     if isinstance(error, MethodNotAllowed):
         response.allow.update(_known_methods())
     return response
@@ -120,5 +119,5 @@ def _own_url(endpoint: str, **values: Any) -> str:
 
 
 def translations() -> Translations:
-    """The language of this visitor."""
-    return i18n.translations_for(request.accept_languages.best_match(["en", "zh-Hans", "zh-CN", "zh-SG", "zh"], "en"))
+    """The language of this visitor: the one that was chosen on the page, or else what the browser accepts."""
+    return look.translations_of(request)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from werkzeug.exceptions import LengthRequired, RequestEntityTooLarge
 
-from livectl.web import api, auth, data, error_pages, views
+from livectl.web import api, auth, data, error_pages, job_views, views
 from livectl.web.cache import ResponseBody, make_body
 from livectl.web.error_pages import BLUEPRINT_NAME, HTML, HTTP_TOO_MANY, JSON, translations
 
@@ -86,7 +86,7 @@ def _serve_pages(flask_blueprint: Blueprint, page_data: PageData) -> None:
     @flask_blueprint.get("/jobs")
     def jobs() -> Response:
         translate = translations()
-        return _respond(_render_html(views.jobs(page_data, translate, page_data.clock())), HTML)
+        return _respond(_render_html(job_views.jobs(page_data, translate, page_data.clock())), HTML)
 
 
 def _serve_json(flask_blueprint: Blueprint, page_data: PageData) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from livectl.live.history import HeatMap
-from livectl.web.views import draw_heat_map
+from livectl.web.drawings import draw_heat_map
 
 DAYS = ("Mo", "Tu", "We", "Th", "Fr", "Sa", "Su")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from string import Formatter
 
@@ -10,14 +11,14 @@ import pytest
 
 from livectl.models import JobState, State
 from livectl.web import i18n
-from livectl.web.i18n import SENTENCES
-from livectl.web.views import NearTimeFormatter
+from livectl.web.times import NearTimeFormatter
 
 WEB = Path(i18n.__file__).parent
+ENGLISH, CHINESE = i18n.sentences("en"), i18n.sentences("zh-Hans")
 SOURCES = "".join(path.read_text() for path in [*WEB.glob("*.py"), *WEB.rglob("*.html")])
 SAME_IN_BOTH = re.compile(r"platform_name_|thousand|million|myriad")
 # keys that the code puts together
-MADE = ("state_", "job_", "platform_name_", "kind_", "error_", "unknown_streamer")
+MADE = ("language_name", "state_", "job_", "platform_name_", "kind_", "error_", "unknown_streamer")
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
@@ -25,31 +26,32 @@ def fields(sentence: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(sentence) if name}
 
 
-@pytest.mark.parametrize("key", SENTENCES)
-def test_both_languages_say_the_same(key: str) -> None:
-    english, chinese = SENTENCES[key]
-    assert fields(english) == fields(chinese)
-    assert english
-    assert chinese
-    assert SAME_IN_BOTH.match(key) or re.search("[一-鿿]", chinese)
+def test_both_languages_say_the_same() -> None:
+    assert list(ENGLISH) == list(CHINESE)
+    for key, english in ENGLISH.items():
+        chinese = CHINESE[key]
+        assert fields(english) == fields(chinese), key
+        assert english, key
+        assert chinese, key
+        assert SAME_IN_BOTH.match(key) or re.search("[一-鿿]", chinese), key
 
 
 def test_every_string_is_used_and_every_string_used_is_there() -> None:
     used = set(re.findall(r"""(?:\bt|\b_?translate|self)\(\s*['"](\w+)['"]\s*[,)]""", SOURCES))
     listed = {name for names in re.findall(r"heads\(\[(.*?)\]\)", SOURCES) for name in re.findall(r"'(\w+)'", names)}
-    assert used | listed <= set(SENTENCES)
-    assert {key for key in SENTENCES if not key.startswith(MADE)} <= used | listed
+    assert used | listed <= set(ENGLISH)
+    assert {key for key in ENGLISH if not key.startswith(MADE)} <= used | listed
 
 
 def test_every_error_has_a_next_step() -> None:
-    errors = {key for key in SENTENCES if key.startswith("error_") and not key.endswith("_text")}
-    assert {f"{key}_text" for key in errors} == {key for key in SENTENCES if key.startswith("error_")} - errors
+    errors = {key for key in ENGLISH if key.startswith("error_") and not key.endswith("_text")}
+    assert {f"{key}_text" for key in errors} == {key for key in ENGLISH if key.startswith("error_")} - errors
     assert {"error_404", "error_405", "error_411", "error_413", "error_500", "error_other"} <= errors
 
 
 def test_every_state_has_a_word() -> None:
-    assert {f"job_{state}" for state in JobState} <= set(SENTENCES)
-    assert {key: SENTENCES[key][0] for key in SENTENCES if key.startswith("state_")} == {
+    assert {f"job_{state}" for state in JobState} <= set(ENGLISH)
+    assert {key: ENGLISH[key] for key in ENGLISH if key.startswith("state_")} == {
         f"state_{state}": state.words for state in State
     }
 
@@ -103,3 +105,28 @@ def test_what_has_been_is_never_ahead(seconds: float, past: str, coming: str) ->
         assert time
         assert time.words == words
     assert clock.past(None) is clock.coming(None) is None
+
+
+def test_a_language_that_is_unknown_broken_or_lacks_a_sentence_is_still_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "languages"
+    folder.mkdir()
+    for language, text in {
+        "en": (WEB / "languages" / "en.json").read_bytes(),
+        "fr": b'{"live": "En direct", "ago": "il y a {temps}", "days": 7}',  # the number spoils it
+        "de": b'{"live": "Live", "nobody": "Niemand", "ago": "vor {dauer}", "viewers": "{count", "jobs": "{0.x}"}',
+        "it": b'{"live": "In dir',
+        "es": b"\xff\xfe",
+    }.items():
+        (folder / f"{language}.json").write_bytes(text)
+    monkeypatch.setattr("importlib.resources.files", lambda _: tmp_path)
+    for kept in (i18n.sentences, i18n.languages, i18n._translations):
+        kept.cache_clear()
+        monkeypatch.setattr(i18n, kept.__name__, cache(kept.__wrapped__))
+    assert i18n.languages() == ("en", "de")
+    german = i18n.translations_for("de-AT")
+    assert (german("nobody"), german("apply"), german("viewers", count=3)) == ("Niemand", "Apply", "3 viewers")
+    assert (german.ago(7200), german("no_such_key")) == ("2 h ago", "no such key")
+    for unknown in ("fr", "it", "tlh", "", None, "../en"):
+        assert i18n.translations_for(unknown)("live") == "Live"
