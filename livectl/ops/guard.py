@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
-from weakref import WeakSet
 
 import msgspec
 from billiard.einfo import ExceptionWithTraceback
@@ -39,13 +36,9 @@ from livectl.ops.jobs.dead_letters import DeadLetter
 from livectl.ops.processes import running_settings
 from livectl.ops.protocol import message_faults
 from livectl.ops.protocol.message import to_envelope
-from livectl.ops.transport import leases
-from livectl.ops.transport.consumer import FrugalConsumer
-from livectl.ops.transport.deafness import DeafnessWatch
-from livectl.ops.transport.guarded_channel import READ_FAULTS, guarded_transport
-from livectl.ops.transport.leases import SWEEP_INTERVAL_S, LeasedQoS, LeaseKeeper
+from livectl.ops.transport.consumer import LeasedConsumer, runs_in_children
+from livectl.ops.transport.guarded_channel import READ_FAULTS
 from livectl.redaction import redact_text
-from livectl.units import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,8 +56,6 @@ LATE_ACKS_NOTE = (
     "tasks: {NAME: {acks: early}} in livectl.yaml"
 )
 STORE_RETRY_PAUSE_S = 5.0  # after the store could not be reached
-# Between tries to reach a broker that is away: from the first to the longest, each longer by a step.
-FIRST_RECONNECT_PAUSE_S, RECONNECT_PAUSE_STEP_S, MAX_RECONNECT_PAUSE_S = 0.5, 0.5, 10.0
 
 
 class Guard:
@@ -172,7 +163,7 @@ def acks_setting(app: Any, settings: Settings) -> Callable[[str], bool]:
     return acknowledges_late
 
 
-class GuardedConsumer(FrugalConsumer):
+class GuardedConsumer(LeasedConsumer):
     """Celery's consumer, which looks at each message before it takes it for a job."""
 
     def __init__(self, *args: Any, app: Any = None, **options: Any) -> None:
@@ -180,33 +171,8 @@ class GuardedConsumer(FrugalConsumer):
         self.guard = guard = create_guard(app)
         if app.main != deployment.OWN_APP_NAME:  # whose workers note all that they hold on to
             note_settings(guard.settings, options.get("hostname") or "")
-        broker = guard.broker
-        look = DeafnessWatch(self).look
-        self._lease_keeper = LeaseKeeper(lambda: redis_client.store_client(broker), look) if broker else None
-        if "broker_connection_max_retries" not in app.conf.without_defaults():
-            app.conf.broker_connection_max_retries = None  # a broker may be away for as long as it takes
-        self._sweep_timer: Any = None
-        self._acks: deque[Callable[[], Any]] = deque()
-        self._begun: WeakSet[Any] = WeakSet()  # requests of earlier connections that the pool will run yet
-        super().__init__(*args, app=app, **options)
+        super().__init__(*args, app=app, broker=guard.broker, set_aside=guard.add_unreadable, **options)
         logger.info(LATE_ACKS_NOTE)
-
-    def connection_for_read(self, heartbeat: Any = None) -> Any:
-        connection = self.app.connection_for_read(heartbeat=heartbeat)
-        # Of another connection: being asked makes the transport, which then stays as it is.
-        described = self.app.connection_for_read(heartbeat=heartbeat).info()
-        connection.transport_cls = guarded_transport(
-            connection.get_transport_cls(), self.guard.add_unreadable, LeasedQoS if self._lease_keeper else None
-        )
-        # A worker sends this along when it is asked for its statistics, and a class cannot be sent.
-        connection.info = lambda: described
-        connection.ensure_connection = partial(
-            connection.ensure_connection,
-            interval_start=FIRST_RECONNECT_PAUSE_S,
-            interval_step=RECONNECT_PAUSE_STEP_S,
-            interval_max=MAX_RECONNECT_PAUSE_S,
-        )
-        return self.ensure_connected(connection)
 
     def update_strategies(self) -> None:
         acknowledges_late = acks_setting(self.app, self.guard.settings)
@@ -217,8 +183,6 @@ class GuardedConsumer(FrugalConsumer):
         super().update_strategies()
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
-        if self._lease_keeper is not None:
-            self._keep_leases(self._lease_keeper)
         handle = super().create_task_handler(*args, **options)
         may_raise = (*self.connection_errors, *self.channel_errors)
 
@@ -238,46 +202,6 @@ class GuardedConsumer(FrugalConsumer):
                 self.set_aside(message, f"the worker could not take it: {type(error).__name__}: {error}")
 
         return on_task_received
-
-    def call_soon_ack(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Celery's loop forgets what it is to do soon when the connection is lost: acknowledgements are kept here."""
-        if self.hub is None or self._lease_keeper is None:
-            return super().call_soon_ack(call, *args, **options)
-        self._acks.append(partial(call, *args, **options))
-        return self.hub.call_soon(self._send_acks)
-
-    def _send_acks(self) -> None:
-        while self._acks:
-            self._acks.popleft()()
-
-    def on_close(self) -> None:
-        self._send_acks()
-        if not _runs_in_children(self.pool):  # such a pool has got all that was taken, and runs it
-            self._begun.update(state.reserved_requests)
-        super().on_close()
-
-    def _held_by_jobs(self) -> list[str]:
-        """What jobs hold that were begun before the connection to the broker was lost."""
-        while True:
-            with suppress(RuntimeError):  # a set that another thread changed while it was read
-                return [request.message.delivery_tag for request in (*state.active_requests, *self._begun)]
-
-    def _keep_leases(self, keeper: LeaseKeeper) -> None:
-        """For each new connection: renews what it holds, and looks for what others held and nobody renews."""
-        self._send_acks()
-        keeper.keep(self.task_consumer.channel, self._held_by_jobs)
-        if self._sweep_timer is not None:
-            self._sweep_timer.cancel()
-        self._sweep_timer = self.timer.call_repeatedly(SWEEP_INTERVAL_S, self.call_soon, (self._sweep,))
-
-    def _sweep(self) -> None:
-        try:
-            number = leases.sweep(self.task_consumer.channel)
-        except (*self.connection_errors, RedisError, AttributeError) as error:  # the loop finds out by itself
-            logger.debug("could not look for what dead workers held: %s", error)
-            return
-        if number:
-            logger.warning("%s held by a worker that is gone: back in its queue", format_count(number, "message"))
 
     def _find_fault(self, message: Any) -> str:
         if len(message.body or "") > self.guard.max_bytes:
@@ -386,11 +310,6 @@ def _unreadable_letter(queue: str, raw: Any, reason: str) -> DeadLetter:
     )
 
 
-def _runs_in_children(pool: Any) -> bool:
-    """Whether it runs its jobs in child processes."""
-    return bool(getattr(pool, "uses_semaphore", False))
-
-
 def _is_redelivered(message: Any) -> bool:
     return bool(message.headers.get("redelivered") or (message.delivery_info or {}).get("redelivered"))
 
@@ -412,7 +331,7 @@ class GuardedRequest:
     def on_accepted(self, pid: Any, time_accepted: float) -> None:
         job: Any = self
         is_repeat = _is_redelivered(job.message)
-        if job.task.acks_late and (is_repeat or not _runs_in_children(self.consumer.pool)):
+        if job.task.acks_late and (is_repeat or not runs_in_children(self.consumer.pool)):
             self.consumer.guard.note_start(job.id, is_repeat=is_repeat)
             self._is_counted = True
         super().on_accepted(pid, time_accepted)  # type: ignore[misc]

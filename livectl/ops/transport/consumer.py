@@ -1,14 +1,40 @@
-"""Celery's consumer without what it declares on RabbitMQ for nothing; a setting, `worker_consumer`, names it."""
+"""Celery's consumer as livectl's workers use it; a setting, `worker_consumer`, names it."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections import deque
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
-from celery.worker import consumer
+from celery.utils.log import get_logger
+from celery.worker import consumer, state
+from redis.exceptions import RedisError
+
+from livectl import redis_client
+from livectl.ops.transport import leases
+from livectl.ops.transport.deafness import DeafnessWatch
+from livectl.ops.transport.guarded_channel import guarded_transport
+from livectl.ops.transport.leases import SWEEP_INTERVAL_S, LeasedQoS, LeaseKeeper
+from livectl.units import format_count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from livectl.address import Address
+    from livectl.ops.transport.guarded_channel import SetAside
+
+logger = get_logger(__name__)
+
+# Between tries to reach a broker that is away: from the first to the longest, each longer by a step.
+FIRST_RECONNECT_PAUSE_S, RECONNECT_PAUSE_STEP_S, MAX_RECONNECT_PAUSE_S = 0.5, 0.5, 10.0
 
 
 class FrugalConsumer(consumer.Consumer):  # type: ignore[misc]
-    """It declares the queues of delayed delivery only where a queue of the app can be reached by them.
+    """Without what Celery's declares on RabbitMQ for nothing.
+
+    It declares the queues of delayed delivery only where a queue of the app can be reached by them.
 
     Their names are the same for every app on a RabbitMQ, and their type is fixed by whoever comes first. Celery sends
     nothing by them to a direct exchange, which is the usual one and livectl's own.
@@ -22,3 +48,88 @@ class FrugalConsumer(consumer.Consumer):  # type: ignore[misc]
 
 class BlueprintWithoutDelayedDelivery(consumer.Consumer.Blueprint):  # type: ignore[misc]
     default_steps = tuple(step for step in consumer.Consumer.Blueprint.default_steps if "delayed" not in step)
+
+
+class LeasedConsumer(FrugalConsumer):
+    """On Redis whatever it holds has a lease; no broker that is away, and no message that is unreadable, ends it."""
+
+    def __init__(
+        self, *args: Any, app: Any = None, broker: Address | None, set_aside: SetAside, **options: Any
+    ) -> None:
+        look = DeafnessWatch(self).look
+        self._lease_keeper = LeaseKeeper(lambda: redis_client.store_client(broker), look) if broker else None
+        if "broker_connection_max_retries" not in app.conf.without_defaults():
+            app.conf.broker_connection_max_retries = None  # a broker may be away for as long as it takes
+        self._set_aside_unreadable = set_aside
+        self._sweep_timer: Any = None
+        self._acks: deque[Callable[[], Any]] = deque()
+        self._begun: WeakSet[Any] = WeakSet()  # requests of earlier connections that the pool will run yet
+        super().__init__(*args, app=app, **options)
+
+    def connection_for_read(self, heartbeat: Any = None) -> Any:
+        connection = self.app.connection_for_read(heartbeat=heartbeat)
+        # Of another connection: being asked makes the transport, which then stays as it is.
+        described = self.app.connection_for_read(heartbeat=heartbeat).info()
+        connection.transport_cls = guarded_transport(
+            connection.get_transport_cls(), self._set_aside_unreadable, LeasedQoS if self._lease_keeper else None
+        )
+        # A worker sends this along when it is asked for its statistics, and a class cannot be sent.
+        connection.info = lambda: described
+        connection.ensure_connection = partial(
+            connection.ensure_connection,
+            interval_start=FIRST_RECONNECT_PAUSE_S,
+            interval_step=RECONNECT_PAUSE_STEP_S,
+            interval_max=MAX_RECONNECT_PAUSE_S,
+        )
+        return self.ensure_connected(connection)
+
+    def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
+        if self._lease_keeper is not None:
+            self._keep_leases(self._lease_keeper)
+        handle: Callable[[Any], None] = super().create_task_handler(*args, **options)
+        return handle
+
+    def call_soon_ack(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Celery's loop forgets what it is to do soon when the connection is lost: acknowledgements are kept here."""
+        if self.hub is None or self._lease_keeper is None:
+            return super().call_soon_ack(call, *args, **options)
+        self._acks.append(partial(call, *args, **options))
+        return self.hub.call_soon(self._send_acks)
+
+    def _send_acks(self) -> None:
+        while self._acks:
+            self._acks.popleft()()
+
+    def on_close(self) -> None:
+        self._send_acks()
+        if not runs_in_children(self.pool):  # such a pool has got all that was taken, and runs it
+            self._begun.update(state.reserved_requests)
+        super().on_close()
+
+    def _held_by_jobs(self) -> list[str]:
+        """What jobs hold that were begun before the connection to the broker was lost."""
+        while True:
+            with suppress(RuntimeError):  # a set that another thread changed while it was read
+                return [request.message.delivery_tag for request in (*state.active_requests, *self._begun)]
+
+    def _keep_leases(self, keeper: LeaseKeeper) -> None:
+        """For each new connection: renews what it holds, and looks for what others held and nobody renews."""
+        self._send_acks()
+        keeper.keep(self.task_consumer.channel, self._held_by_jobs)
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        self._sweep_timer = self.timer.call_repeatedly(SWEEP_INTERVAL_S, self.call_soon, (self._sweep,))
+
+    def _sweep(self) -> None:
+        try:
+            number = leases.sweep(self.task_consumer.channel)
+        except (*self.connection_errors, RedisError, AttributeError) as error:  # the loop finds out by itself
+            logger.debug("could not look for what dead workers held: %s", error)
+            return
+        if number:
+            logger.warning("%s held by a worker that is gone: back in its queue", format_count(number, "message"))
+
+
+def runs_in_children(pool: Any) -> bool:
+    """Whether it runs its jobs in child processes."""
+    return bool(getattr(pool, "uses_semaphore", False))
