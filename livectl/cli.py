@@ -16,58 +16,88 @@ from livectl.suggestions import nearest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# name -> (module, first sentence of its help). A module is imported when its command is called or its help is read.
-COMMANDS: dict[str, tuple[str, str]] = {
-    "init": ("init", "Write commented livectl.yaml, schedules.yaml and follows.yaml."),
-    "up": ("up", "Start broker, worker and beat in one, and keep them running."),
-    "worker": ("worker", "Start a worker: the stock Celery worker, started right."),
-    "beat": ("beat", "Start a beat; as many as you like may run."),
-    "stop": ("stop", "Stop what was started with --detach."),
-    "restart": ("restart", "Stop what was started with --detach, and start it again."),
-    "check": ("check", "Ask after streamers, now."),
-    "submit": ("submit", "Send a whole follow list to the workers, and watch it being asked."),
-    "live": ("live", "Show who is live, as workers last found it."),
-    "history": ("history", "Show the sessions of a streamer, and when they usually stream."),
-    "platforms": ("platforms", "List what can be followed, and how each is asked."),
-    "follow": ("follow", "Change and show the list of streamers you follow."),
-    "alerts": ("alerts", "Show where alerts go and how they fare; send a sample."),
-    "schedules": ("schedules", "The schedule: validate, list, next, run, pause, resume, diff."),
-    "workers": ("workers", "Show who runs what; stop, drain, grow or shrink a worker."),
-    "call": ("call", "Send a task, after looking whether it can arrive."),
-    "status": ("status", "Tell where a job is, in one honest word."),
-    "results": ("results", "List recent jobs, the newest first."),
-    "retry": ("retry", "Send a job that has ended once more."),
-    "revoke": ("revoke", "Take jobs back: out of their queue, and from the workers."),
-    "dead": ("dead", "List, show, retry and drop dead letters."),
-    "queues": ("queues", "Show how deep the queues are; look into them, empty them."),
-    "health": ("health", "Probe a worker, a beat, the broker or the store, fast and cheap."),
-    "doctor": ("doctor", "Name what is wrong, with evidence and cure."),
-    "migrate": ("migrate", "Show, prove and write the change from old Celery settings to new ones."),
-    "web": ("web", "Serve the page that shows who is live."),
-    "flower": ("flower", "Serve Flower on the app: loopback, read-only."),
-    "completion": ("completion", "Print the shell completion script."),
+# group -> name -> (module, first sentence of its help). A module is imported when its command is called or its help is read.
+COMMAND_GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Start": {
+        "init": ("init", "Write commented livectl.yaml, schedules.yaml and follows.yaml."),
+        "up": ("up", "Start broker, worker and beat in one, and keep them running."),
+        "stop": ("stop", "Stop what was started with --detach."),
+        "restart": ("restart", "Stop what was started with --detach, and start it again."),
+        "web": ("web", "Serve the page that shows who is live."),
+    },
+    "Streamers": {
+        "live": ("live", "Show who is live, as workers last found it."),
+        "check": ("check", "Ask after streamers, now."),
+        "follow": ("follow", "Change and show the list of streamers you follow."),
+        "history": ("history", "Show the sessions of a streamer, and when they usually stream."),
+        "submit": ("submit", "Send a whole follow list to the workers, and watch it being asked."),
+        "alerts": ("alerts", "Show where alerts go and how they fare; send a sample."),
+        "platforms": ("platforms", "List what can be followed, and how each is asked."),
+    },
+    "Jobs": {
+        "call": ("call", "Send a task, after looking whether it can arrive."),
+        "status": ("status", "Tell where a job is, in one honest word."),
+        "results": ("results", "List recent jobs, the newest first."),
+        "retry": ("retry", "Send a job that has ended once more."),
+        "revoke": ("revoke", "Take jobs back: out of their queue, and from the workers."),
+        "dead": ("dead", "List, show, retry and drop dead letters."),
+    },
+    "Workers and queues": {
+        "worker": ("worker", "Start a worker: the stock Celery worker, started right."),
+        "workers": ("workers", "Show who runs what; stop, drain, grow or shrink a worker."),
+        "queues": ("queues", "Show how deep the queues are; look into them, empty them."),
+        "flower": ("flower", "Serve Flower on the app: loopback, read-only."),
+    },
+    "Schedules": {
+        "beat": ("beat", "Start a beat; as many as you like may run."),
+        "schedules": ("schedules", "The schedule: validate, list, next, run, pause, resume, diff."),
+    },
+    "Care": {
+        "doctor": ("doctor", "Name what is wrong, with evidence and cure."),
+        "health": ("health", "Probe a worker, a beat, the broker or the store, fast and cheap."),
+        "migrate": ("migrate", "Show, prove and write the change from old Celery settings to new ones."),
+        "completion": ("completion", "Print the shell completion script."),
+    },
 }
+COMMANDS = {name: entry for group in COMMAND_GROUPS.values() for name, entry in group.items()}
+WHOLE_SENTENCE_CHARS = 1000  # Click would cut the first sentence of a help at so many
+
+
+class GlobalOption(click.Option):
+    """An option that every command takes, before or after its name. The top help alone lists it."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        return super().get_help_record(ctx) if isinstance(ctx.command, LazyGroup) else None
 
 
 def global_options() -> list[click.Option]:
-    """The options that every command takes, before or after its name."""
+    """New ones, for one command."""
 
     def set_on_context(ctx: click.Context, option: click.Parameter, value: Any) -> None:
         if value:
             setattr(ctx.ensure_object(CommandContext), str(option.name), value)
 
-    def option(*declarations: str, **attributes: Any) -> click.Option:
-        return click.Option(declarations, callback=set_on_context, expose_value=False, **attributes)
+    def show_help(ctx: click.Context, option: click.Parameter, value: Any) -> None:
+        if value and not ctx.resilient_parsing:
+            click.echo(ctx.get_help())
+            ctx.exit()
+
+    def option(*declarations: str, callback: Any = set_on_context, **attributes: Any) -> click.Option:
+        return GlobalOption(declarations, callback=callback, expose_value=False, **attributes)
 
     return [
         option("-A", "--app", metavar="APP", help="Celery app to work on: proj, proj.celery, pkg.mod:app."),
         option("--config", metavar="PATH", help="Settings file, instead of ./livectl.yaml."),
         option("--json", is_flag=True, help="One JSON value on stdout, for programs."),
+        option("--wide", is_flag=True, help="Tables with every column, and nothing shortened."),
         option("-v", "--verbose", is_flag=True, help="Say more; a traceback with an error."),
         option("-q", "--quiet", is_flag=True, help="Say nothing but the answer and errors."),
+        option("-h", "--help", "shows_help", is_flag=True, is_eager=True, callback=show_help, help="Show the help of livectl, or of a command."),
     ]
 
 
+# The name that an option had in livectl 0.1, without its dashes -> the name it has. It is taken for one release more.
+OLD_OPTION_NAMES = {"schedule": "schedules"}
 # What Celery calls an option, where livectl has another word for it.
 CELERY_OPTION_NAMES = {"--countdown": "--in", "--delay": "--in", "--eta": "--at", "--hostname": "--name"}
 MIN_OPTION_SIMILARITY = 0.75  # of difflib's measure: one letter wrong in a name of four
@@ -96,9 +126,16 @@ class LazyGroup(click.Group):
             raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in COMMAND_GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:<{NAME_CHARS}}", summary) for name, (_, summary) in commands.items()])
+        records = [parameter.get_help_record(ctx) for parameter in self.get_params(ctx)]
+        with formatter.section("Global options, before or after the command"):
+            formatter.write_dl([record for record in records if record])
+
+
+NAME_CHARS = max(map(len, COMMANDS))  # the summaries of all groups begin in one column
 
 
 def _prepare_command(command: click.Command, summary: str) -> click.Command:
@@ -110,16 +147,29 @@ def _prepare_command(command: click.Command, summary: str) -> click.Command:
 
 def _add_global_options(command: click.Command) -> None:
     used = {word for parameter in command.params for word in parameter.opts}
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and isinstance(parameter.type, click.IntRange):
+            parameter.metavar = parameter.metavar or "N"
     command.params += [option for option in global_options() if not used.intersection(option.opts)]
+    command.add_help_option = False
+    command.epilog = GLOBAL_OPTIONS_LINE
     if isinstance(command, click.Group):
         for subcommand in command.commands.values():
+            subcommand.short_help = f"{subcommand.get_short_help_str(WHOLE_SENTENCE_CHARS).rstrip('.')}."
             _add_global_options(subcommand)
+
+
+GLOBAL_OPTIONS_LINE = "Global options, such as -A and --json: livectl --help"
 
 
 @click.group(
     cls=LazyGroup,
     params=list(global_options()),
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    add_help_option=False,
+    context_settings={
+        "max_content_width": 100,
+        "token_normalize_func": lambda name: OLD_OPTION_NAMES.get(name, name),
+    },
 )
 @click.version_option(__version__, message="livectl %(version)s")
 def root() -> None:

@@ -8,7 +8,7 @@ from livectl.context import CommandContext, pass_command_context
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve on.")
+@click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to serve on.")
 @click.option("-p", "--port", type=click.IntRange(1, 65535), default=5555, show_default=True, help="Port to serve on.")
 @click.option("--allow-changes", is_flag=True, help="Let visitors stop workers and revoke jobs.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- FLOWER OPTIONS]")

@@ -141,7 +141,14 @@ def import_list(context: CommandContext, file: Path, platform: str | None) -> in
 
 
 @command.command("export")
-@click.option("--format", "kind", type=click.Choice(["yaml", "text", "csv", "opml"]), default="yaml", show_default=True)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["yaml", "text", "csv", "opml"]),
+    default="yaml",
+    show_default=True,
+    help="What to print.",
+)
 @pass_command_context
 def export_list(context: CommandContext, kind: str) -> None:
     """Print the follow list: for another livectl, for a table, or (OPML) the

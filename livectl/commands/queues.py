@@ -72,7 +72,14 @@ def _watch(context: CommandContext, names: tuple[str, ...]) -> int:
 @command.command()
 @click.argument("names", nargs=-1, metavar="[QUEUE]...")
 @click.option("--until-empty", is_flag=True, required=True, help="Until nothing is ready and workers hold nothing.")
-@click.option("--timeout", type=click.FloatRange(min=0), default=MAX_WAIT_S, show_default=True, metavar="SECONDS")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=MAX_WAIT_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="Wait no longer than this.",
+)
 @pass_command_context
 def wait(context: CommandContext, /, names: tuple[str, ...], until_empty: bool, timeout: float) -> int:  # noqa: ARG001, FBT001
     """Wait until queues are empty: all of them, or those named.

@@ -18,7 +18,7 @@ from livectl.pools import POOLS
 @click.option("-n", "--name", metavar="NAME", help="Node name; unique if left out.")
 @loglevel_option(help="Of the log.")
 @click.option("-B", "--beat", is_flag=True, help="Carry a beat as well.")
-@click.option("-s", "--schedule", metavar="FILE", help="Schedule of that beat, instead of schedules.yaml.")
+@click.option("-s", "--schedules", "schedule", metavar="FILE", help="File of that beat, instead of schedules.yaml.")
 @click.option("--dry-run", is_flag=True, help="Print the command line it would become, and stop.")
 @click.option("--detach", is_flag=True, help="Run in the background, until `livectl stop`.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY OPTIONS]")

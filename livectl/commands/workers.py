@@ -59,7 +59,14 @@ def stop(context: CommandContext, /, name: str) -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--timeout", type=click.FloatRange(min=0), default=MAX_DRAIN_S, show_default=True, metavar="SECONDS")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=MAX_DRAIN_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="Wait no longer than this.",
+)
 @pass_command_context
 def drain(context: CommandContext, /, name: str, timeout: float) -> None:
     """Let a worker take no more, wait until it has nothing left, then stop it.

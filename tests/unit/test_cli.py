@@ -80,6 +80,46 @@ def test_each_help_fits_into_80_columns_and_each_command_is_in_the_documents() -
         )
 
 
+def test_the_top_help_has_each_command_once_in_its_group_and_the_global_options(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("--help")[0] == 0
+    page = capsys.readouterr().out
+    titles = [line.rstrip(":") for line in page.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert titles[:6] == ["Start", "Streamers", "Jobs", "Workers and queues", "Schedules", "Care"]
+    assert titles[6].startswith("Global options")
+    assert sorted(re.findall(r"^  ([a-z]+)  ", page, re.MULTILINE)) == sorted(cli.COMMANDS)
+
+
+def test_the_help_of_a_command_has_its_own_options_each_with_a_sentence_and_cuts_nothing() -> None:
+    for words, command in _commands(cli.root):
+        if words:
+            page = command.get_help(click.Context(command, info_name=" ".join(words), terminal_width=78))
+            assert [line for line in page.splitlines()[1:] if line.endswith("...")] == [], words
+            assert "--app" not in page, words
+            assert page.endswith("livectl --help"), words
+            options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+            assert [option.opts for option in options if not option.help] == [], words
+
+
+def test_an_option_is_spelt_and_takes_the_same_everywhere() -> None:
+    spellings: dict[str, set[object]] = {}
+    for words, command in _commands(cli.root):
+        for option in command.params:
+            if isinstance(option, click.Option) and words:
+                short = [name for name in option.opts if len(name) == 2]
+                long = [name for name in option.opts if len(name) > 2]
+                assert len(long) == 1, (words, option.opts)
+                spellings.setdefault(long[0], set()).add((*short, option.is_flag, option.metavar))
+    assert {name: kinds for name, kinds in spellings.items() if len(kinds) > 1 and name != "--name"} == {}
+
+
+@pytest.mark.parametrize("argv", [["beat", "--schedule", "x"], ["worker", "-B", "--schedule=x"], ["beat", "-s", "x"]])
+def test_the_name_that_an_option_had_is_still_taken(argv: list[str], tmp_path: Path) -> None:
+    code, out, _ = run(*argv, "--dry-run", LIVECTL_HOME=str(tmp_path))
+    assert (code, " -s x" in out) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("argv", "hint"),
     [
