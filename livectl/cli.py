@@ -16,7 +16,8 @@ from livectl.suggestions import nearest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# group -> name -> (module, first sentence of its help). A module is imported when its command is called or its help is read.
+# group -> name -> (module, first sentence of its help). A module is imported when its command is called or its
+# help is read.
 COMMAND_GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Start": {
         "init": ("init", "Write commented livectl.yaml, schedules.yaml and follows.yaml."),
@@ -60,6 +61,7 @@ COMMAND_GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
 }
 COMMANDS = {name: entry for group in COMMAND_GROUPS.values() for name, entry in group.items()}
+HELP_OF_HELP = "Show the help of livectl, or of a command."
 WHOLE_SENTENCE_CHARS = 1000  # Click would cut the first sentence of a help at so many
 
 
@@ -77,7 +79,7 @@ def global_options() -> list[click.Option]:
         if value:
             setattr(ctx.ensure_object(CommandContext), str(option.name), value)
 
-    def show_help(ctx: click.Context, option: click.Parameter, value: Any) -> None:
+    def show_help(ctx: click.Context, _option: click.Parameter, value: Any) -> None:
         if value and not ctx.resilient_parsing:
             click.echo(ctx.get_help())
             ctx.exit()
@@ -92,7 +94,7 @@ def global_options() -> list[click.Option]:
         option("--wide", is_flag=True, help="Tables with every column, and nothing shortened."),
         option("-v", "--verbose", is_flag=True, help="Say more; a traceback with an error."),
         option("-q", "--quiet", is_flag=True, help="Say nothing but the answer and errors."),
-        option("-h", "--help", "shows_help", is_flag=True, is_eager=True, callback=show_help, help="Show the help of livectl, or of a command."),
+        option("-h", "--help", "shows_help", is_flag=True, is_eager=True, callback=show_help, help=HELP_OF_HELP),
     ]
 
 

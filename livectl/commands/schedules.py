@@ -93,7 +93,9 @@ def list_entries(context: CommandContext, zone: str | None, file: str | None) ->
 
 @command.command("next")
 @click.argument("name", required=False)
-@click.option("-n", "--limit", "count", default=10, show_default=True, type=click.IntRange(1, 10_000), help="How many runs.")
+@click.option(
+    "-n", "--limit", "count", default=10, show_default=True, type=click.IntRange(1, 10_000), help="So many runs."
+)
 @zone_option
 @file_option
 @pass_command_context
