@@ -117,7 +117,7 @@ def test_a_guarded_connection_can_be_described_to_whom_asks_a_worker_for_its_sta
     consumer = object.__new__(GuardedConsumer)
     consumer.app = Celery("proj", broker="memory://", set_as_current=False)
     consumer.guard = Guard(Settings(home=Path("/nowhere"), folder=Path("/nowhere")), None)
-    consumer._lease_keeper = consumer._set_aside_unreadable = None
+    consumer._lease_keeper, consumer._set_aside_unreadable = None, lambda *_: None
     connection = consumer.connection_for_read()
     assert json.loads(json.dumps(connection.info()))["transport"] == "memory"
     connection.release()
