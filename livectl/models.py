@@ -159,6 +159,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     url: str = ""
     cover: str = ""
+    avatar: str = ""
     viewers: int | None = None
     started_at: float | None = None
     problem: str = ""  # what went wrong, for a person
@@ -239,6 +240,7 @@ class StreamerRecord(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     url: str = ""
     cover: str = ""
+    avatar: str = ""
     viewers: int | None = None
     trouble: State | None = None  # what prevents a newer reading
     troubled_since: float | None = None
@@ -303,6 +305,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     url: str = ""
     cover: str = ""
+    avatar: str = ""
     viewers: int | None = None
 
 

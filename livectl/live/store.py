@@ -6,7 +6,7 @@
     livectl:follows:PLATFORM   id -> streamer as the follow list has it
     livectl:unresolved         platform/name -> a line of the follow list that leads to nobody, and why
     livectl:now:PLATFORM       id -> what was last read, and what went wrong since
-    livectl:page:PLATFORM      id -> title, category, name, url, cover of the last good answer
+    livectl:page:PLATFORM      id -> title, category, name, url, cover, avatar of the last good answer
     livectl:log:PLATFORM       id -> sessions of 400 days, six characters each
     livectl:recent:PLATFORM    id -> the last sessions with their titles
     livectl:live:PLATFORM      who is live, by start; livectl:ending: who was seen gone once, by that look

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-# Characters kept of each text, so that a streamer takes less than 1 KiB.
-MAX_CHARS = {"title": 200, "category": 60, "name": 60, "url": 200, "cover": 300}
+# Characters kept of each text, so that a streamer takes about 1 KiB at most.
+MAX_CHARS = {"title": 200, "category": 60, "name": 60, "url": 200}
+MAX_IMAGE_CHARS = {"cover": 500, "avatar": 500}  # of an address: one that is cut leads nowhere
 MAX_PROBLEM_CHARS = 200
 
 # The digits of packed numbers, as in shared.lua: in the order of their bytes, so that packed numbers compare as text.
@@ -54,6 +55,7 @@ class StoredPage(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str = ""
     url: str = ""
     cover: str = ""
+    avatar: str = ""
 
 
 EMPTY_PAGE = StoredPage()
@@ -87,9 +89,7 @@ def encode_follow(streamer: Streamer) -> str:
 
 def encode_observation(observation: Observation) -> tuple[Any, ...]:
     """The row that record.lua reads."""
-    page = StoredPage(
-        **{name: truncate(value, limit) for name, limit in MAX_CHARS.items() if (value := getattr(observation, name))}
-    )
+    page = _stored_page(observation)
     return (
         observation.id,
         observation.state,
@@ -101,6 +101,14 @@ def encode_observation(observation: Observation) -> tuple[Any, ...]:
         truncate(hide_secrets(observation.problem), MAX_PROBLEM_CHARS) if observation.problem else "",
         observation.retry_at,
     )
+
+
+def _stored_page(observation: Observation) -> StoredPage:
+    texts = {name: truncate(value, limit) for name, limit in MAX_CHARS.items() if (value := getattr(observation, name))}
+    images = {
+        name: value for name, limit in MAX_IMAGE_CHARS.items() if len(value := getattr(observation, name)) <= limit
+    }
+    return StoredPage(**texts, **images)
 
 
 def encode_unresolved(follow: UnresolvedFollow) -> str:
@@ -153,6 +161,7 @@ def decode_record(row: Sequence[str]) -> StreamerRecord:
         name=(streamer.name if streamer else "") or page.name,
         url=page.url or (streamer.url if streamer else ""),
         cover=page.cover,
+        avatar=page.avatar,
         viewers=reading.viewers,
         trouble=reading.trouble,
         troubled_since=reading.troubled,

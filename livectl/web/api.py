@@ -83,6 +83,7 @@ def _streamer_row(record: StreamerRecord) -> dict[str, Any]:
     return {
         **msgspec.structs.asdict(views.from_record(record)),
         "ended_at": utc_datetime(record.ended_at) if record.state is not State.LIVE else None,
+        "avatar": record.avatar or None,
         "trouble": record.trouble,
         "troubled_since": utc_datetime(record.troubled_since) if record.trouble else None,
         "tags": record.streamer.tags if record.streamer else (),

@@ -11,6 +11,7 @@ import redis
 from livectl.errors import ServerError
 from livectl.live.store import Store
 from livectl.models import Change, Observation, PollingLimits, State, Streamer
+from tests.support.web_pages import follow, go_live, make_streamer, prepared_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -338,3 +339,14 @@ def test_what_a_platform_keeps_lapses(store: Store, client: redis.Redis) -> None
     store.cache_set("demo", "token", "secret", 3600)
     assert store.cache_get("demo", ["token", "other"]) == ["secret", None]
     assert 0 < int(str(client.ttl("livectl:kept:demo:token"))) <= 3600
+
+
+def test_an_image_is_kept_whole_or_not_at_all(store_url: str) -> None:
+    store = prepared_store(store_url)
+    follow(store, make_streamer("ada"), make_streamer("bob"))
+    go_live(store, "ada", cover="https://x.test/c", avatar="https://x.test/" + "a" * 485)
+    go_live(store, "bob", cover="https://x.test/" + "c" * 486, avatar="https://x.test/a")
+    ada, bob = store.find_streamers("demo", ["ada", "bob"])
+    assert (ada.cover, len(ada.avatar)) == ("https://x.test/c", 500)
+    assert (bob.cover, bob.avatar) == ("", "https://x.test/a")
+    assert store.changes()[0].avatar == ada.avatar

@@ -283,3 +283,28 @@ def test_what_is_cached_may_be_garbage_too() -> None:
     for keys in ({}, {"api_key": "key"}):
         (observation,) = drive(check([channel], CheckContext(NOW, keys)), plan_responder(plan), dict(cache))
         assert observation.state is State.LIVE
+
+
+AVATAR = "https://static.example/face.jpg"
+# Where each site has the picture: the path in the body of a live streamer, and its shape there.
+AVATARS: dict[str, tuple[tuple[str | int, ...], Any]] = {
+    "bilibili": (("data", IDS["bilibili"], "face"), AVATAR),
+    "douyin": (("data", "user", "avatar_thumb"), {"uri": "a/b", "url_list": ["", AVATAR]}),
+    "douyu": (("room", "avatar"), {"big": AVATAR, "small": "https://static.example/small.jpg"}),
+    "huya": (("data", "profileInfo", "avatar180"), AVATAR.removeprefix("https:")),
+    "tiktok": (("data", "user", "avatarLarger"), AVATAR),
+}
+
+
+@pytest.mark.parametrize("platform", AVATARS)
+def test_an_avatar_is_told_and_an_odd_one_costs_nothing(platform: str) -> None:
+    path, shape = AVATARS[platform]
+    (body,) = (BODIES / platform).glob("live.*")
+    for value, avatar in ((shape, AVATAR), (None, ""), (7, ""), ([], ""), ({"a": [[7]]}, ""), ("javascript:x", "")):
+        answer = json.loads(body.read_text())
+        place = answer
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = value
+        observation = observe(platform, json.dumps(answer).encode())
+        assert (observation.state, observation.avatar) == (State.LIVE, avatar)

@@ -69,6 +69,7 @@ class BilibiliUser(msgspec.Struct):
     online: int | None = None
     cover_from_user: str | None = ""
     keyframe: str | None = ""
+    face: Any = None
     room_id: int | None = 0
     short_id: int | None = 0
     uid: int | None = None
@@ -273,6 +274,7 @@ def _build_observation(streamer_id: str, user: BilibiliUser, context: CheckConte
         name=parsing.plain_text(user.uname),
         url=url(f"room:{user.short_id or user.room_id}" if user.room_id else streamer_id),
         cover=parsing.image_url(user.cover_from_user or user.keyframe),
+        avatar=parsing.find_image_url(user.face),
         viewers=parsing.parse_count(user.online) if started_at else None,
         started_at=started_at,
     )

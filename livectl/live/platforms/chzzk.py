@@ -55,6 +55,7 @@ class ChzzkChannel(msgspec.Struct, rename="camel"):
     channel_id: str
     channel_name: str | None = ""
     open_live: bool | None = None
+    channel_image_url: Any = None
 
 
 class ChzzkNameResponse(msgspec.Struct):
@@ -101,6 +102,7 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
     if content.status != "OPEN":
         raise parsing.unknown_value("$.content.status", content.status)
     started_at = parsing.korean_timestamp(content.open_date)
+    name, avatar = yield from _name_and_avatar(streamer_id)
     return Observation(
         platform=NAME,
         id=streamer_id,
@@ -109,8 +111,9 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
         session=f"{started_at:.0f}" if started_at else "",
         title=parsing.plain_text(content.live_title),
         category=parsing.plain_text(content.live_category_value),
-        name=(yield from _channel_name(streamer_id)),
+        name=name,
         url=url(streamer_id),
+        avatar=avatar,
         viewers=parsing.parse_count(content.concurrent_user_count),
         started_at=started_at,
     )
@@ -131,23 +134,27 @@ def check_channel(streamer_id: str, context: CheckContext) -> Generator[Effect, 
         at=context.now,
         name=parsing.plain_text(channel.channel_name),
         url=url(streamer_id),
+        avatar=parsing.find_image_url(channel.channel_image_url),
     )
 
 
-def _channel_name(streamer_id: str) -> Generator[Effect, Any, str]:
-    """The channel's name, which the live status lacks."""
-    cached_name = yield from cache_get(f"name/{streamer_id}")
-    if cached_name:
-        return cached_name
+def _name_and_avatar(streamer_id: str) -> Generator[Effect, Any, tuple[str, str]]:
+    """The channel's name and picture, which the live status lacks. They are kept as two lines."""
+    kept = yield from cache_get(f"name/{streamer_id}")
+    if kept:
+        name, _, avatar = kept.partition("\n")
+        return name, avatar
     response = yield from ask(Request(url=f"{API}/service/v1/channels/{streamer_id}", headers=HEADERS))
     try:
         content = NAME_RESPONSE.decode(response.body).content
     except msgspec.DecodeError:
-        return ""  # the channel is live, with a name or without
-    name = parsing.plain_text(content.channel_name if content and content.channel_id == streamer_id else "")
+        return "", ""  # the channel is live, with a name or without
+    if content is None or content.channel_id != streamer_id:
+        return "", ""
+    name, avatar = parsing.plain_text(content.channel_name), parsing.find_image_url(content.channel_image_url)
     if name:
-        yield from cache_set(f"name/{streamer_id}", name, NAME_CACHE_SECONDS)
-    return name
+        yield from cache_set(f"name/{streamer_id}", f"{name}\n{avatar}", NAME_CACHE_SECONDS)
+    return name, avatar
 
 
 PLATFORM = Platform(

@@ -70,6 +70,7 @@ class DouyinViewCount(msgspec.Struct):
 class DouyinOwner(msgspec.Struct):
     web_rid: str | None = ""
     nickname: str | None = ""
+    avatar_thumb: Any = None
 
 
 class DouyinRoom(msgspec.Struct):
@@ -84,6 +85,7 @@ class DouyinRoom(msgspec.Struct):
 
 class DouyinUser(msgspec.Struct):
     nickname: str | None = ""
+    avatar_thumb: Any = None
 
 
 class DouyinPartition(msgspec.Struct):
@@ -256,9 +258,16 @@ def _build_observation(streamer_id: str, data: DouyinData, context: CheckContext
     if owner.web_rid and owner.web_rid != streamer_id:
         raise parsing.somebody_else("$.data.data[0].owner.web_rid", owner.web_rid)
     name = parsing.plain_text((data.user.nickname if data.user else "") or owner.nickname)
+    avatar = parsing.find_image_url([data.user and data.user.avatar_thumb, owner.avatar_thumb])
     if room is None or room.status == ROOM_ENDED:
         return Observation(
-            platform=NAME, id=streamer_id, state=State.OFFLINE, at=context.now, name=name, url=url(streamer_id)
+            platform=NAME,
+            id=streamer_id,
+            state=State.OFFLINE,
+            at=context.now,
+            name=name,
+            url=url(streamer_id),
+            avatar=avatar,
         )
     if room.status != ROOM_LIVE:
         raise parsing.unknown_value("$.data.data[0].status", room.status)
@@ -275,6 +284,7 @@ def _build_observation(streamer_id: str, data: DouyinData, context: CheckContext
         name=name,
         url=url(streamer_id),
         cover=parsing.image_url(room.cover.url_list[0] if room.cover and room.cover.url_list else ""),
+        avatar=avatar,
         viewers=parsing.parse_count(room.user_count_str or view_count.display_value),
     )
 

@@ -63,6 +63,7 @@ class DouyuRoom(msgspec.Struct):
     nickname: str | None = ""
     owner_name: str | None = ""
     room_pic: str | None = ""
+    avatar: Any = None
     room_biz_all: DouyuHeat | list[None] | None = None
 
 
@@ -132,6 +133,7 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
         name=parsing.plain_text(room.nickname or room.owner_name),
         url=url(streamer_id),
         cover=parsing.image_url(room.room_pic),
+        avatar=parsing.find_image_url(room.avatar),
         viewers=parsing.parse_count(heat) if started_at else None,
         started_at=started_at,
     )

@@ -54,6 +54,8 @@ class HuyaLive(msgspec.Struct, rename="camel"):
 class HuyaProfile(msgspec.Struct, rename="camel"):
     nick: str | None = ""
     profile_room: int | None = None
+    avatar180: Any = None
+    avatar: Any = None  # as the page calls it
 
 
 class HuyaRoom(msgspec.Struct, rename="camel"):
@@ -195,6 +197,7 @@ def _build_observation(streamer_id: str, room: HuyaRoom, context: CheckContext) 
         name=parsing.plain_text(profile.nick),
         url=url(streamer_id),
         cover=parsing.image_url(live.screenshot),
+        avatar=parsing.find_image_url([profile.avatar180, profile.avatar]),
         viewers=parsing.parse_count(live.user_count or live.total_count) if started_at else None,
         started_at=started_at,
     )

@@ -189,6 +189,17 @@ def image_url(text: str | None) -> str:
     return address if is_web and len(address) <= MAX_LINK_CHARS else ""
 
 
+def find_image_url(value: object) -> str:
+    """The address of a picture in whichever shape a site gives it, such as a list of addresses or one for each size.
+
+    Empty where there is none: what a picture looks like in an answer must never make the rest unreadable.
+    """
+    if isinstance(value, str):
+        return image_url(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((address for part in parts if (address := find_image_url(part))), "")
+
+
 def parse_count(value: float | str | None) -> int | None:
     """A number, or how a site writes one: 1.2万, 3k, 10,000+."""
     if isinstance(value, str):

@@ -42,6 +42,7 @@ HINT = "Give the player: https://play.sooplive.com/ID"
 API = "https://live.sooplive.com/afreeca/player_live_api.php"
 STATION_API = "https://chapi.sooplive.com/api"
 COVERS = "https://liveimg.sooplive.co.kr/m"
+AVATARS = "https://profile.img.sooplive.co.kr/LOGO"
 RESULT_LIVE, RESULT_OFFLINE = 1, 0  # of RESULT
 RESTRICTIONS = {-2: "not shown in this region", -6: "shown after login, from age 19", -8: "shown to adults"}
 EXISTS_CACHE_SECONDS = 30 * 86_400.0  # the station of an offline streamer is asked once a month
@@ -177,10 +178,15 @@ def _build_observation(streamer_id: str, channel: SoopChannel, state: State, con
         name=parsing.plain_text(channel.bjnick),
         url=url(streamer_id),
         cover=f"{COVERS}/{session}" if is_number(session) else "",
+        avatar=_avatar(streamer_id),
         viewers=parsing.parse_count(channel.viewcnt),
         started_at=parsing.valid_timestamp(context.now - channel.btime) if channel.btime is not None else None,
         problem=RESTRICTIONS.get(channel.result, "asks for a password") if state is State.RESTRICTED else "",
     )
+
+
+def _avatar(streamer_id: str) -> str:
+    return f"{AVATARS}/{streamer_id[:2]}/{streamer_id}/{streamer_id}.jpg"
 
 
 def _category(tags: Sequence[str] | None, number: str | int | None) -> str:
@@ -217,6 +223,7 @@ def _check_station(streamer_id: str, restriction: str, context: CheckContext) ->
         name=name,
         url=url(streamer_id),
         cover=f"{COVERS}/{body.broad.broad_no}",
+        avatar=_avatar(streamer_id),
         viewers=parsing.parse_count(body.broad.current_sum_viewer),
         started_at=parsing.korean_timestamp(body.station.broad_start),
         problem=restriction,

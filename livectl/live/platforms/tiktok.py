@@ -67,6 +67,7 @@ class TikTokUser(msgspec.Struct, rename="camel"):
     unique_id: str | None = ""
     status: int | None = None
     nickname: str | None = ""
+    avatar_larger: Any = None
 
 
 class TikTokData(msgspec.Struct, rename="camel"):
@@ -246,6 +247,7 @@ def _build_observation(streamer_id: str, data: TikTokData, context: CheckContext
         name=name,
         url=url(streamer_id),
         cover=parsing.image_url(room.cover_url),
+        avatar=parsing.find_image_url(data.user.avatar_larger),
         viewers=parsing.parse_count(room.live_room_stats.user_count if room.live_room_stats else None),
         started_at=parsing.valid_timestamp(room.start_time),
     )
