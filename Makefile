@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOWEST := 'celery[redis]==5.5.0' 'kombu==5.5.2' 'redis==5.2.1'
 OLD_PYTHON := Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11
 
-.PHONY: run test test-fast test-light test-contract soak check fix bench clean
+.PHONY: run test test-fast test-light test-contract soak faults check fix bench clean
 
 run: $(VENV)/.run
 	@$(BIN)/livectl up
@@ -28,6 +28,10 @@ test-contract: $(VENV)-lowest/.contract
 soak: $(VENV)/.test
 	@TESTS_SLOWNESS=4 $(BIN)/python -m pytest -n 2 -m soak
 	@TESTS_SLOWNESS=4 $(BIN)/python -m pytest -n 2 --dist loadfile --hypothesis-profile soak tests/unit
+
+# The fault matrix, as a table: make faults [ROWS=F1,F6] [SETUPS=redis] [SEED=7] [MINUTES=10] [RED=1]
+faults: $(VENV)/.test
+	@$(BIN)/python -m tests.faults $(ROWS:%=--rows %) $(SETUPS:%=--setups '%') $(SEED:%=--seed %) $(MINUTES:%=--minutes %) $(RED:1=--red)
 
 check: $(VENV)/.test
 	@$(BIN)/ruff check .

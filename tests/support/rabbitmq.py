@@ -60,18 +60,22 @@ class RabbitMQ:
     def _start(self, binary: str) -> dict[str, int]:
         port = free_port()
         self._wanted.touch()
-        (self._folder / "definitions.json").write_text(json.dumps(_definitions()))
-        (self._folder / "rabbitmq.conf").write_text(f"load_definitions = {self._folder / 'definitions.json'}\n")
+        self.prepare()
         argv = ["/bin/sh", "-c", f"{WHILE_WANTED}", binary, str(self._owner), str(self._wanted)]
         start = ["/bin/sh", "-c", '"$@" >/dev/null 2>&1 & echo $!', "sh", *argv]
-        environ = os.environ | self._places(port, free_port(), free_port())
+        environ = os.environ | self.places(port, free_port(), free_port())
         started = subprocess.run(
             start, env=environ, stdout=subprocess.PIPE, check=True, text=True, start_new_session=True
         )
         wait_for(lambda: accepts(port), what="rabbitmq-server")
         return {"port": port, "pid": int(started.stdout), "used": 0}
 
-    def _places(self, port: int, mapper: int, distribution: int) -> dict[str, str]:
+    def prepare(self) -> None:
+        """Writes what the server reads when it starts."""
+        (self._folder / "definitions.json").write_text(json.dumps(_definitions()))
+        (self._folder / "rabbitmq.conf").write_text(f"load_definitions = {self._folder / 'definitions.json'}\n")
+
+    def places(self, port: int, mapper: int, distribution: int) -> dict[str, str]:
         return {
             "HOME": str(self._folder),
             "ERL_EPMD_ADDRESS": "127.0.0.1",

@@ -1,0 +1,10 @@
+"""All rows of the fault matrix, in their order."""
+
+from __future__ import annotations
+
+from tests.faults import broker_rows, message_rows, worker_rows
+
+ROWS = sorted(
+    (*worker_rows.ROWS, *broker_rows.ROWS, *message_rows.ROWS),
+    key=lambda row: int(row.name.strip("Fabc")),
+)
