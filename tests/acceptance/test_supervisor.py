@@ -216,6 +216,22 @@ def test_one_that_gives_no_answer_is_started_again() -> None:
     assert "a has not answered for 0.6 s and is started again" in supervised.lines_of("up")
 
 
+def test_one_that_somebody_stopped_ends_in_order_when_it_is_started_again() -> None:
+    """SIGSTOP: it could hear SIGTERM only after SIGCONT."""
+    stopped: list[int] = []
+
+    def check_health(pid: int) -> bool:
+        if not stopped and supervised.lines_of("a"):
+            stopped.append(pid)
+            os.kill(pid, signal.SIGSTOP)
+        return pid not in stopped
+
+    supervised = SupervisorRun([child("a", ECHO, "0", "SIGTERM", check_health=check_health)])
+    assert supervised.run((supervised.has("a", "up", 2), signal.SIGTERM)) == 0
+    assert supervised.lines_of("a")[:4] == ["up", "SIGTERM", "ended", "up"]
+    assert not supervised.has("up", "was killed")()
+
+
 @pytest.mark.parametrize("answer", [True, None], ids=["it answers", "nobody can tell"])
 def test_one_that_has_nothing_against_it_runs_on(answer: bool | None) -> None:
     checked_pids: list[int] = []
@@ -390,19 +406,21 @@ def test_what_cannot_be_repaired_later_on_is_tried_again_until_it_can(tmp_path: 
 
 
 def test_one_that_is_killed_by_somebody_else_waits_no_longer_each_time() -> None:
+    """Also when it is killed soon after its start: it is asked soon, and not when the last one would have been."""
+    seldom = msgspec.structs.replace(
+        FAST, failed_start_within=HANG_SECONDS, stable_after=HANG_SECONDS, check_interval=HANG_SECONDS
+    )
     pids: list[int] = []
 
     def check(pid: int) -> bool:
         pids.append(pid)
         return True
 
-    supervised = SupervisorRun(
-        [child("a", "print('hello', flush=True);" + WAIT, check_health=check)],
-        msgspec.structs.replace(FAST, failed_start_within=HANG_SECONDS, stable_after=HANG_SECONDS),
-    )
+    supervised = SupervisorRun([child("a", "print('hello', flush=True);" + WAIT, check_health=check)], seldom)
+    (member,) = supervised._supervisor._processes
 
     def works(time_: int) -> Callable[[], bool]:
-        return lambda: supervised.has("a", "hello", time_)() and len(pids) > 2 and len(set(pids)) == time_
+        return lambda: supervised.has("a", "hello", time_)() and len(set(pids)) == time_ and member.was_healthy
 
     steps = [(works(time_), lambda: os.kill(pids[-1], signal.SIGKILL)) for time_ in (1, 2, 3)]
     assert supervised.run(*steps, (works(4), signal.SIGTERM)) == 0

@@ -98,6 +98,7 @@ class SupervisedProcess:
             return
         if not self.is_stopping:
             self.popen.terminate()
+            self.popen.send_signal(signal.SIGCONT)  # one that somebody has stopped (SIGSTOP) could not end
         grace_ends_at = now + (self.spec.grace_seconds if grace is None else grace)
         if self.spec.requeues_on_quit:
             self._escalation = [(grace_ends_at, signal.SIGQUIT), (grace_ends_at + quit_seconds, signal.SIGKILL)]
@@ -143,8 +144,12 @@ class HealthMonitor:
         self._stopped.set()
 
     def _check_repeatedly(self, process: SupervisedProcess, check_health: Callable[[int], bool | None]) -> None:
-        while not self._stopped.wait(self._interval if process.was_healthy else self._first_interval):
-            asked_at = self._clock()
+        pause, waited = min(self._first_interval, self._interval), 0.0
+        while not self._stopped.wait(pause):
+            waited += pause
+            if process.was_healthy and waited < self._interval:
+                continue  # one that is started anew meanwhile is asked soon
+            asked_at, waited = self._clock(), 0.0
             popen = process.popen
             healthy = check_health(popen.pid) if popen else False
             if healthy:
