@@ -5,40 +5,23 @@ from __future__ import annotations
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from livectl import placeholders
-from livectl.address import MAX_PORT, Address
+from livectl.address import Address
 from livectl.errors import SecretUnsetError, SettingsError
 from livectl.secret import KNOWN, Secret, UnsetAddress, resolve_secret, secret_file
-from livectl.units import (
-    ByteSize,
-    Duration,
-    Rate,
-    TimeOfDay,
-    Timezone,
-    Window,
-    parse_byte_size,
-    parse_duration,
-    parse_rate,
-    parse_time_of_day,
-    parse_timezone,
-    parse_window,
-)
+from livectl.setting_types import CeleryValue, Endpoint, Port, RedisAddress, value_readers
+from livectl.units import ByteSize, Duration, Rate, TimeOfDay, Timezone, Window  # noqa: TC001 - msgspec reads them
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 SETTINGS_FILE = "livectl.yaml"
 DEFAULT_SOURCE = "default"
 MINUTE_S = 60.0
-
-RedisAddress = Annotated[Address, "of a Redis"]
-Port = Annotated[int, "of TCP"]
-Endpoint = Annotated[str, "scheme, host and port"]
-CeleryValue = Annotated[Any, "as it is, or from env: or file:"]  # a Secret where that is unset
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True):
@@ -289,7 +272,7 @@ def _read_settings_file(
     from livectl.validation import StructReader
 
     _check_is_file(path, name)
-    reader = StructReader(yamlfile.load(path, name), _value_readers(environ, path.parent, secret_files))
+    reader = StructReader(yamlfile.load(path, name), value_readers(environ, path.parent, secret_files))
     values = reader.read(FileSettings)
     if isinstance(celery := values.get("celery"), dict):
         from livectl import celery_settings
@@ -334,7 +317,7 @@ def _usable_values(path: Path, name: str, environ: Mapping[str, str]) -> dict[st
     from livectl.validation import StructReader, is_invalid
 
     _check_is_file(path, name)
-    values = StructReader(yamlfile.load(path, name), _value_readers(environ, path.parent, set())).read(FileSettings)
+    values = StructReader(yamlfile.load(path, name), value_readers(environ, path.parent, set())).read(FileSettings)
     return {key: value for key, value in values.items() if not is_invalid(value)}
 
 
@@ -346,7 +329,7 @@ def find_home(environ: Mapping[str, str], cwd: Path) -> Path:
 def _read_environment(
     environ: Mapping[str, str], cwd: Path, secret_files: set[Path]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    readers = _value_readers(environ, cwd, secret_files)
+    readers = value_readers(environ, cwd, secret_files)
     kinds: dict[str, Any] = {"broker": Address, "store": RedisAddress, "results": RedisAddress}
     names = {setting: f"LIVECTL_{setting.upper()}" for setting in kinds}
     given = {setting: name for setting, name in names.items() if environ.get(name)}
@@ -371,80 +354,3 @@ def _xdg_folder(environ: Mapping[str, str], variable: str, default: str) -> Path
     """A folder of the user, where the XDG convention puts it."""
     named = Path(environ.get(variable, ""))
     return named if named.is_absolute() else Path(environ.get("HOME") or Path.home()) / default
-
-
-class _TextReader:
-    """Reads a text of the file, or what its `env:` or `file:` leads to."""
-
-    def __init__(self, environ: Mapping[str, str], folder: Path, secret_files: set[Path]) -> None:
-        self._environ = environ
-        self._folder = folder
-        self._secret_files = secret_files  # those that were named
-
-    def text(self, value: Any) -> str:
-        self._note(value)
-        return resolve_secret(value, self._environ, self._folder)
-
-    def secret(self, value: Any) -> Secret:
-        self._note(value)
-        return Secret(value, lambda: resolve_secret(value, self._environ, self._folder))
-
-    def address(self, value: Any) -> Any:
-        try:
-            return Address.parse(self.text(value))
-        except SecretUnsetError as error:
-            return UnsetAddress(error)
-
-    def redis(self, value: Any) -> Any:
-        parsed = self.address(value)
-        if not isinstance(parsed, UnsetAddress):
-            _ = parsed.redis_url  # raises for RabbitMQ
-        return parsed
-
-    def _note(self, value: Any) -> None:
-        if not isinstance(value, str):
-            raise SettingsError("this is text", "Put it in quotes.")
-        if path := secret_file(value, self._folder):
-            self._secret_files.add(path)
-
-    def celery_value(self, value: Any) -> Any:
-        try:
-            return self.text(value) if isinstance(value, str) else value
-        except SecretUnsetError:
-            return self.secret(value)
-
-
-def _value_readers(
-    environ: Mapping[str, str], folder: Path, secret_files: set[Path]
-) -> dict[Any, Callable[[Any], Any]]:
-    """For each type that YAML lacks, what makes a value of it out of the text in the file."""
-
-    texts = _TextReader(environ, folder, secret_files)
-    text = texts.text
-    return {
-        Secret: texts.secret,
-        Address: texts.address,
-        RedisAddress: texts.redis,
-        Path: lambda value: folder / text(value),
-        Timezone: lambda value: parse_timezone(text(value)),
-        Duration: parse_duration,
-        ByteSize: parse_byte_size,
-        Rate: lambda value: parse_rate(text(value)),
-        TimeOfDay: lambda value: parse_time_of_day(text(value)),
-        Window: lambda value: parse_window(text(value)),
-        Port: _parse_port,
-        Endpoint: lambda value: _parse_endpoint(text(value)),
-        CeleryValue: texts.celery_value,
-    }
-
-
-def _parse_port(value: Any) -> Port:
-    if type(value) is not int or not 0 < value <= MAX_PORT:
-        raise SettingsError(f"a port is a number from 1 to {MAX_PORT}", "Write 8787.")
-    return value
-
-
-def _parse_endpoint(text: str) -> Endpoint:
-    if not text.startswith(("http://", "https://")):
-        raise SettingsError("requests are sent to an http address", "Write http://127.0.0.1:9000.")
-    return text

@@ -1,0 +1,107 @@
+"""The types of setting that YAML lacks, such as an address or a secret, and how each is read from its text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from livectl.address import MAX_PORT, Address
+from livectl.errors import SecretUnsetError, SettingsError
+from livectl.secret import Secret, UnsetAddress, resolve_secret, secret_file
+from livectl.units import (
+    ByteSize,
+    Duration,
+    Rate,
+    TimeOfDay,
+    Timezone,
+    Window,
+    parse_byte_size,
+    parse_duration,
+    parse_rate,
+    parse_time_of_day,
+    parse_timezone,
+    parse_window,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+RedisAddress = Annotated[Address, "of a Redis"]
+Port = Annotated[int, "of TCP"]
+Endpoint = Annotated[str, "scheme, host and port"]
+CeleryValue = Annotated[Any, "as it is, or from env: or file:"]  # a Secret where that is unset
+
+
+class _TextReader:
+    """Reads a text of the file, or what its `env:` or `file:` leads to."""
+
+    def __init__(self, environ: Mapping[str, str], folder: Path, secret_files: set[Path]) -> None:
+        self._environ = environ
+        self._folder = folder
+        self._secret_files = secret_files  # those that were named
+
+    def text(self, value: Any) -> str:
+        self._note(value)
+        return resolve_secret(value, self._environ, self._folder)
+
+    def secret(self, value: Any) -> Secret:
+        self._note(value)
+        return Secret(value, lambda: resolve_secret(value, self._environ, self._folder))
+
+    def address(self, value: Any) -> Any:
+        try:
+            return Address.parse(self.text(value))
+        except SecretUnsetError as error:
+            return UnsetAddress(error)
+
+    def redis(self, value: Any) -> Any:
+        parsed = self.address(value)
+        if not isinstance(parsed, UnsetAddress):
+            _ = parsed.redis_url  # raises for RabbitMQ
+        return parsed
+
+    def _note(self, value: Any) -> None:
+        if not isinstance(value, str):
+            raise SettingsError("this is text", "Put it in quotes.")
+        if path := secret_file(value, self._folder):
+            self._secret_files.add(path)
+
+    def celery_value(self, value: Any) -> Any:
+        try:
+            return self.text(value) if isinstance(value, str) else value
+        except SecretUnsetError:
+            return self.secret(value)
+
+
+def value_readers(environ: Mapping[str, str], folder: Path, secret_files: set[Path]) -> dict[Any, Callable[[Any], Any]]:
+    """For each type that YAML lacks, what makes a value of it out of the text in the file."""
+
+    texts = _TextReader(environ, folder, secret_files)
+    text = texts.text
+    return {
+        Secret: texts.secret,
+        Address: texts.address,
+        RedisAddress: texts.redis,
+        Path: lambda value: folder / text(value),
+        Timezone: lambda value: parse_timezone(text(value)),
+        Duration: parse_duration,
+        ByteSize: parse_byte_size,
+        Rate: lambda value: parse_rate(text(value)),
+        TimeOfDay: lambda value: parse_time_of_day(text(value)),
+        Window: lambda value: parse_window(text(value)),
+        Port: _parse_port,
+        Endpoint: lambda value: _parse_endpoint(text(value)),
+        CeleryValue: texts.celery_value,
+    }
+
+
+def _parse_port(value: Any) -> Port:
+    if type(value) is not int or not 0 < value <= MAX_PORT:
+        raise SettingsError(f"a port is a number from 1 to {MAX_PORT}", "Write 8787.")
+    return value
+
+
+def _parse_endpoint(text: str) -> Endpoint:
+    if not text.startswith(("http://", "https://")):
+        raise SettingsError("requests are sent to an http address", "Write http://127.0.0.1:9000.")
+    return text
