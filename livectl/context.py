@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -13,7 +14,7 @@ from livectl.errors import FileError
 from livectl.pools import LOG_LEVELS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from celery import Celery
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from livectl.render import View
     from livectl.settings import Settings
     from livectl.settings_watch import SettingsWatch
+    from livectl.terminal import Progress, Screen
 
 
 class CommandContext:
@@ -39,6 +41,8 @@ class CommandContext:
         self.json = False
         self.quiet = False
         self.verbose = False
+        self.wide = False
+        self._progress: Progress | None = None
 
     @cached_property
     def settings(self) -> Settings:
@@ -134,15 +138,52 @@ class CommandContext:
 
     def show(self, view: View) -> None:
         """Writes the answer to stdout: one JSON value for programs, a table or a sentence for people."""
-        from livectl import render
+        from livectl import render, terminal
 
-        self.out.write(render.as_json(view) if self.json else render.as_text(view, colour=self._colour(self.out)))
+        if self.json:
+            text = render.as_json(view)
+        else:
+            colour, width = terminal.has_colour(self.out, self.environ), terminal.find_width(self.out, self.environ)
+            text = render.as_text(view, colour=colour, width=width, wide=self.wide)
+        self._make_room()
+        self.out.write(terminal.encodable(text, self.out.encoding))
         self.out.flush()
+
+    def open_screen(self) -> Screen | None:
+        """The terminal, to redraw an answer on; None where there is none, or a program reads."""
+        from livectl import terminal
+
+        if self.json or not terminal.is_terminal(self.out, self.environ):
+            return None
+        return terminal.Screen(self.out, sys.stdin, self.environ, wide=self.wide)
+
+    @contextmanager
+    def working(self, text: str) -> Iterator[Callable[[float, float], None]]:
+        """Says on a terminal what is waited for, once that takes more than a second.
+
+        Yields the function that says how far it is: so much done, of so much.
+        """
+        from livectl import terminal
+
+        if self.quiet or self._progress or not terminal.is_terminal(self.err, self.environ):
+            yield lambda done, total: None
+            return
+        self._progress = terminal.Progress(self.err, self.environ, text)
+        try:
+            yield self._progress.advance
+        finally:
+            self._progress.end()
+            self._progress = None
+
+    def _make_room(self) -> None:
+        """Before something is written, the line that says what is waited for goes."""
+        if self._progress:
+            self._progress.clear()
 
     def say(self, text: str) -> None:
         """Writes a remark to stderr, unless `--quiet`; a remark is never part of the answer."""
         if not self.quiet:
-            print(text, file=self.err, flush=True)
+            self._print_words(text)
 
     def say_unset_secrets(self, *sections: str) -> None:
         """Names what is unset in this environment: it costs only what needs it."""
@@ -160,12 +201,19 @@ class CommandContext:
             self.out.write(render.error_json(error))
             return
         has_positions = isinstance(error, FileError)  # its lines begin with file:line:column, for editors to jump to
-        print(error.message if has_positions else f"livectl: {error.message}", file=self.err)
+        self._print_words(error.message if has_positions else f"livectl: {error.message}")
         if error.hint:
-            print(f"  {error.hint}", file=self.err)
+            self._print_words(f"  {error.hint}")
 
-    def _colour(self, stream: TextIO) -> bool:
-        return stream.isatty() and "NO_COLOR" not in self.environ and self.environ.get("TERM") != "dumb"
+    def _print_words(self, text: str) -> None:
+        """Writes to stderr; on a terminal lines end between words."""
+        self._make_room()
+        if self.err.isatty():
+            from livectl import render, terminal
+
+            width = terminal.find_width(self.err, self.environ)
+            text = "\n".join(render.Paragraph(text, hanging="  ").lines(render.TextFormat(width)))
+        print(text, file=self.err, flush=True)
 
 
 pass_command_context = click.make_pass_decorator(CommandContext)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -10,13 +9,14 @@ import msgspec
 from livectl.doctor import checks_app, checks_servers, checks_streamers, checks_workers
 from livectl.models import Finding
 from livectl.redaction import hide_secrets
-from livectl.render import View, terminal_width
+from livectl.render import STATE_COLOURS, Column, Paragraph, Stack, View
 from livectl.units import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from livectl.doctor.facts import Facts, Gap, PlatformFacts
+    from livectl.render import Renderable
 
 Check: TypeAlias = "Callable[[Facts], Iterator[Finding]]"
 
@@ -204,7 +204,6 @@ NOT_LOOKED_AT = "not-looked-at"
 INDENT = " " * 6
 
 LEVEL_ORDER = {"bad": 0, "warn": 1, "ok": 2}
-LEVEL_LABELS = {"bad": "bad ", "warn": "warn", "ok": "ok  "}
 
 
 def run_checks(facts: Facts, *, ignore: Collection[str] = (), include_ok: bool = False) -> list[Finding]:
@@ -285,7 +284,9 @@ def settings_view(facts: Facts) -> View:
         for key, origin in sorted(facts.settings.origins.items())
     ]
     cells = [(row["setting"], row["value"], row["origin"]) for row in rows]
-    return table(("setting", "value", "origin"), cells, rows, empty="Every setting is Celery's default.")
+    return table(
+        ("setting", "value", Column("origin", rank=1)), cells, rows, empty="Every setting is Celery's default."
+    )
 
 
 def _finding_json(finding: Finding) -> dict[str, Any]:
@@ -299,32 +300,25 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _render_findings(findings: Sequence[Finding], facts: Facts) -> str:
+def _render_findings(findings: Sequence[Finding], facts: Facts) -> Renderable:
     if findings:
-        return "\n".join(_render_finding(finding) for finding in findings)
+        return Stack(*(part for finding in findings for part in _finding_parts(finding)))
     if not facts.gaps:
-        return "Nothing is wrong."
-    return f"Nothing is wrong with what was looked at. Not looked at:\n{_gap_lines(facts.gaps)}"
+        return Paragraph("Nothing is wrong.")
+    return Paragraph(f"Nothing is wrong with what was looked at. Not looked at:\n{_gap_lines(facts.gaps)}")
 
 
-def _render_finding(finding: Finding) -> str:
-    lines = [_wrap(f"{LEVEL_LABELS[finding.level]}  {finding.title}  [{finding.id}]", "")]
-    lines += [_wrap(line, INDENT) for line in finding.evidence.splitlines()]
-    cure = [_wrap(f"-> {finding.cure}", INDENT)] if finding.cure else []
+def _finding_parts(finding: Finding) -> list[Renderable]:
+    """Its lines, below the word of its level; an address or a command's word is never broken."""
+    title = f"{finding.title}  [{finding.id}]"
+    lines = [*finding.evidence.splitlines(), *([f"-> {finding.cure}"] if finding.cure else [])]
     link = [f"{INDENT}{finding.link}"] if finding.level != "ok" else []
-    return "\n".join([*lines, *cure, *link])
-
-
-def _wrap(line: str, indent: str) -> str:
-    """The line in the width of the terminal; an address or a command's word is never broken."""
-    return textwrap.fill(
-        line,
-        terminal_width(),
-        initial_indent=indent,
-        subsequent_indent=f"{INDENT}  " if indent else INDENT,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    level = f"{finding.level:<{len(INDENT)}}"
+    return [
+        Paragraph(title, label=level, label_colour=STATE_COLOURS[finding.level]),
+        *(Paragraph(line, label=INDENT, hanging="  ") for line in lines),
+        *link,
+    ]
 
 
 def _value_text(value: Any) -> str:

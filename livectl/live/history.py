@@ -9,16 +9,15 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from livectl.live import views
-from livectl.render import View, table
+from livectl.render import Column, Stack, View, table
 from livectl.units import format_count, format_duration, format_local_time, utc_datetime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import RenderableType
-
     from livectl.live.store_reader import StreamerHistory
     from livectl.models import Session
+    from livectl.render import Renderable
 
 
 MAX_SESSIONS_SHOWN = 20  # in a terminal; JSON has them all
@@ -33,6 +32,12 @@ MAX_USUAL_HOURS = 3
 SHADES = " ░▒▓█"
 DAY_NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 LABEL_EVERY_HOURS = 3
+SESSION_COLUMNS = (
+    Column("began", "whole"),
+    Column("length", "number", rank=1),
+    Column("title"),
+    Column("category", rank=2),
+)
 
 
 class HeatMap(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,9 +121,7 @@ def _session_json(session: Session) -> dict[str, Any]:
     }
 
 
-def _render_history(streamer_history: StreamerHistory, heat_map: HeatMap, now: float) -> RenderableType:
-    from rich.console import Group
-
+def _render_history(streamer_history: StreamerHistory, heat_map: HeatMap, now: float) -> Renderable:
     record, sessions = streamer_history
     title = f"{record.platform}/{record.id}  {record.name}".rstrip()
     if not sessions:
@@ -128,12 +131,12 @@ def _render_history(streamer_history: StreamerHistory, heat_map: HeatMap, now: f
         (format_local_time(session.started_at, zone), _format_length(session, now), session.title, session.category)
         for session in list(reversed(sessions))[:MAX_SESSIONS_SHOWN]
     ]
-    session_table = table(("began", "length", "title", "category"), rows, None, empty="").to_renderable()
+    session_table = table(SESSION_COLUMNS, rows, None, empty="").to_renderable()
     heading = f"{title}, {format_count(len(sessions), 'session')}; times in {zone}"
-    parts: list[RenderableType] = [heading, "", session_table]
+    parts: list[Renderable] = [heading, "", session_table]
     if len(sessions) > MAX_SESSIONS_SHOWN:
         parts.append(f"and {len(sessions) - MAX_SESSIONS_SHOWN} older ones")
-    return Group(*parts, "", render_hours(heat_map.shares))
+    return Stack(*parts, "", render_hours(heat_map.shares))
 
 
 def _format_length(session: Session, now: float) -> str:

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from livectl import redis_client
-from livectl.live import views
+from livectl.errors import UsageError
+from livectl.live import platforms, views
 from livectl.live.follows import follow_list
 from livectl.live.store import Store
 from livectl.models import State
+from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,13 +37,51 @@ class Everybody(NamedTuple):
     list_problem: str = ""
 
 
-def list_live(address: Address) -> list[StreamerView]:
+class Selection(NamedTuple):
+    """Which streamers to show: with one of the tags, on one of the platforms; and in which order."""
+
+    tags: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
+    sort: str = "newest"
+
+    @property
+    def is_all(self) -> bool:
+        return not self.tags and not self.platforms
+
+    def views_of(self, records: Iterable[StreamerRecord]) -> list[StreamerView]:
+        """Those who are live come first, whatever the order."""
+        fitting = [record for record in records if self._fits(record)]
+        return [views.from_record(record) for record in sorted(fitting, key=SORT_KEYS[self.sort])]
+
+    def check(self, records: Sequence[StreamerRecord]) -> None:
+        """UsageError for a tag or a platform that nobody has."""
+        tags = {tag for record in records for tag in _tags(record)}
+        names = {*platforms.names(), *(record.platform for record in records)}
+        for words, known, problem in (
+            (self.tags, tags, "nobody has the tag"),
+            (self.platforms, names, "there is no platform"),
+        ):
+            for word in words:
+                if word not in known:
+                    listed = f"There are: {', '.join(sorted(known))}." if known else "There are none yet."
+                    raise UsageError(f"{problem} {word}", f"{did_you_mean(word, known)} {listed}".strip())
+
+    def _fits(self, record: StreamerRecord) -> bool:
+        has_tag = not self.tags or not set(self.tags).isdisjoint(_tags(record))
+        return has_tag and (not self.platforms or record.platform in self.platforms)
+
+
+def _tags(record: StreamerRecord) -> tuple[str, ...]:
+    return record.streamer.tags if record.streamer else ()
+
+
+def list_live(address: Address, selection: Selection) -> list[StreamerView]:
     """The streamers who are live, the newest session first."""
     with read_only_store(address) as store:
-        return _sorted_views(store.live_streamers())
+        return selection.views_of(store.live_streamers())
 
 
-def list_everybody(address: Address, follows: Path, name: str = "") -> Everybody:
+def list_everybody(address: Address, follows: Path, selection: Selection, name: str = "") -> Everybody:
     """The streamers who are live, the newest session first; then the others by their last one.
 
     Those whom the file has and no worker has read yet are among them.
@@ -49,7 +89,9 @@ def list_everybody(address: Address, follows: Path, name: str = "") -> Everybody
     with read_only_store(address) as store:
         records = store.all_streamers()
         waiting = follow_list.find_waiting(store, follows, records, name)
-    return Everybody(_sorted_views([*records, *waiting.streamers]), waiting.problem)
+    everybody = [*records, *waiting.streamers]
+    selection.check(everybody)
+    return Everybody(selection.views_of(everybody), waiting.problem)
 
 
 def read_states(address: Address, streamers: Iterable[Streamer]) -> dict[tuple[str, str], StreamerView]:
@@ -125,11 +167,19 @@ def _decode(reply: Any) -> Any:
     return [_decode(item) for item in reply] if isinstance(reply, list) else reply
 
 
-def _sorted_views(records: Iterable[StreamerRecord]) -> list[StreamerView]:
-    return [views.from_record(record) for record in sorted(records, key=_sort_key)]
-
-
-def _sort_key(record: StreamerRecord) -> tuple[bool, bool, float, str, str]:
+def _newest_key(record: StreamerRecord) -> tuple[bool, bool, float, str, str]:
     is_live = record.state is State.LIVE
     last_at = record.started_at if is_live else record.ended_at
     return not is_live, record.state is None, -(last_at or 0.0), record.platform, record.id
+
+
+def _name_key(record: StreamerRecord) -> tuple[bool, str, str]:
+    return record.state is not State.LIVE, (record.name or record.id).casefold(), record.platform
+
+
+SORT_KEYS: dict[str, Callable[[StreamerRecord], Any]] = {
+    "newest": _newest_key,
+    "viewers": lambda record: (record.state is not State.LIVE, -(record.viewers or 0), _newest_key(record)),
+    "name": _name_key,
+    "platform": lambda record: (record.state is not State.LIVE, record.platform, _name_key(record)),
+}

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import datetime  # noqa: TC003 - msgspec reads the annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from livectl import render
-from livectl.errors import shorten
 from livectl.live import platforms
 from livectl.live.platforms.base import NotAStreamer
 from livectl.models import State
 from livectl.redaction import hide_secrets
-from livectl.render import View, sentence, table
-from livectl.units import format_duration, format_rate, utc_datetime
+from livectl.render import Column, View, sentence, table, with_lines
+from livectl.units import format_duration, format_names, format_rate, utc_datetime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,11 +30,40 @@ VERDICT_NAMES = {True: "live", False: "not live", None: "could not ask"}
 NOT_ASKED = "not asked yet"
 NOBODY_LIVE = "Nobody is live."
 LIST_UNREADABLE = "Nobody is asked: the follow list cannot be read."
+NOBODY_FITS = "Nobody on the list is of that kind."
 NOBODY_FOLLOWED = "Nobody is followed yet: livectl follow add ADDRESS"
 
 MINUTE_SECONDS = 60
 THOUSAND, MILLION = 1_000, 1_000_000
-MAX_TITLE_CHARS = 60  # two lines of the title column
+LEAST_TITLE_CHARS = 16
+MAX_STREAMERS_NAMED = 3  # before a problem that many have
+
+STREAMER = Column("streamer", "whole")
+VIEWERS = Column("viewers", "number", rank=2)
+LIVE_COLUMNS = (
+    STREAMER,
+    Column("name", rank=1),
+    Column("for", "number", rank=3),
+    VIEWERS,
+    Column("title", least=LEAST_TITLE_CHARS),
+    Column("category", rank=4),
+)
+FOLLOW_COLUMNS = (
+    STREAMER,
+    Column("state", "state"),
+    Column("name", rank=1),
+    Column("tags", rank=2),
+    Column("alerts", rank=3),
+    Column("weight", "number", rank=4),
+)
+PLATFORM_COLUMNS = (
+    Column("platform", "whole"),
+    Column("at once", "number", rank=2),
+    Column("budget", "number", rank=1),
+    Column("push", rank=4),
+    Column("key", least=LEAST_TITLE_CHARS),
+    Column("addresses", rank=3),
+)
 
 
 class StreamerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,11 +139,17 @@ def live_view(streamers: Sequence[StreamerView], now: float, empty: str = NOBODY
             streamer.name or "",
             _format_since(streamer.started_at, now),
             _viewers_text(streamer),
-            _title_text(streamer) + _doubt_text(streamer, now),
+            f"{_doubt_text(streamer, now)}{streamer.title or ''}",
+            streamer.category or "",
         )
         for streamer in streamers
     ]
-    return render.table(("streamer", "name", "for", "viewers", "title"), rows, streamers, empty=empty)
+    return with_lines(render.table(LIVE_COLUMNS, rows, streamers, empty=empty), _problem_lines(streamers))
+
+
+def nobody_followed_text(is_all: bool, list_problem: str) -> str:  # noqa: FBT001
+    """What it means that the list has nobody to show."""
+    return LIST_UNREADABLE if list_problem else NOBODY_FOLLOWED if is_all else NOBODY_FITS
 
 
 def nobody_live_text(everybody: Sequence[StreamerView]) -> str:
@@ -133,13 +167,16 @@ def nobody_live_text(everybody: Sequence[StreamerView]) -> str:
 def everyone_view(streamers: Sequence[StreamerView], now: float, empty: str = NOBODY_FOLLOWED) -> View:
     """A table of all streamers: the last state, how old it is, and the problem that has prevented a newer one."""
     ages = [_format_since(streamer.checked_at, now) for streamer in streamers]
-    return _state_table(streamers, "seen", ages, empty)
+    titles = [_problem_or_title(streamer) for streamer in streamers]
+    return _state_table(streamers, ("seen", ages), ("title or problem", titles), empty)
 
 
 def check_view(streamers: Sequence[StreamerView], now: float) -> View:
-    """A table of answers that just came."""
+    """A table of answers that just came, and below it what was in the way of others."""
     lengths = [_format_since(streamer.started_at, now) for streamer in streamers]
-    return _state_table(streamers, "for", lengths, NOBODY_FOLLOWED)
+    titles = [_title_text(streamer) if streamer.live else "" for streamer in streamers]
+    answers = _state_table(streamers, ("for", lengths), ("title", titles), NOBODY_FOLLOWED)
+    return with_lines(answers, _problem_lines(streamers))
 
 
 def summary_view(job_id: str, streamers: Sequence[StreamerView], seconds: float) -> View:
@@ -161,7 +198,8 @@ def summary_view(job_id: str, streamers: Sequence[StreamerView], seconds: float)
     rows = [(str(count), verdict, "" if reason == verdict else reason) for (verdict, reason), count in tally]
     duration = f"{seconds:.1f} s" if seconds < MINUTE_SECONDS else format_duration(seconds)
     rows.append((str(len(streamers)), "in all", f"in {duration}"))
-    return render.table(("streamers", "verdict", "said"), rows, data, empty=NOBODY_FOLLOWED)
+    columns = (Column("streamers", "number"), Column("verdict", "state"), "said")
+    return render.table(columns, rows, data, empty=NOBODY_FOLLOWED)
 
 
 def address_text(streamer: StreamerView | Streamer) -> str:
@@ -186,19 +224,31 @@ def _page_fields(source: Observation | StreamerRecord) -> dict[str, Any]:
     }
 
 
-def _state_table(streamers: Sequence[StreamerView], time_heading: str, times: Sequence[str], empty: str) -> View:
+def _state_table(
+    streamers: Sequence[StreamerView], times: tuple[str, Sequence[str]], titles: tuple[str, Sequence[str]], empty: str
+) -> View:
+    """The streamers, their states, and two columns, each with its heading."""
     rows = [
-        (
-            address_text(streamer),
-            state_text(streamer),
-            time_text,
-            _viewers_text(streamer),
-            _problem_or_title(streamer),
-        )
-        for streamer, time_text in zip(streamers, times, strict=True)
+        (address_text(streamer), state_text(streamer), time_text, _viewers_text(streamer), title)
+        for streamer, time_text, title in zip(streamers, times[1], titles[1], strict=True)
     ]
-    columns = ("streamer", "state", time_heading, "viewers", "title or problem")
+    columns = (
+        STREAMER,
+        Column("state", "state"),
+        Column(times[0], "number", rank=1),
+        VIEWERS,
+        Column(titles[0], rank=3, least=LEAST_TITLE_CHARS),
+    )
     return render.table(columns, rows, streamers, empty=empty)
+
+
+def _problem_lines(streamers: Sequence[StreamerView]) -> list[str]:
+    """Each problem once, after those who have it."""
+    names = defaultdict(list)
+    for streamer in streamers:
+        if streamer.problem and streamer.problem != NOT_ASKED:
+            names[streamer.problem].append(address_text(streamer))
+    return [f"{format_names(having, MAX_STREAMERS_NAMED)}: {problem}" for problem, having in names.items()]
 
 
 def _reason(streamer: StreamerView) -> str:
@@ -218,11 +268,11 @@ def _doubt_text(streamer: StreamerView, now: float) -> str:
     """What has kept somebody who was live from being read since."""
     if not streamer.problem:
         return ""
-    return f" [not read for {_format_since(streamer.checked_at, now)}: {streamer.problem}]"
+    return f"[not read for {_format_since(streamer.checked_at, now)}] "
 
 
 def _title_text(streamer: StreamerView) -> str:
-    title = shorten(streamer.title or "", MAX_TITLE_CHARS)
+    title = streamer.title or ""
     return f"{title} ({streamer.category})" if streamer.category else title
 
 
@@ -262,14 +312,8 @@ def list_view(follows: FollowList, seen: Mapping[tuple[str, str], StreamerView])
         {**fields, "state": state and state.state, "problem": state and state.problem}
         for fields, state in zip(streamers_json(streamers), states, strict=True)
     ]
-    columns = ("streamer", "state", "name", "tags", "alerts", "weight")
-    list_table = render.table(columns, rows, data, empty=NOBODY_FOLLOWED)
-    problems = [
-        f"{address_text(streamer)}: {state.problem}"
-        for streamer in follows.streamers
-        if (state := seen.get(streamer.key)) and state.problem not in {None, NOT_ASKED}
-    ]
-    return render.with_lines(list_table, problems)
+    list_table = render.table(FOLLOW_COLUMNS, rows, data, empty=NOBODY_FOLLOWED)
+    return with_lines(list_table, _problem_lines([seen[key.key] for key in follows.streamers if key.key in seen]))
 
 
 def edit_view(edit: FollowEdit, done: str, otherwise: str) -> View:
@@ -289,7 +333,7 @@ def import_view(edit: FollowEdit, refused: int) -> View:
 def export_view(streamers: Sequence[Streamer], kind: str) -> View:
     from livectl.live.follows import formats
 
-    return render.sentence(formats.EXPORT_FORMATS[kind](streamers).rstrip("\n"), streamers_json(streamers))
+    return View(streamers_json(streamers), lambda: formats.EXPORT_FORMATS[kind](streamers).rstrip("\n"))
 
 
 def streamers_json(streamers: Sequence[Streamer]) -> list[dict[str, Any]]:
@@ -336,7 +380,7 @@ def platforms_view(settings: Settings) -> View:
         (view.platform, str(view.batch or ""), view.budget, "no", _key_words(view), view.problem or _site(view))
         for view in views
     ]
-    return table(("platform", "at once", "budget", "push", "key", "addresses"), rows, views, empty="no platforms")
+    return table(PLATFORM_COLUMNS, rows, views, empty="no platforms")
 
 
 def address_view(streamer: Streamer) -> View:

@@ -60,7 +60,6 @@ def django(tmp_path: Path, store_url: str) -> Callable[..., Asked]:
         "PROJ_BROKER": store_url.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host="),
         "PROJ_FOLDER": str(tmp_path),
         "LIVECTL_HOME": str(tmp_path / "home"),
-        "COLUMNS": "80",
     }
     ready = "import mysite.celery, django; django.setup(); from django.core.management import call_command"
     migrate = "call_command('migrate', verbosity=0); fill(mysite.celery.app)"

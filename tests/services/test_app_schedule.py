@@ -52,7 +52,7 @@ NO_LIST = "args: 'hi' is no list: write ['hi']"
 def ask(tmp_path: Path, store_url: str) -> Ask:
     """Calls livectl on an app in Shanghai whose schedule has mistakes."""
     write_app(tmp_path, store_url, "Asia/Shanghai")
-    environ = {"LIVECTL_HOME": str(tmp_path / "home"), "COLUMNS": "120"}
+    environ = {"LIVECTL_HOME": str(tmp_path / "home")}
     return lambda *words, **more: answer("-A", "proj", *words, cwd=tmp_path, environ={**environ, **more})
 
 

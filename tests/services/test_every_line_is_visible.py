@@ -119,10 +119,9 @@ def test_programs_see_each_line(folder: Folder, where: str, swept: bool) -> None
 
 
 @pytest.mark.parametrize("argv", [("live", "--all"), ("follow", "list")], ids=" ".join)
-def test_people_see_each_line_in_80_columns(folder: Folder, argv: tuple[str, ...]) -> None:
+def test_people_see_each_line(folder: Folder, argv: tuple[str, ...]) -> None:
     folder.sweep()
     out, err = folder.run(*argv)
-    assert max(map(len, out.splitlines())) <= 80
     for line in AFTER:
         assert line in out
     assert "there is no platform gone" in " ".join((out + err).split())

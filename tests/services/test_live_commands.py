@@ -91,8 +91,9 @@ class TestLive:
     ) -> None:
         store.record(LIMITS, [observation("2", State.NETWORK, START + 900, problem="no route")])
         out = " ".join(run(tmp_path, store_url, "live")[1].split())
-        assert re.search(r"\[not read for \d+ d: not reached: no route\]", out)
+        assert re.search(r"\[not read for \d+ d\] A \[title\]", out)
         assert out.count("not read for") == 1
+        assert out.endswith("douyu/2: not reached: no route")
 
     def test_gives_programs_the_fields_of_the_promise(self, tmp_path: Path, store_url: str) -> None:
         newest, oldest = json.loads(run(tmp_path, store_url, "live", "--json")[1])
@@ -145,16 +146,18 @@ class TestLive:
             def drawn() -> bool:
                 nonlocal page
                 page += os.read(ours, 9999) if select.select([ours], [], [], 0.1)[0] else b""
-                return b"q leaves" in page and b"make the window taller" in page
+                return b"q quit" in page and b"more" in page
 
             try:
                 wait_for(drawn)
                 os.write(ours, b"q")
+                wait_for(lambda: drawn() and b"\x1b[?1049l" in page)
                 assert watched.wait(HANG_SECONDS) == 0
             finally:
                 watched.kill()
         assert b"douyu/2" in page
-        assert b"and 2 more: make the window taller" in page
+        assert b"2 more" in page
+        assert page.count(b"\x1b[?1049h") == page.count(b"\x1b[?1049l") == 1
         os.close(ours)
         os.close(theirs)
 

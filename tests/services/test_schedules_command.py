@@ -43,7 +43,7 @@ def run(tmp_path: Path) -> Run:
 
     def call(*argv: str, **environ: str) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()
-        home = {"LIVECTL_HOME": str(tmp_path / "home"), "COLUMNS": "80"}
+        home = {"LIVECTL_HOME": str(tmp_path / "home")}
         code = cli.main(argv, CommandContext(home | environ, tmp_path, out, err))
         return code, out.getvalue(), err.getvalue()
 

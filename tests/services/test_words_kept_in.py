@@ -20,6 +20,7 @@ from livectl.ops.deployment import Deployment
 from livectl.ops.jobs import dead_letters, job_log, results, sender, status, views
 from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.protocol import keys
+from livectl.render import as_text
 from livectl.web import server
 
 LOGIN, HOOK = "redis://:hush-1@host:6379/0", "https://hooks.slack.com/services/T0HUSH111/B0HUSH111/hush2hush2hush2hush2"
@@ -64,7 +65,7 @@ def test_status_and_results_show_none(store_url: str, deployment: Deployment) ->
         shown = [
             views.job_details(lookup.status(job_id), full=full) for job_id in ("j1", "j2") for full in (False, True)
         ]
-    texts = [str(view.to_renderable()) for view in shown] + [str(msgspec.json.encode(view.data)) for view in shown]
+    texts = [as_text(view, colour=False) for view in shown] + [str(msgspec.json.encode(view.data)) for view in shown]
     texts.append(str(results.list_recent(deployment, results.ResultFilter())))
     assert not [text for text in texts if "hush" in text.lower()]
     assert "redis://:***@host:6379/0" in texts[0]
@@ -105,7 +106,7 @@ def add_dead_letters(url: str) -> JobRequest:
 def test_dead_letters_show_none_and_are_sent_again_whole(store_url: str, deployment: Deployment) -> None:
     request = add_dead_letters(store_url)
     for letter_id in ("d1", "d2"):
-        shown = str(views.dead_letter_details(dead_letters.read_redacted(deployment, letter_id)).to_renderable())
+        shown = as_text(views.dead_letter_details(dead_letters.read_redacted(deployment, letter_id)), colour=False)
         assert "hush" not in shown.lower()
         assert "aHVzaC02" not in shown, "what is no JSON could not be redacted"
     assert "hush" not in str(dead_letters.list_summaries(deployment)).lower()

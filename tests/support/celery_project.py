@@ -82,7 +82,6 @@ class Project:
             "PROJ_RESULTS": Address.parse(results).celery_url,
             "LIVECTL_STORE": results,
             "LIVECTL_HOME": str(folder / "home"),
-            "COLUMNS": "80",
         }
         (folder / "proj.py").write_text(MODULE.replace("OPTIONS", repr(options)))
         self.app = Celery(

@@ -54,7 +54,6 @@ def copy(kind: str, folder: Path, app: str, broker: str, **more: str) -> Project
         "PROJ_FOLDER": str(folder),
         "LIVECTL_HOME": str(folder / "home"),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "COLUMNS": "80",
         **more,
     }
     return Project(there, app, environ)

@@ -11,6 +11,7 @@ import pytest
 from livectl.errors import LivectlError, ServerError, UnfinishedError, UsageError
 from livectl.ops.services import background
 from livectl.ops.services.background import BackgroundProcess, _names_of, _StartCheck
+from livectl.render import as_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,10 +120,10 @@ def test_one_that_does_not_start_again_holds_up_no_other(tmp_path: Path, monkeyp
 def test_what_is_not_there_is_named_beside_what_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = [BackgroundProcess(name="worker-w2", argv=[], cwd="/", environ={}, pid=1, started="", log="")]
     monkeypatch.setattr(background, "list_running", lambda home: there)
-    said = str(background.not_found_view(tmp_path, "w1").to_renderable())
-    assert said == "Nothing here is called w1. In the background: worker-w2."
+    said = as_text(background.not_found_view(tmp_path, "w1"), colour=False)
+    assert said == "Nothing here is called w1. In the background: worker-w2.\n"
     there.clear()
-    assert background.not_found_view(tmp_path, "w1").to_renderable() == background.NOTHING_RUNS
+    assert as_text(background.not_found_view(tmp_path, "w1"), colour=False) == f"{background.NOTHING_RUNS}\n"
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,12 @@ from urllib.parse import urlsplit
 
 from livectl import render
 from livectl.live.alerts import targets
-from livectl.render import View
+from livectl.render import Column, View, with_lines
 from livectl.secret import MASK
 from livectl.units import format_hours_and_minutes, format_local_time, utc_datetime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from rich.console import RenderableType
 
     from livectl.live.alerts.message import DeliveryOutcome
     from livectl.live.alerts.outbox import TargetState, TargetStatus
@@ -23,12 +21,20 @@ if TYPE_CHECKING:
 
 NO_TARGETS = "No alerts yet: write a target under `alerts:` in livectl.yaml, see docs/alerts.md."
 MINUTE_SECONDS = 60.0
+TARGET_COLUMNS = (
+    "target",
+    Column("address", rank=2),
+    Column("on", rank=3),
+    Column("last told", "number", rank=1),
+    Column("waiting", "number"),
+    Column("state", "state"),
+)
 
 
 def outcomes_view(outcomes: Mapping[str, DeliveryOutcome]) -> View:
     data = [{"target": name, "sent": outcome.sent, "said": outcome.detail} for name, outcome in outcomes.items()]
     rows = [(name, "yes" if outcome.sent else "NO", outcome.detail) for name, outcome in outcomes.items()]
-    return render.table(("target", "taken", "answer"), rows, data, empty=NO_TARGETS)
+    return render.table(("target", Column("taken", "state"), "answer"), rows, data, empty=NO_TARGETS)
 
 
 def targets_view(statuses: Sequence[TargetStatus], zone: str, now: float) -> View:
@@ -44,9 +50,8 @@ def targets_view(statuses: Sequence[TargetStatus], zone: str, now: float) -> Vie
         for status in statuses
     ]
     data = [target_json(status) for status in statuses]
-    columns = ("target", "address", "on", "last told", "waiting", "state")
-    table_view = render.table(columns, rows, data, empty=NO_TARGETS)
-    return View(data, lambda: _with_problems(table_view, statuses, zone))
+    table_view = render.table(TARGET_COLUMNS, rows, data, empty=NO_TARGETS)
+    return with_lines(table_view, _problem_lines(statuses, zone))
 
 
 def target_json(status: TargetStatus) -> dict[str, Any]:
@@ -79,23 +84,18 @@ def target_address(target: Target) -> str:
     return f"{parts.scheme}://{parts.hostname if target.webhook else MASK}"
 
 
-def _with_problems(table_view: View, statuses: Sequence[TargetStatus], zone: str) -> RenderableType:
-    """The table, and below it what each failing target answered."""
-    lines = [
+def _problem_lines(statuses: Sequence[TargetStatus], zone: str) -> list[str]:
+    """What each failing target answered."""
+    unset = [
         f"{status.name}: {why} here; the worker's own environment counts"
         for status in statuses
         if (why := targets.unset_secret(status.target))
     ]
-    lines += [
+    return unset + [
         f"{status.name}: {status.state.problem}{_next_try(status.state, zone)}"
         for status in statuses
         if status.state.problem
     ]
-    if not lines:
-        return table_view.to_renderable()
-    from rich.console import Group
-
-    return Group(table_view.to_renderable(), "", *lines)
 
 
 def _next_try(state: TargetState, zone: str) -> str:

@@ -18,7 +18,7 @@ from livectl.ops.beat.run_store import Pause  # noqa: TC001
 from livectl.ops.jobs.status import StatusLookup
 from livectl.ops.processes import launch
 from livectl.ops.schedules import due_times, schedule_file
-from livectl.render import View, sentence, table, with_lines
+from livectl.render import Column, View, sentence, table, with_lines
 from livectl.units import MS_PER_SECOND, format_count, format_instant
 
 if TYPE_CHECKING:
@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 
 NO_SCHEDULES_TEXT = "No schedules yet; docs/schedules.md shows how they are written."
 COMPARED_FIELDS = tuple(field.name for field in msgspec.structs.fields(Schedule) if field.name != "name")
+ENTRY_COLUMNS = (
+    "name",
+    Column("task", rank=2),
+    Column("schedule", rank=1),
+    Column("last", "number", rank=4),
+    Column("ended", "state", rank=3),
+)
 CHANGE_TEXTS = {"added": "only in the file", "removed": "only in the beat", "changed": "differs: "}
 
 
@@ -124,13 +131,15 @@ def render_entries(entries: Sequence[EntryStatus], now: int, zone: str) -> View:
             entry.schedule.name,
             entry.schedule.task,
             _format_schedule(entry, zone),
-            " ".join(filter(None, [_format_short_time(entry.last, now, zone), entry.ended or ""])),
+            _format_short_time(entry.last, now, zone),
+            entry.ended or "",
             _format_next(entry, now, zone),
         ]
         for entry in entries
     ]
     data = [entry_json(entry) for entry in entries]
-    return table(["name", "task", "schedule", "last", f"next, {zone}"], rows, data, empty=NO_SCHEDULES_TEXT)
+    columns = (*ENTRY_COLUMNS, Column(f"next, {zone}", "state"))
+    return table(columns, rows, data, empty=NO_SCHEDULES_TEXT)
 
 
 def _format_next(entry: EntryStatus, now: int, zone: str) -> str:
@@ -164,9 +173,8 @@ def render_runs(next_runs: Sequence[Run], schedules: Mapping[str, Schedule], his
         rows.append(
             [f"{_local_time(run.due, zone):%Y-%m-%d %H:%M:%S}", schedule.name, _format_schedule(entry, zone), note]
         )
-    columns = 4 if any(row[-1] for row in rows) else 3  # without the notes if there are none
-    headings = [f"due, {zone}", "name", "schedule", ""]
-    run_rows = table(headings[:columns], [row[:columns] for row in rows], data, empty="Nothing ahead.")
+    columns = (Column(f"due, {zone}", "whole"), "name", Column("schedule", rank=2), Column("", "state", rank=1))
+    run_rows = table(columns, rows, data, empty="Nothing ahead.")
     shown = {run.name for run in next_runs}
     later = [name for name, schedule in schedules.items() if schedule.enabled and name not in shown]
     return with_lines(run_rows, [f"later: {', '.join(later)}"] if later and shown else [])
@@ -292,7 +300,8 @@ def render_differences(path: Path, differences: Sequence[Difference]) -> View:
         (difference.name, CHANGE_TEXTS[difference.change] + ", ".join(difference.fields), difference.beat)
         for difference in differences
     ]
-    return table(("name", "difference", "beat"), rows, differences, empty=f"Every beat holds what {path.name} says.")
+    columns = ("name", "difference", Column("beat", rank=1))
+    return table(columns, rows, differences, empty=f"Every beat holds what {path.name} says.")
 
 
 def _format_schedule(entry: EntryStatus, zone: str) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.errors import CUT, shorten
+from livectl.errors import shorten
 from livectl.models import JobState
 from livectl.ops.jobs.status import END_STATES
-from livectl.render import DEFAULT_WIDTH_CHARS, View, sentence, table, with_lines
+from livectl.render import STATE_COLOURS, Column, Paragraph, Stack, View, sentence, table, with_lines
 from livectl.units import format_precise_duration
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from livectl.ops.jobs.sender import RevokedJob
     from livectl.ops.jobs.status import JobStatus
     from livectl.ops.protocol.message import JobMessage
+    from livectl.render import Renderable
 
 MEBIBYTE = 1024 * 1024
 LABEL_WIDTH = 10
@@ -33,8 +33,46 @@ NAMELESS_CURE = (
     "Jobs say both if the app sets result_extended = True, or if `livectl worker` runs them: from then on, not before."
 )
 BAR_WIDTH = 40
-SHORT_RESULT_CHARS = 40  # in a table
-LONG_ARGUMENTS_CHARS, LONG_RESULT_CHARS = 200, 400  # of one job alone
+LONG_ARGUMENTS_CHARS, LONG_RESULT_CHARS = 200, 400
+
+ID = Column("id", "whole")
+JOB_COLUMNS = (
+    ID,
+    Column("state", "state"),
+    Column("task", rank=1),
+    Column("ago", "number", rank=3),
+    Column("result", rank=2),
+)
+MESSAGE_COLUMNS = (
+    ID,
+    Column("task"),
+    Column("args", rank=3),
+    Column("due", "whole", rank=2),
+    Column("waits", "number", rank=1),
+)
+LETTER_COLUMNS = (ID, Column("kind", rank=2), Column("ago", "number", rank=3), Column("task", rank=1), Column("reason"))
+QUEUE_COLUMNS = (
+    Column("queue"),
+    Column("ready", "number"),
+    Column("by priority", rank=4),
+    Column("unacked", "number", rank=1),
+    Column("eta", "number", rank=3),
+    Column("oldest", "number", rank=5),
+    Column("consumers", "number", rank=2),
+)
+RATE_COLUMNS = (Column("in/s", "number"), Column("out/s", "number"))
+WORKER_COLUMNS = (
+    Column("worker", least=16),
+    Column("pool", rank=4),
+    Column("active", "number"),
+    Column("reserved", "number", rank=2),
+    Column("done", "number", rank=3),
+    Column("age", "number", rank=6),
+    Column("memory", "number", rank=5),
+    Column("celery", "number", rank=8),
+    Column("skew", "number", rank=7),
+    Column("queues", rank=1),
+)
 
 STATE_TEXTS = {
     JobState.SUCCEEDED: "succeeded",
@@ -55,7 +93,7 @@ def job_details(status: JobStatus, *, full: bool = False) -> View:
     job = status.job
     if full and status.traceback:
         job = msgspec.structs.replace(job, error=status.traceback)
-    return View(job, lambda: "\n".join(_job_lines(job, status.note, status.progress)))
+    return View(job, lambda: Stack(*_job_lines(job, status.note, status.progress)))
 
 
 def job_table(jobs: Sequence[Job], *, more: str = "", nameless: int = 0) -> View:
@@ -64,16 +102,15 @@ def job_table(jobs: Sequence[Job], *, more: str = "", nameless: int = 0) -> View
         (job.id, str(job.state), job.task or "", _ago_text(job.finished_at or job.started_at), _result_text(job))
         for job in jobs
     ]
-    job_rows = table(("id", "state", "task", "ago", "result"), rows, jobs, empty="No results.")
-    is_cut = any(row[-1].endswith(CUT) for row in rows)
-    cut = [f"cut at {CUT}: `livectl status ID` shows it all"] if is_cut else []
-    return with_lines(job_rows, [*([more] if more else []), *cut, *([nameless_text(nameless)] if nameless else [])])
+    shows_all = "`livectl status ID` shows all of one"
+    job_rows = table(JOB_COLUMNS, rows, jobs, empty="No results.", if_cut=shows_all)
+    return with_lines(job_rows, [*([more] if more else []), *([nameless_text(nameless)] if nameless else [])])
 
 
 def nameless_text(count: int) -> str:
     """Why a filter by task or worker may have missed jobs, and the cure."""
     jobs = "1 more job that says" if count == 1 else f"{count} more jobs that say"
-    return fill(f"and {jobs} neither task nor worker. {NAMELESS_CURE}", DEFAULT_WIDTH_CHARS)
+    return f"and {jobs} neither task nor worker. {NAMELESS_CURE}"
 
 
 def _result_text(job: Job) -> str:
@@ -84,16 +121,7 @@ def _result_text(job: Job) -> str:
 
 def queue_table(depths: QueueDepths, rates: QueueRates | None = None) -> View:
     """A row for each queue, with rates where the queues were measured twice."""
-    columns = (
-        "queue",
-        "ready",
-        "by priority",
-        "unacked",
-        "eta",
-        "oldest",
-        "consumers",
-        *(("in/s", "out/s") if rates else ()),
-    )
+    columns = (*QUEUE_COLUMNS, *(RATE_COLUMNS if rates else ()))
     rows = []
     for queue in depths.queues:
         rate = (rates or {}).get((queue.name,))
@@ -116,7 +144,7 @@ def message_table(messages: Sequence[JobMessage], *, more: str = "") -> View:
         (message.id, message.task, _value_text(message.args), _short_time_text(message.eta), _ago_text(message.sent))
         for message in messages
     ]
-    message_rows = table(("id", "task", "args", "due", "waits"), rows, messages, empty="The queue is empty.")
+    message_rows = table(MESSAGE_COLUMNS, rows, messages, empty="The queue is empty.")
     return with_lines(message_rows, [more] if more else [])
 
 
@@ -150,7 +178,7 @@ def revoked_list(revoked_jobs: Sequence[RevokedJob]) -> View:
 
 def dead_letter_table(letters: Sequence[dead_letters.DeadLetterSummary]) -> View:
     rows = [(letter.id, letter.kind, _ago_text(letter.at), letter.task, letter.reason) for letter in letters]
-    return table(("id", "kind", "ago", "task", "reason"), rows, letters, empty="No dead letters.")
+    return table(LETTER_COLUMNS, rows, letters, empty="No dead letters.")
 
 
 def dead_letter_details(dead_letter: dead_letters.DeadLetter) -> View:
@@ -161,9 +189,9 @@ def dead_letter_details(dead_letter: dead_letters.DeadLetter) -> View:
         ("at", _time_text(dead_letter.at, datetime.now(UTC))),
         ("task", dead_letter.task),
     ]
-    lines = [_labelled_line(label, text) for label, text in [*facts, ("reason", dead_letter.reason)] if text]
+    lines = [_labelled(label, text) for label, text in [*facts, ("reason", dead_letter.reason)] if text]
     body = msgspec.json.format(msgspec.json.encode(dead_letter.payload, enc_hook=str)).decode()
-    return View(dead_letter, lambda: "\n".join([*lines, body]))
+    return View(dead_letter, lambda: Stack(*lines, body))
 
 
 def purge_summary(purge_result: PurgeResult) -> View:
@@ -193,8 +221,7 @@ def worker_table(worker_list: WorkerList) -> View:
         )
         for worker in worker_list.found
     ]
-    columns = ("worker", "pool", "active", "reserved", "done", "age", "memory", "celery", "skew", "queues")
-    return table(columns, rows, worker_list.found, empty="No worker answers.")
+    return table(WORKER_COLUMNS, rows, worker_list.found, empty="No worker answers.")
 
 
 def _priorities_text(counts: Mapping[str, int] | None) -> str | None:
@@ -213,7 +240,7 @@ def _count_text(count: int | None) -> str:
     return "?" if count is None else str(count)
 
 
-def _job_lines(job: Job, note: str, progress: tuple[float, float] | None) -> list[str]:
+def _job_lines(job: Job, note: str, progress: tuple[float, float] | None) -> list[Renderable]:
     """A line for each fact that is known."""
     now = datetime.now(UTC)
     facts = [
@@ -240,7 +267,7 @@ def _job_lines(job: Job, note: str, progress: tuple[float, float] | None) -> lis
         ),
         ("error", job.error),
     ]
-    lines = [_labelled_line(label, text) for label, text in facts if text]
+    lines = [_labelled(label, text) for label, text in facts if text]
     children = [
         f"{'children' if not index else '':<{LABEL_WIDTH}}{child.id} {child.state}"
         for index, child in enumerate(job.children)
@@ -248,13 +275,12 @@ def _job_lines(job: Job, note: str, progress: tuple[float, float] | None) -> lis
     return [f"{'id':<{LABEL_WIDTH}}{job.id}", *lines, *children]
 
 
-def _labelled_line(label: str, text: str) -> str:
-    """A note is broken into lines of a terminal; arguments and results stay as they are."""
-    if label != "note":
-        return f"{label:<{LABEL_WIDTH}}{text}"
-    return fill(
-        text, DEFAULT_WIDTH_CHARS, initial_indent=f"{label:<{LABEL_WIDTH}}", subsequent_indent=" " * LABEL_WIDTH
-    )
+def _labelled(label: str, text: str) -> Renderable:
+    """What is to be copied stays as it is: arguments, results, tracebacks. Words are broken into lines."""
+    if label in {"state", "note", "reason"}:
+        colour = STATE_COLOURS.get(text.partition(":")[0], "") if label == "state" else ""
+        return Paragraph(text, label=f"{label:<{LABEL_WIDTH}}", colour=colour)
+    return f"{label:<{LABEL_WIDTH}}{text}"
 
 
 def _queue_text(job: Job) -> str | None:
@@ -285,7 +311,7 @@ def _duration_text(seconds: float | None) -> str | None:
     return None if seconds is None else format_precise_duration(seconds)
 
 
-def _value_text(value: Any, max_chars: int = SHORT_RESULT_CHARS) -> str:
+def _value_text(value: Any, max_chars: int = LONG_RESULT_CHARS) -> str:
     """Text as it is, anything else as JSON, cut to so many characters."""
     if value is None:
         return ""

@@ -239,7 +239,7 @@ def list_running(home: Path) -> list[BackgroundProcess]:
 
 
 def argv_view(argv: list[str]) -> View:
-    return render.sentence(shlex.join(argv), {"argv": argv})
+    return render.View({"argv": argv}, lambda: shlex.join(argv))
 
 
 def started_view(running: BackgroundProcess) -> View:
