@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ from livectl.ops.protocol import message_faults
 from livectl.ops.protocol.message import to_envelope
 from livectl.ops.transport.consumer import LeasedConsumer, runs_in_children
 from livectl.ops.transport.guarded_channel import READ_FAULTS
+from livectl.ops.transport.leases import LeasedQoS
 from livectl.redaction import redact_text
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ LATE_ACKS_NOTE = (
     "jobs are acknowledged when they have ended, and run again if their worker dies. One that must not run twice: "
     "tasks: {NAME: {acks: early}} in livectl.yaml"
 )
+CLOCK_TOLERANCE_S = 0.5  # that this machine's clock may differ from the broker's
 STORE_RETRY_PAUSE_S = 5.0  # after the store could not be reached
 
 
@@ -327,6 +329,15 @@ class GuardedRequest:
     consumer: Any = None
     _is_counted = False
     _has_killed_worker = False
+
+    @property
+    def eta(self) -> datetime | None:
+        """Its time by the clock of this machine, where that is wrong: the server's counts."""
+        eta: datetime | None = super().eta  # type: ignore[misc]
+        offset_s = LeasedQoS.clock_offset_s
+        if eta is None or abs(offset_s) < CLOCK_TOLERANCE_S:
+            return eta
+        return eta.astimezone(UTC) - timedelta(seconds=offset_s)
 
     def on_accepted(self, pid: Any, time_accepted: float) -> None:
         job: Any = self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import ChainMap, deque
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,17 +10,19 @@ from weakref import WeakSet
 
 from celery.utils.log import get_logger
 from celery.worker import consumer, state
+from celery.worker.consumer.control import Control
+from kombu.utils.functional import maybe_list
 from redis.exceptions import RedisError
 
 from livectl import redis_client
-from livectl.ops.transport import leases
+from livectl.ops.transport import delays, leases
 from livectl.ops.transport.deafness import DeafnessWatch
 from livectl.ops.transport.guarded_channel import guarded_transport
 from livectl.ops.transport.leases import SWEEP_INTERVAL_S, LeasedQoS, LeaseKeeper
 from livectl.units import format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from livectl.address import Address
     from livectl.ops.transport.guarded_channel import SetAside
@@ -29,6 +31,9 @@ logger = get_logger(__name__)
 
 # Between tries to reach a broker that is away: from the first to the longest, each longer by a step.
 FIRST_RECONNECT_PAUSE_S, RECONNECT_PAUSE_STEP_S, MAX_RECONNECT_PAUSE_S = 0.5, 0.5, 10.0
+
+
+REVOKES = ("revoke", "terminate")  # commands of remote control that name jobs
 
 
 class FrugalConsumer(consumer.Consumer):  # type: ignore[misc]
@@ -57,7 +62,9 @@ class LeasedConsumer(FrugalConsumer):
         self, *args: Any, app: Any = None, broker: Address | None, set_aside: SetAside, **options: Any
     ) -> None:
         look = DeafnessWatch(self).look
-        self._lease_keeper = LeaseKeeper(lambda: redis_client.store_client(broker), look) if broker else None
+        bring_back = delays.DelayKeeper().bring_back
+        keeper = LeaseKeeper(lambda: redis_client.store_client(broker), look, bring_back) if broker else None
+        self._lease_keeper = keeper  # without one there are neither leases nor delays in the store
         if "broker_connection_max_retries" not in app.conf.without_defaults():
             app.conf.broker_connection_max_retries = None  # a broker may be away for as long as it takes
         self._set_aside_unreadable = set_aside
@@ -65,6 +72,8 @@ class LeasedConsumer(FrugalConsumer):
         self._acks: deque[Callable[[], Any]] = deque()
         self._begun: WeakSet[Any] = WeakSet()  # requests of earlier connections that the pool will run yet
         super().__init__(*args, app=app, **options)
+        if keeper is not None:
+            self._hear_revokes()
 
     def connection_for_read(self, heartbeat: Any = None) -> Any:
         connection = self.app.connection_for_read(heartbeat=heartbeat)
@@ -87,7 +96,46 @@ class LeasedConsumer(FrugalConsumer):
         if self._lease_keeper is not None:
             self._keep_leases(self._lease_keeper)
         handle: Callable[[Any], None] = super().create_task_handler(*args, **options)
-        return handle
+
+        def handle_or_delay(message: Any) -> None:
+            if not self._delay(message):
+                handle(message)
+
+        return handle_or_delay
+
+    def _delay(self, message: Any) -> bool:
+        """Whether the message waits for its time in the store from now on."""
+        headers = _task_headers(message) if self._lease_keeper is not None else {}
+        due = delays.due_time(headers) if headers.get("eta") and headers.get("task") in self.strategies else None
+        if due is None or not delays.delay(message, headers, due):
+            return False
+        logger.info("Task %s[%s] waits for its time in the store: %s", headers["task"], headers["id"], due.isoformat())
+        return True
+
+    def _hear_revokes(self) -> None:
+        """Has what waits in the store revoked as well: whoever takes it hours later has forgotten of it."""
+
+        def reach(revoke: Callable[..., Any], control_state: Any, *args: Any, **arguments: Any) -> Any:
+            answer = revoke(control_state, *args, **arguments)
+            self._drop_delayed([str(job_id) for job_id in maybe_list(arguments["task_id"]) or ()])
+            return answer
+
+        for step in self.steps:
+            if isinstance(step, Control):
+                node = step.box.node
+                node.handlers = ChainMap({name: partial(reach, node.handlers[name]) for name in REVOKES}, node.handlers)
+
+    def _drop_delayed(self, ids: Sequence[str]) -> None:
+        """Takes them out of the store; Celery drops them, and says so, as they are revoked."""
+        try:
+            channel = self.task_consumer.channel
+            for message in delays.take_revoked(channel, ids, self._is_known):
+                self.task_consumer.on_message(message)
+        except (*self.connection_errors, RedisError, AttributeError) as error:
+            logger.warning("what waits in the store could not be revoked, revoke it again: %s", error)
+
+    def _is_known(self, message: Any) -> bool:
+        return _task_headers(message).get("task") in self.strategies
 
     def call_soon_ack(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Celery's loop forgets what it is to do soon when the connection is lost: acknowledgements are kept here."""
@@ -115,6 +163,7 @@ class LeasedConsumer(FrugalConsumer):
     def _keep_leases(self, keeper: LeaseKeeper) -> None:
         """For each new connection: renews what it holds, and looks for what others held and nobody renews."""
         self._send_acks()
+        LeasedQoS.clock_offset_s = delays.clock_offset(self.task_consumer.channel)
         keeper.keep(self.task_consumer.channel, self._held_by_jobs)
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
@@ -128,6 +177,12 @@ class LeasedConsumer(FrugalConsumer):
             return
         if number:
             logger.warning("%s held by a worker that is gone: back in its queue", format_count(number, "message"))
+
+
+def _task_headers(message: Any) -> dict[str, Any]:
+    """The headers of a job; in the first version of Celery's protocol they are in the body."""
+    headers: dict[str, Any] = message.headers if "task" in message.headers else message.payload
+    return headers
 
 
 def runs_in_children(pool: Any) -> bool:

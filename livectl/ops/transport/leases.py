@@ -83,7 +83,7 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
     def append(self, message: Any, delivery_tag: str) -> None:
         LeasedQoS.taken_at = time.monotonic()
         if delivery_tag == getattr(self.channel, "taken_tag", None):
-            self.channel.taken_tag = None
+            message.taken_from, self.channel.taken_tag = self.channel.taken_from, None
         else:
             self._note(message, delivery_tag)
         virtual.QoS.append(self, message, delivery_tag)
@@ -129,7 +129,7 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
             return
         list_key = name.split(":", 3)[3]
         with self.channel.conn_or_acquire(client) as server:
-            _execute(server, "EVAL", RESTORE_UNREAD, 4, *held_keys(self.channel), list_key, name)
+            execute(server, "EVAL", RESTORE_UNREAD, 4, *held_keys(self.channel), list_key, name)
 
 
 def leases_key(channel: Any) -> str:
@@ -147,14 +147,19 @@ class LeaseKeeper:
     """Renews the leases of one worker in a thread of its own, so that no job that blocks everything else loses its own.
 
     The thread has its own connection, and is a real one where a green pool has replaced threads. `look` is called with
-    it each time that the leases were renewed.
+    it each time that the leases were renewed. So is `bring_back`, with the channel too, and again each time when the
+    seconds are over that it returned.
     """
 
     def __init__(
-        self, open_client: Callable[[], redis.Redis], look: Callable[[redis.Redis], object] = lambda client: None
+        self,
+        open_client: Callable[[], redis.Redis],
+        look: Callable[[redis.Redis], object] = lambda client: None,
+        bring_back: Callable[[redis.Redis, Any], float] = lambda client, channel: RENEW_INTERVAL_S,
     ) -> None:
         self._open_client = open_client
         self._look = look
+        self._bring_back = bring_back
         self._unread: list[tuple[str, bytes]] = []
         self._channel: Any = None
         self._held_elsewhere: Callable[[], Iterable[str]] = tuple
@@ -184,7 +189,9 @@ class LeaseKeeper:
                 log.debug("leases were not renewed: %s", error)
             except RuntimeError:  # a dict that changed while it was read: once more
                 continue
-            time.sleep(RENEW_INTERVAL_S)
+            end = time.monotonic() + RENEW_INTERVAL_S
+            while (left := end - time.monotonic()) > 0:
+                time.sleep(min(left, self._bring_back(client, self._channel)))
 
     def renew(self, client: redis.Redis) -> None:
         """Renews all leases of this worker once, after it has told the broker of the jobs that ended meanwhile."""
@@ -234,12 +241,12 @@ def sweep(channel: Any) -> int:
     now = time.time() + LeasedQoS.clock_offset_s
     _, _, lease = held_keys(channel)
     with channel.conn_or_acquire() as client:
-        tags = _execute(client, "ZRANGE", lease, "-inf", str(now), "BYSCORE", "LIMIT", 0, MAX_SWEPT)
+        tags = execute(client, "ZRANGE", lease, "-inf", str(now), "BYSCORE", "LIMIT", 0, MAX_SWEPT)
         for tag in tags:
             channel.qos.restore_by_tag(tag, client)
     return len(tags)
 
 
-def _execute(client: redis.Redis, *words: Any) -> Any:
+def execute(client: redis.Redis, *words: Any) -> Any:
     """Past kombu's client, which gives the prefix of an app to some keys of some commands only."""
     return redis.Redis.execute_command(client, *words)  # type: ignore[no-untyped-call]

@@ -96,6 +96,7 @@ class TakingChannel:
 
     takes = True  # False where the server lacks what is needed: then it is BRPOP
     taken_tag: str | None = None  # of the message that is being delivered, until somebody holds it
+    taken_from = ""  # the list in which it lay
     is_json: Callable[[bytes], bool]
     set_aside: Any = None
     _is_waiting = False
@@ -221,7 +222,7 @@ class TakingChannel:
         if queue not in self.connection._callbacks:  # its consumer went while the script ran
             self.qos.restore_by_tag(tag)
             return
-        self.taken_tag = tag
+        self.taken_tag, self.taken_from = tag, bytes_to_str(key)
         try:
             if self.is_json(item):
                 is_done = self.connection._deliver(loads(bytes_to_str(item)), queue) is not False

@@ -1,0 +1,222 @@
+"""The messages that wait for their time in a Redis broker itself, and in no worker: finds, counts and moves them.
+
+Workers of livectl's put them there and bring them back (`transport/delays.py`); no stock worker knows of them. The keys
+are named after the one of what workers hold, so that whoever shares that shares these: a sorted set of when each is
+due, the messages with their lists, the ids of their jobs, and how many there are of each list.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from livectl.ops.protocol.keys import has_time_left
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from livectl.ops.protocol.keys import KeyLayout
+    from livectl.redis_client import RedisConnection
+
+MESSAGES_PER_CALL = 500  # some milliseconds of the server's time
+OVERDUE_S = 10.0  # workers bring messages back in the moment, or within seconds after one of them died
+
+# Begins each script that takes messages away: KEYS are due times, messages, ids, counts. What was read is to be written
+# elsewhere before it is forgotten here, since a full server refuses to write.
+READ = """
+local function read(name)
+  local value = redis.call('HGET', KEYS[2], name)
+  if not value then return end
+  local cut = string.find(value, '\\n', 1, true)
+  local head = cjson.decode(string.sub(value, 1, cut - 1))
+  return string.sub(value, cut + 1), head[1], head[2]
+end
+local function forget(name, list, id)
+  redis.call('ZREM', KEYS[1], name)
+  redis.call('HDEL', KEYS[2], name)
+  redis.call('ZREM', KEYS[3], id .. ' ' .. name)
+  if redis.call('HINCRBY', KEYS[4], list, -1) <= 0 then redis.call('HDEL', KEYS[4], list) end
+end
+"""
+
+# KEYS: those four, and lists to move to. ARGV: how to push, then name and number of the list in turn; without a
+# list (0) it is only forgotten. What another has moved meanwhile is left out.
+MOVE = (
+    READ
+    + """
+local moved = 0
+for i = 2, #ARGV, 2 do
+  local text, list, id = read(ARGV[i])
+  if text then
+    local target = tonumber(ARGV[i + 1])
+    if target > 0 then redis.call(ARGV[1], KEYS[4 + target], text) end
+    forget(ARGV[i], list, id)
+    moved = moved + 1
+  else
+    redis.call('ZREM', KEYS[1], ARGV[i])
+  end
+end
+return moved
+"""
+)
+
+# KEYS: those four. ARGV: ids of jobs. Returns name, value and due time of each message, in turn.
+FIND = """
+local found = {}
+for _, id in ipairs(ARGV) do
+  for _, member in ipairs(redis.call('ZRANGE', KEYS[3], '[' .. id .. ' ', '(' .. id .. '!', 'BYLEX')) do
+    local name = string.sub(member, #id + 2)
+    local value = redis.call('HGET', KEYS[2], name)
+    if value then
+      found[#found + 1] = name
+      found[#found + 1] = value
+      found[#found + 1] = redis.call('ZSCORE', KEYS[1], name)
+    end
+  end
+end
+return found
+"""
+
+
+class DelayedKeys(NamedTuple):
+    """The keys of what waits for its time."""
+
+    due: str
+    messages: str
+    ids: str
+    counts: str
+
+
+class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that waits for its time, and the list that it goes back to."""
+
+    name: str
+    key: str
+    job_id: str
+    raw: bytes
+    due: float | None = None  # seconds since the epoch
+
+
+class OverdueDelays(msgspec.Struct, frozen=True, kw_only=True):
+    """The messages whose time came a while ago, and whether a worker lives that would bring them back."""
+
+    count: int = 0
+    seconds: float = 0.0  # since the time of the first
+    has_keeper: bool = False
+
+
+def delayed_keys(unacked_key: str) -> DelayedKeys:
+    """Those that go with this key of what workers hold."""
+    due = f"{unacked_key}_delayed"
+    return DelayedKeys(due, f"{due}_messages", f"{due}_ids", f"{due}_counts")
+
+
+def keeper_key(unacked_key: str) -> str:
+    """Names the worker that brings messages back, for as long as it lives."""
+    return f"{unacked_key}_delayed_keeper"
+
+
+def has_keeper(connection: RedisConnection, layout: KeyLayout) -> bool:
+    """Whether a worker lives that keeps delays in the store."""
+    return bool(connection.execute("EXISTS", keeper_key(layout.unacked_key)))
+
+
+def count(connection: RedisConnection, layout: KeyLayout) -> dict[str, int]:
+    """How many messages of each queue wait for their time."""
+    counts: dict[str, int] = {}
+    flat = connection.execute("HGETALL", delayed_keys(layout.unacked_key).counts)
+    for key, number in zip(flat[::2], flat[1::2], strict=True):
+        queue = layout.queue_of_list(key.decode())
+        counts[queue] = counts.get(queue, 0) + int(number)
+    return counts
+
+
+def find(connection: RedisConnection, layout: KeyLayout, ids: Sequence[str]) -> list[StoredMessage]:
+    """The messages of the jobs of these ids."""
+    keys = delayed_keys(layout.unacked_key)
+    found = connection.execute("EVAL", FIND, len(keys), *keys, *ids) if ids else []
+    return read_found(found, ids)
+
+
+def read_found(found: Sequence[bytes], ids: Sequence[str]) -> list[StoredMessage]:
+    """The messages that FIND returned; those of other ids, which begin alike, are left out."""
+    rows = zip(found[::3], found[1::3], found[2::3], strict=True)
+    messages = [_stored_message(name, value, float(due) if due else None) for name, value, due in rows]
+    return [stored for stored in messages if stored.job_id in ids]
+
+
+def scan(connection: RedisConnection, layout: KeyLayout, queue: str) -> Iterator[StoredMessage]:
+    """The messages of a queue that wait for their time, as long as the connection has time."""
+    cursor: bytes | str = "0"
+    while has_time_left(connection):
+        words = ("HSCAN", delayed_keys(layout.unacked_key).messages, cursor, "COUNT", MESSAGES_PER_CALL)
+        cursor, flat = connection.execute(*words)
+        for name, value in zip(flat[::2], flat[1::2], strict=True):
+            stored = _stored_message(name, value)
+            if layout.queue_of_list(stored.key) == queue:
+                yield stored
+        if cursor == b"0":
+            return
+
+
+def move(connection: RedisConnection, layout: KeyLayout, target_key: str, names: Sequence[str]) -> int:
+    """Moves messages to the end of a list, unless they were moved meanwhile. Returns how many."""
+    return _move(connection, layout, "RPUSH", [(name, target_key) for name in names])
+
+
+def remove(connection: RedisConnection, layout: KeyLayout, name: str) -> bool:
+    """Removes one message. True when it still waited."""
+    return bool(_move(connection, layout, "RPUSH", [(name, "")]))
+
+
+def restore(connection: RedisConnection, layout: KeyLayout) -> int:
+    """Puts some messages back into their queues, in the order in which they are due. Returns how many.
+
+    Those whose time has come are taken next, the others after all that lies there.
+    """
+    keys, now = delayed_keys(layout.unacked_key), float(connection.execute("TIME")[0])
+    flat = connection.execute("ZRANGE", keys.due, 0, MESSAGES_PER_CALL - 1, "WITHSCORES")
+    due_times = dict(zip(flat[::2], map(float, flat[1::2]), strict=True))
+    values = connection.execute("HMGET", keys.messages, *due_times) if due_times else []
+    stored = [_stored_message(name, value, due_times[name]) for name, value in zip(due_times, values, strict=True)]
+    due = [(message.name, message.key) for message in stored if (message.due or 0) <= now]
+    early = [(message.name, message.key) for message in stored if (message.due or 0) > now]
+    return _move(connection, layout, "RPUSH", due[::-1]) + _move(connection, layout, "LPUSH", early)
+
+
+def find_overdue(connection: RedisConnection, layout: KeyLayout) -> OverdueDelays:
+    due = delayed_keys(layout.unacked_key).due
+    now = float(connection.execute("TIME")[0])
+    first = connection.execute("ZRANGE", due, 0, 0, "WITHSCORES")
+    return OverdueDelays(
+        count=int(connection.execute("ZCOUNT", due, "-inf", now - OVERDUE_S)),
+        seconds=max(0.0, now - float(first[1])) if first else 0.0,
+        has_keeper=has_keeper(connection, layout),
+    )
+
+
+def move_arguments(push: str, moves: Sequence[tuple[str, str]]) -> tuple[list[str], list[str | int]]:
+    """The lists and the arguments of MOVE for these names of messages with the lists that they go to."""
+    targets = sorted({target for _, target in moves if target})
+    numbers = {target: number for number, target in enumerate(targets, 1)}
+    return targets, [push, *(word for name, target in moves for word in (name, numbers.get(target, 0)))]
+
+
+def _move(connection: RedisConnection, layout: KeyLayout, push: str, moves: Sequence[tuple[str, str]]) -> int:
+    if not moves:
+        return 0
+    targets, arguments = move_arguments(push, moves)
+    keys = (*delayed_keys(layout.unacked_key), *targets)
+    return int(connection.execute("EVAL", MOVE, len(keys), *keys, *arguments))
+
+
+def _stored_message(name: bytes, value: bytes | None, due: float | None = None) -> StoredMessage:
+    head, _, raw = (value or b'["",""]\n').partition(b"\n")
+    key, job_id = msgspec.json.decode(head, type=tuple[str, str])
+    return StoredMessage(name=name.decode(), key=key, job_id=job_id, raw=raw, due=due)
+
+
+def head_of(key: str, job_id: str) -> bytes:
+    """How a value begins, before a line feed: the list and the job of its message."""
+    return msgspec.json.encode((key, job_id))

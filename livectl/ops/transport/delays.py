@@ -1,0 +1,192 @@
+"""Keeps jobs that wait for their time in the store, and in no worker: a million of them fill nobody's memory.
+
+A worker that takes a message whose ETA is further away than a moment moves it to a set of the broker's, in one step in
+which it is held no more. One worker of those that live, the keeper, brings what is due back into the list that it came
+from, to be taken next; when that worker dies, another one does. Times are those of the server's clock.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from math import inf
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from celery.utils.log import get_logger
+from celery.worker import state
+from kombu.transport import virtual
+from kombu.utils.json import loads
+from redis.exceptions import RedisError, ResponseError
+
+from livectl.ops.protocol import delayed, message
+from livectl.ops.transport.leases import LEASE_S, LeasedQoS, execute, held_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from redis import Redis
+
+logger = get_logger(__name__)
+
+# A job that is due sooner stays with its worker. Longer than the keeper looks away (the interval of renewals), so that
+# it knows of each that comes in time to bring it back in the moment.
+MIN_DELAY_S = 2.0
+KEEPER_TTL_MS = 2_500  # then another worker takes over
+MIN_PAUSE_S = 0.05  # between two looks at what is due, so that a dense row of due times costs little
+
+# KEYS: messages that are held, their index, their leases; due times, messages, ids, counts of those that wait.
+# ARGV: tag, due time, shortest delay, list, id, head, and what the note of the message ends with. Returns 1 when it was
+# moved, 0 when it was this worker's no more, -1 when it stays.
+DELAY = """
+local note = redis.call('HGET', KEYS[1], ARGV[1])
+if not note then return 0 end
+local time = redis.call('TIME')
+local tail = ',' .. cjson.encode(ARGV[7]) .. ',' .. cjson.encode(ARGV[8]) .. ']'
+if ARGV[2] - (time[1] + time[2] / 1000000) < tonumber(ARGV[3]) or string.sub(note, -#tail) ~= tail then return -1 end
+local name = ARGV[1]
+while redis.call('HEXISTS', KEYS[5], name) == 1 do name = name .. '+' end
+redis.call('ZADD', KEYS[4], ARGV[2], name)
+redis.call('HSET', KEYS[5], name, ARGV[6] .. '\\n' .. string.sub(note, 2, -#tail - 1))
+redis.call('ZADD', KEYS[6], 0, ARGV[5] .. ' ' .. name)
+redis.call('HINCRBY', KEYS[7], ARGV[4], 1)
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('ZREM', KEYS[3], ARGV[1])
+return 1
+"""
+
+# KEYS: keeper, due times, messages. ARGV: this worker, how long it then is the keeper, how many messages at most.
+# Returns seconds until the next is due, or none where that is not its matter; then name and list of those due in turn.
+LOOK = """
+local keeper = redis.call('GET', KEYS[1])
+if keeper and keeper ~= ARGV[1] then return {''} end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local due = redis.call('ZRANGE', KEYS[2], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[3])
+local found = {''}
+if #due == tonumber(ARGV[3]) then
+  found[1] = '0'
+else
+  local next = redis.call('ZRANGE', KEYS[2], '(' .. now, '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+  if next[2] then found[1] = tostring(next[2] - now) end
+end
+for _, name in ipairs(due) do
+  local value = redis.call('HGET', KEYS[3], name)
+  found[#found + 1] = name
+  found[#found + 1] = value and cjson.decode(string.sub(value, 1, string.find(value, '\\n', 1, true) - 1))[1] or ''
+end
+return found
+"""
+
+# KEYS: due times, messages, ids, counts of those that wait; messages that are held, their index, their leases.
+# ARGV: name, tag, seconds of a lease, exchange, routing key.
+HOLD = (
+    delayed.READ
+    + """
+local text, list, id = read(ARGV[1])
+if not text then return 0 end
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+redis.call('HSET', KEYS[5], ARGV[2], '[' .. text .. ',' .. cjson.encode(ARGV[4]) .. ',' .. cjson.encode(ARGV[5]) .. ']')
+redis.call('ZADD', KEYS[6], now, ARGV[2])
+redis.call('ZADD', KEYS[7], now + ARGV[3], ARGV[2])
+forget(ARGV[1], list, id)
+return 1
+"""
+)
+
+
+def clock_offset(channel: Any) -> float:
+    """Seconds that the server's clock is ahead of this machine's."""
+    try:
+        with channel.conn_or_acquire() as client:
+            seconds, microseconds = client.time()
+    except ResponseError:  # this user may not ask
+        return LeasedQoS.clock_offset_s
+    return float(seconds + microseconds / 1_000_000 - time.time())
+
+
+def due_time(headers: dict[str, Any]) -> datetime | None:
+    """When a job may begin, if that is further away than a moment and nothing is to be done with it before."""
+    now = time.time() + LeasedQoS.clock_offset_s
+    eta, expires = (message.parse_time(headers.get(name)) for name in ("eta", "expires"))
+    if eta is None or eta.timestamp() - now < MIN_DELAY_S or headers["id"] in state.revoked:
+        return None
+    return None if expires and expires.timestamp() <= now else eta
+
+
+def delay(held: Any, headers: dict[str, Any], due: datetime) -> bool:
+    """Moves a message that this worker holds to those that wait. False where it has to wait with the worker."""
+    channel, list_key, origin = held.channel, getattr(held, "taken_from", ""), held.delivery_info
+    if not list_key:  # fanned out, or taken in the way of kombu
+        return False
+    keys = (*held_keys(channel), *delayed.delayed_keys(_unacked_key(channel)))
+    head = delayed.head_of(list_key, headers["id"])
+    what = (held.delivery_tag, due.timestamp(), MIN_DELAY_S, list_key, headers["id"], head)
+    try:
+        moved = execute(
+            channel.qos._client, "EVAL", DELAY, len(keys), *keys, *what, origin["exchange"], origin["routing_key"]
+        )
+    except ResponseError as error:
+        logger.warning("%s waits for its time here and not in the store: %s", headers["id"], error)
+        return False
+    if moved < 0:
+        return False
+    virtual.QoS.ack(channel.qos, held.delivery_tag)
+    held._state = "ACK"
+    return True
+
+
+def take_revoked(channel: Any, ids: Sequence[str], is_known: Callable[[Any], bool]) -> list[Any]:
+    """Takes the messages of these jobs, as far as their tasks are known here, and holds them from then on."""
+    keys = delayed.delayed_keys(_unacked_key(channel))
+    client, taken = channel.qos._client, []
+    for start in range(0, len(ids), delayed.MESSAGES_PER_CALL):
+        chunk = ids[start : start + delayed.MESSAGES_PER_CALL]
+        found = execute(client, "EVAL", delayed.FIND, len(keys), *keys, *chunk)
+        for stored in delayed.read_found(found, chunk):
+            held = channel.Message(loads(stored.raw.decode()), channel=channel)
+            if not is_known(held):
+                continue
+            origin = held.delivery_info["exchange"], held.delivery_info["routing_key"]
+            words = (*keys, *held_keys(channel), stored.name, held.delivery_tag, LEASE_S, *origin)
+            if execute(client, "EVAL", HOLD, len(keys) + 3, *words):
+                channel.taken_tag = held.delivery_tag
+                channel.qos.append(held, held.delivery_tag)
+                taken.append(held)
+    return taken
+
+
+class DelayKeeper:
+    """Brings back what is due, as long as this worker is the keeper."""
+
+    def __init__(self) -> None:
+        self._name = str(uuid4())
+
+    def bring_back(self, client: Redis, channel: Any) -> float:
+        """Brings back some of what is due. Returns for how many seconds there is nothing more to do."""
+        unacked = _unacked_key(channel)
+        keys = delayed.delayed_keys(unacked)
+        with suppress(RedisError, OSError):
+            wait, *flat = client.eval(
+                LOOK,
+                3,
+                delayed.keeper_key(unacked),
+                keys.due,
+                keys.messages,
+                self._name,
+                str(KEEPER_TTL_MS),
+                str(delayed.MESSAGES_PER_CALL),
+            )
+            if moves := list(zip(flat[::2], flat[1::2], strict=True))[::-1]:  # the first is then taken next
+                targets, arguments = delayed.move_arguments("RPUSH", moves)
+                client.eval(delayed.MOVE, len(keys) + len(targets), *keys, *targets, *map(str, arguments))
+            return max(float(wait), MIN_PAUSE_S if float(wait) else 0) if wait else inf
+        return inf
+
+
+def _unacked_key(channel: Any) -> str:
+    return held_keys(channel)[0]
