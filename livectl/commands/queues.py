@@ -25,9 +25,9 @@ MAX_WAIT_S = 3600.0
 def command(
     click_context: click.Context, context: CommandContext, /, names: tuple[str, ...], **options: Any
 ) -> int | None:
-    """Ready messages of all priorities, those that workers hold (unacked) and of these the ones that wait for
-    their time (eta), how long the oldest waits where its message says when it was sent, and how many workers read it.
-    With --watch, queues that share a reader have their rates together, in a note.
+    """Ready messages of all priorities, those that workers hold (unacked), those that wait for their time (eta), in the
+    store or with a worker of stock Celery, how long the oldest waits where its message says when it was sent, and how
+    many workers read it. With --watch, queues that share a reader have their rates together, in a note.
 
     \b
     Examples:
@@ -115,6 +115,22 @@ def peek(context: CommandContext, /, queue: str, limit: int) -> None:
     context.show(views.message_table(messages[:limit], more=more))
 
 
+@command.command("restore-delayed")
+@pass_command_context
+def restore_delayed(context: CommandContext, /) -> None:
+    """Put the messages that wait for their time in the store back into their queues: for workers of stock Celery,
+    which do not look there. Stop the workers of livectl first, which would take them out again.
+
+    \b
+    Example:
+      livectl -A proj queues restore-delayed
+    """
+    from livectl.ops.cluster import purge as queue_purge
+    from livectl.ops.jobs import views
+
+    context.show(views.restored_delays(queue_purge.restore_delayed(context.deployment)))
+
+
 @command.command()
 @click.argument("queue")
 @click.option("--task", metavar="NAME", help="Only this task.")
@@ -124,7 +140,8 @@ def peek(context: CommandContext, /, queue: str, limit: int) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_command_context
 def purge(context: CommandContext, /, queue: str, save: str | None, yes: bool, **options: Any) -> None:  # noqa: FBT001
-    """Take messages out of a queue. They are saved as JSON lines first; `livectl call --from FILE` sends them again.
+    """Take messages out of a queue, those that wait there for their time included. They are saved as JSON lines first;
+    `livectl call --from FILE` sends them again.
 
     \b
     Example:
@@ -147,6 +164,7 @@ def purge(context: CommandContext, /, queue: str, save: str | None, yes: bool, *
         return
     if not yes:
         context.say(views.task_counts(plan.tasks))
-        click.confirm(f"Take {plan.total} messages out of {queue}?", abort=True, err=True)
+        waiting = f", {plan.delayed} of which wait for their time" if plan.delayed else ""
+        click.confirm(f"Take {plan.total} messages out of {queue}{waiting}?", abort=True, err=True)
     file = context.cwd / (save or f"purged-{queue}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
     context.show(views.purge_summary(queue_purge.purge(context.deployment, purge_filter, file)))

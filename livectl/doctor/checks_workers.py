@@ -97,6 +97,21 @@ def check_workers_missing(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def check_overdue_delays(facts: Facts) -> Iterator[Finding]:
+    """Stock workers do not look at what waits for its time in the store."""
+    overdue = facts.overdue_delays
+    if overdue.count and not overdue.has_keeper:
+        command = f"livectl{f' -A {facts.app}' if facts.app else ''}"
+        yield Finding(
+            id="delays-overdue",
+            level="bad",
+            title="Jobs whose time has come are brought back by nobody",
+            evidence=f"{format_count(overdue.count, 'job')} in the store, due since {overdue.seconds:.0f} s, "
+            "and no worker of livectl's runs",
+            cure=f"Start one: {command} worker. Or give them to others: {command} queues restore-delayed",
+        )
+
+
 def check_unread_queues(facts: Facts) -> Iterator[Finding]:
     """Nobody reads a queue for sure only when every worker has replied, or where RabbitMQ itself says so."""
     if not facts.survey.workers:

@@ -41,7 +41,7 @@ QUERY_TIMEOUT_S = 5.0  # for everything that is asked through them
 MAX_APP_ERROR_CHARS = 1000
 # What is asked through which server.
 ASKED_THROUGH: dict[ServerRole, tuple[str, ...]] = {
-    "broker": ("survey", "queues", "delayed_messages", "waiting_tasks", "refused_queues"),
+    "broker": ("survey", "queues", "delayed_messages", "overdue_delays", "waiting_tasks", "refused_queues"),
     "results": (
         "failed_jobs",
         "endless_results",
@@ -167,6 +167,7 @@ def _broker_queries(facts: Facts, broker: Deployment | None) -> dict[str, Query[
         "survey": Query(ask(collect_state.survey_workers), facts.survey),
         "queues": Query(ask(collect_state.read_queues), facts.queues),
         "delayed_messages": Query(ask(collect_state.find_delayed_messages), facts.delayed_messages),
+        "overdue_delays": Query(ask(collect_state.find_overdue_delays), facts.overdue_delays),
         "waiting_tasks": Query(ask(collect_state.find_waiting_tasks), facts.waiting_tasks),
         "refused_queues": Query(ask(lambda there: collect_state.find_refused_queues(there.app)), facts.refused_queues),
     }
@@ -229,6 +230,7 @@ def _find_not_applicable(facts: Facts, app_deployment: Deployment) -> dict[str, 
     """What this app has not, and why."""
     reasons = {
         "delayed_messages": "" if app_deployment.redis_broker else "only a Redis has a visibility timeout",
+        "overdue_delays": "" if app_deployment.redis_broker else "only a Redis is a store for what waits for its time",
         "waiting_tasks": "" if app_deployment.redis_broker else "only a Redis lets anybody look",
         "refused_queues": "only RabbitMQ refuses what is declared otherwise" if app_deployment.redis_broker else "",
         "redis": "" if any(server.info for server in facts.servers) else "no server here tells it of itself",

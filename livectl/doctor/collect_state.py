@@ -31,7 +31,8 @@ from livectl.ops.cluster import broadcast, purge
 from livectl.ops.cluster import queues as queue_depths
 from livectl.ops.jobs import dead_letters, results
 from livectl.ops.jobs.results import ResultFilter
-from livectl.ops.protocol import message, remote_control, unacked
+from livectl.ops.protocol import delayed, message, remote_control, unacked
+from livectl.ops.protocol.delayed import OverdueDelays
 from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.redaction import redact_text
 from livectl.redis_client import RedisReplyError
@@ -292,6 +293,14 @@ def find_delayed_messages(deployment: Deployment) -> tuple[DelayedMessage, ...]:
             if len(delayed_messages) == MAX_DELAYED_MESSAGES:
                 break
     return tuple(delayed_messages)
+
+
+def find_overdue_delays(deployment: Deployment) -> OverdueDelays:
+    """What waits in the store although its time has come. Only on a Redis anything waits there."""
+    if deployment.redis_broker is None:
+        return OverdueDelays()
+    with redis_client.connect(deployment.redis_broker, UNACKED_TIMEOUT_S) as connection:
+        return delayed.find_overdue(connection, deployment.layout)
 
 
 def find_waiting_tasks(deployment: Deployment) -> dict[str, tuple[str, ...]]:

@@ -8,6 +8,7 @@ import msgspec
 
 from livectl.models import PlatformHealth, Schedule, StreamerRecord  # noqa: TC001 - msgspec reads the annotations
 from livectl.ops.cluster.queues import Queue  # noqa: TC001
+from livectl.ops.protocol.delayed import OverdueDelays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,6 +196,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     survey: WorkerSurvey = WorkerSurvey()
     queues: tuple[Queue, ...] = ()
     delayed_messages: tuple[DelayedMessage, ...] = ()
+    overdue_delays: OverdueDelays = OverdueDelays()
     beats: BeatFacts = BeatFacts()
     processes: tuple[AppProcess, ...] = ()
     failed_jobs: tuple[FailedJob, ...] = ()

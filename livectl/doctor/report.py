@@ -58,6 +58,7 @@ CHECKS: tuple[Check, ...] = (
     checks_workers.check_arguments,
     checks_workers.check_workers_missing,
     checks_workers.check_fanout_prefix,
+    checks_workers.check_overdue_delays,
     checks_workers.check_unread_queues,
     checks_workers.check_shared_queues,
     checks_workers.check_refused_queues,
@@ -127,6 +128,7 @@ NOTES = _notes(
     ("check_visibility_and_time_limit", "visibility-limit", "No late task outlasts the visibility timeout",
      "app delayed_messages"),
     ("check_visibility_and_eta", "visibility-eta", "No ETA lies beyond the visibility timeout", "delayed_messages"),
+    ("check_overdue_delays", "delays-overdue", "What waited for its time is brought back", "overdue_delays"),
     ("check_visibility_differs", "visibility-differs", "Workers have one visibility timeout", "survey"),
     ("check_early_ack", "early-ack", "No task wants back what it acknowledged", "app"),
     ("check_prefetch_hoarding", "prefetch-hoarding", "No worker hoards jobs", "survey"),
@@ -188,6 +190,7 @@ PARTS: dict[str, tuple[str, Callable[[Facts], str]]] = {
                                         f"{facts.survey.silent} did not"),
     "queues": ("queues", lambda facts: format_count(len(facts.queues), "queue")),
     "delayed_messages": ("messages with an ETA", lambda facts: "messages in workers' hands"),
+    "overdue_delays": ("overdue jobs", lambda facts: format_count(facts.overdue_delays.count, "overdue job")),
     "waiting_tasks": ("waiting tasks", lambda facts: format_count(len(facts.waiting_tasks), "queue")),
     "refused_queues": ("declared queues", lambda facts: "the app's own queues"),
     "failed_jobs": ("failed jobs", lambda facts: f"{format_count(len(facts.failed_jobs), 'failed job')} "

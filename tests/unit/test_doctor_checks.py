@@ -33,6 +33,7 @@ from livectl.doctor.facts import (
 )
 from livectl.models import Finding, Interval, PlatformHealth, Schedule, State, StreamerRecord
 from livectl.ops.cluster.queues import Queue
+from livectl.ops.protocol.delayed import OverdueDelays
 
 ROOT = Path(__file__).parents[2]
 MANUAL = (ROOT / "docs" / "doctor.md").read_text()
@@ -161,6 +162,8 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
         Facts(visibility_timeout=60.0, delayed_messages=(DelayedMessage(id="1", task="t", seconds=90.0),)),
         ["visibility-eta"],
     ),
+    (Facts(overdue_delays=OverdueDelays(count=1, seconds=60.0)), ["delays-overdue"]),
+    (Facts(overdue_delays=OverdueDelays(count=1, seconds=60.0, has_keeper=True)), []),
     (Facts(schedule=(ENTRY,), beats=BEAT, tasks=(TaskFacts(name="t"),)), []),
     (Facts(schedule=(ENTRY,), beats=BeatFacts(has_run=True), tasks=(TaskFacts(name="t"),)), ["beat-missing"]),
     (Facts(schedule=(ENTRY,), beats=BeatFacts(), tasks=(TaskFacts(name="t"),)), []),

@@ -6,6 +6,7 @@ A message is moved to a list of livectl's own, written to a file, and only then 
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from datetime import UTC, datetime
 from itertools import chain
@@ -17,7 +18,7 @@ import msgspec
 from livectl import redis_client, server_check
 from livectl.errors import LivectlError, UsageError
 from livectl.ops.cluster import broadcast
-from livectl.ops.protocol import keys, message, remote_control, unacked
+from livectl.ops.protocol import delayed, keys, message, remote_control, unacked
 from livectl.ops.protocol.keys import Bindings
 from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.suggestions import did_you_mean
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 
 MESSAGES_PER_STEP = 500  # messages moved at a time
+KEEPER_GOODBYE_S = 4.0  # after which a worker that has ended counts as one
+KEEPER_PAUSE_S = 0.2
+STOP_FIRST_HINT = "`livectl workers` lists them: stop those of livectl first, or leave the messages with them."
 PURGE_TIMEOUT_S = 600.0  # for a purge of millions; each step of it takes milliseconds
 
 # Moves messages from their list to ours, unless a worker was quicker.
@@ -80,10 +84,12 @@ class PurgeFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PurgePlan(msgspec.Struct, frozen=True):
-    """What a purge would take out: how many messages of each task, and how many of all these workers hold."""
+    """What a purge would take out: how many messages of each task, and of all these how many workers hold or are not
+    due yet."""
 
     tasks: dict[str, int]
     held: int
+    delayed: int = 0
 
     @property
     def total(self) -> int:
@@ -98,6 +104,7 @@ class PurgeResult(msgspec.Struct, frozen=True):
     total: int
     held: int
     file: str
+    delayed: int = 0
 
 
 def peek(deployment: Deployment, queue: str, limit: int) -> list[JobMessage]:
@@ -116,11 +123,10 @@ def plan(deployment: Deployment, purge_filter: PurgeFilter) -> PurgePlan:
     with _connect(deployment, "pick messages out", PURGE_TIMEOUT_S) as connection:
         _check_queue_exists(deployment, connection, purge_filter.queue)
         messages = _Purge(deployment, connection, purge_filter)
-        held_messages = [job_message for _, _, job_message in messages.held_messages()]
-        ready_messages = (job_message for _, _, job_message in messages.ready_messages())
-        tasks = Counter(job_message.task or "?" for job_message in ready_messages)
-        tasks.update(job_message.task or "?" for job_message in held_messages)
-    return PurgePlan(dict(tasks), len(held_messages))
+        held = Counter(job_message.task or "?" for _, _, job_message in messages.held_messages())
+        waiting = Counter(job_message.task or "?" for _, job_message in messages.delayed_messages())
+        tasks = Counter(job_message.task or "?" for _, _, job_message in messages.ready_messages())
+    return PurgePlan(dict(tasks + held + waiting), held.total(), waiting.total())
 
 
 def purge(deployment: Deployment, purge_filter: PurgeFilter, file: Path) -> PurgeResult:
@@ -130,14 +136,32 @@ def purge(deployment: Deployment, purge_filter: PurgeFilter, file: Path) -> Purg
         file.open("ab") as output,
     ):
         messages = _Purge(deployment, connection, purge_filter)
-        tasks = messages.take_ready(output)
+        waiting = messages.take_delayed(output)
+        ready = messages.take_ready(output)
         held = messages.take_held(output)
-    tasks.update(held)
-    return PurgeResult(purge_filter.queue, dict(tasks), sum(tasks.values()), sum(held.values()), str(file))
+    tasks = waiting + ready + held
+    return PurgeResult(purge_filter.queue, dict(tasks), tasks.total(), held.total(), str(file), waiting.total())
 
 
 def empty_result(queue: str) -> PurgeResult:
     return PurgeResult(queue, {}, 0, 0, "")
+
+
+def restore_delayed(deployment: Deployment) -> int:
+    """Puts what waits for its time in the store back into its queues, for stock workers. Returns how many messages.
+
+    Refused while a worker of livectl's runs, which would take them out again.
+    """
+    with _connect(deployment, "keep messages until their time", PURGE_TIMEOUT_S) as connection:
+        end = time.monotonic() + KEEPER_GOODBYE_S
+        while delayed.has_keeper(connection, deployment.layout):
+            if time.monotonic() > end:
+                raise LivectlError("a worker of livectl's runs, and would take them out again", STOP_FIRST_HINT)
+            time.sleep(KEEPER_PAUSE_S)
+        total = 0
+        while restored := delayed.restore(connection, deployment.layout):
+            total += restored
+        return total
 
 
 def adopt_jobs(deployment: Deployment, old: KeyLayout, tasks: Collection[str]) -> int:
@@ -210,6 +234,14 @@ class _Purge:
                         yield key, raw, job_message
                 remaining = start
 
+    def delayed_messages(self) -> Iterator[tuple[str, JobMessage]]:
+        """Name and job of the messages that wait for their time in the store."""
+        now = datetime.now(UTC)
+        for stored in delayed.scan(self._connection, self._layout, self._filter.queue):
+            job_message = message.read(stored.raw)
+            if self._filter.matches(job_message, now):
+                yield stored.name, job_message
+
     def held_messages(self) -> Iterator[tuple[bytes, bytes, JobMessage]]:
         """Delivery tag, text and job of the messages that workers hold."""
         if not self._filter.unacked:
@@ -226,6 +258,15 @@ class _Purge:
         tasks: Counter[str] = Counter()
         for key, raws in _batches(self.ready_messages()):
             self._connection.execute("EVAL", MOVE_SCRIPT, 2, key, self._purged_key, *raws)
+            tasks += self._save_purged(output)
+        return tasks
+
+    def take_delayed(self, output: BinaryIO) -> Counter[str]:
+        """How many messages of each task were taken out of those that wait for their time."""
+        tasks: Counter[str] = Counter()
+        names = [name for name, _ in self.delayed_messages()]
+        for start in range(0, len(names), MESSAGES_PER_STEP):
+            delayed.move(self._connection, self._layout, self._purged_key, names[start : start + MESSAGES_PER_STEP])
             tasks += self._save_purged(output)
         return tasks
 
@@ -276,7 +317,7 @@ def _check_queue_exists(deployment: Deployment, connection: RedisConnection, que
     layout = deployment.layout
     if any(connection.execute_all([("EXISTS", key) for key in layout.list_keys(queue)])):
         return
-    queue_names = keys.list_queues(connection, layout)
+    queue_names = sorted({*keys.list_queues(connection, layout), *delayed.count(connection, layout)})
     if queue not in queue_names:
         raise UsageError(
             f"there is no queue {queue}", did_you_mean(queue, queue_names) or f"There are {', '.join(queue_names)}."

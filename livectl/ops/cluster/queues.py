@@ -12,8 +12,8 @@ import msgspec
 from livectl import redis_client
 from livectl.ops import deployment as deployments
 from livectl.ops.cluster import broadcast
+from livectl.ops.protocol import delayed, message, remote_control, unacked
 from livectl.ops.protocol import keys as protocol_keys
-from livectl.ops.protocol import message, remote_control, unacked
 from livectl.ops.protocol.keys import Bindings
 from livectl.ops.protocol.remote_control import ControlCommand
 
@@ -35,8 +35,9 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     ready: int
     priorities: dict[str, int] | None = None
-    unacked: int | None = None  # all that workers hold, messages that wait for their time included
-    eta: int | None = None  # the messages that workers hold and that wait for their time
+    unacked: int | None = None  # all that workers hold
+    eta: int | None = None  # the messages that wait for their time: with a worker, or in the store
+    delayed: int | None = None  # those of them that are in the store
     oldest: float | None = None  # seconds since the message that is next was sent, where it says so
     consumers: int | None = None
 
@@ -60,8 +61,9 @@ def measure(
         reads, silent = _ask_readers(deployment, connection)
         processed = _ask_processed(deployment, connection) if reads else {}
         read_queues = {queue for queues in reads.values() for queue in queues}
-        known_names = {*protocol_keys.list_queues(connection, deployment.layout), *read_queues}
-        queues = _measure_queues(connection, deployment.layout, names or sorted(known_names), reads)
+        delayed_counts = delayed.count(connection, deployment.layout)
+        known_names = {*protocol_keys.list_queues(connection, deployment.layout), *read_queues, *delayed_counts}
+        queues = _measure_queues(connection, deployment.layout, names or sorted(known_names), reads, delayed_counts)
     notes = [f"{silent} worker(s) did not answer: consumers are at least these"] if silent else []
     notes += [
         f"{name} is not known there: misspelt, or empty and read by nobody" for name in names if name not in known_names
@@ -71,7 +73,10 @@ def measure(
 
 
 def wait_until_empty(deployment: Deployment, names: Sequence[str], seconds: float, pause: float = 0.5) -> QueueDepths:
-    """Waits until the queues are empty and workers hold nothing, or the time is over. Returns the last depths."""
+    """Waits until the queues are empty, workers hold nothing and nothing waits for its time, or the time is over.
+
+    Returns the last depths.
+    """
     deadline = time.monotonic() + seconds
     while True:
         depths = measure(deployment, names)
@@ -81,7 +86,11 @@ def wait_until_empty(deployment: Deployment, names: Sequence[str], seconds: floa
 
 
 def is_empty(depths: QueueDepths) -> bool:
-    return not any(queue.ready + (queue.unacked or 0) for queue in depths.queues)
+    return not any(_size(queue) for queue in depths.queues)
+
+
+def _size(queue: Queue) -> int:
+    return queue.ready + (queue.unacked or 0) + (queue.delayed or 0)
 
 
 def _ask_readers(deployment: Deployment, connection: RedisConnection | None) -> tuple[dict[str, tuple[str, ...]], int]:
@@ -104,7 +113,11 @@ def _ask(deployment: Deployment, connection: RedisConnection | None, method: str
 
 
 def _measure_queues(
-    connection: RedisConnection, layout: KeyLayout, names: Sequence[str], reads: dict[str, tuple[str, ...]]
+    connection: RedisConnection,
+    layout: KeyLayout,
+    names: Sequence[str],
+    reads: dict[str, tuple[str, ...]],
+    delayed_counts: dict[str, int],
 ) -> tuple[Queue, ...]:
     keys = [layout.list_key(name, step) for name in names for step in layout.steps]
     lengths = iter(connection.execute_all([("LLEN", key) for key in keys]))
@@ -114,14 +127,16 @@ def _measure_queues(
     for name in names:
         lists = [(step, next(lengths), next(last_messages)) for step in layout.steps]
         sizes = {str(step): size if isinstance(size, int) else 0 for step, size, _ in lists}
-        held, eta = unacked_counts.get(name, (0, 0))
+        held, held_eta = unacked_counts.get(name, (0, 0))
+        waiting = delayed_counts.get(name, 0)
         queues.append(
             Queue(
                 name=name,
                 ready=sum(sizes.values()),
                 priorities=sizes,
                 unacked=held,
-                eta=eta,
+                eta=held_eta + waiting,
+                delayed=waiting,
                 oldest=_oldest_age(last_message for _, _, last_message in lists),
                 consumers=sum(name in queues_read for queues_read in reads.values()),
             )
@@ -185,7 +200,7 @@ def _unused_queue_notes(
     """Queues that workers read and nobody sends to. livectl's own is another app's: its settings name no queues."""
     if deployment.app is None:
         return []
-    empty = {queue.name for queue in measured if not queue.ready and not queue.unacked}
+    empty = {queue.name for queue in measured if not _size(queue)}
     return [
         f"{worker} reads {queue}, which is empty and which no queue or route of the settings names"
         for worker, queues in sorted(reads.items())
@@ -242,7 +257,7 @@ def _group_rate(names: tuple[str, ...], before: QueueDepths, after: QueueDepths,
 
 
 def _message_count(depths: QueueDepths, names: tuple[str, ...]) -> int:
-    return sum(queue.ready + (queue.unacked or 0) for queue in depths.queues if queue.name in names)
+    return sum(_size(queue) for queue in depths.queues if queue.name in names)
 
 
 def _finished_jobs(names: tuple[str, ...], before: QueueDepths, after: QueueDepths) -> int | None:

@@ -18,18 +18,20 @@ from livectl.ops.cluster import broadcast
 from livectl.ops.jobs import job_log
 from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.jobs.status import END_STATES, StatusLookup
-from livectl.ops.protocol import remote_control, search
+from livectl.ops.protocol import delayed, remote_control, search
 from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.ops.protocol.result import JobResult
 from livectl.redaction import shown_arguments
 from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from livectl.ops.deployment import Deployment
     from livectl.ops.jobs.status import JobFacts
     from livectl.ops.protocol.remote_control import WorkerJob
+    from livectl.ops.protocol.search import MessageLocation
+    from livectl.redis_client import RedisConnection
 
 
 RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.5}
@@ -118,15 +120,19 @@ class JobSender:
         return _check_readers(workers, request.task, queue) if queue else ""
 
     def _check_eta(self, request: JobRequest) -> None:
-        """On Redis a job that waits longer than the visibility timeout is given out, and run, several times."""
+        """On Redis a job that waits with a stock worker for longer than the visibility timeout runs several times."""
         limit = self._deployment.layout.visibility_timeout
         seconds_ahead = (request.eta - datetime.now(UTC)).total_seconds() if request.eta else 0.0
-        if self._deployment.on_redis and seconds_ahead > limit:
+        if self._deployment.on_redis and seconds_ahead > limit and not self._keeps_delays():
             raise UsageError(
                 f"due in {seconds_ahead:.0f} s, which is more than the visibility timeout of {limit:.0f} s: "
                 "it would run again and again",
-                f"Schedule it, or raise visibility_timeout. {FORCE_HINT}",
+                f"Schedule it, raise visibility_timeout, or run workers by `livectl worker`. {FORCE_HINT}",
             )
+
+    def _keeps_delays(self) -> bool:
+        with broadcast.connect(self._deployment) as connection:
+            return connection is not None and delayed.has_keeper(connection, self._deployment.layout)
 
     def send(self, request: JobRequest, *, keep_result: bool = False, force: bool = False) -> SentJob:
         """Sends the job, and logs when, so that its status has timings. By force, without what its task would add."""
@@ -234,15 +240,15 @@ def revoke(deployment: Deployment, ids: Sequence[str], *, terminate: bool) -> li
         facts_by_id = {job_id: lookup.facts(job_id) for job_id in ids}
     open_facts = [facts for facts in facts_by_id.values() if facts.state not in END_STATES]
     with broadcast.connect(deployment) as connection:
-        removed = {
-            facts.id
-            for facts in open_facts
-            if connection and facts.location and search.remove(connection, deployment.layout, facts.location)
-        }
+        located = {facts.id: facts.location for facts in open_facts if connection and facts.location}
+        delayed_ids = {job_id for job_id, location in located.items() if location.delayed}
+        removed = _remove(deployment, connection, located, located.keys() - delayed_ids) | delayed_ids
         told_ids = [facts.id for facts in open_facts if terminate or facts.state is not JobState.RUNNING]
         if told_ids:
             arguments = {"task_id": told_ids, "terminate": terminate}
             broadcast.ask(deployment, connection, ControlCommand(method="revoke", arguments=arguments))
+        # Workers that keep delays in the store take these out themselves and say so; this is for when none runs.
+        _remove(deployment, connection, located, delayed_ids)
     revoked_jobs = [
         _revoked_job(facts, removed=job_id in removed, terminate=terminate) for job_id, facts in facts_by_id.items()
     ]
@@ -251,6 +257,16 @@ def revoke(deployment: Deployment, ids: Sequence[str], *, terminate: bool) -> li
             with suppress(LivectlError):
                 job_log.write(deployment, revoked_job.id, state=JobState.REVOKED, finished=time.time())
     return revoked_jobs
+
+
+def _remove(
+    deployment: Deployment,
+    connection: RedisConnection | None,
+    located: Mapping[str, MessageLocation],
+    ids: Collection[str],
+) -> set[str]:
+    """Takes these jobs from where they are. Returns those that were still there."""
+    return {job_id for job_id in ids if connection and search.remove(connection, deployment.layout, located[job_id])}
 
 
 def _revoked_job(facts: JobFacts, *, removed: bool, terminate: bool) -> RevokedJob:

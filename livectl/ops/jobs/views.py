@@ -11,7 +11,7 @@ from livectl.errors import shorten
 from livectl.models import JobState
 from livectl.ops.jobs.status import END_STATES
 from livectl.render import STATE_COLOURS, Column, Paragraph, Stack, View, sentence, table, with_lines
-from livectl.units import format_precise_duration
+from livectl.units import format_count, format_precise_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -203,6 +203,10 @@ def purge_summary(purge_result: PurgeResult) -> View:
         f"Taken out of {purge_result.queue}: {purge_result.total}{held_text}. Saved in {purge_result.file}",
         purge_result,
     )
+
+
+def restored_delays(count: int) -> View:
+    return sentence(f"Put back into their queues: {format_count(count, 'message')}.", {"restored": count})
 
 
 def worker_table(worker_list: WorkerList) -> View:

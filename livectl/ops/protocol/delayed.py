@@ -7,6 +7,7 @@ due, the messages with their lists, the ids of their jobs, and how many there ar
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -61,7 +62,7 @@ return moved
 """
 )
 
-# KEYS: those four. ARGV: ids of jobs. Returns name, value and due time of each message, in turn.
+# KEYS: those four. ARGV: ids of jobs. Returns name and value of each message, in turn.
 FIND = """
 local found = {}
 for _, id in ipairs(ARGV) do
@@ -71,7 +72,6 @@ for _, id in ipairs(ARGV) do
     if value then
       found[#found + 1] = name
       found[#found + 1] = value
-      found[#found + 1] = redis.call('ZSCORE', KEYS[1], name)
     end
   end
 end
@@ -95,7 +95,6 @@ class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     job_id: str
     raw: bytes
-    due: float | None = None  # seconds since the epoch
 
 
 class OverdueDelays(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,14 +134,20 @@ def count(connection: RedisConnection, layout: KeyLayout) -> dict[str, int]:
 def find(connection: RedisConnection, layout: KeyLayout, ids: Sequence[str]) -> list[StoredMessage]:
     """The messages of the jobs of these ids."""
     keys = delayed_keys(layout.unacked_key)
-    found = connection.execute("EVAL", FIND, len(keys), *keys, *ids) if ids else []
-    return read_found(found, ids)
+    ranges = connection.execute_all([("ZRANGEBYLEX", keys.ids, f"[{job_id} ", f"({job_id}!") for job_id in ids])
+    names = [
+        member[len(job_id.encode()) + 1 :]
+        for job_id, members in zip(ids, ranges, strict=True)
+        for member in (members if isinstance(members, list) else ())
+    ]
+    values = connection.execute("HMGET", keys.messages, *names) if names else []
+    pairs = zip(names, values, strict=True)
+    return read_found([word for name, value in pairs if value for word in (name, value)], ids)
 
 
 def read_found(found: Sequence[bytes], ids: Sequence[str]) -> list[StoredMessage]:
     """The messages that FIND returned; those of other ids, which begin alike, are left out."""
-    rows = zip(found[::3], found[1::3], found[2::3], strict=True)
-    messages = [_stored_message(name, value, float(due) if due else None) for name, value, due in rows]
+    messages = [_stored_message(name, value) for name, value in zip(found[::2], found[1::2], strict=True)]
     return [stored for stored in messages if stored.job_id in ids]
 
 
@@ -177,12 +182,12 @@ def restore(connection: RedisConnection, layout: KeyLayout) -> int:
     """
     keys, now = delayed_keys(layout.unacked_key), float(connection.execute("TIME")[0])
     flat = connection.execute("ZRANGE", keys.due, 0, MESSAGES_PER_CALL - 1, "WITHSCORES")
-    due_times = dict(zip(flat[::2], map(float, flat[1::2]), strict=True))
-    values = connection.execute("HMGET", keys.messages, *due_times) if due_times else []
-    stored = [_stored_message(name, value, due_times[name]) for name, value in zip(due_times, values, strict=True)]
-    due = [(message.name, message.key) for message in stored if (message.due or 0) <= now]
-    early = [(message.name, message.key) for message in stored if (message.due or 0) > now]
-    return _move(connection, layout, "RPUSH", due[::-1]) + _move(connection, layout, "LPUSH", early)
+    names, due_times = flat[::2], [float(due_time) for due_time in flat[1::2]]
+    values = connection.execute("HMGET", keys.messages, *names) if names else []
+    stored = [_stored_message(name, value) for name, value in zip(names, values, strict=True)]
+    moves, due_count = [(message.name, message.key) for message in stored], bisect_right(due_times, now)
+    moved = _move(connection, layout, "RPUSH", moves[:due_count][::-1])
+    return moved + _move(connection, layout, "LPUSH", moves[due_count:])
 
 
 def find_overdue(connection: RedisConnection, layout: KeyLayout) -> OverdueDelays:
@@ -211,10 +216,10 @@ def _move(connection: RedisConnection, layout: KeyLayout, push: str, moves: Sequ
     return int(connection.execute("EVAL", MOVE, len(keys), *keys, *arguments))
 
 
-def _stored_message(name: bytes, value: bytes | None, due: float | None = None) -> StoredMessage:
+def _stored_message(name: bytes, value: bytes | None) -> StoredMessage:
     head, _, raw = (value or b'["",""]\n').partition(b"\n")
     key, job_id = msgspec.json.decode(head, type=tuple[str, str])
-    return StoredMessage(name=name.decode(), key=key, job_id=job_id, raw=raw, due=due)
+    return StoredMessage(name=name.decode(), key=key, job_id=job_id, raw=raw)
 
 
 def head_of(key: str, job_id: str) -> bytes:

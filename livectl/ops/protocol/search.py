@@ -1,4 +1,4 @@
-"""Finds messages by the ids of their jobs: in the queues of a Redis broker, and among those that workers hold."""
+"""Finds messages by the ids of their jobs on a Redis broker: in its queues, with workers, among those not yet due."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.ops.protocol import message, unacked
+from livectl.ops.protocol import delayed, message, unacked
 from livectl.ops.protocol.keys import Bindings, has_time_left, list_queues
 from livectl.redis_client import RedisReplyError
 
@@ -38,7 +38,7 @@ return {#items, redis.call('LLEN', KEYS[1]), hits}
 
 
 class MessageLocation(msgspec.Struct, frozen=True, kw_only=True):
-    """A message, and where it is: in a queue at a position, or with a worker since a moment."""
+    """A message, and where it is: in a queue at a position, with a worker since a moment, or waiting for its time."""
 
     message: JobMessage
     key: str
@@ -47,6 +47,7 @@ class MessageLocation(msgspec.Struct, frozen=True, kw_only=True):
     position: int | None = None  # 1 is taken next
     tag: str = ""  # the delivery tag of a message that a worker holds
     delivered: float | None = None  # seconds since the epoch
+    delayed: str = ""  # the name of a message that waits for its time in the store
 
 
 class SearchResult(msgspec.Struct, frozen=True):
@@ -57,9 +58,10 @@ class SearchResult(msgspec.Struct, frozen=True):
 
 
 def find(connection: RedisConnection, layout: KeyLayout, ids: Sequence[str], queues: Sequence[str]) -> SearchResult:
-    """Looks in the named queues, then with the workers, then in every other queue of this broker."""
+    """Looks among those not yet due, in the named queues, with the workers, then in every other queue there is."""
     search = _Search(connection, layout, ids)
-    complete = search.look_in_queues(queues)
+    search.look_in_delayed()
+    complete = search.is_done or search.look_in_queues(queues)
     if not search.is_done:
         complete &= search.look_with_workers()
     if not search.is_done:
@@ -69,6 +71,8 @@ def find(connection: RedisConnection, layout: KeyLayout, ids: Sequence[str], que
 
 def remove(connection: RedisConnection, layout: KeyLayout, location: MessageLocation) -> bool:
     """Takes a message out of its queue, or away from its worker. True when it was still there."""
+    if location.delayed:
+        return delayed.remove(connection, layout, location.delayed)
     if location.tag:
         return unacked.remove(connection, layout, location.tag)
     return bool(connection.execute("LREM", location.key, -1, location.raw))
@@ -84,6 +88,16 @@ class _Search:
     @property
     def is_done(self) -> bool:
         return len(self.locations) == len(self._ids)
+
+    def look_in_delayed(self) -> None:
+        for stored in delayed.find(self._connection, self._layout, self._ids):
+            self.locations[stored.job_id] = MessageLocation(
+                message=message.read(stored.raw),
+                key=stored.key,
+                raw=stored.raw,
+                queue=self._layout.queue_of_list(stored.key),
+                delayed=stored.name,
+            )
 
     def look_in_queues(self, queues: Iterable[str]) -> bool:
         """False when the time was over before the end."""
