@@ -343,3 +343,28 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def link(self) -> str:
         return f"docs/doctor.md#{self.id}"
+
+
+class BoardEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that the board of `livectl up` tells in one line. `details` are further fields of its JSON."""
+
+    at: float
+    event: str  # live, ended, told, failed, member, file, problem, mended …
+    text: str
+    details: dict[str, Any] = {}
+
+
+class StatusPart(msgspec.Struct, frozen=True):
+    """A part of the board's status line, in words from the most to the fewest; `""` at the end lets it be left out."""
+
+    words: tuple[str, ...]
+    rank: int  # the part of the highest rank is shortened first
+    style: str = ""
+
+
+class BoardReading(msgspec.Struct, frozen=True, kw_only=True):
+    """What has happened since the last reading, how things stand, and what is wrong."""
+
+    events: tuple[BoardEvent, ...] = ()
+    parts: tuple[StatusPart, ...] = ()
+    problems: tuple[str, ...] = ()

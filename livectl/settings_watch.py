@@ -167,6 +167,33 @@ class SettingsWatch:
         return {path: (known or {}).get(path) or read_stamp(path) for path in paths}
 
 
+class FileChanges:
+    """Tells what has changed in a file of named entries since the last look. The first look tells nothing."""
+
+    def __init__(self, read: Callable[[Path], Mapping[str, Any]], clock: Callable[[], float] = time.time) -> None:
+        self._read = read
+        self._clock = clock
+        self._stamp: FileStamp | None = None
+        self._entries: Mapping[str, Any] | None = None
+
+    def look(self, path: Path) -> str:
+        """A line for people; empty when nothing has changed."""
+        stamp, is_first = read_stamp(path), self._entries is None
+        if not is_first and (stamp == self._stamp or (stamp and not stamp.is_settled(self._clock()))):
+            return ""
+        self._stamp, old = stamp, self._entries or {}
+        try:
+            self._entries = self._read(path) if stamp else old
+        except LivectlError as error:
+            self._entries = old
+            line = f"{path.name} cannot be used, what it said before goes on: {_first_mistake(error)}"
+        else:
+            changes = describe_changes(old, self._entries)
+            line = f"{path.name} read again: {changes}" if changes else ""
+            line = line if stamp else f"{path.name} is gone, what it said before goes on"
+        return "" if is_first else line
+
+
 def fingerprints(settings: Settings, sections: Iterable[str] = (), salt: bytes = b"") -> dict[str, str]:
     """A text for each setting, which changes with it and reveals nothing: of these sections, or of all.
 

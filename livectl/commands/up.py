@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
     from livectl.ops.processes.embedded_broker import EmbeddedBroker
     from livectl.ops.processes.supervised_process import ChildSpec
+    from livectl.ops.services.board import Board, Source
     from livectl.ops.services.up import Environment, UpOptions, UpSummary
+
+LOG_FORMATS = ("text", "json")
+DEFAULT_COLUMNS = 80
+OPEN_PAGE_NOTE = "open to all users here: set web.token"
 
 
 @click.command()
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("-n", "--name", metavar="NAME", help="Node name of the worker; unique if left out.")
 @loglevel_option(help="Of logs.")
 @click.option("--beat-options", metavar="TEXT", default="", help='Options of `celery beat`, as in "--max-interval 5".')
+@click.option("--log-format", type=click.Choice(LOG_FORMATS), default="text", show_default=True, help="Of the lines.")
 @click.option("--detach", is_flag=True, help="Run in the background, until `livectl stop`.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY OPTIONS]")
 @pass_command_context
@@ -37,6 +44,8 @@ def command(
     """A broker if none is set, a worker, and a beat that sends what schedules.yaml says. One that dies, or no
     longer answers, is started again. Ctrl-C ends beat first, then the worker once its running jobs are done
     (15 s at most), then the broker; a second Ctrl-C waits for no job. After -- comes any option of `celery worker`.
+
+    It tells what matters, a line each; Celery's own lines go to log files, and with -v to the screen as well.
 
     \b
     Examples:
@@ -71,28 +80,19 @@ def command(
     return _start_detached(context, up_options, environment) if detach else _run(context, up_options, environment)
 
 
-def _say_who_can_read_the_page(context: CommandContext) -> None:
-    """For livectl's own app, which alone has a page."""
-    from livectl.web import auth
-
-    web = context.settings.web
-    if context.app is None and not (web.token and web.token.problem):
-        token = web.token.reveal() if web.token else None
-        if hint := auth.hint_for_local_users(token, context.settings.file):
-            context.say(hint)
-
-
 def _start_detached(context: CommandContext, up_options: UpOptions, environment: Environment) -> int:
+    from livectl.ops.processes import running_settings
     from livectl.ops.services import background, up
 
     background.ensure_not_running(context.settings.home, "up")
     server = up.make_embedded_broker(up_options, context.settings, context.say)
     try:
-        with _planned(context, up_options, environment, server):
+        with _planned(context, up_options, environment, server, context.say) as (_, summary):
             pass
     finally:
         if server:
             server.clean_up()
+    context.say("starting, until every part has answered ...")
     process = background.start(
         context.settings.home,
         "up",
@@ -102,57 +102,120 @@ def _start_detached(context: CommandContext, up_options: UpOptions, environment:
         host=environment.host,
         say=context.say,
     )
-    context.show(background.started_view(process))
-    _say_who_can_read_the_page(context)
+    page, note = running_settings.find_page(context.settings.home, process.pid) or (summary.page, summary.page_note)
+    context.show(up.detached_view(summary, process, page=page, note=note, **_terminal(context, context.out)))
     return 0
 
 
 def _run(context: CommandContext, up_options: UpOptions, environment: Environment) -> int:
     from livectl.ops.processes import running_settings
-    from livectl.ops.processes.supervisor import OWN_NAME, Supervisor, SupervisorTimings
+    from livectl.ops.processes.supervisor import Supervisor, SupervisorTimings
     from livectl.ops.services import up
 
-    lock_fd = up.acquire_up_lock(context.settings.home)
-    server = up.make_embedded_broker(up_options, context.settings, context.say)
+    lock_fd, began = up.acquire_up_lock(context.settings.home), time.time()
+    board = _make_board(context, as_json=up_options.log_format == "json")
+    server = up.make_embedded_broker(up_options, context.settings, board.say)
     try:
-        with _planned(context, up_options, environment, server) as (children, summary):
+        with _planned(context, up_options, environment, server, board.say) as (children, summary):
+            page = (summary.page or "", summary.page_note)
             running_settings.note_start(
-                "up", context.settings, context.cwd, config=context.config, own=context.app is None
+                "up", context.settings, context.cwd, config=context.config, own=context.app is None, page=page
             )
-            context.show(up.summary_view(summary))
-            _say_who_can_read_the_page(context)
-            write = _line_writer(context, [OWN_NAME, *(child.name for child in children)])
-            return Supervisor(children, write, SupervisorTimings.from_settings(context.settings.up)).run()
+            if up_options.log_format == "json":
+                board.tell(up.started_event(summary, began))
+            else:
+                context.show(up.summary_view(summary, **_terminal(context, context.out)))
+            board.watch(_sources(context, board, began))
+            code = Supervisor(children, board.write, SupervisorTimings.from_settings(context.settings.up)).run()
     finally:
+        board.close()
         running_settings.forget_start("up", context.settings)
         if server:
             server.clean_up()
         os.close(lock_fd)
+    board.tell(up.stopped_event(began, time.time()))
+    return code
 
 
 @contextmanager
 def _planned(
-    context: CommandContext, up_options: UpOptions, environment: Environment, server: EmbeddedBroker | None
+    context: CommandContext,
+    up_options: UpOptions,
+    environment: Environment,
+    server: EmbeddedBroker | None,
+    say: Callable[[str], None],
 ) -> Iterator[tuple[list[ChildSpec], UpSummary]]:
     """The children, and where everything is. Raises what would stop them, in the background as in a terminal."""
+    from livectl.live import pulse
     from livectl.ops.services import up
     from livectl.web import auth
 
-    web = context.settings.web
+    settings, web = context.settings, context.settings.web
     has_page = not (web.token and web.token.problem)  # without its token it would be open to all
+    token = web.token.reveal() if web.token and has_page else None
     if has_page:
-        auth.check_exposure(web.host, web.token.reveal() if web.token else None)
-    settings = context.settings
+        auth.check_exposure(web.host, token)
+    if has_page and context.app is None and token and (hint := auth.hint_for_local_users(token, settings.file)):
+        context.say(hint)
     with (up.open_page_listener(up_options, settings) if has_page else None) or nullcontext() as page:
-        children = up.build_child_specs(up_options, environment, settings, server, context.say, page=page)
-        yield children, up.build_summary(up_options, environment, settings, server, page=page, pid=os.getpid())
+        children = up.build_child_specs(up_options, environment, settings, server, say, page=page)
+        follows = pulse.describe_follows(settings.follows, context.display_path(settings.follows))
+        facts = {} if context.app else {"follows": follows, "page_note": "" if token else OPEN_PAGE_NOTE}
+        yield children, up.build_summary(up_options, environment, settings, server, page=page, pid=os.getpid(), **facts)
 
 
-def _line_writer(context: CommandContext, names: list[str]) -> Callable[[str, str], None]:
-    """Writes the children's lines to stderr. When its reader is gone, the supervisor is stopped in order."""
-    from livectl.ops.processes.output import LineWriter
+def _make_board(context: CommandContext, *, as_json: bool) -> Board:
+    """Writes to stderr, or JSON to stdout. When its reader is gone, the supervisor is stopped in order."""
+    from livectl.ops.processes.output import LogFiles, Screen
+    from livectl.ops.services import up
+    from livectl.ops.services.board import Board, LineFormat
 
-    if context.quiet:
-        return lambda name, line: None
-    colour = context.err.isatty() and "NO_COLOR" not in context.environ
-    return LineWriter(context.err, names, colour=colour, on_closed=lambda: signal.raise_signal(signal.SIGTERM)).write
+    terminal = None if as_json else _terminal(context, context.err)["width"]
+    screen = Screen(
+        context.out if as_json else context.err,
+        columns=(lambda: _columns(context.err)) if terminal else None,
+        on_closed=lambda: signal.raise_signal(signal.SIGTERM),
+    )
+    colour = bool(terminal) and "NO_COLOR" not in context.environ
+    line_format = LineFormat(json=as_json, colour=colour, dated=not terminal, timezone=context.settings.timezone)
+    logs, say_all = LogFiles(context.settings.home), context.verbose and not as_json
+    return Board(None if context.quiet else screen, logs, line_format, up.MEMBER_NAMES, member_lines=say_all)
+
+
+def _sources(context: CommandContext, board: Board, since: float) -> list[Source]:
+    """Where the board reads: of streamers only for livectl's own app."""
+    from livectl.live import pulse
+    from livectl.live.alerts import targets
+    from livectl.models import BoardEvent
+    from livectl.ops.services.board import Source
+    from livectl.ops.services.pulse import JobPulse
+    from livectl.settings_watch import SettingsWatch
+
+    said = tuple(context.settings.describe_unset())
+
+    def tell(_: int, line: str) -> None:
+        if not line.startswith(said):
+            board.tell(BoardEvent(at=time.time(), event="file", text=line))
+
+    check = targets.check_targets if context.app is None else lambda settings: None
+    watch = SettingsWatch(context.environ, context.cwd, context.config, check=check, say=tell)
+    jobs = JobPulse(context.find_deployment, lambda: watch.current().schedules, since)
+    if context.app is not None:
+        return [Source("jobs", jobs.read)]
+    live = pulse.LivePulse(lambda: context.own_store, lambda: watch.current().follows, since)
+    return [Source("live", live.read), Source("jobs", jobs.read)]
+
+
+def _terminal(context: CommandContext, stream: TextIO) -> dict[str, Any]:
+    """How wide the terminal behind a stream is, and whether it knows links; neither where there is none."""
+    term = context.environ.get("TERM", "")
+    if not stream.isatty() or term == "dumb":
+        return {"width": None, "links": False}
+    return {"width": _columns(stream), "links": term != "linux"}
+
+
+def _columns(stream: TextIO) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or DEFAULT_COLUMNS
+    except (OSError, ValueError):
+        return DEFAULT_COLUMNS

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from livectl.live.store_records import StorePulse
     from livectl.models import (
         Change,
         Observation,
@@ -184,6 +185,10 @@ class Store:
     def health(self, now: float) -> list[PlatformHealth]:
         return [store_records.decode_health(row) for row in lua_script(self._client, "health")(now)]
 
+    def pulse(self, after: str, names: int, changes: int) -> StorePulse:
+        """How things stand, at a glance, and some of the changes after this number, in one small call."""
+        return store_records.decode_pulse(lua_script(self._client, "pulse")(after, names, changes))
+
     def changes(self, after: str = "0", limit: int = 1000) -> list[Change]:
         """The changes in the outbox that follow the one with this number, in order."""
         entries = self._client.xrange("livectl:outbox", min=f"({after}", count=limit)
@@ -232,6 +237,7 @@ SCRIPT_FILES = {
     "learn": ("shared", "pace", "pull", "learn"),
     "read": ("shared", "read"),
     "health": ("shared", "health"),
+    "pulse": ("shared", "pulse"),
     "forget": ("shared", "forget"),
     "spend": ("shared", "circuit", "spend"),
     "take": ("shared", "target", "take"),

@@ -79,6 +79,30 @@ class StoredReading(msgspec.Struct, frozen=True):
     looked_up: float | None = None
 
 
+class TargetPulse(msgspec.Struct, frozen=True, kw_only=True):
+    """How a target of alerts fares, at a glance."""
+
+    name: str
+    sent: int
+    last_told: str = ""  # the number of the change that it was told last
+    failing: bool = False
+    answer: str = ""  # when it last refused an alert
+
+
+class StorePulse(msgspec.Struct, frozen=True, kw_only=True):
+    """How things stand, at a glance, and what has changed since."""
+
+    followed: int
+    unresolved: int  # lines of the follow list that lead to nobody
+    live: int
+    names: tuple[str, ...]  # of those who went live last
+    next_due: float | None  # when somebody is asked next
+    next_key: tuple[str, str]  # and who: platform and id
+    changes: tuple[Change, ...]
+    targets: tuple[TargetPulse, ...]
+    dead_letters: int
+
+
 def encode_json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
@@ -176,6 +200,26 @@ def decode_change(number: str, change_json: str, page_json: str) -> Change:
     """Reads an entry of the outbox."""
     fields = msgspec.json.decode(page_json) | msgspec.json.decode(change_json) | {"number": number}
     return msgspec.convert(fields, Change)
+
+
+def decode_pulse(row: Sequence[Any]) -> StorePulse:
+    """Reads the answer of pulse.lua."""
+    followed, unresolved, live, names, first, changes, targets, dead_letters = row
+    return StorePulse(
+        followed=int(followed),
+        unresolved=int(unresolved),
+        live=int(live),
+        names=tuple(names),
+        next_due=float(first[0]) if first else None,
+        next_key=(first[1], first[2]) if first else ("", ""),
+        changes=tuple(decode_change(*change_row) for change_row in changes),
+        targets=tuple(
+            TargetPulse(name=name, sent=int(sent), last_told=last_told, failing=bool(failing), answer=answer)
+            for name, sent, last_told, failing, answer in targets
+            if name.strip()  # a mark among them is none
+        ),
+        dead_letters=int(dead_letters),
+    )
 
 
 def decode_health(row: Sequence[Any]) -> PlatformHealth:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import socket
 from typing import TYPE_CHECKING
 
 from livectl.address import Address
-from livectl.errors import UsageError
 from livectl.ops import deployment
 from livectl.ops.deployment import Deployment
+from livectl.ops.processes.listener import listen
 from livectl.redaction import redact_logs_of
 from livectl.secret import KNOWN
 from livectl.units import parse_timezone
@@ -17,6 +15,7 @@ from livectl.web import error_pages, routes
 from livectl.web.data import PageData, StoreReader
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from flask import Blueprint, Flask
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 THREADS = 8  # each answers out of memory; more would only wait for each other
 MAX_CONNECTIONS = 1000
-BACKLOG = 256
 MAX_HEADER_BYTES = 65_536
 ANOTHER_PORT_HINT = "Choose another with --port."
 
@@ -53,20 +51,7 @@ def blueprint(
 
 def bind(host: str, port: int) -> socket.socket:
     """A socket that listens at this address; UsageError when the address or port cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host.strip("[]"), port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise UsageError(f"port {port} on {host} is in use", ANOTHER_PORT_HINT) from error
-        raise UsageError(
-            f"nothing can listen at {host}, port {port}: {error.strerror or error}", ANOTHER_PORT_HINT
-        ) from error
-    return listener
+    return listen(host, port, ANOTHER_PORT_HINT)
 
 
 def create_app(find_deployment: Callable[[], Deployment], settings: Callable[[], Settings], token: str | None) -> Flask:

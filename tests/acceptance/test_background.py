@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.acceptance
 
+UP_LINES = ["page", "follows", "broker", "schedule", "log", "stop"]
 APP = """
 import os, time
 from livectl.celeryapp import app
@@ -66,8 +67,10 @@ def test_up_comes_works_and_goes(tmp_path: Path, home_environ: dict[str, str]) -
     assert started.returncode == 0, started.stderr
     running = find_running(tmp_path / "home", "up")
     assert f"pid {running.pid}" in started.stdout
-    assert str(tmp_path / "home" / "log" / "up.log") in started.stdout
-    wait_for(lambda: "livectl.ping" in Path(running.log).read_text(), what="a job")
+    assert [line.split()[0] for line in started.stdout.splitlines()] == UP_LINES
+    page = started.stdout.split()[1]
+    assert page in Path(running.log).read_text(), "it is the page of the one in the background"
+    wait_for(lambda: "livectl.ping" in (tmp_path / "home" / "log" / "worker.log").read_text(), what="a job")
     again = answer("up", "--detach", cwd=tmp_path, environ=home_environ)
     assert (again.returncode, f"up runs already in the background (pid {running.pid})" in again.stderr) == (
         1,

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -68,6 +69,11 @@ def commands_below(up: Running) -> dict[int, str]:
     return commands
 
 
+def worker_log(folder: Path) -> str:
+    log = folder / "home" / "log" / "worker.log"
+    return log.read_text() if log.exists() else ""
+
+
 def none_alive(pids: Iterable[int]) -> bool:
     return not any(map(alive, pids))
 
@@ -77,23 +83,27 @@ def find_member(up: Running, text: str) -> int:
 
 
 def test_from_nothing_to_jobs_and_back(tmp_path: Path, home_environ: dict[str, str]) -> None:
+    (tmp_path / "follows.yaml").write_text("follows: [demo/nonstop]\n")
+    (tmp_path / "schedules.yaml").write_text(f"{PING}  sweep: {{task: livectl.sweep, every: 2s}}\n")
     with livectl("up", "-c", "2", cwd=tmp_path, environ=home_environ) as up:
-        up.wait_for(str(tmp_path / "schedules.yaml"))
-        up.wait_for(str(tmp_path / "home" / "run" / "broker.sock"))
-        up.wait_for(SUCCEEDED)
-        up.wait_for("ready: broker, page, worker, beat at work")
-        names = {line.partition(" | ")[0].strip() for line in up.lines if " | " in line}
-        assert names == {"page", "worker", "beat", "up"}
-        assert "every user of this machine can read it" in up.text
+        up.wait_for("ready     broker, page, worker, beat at work")
+        up.wait_for("live      Nonstop: ")
+        summary = [line.split()[0] for line in up.lines[:6]]
+        assert summary == ["page", "follows", "broker", "schedule", "log", "stop"]
+        for words in ("open to all users here", "1 streamer of follows.yaml", str(tmp_path / "schedules.yaml")):
+            assert words in "\n".join(up.lines[:6])
+        wait_for(lambda: SUCCEEDED in worker_log(tmp_path), what="a job")
+        assert SUCCEEDED not in up.text, "what workers say of each job is for the log"
         members = commands_below(up)
         up.send(signal.SIGINT)
         assert up.wait() == 0
     assert none_alive(members)
     assert embedded_broker.find_running(tmp_path / "home") is None
     assert not (tmp_path / "home" / "broker.json").exists()
-    _, stopping, after = up.text.partition("stopping:")
-    assert stopping
-    assert "Warm shutdown" in after
+    assert [line.split()[2] for line in up.lines[-2:]] == ["stopping", "stopped"]
+    assert "Warm shutdown" in worker_log(tmp_path)
+    logs = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "home" / "log").iterdir()}
+    assert logs == dict.fromkeys(("beat.log", "broker.log", "page.log", "worker.log"), 0o600)
 
 
 def test_it_answers_programs_too(tmp_path: Path, home_environ: dict[str, str]) -> None:
@@ -114,7 +124,7 @@ def test_a_full_disk_ends_nothing_and_all_is_well_when_there_is_room(
     room = "there is room again"
     with tiny_disk(tmp_path / "disk", "size=12m") as disk:
         environ = home_environ | {"LIVECTL_HOME": str(disk / "home")}
-        with livectl("up", "-P", "solo", cwd=tmp_path, environ=environ) as up:
+        with livectl("-v", "up", "-P", "solo", cwd=tmp_path, environ=environ) as up:
             up.wait_for(SUCCEEDED)
             fill(disk / "ballast", spare=0)
             up.wait_for("is full: the broker answers reads, and takes nothing until there is room")
@@ -142,7 +152,8 @@ def test_the_page_is_where_it_says_though_its_usual_port_is_taken(tmp_path: Path
         (tmp_path / "livectl.yaml").write_text(f"web: {{port: {taken}}}\n")
         refused = answer("up", cwd=tmp_path, environ=home_environ)
     assert refused.returncode == 2
-    assert refused.stderr.startswith(f"livectl: port {taken} on 127.0.0.1 is in use\n")
+    assert refused.stderr.startswith(f"livectl: port {taken} on 127.0.0.1 is in use by python")
+    assert f"(pid {os.getpid()})" in refused.stderr
 
 
 def test_the_page_is_not_shown_to_everybody(tmp_path: Path, home_environ: dict[str, str]) -> None:
@@ -209,7 +220,7 @@ def test_killed_it_leaves_no_orphan_and_the_next_one_starts(
     tmp_path: Path, home_environ: dict[str, str], pool: str
 ) -> None:
     for _ in range(2):
-        with livectl("up", "-P", pool, "-c", "2", cwd=tmp_path, environ=home_environ) as up:
+        with livectl("-v", "up", "-P", pool, "-c", "2", cwd=tmp_path, environ=home_environ) as up:
             up.wait_for(SUCCEEDED)
             members = commands_below(up)
             assert len(members) == (6 if pool == "prefork" else 4)  # broker, page, worker with its children, beat
@@ -221,7 +232,7 @@ def test_killed_it_leaves_no_orphan_and_the_next_one_starts(
     "command", ["valkey-server", "celery -A livectl.celeryapp worker", "celery -A livectl.celeryapp beat"]
 )
 def test_a_member_that_is_killed_comes_back(tmp_path: Path, home_environ: dict[str, str], command: str) -> None:
-    with livectl("up", "-c", "2", cwd=tmp_path, environ=home_environ) as up:
+    with livectl("-v", "up", "-c", "2", cwd=tmp_path, environ=home_environ) as up:
         up.wait_for(SUCCEEDED)
         killed = find_member(up, command)
         os.kill(killed, signal.SIGKILL)
@@ -253,7 +264,7 @@ def begin_job(store_url: str, ledger: Path, seconds: float) -> None:
 
 def test_running_jobs_end_first(tmp_path: Path, slow: dict[str, str], store_url: str) -> None:
     passed_on = ("--beat-options", "--max-interval 1", "--", "--max-tasks-per-child", "7")
-    with livectl("-A", "proj", "up", "-c", "2", *passed_on, cwd=tmp_path, environ=slow) as up:
+    with livectl("-v", "-A", "proj", "up", "-c", "2", *passed_on, cwd=tmp_path, environ=slow) as up:
         up.wait_for("ready.")
         assert find_member(up, "--max-tasks-per-child 7")
         assert find_member(up, "--max-interval 1")
@@ -271,11 +282,11 @@ def test_a_job_that_outlasts_its_time_is_kept(
     tmp_path: Path, slow: dict[str, str], store_url: str, pool: str, queued: int, unacked: int
 ) -> None:
     """Not lost, not failed: put back at once where the pool can, and kept for another worker where it cannot."""
-    with livectl("-A", "proj", "up", "-P", pool, cwd=tmp_path, environ=slow) as up:
+    with livectl("-v", "-A", "proj", "up", "-P", pool, cwd=tmp_path, environ=slow) as up:
         up.wait_for("ready.")
         begin_job(store_url, tmp_path / "ledger", 60)
         up.send(signal.SIGTERM)
-        up.wait_for("stopping:")
+        up.wait_for("stopping  running jobs end first")
         up.send(signal.SIGTERM)
         assert up.wait() == 130
     with redis.Redis.from_url(store_url) as store:
@@ -289,8 +300,8 @@ def test_a_worker_that_does_not_answer_is_started_again(
 ) -> None:
     """SIGSTOP: alive for whoever only waits for its end."""
     (tmp_path / "livectl.yaml").write_text(f"up: {{silence: {silence}s}}\n")
-    with livectl("up", "-c", "2", cwd=tmp_path, environ=home_environ) as up:
-        up.wait_for("ready: broker, page, worker, beat at work")
+    with livectl("-v", "up", "-c", "2", cwd=tmp_path, environ=home_environ) as up:
+        up.wait_for("ready     broker, page, worker, beat at work")
         stopped = find_member(up, "celery -A livectl.celeryapp worker")
         os.kill(stopped, signal.SIGSTOP)
         up.wait_for(f"worker has not answered for {silence} s and is started again")
@@ -341,7 +352,7 @@ def test_what_is_wrong_is_said_at_once(
 
 def test_the_good_part_of_damaged_data_is_kept_and_the_rest_said(tmp_path: Path, home_environ: dict[str, str]) -> None:
     for _ in range(2):
-        with livectl("up", "-P", "solo", cwd=tmp_path, environ=home_environ) as up:
+        with livectl("-v", "up", "-P", "solo", cwd=tmp_path, environ=home_environ) as up:
             up.wait_for(SUCCEEDED)
             up.send(signal.SIGTERM)
             assert up.wait() == 0
@@ -358,8 +369,8 @@ def test_with_a_broker_that_is_set_none_comes_along(
     (tmp_path / "broker").mkdir()
     with nullcontext(rabbitmq.vhost()) if kind == "rabbitmq" else redis_over_tcp(tmp_path / "broker") as url:
         environ = home_environ | {"LIVECTL_BROKER": url, "LIVECTL_STORE": store_url}
-        with livectl("up", "-c", "2", cwd=tmp_path, environ=environ) as up:
-            up.wait_for("ready: page, worker, beat at work")
+        with livectl("-v", "up", "-c", "2", cwd=tmp_path, environ=environ) as up:
+            up.wait_for("ready     page, worker, beat at work")
             up.wait_for(SUCCEEDED)
             assert not [command for command in commands_below(up).values() if "valkey" in command]
             up.send(signal.SIGTERM)
@@ -369,7 +380,7 @@ def test_with_a_broker_that_is_set_none_comes_along(
 
 
 def test_when_nobody_reads_its_lines_any_more_it_stops_in_order(tmp_path: Path, home_environ: dict[str, str]) -> None:
-    argv = [sys.executable, "-m", "livectl", "up", "-c", "2"]
+    argv = [sys.executable, "-m", "livectl", "-v", "up", "-c", "2"]
     environ = {**os.environ, **home_environ}
     with subprocess.Popen(argv, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as up:
         assert up.stderr

@@ -67,10 +67,19 @@ UP = ["up", "-n", "up-1"]
         ("worker", [*WORKER, "-B"], "", True, True, True),
         ("beat", ["beat"], "", None, None, False),
         ("beat", ["beat"], "", None, True, True),
-        ("up", UP, "worker | up-1@h ready.", True, True, False),  # its page may still be starting
-        ("up", UP, "up     | ready: page, worker, beat at work", None, None, True),
-        ("up", UP, "up     | ready: beat at work", None, None, False),  # its worker takes no remote control
-        ("up", UP, "worker | up-1@h ready.\nup     | ready: beat at work", None, None, True),
+        ("up", UP, "up-1@h ready.", True, True, False),  # its page may still be starting
+        ("up", UP, "2026-11-28 15:50:21  ready     page, worker, beat at work", None, None, True),
+        ("up", UP, '{"at":"2026","event":"ready","text":"page, worker, beat at work"}', None, None, True),
+        ("up", UP, "2026-11-28 15:50:21  live      ready: worker", None, None, False),  # somebody's title
+        (
+            "up",
+            UP,
+            "2026-11-28 15:50:21  ready     beat at work",
+            None,
+            None,
+            False,
+        ),  # its worker takes no remote control
+        ("up", UP, "up-1@h ready.\n2026-11-28 15:50:21  ready     beat at work", None, None, True),
     ],
 )
 def test_it_works_when_it_has_answered(
@@ -81,7 +90,7 @@ def test_it_works_when_it_has_answered(
     offset = len(f"w1@h ready. up | ready: {earlier}\n")
     running = BackgroundProcess(name=name, argv=argv, cwd="/", environ={}, pid=1, started="", log=str(tmp_path / "log"))
     probe = cast("LivenessProbe", Probe(worker, beat))
-    assert _StartCheck(running, offset, probe, "h").has_answered() is works
+    assert _StartCheck(running, {tmp_path / "log": offset}, probe, "h").has_answered() is works
 
 
 def test_a_beat_that_nobody_can_ask_is_not_called_working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +100,7 @@ def test_a_beat_that_nobody_can_ask_is_not_called_working(tmp_path: Path, monkey
     running = BackgroundProcess(
         name="beat", argv=argv, cwd="/", environ={}, pid=1, started="", log=str(tmp_path / "log")
     )
-    check = _StartCheck(running, 0, cast("LivenessProbe", Probe(worker=None, beat=None)), "h")
+    check = _StartCheck(running, {}, cast("LivenessProbe", Probe(worker=None, beat=None)), "h")
     with subprocess.Popen(["sleep", "60"]) as child:
         try:
             with pytest.raises(UnfinishedError, match=r"beat runs \(pid 1\), but whether it works cannot be asked"):

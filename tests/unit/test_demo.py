@@ -28,7 +28,18 @@ def test_one_of_the_first_three_is_live_at_any_moment(now: float) -> None:
 @given(st.text("abcdefghijklmnopqrstuvwxyz0123456789_-", min_size=1, max_size=40), MOMENTS)
 def test_any_id_broadcasts_for_half_of_each_cycle(streamer_id: str, now: float) -> None:
     states = [demo.observe(streamer_id, now + minute * 60).state for minute in range(30)]
-    assert states.count(State.OFFLINE) in {14, 15, 16} if streamer_id != "nobody" else {State.NOT_FOUND} == set(states)
+    special = {"nobody": State.NOT_FOUND, "nonstop": State.LIVE}
+    if streamer_id in special:
+        assert set(states) == {special[streamer_id]}
+    else:
+        assert states.count(State.OFFLINE) in {14, 15, 16}
+
+
+@given(MOMENTS)
+def test_nonstop_is_live_at_any_moment(now: float) -> None:
+    seen = demo.observe("nonstop", now)
+    assert (seen.state, seen.session) == (State.LIVE, str(int(seen.started_at or 0)))
+    assert 0 <= now - (seen.started_at or 0) < demo.NONSTOP_CYCLE_SECONDS
 
 
 def test_a_broadcast_is_one_session_that_is_retitled() -> None:

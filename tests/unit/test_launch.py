@@ -199,4 +199,4 @@ def test_a_page_whose_token_is_unset_is_said_to_be_missing(tmp_path: Path) -> No
     summary = up.build_summary(own, environment, settings, server, page=None, pid=1)
     server.clean_up()
     text = render.as_text(up.summary_view(summary), colour=False)
-    assert "page       none: web.token: the environment variable NO_SUCH_TOKEN is not set\n" in text
+    assert "page      none: web.token: the environment variable NO_SUCH_TOKEN is not set\n" in text

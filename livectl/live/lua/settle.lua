@@ -26,7 +26,7 @@ end
 if outcome == 'sent' then
   remember_told(name, ARGV[6], now)
   call('HINCRBY', target, 'sent', 1)
-  call('HSET', target, 'sent_at', now)
+  call('HSET', target, 'sent_at', now, 'last_told', ARGV[5])
   call('HDEL', target, 'problem', 'lost_since')
 elseif outcome == 'dead' then
   remember_told(name, ARGV[6], now)

@@ -3,7 +3,7 @@
 Time is cut into cycles of 30 minutes; a streamer is live for the first 15 of a cycle that is their own, shifted by
 whole minutes. The 30 names of ROSTER have one minute each, so that at any moment one of them goes live within the
 next 60 seconds; ada, grace and linus are ten minutes apart, so that one of the three is always live. Any other id
-works too, with a minute of its own; `nobody` does not exist, and `rerun` shows recordings.
+works too, with a minute of its own; `nonstop` is always live, `nobody` does not exist, and `rerun` shows recordings.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ BATCH = 500  # an answer costs microseconds
 CYCLE_SECONDS = 1_800  # from one go-live of a streamer to the next
 BROADCAST_SECONDS = 900  # the pause that follows outlasts the merge window, so that each broadcast is alerted
 MINUTE_SECONDS = 60
+NONSTOP = "nonstop"  # its broadcasts follow on each other without a pause, one a day: one session for livectl
+NONSTOP_CYCLE_SECONDS = 86_400
 RETITLE_AFTER_SECONDS = 420  # into a broadcast its title becomes "part two"
 # fmt: off
 ROSTER = (
@@ -50,7 +52,7 @@ def address(text: str) -> str | None:
     if page is None or page.host != NAME:
         return None
     if len(page.parts) != 1 or not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", page.parts[0]):
-        raise NotAStreamer(f"no demo streamer in {text.strip()[:80]}", "Try demo/ada, demo/grace or demo/linus.")
+        raise NotAStreamer(f"no demo streamer in {text.strip()[:80]}", "Try demo/ada or demo/nonstop.")
     return page.parts[0].lower()
 
 
@@ -69,7 +71,7 @@ def observe(streamer_id: str, now: float) -> Observation:
         return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=now)
     started_at = last_start(streamer_id, now)
     elapsed = now - started_at
-    if elapsed >= BROADCAST_SECONDS:
+    if elapsed >= BROADCAST_SECONDS and streamer_id != NONSTOP:
         return Observation(
             platform=NAME, id=streamer_id, state=State.OFFLINE, at=now, name=streamer_id.title(), url=url(streamer_id)
         )
@@ -91,6 +93,8 @@ def observe(streamer_id: str, now: float) -> Observation:
 
 def last_start(streamer_id: str, now: float) -> int:
     """The last time this streamer went live, in whole seconds since the epoch."""
+    if streamer_id == NONSTOP:
+        return int(now // NONSTOP_CYCLE_SECONDS) * NONSTOP_CYCLE_SECONDS
     minutes = CYCLE_SECONDS // MINUTE_SECONDS
     minute = ROSTER.index(streamer_id) if streamer_id in ROSTER else crc32(streamer_id.encode()) % minutes
     shift = minute * MINUTE_SECONDS

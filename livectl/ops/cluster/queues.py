@@ -72,6 +72,17 @@ def measure(
     return QueueDepths(queues=queues, notes=all_notes, processed=processed, reads=reads)
 
 
+def count_ready(deployment: Deployment) -> int:
+    """How many messages are ready in the queues of the settings: all that is asked is their lengths."""
+    names = deployment.layout.queues
+    if deployment.redis_broker is None:
+        return _count_ready_through_kombu(deployment, names)
+    keys = [key for name in names for key in deployment.layout.list_keys(name)]
+    with redis_client.connect(deployment.redis_broker, trial_write=False) as connection:
+        lengths = connection.execute_all([("LLEN", key) for key in keys])
+    return sum(length for length in lengths if isinstance(length, int))
+
+
 def wait_until_empty(deployment: Deployment, names: Sequence[str], seconds: float, pause: float = 0.5) -> QueueDepths:
     """Waits until the queues are empty, workers hold nothing and nothing waits for its time, or the time is over.
 
@@ -184,6 +195,16 @@ def _measure_through_kombu(deployment: Deployment, names: Sequence[str]) -> Queu
     return QueueDepths(
         queues=tuple(measured), notes=(*notes, *_unread_queue_notes(measured)), processed=processed, reads=reads
     )
+
+
+def _count_ready_through_kombu(deployment: Deployment, names: Sequence[str]) -> int:
+    ready = 0
+    with deployments.celery_client(deployment).connection_for_read() as connection:
+        connection.ensure_connection(max_retries=1, timeout=redis_client.SERVER_TIMEOUT_S)
+        for name in names:
+            with suppress(*connection.channel_errors), connection.channel() as channel:  # no queue of that name
+                ready += int(channel.queue_declare(name, passive=True)[1])
+    return ready
 
 
 def _unread_queue_notes(queues: Sequence[Queue]) -> list[str]:

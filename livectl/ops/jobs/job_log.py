@@ -1,6 +1,8 @@
 """Logs in the store when a job was sent, began and ended, which Celery itself tells by events only.
 
 One hash a job, `livectl:job:ID`, gone an hour after its last change, or with the job's result if that is kept longer.
+Beside them `livectl:jobs:failed`, a stream of the latest failures, and `livectl:jobs:ended`, how many jobs of each app
+have ended: whoever watches need not look at every job.
 Every worker that livectl starts writes it, with redis-py; whoever sends or looks up a job uses a plain connection.
 """
 
@@ -20,7 +22,7 @@ from livectl.ops.protocol.message import parse_time
 from livectl.redaction import hide_secrets_in, redact_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from redis import Redis
@@ -36,6 +38,8 @@ ENTRY_TTL_SECONDS = 3600  # as long as livectl's own app keeps results
 MAX_ENTRY_TTL_SECONDS = 86_400  # for results that are kept longer, or for ever
 MAX_LOGGED_ERROR_CHARS = 1000
 MAX_LOGGED_REQUEST_BYTES = 65_536  # of a job that failed; a larger one is sent again by whoever has its arguments
+FAILED_KEY, ENDED_KEY = "livectl:jobs:failed", "livectl:jobs:ended"
+MAX_FAILURES_KEPT = 1000
 STORE_RETRY_PAUSE_S = 10.0  # after the store was away
 JOB_STATES = {"SUCCESS": JobState.SUCCEEDED, "IGNORED": JobState.SUCCEEDED, "RETRY": JobState.RETRYING}
 CLEARED_FIELDS = ("state", "error", "finished", "message")  # of an earlier try of the same job
@@ -92,9 +96,23 @@ def write_entry(
     pipe = store.pipeline(transaction=False)
     if clear:
         pipe.hdel(entry_key(job_id), *clear)
-    for command in write_commands(job_id, ttl, **facts):
+    for command in (*write_commands(job_id, ttl, **facts), *_tally_commands(job_id, facts)):
         pipe.execute_command(*command)  # type: ignore[no-untyped-call]
     pipe.execute()
+
+
+def _tally_commands(job_id: str, facts: Mapping[str, Fact]) -> list[tuple[str | float | bytes, ...]]:
+    """The Redis commands that count a job which has ended, and note one that has failed."""
+    if "finished" not in facts:
+        return []
+    app = str(facts.get("app") or "")
+    commands: list[tuple[str | float | bytes, ...]] = [("HINCRBY", ENDED_KEY, app, 1)]
+    if facts.get("state") == JobState.FAILED:
+        error = redact_text(str(facts.get("error") or ""), MAX_LOGGED_ERROR_CHARS)
+        note = {"id": job_id, "app": app, "task": str(facts.get("task") or ""), "error": error}
+        fields = [word for pair in note.items() for word in pair]
+        commands.append(("XADD", FAILED_KEY, "MAXLEN", "~", MAX_FAILURES_KEPT, "*", *fields))
+    return commands
 
 
 def read_entries(connection: RedisConnection, ids: Sequence[str]) -> dict[str, JobLogEntry]:
@@ -171,7 +189,7 @@ class JobEventRecorder:
         if state == "RETRY":
             self._write(sender, task_id, state=JobState.RETRYING)
         elif state in JOB_STATES:
-            self._write(sender, task_id, state=JOB_STATES[state], finished=time.time())
+            self._write(sender, task_id, state=JOB_STATES[state], finished=time.time(), app=self._app)
 
     def record_failure(
         self, sender: Any, task_id: str, exception: BaseException, args: Any, kwargs: Any, **_: Any
@@ -179,10 +197,11 @@ class JobEventRecorder:
         """Records the arguments too, so that the job can be sent again."""
         error = f"{type(exception).__name__}: {exception}"
         request = _encode_request(sender.name, args, kwargs)
-        self._write(sender, task_id, state=JobState.FAILED, finished=time.time(), error=error, message=request)
+        facts = {"error": error, "message": request, "task": sender.name, "app": self._app}
+        self._write(sender, task_id, state=JobState.FAILED, finished=time.time(), **facts)
 
     def record_revocation(self, sender: Any, request: Any, **_: Any) -> None:
-        self._write(sender, request.id, state=JobState.REVOKED, finished=time.time())
+        self._write(sender, request.id, state=JobState.REVOKED, finished=time.time(), app=self._app)
 
     def _write(self, task: Any, job_id: str, /, *, clear_ended: bool = False, **facts: Fact) -> None:
         from redis.exceptions import RedisError

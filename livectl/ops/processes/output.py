@@ -1,42 +1,104 @@
-"""Reads the output of several children line by line, and writes each line with the name of its child."""
+"""Reads the output of several children line by line; writes lines to their logs, and to a screen with a status line."""
 
 from __future__ import annotations
 
 import os
 import selectors
+import threading
 import time
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, TextIO
 
+from livectl.ops.processes import state_dir
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
-COLOURS = (36, 33, 32, 35)  # cyan, yellow, green, magenta: readable on light and on dark
 RESET_COLOUR = "\x1b[0m"
+CLEAR_TO_END = "\x1b[J"
+CURSOR_UP = "\x1b[{}A"
 
 
-class LineWriter:
-    """Writes lines to a stream. Once the reader of the stream is gone, it calls `on_closed` and drops the rest."""
+class Screen:
+    """Writes lines to a stream. Where that is a terminal, a status line stays below the last one and is redrawn.
 
-    def __init__(self, stream: TextIO, names: Sequence[str], *, colour: bool, on_closed: Callable[[], None]) -> None:
+    `columns` tells how wide the terminal is at this moment; without it there is no status line. Once the reader of the
+    stream is gone, `on_closed` is called and the rest dropped. Any thread may write.
+    """
+
+    def __init__(
+        self, stream: TextIO, *, columns: Callable[[], int] | None = None, on_closed: Callable[[], None] = lambda: None
+    ) -> None:
         self._stream = stream
+        self.columns = columns
         self._on_closed = on_closed
         self._is_closed = False
-        width = max(map(len, names))
-        self._prefixes = {name: f"{name:<{width}} | " for name in names}
-        if colour:
-            tinted = zip(names, COLOURS * len(names), strict=False)
-            self._prefixes |= {name: f"\x1b[{tint}m{self._prefixes[name]}{RESET_COLOUR}" for name, tint in tinted}
+        self._lock = threading.RLock()
+        self._status = ""
+        self._status_cells = 0  # how wide it was drawn: a narrower terminal has broken it over several rows since
 
-    def write(self, name: str, line: str) -> None:
+    def write(self, text: str) -> None:
+        """Writes a line, or several, above the status line."""
+        with self._lock:
+            self._emit(f"{self._erasure()}{text}\n{self._status}")
+
+    def show_status(self, status: str, cells: int) -> None:
+        """Redraws the status line, which is so many cells wide, colours not counted."""
+        with self._lock:
+            if self.columns and (status != self._status or cells != self._status_cells):
+                erasure, self._status, self._status_cells = self._erasure(), status, cells
+                self._emit(f"{erasure}{status}")
+
+    def close(self) -> None:
+        """Takes the status line away, and leaves the cursor at the beginning of its row."""
+        self.show_status("", 0)
+
+    def _erasure(self) -> str:
+        if not (self._status and self.columns):
+            return ""
+        rows_above = max(0, self._status_cells - 1) // max(1, self.columns())
+        return f"\r{CURSOR_UP.format(rows_above) if rows_above else ''}{CLEAR_TO_END}"
+
+    def _emit(self, text: str) -> None:
         if self._is_closed:
             return
         try:
-            self._stream.write(f"{self._prefixes[name]}{line}\n")
+            self._stream.write(text)
             self._stream.flush()
         except OSError:  # the terminal was closed, or the program behind the pipe has ended
             self._is_closed = True
             self._on_closed()
+
+
+class LogFiles:
+    """Writes the lines of each member to its log. One that cannot be written, as on a full disk, costs its lines."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._files: dict[str, IO[bytes]] = {}
+
+    def write(self, name: str, line: str) -> None:
+        with suppress(OSError):
+            file = self._files.get(name)
+            if file is None or os.fstat(file.fileno()).st_size > state_dir.MAX_LOG_BYTES:
+                file = self._reopen(name)
+            os.write(file.fileno(), f"{line}\n".encode(errors="backslashreplace"))  # no buffer that a full disk fills
+
+    def close(self) -> None:
+        for name in list(self._files):
+            self._close(name)
+
+    def _reopen(self, name: str) -> IO[bytes]:
+        self._close(name)
+        file = self._files[name] = state_dir.open_log(self._home, name)
+        return file
+
+    def _close(self, name: str) -> None:
+        with suppress(OSError):
+            if file := self._files.pop(name, None):
+                file.close()
 
 
 CHUNK_BYTES = 65536  # what a pipe holds

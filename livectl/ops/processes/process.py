@@ -33,6 +33,17 @@ def identify(pid: int) -> ProcessIdentity | None:
     return ProcessIdentity(pid, started) if started else None
 
 
+def name_of(pid: int) -> str:
+    """The program of a process, without its arguments; empty where nobody tells."""
+    try:
+        argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        argv = _run_ps("args=", pid).split()
+    if any(Path(word).name == "livectl" for word in argv[:3]):
+        return "another livectl"
+    return Path(argv[0]).name if argv and argv[0] else ""
+
+
 def is_alive(process: ProcessIdentity) -> bool:
     return identify(process.pid) == process
 
@@ -70,11 +81,13 @@ def _start_time_from_proc(pid: int) -> str:
 
 
 def _start_time_from_ps(pid: int) -> str:
-    completed = subprocess.run(
-        ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    state, _, started = completed.stdout.strip().partition(" ")
+    state, _, started = _run_ps("stat=,lstart=", pid).strip().partition(" ")
     return "" if state.startswith("Z") else started.strip()
+
+
+def _run_ps(columns: str, pid: int) -> str:
+    argv = ["/bin/ps", "-o", columns, "-p", str(pid)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
 
 
 CGROUPS = Path("/sys/fs/cgroup")

@@ -68,6 +68,7 @@ class StartNote(msgspec.Struct, frozen=True, kw_only=True):
     cwd: str
     salt: str
     settings: dict[str, StartedSetting]
+    page: tuple[str, str] = ("", "")  # of `up`: the address of its page, and what a person should know of it
 
     @property
     def label(self) -> str:
@@ -79,7 +80,14 @@ class StartNote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def note_start(
-    kind: ProcessKind, settings: Settings, cwd: Path, *, config: str | None = None, name: str = "", own: bool = True
+    kind: ProcessKind,
+    settings: Settings,
+    cwd: Path,
+    *,
+    config: str | None = None,
+    name: str = "",
+    own: bool = True,
+    page: tuple[str, str] = ("", ""),
 ) -> None:
     """Notes that this process runs on these settings. Where nothing can be written, nothing is noted.
 
@@ -100,6 +108,7 @@ def note_start(
         cwd=str(cwd),
         salt=salt,
         settings=_started_settings(settings, (OWN_SECTIONS if own else APP_SECTIONS)[kind], salt),
+        page=page,
     )
     folder = _folder(settings.home)
     with suppress(OSError):
@@ -115,10 +124,15 @@ def forget_start(kind: ProcessKind, settings: Settings) -> None:
         _path(settings.home, kind).unlink(missing_ok=True)
 
 
+def find_page(home: Path, pid: int) -> tuple[str, str] | None:
+    """The page of the `up` that has this pid, and what a person should know of it."""
+    return next((note.page for note in running(home) if note.kind == "up" and note.pid == pid), None)
+
+
 def describe_outdated(settings: Settings, cwd: Path, *, own: bool = True) -> list[str]:
     """A line for each setting that processes here were started with otherwise, and cannot take over."""
     labels: dict[str, list[str]] = defaultdict(list)
-    for note in _running(settings.home):
+    for note in running(settings.home):
         if note.own == own and note.has_settings_of(settings.file, cwd):
             for difference in _differences(note, settings):
                 labels[difference].append(note.label)
@@ -167,17 +181,18 @@ def _show(name: str, value: Any) -> str:
     return MASK if isinstance(value, Secret) else str(redact(value))
 
 
-def _running(home: Path) -> list[StartNote]:
+def running(home: Path) -> list[StartNote]:
+    """The notes of the processes that run."""
     notes = [note for path in sorted(_folder(home).glob("*.json")) if (note := _read(path))]
     return [note for note in notes if process.is_alive(process.ProcessIdentity(note.pid, note.started))]
 
 
 def _drop_ended(home: Path) -> None:
     """Drops the notes that killed processes have left."""
-    running = {(note.pid, note.kind) for note in _running(home)}
+    alive = {(note.pid, note.kind) for note in running(home)}
     for path in _folder(home).glob("*.json"):
         note = _read(path)
-        if note is None or (note.pid, note.kind) not in running:
+        if note is None or (note.pid, note.kind) not in alive:
             path.unlink(missing_ok=True)
 
 

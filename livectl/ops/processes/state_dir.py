@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 PRIVATE_MODE = 0o700
 PRIVATE_FILE_MODE = 0o600
-MAX_LOG_BYTES = 10_000_000  # a longer log is set aside at the next start
+MAX_LOG_BYTES = 10_000_000  # a longer log is set aside: by `up` at once, by others at their next start
+KEPT_LOGS = 3  # that were set aside, for each name: .log.1 is the latest
 STATE_FOLDERS = ("run", "log", "data")
 LOCK_RETRY_SECONDS = 0.05  # between two tries while the holder of a lock is ending
 
@@ -52,16 +53,28 @@ def state_dir_error(home: Path, error: OSError) -> ServerError:
     )
 
 
+def log_folder(home: Path) -> Path:
+    return home / "log"
+
+
 def log_path(home: Path, name: str) -> Path:
-    return home / "log" / f"{name}.log"
+    return log_folder(home) / f"{name}.log"
 
 
 def open_log(home: Path, name: str) -> IO[bytes]:
     """Opens the log of a process to append to it; sets a long one aside first."""
     path = log_path(home, name)
     if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
-        path.replace(path.with_name(f"{path.name}.1"))
+        _set_aside(path)
     return open(path, "ab", opener=lambda name, flags: os.open(name, flags, PRIVATE_FILE_MODE))
+
+
+def _set_aside(path: Path) -> None:
+    """Renames a log to `.log.1`, that to `.log.2` and so on; the last one is dropped."""
+    for number in range(KEPT_LOGS, 0, -1):
+        older = path.with_name(f"{path.name}.{number - 1}") if number > 1 else path
+        if older.exists():
+            older.replace(path.with_name(f"{path.name}.{number}"))
 
 
 def acquire_lock(path: Path, timeout: float = 0) -> int | None:

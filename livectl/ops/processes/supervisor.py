@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 OWN_NAME = "up"
 READY_PREFIX = "ready: "  # begins the line that says that every child has answered
+STOPPING_PREFIX = "stopping"  # begins the lines that say that all is about to end
 POLL_SECONDS = 0.25  # between two looks at what is due; output, signals and deaths wake the supervisor at once
 START_POLL_SECONDS = 0.02  # the same while children start
 CLOSE_SECONDS = 1.0  # to wait for the end of the output once every child has ended

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,8 @@ from livectl.errors import LivectlError, ServerAwayError, ServerError, SettingsE
 from livectl.ops import apps, deployment
 from livectl.ops.processes import embedded_broker, launch, process, state_dir
 from livectl.ops.processes.launch import REQUEUE_ON_QUIT_POOLS, argv_with_requeue_on_quit
-from livectl.ops.processes.supervisor import OWN_NAME, READY_PREFIX
 from livectl.ops.schedules import schedule_file
+from livectl.ops.services.board import READY_LINE
 from livectl.ops.services.health import LivenessProbe
 
 if TYPE_CHECKING:
@@ -118,14 +119,19 @@ def check_app(app: str, settings: Settings, cwd: Path, say: Callable[[str], None
     _check_servers(broker, app_deployment.store if with_beat else None, say=say)
 
 
-def check_schedule(settings: Settings, cwd: Path, file: str | None = None) -> None:
-    """Raises the mistakes of the schedule that beat would read: this file, or that of the settings if there is one."""
+def check_schedule(settings: Settings, cwd: Path, file: str | None = None) -> int | None:
+    """Raises the mistakes of the schedule that beat would read: this file, or that of the settings if there is one.
+
+    Returns how many entries it has; None if there is none.
+    """
     is_named = settings.sources["schedules"] != livectl_settings.DEFAULT_SOURCE
     path = cwd / file if file else settings.schedules
     if file and path.suffix not in SCHEDULE_SUFFIXES:
         raise SettingsError(f"{file} is no schedule file", "Its name has to end in .yaml or .yml.")
-    if file or is_named or path.exists():
-        schedule_file.load(path, name=str(path.relative_to(cwd) if path.is_relative_to(cwd) else path))
+    if not (file or is_named or path.exists()):
+        return None
+    name = str(path.relative_to(cwd) if path.is_relative_to(cwd) else path)
+    return len(schedule_file.load(path, name=name).schedules)
 
 
 def _check_servers(*addresses: Address | None, say: Callable[[str], None] | None = None) -> None:
@@ -168,8 +174,7 @@ def start(
         lock_descriptor = state_dir.acquire_lock(home / "run" / "detached.lock", READY_SECONDS)
         try:
             ensure_not_running(home, name)
-            log = state_dir.log_path(home, name)
-            log_offset = log.stat().st_size if log.exists() else 0
+            logs = _log_sizes(home, name)
             child, running = _spawn(home, name, argv_with_requeue_on_quit(argv), environ, cwd)
         finally:
             if lock_descriptor is not None:
@@ -177,7 +182,7 @@ def start(
     except OSError as error:
         raise state_dir.state_dir_error(home, error) from error
     try:
-        _wait_until_working(child, running, _StartCheck(running, log_offset, probe, host))
+        _wait_until_working(child, running, _StartCheck(running, logs, probe, host))
     finally:
         if child.poll() is not None:
             _record_path(home, name).unlink(missing_ok=True)
@@ -240,10 +245,6 @@ def list_running(home: Path) -> list[BackgroundProcess]:
 
 def argv_view(argv: list[str]) -> View:
     return render.View({"argv": argv}, lambda: shlex.join(argv))
-
-
-def started_view(running: BackgroundProcess) -> View:
-    return render.View(_as_row(running), lambda: _render_running(running))
 
 
 def all_started_view(processes: Sequence[BackgroundProcess]) -> View:
@@ -319,8 +320,8 @@ def _spawn(
 class _StartCheck:
     """Whether a process that was just started works: it says so in its log, or it answers."""
 
-    def __init__(self, running: BackgroundProcess, log_offset: int, probe: LivenessProbe, host: str) -> None:
-        self.log_offset = log_offset
+    def __init__(self, running: BackgroundProcess, logs: dict[Path, int], probe: LivenessProbe, host: str) -> None:
+        self._logs = logs  # and how long each was before
         self._running = running
         self._probe = probe
         node = running.option_value("-n")
@@ -341,8 +342,7 @@ class _StartCheck:
             return self._has_beat()
         worker_says_so = rf"{re.escape(self._node)} ready\."  # Celery's own word, once it has its broker
         if self._running.name == "up":
-            ready = rf"{OWN_NAME} +\| {READY_PREFIX}"
-            return self._says(ready) and self._says(rf"{ready}.*\bworker\b|{worker_says_so}")
+            return self._says(READY_LINE) and self._says(rf"(?:{READY_LINE}).*\bworker\b|{worker_says_so}")
         works = self._says(worker_says_so) or self._probe.is_worker_alive(self._node)
         return bool(works) and ("-B" not in self._running.argv or self._has_beat())
 
@@ -350,7 +350,11 @@ class _StartCheck:
         return bool(self._probe.is_beat_alive(self._running.pid))
 
     def _says(self, pattern: str) -> bool:
-        return re.search(pattern, _read_log(Path(self._running.log), self.log_offset)) is not None
+        return re.search(pattern, self.read_logs(), re.MULTILINE) is not None
+
+    def read_logs(self) -> str:
+        """What was written since, to its own log last."""
+        return "\n".join(_read_log(log, offset) for log, offset in reversed(self._logs.items()))
 
 
 def _wait_until_working(child: subprocess.Popen[bytes], running: BackgroundProcess, check: _StartCheck) -> None:
@@ -364,7 +368,7 @@ def _wait_until_working(child: subprocess.Popen[bytes], running: BackgroundProce
         if lived > READY_SECONDS:
             raise _unanswered_error(running, f"has not answered in {READY_SECONDS:.0f} s{check.problem}")
         time.sleep(START_CHECK_SECONDS)
-    raise _ended_error(running, code, _read_log(Path(running.log), check.log_offset))
+    raise _ended_error(running, code, check.read_logs())
 
 
 def _ended_error(running: BackgroundProcess, code: int, log: str) -> LivectlError:
@@ -389,9 +393,18 @@ def _unanswered_error(running: BackgroundProcess, reason: str) -> UnfinishedErro
 
 def _read_log(log: Path, offset: int) -> str:
     """What was written to the log since; all of it, if it was set aside meanwhile."""
-    with log.open("rb") as stream:
+    with suppress(FileNotFoundError), log.open("rb") as stream:
         stream.seek(offset if offset <= log.stat().st_size else 0)
         return stream.read().decode(errors="replace")
+    return ""
+
+
+def _log_sizes(home: Path, name: str) -> dict[Path, int]:
+    """How long the logs are now in which a process says that it works: its own, and for `up` that of its worker."""
+    logs = [
+        state_dir.log_path(home, log_name) for log_name in dict.fromkeys((name, "worker" if name == "up" else name))
+    ]
+    return {log: log.stat().st_size if log.exists() else 0 for log in logs}
 
 
 def _make_probe(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
-import socket
 import sys
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from livectl import server_check
 from livectl import settings as livectl_settings
 from livectl.errors import ServerError, UsageError
+from livectl.models import BoardEvent
 from livectl.ops import deployment
 from livectl.ops.processes import launch, state_dir
 from livectl.ops.processes.embedded_broker import EmbeddedBroker, resolve_addresses
@@ -23,15 +26,18 @@ from livectl.ops.processes.launch import (
     WorkerOptions,
     argv_with_requeue_on_quit,
 )
+from livectl.ops.processes.listener import find_owner, listen
 from livectl.ops.processes.supervised_process import ChildSpec, spawn
-from livectl.ops.services import background
+from livectl.ops.services import background, board
 from livectl.ops.services.health import LivenessProbe
 from livectl.render import View
+from livectl.units import format_count, format_duration
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
+    from livectl.ops.services.background import BackgroundProcess
     from livectl.pools import Pool
     from livectl.settings import Settings
 
@@ -42,12 +48,16 @@ PAGE_GRACE_SECONDS = 2.0
 BROKER_GRACE_SECONDS = 10.0
 PAGE_TIMEOUT_SECONDS = 5.0
 
+MEMBER_NAMES = ("broker", "page", "worker", "beat")
+
 OWN_OPTIONS = frozenset(
     {"-P", "--pool", "-c", "--concurrency", "-Q", "--queues", "-n", "--hostname", "-l", "--loglevel"}
 )
 DETACHING_OPTIONS = frozenset({"-D", "--detach", "-B", "--beat", "--uid", "--gid", "-A", "--app"})
 
-LABEL_WIDTH = 11
+LABEL_WIDTH = 10
+LINK = "\x1b]8;;{url}\x1b\\{url}\x1b]8;;\x1b\\"  # OSC 8, which a terminal opens at a click
+ANOTHER_PORT_HINT = "Choose another with `web: {port: …}` in livectl.yaml, or end what has it."
 
 
 class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +72,7 @@ class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
     loglevel: str
     worker_extra: tuple[str, ...] = ()  # options of `celery worker`
     beat_extra: tuple[str, ...] = ()  # options of `celery beat`
+    log_format: Literal["text", "json"] = "text"
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +98,11 @@ class UpSummary(msgspec.Struct, frozen=True, kw_only=True):
     page_problem: str | None  # why livectl's own app has none
     worker: str
     pool: Pool
+    app: str | None = None  # that of -A
+    logs: str = ""  # the folder with the log of each member
+    follows: str | None = None  # who is followed, in words
+    entries: int | None = None  # of the schedule file
+    page_note: str = ""  # what a person should know of the page
 
 
 def default_pool(app: str | None) -> Pool:
@@ -104,6 +120,7 @@ def command_line(options: UpOptions) -> list[str]:
         "-Q": options.queues,
         "-n": options.name,
         "-l": options.loglevel,
+        "--log-format": None if options.log_format == "text" else options.log_format,
     }
     arguments = [word for flag, value in flags.items() if value is not None for word in (flag, str(value))]
     arguments += ["--beat-options", shlex.join(options.beat_extra)] if options.beat_extra else []
@@ -151,36 +168,26 @@ def make_embedded_broker(options: UpOptions, settings: Settings, say: Callable[[
 def open_page_listener(options: UpOptions, settings: Settings) -> socket.socket | None:
     """The socket of the page, which `up` keeps open: nobody else can take its port, not even while it starts again.
 
-    A port in the settings has to be free; otherwise any free port will do.
+    A port in the settings has to be free; otherwise any free port will do, and `page_note` says why it is another.
     """
     if options.app is not None:  # the page shows streamers, which only livectl's own app has
         return None
     web = settings.web
     try:
-        return _listen(web.host, web.port)
-    except OSError as error:
-        if settings.sources["web.port"] != livectl_settings.DEFAULT_SOURCE:
-            raise UsageError(
-                f"port {web.port} on {web.host} is in use", "Choose another with `web: {port: …}`."
-            ) from error
-    return _listen(web.host, 0)
+        return listen(web.host, web.port, ANOTHER_PORT_HINT)
+    except UsageError as error:
+        is_taken = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
+        if not is_taken or settings.sources["web.port"] != livectl_settings.DEFAULT_SOURCE:
+            raise
+    return listen(web.host, 0, ANOTHER_PORT_HINT)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    listener = _make_listener(host)
-    try:
-        listener.bind((host.strip("[]"), port))
-        listener.listen()
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _make_listener(host: str) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    return listener
+def describe_port(page: socket.socket | None, settings: Settings) -> str:
+    """Why the page is at another port than usual; empty where it is not."""
+    if page is None or _port_of(page) == settings.web.port:
+        return ""
+    owner = find_owner(settings.web.port)
+    return f"{settings.web.port} is taken{f' by {owner}' if owner else ''}; web: {{port: …}} sets another"
 
 
 def build_summary(
@@ -191,9 +198,11 @@ def build_summary(
     *,
     page: socket.socket | None,
     pid: int,
+    follows: str | None = None,
+    page_note: str = "",
 ) -> UpSummary:
     """Sums up where everything is. Raises early what would stop a child: no store, no answer, a mistake in a file."""
-    background.check_schedule(settings, environment.cwd)
+    entries = background.check_schedule(settings, environment.cwd)
     broker, store = _broker_and_store(options, settings, server)
     return UpSummary(
         pid=pid,
@@ -207,6 +216,11 @@ def build_summary(
         page_problem=settings.web.token.problem if settings.web.token and not (page or options.app) else None,
         worker=_worker_node_name(options, environment),
         pool=options.pool,
+        app=options.app,
+        logs=str(state_dir.log_folder(settings.home)),
+        follows=follows,
+        entries=entries,
+        page_note=describe_port(page, settings) or page_note,
     )
 
 
@@ -325,18 +339,73 @@ def _worker_node_name(options: UpOptions, environment: Environment) -> str:
     return launch.full_node_name(options.name, environment.host)
 
 
-def summary_view(summary: UpSummary) -> View:
-    rows = {
-        "page": summary.page or (f"none: web.token: {summary.page_problem}" if summary.page_problem else None),
-        "worker": f"{summary.worker}, pool {summary.pool}",
-        "schedules": summary.schedules or "none: `livectl init` writes a first one",
-        "broker": summary.broker,
-        "store": summary.store if summary.store != summary.broker else None,
-        "data": summary.data,
-        "log": summary.log,
-        "home": summary.home,
-        "stop": f"Ctrl-C, or `kill {summary.pid}`",
-        "try": "livectl call livectl.ping, livectl schedules next",
+def summary_view(summary: UpSummary, *, width: int | None = None, links: bool = False) -> View:
+    """Six lines: where everything is. In a terminal of this width each is one row, and the page may be a link."""
+    return View(summary, lambda: "\n".join(summary_lines(summary, width=width, links=links)))
+
+
+def detached_view(
+    summary: UpSummary,
+    process: BackgroundProcess,
+    *,
+    page: str | None,
+    note: str,
+    width: int | None = None,
+    links: bool = False,
+) -> View:
+    """The same six lines of an `up` in the background, with the page where that one has it."""
+    own = msgspec.structs.replace(summary, pid=process.pid, log=process.log, page=page or summary.page, page_note=note)
+    stop = f"livectl stop up  (in the background, pid {process.pid})"
+    data = {"name": process.name, **msgspec.structs.asdict(own)}
+    return View(data, lambda: "\n".join(summary_lines(own, stop=stop, width=width, links=links)))
+
+
+def started_event(summary: UpSummary, now: float) -> BoardEvent:
+    text = f"the page is at {summary.page}" if summary.page else f"for {summary.app or 'livectl'}"
+    return BoardEvent(at=now, event="started", text=text, details=msgspec.structs.asdict(summary))
+
+
+def stopped_event(began: float, now: float) -> BoardEvent:
+    return BoardEvent(at=now, event="stopped", text=f"after {format_duration(now - began)}")
+
+
+def summary_lines(
+    summary: UpSummary, *, stop: str = "Ctrl-C", width: int | None = None, links: bool = False
+) -> list[str]:
+    where = {"page": _page_text(summary), "follows": summary.follows or "nobody"}
+    if summary.app is not None:
+        where = {"app": summary.app, "worker": f"{summary.worker}, pool {summary.pool}"}
+    rows = where | {
+        "broker": f"livectl's own, its data in {_short(summary.data)}" if summary.data else summary.broker,
+        "schedule": _schedule_text(summary),
+        "log": f"{_short(summary.logs)}{os.sep}",
+        "stop": stop,
     }
-    lines = [f"  {label:<{LABEL_WIDTH}}{text}" for label, text in rows.items() if text]
-    return View(summary, lambda: "\n".join(["livectl is going up.", *lines]))
+    lines = [f"  {label:<{LABEL_WIDTH}}{text}" for label, text in rows.items()]
+    lines = [board.cut(line, width) for line in lines] if width else lines
+    if links and summary.page and summary.page in lines[0]:
+        lines[0] = lines[0].replace(summary.page, LINK.format(url=summary.page), 1)
+    return lines
+
+
+def _page_text(summary: UpSummary) -> str:
+    if summary.page is None:
+        return f"none: web.token: {summary.page_problem}"
+    return f"{summary.page}  ({summary.page_note})" if summary.page_note else summary.page
+
+
+def _schedule_text(summary: UpSummary) -> str:
+    own = (
+        f"{format_count(summary.entries, 'entry', plural='entries')} in {_short(summary.schedules)}"
+        if (summary.schedules and summary.entries is not None)
+        else ""
+    )
+    if summary.app is not None:
+        return f"{own}, and the app's beat_schedule" if own else "the app's beat_schedule"
+    return own or "none: `livectl init` writes a first one"
+
+
+def _short(path: str | None) -> str:
+    """A path as a shell takes it: from the home of the user, where it is in there."""
+    home = str(Path.home())
+    return f"~{path[len(home) :]}" if path and path.startswith(f"{home}{os.sep}") else path or ""

@@ -1,0 +1,203 @@
+"""Reads what the board of `livectl up` tells of streamers: who went live, who was told, how things stand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from livectl.errors import LivectlError
+from livectl.live import store_reader
+from livectl.live.alerts import rules
+from livectl.live.follows import follow_list
+from livectl.models import BoardEvent, BoardReading, StatusPart
+from livectl.settings_watch import FileChanges
+from livectl.units import format_count, format_duration, format_hours_and_minutes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from livectl.address import Address
+    from livectl.live.store_records import StorePulse, TargetPulse
+    from livectl.models import Change, PlatformHealth
+
+
+MAX_CHANGES = 200  # in one reading; the rest comes with the next
+MAX_LINES = 8  # for changes of one kind in one reading: more are told in one line
+MAX_NAMES = 3
+MAX_KNOWN_CHANGES = 1000  # remembered, to say what a target was told
+EVENTS = {"began": "live", "ended": "ended", "troubled": "problem"}  # titles come and go: nobody waits for those
+TOLD = {
+    "began": "{} is live",
+    "ended": "{} has ended",
+    "retitled": "{} has a new title",
+    "recategorised": "{} has another category",
+}
+LIVE_RANK, NEXT_RANK = 3, 5
+
+
+class LivePulse:
+    """Reads the store again and again. The first reading tells who is live already, and nothing of before."""
+
+    def __init__(self, find_store: Callable[[], Address], follows: Callable[[], Path], since: float) -> None:
+        self._find_store = find_store
+        self._follows = follows
+        self._last = f"{int(since * 1000)}-0"  # the number of the last change that was read
+        self._changes: dict[str, Change] = {}
+        self._sent: dict[str, int] | None = None
+        self._dead_letters = 0
+        self._file = FileChanges(read_follows)
+
+    def read(self, now: float) -> BoardReading:
+        with store_reader.read_only_store(self._find_store()) as store:
+            pulse, healths = store.pulse(self._last, MAX_NAMES, MAX_CHANGES), store.health(now)
+        events = [*self._file_events(now), *self._take(pulse, now)]
+        return BoardReading(
+            events=tuple(events), parts=status_parts(pulse, now), problems=tuple(find_problems(pulse, healths, now))
+        )
+
+    def _file_events(self, now: float) -> list[BoardEvent]:
+        path = self._follows()
+        line = self._file.look(path)
+        return [BoardEvent(at=now, event="file", text=line, details={"file": path.name})] if line else []
+
+    def _take(self, pulse: StorePulse, now: float) -> list[BoardEvent]:
+        is_first, sent = self._sent is None, self._sent or {}
+        for change in pulse.changes:
+            self._changes[change.number] = change
+            self._last = change.number
+        for number in list(self._changes)[:-MAX_KNOWN_CHANGES]:
+            del self._changes[number]
+        self._sent = {target.name: target.sent for target in pulse.targets}
+        began = sum(change.kind == "began" for change in pulse.changes)
+        events = [already_live(pulse, now)] if is_first and pulse.live > began else []
+        events += change_events(pulse.changes)
+        if not is_first:
+            events += told_events(pulse.targets, sent, self._changes, now)
+        if not is_first and pulse.dead_letters > self._dead_letters:
+            more = format_count(pulse.dead_letters - self._dead_letters, "dead letter")
+            events.append(BoardEvent(at=now, event="dead", text=f"{more} more: livectl dead"))
+        self._dead_letters = pulse.dead_letters
+        return events
+
+
+def read_pulse(address: Address, now: float) -> BoardReading:
+    """How things stand, and what is wrong, for one look."""
+    with store_reader.read_only_store(address) as store:
+        pulse, healths = store.pulse(f"{int(now * 1000)}-0", MAX_NAMES, 1), store.health(now)
+    return BoardReading(parts=status_parts(pulse, now), problems=tuple(find_problems(pulse, healths, now)))
+
+
+def read_follows(path: Path) -> dict[str, Any]:
+    """The streamers of the file, by platform and id."""
+    return {f"{streamer.platform}/{streamer.id}": streamer for streamer in follow_list.load(path, path.name).streamers}
+
+
+def describe_follows(path: Path, name: str) -> str:
+    """Who is followed, in a few words."""
+    try:
+        streamers = list(read_follows(path))
+    except LivectlError:
+        return f"{name} cannot be read: livectl follow list"
+    if not streamers:
+        return "nobody yet: livectl follow add ADDRESS"
+    return f"{format_count(len(streamers), 'streamer')} of {name}: {_some(streamers, len(streamers))}"
+
+
+def status_parts(pulse: StorePulse, now: float) -> tuple[StatusPart, ...]:
+    count = f"{pulse.live} live" if pulse.live else "nobody live"
+    words = (f"{count}: {_some(pulse.names, pulse.live)}", f"{count} of {pulse.followed}", count)
+    if not pulse.followed:
+        return (StatusPart(("nobody followed",), LIVE_RANK),)
+    parts = [StatusPart(words if pulse.live else words[1:], LIVE_RANK, "good" if pulse.live else "")]
+    if pulse.next_due is not None:
+        wait = f"in {format_duration(pulse.next_due - now)}" if pulse.next_due >= now + 1 else "now"
+        parts.append(StatusPart((f"next {'/'.join(pulse.next_key)} {wait}", f"next {wait}", ""), NEXT_RANK))
+    return tuple(parts)
+
+
+def find_problems(pulse: StorePulse, healths: Iterable[PlatformHealth], now: float) -> list[str]:
+    healths = list(healths)
+    problems = [change.title for _, _, change in rules.find_troubles(healths, now)]
+    problems += [f"{health.platform} is not reached" for health in healths if health.unreached is not None]
+    problems += [f"{target.name} takes no alerts: {target.answer}" for target in pulse.targets if target.failing]
+    if pulse.unresolved:
+        lines = format_count(pulse.unresolved, "line")
+        verb = "leads" if pulse.unresolved == 1 else "lead"
+        problems.append(f"{lines} of the follow list {verb} to nobody: livectl live --all")
+    return problems
+
+
+def change_events(changes: Sequence[Change]) -> list[BoardEvent]:
+    """A line for each go-live and each end; one line for many at once."""
+    events: list[BoardEvent] = []
+    for kind, event in EVENTS.items():
+        same_kind = [change for change in changes if change.kind == kind]
+        if len(same_kind) > MAX_LINES:
+            names = [_name(change) for change in same_kind]
+            verb = "went live" if kind == "began" else "ended"
+            text = f"{len(names)} {verb}: {_some(names, len(names))}"
+            events.append(BoardEvent(at=same_kind[-1].at, event=event, text=text, details={"count": len(names)}))
+        else:
+            events += [_change_event(change, event) for change in same_kind]
+    return sorted(events, key=lambda event: event.at)
+
+
+def told_events(
+    targets: Sequence[TargetPulse], sent: dict[str, int], changes: dict[str, Change], now: float
+) -> list[BoardEvent]:
+    """A line for each change that targets took an alert about since."""
+    names: dict[str, list[str]] = {}
+    for target in targets:
+        if target.name in sent and target.sent > sent[target.name]:
+            change = changes.get(target.last_told)
+            more = target.sent - sent[target.name] - 1
+            text = _told_text(change) if change else format_count(more + 1, "alert")
+            names.setdefault(f"{text}, and {more} more" if change and more else text, []).append(target.name)
+    return [
+        BoardEvent(at=now, event="told", text=f"{', '.join(told)}: {text}", details={"targets": told})
+        for text, told in names.items()
+    ]
+
+
+def already_live(pulse: StorePulse, now: float) -> BoardEvent:
+    verb = "is" if pulse.live == 1 else "are"
+    text = f"{pulse.live} of {pulse.followed} {verb} live: {_some(pulse.names, pulse.live)}"
+    return BoardEvent(at=now, event="live", text=text, details={"count": pulse.live})
+
+
+def _change_event(change: Change, event: str) -> BoardEvent:
+    name = _name(change)
+    details = {
+        "platform": change.platform,
+        "id": change.id,
+        "name": change.name or None,
+        "title": change.title or None,
+        "category": change.category or None,
+        "url": change.url or None,
+    }
+    return BoardEvent(at=change.at, event=event, text=_change_text(change, name), details=details)
+
+
+def _change_text(change: Change, name: str) -> str:
+    who = name if name.lower() == change.id.lower() else f"{name} ({change.platform}/{change.id})"
+    if change.kind == "troubled":
+        return f"{change.title}. {change.before}"
+    if change.kind == "ended":
+        seconds = (change.ended_at or change.at) - (change.started_at or change.at)
+        return f"{who} was live for {format_hours_and_minutes(seconds)}"
+    about = " · ".join(filter(None, (change.title, change.category)))
+    return f"{who}: {about}" if about else who
+
+
+def _told_text(change: Change) -> str:
+    return change.title if change.kind == "troubled" else TOLD[change.kind].format(_name(change))
+
+
+def _name(change: Change) -> str:
+    return change.name or f"{change.platform}/{change.id}"
+
+
+def _some(names: Sequence[str], count: int) -> str:
+    """Some names of so many."""
+    shown = list(names[:MAX_NAMES])
+    return ", ".join(shown) + (f" and {count - len(shown)} more" if count > len(shown) else "")
