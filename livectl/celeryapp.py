@@ -74,6 +74,7 @@ REDIS_OPTIONS: dict[str, Any] = {
 AMQP_OPTIONS: dict[str, Any] = {"confirm_publish": True}
 AMQP_DEFAULTS: dict[str, Any] = {
     "task_default_queue_type": "quorum",
+    "task_create_missing_queue_type": "quorum",
     "worker_consumer": "livectl.ops.transport.consumer:FrugalConsumer",
 }
 
@@ -100,6 +101,7 @@ def create_app(settings: Settings) -> Celery:
         broker=addresses.broker.celery_url,
         backend=addresses.results.celery_url,
         include=["livectl.tasks"],
+        amqp=None if addresses.broker.is_redis else "livectl.ops.transport.rabbitmq:SettledAMQP",
     )
     app.loader.override_backends = dict.fromkeys(("redis", "rediss"), f"{__name__}:RedactingRedisBackend")
     chosen: dict[str, Any] = {

@@ -93,9 +93,9 @@ class CommandContext:
     def celery_app(self) -> Celery:
         """The app of `-A`; without it livectl's own, made of these settings."""
         if self.app is not None:
-            from livectl.ops import apps
+            from livectl.ops import deployment
 
-            return apps.load(self.app, self.cwd)
+            return deployment.load_app(self.app, self.cwd)
         from livectl import celeryapp
 
         return celeryapp.create_app(self.settings)

@@ -188,9 +188,9 @@ def _redis() -> Redis:
 def _make_dead_letter(alert: Alert, reason: str, now: float) -> StoredDeadLetter:
     """The dead letter of an alert that could not be delivered."""
     from livectl.live.alerts.outbox import StoredDeadLetter
-    from livectl.ops.jobs import dead_letters
+    from livectl.ops.protocol.dead_letter import DeadLetter
 
-    dead_letter = dead_letters.DeadLetter(
+    dead_letter = DeadLetter(
         id=alert.key,
         kind="alert",
         reason=f"{alert.target}: {reason}",

@@ -49,7 +49,6 @@ ASKED_THROUGH: dict[ServerRole, tuple[str, ...]] = {
     "store": ("beats", "dead_letters", "platforms"),
 }
 APP_GAP = Gap("the app cannot be loaded", ("app-broken", "settings-mixed", "django-setup"))
-RABBITMQ_TRANSPORTS = ("amqp", "amqps", "pyamqp", "librabbitmq")
 CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
 
@@ -134,7 +133,7 @@ def _add_servers(facts: Facts, app: Any, settings: Settings, cwd: Path) -> Facts
         servers=_read_servers(app, app_deployment, store),
         store_missing=store_missing,
         visibility_timeout=app_deployment.layout.visibility_timeout if app_deployment.on_redis else None,
-        counts_consumers=app_deployment.transport in RABBITMQ_TRANSPORTS,
+        counts_consumers=app_deployment.on_rabbitmq,
     )
     return _add_state(facts, app_deployment, store, settings, cwd)
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from celery import Celery
+
     from livectl.ops.protocol.keys import KeyLayout
     from livectl.settings import Settings
 
@@ -37,6 +39,7 @@ OWN_REDIS_OPTIONS: dict[str, Any] = {
 BACKENDS_WITHOUT_RESULTS = frozenset({"", "disabled", "rpc", "amqp"})
 TLS_OPTION_NAMES = ("cert_reqs", "ca_certs", "certfile", "keyfile", "check_hostname")
 BACKENDS_FOR_SENDER = frozenset({"rpc", "amqp"})
+RABBITMQ_TRANSPORTS = frozenset({"amqp", "amqps", "pyamqp", "librabbitmq"})
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,14 +73,26 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     def on_redis(self) -> bool:
         return self.redis_broker is not None
 
+    @property
+    def on_rabbitmq(self) -> bool:
+        return self.transport in RABBITMQ_TRANSPORTS
+
 
 def find(name: str | None, settings: Settings, cwd: Path) -> Deployment:
     """The deployment of the app of this name; without a name livectl's own, for which Celery is not imported."""
     if name is None:
         return own_deployment(settings)
-    from livectl.ops import apps
+    return from_app(load_app(name, cwd), settings)
 
-    return from_app(apps.load(name, cwd), settings)
+
+def load_app(name: str, cwd: Path) -> Celery:
+    """The app of this name, for livectl to send with: on RabbitMQ its messages are confirmed."""
+    from livectl.ops import apps
+    from livectl.ops.transport import rabbitmq
+
+    app = apps.load(name, cwd)
+    rabbitmq.confirm_messages(app)
+    return app
 
 
 def find_without_import(name: str | None, settings: Settings, environ: Mapping[str, str], cwd: Path) -> Deployment:
@@ -139,11 +154,14 @@ def celery_client(deployment: Deployment) -> Any:
         return deployment.app
     from celery import Celery
 
+    from livectl.ops.transport import rabbitmq
+
     broker, results = deployment.broker, deployment.results
     app = Celery(
         "livectl", broker=broker.celery_url if broker else None, backend=results.celery_url if results else None
     )
     app.conf.update(broker_tls(broker))
+    rabbitmq.confirm_messages(app)
     return app
 
 

@@ -13,10 +13,10 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
+from amqp.exceptions import AMQPError
 from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import WorkerLostError
 from celery import signals
@@ -32,87 +32,97 @@ from livectl import settings as livectl_settings
 from livectl.errors import LivectlError
 from livectl.ops import apps, deployment
 from livectl.ops.jobs import dead_letters, job_log
-from livectl.ops.jobs.dead_letters import DeadLetter
+from livectl.ops.jobs.dead_letters import StoreKeeper
 from livectl.ops.processes import running_settings
-from livectl.ops.protocol import message_faults
-from livectl.ops.protocol.message import to_envelope
+from livectl.ops.protocol import dead_letter, message_faults
+from livectl.ops.transport import dead_queue, rabbitmq
 from livectl.ops.transport.consumer import LeasedConsumer, runs_in_children
+from livectl.ops.transport.dead_queue import BrokerKeeper
 from livectl.ops.transport.guarded_channel import READ_FAULTS
 from livectl.ops.transport.leases import LeasedQoS
+from livectl.ops.transport.rabbitmq import Line
 from livectl.redaction import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from redis import Redis
-
     from livectl.address import Address
+    from livectl.ops.deployment import Deployment
+    from livectl.ops.protocol.dead_letter import DeadLetter
     from livectl.settings import Settings
 
 logger = get_logger(__name__)
 
-STARTS_TTL_S = 86_400  # then a job that is started again counts as new
 LATE_ACKS_NOTE = (
     "jobs are acknowledged when they have ended, and run again if their worker dies. One that must not run twice: "
     "tasks: {NAME: {acks: early}} in livectl.yaml"
 )
 CLOCK_TOLERANCE_S = 0.5  # that this machine's clock may differ from the broker's
 STORE_RETRY_PAUSE_S = 5.0  # after the store could not be reached
+KEEPER_ERRORS = (RedisError, AMQPError, OSError)
+
+
+class Keeper(Protocol):
+    """Where letters are kept and starts are counted: the store, or RabbitMQ. All raise while it is away."""
+
+    def add(self, letter: DeadLetter) -> bool:
+        """Sets a dead letter aside. False when there are too many already."""
+
+    def starts(self, job_id: str) -> int:
+        """How often the job is known to have been started without an end."""
+
+    def note_start(self, job_id: str, *, is_repeat: bool) -> int:
+        """Counts one more start; a repeat that nobody counted before had one already. 0 if it is not worth counting."""
+
+    def note_end(self, job_id: str) -> None:
+        """Forgets the starts."""
 
 
 class Guard:
-    """Sets messages aside as dead letters in the store, and counts the starts of jobs that killed their worker."""
+    """Sets messages aside as dead letters, and counts the starts of jobs that killed their worker."""
 
-    def __init__(self, settings: Settings, store: Redis | None, broker: Address | None = None) -> None:
+    def __init__(self, settings: Settings, keeper: Keeper | None, broker: Address | None = None) -> None:
         self.settings = settings
         self.broker = broker if broker is not None and broker.is_redis else None
         self.max_bytes = settings.worker.max_message
         self.max_starts = settings.worker.max_starts
-        self._store = store
-        self._is_store_away = False
+        self._keeper = keeper
+        self._is_keeper_away = False
 
     def add(self, letter: DeadLetter) -> bool:
-        """Whether the letter is kept. False while the store cannot be reached."""
-        if self._store is None:
+        """Whether the letter is kept. False while its keeper cannot be reached."""
+        if self._keeper is None:
             return False
         try:
-            is_kept = dead_letters.add(self._store, letter)
-        except (RedisError, OSError) as error:
-            if not self._is_store_away:
-                logger.warning("a dead letter cannot be kept, the store does not answer: %s", error)
-            self._is_store_away = True
+            is_kept = self._keeper.add(letter)
+        except KEEPER_ERRORS as error:
+            if not self._is_keeper_away:
+                logger.warning("a dead letter cannot be kept for now: %s", redact_text(str(error)))
+            self._is_keeper_away = True
             return False
-        self._is_store_away = False
+        self._is_keeper_away = False
         _log_letter(letter, is_kept=is_kept)
         return True
 
     def add_unreadable(self, queue: str, raw: Any, reason: str) -> bool:
-        return self.add(_unreadable_letter(queue, raw, reason))
+        return self.add(dead_letter.from_unreadable(queue, raw, reason))
 
     def starts(self, job_id: str) -> int:
         """How often the job is known to have been started without an end."""
-        with suppress(RedisError, OSError, ValueError):
-            return int((self._store and self._store.get(dead_letters.starts_key(job_id))) or 0)
+        with suppress(*KEEPER_ERRORS, ValueError):
+            return self._keeper.starts(job_id) if self._keeper else 0
         return 0
 
     def note_start(self, job_id: str, *, is_repeat: bool = False) -> int:
-        """Counts one more start; a repeat that nobody counted before had one already."""
-        if self._store is None:
-            return 0
-        key = dead_letters.starts_key(job_id)
-        with suppress(RedisError, OSError):
-            pipe = self._store.pipeline(transaction=False)
-            if is_repeat:
-                pipe.set(key, 1, ex=STARTS_TTL_S, nx=True)
-            pipe.incr(key)
-            pipe.expire(key, STARTS_TTL_S)
-            return int(pipe.execute()[-2])
+        """Counts one more start; 0 where it is not counted."""
+        with suppress(*KEEPER_ERRORS):
+            return self._keeper.note_start(job_id, is_repeat=is_repeat) if self._keeper else 0
         return 0
 
     def note_end(self, job_id: str) -> None:
-        with suppress(RedisError, OSError):
-            if self._store is not None:
-                self._store.delete(dead_letters.starts_key(job_id))
+        with suppress(*KEEPER_ERRORS):
+            if self._keeper is not None:
+                self._keeper.note_end(job_id)
 
 
 def _log_letter(letter: DeadLetter, *, is_kept: bool) -> None:
@@ -131,15 +141,24 @@ def create_guard(app: Any) -> Guard:
         logger.warning("the guard uses defaults, since the settings cannot be read: %s", error)
         settings = livectl_settings.load_usable(os.environ, Path.cwd())
     target = deployment.from_app(app, settings)
-    if target.store is None:
-        logger.warning("there is no store for dead letters: what cannot be handled stays unacknowledged. Set `store:`.")
-        return Guard(settings, None, target.broker)
-    job_log.JobEventRecorder(target.store, app.main).connect_signals()
-    # One that is away is no reason to end: Celery waits for its broker too.
-    store = redis_client.store_client(target.store)
-    with suppress(RedisError, OSError):
-        dead_letters.drop_expired(store, time.time())
-    return Guard(settings, store, target.broker)
+    if target.store is not None:
+        job_log.JobEventRecorder(target.store, app.main).connect_signals()
+    return Guard(settings, find_keeper(app, target), target.broker)
+
+
+def find_keeper(app: Any, target: Deployment) -> Keeper | None:
+    """The store; RabbitMQ for an app on it that has none."""
+    if target.store is not None:
+        # One that is away is no reason to end: Celery waits for its broker too.
+        store = redis_client.store_client(target.store)
+        with suppress(RedisError, OSError):
+            dead_letters.drop_expired(store, time.time())
+        return StoreKeeper(store)
+    if rabbitmq.speaks_amqp(app):
+        logger.info("there is no store: dead letters are kept on RabbitMQ, in the queue %s", dead_queue.QUEUE)
+        return BrokerKeeper(Line(app.connection_for_write))
+    logger.warning("there is no store for dead letters: what cannot be handled stays unacknowledged. Set `store:`.")
+    return None
 
 
 def note_settings(settings: Settings, name: str) -> None:
@@ -170,6 +189,7 @@ class GuardedConsumer(LeasedConsumer):
 
     def __init__(self, *args: Any, app: Any = None, **options: Any) -> None:
         apps.drop_false_deprecations(app)
+        rabbitmq.confirm_messages(app)
         self.guard = guard = create_guard(app)
         if app.main != deployment.OWN_APP_NAME:  # whose workers note all that they hold on to
             note_settings(guard.settings, options.get("hostname") or "")
@@ -227,7 +247,7 @@ class GuardedConsumer(LeasedConsumer):
 
     def set_aside(self, message: Any, reason: str) -> None:
         """Makes a dead letter of a message and acknowledges it: at once, or as soon as the store answers."""
-        if self.guard.add(_message_letter(message, reason)):
+        if self.guard.add(dead_letter.from_message(message, reason)):
             if not message.acknowledged:
                 message.ack_log_error(logger, self.connection_errors)
             return
@@ -285,33 +305,6 @@ class _FailedRequest(msgspec.Struct, kw_only=True):
     errbacks: Any = None
 
 
-def _message_letter(message: Any, reason: str) -> DeadLetter:
-    """The dead letter of a message that kombu could read: whole, so that it can be put back."""
-    headers = message.headers if isinstance(message.headers, dict) else {}
-    job_id, task = headers.get("id"), headers.get("task")
-    queue = (message.delivery_info or {}).get("routing_key") or ""
-    return DeadLetter(
-        id=job_id if isinstance(job_id, str) and job_id else str(message.delivery_tag or uuid4()),
-        kind="message",
-        reason=reason,
-        at=datetime.now(UTC),
-        task=task if isinstance(task, str) else "",
-        payload={"queue": queue, "message": to_envelope(message)},
-    )
-
-
-def _unreadable_letter(queue: str, raw: Any, reason: str) -> DeadLetter:
-    """The dead letter of what kombu could make no message of."""
-    text = raw.decode(errors="backslashreplace") if isinstance(raw, bytes) else repr(raw)
-    return DeadLetter(
-        id=str(uuid4()),
-        kind="message",
-        reason=reason,
-        at=datetime.now(UTC),
-        payload={"queue": queue, "excerpt": text[: dead_letters.MAX_EXCERPT_CHARS]},
-    )
-
-
 def _is_redelivered(message: Any) -> bool:
     return bool(message.headers.get("redelivered") or (message.delivery_info or {}).get("redelivered"))
 
@@ -343,8 +336,7 @@ class GuardedRequest:
         job: Any = self
         is_repeat = _is_redelivered(job.message)
         if job.task.acks_late and (is_repeat or not runs_in_children(self.consumer.pool)):
-            self.consumer.guard.note_start(job.id, is_repeat=is_repeat)
-            self._is_counted = True
+            self._is_counted = self.consumer.guard.note_start(job.id, is_repeat=is_repeat) > 0
         super().on_accepted(pid, time_accepted)  # type: ignore[misc]
 
     def on_failure(self, exc_info: Any, *args: Any, **options: Any) -> Any:

@@ -12,8 +12,8 @@ import redis
 from livectl.address import Address
 from livectl.ops.deployment import Deployment
 from livectl.ops.jobs import dead_letters
-from livectl.ops.jobs.dead_letters import DeadLetter
 from livectl.ops.protocol import keys
+from livectl.ops.protocol.dead_letter import DeadLetter
 from tests.support import bad_messages
 
 LETTER = DeadLetter(

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from livectl.models import Observation, State
 from livectl.ops.jobs import dead_letters
-from livectl.ops.jobs.dead_letters import DeadLetter
+from livectl.ops.protocol.dead_letter import DeadLetter
 from livectl.units import format_instant
 from tests.support.web_pages import (
     follow,

@@ -1,14 +1,14 @@
 """Keeps dead letters: messages, jobs and alerts that cannot be handled, until a person decides what becomes of them.
 
-`livectl:dead` is a hash in the store, id -> dead letter as JSON.
+`livectl:dead` is a hash in the store, id -> dead letter as JSON. An app on RabbitMQ that has no store keeps them there,
+in a queue (`dead_queue`).
 """
 
 from __future__ import annotations
 
 import base64
-from contextlib import suppress
 from datetime import datetime  # noqa: TC003 - msgspec reads the annotations
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -17,42 +17,32 @@ from livectl import redis_client
 from livectl.errors import LivectlError, ServerError
 from livectl.ops import deployment as deployments
 from livectl.ops.jobs.job_request import JobRequest
-from livectl.ops.protocol import message
+from livectl.ops.protocol import dead_letter, message
+from livectl.ops.protocol.dead_letter import MAX_REASON_CHARS, DeadLetter
 from livectl.redaction import redact, redact_text
 from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from redis import Redis
 
     from livectl.ops.deployment import Deployment
+    from livectl.ops.transport.dead_queue import OpenLetter
     from livectl.redis_client import RedisConnection
 
+T = TypeVar("T")
 
 DEAD_LETTERS_KEY = "livectl:dead"
 STARTS_PREFIX = "livectl:starts:"
+STARTS_TTL_S = 86_400  # then a job that is started again counts as new
 
 # KEYS: the dead letters. ARGV: id, the letter as it was read. A worker may have set its message aside anew by now.
 FORGET_UNCHANGED = "if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end"
 MAX_DEAD_LETTERS = 10_000  # more are a flood, about which these tell all there is to know
-MAX_REASON_CHARS = 1_000
 MAX_TOTAL_BYTES = 256_000_000
-MAX_LETTER_BYTES = 16_000_000  # of one that is kept whole
 MAX_AGE_S = 90 * 86_400
-MAX_EXCERPT_CHARS = 4_000  # of one that cannot be kept whole
 SCAN_COUNT = 1_000
-
-
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was set aside, and why."""
-
-    id: str
-    kind: Literal["message", "job", "alert"]  # a message as it was, a job to be sent, an alert to be sent
-    reason: str
-    at: datetime
-    task: str = ""
-    payload: Any = None  # of a message: {"queue", "message"}; of a job: a JobRequest; of an alert: what alerts need
 
 
 class DeadLetterSummary(msgspec.Struct, frozen=True):
@@ -70,6 +60,33 @@ def starts_key(job_id: str) -> str:
     return STARTS_PREFIX + job_id
 
 
+class StoreKeeper:
+    """Keeps what a worker sets aside in the store, and counts there how often jobs were started."""
+
+    def __init__(self, store: Redis) -> None:
+        self._store = store
+
+    def add(self, letter: DeadLetter) -> bool:
+        """Sets a dead letter aside. False when there are too many already. Raises RedisError or OSError."""
+        return add(self._store, letter)
+
+    def starts(self, job_id: str) -> int:
+        return int(self._store.get(starts_key(job_id)) or 0)
+
+    def note_start(self, job_id: str, *, is_repeat: bool) -> int:
+        """Counts one more start; a repeat that nobody counted before had one already."""
+        key = starts_key(job_id)
+        pipe = self._store.pipeline(transaction=False)
+        if is_repeat:
+            pipe.set(key, 1, ex=STARTS_TTL_S, nx=True)
+        pipe.incr(key)
+        pipe.expire(key, STARTS_TTL_S)
+        return int(pipe.execute()[-2])
+
+    def note_end(self, job_id: str) -> None:
+        self._store.delete(starts_key(job_id))
+
+
 def add(store: Redis, letter: DeadLetter) -> bool:
     """Sets a dead letter aside, unless there are too many already. For workers, which have redis-py.
 
@@ -78,42 +95,20 @@ def add(store: Redis, letter: DeadLetter) -> bool:
     size = store.memory_usage(DEAD_LETTERS_KEY) or 0
     if store.hlen(DEAD_LETTERS_KEY) >= MAX_DEAD_LETTERS or size > MAX_TOTAL_BYTES:
         return False
-    letter = msgspec.structs.replace(letter, id=_utf8(letter.id), reason=_shown_reason(letter))
+    letter = msgspec.structs.replace(letter, id=dead_letter.utf8(letter.id), reason=_shown_reason(letter))
     raw: Any = store.hget(DEAD_LETTERS_KEY, letter.id)
-    namesake = _decode(raw or b"")
-    if namesake is not None and _delivery_tag(namesake) != _delivery_tag(letter):
+    namesake = dead_letter.decode(raw or b"")
+    if namesake is not None and dead_letter.identity(namesake) != dead_letter.identity(letter):
         letter = msgspec.structs.replace(letter, id=f"{letter.id}-{uuid4().hex[:8]}")
-    store.hset(DEAD_LETTERS_KEY, letter.id, _encode(letter))
+    store.hset(DEAD_LETTERS_KEY, letter.id, dead_letter.encode(letter))
     return True
-
-
-def _delivery_tag(letter: DeadLetter) -> str:
-    match letter.payload:
-        case {"message": {"properties": {"delivery_tag": str() as tag}}}:
-            return tag
-    return ""
-
-
-def _encode(letter: DeadLetter) -> bytes:
-    """The letter as it is stored: whole, unless it is too large or holds what JSON cannot."""
-    with suppress(TypeError, ValueError, RecursionError):
-        encoded = msgspec.json.encode(letter, enc_hook=str)
-        if len(encoded) <= MAX_LETTER_BYTES:
-            return encoded
-    reason, task = _utf8(letter.reason), _utf8(letter.task)
-    payload = {"excerpt": _utf8(redact_text(repr(letter.payload), MAX_EXCERPT_CHARS))}
-    return msgspec.json.encode(msgspec.structs.replace(letter, reason=reason, task=task, payload=payload))
-
-
-def _utf8(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()
 
 
 def drop_expired(store: Redis, now: float) -> int:
     """Forgets the dead letters that nobody has wanted for three months. Returns how many."""
     dropped = 0
     for letter_id, raw in store.hscan_iter(DEAD_LETTERS_KEY, count=SCAN_COUNT):
-        letter = _decode(raw)
+        letter = dead_letter.decode(raw)
         if letter is not None and now - letter.at.timestamp() > MAX_AGE_S:
             dropped += int(store.hdel(DEAD_LETTERS_KEY, letter_id))
     return dropped
@@ -121,21 +116,24 @@ def drop_expired(store: Redis, now: float) -> int:
 
 def list_summaries(deployment: Deployment) -> list[DeadLetterSummary]:
     """All dead letters, the newest first."""
-    with _connect_store(deployment) as connection:
-        letters = [letter for raw in connection.execute("HVALS", DEAD_LETTERS_KEY) if (letter := _decode(raw))]
-    newest = sorted(letters, key=lambda letter: letter.at, reverse=True)
+    newest = sorted(_read_all(deployment), key=lambda letter: letter.at, reverse=True)
     return [
         DeadLetterSummary(letter.id, letter.kind, _shown_reason(letter), letter.at, letter.task) for letter in newest
     ]
 
 
+def _read_all(deployment: Deployment) -> list[DeadLetter]:
+    if _is_on_rabbitmq(deployment):
+        return _ask_queue(deployment, lambda letters: [each.letter for each in letters])
+    with _connect_store(deployment) as connection:
+        values = connection.execute("HVALS", DEAD_LETTERS_KEY)
+    return [letter for raw in values if (letter := dead_letter.decode(raw))]
+
+
 def read_redacted(deployment: Deployment, letter_id: str) -> DeadLetter:
     """One dead letter, its secrets hidden."""
-    with _connect_store(deployment) as connection:
-        dead_letter = _load(connection, letter_id)
-    return msgspec.structs.replace(
-        dead_letter, reason=_shown_reason(dead_letter), payload=redact(_decode_payload(dead_letter))
-    )
+    letter = _load(deployment, letter_id)
+    return msgspec.structs.replace(letter, reason=_shown_reason(letter), payload=redact(_decode_payload(letter)))
 
 
 def _shown_reason(letter: DeadLetter) -> str:
@@ -144,16 +142,14 @@ def _shown_reason(letter: DeadLetter) -> str:
 
 def find_alert(deployment: Deployment, letter_id: str) -> Any:
     """The payload of a dead letter that is an alert; None for another kind."""
-    with _connect_store(deployment) as connection:
-        dead_letter = _load(connection, letter_id)
-    return dead_letter.payload if dead_letter.kind == "alert" else None
+    letter = _load(deployment, letter_id)
+    return letter.payload if letter.kind == "alert" else None
 
 
 def find_request(deployment: Deployment, letter_id: str) -> JobRequest | None:
     """The request of a dead letter that is a job; None for another kind."""
-    with _connect_store(deployment) as connection:
-        dead_letter = _load(connection, letter_id)
-    return msgspec.convert(dead_letter.payload, JobRequest) if dead_letter.kind == "job" else None
+    letter = _load(deployment, letter_id)
+    return msgspec.convert(letter.payload, JobRequest) if letter.kind == "job" else None
 
 
 def find_request_of_job(deployment: Deployment, job_id: str) -> JobRequest | None:
@@ -162,26 +158,37 @@ def find_request_of_job(deployment: Deployment, job_id: str) -> JobRequest | Non
         return None
     with _connect_store(deployment) as connection:
         raw = connection.execute("HGET", DEAD_LETTERS_KEY, job_id)
-    dead_letter = _decode(raw) if raw else None
-    if dead_letter and dead_letter.kind == "message":
+    letter = dead_letter.decode(raw) if raw else None
+    if letter and letter.kind == "message":
         raise LivectlError(f"{job_id} is a dead letter", f"`livectl dead retry {job_id}` puts it back into its queue.")
-    return msgspec.convert(dead_letter.payload, JobRequest) if dead_letter and dead_letter.kind == "job" else None
+    return msgspec.convert(letter.payload, JobRequest) if letter and letter.kind == "job" else None
 
 
 def requeue(deployment: Deployment, letter_id: str) -> str:
     """Puts a message back, as it was, at the end of its queue. Returns the queue."""
+    if _is_on_rabbitmq(deployment):
+        return _ask_queue(deployment, lambda letters: _requeue_open(deployment, _pick(letters, letter_id)))
     with _connect_store(deployment) as connection:
         raw = _read(connection, letter_id)
-        match _parse(raw, letter_id).payload:
-            case {"queue": str() as queue, "message": dict() as envelope}:
-                connection.execute("DEL", starts_key(letter_id))
-                _put_back(deployment, queue, envelope)
-            case _:
-                raise LivectlError(
-                    f"{letter_id} was no message that a worker could read", "`livectl dead drop` forgets it."
-                )
+        queue, envelope = _message_of(_parse(raw, letter_id))
+        connection.execute("DEL", starts_key(letter_id))
+        _put_back(deployment, queue, envelope)
         connection.execute("EVAL", FORGET_UNCHANGED, 1, DEAD_LETTERS_KEY, letter_id, raw)
-    return str(queue)
+    return queue
+
+
+def _requeue_open(deployment: Deployment, open_letter: OpenLetter) -> str:
+    queue, envelope = _message_of(open_letter.letter)
+    _put_back(deployment, queue, envelope)
+    open_letter.forget()
+    return queue
+
+
+def _message_of(letter: DeadLetter) -> tuple[str, dict[str, Any]]:
+    match letter.payload:
+        case {"queue": str() as queue, "message": dict() as envelope}:
+            return queue, envelope
+    raise LivectlError(f"{letter.id} was no message that a worker could read", "`livectl dead drop` forgets it.")
 
 
 def _put_back(deployment: Deployment, queue: str, envelope: dict[str, Any]) -> None:
@@ -220,11 +227,20 @@ def _publish(connection: Any, queue: str, envelope: dict[str, Any]) -> None:
 
 def drop(deployment: Deployment, letter_ids: Sequence[str]) -> int:
     """Forgets these dead letters, or all when none is named. Returns how many it forgot."""
+    if _is_on_rabbitmq(deployment):
+        return _ask_queue(deployment, lambda letters: _drop_open(letters, letter_ids))
     with _connect_store(deployment, frees=True) as connection:
         if letter_ids:
             return int(connection.execute("HDEL", DEAD_LETTERS_KEY, *letter_ids))
         size, _ = connection.execute_all([("HLEN", DEAD_LETTERS_KEY), ("DEL", DEAD_LETTERS_KEY)])
         return int(size)
+
+
+def _drop_open(letters: Sequence[OpenLetter], letter_ids: Sequence[str]) -> int:
+    dropped = [each for each in letters if not letter_ids or each.letter.id in letter_ids]
+    for open_letter in dropped:
+        open_letter.forget()
+    return len(dropped)
 
 
 def _decode_payload(letter: DeadLetter) -> Any:
@@ -245,32 +261,39 @@ def _shown_body(envelope: dict[str, Any]) -> Any:
     return f"<{len(str(envelope.get('body') or ''))} characters, no JSON>" if body is None else body
 
 
-def _load(connection: RedisConnection, letter_id: str) -> DeadLetter:
-    return _parse(_read(connection, letter_id), letter_id)
+def _load(deployment: Deployment, letter_id: str) -> DeadLetter:
+    if _is_on_rabbitmq(deployment):
+        return _ask_queue(deployment, lambda letters: _pick(letters, letter_id).letter)
+    with _connect_store(deployment) as connection:
+        return _parse(_read(connection, letter_id), letter_id)
 
 
 def _read(connection: RedisConnection, letter_id: str) -> bytes:
     raw: bytes | None = connection.execute("HGET", DEAD_LETTERS_KEY, letter_id)
     if raw is None:
-        known_ids = [key.decode() for key in connection.execute("HKEYS", DEAD_LETTERS_KEY)]
-        raise LivectlError(
-            f"no dead letter {letter_id}", did_you_mean(letter_id, known_ids) or "`livectl dead` lists them."
-        )
+        raise _unknown(letter_id, [key.decode() for key in connection.execute("HKEYS", DEAD_LETTERS_KEY)])
     return raw
 
 
 def _parse(raw: bytes, letter_id: str) -> DeadLetter:
-    dead_letter = _decode(raw)
-    if dead_letter is None:
+    letter = dead_letter.decode(raw)
+    if letter is None:
         raise LivectlError(f"the dead letter {letter_id} is spoilt", "`livectl dead drop` forgets it.")
-    return dead_letter
+    return letter
 
 
-def _decode(raw: bytes) -> DeadLetter | None:
-    try:
-        return msgspec.json.decode(raw, type=DeadLetter)
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
-        return None
+def _pick(letters: Sequence[OpenLetter], letter_id: str) -> OpenLetter:
+    """The newest of this id."""
+    found = [each for each in letters if each.letter.id == letter_id]
+    if not found:
+        raise _unknown(letter_id, [each.letter.id for each in letters])
+    return max(found, key=lambda each: each.letter.at)
+
+
+def _unknown(letter_id: str, known_ids: Sequence[str]) -> LivectlError:
+    return LivectlError(
+        f"no dead letter {letter_id}", did_you_mean(letter_id, known_ids) or "`livectl dead` lists them."
+    )
 
 
 def _connect_store(deployment: Deployment, *, frees: bool = False) -> RedisConnection:
@@ -278,3 +301,28 @@ def _connect_store(deployment: Deployment, *, frees: bool = False) -> RedisConne
     if deployment.store is None:
         raise ServerError("dead letters are kept in the store, and there is none", "Set `store:` in livectl.yaml.")
     return redis_client.connect(deployment.store, trial_write=not frees)
+
+
+def _is_on_rabbitmq(deployment: Deployment) -> bool:
+    return deployment.store is None and deployment.on_rabbitmq
+
+
+def _ask_queue(deployment: Deployment, question: Callable[[Sequence[OpenLetter]], T]) -> T:
+    """What the question has to say of the dead letters that RabbitMQ keeps."""
+    from amqp.exceptions import AMQPError
+
+    from livectl.ops.transport import dead_queue
+    from livectl.ops.transport.rabbitmq import Line
+
+    def ask(channel: Any) -> T:
+        with dead_queue.reading(channel) as letters:
+            return question(letters)
+
+    deployments.check_broker(deployment)
+    line = Line(deployments.celery_client(deployment).connection_for_write)
+    try:
+        return line.ask(ask)
+    except (AMQPError, OSError) as error:
+        raise ServerError(f"the broker does not answer: {redact_text(str(error))}", "Look whether it runs.") from error
+    finally:
+        line.close()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from livectl.ops.jobs.publish_many import BatchSummary
     from livectl.ops.jobs.sender import RevokedJob
     from livectl.ops.jobs.status import JobStatus
+    from livectl.ops.protocol.dead_letter import DeadLetter
     from livectl.ops.protocol.message import JobMessage
     from livectl.render import Renderable
 
@@ -181,7 +182,7 @@ def dead_letter_table(letters: Sequence[dead_letters.DeadLetterSummary]) -> View
     return table(LETTER_COLUMNS, rows, letters, empty="No dead letters.")
 
 
-def dead_letter_details(dead_letter: dead_letters.DeadLetter) -> View:
+def dead_letter_details(dead_letter: DeadLetter) -> View:
     """One dead letter in full; its payload as JSON, since it can be anything."""
     facts = [
         ("id", dead_letter.id),

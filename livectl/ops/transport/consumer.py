@@ -15,7 +15,7 @@ from kombu.utils.functional import maybe_list
 from redis.exceptions import RedisError
 
 from livectl import redis_client
-from livectl.ops.transport import delays, leases
+from livectl.ops.transport import delays, leases, rabbitmq
 from livectl.ops.transport.deafness import DeafnessWatch
 from livectl.ops.transport.guarded_channel import guarded_transport
 from livectl.ops.transport.leases import SWEEP_INTERVAL_S, LeasedQoS, LeaseKeeper
@@ -76,7 +76,7 @@ class LeasedConsumer(FrugalConsumer):
             self._hear_revokes()
 
     def connection_for_read(self, heartbeat: Any = None) -> Any:
-        connection = self.app.connection_for_read(heartbeat=heartbeat)
+        connection = rabbitmq.unconfirmed(self.app.connection_for_read(heartbeat=heartbeat))
         # Of another connection: being asked makes the transport, which then stays as it is.
         described = self.app.connection_for_read(heartbeat=heartbeat).info()
         connection.transport_cls = guarded_transport(
@@ -91,6 +91,10 @@ class LeasedConsumer(FrugalConsumer):
             interval_max=MAX_RECONNECT_PAUSE_S,
         )
         return self.ensure_connected(connection)
+
+    def connection_for_write(self, url: Any = None, heartbeat: Any = None) -> Any:
+        """For events."""
+        return self.ensure_connected(rabbitmq.unconfirmed(self.app.connection_for_write(url=url, heartbeat=heartbeat)))
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
         if self._lease_keeper is not None:
