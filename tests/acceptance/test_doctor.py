@@ -16,6 +16,7 @@ import redis
 from livectl.address import Address
 from livectl.doctor import collect_app
 from livectl.ops.jobs import dead_letters
+from livectl.ops.protocol.dead_letter import DeadLetter
 from tests.support import example_projects
 from tests.support.example_projects import Project
 from tests.support.processes import Running, answer, livectl
@@ -333,9 +334,7 @@ def test_dead_letters_and_a_schedule_with_mistakes(plain: Project, broker: str) 
     from datetime import UTC, datetime
 
     with client(broker) as store:
-        dead_letters.add(
-            store, dead_letters.DeadLetter(id="1", kind="job", reason="poison", at=datetime.now(UTC), task="t")
-        )
+        dead_letters.add(store, DeadLetter(id="1", kind="job", reason="poison", at=datetime.now(UTC), task="t"))
     (plain.folder / "schedules.yaml").write_text("schedules: {a: {task: proj.tasks.add, every: 0s}}")
     assert finding_ids(plain) == ["schedule-broken", "dead-letters"]
     assert "schedules.yaml:1:" in plain.ask("doctor").stdout

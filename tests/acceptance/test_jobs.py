@@ -18,6 +18,7 @@ from livectl.ops.cluster import purge, queues, workers
 from livectl.ops.jobs import dead_letters, job_log, results, sender, wait
 from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.protocol import remote_control
+from livectl.ops.protocol.dead_letter import DeadLetter
 from livectl.ops.protocol.message import JobMessage
 from livectl.ops.services.health import ProbeResult
 from livectl.redaction import redact
@@ -149,8 +150,8 @@ def test_a_job_that_is_a_dead_letter_is_sent_again_and_the_letter_gone(project: 
     now = datetime.now(UTC)
     with redis.Redis.from_url(store_url, decode_responses=True) as store:
         order = {"task": "proj.add", "args": [7], "kwargs": {}}
-        dead_letters.add(store, dead_letters.DeadLetter(id="j1", kind="job", reason="failed", at=now, payload=order))
-        dead_letters.add(store, dead_letters.DeadLetter(id="m1", kind="message", reason="poison", at=now, payload={}))
+        dead_letters.add(store, DeadLetter(id="j1", kind="job", reason="failed", at=now, payload=order))
+        dead_letters.add(store, DeadLetter(id="m1", kind="message", reason="poison", at=now, payload={}))
         again = project.livectl("-q", "retry", "j1", "--force")
         assert again.returncode == 0, again.stderr
         assert store.hkeys(dead_letters.DEAD_LETTERS_KEY) == ["m1"]
@@ -236,12 +237,10 @@ def test_a_dead_letter_is_shown_put_back_sent_again_and_dropped(project: Project
         raw = str(store.rpop("celery"))
         now = datetime.now(UTC)
         payload = {"queue": "celery", "message": json.loads(raw)}
-        letter = dead_letters.DeadLetter(
-            id="l1", kind="message", reason="poison", at=now, task="proj.add", payload=payload
-        )
+        letter = DeadLetter(id="l1", kind="message", reason="poison", at=now, task="proj.add", payload=payload)
         order = msgspec.to_builtins(JobRequest(task="proj.add", args=(5,)))
         dead_letters.add(store, letter)
-        dead_letters.add(store, dead_letters.DeadLetter(id="l2", kind="job", reason="failed", at=now, payload=order))
+        dead_letters.add(store, DeadLetter(id="l2", kind="job", reason="failed", at=now, payload=order))
         assert {letter.id for letter in dead_letters.list_summaries(project.deployment)} == {"l1", "l2"}
         assert dead_letters.read_redacted(project.deployment, "l1").payload["body"][0] == [1]
         assert project.livectl("dead", "retry", "l1").returncode == 0

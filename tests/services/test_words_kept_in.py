@@ -20,6 +20,7 @@ from livectl.ops.deployment import Deployment
 from livectl.ops.jobs import dead_letters, job_log, results, sender, status, views
 from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.protocol import keys
+from livectl.ops.protocol.dead_letter import DeadLetter
 from livectl.render import as_text
 from livectl.web import server
 
@@ -92,10 +93,8 @@ def add_dead_letters(url: str) -> JobRequest:
         "properties": {"body_encoding": "base64"},
     }
     for letter in (
-        dead_letters.DeadLetter(
-            id="d1", kind="job", reason=ERROR, at=datetime.now(UTC), payload=msgspec.to_builtins(request)
-        ),
-        dead_letters.DeadLetter(
+        DeadLetter(id="d1", kind="job", reason=ERROR, at=datetime.now(UTC), payload=msgspec.to_builtins(request)),
+        DeadLetter(
             id="d2", kind="message", reason=ERROR, at=datetime.now(UTC), payload={"queue": "q", "message": envelope}
         ),
     ):

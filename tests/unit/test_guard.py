@@ -9,7 +9,7 @@ import pytest
 from celery import Celery, signals
 
 from livectl.ops import apps, guard
-from livectl.ops.jobs.dead_letters import DeadLetter
+from livectl.ops.protocol.dead_letter import DeadLetter
 from livectl.settings import Settings
 
 if TYPE_CHECKING:

@@ -1,0 +1,168 @@
+"""RabbitMQ: what is sent is there, what cannot be handled is kept, what is there already is taken as it is."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from celery import Celery
+from kombu import Connection, pools
+
+from livectl import settings
+from livectl.celeryapp import create_app
+from livectl.errors import LivectlError
+from livectl.ops.jobs import dead_letters
+from livectl.ops.protocol.dead_letter import DeadLetter
+from livectl.ops.transport import dead_queue, rabbitmq
+from livectl.ops.transport.dead_queue import BrokerKeeper
+from livectl.ops.transport.rabbitmq import Line
+from tests.support.celery_project import Project
+from tests.support.processes import livectl
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.rabbitmq import RabbitMQ
+
+pytestmark = pytest.mark.acceptance
+
+
+@pytest.fixture(scope="module")
+def shared(rabbitmq: RabbitMQ) -> str:
+    """A virtual host for the tests that leave no queue of theirs behind."""
+    return rabbitmq.vhost()
+
+
+@pytest.fixture
+def line(shared: str) -> Iterator[Line]:
+    opened = Line(lambda: Connection(shared))
+    yield opened
+    opened.close()
+
+
+def letter(letter_id: str) -> DeadLetter:
+    return DeadLetter(id=letter_id, kind="message", reason="no task", at=datetime.now(UTC))
+
+
+def ids(line: Line) -> list[str]:
+    def read(channel: Any) -> list[str]:
+        with dead_queue.reading(channel) as letters:
+            return sorted(each.letter.id for each in letters)
+
+    return line.ask(read)
+
+
+def test_an_app_without_a_store_has_its_dead_letters_on_rabbitmq(tmp_path: Path, rabbitmq: RabbitMQ) -> None:
+    """And a job that kills its worker is counted there."""
+    project = Project(tmp_path, rabbitmq.vhost(), "redis://127.0.0.1:1")
+    del project.environ["LIVECTL_STORE"]
+    (tmp_path / "proj.py").write_text(
+        (tmp_path / "proj.py").read_text().replace(', backend=os.environ["PROJ_RESULTS"]', "")
+    )
+    with livectl("-A", "proj", "worker", "-c", "1", "-n", "w1", cwd=tmp_path, environ=project.environ) as worker:
+        worker.wait_for("ready.")
+        stranger, killer = project.send("nothing", kwargs={"password": "hush"}), project.send("kill")
+        wait_for(lambda: f"dead letter proj.kill[{killer}]" in worker.text, what="a dead letter")
+        assert (tmp_path / "starts").read_text() == "xxx"
+        listed = json.loads(project.livectl("dead", "--json").stdout)
+        assert {row["id"]: row["reason"] for row in listed} == {
+            stranger: "no task proj.nothing here",
+            killer: "its worker died each of the 3 times it was started",
+        }
+        assert "hush" not in project.livectl("dead", "show", stranger).stdout
+        assert project.livectl("dead", "retry", stranger).returncode == 0
+        wait_for(lambda: worker.text.count(f"dead letter proj.nothing[{stranger}]") == 2, what="the same letter again")
+        assert "forgotten" in project.livectl("dead", "drop", stranger, killer).stdout
+        assert project.livectl("dead").stdout == "No dead letters.\n"
+    project.close()
+
+
+def test_letters_are_bounded_and_one_that_is_forgotten_stays_so(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(dead_queue.ARGUMENTS, "x-max-length", 2)
+    assert ids(line) == []
+    keeper = BrokerKeeper(line)
+    kept = [keeper.add(letter(str(number))) for number in range(6)]
+    assert kept[:2] == [True, True]
+    assert not kept[-1]
+    assert ids(line) == ids(line) == [str(number) for number, is_kept in enumerate(kept) if is_kept]
+
+    def forget_first(channel: Any) -> None:
+        with dead_queue.reading(channel) as letters:
+            next(each for each in letters if each.letter.id == "0").forget()
+
+    line.ask(forget_first)
+    assert "0" not in ids(line)
+    line.ask(lambda channel: channel.queue_delete(dead_queue.QUEUE))
+
+
+def test_starts_are_counted_from_the_second_on(line: Line) -> None:
+    keeper = BrokerKeeper(line)
+    assert (keeper.note_start("j", is_repeat=False), keeper.starts("j")) == (0, 0)
+    assert (keeper.note_start("j", is_repeat=True), keeper.starts("j")) == (2, 2)
+    assert (keeper.note_start("j", is_repeat=True), keeper.starts("other")) == (3, 0)
+    keeper.note_end("j")
+    assert keeper.starts("j") == 0
+
+
+def own_app(url: str, tmp_path: Path) -> Celery:
+    environ = {"LIVECTL_BROKER": url, "LIVECTL_STORE": "redis://127.0.0.1:1", "LIVECTL_HOME": str(tmp_path)}
+    return create_app(settings.load(environ, tmp_path))
+
+
+def test_the_queue_of_livectls_own_app_is_a_quorum_queue_or_whatever_is_there(tmp_path: Path, shared: str) -> None:
+    app = own_app(shared, tmp_path)
+    for there in ({"x-queue-type": "classic"}, {"x-max-priority": 5}, {}):
+        with Connection(shared) as connection, connection.channel() as channel:
+            if there:
+                channel.queue_declare("livectl", durable=True, auto_delete=False, arguments=there)
+            app.send_task("livectl.ping", ignore_result=True)
+            app.send_task("livectl.ping", queue="mail", ignore_result=True)
+            counts = [channel.queue_declare(queue, passive=True).message_count for queue in ("livectl", "mail")]
+            assert counts == [1, 1]
+            if not there:  # the same declaration as it is there is no error
+                quorum = {"x-queue-type": "quorum"}
+                channel.queue_declare("livectl", durable=True, auto_delete=False, arguments=quorum)
+            for queue in ("livectl", "mail"):
+                channel.queue_delete(queue)
+        pools.reset()
+        app._pool = app.amqp._producer_pool = None
+    app.close()
+
+
+def test_what_livectl_sends_is_confirmed_unless_the_app_says_otherwise(shared: str) -> None:
+    for options, confirms in (({}, True), ({"confirm_publish": False}, False), ({"client_properties": {}}, True)):
+        app = Celery("proj", broker=shared, set_as_current=False)
+        app.conf.broker_transport_options = dict(options)
+        assert not app.pool.connection.transport_options.get("confirm_publish")  # which was made too early
+        rabbitmq.confirm_messages(app)
+        with app.producer_pool.acquire() as producer:
+            assert bool(producer.connection.default_channel.connection.confirm_publish) is confirms
+            assert not rabbitmq.unconfirmed(app.connection_for_write()).transport_options.get("confirm_publish")
+        app.close()
+        pools.reset()
+
+
+def test_a_message_goes_back_to_no_queue_that_is_gone(tmp_path: Path, shared: str, line: Line) -> None:
+    project = Project(tmp_path, shared, "redis://127.0.0.1:1")
+    message = {"body": "", "properties": {}, "headers": {}}
+    lost = DeadLetter(**{**_fields(letter("j1")), "payload": {"queue": "gone", "message": message}})
+    BrokerKeeper(line).add(lost)
+    project.app.conf.result_backend = None
+    with pytest.raises(LivectlError, match="there is no queue gone any more"):
+        dead_letters.requeue(project_deployment(project), "j1")
+    assert ids(line) == ["j1"]
+    line.ask(lambda channel: channel.queue_delete(dead_queue.QUEUE))
+    project.close()
+
+
+def _fields(dead_letter: DeadLetter) -> dict[str, Any]:
+    return {name: getattr(dead_letter, name) for name in dead_letter.__struct_fields__}
+
+
+def project_deployment(project: Project) -> Any:
+    del project.environ["LIVECTL_STORE"]
+    return project.deployment
