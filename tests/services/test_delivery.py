@@ -7,6 +7,7 @@ import hmac
 import random
 import threading
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +21,7 @@ from livectl.settings import Target, Template
 from livectl.units import Window, parse_rate
 from tests.support.alerts import DAY, HOUR, MINUTE, NOON, Receiver, World, client, hook, receiver, titles, world
 from tests.support.processes import answer
+from tests.support.waiting import LOOK_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -221,6 +223,52 @@ def test_who_lost_the_lease_changes_nothing(world: World, receiver: Receiver) ->
     state = other.lease("hook", world.now + 12, 10, "0-0")
     assert state
     assert state.cursor == "0-0"
+
+
+def test_what_a_dead_worker_held_is_told_within_seconds_however_long_its_target_may_take(
+    world: World, receiver: Receiver
+) -> None:
+    world.targets = {"hook": hook(receiver, timeout=30.0)}
+    world.follow("ada")
+    world.see("live", "ada")
+    for step in ("held", "sent"):
+        world.step = partial(_killed_at, step)
+        with pytest.raises(KilledError):
+            world.deliver()
+        world.now += 11
+    world.step = lambda name: None
+    assert world.deliver() == 1
+    assert len({payload["key"] for payload in receiver.taken}) == 1
+
+
+def _killed_at(step: str, name: str) -> None:
+    if name == step:
+        raise KilledError(step)
+
+
+def test_who_sends_to_a_slow_target_keeps_it(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "RENEW_SECONDS", LOOK_SECONDS)
+    world.targets = {"hook": hook(receiver)}
+    world.follow("ada")
+    world.see("live", "ada")
+    others: list[int] = []
+
+    def held_until() -> float:
+        return float(world.client.hget("livectl:target:hook", "held_until") or 0)
+
+    def take_half_a_minute() -> str:
+        for _ in range(5):
+            world.now += 6
+            wait_for(lambda: held_until() > world.now + 9)
+            others.append(world.dispatcher.deliver_to("hook"))
+        return "take"
+
+    receiver.mood = take_half_a_minute
+    assert world.deliver() == 1
+    assert (others, len(receiver.taken)) == ([0] * 5, 1)
+    assert held_until() == 0
 
 
 def test_a_busy_target_is_left_alone_for_as_long_as_it_says(world: World, receiver: Receiver) -> None:

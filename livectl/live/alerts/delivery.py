@@ -6,11 +6,14 @@ import logging
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 from zoneinfo import ZoneInfo
+
+from redis.exceptions import RedisError
 
 from livectl.live.alerts import message, outbox, rules
 from livectl.live.alerts.message import Alert
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
 
 
 JOB_BUDGET_SECONDS = 20.0  # that one job sends to a target: it has to end within the 45 s of a job
-LEASE_MARGIN_SECONDS = 10.0  # that a worker may take beside the sending itself, before another one takes over
+LEASE_SECONDS = 10.0  # after which another worker takes a target over whose worker died
+RENEW_SECONDS = 3.0  # between two renewals of the lease while a target takes its time
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 5.0, 900.0  # between tries, doubled each time
 ASIDE_PAUSE_SECONDS = 3.0  # of a target after an alert that it took ill: deliveries are 2 s apart
 MAX_LANES = 20  # of a target that takes the alerts of so many streamers ill, it is the target that fails
@@ -92,7 +96,7 @@ class AlertDispatcher:
         if rules.in_quiet_hours(target.quiet, now, self._settings.timezone):
             return 0
         target_outbox, delivered = Outbox(self._client, uuid4().hex), 0
-        state = target_outbox.lease(name, now, _lease_seconds(target), outbox.start_cursor(target, now))
+        state = target_outbox.lease(name, now, LEASE_SECONDS, outbox.start_cursor(target, now))
         hooks.on_step("taken")
         while state is not None and now - started_at < JOB_BUDGET_SECONDS and not hooks.is_outdated():
             waiting = state.retry_at is not None and now < state.retry_at
@@ -101,7 +105,7 @@ class AlertDispatcher:
                 break
             delivered += plan.alert is not None
             now = hooks.clock()
-            state = target_outbox.lease(name, now, _lease_seconds(target), state.cursor)
+            state = target_outbox.lease(name, now, LEASE_SECONDS, state.cursor)
         target_outbox.release(name)
         return delivered
 
@@ -132,17 +136,36 @@ class AlertDispatcher:
         if alert is None:
             return target_outbox.skip(name, plan.skip_through, hooks.clock(), lane)
         target = self._settings.alerts[name]
-        decision = target_outbox.begin_send(alert, hooks.clock(), _lease_seconds(target), target.limit)
+        decision = target_outbox.begin_send(alert, hooks.clock(), LEASE_SECONDS, target.limit)
         hooks.on_step("held")
         if decision == "told":
             return target_outbox.skip(name, alert.last, hooks.clock(), lane)
         if decision != "go":
             return False
-        outcome = self._senders[name](alert)
+        with self._keeping_lease(target_outbox, name):
+            outcome = self._senders[name](alert)
         hooks.on_step("sent")
         recorded = self._record_outcome(target_outbox, alert, outcome, state, lane)
         hooks.on_step("settled")
         return recorded
+
+    @contextmanager
+    def _keeping_lease(self, target_outbox: Outbox, name: str) -> Iterator[None]:
+        """Renews the lease, however long the target takes: a worker that dies meanwhile renews nothing."""
+        is_over = threading.Event()
+
+        def renew() -> None:
+            while not is_over.wait(RENEW_SECONDS):
+                with suppress(RedisError):
+                    target_outbox.renew(name, self._hooks.clock(), LEASE_SECONDS)
+
+        renewing = threading.Thread(target=renew, daemon=True)
+        renewing.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            renewing.join()
 
     def _record_outcome(
         self, target_outbox: Outbox, alert: Alert, outcome: DeliveryOutcome, state: TargetState, lane: Lane | None
@@ -272,10 +295,6 @@ def _describe_backlog(name: str, target: Target | None, store: Store, cursor: st
         return "nothing waited for it"
     count = format_count(len(changes), "change")
     return f"it is not told of what waited for it: {count}{'' if target else ' at most'}"
-
-
-def _lease_seconds(target: Target) -> float:
-    return message.send_timeout(target) + LEASE_MARGIN_SECONDS
 
 
 def _retry_delay(tries: int, outcome: DeliveryOutcome) -> float:

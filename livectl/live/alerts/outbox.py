@@ -133,6 +133,10 @@ class Outbox:
         fields = lua_script(self._client, "take")(name, self._token, now, lease, start)
         return _parse_state(dict(zip(fields[::2], fields[1::2], strict=True))) if fields else None
 
+    def renew(self, name: str, now: float, lease: float) -> None:
+        """Keeps a target, if this worker still has it."""
+        lua_script(self._client, "take")(name, self._token, now, lease, "")
+
     def begin_send(self, alert: Alert, now: float, lease: float, limit: Rate | None) -> str:
         """Notes that the alert is about to be sent.
 
