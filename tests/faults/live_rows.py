@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tests.faults.frame import Case, Outcome
 
 THREADS, PREFORK = "embedded own threads", "embedded own prefork"
-EVERY_S = 5.0  # from fault to fault: `up` has everything back by then, most of the time
 
 AT_MOST_ONCE = """
 import time
@@ -41,15 +40,11 @@ embedded_broker.SERVER_OPTIONS += ("--appendonly", "no")
 """
 
 
-def _sizes(case: Case) -> dict[str, int]:
-    return {"streamers": case.either(150, 500), "go_lives": case.either(60, 200)}
-
-
 def kill_members(case: Case, names: Sequence[str]) -> Outcome:
     """F2, F6, F13, F30. One after another, whichever the dice name."""
-    with live_wing(case, **_sizes(case)) as wing:
+    with live_wing(case) as wing:
         chosen = names if case.is_short else wing.dice.choices(names, k=20)
-        wing.play([partial(wing.signal, name) for name in chosen], EVERY_S)
+        wing.play([partial(wing.signal, name) for name in chosen])
         wing.drain()
     return wing.outcome()
 
@@ -63,8 +58,8 @@ def kill_worker_children(case: Case) -> Outcome:
             os.kill(wing.dice.choice(found), signal.SIGKILL)
         wing.faults.append(time.monotonic())
 
-    with live_wing(case, **_sizes(case), pool="prefork") as wing:
-        wing.play([kill_child] * case.either(4, 20), EVERY_S)
+    with live_wing(case, pool="prefork") as wing:
+        wing.play([kill_child] * case.either(4, 20))
         wing.drain()
     return wing.outcome()
 
@@ -77,8 +72,8 @@ def cut_the_power(case: Case) -> Outcome:
         wing.end()
         wing.start()
 
-    with live_wing(case, **_sizes(case)) as wing:
-        wing.play([kill_all] * case.either(2, 20), EVERY_S)
+    with live_wing(case) as wing:
+        wing.play([kill_all] * case.either(2, 20))
         wing.drain()
     return wing.outcome()
 
@@ -92,20 +87,21 @@ def stop_members(case: Case) -> Outcome:
         wait_for(lambda: wing.up.text.count(f"{name} ended") > ended, what=f"the end of the stopped {name}")
         wing.wait_for_checks()
 
-    with live_wing(case, **_sizes(case)) as wing:
-        wing.play([partial(stop, name) for name in ("worker", "beat", "broker", "page")], 2 * EVERY_S)
+    with live_wing(case) as wing:
+        wing.play([partial(stop, name) for name in ("worker", "beat", "broker", "page")])
         wing.drain()
     return wing.outcome(exits=None, hangs=None)
 
 
-AGAIN = Limits(repeated=20, missed=2)  # told again with the same key: killed between sending and noting that
+# Told again with the same key: killed between sending and noting that.
+AGAIN, SHORT_AGAIN = Limits(repeated=20, missed=2), Limits(repeated=4, missed=2)
 WHILE = "while 200 of 500 go live"
 MARKED_AFTER = Mechanism("an alert is marked as told after it was sent", patch=AT_MOST_ONCE)
 ON_DISK = Mechanism("the broker's data is on the disk before it answers", patch=NO_FILE)
 COMES_BACK = Mechanism("a member that ends is started again", settings="up: {pause: 10m}")
 IS_MISSED = Mechanism("a member that does not answer is noticed", settings="up: {silence: 10m}")
 
-ROWS = (
+_ROWS = (
     Row("F1a", f"kill -9 a child of `up`'s worker, x20, {WHILE}", kill_worker_children, (PREFORK,), MARKED_AFTER),
     Row("F2a", f"kill -9 `up`'s worker, x20, {WHILE}", partial(kill_members, names=["worker"]), (THREADS,), COMES_BACK),
     Row("F3a", f"kill -9 all of `up` at once, x20, {WHILE}", cut_the_power, (THREADS,), ON_DISK),
@@ -121,4 +117,4 @@ ROWS = (
         short_setups=(THREADS,),
     ),
 )
-ROWS = tuple(replace(row, limits=AGAIN) for row in ROWS)
+ROWS = tuple(replace(row, limits=AGAIN, short_limits=SHORT_AGAIN) for row in _ROWS)

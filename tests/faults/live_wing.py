@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 SITE = "bilibili"  # thirty streamers a request
 ASK_S = 1.0  # how often those who are not live are asked after here, and how often alerts are looked for
 INTERVAL_S = 15.0  # how often livectl asks after them by default: who was not asked for so long was missed
+EVERY_S = (3, 5)  # from fault to fault, in the short form and the whole one
 DRAIN_S, RED_DRAIN_S = 60.0, 20.0  # after the last fault: who is not told by then is lost
 SETTINGS = """
 polling: {{mode: uniform, fastest: {ask}s, slowest: 60s}}
@@ -85,12 +86,12 @@ class Told:
 class LiveWing:
     """An `up` on an embedded broker, and the world that it watches, as one row wants them."""
 
-    def __init__(self, case: Case, *, streamers: int, go_lives: int, pool: str = "threads") -> None:
+    def __init__(self, case: Case, pool: str) -> None:
+        streamers, self._go_lives = case.either(150, 500), case.either(60, 200)
         self.case, self._pool = case, pool
         self.dice = random.Random(case.seed)
         self.ids = [str(1000 + number) for number in range(streamers)]
-        self._to_come = self.dice.sample(self.ids, go_lives)
-        self._go_lives = go_lives
+        self._to_come = self.dice.sample(self.ids, self._go_lives)
         self.shown: dict[str, float] = {}
         self.faults: list[float] = []
         self.fakes, self.receiver = Fakes(), Receiver()
@@ -159,8 +160,9 @@ class LiveWing:
             os.kill(wait_for(lambda: self.member(name), what=name), number)
         self.faults.append(time.monotonic())
 
-    def play(self, faults: Sequence[Callable[[], object]], every_s: float) -> None:
+    def play(self, faults: Sequence[Callable[[], object]]) -> None:
         """Does one fault after another; streamers go live all the while, and a little longer."""
+        every_s = self.case.either(*EVERY_S)
         began, per_second = time.monotonic(), self._go_lives / ((len(faults) + 1) * every_s)
         ended = threading.Event()
 
@@ -237,9 +239,9 @@ class LiveWing:
 
 
 @contextmanager
-def live_wing(case: Case, *, home: str = "", patch: str = "", **options: Any) -> Iterator[LiveWing]:
+def live_wing(case: Case, *, pool: str = "threads", home: str = "", patch: str = "") -> Iterator[LiveWing]:
     """An `up` that asks after streamers; all is gone at the end."""
-    wing = LiveWing(case, **options)
+    wing = LiveWing(case, pool)
     with ExitStack() as stack:
         stack.enter_context(wing.fakes)
         stack.enter_context(_serving(wing.receiver))
