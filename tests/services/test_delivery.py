@@ -246,9 +246,7 @@ def _killed_at(step: str, name: str) -> None:
         raise KilledError(step)
 
 
-def test_who_sends_to_a_slow_target_keeps_it(
-    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_sends_to_a_slow_target_keeps_it(world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "RENEW_SECONDS", LOOK_SECONDS)
     world.targets = {"hook": hook(receiver)}
     world.follow("ada")
