@@ -87,7 +87,8 @@ class CommandContext:
         """Looks for the deployment again: the embedded broker may have moved."""
         from livectl.ops import deployment
 
-        return deployment.find(self.app, self.settings, self.cwd)
+        with self.working("loading the app"):
+            return deployment.find(self.app, self.settings, self.cwd)
 
     @cached_property
     def celery_app(self) -> Celery:
@@ -104,7 +105,8 @@ class CommandContext:
         """The tasks of the app by name; imports the modules that hold them."""
         from livectl.ops import apps
 
-        return apps.load_tasks(self.celery_app, self.cwd)
+        with self.working("loading the app and its tasks"):
+            return apps.load_tasks(self.celery_app, self.cwd)
 
     def job_sender(self) -> JobSender:
         """Sends jobs of the app."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -31,7 +32,8 @@ CLOCK_INTERVAL_S = 1.0
 QUIT_KEYS = {"q", "Q"}
 STEPS = {"j": 1, "\x1b[B": 1, "\x1bOB": 1, "k": -1, "\x1b[A": -1, "\x1bOA": -1}  # the letters, and the arrows
 PAGES = {" ": 1, "\x1b[6~": 1, "b": -1, "\x1b[5~": -1}
-MAX_KEY_BYTES = 16
+KEY = re.compile(r"\x1b\[[0-9;]*[A-Za-z~]|\x1bO.|.", re.DOTALL)  # one sends several bytes, or one
+MAX_KEY_BYTES = 64
 FOOTER_LINES = 2
 # Escape sequences: the other screen, no cursor, no line that wraps; and back.
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
@@ -140,8 +142,8 @@ def draw_until_quit(
             if key in QUIT_KEYS:
                 return answer
             offset = frame.scroll(key)
-            if key and offset == frame.offset:
-                keys, next_read = on_key(key), 0.0
+            if key and (changed := on_key(key)) != keys:
+                keys, next_read = changed, 0.0
 
 
 def _read_or_error(read: Callable[[], Watched]) -> Watched | LivectlError:
@@ -160,6 +162,7 @@ class Screen:
         self._environ = environ
         self._wide = wide
         self._handlers: dict[int, object] = {}
+        self._pressed: list[str] = []  # and not handled yet
 
     def __enter__(self) -> Screen:
         import termios
@@ -195,16 +198,17 @@ class Screen:
         if self._keys is None:
             time.sleep(seconds)
             return ""
-        if not select.select([self._keys], [], [], seconds)[0]:
-            return ""
-        pressed = os.read(self._keys.fileno(), MAX_KEY_BYTES)
-        return pressed.decode(errors="replace") or "q"  # the terminal is gone
+        if not self._pressed and select.select([self._keys], [], [], seconds)[0]:
+            typed = os.read(self._keys.fileno(), MAX_KEY_BYTES).decode(errors="replace")
+            self._pressed = KEY.findall(typed) or ["q"]  # nothing to read: the terminal is gone
+        return self._pressed.pop(0) if self._pressed else ""
 
     def _take(self) -> None:
+        import termios
         import tty
 
         if self._keys:
-            tty.setcbreak(self._keys)
+            tty.setcbreak(self._keys, termios.TCSADRAIN)
         self._write(ENTER)
 
     def _give_back(self) -> None:

@@ -34,7 +34,8 @@ def test(context: CommandContext, /, target: str | None) -> int:
     from livectl.live.alerts import targets, views
 
     names = targets.select_targets(context.settings, target)
-    outcomes = targets.send_samples(names, context.settings, time.time())
+    with context.working(f"telling {', '.join(names)}"):
+        outcomes = targets.send_samples(names, context.settings, time.time())
     context.show(views.outcomes_view(outcomes))
     return 0 if all(outcome.sent for outcome in outcomes.values()) else 1
 

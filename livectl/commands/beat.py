@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import click
 
 from livectl.context import CommandContext, loglevel_option, pass_command_context
@@ -41,6 +43,8 @@ def command(
         context.show(background.argv_view(argv))
         return
     environ = launch.child_environment(context.environ, context.config)
-    context.show(
-        background.start_or_exec(argv, "beat", context.settings, environ, context.cwd, detach=detach, say=context.say)
-    )
+    with context.working("waiting until it works") if detach else nullcontext():
+        process = background.start_or_exec(
+            argv, "beat", context.settings, environ, context.cwd, detach=detach, say=context.say
+        )
+    context.show(process)

@@ -98,9 +98,10 @@ def _send_and_wait(
     sent_job = job_sender.send(job_request, keep_result=True, force=options["force"])
     context.say(f"sent {sent_job.id}")
     timeout_s = wait.FOREVER if options["timeout"] is None else options["timeout"]
-    for status in wait.follow(context.deployment, sent_job.id, timeout_s):
-        if status.progress:
-            _show_progress(context, *status.progress)
+    with context.working(f"waiting for {sent_job.task}") as advance:
+        for status in wait.follow(context.deployment, sent_job.id, timeout_s):
+            if status.progress:
+                advance(*status.progress)
     context.show(views.job_details(status))
     return wait.exit_code(status)
 
@@ -117,25 +118,10 @@ def _send_batch(
     batch = publish_many.JobBatch(
         job_sender, context.deployment, window=options["window"], deadline=deadline, force=options["force"]
     )
-    shown_count = -1
-    for summary in batch.run(job_requests):
-        ended_count = summary.succeeded + summary.failed
-        if ended_count != shown_count:
-            _show_progress(context, ended_count, len(job_requests))
-            shown_count = ended_count
+    with context.working("waiting for the jobs") as advance:
+        for summary in batch.run(job_requests):
+            advance(ended_count := summary.succeeded + summary.failed, len(job_requests))
     context.show(views.batch_summary(summary, len(job_requests)))
     if summary.failed:
         return 1
-    return UnfinishedError.code if shown_count < len(job_requests) else 0
-
-
-def _show_progress(context: CommandContext, done: float, total: float) -> None:
-    """Redraws one bar on a terminal; elsewhere writes a line each time."""
-    from livectl.ops.jobs import views
-
-    bar = views.progress_bar(done, total)
-    if context.quiet or not context.err.isatty():
-        context.say(bar)
-        return
-    context.err.write(f"\r{bar}" + ("\n" if done >= total else ""))
-    context.err.flush()
+    return UnfinishedError.code if ended_count < len(job_requests) else 0

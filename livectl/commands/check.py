@@ -110,8 +110,10 @@ def _check_through_workers(
     remote_check, job_id = _send(context, request, deployment)
     context.say("asking through the workers")
     streamer_views: dict[StreamerKey, StreamerView] = {}
-    for batch_views in remote_check.wait_for_views(time.monotonic() + MAX_WAIT_S):
-        streamer_views |= batch_views
+    with context.working("asking through the workers") as advance:
+        for batch_views in remote_check.wait_for_views(time.monotonic() + MAX_WAIT_S):
+            streamer_views |= batch_views
+            advance(len(streamer_views), request.total)
     if remote_check.jobs:
         raise UnfinishedError(f"no answer within {MAX_WAIT_S:.0f} s", f"It may still come: livectl status {job_id}")
     return streamer_views
@@ -136,9 +138,11 @@ def _check_here(context: CommandContext, request: CheckRequest) -> dict[Streamer
     cache = FileCache(context.home / CACHE_FILE)
     checker = Checker(context.settings, _open_store(context), cache=cache)
     streamer_views: dict[StreamerKey, StreamerView] = {}
-    for batch in request.batches:
-        streamer_views |= check_request.to_views(request, batch, check_request.check_here(checker, batch))
-        cache.save()
+    with context.working("asking") as advance:
+        for batch in request.batches:
+            streamer_views |= check_request.to_views(request, batch, check_request.check_here(checker, batch))
+            cache.save()
+            advance(len(streamer_views), request.total)
     return streamer_views
 
 

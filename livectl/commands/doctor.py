@@ -25,7 +25,8 @@ def command(context: CommandContext, /, *, ignore: tuple[str, ...], settings: bo
     """
     from livectl.doctor import collect, report
 
-    facts = collect.collect_facts(context.app, lambda: context.settings, context.environ, context.cwd)
-    findings = report.run_checks(facts, ignore=ignore, include_ok=context.verbose)
+    with context.working("looking at everything"):
+        facts = collect.collect_facts(context.app, lambda: context.settings, context.environ, context.cwd)
+        findings = report.run_checks(facts, ignore=ignore, include_ok=context.verbose)
     context.show(report.settings_view(facts) if settings else report.findings_view(findings, facts))
     return 1 if any(finding.level == "bad" for finding in findings) else 0

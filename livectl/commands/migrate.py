@@ -53,6 +53,7 @@ def command(
         guesses=guesses,
         backup=not no_backup,
     )
-    outcome = migrate.migrate(options, context.environ, context.cwd, app=context.app)
+    with context.working("reading the project" + (", and proving it equal" if prove else "")):
+        outcome = migrate.migrate(options, context.environ, context.cwd, app=context.app)
     context.show(migrate.build_view(outcome, context.cwd))
     return migrate.exit_code(outcome, options)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from livectl.context import CommandContext, pass_command_context
 from livectl.errors import UnfinishedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from livectl.ops.cluster.queues import QueueDepths
+    from livectl.terminal import Watched
 
 EXIT_WARNING, EXIT_CRITICAL = 1, 2  # what monitoring systems call them
 MAX_WAIT_S = 3600.0
@@ -43,7 +49,8 @@ def _show(context: CommandContext, names: tuple[str, ...], warn: int | None, cri
     from livectl.ops.cluster import queues
     from livectl.ops.jobs import views
 
-    depths = queues.measure(context.deployment, names)
+    with context.working("measuring the queues"):
+        depths = queues.measure(context.deployment, names)
     context.show(views.queue_table(depths))
     for note in depths.notes:
         context.say(note)
@@ -54,19 +61,39 @@ def _show(context: CommandContext, names: tuple[str, ...], warn: int | None, cri
 
 
 def _watch(context: CommandContext, names: tuple[str, ...]) -> int:
+    from livectl import terminal
+    from livectl.ops.cluster import queues
+
+    read = _rate_reader(context, names)
+    if screen := context.open_screen():
+        terminal.draw_until_quit(read, screen, interval_s=queues.WATCH_INTERVAL_S)
+        return 0
+    while True:
+        watched = read()
+        context.show(watched.view)
+        for note in watched.notes:
+            context.say(note)
+        time.sleep(queues.WATCH_INTERVAL_S)
+
+
+def _rate_reader(context: CommandContext, names: tuple[str, ...]) -> Callable[[], Watched]:
+    """Measures the queues, from the second time on with the rates since the time before."""
     from livectl.ops.cluster import queues
     from livectl.ops.jobs import views
+    from livectl.terminal import Watched
 
-    before, measured_at = queues.measure(context.deployment, names), time.monotonic()
-    context.show(views.queue_table(before))
-    while True:
-        time.sleep(queues.WATCH_INTERVAL_S)
+    before: QueueDepths | None = None
+    measured_at = 0.0
+
+    def read() -> Watched:
+        nonlocal before, measured_at
         after, now = queues.measure(context.deployment, names), time.monotonic()
-        queue_rates = queues.rates_between(before, after, now - measured_at)
-        context.show(views.queue_table(after, queue_rates))
-        for note in (*after.notes, *queues.rate_notes(queue_rates, after.reads)):
-            context.say(note)
+        rates = queues.rates_between(before, after, now - measured_at) if before else None
+        notes = [*after.notes, *queues.rate_notes(rates, after.reads)] if rates else []
         before, measured_at = after, now
+        return Watched(views.queue_table(after, rates), notes)
+
+    return read
 
 
 @command.command()
@@ -91,7 +118,8 @@ def wait(context: CommandContext, /, names: tuple[str, ...], until_empty: bool, 
     from livectl.ops.cluster import queues
     from livectl.ops.jobs import views
 
-    depths = queues.wait_until_empty(context.deployment, names, timeout)
+    with context.working("waiting until nothing is left"):
+        depths = queues.wait_until_empty(context.deployment, names, timeout)
     context.show(views.queue_table(depths))
     return 0 if queues.is_empty(depths) else UnfinishedError.code
 
@@ -110,7 +138,8 @@ def peek(context: CommandContext, /, queue: str, limit: int) -> None:
     from livectl.ops.cluster import purge as queue_purge
     from livectl.ops.jobs import views
 
-    messages = queue_purge.peek(context.deployment, queue, limit + 1)
+    with context.working(f"looking into {queue}"):
+        messages = queue_purge.peek(context.deployment, queue, limit + 1)
     more = f"and others behind them: -n {10 * limit} shows more" if len(messages) > limit else ""
     context.show(views.message_table(messages[:limit], more=more))
 
@@ -158,7 +187,8 @@ def purge(context: CommandContext, /, queue: str, save: str | None, yes: bool, *
         older_than=age.total_seconds() if age else None,
         unacked=options["include_unacked"],
     )
-    plan = queue_purge.plan(context.deployment, purge_filter)
+    with context.working(f"looking into {queue}"):
+        plan = queue_purge.plan(context.deployment, purge_filter)
     if not plan.total:
         context.show(views.purge_summary(queue_purge.empty_result(queue)))
         return
@@ -167,4 +197,6 @@ def purge(context: CommandContext, /, queue: str, save: str | None, yes: bool, *
         waiting = f", {plan.delayed} of which wait for their time" if plan.delayed else ""
         click.confirm(f"Take {plan.total} messages out of {queue}{waiting}?", abort=True, err=True)
     file = context.cwd / (save or f"purged-{queue}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
-    context.show(views.purge_summary(queue_purge.purge(context.deployment, purge_filter, file)))
+    with context.working(f"taking messages out of {queue}"):
+        result = queue_purge.purge(context.deployment, purge_filter, file)
+    context.show(views.purge_summary(result))

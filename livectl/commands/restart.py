@@ -25,10 +25,12 @@ def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
     from livectl.ops.services import background
 
     home = context.settings.home
-    stopped = background.stop_all(home, name, now=now, say=context.say)
+    with context.working("waiting for what runs to end"):
+        stopped = background.stop_all(home, name, now=now, say=context.say)
     if not stopped:
         context.show(background.not_found_view(home, name))
         return 1
-    restarted = background.restart_all(home, stopped, context.environ, socket.gethostname(), context.say)
+    with context.working("waiting until it works again"):
+        restarted = background.restart_all(home, stopped, context.environ, socket.gethostname(), context.say)
     context.show(background.all_started_view(restarted))
     return 0

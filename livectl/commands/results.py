@@ -35,7 +35,8 @@ def command(context: CommandContext, /, **options: Any) -> None:
     since = datetime.now(UTC) - parse_duration_option("--since", options["since"]) if options["since"] else None
     limit = options["limit"]
     wanted = results.ResultFilter(**{**options, "since": since, "limit": limit + 1})
-    jobs = results.list_recent(context.deployment, wanted)
+    with context.working("reading the results"):
+        jobs = results.list_recent(context.deployment, wanted)
     more = f"and older ones: -n {10 * limit} shows more" if len(jobs) > limit else ""
     if context.json and jobs.nameless:
         context.say(views.nameless_text(jobs.nameless))

@@ -22,6 +22,7 @@ def command(context: CommandContext, /, ids: tuple[str, ...], *, terminate: bool
     from livectl.ops.jobs import sender, views, wait
 
     job_ids = [wait.check_job_id(job_id) for job_id in ids]
-    outcomes = sender.revoke(context.deployment, job_ids, terminate=terminate)
+    with context.working("looking into queues and workers"):
+        outcomes = sender.revoke(context.deployment, job_ids, terminate=terminate)
     context.show(views.revoked_list(outcomes))
     return 1 if any(outcome.done == "nothing" for outcome in outcomes) else 0

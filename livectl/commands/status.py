@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
 import click
 
 from livectl.context import CommandContext, pass_command_context
+
+if TYPE_CHECKING:
+    from livectl.terminal import Screen
 
 
 @click.command()
@@ -30,11 +36,35 @@ def command(context: CommandContext, *, job: str, full: bool, watch: bool, wait:
     from livectl.ops.jobs import views
     from livectl.ops.jobs import wait as jobs_wait
 
-    follow_seconds = 0.0 if not (watch or wait) else jobs_wait.FOREVER if timeout is None else timeout
-    for current in jobs_wait.follow(context.deployment, jobs_wait.check_job_id(job), follow_seconds):
-        last = current
-        if watch:
-            context.show(views.job_details(current, full=full))
+    job_id = jobs_wait.check_job_id(job)
+    seconds = 0.0 if not (watch or wait) else jobs_wait.FOREVER if timeout is None else timeout
+    if watch and (screen := context.open_screen()):
+        _draw(context, screen, job_id, full=full, seconds=seconds)
+        watch, seconds = False, 0.0
+    with context.working(f"waiting for {job_id}" if wait else f"looking for {job_id}") as advance:
+        for current in jobs_wait.follow(context.deployment, job_id, seconds):
+            last = current
+            if current.progress:
+                advance(*current.progress)
+            if watch:
+                context.show(views.job_details(current, full=full))
     if not watch:
         context.show(views.job_details(last, full=full))
     return jobs_wait.exit_code(last)
+
+
+def _draw(context: CommandContext, screen: Screen, job_id: str, *, full: bool, seconds: float) -> None:
+    """Redraws it until it has ended, the time is over or q is pressed."""
+    from livectl import terminal
+    from livectl.ops.jobs import views
+    from livectl.ops.jobs import wait as jobs_wait
+
+    deadline = time.monotonic() + seconds
+    lookups = jobs_wait.look_up_repeatedly(context.deployment, job_id)
+
+    def read() -> terminal.Watched:
+        status, has_ended = next(lookups)
+        is_over = has_ended or time.monotonic() > deadline
+        return terminal.Watched(views.job_details(status, full=full), has_ended=is_over)
+
+    terminal.draw_until_quit(read, screen, interval_s=jobs_wait.MAX_POLL_PAUSE_S)

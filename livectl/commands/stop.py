@@ -22,6 +22,7 @@ def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
     """
     from livectl.ops.services import background
 
-    processes = background.stop_all(context.home, name, now=now, say=context.say)
+    with context.working("waiting for what runs to end"):
+        processes = background.stop_all(context.home, name, now=now, say=context.say)
     context.show(background.stopped_view(processes) if processes else background.not_found_view(context.home, name))
     return 0 if processes else 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,6 @@ from livectl.context import CommandContext, pass_command_context
 from livectl.errors import EXIT_INTERRUPTED, PlatformError, UsageError, mistake_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from livectl.live.check_request import CheckRequest, StreamerKey
     from livectl.live.follows.follow_list import FollowList
     from livectl.live.views import StreamerView
@@ -57,8 +54,7 @@ def command(context: CommandContext, /, file: Path | None, *, wait: bool, **opti
     if not wait:
         return _show_sent(context, request, remote_check, group_id)
     try:
-        with _progress(context, request.total) as advance:
-            return _wait(context, follows, remote_check, group_id, advance)
+        return _wait(context, follows, remote_check, group_id, request.total)
     except KeyboardInterrupt:
         context.say(f"The jobs go on without you. To come back: livectl status --wait {group_id}")
         return EXIT_INTERRUPTED
@@ -119,30 +115,16 @@ def _wait(
     follows: FollowList,
     remote_check: RemoteCheck,
     group_id: str,
-    advance: Callable[[int], None],
+    total: int,
 ) -> int:
     from livectl.live import check_request, views
 
     began = time.monotonic()
     streamer_views: dict[StreamerKey, StreamerView] = {}
-    for batch_views in remote_check.wait_for_views(float("inf")):
-        streamer_views |= batch_views
-        advance(len(streamer_views))
+    with context.working("asking through the workers") as advance:
+        for batch_views in remote_check.wait_for_views(float("inf")):
+            streamer_views |= batch_views
+            advance(len(streamer_views), total)
     ordered_views = check_request.ordered_views(follows.streamers, streamer_views)
     context.show(views.summary_view(group_id, ordered_views, time.monotonic() - began))
     return PlatformError.code if any(streamer_view.live is None for streamer_view in ordered_views) else 0
-
-
-@contextmanager
-def _progress(context: CommandContext, total: int) -> Iterator[Callable[[int], None]]:
-    """Draws a bar on a terminal, and nothing elsewhere. Yields the function that moves it."""
-    if context.quiet or not context.err.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), "streamers", TimeElapsedColumn())
-    with Progress(*columns, console=Console(file=context.err), transient=True) as bar:
-        task = bar.add_task("asking", total=total)
-        yield lambda done: bar.update(task, completed=done)

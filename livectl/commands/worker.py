@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import Any
 
 import click
@@ -49,6 +50,8 @@ def command(context: CommandContext, /, *, dry_run: bool, detach: bool, **option
         return
     name = f"worker-{worker_options.name}" if worker_options.name else "worker"
     environ = launch.child_environment(context.environ, context.config)
-    context.show(
-        background.start_or_exec(argv, name, context.settings, environ, context.cwd, detach=detach, say=context.say)
-    )
+    with context.working("waiting until it works") if detach else nullcontext():
+        process = background.start_or_exec(
+            argv, name, context.settings, environ, context.cwd, detach=detach, say=context.say
+        )
+    context.show(process)

@@ -28,7 +28,7 @@ def command(click_context: click.Context, context: CommandContext, /) -> int | N
     from livectl.ops.cluster import workers
     from livectl.ops.jobs import views
 
-    with workers.WorkerControl(context.deployment) as control:
+    with context.working("asking the workers"), workers.WorkerControl(context.deployment) as control:
         survey = control.list_workers()
     context.show(views.worker_table(survey))
     if not context.deployment.remote_control:

@@ -42,7 +42,7 @@ STREAMER = Column("streamer", "whole")
 VIEWERS = Column("viewers", "number", rank=2)
 LIVE_COLUMNS = (
     STREAMER,
-    Column("name", rank=1),
+    Column("name", rank=1, least=8),
     Column("for", "number", rank=3),
     VIEWERS,
     Column("title", least=LEAST_TITLE_CHARS),
@@ -61,8 +61,8 @@ PLATFORM_COLUMNS = (
     Column("at once", "number", rank=2),
     Column("budget", "number", rank=1),
     Column("push", rank=4),
-    Column("key", least=LEAST_TITLE_CHARS),
-    Column("addresses", rank=3),
+    Column("key", least=24),
+    Column("addresses", rank=3, least=16),
 )
 
 

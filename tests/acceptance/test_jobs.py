@@ -85,8 +85,8 @@ def test_a_job_is_sent_waited_for_listed_and_sent_again(project: Project) -> Non
         assert (done.returncode, json.loads(done.stdout)["result"]) == (0, 5)
         words = ("-A", "proj", "call", "proj.steps", "--wait", "--timeout", "60")
         with livectl(*words, cwd=project.folder, environ=project.environ) as shown:
-            for step, bar in ((1, "[#############...........................] 1 of 3"), (2, "2 of 3"), (3, "")):
-                shown.wait_for(bar)
+            shown.wait_for("sent ")
+            for step in (1, 2, 3):
                 (project.folder / f"step-{step}").touch()
             assert shown.wait() == 0
         failed = project.livectl("call", "proj.fail", "-k", '{"password": "hush"}', "--wait", "--json")
@@ -112,7 +112,7 @@ def test_a_file_of_jobs_is_worked_off_within_its_window(project: Project) -> Non
         ran = project.livectl("call", "--from", "orders.jsonl", "--window", "10", "--json")
     done = json.loads(ran.stdout)
     assert (ran.returncode, done["sent"], done["succeeded"], done["failed"]) == (1, 61, 60, 1)
-    assert ran.stderr.splitlines()[-1] == "[########################################] 61 of 61"
+    assert "61 of 61" not in ran.stderr  # progress is for terminals
 
 
 @pytest.mark.acceptance

@@ -35,7 +35,7 @@ NO_SCHEDULES_TEXT = "No schedules yet; docs/schedules.md shows how they are writ
 COMPARED_FIELDS = tuple(field.name for field in msgspec.structs.fields(Schedule) if field.name != "name")
 ENTRY_COLUMNS = (
     "name",
-    Column("task", rank=2),
+    Column("task", rank=2, least=20),
     Column("schedule", rank=1),
     Column("last", "number", rank=4),
     Column("ended", "state", rank=3),

@@ -52,18 +52,25 @@ def look_up(deployment: Deployment, job_id: str) -> JobStatus:
         return lookup.status(job_id)
 
 
+def look_up_repeatedly(deployment: Deployment, job_id: str) -> Iterator[tuple[JobStatus, bool]]:
+    """The status, looked up each time that it is asked for, and whether it will stay as it is."""
+    unknown_lookups = 0
+    while True:
+        status = look_up(deployment, job_id)
+        is_nowhere = status.job.state is JobState.UNKNOWN and status.complete
+        unknown_lookups = unknown_lookups + 1 if is_nowhere else 0
+        yield status, status.job.state in END_STATES or unknown_lookups >= MAX_UNKNOWN_LOOKUPS
+
+
 def follow(deployment: Deployment, job_id: str, timeout_s: float) -> Iterator[JobStatus]:
     """Yields the status whenever it has changed, until the job has ended or the time is over. Yields at least once."""
-    deadline, unknown_lookups = time.monotonic() + timeout_s, 0
+    deadline = time.monotonic() + timeout_s
     last: JobStatus | None = None
-    for pause in chain(POLL_PAUSES_S, repeat(MAX_POLL_PAUSE_S)):
-        status = look_up(deployment, job_id)
+    lookups = look_up_repeatedly(deployment, job_id)
+    for pause, (status, has_ended) in zip(chain(POLL_PAUSES_S, repeat(MAX_POLL_PAUSE_S)), lookups, strict=False):
         if last is None or (status.job, status.progress) != (last.job, last.progress):
             yield status
         last = status
-        is_nowhere = status.job.state is JobState.UNKNOWN and status.complete
-        unknown_lookups = unknown_lookups + 1 if is_nowhere else 0
-        has_ended = status.job.state in END_STATES or unknown_lookups >= MAX_UNKNOWN_LOOKUPS
         if has_ended or time.monotonic() + pause > deadline:
             return
         time.sleep(pause)
