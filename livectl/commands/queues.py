@@ -194,7 +194,8 @@ def purge(context: CommandContext, /, queue: str, save: str | None, yes: bool, *
         return
     if not yes:
         context.say(views.task_counts(plan.tasks))
-        waiting = f", {plan.delayed} of which wait for their time" if plan.delayed else ""
+        number = "all" if plan.delayed == plan.total else f"{plan.delayed:,}"
+        waiting = f", {number} of which wait for their time" if plan.delayed else ""
         click.confirm(f"Take {plan.total} messages out of {queue}{waiting}?", abort=True, err=True)
     file = context.cwd / (save or f"purged-{queue}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
     with context.working(f"taking messages out of {queue}"):

@@ -83,9 +83,9 @@ def check_workers_missing(facts: Facts) -> Iterator[Finding]:
         return
     own_queues = {*facts.task_queues.values(), *facts.destinations.values(), *facts.routes.values()}
     waiting = [
-        f"{format_count(queue.ready, 'message')} in {queue.name}"
+        f"{format_count(queue.ready + (queue.delayed or 0), 'message')} in {queue.name}"
         for queue in facts.queues
-        if queue.ready and queue.name in own_queues and not queue.consumers
+        if queue.ready + (queue.delayed or 0) and queue.name in own_queues and not queue.consumers
     ]
     if facts.survey.asked or (waiting and facts.counts_consumers):
         yield Finding(

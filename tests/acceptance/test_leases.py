@@ -122,6 +122,26 @@ def test_what_takes_longer_than_the_visibility_timeout_runs_once(tmp_path: Path,
     project.close()
 
 
+def test_what_waits_for_its_time_outlives_its_worker_and_is_revoked(project: Project) -> None:
+    with redis.Redis.from_url(project.environ["LIVECTL_STORE"]) as store:
+        with start_worker(project) as worker:
+            project.send("note", "soon", 0, countdown=3)
+            far, farther = (project.send("note", "far", 0, countdown=3600) for _ in range(2))
+            wait_for(
+                lambda: store.zcard("unacked_delayed") == 3 and is_drained(project), what="all to wait in the store"
+            )
+            os.killpg(worker.process.pid, signal.SIGKILL)
+            worker.wait()
+        assert "eta" in project.livectl("status", far).stdout
+        with start_worker(project):
+            wait_for(lambda: runs(project) == {"soon": 1}, what="the job that is due")
+            project.app.control.revoke(far)
+            project.wait_for_state(far, "REVOKED")
+            assert "was eta" in project.livectl("revoke", farther).stdout
+            project.wait_for_state(farther, "REVOKED")
+            assert not store.exists("unacked_delayed")
+
+
 def test_a_job_that_must_not_run_twice_is_acknowledged_early(project: Project) -> None:
     (project.folder / "livectl.yaml").write_text("tasks: {proj.note: {acks: early}}\n")
     with start_worker(project) as worker:

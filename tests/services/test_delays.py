@@ -7,26 +7,44 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 import redis
 from celery.worker import state
+from celery.worker.request import Request
 from kombu import Connection as KombuConnection
 from kombu import Queue
 
 from livectl import redis_client
 from livectl.address import Address
-from livectl.errors import LivectlError
+from livectl.errors import LivectlError, UsageError
 from livectl.ops.cluster import purge, queues
+from livectl.ops.guard import guarded_request
+from livectl.ops.jobs.job_request import JobRequest
+from livectl.ops.jobs.sender import JobSender
 from livectl.ops.protocol import delayed, search
 from livectl.ops.protocol.keys import KeyLayout
-from livectl.ops.transport import delays
+from livectl.ops.transport import delays, leases
 from livectl.ops.transport.delays import DelayKeeper
 from livectl.ops.transport.leases import LeasedQoS
-from tests.services.test_taking import drain, guarded, local_url, server
+from tests.services.test_taking import (
+    JOBS,
+    REPLIES_OF_A_CYCLE,
+    CuttingProxy,
+    drain,
+    end_leases,
+    guarded,
+    local_url,
+    publish,
+    server,
+    work_until_killed,
+)
 from tests.support.celery_project import Project
+from tests.support.faulty_servers import port_that
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -225,6 +243,45 @@ def test_the_clock_of_the_server_counts(worker: Worker, monkeypatch: pytest.Monk
     monkeypatch.setattr(LeasedQoS, "clock_offset_s", delays.clock_offset(worker.channel))
     eta = datetime.fromtimestamp(real_time(), UTC) + HOUR
     assert delays.due_time({"id": "job", "eta": eta.isoformat()}) == eta
+
+
+@pytest.mark.parametrize(("offset_s", "ahead_s"), [(0.0, 0), (0.1, 0), (-3600.0, 3600), (3600.0, -3600)])
+def test_a_job_is_due_by_a_clock_that_is_wrong(offset_s: float, ahead_s: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LeasedQoS, "clock_offset_s", offset_s)
+    request: Any = object.__new__(guarded_request(Request, cast("Any", None)))
+    request._eta = eta = datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+    assert (request.eta - eta.astimezone(UTC)).total_seconds() == ahead_s
+
+
+def test_no_job_is_lost_or_doubled_whichever_reply_of_moving_it_is_cut(
+    valkey: Path, store_url: str, server: redis.Redis
+) -> None:
+    publish(local_url(store_url), *range(JOBS))
+
+    def work(body: int, message: Any) -> None:
+        delays.delay(message, {"id": str(body)}, datetime.now(UTC) + HOUR)
+
+    proxy, replies = CuttingProxy(str(valkey)), cycle(range(1, REPLIES_OF_A_CYCLE + 1))
+    with port_that(proxy) as port, guarded(local_url(store_url)) as other:
+        while server.llen("q") or server.hlen("unacked"):
+            work_until_killed(f"redis://127.0.0.1:{port}/0", proxy, next(replies), work)
+            end_leases(server)
+            leases.sweep(other.default_channel)
+    members: list[Any] = server.zrange("unacked_delayed_ids", 0, -1)
+    assert sorted(int(member.split()[0]) for member in members) == list(range(JOBS))
+    assert server.zcard("unacked_delayed") == server.hlen("unacked_delayed_messages") == JOBS
+
+
+def test_a_job_may_be_sent_for_later_than_the_visibility_timeout_where_delays_are_kept(
+    tmp_path: Path, server: redis.Redis, store_url: str
+) -> None:
+    with closing(Project(tmp_path, store_url, store_url)) as project:
+        sender = JobSender(project.deployment, project.app, {})
+        request = JobRequest(task="proj.note", eta=datetime.now(UTC) + 2 * HOUR)
+        with pytest.raises(UsageError, match="visibility timeout"):
+            sender._check_eta(request)
+        server.set("unacked_delayed_keeper", "somebody")
+        sender._check_eta(request)
 
 
 def test_commands_know_what_waits(worker: Worker, tmp_path: Path, server: redis.Redis, store_url: str) -> None:
