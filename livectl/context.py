@@ -101,6 +101,14 @@ class CommandContext:
 
         return celeryapp.create_app(self.settings)
 
+    @cached_property
+    def sending_app(self) -> Celery:
+        """The same app, for a command that sends jobs: on Redis it sends each of them once."""
+        from livectl.ops.transport import safe_transport
+
+        safe_transport.choose(self.celery_app, self.settings)
+        return self.celery_app
+
     def load_tasks(self) -> Mapping[str, Any]:
         """The tasks of the app by name; imports the modules that hold them."""
         from livectl.ops import apps
@@ -112,7 +120,7 @@ class CommandContext:
         """Sends jobs of the app."""
         from livectl.ops.jobs.sender import JobSender
 
-        return JobSender(self.deployment, self.celery_app, self.load_tasks())
+        return JobSender(self.deployment, self.sending_app, self.load_tasks())
 
     @property
     def own_store(self) -> Address:

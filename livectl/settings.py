@@ -143,6 +143,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     network: Network = Network()
     web: Web = Web()
     up: Up = Up()
+    transport: Literal["livectl", "stock"] = "livectl"  # on Redis
     worker: Worker = Worker()
     tasks: dict[str, TaskSettings] = {}  # by name, or pattern such as proj.mail.*
     celery: dict[str, CeleryValue] = {}

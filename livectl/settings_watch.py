@@ -35,6 +35,7 @@ RESTART_SECTIONS = (
     "results",
     "web",
     "up",
+    "transport",
     "worker",
     "tasks",
     "celery",

@@ -143,7 +143,7 @@ def run_entry(context: CommandContext, /, name: str, file: str | None) -> None:
     entry = _find_entry(name, _read_snapshot(context, file))
     if reason := options.refusal(entry.task, entry.args, entry.kwargs, context.load_tasks()):
         raise SettingsError(f"{name} is not sent: {reason}", "Mend the entry, then: livectl schedules validate")
-    job_id = publisher.send_now(context.deployment, context.celery_app, entry)
+    job_id = publisher.send_now(context.deployment, context.sending_app, entry)
     context.show(sentence(job_id, {"id": job_id, "task": entry.task, "name": name}))
 
 

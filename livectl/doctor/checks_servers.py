@@ -218,6 +218,17 @@ def check_visibility_differs(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def check_transport(facts: Facts) -> Iterator[Finding]:
+    if facts.why_stock:
+        yield Finding(
+            id="transport-stock",
+            level="warn",
+            title="What a killed worker holds waits for the visibility timeout, and some of it is lost",
+            evidence=f"workers have Celery's own transport, since {facts.why_stock}",
+            cure="Let them have livectl's, unless another way of taking jobs is wanted.",
+        )
+
+
 def check_early_ack(facts: Facts) -> Iterator[Finding]:
     names = [task.name for task in facts.tasks if task.reject_on_worker_lost and not task.acks_late]
     if names:

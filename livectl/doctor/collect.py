@@ -85,6 +85,7 @@ def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mappi
         settings=app_settings,
         tasks=collect_app.list_tasks(app, tasks),
         routes=collect_app.list_routes(app),
+        why_stock=collect_app.why_stock(app, settings),
     )
     facts = msgspec.structs.replace(facts, task_queues=collect_app.find_task_queues(app, facts.tasks))
     return _add_servers(_add_schedule(facts, app, tasks, settings), app, settings, cwd)

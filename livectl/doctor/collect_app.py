@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from livectl.models import Schedule
+    from livectl.settings import Settings
 
 SET_IN_CODE = "Celery(...) or app.conf"
 # The environment overrules all code; the last two are read by the `celery` command alone.
@@ -44,6 +45,19 @@ def read_settings(app: Any, environ: Mapping[str, str]) -> SettingsFacts:
         overridden=dict(_overridden(app, environ)),
         source=_source_name(app) if app._config_source else "",
     )
+
+
+def why_stock(app: Any, settings: Settings) -> str:
+    """Why workers of an app on Redis have Celery's own transport; nothing where they have livectl's, or no Redis."""
+    from kombu.transport import redis as kombu_redis
+
+    from livectl.ops.transport import safe_transport
+
+    try:
+        is_redis = issubclass(app.connection_for_read().get_transport_cls(), kombu_redis.Transport)
+        return safe_transport.why_stock(app, settings) if is_redis else ""
+    except Exception:  # an address that Celery cannot use is another finding
+        return ""
 
 
 def list_tasks(app: Any, app_tasks: Mapping[str, Any]) -> tuple[TaskFacts, ...]:

@@ -190,6 +190,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     refused_queues: dict[str, str] = {}  # queue or exchange -> why RabbitMQ does not let the app declare it
     waiting_tasks: dict[str, tuple[str, ...]] = {}  # queue of the app -> the tasks of some of the jobs that wait there
     servers: tuple[ServerFacts, ...] = ()
+    why_stock: str = ""  # why its workers on Redis have Celery's own transport
     store_missing: str = ""  # why beats of this app have no store to claim their runs in
     visibility_timeout: float | None = None  # seconds, on a Redis broker
     counts_consumers: bool = False  # whether the broker itself tells who reads a queue, as RabbitMQ does

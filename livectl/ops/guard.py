@@ -35,7 +35,7 @@ from livectl.ops.jobs import dead_letters, job_log
 from livectl.ops.jobs.dead_letters import StoreKeeper
 from livectl.ops.processes import running_settings
 from livectl.ops.protocol import dead_letter, message_faults
-from livectl.ops.transport import dead_queue, rabbitmq
+from livectl.ops.transport import dead_queue, rabbitmq, safe_transport, taking
 from livectl.ops.transport.consumer import LeasedConsumer, runs_in_children
 from livectl.ops.transport.dead_queue import BrokerKeeper
 from livectl.ops.transport.guarded_channel import READ_FAULTS
@@ -46,7 +46,6 @@ from livectl.redaction import redact_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from livectl.address import Address
     from livectl.ops.deployment import Deployment
     from livectl.ops.protocol.dead_letter import DeadLetter
     from livectl.settings import Settings
@@ -81,9 +80,8 @@ class Keeper(Protocol):
 class Guard:
     """Sets messages aside as dead letters, and counts the starts of jobs that killed their worker."""
 
-    def __init__(self, settings: Settings, keeper: Keeper | None, broker: Address | None = None) -> None:
+    def __init__(self, settings: Settings, keeper: Keeper | None) -> None:
         self.settings = settings
-        self.broker = broker if broker is not None and broker.is_redis else None
         self.max_bytes = settings.worker.max_message
         self.max_starts = settings.worker.max_starts
         self._keeper = keeper
@@ -143,7 +141,7 @@ def create_guard(app: Any) -> Guard:
     target = deployment.from_app(app, settings)
     if target.store is not None:
         job_log.JobEventRecorder(target.store, app.main).connect_signals()
-    return Guard(settings, find_keeper(app, target), target.broker)
+    return Guard(settings, find_keeper(app, target))
 
 
 def find_keeper(app: Any, target: Deployment) -> Keeper | None:
@@ -193,7 +191,9 @@ class GuardedConsumer(LeasedConsumer):
         self.guard = guard = create_guard(app)
         if app.main != deployment.OWN_APP_NAME:  # whose workers note all that they hold on to
             note_settings(guard.settings, options.get("hostname") or "")
-        super().__init__(*args, app=app, broker=guard.broker, set_aside=guard.add_unreadable, **options)
+        if reason := safe_transport.choose(app, guard.settings):
+            taking.note(taking.STOCK_NOTE, reason)
+        super().__init__(*args, app=app, has_leases=not reason, set_aside=guard.add_unreadable, **options)
         logger.info(LATE_ACKS_NOTE)
 
     def update_strategies(self) -> None:

@@ -36,7 +36,7 @@ from livectl.ops.beat.run_store import Claim, LoadedSchedule, RunStore, StoreClo
 from livectl.ops.deployment import OWN_APP_NAME
 from livectl.ops.processes import running_settings
 from livectl.ops.schedules import options, schedule_file
-from livectl.ops.transport import rabbitmq
+from livectl.ops.transport import rabbitmq, safe_transport
 from livectl.redaction import hide_secrets
 from livectl.settings_watch import SettingsWatch, describe_changes
 from livectl.units import MS_PER_SECOND, format_names
@@ -105,6 +105,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
             settings = self._settings or self._watch_settings()
             apps.find_zone(self.app)
             rabbitmq.confirm_messages(self.app)
+            safe_transport.choose(self.app, settings)
             self._store_address = store_address(settings, self.app)
             self._reloading_schedule = self._read_schedule(settings)
         except LivectlError as error:

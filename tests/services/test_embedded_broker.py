@@ -476,7 +476,7 @@ def test_a_disk_with_little_room_is_noticed_before_the_broker_ends(tmp_path: Pat
             with using_store(address) as store:
                 assert store.get("kept") == "yes"
             with Connection(f"redis+socket://{server.socket}") as connection:
-                connection.transport_cls = guarded_transport(Transport, lambda *args: None)
+                connection.transport_cls = guarded_transport(Transport, lambda *args: None, is_patient=True)
                 errors, worker_client = connection.connection_errors, connection.default_channel.client
                 with pytest.raises(errors, match="takes nothing"):  # so that a worker tries again, and does not end
                     worker_client.set("more", "x")

@@ -43,21 +43,20 @@ class Worker:
     def __init__(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(leases, "_start_native_thread", lambda run: None)
         self.url = url
-        self.keeper = LeaseKeeper(lambda: redis.Redis.from_url(url))
         self.running: list[str] = []
+        self.keeper = LeaseKeeper(lambda: self.running, lasts=True)
         self.taken: list[Any] = []
         self.connect()
 
     def connect(self) -> None:
         self.connection = Connection(self.url)
-        transport = guarded_transport(kombu_redis.Transport, lambda *what: None, LeasedQoS)
+        transport = guarded_transport(kombu_redis.Transport, lambda *what: None, keeper=self.keeper)
         self.connection.transport_cls = transport
         self.fanout = self.connection.channel()
         Queue("news", Exchange("news", type="fanout"), channel=self.fanout, auto_delete=True).consume()
         self.channel = self.connection.channel()
         consumer = self.connection.Consumer(Queue("jobs"), channel=self.channel, on_message=self.taken.append)
         consumer.consume()
-        self.keeper.keep(self.channel, lambda: self.running)
 
     def send(self) -> None:
         with Connection(self.url) as connection:

@@ -592,7 +592,6 @@ def guarded(lonely_project: Project) -> Iterator[tuple[Any, list[tuple[str, str]
     connection.transport_cls = guarded_channel.guarded_transport(
         connection.get_transport_cls(),
         lambda queue, raw, reason: set_aside.append((queue, reason)),
-        leases.LeasedQoS,
     )
     with connection:
         yield connection, set_aside
@@ -641,8 +640,8 @@ def test_a_message_that_is_held_has_a_lease_and_is_back_when_it_ran_out(
         assert leases.sweep(channel) == 0
         assert server.zscore(key, received.delivery_tag) is not None
         server.zadd(key, {received.delivery_tag: 0})
-        keeper = leases.LeaseKeeper(lambda: server)
-        keeper._channel = channel
+        keeper = leases.LeaseKeeper()
+        keeper._channels = [channel]
         keeper.renew(server)
         assert leases.sweep(channel) == 0
         server.zadd(key, {received.delivery_tag: 0})

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
 from contextlib import closing, contextmanager, suppress
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ from kombu import Connection, Queue
 
 from livectl.ops.transport import leases
 from livectl.ops.transport.guarded_channel import guarded_transport
-from tests.support.faulty_servers import port_that
+from tests.support.faulty_servers import NEVER, CuttingProxy, port_that
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JOBS = 200
-REPLIES_OF_A_CYCLE = 7  # tracking, take, acknowledge, take, acknowledge, take, change
+REPLIES_OF_A_CYCLE = 14  # greetings, tracking, look for dead workers, take, acknowledge, take, acknowledge, and some
 HOUR_S = 3600
 
 
@@ -35,7 +33,7 @@ def server(store_url: str) -> Iterator[redis.Redis]:
 
 def guarded(url: str, set_aside: Callable[[str, Any, str], bool] = lambda *_: True, **options: Any) -> Connection:
     connection = Connection(url, transport_options=options)
-    connection.transport_cls = guarded_transport(connection.get_transport_cls(), set_aside, leases.LeasedQoS)
+    connection.transport_cls = guarded_transport(connection.get_transport_cls(), set_aside)
     return connection
 
 
@@ -58,37 +56,6 @@ def drain(connection: Connection) -> bool:
     with suppress(TimeoutError):
         connection.drain_events(timeout=0.1)
     return True
-
-
-class CuttingProxy:
-    """Forwards to a server, and hangs up everywhere instead of passing on the reply that it is told of."""
-
-    def __init__(self, target: str) -> None:
-        self.target, self.left = target, HOUR_S
-        self.open: list[socket.socket] = []
-
-    def __call__(self, call: socket.socket) -> None:
-        with socket.socket(socket.AF_UNIX) as server:
-            server.connect(self.target)
-            self.open += [call, server]
-            threading.Thread(target=self._forward, args=(call, server), daemon=True).start()
-            while data := server.recv(1 << 20):
-                self.left -= 1
-                if self.left <= 0:
-                    self.cut()
-                    return
-                call.sendall(data)
-
-    def _forward(self, call: socket.socket, server: socket.socket) -> None:
-        with suppress(OSError):
-            while data := call.recv(1 << 20):
-                server.sendall(data)
-            server.shutdown(socket.SHUT_RDWR)
-
-    def cut(self) -> None:
-        while self.open:
-            with suppress(OSError):
-                self.open.pop().shutdown(socket.SHUT_RDWR)
 
 
 def test_no_job_is_lost_whichever_reply_of_a_cycle_is_cut(valkey: Path, store_url: str, server: redis.Redis) -> None:
@@ -118,7 +85,7 @@ def work_until_killed(url: str, proxy: CuttingProxy, replies: int, work: Callabl
         while proxy.left > 0:
             drain(connection)
     proxy.cut()
-    proxy.left = HOUR_S
+    proxy.left = NEVER
     connection.collect()
     leases.LeasedQoS.unsent_acks.clear()  # its memory
 

@@ -23,6 +23,40 @@ LOADING_OPTIONS = ("--key-load-delay", "20000", "--loading-process-events-interv
 LOADED_KEYS = 5000
 
 
+NEVER = 1_000_000_000  # the number of a reply that nobody waits for
+
+
+class CuttingProxy:
+    """Forwards to a server, and hangs up everywhere instead of passing on the reply that it is told of."""
+
+    def __init__(self, target: str) -> None:
+        self.target, self.left = target, NEVER
+        self.open: list[socket.socket] = []
+
+    def __call__(self, call: socket.socket) -> None:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.connect(self.target)
+            self.open += [call, server]
+            threading.Thread(target=self._forward, args=(call, server), daemon=True).start()
+            while data := server.recv(1 << 20):
+                self.left -= 1
+                if self.left <= 0:
+                    self.cut()
+                    return
+                call.sendall(data)
+
+    def _forward(self, call: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while data := call.recv(1 << 20):
+                server.sendall(data)
+            server.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        while self.open:
+            with suppress(OSError):
+                self.open.pop().shutdown(socket.SHUT_RDWR)
+
+
 @contextmanager
 def redis_server(folder: Path, *options: str) -> Iterator[int]:
     """A Redis with these options on a free port, which it is given unless they name one for TLS."""

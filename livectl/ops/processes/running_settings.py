@@ -31,14 +31,14 @@ ProcessKind: TypeAlias = Literal["worker", "beat", "page", "up"]
 
 # What each process holds on to. Of anybody's app, livectl's settings say less.
 OWN_SECTIONS: dict[ProcessKind, tuple[str, ...]] = {
-    "worker": ("broker", "store", "results", "worker", "tasks", "celery"),
-    "beat": ("broker", "store", "results", "celery"),
+    "worker": ("broker", "store", "results", "transport", "worker", "tasks", "celery"),
+    "beat": ("broker", "store", "results", "transport", "celery"),
     "page": ("broker", "store", "results", "web"),
     "up": ("broker", "store", "web", "up", "worker"),
 }
 APP_SECTIONS: dict[ProcessKind, tuple[str, ...]] = {
-    "worker": ("store", "worker", "tasks"),
-    "beat": ("store",),
+    "worker": ("store", "transport", "worker", "tasks"),
+    "beat": ("store", "transport"),
     "page": (),
     "up": ("store", "up", "worker"),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import ChainMap, deque
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -14,17 +13,14 @@ from celery.worker.consumer.control import Control
 from kombu.utils.functional import maybe_list
 from redis.exceptions import RedisError
 
-from livectl import redis_client
-from livectl.ops.transport import delays, leases, rabbitmq
+from livectl.ops.transport import delays, rabbitmq
 from livectl.ops.transport.deafness import DeafnessWatch
 from livectl.ops.transport.guarded_channel import guarded_transport
-from livectl.ops.transport.leases import SWEEP_INTERVAL_S, LeasedQoS, LeaseKeeper
-from livectl.units import format_count
+from livectl.ops.transport.leases import LeasedQoS, LeaseKeeper, held_by_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from livectl.address import Address
     from livectl.ops.transport.guarded_channel import SetAside
 
 logger = get_logger(__name__)
@@ -58,17 +54,14 @@ class BlueprintWithoutDelayedDelivery(consumer.Consumer.Blueprint):  # type: ign
 class LeasedConsumer(FrugalConsumer):
     """On Redis whatever it holds has a lease; no broker that is away, and no message that is unreadable, ends it."""
 
-    def __init__(
-        self, *args: Any, app: Any = None, broker: Address | None, set_aside: SetAside, **options: Any
-    ) -> None:
+    def __init__(self, *args: Any, app: Any = None, has_leases: bool, set_aside: SetAside, **options: Any) -> None:
         look = DeafnessWatch(self).look
         bring_back = delays.DelayKeeper().bring_back
-        keeper = LeaseKeeper(lambda: redis_client.store_client(broker), look, bring_back) if broker else None
+        keeper = LeaseKeeper(self._held_by_jobs, look, bring_back, lasts=True) if has_leases else None
         self._lease_keeper = keeper  # without one there are neither leases nor delays in the store
         if "broker_connection_max_retries" not in app.conf.without_defaults():
             app.conf.broker_connection_max_retries = None  # a broker may be away for as long as it takes
         self._set_aside_unreadable = set_aside
-        self._sweep_timer: Any = None
         self._acks: deque[Callable[[], Any]] = deque()
         self._begun: WeakSet[Any] = WeakSet()  # requests of earlier connections that the pool will run yet
         super().__init__(*args, app=app, **options)
@@ -80,7 +73,11 @@ class LeasedConsumer(FrugalConsumer):
         # Of another connection: being asked makes the transport, which then stays as it is.
         described = self.app.connection_for_read(heartbeat=heartbeat).info()
         connection.transport_cls = guarded_transport(
-            connection.get_transport_cls(), self._set_aside_unreadable, LeasedQoS if self._lease_keeper else None
+            connection.get_transport_cls(),
+            self._set_aside_unreadable,
+            keeper=self._lease_keeper,
+            is_stock=self._lease_keeper is None,
+            is_patient=True,
         )
         # A worker sends this along when it is asked for its statistics, and a class cannot be sent.
         connection.info = lambda: described
@@ -97,8 +94,9 @@ class LeasedConsumer(FrugalConsumer):
         return self.ensure_connected(rabbitmq.unconfirmed(self.app.connection_for_write(url=url, heartbeat=heartbeat)))
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
+        self._send_acks()
         if self._lease_keeper is not None:
-            self._keep_leases(self._lease_keeper)
+            LeasedQoS.clock_offset_s = delays.clock_offset(self.task_consumer.channel)
         handle: Callable[[Any], None] = super().create_task_handler(*args, **options)
 
         def handle_or_delay(message: Any) -> None:
@@ -160,27 +158,7 @@ class LeasedConsumer(FrugalConsumer):
 
     def _held_by_jobs(self) -> list[str]:
         """What jobs hold that were begun before the connection to the broker was lost."""
-        while True:
-            with suppress(RuntimeError):  # a set that another thread changed while it was read
-                return [request.message.delivery_tag for request in (*state.active_requests, *self._begun)]
-
-    def _keep_leases(self, keeper: LeaseKeeper) -> None:
-        """For each new connection: renews what it holds, and looks for what others held and nobody renews."""
-        self._send_acks()
-        LeasedQoS.clock_offset_s = delays.clock_offset(self.task_consumer.channel)
-        keeper.keep(self.task_consumer.channel, self._held_by_jobs)
-        if self._sweep_timer is not None:
-            self._sweep_timer.cancel()
-        self._sweep_timer = self.timer.call_repeatedly(SWEEP_INTERVAL_S, self.call_soon, (self._sweep,))
-
-    def _sweep(self) -> None:
-        try:
-            number = leases.sweep(self.task_consumer.channel)
-        except (*self.connection_errors, RedisError, AttributeError) as error:  # the loop finds out by itself
-            logger.debug("could not look for what dead workers held: %s", error)
-            return
-        if number:
-            logger.warning("%s held by a worker that is gone: back in its queue", format_count(number, "message"))
+        return [*held_by_worker(), *(request.message.delivery_tag for request in [*self._begun])]
 
 
 def _task_headers(message: Any) -> dict[str, Any]:

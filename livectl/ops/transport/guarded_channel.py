@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import msgspec
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
-from kombu.utils.json import loads
 
 from livectl.ops.protocol import message_faults
-from livectl.ops.transport.taking import TakingChannel, TakingTransport
+from livectl.ops.transport.leases import LeasedQoS
+from livectl.ops.transport.sending import SendingChannel
+from livectl.ops.transport.taking import TakingChannel, TakingTransport, is_json
 from livectl.redis_client import DISK_FULL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from livectl.ops.transport.leases import LeaseKeeper
 
     # Queue, what lay there, what is wrong with it. False if it could not be kept.
     SetAside: TypeAlias = Callable[[str, Any, str], bool | None]
@@ -30,21 +30,36 @@ class UnreadableMessageError(Exception):
     """Raised while kombu makes a message of what lay in the queue."""
 
 
-def guarded_transport(transport: Any, set_aside: SetAside, qos: type | None = None) -> Any:
-    """The transport class, whose channels set aside what they cannot read. AMQP's stays as it is: it reads it all."""
+def guarded_transport(
+    transport: Any,
+    set_aside: SetAside,
+    *,
+    keeper: LeaseKeeper | None = None,
+    is_stock: bool = False,
+    is_patient: bool = False,
+) -> Any:
+    """The transport class, whose channels set aside what they cannot read. AMQP's stays as it is: it reads it all.
+
+    What channels of Redis take has leases, unless they are to be as stock: this keeper renews them, or one of each
+    connection. Patient ones wait where the disk of a Redis is full.
+    """
     if not issubclass(transport, virtual.Transport):
         return transport
     channels: tuple[type, ...] = ()
     guards: tuple[type, ...] = (GuardedTransport,)
     members: dict[str, Any] = {"set_aside": staticmethod(set_aside)}
+    channel_members: dict[str, Any] = {"Message": _guarded_message(transport.Channel.Message)}
     if issubclass(transport, kombu_redis.Transport):
         channels, guards = (GuardedRedisChannel,), (GuardedRedisTransport,)
-        if qos is not None:
-            channels, guards = (*channels, TakingChannel), (*guards, TakingTransport)
-            members |= {"QoS": qos, "is_json": staticmethod(_is_json)}
-    message = _guarded_message(transport.Channel.Message)
-    channel = type("GuardedChannel", (*channels, transport.Channel), {**members, "Message": message})
-    return type("GuardedTransport", (*guards, transport), {**members, "Channel": channel})
+        channel_members["is_patient"] = is_patient
+        if not is_stock:
+            channels, guards = (*channels, TakingChannel, SendingChannel), (*guards, TakingTransport)
+            channel_members["QoS"] = LeasedQoS
+            members["lasting_keeper"] = keeper
+    channel_bases = [base for base in channels if not issubclass(transport.Channel, base)]
+    bases = [base for base in guards if not issubclass(transport, base)]
+    channel = type("GuardedChannel", (*channel_bases, transport.Channel), members | channel_members)
+    return type("GuardedTransport", (*bases, transport), members | {"Channel": channel})
 
 
 class GuardedTransport:
@@ -84,6 +99,7 @@ class GuardedRedisChannel:
     """Mixed into the channel of Redis."""
 
     set_aside: Any = None
+    is_patient = False
     unread: tuple[str, bytes] | None = None  # a message that had come when it was abandoned, and its key
 
     def abandon(self) -> None:
@@ -100,6 +116,7 @@ class GuardedRedisChannel:
             channel._async_pool.disconnect()
         channel._close_clients()
         channel.connection.cycle.discard(channel)
+        channel.connection = None  # which tells a sender that it is to try again on another
 
     def _find_unread(self) -> tuple[str, bytes] | None:
         """The message that BRPOP has answered with, and nobody has read: it is nowhere else."""
@@ -126,7 +143,7 @@ class GuardedRedisChannel:
         def parse_guarded(connection: Any, command: str, **parse_options: Any) -> Any:
             """The reply of BRPOP, or none where it is no JSON: the channel then asks again."""
             reply = parse(connection, command, **parse_options)
-            if command != "BRPOP" or not reply or _is_json(reply[1]):
+            if command != "BRPOP" or not reply or is_json(reply[1]):
                 return reply
             queue = bytes(reply[0]).decode(errors="replace").rsplit(separator, 1)[0]
             self.set_aside(queue, reply[1], "the message is no valid JSON")
@@ -137,6 +154,8 @@ class GuardedRedisChannel:
 
     def _connparams(self, *args: Any, **options: Any) -> Any:
         params = super()._connparams(*args, **options)  # type: ignore[misc]
+        if not self.is_patient:
+            return params
         return params | {"connection_class": _patient_connection(params["connection_class"])}
 
 
@@ -162,23 +181,14 @@ def _patient_connection(base: Any) -> Any:
     return PatientConnection
 
 
-def _is_json(item: bytes) -> bool:
-    """Whether kombu can decode it. msgspec is fast, and stricter but for the types that kombu writes into JSON."""
-    if b"__type__" not in item:
-        with suppress(msgspec.DecodeError, ValueError, RecursionError):
-            msgspec.json.decode(item)
-            return True
-    try:
-        # Half a surrogate pair is no text that a result or a letter could hold.
-        json.dumps(loads(item), ensure_ascii=False, default=str).encode()
-    except Exception:  # its readers of types raise whatever they like
-        return False
-    return True
-
-
 def _guarded_message(base: type) -> type:
+    if getattr(base, "is_guarded", False):
+        return base
+
     class GuardedMessage(base):  # type: ignore[misc]
         """A message that says what it lacks instead of raising KeyError within the loop of the worker."""
+
+        is_guarded = True
 
         def __init__(self, payload: Any, channel: Any = None, **options: Any) -> None:
             if fault := message_faults.envelope_fault(payload):

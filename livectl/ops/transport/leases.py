@@ -3,7 +3,8 @@
 kombu notes what a worker holds in `unacked`, and gives it back after the visibility timeout: an hour after its worker
 died, and also while a longer job still runs. Here each message that is held has a lease besides, in the sorted set
 `unacked_leases`, which its worker renews. Whoever finds one that ran out puts the message back. The keys of kombu stay
-as they are, so that stock workers may share the broker.
+as they are, so that stock workers may share the broker, and what a dead stock worker held, which has no lease, is put
+back after the visibility timeout as kombu would: without its mutex, which a sweeper that dies keeps for minutes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import _thread
 import logging
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,8 +21,12 @@ import redis
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from kombu.utils.encoding import bytes_to_str
-from kombu.utils.json import dumps
+from kombu.utils.json import dumps, loads
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from livectl.units import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,6 +38,7 @@ RENEW_INTERVAL_S = 1.5
 SWEEP_INTERVAL_S = 2.0
 MAX_SWEPT = 200  # messages put back in one go
 TAGS_PER_CALL = 1_000
+REPLY_TIMEOUT_S = 4.0  # of the connection that renews: half a lease
 
 # KEYS: leases, index of kombu. ARGV: seconds of a lease, age from which kombu's own note is renewed, tags.
 # A lease that is gone was swept or acknowledged: it is not made anew.
@@ -52,13 +58,37 @@ return tostring(now)
 # Begins the tag of what was taken and has none that can be read: a name, a number and its list follow.
 UNREAD = "unread:"
 
-# KEYS: messages that are held, their index, their leases, the list. ARGV: tag.
-RESTORE_UNREAD = """
+# KEYS: index, leases. ARGV: visibility timeout, how many at most. What a lease covers is left to its lease.
+FIND_OVERDUE = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local tags = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, ARGV[2])
+for _, tag in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1], 'LIMIT', 0, ARGV[2])) do
+  if not redis.call('ZSCORE', KEYS[2], tag) then tags[#tags + 1] = tag end
+end
+return tags
+"""
+
+# KEYS: messages that are held, their index, their leases, the lists to put it into.
+# ARGV: tag, the note as it was read, side of the lists, visibility timeout or nothing, the message for each list, or
+# nothing for one that was no JSON: Lua keeps its bytes.
+# With a timeout nothing is done to what is not overdue any more. Returns whether the note was still the same.
+RESTORE = """
 local note = redis.call('HGET', KEYS[1], ARGV[1])
-if note then redis.call('RPUSH', KEYS[4], cjson.decode(note)[1]) end
+if ARGV[4] ~= '' then
+  local time = redis.call('TIME')
+  local now = time[1] + time[2] / 1000000
+  local lease, noted = redis.call('ZSCORE', KEYS[3], ARGV[1]), redis.call('ZSCORE', KEYS[2], ARGV[1])
+  if tonumber(lease or noted and noted + ARGV[4] or 0) > now then return 1 end
+end
+if note and note ~= ARGV[2] then return 0 end
+for i = 4, note and #KEYS or 0 do
+  redis.call(ARGV[3], KEYS[i], ARGV[i + 1] ~= '' and ARGV[i + 1] or cjson.decode(note)[1])
+end
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('ZREM', KEYS[3], ARGV[1])
+return 1
 """
 
 
@@ -66,6 +96,7 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
     """kombu's QoS of Redis: what is held is leased in the step that notes it."""
 
     clock_offset_s = 0.0  # of the server, ahead of this machine
+    _swept_at = float("-inf")
     taken_at = 0.0  # when this process last took a message, on its monotonic clock
     # What the broker could not be told, since it was away: of which messages the jobs have ended, and which were taken.
     unsent_acks: ClassVar[set[str]] = set()
@@ -123,13 +154,24 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
         return super()._remove_from_indices(delivery_tag, pipe).zrem(leases_key(self.channel), delivery_tag)
 
     def restore_by_tag(self, tag: str | bytes, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002
-        name = str(bytes_to_str(tag))
-        if not name.startswith(UNREAD):
-            super().restore_by_tag(name, client, leftmost)
+        restore(self.channel, [tag], "LPUSH" if leftmost else "RPUSH", client=client)
+
+    def restore_unacked(self, client: Any = None) -> None:
+        restore(self.channel, [*reversed(self._delivered)], client=client)  # each before those that came after it
+        self._delivered.clear()
+
+    def restore_visible(self, start: int = 0, num: int | None = None, interval: int = 0) -> None:
+        """What kombu calls from time to time: puts back what nobody holds any more."""
+        if time.monotonic() - self._swept_at < SWEEP_INTERVAL_S / 2:
             return
-        list_key = name.split(":", 3)[3]
-        with self.channel.conn_or_acquire(client) as server:
-            execute(server, "EVAL", RESTORE_UNREAD, 4, *held_keys(self.channel), list_key, name)
+        self._swept_at = time.monotonic()
+        try:
+            number = sweep(self.channel)
+        except (RedisError, OSError) as error:  # the loop finds out by itself
+            log.debug("could not look for what dead workers held: %s", error)
+            return
+        if number:
+            log.warning("%s held by a worker that is gone: back in its queue", format_count(number, "message"))
 
 
 def leases_key(channel: Any) -> str:
@@ -143,45 +185,58 @@ def held_keys(channel: Any) -> tuple[str, str, str]:
     return messages, index, lease
 
 
+def held_by_worker() -> list[str]:
+    """What the jobs hold that run in this process' pool, also those of a connection that was lost."""
+    state = sys.modules.get("celery.worker.state")
+    while state is not None:
+        with suppress(RuntimeError):  # a set that another thread changed while it was read
+            return [request.message.delivery_tag for request in state.active_requests]
+    return []
+
+
 class LeaseKeeper:
-    """Renews the leases of one worker in a thread of its own, so that no job that blocks everything else loses its own.
+    """Renews the leases of a worker in a thread of its own, so that no job that blocks everything else loses its own.
 
     The thread has its own connection, and is a real one where a green pool has replaced threads. `look` is called with
     it each time that the leases were renewed. So is `bring_back`, with the channel too, and again each time when the
-    seconds are over that it returned.
+    seconds are over that it returned. The thread ends with the last channel, unless it is to last.
     """
 
     def __init__(
         self,
-        open_client: Callable[[], redis.Redis],
+        held_elsewhere: Callable[[], Iterable[str]] = tuple,
         look: Callable[[redis.Redis], object] = lambda client: None,
         bring_back: Callable[[redis.Redis, Any], float] = lambda client, channel: RENEW_INTERVAL_S,
+        *,
+        lasts: bool = False,
     ) -> None:
-        self._open_client = open_client
+        self._held_elsewhere = held_elsewhere
         self._look = look
         self._bring_back = bring_back
+        self._lasts = lasts
         self._unread: list[tuple[str, bytes]] = []
-        self._channel: Any = None
-        self._held_elsewhere: Callable[[], Iterable[str]] = tuple
+        self._channels: list[Any] = []
+        self._is_running = False
 
-    def keep(self, channel: Any, held_elsewhere: Callable[[], Iterable[str]]) -> None:
+    def keep(self, channel: Any) -> None:
         """Renews what this channel holds from now on, and what running jobs hold of earlier ones.
 
-        What the channel before it held and no job runs for is put back in its queue at once.
+        What an earlier channel held that has lost its broker, and no job runs for, is put back in its queue at once.
         """
-        before = self._channel
-        self._channel, self._held_elsewhere = channel, held_elsewhere
-        if before is None:
-            _start_native_thread(self._renew_for_ever)
+        if channel in self._channels:
             return
-        if before.unread:
-            self._unread.append(before.unread)
-        kept = {*held_elsewhere(), *LeasedQoS.unsent_acks}
-        give_back(channel, [tag for tag in list(before.qos._delivered) if tag not in kept], self._unread)
+        lost = [before for before in self._channels if before.closed]
+        self._channels = [*(before for before in self._channels if not before.closed), channel]
+        if not self._is_running:
+            self._is_running = True
+            client = open_client(channel)
+            _start_native_thread(lambda: self._renew_while_open(client))
+        kept = {*self._held_elsewhere(), *LeasedQoS.unsent_acks}
+        self._unread += [before.unread for before in lost if before.unread]
+        give_back(channel, [tag for before in lost for tag in before.qos._delivered if tag not in kept], self._unread)
 
-    def _renew_for_ever(self) -> None:
-        client = self._open_client()
-        while True:
+    def _renew_while_open(self, client: redis.Redis) -> None:
+        while self._lasts or not all(channel.closed for channel in self._channels):
             try:
                 self.renew(client)
                 self._look(client)
@@ -191,11 +246,13 @@ class LeaseKeeper:
                 continue
             end = time.monotonic() + RENEW_INTERVAL_S
             while (left := end - time.monotonic()) > 0:
-                time.sleep(min(left, self._bring_back(client, self._channel)))
+                time.sleep(min(left, self._bring_back(client, self._channels[-1])))
+        self._is_running = False
+        client.connection_pool.disconnect()
 
     def renew(self, client: redis.Redis) -> None:
         """Renews all leases of this worker once, after it has told the broker of the jobs that ended meanwhile."""
-        channel = self._channel
+        channel = self._channels[-1]
         messages, index, lease = held_keys(channel)
         if ended := list(LeasedQoS.unsent_acks):
             pipe = client.pipeline()
@@ -204,7 +261,8 @@ class LeaseKeeper:
             pipe.hdel(messages, *ended)
             pipe.execute()
             LeasedQoS.unsent_acks.difference_update(ended)
-        tags = [*dict.fromkeys((*list(channel.qos._delivered), *self._held_elsewhere()))]
+        held = [tag for known in self._channels for tag in list(known.qos._delivered)]
+        tags = [*dict.fromkeys((*held, *self._held_elsewhere()))]
         for start in range(0, max(1, len(tags)), TAGS_PER_CALL):
             chunk = tags[start : start + TAGS_PER_CALL]
             now: Any = client.eval(RENEW, 2, lease, index, LEASE_S, channel.visibility_timeout / 4, *chunk)
@@ -220,14 +278,24 @@ def _start_native_thread(run: Callable[[], None]) -> None:
     start(run, ())
 
 
+def open_client(channel: Any) -> redis.Redis:
+    """A client of this channel's server with connections of its own, which waits no longer than a lease lasts."""
+    before = getattr(channel, "_sentinel_manager", None)
+    pool = channel._get_pool()
+    if before is not None:
+        channel._sentinel_manager = before  # which it closes when it ends
+    timeouts = {"socket_timeout": REPLY_TIMEOUT_S, "socket_connect_timeout": REPLY_TIMEOUT_S}
+    pool.connection_kwargs.update(timeouts, retry=Retry(NoBackoff(), 0), decode_responses=True)
+    return redis.Redis(connection_pool=pool)
+
+
 def give_back(channel: Any, tags: Sequence[str], unread: list[tuple[str, bytes]]) -> None:
     """Puts messages back that an earlier channel of this process held, and those it took and could not note."""
     with channel.conn_or_acquire() as client:
         while unread:
             client.rpush(*unread[-1])
             unread.pop()
-        for tag in reversed(tags):  # each one before those that came after it
-            channel.qos.restore_by_tag(tag, client)
+        restore(channel, [*reversed(tags)], client=client)  # each one before those that came after it
         for tag, (raw, exchange, routing_key) in list(LeasedQoS.unnoted.items()):
             pipe = client.pipeline()
             channel.qos._remove_from_indices(tag, pipe)  # it was noted after all if only the answer was lost
@@ -237,14 +305,63 @@ def give_back(channel: Any, tags: Sequence[str], unread: list[tuple[str, bytes]]
 
 
 def sweep(channel: Any) -> int:
-    """Puts back what workers held whose leases ran out. Returns how many messages."""
-    now = time.time() + LeasedQoS.clock_offset_s
-    _, _, lease = held_keys(channel)
+    """Puts back what workers held whose leases ran out, and what stock workers held too long. Returns how many."""
+    _, index, lease = held_keys(channel)
+    timeout = channel.visibility_timeout
     with channel.conn_or_acquire() as client:
-        tags = execute(client, "ZRANGE", lease, "-inf", str(now), "BYSCORE", "LIMIT", 0, MAX_SWEPT)
-        for tag in tags:
-            channel.qos.restore_by_tag(tag, client)
-    return len(tags)
+        tags = execute(client, "EVAL", FIND_OVERDUE, 2, index, lease, timeout, MAX_SWEPT)
+        return restore(channel, tags, overdue_after_s=timeout, client=client) if tags else 0
+
+
+def restore(
+    channel: Any,
+    tags: Sequence[str | bytes],
+    command: str = "RPUSH",
+    *,
+    overdue_after_s: float | None = None,
+    client: Any = None,
+) -> int:
+    """Puts back what is noted under these tags, and ends the notes, each in one step. Returns how many there were."""
+    if not tags:
+        return 0
+    messages, *others = held_keys(channel)
+    with channel.conn_or_acquire(client) as server:
+        notes = execute(server, "HMGET", messages, *tags)
+        pipe = redis.Redis(connection_pool=server.connection_pool).pipeline(transaction=False)
+        for tag, note in zip(tags, notes, strict=True):
+            pushes = _pushes(channel, str(bytes_to_str(tag)), note)
+            lists, texts = [key for key, _ in pushes], [text for _, text in pushes]
+            keys = (messages, *others, *lists)
+            timeout = "" if overdue_after_s is None else overdue_after_s
+            pipe.eval(RESTORE, len(keys), *keys, tag, note or "", command, timeout, *texts)
+        replies = pipe.execute()
+    changed = [tag for tag, is_done in zip(tags, replies, strict=True) if not is_done]
+    restore(channel, changed, command, overdue_after_s=overdue_after_s, client=client)
+    return sum(note is not None for note in notes)
+
+
+class _Pushes:
+    """What kombu would put into lists, where it is asked to by a pipeline."""
+
+    def __init__(self) -> None:
+        self.pushes: list[tuple[str, str | bytes]] = []
+
+    def rpush(self, key: str, text: str | bytes) -> None:
+        self.pushes.append((key, text))
+
+
+def _pushes(channel: Any, tag: str, note: bytes | None) -> list[tuple[str, str | bytes]]:
+    """Lists and messages by which a note becomes a message again."""
+    if note is None:
+        return []
+    if tag.startswith(UNREAD):
+        return [(tag.split(":", 3)[3], "")]
+    message, exchange, routing_key = loads(bytes_to_str(note))
+    pipe = _Pushes()
+    channel._do_restore_message(message, exchange, routing_key, pipe)
+    if not pipe.pushes:  # the queues of its exchange are gone, and their names are the usual keys
+        channel._do_restore_message(message, "", routing_key, pipe)
+    return [(channel.global_keyprefix + key, text) for key, text in pipe.pushes]
 
 
 def execute(client: redis.Redis, *words: Any) -> Any:

@@ -8,23 +8,32 @@ The lists and notes are those of kombu, so that stock workers and senders may sh
 
 from __future__ import annotations
 
+import json
 import logging
+from contextlib import suppress
 from hashlib import sha1
 from itertools import count
 from queue import Empty
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
+import msgspec
 from kombu.transport.redis import MultiChannelPoller
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
-from livectl.ops.transport.leases import LEASE_S, UNREAD, held_keys
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from livectl.ops.transport.leases import (
+    LEASE_S,
+    RENEW,
+    SWEEP_INTERVAL_S,
+    UNREAD,
+    LeaseKeeper,
+    execute,
+    held_by_worker,
+    held_keys,
+)
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +68,27 @@ return {}
 TAKE_HASH = sha1(TAKE.encode(), usedforsecurity=False).hexdigest()
 
 
+OWN_NOTE = "transport: livectl's. What a worker that dies has taken is back in its queue within 10 s"
+BRPOP_NOTE = (
+    "transport: livectl's, but the broker cannot take and note in one step (%s): who is killed in between loses"
+)
+STOCK_NOTE = "transport: Celery's own, since %s"
+_noted: set[str] = set()
+
+
+def note(text: str, *reasons: str) -> None:
+    """Says once in the life of a process which transport it has, and why not all of livectl's."""
+    if text % reasons not in _noted:
+        _noted.add(text % reasons)
+        log.log(logging.WARNING if text == BRPOP_NOTE else logging.INFO, text, *reasons)
+
+
 class TakingPoller(MultiChannelPoller):  # type: ignore[misc]
     """kombu's poller, which reads what was taken also where nothing more may be: it is held by now."""
+
+    def get(self, callback: Any, timeout: float | None = None) -> Any:
+        self.maybe_restore_messages()  # kombu does it only where nothing came
+        return super().get(callback, timeout)
 
     def on_poll_start(self) -> None:
         for channel in self._channels:
@@ -86,9 +114,16 @@ class TakingPoller(MultiChannelPoller):  # type: ignore[misc]
 class TakingTransport:
     """Mixed into kombu's transport of Redis."""
 
+    lasting_keeper: LeaseKeeper | None = None
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.cycle = TakingPoller()
+        self.keeper = self.lasting_keeper or LeaseKeeper(held_by_worker)
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        super().register_with_event_loop(connection, loop)  # type: ignore[misc]
+        loop.call_repeatedly(SWEEP_INTERVAL_S, self.cycle.maybe_restore_messages)
 
 
 class TakingChannel:
@@ -97,16 +132,37 @@ class TakingChannel:
     takes = True  # False where the server lacks what is needed: then it is BRPOP
     taken_tag: str | None = None  # of the message that is being delivered, until somebody holds it
     taken_from = ""  # the list in which it lay
-    is_json: Callable[[bytes], bool]
     set_aside: Any = None
     _is_waiting = False
     _told_sock: Any = None  # the socket on which the server tells of changes
     _is_script_known = False  # by the server
+    has_leases = False  # whether what it takes is leased
 
     def __init__(self: Any, *args: Any, **options: Any) -> None:
         self._unread_tags = (f"{UNREAD}{uuid4()}:{number}:" for number in count())
         super().__init__(*args, **options)
         self.takes = self.ack_emulation
+
+    def basic_consume(self: Any, queue: str, no_ack: bool, *args: Any, **options: Any) -> Any:  # noqa: FBT001
+        if not (no_ack or self.has_leases or queue in self._fanout_queues):
+            self._begin_to_hold()
+        return super().basic_consume(queue, no_ack, *args, **options)  # type: ignore[misc]
+
+    def _begin_to_hold(self: Any) -> None:
+        """Sees to the leases of what it will take, if the server lets this user renew them."""
+        _, index, lease = held_keys(self)
+        try:
+            execute(self._create_client(), "EVAL", RENEW, 2, lease, index, LEASE_S, 1)
+        except (NoPermissionError, ResponseError) as error:
+            self.takes = False
+            note(STOCK_NOTE, f"the broker lets this user run no scripts: {error}")
+            return
+        self.has_leases = True
+        self.connection.cycle._client_registered(self, self.client, "BRPOP")  # makes its connection
+        self.prepare_to_take(self.client.connection)
+        if self.takes:
+            note(OWN_NOTE)
+        self.connection.keeper.keep(self)
 
     def prepare_to_take(self: Any, connection: Any) -> None:
         """Has the server tell of changes on this connection, which takes the third version of its protocol."""
@@ -129,7 +185,7 @@ class TakingChannel:
 
     def _take_no_more(self, error: Exception) -> None:
         self.takes = False
-        log.warning("the broker cannot take and note in one step, a worker that is killed in between loses: %s", error)
+        note(BRPOP_NOTE, str(error))
 
     def _brpop_start(self: Any, timeout: Any = None) -> None:
         connection = self.client.connection
@@ -224,7 +280,7 @@ class TakingChannel:
             return
         self.taken_tag, self.taken_from = tag, bytes_to_str(key)
         try:
-            if self.is_json(item):
+            if is_json(item):
                 is_done = self.connection._deliver(loads(bytes_to_str(item)), queue) is not False
             else:
                 is_done = self.set_aside(queue, item, "the message is no valid JSON") is not False
@@ -233,3 +289,17 @@ class TakingChannel:
                 self.qos._remove_from_indices(tag).execute()
         finally:
             self.taken_tag = None
+
+
+def is_json(item: bytes) -> bool:
+    """Whether kombu can decode it. msgspec is fast, and stricter but for the types that kombu writes into JSON."""
+    if b"__type__" not in item:
+        with suppress(msgspec.DecodeError, ValueError, RecursionError):
+            msgspec.json.decode(item)
+            return True
+    try:
+        # Half a surrogate pair is no text that a result or a letter could hold.
+        json.dumps(loads(item), ensure_ascii=False, default=str).encode()
+    except Exception:  # its readers of types raise whatever they like
+        return False
+    return True

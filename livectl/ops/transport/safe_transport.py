@@ -1,0 +1,74 @@
+"""The transport of Redis as any program can use it, and which transport the workers of an app have."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from kombu import transport as kombu_transports
+from kombu.transport import redis as kombu_redis
+
+from livectl.ops.transport.guarded_channel import guarded_transport
+from livectl.ops.transport.taking import TakingTransport
+
+if TYPE_CHECKING:
+    from livectl.settings import Settings
+
+log = logging.getLogger(__name__)
+
+STOCK = (kombu_redis.Transport, kombu_redis.SentinelTransport)
+TRANSPORTS = {
+    "redis": "livectl.ops.transport:Transport",
+    "rediss": "livectl.ops.transport:Transport",
+    "sentinel": "livectl.ops.transport:SentinelTransport",
+}
+
+
+def _leave(queue: str, _raw: Any, reason: str) -> bool:
+    """Of a program without dead letters: what it cannot read comes again after a while, to whoever takes it."""
+    log.error("a message of the queue %s is left there: %s", queue, reason)
+    return False
+
+
+SentinelTransport: Any = guarded_transport(kombu_redis.SentinelTransport, _leave)
+
+
+class Transport(guarded_transport(kombu_redis.Transport, _leave)):  # type: ignore[misc]
+    """kombu's transport of Redis with leases, and of Sentinel where a `master_name` says so."""
+
+    def __init__(self, client: Any, **options: Any) -> None:
+        if "master_name" in client.transport_options:
+            self.Channel, self.default_port = SentinelTransport.Channel, SentinelTransport.default_port
+        super().__init__(client, **options)
+
+
+def use_for_redis() -> None:
+    """Makes it the transport of all connections to a Redis that this process makes from now on."""
+    kombu_transports.TRANSPORT_ALIASES.update(TRANSPORTS)
+    for name in TRANSPORTS:
+        kombu_transports._transport_cache.pop(name, None)
+
+
+def why_stock(app: Any, settings: Settings) -> str:
+    """Why the workers of this app have Celery's own transport; empty where they have livectl's."""
+    connection = app.connection_for_read()
+    transport = connection.get_transport_cls()
+    if issubclass(transport, TakingTransport):
+        return ""
+    if not issubclass(transport, kombu_redis.Transport):
+        return f"the broker is {transport.driver_type}, and no Redis"
+    if transport not in STOCK or transport.Channel.QoS is not kombu_redis.QoS:
+        return f"the app has one of its own, {transport.__module__}.{transport.__qualname__}"
+    if settings.transport == "stock":
+        return "livectl.yaml says transport: stock"
+    if not connection.transport_options.get("ack_emulation", True):
+        return "the app switches acknowledgements off (ack_emulation)"
+    return ""
+
+
+def choose(app: Any, settings: Settings) -> str:
+    """Sets the transport for what this process sends and takes. Returns why it is not livectl's, or nothing."""
+    reason = why_stock(app, settings)
+    if not reason:
+        use_for_redis()
+    return reason
