@@ -34,7 +34,6 @@ from livectl.ops.transport.leases import LeasedQoS
 from tests.services.test_taking import (
     JOBS,
     REPLIES_OF_A_CYCLE,
-    CuttingProxy,
     drain,
     end_leases,
     guarded,
@@ -44,7 +43,7 @@ from tests.services.test_taking import (
     work_until_killed,
 )
 from tests.support.celery_project import Project
-from tests.support.faulty_servers import port_that
+from tests.support.faulty_servers import CuttingProxy, port_that
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
