@@ -246,6 +246,7 @@ class StreamerRecord(msgspec.Struct, frozen=True, kw_only=True):
     troubled_since: float | None = None
     problem: str = ""
     first: float | None = None  # when it was first asked
+    announced_at: float | None = None  # when the platform says that they will stream
     streamer: Streamer | None = None  # as the follow list has it; None: no longer followed
     unresolved: bool = False  # it is a line of the follow list that leads to nobody, and `trouble` says why
 
@@ -281,6 +282,14 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     session: str = ""
     title: str = ""
     category: str = ""
+
+
+class ViewerCurve(msgspec.Struct, frozen=True):
+    """How many watched a session, `step` seconds apart from the first look on; None where nobody looked."""
+
+    started_at: float
+    step: float
+    counts: tuple[int | None, ...]
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

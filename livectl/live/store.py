@@ -9,6 +9,7 @@
     livectl:page:PLATFORM      id -> title, category, name, url, cover, avatar of the last good answer
     livectl:log:PLATFORM       id -> sessions of 400 days, six characters each
     livectl:recent:PLATFORM    id -> the last sessions with their titles
+    livectl:viewers:PLATFORM   id -> how many watched the last session, sixty counts at most
     livectl:live:PLATFORM      who is live, by start; livectl:ending: who was seen gone once, by that look
     livectl:due:PLATFORM       who is asked next, by when; livectl:claimed: who is being asked, by when that lapses
     livectl:pull:PLATFORM      id -> poll weight in each hour of the week; livectl:pulls: their sums
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         Streamer,
         StreamerRecord,
         UnresolvedFollow,
+        ViewerCurve,
     )
 
 
@@ -170,6 +172,11 @@ class Store:
             pipe.hmget(f"livectl:{kind}:{platform}", list(ids))
         rows = zip(*pipe.execute(), strict=True)
         return {streamer_id: store_records.decode_sessions(*row) for streamer_id, row in zip(ids, rows, strict=True)}
+
+    def viewer_curves(self, platform: str, ids: Sequence[str]) -> dict[str, ViewerCurve]:
+        """How many watched the current or last session of each streamer; nothing where nobody tells."""
+        texts = self._client.hmget(f"livectl:viewers:{platform}", list(ids)) if ids else []
+        return {each: store_records.decode_viewers(text) for each, text in zip(ids, texts, strict=True) if text}
 
     def unresolved(self) -> list[UnresolvedFollow]:
         """The lines of the follow list that lead to nobody."""

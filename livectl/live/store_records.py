@@ -15,6 +15,7 @@ from livectl.models import (
     Streamer,
     StreamerRecord,
     UnresolvedFollow,
+    ViewerCurve,
 )
 from livectl.redaction import hide_secrets
 
@@ -35,6 +36,7 @@ DIGIT_VALUES = {digit: value for value, digit in enumerate(DIGITS)}
 LOG_EPOCH_S = 1_577_836_800  # 2020-01-01
 LOG_START_CHARS, LOG_ENTRY_CHARS = 4, 6
 LOG_UNIT_S = 60.0
+COUNT_CHARS, NO_COUNT = 4, "----"  # of viewers, after the first minute and the step
 
 
 class StoredFollow(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -75,6 +77,7 @@ class StoredReading(msgspec.Struct, frozen=True):
     troubled: float | None = None
     problem: str = ""
     first: float | None = None
+    announced: float | None = None
     unresolved: bool = False  # these two are those of a line that leads to nobody
     looked_up: float | None = None
 
@@ -191,6 +194,7 @@ def decode_record(row: Sequence[str]) -> StreamerRecord:
         troubled_since=reading.troubled,
         problem=reading.problem,
         first=reading.first,
+        announced_at=reading.announced,
         streamer=streamer,
         unresolved=reading.unresolved,
     )
@@ -250,6 +254,17 @@ def decode_sessions(
             Session(started_at=reading.started, session=reading.session, title=page.title, category=page.category)
         )
     return sessions
+
+
+def decode_viewers(text: str) -> ViewerCurve:
+    """Reads what session.lua notes of the viewers of a session."""
+    starts = range(LOG_ENTRY_CHARS, len(text), COUNT_CHARS)
+    counts = (text[start : start + COUNT_CHARS] for start in starts)
+    return ViewerCurve(
+        LOG_EPOCH_S + LOG_UNIT_S * _unpack_number(text[:LOG_START_CHARS]),
+        LOG_UNIT_S * _unpack_number(text[LOG_START_CHARS:LOG_ENTRY_CHARS]),
+        tuple(None if count == NO_COUNT else _unpack_number(count) for count in counts),
+    )
 
 
 def _decode_streamer(platform: str, streamer_id: str, follow_json: str) -> Streamer:

@@ -350,3 +350,46 @@ def test_an_image_is_kept_whole_or_not_at_all(store_url: str) -> None:
     assert (ada.cover, len(ada.avatar)) == ("https://x.test/c", 500)
     assert (bob.cover, bob.avatar) == ("", "https://x.test/a")
     assert store.changes()[0].avatar == ada.avatar
+
+
+def test_viewers_are_noted_over_a_session_and_thinned_out_when_they_are_many(store_url: str) -> None:
+    store = prepared_store(store_url)
+    follow(store, make_streamer("ada"))
+    limits, begun = PollingLimits(platform="demo", batch=10, rate=10.0), 1_790_000_040.0
+
+    def watched(at: float, viewers: int | None, session: str = "one", state: State = State.LIVE) -> None:
+        seen = Observation(platform="demo", id="ada", state=state, at=at, session=session, viewers=viewers)
+        store.record(limits, [seen])
+
+    def counts() -> tuple[float, tuple[int | None, ...]]:
+        curve = store.viewer_curves("demo", ["ada", "bob"])["ada"]
+        return curve.step, curve.counts
+
+    assert store.viewer_curves("demo", ["ada"]) == {}
+    for second in range(0, 600, 30):  # asked more often than counts are kept
+        watched(begun + second, second)
+    assert counts() == (120, (0, 120, 240, 360, 480))
+    watched(begun + 660, None)  # nobody tells, and then nobody looks for a while
+    watched(begun + 1200, 16_777_216)
+    assert counts() == (120, (0, 120, 240, 360, 480, None, None, None, None, None, 16_777_215))
+    for minute in range(22, 240, 2):
+        watched(begun + minute * 60, minute)
+    step, kept = counts()
+    assert (step, len(kept), kept[:6], kept[-1]) == (240, 60, (0, 240, 480, None, None, 16_777_215), 236)
+    assert store.viewer_curves("demo", ["ada"])["ada"].started_at == begun
+    watched(begun + 30 * 86_400, 5)
+    assert len(counts()[1]) <= 60
+    watched(begun + 31 * 86_400, 7, session="two")
+    assert counts() == (120, (7,))
+
+
+def test_when_a_stream_is_announced_for_is_kept_until_it_begins(store_url: str) -> None:
+    store = prepared_store(store_url)
+    follow(store, make_streamer("ada"))
+    limits = PollingLimits(platform="demo", batch=10, rate=10.0)
+    store.record(limits, [observe("upcoming", 10, started_at=2e9)])
+    assert store.find_streamer("demo", "ada").announced_at == 2e9
+    store.record(limits, [observe("network", 40)])
+    assert store.find_streamer("demo", "ada").announced_at == 2e9
+    store.record(limits, [observe("offline", 70)])
+    assert store.find_streamer("demo", "ada").announced_at is None

@@ -6,7 +6,7 @@ for at = 3, #ARGV do
   local hot = cjson.decode(call('HGET', key('now', platform), id) or '{}')
   local last = math.max(hot.seen or 0, hot.asked or 0)
   if last < before and call('HEXISTS', key('follows', platform), id) == 0 then
-    for _, kind in ipairs({'now', 'page', 'log', 'recent'}) do call('HDEL', key(kind, platform), id) end
+    for _, kind in ipairs({'now', 'page', 'log', 'recent', 'viewers'}) do call('HDEL', key(kind, platform), id) end
     forgotten = forgotten + 1
   end
 end

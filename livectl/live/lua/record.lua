@@ -33,8 +33,9 @@ local function sure(seen, hot)
   elseif not settled then
     hot.state, hot.since = seen.state, seen.at
   end
+  if seen.state == 'live' then note_viewers(platform, seen, hot) end
   hot.seen, hot.viewers = seen.at, seen.state == 'live' and seen.viewers or nil
-  hot.trouble, hot.troubled, hot.asked, hot.missing = nil, nil, nil, nil
+  hot.trouble, hot.troubled, hot.asked, hot.missing, hot.announced = nil, nil, nil, nil, nil
   hot.problem = seen.problem
   if page ~= before and not settled then call('HSET', key('page', platform), seen.id, page) end
   if due then return due end
@@ -52,6 +53,7 @@ local function unsure(seen, hot)
   end
   if hot.trouble ~= state then hot.trouble, hot.troubled = state, seen.at end
   hot.problem = seen.problem
+  if state == 'upcoming' then hot.announced = seen.started end
   if seen.state == 'unknown' then return seen.at + ASK_AGAIN end
   return hot.state == 'live' and seen.at + now.live or next_due(now, seen.id, seen.at)
 end

@@ -8,6 +8,8 @@ local LOG_EPOCH = 1577836800 -- 2020-01-01: four characters are enough until 205
 local LOG_DAYS = 400
 local RECENT = 8 -- sessions kept with their titles
 local SHORT = 120 -- bytes of such a title
+local COUNTS, FIRST_STEP, COUNT, NO_COUNT = 60, 2, 4, '----' -- viewers of a session: so often, minutes apart, characters
+local LONGEST_STEP = 2048 -- minutes: two digits hold no more
 
 -- Cuts a text, never in the middle of a character.
 local function shortened(text)
@@ -43,6 +45,24 @@ end
 
 local function minutes(at)
   return digits((at - LOG_EPOCH) / 60, 4)
+end
+
+-- Notes how many watch, at most sixty times a session: when they are sixty, every second one goes, and steps double.
+-- The text is the minute of the first (four digits), the minutes from one to the next (two), and each count.
+local function note_viewers(platform, seen, hot)
+  if not seen.viewers or seen.at < (hot.count_at or 0) then return end
+  local name, now = key('viewers', platform), math.floor((seen.at - LOG_EPOCH) / 60)
+  local text = call('HGET', name, seen.id) or minutes(seen.at) .. digits(FIRST_STEP, 2)
+  local first, step, counts = number_of(text:sub(1, 4)), number_of(text:sub(5, 6)), text:sub(7)
+  while math.floor((now - first) / step) >= COUNTS do
+    if step >= LONGEST_STEP then return end
+    counts, step = counts:gsub('(....)....', '%1'), step * 2
+  end
+  local at = math.floor((now - first) / step)
+  hot.count_at = LOG_EPOCH + (first + (at + 1) * step) * 60
+  if at < #counts / COUNT then return end
+  counts = counts .. NO_COUNT:rep(at - #counts / COUNT) .. digits(seen.viewers, COUNT)
+  call('HSET', name, seen.id, text:sub(1, 4) .. digits(step, 2) .. counts)
 end
 
 local function enter_log(platform, id, hot, page)
@@ -82,7 +102,8 @@ end
 local function begin(told, platform, seen, hot, page, quiet)
   hot.state, hot.session, hot.ended = 'live', seen.session or string.format('at:%d', seen.at), nil
   hot.started = seen.started or seen.at
-  hot.since = hot.started
+  hot.since, hot.count_at = hot.started, nil
+  call('HDEL', key('viewers', platform), seen.id)
   remember(hot, hot.session)
   call('ZADD', key('live', platform), hot.started, seen.id)
   call('SADD', key('unlearned', platform), seen.id)
@@ -98,7 +119,7 @@ local function resume(platform, seen, hot)
 end
 
 local function finish(told, platform, seen, hot, page, at, state)
-  hot.ended, hot.ending, hot.lived, hot.viewers = at, nil, nil, nil
+  hot.ended, hot.ending, hot.lived, hot.viewers, hot.count_at = at, nil, nil, nil, nil
   hot.state, hot.since = state, at
   call('ZREM', key('live', platform), seen.id)
   call('ZREM', key('ending', platform), seen.id)

@@ -29,3 +29,9 @@ local function digits(number, width)
   end
   return text
 end
+
+local function number_of(text)
+  local number = 0
+  for at = 1, #text do number = number * 64 + DIGITS:find(text:sub(at, at), 1, true) - 1 end
+  return number
+end
