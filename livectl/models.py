@@ -250,6 +250,10 @@ class StreamerRecord(msgspec.Struct, frozen=True, kw_only=True):
     streamer: Streamer | None = None  # as the follow list has it; None: no longer followed
     unresolved: bool = False  # it is a line of the follow list that leads to nobody, and `trouble` says why
 
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.platform, self.id
+
 
 class UnresolvedFollow(msgspec.Struct, frozen=True, kw_only=True):
     """A line of the follow list that leads to nobody, and why. It is looked up again from time to time."""

@@ -97,6 +97,7 @@ class Web(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Port = 8787
     token: Secret | None = None
+    images: bool = True  # whether it asks for covers and avatars, and shows them
 
 
 class Up(msgspec.Struct, frozen=True, kw_only=True):

@@ -165,13 +165,16 @@ class Store:
     def find_streamer(self, platform: str, streamer_id: str) -> StreamerRecord:
         return self.find_streamers(platform, [streamer_id])[0]
 
-    def sessions(self, platform: str, ids: Sequence[str]) -> dict[str, list[Session]]:
-        """The sessions of each streamer, the oldest first; one without an end is on right now."""
+    def sessions(self, platform: str, ids: Sequence[str], since: float = 0.0) -> dict[str, list[Session]]:
+        """The sessions of each streamer that went on after `since`, the oldest first; one without an end is on now."""
         pipe = self._client.pipeline(transaction=False)
         for kind in ("log", "recent", "now", "page"):
             pipe.hmget(f"livectl:{kind}:{platform}", list(ids))
         rows = zip(*pipe.execute(), strict=True)
-        return {streamer_id: store_records.decode_sessions(*row) for streamer_id, row in zip(ids, rows, strict=True)}
+        return {
+            streamer_id: store_records.decode_sessions(log, recent, now, page, since)
+            for streamer_id, (log, recent, now, page) in zip(ids, rows, strict=True)
+        }
 
     def viewer_curves(self, platform: str, ids: Sequence[str]) -> dict[str, ViewerCurve]:
         """How many watched the current or last session of each streamer; nothing where nobody tells."""
@@ -199,6 +202,11 @@ class Store:
     def changes(self, after: str = "0", limit: int = 1000) -> list[Change]:
         """The changes in the outbox that follow the one with this number, in order."""
         entries = self._client.xrange("livectl:outbox", min=f"({after}", count=limit)
+        return [store_records.decode_change(number, fields["change"], fields["page"]) for number, fields in entries]
+
+    def latest_changes(self, limit: int) -> list[Change]:
+        """The last changes in the outbox, the latest first."""
+        entries = self._client.xrevrange("livectl:outbox", count=limit)
         return [store_records.decode_change(number, fields["change"], fields["page"]) for number, fields in entries]
 
     def outbox_size(self) -> tuple[int, float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -36,6 +37,8 @@ DIGIT_VALUES = {digit: value for value, digit in enumerate(DIGITS)}
 LOG_EPOCH_S = 1_577_836_800  # 2020-01-01
 LOG_START_CHARS, LOG_ENTRY_CHARS = 4, 6
 LOG_UNIT_S = 60.0
+LONGEST_LOGGED_S = 64**2 * LOG_UNIT_S
+MAX_CURVES = 2_048  # of viewers, kept decoded: the page reads the same ones each second
 COUNT_CHARS, NO_COUNT = 4, "----"  # of viewers, after the first minute and the step
 
 
@@ -238,15 +241,15 @@ def decode_health(row: Sequence[Any]) -> PlatformHealth:
 
 
 def decode_sessions(
-    log: str | None, recent_json: str | None, reading_json: str | None, page_json: str | None
+    log: str | None, recent_json: str | None, reading_json: str | None, page_json: str | None, since: float = 0.0
 ) -> list[Session]:
-    """All sessions that are kept of a streamer, the oldest first.
+    """All sessions that are kept of a streamer and went on after `since`, the oldest first.
 
     The log has all that ended, the recent ones among them have titles; a session that is on now has the page's.
     """
     recent = msgspec.json.decode(recent_json or "[]", type=list[Session])
-    logged = _unpack_log(log or "")
-    sessions = logged[: len(logged) - len(recent)] + recent
+    logged = _unpack_log((log or "")[: len(log or "") - len(recent) * LOG_ENTRY_CHARS], since)
+    sessions = [session for session in (*logged, *recent) if session.ended_at is None or session.ended_at > since]
     reading = msgspec.json.decode(reading_json or "{}", type=StoredReading)
     if reading.state is State.LIVE and reading.started is not None:
         page = msgspec.json.decode(page_json or "{}", type=StoredPage)
@@ -256,6 +259,7 @@ def decode_sessions(
     return sessions
 
 
+@lru_cache(MAX_CURVES)
 def decode_viewers(text: str) -> ViewerCurve:
     """Reads what session.lua notes of the viewers of a session."""
     starts = range(LOG_ENTRY_CHARS, len(text), COUNT_CHARS)
@@ -280,9 +284,15 @@ def _decode_streamer(platform: str, streamer_id: str, follow_json: str) -> Strea
     )
 
 
-def _unpack_log(log: str) -> list[Session]:
-    """Reads starts and lengths, to the minute."""
-    return [_unpack_session(log[offset : offset + LOG_ENTRY_CHARS]) for offset in range(0, len(log), LOG_ENTRY_CHARS)]
+def _unpack_log(log: str, since: float) -> list[Session]:
+    """Reads starts and lengths, to the minute, from the last entry back to the first that may matter."""
+    sessions: list[Session] = []
+    for offset in range(len(log) - LOG_ENTRY_CHARS, -1, -LOG_ENTRY_CHARS):
+        session = _unpack_session(log[offset : offset + LOG_ENTRY_CHARS])
+        if session.started_at + LONGEST_LOGGED_S < since:
+            break
+        sessions.append(session)
+    return sessions[::-1]
 
 
 def _unpack_session(entry: str) -> Session:

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import msgspec
 
 from livectl.models import State
 from livectl.units import format_instant, format_local_time
+from livectl.web.drawings import draw_sparkline
 from livectl.web.i18n import MINUTE
+from livectl.web.images import AVATAR, COVER, web_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from livectl.models import PlatformHealth, StreamerRecord
+    from livectl.models import PlatformHealth, StreamerRecord, ViewerCurve
     from livectl.web.i18n import Translations
+    from livectl.web.images import ImageCache
 
 
+_WORD_PATTERN = re.compile(r"\w+")
 # These describe the streamer; any other trouble means that asking failed.
 STREAMER_TROUBLES = {State.UPCOMING, State.RESTRICTED, State.NOT_FOUND, State.BANNED}
+
+
+# Those that have a drawing of their own in marks.html, and a colour in page.css. Any other has the common one.
+MARKED_PLATFORMS = {
+    "bilibili",
+    "chzzk",
+    "demo",
+    "douyin",
+    "douyu",
+    "huya",
+    "kick",
+    "soop",
+    "tiktok",
+    "twitch",
+    "youtube",
+}
+OTHER_PLATFORM = "other"
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,16 +48,19 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     page: str  # address of the streamer's page on this site
     url: str
+    mark: str  # names the platform's drawing and colour
     platform_name: str
     id: str
     name: str
-    initial: str
+    initials: str
     state: str
     state_word: str
     title: str
     category: str
-    cover: str
+    cover: str  # addresses on this site; empty where it has no image
+    avatar: str
     viewers: str
+    spark: str  # a line of the viewers so far, as an SVG path
     time: str  # in words: for how long live, or how long ago
     moment: str | None  # the start or the end, for programs
     moment_long: str  # ... and for people, in full
@@ -47,31 +71,35 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CardBuilder:
-    """Builds cards for one language, at one moment, in one zone."""
+    """Builds cards for one language, at one moment, in one zone. `base` is the address of the page's first page."""
 
-    def __init__(self, translate: Translations, now: float, zone: str, page_url: Callable[[str, str], str]) -> None:
-        self._translate, self._now, self._zone, self._page_url = translate, now, zone, page_url
+    def __init__(self, translate: Translations, now: float, zone: str, base: str, images: ImageCache | None) -> None:
+        self._translate, self._now, self._zone, self._base, self._images = translate, now, zone, base, images
 
-    def build(self, record: StreamerRecord) -> Card:
+    def build(self, record: StreamerRecord, viewers: ViewerCurve | None = None, place: str = "") -> Card:
+        """The card of a streamer; `place` distinguishes it from another one of theirs on the same page."""
         name = record.name or record.id
-        state = record.state or record.trouble or State.UNKNOWN
         live = record.state is State.LIVE
-        moment = record.started_at if live else record.ended_at
+        announced = record.announced_at if record.trouble is State.UPCOMING else None
+        moment = record.started_at if live else announced or record.ended_at
         return Card(
-            key=f"s-{record.platform}-{record.id}",
-            page=self._page_url(record.platform, record.id) if record.platform else "",
+            key=f"{place}s-{record.platform}-{record.id}",
+            page=self.page_url(record.platform, record.id),
             url=safe_url(record.url),
+            mark=platform_mark(record.platform),
             platform_name=self._translate.platform(record.platform),
             id=record.id,
             name=name,
-            initial=name[:1].upper(),
-            state=str(state),
+            initials=initials(name),
+            state=str(record.state or record.trouble or State.UNKNOWN),
             state_word=self._state_word(record),
             title=record.title,
             category=record.category,
-            cover=https_url(record.cover) if live else "",
+            cover=self._image(COVER, record, record.cover) if live else "",
+            avatar=self._image(AVATAR, record, record.avatar),
             viewers=self._translate.count(record.viewers) if live and record.viewers is not None else "",
-            time=self._time_text(moment, live=live) if record.state else "",
+            spark=draw_sparkline(viewers) if live and viewers else "",
+            time=self._time_text(moment, live=live, announced=announced) if record.state or announced else "",
             moment=None if moment is None else format_instant(moment),
             moment_long=format_local_time(moment, self._zone) if moment else "",
             tags=record.streamer.tags if record.streamer else (),
@@ -80,19 +108,30 @@ class CardBuilder:
             problem=record.problem if record.trouble else "",
         )
 
+    def page_url(self, platform: str, streamer_id: str) -> str:
+        """The address of a streamer's page. Thousands are needed at once, for which Flask's url_for is too slow."""
+        return f"{self._base}streamers/{_path(platform, streamer_id)}" if platform else ""
+
+    def _image(self, kind: str, record: StreamerRecord, address: str) -> str:
+        """Where this site has the image; empty until it has it."""
+        if self._images is None or not (address := web_address(address)):
+            return ""
+        image = self._images.get((kind, record.platform, record.id), address)
+        return f"{self._base}image/{kind}/{_path(record.platform, record.id)}?v={image.mark}" if image else ""
+
     def _state_word(self, record: StreamerRecord) -> str:
         state = record.state or record.trouble
         return self._translate(f"state_{state}") if state else self._translate("not_asked")
 
-    def _time_text(self, moment: float | None, *, live: bool) -> str:
+    def _time_text(self, moment: float | None, *, live: bool, announced: float | None) -> str:
         if moment is None:
             return "" if live else self._translate("never_live")
+        if announced is not None:
+            return self._translate("announced", when=self._translate.ahead(max(0.0, announced - self._now)))
         seconds = max(0.0, self._now - moment)
-        return (
-            (self._translate.span(seconds) if seconds >= MINUTE else self._translate("now"))
-            if live
-            else self._translate("last_live", ago=self._translate.ago(seconds))
-        )
+        if live:
+            return self._translate.span(seconds) if seconds >= MINUTE else self._translate("now")
+        return self._translate("last_live", ago=self._translate.ago(seconds))
 
     def _trouble_text(self, record: StreamerRecord) -> str:
         """What keeps the streamer from being read, for how long, and how old the last reading is."""
@@ -136,9 +175,16 @@ def safe_url(url: str) -> str:
     return url if url.lower().startswith(("https://", "http://")) else ""
 
 
-def https_url(url: str) -> str:
-    """The address over HTTPS; empty where there is none. The page's policy lets images in over HTTPS alone."""
-    if url.startswith("//"):
-        url = f"https:{url}"
-    scheme, _, rest = url.partition("://")
-    return f"https://{rest}" if scheme.lower() in {"http", "https"} and rest else ""
+def platform_mark(platform: str) -> str:
+    return platform if platform in MARKED_PLATFORMS else OTHER_PLATFORM
+
+
+def initials(name: str) -> str:
+    """What stands for a picture: two letters of two words in Latin script, or else one character."""
+    words: list[str] = _WORD_PATTERN.findall(name)
+    letters = [word[0] for word in words[:2]]
+    return "".join(letters if all(map(str.isascii, letters)) else letters[:1]).upper() or name[:1]
+
+
+def _path(platform: str, streamer_id: str) -> str:
+    return f"{quote(platform, safe='')}/{quote(streamer_id)}"

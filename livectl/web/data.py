@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -21,10 +23,12 @@ from livectl.ops.beat import heartbeats, views
 from livectl.ops.cluster import queues, workers
 from livectl.ops.jobs import dead_letters, results
 from livectl.redaction import hide_secrets
+from livectl.web import selection
 from livectl.web.cache import BodyCache, FragmentCache, TimedCache
+from livectl.web.images import COVER, ImageCache, web_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from redis import Redis
@@ -32,18 +36,22 @@ if TYPE_CHECKING:
     from livectl.address import Address
     from livectl.live.alerts.outbox import TargetStatus
     from livectl.live.history import HeatMap
-    from livectl.models import Job, Schedule
+    from livectl.models import Job, Schedule, Session, ViewerCurve
     from livectl.ops.beat.views import EntryStatus
     from livectl.ops.deployment import Deployment
     from livectl.settings import Settings
+    from livectl.web.images import Image
 
 
 T = TypeVar("T")
 
 STREAMERS_KEEP_SECONDS = 1.0  # the list of streamers is never older than this
 JOBS_KEEP_SECONDS = 3.0  # workers are asked, so not by each visitor
-MAX_SEARCH_CHARS = 100
+MAX_IMAGE_WAITERS = 2  # of the threads that answer: no slow site holds up the page
+MAX_IMAGE_WAIT_SECONDS = 3.0
 MAX_RECENT_JOBS = 25
+MAX_CHANGES_READ = 500  # of which some are go-lives
+MAX_CALENDAR_STREAMERS = 200
 MAX_DEAD_LETTERS = 50
 MS_PER_SECOND = 1000
 NOT_REDIS_REASON = "this broker does not tell without Celery"
@@ -59,18 +67,24 @@ class PageData:
         zone: str,
         settings: Callable[[], Settings] | None = None,
         clock: Callable[[], float] = time.time,
+        images: ImageCache | None = None,
     ) -> None:
         self.source = source
+        self.images = images  # none where they are switched off
         self._zone = zone
         self._settings = settings  # those in force; none for a page in anybody's app
         self.clock = clock
         self.bodies = BodyCache()
+        self._image_waiters = threading.BoundedSemaphore(MAX_IMAGE_WAITERS)
         self.fragments = FragmentCache()
         self.streamers = TimedCache(
             lambda: source.read(
                 lambda client: read_streamers(client, clock(), settings().follows if settings else None)
             ),
             STREAMERS_KEEP_SECONDS,
+        )
+        self.changes = TimedCache(
+            lambda: source.read(lambda client: Store(client).latest_changes(MAX_CHANGES_READ)), JOBS_KEEP_SECONDS
         )
         self.jobs = TimedCache(
             lambda: source.read_deployment(lambda deployment, _: read_jobs(deployment)), JOBS_KEEP_SECONDS
@@ -82,32 +96,91 @@ class PageData:
         )
 
     @property
+    def image_version(self) -> int:
+        """Grows when there is another image to show."""
+        return self.images.version if self.images else 0
+
+    @property
     def zone(self) -> str:
         """The timezone of what is shown."""
         return self._settings().timezone if self._settings else self._zone
 
     def streamer_page(self, platform: str, streamer_id: str) -> StreamerPage:
         """Reads one streamer. This reading is not kept: few visitors look at the same streamer at once."""
-        streamer_history = self.source.read(
-            lambda client: store_reader.find_history(Store(client), platform, streamer_id)
+        streamer_history, viewers = self.source.read(
+            lambda client: (
+                store_reader.find_history(Store(client), platform, streamer_id),
+                Store(client).viewer_curves(platform, [streamer_id]).get(streamer_id),
+            )
         )
         record, sessions = streamer_history
         if not record.streamer and (waiting := self._find_waiting(platform, streamer_id)):
             record = waiting
             streamer_history = StreamerHistory(record, sessions)
-        return StreamerPage(streamer_history, history.compute_heat_map(sessions, record.first, self.clock(), self.zone))
+        heat_map = history.compute_heat_map(sessions, record.first, self.clock(), self.zone)
+        return StreamerPage(streamer_history, heat_map, viewers)
+
+    def news(self) -> object:
+        """What changes when there is something new to see, apart from viewers."""
+        return self.streamers.get().news_digest, self.image_version
+
+    def habits(self, records: Sequence[StreamerRecord], now: float) -> list[tuple[StreamerRecord, HeatMap]]:
+        """When some of these usually stream, the likeliest to matter first: those who were live last."""
+        some = [record for record in records if not record.unresolved][:MAX_CALENDAR_STREAMERS]
+        found = self.sessions_between(some, now - history.MAX_WEEKS * history.WEEK_SECONDS, now)
+        sessions = {record.key: record_sessions for record, record_sessions in found}
+        return [
+            (record, history.compute_heat_map(sessions.get(record.key, []), record.first, now, self.zone))
+            for record in some
+        ]
+
+    def sessions_between(
+        self, records: Iterable[StreamerRecord], begin: float, end: float
+    ) -> list[tuple[StreamerRecord, list[Session]]]:
+        """Who of these streamed in this time, and when; the earliest first."""
+        by_platform: dict[str, list[StreamerRecord]] = defaultdict(list)
+        for record in records:
+            by_platform[record.platform].append(record)
+        found = [
+            (record, [session for session in sessions if session.started_at < end])
+            for platform, some in by_platform.items()
+            if platform
+            for record, sessions in self.source.read(partial(_read_sessions, platform, some, begin))
+        ]
+        return sorted((pair for pair in found if pair[1]), key=lambda pair: pair[1][0].started_at)
+
+    def image(self, kind: str, platform: str, streamer_id: str) -> Image | None:
+        """The cover or avatar that is kept of a streamer; one that is not here yet is waited for, unless many wait."""
+        if self.images is None:
+            return None
+        key = (kind, platform, streamer_id)
+        if image := self.images.get(key, ""):
+            return image
+        record = self._find_listed(platform, streamer_id)
+        if record is None or not self._image_waiters.acquire(blocking=False):
+            return None
+        try:
+            address = web_address(record.cover if kind == COVER else record.avatar)
+            return self.images.wait(key, address, MAX_IMAGE_WAIT_SECONDS) if address else None
+        finally:
+            self._image_waiters.release()
 
     def _find_waiting(self, platform: str, streamer_id: str) -> StreamerRecord | None:
         """Somebody who is on the list, and whom the store does not have yet."""
-        others = self.streamers.get().others
-        return next((record for record in others if (record.platform, record.id) == (platform, streamer_id)), None)
+        return self._find_listed(platform, streamer_id)
+
+    def _find_listed(self, platform: str, streamer_id: str) -> StreamerRecord | None:
+        streamers = self.streamers.get()
+        records = (*streamers.live, *streamers.others)
+        return next((record for record in records if (record.platform, record.id) == (platform, streamer_id)), None)
 
 
 class StreamerPage(NamedTuple):
-    """One streamer, with all sessions and the hours of the week in which they were live."""
+    """One streamer: all sessions, the hours of the week in which they were live, the viewers of the last session."""
 
     history: StreamerHistory
     heat_map: HeatMap
+    viewers: ViewerCurve | None = None
 
     @property
     def exists(self) -> bool:
@@ -120,10 +193,12 @@ class StreamerList(msgspec.Struct, frozen=True, kw_only=True):
 
     live: tuple[StreamerRecord, ...]
     others: tuple[StreamerRecord, ...]
+    viewers: dict[tuple[str, str], ViewerCurve] = {}  # of those who are live, by platform and id
     health: tuple[PlatformHealth, ...]
     list_problem: str = ""  # why the file of the follow list cannot be read
     digest: str  # changes with anything in this list
     page_digest: str  # changes with what the page shows: another look with the same result leaves the page as it is
+    news_digest: str  # ... with all of that but viewers, which change with every look
 
     @property
     def platforms(self) -> list[str]:
@@ -131,40 +206,7 @@ class StreamerList(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def tags(self) -> list[str]:
-        return sorted({tag for record in (*self.live, *self.others) if record.streamer for tag in record.streamer.tags})
-
-
-class StreamerFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which streamers a visitor wants to see. An empty field lets everybody through."""
-
-    platform: str = ""
-    tag: str = ""
-    text: str = ""
-
-    def __bool__(self) -> bool:
-        return bool(self.platform or self.tag or self.text)
-
-    def matches(self, record: StreamerRecord) -> bool:
-        if self.platform and record.platform != self.platform:
-            return False
-        if self.tag and not (record.streamer and self.tag in record.streamer.tags):
-            return False
-        search = self.text.casefold()
-        return not search or any(
-            search in text.casefold() for text in (record.name, record.id, record.title, record.category)
-        )
-
-    def apply(self, streamers: StreamerList) -> StreamerList:
-        if not self:
-            return streamers
-        live, others = (tuple(filter(self.matches, records)) for records in (streamers.live, streamers.others))
-        return msgspec.structs.replace(streamers, live=live, others=others)
-
-
-def parse_filter(query: Mapping[str, str]) -> StreamerFilter:
-    """Reads a filter from the query of a page's address."""
-    values = {name: query.get(name, "").strip()[:MAX_SEARCH_CHARS] for name in ("platform", "tag", "q")}
-    return StreamerFilter(platform=values["platform"], tag=values["tag"], text=values["q"])
+        return sorted({tag for record in (*self.live, *self.others) for tag in selection.tags_of(record)})
 
 
 def read_streamers(client: Redis, now: float, follows: Path | None = None) -> StreamerList:
@@ -175,19 +217,40 @@ def read_streamers(client: Redis, now: float, follows: Path | None = None) -> St
     everyone += waiting.streamers
     live = sorted((record for record in everyone if record.state is State.LIVE), key=_latest_start)
     others = sorted((record for record in everyone if record.state is not State.LIVE), key=_latest_end)
+    viewers = read_viewers(store, live)
+    news = _digest(
+        [*map(_shown_record, live)], [*map(_shown_record, others)], [*map(_shown_health, health)], waiting.problem
+    )
     return StreamerList(
         live=tuple(live),
         others=tuple(others),
+        viewers=viewers,
         health=health,
         list_problem=waiting.problem,
         digest=_digest(live, others, health),
-        page_digest=_digest(
-            [*map(_shown_record, live)],
-            [*map(_shown_record, others)],
-            [*map(_shown_health, health)],
-            waiting.problem,
-        ),
+        page_digest=_digest(news, [record.viewers for record in live], list(viewers.values())),
+        news_digest=news,
     )
+
+
+def _read_sessions(
+    platform: str, records: Sequence[StreamerRecord], since: float, client: Redis
+) -> list[tuple[StreamerRecord, list[Session]]]:
+    """The sessions of each that went on after this time."""
+    sessions = Store(client).sessions(platform, [record.id for record in records], since)
+    return [(record, sessions[record.id]) for record in records]
+
+
+def read_viewers(store: Store, live: Iterable[StreamerRecord]) -> dict[tuple[str, str], ViewerCurve]:
+    """How many have watched the sessions that are on."""
+    ids: dict[str, list[str]] = defaultdict(list)
+    for record in live:
+        ids[record.platform].append(record.id)
+    return {
+        (platform, streamer_id): curve
+        for platform, names in ids.items()
+        for streamer_id, curve in store.viewer_curves(platform, names).items()
+    }
 
 
 def _latest_start(record: StreamerRecord) -> tuple[float, str, str]:
@@ -199,8 +262,9 @@ def _latest_end(record: StreamerRecord) -> tuple[float, float, str, str]:
 
 
 def _shown_record(record: StreamerRecord) -> StreamerRecord:
-    """The page shows when a streamer was last read only beside trouble; otherwise that moves with every look."""
-    return record if record.trouble else msgspec.structs.replace(record, seen=None)
+    """The page shows when a streamer was last read only beside trouble; otherwise that moves with every look, as do
+    viewers."""
+    return msgspec.structs.replace(record, seen=record.seen if record.trouble else None, viewers=None)
 
 
 def _shown_health(health: PlatformHealth) -> PlatformHealth:

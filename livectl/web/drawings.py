@@ -1,7 +1,8 @@
-"""Draws what pages show as SVG: the heat map of the week."""
+"""Draws what pages show as SVG: the heat map of the week, viewers over a session, sessions over a day."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from livectl.live.history import HeatMap
+    from livectl.models import ViewerCurve
 
 
 LEVELS = 5  # shades; level 0 is never
@@ -76,3 +78,66 @@ def _y(day: int) -> int:
 
 def _level(share: float) -> int:
     return min(LEVELS, 1 + int(share * LEVELS)) if share else 0
+
+
+SPARK_WIDTH, SPARK_HEIGHT = 60, 18
+SPARK_EDGE = 2  # above and below the line
+MAX_SPARK_POINTS = 30
+
+
+@lru_cache(4_096)
+def draw_sparkline(curve: ViewerCurve) -> str:
+    """The path of a small line without numbers; empty of less than three counts, which make no line."""
+    counts = curve.counts[:: -(-len(curve.counts) // MAX_SPARK_POINTS) or 1]
+    known = [count for count in counts if count is not None]
+    if len(known) < 3:
+        return ""
+    low, high = min(known), max(known)
+    points = [
+        (round(at * SPARK_WIDTH / (len(counts) - 1)), _spark_y(count, low, high))
+        for at, count in enumerate(counts)
+        if count is not None
+    ]
+    return "M" + "L".join(f"{x} {y}" for x, y in points)
+
+
+def _spark_y(count: int, low: int, high: int) -> int:
+    room = SPARK_HEIGHT - 2 * SPARK_EDGE
+    return SPARK_HEIGHT - SPARK_EDGE - (round(room * (count - low) / (high - low)) if high > low else room // 2)
+
+
+CURVE_WIDTH, CURVE_HEIGHT = 600, 120
+
+
+class CurveDrawing(msgspec.Struct, frozen=True, kw_only=True):
+    """Viewers over a session: an area from nought, in pixels, and the numbers beside it."""
+
+    line: str
+    area: str
+    peak: int
+    average: int
+    width: int = CURVE_WIDTH
+    height: int = CURVE_HEIGHT
+
+
+def draw_curve(curve: ViewerCurve | None) -> CurveDrawing | None:
+    """None where too little is known to draw it."""
+    counts = curve.counts if curve else ()
+    known = [(at, count) for at, count in enumerate(counts) if count is not None]
+    if len(known) < 2:
+        return None
+    peak = max(count for _, count in known)
+    points = [
+        (
+            round(at * CURVE_WIDTH / (len(counts) - 1)),
+            round(CURVE_HEIGHT - 4 - (CURVE_HEIGHT - 8) * count / (peak or 1)),
+        )
+        for at, count in known
+    ]
+    line = "L".join(f"{x} {y}" for x, y in points)
+    return CurveDrawing(
+        line=f"M{line}",
+        area=f"M{points[0][0]} {CURVE_HEIGHT}L{line}L{points[-1][0]} {CURVE_HEIGHT}Z",
+        peak=peak,
+        average=round(sum(count for _, count in known) / len(known)),
+    )

@@ -102,7 +102,10 @@ def _kind_of_error(status: int) -> type[LivectlError]:
 def _respond(error: LivectlError, status: int, template: str, **variables: Any) -> Response:
     if _is_for_program():
         return Response(api.error(error), status, mimetype=JSON)
-    variables |= {"t": translations(), "status": status, "error": error, "url_for": _own_url}
+    translate = translations()
+    back = _own_url(".index")
+    variables |= {"t": translate, "status": status, "error": error, "url_for": _own_url}
+    variables |= look.page_variables(request, translate, back)
     return Response(render_template(f"livectl/{template}", **variables), status, mimetype=HTML)
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import base64
+import hashlib
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from markupsafe import Markup
 
 from livectl.web import i18n
 
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
 COOKIE_NAME = "livectl_look"
 COOKIE_SECONDS = 400 * 86_400  # as long as browsers keep one
 THEMES = ("", "light", "dark")  # the first is the browser's own
+AGAIN_HEADER = "Livectl-Again"  # of the page's own script, which has all but what changes
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -64,3 +70,54 @@ def own_path(text: str) -> str:
     """The path on this site that was asked for; empty for anything that could lead elsewhere."""
     is_own = text.startswith("/") and not text.startswith("//") and text.isprintable() and "\\" not in text
     return text if is_own else ""
+
+
+class ThemeChoice(NamedTuple):
+    """A theme to choose, as an address has it, and in words."""
+
+    value: str
+    words: str
+
+
+def page_variables(request: Request, translate: Translations, back: str = "") -> dict[str, Any]:
+    """What every template needs. `back` is the address at which somebody is after a choice of theme or language."""
+    theme = look_of(request).theme
+    following = THEMES[(THEMES.index(theme) + 1) % len(THEMES)]
+    return {
+        "theme": theme,
+        "next_theme": ThemeChoice(following or "auto", _theme_words(following, translate)),
+        "languages": [
+            (name, other("language_short"), other("language_name"))
+            for name in i18n.languages()
+            if name != translate.language
+            for other in [i18n.translations_for(name)]
+        ],
+        "back": back or f"{request.script_root}{request.path}",
+        "again": is_again(request),
+        "css": stylesheet(),
+    }
+
+
+def is_again(request: Request) -> bool:
+    """Whether the page's own script asks, which needs only what may have changed."""
+    return AGAIN_HEADER in request.headers
+
+
+@cache
+def stylesheet() -> Markup:
+    """The sheet that each page carries, so that it is painted after one request."""
+    text = (resources.files("livectl.web") / "static" / "page.css").read_text(encoding="utf-8")
+    return Markup(text)  # noqa: S704 - our own
+
+
+@cache
+def stylesheet_hash() -> str:
+    """Names the sheet to browsers, which apply no other."""
+    digest = hashlib.sha256(stylesheet().encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _theme_words(theme: str, translate: Translations) -> str:
+    if theme == "light":
+        return translate("theme_next_light")
+    return translate("theme_next_dark") if theme == "dark" else translate("theme_next_auto")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from werkzeug.exceptions import LengthRequired, RequestEntityTooLarge
 
-from livectl.web import api, auth, data, error_pages, job_views, views
+from livectl.units import format_instant
+from livectl.web import api, auth, days, error_pages, events, feeds, job_views, look, selection, views
 from livectl.web.cache import ResponseBody, make_body
 from livectl.web.error_pages import BLUEPRINT_NAME, HTML, HTTP_TOO_MANY, JSON, translations
+from livectl.web.events import EventHub
+from livectl.web.i18n import HOUR
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response as WerkzeugResponse
@@ -17,9 +21,34 @@ if TYPE_CHECKING:
     from livectl.web.data import PageData, StreamerPage
 
 
-PUBLIC_ENDPOINTS = {"static", "enter", "entered", "healthz"}  # open to a visitor without the token
+PUBLIC_ENDPOINTS = {
+    "static",
+    "enter",
+    "entered",
+    "healthz",
+    "choose",
+    "manifest",
+    "service_worker",
+}  # open to a visitor without the token
+MANIFEST = {
+    "name": "livectl",
+    "short_name": "livectl",
+    "start_url": "./",
+    "scope": "./",
+    "display": "standalone",
+    "background_color": "#f7f7f5",
+    "theme_color": "#17181b",
+    "icons": [
+        {"src": "assets/favicon.svg", "sizes": "any", "type": "image/svg+xml"},
+        {"src": "assets/icon-192.png", "sizes": "192x192", "type": "image/png"},
+        {"src": "assets/icon-512.png", "sizes": "512x512", "type": "image/png", "purpose": "any maskable"},
+    ],
+}
 MAX_BODY_BYTES = 65_536  # a token is some dozens; nothing else is sent here
+IMAGE_CACHING = "private, max-age=604800, immutable"  # an address with another mark is another image
+DAY_STEP_SECONDS = 60.0
 CLOCK_STEP_SECONDS = 10.0  # pages show minutes, so that their clock may go in steps: within one a page stays the same
+HTTP_NO_CONTENT = 204
 HTTP_SEE_OTHER, HTTP_UNAUTHORIZED, HTTP_NOT_FOUND, HTTP_MISDIRECTED = 303, 401, 404, 421
 
 
@@ -33,6 +62,11 @@ def build_blueprint(page_data: PageData, token: str | None, *, whole_app: bool =
     _require_token(flask_blueprint, token)
     error_pages.answer_every_error(flask_blueprint, whole_app=whole_app)
     _serve_pages(flask_blueprint, page_data)
+    _serve_look(flask_blueprint)
+    _serve_events(flask_blueprint, page_data)
+    _serve_feeds(flask_blueprint, page_data)
+    _serve_parts(flask_blueprint)
+    _serve_images(flask_blueprint, page_data)
     _serve_json(flask_blueprint, page_data)
     _serve_probes(flask_blueprint, page_data)
     return flask_blueprint
@@ -58,7 +92,9 @@ def _refuse_requests(flask_blueprint: Blueprint, *, local_only: bool) -> None:
 
 
 def add_headers(response: Response) -> Response:
-    response.headers.update(auth.SECURITY_HEADERS)
+    policy = auth.CONTENT_POLICY.format(styles=look.stylesheet_hash())
+    for name, value in {"Content-Security-Policy": policy, **auth.SECURITY_HEADERS}.items():
+        response.headers.setdefault(name, value)
     response.vary.update(["Accept-Language", "Cookie"])
     return response
 
@@ -66,22 +102,36 @@ def add_headers(response: Response) -> Response:
 def _serve_pages(flask_blueprint: Blueprint, page_data: PageData) -> None:
     @flask_blueprint.get("/")
     def index() -> Response:
-        translate, streamer_filter = translations(), data.parse_filter(request.args)
+        translate, streamer_filter = translations(), selection.parse_filter(request.args)
+        arrangement = selection.parse_arrangement(request.args)
         streamers, now = page_data.streamers.get(), _rounded_now(page_data)
-        key = ("wall", translate.language, streamer_filter, request.script_root)
+        made_from = (streamers.page_digest, now, page_data.zone, _failing_targets(page_data), page_data.image_version)
         response_body = page_data.bodies.get(
-            key,
-            (streamers.page_digest, now, page_data.zone, _failing_targets(page_data)),
-            lambda: _render_html(views.streamer_list(streamers, streamer_filter, translate, now, page_data)),
+            ("wall", streamer_filter, arrangement, *_seen_by()),
+            made_from,
+            lambda: _render_html(
+                views.streamer_list(streamers, streamer_filter, arrangement, translate, now, page_data)
+            ),
         )
         return _respond(response_body, HTML)
 
     @flask_blueprint.get("/streamers/<platform>/<path:name>")
     def streamer(platform: str, name: str) -> Response:
         streamer_page = _streamer_page(page_data, platform, name)
-        return _respond(
-            _render_html(views.streamer(streamer_page, translations(), _rounded_now(page_data), page_data.zone)), HTML
+        context = views.streamer(streamer_page, translations(), _rounded_now(page_data), page_data)
+        return _respond(_render_html(context), HTML)
+
+    @flask_blueprint.get("/day")
+    def day() -> Response:
+        streamers, now = page_data.streamers.get(), page_data.clock() // DAY_STEP_SECONDS * DAY_STEP_SECONDS
+        shown = days.parse_date(request.args.get("date", ""), now, page_data.zone)
+        streamer_filter = selection.parse_filter(request.args)
+        response_body = page_data.bodies.get(
+            ("day", shown, streamer_filter, *_seen_by()),
+            (streamers.news_digest, now, page_data.zone, page_data.image_version),
+            lambda: _render_html(views.day(page_data, streamer_filter.apply(streamers), shown, translations(), now)),
         )
+        return _respond(response_body, HTML)
 
     @flask_blueprint.get("/jobs")
     def jobs() -> Response:
@@ -89,10 +139,100 @@ def _serve_pages(flask_blueprint: Blueprint, page_data: PageData) -> None:
         return _respond(_render_html(job_views.jobs(page_data, translate, page_data.clock())), HTML)
 
 
+def _serve_look(flask_blueprint: Blueprint) -> None:
+    @flask_blueprint.get("/look")
+    def choose() -> WerkzeugResponse:
+        """Another theme or language, for this browser alone."""
+        chosen = look.look_of(request).with_choice(request.args.get("theme"), request.args.get("lang"))
+        back = look.own_path(request.args.get("back", "")) or url_for(f"{BLUEPRINT_NAME}.index")
+        response = redirect(back, HTTP_SEE_OTHER)
+        look.keep(response, request, chosen)
+        return response
+
+
+def _serve_events(flask_blueprint: Blueprint, page_data: PageData) -> None:
+    hub = EventHub({views.STREAMERS_TOPIC: page_data.news})
+
+    @flask_blueprint.get("/events")
+    def news() -> Response:
+        """Where the server can keep no connection open, or keeps many, browsers look for themselves."""
+        keep_open = request.environ.get(events.KEEP_OPEN)
+        if keep_open is None or request.method != "GET" or not hub.has_room:
+            return Response(status=HTTP_NO_CONTENT)
+        keep_open(hub)
+        response = Response(iter([events.GREETING]), mimetype="text/event-stream")
+        response.headers.update({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        return response
+
+
+def _serve_feeds(flask_blueprint: Blueprint, page_data: PageData) -> None:
+    @flask_blueprint.get("/feed.atom")
+    def atom() -> Response:
+        translate, now = translations(), page_data.clock()
+        entries = feeds.feed_entries(page_data.changes.get(), translate)
+        text = render_template(
+            "livectl/feed.xml",
+            t=translate,
+            entries=entries,
+            updated=entries[0].at if entries else format_instant(now // HOUR * HOUR),
+            own=url_for(".atom", _external=True),
+            page=url_for(".index", _external=True),
+        )
+        return _respond(make_body(text.encode()), "application/atom+xml")
+
+    @flask_blueprint.get("/calendar.ics")
+    def calendar() -> Response:
+        translate, streamer_filter = translations(), selection.parse_filter(request.args)
+        now = page_data.clock() // HOUR * HOUR
+
+        def make() -> ResponseBody:
+            records = streamer_filter.apply(page_data.streamers.get())
+            known = page_data.habits([*records.live, *records.others], now)
+            coming = feeds.occasions(known, translate, now)
+            return make_body(feeds.write_calendar(coming, translate("calendar_title"), now))
+
+        key = ("calendar", streamer_filter, translate.language)
+        return _respond(page_data.bodies.get(key, (now, page_data.zone), make), "text/calendar")
+
+
+def _serve_parts(flask_blueprint: Blueprint) -> None:
+    """What makes the page an app on a phone or desktop."""
+
+    @flask_blueprint.get("/manifest.webmanifest")
+    def manifest() -> Response:
+        return Response(msgspec.json.encode(MANIFEST), mimetype="application/manifest+json")
+
+    @flask_blueprint.get("/sw.js")
+    def service_worker() -> Response:
+        """Beside the pages: it serves what lies below its own address."""
+        response = flask_blueprint.send_static_file("sw.js")
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+def _seen_by() -> tuple[str | bool, ...]:
+    """What distinguishes one visitor's page from another's."""
+    return translations().language, look.look_of(request).theme, look.is_again(request), request.script_root
+
+
+def _serve_images(flask_blueprint: Blueprint, page_data: PageData) -> None:
+    @flask_blueprint.get("/image/<any(cover, avatar):kind>/<platform>/<path:name>")
+    def image(kind: str, platform: str, name: str) -> Response:
+        found = page_data.image(kind, platform, name)
+        if found is None:
+            abort(HTTP_NOT_FOUND)
+        response = Response(found.data, mimetype=found.mimetype)
+        response.set_etag(found.mark)
+        named = request.args.get("v") == found.mark
+        response.headers["Cache-Control"] = IMAGE_CACHING if named else "private, no-cache"
+        response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+        return response.make_conditional(request)  # type: ignore[return-value]
+
+
 def _serve_json(flask_blueprint: Blueprint, page_data: PageData) -> None:
     @flask_blueprint.get("/api/live")
     def api_live() -> Response:
-        everybody, streamer_filter = request.args.get("all", "") in {"1", "true"}, data.parse_filter(request.args)
+        everybody, streamer_filter = request.args.get("all", "") in {"1", "true"}, selection.parse_filter(request.args)
         streamers = page_data.streamers.get()
         key = ("api", everybody, streamer_filter)
         response_body = page_data.bodies.get(
@@ -204,6 +344,7 @@ def _respond(response_body: ResponseBody, mimetype: str) -> Response:
 
 def _render_html(context: tuple[str, dict[str, Any]]) -> ResponseBody:
     template, variables = context
+    variables = look.page_variables(request, variables["t"], variables.get("back", "")) | {"watched": True} | variables
     return make_body(render_template(f"livectl/{template}", **variables).encode())
 
 

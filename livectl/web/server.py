@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from livectl.address import Address
 from livectl.ops import deployment
@@ -11,8 +11,9 @@ from livectl.ops.processes.listener import listen
 from livectl.redaction import redact_logs_of
 from livectl.secret import KNOWN
 from livectl.units import parse_timezone
-from livectl.web import error_pages, routes
+from livectl.web import error_pages, events, routes
 from livectl.web.data import PageData, StoreReader
+from livectl.web.images import ImageCache
 
 if TYPE_CHECKING:
     import socket
@@ -21,21 +22,29 @@ if TYPE_CHECKING:
     from flask import Blueprint, Flask
 
     from livectl.settings import Settings
+    from livectl.web.events import EventHub
 
 
 THREADS = 8  # each answers out of memory; more would only wait for each other
 MAX_CONNECTIONS = 1000
+MAX_UNSENT_BYTES = 16_384  # of events to one browser: it is too slow, or gone
 MAX_HEADER_BYTES = 65_536
 ANOTHER_PORT_HINT = "Choose another with --port."
 
 
 def blueprint(
-    store_url: str, *, broker_url: str | None = None, timezone: str = "UTC", token: str | None = None
+    store_url: str,
+    *,
+    broker_url: str | None = None,
+    timezone: str = "UTC",
+    token: str | None = None,
+    images: bool | ImageCache = True,
 ) -> Blueprint:
     """A blueprint that shows the streamers of this store, for any Flask app and at any prefix.
 
     `broker_url` is where the jobs are, if that is not the store. With a `token`, visitors need it; without one, the
-    app decides who may see the page.
+    app decides who may see the page. With `images`, it asks for covers and avatars, or else shows
+    drawings; whoever has a cache of theirs may give it.
     """
     store = Address.parse(store_url)
     _ = store.redis_url
@@ -46,7 +55,12 @@ def blueprint(
         layout=deployment.own_layout({}),
     )
     KNOWN.add(lambda: {token or "", store.password})
-    return routes.build_blueprint(PageData(StoreReader(lambda: store_deployment), parse_timezone(timezone)), token)
+    page_data = PageData(
+        StoreReader(lambda: store_deployment),
+        parse_timezone(timezone),
+        images=ImageCache(lambda: None) if images is True else images or None,
+    )
+    return routes.build_blueprint(page_data, token)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -60,7 +74,8 @@ def create_app(find_deployment: Callable[[], Deployment], settings: Callable[[],
     from werkzeug.exceptions import HTTPException
 
     flask_app = Flask("livectl", static_folder=None)
-    page_data = PageData(StoreReader(find_deployment), settings().timezone, settings)
+    images = ImageCache(lambda: settings().network) if settings().web.images else None
+    page_data = PageData(StoreReader(find_deployment), settings().timezone, settings, images=images)
     flask_app.register_blueprint(routes.build_blueprint(page_data, token, whole_app=True))
     flask_app.register_error_handler(HTTPException, error_pages.http_error)  # of methods that no view knows
     flask_app.after_request(routes.add_headers)
@@ -84,15 +99,17 @@ def serve(flask_app: Flask, listener: socket.socket) -> None:
         max_request_header_size=MAX_HEADER_BYTES,
         ident=None,
         clear_untrusted_proxy_headers=True,
+        asyncore_use_poll=True,  # select takes no descriptor beyond its 1,024
     )
-    server.channel_class = _channel_that_reads_no_long_body()
+    server.channel_class = _channel_class()
     server.run()
 
 
-def _channel_that_reads_no_long_body() -> type:
-    """A connection of waitress that gives a request with a long body, or one of unknown length, to the page without it.
+def _channel_class() -> type:
+    """A connection of waitress that reads no long body, and that can be kept open for events.
 
-    Waitress itself would read a gigabyte first. The page refuses such a request, and the connection ends.
+    Waitress itself would read a gigabyte first: the page is given a request with a long body, or one of unknown length,
+    without it, refuses it, and the connection ends. And it would hold a thread for each connection that stays open.
     """
     from waitress.channel import HTTPChannel
     from waitress.parser import HTTPRequestParser
@@ -121,8 +138,61 @@ def _channel_that_reads_no_long_body() -> type:
         """Parses requests so."""
 
         parser_class = BodyLimitParser
+        task_class = _task_class()
+        listens: bool = False  # to events, and is asked nothing more
+
+        def received(self, data: bytes) -> bool:
+            return not self.listens and bool(super().received(data))
 
     return BodyLimitChannel
+
+
+def _task_class() -> type:
+    """A request of waitress whose response may go on after its thread has left it."""
+    from waitress.task import WSGITask
+
+    class EventTask(WSGITask):  # type: ignore[misc]
+        """Hands its connection to a hub, where the view wants that."""
+
+        hub: EventHub | None = None
+
+        def get_environment(self) -> dict[str, Any]:
+            environ: dict[str, Any] = super().get_environment()
+            return environ | {events.KEEP_OPEN: self.keep_open}
+
+        def keep_open(self, hub: EventHub) -> None:
+            self.hub = hub
+
+        def finish(self) -> None:
+            if self.hub is None:
+                super().finish()
+                return
+            self.close_on_finish = False
+            self.channel.listens = True
+            self.hub.add(ListeningChannel(self.channel, chunked=self.chunked_response))
+
+    return EventTask
+
+
+class ListeningChannel:
+    """A connection that events go to."""
+
+    def __init__(self, channel: Any, *, chunked: bool) -> None:
+        self._channel = channel
+        self._chunked = chunked
+
+    def send(self, data: bytes) -> bool:
+        from waitress.channel import ClientDisconnected
+
+        if self._channel.total_outbufs_len > MAX_UNSENT_BYTES:
+            self._channel.will_close = True
+            self._channel.server.pull_trigger()
+            return False
+        try:
+            self._channel.write_soon(b"%X\r\n%s\r\n" % (len(data), data) if self._chunked else data)
+        except (ClientDisconnected, OSError):
+            return False
+        return True
 
 
 def page_url(listener: socket.socket) -> str:

@@ -130,3 +130,12 @@ def test_private_addresses(address: str) -> None:
 )
 def test_public_addresses(address: str) -> None:
     assert is_public(address)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "a.localhost", "2130706433", "0x7f.1", "[::1]", "10.1.2.3"])
+def test_a_proxy_is_asked_for_no_private_address(site: Site, host: str) -> None:
+    fetcher = Fetcher(Routes({}, proxy=f"http://127.0.0.1:{site.server_port}"), RecordingCache())
+    response = fetcher.ask([Request(url=f"http://{host}/echo")])[0]
+    assert "is not a public address" in response.error
+    assert site.hits == []
+    fetcher.close()

@@ -61,7 +61,7 @@ def test_people_get_a_page_in_their_language(
         response = whole_app.open(path, method=method, base_url=LOCAL, headers={"Accept-Language": accepted})
         assert (response.status_code, response.mimetype) == (status, "text/html")
         assert f"<h1>{sentence}</h1>" in response.text
-        assert "page.css" in response.text
+        assert "<style>" in response.text
         assert "default-src 'none'" in response.headers["Content-Security-Policy"]
         assert "Accept-Language" in response.headers["Vary"]
 

@@ -15,6 +15,8 @@ from livectl.web import blueprint
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
 
+    from livectl.web.images import ImageCache
+
 TOKEN = "a-token-that-nobody-guesses"
 NASTY = "<script>alert('x')</script> \"quoted\" & </title>"
 
@@ -25,9 +27,10 @@ def prepared_store(url: str) -> Store:
     return store
 
 
-def page_client(url: str, **options: Any) -> FlaskClient:
+def page_client(url: str, *, image_cache: ImageCache | None = None, **options: Any) -> FlaskClient:
+    """A visitor of the page; it asks for images with this cache, or else for none."""
     app = Flask("tests")
-    app.register_blueprint(blueprint(url, **options))
+    app.register_blueprint(blueprint(url, images=image_cache or False, **options))
     return app.test_client()
 
 

@@ -7,6 +7,7 @@ and no second look-up can change it.
 
 from __future__ import annotations
 
+import socket
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
@@ -51,6 +52,8 @@ class Routes:
         host, port = _host_of(url)
         if hosts is not None and host not in hosts:
             raise UrlRefused(f"{host} is not a host of this platform")
+        if hosts is None and self.proxy and host not in self._allowed and _names_private_address(host):
+            raise UrlRefused(f"{host} {NOT_PUBLIC}")  # no socket of ours will tell: the proxy opens it
         base = self._connect_to.get(host)
         if base:
             parts = urlsplit(url)
@@ -86,6 +89,16 @@ def _host_of(url: str) -> tuple[str, str]:
     if not host or "@" in parts.netloc:
         raise UrlRefused("the address has no plain host")
     return host.rstrip("."), f":{port}" if port else ""
+
+
+def _names_private_address(host: str) -> bool:
+    """Whether the host is a private address in any spelling, or a name of this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return not is_public(socket.inet_ntoa(socket.inet_aton(host)))
+    except OSError:
+        return ":" in host and not is_public(host)
 
 
 def is_public(text: str) -> bool:

@@ -58,7 +58,7 @@ def has(chromium: Chrome, selector: str) -> Any:
 
 def test_a_card_appears_changes_and_goes_without_a_reload(chromium: Chrome, page: str, store: Store) -> None:
     chromium.get(page)
-    chromium.execute_script("window.same = true; document.getElementById('f-text').value = ''")
+    chromium.execute_script("window.same = true; document.getElementById('f-q').value = ''")
     assert chromium.title == "Nobody is known to be live · livectl"  # tim was never read
     go_live(store, "ada", 500, session="one", title="Weaving")
     wait_for(lambda: has(chromium, "#cards #s-demo-ada"))
@@ -76,7 +76,7 @@ def test_a_card_appears_changes_and_goes_without_a_reload(chromium: Chrome, page
 
 def test_typing_filters_at_once_and_keeps_the_focus(chromium: Chrome, page: str) -> None:
     chromium.get(page)
-    field = chromium.find_element("id", "f-text")
+    field = chromium.find_element("id", "f-q")
     field.send_keys("gra")
     wait_for(lambda: not has(chromium, "#s-demo-tim"))
     assert has(chromium, "#s-demo-grace")
@@ -108,7 +108,7 @@ def test_it_is_a_page_without_its_script(chromium: Chrome, page: str, store: Sto
     try:
         chromium.get(page)
         assert chromium.find_element("id", "s-demo-ada").is_displayed()
-        chromium.find_element("id", "f-text").send_keys("grace")
+        chromium.find_element("id", "f-q").send_keys("grace")
         chromium.find_element("id", "f-go").click()
         wait_for(lambda: "q=grace" in chromium.current_url)
         assert chromium.find_element("id", "s-demo-grace").is_displayed()

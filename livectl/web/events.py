@@ -1,0 +1,91 @@
+"""Tells browsers that there is something new to see, by server-sent events: one reading serves all who listen."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from livectl.errors import LivectlError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+KEEP_OPEN = "livectl.keep_open"  # in the environ of a request whose server can keep its connection open
+MAX_LISTENERS = 500  # half of the connections that the server takes; the others look for themselves
+READ_SECONDS = 1.0
+SIGN_OF_LIFE_SECONDS = 20.0  # proxies end a silent connection after a minute
+RETRY_MS = 3_000  # until a browser whose connection broke comes again
+GREETING = f"retry: {RETRY_MS}\n\n".encode()
+SIGN_OF_LIFE = b":\n\n"
+
+
+class Listener(Protocol):
+    """A connection that events go to."""
+
+    def send(self, data: bytes) -> bool:
+        """False when it is gone, or too slow to be worth it."""
+
+
+class EventHub:
+    """Reads each topic once a second while somebody listens, and tells them which have news.
+
+    `topics` gives for each name what changes with its news. Its thread ends when nobody listens any more.
+    """
+
+    def __init__(self, topics: Mapping[str, Callable[[], object]], pause: Callable[[float], None] = time.sleep) -> None:
+        self._topics = topics
+        self._pause = pause
+        self._lock = threading.Lock()
+        self._listeners: list[Listener] = []
+        self._is_running = False
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._listeners) < MAX_LISTENERS
+
+    def add(self, listener: Listener) -> None:
+        with self._lock:
+            self._listeners.append(listener)
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self._run, daemon=True, name="livectl-events").start()
+
+    def _run(self) -> None:
+        known = self._read()
+        silent_s = 0.0
+        while self._goes_on():
+            self._pause(READ_SECONDS)
+            fresh = self._read()
+            news = [name for name, value in fresh.items() if value != known[name]]
+            known, silent_s = fresh, silent_s + READ_SECONDS
+            if news:
+                self._send("".join(f"event: {name}\ndata: new\n\n" for name in news).encode())
+            elif silent_s >= SIGN_OF_LIFE_SECONDS:
+                self._send(SIGN_OF_LIFE)
+            else:
+                continue
+            silent_s = 0.0
+
+    def _read(self) -> dict[str, object]:
+        return {name: _value_or_trouble(read) for name, read in self._topics.items()}
+
+    def _goes_on(self) -> bool:
+        with self._lock:
+            self._is_running = bool(self._listeners)
+            return self._is_running
+
+    def _send(self, data: bytes) -> None:
+        with self._lock:
+            listeners = list(self._listeners)
+        gone = [listener for listener in listeners if not listener.send(data)]
+        with self._lock:
+            self._listeners = [listener for listener in self._listeners if listener not in gone]
+
+
+def _value_or_trouble(read: Callable[[], object]) -> object:
+    """What the topic has; that it cannot be read is news as well."""
+    try:
+        return read()
+    except LivectlError as error:
+        return error.message

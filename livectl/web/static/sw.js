@@ -1,0 +1,33 @@
+// Shows the last state of a page while there is no server, and leads from a notification to the stream.
+"use strict";
+const KEPT = "livectl-pages";
+
+self.addEventListener("install", () => self.skipWaiting());
+self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
+
+self.addEventListener("fetch", (event) => {
+  const {request} = event;
+  const isPage = request.mode === "navigate" && request.method === "GET";
+  const isPart = new URL(request.url).pathname.includes("/assets/");
+  if (isPage || isPart) event.respondWith(fresh(request, isPart));
+});
+
+// From the server; from what was kept only where no server answers.
+async function fresh(request, isPart) {
+  const kept = await caches.open(KEPT);
+  try {
+    const answer = await fetch(request);
+    if (isPart && answer.ok) await kept.put(request.url, answer.clone());
+    return answer;
+  } catch (error) {
+    const last = await kept.match(request.url, {ignoreSearch: true}) || !isPart && await kept.match(self.registration.scope);
+    if (last) return last;
+    throw error;
+  }
+}
+
+self.addEventListener("notificationclick", (event) => {
+  event.notification.close();
+  const url = event.notification.data && event.notification.data.url;
+  if (/^https?:/.test(url || "")) event.waitUntil(self.clients.openWindow(url));
+});
