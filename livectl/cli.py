@@ -57,7 +57,7 @@ COMMAND_GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "doctor": ("doctor", "Name what is wrong, with evidence and cure."),
         "health": ("health", "Probe a worker, a beat, the broker or the store, fast and cheap."),
         "migrate": ("migrate", "Show, prove and write the change from old Celery settings to new ones."),
-        "completion": ("completion", "Print the shell completion script."),
+        "completion": ("completion", "Complete commands, names and ids at a press of Tab: bash, zsh, fish."),
     },
 }
 COMMANDS = {name: entry for group in COMMAND_GROUPS.values() for name, entry in group.items()}
@@ -89,7 +89,7 @@ def global_options() -> list[click.Option]:
 
     return [
         option("-A", "--app", metavar="APP", help="Celery app to work on: proj, proj.celery, pkg.mod:app."),
-        option("--config", metavar="PATH", help="Settings file, instead of ./livectl.yaml."),
+        option("--config", type=click.Path(), metavar="PATH", help="Settings file, instead of ./livectl.yaml."),
         option("--json", is_flag=True, help="One JSON value on stdout, for programs."),
         option("--wide", is_flag=True, help="Tables with every column, and nothing shortened."),
         option("-v", "--verbose", is_flag=True, help="Say more; a traceback with an error."),

@@ -6,6 +6,7 @@ import time
 
 import click
 
+from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 
 
@@ -22,7 +23,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=complete("targets"))
 @pass_command_context
 def test(context: CommandContext, /, target: str | None) -> int:
     """Send a sample to one target or all, and show what each answers. Exit 1 when one did not take it.

@@ -10,7 +10,9 @@ from livectl.context import CommandContext, loglevel_option, pass_command_contex
 
 
 @click.command()
-@click.option("-s", "--schedules", "schedule", metavar="FILE", help="File to run, instead of schedules.yaml.")
+@click.option(
+    "-s", "--schedules", "schedule", type=click.Path(), metavar="FILE", help="File to run, instead of schedules.yaml."
+)
 @loglevel_option(help="Of the log.")
 @click.option("--dry-run", is_flag=True, help="Print the command line it would become, and stop.")
 @click.option("--detach", is_flag=True, help="Run in the background, until `livectl stop`.")

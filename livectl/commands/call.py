@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 from livectl.errors import UnfinishedError
 
@@ -33,10 +34,16 @@ class TaskCommand(click.Command):
 
 
 @click.command(cls=TaskCommand)
-@click.argument("task", required=False)
+@click.argument("task", required=False, shell_complete=complete("tasks"))
 @click.argument("args", nargs=-1, metavar="[ARG]...")
 @click.option("-k", "--kwargs", metavar="JSON", help='Keyword arguments: \'{"name": "Ada"}\'.')
-@click.option("-Q", "--queue", metavar="NAME", help="To this queue, instead of the one it is routed to.")
+@click.option(
+    "-Q",
+    "--queue",
+    metavar="NAME",
+    shell_complete=complete("queues"),
+    help="To this queue, instead of the one it is routed to.",
+)
 @click.option("--priority", type=click.IntRange(0, 255), help="On Redis 0 is taken first, 9 last.")
 @click.option("--in", "delay", metavar="DURATION", help="Not before 30s, 10m, 1h30m have passed.")
 @click.option("--at", metavar="TIME", help="Not before this time: 2027-01-31T09:00:00Z.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 from livectl.errors import (
     LivectlError,
@@ -30,7 +31,7 @@ MAX_WAIT_S = 90.0  # a job has 60 s, and may have waited for its turn
 
 
 @click.command()
-@click.argument("streamers", nargs=-1, required=True, metavar="STREAMER...")
+@click.argument("streamers", nargs=-1, required=True, metavar="STREAMER...", shell_complete=complete("streamers"))
 @click.option("--local", is_flag=True, help="Ask from here, not through the workers.")
 @click.option("--wait/--no-wait", default=True, help="Without waiting, print the task id and be done.")
 @pass_command_context

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 from livectl.errors import UsageError
 
@@ -38,7 +39,7 @@ def list_dead_letters(context: CommandContext) -> None:
 
 
 @command.command()
-@click.argument("letter", metavar="ID")
+@click.argument("letter", metavar="ID", shell_complete=complete("dead_letters"))
 @pass_command_context
 def show(context: CommandContext, /, letter: str) -> None:
     """Show all of one, but its secrets.
@@ -53,7 +54,7 @@ def show(context: CommandContext, /, letter: str) -> None:
 
 
 @command.command()
-@click.argument("letter", metavar="ID")
+@click.argument("letter", metavar="ID", shell_complete=complete("dead_letters"))
 @pass_command_context
 def retry(context: CommandContext, /, letter: str) -> int:
     """Put a message back into its queue, send a job again, or tell an alert: now, exit 1 when it is refused.
@@ -83,7 +84,7 @@ def retry(context: CommandContext, /, letter: str) -> int:
 
 
 @command.command()
-@click.argument("letters", nargs=-1, metavar="[ID]...")
+@click.argument("letters", nargs=-1, metavar="[ID]...", shell_complete=complete("dead_letters"))
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @pass_command_context
 def drop(context: CommandContext, /, letters: tuple[str, ...], *, everything: bool) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 from livectl.errors import SecretUnsetError, ServerError, SettingsError, mistake_lines
 
@@ -59,7 +60,7 @@ def add(context: CommandContext, /, addresses: tuple[str, ...], **options: Any) 
 
 
 @command.command()
-@click.argument("addresses", nargs=-1, required=True, metavar="STREAMER...")
+@click.argument("addresses", nargs=-1, required=True, metavar="STREAMER...", shell_complete=complete("streamers"))
 @pass_command_context
 def remove(context: CommandContext, addresses: tuple[str, ...]) -> int:
     """Follow streamers no longer. What is known of them stays for 400 days.
@@ -115,7 +116,12 @@ def _read_states(context: CommandContext, streamers: Sequence[Streamer]) -> dict
 
 @command.command("import")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--platform", metavar="NAME", help="Each line is the name of somebody there: twitch, bilibili …")
+@click.option(
+    "--platform",
+    metavar="NAME",
+    shell_complete=complete("platforms"),
+    help="Each line is the name of somebody there: twitch, bilibili …",
+)
 @pass_command_context
 def import_list(context: CommandContext, file: Path, platform: str | None) -> int:
     """Follow everyone on another list.

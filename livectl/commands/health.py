@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 from livectl.errors import LivectlError
 
@@ -18,7 +19,13 @@ COMPONENTS = ("worker", "beat", "broker", "store")
 
 @click.command()
 @click.argument("part", type=click.Choice(COMPONENTS), default="worker")
-@click.option("-n", "--name", metavar="NODE", help="This worker or beat; those of this host if left out.")
+@click.option(
+    "-n",
+    "--name",
+    metavar="NODE",
+    shell_complete=complete("nodes"),
+    help="This worker or beat; those of this host if left out.",
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0.05),

@@ -6,12 +6,19 @@ import time
 
 import click
 
+from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 
 
 @click.command()
-@click.argument("streamer")
-@click.option("--tz", "zone", metavar="ZONE", help="Show times in this zone, not in that of the settings.")
+@click.argument("streamer", shell_complete=complete("streamers"))
+@click.option(
+    "--tz",
+    "zone",
+    metavar="ZONE",
+    shell_complete=complete("zones"),
+    help="Show times in this zone, not in that of the settings.",
+)
 @pass_command_context
 def command(context: CommandContext, *, streamer: str, zone: str | None) -> int:
     """Their sessions of 400 days, the newest first, the last ones with titles; and

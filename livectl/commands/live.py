@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import click
 
+from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
@@ -23,8 +24,22 @@ SORT_KEY = "s"
 
 @click.command()
 @click.option("--all", "everybody", is_flag=True, help="The others too, and what could not be asked.")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only those with this tag; may be repeated.")
-@click.option("--platform", "platforms", multiple=True, metavar="NAME", help="Only those there; may be repeated.")
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="TAG",
+    shell_complete=complete("tags"),
+    help="Only those with this tag; may be repeated.",
+)
+@click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete("platforms"),
+    help="Only those there; may be repeated.",
+)
 @click.option("--sort", type=click.Choice(SORTS), default="newest", show_default=True, help="Who comes first.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="So many at most.")
 @click.option("--watch", is_flag=True, help="Show it again whenever it changes, until q or Ctrl-C.")

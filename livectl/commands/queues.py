@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 from livectl.errors import UnfinishedError
 
@@ -22,7 +23,15 @@ MAX_WAIT_S = 3600.0
 
 
 @click.group(invoke_without_command=True)
-@click.option("-Q", "--queue", "names", multiple=True, metavar="NAME", help="Only this queue; may be repeated.")
+@click.option(
+    "-Q",
+    "--queue",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete("queues"),
+    help="Only this queue; may be repeated.",
+)
 @click.option("--warn", type=click.IntRange(min=0), metavar="N", help="Exit 1 when a queue has more than N ready.")
 @click.option("--crit", type=click.IntRange(min=0), metavar="N", help="Exit 2 when a queue has more than N ready.")
 @click.option("--watch", is_flag=True, help="Again every two seconds, with rates in and out.")
@@ -97,7 +106,7 @@ def _rate_reader(context: CommandContext, names: tuple[str, ...]) -> Callable[[]
 
 
 @command.command()
-@click.argument("names", nargs=-1, metavar="[QUEUE]...")
+@click.argument("names", nargs=-1, metavar="[QUEUE]...", shell_complete=complete("queues"))
 @click.option("--until-empty", is_flag=True, required=True, help="Until nothing is ready and workers hold nothing.")
 @click.option(
     "--timeout",
@@ -125,7 +134,7 @@ def wait(context: CommandContext, /, names: tuple[str, ...], until_empty: bool, 
 
 
 @command.command()
-@click.argument("queue")
+@click.argument("queue", shell_complete=complete("queues"))
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=10, show_default=True, help="So many messages.")
 @pass_command_context
 def peek(context: CommandContext, /, queue: str, limit: int) -> None:
@@ -161,8 +170,8 @@ def restore_delayed(context: CommandContext, /) -> None:
 
 
 @command.command()
-@click.argument("queue")
-@click.option("--task", metavar="NAME", help="Only this task.")
+@click.argument("queue", shell_complete=complete("queues"))
+@click.option("--task", metavar="NAME", shell_complete=complete("tasks"), help="Only this task.")
 @click.option("--older-than", metavar="DURATION", help="Only those sent longer ago: 10m, 1h30m. Not all say when.")
 @click.option("--include-unacked", is_flag=True, help="Also what workers hold; they are told to drop it.")
 @click.option("--save", type=click.Path(dir_okay=False, writable=True), help="Save to this file.")

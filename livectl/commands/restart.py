@@ -6,11 +6,12 @@ import socket
 
 import click
 
+from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete("background"))
 @click.option("--now", is_flag=True, help="Do not wait for running jobs: they go to other workers.")
 @pass_command_context
 def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 
 STATES = ("succeeded", "failed", "running", "received", "retrying", "revoked")
@@ -14,8 +15,8 @@ STATES = ("succeeded", "failed", "running", "received", "retrying", "revoked")
 
 @click.command()
 @click.option("--state", type=click.Choice(STATES), help="Only these.")
-@click.option("--task", metavar="NAME", help="Only of this task.")
-@click.option("--worker", metavar="NODE", help="Only of this worker.")
+@click.option("--task", metavar="NAME", shell_complete=complete("tasks"), help="Only of this task.")
+@click.option("--worker", metavar="NODE", shell_complete=complete("nodes"), help="Only of this worker.")
 @click.option("--since", metavar="DURATION", help="Only what ended within 10m, 1h30m, 2d.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="So many at most.")
 @pass_command_context

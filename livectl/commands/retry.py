@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 
 
 @click.command()
-@click.argument("job", metavar="TASK-ID")
+@click.argument("job", metavar="TASK-ID", shell_complete=complete("jobs"))
 @click.option("--force", is_flag=True, help="Send what would be refused.")
 @pass_command_context
 def command(context: CommandContext, /, job: str, *, force: bool) -> None:

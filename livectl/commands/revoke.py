@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 
 
 @click.command()
-@click.argument("ids", nargs=-1, required=True, metavar="TASK-ID...")
+@click.argument("ids", nargs=-1, required=True, metavar="TASK-ID...", shell_complete=complete("jobs"))
 @click.option("--terminate", is_flag=True, help="Kill it if it runs.")
 @pass_command_context
 def command(context: CommandContext, /, ids: tuple[str, ...], *, terminate: bool) -> int:

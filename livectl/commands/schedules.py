@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 from livectl.errors import LivectlError, SettingsError, UsageError, mistake_lines
 
@@ -22,9 +23,15 @@ if TYPE_CHECKING:
 NANOSECONDS_PER_MS = 1_000_000
 OWN_TASKS_MODULE = "livectl.tasks"
 
-file_option = click.option("-s", "--schedules", "file", metavar="FILE", help="Another file than that of the settings.")
+file_option = click.option(
+    "-s", "--schedules", "file", type=click.Path(), metavar="FILE", help="Another file than that of the settings."
+)
 zone_option = click.option(
-    "--tz", "zone", metavar="ZONE", help="Show times in this zone, not in that of the settings or the app."
+    "--tz",
+    "zone",
+    metavar="ZONE",
+    shell_complete=complete("zones"),
+    help="Show times in this zone, not in that of the settings or the app.",
 )
 
 
@@ -40,7 +47,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("file", required=False)
+@click.argument("file", required=False, type=click.Path())
 @pass_command_context
 def validate(context: CommandContext, file: str | None) -> None:
     """Tell every mistake in the file, each with its place.
@@ -92,7 +99,7 @@ def list_entries(context: CommandContext, zone: str | None, file: str | None) ->
 
 
 @command.command("next")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete("schedules"))
 @click.option(
     "-n", "--limit", "count", default=10, show_default=True, type=click.IntRange(1, 10_000), help="So many runs."
 )
@@ -124,7 +131,7 @@ def list_runs(context: CommandContext, name: str | None, count: int, zone: str |
 
 
 @command.command("run")
-@click.argument("name")
+@click.argument("name", shell_complete=complete("schedules"))
 @file_option
 @pass_command_context
 def run_entry(context: CommandContext, /, name: str, file: str | None) -> None:
@@ -148,7 +155,7 @@ def run_entry(context: CommandContext, /, name: str, file: str | None) -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete("schedules"))
 @click.option("--reason", default="", metavar="TEXT", help="Why; `schedules list` shows it.")
 @pass_command_context
 def pause(context: CommandContext, /, name: str, reason: str) -> None:
@@ -171,7 +178,7 @@ def pause(context: CommandContext, /, name: str, reason: str) -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete("schedules"))
 @pass_command_context
 def resume(context: CommandContext, /, name: str) -> int:
     """Let an entry be sent again, from its next run on: what fell due meanwhile is left out.
@@ -192,7 +199,7 @@ def resume(context: CommandContext, /, name: str) -> int:
 
 
 @command.command()
-@click.argument("file", required=False)
+@click.argument("file", required=False, type=click.Path())
 @pass_command_context
 def diff(context: CommandContext, /, file: str | None) -> int:
     """Show where the file and the running beats differ. Exit 1 when they do, or when no beat runs.

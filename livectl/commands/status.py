@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("job", metavar="TASK-ID")
+@click.argument("job", metavar="TASK-ID", shell_complete=complete("jobs"))
 @click.option("--full", is_flag=True, help="The whole traceback, not the one line.")
 @click.option("--watch", is_flag=True, help="Show it again whenever it changes, until it has ended.")
 @click.option("--wait", is_flag=True, help="Answer once it has ended.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 from livectl.errors import EXIT_INTERRUPTED, PlatformError, UsageError, mistake_lines
 
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 @click.option("--at", metavar="TIME", help="Not before this time: 2027-01-31T09:00:00Z.")
 @click.option("--expires", metavar="DURATION", help="Not at all once this has passed.")
 @click.option("--priority", type=click.IntRange(0, 255), help="On Redis 0 is taken first, 9 last.")
-@click.option("-Q", "--queue", metavar="NAME", help="To this queue, instead of the usual one.")
+@click.option(
+    "-Q", "--queue", metavar="NAME", shell_complete=complete("queues"), help="To this queue, instead of the usual one."
+)
 @click.option("--wait/--no-wait", default=True, help="Without waiting, print the id of the jobs and be done.")
 @pass_command_context
 def command(context: CommandContext, /, file: Path | None, *, wait: bool, **options: Any) -> int:

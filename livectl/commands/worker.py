@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from livectl.completing import complete
 from livectl.context import CommandContext, loglevel_option, pass_command_context
 from livectl.pools import POOLS
 
@@ -15,11 +16,24 @@ from livectl.pools import POOLS
 @click.command()
 @click.option("-P", "--pool", type=click.Choice(POOLS), default="prefork", show_default=True, help="How jobs run.")
 @click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Jobs at a time; by the processors if left out.")
-@click.option("-Q", "--queues", metavar="A,B", help="Queues to read; the app's own if left out.")
+@click.option(
+    "-Q",
+    "--queues",
+    metavar="A,B",
+    shell_complete=complete("queues"),
+    help="Queues to read; the app's own if left out.",
+)
 @click.option("-n", "--name", metavar="NAME", help="Node name; unique if left out.")
 @loglevel_option(help="Of the log.")
 @click.option("-B", "--beat", is_flag=True, help="Carry a beat as well.")
-@click.option("-s", "--schedules", "schedule", metavar="FILE", help="File of that beat, instead of schedules.yaml.")
+@click.option(
+    "-s",
+    "--schedules",
+    "schedule",
+    type=click.Path(),
+    metavar="FILE",
+    help="File of that beat, instead of schedules.yaml.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the command line it would become, and stop.")
 @click.option("--detach", is_flag=True, help="Run in the background, until `livectl stop`.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY OPTIONS]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 
 MAX_DRAIN_S = 3600.0
@@ -39,7 +40,7 @@ def command(click_context: click.Context, context: CommandContext, /) -> int | N
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete("workers"))
 @pass_command_context
 def stop(context: CommandContext, /, name: str) -> None:
     """Stop a worker: it finishes what it runs, takes no more, and ends.
@@ -58,7 +59,7 @@ def stop(context: CommandContext, /, name: str) -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete("workers"))
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0),
@@ -84,7 +85,7 @@ def drain(context: CommandContext, /, name: str, timeout: float) -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete("workers"))
 @click.argument("by", type=click.IntRange(min=1), default=1)
 @pass_command_context
 def grow(context: CommandContext, /, name: str, by: int) -> None:
@@ -98,7 +99,7 @@ def grow(context: CommandContext, /, name: str, by: int) -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete("workers"))
 @click.argument("by", type=click.IntRange(min=1), default=1)
 @pass_command_context
 def shrink(context: CommandContext, /, name: str, by: int) -> None:

@@ -177,23 +177,23 @@ class Bindings:
         return self._queues[exchange, routing_key]
 
 
-def list_queues(connection: RedisConnection, layout: KeyLayout) -> list[str]:
+def list_queues(connection: RedisConnection, layout: KeyLayout, reserve_s: float = WORKER_REPLY_RESERVE_S) -> list[str]:
     """The queues of the settings, and every queue that was ever declared on this broker and not deleted."""
     queues = set(layout.queues)
-    for table in _binding_tables(connection, layout):
+    for table in _binding_tables(connection, layout, reserve_s):
         queues |= {queue for _, queue in map(layout.split_binding, connection.execute("SMEMBERS", table))}
     return sorted(queue for queue in queues if not is_control_or_event_queue(queue))
 
 
-def has_time_left(connection: RedisConnection) -> bool:
+def has_time_left(connection: RedisConnection, reserve_s: float = WORKER_REPLY_RESERVE_S) -> bool:
     """Whether a search over this connection may go on."""
-    return time.monotonic() < connection.deadline - WORKER_REPLY_RESERVE_S
+    return time.monotonic() < connection.deadline - reserve_s
 
 
-def _binding_tables(connection: RedisConnection, layout: KeyLayout) -> Iterator[bytes]:
+def _binding_tables(connection: RedisConnection, layout: KeyLayout, reserve_s: float) -> Iterator[bytes]:
     pattern = f"{_escape_glob(layout.bindings_key(''))}*"
     cursor: bytes | str = "0"
-    while has_time_left(connection):
+    while has_time_left(connection, reserve_s):
         cursor, tables = connection.execute("SCAN", cursor, "MATCH", pattern, "COUNT", KEYS_PER_CALL)
         yield from tables
         if cursor == b"0":
