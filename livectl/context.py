@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from livectl.render import View
     from livectl.settings import Settings
     from livectl.settings_watch import SettingsWatch
-    from livectl.terminal import Progress, Screen
+    from livectl.terminal import Progress, FullScreen
 
 
 class CommandContext:
@@ -159,13 +159,13 @@ class CommandContext:
         self.out.write(terminal.encodable(text, self.out.encoding))
         self.out.flush()
 
-    def open_screen(self) -> Screen | None:
+    def open_screen(self) -> FullScreen | None:
         """The terminal, to redraw an answer on; None where there is none, or a program reads."""
         from livectl import terminal
 
         if self.json or not terminal.is_terminal(self.out, self.environ):
             return None
-        return terminal.Screen(self.out, sys.stdin, self.environ, wide=self.wide)
+        return terminal.FullScreen(self.out, sys.stdin, self.environ, wide=self.wide)
 
     @contextmanager
     def working(self, text: str) -> Iterator[Callable[[float, float], None]]:

@@ -118,7 +118,7 @@ def build_frame(parts: SplitLines, text_format: TextFormat, height: int, offset:
 
 def draw_until_quit(
     read: Callable[[], Watched],
-    screen: Screen,
+    screen: FullScreen,
     *,
     interval_s: float,
     on_key: Callable[[str], str] = lambda _: "",
@@ -153,7 +153,7 @@ def _read_or_error(read: Callable[[], Watched]) -> Watched | LivectlError:
         return error
 
 
-class Screen:
+class FullScreen:
     """The whole terminal, while it is entered: the other screen, and keys one by one. Afterwards all is as it was."""
 
     def __init__(self, out: TextIO, keys: TextIO, environ: Mapping[str, str], *, wide: bool = False) -> None:
@@ -164,7 +164,7 @@ class Screen:
         self._handlers: dict[int, object] = {}
         self._pressed: list[str] = []  # and not handled yet
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> FullScreen:
         import termios
 
         self._saved = termios.tcgetattr(self._keys) if self._keys else None

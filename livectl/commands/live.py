@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from livectl.live.store_reader import Selection
     from livectl.live.views import StreamerView
     from livectl.render import View
-    from livectl.terminal import Screen
+    from livectl.terminal import FullScreen
 REFRESH_INTERVAL_S = 1.0  # reading the store costs a millisecond
 SORTS = ("newest", "viewers", "name", "platform")
 SORT_KEY = "s"
@@ -124,7 +124,7 @@ def _watch(context: CommandContext, read: Callable[[Selection], StreamerTable], 
     return 0
 
 
-def _draw(screen: Screen, read: Callable[[Selection], StreamerTable], selection: Selection) -> None:
+def _draw(screen: FullScreen, read: Callable[[Selection], StreamerTable], selection: Selection) -> None:
     from livectl import terminal
 
     def change_order(key: str) -> str:

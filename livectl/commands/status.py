@@ -11,7 +11,7 @@ from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
-    from livectl.terminal import Screen
+    from livectl.terminal import FullScreen
 
 
 @click.command()
@@ -54,7 +54,7 @@ def command(context: CommandContext, *, job: str, full: bool, watch: bool, wait:
     return jobs_wait.exit_code(last)
 
 
-def _draw(context: CommandContext, screen: Screen, job_id: str, *, full: bool, seconds: float) -> None:
+def _draw(context: CommandContext, screen: FullScreen, job_id: str, *, full: bool, seconds: float) -> None:
     """Redraws it until it has ended, the time is over or q is pressed."""
     from livectl import terminal
     from livectl.ops.jobs import views

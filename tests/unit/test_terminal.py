@@ -14,7 +14,7 @@ import pytest
 from livectl import render, terminal
 from livectl.errors import ServerError
 from livectl.render import SplitLines, TextFormat
-from livectl.terminal import Screen, Watched
+from livectl.terminal import FullScreen, Watched
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def test_keys_scroll_and_q_leaves_the_terminal_as_it_was(
     before = termios.tcgetattr(keys)
     os.write(ours, pressed.encode())
     window = Window()
-    terminal.draw_until_quit(people, Screen(window, keys, ENVIRON), interval_s=9.0)
+    terminal.draw_until_quit(people, FullScreen(window, keys, ENVIRON), interval_s=9.0)
     last = window.getvalue().rpartition(terminal.HOME)[2]
     assert next(line for line in last.split("\x1b[K\n") if line.startswith("streamer")) == ROWS[first]
     assert window.getvalue().startswith(terminal.ENTER)
@@ -100,7 +100,7 @@ def test_whatever_ends_it_leaves_the_terminal_as_it_was(
 
     before, window = termios.tcgetattr(keyboard[1]), Window()
     with pytest.raises(raised):
-        terminal.draw_until_quit(read, Screen(window, keyboard[1], ENVIRON), interval_s=9.0)
+        terminal.draw_until_quit(read, FullScreen(window, keyboard[1], ENVIRON), interval_s=9.0)
     assert window.getvalue() == terminal.ENTER + terminal.LEAVE
     assert termios.tcgetattr(keyboard[1]) == before
 
@@ -114,7 +114,7 @@ def test_an_outage_is_shown_and_what_has_ended_is_handed_back(keyboard: tuple[in
         return answer
 
     window = Window()
-    last = terminal.draw_until_quit(read, Screen(window, keyboard[1], ENVIRON), interval_s=0.0)
+    last = terminal.draw_until_quit(read, FullScreen(window, keyboard[1], ENVIRON), interval_s=0.0)
     assert last is not None
     assert last.has_ended
     assert "gone\x1b[K\n  Start it." in window.getvalue()
@@ -130,7 +130,7 @@ def test_another_key_changes_what_is_read(keyboard: tuple[int, TextIO]) -> None:
         return f"order {order}"
 
     terminal.draw_until_quit(
-        lambda: people(order + 1), Screen(window, keyboard[1], ENVIRON), interval_s=9.0, on_key=on_key
+        lambda: people(order + 1), FullScreen(window, keyboard[1], ENVIRON), interval_s=9.0, on_key=on_key
     )
     last = window.getvalue().rpartition(terminal.HOME)[2]
     assert "streamer 2" in last
