@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from livectl.render import View
     from livectl.settings import Settings
     from livectl.settings_watch import SettingsWatch
-    from livectl.terminal import Progress, FullScreen
+    from livectl.terminal import FullScreen, Progress
 
 
 class CommandContext:
