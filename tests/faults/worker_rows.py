@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -9,11 +10,19 @@ from typing import TYPE_CHECKING
 
 from tests.faults.frame import Limits, Mechanism, Row
 from tests.faults.workers import running_system, send_all, wait_for_work
+from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from tests.faults.frame import Case, Outcome
+    from tests.faults.workers import System
 
 NO_SWEEP = "from livectl.ops.transport import leases; leases.sweep = lambda channel: 0"
+DEAF_TO_TERM = "from celery.apps import worker; worker.install_worker_term_handler = lambda *a, **k: None"
+ONLY_IN_MEMORY = """
+from livectl.ops.processes import embedded_broker as e
+e.SERVER_OPTIONS = tuple("no" if word == "yes" else word for word in e.SERVER_OPTIONS)
+"""
+QUIET_PAUSED_S = 25.0  # a lease and two sweeps take half of it
 POOLS = ("prefork", "threads", "gevent", "solo", "eventlet")
 EVERYWHERE = ("redis plain prefork", "embedded own prefork", "rabbitmq plain prefork", "rabbitmq own prefork")
 EVERY_POOL = tuple(f"redis plain {pool}" for pool in POOLS[1:])
@@ -49,12 +58,91 @@ def kill_workers(case: Case) -> Outcome:
         return system.outcome(ends)
 
 
+def kill_trees(case: Case) -> Outcome:
+    """F3. Workers and broker at once, as by a power cut; then they are started again, by `up` or by hand."""
+    rng, ends = random.Random(case.seed), []
+    with running_system(case) as system:
+        worker = system.start_worker()
+        send_all(system, case.either(40, 400))
+        for _ in range(case.either(1, 20)):
+            wait_for_work(system, rng.randint(2, 8))
+            worker.kill_tree()
+            system.broker.kill()
+            worker.wait()
+            ends.append(time.monotonic())
+            if not worker.runs_broker:
+                system.broker.start()
+            worker = system.start_worker()
+        system.wait_until_done()
+        return system.outcome(ends)
+
+
+def stop_workers(case: Case) -> Outcome:
+    """F4. SIGTERM while long jobs run: they end, what waits is given back, and the exit code is 0."""
+    ends, failed = [], 0
+    with running_system(case) as system:
+        worker = system.start_worker()
+        send_all(system, case.either(6, 12), args=[case.either(1, 8)])
+        for _ in range(case.either(1, 3)):
+            wait_for_start(system, 2)
+            worker.signal(signal.SIGTERM)
+            failed += worker.wait() != 0
+            ends.append(time.monotonic())
+            worker = system.start_worker()
+        system.wait_until_done()
+        return system.outcome(ends, missed=failed)
+
+
+def hurry_workers(case: Case) -> Outcome:
+    """F5. SIGQUIT, and Ctrl-C twice: running jobs are cut, and run again."""
+    ends = []
+    with running_system(case) as system:
+        worker = system.start_worker()
+        send_all(system, case.either(6, 12), args=[case.either(1, 6)])
+        for signals in ((signal.SIGQUIT,), (signal.SIGINT, signal.SIGINT)):
+            wait_for_start(system, 2)
+            for number in signals:
+                worker.signal(number)
+                time.sleep(0.5)
+            worker.wait()
+            ends.append(time.monotonic())
+            worker = system.start_worker()
+        system.wait_until_done()
+        return system.outcome(ends)
+
+
+def pause_worker(case: Case) -> Outcome:
+    """F14. One of two stands still, children too, for longer than its leases; `missed` is what nobody did meanwhile."""
+    ends, missed = [], 0
+    with running_system(case) as system:
+        paused, _other = system.start_worker("w1"), system.start_worker("w2")
+        for turn in range(case.either(1, 10)):
+            send_all(system, 40, prefix=f"turn{turn}-")
+            wait_for_work(system, 4)
+            ends.append(time.monotonic())
+            os.killpg(paused.pid, signal.SIGSTOP)
+            system.wait_until_done(QUIET_PAUSED_S)
+            time.sleep(case.either(0, 8))
+            missed += len(system.ledger.read().open_jobs)
+            os.killpg(paused.pid, signal.SIGCONT)
+        send_all(system, 40, prefix="after-")
+        wait_for(lambda: system.did_work(paused, since=ends[-1]), what="work of the worker that stood still")
+        system.wait_until_done()
+        return system.outcome(ends, missed=missed)
+
+
+def wait_for_start(system: System, jobs: int) -> None:
+    """Until so many jobs have begun."""
+    wanted = system.ledger.read().starts.total() + jobs
+    wait_for(lambda: system.ledger.read().starts.total() >= wanted, what="jobs to run")
+
+
 ROWS = (
     Row(
         "F1",
         "kill -9 a child of the worker, x20",
         kill_children,
-        (*EVERYWHERE, "redis plain threads"),
+        EVERYWHERE,
         Mechanism("late acknowledgement", settings="tasks: {'*': {acks: early}}"),
         short_setups=("redis plain prefork",),
         limits=Limits(repeated=20),
@@ -69,5 +157,43 @@ ROWS = (
         short_setups=("redis plain prefork",),
         limits=Limits(repeated=40),
         short_limits=Limits(repeated=2),
+    ),
+    Row(
+        "F3",
+        "kill -9 worker and broker at once, x20",
+        kill_trees,
+        ("embedded own up", "redis plain prefork", "rabbitmq plain prefork"),
+        Mechanism("data on the disk before the answer", patch=ONLY_IN_MEMORY),
+        short_setups=("embedded own up",),
+        limits=Limits(repeated=40),
+        short_limits=Limits(repeated=4),
+    ),
+    Row(
+        "F4",
+        "SIGTERM while long jobs run",
+        stop_workers,
+        EVERYWHERE,
+        Mechanism("the warm shutdown", patch=DEAF_TO_TERM),
+        short_setups=("redis plain prefork",),
+        limits=Limits(repeated=0, doubled=0),
+    ),
+    Row(
+        "F5",
+        "SIGQUIT; Ctrl-C twice",
+        hurry_workers,
+        EVERYWHERE,
+        Mechanism("late acknowledgement", settings="tasks: {'*': {acks: early}}"),
+        short_setups=("redis plain prefork",),
+        limits=Limits(repeated=4),
+    ),
+    Row(
+        "F14",
+        "SIGSTOP one of two workers beyond its leases, x10",
+        pause_worker,
+        ("redis plain prefork", "embedded own prefork"),
+        Mechanism("the sweep for what a silent worker held", patch=NO_SWEEP),
+        short_setups=("redis plain prefork",),
+        limits=Limits(repeated=100),
+        short_limits=Limits(repeated=10),
     ),
 )

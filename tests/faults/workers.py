@@ -65,6 +65,7 @@ def later(self, job, seconds):
     work(job, 0)
 """
 QUIET_S = 40.0  # without any entry in the ledger: then what is open is lost
+QUIET_WITHOUT_MECHANISM_S = 15.0
 
 
 class System:
@@ -97,8 +98,11 @@ class System:
         options = {"imports": ["faults_jobs"], **options}
         if self.is_own:
             lines.append(f"celery: {options!r}")
-            self.environ = {"LIVECTL_STORE": results, "LIVECTL_HOME": str(self.folder / "home")}
-            self.environ |= {"LIVECTL_BROKER": self.broker.url}
+            self.environ = {"LIVECTL_HOME": str(self.folder / "home")}
+            if results != self.broker.url or not isinstance(self.broker, brokers.EmbeddedServer):
+                self.environ |= {"LIVECTL_STORE": results}
+            if not isinstance(self.broker, brokers.EmbeddedServer):  # which is found by itself
+                self.environ |= {"LIVECTL_BROKER": self.broker.url}
         else:
             if self.broker.url.startswith("amqp"):
                 options |= {"task_default_queue_type": "quorum", "broker_transport_options": {"confirm_publish": True}}
@@ -116,6 +120,17 @@ class System:
     def queue(self) -> str:
         return "livectl" if self.is_own else "celery"
 
+    def go_through(self, port: int) -> None:
+        """Workers that start from now on reach the broker through this port."""
+        scheme = "amqp://guest:guest@" if self.broker.url.startswith("amqp") else "redis://"
+        path = "v1" if self.broker.url.startswith("amqp") else "0"
+        self.environ["LIVECTL_BROKER" if self.is_own else "PROJ_BROKER"] = f"{scheme}127.0.0.1:{port}/{path}"
+
+    def end_workers(self) -> None:
+        for worker in self.workers:
+            worker.kill_tree()
+            worker.wait()
+
     def start_worker(self, name: str = "w1", concurrency: int = 2, *words: str) -> Worker:
         worker = Worker(self, name, concurrency, *words)
         self.stack.enter_context(worker.process)
@@ -130,9 +145,16 @@ class System:
                 self.workers.remove(worker)
                 self.start_worker(worker.name, worker.concurrency)
 
+    def did_work(self, worker: Worker, since: float) -> bool:
+        """Whether one of its processes began a job after this moment."""
+        pids = {worker.pid, *children(worker.pid)}
+        found = reversed(self.ledger.read().entries)
+        return any(entry.pid in pids for entry in found if entry.event == "started" and entry.at > since)
+
     def wait_until_done(self, quiet_s: float = QUIET_S) -> None:
         """Until all that was acknowledged is done, or nothing happened for so long."""
         began = time.monotonic()
+        quiet_s = min(quiet_s, QUIET_WITHOUT_MECHANISM_S) if self.case.without else quiet_s
         while self.ledger.read().open_jobs:
             self.replace_dead()
             if time.monotonic() - max(began, self.ledger.last_at) > quiet_s:
@@ -163,15 +185,11 @@ class Worker:
 
     def __init__(self, system: System, name: str, concurrency: int, *words: str) -> None:
         self.name, self.concurrency, self._is_ours = name, concurrency, False
-        options = ("-P", system.pool, "-c", str(concurrency), "-n", name)
-        without = system.case.without
-        app = ("-A", "livectl.celeryapp" if system.is_own else "proj")
-        if without and without.is_stock:
-            argv = [sys.executable, "-m", "celery", *app, "worker", "-l", "INFO", *options, *words]
-        else:
-            argv = [sys.executable, "-m", "livectl", *(() if system.is_own else app), "worker", *options, *words]
-        argv = die_with_parent.command_line(os.getpid(), argv)
-        self.process = Running(*argv, cwd=system.folder, environ=system.environ)
+        self.runs_broker = system.pool == "up"
+        if self.runs_broker:
+            system.broker.kill()
+        argv = die_with_parent.command_line(os.getpid(), [sys.executable, "-m", *_command(system, name, concurrency)])
+        self.process = Running(*argv, *words, cwd=system.folder, environ=system.environ)
         self.process.wait_for("ready.")
 
     @property
@@ -190,8 +208,9 @@ class Worker:
 
     def kill_tree(self) -> None:
         self._is_ours = True
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        for pid in (*children(self.pid), self.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def kill_child(self) -> None:
         # A moment without any child passes.
@@ -201,6 +220,18 @@ class Worker:
 
     def wait(self) -> int:
         return self.process.wait()
+
+
+def _command(system: System, name: str, concurrency: int) -> list[str]:
+    without = system.case.without
+    options = ["-c", str(concurrency), "-n", name]
+    app = ["-A", "livectl.celeryapp" if system.is_own else "proj"]
+    if without and without.is_stock:
+        return ["celery", *app, "worker", "-l", "INFO", "-P", system.pool, *options]
+    app = [] if system.is_own else app
+    if system.pool == "up":
+        return ["livectl", *app, "up", "-P", "prefork", *options]
+    return ["livectl", *app, "worker", "-P", system.pool, *options]
 
 
 class Sender(threading.Thread):
@@ -275,11 +306,11 @@ def send(
     return job_id
 
 
-def send_all(system: System, count: int, **message: Any) -> list[str]:
+def send_all(system: System, count: int, prefix: str = "", **message: Any) -> list[str]:
     """Sends so many jobs now. Returns their ids."""
     with client_of(system) as (app, connection):
         producer = app.amqp.Producer(connection)
-        return [send(system, app, producer, f"j{number}", **message) for number in range(1, count + 1)]
+        return [send(system, app, producer, f"{prefix}j{number}", **message) for number in range(1, count + 1)]
 
 
 def wait_for_work(system: System, jobs: int = 1) -> None:
