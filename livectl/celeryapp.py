@@ -44,7 +44,7 @@ DEFAULTS: dict[str, Any] = {
     "task_remote_tracebacks": False,
     "result_expires": 3600,
     "result_backend_always_retry": True,
-    "result_backend_max_retries": 20,
+    "result_backend_max_retries": 120,  # about two minutes
     "result_backend_max_sleep_between_retries_ms": 2000,
     "worker_enable_remote_control": True,  # its subscription is what notices a Redis that went away
     "worker_soft_shutdown_timeout": 15,

@@ -38,7 +38,7 @@ from livectl.ops.protocol import dead_letter, message_faults
 from livectl.ops.transport import dead_queue, rabbitmq, safe_transport, taking
 from livectl.ops.transport.consumer import LeasedConsumer, runs_in_children
 from livectl.ops.transport.dead_queue import BrokerKeeper
-from livectl.ops.transport.guarded_channel import READ_FAULTS
+from livectl.ops.transport.guarded_channel import READ_FAULTS, bound_decompression
 from livectl.ops.transport.leases import LeasedQoS
 from livectl.ops.transport.rabbitmq import Line
 from livectl.redaction import redact_text
@@ -182,6 +182,16 @@ def acks_setting(app: Any, settings: Settings) -> Callable[[str], bool]:
     return acknowledges_late
 
 
+def keep_results(app: Any) -> None:
+    """Has an app try again to keep a result while the server of its results is away, unless it chose for itself.
+
+    Called before children are forked: it is they who keep results.
+    """
+    if "result_backend_always_retry" not in app.conf.without_defaults():
+        app.conf.result_backend_always_retry = True
+        app.backend.always_retry = True  # which was made by now
+
+
 class GuardedConsumer(LeasedConsumer):
     """Celery's consumer, which looks at each message before it takes it for a job."""
 
@@ -191,6 +201,8 @@ class GuardedConsumer(LeasedConsumer):
         self.guard = guard = create_guard(app)
         if app.main != deployment.OWN_APP_NAME:  # whose workers note all that they hold on to
             note_settings(guard.settings, options.get("hostname") or "")
+        keep_results(app)
+        bound_decompression(guard.max_bytes)
         if reason := safe_transport.choose(app, guard.settings):
             taking.note(taking.STOCK_NOTE, reason)
         super().__init__(*args, app=app, has_leases=not reason, set_aside=guard.add_unreadable, **options)
@@ -322,6 +334,7 @@ class GuardedRequest:
     consumer: Any = None
     _is_counted = False
     _has_killed_worker = False
+    _is_cancelled = False
 
     @property
     def eta(self) -> datetime | None:
@@ -342,8 +355,17 @@ class GuardedRequest:
     def on_failure(self, exc_info: Any, *args: Any, **options: Any) -> Any:
         error = exc_info.exception
         error = error.exc if isinstance(error, ExceptionWithTraceback) else error
-        self._has_killed_worker = isinstance(error, WorkerLostError | SystemExit) and not state.should_terminate
+        was_told = self._is_cancelled or state.should_terminate
+        self._has_killed_worker = isinstance(error, WorkerLostError | SystemExit) and not was_told
         return super().on_failure(exc_info, *args, **options)  # type: ignore[misc]
+
+    def cancel(self, *args: Any, **options: Any) -> None:
+        """Ended by its worker, which was told to end at once: this start says nothing about the job."""
+        self._is_cancelled = True
+        if self._is_counted:
+            self._is_counted = False
+            self.consumer.guard.note_end(self.id)  # type: ignore[attr-defined]
+        super().cancel(*args, **options)  # type: ignore[misc]
 
     def acknowledge(self) -> None:
         if self._is_counted:

@@ -13,8 +13,7 @@ from tests.faults import brokers
 from tests.faults.frame import Limits, Mechanism, Row
 from tests.faults.worker_rows import EVERY_POOL, EVERYWHERE
 from tests.faults.workers import Sender, running_system, send_all, wait_for_work
-from tests.support.cutting_proxy import NEVER, CuttingProxy
-from tests.support.faulty_servers import port_that
+from tests.support.faulty_servers import NEVER, CuttingProxy, port_that
 from tests.support.processes import answer
 from tests.support.waiting import wait_for
 
@@ -24,10 +23,18 @@ if TYPE_CHECKING:
 
 SHORT_OUTAGE_S = 10.0
 LAST_RESULTS_S = 10.0
-TAKE_IN_TWO_STEPS = "from livectl.ops.transport import taking; taking.TakingChannel.prepare_to_take = no_more = lambda self, connection: setattr(self, 'takes', False)"
-GIVE_UP_SOON = """
-from livectl.ops import guard
+TAKE_IN_TWO_STEPS = """
+from livectl.ops.transport.taking import TakingChannel
+TakingChannel.prepare_to_take = lambda channel, connection: setattr(channel, "takes", False)
 """
+GIVE_UP_SOON = """
+from celery import signals
+
+@signals.worker_init.connect(weak=False)
+def give_up_soon(sender, **_):
+    sender.app.conf.broker_connection_max_retries = 2
+"""
+TRY_ONCE = "from livectl.ops import guard; guard.keep_results = lambda app: None"
 
 
 def kill_broker(case: Case) -> Outcome:
@@ -163,7 +170,7 @@ ROWS = (
         "results' server down 60 s",
         take_results_away,
         ("redis plain prefork", "redis own prefork", "rabbitmq own prefork"),
-        Mechanism("trying again until a result is kept", patch="import os"),
+        Mechanism("trying again until a result is kept", patch=TRY_ONCE),
         short_setups=("redis plain prefork",),
         limits=Limits(repeated=10),
     ),

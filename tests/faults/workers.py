@@ -80,7 +80,7 @@ class System:
         self.ledger = Ledger(case.folder / "ledger")
         self.workers: list[Worker] = []
         self.exits = 0
-        self._store = broker.url if not broker.url.startswith("amqp") else self._make_store()
+        self.store = broker.url if not broker.url.startswith("amqp") else self._make_store()
         self._write_app(options)
 
     def _make_store(self) -> str:
@@ -94,7 +94,7 @@ class System:
         (self.folder / "faults_jobs.py").write_text(JOBS)
         without = self.case.without
         lines = [without.settings] if without else []
-        results = options.pop("results", self._store)
+        results = options.pop("results", self.store)
         options = {"imports": ["faults_jobs"], **options}
         if self.is_own:
             lines.append(f"celery: {options!r}")
@@ -115,6 +115,10 @@ class System:
             (self.folder / "patch").mkdir()
             (self.folder / "patch" / "sitecustomize.py").write_text(without.patch)
             self.environ |= {"PYTHONPATH": str(self.folder / "patch")}
+
+    @property
+    def on_redis(self) -> bool:
+        return not self.broker.url.startswith("amqp")
 
     @property
     def queue(self) -> str:
@@ -144,6 +148,12 @@ class System:
                 self.exits += 1
                 self.workers.remove(worker)
                 self.start_worker(worker.name, worker.concurrency)
+
+    def replace_killed(self) -> None:
+        """As above, of workers that a job kills: those are counted by it."""
+        exits = self.exits
+        self.replace_dead()
+        self.exits = exits
 
     def did_work(self, worker: Worker, since: float) -> bool:
         """Whether one of its processes began a job after this moment."""

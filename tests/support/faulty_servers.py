@@ -27,15 +27,17 @@ NEVER = 1_000_000_000  # the number of a reply that nobody waits for
 
 
 class CuttingProxy:
-    """Forwards to a server, and hangs up everywhere instead of passing on the reply that it is told of."""
+    """Forwards to a server, and hangs up everywhere instead of passing on the reply that it is told of.
 
-    def __init__(self, target: str) -> None:
+    The server is the path of a socket, or a port of this machine. It has done by then what it was asked to.
+    """
+
+    def __init__(self, target: str | int) -> None:
         self.target, self.left = target, NEVER
         self.open: list[socket.socket] = []
 
     def __call__(self, call: socket.socket) -> None:
-        with socket.socket(socket.AF_UNIX) as server:
-            server.connect(self.target)
+        with self._connect() as server:
             self.open += [call, server]
             threading.Thread(target=self._forward, args=(call, server), daemon=True).start()
             while data := server.recv(1 << 20):
@@ -44,6 +46,13 @@ class CuttingProxy:
                     self.cut()
                     return
                 call.sendall(data)
+
+    def _connect(self) -> socket.socket:
+        if isinstance(self.target, int):
+            return socket.create_connection(("127.0.0.1", self.target))
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self.target)
+        return server
 
     def _forward(self, call: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import time
+import zlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from kombu import compression
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 
@@ -199,3 +204,52 @@ def _guarded_message(base: type) -> type:
                 raise UnreadableMessageError(f"the body cannot be decoded: {error}") from error
 
     return GuardedMessage
+
+
+MAX_LZMA_MEMORY_BYTES = 100_000_000  # its strongest setting needs 65 MB
+BROTLI_STEP_BYTES = 64  # of input: brotli has no limit to what it puts out at once
+
+
+def bound_decompression(max_bytes: int) -> None:
+    """Has kombu open no compressed body to more than this: one of a few kilobytes may become gigabytes."""
+    for name in compression.encoders():
+        encode, _ = compression.get_encoder(name)
+        if opener := _bounded_openers().get(name):
+            compression.register(encode, partial(_open_bounded, opener, max_bytes), name)
+
+
+def _bounded_openers() -> dict[str, Callable[[bytes, int], tuple[bytes, bool]]]:
+    """By kombu's name of it, what opens so many bytes at most, and tells whether that is all."""
+    return {
+        "application/x-gzip": lambda data, limit: _opened(zlib.decompressobj(), data, limit),
+        "application/x-bz2": lambda data, limit: _opened(bz2.BZ2Decompressor(), data, limit),
+        "application/x-lzma": lambda data, limit: _opened(
+            lzma.LZMADecompressor(memlimit=MAX_LZMA_MEMORY_BYTES), data, limit
+        ),
+        "application/zstd": lambda data, limit: _opened(compression.zstd.ZstdDecompressor(), data, limit),
+        "application/x-brotli": _open_brotli,
+    }
+
+
+def _opened(opener: Any, data: bytes, limit: int) -> tuple[bytes, bool]:
+    return opener.decompress(data, limit), opener.eof
+
+
+def _open_brotli(data: bytes, limit: int) -> tuple[bytes, bool]:
+    opener, opened = compression.brotli.Decompressor(), bytearray()
+    for start in range(0, len(data), BROTLI_STEP_BYTES):
+        opened += opener.process(data[start : start + BROTLI_STEP_BYTES])
+        if len(opened) >= limit:
+            return bytes(opened), False
+    return bytes(opened), opener.is_finished()
+
+
+def _open_bounded(opener: Callable[[bytes, int], tuple[bytes, bool]], max_bytes: int, data: bytes) -> bytes:
+    opened, is_whole = opener(data, max_bytes + 1)
+    if len(opened) > max_bytes:
+        message = f"the body has more than {max_bytes:,} bytes when it is opened"
+        raise ValueError(message)
+    if not is_whole:
+        message = "the compressed body ends too early"
+        raise ValueError(message)
+    return opened
