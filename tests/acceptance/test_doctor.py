@@ -261,6 +261,8 @@ def test_two_workers_of_one_name(plain: Project) -> None:
 
 @pytest.mark.acceptance
 def test_a_job_due_later_than_it_will_be_given_out_again(plain: Project) -> None:
+    """By a worker that keeps it in its memory."""
+    (plain.folder / "livectl.yaml").write_text("worker: {guard: false}\n")
     with worker(plain) as running:
         running.wait_for("ready.")
         assert plain.ask("call", "proj.tasks.add", "1", "2", "--in", "2h", "--force").returncode == 0
