@@ -190,6 +190,27 @@ def test_what_is_due_in_a_moment_and_what_is_held_no_more_stay(
     assert server.zcard("unacked_delayed") == 0
 
 
+def test_what_cannot_be_moved_or_put_back_holds_up_nothing(worker: Worker, server: redis.Redis, store_url: str) -> None:
+    send(store_url, queue="q")
+    send(store_url, queue="r")
+    first, second = worker.take(2)
+    server.set("unacked_delayed", "somebody else's")
+    assert not worker.delay(first)
+    assert server.hlen("unacked") == 2
+    server.delete("unacked_delayed")
+    assert worker.delay(first)
+    assert worker.delay(second)
+    server.set("q", "somebody else's")
+    server.hset("unacked_delayed_messages", "odd", "no head")
+    server.zadd("unacked_delayed", {"odd": 0})
+    make_due(server)
+    worker.bring_back()
+    assert (server.llen("r"), server.zcard("unacked_delayed")) == (1, 1)
+    server.delete("q")
+    worker.bring_back()
+    assert server.llen("q") == 1
+
+
 def test_two_messages_of_one_tag_both_wait(worker: Worker, server: redis.Redis, store_url: str) -> None:
     job = send(store_url)
     [message] = worker.take()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from livectl.ops.protocol.keys import has_time_left
+from livectl.redis_client import RedisReplyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +31,8 @@ local function read(name)
   local value = redis.call('HGET', KEYS[2], name)
   if not value then return end
   local cut = string.find(value, '\\n', 1, true)
-  local head = cjson.decode(string.sub(value, 1, cut - 1))
+  local is_read, head = pcall(cjson.decode, string.sub(value, 1, (cut or 0) - 1))
+  if not (cut and is_read) then return end
   return string.sub(value, cut + 1), head[1], head[2]
 end
 local function forget(name, list, id)
@@ -42,7 +44,7 @@ end
 """
 
 # KEYS: those four, and lists to move to. ARGV: how to push, then name and number of the list in turn; without a
-# list (0) it is only forgotten. What another has moved meanwhile is left out.
+# list (0) it is only forgotten. What another has moved meanwhile is left out, and so is what a list does not take.
 MOVE = (
     READ
     + """
@@ -51,9 +53,11 @@ for i = 2, #ARGV, 2 do
   local text, list, id = read(ARGV[i])
   if text then
     local target = tonumber(ARGV[i + 1])
-    if target > 0 then redis.call(ARGV[1], KEYS[4 + target], text) end
-    forget(ARGV[i], list, id)
-    moved = moved + 1
+    local pushed = target == 0 or redis.pcall(ARGV[1], KEYS[4 + target], text)
+    if type(pushed) ~= 'table' then
+      forget(ARGV[i], list, id)
+      moved = moved + 1
+    end
   else
     redis.call('ZREM', KEYS[1], ARGV[i])
   end
@@ -124,7 +128,10 @@ def has_keeper(connection: RedisConnection, layout: KeyLayout) -> bool:
 def count(connection: RedisConnection, layout: KeyLayout) -> dict[str, int]:
     """How many messages of each queue wait for their time."""
     counts: dict[str, int] = {}
-    flat = connection.execute("HGETALL", delayed_keys(layout.unacked_key).counts)
+    try:
+        flat = connection.execute("HGETALL", delayed_keys(layout.unacked_key).counts)
+    except RedisReplyError:  # this user may not look there
+        return {}
     for key, number in zip(flat[::2], flat[1::2], strict=True):
         queue = layout.queue_of_list(key.decode())
         counts[queue] = counts.get(queue, 0) + int(number)
@@ -134,7 +141,10 @@ def count(connection: RedisConnection, layout: KeyLayout) -> dict[str, int]:
 def find(connection: RedisConnection, layout: KeyLayout, ids: Sequence[str]) -> list[StoredMessage]:
     """The messages of the jobs of these ids."""
     keys = delayed_keys(layout.unacked_key)
-    ranges = connection.execute_all([("ZRANGEBYLEX", keys.ids, f"[{job_id} ", f"({job_id}!") for job_id in ids])
+    try:
+        ranges = connection.execute_all([("ZRANGEBYLEX", keys.ids, f"[{job_id} ", f"({job_id}!") for job_id in ids])
+    except RedisReplyError:  # this user may not look there
+        return []
     names = [
         member[len(job_id.encode()) + 1 :]
         for job_id, members in zip(ids, ranges, strict=True)

@@ -163,8 +163,8 @@ class LeasedConsumer(FrugalConsumer):
 
 def _task_headers(message: Any) -> dict[str, Any]:
     """The headers of a job; in the first version of Celery's protocol they are in the body."""
-    headers: dict[str, Any] = message.headers if "task" in message.headers else message.payload
-    return headers
+    headers = message.headers if "task" in message.headers else message.payload
+    return headers if isinstance(headers, dict) else {}
 
 
 def runs_in_children(pool: Any) -> bool:

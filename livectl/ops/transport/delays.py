@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from functools import cache
 from math import inf
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -74,9 +75,10 @@ else
   if next[2] then found[1] = tostring(next[2] - now) end
 end
 for _, name in ipairs(due) do
-  local value = redis.call('HGET', KEYS[3], name)
+  local value = redis.call('HGET', KEYS[3], name) or ''
+  local is_read, head = pcall(cjson.decode, string.sub(value, 1, (string.find(value, '\\n', 1, true) or 0) - 1))
   found[#found + 1] = name
-  found[#found + 1] = value and cjson.decode(string.sub(value, 1, string.find(value, '\\n', 1, true) - 1))[1] or ''
+  found[#found + 1] = is_read and type(head) == 'table' and head[1] or ''
 end
 return found
 """
@@ -131,13 +133,18 @@ def delay(held: Any, headers: dict[str, Any], due: datetime) -> bool:
             channel.qos._client, "EVAL", DELAY, len(keys), *keys, *what, origin["exchange"], origin["routing_key"]
         )
     except ResponseError as error:
-        logger.warning("%s waits for its time here and not in the store: %s", headers["id"], error)
+        _warn_once(f"jobs wait for their time in this worker and not in the store, which refuses them: {error}")
         return False
     if moved < 0:
         return False
     virtual.QoS.ack(channel.qos, held.delivery_tag)
     held._state = "ACK"
     return True
+
+
+@cache
+def _warn_once(problem: str) -> None:
+    logger.warning(problem)
 
 
 def take_revoked(channel: Any, ids: Sequence[str], is_known: Callable[[Any], bool]) -> list[Any]:
@@ -154,7 +161,7 @@ def take_revoked(channel: Any, ids: Sequence[str], is_known: Callable[[Any], boo
             origin = held.delivery_info["exchange"], held.delivery_info["routing_key"]
             words = (*keys, *held_keys(channel), stored.name, held.delivery_tag, LEASE_S, *origin)
             if execute(client, "EVAL", HOLD, len(keys) + 3, *words):
-                channel.taken_tag = held.delivery_tag
+                channel.taken_tag, channel.taken_from = held.delivery_tag, stored.key
                 channel.qos.append(held, held.delivery_tag)
                 taken.append(held)
     return taken
@@ -170,7 +177,7 @@ class DelayKeeper:
         """Brings back some of what is due. Returns for how many seconds there is nothing more to do."""
         unacked = _unacked_key(channel)
         keys = delayed.delayed_keys(unacked)
-        with suppress(RedisError, OSError):
+        with suppress(RedisError, OSError, ValueError):  # the thread that renews leases calls it, and may not end
             wait, *flat = client.eval(
                 LOOK,
                 3,
