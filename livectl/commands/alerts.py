@@ -29,7 +29,8 @@ def test(context: CommandContext, /, target: str | None) -> int:
     """Send a sample to one target or all, and show what each answers. Exit 1 when one did not take it.
 
     \b
-    Example:
+    Examples:
+      livectl alerts test
       livectl alerts test phone
     """
     from livectl.live.alerts import targets, views
@@ -47,8 +48,9 @@ def list_targets(context: CommandContext) -> None:
     """List the targets: when each was last told, what waits for it, what it refused.
 
     \b
-    Example:
+    Examples:
       livectl alerts list
+      livectl alerts list --json
     """
     from livectl import redis_client
     from livectl.live.alerts import outbox, targets, views

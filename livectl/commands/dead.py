@@ -32,7 +32,8 @@ def list_dead_letters(context: CommandContext) -> None:
     """List them, the newest first.
 
     \b
-    Example:
+    Examples:
+      livectl dead list
       livectl dead list --json
     """
     _show_list(context)
@@ -45,8 +46,9 @@ def show(context: CommandContext, /, letter: str) -> None:
     """Show all of one, but its secrets.
 
     \b
-    Example:
+    Examples:
       livectl dead show 8b0d1d2e
+      livectl dead show 8b0d1d2e --json
     """
     from livectl.ops.jobs import dead_letters, views
 
@@ -60,8 +62,9 @@ def retry(context: CommandContext, /, letter: str) -> int:
     """Put a message back into its queue, send a job again, or tell an alert: now, exit 1 when it is refused.
 
     \b
-    Example:
+    Examples:
       livectl dead retry 8b0d1d2e
+      livectl -A proj dead retry 8b0d1d2e
     """
     from livectl.ops.jobs import dead_letters
     from livectl.render import sentence
@@ -91,8 +94,9 @@ def drop(context: CommandContext, /, letters: tuple[str, ...], *, everything: bo
     """Forget some, or all. Exit 1 when there was none of that id.
 
     \b
-    Example:
+    Examples:
       livectl dead drop 8b0d1d2e
+      livectl dead drop --all
     """
     from livectl.ops.jobs import dead_letters
     from livectl.render import sentence

@@ -27,7 +27,7 @@ def command() -> None:
     whatever runs notices a change by itself.
 
     \b
-    Example:
+    Examples:
       livectl follow add https://www.twitch.tv/somebody
       livectl follow list
     """
@@ -46,7 +46,7 @@ def add(context: CommandContext, /, addresses: tuple[str, ...], **options: Any) 
     Somebody followed already stays as they are.
 
     \b
-    Example:
+    Examples:
       livectl follow add demo/ada https://live.bilibili.com/6
       livectl follow add --tag games --weight 5 douyu/9999
     """
@@ -69,8 +69,9 @@ def remove(context: CommandContext, addresses: tuple[str, ...]) -> int:
     Exit code 1 if one of them was not followed.
 
     \b
-    Example:
+    Examples:
       livectl follow remove demo/ada
+      livectl follow remove twitch/nasa douyu/9999
     """
     from livectl.live import views
     from livectl.live.follows import follow_list
@@ -92,9 +93,9 @@ def list_streamers(context: CommandContext) -> int:
     code 3.
 
     \b
-    Example:
+    Examples:
       livectl follow list
-      livectl follow list --json
+      livectl follow list --wide
     """
     from livectl.live import views
 
@@ -132,7 +133,7 @@ def import_list(context: CommandContext, file: Path, platform: str | None) -> in
     exit code 1; the others are followed.
 
     \b
-    Example:
+    Examples:
       livectl follow import subscriptions.csv
       livectl follow import --platform twitch names.txt
     """
@@ -161,7 +162,7 @@ def export_list(context: CommandContext, kind: str) -> None:
     feeds of the YouTube channels on it for a feed reader.
 
     \b
-    Example:
+    Examples:
       livectl follow export --format csv > follows.csv
       livectl follow export --format opml > feeds.opml
     """

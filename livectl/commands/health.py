@@ -58,6 +58,7 @@ def command(context: CommandContext, /, **options: Any) -> int:
     \b
     Examples:
       livectl health worker
+      livectl health beat --max-lag 60
       LIVECTL_BROKER=redis://redis:6379/0 livectl health worker -n w1
     \b
     systemd, with a timer:     ExecStart=livectl health worker -n w1

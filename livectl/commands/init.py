@@ -22,7 +22,7 @@ def command(context: CommandContext, folder: Path) -> None:
     FOLDER is made if it is not there; nothing in it is overwritten.
 
     \b
-    Example:
+    Examples:
       livectl init
       livectl init /srv/streams
     """

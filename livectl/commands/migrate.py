@@ -36,11 +36,10 @@ def command(
     --write does.
 
     \b
-    Example:
+    Examples:
       livectl migrate .                    what would change, and why
       livectl migrate . --prove --write    write it, once proved equal
       livectl migrate . --check            for a build: 1 when there is work
-      livectl migrate celeryconfig.py --namespace none
     """
     from livectl.ops.migration import migrate
 

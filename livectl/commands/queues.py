@@ -121,8 +121,9 @@ def wait(context: CommandContext, /, names: tuple[str, ...], until_empty: bool, 
     """Wait until queues are empty: all of them, or those named.
 
     \b
-    Example:
-      livectl queues wait --until-empty mail --timeout 60
+    Examples:
+      livectl queues wait --until-empty
+      livectl -A proj queues wait --until-empty mail --timeout 60
     """
     from livectl.ops.cluster import queues
     from livectl.ops.jobs import views
@@ -141,7 +142,8 @@ def peek(context: CommandContext, /, queue: str, limit: int) -> None:
     """Show the messages that are taken next, and leave them where they are.
 
     \b
-    Example:
+    Examples:
+      livectl queues peek livectl
       livectl -A proj queues peek mail -n 3
     """
     from livectl.ops.cluster import purge as queue_purge
@@ -160,7 +162,8 @@ def restore_delayed(context: CommandContext, /) -> None:
     which do not look there. Stop the workers of livectl first, which would take them out again.
 
     \b
-    Example:
+    Examples:
+      livectl queues restore-delayed
       livectl -A proj queues restore-delayed
     """
     from livectl.ops.cluster import purge as queue_purge
@@ -182,8 +185,9 @@ def purge(context: CommandContext, /, queue: str, save: str | None, yes: bool, *
     `livectl call --from FILE` sends them again.
 
     \b
-    Example:
-      livectl -A proj queues purge mail --task proj.tasks.remind --older-than 1d
+    Examples:
+      livectl -A proj queues purge mail --older-than 1d
+      livectl -A proj queues purge mail --task proj.remind --save mail.jsonl
     """
     from livectl.ops.cluster import purge as queue_purge
     from livectl.ops.jobs import views

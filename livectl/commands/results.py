@@ -27,7 +27,8 @@ def command(context: CommandContext, /, **options: Any) -> None:
     sets result_extended, or if `livectl worker` ran it.
 
     \b
-    Example:
+    Examples:
+      livectl results --task livectl.ping --limit 10
       livectl -A proj results --state failed --since 1h
     """
     from livectl.ops.jobs import results, views

@@ -18,8 +18,9 @@ def command(context: CommandContext, /, job: str, *, force: bool) -> None:
     dead letter, which is then gone.
 
     \b
-    Example:
-      livectl -A proj retry 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1
+    Examples:
+      livectl retry 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1
+      livectl -A proj retry --force 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1
     """
     from livectl.ops.jobs import dead_letters, sender, wait
     from livectl.render import sentence

@@ -17,7 +17,8 @@ def command(context: CommandContext, /, ids: tuple[str, ...], *, terminate: bool
     Says what was done with each; exit 1 when with one nothing could be.
 
     \b
-    Example:
+    Examples:
+      livectl revoke 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1
       livectl -A proj revoke --terminate 8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1
     """
     from livectl.ops.jobs import sender, views, wait

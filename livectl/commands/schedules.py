@@ -40,7 +40,7 @@ def command() -> None:
     """It is read from schedules.yaml, or the file that the settings name.
 
     \b
-    Example:
+    Examples:
       livectl schedules validate
       livectl schedules next -n 5
     """
@@ -57,7 +57,7 @@ def validate(context: CommandContext, file: str | None) -> None:
     is checked too. Mistakes make exit code 3; warnings do not.
 
     \b
-    Example:
+    Examples:
       livectl schedules validate
       livectl -A proj schedules validate deploy/schedules.yaml
     """
@@ -85,7 +85,7 @@ def list_entries(context: CommandContext, zone: str | None, file: str | None) ->
     settings; with -A and without one there, in that of the app.
 
     \b
-    Example:
+    Examples:
       livectl schedules list
       livectl schedules list --json
     """
@@ -112,7 +112,7 @@ def list_runs(context: CommandContext, name: str | None, count: int, zone: str |
     A local time that a change of the clock skips or repeats is marked.
 
     \b
-    Example:
+    Examples:
       livectl schedules next -n 5 --tz Europe/Paris
       livectl schedules next digest
     """
@@ -140,8 +140,9 @@ def run_entry(context: CommandContext, /, name: str, file: str | None) -> None:
     What validate refuses is not sent: exit code 3.
 
     \b
-    Example:
+    Examples:
       livectl schedules run digest
+      livectl -A proj schedules run nightly -s deploy/schedules.yaml
     """
     from livectl.ops.beat import publisher
     from livectl.ops.schedules import options
@@ -162,7 +163,8 @@ def pause(context: CommandContext, /, name: str, reason: str) -> None:
     """Let no beat send an entry until it is resumed. It takes effect at once, and outlives restarts.
 
     \b
-    Example:
+    Examples:
+      livectl schedules pause digest
       livectl schedules pause digest --reason "mail server moves"
     """
     from livectl import redis_client
@@ -184,8 +186,9 @@ def resume(context: CommandContext, /, name: str) -> int:
     """Let an entry be sent again, from its next run on: what fell due meanwhile is left out.
 
     \b
-    Example:
+    Examples:
       livectl schedules resume digest
+      livectl -A proj schedules resume digest
     """
     from livectl import redis_client
     from livectl.ops.beat import run_store
@@ -208,8 +211,9 @@ def diff(context: CommandContext, /, file: str | None) -> int:
     beat with another file, is what shows here.
 
     \b
-    Example:
+    Examples:
       livectl schedules diff
+      livectl schedules diff deploy/schedules.yaml
     """
     from livectl.ops.beat import views
     from livectl.ops.schedules import schedule_file
@@ -240,11 +244,9 @@ def import_schedule(
     stands under a condition is told and left out; then the exit code is 1.
 
     \b
-    Example:
+    Examples:
       livectl schedules import proj/settings.py > schedules.yaml
       livectl schedules import proj/settings.py --assume DEBUG=False
-      livectl schedules import celerybeat-schedule
-      livectl -A proj schedules import
       livectl -A proj schedules import --redbeat
     """
     from datetime import UTC, datetime
@@ -268,7 +270,7 @@ def export(context: CommandContext, /, to: str | None, file: str | None) -> int:
     Entries that it has no words for are told and left out; then the exit code is 1.
 
     \b
-    Example:
+    Examples:
       livectl schedules export --python > celeryconfig.py
       livectl schedules export --django > schedule.json
       livectl schedules export --crontab -s deploy/schedules.yaml

@@ -50,8 +50,7 @@ def command(
     \b
     Examples:
       livectl up
-      livectl up -c 50 --detach
-      livectl -A proj up -P gevent -Q mail,default
+      livectl -A proj up -P gevent -Q mail,default --detach
       livectl up --beat-options "--max-interval 5" -- --max-tasks-per-child 99
     """
     from livectl.live.alerts import targets

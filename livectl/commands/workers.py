@@ -46,8 +46,9 @@ def stop(context: CommandContext, /, name: str) -> None:
     """Stop a worker: it finishes what it runs, takes no more, and ends.
 
     \b
-    Example:
-      livectl -A proj workers stop w1
+    Examples:
+      livectl workers stop up-1234
+      livectl -A proj workers stop w1@host
     """
     from livectl.ops.cluster import workers
     from livectl.render import sentence
@@ -73,7 +74,8 @@ def drain(context: CommandContext, /, name: str, timeout: float) -> None:
     """Let a worker take no more, wait until it has nothing left, then stop it.
 
     \b
-    Example:
+    Examples:
+      livectl -A proj workers drain w1
       livectl -A proj workers drain w1 --timeout 120
     """
     from livectl.ops.cluster import workers
@@ -92,7 +94,8 @@ def grow(context: CommandContext, /, name: str, by: int) -> None:
     """Let a worker run more jobs at a time.
 
     \b
-    Example:
+    Examples:
+      livectl -A proj workers grow w1
       livectl -A proj workers grow w1 2
     """
     _resize(context, name, by)
@@ -106,8 +109,9 @@ def shrink(context: CommandContext, /, name: str, by: int) -> None:
     """Let a worker run fewer jobs at a time.
 
     \b
-    Example:
+    Examples:
       livectl -A proj workers shrink w1
+      livectl -A proj workers shrink w1 2
     """
     _resize(context, name, -by)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -238,3 +240,59 @@ def test_completion_is_a_script_for_that_shell(shell: str) -> None:
     code, out, _ = run("completion", shell)
     assert code == 0
     assert "_LIVECTL_COMPLETE" in out
+
+
+def _examples() -> Iterator[tuple[str, list[str]]]:
+    """The command whose help has it, and its words; what is a note beside it or a pipe is left off."""
+    for words, command in _commands(cli.root):
+        text = re.split(r"\n\n|\n\x08", (command.help or "").partition("Examples:\n")[2])[0]
+        for line in text.splitlines():
+            _, is_call, call = line.partition("livectl ")  # behind what is set in the environment
+            if is_call:
+                yield " ".join(words), shlex.split(re.split(r" {2,}| > | && ", call)[0])
+
+
+def test_each_command_has_two_or_three_examples_of_itself() -> None:
+    counts = Counter(name for name, _ in _examples())
+    named = {" ".join(words) for words, _ in _commands(cli.root) if words}
+    assert {name: counts[name] for name in named if counts[name] not in {2, 3}} == {}
+    assert [
+        (name, words) for name, words in _examples() if not set(name.split()) <= set(words) and "." not in words
+    ] == []
+
+
+@pytest.mark.parametrize("words", [words for _, words in _examples()], ids=" ".join)
+def test_each_example_is_parsed(words: list[str], tmp_path: Path) -> None:
+    """Its command takes these words; whether it can do its work is another matter."""
+    context = CommandContext({"LIVECTL_HOME": str(tmp_path)}, tmp_path, io.StringIO(), io.StringIO())
+    command: click.Command = cli.root
+    parsed = command.make_context("livectl", list(words), obj=context)
+    while isinstance(command, click.Group) and (rest := [*parsed._protected_args, *parsed.args]):
+        _, below, rest = command.resolve_command(parsed, rest)
+        assert below is not None
+        command, parsed = below, below.make_context(below.name, rest, parent=parsed)
+    assert not isinstance(command, click.Group) or command.invoke_without_command or command is cli.root
+
+
+STAYING = {"up", "worker", "beat", "web", "flower"}  # they do not end by themselves
+RUNNABLE = [
+    words
+    for _, words in _examples()
+    if not {"-A", "--watch", "--local", "--install", "--prove", "--write", "/srv/streams", *STAYING} & set(words)
+    and (words[:2] != ["follow", "add"] or "://" not in " ".join(words))
+]
+
+
+@pytest.mark.parametrize("words", RUNNABLE, ids=" ".join)
+def test_each_example_runs_without_a_server_or_says_what_is_missing(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "livectl.yaml").write_text("alerts: {phone: {command: [echo]}}\n")
+    (tmp_path / "follows.yaml").write_text("follows: [demo/ada]\n")
+    (tmp_path / "schedules.yaml").write_text("schedules: {digest: {task: livectl.digest, cron: 0 9 * * *}}\n")
+    (tmp_path / "proj").mkdir()
+    (tmp_path / "proj" / "settings.py").write_text("CELERYBEAT_SCHEDULE = {'a': {'task': 't', 'schedule': 60}}\n")
+    out, err = io.StringIO(), io.StringIO()
+    environ = {"HOME": str(tmp_path), "LIVECTL_HOME": str(tmp_path / "home"), "SHELL": "/bin/bash"}
+    code = cli.main(words, CommandContext(environ, tmp_path, out, err))
+    assert "stumbled" not in err.getvalue()
+    assert code != 2 or words[0] == "health", err.getvalue()
+    assert code in {0, 1} or err.getvalue() or out.getvalue()
