@@ -381,3 +381,4 @@ class BoardReading(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[BoardEvent, ...] = ()
     parts: tuple[StatusPart, ...] = ()
     problems: tuple[str, ...] = ()
+    facts: dict[str, Any] = {}  # the same for programs, where somebody looks once

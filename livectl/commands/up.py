@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from livectl.ops.services.up import Environment, UpOptions, UpSummary
 
 LOG_FORMATS = ("text", "json")
-DEFAULT_COLUMNS = 80
 OPEN_PAGE_NOTE = "open to all users here: set web.token"
 
 
@@ -165,18 +164,19 @@ def _planned(
 
 def _make_board(context: CommandContext, *, as_json: bool) -> Board:
     """Writes to stderr, or JSON to stdout. When its reader is gone, the supervisor is stopped in order."""
-    from livectl.ops.processes.output import LogFiles, Screen
+    from livectl import terminal
+    from livectl.ops.processes.output import LogFiles, StatusScreen
     from livectl.ops.services import up
     from livectl.ops.services.board import Board, LineFormat
 
-    terminal = None if as_json else _terminal(context, context.err)["width"]
-    screen = Screen(
+    is_terminal = not as_json and terminal.is_terminal(context.err, context.environ)
+    screen = StatusScreen(
         context.out if as_json else context.err,
-        columns=(lambda: _columns(context.err)) if terminal else None,
+        columns=(lambda: terminal.find_width(context.err, context.environ) or 1) if is_terminal else None,
         on_closed=lambda: signal.raise_signal(signal.SIGTERM),
     )
-    colour = bool(terminal) and "NO_COLOR" not in context.environ
-    line_format = LineFormat(json=as_json, colour=colour, dated=not terminal, timezone=context.settings.timezone)
+    colour = is_terminal and terminal.has_colour(context.err, context.environ)
+    line_format = LineFormat(json=as_json, colour=colour, dated=not is_terminal, timezone=context.settings.timezone)
     logs, say_all = LogFiles(context.settings.home), context.verbose and not as_json
     return Board(None if context.quiet else screen, logs, line_format, up.MEMBER_NAMES, member_lines=say_all)
 
@@ -207,14 +207,8 @@ def _sources(context: CommandContext, board: Board, since: float) -> list[Source
 
 def _terminal(context: CommandContext, stream: TextIO) -> dict[str, Any]:
     """How wide the terminal behind a stream is, and whether it knows links; neither where there is none."""
-    term = context.environ.get("TERM", "")
-    if not stream.isatty() or term == "dumb":
+    from livectl import terminal
+
+    if not terminal.is_terminal(stream, context.environ):
         return {"width": None, "links": False}
-    return {"width": _columns(stream), "links": term != "linux"}
-
-
-def _columns(stream: TextIO) -> int:
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or DEFAULT_COLUMNS
-    except (OSError, ValueError):
-        return DEFAULT_COLUMNS
+    return {"width": terminal.find_width(stream, context.environ), "links": context.environ.get("TERM") != "linux"}

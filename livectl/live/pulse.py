@@ -9,6 +9,7 @@ from livectl.live import store_reader
 from livectl.live.alerts import rules
 from livectl.live.follows import follow_list
 from livectl.models import BoardEvent, BoardReading, StatusPart
+from livectl.render import one_line
 from livectl.settings_watch import FileChanges
 from livectl.units import format_count, format_duration, format_hours_and_minutes
 
@@ -77,14 +78,16 @@ class LivePulse:
             more = format_count(pulse.dead_letters - self._dead_letters, "dead letter")
             events.append(BoardEvent(at=now, event="dead", text=f"{more} more: livectl dead"))
         self._dead_letters = pulse.dead_letters
-        return events
+        return sorted(events, key=lambda event: event.at)
 
 
 def read_pulse(address: Address, now: float) -> BoardReading:
     """How things stand, and what is wrong, for one look."""
     with store_reader.read_only_store(address) as store:
         pulse, healths = store.pulse(f"{int(now * 1000)}-0", MAX_NAMES, 1), store.health(now)
-    return BoardReading(parts=status_parts(pulse, now), problems=tuple(find_problems(pulse, healths, now)))
+    facts = {"followed": pulse.followed, "live": pulse.live, "names": pulse.names}
+    problems = find_problems(pulse, healths, now)
+    return BoardReading(parts=status_parts(pulse, now), problems=tuple(problems), facts=facts)
 
 
 def read_follows(path: Path) -> dict[str, Any]:
@@ -119,7 +122,11 @@ def find_problems(pulse: StorePulse, healths: Iterable[PlatformHealth], now: flo
     healths = list(healths)
     problems = [change.title for _, _, change in rules.find_troubles(healths, now)]
     problems += [f"{health.platform} is not reached" for health in healths if health.unreached is not None]
-    problems += [f"{target.name} takes no alerts: {target.answer}" for target in pulse.targets if target.failing]
+    problems += [
+        f"{target.name} takes no alerts: {one_line(target.answer).rstrip(': ')}"
+        for target in pulse.targets
+        if target.failing
+    ]
     if pulse.unresolved:
         lines = format_count(pulse.unresolved, "line")
         verb = "leads" if pulse.unresolved == 1 else "lead"
@@ -139,7 +146,7 @@ def change_events(changes: Sequence[Change]) -> list[BoardEvent]:
             events.append(BoardEvent(at=same_kind[-1].at, event=event, text=text, details={"count": len(names)}))
         else:
             events += [_change_event(change, event) for change in same_kind]
-    return sorted(events, key=lambda event: event.at)
+    return events
 
 
 def told_events(

@@ -8,14 +8,14 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from rich.cells import cell_len
 
 from livectl.errors import ServerError
 from livectl.models import BoardEvent, BoardReading, StatusPart
 from livectl.ops.processes import state_dir
-from livectl.ops.processes.output import LogFiles, Screen
+from livectl.ops.processes.output import LogFiles, StatusScreen
 from livectl.ops.services import board
 from livectl.ops.services.board import Board, LineFormat, Source
+from livectl.render import cell_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,14 +74,14 @@ PARTS = [
         (59, "2 live: Ada, 令和 · next in 12 s · 0 queued · no problems"),
         (39, "2 live: Ada, 令和 · no problems"),
         (20, "2 live · no problems"),
-        (19, "2 live"),
+        (19, "2 live: Ada, 令和"),
         (5, "2 li…"),
     ],
 )
 def test_the_status_line_is_as_long_as_there_is_room(width: int, line: str) -> None:
-    assert board.status_line(PARTS, width) == (line, cell_len(line))
+    assert board.status_line(PARTS, width) == (line, cell_width(line))
     coloured, cells = board.status_line(PARTS, width, colour=True)
-    assert cells == cell_len(line) <= width
+    assert cells == cell_width(line) <= width
     assert ("\x1b[" in coloured) == (width > 5)
 
 
@@ -119,7 +119,7 @@ class Terminal(io.StringIO):
 
 def test_lines_come_above_the_status_line_and_nothing_is_left_of_it() -> None:
     terminal = Terminal(40)
-    screen = Screen(terminal, columns=lambda: terminal.columns)
+    screen = StatusScreen(terminal, columns=lambda: terminal.columns)
     screen.show_status("one", 3)
     screen.write("first")
     screen.show_status("two", 3)
@@ -134,7 +134,7 @@ def test_lines_come_above_the_status_line_and_nothing_is_left_of_it() -> None:
 
 def test_without_a_terminal_there_is_no_status_line() -> None:
     stream = io.StringIO()
-    screen = Screen(stream)
+    screen = StatusScreen(stream)
     screen.show_status("one", 3)
     screen.write("first")
     screen.close()
@@ -147,7 +147,7 @@ def test_a_screen_that_is_gone_is_said_once() -> None:
             raise BrokenPipeError
 
     said: list[str] = []
-    screen = Screen(Gone(), on_closed=lambda: said.append("gone"))
+    screen = StatusScreen(Gone(), on_closed=lambda: said.append("gone"))
     screen.write("a")
     screen.write("b")
     assert said == ["gone"]
@@ -155,7 +155,7 @@ def test_a_screen_that_is_gone_is_said_once() -> None:
 
 def make_board(folder: Path, stream: io.StringIO, line_format: LineFormat = PERSON, *, verbose: bool = False) -> Board:
     state_dir.make_state_dir(folder)
-    return Board(Screen(stream), LogFiles(folder), line_format, MEMBERS, member_lines=verbose, clock=lambda: AT)
+    return Board(StatusScreen(stream), LogFiles(folder), line_format, MEMBERS, member_lines=verbose, clock=lambda: AT)
 
 
 @pytest.mark.parametrize("verbose", [False, True])

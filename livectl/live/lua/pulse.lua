@@ -1,7 +1,7 @@
 -- Reads how things stand, at a glance: ARGV are the number of a change, and how many names and changes at most.
 -- Returns [followed, lines that lead to nobody, live, names of those live since last, the next who is asked as
 -- [when, platform, id], the changes after that number, the targets as [name, sent, number of the change that was told
--- last, failing since, answer], dead letters].
+-- last, whether it takes alerts ill, answer], dead letters].
 local last, most_names, most_changes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local followed, live, newest, first = 0, 0, {}, {}
 
@@ -38,8 +38,9 @@ end
 
 local targets = {}
 for at, name in ipairs(call('HKEYS', 'livectl:targets')) do
-  local fields = call('HMGET', key('target', name), 'sent', 'last_told', 'failing_since', 'problem')
-  targets[at] = {name, fields[1] or '0', fields[2] or '', fields[3] or '', fields[4] or ''}
+  local fields = call('HMGET', key('target', name), 'sent', 'last_told', 'failing_since', 'problem', 'lost_since')
+  local ill = fields[3] or fields[5] or (call('HLEN', key('lanes', name)) > 0 and 'lanes')
+  targets[at] = {name, fields[1] or '0', fields[2] or '', ill or '', fields[4] or ''}
 end
 
 return {

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, TextIO
 
 from livectl.ops.processes import state_dir
+from livectl.terminal import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ CLEAR_TO_END = "\x1b[J"
 CURSOR_UP = "\x1b[{}A"
 
 
-class Screen:
+class StatusScreen:
     """Writes lines to a stream. Where that is a terminal, a status line stays below the last one and is redrawn.
 
     `columns` tells how wide the terminal is at this moment; without it there is no status line. Once the reader of the
@@ -65,7 +66,7 @@ class Screen:
         if self._is_closed:
             return
         try:
-            self._stream.write(text)
+            self._stream.write(encodable(text, self._stream.encoding))
             self._stream.flush()
         except OSError:  # the terminal was closed, or the program behind the pipe has ended
             self._is_closed = True

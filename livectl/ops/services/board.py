@@ -15,12 +15,13 @@ from livectl.models import BoardEvent, BoardReading, StatusPart
 from livectl.ops.processes.output import RESET_COLOUR
 from livectl.ops.processes.supervisor import OWN_NAME, READY_PREFIX, STOPPING_PREFIX
 from livectl.redaction import hide_secrets
+from livectl.render import Paragraph, TextFormat, cell_width, shorten_cells
 from livectl.units import format_count, utc_datetime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from livectl.ops.processes.output import LogFiles, Screen
+    from livectl.ops.processes.output import LogFiles, StatusScreen
 
 
 INTERVAL_S = 1.0  # between two readings, of one source each, and at most between two looks of the status line
@@ -28,12 +29,12 @@ READY_S = 10.0  # after so long it reads, even if nobody has said that all is re
 STOP_S = 3.0  # to wait for a reading that hangs, when the board ends
 SEPARATOR, SHORT_SEPARATOR = "  ·  ", " · "
 EVENT_CHARS = 8  # the width of the column that says what a line is about
-ELLIPSIS = "…"
 READY_LINE = r"^\S+ \S+ +ready |\"event\":\"ready\""  # how such a line begins, as text and as JSON
 ONE_LINE_EVENTS = frozenset({"live", "ended", "told", "failed"})  # cut in a terminal: their words are others'
 COLOURS = {"live": 32, "told": 36, "failed": 31, "member": 33, "problem": 31, "mended": 32, "ready": 32}
 STYLES = {"good": "\x1b[1;32m", "bad": "\x1b[1;31m", "": "\x1b[2m"}
-PROBLEM_RANK = 0
+ECHO_CELLS = 3  # a terminal shows Ctrl-C as ^C behind the status line, and some begin a new row after the last column
+PROBLEM_RANK, MAX_PROBLEM_CELLS = 0, 40  # a line has told it in full
 
 
 class Source(NamedTuple):
@@ -57,7 +58,7 @@ class Board:
 
     def __init__(
         self,
-        screen: Screen | None,
+        screen: StatusScreen | None,
         logs: LogFiles,
         line_format: LineFormat,
         members: Sequence[str],
@@ -151,7 +152,7 @@ class Board:
         if self._screen is None or self._screen.columns is None or self._ended.is_set():
             return
         with self._lock:
-            width = self._screen.columns() - 1  # the last column makes some terminals begin a new row
+            width = self._screen.columns() - ECHO_CELLS
             text, cells = status_line(self._parts(), width, colour=self._format.colour)
             self._screen.show_status(text, cells)
 
@@ -166,12 +167,32 @@ class Board:
         return [*parts, problem_part([problem for reading in self._readings.values() for problem in reading.problems])]
 
 
+def _choose_words(parts: Sequence[StatusPart], width: int, gap: int) -> list[str]:
+    """For each part the longest words that leave room for the others; what matters most chooses first."""
+    chosen = [_printable(part.words[-1]) for part in parts]
+    for at in sorted(range(len(parts)), key=lambda at: parts[at].rank):
+        for words in map(_printable, parts[at].words):
+            if _line_cells([*chosen[:at], words, *chosen[at + 1 :]], gap) <= width:
+                chosen[at] = words
+                break
+    return chosen
+
+
+def _line_cells(texts: Sequence[str], gap: int) -> int:
+    shown = [text for text in texts if text]
+    return sum(map(cell_width, shown)) + gap * max(0, len(shown) - 1)
+
+
 def problem_part(problems: Sequence[str]) -> StatusPart:
     unique = list(dict.fromkeys(problems))
     if not unique:
         return StatusPart(("no problems", ""), PROBLEM_RANK)
     count = format_count(len(unique), "problem")
-    return StatusPart((f"{count}: {unique[0]}", f"{count}: livectl doctor", count), PROBLEM_RANK, "bad")
+    return StatusPart(
+        (f"{count}: {shorten_cells(unique[0], MAX_PROBLEM_CELLS)}", f"{count}: livectl doctor", count),
+        PROBLEM_RANK,
+        "bad",
+    )
 
 
 def _own_event(line: str, members: Sequence[str], now: float) -> BoardEvent:
@@ -198,9 +219,9 @@ def format_event(event: BoardEvent, line_format: LineFormat, width: int | None =
     time_text = f"{moment:%Y-%m-%d %H:%M:%S}" if line_format.dated else f"{moment:%H:%M:%S}"
     lead = f"{time_text}  {event.event:<{EVENT_CHARS}}  "
     if width and event.event in ONE_LINE_EVENTS:
-        text = cut(text.replace("\n", " "), max(width - len(lead), 1))
+        text = shorten_cells(text.replace("\n", " "), max(width - len(lead), 1))
     elif width:
-        text = wrapped(text, max(width - len(lead), 1))
+        text = "\n".join(Paragraph(text).lines(TextFormat(max(width - len(lead), 1))))
     text = text.replace("\n", f"\n{' ' * len(lead)}")
     if line_format.colour and (colour := COLOURS.get(event.event)):
         lead = f"{time_text}  \x1b[{colour}m{event.event:<{EVENT_CHARS}}{RESET_COLOUR}  "
@@ -209,51 +230,20 @@ def format_event(event: BoardEvent, line_format: LineFormat, width: int | None =
 
 def status_line(parts: Sequence[StatusPart], width: int, *, colour: bool = False) -> tuple[str, int]:
     """The parts in one line of so many cells at most, and how many they take. What matters least is shortened first."""
-    from rich.cells import cell_len
-
-    levels = [0] * len(parts)
-
-    def shown(separator: str) -> tuple[list[tuple[str, str]], int]:
-        texts = [(_printable(part.words[level]), part.style) for part, level in zip(parts, levels, strict=True)]
-        texts = [(text, style) for text, style in texts if text]
-        return texts, sum(cell_len(text) for text, _ in texts) + len(separator) * max(0, len(texts) - 1)
-
-    separator = SEPARATOR
-    while shown(separator)[1] > width:
-        if separator == SEPARATOR:
-            separator = SHORT_SEPARATOR
-            continue
-        shorter = [at for at, part in enumerate(parts) if levels[at] + 1 < len(part.words)]
-        if not shorter:
+    for separator in (SEPARATOR, SHORT_SEPARATOR):
+        chosen = _choose_words(parts, width, len(separator))
+        texts = [(text, part.style) for text, part in zip(chosen, parts, strict=True) if text]
+        cells = _line_cells([text for text, _ in texts], len(separator))
+        if all(text == part.words[0] for text, part in zip(chosen, parts, strict=True)):
             break
-        levels[max(shorter, key=lambda at: parts[at].rank)] += 1
-    texts, cells = shown(separator)
     if cells > width:
-        text = cut(separator.join(text for text, _ in texts), max(width, 1))
-        return text, cell_len(text)
+        text = shorten_cells(separator.join(text for text, _ in texts), max(width, 1))
+        return text, cell_width(text)
     if colour:
         return f"{STYLES['']}{separator}{RESET_COLOUR}".join(
             f"{STYLES[style]}{text}{RESET_COLOUR}" for text, style in texts
         ), cells
     return separator.join(text for text, _ in texts), cells
-
-
-def cut(text: str, cells: int) -> str:
-    """The text in so many cells of a terminal; an ellipsis stands for the rest."""
-    from rich.cells import cell_len, set_cell_size
-
-    return text if cell_len(text) <= cells else f"{set_cell_size(text, cells - 1).rstrip()}{ELLIPSIS}"
-
-
-def wrapped(text: str, cells: int) -> str:
-    """The text broken at words, each of its lines by itself."""
-    import textwrap
-
-    return "\n".join(
-        part
-        for line in text.split("\n")
-        for part in (textwrap.wrap(line, cells, break_long_words=False, break_on_hyphens=False) or [""])
-    )
 
 
 def _printable(text: str) -> str:

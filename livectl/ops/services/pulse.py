@@ -126,7 +126,8 @@ class JobPulse:
 
 def read_pulse(deployment: Deployment) -> BoardReading:
     """How deep the queues are, for one look."""
-    return BoardReading(parts=(StatusPart((f"{queues.count_ready(deployment):,} queued",), QUEUE_RANK),))
+    ready = queues.count_ready(deployment)
+    return BoardReading(parts=(StatusPart((f"{ready:,} queued",), QUEUE_RANK),), facts={"queued": ready})
 
 
 def read_schedules(path: Path) -> dict[str, Any]:

@@ -28,9 +28,9 @@ from livectl.ops.processes.launch import (
 )
 from livectl.ops.processes.listener import find_owner, listen
 from livectl.ops.processes.supervised_process import ChildSpec, spawn
-from livectl.ops.services import background, board
+from livectl.ops.services import background
 from livectl.ops.services.health import LivenessProbe
-from livectl.render import View
+from livectl.render import View, shorten_cells
 from livectl.units import format_count, format_duration
 
 if TYPE_CHECKING:
@@ -382,7 +382,7 @@ def summary_lines(
         "stop": stop,
     }
     lines = [f"  {label:<{LABEL_WIDTH}}{text}" for label, text in rows.items()]
-    lines = [board.cut(line, width) for line in lines] if width else lines
+    lines = [shorten_cells(line, width) for line in lines] if width else lines
     if links and summary.page and summary.page in lines[0]:
         lines[0] = lines[0].replace(summary.page, LINK.format(url=summary.page), 1)
     return lines
