@@ -58,6 +58,7 @@ COMMAND_GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "health": ("health", "Probe a worker, a beat, the broker or the store, fast and cheap."),
         "migrate": ("migrate", "Show, prove and write the change from old Celery settings to new ones."),
         "completion": ("completion", "Complete commands, names and ids at a press of Tab: bash, zsh, fish."),
+        "help": ("help", "Show the help of livectl, or of a command."),
     },
 }
 COMMANDS = {name: entry for group in COMMAND_GROUPS.values() for name, entry in group.items()}
@@ -166,6 +167,7 @@ GLOBAL_OPTIONS_LINE = "Global options, such as -A and --json: livectl --help"
 
 @click.group(
     cls=LazyGroup,
+    invoke_without_command=True,
     params=list(global_options()),
     add_help_option=False,
     context_settings={
@@ -174,12 +176,19 @@ GLOBAL_OPTIONS_LINE = "Global options, such as -A and --json: livectl --help"
     },
 )
 @click.version_option(__version__, message="livectl %(version)s")
-def root() -> None:
+@click.pass_context
+def root(ctx: click.Context) -> None:
     """Run Celery well, and know which of the streamers you follow is live.
+
+    Without a command it says what is going on, or how to begin.
 
     Exit codes: 0 yes or done, 1 no or failed, 2 usage, 3 settings or file,
     4 broker or store, 5 platform could not be asked, 6 not finished yet.
     """
+    if ctx.invoked_subcommand is None:
+        from livectl.commands import overview
+
+        overview.show(ctx.ensure_object(CommandContext))
 
 
 def main(argv: Sequence[str], command_context: CommandContext | None = None) -> int:

@@ -90,16 +90,16 @@ def _start_detached(context: CommandContext, up_options: UpOptions, environment:
     finally:
         if server:
             server.clean_up()
-    context.say("starting, until every part has answered ...")
-    process = background.start(
-        context.settings.home,
-        "up",
-        up.command_line(up_options),
-        environ=environment.environ,
-        cwd=environment.cwd,
-        host=environment.host,
-        say=context.say,
-    )
+    with context.working("starting: broker, page, worker and beat have to answer"):
+        process = background.start(
+            context.settings.home,
+            "up",
+            up.command_line(up_options),
+            environ=environment.environ,
+            cwd=environment.cwd,
+            host=environment.host,
+            say=context.say,
+        )
     page, note = running_settings.find_page(context.settings.home, process.pid) or (summary.page, summary.page_note)
     context.show(up.detached_view(summary, process, page=page, note=note, **_terminal(context, context.out)))
     return 0

@@ -107,11 +107,13 @@ def describe_follows(path: Path, name: str) -> str:
 
 
 def status_parts(pulse: StorePulse, now: float) -> tuple[StatusPart, ...]:
-    count = f"{pulse.live} live" if pulse.live else "nobody live"
-    words = (f"{count}: {_some(pulse.names, pulse.live)}", f"{count} of {pulse.followed}", count)
     if not pulse.followed:
         return (StatusPart(("nobody followed",), LIVE_RANK),)
-    parts = [StatusPart(words if pulse.live else words[1:], LIVE_RANK, "good" if pulse.live else "")]
+    words: tuple[str, ...] = (f"nobody of {pulse.followed} live", "nobody live")
+    if pulse.live:
+        of_all = f"{pulse.live} of {pulse.followed} live"
+        words = (f"{of_all}: {_some(pulse.names, pulse.live)}", of_all, f"{pulse.live} live")
+    parts = [StatusPart(words, LIVE_RANK, "good" if pulse.live else "")]
     if pulse.next_due is not None:
         wait = f"in {format_duration(pulse.next_due - now)}" if pulse.next_due >= now + 1 else "now"
         parts.append(StatusPart((f"next {'/'.join(pulse.next_key)} {wait}", f"next {wait}", ""), NEXT_RANK))

@@ -311,9 +311,12 @@ class ReloadingSchedule:
             self._optional = False  # once read, a file that is gone is a mistake, and not an empty schedule
         file_entries = {schedule.name: to_beat_entry(schedule) for schedule in schedules}
         app_entries_by_name = app_entries(self._app, apps.read_beat_schedule(self._app))
-        self._check_duplicates(app_entries_by_name.keys() & file_entries.keys())
+        in_both = app_entries_by_name.keys() & file_entries.keys()
+        self._check_duplicates(
+            name for name in in_both if not app_entries_by_name[name].says_the_same_as(file_entries[name])
+        )
         disabled = {schedule.name for schedule in schedules if not schedule.enabled}
-        entries = {**app_entries(self._app, self._defaults), **file_entries, **app_entries_by_name}
+        entries = {**app_entries(self._app, self._defaults), **app_entries_by_name, **file_entries}
         self._readable = {name: entry for name, entry in entries.items() if name not in disabled}
         self.schedules = schedules
         self._leave_out_refused()
@@ -370,7 +373,7 @@ class ReloadingSchedule:
         if duplicates := sorted(names):
             document = yamlfile.load(self.path)
             text = "is in the app's beat_schedule too"
-            hint = "rename one of the two, or leave one out"
+            hint = "take it out of there, or give one of the two another name"
             raise FileError(
                 [document.mistake(("schedules", name), f"{name} {text}", hint, key=True) for name in duplicates]
             )

@@ -409,11 +409,18 @@ def test_without_a_file_the_beat_schedule_of_the_app_is_enough(world: World, log
 
 def test_the_same_name_in_file_and_app_is_a_mistake(world: World, log: pytest.LogCaptureFixture) -> None:
     world.app.conf.beat_schedule = {"twice": {"task": "t.note", "schedule": 5.0}}
-    world.write(twice={"every": "5s"})
+    world.write(twice={"every": "6s"})
     with pytest.raises(SystemExit) as ended:
         world.beat()
     assert ended.value.code == 3
     assert lines(log, "schedules.yaml:1:16: twice is in the app's beat_schedule too")
+
+
+def test_the_same_entry_in_file_and_app_is_sent_once(world: World) -> None:
+    world.app.conf.beat_schedule = {"twice": {"task": "t.note", "schedule": 5.0, "args": ["twice"]}}
+    world.write(twice={"every": "5s", "args": ["twice"]})
+    world.beat()
+    assert entries(world.run(5)) == ["twice"]
 
 
 def test_results_that_do_not_expire_are_cleaned_up(tmp_path: Path, store_url: str) -> None:

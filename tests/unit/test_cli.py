@@ -17,7 +17,7 @@ import pytest
 import redis.exceptions
 
 from livectl import __version__, cli
-from livectl.commands import call
+from livectl.commands import call, overview
 from livectl.context import CommandContext
 from livectl.errors import FileError, LivectlError, Mistake, PlatformError, ServerError, SettingsError, UnfinishedError
 
@@ -44,9 +44,60 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     return arrange
 
 
+def test_without_a_command_it_says_how_to_begin(tmp_path: Path) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    context = CommandContext({"HOME": str(tmp_path)}, tmp_path, out, err)
+    assert (cli.main([], context), err.getvalue()) == (0, "")
+    assert out.getvalue() == overview.BEGIN + "\n"
+    assert len(out.getvalue().splitlines()) == 8
+    assert max(map(len, out.getvalue().splitlines())) < 80
+
+
+@pytest.mark.parametrize(
+    ("settings", "argv", "lines"),
+    [
+        ("", [], ["livectl is set up here, and does not run.", "follows   1 streamer of follows.yaml: demo/ada"]),
+        ("", ["-A", "proj"], ["Nothing of proj runs here.", "start     livectl -A proj up, or"]),
+        ("broker: redis://127.0.0.1:1\n", [], ["problems  no server answers at redis://127.0.0.1:1/0"]),
+        ("brokr: redis://h\n", [], ["problems  livectl.yaml:1:1:"]),
+    ],
+)
+def test_without_a_command_it_says_what_is_going_on(
+    tmp_path: Path, settings: str, argv: list[str], lines: list[str]
+) -> None:
+    (tmp_path / "livectl.yaml").write_text(settings)
+    (tmp_path / "follows.yaml").write_text("follows: [demo/ada]\n")
+    out, err = io.StringIO(), io.StringIO()
+    code = cli.main(argv, CommandContext({"HOME": str(tmp_path)}, tmp_path, out, err))
+    assert (code, err.getvalue()) == (0, "")
+    for line in lines:
+        assert line in out.getvalue()
+    assert len(out.getvalue().splitlines()) <= 8
+    out.truncate(0)
+    out.seek(0)
+    cli.main([*argv, "--json"], CommandContext({"HOME": str(tmp_path)}, tmp_path, out, err))
+    answered = json.loads(out.getvalue())
+    assert (answered["set_up"], answered["running"], answered["page"]) == (True, [], None)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["help"], "Global options, before or after the command:"),
+        (["help", "follow"], "Usage: livectl follow [OPTIONS] COMMAND"),
+        (["help", "follow", "add"], "Usage: livectl follow add [OPTIONS] STREAMER..."),
+    ],
+)
+def test_help_is_a_command_too(argv: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*argv)[0] == 0
+    assert words in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (["help", "wokrer"], "Did you mean one of: 'worker', 'workers'?"),
+        (["help", "follow", "ad"], "Did you mean 'add'?"),
         (["wokrer"], "Did you mean one of: 'worker', 'workers'?"),
         (["schedules", "nxet"], "Did you mean 'next'?"),
         (["worker", "--concurency", "3"], "--concurrency"),

@@ -13,6 +13,7 @@ from livectl import cli, yamlfile
 from livectl import settings as livectl_settings
 from livectl.context import CommandContext
 from livectl.ops.schedules import schedule_file
+from tests.support.processes import answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +75,7 @@ def test_what_it_writes_is_valid(tmp_path: Path) -> None:
         "livectl.prune",
     ]
     assert loaded.warnings == ()
-    assert yamlfile.load(settings.follows).value == {"follows": ["demo/ada"]}
+    assert yamlfile.load(settings.follows).value == {"follows": ["demo/nonstop", "demo/ada"]}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -88,8 +89,35 @@ def test_its_examples_are_valid_too(tmp_path: Path, name: str) -> None:
     (tmp_path / "bilibili.cookie").write_text("x")
     settings = livectl_settings.load(environ | {"HOME": str(tmp_path)}, tmp_path)
     assert len(schedule_file.load(settings.schedules).schedules) == (9 if name == "schedules.yaml" else 4)
-    assert len(yamlfile.load(settings.follows).value["follows"]) == (4 if name == "follows.yaml" else 1)
+    assert len(yamlfile.load(settings.follows).value["follows"]) == (5 if name == "follows.yaml" else 2)
     assert (settings.broker is None) == (name != "livectl.yaml")
+
+
+APP = """
+from celery import Celery
+from celery.schedules import crontab
+app = Celery("proj", broker="redis://127.0.0.1:1")
+@app.task
+def add(x, y): ...
+app.conf.beat_schedule = {
+    "add": {"task": "proj.add", "schedule": 30.0, "args": (16, 16)},
+    "monday": {"task": "proj.add", "schedule": crontab(hour=7, day_of_week=1), "args": (1, 2)},
+}
+"""
+
+
+def test_for_an_app_it_takes_its_schedule_over_and_nothing_of_streamers(tmp_path: Path) -> None:
+    (tmp_path / "proj.py").write_text(APP)
+    ran = answer("-A", "proj", "init", cwd=tmp_path, environ={"HOME": str(tmp_path)})
+    assert (ran.returncode, "livectl -A proj up" in ran.stderr) == (0, True), ran.stderr
+    assert sorted(path.name for path in tmp_path.glob("*.yaml")) == ["livectl.yaml", "schedules.yaml"]
+    settings = livectl_settings.load({"HOME": str(tmp_path)}, tmp_path)
+    loaded = schedule_file.load(settings.schedules)
+    assert [(schedule.name, schedule.task, schedule.args) for schedule in loaded.schedules] == [
+        ("add", "proj.add", (16, 16)),
+        ("monday", "proj.add", (1, 2)),
+    ]
+    assert "streamer" not in (tmp_path / "livectl.yaml").read_text()
 
 
 def _is_example(line: str) -> bool:

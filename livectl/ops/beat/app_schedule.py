@@ -15,13 +15,13 @@ from celery.utils.log import get_logger
 from livectl.errors import Mistake
 from livectl.models import Cron, Interval, Schedule, Solar
 from livectl.ops import apps
-from livectl.ops.beat.entries import BeatEntry, ComputedDueTimes, CustomDueTimes
+from livectl.ops.beat.entries import BeatEntry, ComputedDueTimes, CustomDueTimes, to_beat_entry
 from livectl.ops.beat.views import AppEntry
 from livectl.ops.schedules import cron, due_times, options, schedule_file
 from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import tzinfo
 
     from celery import Celery
@@ -47,6 +47,15 @@ def to_schedule(entry: BeatEntry) -> Schedule | None:
         options=entry.options,
         deadline=entry.deadline,
     )
+
+
+def find_repeated(entries_by_name: Mapping[str, BeatEntry], in_file: Iterable[Schedule]) -> set[str]:
+    """The names of entries that the file has in the same words, as after an import: beat sends those once."""
+    return {
+        file_schedule.name
+        for file_schedule in in_file
+        if (entry := entries_by_name.get(file_schedule.name)) and entry.says_the_same_as(to_beat_entry(file_schedule))
+    }
 
 
 def app_entries(app: Celery, beat_schedule: Mapping[str, Any]) -> dict[str, BeatEntry]:
@@ -193,13 +202,14 @@ class AppScheduleCheck(msgspec.Struct, frozen=True):
 
 
 def check_app_schedule(
-    app: Celery, tasks: Mapping[str, Any], source: str, now_ms: int, names_in_file: Collection[str]
+    app: Celery, tasks: Mapping[str, Any], source: str, now_ms: int, in_file: Sequence[Schedule]
 ) -> AppScheduleCheck:
     """Checks the `beat_schedule` of an app, which messages call `source`, as `schedules.yaml` is checked."""
     entries_by_name, broken = read_app_entries(app)
     mistakes = [Mistake(source, 0, 0, f"{entry.name}: {entry.problem}") for entry in broken]
+    differing = {file_schedule.name for file_schedule in in_file} - find_repeated(entries_by_name, in_file)
     for name, entry in entries_by_name.items():
-        if name in names_in_file:
+        if name in differing:
             mistakes.append(Mistake(source, 0, 0, f"{name} is in the file too", "rename one of the two"))
         if reason := options.refusal(entry.task, entry.args, entry.kwargs, tasks):
             mistakes.append(Mistake(source, 0, 0, f"{name}: {reason}"))

@@ -64,6 +64,14 @@ class BeatEntry(msgspec.Struct, frozen=True, kw_only=True):
     deadline: float | None = None  # seconds
     overlap: Literal["allow", "skip"] = "allow"
 
+    def says_the_same_as(self, other: BeatEntry) -> bool:
+        """Whether the two send the same at the same times, as an entry and the one that was imported from it."""
+        first, second = (
+            (entry.task, tuple(entry.args), entry.kwargs, entry.options, entry.due_times.identity)
+            for entry in (self, other)
+        )
+        return first == second
+
 
 def to_beat_entry(file_schedule: Schedule) -> BeatEntry:
     """The entry of a schedule of the file."""

@@ -228,8 +228,7 @@ def check_schedules(
         from livectl.ops.beat import app_schedule
 
         sources.append(f"beat_schedule of {app_name}")
-        names = {schedule.name for schedule in schedules}
-        app_check = app_schedule.check_app_schedule(app, tasks or {}, sources[-1], now_ms, names)
+        app_check = app_schedule.check_app_schedule(app, tasks or {}, sources[-1], now_ms, schedules)
         app_count, mistakes = app_check.count, [*mistakes, *app_check.mistakes]
     if not all(mistake.warning for mistake in mistakes):
         raise FileError(mistakes)
@@ -363,16 +362,19 @@ def read_snapshot(path: Path, *, name: str = "", app: Any = None, optional: bool
     )
     if app is None:
         return ScheduleSnapshot(file_schedules)
-    app_schedules, app_entries = _read_app_schedule(app)
+    app_schedules, app_entries = _read_app_schedule(app, file_schedules)
     return ScheduleSnapshot((*file_schedules, *app_schedules), app_entries, tuple(_store_notes(app)))
 
 
-def _read_app_schedule(app: Any) -> tuple[list[Schedule], tuple[AppEntry, ...]]:
+def _read_app_schedule(app: Any, in_file: Sequence[Schedule]) -> tuple[list[Schedule], tuple[AppEntry, ...]]:
+    """The entries of the app's beat_schedule. One that the file has in the same words is the file's."""
     from livectl.ops import apps
     from livectl.ops.beat import app_schedule
 
     zone = apps.find_zone(app) or str(app.timezone)
     beat_entries, broken = app_schedule.read_app_entries(app)
+    repeated = app_schedule.find_repeated(beat_entries, in_file)
+    beat_entries = {name: entry for name, entry in beat_entries.items() if name not in repeated}
     schedules = {name: app_schedule.to_schedule(entry) for name, entry in beat_entries.items()}
     asked = [
         AppEntry(

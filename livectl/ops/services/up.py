@@ -203,7 +203,7 @@ def build_summary(
 ) -> UpSummary:
     """Sums up where everything is. Raises early what would stop a child: no store, no answer, a mistake in a file."""
     entries = background.check_schedule(settings, environment.cwd)
-    broker, store = _broker_and_store(options, settings, server)
+    broker, store = _broker_and_store(options, settings, server, environment.cwd)
     return UpSummary(
         pid=pid,
         home=str(settings.home),
@@ -224,16 +224,23 @@ def build_summary(
     )
 
 
-def _broker_and_store(options: UpOptions, settings: Settings, server: EmbeddedBroker | None) -> tuple[str, str]:
+def _broker_and_store(
+    options: UpOptions, settings: Settings, server: EmbeddedBroker | None, cwd: Path
+) -> tuple[str, str]:
     """The addresses of broker and store for people. Raises when one in the settings does not answer."""
     if settings.store:
         server_check.check_server(settings.store)
     if server or options.app:
-        broker = f"unix://{server.socket}?db=0" if server else f"as {options.app} names it"
+        broker = f"unix://{server.socket}?db=0" if server else _broker_of_app(options.app, settings, cwd)
         return broker, settings.store.masked if settings.store else broker
     server_addresses = resolve_addresses(settings)
     server_check.check_server(server_addresses.broker)
     return server_addresses.broker.masked, server_addresses.store.masked
+
+
+def _broker_of_app(app: str | None, settings: Settings, cwd: Path) -> str:
+    broker = deployment.find(app, settings, cwd).broker
+    return broker.masked if broker else f"as {app} names it"
 
 
 def build_child_specs(
