@@ -1,4 +1,4 @@
-"""The short form of the rows about `up`, beat, alerts and data: one seed, two side by side."""
+"""The short form of the rows about `up`, beat, alerts and data: one seed, four side by side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults import frame, live_rows
+from tests.faults import beat_rows, frame, live_rows
 from tests.faults.frame import Case, Result
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.acceptance
 
-ROWS = live_rows.ROWS
+ROWS = (*live_rows.ROWS, *beat_rows.ROWS)
 PLAYED = {f"{row.name}-{setup}": (row, setup) for row in ROWS for setup in row.short_setups}
 SEED = random.randrange(1_000_000)
-SIDE_BY_SIDE = 2
+SIDE_BY_SIDE = 4  # rows wait most of their time
 
 
 @pytest.fixture(scope="module")
