@@ -259,7 +259,7 @@ class GuardedConsumer(LeasedConsumer):
 
     def set_aside(self, message: Any, reason: str) -> None:
         """Makes a dead letter of a message and acknowledges it: at once, or as soon as the store answers."""
-        if self.guard.add(dead_letter.from_message(message, reason)):
+        if self.guard.add(dead_letter.from_message(message, reason, self.queue_of(message))):
             if not message.acknowledged:
                 message.ack_log_error(logger, self.connection_errors)
             return

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from celery import Celery
-from kombu import Connection, pools
+from celery.worker import state
+from kombu import Connection, Queue, pools
 
 from livectl import settings
 from livectl.celeryapp import create_app
 from livectl.errors import LivectlError
 from livectl.ops.jobs import dead_letters
 from livectl.ops.protocol.dead_letter import DeadLetter
-from livectl.ops.transport import dead_queue, rabbitmq
+from livectl.ops.transport import dead_queue, rabbitmq, rabbitmq_held
 from livectl.ops.transport.dead_queue import BrokerKeeper
 from livectl.ops.transport.rabbitmq import Line
+from livectl.ops.transport.rabbitmq_held import Delays, StandIns
 from tests.support.celery_project import Project
 from tests.support.processes import livectl
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,6 +110,108 @@ def test_starts_are_counted_from_the_second_on(line: Line) -> None:
     assert (keeper.note_start("j", is_repeat=True), keeper.starts("other")) == (3, 0)
     keeper.note_end("j")
     assert keeper.starts("j") == 0
+
+
+@pytest.mark.parametrize(("seconds", "step"), [(2.0, 2), (3.9, 2), (60, 32), (2400, 2048), (10**9, 2**21)])
+def test_a_job_waits_for_the_longest_step_that_is_not_too_long(seconds: float, step: int) -> None:
+    assert rabbitmq_held.step_for(seconds) == step
+
+
+class HoldingConsumer:
+    """As much of Celery's as takes messages of a queue and holds them."""
+
+    pool = None
+
+    def __init__(self, connection: Connection, queue: str) -> None:
+        connection.transport_cls = rabbitmq_held.patient_transport(connection.get_transport_cls())
+        self._connection = connection
+        self._queue = queue
+        self.messages: list[Any] = []
+        self.task_consumer = connection.Consumer([Queue(queue)], on_message=self.messages.append)
+        self.task_consumer.consume()
+
+    def queue_of(self, _message: Any) -> str:
+        return self._queue
+
+    def call_soon(self, call: Any) -> None:
+        call()
+
+    def take(self) -> Any:
+        while not self.messages:
+            self._connection.drain_events(timeout=HANG_SECONDS)
+        return self.messages.pop()
+
+
+@pytest.fixture
+def consumer(shared: str, line: Line) -> Iterator[HoldingConsumer]:
+    line.ask(lambda channel: channel.queue_declare("held", durable=True, auto_delete=False))
+    with Connection(shared) as connection:
+        yield HoldingConsumer(connection, "held")
+    line.ask(lambda channel: channel.queue_delete("held"))
+
+
+def send(line: Line, **headers: Any) -> None:
+    headers = {"id": "j1", "task": "proj.add", **headers}
+    line.ask(lambda channel: rabbitmq.publish(channel, b"[]", routing_key="held", headers=headers, priority=3))
+
+
+def test_a_job_waits_for_its_time_in_no_worker(line: Line, consumer: HoldingConsumer) -> None:
+    """From a step to the next; what it was sent with stays with it."""
+    now = time.time()
+    send(line, eta=datetime.fromtimestamp(now + 3.2, UTC).isoformat())
+    waits = []
+    while not waits or waits[-1]:
+        held = consumer.take()
+        waits.append(Delays(line).delay(held, held.headers, "held"))
+    assert (len(waits), held.properties["priority"], held.body) == (2, 3, b"[]")
+    assert time.time() - now >= 2
+    held.ack()
+
+
+def test_a_job_that_runs_for_long_is_held_by_its_stand_in(
+    line: Line, consumer: HoldingConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Acknowledged, it is gone; given back, it is there at once; not renewed, it is there after a while."""
+    monkeypatch.setattr(rabbitmq_held, "LEASE_S", 1.0)
+    stand_ins = StandIns(line, consumer)
+    send(line)
+    for end in ("ack", "requeue", ""):
+        held: Any = consumer.take()
+        monkeypatch.setattr(state, "active_requests", {Request(held)})
+        stand_ins.look(held.taken_at + 599)
+        assert held.stand_in is None
+        stand_ins.look(held.taken_at + 600)
+        name = held.stand_in._name
+        stand_ins.look(held.taken_at + 901)
+        assert (held.stand_in._name != name, not held.acknowledged) == (True, True)
+        name = held.stand_in._name
+        if end:
+            getattr(held, end)()
+            assert (held.acknowledged, line.ask(partial(rabbitmq.exists, queue=name))) == (True, False)
+        if end == "ack":
+            assert line.ask(lambda channel: channel.queue_declare("held", passive=True)).message_count == 0
+            send(line)
+    assert consumer.take().headers["redelivered"]
+    held.ack()
+
+
+class Request(NamedTuple):
+    """As much of Celery's as holds a message."""
+
+    message: Any
+    acknowledged: bool = False
+
+
+def test_a_message_that_was_held_for_too_long_costs_the_connection_and_not_the_worker(shared: str) -> None:
+    with Connection(shared) as connection:
+        connection.transport_cls = rabbitmq_held.patient_transport(connection.get_transport_cls())
+        text = (
+            "delivery acknowledgement on channel 1 timed out. Timeout value used: 90000 ms. This timeout value can be"
+        )
+        with pytest.raises(ConnectionResetError, match="held for too long"):
+            connection.default_channel._on_close(406, text, (60, 80))
+    assert StandIns.held_s == 30
+    StandIns.held_s = rabbitmq_held.HELD_S
 
 
 def own_app(url: str, tmp_path: Path) -> Celery:

@@ -28,11 +28,10 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     payload: Any = None  # of a message: {"queue", "message"}; of a job: a JobRequest; of an alert: what alerts need
 
 
-def from_message(message: Any, reason: str) -> DeadLetter:
-    """The dead letter of a message that kombu could read: whole, so that it can be put back."""
+def from_message(message: Any, reason: str, queue: str) -> DeadLetter:
+    """The dead letter of a message that kombu could read: whole, so that it can be put back into its queue."""
     headers = message.headers if isinstance(message.headers, dict) else {}
     job_id, task = headers.get("id"), headers.get("task")
-    queue = (message.delivery_info or {}).get("routing_key") or ""
     return DeadLetter(
         id=next((name for name in (job_id, message.delivery_tag) if isinstance(name, str) and name), str(uuid4())),
         kind="message",

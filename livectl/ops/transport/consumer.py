@@ -17,6 +17,7 @@ from livectl.ops.transport import delays, rabbitmq
 from livectl.ops.transport.deafness import DeafnessWatch
 from livectl.ops.transport.guarded_channel import guarded_transport
 from livectl.ops.transport.leases import LeasedQoS, LeaseKeeper, held_by_worker
+from livectl.ops.transport.rabbitmq_held import RabbitHolder, patient_transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,6 +66,7 @@ class LeasedConsumer(FrugalConsumer):
         self._acks: deque[Callable[[], Any]] = deque()
         self._begun: WeakSet[Any] = WeakSet()  # requests of earlier connections that the pool will run yet
         super().__init__(*args, app=app, **options)
+        self._rabbit_holder = RabbitHolder(app, self) if rabbitmq.speaks_amqp(app) else None
         if keeper is not None:
             self._hear_revokes()
 
@@ -79,6 +81,8 @@ class LeasedConsumer(FrugalConsumer):
             is_stock=self._lease_keeper is None,
             is_patient=True,
         )
+        if self._rabbit_holder is not None:
+            connection.transport_cls = patient_transport(connection.transport_cls)
         # A worker sends this along when it is asked for its statistics, and a class cannot be sent.
         connection.info = lambda: described
         connection.ensure_connection = partial(
@@ -106,13 +110,33 @@ class LeasedConsumer(FrugalConsumer):
         return handle_or_delay
 
     def _delay(self, message: Any) -> bool:
-        """Whether the message waits for its time in the store from now on."""
+        """Whether the message waits for its time with the broker from now on."""
+        if self._rabbit_holder is not None:
+            return self._delay_on_rabbitmq(self._rabbit_holder, message)
         headers = _task_headers(message) if self._lease_keeper is not None else {}
         due = delays.due_time(headers) if headers.get("eta") and headers.get("task") in self.strategies else None
         if due is None or not delays.delay(message, headers, due):
             return False
         logger.info("Task %s[%s] waits for its time in the store: %s", headers["task"], headers["id"], due.isoformat())
         return True
+
+    def _delay_on_rabbitmq(self, holder: RabbitHolder, message: Any) -> bool:
+        headers = _task_headers(message)
+        if not headers.get("eta") or headers.get("task") not in self.strategies:
+            return False
+        due = holder.delays.delay(message, headers, self.queue_of(message))
+        if due is not None:
+            logger.info(
+                "Task %s[%s] waits for its time on RabbitMQ: %s", headers["task"], headers["id"], due.isoformat()
+            )
+        return due is not None
+
+    def queue_of(self, message: Any) -> str:
+        """The queue from which a message came."""
+        tag = (message.delivery_info or {}).get("consumer_tag")
+        tags = getattr(self.task_consumer, "_active_tags", {})
+        by_tag = next((queue for queue, known in tags.items() if known == tag), "") if tag else ""
+        return by_tag or (message.delivery_info or {}).get("routing_key") or ""
 
     def _hear_revokes(self) -> None:
         """Has what waits in the store revoked as well: whoever takes it hours later has forgotten of it."""
