@@ -125,10 +125,9 @@ class LeasedConsumer(FrugalConsumer):
         if not headers.get("eta") or headers.get("task") not in self.strategies:
             return False
         due = holder.delays.delay(message, headers, self.queue_of(message))
-        if due is not None:
-            logger.info(
-                "Task %s[%s] waits for its time on RabbitMQ: %s", headers["task"], headers["id"], due.isoformat()
-            )
+        if due is not None and "x-death" not in message.headers:  # once: it comes by after each of its steps
+            text = "Task %s[%s] waits for its time on RabbitMQ: %s"
+            logger.info(text, headers["task"], headers["id"], due.isoformat())
         return due is not None
 
     def queue_of(self, message: Any) -> str:

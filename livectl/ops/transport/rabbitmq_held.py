@@ -153,13 +153,13 @@ class PatientChannel(pyamqp.Channel):  # type: ignore[misc]
         super()._on_close(reply_code, reply_text, *place)
 
 
-class PatientConnection(pyamqp.Connection):  # type: ignore[misc]
+class PatientAmqpConnection(pyamqp.Connection):  # type: ignore[misc]
     Channel = PatientChannel
 
 
 def patient_transport(transport: Any) -> Any:
     """The transport class of RabbitMQ with these."""
-    return type("PatientTransport", (transport,), {"Connection": PatientConnection})
+    return type("PatientTransport", (transport,), {"Connection": PatientAmqpConnection})
 
 
 class StandIn:
