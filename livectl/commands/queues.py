@@ -11,6 +11,7 @@ import click
 from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 from livectl.errors import UnfinishedError
+from livectl.units import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -209,7 +210,7 @@ def purge(context: CommandContext, /, queue: str, save: str | None, yes: bool, *
         context.say(views.task_counts(plan.tasks))
         number = "all" if plan.delayed == plan.total else f"{plan.delayed:,}"
         waiting = f", {number} of which wait for their time" if plan.delayed else ""
-        click.confirm(f"Take {plan.total} messages out of {queue}{waiting}?", abort=True, err=True)
+        click.confirm(f"Take {format_count(plan.total, 'message')} out of {queue}{waiting}?", abort=True, err=True)
     file = context.cwd / (save or f"purged-{queue}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
     with context.working(f"taking messages out of {queue}"):
         result = queue_purge.purge(context.deployment, purge_filter, file)

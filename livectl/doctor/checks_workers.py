@@ -106,7 +106,7 @@ def check_overdue_delays(facts: Facts) -> Iterator[Finding]:
             id="delays-overdue",
             level="bad",
             title="Jobs whose time has come are brought back by nobody",
-            evidence=f"{format_count(overdue.count, 'job')} in the store, due since {overdue.seconds:.0f} s, "
+            evidence=f"{format_count(overdue.count, 'job')} in the store, the first due {overdue.seconds:.0f} s ago, "
             "and no worker of livectl's runs",
             cure=f"Start one: {command} worker. Or give them to others: {command} queues restore-delayed",
         )
