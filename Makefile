@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOWEST := 'celery[redis]==5.5.0' 'kombu==5.5.2' 'redis==5.2.1'
 OLD_PYTHON := Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11
 
-.PHONY: run test test-fast test-light test-contract soak faults check fix bench clean
+.PHONY: run test test-fast test-light test-contract soak faults check fix bench man clean
 
 run: $(VENV)/.run
 	@$(BIN)/livectl up
@@ -46,6 +46,10 @@ fix: $(VENV)/.test
 
 bench: $(VENV)/.test
 	@for name in $$(cd benchmarks && ls *.py | grep -v __init__); do echo "== $${name%.py}"; $(BIN)/python -m benchmarks.$${name%.py} || exit 1; done
+
+# The manual page, as `man livectl` shows it once livectl is installed.
+man: $(VENV)/.run
+	@$(BIN)/python -m livectl.manual | man -l -
 
 clean:
 	rm -rf $(VENV) $(VENV)-lowest build dist *.egg-info

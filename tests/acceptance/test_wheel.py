@@ -13,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.acceptance
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("livectl", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("livectl", "setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 DATA = {".lua", ".yaml", ".html", ".css", ".js", ".svg", ".typed"}
 
 
@@ -34,6 +34,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_holds_every_file_of_the_package(wheel: Path) -> None:
     package = [path for path in (ROOT / "livectl").rglob("*") if path.suffix in {".py", *DATA}]
     assert {str(path.relative_to(ROOT)) for path in package} <= set(ZipFile(wheel).namelist())
+
+
+def test_it_holds_the_manual_page_where_man_looks(wheel: Path) -> None:
+    with ZipFile(wheel) as files:
+        (name,) = (name for name in files.namelist() if name.endswith("/data/share/man/man1/livectl.1"))
+        assert files.read(name).decode().startswith(".TH LIVECTL 1")
 
 
 def test_it_runs_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
