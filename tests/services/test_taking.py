@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-from kombu import Connection, Queue
+from kombu import Connection, Exchange, Queue
 
 from livectl.ops.transport import leases
 from livectl.ops.transport.guarded_channel import guarded_transport
@@ -139,6 +139,24 @@ def test_a_note_is_that_of_kombu_which_puts_it_back(store_url: str, server: redi
         return json.loads(text)[1:]
 
     assert note(guarded(local_url(store_url))) == note(Connection(local_url(store_url))) == ["", "q"]
+
+
+def test_copies_for_several_queues_are_held_each_for_itself(store_url: str, server: redis.Redis) -> None:
+    """kombu gives them one tag, by which the first acknowledgement would end the note of the others."""
+    news = Exchange("news", type="topic")
+    queues = [Queue(name, news, routing_key="news.#") for name in ("q", "r", "s")]
+    with Connection(local_url(store_url)) as stock:
+        for queue in queues:
+            queue(stock.default_channel).declare()
+        stock.Producer().publish("once", exchange=news, routing_key="news.today")
+    connection = guarded(local_url(store_url))
+    with consuming(connection, "q", "r", "s") as received:
+        wait_for(lambda: drain(connection) and len(received) == 3, what="the copies")
+        assert server.hlen("unacked") == 3
+        received[0].ack()
+        received[1].requeue()
+        assert server.hlen("unacked") == server.zcard("unacked_leases") == 1
+    assert sum(server.llen(queue.name) for queue in queues) == 2
 
 
 def test_what_cannot_be_read_nor_set_aside_is_back_as_it_was(store_url: str, server: redis.Redis) -> None:

@@ -219,7 +219,7 @@ class _Purge:
     def __init__(self, deployment: Deployment, connection: RedisConnection, purge_filter: PurgeFilter) -> None:
         self._deployment, self._connection, self._filter = deployment, connection, purge_filter
         self._layout = deployment.layout
-        self._purged_key = f"livectl:purged:{uuid4()}"
+        self._purged_key = f"{self._layout.prefix}livectl:purged:{uuid4()}"
 
     def ready_messages(self) -> Iterator[tuple[str, bytes, JobMessage]]:
         """List, text and job of the messages in the queue, in the order in which they would be taken."""

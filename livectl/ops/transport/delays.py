@@ -21,7 +21,7 @@ from kombu.utils.json import loads
 from redis.exceptions import RedisError, ResponseError
 
 from livectl.ops.protocol import delayed, message
-from livectl.ops.transport.leases import LEASE_S, LeasedQoS, execute, held_keys
+from livectl.ops.transport.leases import LEASE_S, LeasedQoS, execute, held_keys, queue_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,13 +38,13 @@ KEEPER_TTL_MS = 2_500  # then another worker takes over
 MIN_PAUSE_S = 0.05  # between two looks at what is due, so that a dense row of due times costs little
 
 # KEYS: messages that are held, their index, their leases; due times, messages, ids, counts of those that wait.
-# ARGV: tag, due time, shortest delay, list, id, head, and what the note of the message ends with. Returns 1 when it was
-# moved, 0 when it was this worker's no more, -1 when it stays.
+# ARGV: tag, due time, shortest delay, list, id, head, queue: the note of the message ends with it. Returns 1 when it
+# was moved, 0 when it was this worker's no more, -1 when it stays.
 DELAY = """
 local note = redis.call('HGET', KEYS[1], ARGV[1])
 if not note then return 0 end
 local time = redis.call('TIME')
-local tail = ',' .. cjson.encode(ARGV[7]) .. ',' .. cjson.encode(ARGV[8]) .. ']'
+local tail = ',"",' .. cjson.encode(ARGV[7]) .. ']'
 if ARGV[2] - (time[1] + time[2] / 1000000) < tonumber(ARGV[3]) or string.sub(note, -#tail) ~= tail then return -1 end
 local name = ARGV[1]
 while redis.call('HEXISTS', KEYS[5], name) == 1 do name = name .. '+' end
@@ -84,7 +84,7 @@ return found
 """
 
 # KEYS: due times, messages, ids, counts of those that wait; messages that are held, their index, their leases.
-# ARGV: name, tag, seconds of a lease, exchange, routing key.
+# ARGV: name, tag, seconds of a lease, queue.
 HOLD = (
     delayed.READ
     + """
@@ -92,7 +92,7 @@ local text, list, id = read(ARGV[1])
 if not text then return 0 end
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
-redis.call('HSET', KEYS[5], ARGV[2], '[' .. text .. ',' .. cjson.encode(ARGV[4]) .. ',' .. cjson.encode(ARGV[5]) .. ']')
+redis.call('HSET', KEYS[5], ARGV[2], '[' .. text .. ',"",' .. cjson.encode(ARGV[4]) .. ']')
 redis.call('ZADD', KEYS[6], now, ARGV[2])
 redis.call('ZADD', KEYS[7], now + ARGV[3], ARGV[2])
 forget(ARGV[1], list, id)
@@ -122,16 +122,15 @@ def due_time(headers: dict[str, Any]) -> datetime | None:
 
 def delay(held: Any, headers: dict[str, Any], due: datetime) -> bool:
     """Moves a message that this worker holds to those that wait. False where it has to wait with the worker."""
-    channel, list_key, origin = held.channel, getattr(held, "taken_from", ""), held.delivery_info
+    channel, list_key = held.channel, getattr(held, "taken_from", "")
     if not list_key:  # fanned out, or taken in the way of kombu
         return False
     keys = (*held_keys(channel), *delayed.delayed_keys(_unacked_key(channel)))
     head = delayed.head_of(list_key, headers["id"])
-    what = (held.delivery_tag, due.timestamp(), MIN_DELAY_S, list_key, headers["id"], head)
+    queue = queue_of(channel, list_key)
+    what = (held.delivery_tag, due.timestamp(), MIN_DELAY_S, list_key, headers["id"], head, queue)
     try:
-        moved = execute(
-            channel.qos._client, "EVAL", DELAY, len(keys), *keys, *what, origin["exchange"], origin["routing_key"]
-        )
+        moved = execute(channel.qos._client, "EVAL", DELAY, len(keys), *keys, *what)
     except ResponseError as error:
         _warn_once(f"jobs wait for their time in this worker and not in the store, which refuses them: {error}")
         return False
@@ -158,9 +157,8 @@ def take_revoked(channel: Any, ids: Sequence[str], is_known: Callable[[Any], boo
             held = channel.Message(loads(stored.raw.decode()), channel=channel)
             if not is_known(held):
                 continue
-            origin = held.delivery_info["exchange"], held.delivery_info["routing_key"]
-            words = (*keys, *held_keys(channel), stored.name, held.delivery_tag, LEASE_S, *origin)
-            if execute(client, "EVAL", HOLD, len(keys) + 3, *words):
+            what = (stored.name, held.delivery_tag, LEASE_S, queue_of(channel, stored.key))
+            if execute(client, "EVAL", HOLD, len(keys) + 3, *keys, *held_keys(channel), *what):
                 channel.taken_tag, channel.taken_from = held.delivery_tag, stored.key
                 channel.qos.append(held, held.delivery_tag)
                 taken.append(held)

@@ -340,6 +340,11 @@ def restore(
     return sum(note is not None for note in notes)
 
 
+def queue_of(channel: Any, list_key: str) -> str:
+    """The queue that a list on the server belongs to."""
+    return str(list_key[len(channel.global_keyprefix) :].split(channel.sep, 1)[0])
+
+
 class _Pushes:
     """What kombu would put into lists, where it is asked to by a pipeline."""
 
@@ -359,8 +364,10 @@ def _pushes(channel: Any, tag: str, note: bytes | None) -> list[tuple[str, str |
     message, exchange, routing_key = loads(bytes_to_str(note))
     pipe = _Pushes()
     channel._do_restore_message(message, exchange, routing_key, pipe)
-    if not pipe.pushes:  # the queues of its exchange are gone, and their names are the usual keys
-        channel._do_restore_message(message, "", routing_key, pipe)
+    if not pipe.pushes:  # of an exchange that nobody here has declared
+        topic = channel.exchange_types["topic"]
+        for queue in topic.lookup(channel.get_table(exchange), exchange, routing_key, None) or {routing_key}:
+            channel._do_restore_message(message, "", queue, pipe)
     return [(channel.global_keyprefix + key, text) for key, text in pipe.pushes]
 
 

@@ -33,12 +33,15 @@ from livectl.ops.transport.leases import (
     execute,
     held_by_worker,
     held_keys,
+    queue_of,
 )
 
 log = logging.getLogger(__name__)
 
 # KEYS: messages that are held, their index, their leases, lists in the order in which they are asked.
-# ARGV: seconds of a lease, tag for a message that has none that can be read.
+# ARGV: seconds of a lease, tag for a message that has none that can be read, length of the prefix, separator.
+# The note names the queue that the message lay in, and no exchange: by that it would go back to all of its queues.
+# kombu gives the copies of a message for several queues one tag: who holds one already holds the next under another.
 # To read lists that are empty is what makes the server tell of their next change.
 TAKE = """
 local time = redis.call('TIME')
@@ -52,8 +55,11 @@ for i = 4, #KEYS do
     local tag, note = ARGV[2] .. KEYS[i], nil
     if type(origin) == 'table' and type(origin.exchange) == 'string' and type(origin.routing_key) == 'string'
         and type(properties.delivery_tag) == 'string' and string.find(properties.delivery_tag, '^[%w_.-]+$') then
+      local queue = string.sub(KEYS[i], ARGV[3] + 1)
+      queue = string.sub(queue, 1, (string.find(queue, ARGV[4], 1, true) or 0) - 1)
       tag = properties.delivery_tag
-      note = '[' .. item .. ',' .. cjson.encode(origin.exchange) .. ',' .. cjson.encode(origin.routing_key) .. ']'
+      while redis.call('HEXISTS', KEYS[1], tag) == 1 do tag = tag .. '+' end
+      note = '[' .. item .. ',"",' .. cjson.encode(queue) .. ']'
     end
     redis.call('HSET', KEYS[1], tag, note or ('[' .. cjson.encode(item) .. ',"",""]'))
     redis.call('ZADD', KEYS[2], now, tag)
@@ -200,7 +206,8 @@ class TakingChannel:
         keys = [*held_keys(self), *(self.global_keyprefix + key for key in lists)]
         self._in_poll, self._brpop_sent_at, self._is_waiting = connection, monotonic(), False
         how = ("EVALSHA", TAKE_HASH) if self._is_script_known else ("EVAL", TAKE)
-        connection.send_command(*how, len(keys), *keys, LEASE_S, next(self._unread_tags))
+        arguments = (LEASE_S, next(self._unread_tags), len(self.global_keyprefix.encode()), self.sep)
+        connection.send_command(*how, len(keys), *keys, *arguments)
 
     def _brpop_read(self: Any, **options: Any) -> Any:
         if not self.takes:
@@ -272,7 +279,7 @@ class TakingChannel:
         super().close()  # type: ignore[misc]
 
     def _deliver_taken(self: Any, key: bytes, item: bytes, tag_bytes: bytes) -> None:
-        queue = bytes_to_str(key)[len(self.global_keyprefix) :].rsplit(self.sep, 1)[0]
+        queue = queue_of(self, bytes_to_str(key))
         tag = bytes_to_str(tag_bytes)
         self._queue_cycle.rotate(queue)
         if queue not in self.connection._callbacks:  # its consumer went while the script ran
@@ -281,7 +288,10 @@ class TakingChannel:
         self.taken_tag, self.taken_from = tag, bytes_to_str(key)
         try:
             if is_json(item):
-                is_done = self.connection._deliver(loads(bytes_to_str(item)), queue) is not False
+                message = loads(bytes_to_str(item))
+                if not tag.startswith(UNREAD):
+                    message["properties"]["delivery_tag"] = tag
+                is_done = self.connection._deliver(message, queue) is not False
             else:
                 is_done = self.set_aside(queue, item, "the message is no valid JSON") is not False
             # What could not be set aside stays noted, and is back in its queue when its lease has run out.
