@@ -30,6 +30,7 @@ COMMAND_GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "live": ("live", "Show who is live, as workers last found it."),
         "check": ("check", "Ask after streamers, now."),
         "follow": ("follow", "Change and show the list of streamers you follow."),
+        "open": ("open", "Open the page of a stream in the browser."),
         "history": ("history", "Show the sessions of a streamer, and when they usually stream."),
         "submit": ("submit", "Send a whole follow list to the workers, and watch it being asked."),
         "alerts": ("alerts", "Show where alerts go and how they fare; send a sample."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from livectl.errors import FileError
+from livectl.errors import FileError, LivectlError
 from livectl.pools import LOG_LEVELS
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from livectl.address import Address
-    from livectl.errors import LivectlError
+    from livectl.live.store import Store
     from livectl.ops.deployment import Deployment
     from livectl.ops.jobs.sender import JobSender
     from livectl.render import View
@@ -128,6 +128,22 @@ class CommandContext:
         from livectl.ops.processes import embedded_broker
 
         return embedded_broker.resolve_addresses(self.settings).store
+
+    def open_own_store(self, *, silent: bool = False) -> Store | None:
+        """The store, to record in; None, and the reason on stderr unless `silent`, when it cannot be reached."""
+        from livectl import redis_client
+        from livectl.live.store import Store
+
+        try:
+            address = self.own_store
+            with redis_client.explained(address):
+                store = Store(redis_client.open_store(address))
+                store.prepare()
+        except LivectlError as error:
+            if not silent:
+                self.say(f"nothing is recorded: {error.message}")
+            return None
+        return store
 
     def display_path(self, path: Path) -> str:
         """A path as messages write it: from the folder of the call on, where it is in there."""

@@ -10,7 +10,6 @@ import click
 from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 from livectl.errors import (
-    LivectlError,
     PlatformError,
     ServerAwayError,
     ServerError,
@@ -21,12 +20,10 @@ from livectl.errors import (
 
 if TYPE_CHECKING:
     from livectl.live.check_request import CheckRequest, StreamerKey
-    from livectl.live.store import Store
     from livectl.live.views import StreamerView
     from livectl.ops.deployment import Deployment
     from livectl.remote_check import RemoteCheck
 
-CACHE_FILE = "check-cache.json"  # in the home: tokens and names, where no store keeps them
 MAX_WAIT_S = 90.0  # a job has 60 s, and may have waited for its turn
 
 
@@ -131,33 +128,7 @@ def _send(context: CommandContext, request: CheckRequest, deployment: Deployment
 
 def _check_here(context: CommandContext, request: CheckRequest) -> dict[StreamerKey, StreamerView]:
     from livectl.live import check_request
-    from livectl.live.checker import Checker
-    from livectl.live.network.check_cache import FileCache
-    from livectl.redaction import redact_stray_logs
 
-    redact_stray_logs()  # of a platform that stumbles
-    cache = FileCache(context.home / CACHE_FILE)
-    checker = Checker(context.settings, _open_store(context), cache=cache)
-    streamer_views: dict[StreamerKey, StreamerView] = {}
+    store = context.open_own_store()
     with context.working("asking") as advance:
-        for batch in request.batches:
-            streamer_views |= check_request.to_views(request, batch, check_request.check_here(checker, batch))
-            cache.save()
-            advance(len(streamer_views), request.total)
-    return streamer_views
-
-
-def _open_store(context: CommandContext) -> Store | None:
-    """The store that records the answers; None, and the reason on stderr, when it cannot be reached."""
-    from livectl import redis_client
-    from livectl.live.store import Store
-
-    try:
-        address = context.own_store
-        with redis_client.explained(address):
-            store = Store(redis_client.open_store(address))
-            store.prepare()
-    except LivectlError as error:
-        context.say(f"nothing is recorded: {error.message}")
-        return None
-    return store
+        return check_request.answer_here(request, context.settings, store, context.home, advance)

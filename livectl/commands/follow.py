@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import click
 
 from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
-from livectl.errors import SecretUnsetError, ServerError, SettingsError, mistake_lines
+from livectl.errors import LivectlError, SecretUnsetError, ServerError, SettingsError, mistake_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,24 +40,69 @@ def command() -> None:
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="May be repeated.")
 @click.option("--alert", "alerts", multiple=True, metavar="TARGET", help="Tell only this target; may be repeated.")
 @click.option("--weight", type=float, help="4 is asked twice as often as 1.")
+@click.option("--ask/--no-ask", default=True, help="Whether to ask the platforms about them at once.")
 @pass_command_context
-def add(context: CommandContext, /, addresses: tuple[str, ...], **options: Any) -> None:
+def add(context: CommandContext, /, addresses: tuple[str, ...], *, ask: bool, **options: Any) -> int:
     """Follow streamers: platform/id, or an address as the browser shows it.
 
-    Somebody followed already stays as they are.
+    Their platforms are asked at once, and what they say of each is shown; one that
+    cannot be asked now is asked by itself. Somebody followed already stays as they are.
+
+    \b
+    Exit codes: 0 all are followed, 1 a platform knows nobody of that name,
+    2 an address is no streamer's; the others are followed all the same.
 
     \b
     Examples:
       livectl follow add demo/ada https://live.bilibili.com/6
-      livectl follow add --tag games --weight 5 douyu/9999
+      livectl follow add --no-ask --tag games --weight 5 douyu/9999
     """
     from livectl.live import views
     from livectl.live.follows import follow_list
+    from livectl.models import State
 
     fields = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items() if value}
-    streamers = [follow_list.read_entry({"url": address, **fields}) for address in addresses]
+    chosen = {key: follow_list.FIELD_READERS[key](value) for key, value in fields.items()}
+    streamers, refused = _read_addresses(context, addresses, chosen)
     edit = _open_follow_file(context).add(streamers)
-    context.show(views.edit_view(edit, "Following", "Followed already:"))
+    seen = _ask_about(context, streamers) if ask else {}
+    context.show(views.follow_view(edit, seen, time.time()))
+    for error in refused:
+        context.report_error(error) if not context.json else context.say(error.message)
+    if refused:
+        return refused[0].code
+    return 1 if any(view.state is State.NOT_FOUND for view in seen.values()) else 0
+
+
+def _read_addresses(
+    context: CommandContext, addresses: Sequence[str], fields: dict[str, Any]
+) -> tuple[list[Streamer], list[LivectlError]]:
+    """The streamers at these addresses, and an error for each that is no streamer's. Raises the only one."""
+    from livectl.live.follows import follow_list
+
+    streamers, refused = [], []
+    for address in addresses:
+        try:
+            streamer = follow_list.parse_argument(address, context.settings.follows)
+            streamers.append(follow_list.parse_streamer(address, fields) if fields else streamer)
+        except LivectlError as error:
+            if len(addresses) == 1:
+                raise
+            error.message = f"{address}: {error.message}"
+            refused.append(error)
+    return streamers, refused
+
+
+def _ask_about(context: CommandContext, streamers: Sequence[Streamer]) -> dict[tuple[str, str], StreamerView]:
+    """What the platforms say of them now, recorded where the store can be reached; nothing where there is no answer."""
+    from livectl.live import check_request
+
+    if not streamers:
+        return {}
+    store = context.open_own_store(silent=True)
+    with context.working(f"asking about {len(streamers)}") as advance:
+        request = check_request.build(streamers, context.settings)
+        return check_request.answer_here(request, context.settings, store, context.home, advance)
 
 
 @command.command()

@@ -11,10 +11,12 @@ from livectl.live import platforms, polling, views
 from livectl.models import Observation, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from livectl.live.checker import Checker
     from livectl.live.polling import CheckBatch
+    from livectl.live.store import Store
     from livectl.live.views import StreamerView
     from livectl.models import Streamer
     from livectl.settings import Settings
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 StreamerKey: TypeAlias = "tuple[str, str]"  # platform, and the name that was asked for
 
+CACHE_FILE = "check-cache.json"  # in the home: tokens and names, where no store keeps them
 JOB_BUDGET_SECONDS = 10.0  # of a platform's budget, at most, in one job: as much as it saves up
 
 
@@ -53,6 +56,29 @@ def check_here(checker: Checker, batch: CheckBatch) -> list[Observation]:
     """Checks a batch in this process, once the platform's budget allows it."""
     time.sleep(checker.reserve(batch.platform, len(batch.ids), time.time()))
     return checker.check_now(batch.platform, batch.ids, time.time())
+
+
+def answer_here(
+    request: CheckRequest,
+    settings: Settings,
+    store: Store | None,
+    home: Path,
+    advance: Callable[[float, float], None] = lambda done, total: None,
+) -> dict[StreamerKey, StreamerView]:
+    """Checks all of it in this process, and records the answers in the store, where there is one."""
+    from livectl.live.checker import Checker
+    from livectl.live.network.check_cache import FileCache
+    from livectl.redaction import redact_stray_logs
+
+    redact_stray_logs()  # of a platform that stumbles
+    cache = FileCache(home / CACHE_FILE)
+    checker = Checker(settings, store, cache=cache)
+    streamer_views: dict[StreamerKey, StreamerView] = {}
+    for batch in request.batches:
+        streamer_views |= to_views(request, batch, check_here(checker, batch))
+        cache.save()
+        advance(len(streamer_views), request.total)
+    return streamer_views
 
 
 def read_result(batch: CheckBatch, result: Any) -> list[Observation]:

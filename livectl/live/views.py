@@ -13,7 +13,7 @@ from livectl.live import platforms
 from livectl.live.platforms.base import NotAStreamer
 from livectl.models import State
 from livectl.redaction import hide_secrets
-from livectl.render import Column, View, sentence, table, with_lines
+from livectl.render import Column, View, one_line, sentence, table, with_lines
 from livectl.units import format_duration, format_names, format_rate, utc_datetime
 
 if TYPE_CHECKING:
@@ -321,6 +321,31 @@ def edit_view(edit: FollowEdit, done: str, otherwise: str) -> View:
     lines = [f"{done} {address_text(streamer)}" for streamer in edit.changed]
     lines += [f"{otherwise} {address_text(streamer)}" for streamer in edit.unchanged]
     return render.sentence("\n".join(lines), streamers_json(edit.changed))
+
+
+def follow_view(edit: FollowEdit, seen: Mapping[tuple[str, str], StreamerView], now: float) -> View:
+    """Who is followed now, and what their platform said of each; JSON has those who were added."""
+
+    def line(done: str, streamer: Streamer) -> str:
+        view = seen.get(streamer.key)
+        return f"{done} {address_text(streamer)}{f': {_found_text(view, now)}' if view else ''}"
+
+    lines = [line("Following", streamer) for streamer in edit.changed]
+    lines += [line("Followed already:", streamer) for streamer in edit.unchanged]
+    rows = zip(streamers_json(edit.changed), edit.changed, strict=True)
+    return sentence("\n".join(lines), [fields | {"seen": seen.get(added.key)} for fields, added in rows])
+
+
+def _found_text(streamer: StreamerView, now: float) -> str:
+    """The name and the state that were found, or why nothing was."""
+    state = state_text(streamer)
+    if streamer.state is State.NOT_FOUND:
+        return f"nobody of that name there; livectl follow remove {address_text(streamer)} takes it out"
+    if streamer.live is None:
+        return f"{state}, asked again by itself" + (f" ({one_line(streamer.problem)})" if streamer.problem else "")
+    if streamer.live:
+        state = f"live for {_format_since(streamer.started_at, now)}" if streamer.started_at else "live"
+    return ", ".join(filter(None, (streamer.name, state))) + (f": {_title_text(streamer)}" if streamer.live else "")
 
 
 def import_view(edit: FollowEdit, refused: int) -> View:

@@ -331,6 +331,7 @@ RUNNABLE = [
     for _, words in _examples()
     if not {"-A", "--watch", "--local", "--install", "--prove", "--write", "/srv/streams", *STAYING} & set(words)
     and (words[:2] != ["follow", "add"] or "://" not in " ".join(words))
+    and (words[0] != "open" or "--print" in words)
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,12 +51,20 @@ def test_a_line_that_names_nobody_is_told(folder: Path) -> None:
     assert "follows.yaml:3:3: warning: demo/ada is followed by line 1 already" in err
 
 
+NOBODY = "nobody of that name there; livectl follow remove demo/nobody takes it out"
 CALLS = [
     # argv, exit code, answer, remarks
-    (("add", "demo/eve"), 0, "Following demo/eve\n", ""),
-    (("add", "demo/ada"), 0, "Followed already: demo/ada\n", ""),
+    (("add", "--no-ask", "demo/eve"), 0, "Following demo/eve\n", ""),
+    (("add", "demo/nobody"), 1, f"Following demo/nobody: {NOBODY}\n", ""),
+    (
+        ("add", "twitch/a", "demo/eve", "foo/bar", "--no-ask"),
+        2,
+        "Following twitch/a\nFollowing demo/eve\n",
+        "no platform foo",
+    ),
+    (("add", "--no-ask", "demo/ada"), 0, "Followed already: demo/ada\n", ""),
     (("add", "https://clips.twitch.tv/x"), 2, "", "a Twitch clip is no streamer"),
-    (("add", "--weight", "0", "demo/eve"), 0, "Following demo/eve\n", ""),
+    (("add", "--no-ask", "--weight", "0", "demo/eve"), 0, "Following demo/eve\n", ""),
     (("add", "--weight", "-1", "demo/eve"), 3, "", "a weight is a number above 0"),
     (("add",), 2, "", "Missing argument"),
     (("remove", "twitch/FOO"), 0, "No longer following twitch/foo\n", ""),
@@ -80,6 +89,20 @@ def test_add_writes_what_it_is_told(folder: Path) -> None:
     run(folder, "add", "demo/eve", "--name", "Eve", "--tag", "a", "--tag", "b", "--alert", "phone", "--weight", "2")
     last = (folder / "follows.yaml").read_text().splitlines()[-1]
     assert last == "  - {url: demo/eve, name: Eve, tags: [a, b], alerts: [phone], weight: 2}"
+
+
+def test_add_says_of_each_what_it_found_and_what_it_could_not_read(folder: Path) -> None:
+    words = ("add", "demo/nonstop", "https://clips.twitch.tv/x", "demo/nobody", "foo/bar")
+    code, out, err = run(folder, *words)
+    live, nobody = out.splitlines()
+    assert re.match(r"Following demo/nonstop: Nonstop, live for .+: \w", live)
+    assert nobody == f"Following demo/nobody: {NOBODY}"
+    assert code == 2
+    for refused in ("https://clips.twitch.tv/x: a Twitch clip is no streamer", "foo/bar: there is no platform foo"):
+        assert f"livectl: {refused}" in err
+    assert (folder / "follows.yaml").read_text() == f"{FILE}  - demo/nonstop\n  - demo/nobody\n"
+    (added,) = json.loads(run(folder, "add", "demo/nonstop", "demo/eve", "--json")[1])
+    assert (added["id"], added["seen"]["name"], added["seen"]["state"] in {"live", "offline"}) == ("eve", "Eve", True)
 
 
 def test_import_follows_the_good_and_tells_the_bad(folder: Path) -> None:
