@@ -39,8 +39,11 @@ RESP_VERSION = 2  # replies have the same shapes with every redis-py and every s
 
 # A write that changes nothing: no such key is there. A replica, a full server and one whose disk is full refuse it.
 TRIAL_WRITE = ("SET", "livectl:probe", "1", "XX")
+PING = ("PING",)
 TRIAL_WRITE_TOLERATED = ("NOPERM", "ERR unknown command")  # what this user does with it, its own commands will show
-DISK_FULL = ("MISCONF", "NOREPLICAS")  # for the time being; the embedded broker says the latter then
+# For the time being; the embedded broker says the latter then. The former is the answer to a PING, too, once something
+# that the server writes by itself, such as an expiry, has found no room.
+DISK_FULL = ("MISCONF", "NOREPLICAS")
 
 # Nothing that a Redis sends is larger; what claims to be would take all memory.
 MAX_LINE_BYTES = 65_536
@@ -213,14 +216,14 @@ def _log_in(connection: RedisConnection, address: Address, *, trial_write: bool,
         commands.append(("AUTH", *([address.user] if address.user else []), address.password))
     if address.database:
         commands.append(("SELECT", address.database))
-    commands.append(("PING",))
+    commands.append(PING)
     if trial_write:
         commands.append(TRIAL_WRITE)
     replies = connection.call_all(commands)
     for command, reply in zip(commands, replies, strict=True):
         if not isinstance(reply, RedisReplyError):
             continue
-        if command is TRIAL_WRITE and reply.words.startswith(tolerated):
+        if command in {PING, TRIAL_WRITE} and reply.words.startswith(tolerated):
             continue
         raise reply
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.faults import beat_rows, broker_rows, live_rows, message_rows, worker_rows
+from tests.faults import beat_rows, broker_rows, data_rows, live_rows, message_rows, worker_rows
 
 ROWS = sorted(
-    (*worker_rows.ROWS, *broker_rows.ROWS, *message_rows.ROWS, *live_rows.ROWS, *beat_rows.ROWS),
+    (*worker_rows.ROWS, *broker_rows.ROWS, *message_rows.ROWS, *live_rows.ROWS, *beat_rows.ROWS, *data_rows.ROWS),
     key=lambda row: int(row.name.strip("Fabc")),
 )

@@ -28,7 +28,7 @@ from livectl.errors import ServerError, SettingsError
 from livectl.ops.processes import embedded_broker, process
 from livectl.ops.processes.embedded_broker import EmbeddedBroker
 from livectl.ops.transport.guarded_channel import guarded_transport
-from livectl.redis_client import using_store
+from livectl.redis_client import connect, using_store
 from livectl.server_check import check_server
 from tests.support.disks import fill, root_only, tiny_disk
 from tests.support.waiting import HANG_SECONDS, LOOK_SECONDS, wait_for
@@ -386,6 +386,9 @@ def test_a_read_only_home_is_said_in_a_sentence(tmp_path: Path) -> None:
         EmbeddedBroker(disk / "home").launch()
 
 
+PASSING = 300  # keys that expire: together more to write than there is room for in a file's last page
+
+
 @contextmanager
 def full_disk(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     """A home that keeps something on a disk that is full, and the file to remove to make room."""
@@ -393,7 +396,8 @@ def full_disk(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
         home, ballast = disk / "home", disk / "ballast"
         with running(home) as record, client(record) as store:
             store.set("kept", "yes")
-            store.set("passing", "yes", px=200)
+            for number in range(PASSING):
+                store.set(f"passing {number}", "yes", px=200)
         fill(ballast, spare=0)
         yield home, ballast
 
@@ -419,10 +423,18 @@ def test_on_a_full_disk_it_starts_answers_and_takes_nothing_until_there_is_room(
         with launched(home, said) as (server, child, store):
             for _ in range(3):
                 assert store.get("kept") == "yes"
-                with pytest.raises(redis.ResponseError, match="NOREPLICAS"):
+                with pytest.raises(redis.ResponseError, match="NOREPLICAS|MISCONF"):
                     store.rpush("list", "x" * 100_000)
-            wait_for(lambda: store.get("passing") is None)  # an expiry, which the server itself writes
+            # Expiries, which the server itself writes: from then on it refuses even a PING.
+            wait_for(lambda: embedded_broker._ping(server.socket).startswith(b"-MISCONF"))
+            assert store.dbsize() == 1
+            assert server.is_ready()
             assert server.is_responding()
+            address = Address(scheme="unix", path=server.socket)
+            with connect(address) as reading:
+                assert reading.execute("GET", "kept") == b"yes"
+            with pytest.raises(ServerError, match="takes nothing"):
+                check_server(address)
             assert child.poll() is None
             before = store.client_id()
             ballast.unlink()

@@ -65,6 +65,7 @@ NON_DATA_CAUSES = (
     "Too many open files",
     "Cannot allocate memory",
 )
+READY_ANSWERS = (b"+PONG", b"-MISCONF")  # to a PING; the latter where the disk is full
 READY_MESSAGE = "Ready to accept connections"
 LOADING_MESSAGE = "Server initialized"  # after this line the server reads its data
 MAX_LOG_READ_BYTES = 1_000_000  # one start writes far less
@@ -130,13 +131,13 @@ class EmbeddedBroker:
             return self._spawn(binary, lock_descriptor)
 
     def is_ready(self) -> bool:
-        """Whether the server has read its data and accepts writes."""
-        return _ping(self.socket).startswith(b"+PONG")
+        """Whether the server has read its data."""
+        return _ping(self.socket).startswith(READY_ANSWERS)
 
     def is_responding(self) -> bool:
         """Whether the server answers at all; while it reads its data it answers with an error."""
         answer = _ping(self.socket)
-        if answer.startswith(b"+PONG"):
+        if answer.startswith(READY_ANSWERS):
             self._data.note_filled()
             self._heed_disk()
         return bool(answer)
