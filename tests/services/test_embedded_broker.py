@@ -423,7 +423,7 @@ def test_on_a_full_disk_it_starts_answers_and_takes_nothing_until_there_is_room(
         with launched(home, said) as (server, child, store):
             for _ in range(3):
                 assert store.get("kept") == "yes"
-                with pytest.raises(redis.ResponseError, match="NOREPLICAS|MISCONF"):
+                with pytest.raises(redis.ResponseError, match=r"NOREPLICAS|MISCONF"):
                     store.rpush("list", "x" * 100_000)
             # Expiries, which the server itself writes: from then on it refuses even a PING.
             wait_for(lambda: embedded_broker._ping(server.socket).startswith(b"-MISCONF"))
