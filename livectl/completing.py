@@ -197,6 +197,20 @@ def complete(name: str) -> Callable[[click.Context, click.Parameter, str], list[
     return to_items
 
 
+def complete_command(ctx: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The commands below those that stand there already."""
+    from click.shell_completion import CompletionItem
+
+    found = ctx.find_root()
+    for word in ctx.params.get(parameter.name or "") or ():
+        command = found.command.get_command(found, word) if hasattr(found.command, "get_command") else None
+        if command is None:
+            return []
+        found = type(ctx)(command, parent=found, info_name=word)
+    names = found.command.list_commands(found) if hasattr(found.command, "list_commands") else []
+    return [CompletionItem(name) for name in names if name.startswith(begun)]
+
+
 def _is_meant(begun: str, word: str, about: str) -> bool:
     """Whether it begins what stands behind the slash, or what is said of the word."""
     return any(part.lower().startswith(begun.lower()) for part in (word.partition("/")[2], about) if part)

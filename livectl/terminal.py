@@ -101,8 +101,13 @@ class Frame(NamedTuple):
         return max(0, self.offset + STEPS.get(key, 0) + self.page * PAGES.get(key, 0))
 
 
-def build_frame(parts: SplitLines, text_format: TextFormat, height: int, offset: int, clock: str, keys: str) -> Frame:
-    """As many rows as there is room for between the headings and what stands below; the last line counts the others."""
+def build_frame(
+    parts: SplitLines, text_format: TextFormat, height: int, offset: int, clock: str, keys: str | None
+) -> Frame:
+    """As many rows as there is room for between the headings and what stands below; the last line counts the others.
+
+    `keys` says which there are besides those that scroll and quit; None that there is no keyboard.
+    """
     below = parts.below[: max(0, height // 2 - FOOTER_LINES)]
     page = max(1, height - len(parts.headings) - len(below) - FOOTER_LINES)
     offset = min(offset, max(0, len(parts.rows) - page))
@@ -110,9 +115,8 @@ def build_frame(parts: SplitLines, text_format: TextFormat, height: int, offset:
     more = len(parts.rows) - offset - len(shown)
     counts = [f"{offset} above"] * bool(offset) + [f"{more} more"] * bool(more)
     scroll = ["j k scroll"] if counts else []
-    footer = shorten_cells(
-        "  ".join([clock, *counts, "q quit", *scroll, *filter(None, [keys])]), text_format.width or 0
-    )
+    words = ["Ctrl-C quits"] if keys is None else ["q quit", *scroll, *filter(None, [keys])]
+    footer = shorten_cells("  ".join([clock, *counts, *words]), text_format.width or 0)
     return Frame([*parts.headings, *shown, *below, "", text_format.painted(footer, DIM)][-height:], offset, page)
 
 
@@ -186,7 +190,8 @@ class FullScreen:
         """Draws over what is there, so that nothing flickers."""
         width, height = find_width(self._out, self._environ), _terminal_size(self._out).lines
         text_format = TextFormat(width, has_colour(self._out, self._environ), self._wide)
-        frame = build_frame(_parts(watched, text_format), text_format, height, offset, time.strftime("%H:%M:%S"), keys)
+        parts, clock = _parts(watched, text_format), time.strftime("%H:%M:%S")
+        frame = build_frame(parts, text_format, height, offset, clock, keys if self._keys else None)
         text = f"{ERASE_LINE}\n".join(frame.lines) + ERASE_LINE
         self._write(f"{BEGIN_FRAME}{HOME}{text}{ERASE_BELOW}{END_FRAME}")
         return frame

@@ -113,7 +113,8 @@ def _deliver_alert(context: CommandContext, letter_id: str, alert: Any) -> int:
     from livectl.live.alerts import views as alerts_views
     from livectl.ops.jobs import dead_letters
 
-    outcomes = targets.resend_alert(alert, context.settings)
+    with context.working("telling it again"):
+        outcomes = targets.resend_alert(alert, context.settings)
     if delivered := all(outcome.sent for outcome in outcomes.values()):
         dead_letters.drop(context.deployment, [letter_id])
     context.show(alerts_views.outcomes_view(outcomes))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from livectl.completing import complete_command
+
 
 @click.command()
-@click.argument("words", nargs=-1, metavar="[COMMAND]...")
+@click.argument("words", nargs=-1, metavar="[COMMAND]...", shell_complete=complete_command)
 @click.pass_context
 def command(ctx: click.Context, words: tuple[str, ...]) -> None:
     """The same as --help behind that command.

@@ -254,7 +254,8 @@ def import_schedule(
     from livectl.ops.schedules import conversion, importing
 
     wanted = importing.ImportSource(source=source, app=context.app, kept_in=kept_in, assumed=assume)
-    converted = importing.import_schedule(wanted, context.cwd, datetime.now(UTC))
+    with context.working("reading the schedule"):
+        converted = importing.import_schedule(wanted, context.cwd, datetime.now(UTC))
     return conversion.show(converted, context.say, context.show)
 
 
@@ -365,7 +366,8 @@ def _load_tasks(context: CommandContext) -> Mapping[str, Any] | None:
     try:
         if context.app is not None:
             return context.load_tasks()
-        return apps.load_tasks(apps.app_of_modules(OWN_TASKS_MODULE), context.cwd)
+        with context.working("loading the tasks"):
+            return apps.load_tasks(apps.app_of_modules(OWN_TASKS_MODULE), context.cwd)
     except LivectlError as error:
         context.say(f"tasks not checked: {error.message}")
         return None

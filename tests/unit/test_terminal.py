@@ -7,11 +7,13 @@ import os
 import pty
 import termios
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import pytest
 
 from livectl import render, terminal
+from livectl.context import CommandContext
 from livectl.errors import ServerError
 from livectl.render import SplitLines, TextFormat
 from livectl.terminal import FullScreen, Watched
@@ -58,6 +60,11 @@ def test_what_does_not_fit_is_counted(
     assert [line for line in lines if line.startswith("streamer")] == ROWS[first : first + shown]
     scroll = "  j k scroll" if counts else ""
     assert lines[-1] == "  ".join(filter(None, ["10:00:00", counts, f"q quit{scroll}", "s sort"]))
+
+
+def test_without_a_keyboard_there_are_no_keys() -> None:
+    lines = terminal.build_frame(SplitLines([], ROWS, []), TextFormat(60), 9, 0, "10:00:00", None).lines
+    assert lines[-1] == "10:00:00  53 more  Ctrl-C quits"
 
 
 @pytest.fixture
@@ -145,6 +152,31 @@ def test_what_takes_longer_than_a_second_says_so(monkeypatch: pytest.MonkeyPatch
     wait_for(lambda: "asking  [##################......] 3 of 4  0 s" in window.getvalue())
     progress.end()
     assert window.getvalue().endswith("3 of 4  0 s\x1b[K\n")  # the answer comes below it
+
+
+def test_what_is_said_meanwhile_has_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "PROGRESS_AFTER_S", 0.01)
+    window = Window()
+    context = CommandContext(ENVIRON, Path.cwd(), io.StringIO(), window)
+    with context.working("asking"):
+        wait_for(lambda: "asking  0 s" in window.getvalue())
+        context.say("a remark")
+        assert "\r\x1b[Ka remark\n" in window.getvalue()
+        with context.working("asking more") as advance:  # within another, it is that one's
+            advance(1, 2)
+    context.show(render.sentence("done", None))
+    assert "more" not in window.getvalue()
+    assert context.out.getvalue() == "done\n"  # type: ignore[attr-defined]
+
+
+def test_without_a_terminal_nobody_is_told_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "Progress", None)
+    for err, quiet in ((io.StringIO(), False), (Window(), True)):
+        context = CommandContext(ENVIRON, Path.cwd(), io.StringIO(), err)
+        context.quiet = quiet
+        with context.working("asking") as advance:
+            advance(1, 2)
+        assert err.getvalue() == ""
 
 
 def test_a_line_without_a_bar_goes_and_what_is_quick_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
