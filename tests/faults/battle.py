@@ -19,6 +19,7 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from livectl.ops.processes import die_with_parent
 from tests.faults import brokers
@@ -28,11 +29,14 @@ from tests.faults.workers import JOBS
 from tests.support.processes import children
 from tests.support.waiting import wait_for
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 WORKERS = 2
 CONCURRENCY = 2
 JOB_S = 0.005
 FIRST_HARM_S, HARM_PAUSE_S = 10.0, (3.0, 13.0)  # between two harms; on average every eight seconds
-LAST_QUIET_S = 150.0  # without any job, before what is open counts as lost: longer than any system's time-out
+LAST_QUIET_S = 200.0  # without any job, before what is open counts as lost: longer than any system's time-out
 KEPT_ENTRIES = 10_000
 SEEN_WITHIN_S = 60.0  # after a harm: then it is a hang, and is counted as that long
 
@@ -74,7 +78,7 @@ class Fighter:
     is_stock: bool = True
     imports: str = ""
     scheme: str = "redis"
-    options: dict[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
 
 
 # Stock Celery gives back after visibility_timeout, an hour: so long nobody waits here. Where it acknowledges late it is
@@ -90,7 +94,12 @@ LATE = {
         "unacked_mutex_expire": 10,
     },
 }
-PLUS_LATE = {"task_acks_late": True, "task_reject_on_worker_lost": True, "worker_prefetch_multiplier": 1}
+PLUS_LATE = {
+    "task_acks_late": True,
+    "task_reject_on_worker_lost": True,
+    "worker_prefetch_multiplier": 1,
+    "broker_transport_options": {"visibility_timeout": 60},
+}
 FIGHTERS = {
     "livectl": Fighter("livectl -A proj worker", is_stock=False),
     "stock": Fighter("celery worker"),
@@ -108,7 +117,7 @@ class Battle:
         self.broker = brokers.RedisBroker(folder / "broker")
         stack.callback(self.broker.kill)
         (folder / "faults_jobs.py").write_text(JOBS)
-        app = APP.replace("IMPORTS", fighter.imports).replace("OPTIONS", repr(fighter.options))
+        app = APP.replace("IMPORTS", fighter.imports).replace("OPTIONS", repr(dict(fighter.options)))
         (folder / "proj.py").write_text(app)
         self.ledger = Ledger(folder / "ledger")
         self.environ = {
