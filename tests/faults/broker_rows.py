@@ -115,7 +115,7 @@ def take_results_away(case: Case) -> Outcome:
     try:
         with running_system(case, results=results.url) as system:
             system.start_worker()
-            ids = send_all(system, case.either(60, 600), task="faults.answer", args=[0.1])
+            ids = send_all(system, case.either(100, 600), task="faults.answer", args=[0.1])
             wait_for_work(system, 4)
             ends = [brokers.take_down(results, case.either(4, 60))]
             system.wait_until_done()

@@ -141,7 +141,7 @@ def send_for_later(case: Case) -> Outcome:
     with running_system(case, broker_transport_options=options) as system:
         for name in ("w1", "w2"):
             system.start_worker(name)
-        count, seconds = case.either(1, 4), case.either(6, 30)
+        count, seconds = case.either(1, 4), case.either(10, 30)
         send_all(system, count, prefix="long-", args=[seconds])
         send_all(system, count, prefix="due-", countdown=seconds)
         send_all(system, count, prefix="again-", task="faults.later", args=[seconds])
@@ -166,7 +166,7 @@ ROWS = (
         ("redis plain threads", "redis plain prefork", "redis plain gevent", "redis plain solo", "redis plain eventlet")
         + ("embedded own prefork", "rabbitmq plain prefork"),
         Mechanism("the guard", settings="worker: {guard: false}"),
-        short_setups=("redis plain threads",),
+        short_setups=("redis plain threads", "redis plain gevent"),
         limits=Limits(repeated=0),
     ),
     Row(

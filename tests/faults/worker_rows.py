@@ -154,7 +154,7 @@ ROWS = (
         kill_workers,
         (*EVERYWHERE, *EVERY_POOL),
         Mechanism("the sweep for what dead workers held", patch=NO_SWEEP),
-        short_setups=("redis plain prefork",),
+        short_setups=("redis plain prefork", "redis plain gevent"),
         limits=Limits(repeated=40),
         short_limits=Limits(repeated=2),
     ),
