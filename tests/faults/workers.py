@@ -137,7 +137,6 @@ class System:
 
     def start_worker(self, name: str = "w1", concurrency: int = 2, *words: str) -> Worker:
         worker = Worker(self, name, concurrency, *words)
-        self.stack.enter_context(worker.process)
         self.workers.append(worker)
         return worker
 
@@ -200,7 +199,8 @@ class Worker:
             system.broker.kill()
         argv = die_with_parent.command_line(os.getpid(), [sys.executable, "-m", *_command(system, name, concurrency)])
         self.process = Running(*argv, *words, cwd=system.folder, environ=system.environ)
-        self.process.wait_for("ready.")
+        system.stack.enter_context(self.process)
+        self.process.wait_for("at work" if self.runs_broker else "ready.")
 
     @property
     def pid(self) -> int:
