@@ -22,6 +22,7 @@ from tests.faults.frame import HANG_S, Case, Outcome
 from tests.faults.ledger import Ledger
 from tests.support.celery_project import Project
 from tests.support.processes import Running, children
+from tests.support.servers import free_port
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class System:
         (self.folder / "faults_jobs.py").write_text(JOBS)
         without = self.case.without
         lines = [without.settings] if without else []
+        lines += [f"web: {{port: {free_port()}}}"] if self.pool == "up" else []
         results = options.pop("results", self.store)
         options = {"imports": ["faults_jobs"], **options}
         if self.is_own:
