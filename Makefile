@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOWEST := 'celery[redis]==5.5.0' 'kombu==5.5.2' 'redis==5.2.1'
 OLD_PYTHON := Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11
 
-.PHONY: run test test-fast test-light test-contract soak faults check fix bench man clean
+.PHONY: run test test-fast test-light test-contract soak faults battle check fix bench man clean
 
 run: $(VENV)/.run
 	@$(BIN)/livectl up
@@ -32,6 +32,11 @@ soak: $(VENV)/.test
 # The fault matrix, as a table: make faults [ROWS=F1,F6] [SETUPS=redis] [SEED=7] [MINUTES=10] [RED=1]
 faults: $(VENV)/.test
 	@$(BIN)/python -m tests.faults $(ROWS:%=--rows %) $(SETUPS:%=--setups '%') $(SEED:%=--seed %) $(MINUTES:%=--minutes %) $(RED:1=--red)
+
+# Random kills over many jobs, on livectl and on others: make battle [MINUTES=30] [JOBS=200000] [SEED=7] [SYSTEMS=livectl,stock]
+# celery-redis-plus takes part where PLUS_PYTHON is a Python 3.13 or newer that has celery-redis-plus[redis].
+battle: $(VENV)/.test
+	@$(BIN)/python -m tests.faults.battle $(MINUTES:%=--minutes %) $(JOBS:%=--jobs %) $(SEED:%=--seed %) $(SYSTEMS:%=--systems %) $(PLUS_PYTHON:%=--plus-python %)
 
 check: $(VENV)/.test
 	@$(BIN)/ruff check .

@@ -21,7 +21,7 @@ from tests.faults import brokers
 from tests.faults.frame import HANG_S, Case, Outcome
 from tests.faults.ledger import Ledger
 from tests.support.celery_project import Project
-from tests.support.processes import Running, children
+from tests.support.processes import Running, alive, children
 from tests.support.servers import free_port
 from tests.support.waiting import wait_for
 
@@ -225,10 +225,10 @@ class Worker:
                 os.kill(pid, signal.SIGKILL)
 
     def kill_child(self) -> None:
-        # A moment without any child passes.
-        if found := children(self.pid):
-            with suppress(ProcessLookupError):
-                os.kill(found[-1], signal.SIGKILL)
+        """One that lives: it takes a moment until one that was killed has its successor."""
+        found = wait_for(lambda: [pid for pid in children(self.pid) if alive(pid)], what="a child")
+        with suppress(ProcessLookupError):
+            os.kill(found[-1], signal.SIGKILL)
 
     def wait(self) -> int:
         return self.process.wait()
