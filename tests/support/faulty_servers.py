@@ -33,19 +33,27 @@ class CuttingProxy:
     """
 
     def __init__(self, target: str | int) -> None:
-        self.target, self.left = target, NEVER
-        self.open: list[socket.socket] = []
+        self.target, self._left = target, NEVER
+        self._lock = threading.Lock()
+        self.open: set[socket.socket] = set()
+
+    @property
+    def left(self) -> int:
+        """Replies until it hangs up."""
+        return self._left
+
+    @left.setter
+    def left(self, replies: int) -> None:
+        with self._lock:
+            self._left = replies
 
     def __call__(self, call: socket.socket) -> None:
-        with self._connect() as server:
-            self.open += [call, server]
+        with suppress(OSError), self._connect() as server:
+            self.open |= {call, server}
             threading.Thread(target=self._forward, args=(call, server), daemon=True).start()
-            while data := server.recv(1 << 20):
-                self.left -= 1
-                if self.left <= 0:
-                    self.cut()
-                    return
+            while (data := server.recv(1 << 20)) and not self._is_last():
                 call.sendall(data)
+        _shut(call)
 
     def _connect(self) -> socket.socket:
         if isinstance(self.target, int):
@@ -54,16 +62,29 @@ class CuttingProxy:
         server.connect(self.target)
         return server
 
+    def _is_last(self) -> bool:
+        with self._lock:
+            self._left -= 1
+            is_last = self._left <= 0
+        if is_last:
+            self.cut()
+        return is_last
+
     def _forward(self, call: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
             while data := call.recv(1 << 20):
                 server.sendall(data)
-            server.shutdown(socket.SHUT_RDWR)
+        _shut(server)
 
     def cut(self) -> None:
-        while self.open:
-            with suppress(OSError):
-                self.open.pop().shutdown(socket.SHUT_RDWR)
+        for connection in list(self.open):
+            self.open.discard(connection)
+            _shut(connection)
+
+
+def _shut(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
