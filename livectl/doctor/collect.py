@@ -41,7 +41,15 @@ QUERY_TIMEOUT_S = 5.0  # for everything that is asked through them
 MAX_APP_ERROR_CHARS = 1000
 # What is asked through which server.
 ASKED_THROUGH: dict[ServerRole, tuple[str, ...]] = {
-    "broker": ("survey", "queues", "delayed_messages", "overdue_delays", "waiting_tasks", "refused_queues"),
+    "broker": (
+        "survey",
+        "queues",
+        "delayed_messages",
+        "overdue_delays",
+        "waiting_tasks",
+        "refused_queues",
+        "classic_queues",
+    ),
     "results": (
         "failed_jobs",
         "endless_results",
@@ -85,6 +93,7 @@ def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mappi
         settings=app_settings,
         tasks=collect_app.list_tasks(app, tasks),
         routes=collect_app.list_routes(app),
+        rabbitmq=collect_app.read_rabbitmq(app),
         why_stock=collect_app.why_stock(app, settings),
     )
     facts = msgspec.structs.replace(facts, task_queues=collect_app.find_task_queues(app, facts.tasks))
@@ -154,6 +163,9 @@ def _add_state(facts: Facts, app_deployment: Deployment, store: Address | None, 
         **_result_queries(facts, app_deployment, store, unusable),
         **_store_queries(facts, app_deployment, store if "store" not in unusable else None, settings),
     }
+    if app_deployment.store is None and app_deployment.on_rabbitmq and "broker" not in unusable:
+        ask = partial(collect_state.read_dead_letters, app_deployment, None)
+        queries["dead_letters"] = Query(ask, facts.dead_letters)
     answers = {part: query.result(deadline) for part, query in queries.items()}
     facts = msgspec.structs.replace(facts, **answers)
     reported_by = _findings_about_servers(facts)
@@ -170,6 +182,7 @@ def _broker_queries(facts: Facts, broker: Deployment | None) -> dict[str, Query[
         "overdue_delays": Query(ask(collect_state.find_overdue_delays), facts.overdue_delays),
         "waiting_tasks": Query(ask(collect_state.find_waiting_tasks), facts.waiting_tasks),
         "refused_queues": Query(ask(lambda there: collect_state.find_refused_queues(there.app)), facts.refused_queues),
+        "classic_queues": Query(ask(lambda there: collect_state.find_classic_queues(there.app)), facts.classic_queues),
     }
 
 
@@ -217,7 +230,9 @@ def _note_unasked(facts: Facts, app_deployment: Deployment, unusable: set[Server
     if "store" in unusable and not app_deployment.keeps_results:
         gaps["failed_jobs"] = gaps["beats"]
     if facts.store_missing and facts.schedule:
-        gaps |= dict.fromkeys(ASKED_THROUGH["store"], Gap(facts.store_missing, ("store-missing",)))
+        gap = Gap(facts.store_missing, ("store-missing",))
+        kept_elsewhere = {"dead_letters"} if app_deployment.on_rabbitmq else set()
+        gaps |= dict.fromkeys({*ASKED_THROUGH["store"]} - kept_elsewhere, gap)
     if not facts.survey.workers and facts.counts_consumers and any(queue.consumers for queue in facts.queues):
         gaps["survey"] = Gap("the broker says that somebody reads the queues, and nobody answered")
     if facts.survey.silent:
@@ -233,6 +248,8 @@ def _find_not_applicable(facts: Facts, app_deployment: Deployment) -> dict[str, 
         "overdue_delays": "" if app_deployment.redis_broker else "only a Redis is a store for what waits for its time",
         "waiting_tasks": "" if app_deployment.redis_broker else "only a Redis lets anybody look",
         "refused_queues": "only RabbitMQ refuses what is declared otherwise" if app_deployment.redis_broker else "",
+        "classic_queues": "" if app_deployment.on_rabbitmq else "only RabbitMQ has kinds of queues",
+        "rabbitmq": "" if facts.rabbitmq else "the app is not on RabbitMQ",
         "redis": "" if any(server.info for server in facts.servers) else "no server here tells it of itself",
         "survey": ""
         if facts.survey.workers
@@ -246,7 +263,9 @@ def _find_not_applicable(facts: Facts, app_deployment: Deployment) -> dict[str, 
         if facts.store_missing:
             reasons["failed_jobs"] = "this app keeps no results, and there is no store for notes of its jobs"
     if facts.store_missing and not facts.schedule:
-        reasons |= {"beats": facts.store_missing, "dead_letters": facts.store_missing}
+        reasons |= {"beats": facts.store_missing}
+        if not app_deployment.on_rabbitmq:  # which keeps them itself
+            reasons |= {"dead_letters": facts.store_missing}
     return {part: reason for part, reason in reasons.items() if reason}
 
 

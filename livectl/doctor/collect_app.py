@@ -8,7 +8,7 @@ from inspect import isclass, isfunction, ismodule
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from livectl.doctor.facts import AppProcess, SettingsFacts, TaskFacts, WrittenSetting
+from livectl.doctor.facts import AppProcess, RabbitFacts, SettingsFacts, TaskFacts, WrittenSetting
 from livectl.ops import task_signature
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SET_IN_CODE = "Celery(...) or app.conf"
 # The environment overrules all code; the last two are read by the `celery` command alone.
+TRANSIENT_MODES = {1, "transient"}
 SETTING_VARIABLES = {
     "CELERY_BROKER_URL": "broker_url",
     "CELERY_RESULT_BACKEND": "result_backend",
@@ -75,6 +76,23 @@ def list_tasks(app: Any, app_tasks: Mapping[str, Any]) -> tuple[TaskFacts, ...]:
         )
         for name, task in app_tasks.items()
         if not name.startswith(BUILT_IN_PREFIX)
+    )
+
+
+def read_rabbitmq(app: Any) -> RabbitFacts | None:
+    """How the app uses RabbitMQ, by its settings; None for an app that is not on one."""
+    from livectl.ops.transport import rabbitmq
+
+    if not rabbitmq.speaks_amqp(app):
+        return None
+    queues = app.amqp.queues.consume_from.values()
+    modes = {app.conf.task_default_delivery_mode, *(queue.exchange.delivery_mode for queue in queues if queue.exchange)}
+    quorum = [queue.name for queue in queues if (queue.queue_arguments or {}).get("x-queue-type") == "quorum"]
+    return RabbitFacts(
+        confirms=bool((app.conf.broker_transport_options or {}).get(rabbitmq.CONFIRM)),
+        sends_transient=bool(modes & TRANSIENT_MODES),
+        transient_queues=tuple(queue.name for queue in queues if not queue.durable or queue.auto_delete),
+        globally_prefetched=() if app.conf.worker_detect_quorum_queues else tuple(quorum),
     )
 
 

@@ -82,7 +82,8 @@ def _find_shared_entries(beats: Mapping[str, Heartbeat], loaded: Mapping[str, Lo
     return {name: ", ".join(senders.values()) for name, senders in tasks.items() if len(senders) > 1}
 
 
-def read_dead_letters(deployment: Deployment, store: Address) -> DeadLetterFacts:
+def read_dead_letters(deployment: Deployment, store: Address | None) -> DeadLetterFacts:
+    """What the store keeps of them; without one, what RabbitMQ does."""
     letters = dead_letters.list_summaries(msgspec.structs.replace(deployment, store=store))
     newest = f"{letters[0].task} {letters[0].reason}".strip() if letters else ""
     return DeadLetterFacts(count=len(letters), newest=newest)
@@ -334,6 +335,27 @@ def find_refused_queues(app: Any) -> dict[str, str]:
                     except connection.channel_errors as error:
                         refused[entity.name] = str(error)
     return refused
+
+
+def find_classic_queues(app: Any) -> tuple[str, ...]:
+    """Durable queues of the app that RabbitMQ has as classic ones: they live on one node.
+
+    A queue of no type may have that of its virtual host. Declaring what is there as it is changes nothing.
+    """
+    classic = []
+    with app.connection_for_read() as connection:
+        if connection.transport.driver_type != "amqp":
+            return ()
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=KOMBU_TIMEOUT_S)
+        for queue in app.amqp.queues.consume_from.values():
+            arguments = {"x-queue-type": "classic", **(queue.queue_arguments or {})}
+            if not queue.durable or queue.auto_delete or arguments["x-queue-type"] != "classic":
+                continue
+            with suppress(*connection.channel_errors), connection.channel() as channel:
+                channel.queue_declare(queue.name, passive=True)
+                channel.queue_declare(queue.name, durable=True, auto_delete=False, arguments=arguments)
+                classic.append(queue.name)
+    return tuple(classic)
 
 
 def _ask_for_facts(

@@ -58,6 +58,15 @@ class TaskFacts(msgspec.Struct, frozen=True, kw_only=True):
     wraps_run: bool = False  # its class has a __call__ of its own, which may open a context round each job
 
 
+class RabbitFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """How an app on RabbitMQ sends and keeps its messages, by its settings."""
+
+    confirms: bool = False  # whether its publishers wait until the server has a message
+    sends_transient: bool = False  # messages that no restart of the server outlives
+    transient_queues: tuple[str, ...] = ()  # that none outlives, or that go with their last reader
+    globally_prefetched: tuple[str, ...] = ()  # quorum queues whose workers ask for what these refuse
+
+
 class WorkerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A worker, as it replied to remote control."""
 
@@ -178,6 +187,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     app_error: str = ""
     app_hint: str = ""
     settings: SettingsFacts = SettingsFacts()
+    rabbitmq: RabbitFacts | None = None  # of an app that is on one
     tasks: tuple[TaskFacts, ...] = ()
     schedule: tuple[Schedule, ...] = ()  # the entries that are enabled
     schedule_error: str = ""
@@ -188,6 +198,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     destinations: dict[str, str] = {}  # entry -> the queue that its jobs are sent to
     task_queues: dict[str, str] = {}  # task of the app -> the queue that its jobs are sent to
     refused_queues: dict[str, str] = {}  # queue or exchange -> why RabbitMQ does not let the app declare it
+    classic_queues: tuple[str, ...] = ()  # of the app, as RabbitMQ has them
     waiting_tasks: dict[str, tuple[str, ...]] = {}  # queue of the app -> the tasks of some of the jobs that wait there
     servers: tuple[ServerFacts, ...] = ()
     why_stock: str = ""  # why its workers on Redis have Celery's own transport

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from livectl.doctor import checks_app, checks_servers, checks_streamers, checks_workers
+from livectl.doctor import checks_app, checks_rabbitmq, checks_servers, checks_streamers, checks_workers
 from livectl.models import Finding
 from livectl.redaction import hide_secrets
 from livectl.render import STATE_COLOURS, Column, Paragraph, Stack, View
@@ -46,6 +46,11 @@ CHECKS: tuple[Check, ...] = (
     checks_servers.check_visibility_and_eta,
     checks_servers.check_visibility_differs,
     checks_servers.check_transport,
+    checks_rabbitmq.check_confirms,
+    checks_rabbitmq.check_transient_messages,
+    checks_rabbitmq.check_classic_queues,
+    checks_rabbitmq.check_held_too_long,
+    checks_rabbitmq.check_global_prefetch,
     checks_servers.check_early_ack,
     checks_servers.check_prefetch_hoarding,
     checks_servers.check_always_eager,
@@ -132,6 +137,11 @@ NOTES = _notes(
     ("check_overdue_delays", "delays-overdue", "What waited for its time is brought back", "overdue_delays"),
     ("check_visibility_differs", "visibility-differs", "Workers have one visibility timeout", "survey"),
     ("check_transport", "transport-stock", "What a killed worker holds is back within seconds", "settings"),
+    ("check_confirms", "confirms-missing", "RabbitMQ confirms what is sent", "rabbitmq"),
+    ("check_transient_messages", "messages-transient", "Queues and messages outlive RabbitMQ's restart", "rabbitmq"),
+    ("check_classic_queues", "queue-classic", "No queue lives on one node of RabbitMQ", "classic_queues"),
+    ("check_held_too_long", "held-too-long", "No job outlasts RabbitMQ's patience", "rabbitmq app"),
+    ("check_global_prefetch", "prefetch-global", "No quorum queue is prefetched globally", "rabbitmq"),
     ("check_early_ack", "early-ack", "No task wants back what it acknowledged", "app"),
     ("check_prefetch_hoarding", "prefetch-hoarding", "No worker hoards jobs", "survey"),
     ("check_always_eager", "always-eager", "Jobs are sent, not run by their caller", "settings"),
@@ -194,6 +204,8 @@ PARTS: dict[str, tuple[str, Callable[[Facts], str]]] = {
     "delayed_messages": ("messages with an ETA", lambda facts: "messages in workers' hands"),
     "overdue_delays": ("overdue jobs", lambda facts: format_count(facts.overdue_delays.count, "overdue job")),
     "waiting_tasks": ("waiting tasks", lambda facts: format_count(len(facts.waiting_tasks), "queue")),
+    "classic_queues": ("kinds of queues", lambda facts: "the app's own queues"),
+    "rabbitmq": ("how RabbitMQ is used", lambda facts: "the settings of the app"),
     "refused_queues": ("declared queues", lambda facts: "the app's own queues"),
     "failed_jobs": ("failed jobs", lambda facts: f"{format_count(len(facts.failed_jobs), 'failed job')} "
                                                  "of the last day"),

@@ -80,12 +80,15 @@ class Keeper(Protocol):
 class Guard:
     """Sets messages aside as dead letters, and counts the starts of jobs that killed their worker."""
 
-    def __init__(self, settings: Settings, keeper: Keeper | None) -> None:
+    def __init__(
+        self, settings: Settings, keeper: Keeper | None, recorder: job_log.JobEventRecorder | None = None
+    ) -> None:
         self.settings = settings
         self.max_bytes = settings.worker.max_message
         self.max_starts = settings.worker.max_starts
         self._keeper = keeper
         self._is_keeper_away = False
+        self.recorder = recorder
 
     def add(self, letter: DeadLetter) -> bool:
         """Whether the letter is kept. False while its keeper cannot be reached."""
@@ -139,9 +142,10 @@ def create_guard(app: Any) -> Guard:
         logger.warning("the guard uses defaults, since the settings cannot be read: %s", error)
         settings = livectl_settings.load_usable(os.environ, Path.cwd())
     target = deployment.from_app(app, settings)
-    if target.store is not None:
-        job_log.JobEventRecorder(target.store, app.main).connect_signals()
-    return Guard(settings, find_keeper(app, target))
+    recorder = job_log.JobEventRecorder(target.store, app.main) if target.store is not None else None
+    if recorder is not None:
+        recorder.connect_signals()
+    return Guard(settings, find_keeper(app, target), recorder)
 
 
 def find_keeper(app: Any, target: Deployment) -> Keeper | None:
@@ -207,6 +211,10 @@ class GuardedConsumer(LeasedConsumer):
             taking.note(taking.STOCK_NOTE, reason)
         super().__init__(*args, app=app, has_leases=not reason, set_aside=guard.add_unreadable, **options)
         logger.info(LATE_ACKS_NOTE)
+
+    def note_delay(self, task: str, job_id: str, queue: str, due: datetime) -> None:
+        if self.guard.recorder is not None:
+            self.guard.recorder.record_delay(self.app.tasks[task], job_id, queue, due)
 
     def update_strategies(self) -> None:
         acknowledges_late = acks_setting(self.app, self.guard.settings)

@@ -15,6 +15,8 @@ from kombu import Connection, Queue, pools
 
 from livectl import settings
 from livectl.celeryapp import create_app
+from livectl.doctor import collect_app, collect_state
+from livectl.doctor.facts import RabbitFacts
 from livectl.errors import LivectlError
 from livectl.ops.jobs import dead_letters
 from livectl.ops.protocol.dead_letter import DeadLetter
@@ -213,6 +215,35 @@ def test_a_message_that_was_held_for_too_long_costs_the_connection_and_not_the_w
             connection.default_channel._on_close(406, text, (60, 80))
     assert StandIns.held_s == 30
     StandIns.held_s = rabbitmq_held.HELD_S
+
+
+def test_doctor_knows_what_an_app_can_lose(shared: str, line: Line) -> None:
+    app = Celery("proj", broker=shared, set_as_current=False)
+    queues = {
+        "plain": {},
+        "typed": {"x-queue-type": "classic"},
+        "safe": {"x-queue-type": "quorum"},
+        "by-default": {},  # as a virtual host has it whose queues are quorum queues by default
+    }
+    app.conf.task_queues = [Queue(name, queue_arguments=arguments) for name, arguments in queues.items()]
+    app.conf.task_queues += [Queue("gone", durable=False), Queue("nowhere")]
+    app.conf.update(worker_detect_quorum_queues=False, task_default_delivery_mode="transient")
+    for name, arguments in {**queues, "by-default": queues["safe"]}.items():
+        line.ask(partial(_declare, name=name, arguments=arguments))
+    assert collect_state.find_classic_queues(app) == ("plain", "typed")
+    facts = collect_app.read_rabbitmq(app)
+    assert facts == RabbitFacts(sends_transient=True, transient_queues=("gone",), globally_prefetched=("safe",))
+    for name in queues:
+        line.ask(partial(_delete, name=name))
+    app.close()
+
+
+def _declare(channel: Any, name: str, arguments: dict[str, str]) -> None:
+    channel.queue_declare(name, durable=True, auto_delete=False, arguments=arguments)
+
+
+def _delete(channel: Any, name: str) -> None:
+    channel.queue_delete(name)
 
 
 def own_app(url: str, tmp_path: Path) -> Celery:

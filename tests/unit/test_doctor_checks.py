@@ -13,7 +13,15 @@ import pytest
 from celery import Celery
 
 from livectl import render
-from livectl.doctor import checks_app, checks_servers, checks_streamers, checks_workers, collect_app, report
+from livectl.doctor import (
+    checks_app,
+    checks_rabbitmq,
+    checks_servers,
+    checks_streamers,
+    checks_workers,
+    collect_app,
+    report,
+)
 from livectl.doctor.checks_app import NO_FLASK_CONTEXT
 from livectl.doctor.facts import (
     AppProcess,
@@ -25,6 +33,7 @@ from livectl.doctor.facts import (
     FailingTarget,
     Gap,
     PlatformFacts,
+    RabbitFacts,
     ServerFacts,
     SettingsFacts,
     TaskFacts,
@@ -93,6 +102,9 @@ def failure_facts(*started: float, error: str = NO_FLASK_CONTEXT, wraps_run: boo
     return Facts(
         failed_jobs=(failed,), tasks=(TaskFacts(name="t", wraps_run=wraps_run),), survey=WorkerSurvey(workers=workers)
     )
+
+
+LONG_LATE = TaskFacts(name="t", acks_late=True, reject_on_worker_lost=True, time_limit=1801)
 
 
 def rabbitmq_facts(*queues: Queue, workers: tuple[WorkerFacts, ...] = (), asked: bool = False) -> Facts:
@@ -219,6 +231,14 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
     (shared_facts(waiting=("t", "celery.chord_unlock")), []),
     (shared_facts(waiting=("t", "theirs")), ["queue-shared"]),
     (Facts(waiting_tasks={"celery": ("theirs",)}), []),
+    (Facts(rabbitmq=RabbitFacts()), ["confirms-missing"]),
+    (Facts(rabbitmq=RabbitFacts(confirms=True)), []),
+    (Facts(rabbitmq=RabbitFacts(confirms=True, sends_transient=True)), ["messages-transient"]),
+    (Facts(rabbitmq=RabbitFacts(confirms=True, transient_queues=("q",))), ["messages-transient"]),
+    (Facts(rabbitmq=RabbitFacts(confirms=True, globally_prefetched=("q",))), ["prefetch-global"]),
+    (Facts(rabbitmq=RabbitFacts(confirms=True), classic_queues=("celery",)), ["queue-classic"]),
+    (Facts(rabbitmq=RabbitFacts(confirms=True), tasks=(LONG_LATE,)), ["held-too-long"]),
+    (Facts(tasks=(LONG_LATE,)), []),
     (Facts(refused_queues={"celery": "Queue.declare: (406) PRECONDITION_FAILED"}), ["queue-refused"]),
     (visibility_facts("", ""), ["visibility-differs"]),
     (visibility_facts("", "livectl:unacked"), []),
@@ -324,7 +344,7 @@ def test_programs_get_the_promised_fields() -> None:
 
 
 def test_every_check_is_run() -> None:
-    modules = (checks_app, checks_servers, checks_streamers, checks_workers)
+    modules = (checks_app, checks_rabbitmq, checks_servers, checks_streamers, checks_workers)
     checks = {
         function
         for module in modules

@@ -185,6 +185,10 @@ class JobEventRecorder:
         sent = request.get("sent")
         self._write(sender, task_id, clear_ended=True, started=time.time(), sent=_float_or_none(sent), **facts)
 
+    def record_delay(self, task: Any, job_id: str, queue: str, due: datetime) -> None:
+        """For a broker that lets nobody look for what waits for its time."""
+        self._write(task, job_id, task=task.name, queue=queue, eta=due.timestamp(), app=self._app)
+
     def record_end(self, sender: Any, task_id: str, state: str | None = None, **_: Any) -> None:
         if state == "RETRY":
             self._write(sender, task_id, state=JobState.RETRYING)

@@ -272,6 +272,8 @@ def _job_state(facts: JobFacts) -> JobState:
     has_started = facts.has_started or (job_result and job_result.state is JobState.RUNNING)
     if facts.silent and has_started:
         return JobState.RUNNING
+    if not facts.searched and log_entry and (log_entry.state == JobState.RETRYING or _is_future(log_entry.eta)):
+        return JobState.RETRYING if log_entry.state else JobState.ETA
     if not facts.searched and log_entry and log_entry.sent and not has_started:
         return JobState.UNKNOWN if facts.no_results else JobState.QUEUED
     return JobState.UNKNOWN

@@ -21,6 +21,7 @@ from livectl.ops.transport.rabbitmq_held import RabbitHolder, patient_transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from livectl.ops.transport.guarded_channel import SetAside
 
@@ -128,7 +129,11 @@ class LeasedConsumer(FrugalConsumer):
         if due is not None and "x-death" not in message.headers:  # once: it comes by after each of its steps
             text = "Task %s[%s] waits for its time on RabbitMQ: %s"
             logger.info(text, headers["task"], headers["id"], due.isoformat())
+            self.note_delay(headers["task"], headers["id"], self.queue_of(message), due)
         return due is not None
+
+    def note_delay(self, task: str, job_id: str, queue: str, due: datetime) -> None:
+        """A job waits for its time where nobody can look for it."""
 
     def queue_of(self, message: Any) -> str:
         """The queue from which a message came."""
@@ -168,6 +173,13 @@ class LeasedConsumer(FrugalConsumer):
             return super().call_soon_ack(call, *args, **options)
         self._acks.append(partial(call, *args, **options))
         return self.hub.call_soon(self._send_acks)
+
+    def _restore_prefetch_count_after_connection_restart(self, *args: Any) -> None:
+        """Celery does it where a job has ended, which may be another thread than the one that reads RabbitMQ's answer.
+
+        Then both wait for ever.
+        """
+        self.call_soon(super()._restore_prefetch_count_after_connection_restart, *args)
 
     def _send_acks(self) -> None:
         while self._acks:
