@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import signal
 import socket
 import stat
 import subprocess
 import sys
-from contextlib import nullcontext
+import termios
+import threading
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
@@ -25,6 +28,7 @@ from livectl.ops.processes import embedded_broker
 from tests.support.disks import fill, root_only, tiny_disk
 from tests.support.processes import alive, answer, children, livectl
 from tests.support.servers import redis_over_tcp
+from tests.support.terminals import rows_of
 from tests.support.waiting import HANG_SECONDS, wait_for
 from tests.support.web_pages import TOKEN
 
@@ -104,6 +108,58 @@ def test_from_nothing_to_jobs_and_back(tmp_path: Path, home_environ: dict[str, s
     assert "Warm shutdown" in worker_log(tmp_path)
     logs = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "home" / "log").iterdir()}
     assert logs == dict.fromkeys(("beat.log", "broker.log", "page.log", "worker.log"), 0o600)
+
+
+def test_in_a_terminal_a_status_line_stays_below_until_it_ends(tmp_path: Path, home_environ: dict[str, str]) -> None:
+    (tmp_path / "follows.yaml").write_text("follows: [demo/nonstop]\n")
+    (tmp_path / "schedules.yaml").write_text(f"{PING}  sweep: {{task: livectl.sweep, every: 2s}}\n")
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, (24, 80))
+    environ = {**os.environ, **home_environ, "TERM": "xterm"}
+    environ.pop("COLUMNS", None)
+    argv = [sys.executable, "-m", "livectl", "up", "-P", "solo"]
+    with Typed(argv, ours, theirs, cwd=tmp_path, environ=environ) as up:
+        wait_for(lambda: "1 of 1 live: Nonstop" in up.rows()[-1], what="the status line")
+        assert "no problems" in up.rows()[-1]
+        assert f"\x1b]8;;{up.rows()[0].split()[1]}\x1b\\" in up.text
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(HANG_SECONDS) == 0
+        wait_for(lambda: "stopped" in up.text)
+        rows = [line.rstrip() for line in up.rows() if line.strip()]
+    assert [line.split()[1] for line in rows[6:]] == ["ready", "live", "stopping", "stopped"]
+    assert max(map(len, rows)) < 80
+
+
+class Typed:
+    """A program at a terminal of 80 columns, and all it wrote there."""
+
+    def __init__(self, argv: list[str], ours: int, theirs: int, *, cwd: Path, environ: dict[str, str]) -> None:
+        self.text = ""
+        self._ours = ours
+        self.process = subprocess.Popen(
+            argv, cwd=cwd, env=environ, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        )
+        os.close(theirs)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with suppress(OSError):  # nobody writes there any more
+            while chunk := os.read(self._ours, 65536):
+                self.text += chunk.decode(errors="replace")
+
+    def rows(self) -> list[str]:
+        return rows_of(self.text, 80)
+
+    def __enter__(self) -> Typed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(HANG_SECONDS)
+        self._reader.join(HANG_SECONDS)
+        os.close(self._ours)
 
 
 def test_it_answers_programs_too(tmp_path: Path, home_environ: dict[str, str]) -> None:

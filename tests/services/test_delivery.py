@@ -128,6 +128,7 @@ def test_an_alert_that_fails_holds_up_those_of_its_streamer_alone(world: World, 
         ("ada", "live"),
         ("ada", "title"),
     ]
+    assert world.client.hget("livectl:target:hook", "last_told") == world.store.changes()[-1].number
     assert not world.client.exists("livectl:lanes:hook")
     assert receiver.taken[2]["key"] == receiver.refused_keys[0]
 

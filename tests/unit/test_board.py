@@ -16,6 +16,7 @@ from livectl.ops.processes.output import LogFiles, StatusScreen
 from livectl.ops.services import board
 from livectl.ops.services.board import Board, LineFormat, Source
 from livectl.render import cell_width
+from tests.support.terminals import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,46 +91,19 @@ def test_problems_are_named_and_counted() -> None:
     assert board.problem_part(["b", "a", "b"]).words == ("2 problems: b", "2 problems: livectl doctor", "2 problems")
 
 
-class Terminal(io.StringIO):
-    """Draws what is written as a terminal of this width would, as far as the board needs."""
-
-    def __init__(self, columns: int) -> None:
-        super().__init__()
-        self.columns = columns
-
-    def rows(self) -> list[str]:
-        rows, at, column = [""], 0, 0
-        for piece in self.getvalue().replace("\x1b[J", "\0").replace("\x1b[1A", "\1").replace("\x1b[2A", "\1\1"):
-            if piece == "\r":
-                column = 0
-            elif piece == "\n":
-                at, column = at + 1, 0
-                rows += [""] * (at + 1 - len(rows))
-            elif piece == "\1":
-                at -= 1
-            elif piece == "\0":
-                rows[at:] = [rows[at][:column]]
-            else:
-                if column == self.columns:
-                    at, column = at + 1, 0
-                    rows += [""] * (at + 1 - len(rows))
-                rows[at], column = rows[at][:column] + piece, column + 1
-        return rows
-
-
 def test_lines_come_above_the_status_line_and_nothing_is_left_of_it() -> None:
-    terminal = Terminal(40)
-    screen = StatusScreen(terminal, columns=lambda: terminal.columns)
+    stream, columns = io.StringIO(), [40]
+    screen = StatusScreen(stream, columns=lambda: columns[0])
     screen.show_status("one", 3)
     screen.write("first")
     screen.show_status("two", 3)
     screen.write("second")
-    assert terminal.rows() == ["first", "second", "two"]
+    assert rows_of(stream.getvalue(), 40) == ["first", "second", "two"]
     screen.show_status("x" * 39, 39)
-    terminal.columns = 15  # the terminal breaks the line over three rows
+    columns[0] = 15  # the terminal breaks the line over three rows
     screen.write("third")
     screen.close()
-    assert terminal.rows() == ["first", "second", "third", ""]
+    assert rows_of(stream.getvalue(), 15) == ["first", "second", "third", ""]
 
 
 def test_without_a_terminal_there_is_no_status_line() -> None:
