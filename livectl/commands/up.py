@@ -100,8 +100,10 @@ def _start_detached(context: CommandContext, up_options: UpOptions, environment:
             host=environment.host,
             say=context.say,
         )
-    page, note = running_settings.find_page(context.settings.home, process.pid) or (summary.page, summary.page_note)
-    context.show(up.detached_view(summary, process, page=page, note=note, **_terminal(context, context.out)))
+    page, port_note = running_settings.find_page(context.settings.home, process.pid) or (summary.page, "")
+    context.show(up.detached_view(summary, process, page=page, **_terminal(context, context.out)))
+    if port_note:
+        context.say(port_note)
     return 0
 
 
@@ -115,7 +117,7 @@ def _run(context: CommandContext, up_options: UpOptions, environment: Environmen
     server = up.make_embedded_broker(up_options, context.settings, board.say)
     try:
         with _planned(context, up_options, environment, server, board.say) as (children, summary):
-            page = (summary.page or "", summary.page_note)
+            page = (summary.page or "", summary.port_note)
             running_settings.note_start(
                 "up", context.settings, context.cwd, config=context.config, own=context.app is None, page=page
             )
@@ -123,6 +125,8 @@ def _run(context: CommandContext, up_options: UpOptions, environment: Environmen
                 board.tell(up.started_event(summary, began))
             else:
                 context.show(up.summary_view(summary, **_terminal(context, context.out)))
+            if summary.port_note:
+                board.say(summary.port_note)
             board.watch(_sources(context, board, began))
             code = Supervisor(children, board.write, SupervisorTimings.from_settings(context.settings.up)).run()
     finally:

@@ -242,6 +242,18 @@ def check_secrets_in_command_lines(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def check_runs_as_root(facts: Facts) -> Iterator[Finding]:
+    """A note and no fault: in a container it is common."""
+    if as_root := [process for process in facts.processes if process.is_root]:
+        yield Finding(
+            id="runs-as-root",
+            level="ok",
+            title="Workers and beats run as root, and so does every job",
+            evidence="\n".join(map(_process_text, as_root)),
+            cure="Give them a user of their own: User= in a systemd unit, USER in a Dockerfile.",
+        )
+
+
 def check_beat_missing(facts: Facts) -> Iterator[Finding]:
     """Only where a beat of livectl has run before: a plain beat on another machine leaves no trace."""
     if (

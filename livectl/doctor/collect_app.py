@@ -259,14 +259,14 @@ def list_processes(app: str, folder: Path) -> tuple[AppProcess, ...]:
     line, and are left out.
     """
     app_processes = {
-        pid: (parent, arguments)
-        for pid, parent, arguments in _celery_processes()
+        pid: (parent, arguments, user)
+        for pid, parent, user, arguments in _celery_processes()
         if app_name(arguments) == app and _runs_in(pid, folder)
     }
     return tuple(
-        AppProcess(pid, arguments)
-        for pid, (parent, arguments) in app_processes.items()
-        if app_processes.get(parent, (0, ()))[1] != arguments
+        AppProcess(pid, arguments, is_root=user == 0)
+        for pid, (parent, arguments, user) in app_processes.items()
+        if app_processes.get(parent, (0, (), 0))[1] != arguments
     )
 
 
@@ -278,19 +278,21 @@ def app_name(arguments: tuple[str, ...]) -> str | None:
     return next((argument.partition("=")[2] for argument in arguments if argument.startswith("--app=")), None)
 
 
-def _celery_processes() -> list[tuple[int, int, tuple[str, ...]]]:
-    """Pid, parent's pid and arguments of every process with celery in its command line."""
+def _celery_processes() -> list[tuple[int, int, int, tuple[str, ...]]]:
+    """Pid, parent's pid, user and arguments of every process with celery in its command line."""
     ps = subprocess.run(
-        ["ps", "-axwwo", "pid=,ppid=,args="],  # noqa: S607 - wherever this system keeps it
+        ["ps", "-axwwo", "pid=,ppid=,uid=,args="],  # noqa: S607 - wherever this system keeps it
         capture_output=True,
         text=True,
         errors="replace",
         timeout=PS_TIMEOUT_S,
         check=False,
     )
-    rows = [line.split(None, 2) for line in ps.stdout.splitlines()]
+    rows = [line.split(None, 3) for line in ps.stdout.splitlines()]
     return [
-        (int(row[0]), int(row[1]), _split_command_line(row[2])) for row in rows if len(row) > 2 and "celery" in row[2]
+        (int(row[0]), int(row[1]), int(row[2]), _split_command_line(row[3]))
+        for row in rows
+        if len(row) > 3 and "celery" in row[3]
     ]
 
 

@@ -118,6 +118,7 @@ class AppProcess(msgspec.Struct, frozen=True):
 
     pid: int
     arguments: tuple[str, ...]
+    is_root: bool = False
 
     @property
     def command_line(self) -> str:

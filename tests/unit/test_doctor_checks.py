@@ -407,6 +407,13 @@ def test_what_a_finding_says_already_is_not_said_twice() -> None:
     assert [finding.id for finding in report.run_checks(facts, ignore=["broker-unreachable"])] == ["not-looked-at"]
 
 
+def test_that_workers_run_as_root_is_a_note_and_no_fault() -> None:
+    facts = Facts(processes=(AppProcess(7, ("celery", "-A", "p", "worker"), is_root=True),))
+    assert report.run_checks(facts) == []
+    (note,) = (finding for finding in report.run_checks(facts, include_ok=True) if finding.id == "runs-as-root")
+    assert (note.level, note.title) == ("ok", "Workers and beats run as root, and so does every job")
+
+
 def test_of_many_lines_the_first_are_named_and_the_others_counted() -> None:
     facts = Facts(platforms=PlatformFacts(unresolved=tuple(lost(State.NOT_FOUND, str(n)) for n in range(5_000))))
     (finding,) = report.run_checks(facts)

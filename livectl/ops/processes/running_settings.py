@@ -68,7 +68,7 @@ class StartNote(msgspec.Struct, frozen=True, kw_only=True):
     cwd: str
     salt: str
     settings: dict[str, StartedSetting]
-    page: tuple[str, str] = ("", "")  # of `up`: the address of its page, and what a person should know of it
+    page: tuple[str, str] = ("", "")  # of `up`: the address of its page, and why it is not the usual one
 
     @property
     def label(self) -> str:
@@ -125,7 +125,7 @@ def forget_start(kind: ProcessKind, settings: Settings) -> None:
 
 
 def find_page(home: Path, pid: int) -> tuple[str, str] | None:
-    """The page of the `up` that has this pid, and what a person should know of it."""
+    """The page of the `up` that has this pid, and why it is not at its usual port."""
     return next((note.page for note in running(home) if note.kind == "up" and note.pid == pid), None)
 
 

@@ -103,6 +103,7 @@ class UpSummary(msgspec.Struct, frozen=True, kw_only=True):
     follows: str | None = None  # who is followed, in words
     entries: int | None = None  # of the schedule file
     page_note: str = ""  # what a person should know of the page
+    port_note: str = ""  # why it is at another port than usual
 
 
 def default_pool(app: str | None) -> Pool:
@@ -168,7 +169,7 @@ def make_embedded_broker(options: UpOptions, settings: Settings, say: Callable[[
 def open_page_listener(options: UpOptions, settings: Settings) -> socket.socket | None:
     """The socket of the page, which `up` keeps open: nobody else can take its port, not even while it starts again.
 
-    A port in the settings has to be free; otherwise any free port will do, and `page_note` says why it is another.
+    A port in the settings has to be free; otherwise any free port will do, and `describe_port` says why it is another.
     """
     if options.app is not None:  # the page shows streamers, which only livectl's own app has
         return None
@@ -187,7 +188,8 @@ def describe_port(page: socket.socket | None, settings: Settings) -> str:
     if page is None or _port_of(page) == settings.web.port:
         return ""
     owner = find_owner(settings.web.port)
-    return f"{settings.web.port} is taken{f' by {owner}' if owner else ''}; web: {{port: …}} sets another"
+    usual = f"port {settings.web.port} on {settings.web.host} is in use{f' by {owner}' if owner else ''}"
+    return f"{usual}: the page is at {_port_of(page)}; `web: {{port: …}}` in livectl.yaml sets another"
 
 
 def build_summary(
@@ -220,7 +222,8 @@ def build_summary(
         logs=str(state_dir.log_folder(settings.home)),
         follows=follows,
         entries=entries,
-        page_note=describe_port(page, settings) or page_note,
+        page_note=page_note,
+        port_note=describe_port(page, settings),
     )
 
 
@@ -356,12 +359,11 @@ def detached_view(
     process: BackgroundProcess,
     *,
     page: str | None,
-    note: str,
     width: int | None = None,
     links: bool = False,
 ) -> View:
     """The same six lines of an `up` in the background, with the page where that one has it."""
-    own = msgspec.structs.replace(summary, pid=process.pid, log=process.log, page=page or summary.page, page_note=note)
+    own = msgspec.structs.replace(summary, pid=process.pid, log=process.log, page=page or summary.page)
     stop = f"livectl stop up  (in the background, pid {process.pid})"
     data = {"name": process.name, **msgspec.structs.asdict(own)}
     return View(data, lambda: "\n".join(summary_lines(own, stop=stop, width=width, links=links)))
