@@ -56,6 +56,8 @@ class BlueprintWithoutDelayedDelivery(consumer.Consumer.Blueprint):  # type: ign
 class LeasedConsumer(FrugalConsumer):
     """On Redis whatever it holds has a lease; no broker that is away, and no message that is unreadable, ends it."""
 
+    _rabbit_holder: RabbitHolder | None = None
+
     def __init__(self, *args: Any, app: Any = None, has_leases: bool, set_aside: SetAside, **options: Any) -> None:
         look = DeafnessWatch(self).look
         bring_back = delays.DelayKeeper().bring_back
