@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from billiard.exceptions import WorkerLostError
 from celery import Celery, signals
 
 from livectl.ops import apps, guard
@@ -52,3 +54,44 @@ def test_what_a_worker_holds_on_to_is_noted_until_it_ends(tmp_path: Path, monkey
     signals.worker_shutdown.send(None)
     assert not note.exists()
     signals.worker_shutdown.disconnect(dispatch_uid="livectl.forget_start")
+
+
+class FakeRequest:
+    """Of Celery's request what the guard's stands on."""
+
+    id = "j"
+
+    def __init__(self) -> None:
+        self.requeued = 0
+
+    def cancel(self, pool: Any) -> None: ...
+
+    def on_failure(self, exc_info: Any) -> None: ...
+
+    def reject(self, requeue: bool) -> None:
+        self.requeued += requeue
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_job_that_its_worker_was_told_to_end_has_killed_nobody(is_told: bool) -> None:
+    counted: list[str] = []
+    counter = SimpleNamespace(max_starts=3, note_start=lambda job: counted.append(job) or 1, note_end=counted.remove)
+    request: Any = guard.guarded_request(FakeRequest, SimpleNamespace(guard=counter))()  # type: ignore[arg-type]
+    if is_told:
+        counted.append("j")
+        request._is_counted = True
+        request.cancel(None)
+    request.on_failure(SimpleNamespace(exception=WorkerLostError()))
+    request.reject(requeue=True)
+    assert (counted, request.requeued) == ([] if is_told else ["j"], 1)
+
+
+@pytest.mark.parametrize(("chosen", "tries"), [({}, True), ({"result_backend_always_retry": False}, False)])
+def test_an_app_tries_again_to_keep_its_results_unless_it_says_otherwise(chosen: dict[str, bool], tries: bool) -> None:
+    app = Celery("results", backend="redis://127.0.0.1:1/0", set_as_current=False)
+    app.conf.update(chosen)
+    assert app.backend.always_retry is False
+    guard.keep_results(app)
+    assert app.backend.always_retry is tries
+    assert app.conf.result_backend_always_retry is tries
+    app.close()
