@@ -75,7 +75,12 @@ class FakeRequest:
 @pytest.mark.parametrize("is_told", [True, False])
 def test_a_job_that_its_worker_was_told_to_end_has_killed_nobody(is_told: bool) -> None:
     counted: list[str] = []
-    counter = SimpleNamespace(max_starts=3, note_start=lambda job: counted.append(job) or 1, note_end=counted.remove)
+
+    def note_start(job: str) -> int:
+        counted.append(job)
+        return len(counted)
+
+    counter = SimpleNamespace(max_starts=3, note_start=note_start, note_end=counted.remove)
     request: Any = guard.guarded_request(FakeRequest, SimpleNamespace(guard=counter))()  # type: ignore[arg-type]
     if is_told:
         counted.append("j")
