@@ -7,6 +7,7 @@ is asked, Celery is not imported, and whatever goes wrong is kept quiet.
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -53,8 +54,10 @@ class Lists:
         return dict.fromkeys(platforms.names(), "")
 
     def schedules(self) -> dict[str, str]:
-        """Those of the file, and those that running beats have."""
+        """Those of the file; those that running beats have where there is none, or an app has a schedule of its own."""
         names = self._schedules_of_file()
+        if names and self._context.app is None:
+            return names
         with suppress(Exception):
             names |= {schedule.name: schedule.task for schedule in self._schedules_of_beats()}
         return names
@@ -109,14 +112,14 @@ class Lists:
         """What was started with --detach."""
         return {path.stem: "" for path in sorted((self._context.home / "run").glob("*.json"))}
 
-    @property
+    @cached_property
     def _settings(self) -> Settings:
         from livectl import settings
 
         context = self._context
         return settings.load_usable(context.environ, context.cwd, file=context.config)
 
-    @property
+    @cached_property
     def _deployment(self) -> Deployment:
         """The servers that settings or environment name, for an app of `-A` as well: it is not imported."""
         from livectl.ops import deployment
