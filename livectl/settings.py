@@ -91,12 +91,24 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     allow: tuple[str, ...] = ()
 
 
+class WebToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A token of the page, and what its owner may do there."""
+
+    token: Secret | None = None
+    role: Literal["read", "manage"] = "read"
+
+    def __post_init__(self) -> None:
+        if self.token is None:
+            raise SettingsError("there is no token", "Write {token: env:NAME, role: manage}.")
+
+
 class Web(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the page is served."""
+    """Where the page is served, and to whom."""
 
     host: str = "127.0.0.1"
     port: Port = 8787
-    token: Secret | None = None
+    token: Secret | None = None  # its role is read
+    tokens: dict[str, WebToken] = {}  # more of them, by name
     images: bool = True  # whether it asks for covers and avatars, and shows them
 
 

@@ -153,16 +153,16 @@ def _planned(
     from livectl.web import auth
 
     settings, web = context.settings, context.settings.web
-    has_page = not (web.token and web.token.problem)  # without its token it would be open to all
-    token = web.token.reveal() if web.token and has_page else None
+    has_page = not auth.has_unset_token(web)  # without its token it would be open to all
+    tokens = auth.read_tokens(web) if has_page else ()
     if has_page:
-        auth.check_exposure(web.host, token)
-    if has_page and context.app is None and token and (hint := auth.hint_for_local_users(token, settings.file)):
+        auth.check_exposure(web.host, tokens)
+    if has_page and context.app is None and tokens and (hint := auth.hint_for_local_users(tokens, settings.file)):
         context.say(hint)
     with (up.open_page_listener(up_options, settings) if has_page else None) or nullcontext() as page:
         children = up.build_child_specs(up_options, environment, settings, server, say, page=page)
         follows = pulse.describe_follows(settings.follows, context.display_path(settings.follows))
-        facts = {} if context.app else {"follows": follows, "page_note": "" if token else OPEN_PAGE_NOTE}
+        facts = {} if context.app else {"follows": follows, "page_note": "" if tokens else OPEN_PAGE_NOTE}
         yield children, up.build_summary(up_options, environment, settings, server, page=page, pid=os.getpid(), **facts)
 
 

@@ -43,16 +43,16 @@ def command(
 
     watch = context.watch_settings(targets.check_targets)
     web = watch.started.web
-    token = web.token.reveal() if web.token else None
-    auth.check_exposure(host or web.host, token)
+    tokens = auth.read_tokens(web)
+    auth.check_exposure(host or web.host, tokens)
     if descriptor is None:
         listener = server.bind(host or web.host, web.port if port is None else port)
     else:
         listener = socket.socket(fileno=descriptor)
-    app = server.create_app(context.find_deployment, watch.current, token)
+    app = server.create_app(context.find_deployment, watch.current, tokens)
     url = server.page_url(listener)
     context.show(sentence(f"The page is at {url}", {"url": url}))
-    if hint := auth.hint_for_local_users(token, context.settings.file):
+    if hint := auth.hint_for_local_users(tokens, context.settings.file):
         context.say(hint)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     running_settings.note_start("page", watch.started, context.cwd, config=context.config)

@@ -18,10 +18,12 @@ from urllib.parse import urlsplit
 from livectl.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from flask import Request, Response
+
+    from livectl.settings import Web
 
 
 COOKIE_NAME = "livectl"
@@ -29,6 +31,7 @@ COOKIE_DAYS = 90
 DAY_SECONDS = 86_400
 MIN_TOKEN_CHARS = 16  # so many cannot be guessed over a network
 BEARER_PREFIX = "bearer "
+PLAIN_TOKEN_NAME = "token"  # noqa: S105 - of `web.token`, in the audit log
 FREE_GUESSES = 5  # a person mistypes a few times
 MAX_WAIT_S = 30
 MAX_COUNT = 100  # of wrong tokens: the wait is at its longest long before
@@ -48,35 +51,72 @@ CONTENT_POLICY = (
     "manifest-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 SECURITY_HEADERS = {
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # other sites get none; our own forms say where they come from
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
 
-def check_exposure(host: str, token: str | None) -> None:
+class AccessToken(NamedTuple):
+    """A token that lets a visitor in: what the settings call it, and what it allows."""
+
+    name: str
+    text: str
+    manages: bool = False  # may change things; otherwise it only reads
+
+    @property
+    def setting(self) -> str:
+        return "web.token" if self.name == PLAIN_TOKEN_NAME else f"web.tokens.{self.name}"
+
+
+def read_tokens(web: Web) -> tuple[AccessToken, ...]:
+    """The tokens of the settings. SecretUnsetError for one that is not set here: without it others might get in."""
+    named = {PLAIN_TOKEN_NAME: web.token} if web.token else {}
+    plain = [AccessToken(name, secret.reveal()) for name, secret in named.items()]
+    others = [
+        AccessToken(name, entry.token.reveal(), entry.role == "manage")
+        for name, entry in web.tokens.items()
+        if entry.token
+    ]
+    return (*plain, *others)
+
+
+def has_unset_token(web: Web) -> bool:
+    """Whether a token of the settings cannot be read here: the page would be open to those it should keep out."""
+    secrets_of_page = (web.token, *(entry.token for entry in web.tokens.values()))
+    return any(secret.problem for secret in secrets_of_page if secret)
+
+
+def check_exposure(host: str, tokens: Sequence[AccessToken]) -> None:
     """SettingsError when the page must not be served at this address, for want of a good token."""
-    if token is not None and len(token) < MIN_TOKEN_CHARS:
-        raise SettingsError(
-            f"web.token is shorter than {MIN_TOKEN_CHARS} characters", f"{MAKE_ONE_HINT}; keep it in env: or file:."
-        )
-    if token is None and not is_loopback(host):
+    for token in tokens:
+        if len(token.text) < MIN_TOKEN_CHARS:
+            raise SettingsError(
+                f"{token.setting} is shorter than {MIN_TOKEN_CHARS} characters",
+                f"{MAKE_ONE_HINT}; keep it in env: or file:.",
+            )
+    if len({token.text for token in tokens}) < len(tokens):
+        raise SettingsError("two tokens of the page are the same", "Give each of web.tokens a text of its own.")
+    if not tokens and not is_loopback(host):
         raise SettingsError(
             f"at {host} anybody who reaches this machine could read the page",
             f"Set `web: {{token: env:LIVECTL_TOKEN}}` in livectl.yaml ({MAKE_ONE_HINT}), or serve at 127.0.0.1.",
         )
 
 
-def hint_for_local_users(token: str | None, settings_file: Path | None) -> str:
-    """What lets the other users of this machine read the page, and its cure; empty where nothing does.
+def hint_for_local_users(tokens: Sequence[AccessToken], settings_file: Path | None) -> str:
+    """What lets the other users of this machine use the page, and its cure; empty where nothing does.
 
     The embedded broker's socket is in a folder of its user alone; a TCP port is everybody's.
     """
-    if token is None:
-        return "the page has no token: every user of this machine can read it. Set web.token to keep them out."
-    if settings_file and settings_file.stat().st_mode & READABLE_BY_OTHERS and token in settings_file.read_text():
-        return f"web.token is written in {settings_file.name}, which other users can read: chmod 600 {settings_file}"
+    if not tokens:
+        return "the page has no token: every user of this machine can use it. Set web.tokens to keep them out."
+    if settings_file and settings_file.stat().st_mode & READABLE_BY_OTHERS:
+        text = settings_file.read_text()
+        if written := next((token.setting for token in tokens if token.text in text), ""):
+            name = settings_file.name
+            return f"{written} is written in {name}, which other users can read: chmod 600 {settings_file}"
     return ""
 
 

@@ -102,11 +102,16 @@ def _kind_of_error(status: int) -> type[LivectlError]:
 def _respond(error: LivectlError, status: int, template: str, **variables: Any) -> Response:
     if _is_for_program():
         return Response(api.error(error), status, mimetype=JSON)
+    return Response(render(template, status=status, error=error, **variables), status, mimetype=HTML)
+
+
+def render(template: str, **variables: Any) -> str:
+    """A page that shows nothing of the store, in the visitor's language."""
     translate = translations()
     back = _own_url(".index")
-    variables |= {"t": translate, "status": status, "error": error, "url_for": _own_url}
+    variables |= {"t": translate, "url_for": _own_url}
     variables |= look.page_variables(request, translate, back)
-    return Response(render_template(f"livectl/{template}", **variables), status, mimetype=HTML)
+    return render_template(f"livectl/{template}", **variables)
 
 
 def _is_for_program() -> bool:

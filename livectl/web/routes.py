@@ -9,27 +9,21 @@ from flask import Blueprint, Response, abort, redirect, render_template, request
 from werkzeug.exceptions import LengthRequired, RequestEntityTooLarge
 
 from livectl.units import format_instant
-from livectl.web import api, auth, days, error_pages, events, feeds, job_views, look, selection, views
+from livectl.web import access, api, auth, days, error_pages, events, feeds, job_views, look, selection, views
 from livectl.web.cache import ResponseBody, make_body
-from livectl.web.error_pages import BLUEPRINT_NAME, HTML, HTTP_TOO_MANY, JSON, translations
+from livectl.web.error_pages import BLUEPRINT_NAME, HTML, JSON, translations
 from livectl.web.events import EventHub
 from livectl.web.i18n import HOUR
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from werkzeug.wrappers import Response as WerkzeugResponse
 
+    from livectl.web.auth import AccessToken
     from livectl.web.data import PageData, StreamerPage
 
 
-PUBLIC_ENDPOINTS = {
-    "static",
-    "enter",
-    "entered",
-    "healthz",
-    "choose",
-    "manifest",
-    "service_worker",
-}  # open to a visitor without the token
 MANIFEST = {
     "name": "livectl",
     "short_name": "livectl",
@@ -49,17 +43,17 @@ IMAGE_CACHING = "private, max-age=604800, immutable"  # an address with another 
 DAY_STEP_SECONDS = 60.0
 CLOCK_STEP_SECONDS = 10.0  # pages show minutes, so that their clock may go in steps: within one a page stays the same
 HTTP_NO_CONTENT = 204
-HTTP_SEE_OTHER, HTTP_UNAUTHORIZED, HTTP_NOT_FOUND, HTTP_MISDIRECTED = 303, 401, 404, 421
+HTTP_SEE_OTHER, HTTP_NOT_FOUND, HTTP_MISDIRECTED = 303, 404, 421
 
 
-def build_blueprint(page_data: PageData, token: str | None, *, whole_app: bool = False) -> Blueprint:
+def build_blueprint(page_data: PageData, tokens: Sequence[AccessToken], *, whole_app: bool = False) -> Blueprint:
     """The page. As a whole app, which no other app is around, it answers to the names of this machine alone unless
     there is a token, and every address is its own."""
     flask_blueprint = Blueprint(
         BLUEPRINT_NAME, __name__, template_folder="templates", static_folder="static", static_url_path="/assets"
     )
-    _refuse_requests(flask_blueprint, local_only=whole_app and token is None)
-    _require_token(flask_blueprint, token)
+    _refuse_requests(flask_blueprint, local_only=whole_app and not tokens)
+    access.let_in(flask_blueprint, tokens, is_local=whole_app)
     error_pages.answer_every_error(flask_blueprint, whole_app=whole_app)
     _serve_pages(flask_blueprint, page_data)
     _serve_look(flask_blueprint)
@@ -84,7 +78,7 @@ def _refuse_requests(flask_blueprint: Blueprint, *, local_only: bool) -> None:
 
     @flask_blueprint.before_request
     def refuse_other_hosts() -> Response | None:
-        if local_only and _endpoint() != "static" and not auth.is_local_request(request):
+        if local_only and access.endpoint() != "static" and not auth.is_local_request(request):
             return error_pages.respond(HTTP_MISDIRECTED, "error_421")
         return None
 
@@ -212,7 +206,8 @@ def _serve_parts(flask_blueprint: Blueprint) -> None:
 
 def _seen_by() -> tuple[str | bool, ...]:
     """What distinguishes one visitor's page from another's."""
-    return translations().language, look.look_of(request).theme, look.is_again(request), request.script_root
+    seen_in = (translations().language, look.look_of(request).theme, look.is_again(request), request.script_root)
+    return access.visitor().name, access.visitor().csrf, *seen_in
 
 
 def _serve_images(flask_blueprint: Blueprint, page_data: PageData) -> None:
@@ -267,64 +262,6 @@ def _serve_probes(flask_blueprint: Blueprint, page_data: PageData) -> None:
     def healthz() -> Response:
         page_data.streamers.get()
         return Response(b'{"status": "ok"}\n', mimetype=JSON)
-
-
-def _require_token(flask_blueprint: Blueprint, token: str | None) -> None:
-    """Lets in who has the token, and slows down who guesses it."""
-    guess_limit = auth.GuessLimit()
-
-    @flask_blueprint.before_request
-    def require_token() -> Response | None:
-        if token is None or _endpoint() in PUBLIC_ENDPOINTS:
-            return None
-        return _check_credential(auth.credential(request), token, guess_limit)
-
-    @flask_blueprint.get("/enter")
-    def entered() -> WerkzeugResponse:
-        """Whoever asks for the address of the form again, as a browser does after a wrong token."""
-        return redirect(url_for(f"{BLUEPRINT_NAME}.index"), HTTP_SEE_OTHER)
-
-    @flask_blueprint.post("/enter")
-    def enter() -> WerkzeugResponse:
-        guess = auth.Credential.of_token(request.form.get("token", "").strip())
-        if token is not None and (refused := _check_credential(guess, token, guess_limit)):
-            return refused
-        response = redirect(url_for(f"{BLUEPRINT_NAME}.index"), HTTP_SEE_OTHER)
-        if token is not None:
-            guess_limit.admit(auth.set_auth_cookie(response, request, token).nonce)  # type: ignore[arg-type]
-        return response
-
-
-def _check_credential(credential: auth.Credential | None, token: str, guess_limit: auth.GuessLimit) -> Response | None:
-    """Why the visitor is not let in; None for one who is."""
-    address = request.remote_addr or ""
-    if credential is None:
-        return _unauthorized(wrong=False)
-    is_admitted = not credential.is_token and guess_limit.is_admitted(credential.nonce)
-    if not is_admitted and (wait_s := guess_limit.wait_s(address)):
-        response = error_pages.respond(HTTP_TOO_MANY, "error_429", "enter.html", seconds=wait_s)
-        response.headers["Retry-After"] = str(wait_s)
-        return response
-    if credential.matches(token):
-        if not credential.is_token:
-            guess_limit.admit(credential.nonce)
-        return None
-    guess_limit.note_wrong(address)
-    response = _unauthorized(wrong=credential.is_token)
-    if not credential.is_token:  # else the browser would send it again and again, and be taken for one who guesses
-        auth.drop_auth_cookie(response, request)
-    return response
-
-
-def _unauthorized(*, wrong: bool) -> Response:
-    response = error_pages.respond(HTTP_UNAUTHORIZED, "error_401", "enter.html", wrong=wrong)
-    response.headers["WWW-Authenticate"] = 'Bearer realm="livectl"'
-    return response
-
-
-def _endpoint() -> str:
-    """The name of the view that answers this request, without that of the blueprint it is mounted with."""
-    return (request.endpoint or "").rpartition(".")[2]
 
 
 def _streamer_page(page_data: PageData, platform: str, name: str) -> StreamerPage:

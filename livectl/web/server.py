@@ -12,12 +12,13 @@ from livectl.redaction import redact_logs_of
 from livectl.secret import KNOWN
 from livectl.units import parse_timezone
 from livectl.web import error_pages, events, routes
+from livectl.web.auth import PLAIN_TOKEN_NAME, AccessToken
 from livectl.web.data import PageData, StoreReader
 from livectl.web.images import ImageCache
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from flask import Blueprint, Flask
 
@@ -60,7 +61,7 @@ def blueprint(
         parse_timezone(timezone),
         images=ImageCache(lambda: None) if images is True else images or None,
     )
-    return routes.build_blueprint(page_data, token)
+    return routes.build_blueprint(page_data, [AccessToken(PLAIN_TOKEN_NAME, token)] if token else [])
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -68,7 +69,9 @@ def bind(host: str, port: int) -> socket.socket:
     return listen(host, port, ANOTHER_PORT_HINT)
 
 
-def create_app(find_deployment: Callable[[], Deployment], settings: Callable[[], Settings], token: str | None) -> Flask:
+def create_app(
+    find_deployment: Callable[[], Deployment], settings: Callable[[], Settings], tokens: Sequence[AccessToken] = ()
+) -> Flask:
     """The page as an app of its own; `settings` are asked for whenever they are needed."""
     from flask import Flask
     from werkzeug.exceptions import HTTPException
@@ -76,7 +79,7 @@ def create_app(find_deployment: Callable[[], Deployment], settings: Callable[[],
     flask_app = Flask("livectl", static_folder=None)
     images = ImageCache(lambda: settings().network) if settings().web.images else None
     page_data = PageData(StoreReader(find_deployment), settings().timezone, settings, images=images)
-    flask_app.register_blueprint(routes.build_blueprint(page_data, token, whole_app=True))
+    flask_app.register_blueprint(routes.build_blueprint(page_data, tokens, whole_app=True))
     flask_app.register_error_handler(HTTPException, error_pages.http_error)  # of methods that no view knows
     flask_app.after_request(routes.add_headers)
     redact_logs_of(flask_app.logger)

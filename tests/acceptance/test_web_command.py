@@ -14,6 +14,7 @@ import pytest
 
 from livectl.errors import SettingsError
 from livectl.web import auth
+from livectl.web.auth import AccessToken
 from tests.support.processes import answer, livectl
 from tests.support.waiting import HANG_SECONDS, wait_for
 from tests.support.web_pages import TOKEN, follow, go_live, make_streamer, prepared_store
@@ -141,31 +142,34 @@ def test_open_to_others_it_wants_a_token(store_url: str, tmp_path: Path) -> None
         assert fetch(url, Authorization=f"Bearer {TOKEN}", Host="live.example")[0] == 200
 
 
+PLAIN = [AccessToken("token", TOKEN)]
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
 def test_these_are_this_machine(host: str) -> None:
-    auth.check_exposure(host, None)
+    auth.check_exposure(host, ())
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.com", "", "127.0.0.1.example.com"])
 def test_these_may_be_others(host: str) -> None:
     with pytest.raises(SettingsError):
-        auth.check_exposure(host, None)
-    auth.check_exposure(host, TOKEN)
+        auth.check_exposure(host, ())
+    auth.check_exposure(host, PLAIN)
 
 
 def test_a_short_token_is_refused() -> None:
     with pytest.raises(SettingsError, match="shorter than 16"):
-        auth.check_exposure("0.0.0.0", "secret")
+        auth.check_exposure("0.0.0.0", [AccessToken("token", "secret")])
 
 
 def test_what_lets_other_users_of_the_machine_in_is_said(tmp_path: Path) -> None:
     settings_file = tmp_path / "livectl.yaml"
     settings_file.write_text(f"web: {{token: {TOKEN}}}\n")
     settings_file.chmod(0o644)
-    assert "every user of this machine can read it" in auth.hint_for_local_users(None, None)
-    assert "chmod 600" in auth.hint_for_local_users(TOKEN, settings_file)
+    assert "every user of this machine can use it" in auth.hint_for_local_users((), None)
+    assert "chmod 600" in auth.hint_for_local_users(PLAIN, settings_file)
     settings_file.chmod(0o600)
-    assert not auth.hint_for_local_users(TOKEN, settings_file)
+    assert not auth.hint_for_local_users(PLAIN, settings_file)
     settings_file.write_text("web: {token: env:PAGE_TOKEN}\n")
     settings_file.chmod(0o644)
-    assert not auth.hint_for_local_users(TOKEN, settings_file)
+    assert not auth.hint_for_local_users(PLAIN, settings_file)

@@ -82,7 +82,7 @@ class Folder:
     def page(self) -> FlaskClient:
         address = Address.parse(self.url)
         deployment = Deployment(broker=address, results=address, store=address, layout=layout_from_settings({}))
-        return server.create_app(lambda: deployment, lambda: self.settings, None).test_client()
+        return server.create_app(lambda: deployment, lambda: self.settings).test_client()
 
 
 @pytest.fixture

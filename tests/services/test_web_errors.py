@@ -32,7 +32,7 @@ def whole_app(tmp_path: Path) -> FlaskClient:
         raise ServerError("no store")
 
     settings = livectl_settings.load({"LIVECTL_HOME": str(tmp_path)}, tmp_path)
-    app = server.create_app(no_deployment, lambda: settings, None)
+    app = server.create_app(no_deployment, lambda: settings)
     app.logger.disabled = True
     page = app.test_client()
     views: Any = app.view_functions

@@ -77,7 +77,7 @@ def test_the_page_and_its_json_show_none(store_url: str, deployment: Deployment,
     store_failed_job(store_url)
     add_dead_letters(store_url)
     own = settings.load({"LIVECTL_HOME": str(tmp_path)}, tmp_path)
-    page = server.create_app(lambda: deployment, lambda: own, None).test_client()
+    page = server.create_app(lambda: deployment, lambda: own).test_client()
     for path in ("/jobs", "/api/jobs"):
         text = page.get(path, base_url="http://localhost/").text
         assert "hush" not in text.lower()
