@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 
 MAX_OVERDRAFT_SECONDS = 5.0  # of budget that a person's check may be ahead of: a check or two keep nobody waiting
-LEASE_SECONDS = 60.0  # until a streamer who was claimed and not recorded is due again: as long as a job may run
-JOB_EXPIRES_SECONDS = 20.0  # a worker that takes a job later drops it, and leaves its streamers to the lease
+JOB_EXPIRES_SECONDS = 20.0  # a worker that takes a job later drops it, and leaves its streamers to the claim
+CLAIM_SECONDS = JOB_EXPIRES_SECONDS + 5.0  # until a streamer who was claimed is due again, where no job has begun
+LEASE_SECONDS = 60.0  # the same where one has begun and recorded nothing: as long as a job may run
 MAX_CLAIMS_PER_SWEEP = 4  # each takes up to 5,000 streamers of a platform
 CHANGES_KEEP_SECONDS = 7 * 86_400.0
 
@@ -54,6 +55,8 @@ class Checker:
 
     def check(self, platform_name: str, ids: Sequence[str], now: float) -> list[Observation]:
         """Checks streamers that were claimed, by the ids that are followed. The claim has paid for the requests."""
+        if self._store is not None:
+            self._store.extend_claims(platform_name, ids, now + LEASE_SECONDS)
         return self._ask(platforms.get(platform_name), ids, self._context(platform_name, now))
 
     def check_now(self, platform_name: str, names: Sequence[str], now: float) -> list[Observation]:
@@ -176,7 +179,7 @@ class Sweeper:
         Each step claims when it is asked for, so that streamers whose jobs cannot be sent are not claimed.
         """
         for _ in range(MAX_CLAIMS_PER_SWEEP):
-            batches = polling.claim(self._store, self._limits, now, LEASE_SECONDS)
+            batches = polling.claim(self._store, self._limits, now, CLAIM_SECONDS)
             if not batches:
                 return
             yield batches

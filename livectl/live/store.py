@@ -104,6 +104,11 @@ class Store:
         claimed = lua_script(self._client, "claim")(now, lease, store_records.encode_json(limits))
         return [(str(platform), [str(streamer_id) for streamer_id in ids]) for platform, ids in claimed]
 
+    def extend_claims(self, platform: str, ids: Sequence[str], until: float) -> None:
+        """Lets these ids, as far as they are claimed, not be due again before then."""
+        if ids:
+            self._client.zadd(f"livectl:claimed:{platform}", dict.fromkeys(ids, until), xx=True)
+
     def record(
         self, limits: PollingLimits, observations: Sequence[Observation], extra_requests: int = 0
     ) -> list[Change]:

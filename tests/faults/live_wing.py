@@ -122,11 +122,12 @@ class LiveWing:
             file.write(source + "\n")
         self.environ["PYTHONPATH"] = str(folder)
 
-    def start(self) -> None:
+    def start(self, *, waits: bool = True) -> None:
         """Starts `up`; returns when it asks after streamers."""
         self.up = livectl("up", "-P", self._pool, "-c", "2", cwd=self.case.folder, environ=self.environ)
-        self.up.wait_for("at work")
-        self.wait_for_checks()
+        if waits:
+            self.up.wait_for("at work")
+            self.wait_for_checks()
 
     def wait_for_checks(self) -> None:
         """Until everybody may have been asked after again."""
@@ -160,9 +161,9 @@ class LiveWing:
             os.kill(wait_for(lambda: self.member(name), what=name), number)
         self.faults.append(time.monotonic())
 
-    def play(self, faults: Sequence[Callable[[], object]]) -> None:
+    def play(self, faults: Sequence[Callable[[], object]], every_s: float = 0.0) -> None:
         """Does one fault after another; streamers go live all the while, and a little longer."""
-        every_s = self.case.either(*EVERY_S)
+        every_s = every_s or self.case.either(*EVERY_S)
         began, per_second = time.monotonic(), self._go_lives / ((len(faults) + 1) * every_s)
         ended = threading.Event()
 
@@ -239,8 +240,10 @@ class LiveWing:
 
 
 @contextmanager
-def live_wing(case: Case, *, pool: str = "threads", home: str = "", patch: str = "") -> Iterator[LiveWing]:
-    """An `up` that asks after streamers; all is gone at the end."""
+def live_wing(
+    case: Case, *, pool: str = "threads", home: str = "", patch: str = "", waits: bool = True
+) -> Iterator[LiveWing]:
+    """An `up`, which asks after streamers by now unless nobody waits for that; all is gone at the end."""
     wing = LiveWing(case, pool)
     with ExitStack() as stack:
         stack.enter_context(wing.fakes)
@@ -248,7 +251,7 @@ def live_wing(case: Case, *, pool: str = "threads", home: str = "", patch: str =
         wing.prepare(home)
         if patch:
             wing.patch(patch)
-        wing.start()
+        wing.start(waits=waits)
         try:
             yield wing
         finally:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from tests.faults import beat_rows, broker_rows, data_rows, live_rows, message_rows, worker_rows
+from tests.faults import alert_rows, beat_rows, broker_rows, data_rows, live_rows, message_rows, worker_rows
 
-ROWS = sorted(
-    (*worker_rows.ROWS, *broker_rows.ROWS, *message_rows.ROWS, *live_rows.ROWS, *beat_rows.ROWS, *data_rows.ROWS),
-    key=lambda row: int(row.name.strip("Fabc")),
-)
+FILES = (worker_rows, broker_rows, message_rows, live_rows, beat_rows, data_rows, alert_rows)
+ROWS = sorted((row for file in FILES for row in file.ROWS), key=lambda row: int(row.name.strip("Fabc")))

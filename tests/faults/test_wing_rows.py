@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults import beat_rows, data_rows, frame, live_rows
+from tests.faults import alert_rows, beat_rows, data_rows, frame, live_rows
 from tests.faults.frame import Case, Result
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.acceptance
 
-ROWS = (*live_rows.ROWS, *beat_rows.ROWS, *data_rows.ROWS)
+ROWS = (*live_rows.ROWS, *beat_rows.ROWS, *data_rows.ROWS, *alert_rows.ROWS)
 PLAYED = {f"{row.name}-{setup}": (row, setup) for row in ROWS for setup in row.short_setups}
 SEED = random.randrange(1_000_000)
 SIDE_BY_SIDE = 4  # rows wait most of their time

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 import redis
@@ -94,13 +95,24 @@ def test_who_asks_for_many_waits_for_the_budget(fakes: Fakes, store: Store) -> N
     assert waits[1:] == [pytest.approx((1 + 2 * 5 - 5) / rate), pytest.approx((1 + 3 * 5 - 5) / rate)]
 
 
-def test_a_sweep_claims_each_once_and_a_lost_job_is_due_again(fakes: Fakes, store: Store) -> None:
+def test_a_sweep_claims_each_once_and_a_lost_job_is_due_again(
+    fakes: Fakes, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.set_followed([Streamer(platform="demo", id=str(number)) for number in range(700)], NOW)
     sweeper = Sweeper(settings(fakes), store)
-    claimed = [streamer_id for batches in sweeper.claim(NOW) for batch in batches for streamer_id in batch.ids]
+
+    def claim(at: float) -> list[str]:
+        return [streamer_id for batches in sweeper.claim(NOW + at) for batch in batches for streamer_id in batch.ids]
+
+    claimed = claim(0)
     assert len(claimed) == len(set(claimed)) == 700
-    assert list(sweeper.claim(NOW + 59)) == []
-    assert sum(len(batch.ids) for batches in sweeper.claim(NOW + 61) for batch in batches) == 700
+    assert claim(24) == []
+    monkeypatch.setattr(store, "record", Mock(side_effect=KeyboardInterrupt))  # a worker dies that has begun to ask
+    with pytest.raises(KeyboardInterrupt):
+        sweeper.checker.check("demo", ["7"], NOW + 10)
+    assert sorted(claim(26)) == sorted({*claimed} - {"7"})
+    assert "7" not in claim(10 + 59)
+    assert "7" in claim(10 + 61)
 
 
 def test_pruning_lets_habits_be_learned_anew(fakes: Fakes, store: Store) -> None:

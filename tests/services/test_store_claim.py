@@ -95,6 +95,16 @@ def test_what_is_claimed_and_not_recorded_is_due_again(store: Store) -> None:
     assert claimed(store, LEASE) == names
 
 
+def test_who_is_being_asked_is_due_later_and_nobody_else(store: Store) -> None:
+    names = follow(store, 5)
+    claimed(store)
+    record(store, names[:1], "offline", 0)
+    store.extend_claims("demo", names[:3], START + 2 * LEASE)
+    due = set(claimed(store, LEASE))
+    assert (due >= set(names[3:]), due & set(names[1:3])) == (True, set())
+    assert set(claimed(store, 2 * LEASE)) >= set(names[1:3])
+
+
 def test_requests_beyond_the_claim_are_paid_for(store: Store) -> None:
     follow(store, 1000)
     assert len(claimed(store)) == 100
