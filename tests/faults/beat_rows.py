@@ -192,10 +192,10 @@ def three_beats(case: Case) -> Outcome:
     """F12."""
     with beats_on(case) as beats:
         beats.write(several(50))
-        for _ in range(3):
+        for _ in range(case.either(2, 3)):
             beats.start_working()
         beats.sent.clear()
-        time.sleep(case.either(8, 40))
+        time.sleep(case.either(6, 40))
         return beats.outcome()
 
 
@@ -204,8 +204,7 @@ def kill_beats(case: Case) -> Outcome:
     with beats_on(case) as beats:
         beats.write(several(50))
         beats.start_working()
-        time.sleep(SETTLE_S)
-        for _ in range(case.either(2, 20)):
+        for _ in range(case.either(1, 20)):
             assert beats.start(DIES).wait() == 9
         time.sleep(SETTLE_S)
         return beats.outcome()
