@@ -209,7 +209,8 @@ class GuardedConsumer(LeasedConsumer):
         bound_decompression(guard.max_bytes)
         if reason := safe_transport.choose(app, guard.settings):
             taking.note(taking.STOCK_NOTE, reason)
-        super().__init__(*args, app=app, has_leases=not reason, set_aside=guard.add_unreadable, **options)
+        options |= {"has_leases": not reason, "holds_briefly": guard.settings.transport != "stock"}
+        super().__init__(*args, app=app, set_aside=guard.add_unreadable, **options)
         logger.info(LATE_ACKS_NOTE)
 
     def note_delay(self, task: str, job_id: str, queue: str, due: datetime) -> None:

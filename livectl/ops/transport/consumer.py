@@ -58,7 +58,15 @@ class LeasedConsumer(FrugalConsumer):
 
     _rabbit_holder: RabbitHolder | None = None
 
-    def __init__(self, *args: Any, app: Any = None, has_leases: bool, set_aside: SetAside, **options: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        app: Any = None,
+        has_leases: bool,
+        set_aside: SetAside,
+        holds_briefly: bool = True,  # on RabbitMQ
+        **options: Any,
+    ) -> None:
         look = DeafnessWatch(self).look
         bring_back = delays.DelayKeeper().bring_back
         keeper = LeaseKeeper(self._held_by_jobs, look, bring_back, lasts=True) if has_leases else None
@@ -69,7 +77,7 @@ class LeasedConsumer(FrugalConsumer):
         self._acks: deque[Callable[[], Any]] = deque()
         self._begun: WeakSet[Any] = WeakSet()  # requests of earlier connections that the pool will run yet
         super().__init__(*args, app=app, **options)
-        self._rabbit_holder = RabbitHolder(app, self) if rabbitmq.speaks_amqp(app) else None
+        self._rabbit_holder = RabbitHolder(app, self) if holds_briefly and rabbitmq.speaks_amqp(app) else None
         if keeper is not None:
             self._hear_revokes()
 
