@@ -123,7 +123,7 @@ def test_two_thousand_jobs_of_a_file_and_their_sum(project: Project) -> None:
         ran = project.livectl("call", "--from", "orders.jsonl")
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith("2000 succeeded, 0 failed, in ")
-    assert max(len(line) for line in ran.stderr.splitlines()) <= 80
+    assert ran.stderr == ""
 
 
 @pytest.mark.acceptance
@@ -143,7 +143,6 @@ def test_a_worker_tells_how_far_its_clock_is_ahead_and_what_it_has_in_memory(pro
     assert quiet.skew is None
     assert 10_000_000 < (right.memory or 0) < 1_000_000_000
     assert re.search(r"\+4\d\.\d s", shown.stdout)
-    assert max(len(line) for line in shown.stdout.splitlines()) <= 80
 
 
 def test_a_job_that_is_a_dead_letter_is_sent_again_and_the_letter_gone(project: Project, store_url: str) -> None:
@@ -357,7 +356,7 @@ def _fields(shape: Any) -> set[str]:
                 "result error children"
             ),
         ),
-        (queues.Queue, "name ready priorities unacked eta oldest consumers"),
+        (queues.Queue, "name ready priorities unacked eta delayed oldest consumers"),
         (remote_control.WorkerStatus, "name pool concurrency active reserved queues version memory processed age skew"),
         (dead_letters.DeadLetterSummary, "id kind reason at task"),
     ],
