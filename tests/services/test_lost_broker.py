@@ -157,3 +157,12 @@ def test_an_acknowledgement_outlives_the_loop_that_was_to_send_it() -> None:
     assert sent == []
     consumer._send_acks()
     assert sent == ["a message"]
+
+
+def test_the_prefetch_is_restored_where_messages_are_read_and_not_where_a_job_ends() -> None:
+    """Another thread would wait for the answer of RabbitMQ that the reading one gets, and hold what that one wants."""
+    soon: list[Any] = []
+    consumer: Any = object.__new__(GuardedConsumer)
+    vars(consumer).update(call_soon=lambda call, *args: soon.append((call.__name__, args)))
+    consumer._restore_prefetch_count_after_connection_restart("acknowledged")
+    assert soon == [("_restore_prefetch_count_after_connection_restart", ("acknowledged",))]
