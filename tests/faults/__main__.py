@@ -11,6 +11,7 @@ from tests.faults import frame, matrix
 
 def main(words: list[str]) -> int:
     options = _parser().parse_args(words)
+    frame.end_in_order()
     wanted = [name for name in options.rows.split(",") if name]
     rows = [row for row in matrix.ROWS if not wanted or row.name in wanted]
     if unknown := set(wanted) - {row.name for row in rows}:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from livectl.ops.processes import die_with_parent
 from tests.faults import brokers
-from tests.faults.frame import HANG_S
+from tests.faults.frame import HANG_S, end_in_order
 from tests.faults.ledger import Ledger
 from tests.faults.workers import JOBS
 from tests.support.processes import children
@@ -285,6 +285,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--systems", default=",".join(FIGHTERS), help=f"of {', '.join(FIGHTERS)}")
     parser.add_argument("--plus-python", default="", metavar="FILE", help="a Python that has celery-redis-plus[redis]")
     options = parser.parse_args(words)
+    end_in_order()
     print(f"seed {options.seed}, {options.jobs} jobs in {options.minutes:g} minutes each\n", flush=True)
     lost = 0
     for number, fighter in enumerate(chosen(options.systems.split(","), options.plus_python)):

@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from livectl.ops.processes import die_with_parent
 from livectl.ops.processes.embedded_broker import EmbeddedBroker
 from tests.support.processes import alive
 from tests.support.rabbitmq import BINARY, RabbitMQ
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 class RedisBroker(LastingRedis):
     """Redis over TCP, its data on the disk before it answers. Killed in the middle of whatever it does."""
+
+    def _command(self) -> list[str]:
+        return die_with_parent.command_line(os.getpid(), super()._command())
 
     def kill(self) -> None:
         self._end()

@@ -7,6 +7,8 @@ guarded generously. Its `mechanism` is what makes livectl pass: played with `cas
 from __future__ import annotations
 
 import shutil
+import signal
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field, fields, replace
@@ -142,6 +144,12 @@ def chosen_cases(
             if not setups or any(wanted in setup.split() or wanted == setup for wanted in setups):
                 for seed in seeds:
                     yield row, Case(setup, seed, Path(), minutes=minutes)
+
+
+def end_in_order() -> None:
+    """Has a run that is told to end clean up after itself, in the background of a shell too."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
 
 
 COLUMNS = ("acknowledged", "lost", "repeated", "doubled", "missed", "back_within_s", "exits", "hangs")

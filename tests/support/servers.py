@@ -50,8 +50,11 @@ class LastingRedis:
         self.start()
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._argv, stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(self._command(), stdout=subprocess.DEVNULL)
         wait_for(lambda: accepts(self._port), what="redis-server")
+
+    def _command(self) -> list[str]:
+        return self._argv
 
     def kill(self) -> None:
         """At once, but for the answers to what it has done: one who dies before those has given a message to nobody."""
