@@ -59,7 +59,7 @@ class EmbeddedServer:
 WHILE_OWNED = """
 "$0" & server=$!
 while kill -0 "$1" 2>/dev/null && kill -0 "$server" 2>/dev/null; do sleep 0.5; done
-kill -9 "$server" $(cat "$RABBITMQ_PID_FILE"); epmd -port "$ERL_EPMD_PORT" -kill
+kill -9 "$server" $(cat "$RABBITMQ_PID_FILE"); sleep 1; epmd -port "$ERL_EPMD_PORT" -kill
 """
 
 
