@@ -12,7 +12,7 @@ import msgspec
 from livectl import redis_client
 from livectl.ops import deployment as deployments
 from livectl.ops.cluster import broadcast
-from livectl.ops.protocol import delayed, message, remote_control, unacked
+from livectl.ops.protocol import delayed, message, plus, remote_control, unacked
 from livectl.ops.protocol import keys as protocol_keys
 from livectl.ops.protocol.keys import Bindings
 from livectl.ops.protocol.remote_control import ControlCommand
@@ -134,18 +134,20 @@ def _measure_queues(
     lengths = iter(connection.execute_all([("LLEN", key) for key in keys]))
     last_messages = iter(connection.execute_all([("LINDEX", key, -1) for key in keys]))
     unacked_counts = _count_unacked(connection, layout)
+    plus_counts = plus.count(connection, layout, names)
     queues = []
     for name in names:
         lists = [(step, next(lengths), next(last_messages)) for step in layout.steps]
         sizes = {str(step): size if isinstance(size, int) else 0 for step, size, _ in lists}
         held, held_eta = unacked_counts.get(name, (0, 0))
-        waiting = delayed_counts.get(name, 0)
+        of_plus = plus_counts.get(name, plus.PlusCounts())
+        waiting = delayed_counts.get(name, 0) + of_plus.delayed
         queues.append(
             Queue(
                 name=name,
-                ready=sum(sizes.values()),
+                ready=sum(sizes.values()) + of_plus.ready,
                 priorities=sizes,
-                unacked=held,
+                unacked=held + of_plus.held,
                 eta=held_eta + waiting,
                 delayed=waiting,
                 oldest=_oldest_age(last_message for _, _, last_message in lists),

@@ -170,7 +170,7 @@ class Bindings:
         if not exchange:
             return routing_key
         if (exchange, routing_key) not in self._queues:
-            members = self._connection.execute("SMEMBERS", self._layout.bindings_key(exchange))
+            members = _members(self._connection, self._layout.bindings_key(exchange))
             bindings = map(self._layout.split_binding, members)
             queues = [queue for bound_key, queue in bindings if bound_key == routing_key]
             self._queues[exchange, routing_key] = min(queues, default=routing_key)
@@ -181,8 +181,14 @@ def list_queues(connection: RedisConnection, layout: KeyLayout, reserve_s: float
     """The queues of the settings, and every queue that was ever declared on this broker and not deleted."""
     queues = set(layout.queues)
     for table in _binding_tables(connection, layout, reserve_s):
-        queues |= {queue for _, queue in map(layout.split_binding, connection.execute("SMEMBERS", table))}
+        queues |= {queue for _, queue in map(layout.split_binding, _members(connection, table))}
     return sorted(queue for queue in queues if not is_control_or_event_queue(queue))
+
+
+def _members(connection: RedisConnection, table: str | bytes) -> list[bytes]:
+    """The bindings in a set, or in a sorted set, as celery-redis-plus keeps them."""
+    members, sorted_members = connection.execute_all([("SMEMBERS", table), ("ZRANGE", table, 0, -1)])
+    return next((found for found in (members, sorted_members) if isinstance(found, list)), [])
 
 
 def has_time_left(connection: RedisConnection, reserve_s: float = WORKER_REPLY_RESERVE_S) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.ops.protocol import delayed, message, unacked
+from livectl.ops.protocol import delayed, message, plus, unacked
 from livectl.ops.protocol.keys import Bindings, has_time_left, list_queues
 from livectl.redis_client import RedisReplyError
 
@@ -48,6 +48,7 @@ class MessageLocation(msgspec.Struct, frozen=True, kw_only=True):
     tag: str = ""  # the delivery tag of a message that a worker holds
     delivered: float | None = None  # seconds since the epoch
     delayed: str = ""  # the name of a message that waits for its time in the store
+    plus: str = ""  # its tag, where celery-redis-plus keeps it
 
 
 class SearchResult(msgspec.Struct, frozen=True):
@@ -65,12 +66,16 @@ def find(connection: RedisConnection, layout: KeyLayout, ids: Sequence[str], que
     if not search.is_done:
         complete &= search.look_with_workers()
     if not search.is_done:
-        complete &= search.look_in_queues(queue for queue in list_queues(connection, layout) if queue not in queues)
+        others = [queue for queue in list_queues(connection, layout) if queue not in queues]
+        complete &= search.look_in_queues(others)
+        search.look_in_plus([*queues, *others])
     return SearchResult(search.locations, complete)
 
 
 def remove(connection: RedisConnection, layout: KeyLayout, location: MessageLocation) -> bool:
     """Takes a message out of its queue, or away from its worker. True when it was still there."""
+    if location.plus:
+        return plus.remove(connection, layout, location.plus, location.queue)
     if location.delayed:
         return delayed.remove(connection, layout, location.delayed)
     if location.tag:
@@ -111,6 +116,21 @@ class _Search:
                     return True
                 ahead += length
         return True
+
+    def look_in_plus(self, queues: Sequence[str]) -> None:
+        for found in () if self.is_done else plus.find(self._connection, self._layout, self._ids, queues):
+            job_message = message.read(found.raw)
+            if self._is_sought(job_message):
+                self.locations[job_message.id] = MessageLocation(
+                    message=job_message,
+                    key=found.tag,
+                    raw=found.raw,
+                    queue=found.queue,
+                    position=found.position,
+                    delayed=found.tag if found.is_delayed else "",
+                    tag="" if found.position or found.is_delayed else found.tag,
+                    plus=found.tag,
+                )
 
     def look_with_workers(self) -> bool:
         """False when the time was over before the end."""
