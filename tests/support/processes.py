@@ -30,7 +30,7 @@ PACKAGES = (
     "kombu.transport.redis",
     "msgspec.json",
     "redis",
-    "rich.table",
+    "wcwidth",
 )
 _alone = threading.Lock()
 

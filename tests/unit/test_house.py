@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = sorted(module.name for module in pkgutil.walk_packages(livectl.__path__, "livectl."))
 README = (ROOT / "README.md").read_text()
 OPTIONAL = "livectl.live.platforms.streamlink"
-HEAVY = ("celery", "kombu", "redis", "rich", "yaml", "msgspec", "asyncio")
+HEAVY = ("celery", "kombu", "redis", "wcwidth", "yaml", "msgspec", "asyncio")
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from rich.cells import cell_len
+from wcwidth import wcswidth
 
 from livectl import render
 from livectl.render import Column, Paragraph, TextFormat
@@ -36,7 +36,7 @@ def people(count: int = 3) -> render.View:
 @pytest.mark.parametrize("count", [3, 60])
 def test_each_row_is_one_line_that_the_terminal_has_room_for(width: int, count: int) -> None:
     lines = text(people(count), width).splitlines()
-    assert max(map(cell_len, lines)) <= max(width, len("viewers,"))  # a note keeps its words whole
+    assert max(map(wcswidth, lines)) <= max(width, len("viewers,"))  # a note keeps its words whole
     rows = [
         line for line in lines if line.startswith(("bilibili/", "twitch/", "douyu/", "bili…", "…", "b…", "t…", "d…"))
     ]
@@ -65,14 +65,14 @@ def test_what_is_cut_ends_with_an_ellipsis_and_columns_stay_in_line() -> None:
     lines = text(people(), 80).splitlines()
     cut = [line for line in lines if line.endswith("…")]
     assert len(cut) == 2
-    assert {cell_len(line) for line in cut} <= {78, 79, 80}  # neither half a Chinese character nor a space at the end
+    assert {wcswidth(line) for line in cut} <= {78, 79, 80}  # neither half a Chinese character nor a space at the end
     ends = {
-        cell_len(line[: line.index(cell) + len(cell)])
+        wcswidth(line[: line.index(cell) + len(cell)])
         for line, cell in zip(lines[2::2], ("123.5 k", "7  x"), strict=True)
     }
     assert ends == {
-        cell_len(lines[0][: lines[0].index("viewers") + 7]),
-        cell_len(lines[0][: lines[0].index("title") + 1]),
+        wcswidth(lines[0][: lines[0].index("viewers") + 7]),
+        wcswidth(lines[0][: lines[0].index("title") + 1]),
     }
 
 
