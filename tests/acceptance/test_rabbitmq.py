@@ -165,6 +165,7 @@ def test_a_job_waits_for_its_time_in_no_worker(line: Line, consumer: HoldingCons
     while not waits or waits[-1]:
         held = consumer.take()
         waits.append(Delays(line).delay(held, held.headers, "held"))
+        assert line.ask(rabbitmq_held.count_waiting) == (1 if waits[-1] else 0)
     assert (len(waits), held.properties["priority"], held.body) == (2, 3, b"[]")
     assert time.time() - now >= 2
     held.ack()

@@ -16,6 +16,7 @@ from livectl.ops.protocol import delayed, message, plus, remote_control, unacked
 from livectl.ops.protocol import keys as protocol_keys
 from livectl.ops.protocol.keys import Bindings
 from livectl.ops.protocol.remote_control import ControlCommand
+from livectl.units import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -181,6 +182,8 @@ def _oldest_age(last_messages: Iterable[Any]) -> float | None:
 
 def _measure_through_kombu(deployment: Deployment, names: Sequence[str]) -> QueueDepths:
     """RabbitMQ tells how many messages of a queue are ready and who reads it, and nothing else."""
+    from livectl.ops.transport import rabbitmq_held
+
     app = deployments.celery_client(deployment)
     with broadcast.connect(deployment):
         reads, _ = _ask_readers(deployment, None)
@@ -192,7 +195,10 @@ def _measure_through_kombu(deployment: Deployment, names: Sequence[str]) -> Queu
             with suppress(*connection.channel_errors), connection.channel() as channel:  # no queue of that name
                 _, ready, consumers = channel.queue_declare(name, passive=True)
                 measured.append(Queue(name=name, ready=ready, consumers=consumers))
-    notes = (f"{deployment.transport} tells neither priorities nor what is unacknowledged, nor a message's age",)
+        waiting = rabbitmq_held.count_waiting(connection.default_channel) if deployment.on_rabbitmq else 0
+    notes = [f"{deployment.transport} tells neither priorities nor what is unacknowledged, nor a message's age"]
+    if waiting:
+        notes.append(f"of all apps there, {format_count(waiting, 'job')} wait for their time")
     processed = _ask_processed(deployment, None) if reads else {}
     return QueueDepths(
         queues=tuple(measured), notes=(*notes, *_unread_queue_notes(measured)), processed=processed, reads=reads

@@ -92,8 +92,19 @@ class Delays:
         return None if expires and expires.timestamp() <= now else eta
 
 
+def count_waiting(channel: Any) -> int:
+    """How many jobs, of whatever app, wait for their time."""
+    queues = [_queue_of_step(1 << power) for power in range(MAX_STEP_S.bit_length())]
+    there = [queue for queue in queues if rabbitmq.exists(channel, queue)]
+    return sum(channel.queue_declare(queue, passive=True).message_count for queue in there)
+
+
+def _queue_of_step(step: int) -> str:
+    return f"livectl.delay.{step}"
+
+
 def _send_to_wait(channel: Any, held: Any, queue: str, step: int) -> None:
-    name = f"livectl.delay.{step}"
+    name = _queue_of_step(step)
     if not rabbitmq.exists(channel, name):
         channel.exchange_declare(name, "fanout", durable=True, auto_delete=False)
         rabbitmq.declare(channel, name, returning(step))
