@@ -129,5 +129,6 @@ def _lines(
 def _headline(notes: list[StartNote], app: str | None) -> str:
     if not notes:
         return f"Nothing of {app} runs here." if app else "livectl is set up here, and does not run."
-    labels = sorted({note.label.replace("  ", " ") for note in notes if note.kind == "up"} or {n.label for n in notes})
+    ups = [note for note in notes if note.kind == "up" and not app]
+    labels = sorted(note.label for note in ups or notes)
     return f"livectl runs here: {', '.join(labels)}."
