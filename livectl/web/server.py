@@ -149,7 +149,7 @@ def _channel_class() -> type:
             return not self.listens and bool(super().received(data))
 
         def handle_write(self) -> None:
-            """Events are written from another thread at the same time, which waitress does not expect of an idle one."""
+            """Events are written by another thread meanwhile, which waitress does not expect of an idle one."""
             with self.outbuf_lock if self.listens else nullcontext():
                 super().handle_write()
 
