@@ -36,7 +36,7 @@ SECONDS = 12.0
 EVERY = 1.0  # seconds between two requests of a reader: four times what the page's own script asks
 LIVE = 10  # one streamer in so many
 SWEPT = 100  # streamers recorded at once, ten times a second: each once a second
-TOLD, SPREAD = 15.0, 0.6  # seconds, as in live.js
+TOLD, SPREAD = 8.0, 0.6  # seconds, as in live.js
 ASKED = 0.25  # seconds that a platform takes for an answer, of the handler that asks while visitors wait
 BATCH = 100
 TERMS = PollingLimits(platform="bench", batch=BATCH, rate=1000.0)

@@ -30,6 +30,7 @@ PUBLIC_ENDPOINTS = {
     "manifest",
     "service_worker",
 }  # open to a visitor without a token
+FEED_ENDPOINTS = {"atom", "calendar"}  # read by programs that can send a password alone
 HTTP_SEE_OTHER, HTTP_UNAUTHORIZED, HTTP_FORBIDDEN = 303, 401, 403
 CSRF_FIELD, CSRF_HEADER = "csrf", "X-CSRF-Token"
 PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via")  # who sends one is not at this machine
@@ -71,7 +72,10 @@ def let_in(flask_blueprint: Blueprint, tokens: Sequence[AccessToken], *, is_loca
 
     @flask_blueprint.before_request
     def require_token() -> Response | None:
-        return None if endpoint() in PUBLIC_ENDPOINTS else gate.check(auth.credential(request))
+        credential = auth.credential(request)
+        if credential is None and endpoint() in FEED_ENDPOINTS:
+            credential = auth.basic_credential(request)
+        return None if endpoint() in PUBLIC_ENDPOINTS else gate.check(credential)
 
     @flask_blueprint.get("/enter")
     def entered() -> WerkzeugResponse | str:
@@ -194,5 +198,6 @@ def _told_to_wait(seconds: int) -> Response:
 
 def _unauthorized(*, wrong: bool) -> Response:
     response = error_pages.respond(HTTP_UNAUTHORIZED, "error_401", "enter.html", wrong=wrong)
-    response.headers["WWW-Authenticate"] = 'Bearer realm="livectl"'
+    scheme = "Basic" if endpoint() in FEED_ENDPOINTS else "Bearer"
+    response.headers["WWW-Authenticate"] = f'{scheme} realm="livectl"'
     return response

@@ -165,6 +165,14 @@ def credential(request: Request) -> Credential | None:
     return Credential(cookie, is_token=False) if cookie else None
 
 
+def basic_credential(request: Request) -> Credential | None:
+    """The token as a password: readers of feeds and calendars can send one, and no header of their choice."""
+    authorization = request.authorization
+    if authorization is None or authorization.type != "basic":
+        return None
+    return Credential.of_token(authorization.password or "")
+
+
 class GuessLimit:
     """Slows down who guesses: after some wrong tokens, an address waits after each, up to half a minute.
 

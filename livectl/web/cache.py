@@ -27,7 +27,7 @@ T = TypeVar("T")
 MAX_STALE_SECONDS = 3.0  # how long after its time a reading or a body still serves, while the next one is made
 KEEP_FACTOR = 10  # a reading that took a second is kept for ten: reading takes a tenth of the time at most
 MAX_BODIES = 128  # languages times filters in use
-MAX_FRAGMENTS = 20_000  # some 20 MB
+MAX_FRAGMENTS = 6_000  # some 12 MB
 FRAGMENT_TEMPLATE = "livectl/streamers.html"
 
 

@@ -120,9 +120,9 @@ class PageData:
         heat_map = history.compute_heat_map(sessions, record.first, self.clock(), self.zone)
         return StreamerPage(streamer_history, heat_map, viewers)
 
-    def news(self) -> object:
+    def news(self) -> str:
         """What changes when there is something new to see, apart from viewers."""
-        return self.streamers.get().news_digest, self.image_version
+        return f"{self.streamers.get().news_digest}-{self.image_version}"
 
     def habits(self, records: Sequence[StreamerRecord], now: float) -> list[tuple[StreamerRecord, HeatMap]]:
         """When some of these usually stream, the likeliest to matter first: those who were live last."""

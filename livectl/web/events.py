@@ -30,15 +30,17 @@ class Listener(Protocol):
 class EventHub:
     """Reads each topic once a second while somebody listens, and tells them which have news.
 
-    `topics` gives for each name what changes with its news. Its thread ends when nobody listens any more.
+    `topics` gives for each name a word that changes with its news. Who comes is told the words of the moment, and finds
+    out whether the page is older. Its thread ends when nobody listens any more.
     """
 
-    def __init__(self, topics: Mapping[str, Callable[[], object]], pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, topics: Mapping[str, Callable[[], str]], pause: Callable[[float], None] = time.sleep) -> None:
         self._topics = topics
         self._pause = pause
         self._lock = threading.Lock()
         self._listeners: list[Listener] = []
         self._is_running = False
+        self._known: dict[str, str] = {}
 
     @property
     def has_room(self) -> bool:
@@ -47,32 +49,39 @@ class EventHub:
     def add(self, listener: Listener) -> None:
         with self._lock:
             self._listeners.append(listener)
+            if self._is_running and self._known:
+                listener.send(_write_events(self._known))
             if not self._is_running:
                 self._is_running = True
                 threading.Thread(target=self._run, daemon=True, name="livectl-events").start()
 
     def _run(self) -> None:
-        known = self._read()
+        with self._lock:
+            known = self._known = self._read()
+        self._send(_write_events(known))
         silent_s = 0.0
         while self._goes_on():
             self._pause(READ_SECONDS)
             fresh = self._read()
-            news = [name for name, value in fresh.items() if value != known[name]]
+            news = {name: value for name, value in fresh.items() if value != known[name]}
             known, silent_s = fresh, silent_s + READ_SECONDS
+            self._known = known
             if news:
-                self._send("".join(f"event: {name}\ndata: new\n\n" for name in news).encode())
+                self._send(_write_events(news))
             elif silent_s >= SIGN_OF_LIFE_SECONDS:
                 self._send(SIGN_OF_LIFE)
             else:
                 continue
             silent_s = 0.0
 
-    def _read(self) -> dict[str, object]:
+    def _read(self) -> dict[str, str]:
         return {name: _value_or_trouble(read) for name, read in self._topics.items()}
 
     def _goes_on(self) -> bool:
         with self._lock:
             self._is_running = bool(self._listeners)
+            if not self._is_running:
+                self._known = {}
             return self._is_running
 
     def _send(self, data: bytes) -> None:
@@ -83,9 +92,13 @@ class EventHub:
             self._listeners = [listener for listener in self._listeners if listener not in gone]
 
 
-def _value_or_trouble(read: Callable[[], object]) -> object:
+def _write_events(values: Mapping[str, str]) -> bytes:
+    return "".join(f"event: {name}\ndata: {value}\n\n" for name, value in values.items()).encode()
+
+
+def _value_or_trouble(read: Callable[[], str]) -> str:
     """What the topic has; that it cannot be read is news as well."""
     try:
         return read()
-    except LivectlError as error:
-        return error.message
+    except LivectlError:
+        return "away"

@@ -106,8 +106,12 @@ def is_again(request: Request) -> bool:
 @cache
 def stylesheet() -> Markup:
     """The sheet that each page carries, so that it is painted after one request."""
-    text = (resources.files("livectl.web") / "static" / "page.css").read_text(encoding="utf-8")
-    return Markup(text)  # noqa: S704 - our own
+    return Markup(static_text("page.css"))  # noqa: S704 - our own
+
+
+@cache
+def static_text(name: str) -> str:
+    return (resources.files("livectl.web") / "static" / name).read_text(encoding="utf-8")
 
 
 @cache

@@ -199,7 +199,7 @@ def _serve_parts(flask_blueprint: Blueprint) -> None:
     @flask_blueprint.get("/sw.js")
     def service_worker() -> Response:
         """Beside the pages: it serves what lies below its own address."""
-        response = flask_blueprint.send_static_file("sw.js")
+        response = Response(look.static_text("sw.js"), mimetype="text/javascript")
         response.headers["Cache-Control"] = "no-cache"
         return response
 

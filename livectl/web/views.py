@@ -55,6 +55,7 @@ def streamer_list(
     now: float,
     page_data: PageData,
 ) -> TemplateContext:
+    news = f"{streamers.news_digest}-{page_data.image_version}"
     matching = streamer_filter.apply(streamers)
     card_builder = CardBuilder(translate, now, page_data.zone, url_for(".index"), page_data.images)
     wall = _Wall(matching, arrangement, translate, card_builder, page_data)
@@ -68,6 +69,7 @@ def streamer_list(
     return "wall.html", {
         "t": translate,
         "topics": STREAMERS_TOPIC,
+        "news": news,
         "zone": page_data.zone,
         "streamer_filter": streamer_filter,
         "arrangement": arrangement,
@@ -172,11 +174,12 @@ class _Wall:
 
 def streamer(streamer_page: StreamerPage, translate: Translations, now: float, page_data: PageData) -> TemplateContext:
     (record, sessions), heat_map, viewers = streamer_page
-    days, zone = translate.days(), page_data.zone
+    days, zone, news = translate.days(), page_data.zone, page_data.news()
     curve = draw_curve(viewers)
     return "streamer.html", {
         "t": translate,
         "topics": STREAMERS_TOPIC,
+        "news": news,
         "zone": zone,
         "card": CardBuilder(translate, now, zone, url_for(".index"), page_data.images).build(record, viewers),
         "followed": record.streamer is not None,
@@ -206,6 +209,7 @@ class DayRow(msgspec.Struct, frozen=True):
 def day(
     page_data: PageData, streamers: StreamerList, shown: Day, translate: Translations, now: float
 ) -> TemplateContext:
+    news = f"{streamers.news_digest}-{page_data.image_version}"
     records = [*streamers.live, *streamers.others]
     found = page_data.sessions_between(records, shown.begin, shown.end)
     card_builder = CardBuilder(translate, now, page_data.zone, url_for(".index"), None)
@@ -217,6 +221,7 @@ def day(
     return "day.html", {
         "t": translate,
         "topics": STREAMERS_TOPIC,
+        "news": news,
         "zone": page_data.zone,
         "back": f"{url_for('.day')}?date={shown.day}",
         "date": shown.day,

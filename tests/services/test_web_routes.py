@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from livectl.live.store import Store
 
 PAGES = ["/", "/jobs", "/streamers/demo/ada", "/api/live", "/api/streamers/demo/ada", "/api/jobs", "/api/schedule"]
-EVERY_PAGE = [*PAGES, "/metrics", "/healthz"]
+PARTS = ["/day", "/?view=list&group=tag", "/feed.atom", "/calendar.ics", "/manifest.webmanifest", "/sw.js"]
+EVERY_PAGE = [*PAGES, *PARTS, "/metrics", "/healthz"]
 
 
 def read(page: FlaskClient, path: str) -> Any:
@@ -352,3 +353,86 @@ def test_under_any_prefix_pages_stay_pages(store: Store, store_url: str) -> None
     page = app.test_client()
     assert page.get("/api/streamers/demo/stranger").mimetype == "text/html"
     assert page.get("/api/api/streamers/demo/stranger").mimetype == "application/json"
+
+
+def test_order_groups_and_view_are_in_the_address(store: Store, store_url: str) -> None:
+    page = page_client(store_url)
+    html = page.get("/?group=tag&sort=name").text
+    assert [html.index(f">{name}<") for name in ("maths", "navy", "Without a tag")] == sorted(
+        html.index(f">{name}<") for name in ("maths", "navy", "Without a tag")
+    )
+    assert 'id="g0-s-demo-grace"' in html
+    assert 'id="g1-s-demo-grace"' in html, "under each of her tags"
+    ids = re.findall(r' id="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    listed = page.get("/?view=list&state=live").text
+    assert '<tr id="s-demo-ada"' in listed
+    assert "s-demo-grace" not in listed
+    assert 'href="/?state=live"' in listed, "the other view of the same"
+
+
+def test_a_page_shows_as_many_as_it_bears_and_says_who_is_left_out(store_url: str) -> None:
+    store = prepared_store(store_url)
+    follow(store, *(make_streamer(f"s{number:04}") for number in range(300)))
+    page = page_client(store_url)
+    short = page.get("/")
+    assert (short.text.count('class="row '), "180 more are not shown." in short.text) == (120, True)
+    assert len(short.data) < 150_000
+    assert 'href="/?all=1">Show all 300</a>' in short.text
+    assert page.get("/?all=1").text.count('class="row ') == 300
+
+
+def test_a_day_has_a_line_for_each_who_streamed(store: Store, store_url: str) -> None:
+    page = page_client(store_url)
+    days = {time.strftime("%Y-%m-%d", time.gmtime(time.time() - ago)) for ago in (0, 900)}
+    html = "".join(page.get(f"/day?date={day}").text for day in days)
+    for name, words in (("ada", "to now: Weaving"), ("grace", "grace streams"), ("linus", "linus streams")):
+        assert f'id="d-demo-{name}"' in html
+        assert words in html
+    assert 'id="d-demo-hedy"' not in html
+    assert "Nobody streamed on this day" in page.get("/day?date=2024-02-29").text
+
+
+def test_theme_and_language_are_chosen_by_a_link(store: Store, store_url: str) -> None:
+    page = page_client(store_url)
+    assert '<html lang="en">' in page.get("/").text
+    chosen = page.get("/look?theme=dark&back=/?view=list")
+    assert (chosen.status_code, chosen.headers["Location"]) == (303, "/?view=list")
+    page.get("/look?lang=zh-Hans")
+    html = page.get("/").text
+    assert '<html lang="zh-Hans" data-theme="dark">' in html
+    assert "正在直播" in html
+    page.get("/look?theme=auto&lang=tlh")
+    assert '<html lang="en">' in page.get("/").text
+    for elsewhere in ("//evil.test/", "https://evil.test/", "/\\evil.test", "javascript:x", "/a\r\nb"):
+        assert page.get("/look", query_string={"back": elsewhere}).headers["Location"] == "/"
+    page.set_cookie("livectl_look", '"><script>.en')
+    assert page.get("/").text.count("<script") == 1
+
+
+def test_feeds_take_the_token_as_a_password(store: Store, store_url: str) -> None:
+    page = page_client(store_url, token=TOKEN)
+    for path, mimetype in (("/feed.atom", "application/atom+xml"), ("/calendar.ics", "text/calendar")):
+        refused = page.get(path)
+        assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, 'Basic realm="livectl"')
+        answer = page.get(path, auth=("anybody", TOKEN))
+        assert (answer.status_code, answer.mimetype) == (200, mimetype)
+        assert page.get(path, auth=("anybody", "wrong")).status_code == 401
+    assert page.get("/", auth=("anybody", TOKEN)).status_code == 401, "a browser would send it by itself"
+    feed = page.get("/feed.atom", auth=("", TOKEN)).text
+    assert "<title>Ada is live</title>" in feed
+    assert feed.count("<entry>") == 3
+
+
+def test_a_server_that_can_keep_no_connection_open_says_so(store: Store, store_url: str) -> None:
+    assert page_client(store_url).get("/events").status_code == 204
+
+
+def test_viewers_are_a_line_on_the_card_and_a_curve_on_the_page(store: Store, store_url: str) -> None:
+    for minutes in range(0, 12, 2):
+        go_live(store, "hedy", (12 - minutes) * 60, session="h", viewers=100 + minutes)
+    page = page_client(store_url)
+    assert page.get("/").text.count('<svg class="spark"') == 1
+    html = page.get("/streamers/demo/hedy").text
+    assert '<svg class="curve"' in html
+    assert "110 at the most, 105 on average." in html

@@ -1,10 +1,10 @@
 // Keeps the page as the server has it: is told of news, or asks every few seconds, and changes only what is different.
-const SHOWN = 4000, TOLD = 15000, HIDDEN = 30000; // milliseconds between two looks: without events, with them, unseen
+const SHOWN = 4000, TOLD = 8000, HIDDEN = 30000; // milliseconds between two looks: without events, with them, unseen
 const PATIENCE = 15000, SPREAD = 600; // ... for an answer; ... over which all who are told of the same news come
-const MAX_KEPT = 40; // pages and their parts
+const MAX_KEPT = 30; // pages
 const KEPT = "livectl-pages"; // what the service worker shows while there is no server
 
-let etag = "", policy = "", timer = 0, asking = null, source = null, mayListen = "EventSource" in window;
+let etag = "", policy = "", timer = 0, due = 0, asking = null, source = null, mayListen = "EventSource" in window;
 const watchers = [];
 
 export function start() {
@@ -24,7 +24,13 @@ export function watch(changed) {
 
 function wait(milliseconds) {
   clearTimeout(timer);
+  due = Date.now() + milliseconds;
   timer = setTimeout(look, milliseconds);
+}
+
+// Looks no later than this: what comes again and again puts off nothing.
+function hasten(milliseconds) {
+  if (due - Date.now() > milliseconds) wait(milliseconds);
 }
 
 function pause() {
@@ -37,15 +43,15 @@ function listen() {
   if (!mayListen || source || document.hidden || !topics.length) return;
   let broken = false;
   source = new EventSource(`${document.body.dataset.base}events`);
-  source.addEventListener("open", () => wait(broken ? 0 : pause())); // what happened meanwhile, nobody told
-  for (const topic of topics) source.addEventListener(topic, () => wait(Math.random() * SPREAD));
+  source.addEventListener("open", () => broken && hasten(0)); // what happened meanwhile, nobody told
+  for (const topic of topics) source.addEventListener(topic, ({data}) => data === document.body.dataset[topic] || hasten(Math.random() * SPREAD));
   source.addEventListener("error", () => {
     broken = true;
     if (source && source.readyState === 2) { // this server keeps no connection open
       mayListen = false;
       hush();
     }
-    wait(SHOWN);
+    hasten(SHOWN);
   });
 }
 
@@ -107,7 +113,7 @@ async function keep() {
     const headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": policy};
     const kept = await caches.open(KEPT);
     await kept.put(location.pathname, new Response(text, {headers}));
-    const all = await kept.keys();
+    const all = (await kept.keys()).filter(({url}) => !url.includes("/assets/"));
     for (const old of all.slice(0, Math.max(0, all.length - MAX_KEPT))) await kept.delete(old);
   } catch {} // no room: then there is nothing to show
 }

@@ -2,7 +2,12 @@
 "use strict";
 const KEPT = "livectl-pages";
 
-self.addEventListener("install", () => self.skipWaiting());
+const PARTS = ["page.js", "live.js", "keys.js", "notify.js", "favicon.svg"].map((name) => `assets/${name}`);
+
+self.addEventListener("install", (event) => {
+  self.skipWaiting();
+  event.waitUntil(caches.open(KEPT).then((kept) => kept.addAll(PARTS)));
+});
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
 
 self.addEventListener("fetch", (event) => {

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 from importlib import resources
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
+from selenium.webdriver.common.keys import Keys
 
 from livectl.models import State, Streamer, UnresolvedFollow
 from tests.support.processes import livectl
@@ -25,8 +28,16 @@ pytestmark = pytest.mark.acceptance
 SOON = 15  # seconds: the page looks every four
 WIDTHS = {"wide": 1280, "phone": 390}
 TALL = 900
-PAGES = ("", "jobs", "streamers/demo/ada", "?q=nobody-of-that-name", "no-such-page")
+PAGES = ("", "?view=list&group=tag", "day", "jobs", "streamers/demo/ada", "?q=nobody-of-that-name", "no-such-page")
 UNFIT = {"serious", "critical"}  # of axe's impacts
+SMALL_TARGETS = """
+const size = (one) => one.getBoundingClientRect();
+return [...document.querySelectorAll("a, button, select, input")].filter((one) => {
+  const {width, height} = size(one);
+  return width && height && (width < 24 || height < 24) && !one.classList.contains("skip") && !one.closest("p.quiet");
+}).map((one) => `${one.outerHTML.slice(0, 90)} ${size(one).width}x${size(one).height}`);
+"""
+IN_CHINESE = {("wide", "light"), ("phone", "dark")}
 
 
 @pytest.fixture
@@ -87,6 +98,99 @@ def test_typing_filters_at_once_and_keeps_the_focus(chromium: Chrome, page: str)
     assert field.get_attribute("value") == "grace"
 
 
+def test_news_is_told_over_one_connection_that_stays_open(page: str, store: Store) -> None:
+    split = urlsplit(page)
+    connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=SOON * 4)
+    connection.request("GET", "/events")
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers.get_content_type()) == (200, "text/event-stream")
+    assert answer.readline().startswith(b"retry: ")
+
+    def next_event() -> bytes:
+        while not (line := answer.readline()).startswith(b"event: streamers"):
+            assert line
+        return answer.readline()
+
+    before = next_event()
+    go_live(store, "ada", 130, session="one")
+    assert next_event() != before
+    connection.close()
+
+
+def test_a_visitor_makes_the_page_theirs(chromium: Chrome, page: str, store: Store) -> None:
+    go_live(store, "ada", 130, session="one")
+    chromium.get(page)
+    complaints(chromium)  # of a page before
+    keyboard = chromium.switch_to.active_element
+    keyboard.send_keys("j")
+    assert has_focus(chromium) == "s-demo-ada"
+    chromium.switch_to.active_element.send_keys("j")
+    assert has_focus(chromium) == "s-demo-grace"
+    chromium.switch_to.active_element.send_keys("k")
+    assert has_focus(chromium) == "s-demo-ada"
+    chromium.switch_to.active_element.send_keys("/")
+    field = chromium.switch_to.active_element
+    assert field.get_attribute("id") == "f-q"
+    field.send_keys("?j")
+    wait_for(lambda: chromium.current_url.endswith("?q=%3Fj"))
+    field.send_keys(Keys.ESCAPE)
+    chromium.switch_to.active_element.send_keys("?")
+    assert chromium.find_element("id", "keys").is_displayed()
+    chromium.find_element("css selector", "#keys button").click()
+    assert not chromium.find_element("id", "keys").is_displayed()
+    chromium.get(page + "?view=list")
+    for _ in range(2):
+        chromium.find_element("id", "theme").click()
+    assert chromium.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(18, 19, 22)"
+    chromium.find_element("id", "to-zh-Hans").click()
+    assert chromium.current_url.endswith("?view=list")
+    assert has(chromium, "#now-h span") == "正在直播"
+    assert chromium.find_element("css selector", "tr#s-demo-ada").is_displayed()
+    chromium.delete_all_cookies()
+    assert complaints(chromium) == []
+
+
+def has_focus(chromium: Chrome) -> Any:
+    return chromium.execute_script("return document.activeElement.closest('li, tr')?.id")
+
+
+def test_somebody_who_asked_for_it_is_notified(chromium: Chrome, page: str, store: Store) -> None:
+    chromium.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["notifications"], "origin": page.rstrip("/")})
+    chromium.get(page)
+    chromium.execute_script(
+        "window.told = [];"
+        "ServiceWorkerRegistration.prototype.showNotification = async (title) => { told.push(title); };"
+        "window.Notification = class extends Notification { constructor(title) { super(title); told.push(title); } };"
+    )
+    button = chromium.find_element("id", "notify")
+    button.click()
+    wait_for(lambda: button.get_attribute("aria-pressed") == "true")
+    go_live(store, "ada", 50, session="one", name=NASTY)
+    wait_for(lambda: chromium.execute_script("return told") == [f"{NASTY} is live"])
+    button.click()
+    assert button.get_attribute("aria-pressed") == "false"
+    chromium.execute_cdp_cmd("Browser.resetPermissions", {})
+
+
+def test_the_last_state_is_shown_without_a_server(
+    chromium: Chrome, store_url: str, store: Store, tmp_path: Path
+) -> None:
+    environ = {"LIVECTL_HOME": str(tmp_path / "home"), "LIVECTL_BROKER": store_url}
+    with livectl("web", "--port", "0", cwd=tmp_path, environ=environ) as running:
+        running.wait_for("The page is at http")
+        page = next(line for line in running.lines if "http" in line).split()[-1]
+        chromium.get(page)
+        chromium.execute_async_script("navigator.serviceWorker.ready.then(arguments[0])")
+        go_live(store, "ada", 50, session="one", title="The last title")
+        wait_for(lambda: has(chromium, "#cards #s-demo-ada"))
+        kept = "caches.match('/').then((kept) => kept.text()).then(arguments[0], () => arguments[0](''))"
+        wait_for(lambda: "The last title" in chromium.execute_async_script(kept))
+    chromium.get(page)
+    assert has(chromium, "#s-demo-ada .title") == "The last title"
+    wait_for(lambda: chromium.find_element("id", "lost").is_displayed())
+    complaints(chromium)
+
+
 def test_a_server_that_is_gone_is_said(chromium: Chrome, page: str) -> None:
     chromium.get(page)
     chromium.execute_cdp_cmd("Network.enable", {})
@@ -132,7 +236,9 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
     feature = {"name": "prefers-color-scheme", "value": scheme}
     chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", view)
     chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    chosen = "zh-Hans" if (width, scheme) in IN_CHINESE else "en"
     try:
+        chromium.get(f"{page}look?lang={chosen}")
         for path in PAGES:
             chromium.get(page + path)
             chromium.execute_script(axe)
@@ -141,6 +247,7 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
                 (rule["id"], rule["nodes"][0]["html"]) for rule in report["violations"] if rule["impact"] in UNFIT
             ]
             assert faults == [], path
+            assert "\n".join(chromium.execute_script(SMALL_TARGETS)) == "", path
             assert not chromium.execute_script("return document.documentElement.scrollWidth > innerWidth"), path
     finally:
         chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
