@@ -78,11 +78,16 @@ def add_first_target(up: Running, folder: Path, receiver: Receiver, before: str,
     """A target comes while one streamer is live; it is told of the next one."""
     wait_for(lambda: is_live(up, before))
     (folder / "livectl.yaml").write_text(f"alerts: {{first: {hook(receiver)}}}\n")
-    up.wait_for("livectl.yaml read again: added alerts.first; changed polling.fastest, polling.slowest")
+    wait_for_worker(up, "livectl.yaml read again: added alerts.first; changed polling.fastest, polling.slowest")
     up.wait_for("first is new")
     follow(folder, [before, after])
     wait_for(lambda: receiver.taken)
     assert titles(receiver) == [f"{after.title()} is live"]
+
+
+def wait_for_worker(up: Running, words: str) -> None:
+    """`up` says so too, and may do so first."""
+    wait_for(lambda: said_by_worker(up, words), what=words)
 
 
 def said_by_worker(up: Running, words: str) -> int:
@@ -113,9 +118,11 @@ def test_all_processes_of_up_take_over_what_changes_or_are_named(
 
         broken = f"alerts: {{second: {hook(receiver)}}}\nnetwork: {{alow: [x]}}\n"
         (tmp_path / "livectl.yaml").write_text(broken)
-        up.wait_for("the settings cannot be used, those before go on: livectl.yaml:2:11:")
+        wait_for_worker(up, "the settings cannot be used, those before go on: livectl.yaml:2:11:")
         (tmp_path / "livectl.yaml").write_text(f"{broken}web: {{port: 1}}\n".replace("alow", "allow"))
-        up.wait_for("added alerts.second; changed network.allow; removed alerts.first; only after a restart: web.port")
+        wait_for_worker(
+            up, "added alerts.second; changed network.allow; removed alerts.first; only after a restart: web.port"
+        )
         up.wait_for("first is gone: nothing waited for it")
         follow(tmp_path, [before, after, last])
         wait_for(lambda: len(receiver.taken) > 1)
