@@ -42,8 +42,8 @@ log = logging.getLogger(__name__)
 # ARGV: seconds of a lease, tag for a message that has none that can be read, length of the prefix, separator.
 # The note names the queue that the message lay in, and no exchange: by that it would go back to all of its queues.
 # kombu gives the copies of a message for several queues one tag: who holds one already holds the next under another.
-# To read lists that are empty is what makes the server tell of their next change. Of many workers that wait all are told
-# and one has it: the others are done with one command.
+# To read lists that are empty is what makes the server tell of their next change. Of many workers that wait, all are
+# told and one has it: the others are done with one command.
 TAKE = """
 if redis.call('EXISTS', unpack(KEYS, 4)) == 0 then return {} end
 local time = redis.call('TIME')
