@@ -1,13 +1,54 @@
-"""Writes a file in one step: a reader sees the old content or the new, and a crash leaves one of the two."""
+"""Writes a file in one step: a reader sees the old content or the new, and a crash leaves one of the two.
+
+Who reads a file, changes it and writes it back does so while it is theirs (`locked`), so that two lose nothing.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
-from contextlib import suppress
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NEW_FILE_MODE = 0o644
+LOCK_WAIT_S = 5.0  # a change takes milliseconds
+LOCK_PAUSE_S = 0.02
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds a file against others who change it by livectl, until the block ends. TimeoutError if it stays theirs.
+
+    It is the folder that is locked: the file itself is another one after each change, and nothing is left behind. A
+    file system that knows no locks is written to without.
+    """
+    descriptor = os.open(path.resolve().parent, os.O_RDONLY)
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    give_up_at = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > give_up_at:
+                raise TimeoutError("somebody else is changing it") from None
+            time.sleep(LOCK_PAUSE_S)
+        except OSError:
+            return
+        else:
+            return
 
 
 def write_file(path: Path, data: bytes | str, *, mode: int = NEW_FILE_MODE) -> None:

@@ -49,7 +49,9 @@ def command(
         listener = server.bind(host or web.host, web.port if port is None else port)
     else:
         listener = socket.socket(fileno=descriptor)
-    app = server.create_app(context.find_deployment, watch.current, tokens)
+    app = server.create_app(
+        context.find_deployment, watch.current, tokens, lambda: (context.sending_app, context.load_tasks())
+    )
     url = server.page_url(listener)
     context.show(sentence(f"The page is at {url}", {"url": url}))
     if hint := auth.hint_for_local_users(tokens, context.settings.file):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from livectl.errors import LivectlError
     from livectl.live.alerts.outbox import TargetStatus
     from livectl.models import StreamerRecord
+    from livectl.web.changes import Outcome
     from livectl.web.data import BeatSchedule, JobsSnapshot, PageSection, StreamerList, StreamerPage
 
 API_VERSION = 1  # of these shapes: fields may join, none changes its name or meaning
@@ -69,6 +70,13 @@ def schedule(beat_schedule: BeatSchedule) -> bytes:
             "looked_in": utc_datetime(beat_schedule.heartbeat_at),
             "schedules": [schedule_views.entry_json(entry) for entry in beat_schedule.entries],
         }
+    )
+
+
+def change(name: str, outcome: Outcome, message: str) -> bytes:
+    """What came of a change, in words and with the names that it concerns."""
+    return _encode(
+        {"version": API_VERSION, "change": name, "outcome": outcome.outcome, "message": message, **outcome.data}
     )
 
 

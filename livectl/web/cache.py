@@ -9,15 +9,17 @@ from collections import OrderedDict
 from functools import lru_cache
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 
+import msgspec
 from flask import current_app
 
 from livectl.errors import LivectlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from markupsafe import Markup
 
+    from livectl.models import Streamer, StreamerRecord
     from livectl.web.cards import Card
     from livectl.web.i18n import Translations
 
@@ -28,6 +30,7 @@ MAX_STALE_SECONDS = 3.0  # how long after its time a reading or a body still ser
 KEEP_FACTOR = 10  # a reading that took a second is kept for ten: reading takes a tenth of the time at most
 MAX_BODIES = 128  # languages times filters in use
 MAX_FRAGMENTS = 6_000  # some 12 MB
+EDIT_SECONDS = 30.0  # a worker reads a changed file within some five
 FRAGMENT_TEMPLATE = "livectl/streamers.html"
 
 
@@ -45,6 +48,10 @@ class TimedCache(Generic[T]):
         self._value: T | None = None
         self._error: LivectlError | None = None
         self._expires_at: float | None = None
+
+    def forget(self) -> None:
+        """Lets the next visitor see what was changed."""
+        self._expires_at = None
 
     def get(self) -> T:
         """The reading. An error is kept and raised like one, so that a store in trouble is not asked more often."""
@@ -74,6 +81,34 @@ class TimedCache(Generic[T]):
             )
         finally:
             self._lock.release()
+
+
+class RecentEdits:
+    """What was changed here of the follow list, until a worker has read its file: who has just clicked sees it done.
+
+    After a while the store is believed again, whatever it says: then no worker has read the file.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._edits: dict[tuple[str, str], tuple[Streamer | None, float]] = {}
+
+    def note(self, streamers: Mapping[tuple[str, str], Streamer | None]) -> None:
+        """Streamers as they are on the list now, by platform and id; None for one who is no longer on it."""
+        now = self._clock()
+        known = {key: edit for key, edit in self._edits.items() if now - edit[1] < EDIT_SECONDS}
+        self._edits = known | {key: (streamer, now) for key, streamer in streamers.items()}
+
+    def apply(self, records: Iterable[StreamerRecord]) -> list[StreamerRecord]:
+        """The records with what was changed of them; without those who are no longer followed."""
+        now, applied = self._clock(), []
+        edits = {key: streamer for key, (streamer, at) in self._edits.items() if now - at < EDIT_SECONDS}
+        for record in records:
+            if record.key not in edits:
+                applied.append(record)
+            elif (streamer := edits[record.key]) is not None:
+                applied.append(msgspec.structs.replace(record, streamer=streamer))
+        return applied
 
 
 class ResponseBody(NamedTuple):

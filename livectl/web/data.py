@@ -24,7 +24,7 @@ from livectl.ops.cluster import queues, workers
 from livectl.ops.jobs import dead_letters, results
 from livectl.redaction import hide_secrets
 from livectl.web import selection
-from livectl.web.cache import BodyCache, FragmentCache, TimedCache
+from livectl.web.cache import BodyCache, FragmentCache, RecentEdits, TimedCache
 from livectl.web.images import COVER, ImageCache, web_address
 
 if TYPE_CHECKING:
@@ -77,9 +77,10 @@ class PageData:
         self.bodies = BodyCache()
         self._image_waiters = threading.BoundedSemaphore(MAX_IMAGE_WAITERS)
         self.fragments = FragmentCache()
+        self.edits = RecentEdits()
         self.streamers = TimedCache(
             lambda: source.read(
-                lambda client: read_streamers(client, clock(), settings().follows if settings else None)
+                lambda client: read_streamers(client, clock(), settings().follows if settings else None, self.edits)
             ),
             STREAMERS_KEEP_SECONDS,
         )
@@ -116,7 +117,8 @@ class PageData:
         record, sessions = streamer_history
         if not record.streamer and (waiting := self._find_waiting(platform, streamer_id)):
             record = waiting
-            streamer_history = StreamerHistory(record, sessions)
+        (record,) = self.edits.apply([record]) or [msgspec.structs.replace(record, streamer=None)]
+        streamer_history = StreamerHistory(record, sessions)
         heat_map = history.compute_heat_map(sessions, record.first, self.clock(), self.zone)
         return StreamerPage(streamer_history, heat_map, viewers)
 
@@ -209,12 +211,15 @@ class StreamerList(msgspec.Struct, frozen=True, kw_only=True):
         return sorted({tag for record in (*self.live, *self.others) for tag in selection.tags_of(record)})
 
 
-def read_streamers(client: Redis, now: float, follows: Path | None = None) -> StreamerList:
+def read_streamers(
+    client: Redis, now: float, follows: Path | None = None, edits: RecentEdits | None = None
+) -> StreamerList:
     """Each line of the follow list. Those of its file `follows` that no worker has read yet are among the others."""
     store = Store(client)
     everyone, health = store.all_streamers(), tuple(store.health(now))
     waiting = follow_list.find_waiting(store, follows, everyone) if follows else follow_list.WaitingList()
-    everyone += waiting.streamers
+    everyone = [*everyone, *waiting.streamers]
+    everyone = edits.apply(everyone) if edits else everyone
     live = sorted((record for record in everyone if record.state is State.LIVE), key=_latest_start)
     others = sorted((record for record in everyone if record.state is not State.LIVE), key=_latest_end)
     viewers = read_viewers(store, live)

@@ -9,8 +9,23 @@ from flask import Blueprint, Response, abort, redirect, render_template, request
 from werkzeug.exceptions import LengthRequired, RequestEntityTooLarge
 
 from livectl.units import format_instant
-from livectl.web import access, api, auth, days, error_pages, events, feeds, job_views, look, selection, views
+from livectl.web import (
+    access,
+    api,
+    auth,
+    days,
+    error_pages,
+    events,
+    feeds,
+    job_views,
+    look,
+    manage_routes,
+    said,
+    selection,
+    views,
+)
 from livectl.web.cache import ResponseBody, make_body
+from livectl.web.changes import Changes
 from livectl.web.error_pages import BLUEPRINT_NAME, HTML, JSON, translations
 from livectl.web.events import EventHub
 from livectl.web.i18n import HOUR
@@ -21,7 +36,9 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response as WerkzeugResponse
 
     from livectl.web.auth import AccessToken
+    from livectl.web.changes import PageTools
     from livectl.web.data import PageData, StreamerPage
+    from livectl.web.said import Said
 
 
 MANIFEST = {
@@ -46,14 +63,16 @@ HTTP_NO_CONTENT = 204
 HTTP_SEE_OTHER, HTTP_NOT_FOUND, HTTP_MISDIRECTED = 303, 404, 421
 
 
-def build_blueprint(page_data: PageData, tokens: Sequence[AccessToken], *, whole_app: bool = False) -> Blueprint:
+def build_blueprint(
+    page_data: PageData, tokens: Sequence[AccessToken], tools: PageTools | None = None, *, whole_app: bool = False
+) -> Blueprint:
     """The page. As a whole app, which no other app is around, it answers to the names of this machine alone unless
-    there is a token, and every address is its own."""
+    there is a token, and every address is its own. Without tools nothing can be changed there."""
     flask_blueprint = Blueprint(
         BLUEPRINT_NAME, __name__, template_folder="templates", static_folder="static", static_url_path="/assets"
     )
     _refuse_requests(flask_blueprint, local_only=whole_app and not tokens)
-    access.let_in(flask_blueprint, tokens, is_local=whole_app)
+    access.let_in(flask_blueprint, tokens, is_local=whole_app and tools is not None)
     error_pages.answer_every_error(flask_blueprint, whole_app=whole_app)
     _serve_pages(flask_blueprint, page_data)
     _serve_look(flask_blueprint)
@@ -63,6 +82,10 @@ def build_blueprint(page_data: PageData, tokens: Sequence[AccessToken], *, whole
     _serve_images(flask_blueprint, page_data)
     _serve_json(flask_blueprint, page_data)
     _serve_probes(flask_blueprint, page_data)
+    flask_blueprint.context_processor(lambda: {"said": said.find(request)})
+    flask_blueprint.after_request(lambda response: said.forget_if_told(response, request))
+    if tools is not None:
+        manage_routes.serve_changes(flask_blueprint, Changes(page_data, tools))
     return flask_blueprint
 
 
@@ -204,10 +227,10 @@ def _serve_parts(flask_blueprint: Blueprint) -> None:
         return response
 
 
-def _seen_by() -> tuple[str | bool, ...]:
+def _seen_by() -> tuple[str | bool | Said | None, ...]:
     """What distinguishes one visitor's page from another's."""
     seen_in = (translations().language, look.look_of(request).theme, look.is_again(request), request.script_root)
-    return access.visitor().name, access.visitor().csrf, *seen_in
+    return access.visitor().name, access.visitor().csrf, said.find(request), *seen_in
 
 
 def _serve_images(flask_blueprint: Blueprint, page_data: PageData) -> None:

@@ -183,6 +183,7 @@ def streamer(streamer_page: StreamerPage, translate: Translations, now: float, p
         "zone": zone,
         "card": CardBuilder(translate, now, zone, url_for(".index"), page_data.images).build(record, viewers),
         "followed": record.streamer is not None,
+        "platform_key": record.platform,
         "sessions": [_session_row(session, translate, now, zone) for session in reversed(sessions[-MAX_SESSIONS:])],
         "session_count": len(sessions),
         "heat_map": draw_heat_map(heat_map, days),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,8 +16,6 @@ from livectl.live.follows.follow_list import load, parse_listed, parse_streamer
 from tests.support.follow_lists import addresses
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from livectl.models import Streamer
 
 BEFORE = """# mine
@@ -143,3 +143,72 @@ def test_mode_and_link_of_the_file_stay(file: FollowFile, tmp_path: Path) -> Non
     assert link.is_symlink()
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
     assert "demo/eve" in file.path.read_text()
+
+
+TAGGED = [
+    ("demo/ada", ["a", "b b"], ("- demo/ada            #", "- {url: demo/ada, tags: [a, b b]}            #")),
+    ("demo/ada", [], None),
+    ("demo/bob", ["x"], ("- {url: demo/bob}  ", "- {url: demo/bob, tags: [x]}  ")),
+    ("twitch/foo", ["x", "#y"], ("    tags:\n      - games\n", '    tags: [x, "#y"]\n')),
+    ("twitch/foo", [], ("    tags:\n      - games\n", "")),
+]
+
+
+@pytest.mark.parametrize(("address", "tags", "change"), TAGGED)
+def test_tags_change_their_own_words_alone(
+    file: FollowFile, address: str, tags: list[str], change: tuple[str, str] | None
+) -> None:
+    edit = file.set_tags(parse_streamer(address), tags)
+    assert file.path.read_text() == (BEFORE.replace(*change) if change else BEFORE)
+    assert [list(streamer.tags) for streamer in edit.changed] == ([tags] if change else [])
+
+
+MORE_TAGGED = [
+    ("- {url: demo/x, weight: 2, tags: [a], name: 7} # c", ["b"], "- {url: demo/x, weight: 2, tags: [b], name: 7} # c"),
+    ("- {url: demo/x, tags: [a]}", [], "- {url: demo/x}"),
+    ("- url: demo/x # here\n  name: X", ["a"], "- url: demo/x # here\n  name: X\n  tags: [a]"),
+    ("- url: demo/x\n  tags: [a] # why", ["b"], "- url: demo/x\n  tags: [b] # why"),
+    ("- tags: [a]\n  url: demo/x", [], "- tags: []\n  url: demo/x"),
+    ("- url: demo/x\n  tags:\n  - a # 1\n  # 2\n  name: X", ["b"],
+     "- url: demo/x\n  tags: [b]\n  # 1\n  # 2\n  name: X"),
+    ("- url: demo/x\n  tags: a # why\n  name: X", [], "- url: demo/x\n  # why\n  name: X"),
+    ("- {url: demo/x, tags: [a]}\n- {url: demo/x, tags: [b]}", ["c"], "- {url: demo/x, tags: [c]}\n- {url: demo/x}"),
+    ("- 'demo/x'", ["c"], "- {url: demo/x, tags: [c]}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "tags", "after"), MORE_TAGGED)
+def test_tags_are_written_the_way_the_entry_is(tmp_path: Path, before: str, tags: list[str], after: str) -> None:
+    path = tmp_path / "follows.yaml"
+    rest = "\n# about Y\n- demo/y # too"
+    path.write_text(f"{before}{rest}\n")
+    FollowFile(path).set_tags(parse_streamer("demo/x"), tags)
+    assert path.read_text() == f"{after}{rest}\n"
+
+
+def test_what_only_people_can_tag_stays_as_it_is(tmp_path: Path) -> None:
+    for name, text in (
+        ("a.yaml", '- {url: demo/x, name: "a # b"}\n'),
+        ("b.yaml", "[demo/x, demo/y]\n"),
+        ("c.txt", "demo/x\n"),
+    ):
+        path = tmp_path / name
+        path.write_text(text)
+        with pytest.raises(SettingsError):
+            FollowFile(path, name).set_tags(parse_streamer("demo/x"), ["t"])
+        assert path.read_text() == text
+    (tmp_path / "d.yaml").write_text("- demo/y\n")
+    assert FollowFile(tmp_path / "d.yaml").set_tags(parse_streamer("demo/x"), ["t"]).changed == ()
+
+
+def test_many_at_once_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "follows.yaml"
+    names = [f"demo/n{number}" for number in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: FollowFile(path).add(people(name)), names))
+    assert sorted(addresses(load(path))) == sorted(names)
+
+
+def test_a_folder_that_takes_nothing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"follows\.yaml cannot be changed"):
+        FollowFile(Path("/proc/self/follows.yaml"), "follows.yaml").add(people("demo/ada"))

@@ -18,7 +18,7 @@ ENGLISH, CHINESE = i18n.sentences("en"), i18n.sentences("zh-Hans")
 SOURCES = "".join(path.read_text() for path in [*WEB.glob("*.py"), *WEB.rglob("*.html")])
 SAME_IN_BOTH = re.compile(r"platform_name_|thousand|million|myriad")
 # keys that the code puts together
-MADE = ("language_", "state_", "job_", "platform_name_", "kind_", "error_", "unknown_streamer")
+MADE = ("language_", "said_", "state_", "job_", "platform_name_", "kind_", "error_", "unknown_streamer")
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 

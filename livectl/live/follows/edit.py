@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from livectl.atomic_write import write_file
+import msgspec
+
+from livectl.atomic_write import locked, write_file
 from livectl.errors import FileError, LivectlError, SettingsError
 from livectl.live.follows import follow_list, formats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from livectl.live.follows.follow_list import FollowLine
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 NEW_FILE_TEXT = "# livectl: whom you follow. An address as your browser shows it, or platform/id.\n\nfollows:\n"
 INDENT = "  "
 EMPTY_LIST_LINES = ("follows:", "follows: []", "follows: null", "follows: ~")
+CLOSING_SIGNS = {"{": "}", '"': '"', "'": "'"}
+YAML_HINT = "Keep the list as YAML: livectl follow export > follows.yaml"
 BY_HAND_HINT = "Change it by hand; the lines of a list begin with `- `."
 
 
@@ -36,6 +41,31 @@ class FollowFile:
         self.name = name or str(path)
 
     def add(self, streamers: Iterable[Streamer]) -> FollowEdit:
+        with self._changing():
+            return self._add(streamers)
+
+    def remove(self, streamers: Iterable[Streamer]) -> FollowEdit:
+        """Takes out every entry of these, also those that are no streamer and are shown under such a name."""
+        with self._changing():
+            return self._remove(streamers)
+
+    def set_tags(self, streamer: Streamer, tags: Sequence[str]) -> FollowEdit:
+        """Gives somebody of the list these tags instead of theirs."""
+        with self._changing():
+            return self._set_tags(streamer, tuple(dict.fromkeys(tags)))
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """The file is ours to read, change and write meanwhile. SettingsError if it cannot be written."""
+        try:
+            self.path.resolve().parent.mkdir(parents=True, exist_ok=True)
+            with locked(self.path):
+                yield
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise SettingsError(f"{self.name} cannot be changed: {reason}", "Look at its folder and rights.") from error
+
+    def _add(self, streamers: Iterable[Streamer]) -> FollowEdit:
         text = self._read_text()
         lines = self._parse_lines(text)
         known_keys = _keys(lines)
@@ -50,8 +80,7 @@ class FollowFile:
             self._write(self._text_with(text, lines, list(new.values())), known_keys | set(new), _count_invalid(lines))
         return FollowEdit(tuple(new.values()), tuple(existing))
 
-    def remove(self, streamers: Iterable[Streamer]) -> FollowEdit:
-        """Takes out every entry of these, also those that are no streamer and are shown under such a name."""
+    def _remove(self, streamers: Iterable[Streamer]) -> FollowEdit:
         text = self._read_text()
         lines = self._parse_lines(text)
         unwanted = {streamer.key: streamer for streamer in streamers}
@@ -63,6 +92,24 @@ class FollowFile:
             tuple(streamer for key, streamer in unwanted.items() if key in there),
             tuple(streamer for key, streamer in unwanted.items() if key not in there),
         )
+
+    def _set_tags(self, streamer: Streamer, tags: tuple[str, ...]) -> FollowEdit:
+        if not self._is_yaml:
+            raise SettingsError(f"{self.name} has no place for tags", YAML_HINT)
+        text = self._read_text()
+        follow_lines = self._parse_lines(text)
+        expected = [line.streamer for line in follow_lines]
+        lines, left = _split_lines(text), tags  # several entries for one streamer: the first has the tags
+        for at, (line, entry) in enumerate(zip(follow_lines, expected, strict=True)):
+            if not isinstance(entry, LivectlError) and entry.key == streamer.key:
+                expected[at] = msgspec.structs.replace(entry, tags=left)
+                _write_tags(lines, line, left)
+                left = ()
+        changed = [new for line, new in zip(follow_lines, expected, strict=True) if new != line.streamer]
+        if changed:
+            self._write_if("".join(lines), lambda after: [line.streamer for line in after] == expected)
+        streamers = [new for new in changed if not isinstance(new, LivectlError)]
+        return FollowEdit(tuple(streamers[:1]), () if streamers else (streamer,))
 
     @property
     def _is_yaml(self) -> bool:
@@ -96,15 +143,16 @@ class FollowFile:
         return "".join(lines)
 
     def _write(self, text: str, expected_keys: set[tuple[str, str]], invalid_count: int) -> None:
-        """SettingsError, and nothing is written, if the text does not read back with these streamers."""
+        self._write_if(text, lambda lines: (_keys(lines), _count_invalid(lines)) == (expected_keys, invalid_count))
+
+    def _write_if(self, text: str, is_expected: Callable[[list[FollowLine]], bool]) -> None:
+        """SettingsError, and nothing is written, if the text does not read back as expected."""
         try:
-            lines = self._parse_lines(text)
-            is_expected = (_keys(lines), _count_invalid(lines)) == (expected_keys, invalid_count)
+            is_as_meant = is_expected(self._parse_lines(text))
         except FileError:
-            is_expected = False
-        if not is_expected:
+            is_as_meant = False
+        if not is_as_meant:
             raise SettingsError(f"{self.name} is written in a way that only people change", BY_HAND_HINT)
-        self.path.resolve().parent.mkdir(parents=True, exist_ok=True)
         write_file(self.path, text)
 
 
@@ -155,3 +203,58 @@ def _entry_end(lines: list[str], start: int) -> int:
             break
         end = number + 1
     return end
+
+
+def _write_tags(lines: list[str], line: FollowLine, tags: Sequence[str]) -> None:
+    """Gives the entry of this line its tags: in place, so that the lines of all others keep their numbers."""
+    start, column = line.location[0] - 1, line.location[1] - 1
+    end = _entry_end(lines, start)
+    if end == start + 1:
+        content, comment = _split_comment(lines[start][column:])
+        if not content.endswith(CLOSING_SIGNS.get(content[:1], "")):  # a # in quotes begins no comment
+            raise SettingsError(f"line {start + 1} is written in a way that only people change", BY_HAND_HINT)
+        lines[start] = f"{lines[start][:column]}{_flow_entry(line.written, tags)}{comment}"
+        return
+    indent, text = " " * column, f"tags: {formats.render_list(tags)}" if tags else ""
+    begin = next((at for at in range(start, end) if _key_at(lines[at], column) == "tags"), None)
+    if begin is None:
+        lines[end - 1] += f"{indent}{text}\n" if text else ""
+        return
+    for at in range(begin + 1, end):
+        if _key_at(lines[at], column):
+            break
+        lines[at] = _comment_line(lines[at], indent)
+    if begin == start:  # beside the dash
+        text = text or "tags: []"
+    _, comment = _split_comment(lines[begin][column:])
+    lines[begin] = f"{lines[begin][:column]}{text}{comment}" if text else _comment_line(lines[begin], indent)
+
+
+def _flow_entry(written: Any, tags: Sequence[str]) -> str:
+    """An entry in one line, in the words that were written, with these tags."""
+    fields: dict[str, Any] = dict(written) if isinstance(written, dict) else {"url": written}
+    fields["tags"] = list(tags)
+    if not tags:
+        del fields["tags"]
+    if not isinstance(written, dict) and not tags:
+        return formats.render_scalar(str(written))
+    return "{" + ", ".join(f"{key}: {formats.render_value(value)}" for key, value in fields.items()) + "}"
+
+
+def _key_at(line: str, column: int) -> str:
+    """The key of an entry's field that begins in this column; empty where none does."""
+    before, rest = line[:column], line[column:]
+    return "" if before.strip(" -") or not rest.strip() or rest[0] in " \t-#" else rest.partition(":")[0].strip()
+
+
+def _split_comment(text: str) -> tuple[str, str]:
+    """What is written, and the comment after it, with the blanks in between and the end of the line."""
+    content = follow_list.strip_comment(text)
+    end = text.index(content) + len(content)
+    return text[:end], text[end:]
+
+
+def _comment_line(line: str, indent: str) -> str:
+    """The comment of a line whose content goes; a line without one goes as well."""
+    _, comment = _split_comment(line)
+    return f"{indent}{comment.lstrip()}" if comment.strip() else ""

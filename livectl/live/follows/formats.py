@@ -162,14 +162,27 @@ def render_entry(streamer: Streamer) -> str:
     if streamer.name:
         fields["name"] = render_scalar(streamer.name)
     if streamer.tags:
-        fields["tags"] = _render_list(streamer.tags)
+        fields["tags"] = render_list(streamer.tags)
     if streamer.alerts is not None:
-        fields["alerts"] = _render_list(streamer.alerts)
+        fields["alerts"] = render_list(streamer.alerts)
     if streamer.weight != 1:
         fields["weight"] = f"{streamer.weight:g}"
     if len(fields) == 1:
         return fields["url"]
     return "{" + ", ".join(f"{key}: {value}" for key, value in fields.items()) + "}"
+
+
+def render_value(value: Any) -> str:
+    """A field of an entry in one line: a word, a list of words or a number."""
+    if isinstance(value, list | tuple):
+        return render_list([str(word) for word in value])
+    return (
+        f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+        if isinstance(value, int)
+        else render_scalar(str(value))
+    )
 
 
 def render_scalar(text: str) -> str:
@@ -186,5 +199,5 @@ def _url_leads_back(streamer: Streamer) -> bool:
         return False
 
 
-def _render_list(words: Iterable[str]) -> str:
+def render_list(words: Iterable[str]) -> str:
     return f"[{', '.join(map(render_scalar, words))}]"

@@ -1,0 +1,76 @@
+"""Answers what changes something: forms of the page, which lead back to it, and programs, which get JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from flask import Response, redirect, request, url_for
+
+from livectl.errors import LivectlError, ServerError, UnfinishedError
+from livectl.redaction import hide_secrets
+from livectl.web import access, api, look, said
+from livectl.web.error_pages import BLUEPRINT_NAME, HTTP_TOO_MANY, HTTP_UNAVAILABLE, JSON, respond, translations
+from livectl.web.said import Said
+
+if TYPE_CHECKING:
+    from flask import Blueprint
+    from werkzeug.wrappers import Response as WerkzeugResponse
+
+    from livectl.web.changes import Changes, Outcome
+
+HTTP_SEE_OTHER, HTTP_BAD_REQUEST, HTTP_CONFLICT = 303, 400, 409
+USAGE_CODE = 2  # of errors about what was asked for, such as an address that is no streamer's
+
+
+def serve_changes(flask_blueprint: Blueprint, changes: Changes) -> None:
+    """What may be changed, for those who may."""
+    names = f"any({', '.join(changes.names)})"
+
+    @flask_blueprint.post(f"/change/<{names}:change>")
+    def make_change(change: str) -> WerkzeugResponse:
+        if refused := access.refuse_change():
+            return refused
+        try:
+            outcome, text = changes.make(change, request.form, access.visitor(), "page", _sentence)
+            told = Said(outcome.outcome, text)
+        except LivectlError as error:
+            told = Said("failed", _error_sentence(error))
+        back = look.own_path(request.form.get("back", "")) or url_for(f"{BLUEPRINT_NAME}.index")
+        response = redirect(back, HTTP_SEE_OTHER)
+        said.leave(response, request, told)
+        return response
+
+    @flask_blueprint.post(f"/api/<{names}:change>")
+    def api_change(change: str) -> Response:
+        if refused := access.refuse_change():
+            return refused
+        fields = request.get_json(silent=True) if request.mimetype == JSON else request.form
+        if not isinstance(fields, dict):
+            return respond(HTTP_BAD_REQUEST, "error_fields")
+        try:
+            outcome, text = changes.make(change, fields, access.visitor(), "api", _sentence)
+        except LivectlError as error:
+            error.message = hide_secrets(error.message)
+            return Response(api.error(error), _status(error), mimetype=JSON)
+        return Response(api.change(change, outcome, text), mimetype=JSON)
+
+
+def _sentence(outcome: Outcome) -> str:
+    translate = translations()
+    words = {name: translate(f"job_{word}") if name == "state" else word for name, word in outcome.words.items()}
+    return translate(outcome.key, **words)
+
+
+def _error_sentence(error: LivectlError) -> str:
+    """What went wrong and the next step, in one line."""
+    sentences: list[Any] = [translations()("said_failed", why=" ".join(error.message.split())), error.hint]
+    return hide_secrets(" ".join(filter(None, sentences)))
+
+
+def _status(error: LivectlError) -> int:
+    """By who can help: whoever asked, whoever mends a file, or time."""
+    if isinstance(error, UnfinishedError):
+        return HTTP_TOO_MANY
+    if isinstance(error, ServerError):
+        return HTTP_UNAVAILABLE
+    return HTTP_BAD_REQUEST if error.code == USAGE_CODE else HTTP_CONFLICT

@@ -1,0 +1,71 @@
+"""The page as `livectl web` serves it, in a folder of its own, for those who change things there."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from livectl import celeryapp
+from livectl import settings as livectl_settings
+from livectl.ops import apps, deployment
+from livectl.web import server
+from livectl.web.auth import AccessToken
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from flask.testing import FlaskClient
+
+    from livectl.settings import Settings
+
+READ, MANAGE = "a-token-that-only-reads", "a-token-that-manages"
+TOKENS = (AccessToken("friend", READ), AccessToken("me", MANAGE, manages=True))
+LOCAL = "http://127.0.0.1:8787"
+
+
+class ManagedPage:
+    """One server of the page, and what is in its folder."""
+
+    def __init__(self, folder: Path, store_url: str, tokens: Sequence[AccessToken] = ()) -> None:
+        self.folder = folder
+        environ = {"LIVECTL_HOME": str(folder / "home"), "LIVECTL_BROKER": store_url}
+        self.settings: Settings = livectl_settings.load(environ, folder)
+        self.app = server.create_app(
+            lambda: deployment.find(None, self.settings, folder), lambda: self.settings, tokens, self._load_app
+        )
+
+    def _load_app(self) -> tuple[Any, Mapping[str, Any]]:
+        app = celeryapp.create_app(self.settings)
+        return app, apps.load_tasks(app, self.folder)
+
+    def visitor(self, token: str = "") -> FlaskClient:
+        """A browser; with a token it has entered that."""
+        client = self.app.test_client()
+        if token:
+            assert client.post("/enter", data={"token": token}, base_url=LOCAL).status_code == 303
+        return client
+
+    @property
+    def follows(self) -> str:
+        path = self.folder / "follows.yaml"
+        return path.read_text() if path.exists() else ""
+
+
+def csrf_of(page: FlaskClient, path: str = "/") -> str:
+    """What the forms of this visitor's pages carry; empty where there are none."""
+    found = re.search(r'name="csrf" value="(\w+)"', page.get(path, base_url=LOCAL).text)
+    return found[1] if found else ""
+
+
+def change(page: FlaskClient, name: str, origin: str | None = LOCAL, **fields: str) -> Any:
+    """Sends a form as a browser does."""
+    fields = {"csrf": csrf_of(page), **fields}
+    headers = {"Origin": origin} if origin else {}
+    return page.post(f"/change/{name}", data=fields, headers=headers, base_url=LOCAL)
+
+
+def call(page: FlaskClient, name: str, token: str = "", **fields: Any) -> Any:
+    """Sends JSON as a program does."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return page.post(f"/api/{name}", json=fields, headers=headers, base_url=LOCAL)
