@@ -119,7 +119,7 @@ ROWS = (
         ("embedded own threads",),
         Mechanism("state and outbox are written in one step", patch=OUTBOX_LATER),
         short_setups=("embedded own threads",),
-        limits=Limits(repeated=REPEATS, doubled=0, missed=2),
+        limits=Limits(repeated=REPEATS, doubled=0, missed=None, back_within_s=120.0),
     ),
     Row(
         "F25a",

@@ -209,7 +209,7 @@ class LiveWing:
         whole = {
             "acknowledged": len(self.shown),
             "lost": len(self.shown.keys() - told.keys()),
-            "repeated": sum(len(one.keys) - 1 for one in told.values()),
+            "repeated": len(self.taken) - len({payload["key"] for payload in self.taken}),  # alerts, with the same key
             "doubled": sum(len(set(one.keys)) > 1 for one in told.values()),
             "missed": int(self.longest_gap() // INTERVAL_S),
             "back_within_s": self.longest_silence(),
