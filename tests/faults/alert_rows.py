@@ -88,7 +88,7 @@ def end_at_each_step(case: Case) -> Outcome:
         wait_for(lambda: len(list(lives.iterdir())) > number, what=f"the end at {steps[number - 1]}")
 
     patch = ENDS_AT_ITS_STEP.format(folder=str(lives), steps=steps, armed_s=case.either(*ARMED_S))
-    with live_wing(case, patch=patch, waits=False) as wing:
+    with live_wing(case, patch=patch, waits=False, jobs=1) as wing:  # what ends is in no other job meanwhile
         wing.play([partial(next_life, number) for number in range(1, len(steps) + 1)], case.either(*STEP_S))
         wing.drain()
         found = wing.up.text.count("worker ended (exit code 70)")

@@ -86,9 +86,9 @@ class Told:
 class LiveWing:
     """An `up` on an embedded broker, and the world that it watches, as one row wants them."""
 
-    def __init__(self, case: Case, pool: str) -> None:
+    def __init__(self, case: Case, pool: str, jobs: int) -> None:
         streamers, self._go_lives = case.either(150, 500), case.either(60, 200)
-        self.case, self._pool = case, pool
+        self.case, self._options = case, ("-P", pool, "-c", str(jobs))
         self.dice = random.Random(case.seed)
         self.ids = [str(1000 + number) for number in range(streamers)]
         self._to_come = self.dice.sample(self.ids, self._go_lives)
@@ -124,7 +124,7 @@ class LiveWing:
 
     def start(self, *, waits: bool = True) -> None:
         """Starts `up`; returns when it asks after streamers."""
-        self.up = livectl("up", "-P", self._pool, "-c", "2", cwd=self.case.folder, environ=self.environ)
+        self.up = livectl("up", *self._options, cwd=self.case.folder, environ=self.environ)
         if waits:
             self.up.wait_for("at work")
             self.wait_for_checks()
@@ -241,10 +241,10 @@ class LiveWing:
 
 @contextmanager
 def live_wing(
-    case: Case, *, pool: str = "threads", home: str = "", patch: str = "", waits: bool = True
+    case: Case, *, pool: str = "threads", jobs: int = 2, home: str = "", patch: str = "", waits: bool = True
 ) -> Iterator[LiveWing]:
     """An `up`, which asks after streamers by now unless nobody waits for that; all is gone at the end."""
-    wing = LiveWing(case, pool)
+    wing = LiveWing(case, pool, jobs)
     with ExitStack() as stack:
         stack.enter_context(wing.fakes)
         stack.enter_context(_serving(wing.receiver))
