@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MAX_SESSIONS = 100
 STREAMERS_TOPIC = "streamers"  # of the events that a page listens to
-MAX_CARDS, MAX_ROWS = 60, 120  # shown at once: more make a page of over 150 kB, and one link shows all
+MAX_CARDS, MAX_ROWS = 48, 90  # shown at once: more make a page of over 150 kB, and one link shows all
 
 TemplateContext = tuple[str, dict[str, Any]]  # a template, and its variables
 

@@ -171,6 +171,7 @@ def test_a_browser_may_do_nothing_that_the_page_does_not_need(store: Store, stor
     (sheet,) = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode()
     assert f"style-src 'sha256-{digest}';" in policy, "its own sheet, and no other"
+    assert 'rel="stylesheet"' not in html, "painted after one request"
     assert "img-src 'self';" in policy, "a visitor's browser asks nobody else"
     assert " onclick" not in html
 
@@ -374,12 +375,33 @@ def test_order_groups_and_view_are_in_the_address(store: Store, store_url: str) 
 def test_a_page_shows_as_many_as_it_bears_and_says_who_is_left_out(store_url: str) -> None:
     store = prepared_store(store_url)
     follow(store, *(make_streamer(f"s{number:04}") for number in range(300)))
+    for number in range(60):
+        go_live(
+            store,
+            f"s{number:04}",
+            300,
+            title="今日も配信する " * 12,
+            name=f"A rather long name {number}",
+            category="Art",
+        )
     page = page_client(store_url)
     short = page.get("/")
-    assert (short.text.count('class="row '), "180 more are not shown." in short.text) == (120, True)
+    assert (short.text.count('class="card '), short.text.count('class="row ')) == (48, 90)
     assert len(short.data) < 150_000
+    assert "162 more are not shown." in short.text
     assert 'href="/?all=1">Show all 300</a>' in short.text
-    assert page.get("/?all=1").text.count('class="row ') == 300
+    everybody = page.get("/?all=1").text
+    assert (everybody.count('class="card '), everybody.count('class="row ')) == (60, 240)
+    listed = page.get("/?view=list")
+    assert listed.text.count('class="line ') == 90
+    assert len(listed.data) < 150_000
+
+
+def test_a_stream_that_is_announced_is_said(store: Store, store_url: str) -> None:
+    observe(store, "hedy", State.UPCOMING, 10, started_at=time.time() + 7300)
+    page = page_client(store_url)
+    assert "announced in 2 h" in page.get("/").text
+    assert "SUMMARY:hedy is announced to stream" in page.get("/calendar.ics").text
 
 
 def test_a_day_has_a_line_for_each_who_streamed(store: Store, store_url: str) -> None:
