@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -10,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from livectl.ops.processes import die_with_parent
-from livectl.ops.processes.embedded_broker import EmbeddedBroker
+from livectl.ops.processes.embedded_broker import EmbeddedBroker, locate_binary
 from tests.support.processes import alive
 from tests.support.rabbitmq import BINARY, RabbitMQ
 from tests.support.servers import LastingRedis, accepts, free_port, needed
@@ -22,7 +23,13 @@ if TYPE_CHECKING:
 
 
 class RedisBroker(LastingRedis):
-    """Redis over TCP, its data on the disk before it answers. Killed in the middle of whatever it does."""
+    """Redis over TCP, its data on the disk before it answers. Killed in the middle of whatever it does.
+
+    Where there is no redis-server it is the Valkey that livectl brings along.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, shutil.which("redis-server") or locate_binary())
 
     def _command(self) -> list[str]:
         return die_with_parent.command_line(os.getpid(), super()._command())

@@ -40,9 +40,9 @@ def redis_over_tcp(folder: Path) -> Iterator[str]:
 class LastingRedis:
     """A Redis on a port of its own that keeps all that it acknowledged, however often it is killed and started."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, binary: str | None = None) -> None:
         port = free_port()
-        binary = needed(shutil.which("redis-server"), "redis-server")
+        binary = binary or needed(shutil.which("redis-server"), "redis-server")
         lasting = ["--save", "", "--appendonly", "yes", "--appendfsync", "always", "--dir", str(folder)]
         self._argv = [binary, "--port", str(port), "--bind", "127.0.0.1", *lasting]
         self._port = port
