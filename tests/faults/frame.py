@@ -163,7 +163,7 @@ def table_head() -> str:
 def table_line(result: Result) -> str:
     counts = [_cell(getattr(result.outcome, name), is_time=name.endswith("_s")) for name in COLUMNS]
     verdict = "green" if result.is_green else f"RED: {'; '.join(result.broken)}".replace("\n", " ")[:300]
-    verdict += f" ({result.outcome.note})" if result.outcome.note and not result.broken else ""
+    verdict += f" ({result.outcome.note})" if result.outcome.note else ""
     return f"| {' | '.join([result.row.name, result.row.fault, result.case.setup, *counts, verdict])} |"
 
 
