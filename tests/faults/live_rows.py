@@ -43,10 +43,15 @@ embedded_broker.SERVER_OPTIONS += ("--appendonly", "no")
 
 
 def kill_members(case: Case, names: Sequence[str]) -> Outcome:
-    """F2, F6, F13, F30. One after another, whichever the dice name."""
+    """F2, F6, F13, F30. One after another, whichever the dice name, each time when all is at work."""
+
+    def kill(name: str) -> None:
+        wing.wait_for_checks()
+        wing.signal(name)
+
     with live_wing(case) as wing:
         chosen = names[:SHORT_KILLS] if case.is_short else wing.dice.choices(names, k=20)
-        wing.play([partial(wing.signal, name) for name in chosen])
+        wing.play([partial(kill, name) for name in chosen])
         wing.drain()
     return wing.outcome()
 
