@@ -103,6 +103,14 @@ class Lists:
         with self._connection(self._deployment.store) as connection:
             return {key.decode(): "" for key in connection.execute("HKEYS", DEAD_LETTERS_KEY)}
 
+    def topics(self) -> dict[str, str]:
+        """The pages of the documents, with what each is for."""
+        from livectl import documents
+
+        index = documents.read(documents.INDEX, documents.reader_language(self._context.environ))
+        about = {entry.topic: entry.about for entry in documents.entries(index)} if index else {}
+        return {topic: about.get(topic, "") for topic in documents.topics()}
+
     def zones(self) -> dict[str, str]:
         from zoneinfo import available_timezones
 
@@ -212,6 +220,17 @@ def complete_command(ctx: click.Context, parameter: click.Parameter, begun: str)
         found = type(ctx)(command, parent=found, info_name=word)
     names = found.command.list_commands(found) if hasattr(found.command, "list_commands") else []
     return [CompletionItem(name) for name in names if name.startswith(begun)]
+
+
+def complete_section(ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The sections of the page that is named before."""
+    from click.shell_completion import CompletionItem
+
+    from livectl import documents
+
+    page = documents.read(ctx.params.get("topic") or "", documents.ENGLISH)
+    sections = page.sections() if page else {}
+    return [CompletionItem(name) for name in sections if name.startswith(begun)]
 
 
 def _is_meant(begun: str, word: str, about: str) -> bool:

@@ -162,8 +162,11 @@ class CommandContext:
         for line in running_settings.describe_outdated(changed, folder):
             self.say(f"Counts after a restart only: {line}")
 
-    def show(self, view: View) -> None:
-        """Writes the answer to stdout: one JSON value for programs, a table or a sentence for people."""
+    def show(self, view: View, *, paged: bool = False) -> None:
+        """Writes the answer to stdout: one JSON value for programs, a table or a sentence for people.
+
+        With `paged` a pager shows what a terminal has no room for.
+        """
         from livectl import render, terminal
 
         if self.json:
@@ -172,6 +175,9 @@ class CommandContext:
             colour, width = terminal.has_colour(self.out, self.environ), terminal.find_width(self.out, self.environ)
             text = render.as_text(view, colour=colour, width=width, wide=self.wide)
         self._make_room()
+        if paged and not self.json and terminal.is_too_long(text, self.out, self.environ):
+            click.echo_via_pager(text, color=terminal.has_colour(self.out, self.environ))
+            return
         self.out.write(terminal.encodable(text, self.out.encoding))
         self.out.flush()
 

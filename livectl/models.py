@@ -355,7 +355,13 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def link(self) -> str:
+        """The section about it, for programs."""
         return f"docs/doctor.md#{self.id}"
+
+    @property
+    def more(self) -> str:
+        """The command that shows that section."""
+        return f"livectl docs doctor {self.id}"
 
 
 class BoardEvent(msgspec.Struct, frozen=True, kw_only=True):

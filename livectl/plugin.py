@@ -1,8 +1,8 @@
 """Gives a platform plug-in all that it may import from livectl.
 
 A package adds a platform by an entry point of the group `livectl.platforms`, which names a `Platform`.
-docs/platforms.md shows a whole one. The names in `__all__` are public and stay. Every other module of livectl may
-change at any time.
+`livectl docs platforms` shows a whole one. The names in `__all__` are public and stay. Every other module of livectl
+may change at any time.
 """
 
 from livectl.live.platforms.base import (

@@ -64,6 +64,11 @@ def find_width(stream: TextIO, environ: Mapping[str, str]) -> int | None:
     return _terminal_size(stream).columns if stream.isatty() else None
 
 
+def is_too_long(text: str, stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether a terminal has too few lines to show it all at once."""
+    return is_terminal(stream, environ) and text.count("\n") >= _terminal_size(stream).lines
+
+
 def _terminal_size(stream: TextIO) -> os.terminal_size:
     try:
         columns, lines = os.get_terminal_size(stream.fileno())

@@ -13,7 +13,7 @@ from livectl.context import CommandContext, pass_command_context
 @click.group()
 def command() -> None:
     """A target is written under `alerts:` in livectl.yaml: an Apprise address, a webhook or a command. A worker tells
-    it what it has not been told; see docs/alerts.md.
+    it what it has not been told; see `livectl docs alerts`.
 
     \b
     Examples:

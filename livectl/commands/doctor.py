@@ -13,9 +13,9 @@ from livectl.context import CommandContext, pass_command_context
 @pass_command_context
 def command(context: CommandContext, /, *, ignore: tuple[str, ...], settings: bool) -> int:
     """Looks at settings, servers, workers, queues, beats, results and streamers, at once and within seconds. A finding
-    has an id, its evidence and its cure; docs/doctor.md says more of each. -v shows what is well too. Nothing of
-    yours is changed or sent; what tries whether a server takes anything is taken back at once. Exit 1 when something is
-    bad; what is only worth a warning is exit 0.
+    has an id, its evidence and its cure; `livectl docs doctor ID` says more of each. -v shows what is well too.
+    Nothing of yours is changed or sent; what tries whether a server takes anything is taken back at once. Exit 1 when
+    something is bad; what is only worth a warning is exit 0.
 
     \b
     Examples:

@@ -163,7 +163,7 @@ def check_missing_keys(facts: Facts) -> Iterator[Finding]:
             level="bad",
             title=f"{platform} answers only with a key",
             evidence=f"streamers on {platform} are followed, and platforms.{platform} has no key",
-            cure=f"Set client_id and client_secret under platforms.{platform} in livectl.yaml (docs/platforms.md).",
+            cure=f"Set client_id and client_secret under platforms.{platform}: `livectl docs platforms`.",
         )
 
 

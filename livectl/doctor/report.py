@@ -331,7 +331,7 @@ def _finding_parts(finding: Finding) -> list[Renderable]:
     """Its lines, below the word of its level; an address or a command's word is never broken."""
     title = f"{finding.title}  [{finding.id}]"
     lines = [*finding.evidence.splitlines(), *([f"-> {finding.cure}"] if finding.cure else [])]
-    link = [f"{INDENT}{finding.link}"] if finding.level != "ok" else []
+    link = [f"{INDENT}{finding.more}"] if finding.level != "ok" else []
     level = f"{finding.level:<{len(INDENT)}}"
     return [
         Paragraph(title, label=level, label_colour=STATE_COLOURS[finding.level]),

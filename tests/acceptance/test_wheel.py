@@ -13,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.acceptance
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("livectl", "setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("livectl", "docs", "MANIFEST.in", "setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 DATA = {".lua", ".yaml", ".html", ".css", ".js", ".svg", ".typed"}
 
 
@@ -42,6 +42,11 @@ def test_it_holds_the_manual_page_where_man_looks(wheel: Path) -> None:
         assert files.read(name).decode().startswith(".TH LIVECTL 1")
 
 
+def test_it_holds_every_document(wheel: Path) -> None:
+    pages = {f"livectl/docs/{path.relative_to(ROOT / 'docs')}" for path in (ROOT / "docs").rglob("*.md")}
+    assert pages <= set(ZipFile(wheel).namelist())
+
+
 def test_it_runs_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     site, folder = tmp_path / "site", tmp_path / "empty"
     folder.mkdir()
@@ -62,6 +67,7 @@ def test_it_runs_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
         return ran.stdout
 
     assert run("--version").startswith("livectl ")
+    assert run("docs", "exit-codes").startswith("Exit codes\n")
     run("init")
     assert "schedules.yaml" in {path.name for path in folder.iterdir()}
     assert "no mistake" in run("schedules", "validate")

@@ -234,7 +234,7 @@ def test_a_mistake_on_the_command_line_is_reported(
 
 def test_an_empty_schedule_is_a_sentence(run: Run, tmp_path: Path) -> None:
     write(tmp_path, "schedules:\n")
-    assert run("schedules", "list")[1] == "No schedules yet; docs/schedules.md shows how they are written.\n"
+    assert run("schedules", "list")[1] == "No schedules yet; `livectl docs schedules` shows how they are written.\n"
     assert run("schedules", "next")[1] == "Nothing ahead.\n"
 
 

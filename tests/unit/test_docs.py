@@ -81,7 +81,7 @@ def test_each_document_that_the_code_names_is_there() -> None:
         for path in PACKAGE.rglob("*.py")
         for link in re.findall(r"docs/([\w-]+\.md)(?:#([\w-]+))?", path.read_text())
     }
-    assert len(named) > 5
+    assert named
     assert [link for link in sorted(named) if not _leads_somewhere(ROOT / "docs" / "x", *link)] == []
 
 

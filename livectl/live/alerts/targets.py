@@ -63,7 +63,9 @@ def select_targets(settings: Settings, wanted: str | None) -> list[str]:
     """The name of this target, or of all."""
     names = list(settings.alerts)
     if not names:
-        raise UsageError("there is no target to tell", "Write one under `alerts:` in livectl.yaml: docs/alerts.md.")
+        raise UsageError(
+            "there is no target to tell", "Write one under `alerts:` in livectl.yaml: `livectl docs alerts`."
+        )
     if wanted is None:
         return names
     if wanted not in names:

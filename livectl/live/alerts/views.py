@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from livectl.settings import Target
 
 
-NO_TARGETS = "No alerts yet: write a target under `alerts:` in livectl.yaml, see docs/alerts.md."
+NO_TARGETS = "No alerts yet: write a target under `alerts:` in livectl.yaml, see `livectl docs alerts`."
 MINUTE_SECONDS = 60.0
 TARGET_COLUMNS = (
     "target",

@@ -76,9 +76,8 @@ def _find_plugin(address: str, host: str) -> type[Plugin]:
     except NoPluginError as error:
         hosts = [known_host for hosts in WEB_HOSTS.values() for known_host in hosts]
         question = did_you_mean(host, hosts, cutoff=MIN_HOST_SIMILARITY).capitalize()
-        raise NotAStreamer(
-            f"neither livectl nor streamlink knows {host}", f"{question} docs/platforms.md lists the sites.".strip()
-        ) from error
+        hint = f"{question} `livectl docs platforms` lists the sites.".strip()
+        raise NotAStreamer(f"neither livectl nor streamlink knows {host}", hint) from error
     if name in PLAYLIST_PLUGINS:
         raise NotAStreamer("a file or playlist is no streamer", "Give the address of the channel's page.")
     plugin: type[Plugin] = plugin_class

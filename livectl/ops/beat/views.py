@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from livectl.ops.deployment import Deployment
 
 
-NO_SCHEDULES_TEXT = "No schedules yet; docs/schedules.md shows how they are written."
+NO_SCHEDULES_TEXT = "No schedules yet; `livectl docs schedules` shows how they are written."
 COMPARED_FIELDS = tuple(field.name for field in msgspec.structs.fields(Schedule) if field.name != "name")
 ENTRY_COLUMNS = (
     "name",

@@ -1,0 +1,162 @@
+"""`livectl docs`: the pages of docs/, their sections and languages, in a terminal and for programs."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from livectl import cli, documents
+from livectl.commands import docs
+from livectl.completing import complete_section
+from livectl.context import CommandContext
+from livectl.render import TextFormat, cell_width
+
+ROOT = Path(__file__).parents[2]
+PAGE = """# A page
+
+<!-- made by a script -->
+![A picture](picture.png)
+
+## First part
+
+    # no heading
+
+```yaml
+# no heading either
+```
+
+### Below it
+
+See [the worker](worker.md#how-it-stops), [here](#second) and [their site](https://example.org).
+
+## Second part: `more`
+
+The end.
+"""
+
+
+def run(*argv: str, **environ: str) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    code = cli.main(["docs", *argv], CommandContext(environ, Path.cwd(), out, err))
+    return code, out.getvalue(), err.getvalue()
+
+
+def test_each_page_stands_in_the_index_once() -> None:
+    index = documents.read(documents.INDEX, documents.ENGLISH)
+    assert index
+    named = [entry.topic for entry in documents.entries(index)]
+    assert sorted(named) == documents.topics()
+    assert all(entry.group for entry in documents.entries(index))
+    code, out, _ = run()
+    assert code == 0
+    for topic in named:
+        assert re.search(rf"^  {topic} ", out, re.MULTILINE)
+
+
+def test_a_section_goes_on_to_the_next_of_its_level() -> None:
+    page = documents.Page("page", "en", PAGE)
+    assert page.title == "A page"
+    assert list(page.sections()) == ["a-page", "first-part", "below-it", "second-part-more"]
+    assert (page.section("First part") or "").count("\n##") == 1
+    assert (page.section("second-part-more") or "").endswith("The end.\n")
+    assert page.section("third") is None
+
+
+def test_a_terminal_is_shown_words_and_no_signs() -> None:
+    for width in (40, 80, 200):
+        lines = docs.Rendered(PAGE).lines(TextFormat(width))
+        assert max(map(cell_width, lines)) <= min(width, docs.MAX_WIDTH_CHARS)
+    text = "\n".join(lines)
+    assert "# no heading" in text
+    assert "made by a script" not in text
+    assert "picture" not in text
+    assert "See the worker, here and their site (https://example.org)." in text
+    assert lines[-1] == "livectl docs worker"
+    assert "\x1b" not in text
+    assert "\x1b" in "\n".join(docs.Rendered(PAGE).lines(TextFormat(80, colour=True)))
+
+
+@pytest.mark.parametrize("language", documents.LANGUAGES)
+@pytest.mark.parametrize("topic", documents.topics())
+def test_each_page_fits_a_terminal(topic: str, language: str) -> None:
+    page = documents.read(topic, language)
+    assert page
+    assert max(map(cell_width, docs.Rendered(page.text).lines(TextFormat(80)))) <= 80
+
+
+@pytest.mark.parametrize(
+    ("environ", "language"),
+    [
+        ({}, "en"),
+        ({"LANG": "zh_CN.UTF-8"}, "zh-CN"),
+        ({"LANG": "zh_CN.UTF-8", "LC_ALL": "C.UTF-8"}, "en"),
+        ({"LANG": "fr_FR.UTF-8"}, "en"),
+        ({"LC_MESSAGES": "zh_TW", "LANG": "C"}, "zh-CN"),
+    ],
+)
+def test_the_language_is_that_of_the_locale(environ: dict[str, str], language: str) -> None:
+    assert documents.reader_language(environ) == language
+
+
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        (["alrets"], "Did you mean alerts?"),
+        (["visibility_timeout"], "It is spoken of in doctor, "),
+        (["qqq"], "`livectl docs` lists them."),
+        (["exit-codes", "nothing"], "It has exit-codes."),
+    ],
+)
+def test_what_is_not_there_is_said_with_what_is(argv: list[str], hint: str) -> None:
+    code, out, err = run(*argv)
+    assert (code, out) == (2, "")
+    assert hint in err
+
+
+def test_a_page_that_is_not_translated_is_shown_in_english(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "zh-CN").mkdir()
+    (tmp_path / "start.md").write_text("# Start\n")
+    (tmp_path / "more.md").write_text("# More\n")
+    (tmp_path / "zh-CN" / "start.md").write_text("# 开始\n", encoding="utf-8")
+    monkeypatch.setattr(documents, "folder", lambda: tmp_path)
+    assert run("start", LANG="zh_CN.UTF-8") == (0, "开始\n", "")
+    assert run("start", "--lang", "en", LANG="zh_CN.UTF-8") == (0, "Start\n", "")
+    assert run("more", LANG="zh_CN.UTF-8") == (0, "More\n", "more is there in English only.\n")
+    wanted = {"topic": "start", "language": "zh-CN", "title": "开始", "text": "# 开始\n"}
+    assert json.loads(run("start", "--lang", "zh-CN", "--json")[1]) == wanted
+
+
+def test_sections_are_completed_after_their_page() -> None:
+    context = click.Context(docs.command)
+    context.params = {"topic": "doctor"}
+    assert [item.value for item in complete_section(context, docs.command.params[1], "queue-u")] == ["queue-unread"]
+    context.params = {"topic": "nothing"}
+    assert complete_section(context, docs.command.params[1], "") == []
+
+
+def test_doctor_leads_to_a_section_of_each_finding() -> None:
+    page = documents.read("doctor", documents.ENGLISH)
+    assert page
+    assert set(re.findall(r'id="([a-z-]+)"', _doctor_source())) <= set(page.sections())
+
+
+def _doctor_source() -> str:
+    return "\n".join(path.read_text() for path in (ROOT / "livectl" / "doctor").glob("checks_*.py"))
+
+
+SENTENCE = re.compile(r"livectl docs ([a-z-]+)(?: ([a-z-]+))?`")
+
+
+def test_each_page_that_a_message_names_is_there() -> None:
+    sources = {path: path.read_text() for path in (ROOT / "livectl").rglob("*") if path.suffix in {".py", ".yaml"}}
+    named = {match.groups() for text in sources.values() for match in SENTENCE.finditer(text)}
+    assert len(named) > 4
+    for topic, section in named:
+        page = documents.read(topic, documents.ENGLISH)
+        assert page, topic
+        assert not section or section in page.sections(), (topic, section)
