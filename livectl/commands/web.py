@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
 from livectl.context import CommandContext, pass_command_context
-from livectl.errors import ServerAwayError
+from livectl.errors import LivectlError, ServerAwayError, UnfinishedError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from livectl.models import Finding
     from livectl.settings import Settings
+
+DOCTOR_LIMIT_S = 60.0  # it takes some two seconds, and gives up on servers after nine
 
 
 @click.command()
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
 def command(
     context: CommandContext, /, host: str | None, port: int | None, *, wait_for_store: bool, descriptor: int | None
 ) -> None:
-    """It only reads what is in the store, so it shows at once and asks no platform. It serves this machine alone;
+    """It reads what is in the store, so it shows at once and asks no platform. It serves this machine alone;
     any other address needs web.token in the settings, which visitors enter once, and programs send as a bearer token.
     JSON is at /api/live and beside it, metrics at /metrics, a probe at /healthz.
 
@@ -39,7 +45,9 @@ def command(
     from livectl.live.alerts import targets
     from livectl.ops.processes import running_settings
     from livectl.render import sentence
-    from livectl.web import auth, server
+    from livectl.web import auth, job_data, server
+    from livectl.web.changes import PageTools
+    from livectl.web.data import StoreReader
 
     watch = context.watch_settings(targets.check_targets)
     web = watch.started.web
@@ -49,9 +57,9 @@ def command(
         listener = server.bind(host or web.host, web.port if port is None else port)
     else:
         listener = socket.socket(fileno=descriptor)
-    app = server.create_app(
-        context.find_deployment, watch.current, tokens, lambda: (context.sending_app, context.load_tasks())
-    )
+    tools = PageTools(watch.current, lambda: (context.sending_app, context.load_tasks()), lambda: _examine(context))
+    app = server.create_app(context.find_deployment, watch.current, tokens, tools)
+    job_data.keep_sampling(StoreReader(context.find_deployment))
     url = server.page_url(listener)
     context.show(sentence(f"The page is at {url}", {"url": url}))
     if hint := auth.hint_for_local_users(tokens, context.settings.file):
@@ -62,6 +70,35 @@ def command(
         server.serve(app, listener)
     finally:
         running_settings.forget_start("page", watch.started)
+
+
+def _examine(context: CommandContext) -> Sequence[Finding]:
+    """What doctor finds, in a process of its own: it takes seconds, and loads the app anew."""
+    import subprocess
+
+    import msgspec
+
+    from livectl.models import Finding
+    from livectl.ops.processes import launch
+
+    app = ["-A", context.app] if context.app else []
+    argv = [sys.executable, "-m", "livectl", *app, "--json", "--verbose", "doctor"]
+    environ = launch.child_environment(context.environ, context.config)
+    try:
+        ran = subprocess.run(
+            argv,
+            cwd=context.cwd,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=DOCTOR_LIMIT_S,
+            check=False,
+        )
+        return msgspec.json.decode(ran.stdout, type=list[Finding])
+    except subprocess.TimeoutExpired:
+        raise UnfinishedError(f"doctor was not done within {DOCTOR_LIMIT_S:.0f} s", "Call it: livectl doctor") from None
+    except (OSError, msgspec.MsgspecError):
+        raise LivectlError("doctor could not look from here", "Call it: livectl doctor") from None
 
 
 def _check_store(settings: Settings) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+K = TypeVar("K", bound="Hashable")
 
 MAX_STALE_SECONDS = 3.0  # how long after its time a reading or a body still serves, while the next one is made
 KEEP_FACTOR = 10  # a reading that took a second is kept for ten: reading takes a tenth of the time at most
@@ -81,6 +82,30 @@ class TimedCache(Generic[T]):
             )
         finally:
             self._lock.release()
+
+
+class KeyedCache(Generic[K, T]):
+    """A reading for each of the keys that were asked for last, kept like the others."""
+
+    def __init__(self, make: Callable[[K], T], keep_seconds: float, most: int) -> None:
+        self._make = make
+        self._keep_seconds = keep_seconds
+        self._most = most
+        self._lock = threading.Lock()
+        self._caches: OrderedDict[K, TimedCache[T]] = OrderedDict()
+
+    def get(self, key: K) -> T:
+        with self._lock:
+            cache = self._caches.setdefault(key, TimedCache(lambda: self._make(key), self._keep_seconds))
+            self._caches.move_to_end(key)
+            if len(self._caches) > self._most:
+                self._caches.popitem(last=False)
+        return cache.get()
+
+    def forget(self) -> None:
+        """Lets the next visitor see what was changed."""
+        with self._lock:
+            self._caches.clear()
 
 
 class RecentEdits:

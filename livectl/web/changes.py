@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
     from livectl.address import Address
     from livectl.live.follows.edit import FollowEdit, FollowFile
+    from livectl.models import Finding
     from livectl.ops.deployment import Deployment
     from livectl.ops.jobs.sender import JobSender
     from livectl.settings import Settings
     from livectl.web.access import Visitor
     from livectl.web.data import PageData
+    from livectl.web.job_data import JobReadings
 
     Fields = Mapping[str, Any]  # of a form, or of a program's JSON
 
@@ -40,6 +42,7 @@ class PageTools(NamedTuple):
 
     settings: Callable[[], Settings]
     load_app: Callable[[], tuple[Any, Mapping[str, Any]]]  # the Celery app that sends, and its tasks
+    examine: Callable[[], Sequence[Finding]]  # lets doctor look
 
 
 class Outcome(NamedTuple):
@@ -54,8 +57,9 @@ class Outcome(NamedTuple):
 class Changes:
     """Changes that a visitor may ask for, by the names that forms, addresses and the audit log have for them."""
 
-    def __init__(self, page_data: PageData, tools: PageTools) -> None:
+    def __init__(self, page_data: PageData, readings: JobReadings, tools: PageTools) -> None:
         self._page_data = page_data
+        self._readings = readings
         self._tools = tools
         self._app_lock = threading.Lock()  # an app is loaded once
         self._slow = threading.BoundedSemaphore(MAX_SLOW_CHANGES)
@@ -206,7 +210,7 @@ class Changes:
         sent = job_sender.send(request)
         if letter:
             dead_letters.drop(deployment, [job_id])
-        self._page_data.jobs.forget()
+        self._forget_jobs()
         data = {"id": sent.id, "task": sent.task, "queue": sent.queue}
         return Outcome("said_retry", {"task": sent.task, "id": sent.id}, data)
 
@@ -216,10 +220,14 @@ class Changes:
         job_id = wait.check_job_id(_required(fields, "id"))
         terminate = str(fields.get("terminate", "")).lower() in {"1", "true"}
         (revoked,) = sender.revoke(self._deployment(), [job_id], terminate=terminate)
-        self._page_data.jobs.forget()
+        self._forget_jobs()
         data = {"id": revoked.id, "state": str(revoked.state), "done": revoked.done, "text": revoked.text}
         outcome: Literal["done", "nothing"] = "nothing" if revoked.done == "nothing" else "done"
         return Outcome(f"said_revoke_{revoked.done}", {"id": revoked.id, "state": revoked.state}, data, outcome)
+
+    def _forget_jobs(self) -> None:
+        self._page_data.jobs.forget()
+        self._readings.forget()
 
     # Schedules
 

@@ -17,7 +17,7 @@ from livectl.web import (
     error_pages,
     events,
     feeds,
-    job_views,
+    job_routes,
     look,
     manage_routes,
     said,
@@ -29,6 +29,7 @@ from livectl.web.changes import Changes
 from livectl.web.error_pages import BLUEPRINT_NAME, HTML, JSON, translations
 from livectl.web.events import EventHub
 from livectl.web.i18n import HOUR
+from livectl.web.job_data import JobReadings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,10 +83,15 @@ def build_blueprint(
     _serve_images(flask_blueprint, page_data)
     _serve_json(flask_blueprint, page_data)
     _serve_probes(flask_blueprint, page_data)
+    readings = JobReadings(page_data.source, page_data.clock)
+    job_routes.serve_job_pages(
+        flask_blueprint, page_data, readings, tools, lambda context: _respond(_render_html(context), HTML)
+    )
+    flask_blueprint.context_processor(lambda: {"has_care": tools is not None})
     flask_blueprint.context_processor(lambda: {"said": said.find(request)})
     flask_blueprint.after_request(lambda response: said.forget_if_told(response, request))
     if tools is not None:
-        manage_routes.serve_changes(flask_blueprint, Changes(page_data, tools))
+        manage_routes.serve_changes(flask_blueprint, Changes(page_data, readings, tools))
     return flask_blueprint
 
 
@@ -149,11 +155,6 @@ def _serve_pages(flask_blueprint: Blueprint, page_data: PageData) -> None:
             lambda: _render_html(views.day(page_data, streamer_filter.apply(streamers), shown, translations(), now)),
         )
         return _respond(response_body, HTML)
-
-    @flask_blueprint.get("/jobs")
-    def jobs() -> Response:
-        translate = translations()
-        return _respond(_render_html(job_views.jobs(page_data, translate, page_data.clock())), HTML)
 
 
 def _serve_look(flask_blueprint: Blueprint) -> None:

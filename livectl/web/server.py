@@ -14,17 +14,17 @@ from livectl.secret import KNOWN
 from livectl.units import parse_timezone
 from livectl.web import error_pages, events, routes
 from livectl.web.auth import PLAIN_TOKEN_NAME, AccessToken
-from livectl.web.changes import PageTools
 from livectl.web.data import PageData, StoreReader
 from livectl.web.images import ImageCache
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from flask import Blueprint, Flask
 
     from livectl.settings import Settings
+    from livectl.web.changes import PageTools
     from livectl.web.events import EventHub
 
 
@@ -75,11 +75,11 @@ def create_app(
     find_deployment: Callable[[], Deployment],
     settings: Callable[[], Settings],
     tokens: Sequence[AccessToken] = (),
-    load_app: Callable[[], tuple[Any, Mapping[str, Any]]] | None = None,
+    tools: PageTools | None = None,
 ) -> Flask:
     """The page as an app of its own; `settings` are asked for whenever they are needed.
 
-    With `load_app`, which gives the Celery app that sends and its tasks, it changes things for those who may.
+    With tools it changes things for those who may.
     """
     from flask import Flask
     from werkzeug.exceptions import HTTPException
@@ -87,7 +87,6 @@ def create_app(
     flask_app = Flask("livectl", static_folder=None)
     images = ImageCache(lambda: settings().network) if settings().web.images else None
     page_data = PageData(StoreReader(find_deployment), settings().timezone, settings, images=images)
-    tools = PageTools(settings, load_app) if load_app else None
     flask_app.register_blueprint(routes.build_blueprint(page_data, tokens, tools, whole_app=True))
     flask_app.register_error_handler(HTTPException, error_pages.http_error)  # of methods that no view knows
     flask_app.after_request(routes.add_headers)

@@ -35,7 +35,19 @@ if TYPE_CHECKING:
 
     from livectl.live.store import Store
 
-PAGES = ["/", "/jobs", "/streamers/demo/ada", "/api/live", "/api/streamers/demo/ada", "/api/jobs", "/api/schedule"]
+PAGES = [
+    "/",
+    "/jobs",
+    "/queues",
+    "/schedules",
+    "/dead",
+    "/alerts",
+    "/streamers/demo/ada",
+    "/api/live",
+    "/api/streamers/demo/ada",
+    "/api/jobs",
+    "/api/schedule",
+]
 PARTS = ["/day", "/?view=list&group=tag", "/feed.atom", "/calendar.ics", "/manifest.webmanifest", "/sw.js"]
 EVERY_PAGE = [*PAGES, *PARTS, "/metrics", "/healthz"]
 
@@ -156,7 +168,14 @@ def test_what_has_not_changed_is_not_sent_again(store: Store, store_url: str) ->
     for path in PAGES:
         mark = page.get(path).headers["ETag"]
         again = page.get(path, headers={"If-None-Match": mark})
-        if path not in {"/jobs", "/api/jobs"}:  # these tell the age of things in seconds
+        if path not in {
+            "/jobs",
+            "/queues",
+            "/schedules",
+            "/dead",
+            "/alerts",
+            "/api/jobs",
+        }:  # these tell the age of things in seconds
             assert (again.status_code, again.data) == (304, b"")
 
 
@@ -209,9 +228,15 @@ def test_the_json_has_the_fields_of_the_commands(store: Store, store_url: str) -
 
 def test_jobs_are_told_without_celery(store: Store, store_url: str) -> None:
     page = page_client(store_url)
-    html = page.get("/jobs").text
-    for sentence in ("No worker answers.", "No beat runs", "No job has ended lately.", "No dead letters."):
-        assert sentence in html
+    sentences = {
+        "/jobs": "No job has ended lately.",
+        "/queues": "No worker answers.",
+        "/schedules": "No beat runs",
+        "/dead": "No dead letters.",
+        "/alerts": "Nobody is told yet.",
+    }
+    for path, sentence in sentences.items():
+        assert sentence in page.get(path).text
     jobs = read(page, "/api/jobs")
     assert (jobs["workers"], jobs["jobs"], jobs["dead"], jobs["unknown"]) == ([], [], [], {})
     assert read(page, "/api/schedule") == {"version": 1, "beats": 0, "looked_in": None, "schedules": []}
@@ -219,7 +244,7 @@ def test_jobs_are_told_without_celery(store: Store, store_url: str) -> None:
 
 def test_behind_rabbitmq_the_page_says_what_it_does_not_know(store: Store, store_url: str) -> None:
     page = page_client(store_url, broker_url="amqp://guest:guest@localhost:1//")
-    assert page.get("/jobs").text.count("Not known here") == 2
+    assert page.get("/queues").text.count("Not known here") == 2
     jobs = read(page, "/api/jobs")
     assert (jobs["workers"], jobs["queues"], set(jobs["unknown"])) == (None, None, {"workers", "queues"})
 
@@ -338,9 +363,10 @@ def test_a_target_that_takes_nothing_is_on_the_page(store: Store, store_url: str
     redis.Redis.from_url(store_url).hset("livectl:target:phone", mapping=state)
     page = server.create_app(lambda: deployment, lambda: settings).test_client()
     assert "Alerts to phone have failed for 11 min" in page.get("/").text
-    jobs = page.get("/jobs").text
-    assert "exit code 7" in jobs
-    assert "failing; again in 1 min" in jobs
+    alerts = page.get("/alerts").text
+    assert "exit code 7" in alerts
+    assert "failing; again in 1 min" in alerts
+    assert "since 11 min ago" in alerts
     targets = read(page, "/api/jobs")["alerts"]
     assert [(target["name"], target["problem"]) for target in targets] == [("phone", "exit code 7"), ("record", None)]
     metrics = page.get("/metrics").text

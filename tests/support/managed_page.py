@@ -10,6 +10,7 @@ from livectl import settings as livectl_settings
 from livectl.ops import apps, deployment
 from livectl.web import server
 from livectl.web.auth import AccessToken
+from livectl.web.changes import PageTools
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from flask.testing import FlaskClient
 
+    from livectl.models import Finding
     from livectl.settings import Settings
 
 READ, MANAGE = "a-token-that-only-reads", "a-token-that-manages"
@@ -29,10 +31,14 @@ class ManagedPage:
 
     def __init__(self, folder: Path, store_url: str, tokens: Sequence[AccessToken] = ()) -> None:
         self.folder = folder
+        self.findings: list[Finding] = []
         environ = {"LIVECTL_HOME": str(folder / "home"), "LIVECTL_BROKER": store_url}
         self.settings: Settings = livectl_settings.load(environ, folder)
         self.app = server.create_app(
-            lambda: deployment.find(None, self.settings, folder), lambda: self.settings, tokens, self._load_app
+            lambda: deployment.find(None, self.settings, folder),
+            lambda: self.settings,
+            tokens,
+            PageTools(lambda: self.settings, self._load_app, lambda: self.findings),
         )
 
     def _load_app(self) -> tuple[Any, Mapping[str, Any]]:

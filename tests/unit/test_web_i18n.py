@@ -18,7 +18,19 @@ ENGLISH, CHINESE = i18n.sentences("en"), i18n.sentences("zh-Hans")
 SOURCES = "".join(path.read_text() for path in [*WEB.glob("*.py"), *WEB.rglob("*.html")])
 SAME_IN_BOTH = re.compile(r"platform_name_|thousand|million|myriad")
 # keys that the code puts together
-MADE = ("language_", "said_", "state_", "job_", "platform_name_", "kind_", "error_", "unknown_streamer")
+MADE = (
+    "change_",
+    "outcome_",
+    "level_",
+    "language_",
+    "said_",
+    "state_",
+    "job_",
+    "platform_name_",
+    "kind_",
+    "error_",
+    "unknown_streamer",
+)
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
@@ -38,7 +50,8 @@ def test_both_languages_say_the_same() -> None:
 
 def test_every_string_is_used_and_every_string_used_is_there() -> None:
     used = set(re.findall(r"""(?:\bt|\b_?translate|self)\(\s*['"](\w+)['"]\s*[,)]""", SOURCES))
-    listed = {name for names in re.findall(r"heads\(\[(.*?)\]\)", SOURCES) for name in re.findall(r"'(\w+)'", names)}
+    lists = re.findall(r"(?:table\('[\w-]+', |tabs\(|in )\[(.*?)\]", SOURCES)
+    listed = {name for names in lists for name in re.findall(r"'(\w+)'", names)} & set(ENGLISH)
     assert used | listed <= set(ENGLISH)
     assert {key for key in ENGLISH if not key.startswith(MADE)} <= used | listed
 

@@ -73,6 +73,20 @@ def measure(
     return QueueDepths(queues=queues, notes=all_notes, processed=processed, reads=reads)
 
 
+def measure_ready(deployment: Deployment) -> dict[str, int]:
+    """How many messages are ready in each queue that a Redis knows, by name: no worker is asked."""
+    if deployment.redis_broker is None:
+        return {}
+    with redis_client.connect(deployment.redis_broker, trial_write=False) as connection:
+        names = protocol_keys.list_queues(connection, deployment.layout)
+        keys = [(name, key) for name in names for key in deployment.layout.list_keys(name)]
+        lengths = connection.execute_all([("LLEN", key) for _, key in keys])
+    ready = dict.fromkeys(names, 0)
+    for (name, _), length in zip(keys, lengths, strict=True):
+        ready[name] += length if isinstance(length, int) else 0
+    return ready
+
+
 def count_ready(deployment: Deployment) -> int:
     """How many messages are ready in the queues of the settings: all that is asked is their lengths."""
     names = deployment.layout.queues

@@ -48,12 +48,14 @@ class ResultFilter(msgspec.Struct, frozen=True, kw_only=True):
     task: str | None = None
     worker: str | None = None
     since: datetime | None = None
+    routine: frozenset[str] = frozenset()  # tasks that are left out unless they failed
     limit: int = 50
 
     def matches(self, job_result: JobResult) -> bool:
         worker = job_result.worker or ""
         return (
-            (self.state is None or job_result.state == self.state)
+            not (job_result.task in self.routine and job_result.state is not JobState.FAILED)
+            and (self.state is None or job_result.state == self.state)
             and (self.task is None or job_result.task == self.task)
             and (self.worker is None or self.worker in {worker, worker.split("@")[0]})
             and (self.since is None or (job_result.finished is not None and job_result.finished >= self.since))
