@@ -30,6 +30,7 @@ MADE = (
     "kind_",
     "error_",
     "unknown_streamer",
+    "unknown_job",
 )
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
