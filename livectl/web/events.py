@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 KEEP_OPEN = "livectl.keep_open"  # in the environ of a request whose server can keep its connection open
 MAX_LISTENERS = 500  # half of the connections that the server takes; the others look for themselves
 READ_SECONDS = 1.0
+NEWS_PAUSE_SECONDS = 2.0  # between two news: all who listen ask for the page after each
 SIGN_OF_LIFE_SECONDS = 20.0  # proxies end a silent connection after a minute
 RETRY_MS = 3_000  # until a browser whose connection broke comes again
 GREETING = f"retry: {RETRY_MS}\n\n".encode()
@@ -59,14 +60,14 @@ class EventHub:
         with self._lock:
             known = self._known = self._read()
         self._send(_write_events(known))
-        silent_s = 0.0
+        silent_s = NEWS_PAUSE_SECONDS
         while self._goes_on():
             self._pause(READ_SECONDS)
+            silent_s += READ_SECONDS
             fresh = self._read()
             news = {name: value for name, value in fresh.items() if value != known[name]}
-            known, silent_s = fresh, silent_s + READ_SECONDS
-            self._known = known
-            if news:
+            if news and silent_s >= NEWS_PAUSE_SECONDS:
+                known = self._known = fresh
                 self._send(_write_events(news))
             elif silent_s >= SIGN_OF_LIFE_SECONDS:
                 self._send(SIGN_OF_LIFE)

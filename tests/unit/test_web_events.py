@@ -93,10 +93,12 @@ def test_everybody_is_told_what_one_reading_found() -> None:
         browser.is_gone = True
     answer[0] = lambda: "three"
     clock.step()
+    clock.step()
     assert hub.has_room
     assert hub._listeners == [browsers[0]]
     browsers[0].is_gone = True
     answer[0] = lambda: "four"
+    clock.step()
     clock.end()
     wait_for(lambda: threads() == 0)
     hub.add(Browser())
