@@ -118,7 +118,7 @@ class Rendered:
         class LeftHeading(Heading):
             LEVEL_ALIGN: ClassVar = dict.fromkeys(Heading.LEVEL_ALIGN, "left")
 
-        class Page(Markdown):
+        class TerminalPage(Markdown):
             elements: ClassVar = {**Markdown.elements, "heading_open": LeftHeading}
 
         out = StringIO()
@@ -131,7 +131,7 @@ class Rendered:
             emoji=False,
             theme=Theme(STYLES),
         )
-        console.print(Page(_to_terminal(self._text), code_theme="ansi_dark", hyperlinks=False))
+        console.print(TerminalPage(_to_terminal(self._text), code_theme="ansi_dark", hyperlinks=False))
         text = "\n".join(line.rstrip() for line in out.getvalue().splitlines())
         return re.sub(r"\n{3,}", "\n\n", text).strip("\n").split("\n")
 

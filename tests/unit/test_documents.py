@@ -155,7 +155,7 @@ SENTENCE = re.compile(r"livectl docs ([a-z-]+)(?: ([a-z-]+))?`")
 def test_each_page_that_a_message_names_is_there() -> None:
     sources = {path: path.read_text() for path in (ROOT / "livectl").rglob("*") if path.suffix in {".py", ".yaml"}}
     named = {match.groups() for text in sources.values() for match in SENTENCE.finditer(text)}
-    assert len(named) > 4
+    assert len(named) > 3
     for topic, section in named:
         page = documents.read(topic, documents.ENGLISH)
         assert page, topic
