@@ -27,8 +27,8 @@ MINUTE_S = 60.0
 class Template(msgspec.Struct, frozen=True, kw_only=True):
     """The words of an alert, with placeholders."""
 
-    title: str = ""
-    body: str = ""
+    title: str = ""  # of the message; {name}, {title}, {url} and the like stand for what they say
+    body: str = ""  # the text below it
 
     def __post_init__(self) -> None:
         for text in (self.title, self.body):
@@ -38,20 +38,20 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Where alerts go: an Apprise address, a webhook, or a command; and which alerts go there."""
 
-    url: Secret | None = None
-    webhook: Secret | None = None
-    command: tuple[str, ...] = ()
+    url: Secret | None = None  # an address of Apprise; a target has this, or webhook, or command
+    webhook: Secret | None = None  # an address that is sent JSON
+    command: tuple[str, ...] = ()  # a program and its arguments
     secret: Secret | None = None  # signs what a webhook is sent
-    on: tuple[Literal["live", "title", "category", "end", "trouble"], ...] = ("live",)
-    tags: tuple[str, ...] = ()
-    streamers: tuple[str, ...] = ()
-    quiet: Window | None = None
-    template: Template = Template()
-    limit: Rate | None = None
-    digest: TimeOfDay | None = None
-    max_age: Duration = 30 * MINUTE_S
-    timeout: Duration = 10.0
-    allow_private: bool = False
+    on: tuple[Literal["live", "title", "category", "end", "trouble"], ...] = ("live",)  # what it is told of
+    tags: tuple[str, ...] = ()  # only streamers with one of these tags
+    streamers: tuple[str, ...] = ()  # only these
+    quiet: Window | None = None  # from one time of day to another nothing is sent: 23:00-07:30
+    template: Template = Template()  # words of your own, instead of livectl's
+    limit: Rate | None = None  # no more alerts than these: 10/m
+    digest: TimeOfDay | None = None  # the time of day at which all is told at once, instead of each: 09:00
+    max_age: Duration = 30 * MINUTE_S  # older ones become one line
+    timeout: Duration = 10.0  # what a delivery may take, 20 s at most; a command may take longer
+    allow_private: bool = False  # whether its address may lead into a private network
 
     def __post_init__(self) -> None:
         if sum(map(bool, (self.url, self.webhook, self.command))) != 1:
@@ -63,20 +63,21 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 class PlatformSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The user's own keys for a platform, and how often it may be asked."""
 
-    client_id: Secret | None = None
-    client_secret: Secret | None = None
-    api_key: Secret | None = None
-    cookie: Secret | None = None
-    budget: Rate | None = None
+    client_id: Secret | None = None  # of an application at Twitch or Kick
+    client_secret: Secret | None = None  # of the same
+    api_key: Secret | None = None  # of YouTube's Data API
+    cookie: Secret | None = None  # of your own account, as the browser sends it
+    budget: Rate | None = None  # the requests that all workers together send it, instead of the platform's own: 600/m
 
 
 class Polling(msgspec.Struct, frozen=True, kw_only=True):
     """How often platforms are asked about a streamer."""
 
+    # learned: more often when a streamer usually begins; uniform: all alike
     mode: Literal["learned", "uniform"] = "learned"
-    fastest: Duration = 15.0
-    slowest: Duration = 15 * MINUTE_S
-    merge: Duration = 10 * MINUTE_S
+    fastest: Duration = 15.0  # nobody is asked after more often
+    slowest: Duration = 15 * MINUTE_S  # nobody is asked after less often
+    merge: Duration = 10 * MINUTE_S  # a stream that is back within it is still the same one
 
     def __post_init__(self) -> None:
         if not 0 < self.fastest <= self.slowest:
@@ -86,16 +87,17 @@ class Polling(msgspec.Struct, frozen=True, kw_only=True):
 class Network(msgspec.Struct, frozen=True, kw_only=True):
     """How platforms and webhooks are reached."""
 
+    # by which platforms, webhooks and services are reached; those of the environment are not used
     proxy: Secret | None = None
-    connect_to: dict[str, Endpoint] = {}
-    allow: tuple[str, ...] = ()
+    connect_to: dict[str, Endpoint] = {}  # host: where its requests go instead, path and Host header unchanged
+    allow: tuple[str, ...] = ()  # hosts that may be asked though they are in a private network
 
 
 class WebToken(msgspec.Struct, frozen=True, kw_only=True):
     """A token of the page, and what its owner may do there."""
 
-    token: Secret | None = None
-    role: Literal["read", "manage"] = "read"
+    token: Secret | None = None  # what its owner has to know
+    role: Literal["read", "manage"] = "read"  # what they may do: read, or manage as well
 
     def __post_init__(self) -> None:
         if self.token is None:
@@ -105,18 +107,19 @@ class WebToken(msgspec.Struct, frozen=True, kw_only=True):
 class Web(msgspec.Struct, frozen=True, kw_only=True):
     """Where the page is served, and to whom."""
 
-    host: str = "127.0.0.1"
-    port: Port = 8787
-    token: Secret | None = None  # its role is read
-    tokens: dict[str, WebToken] = {}  # more of them, by name
-    images: bool = True  # whether it asks for covers and avatars, and shows them
+    host: str = "127.0.0.1"  # where it listens
+    port: Port = 8787  # 8787 where it is left out, or any that is free
+    token: Secret | None = None  # what a reader has to know; needed where others can reach the page
+    # more of them, each by a name that the audit log shows: {me: {token: env:MY_TOKEN, role: manage}}
+    tokens: dict[str, WebToken] = {}
+    images: bool = True  # whether covers and avatars are asked for and shown
 
 
 class Up(msgspec.Struct, frozen=True, kw_only=True):
     """How `up` looks after what it runs."""
 
-    silence: Duration = 20.0
-    pause: Duration = 1.0
+    silence: Duration = 20.0  # what has not answered for so long is started again; after its start it has a minute
+    pause: Duration = 1.0  # before what ended is started again; doubled each time, up to a minute
 
     def __post_init__(self) -> None:
         if not (self.silence > 0 and self.pause > 0):
@@ -126,9 +129,9 @@ class Up(msgspec.Struct, frozen=True, kw_only=True):
 class Worker(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker does with messages and jobs that would end it."""
 
-    guard: bool = True
-    max_message: ByteSize = 1_000_000
-    max_starts: int = 3  # of a job whose worker died each time
+    guard: bool = True  # false: Celery's own consumer, which some messages end
+    max_message: ByteSize = 1_000_000  # a larger body is a dead letter
+    max_starts: int = 3  # of a job whose worker died each time, before it is a dead letter
 
     def __post_init__(self) -> None:
         if not (self.max_message > 0 and self.max_starts > 0):
@@ -138,28 +141,31 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
 class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How workers that livectl starts treat the jobs of a task."""
 
+    # late: acknowledged when it ended, and run again if its worker dies; early: when it begins
     acks: Literal["late", "early"] = "late"
 
 
 class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What livectl.yaml may hold."""
 
-    broker: Address | None = None  # None: embedded
+    broker: Address | None = None  # where jobs wait; a server of livectl's own if left out
+    # where livectl keeps what it knows; beside the jobs if left out, and needed beside RabbitMQ
     store: RedisAddress | None = None
-    results: RedisAddress | None = None
-    timezone: Timezone = "UTC"
-    schedules: Path = Path("schedules.yaml")
-    follows: Path = Path("follows.yaml")
-    alerts: dict[str, Target] = {}
-    platforms: dict[str, PlatformSettings] = {}
-    polling: Polling = Polling()
-    network: Network = Network()
-    web: Web = Web()
-    up: Up = Up()
-    transport: Literal["livectl", "stock"] = "livectl"  # on Redis
-    worker: Worker = Worker()
-    tasks: dict[str, TaskSettings] = {}  # by name, or pattern such as proj.mail.*
-    celery: dict[str, CeleryValue] = {}
+    results: RedisAddress | None = None  # where results of jobs are kept; in the store if left out
+    timezone: Timezone = "UTC"  # of what you are shown; cron lines have their own
+    schedules: Path = Path("schedules.yaml")  # the schedule file, beside this one
+    follows: Path = Path("follows.yaml")  # the follow list, beside this one
+    alerts: dict[str, Target] = {}  # who is told, by a name of your choice
+    platforms: dict[str, PlatformSettings] = {}  # your keys, by platform
+    polling: Polling = Polling()  # how often streamers are asked after
+    network: Network = Network()  # how platforms are reached
+    web: Web = Web()  # the page
+    up: Up = Up()  # how `up` looks after what it runs
+    # how jobs are sent and taken on Redis, and wait on RabbitMQ; stock is Celery's own way
+    transport: Literal["livectl", "stock"] = "livectl"
+    worker: Worker = Worker()  # what workers do with messages and jobs that would end them
+    tasks: dict[str, TaskSettings] = {}  # how jobs of a task are treated, by its name or a pattern such as proj.mail.*
+    celery: dict[str, CeleryValue] = {}  # any lowercase setting of Celery
 
 
 class Settings(FileSettings, frozen=True, kw_only=True):
