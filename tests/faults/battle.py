@@ -38,6 +38,7 @@ JOB_S = 0.005
 FIRST_HARM_S, HARM_PAUSE_S = 10.0, (3.0, 13.0)  # between two harms; on average every eight seconds
 LAST_QUIET_S = 200.0  # without any job, before what is open counts as lost: longer than any system's time-out
 KEPT_ENTRIES = 10_000
+LAST_LINES = 15
 SEEN_WITHIN_S = 60.0  # after a harm: then it is a hang, and is counted as that long
 
 APP = """
@@ -127,7 +128,7 @@ class Battle:
             "LIVECTL_HOME": str(folder / "home"),
             "LIVECTL_STORE": self.broker.url,
         }
-        self.exits, self.backs = 0, list[float]()
+        self.exits, self.stuck, self.backs = 0, 0, list[float]()
         self.workers = [self._start_worker(number) for number in range(WORKERS)]
         stack.callback(self._end)
 
@@ -156,6 +157,7 @@ class Battle:
         for number, worker in enumerate(self.workers):
             if worker.poll() is not None:
                 self.exits += 1
+                self._show_end(number, f"ended by itself with {worker.returncode}")
                 self.workers[number] = self._start_worker(number)
 
     def harm(self, rng: random.Random) -> None:
@@ -169,6 +171,12 @@ class Battle:
             time.sleep(0.02)
             self.read()
         self.backs.append(SEEN_WITHIN_S if back is None else back)
+
+    def _show_end(self, number: int, what: str) -> None:
+        """Says what a worker of livectl's wrote last: nobody killed it."""
+        if not self.fighter.is_stock:
+            lines = (self.folder / f"worker-{number}.log").read_text(errors="replace").splitlines()
+            print(f"worker {number} {what}:\n", *lines[-LAST_LINES:], sep="\n  ", file=sys.stderr, flush=True)
 
     def _kill_child(self, number: int, rng: random.Random) -> float:
         if found := children(self.workers[number].pid):
@@ -189,7 +197,8 @@ class Battle:
         with suppress(subprocess.TimeoutExpired):
             self.workers[number].wait(HANG_S)
         if self.workers[number].poll() is None:
-            self.exits += 1  # one that does not end is none either
+            self.stuck += 1
+            self._show_end(number, "did not end when it was told to")
             self.workers[number].kill()
             self.workers[number].wait()
         self.workers[number] = self._start_worker(number)
@@ -259,6 +268,7 @@ def result_of(battle: Battle) -> dict[str, object]:
         "back_longest_s": round(max(backs), 2),
         "hangs": sum(back > HANG_S for back in backs),
         "exits": battle.exits,
+        "stuck": battle.stuck,
     }
 
 
