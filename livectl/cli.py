@@ -57,6 +57,7 @@ COMMAND_GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Care": {
         "doctor": ("doctor", "Name what is wrong, with evidence and cure."),
         "health": ("health", "Probe a worker, a beat, the broker or the store, fast and cheap."),
+        "audit": ("audit", "Show who changed what, and how that went."),
         "migrate": ("migrate", "Show, prove and write the change from old Celery settings to new ones."),
         "completion": ("completion", "Complete commands, names and ids at a press of Tab: bash, zsh, fish."),
         "docs": ("docs", "Show the documents: how to start, to follow, to migrate, to mend."),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Response, redirect, request, url_for
 
 from livectl.errors import LivectlError, ServerError, UnfinishedError
+from livectl.ops.jobs.sender import FORCE_HINT
 from livectl.redaction import hide_secrets
 from livectl.web import access, api, look, said
 from livectl.web.error_pages import BLUEPRINT_NAME, HTTP_TOO_MANY, HTTP_UNAVAILABLE, JSON, respond, translations
@@ -63,7 +64,8 @@ def _sentence(outcome: Outcome) -> str:
 
 def _error_sentence(error: LivectlError) -> str:
     """What went wrong and the next step, in one line."""
-    sentences: list[Any] = [translations()("said_failed", why=" ".join(error.message.split())), error.hint]
+    hint = error.hint.replace(FORCE_HINT, "").strip()  # nobody forces anything from here
+    sentences: list[Any] = [translations()("said_failed", why=" ".join(error.message.split()).rstrip(".")), hint]
     return hide_secrets(" ".join(filter(None, sentences)))
 
 
