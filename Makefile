@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOWEST := 'celery[redis]==5.5.0' 'kombu==5.5.2' 'redis==5.2.1'
 OLD_PYTHON := Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11
 
-.PHONY: run test test-fast test-light test-contract soak faults battle check fix bench man clean
+.PHONY: run test test-fast test-light test-contract soak faults battle check fix bench docs reference man clean
 
 run: $(VENV)/.run
 	@$(BIN)/livectl up
@@ -46,11 +46,20 @@ check: $(VENV)/.test
 	@$(BIN)/python .ci/house.py
 
 fix: $(VENV)/.test
+	@$(BIN)/python -m livectl.reference
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
 bench: $(VENV)/.test
 	@for name in $$(cd benchmarks && ls *.py | grep -v __init__); do echo "== $${name%.py}"; $(BIN)/python -m benchmarks.$${name%.py} || exit 1; done
+
+# The documents as a site with a search, in build/site. `make reference` writes into them what the code says.
+docs: $(VENV)/.docs
+	@$(BIN)/python -m livectl.reference
+	@$(BIN)/python -m docs.site
+
+reference: $(VENV)/.run
+	@$(BIN)/python -m livectl.reference
 
 # The manual page, as `man livectl` shows it once livectl is installed.
 man: $(VENV)/.run
@@ -64,6 +73,11 @@ $(VENV)/.run: setup.cfg pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing livectl into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.run
+	@echo "Installing what the site needs into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run

@@ -22,8 +22,10 @@ UNBROKEN = "\x08"  # Click's sign of a paragraph whose lines stay as they are
 ENVIRONMENT = {
     "LIVECTL_CONFIG": "The settings file, instead of ./livectl.yaml.",
     "LIVECTL_APP": "The Celery app to work on, as with -A.",
-    "LIVECTL_BROKER, LIVECTL_STORE, LIVECTL_RESULTS": "Addresses, instead of those of the settings.",
-    "LIVECTL_HOME": "The folder for logs, data and what runs.",
+    "LIVECTL_BROKER": "Instead of `broker` in the settings.",
+    "LIVECTL_STORE": "Instead of `store` in the settings.",
+    "LIVECTL_RESULTS": "Instead of `results` in the settings.",
+    "LIVECTL_HOME": "The folder for logs, data and what runs, instead of ~/.local/state/livectl.",
     "COLUMNS": "The width of tables and notes, instead of that of the terminal.",
     "NO_COLOR, FORCE_COLOR": "Write no colours, or write them to a pipe as well.",
 }
@@ -32,15 +34,15 @@ FILES = {
     "schedules.yaml": "What is sent when.",
     "follows.yaml": "The streamers that you follow.",
 }
-EXIT_CODES = {
-    "0": "Yes, or done.",
-    "1": "No: not live, failed, or something was found.",
-    "2": "The words of the command line are off.",
-    "3": "A setting or a file has to be mended.",
-    "4": "The broker or the store cannot be reached, or refuses.",
-    "5": "A platform could not be asked.",
-    "6": "It is not finished yet.",
-    "130": "Interrupted by Ctrl-C.",
+EXIT_CODES = {  # what each means, and what to do
+    "0": ("Yes, or done.", ""),
+    "1": ("No: not live, failed, findings; or livectl failed by itself.", "Read the answer; -v shows where."),
+    "2": ("The words of the command line are off.", "livectl COMMAND --help"),
+    "3": ("Settings or a file.", "Mend what stands at file:line:column."),
+    "4": ("Broker or store.", "Start it, mend its address or login, or make room there: the line says which."),
+    "5": ("A platform could not be asked.", "Ask again later."),
+    "6": ("Not finished yet.", "Wait, or ask with --wait."),
+    "130": ("Interrupted by Ctrl-C.", ""),
 }
 
 
@@ -57,14 +59,15 @@ def render_manual() -> str:
         r".B livectl",
         r"[\fIglobal options\fR] \fIcommand\fR [\fIarguments\fR]",
         ".SH GLOBAL OPTIONS",
-        *_definitions(_option_records(root, context)),
+        *_definitions(option_records(root, context)),
     ]
     for title, names in COMMAND_GROUPS.items():
         lines.append(f".SH {title.upper()}")
         for name in names:
             if command := root.get_command(context, name):
                 lines += _command_lines(command, click.Context(command, parent=context, info_name=name))
-    for title, entries in (("EXIT STATUS", EXIT_CODES), ("ENVIRONMENT", ENVIRONMENT), ("FILES", FILES)):
+    exit_codes = {code: meaning for code, (meaning, _) in EXIT_CODES.items()}
+    for title, entries in (("EXIT STATUS", exit_codes), ("ENVIRONMENT", ENVIRONMENT), ("FILES", FILES)):
         lines += [f".SH {title}", *_definitions(entries.items())]
     return "\n".join(lines) + "\n"
 
@@ -76,7 +79,7 @@ def _command_lines(command: click.Command, context: click.Context) -> Iterator[s
     yield rf"\fB{_text(usage)}\fR"
     for paragraph in re.split(r"\n\n|\n(?=\x08\n)", cleandoc(command.help or "")):
         yield from _paragraph_lines(paragraph)
-    yield from _definitions(_option_records(command, context))
+    yield from _definitions(option_records(command, context))
     if isinstance(command, click.Group):
         for name, below in command.commands.items():
             yield from _command_lines(below, click.Context(below, parent=context, info_name=name))
@@ -88,7 +91,8 @@ def _paragraph_lines(paragraph: str) -> list[str]:
     return [".PP", ".nf", *(_text(line) for line in paragraph.removeprefix(UNBROKEN).strip("\n").split("\n")), ".fi"]
 
 
-def _option_records(command: click.Command, context: click.Context) -> list[tuple[str, str]]:
+def option_records(command: click.Command, context: click.Context) -> list[tuple[str, str]]:
+    """Each option that the help of a command shows, and what it says of it."""
     options = [parameter for parameter in command.get_params(context) if isinstance(parameter, click.Option)]
     return [record for option in options if (record := option.get_help_record(context))]
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 
-from livectl import cli, documents
+from livectl import cli, documents, reference
 from livectl.commands import docs
 from livectl.completing import complete_section
 from livectl.context import CommandContext
 from livectl.render import TextFormat, cell_width
+from livectl.settings import FileSettings, PlatformSettings, Target, Up, Web, Worker
 
 ROOT = Path(__file__).parents[2]
 PAGE = """# A page
@@ -160,3 +164,43 @@ def test_each_page_that_a_message_names_is_there() -> None:
         page = documents.read(topic, documents.ENGLISH)
         assert page, topic
         assert not section or section in page.sections(), (topic, section)
+
+
+def test_what_the_code_knows_better_is_as_the_code_says() -> None:
+    stale = [path for path, text in reference.renewed_files().items() if path.read_text(encoding="utf-8") != text]
+    assert stale == [], "`make reference` renews them"
+
+
+@pytest.mark.parametrize("struct", [Target, PlatformSettings, Web, Up, Worker, FileSettings])
+def test_each_setting_says_beside_it_what_it_does(struct: type[msgspec.Struct]) -> None:
+    meanings = reference.setting_meanings(struct)
+    assert {name for name in struct.__struct_fields__ if not meanings[name]} == set()
+
+
+def test_a_sentence_that_is_not_translated_stays_english(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "zh-CN").mkdir()
+    (tmp_path / "zh-CN" / "reference.json").write_text('{"code": "代码", "gone": "没有了"}', encoding="utf-8")
+    monkeypatch.setattr(documents, "folder", lambda: tmp_path)
+    words = reference.Words("zh-CN")
+    page = reference.renew("<!-- from the code: exit-codes -->\nold\n<!-- end -->\nmine\n", words)
+    assert "| 代码 | means | what to do |" in page
+    assert "old" not in page
+    assert page.endswith("<!-- end -->\nmine\n")
+    (kept,) = (json.loads(text) for text in words.files().values())
+    assert (kept["code"], kept["means"]) == ("代码", "")
+    assert "gone" not in kept
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    ran = subprocess.run(
+        [sys.executable, "-m", "docs.site", str(tmp_path / "site")],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    for language in ("", "zh-CN/"):
+        assert (tmp_path / "site" / language / "search" / "search_index.json").stat().st_size > 10_000
+        assert "fonts.googleapis.com" not in (tmp_path / "site" / language / "index.html").read_text()
