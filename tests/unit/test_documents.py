@@ -8,9 +8,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import msgspec
 import pytest
 
 from livectl import cli, documents, reference
@@ -19,6 +19,9 @@ from livectl.completing import complete_section
 from livectl.context import CommandContext
 from livectl.render import TextFormat, cell_width
 from livectl.settings import FileSettings, PlatformSettings, Target, Up, Web, Worker
+
+if TYPE_CHECKING:
+    import msgspec
 
 ROOT = Path(__file__).parents[2]
 PAGE = """# A page
