@@ -48,7 +48,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     token: str = ""  # its name; empty where there is none
     address: str = ""  # from which it came
     by: Literal["page", "api", "terminal"] = "page"
-    at: float = 0.0  # seconds since the epoch
+    at: float = 0.0  # seconds since the epoch, as the store says
 
     @property
     def who(self) -> str:
@@ -56,20 +56,18 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
         return " ".join(filter(None, (self.token or self.by, self.address)))
 
 
-def note(store: Address, entry: AuditEntry, now: float | None = None) -> None:
+def note(store: Address, entry: AuditEntry) -> None:
     """Adds a change to the log, and drops what is too old or too much. ServerError where the store takes nothing."""
-    at = time.time() if now is None else now
     shown = msgspec.structs.replace(
         entry,
-        at=at,
         subject=redact_text(entry.subject, MAX_WORDS_CHARS),
         said=redact_text(entry.said, MAX_WORDS_CHARS),
         address=entry.address[:MAX_ADDRESS_CHARS],
     )
-    oldest = int((at - MAX_AGE_S) * MS_PER_SECOND)
     with redis_client.connect(store) as connection:
-        connection.execute("XADD", AUDIT_KEY, "MAXLEN", MAX_CHANGES, "*", "entry", msgspec.json.encode(shown))
-        connection.call_all([("XTRIM", AUDIT_KEY, "MINID", oldest)])  # a Redis before 6.2 knows no MINID
+        number = connection.execute("XADD", AUDIT_KEY, "MAXLEN", MAX_CHANGES, "*", "entry", msgspec.json.encode(shown))
+        oldest = int((_at(number) - MAX_AGE_S) * MS_PER_SECOND)  # by the clock of the store, as the numbers are
+        connection.call_all([("XTRIM", AUDIT_KEY, "MINID", max(0, oldest))])  # a Redis before 6.2 knows no MINID
 
 
 def check(store: Address) -> None:
@@ -82,7 +80,13 @@ def read(store: Address, limit: int, since: float = 0.0, offset: int = 0) -> lis
     first = int(max(since, time.time() - MAX_AGE_S) * MS_PER_SECOND)
     with redis_client.connect(store, trial_write=False) as connection:
         rows = connection.execute("XREVRANGE", AUDIT_KEY, "+", first, "COUNT", offset + limit)
-    return [msgspec.json.decode(flat[1], type=AuditEntry) for _, flat in rows[offset:]]
+    entries = [(number, msgspec.json.decode(flat[1], type=AuditEntry)) for number, flat in rows[offset:]]
+    return [msgspec.structs.replace(entry, at=_at(number)) for number, entry in entries]
+
+
+def _at(number: bytes) -> float:
+    """When an entry of a stream was added."""
+    return int(number.partition(b"-")[0]) / MS_PER_SECOND
 
 
 def entry_json(entry: AuditEntry) -> dict[str, object]:
