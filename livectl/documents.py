@@ -31,16 +31,25 @@ class Page(NamedTuple):
 
     @property
     def title(self) -> str:
-        return next((heading for _, _, heading in _headings(self.text)), self.topic)
+        return next((heading for _, _, heading in self.headings()), self.topic)
+
+    def headings(self) -> Iterator[tuple[int, int, str]]:
+        """Line number, level and words of each; what stands in a fence is none."""
+        fenced = False
+        for number, line in enumerate(self.text.splitlines()):
+            if line.startswith(FENCE):
+                fenced = not fenced
+            elif not fenced and (match := HEADING.match(line)):
+                yield number, len(match[1]), match[2]
 
     def sections(self) -> dict[str, str]:
         """What leads to each section, as in an address -> its heading."""
-        return {slug(heading): heading for _, _, heading in _headings(self.text)}
+        return {slug(heading): heading for _, _, heading in self.headings()}
 
     def section(self, name: str) -> str | None:
         """The text of a section with those below it; None where there is no such one."""
         lines = self.text.splitlines(keepends=True)
-        headings = list(_headings(self.text))
+        headings = list(self.headings())
         for number, (line, level, heading) in enumerate(headings):
             if slug(heading) == slug(name):
                 ends = (next_line for next_line, next_level, _ in headings[number + 1 :] if next_level <= level)
@@ -81,6 +90,13 @@ def read(topic: str, language: str) -> Page | None:
     return None
 
 
+def read_section(page: Page, name: str) -> str | None:
+    """The text of a section, named as the page or the English one has it; None where there is no such one."""
+    english = read(page.topic, ENGLISH)
+    names = dict(zip(english.sections(), page.sections(), strict=False)) if english else {}
+    return page.section(name) or page.section(names.get(slug(name), name))
+
+
 def entries(index: Page) -> list[Entry]:
     """The lines of the index, in its groups."""
     found, group = [], ""
@@ -95,13 +111,3 @@ def entries(index: Page) -> list[Entry]:
 def slug(heading: str) -> str:
     """What leads to a heading, as GitHub makes it."""
     return re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")
-
-
-def _headings(text: str) -> Iterator[tuple[int, int, str]]:
-    """Line number, level and words of each heading; what stands in a fence is none."""
-    fenced = False
-    for number, line in enumerate(text.splitlines()):
-        if line.startswith(FENCE):
-            fenced = not fenced
-        elif not fenced and (match := HEADING.match(line)):
-            yield number, len(match[1]), match[2]

@@ -56,7 +56,7 @@ def command(context: CommandContext, /, topic: str | None, section: str | None, 
     if page is None:
         raise UsageError(f"there is no page {topic!r}", _where_else(topic, language))
     text = page.text
-    if section is not None and (text := page.section(section) or "") == "":
+    if section is not None and (text := documents.read_section(page, section) or "") == "":
         known = ", ".join(page.sections())
         raise UsageError(f"the page {page.topic} has no section {section!r}", f"It has {known}.")
     if page.language != language:

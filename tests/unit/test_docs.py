@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from itertools import zip_longest
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import pytest
 
+from livectl import documents
 from livectl.cli import root
 from livectl.models import State
 
@@ -54,7 +57,7 @@ def test_the_glossary_has_each_state_in_its_words() -> None:
         assert state.words in words[state].split(", "), state
 
 
-DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
+DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -139,3 +142,85 @@ def test_each_command_and_option_that_a_document_shows_is_there(document: str) -
 )
 def test_what_is_not_there_would_be_noticed(line: str, word: str | None) -> None:
     assert _unknown_word(line.split()) == word
+
+
+TRANSLATED = [
+    (language, path.stem)
+    for language in documents.LANGUAGES
+    if language != documents.ENGLISH
+    for path in sorted((ROOT / "docs" / language).glob("*.md"))
+]
+CODE = re.compile(r"^```[\s\S]*?^```$|(?<=\n\n) {4}.*\n(?:(?: {4}.*)?\n)*", re.MULTILINE)
+COMMENT = re.compile(r"(^|(?<=\s))# .*$", re.MULTILINE)
+
+
+class Part(NamedTuple):
+    """What a section holds that is the same in every language."""
+
+    heading: str
+    level: int
+    commands: list[str]
+    words: set[str]
+    rows: int
+
+
+def _parts(page: documents.Page) -> list[Part]:
+    lines = page.text.splitlines(keepends=True)
+    headings = list(page.headings())
+    ends = [line for line, _, _ in headings[1:]] + [len(lines)]
+    return [
+        _part("".join(lines[begin + 1 : end]), level, heading)
+        for (begin, level, heading), end in zip(headings, ends, strict=True)
+    ]
+
+
+def _part(text: str, level: int, heading: str) -> Part:
+    blocks = (COMMENT.sub("#", line).rstrip() for block in CODE.findall(text) for line in block.splitlines())
+    prose = CODE.sub("", text)
+    words = {" ".join(word.split()) for word in re.findall(r"`([^`]+)`", f"{heading} {prose}")}
+    return Part(heading, level, list(filter(None, blocks)), words, len(re.findall(r"^\|", prose, re.MULTILINE)))
+
+
+def _unlike(english: Part | None, other: Part | None) -> list[str]:
+    """How two sections differ that should say the same; translated are sentences, and comments in code."""
+    if english is None or other is None:
+        return [f"only here: # {english.heading}"] if english else [f"only there: # {other.heading}"] if other else []
+    found = []
+    if english.level != other.level:
+        found.append(f"a heading of level {english.level} here, of level {other.level} there")
+    if english.rows != other.rows:
+        found.append(f"{english.rows} lines of tables here, {other.rows} there")
+    for words, others in ((english.words, other.words), (english.commands, other.commands)):
+        found += [f"only here: {word.strip()}" for word in sorted(set(words) - set(others))]
+        found += [f"only there: {word.strip()}" for word in sorted(set(others) - set(words))]
+    if not found and english.commands != other.commands:
+        found.append("the same lines of code, in another order")
+    return [f"{english.heading} / {other.heading}: {difference}" for difference in found]
+
+
+@pytest.mark.parametrize(("language", "topic"), TRANSLATED)
+def test_a_page_says_the_same_in_each_language(language: str, topic: str) -> None:
+    here, there = (documents.read(topic, spoken) for spoken in (documents.ENGLISH, language))
+    assert here, f"there is no docs/{topic}.md of which docs/{language}/{topic}.md could be the translation"
+    assert there
+    pairs = list(zip_longest(_parts(here), _parts(there)))
+    unlike = [line for pair in pairs for line in _unlike(*pair)]
+    if unlike:
+        title = f"docs/{topic}.md (here) and docs/{language}/{topic}.md (there): write in both what changed in one"
+        pytest.fail("\n".join([title, *unlike]), pytrace=False)
+
+
+@pytest.mark.parametrize(
+    ("there", "difference"),
+    [
+        ("# T\n\n甲 `a`\n\n    livectl live  # 注\n", None),
+        ("# T\n\n甲\n\n    livectl live\n", "only here: a"),
+        ("# T\n\n甲 `a`\n\n    livectl live --all\n", "only here: livectl live  #"),
+        ("## T\n\n甲 `a`\n\n    livectl live  # 注\n", "a heading of level 1 here, of level 2 there"),
+        ("# T\n\n| `a` |\n\n    livectl live  # 注\n", "0 lines of tables here, 1 there"),
+    ],
+)
+def test_what_a_language_lacks_would_be_noticed(there: str, difference: str | None) -> None:
+    english = documents.Page("t", "en", "# T\n\nOne `a`\n\n    livectl live  # note\n")
+    unlike = _unlike(*_parts(english), *_parts(documents.Page("t", "zh-CN", there)))
+    assert unlike[:1] == ([f"T / T: {difference}"] if difference else [])

@@ -138,6 +138,18 @@ def test_a_page_that_is_not_translated_is_shown_in_english(monkeypatch: pytest.M
     assert json.loads(run("start", "--lang", "zh-CN", "--json")[1]) == wanted
 
 
+def test_a_section_is_found_by_its_english_name_in_every_language(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "zh-CN").mkdir()
+    (tmp_path / "start.md").write_text("# Start\n\n## The end\n\nWell.\n")
+    (tmp_path / "zh-CN" / "start.md").write_text("# 开始\n\n## 结尾\n\n好。\n", encoding="utf-8")
+    monkeypatch.setattr(documents, "folder", lambda: tmp_path)
+    for name in ("the-end", "The end", "结尾"):
+        assert run("start", name, "--lang", "zh-CN") == (0, "结尾\n\n好。\n", "")
+    assert run("start", "beginning", "--lang", "zh-CN")[0] == 2
+
+
 def test_sections_are_completed_after_their_page() -> None:
     context = click.Context(docs.command)
     context.params = {"topic": "doctor"}
@@ -146,8 +158,9 @@ def test_sections_are_completed_after_their_page() -> None:
     assert complete_section(context, docs.command.params[1], "") == []
 
 
-def test_doctor_leads_to_a_section_of_each_finding() -> None:
-    page = documents.read("doctor", documents.ENGLISH)
+@pytest.mark.parametrize("language", documents.LANGUAGES)
+def test_doctor_leads_to_a_section_of_each_finding(language: str) -> None:
+    page = documents.read("doctor", language)
     assert page
     assert set(re.findall(r'id="([a-z-]+)"', _doctor_source())) <= set(page.sections())
 
