@@ -1,6 +1,6 @@
 """How fast `livectl migrate` is, and how it does beside `celery upgrade settings` on the same inputs.
 
-python -m benchmarks.migrate            # timings, then the table of docs/migrate.md
+python -m benchmarks.migrate            # timings, then the table of which docs/migrate.md has the sums
 python -m benchmarks.migrate --table    # the table alone
 """
 

@@ -182,6 +182,18 @@ def test_each_page_that_a_message_names_is_there() -> None:
         assert not section or section in page.sections(), (topic, section)
 
 
+def test_each_message_of_the_faq_is_in_the_code() -> None:
+    source = "\n".join(path.read_text() for path in (ROOT / "livectl").rglob("*.py"))
+    for language in documents.LANGUAGES:
+        page = documents.read("faq", language)
+        assert page
+        messages = re.findall(r"^### `(.+)`$", page.text, re.MULTILINE)
+        assert len(messages) > 20
+        for message in messages:
+            parts = [part.strip(" :()") for part in re.split(r"\b[A-Z]{4,}\b", message.replace("livectl.yaml", ""))]
+            assert [part for part in parts if part not in source] == [], message
+
+
 def test_what_the_code_knows_better_is_as_the_code_says() -> None:
     stale = [path for path, text in reference.renewed_files().items() if path.read_text(encoding="utf-8") != text]
     assert stale == [], "`make reference` renews them"
