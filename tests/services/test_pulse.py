@@ -156,6 +156,7 @@ class Jobs:
             self.recorder.record_failure(sender, str(uuid4()), error, (), {})
         else:
             self.recorder.record_end(sender, str(uuid4()), "SUCCESS")
+        self.recorder.flush()
 
 
 @pytest.fixture
@@ -198,5 +199,6 @@ def test_jobs_of_another_app_are_none_of_ours(jobs: Jobs, store_url: str) -> Non
     app = SimpleNamespace(main="other", conf=SimpleNamespace(result_expires=60))
     sender = SimpleNamespace(name="other.add", app=app, ignore_result=True)
     other.record_failure(sender, str(uuid4()), ValueError("no"), (), {})
+    other.flush()
     other._open_store().close()
     assert told(jobs.pulse.read(NOW + 2).events) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from celery import Celery
+from redis import Redis
 
 from livectl import redis_client
 from livectl import settings as livectl_settings
@@ -45,6 +47,7 @@ def run_a_job(app: Celery, store_url: str, job_id: str, task: str = "proj.add", 
     sender = SimpleNamespace(name=task, app=app, request=context, ignore_result=app.conf.task_ignore_result)
     recorder.record_start(sender, job_id)
     recorder.record_end(sender, job_id, "SUCCESS")
+    recorder.flush()
 
 
 def test_what_a_worker_of_any_app_logged_names_its_job(store_url: str, tmp_path: Path) -> None:
@@ -103,6 +106,45 @@ def test_an_entry_is_kept_as_long_as_its_result(
     run_a_job(app, store_url, "a")
     with redis_client.connect(Address.parse(store_url)) as connection:
         assert connection.execute("TTL", job_log.entry_key("a")) == pytest.approx(seconds, abs=60)
+
+
+def test_what_is_noted_while_the_store_is_away_is_written_in_order_when_it_is_back(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = JobEventRecorder(Address.parse(store_url), "proj")
+    request = SimpleNamespace(delivery_info={}, hostname="w1@h", retries=1, get={}.get)
+    sender = SimpleNamespace(name="proj.add", app=make_app(store_url), request=request, ignore_result=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(recorder, "_open_store", lambda: Redis(port=1))
+        recorder.record_failure(sender, "a", ValueError("once"), (), {})
+        recorder.record_failure(sender, "b", ValueError("for good"), (), {})
+        recorder.record_start(sender, "a")
+        recorder.record_end(sender, "a", "SUCCESS")
+        assert not recorder.flush()
+    assert recorder.flush()
+    with redis_client.connect(Address.parse(store_url)) as connection:
+        entries = job_log.read_entries(connection, ["a", "b"])
+        assert connection.execute("HGET", job_log.ENDED_KEY, "proj") == b"3"
+        assert connection.execute("XLEN", job_log.FAILED_KEY) == 2
+    assert [(entries[key].state, entries[key].error) for key in "ab"] == [
+        ("succeeded", ""),
+        ("failed", "ValueError: for good"),
+    ]
+
+
+def test_a_forked_process_writes_its_own_notes_alone(store_url: str) -> None:
+    recorder = JobEventRecorder(Address.parse(store_url), "proj")
+    recorder._notes.append(job_log.Note(job_id="parent", facts={"task": "t"}))
+    recorder._is_writing.acquire()  # by a thread that the child does not have
+    child = os.fork()
+    if child == 0:
+        sender = SimpleNamespace(name="proj.add", app=make_app(store_url), ignore_result=True)
+        recorder.record_end(sender, "child", "SUCCESS")
+        recorder.flush()
+        os._exit(0)
+    os.waitpid(child, 0)
+    with redis_client.connect(Address.parse(store_url)) as connection:
+        assert set(job_log.read_entries(connection, ["parent", "child"])) == {"child"}
 
 
 def test_a_job_says_when_it_was_sent_unless_it_does_already() -> None:

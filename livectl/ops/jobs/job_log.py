@@ -4,11 +4,15 @@ One hash a job, `livectl:job:ID`, gone an hour after its last change, or with th
 Beside them `livectl:jobs:failed`, a stream of the latest failures, and `livectl:jobs:ended`, how many jobs of each app
 have ended: whoever watches need not look at every job.
 Every worker that livectl starts writes it, with redis-py; whoever sends or looks up a job uses a plain connection.
+A worker notes many jobs with one call, beside the jobs: a process that is killed has not written its last few notes.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 import time
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,7 +26,7 @@ from livectl.ops.protocol.message import parse_time
 from livectl.redaction import hide_secrets_in, redact_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from redis import Redis
@@ -41,6 +45,8 @@ MAX_LOGGED_REQUEST_BYTES = 65_536  # of a job that failed; a larger one is sent 
 FAILED_KEY, ENDED_KEY = "livectl:jobs:failed", "livectl:jobs:ended"
 MAX_FAILURES_KEPT = 1000
 STORE_RETRY_PAUSE_S = 10.0  # after the store was away
+WRITE_PAUSE_S = 0.05  # between two writes: what comes meanwhile is written together
+MAX_NOTES_KEPT = 10_000  # while the store is away
 JOB_STATES = {"SUCCESS": JobState.SUCCEEDED, "IGNORED": JobState.SUCCEEDED, "RETRY": JobState.RETRYING}
 CLEARED_FIELDS = ("state", "error", "finished", "message")  # of an earlier try of the same job
 
@@ -89,29 +95,57 @@ def app_name(deployment: Deployment) -> str:
     return deployments.OWN_APP_NAME if deployment.app is None else deployment.app.main or ""
 
 
-def write_entry(
-    store: Redis, job_id: str, ttl: int = ENTRY_TTL_SECONDS, /, clear: Sequence[str] = (), **facts: Fact
-) -> None:
-    """Adds facts to the entry of a job in one round trip, after clearing the fields that are named."""
+class Note(msgspec.Struct, kw_only=True):
+    """What is to be added to the entry of a job, after the fields of an earlier try were cleared."""
+
+    job_id: str
+    facts: dict[str, Fact]
+    ttl: int = ENTRY_TTL_SECONDS
+    clears: bool = False
+
+
+def write_notes(store: Redis, notes: Sequence[Note]) -> None:
+    """Adds the notes to the entries of their jobs in one round trip, in order."""
     pipe = store.pipeline(transaction=False)
-    if clear:
-        pipe.hdel(entry_key(job_id), *clear)
-    for command in (*write_commands(job_id, ttl, **facts), *_tally_commands(job_id, facts)):
+    for note in _one_a_job(notes):
+        if note.clears:
+            pipe.hdel(entry_key(note.job_id), *CLEARED_FIELDS)
+        for command in write_commands(note.job_id, note.ttl, **note.facts):
+            pipe.execute_command(*command)  # type: ignore[no-untyped-call]
+    for command in _tally_commands(notes):
         pipe.execute_command(*command)  # type: ignore[no-untyped-call]
     pipe.execute()
 
 
-def _tally_commands(job_id: str, facts: Mapping[str, Fact]) -> list[tuple[str | float | bytes, ...]]:
-    """The Redis commands that count a job which has ended, and note one that has failed."""
-    if "finished" not in facts:
-        return []
-    app = str(facts.get("app") or "")
-    commands: list[tuple[str | float | bytes, ...]] = [("HINCRBY", ENDED_KEY, app, 1)]
-    if facts.get("state") == JobState.FAILED:
-        error = redact_text(str(facts.get("error") or ""), MAX_LOGGED_ERROR_CHARS)
-        note = {"id": job_id, "app": app, "task": str(facts.get("task") or ""), "error": error}
-        fields = [word for pair in note.items() for word in pair]
-        commands.append(("XADD", FAILED_KEY, "MAXLEN", "~", MAX_FAILURES_KEPT, "*", *fields))
+def _one_a_job(notes: Sequence[Note]) -> list[Note]:
+    """What several notes of a job amount to."""
+    merged: dict[str, Note] = {}
+    for note in notes:
+        if (earlier := merged.get(note.job_id)) is None:
+            merged[note.job_id] = msgspec.structs.replace(note, facts=dict(note.facts))
+            continue
+        if note.clears:
+            earlier.clears = True
+            for name in CLEARED_FIELDS:
+                earlier.facts.pop(name, None)
+        earlier.facts |= note.facts
+    return list(merged.values())
+
+
+def _tally_commands(notes: Sequence[Note]) -> list[tuple[str | float | bytes, ...]]:
+    """The Redis commands that count the jobs that have ended, and note those that have failed."""
+    ended = [note for note in notes if "finished" in note.facts]
+    counts = Counter(str(note.facts.get("app") or "") for note in ended)
+    commands: list[tuple[str | float | bytes, ...]] = [
+        ("HINCRBY", ENDED_KEY, app, count) for app, count in counts.items()
+    ]
+    for note in ended:
+        if note.facts.get("state") == JobState.FAILED:
+            error = redact_text(str(note.facts.get("error") or ""), MAX_LOGGED_ERROR_CHARS)
+            failure = {"id": note.job_id, "app": str(note.facts.get("app") or "")}
+            failure |= {"task": str(note.facts.get("task") or ""), "error": error}
+            fields = [word for pair in failure.items() for word in pair]
+            commands.append(("XADD", FAILED_KEY, "MAXLEN", "~", MAX_FAILURES_KEPT, "*", *fields))
     return commands
 
 
@@ -156,13 +190,26 @@ def _parse_timestamp(value: bytes) -> datetime | None:
 
 
 class JobEventRecorder:
-    """Listens to the signals of a worker. One store for the process, opened at the first job."""
+    """Listens to the signals of a worker, and writes what they tell from a thread of its own: no job waits for it.
+
+    One thread and one store for each process, from its first job on.
+    """
 
     def __init__(self, address: Address, app: str | None) -> None:
         self._address = address
         self._app = app or ""
+        self._pid = 0
+        self._begin_after_fork()
+
+    def _begin_after_fork(self) -> None:
+        """A process that was forked has neither the thread nor the connection of the one before it."""
+        if self._pid == os.getpid():
+            return
+        self._pid = os.getpid()
+        self._notes: deque[Note] = deque(maxlen=MAX_NOTES_KEPT)
+        self._has_notes, self._is_writing = threading.Event(), threading.Lock()
+        self._writer: threading.Thread | None = None
         self._store: Redis | None = None
-        self._store_retry_at = 0.0
 
     def connect_signals(self) -> None:
         """Connects once a process, however often an app is made in it."""
@@ -174,6 +221,8 @@ class JobEventRecorder:
             (signals.task_postrun, self.record_end),
             (signals.task_failure, self.record_failure),
             (signals.task_revoked, self.record_revocation),
+            (signals.worker_process_shutdown, self.flush),
+            (signals.worker_shutdown, self.flush),
         ):
             signal.connect(handler, weak=False, dispatch_uid=f"livectl.{handler.__name__}")
 
@@ -183,17 +232,17 @@ class JobEventRecorder:
         facts = {"task": sender.name, "queue": queue, "worker": request.hostname, "retries": request.retries}
         facts["app"] = self._app
         sent = request.get("sent")
-        self._write(sender, task_id, clear_ended=True, started=time.time(), sent=_float_or_none(sent), **facts)
+        self._note(sender, task_id, clears=True, started=time.time(), sent=_float_or_none(sent), **facts)
 
     def record_delay(self, task: Any, job_id: str, queue: str, due: datetime) -> None:
         """For a broker that lets nobody look for what waits for its time."""
-        self._write(task, job_id, task=task.name, queue=queue, eta=due.timestamp(), app=self._app)
+        self._note(task, job_id, task=task.name, queue=queue, eta=due.timestamp(), app=self._app)
 
     def record_end(self, sender: Any, task_id: str, state: str | None = None, **_: Any) -> None:
         if state == "RETRY":
-            self._write(sender, task_id, state=JobState.RETRYING)
+            self._note(sender, task_id, state=JobState.RETRYING)
         elif state in JOB_STATES:
-            self._write(sender, task_id, state=JOB_STATES[state], finished=time.time(), app=self._app)
+            self._note(sender, task_id, state=JOB_STATES[state], finished=time.time(), app=self._app)
 
     def record_failure(
         self, sender: Any, task_id: str, exception: BaseException, args: Any, kwargs: Any, **_: Any
@@ -202,21 +251,42 @@ class JobEventRecorder:
         error = f"{type(exception).__name__}: {exception}"
         request = _encode_request(sender.name, args, kwargs)
         facts = {"error": error, "message": request, "task": sender.name, "app": self._app}
-        self._write(sender, task_id, state=JobState.FAILED, finished=time.time(), **facts)
+        self._note(sender, task_id, state=JobState.FAILED, finished=time.time(), **facts)
 
     def record_revocation(self, sender: Any, request: Any, **_: Any) -> None:
-        self._write(sender, request.id, state=JobState.REVOKED, finished=time.time(), app=self._app)
+        self._note(sender, request.id, state=JobState.REVOKED, finished=time.time(), app=self._app)
 
-    def _write(self, task: Any, job_id: str, /, *, clear_ended: bool = False, **facts: Fact) -> None:
+    def _note(self, task: Any, job_id: str, /, *, clears: bool = False, **facts: Fact) -> None:
+        if (task.app.main or "") != self._app:
+            return
+        self._begin_after_fork()
+        self._notes.append(Note(job_id=job_id, facts=facts, ttl=_entry_ttl(task), clears=clears))
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._write_for_ever, daemon=True, name="livectl-job-log")
+            self._writer.start()
+        self._has_notes.set()
+
+    def _write_for_ever(self) -> None:
+        while True:
+            self._has_notes.wait()
+            self._has_notes.clear()
+            time.sleep(WRITE_PAUSE_S if self.flush() else STORE_RETRY_PAUSE_S)
+
+    def flush(self, **_: Any) -> bool:
+        """Writes what is to be written. False where the store is away: it is kept for the next time."""
         from redis.exceptions import RedisError
 
-        if (task.app.main or "") != self._app or time.monotonic() < self._store_retry_at:
-            return
-        clear = CLEARED_FIELDS if clear_ended else ()
-        try:
-            write_entry(self._open_store(), job_id, _entry_ttl(task), clear=clear, **facts)
-        except (LivectlError, RedisError, OSError):
-            self._store_retry_at = time.monotonic() + STORE_RETRY_PAUSE_S
+        self._begin_after_fork()
+        with self._is_writing:
+            notes = [self._notes.popleft() for _ in range(len(self._notes))]
+            try:
+                if notes:
+                    write_notes(self._open_store(), notes)
+            except (LivectlError, RedisError, OSError):
+                self._notes.extendleft(reversed(notes))
+                self._has_notes.set()
+                return False
+        return True
 
     def _open_store(self) -> Redis:
         from livectl import redis_client

@@ -365,11 +365,13 @@ def _explain_unknown(facts: JobFacts) -> str:
         sent = "has ended, or is lost" if facts.log_entry else "has ended, is lost, or was never sent here"
         queues = "it is in no queue" if facts.searched else "its queues could not be searched to the end"
         return f"it {sent}: no worker has it, {queues}, and {facts.no_results}"
-    if facts.has_started or facts.job_result:
-        celery_status = facts.job_result.status if facts.job_result else "STARTED"
-        return f"lost: it was {celery_status} when last heard of, and is with no worker and in no queue now"
-    if facts.log_entry and facts.log_entry.sent and facts.searched:
-        return "lost: it was sent, and is with no worker and in no queue now"
+    if facts.job_result:
+        return f"lost: it was {facts.job_result.status} when last heard of, and is with no worker and in no queue now"
+    if facts.has_started or (facts.log_entry and facts.log_entry.sent and facts.searched):
+        heard = "STARTED when last heard of" if facts.has_started else "sent"
+        # Workers write the end of a job a moment later; of one that keeps no result there is nothing else.
+        lost = "lost, or its worker was killed just as it ended"
+        return f"{lost}: it was {heard}, and is with no worker and in no queue now"
     if not facts.searched:
         return "no result, no worker has it, and its queues could not be searched to the end"
     return "no result, in no queue, with no worker: never sent here, or its result has expired"
