@@ -34,9 +34,9 @@ def serve_changes(flask_blueprint: Blueprint, changes: Changes) -> None:
         try:
             outcome, text = changes.make(change, request.form, access.visitor(), "page", _sentence)
             told = Said(outcome.outcome, text)
+            back = _next_page(change, outcome)
         except LivectlError as error:
-            told = Said("failed", _error_sentence(error))
-        back = look.own_path(request.form.get("back", "")) or url_for(f"{BLUEPRINT_NAME}.index")
+            told, back = Said("failed", _error_sentence(error)), _next_page()
         response = redirect(back, HTTP_SEE_OTHER)
         said.leave(response, request, told)
         return response
@@ -54,6 +54,13 @@ def serve_changes(flask_blueprint: Blueprint, changes: Changes) -> None:
             error.message = hide_secrets(error.message)
             return Response(api.error(error), _status(error), mimetype=JSON)
         return Response(api.change(change, outcome, text), mimetype=JSON)
+
+
+def _next_page(change: str = "", outcome: Outcome | None = None) -> str:
+    """Where a form leads: back to its page; after another try, to the new job."""
+    if change == "retry" and outcome:
+        return url_for(f"{BLUEPRINT_NAME}.job", job_id=outcome.data["id"])
+    return look.own_path(request.form.get("back", "")) or url_for(f"{BLUEPRINT_NAME}.index")
 
 
 def _sentence(outcome: Outcome) -> str:

@@ -10,7 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from livectl.models import State, Streamer, UnresolvedFollow
+from livectl import audit
+from livectl.address import Address
+from livectl.audit import AuditEntry
+from livectl.models import Interval, Schedule, State, Streamer, UnresolvedFollow
+from tests.support.managed_page import store_jobs, store_schedule
 from tests.support.processes import livectl
 from tests.support.waiting import wait_for
 from tests.support.web_pages import NASTY, follow, go_live, go_offline, make_streamer, observe, prepared_store
@@ -29,6 +33,7 @@ SOON = 15  # seconds: the page looks every four
 WIDTHS = {"wide": 1280, "phone": 390}
 TALL = 900
 PAGES = ("", "?view=list&group=tag", "day", "jobs", "streamers/demo/ada", "?q=nobody-of-that-name", "no-such-page")
+MANAGED = ("jobs/job-0", "queues", "schedules", "dead", "alerts", "doctor", "audit")
 UNFIT = {"serious", "critical"}  # of axe's impacts
 SMALL_TARGETS = """
 const size = (one) => one.getBoundingClientRect();
@@ -54,6 +59,7 @@ def store(store_url: str) -> Store:
 def page(store_url: str, store: Store, tmp_path: Path) -> Iterator[str]:
     """The address of the page, served by a process of its own."""
     environ = {"LIVECTL_HOME": str(tmp_path / "home"), "LIVECTL_BROKER": store_url}
+    (tmp_path / "livectl.yaml").write_text("alerts: {phone: {command: ['true']}}\n")
     with livectl("web", "--port", "0", cwd=tmp_path, environ=environ) as running:
         running.wait_for("The page is at http")
         yield next(line for line in running.lines if "http" in line).split()[-1]
@@ -223,8 +229,14 @@ def test_it_is_a_page_without_its_script(chromium: Chrome, page: str, store: Sto
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_axe_finds_nothing_and_nothing_sticks_out(
-    chromium: Chrome, page: str, store: Store, width: str, scheme: str
+    chromium: Chrome, page: str, store: Store, store_url: str, width: str, scheme: str
 ) -> None:
+    failed = {"status": "FAILURE", "traceback": "x" * 200, "result": {"exc_type": "E", "exc_message": ["y" * 200]}}
+    jobs = [{"task_id": f"job-{number}", "name": f"proj.{'tasks.' * 9}add", "args": [1]} for number in range(3)]
+    store_jobs(store_url, *(job | failed for job in jobs))
+    entries = [Schedule(name=f"{'long-' * 12}{name}", task="proj.add", timing=Interval(60.0)) for name in "ab"]
+    store_schedule(store_url, *entries)
+    audit.note(Address.parse(store_url), AuditEntry(change="follow", subject="z" * 200, outcome="done"))
     lost = [
         UnresolvedFollow(streamer=Streamer(platform=platform, id=name), state=State.NOT_FOUND, problem=name, since=1.0)
         for platform, name in (("douyu", "no_such_name_" * 12), ("", "https://example.com/" + "x" * 150))
@@ -239,7 +251,7 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
     chosen = "zh-Hans" if (width, scheme) in IN_CHINESE else "en"
     try:
         chromium.get(f"{page}look?lang={chosen}")
-        for path in PAGES:
+        for path in (*PAGES, *MANAGED):
             chromium.get(page + path)
             chromium.execute_script(axe)
             report = chromium.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
@@ -252,3 +264,38 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
     finally:
         chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def press(chromium: Chrome, selector: str) -> None:
+    chromium.find_element("css selector", selector).click()
+
+
+def test_what_is_followed_paused_and_tried_is_done_by_a_click(
+    chromium: Chrome, page: str, store: Store, store_url: str, tmp_path: Path
+) -> None:
+    chromium.get(f"{page}look?lang=en")
+    complaints(chromium)  # of the pages before
+    press(chromium, "#follow summary")
+    chromium.find_element("css selector", "#follow [name=streamer]").send_keys("demo/bob")
+    press(chromium, "#follow form button")
+    wait_for(lambda: "Following bob." in (has(chromium, "#told") or ""))
+    assert (tmp_path / "follows.yaml").read_text().endswith("  - demo/bob\n")
+    assert has(chromium, "#s-demo-bob")
+    chromium.get(f"{page}streamers/demo/bob")
+    press(chromium, ".sure summary")
+    press(chromium, ".sure form button")
+    wait_for(lambda: "No longer following bob." in (has(chromium, "#told") or ""))
+    assert "demo/bob" not in (tmp_path / "follows.yaml").read_text()
+    store_schedule(store_url, Schedule(name="digest", task="livectl.digest", timing=Interval(60.0)))
+    chromium.get(f"{page}schedules")
+    wait_for(lambda: has(chromium, "#entry-digest"))
+    press(chromium, '#entry-digest form[action$="/pause"] button')
+    wait_for(lambda: "digest is paused" in (has(chromium, "#told") or ""))
+    chromium.get(f"{page}alerts")
+    press(chromium, "#target-phone form button")
+    wait_for(lambda: "phone took the sample." in (has(chromium, "#told") or ""))
+    press(chromium, "#to-zh-Hans")
+    wait_for(lambda: has(chromium, "h1") == "提醒")
+    press(chromium, "#to-en")
+    wait_for(lambda: has(chromium, "h1") == "Alerts")
+    assert complaints(chromium) == []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from livectl.live.platforms.demo import ROSTER
+from tests.support.managed_page import store_jobs
 from tests.support.processes import livectl
 from tests.support.waiting import wait_for
 
@@ -33,12 +34,24 @@ def test_somebody_goes_live_on_a_platform_and_the_card_appears(chromium: Chrome,
         match = re.search(r"http://127\.0\.0\.1:\d+/", up.text)
         assert match
         wait_for(lambda: _opens(chromium, match[0]))
+        _retry_a_job(chromium, match[0], tmp_path / "home" / "run" / "broker.sock")
+        chromium.get(match[0])
         chromium.execute_script("window.same = true")
         before = set(chromium.execute_script(CARDS))
         wait_for(lambda: set(chromium.execute_script(CARDS)) - before)
         assert chromium.execute_script("return window.same"), "the page was never loaded anew"
         up.send(signal.SIGTERM)
         up.wait()
+
+
+def _retry_a_job(chromium: Chrome, url: str, broker: Path) -> None:
+    """By its button; the page of the new job says how it went."""
+    ping = {"task_id": "ping-1", "name": "livectl.ping", "args": [], "kwargs": {}, "status": "FAILURE"}
+    store_jobs(f"unix://{broker}", ping)
+    chromium.get(f"{url}jobs/ping-1")
+    chromium.find_element("css selector", "#acts button").click()
+    wait_for(lambda: "pong" in chromium.execute_script("return document.getElementById('result')?.textContent ?? ''"))
+    assert "/jobs/ping-1" not in chromium.current_url
 
 
 def _opens(chromium: Chrome, url: str) -> bool:
