@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOWEST := 'celery[redis]==5.5.0' 'kombu==5.5.2' 'redis==5.2.1'
 OLD_PYTHON := Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11
 
-.PHONY: run test test-fast test-light test-contract soak faults battle check fix bench docs reference man clean
+.PHONY: run test test-fast test-light test-contract soak faults battle check fix bench docs reference pictures man clean
 
 run: $(VENV)/.run
 	@$(BIN)/livectl up
@@ -60,6 +60,10 @@ docs: $(VENV)/.docs
 
 reference: $(VENV)/.run
 	@$(BIN)/python -m livectl.reference
+
+# The pictures of the README, from the demo; needs Chromium.
+pictures: $(VENV)/.run
+	@$(BIN)/python -m docs.pictures
 
 # The manual page, as `man livectl` shows it once livectl is installed.
 man: $(VENV)/.run
