@@ -36,7 +36,7 @@ class CommandContext:
         self.cwd = cwd
         self.out = out
         self.err = err
-        self.app: str | None = environ.get("LIVECTL_APP") or None
+        self.given_app: str | None = None  # by -A
         self.config: str | None = None
         self.json = False
         self.quiet = False
@@ -49,6 +49,33 @@ class CommandContext:
         from livectl import settings
 
         return settings.load(self.environ, self.cwd, file=self.config)
+
+    @property
+    def app(self) -> str | None:
+        """The app to work on: of -A, else of LIVECTL_APP, else of the settings file; None means livectl's own."""
+        return self.given_app or self.environ.get("LIVECTL_APP") or self._app_of_settings[0] or None
+
+    @property
+    def app_source(self) -> str:
+        """Who names the app: `-A`, the variable, or the line of the settings; empty for livectl's own."""
+        if self.given_app or self.environ.get("LIVECTL_APP"):
+            return "-A" if self.given_app else "LIVECTL_APP"
+        return self._app_of_settings[1] if self.app else ""
+
+    @app.setter
+    def app(self, name: str | None) -> None:
+        self.given_app = name
+
+    @cached_property
+    def _app_of_settings(self) -> tuple[str | None, str]:
+        """The app that the file names, and where; a mistake elsewhere in it is told by whoever needs the rest."""
+        from livectl import settings
+        from livectl.errors import SettingsError
+
+        try:
+            return self.settings.app, self.settings.sources["app"]
+        except SettingsError:
+            return settings.load_usable(self.environ, self.cwd, file=self.config).app, settings.SETTINGS_FILE
 
     def watch_settings(self, check: Callable[[Settings], None]) -> SettingsWatch:
         """The settings of a process that stays, which takes over what changes in them, and says so."""

@@ -148,6 +148,8 @@ class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
 class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What livectl.yaml may hold."""
 
+    # the Celery app that commands work on, where -A and LIVECTL_APP say nothing: proj, pkg.mod:app
+    app: str | None = None
     broker: Address | None = None  # where jobs wait; a server of livectl's own if left out
     # where livectl keeps what it knows; beside the jobs if left out, and needed beside RabbitMQ
     store: RedisAddress | None = None

@@ -23,10 +23,13 @@ def command(context: CommandContext, /, *, ignore: tuple[str, ...], settings: bo
       livectl -A proj doctor --ignore redis-forgets --json
       livectl -A proj doctor --settings
     """
+    from msgspec import structs
+
     from livectl.doctor import collect, report
 
     with context.working("looking at everything"):
         facts = collect.collect_facts(context.app, lambda: context.settings, context.environ, context.cwd)
+        facts = structs.replace(facts, app_source=context.app_source)
         findings = report.run_checks(facts, ignore=ignore, include_ok=context.verbose)
     context.show(report.settings_view(facts) if settings else report.findings_view(findings, facts))
     return 1 if any(finding.level == "bad" for finding in findings) else 0

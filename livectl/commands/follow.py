@@ -37,8 +37,15 @@ def command() -> None:
 @command.command()
 @click.argument("addresses", nargs=-1, required=True, metavar="STREAMER...")
 @click.option("--name", help="What you call them.")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="May be repeated.")
-@click.option("--alert", "alerts", multiple=True, metavar="TARGET", help="Tell only this target; may be repeated.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", shell_complete=complete("tags"), help="May be repeated.")
+@click.option(
+    "--alert",
+    "alerts",
+    multiple=True,
+    metavar="TARGET",
+    shell_complete=complete("targets"),
+    help="Tell only this target; may be repeated.",
+)
 @click.option("--weight", type=float, help="4 is asked twice as often as 1.")
 @click.option("--ask/--no-ask", default=True, help="Whether to ask the platforms about them at once.")
 @pass_command_context

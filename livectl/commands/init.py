@@ -31,14 +31,14 @@ def command(context: CommandContext, folder: Path) -> None:
     """They hold an example of everything, commented out, and work as they are.
     FOLDER is made if it is not there; nothing in it is overwritten.
 
-    With -A they are for that app: its beat_schedule becomes schedules.yaml, and
-    there is nothing of streamers.
+    With -A they are for that app, and every command in that folder is from then
+    on: its beat_schedule becomes schedules.yaml, and there is nothing of streamers.
 
     \b
     Examples:
       livectl init
       livectl init /srv/streams
-      livectl -A proj init
+      livectl init -A proj
     """
     from livectl.render import sentence
 
@@ -78,8 +78,8 @@ def _next_steps(context: CommandContext, folder: Path) -> list[str]:
     if context.app is not None:
         return [
             "Next:",
-            f"  {go}livectl -A {context.app} doctor    what could go wrong, and its cure",
-            f"  {go}livectl -A {context.app} up        worker and beat, kept running",
+            f"  {go}livectl doctor    what could go wrong, and its cure",
+            f"  {go}livectl up        worker and beat, kept running",
         ]
     return [
         "Next:",

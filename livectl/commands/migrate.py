@@ -53,6 +53,7 @@ def command(
         backup=not no_backup,
     )
     with context.working("reading the project" + (", and proving it equal" if prove else "")):
-        outcome = migrate.migrate(options, context.environ, context.cwd, app=context.app)
+        given = bool(context.given_app)
+        outcome = migrate.migrate(options, context.environ, context.cwd, app=context.app, app_given=given)
     context.show(migrate.build_view(outcome, context.cwd))
     return migrate.exit_code(outcome, options)

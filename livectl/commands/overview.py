@@ -108,7 +108,7 @@ def _lines(
 ) -> list[str]:
     from livectl.live import pulse
 
-    app = f"-A {context.app} " if context.app else ""
+    app = f"-A {context.given_app} " if context.given_app else ""
     words = [part.words[0] for reading in readings for part in reading.parts]
     rows: list[tuple[str, str]] = [("now", word) for word in words[:1]] + [("", word) for word in words[1:]]
     if not notes:

@@ -179,6 +179,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is known of an app, its servers, its workers and this machine."""
 
     app: str | None = None  # as -A names it; None: livectl's own
+    app_source: str = ""  # who names it: -A, LIVECTL_APP, or a line of livectl.yaml
     now: float = 0.0
     environ: dict[str, str] = {}
     in_container: bool = False

@@ -191,7 +191,8 @@ PARTS: dict[str, tuple[str, Callable[[Facts], str]]] = {
     "rest": ("the rest", lambda facts: ""),
     "own_settings": ("livectl's settings", lambda facts: "livectl.yaml and the LIVECTL_* variables"),
     "environ": ("environment", lambda facts: format_count(len(facts.environ), "environment variable")),
-    "app": ("app", lambda facts: f"{facts.app or 'livectl'} with {format_count(len(facts.tasks), 'task')}"),
+    "app": ("app", lambda facts: f"{facts.app or 'livectl'}{f' ({facts.app_source})' if facts.app_source else ''} "
+                                 f"with {format_count(len(facts.tasks), 'task')}"),
     "settings": ("settings", lambda facts: f"{format_count(len(facts.settings.written), 'name')} as written, "
                                            f"{format_count(len(facts.settings.origins), 'setting')} in force"),
     "servers": ("servers", lambda facts: ", ".join(f"{server.role} {server.address}" for server in facts.servers)
@@ -302,6 +303,8 @@ def settings_view(facts: Facts) -> View:
         {"setting": key, "value": _value_text(redact({key: facts.setting(key)})[key]), "origin": origin}
         for key, origin in sorted(facts.settings.origins.items())
     ]
+    if facts.app_source:
+        rows.insert(0, {"setting": "app", "value": facts.app or "", "origin": facts.app_source})
     cells = [(row["setting"], row["value"], row["origin"]) for row in rows]
     return table(
         ("setting", "value", Column("origin", rank=1)), cells, rows, empty="Every setting is Celery's default."

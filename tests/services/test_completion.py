@@ -61,6 +61,8 @@ def complete(folder: Path, *words: str, **environ: str) -> list[str]:
         (("check", "demo/ada", ""), ["twitch/grace"]),
         (("history", "tw"), ["twitch/grace"]),
         (("follow", "remove", "d"), ["demo/ada"]),
+        (("follow", "add", "x/y", "--tag", "g"), ["games"]),
+        (("follow", "add", "x/y", "--alert", "ph"), ["phone"]),
         (("live", "--tag", ""), ["code", "games"]),
         (("live", "--platform", "dou"), ["douyu", "douyin"]),
         (("schedules", "run", ""), ["nightly"]),

@@ -108,8 +108,8 @@ app.conf.beat_schedule = {
 
 def test_for_an_app_it_takes_its_schedule_over_and_nothing_of_streamers(tmp_path: Path) -> None:
     (tmp_path / "proj.py").write_text(APP)
-    ran = answer("-A", "proj", "init", cwd=tmp_path, environ={"HOME": str(tmp_path)})
-    assert (ran.returncode, "livectl -A proj up" in ran.stderr) == (0, True), ran.stderr
+    ran = answer("init", "--app", "proj", cwd=tmp_path, environ={"HOME": str(tmp_path)})
+    assert (ran.returncode, "livectl up" in ran.stderr) == (0, True), ran.stderr
     assert sorted(path.name for path in tmp_path.glob("*.yaml")) == ["livectl.yaml", "schedules.yaml"]
     settings = livectl_settings.load({"HOME": str(tmp_path)}, tmp_path)
     loaded = schedule_file.load(settings.schedules)
@@ -117,9 +117,38 @@ def test_for_an_app_it_takes_its_schedule_over_and_nothing_of_streamers(tmp_path
         ("add", "proj.add", (16, 16)),
         ("monday", "proj.add", (1, 2)),
     ]
+    assert settings.app == "proj"
     assert "streamer" not in (tmp_path / "livectl.yaml").read_text()
 
 
 def _is_example(line: str) -> bool:
     """Commented YAML, which begins with a key or a dash; of the two brokers, the first."""
     return bool(re.match(r" *# +([a-z]+: |[a-z]+:$|- )", line)) and not re.search("livectl: |amqp:", line)
+
+
+@pytest.mark.parametrize(
+    ("flag", "variable", "text", "app", "source"),
+    [
+        (None, "", "", None, ""),
+        (None, "", "app: proj", "proj", "livectl.yaml:1"),
+        (None, "env", "app: proj", "env", "LIVECTL_APP"),
+        ("flag", "env", "app: proj", "flag", "-A"),
+        (None, "", "app: ''", None, ""),
+        (None, "", "app: proj\nwrong: 1", "proj", "livectl.yaml"),
+        (None, "", "app: [", None, ""),
+    ],
+)
+def test_the_app_is_named_by_flag_environment_or_file(
+    flag: str | None, variable: str, text: str, app: str | None, source: str, tmp_path: Path
+) -> None:
+    (tmp_path / "livectl.yaml").write_text(text)
+    environ = {"HOME": str(tmp_path), "LIVECTL_APP": variable}
+    context = CommandContext(environ, tmp_path, io.StringIO(), io.StringIO())
+    context.app = flag
+    assert (context.app, context.app_source) == (app, source)
+
+
+def test_an_app_of_the_file_is_worked_on_without_a_flag(tmp_path: Path) -> None:
+    (tmp_path / "livectl.yaml").write_text("app: proj")
+    code, out, err = run(tmp_path, "worker", "--dry-run")
+    assert (code, "-A proj worker" in out) == (0, True), err

@@ -201,7 +201,7 @@ MISTAKES = [
     ("web: {prot: 1}\n", "1:7", "unknown key `prot`", "do you mean port?"),
     ("web: {colour: 1}\n", "1:7", "unknown key `colour`", "it can be host, port, token"),
     ("BROKER: host\n", "1:1", "unknown key `BROKER`", "do you mean broker?"),
-    ("home: /x\n", "1:1", "unknown key `home`", "it can be broker, store"),
+    ("home: /x\n", "1:1", "unknown key `home`", "it can be app, broker, store"),
     ("broker:host\n", "1:1", "keys with values are wanted, not text", "a space"),
     ("- broker: host\n", "1:1", "keys with values are wanted, not a list", "a space"),
     ("broker: http://host\n", "1:9", "broker: http:// is no broker", "write redis://host"),

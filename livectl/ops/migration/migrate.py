@@ -49,13 +49,12 @@ class MigrateOptions(Struct, frozen=True, kw_only=True):
 
 
 def migrate(
-    options: MigrateOptions, environ: Mapping[str, str], cwd: Path, *, app: str | None = None
+    options: MigrateOptions, environ: Mapping[str, str], cwd: Path, *, app: str | None = None, app_given: bool = False
 ) -> MigrationOutcome:
     """Plans the migration; proves and writes it as the options say. `app` is the app given with -A."""
     namespace, given = _parse_namespace(options)
     paths = [_check_exists(cwd / path) for path in options.paths]
     plan = make_plan(paths, namespace, given=given, guesses=options.guesses)
-    app_given = app is not None and app != environ.get("LIVECTL_APP")  # -A was given, not merely set in the environment
     wanted_proof = options.prove or app_given
     proofs = proof.prove(plan, environ, cwd, app) if wanted_proof and plan.has_work else []
     outcome = MigrationOutcome(plan=plan, proofs=proofs, wanted_proof=wanted_proof)
