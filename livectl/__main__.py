@@ -6,8 +6,13 @@ import sys
 
 from livectl.cli import main
 
+NOT_ON_WINDOWS = "livectl: runs on Linux and macOS; on Windows start it in WSL or in Docker."
 
-def run() -> None:
+
+def run(platform: str = sys.platform) -> None:
+    """Ends the process with the exit code of the command."""
+    if platform == "win32":
+        sys.exit(NOT_ON_WINDOWS)  # on stderr, with exit code 1: Celery's workers and our files need a POSIX system
     sys.exit(main(sys.argv[1:]))
 
 

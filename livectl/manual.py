@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "LIVECTL_BROKER": "Instead of `broker` in the settings.",
     "LIVECTL_STORE": "Instead of `store` in the settings.",
     "LIVECTL_RESULTS": "Instead of `results` in the settings.",
+    "LIVECTL_TOKEN": "Instead of `web.token` in the settings.",
     "LIVECTL_HOME": "The folder for logs, data and what runs, instead of ~/.local/state/livectl.",
     "COLUMNS": "The width of tables and notes, instead of that of the terminal.",
     "NO_COLOR, FORCE_COLOR": "Write no colours, or write them to a pipe as well.",

@@ -211,7 +211,7 @@ def load(environ: Mapping[str, str], cwd: Path, file: str | None = None) -> Sett
         values |= file_values
         sources |= file_sources
     environment_values, environment_sources = _read_environment(environ, cwd, secret_files)
-    values |= environment_values
+    _overrule(values, environment_values)
     sources |= environment_sources
     home, sources["home"] = _find_home(environ, cwd)
     files = frozenset(secret_files)
@@ -328,7 +328,7 @@ def load_usable(environ: Mapping[str, str], cwd: Path, file: str | None = None) 
             values |= {"schedules": path.parent / "schedules.yaml", "follows": path.parent / "follows.yaml"}
             values |= _usable_values(path, name, environ)
     with suppress(SettingsError):
-        values |= _read_environment(environ, cwd, set())[0]
+        _overrule(values, _read_environment(environ, cwd, set())[0])
     sources = dict.fromkeys(_setting_names(FileSettings), DEFAULT_SOURCE)
     return Settings(**values, home=find_home(environ, cwd), folder=cwd, sources=sources)
 
@@ -363,7 +363,16 @@ def _read_environment(
             values[setting] = readers[kinds[setting]](resolve_secret(environ[name], environ, cwd))
         except SettingsError as error:
             raise SettingsError(f"{name}: {error.message}", error.hint) from None
+    if environ.get("LIVECTL_TOKEN"):
+        values["web.token"], given["web.token"] = readers[Secret]("env:LIVECTL_TOKEN"), "LIVECTL_TOKEN"
     return values, given
+
+
+def _overrule(values: dict[str, Any], environment_values: dict[str, Any]) -> None:
+    """Puts what the environment says over what the file says; `web.token` is one value of a section."""
+    if token := environment_values.pop("web.token", None):
+        values["web"] = msgspec.structs.replace(values.get("web", Web()), token=token)
+    values |= environment_values
 
 
 def _find_home(environ: Mapping[str, str], cwd: Path) -> tuple[Path, str]:

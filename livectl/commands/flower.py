@@ -15,7 +15,7 @@ from livectl.context import CommandContext, pass_command_context
 @pass_command_context
 def command(context: CommandContext, /, *, host: str, port: int, allow_changes: bool, extra: tuple[str, ...]) -> None:
     """For this machine alone, and for looking only, unless told otherwise: whoever reaches Flower sees the arguments
-    and results of jobs. It is an extra: pip install 'livectl[flower]'. After -- comes any option of `celery flower`;
+    and results of jobs. It is an extra; without it the command that installs it is told. After -- comes any option of `celery flower`;
     a password goes into the environment, as FLOWER_BASIC_AUTH=me:password.
 
     \b

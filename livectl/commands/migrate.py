@@ -41,6 +41,9 @@ def command(
       livectl migrate . --prove --write    write it, once proved equal
       livectl migrate . --check            for a build: 1 when there is work
     """
+    from livectl import extras
+
+    extras.require("migrate", "`migrate` reads Python code with libcst")
     from livectl.ops.migration import migrate
 
     options = migrate.MigrateOptions(

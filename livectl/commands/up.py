@@ -61,6 +61,8 @@ def command(
     up.check_extra(extra, beat_extra)
     if context.app is None:
         targets.check_targets(context.settings)
+        for line in targets.describe_missing(context.settings):
+            context.say(line)
     else:
         with_beat = not launch.names_scheduler(beat_extra)
         background.check_app(

@@ -55,6 +55,8 @@ def command(context: CommandContext, /, *, dry_run: bool, detach: bool, **option
 
     if context.app is None and not dry_run:
         targets.check_targets(context.settings)
+        for line in targets.describe_missing(context.settings):
+            context.say(line)
     if context.app is None:
         context.say_unset_secrets()
     worker_options = launch.WorkerOptions(app=context.app, guard=context.settings.worker.guard, **options)

@@ -245,7 +245,7 @@ def _target_row(status: TargetStatus, clock: NearTimeFormatter) -> TargetRow:
         sent=clock.past(state.sent_at),
         since=clock.past(state.troubled_since),
         retry=clock.coming(state.retry_at),
-        problem=targets.unset_secret(status.target) or state.problem,
+        problem=targets.missing(status.target) or state.problem,
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
-from importlib import metadata, util
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 import pytest
 
+from livectl import extras
 from livectl.errors import UsageError
 from livectl.ops.processes import launch
 from tests.support.processes import livectl
@@ -33,11 +34,10 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"Flower 2.0 has no read-only mode"):
         launch.flower_command(None, host="127.0.0.1", port=5555, allow_changes=False)
     assert not any("read_only" in word for word in launch.flower_command(None, host="h", port=1, allow_changes=True))
-    monkeypatch.setattr(util, "find_spec", lambda _: None)
-    monkeypatch.setattr(launch, "find_spec", lambda _: None)
+    monkeypatch.setattr(extras, "is_installed", lambda _: False)
     with pytest.raises(UsageError, match="not installed") as refused:
         launch.flower_command(None, host="127.0.0.1", port=5555, allow_changes=False)
-    assert refused.value.hint == "pip install 'livectl[flower]'"
+    assert refused.value.hint == f"Install it: {extras.install_command('flower')}"
 
 
 @pytest.mark.acceptance

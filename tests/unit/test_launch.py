@@ -10,6 +10,7 @@ from msgspec import structs
 
 from livectl import render
 from livectl import settings as livectl_settings
+from livectl import extras
 from livectl.commands import up as up_command
 from livectl.errors import UsageError
 from livectl.ops.processes import embedded_broker, launch
@@ -94,10 +95,10 @@ def test_a_green_worker_carries_no_beat(pool: Pool) -> None:
 
 
 def test_a_pool_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "is_installed", lambda name: False)
     with pytest.raises(UsageError) as refused:
         launch.worker_command(launch.WorkerOptions(pool="gevent"), processors=1, process=1)
-    assert refused.value.hint == "pip install 'livectl[gevent]'"
+    assert refused.value.hint == f"Install it: {extras.install_command('gevent')}"
 
 
 @pytest.mark.parametrize("extra", [("-S", "redbeat.RedBeatScheduler"), ("-Sdjango",), ("-ES", "x")])

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from livectl import extras
 from livectl.errors import FileError
 from livectl.models import Cron, Interval, Solar
 from livectl.ops.schedules import due_times, schedule_file
@@ -498,6 +499,5 @@ def test_a_file_without_entries_is_read_with_a_warning(file: Path) -> None:
 def test_a_solar_entry_without_ephem_says_what_to_install(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("livectl.ops.schedules.due_times.find_spec", lambda name: None)
     (message,) = read_mistakes(file, ENTRY + "solar: {event: sunset, lat: 1, lon: 1}}")
-    assert message == (
-        "s.yaml:2:16: a: solar: solar times need ephem, which is not installed (pip install 'livectl[solar]')"
-    )
+    cure = extras.install_command("solar")
+    assert message == f"s.yaml:2:16: a: solar: solar times need ephem, which is not installed ({cure})"

@@ -456,3 +456,11 @@ def test_neither_yaml_nor_celery_is_imported_for_nothing(tmp_path: Path) -> None
     code += "print({'yaml', 'celery', 'redis'} & set(sys.modules))"
     answer: Any = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     assert answer.stdout == "set()\n"
+
+
+def test_the_token_of_the_environment_goes_before_that_of_the_file(read_settings: Callable[..., Settings]) -> None:
+    for text in ("", "web: {port: 9000, token: of-the-file}\n"):
+        found = read_settings(text, LIVECTL_TOKEN="of-the-environment")
+        assert found.web.token
+        assert (found.web.token.reveal(), found.sources["web.token"]) == ("of-the-environment", "LIVECTL_TOKEN")
+        assert found.web.port == (9000 if text else 8787)

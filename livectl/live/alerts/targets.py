@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
+from livectl import extras
 from livectl.errors import FileError, Mistake, SettingsError, UsageError
 from livectl.live.alerts import message
 from livectl.live.alerts.message import Alert
@@ -39,7 +40,7 @@ def check_targets(settings: Settings) -> None:
     """FileError with the line of every address that no sender understands; an unset one is its target's own trouble."""
     mistakes = []
     for name, target in settings.alerts.items():
-        for key, problem in () if unset_secret(target) else _problems(target):
+        for key, problem in () if missing(target) else _problems(target):
             mistakes.append(_locate_mistake(settings, f"alerts.{name}.{key}", problem))
     if mistakes:
         raise FileError(mistakes)
@@ -51,6 +52,22 @@ def unset_secret(target: Target) -> str:
         if secret is not None and (problem := secret.problem):
             return problem
     return ""
+
+
+def missing(target: Target) -> str:
+    """What the target lacks here: a secret, or Apprise, which is an extra. Empty when it has all that it needs."""
+    if (problem := unset_secret(target)) or target.url is None or extras.is_installed("alerts"):
+        return problem
+    return f"its address is one of Apprise, which is not installed: {extras.install_command('alerts')}"
+
+
+def describe_missing(settings: Settings) -> list[str]:
+    """A line for each target that lacks Apprise; unset secrets are told with those of other settings."""
+    return [
+        f"alerts.{name}: {missing(target)}"
+        for name, target in settings.alerts.items()
+        if not unset_secret(target) and missing(target)
+    ]
 
 
 def target_kind(target: Target) -> str:
@@ -115,7 +132,7 @@ def _build_sender(name: str, target: Target, fetcher: Fetcher, settings: Setting
     """Makes the real sender when there is something to send: its secrets are read where they are used."""
 
     def send(alert: Alert) -> DeliveryOutcome:
-        if problem := unset_secret(target):
+        if problem := missing(target):
             return message.DeliveryOutcome(sent=False, detail=problem)
         outcome = _build_sender_of_kind(name, target, fetcher, settings)(alert)
         return outcome._replace(detail=redact_text(outcome.detail, MAX_DETAIL_CHARS))

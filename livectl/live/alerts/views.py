@@ -70,7 +70,7 @@ def target_json(status: TargetStatus) -> dict[str, Any]:
         "failing_since": utc_datetime(state.failing_since),
         "retry_at": utc_datetime(state.retry_at),
         "dead": state.dead,
-        "problem": targets.unset_secret(status.target) or state.problem or None,
+        "problem": targets.missing(status.target) or state.problem or None,
     }
 
 
@@ -86,12 +86,12 @@ def target_address(target: Target) -> str:
 
 def _problem_lines(statuses: Sequence[TargetStatus], zone: str) -> list[str]:
     """What each failing target answered."""
-    unset = [
+    lacking = [
         f"{status.name}: {why} here; the worker's own environment counts"
         for status in statuses
-        if (why := targets.unset_secret(status.target))
+        if (why := targets.missing(status.target))
     ]
-    return unset + [
+    return lacking + [
         f"{status.name}: {status.state.problem}{_next_try(status.state, zone)}"
         for status in statuses
         if status.state.problem
@@ -114,6 +114,8 @@ def _state_text(status: TargetStatus) -> str:
     state = status.state
     if targets.unset_secret(status.target):
         return "secret unset"
+    if targets.missing(status.target):
+        return "Apprise missing"
     if state.retry_at is not None:
         return "failing"
     return "gave one up" if state.problem else "well"

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
+from livectl import extras
 from livectl.live.platforms import WEB_HOSTS, parsing
 from livectl.live.platforms.base import Call, CheckFailed, NotAStreamer, Platform, cache_get, cache_set, one_by_one
 from livectl.live.platforms.parsing import parse_page_address
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from livectl.live.platforms.base import CheckContext, Effect
 
 NAME = "streamlink"
-INSTALL_COMMAND = "pip install 'livectl[streamlink]'"
 REQUEST_TIMEOUT_S = 15  # of one request of a plugin; a check makes 2 to 5
 CHECK_TIMEOUT_S = 45.0
 MIN_HOST_SIMILARITY = 0.8  # of difflib's measure: two letters wrong in www.twitch.tv
@@ -69,7 +69,7 @@ def _find_plugin(address: str, host: str) -> type[Plugin]:
         from streamlink.exceptions import NoPluginError
     except ImportError as error:
         raise NotAStreamer(
-            f"livectl does not know {host} by itself; streamlink may", f"Install it: {INSTALL_COMMAND}"
+            f"livectl does not know {host} by itself; streamlink may", f"Install it: {extras.install_command(NAME)}"
         ) from error
     try:
         name, plugin_class, _ = _new_session().resolve_url_no_redirect(address)
@@ -112,7 +112,9 @@ def ask_plugin(streamer_id: str) -> PluginReport:
         site = plugin(session, resolved)
         return PluginReport(streams=bool(site.streams()), metadata=dict(site.get_metadata()))
     except ImportError:
-        return PluginReport(streams=False, metadata={}, error=f"streamlink is not installed: {INSTALL_COMMAND}")
+        return PluginReport(
+            streams=False, metadata={}, error=f"streamlink is not installed: {extras.install_command(NAME)}"
+        )
     except Exception as error:
         return PluginReport(streams=False, metadata={}, error=f"{type(error).__name__}: {error}")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
+from livectl import extras
 from livectl.errors import UsageError
 from livectl.pools import GREEN_POOLS, Pool
 
@@ -56,7 +56,6 @@ GUARD = "worker_consumer=livectl.ops.guard:GuardedConsumer"
 KILLED_JOBS_NOTE = "jobs that it had not acknowledged run again, on Redis once the visibility timeout is over"
 
 FLOWER_READ_ONLY_SINCE = (2, 2)
-INSTALL_FLOWER = "pip install 'livectl[flower]'"
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,11 +120,12 @@ def flower_command(
 ) -> list[str]:
     """The argv of Flower, read-only unless changes are allowed."""
     _check_no_argument(extra, "flower")
-    if find_spec("flower") is None:
-        raise UsageError("Flower is not installed", INSTALL_FLOWER)
+    extras.require("flower", "this needs Flower")
     if not allow_changes and _flower_version() < FLOWER_READ_ONLY_SINCE:
         version = ".".join(map(str, _flower_version()))
-        raise UsageError(f"Flower {version} has no read-only mode", f"{INSTALL_FLOWER} -U, or --allow-changes.")
+        raise UsageError(
+            f"Flower {version} has no read-only mode", f"{extras.install_command('flower')} -U, or --allow-changes."
+        )
     flags = [f"--address={host}", f"--port={port}", f"--read_only={not allow_changes}"]
     used_flags = flags if not allow_changes or _flower_version() >= FLOWER_READ_ONLY_SINCE else flags[:2]
     return [sys.executable, "-m", "celery", "-A", app or OWN_APP, "flower", *used_flags, *extra]
@@ -203,9 +203,8 @@ def _check_no_argument(extra: Sequence[str], command: str) -> None:
 
 def _validate(options: WorkerOptions) -> None:
     check_worker_extra(options.extra)
-    if options.pool in GREEN_POOLS and find_spec(options.pool) is None:
-        message = f"the {options.pool} pool needs the package {options.pool}, which is not installed"
-        raise UsageError(message, f"pip install 'livectl[{options.pool}]'")
+    if options.pool in GREEN_POOLS:
+        extras.require(options.pool, f"the {options.pool} pool needs the package {options.pool}")
     if options.pool in GREEN_POOLS and options.beat:
         message = f"a beat cannot run inside a {options.pool} worker"
         raise UsageError(message, "Leave out -B and start `livectl beat` beside it; any number of beats may run.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl import validation
+from livectl import extras, validation
 from livectl.errors import Mistake  # noqa: TC001 - msgspec reads the annotations
 from livectl.models import Cron, Interval, Schedule, Solar
 from livectl.ops.schedules import cron, due_times, options
@@ -229,7 +229,8 @@ def _read_solar(location: FileLocation, value: Any) -> Solar | None:
     for key, bound in SOLAR_BOUNDS.items():
         _check_degrees(location, key, value.get(key), bound)
     if not due_times.has_ephem():
-        location.add_mistake("solar times need ephem, which is not installed", "pip install 'livectl[solar]'", key=True)
+        text, cure = "solar times need ephem, which is not installed", extras.install_command("solar")
+        location.add_mistake(text, cure, key=True)
     if len(location.mistakes) > mistakes_before:
         return None
     return Solar(value["event"], float(value["lat"]), float(value["lon"]))
