@@ -55,16 +55,16 @@ class CommandContext:
         """The app to work on: of -A, else of LIVECTL_APP, else of the settings file; None means livectl's own."""
         return self.given_app or self.environ.get("LIVECTL_APP") or self._app_of_settings[0] or None
 
+    @app.setter
+    def app(self, name: str | None) -> None:
+        self.given_app = name
+
     @property
     def app_source(self) -> str:
         """Who names the app: `-A`, the variable, or the line of the settings; empty for livectl's own."""
         if self.given_app or self.environ.get("LIVECTL_APP"):
             return "-A" if self.given_app else "LIVECTL_APP"
         return self._app_of_settings[1] if self.app else ""
-
-    @app.setter
-    def app(self, name: str | None) -> None:
-        self.given_app = name
 
     @cached_property
     def _app_of_settings(self) -> tuple[str | None, str]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 LOOK_INTERVAL_S = 1.0  # between two looks at the files: settings count within five seconds
 RESTART_SECTIONS = (
+    "app",
     "broker",
     "store",
     "results",

@@ -15,8 +15,8 @@ from livectl.context import CommandContext, pass_command_context
 @pass_command_context
 def command(context: CommandContext, /, *, host: str, port: int, allow_changes: bool, extra: tuple[str, ...]) -> None:
     """For this machine alone, and for looking only, unless told otherwise: whoever reaches Flower sees the arguments
-    and results of jobs. It is an extra; without it the command that installs it is told. After -- comes any option of `celery flower`;
-    a password goes into the environment, as FLOWER_BASIC_AUTH=me:password.
+    and results of jobs. Flower is an extra; where it is missing, the command that installs it is told. After -- comes
+    any option of `celery flower`; a password goes into the environment, as FLOWER_BASIC_AUTH=me:password.
 
     \b
     Examples:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec import structs
 
-from livectl import render
+from livectl import extras, render
 from livectl import settings as livectl_settings
-from livectl import extras
 from livectl.commands import up as up_command
 from livectl.errors import UsageError
 from livectl.ops.processes import embedded_broker, launch

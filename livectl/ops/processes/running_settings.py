@@ -34,7 +34,7 @@ OWN_SECTIONS: dict[ProcessKind, tuple[str, ...]] = {
     "worker": ("broker", "store", "results", "transport", "worker", "tasks", "celery"),
     "beat": ("broker", "store", "results", "transport", "celery"),
     "page": ("broker", "store", "results", "web"),
-    "up": ("broker", "store", "web", "up", "worker"),
+    "up": ("app", "broker", "store", "web", "up", "worker"),
 }
 APP_SECTIONS: dict[ProcessKind, tuple[str, ...]] = {
     "worker": ("store", "transport", "worker", "tasks"),
