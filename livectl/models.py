@@ -247,6 +247,7 @@ class StreamerRecord(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
     first: float | None = None  # when it was first asked
     announced_at: float | None = None  # when the platform says that they will stream
+    resumed_at: float | None = None  # when the session last went on after a break that was too short to end it
     streamer: Streamer | None = None  # as the follow list has it; None: no longer followed
     unresolved: bool = False  # it is a line of the follow list that leads to nobody, and `trouble` says why
 

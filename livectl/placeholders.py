@@ -10,7 +10,10 @@ from livectl.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NAMES = ("url", "name", "title", "platform", "id", "started", "category", "kind")
+NAMES = (
+    "url", "name", "title", "platform", "id", "started", "category", "kind", "viewers", "cover", "avatar", "usual",
+    "recording",
+)  # fmt: skip
 PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")  # doubled braces stand for themselves
 MAX_QUOTED_CHARS = 40
 

@@ -29,6 +29,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
 
     title: str = ""  # of the message; {name}, {title}, {url} and the like stand for what they say
     body: str = ""  # the text below it
+    format: Literal["text", "markdown", "html"] = "text"  # what the body is written in
 
     def __post_init__(self) -> None:
         for text in (self.title, self.body):
@@ -45,7 +46,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     on: tuple[Literal["live", "title", "category", "end", "trouble"], ...] = ("live",)  # what it is told of
     tags: tuple[str, ...] = ()  # only streamers with one of these tags
     streamers: tuple[str, ...] = ()  # only these
-    quiet: Window | None = None  # from one time of day to another nothing is sent: 23:00-07:30
+    platforms: tuple[str, ...] = ()  # only on these
+    titles: tuple[str, ...] = ()  # only titles that one of these patterns fits, and none that begins with !
+    categories: tuple[str, ...] = ()  # only categories, likewise
+    viewers: int = 0  # only where so many watch
+    first_in: Duration = 0.0  # only the first stream in so long: 7d
+    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = ()  # only on these days
+    hours: Window | None = None  # only at this time of day: 18:00-23:00
+    quiet: Window | None = None  # at this time of day nothing is sent, and what was missed is told after it: 23:00-07:30
     template: Template = Template()  # words of your own, instead of livectl's
     limit: Rate | None = None  # no more alerts than these: 10/m
     digest: TimeOfDay | None = None  # the time of day at which all is told at once, instead of each: 09:00
@@ -56,6 +64,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if sum(map(bool, (self.url, self.webhook, self.command))) != 1:
             raise SettingsError("a target has one of url, webhook and command", "Keep one of the three.")
+        if self.viewers < 0:
+            raise SettingsError("viewers is a number of people", "Write viewers: 100.")
+        if not all(pattern.strip("!* ") for pattern in (*self.titles, *self.categories)):
+            raise SettingsError("a pattern of titles or categories is empty", 'Write a word, "*word", or "!word".')
         for argument in self.command:
             placeholders.check(argument)
 

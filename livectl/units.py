@@ -103,11 +103,16 @@ def parse_time_of_day(text: str) -> TimeOfDay:
     return int(match[1]) * 60 + int(match[2])
 
 
+def format_time_of_day(at: TimeOfDay) -> str:
+    """A time of day as `parse_time_of_day` reads it: `09:00`."""
+    return f"{at // 60:02}:{at % 60:02}"
+
+
 def parse_window(text: str) -> Window:
     """`23:00-07:30`."""
     start, dash, end = text.partition("-")
     if not dash:
-        raise SettingsError("quiet hours are from one time of day to another", "Write 23:00-07:30.")
+        raise SettingsError("hours are from one time of day to another", "Write 23:00-07:30.")
     return Window(parse_time_of_day(start), parse_time_of_day(end))
 
 

@@ -101,6 +101,13 @@ def hourly_shares(sessions: Sequence[Session], since: float, now: float, zone: s
     return [[round(min(1.0, hour), 3) for hour in day] for day in totals]
 
 
+def describe_usual_hours(streamer_history: StreamerHistory, now: float, zone: str) -> str:
+    """`Mon 20:00, Wed 21:00`: the hours of the week in which they are live most often; empty where none is known."""
+    record, sessions = streamer_history
+    usual_hours = compute_heat_map(sessions, record.first, now, zone).usual_hours
+    return ", ".join(f"{DAY_NAMES[day]} {hour:02}:00" for day, hour in sorted(usual_hours))
+
+
 def render_hours(shares: Sequence[Sequence[float]]) -> str:
     """The heat map in text: a line a day, two characters an hour, darker for a higher share."""
     heading = "".join(f"{hour:<{2 * LABEL_EVERY_HOURS}}" for hour in range(0, HOURS_PER_DAY, LABEL_EVERY_HOURS))

@@ -81,6 +81,7 @@ class StoredReading(msgspec.Struct, frozen=True):
     problem: str = ""
     first: float | None = None
     announced: float | None = None
+    resumed: float | None = None
     unresolved: bool = False  # these two are those of a line that leads to nobody
     looked_up: float | None = None
 
@@ -198,6 +199,7 @@ def decode_record(row: Sequence[str]) -> StreamerRecord:
         problem=reading.problem,
         first=reading.first,
         announced_at=reading.announced,
+        resumed_at=reading.resumed,
         streamer=streamer,
         unresolved=reading.unresolved,
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from livectl.live.alerts import delivery
+from livectl.live.alerts import delivery, digests
 from livectl.live.alerts.outbox import Outbox, read_targets
 from livectl.models import Streamer
 from livectl.secret import Secret
@@ -543,5 +543,5 @@ def test_the_digest_tells_what_was(world: World, receiver: Receiver) -> None:
 def test_when_a_digest_was_due_last() -> None:
     paris = "Europe/Paris"
     autumn = 1_792_890_000.0  # 2026-10-25 01:00 UTC: clocks go back an hour right then
-    assert delivery.last_due_time(9 * 60, autumn, paris) == 1_792_825_200.0  # the day before, at 9 of summer
-    assert delivery.last_due_time(9 * 60, autumn + 8 * HOUR, paris) == 1_792_915_200.0  # at 9 of winter
+    assert digests.last_due_time(9 * 60, autumn, paris) == 1_792_825_200.0  # the day before, at 9 of summer
+    assert digests.last_due_time(9 * 60, autumn + 8 * HOUR, paris) == 1_792_915_200.0  # at 9 of winter

@@ -224,7 +224,7 @@ MISTAKES = [
     ("alerts: {phone: {url: a, limit: 10}}\n", "1:33", "alerts.phone.limit: this is text", "quotes"),
     ("alerts: {phone: {url: a, limit: 10/y}}\n", "1:33", "a rate is a number in a unit of time", "600/m"),
     ("alerts: {phone: {url: a, quiet: 23-7}}\n", "1:33", "a time of day is hours and minutes", "09:00"),
-    ("alerts: {phone: {url: a, quiet: 23:00}}\n", "1:33", "quiet hours are from one time of day", "23:00-07:30"),
+    ("alerts: {phone: {url: a, quiet: 23:00}}\n", "1:33", "hours are from one time of day", "23:00-07:30"),
     ("alerts: {phone: {url: a, digest: 24:00}}\n", "1:34", "a time of day is hours and minutes", "09:00"),
     ("alerts: {phone: {url: a, tags: [1]}}\n", "1:33", "alerts.phone.tags.0 wants text, not a whole number", "quotes"),
     ("alerts: {phone: {url: a, allow_private: yes}}\n", "1:41", "wants true or false, not text", ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import html
 import logging
 import socket
 import sys
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 CONNECTING_EVENTS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 INTERNET_FAMILIES = {socket.AF_INET, socket.AF_INET6}
 DNS_PORT = 53
+FORMATS = {
+    "text": apprise.NotifyFormat.TEXT,
+    "markdown": apprise.NotifyFormat.MARKDOWN,
+    "lark": apprise.NotifyFormat.MARKDOWN,
+    "html": apprise.NotifyFormat.HTML,
+}
 UNREACHED_WORDS = (NOT_PUBLIC, "Connection error")  # of ours and of Apprise's: nothing can be sent there
 
 # Apprise sends in threads of its own, and hands the context on to them.
@@ -66,7 +73,9 @@ class AppriseSender:
             notifier = apprise.Apprise(asset=_apprise_asset())
             notifier.add(self._url)
             accepted = notifier.notify(
-                title=alert.title, body=alert.body or alert.title, body_format=apprise.NotifyFormat.TEXT
+                title=_title_for(notifier[0], alert),
+                body=alert.body or alert.title,
+                body_format=FORMATS[alert.style],
             )
         except Exception as error:
             return False, reach_limit.refusal or self._without_address(f"{type(error).__name__}: {error}")
@@ -76,6 +85,12 @@ class AppriseSender:
 
     def _without_address(self, text: str) -> str:
         return hide_parts_of_address(text, self._url)
+
+
+def _title_for(service: Any, alert: Alert) -> str:
+    """The title as the service wants it: where it has no place for one, the title becomes part of the body."""
+    is_in_body = alert.style == "html" and service.title_maxlen <= 0
+    return html.escape(alert.title) if is_in_body else alert.title
 
 
 class ReachLimit:

@@ -94,8 +94,8 @@ def run_command(argv: list[str], seconds: float, output: int, environ: dict[str,
 
 def build_argv(command: tuple[str, ...], alert: Alert, zone: str) -> list[str]:
     """The arguments with the values of the alert. Strangers wrote these: they become neither an option nor a path."""
-    values = message.placeholder_values(alert.changes[0], zone)
-    safe = {name: text if name == "url" else text.replace("/", "_") for name, text in values.items()}
+    values = message.placeholder_values(alert.changes[0], zone, alert.usual)
+    safe = {name: text if name in message.ADDRESSES else text.replace("/", "_") for name, text in values.items()}
     filled = [(word, placeholders.fill(word, safe)) for word in command]
     return [f" {text}" if text.startswith("-") and not word.startswith("-") else text for word, text in filled]
 

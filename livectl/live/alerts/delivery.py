@@ -5,31 +5,30 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
-from zoneinfo import ZoneInfo
 
 from redis.exceptions import RedisError
 
-from livectl.live.alerts import message, outbox, rules
-from livectl.live.alerts.message import Alert
+from livectl.live import history
+from livectl.live.alerts import digests, message, outbox, rules
 from livectl.live.alerts.outbox import Lane, Outbox
-from livectl.units import format_count, format_hours_and_minutes, format_local_time
+from livectl.live.alerts.rules import Objection
+from livectl.live.store_reader import find_history
+from livectl.units import format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from redis import Redis
 
-    from livectl.live.alerts.message import DeliveryOutcome
-    from livectl.live.alerts.outbox import StoredDeadLetter, TargetState
+    from livectl.live.alerts.message import Alert, DeliveryOutcome
+    from livectl.live.alerts.outbox import Judged, StoredDeadLetter, TargetState
     from livectl.live.alerts.targets import AlertSender
     from livectl.live.store import Store
-    from livectl.models import Change, StreamerRecord
+    from livectl.models import Change
     from livectl.settings import Settings, Target
     from livectl.units import TimeOfDay
 
@@ -44,8 +43,7 @@ MAX_DOUBLINGS = 10  # enough to reach MAX_RETRY_SECONDS
 GIVE_UP_SECONDS = 86_400.0  # of trying, before an alert is a dead letter
 READ_COUNT = 100  # changes read at a time
 LATE_READ_COUNT = 2000  # changes read at a time where they are old: they become one alert
-MINUTES_PER_HOUR = 60
-MAX_STREAMERS_LISTED = 5  # in a digest, a line each
+QUIET_READ_COUNT = 20_000  # ... where they came in quiet hours
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +63,7 @@ class DeliveryPlan(NamedTuple):
     alert: Alert | None
     skip_through: str = ""  # nothing for a lane that has caught up
     lane: Lane | None = None
+    judged: Sequence[Judged] = ()  # the changes that this is done with, and why some are not told
 
 
 class AlertDispatcher:
@@ -93,7 +92,7 @@ class AlertDispatcher:
         """Delivers to one target, unless another worker does. Returns how many alerts it took."""
         target, hooks = self._settings.alerts[name], self._hooks
         started_at = now = hooks.clock()
-        if rules.in_quiet_hours(target.quiet, now, self._settings.timezone):
+        if rules.in_window(target.quiet, now, self._settings.timezone):
             return 0
         target_outbox, delivered = Outbox(self._client, uuid4().hex), 0
         state = target_outbox.lease(name, now, LEASE_SECONDS, outbox.start_cursor(target, now))
@@ -134,7 +133,7 @@ class AlertDispatcher:
         if lane is not None and not (alert or plan.skip_through):
             return target_outbox.end_lane(name, lane, hooks.clock())
         if alert is None:
-            return target_outbox.skip(name, plan.skip_through, hooks.clock(), lane)
+            return target_outbox.skip(name, plan.skip_through, hooks.clock(), lane, plan.judged)
         target = self._settings.alerts[name]
         decision = target_outbox.begin_send(alert, hooks.clock(), LEASE_SECONDS, target.limit)
         hooks.on_step("held")
@@ -145,7 +144,7 @@ class AlertDispatcher:
         with self._keeping_lease(target_outbox, name):
             outcome = self._senders[name](alert)
         hooks.on_step("sent")
-        recorded = self._record_outcome(target_outbox, alert, outcome, state, lane)
+        recorded = self._record_outcome(target_outbox, alert, outcome, state, plan)
         hooks.on_step("settled")
         return recorded
 
@@ -168,19 +167,19 @@ class AlertDispatcher:
             renewing.join()
 
     def _record_outcome(
-        self, target_outbox: Outbox, alert: Alert, outcome: DeliveryOutcome, state: TargetState, lane: Lane | None
+        self, target_outbox: Outbox, alert: Alert, outcome: DeliveryOutcome, state: TargetState, plan: DeliveryPlan
     ) -> bool:
-        now = self._hooks.clock()
+        now, lane = self._hooks.clock(), plan.lane
         if outcome.sent:
             log.info("told %s: %s %s", alert.target, alert.kind, alert.key)
-            return target_outbox.mark_sent(alert, now, lane)
+            return target_outbox.mark_sent(alert, now, lane, plan.judged)
         since = (lane or state).failing_since or now
         if outcome.permanent or now - since >= GIVE_UP_SECONDS:
             log.error("gave up telling %s: %s", alert.target, outcome.detail)
             letter = self._hooks.dead_letter(alert, outcome.detail, now)
-            return target_outbox.dead_letter(alert, now, outcome.detail, letter, lane)
+            return target_outbox.dead_letter(alert, now, outcome.detail, letter, lane, plan.judged)
         if not outcome.target_down and self._can_wait_aside(target_outbox, alert, lane):
-            return self._put_aside(target_outbox, alert, outcome, state, lane)
+            return self._put_aside(target_outbox, alert, outcome, state, plan)
         delay = _retry_delay(state.tries, outcome)
         log.warning("%s could not be told, again in %.0f s: %s", alert.target, delay, outcome.detail)
         target_outbox.mark_failed(alert, now, outcome.detail, now + delay)
@@ -191,9 +190,10 @@ class AlertDispatcher:
         return lane is not None or bool(alert.changes and len(target_outbox.lanes(alert.target)) < MAX_LANES)
 
     def _put_aside(
-        self, target_outbox: Outbox, alert: Alert, outcome: DeliveryOutcome, state: TargetState, lane: Lane | None
+        self, target_outbox: Outbox, alert: Alert, outcome: DeliveryOutcome, state: TargetState, plan: DeliveryPlan
     ) -> bool:
         """Gives an alert that its target took ill a lane of its own, or more time in its lane."""
+        lane = plan.lane
         now, so_far = self._hooks.clock(), lane or state
         delay = _retry_delay(so_far.tries, outcome)
         log.warning("%s took one alert ill, again in %.0f s: %s", alert.target, delay, outcome.detail)
@@ -209,7 +209,7 @@ class AlertDispatcher:
             problem=outcome.detail,
         )
         pause_until = None if lane else now + ASIDE_PAUSE_SECONDS
-        return target_outbox.put_aside(alert, now, later, pause_until) and lane is not None
+        return target_outbox.put_aside(alert, now, later, pause_until, plan.judged) and lane is not None
 
     def _next_plan(self, target_outbox: Outbox, name: str, state: TargetState, now: float) -> DeliveryPlan | None:
         """The lanes come when there is nothing else: what they wait for has failed, what is new has not."""
@@ -220,7 +220,7 @@ class AlertDispatcher:
         changes = self._read_changes(target, state, now)
         if changes:
             free = [change for change in changes if not any(lane.holds(change) for lane in lanes)]
-            return self._plan(name, target, state, free, now) or DeliveryPlan(None, changes[-1].number)
+            return self._plan(name, target, state, free, changes[-1].number, now)
         due = [lane for lane in lanes if lane.retry_at is None or lane.retry_at <= now]
         return self._lane_plan(name, target, state, due[0], now) if due else None
 
@@ -230,44 +230,102 @@ class AlertDispatcher:
         if not behind:
             return DeliveryPlan(None, lane=lane)
         held = [change for change in behind if lane.holds(change)]
-        plan = self._plan(name, target, lane, held, now) or DeliveryPlan(None, behind[-1].number)
-        return plan._replace(lane=lane)
+        return self._plan(name, target, lane, held, behind[-1].number, now)._replace(lane=lane)
 
     def _plan(
-        self, name: str, target: Target, state: TargetState, changes: Sequence[Change], now: float
-    ) -> DeliveryPlan | None:
-        """What to do about these changes; None if there is nothing to tell of them."""
-        pending = outbox.pending_changes(name, target, changes, outbox.find_records(self._store, changes))
+        self, name: str, target: Target, state: TargetState, changes: Sequence[Change], through: str, now: float
+    ) -> DeliveryPlan:
+        """What to do about these changes; those up to `through` are done with if there is nothing to tell of them."""
+        knowledge = outbox.find_knowledge(self._store, target, changes, self._settings.timezone)
+        judged = [(change, rules.find_objection(name, target, change, knowledge)) for change in changes]
+        pending = [change for change, objection in judged if objection is None]
+        if not pending:
+            return DeliveryPlan(None, through, judged=judged)
+        alert = self._next_alert(name, target, state, pending, changes, now)
+        if alert is None:
+            return _late_command_plan(name, target, pending, judged, now)
+        done = [(change, objection) for change, objection in judged if not outbox.is_after(change.number, alert.last)]
+        return DeliveryPlan(alert, judged=done)
+
+    def _next_alert(
+        self,
+        name: str,
+        target: Target,
+        state: TargetState,
+        pending: Sequence[Change],
+        changes: Sequence[Change],
+        now: float,
+    ) -> Alert | None:
+        """The alert about the first of the pending changes, and those that it is told with.
+
+        None for a command where these are too old.
+        """
         in_flight = [change for change in pending if state.begun and not outbox.is_after(change.number, state.through)]
         if in_flight:
-            return DeliveryPlan(self._repeated_alert(name, target, in_flight, state))
-        if not pending:
-            return None
-        late = list(takewhile(lambda change: now - change.at > target.max_age, pending))
+            return self._repeated_alert(name, target, in_flight, changes, state)
+        zone = self._settings.timezone
+        if rules.is_summed_up(target, pending[0], zone):
+            missed = list(takewhile(lambda change: rules.is_summed_up(target, change, zone), pending))
+            through = [change for change in changes if rules.is_summed_up(target, change, zone)][-1].number
+            later = pending[len(missed) :]
+            if later and outbox.is_after(through, later[0].number):  # of the next quiet hours
+                through = missed[-1].number
+            return self._missed_alert(name, target, missed, changes, through)
+        late = list(takewhile(lambda change: _is_late(target, change, now, zone), pending))
         if late:
-            return _late_plan(name, target, late)
-        return DeliveryPlan(message.build_alert(name, target, pending[0], self._settings.timezone))
+            return None if target.command else message.build_late_alert(name, target, late)
+        return self._alert(name, target, pending[0])
+
+    def _alert(self, name: str, target: Target, change: Change) -> Alert:
+        zone = self._settings.timezone
+        usual = ""
+        if message.wants_usual_hours(target):
+            streamer_history = find_history(self._store, change.platform, change.id)
+            usual = history.describe_usual_hours(streamer_history, self._hooks.clock(), zone)
+        return message.build_alert(name, target, change, zone, usual)
+
+    def _missed_alert(
+        self, name: str, target: Target, missed: Sequence[Change], changes: Sequence[Change], through: str
+    ) -> Alert:
+        meanwhile = [change for change in changes if not outbox.is_after(change.number, through)]
+        return digests.build_missed_alert(name, target, missed, meanwhile, through, self._settings.timezone)
 
     def _read_changes(self, target: Target, state: TargetState, now: float) -> list[Change]:
+        """The next changes; all that become one alert."""
         changes = self._store.changes(state.cursor, READ_COUNT)
-        if len(changes) == READ_COUNT and now - changes[0].at > target.max_age:
+        if len(changes) < READ_COUNT:
+            return changes
+        if any(rules.is_summed_up(target, change, self._settings.timezone) for change in changes):
+            return self._store.changes(state.cursor, QUIET_READ_COUNT)
+        if now - changes[0].at > target.max_age:
             return self._store.changes(state.cursor, LATE_READ_COUNT)
         return changes
 
-    def _repeated_alert(self, name: str, target: Target, in_flight: Sequence[Change], state: TargetState) -> Alert:
+    def _repeated_alert(
+        self,
+        name: str,
+        target: Target,
+        in_flight: Sequence[Change],
+        changes: Sequence[Change],
+        state: TargetState,
+    ) -> Alert:
         """The alert that may have arrived already, with the key it had."""
+        if rules.is_summed_up(target, in_flight[0], self._settings.timezone):
+            return self._missed_alert(name, target, in_flight, changes, state.through)
         if state.begun == state.through:
-            return message.build_alert(name, target, in_flight[0], self._settings.timezone)
-        return message.build_late_alert(name, in_flight, state.begun, state.through)
+            return self._alert(name, target, in_flight[0])
+        return message.build_late_alert(name, target, in_flight, state.begun, state.through)
 
     def _digest_plan(
         self, name: str, target: Target, at: TimeOfDay, state: TargetState, now: float
     ) -> DeliveryPlan | None:
         zone = self._settings.timezone
-        due, since = last_due_time(at, now, zone), int(state.cursor.partition("-")[0]) / 1000
+        due, since = digests.last_due_time(at, now, zone), int(state.cursor.partition("-")[0]) / 1000
         if since >= due:
             return None
-        return DeliveryPlan(build_digest(name, target, self._store, since, due, zone), _digest_number(due))
+        return DeliveryPlan(
+            digests.build_digest(name, target, self._store, since, due, zone), digests.digest_number(due)
+        )
 
 
 def note_targets(
@@ -283,14 +341,16 @@ def note_targets(
     for name in changes.added:
         log.info("%s is new: it is told of what happens from now on", name)
     for name, cursor in changes.gone.items():
-        log.warning("%s is gone: %s", name, _describe_backlog(name, old_targets.get(name), store, cursor, now))
+        backlog = _describe_backlog(name, old_targets.get(name), store, cursor, now, settings.timezone)
+        log.warning("%s is gone: %s", name, backlog)
 
 
-def _describe_backlog(name: str, target: Target | None, store: Store, cursor: str, now: float) -> str:
+def _describe_backlog(name: str, target: Target | None, store: Store, cursor: str, now: float, zone: str) -> str:
     """What waited for a target that is gone."""
     changes = store.changes(cursor or (outbox.start_cursor(target, now) if target else "0"), outbox.MAX_BACKLOG)
     if target:
-        changes = outbox.pending_changes(name, target, changes, outbox.find_records(store, changes))
+        knowledge = outbox.find_knowledge(store, target, changes, zone)
+        changes = outbox.pending_changes(name, target, changes, knowledge)
     if not changes:
         return "nothing waited for it"
     count = format_count(len(changes), "change")
@@ -302,88 +362,19 @@ def _retry_delay(tries: int, outcome: DeliveryOutcome) -> float:
     return min(max(delay, outcome.retry_after_s), GIVE_UP_SECONDS)
 
 
-def _late_plan(name: str, target: Target, changes: Sequence[Change]) -> DeliveryPlan:
-    if not target.command:
-        return DeliveryPlan(message.build_late_alert(name, changes))
-    log.warning("%s is not run for %d changes that are too old", name, len(changes))
-    return DeliveryPlan(None, changes[-1].number)
+def _is_late(target: Target, change: Change, now: float, zone: str) -> bool:
+    return now - change.at > target.max_age and not rules.is_summed_up(target, change, zone)
 
 
-class StreamerActivity(NamedTuple):
-    """What one streamer did in the time of a digest."""
-
-    name: str
-    seconds: float
-    title: str
-    is_live: bool
-
-
-def last_due_time(at: TimeOfDay, now: float, zone: str) -> float:
-    """When this time of day last came."""
-    local = datetime.fromtimestamp(now, ZoneInfo(zone))
-    due = local.replace(hour=at // MINUTES_PER_HOUR, minute=at % MINUTES_PER_HOUR, second=0, microsecond=0, fold=0)
-    if due > local:
-        due = (due - timedelta(days=1)).replace(fold=0)
-    return due.timestamp()
-
-
-def build_digest(name: str, target: Target, store: Store, since: float, due: float, zone: str) -> Alert | None:
-    """One alert that sums up who streamed and who could not be checked; None if there is nothing to report."""
-    records = [
-        record
-        for record in store.all_streamers()
-        if record.streamer and rules.accepts_streamer(name, target, record.streamer)
+def _late_command_plan(
+    name: str, target: Target, pending: Sequence[Change], judged: Sequence[Judged], now: float
+) -> DeliveryPlan:
+    """A command is not run for changes that are too old."""
+    late = list(takewhile(lambda change: now - change.at > target.max_age, pending))
+    log.warning("%s is not run for %d changes that are too old", name, len(late))
+    through = late[-1].number
+    too_old = Objection("max_age", "too old when a worker came to it, and a command is not run late")
+    done = [
+        (change, objection or too_old) for change, objection in judged if not outbox.is_after(change.number, through)
     ]
-    activities = sorted(
-        _find_activities(store, records, since, due), key=lambda activity: activity.seconds, reverse=True
-    )
-    unchecked_lines = _unchecked_lines(records)
-    if not activities and not unchecked_lines:
-        return None
-    title = f"{len(activities) or 'nobody'} streamed since {format_local_time(since, zone)}"
-    if live_count := sum(activity.is_live for activity in activities):
-        title += f", {live_count} live now"
-    lines = [_activity_line(activity) for activity in activities[:MAX_STREAMERS_LISTED]]
-    if others := activities[MAX_STREAMERS_LISTED:]:
-        lines.append(f"Also {message.join_names([activity.name for activity in others])}.")
-    body, number = "\n".join(lines + unchecked_lines), _digest_number(due)
-    return Alert(target=name, kind="digest", title=title, body=body, first=number, last=number)
-
-
-def _digest_number(due: float) -> str:
-    """The number that a change of this time would have."""
-    return f"{int(due * 1000)}-0"
-
-
-def _find_activities(
-    store: Store, records: Sequence[StreamerRecord], since: float, due: float
-) -> Iterator[StreamerActivity]:
-    for platform in {record.platform for record in records}:
-        platform_records = [record for record in records if record.platform == platform]
-        sessions_by_id = store.sessions(platform, [record.id for record in platform_records])
-        for record in platform_records:
-            sessions = [
-                session
-                for session in sessions_by_id[record.id]
-                if session.started_at < due and (session.ended_at or due) > since
-            ]
-            if sessions:
-                seconds = sum(min(session.ended_at or due, due) - session.started_at for session in sessions)
-                name, last = record.name or f"{record.platform}/{record.id}", sessions[-1]
-                yield StreamerActivity(name, seconds, last.title, is_live=last.ended_at is None)
-
-
-def _activity_line(activity: StreamerActivity) -> str:
-    live_text = ", live now" if activity.is_live else ""
-    text = f"{activity.name}: {format_hours_and_minutes(activity.seconds)}{live_text}"
-    return f"{text} ({activity.title})" if activity.title else text
-
-
-def _unchecked_lines(records: Iterable[StreamerRecord]) -> list[str]:
-    """How many streamers of each platform have no newer reading, and why."""
-    troubles = Counter((record.platform, record.trouble) for record in records if record.trouble)
-    return [
-        f"Could not be asked: {count} of {platform or 'the follow list'} ({trouble.words})"
-        for (platform, trouble), count in sorted(troubles.items())
-        if trouble
-    ]
+    return DeliveryPlan(None, through, judged=done)

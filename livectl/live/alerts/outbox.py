@@ -5,6 +5,7 @@
     livectl:lanes:NAME   alerts that it took ill and others did not wait for, by their first change
     livectl:told:NAME    keys of the alerts it took in the last 30 days
     livectl:pace:NAME    when it was last sent something, for its limit
+    livectl:notes:NAME   platform/id -> why it was told or not told of each change of their last session
     livectl:troubles     what a person must mend, by name: since when, or `told` after its alert
     livectl:dead         dead letters, which ops reads
 
@@ -19,24 +20,29 @@ import msgspec
 
 from livectl.live import store_records
 from livectl.live.alerts import rules
+from livectl.live.alerts.message import alert_kind
 from livectl.live.store import Store, lua_script
 from livectl.settings_watch import fingerprints
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from redis import Redis
 
     from livectl.live.alerts.message import Alert
-    from livectl.models import Change, StreamerRecord
+    from livectl.live.alerts.rules import Knowledge, Objection
+    from livectl.models import Change, Session, StreamerRecord
     from livectl.settings import Settings, Target
     from livectl.units import Rate
 
+    Judged: TypeAlias = tuple[Change, Objection | None]
     StreamerKey: TypeAlias = tuple[str, str]  # platform and id
 
 MAX_BACKLOG = 1000  # changes looked at for each target: more are not counted
 FINGERPRINT_DIGITS = 16  # enough to see that a target changed, too few to guess its address
 MAX_OUTCOME_ARGS = 7  # of settle.lua, beyond those that every outcome has
+TOLD, GIVEN_UP = "told", "dead"  # rules of notes, beside those of objections
+NOT_NOTED = {"on"}  # it follows from the settings, and would be by far the most frequent
 
 
 class TargetState(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +79,22 @@ class Lane(TargetState, frozen=True, kw_only=True, omit_defaults=True):
 
     def holds(self, change: Change) -> bool:
         return (change.platform, change.id) in self.streamers
+
+
+class Note(msgspec.Struct, frozen=True, array_like=True):
+    """How a target was told of a change, or why it was not: the number of the change, when, by which rule, in words."""
+
+    number: str
+    at: float
+    rule: str
+    words: str = ""
+
+
+class SessionNotes(msgspec.Struct, frozen=True):
+    """The notes of a session, by kind of change."""
+
+    session: str = ""
+    notes: dict[str, Note] = {}
 
 
 class TargetStatus(NamedTuple):
@@ -154,33 +176,52 @@ class Outbox:
         """The lanes of a target, those that are to be tried first before others."""
         return _parse_lanes(self._client.hvals(f"livectl:lanes:{name}"))
 
-    def mark_sent(self, alert: Alert, now: float, lane: Lane | None = None) -> bool:
-        return self._record_outcome(alert.target, now, "sent", alert.last, alert.key, lane=_moved(lane, alert.last))
+    def mark_sent(self, alert: Alert, now: float, lane: Lane | None = None, judged: Sequence[Judged] = ()) -> bool:
+        notes = _encode_notes(judged, now, alert, Note("", now, TOLD, alert.kind))
+        return self._record_outcome(
+            alert.target, now, "sent", alert.last, alert.key, lane=_moved(lane, alert.last), notes=notes
+        )
 
-    def skip(self, name: str, number: str, now: float, lane: Lane | None = None) -> bool:
+    def skip(self, name: str, number: str, now: float, lane: Lane | None = None, judged: Sequence[Judged] = ()) -> bool:
         """Moves the cursor to this change: the target, or the lane, needs no alert about anything before."""
-        return self._record_outcome(name, now, "passed", number, lane=_moved(lane, number))
+        notes = _encode_notes(judged, now)
+        return self._record_outcome(name, now, "passed", number, lane=_moved(lane, number), notes=notes)
 
     def end_lane(self, name: str, lane: Lane, now: float) -> bool:
         """The lane has caught up with its target."""
         return self._record_outcome(name, now, "passed", lane.cursor, "", "", "", "", "", lane.id, "")
 
-    def put_aside(self, alert: Alert, now: float, lane: Lane, retry_at: float | None) -> bool:
+    def put_aside(
+        self, alert: Alert, now: float, lane: Lane, retry_at: float | None, judged: Sequence[Judged] = ()
+    ) -> bool:
         """Leaves the alert to its lane, which repeats it by itself; the target goes on then."""
         return self._record_outcome(
-            alert.target, now, "aside", alert.last, alert.key, lane.problem, retry_at or "", lane=lane
+            alert.target,
+            now,
+            "aside",
+            alert.last,
+            alert.key,
+            lane.problem,
+            retry_at or "",
+            lane=lane,
+            notes=_encode_notes(judged, now),
         )
 
     def mark_failed(self, alert: Alert, now: float, problem: str, retry_at: float) -> bool:
         return self._record_outcome(alert.target, now, "failed", alert.last, alert.key, problem, retry_at)
 
     def dead_letter(
-        self, alert: Alert, now: float, problem: str, letter: StoredDeadLetter, lane: Lane | None = None
+        self,
+        alert: Alert,
+        now: float,
+        problem: str,
+        letter: StoredDeadLetter,
+        lane: Lane | None = None,
+        judged: Sequence[Judged] = (),
     ) -> bool:
-        lane = _moved(lane, alert.last)
-        return self._record_outcome(
-            alert.target, now, "dead", alert.last, alert.key, problem, 0, letter.id, letter.text, lane=lane
-        )
+        lane, notes = _moved(lane, alert.last), _encode_notes(judged, now, alert, Note("", now, GIVEN_UP, problem))
+        outcome = "dead", alert.last, alert.key, problem, 0, letter.id, letter.text
+        return self._record_outcome(alert.target, now, *outcome, lane=lane, notes=notes)
 
     def release(self, name: str) -> None:
         lua_script(self._client, "release")(name, self._token)
@@ -196,19 +237,34 @@ class Outbox:
             for name, fields, lanes in zip(names, replies[::2], replies[1::2], strict=True)
         }
 
+    def notes(self, names: Sequence[str], platform: str, streamer_id: str) -> dict[str, SessionNotes]:
+        """What is noted of this streamer's last session, by target."""
+        pipe = self._client.pipeline(transaction=False)
+        for name in names:
+            pipe.hget(f"livectl:notes:{name}", f"{platform}/{streamer_id}")
+        found = zip(names, pipe.execute(), strict=True)
+        return {name: msgspec.json.decode(text or "{}", type=SessionNotes) for name, text in found}
+
     def add_troubles(self, troubles: Sequence[tuple[str, float, Change]], now: float) -> int:
         """Adds each trouble to the outbox once, after it has lasted its seconds. Returns how many were added."""
         trouble_rows = [(name, min_seconds, _encode_change(change)) for name, min_seconds, change in troubles]
         return int(lua_script(self._client, "trouble")(now, store_records.encode_json(trouble_rows)))
 
     def _record_outcome(
-        self, name: str, now: float, outcome: str, number: str, *rest: str | float, lane: Lane | None = None
+        self,
+        name: str,
+        now: float,
+        outcome: str,
+        number: str,
+        *rest: str | float,
+        lane: Lane | None = None,
+        notes: str = "",
     ) -> bool:
         """False if this worker has lost the target."""
         args = [*rest, *[""] * (MAX_OUTCOME_ARGS - len(rest))]
         if lane is not None:
             args[-2:] = [lane.id, msgspec.json.encode(lane).decode()]
-        return bool(lua_script(self._client, "settle")(name, self._token, now, outcome, number, *args))
+        return bool(lua_script(self._client, "settle")(name, self._token, now, outcome, number, *args, notes))
 
 
 def read_targets(settings: Settings, client: Redis, now: float) -> list[TargetStatus]:
@@ -222,7 +278,7 @@ def read_targets(settings: Settings, client: Redis, now: float) -> list[TargetSt
         for lane in target_outbox.lanes(name):
             behind = store.changes(lane.cursor, MAX_BACKLOG)
             changes += [change for change in behind if lane.holds(change) and not is_after(change.number, start or "0")]
-        pending = pending_changes(name, target, changes, find_records(store, changes))
+        pending = pending_changes(name, target, changes, find_knowledge(store, target, changes, settings.timezone))
         more = len(changes) == MAX_BACKLOG
         statuses.append(TargetStatus(name=name, target=target, state=states[name], backlog=len(pending), more=more))
     return statuses
@@ -240,27 +296,52 @@ def _outbox_number(at: float) -> str:
     return f"{int(at * 1000)}-0"
 
 
-def pending_changes(
-    name: str, target: Target, changes: Sequence[Change], records: Mapping[StreamerKey, StreamerRecord]
-) -> list[Change]:
-    """The changes that this target is alerted to."""
-    pending = []
-    for change in changes:
-        record = records.get((change.platform, change.id))
-        if rules.should_alert(name, target, change, record) and not rules.is_outdated(target, change, record):
-            pending.append(change)
-    return pending
+def pending_changes(name: str, target: Target, changes: Sequence[Change], knowledge: Knowledge) -> list[Change]:
+    """The changes that this target is told of."""
+    return [change for change in changes if rules.find_objection(name, target, change, knowledge) is None]
+
+
+def find_knowledge(store: Store, target: Target, changes: Sequence[Change], zone: str) -> Knowledge:
+    """What the rules of this target look at, for these changes."""
+    records, ids = find_records(store, changes), _ids_by_platform(changes)
+    sessions: dict[StreamerKey, Sequence[Session]] = {}
+    peaks: dict[StreamerKey, int] = {}
+    for platform, some in ids.items() if target.first_in else ():
+        sessions |= {(platform, each): kept for each, kept in store.sessions(platform, some).items()}
+    for platform, some in ids.items() if target.viewers and "end" in target.on else ():
+        for each, curve in store.viewer_curves(platform, some).items():
+            peaks[platform, each] = max((count for count in curve.counts if count is not None), default=0)
+    return rules.Knowledge(zone, records, sessions, peaks)
 
 
 def find_records(store: Store, changes: Sequence[Change]) -> dict[StreamerKey, StreamerRecord]:
     """What is known now of the streamers of these changes."""
-    ids_by_platform: dict[str, dict[str, None]] = {}
-    for change in changes:
-        ids_by_platform.setdefault(change.platform, {})[change.id] = None
-    records = [
-        record for platform, ids in ids_by_platform.items() for record in store.find_streamers(platform, list(ids))
-    ]
+    ids_by_platform = _ids_by_platform(changes)
+    records = [record for platform, ids in ids_by_platform.items() for record in store.find_streamers(platform, ids)]
     return {(record.platform, record.id): record for record in records}
+
+
+def _ids_by_platform(changes: Sequence[Change]) -> dict[str, list[str]]:
+    ids: dict[str, dict[str, None]] = {}
+    for change in changes:
+        ids.setdefault(change.platform, {})[change.id] = None
+    return {platform: list(some) for platform, some in ids.items()}
+
+
+def _encode_notes(judged: Sequence[Judged], now: float, alert: Alert | None = None, note: Note | None = None) -> str:
+    """The rows that settle.lua reads: the objections to changes, and what became of those of an alert."""
+    rows = [
+        _note_row(change, Note(change.number, now, objection.rule, objection.words))
+        for change, objection in judged
+        if objection and objection.rule not in NOT_NOTED
+    ]
+    if alert and note:
+        rows += [_note_row(change, msgspec.structs.replace(note, number=change.number)) for change in alert.changes]
+    return store_records.encode_json(rows) if rows else ""
+
+
+def _note_row(change: Change, note: Note) -> tuple[str, str, str, Note]:
+    return f"{change.platform}/{change.id}", change.session, alert_kind(change), note
 
 
 def _parse_state(fields: dict[str, str]) -> TargetState:

@@ -127,7 +127,9 @@ def _change_json(change: Change) -> dict[str, Any]:
         "before": change.before,
         "url": change.url,
         "cover": change.cover,
+        "avatar": change.avatar,
         "viewers": change.viewers,
         "started_at": utc_datetime(change.started_at),
         "ended_at": utc_datetime(change.ended_at),
+        "recording": message.recording_address(change) or None,
     }

@@ -102,7 +102,7 @@ end
 local function begin(told, platform, seen, hot, page, quiet)
   hot.state, hot.session, hot.ended = 'live', seen.session or string.format('at:%d', seen.at), nil
   hot.started = seen.started or seen.at
-  hot.since, hot.count_at = hot.started, nil
+  hot.since, hot.count_at, hot.resumed = hot.started, nil, nil
   call('HDEL', key('viewers', platform), seen.id)
   remember(hot, hot.session)
   call('ZADD', key('live', platform), hot.started, seen.id)
@@ -112,7 +112,7 @@ local function begin(told, platform, seen, hot, page, quiet)
 end
 
 local function resume(platform, seen, hot)
-  hot.state, hot.ended, hot.since = 'live', nil, hot.started
+  hot.state, hot.ended, hot.since, hot.resumed = 'live', nil, hot.started, seen.at
   remember(hot, seen.session)
   leave_log(platform, seen.id)
   call('ZADD', key('live', platform), hot.started, seen.id)
@@ -146,7 +146,7 @@ end
 local function go_on(told, platform, seen, hot, page, before, merge)
   local last = left(hot, merge)
   if hot.ending then
-    hot.ending, hot.lived = nil, nil
+    hot.ending, hot.lived, hot.resumed = nil, nil, seen.at
     call('ZREM', key('ending', platform), seen.id)
   end
   if seen.session and not knows(hot, seen.session) then
@@ -155,6 +155,7 @@ local function go_on(told, platform, seen, hot, page, before, merge)
       return begin(told, platform, seen, hot, page, false)
     end
     remember(hot, seen.session)
+    hot.resumed = seen.at
   end
   if page == before then return end
   local was, is = cjson.decode(before), cjson.decode(page)

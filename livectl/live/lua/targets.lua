@@ -9,7 +9,7 @@ local last = call('XREVRANGE', 'livectl:outbox', '+', '-', 'COUNT', 1)[1]
 
 -- What it took stays known for a while: another machine may tell it still.
 local function forget(name)
-  call('DEL', key('target', name), key('pace', name), key('lanes', name))
+  call('DEL', key('target', name), key('pace', name), key('lanes', name), key('notes', name))
   call('EXPIRE', key('told', name), REMEMBERED)
   call('HDEL', 'livectl:targets', name)
 end

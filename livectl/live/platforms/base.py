@@ -54,6 +54,7 @@ class Platform(NamedTuple):
     key_names: tuple[str, ...] = ()  # of the user's keys that it uses
     key_needed: bool = False  # it answers nothing without them
     recheck: BatchCheck | None = None  # one request for many who were live: only those who still are, and what is known
+    recording: Callable[[str], str] | None = None  # where the session of this key can be watched when it has ended
 
     def rate_limit(self, keys: Mapping[str, str]) -> RateLimit:
         key = keys.get("client_id") or keys.get("api_key")  # a cookie opens no other way of asking

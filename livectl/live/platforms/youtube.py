@@ -368,4 +368,5 @@ PLATFORM = Platform(
     check=check,
     resolve=resolve,
     names=NameLookup(1, resolve_each(resolve), lambda name: not name.startswith("video:"), observe_names),
+    recording=lambda session: f"https://www.youtube.com/watch?v={session}",
 )
