@@ -8,6 +8,9 @@ import click
 
 from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
+from livectl.errors import UsageError
+
+SAMPLE_NOTE = "This is a sample without tags; --streamer asks for somebody you follow."
 
 
 @click.group()
@@ -19,27 +22,85 @@ def command() -> None:
     Examples:
       livectl alerts test phone
       livectl alerts list
+      livectl alerts why demo/ada
     """
 
 
 @command.command()
 @click.argument("target", required=False, shell_complete=complete("targets"))
+@click.option(
+    "--dry-run",
+    "change",
+    type=click.Choice(["live", "title", "category", "end", "trouble"]),
+    help="Send nothing: say who would be told of such a change now, in which words, and why others would not.",
+)
+@click.option(
+    "--streamer",
+    metavar="STREAMER",
+    shell_complete=complete("streamers"),
+    help="With --dry-run: a change of this streamer, as they were last seen, and not of a sample.",
+)
 @pass_command_context
-def test(context: CommandContext, /, target: str | None) -> int:
+def test(context: CommandContext, /, target: str | None, change: str | None, streamer: str | None) -> int:
     """Send a sample to one target or all, and show what each answers. Exit 1 when one did not take it.
 
     \b
     Examples:
-      livectl alerts test
       livectl alerts test phone
+      livectl alerts test --dry-run live
+      livectl alerts test phone --dry-run end --streamer demo/ada
     """
     from livectl.live.alerts import targets, views
 
     names = targets.select_targets(context.settings, target)
+    if change:
+        _rehearse(context, names, change, streamer)
+        return 0
+    if streamer:
+        raise UsageError("--streamer goes with --dry-run", "Write --dry-run live, for example.")
     with context.working(f"telling {', '.join(names)}"):
         outcomes = targets.send_samples(names, context.settings, time.time())
     context.show(views.outcomes_view(outcomes))
     return 0 if all(outcome.sent for outcome in outcomes.values()) else 1
+
+
+def _rehearse(context: CommandContext, names: list[str], change: str, streamer: str | None) -> None:
+    from livectl.live import store_reader
+    from livectl.live.alerts import reasons, targets, views
+    from livectl.live.follows import follow_list
+
+    targets.check_targets(context.settings)
+    seen = None
+    if streamer:
+        wanted = follow_list.parse_argument(streamer, context.settings.follows)
+        seen = store_reader.read_history(context.own_store, wanted)
+    notes = [] if seen or change == "trouble" else ["", SAMPLE_NOTE]
+    context.show(views.rehearsal_view(reasons.rehearse(context.settings, names, change, seen, time.time()), notes))
+
+
+@command.command()
+@click.argument("streamer", shell_complete=complete("streamers"))
+@pass_command_context
+def why(context: CommandContext, /, streamer: str) -> int:
+    """Say why each target was told or not told of the last session of a streamer:
+    when it took the alert, which rule held it back, or what it waits for. Exit 1
+    when they have not been seen live.
+
+    \b
+    Examples:
+      livectl alerts why demo/ada
+      livectl alerts why demo/ada --json
+    """
+    from livectl import redis_client
+    from livectl.live.alerts import reasons, targets, views
+    from livectl.live.follows import follow_list
+
+    targets.check_targets(context.settings)
+    wanted, now = follow_list.parse_argument(streamer, context.settings.follows), time.time()
+    with redis_client.using_store(context.own_store) as client:
+        last_session = reasons.read_last_session(context.settings, client, wanted.platform, wanted.id, now)
+    context.show(views.why_view(last_session, context.settings.timezone, now))
+    return 0 if last_session.record.session else 1
 
 
 @command.command("list")

@@ -245,6 +245,11 @@ class Outbox:
         found = zip(names, pipe.execute(), strict=True)
         return {name: msgspec.json.decode(text or "{}", type=SessionNotes) for name, text in found}
 
+    def told_at(self, alert: Alert) -> float | None:
+        """When its target took this alert; None if it did not, or longer ago than that is kept."""
+        score = self._client.zscore(f"livectl:told:{alert.target}", alert.key)
+        return None if score is None else float(score)
+
     def add_troubles(self, troubles: Sequence[tuple[str, float, Change]], now: float) -> int:
         """Adds each trouble to the outbox once, after it has lasted its seconds. Returns how many were added."""
         trouble_rows = [(name, min_seconds, _encode_change(change)) for name, min_seconds, change in troubles]

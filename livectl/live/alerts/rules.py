@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 from livectl.live.alerts.message import alert_kind
-from livectl.models import Change, State
+from livectl.models import Change, PlatformHealth, State
 from livectl.units import format_count, format_duration, format_names, format_time_of_day, format_yaml_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from livectl.models import PlatformHealth, Session, Streamer, StreamerRecord
+    from livectl.models import Session, Streamer, StreamerRecord
     from livectl.settings import Target
     from livectl.units import Window
 
@@ -26,6 +26,7 @@ MINUTES_PER_HOUR = 60
 LOG_UNIT_S = 60.0  # sessions that ended are kept to the minute
 BLOCKED_ALERT_DELAY_S = 3600.0  # most blocks are over before that
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+SAMPLE_TROUBLE = PlatformHealth(platform="demo", followed=1, auth_since=0.0)
 EXCEPT = "!"  # before a pattern that must not fit
 
 

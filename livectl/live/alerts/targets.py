@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from livectl import extras
-from livectl.errors import FileError, Mistake, SettingsError, UsageError
+from livectl.errors import FileError, Mistake, SettingsError, UsageError, shorten
+from livectl.live import platforms
 from livectl.live.alerts import message
 from livectl.live.alerts.message import Alert
 from livectl.models import Change
@@ -156,6 +157,20 @@ def _build_sender_of_kind(name: str, target: Target, fetcher: Fetcher, settings:
 
 def _problems(target: Target) -> list[tuple[str, SettingsError]]:
     """What is wrong with a target, by the key of the settings."""
+    return [*_rule_problems(target), *_address_problems(target)]
+
+
+def _rule_problems(target: Target) -> list[tuple[str, SettingsError]]:
+    known = platforms.names() if target.platforms else ()
+    unknown = next((name for name in target.platforms if name not in known), None)
+    if unknown is None:
+        return []
+    meant = nearest(unknown, known)
+    hint = f"do you mean {meant}?" if meant else f"there are {', '.join(known)}"
+    return [("platforms", SettingsError(f"no platform is called {shorten(unknown, MAX_SCHEME_CHARS)}", hint))]
+
+
+def _address_problems(target: Target) -> list[tuple[str, SettingsError]]:
     if target.command:
         return [("command", SettingsError("a command gets no digest", "Leave digest out."))] if target.digest else []
     if target.webhook:
