@@ -50,10 +50,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     titles: tuple[str, ...] = ()  # only titles that one of these patterns fits, and none that begins with !
     categories: tuple[str, ...] = ()  # only categories, likewise
     viewers: int = 0  # only where so many watch
-    first_in: Duration = 0.0  # only the first stream in so long: 7d
+    first_in: Duration | None = None  # only the first stream in so long: 7d
     days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = ()  # only on these days
     hours: Window | None = None  # only at this time of day: 18:00-23:00
-    quiet: Window | None = None  # at this time of day nothing is sent, and what was missed is told after it: 23:00-07:30
+    quiet: Window | None = None  # nothing is sent then; what was missed is told after it: 23:00-07:30
     template: Template = Template()  # words of your own, instead of livectl's
     limit: Rate | None = None  # no more alerts than these: 10/m
     digest: TimeOfDay | None = None  # the time of day at which all is told at once, instead of each: 09:00

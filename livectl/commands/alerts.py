@@ -10,6 +10,7 @@ from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 from livectl.errors import UsageError
 
+CHANGES = ("live", "title", "category", "end", "trouble")
 SAMPLE_NOTE = "This is a sample without tags; --streamer asks for somebody you follow."
 
 
@@ -27,12 +28,12 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("target", required=False, shell_complete=complete("targets"))
+@click.argument("words", nargs=-1, metavar="[TARGET] [CHANGE]", shell_complete=complete("targets"))
 @click.option(
     "--dry-run",
-    "change",
-    type=click.Choice(["live", "title", "category", "end", "trouble"]),
-    help="Send nothing: say who would be told of such a change now, in which words, and why others would not.",
+    is_flag=True,
+    help="Send nothing: say who would be told now of a CHANGE, in which words, and why others would not. It is live, "
+    "title, category, end or trouble.",
 )
 @click.option(
     "--streamer",
@@ -41,7 +42,7 @@ def command() -> None:
     help="With --dry-run: a change of this streamer, as they were last seen, and not of a sample.",
 )
 @pass_command_context
-def test(context: CommandContext, /, target: str | None, change: str | None, streamer: str | None) -> int:
+def test(context: CommandContext, /, words: tuple[str, ...], *, dry_run: bool, streamer: str | None) -> int:
     """Send a sample to one target or all, and show what each answers. Exit 1 when one did not take it.
 
     \b
@@ -52,12 +53,16 @@ def test(context: CommandContext, /, target: str | None, change: str | None, str
     """
     from livectl.live.alerts import targets, views
 
-    names = targets.select_targets(context.settings, target)
-    if change:
-        _rehearse(context, names, change, streamer)
-        return 0
-    if streamer:
+    change = words[-1] if dry_run and words and words[-1] in CHANGES else None
+    wanted = words[:-1] if change else words
+    if len(wanted) > 1:
+        raise UsageError("one target is told, or all", f"Name one; a CHANGE is {', '.join(CHANGES)}, with --dry-run.")
+    if streamer and not dry_run:
         raise UsageError("--streamer goes with --dry-run", "Write --dry-run live, for example.")
+    names = targets.select_targets(context.settings, wanted[0] if wanted else None)
+    if dry_run:
+        _rehearse(context, names, change or CHANGES[0], streamer)
+        return 0
     with context.working(f"telling {', '.join(names)}"):
         outcomes = targets.send_samples(names, context.settings, time.time())
     context.show(views.outcomes_view(outcomes))

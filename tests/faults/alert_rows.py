@@ -71,8 +71,8 @@ store.Store.record = record
 """
 GIVES_UP = """
 from livectl.live.alerts import delivery
-def give_up(self, target_outbox, alert, outcome, state, lane):
-    return target_outbox.mark_sent(alert, self._hooks.clock(), lane)
+def give_up(self, target_outbox, alert, outcome, state, plan):
+    return target_outbox.mark_sent(alert, self._hooks.clock(), plan.lane)
 delivery.AlertDispatcher._record_outcome = give_up
 """
 

@@ -301,5 +301,8 @@ def test_a_dry_run_says_who_would_be_told_and_sends_nothing(
     assert rows[0]["body"].startswith("Painting")
     asked = answer("alerts", "why", "demo/ada", "--json", cwd=tmp_path, environ=environ)
     assert [row["rule"] for row in msgspec.json.decode(asked.stdout)["targets"]] == ["waiting", "waiting"]
+    bare = answer("alerts", "test", "games", "--dry-run", cwd=tmp_path, environ=environ)
+    assert bare.stdout.startswith("games  would not be told")
+    assert answer("alerts", "test", "hook", "live", cwd=tmp_path, environ=environ).returncode == 2
     assert answer("alerts", "why", "demo/nobody", cwd=tmp_path, environ=environ).returncode == 1
     assert receiver.taken == []

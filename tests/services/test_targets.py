@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from livectl import redaction, settings
+from livectl import redaction, settings, yamlfile
 from livectl.errors import FileError
-from livectl.live.alerts import apprise_target, command_target, targets, webhook_target
+from livectl.live.alerts import apprise_target, command_target, message, targets, webhook_target
 from livectl.live.alerts.message import Alert
 from livectl.models import Change, Response
 from livectl.secret import Secret
@@ -62,6 +62,10 @@ INVALID = [
     ("{url: nonsense}", ":2:1: alerts.x.url: an address begins with a scheme"),
     ("{url: 'json://'}", ":2:1: alerts.x.url: this is no whole json:// address"),
     ("{webhook: htps://a.example}", ":2:1: alerts.x.webhook: no target has the scheme htps:// (do you mean https://?)"),
+    (
+        "{url: 'json://a', platforms: [twich]}",
+        ":2:1: alerts.x.platforms: no platform is called twich (do you mean twitch?",
+    ),
     ("{command: [a], digest: 09:00}", ":2:1: alerts.x.command: a command gets no digest"),
     ("{command: [a, '{titel}']}", ":2:6: alerts.x: nothing is called {titel} (it can be {url}, {name}, {title}"),
     (
@@ -148,6 +152,91 @@ def test_what_apprise_says_is_told_without_secrets(receiver: Receiver) -> None:
     assert "503" in outcome.detail
     assert "passw0rd" not in outcome.detail
     assert redaction.hide_parts_of_address("to t0ken123 of passw0rd", url.reveal()) == "to *** of ***"
+
+
+DOCUMENTED = (Path(__file__).parents[2] / "docs/alerts.md").read_text().partition("## Services")[2]
+LINES = yamlfile.loads(DOCUMENTED.partition("```yaml\n")[2].partition("```")[0], "alerts.md").value["alerts"]
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_each_line_of_the_documents_is_one_that_apprise_takes(tmp_path: Path, name: str) -> None:
+    address = LINES[name]["url"]
+    targets.check_targets(load(tmp_path, f"alerts:\n  {name}: {{url: '{address}'}}\n"))
+    service = apprise_target.apprise.Apprise.instantiate(address)
+    assert service.schemas() >= {address.partition(":")[0]}
+    assert len(LINES) == DOCUMENTED.partition("| --- |")[2].partition("\n\n")[0].count("\n|")
+
+
+HOSTILE = "**a_b** <b>x</b> [l](http://e.example) @everyone"
+PAGE = {"url": "https://e.example/?a=(1)&b=2", "category": "Art", "platform": "youtube", "viewers": 1200}
+DETAILS, WATCH = "Art · youtube · 1,200 viewers", "[Watch](https://e.example/?a=%281%29&b=2)"
+SHOWN = "https://e.example/?a=(1)&amp;b=2"
+SAID = [
+    ("ntfys://topic", "text", HOSTILE, "\n", "https://e.example/?a=(1)&b=2"),
+    (
+        "discord://123/abc",
+        "markdown",
+        "**\\*\\*a\\_b\\*\\* \\<b\\>x\\</b\\> \\[l\\](http://e.example) @\u200beveryone**",
+        "  \n",
+        WATCH,
+    ),
+    (
+        "feishu://abc",
+        "lark",
+        "**&#42;&#42;a&#95;b&#42;&#42; &#60;b&#62;x&#60;/b&#62; &#91;l&#93;(http://e.example) @\u200beveryone**",
+        "\n",
+        WATCH,
+    ),
+    (
+        "tgram://1:a/2",
+        "html",
+        "<b>**a_b** &lt;b&gt;x&lt;/b&gt; [l](http://e.example) @everyone</b>",
+        "<br/>\n",
+        f'<a href="{SHOWN}">{SHOWN}</a>',
+    ),
+]
+
+
+@pytest.mark.parametrize(("address", "style", "title", "line_end", "link"), SAID)
+def test_what_a_stranger_wrote_is_no_markup_at_any_service(
+    address: str, style: str, title: str, line_end: str, link: str
+) -> None:
+    target = settings.Target(url=Secret(address))
+    made = message.build_alert("t", target, change(title=HOSTILE, **PAGE), "UTC")
+    assert (made.style, made.body.split(line_end)) == (style, [title, DETAILS, link])
+
+
+def test_a_template_in_markdown_escapes_what_fills_it() -> None:
+    words = settings.Template(title="{name}", body="**{title}** {url}", format="markdown")
+    target = settings.Target(url=Secret("discord://123/abc"), template=words)
+    made = message.build_alert("t", target, change(title="*x*", name="@here"), "UTC")
+    assert (made.style, made.title, made.body) == ("markdown", "@\u200bhere", "**\\*x\\*** https://example.org/ada")
+    plain = settings.Target(url=Secret("discord://123/abc"), template=settings.Template(body="*{title}*"))
+    assert message.build_alert("t", plain, change(title="@here _x_"), "UTC").body == "*@\u200bhere _x_*"
+
+
+RECORDINGS = [
+    ({"kind": "ended", "platform": "youtube", "session": "abc"}, "https://www.youtube.com/watch?v=abc"),
+    ({"kind": "began", "platform": "youtube", "session": "abc"}, ""),
+    ({"kind": "ended", "platform": "youtube", "session": "at:12"}, ""),
+    ({"kind": "ended", "platform": "twitch", "session": "abc"}, ""),
+    ({"kind": "ended", "platform": "of a package that is gone", "session": "abc"}, ""),
+]
+
+
+@pytest.mark.parametrize(("fields", "address"), RECORDINGS)
+def test_where_a_stream_that_ended_can_be_watched(fields: dict[str, Any], address: str) -> None:
+    ended = change(ended_at=NOON, **fields)
+    assert message.recording_address(ended) == address
+    assert (
+        f"Recording: {address}" in message.build_alert("t", settings.Target(command=("a",)), ended, "UTC").body
+    ) is (bool(address))
+
+
+def test_telegram_gets_a_title_that_is_no_markup() -> None:
+    service = apprise_target.apprise.Apprise.instantiate("tgram://123456789:abc/2")
+    made = Alert(target="t", kind="live", title="<x> is live", body="b", style="html")
+    assert apprise_target._title_for(service, made) == "&lt;x&gt; is live"
 
 
 # schemes of HTTP, SMTP and others, spellings of loopback

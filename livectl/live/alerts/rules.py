@@ -141,17 +141,21 @@ def _objections_to_time(target: Target, change: Change, knowledge: Knowledge) ->
         yield Objection("hours", f"not within {format_window(target.hours)}")
     elif target.days and _day_of(target, change.at, knowledge.zone) not in target.days:
         yield Objection("days", f"only on {', '.join(target.days)}")
+    yield from _objections_to_earlier_ones(target, change, knowledge)
+
+
+def _objections_to_earlier_ones(target: Target, change: Change, knowledge: Knowledge) -> Iterator[Objection]:
+    if not target.first_in:
+        return
     start = change.started_at or change.at
-    before = [
+    ends = [
         session.ended_at or start
         for session in knowledge.sessions.get((change.platform, change.id), ())
         if session.started_at < start - LOG_UNIT_S and (session.ended_at or start) > start - target.first_in
     ]
-    if target.first_in and before:
-        ago = format_duration(max(0.0, start - max(before)))
-        yield Objection(
-            "first_in", f"also live {ago} before; wants the first in {format_yaml_duration(target.first_in)}"
-        )
+    if ends:
+        ago, wanted = format_duration(max(0.0, start - max(ends))), format_yaml_duration(target.first_in)
+        yield Objection("first_in", f"also live {ago} before; wants the first in {wanted}")
 
 
 def _day_of(target: Target, at: float, zone: str) -> str:
