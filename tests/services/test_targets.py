@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import apprise
 import msgspec
 import pytest
 
@@ -162,7 +163,8 @@ LINES = yamlfile.loads(DOCUMENTED.partition("```yaml\n")[2].partition("```")[0],
 def test_each_line_of_the_documents_is_one_that_apprise_takes(tmp_path: Path, name: str) -> None:
     address = LINES[name]["url"]
     targets.check_targets(load(tmp_path, f"alerts:\n  {name}: {{url: '{address}'}}\n"))
-    service = apprise_target.apprise.Apprise.instantiate(address)
+    service = apprise.Apprise.instantiate(address)
+    assert service is not None
     assert service.schemas() >= {address.partition(":")[0]}
     assert len(LINES) == DOCUMENTED.partition("| --- |")[2].partition("\n\n")[0].count("\n|")
 
@@ -234,7 +236,7 @@ def test_where_a_stream_that_ended_can_be_watched(fields: dict[str, Any], addres
 
 
 def test_telegram_gets_a_title_that_is_no_markup() -> None:
-    service = apprise_target.apprise.Apprise.instantiate("tgram://123456789:abc/2")
+    service = apprise.Apprise.instantiate("tgram://123456789:abc/2")
     made = Alert(target="t", kind="live", title="<x> is live", body="b", style="html")
     assert apprise_target._title_for(service, made) == "&lt;x&gt; is live"
 
