@@ -81,7 +81,7 @@ class Lane(TargetState, frozen=True, kw_only=True, omit_defaults=True):
         return (change.platform, change.id) in self.streamers
 
 
-class Note(msgspec.Struct, frozen=True, array_like=True):
+class ChangeNote(msgspec.Struct, frozen=True, array_like=True):
     """How a target was told of a change, or why it was not: the number of the change, when, by which rule, in words."""
 
     number: str
@@ -94,7 +94,7 @@ class SessionNotes(msgspec.Struct, frozen=True):
     """The notes of a session, by kind of change."""
 
     session: str = ""
-    notes: dict[str, Note] = {}
+    notes: dict[str, ChangeNote] = {}
 
 
 class TargetStatus(NamedTuple):
@@ -177,7 +177,7 @@ class Outbox:
         return _parse_lanes(self._client.hvals(f"livectl:lanes:{name}"))
 
     def mark_sent(self, alert: Alert, now: float, lane: Lane | None = None, judged: Sequence[Judged] = ()) -> bool:
-        notes = _encode_notes(judged, now, alert, Note("", now, TOLD, alert.kind))
+        notes = _encode_notes(judged, now, alert, ChangeNote("", now, TOLD, alert.kind))
         return self._record_outcome(
             alert.target, now, "sent", alert.last, alert.key, lane=_moved(lane, alert.last), notes=notes
         )
@@ -219,7 +219,10 @@ class Outbox:
         lane: Lane | None = None,
         judged: Sequence[Judged] = (),
     ) -> bool:
-        lane, notes = _moved(lane, alert.last), _encode_notes(judged, now, alert, Note("", now, GIVEN_UP, problem))
+        lane, notes = (
+            _moved(lane, alert.last),
+            _encode_notes(judged, now, alert, ChangeNote("", now, GIVEN_UP, problem)),
+        )
         outcome = "dead", alert.last, alert.key, problem, 0, letter.id, letter.text
         return self._record_outcome(alert.target, now, *outcome, lane=lane, notes=notes)
 
@@ -333,10 +336,12 @@ def _ids_by_platform(changes: Sequence[Change]) -> dict[str, list[str]]:
     return {platform: list(some) for platform, some in ids.items()}
 
 
-def _encode_notes(judged: Sequence[Judged], now: float, alert: Alert | None = None, note: Note | None = None) -> str:
+def _encode_notes(
+    judged: Sequence[Judged], now: float, alert: Alert | None = None, note: ChangeNote | None = None
+) -> str:
     """The rows that settle.lua reads: the objections to changes, and what became of those of an alert."""
     rows = [
-        _note_row(change, Note(change.number, now, objection.rule, objection.words))
+        _note_row(change, ChangeNote(change.number, now, objection.rule, objection.words))
         for change, objection in judged
         if objection and objection.rule not in NOT_NOTED
     ]
@@ -345,7 +350,7 @@ def _encode_notes(judged: Sequence[Judged], now: float, alert: Alert | None = No
     return store_records.encode_json(rows) if rows else ""
 
 
-def _note_row(change: Change, note: Note) -> tuple[str, str, str, Note]:
+def _note_row(change: Change, note: ChangeNote) -> tuple[str, str, str, ChangeNote]:
     return f"{change.platform}/{change.id}", change.session, alert_kind(change), note
 
 

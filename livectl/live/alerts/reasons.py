@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from livectl.live.alerts.message import Alert
-    from livectl.live.alerts.outbox import Lane, Note, TargetState
+    from livectl.live.alerts.outbox import Lane, ChangeNote, TargetState
     from livectl.live.alerts.rules import Knowledge
     from livectl.settings import Settings, Target
 
@@ -94,8 +94,8 @@ def _rehearse_one(
     settings: Settings, name: str, change: Change, seen: StreamerHistory, knowledge: Knowledge, now: float
 ) -> Reason:
     target, kind = settings.alerts[name], alert_kind(change)
-    if problem := targets.unset_secret(target):
-        return Reason(name, kind, "secret", f"{problem} here; the worker's own environment counts")
+    if problem := targets.missing(target):
+        return Reason(name, kind, "missing", f"{problem} here; the worker's own environment counts")
     if target.digest is not None:
         return Reason(name, kind, "digest", _digest_words(target))
     if objection := rules.find_objection(name, target, change, knowledge):
@@ -188,7 +188,7 @@ def _reason(settings: Settings, standing: TargetNow, change: Change, knowledge: 
     return None if is_done_with else _waiting_reason(settings, standing, kind, now)
 
 
-def _noted_reason(name: str, kind: str, note: Note, zone: str) -> Reason:
+def _noted_reason(name: str, kind: str, note: ChangeNote, zone: str) -> Reason:
     when = format_local_time(note.at, zone)
     if note.rule == TOLD:
         return Reason(name, kind, TOLD, f"{when}{IN_WHICH_MESSAGE.get(note.words, '')}", told=True, at=note.at)
@@ -211,8 +211,8 @@ def _reason_without_note(
 
 def _waiting_reason(settings: Settings, standing: TargetNow, kind: str, now: float) -> Reason:
     name, target, state, zone = standing.name, standing.target, standing.state, settings.timezone
-    if problem := targets.unset_secret(target):
-        return Reason(name, kind, "secret", f"{problem} here; the worker's own environment counts")
+    if problem := targets.missing(target):
+        return Reason(name, kind, "missing", f"{problem} here; the worker's own environment counts")
     if rules.in_window(target.quiet, now, zone):
         return Reason(name, kind, "quiet", _quiet_words(target))
     if state.retry_at is not None and state.problem:

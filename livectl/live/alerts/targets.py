@@ -41,7 +41,8 @@ def check_targets(settings: Settings) -> None:
     """FileError with the line of every address that no sender understands; an unset one is its target's own trouble."""
     mistakes = []
     for name, target in settings.alerts.items():
-        for key, problem in () if missing(target) else _problems(target):
+        address_problems = () if missing(target) else _address_problems(target)
+        for key, problem in (*_rule_problems(target), *address_problems):
             mistakes.append(_locate_mistake(settings, f"alerts.{name}.{key}", problem))
     if mistakes:
         raise FileError(mistakes)
@@ -155,12 +156,8 @@ def _build_sender_of_kind(name: str, target: Target, fetcher: Fetcher, settings:
     return AppriseSender(target, settings.network.allow).send
 
 
-def _problems(target: Target) -> list[tuple[str, SettingsError]]:
-    """What is wrong with a target, by the key of the settings."""
-    return [*_rule_problems(target), *_address_problems(target)]
-
-
 def _rule_problems(target: Target) -> list[tuple[str, SettingsError]]:
+    """What is wrong with whom it wants to be told of, by the key of the settings."""
     known = platforms.names() if target.platforms else ()
     unknown = next((name for name in target.platforms if name not in known), None)
     if unknown is None:
@@ -171,6 +168,7 @@ def _rule_problems(target: Target) -> list[tuple[str, SettingsError]]:
 
 
 def _address_problems(target: Target) -> list[tuple[str, SettingsError]]:
+    """What is wrong with where it is, by the key of the settings."""
     if target.command:
         return [("command", SettingsError("a command gets no digest", "Leave digest out."))] if target.digest else []
     if target.webhook:
