@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from livectl.live.alerts.message import Alert
-    from livectl.live.alerts.outbox import Lane, ChangeNote, TargetState
+    from livectl.live.alerts.outbox import ChangeNote, Lane, TargetState
     from livectl.live.alerts.rules import Knowledge
     from livectl.settings import Settings, Target
 
