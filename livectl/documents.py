@@ -19,7 +19,7 @@ INDEX = "index"  # the page that lists the others
 LANGUAGE_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set counts
 HEADING = re.compile(r"^(#{1,6}) (.+)$")
 FENCE = "```"
-ENTRY = re.compile(r"^- \[([\w-]+)\]\(([\w-]+)\.md\): (.+)$")
+ENTRY = re.compile(r"^- \[([\w-]+)\]\((?:\.\./)?([\w-]+)\.md\)(?:: |：)(.+)$")
 
 
 class Page(NamedTuple):

@@ -53,13 +53,14 @@ def run(*argv: str, **environ: str) -> tuple[int, str, str]:
     return code, out.getvalue(), err.getvalue()
 
 
-def test_each_page_stands_in_the_index_once() -> None:
-    index = documents.read(documents.INDEX, documents.ENGLISH)
+@pytest.mark.parametrize("language", documents.LANGUAGES)
+def test_each_page_stands_in_the_index_once(language: str) -> None:
+    index = documents.read(documents.INDEX, language)
     assert index
     named = [entry.topic for entry in documents.entries(index)]
     assert sorted(named) == documents.topics()
     assert all(entry.group for entry in documents.entries(index))
-    code, out, _ = run()
+    code, out, _ = run("--lang", language)
     assert code == 0
     for topic in named:
         assert re.search(rf"^  {topic} ", out, re.MULTILINE)
