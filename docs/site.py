@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import shutil
 import tempfile
 from io import StringIO
@@ -22,6 +23,7 @@ ADDRESS = "https://livectl.github.io/livectl/"
 NAMES = {"en": "English", "zh-CN": "中文"}
 HOME = {"en": "Overview", "zh-CN": "总览"}
 THEME_LANGUAGES = {"en": "en", "zh-CN": "zh"}
+SECTION_LINK = re.compile(r"\]\(([\w-]+)\.md#([\w-]+)\)")
 FILES = {".png", ".svg", ".json"}  # that pages show or lead to
 
 
@@ -50,8 +52,16 @@ def prepare(language: str, folder: Path) -> Path:
             shutil.copyfile(path, folder / path.relative_to(source))
     for topic in [documents.INDEX, *documents.topics()]:
         if page := documents.read(topic, language):
-            (folder / f"{topic}.md").write_text(page.text.replace("](../", "]("), encoding="utf-8")
+            text = SECTION_LINK.sub(lambda link: _section_link(link, language), page.text.replace("](../", "]("))
+        (folder / f"{topic}.md").write_text(text, encoding="utf-8")
     return folder
+
+
+def _section_link(link: re.Match[str], language: str) -> str:
+    """The link as the section is named in this language: a page that is there in English only leads to English ones."""
+    page = documents.read(link[1], language)
+    name = documents.section_names(page).get(link[2], link[2]) if page else link[2]
+    return f"]({link[1]}.md#{name})"
 
 
 def configuration(language: str, pages: Path, target: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ INDEX = "index"  # the page that lists the others
 LANGUAGE_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set counts
 HEADING = re.compile(r"^(#{1,6}) (.+)$")
 FENCE = "```"
-ENTRY = re.compile(r"^- \[([\w-]+)\]\((?:\.\./)?([\w-]+)\.md\)(?:: |：)(.+)$")
+ENTRY = re.compile(r"^- \[([\w-]+)\]\((?:\.\./)?([\w-]+)\.md\)(?:: |\uff1a)(.+)$")  # or a wide colon
 
 
 class Page(NamedTuple):
@@ -92,9 +92,13 @@ def read(topic: str, language: str) -> Page | None:
 
 def read_section(page: Page, name: str) -> str | None:
     """The text of a section, named as the page or the English one has it; None where there is no such one."""
+    return page.section(name) or page.section(section_names(page).get(slug(name), name))
+
+
+def section_names(page: Page) -> dict[str, str]:
+    """What leads to each section of the English page -> what leads to it here."""
     english = read(page.topic, ENGLISH)
-    names = dict(zip(english.sections(), page.sections(), strict=False)) if english else {}
-    return page.section(name) or page.section(names.get(slug(name), name))
+    return dict(zip(english.sections(), page.sections(), strict=False)) if english else {}
 
 
 def entries(index: Page) -> list[Entry]:
