@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import click
 
@@ -171,6 +171,21 @@ class CommandContext:
                 self.say(f"nothing is recorded: {error.message}")
             return None
         return store
+
+    def note_change(self, change: str, subject: str, outcome: Literal["done", "nothing", "failed"] = "done") -> None:
+        """Notes in the audit log what a command changed. A store that is away costs the note alone."""
+        import getpass
+        import socket
+
+        from livectl import audit
+        from livectl.errors import LivectlError
+
+        with suppress(LivectlError, OSError, KeyError):
+            store = self.deployment.store if self.app else self.own_store
+            who = f"{getpass.getuser()}@{socket.gethostname()}"
+            if store is not None:
+                entry = audit.AuditEntry(change=change, subject=subject, outcome=outcome, address=who, by="terminal")
+                audit.note(store, entry)
 
     def display_path(self, path: Path) -> str:
         """A path as messages write it: from the folder of the call on, where it is in there."""

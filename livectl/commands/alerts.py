@@ -65,6 +65,8 @@ def test(context: CommandContext, /, words: tuple[str, ...], *, dry_run: bool, s
         return 0
     with context.working(f"telling {', '.join(names)}"):
         outcomes = targets.send_samples(names, context.settings, time.time())
+    for name, outcome in outcomes.items():
+        context.note_change("test", name, "done" if outcome.sent else "failed")
     context.show(views.outcomes_view(outcomes))
     return 0 if all(outcome.sent for outcome in outcomes.values()) else 1
 

@@ -15,7 +15,7 @@ from livectl.errors import LivectlError, SecretUnsetError, ServerError, Settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from livectl.live.follows.edit import FollowFile
+    from livectl.live.follows.edit import FollowEdit, FollowFile
     from livectl.live.follows.follow_list import FollowList
     from livectl.live.views import StreamerView
     from livectl.models import Streamer
@@ -72,6 +72,7 @@ def add(context: CommandContext, /, addresses: tuple[str, ...], *, ask: bool, **
     chosen = {key: follow_list.FIELD_READERS[key](value) for key, value in fields.items()}
     streamers, refused = _read_addresses(context, addresses, chosen)
     edit = _open_follow_file(context).add(streamers)
+    _note(context, "follow", edit)
     seen = _ask_about(context, streamers) if ask else {}
     context.show(views.follow_view(edit, seen, time.time()))
     for error in refused:
@@ -132,6 +133,7 @@ def remove(context: CommandContext, addresses: tuple[str, ...]) -> int:
     edit = _open_follow_file(context).remove(
         follow_list.parse_listed(address, context.settings.follows) for address in addresses
     )
+    _note(context, "unfollow", edit)
     context.show(views.edit_view(edit, "No longer following", "Not followed:"))
     return 1 if edit.unchanged else 0
 
@@ -196,6 +198,7 @@ def import_list(context: CommandContext, file: Path, platform: str | None) -> in
     follows = formats.import_file(context.cwd / file, str(file), platform)
     _show_mistakes(context, follows)
     edit = _open_follow_file(context).add(follows.streamers)
+    _note(context, "follow", edit)
     context.show(views.import_view(edit, len(follows.refused)))
     return 1 if follows.refused else 0
 
@@ -222,6 +225,12 @@ def export_list(context: CommandContext, kind: str) -> None:
     from livectl.live import views
 
     context.show(views.export_view(_load_follows(context).streamers, kind))
+
+
+def _note(context: CommandContext, change: str, edit: FollowEdit) -> None:
+    """In the audit log: who is followed now, or no longer."""
+    if edit.changed:
+        context.note_change(change, " ".join(f"{streamer.platform}/{streamer.id}" for streamer in edit.changed))
 
 
 def _open_follow_file(context: CommandContext) -> FollowFile:

@@ -31,6 +31,7 @@ def command(context: CommandContext, /, job: str, *, force: bool) -> None:
     if not force:
         job_sender.validate(job_request)
     sent_job = job_sender.send(job_request, force=force)
+    context.note_change("retry", job)
     if dead_letter:
         dead_letters.drop(context.deployment, [job])
     context.say(f"sent {sent_job.task} to the queue {sent_job.queue} again; its id:")

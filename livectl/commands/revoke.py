@@ -26,5 +26,7 @@ def command(context: CommandContext, /, ids: tuple[str, ...], *, terminate: bool
     job_ids = [wait.check_job_id(job_id) for job_id in ids]
     with context.working("looking into queues and workers"):
         outcomes = sender.revoke(context.deployment, job_ids, terminate=terminate)
+    for outcome in outcomes:
+        context.note_change("revoke", outcome.id, "nothing" if outcome.done == "nothing" else "done")
     context.show(views.revoked_list(outcomes))
     return 1 if any(outcome.done == "nothing" for outcome in outcomes) else 0

@@ -152,6 +152,7 @@ def run_entry(context: CommandContext, /, name: str, file: str | None) -> None:
     if reason := options.refusal(entry.task, entry.args, entry.kwargs, context.load_tasks()):
         raise SettingsError(f"{name} is not sent: {reason}", "Mend the entry, then: livectl schedules validate")
     job_id = publisher.send_now(context.deployment, context.sending_app, entry)
+    context.note_change("run", name)
     context.show(sentence(job_id, {"id": job_id, "task": entry.task, "name": name}))
 
 
@@ -176,6 +177,7 @@ def pause(context: CommandContext, /, name: str, reason: str) -> None:
         names = run_store.read_pausable_names(store, snapshot.schedules)
         _check_name(name, names.union(entry.name for entry in snapshot.app_entries))
         run_store.pause(store, name, reason)
+    context.note_change("pause", name)
     context.show(sentence(f"{name} is paused; `livectl schedules resume {name}` ends that.", {"name": name}))
 
 
@@ -196,6 +198,7 @@ def resume(context: CommandContext, /, name: str) -> int:
 
     with redis_client.using_store(_store_address(context)) as store:
         was_paused = run_store.resume(store, name)
+    context.note_change("resume", name, "done" if was_paused else "nothing")
     text = f"{name} runs again." if was_paused else f"{name} was not paused."
     context.show(sentence(text, {"name": name, "resumed": was_paused}))
     return 0 if was_paused else 1

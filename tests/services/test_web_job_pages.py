@@ -251,3 +251,6 @@ def test_the_terminal_shows_the_same(page: ManagedPage, store_url: str) -> None:
     (entry,) = json.loads(answer("audit", "--json", "--since", "1h", cwd=page.folder, environ=environ).stdout)
     assert {"at", "who", "change", "subject", "outcome", "said", "role", "token", "address", "by"} == set(entry)
     assert (entry["role"], entry["by"], entry["address"]) == ("manage", "api", "127.0.0.1")
+    answer("follow", "remove", "demo/bob", cwd=page.folder, environ=environ)
+    noted = audit.read(Address.parse(store_url), 1)[0]
+    assert (noted.change, noted.subject, noted.by, "@" in noted.address) == ("unfollow", "demo/bob", "terminal", True)
