@@ -139,6 +139,15 @@ def test_a_program_with_the_token_needs_no_form(guarded: ManagedPage, store_url:
     assert (entry.role, entry.token, entry.address, entry.by) == ("manage", "me", "127.0.0.1", "api")
 
 
+def test_a_script_of_the_page_sends_the_mark_of_its_forms(guarded: ManagedPage) -> None:
+    browser = guarded.visitor(MANAGE)
+    headers = {"Origin": LOCAL, "X-CSRF-Token": csrf_of(browser)}
+    answer = browser.post("/api/follow", json={"streamer": "demo/bob"}, headers=headers, base_url=LOCAL)
+    assert answer.get_json()["outcome"] == "done"
+    other = guarded.visitor(MANAGE).post("/api/follow", json={"streamer": "demo/cy"}, headers=headers, base_url=LOCAL)
+    assert other.status_code == 403, "the mark is that of one browser"
+
+
 def test_a_program_on_this_machine_needs_no_token_where_there_is_none(page: ManagedPage) -> None:
     assert call(page.visitor(), "follow", streamer="demo/bob").get_json()["outcome"] == "done"
     form = page.visitor().post("/api/follow", data={"streamer": "demo/cy"}, base_url=LOCAL)
