@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -224,3 +225,27 @@ def test_what_a_language_lacks_would_be_noticed(there: str, difference: str | No
     english = documents.Page("t", "en", "# T\n\nOne `a`\n\n    livectl live  # note\n")
     unlike = _unlike(*_parts(english), *_parts(documents.Page("t", "zh-CN", there)))
     assert unlike[:1] == ([f"T / T: {difference}"] if difference else [])
+
+
+def _shown(text: str) -> list[str]:
+    """Each command with its answer."""
+    blocks = "\n".join(textwrap.dedent(block) for block in CODE.findall(text))
+    return [part.rstrip() for part in re.split(r"^(?=\$ )", blocks, flags=re.MULTILINE) if part.startswith("$ ")]
+
+
+def test_what_the_readme_shows_is_what_the_tried_pages_show() -> None:
+    """tests/acceptance/test_first_hour.py tries those."""
+    tried = [part for page in ("start", "any-app") for part in _shown((ROOT / "docs" / f"{page}.md").read_text())]
+    shown = _shown((ROOT / "README.md").read_text())
+    assert len(shown) > 4
+    assert [part for part in shown if part.split("\n\n")[0] not in tried] == []
+
+
+def test_the_readme_says_the_same_in_each_language() -> None:
+    here, there = (
+        documents.Page("README", language, (ROOT / name).read_text(encoding="utf-8"))
+        for language, name in (("en", "README.md"), ("zh-CN", "README.zh-CN.md"))
+    )
+    assert [line for pair in zip_longest(_parts(here), _parts(there)) for line in _unlike(*pair)] == []
+    pictures = [re.findall(r"\]\(([\w/.-]+\.(?:png|svg))\)", page.text) for page in (here, there)]
+    assert pictures[0] == pictures[1] == [name for name in pictures[0] if (ROOT / name).exists()]
