@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 LOWEST := 'celery[redis]==5.5.0' 'kombu==5.5.2' 'redis==5.2.1'
 OLD_PYTHON := Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11
 
-.PHONY: run test test-fast test-light test-contract soak faults battle check fix bench docs reference pictures man clean
+.PHONY: run test test-fast test-light test-contract soak faults battle check fix bench docs reference pictures deploy-files man clean
 
 run: $(VENV)/.run
 	@$(BIN)/livectl up
@@ -66,6 +66,10 @@ pictures: $(VENV)/.run
 	@$(BIN)/python -m docs.pictures
 
 # The manual page, as `man livectl` shows it once livectl is installed.
+# The files that run livectl elsewhere, of the templates in livectl/templates/deploy.
+deploy-files: $(VENV)/.run
+	@$(BIN)/python -m livectl.commands.deploy .
+
 man: $(VENV)/.run
 	@$(BIN)/python -m livectl.manual | man -l -
 

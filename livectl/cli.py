@@ -59,6 +59,7 @@ COMMAND_GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "health": ("health", "Probe a worker, a beat, the broker or the store, fast and cheap."),
         "audit": ("audit", "Show who changed what, and how that went."),
         "migrate": ("migrate", "Show, prove and write the change from old Celery settings to new ones."),
+        "deploy": ("deploy", "Print the files for systemd, Docker, Kubernetes or launchd."),
         "completion": ("completion", "Complete commands, names and ids at a press of Tab: bash, zsh, fish."),
         "docs": ("docs", "Show the documents: how to start, to follow, to migrate, to mend."),
         "help": ("help", "Show the help of livectl, or of a command."),
