@@ -8,10 +8,9 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
-import msgspec
 
 from livectl import __version__
 from livectl.context import CommandContext, pass_command_context
@@ -36,7 +35,7 @@ HOMES = ("/home/", "/root", "/Users/")
 SERVICE_USER = "livectl"
 
 
-class Site(msgspec.Struct, frozen=True, kw_only=True):
+class Site(NamedTuple):
     """Where and as whom livectl is to run. No secret is in here: of those, the names alone."""
 
     app: str | None = None
@@ -101,7 +100,7 @@ def _values(site: Site) -> dict[str, Any]:
     app_words = ["-A", site.app] if site.app else []
     words = [*site.words, *app_words]
     return {
-        **msgspec.structs.asdict(site),
+        **site._asdict(),
         "name": site.name,
         "words": words,
         "version": __version__,
