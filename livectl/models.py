@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 - msgspec reads the annotations
+from datetime import date, datetime  # noqa: TC003 - msgspec reads the annotations
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -36,12 +36,27 @@ class Solar(msgspec.Struct, frozen=True, tag="solar"):
     lon: float
 
 
+class At(msgspec.Struct, frozen=True, tag="at"):
+    """Once, at an instant in UTC milliseconds."""
+
+    instant: int
+
+
+class ExcludedDays(msgspec.Struct, frozen=True):
+    """Local days without a run: as the file words them, and which they are."""
+
+    text: str
+    weekdays: tuple[int, ...] = ()  # 0 is Sunday
+    ranges: tuple[tuple[date, date], ...] = ()  # first and last day of each, in order, none touching another
+    yearly: tuple[tuple[int, int], ...] = ()  # month and day
+
+
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """When a task is sent, with which arguments and options."""
 
     name: str
     task: str
-    timing: Interval | Cron | Solar
+    timing: Interval | Cron | Solar | At
     timezone: str = "UTC"
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
@@ -50,6 +65,15 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     catchup: Literal["once", "skip"] = "once"
     deadline: float | None = None  # seconds after its due instant beyond which a run is not worth sending
     overlap: Literal["allow", "skip"] = "allow"
+    description: str = ""
+    owner: str = ""
+    tags: tuple[str, ...] = ()
+    group: str = ""  # of entries that are paused and resumed together
+    start: int | None = None  # no run before it; UTC milliseconds
+    end: int | None = None  # no run after it
+    count: int | None = None  # runs at most
+    jitter: float | None = None  # seconds by which a run may be moved, each by its own part of them
+    excluded: tuple[ExcludedDays, ...] = ()
 
 
 class Run(msgspec.Struct, frozen=True):

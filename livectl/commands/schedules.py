@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from livectl.commands import schedule_reading as reading
 from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
-from livectl.errors import LivectlError, SettingsError, UsageError, mistake_lines
+from livectl.errors import SettingsError, UsageError, mistake_lines
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
-
-    from livectl.address import Address
-    from livectl.models import Schedule
-    from livectl.ops.beat.views import RunHistory, ScheduleSnapshot
-
-NANOSECONDS_PER_MS = 1_000_000
-OWN_TASKS_MODULE = "livectl.tasks"
+DEFAULT_RUNS, MAX_RUNS = 10, 10_000  # shown by `next`: without an end, and with one
 
 file_option = click.option(
     "-s", "--schedules", "file", type=click.Path(), metavar="FILE", help="Another file than that of the settings."
@@ -63,21 +54,26 @@ def validate(context: CommandContext, file: str | None) -> None:
     """
     from livectl.ops.beat import views
 
-    tasks = _load_tasks(context)
+    tasks = reading.load_tasks(context)
     app = context.celery_app if context.app is not None and tasks is not None and file is None else None
-    path = None if app is not None and _is_file_left_out(context) else _schedule_path(context, file)
+    path = None if app is not None and reading.is_file_left_out(context) else reading.schedule_path(context, file)
     name = context.display_path(path) if path else ""
-    check = views.check_schedules(path, name, _now_ms(), tasks, app, context.app or "")
+    check = views.check_schedules(path, name, reading.now_ms(), tasks, app, context.app or "")
     for line in mistake_lines(check.warnings):
         context.say(line)
     context.show(views.render_check(check))
 
 
 @command.command("list")
+@click.option("--group", metavar="GROUP", help="Only the entries of this group.")
+@click.option("--tag", metavar="TAG", help="Only the entries with this tag.")
+@click.option("--owner", metavar="OWNER", help="Only the entries of this owner.")
 @zone_option
 @file_option
 @pass_command_context
-def list_entries(context: CommandContext, zone: str | None, file: str | None) -> None:
+def list_entries(
+    context: CommandContext, zone: str | None, file: str | None, group: str | None, tag: str | None, owner: str | None
+) -> None:
     """Show each entry, when it last ran and how that went, and when it will next.
 
     With -A, the entries of the app's own beat_schedule are there too, and what no
@@ -91,43 +87,89 @@ def list_entries(context: CommandContext, zone: str | None, file: str | None) ->
     """
     from livectl.ops.beat import views
 
-    snapshot, now = _read_snapshot(context, file, says_unread=False), _now_ms()
+    snapshot, now = reading.read_snapshot(context, file, says_unread=False), reading.now_ms()
+    shown: list[Any] = [
+        schedule
+        for schedule in snapshot.schedules
+        if group in {None, schedule.group} and owner in {None, schedule.owner} and (not tag or tag in schedule.tags)
+    ]
+    shown += [] if group or tag or owner else snapshot.app_entries
     entries = views.list_entries(
-        (*snapshot.schedules, *snapshot.app_entries), _read_run_history(context), now, _find_problems(context, snapshot)
+        shown, reading.read_run_history(context), now, reading.find_problems(context, snapshot)
     )
-    context.show(views.render_entries(entries, now, _shown_zone(context, zone)))
+    context.show(views.render_entries(entries, now, reading.shown_zone(context, zone)))
 
 
 @command.command("next")
 @click.argument("name", required=False, shell_complete=complete("schedules"))
-@click.option(
-    "-n", "--limit", "count", default=10, show_default=True, type=click.IntRange(1, 10_000), help="So many runs."
-)
+@click.option("-n", "--limit", "count", type=click.IntRange(1, 10_000), help="So many runs: 10, or all up to --to.")
+@click.option("--from", "start", metavar="WHEN", help="The runs from then on, not from now.")
+@click.option("--to", "end", metavar="WHEN", help="The runs up to then.")
+@click.option("--why", "left_out", is_flag=True, help="Show also what the entry leaves out, with the reason.")
 @zone_option
 @file_option
 @pass_command_context
-def list_runs(context: CommandContext, name: str | None, count: int, zone: str | None, file: str | None) -> None:
+def list_runs(
+    context: CommandContext, /, name: str | None, count: int | None, zone: str | None, file: str | None, **period: Any
+) -> None:
     """Show the runs ahead, of all entries or of one.
 
-    A local time that a change of the clock skips or repeats is marked.
+    WHEN is a date or a time, such as 2026-12-24 or 2026-12-24T18:00. A run that
+    its jitter moves is marked, and so is a local time that a change of the clock
+    skips or repeats. With --why those are there too that `start`, `end` and
+    `except` leave out.
 
     \b
     Examples:
       livectl schedules next -n 5 --tz Europe/Paris
-      livectl schedules next digest
+      livectl schedules next digest --from 2026-12-20 --to 2027-01-05 --why
     """
-    from livectl.ops.beat import views
+    from livectl.ops.beat import run_views
 
-    snapshot = _read_snapshot(context, file)
+    snapshot = reading.read_snapshot(context, file)
     schedules = snapshot.schedules
-    problems = _find_problems(context, snapshot)
-    wanted = [_find_entry(name, snapshot)] if name else [entry for entry in schedules if entry.name not in problems]
+    problems = reading.find_problems(context, snapshot)
+    wanted = (
+        [reading.find_entry(name, snapshot)] if name else [entry for entry in schedules if entry.name not in problems]
+    )
     for entry_name, problem in problems.items():
         context.say(f"{entry_name} is left out: {problem}")
-    runs = list(islice(views.upcoming_runs(wanted, _now_ms()), count))
     by_name = {schedule.name: schedule for schedule in wanted}
-    history = _read_run_history(context)
-    context.show(views.render_runs(runs, by_name, history, _shown_zone(context, zone)))
+    history, shown_zone = reading.read_run_history(context), reading.shown_zone(context, zone)
+    after, until = reading.parse_period(period["start"], period["end"], shown_zone)
+    runs = run_views.list_runs(wanted, after, until, history, left_out=period["left_out"])
+    limit = count or (DEFAULT_RUNS if until is None else MAX_RUNS)
+    context.show(run_views.render_runs(list(islice(runs, limit)), by_name, history, shown_zone))
+
+
+@command.command()
+@click.argument("name", shell_complete=complete("schedules"))
+@click.argument("instant")
+@zone_option
+@file_option
+@pass_command_context
+def explain(context: CommandContext, /, name: str, instant: str, zone: str | None, file: str | None) -> int:
+    """Say why an entry runs at an instant, or why it does not; then the exit code is 1.
+
+    INSTANT is a date, or a time to the minute or the second, in the timezone that
+    times are shown in, or with an offset.
+
+    \b
+    Examples:
+      livectl schedules explain digest 2026-12-24
+      livectl schedules explain digest "2026-12-24 09:00" --tz Europe/Paris
+    """
+    from livectl.ops.beat import run_views
+
+    snapshot, shown_zone = reading.read_snapshot(context, file, says_unread=False), reading.shown_zone(context, zone)
+    entry = reading.find_entry(name, snapshot)
+    try:
+        question = run_views.Question.parse(instant, shown_zone)
+    except ValueError as error:
+        raise UsageError(f"{instant!r} is no instant", reading.INSTANT_HINT) from error
+    explanation = run_views.explain(entry, question, reading.read_run_history(context), reading.now_ms())
+    context.show(run_views.render(explanation, entry, question, shown_zone))
+    return 0 if explanation.runs else 1
 
 
 @command.command("run")
@@ -148,7 +190,7 @@ def run_entry(context: CommandContext, /, name: str, file: str | None) -> None:
     from livectl.ops.schedules import options
     from livectl.render import sentence
 
-    entry = _find_entry(name, _read_snapshot(context, file))
+    entry = reading.find_entry(name, reading.read_snapshot(context, file))
     if reason := options.refusal(entry.task, entry.args, entry.kwargs, context.load_tasks()):
         raise SettingsError(f"{name} is not sent: {reason}", "Mend the entry, then: livectl schedules validate")
     job_id = publisher.send_now(context.deployment, context.sending_app, entry)
@@ -157,51 +199,68 @@ def run_entry(context: CommandContext, /, name: str, file: str | None) -> None:
 
 
 @command.command()
-@click.argument("name", shell_complete=complete("schedules"))
+@click.argument("name", required=False, shell_complete=complete("schedules"))
+@click.option("--group", metavar="GROUP", help="All entries of this group, in one step.")
 @click.option("--reason", default="", metavar="TEXT", help="Why; `schedules list` shows it.")
 @pass_command_context
-def pause(context: CommandContext, /, name: str, reason: str) -> None:
-    """Let no beat send an entry until it is resumed. It takes effect at once, and outlives restarts.
+def pause(context: CommandContext, /, name: str | None, group: str | None, reason: str) -> None:
+    """Let no beat send an entry, or a group of entries, until it is resumed.
+
+    It takes effect at once, and outlives restarts.
 
     \b
     Examples:
-      livectl schedules pause digest
       livectl schedules pause digest --reason "mail server moves"
+      livectl schedules pause --group billing
     """
     from livectl import redis_client
     from livectl.ops.beat import run_store
     from livectl.render import sentence
 
-    with redis_client.using_store(_store_address(context)) as store:
-        snapshot = _read_snapshot(context, says_unread=False)
-        names = run_store.read_pausable_names(store, snapshot.schedules)
-        _check_name(name, names.union(entry.name for entry in snapshot.app_entries))
-        run_store.pause(store, name, reason)
-    context.note_change("pause", name)
-    context.show(sentence(f"{name} is paused; `livectl schedules resume {name}` ends that.", {"name": name}))
+    with redis_client.using_store(reading.store_address(context)) as store:
+        snapshot = reading.read_snapshot(context, says_unread=False)
+        names = reading.group_members(name, group, snapshot)
+        if name:
+            known = run_store.read_pausable_names(store, snapshot.schedules)
+            reading.check_name(name, known.union(entry.name for entry in snapshot.app_entries))
+        run_store.pause_all(store, names, reason)
+    for paused in names:
+        context.note_change("pause", paused)
+    if name:
+        context.show(sentence(f"{name} is paused; `livectl schedules resume {name}` ends that.", {"name": name}))
+        return
+    text = f"{', '.join(names)}: paused; `livectl schedules resume --group {group}` ends that."
+    context.show(sentence(text, {"group": group, "names": names}))
 
 
 @command.command()
-@click.argument("name", shell_complete=complete("schedules"))
+@click.argument("name", required=False, shell_complete=complete("schedules"))
+@click.option("--group", metavar="GROUP", help="All entries of this group, in one step.")
 @pass_command_context
-def resume(context: CommandContext, /, name: str) -> int:
-    """Let an entry be sent again, from its next run on: what fell due meanwhile is left out.
+def resume(context: CommandContext, /, name: str | None, group: str | None) -> int:
+    """Let an entry, or a group, be sent again: what fell due meanwhile is left out.
 
     \b
     Examples:
       livectl schedules resume digest
-      livectl -A proj schedules resume digest
+      livectl schedules resume --group billing
     """
     from livectl import redis_client
     from livectl.ops.beat import run_store
     from livectl.render import sentence
 
-    with redis_client.using_store(_store_address(context)) as store:
-        was_paused = run_store.resume(store, name)
-    context.note_change("resume", name, "done" if was_paused else "nothing")
-    text = f"{name} runs again." if was_paused else f"{name} was not paused."
-    context.show(sentence(text, {"name": name, "resumed": was_paused}))
-    return 0 if was_paused else 1
+    names = [name] if name else []
+    if group or not name:
+        names = reading.group_members(name, group, reading.read_snapshot(context, says_unread=False))
+    with redis_client.using_store(reading.store_address(context)) as store:
+        resumed = run_store.resume_all(store, names)
+    for each in names:
+        context.note_change("resume", each, "done" if resumed else "nothing")
+    what, verb, be = (name, "runs", "was") if name else (", ".join(names), "run", "were")
+    text = f"{what} {verb} again." if resumed else f"{what} {be} not paused."
+    data = {"name": name} if name else {"group": group, "names": names}
+    context.show(sentence(text, {**data, "resumed": bool(resumed)}))
+    return 0 if resumed else 1
 
 
 @command.command()
@@ -221,9 +280,9 @@ def diff(context: CommandContext, /, file: str | None) -> int:
     from livectl.ops.beat import views
     from livectl.ops.schedules import schedule_file
 
-    path = _schedule_path(context, file)
+    path = reading.schedule_path(context, file)
     schedules = schedule_file.load(path, name=context.display_path(path)).schedules
-    differences = views.find_differences(_store_address(context), path, schedules)
+    differences = views.find_differences(reading.store_address(context), path, schedules)
     context.show(views.render_differences(path, differences))
     return 1 if differences else 0
 
@@ -281,129 +340,11 @@ def export(context: CommandContext, /, to: str | None, file: str | None) -> int:
     """
     from livectl.ops.schedules import conversion, exporting
 
-    snapshot = _read_snapshot(context, file, says_unread=False)
-    from_app = context.app is not None and file is None and _is_file_left_out(context)
-    name = f"beat_schedule of {context.app}" if from_app else context.display_path(_schedule_path(context, file))
-    converted = exporting.export_schedule(to, snapshot.schedules, name, context.app, _now_ms())
+    snapshot = reading.read_snapshot(context, file, says_unread=False)
+    from_app = context.app is not None and file is None and reading.is_file_left_out(context)
+    name = f"beat_schedule of {context.app}" if from_app else context.display_path(reading.schedule_path(context, file))
+    converted = exporting.export_schedule(to, snapshot.schedules, name, context.app, reading.now_ms())
     left = {
         entry.name: entry.problem or "a class of the app's own says when it is due" for entry in snapshot.app_entries
     }
     return conversion.show(converted.without(left), context.say, context.show)
-
-
-def _read_snapshot(context: CommandContext, file: str | None = None, *, says_unread: bool = True) -> ScheduleSnapshot:
-    """Everything scheduled, in the file and in the app of `-A`; with `-A` the file of the settings may be missing."""
-    from livectl.ops.beat.views import read_snapshot
-
-    path = _schedule_path(context, file)
-    optional = file is None and _is_file_left_out(context)
-    snapshot = read_snapshot(path, name=context.display_path(path), app=_load_named_app(context), optional=optional)
-    unread = [
-        f"{entry.name} is left out: {entry.problem}"
-        if entry.problem
-        else f"{entry.name} is in the app's beat_schedule; only beat can tell when it is due"
-        for entry in snapshot.app_entries
-    ]
-    for note in (*(unread if says_unread else ()), *snapshot.notes):
-        context.say(note)
-    return snapshot
-
-
-def _is_file_left_out(context: CommandContext) -> bool:
-    """Whether there is no schedule file, and the settings name none."""
-    from livectl.settings import DEFAULT_SOURCE
-
-    return context.settings.sources.get("schedules") == DEFAULT_SOURCE and not context.settings.schedules.exists()
-
-
-def _find_problems(context: CommandContext, snapshot: ScheduleSnapshot) -> dict[str, str]:
-    """Entry -> why no beat sends it. Without -A nothing is looked at: livectl's own tasks take a second to load."""
-    if context.app is None:
-        return {}
-    from livectl.ops.schedules import options
-
-    tasks = context.load_tasks()
-    reasons = {entry.name: options.refusal(entry.task, entry.args, entry.kwargs, tasks) for entry in snapshot.schedules}
-    return {name: reason for name, reason in reasons.items() if reason}
-
-
-def _shown_zone(context: CommandContext, zone: str | None) -> str:
-    """The time zone that times are shown in: the one asked for, that of the settings, or of the app of -A."""
-    from livectl.settings import DEFAULT_SOURCE
-    from livectl.units import parse_timezone
-
-    if zone:
-        return parse_timezone(zone)
-    if context.app is None or context.settings.sources.get("timezone") != DEFAULT_SOURCE:
-        return context.settings.timezone
-    from livectl.ops import apps
-
-    return apps.find_zone(context.celery_app) or context.settings.timezone
-
-
-def _schedule_path(context: CommandContext, file: str | None) -> Path:
-    return context.cwd / file if file else context.settings.schedules
-
-
-def _load_named_app(context: CommandContext) -> Any:
-    """The app of `-A` with the modules of its tasks imported; None without `-A`."""
-    if context.app is None:
-        return None
-    context.load_tasks()
-    return context.celery_app
-
-
-def _store_address(context: CommandContext) -> Address:
-    """The store where the beats keep their state."""
-    if context.app is None:
-        return context.own_store
-    from livectl.ops import scheduler
-
-    return scheduler.store_address(context.settings, _load_named_app(context))
-
-
-def _load_tasks(context: CommandContext) -> Mapping[str, Any] | None:
-    """The tasks to check entries against; None, and the reason on stderr, when the app cannot be imported."""
-    from livectl.ops import apps
-
-    try:
-        if context.app is not None:
-            return context.load_tasks()
-        with context.working("loading the tasks"):
-            return apps.load_tasks(apps.app_of_modules(OWN_TASKS_MODULE), context.cwd)
-    except LivectlError as error:
-        context.say(f"tasks not checked: {error.message}")
-        return None
-
-
-def _read_run_history(context: CommandContext) -> RunHistory:
-    """The last runs and the pauses; none, and the reason on stderr, when the store cannot be reached."""
-    from livectl.ops.beat import views
-
-    try:
-        return views.read(_store_address(context), context.deployment)
-    except LivectlError as error:
-        context.say(f"last runs not known: {error.message}")
-        return views.RunHistory()
-
-
-def _find_entry(name: str, snapshot: ScheduleSnapshot) -> Schedule:
-    for entry in snapshot.app_entries:
-        if entry.name == name:
-            problem = entry.problem or "only beat can tell when it is due, and what it sends"
-            raise SettingsError(f"{name}: {problem}", "It is in the app's beat_schedule.")
-    by_name = {schedule.name: schedule for schedule in snapshot.schedules}
-    _check_name(name, by_name)
-    return by_name[name]
-
-
-def _check_name(name: str, names: Iterable[str]) -> None:
-    from livectl.suggestions import did_you_mean
-
-    known_names = list(names)
-    if name not in known_names:
-        raise UsageError(f"no schedule is called {name}", did_you_mean(name, known_names) or "livectl schedules list")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // NANOSECONDS_PER_MS

@@ -204,7 +204,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
                 (to_send if timetable.is_worth_sending(claim.run, now) else to_drop).append(claim)
             elif now - claim.run.due > ORPHANED_CLAIM_MS:
                 to_drop.append(claim)
-        self._run_store.mark_done(to_drop)
+        self._run_store.drop(to_drop)
         taken = self._run_store.take_over(to_send)
         for claim in taken:
             logger.info("%s: takes over a run that was claimed and not sent", claim.run.name)
@@ -220,7 +220,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         task_id = entry.options.get("task_id") or self._run_store.task_id(claim.run)
         if self._overlap_check.may_send(entry, task_id):
             return publisher.ClaimedJob(claim, entry, task_id)
-        self._run_store.mark_done([claim])
+        self._run_store.drop([claim])
         return None
 
     def _seconds_to_wait(self, timetable: BeatTimetable) -> float:
@@ -298,12 +298,13 @@ class ReloadingSchedule:
         self._app = app
         self._defaults = defaults
         self._optional = optional
-        self._stamp: FileStamp | None = None
+        self._stamps: list[FileStamp | None] = []  # of the file, then of its calendars
+        self._calendar_files: tuple[Path, ...] = ()
 
     def read(self) -> None:
         """Reads file and app. Raises SettingsError for mistakes in the file, and leaves `entries` as they were."""
-        self._stamp = read_stamp(self.path)
-        if self._stamp is None and self._optional:
+        self._stamps = self._read_stamps()
+        if self._stamps[0] is None and self._optional:
             logger.warning("There is no %s: only the app's own beat_schedule is run.", self.path)
             schedules: tuple[Schedule, ...] = ()
         else:
@@ -343,7 +344,7 @@ class ReloadingSchedule:
 
     def reload_if_changed(self) -> bool:
         """Whether the file changed and was read. A mistake in it is logged, once, and the entries stay as they were."""
-        if read_stamp(self.path) == self._stamp:
+        if self._read_stamps() == self._stamps:
             return False
         old_entries = self.entries
         try:
@@ -356,10 +357,20 @@ class ReloadingSchedule:
 
     def _load_file(self) -> tuple[Schedule, ...]:
         """The schedules of the file. Whether this app has their tasks is looked at later."""
-        loaded = schedule_file.load(self.path)
+        try:
+            loaded = schedule_file.load(self.path)
+        except FileError:  # it may be mended in a calendar
+            self._calendar_files = schedule_file.find_calendar_files(self.path)
+            self._stamps = self._read_stamps()
+            raise
         for warning in loaded.warnings:
             logger.warning("%s", warning)
+        self._calendar_files = loaded.calendar_files
+        self._stamps = [self._stamps[0], *map(read_stamp, self._calendar_files)]
         return loaded.schedules
+
+    def _read_stamps(self) -> list[FileStamp | None]:
+        return [read_stamp(path) for path in (self.path, *self._calendar_files)]
 
     def _check_overlap(self) -> None:
         names = [name for name, entry in self.entries.items() if entry.overlap == "skip"]

@@ -16,7 +16,7 @@ import pytest
 from livectl import cli, models, redis_client
 from livectl.context import CommandContext
 from livectl.models import Schedule
-from livectl.ops.beat import run_store, views
+from livectl.ops.beat import run_store, run_views
 from livectl.ops.beat.views import RunHistory
 from livectl.ops.schedules import cron
 from tests.support.beats import World, make_app
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 FIELDS = {"name", "task", "schedule", "timezone", "enabled", "paused", "last", "ended", "next"}
+ABOUT = {"description", "owner", "tags", "group"}
 GOOD = """\
 timezone: Europe/Paris
 schedules:
@@ -164,7 +165,7 @@ def test_list_shows_every_entry_with_its_next_run(run: Run, tmp_path: Path) -> N
 def test_list_for_programs_has_the_promised_fields(run: Run, tmp_path: Path) -> None:
     write(tmp_path, GOOD)
     rows = json.loads(run("schedules", "list", "--json")[1])
-    assert all(set(row) == FIELDS | {"reason", "problem"} for row in rows)
+    assert all(set(row) == FIELDS | {"reason", "problem"} | ABOUT for row in rows)
     ping, digest, off = rows
     assert (ping["schedule"], ping["enabled"], ping["paused"], ping["last"]) == ("every 5s", True, False, None)
     assert datetime.fromisoformat(ping["next"]) - datetime.now(UTC) < timedelta(seconds=5)
@@ -255,8 +256,8 @@ def cron_schedule(text: str) -> Schedule:
 )
 def test_a_run_that_the_clock_moved_or_repeats_is_marked(text: str, due: str, note: str) -> None:
     schedule, instant = cron_schedule(text), round(datetime.fromisoformat(due).timestamp() * 1000)
-    assert views.clock_change_note(schedule, instant) == note
-    view = views.render_runs([models.Run("x", instant)], {"x": schedule}, RunHistory(), "Europe/Paris")
+    assert run_views.clock_change_note(schedule, instant) == note
+    view = run_views.render_runs([models.Run("x", instant)], {"x": schedule}, RunHistory(), "Europe/Paris")
     data: Any = view.data
     assert data[0]["note"] == (note or None)
 

@@ -184,7 +184,7 @@ ENTRY = "schedules:\n  a: {task: t, "
         ("- a", 's.yaml:1:1: ["a"] is no schedule file (schedules: {ping: {task: livectl.ping, every: 5s}})'),
         ("timezone: UTC", "s.yaml:1:1: no schedules (schedules: {ping: {task: livectl.ping, every: 5s}})"),
         ("schedule: {}", 's.yaml:1:1: unknown key "schedule" (did you mean schedules?)'),
-        ("schedules: {}\nother: 1", 's.yaml:2:1: unknown key "other" (one of timezone, schedules)'),
+        ("schedules: {}\nother: 1", 's.yaml:2:1: unknown key "other" (one of timezone, calendars, schedules)'),
         ("sweep: {task: t, every: 5s}", "s.yaml:1:1: sweep: an entry beside schedules (put it under schedules:)"),
         (
             "schedules: [1]",
@@ -202,7 +202,7 @@ ENTRY = "schedules:\n  a: {task: t, "
         ("schedules: {a: {task: 5, every: 5s}}", 's.yaml:1:23: a: task: 5 is no text ("5")'),
         (
             "schedules: {a: {task: t}}",
-            "s.yaml:1:13: a: nothing says when (every: 30s, or cron, crontab, solar)",
+            "s.yaml:1:13: a: nothing says when (every: 30s, or cron, crontab, solar, at)",
         ),
         (
             ENTRY + 'every: 5s, cron: "@daily"}',

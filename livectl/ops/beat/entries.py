@@ -63,6 +63,7 @@ class BeatEntry(msgspec.Struct, frozen=True, kw_only=True):
     catchup: Literal["once", "skip"] = "once"
     deadline: float | None = None  # seconds
     overlap: Literal["allow", "skip"] = "allow"
+    count: int = 0  # runs at most; 0 is any number
 
     def says_the_same_as(self, other: BeatEntry) -> bool:
         """Whether the two send the same at the same times, as an entry and the one that was imported from it."""
@@ -85,6 +86,7 @@ def to_beat_entry(file_schedule: Schedule) -> BeatEntry:
         catchup=file_schedule.catchup,
         deadline=file_schedule.deadline,
         overlap=file_schedule.overlap,
+        count=file_schedule.count or 0,
     )
 
 
@@ -95,7 +97,12 @@ class ComputedDueTimes(msgspec.Struct, frozen=True):
 
     @property
     def identity(self) -> str:
-        return _fingerprint(msgspec.json.encode((self.schedule.timing, self.schedule.timezone), order="deterministic"))
+        schedule = self.schedule
+        facts: tuple[Any, ...] = (schedule.timing, schedule.timezone)
+        policies = (schedule.start, schedule.end, schedule.jitter, schedule.excluded)
+        if any(policy is not None and policy != () for policy in policies):  # the others are what they always were
+            facts = (*facts, *policies)
+        return _fingerprint(msgspec.json.encode(facts, order="deterministic"))
 
     def after(self, moment: int) -> int | None:
         return due_times.next_due(self.schedule, moment)
@@ -189,7 +196,8 @@ class BeatTimetable:
         next_due = self._next_due_after(name, due)
         if next_due is not None:
             heappush(self._heap, (next_due, name))
-        return DueRun(Run(name, due), NO_NEXT_RUN_MS if next_due is None else next_due - due)
+        period = NO_NEXT_RUN_MS if next_due is None else next_due - due
+        return DueRun(Run(name, due), period, self._entries[name].count)
 
     def is_worth_sending(self, run: Run, now: int) -> bool:
         """Whether a run is not too late for its deadline, its `catchup` and the entry's next run."""

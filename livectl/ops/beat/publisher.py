@@ -248,7 +248,7 @@ def _evaluate(value: Any) -> Any:
 def _give_up(run_store: RunStore, job: ClaimedJob, error: Exception) -> None:
     """Drops a job whose entry is at fault: another try would not help, and other entries must not wait."""
     logger.error("Entry %r cannot be sent: %s: %s", job.entry.name, type(error).__name__, error)
-    run_store.mark_done([job.claim])
+    run_store.drop([job.claim])
 
 
 def _log_reply(job: ClaimedJob, reply: str) -> None:

@@ -5,6 +5,7 @@
     livectl:beat:timing     hash  entry -> what its timing was; another one makes it count anew
     livectl:beat:names      zset  entry -> when a beat last had it
     livectl:beat:pending    zset  "due entry" -> when it was claimed; gone once it is sent
+    livectl:beat:counts     hash  entry -> how many of its runs were claimed, where there is a most
     livectl:beat:running    hash  entry -> "task-id sent-at" of its latest job, where jobs must not overlap
     livectl:beat:seen       hash  beat -> its heartbeat: {"at", "host", "pid", "entries"}
     livectl:beat:held       hash  beat -> the schedule file that it runs, as it last read it
@@ -42,13 +43,15 @@ SINCE_KEY = KEY_PREFIX + "since"
 TIMING_KEY = KEY_PREFIX + "timing"
 NAMES_KEY = KEY_PREFIX + "names"
 PENDING_KEY = KEY_PREFIX + "pending"
+COUNTS_KEY = KEY_PREFIX + "counts"
 RUNNING_KEY = KEY_PREFIX + "running"
 HEARTBEATS_KEY = KEY_PREFIX + "seen"
 LOADED_SCHEDULES_KEY = KEY_PREFIX + "held"
 PAUSED_KEY = KEY_PREFIX + "paused"
 NAMESPACE_KEY = KEY_PREFIX + "namespace"
-REGISTER_KEYS = [LAST_RUN_KEY, SINCE_KEY, TIMING_KEY, NAMES_KEY, RUNNING_KEY, PAUSED_KEY]
-SCRIPT_NAMES = ("register", "claim", "look", "take", "leave", "commit", "begin")
+REGISTER_KEYS = [LAST_RUN_KEY, SINCE_KEY, TIMING_KEY, NAMES_KEY, RUNNING_KEY, PAUSED_KEY, COUNTS_KEY]
+CLAIM_KEYS = [LAST_RUN_KEY, PENDING_KEY, PAUSED_KEY, COUNTS_KEY]
+SCRIPT_NAMES = ("register", "claim", "look", "take", "leave", "drop", "commit", "begin")
 STALE_CLAIM_MS = 3_500  # a claim this old is anybody's: with a look each second, a dead beat's run is sent within 5 s
 FRESH_CLAIM_MS = 2_500  # a claim older than this is not sent by its beat, since another may be taking it over
 GIVEN_BACK_SCORE = 1  # the score of a claim that was given back: stale at once
@@ -70,10 +73,11 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class DueRun(msgspec.Struct, frozen=True):
-    """A run that is due, and the milliseconds until the next run of its entry."""
+    """A run that is due, the milliseconds until the next run of its entry, and how many runs that may have."""
 
     run: Run
     period: int
+    most: int = 0  # 0 is any number
 
 
 class PreparedRun(msgspec.Struct, frozen=True):
@@ -130,11 +134,13 @@ class RunStore:
         return since
 
     def claim(self, due_runs: Sequence[DueRun]) -> list[Claim]:
-        """Claims of the due runs that no beat has claimed and nobody has paused. This beat sends them."""
+        """Claims of those due runs that no beat has claimed, no pause and no `most` forbids. This beat sends them."""
         arguments = [
-            argument for due_run in due_runs for argument in (due_run.run.name, due_run.run.due, due_run.period)
+            argument
+            for due_run in due_runs
+            for argument in (due_run.run.name, due_run.run.due, due_run.period, due_run.most)
         ]
-        indices = self._run_script("claim", [LAST_RUN_KEY, PENDING_KEY, PAUSED_KEY], *arguments) if arguments else []
+        indices = self._run_script("claim", CLAIM_KEYS, *arguments) if arguments else []
         return [Claim(due_runs[index].run, self._store_ms) for index in indices]
 
     def record_heartbeat(self, beat: str, heartbeat: dict[str, Any]) -> list[Claim]:
@@ -154,9 +160,15 @@ class RunStore:
         return [Claim(stale[index].run, self._store_ms) for index in indices]
 
     def mark_done(self, claims: Sequence[Claim]) -> None:
-        """Ends claims whose runs are sent, or will never be."""
+        """Ends claims whose runs are sent."""
         if claims:
             self._run_script("leave", [PENDING_KEY], "", *_claim_arguments(claims))
+
+    def drop(self, claims: Sequence[Claim]) -> None:
+        """Ends claims whose runs will never be sent, and do not count."""
+        arguments = [argument for claim in claims for argument in (claim.run.name, claim.member, claim.at)]
+        if arguments:
+            self._run_script("drop", [PENDING_KEY, COUNTS_KEY], *arguments)
 
     def give_back(self, claims: Sequence[Claim]) -> None:
         """Lets any beat take over these runs at once."""
@@ -258,9 +270,14 @@ class StoreClock:
 
 def pause(store: redis.Redis, name: str, reason: str) -> bool:
     """Lets no beat claim a run of this entry any more. False when it was paused already, for another reason."""
+    return pause_all(store, [name], reason) == 1
+
+
+def pause_all(store: redis.Redis, names: Iterable[str], reason: str) -> int:
+    """Lets no beat claim a run of these entries any more, in one step. Returns how many were not paused yet."""
     seconds, microseconds = store.time()
     at = seconds * MS_PER_SECOND + microseconds // MICROSECONDS_PER_MS
-    return bool(store.hset(PAUSED_KEY, name, msgspec.json.encode(Pause(reason, at))))
+    return int(store.hset(PAUSED_KEY, mapping=dict.fromkeys(names, msgspec.json.encode(Pause(reason, at)))))
 
 
 def resume(store: redis.Redis, name: str, now: str = "") -> bool:
@@ -268,8 +285,13 @@ def resume(store: redis.Redis, name: str, now: str = "") -> bool:
 
     `now` are UTC milliseconds; without it, the store's clock counts.
     """
-    _, was_paused = store.eval(script_source("resume"), 2, PAUSED_KEY, SINCE_KEY, now, name)
-    return bool(was_paused)
+    return resume_all(store, [name], now) == 1
+
+
+def resume_all(store: redis.Redis, names: Iterable[str], now: str = "") -> int:
+    """Lets runs of these entries be claimed again, in one step. Returns how many of them were paused."""
+    _, resumed = store.eval(script_source("resume"), 2, PAUSED_KEY, SINCE_KEY, now, *names)
+    return int(resumed)
 
 
 def read_pauses(store: redis.Redis) -> dict[str, Pause]:
@@ -285,6 +307,11 @@ def read_pausable_names(store: redis.Redis, schedules: Iterable[Schedule]) -> se
 def read_last_runs(store: redis.Redis) -> dict[str, Run]:
     """The last run of each entry, by entry."""
     return {name: Run(name, int(due)) for name, due in _read_hash(store, LAST_RUN_KEY)}
+
+
+def read_counts(store: redis.Redis) -> dict[str, int]:
+    """How many runs each entry has had that may have only so many, by entry."""
+    return {name: int(count) for name, count in _read_hash(store, COUNTS_KEY)}
 
 
 def read_task_ids(store: redis.Redis, runs: Iterable[Run]) -> dict[Run, str]:

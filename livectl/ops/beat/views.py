@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from heapq import merge
-from itertools import islice
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -12,13 +10,13 @@ import msgspec
 
 from livectl import redis_client
 from livectl.errors import FileError, LivectlError, Mistake
-from livectl.models import Cron, JobState, Run, Schedule
+from livectl.models import At, Cron, JobState, Run, Schedule
 from livectl.ops.beat import heartbeats, run_store
 from livectl.ops.beat.run_store import Pause  # noqa: TC001
 from livectl.ops.jobs.status import StatusLookup
 from livectl.ops.processes import launch
 from livectl.ops.schedules import due_times, schedule_file
-from livectl.render import Column, View, sentence, table, with_lines
+from livectl.render import Column, View, sentence, table
 from livectl.units import MS_PER_SECOND, format_count, format_instant
 
 if TYPE_CHECKING:
@@ -82,8 +80,16 @@ def list_entries(
 def _list_entry(schedule: Schedule | AppEntry, history: RunHistory, now: int, problem: str) -> EntryStatus:
     problem = problem or (schedule.problem if isinstance(schedule, AppEntry) else "")
     is_sent = schedule.enabled and schedule.name not in history.pauses and not problem
-    status = _entry_status(schedule, history, _next_due(schedule, now) if is_sent else None)
+    is_sent = is_sent and runs_left(schedule, history) != 0
+    status = entry_status(schedule, history, _next_due(schedule, now) if is_sent else None)
     return msgspec.structs.replace(status, problem=problem)
+
+
+def runs_left(schedule: Schedule | AppEntry, history: RunHistory) -> int | None:
+    """How many runs an entry may still have; None for any number."""
+    if isinstance(schedule, AppEntry) or schedule.count is None:
+        return None
+    return max(0, schedule.count - history.counts.get(schedule.name, 0))
 
 
 def _next_due(schedule: Schedule | AppEntry, now: int) -> int | None:
@@ -93,7 +99,7 @@ def _next_due(schedule: Schedule | AppEntry, now: int) -> int | None:
     return due
 
 
-def _entry_status(schedule: Schedule | AppEntry, history: RunHistory, due: int | None) -> EntryStatus:
+def entry_status(schedule: Schedule | AppEntry, history: RunHistory, due: int | None) -> EntryStatus:
     last_run = history.last_runs.get(schedule.name)
     return EntryStatus(
         schedule=schedule,
@@ -107,10 +113,22 @@ def _entry_status(schedule: Schedule | AppEntry, history: RunHistory, due: int |
 def entry_json(entry: EntryStatus) -> dict[str, Any]:
     """An entry as `livectl schedules list --json` has it."""
     reason = entry.pause.reason or None if entry.pause else None
-    return {**_entry_fields(entry), "reason": reason, "problem": entry.problem or None}
+    return {**entry_fields(entry), "reason": reason, "problem": entry.problem or None, **_about(entry.schedule)}
 
 
-def _entry_fields(entry: EntryStatus) -> dict[str, Any]:
+def _about(schedule: Schedule | AppEntry) -> dict[str, Any]:
+    """What people say of an entry."""
+    if isinstance(schedule, AppEntry):
+        return {"description": None, "owner": None, "tags": [], "group": None}
+    return {
+        "description": schedule.description or None,
+        "owner": schedule.owner or None,
+        "tags": list(schedule.tags),
+        "group": schedule.group or None,
+    }
+
+
+def entry_fields(entry: EntryStatus) -> dict[str, Any]:
     schedule = entry.schedule
     return {
         "name": schedule.name,
@@ -130,7 +148,7 @@ def render_entries(entries: Sequence[EntryStatus], now: int, zone: str) -> View:
         [
             entry.schedule.name,
             entry.schedule.task,
-            _format_schedule(entry, zone),
+            format_schedule(entry, zone),
             _format_short_time(entry.last, now, zone),
             entry.ended or "",
             _format_next(entry, now, zone),
@@ -147,57 +165,17 @@ def _format_next(entry: EntryStatus, now: int, zone: str) -> str:
         return f"left out: {entry.problem}"
     if entry.pause:
         return f"paused: {entry.pause.reason}" if entry.pause.reason else "paused"
-    return _format_short_time(entry.next, now, zone) if entry.schedule.enabled else "off"
+    if not entry.schedule.enabled:
+        return "off"
+    return "done" if _is_done(entry.schedule, entry.next, now) else _format_short_time(entry.next, now, zone)
 
 
-def upcoming_runs(schedules: Iterable[Schedule], after_ms: int) -> Iterator[Run]:
-    """The runs of all schedules that are switched on, in the order of time; usually without end."""
-    runs_by_schedule = (_runs_after(schedule, after_ms) for schedule in schedules if schedule.enabled)
-    return merge(*runs_by_schedule, key=lambda run: (run.due, run.name))
-
-
-def _runs_after(schedule: Schedule, moment: int) -> Iterator[Run]:
-    while (due := due_times.next_due(schedule, moment)) is not None:
-        yield Run(schedule.name, due)
-        moment = due
-
-
-def render_runs(next_runs: Sequence[Run], schedules: Mapping[str, Schedule], history: RunHistory, zone: str) -> View:
-    """The runs, each with a note of what a change of the clock does to it."""
-    data, rows = [], []
-    for run in next_runs:
-        schedule = schedules[run.name]
-        note = "paused" if run.name in history.pauses else clock_change_note(schedule, run.due)
-        entry = _entry_status(schedule, history, run.due)
-        data.append({**_entry_fields(entry), "note": note or None})
-        rows.append(
-            [f"{_local_time(run.due, zone):%Y-%m-%d %H:%M:%S}", schedule.name, _format_schedule(entry, zone), note]
-        )
-    columns = (Column(f"due, {zone}", "whole"), "name", Column("schedule", rank=2), Column("", "state", rank=1))
-    run_rows = table(columns, rows, data, empty="Nothing ahead.")
-    shown = {run.name for run in next_runs}
-    later = [name for name, schedule in schedules.items() if schedule.enabled and name not in shown]
-    return with_lines(run_rows, [f"later: {', '.join(later)}"] if later and shown else [])
-
-
-def clock_change_note(schedule: Schedule, due: int) -> str:
-    """What a change of the clock does to the run at this instant; empty if it does nothing."""
-    cron_line, second = schedule.timing, due // MS_PER_SECOND
-    if not isinstance(cron_line, Cron):
-        return ""
-    period, *later_periods = islice(due_times.offset_periods_from(schedule.timezone, second, 2), 2)
-    if second == period.start and (minute := due_times.skipped_minute(cron_line, period)) is not None:
-        return f"{_format_clock_time(minute * due_times.SECONDS_PER_MINUTE)} does not exist that day"
-    local_second = second + period.offset
-    if local_second in period.repeated_seconds:
-        return f"second of two {_format_clock_time(local_second)}"
-    if later_periods and local_second in later_periods[0].repeated_seconds:
-        return f"first of two {_format_clock_time(local_second)}"
-    return ""
-
-
-def _format_clock_time(local_second: int) -> str:
-    return f"{datetime.fromtimestamp(local_second, UTC):%H:%M}"
+def _is_done(schedule: Schedule | AppEntry, next_due: int | None, now: int) -> bool:
+    """Whether an entry has no run ahead because it has had them all."""
+    if next_due is not None or isinstance(schedule, AppEntry):
+        return False
+    has_ended = schedule.end is not None and schedule.end < now
+    return schedule.count is not None or isinstance(schedule.timing, At) or has_ended
 
 
 class ScheduleCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -303,7 +281,7 @@ def render_differences(path: Path, differences: Sequence[Difference]) -> View:
     return table(columns, rows, differences, empty=f"Every beat holds what {path.name} says.")
 
 
-def _format_schedule(entry: EntryStatus, zone: str) -> str:
+def format_schedule(entry: EntryStatus, zone: str) -> str:
     """When a schedule is due; with its time zone if it has a cron line in another zone than the one that is shown."""
     schedule = entry.schedule
     has_cron_line = isinstance(schedule, Schedule) and isinstance(schedule.timing, Cron)
@@ -314,11 +292,11 @@ def _format_short_time(moment: int | None, now: int, zone: str) -> str:
     """The time of an instant of today, else the day and the time."""
     if moment is None:
         return ""
-    local = _local_time(moment, zone)
-    return f"{local:%H:%M:%S}" if local.date() == _local_time(now, zone).date() else f"{local:%Y-%m-%d %H:%M}"
+    local = local_time(moment, zone)
+    return f"{local:%H:%M:%S}" if local.date() == local_time(now, zone).date() else f"{local:%Y-%m-%d %H:%M}"
 
 
-def _local_time(moment: int, zone: str) -> datetime:
+def local_time(moment: int, zone: str) -> datetime:
     return datetime.fromtimestamp(moment / MS_PER_SECOND, ZoneInfo(zone))
 
 
@@ -334,17 +312,19 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
     last_runs: dict[str, Run] = {}
     job_states: dict[str, JobState] = {}
     pauses: dict[str, Pause] = {}
+    counts: dict[str, int] = {}  # of entries that may have only so many runs
 
 
 def read(store: Address, deployment: Deployment) -> RunHistory:
     """Reads it. How jobs ended is known where results are kept, or where the workers are livectl's own."""
     with redis_client.using_store(store) as client:
         last_runs, pauses = run_store.read_last_runs(client), run_store.read_pauses(client)
+        counts = run_store.read_counts(client)
         task_ids = run_store.read_task_ids(client, last_runs.values())
     with StatusLookup(deployment) as lookup:
         states = lookup.end_states(list(task_ids.values())) if task_ids else {}
     job_states = {run.name: states[task_id] for run, task_id in task_ids.items() if task_id in states}
-    return RunHistory(last_runs=last_runs, job_states=job_states, pauses=pauses)
+    return RunHistory(last_runs=last_runs, job_states=job_states, pauses=pauses, counts=counts)
 
 
 class ScheduleSnapshot(msgspec.Struct, frozen=True):

@@ -1,4 +1,8 @@
-"""Computes when a schedule is due: at an interval, by a cron line in a time zone, or by the sun.
+"""Computes when a schedule is due: at an interval, by a cron line in a time zone, by the sun, or once.
+
+The instants of a timing are those of its words alone. A schedule leaves out those before its start, after its end and
+on days that it excludes, and may move each of the others by a jitter that the instant itself decides. All of it is
+reckoned from the schedule and a moment, so that every beat finds the same.
 
 A year in a time zone is cut into periods of one UTC offset. The local times that a change of the clock skips or repeats
 lie between the offsets of two periods.
@@ -13,9 +17,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from livectl.models import Cron, Interval, Solar
-from livectl.ops.schedules import cron
-from livectl.units import MS_PER_SECOND
+from livectl.models import At, Cron, Interval, Solar
+from livectl.ops.schedules import cron, days
+from livectl.units import MS_PER_SECOND, format_instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +31,7 @@ SECONDS_PER_MINUTE = 60
 SECONDS_PER_DAY = 86_400
 DURATION_UNITS = (("s", 60), ("m", 60), ("h", 24))  # how many of each make one of the next
 MAX_SEARCH_YEARS = 41  # for a cron line: 29 February may take 40 years to fall on one given weekday
+MAX_EXCLUDED_MS = MAX_SEARCH_YEARS * 366 * SECONDS_PER_DAY * MS_PER_SECOND  # in which every run is left out
 LAST_YEAR = 2999  # no due time is looked for after it
 YEAR_CACHE_SIZE = 4_096  # years of a time zone
 MAX_SEARCH_DAYS = 370  # for an event of the sun: by then it has risen again, at the poles too
@@ -49,28 +54,113 @@ SOLAR_EVENTS: dict[str, tuple[str, str, bool]] = {
 
 def next_due(schedule: Schedule, after_ms: int) -> int | None:
     """The first due instant after this one, in UTC milliseconds; None when there is none."""
+    if schedule.jitter:  # one before that is moved beyond it may still come
+        planned = _kept_until(schedule, after_ms)
+        if planned is not None and (due := move(schedule, planned)) > after_ms:
+            return due
+    planned = _kept_after(schedule, after_ms)
+    return None if planned is None else move(schedule, planned)
+
+
+def last_due(schedule: Schedule, until_ms: int) -> int | None:
+    """The latest due instant up to this one, in UTC milliseconds; None when there is none."""
+    planned = _kept_until(schedule, until_ms)
+    if planned is not None and schedule.jitter and move(schedule, planned) > until_ms:
+        planned = _kept_until(schedule, planned - 1)
+    return None if planned is None else move(schedule, planned)
+
+
+def move(schedule: Schedule, planned: int) -> int:
+    """When the run of an instant of the timing is due: moved by its part of the jitter.
+
+    Never as far as the next instant of the timing, so that runs keep their order; nor beyond the end.
+    """
+    if not schedule.jitter:
+        return planned
+    following = timing_after(schedule, planned)
+    most = min(
+        round(schedule.jitter * MS_PER_SECOND),
+        planned if following is None else following - planned - 1,
+        planned if schedule.end is None else schedule.end - planned,
+    )
+    digest = blake2b(f"{schedule.name} {planned}".encode(), digest_size=8).digest()
+    return planned + int.from_bytes(digest) % (max(0, most) + 1)
+
+
+def why_left_out(schedule: Schedule, planned: int) -> str:
+    """Why an instant of the timing has no run; empty when it has one."""
+    if schedule.start is not None and planned < schedule.start:
+        return "before start"
+    if schedule.end is not None and planned > schedule.end:
+        return "after end"
+    excluded = _excluded_on(schedule, planned)
+    return f"except {excluded}" if excluded else ""
+
+
+def _kept_after(schedule: Schedule, after_ms: int) -> int | None:
+    """The first instant of the timing after this one that is not left out."""
+    moment = after_ms if schedule.start is None else max(after_ms, schedule.start - 1)
+    limit = moment + MAX_EXCLUDED_MS
+    while (planned := timing_after(schedule, moment)) is not None:
+        if schedule.end is not None and planned > schedule.end:
+            return None
+        if not schedule.excluded or not _excluded_on(schedule, planned):
+            return planned
+        if planned > limit or (opens := days.opens_at(schedule.excluded, planned, schedule.timezone)) is None:
+            return None
+        moment = max(planned, opens - 1)
+    return None
+
+
+def _kept_until(schedule: Schedule, until_ms: int) -> int | None:
+    """The latest instant of the timing up to this one that is not left out."""
+    moment = until_ms if schedule.end is None else min(until_ms, schedule.end)
+    limit = moment - MAX_EXCLUDED_MS
+    while (planned := timing_until(schedule, moment)) is not None:
+        if schedule.start is not None and planned < schedule.start:
+            return None
+        if not schedule.excluded or not _excluded_on(schedule, planned):
+            return planned
+        if planned < limit or (closes := days.closed_at(schedule.excluded, planned, schedule.timezone)) is None:
+            return None
+        moment = min(planned, closes) - 1
+    return None
+
+
+def _excluded_on(schedule: Schedule, moment: int) -> str:
+    return days.excluded_by(schedule.excluded, days.local_day(moment, schedule.timezone)) if schedule.excluded else ""
+
+
+def timing_after(schedule: Schedule, after_ms: int) -> int | None:
+    """The first instant of the timing alone after this one."""
     timing = schedule.timing
     if isinstance(timing, Interval):
         return _interval_due_until(timing, schedule.name, after_ms) + _interval_ms(timing)
     if isinstance(timing, Cron):
         due_second = _cron_due_from(timing, schedule.timezone, after_ms // MS_PER_SECOND + 1)
         return None if due_second is None else due_second * MS_PER_SECOND
+    if isinstance(timing, At):
+        return timing.instant if timing.instant > after_ms else None
     return solar_event_after(timing, after_ms)
 
 
-def last_due(schedule: Schedule, until_ms: int) -> int | None:
-    """The latest due instant up to this one, in UTC milliseconds; None when there is none."""
+def timing_until(schedule: Schedule, until_ms: int) -> int | None:
+    """The latest instant of the timing alone up to this one."""
     timing = schedule.timing
     if isinstance(timing, Interval):
         return _interval_due_until(timing, schedule.name, until_ms)
     if isinstance(timing, Cron):
         due_second = _cron_due_until(timing, schedule.timezone, until_ms // MS_PER_SECOND)
         return None if due_second is None else due_second * MS_PER_SECOND
+    if isinstance(timing, At):
+        return timing.instant if timing.instant <= until_ms else None
     return solar_event_until(timing, until_ms)
 
 
-def format_timing(timing: Interval | Cron | Solar) -> str:
-    """`every 1h30m`, `0 9 * * mon`, `sunset at 31.2, 121.5`."""
+def format_timing(timing: Interval | Cron | Solar | At) -> str:
+    """`every 1h30m`, `0 9 * * mon`, `sunset at 31.2, 121.5`, `at 2027-01-31T09:00:00Z`."""
+    if isinstance(timing, At):
+        return f"at {format_instant(timing.instant / MS_PER_SECOND)}"
     if isinstance(timing, Cron):
         return timing.text
     if isinstance(timing, Solar):

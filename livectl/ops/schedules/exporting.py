@@ -10,15 +10,16 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from livectl.errors import UsageError
-from livectl.models import Cron, Interval
+from livectl.models import At, Cron, Interval, Solar
 from livectl.ops.schedules.conversion import CRONTAB_FIELDS, ConvertedSchedule, NotPortable, PortingNote
 from livectl.ops.schedules.cron import CELERY_FIELDS, DAY, WEEKDAY
+from livectl.ops.schedules.due_times import format_timing
 from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from livectl.models import Schedule, Solar
+    from livectl.models import Schedule
     from livectl.ops.schedules.cron import CronField
 
     ConvertedT = TypeVar("ConvertedT")
@@ -63,12 +64,24 @@ def _convert_each(
     return converted, left, notes
 
 
+def _recurring(schedule: Schedule) -> Interval | Cron | Solar:
+    """The timing of a schedule that runs more than once."""
+    if isinstance(schedule.timing, At):
+        raise NotPortable(f"it runs once, {format_timing(schedule.timing)}")
+    return schedule.timing
+
+
 def _lost_keys(schedule: Schedule) -> str:
     """The keys of a schedule that only livectl's beat knows."""
     is_set_by_key = {
         "catchup": schedule.catchup != "once",
         "deadline": schedule.deadline is not None,
         "overlap": schedule.overlap != "allow",
+        "start": schedule.start is not None,
+        "end": schedule.end is not None,
+        "count": schedule.count is not None,
+        "jitter": schedule.jitter is not None,
+        "except": bool(schedule.excluded),
     }
     return ", ".join(key for key, is_set in is_set_by_key.items() if is_set)
 
@@ -97,7 +110,7 @@ def _python_entry(schedule: Schedule, zone: str) -> list[str]:
     if isinstance(schedule.timing, Cron) and schedule.timezone != zone:
         raise NotPortable(f"its zone is {schedule.timezone}, and Celery has one for all: {zone}")
     _check_days_for_celery(schedule)
-    keys: dict[str, str] = {"task": repr(schedule.task), "schedule": _python_timing(schedule.timing)}
+    keys: dict[str, str] = {"task": repr(schedule.task), "schedule": _python_timing(_recurring(schedule))}
     keys |= {"args": repr(schedule.args)} if schedule.args else {}
     keys |= {"kwargs": repr(schedule.kwargs)} if schedule.kwargs else {}
     keys |= {"options": repr(schedule.options)} if schedule.options else {}
@@ -177,7 +190,7 @@ def to_django(schedules: Sequence[Schedule], changed: str) -> ConvertedSchedule:
 def _django_timing(schedule: Schedule) -> tuple[str, dict[str, Any]]:
     """The table that has the timing of a schedule, and the fields of its row."""
     _check_for_django(schedule)
-    timing: Interval | Cron | Solar = schedule.timing
+    timing = _recurring(schedule)
     if isinstance(timing, Interval):
         every, period = _django_period(timing)
         return "interval", {"every": every, "period": period}
@@ -236,7 +249,7 @@ def _zoned_line(schedule: Schedule, app: str | None) -> tuple[str, str]:
     """The time zone of a line, empty where any will do, and the line."""
     if not schedule.enabled:
         raise NotPortable("it is switched off")
-    fields = _crontab_fields(schedule.timing)
+    fields = _crontab_fields(_recurring(schedule))
     if unknown := sorted(schedule.options.keys() - CALL_FLAGS.keys()):
         raise NotPortable(f"livectl call has no option for {', '.join(unknown)}")
     zone = schedule.timezone if isinstance(schedule.timing, Cron) else ""

@@ -6,26 +6,27 @@ import json
 import re
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path  # noqa: TC003 - msgspec reads the annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from livectl import extras, validation
-from livectl.errors import Mistake  # noqa: TC001 - msgspec reads the annotations
-from livectl.models import Cron, Interval, Schedule, Solar
-from livectl.ops.schedules import cron, due_times, options
+from livectl.errors import LivectlError, Mistake
+from livectl.models import At, Cron, Interval, Schedule, Solar
+from livectl.ops.schedules import cron, due_times, options, policies
+from livectl.ops.schedules.policies import Surroundings
 from livectl.suggestions import did_you_mean
 from livectl.units import MS_PER_SECOND
 from livectl.validation import DEFAULT_ZONE, FileLocation, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     KeyReader = Callable[[FileLocation, Any], Any]
 
 
-TOP_KEYS = ("timezone", "schedules")
+TOP_KEYS = ("timezone", "calendars", "schedules")
 FILE_EXAMPLE = "schedules: {ping: {task: livectl.ping, every: 5s}}"
 ENTRY_EXAMPLE = "{task: proj.tasks.add, every: 30s}"
 SPACES_AROUND_COMMA = re.compile(" *, *")
@@ -35,10 +36,11 @@ DAYS_PER_MONTH, DAYS_PER_WEEK = 31, 7
 
 
 class ScheduleFile(msgspec.Struct, frozen=True):
-    """The schedules of a file, and warnings of what may not be meant."""
+    """The schedules of a file, warnings of what may not be meant, and the other files that it reads."""
 
     schedules: tuple[Schedule, ...]
     warnings: tuple[Mistake, ...]
+    calendar_files: tuple[Path, ...] = ()
 
 
 def load(
@@ -53,32 +55,52 @@ def load(
 
     document = yamlfile.load(path, name)
     location = FileLocation(document)
-    zone = _read_top_level(location, document.value)
+    surroundings = _read_top_level(location, document.value, path.parent)
     schedules = []
     for entry, value, entry_location in _list_entries(location, document.value):
-        schedule = _read_entry(entry_location, entry, value, zone)
+        schedule = _read_entry(entry_location, entry, value, surroundings)
         if schedule:
             schedules.append(schedule)
-            for warning, hint in cron_warnings(schedule, now_ms):
-                entry_location.child(_timing_key(value)).add_warning(warning, hint)
+            _add_warnings(entry_location, value, schedule, now_ms)
         if tasks is not None:
             options.check_task(entry_location, value, tasks)
     location.raise_mistakes()
-    return ScheduleFile(tuple(schedules), tuple(location.mistakes))
+    calendar_files = policies.list_calendar_files(document.value, path.parent)
+    return ScheduleFile(tuple(schedules), tuple(location.mistakes), calendar_files)
 
 
-def _read_top_level(location: FileLocation, value: Any) -> str:
-    """Checks what stands around the entries. Returns the time zone of entries that name none."""
+def find_calendar_files(path: Path) -> tuple[Path, ...]:
+    """The calendars that a file names, be it right or not."""
+    from livectl import yamlfile
+
+    try:
+        return policies.list_calendar_files(yamlfile.load(path).value, path.parent)
+    except LivectlError:
+        return ()
+
+
+def _add_warnings(location: FileLocation, value: dict[str, Any], schedule: Schedule, now_ms: int | None) -> None:
+    for warning, hint in cron_warnings(schedule, now_ms):
+        location.child(_timing_key(value)).add_warning(warning, hint)
+    if now_ms is not None:
+        for key, warning, hint in policies.warnings(schedule, now_ms):
+            location.child(key).add_warning(warning, hint)
+
+
+def _read_top_level(location: FileLocation, value: Any, folder: Path) -> Surroundings:
+    """Checks what stands around the entries, and returns what it says for them all."""
     if not isinstance(value, dict):
         location.add_mistake(
             "the file is empty" if value is None else f"{quote(value)} is no schedule file", FILE_EXAMPLE
         )
-        return DEFAULT_ZONE
+        return Surroundings(DEFAULT_ZONE)
     for key in value.keys() - TOP_KEYS:
         _add_misplaced_key(location, key, value[key])
-    if value.keys() <= {"timezone"}:
+    if "schedules" not in value and value.keys() <= set(TOP_KEYS):
         location.add_mistake("no schedules", FILE_EXAMPLE)
-    return validation.read_zone(location.child("timezone"), value.get("timezone", DEFAULT_ZONE))
+    zone = validation.read_zone(location.child("timezone"), value.get("timezone", DEFAULT_ZONE))
+    calendars = policies.read_calendars(location.child("calendars"), value.get("calendars", {}), folder)
+    return Surroundings(zone, calendars)
 
 
 def _add_misplaced_key(location: FileLocation, key: str, value: Any) -> None:
@@ -103,7 +125,7 @@ def _list_entries(location: FileLocation, value: Any) -> Iterator[tuple[str, Any
         )
 
 
-def _read_entry(location: FileLocation, name: str, value: Any, zone: str) -> Schedule | None:
+def _read_entry(location: FileLocation, name: str, value: Any, surroundings: Surroundings) -> Schedule | None:
     """The schedule that an entry describes; None when it has mistakes, which are noted."""
     if not isinstance(value, dict):
         location.add_mistake(f"{quote(value)} is no entry", ENTRY_EXAMPLE)
@@ -113,12 +135,20 @@ def _read_entry(location: FileLocation, name: str, value: Any, zone: str) -> Sch
         location.add_mistake("an entry needs a name", key=True)
     fields = {key: KEY_READERS[key](location.child(key), item) for key, item in value.items() if key in KEY_READERS}
     location.check_keys("key", value, ENTRY_KEYS)
-    timing = _read_timing(location, value)
+    own = msgspec.structs.replace(surroundings, zone=fields.get("timezone", surroundings.zone))
+    fields |= {
+        policies.FIELD_NAMES.get(key, key): read(location.child(key), value[key], own)
+        for key, read in policies.POLICY_READERS.items()
+        if key in value
+    }
+    timing = _read_timing(location, value, own.zone)
     if "task" not in value:
         location.add_mistake("no task", "task: proj.tasks.add", key=True)
     if len(location.mistakes) > mistakes_before or timing is None:
         return None
-    return Schedule(name=name, timing=timing, **{"timezone": zone, **fields})
+    schedule = Schedule(name=name, timing=timing, **{"timezone": own.zone, **fields})
+    policies.check(location, value, schedule)
+    return schedule if len(location.mistakes) == mistakes_before else None
 
 
 def _read_task(location: FileLocation, value: Any) -> str:
@@ -152,25 +182,25 @@ def _timing_key(value: dict[str, Any]) -> str:
     return next((key for key in value if key in TIMING_READERS), "")
 
 
-def _read_timing(location: FileLocation, value: dict[str, Any]) -> Interval | Cron | Solar | None:
+def _read_timing(location: FileLocation, value: dict[str, Any], zone: str) -> Interval | Cron | Solar | At | None:
     first = _timing_key(value)
     if not first:
-        location.add_mistake("nothing says when", "every: 30s, or cron, crontab, solar", key=True)
+        location.add_mistake("nothing says when", "every: 30s, or cron, crontab, solar, at", key=True)
         return None
     for key in (key for key in value if key in TIMING_READERS and key != first):
         location.child(key).add_mistake(
             f"a second time besides {first}", "one of the two in an entry of its own", key=True
         )
-        TIMING_READERS[key](location.child(key), value[key])
-    timing: Interval | Cron | Solar | None = TIMING_READERS[first](location.child(first), value[first])
+        TIMING_READERS[key](location.child(key), value[key], zone)
+    timing: Interval | Cron | Solar | At | None = TIMING_READERS[first](location.child(first), value[first], zone)
     return timing
 
 
-def _read_every(location: FileLocation, value: Any) -> Interval:
+def _read_every(location: FileLocation, value: Any, _zone: str) -> Interval:
     return Interval(float(validation.read_duration(location, value)))
 
 
-def _read_cron(location: FileLocation, value: Any) -> Cron | None:
+def _read_cron(location: FileLocation, value: Any, _zone: str) -> Cron | None:
     if not isinstance(value, str):
         location.add_mistake(f"{quote(value)} is no cron line", '"0 9 * * mon-fri" or "@daily"')
         return None
@@ -181,7 +211,7 @@ def _read_cron(location: FileLocation, value: Any) -> Cron | None:
         return None
 
 
-def _read_crontab(location: FileLocation, value: Any) -> Cron | None:
+def _read_crontab(location: FileLocation, value: Any, _zone: str) -> Cron | None:
     """Celery's crontab fields; a field that is left out is `*`."""
     if not isinstance(value, dict):
         hint = f"cron: {quote(value)}" if isinstance(value, str) else "{minute: 30, hour: 7}"
@@ -215,7 +245,7 @@ def _read_field(location: FileLocation, field: cron.CronField, value: Any) -> st
     return word
 
 
-def _read_solar(location: FileLocation, value: Any) -> Solar | None:
+def _read_solar(location: FileLocation, value: Any, _zone: str) -> Solar | None:
     if not isinstance(value, dict):
         location.add_mistake(f"{quote(value)} is no mapping", "{event: sunset, lat: 31.2, lon: 121.5}")
         return None
@@ -307,11 +337,18 @@ KEY_READERS: dict[str, KeyReader] = {
     "catchup": partial(validation.read_choice, known=("once", "skip")),
     "deadline": validation.read_duration,
     "overlap": partial(validation.read_choice, known=("allow", "skip")),
+    "description": validation.read_text,
+    "owner": validation.read_text,
+    "tags": policies.read_tags,
+    "group": validation.read_text,
+    "count": policies.read_count,
+    "jitter": validation.read_duration,
 }
-TIMING_READERS: dict[str, KeyReader] = {
+TIMING_READERS: dict[str, Callable[[FileLocation, Any, str], Any]] = {
     "every": _read_every,
     "cron": _read_cron,
     "crontab": _read_crontab,
     "solar": _read_solar,
+    "at": policies.read_at,
 }
-ENTRY_KEYS = ("task", *TIMING_READERS, *[key for key in KEY_READERS if key != "task"])
+ENTRY_KEYS = ("task", *TIMING_READERS, *[key for key in KEY_READERS if key != "task"], *policies.POLICY_READERS)

@@ -1,0 +1,221 @@
+"""Reads and checks the keys of an entry that say whose it is, and which of its runs are left out or moved."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from livectl.models import At, ExcludedDays, Interval
+from livectl.ops.schedules import cron, days, due_times
+from livectl.suggestions import did_you_mean
+from livectl.units import MS_PER_SECOND, format_instant
+from livectl.validation import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from livectl.models import Schedule
+    from livectl.validation import FileLocation
+
+    Calendars = Mapping[str, ExcludedDays]
+
+
+INSTANT_HINT = "such as 2027-01-31T09:00 or 2027-01-31T09:00:00Z"
+DAYS_HINT = "such as [sat, sun, 2026-12-24..2027-01-02], or the name of a calendar"
+CALENDARS_EXAMPLE = "{holidays: holidays.ics}"
+MAX_CALENDAR_BYTES = 4_000_000
+DAYS_OF_WEEK = 7
+LAST_MOMENT = time(23, 59, 59, 999_000)  # of a day
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+MAX_INSTANT = (datetime(due_times.LAST_YEAR, 12, 31, tzinfo=UTC) - EPOCH) // MILLISECOND
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What a file says for all of its entries."""
+
+    zone: str
+    calendars: dict[str, ExcludedDays] = {}
+
+
+def read_calendars(location: FileLocation, value: Any, folder: Path) -> dict[str, ExcludedDays]:
+    """The calendars of a file, by name. Their paths are relative to its folder."""
+    if not isinstance(value, dict):
+        location.add_mistake(f"{quote(value)} is no mapping of names to files", CALENDARS_EXAMPLE)
+        return {}
+    calendars = {name: _read_calendar(location.child(name), name, path, folder) for name, path in value.items()}
+    return {name: calendar for name, calendar in calendars.items() if calendar}
+
+
+def _read_calendar(location: FileLocation, name: str, path: Any, folder: Path) -> ExcludedDays | None:
+    if _is_day(name):
+        location.add_mistake("a calendar cannot have the name of a day", "another name", key=True)
+        return None
+    if not isinstance(path, str) or not path:
+        location.add_mistake(f"{quote(path)} is no path of a file", "holidays.ics, or a file with a date on each line")
+        return None
+    try:
+        with (folder / path).open("rb") as file:
+            content = file.read(MAX_CALENDAR_BYTES + 1)
+        if len(content) > MAX_CALENDAR_BYTES:
+            location.add_mistake(f"{path} is larger than {MAX_CALENDAR_BYTES:,} bytes", "is it the right file?")
+            return None
+        calendar = days.parse_calendar(name, content.decode(errors="replace"))
+    except (OSError, ValueError) as error:
+        _add_calendar_mistake(location, path, error)
+        return None
+    if not calendar.ranges and not calendar.yearly:
+        location.add_warning(f"{path} names no day", "is it the right file?")
+    return calendar
+
+
+def _add_calendar_mistake(location: FileLocation, path: str, error: Exception) -> None:
+    if isinstance(error, days.DaysError):
+        location.add_mistake(f"{path}:{error.line}: {error.text}", error.hint)
+    elif isinstance(error, OSError):
+        reason = (error.strerror or str(error)).lower()
+        location.add_mistake(f"{path}: {reason}", "paths are relative to the folder of this file")
+    else:
+        location.add_mistake(f"{quote(path)} is no path of a file", "holidays.ics")
+
+
+def _is_day(text: str) -> bool:
+    try:
+        days.parse(text)
+    except days.DaysError:
+        return False
+    return True
+
+
+def list_calendar_files(value: Any, folder: Path) -> tuple[Path, ...]:
+    """The files of the `calendars` of a document, whatever mistakes it may have."""
+    calendars = value.get("calendars") if isinstance(value, dict) else None
+    paths = calendars.values() if isinstance(calendars, dict) else ()
+    return tuple(folder / path for path in paths if isinstance(path, str) and path and "\0" not in path)
+
+
+def read_tags(location: FileLocation, value: Any) -> tuple[str, ...]:
+    items = value if isinstance(value, list) else [value]
+    for number, item in enumerate(items):
+        if not isinstance(item, str) or not item:
+            place = location.child(number, silent=True) if isinstance(value, list) else location
+            place.add_mistake(f"{quote(item)} is no tag", "text, such as [nightly, billing]")
+    return tuple(str(item) for item in items)
+
+
+def read_count(location: FileLocation, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        location.add_mistake(
+            f"{quote(value)} is no number of runs", "1 or more; `enabled: false` switches an entry off"
+        )
+        return 1
+    return value
+
+
+def read_at(location: FileLocation, value: Any, zone: str) -> At | None:
+    instant = _read_instant(location, value, zone)
+    return None if instant is None else At(instant)
+
+
+def read_start(location: FileLocation, value: Any, surroundings: Surroundings) -> int | None:
+    return _read_instant(location, value, surroundings.zone, day_time=time.min)
+
+
+def read_end(location: FileLocation, value: Any, surroundings: Surroundings) -> int | None:
+    return _read_instant(location, value, surroundings.zone, day_time=LAST_MOMENT)
+
+
+def _read_instant(location: FileLocation, value: Any, zone: str, day_time: time | None = None) -> int | None:
+    """An instant in UTC milliseconds; without an offset, it is a time of the entry's zone.
+
+    `day_time` is the time of a date that stands alone.
+    """
+    try:
+        instant = parse_instant(value if isinstance(value, str) else "", zone, day_time)
+    except (ValueError, OverflowError):
+        location.add_mistake(f"{quote(value)} is no instant", INSTANT_HINT)
+        return None
+    if not 0 <= instant < MAX_INSTANT:
+        location.add_mistake(f"{quote(value)} is out of range", f"years 1970 to {due_times.LAST_YEAR}")
+        return None
+    return instant
+
+
+def parse_instant(text: str, zone: str, day_time: time | None = None) -> int:
+    """UTC milliseconds of a time with an offset, of one in a zone, or of a date if there is a time for it."""
+    if day_time is not None and len(text) == len("2027-01-31"):
+        moment = datetime.combine(date.fromisoformat(text), day_time)
+    else:
+        moment = datetime.fromisoformat(text)
+        if len(text) <= len("2027-01-31"):
+            raise ValueError(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=ZoneInfo(zone))
+    return (moment - EPOCH) // MILLISECOND
+
+
+def read_excluded(location: FileLocation, value: Any, surroundings: Surroundings) -> tuple[ExcludedDays, ...]:
+    items = value if isinstance(value, list) else [value]
+    excluded = []
+    for number, item in enumerate(items):
+        place = location.child(number, silent=True) if isinstance(value, list) else location
+        if found := _read_excluded_item(place, item, surroundings.calendars):
+            excluded.append(found)
+    if len({weekday for item in excluded for weekday in item.weekdays}) == DAYS_OF_WEEK:
+        location.add_mistake("leaves out every day of the week", "`enabled: false` switches an entry off")
+    return tuple(excluded)
+
+
+def _read_excluded_item(location: FileLocation, item: Any, calendars: Calendars) -> ExcludedDays | None:
+    if not isinstance(item, str) or not item:
+        location.add_mistake(f"{quote(item)} is neither a day nor a calendar", DAYS_HINT)
+        return None
+    if item in calendars:
+        return calendars[item]
+    try:
+        return days.parse(item)
+    except days.DaysError as error:
+        if item[0].isdigit():
+            location.add_mistake(error.text, error.hint)
+        else:
+            known = [*calendars, *cron.WEEKDAY_NAMES.split()]
+            hint = did_you_mean(item, known) or f"calendars: {CALENDARS_EXAMPLE} at the top names one"
+            location.add_mistake(f"{quote(item)} is neither a day nor a calendar", hint)
+        return None
+
+
+POLICY_READERS: dict[str, Callable[[FileLocation, Any, Surroundings], Any]] = {
+    "start": read_start,
+    "end": read_end,
+    "except": read_excluded,
+}
+FIELD_NAMES = {"except": "excluded"}  # of keys that are words of Python
+
+
+def check(location: FileLocation, value: Mapping[str, Any], schedule: Schedule) -> None:
+    """Notes what policies of one entry contradict each other."""
+    if schedule.start is not None and schedule.end is not None and schedule.end < schedule.start:
+        started = format_instant(schedule.start / MS_PER_SECOND)
+        location.child("end").add_mistake(f"{quote(value['end'])} is before the start", f"after {started}")
+        return
+    if schedule.jitter and isinstance(schedule.timing, Interval) and schedule.jitter > schedule.timing.seconds:
+        location.child("jitter").add_mistake(
+            f"{quote(value['jitter'])} is longer than every {quote(value['every'])}", "at most as long"
+        )
+    if schedule.start is None and schedule.end is None and not schedule.excluded:
+        return
+    if due_times.next_due(schedule, (schedule.start or 0) - 1) is None:
+        key = next(key for key in ("except", "end", "start") if key in value)
+        location.child(key).add_mistake("leaves no run at all", "`livectl schedules next --why` shows what is left out")
+
+
+def warnings(schedule: Schedule, now_ms: int) -> Iterator[tuple[str, str, str]]:
+    """Key, text and hint of what may not be meant, at this time."""
+    if isinstance(schedule.timing, At) and schedule.timing.instant <= now_ms:
+        yield "at", "that instant has passed: it is not sent any more", "take the entry out"
+    elif schedule.end is not None and schedule.end < now_ms:
+        yield "end", "that instant has passed: it is not sent any more", "take the entry out"

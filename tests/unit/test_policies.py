@@ -1,0 +1,339 @@
+"""Which runs of a schedule are left out or moved, compared with a calendar that is read day by day."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from livectl.errors import FileError
+from livectl.models import At, ExcludedDays, Interval, Schedule
+from livectl.ops.beat.entries import ComputedDueTimes
+from livectl.ops.schedules import cron, days, due_times, schedule_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ZONES = ("UTC", "Europe/Paris", "America/Havana", "Australia/Lord_Howe")
+FIRST_DAY = date(2026, 10, 22)  # the clock changes in three of the zones within the next two weeks
+DAYS = 14
+MINUTE = 60_000
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+NOW = round(datetime(2026, 11, 21, tzinfo=UTC).timestamp() * 1000)
+
+
+def utc(text: str) -> int:
+    return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+# --- a naive oracle: every minute of two weeks is looked at, by Python's calendar alone
+
+
+class Plan(NamedTuple):
+    """An entry in plain words."""
+
+    minute: int
+    hours: tuple[int, ...]
+    zone: str
+    start: int | None
+    end: int | None
+    excluded: tuple[str, ...]
+
+
+@cache
+def minutes_of(zone: str) -> list[tuple[int, datetime]]:
+    """Each minute of two weeks: its instant, and what the clock on the wall shows."""
+    first = datetime(FIRST_DAY.year, FIRST_DAY.month, FIRST_DAY.day, tzinfo=UTC)
+    moments = (first + timedelta(minutes=number) for number in range(DAYS * 1440))
+    return [(round(moment.timestamp() * 1000), moment.astimezone(ZoneInfo(zone))) for moment in moments]
+
+
+def expected(plan: Plan) -> list[int]:
+    """The runs of a line of every hour, or of hours that no clock change touches."""
+    return [
+        moment
+        for moment, wall in minutes_of(plan.zone)
+        if wall.minute == plan.minute
+        and wall.hour in plan.hours
+        and (plan.start is None or moment >= plan.start)
+        and (plan.end is None or moment <= plan.end)
+        and not any(leaves_out(words, wall.date()) for words in plan.excluded)
+    ]
+
+
+def leaves_out(words: str, day: date) -> bool:
+    if words in WEEKDAYS:
+        return WEEKDAYS[day.isoweekday() % 7] == words
+    first, _, last = words.partition("..")
+    return first <= day.isoformat() <= (last or first)
+
+
+day_words = st.builds(lambda number: (FIRST_DAY + timedelta(days=number)).isoformat(), st.integers(-3, DAYS + 3))
+excluded_words = st.one_of(
+    st.sampled_from(WEEKDAYS), day_words, st.tuples(day_words, day_words).map(lambda pair: "..".join(sorted(pair)))
+)
+instants = st.none() | st.integers(0, DAYS * 1440).map(lambda number: utc(FIRST_DAY.isoformat()) + number * MINUTE)
+plans = st.builds(
+    Plan,
+    minute=st.sampled_from([0, 7, 59]),
+    hours=st.sampled_from([tuple(range(24)), (9,), (4, 12, 23), (5, 6, 7)]),
+    zone=st.sampled_from(ZONES),
+    start=instants,
+    end=instants,
+    excluded=st.lists(excluded_words, max_size=3).map(tuple),
+)
+
+
+def to_schedule(plan: Plan, jitter: float | None = None) -> Schedule:
+    hours = "*" if len(plan.hours) == 24 else ",".join(map(str, plan.hours))
+    return Schedule(
+        name="x",
+        task="t",
+        timing=cron.parse(f"{plan.minute} {hours} * * *"),
+        timezone=plan.zone,
+        start=plan.start,
+        end=plan.end,
+        jitter=jitter,
+        excluded=tuple(map(days.parse, plan.excluded)),
+    )
+
+
+def list_runs(schedule: Schedule) -> list[int]:
+    runs, end = [], utc(FIRST_DAY.isoformat()) + DAYS * 1440 * MINUTE
+    due = due_times.next_due(schedule, utc(FIRST_DAY.isoformat()) - 1)
+    while due is not None and due < end:
+        runs.append(due)
+        due = due_times.next_due(schedule, due)
+    return runs
+
+
+def hold_to_the_calendar(plan: Plan) -> None:
+    runs = expected(plan)
+    schedule = to_schedule(plan)
+    assert list_runs(schedule) == runs
+    for run in runs[:3] + runs[-3:]:
+        assert due_times.last_due(schedule, run) == run
+    for earlier, later in pairwise(runs):
+        assert due_times.last_due(schedule, later - 1) == earlier
+
+
+@given(plans)
+def test_runs_are_those_that_the_calendar_leaves(plan: Plan) -> None:
+    hold_to_the_calendar(plan)
+
+
+@pytest.mark.soak
+@settings(max_examples=100_000)
+@given(plans)
+def test_runs_of_a_hundred_thousand_schedules_are_those_that_the_calendar_leaves(plan: Plan) -> None:
+    hold_to_the_calendar(plan)
+
+
+@given(plans, st.integers(1, 5_000))
+def test_jitter_moves_each_run_by_its_own_part_and_none_past_the_next(plan: Plan, jitter: int) -> None:
+    planned, moved = expected(plan), to_schedule(plan, jitter)
+    runs = list_runs(to_schedule(plan, jitter))
+    end = utc(FIRST_DAY.isoformat()) + DAYS * 1440 * MINUTE
+    kept = [due_times.move(moved, moment) for moment in planned]
+    assert runs == [due for due in kept if due < end]
+    assert all(0 <= due - moment <= jitter * 1000 for due, moment in zip(kept, planned, strict=True))
+    assert all(due < following for due, following in zip(kept, planned[1:], strict=False))
+    assert plan.end is None or all(due <= plan.end for due in kept)
+    assert all(due_times.last_due(moved, due) == due for due in runs)
+    assert all(due_times.last_due(moved, later - 1) == earlier for earlier, later in pairwise(runs))
+
+
+def test_jitter_is_spread_over_all_of_its_length() -> None:
+    schedule = Schedule(name="x", task="t", timing=cron.parse("0 * * * *"), jitter=600)
+    parts = [due % 3_600_000 for due in list_runs(schedule)]
+    assert min(parts) < 60_000
+    assert max(parts) > 540_000
+    other = [due % 3_600_000 for due in list_runs(Schedule(name="y", task="t", timing=schedule.timing, jitter=600))]
+    assert parts != other
+
+
+def test_an_interval_of_a_second_passes_years_of_excluded_days_at_once() -> None:
+    schedule = Schedule(name="x", task="t", timing=Interval(1), excluded=(days.parse("2026-01-01..2029-12-31"),))
+    due = due_times.next_due(schedule, NOW)
+    assert due is not None
+    assert datetime.fromtimestamp(due / 1000, UTC).date() == date(2030, 1, 1)
+    due = due_times.last_due(schedule, NOW)
+    assert due is not None
+    assert datetime.fromtimestamp(due / 1000, UTC).date() == date(2025, 12, 31)
+
+
+def test_one_instant_is_due_once() -> None:
+    schedule = Schedule(name="x", task="t", timing=At(NOW))
+    assert due_times.next_due(schedule, NOW - 1) == NOW
+    assert due_times.next_due(schedule, NOW) is None
+    assert due_times.last_due(schedule, NOW) == NOW
+    assert due_times.last_due(schedule, NOW - 1) is None
+
+
+def test_an_entry_without_policies_has_the_identity_that_it_always_had() -> None:
+    """A new identity would make every entry of a store count anew."""
+    schedule = Schedule(name="x", task="t", timing=cron.parse("0 9 * * *"), owner="me", tags=("a",), count=3)
+    assert ComputedDueTimes(schedule).identity == "24cb8ef13b62cb89"
+
+
+# --- calendars
+
+
+@pytest.mark.parametrize(
+    ("text", "shut", "open_days"),
+    [
+        ("2026-12-24\n2026-12-31..2027-01-02 # new year\n\n# none\n", "2026-12-24 2027-01-01", "2026-12-25 2027-01-03"),
+        ("\ufeff2026-12-24 Christmas Eve\r\n", "2026-12-24", "2025-12-24"),
+        ("DTSTART;VALUE=DATE:20261224", "2026-12-24", "2026-12-25 2027-12-24"),
+        ("DTSTART;VALUE=DATE:20261224\nDTEND;VALUE=DATE:20261227", "2026-12-24 2026-12-26", "2026-12-27"),
+        ("DTSTART:20261224T090000Z\nDTEND:20261224T170000Z", "2026-12-24", "2026-12-25"),
+        ("DTSTART;TZID=Europe/Paris:20261224T000000\nDTEND:20261226T000000", "2026-12-25", "2026-12-26"),
+        ("DTSTART;VALUE=DATE:20261224\nDURATION:P2D", "2026-12-25", "2026-12-26"),
+        ("DTSTART;VALUE=DATE:20201225\nRRULE:FREQ=YEARLY", "2026-12-25 2031-12-25", "2026-12-24"),
+        ("SUMMARY:Folded\n  text\nDTSTART;VALUE=DATE\n :20261224", "2026-12-24", "2026-12-25"),
+    ],
+)
+def test_a_calendar_names_days(text: str, shut: str, open_days: str) -> None:
+    if "DTSTART" in text:
+        text = f"BEGIN:VCALENDAR\nBEGIN:VEVENT\n{text}\nEND:VEVENT\nEND:VCALENDAR\n".replace("\n", "\r\n")
+    calendar = days.parse_calendar("c", text)
+    assert all(days.excluded_by([calendar], date.fromisoformat(day)) == "c" for day in shut.split())
+    assert not any(days.excluded_by([calendar], date.fromisoformat(day)) for day in open_days.split())
+
+
+def test_a_cancelled_event_is_a_day_like_any_other() -> None:
+    text = "BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART:20261224\nSTATUS:CANCELLED\nEND:VEVENT\nEND:VCALENDAR"
+    assert days.parse_calendar("c", text) == ExcludedDays("c")
+
+
+# --- what is refused
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., list[str]]:
+    """The mistakes and warnings of a file with one entry."""
+
+    def read_entry(entry: str, top: str = "", **files: str) -> list[str]:
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+        path = tmp_path / "s.yaml"
+        path.write_text(f"{top}\nschedules:\n  a: {{task: t, {entry}}}\n")
+        try:
+            return [str(warning) for warning in schedule_file.load(path, name="s.yaml", now_ms=NOW).warnings]
+        except FileError as error:
+            return [str(mistake) for mistake in error.mistakes]
+
+    return read_entry
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("every: 5s, count: 0", "s.yaml:3:34: a: count: 0 is no number of runs (1 or more; `enabled: false` switches"),
+        ("every: 5s, count: true", "s.yaml:3:34: a: count: true is no number of runs"),
+        ("every: 5s, start: soon", 's.yaml:3:34: a: start: "soon" is no instant (such as 2027-01-31T09:00 or'),
+        ("every: 5s, end: 1890-01-01", 's.yaml:3:32: a: end: "1890-01-01" is out of range (years 1970 to 2999)'),
+        (
+            "every: 5s, start: 2027-02-01, end: 2027-01-01",
+            's.yaml:3:51: a: end: "2027-01-01" is before the start (after 2027-02-01T00:00:00Z)',
+        ),
+        ("every: 5s, jitter: 10s", 's.yaml:3:35: a: jitter: "10s" is longer than every "5s" (at most as long)'),
+        ("every: 5s, jitter: 0s", 's.yaml:3:35: a: jitter: "0s" must be more than zero'),
+        ("at: 2027-01-31", 's.yaml:3:20: a: at: "2027-01-31" is no instant'),
+        ("at: 2027-01-31T09:00:00Z, every: 5s", "s.yaml:3:42: a: every: a second time besides at"),
+        ("every: 5s, except: [sat, holidys]", 's.yaml:3:41: a: except: "holidys" is neither a day nor a calendar'),
+        ("every: 5s, except: [2026-13-01]", 's.yaml:3:36: a: except: "2026-13-01" is no date (such as 2026-12-24'),
+        (
+            "every: 5s, except: 2026-12-24..2026-12-01",
+            's.yaml:3:35: a: except: "2026-12-24..2026-12-01" ends before it starts (2026-12-01..2026-12-24)',
+        ),
+        ("every: 5s, except: [7]", "s.yaml:3:36: a: except: 7 is neither a day nor a calendar"),
+        (
+            "every: 5s, except: [sun, mon, tue, wed, thu, fri, sat]",
+            "s.yaml:3:35: a: except: leaves out every day of the week",
+        ),
+        ('cron: "0 9 * * sat", except: sat', "s.yaml:3:45: a: except: leaves no run at all"),
+        ("at: 2027-01-31T09:00:00Z, except: sun", "s.yaml:3:50: a: except: leaves no run at all"),
+        ("at: 2027-01-31T09:00:00Z, end: 2027-01-30", "s.yaml:3:47: a: end: leaves no run at all"),
+        ("every: 5s, tags: [a, 1]", "s.yaml:3:37: a: tags: 1 is no tag"),
+        ("every: 5s, group: []", "s.yaml:3:34: a: group: [] is no text"),
+        ("at: 2026-01-31T09:00:00Z", "s.yaml:3:20: warning: a: at: that instant has passed"),
+        ("every: 5s, end: 2026-01-31", "s.yaml:3:32: warning: a: end: that instant has passed"),
+    ],
+)
+def test_a_policy_that_cannot_be_is_told_with_its_place_and_cure(
+    read: Callable[..., list[str]], entry: str, message: str
+) -> None:
+    messages = read(entry)
+    assert any(found.startswith(message) for found in messages), messages
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("2026-12-24\n2026-02-30\n", 's.yaml:1:16: calendars: c: c.txt:2: "2026-02-30" is no date'),
+        ("2026-12-24..2026-12-20", 's.yaml:1:16: calendars: c: c.txt:1: "2026-12-24..2026-12-20" ends before it'),
+        ("", "s.yaml:1:16: warning: calendars: c: c.txt names no day"),
+        (
+            "BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART:20261224\nRRULE:FREQ=WEEKLY\nEND:VEVENT\n",
+            "s.yaml:1:16: calendars: c: c.txt:4: RRULE:FREQ=WEEKLY is not read (write the days out",
+        ),
+        (
+            "BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART:20261224\nDTEND:20261201\nEND:VEVENT\n",
+            "s.yaml:1:16: calendars: c: c.txt:3: an event that ends before it starts",
+        ),
+        (
+            "BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART:20261324\nEND:VEVENT\n",
+            's.yaml:1:16: calendars: c: c.txt:3: DTSTART "20261324" is no date',
+        ),
+        ("BEGIN:VCALENDAR\nBEGIN:VEVENT\nEND:VEVENT\n", "s.yaml:1:16: calendars: c: c.txt:3: an event without DTSTART"),
+    ],
+)
+def test_a_calendar_that_cannot_be_is_told_with_its_line(
+    read: Callable[..., list[str]], content: str, message: str
+) -> None:
+    messages = read("every: 5s, except: c", "calendars: {c: c.txt}", **{"c.txt": content})
+    assert any(found.startswith(message) for found in messages), messages
+
+
+@pytest.mark.parametrize(
+    ("top", "message"),
+    [
+        ("calendars: {c: none.txt}", "s.yaml:1:16: calendars: c: none.txt: no such file or directory (paths are"),
+        ("calendars: {sat: c.txt}", "s.yaml:1:13: calendars: sat: a calendar cannot have the name of a day"),
+        ("calendars: {c: 5}", "s.yaml:1:16: calendars: c: 5 is no path of a file"),
+        ("calendars: c.txt", 's.yaml:1:12: calendars: "c.txt" is no mapping of names to files ({holidays:'),
+    ],
+)
+def test_calendars_are_files_by_name(read: Callable[..., list[str]], top: str, message: str) -> None:
+    messages = read("every: 5s", top, **{"c.txt": "2026-12-24"})
+    assert any(found.startswith(message) for found in messages), messages
+
+
+@given(st.text(max_size=80) | st.text("BEGIN:VEVNTDALR\n0123456789;=.- ", max_size=120))
+def test_any_calendar_is_read_or_refused(text: str) -> None:
+    for content in (text, f"BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART:{text}\nEND:VEVENT"):
+        with suppress(days.DaysError):
+            days.parse_calendar("c", content)
+
+
+def test_the_words_of_an_entry_are_kept(tmp_path: Path) -> None:
+    words: dict[str, Any] = {"description": "sends it", "owner": "ada", "tags": ["x", "y"], "group": "night"}
+    times = {"start": "2027-01-01", "end": "2027-01-31", "count": 3, "jitter": "5m", "except": ["sat", "2027-01-06"]}
+    entry = {"task": "t", "cron": "0 9 * * *", "timezone": "Europe/Paris", **words, **times}
+    (tmp_path / "s.yaml").write_text(json.dumps({"schedules": {"a": entry}}))
+    (schedule,) = schedule_file.load(tmp_path / "s.yaml").schedules
+    assert (schedule.description, schedule.owner, schedule.tags) == ("sends it", "ada", ("x", "y"))
+    assert (schedule.group, schedule.count, schedule.jitter) == ("night", 3, 300)
+    assert schedule.start == utc("2026-12-31T23:00")
+    assert schedule.end == utc("2027-01-31T22:59:59.999")
+    assert [item.text for item in schedule.excluded] == ["sat", "2027-01-06"]
