@@ -382,3 +382,79 @@ def test_with_an_app_its_own_beat_schedule_is_shown_and_no_file_is_needed(tmp_pa
     )
     (row,) = json.loads(ran.stdout)
     assert (row["name"], row["task"], row["schedule"]) == ("tick", "p.tick", "every 30s")
+
+
+POLICIES = """\
+calendars: {holidays: days.txt}
+schedules:
+  report: {task: livectl.ping, cron: "0 9 * * *", except: [sat, sun, holidays], group: g, tags: [x], owner: ada}
+  moved:  {task: livectl.ping, cron: "0 9 * * *", jitter: 1h, count: 3}
+  past:   {task: livectl.ping, at: 2026-01-31T09:00:00Z}
+  off:    {task: livectl.ping, cron: "0 9 * * *", enabled: false}
+"""
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "words"),
+    [
+        (["report", "2036-12-24"], 0, "yes: report at 2036-12-24 09:00, UTC: it is due then."),
+        (["report", "2036-12-25"], 1, "no: report at 2036-12-25 00:00, UTC: except holidays."),
+        (["report", "2036-12-27 09:00"], 1, "except sat. The run before: 2036-12-26 09:00 The run after: 2036-12-29"),
+        (["report", "2036-12-24T10:00"], 1, "0 9 * * * does not fall then."),
+        (["report", "2036-12-24T10:00", "--tz", "Europe/Paris"], 0, "yes: report at 2036-12-24 10:00, Europe/Paris"),
+        (["moved", "2036-12-24T09:00:00Z"], 1, "its jitter moves that run to 2036-12-24T09:"),
+        (["moved", "2036-12-24"], 1, "the entry will have had its 3 runs by then (count)."),
+        (["off", "2036-12-24"], 1, "the entry is switched off (enabled: false)."),
+        (["past", "2026-01-31T09:00:00Z"], 1, "no beat was at work then"),
+        (["report", "soon"], 2, "'soon' is no instant"),
+    ],
+)
+def test_explain_says_why_a_run_is_or_is_not(
+    run: Run, tmp_path: Path, argv: list[str], code: int, words: str, store_url: str
+) -> None:
+    write(tmp_path, POLICIES)
+    write(tmp_path, "2036-12-25\n", "days.txt")
+    environ = {"LIVECTL_STORE": store_url, "LIVECTL_BROKER": store_url}
+    actual_code, out, err = run("schedules", "explain", *argv, **environ)
+    assert words in " ".join((out + err).split())
+    assert actual_code == code
+
+
+def test_next_shows_a_time_and_what_is_left_out_of_it(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, POLICIES)
+    write(tmp_path, "2036-12-25\n", "days.txt")
+    period = ["report", "--from", "2036-12-24", "--to", "2036-12-29"]
+    rows = json.loads(run("schedules", "next", *period, "--json")[1])
+    assert [row["next"][:10] for row in rows] == ["2036-12-24", "2036-12-26", "2036-12-29"]
+    rows = json.loads(run("schedules", "next", *period, "--why", "--json")[1])
+    left_out = {row["next"][8:10]: row["note"] for row in rows if row["note"]}
+    assert left_out == {
+        "25": "left out: except holidays", "27": "left out: except sat", "28": "left out: except sun"
+    }  # fmt: skip
+    moved = json.loads(run("schedules", "next", "moved", "--json")[1])
+    assert len(moved) == 3
+    assert all(row["note"].startswith("moved by ") for row in moved)
+    assert run("schedules", "next", "--to", "2020-01-01")[0] == 2
+
+
+def test_list_shows_a_part_and_what_people_say_of_it(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, POLICIES)
+    write(tmp_path, "2036-12-25\n", "days.txt")
+    for option in (["--group", "g"], ["--tag", "x"], ["--owner", "ada"]):
+        (row,) = json.loads(run("schedules", "list", *option, "--json")[1])
+        assert (row["name"], row["owner"], row["tags"], row["group"]) == ("report", "ada", ["x"], "g")
+    assert next(line for line in run("schedules", "list")[1].splitlines() if "past" in line).endswith("done")
+
+
+def test_a_group_is_paused_by_its_name(run: Run, tmp_path: Path, store_url: str) -> None:
+    write(tmp_path, POLICIES)
+    write(tmp_path, "2036-12-25\n", "days.txt")
+    environ = {"LIVECTL_STORE": store_url, "LIVECTL_BROKER": store_url}
+    code, out, _ = run("schedules", "pause", "--group", "g", "--reason", "moving", **environ)
+    assert (code, out) == (0, "report: paused; `livectl schedules resume --group g` ends that.\n")
+    assert "paused: moving" in run("schedules", "list", **environ)[1]
+    assert run("schedules", "explain", "report", "2036-12-24", **environ)[1].strip().startswith("no: report")
+    assert run("schedules", "resume", "--group", "g", **environ)[:2] == (0, "report run again.\n")
+    assert run("schedules", "resume", "--group", "g", **environ)[0] == 1
+    assert run("schedules", "pause", "--group", "none", **environ)[0] == 2
+    assert run("schedules", "pause", **environ)[0] == 2
