@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from livectl.commands import schedule_reading as reading
+from livectl import schedule_reading as reading
 from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 from livectl.errors import SettingsError, UsageError, mistake_lines
@@ -103,8 +103,8 @@ def list_entries(
 @command.command("next")
 @click.argument("name", required=False, shell_complete=complete("schedules"))
 @click.option("-n", "--limit", "count", type=click.IntRange(1, 10_000), help="So many runs: 10, or all up to --to.")
-@click.option("--from", "start", metavar="WHEN", help="The runs from then on, not from now.")
-@click.option("--to", "end", metavar="WHEN", help="The runs up to then.")
+@click.option("--from", "start", help="The runs from this date or time on, not from now.")
+@click.option("--to", "end", help="The runs up to this date or time.")
 @click.option("--why", "left_out", is_flag=True, help="Show also what the entry leaves out, with the reason.")
 @zone_option
 @file_option
@@ -114,10 +114,9 @@ def list_runs(
 ) -> None:
     """Show the runs ahead, of all entries or of one.
 
-    WHEN is a date or a time, such as 2026-12-24 or 2026-12-24T18:00. A run that
-    its jitter moves is marked, and so is a local time that a change of the clock
-    skips or repeats. With --why those are there too that `start`, `end` and
-    `except` leave out.
+    A time is written 2026-12-24 or 2026-12-24T18:00. A run that its jitter moves
+    is marked, and so is a local time that a change of the clock skips or repeats.
+    With --why, what `start`, `end` and `except` leave out is there too.
 
     \b
     Examples:
@@ -243,7 +242,7 @@ def resume(context: CommandContext, /, name: str | None, group: str | None) -> i
     \b
     Examples:
       livectl schedules resume digest
-      livectl schedules resume --group billing
+      livectl -A proj schedules resume digest
     """
     from livectl import redis_client
     from livectl.ops.beat import run_store
