@@ -215,9 +215,9 @@ class TakingChannel:
             return super()._brpop_read(**options)  # type: ignore[misc]
         connection = self.client.connection
         try:
-            taken = (
-                self._read_change(connection) if self._is_waiting or not self._in_poll else self._read_taken(connection)
-            )
+            if (self._is_waiting or not self._in_poll) and not self._ask_after_change(connection):
+                raise Empty
+            taken = self._read_taken(connection)
         except self.connection_errors:
             connection.disconnect()
             raise
@@ -225,6 +225,13 @@ class TakingChannel:
             raise Empty
         self._deliver_taken(*taken)
         return True
+
+    def _ask_after_change(self: Any, connection: Any) -> bool:
+        """Reads what the server tells, and asks for the next message at once: a turn of the loop would be as long."""
+        self._read_change(connection)
+        if self.qos.can_consume():
+            self._brpop_start()
+        return bool(self._in_poll) and self.takes
 
     def _read_change(self: Any, connection: Any) -> None:
         """Reads what the server tells, and waits no longer."""
