@@ -36,7 +36,7 @@ from livectl.ops.jobs.dead_letters import StoreKeeper
 from livectl.ops.processes import running_settings
 from livectl.ops.protocol import dead_letter, message_faults
 from livectl.ops.transport import dead_queue, rabbitmq, safe_transport, taking
-from livectl.ops.transport.consumer import LeasedConsumer, runs_in_children
+from livectl.ops.transport.consumer import LeasedConsumer, runs_in_children, was_redelivered
 from livectl.ops.transport.dead_queue import BrokerKeeper
 from livectl.ops.transport.guarded_channel import READ_FAULTS, bound_decompression
 from livectl.ops.transport.leases import LeasedQoS
@@ -230,7 +230,12 @@ class GuardedConsumer(LeasedConsumer):
         may_raise = (*self.connection_errors, *self.channel_errors)
 
         def on_task_received(message: Any) -> None:
-            if fault := self._find_fault(message):
+            fault = self._find_fault(message)
+            if not fault and was_redelivered(message):
+                if self.adopt(message):
+                    return
+                fault = self._find_fatality(message)
+            if fault:
                 self.set_aside(message, fault)
                 self._fail_job_of(message, InvalidTaskError(fault))
                 return
@@ -262,9 +267,13 @@ class GuardedConsumer(LeasedConsumer):
             headers = payload  # the first protocol
         if fault := message_faults.headers_fault(headers) or message_faults.body_fault(payload):
             return fault
-        if _is_redelivered(message) and (starts := self.guard.starts(headers["id"])) >= self.guard.max_starts:
-            return f"its worker died each of the {starts} times it was started"
         return ""
+
+    def _find_fatality(self, message: Any) -> str:
+        """What a redelivered job has done to its workers, if it did so too often."""
+        headers = message.headers if "task" in message.headers else message.payload
+        starts = self.guard.starts(headers["id"])
+        return f"its worker died each of the {starts} times it was started" if starts >= self.guard.max_starts else ""
 
     def set_aside(self, message: Any, reason: str) -> None:
         """Makes a dead letter of a message and acknowledges it: at once, or as soon as the store answers."""
@@ -326,10 +335,6 @@ class _FailedRequest(msgspec.Struct, kw_only=True):
     errbacks: Any = None
 
 
-def _is_redelivered(message: Any) -> bool:
-    return bool(message.headers.get("redelivered") or (message.delivery_info or {}).get("redelivered"))
-
-
 def guarded_request(base: type, consumer: GuardedConsumer) -> type:
     """The request class of a task, with a count of the times that its job took its worker with it."""
     if issubclass(base, GuardedRequest):
@@ -356,7 +361,7 @@ class GuardedRequest:
 
     def on_accepted(self, pid: Any, time_accepted: float) -> None:
         job: Any = self
-        is_repeat = _is_redelivered(job.message)
+        is_repeat = was_redelivered(job.message)
         if job.task.acks_late and (is_repeat or not runs_in_children(self.consumer.pool)):
             self._is_counted = self.consumer.guard.note_start(job.id, is_repeat=is_repeat) > 0
         super().on_accepted(pid, time_accepted)  # type: ignore[misc]
@@ -380,7 +385,11 @@ class GuardedRequest:
         if self._is_counted:
             self._is_counted = False
             self.consumer.guard.note_end(self.id)  # type: ignore[attr-defined]
+        job: Any = self
+        message, was_acknowledged = job.message, job.acknowledged
         super().acknowledge()  # type: ignore[misc]
+        if not was_acknowledged:
+            self.consumer.note_acknowledged(self, message)
 
     def reject(self, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - Celery's signature
         job: Any = self

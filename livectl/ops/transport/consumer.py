@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import ChainMap, deque
+import time
+from collections import ChainMap, OrderedDict, deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -10,8 +12,10 @@ from weakref import WeakSet
 from celery.utils.log import get_logger
 from celery.worker import consumer, state
 from celery.worker.consumer.control import Control
+from kombu.exceptions import MessageStateError
 from kombu.utils.functional import maybe_list
 from redis.exceptions import RedisError
+from vine import promise
 
 from livectl.ops.transport import delays, rabbitmq
 from livectl.ops.transport.deafness import DeafnessWatch
@@ -29,6 +33,10 @@ logger = get_logger(__name__)
 
 # Between tries to reach a broker that is away: from the first to the longest, each longer by a step.
 FIRST_RECONNECT_PAUSE_S, RECONNECT_PAUSE_STEP_S, MAX_RECONNECT_PAUSE_S = 0.5, 0.5, 10.0
+
+# Before a loss was noticed, in which an acknowledgement may have got lost: Celery's heartbeats notice one that silent.
+DOUBTFUL_S = 240.0
+MAX_ENDED_KEPT = 10_000
 
 
 REVOKES = ("revoke", "terminate")  # commands of remote control that name jobs
@@ -76,6 +84,8 @@ class LeasedConsumer(FrugalConsumer):
         self._set_aside_unreadable = set_aside
         self._acks: deque[Callable[[], Any]] = deque()
         self._begun: WeakSet[Any] = WeakSet()  # requests of earlier connections that the pool will run yet
+        self._ended: OrderedDict[tuple[Any, ...], float] = OrderedDict()  # when which messages were acknowledged
+        self._lost_at = float("inf")
         super().__init__(*args, app=app, **options)
         self._rabbit_holder = RabbitHolder(app, self) if holds_briefly and rabbitmq.speaks_amqp(app) else None
         if keeper is not None:
@@ -142,6 +152,48 @@ class LeasedConsumer(FrugalConsumer):
             self.note_delay(headers["task"], headers["id"], self.queue_of(message), due)
         return due is not None
 
+    def adopt(self, message: Any) -> bool:
+        """Whether the job of a redelivered message runs here already, or ran, and its acknowledgement got lost.
+
+        One that runs takes the message for its own: what it will say of its job is said of this message.
+        """
+        this = _message_key(message)
+        for request in (*state.active_requests, *self._begun):
+            if request.id == this[0] and _message_key(request.message) == this and not _is_over(request):
+                logger.info("job %s runs here already, and is not begun again", request.id)
+                self._hand_over(request, message)
+                return True
+        if self._ended.get(this, float("-inf")) < self._lost_at - DOUBTFUL_S:
+            return False
+        logger.info("job %s has ended here already, and is not begun again", this[0])
+        message.ack_log_error(logger, self.connection_errors)
+        return True
+
+    def _hand_over(self, request: Any, message: Any) -> None:
+        if stand_in := getattr(request.message, "stand_in", None):
+            stand_in.end()
+        request._on_ack, request._on_reject = (
+            promise(self.call_soon_ack, (call,), on_error=self._restore_prefetch_count_after_connection_restart)
+            for call in (message.ack_log_error, message.reject_log_error)
+        )
+        request._message = message
+        if request.acknowledged and _message_key(message) in self._ended:  # in the meantime
+            self._acknowledge(message)
+        elif request.acknowledged:
+            message.reject_log_error(logger, self.connection_errors, requeue=True)
+
+    def note_acknowledged(self, request: Any, message: Any) -> None:
+        """A job that had this message when it began to acknowledge it has done so."""
+        self._ended[_message_key(message)] = time.monotonic()
+        if len(self._ended) > MAX_ENDED_KEPT:
+            self._ended.popitem(last=False)
+        if request.message is not message:  # it took over another one in the meantime
+            self._acknowledge(request.message)
+
+    def _acknowledge(self, message: Any) -> None:
+        with suppress(MessageStateError):  # it is acknowledged already
+            self.call_soon_ack(message.ack_log_error, logger, self.connection_errors)
+
     def note_delay(self, task: str, job_id: str, queue: str, due: datetime) -> None:
         """A job waits for its time where nobody can look for it."""
 
@@ -196,6 +248,7 @@ class LeasedConsumer(FrugalConsumer):
             self._acks.popleft()()
 
     def on_close(self) -> None:
+        self._lost_at = time.monotonic()
         self._send_acks()
         if not runs_in_children(self.pool):  # such a pool has got all that was taken, and runs it
             self._begun.update(state.reserved_requests)
@@ -210,6 +263,21 @@ def _task_headers(message: Any) -> dict[str, Any]:
     """The headers of a job; in the first version of Celery's protocol they are in the body."""
     headers = message.headers if "task" in message.headers else message.payload
     return headers if isinstance(headers, dict) else {}
+
+
+def was_redelivered(message: Any) -> bool:
+    return bool(message.headers.get("redelivered") or (message.delivery_info or {}).get("redelivered"))
+
+
+def _message_key(message: Any) -> tuple[Any, ...]:
+    """What tells the messages of all tries of a job apart, and of one that was sent again by its id."""
+    headers = _task_headers(message)
+    return headers.get("id"), headers.get("retries") or 0, headers.get("sent")
+
+
+def _is_over(request: Any) -> bool:
+    """Whether it says no more about its message, or not that of a job that ran to its end."""
+    return bool(request.acknowledged or request._already_cancelled or request._already_revoked)
 
 
 def runs_in_children(pool: Any) -> bool:
