@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from celery.concurrency import asynpool
 from celery.utils.log import get_logger
 from celery.worker import consumer, state
 from celery.worker.consumer.control import Control
@@ -38,7 +39,7 @@ FIRST_RECONNECT_PAUSE_S, RECONNECT_PAUSE_STEP_S, MAX_RECONNECT_PAUSE_S = 0.5, 0.
 DOUBTFUL_S = 240.0
 MAX_ENDED_KEPT = 10_000
 
-
+MAX_START_S, START_LOOK_S = 1.0, 0.05  # that a child may take to begin a job; between two looks
 REVOKES = ("revoke", "terminate")  # commands of remote control that name jobs
 
 
@@ -249,9 +250,11 @@ class LeasedConsumer(FrugalConsumer):
 
     def on_close(self) -> None:
         self._lost_at = time.monotonic()
-        self._send_acks()
-        if not runs_in_children(self.pool):  # such a pool has got all that was taken, and runs it
+        if runs_in_children(self.pool):
+            hear_of_starts(self.pool._pool)
+        else:  # such a pool has got all that was taken, and runs it
             self._begun.update(state.reserved_requests)
+        self._send_acks()
         super().on_close()
 
     def _held_by_jobs(self) -> list[str]:
@@ -283,3 +286,25 @@ def _is_over(request: Any) -> bool:
 def runs_in_children(pool: Any) -> bool:
     """Whether it runs its jobs in child processes."""
     return bool(getattr(pool, "uses_semaphore", False))
+
+
+def hear_of_starts(processes: Any) -> None:
+    """Waits until the children have begun what they were handed, a second at most.
+
+    Celery forgets what was not begun when it loses its broker or ends. What a child has by then runs all the same: its
+    job is done once more by another worker, and the child waits for half a minute for its answer to be read.
+    """
+    results, until = processes._result_handler, time.monotonic() + MAX_START_S
+    while (handed := _handed_jobs(processes)) and time.monotonic() < until:
+        for job in handed:
+            if (writer := job._writer()) in processes._active_writers:
+                processes._flush_writer(job._write_to, writer)
+        ready, _, _ = asynpool._select({job._write_to.outqR_fd for job in handed}, timeout=START_LOOK_S)
+        for descriptor in ready:
+            results._flush_outqueue(descriptor, int, processes._fileno_to_outq, results.on_state_change)
+
+
+def _handed_jobs(processes: Any) -> list[Any]:
+    """What was at least partly given to a child that lives, and is not known to have been begun."""
+    jobs = [job for job in [*processes._cache.values()] if job._write_to and not job._accepted]
+    return [job for job in jobs if job._write_to._is_alive()]
