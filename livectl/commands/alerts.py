@@ -72,6 +72,8 @@ def test(context: CommandContext, /, words: tuple[str, ...], *, dry_run: bool, s
 
 
 def _rehearse(context: CommandContext, names: list[str], change: str, streamer: str | None) -> None:
+    import msgspec
+
     from livectl.live import store_reader
     from livectl.live.alerts import reasons, targets, views
     from livectl.live.follows import follow_list
@@ -81,6 +83,10 @@ def _rehearse(context: CommandContext, names: list[str], change: str, streamer: 
     if streamer:
         wanted = follow_list.parse_argument(streamer, context.settings.follows)
         seen = store_reader.read_history(context.own_store, wanted)
+        if seen.record.streamer is None:  # no worker has taken the list over yet
+            listed = [each for each in follow_list.load(context.settings.follows).streamers if each.key == wanted.key]
+            record = msgspec.structs.replace(seen.record, streamer=listed[0] if listed else None)
+            seen = seen._replace(record=record)
     notes = [] if seen or change == "trouble" else ["", SAMPLE_NOTE]
     context.show(views.rehearsal_view(reasons.rehearse(context.settings, names, change, seen, time.time()), notes))
 

@@ -207,6 +207,26 @@ def test_what_a_stranger_wrote_is_no_markup_at_any_service(
     assert (made.style, made.body.split(line_end)) == (style, [title, DETAILS, link])
 
 
+COVERS = [
+    ("https://img.example/a)b.jpg", "![](https://img.example/a%29b.jpg)"),
+    ("//img.example/a.jpg", "![](https://img.example/a.jpg)"),
+    ("http://img.example/a.jpg", ""),
+    ("https://192.168.1.1/reboot", ""),
+    ("https://[::1]/x", ""),
+    ("https://router/x", ""),
+    ("javascript:alert(1)", ""),
+]
+
+
+@pytest.mark.parametrize(("cover", "shown"), COVERS)
+def test_a_picture_is_shown_by_a_public_address_alone(cover: str, shown: str) -> None:
+    target = settings.Target(url=Secret("schan://SCT12345"))
+    body = message.build_alert("t", target, change(cover=cover, **PAGE), "UTC").body
+    assert body.split("  \n")[3:] == ([shown] if shown else [])
+    mail = message.build_alert("t", settings.Target(url=Secret("mailto://a:b@c.example")), change(cover=cover), "UTC")
+    assert ("<img " in mail.body) is bool(shown)
+
+
 def test_a_template_in_markdown_escapes_what_fills_it() -> None:
     words = settings.Template(title="{name}", body="**{title}** {url}", format="markdown")
     target = settings.Target(url=Secret("discord://123/abc"), template=words)

@@ -72,7 +72,7 @@ class DeliveryOutcome(NamedTuple):
 def build_alert(name: str, target: Target, change: Change, zone: str, usual: str = "") -> Alert:
     """The alert about one change, in the target's own words if its settings have a template."""
     kind, style = alert_kind(change), words.style_of(target)
-    title, body = words.say(change, kind, display_name(change), recording_address(change), style)
+    title, body = words.say(change, kind, display_name(change), recording_address(change), target)
     if kind != "trouble":
         values = placeholder_values(change, zone, usual)
         if target.template.title:

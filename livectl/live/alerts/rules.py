@@ -84,7 +84,7 @@ def _objections(name: str, target: Target, change: Change, knowledge: Knowledge)
         return
     record = knowledge.records.get((change.platform, change.id))
     if record is None or record.streamer is None:
-        yield Objection("follows", "not followed any more")
+        yield Objection("follows", "nobody follows them now")
         return
     yield from _objections_to_streamer(name, target, record.streamer)
     yield from _objections_to_words(target, change)

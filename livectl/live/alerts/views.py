@@ -142,7 +142,7 @@ def _why_lines(last_session: LastSession, zone: str, now: float) -> list[Rendera
     key = f"{record.platform}/{record.id}"
     who = f"{record.name} ({key})" if record.name else key
     if not record.session:
-        followed = "" if record.streamer else " They are not followed: livectl follow add"
+        followed = "" if record.streamer else " No worker follows them: see livectl follow list."
         return [Paragraph(f"{who} has not been seen live yet: there was nothing to tell.{followed}")]
     lines: list[Renderable] = [Paragraph(f"{who}: {_describe_session(record, zone, now)}")]
     if record.resumed_at is not None:

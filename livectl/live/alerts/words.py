@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from livectl.units import format_count, format_hours_and_minutes
 
@@ -32,6 +32,7 @@ STYLES: dict[str, Style] = {
     "feishu": "lark",
     "lark": "lark",
 }
+PICTURED = {"mailto", "mailtos", "pushplus", "dingtalk", "schan"}  # their readers see a picture by its address
 MARKUP = re.compile(r"[\\`*_\[\]<>~|]")
 CALLS = re.compile(r"@(?=\S)")
 UNCALLED = "@\u200b"  # with a space of no width behind it an @ calls nobody
@@ -48,9 +49,23 @@ class Link(NamedTuple):
 
 def style_of(target: Target) -> Style:
     """What the service of this target shows best."""
+    return STYLES.get(_scheme(target), "text")
+
+
+def picture_for(target: Target, change: Change) -> str:
+    """The address of the picture to show with a go-live; empty where the service shows none."""
+    if change.kind != "began" or _scheme(target) not in PICTURED:
+        return ""
+    address = f"https:{change.cover}" if change.cover.startswith("//") else change.cover
+    host = urlsplit(address).hostname or ""
+    is_public_name = "." in host and not host.rpartition(".")[2].isdigit() and ":" not in host
+    return address if address.startswith("https://") and is_public_name else ""
+
+
+def _scheme(target: Target) -> str:
     if target.url is None or target.url.problem:
-        return "text"
-    return STYLES.get(target.url.reveal().partition(":")[0].lower(), "text")
+        return ""
+    return target.url.reveal().partition(":")[0].lower()
 
 
 def escape(text: str, style: Style) -> str:
@@ -79,14 +94,15 @@ def styled_lines(lines: Iterable[str], style: Style) -> str:
     return LINE_ENDS[style].join(escape(line, style) for line in lines)
 
 
-def say(change: Change, kind: str, name: str, recording: str, style: Style) -> tuple[str, str]:
-    """Title and body of the alert about a change. The title is plain text in every style."""
+def say(change: Change, kind: str, name: str, recording: str, target: Target) -> tuple[str, str]:
+    """Title and body of the alert about a change, as the target shows them best. The title is always plain text."""
+    style = style_of(target)
     if kind == "trouble":
         return change.title, styled_lines([change.before], style)
     viewers = "" if change.viewers is None or kind == "end" else format_count(change.viewers, "viewer")
     details = " · ".join(filter(None, (change.category, change.platform, viewers)))
     links = [Link(WATCH, change.url)] if not recording else [Link(RECORDING, recording)]
-    return _heading(change, kind, name), compose(change.title, details, links, style)
+    return _heading(change, kind, name), compose(change.title, details, links, style, picture_for(target, change))
 
 
 def _heading(change: Change, kind: str, name: str) -> str:
@@ -100,8 +116,8 @@ def _heading(change: Change, kind: str, name: str) -> str:
     return f"{name} is live"
 
 
-def compose(title: str, details: str, links: Sequence[Link], style: Style) -> str:
-    """A title, a line about it, and links."""
+def compose(title: str, details: str, links: Sequence[Link], style: Style, picture: str = "") -> str:
+    """A title, a line about it, links, and a picture where the style has one."""
     links = [link for link in links if link.address]
     if style == "text":
         return "\n".join(filter(None, (title, details, *(f"{_label(link)}{link.address}" for link in links))))
@@ -109,6 +125,7 @@ def compose(title: str, details: str, links: Sequence[Link], style: Style) -> st
         _bold(escape(title, style), style) if title else "",
         escape(details, style),
         " · ".join(_anchor(link, style) for link in links),
+        _picture(picture, style) if picture else "",
     )
     return LINE_ENDS[style].join(filter(None, lines))
 
@@ -125,4 +142,14 @@ def _anchor(link: Link, style: Style) -> str:
     if style == "html":
         address = html.escape(link.address)  # shown as it is: of a mail, some read the text alone
         return f'{_label(link)}<a href="{address}">{address}</a>'
-    return f"[{link.words}]({quote(link.address, safe=':/?&=#%+@,;~!$')})"
+    return f"[{link.words}]({_quoted(link.address)})"
+
+
+def _picture(address: str, style: Style) -> str:
+    if style == "html":
+        return f'<img src="{html.escape(address)}" alt="" width="480">'
+    return f"![]({_quoted(address)})"
+
+
+def _quoted(address: str) -> str:
+    return quote(address, safe=":/?&=#%+@,;~!$")
