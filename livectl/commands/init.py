@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,7 +67,7 @@ def _app_texts(context: CommandContext, app: str) -> dict[str, str]:
     body = imported.text.partition("\n")[2].replace("schedules: {}", "schedules: {}  # with an entry, no braces")
     _, first_example, others = _template("schedules.yaml").partition("  # Every so often")
     schedules = f"{SCHEDULES_HEADING.format(app=app)}{body}\n{first_example}{others}"
-    return {"livectl.yaml": _template("app.yaml").replace("APP", app), "schedules.yaml": schedules}
+    return {"livectl.yaml": re.sub(r"\bAPP\b", app, _template("app.yaml")), "schedules.yaml": schedules}
 
 
 def _template(name: str) -> str:
