@@ -14,7 +14,7 @@ from kombu.transport import redis as kombu_redis
 from livectl.ops.guard import GuardedConsumer
 from livectl.ops.transport import leases
 from livectl.ops.transport.guarded_channel import guarded_transport
-from livectl.ops.transport.leases import LeasedQoS, LeaseKeeper
+from livectl.ops.transport.leases import LeaseKeeper
 from tests.support.servers import LastingRedis, lasting_redis
 from tests.support.waiting import wait_for
 
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 def server(tmp_path: Path) -> Iterator[LastingRedis]:
     with lasting_redis(tmp_path) as started:
         yield started
-    LeasedQoS.unsent_acks.clear()
-    LeasedQoS.unnoted.clear()
+    leases._memories.clear()
 
 
 @pytest.fixture
@@ -166,3 +165,27 @@ def test_the_prefetch_is_restored_where_messages_are_read_and_not_where_a_job_en
     vars(consumer).update(call_soon=lambda call, *args: soon.append((call.__name__, args)))
     consumer._restore_prefetch_count_after_connection_restart("acknowledged")
     assert soon == [("_restore_prefetch_count_after_connection_restart", ("acknowledged",))]
+
+
+def test_what_one_broker_could_not_be_told_is_not_told_another(server: LastingRedis) -> None:
+    with (
+        Connection(server.url) as first,
+        Connection(server.url.removesuffix("0") + "1") as second,
+        first.clone() as again,
+    ):
+        channels = [connection.channel() for connection in (first, second, again)]
+        memories = [leases.memory_of_broker(channel) for channel in channels]
+    assert memories[0] is memories[2] is not memories[1]
+
+
+@pytest.mark.parametrize(("away_s", "wait_s"), [(0.5, 0.0), (4.0, 0.0), (9.0, 4.5), (10_000.0, 11.5)])
+def test_workers_have_the_time_to_come_back_before_anybody_sweeps(away_s: float, wait_s: float) -> None:
+    memory = leases.BrokerMemory()
+    assert memory.may_sweep(0.0)  # a worker that has just started
+    memory.note_renewal(100.0)
+    back = 100.0 + away_s
+    assert memory.may_sweep(back) is not bool(wait_s)  # before its own leases are renewed
+    for after in range(int(wait_s) + 1):
+        memory.note_renewal(back + after)
+    assert memory.may_sweep(back + wait_s)
+    assert not (wait_s and memory.may_sweep(back + wait_s - 0.1))

@@ -87,7 +87,7 @@ def work_until_killed(url: str, proxy: CuttingProxy, replies: int, work: Callabl
     proxy.cut()
     proxy.left = NEVER
     connection.collect()
-    leases.LeasedQoS.unsent_acks.clear()  # its memory
+    leases._memories.clear()  # its memory
 
 
 @contextmanager

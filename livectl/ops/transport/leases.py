@@ -13,9 +13,11 @@ import _thread
 import logging
 import sys
 import time
+from collections import defaultdict
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from math import inf, sqrt
+from typing import TYPE_CHECKING, Any
 
 import redis
 from kombu.transport import redis as kombu_redis
@@ -29,7 +31,7 @@ from redis.retry import Retry
 from livectl.units import format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ SWEEP_INTERVAL_S = 2.0
 MAX_SWEPT = 200  # messages put back in one go
 TAGS_PER_CALL = 1_000
 REPLY_TIMEOUT_S = 4.0  # of the connection that renews: half a lease
+LONGEST_SILENCE_S = LEASE_S - 2 * RENEW_INTERVAL_S  # of a broker in which no worker's lease runs out
+MAX_RETURN_S = 10.0  # until a worker tries again that its broker was away from
 
 # KEYS: leases, index of kombu. ARGV: seconds of a lease, age from which kombu's own note is renewed, tags.
 # A lease that is gone was swept or acknowledged: it is not made anew.
@@ -92,15 +96,48 @@ return 1
 """
 
 
+class BrokerMemory:
+    """What a process knows of a broker for longer than it has a channel there."""
+
+    def __init__(self) -> None:
+        # What it could not be told, since it was away.
+        self.unsent_acks: set[str] = set()  # the messages of jobs that have ended
+        self.unnoted: dict[str, tuple[Any, str, str]] = {}  # messages that were taken, and are nowhere else
+        self._renewed_at = inf  # when leases were last renewed there
+        self._sweeps_from = -inf
+
+    def note_renewal(self, now: float) -> None:
+        """Gives all workers the time to come back to a broker that was away: whose leases ran out may be alive."""
+        away_s = now - self._renewed_at
+        self._renewed_at = now
+        if away_s > LONGEST_SILENCE_S:
+            # Their pauses between two tries grow to about the root of that, and to ten seconds at most.
+            self._sweeps_from = now + min(sqrt(away_s), MAX_RETURN_S) + RENEW_INTERVAL_S
+
+    def may_sweep(self, now: float) -> bool:
+        return self._sweeps_from <= now and now - self._renewed_at <= LONGEST_SILENCE_S
+
+
+_memories: defaultdict[Hashable, BrokerMemory] = defaultdict(BrokerMemory)
+
+
+def memory_of_broker(channel: Any) -> BrokerMemory:
+    """The same for all channels to a broker: they end, and others come after them."""
+    client = channel.connection.client
+    servers = tuple(sorted(client.alt)) or (client.hostname, client.port, client.virtual_host)
+    return _memories[(servers, *held_keys(channel))]
+
+
 class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
     """kombu's QoS of Redis: what is held is leased in the step that notes it."""
 
     clock_offset_s = 0.0  # of the server, ahead of this machine
     _swept_at = float("-inf")
     taken_at = 0.0  # when this process last took a message, on its monotonic clock
-    # What the broker could not be told, since it was away: of which messages the jobs have ended, and which were taken.
-    unsent_acks: ClassVar[set[str]] = set()
-    unnoted: ClassVar[dict[str, tuple[Any, str, str]]] = {}
+
+    def __init__(self, channel: Any, *args: Any, **options: Any) -> None:
+        super().__init__(channel, *args, **options)
+        self.memory = memory_of_broker(channel)
 
     @cached_property
     def _client(self) -> Any:
@@ -129,7 +166,7 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
                 pipe.zadd(leases_key(self.channel), {delivery_tag: now + self.clock_offset_s + LEASE_S})
                 pipe.execute()
         except self.channel.connection_errors:
-            self.unnoted[delivery_tag] = whole  # it is nowhere else
+            self.memory.unnoted[delivery_tag] = whole  # it is nowhere else
             raise
 
     def ack(self, delivery_tag: str) -> None:
@@ -137,7 +174,7 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
         try:
             self._remove_from_indices(delivery_tag).execute()
         except self.channel.connection_errors:
-            self.unsent_acks.add(delivery_tag)
+            self.memory.unsent_acks.add(delivery_tag)
         virtual.QoS.ack(self, delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
@@ -162,9 +199,10 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
 
     def restore_visible(self, start: int = 0, num: int | None = None, interval: int = 0) -> None:
         """What kombu calls from time to time: puts back what nobody holds any more."""
-        if time.monotonic() - self._swept_at < SWEEP_INTERVAL_S / 2:
+        now = time.monotonic()
+        if now - self._swept_at < SWEEP_INTERVAL_S / 2 or not self.memory.may_sweep(now):
             return
-        self._swept_at = time.monotonic()
+        self._swept_at = now
         try:
             number = sweep(self.channel)
         except (RedisError, OSError) as error:  # the loop finds out by itself
@@ -231,7 +269,7 @@ class LeaseKeeper:
             self._is_running = True
             client = open_client(channel)
             _start_native_thread(lambda: self._renew_while_open(client))
-        kept = {*self._held_elsewhere(), *LeasedQoS.unsent_acks}
+        kept = {*self._held_elsewhere(), *channel.qos.memory.unsent_acks}
         self._unread += [before.unread for before in lost if before.unread]
         give_back(channel, [tag for before in lost for tag in before.qos._delivered if tag not in kept], self._unread)
 
@@ -254,19 +292,21 @@ class LeaseKeeper:
         """Renews all leases of this worker once, after it has told the broker of the jobs that ended meanwhile."""
         channel = self._channels[-1]
         messages, index, lease = held_keys(channel)
-        if ended := list(LeasedQoS.unsent_acks):
+        memory = channel.qos.memory
+        if ended := list(memory.unsent_acks):
             pipe = client.pipeline()
             pipe.zrem(lease, *ended)
             pipe.zrem(index, *ended)
             pipe.hdel(messages, *ended)
             pipe.execute()
-            LeasedQoS.unsent_acks.difference_update(ended)
+            memory.unsent_acks.difference_update(ended)
         held = [tag for known in self._channels for tag in list(known.qos._delivered)]
         tags = [*dict.fromkeys((*held, *self._held_elsewhere()))]
         for start in range(0, max(1, len(tags)), TAGS_PER_CALL):
             chunk = tags[start : start + TAGS_PER_CALL]
             now: Any = client.eval(RENEW, 2, lease, index, LEASE_S, channel.visibility_timeout / 4, *chunk)
             LeasedQoS.clock_offset_s = float(now) - time.time()
+        memory.note_renewal(time.monotonic())
 
 
 def _start_native_thread(run: Callable[[], None]) -> None:
@@ -296,12 +336,12 @@ def give_back(channel: Any, tags: Sequence[str], unread: list[tuple[str, bytes]]
             client.rpush(*unread[-1])
             unread.pop()
         restore(channel, [*reversed(tags)], client=client)  # each one before those that came after it
-        for tag, (raw, exchange, routing_key) in list(LeasedQoS.unnoted.items()):
+        for tag, (raw, exchange, routing_key) in list(channel.qos.memory.unnoted.items()):
             pipe = client.pipeline()
             channel.qos._remove_from_indices(tag, pipe)  # it was noted after all if only the answer was lost
             channel._do_restore_message(raw, exchange, routing_key, pipe)
             pipe.execute()
-            LeasedQoS.unnoted.pop(tag, None)
+            channel.qos.memory.unnoted.pop(tag, None)
 
 
 def sweep(channel: Any) -> int:
