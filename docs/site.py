@@ -24,6 +24,8 @@ NAMES = {"en": "English", "zh-CN": "中文"}
 HOME = {"en": "Overview", "zh-CN": "总览"}
 THEME_LANGUAGES = {"en": "en", "zh-CN": "zh"}
 SECTION_LINK = re.compile(r"\]\(([\w-]+)\.md#([\w-]+)\)")
+# Where a word ends for the search: at blanks and signs, and on both sides of each Chinese character.
+WORD_ENDS = r"[\s\-，。：；、（）“”`./_]+|(?=[\u4e00-\u9fff])|(?<=[\u4e00-\u9fff])"
 FILES = {".png", ".svg", ".json"}  # that pages show or lead to
 
 
@@ -77,13 +79,14 @@ def configuration(language: str, pages: Path, target: Path) -> dict[str, Any]:
         "site_name": "livectl",
         "site_url": ADDRESS if english else f"{ADDRESS}{language}/",
         "site_description": "Run Celery well, and know which of the streamers you follow is live.",
-        "repo_url": REPOSITORY,
-        "edit_uri": f"{REPOSITORY}/edit/main/docs/{'' if english else f'{language}/'}",
+        "copyright": f'<a href="{REPOSITORY}">{REPOSITORY}</a>',  # as repo_url, each visitor would ask its API
         "docs_dir": str(pages),
         "site_dir": str(target if english else target / language),
         "nav": [{HOME[language]: "index.md"}, *({group: entries} for group, entries in groups.items())],
         "validation": {"anchors": "warn", "omitted_files": "warn", "unrecognized_links": "warn"},
-        "plugins": [{"search": {"lang": list(dict.fromkeys([THEME_LANGUAGES[language], "en"]))}}],
+        "plugins": [
+            {"search": {"lang": list(dict.fromkeys([THEME_LANGUAGES[language], "en"])), "separator": WORD_ENDS}}
+        ],
         "markdown_extensions": [
             "tables",
             "sane_lists",

@@ -31,7 +31,7 @@ class Page(NamedTuple):
 
     @property
     def title(self) -> str:
-        return next((heading for _, _, heading in self.headings()), self.topic)
+        return next((heading.replace("`", "") for _, _, heading in self.headings()), self.topic)
 
     def headings(self) -> Iterator[tuple[int, int, str]]:
         """Line number, level and words of each; what stands in a fence is none."""
