@@ -25,7 +25,7 @@ HOME = {"en": "Overview", "zh-CN": "总览"}
 THEME_LANGUAGES = {"en": "en", "zh-CN": "zh"}
 SECTION_LINK = re.compile(r"\]\(([\w-]+)\.md#([\w-]+)\)")
 # Where a word ends for the search: at blanks and signs, and on both sides of each Chinese character.
-WORD_ENDS = r"[\s\-，。：；、（）“”`./_]+|(?=[\u4e00-\u9fff])|(?<=[\u4e00-\u9fff])"
+WORD_ENDS = r"[\s\-`./_\u3000-\u303f\uff00-\uff65\u201c\u201d]+|(?=[\u4e00-\u9fff])|(?<=[\u4e00-\u9fff])"
 FILES = {".png", ".svg", ".json"}  # that pages show or lead to
 
 
@@ -73,6 +73,7 @@ def configuration(language: str, pages: Path, target: Path) -> dict[str, Any]:
         page = documents.read(entry.topic, language)
         groups.setdefault(entry.group, []).append({page.title if page else entry.topic: f"{entry.topic}.md"})
     english = language == documents.ENGLISH
+    search_languages = list(dict.fromkeys([THEME_LANGUAGES[language], "en"]))
     links = ("./", "./zh-CN/") if english else ("../", "./")
     return {
         "strict": True,
