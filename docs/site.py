@@ -85,9 +85,7 @@ def configuration(language: str, pages: Path, target: Path) -> dict[str, Any]:
         "site_dir": str(target if english else target / language),
         "nav": [{HOME[language]: "index.md"}, *({group: entries} for group, entries in groups.items())],
         "validation": {"anchors": "warn", "omitted_files": "warn", "unrecognized_links": "warn"},
-        "plugins": [
-            {"search": {"lang": list(dict.fromkeys([THEME_LANGUAGES[language], "en"])), "separator": WORD_ENDS}}
-        ],
+        "plugins": [{"search": {"lang": search_languages, "separator": WORD_ENDS}}],
         "markdown_extensions": [
             "tables",
             "sane_lists",
