@@ -28,7 +28,7 @@ from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.jobs.sender import JobSender
 from livectl.ops.protocol import delayed, search
 from livectl.ops.protocol.keys import KeyLayout
-from livectl.ops.transport import delays, leases
+from livectl.ops.transport import delays, leases, safe_transport
 from livectl.ops.transport.delays import DelayKeeper
 from livectl.ops.transport.leases import LeasedQoS
 from tests.services.test_taking import (
@@ -361,3 +361,17 @@ def test_a_job_is_found_and_removed_by_its_id(
     assert delayed.find_overdue(connection, layout).count == 0  # a moment ago
     first_is_due(server, 0)
     assert delayed.find_overdue(connection, layout).count == 1
+
+
+def test_workers_of_plain_celery_bring_back_what_others_left(store_url: str) -> None:
+    job = send(store_url)
+    with closing(Worker(store_url)) as worker:
+        assert worker.delay(*worker.take())
+        worker.store.zadd("unacked_delayed", {str(worker.store.zrange("unacked_delayed", 0, -1)[0]): 1.0})
+    received: list[Any] = []
+    with KombuConnection(local_url(store_url)) as connection:
+        connection.transport_cls = safe_transport.Transport  # an address of a socket names its transport itself
+        with connection.Consumer([Queue("q")], on_message=received.append):
+            wait_for(lambda: drain(connection) and received, what="a delayed job")
+        assert received[0].headers["id"] == job
+        received[0].ack()

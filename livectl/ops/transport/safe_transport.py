@@ -9,9 +9,11 @@ from kombu import transport as kombu_transports
 from kombu.transport import redis as kombu_redis
 
 from livectl.ops.transport.guarded_channel import guarded_transport
+from livectl.ops.transport.leases import LeaseKeeper, held_by_worker
 from livectl.ops.transport.taking import TakingTransport
 
 if TYPE_CHECKING:
+    from livectl.ops.transport.delays import DelayKeeper
     from livectl.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -30,10 +32,29 @@ def _leave(queue: str, _raw: Any, reason: str) -> bool:
     return False
 
 
-SentinelTransport: Any = guarded_transport(kombu_redis.SentinelTransport, _leave)
+class LonelyTransport:
+    """Mixed into a transport whose workers may be the only ones: they bring delayed jobs back that others left."""
+
+    def make_keeper(self) -> LeaseKeeper:
+        keeper: DelayKeeper | None = None
+
+        def bring_back(client: Any, channel: Any) -> float:
+            """Needs Celery, which a program that only sends does not."""
+            nonlocal keeper
+            if keeper is None:
+                from livectl.ops.transport.delays import DelayKeeper
+
+                keeper = DelayKeeper()
+            return keeper.bring_back(client, channel)
+
+        return LeaseKeeper(held_by_worker, bring_back=bring_back)
 
 
-class Transport(guarded_transport(kombu_redis.Transport, _leave)):  # type: ignore[misc]
+class SentinelTransport(LonelyTransport, guarded_transport(kombu_redis.SentinelTransport, _leave)):  # type: ignore[misc]
+    """kombu's transport of Redis behind Sentinel with leases."""
+
+
+class Transport(LonelyTransport, guarded_transport(kombu_redis.Transport, _leave)):  # type: ignore[misc]
     """kombu's transport of Redis with leases, and of Sentinel where a `master_name` says so."""
 
     def __init__(self, client: Any, **options: Any) -> None:

@@ -126,7 +126,10 @@ class TakingTransport:
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.cycle = TakingPoller()
-        self.keeper = self.lasting_keeper or LeaseKeeper(held_by_worker)
+        self.keeper = self.lasting_keeper or self.make_keeper()
+
+    def make_keeper(self) -> LeaseKeeper:
+        return LeaseKeeper(held_by_worker)
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         super().register_with_event_loop(connection, loop)  # type: ignore[misc]
