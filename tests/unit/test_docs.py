@@ -151,6 +151,7 @@ TRANSLATED = [
     if language != documents.ENGLISH
     for path in sorted((ROOT / "docs" / language).glob("*.md"))
 ]
+IN_ENGLISH_ONLY = {"api", "architecture", "polling", "reliability"}  # for programs, and for who works on livectl
 CODE = re.compile(r"^```[\s\S]*?^```$|(?<=\n\n) {4}.*\n(?:(?: {4}.*)?\n)*", re.MULTILINE)
 COMMENT = re.compile(r"(^|(?<=\s))# .*$", re.MULTILINE)
 
@@ -197,6 +198,12 @@ def _unlike(english: Part | None, other: Part | None) -> list[str]:
     if not found and english.commands != other.commands:
         found.append("the same lines of code, in another order")
     return [f"{english.heading} / {other.heading}: {difference}" for difference in found]
+
+
+def test_each_page_is_there_in_each_language() -> None:
+    wanted = {documents.INDEX, *documents.topics()} - IN_ENGLISH_ONLY
+    for language in documents.LANGUAGES[1:]:
+        assert {topic for spoken, topic in TRANSLATED if spoken == language} == wanted
 
 
 @pytest.mark.parametrize(("language", "topic"), TRANSLATED)
