@@ -65,8 +65,15 @@ class Demo:
         self._environ = {**keep, "HOME": str(folder), "COLUMNS": str(TERMINAL_CHARS), "FORCE_COLOR": "1"}
 
     def run(self, *words: str, must_do: bool = False) -> str:
-        argv, place = [*LIVECTL, *words], {"cwd": self._folder, "env": self._environ}
-        ran = subprocess.run(argv, **place, stdout=subprocess.PIPE, text=True, check=must_do, timeout=START_S)
+        ran = subprocess.run(
+            [*LIVECTL, *words],
+            cwd=self._folder,
+            env=self._environ,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=must_do,
+            timeout=START_S,
+        )
         return ran.stdout
 
     def wait_until_live(self) -> None:

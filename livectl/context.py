@@ -218,7 +218,7 @@ class CommandContext:
             text = render.as_text(view, colour=colour, width=width, wide=self.wide)
         self._make_room()
         if paged and not self.json and terminal.is_too_long(text, self.out, self.environ):
-            click.echo_via_pager(text, color=terminal.has_colour(self.out, self.environ))
+            click.echo_via_pager(text)  # it asks for colours of `less`, and takes them out for others
             return
         self.out.write(terminal.encodable(text, self.out.encoding))
         self.out.flush()

@@ -97,6 +97,27 @@ def test_each_page_fits_a_terminal(topic: str, language: str) -> None:
     assert max(map(cell_width, docs.Rendered(page.text).lines(TextFormat(80)))) <= 80
 
 
+class Screen(io.StringIO):
+    """A terminal of which nothing is known."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        raise OSError
+
+
+def test_a_pager_shows_what_a_terminal_has_no_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    paged: list[str] = []
+    monkeypatch.setattr(click, "echo_via_pager", paged.append)
+    for topic, is_long in (("worker", True), ("exit-codes", False)):
+        out = Screen()
+        assert cli.main(["docs", topic], CommandContext({}, Path.cwd(), out, io.StringIO())) == 0
+        assert bool(out.getvalue()) is not is_long
+    assert "\x1b[" in paged[0]
+    assert len(paged) == 1
+
+
 @pytest.mark.parametrize(
     ("environ", "language"),
     [
