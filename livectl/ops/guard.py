@@ -342,6 +342,10 @@ def guarded_request(base: type, consumer: GuardedConsumer) -> type:
     return type("GuardedRequest", (GuardedRequest, base), {"consumer": consumer})
 
 
+class NotOursError(Exception):
+    """Keeps the pool from running a job."""
+
+
 class GuardedRequest:
     """Mixed into Celery's request. Jobs in a child process are counted when the child dies; others at each start."""
 
@@ -361,6 +365,8 @@ class GuardedRequest:
 
     def on_accepted(self, pid: Any, time_accepted: float) -> None:
         job: Any = self
+        if not self.consumer.may_begin(job):
+            raise NotOursError(job.id)
         is_repeat = was_redelivered(job.message)
         if job.task.acks_late and (is_repeat or not runs_in_children(self.consumer.pool)):
             self._is_counted = self.consumer.guard.note_start(job.id, is_repeat=is_repeat) > 0

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from livectl.ops.processes import die_with_parent
+from livectl.ops.transport.leases import SURE_S
 from tests.faults import brokers
 from tests.faults.frame import HANG_S, end_in_order
 from tests.faults.ledger import Ledger
@@ -39,6 +40,7 @@ FIRST_HARM_S, HARM_PAUSE_S = 10.0, (3.0, 13.0)  # between two harms; on average 
 LAST_QUIET_S = 200.0  # without any job, before what is open counts as lost: longer than any system's time-out
 KEPT_ENTRIES = 10_000
 LAST_LINES = 15
+SETTLED_S = 3.0  # the next harm comes later
 SEEN_WITHIN_S = 60.0  # after a harm: then it is a hang, and is counted as that long
 
 APP = """
@@ -129,6 +131,7 @@ class Battle:
             "LIVECTL_STORE": self.broker.url,
         }
         self.exits, self.stuck, self.backs = 0, 0, list[float]()
+        self.standstills: list[tuple[float, float]] = []  # of workers, longer than their leases: from when to when
         self.workers = [self._start_worker(number) for number in range(WORKERS)]
         stack.callback(self._end)
 
@@ -212,7 +215,16 @@ class Battle:
                 with suppress(ProcessLookupError):
                     os.kill(pid, sign)
             time.sleep(pause)
+        if time.monotonic() - began > SURE_S:
+            self.standstills.append((began, time.monotonic()))
         return began
+
+    def repeats_by_standstill(self) -> int:
+        """How many of the jobs that began twice did so while a worker stood still, or when it had just gone on."""
+        return sum(
+            any(began < repeat.at < ended + SETTLED_S for began, ended in self.standstills)
+            for repeat in self.ledger.repeats
+        )
 
     def _kill_broker(self, number: int, rng: random.Random) -> float:
         return brokers.take_down(self.broker, rng.uniform(0.2, 5))
@@ -262,6 +274,7 @@ def result_of(battle: Battle) -> dict[str, object]:
         "acknowledged": len(ledger.acknowledged),
         "lost": len(ledger.open_jobs),
         "repeated": ledger.repeated,
+        "by_standstill": battle.repeats_by_standstill(),
         "doubled": ledger.doubled,
         "harms": len(battle.backs),
         "back_median_s": round(statistics.median(backs), 2),

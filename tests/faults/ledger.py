@@ -29,6 +29,7 @@ class Ledger:
         self.starts: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
         self.entries: list[Entry] = []
+        self.repeats: list[Entry] = []  # the second start of each job that was started twice
         self._offset = 0
 
     def note(self, event: str, job: str) -> None:
@@ -54,7 +55,10 @@ class Ledger:
 
     def _take(self, line: str) -> None:
         event, job, at, pid = line.split()
-        self.entries.append(Entry(event, job, float(at), int(pid)))
+        entry = Entry(event, job, float(at), int(pid))
+        self.entries.append(entry)
+        if event == "started" and self.starts[job] == 1:
+            self.repeats.append(entry)
         if event == "acknowledged":
             self.acknowledged.add(job)
         else:

@@ -14,6 +14,7 @@ from celery.utils.log import get_logger
 from celery.worker import consumer, state
 from celery.worker.consumer.control import Control
 from kombu.exceptions import MessageStateError
+from kombu.transport import virtual
 from kombu.utils.functional import maybe_list
 from redis.exceptions import RedisError
 from vine import promise
@@ -247,6 +248,36 @@ class LeasedConsumer(FrugalConsumer):
     def _send_acks(self) -> None:
         while self._acks:
             self._acks.popleft()()
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        super().register_with_event_loop(hub)
+        if self._lease_keeper is not None and runs_in_children(self.pool):
+            hub.on_tick.add(self._stay_sure)
+
+    def _stay_sure(self) -> None:
+        """Lets go of all that was not begun, after this worker stood still for longer than its leases.
+
+        Each turn of the loop begins with it, before a child is handed a job.
+        """
+        keeper = self._lease_keeper
+        if keeper is not None and not keeper.is_sure:
+            raise ConnectionResetError("stood still, or heard nothing of the broker, for longer than a lease lasts")
+
+    def may_begin(self, request: Any) -> bool:
+        """Whether a job that waited for a thread is still this worker's. After a long standstill it waits to know."""
+        keeper, tag = self._lease_keeper, request.message.delivery_tag
+        if keeper is None or not type(self.pool).__module__.endswith(".thread"):
+            return True
+        while not keeper.is_fresh and state.should_stop is None:
+            time.sleep(START_LOOK_S)
+        if keeper.is_fresh and not keeper.is_lost(tag):
+            return True
+        logger.warning("job %s is not begun: another worker has it, since this one stood still", request.id)
+        self._begun.discard(request)
+        state.task_ready(request)
+        request.acknowledged = True
+        self.call_soon(virtual.QoS.ack, request.message.channel.qos, tag)
+        return False
 
     def on_close(self) -> None:
         self._lost_at = time.monotonic()

@@ -43,20 +43,23 @@ TAGS_PER_CALL = 1_000
 REPLY_TIMEOUT_S = 4.0  # of the connection that renews: half a lease
 LONGEST_SILENCE_S = LEASE_S - 2 * RENEW_INTERVAL_S  # of a broker in which no worker's lease runs out
 MAX_RETURN_S = 10.0  # until a worker tries again that its broker was away from
+SURE_S = LEASE_S - 1.0  # since it was last renewed, a lease lasts
+ACK_S = 0.05  # until what the broker was told is known here
 
 # KEYS: leases, index of kombu. ARGV: seconds of a lease, age from which kombu's own note is renewed, tags.
-# A lease that is gone was swept or acknowledged: it is not made anew.
+# A lease that is gone was swept or acknowledged: it is not made anew. Returns the time, and those tags.
 RENEW = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
+local answer = {tostring(now)}
 for i = 3, #ARGV do
   if redis.call('ZSCORE', KEYS[1], ARGV[i]) then
     redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[i])
     local noted = redis.call('ZSCORE', KEYS[2], ARGV[i])
     if noted and now - noted > tonumber(ARGV[2]) then redis.call('ZADD', KEYS[2], now, ARGV[i]) end
-  end
+  else answer[#answer + 1] = ARGV[i] end
 end
-return tostring(now)
+return answer
 """
 
 # Begins the tag of what was taken and has none that can be read: a name, a number and its list follow.
@@ -255,6 +258,28 @@ class LeaseKeeper:
         self._unread: list[tuple[str, bytes]] = []
         self._channels: list[Any] = []
         self._is_running = False
+        self._renewed_at = self._kept_at = time.monotonic()
+        self._lost: frozenset[str] = frozenset()  # whose leases ran out before they were renewed
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether all leases were renewed not long ago. If not, what is lost is not known yet."""
+        return time.monotonic() - self._renewed_at < SURE_S
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether all that waits in this process is known to be its own."""
+        if time.monotonic() - max(self._renewed_at, self._kept_at) >= SURE_S:
+            return False
+        return not self._lost or not self._lost & self._held() - {*self._held_elsewhere()}
+
+    def is_lost(self, tag: str) -> bool:
+        """Whether this worker stood still for so long that another one has the message."""
+        return tag in self._lost
+
+    def _held(self) -> set[str]:
+        """Of what this worker took, all that it has not acknowledged."""
+        return {tag for known in self._channels for tag in known.qos._delivered.keys() - known.qos._dirty}
 
     def keep(self, channel: Any) -> None:
         """Renews what this channel holds from now on, and what running jobs hold of earlier ones.
@@ -265,6 +290,7 @@ class LeaseKeeper:
             return
         lost = [before for before in self._channels if before.closed]
         self._channels = [*(before for before in self._channels if not before.closed), channel]
+        self._kept_at = time.monotonic()
         if not self._is_running:
             self._is_running = True
             client = open_client(channel)
@@ -302,11 +328,20 @@ class LeaseKeeper:
             memory.unsent_acks.difference_update(ended)
         held = [tag for known in self._channels for tag in list(known.qos._delivered)]
         tags = [*dict.fromkeys((*held, *self._held_elsewhere()))]
+        asked_at, gone = time.monotonic(), []
         for start in range(0, max(1, len(tags)), TAGS_PER_CALL):
             chunk = tags[start : start + TAGS_PER_CALL]
-            now: Any = client.eval(RENEW, 2, lease, index, LEASE_S, channel.visibility_timeout / 4, *chunk)
-            LeasedQoS.clock_offset_s = float(now) - time.time()
+            answer: Any = client.eval(RENEW, 2, lease, index, LEASE_S, channel.visibility_timeout / 4, *chunk)
+            LeasedQoS.clock_offset_s = float(answer[0]) - time.time()
+            gone += answer[1:]
+        self._lost = self._still_held(gone) if gone else frozenset()
+        self._renewed_at = asked_at
         memory.note_renewal(time.monotonic())
+
+    def _still_held(self, tags: list[str]) -> frozenset[str]:
+        """Without those that were acknowledged in this very moment."""
+        time.sleep(ACK_S)
+        return frozenset(tags) & {*self._held(), *self._held_elsewhere()}
 
 
 def _start_native_thread(run: Callable[[], None]) -> None:

@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 # KEYS: messages that are held, their index, their leases, lists in the order in which they are asked.
 # ARGV: seconds of a lease, tag for a message that has none that can be read, length of the prefix, separator.
 # The note names the queue that the message lay in, and no exchange: by that it would go back to all of its queues.
+# What comes again has a tag of its own: of its former one somebody may speak yet who stood still for long.
 # kombu gives the copies of a message for several queues one tag: who holds one already holds the next under another.
 # To read lists that are empty is what makes the server tell of their next change. Of many workers that wait, all are
 # told and one has it: the others are done with one command.
@@ -60,6 +61,7 @@ for i = 4, #KEYS do
       local queue = string.sub(KEYS[i], ARGV[3] + 1)
       queue = string.sub(queue, 1, (string.find(queue, ARGV[4], 1, true) or 0) - 1)
       tag = properties.delivery_tag
+      if origin.redelivered then tag = tag .. '.' .. string.gsub(ARGV[2], '[^%w]', '-') end
       while redis.call('HEXISTS', KEYS[1], tag) == 1 do tag = tag .. '+' end
       note = '[' .. item .. ',"",' .. cjson.encode(queue) .. ']'
     end
