@@ -110,9 +110,9 @@ class Screen(io.StringIO):
 def test_a_pager_shows_what_a_terminal_has_no_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     paged: list[str] = []
     monkeypatch.setattr(click, "echo_via_pager", paged.append)
-    for topic, is_long in (("worker", True), ("exit-codes", False)):
+    for words, is_long in ((["worker"], True), (["doctor", "queue-unread"], False)):
         out = Screen()
-        assert cli.main(["docs", topic], CommandContext({}, Path.cwd(), out, io.StringIO())) == 0
+        assert cli.main(["docs", *words], CommandContext({}, Path.cwd(), out, io.StringIO())) == 0
         assert bool(out.getvalue()) is not is_long
     assert "\x1b[" in paged[0]
     assert len(paged) == 1
