@@ -153,6 +153,25 @@ def test_it_is_the_same_message_when_its_worker_dies(world: World, receiver: Rec
     assert len({payload["body"] for payload in receiver.taken}) == 1
 
 
+def test_it_is_the_same_message_when_its_target_takes_it_ill_and_others_go_on(world: World, receiver: Receiver) -> None:
+    world.targets = {"hook": hook(receiver, quiet=NIGHT)}
+    _a_night(world)
+    world.now = NOON + 3 * HOUR
+    world.follow("ada", "bob", "eve")
+    world.see("live", "eve", name="Eve")
+    receiver.mood = lambda: "ill" if receiver.body_of_now["kind"] == "missed" else "take"
+    world.deliver()
+    world.now += 6
+    world.deliver()
+    assert titles(receiver) == ["Eve is live"]
+    receiver.mood = lambda: "take"
+    world.now += MINUTE
+    world.deliver()
+    assert titles(receiver) == ["Eve is live", "While it was quiet: Bob, Ada"]
+    assert {receiver.taken[1]["key"]} == set(receiver.refused_keys)
+    assert receiver.taken[1]["body"].splitlines()[1] == "Ada: 12:00 to 12:30 (Painting)"
+
+
 def test_a_night_of_hundreds_is_one_message(world: World, receiver: Receiver) -> None:
     world.targets = {"hook": hook(receiver, quiet=NIGHT)}
     names = [f"s{number}" for number in range(300)]
