@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from io import StringIO
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
@@ -14,6 +14,8 @@ from livectl.context import CommandContext, pass_command_context
 from livectl.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from livectl.render import TextFormat, View
 
 MAX_WIDTH_CHARS = 100  # longer lines are hard to read
@@ -30,6 +32,11 @@ STYLES = {
     "markdown.table.header": "bold",
 }
 COMMENT = re.compile(r"<!--.*?-->\n*", re.DOTALL)
+# Chinese has no blanks, and rich breaks lines at them alone: where a line may break, a blank of no width tells it so.
+NO_WIDTH_BLANK = "\x1f"
+HAN = "\u3400-\u9fff"
+CLOSING, OPENING = "\uff0c\u3002\uff1b\uff1a\u3001\uff1f\uff01\uff09\u201d\u2026", "\uff08\u201c"
+BREAK = re.compile(rf"(?<=[{HAN}{CLOSING}])(?=[{HAN}{OPENING}\w`])|(?<=\w)(?=[{HAN}{OPENING}])")
 
 
 @click.command()
@@ -112,14 +119,21 @@ class Rendered:
 
     def lines(self, text_format: TextFormat) -> list[str]:
         from rich.console import Console
-        from rich.markdown import Heading, Markdown
+        from rich.markdown import Heading, Markdown, TableElement
         from rich.theme import Theme
 
         class LeftHeading(Heading):
             LEVEL_ALIGN: ClassVar = dict.fromkeys(Heading.LEVEL_ALIGN, "left")
 
+        class WholeTable(TableElement):
+            def __rich_console__(self, *where: Any) -> Iterator[Any]:
+                for table in super().__rich_console__(*where):
+                    for column in getattr(table, "columns", ()):
+                        column.overflow = "fold"  # a word that is longer than its column is cut otherwise
+                    yield table
+
         class TerminalPage(Markdown):
-            elements: ClassVar = {**Markdown.elements, "heading_open": LeftHeading}
+            elements: ClassVar = {**Markdown.elements, "heading_open": LeftHeading, "table_open": WholeTable}
 
         out = StringIO()
         console = Console(
@@ -132,7 +146,7 @@ class Rendered:
             theme=Theme(STYLES),
         )
         console.print(TerminalPage(_to_terminal(self._text), code_theme="ansi_dark", hyperlinks=False))
-        text = "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+        text = "\n".join(line.rstrip() for line in out.getvalue().replace(NO_WIDTH_BLANK, "").split("\n"))
         return re.sub(r"\n{3,}", "\n\n", text).strip("\n").split("\n")
 
 
@@ -141,5 +155,5 @@ def _to_terminal(text: str) -> str:
     text = COMMENT.sub("", PICTURE.sub("", text))
     named = dict.fromkeys(match[2].rpartition("/")[2] for match in LINK.finditer(text))
     led_to = [name.removesuffix(".md") for name in named if name.endswith(".md")]
-    text = LINK.sub(r"\1", text)
+    text = BREAK.sub(NO_WIDTH_BLANK, LINK.sub(r"\1", text))
     return f"{text}\n\n*livectl docs* {', '.join(led_to)}\n" if led_to else text

@@ -94,7 +94,20 @@ def test_a_terminal_is_shown_words_and_no_signs() -> None:
 def test_each_page_fits_a_terminal(topic: str, language: str) -> None:
     page = documents.read(topic, language)
     assert page
-    assert max(map(cell_width, docs.Rendered(page.text).lines(TextFormat(80)))) <= 80
+    lines = docs.Rendered(page.text).lines(TextFormat(80))
+    assert max(map(cell_width, lines)) <= 80
+    assert "".join(lines).count("…") == LEFT_OUT.sub("", page.text).count("…"), "something was cut"
+
+
+LEFT_OUT = re.compile(r"<!--.*?-->|!\[.*?\]", re.DOTALL)
+
+
+def test_chinese_is_broken_between_its_signs_and_loses_none() -> None:
+    table = "| 键 | 值 |\n| - | - |\n| 甲 | 没有空格的一长句话不会截断 |"
+    page = f"在 `livectl.yaml` 里写明要在哪里收到提醒\u3002然后试一下\n\n{table}\n"
+    lines = docs.Rendered(page).lines(TextFormat(20))
+    assert lines[:3] == ["在 livectl.yaml 里写", "明要在哪里收到提醒\u3002", "然后试一下"]
+    assert "".join(lines).replace(" ", "").endswith("甲没有空格的一长句话不会截断")
 
 
 class Screen(io.StringIO):
