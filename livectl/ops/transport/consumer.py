@@ -270,7 +270,7 @@ class LeasedConsumer(FrugalConsumer):
             return True
         while not keeper.is_fresh and state.should_stop is None:
             time.sleep(START_LOOK_S)
-        if keeper.is_fresh and not keeper.is_lost(tag):
+        if keeper.is_fresh and tag not in keeper.lost:
             return True
         logger.warning("job %s is not begun: another worker has it, since this one stood still", request.id)
         self._begun.discard(request)

@@ -259,7 +259,7 @@ class LeaseKeeper:
         self._channels: list[Any] = []
         self._is_running = False
         self._renewed_at = self._kept_at = time.monotonic()
-        self._lost: frozenset[str] = frozenset()  # whose leases ran out before they were renewed
+        self.lost: frozenset[str] = frozenset()  # tags whose leases ran out: others may have them
 
     @property
     def is_fresh(self) -> bool:
@@ -271,11 +271,7 @@ class LeaseKeeper:
         """Whether all that waits in this process is known to be its own."""
         if time.monotonic() - max(self._renewed_at, self._kept_at) >= SURE_S:
             return False
-        return not self._lost or not self._lost & self._held() - {*self._held_elsewhere()}
-
-    def is_lost(self, tag: str) -> bool:
-        """Whether this worker stood still for so long that another one has the message."""
-        return tag in self._lost
+        return not self.lost or not self.lost & self._held() - {*self._held_elsewhere()}
 
     def _held(self) -> set[str]:
         """Of what this worker took, all that it has not acknowledged."""
@@ -334,7 +330,7 @@ class LeaseKeeper:
             answer: Any = client.eval(RENEW, 2, lease, index, LEASE_S, channel.visibility_timeout / 4, *chunk)
             LeasedQoS.clock_offset_s = float(answer[0]) - time.time()
             gone += answer[1:]
-        self._lost = self._still_held(gone) if gone else frozenset()
+        self.lost = self._still_held(gone) if gone else frozenset()
         self._renewed_at = asked_at
         memory.note_renewal(time.monotonic())
 
