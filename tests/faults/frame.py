@@ -26,7 +26,8 @@ class Outcome:
     """What one row found in one set-up. None: the row does not count that."""
 
     acknowledged: int = 0  # what its sender was told to be kept
-    lost: int = 0  # acknowledged, and never done
+    lost: int = 0  # acknowledged, and neither done nor set aside
+    set_aside: int | None = None  # as a dead letter, which `livectl dead retry` puts back
     repeated: int | None = None  # begun more than once
     doubled: int | None = None  # done more than once
     missed: int | None = None  # not done by the time that it was due
@@ -41,6 +42,7 @@ class Limits:
     """What a row may count at most. None: it is only shown."""
 
     lost: int = 0
+    set_aside: int | None = 0
     repeated: int | None = None
     doubled: int | None = None
     missed: int | None = 0
@@ -152,7 +154,7 @@ def end_in_order() -> None:
         signal.signal(number, lambda received, _: sys.exit(128 + received))
 
 
-COLUMNS = ("acknowledged", "lost", "repeated", "doubled", "missed", "back_within_s", "exits", "hangs")
+COLUMNS = ("acknowledged", "lost", "set_aside", "repeated", "doubled", "missed", "back_within_s", "exits", "hangs")
 
 
 def table_head() -> str:

@@ -135,9 +135,9 @@ def send_killer(case: Case) -> Outcome:
         starts = system.ledger.read().starts[KILLER]
         missed = max(0, starts - MAX_STARTS) + (not store.hexists("livectl:dead", killer))
         # Where all jobs of a worker share its process, one that ran beside the killer each time is set aside with it.
-        beside = max(0, store.hlen("livectl:dead") - 1) if case.setup.split()[2] != "prefork" else 0
-        lost = len(system.ledger.open_jobs) - beside
-        return system.outcome([], lost=lost, missed=missed, note=f"killed {starts} times, {beside} set aside beside it")
+        beside = system.ledger.open_jobs & system.set_aside()
+        missed += len(beside) if system.pool == "prefork" else 0
+        return system.outcome([], missed=missed, note=f"killed {starts} times")
 
 
 def send_for_later(case: Case) -> Outcome:
@@ -181,6 +181,6 @@ ROWS = (
         ("redis plain prefork", "redis plain threads", "embedded own prefork", "rabbitmq plain prefork"),
         Mechanism("the count of starts", settings="worker: {max_starts: 1000}"),
         short_setups=("redis plain prefork",),
-        limits=Limits(repeated=None),
+        limits=Limits(set_aside=19),
     ),
 )

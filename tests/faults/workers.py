@@ -8,9 +8,10 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
+import redis
 from celery import Celery
 from kombu import Connection
 from kombu.exceptions import OperationalError
@@ -81,6 +82,7 @@ class System:
         self.ledger = Ledger(case.folder / "ledger")
         self.workers: list[Worker] = []
         self.exits = 0
+        self.names: dict[str, str] = {}  # of jobs in the ledger, by their ids
         self.store = broker.url if not broker.url.startswith("amqp") else self._make_store()
         self._write_app(options)
 
@@ -172,15 +174,21 @@ class System:
                 return
             time.sleep(0.05)
 
+    def set_aside(self) -> set[str]:
+        """The jobs that are dead letters by now."""
+        with redis.Redis.from_url(self.store) as store:
+            return {self.names.get(key.decode(), "") for key in cast("list[bytes]", store.hkeys("livectl:dead"))}
+
     def outcome(self, fault_ends: list[float], **counts: Any) -> Outcome:
         """What the ledger says, and the workers: call it when all is done."""
-        ledger = self.ledger.read()
+        ledger, set_aside = self.ledger.read(), self.set_aside()
         exits = self.exits + sum(worker.has_exited for worker in self.workers)
         # Where nothing came any more, or nothing was left to come, there is nothing to measure.
         times = [back for at in fault_ends if (back := ledger.first_work_after(at)) is not None]
         whole = {
             "acknowledged": len(ledger.acknowledged),
-            "lost": len(ledger.open_jobs),
+            "lost": len(ledger.open_jobs - set_aside),
+            "set_aside": len(ledger.open_jobs & set_aside),
             "repeated": ledger.repeated,
             "doubled": ledger.doubled,
             "back_within_s": max(times, default=None),
@@ -308,6 +316,7 @@ def send(
 ) -> str:
     """Sends one job; it is in the ledger when this returns. Returns its id."""
     job_id = str(uuid4())
+    system.names[job_id] = job
     arguments = (job, 0.05) if args is None else (job, *args)
     message = app.amqp.as_task_v2(job_id, task, arguments, {}, **options)
     properties = {**message.properties, "delivery_mode": 2}
