@@ -62,9 +62,10 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     kwargs: dict[str, Any] = {}
     options: dict[str, Any] = {}
     enabled: bool = True
-    catchup: Literal["once", "skip"] = "once"
+    catchup: Literal["once", "skip", "all"] = "once"
+    window: float | None = None  # seconds back from now in which missed runs are caught up with
     deadline: float | None = None  # seconds after its due instant beyond which a run is not worth sending
-    overlap: Literal["allow", "skip"] = "allow"
+    overlap: Literal["allow", "skip", "queue", "queue-all", "cancel"] = "allow"
     description: str = ""
     owner: str = ""
     tags: tuple[str, ...] = ()

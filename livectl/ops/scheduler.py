@@ -28,10 +28,9 @@ from livectl.ops.beat.app_schedule import app_entries
 from livectl.ops.beat.entries import (
     BeatEntry,
     BeatTimetable,
-    OverlapCheck,
-    has_shared_results,
     to_beat_entry,
 )
+from livectl.ops.beat.overlap import MAX_WAITING, OverlapCheck, has_shared_results
 from livectl.ops.beat.run_store import Claim, LoadedSchedule, RunStore, StoreClock
 from livectl.ops.deployment import OWN_APP_NAME
 from livectl.ops.processes import running_settings
@@ -149,13 +148,17 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
     def _run_tick(self) -> float:
         if self._store is None:
             self._open_store()
-        stale = self._poll() if self._clock.monotonic() - self._polled_at >= POLL_INTERVAL_S else []
+        is_poll = self._clock.monotonic() - self._polled_at >= POLL_INTERVAL_S
+        stale = self._poll() if is_poll else []
         if self._publisher is None:
             self._publisher = publisher.open_publisher(self.app, self._run_store)
         self._publisher.connect()  # nothing is claimed that could not be sent
+        looks_for_waiting = self._timetable is None or (is_poll and self._reloading_schedule.has_waiting_entries)
         timetable = self._timetable or self._build_timetable()
         due_runs = timetable.take_due(self._clock.now(), CLAIM_BATCH_SIZE)
         claims = self._take_over(stale, timetable) + self._run_store.claim(due_runs)
+        if looks_for_waiting:
+            claims = self._overlap_check.release(self._reloading_schedule.entries, self._clock.now()) + claims
         self._last_claimed.update((due_run.run.name, due_run.run.due) for due_run in due_runs)
         self._send_claims(claims)
         return self._seconds_to_wait(timetable)
@@ -218,9 +221,13 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
     def _prepare_job(self, claim: Claim) -> publisher.ClaimedJob | None:
         entry = self._reloading_schedule.entries[claim.run.name]
         task_id = entry.options.get("task_id") or self._run_store.task_id(claim.run)
-        if self._overlap_check.may_send(entry, task_id):
+        decision = self._overlap_check.decide(entry, claim, task_id)
+        if decision == "send":
             return publisher.ClaimedJob(claim, entry, task_id)
-        self._run_store.drop([claim])
+        if decision == "skip":
+            self._run_store.drop([claim])
+        elif not self._run_store.wait(claim, MAX_WAITING[entry.overlap]):
+            logger.info("%s: skipped, since enough of its runs wait already", entry.name)
         return None
 
     def _seconds_to_wait(self, timetable: BeatTimetable) -> float:
@@ -294,6 +301,7 @@ class ReloadingSchedule:
         self.entries: dict[str, BeatEntry] = {}
         self.schedules: tuple[Schedule, ...] = ()  # of the file alone
         self.left_out: dict[str, str] = {}
+        self.has_waiting_entries = False  # whether runs of some entry may wait for its running job
         self._readable: dict[str, BeatEntry] = {}  # the entries before what the app refuses is left out
         self._app = app
         self._defaults = defaults
@@ -339,6 +347,7 @@ class ReloadingSchedule:
                 if old.get(name) != reason:
                     logger.error("Entry %r is left out until this is mended: %s", name, reason)
         self.entries = {name: entry for name, entry in self._readable.items() if name not in self.left_out}
+        self.has_waiting_entries = any(entry.overlap in MAX_WAITING for entry in self.entries.values())
         if returned := old.keys() & self.entries.keys():
             logger.info("Sent again, since their tasks are there now: %s", format_names(returned))
 

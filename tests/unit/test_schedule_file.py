@@ -270,7 +270,7 @@ ENTRY = "schedules:\n  a: {task: t, "
         ),
         (
             ENTRY + "every: 5s, catchup: one}",
-            's.yaml:2:36: a: catchup: "one" is neither once nor skip (did you mean on',
+            's.yaml:2:36: a: catchup: "one" is neither once nor skip nor all (did you mean on',
         ),
         (ENTRY + "every: 5s, overlap: true}", "s.yaml:2:36: a: overlap: true is neither allow nor skip"),
         (ENTRY + "every: 5s, deadline: soon}", 's.yaml:2:37: a: deadline: "soon": a duration is'),

@@ -9,9 +9,6 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
-from celery.backends.base import DisabledBackend
-from celery.backends.rpc import RPCBackend
-from celery.states import PENDING, READY_STATES
 from celery.utils.log import get_logger
 
 from livectl.models import Run, Schedule
@@ -22,19 +19,12 @@ from livectl.units import MS_PER_SECOND
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from celery import Celery
-
-    from livectl.ops.beat.run_store import LatestJob, RunStore
-
 
 logger = get_logger(__name__)
 
 MAX_IS_DUE_CALLS = 10_000  # of one schedule at a time: one that never becomes due must not stop the others
 MAX_LATENESS_MS = 10_000  # a run that is later than this was missed, and `catchup` decides
 NO_NEXT_RUN_MS = 10**15  # to the next run of an entry that has none
-DEFAULT_QUEUE_WAIT_S = 3_600.0  # of a job that has no `expires`
-DEFAULT_RUN_TIME_S = 3_600.0  # of a job that has no time limit
-MAX_STARTED_JOB_AGE_S = 86_400.0  # after it, a job that has begun counts as lost too
 
 
 class DueTimes(Protocol):
@@ -60,9 +50,10 @@ class BeatEntry(msgspec.Struct, frozen=True, kw_only=True):
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
     options: dict[str, Any] = {}
-    catchup: Literal["once", "skip"] = "once"
+    catchup: Literal["once", "skip", "all"] = "once"
+    window: float | None = None  # seconds
     deadline: float | None = None  # seconds
-    overlap: Literal["allow", "skip"] = "allow"
+    overlap: Literal["allow", "skip", "queue", "queue-all", "cancel"] = "allow"
     count: int = 0  # runs at most; 0 is any number
 
     def says_the_same_as(self, other: BeatEntry) -> bool:
@@ -84,6 +75,7 @@ def to_beat_entry(file_schedule: Schedule) -> BeatEntry:
         kwargs=file_schedule.kwargs,
         options=file_schedule.options,
         catchup=file_schedule.catchup,
+        window=file_schedule.window,
         deadline=file_schedule.deadline,
         overlap=file_schedule.overlap,
         count=file_schedule.count or 0,
@@ -180,7 +172,10 @@ class BeatTimetable:
         return self._heap[0][0] if self._heap else None
 
     def take_due(self, now: int, limit: int) -> list[DueRun]:
-        """The runs that are due by now, at most `limit`. The latest run of an entry stands for all that it missed."""
+        """The runs that are due by now, at most `limit`.
+
+        The latest run of an entry stands for all that it missed, unless it catches up with all of them.
+        """
         due_runs: list[DueRun] = []
         while self._heap and self._heap[0][0] <= now and len(due_runs) < limit:
             due, name = heappop(self._heap)
@@ -192,7 +187,7 @@ class BeatTimetable:
     def _schedule_next(self, name: str, due: int, now: int) -> DueRun:
         """The run of an entry that is due; the entry's next run goes on the timetable."""
         if now - due > MAX_LATENESS_MS:
-            due = self._latest_due(name, due, now)
+            due = self._missed_due(name, due, now)
         next_due = self._next_due_after(name, due)
         if next_due is not None:
             heappush(self._heap, (next_due, name))
@@ -208,6 +203,11 @@ class BeatTimetable:
             return False
         if lateness <= MAX_LATENESS_MS:
             return True
+        if entry.window is not None and lateness > entry.window * MS_PER_SECOND:
+            logger.info("%s: not sent, %.1f s late is beyond its window", run.name, lateness / MS_PER_SECOND)
+            return False
+        if entry.catchup == "all":
+            return True
         if entry.catchup == "skip":
             logger.info("%s: not sent, %.1f s late, since it skips what it missed", run.name, lateness / MS_PER_SECOND)
             return False
@@ -221,6 +221,17 @@ class BeatTimetable:
             self._mark_broken(name)
             return None
 
+    def _missed_due(self, name: str, due: int, now: int) -> int:
+        """Which of the runs that an entry has missed is to be sent next, given the first of them."""
+        entry = self._entries[name]
+        if entry.catchup != "all" or entry.window is None:
+            return self._latest_due(name, due, now)
+        opened = now - round(entry.window * MS_PER_SECOND)
+        if due >= opened:
+            return due
+        first = self._next_due_after(name, opened - 1)
+        return first if first is not None and first <= now else self._latest_due(name, due, now)
+
     def _latest_due(self, name: str, due: int, now: int) -> int:
         try:
             return self._entries[name].due_times.latest(due, now)
@@ -232,60 +243,3 @@ class BeatTimetable:
         if name not in self.broken:
             logger.error("Entry %r is left out: its next run cannot be reckoned", name)
             self.broken.add(name)
-
-
-class OverlapCheck:
-    """Asks the app's result backend whether the previous job of an entry has finished."""
-
-    def __init__(self, app: Celery, run_store: RunStore) -> None:
-        self._app = app
-        self._run_store = run_store
-
-    def may_send(self, entry: BeatEntry, task_id: str) -> bool:
-        """Whether the job of a run may be sent. If so, it is the entry's latest job from now on."""
-        if entry.overlap == "allow" or not has_shared_results(self._app):
-            return True
-        previous_job = self._run_store.read_latest_job(entry.name)
-        if previous_job and previous_job.task_id == task_id:
-            return True  # a run taken over from a beat that had noted the job, and not sent it
-        if previous_job and not self._has_finished(entry, previous_job):
-            logger.info("%s: skipped, since its previous job (%s) has not finished", entry.name, previous_job.task_id)
-            return False
-        return self._run_store.record_latest_job(entry.name, previous_job, task_id)
-
-    def _has_finished(self, entry: BeatEntry, previous_job: LatestJob) -> bool:
-        try:
-            state = self._app.AsyncResult(previous_job.task_id).state
-        except Exception as error:
-            logger.warning("%s: cannot tell whether job %s has finished: %s", entry.name, previous_job.task_id, error)
-            return False
-        if state in READY_STATES:
-            return True
-        age = (self._run_store.clock.now() - previous_job.sent_at) / MS_PER_SECOND
-        is_lost = age > (self._max_silence_s(entry) if state == PENDING else MAX_STARTED_JOB_AGE_S)
-        if is_lost:
-            logger.warning(
-                "%s: job %s is not heard of since %d s: it counts as lost", entry.name, previous_job.task_id, age
-            )
-        return is_lost
-
-    def _max_silence_s(self, entry: BeatEntry) -> float:
-        """How long a job may have no result: the time that it may wait, and the time that it may run."""
-        task = self._app.tasks.get(entry.task)
-        expires = entry.options.get("expires") or getattr(task, "expires", None)
-        limits = (entry.options.get("time_limit"), getattr(task, "time_limit", None), self._app.conf.task_time_limit)
-        return _seconds_or_default(expires, DEFAULT_QUEUE_WAIT_S) + _seconds_or_default(
-            next(filter(None, limits), None), DEFAULT_RUN_TIME_S
-        )
-
-
-def has_shared_results(app: Celery) -> bool:
-    """Whether beat can look results up: not without a backend, nor in one that sends them to the caller alone."""
-    try:
-        return not isinstance(app.backend, DisabledBackend | RPCBackend)
-    except Exception:
-        return False  # an address that names no backend; workers will say so
-
-
-def _seconds_or_default(value: Any, default: float) -> float:
-    return float(value) if isinstance(value, int | float) else default

@@ -210,7 +210,7 @@ def publish(app: Celery, job: ClaimedJob, producer: Any, **extra_options: Any) -
     entry = job.entry
     options = {"task_id": job.task_id, **entry.options, **extra_options}
     options["headers"] = {**(entry.options.get("headers") or {}), "celery_beat_task": True, "sent": time.time()}
-    if entry.overlap == "skip":
+    if entry.overlap != "allow":
         options["ignore_result"] = False
     if producer is not None:
         options["producer"] = producer

@@ -7,6 +7,7 @@
     livectl:beat:pending    zset  "due entry" -> when it was claimed; gone once it is sent
     livectl:beat:counts     hash  entry -> how many of its runs were claimed, where there is a most
     livectl:beat:running    hash  entry -> "task-id sent-at" of its latest job, where jobs must not overlap
+    livectl:beat:waiting    hash  entry -> due instants of the runs that wait for its running job
     livectl:beat:seen       hash  beat -> its heartbeat: {"at", "host", "pid", "entries"}
     livectl:beat:held       hash  beat -> the schedule file that it runs, as it last read it
     livectl:beat:paused     hash  entry -> why and since when nobody sends it
@@ -45,13 +46,14 @@ NAMES_KEY = KEY_PREFIX + "names"
 PENDING_KEY = KEY_PREFIX + "pending"
 COUNTS_KEY = KEY_PREFIX + "counts"
 RUNNING_KEY = KEY_PREFIX + "running"
+WAITING_KEY = KEY_PREFIX + "waiting"
 HEARTBEATS_KEY = KEY_PREFIX + "seen"
 LOADED_SCHEDULES_KEY = KEY_PREFIX + "held"
 PAUSED_KEY = KEY_PREFIX + "paused"
 NAMESPACE_KEY = KEY_PREFIX + "namespace"
-REGISTER_KEYS = [LAST_RUN_KEY, SINCE_KEY, TIMING_KEY, NAMES_KEY, RUNNING_KEY, PAUSED_KEY, COUNTS_KEY]
+REGISTER_KEYS = [LAST_RUN_KEY, SINCE_KEY, TIMING_KEY, NAMES_KEY, RUNNING_KEY, PAUSED_KEY, COUNTS_KEY, WAITING_KEY]
 CLAIM_KEYS = [LAST_RUN_KEY, PENDING_KEY, PAUSED_KEY, COUNTS_KEY]
-SCRIPT_NAMES = ("register", "claim", "look", "take", "leave", "drop", "commit", "begin")
+SCRIPT_NAMES = ("register", "claim", "look", "take", "leave", "drop", "commit", "begin", "wait", "release")
 STALE_CLAIM_MS = 3_500  # a claim this old is anybody's: with a look each second, a dead beat's run is sent within 5 s
 FRESH_CLAIM_MS = 2_500  # a claim older than this is not sent by its beat, since another may be taking it over
 GIVEN_BACK_SCORE = 1  # the score of a claim that was given back: stale at once
@@ -203,6 +205,24 @@ class RunStore:
         """Notes the latest job of an entry. False when another beat noted one since `previous_job` was read."""
         expected = f"{previous_job.task_id} {previous_job.sent_at}" if previous_job else ""
         return bool(self._run_script("begin", [RUNNING_KEY], name, expected, task_id))
+
+    def wait(self, claim: Claim, most: int) -> bool:
+        """Lets a claimed run wait for the running job of its entry. False when so many of it wait already."""
+        arguments = (claim.run.name, claim.member, claim.at, claim.run.due, most)
+        return bool(self._run_script("wait", [PENDING_KEY, WAITING_KEY, COUNTS_KEY], *arguments))
+
+    def release(self, name: str, due: int) -> Claim | None:
+        """A claim of the run of an entry that waits first; None when another beat was first, or it is paused."""
+        if not self._run_script("release", [PENDING_KEY, WAITING_KEY, PAUSED_KEY], name, due):
+            return None
+        return Claim(Run(name, due), self._store_ms)
+
+    def read_waiting(self, name: str) -> list[int]:
+        """The due instants of the runs of an entry that wait, in order."""
+        return [int(due) for due in str(self.store.hget(WAITING_KEY, name) or "").split()]
+
+    def read_all_waiting(self) -> dict[str, list[int]]:
+        return {name: [int(due) for due in dues.split()] for name, dues in _read_hash(self.store, WAITING_KEY)}
 
     def task_id(self, run: Run) -> str:
         """The id of a run's job: the same for every beat of this store, and for no run in another store."""

@@ -75,6 +75,7 @@ def _lost_keys(schedule: Schedule) -> str:
     """The keys of a schedule that only livectl's beat knows."""
     is_set_by_key = {
         "catchup": schedule.catchup != "once",
+        "window": schedule.window is not None,
         "deadline": schedule.deadline is not None,
         "overlap": schedule.overlap != "allow",
         "start": schedule.start is not None,

@@ -198,6 +198,10 @@ FIELD_NAMES = {"except": "excluded"}  # of keys that are words of Python
 
 def check(location: FileLocation, value: Mapping[str, Any], schedule: Schedule) -> None:
     """Notes what policies of one entry contradict each other."""
+    if schedule.catchup == "all" and schedule.window is None:
+        location.child("catchup").add_mistake("all needs a window: how far back", "window: 1d")
+    if schedule.catchup == "skip" and schedule.window is not None:
+        location.child("window").add_mistake("nothing is caught up with", "catchup: once, or all", key=True)
     if schedule.start is not None and schedule.end is not None and schedule.end < schedule.start:
         started = format_instant(schedule.start / MS_PER_SECOND)
         location.child("end").add_mistake(f"{quote(value['end'])} is before the start", f"after {started}")
