@@ -10,7 +10,7 @@ RUN useradd --uid $UID --home-dir /var/lib/livectl --no-create-home livectl \
     && install -d -o livectl -g livectl -m 0700 /var/lib/livectl \
     && install -d -o livectl -g livectl /srv/livectl
 COPY --from=build /opt/livectl /opt/livectl
-ENV PATH=/opt/livectl/bin:$PATH LIVECTL_HOME=/var/lib/livectl PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/opt/livectl/bin:$PATH HOME=/var/lib/livectl LIVECTL_HOME=/var/lib/livectl PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # Here are livectl.yaml, follows.yaml and schedules.yaml: mount a folder of yours, as compose.yaml does.
 WORKDIR /srv/livectl
 USER livectl

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+
+from livectl import extras
 
 pytestmark = pytest.mark.acceptance
 
@@ -71,3 +75,51 @@ def test_it_runs_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     run("init")
     assert "schedules.yaml" in {path.name for path in folder.iterdir()}
     assert "no mistake" in run("schedules", "validate")
+
+
+MAX_INSTALLED_MB = 90  # compiled, as pip leaves it
+TOOLS = {
+    "uv": ["uv", "tool", "install"],
+    "pipx": ["pipx", "install", "--python", sys.executable],
+}
+
+
+def index_settings() -> dict[str, str]:
+    """Where pip looks for packages here, for uv: it does not read pip's settings."""
+    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
+    found = {}
+    for line in listed.stdout.splitlines():
+        key, _, value = line.partition("=")
+        found[key.rpartition(".")[2]] = shlex.split(value)[0]
+    names = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS"}
+    settings = {name: found[key] for key, name in names.items() if key in found}
+    return settings | {"UV_INDEX_STRATEGY": "unsafe-best-match", "UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_tool_installs_it_and_the_command_that_it_names_installs_an_extra(
+    tool: str, wheel: Path, tmp_path: Path
+) -> None:
+    environ = os.environ | index_settings() | {"HOME": str(tmp_path), "COLUMNS": "500"}
+    scripts = Path(pytest.__file__).parents[4] / "bin"  # of the environment that has the tools
+    environ |= {"PATH": f"{scripts}:{environ['PATH']}"}
+    for name in ("PYTHONPATH", "XDG_DATA_HOME", "XDG_BIN_HOME", "PIPX_HOME"):
+        environ.pop(name, None)
+    (tmp_path / "celeryconfig.py").write_text("CELERYD_CONCURRENCY = 4\n")
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(words, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+
+    installed = run(*TOOLS[tool], str(wheel))
+    assert installed.returncode == 0, installed.stderr
+    livectl = str(tmp_path / ".local/bin/livectl")
+    site = next(tmp_path.glob(".local/**/site-packages"))
+    run(sys.executable, "-m", "compileall", "-q", str(site))
+    assert not (site / extras.MODULES["alerts"]).exists()
+    assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < MAX_INSTALLED_MB * 10**6
+    refused = run(livectl, "migrate", ".")
+    assert refused.returncode == 2
+    added = run(*shlex.split(refused.stderr.partition("Install it: ")[2]))
+    assert added.returncode == 0, added.stderr
+    assert "lower-case names" in run(livectl, "migrate", ".").stdout

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 from configparser import ConfigParser
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from livectl import __main__, cli, extras, settings
 from livectl.context import CommandContext
 from livectl.live.alerts import targets
 
 ROOT = Path(__file__).parents[2]
+MAX_DEFAULT_MB = 90  # of all that an installation without extras brings, compiled
 
 
 @pytest.fixture
@@ -85,3 +89,24 @@ def test_windows_is_told_in_one_sentence_where_it_runs(capsys: pytest.CaptureFix
     with pytest.raises(SystemExit) as ended:
         __main__.run("win32")
     assert ended.value.code == "livectl: runs on Linux and macOS; on Windows start it in WSL or in Docker."
+
+
+def test_what_is_installed_without_extras_stays_small() -> None:
+    """`make soak` installs the wheel and measures; here each distribution says what it brought."""
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    wanted = config["options"]["install_requires"].strip().splitlines()
+    names: set[str] = set()
+    while wanted:
+        requirement = Requirement(wanted.pop())
+        name = canonicalize_name(requirement.name)
+        if name in names or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        names.add(name)
+        wanted += metadata.requires(name) or []
+    files = (path for name in names for path in metadata.files(name) or [] if ".." not in path.parts)
+    places = {Path(str(path.locate())) for path in files}
+    size = sum(path.stat().st_size for path in places if path.exists())
+    size += sum(path.stat().st_size for path in (ROOT / "livectl").rglob("*.*") if path.is_file())
+    assert not {"apprise", "libcst"} & names
+    assert 40 * 10**6 < size < MAX_DEFAULT_MB * 10**6
