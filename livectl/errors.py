@@ -88,10 +88,13 @@ class FileError(SettingsError):
 
 class ServerError(LivectlError):
     code = 4
+    passes = False  # by itself: whoever tries again gets in, sooner or later
 
 
 class ServerAwayError(ServerError):
     """Nothing takes the connection: no server is there. Any other ServerError is about one that is."""
+
+    passes = True
 
 
 class PlatformError(LivectlError):

@@ -89,6 +89,7 @@ class RedisReplyError(ServerError):
 
     def __init__(self, words: str, server: str = "the server") -> None:
         self.words = " ".join(words.split())[:MAX_WORDS_CHARS]
+        self.passes = self.words.startswith("LOADING")
         known = (row for row in REFUSALS if self.words.startswith(row[0]))
         _, meaning, hint = next(
             known, ((), "refuses", "Look at what this user may do there, and at what else uses that database.")

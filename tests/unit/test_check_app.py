@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from celery import Celery
 
+from livectl import server_check
 from livectl import settings as livectl_settings
 from livectl.errors import ServerError, SettingsError, UsageError
 from livectl.ops import deployment
 from livectl.ops.jobs import wait
 from livectl.ops.services import background
+from livectl.redis_client import RedisReplyError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +76,19 @@ def test_a_broker_that_is_away_is_refused_in_the_background_and_said_in_a_termin
         background.check_app(name, settings, tmp_path, None if detach else remarks.append, with_beat=False)
     assert said in "".join(remarks)
     assert bool(said) == bool(remarks)
+
+
+def test_a_broker_that_reads_its_data_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(address: object) -> None:
+        raise RedisReplyError("LOADING Redis is loading the dataset in memory", "it")
+
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(server_check, "check_server", refuse)
+    (tmp_path / "app_loading.py").write_text("from celery import Celery\napp = Celery('x', broker='redis://')\n")
+    settings = livectl_settings.load({"HOME": str(tmp_path)}, tmp_path)
+    remarks: list[str] = []
+    background.check_app("app_loading", settings, tmp_path, remarks.append, with_beat=False)
+    assert "it is tried again" in "".join(remarks)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import msgspec
 from livectl import render, server_check
 from livectl import settings as livectl_settings
 from livectl.atomic_write import write_file
-from livectl.errors import LivectlError, ServerAwayError, ServerError, SettingsError, UnfinishedError, UsageError
+from livectl.errors import LivectlError, ServerError, SettingsError, UnfinishedError, UsageError
 from livectl.ops import apps, deployment
 from livectl.ops.processes import embedded_broker, launch, process, state_dir
 from livectl.ops.processes.launch import REQUEUE_ON_QUIT_POOLS, argv_with_requeue_on_quit
@@ -135,15 +135,15 @@ def check_schedule(settings: Settings, cwd: Path, file: str | None = None) -> in
 
 
 def _check_servers(*addresses: Address | None, say: Callable[[str], None] | None = None) -> None:
-    """Raises ServerError for the first that does not let livectl in. With `say`, one that is away is only said.
+    """Raises ServerError for the first that does not let livectl in. With `say`, one that is away, or reads its data, is only said.
 
     Celery itself would retry in silence, also after a wrong password.
     """
     for address in dict.fromkeys(address for address in addresses if address):
         try:
             server_check.check_server(address)
-        except ServerAwayError as error:
-            if say is None:
+        except ServerError as error:
+            if say is None or not error.passes:
                 raise
             say(f"{error.message}: it is tried again and again")
 
