@@ -135,7 +135,7 @@ def check_schedule(settings: Settings, cwd: Path, file: str | None = None) -> in
 
 
 def _check_servers(*addresses: Address | None, say: Callable[[str], None] | None = None) -> None:
-    """Raises ServerError for the first that does not let livectl in. With `say`, one that is away, or reads its data, is only said.
+    """Raises ServerError for the first that does not let livectl in. With `say`, one that may soon is only said.
 
     Celery itself would retry in silence, also after a wrong password.
     """
