@@ -12,7 +12,7 @@ from kombu import Connection, Exchange, Queue
 from kombu.transport import redis as kombu_redis
 
 from livectl.ops.guard import GuardedConsumer
-from livectl.ops.transport import leases
+from livectl.ops.transport import broker_memory, leases
 from livectl.ops.transport.guarded_channel import guarded_transport
 from livectl.ops.transport.leases import LeaseKeeper
 from tests.support.servers import LastingRedis, lasting_redis
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def server(tmp_path: Path) -> Iterator[LastingRedis]:
     with lasting_redis(tmp_path) as started:
         yield started
-    leases._memories.clear()
+    broker_memory._memories.clear()
 
 
 @pytest.fixture
@@ -174,13 +174,13 @@ def test_what_one_broker_could_not_be_told_is_not_told_another(server: LastingRe
         first.clone() as again,
     ):
         channels = [connection.channel() for connection in (first, second, again)]
-        memories = [leases.memory_of_broker(channel) for channel in channels]
+        memories = [leases.LeasedQoS(channel).memory for channel in channels]
     assert memories[0] is memories[2] is not memories[1]
 
 
 @pytest.mark.parametrize(("away_s", "wait_s"), [(0.5, 0.0), (4.0, 0.0), (9.0, 4.5), (10_000.0, 11.5)])
 def test_workers_have_the_time_to_come_back_before_anybody_sweeps(away_s: float, wait_s: float) -> None:
-    memory = leases.BrokerMemory()
+    memory = broker_memory.BrokerMemory()
     assert memory.may_sweep(0.0)  # a worker that has just started
     memory.note_renewal(100.0)
     back = 100.0 + away_s

@@ -14,7 +14,8 @@ from celery import Celery
 from livectl import redis_client
 from livectl.address import Address
 from livectl.ops import deployment as deployments
-from livectl.ops.cluster import queues
+from livectl.ops.cluster import purge, queues
+from livectl.ops.cluster.purge import PurgeFilter
 from livectl.ops.protocol import search
 from livectl.settings import Settings
 
@@ -105,3 +106,15 @@ def test_a_job_that_is_revoked_is_taken_out(
     assert not messages.exists(f"{prefix}message:{name}")
     assert name.encode() not in messages.zrange(f"{prefix}messages_index:celery", 0, -1)
     assert messages.zcard(f"{prefix}queue:celery") == 3 - (name == "ready-0")
+
+
+def test_a_purge_takes_out_and_saves_what_no_worker_holds(
+    deployment: Deployment, messages: redis.Redis, prefix: str, tmp_path: Path
+) -> None:
+    purge_filter = PurgeFilter(queue="celery", task="shop.add")
+    assert purge.plan(deployment, purge_filter).tasks == {"shop.add": 4}
+    assert purge.purge(deployment, purge_filter, tmp_path / "purged").total == 4
+    saved = [json.loads(line)["id"] for line in (tmp_path / "purged").read_text().splitlines()]
+    assert sorted(saved) == ["id-later", "id-ready-0", "id-ready-1", "id-ready-2"]
+    assert messages.zrange(f"{prefix}messages_index:celery", 0, -1) == [b"held"]
+    assert not messages.exists(f"{prefix}queue:celery")

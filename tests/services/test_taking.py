@@ -11,7 +11,7 @@ import pytest
 import redis
 from kombu import Connection, Exchange, Queue
 
-from livectl.ops.transport import leases
+from livectl.ops.transport import broker_memory, leases
 from livectl.ops.transport.guarded_channel import guarded_transport
 from tests.support.faulty_servers import NEVER, CuttingProxy, port_that
 from tests.support.waiting import wait_for
@@ -87,7 +87,7 @@ def work_until_killed(url: str, proxy: CuttingProxy, replies: int, work: Callabl
     proxy.cut()
     proxy.left = NEVER
     connection.collect()
-    leases._memories.clear()  # its memory
+    broker_memory._memories.clear()  # its memory
 
 
 @contextmanager

@@ -44,3 +44,8 @@ def test_rates_are_not_made_up_where_a_reader_was_silent() -> None:
     depths = QueueDepths(queues=(Queue(name="q", ready=1),), processed={"w1": 1}, reads=reads)
     silent = QueueDepths(queues=(Queue(name="q", ready=1),), reads=reads)
     assert queues.rates_between(depths, silent, 1.0)["q",] == QueueRate(None, None)
+
+
+def test_a_queue_of_a_redis_behind_sentinel_is_named_though_nothing_waits_there() -> None:
+    found = queues._with_empty_queues([Queue(name="a", ready=3)], ["a", "b"], {"w1": ["a", "b"], "w2": ["b"]})
+    assert [(queue.name, queue.ready, queue.consumers) for queue in found] == [("a", 3, 1), ("b", 0, 2)]

@@ -18,7 +18,7 @@ import msgspec
 from livectl import redis_client, server_check
 from livectl.errors import LivectlError, UsageError
 from livectl.ops.cluster import broadcast
-from livectl.ops.protocol import delayed, keys, message, remote_control, unacked
+from livectl.ops.protocol import delayed, keys, message, plus, remote_control, unacked
 from livectl.ops.protocol.keys import Bindings
 from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.suggestions import did_you_mean
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from livectl.ops.deployment import Deployment
     from livectl.ops.protocol.keys import KeyLayout
     from livectl.ops.protocol.message import JobMessage
+    from livectl.ops.protocol.plus import PlusMessage
     from livectl.redis_client import RedisConnection
 
 
@@ -126,6 +127,7 @@ def plan(deployment: Deployment, purge_filter: PurgeFilter) -> PurgePlan:
         held = Counter(job_message.task or "?" for _, _, job_message in messages.held_messages())
         waiting = Counter(job_message.task or "?" for _, job_message in messages.delayed_messages())
         tasks = Counter(job_message.task or "?" for _, _, job_message in messages.ready_messages())
+        tasks += Counter(job_message.task or "?" for _, job_message in messages.plus_messages())
     return PurgePlan(dict(tasks + held + waiting), held.total(), waiting.total())
 
 
@@ -137,7 +139,7 @@ def purge(deployment: Deployment, purge_filter: PurgeFilter, file: Path) -> Purg
     ):
         messages = _Purge(deployment, connection, purge_filter)
         waiting = messages.take_delayed(output)
-        ready = messages.take_ready(output)
+        ready = messages.take_ready(output) + messages.take_plus(output)
         held = messages.take_held(output)
     tasks = waiting + ready + held
     return PurgeResult(purge_filter.queue, dict(tasks), tasks.total(), held.total(), str(file), waiting.total())
@@ -242,6 +244,14 @@ class _Purge:
             if self._filter.matches(job_message, now):
                 yield stored.name, job_message
 
+    def plus_messages(self) -> Iterator[tuple[PlusMessage, JobMessage]]:
+        """What celery-redis-plus keeps of the queue, and no worker holds."""
+        now = datetime.now(UTC)
+        for found in plus.scan(self._connection, self._layout, self._filter.queue):
+            job_message = message.read(found.raw)
+            if (found.position or found.is_delayed) and self._filter.matches(job_message, now):
+                yield found, job_message
+
     def held_messages(self) -> Iterator[tuple[bytes, bytes, JobMessage]]:
         """Delivery tag, text and job of the messages that workers hold."""
         if not self._filter.unacked:
@@ -269,6 +279,14 @@ class _Purge:
             delayed.move(self._connection, self._layout, self._purged_key, names[start : start + MESSAGES_PER_STEP])
             tasks += self._save_purged(output)
         return tasks
+
+    def take_plus(self, output: BinaryIO) -> Counter[str]:
+        """How many messages of each task were taken out of what celery-redis-plus keeps."""
+        for found, _ in list(self.plus_messages()):
+            self._connection.execute("RPUSH", self._purged_key, found.raw)
+            if not plus.remove(self._connection, self._layout, found.tag, found.queue):  # a worker was quicker
+                self._connection.execute("LREM", self._purged_key, -1, found.raw)
+        return self._save_purged(output)
 
     def take_held(self, output: BinaryIO) -> Counter[str]:
         """How many messages of each task were taken away from workers."""
@@ -318,7 +336,7 @@ def _check_queue_exists(deployment: Deployment, connection: RedisConnection, que
     if any(connection.execute_all([("EXISTS", key) for key in layout.list_keys(queue)])):
         return
     queue_names = sorted({*keys.list_queues(connection, layout), *delayed.count(connection, layout)})
-    if queue not in queue_names:
+    if queue not in queue_names and not plus.count(connection, layout, [queue]):
         raise UsageError(
             f"there is no queue {queue}", did_you_mean(queue, queue_names) or f"There are {', '.join(queue_names)}."
         )

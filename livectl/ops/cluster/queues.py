@@ -209,6 +209,8 @@ def _measure_through_kombu(deployment: Deployment, names: Sequence[str]) -> Queu
             with suppress(*connection.channel_errors), connection.channel() as channel:  # no queue of that name
                 _, ready, consumers = channel.queue_declare(name, passive=True)
                 measured.append(Queue(name=name, ready=ready, consumers=consumers))
+        if connection.transport.driver_type == "redis":  # which knows of no queue that is empty, and of no consumers
+            measured = _with_empty_queues(measured, names or sorted({*deployment.layout.queues, *read_queues}), reads)
         waiting = rabbitmq_held.count_waiting(connection.default_channel) if deployment.on_rabbitmq else 0
     notes = [f"{deployment.transport} tells neither priorities nor what is unacknowledged, nor a message's age"]
     if waiting:
@@ -217,6 +219,16 @@ def _measure_through_kombu(deployment: Deployment, names: Sequence[str]) -> Queu
     return QueueDepths(
         queues=tuple(measured), notes=(*notes, *_unread_queue_notes(measured)), processed=processed, reads=reads
     )
+
+
+def _with_empty_queues(
+    measured: Sequence[Queue], names: Sequence[str], reads: Mapping[str, Collection[str]]
+) -> list[Queue]:
+    ready = {queue.name: queue.ready for queue in measured}
+    return [
+        Queue(name=name, ready=ready.get(name, 0), consumers=sum(name in queues for queues in reads.values()))
+        for name in names
+    ]
 
 
 def _count_ready_through_kombu(deployment: Deployment, names: Sequence[str]) -> int:

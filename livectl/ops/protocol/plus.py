@@ -46,7 +46,7 @@ def count(connection: RedisConnection, layout: KeyLayout, queues: Sequence[str])
     for queue in queues:
         ready, all_tags = (size if isinstance(size, int) else 0 for size in (next(sizes), next(sizes)))
         if ready or all_tags:
-            delayed = sum(message.is_delayed for message in _scan(connection, layout, queue)) if all_tags > ready else 0
+            delayed = sum(message.is_delayed for message in scan(connection, layout, queue)) if all_tags > ready else 0
             counts[queue] = PlusCounts(ready, max(0, all_tags - ready - delayed), delayed)
     return counts
 
@@ -57,7 +57,7 @@ def find(
     """The messages that mention one of these ids, as long as the connection has time."""
     encoded_ids = [job_id.encode() for job_id in ids]
     for queue in queues:
-        for message in _scan(connection, layout, queue):
+        for message in scan(connection, layout, queue):
             if any(job_id in message.raw for job_id in encoded_ids):
                 yield message
 
@@ -70,7 +70,8 @@ def remove(connection: RedisConnection, layout: KeyLayout, tag: str, queue: str)
     return removed
 
 
-def _scan(connection: RedisConnection, layout: KeyLayout, queue: str) -> Iterator[PlusMessage]:
+def scan(connection: RedisConnection, layout: KeyLayout, queue: str) -> Iterator[PlusMessage]:
+    """The messages of a queue, as long as the connection has time."""
     queue_key, index_key = _keys(layout, queue)
     start = 0
     while has_time_left(connection):

@@ -21,7 +21,8 @@ from kombu.utils.json import loads
 from redis.exceptions import RedisError, ResponseError
 
 from livectl.ops.protocol import delayed, message
-from livectl.ops.transport.leases import LEASE_S, LeasedQoS, execute, held_keys, queue_of
+from livectl.ops.transport.broker_memory import LEASE_S
+from livectl.ops.transport.leases import LeasedQoS, execute, held_keys, queue_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,10 +13,8 @@ import _thread
 import logging
 import sys
 import time
-from collections import defaultdict
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from math import inf, sqrt
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -28,21 +26,19 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from livectl.ops.transport import broker_memory
+from livectl.ops.transport.broker_memory import LEASE_S, RENEW_INTERVAL_S
 from livectl.units import format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 log = logging.getLogger(__name__)
 
-LEASE_S = 8.0
-RENEW_INTERVAL_S = 1.5
 SWEEP_INTERVAL_S = 2.0
 MAX_SWEPT = 200  # messages put back in one go
 TAGS_PER_CALL = 1_000
 REPLY_TIMEOUT_S = 4.0  # of the connection that renews: half a lease
-LONGEST_SILENCE_S = LEASE_S - 2 * RENEW_INTERVAL_S  # of a broker in which no worker's lease runs out
-MAX_RETURN_S = 10.0  # until a worker tries again that its broker was away from
 SURE_S = LEASE_S - 1.0  # since it was last renewed, a lease lasts
 ACK_S = 0.05  # until what the broker was told is known here
 
@@ -99,38 +95,6 @@ return 1
 """
 
 
-class BrokerMemory:
-    """What a process knows of a broker for longer than it has a channel there."""
-
-    def __init__(self) -> None:
-        # What it could not be told, since it was away.
-        self.unsent_acks: set[str] = set()  # the messages of jobs that have ended
-        self.unnoted: dict[str, tuple[Any, str, str]] = {}  # messages that were taken, and are nowhere else
-        self._renewed_at = inf  # when leases were last renewed there
-        self._sweeps_from = -inf
-
-    def note_renewal(self, now: float) -> None:
-        """Gives all workers the time to come back to a broker that was away: whose leases ran out may be alive."""
-        away_s = now - self._renewed_at
-        self._renewed_at = now
-        if away_s > LONGEST_SILENCE_S:
-            # Their pauses between two tries grow to about the root of that, and to ten seconds at most.
-            self._sweeps_from = now + min(sqrt(away_s), MAX_RETURN_S) + RENEW_INTERVAL_S
-
-    def may_sweep(self, now: float) -> bool:
-        return self._sweeps_from <= now and now - self._renewed_at <= LONGEST_SILENCE_S
-
-
-_memories: defaultdict[Hashable, BrokerMemory] = defaultdict(BrokerMemory)
-
-
-def memory_of_broker(channel: Any) -> BrokerMemory:
-    """The same for all channels to a broker: they end, and others come after them."""
-    client = channel.connection.client
-    servers = tuple(sorted(client.alt)) or (client.hostname, client.port, client.virtual_host)
-    return _memories[(servers, *held_keys(channel))]
-
-
 class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
     """kombu's QoS of Redis: what is held is leased in the step that notes it."""
 
@@ -140,7 +104,7 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
 
     def __init__(self, channel: Any, *args: Any, **options: Any) -> None:
         super().__init__(channel, *args, **options)
-        self.memory = memory_of_broker(channel)
+        self.memory = broker_memory.of(channel, *held_keys(channel))
 
     @cached_property
     def _client(self) -> Any:

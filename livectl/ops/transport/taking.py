@@ -24,8 +24,8 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
+from livectl.ops.transport.broker_memory import LEASE_S
 from livectl.ops.transport.leases import (
-    LEASE_S,
     RENEW,
     SWEEP_INTERVAL_S,
     UNREAD,
