@@ -23,8 +23,7 @@ def test_every_key_option_event_and_name_is_in_the_manual() -> None:
 
 
 def test_the_example_at_its_top_is_right(tmp_path: Path) -> None:
-    example = MANUAL.split("\n\n")[2]
-    assert example.lstrip().startswith("timezone:")
+    example = next(part for part in MANUAL.split("\n\n") if part.startswith("    timezone:"))
     (tmp_path / "schedules.yaml").write_text(dedent(example))
     assert len(schedule_file.load(tmp_path / "schedules.yaml").schedules) == 5
 
