@@ -14,9 +14,13 @@ import click
 
 from livectl import __version__
 from livectl.context import CommandContext, pass_command_context
+from livectl.errors import LivectlError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from livectl.address import Address
+    from livectl.ops.deployment import Deployment
 
 # kind -> file name in the repository's own set -> template
 KINDS: dict[str, dict[str, str]] = {
@@ -45,7 +49,8 @@ class Site(NamedTuple):
     config: str = ""  # of a settings file that is not in the folder
     user: str = SERVICE_USER
     secrets: tuple[str, ...] = ()  # names of environment variables
-    own_broker: bool = True  # none is set
+    own_broker: bool = True  # none is set, or one that only this machine reaches
+    own_results: bool = False  # and an app keeps results, which then have to be there as well
     queue: str = "livectl"
     source: bool = True  # the image is built from the repository
 
@@ -127,7 +132,9 @@ def site_at_hand(context: CommandContext) -> Site:
     settings = context.settings
     folder = context.cwd if context.app or not settings.file else settings.folder
     user = getpass.getuser()
-    broker_is_set = settings.broker is not None or bool(context.environ.get("CELERY_BROKER_URL"))
+    deployed = _app_deployment(context)
+    named = settings.broker is not None or bool(context.environ.get("CELERY_BROKER_URL"))
+    own_broker = not named and (deployed is None or _is_of_this_machine(deployed.broker))
     return Site(
         app=context.app,
         words=_livectl_words(),
@@ -136,10 +143,28 @@ def site_at_hand(context: CommandContext) -> Site:
         config="" if settings.file is None or settings.file.parent == folder else str(settings.file.resolve()),
         user=SERVICE_USER if user == "root" else user,
         secrets=tuple(_secret_names(context)),
-        own_broker=not broker_is_set,
-        queue="celery" if context.app else "livectl",
+        own_broker=own_broker,
+        own_results=own_broker and deployed is not None and deployed.keeps_results,
+        queue=next(iter(deployed.layout.queues), "celery") if deployed else "celery" if context.app else "livectl",
         source=False,
     )
+
+
+def _app_deployment(context: CommandContext) -> Deployment | None:
+    """Where an app has its servers; nothing for livectl's own, and for an app that cannot be loaded here."""
+    try:
+        return context.deployment if context.app else None
+    except LivectlError:
+        return None
+
+
+def _is_of_this_machine(broker: Address | None) -> bool:
+    """Whether a Redis in its place is what the app would find elsewhere."""
+    from livectl.web import auth
+
+    if broker is None or not broker.is_redis:  # none that is known, or RabbitMQ
+        return False
+    return bool(broker.scheme == "unix" or auth.is_loopback(broker.host))
 
 
 def _livectl_words() -> tuple[str, ...]:

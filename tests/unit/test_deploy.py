@@ -183,3 +183,19 @@ def check_words(words: list[str]) -> None:
 
 def test_the_way_to_livectl_is_that_of_this_python(tmp_path: Path) -> None:
     assert str(Path(sys.executable).parent) in run(tmp_path, "deploy", "systemd")
+
+
+@pytest.mark.parametrize(
+    ("broker", "has_valkey"),
+    [("redis://127.0.0.1:1", True), ("redis://example.org", False), ("amqp://127.0.0.1:1", False)],
+)
+def test_an_app_gets_a_broker_where_its_own_is_a_redis_of_this_machine(
+    broker: str,
+    has_valkey: bool,
+    tmp_path: Path,
+) -> None:
+    name = "deployed_" + "".join(filter(str.isalnum, broker))
+    (tmp_path / f"{name}.py").write_text(f"import celery\napp = celery.Celery(broker='{broker}')\n")
+    text = run(tmp_path, "-A", name, "deploy", "compose")
+    assert ("valkey-data" in text) == has_valkey
+    assert ("CELERY_BROKER_URL" in text) == has_valkey
