@@ -151,7 +151,7 @@ TRANSLATED = [
     if language != documents.ENGLISH
     for path in sorted((ROOT / "docs" / language).glob("*.md"))
 ]
-IN_ENGLISH_ONLY = {"architecture", "reliability"}  # what is measured there changes often
+IN_ENGLISH_ONLY = {"architecture"}  # for who works on livectl
 CODE = re.compile(r"^```[\s\S]*?^```$|(?<=\n\n) {4}.*\n(?:(?: {4}.*)?\n)*", re.MULTILINE)
 COMMENT = re.compile(r"(^|(?<=\s))# .*$", re.MULTILINE)
 
