@@ -82,6 +82,8 @@ def command(context: CommandContext, /, **options: Any) -> int:
         result = health.run_probe(probe, app_deployment.broker, app_deployment.store, app_deployment.layout)
         if result.healthy is False and probe.part == "worker" and (loaded := _load(context, app_deployment)):
             result = health.probe_silent_worker(probe, app_deployment, loaded) or result
+        elif probe.part == "worker" and not app_deployment.broker and (loaded := _load(context, app_deployment)):
+            result = health.probe_worker_through_celery(probe, loaded)
     except LivectlError as error:
         result = health.unreachable(probe, error.message)
     context.show(sentence(f"{result.what}: {result.label}: {result.reason}", result))

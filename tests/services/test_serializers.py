@@ -169,3 +169,12 @@ def test_a_reply_in_pickle_is_left_where_the_app_takes_json_alone(store_url: str
     with answering(app), broadcast.connect(target) as connection:
         wait_for(lambda: broadcast.ask(target, connection, PING, SECONDS).silent)
         assert broadcast.ask(target, connection, PING, SECONDS).by_worker == {}
+
+
+def test_where_livectl_cannot_ask_the_broker_the_app_asks_its_workers(store_url: str, tmp_path: Path) -> None:
+    app = make_app(store_url, {})
+    loaded = deployment.from_app(app, livectl_settings.load({"HOME": str(tmp_path)}, tmp_path))
+    behind_sentinel = msgspec.structs.replace(loaded, broker=None)
+    probe = health.Probe(part="worker", host="h", timeout=SECONDS)
+    with answering(app):
+        assert wait_for(lambda: health.probe_worker_through_celery(probe, behind_sentinel).healthy)

@@ -79,7 +79,15 @@ def run_probe(probe: Probe, broker: Address | None, store: Address | None, layou
     try:
         if probe.part == "beat":
             return _probe_beat(address, probe.name, probe.host, probe.max_lag)
-        return _probe_worker(address, layout, probe)
+        return _probe_worker(Deployment(broker=address, results=None, store=None, layout=layout), probe)
+    except ServerError as error:
+        return unreachable(probe, str(error))
+
+
+def probe_worker_through_celery(probe: Probe, loaded: Deployment) -> ProbeResult:
+    """Asks a worker by the app itself, where livectl cannot ask the broker: behind Sentinel, for one."""
+    try:
+        return _probe_worker(loaded, probe)
     except ServerError as error:
         return unreachable(probe, str(error))
 
@@ -112,11 +120,11 @@ def probe_server(part: str, address: Address | None, timeout_s: float = redis_cl
     return _healthy(part, f"{address.masked} answers and takes what is written")
 
 
-def _probe_worker(address: Address, layout: KeyLayout, probe: Probe) -> ProbeResult:
+def _probe_worker(deployment: Deployment, probe: Probe) -> ProbeResult:
     """Whether a worker answers, and takes messages if there are some. Without a name, the workers of this host."""
     host, seconds = probe.host, probe.timeout
     destination = (full_node_name(probe.name, host),) if probe.name else None
-    deployment = Deployment(broker=address, results=None, store=None, layout=layout)
+    layout = deployment.layout
     with broadcast.connect(deployment, seconds + redis_client.SERVER_TIMEOUT_S) as connection:
         query = _WorkerQuery(deployment, connection, destination)
         replies = query.ask("active_queues", seconds)
