@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 FIELDS = {"name", "task", "schedule", "timezone", "enabled", "paused", "last", "ended", "next"}
-ABOUT = {"description", "owner", "tags", "group"}
+ABOUT = {"waiting", "description", "owner", "tags", "group"}
 GOOD = """\
 timezone: Europe/Paris
 schedules:
@@ -444,6 +444,19 @@ def test_list_shows_a_part_and_what_people_say_of_it(run: Run, tmp_path: Path) -
         (row,) = json.loads(run("schedules", "list", *option, "--json")[1])
         assert (row["name"], row["owner"], row["tags"], row["group"]) == ("report", "ada", ["x"], "g")
     assert next(line for line in run("schedules", "list")[1].splitlines() if "past" in line).endswith("done")
+
+
+def test_a_run_that_waits_is_shown(run: Run, tmp_path: Path, store_url: str) -> None:
+    write(tmp_path, POLICIES)
+    write(tmp_path, "2036-12-25\n", "days.txt")
+    environ = {"LIVECTL_STORE": store_url, "LIVECTL_BROKER": store_url}
+    due = round(datetime(2026, 6, 1, 9, tzinfo=UTC).timestamp() * 1000)
+    with redis_client.using_store(store_url) as store:
+        store.hset(run_store.WAITING_KEY, "report", str(due))
+    line = next(line for line in run("schedules", "list", **environ)[1].splitlines() if line.startswith("report"))
+    assert line.endswith(", 1 waiting")
+    code, out, _ = run("schedules", "explain", "report", "2026-06-01", **environ)
+    assert (code, "it waits for the running job of the entry" in " ".join(out.split())) == (1, True)
 
 
 def test_a_group_is_paused_by_its_name(run: Run, tmp_path: Path, store_url: str) -> None:

@@ -222,7 +222,7 @@ class RunStore:
         return [int(due) for due in str(self.store.hget(WAITING_KEY, name) or "").split()]
 
     def read_all_waiting(self) -> dict[str, list[int]]:
-        return {name: [int(due) for due in dues.split()] for name, dues in _read_hash(self.store, WAITING_KEY)}
+        return read_waiting(self.store)
 
     def task_id(self, run: Run) -> str:
         """The id of a run's job: the same for every beat of this store, and for no run in another store."""
@@ -327,6 +327,11 @@ def read_pausable_names(store: redis.Redis, schedules: Iterable[Schedule]) -> se
 def read_last_runs(store: redis.Redis) -> dict[str, Run]:
     """The last run of each entry, by entry."""
     return {name: Run(name, int(due)) for name, due in _read_hash(store, LAST_RUN_KEY)}
+
+
+def read_waiting(store: redis.Redis) -> dict[str, list[int]]:
+    """The due instants of the runs that wait for the running job of their entry, by entry."""
+    return {name: [int(due) for due in dues.split()] for name, dues in _read_hash(store, WAITING_KEY)}
 
 
 def read_counts(store: redis.Redis) -> dict[str, int]:

@@ -205,6 +205,8 @@ def _find_refusal(schedule: Schedule, due: int, history: RunHistory, now: int) -
 
 def _explain_past(schedule: Schedule, due: int, history: RunHistory) -> tuple[str, str]:
     """Why a run that was due was not sent, empty if it was or may have been, and what is to be said of it."""
+    if due in history.waiting.get(schedule.name, ()):
+        return "waiting", "it waits for the running job of the entry"
     last_run = history.last_runs.get(schedule.name)
     if last_run and last_run.due == due:
         state = history.job_states.get(schedule.name)

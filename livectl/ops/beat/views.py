@@ -62,6 +62,7 @@ class EntryStatus(msgspec.Struct, frozen=True, kw_only=True):
     next: int | None = None
     pause: Pause | None = None
     problem: str = ""  # why no beat sends it
+    waiting: int = 0  # runs that wait for its running job
 
     @property
     def timing(self) -> str:
@@ -107,13 +108,20 @@ def entry_status(schedule: Schedule | AppEntry, history: RunHistory, due: int | 
         ended=history.job_states.get(schedule.name),
         next=due,
         pause=history.pauses.get(schedule.name),
+        waiting=len(history.waiting.get(schedule.name, ())),
     )
 
 
 def entry_json(entry: EntryStatus) -> dict[str, Any]:
     """An entry as `livectl schedules list --json` has it."""
     reason = entry.pause.reason or None if entry.pause else None
-    return {**entry_fields(entry), "reason": reason, "problem": entry.problem or None, **_about(entry.schedule)}
+    return {
+        **entry_fields(entry),
+        "reason": reason,
+        "problem": entry.problem or None,
+        "waiting": entry.waiting,
+        **_about(entry.schedule),
+    }
 
 
 def _about(schedule: Schedule | AppEntry) -> dict[str, Any]:
@@ -167,7 +175,8 @@ def _format_next(entry: EntryStatus, now: int, zone: str) -> str:
         return f"paused: {entry.pause.reason}" if entry.pause.reason else "paused"
     if not entry.schedule.enabled:
         return "off"
-    return "done" if _is_done(entry.schedule, entry.next, now) else _format_short_time(entry.next, now, zone)
+    next_run = "done" if _is_done(entry.schedule, entry.next, now) else _format_short_time(entry.next, now, zone)
+    return f"{next_run}, {entry.waiting} waiting" if entry.waiting else next_run
 
 
 def _is_done(schedule: Schedule | AppEntry, next_due: int | None, now: int) -> bool:
@@ -313,18 +322,19 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
     job_states: dict[str, JobState] = {}
     pauses: dict[str, Pause] = {}
     counts: dict[str, int] = {}  # of entries that may have only so many runs
+    waiting: dict[str, list[int]] = {}  # due instants of runs that wait for a running job
 
 
 def read(store: Address, deployment: Deployment) -> RunHistory:
     """Reads it. How jobs ended is known where results are kept, or where the workers are livectl's own."""
     with redis_client.using_store(store) as client:
         last_runs, pauses = run_store.read_last_runs(client), run_store.read_pauses(client)
-        counts = run_store.read_counts(client)
+        counts, waiting = run_store.read_counts(client), run_store.read_waiting(client)
         task_ids = run_store.read_task_ids(client, last_runs.values())
     with StatusLookup(deployment) as lookup:
         states = lookup.end_states(list(task_ids.values())) if task_ids else {}
     job_states = {run.name: states[task_id] for run, task_id in task_ids.items() if task_id in states}
-    return RunHistory(last_runs=last_runs, job_states=job_states, pauses=pauses, counts=counts)
+    return RunHistory(last_runs=last_runs, job_states=job_states, pauses=pauses, counts=counts, waiting=waiting)
 
 
 class ScheduleSnapshot(msgspec.Struct, frozen=True):
