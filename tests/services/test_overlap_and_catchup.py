@@ -163,6 +163,19 @@ def hold_to_the_oracle(store_url: str, overlap: str, lengths: list[int], beats: 
 def test_beats_killed_in_the_middle_of_a_tick_let_no_two_jobs_run_at_once_and_send_none_twice(
     store_url: str, overlap: str, lengths: list[int], kills: set[int]
 ) -> None:
+    kill_and_look(store_url, overlap, lengths, kills)
+
+
+@pytest.mark.soak
+@settings(few, max_examples=100)
+@given(st.sampled_from(OVERLAPS[1:]), job_lengths, st.sets(st.integers(0, 107), min_size=20, max_size=60))
+def test_thousands_of_kills_let_no_two_jobs_run_at_once_and_send_none_twice(
+    store_url: str, overlap: str, lengths: list[int], kills: set[int]
+) -> None:
+    kill_and_look(store_url, overlap, lengths, kills)
+
+
+def kill_and_look(store_url: str, overlap: str, lengths: list[int], kills: set[int]) -> None:
     with fresh_world(store_url) as world:
         world.write(a={"cron": "* * * * *", "overlap": overlap})
         world.beat()

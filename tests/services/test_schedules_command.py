@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from livectl import cli, models, redis_client
+from livectl.address import Address
 from livectl.context import CommandContext
 from livectl.models import Schedule
 from livectl.ops.beat import run_store, run_views
@@ -451,7 +452,7 @@ def test_a_run_that_waits_is_shown(run: Run, tmp_path: Path, store_url: str) -> 
     write(tmp_path, "2036-12-25\n", "days.txt")
     environ = {"LIVECTL_STORE": store_url, "LIVECTL_BROKER": store_url}
     due = round(datetime(2026, 6, 1, 9, tzinfo=UTC).timestamp() * 1000)
-    with redis_client.using_store(store_url) as store:
+    with redis_client.using_store(Address.parse(store_url)) as store:
         store.hset(run_store.WAITING_KEY, "report", str(due))
     line = next(line for line in run("schedules", "list", **environ)[1].splitlines() if line.startswith("report"))
     assert line.endswith(", 1 waiting")

@@ -115,13 +115,8 @@ def entry_status(schedule: Schedule | AppEntry, history: RunHistory, due: int | 
 def entry_json(entry: EntryStatus) -> dict[str, Any]:
     """An entry as `livectl schedules list --json` has it."""
     reason = entry.pause.reason or None if entry.pause else None
-    return {
-        **entry_fields(entry),
-        "reason": reason,
-        "problem": entry.problem or None,
-        "waiting": entry.waiting,
-        **_about(entry.schedule),
-    }
+    facts = {"reason": reason, "problem": entry.problem or None, "waiting": entry.waiting}
+    return {**entry_fields(entry), **facts, **_about(entry.schedule)}
 
 
 def _about(schedule: Schedule | AppEntry) -> dict[str, Any]:
