@@ -153,12 +153,16 @@ def fill_the_disk(case: Case) -> Outcome:
         nonlocal refused, answered
         wing.faults.append(time.monotonic())
         fill(disk / "ballast", spare=0)
-        wait_for(lambda: wing.up.text.count("is full: the broker answers reads") > refused, what="the word about it")
+        wait_for_word("is full: the broker answers reads")
         time.sleep(FULL_S)
         called = answer("call", "livectl.ping", "--force", cwd=case.folder, environ=wing.environ)
         shown = answer("live", cwd=case.folder, environ=wing.environ)
         refused, answered = refused + (called.returncode == 4), answered + (shown.returncode == 0)
         (disk / "ballast").unlink()
+        wait_for_word("there is room again")
+
+    def wait_for_word(words: str) -> None:
+        wait_for(lambda: wing.up.text.count(words) >= len(wing.faults), what=f"'{words}'")
 
     times = case.either(1, 4)
     with tiny_disk(case.folder / "disk", "size=24m") as disk:

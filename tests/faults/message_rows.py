@@ -171,7 +171,7 @@ ROWS = (
         ("redis plain threads", "redis plain prefork", "redis plain gevent", "redis plain solo", "redis plain eventlet")
         + ("embedded own prefork", "rabbitmq plain prefork"),
         Mechanism("the guard", settings="worker: {guard: false}"),
-        short_setups=("redis plain threads", "redis plain gevent"),
+        short_setups=("redis plain threads",),
         limits=Limits(repeated=0),
     ),
     Row(

@@ -172,7 +172,7 @@ ROWS = (
         kill_workers,
         (*EVERYWHERE, *EVERY_POOL),
         Mechanism("the sweep for what dead workers held", patch=NO_SWEEP),
-        short_setups=("redis plain prefork", "redis plain gevent"),
+        short_setups=("redis plain gevent",),  # of prefork, tests/acceptance/test_leases.py does it
         limits=Limits(repeated=40, set_aside=MAX_SET_ASIDE),
         short_limits=Limits(repeated=2),
     ),
