@@ -151,6 +151,7 @@ def fill_the_disk(case: Case) -> Outcome:
 
     def fill_up() -> None:
         nonlocal refused, answered
+        wing.wait_for_checks()
         wing.faults.append(time.monotonic())
         fill(disk / "ballast", spare=0)
         wait_for_word("is full: the broker answers reads")
