@@ -55,6 +55,19 @@ def no_known_secrets() -> None:
     secret.KNOWN.__dict__.update(secret.KnownSecrets().__dict__)
 
 
+@pytest.fixture(autouse=True)
+def stock_transports() -> Iterator[None]:
+    """What a test chose as the transport of its process is not that of the next test."""
+    from kombu import transport
+
+    before = dict(transport.TRANSPORT_ALIASES)
+    yield
+    if before != transport.TRANSPORT_ALIASES:
+        transport.TRANSPORT_ALIASES.clear()
+        transport.TRANSPORT_ALIASES.update(before)
+        transport._transport_cache.clear()
+
+
 @pytest.fixture(scope="session")
 def rabbitmq() -> RabbitMQ:
     """One server for all tests of a run, started when the first asks it for a virtual host."""

@@ -73,7 +73,9 @@ class LivePulse:
         events = [already_live(pulse, now)] if is_first and pulse.live > began else []
         events += change_events(pulse.changes)
         if not is_first:
-            events += told_events(pulse.targets, sent, self._changes, now)
+            # The clock of those who ask may be ahead: nobody was told of a change before it came about.
+            told_at = max([now, *(event.at for event in events)])
+            events += told_events(pulse.targets, sent, self._changes, told_at)
         if not is_first and pulse.dead_letters > self._dead_letters:
             more = format_count(pulse.dead_letters - self._dead_letters, "dead letter")
             events.append(BoardEvent(at=now, event="dead", text=f"{more} more: livectl dead"))

@@ -117,7 +117,7 @@ def test_the_transport_runs_on_a_cluster(url: str, server: redis.Redis) -> None:
         revoked.ack()
         [waiting] = server.zrange("{shop}:unacked_delayed", 0, -1)
         server.zadd("{shop}:unacked_delayed", {str(waiting): 1})
-        delays.DelayKeeper().bring_back(server, channel)
+        wait_for(lambda: not server.exists("{shop}:unacked_delayed"), what="the keeper of the connection")
         connection.transport.keeper.renew(server)
         server.zadd("{shop}:unacked_leases", {held[5].delivery_tag: 0})
         assert leases.sweep(channel) == 1

@@ -301,7 +301,7 @@ def test_through_a_worker(tmp_path: Path, store_url: str) -> None:
         group = call("submit", "--no-wait").stdout.strip()
         assert "a group of 2" in call("status", "--wait", "--timeout", "20", group).stdout
         with livectl("submit", "--in", "20s", cwd=tmp_path, environ=environ) as waiting:
-            wait_for(lambda: any(row["unacked"] for row in json.loads(call("queues", "--json").stdout)))
+            wait_for(lambda: any(row["eta"] for row in json.loads(call("queues", "--json").stdout)))
             waiting.send(signal.SIGINT)
             assert waiting.wait() == 130
         assert "livectl status --wait" in waiting.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -72,14 +73,14 @@ def test_messages_of_a_queue(tmp_path: Path, store_url: str) -> None:
 
 def test_jobs_and_dead_letters_of_the_page(store_url: str, client: redis.Redis) -> None:
     prepared_store(store_url)
-    keep_results(client, 26)
+    keep_results(client, 51)
     for number in range(52):
         letter = {"id": str(number), "kind": "alert", "reason": "gone", "at": NOW}
         client.hset(dead_letters.DEAD_LETTERS_KEY, str(number), json.dumps(letter))
     page = page_client(store_url)
-    html = page.get("/jobs").text
-    assert "There are older ones: livectl results" in html
-    assert "and 2 more: livectl dead list" in html
+    assert re.search(r'href="/jobs\?page=2"[^>]*>Older<', page.get("/jobs").text)
+    assert page.get("/jobs?page=2").text.count("/job/") == 1
+    assert "and 2 more: livectl dead list" in page.get("/dead").text
     assert "livectl_dead_letters 52.0" in page.get("/metrics").text
     assert len(page.get("/api/jobs").get_json()["jobs"]) == 25
 

@@ -72,8 +72,11 @@ def use_for_redis() -> None:
 
 def why_stock(app: Any, settings: Settings) -> str:
     """Why the workers of this app have Celery's own transport; empty where they have livectl's."""
-    connection = app.connection_for_read()
-    transport = connection.get_transport_cls()
+    try:
+        connection = app.connection_for_read()
+        transport = connection.get_transport_cls()
+    except ImportError as error:  # Celery says so itself as soon as it connects
+        return f"the broker's transport is not installed: {error}"
     if issubclass(transport, TakingTransport):
         return ""
     if not issubclass(transport, kombu_redis.Transport):
