@@ -78,7 +78,7 @@ def test_jobs_and_dead_letters_of_the_page(store_url: str, client: redis.Redis) 
         letter = {"id": str(number), "kind": "alert", "reason": "gone", "at": NOW}
         client.hset(dead_letters.DEAD_LETTERS_KEY, str(number), json.dumps(letter))
     page = page_client(store_url)
-    assert re.search(r'href="/jobs\?page=2"[^>]*>Older<', page.get("/jobs").text)
+    assert re.search(r'href="/jobs\?page=2">Older ', page.get("/jobs").text)
     assert page.get("/jobs?page=2").text.count("/job/") == 1
     assert "and 2 more: livectl dead list" in page.get("/dead").text
     assert "livectl_dead_letters 52.0" in page.get("/metrics").text
