@@ -38,6 +38,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[RUN] = f"{tempfile.mkdtemp(prefix='lv-run-')} {os.getpid()}"
 
 
+def pytest_sessionstart() -> None:
+    # The runner of many workers sets them to those of a terminal: what a command writes here goes into a pipe.
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         _rabbitmq().end()

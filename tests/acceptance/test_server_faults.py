@@ -77,7 +77,7 @@ COMMANDS = [
     "workers stop w",
     "workers",
 ]
-CLEARING = ["dead drop x", "queues peek celery", "queues purge celery --yes"]  # work on a full server too
+CLEARING = ["audit", "dead drop x", "queues peek celery", "queues purge celery --yes"]  # work on a full server too
 ON_APP = [
     "beat",
     "call proj.add 1 2",
@@ -92,7 +92,10 @@ ON_APP = [
     "worker --detach",
     "workers",
 ]
-WITHOUT_SERVERS = {"init", "stop", "restart", "platforms", "follow", "migrate", "completion"}
+WITHOUT_SERVERS = {
+    *("init", "stop", "restart", "platforms", "follow", "open"),
+    *("migrate", "completion", "deploy", "docs", "help"),
+}
 ANSWERS_OF_THEIR_OWN = {"doctor", "health"}  # tested for themselves
 
 

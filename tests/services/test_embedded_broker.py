@@ -427,7 +427,6 @@ def test_on_a_full_disk_it_starts_answers_and_takes_nothing_until_there_is_room(
                     store.rpush("list", "x" * 100_000)
             # Expiries, which the server itself writes: from then on it refuses even a PING.
             wait_for(lambda: embedded_broker._ping(server.socket).startswith(b"-MISCONF"))
-            assert store.dbsize() == 1
             assert server.is_ready()
             assert server.is_responding()
             address = Address(scheme="unix", path=server.socket)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
-CHANGING_HEADERS = ("expires", "celery_beat_task", "sent")
+CHANGING_HEADERS = ("expires", "celery_beat_task", "sent", "due")
 KINDS = ("atomic", "sequential")
 NOON = 1_780_315_200_000
 
@@ -116,6 +116,7 @@ def test_every_option_arrives_as_from_celerys_own_beat(bench: Bench, queue: str,
     (sent_by_celery,) = bench.queue(queue)
     assert comparable(sent) == comparable(sent_by_celery)
     assert sent["headers"]["celery_beat_task"] is True
+    assert sent["headers"]["due"] == job.claim.run.due / 1000
 
 
 def send_with_celery(app: Celery, job: publisher.ClaimedJob, options: dict[str, Any]) -> None:

@@ -209,7 +209,8 @@ def publish(app: Celery, job: ClaimedJob, producer: Any, **extra_options: Any) -
     """Publishes a job as Celery's beat does: through the task if the app has it, else by the task's name."""
     entry = job.entry
     options = {"task_id": job.task_id, **entry.options, **extra_options}
-    options["headers"] = {**(entry.options.get("headers") or {}), "celery_beat_task": True, "sent": time.time()}
+    told = {"celery_beat_task": True, "sent": time.time(), "due": job.claim.run.due / MS_PER_SECOND}
+    options["headers"] = {**(entry.options.get("headers") or {}), **told}
     if entry.overlap != "allow":
         options["ignore_result"] = False
     if producer is not None:
