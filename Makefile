@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LIGHT := tests/unit tests/services
 LOWEST := 'celery[redis]==5.5.0' 'kombu==5.5.2' 'redis==5.2.1'
 OLD_PYTHON := Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11
 
@@ -19,7 +20,7 @@ test-fast: $(VENV)/.test
 
 # What needs no processes of its own, on another Python: make test-light PYTHON=python3.13 VENV=.venv-3.13
 test-light: $(VENV)/.test
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS) tests/unit tests/services
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS) $(LIGHT)
 
 # What livectl knows of Celery's formats, on the lowest Celery, kombu and redis-py that setup.cfg allows.
 test-contract: $(VENV)-lowest/.contract

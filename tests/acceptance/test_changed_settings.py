@@ -94,7 +94,7 @@ def said_by_worker(up: Running, words: str) -> int:
     return sum(line.startswith("worker") and words in line for line in up.lines)
 
 
-@pytest.mark.parametrize("pool", ["threads", "solo"])
+@pytest.mark.parametrize("pool", ["threads", pytest.param("solo", marks=pytest.mark.soak)])
 def test_a_worker_takes_over_a_new_target(
     tmp_path: Path, environ: dict[str, str], receiver: Receiver, pool: str
 ) -> None:
