@@ -184,9 +184,9 @@ def test_a_job_that_runs_for_long_is_held_by_its_stand_in(
         stand_ins.look(held.taken_at + 599)
         early = held.stand_in
         assert early is None
-        stand_ins.look(held.taken_at + 600)
+        stand_ins.look(held.taken_at + 601)
         name = held.stand_in._name
-        stand_ins.look(held.taken_at + 901)
+        stand_ins.look(held.taken_at + 903)
         assert (held.stand_in._name != name, not held.acknowledged) == (True, True)
         name = held.stand_in._name
         if end:
