@@ -36,7 +36,7 @@ from livectl.ops.jobs.dead_letters import StoreKeeper
 from livectl.ops.processes import running_settings
 from livectl.ops.protocol import dead_letter, message_faults
 from livectl.ops.transport import dead_queue, rabbitmq, safe_transport, taking
-from livectl.ops.transport.consumer import LeasedConsumer, runs_in_children, was_redelivered
+from livectl.ops.transport.consumer import LeasedConsumer, runs_in_children, task_headers, was_redelivered
 from livectl.ops.transport.dead_queue import BrokerKeeper
 from livectl.ops.transport.guarded_channel import READ_FAULTS, bound_decompression
 from livectl.ops.transport.leases import LeasedQoS
@@ -271,8 +271,7 @@ class GuardedConsumer(LeasedConsumer):
 
     def _find_fatality(self, message: Any) -> str:
         """What a redelivered job has done to its workers, if it did so too often."""
-        headers = message.headers if "task" in message.headers else message.payload
-        starts = self.guard.starts(headers["id"])
+        starts = self.guard.starts(task_headers(message)["id"])
         return f"its worker died each of the {starts} times it was started" if starts >= self.guard.max_starts else ""
 
     def set_aside(self, message: Any, reason: str) -> None:
@@ -301,7 +300,7 @@ class GuardedConsumer(LeasedConsumer):
         signals.task_rejected.send(sender=self, message=message, exc=exc)
 
     def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
-        headers = message.headers if "task" in message.headers else message.payload
+        headers = task_headers(message)
         job_id, name = headers["id"], headers["task"]
         self.set_aside(message, f"no task {name} here")
         self.fail_job(job_id, NotRegistered(name), headers)

@@ -136,7 +136,7 @@ class LeasedConsumer(FrugalConsumer):
         """Whether the message waits for its time with the broker from now on."""
         if self._rabbit_holder is not None:
             return self._delay_on_rabbitmq(self._rabbit_holder, message)
-        headers = _task_headers(message) if self._lease_keeper is not None else {}
+        headers = task_headers(message) if self._lease_keeper is not None else {}
         due = delays.due_time(headers) if headers.get("eta") and headers.get("task") in self.strategies else None
         if due is None or not delays.delay(message, headers, due):
             return False
@@ -144,7 +144,7 @@ class LeasedConsumer(FrugalConsumer):
         return True
 
     def _delay_on_rabbitmq(self, holder: RabbitHolder, message: Any) -> bool:
-        headers = _task_headers(message)
+        headers = task_headers(message)
         if not headers.get("eta") or headers.get("task") not in self.strategies:
             return False
         due = holder.delays.delay(message, headers, self.queue_of(message))
@@ -229,7 +229,7 @@ class LeasedConsumer(FrugalConsumer):
             logger.warning("what waits in the store could not be revoked, revoke it again: %s", error)
 
     def _is_known(self, message: Any) -> bool:
-        return _task_headers(message).get("task") in self.strategies
+        return task_headers(message).get("task") in self.strategies
 
     def call_soon_ack(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Celery's loop forgets what it is to do soon when the connection is lost: acknowledgements are kept here."""
@@ -293,7 +293,7 @@ class LeasedConsumer(FrugalConsumer):
         return [*held_by_worker(), *(request.message.delivery_tag for request in [*self._begun])]
 
 
-def _task_headers(message: Any) -> dict[str, Any]:
+def task_headers(message: Any) -> dict[str, Any]:
     """The headers of a job; in the first version of Celery's protocol they are in the body."""
     headers = message.headers if "task" in message.headers else message.payload
     return headers if isinstance(headers, dict) else {}
@@ -305,7 +305,7 @@ def was_redelivered(message: Any) -> bool:
 
 def _message_key(message: Any) -> tuple[Any, ...]:
     """What tells the messages of all tries of a job apart, and of one that was sent again by its id."""
-    headers = _task_headers(message)
+    headers = task_headers(message)
     return headers.get("id"), headers.get("retries") or 0, headers.get("sent")
 
 
