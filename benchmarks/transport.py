@@ -25,6 +25,8 @@ import redis
 from celery import Celery
 from kombu.utils.json import dumps
 
+from benchmarks import run_valkey
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -92,7 +94,8 @@ def _measured(system: str, options: argparse.Namespace) -> tuple[float, float, f
     with tempfile.TemporaryDirectory(prefix="lv-") as text:
         folder = Path(text)
         (folder / "bench.py").write_text(APP)
-        with _server(folder) as (server, store), _worker(system, options, folder) as worker:
+        with run_valkey(folder) as (socket, server), _worker(system, options, folder) as worker:
+            store = redis.Redis(unix_socket_path=str(socket))
             _run(store, FIRST_JOBS, 0.0)
             before, server_before, start = _cpu_s(worker), _cpu_s(server), time.monotonic()
             _run(store, options.jobs, options.sleep)
@@ -100,21 +103,6 @@ def _measured(system: str, options: argparse.Namespace) -> tuple[float, float, f
             server_cpu = _cpu_s(server) - server_before
             waits = _look(store)
     return options.jobs / seconds, cpu * 1e3 / options.jobs, server_cpu * 1e3 / options.jobs, waits * 1e3
-
-
-@contextmanager
-def _server(folder: Path) -> Iterator[tuple[int, redis.Redis]]:
-    from livectl.ops.processes.embedded_broker import locate_binary
-
-    path = folder / "v.sock"
-    command = [locate_binary(), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
-        while not path.exists():
-            time.sleep(0.01)
-        try:
-            yield server.pid, redis.Redis(unix_socket_path=str(path))
-        finally:
-            server.terminate()
 
 
 @contextmanager
