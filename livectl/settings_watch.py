@@ -20,6 +20,7 @@ from livectl import settings as livectl_settings
 from livectl.address import Address
 from livectl.errors import FileError, LivectlError, SettingsError
 from livectl.file_stamp import FileStamp, read_stamp
+from livectl.models import BoardEvent
 from livectl.secret import Secret, UnsetAddress
 from livectl.settings import FileSettings, Settings
 from livectl.units import format_names
@@ -194,6 +195,11 @@ class FileChanges:
             line = f"{path.name} read again: {changes}" if changes else ""
             line = line if stamp else f"{path.name} is gone, what it said before goes on"
         return "" if is_first else line
+
+    def events(self, path: Path, now: float) -> list[BoardEvent]:
+        """What a look tells, for the board of `up`."""
+        line = self.look(path)
+        return [BoardEvent(at=now, event="file", text=line, details={"file": path.name})] if line else []
 
 
 def fingerprints(settings: Settings, sections: Iterable[str] = (), salt: bytes = b"") -> dict[str, str]:

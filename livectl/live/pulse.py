@@ -51,15 +51,10 @@ class LivePulse:
     def read(self, now: float) -> BoardReading:
         with store_reader.read_only_store(self._find_store()) as store:
             pulse, healths = store.pulse(self._last, MAX_NAMES, MAX_CHANGES), store.health(now)
-        events = [*self._file_events(now), *self._take(pulse, now)]
+        events = [*self._file.events(self._follows(), now), *self._take(pulse, now)]
         return BoardReading(
             events=tuple(events), parts=status_parts(pulse, now), problems=tuple(find_problems(pulse, healths, now))
         )
-
-    def _file_events(self, now: float) -> list[BoardEvent]:
-        path = self._follows()
-        line = self._file.look(path)
-        return [BoardEvent(at=now, event="file", text=line, details={"file": path.name})] if line else []
 
     def _take(self, pulse: StorePulse, now: float) -> list[BoardEvent]:
         is_first, sent = self._sent is None, self._sent or {}

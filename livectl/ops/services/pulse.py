@@ -54,7 +54,7 @@ class JobPulse:
 
     def read(self, now: float) -> BoardReading:
         deployment = self._deployment = self._deployment or self._find_deployment()
-        events = self._file_events(now)
+        events = self._file.events(self._schedules(), now)
         if deployment.store is not None:
             failures, ended = self._read_log(deployment.store, job_log.app_name(deployment))
             self._failed += len(failures)
@@ -63,11 +63,6 @@ class JobPulse:
         if self._ready is None or deployment.on_redis or now - self._counted_at >= AMQP_INTERVAL_S:
             self._ready, self._counted_at = queues.count_ready(deployment), now
         return BoardReading(events=tuple(events), parts=tuple(self._parts()))
-
-    def _file_events(self, now: float) -> list[BoardEvent]:
-        path = self._schedules()
-        line = self._file.look(path)
-        return [BoardEvent(at=now, event="file", text=line, details={"file": path.name})] if line else []
 
     def _read_log(self, store: Address, app: str) -> tuple[list[Failure], int]:
         """What has failed since the last look, and how many jobs have ended so far."""
