@@ -13,8 +13,10 @@ from tests.faults.workers import Sender, running_system, send_all, wait_for_work
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.faults.frame import Case, Outcome
-    from tests.faults.workers import System
+    from tests.faults.workers import System, Worker
 
 NO_SWEEP = "from livectl.ops.transport import leases; leases.sweep = lambda channel: 0"
 DEAF_TO_TERM = "from celery.apps import worker; worker.install_worker_term_handler = lambda *a, **k: None"
@@ -30,53 +32,57 @@ EVERYWHERE = ("redis plain prefork", "embedded own prefork", "rabbitmq plain pre
 EVERY_POOL = tuple(f"redis plain {pool}" for pool in POOLS[1:])
 
 
-def kill_children(case: Case) -> Outcome:
-    """F1. Two at a time work while one after another is killed."""
-    rng, ends = random.Random(case.seed), []
+def harm_again_and_again(
+    case: Case, jobs: tuple[int, int], kills: tuple[int, int], harm: Callable[[System, Worker, list[float]], Worker]
+) -> Outcome:
+    """Harms a worker each time that it has begun some jobs; `harm` notes when it was over, and returns who works on."""
+    rng, ends = random.Random(case.seed), list[float]()
     with running_system(case) as system:
         worker = system.start_worker()
-        send_all(system, case.either(60, 500))
-        for _ in range(case.either(3, 20)):
+        send_all(system, case.either(*jobs))
+        for _ in range(case.either(*kills)):
             wait_for_work(system, rng.randint(2, 8))
-            worker.kill_child()
-            ends.append(time.monotonic())
+            worker = harm(system, worker, ends)
         system.wait_until_done()
         return system.outcome(ends)
+
+
+def kill_children(case: Case) -> Outcome:
+    """F1. Two at a time work while one after another is killed."""
+
+    def kill(_: System, worker: Worker, ends: list[float]) -> Worker:
+        worker.kill_child()
+        ends.append(time.monotonic())
+        return worker
+
+    return harm_again_and_again(case, (60, 500), (3, 20), kill)
 
 
 def kill_workers(case: Case) -> Outcome:
     """F2. Its place is taken by a new one at once, as by a supervisor."""
-    rng, ends = random.Random(case.seed), []
-    with running_system(case) as system:
-        worker = system.start_worker()
-        send_all(system, case.either(40, 400))
-        for _ in range(case.either(1, 20)):
-            wait_for_work(system, rng.randint(2, 8))
-            worker.signal(signal.SIGKILL)
-            ends.append(time.monotonic())
-            worker.wait()
-            worker = system.start_worker()
-        system.wait_until_done()
-        return system.outcome(ends)
+
+    def kill(system: System, worker: Worker, ends: list[float]) -> Worker:
+        worker.signal(signal.SIGKILL)
+        ends.append(time.monotonic())
+        worker.wait()
+        return system.start_worker()
+
+    return harm_again_and_again(case, (40, 400), (1, 20), kill)
 
 
 def kill_trees(case: Case) -> Outcome:
     """F3. Workers and broker at once, as by a power cut; then they are started again, by `up` or by hand."""
-    rng, ends = random.Random(case.seed), []
-    with running_system(case) as system:
-        worker = system.start_worker()
-        send_all(system, case.either(40, 400))
-        for _ in range(case.either(1, 20)):
-            wait_for_work(system, rng.randint(2, 8))
-            worker.kill_tree()
-            system.broker.kill()
-            worker.wait()
-            ends.append(time.monotonic())
-            if not worker.runs_broker:
-                system.broker.start()
-            worker = system.start_worker()
-        system.wait_until_done()
-        return system.outcome(ends)
+
+    def kill(system: System, worker: Worker, ends: list[float]) -> Worker:
+        worker.kill_tree()
+        system.broker.kill()
+        worker.wait()
+        ends.append(time.monotonic())
+        if not worker.runs_broker:
+            system.broker.start()
+        return system.start_worker()
+
+    return harm_again_and_again(case, (40, 400), (1, 20), kill)
 
 
 def stop_workers(case: Case) -> Outcome:
