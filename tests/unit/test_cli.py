@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shlex
 from collections import Counter
@@ -17,6 +18,7 @@ import pytest
 import redis.exceptions
 
 from livectl import __version__, cli
+from livectl.__main__ import drop_unread
 from livectl.commands import call, overview
 from livectl.context import CommandContext
 from livectl.errors import FileError, LivectlError, Mistake, PlatformError, ServerError, SettingsError, UnfinishedError
@@ -279,6 +281,21 @@ def test_global_options_stand_anywhere(argv: list[str], tmp_path: Path) -> None:
     (tmp_path / "schedules.yaml").write_text("schedules: {ping: {task: livectl.ping, every: 5s}}\n")
     assert cli.main(argv, CommandContext({"LIVECTL_HOME": str(tmp_path)}, tmp_path, out, io.StringIO())) == 0
     assert json.loads(out.getvalue())[0]["name"] == "ping"
+
+
+def test_what_nobody_reads_any_more_is_no_error_at_the_end() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = os.fdopen(writer, "w")
+    stream.write("a line")
+    drop_unread(stream)
+    stream.close()  # writes the rest, as the interpreter does at its end
+
+
+def test_what_was_not_written_for_another_reason_is_one() -> None:
+    with pytest.raises(OSError, match="space"), Path("/dev/full").open("w") as stream:
+        stream.write("a line")
+        drop_unread(stream)
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
