@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+from copy import deepcopy
 from typing import Any
 from uuid import uuid4
 
@@ -138,7 +139,7 @@ def _fuzz_fields(rng: random.Random) -> bytes:
         place = rng.choice([message, message["headers"], message["properties"]])
         if isinstance(place, dict) and place:
             key, value = rng.choice(list(place)), rng.choice(VALUES)
-            place[key] = value
+            place[key] = deepcopy(value)  # the next field may be put into it
             if value is DROP:
                 del place[key]
         if not all(isinstance(message.get(key), dict) for key in ("headers", "properties")):
