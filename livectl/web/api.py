@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from livectl.errors import LivectlError
     from livectl.live.alerts.outbox import TargetStatus
     from livectl.models import StreamerRecord
+    from livectl.ops.beat.views import BeatSchedule
     from livectl.web.changes import Outcome
-    from livectl.web.data import BeatSchedule, JobsSnapshot, PageSection, StreamerList, StreamerPage
+    from livectl.web.data import JobsSnapshot, PageSection, StreamerList, StreamerPage
 
 API_VERSION = 1  # of these shapes: fields may join, none changes its name or meaning
 

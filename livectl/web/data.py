@@ -19,7 +19,7 @@ from livectl.live.follows import follow_list
 from livectl.live.store import Store
 from livectl.live.store_reader import StreamerHistory
 from livectl.models import PlatformHealth, State, StreamerRecord
-from livectl.ops.beat import heartbeats, views
+from livectl.ops.beat import views
 from livectl.ops.cluster import queues, workers
 from livectl.ops.jobs import dead_letters, results
 from livectl.redaction import hide_secrets
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from livectl.address import Address
     from livectl.live.alerts.outbox import TargetStatus
     from livectl.live.history import HeatMap
-    from livectl.models import Job, Schedule, Session, ViewerCurve
-    from livectl.ops.beat.views import EntryStatus
+    from livectl.models import Job, Session, ViewerCurve
     from livectl.ops.deployment import Deployment
     from livectl.settings import Settings
     from livectl.web.images import Image
@@ -53,7 +52,6 @@ MAX_RECENT_JOBS = 25
 MAX_CHANGES_READ = 500  # of which some are go-lives
 MAX_CALENDAR_STREAMERS = 200
 MAX_DEAD_LETTERS = 50
-MS_PER_SECOND = 1000
 NOT_REDIS_REASON = "this broker does not tell without Celery"
 NO_RESULTS_REASON = "these results cannot be listed without Celery"
 
@@ -92,7 +90,7 @@ class PageData:
         )
         self.targets = TimedCache(lambda: read_targets(source, settings, clock()), JOBS_KEEP_SECONDS)
         self.beat_schedule = TimedCache(
-            lambda: source.read_deployment(lambda deployment, store: read_beat_schedule(deployment, store, clock())),
+            lambda: source.read_deployment(lambda deployment, store: views.read_running(store, deployment, clock())),
             JOBS_KEEP_SECONDS,
         )
 
@@ -340,29 +338,6 @@ def _list_workers(deployment: Deployment) -> workers.WorkerList:
 def _recent_jobs(deployment: Deployment) -> list[Job]:
     """One more than the page shows, if there is one: then it says that there are older ones."""
     return results.list_recent(deployment, results.ResultFilter(limit=MAX_RECENT_JOBS + 1))
-
-
-class BeatSchedule(msgspec.Struct, frozen=True, kw_only=True):
-    """The entries that the running beats send, and how many beats run."""
-
-    beats: int
-    heartbeat_at: float | None  # the latest heartbeat of any beat, in seconds since the epoch
-    entries: list[EntryStatus]
-
-
-def read_beat_schedule(deployment: Deployment, store: Address, now: float) -> BeatSchedule:
-    with redis_client.connect(store) as connection:
-        beats = heartbeats.read_activity(connection).heartbeats
-        loaded_schedules = heartbeats.read_loaded_schedules(connection)
-    schedules: dict[str, Schedule] = {
-        entry.name: entry for loaded in loaded_schedules.values() for entry in loaded.schedules
-    }
-    history = views.read(store, deployment)
-    return BeatSchedule(
-        beats=len(beats),
-        heartbeat_at=max((beat.at / MS_PER_SECOND for beat in beats.values()), default=None),
-        entries=views.list_entries(list(schedules.values()), history, int(now * MS_PER_SECOND)),
-    )
 
 
 def read_targets(source: StoreReader, find_settings: Callable[[], Settings] | None, now: float) -> list[TargetStatus]:

@@ -332,6 +332,27 @@ def read(store: Address, deployment: Deployment) -> RunHistory:
     return RunHistory(last_runs=last_runs, job_states=job_states, pauses=pauses, counts=counts, waiting=waiting)
 
 
+class BeatSchedule(msgspec.Struct, frozen=True, kw_only=True):
+    """The entries that the running beats send, and how many beats run."""
+
+    beats: int
+    heartbeat_at: float | None  # the latest heartbeat of any beat, in seconds since the epoch
+    entries: list[EntryStatus]
+
+
+def read_running(store: Address, deployment: Deployment, now: float) -> BeatSchedule:
+    """What the running beats have loaded, as they said it in the store: no file is read."""
+    with redis_client.connect(store) as connection:
+        beats = heartbeats.read_activity(connection).heartbeats
+        loaded_schedules = heartbeats.read_loaded_schedules(connection)
+    schedules = {entry.name: entry for loaded in loaded_schedules.values() for entry in loaded.schedules}
+    return BeatSchedule(
+        beats=len(beats),
+        heartbeat_at=max((beat.at / MS_PER_SECOND for beat in beats.values()), default=None),
+        entries=list_entries(list(schedules.values()), read(store, deployment), int(now * MS_PER_SECOND)),
+    )
+
+
 class ScheduleSnapshot(msgspec.Struct, frozen=True):
     """Everything scheduled: what livectl reckons itself, the app's other entries, and notes on what is not here."""
 
