@@ -70,6 +70,8 @@ class Changes:
             "test": self._slowly(self._test),
             "retry": self._slowly(self._retry),
             "revoke": self._slowly(self._revoke),
+            "resend": self._slowly(self._resend),
+            "drop": self._slowly(self._drop),
             "pause": self._pause,
             "resume": self._resume,
             "run": self._slowly(self._run),
@@ -225,6 +227,48 @@ class Changes:
         outcome: Literal["done", "nothing"] = "nothing" if revoked.done == "nothing" else "done"
         return Outcome(f"said_revoke_{revoked.done}", {"id": revoked.id, "state": revoked.state}, data, outcome)
 
+    # Dead letters
+
+    def _resend(self, fields: Fields) -> Outcome:
+        """Puts a message back, sends a job again, or tells an alert: by what kind of letter it is."""
+        from livectl.ops.jobs import dead_letters
+
+        deployment, letter_id = self._deployment(), _letter_id(fields)
+        try:
+            if (alert := dead_letters.find_alert(deployment, letter_id)) is not None:
+                return self._tell_again(deployment, letter_id, alert)
+            if request := dead_letters.find_request(deployment, letter_id):
+                job_sender = self._job_sender(deployment)
+                job_sender.validate(request)
+                sent = job_sender.send(request)
+                dead_letters.drop(deployment, [letter_id])
+                data = {"id": letter_id, "job": sent.id, "queue": sent.queue}
+                return Outcome("said_retry", {"task": sent.task, "id": sent.id}, data)
+            queue = dead_letters.requeue(deployment, letter_id)
+            return Outcome("said_resend", {"id": letter_id, "queue": queue}, {"id": letter_id, "queue": queue})
+        finally:
+            self._forget_jobs()
+
+    def _tell_again(self, deployment: Deployment, letter_id: str, alert: Any) -> Outcome:
+        from livectl.live.alerts import targets
+        from livectl.ops.jobs import dead_letters
+
+        ((name, told),) = targets.resend_alert(alert, self._tools.settings()).items()
+        data = {"id": letter_id, "target": name, "said": told.detail}
+        if not told.sent:
+            return Outcome("said_tell_failed", {"name": name, "why": told.detail}, data, "failed")
+        dead_letters.drop(deployment, [letter_id])
+        return Outcome("said_tell", {"name": name}, data)
+
+    def _drop(self, fields: Fields) -> Outcome:
+        from livectl.ops.jobs import dead_letters
+
+        letter_id = _letter_id(fields)
+        dropped = dead_letters.drop(self._deployment(), [letter_id])
+        self._forget_jobs()
+        data, words = {"id": letter_id, "dropped": dropped}, {"id": letter_id}
+        return Outcome("said_drop", words, data) if dropped else Outcome("said_drop_nothing", words, data, "nothing")
+
     def _forget_jobs(self) -> None:
         self._page_data.jobs.forget()
         self._readings.forget()
@@ -310,6 +354,13 @@ def _subject(fields: Fields) -> str:
 def _text(fields: Fields, name: str) -> str:
     value = fields.get(name)
     return value.strip()[:MAX_TEXT_CHARS] if isinstance(value, str) else ""
+
+
+def _letter_id(fields: Fields) -> str:
+    """Whole, as it was written: whoever sent the message chose it."""
+    if isinstance(letter_id := fields.get("id"), str) and letter_id:
+        return letter_id
+    raise UsageError("id is missing", "Say which: id=…")
 
 
 def _required(fields: Fields, name: str) -> str:

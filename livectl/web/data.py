@@ -300,7 +300,7 @@ class JobsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     workers: PageSection[workers.WorkerList]
     queues: PageSection[queues.QueueDepths]
     recent: PageSection[list[Job]]
-    dead: PageSection[list[dead_letters.DeadLetterSummary]]
+    dead: PageSection[list[dead_letters.ListedLetter]]
 
 
 def read_jobs(deployment: Deployment) -> JobsSnapshot:
@@ -311,8 +311,16 @@ def read_jobs(deployment: Deployment) -> JobsSnapshot:
         recent=_cut(_read_section(lambda: _recent_jobs(deployment)), MAX_RECENT_JOBS)
         if can_list_results
         else PageSection(why=NO_RESULTS_REASON),
-        dead=_cut(_read_section(lambda: dead_letters.list_summaries(deployment)), MAX_DEAD_LETTERS),
+        dead=_read_dead(deployment),
     )
+
+
+def _read_dead(deployment: Deployment) -> PageSection[list[dead_letters.ListedLetter]]:
+    section = _read_section(lambda: dead_letters.list_newest(deployment, MAX_DEAD_LETTERS))
+    if section.value is None:
+        return PageSection(why=section.why)
+    letters, total = section.value
+    return PageSection(letters, left_out=total - len(letters))
 
 
 def _cut(section: PageSection[list[T]], most: int) -> PageSection[list[T]]:

@@ -14,7 +14,7 @@ from livectl import redis_client
 from livectl.errors import LivectlError
 from livectl.models import Finding, Job, JobState, ViewerCurve
 from livectl.ops.cluster import queues
-from livectl.ops.jobs import job_log, results, status, wait
+from livectl.ops.jobs import dead_letters, job_log, results, status, wait
 from livectl.redaction import hide_secrets
 from livectl.web.cache import KeyedCache, TimedCache
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from livectl.ops.deployment import Deployment
     from livectl.ops.jobs.status import JobStatus
+    from livectl.ops.protocol.dead_letter import DeadLetter
     from livectl.web.data import StoreReader
 
 PAGE_ROWS = 50
@@ -106,6 +107,7 @@ class JobReadings:
         self._workers: dict[str, None] = {}
         self._lists = KeyedCache(self._read_page, JOBS_KEEP_SECONDS, MAX_LISTS)
         self._jobs = KeyedCache(self._read_job, JOB_KEEP_SECONDS, MAX_JOBS)
+        self._letters = KeyedCache(self._read_letter, JOB_KEEP_SECONDS, MAX_JOBS)
         self.depths = TimedCache(
             lambda: source.read_deployment(lambda deployment, _: read_depths(deployment, clock())), JOBS_KEEP_SECONDS
         )
@@ -117,10 +119,15 @@ class JobReadings:
         """UsageError for what can be no id."""
         return self._jobs.get(wait.check_job_id(job_id))
 
+    def letter(self, letter_id: str) -> DeadLetter:
+        """One dead letter without its secrets; LivectlError where there is none of this id."""
+        return self._letters.get(letter_id)
+
     def forget(self) -> None:
         """Lets the next visitor see what was changed."""
         self._lists.forget()
         self._jobs.forget()
+        self._letters.forget()
 
     @property
     def tasks(self) -> list[str]:
@@ -149,6 +156,9 @@ class JobReadings:
                 if name and len(known) < MAX_NAMES:
                     known[name] = None
         return JobPage(found[first : first + PAGE_ROWS], len(found) > first + PAGE_ROWS, found.nameless)
+
+    def _read_letter(self, letter_id: str) -> DeadLetter:
+        return self._source.read_deployment(lambda deployment, _: dead_letters.read_redacted(deployment, letter_id))
 
     def _read_job(self, job_id: str) -> JobStatus:
         def look_up(deployment: Deployment, _: object) -> JobStatus:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from flask import abort, request
 
 from livectl import audit
-from livectl.errors import UsageError
+from livectl.errors import LivectlError, ServerError, UsageError
 from livectl.models import JobState
+from livectl.ops.jobs import dead_letters
 from livectl.web import error_pages, job_data, job_views, look
 from livectl.web.error_pages import translations
 from livectl.web.job_data import Examiner, JobReadings
@@ -61,6 +62,10 @@ def serve_job_pages(
     def dead() -> Response:
         return show(job_views.dead(shown()))
 
+    @flask_blueprint.get("/dead/<path:letter_id>")
+    def dead_letter(letter_id: str) -> Response:
+        return show(_letter_page(shown(), readings, letter_id))
+
     @flask_blueprint.get("/alerts")
     def alerts() -> Response:
         return show(job_views.alerts(shown()))
@@ -77,6 +82,16 @@ def _find_job(readings: JobReadings, job_id: str) -> JobStatus:
     if status.job.state is JobState.UNKNOWN and status.complete:
         abort(error_pages.respond(HTTP_NOT_FOUND, "unknown_job"))
     return status
+
+
+def _letter_page(shown: Shown, readings: JobReadings, letter_id: str) -> TemplateContext:
+    try:
+        letter = readings.letter(letter_id)
+    except ServerError:
+        raise
+    except LivectlError:
+        abort(error_pages.respond(HTTP_NOT_FOUND, "unknown_letter"))
+    return job_views.letter(shown, letter, can_resend=dead_letters.can_resend(letter))
 
 
 def _serve_care(

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from livectl.models import Job
     from livectl.ops.beat.views import EntryStatus
     from livectl.ops.cluster.queues import Queue
-    from livectl.ops.jobs.dead_letters import DeadLetterSummary
+    from livectl.ops.jobs.dead_letters import ListedLetter
     from livectl.ops.jobs.status import JobStatus
+    from livectl.ops.protocol.dead_letter import DeadLetter
     from livectl.web.data import PageData
     from livectl.web.drawings import CurveDrawing
     from livectl.web.i18n import Translations
@@ -202,7 +203,7 @@ def _entry_row(entry: EntryStatus, clock: NearTimeFormatter) -> EntryRow:
 class LetterRow(msgspec.Struct, frozen=True, kw_only=True):
     """A dead letter."""
 
-    letter: DeadLetterSummary
+    letter: ListedLetter
     at: FormattedTime | None
 
 
@@ -210,6 +211,14 @@ def dead(shown: Shown) -> TemplateContext:
     section = shown.page_data.jobs.get().dead
     letters = [LetterRow(letter=letter, at=shown.clock.past_datetime(letter.at)) for letter in section.value or []]
     return shown.page("dead.html", dead=section, letters=letters)
+
+
+def letter(shown: Shown, dead_letter: DeadLetter, *, can_resend: bool) -> TemplateContext:
+    """Everything about one dead letter."""
+    at = shown.clock.past_datetime(dead_letter.at)
+    return shown.page(
+        "letter.html", letter=dead_letter, at=at, payload=_value(dead_letter.payload), can_resend=can_resend
+    )
 
 
 class TargetRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import redis
 
@@ -13,9 +15,15 @@ from livectl import audit
 from livectl.address import Address
 from livectl.audit import AuditEntry
 from livectl.errors import LivectlError
-from livectl.models import Finding, Interval, Schedule
+from livectl.live.alerts import message
+from livectl.models import Change, Finding, Interval, Schedule
 from livectl.ops import deployment
+from livectl.ops.jobs import dead_letters
+from livectl.ops.jobs.job_request import JobRequest
+from livectl.ops.protocol.dead_letter import DeadLetter
+from livectl.settings import Target
 from livectl.web import job_data
+from tests.support import bad_messages
 from tests.support.managed_page import LOCAL, ManagedPage, call, change, store_jobs, store_schedule
 from tests.support.processes import answer
 from tests.support.waiting import wait_for
@@ -114,6 +122,59 @@ def test_a_job_that_nobody_would_run_is_not_sent_again(page: ManagedPage, store_
     assert "--force" not in html
     assert call(visitor, "revoke", id="ping-9").get_json()["outcome"] == "nothing"
     assert call(visitor, "retry", id="never-seen").status_code == 409
+
+
+def set_letters_aside(store_url: str) -> None:
+    """A message, a job, an alert, and what nobody can read: each with a secret and a script."""
+    at = datetime.now(UTC) - timedelta(hours=2)
+    envelope = bad_messages.envelope(([7], {"password": "hush", "to": NASTY}, {}), id="m/1", task="shop.mail")
+    began = Change(kind="began", platform="demo", id="ada", session="s", at=at.timestamp(), number="1-0", name="Ada")
+    alert = message.build_alert("phone", Target(command=("true",)), began, "UTC")
+    letters: list[tuple[str, Any, Any]] = [
+        ("message", "m/1", {"queue": "shop", "message": envelope}),
+        ("job", "j1", msgspec.to_builtins(JobRequest(task="livectl.ping"))),
+        ("alert", "a1", msgspec.to_builtins(alert)),
+        ("message", "u1", {"queue": "shop", "excerpt": f"{NASTY} password=hush"}),
+    ]
+    with redis.Redis.from_url(store_url) as store:
+        for kind, letter_id, payload in letters:
+            task = "shop.mail" if letter_id == "m/1" else ""
+            letter = DeadLetter(
+                id=letter_id, kind=kind, reason=f"token=hush {NASTY}", at=at, task=task, payload=payload
+            )
+            dead_letters.add(store, letter)
+
+
+def test_dead_letters_are_shown_with_what_they_hold_and_without_secrets(page: ManagedPage, store_url: str) -> None:
+    set_letters_aside(store_url)
+    html = read(page, "/dead")
+    for words in ('href="/dead/m/1"', "[7]", "Ada is live", "2 h ago", "&lt;script&gt;", "Retry shop.mail"):
+        assert words in html
+    assert html.count('action="/change/resend"') == 3, "an excerpt cannot be sent again"
+    letter = read(page, "/dead/m/1")
+    for words in ("&#34;queue&#34;: &#34;shop&#34;", "Forget", "&#34;password&#34;: &#34;***&#34;"):
+        assert words in letter
+    assert "hush" not in html + letter
+    assert "<script>alert" not in html + letter
+    assert page.visitor().get("/dead/nothing", base_url=LOCAL).status_code == 404
+
+
+def test_a_dead_letter_is_sent_again_or_forgotten_and_that_is_noted(page: ManagedPage, store_url: str) -> None:
+    set_letters_aside(store_url)
+    visitor, store = page.visitor(), redis.Redis.from_url(store_url)
+    assert change(visitor, "resend", id="m/1", back="/dead").location == "/dead"
+    assert "m/1 lies in the queue shop again." in read(visitor, "/dead")
+    assert store.llen("shop") == 1
+    assert call(visitor, "resend", id="a1").get_json()["outcome"] == "done"
+    refused = call(visitor, "resend", id="j1")
+    assert (refused.status_code, refused.get_json()["error"]["message"]) == (400, "nobody reads the queue livectl")
+    assert call(visitor, "drop", id="u1").get_json()["outcome"] == "done"
+    assert call(visitor, "drop", id="u1").get_json()["outcome"] == "nothing"
+    assert call(visitor, "resend", id="u1").status_code == 409
+    assert store.hkeys(dead_letters.DEAD_LETTERS_KEY) == [b"j1"]
+    changes = [(entry.change, entry.subject) for entry in audit.read(Address.parse(store_url), 10)]
+    assert changes[-2:] == [("resend", "a1"), ("resend", "m/1")]
+    assert visitor.post("/change/drop", data={"id": "j1"}, headers={"Origin": LOCAL}, base_url=LOCAL).status_code == 403
 
 
 def test_a_schedule_is_paused_resumed_and_run(page: ManagedPage, store_url: str) -> None:

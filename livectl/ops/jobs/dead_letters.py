@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from datetime import datetime  # noqa: TC003 - msgspec reads the annotations
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -19,7 +19,7 @@ from livectl.ops import deployment as deployments
 from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.protocol import dead_letter, message
 from livectl.ops.protocol.dead_letter import MAX_REASON_CHARS, DeadLetter
-from livectl.redaction import redact, redact_text
+from livectl.redaction import MAX_ARGUMENTS_CHARS, redact, redact_text
 from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -53,6 +53,20 @@ class DeadLetterSummary(msgspec.Struct, frozen=True):
     reason: str
     at: datetime
     task: str
+
+
+class ListedLetter(DeadLetterSummary, frozen=True):
+    """The same, with what it was called with, and whether it can be sent again."""
+
+    arguments: str
+    can_resend: bool
+
+
+class NewestLetters(NamedTuple):
+    """Some dead letters, and how many there are."""
+
+    letters: list[ListedLetter]
+    total: int
 
 
 def starts_key(job_id: str) -> str:
@@ -120,6 +134,51 @@ def list_summaries(deployment: Deployment) -> list[DeadLetterSummary]:
     return [
         DeadLetterSummary(letter.id, letter.kind, _shown_reason(letter), letter.at, letter.task) for letter in newest
     ]
+
+
+def list_newest(deployment: Deployment, most: int) -> NewestLetters:
+    """The newest dead letters, with what is known of their arguments."""
+    newest = sorted(_read_all(deployment), key=lambda letter: letter.at, reverse=True)
+    listed = [
+        ListedLetter(
+            letter.id,
+            letter.kind,
+            _shown_reason(letter),
+            letter.at,
+            letter.task,
+            _shown_arguments(letter),
+            can_resend(letter),
+        )
+        for letter in newest[:most]
+    ]
+    return NewestLetters(listed, len(newest))
+
+
+def can_resend(letter: DeadLetter) -> bool:
+    """Whether it is whole: of what no worker could read, only an excerpt was kept."""
+    return letter.kind != "message" or (isinstance(letter.payload, dict) and "message" in letter.payload)
+
+
+def _shown_arguments(letter: DeadLetter) -> str:
+    """What it was called with, without secrets, in one line: JSON, or what an alert says."""
+    match letter.payload:
+        case {"message": dict() as envelope}:
+            body = _shown_body(envelope)
+            parts = body[:2] if isinstance(body, list) else [body]
+        case {"title": str() as title}:
+            return redact_text(title)
+        case {"excerpt": str() as excerpt}:
+            return redact_text(excerpt)
+        case {"task": _, **rest}:
+            parts = [rest.get("args"), rest.get("kwargs")]
+        case _:
+            return ""
+    shown = [
+        part if isinstance(part, str) else msgspec.json.encode(redact(part), enc_hook=str).decode()
+        for part in parts
+        if part
+    ]
+    return redact_text(" ".join(shown), MAX_ARGUMENTS_CHARS)
 
 
 def _read_all(deployment: Deployment) -> list[DeadLetter]:

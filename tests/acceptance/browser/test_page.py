@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import http.client
+from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+import redis
 from selenium.webdriver.common.keys import Keys
 
 from livectl import audit
 from livectl.address import Address
 from livectl.audit import AuditEntry
 from livectl.models import Interval, Schedule, State, Streamer, UnresolvedFollow
+from livectl.ops.jobs import dead_letters
+from livectl.ops.protocol.dead_letter import DeadLetter
 from tests.support.managed_page import store_jobs, store_schedule
 from tests.support.processes import livectl
 from tests.support.waiting import wait_for
@@ -33,7 +37,7 @@ SOON = 15  # seconds: the page looks every four
 WIDTHS = {"wide": 1280, "phone": 390}
 TALL = 900
 PAGES = ("", "?view=list&group=tag", "day", "jobs", "streamers/demo/ada", "?q=nobody-of-that-name", "no-such-page")
-MANAGED = ("jobs/job-0", "queues", "schedules", "dead", "alerts", "doctor", "audit")
+MANAGED = ("jobs/job-0", "queues", "schedules", "dead", "dead/m1", "alerts", "doctor", "audit")
 UNFIT = {"serious", "critical"}  # of axe's impacts
 SMALL_TARGETS = """
 const size = (one) => one.getBoundingClientRect();
@@ -234,6 +238,9 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
     failed = {"status": "FAILURE", "traceback": "x" * 200, "result": {"exc_type": "E", "exc_message": ["y" * 200]}}
     jobs = [{"task_id": f"job-{number}", "name": f"proj.{'tasks.' * 9}add", "args": [1]} for number in range(3)]
     store_jobs(store_url, *(job | failed for job in jobs))
+    letter = DeadLetter(id="m1", kind="message", reason="z" * 200, at=datetime.now(UTC), task=f"proj.{'tasks.' * 9}add")
+    with redis.Redis.from_url(store_url) as client:
+        dead_letters.add(client, letter)
     entries = [Schedule(name=f"{'long-' * 12}{name}", task="proj.add", timing=Interval(60.0)) for name in "ab"]
     store_schedule(store_url, *entries)
     audit.note(Address.parse(store_url), AuditEntry(change="follow", subject="z" * 200, outcome="done"))
@@ -294,6 +301,14 @@ def test_what_is_followed_paused_and_tried_is_done_by_a_click(
     chromium.get(f"{page}alerts")
     press(chromium, "#target-phone form button")
     wait_for(lambda: "phone took the sample." in (has(chromium, "#told") or ""))
+    letter = DeadLetter(id="m1", kind="alert", reason="gone", at=datetime.now(UTC), payload={"title": "Ada is live"})
+    with redis.Redis.from_url(store_url) as client:
+        dead_letters.add(client, letter)
+    chromium.get(f"{page}dead/m1")
+    press(chromium, ".sure summary")
+    press(chromium, ".sure form button")
+    wait_for(lambda: "m1 is forgotten." in (has(chromium, "#told") or ""))
+    chromium.get(f"{page}alerts")
     press(chromium, "#to-zh-Hans")
     wait_for(lambda: has(chromium, "h1") == "提醒")
     press(chromium, "#to-en")
