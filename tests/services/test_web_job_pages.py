@@ -130,7 +130,7 @@ def set_letters_aside(store_url: str) -> None:
     envelope = bad_messages.envelope(([7], {"password": "hush", "to": NASTY}, {}), id="m/1", task="shop.mail")
     began = Change(kind="began", platform="demo", id="ada", session="s", at=at.timestamp(), number="1-0", name="Ada")
     alert = message.build_alert("phone", Target(command=("true",)), began, "UTC")
-    letters: list[tuple[str, Any, Any]] = [
+    letters: list[tuple[Any, str, Any]] = [
         ("message", "m/1", {"queue": "shop", "message": envelope}),
         ("job", "j1", msgspec.to_builtins(JobRequest(task="livectl.ping"))),
         ("alert", "a1", msgspec.to_builtins(alert)),
