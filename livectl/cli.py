@@ -106,7 +106,13 @@ def global_options() -> list[click.Option]:
 # The name that an option had in livectl 0.1, without its dashes -> the name it has. It is taken for one release more.
 OLD_OPTION_NAMES = {"schedule": "schedules"}
 # What Celery calls an option, where livectl has another word for it.
-CELERY_OPTION_NAMES = {"--countdown": "--in", "--delay": "--in", "--eta": "--at", "--hostname": "--name"}
+CELERY_OPTION_NAMES = {
+    "--countdown": "--in",
+    "--delay": "--in",
+    "--eta": "--at",
+    "--hostname": "--name",
+    "--events": "--task-events",
+}
 MIN_OPTION_SIMILARITY = 0.75  # of difflib's measure: one letter wrong in a name of four
 MIN_CUT_CHARS = 5  # of an option that was cut short, its dashes included
 

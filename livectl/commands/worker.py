@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,7 +11,11 @@ import click
 
 from livectl.completing import complete
 from livectl.context import CommandContext, loglevel_option, pass_command_context
+from livectl.errors import SettingsError, UsageError
 from livectl.pools import POOLS
+from livectl.worker_options import KIBIBYTE, WorkerTuning
+
+POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 @click.command()
@@ -25,6 +30,27 @@ from livectl.pools import POOLS
 )
 @click.option("-n", "--name", metavar="NAME", help="Node name; unique if left out.")
 @loglevel_option(help="Of the log.")
+@click.option("-f", "--logfile", metavar="FILE", help="Log to this file, not to the terminal; %n is the worker's name.")
+@click.option("-E", "--task-events", "events", is_flag=True, help="Send an event for each step of a job.")
+@click.option("--autoscale", metavar="MAX,MIN", help="So many jobs at a time as there is work for: 10,3.")
+@click.option(
+    "--max-tasks-per-child", type=click.IntRange(min=1), help="Replace a process of the pool after so many jobs."
+)
+@click.option(
+    "--max-memory-per-child", metavar="SIZE", help="Replace it once it has more than this: 200MB, or a number of KiB."
+)
+@click.option("--time-limit", type=POSITIVE, metavar="SECONDS", help="Kill a job that takes longer.")
+@click.option("--soft-time-limit", type=POSITIVE, metavar="SECONDS", help="Interrupt a job that takes longer.")
+@click.option(
+    "--prefetch-multiplier", type=click.IntRange(min=0), help="Jobs at hand for each that runs; 0 is without a limit."
+)
+@click.option(
+    "-X", "--exclude-queues", metavar="A,B", shell_complete=complete("queues"), help="Queues of the app not to read."
+)
+@click.option("-O", "--optimization", type=click.Choice(["default", "fair"]), help="How a pool's processes are fed.")
+@click.option("--pidfile", metavar="FILE", help="Write the pid there; no two run with the same.")
+@click.option("--uid", metavar="USER", help="Run as this user; for root only.")
+@click.option("--gid", metavar="GROUP", help="Run as this group; for root only.")
 @click.option("-B", "--beat", is_flag=True, help="Carry a beat as well.")
 @click.option(
     "-s",
@@ -46,7 +72,7 @@ def command(context: CommandContext, /, *, dry_run: bool, detach: bool, **option
     Examples:
       livectl worker -P threads -c 20
       livectl -A proj worker -P gevent -Q mail,default
-      livectl -A proj worker -- --max-tasks-per-child 1000
+      livectl -A proj worker --autoscale 10,3 --max-tasks-per-child 1000
     """
     from livectl.live.alerts import targets
     from livectl.ops.processes import launch
@@ -59,7 +85,10 @@ def command(context: CommandContext, /, *, dry_run: bool, detach: bool, **option
             context.say(line)
     if context.app is None:
         context.say_unset_secrets()
-    worker_options = launch.WorkerOptions(app=context.app, guard=context.settings.worker.guard, **options)
+    worker_options = launch.WorkerOptions(
+        app=context.app, guard=context.settings.worker.guard, tuning=_take_tuning(options), **options
+    )
+    launch.check_tuning(worker_options, context.cwd, host=socket.gethostname())
     argv = launch.worker_command(worker_options, processors=available_processors(), process=os.getpid())
     if dry_run:
         context.show(background.argv_view(argv))
@@ -71,3 +100,22 @@ def command(context: CommandContext, /, *, dry_run: bool, detach: bool, **option
             argv, name, context.settings, environ, context.cwd, detach=detach, say=context.say
         )
     context.show(process)
+
+
+def _take_tuning(options: dict[str, Any]) -> WorkerTuning:
+    """Those of the options that are Celery's own; takes them out of the others."""
+    memory = options.pop("max_memory_per_child")
+    values = {name: options.pop(name) for name in WorkerTuning.__struct_fields__ if name in options}
+    return WorkerTuning(**values, max_memory_per_child=_read_kibibytes(memory) if memory else None)
+
+
+def _read_kibibytes(text: str) -> int:
+    """A size as Celery takes it, in KiB without a unit, or with one."""
+    from livectl.units import parse_byte_size
+
+    if text.isdecimal():
+        return int(text)
+    try:
+        return parse_byte_size(text) // KIBIBYTE
+    except SettingsError:
+        raise UsageError(f"--max-memory-per-child: {text} is no size", "Write 200MB, or a number of KiB.") from None

@@ -183,7 +183,7 @@ def test_the_name_that_an_option_had_is_still_taken(argv: list[str], tmp_path: P
         (["call", "t", "--args", "[1]"], "Arguments stand behind the task's name"),
         (["call", "t", "-1", "--priorty", "5"], "Did you mean --priority?"),
         (["live", "--wat"], "Did you mean --watch?"),
-        (["worker", "--autoscale", "3,1"], "Options of Celery's own stand behind --: `livectl worker -- --autoscale`."),
+        (["worker", "--statedb", "x"], "Options of Celery's own stand behind --: `livectl worker -- --statedb`."),
         (["worker", "proj"], "-A is missing: livectl -A proj worker"),
         (["beat", "proj"], "-A is missing: livectl -A proj beat"),
         (["up", "proj"], "-A is missing: livectl -A proj up"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from livectl.errors import UsageError
 from livectl.ops.processes import embedded_broker, launch
 from livectl.ops.services import up
 from livectl.pools import GREEN_POOLS, Pool
+from livectl.worker_options import WorkerTuning
 from tests.support.servers import free_port
 
 if TYPE_CHECKING:
@@ -59,6 +62,16 @@ QUIET = ["--without-gossip", "--without-mingle"]
             id="somebody's app is left as it is",
         ),
         pytest.param(
+            {
+                "app": "proj",
+                "name": "w",
+                "tuning": WorkerTuning(events=True, autoscale="9,2", time_limit=2.5, exclude_queues="slow"),
+            },
+            [*CELERY, "proj", "worker", "-P", "prefork", "-n", "w@%h", "-l", "INFO"]
+            + ["--task-events", "--autoscale", "9,2", "--time-limit", "2.5", "--exclude-queues", "slow"],
+            id="autoscale instead of a concurrency",
+        ),
+        pytest.param(
             {"beat": True, "schedule": "s.yaml", "name": "w@here"},
             [*OWN, "-P", "prefork", "-c", "2", "-n", "w@here", "-l", "INFO", *QUIET]
             + ["-B", "--scheduler", launch.SCHEDULER, "-s", "s.yaml"],
@@ -76,6 +89,48 @@ def test_worker_becomes_the_stock_command(options: dict[str, Any], expected: lis
     worker_options = launch.WorkerOptions(**options)
     guarded = [*expected, "--", launch.GUARD]
     assert launch.worker_command(worker_options, processors=2, process=7) == guarded
+
+
+def test_no_prefetch_limit_is_said_so_that_celery_hears_it() -> None:
+    options = launch.WorkerOptions(tuning=WorkerTuning(prefetch_multiplier=0))
+    assert launch.NO_PREFETCH_LIMIT in launch.worker_command(options, processors=1, process=7)
+
+
+@pytest.mark.parametrize(
+    ("pool", "tuning", "said"),
+    [
+        ("threads", {"autoscale": "9,2"}, "--autoscale: the threads pool cannot grow and shrink"),
+        ("prefork", {"autoscale": "many"}, "--autoscale: 'many' is not the most and the fewest jobs at a time"),
+        ("prefork", {"autoscale": "0,0"}, "--autoscale: '0,0' is not"),
+        ("solo", {"max_tasks_per_child": 3}, "--max-tasks-per-child: the solo pool has no child processes"),
+        ("prefork", {"max_memory_per_child": 200}, "--max-memory-per-child: 200 KiB is less than Python itself takes"),
+        ("threads", {"time_limit": 3.0}, "--time-limit: the threads pool cannot end a job"),
+        ("gevent", {"soft_time_limit": 3.0}, "--soft-time-limit: the gevent pool cannot interrupt a job"),
+        ("prefork", {"soft_time_limit": 3.0, "time_limit": 2.0}, "--soft-time-limit: after 3 s the job has been ended"),
+        ("prefork", {"uid": "nobody-knows"}, "--uid: this machine knows no user nobody-knows"),
+        ("prefork", {"gid": "4000000000"}, "--gid: this machine knows no group 4000000000"),
+        ("prefork", {"logfile": "none/%n.log"}, "--logfile: there is no folder"),
+        ("prefork", {"pidfile": "%n.pid"}, "w1.pid is that of "),
+        ("prefork", {"logfile": "closed/%n.log", "uid": "nobody"}, "cannot be written by nobody"),
+    ],
+)
+def test_an_option_that_cannot_be_is_said_before_anything_starts(
+    pool: Pool, tuning: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "w1.pid").write_text(f"{os.getppid()}\n")
+    (tmp_path / "closed").mkdir(mode=0o755)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    options = launch.WorkerOptions(pool=pool, name="w1", tuning=WorkerTuning(**tuning))
+    with pytest.raises(UsageError, match=re.escape(said)) as caught:
+        launch.check_tuning(options, tmp_path, host="here")
+    assert caught.value.hint
+
+
+def test_a_pidfile_that_is_left_over_hinders_nobody(tmp_path: Path) -> None:
+    for left_over in ("4194303", "no number", ""):
+        (tmp_path / "w1.pid").write_text(left_over)
+        options = launch.WorkerOptions(name="w1", tuning=WorkerTuning(pidfile="%n.pid", logfile="%n.log"))
+        launch.check_tuning(options, tmp_path, host="here")
 
 
 def test_a_worker_may_go_unguarded_and_settings_of_the_user_stay() -> None:

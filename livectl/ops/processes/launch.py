@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import re
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from livectl import extras
+from livectl import extras, worker_options
 from livectl.errors import UsageError
+from livectl.ops.processes import process
 from livectl.pools import GREEN_POOLS, Pool
+from livectl.worker_options import WorkerTuning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 OWN_APP = "livectl.celeryapp"
@@ -53,9 +58,13 @@ NO_SOFT_SHUTDOWN = "worker_soft_shutdown_timeout=0"
 # What `celery worker` is told after its last `--` are settings of its app.
 GUARD = "worker_consumer=livectl.ops.guard:GuardedConsumer"
 
+# Celery takes `--prefetch-multiplier 0` for none at all, and then fetches four.
+NO_PREFETCH_LIMIT = "worker_prefetch_multiplier=0"
+
 KILLED_JOBS_NOTE = "jobs that it had not acknowledged run again, on Redis once the visibility timeout is over"
 
 FLOWER_READ_ONLY_SINCE = (2, 2)
+MAX_PID = 2**22  # of Linux; a larger number in a pidfile is no pid
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +79,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     beat: bool = False
     schedule: str | None = None
     guard: bool = True
+    tuning: WorkerTuning = WorkerTuning()
     extra: tuple[str, ...] = ()
 
 
@@ -77,7 +87,7 @@ def worker_command(options: WorkerOptions, *, processors: int, process: int) -> 
     """The argv of a worker. Celery patches for a pool before its imports only if `-P NAME` is two words."""
     _validate(options)
     argv = [*_celery_argv(options.app), "worker", "-P", options.pool]
-    if options.pool != "solo":
+    if options.pool != "solo" and options.tuning.autoscale is None:
         argv += ["-c", str(options.concurrency or JOBS_PER_PROCESSOR[options.pool] * processors)]
     if options.queues:
         argv += ["-Q", options.queues]
@@ -87,7 +97,8 @@ def worker_command(options: WorkerOptions, *, processors: int, process: int) -> 
     if options.beat:
         scheduler = [] if _names_long_scheduler(options.extra) else ["--scheduler", SCHEDULER]
         argv += ["-B", *scheduler, *_schedule_option(options.schedule)]
-    argv += options.extra
+    argv += [*options.tuning.words(), *options.extra]
+    argv = _with_setting(argv, NO_PREFETCH_LIMIT) if options.tuning.prefetch_multiplier == 0 else argv
     return _with_setting(argv, GUARD) if options.guard else argv
 
 
@@ -208,6 +219,84 @@ def _validate(options: WorkerOptions) -> None:
     if options.pool in GREEN_POOLS and options.beat:
         message = f"a beat cannot run inside a {options.pool} worker"
         raise UsageError(message, "Leave out -B and start `livectl beat` beside it; any number of beats may run.")
+
+
+def check_tuning(options: WorkerOptions, cwd: Path, *, host: str) -> None:
+    """Raises the first of the options that cannot be so: for the pool, beside another, or on this machine."""
+    for mistake in worker_options.find_mistakes(options.tuning, options.pool, options.concurrency):
+        raise UsageError(f"{mistake.option}: {mistake.text}", mistake.hint.replace("time_limit", "--time-limit"))
+    if options.tuning.uid:
+        _check_owner("uid", "user", options.tuning.uid, _user_id, os.geteuid())
+    if options.tuning.gid:
+        _check_owner("gid", "group", options.tuning.gid, _group_id, os.getegid())
+    node = full_node_name(options.name or "", host)
+    for name in ("logfile", "pidfile"):
+        if text := getattr(options.tuning, name):
+            _check_writable(f"--{name}", _place(text, node, cwd), options.tuning.uid)
+    if options.tuning.pidfile:
+        _check_pidfile(_place(options.tuning.pidfile, node, cwd))
+
+
+def _check_owner(option: str, kind: str, owner: str, find_id: Callable[[str], int], own_id: int) -> None:
+    """Raises for a user or group that this machine does not know, or that only root could become."""
+    try:
+        number = find_id(owner)
+    except (KeyError, OverflowError):
+        hint = f"`getent {'passwd' if kind == 'user' else kind}` lists those that there are."
+        raise UsageError(f"--{option}: this machine knows no {kind} {owner}", hint) from None
+    if os.geteuid() != 0 and number != own_id:
+        hint = f"Start it as root, or as that {kind} and without --{option}."
+        raise UsageError(f"--{option}: only root can become the {kind} {owner}", hint)
+
+
+def _user_id(owner: str) -> int:
+    return (pwd.getpwuid(int(owner)) if owner.isdecimal() else pwd.getpwnam(owner)).pw_uid
+
+
+def _group_id(owner: str) -> int:
+    return (grp.getgrgid(int(owner)) if owner.isdecimal() else grp.getgrnam(owner)).gr_gid
+
+
+def _place(text: str, node: str, cwd: Path) -> Path:
+    """Where a file is that Celery names by its worker: %n is the name, %h the node, %i and %I a process of the pool."""
+    name, _, host = node.partition("@")
+    parts = {"%p": node, "%n": name, "%h": host, "%i": "0", "%I": "", "%d": host.partition(".")[2], "%%": "%"}
+    return cwd / re.sub("%[pnhiId%]", lambda found: parts[found[0]], text)
+
+
+def _check_writable(option: str, path: Path, owner: str | None) -> None:
+    """Raises where the worker, which may run as another user, could not write this file."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise UsageError(f"{option}: there is no folder {folder}", f"Make it: mkdir -p {folder}")
+    target = path if path.exists() else folder
+    may_write = _may_write(target, owner) if owner else os.access(target, os.W_OK)
+    if path.is_dir() or not may_write:
+        who = f" by {owner}" if owner else ""
+        raise UsageError(f"{option}: {path} cannot be written{who}", f"Look whose {target} is, or name another.")
+
+
+def _may_write(path: Path, owner: str) -> bool:
+    """Whether the file's own marks let a user write it; one who is in a group that the system does not list, cannot."""
+    user, status = _user_id(owner), path.stat()
+    groups = [group.gr_gid for group in grp.getgrall() if pwd.getpwuid(user).pw_name in group.gr_mem]
+    if user in (0, status.st_uid):
+        return user == 0 or bool(status.st_mode & stat.S_IWUSR)
+    is_member = status.st_gid in (pwd.getpwuid(user).pw_gid, *groups)
+    return bool(status.st_mode & (stat.S_IWGRP if is_member else stat.S_IWOTH))
+
+
+def _check_pidfile(path: Path) -> None:
+    """Raises where the file names a process that lives. One that is left over Celery removes itself."""
+    try:
+        text = path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return
+    pid = int(text) if text.isdecimal() and int(text) < MAX_PID else 0
+    if pid and pid != os.getpid() and process.identify(pid):
+        program = process.name_of(pid) or "a process"
+        hint = f"It is this worker already? `kill {pid}` ends it once its jobs are done. Otherwise name another file."
+        raise UsageError(f"--pidfile: {path} is that of {program}, which runs (pid {pid})", hint)
 
 
 def _flower_version() -> tuple[int, ...]:
