@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,9 @@ from livectl.completing import complete
 from livectl.context import CommandContext, loglevel_option, pass_command_context
 from livectl.errors import SettingsError, UsageError
 from livectl.pools import POOLS
-from livectl.worker_options import KIBIBYTE, WorkerTuning
+
+if TYPE_CHECKING:
+    from livectl.worker_options import WorkerTuning
 
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -104,6 +106,8 @@ def command(context: CommandContext, /, *, dry_run: bool, detach: bool, **option
 
 def _take_tuning(options: dict[str, Any]) -> WorkerTuning:
     """Those of the options that are Celery's own; takes them out of the others."""
+    from livectl.worker_options import WorkerTuning
+
     memory = options.pop("max_memory_per_child")
     values = {name: options.pop(name) for name in WorkerTuning.__struct_fields__ if name in options}
     return WorkerTuning(**values, max_memory_per_child=_read_kibibytes(memory) if memory else None)
@@ -112,6 +116,7 @@ def _take_tuning(options: dict[str, Any]) -> WorkerTuning:
 def _read_kibibytes(text: str) -> int:
     """A size as Celery takes it, in KiB without a unit, or with one."""
     from livectl.units import parse_byte_size
+    from livectl.worker_options import KIBIBYTE
 
     if text.isdecimal():
         return int(text)
