@@ -163,6 +163,12 @@ class CacheGet(msgspec.Struct, frozen=True):
     key: str
 
 
+class CacheGetAll(msgspec.Struct, frozen=True):
+    """A platform wants several values that it kept, in one go."""
+
+    keys: tuple[str, ...]
+
+
 class CacheSet(msgspec.Struct, frozen=True):
     """A platform keeps a value for the next check, in any process, for this many seconds."""
 

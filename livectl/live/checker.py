@@ -89,7 +89,9 @@ class Checker:
         return overdraft if overdraft > MAX_OVERDRAFT_SECONDS else 0.0
 
     def _context(self, platform_name: str, now: float) -> CheckContext:
-        return polling.check_context(self._settings, platform_name, now)
+        """Avatars are for the page, which shows what is recorded."""
+        with_avatars = self._store is not None and self._settings.web.images
+        return polling.check_context(self._settings, platform_name, now)._replace(with_avatars=with_avatars)
 
     def _ask(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> list[Observation]:
         """Asks and records. Requests beyond one for each batch are taken from the budget now."""

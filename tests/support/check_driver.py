@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from livectl.live.platforms.base import Call
-from livectl.models import CacheGet, CacheSet, Request, Response
+from livectl.models import CacheGet, CacheGetAll, CacheSet, Request, Response
 from tests.support import fake_platforms
 from tests.support.sites.plan import SiteRequest
 
@@ -39,6 +39,8 @@ def _perform(effect: object, respond: Callable[[Request], Response], cache: dict
             return respond(effect)
         case CacheGet():
             return cache.get(effect.key)
+        case CacheGetAll():
+            return [cache.get(key) for key in effect.keys]
         case CacheSet():
             cache[effect.key] = effect.value
             return None

@@ -47,8 +47,11 @@ class Site:
         self.log.clear()
         return drive(steps, self.respond, self.cache)
 
-    def check(self, platform: str, ids: Sequence[str], keys: Any = None, now: float = NOW) -> list[Observation]:
-        return self.drive(platforms.get(platform).check(ids, CheckContext(now, keys or {})))  # type: ignore[no-any-return]
+    def check(
+        self, platform: str, ids: Sequence[str], keys: Any = None, now: float = NOW, *, with_avatars: bool = False
+    ) -> list[Observation]:
+        context = CheckContext(now, keys or {}, with_avatars)
+        return self.drive(platforms.get(platform).check(ids, context))  # type: ignore[no-any-return]
 
     def observe_names(self, platform: str, names: Sequence[str], keys: Any = None) -> dict[str, Observation]:
         lookup = platforms.get(platform).names
@@ -140,6 +143,38 @@ def test_who_goes_live_is_in_kicks_list_and_who_ends_is_confirmed_alone() -> Non
     site.plan.show("kick", ids[-1], "offline")
     assert site.check("kick", ids, CLIENT)[-1].state is State.OFFLINE
     assert site.asked("/channels") == 1, "an older word of the channel does not count after it was live"
+
+
+@pytest.mark.parametrize(
+    ("platform", "keys", "address"),
+    [("twitch", CLIENT, "/users?"), ("kick", CLIENT, "/users?"), ("youtube", {"api_key": "k"}, "/channels?")],
+)
+def test_avatars_are_asked_for_once_a_day(platform: str, keys: dict[str, str], address: str) -> None:
+    site, ids = Site(), [f"UC{number:022}" if platform == "youtube" else str(1_000 + number) for number in range(3)]
+    for streamer_id in ids[:2]:
+        site.plan.show(platform, streamer_id, "live")
+    asked = []
+    for _ in range(2):
+        avatars = [each.avatar for each in site.check(platform, ids, keys, with_avatars=True)]
+        assert avatars == [*(f"https://static.example/faces/{streamer_id}.png" for streamer_id in ids[:2]), ""]
+        asked.append(site.asked(address))
+    assert asked == [1, 0]
+
+
+@pytest.mark.parametrize("platform", ["twitch", "youtube"])
+def test_without_a_key_avatars_come_along(platform: str) -> None:
+    site, streamer_id = Site(), f"UC{7:022}" if platform == "youtube" else "1007"
+    site.plan.show(platform, streamer_id, "live")
+    (observation,) = site.check(platform, [streamer_id])
+    assert observation.avatar == f"https://static.example/faces/{streamer_id}.png"
+
+
+def test_avatars_that_cannot_be_had_spoil_no_check() -> None:
+    site = Site(**{"/users?": Response(status=500)})
+    site.plan.show("twitch", "1000", "live")
+    for asked in (1, 0):
+        (observation,) = site.check("twitch", ["1000"], CLIENT, with_avatars=True)
+        assert (observation.state, observation.avatar, site.asked("/users?")) == (State.LIVE, "", asked)
 
 
 def test_a_broadcast_of_kick_that_ended_is_confirmed_once() -> None:

@@ -18,7 +18,7 @@ import msgspec
 
 from livectl.live.network.curl import CurlPool, Transfer
 from livectl.live.platforms.base import Call, CheckFailed, failed_observation, same_observations
-from livectl.models import CacheGet, CacheSet, Observation, Request, Response, State
+from livectl.models import CacheGet, CacheGetAll, CacheSet, Observation, Request, Response, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Sequence
@@ -216,6 +216,8 @@ class _CheckDriver:
             self._send_request(generator, effect)
         elif isinstance(effect, CacheGet):
             self._waiting_for_cache.append((generator, effect.key))
+        elif isinstance(effect, CacheGetAll):
+            self._ready.append((generator, self._cache.cache_get(self._platform.name, effect.keys)))
         elif isinstance(effect, CacheSet):
             self._cache.cache_set(self._platform.name, effect.key, effect.value, effect.seconds)
             self._ready.append((generator, None))

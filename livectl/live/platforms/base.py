@@ -1,7 +1,8 @@
 """Defines what a platform is: addresses, limits, and a check that yields what to ask. No I/O in here.
 
 A check is a generator. It yields effects and is sent what came of them: a Response for a Request, text or None for a
-CacheGet, None for a CacheSet, a value or None for a Call. What drives it owns sockets, clock, threads and memory.
+CacheGet, a list of these for a CacheGetAll, None for a CacheSet, a value or None for a Call. What drives it owns
+sockets, clock, threads and memory.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
+import msgspec
+
 from livectl.errors import LivectlError, PlatformError
-from livectl.models import CacheGet, CacheSet, Observation, Request, Response, State
+from livectl.models import CacheGet, CacheGetAll, CacheSet, Observation, Request, Response, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
-Effect: TypeAlias = "Request | CacheGet | CacheSet | Call"
+Effect: TypeAlias = "Request | CacheGet | CacheGetAll | CacheSet | Call"
 Check: TypeAlias = "Generator[Effect, Any, list[Observation]]"
 Resolve: TypeAlias = "Generator[Effect, Any, str]"
 ResolveNames: TypeAlias = "Generator[Effect, Any, dict[str, str | LivectlError]]"
@@ -23,11 +26,16 @@ Observations: TypeAlias = "Generator[Effect, Any, dict[str, Observation]]"
 StreamerCheck: TypeAlias = "Callable[[str, CheckContext], Generator[Effect, Any, Observation]]"
 ResolveBatch: TypeAlias = "Callable[[Sequence[str], CheckContext], ResolveNames]"
 BatchCheck: TypeAlias = "Callable[[Sequence[str], CheckContext], Observations]"
+WholeCheck: TypeAlias = "Callable[[Sequence[str], CheckContext], Check]"
+FindAvatars: TypeAlias = "Callable[[Sequence[str], CheckContext], Generator[Effect, Any, dict[str, str]]]"
 
 # Failures without one answer: the batch, its two halves, their four quarters. It is the site then, not an id.
 MAX_FAILURES_WITHOUT_ANSWER = 7
 MAX_SPLITS = 16  # in one check; 7 find one bad id in 100
 MAX_SINGLE_RETRIES = 5  # missing rows asked again in one check: an answer that lacks more is broken as a whole
+AVATAR_SECONDS = 86_400.0  # an avatar is asked for once a day
+AVATAR_RETRY_SECONDS = 3_600.0  # ... where that failed, once an hour
+NO_AVATAR = "-"
 ABSENT_CACHE_SECONDS = 3_600.0  # a row missing even when asked alone is not asked alone again for so long
 # What an answer positively says of a streamer, whoever else it may have failed.
 POSITIVE_STATES = {State.LIVE, State.OFFLINE, State.REPLAY, State.UPCOMING, State.RESTRICTED, State.BANNED}
@@ -102,6 +110,7 @@ class CheckContext(NamedTuple):
 
     now: float
     keys: Mapping[str, str]
+    with_avatars: bool = False  # whether avatars may be asked for, where that takes a request of their own
 
 
 class Call(NamedTuple):
@@ -211,6 +220,45 @@ def with_second_check(
         return [observations[streamer_id] for streamer_id in ids]
 
     return check
+
+
+def with_avatars(check: WholeCheck, find: FindAvatars, size: int) -> WholeCheck:
+    """The check of a site whose answers lack the avatars: asks for those of who is live once a day, `size` at once.
+
+    Nothing that goes wrong with them spoils the check.
+    """
+
+    def check_with_avatars(ids: Sequence[str], context: CheckContext) -> Check:
+        observations = yield from check(ids, context)
+        live = [each for each in observations if each.state is State.LIVE] if context.with_avatars else []
+        bare = [each.id for each in live if not each.avatar]
+        avatars = (yield from _kept_avatars(bare)) if bare else {}
+        missing = [streamer_id for streamer_id in bare if streamer_id not in avatars]
+        for part in _split(missing, size):
+            avatars |= yield from _find_and_keep(find, part, context)
+        return [
+            msgspec.structs.replace(each, avatar=avatars[each.id]) if avatars.get(each.id) else each
+            for each in observations
+        ]
+
+    return check_with_avatars
+
+
+def _kept_avatars(ids: Sequence[str]) -> Generator[Effect, Any, dict[str, str]]:
+    kept = yield CacheGetAll(tuple(f"avatar/{streamer_id}" for streamer_id in ids))
+    return {streamer_id: text.removeprefix(NO_AVATAR) for streamer_id, text in zip(ids, kept, strict=True) if text}
+
+
+def _find_and_keep(
+    find: FindAvatars, ids: Sequence[str], context: CheckContext
+) -> Generator[Effect, Any, dict[str, str]]:
+    try:
+        found, seconds = (yield from find(ids, context)), AVATAR_SECONDS
+    except CheckFailed:
+        found, seconds = {}, AVATAR_RETRY_SECONDS
+    for streamer_id in ids:
+        yield from cache_set(f"avatar/{streamer_id}", found.get(streamer_id) or NO_AVATAR, seconds)
+    return found
 
 
 def one_by_one(platform: str, check_streamer: StreamerCheck) -> Callable[[Sequence[str], CheckContext], Check]:

@@ -25,6 +25,7 @@ from livectl.live.platforms.base import (
     failed_observation,
     in_batches,
     resolve_alone,
+    with_avatars,
 )
 from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
@@ -47,8 +48,10 @@ NON_CHANNEL_PATHS = {
 HINT = "Give the channel: https://kick.com/NAME"
 BATCH = 100  # of the list
 CHANNEL_BATCH = 20  # 50 are allowed, but then half of the answers were wrong
+USER_BATCH = 50
 CHANNELS_URL = "https://api.kick.com/public/v1/channels"
 LIST_URL = "https://api.kick.com/public/v1/users/livestreams"
+USERS_URL = "https://api.kick.com/public/v1/users"
 OAUTH_URL = "https://id.kick.com/oauth/token"
 RECENTLY_LIVE_SECONDS = 900.0  # for so long after "live", a batch's "offline" must be confirmed
 OFFLINE_SECONDS = 900.0  # for so long after a channel's "offline", not to be in the list says so, too
@@ -99,6 +102,11 @@ class KickOwner(msgspec.Struct):
     slug: str = ""
 
 
+class KickUser(msgspec.Struct):
+    user_id: int
+    profile_picture: str | None = ""
+
+
 class KickRows(msgspec.Struct):
     data: list[msgspec.Raw]
     message: str | None = ""
@@ -106,6 +114,7 @@ class KickRows(msgspec.Struct):
 
 ROWS = msgspec.json.Decoder(KickRows)
 CHANNEL = msgspec.json.Decoder(KickChannel)
+USER = msgspec.json.Decoder(KickUser)
 OWNER = msgspec.json.Decoder(KickOwner)
 BROADCAST = msgspec.json.Decoder(KickBroadcast)
 SUCCESS_MESSAGES = {"", "ok", "success"}
@@ -175,7 +184,16 @@ def _not_found(streamer_id: str, context: CheckContext) -> Observation:
     return Observation(platform=NAME, id=streamer_id, state=State.NOT_FOUND, at=context.now)
 
 
-def check(ids: Sequence[str], context: CheckContext) -> Check:
+def find_avatars(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, str]]:
+    numbers = [streamer_id for streamer_id in ids if is_number(streamer_id)]
+    if not numbers:
+        return {}
+    rows = _read_rows((yield from _ask_kick(USERS_URL, "id", numbers, context)), context)
+    users = [parsing.decode_json(row, USER) for row in rows]
+    return {str(user.user_id): parsing.image_url(user.profile_picture) for user in users}
+
+
+def check_states(ids: Sequence[str], context: CheckContext) -> Check:
     """Asks the list about many at once, and the channels about whom the list leaves in doubt."""
     numbers = [streamer_id for streamer_id in ids if is_number(streamer_id)]
     observations: dict[str, Observation] = {}
@@ -371,7 +389,7 @@ PLATFORM = Platform(
     key_needed=True,
     address=address,
     url=url,
-    check=check,
+    check=with_avatars(check_states, find_avatars, USER_BATCH),
     resolve=resolve,
     names=NameLookup(CHANNEL_BATCH, resolve_batch, observe=observe_names),
 )

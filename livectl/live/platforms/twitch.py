@@ -23,6 +23,7 @@ from livectl.live.platforms.base import (
     failed_observation,
     in_batches,
     resolve_alone,
+    with_avatars,
     with_second_check,
 )
 from livectl.live.platforms.parsing import is_number, parse_page_address
@@ -49,7 +50,8 @@ WEB_CLIENT_ID = "kimne78kx3ncx6brgo4mv6wki5h1ko"  # of the site's own pages, the
 SITE_TROUBLE = re.compile(
     r"server error|service (error|timeout|unavailable)|timed? ?out", re.IGNORECASE
 )  # in its errors
-USER_FIELDS = "id login displayName stream{id type title viewersCount createdAt previewImageURL game{name}}"
+STREAM_FIELDS = "id type title viewersCount createdAt previewImageURL game{name}"
+USER_FIELDS = f"id login displayName profileImageURL(width:150) stream{{{STREAM_FIELDS}}}"
 QUERY_BY_LOGIN = f"query($login:String!){{user(login:$login){{{USER_FIELDS}}}}}"
 QUERY_BY_NUMBER = f"query($id:ID!){{user(id:$id){{{USER_FIELDS}}}}}"
 
@@ -65,6 +67,7 @@ class HelixStream(msgspec.Struct):
     game_name: str | None = ""
     viewer_count: int | None = None
     thumbnail_url: str | None = ""
+    avatar: str | None = ""  # which GraphQL alone has beside it
 
 
 class HelixRows(msgspec.Struct):
@@ -76,6 +79,7 @@ class HelixRows(msgspec.Struct):
 class HelixUser(msgspec.Struct):
     id: str
     login: str
+    profile_image_url: str | None = ""
 
 
 class HelixUsers(msgspec.Struct):
@@ -103,6 +107,7 @@ class GqlUser(msgspec.Struct, rename="camel"):
     id: str
     login: str
     display_name: str | None = ""
+    profile_image_url: str | None = msgspec.field(name="profileImageURL", default="")
 
 
 class GqlData(msgspec.Struct):
@@ -241,6 +246,16 @@ def _decode_streams(
     return streams, row_failure
 
 
+def find_avatars(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, str]]:
+    users = yield from _find_users(
+        [("id", each) if is_number(each) else ("login", each.removeprefix("@")) for each in ids], context
+    )
+    by_name = {
+        name: parsing.image_url(user.profile_image_url) for user in users for name in (user.id, user.login.lower())
+    }
+    return {each: by_name.get(each.removeprefix("@"), "") for each in ids}
+
+
 def _exists(parameter: tuple[str, str], context: CheckContext) -> Generator[Effect, Any, bool]:
     """Whether there is such a streamer. It costs one more call, so only a check of a single streamer asks."""
     key, value = parameter[0].removeprefix("user_"), parameter[1]
@@ -285,6 +300,7 @@ def _build_observation(
         name=parsing.plain_text(stream.user_name or stream.user_login),
         url=f"https://www.twitch.tv/{stream.user_login}",
         cover=parsing.image_url(f"{cover}?t={context.now // COVER_REFRESH_SECONDS:.0f}"),
+        avatar=parsing.image_url(stream.avatar),
         viewers=parsing.parse_count(stream.viewer_count),
         started_at=parsing.instant_timestamp(stream.started_at),
     )
@@ -375,11 +391,14 @@ def _to_helix_stream(user: GqlUser, stream: GqlStream) -> HelixStream:
         game_name=stream.game.name if stream.game else "",
         viewer_count=stream.viewers_count,
         thumbnail_url=stream.preview_image_url,
+        avatar=user.profile_image_url,
     )
 
 
 CHECK_WITHOUT_KEY = in_batches(NAME, GQL_BATCH, check_batch_without_key)
-CHECK_WITH_KEY = with_second_check(in_batches(NAME, BATCH, check_batch), CHECK_WITHOUT_KEY)
+CHECK_WITH_KEY = with_avatars(
+    with_second_check(in_batches(NAME, BATCH, check_batch), CHECK_WITHOUT_KEY), find_avatars, BATCH
+)
 
 
 def check(ids: Sequence[str], context: CheckContext) -> Check:

@@ -97,6 +97,15 @@ class YouTubeChannel(msgspec.Struct):
     id: str
 
 
+class YouTubePictured(msgspec.Struct):
+    id: str
+    snippet: dict[str, Any] = {}
+
+
+class YouTubePictures(msgspec.Struct):
+    items: list[YouTubePictured] = []
+
+
 class YouTubeChannels(msgspec.Struct):
     kind: str = ""
     items: list[YouTubeChannel] | None = None  # left out when there are none
@@ -150,6 +159,7 @@ class YouTubeVideos(NamedTuple):
 ITEMS = msgspec.json.Decoder(YouTubeItems)
 ITEM = msgspec.json.Decoder(YouTubeItem, strict=False)
 CHANNELS = msgspec.json.Decoder(YouTubeChannels)
+PICTURES = msgspec.json.Decoder(YouTubePictures)
 PLAYLIST = msgspec.json.Decoder(YouTubePlaylist)
 ERROR_RESPONSE = msgspec.json.Decoder(YouTubeErrorResponse)
 KNOWN_VIDEOS = msgspec.json.Decoder(KnownVideos)
@@ -173,6 +183,13 @@ def find_channel_id(name: str, context: CheckContext) -> Generator[Effect, Any, 
     if not channels.items:
         raise NotAStreamer(f"YouTube knows no {name}")
     return channels.items[0].id
+
+
+def find_avatars(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, str]]:
+    """The pictures of channels, for one unit."""
+    query = {"part": "snippet", "id": ",".join(ids), "maxResults": str(MAX_IDS_PER_CALL)}
+    channels = parsing.read_json((yield from _call_api("channels", query, context)), PICTURES, context.now).items
+    return {channel.id: parsing.find_image_url(channel.snippet.get("thumbnails")) for channel in channels}
 
 
 def check_batch(ids: Sequence[str], context: CheckContext) -> Observations:

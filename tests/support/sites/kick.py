@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.support.sites.responses import ON_AIR, TOKEN, answered_scenes, iso_time, json_response
-from tests.support.sites.twitch import token
+from tests.support.sites.twitch import picture, token
 
 if TYPE_CHECKING:
     from tests.support.sites.plan import Plan, Scene, SiteRequest, SiteResponse
@@ -16,6 +16,10 @@ def api(plan: Plan, request: SiteRequest) -> SiteResponse:
         return json_response({"message": "Unauthorized", "data": {}}, 401)
     if request.path == "/public/v1/users/livestreams":
         return _list(plan, request.get_all("user_id"))
+    if request.path == "/public/v1/users":
+        return json_response(
+            {"data": [{"user_id": int(each), "profile_picture": picture(each)} for each in request.get_all("id")]}
+        )
     slugs = [plan.find_alias("kick", slug) or "" for slug in request.get_all("slug")]
     scenes = answered_scenes(plan, "kick", [*request.get_all("broadcaster_user_id"), *slugs])
     if scenes is None:

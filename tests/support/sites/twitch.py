@@ -21,7 +21,9 @@ def helix(plan: Plan, request: SiteRequest) -> SiteResponse:
     if request.path == "/helix/users":
         ids = [*request.get_all("id"), *(plan.find_alias("twitch", login) for login in request.get_all("login"))]
         known = [user_id for user_id in ids if user_id and plan.scene("twitch", user_id).kind != "not_found"]
-        users = [{"id": user_id, "login": _login(plan, user_id), "display_name": user_id} for user_id in known]
+        users = [
+            {"id": user_id, "login": _login(plan, user_id), "profile_image_url": picture(user_id)} for user_id in known
+        ]
         return json_response({"data": users})
     logins = [plan.find_alias("twitch", login) or "" for login in request.get_all("user_login")]
     scenes = answered_scenes(plan, "twitch", [*request.get_all("user_id"), *logins])
@@ -53,6 +55,10 @@ def _stream(plan: Plan, streamer_id: str, scene: Scene) -> dict[str, Any]:
     }
 
 
+def picture(streamer_id: str) -> str:
+    return f"https://static.example/faces/{streamer_id}.png"
+
+
 def gql(plan: Plan, request: SiteRequest) -> SiteResponse:
     operations = json.loads(request.body)
     if not isinstance(operations, list) or len(operations) > 35:
@@ -79,6 +85,7 @@ def _user(plan: Plan, streamer_id: str, scene: Scene) -> dict[str, Any]:
         "id": streamer_id,
         "login": _login(plan, streamer_id),
         "displayName": streamer_id,
+        "profileImageURL": picture(streamer_id),
         "stream": stream if on_air else None,
     }
     return {"data": {"user": user}}

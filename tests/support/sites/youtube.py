@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.support.sites.plan import Plan, Scene, SiteRequest, SiteResponse
 from tests.support.sites.responses import ON_AIR, html_page, iso_time, json_response
+from tests.support.sites.twitch import picture
 
 
 def site(plan: Plan, request: SiteRequest) -> SiteResponse:
@@ -60,19 +61,27 @@ def live_page(streamer_id: str, scene: Scene) -> SiteResponse:
         player["playabilityStatus"] = {"status": "LOGIN_REQUIRED", "reason": "Sign in to confirm your age"}
     script = f"var ytInitialPlayerResponse = {json.dumps(player, separators=(',', ':'))};"
     link = f'<link rel="canonical" href="https://www.youtube.com/watch?v={video(streamer_id, scene)}">'
-    return html_page(
-        f"<head>{link}</head><script>{script}</script><script>var ytInitialData = {initial_data(scene)};</script>"
-    )
+    data = f"var ytInitialData = {initial_data(streamer_id, scene)};"
+    return html_page(f"<head>{link}</head><script>{script}</script><script>{data}</script>")
 
 
-def initial_data(scene: Scene) -> str:
+def initial_data(streamer_id: str, scene: Scene) -> str:
     """What stands behind the player's own script: the view count, before the other videos."""
     count = {"viewCount": {"runs": [{"text": f"{scene.viewers:,}"}, {"text": " watching now"}]}, "isLive": True}
     primary = {"viewCount": {"videoViewCountRenderer": count}} if scene.kind in ON_AIR else {}
-    return json.dumps({"contents": [{"videoPrimaryInfoRenderer": primary}, {"videoId": "sidebar0001"}]})
+    owner = {"thumbnail": {"thumbnails": [{"url": picture(streamer_id)}]}}
+    second = {"owner": {"videoOwnerRenderer": owner}}
+    parts = [{"videoPrimaryInfoRenderer": primary}, {"videoSecondaryInfoRenderer": second}, {"videoId": "sidebar0001"}]
+    return json.dumps({"contents": parts})
 
 
 def api(plan: Plan, request: SiteRequest) -> SiteResponse:
+    if request.path.endswith("/channels") and request.get("part") == "snippet":
+        pictures = [
+            {"id": each, "snippet": {"thumbnails": {"default": {"url": picture(each)}}}}
+            for each in request.get("id").split(",")
+        ]
+        return json_response({"items": pictures})
     if request.path.endswith("/channels"):
         streamer_id = plan.find_alias("youtube", request.get("forHandle"))
         return json_response({"items": [{"id": streamer_id}] if streamer_id else []})
