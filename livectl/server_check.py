@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import socket
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from livectl import redis_client, tls
@@ -16,7 +17,7 @@ from livectl.redaction import redact_text
 from livectl.redis_client import SERVER_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from amqp.exceptions import AMQPError
 
@@ -87,9 +88,33 @@ def _error_within(timeout_s: float, ask: Callable[[], None]) -> Exception | None
     return TimeoutError() if thread.is_alive() else errors[0] if errors else None
 
 
+def ask_rabbitmq(address: Address, ask: Callable[[Any], None], timeout_s: float = SERVER_TIMEOUT_S) -> None:
+    """Calls with an open connection of py-amqp. Raises ServerError within this time when RabbitMQ does not answer."""
+
+    def run() -> None:
+        with _logged_in(address, timeout_s) as connection:
+            ask(connection)
+
+    if (error := _error_within(timeout_s, run)) is not None:
+        raise rabbitmq_error(address, error) from error
+
+
 def _log_in_and_send(address: Address, timeout_s: float) -> None:
-    from amqp import Connection, Message
+    from amqp import Message
     from amqp.exceptions import AccessRefused
+
+    with _logged_in(address, timeout_s) as connection:
+        channel = connection.channel()
+        try:
+            queue, _, _ = channel.queue_declare("", exclusive=True, auto_delete=True)
+            channel.basic_publish(Message(""), routing_key=queue, timeout=timeout_s)
+        except AccessRefused:
+            pass  # it lets this user in, who may use queues of some names only
+
+
+@contextmanager
+def _logged_in(address: Address, timeout_s: float) -> Iterator[Any]:
+    from amqp import Connection
 
     connection = Connection(
         host=f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}",
@@ -104,12 +129,7 @@ def _log_in_and_send(address: Address, timeout_s: float) -> None:
     )
     try:
         connection.connect()
-        channel = connection.channel()
-        try:
-            queue, _, _ = channel.queue_declare("", exclusive=True, auto_delete=True)
-            channel.basic_publish(Message(""), routing_key=queue, timeout=timeout_s)
-        except AccessRefused:
-            pass  # it lets this user in, who may use queues of some names only
+        yield connection
         connection.close()
     finally:
         connection.collect()

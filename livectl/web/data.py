@@ -307,12 +307,19 @@ def read_jobs(deployment: Deployment) -> JobsSnapshot:
     on_redis, can_list_results = deployment.on_redis, deployment.results is not None
     return JobsSnapshot(
         workers=_read_section(lambda: _list_workers(deployment)) if on_redis else PageSection(why=NOT_REDIS_REASON),
-        queues=_read_section(lambda: queues.measure(deployment)) if on_redis else PageSection(why=NOT_REDIS_REASON),
+        queues=_read_queues(deployment),
         recent=_cut(_read_section(lambda: _recent_jobs(deployment)), MAX_RECENT_JOBS)
         if can_list_results
         else PageSection(why=NO_RESULTS_REASON),
         dead=_read_dead(deployment),
     )
+
+
+def _read_queues(deployment: Deployment) -> PageSection[queues.QueueDepths]:
+    if not queues.tells_ready(deployment):
+        return PageSection(why=NOT_REDIS_REASON)
+    measure = queues.measure if deployment.on_redis else queues.measure_declared
+    return _read_section(lambda: measure(deployment))
 
 
 def _read_dead(deployment: Deployment) -> PageSection[list[dead_letters.ListedLetter]]:

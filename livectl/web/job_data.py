@@ -170,7 +170,7 @@ class JobReadings:
 
 def sample_depths(deployment: Deployment, now: float) -> None:
     """Notes how deep the queues are. Of several that do so in the same half minute, the first counts."""
-    if deployment.store is None or deployment.redis_broker is None:
+    if deployment.store is None or not queues.tells_ready(deployment):
         return
     depths = dict(list(queues.measure_ready(deployment).items())[:MAX_SAMPLED_QUEUES])
     key, slot = DEPTHS_PREFIX + job_log.app_name(deployment), int(now // SAMPLE_SECONDS * SAMPLE_SECONDS)

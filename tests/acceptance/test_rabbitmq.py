@@ -8,22 +8,28 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import pytest
 from celery import Celery
 from celery.worker import state
 from kombu import Connection, Queue, pools
 
 from livectl import settings
+from livectl.address import Address
 from livectl.celeryapp import create_app
 from livectl.doctor import collect_app, collect_state
 from livectl.doctor.facts import RabbitFacts
 from livectl.errors import LivectlError
+from livectl.ops import deployment as deployments
+from livectl.ops.cluster import queues
+from livectl.ops.cluster.queues import QueueDepths
 from livectl.ops.jobs import dead_letters
 from livectl.ops.protocol.dead_letter import DeadLetter
 from livectl.ops.transport import dead_queue, rabbitmq, rabbitmq_held
 from livectl.ops.transport.dead_queue import BrokerKeeper
 from livectl.ops.transport.rabbitmq import Line
 from livectl.ops.transport.rabbitmq_held import Delays, StandIns
+from livectl.web import data, job_data
 from tests.support.celery_project import Project
 from tests.support.processes import livectl
 from tests.support.waiting import HANG_SECONDS, wait_for
@@ -85,6 +91,29 @@ def test_an_app_without_a_store_has_its_dead_letters_on_rabbitmq(tmp_path: Path,
         assert "forgotten" in project.livectl("dead", "drop", stranger, killer).stdout
         assert project.livectl("dead").stdout == "No dead letters.\n"
     project.close()
+
+
+def test_the_page_shows_how_deep_the_queues_were(tmp_path: Path, shared: str, line: Line, store_url: str) -> None:
+    """Without Celery, and whatever else lies there."""
+    found = settings.load(
+        {"LIVECTL_BROKER": shared, "LIVECTL_STORE": store_url, "LIVECTL_HOME": str(tmp_path)}, tmp_path
+    )
+    deployment = deployments.own_deployment(found)
+    assert data.read_jobs(deployment).queues.value == QueueDepths(queues=())
+    line.ask(lambda channel: channel.queue_declare("livectl", auto_delete=False))
+    with Connection(shared) as connection:
+        connection.Producer().publish({}, routing_key="livectl")
+        wait_for(lambda: queues.measure_ready(deployment) == {"livectl": 1}, what="the message")
+    now = time.time()
+    for ago in (60, 30):
+        job_data.sample_depths(deployment, now - ago)
+    assert job_data.read_depths(deployment, now)["livectl"].depths[-3:-1] == (1, 1)
+    assert data.read_jobs(deployment).queues.value == QueueDepths(
+        queues=(queues.Queue(name="livectl", ready=1, consumers=0),), notes=("nobody reads livectl, which has 1 ready",)
+    )
+    line.ask(lambda channel: channel.queue_delete("livectl"))
+    away = msgspec.structs.replace(deployment, broker=Address.parse("amqp://127.0.0.1:1//"))
+    assert data.read_jobs(away).queues.why.startswith("no server answers at amqp://127.0.0.1:1")
 
 
 def test_letters_are_bounded_and_one_that_is_forgotten_stays_so(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl import redis_client
+from livectl import redis_client, server_check
 from livectl.ops import deployment as deployments
 from livectl.ops.cluster import broadcast
 from livectl.ops.protocol import delayed, message, plus, remote_control, unacked
@@ -73,10 +73,33 @@ def measure(
     return QueueDepths(queues=queues, notes=all_notes, processed=processed, reads=reads)
 
 
+def tells_ready(deployment: Deployment) -> bool:
+    """Whether the broker itself tells how deep queues are, without Celery."""
+    return deployment.redis_broker is not None or (deployment.on_rabbitmq and deployment.broker is not None)
+
+
+def measure_declared(deployment: Deployment) -> QueueDepths:
+    """The queues of the settings on RabbitMQ, as far as it tells of them by itself: no worker is asked."""
+    from amqp.exceptions import NotFound
+
+    measured: list[Queue] = []
+
+    def ask(connection: Any) -> None:
+        for name in sorted(deployment.layout.queues):
+            with suppress(NotFound), connection.channel() as channel:  # no queue of that name
+                _, ready, consumers = channel.queue_declare(name, passive=True)
+                measured.append(Queue(name=name, ready=ready, consumers=consumers))
+
+    if deployment.broker is not None:
+        server_check.ask_rabbitmq(deployment.broker, ask)
+    return QueueDepths(queues=tuple(measured), notes=tuple(_unread_queue_notes(measured)))
+
+
 def measure_ready(deployment: Deployment) -> dict[str, int]:
-    """How many messages are ready in each queue that a Redis knows, by name: no worker is asked."""
+    """How many messages are ready in each queue, by name, where the broker tells that: no worker is asked."""
     if deployment.redis_broker is None:
-        return {}
+        declared = measure_declared(deployment).queues if tells_ready(deployment) else ()
+        return {queue.name: queue.ready for queue in declared}
     with redis_client.connect(deployment.redis_broker, trial_write=False) as connection:
         names = protocol_keys.list_queues(connection, deployment.layout)
         keys = [(name, key) for name in names for key in deployment.layout.list_keys(name)]
