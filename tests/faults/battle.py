@@ -16,13 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from livectl.ops.processes import die_with_parent
-from livectl.ops.transport.leases import SURE_S
 from tests.faults import brokers
 from tests.faults.frame import HANG_S, end_in_order
 from tests.faults.ledger import Ledger
@@ -33,6 +33,8 @@ from tests.support.waiting import wait_for
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tests.faults.ledger import Entry
+
 WORKERS = 2
 CONCURRENCY = 2
 JOB_S = 0.005
@@ -40,7 +42,7 @@ FIRST_HARM_S, HARM_PAUSE_S = 10.0, (3.0, 13.0)  # between two harms; on average 
 LAST_QUIET_S = 200.0  # without any job, before what is open counts as lost: longer than any system's time-out
 KEPT_ENTRIES = 10_000
 LAST_LINES = 15
-SETTLED_S = 3.0  # the next harm comes later
+MEETS_WITHIN_S = 3.0  # a harm meets no job that began longer before
 SEEN_WITHIN_S = 60.0  # after a harm: then it is a hang, and is counted as that long
 
 APP = """
@@ -82,6 +84,21 @@ class Fighter:
     imports: str = ""
     scheme: str = "redis"
     options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Harm:
+    """What was done, to which processes (none: to the broker), and when."""
+
+    kind: str
+    pids: frozenset[int]
+    began: float
+    ended: float
+
+    def met(self, start: Entry) -> bool:
+        """Whether it may have met a job that began there."""
+        is_its = not self.pids or start.pid in self.pids
+        return is_its and self.began - MEETS_WITHIN_S < start.at < self.ended
 
 
 # Stock Celery gives back after visibility_timeout, an hour: so long nobody waits here. Where it acknowledges late it is
@@ -131,7 +148,7 @@ class Battle:
             "LIVECTL_STORE": self.broker.url,
         }
         self.exits, self.stuck, self.backs = 0, 0, list[float]()
-        self.standstills: list[tuple[float, float]] = []  # of workers, longer than their leases: from when to when
+        self.harms: list[Harm] = []
         self.workers = [self._start_worker(number) for number in range(WORKERS)]
         stack.callback(self._end)
 
@@ -181,22 +198,32 @@ class Battle:
             lines = (self.folder / f"worker-{number}.log").read_text(errors="replace").splitlines()
             print(f"worker {number} {what}:\n", *lines[-LAST_LINES:], sep="\n  ", file=sys.stderr, flush=True)
 
+    def _note(self, kind: str, began: float, *pids: int) -> float:
+        """Notes a harm that is over. Returns when it began to be possible that work goes on."""
+        self.harms.append(Harm(kind, frozenset(pids), began, time.monotonic()))
+        return self.harms[-1].ended
+
+    def _pids(self, number: int) -> list[int]:
+        return [self.workers[number].pid, *children(self.workers[number].pid)]
+
     def _kill_child(self, number: int, rng: random.Random) -> float:
-        if found := children(self.workers[number].pid):
+        began, victim = time.monotonic(), rng.choice(self._pids(number)[1:] or [0])
+        if victim:
             with suppress(ProcessLookupError):
-                os.kill(rng.choice(found), signal.SIGKILL)
-        return time.monotonic()
+                os.kill(victim, signal.SIGKILL)
+        return self._note("child killed", began, victim)
 
     def _kill_worker(self, number: int, rng: random.Random) -> float:
+        pids, began = self._pids(number), time.monotonic()
         self.workers[number].kill()
-        ended = time.monotonic()
+        ended = self._note("worker killed", began, *pids)
         self.workers[number].wait()
         self.workers[number] = self._start_worker(number)
         return ended
 
     def _stop_worker(self, number: int, rng: random.Random) -> float:
+        pids, began = self._pids(number), time.monotonic()
         self.workers[number].terminate()
-        ended = time.monotonic()
         with suppress(subprocess.TimeoutExpired):
             self.workers[number].wait(HANG_S)
         if self.workers[number].poll() is None:
@@ -204,30 +231,33 @@ class Battle:
             self._show_end(number, "did not end when it was told to")
             self.workers[number].kill()
             self.workers[number].wait()
+        self._note("worker told to end", began, *pids)
         self.workers[number] = self._start_worker(number)
-        return ended
+        return began
 
     def _pause_worker(self, number: int, rng: random.Random) -> float:
-        pids = [self.workers[number].pid, *children(self.workers[number].pid)]
-        began = time.monotonic()
+        pids, began = self._pids(number), time.monotonic()
         for sign, pause in ((signal.SIGSTOP, rng.uniform(2, 15)), (signal.SIGCONT, 0)):
             for pid in pids:
                 with suppress(ProcessLookupError):
                     os.kill(pid, sign)
             time.sleep(pause)
-        if time.monotonic() - began > SURE_S:
-            self.standstills.append((began, time.monotonic()))
+        self._note("worker stopped", began, *pids)
         return began
 
-    def repeats_by_standstill(self) -> int:
-        """How many of the jobs that began twice did so while a worker stood still, or when it had just gone on."""
-        return sum(
-            any(began < repeat.at < ended + SETTLED_S for began, ended in self.standstills)
-            for repeat in self.ledger.repeats
-        )
-
     def _kill_broker(self, number: int, rng: random.Random) -> float:
-        return brokers.take_down(self.broker, rng.uniform(0.2, 5))
+        began, ended = time.monotonic(), brokers.take_down(self.broker, rng.uniform(0.2, 5))
+        self._note("broker killed", began)
+        return ended
+
+    def repeats_by_harm(self) -> str:
+        """After which harm how many jobs were begun again, of them how many were done again."""
+        begun, done = Counter[str](), Counter[str]()
+        for start in self.ledger.repeats:
+            kind = next((harm.kind for harm in self.harms if harm.met(start)), "other")
+            begun[kind] += 1
+            done[kind] += self.ledger.ends[start.job] > 1
+        return ", ".join(f"{kind} {number} ({done[kind]})" for kind, number in begun.most_common())
 
     def wait_until_done(self) -> None:
         began = time.monotonic()
@@ -273,9 +303,9 @@ def result_of(battle: Battle) -> dict[str, object]:
         "system": battle.fighter.name,
         "acknowledged": len(ledger.acknowledged),
         "lost": len(ledger.open_jobs),
-        "repeated": ledger.repeated,
-        "by_standstill": battle.repeats_by_standstill(),
-        "doubled": ledger.doubled,
+        "begun_twice": ledger.repeated,
+        "done_twice": ledger.doubled,
+        "begun_twice_after": battle.repeats_by_harm(),
         "harms": len(battle.backs),
         "back_median_s": round(statistics.median(backs), 2),
         "back_longest_s": round(max(backs), 2),

@@ -29,7 +29,7 @@ class Ledger:
         self.starts: Counter[str] = Counter()
         self.ends: Counter[str] = Counter()
         self.entries: list[Entry] = []
-        self.repeats: list[Entry] = []  # the second start of each job that was started twice
+        self.first_starts: dict[str, Entry] = {}  # of each job
         self._offset = 0
 
     def note(self, event: str, job: str) -> None:
@@ -57,8 +57,8 @@ class Ledger:
         event, job, at, pid = line.split()
         entry = Entry(event, job, float(at), int(pid))
         self.entries.append(entry)
-        if event == "started" and self.starts[job] == 1:
-            self.repeats.append(entry)
+        if event == "started":
+            self.first_starts.setdefault(job, entry)
         if event == "acknowledged":
             self.acknowledged.add(job)
         else:
@@ -68,6 +68,11 @@ class Ledger:
     def open_jobs(self) -> set[str]:
         """Acknowledged and not done."""
         return self.acknowledged - self.ends.keys()
+
+    @property
+    def repeats(self) -> list[Entry]:
+        """The first start of each job that was begun more than once."""
+        return [self.first_starts[job] for job, times in self.starts.items() if times > 1]
 
     @property
     def repeated(self) -> int:

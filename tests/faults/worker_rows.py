@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.faults.workers import System, Worker
 
 NO_SWEEP = "from livectl.ops.transport import leases; leases.sweep = lambda channel: 0"
+NO_ORPHANS = "from livectl.ops.transport.orphans import Orphan; Orphan.listen = lambda orphan: None"
 DEAF_TO_TERM = "from celery.apps import worker; worker.install_worker_term_handler = lambda *a, **k: None"
 ONLY_IN_MEMORY = """
 from livectl.ops.processes import embedded_broker as e
@@ -68,6 +69,22 @@ def kill_workers(case: Case) -> Outcome:
         return system.start_worker()
 
     return harm_again_and_again(case, (40, 400), (1, 20), kill)
+
+
+def kill_mains(case: Case) -> Outcome:
+    """F2b. As F2, while its children run jobs of half a second: these end there, and are begun nowhere else."""
+    ends = []
+    with running_system(case) as system:
+        worker = system.start_worker()
+        for turn in range(case.either(1, 10)):
+            send_all(system, 4, prefix=f"turn{turn}-", args=[0.5])
+            wait_for_start(system, 1)
+            worker.signal(signal.SIGKILL)
+            ends.append(time.monotonic())
+            worker.wait()
+            worker = system.start_worker()
+            system.wait_until_done()
+        return system.outcome(ends)
 
 
 def kill_trees(case: Case) -> Outcome:
@@ -181,6 +198,15 @@ ROWS = (
         short_setups=("redis plain gevent",),  # of prefork, tests/acceptance/test_leases.py does it
         limits=Limits(repeated=40, set_aside=MAX_SET_ASIDE),
         short_limits=Limits(repeated=2),
+    ),
+    Row(
+        "F2b",
+        "kill -9 the worker's main process while its children run jobs, x10",
+        kill_mains,
+        ("redis plain prefork", "embedded own prefork"),
+        Mechanism("children that end their job and acknowledge it themselves", patch=NO_ORPHANS),
+        short_setups=("redis plain prefork",),
+        limits=Limits(repeated=0, doubled=0),
     ),
     Row(
         "F3",

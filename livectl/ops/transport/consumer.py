@@ -23,6 +23,7 @@ from livectl.ops.transport import delays, rabbitmq
 from livectl.ops.transport.deafness import DeafnessWatch
 from livectl.ops.transport.guarded_channel import guarded_transport
 from livectl.ops.transport.leases import LeasedQoS, LeaseKeeper, held_by_worker
+from livectl.ops.transport.orphans import Orphan
 from livectl.ops.transport.rabbitmq_held import RabbitHolder, patient_transport
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ class LeasedConsumer(FrugalConsumer):
         self._rabbit_holder = RabbitHolder(app, self) if holds_briefly and rabbitmq.speaks_amqp(app) else None
         if keeper is not None:
             self._hear_revokes()
+        if keeper is not None and runs_in_children(self.pool):
+            Orphan(app).listen()
 
     def connection_for_read(self, heartbeat: Any = None) -> Any:
         connection = rabbitmq.unconfirmed(self.app.connection_for_read(heartbeat=heartbeat))

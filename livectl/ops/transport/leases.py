@@ -144,6 +144,10 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
             self.memory.unsent_acks.add(delivery_tag)
         virtual.QoS.ack(self, delivery_tag)
 
+    def settle(self, delivery_tag: str) -> None:
+        """Acknowledges what another process holds, or held."""
+        self._remove_from_indices(delivery_tag).execute()
+
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
         if not requeue:
             self.ack(delivery_tag)
