@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import cycle
+from math import inf
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 from zoneinfo import ZoneInfo
@@ -149,6 +150,20 @@ def test_those_that_are_due_come_in_their_order(worker: Worker, server: redis.Re
     make_due(server)
     assert worker.bring_back() > 1
     assert [message.headers["id"] for message in worker.take(3) if message.headers["id"] in jobs[:2]] == jobs[:2]
+
+
+def test_who_moves_messages_to_the_store_is_the_keeper_before_who_only_returns_them(
+    worker: Worker, connection: RedisConnection, store_url: str
+) -> None:
+    layout, keepers = KeyLayout(), [DelayKeeper(only_returns=True) for _ in range(2)]
+    plain, other = (partial(keeper.bring_back, worker.store, worker.channel) for keeper in keepers)
+    send(store_url)
+    worker.delay(*worker.take())
+    assert plain() < inf == other()
+    assert delayed.has_keeper(connection, layout)
+    assert not delayed.has_mover(connection, layout)
+    assert worker.bring_back() < inf == plain()
+    assert delayed.has_mover(connection, layout)
 
 
 def test_the_keeper_wakes_when_the_next_is_due(worker: Worker, store_url: str) -> None:
@@ -339,7 +354,7 @@ def test_the_way_back(
         monkeypatch.setattr(purge, "KEEPER_GOODBYE_S", 0)
         with pytest.raises(LivectlError, match="runs"):
             purge.restore_delayed(project.deployment)
-        server.delete("unacked_delayed_keeper")
+        server.set("unacked_delayed_keeper", delayed.ONLY_RETURNS)  # a plain worker with our transport takes none out
         assert purge.restore_delayed(project.deployment) == 3
         order = [json.loads(text)["headers"]["id"] for text in reversed(server.lrange("q", 0, -1))]
         assert order == [due, lies_there, early, later]

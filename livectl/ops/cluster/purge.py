@@ -152,11 +152,12 @@ def empty_result(queue: str) -> PurgeResult:
 def restore_delayed(deployment: Deployment) -> int:
     """Puts what waits for its time in the store back into its queues, for stock workers. Returns how many messages.
 
-    Refused while a worker of livectl's runs, which would take them out again.
+    Refused while a worker of livectl's runs, which would take them out again. One of plain Celery with our transport
+    would not.
     """
     with _connect(deployment, "keep messages until their time", PURGE_TIMEOUT_S) as connection:
         end = time.monotonic() + KEEPER_GOODBYE_S
-        while delayed.has_keeper(connection, deployment.layout):
+        while delayed.has_mover(connection, deployment.layout):
             if time.monotonic() > end:
                 raise LivectlError("a worker of livectl's runs, and would take them out again", STOP_FIRST_HINT)
             time.sleep(KEEPER_PAUSE_S)

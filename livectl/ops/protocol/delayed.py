@@ -8,7 +8,7 @@ due, the messages with their lists, the ids of their jobs, and how many there ar
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -16,12 +16,13 @@ from livectl.ops.protocol.keys import has_time_left
 from livectl.redis_client import RedisReplyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from livectl.ops.protocol.keys import KeyLayout
     from livectl.redis_client import RedisConnection
 
 MESSAGES_PER_CALL = 500  # some milliseconds of the server's time
+ONLY_RETURNS = "returns:"  # begins the name of a keeper that moves nothing here itself
 OVERDUE_S = 10.0  # workers bring messages back in the moment, or within seconds after one of them died
 
 # Begins each script that takes messages away: KEYS are due times, messages, ids, counts. What was read is to be written
@@ -70,7 +71,7 @@ return moved
 FIND = """
 local found = {}
 for _, id in ipairs(ARGV) do
-  for _, member in ipairs(redis.call('ZRANGE', KEYS[3], '[' .. id .. ' ', '(' .. id .. '!', 'BYLEX')) do
+  for _, member in ipairs(redis.call('ZRANGEBYLEX', KEYS[3], '[' .. id .. ' ', '(' .. id .. '!')) do
     local name = string.sub(member, #id + 2)
     local value = redis.call('HGET', KEYS[2], name)
     if value then
@@ -121,8 +122,14 @@ def keeper_key(unacked_key: str) -> str:
 
 
 def has_keeper(connection: RedisConnection, layout: KeyLayout) -> bool:
-    """Whether a worker lives that keeps delays in the store."""
+    """Whether a worker lives that brings messages back."""
     return bool(connection.execute("EXISTS", keeper_key(layout.unacked_key)))
+
+
+def has_mover(connection: RedisConnection, layout: KeyLayout) -> bool:
+    """Whether a worker lives that moves messages here: each of those takes the place of a keeper that does not."""
+    keeper = connection.execute("GET", keeper_key(layout.unacked_key))
+    return bool(keeper) and not keeper.startswith(ONLY_RETURNS.encode())
 
 
 def count(connection: RedisConnection, layout: KeyLayout) -> dict[str, int]:
@@ -142,23 +149,20 @@ def find(connection: RedisConnection, layout: KeyLayout, ids: Sequence[str]) -> 
     """The messages of the jobs of these ids."""
     keys = delayed_keys(layout.unacked_key)
     try:
-        ranges = connection.execute_all([("ZRANGEBYLEX", keys.ids, f"[{job_id} ", f"({job_id}!") for job_id in ids])
+        return find_by(connection.execute, keys, ids)
     except RedisReplyError:  # this user may not look there
         return []
-    names = [
-        member[len(job_id.encode()) + 1 :]
-        for job_id, members in zip(ids, ranges, strict=True)
-        for member in (members if isinstance(members, list) else ())
-    ]
-    values = connection.execute("HMGET", keys.messages, *names) if names else []
-    pairs = zip(names, values, strict=True)
-    return read_found([word for name, value in pairs if value for word in (name, value)], ids)
 
 
-def read_found(found: Sequence[bytes], ids: Sequence[str]) -> list[StoredMessage]:
-    """The messages that FIND returned; those of other ids, which begin alike, are left out."""
-    messages = [_stored_message(name, value) for name, value in zip(found[::2], found[1::2], strict=True)]
-    return [stored for stored in messages if stored.job_id in ids]
+def find_by(execute: Callable[..., Any], keys: DelayedKeys, ids: Sequence[str]) -> list[StoredMessage]:
+    """As above, by whatever executes a command; these are the keys as they are on the server."""
+    messages: list[StoredMessage] = []
+    for start in range(0, len(ids), MESSAGES_PER_CALL):
+        chunk = ids[start : start + MESSAGES_PER_CALL]
+        found = execute("EVAL", FIND, len(keys), *keys, *chunk)
+        read = (_stored_message(name, value) for name, value in zip(found[::2], found[1::2], strict=True))
+        messages += [stored for stored in read if stored.job_id in chunk]  # other ids may begin alike
+    return messages
 
 
 def scan(connection: RedisConnection, layout: KeyLayout, queue: str) -> Iterator[StoredMessage]:

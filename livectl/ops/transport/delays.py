@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -59,11 +59,16 @@ redis.call('ZREM', KEYS[3], ARGV[1])
 return 1
 """
 
-# KEYS: keeper, due times, messages. ARGV: this worker, how long it then is the keeper, how many messages at most.
+# KEYS: keeper, due times, messages. ARGV: this worker, how long it then is the keeper, how many messages at most, how
+# the names of those begin that give way to one that moves messages here as well.
 # Returns seconds until the next is due, or none where that is not its matter; then name and list of those due in turn.
 LOOK = """
 local keeper = redis.call('GET', KEYS[1])
-if keeper and keeper ~= ARGV[1] then return {''} end
+local returns = ARGV[4]
+if keeper and keeper ~= ARGV[1] then
+  local is_over = string.sub(keeper, 1, #returns) == returns and string.sub(ARGV[1], 1, #returns) ~= returns
+  if not is_over then return {''} end
+end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -151,26 +156,24 @@ def take_revoked(channel: Any, ids: Sequence[str], is_known: Callable[[Any], boo
     """Takes the messages of these jobs, as far as their tasks are known here, and holds them from then on."""
     keys = delayed.delayed_keys(_unacked_key(channel))
     client, taken = channel.qos._client, []
-    for start in range(0, len(ids), delayed.MESSAGES_PER_CALL):
-        chunk = ids[start : start + delayed.MESSAGES_PER_CALL]
-        found = execute(client, "EVAL", delayed.FIND, len(keys), *keys, *chunk)
-        for stored in delayed.read_found(found, chunk):
-            held = channel.Message(loads(stored.raw.decode()), channel=channel)
-            if not is_known(held):
-                continue
-            what = (stored.name, held.delivery_tag, LEASE_S, queue_of(channel, stored.key))
-            if execute(client, "EVAL", HOLD, len(keys) + 3, *keys, *held_keys(channel), *what):
-                channel.taken_tag, channel.taken_from = held.delivery_tag, stored.key
-                channel.qos.append(held, held.delivery_tag)
-                taken.append(held)
+    for stored in delayed.find_by(partial(execute, client), keys, ids):
+        held = channel.Message(loads(stored.raw.decode()), channel=channel)
+        if not is_known(held):
+            continue
+        what = (stored.name, held.delivery_tag, LEASE_S, queue_of(channel, stored.key))
+        if execute(client, "EVAL", HOLD, len(keys) + 3, *keys, *held_keys(channel), *what):
+            channel.taken_tag, channel.taken_from = held.delivery_tag, stored.key
+            channel.qos.append(held, held.delivery_tag)
+            taken.append(held)
     return taken
 
 
 class DelayKeeper:
     """Brings back what is due, as long as this worker is the keeper."""
 
-    def __init__(self) -> None:
-        self._name = str(uuid4())
+    def __init__(self, *, only_returns: bool = False) -> None:
+        """Only returns: the worker moves no messages to the store itself."""
+        self._name = delayed.ONLY_RETURNS * only_returns + str(uuid4())
 
     def bring_back(self, client: Redis, channel: Any) -> float:
         """Brings back some of what is due. Returns for how many seconds there is nothing more to do."""
@@ -186,6 +189,7 @@ class DelayKeeper:
                 self._name,
                 str(KEEPER_TTL_MS),
                 str(delayed.MESSAGES_PER_CALL),
+                delayed.ONLY_RETURNS,
             )
             if moves := list(zip(flat[::2], flat[1::2], strict=True))[::-1]:  # the first is then taken next
                 targets, arguments = delayed.move_arguments("RPUSH", moves)

@@ -44,7 +44,7 @@ class LonelyTransport:
             if keeper is None:
                 from livectl.ops.transport.delays import DelayKeeper
 
-                keeper = DelayKeeper()
+                keeper = DelayKeeper(only_returns=True)
             return keeper.bring_back(client, channel)
 
         return LeaseKeeper(held_by_worker, bring_back=bring_back)
