@@ -13,6 +13,7 @@ import redis
 
 from livectl import redis_client
 from livectl.address import Address
+from livectl.errors import UsageError
 from livectl.models import Job, JobState
 from livectl.ops.cluster import purge, queues, workers
 from livectl.ops.jobs import dead_letters, job_log, results, sender, wait
@@ -102,6 +103,43 @@ def test_a_job_is_sent_waited_for_listed_and_sent_again(project: Project) -> Non
         project.wait_for_state(again.stdout.strip(), "FAILURE")
         assert "far" not in again.stderr
         assert "more than the visibility timeout" in project.livectl("call", "proj.add", "1", "--in", "1h").stderr
+        _follow_others(project)
+
+
+BY_KEY = ("--header", "tenant=ada", "--exchange", "celery", "--routing-key", "celery")
+
+
+def _follow_others(project: Project) -> None:
+    """A chain is followed to its last or to the one that failed, a canvas to what ends last; all ids are told."""
+    chained = project.livectl("call", "proj.add", "2", "3", "--chain", "proj.add 10", "--wait", "--json", *BY_KEY)
+    assert (chained.returncode, json.loads(chained.stdout)["result"]) == (0, 15)
+    failed = project.livectl(
+        "call", "proj.fail", "--chain", "proj.add 1", "--link-error", "proj.add 5 --immutable", "--wait"
+    )
+    assert (failed.returncode, re.findall(r"^task +(\S+)", failed.stdout, re.MULTILINE)) == (1, ["proj.fail"])
+    canvas = '{"chain": ["proj.add 1", {"group": ["proj.add 1", "proj.add 2"]}, {"task": "proj.note", "args": [0]}]}'
+    sent = project.livectl("call", "--canvas", canvas, "--json")
+    jobs = json.loads(sent.stdout)
+    assert [job["task"] for job in jobs["jobs"]] == ["proj.add", "proj.add", "proj.add", "proj.note"]
+    assert (jobs["id"], sent.stderr.count("queue celery")) == (jobs["jobs"][-1]["id"], 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--exchange", "nowhere"], "no queue of the app is bound to nowhere with no key"),
+        (["--routing-key", "other"], "no queue of the app is bound to celery with other"),
+        (["--serializer", "jsn"], "there is no serializer jsn"),
+        (["--serializer", "pickle"], "the workers take json alone, and would refuse it"),
+    ],
+    ids=" ".join,
+)
+def test_what_would_get_lost_on_its_way_is_not_sent(project: Project, words: list[str], says: str) -> None:
+    request = msgspec.convert({"task": "celery.ping", words[0].strip("-").replace("-", "_"): words[1]}, JobRequest)
+    project.app.finalize()
+    job_sender = sender.JobSender(project.deployment, project.app, {"celery.ping": project.app.tasks["celery.chain"]})
+    with pytest.raises(UsageError, match=re.escape(says)):
+        job_sender.validate(request)
 
 
 @pytest.mark.acceptance

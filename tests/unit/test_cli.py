@@ -187,7 +187,7 @@ def test_the_name_that_an_option_had_is_still_taken(argv: list[str], tmp_path: P
         (["worker", "proj"], "-A is missing: livectl -A proj worker"),
         (["beat", "proj"], "-A is missing: livectl -A proj beat"),
         (["up", "proj"], "-A is missing: livectl -A proj up"),
-        (["call", "t", "--link", "x"], ""),  # nothing is near
+        (["call", "t", "--sign", "x"], ""),  # nothing is near
         (["call", "t", "-1", "-x"], ""),
         (["call", "t", "--window-size", "x"], ""),
         (["live", "--columns"], ""),

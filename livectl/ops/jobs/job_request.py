@@ -15,6 +15,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+# What Celery writes into the headers of a job, and livectl.
+OWN_HEADERS = frozenset(
+    (
+        *("lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit"),
+        *("root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "replaced_task_nesting"),
+        *("stamped_headers", "stamps", "compression", "sent"),
+    )
+)
+
+
+class JobStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A job that follows another: it is given the result of that first, unless it is immutable."""
+
+    task: str
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    queue: str | None = None
+    priority: int | None = None
+    immutable: bool = False
+
+
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A job to be sent."""
 
@@ -25,6 +46,13 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     priority: int | None = None
     eta: datetime | None = None
     expires: datetime | None = None
+    chain: tuple[JobStep, ...] = ()  # one after the other, once it succeeded
+    link: tuple[JobStep, ...] = ()  # all at once, once it succeeded
+    link_error: tuple[JobStep, ...] = ()  # once it failed
+    serializer: str | None = None
+    exchange: str | None = None
+    routing_key: str | None = None
+    headers: dict[str, Any] = {}
 
 
 class JobOptions(TypedDict):
@@ -36,16 +64,38 @@ class JobOptions(TypedDict):
     expires: datetime | None
 
 
-def read_request(options: Mapping[str, Any]) -> JobRequest:
-    """Reads the options of `livectl call`. Arguments are JSON where they can be, and text otherwise."""
+def read_request(options: Mapping[str, Any], steps: Mapping[str, tuple[JobStep, ...]]) -> JobRequest:
+    """Reads the options of `livectl call`, and takes over what follows by its kind.
+
+    Arguments are JSON where they can be, and text otherwise.
+    """
     if not options["task"]:
         raise UsageError("which task?", "Write its name: livectl call livectl.ping")
+    if options["queue"] and (options["exchange"] or options["routing_key"]):
+        raise UsageError("both --queue and an exchange or routing key", "Say one: a queue has an exchange and a key.")
     return JobRequest(
         task=options["task"],
         args=tuple(parse_argument(word) for word in options["args"]),
         kwargs=_parse_kwargs(options["kwargs"]),
+        serializer=options["serializer"],
+        exchange=options["exchange"],
+        routing_key=options["routing_key"],
+        headers=_parse_headers(options["headers"]),
+        **steps,
         **read_job_options(options),
     )
+
+
+def _parse_headers(words: tuple[str, ...]) -> dict[str, Any]:
+    headers = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name and equals):
+            raise UsageError(f"--header {word} has no value", "Write --header tenant=ada.")
+        if name in OWN_HEADERS:
+            raise UsageError(f"--header {name}: Celery has a header of that name itself", "Choose another name.")
+        headers[name] = parse_argument(value)
+    return headers
 
 
 def read_job_options(options: Mapping[str, Any]) -> JobOptions:

@@ -39,7 +39,7 @@ GROUP_POLL_INTERVAL_S = 0.1
 GROUP_READ_TIMEOUT_S = 10.0  # for one reading of thousands of results
 MAX_FAILURES = 20  # ids of failed jobs in the summary
 POLL_INTERVAL_S = 0.2
-REQUEST_KEYS = {"task", "args", "kwargs", "queue", "priority", "eta", "expires"}
+REQUEST_KEYS = set(JobRequest.__struct_fields__)
 IGNORED_KEYS = {"id", "message"}  # a purge saves them, and a job that is sent has others
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
@@ -15,7 +16,7 @@ from livectl.models import JobState
 from livectl.ops import deployment as deployments
 from livectl.ops import task_signature
 from livectl.ops.cluster import broadcast
-from livectl.ops.jobs import job_log
+from livectl.ops.jobs import canvas, job_log
 from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.jobs.status import END_STATES, StatusLookup
 from livectl.ops.protocol import delayed, remote_control, search
@@ -25,9 +26,11 @@ from livectl.redaction import shown_arguments
 from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from livectl.ops.deployment import Deployment
+    from livectl.ops.jobs.canvas import Canvas
+    from livectl.ops.jobs.job_request import JobStep
     from livectl.ops.jobs.status import JobFacts
     from livectl.ops.protocol.remote_control import WorkerJob
     from livectl.ops.protocol.search import MessageLocation
@@ -47,6 +50,14 @@ class SentJob(msgspec.Struct, frozen=True):
     id: str
     task: str
     queue: str | None
+
+
+class SentCanvas(msgspec.Struct, frozen=True):
+    """Several jobs on their way."""
+
+    id: str  # of what ends last: a job, or a group
+    jobs: tuple[SentJob, ...]  # in the order in which they begin
+    links: tuple[SentJob, ...] = ()  # those that follow beside
 
 
 class RevokedJob(msgspec.Struct, frozen=True):
@@ -109,7 +120,13 @@ class JobSender:
             raise UsageError(
                 f"no task {request.task}", f"{did_you_mean(request.task, names) or _example_names(names)} {FORCE_HINT}"
             )
+        self._check_serializer(request)
         queue = self.queue_for(request)
+        if queue is None:
+            text = (
+                f"no queue of the app is bound to {self._exchange_for(request)} with {request.routing_key or 'no key'}"
+            )
+            raise UsageError(text, f"Nobody would get it: name a queue with -Q. {FORCE_HINT}")
         can_tell = self._deployment.remote_control and not workers.silent
         if queue and queue not in workers.queues and can_tell:
             queues_text = (
@@ -136,34 +153,120 @@ class JobSender:
 
     def send(self, request: JobRequest, *, keep_result: bool = False, force: bool = False) -> SentJob:
         """Sends the job, and logs when, so that its status has timings. By force, without what its task would add."""
-        from celery.result import denied_join_result
-        from kombu.exceptions import OperationalError
+        return self.send_with_steps(request, keep_result=keep_result, force=force).jobs[0]
 
+    def send_with_steps(self, request: JobRequest, *, keep_result: bool = False, force: bool = False) -> SentCanvas:
+        """The same, with the ids of the jobs that follow."""
         self._check_broker()
         task_id, now = str(uuid4()), time.time()
-        options = {"task_id": task_id, "headers": {"sent": now}, "retry_policy": RETRY_POLICY, **_send_options(request)}
+        options = {"task_id": task_id, "retry_policy": RETRY_POLICY, **_send_options(request)}
+        options |= {"headers": {**request.headers, "sent": now}, **self._exchange_options(request)}
         options |= shown_arguments(list(request.args), request.kwargs)
         if keep_result:
             options["ignore_result"] = False
+        chained, linked, steps = self._build_steps(request, keep_result=keep_result)
         task = None if force else self._tasks.get(request.task)
         send = task.apply_async if task is not None else _send_by_name(self._app, request.task)
+        with self._explained():
+            send(list(request.args), request.kwargs, **options, **steps)
+        self._log_sent(task_id, request, now)
+        jobs = (SentJob(task_id, request.task, self.queue_for(request)), *chained)
+        return SentCanvas(jobs[-1].id, jobs, tuple(linked))
+
+    def send_canvas(self, part: Canvas) -> SentCanvas:
+        """Sends the jobs of a canvas, those that follow others in their turn. A group at its end is kept by its id."""
+        self._check_broker()
+        sent: list[SentJob] = []
+        signature = canvas.build_signature(
+            self._app, part, lambda step, job_id: sent.append(self._as_sent(step, job_id))
+        )
+        with self._explained():
+            result = signature.apply_async()
+            if hasattr(result, "save") and self._deployment.keeps_results:
+                result.save()
+        _stop_listening(self._app.backend)
+        return SentCanvas(str(result.id), tuple(sent))
+
+    def _build_steps(
+        self, request: JobRequest, *, keep_result: bool
+    ) -> tuple[list[SentJob], list[SentJob], dict[str, Any]]:
+        """What follows: the jobs of the chain, the others, and the options of Celery that send them along."""
+        chained, chain = self._sign(request.chain, keep_result=keep_result)
+        linked, link = self._sign(request.link, keep_result=keep_result)
+        on_error, link_error = self._sign(request.link_error, keep_result=keep_result)
+        options = {"chain": chain[::-1], "link": link, "link_error": link_error}  # a worker takes a chain from its end
+        return chained, [*linked, *on_error], {name: steps for name, steps in options.items() if steps}
+
+    def _sign(self, steps: Sequence[JobStep], *, keep_result: bool) -> tuple[list[SentJob], list[Any]]:
+        jobs: list[SentJob] = []
+        kept = {"ignore_result": False} if keep_result else {}
+
+        def note(step: JobStep, job_id: str) -> None:
+            jobs.append(self._as_sent(step, job_id))
+
+        signatures = [canvas.build_signature(self._app, step, note).set(**kept) for step in steps]
+        return jobs, signatures
+
+    def _as_sent(self, step: JobStep, job_id: str) -> SentJob:
+        request = JobRequest(task=step.task, args=step.args, kwargs=step.kwargs, queue=step.queue)
+        return SentJob(job_id, step.task, self.queue_for(request))
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Says in one sentence why the broker did not take a job."""
+        from celery.result import denied_join_result
+        from kombu.exceptions import OperationalError
+
         try:
             with denied_join_result():
-                send(list(request.args), request.kwargs, **options)
+                yield
         except OperationalError as error:
             raise ServerError(f"the broker did not take the job: {error}", "Look whether it still runs.") from error
         except self._app.connection_for_write().channel_errors as error:
             raise ServerError(f"the broker refuses the job: {error}", REFUSED_HINT) from error
-        self._log_sent(task_id, request, now)
-        return SentJob(task_id, request.task, self.queue_for(request))
 
     def queue_for(self, request: JobRequest) -> str | None:
-        """The queue that the app's routes choose for the job."""
+        """The queue that the app's routes, or the exchange and key that it names, choose for the job."""
+        if request.exchange or request.routing_key:
+            return self._bound_queue(request)
         options = {"queue": request.queue} if request.queue else {}
         route = self._app.amqp.router.route(dict(options), request.task, request.args, request.kwargs)
         queue = route.get("queue")
         name: str | None = getattr(queue, "name", queue) or route.get("routing_key")
         return name
+
+    def _exchange_options(self, request: JobRequest) -> dict[str, Any]:
+        """Celery heeds a routing key only beside an exchange."""
+        if not (request.exchange or request.routing_key):
+            return {}
+        exchange = self._exchange_for(request)
+        return {"exchange": exchange, "routing_key": request.routing_key or ""}
+
+    def _exchange_for(self, request: JobRequest) -> str:
+        return request.exchange or str(self._app.amqp.default_exchange.name)
+
+    def _bound_queue(self, request: JobRequest) -> str | None:
+        """The first queue of the app's settings that gets what goes to this exchange with this key."""
+        key, exchange = request.routing_key or "", self._exchange_for(request)
+        for name, queue in self._app.amqp.queues.items():
+            is_bound = queue.exchange is not None and queue.exchange.name == exchange
+            if is_bound and _takes_key(queue.exchange.type, queue.routing_key or "", key):
+                return str(name)
+        return None
+
+    def _check_serializer(self, request: JobRequest) -> None:
+        if request.serializer is None:
+            return
+        from kombu.serialization import registry
+
+        names = sorted({*registry.name_to_type, *registry.type_to_name})
+        if request.serializer not in names:
+            known = did_you_mean(request.serializer, names) or f"There are {', '.join(sorted(registry.name_to_type))}."
+            raise UsageError(f"there is no serializer {request.serializer}", known)
+        accepted = {registry.name_to_type.get(name, name) for name in self._deployment.layout.accepted}
+        if registry.name_to_type.get(request.serializer, request.serializer) not in accepted:
+            text = f"the workers take {', '.join(self._deployment.layout.accepted)} alone, and would refuse it"
+            raise UsageError(f"--serializer {request.serializer}: {text}", f"Add it to accept_content. {FORCE_HINT}")
 
     def _log_sent(self, task_id: str, request: JobRequest, now: float) -> None:
         eta = request.eta.timestamp() if request.eta else None
@@ -291,8 +394,24 @@ def _revocation(state: JobState, worker_job: WorkerJob | None, *, removed: bool,
 
 
 def _send_options(request: JobRequest) -> dict[str, Any]:
-    names = ("queue", "priority", "eta", "expires")
+    names = ("queue", "priority", "eta", "expires", "serializer")
     return {name: value for name in names if (value := getattr(request, name)) is not None}
+
+
+def _stop_listening(backend: Any) -> None:
+    """Celery listens for the parts of a chord from its sending on, and would stop only while Python ends, and fail."""
+    with suppress(AttributeError, LookupError):  # a backend that does not listen
+        waiting = [result for waiters in backend._pending_results[0].values() for result in waiters.values()]
+        for result in waiting:
+            backend.remove_pending_result(result)
+
+
+def _takes_key(exchange_type: str, pattern: str, key: str) -> bool:
+    """Whether an exchange of this type gives a message with this key to a queue that is bound by this pattern."""
+    if exchange_type == "fanout" or pattern == key:
+        return True
+    words = ("[^.]+" if word == "*" else ".*" if word == "#" else re.escape(word) for word in pattern.split("."))
+    return exchange_type == "topic" and re.fullmatch(r"\.".join(words).replace(r"\..*", r"(\..*)?"), key) is not None
 
 
 def _send_by_name(app: Any, name: str) -> Any:

@@ -12,7 +12,7 @@ from livectl.models import JobState
 from livectl.ops.jobs.status import END_STATES, StatusLookup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from livectl.ops.deployment import Deployment
     from livectl.ops.jobs.status import JobStatus
@@ -74,6 +74,29 @@ def follow(deployment: Deployment, job_id: str, timeout_s: float) -> Iterator[Jo
         if has_ended or time.monotonic() + pause > deadline:
             return
         time.sleep(pause)
+
+
+def follow_canvas(deployment: Deployment, last_id: str, ids: Sequence[str], timeout_s: float) -> Iterator[JobStatus]:
+    """The same of what ends last of several jobs, and may not be sent yet; or of the first that failed."""
+    deadline = time.monotonic() + timeout_s
+    last: JobStatus | None = None
+    for pause in chain(POLL_PAUSES_S, repeat(MAX_POLL_PAUSE_S)):
+        with StatusLookup(deployment) as lookup:
+            if _find_failed(lookup, ids):
+                time.sleep(POLL_PAUSES_S[0])  # Celery marks what would have followed first, and then the one itself
+            status = lookup.status(_find_failed(lookup, ids) or last_id)
+        if last is None or (status.job, status.progress) != (last.job, last.progress):
+            yield status
+        last = status
+        if status.job.state in END_STATES or time.monotonic() + pause > deadline:
+            return
+        time.sleep(pause)
+
+
+def _find_failed(lookup: StatusLookup, ids: Sequence[str]) -> str:
+    """The first of these jobs that failed or was revoked; empty as long as none has."""
+    ended = lookup.end_states(ids)
+    return next((job_id for job_id in ids if ended.get(job_id, JobState.SUCCEEDED) != JobState.SUCCEEDED), "")
 
 
 def exit_code(status: JobStatus) -> int:
