@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from livectl.models import Finding
+from livectl.units import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -215,6 +216,34 @@ def check_visibility_differs(facts: Facts) -> Iterator[Finding]:
             title="Workers differ in visibility_timeout: the shortest one holds for the jobs of all",
             evidence=evidence,
             cure="Give all workers the same broker_transport_options, and restart them.",
+        )
+
+
+def check_plus_transport(facts: Facts) -> Iterator[Finding]:
+    if facts.takes_by_plus:
+        yield Finding(
+            id="transport-plus",
+            level="warn",
+            title="Jobs are taken by celery-redis-plus, and not by livectl's transport",
+            evidence="what a killed worker holds waits for its visibility timeout (5 minutes by default), "
+            "and stock workers and senders share no queue with it",
+            cure="Nothing, where it is wanted: dead letters are kept, and `queues`, `status`, `revoke` know its keys.",
+        )
+
+
+def check_plus_messages(facts: Facts) -> Iterator[Finding]:
+    """Only workers with celery-redis-plus look where it keeps messages."""
+    if facts.plus_messages and not facts.takes_by_plus:
+        command, queue = f"livectl{f' -A {facts.app}' if facts.app else ''}", next(iter(facts.plus_messages))
+        yield Finding(
+            id="plus-messages",
+            level="bad",
+            title="Jobs lie where only celery-redis-plus takes them, and the app does not use it",
+            evidence=", ".join(
+                f"{format_count(count, 'job')} of {name}" for name, count in facts.plus_messages.items()
+            ),
+            cure="Run workers with celery-redis-plus until these queues are empty. Or save the jobs to a file: "
+            f"{command} queues purge {queue}",
         )
 
 

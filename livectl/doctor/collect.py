@@ -46,6 +46,7 @@ ASKED_THROUGH: dict[ServerRole, tuple[str, ...]] = {
         "queues",
         "delayed_messages",
         "overdue_delays",
+        "plus_messages",
         "waiting_tasks",
         "refused_queues",
         "classic_queues",
@@ -95,6 +96,7 @@ def collect_facts(name: str | None, load: Callable[[], Settings], environ: Mappi
         routes=collect_app.list_routes(app),
         rabbitmq=collect_app.read_rabbitmq(app),
         why_stock=collect_app.why_stock(app, settings),
+        takes_by_plus=collect_app.takes_by_plus(app),
     )
     facts = msgspec.structs.replace(facts, task_queues=collect_app.find_task_queues(app, facts.tasks))
     return _add_servers(_add_schedule(facts, app, tasks, settings), app, settings, cwd)
@@ -180,6 +182,7 @@ def _broker_queries(facts: Facts, broker: Deployment | None) -> dict[str, Query[
         "queues": Query(ask(collect_state.read_queues), facts.queues),
         "delayed_messages": Query(ask(collect_state.find_delayed_messages), facts.delayed_messages),
         "overdue_delays": Query(ask(collect_state.find_overdue_delays), facts.overdue_delays),
+        "plus_messages": Query(ask(collect_state.count_plus_messages), facts.plus_messages),
         "waiting_tasks": Query(ask(collect_state.find_waiting_tasks), facts.waiting_tasks),
         "refused_queues": Query(ask(lambda there: collect_state.find_refused_queues(there.app)), facts.refused_queues),
         "classic_queues": Query(ask(lambda there: collect_state.find_classic_queues(there.app)), facts.classic_queues),
@@ -246,6 +249,7 @@ def _find_not_applicable(facts: Facts, app_deployment: Deployment) -> dict[str, 
     reasons = {
         "delayed_messages": "" if app_deployment.redis_broker else "only a Redis has a visibility timeout",
         "overdue_delays": "" if app_deployment.redis_broker else "only a Redis is a store for what waits for its time",
+        "plus_messages": "" if app_deployment.redis_broker else "celery-redis-plus is for a Redis",
         "waiting_tasks": "" if app_deployment.redis_broker else "only a Redis lets anybody look",
         "refused_queues": "only RabbitMQ refuses what is declared otherwise" if app_deployment.redis_broker else "",
         "classic_queues": "" if app_deployment.on_rabbitmq else "only RabbitMQ has kinds of queues",

@@ -61,6 +61,14 @@ def why_stock(app: Any, settings: Settings) -> str:
         return ""
 
 
+def takes_by_plus(app: Any) -> bool:
+    """Whether workers of the app take their jobs by celery-redis-plus."""
+    try:
+        return str(app.connection_for_read().get_transport_cls().__module__).partition(".")[0] == "celery_redis_plus"
+    except Exception:  # as above
+        return False
+
+
 def list_tasks(app: Any, app_tasks: Mapping[str, Any]) -> tuple[TaskFacts, ...]:
     """The app's own tasks, without Celery's built-in ones."""
     from celery.app.task import Task

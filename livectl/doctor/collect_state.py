@@ -31,7 +31,7 @@ from livectl.ops.cluster import broadcast, purge
 from livectl.ops.cluster import queues as queue_depths
 from livectl.ops.jobs import dead_letters, results
 from livectl.ops.jobs.results import ResultFilter
-from livectl.ops.protocol import delayed, message, remote_control, unacked
+from livectl.ops.protocol import delayed, message, plus, remote_control, unacked
 from livectl.ops.protocol.delayed import OverdueDelays
 from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.redaction import redact_text
@@ -302,6 +302,15 @@ def find_overdue_delays(deployment: Deployment) -> OverdueDelays:
         return OverdueDelays()
     with redis_client.connect(deployment.redis_broker, UNACKED_TIMEOUT_S) as connection:
         return delayed.find_overdue(connection, deployment.layout)
+
+
+def count_plus_messages(deployment: Deployment) -> dict[str, int]:
+    """Queue of the app -> how many messages celery-redis-plus keeps of it."""
+    if deployment.redis_broker is None:
+        return {}
+    with redis_client.connect(deployment.redis_broker, UNACKED_TIMEOUT_S) as connection:
+        counts = plus.count(connection, deployment.layout, deployment.layout.queues)
+    return {queue: found.ready + found.held + found.delayed for queue, found in counts.items()}
 
 
 def find_waiting_tasks(deployment: Deployment) -> dict[str, tuple[str, ...]]:

@@ -204,6 +204,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     waiting_tasks: dict[str, tuple[str, ...]] = {}  # queue of the app -> the tasks of some of the jobs that wait there
     servers: tuple[ServerFacts, ...] = ()
     why_stock: str = ""  # why its workers on Redis have Celery's own transport
+    takes_by_plus: bool = False  # whether its workers take their jobs by celery-redis-plus
+    plus_messages: dict[str, int] = {}  # queue of the app -> the messages that celery-redis-plus keeps of it
     store_missing: str = ""  # why beats of this app have no store to claim their runs in
     visibility_timeout: float | None = None  # seconds, on a Redis broker
     counts_consumers: bool = False  # whether the broker itself tells who reads a queue, as RabbitMQ does

@@ -43,6 +43,7 @@ LAST_QUIET_S = 200.0  # without any job, before what is open counts as lost: lon
 KEPT_ENTRIES = 10_000
 LAST_LINES = 15
 MEETS_WITHIN_S = 3.0  # a harm meets no job that began longer before
+GOES_ON_S = 1.0  # nor one that began longer after it: a child that stood still begins what it was handed before
 SEEN_WITHIN_S = 60.0  # after a harm: then it is a hang, and is counted as that long
 
 APP = """
@@ -98,7 +99,7 @@ class Harm:
     def met(self, start: Entry) -> bool:
         """Whether it may have met a job that began there."""
         is_its = not self.pids or start.pid in self.pids
-        return is_its and self.began - MEETS_WITHIN_S < start.at < self.ended
+        return is_its and self.began - MEETS_WITHIN_S < start.at < self.ended + GOES_ON_S
 
 
 # Stock Celery gives back after visibility_timeout, an hour: so long nobody waits here. Where it acknowledges late it is

@@ -13,6 +13,7 @@ from celery import Celery
 
 from livectl import redis_client
 from livectl.address import Address
+from livectl.doctor import collect_state
 from livectl.ops import deployment as deployments
 from livectl.ops.cluster import purge, queues
 from livectl.ops.cluster.purge import PurgeFilter
@@ -75,6 +76,10 @@ def put(
     server.zadd(f"{prefix}messages_index:celery", {name: eta or time.time() + HOUR_S})
     if is_ready:
         server.zadd(f"{prefix}queue:celery", {name: (255 - priority) * PRIORITY_STEP + time.time() * 1000})
+
+
+def test_doctor_counts_what_lies_there(deployment: Deployment) -> None:
+    assert collect_state.count_plus_messages(deployment) == {"celery": 5}
 
 
 def test_queues_count_them(deployment: Deployment) -> None:

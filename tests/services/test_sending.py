@@ -11,6 +11,7 @@ from celery import Celery
 from kombu import Connection, Exchange, Queue, pools
 from kombu import transport as transports
 from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
 from kombu.utils.json import loads
 
 from livectl.ops.transport import safe_transport, sending
@@ -125,6 +126,12 @@ class OwnTransport(kombu_redis.Transport):  # type: ignore[misc]
     pass
 
 
+class PlusTransport(virtual.Transport):  # type: ignore[misc]
+    """As that of celery-redis-plus, which has nothing of kombu's for Redis."""
+
+    driver_type = "valkey"
+
+
 @pytest.mark.parametrize(
     ("options", "transport", "why"),
     [
@@ -136,6 +143,7 @@ class OwnTransport(kombu_redis.Transport):  # type: ignore[misc]
         ({"broker_url": "amqp://"}, "livectl", "the broker is amqp, and no Redis"),
         ({"broker_url": "memory://"}, "livectl", "the broker is memory, and no Redis"),
         ({"broker_url": "redis://", "broker_transport": f"{__name__}:OwnTransport"}, "livectl", "one of its own"),
+        ({"broker_url": "redis://", "broker_transport": f"{__name__}:PlusTransport"}, "livectl", "one of its own"),
         ({"broker_url": "redis://", "broker_transport_options": {"ack_emulation": False}}, "livectl", "ack_emulation"),
         ({"broker_url": "redis://", "broker_transport": "livectl.ops.transport:Transport"}, "stock", ""),
     ],

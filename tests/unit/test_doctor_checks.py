@@ -176,6 +176,8 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
     ),
     (Facts(overdue_delays=OverdueDelays(count=1, seconds=60.0)), ["delays-overdue"]),
     (Facts(overdue_delays=OverdueDelays(count=1, seconds=60.0, has_keeper=True)), []),
+    (Facts(plus_messages={"celery": 3}), ["plus-messages"]),
+    (Facts(plus_messages={"celery": 3}, takes_by_plus=True), ["transport-plus"]),
     (Facts(schedule=(ENTRY,), beats=BEAT, tasks=(TaskFacts(name="t"),)), []),
     (Facts(schedule=(ENTRY,), beats=BeatFacts(has_run=True), tasks=(TaskFacts(name="t"),)), ["beat-missing"]),
     (Facts(schedule=(ENTRY,), beats=BeatFacts(), tasks=(TaskFacts(name="t"),)), []),

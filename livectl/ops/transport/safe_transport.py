@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STOCK = (kombu_redis.Transport, kombu_redis.SentinelTransport)
+REDIS_DRIVERS = ("redis", "valkey")  # as transports name the library that they speak by
 TRANSPORTS = {
     "redis": "livectl.ops.transport:Transport",
     "rediss": "livectl.ops.transport:Transport",
@@ -79,9 +80,10 @@ def why_stock(app: Any, settings: Settings) -> str:
         return f"the broker's transport is not installed: {error}"
     if issubclass(transport, TakingTransport):
         return ""
-    if not issubclass(transport, kombu_redis.Transport):
+    is_kombus = issubclass(transport, kombu_redis.Transport)
+    if not is_kombus and transport.driver_type not in REDIS_DRIVERS:
         return f"the broker is {transport.driver_type}, and no Redis"
-    if transport not in STOCK or transport.Channel.QoS is not kombu_redis.QoS:
+    if not is_kombus or transport not in STOCK or transport.Channel.QoS is not kombu_redis.QoS:
         return f"the app has one of its own, {transport.__module__}.{transport.__qualname__}"
     if settings.transport == "stock":
         return "livectl.yaml says transport: stock"
