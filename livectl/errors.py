@@ -55,7 +55,7 @@ class SecretUnsetError(SettingsError):
 class Mistake(NamedTuple):
     """One thing wrong in a file: its place, what it is, and how to write it. A warning leaves the file usable.
 
-    Without a line, `file` names what else has the mistake, such as the schedule of an app.
+    Without a line, `file` names what else has the mistake, such as the schedule of an app; it may be empty.
     """
 
     file: str
@@ -67,7 +67,7 @@ class Mistake(NamedTuple):
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        message = f"{place}: {'warning: ' if self.warning else ''}{self.text}"
+        message = f"{place}{': ' if place else ''}{'warning: ' if self.warning else ''}{self.text}"
         return f"{message} ({self.hint})" if self.hint else message
 
 

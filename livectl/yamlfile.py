@@ -100,6 +100,32 @@ class Document:
         return key_offset if key else offset
 
 
+class ValueDocument(Document):
+    """A value that no file holds, such as a program's: what is wrong in it has a key, and no line."""
+
+    def __init__(self, value: Any, name: str = "") -> None:
+        super().__init__(SourceText("", name), value, 0, {})
+        if _depth(value) > MAX_DEPTH:
+            raise FileError([Mistake(name, 0, 0, *TOO_DEEP)])
+
+    def position(self, _key_path: KeyPath, *, key: bool = False) -> Position:
+        return Position(0, 0)
+
+    def mistake(
+        self, _key_path: KeyPath, text: str, hint: str = "", *, key: bool = False, warning: bool = False
+    ) -> Mistake:
+        return Mistake(self.name, 0, 0, text, hint, warning)
+
+
+def _depth(value: Any) -> int:
+    """How many lists and mappings nest in each other, as far as that matters."""
+    depth, level = 0, [value]
+    while depth <= MAX_DEPTH and (level := [each for each in level if isinstance(each, dict | list)]):
+        level = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
+        depth += 1
+    return depth
+
+
 def load(path: Path, name: str = "") -> Document:
     """The document in a file; `name` is what messages call the file."""
     name = name or str(path)

@@ -17,37 +17,32 @@ from celery import beat
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
-from livectl import redis_client, yamlfile
+from livectl import redis_client
 from livectl import settings as livectl_settings
 from livectl.address import Address
-from livectl.errors import FileError, LivectlError, ServerError, SettingsError
-from livectl.file_stamp import read_stamp
+from livectl.errors import LivectlError, ServerError, SettingsError
 from livectl.ops import apps
 from livectl.ops.beat import publisher
-from livectl.ops.beat.app_schedule import app_entries
 from livectl.ops.beat.entries import (
-    BeatEntry,
     BeatTimetable,
-    to_beat_entry,
 )
-from livectl.ops.beat.overlap import MAX_WAITING, OverlapCheck, has_shared_results
+from livectl.ops.beat.overlap import MAX_WAITING, OverlapCheck
+from livectl.ops.beat.reloading import ReloadingSchedule
 from livectl.ops.beat.run_store import Claim, LoadedSchedule, RunStore, StoreClock
+from livectl.ops.beat.store_entries import EntryReader
 from livectl.ops.deployment import OWN_APP_NAME
 from livectl.ops.processes import running_settings
-from livectl.ops.schedules import options, schedule_file
 from livectl.ops.transport import rabbitmq, safe_transport
 from livectl.redaction import hide_secrets
-from livectl.settings_watch import SettingsWatch, describe_changes
-from livectl.units import MS_PER_SECOND, format_names
+from livectl.settings_watch import SettingsWatch
+from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
     import redis
     from celery import Celery
 
-    from livectl.file_stamp import FileStamp
-    from livectl.models import Schedule
     from livectl.settings import Settings
 
 
@@ -87,6 +82,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         self._store: redis.Redis | None = None
         self._publisher: publisher.Publisher | None = None
         self._timetable: BeatTimetable | None = None
+        self._entry_reader = EntryReader()
         self._last_claimed: dict[str, int] = {}  # entry -> due instant of its last run that some beat claimed
         self._polled_at = self._planned_at = float("-inf")
         self._is_disconnected = False
@@ -177,6 +173,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
                 "The store's clock was set by %+.1f s: due instants are reckoned anew.", jump / MS_PER_SECOND
             )
         self._polled_at = self._clock.monotonic()
+        self._take_store_entries()
         interval = BROKEN_RETRY_INTERVAL_S if self._timetable and self._timetable.broken else REGISTER_INTERVAL_S
         if self._watch and not self._schedule_path:
             self._reloading_schedule.path = self._watch.current().schedules
@@ -184,6 +181,14 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         if jump or changed or self._polled_at - self._planned_at >= interval:
             self._timetable = None
         return stale
+
+    def _take_store_entries(self) -> None:
+        """Takes over what programs and people have added to the store, or removed there, since the last look."""
+        names = self._reloading_schedule.take_store_changes(self._entry_reader.read(self._run_store.store))
+        if names and self._timetable:
+            entries = self._reloading_schedule.entries
+            timings = {name: entries[name].due_times.identity for name in names if name in entries}
+            self._timetable.replace(names, self._run_store.register(timings, self._last_claimed), self._clock.now())
 
     def _build_timetable(self) -> BeatTimetable:
         entries = self._reloading_schedule.entries
@@ -288,112 +293,3 @@ def store_address(settings: Settings, app: Celery) -> Address:
 def _is_schedule_file(name: str) -> bool:
     """Whether a file was named: otherwise Celery passes the name of a shelve."""
     return name.endswith((".yaml", ".yml"))
-
-
-class ReloadingSchedule:
-    """The entries of the file and of the app. `entries` and `schedules` are what was last read without a mistake.
-
-    An entry that the app has no task for, or whose task does not take its arguments, is in `left_out` with the reason.
-    """
-
-    def __init__(self, app: Celery, path: Path, defaults: Mapping[str, Any], *, optional: bool) -> None:
-        self.path = path
-        self.entries: dict[str, BeatEntry] = {}
-        self.schedules: tuple[Schedule, ...] = ()  # of the file alone
-        self.left_out: dict[str, str] = {}
-        self.has_waiting_entries = False  # whether runs of some entry may wait for its running job
-        self._readable: dict[str, BeatEntry] = {}  # the entries before what the app refuses is left out
-        self._app = app
-        self._defaults = defaults
-        self._optional = optional
-        self._stamps: list[FileStamp | None] = []  # of the file, then of its calendars
-        self._calendar_files: tuple[Path, ...] = ()
-
-    def read(self) -> None:
-        """Reads file and app. Raises SettingsError for mistakes in the file, and leaves `entries` as they were."""
-        self._stamps = self._read_stamps()
-        if self._stamps[0] is None and self._optional:
-            logger.warning("There is no %s: only the app's own beat_schedule is run.", self.path)
-            schedules: tuple[Schedule, ...] = ()
-        else:
-            schedules = self._load_file()
-            self._optional = False  # once read, a file that is gone is a mistake, and not an empty schedule
-        file_entries = {schedule.name: to_beat_entry(schedule) for schedule in schedules}
-        app_entries_by_name = app_entries(self._app, apps.read_beat_schedule(self._app))
-        in_both = app_entries_by_name.keys() & file_entries.keys()
-        self._check_duplicates(
-            name for name in in_both if not app_entries_by_name[name].says_the_same_as(file_entries[name])
-        )
-        disabled = {schedule.name for schedule in schedules if not schedule.enabled}
-        entries = {**app_entries(self._app, self._defaults), **app_entries_by_name, **file_entries}
-        self._readable = {name: entry for name, entry in entries.items() if name not in disabled}
-        self.schedules = schedules
-        self._leave_out_refused()
-        self._check_overlap()
-
-    def recheck_left_out(self) -> bool:
-        """Whether an entry that was left out has come back, because its task has appeared since."""
-        old_names = self.left_out.keys()
-        if old_names:
-            self._leave_out_refused()
-        return old_names != self.left_out.keys()
-
-    def _leave_out_refused(self) -> None:
-        """Leaves out what the app refuses. Each entry is said once, when it goes and when it comes back."""
-        old, self.left_out = self.left_out, {}
-        for name, entry in self._readable.items():
-            if reason := options.refusal(entry.task, entry.args, entry.kwargs, self._app.tasks):
-                self.left_out[name] = reason
-                if old.get(name) != reason:
-                    logger.error("Entry %r is left out until this is mended: %s", name, reason)
-        self.entries = {name: entry for name, entry in self._readable.items() if name not in self.left_out}
-        self.has_waiting_entries = any(entry.overlap in MAX_WAITING for entry in self.entries.values())
-        if returned := old.keys() & self.entries.keys():
-            logger.info("Sent again, since their tasks are there now: %s", format_names(returned))
-
-    def reload_if_changed(self) -> bool:
-        """Whether the file changed and was read. A mistake in it is logged, once, and the entries stay as they were."""
-        if self._read_stamps() == self._stamps:
-            return False
-        old_entries = self.entries
-        try:
-            self.read()
-        except Exception as error:
-            logger.error("%s has changed and cannot be used; the schedule before goes on.\n%s", self.path, error)
-            return False
-        logger.info("%s read again: %s", self.path, describe_changes(old_entries, self.entries) or "nothing changed")
-        return True
-
-    def _load_file(self) -> tuple[Schedule, ...]:
-        """The schedules of the file. Whether this app has their tasks is looked at later."""
-        try:
-            loaded = schedule_file.load(self.path)
-        except FileError:  # it may be mended in a calendar
-            self._calendar_files = schedule_file.find_calendar_files(self.path)
-            self._stamps = self._read_stamps()
-            raise
-        for warning in loaded.warnings:
-            logger.warning("%s", warning)
-        self._calendar_files = loaded.calendar_files
-        self._stamps = [self._stamps[0], *map(read_stamp, self._calendar_files)]
-        return loaded.schedules
-
-    def _read_stamps(self) -> list[FileStamp | None]:
-        return [read_stamp(path) for path in (self.path, *self._calendar_files)]
-
-    def _check_overlap(self) -> None:
-        names = [name for name, entry in self.entries.items() if entry.overlap == "skip"]
-        if names and not has_shared_results(self._app):
-            logger.error(
-                "overlap: skip needs a result backend that anyone can ask; this app has none, and jobs may overlap: %s",
-                format_names(names),
-            )
-
-    def _check_duplicates(self, names: Iterable[str]) -> None:
-        if duplicates := sorted(names):
-            document = yamlfile.load(self.path)
-            text = "is in the app's beat_schedule too"
-            hint = "take it out of there, or give one of the two another name"
-            raise FileError(
-                [document.mistake(("schedules", name), f"{name} {text}", hint, key=True) for name in duplicates]
-            )

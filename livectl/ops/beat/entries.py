@@ -17,7 +17,7 @@ from livectl.ops.schedules import due_times
 from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 logger = get_logger(__name__)
@@ -158,17 +158,33 @@ class BeatTimetable:
 
     def __init__(self, entries: Mapping[str, BeatEntry], since: Mapping[str, int], now: int) -> None:
         self._entries = entries
-        self._heap: list[tuple[int, str]] = []
+        self._due_by_name: dict[str, int] = {}  # what the heap has of other instants is left from before a change
         self.broken: set[str] = set()
         for name in entries:
-            # An instant ahead is from before the store's clock was set back, and does not count.
-            next_due = self._next_due_after(name, min(since[name], now))
-            if next_due is not None:
-                self._heap.append((next_due, name))
+            self._reckon(name, since[name], now)
+        self._heap = [(due, name) for name, due in self._due_by_name.items()]
         heapify(self._heap)
+
+    def _reckon(self, name: str, since: int, now: int) -> None:
+        # An instant ahead is from before the store's clock was set back, and does not count.
+        next_due = self._next_due_after(name, min(since, now))
+        if next_due is not None:
+            self._due_by_name[name] = next_due
+
+    def replace(self, names: Iterable[str], since: Mapping[str, int], now: int) -> None:
+        """Reckons these entries anew. Those without an instant in `since` are gone."""
+        for name in names:
+            self._due_by_name.pop(name, None)
+            self.broken.discard(name)
+            if name in since:
+                self._reckon(name, since[name], now)
+                if name in self._due_by_name:
+                    heappush(self._heap, (self._due_by_name[name], name))
 
     @property
     def next_due(self) -> int | None:
+        while self._heap and self._due_by_name.get(self._heap[0][1]) != self._heap[0][0]:
+            heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
     def take_due(self, now: int, limit: int) -> list[DueRun]:
@@ -177,7 +193,7 @@ class BeatTimetable:
         The latest run of an entry stands for all that it missed, unless it catches up with all of them.
         """
         due_runs: list[DueRun] = []
-        while self._heap and self._heap[0][0] <= now and len(due_runs) < limit:
+        while (next_due := self.next_due) is not None and next_due <= now and len(due_runs) < limit:
             due, name = heappop(self._heap)
             due_run = self._schedule_next(name, due, now)
             if self.is_worth_sending(due_run.run, now):
@@ -188,8 +204,10 @@ class BeatTimetable:
         """The run of an entry that is due; the entry's next run goes on the timetable."""
         if now - due > MAX_LATENESS_MS:
             due = self._missed_due(name, due, now)
+        del self._due_by_name[name]
         next_due = self._next_due_after(name, due)
         if next_due is not None:
+            self._due_by_name[name] = next_due
             heappush(self._heap, (next_due, name))
         period = NO_NEXT_RUN_MS if next_due is None else next_due - due
         return DueRun(Run(name, due), period, self._entries[name].count)

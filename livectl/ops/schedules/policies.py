@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from livectl.models import Schedule
     from livectl.validation import FileLocation
 
-    Calendars = Mapping[str, ExcludedDays]
-
 
 INSTANT_HINT = "such as 2027-01-31T09:00 or 2027-01-31T09:00:00Z"
 DAYS_HINT = "such as [sat, sun, 2026-12-24..2027-01-02], or the name of a calendar"
@@ -40,6 +38,7 @@ class Surroundings(msgspec.Struct, frozen=True):
 
     zone: str
     calendars: dict[str, ExcludedDays] = {}
+    calendar_hint: str = f"calendars: {CALENDARS_EXAMPLE} at the top names one"
 
 
 def read_calendars(location: FileLocation, value: Any, folder: Path) -> dict[str, ExcludedDays]:
@@ -163,17 +162,18 @@ def read_excluded(location: FileLocation, value: Any, surroundings: Surroundings
     excluded = []
     for number, item in enumerate(items):
         place = location.child(number, silent=True) if isinstance(value, list) else location
-        if found := _read_excluded_item(place, item, surroundings.calendars):
+        if found := _read_excluded_item(place, item, surroundings):
             excluded.append(found)
     if len({weekday for item in excluded for weekday in item.weekdays}) == DAYS_OF_WEEK:
         location.add_mistake("leaves out every day of the week", "`enabled: false` switches an entry off")
     return tuple(excluded)
 
 
-def _read_excluded_item(location: FileLocation, item: Any, calendars: Calendars) -> ExcludedDays | None:
+def _read_excluded_item(location: FileLocation, item: Any, surroundings: Surroundings) -> ExcludedDays | None:
     if not isinstance(item, str) or not item:
         location.add_mistake(f"{quote(item)} is neither a day nor a calendar", DAYS_HINT)
         return None
+    calendars = surroundings.calendars
     if item in calendars:
         return calendars[item]
     try:
@@ -183,7 +183,7 @@ def _read_excluded_item(location: FileLocation, item: Any, calendars: Calendars)
             location.add_mistake(error.text, error.hint)
         else:
             known = [*calendars, *cron.WEEKDAY_NAMES.split()]
-            hint = did_you_mean(item, known) or f"calendars: {CALENDARS_EXAMPLE} at the top names one"
+            hint = did_you_mean(item, known) or surroundings.calendar_hint
             location.add_mistake(f"{quote(item)} is neither a day nor a calendar", hint)
         return None
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 TOP_KEYS = ("timezone", "calendars", "schedules")
 FILE_EXAMPLE = "schedules: {ping: {task: livectl.ping, every: 5s}}"
 ENTRY_EXAMPLE = "{task: proj.tasks.add, every: 30s}"
+NO_CALENDARS_HINT = "name its dates: an entry of the store has no calendars"
 SPACES_AROUND_COMMA = re.compile(" *, *")
 SOLAR_BOUNDS = {"lat": 90, "lon": 180}  # degrees, either side of 0
 CLOCK_CHANGE_YEARS = 2  # ahead, in which changes of the clock make warnings
@@ -67,6 +68,20 @@ def load(
     location.raise_mistakes()
     calendar_files = policies.list_calendar_files(document.value, path.parent)
     return ScheduleFile(tuple(schedules), tuple(location.mistakes), calendar_files)
+
+
+def read_entry(name: str, value: Any, source: str = "", tasks: Mapping[str, Any] | None = None) -> Schedule:
+    """The schedule of one entry that stands in no file. FileError with every mistake; messages call it `source`."""
+    from livectl import yamlfile
+
+    location = FileLocation(yamlfile.ValueDocument({name: value}, source))
+    entry_location = location.child(name)
+    schedule = _read_entry(entry_location, name, value, Surroundings(DEFAULT_ZONE, calendar_hint=NO_CALENDARS_HINT))
+    if tasks is not None:
+        options.check_task(entry_location, value, tasks)
+    location.raise_mistakes()
+    assert schedule is not None  # noqa: S101 - there would be a mistake
+    return schedule
 
 
 def find_calendar_files(path: Path) -> tuple[Path, ...]:
