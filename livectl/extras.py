@@ -17,6 +17,7 @@ MODULES = {
     "flower": "flower",
     "gevent": "gevent",
     "migrate": "libcst",
+    "push": "cryptography",
     "solar": "ephem",
     "streamlink": "streamlink",
 }

@@ -137,14 +137,22 @@ class Wiring:
 
     @cached_property
     def dispatcher(self) -> AlertDispatcher:
-        from livectl.live.alerts import delivery, targets
+        from livectl.live.alerts import delivery, push_target, targets
         from livectl.live.network.fetcher import Fetcher
         from livectl.live.network.routes import Routes
 
-        fetcher = Fetcher(Routes.from_settings(self.settings.network), _store())
-        hooks = delivery.DispatchHooks(time.time, _make_dead_letter, is_outdated=self.is_outdated)
-        senders = targets.build_senders(self.settings, fetcher)
-        return delivery.AlertDispatcher(self.settings, _store(), _redis(), senders, hooks)
+        settings, browsers = self.settings, push_target.Subscribers(_redis())
+        fetcher = Fetcher(Routes.from_settings(settings.network), _store())
+        push_fetcher = push_target.build_fetcher(settings.network, _store())
+        push = push_target.PushSender(_store(), _redis(), push_fetcher, settings.home)
+        hooks = delivery.DispatchHooks(
+            time.time,
+            _make_dead_letter,
+            is_outdated=self.is_outdated,
+            is_idle=lambda name: name == push_target.NAME and name not in settings.alerts and not browsers.count(),
+        )
+        senders = {push_target.NAME: push.send, **targets.build_senders(settings, fetcher)}
+        return delivery.AlertDispatcher(push_target.with_browsers(settings), _store(), _redis(), senders, hooks)
 
     def is_outdated(self) -> bool:
         return settings_watch().current() is not self.settings

@@ -45,7 +45,7 @@ def command(
     from livectl.live.alerts import targets
     from livectl.ops.processes import running_settings
     from livectl.render import sentence
-    from livectl.web import auth, job_data, server
+    from livectl.web import auth, job_data, push_routes, server
     from livectl.web.changes import PageTools
     from livectl.web.data import StoreReader
 
@@ -60,6 +60,7 @@ def command(
     tools = PageTools(watch.current, lambda: (context.sending_app, context.load_tasks()), lambda: _examine(context))
     app = server.create_app(context.find_deployment, watch.current, tokens, tools)
     job_data.keep_sampling(StoreReader(context.find_deployment))
+    push_routes.forget_strangers(StoreReader(context.find_deployment), tokens)
     url = server.page_url(listener)
     context.show(sentence(f"The page is at {url}", {"url": url}))
     if hint := auth.hint_for_local_users(tokens, context.settings.file):

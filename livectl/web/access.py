@@ -34,6 +34,7 @@ FEED_ENDPOINTS = {"atom", "calendar"}  # read by programs that can send a passwo
 HTTP_SEE_OTHER, HTTP_UNAUTHORIZED, HTTP_FORBIDDEN = 303, 401, 403
 CSRF_FIELD, CSRF_HEADER = "csrf", "X-CSRF-Token"
 PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via")  # who sends one is not at this machine
+MARK_CHARS = 16
 OWN_SITE = {"same-origin", "none"}  # of Sec-Fetch-Site
 
 
@@ -45,6 +46,7 @@ class Visitor(NamedTuple):
     csrf: str = ""  # empty for those who change nothing
     address: str = ""
     by_header: bool = False  # a program, whose token no browser adds by itself
+    mark: str = ""  # of the token: another for each, and none without one
 
     @property
     def role(self) -> str:
@@ -140,7 +142,12 @@ class _Gate:
 
 def _owner(token: AccessToken, credential: Credential, address: str) -> Visitor:
     csrf = _sign(token.text, credential.nonce) if token.manages and not credential.is_token else ""
-    return Visitor(token.name, token.manages, csrf, address, by_header=credential.is_token)
+    return Visitor(token.name, token.manages, csrf, address, by_header=credential.is_token, mark=token_mark(token))
+
+
+def token_mark(token: AccessToken) -> str:
+    """What tells a token from another one, also from an older one of its name; nobody gets the token from it."""
+    return _sign(token.text, "mark")[:MARK_CHARS]
 
 
 def _sign(secret: str, nonce: str) -> str:

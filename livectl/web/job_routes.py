@@ -10,7 +10,7 @@ from livectl import audit
 from livectl.errors import LivectlError, ServerError, UsageError
 from livectl.models import JobState
 from livectl.ops.jobs import dead_letters
-from livectl.web import error_pages, job_data, job_views, look
+from livectl.web import error_pages, job_data, job_views, look, push_routes
 from livectl.web.error_pages import translations
 from livectl.web.job_data import Examiner, JobReadings
 from livectl.web.job_views import Shown
@@ -68,7 +68,8 @@ def serve_job_pages(
 
     @flask_blueprint.get("/alerts")
     def alerts() -> Response:
-        return show(job_views.alerts(shown()))
+        browsers = push_routes.read_browsers(page_data) if tools else None
+        return show(job_views.alerts(shown(), browsers))
 
     if tools is not None:
         _serve_care(flask_blueprint, page_data, tools, show)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from livectl import extras
 from livectl.models import JobState
 from livectl.ops.jobs.status import END_STATES
 from livectl.web.drawings import draw_curve
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from livectl.web.drawings import CurveDrawing
     from livectl.web.i18n import Translations
     from livectl.web.job_data import DepthSeries, Examination, JobFilter, JobReadings
+    from livectl.web.push_routes import BrowsersTold
     from livectl.web.views import TemplateContext
 
 
@@ -235,9 +237,12 @@ class TargetRow(msgspec.Struct, frozen=True, kw_only=True):
     problem: str
 
 
-def alerts(shown: Shown) -> TemplateContext:
+def alerts(shown: Shown, browsers: BrowsersTold | None) -> TemplateContext:
     return shown.page(
-        "alerts.html", targets=[_target_row(status, shown.clock) for status in shown.page_data.targets.get()]
+        "alerts.html",
+        targets=[_target_row(status, shown.clock) for status in shown.page_data.targets.get()],
+        browsers=browsers,
+        push_command="" if extras.is_installed("push") else extras.install_command("push"),
     )
 
 

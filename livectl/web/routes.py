@@ -20,6 +20,7 @@ from livectl.web import (
     job_routes,
     look,
     manage_routes,
+    push_routes,
     said,
     selection,
     views,
@@ -87,11 +88,12 @@ def build_blueprint(
     job_routes.serve_job_pages(
         flask_blueprint, page_data, readings, tools, lambda context: _respond(_render_html(context), HTML)
     )
-    flask_blueprint.context_processor(lambda: {"has_care": tools is not None})
+    flask_blueprint.context_processor(lambda: {"has_care": tools is not None, "has_push": tools is not None})
     flask_blueprint.context_processor(lambda: {"said": said.find(request)})
     flask_blueprint.after_request(lambda response: said.forget_if_told(response, request))
     if tools is not None:
         manage_routes.serve_changes(flask_blueprint, Changes(page_data, readings, tools))
+        push_routes.serve_push(flask_blueprint, page_data, tools)
     return flask_blueprint
 
 

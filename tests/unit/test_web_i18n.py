@@ -31,6 +31,7 @@ MADE = (
     "error_",
     "unknown_streamer",
     "unknown_job",
+    "unknown_letter",
 )
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 

@@ -55,6 +55,7 @@ class DispatchHooks(NamedTuple):
     dead_letter: Callable[[Alert, str, float], StoredDeadLetter]  # as ops writes one
     on_step: Callable[[str], None] = lambda name: None
     is_outdated: Callable[[], bool] = lambda: False  # whether other settings are in force by now
+    is_idle: Callable[[str], bool] = lambda name: False  # whether nobody is behind this target now
 
 
 class DeliveryPlan(NamedTuple):
@@ -82,7 +83,8 @@ class AlertDispatcher:
         """Delivers to all targets that have no digest."""
         if any("trouble" in target.on for target in self._settings.alerts.values()):
             self._record_troubles(self._hooks.clock())
-        self._deliver_all([name for name, target in self._settings.alerts.items() if target.digest is None])
+        names = [name for name, target in self._settings.alerts.items() if target.digest is None]
+        self._deliver_all([name for name in names if not self._hooks.is_idle(name)])
 
     def deliver_digests(self) -> None:
         """Delivers to the targets with a digest, where its time of day has come."""

@@ -1,4 +1,4 @@
-// Shows the last state of a page while there is no server, and leads from a notification to the stream.
+// Shows the last state of a page while there is no server, tells of what its server pushes, leads from there to the stream.
 "use strict";
 const KEPT = "livectl-pages";
 
@@ -30,6 +30,12 @@ async function fresh(request, isPart) {
     throw error;
   }
 }
+
+self.addEventListener("push", (event) => {
+  const {title, body, tag, url} = event.data ? event.data.json() : {};
+  const icon = `${self.registration.scope}assets/icon-192.png`;
+  event.waitUntil(self.registration.showNotification(title || "livectl", {body: body || "", tag: tag || "livectl", icon, data: {url}}));
+});
 
 self.addEventListener("notificationclick", (event) => {
   event.notification.close();

@@ -15,6 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from livectl import audit
 from livectl.address import Address
 from livectl.audit import AuditEntry
+from livectl.live.alerts.push_target import Subscribers
 from livectl.models import Interval, Schedule, State, Streamer, UnresolvedFollow
 from livectl.ops.jobs import dead_letters
 from livectl.ops.protocol.dead_letter import DeadLetter
@@ -47,6 +48,40 @@ return [...document.querySelectorAll("a, button, select, input")].filter((one) =
 }).map((one) => `${one.outerHTML.slice(0, 90)} ${size(one).width}x${size(one).height}`);
 """
 IN_CHINESE = {("wide", "light"), ("phone", "dark")}
+
+
+# A push service is on the internet: what it would give to the page and to its worker is played here.
+PUSH_SERVICE = """
+let kept = null;
+const b64 = (bytes) => btoa(String.fromCharCode(...bytes)).replace(/[+]/g, "-").replace(/[/]/g, "_").replace(/=/g, "");
+const unb64 = (text) => atob(text.replaceAll("-", "+").replaceAll("_", "/"));
+PushManager.prototype.getSubscription = async () => kept;
+PushManager.prototype.subscribe = async ({applicationServerKey}) => {
+  const pair = await crypto.subtle.generateKey({name: "ECDH", namedCurve: "P-256"}, true, ["deriveBits"]);
+  const p256dh = b64(new Uint8Array(await crypto.subtle.exportKey("raw", pair.publicKey)));
+  const keys = {p256dh, auth: b64(new Uint8Array(16))};
+  const ours = Uint8Array.from(unb64(applicationServerKey), (letter) => letter.charCodeAt(0));
+  kept = {
+    options: {applicationServerKey: ours.buffer},
+    toJSON: () => ({endpoint: "https://push.example.net/x", keys}),
+    endpoint: "https://push.example.net/x",
+    unsubscribe: async () => { kept = null; },
+  };
+  return kept;
+};
+"""
+WORKER_TEXT = "fetch('/sw.js').then((answer) => answer.text()).then(arguments[0])"
+WORKER = """
+window.shown = null;
+const listeners = {}, self = {
+  addEventListener: (name, listener) => { listeners[name] = listener; },
+  registration: {scope: "/", showNotification: (title, {body, data}) => { window.shown = [title, body, data.url]; }},
+};
+"""
+HAND_ON = """
+var event = {data: {json: () => ({title: "Ada is live", body: "Weaving", tag: "t", url: "https://example.com/ada"})}};
+listeners.push({...event, waitUntil: () => {}});
+"""
 
 
 @pytest.fixture
@@ -179,6 +214,14 @@ def test_somebody_who_asked_for_it_is_notified(chromium: Chrome, page: str, stor
     wait_for(lambda: chromium.execute_script("return told") == [f"{NASTY} is live"])
     button.click()
     assert button.get_attribute("aria-pressed") == "false"
+    wait_for(lambda: chromium.execute_script("return navigator.serviceWorker.controller !== null"))
+    chromium.execute_script(PUSH_SERVICE)
+    button.click()
+    wait_for(lambda: [each.says for each in Subscribers(store._client).all()] == ["{name} is live"])
+    chromium.execute_script(WORKER + chromium.execute_async_script(WORKER_TEXT) + HAND_ON)
+    assert chromium.execute_script("return shown") == ["Ada is live", "Weaving", "https://example.com/ada"]
+    button.click()
+    wait_for(lambda: Subscribers(store._client).count() == 0)
     chromium.execute_cdp_cmd("Browser.resetPermissions", {})
 
 
