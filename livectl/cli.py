@@ -46,7 +46,7 @@ COMMAND_GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Workers and queues": {
         "worker": ("worker", "Start a worker: the stock Celery worker, started right."),
-        "workers": ("workers", "Show who runs what; stop, drain, grow or shrink a worker."),
+        "workers": ("workers", "Show who runs what; look into workers, change, drain and stop them."),
         "queues": ("queues", "Show how deep the queues are; look into them, empty them."),
         "flower": ("flower", "Serve Flower on the app: loopback, read-only."),
     },

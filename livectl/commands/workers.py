@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 
 MAX_DRAIN_S = 3600.0
+SHOW_S = 20.0  # for several questions, each of which a busy worker may leave without an answer
 
 
 @click.group(invoke_without_command=True)
@@ -114,6 +117,65 @@ def shrink(context: CommandContext, /, name: str, by: int) -> None:
       livectl -A proj workers shrink w1 2
     """
     _resize(context, name, -by)
+
+
+@command.command()
+@click.argument("name", shell_complete=complete("workers"))
+@pass_command_context
+def show(context: CommandContext, /, name: str) -> None:
+    """Show all that a worker tells: its tasks with their rate limits, the jobs that it runs, has at hand or keeps for
+    their time, the ids of those it drops, its numbers, and its settings where they are not Celery's defaults, without
+    secrets.
+
+    \b
+    Examples:
+      livectl workers show up-1234
+      livectl -A proj --json workers show w1
+    """
+    from livectl.ops.cluster import workers
+    from livectl.ops.jobs import views
+
+    with context.working(f"asking {name}"), workers.WorkerControl(context.deployment, SHOW_S) as control:
+        details = control.show(control.full_name(name))
+    context.show(views.worker_details(details))
+
+
+@command.command("set")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete("workers"))
+@click.option("--rate-limit", "rates", multiple=True, metavar="TASK=RATE", help="At most so many jobs of it: 10/m, or none.")
+@click.option("--task-time-limit", "limits", multiple=True, metavar="TASK=HARD[,SOFT]", help="Seconds, 1m30s, or none.")
+@click.option("--autoscale", metavar="MAX,MIN", help="Of a worker that was started with it.")
+@click.option("--grow", type=click.IntRange(min=1), help="More jobs at a time.")
+@click.option("--shrink", type=click.IntRange(min=1), help="Fewer jobs at a time.")
+@click.option("--consume", multiple=True, metavar="QUEUE", shell_complete=complete("queues"), help="Read it as well.")
+@click.option("--cancel", multiple=True, metavar="QUEUE", shell_complete=complete("queues"), help="No longer read it.")
+@pass_command_context
+def set_(context: CommandContext, /, names: tuple[str, ...], **options: Any) -> int:
+    """Change workers while they run, until they start anew. A NAME may be a pattern: 'mail-*'. Each worker answers for
+    itself; exit 1 when one refuses or does not answer.
+
+    \b
+    Examples:
+      livectl -A proj workers set "w*" --rate-limit proj.add=10/m
+      livectl -A proj workers set w1 w2 --consume mail --cancel celery
+    """
+    from livectl.ops.cluster import worker_changes, workers
+    from livectl.ops.jobs import views
+
+    changes = worker_changes.read_changes(options)
+    answers = []
+    with (
+        context.working("asking the workers") as advance,
+        workers.WorkerControl(context.deployment, SHOW_S * len(changes)) as control,
+    ):
+        node_names = control.match_names(names)
+        for number, change in enumerate(changes, 1):
+            answers += control.change(node_names, change)
+            advance(number, len(changes))
+    for answer in answers:
+        context.note_change("set worker", f"{answer.worker}: {answer.change}", "done" if answer.done else "failed")
+    context.show(views.worker_answers(answers))
+    return 0 if all(answer.done for answer in answers) else 1
 
 
 def _resize(context: CommandContext, name: str, by: int) -> None:

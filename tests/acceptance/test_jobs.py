@@ -13,9 +13,9 @@ import redis
 
 from livectl import redis_client
 from livectl.address import Address
-from livectl.errors import UsageError
+from livectl.errors import LivectlError, UsageError
 from livectl.models import Job, JobState
-from livectl.ops.cluster import purge, queues, workers
+from livectl.ops.cluster import purge, queues, worker_changes, workers
 from livectl.ops.jobs import dead_letters, job_log, results, sender, wait
 from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.protocol import remote_control
@@ -255,6 +255,7 @@ def test_workers_are_listed_resized_drained_and_stopped(project: Project) -> Non
             assert (listed.name, listed.pool, listed.concurrency, listed.queues) == ("w1@h", "prefork", 1, ("celery",))
             assert listed.version is not None
             assert (listed.memory or 0) > 1_000_000
+            _show_and_change(control)
             control.resize(control.full_name("w1"), 2)
             wait_for(lambda: control.list_workers().found[0].concurrency == 3)  # the pool is looked after every 5 s
         job = project.send("nap", 1)
@@ -265,6 +266,22 @@ def test_workers_are_listed_resized_drained_and_stopped(project: Project) -> Non
     assert project.livectl("workers").returncode == 1
     gone = project.livectl("workers", "stop", "w1")
     assert (gone.returncode, "no worker w1 answers" in gone.stderr) == (1, True)
+
+
+def _show_and_change(control: workers.WorkerControl) -> None:
+    """What a worker tells of itself, without secrets; what it makes of changes, by pattern, each for itself."""
+    assert control.match_names(["w*", "w1"]) == ["w1@h"]
+    with pytest.raises(LivectlError, match=r"no worker x\* answers"):
+        control.match_names(["w1", "x*"])
+    options: dict[str, Any] = {"rates": ["proj.add=9/m"], "limits": ["proj.no=5"], "autoscale": "3,1"}
+    options |= {"consume": ["mail"], "cancel": ["mail"], "grow": None, "shrink": None}
+    answers = [control.change(["w1@h"], change)[0] for change in worker_changes.read_changes(options)]
+    assert [answer.done for answer in answers] == [True, False, False, True, True]
+    details = control.show("w1@h")
+    assert "proj.add [rate_limit=9/m]" in (details.registered or ())
+    assert (details.queues, details.active, details.revoked) == (("celery",), (), ())
+    assert details.settings["result_extended"] is True
+    assert details.stats["pool"]["max-concurrency"] == 1
 
 
 @pytest.mark.acceptance

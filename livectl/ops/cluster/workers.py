@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, suppress
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,15 +13,16 @@ from livectl import redis_client
 from livectl.errors import LivectlError, ServerError, UnfinishedError
 from livectl.ops.cluster import broadcast
 from livectl.ops.protocol import remote_control
-from livectl.ops.protocol.remote_control import ControlCommand, ControlReplies
+from livectl.ops.protocol.remote_control import ControlCommand, ControlReplies, WorkerJob
+from livectl.redaction import redact
 from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from livectl.ops.deployment import Deployment
-    from livectl.ops.protocol.remote_control import WorkerHeartbeat, WorkerJob, WorkerStatus
+    from livectl.ops.protocol.remote_control import WorkerHeartbeat, WorkerStatus
     from livectl.redis_client import RedisConnection
 
 
@@ -29,11 +31,54 @@ HEARTBEAT_TIMEOUT_S = 0.5  # a heartbeat that was asked for comes within millise
 SKEW_DECIMALS = 2  # of seconds: a skew is right to within a message's journey
 
 
+QUEUE_CHANGE_S = 3.0  # a worker does it after it has answered, between two looks at its broker
+QUEUE_LOOK_S = 0.1
+QUEUE_METHODS = frozenset({"add_consumer", "cancel_consumer"})
+PLAIN_ERRORS = {
+    "Autoscale not enabled": "it was started without --autoscale",
+    "not supported with autoscale": "its size is that of --autoscale: change that",
+    "has no attribute 'grow'": "its pool cannot grow and shrink",
+    "has no attribute 'shrink'": "its pool cannot grow and shrink",
+    "unknown task": "it has no such task",
+}
+
+
 class WorkerList(msgspec.Struct, frozen=True):
     """The workers that replied, and how many did not."""
 
     found: tuple[WorkerStatus, ...]
     silent: int
+
+
+class WorkerDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one worker tells of itself. None is what it did not answer."""
+
+    name: str
+    registered: tuple[str, ...] | None  # tasks, with their rate limits
+    active: tuple[WorkerJob, ...] | None
+    reserved: tuple[WorkerJob, ...] | None
+    scheduled: tuple[WorkerJob, ...] | None
+    revoked: tuple[str, ...] | None  # the ids of jobs that it drops
+    queues: tuple[str, ...] | None
+    stats: Any = None
+    settings: Any = None  # those of its app that are not Celery's defaults; secrets hidden
+
+
+class WorkerChange(msgspec.Struct, frozen=True):
+    """One thing that is to be otherwise in a worker, until it starts anew."""
+
+    method: str  # Celery's name of it
+    arguments: dict[str, Any]
+    text: str  # what it is, for people
+
+
+class WorkerAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What one worker made of one change."""
+
+    worker: str
+    change: str
+    done: bool
+    text: str
 
 
 class WorkerControl:
@@ -86,6 +131,52 @@ class WorkerControl:
             ),
             stats.silent,
         )
+
+    def show(self, name: str) -> WorkerDetails:
+        """All that a worker tells; what it does not answer in time is None."""
+        replies = {
+            method: self.ask(method, [name]).by_worker.get(name)
+            for method in ("registered", "active", "reserved", "scheduled", "revoked", "active_queues", "stats", "conf")
+        }
+        return details_from(name, replies)
+
+    def match_names(self, patterns: Sequence[str]) -> list[str]:
+        """The full names of the workers that these names or patterns mean. Raises for one that means nobody."""
+        names = sorted(self.ask("active_queues").by_worker)
+        chosen: dict[str, None] = {}
+        for pattern in patterns:
+            found = [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name.split("@")[0], pattern)]
+            if not found:
+                hint = did_you_mean(pattern, names) or f"There are {', '.join(names) or 'none'}."
+                raise LivectlError(f"no worker {pattern} answers", hint)
+            chosen |= dict.fromkeys(found)
+        return list(chosen)
+
+    def change(self, names: Sequence[str], change: WorkerChange) -> list[WorkerAnswer]:
+        """What each of these workers made of the change. One that reads a queue, or no longer, is looked at."""
+        replies = self.ask(change.method, names, **change.arguments).by_worker
+        answers = [read_answer(name, change, replies.get(name)) for name in names]
+        if change.method not in QUEUE_METHODS:
+            return answers
+        unsettled = self._wait_for_queues([answer.worker for answer in answers if answer.done], change)
+        late = "was told, and has not done it yet: look with `livectl workers`"
+        return [
+            msgspec.structs.replace(answer, done=False, text=late) if answer.worker in unsettled else answer
+            for answer in answers
+        ]
+
+    def _wait_for_queues(self, names: Sequence[str], change: WorkerChange) -> set[str]:
+        """Those of the workers that do not read the queue, or still do, when the time is over."""
+        deadline, wanted = time.monotonic() + QUEUE_CHANGE_S, change.method == "add_consumer"
+        unsettled = set(names)
+        while unsettled:
+            for name, reply in self.ask("active_queues", sorted(unsettled)).by_worker.items():
+                if (change.arguments["queue"] in remote_control.queue_names(reply)) == wanted:
+                    unsettled.discard(name)
+            if not unsettled or time.monotonic() > deadline:
+                break
+            time.sleep(QUEUE_LOOK_S)
+        return unsettled
 
     def full_name(self, name: str) -> str:
         """The full name of a worker, by that name or the part before its @. Raises when no such worker replies."""
@@ -213,10 +304,45 @@ def _broker_time(connection: RedisConnection) -> float:
     return int(seconds) + int(microseconds) / 1_000_000
 
 
+def details_from(name: str, replies: Mapping[str, Any]) -> WorkerDetails:
+    """A worker by its replies to these commands."""
+    conf = replies.get("conf")
+    return WorkerDetails(
+        name=name,
+        registered=_texts(replies.get("registered")),
+        active=remote_control.listed_jobs(name, "active", replies.get("active")),
+        reserved=remote_control.listed_jobs(name, "reserved", replies.get("reserved")),
+        scheduled=remote_control.listed_jobs(name, "scheduled", replies.get("scheduled")),
+        revoked=_texts(replies.get("revoked")),
+        queues=remote_control.queue_names(queues) if (queues := replies.get("active_queues")) is not None else None,
+        stats=redact(replies.get("stats")),
+        settings=redact(conf) if isinstance(conf, dict) and "error" not in conf else None,
+    )
+
+
+def _texts(reply: Any) -> tuple[str, ...] | None:
+    return tuple(str(item) for item in reply) if isinstance(reply, list) else None
+
+
+def read_answer(name: str, change: WorkerChange, reply: Any) -> WorkerAnswer:
+    """What a worker's reply means; None where it did not reply."""
+    try:
+        _checked_reply(name, ControlReplies(((name, reply),) if reply is not None else (), 1))
+    except LivectlError as error:
+        text = f"{error.message.removeprefix(f'{name} ')}{f'. {error.hint}' if error.hint else ''}"
+        return WorkerAnswer(worker=name, change=change.text, done=False, text=text)
+    return WorkerAnswer(worker=name, change=change.text, done=True, text="done")
+
+
+def _plain_error(error: str) -> str:
+    """What a worker refuses with, in words: Celery answers with its exceptions."""
+    return next((text for part, text in PLAIN_ERRORS.items() if part in error), error)
+
+
 def _checked_reply(name: str, control_replies: ControlReplies) -> Any:
     reply = control_replies.by_worker.get(name)
     if isinstance(reply, dict) and "error" in reply:
-        raise LivectlError(f"{name} refuses: {reply['error']}")
+        raise LivectlError(f"{name} refuses: {_plain_error(str(reply['error']))}")
     if reply is None:
         raise LivectlError(f"{name} did not answer", "A busy solo pool does not; otherwise look at its log.")
     return reply

@@ -10,7 +10,7 @@ import msgspec
 from livectl.errors import shorten
 from livectl.models import JobState
 from livectl.ops.jobs.status import END_STATES
-from livectl.render import STATE_COLOURS, Column, Paragraph, Stack, View, sentence, table, with_lines
+from livectl.render import STATE_COLOURS, Column, Paragraph, Stack, View, one_line, sentence, table, with_lines
 from livectl.units import format_count, format_precise_duration
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from livectl.models import Job
     from livectl.ops.cluster.purge import PurgeResult
     from livectl.ops.cluster.queues import QueueDepths, QueueRates
-    from livectl.ops.cluster.workers import WorkerList
+    from livectl.ops.cluster.workers import WorkerAnswer, WorkerDetails, WorkerList
     from livectl.ops.jobs import dead_letters
     from livectl.ops.jobs.publish_many import BatchSummary
     from livectl.ops.jobs.sender import RevokedJob
@@ -74,6 +74,8 @@ WORKER_COLUMNS = (
     Column("skew", "number", rank=7),
     Column("queues", rank=1),
 )
+
+WORKER_JOB_COLUMNS = (ID, Column("state"), Column("task"), Column("since", "number", rank=2), Column("args", rank=3))
 
 STATE_TEXTS = {
     JobState.SUCCEEDED: "succeeded",
@@ -227,6 +229,46 @@ def worker_table(worker_list: WorkerList) -> View:
         for worker in worker_list.found
     ]
     return table(WORKER_COLUMNS, rows, worker_list.found, empty="No worker answers.")
+
+
+def worker_details(worker: WorkerDetails) -> View:
+    """All that one worker tells, in sections; what it did not answer is named."""
+    stats = worker.stats if isinstance(worker.stats, dict) else {}
+    facts = [
+        f"{worker.name}",
+        f"  {'pid':<{LABEL_WIDTH}}{stats.get('pid', '?')}, up {_duration_text(stats.get('uptime')) or '?'}",
+        f"  {'queues':<{LABEL_WIDTH}}{_listed(worker.queues)}",
+        f"  {'did':<{LABEL_WIDTH}}{_listed(tuple(f'{n} {task}' for task, n in (stats.get('total') or {}).items()))}",
+        f"  {'tasks':<{LABEL_WIDTH}}{_listed(worker.registered)}",
+        f"  {'revoked':<{LABEL_WIDTH}}{_listed(worker.revoked)}",
+    ]
+    jobs = [job for part in (worker.active, worker.reserved, worker.scheduled) for job in part or ()]
+    silent = [part for part in ("active", "reserved", "scheduled") if getattr(worker, part) is None]
+    rows = [
+        (job.id, job.state, job.task or "", _ago_text(job.started) or _due_text(job.eta), str(job.args)) for job in jobs
+    ]
+    settings = worker.settings if isinstance(worker.settings, dict) else {}
+    lines = [f"  {name}: {one_line(str(value))}" for name, value in sorted(settings.items())]
+    ending = [f"no answer about {', '.join(silent)}"] if silent else []
+    job_table = table(WORKER_JOB_COLUMNS, rows, jobs, empty="No jobs.")
+    return View(
+        worker,
+        lambda: Stack(
+            *map(Paragraph, facts), job_table.to_renderable(), "settings:" if lines else "settings: ?", *lines, *ending
+        ),
+    )
+
+
+def worker_answers(answers: Sequence[WorkerAnswer]) -> View:
+    return View(answers, lambda: "\n".join(f"{answer.worker}: {answer.change}: {answer.text}" for answer in answers))
+
+
+def _listed(items: Sequence[str] | None) -> str:
+    return "?" if items is None else ", ".join(items) or "none"
+
+
+def _due_text(eta: datetime | None) -> str:
+    return f"at {eta:%H:%M:%S}Z" if eta else ""
 
 
 def _priorities_text(counts: Mapping[str, int] | None) -> str | None:

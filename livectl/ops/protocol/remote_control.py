@@ -175,6 +175,7 @@ class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
 
     worker: str
     state: WorkerJobState
+    id: str = ""
     task: str | None = None
     args: Any = None
     kwargs: Any = None
@@ -219,6 +220,15 @@ def scheduled_jobs(worker: str, reply: Any) -> Iterator[tuple[str, WorkerJob]]:
         info = row.get("request") or {}
         if info.get("id"):
             yield info["id"], _worker_job(worker, "scheduled", info, message.parse_time(row.get("eta")))
+
+
+def listed_jobs(worker: str, state: WorkerJobState, reply: Any) -> tuple[WorkerJob, ...] | None:
+    """The jobs of a reply to `active`, `reserved` or `scheduled`; None for no such reply."""
+    if not isinstance(reply, list):
+        return None
+    if state == "scheduled":
+        return tuple(job for _, job in scheduled_jobs(worker, reply))
+    return tuple(_worker_job(worker, state, info) for info in reply if isinstance(info, dict))
 
 
 def queue_names(reply: Any) -> tuple[str, ...]:
@@ -281,6 +291,7 @@ def _worker_job(worker: str, state: str, info: dict[str, Any], eta: datetime | N
     return WorkerJob(
         worker=worker,
         state=cast("WorkerJobState", state),
+        id=str(info.get("id") or ""),
         task=info.get("name"),
         args=redact(info.get("args")),
         kwargs=redact(info.get("kwargs")),
