@@ -142,7 +142,7 @@ def show(context: CommandContext, /, name: str) -> None:
 
 @command.command("set")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete("workers"))
-@click.option("--rate-limit", "rates", multiple=True, metavar="TASK=RATE", help="At most so many jobs of it: 10/m, or none.")
+@click.option("--rate-limit", "rates", multiple=True, metavar="TASK=RATE", help="At most so many of it: 10/m, or none.")
 @click.option("--task-time-limit", "limits", multiple=True, metavar="TASK=HARD[,SOFT]", help="Seconds, 1m30s, or none.")
 @click.option("--autoscale", metavar="MAX,MIN", help="Of a worker that was started with it.")
 @click.option("--grow", type=click.IntRange(min=1), help="More jobs at a time.")

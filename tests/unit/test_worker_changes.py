@@ -47,7 +47,7 @@ def test_each_change_is_one_command_of_celery(options: dict[str, Any], method: s
         ({"rates": ("proj.add",)}, "does not say of which task"),
         ({"rates": ("proj.add=fast",)}, "a rate is a number in a unit of time"),
         ({"rates": ("proj.add=10/d",)}, "Celery has rates in /s, /m and /h"),
-        ({"limits": ("proj.add=50,60",)}, "the soft limit is not before the hard one"),
+        ({"limits": ("proj.add=50,60",)}, "the soft one is not before the hard one"),
         ({"limits": ("proj.add=soon",)}, "--task-time-limit proj.add=soon"),
         ({"autoscale": "many"}, "--autoscale 'many'"),
         ({"grow": 1, "shrink": 1}, "both --grow and --shrink"),

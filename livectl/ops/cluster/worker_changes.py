@@ -27,7 +27,7 @@ def read_changes(options: Mapping[str, Any]) -> list[WorkerChange]:
     for queue in options["cancel"]:
         changes.append(WorkerChange("cancel_consumer", {"queue": queue}, f"no longer read {queue}"))
     if not changes:
-        raise UsageError("what is to be changed?", "Say --rate-limit, --task-time-limit, --autoscale, --grow, --consume …")
+        raise UsageError("what is to be changed?", "Say --rate-limit, --autoscale, --grow, --consume …")
     return changes
 
 
@@ -49,7 +49,7 @@ def _read_limits(text: str) -> WorkerChange:
     hard, _, soft = limits.partition(",")
     values = {"hard": _read_seconds(text, hard), "soft": _read_seconds(text, soft) if soft else None}
     if values["hard"] and values["soft"] and values["soft"] >= values["hard"]:
-        raise UsageError(f"--task-time-limit {text}: the soft limit is not before the hard one", "Write proj.add=60,50.")
+        raise UsageError(f"--task-time-limit {text}: the soft one is not before the hard one", "Write proj.add=60,50.")
     return WorkerChange("time_limit", {"task_name": task, **values}, f"time limits of {task} {limits}")
 
 
