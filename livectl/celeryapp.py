@@ -164,7 +164,8 @@ def __getattr__(name: str) -> Any:
 
     watch = tasks.settings_watch()
     app = create_app(watch.started)
-    job_log.JobEventRecorder(embedded_broker.resolve_addresses(watch.started).store, app.main).connect_signals()
+    store = embedded_broker.resolve_addresses(watch.started).store
+    job_log.JobEventRecorder(store, app.main, watch.started.history).connect_signals()
     _redact_logs()
     _adopt_old_jobs_at_start(watch.started)
     _watch_settings_in_worker(watch)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 TIME_LIMIT_S = 1.0  # for all of it, on a busy machine; a host name that nobody resolves would take five
 SERVER_TIMEOUT_S = 0.1
 MAX_JOBS = 50  # ids that are offered
-SCANNED_KEYS, MAX_SCANS = 1000, 20  # in one call, and calls
 OWN_TASKS = tuple(f"livectl.{name}" for name in ("check", "deliver", "digest", "ping", "prune", "report", "sweep"))
 
 
@@ -171,23 +170,11 @@ class Lists:
 
     def _recent_jobs(self) -> dict[str, tuple[str, float]]:
         """Job -> its task, and when it was heard of last; the newest first."""
-        from livectl.ops.jobs import job_log
+        from livectl.ops.jobs.history import JobHistory
 
         with self._connection(self._deployment.store) as connection:
-            pattern, cursor, found = job_log.entry_key("*"), b"0", []
-            for _ in range(MAX_SCANS):
-                cursor, keys = connection.execute("SCAN", cursor, "MATCH", pattern, "COUNT", SCANNED_KEYS)
-                found += keys
-                if cursor == b"0":
-                    break
-            fields = ("task", "sent", "started", "finished")
-            entries = connection.execute_all([("HMGET", key, *fields) for key in found])
-        prefix = len(job_log.entry_key(""))
-        jobs = {
-            key.decode()[prefix:]: ((task or b"").decode(), max(float(time or 0) for time in times))
-            for key, (task, *times) in zip(found, entries, strict=True)
-        }
-        return dict(sorted(jobs.items(), key=lambda item: -item[1][1])[:MAX_JOBS])
+            jobs = JobHistory.over(connection).recent(MAX_JOBS)
+        return {job.id: (job.task, moment.timestamp()) for job in jobs if (moment := job.heard_of)}
 
 
 def complete(name: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:

@@ -150,6 +150,17 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError("max_message and max_starts are more than nothing", "Write max_message: 1MB.")
 
 
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs and runs of schedules are remembered, in the store."""
+
+    keep: Duration = 7 * 86_400.0  # for so long
+    jobs: int = 100_000  # so many at most, about 15 MB; 0: none
+
+    def __post_init__(self) -> None:
+        if not (self.keep > 0 and self.jobs >= 0):
+            raise SettingsError("keep is some time, and jobs is no less than 0", "Write {keep: 7d, jobs: 100000}.")
+
+
 class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How workers that livectl starts treat the jobs of a task."""
 
@@ -178,6 +189,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     # how jobs are sent and taken on Redis, and wait on RabbitMQ; stock is Celery's own way
     transport: Literal["livectl", "stock"] = "livectl"
     worker: Worker = Worker()  # what workers do with messages and jobs that would end them
+    history: History = History()  # which jobs and runs are remembered
     tasks: dict[str, TaskSettings] = {}  # how jobs of a task are treated, by its name or a pattern such as proj.mail.*
     celery: dict[str, CeleryValue] = {}  # any lowercase setting of Celery
 

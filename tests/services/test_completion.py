@@ -18,7 +18,8 @@ from click.shell_completion import ShellComplete
 from livectl import cli, completing, redis_client, tasks
 from livectl.address import Address
 from livectl.context import CommandContext
-from livectl.ops.jobs import job_log
+from livectl.ops.jobs import history
+from livectl.ops.jobs.history import JobNote
 from tests.support.waiting import wait_for
 
 LISTS = sorted(name for name in vars(completing.Lists) if not name.startswith("_"))
@@ -40,7 +41,8 @@ def folder(tmp_path: Path, store_url: str) -> Path:
             store.execute("SADD", "_kombu.binding.celery.pidbox", f"\x06\x16\x06\x16{box}")
         store.execute("SADD", "_kombu.binding.mail", "mail\x06\x16\x06\x16mail")
         for number, job_id in enumerate(("older", "newer")):
-            store.execute_all(job_log.write_commands(job_id, task="proj.mail", sent=time.time() + number))
+            note = JobNote(facts={"task": "proj.mail", "sent": time.time() + number})
+            store.execute_all([history.note_command({job_id: note})])
         store.execute("HSET", "livectl:dead", "letter", "x")
     return tmp_path
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from livectl.models import Run
 from livectl.ops.beat import run_store
-from livectl.ops.jobs import job_log
+from livectl.ops.jobs import history, job_log
+from livectl.ops.jobs.history import JobNote
 from tests.support.beats import MINUTE, SECOND, World, entries, format_utc
 
 if TYPE_CHECKING:
@@ -223,7 +224,8 @@ def test_without_results_the_job_log_of_livectls_workers_tells_the_end(
     world.run(180, step=STEP)
     assert sorted(entries(world.sent)) == ["a", "b"]
     for message in world.sent:
-        world.store.hset(job_log.entry_key(message.task_id), mapping={"state": "succeeded", "finished": 1})
+        note = JobNote(facts={"state": "succeeded", "finished": 1})
+        world.store.execute_command(*history.note_command({message.task_id: note}))  # type: ignore[no-untyped-call]
     assert entries(world.run(10, step=STEP)) == ["a"]
     assert entries(world.run(60, step=STEP)) == ["b"]
 

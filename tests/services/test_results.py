@@ -19,6 +19,7 @@ from livectl.errors import LivectlError
 from livectl.models import JobState
 from livectl.ops import deployment
 from livectl.ops.jobs import job_log, results, views
+from livectl.ops.jobs.history import JobNote
 from livectl.ops.jobs.job_log import JobEventRecorder
 from livectl.ops.jobs.results import ResultFilter
 from livectl.render import as_text
@@ -99,11 +100,14 @@ def test_an_app_without_results_has_those_of_the_log(store_url: str, tmp_path: P
     ("expires", "ignore_result", "seconds"),
     [(None, False, 86_400), (60, False, 3600), (7200, False, 7200), (864_000, False, 86_400), (7200, True, 3600)],
 )
-def test_an_entry_is_kept_as_long_as_its_result(
+def test_what_it_takes_to_send_a_failed_job_again_is_kept_as_long_as_its_result(
     store_url: str, expires: int | None, ignore_result: bool, seconds: int
 ) -> None:
     app = make_app(store_url, result_expires=expires, task_ignore_result=ignore_result)
-    run_a_job(app, store_url, "a")
+    recorder = JobEventRecorder(Address.parse(store_url), app.main)
+    sender = SimpleNamespace(name="proj.add", app=app, ignore_result=ignore_result)
+    recorder.record_failure(sender, "a", ValueError("no"), (), {})
+    recorder.flush()
     with redis_client.connect(Address.parse(store_url)) as connection:
         assert connection.execute("TTL", job_log.entry_key("a")) == pytest.approx(seconds, abs=60)
 
@@ -134,7 +138,7 @@ def test_what_is_noted_while_the_store_is_away_is_written_in_order_when_it_is_ba
 
 def test_a_forked_process_writes_its_own_notes_alone(store_url: str) -> None:
     recorder = JobEventRecorder(Address.parse(store_url), "proj")
-    recorder._notes.append(job_log.Note(job_id="parent", facts={"task": "t"}))
+    recorder._batch.add("parent", JobNote(facts={"task": "t"}))
     recorder._is_writing.acquire()  # by a thread that the child does not have
     child = os.fork()
     if child == 0:

@@ -10,7 +10,7 @@ import pytest
 
 from livectl.models import Job, JobState
 from livectl.ops.jobs import status, views
-from livectl.ops.jobs.job_log import JobLogEntry
+from livectl.ops.jobs.history import JobLogEntry
 from livectl.ops.jobs.status import JobFacts
 from livectl.ops.protocol.message import JobMessage
 from livectl.ops.protocol.remote_control import WorkerJob

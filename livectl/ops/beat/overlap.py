@@ -10,6 +10,7 @@ from celery.states import PENDING, READY_STATES
 from celery.utils.log import get_logger
 
 from livectl.ops.jobs import job_log
+from livectl.ops.jobs.history import JobHistory
 from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
@@ -84,10 +85,8 @@ class OverlapCheck:
         )
 
     def has_finished(self, entry: BeatEntry, previous_job: LatestJob) -> bool:
-        started, finished = self._run_store.store.hmget(
-            job_log.entry_key(previous_job.task_id), ["started", "finished"]
-        )
-        if finished:
+        noted = JobHistory.of_client(self._run_store.store).jobs([previous_job.task_id]).get(previous_job.task_id)
+        if noted and noted.finished:
             return True
         state = self._read_state(entry, previous_job)
         if state in READY_STATES:
@@ -95,7 +94,7 @@ class OverlapCheck:
         if state is None:
             return False
         age = (self._run_store.clock.now() - previous_job.sent_at) / MS_PER_SECOND
-        has_started = state != PENDING or bool(started)
+        has_started = state != PENDING or bool(noted and noted.started)
         is_lost = age > (MAX_STARTED_JOB_AGE_S if has_started else self._max_silence_s(entry))
         if is_lost:
             logger.warning(

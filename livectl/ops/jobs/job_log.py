@@ -1,9 +1,10 @@
 """Logs in the store when a job was sent, began and ended, which Celery itself tells by events only.
 
-One hash a job, `livectl:job:ID`, gone an hour after its last change, or with the job's result if that is kept longer.
-Beside them `livectl:jobs:failed`, a stream of the latest failures, and `livectl:jobs:ended`, how many jobs of each app
-have ended: whoever watches need not look at every job.
-Every worker that livectl starts writes it, with redis-py; whoever sends or looks up a job uses a plain connection.
+What is known of each job is in the history (`history.py`). Beside it `livectl:job:ID` keeps the whole error of a job
+that failed and what it takes to send it again, for as long as its result, and `livectl:jobs:failed`, a stream, the
+latest failures. `livectl:jobs:ended` counts how many jobs of each app have ended: whoever watches need not look at
+every job. Every worker that livectl starts writes it, with redis-py; whoever sends or looks up a job uses a plain
+connection.
 A worker notes many jobs with one call, beside the jobs: a process that is killed has not written its last few notes.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,9 +22,12 @@ from livectl import redis_client
 from livectl.errors import LivectlError
 from livectl.models import JobState
 from livectl.ops import deployment as deployments
+from livectl.ops.jobs import history
+from livectl.ops.jobs.history import JobHistory, JobLogEntry, JobNote
 from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.protocol.message import parse_time
 from livectl.redaction import hide_secrets_in, redact_text
+from livectl.settings import History
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,49 +49,27 @@ MAX_LOGGED_REQUEST_BYTES = 65_536  # of a job that failed; a larger one is sent 
 FAILED_KEY, ENDED_KEY = "livectl:jobs:failed", "livectl:jobs:ended"
 MAX_FAILURES_KEPT = 1000
 STORE_RETRY_PAUSE_S = 10.0  # after the store was away
-WRITE_PAUSE_S = 0.05  # between two writes: what comes meanwhile is written together
+WRITE_PAUSE_S = 0.2  # between two writes: what comes meanwhile is written together
 MAX_NOTES_KEPT = 10_000  # while the store is away
+NOTES_PER_CALL = 1_000
 JOB_STATES = {"SUCCESS": JobState.SUCCEEDED, "IGNORED": JobState.SUCCEEDED, "RETRY": JobState.RETRYING}
-CLEARED_FIELDS = ("state", "error", "finished", "message")  # of an earlier try of the same job
-
-
-class JobLogEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One job, as logged. Empty is not known."""
-
-    app: str = ""  # the name of the app that ran it: apps may share a store
-    task: str = ""
-    queue: str = ""
-    worker: str = ""
-    state: str = ""  # a JobState, if the job has ended or waits for another try
-    error: str = ""
-    retries: int | None = None
-    sent: datetime | None = None
-    eta: datetime | None = None
-    started: datetime | None = None
-    finished: datetime | None = None
-    message: bytes = b""  # the request of a job that failed, as JSON, for another try
-
-
-def entry_key(job_id: str) -> str:
-    return f"livectl:job:{job_id}"
-
-
-def write_commands(
-    job_id: str, ttl: int = ENTRY_TTL_SECONDS, /, **facts: Fact
-) -> list[tuple[str | float | bytes, ...]]:
-    """The Redis commands that add facts to the entry of a job. Times are seconds since the epoch."""
-    known_facts = {name: fact for name, fact in facts.items() if fact not in (None, "")}
-    if "error" in known_facts:
-        known_facts["error"] = redact_text(str(known_facts["error"]), MAX_LOGGED_ERROR_CHARS)
-    fields = [word for pair in known_facts.items() for word in pair]
-    return [("HSET", entry_key(job_id), *fields), ("EXPIRE", entry_key(job_id), ttl)]
 
 
 def write(deployment: Deployment, job_id: str, **facts: Fact) -> None:
-    """Adds facts to the entry of a job over a plain connection; does nothing without a store."""
+    """Notes that a job was sent, unless it is known already; does nothing without a store."""
+    if deployment.store is not None:
+        note = JobNote(facts={"app": app_name(deployment), **facts}, mode="new")
+        with redis_client.connect(deployment.store) as connection:
+            connection.execute_all([history.note_command({job_id: note})])
+
+
+def amend(deployment: Deployment, job_id: str, **facts: Fact) -> None:
+    """Adds facts to what is known of a job; does nothing without a store."""
     if deployment.store is not None:
         with redis_client.connect(deployment.store) as connection:
-            connection.execute_all(write_commands(job_id, app=app_name(deployment), **facts))
+            known = JobHistory.over(connection).facts([job_id]).get(job_id, {})
+            note = JobNote(facts={"app": app_name(deployment), **known, **facts})
+            connection.execute_all([history.note_command({job_id: note})])
 
 
 def app_name(deployment: Deployment) -> str:
@@ -95,98 +77,93 @@ def app_name(deployment: Deployment) -> str:
     return deployments.OWN_APP_NAME if deployment.app is None else deployment.app.main or ""
 
 
-class Note(msgspec.Struct, kw_only=True):
-    """What is to be added to the entry of a job, after the fields of an earlier try were cleared."""
-
-    job_id: str
-    facts: dict[str, Fact]
-    ttl: int = ENTRY_TTL_SECONDS
-    clears: bool = False
-
-
-def write_notes(store: Redis, notes: Sequence[Note]) -> None:
-    """Adds the notes to the entries of their jobs in one round trip, in order."""
-    pipe = store.pipeline(transaction=False)
-    for note in _one_a_job(notes):
-        if note.clears:
-            pipe.hdel(entry_key(note.job_id), *CLEARED_FIELDS)
-        for command in write_commands(note.job_id, note.ttl, **note.facts):
-            pipe.execute_command(*command)  # type: ignore[no-untyped-call]
-    for command in _tally_commands(notes):
-        pipe.execute_command(*command)  # type: ignore[no-untyped-call]
-    pipe.execute()
-
-
-def _one_a_job(notes: Sequence[Note]) -> list[Note]:
-    """What several notes of a job amount to."""
-    merged: dict[str, Note] = {}
-    for note in notes:
-        if (earlier := merged.get(note.job_id)) is None:
-            merged[note.job_id] = msgspec.structs.replace(note, facts=dict(note.facts))
-            continue
-        if note.clears:
-            earlier.clears = True
-            for name in CLEARED_FIELDS:
-                earlier.facts.pop(name, None)
-        earlier.facts |= note.facts
-    return list(merged.values())
-
-
-def _tally_commands(notes: Sequence[Note]) -> list[tuple[str | float | bytes, ...]]:
-    """The Redis commands that count the jobs that have ended, and note those that have failed."""
-    ended = [note for note in notes if "finished" in note.facts]
-    counts = Counter(str(note.facts.get("app") or "") for note in ended)
-    commands: list[tuple[str | float | bytes, ...]] = [
-        ("HINCRBY", ENDED_KEY, app, count) for app, count in counts.items()
-    ]
-    for note in ended:
-        if note.facts.get("state") == JobState.FAILED:
-            error = redact_text(str(note.facts.get("error") or ""), MAX_LOGGED_ERROR_CHARS)
-            failure = {"id": note.job_id, "app": str(note.facts.get("app") or "")}
-            failure |= {"task": str(note.facts.get("task") or ""), "error": error}
-            fields = [word for pair in failure.items() for word in pair]
-            commands.append(("XADD", FAILED_KEY, "MAXLEN", "~", MAX_FAILURES_KEPT, "*", *fields))
-    return commands
+def entry_key(job_id: str) -> str:
+    """The hash with the whole error of a job that failed, and its message."""
+    return f"livectl:job:{job_id}"
 
 
 def read_entries(connection: RedisConnection, ids: Sequence[str]) -> dict[str, JobLogEntry]:
-    """The entries of these jobs, by id; jobs without one are left out."""
-    replies = connection.execute_all([("HGETALL", entry_key(job_id)) for job_id in ids])
-    return {
-        job_id: parse_entry(flat) for job_id, flat in zip(ids, replies, strict=True) if isinstance(flat, list) and flat
-    }
+    """What is known of these jobs, by id; jobs of which nothing is known are left out."""
+    entries = JobHistory.over(connection).jobs(ids)
+    more = [job_id for job_id in ids if job_id not in entries or entries[job_id].state == JobState.FAILED]
+    replies = connection.execute_all([("HGETALL", entry_key(job_id)) for job_id in more]) if more else []
+    for job_id, flat in zip(more, replies, strict=True):
+        if isinstance(flat, list) and flat:
+            entries[job_id] = _with_details(entries.get(job_id) or JobLogEntry(id=job_id), flat)
+    return entries
 
 
-def parse_entry(flat: Sequence[bytes]) -> JobLogEntry:
-    facts = dict(zip(flat[::2], flat[1::2], strict=True))
-
-    def text_field(field: bytes) -> str:
-        return facts.get(field, b"").decode(errors="replace")
-
-    def time_field(field: bytes) -> datetime | None:
-        return _parse_timestamp(facts.get(field, b""))
-
-    return JobLogEntry(
-        app=text_field(b"app"),
-        task=text_field(b"task"),
-        queue=text_field(b"queue"),
-        worker=text_field(b"worker"),
-        state=text_field(b"state"),
-        error=text_field(b"error"),
-        retries=int(retries) if (retries := text_field(b"retries")).isdigit() else None,
-        sent=time_field(b"sent"),
-        eta=time_field(b"eta"),
-        started=time_field(b"started"),
-        finished=time_field(b"finished"),
-        message=facts.get(b"message", b""),
-    )
+def _with_details(entry: JobLogEntry, flat: Sequence[bytes]) -> JobLogEntry:
+    """An entry with what is kept beside it. Workers of livectl before 0.2 kept all of it there."""
+    details = dict(zip((name.decode() for name in flat[::2]), flat[1::2], strict=True))
+    facts: dict[str, Any] = {
+        name: details[name].decode(errors="replace") for name in history.NAMES if name in details
+    } | {name: moment for name in history.TIMES if (moment := _read_time(details.get(name)))}
+    if "state" in details:
+        facts["state"] = details["state"].decode(errors="replace")
+    if (retries := details.get("retries", b"")).isdigit():
+        facts["retries"] = int(retries)
+    return msgspec.structs.replace(entry, message=details.get("message", b""), **facts)
 
 
-def _parse_timestamp(value: bytes) -> datetime | None:
+def _read_time(value: bytes | None) -> datetime | None:
     try:
-        return parse_time(float(value))
+        return parse_time(float(value or b""))
     except ValueError:
         return None
+
+
+class FailureNote(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that failed, with what it takes to send it again: its message, where that may be kept."""
+
+    job_id: str
+    app: str
+    task: str
+    error: str
+    message: bytes | None
+    ttl: int
+
+    def commands(self) -> list[tuple[str | float | bytes, ...]]:
+        """The Redis commands that keep it."""
+        error = redact_text(self.error, MAX_LOGGED_ERROR_CHARS)
+        details: list[str | bytes] = ["error", error]
+        if self.message is not None:
+            details += ["message", self.message]
+        line = {"id": self.job_id, "app": self.app, "task": self.task, "error": error}
+        fields = [word for pair in line.items() for word in pair]
+        return [
+            ("HSET", entry_key(self.job_id), *details),
+            ("EXPIRE", entry_key(self.job_id), self.ttl),
+            ("XADD", FAILED_KEY, "MAXLEN", "~", MAX_FAILURES_KEPT, "*", *fields),
+        ]
+
+
+class NoteBatch:
+    """What is to be written next. Of what there is no room for, the oldest is lost."""
+
+    def __init__(self) -> None:
+        self.notes: dict[str, JobNote] = {}
+        self.failures: deque[FailureNote] = deque(maxlen=MAX_FAILURES_KEPT)
+        self.ended = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.notes or self.failures or self.ended)
+
+    def add(self, job_id: str, note: JobNote) -> None:
+        earlier = self.notes.pop(job_id, None)
+        if note.mode == "add" and earlier is not None:
+            note = JobNote(facts=earlier.facts | note.facts, mode=earlier.mode)
+        elif len(self.notes) >= MAX_NOTES_KEPT:
+            del self.notes[next(iter(self.notes))]
+        self.notes[job_id] = note
+
+    def put_before(self, later: NoteBatch) -> NoteBatch:
+        """This batch, which could not be written, with what came since."""
+        for job_id, note in later.notes.items():
+            self.add(job_id, note)
+        self.failures.extend(later.failures)
+        self.ended += later.ended
+        return self
 
 
 class JobEventRecorder:
@@ -195,9 +172,10 @@ class JobEventRecorder:
     One thread and one store for each process, from its first job on.
     """
 
-    def __init__(self, address: Address, app: str | None) -> None:
+    def __init__(self, address: Address, app: str | None, kept: History | None = None) -> None:
         self._address = address
         self._app = app or ""
+        self._kept = kept or History()
         self._pid = 0
         self._begin_after_fork()
 
@@ -206,7 +184,8 @@ class JobEventRecorder:
         if self._pid == os.getpid():
             return
         self._pid = os.getpid()
-        self._notes: deque[Note] = deque(maxlen=MAX_NOTES_KEPT)
+        self._batch, self._adding = NoteBatch(), threading.Lock()
+        self._running: dict[str, dict[str, Any]] = {}  # job -> what is known of it
         self._has_notes, self._is_writing = threading.Event(), threading.Lock()
         self._writer: threading.Thread | None = None
         self._store: Redis | None = None
@@ -227,40 +206,88 @@ class JobEventRecorder:
             signal.connect(handler, weak=False, dispatch_uid=f"livectl.{handler.__name__}")
 
     def record_start(self, sender: Any, task_id: str, **_: Any) -> None:
+        if not self._is_own(sender):
+            return
+        self._begin_after_fork()
         request = sender.request
-        queue = (request.delivery_info or {}).get("routing_key")
-        facts = {"task": sender.name, "queue": queue, "worker": request.hostname, "retries": request.retries}
-        facts["app"] = self._app
-        sent = request.get("sent")
-        self._note(sender, task_id, clears=True, started=time.time(), sent=_float_or_none(sent), **facts)
+        facts = {
+            "app": self._app,
+            "task": sender.name,
+            "queue": (request.delivery_info or {}).get("routing_key"),
+            "worker": request.hostname,
+            "retries": request.retries,
+            "started": time.time(),
+            "schedule": request.get("schedule"),
+            **{name: _float_or_none(request.get(name)) for name in ("sent", "taken", "due")},
+        }
+        self._running[task_id] = facts
+        self._note(task_id, facts)
 
     def record_delay(self, task: Any, job_id: str, queue: str, due: datetime) -> None:
         """For a broker that lets nobody look for what waits for its time."""
-        self._note(task, job_id, task=task.name, queue=queue, eta=due.timestamp(), app=self._app)
+        if self._is_own(task):
+            facts = {"app": self._app, "task": task.name, "queue": queue, "eta": due.timestamp()}
+            self._note(job_id, facts, mode="add")
 
     def record_end(self, sender: Any, task_id: str, state: str | None = None, **_: Any) -> None:
-        if state == "RETRY":
-            self._note(sender, task_id, state=JobState.RETRYING)
-        elif state in JOB_STATES:
-            self._note(sender, task_id, state=JOB_STATES[state], finished=time.time(), app=self._app)
+        known = self._running.pop(task_id, None)
+        if self._is_own(sender) and state in JOB_STATES:
+            self._end(task_id, known, sender.name, JOB_STATES[state])
 
     def record_failure(
         self, sender: Any, task_id: str, exception: BaseException, args: Any, kwargs: Any, **_: Any
     ) -> None:
         """Records the arguments too, so that the job can be sent again."""
+        if not self._is_own(sender):
+            return
         error = f"{type(exception).__name__}: {exception}"
-        request = _encode_request(sender.name, args, kwargs)
-        facts = {"error": error, "message": request, "task": sender.name, "app": self._app}
-        self._note(sender, task_id, state=JobState.FAILED, finished=time.time(), **facts)
+        failure = FailureNote(
+            job_id=task_id,
+            app=self._app,
+            task=sender.name,
+            error=error,
+            message=_encode_request(sender.name, args, kwargs),
+            ttl=_entry_ttl(sender),
+        )
+        self._end(task_id, self._running.get(task_id), sender.name, JobState.FAILED, failure)
 
     def record_revocation(self, sender: Any, request: Any, **_: Any) -> None:
-        self._note(sender, request.id, state=JobState.REVOKED, finished=time.time(), app=self._app)
+        if self._is_own(sender):
+            self._end(request.id, None, sender.name, JobState.REVOKED)
 
-    def _note(self, task: Any, job_id: str, /, *, clears: bool = False, **facts: Fact) -> None:
-        if (task.app.main or "") != self._app:
-            return
+    def record_dead(self, job_id: str, task: str, reason: str) -> None:
+        """Records that the message of a job was set aside as a dead letter."""
+        self._end(job_id, None, task, history.DEAD, error=reason)
+
+    def _is_own(self, task: Any) -> bool:
+        return (task.app.main or "") == self._app
+
+    def _end(
+        self,
+        job_id: str,
+        known: dict[str, Any] | None,
+        task: str,
+        state: str,
+        failure: FailureNote | None = None,
+        error: str = "",
+    ) -> None:
+        """Notes the end of a job, or of a try; beside what is known of it where another process began it."""
+        facts: dict[str, Any] = {**(known or {}), "app": self._app, "task": task, "state": str(state)}
+        if state != JobState.RETRYING:
+            facts["finished"] = time.time()
+        if line := failure.error if failure else error:
+            facts["error"] = redact_text(" ".join(line.split()), history.MAX_ERROR_CHARS)
+        self._note(job_id, facts, mode="set" if known else "add", failure=failure)
+
+    def _note(
+        self, job_id: str, facts: dict[str, Any], *, mode: str = "set", failure: FailureNote | None = None
+    ) -> None:
         self._begin_after_fork()
-        self._notes.append(Note(job_id=job_id, facts=facts, ttl=_entry_ttl(task), clears=clears))
+        with self._adding:
+            self._batch.add(job_id, JobNote(facts=facts, mode=mode))
+            self._batch.ended += "finished" in facts
+            if failure is not None:
+                self._batch.failures.append(failure)
         if self._writer is None:
             self._writer = threading.Thread(target=self._write_for_ever, daemon=True, name="livectl-job-log")
             self._writer.start()
@@ -278,21 +305,49 @@ class JobEventRecorder:
 
         self._begin_after_fork()
         with self._is_writing:
-            notes = [self._notes.popleft() for _ in range(len(self._notes))]
+            with self._adding:
+                batch, self._batch = self._batch, NoteBatch()
             try:
-                if notes:
-                    write_notes(self._open_store(), notes)
+                if batch:
+                    self._write(batch)
             except (LivectlError, RedisError, OSError):
-                self._notes.extendleft(reversed(notes))
+                with self._adding:
+                    self._batch = batch.put_before(self._batch)
                 self._has_notes.set()
                 return False
         return True
 
-    def _open_store(self) -> Redis:
-        from livectl import redis_client
+    def _write(self, batch: NoteBatch) -> None:
+        store = self._open_store()
+        self._complete(store, batch)
+        pipe = store.pipeline(transaction=False)
+        rows = list(batch.notes.items())
+        for first in range(0, len(rows), NOTES_PER_CALL) if self._kept.jobs else ():
+            self._script(
+                keys=[history.JOBS_KEY, history.ORDER_KEY, history.RUNS_KEY],
+                args=history.note_arguments(
+                    dict(rows[first : first + NOTES_PER_CALL]), self._kept.keep, self._kept.jobs
+                ),
+                client=pipe,
+            )
+        if batch.ended:
+            pipe.hincrby(ENDED_KEY, self._app, batch.ended)
+        for failure in batch.failures:
+            for command in failure.commands():
+                pipe.execute_command(*command)  # type: ignore[no-untyped-call]
+        pipe.execute()
 
+    def _complete(self, store: Redis, batch: NoteBatch) -> None:
+        """Puts what the store knows of a job before what another process adds to it."""
+        partial = [job_id for job_id, note in batch.notes.items() if note.mode == "add"]
+        known = JobHistory.of_client(store).facts(partial) if partial else {}
+        for job_id in partial:
+            batch.notes[job_id] = JobNote(facts=known.get(job_id, {}) | batch.notes[job_id].facts)
+
+    def _open_store(self) -> Redis:
         if self._store is None:
             self._store = redis_client.open_store(self._address)
+        self._script = self._store.register_script(history.NOTE_SCRIPT)
         return self._store
 
 

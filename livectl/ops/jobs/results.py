@@ -14,7 +14,8 @@ from livectl import redis_client, server_check
 from livectl.errors import LivectlError, ServerError
 from livectl.models import Job, JobState
 from livectl.ops import deployment as deployments
-from livectl.ops.jobs import job_log
+from livectl.ops.jobs import history, job_log
+from livectl.ops.jobs.history import JobHistory
 from livectl.ops.protocol import result
 from livectl.ops.protocol.result import MAX_ERROR_CHARS, STATUS_OF_STATE, JobResult
 from livectl.redaction import redact, redact_text
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from livectl.ops.deployment import Deployment
-    from livectl.ops.jobs.job_log import JobLogEntry
+    from livectl.ops.jobs.history import JobLogEntry
     from livectl.ops.protocol.keys import KeyLayout
     from livectl.redis_client import RedisConnection
 
@@ -252,21 +253,17 @@ def _read_logged(deployment: Deployment) -> dict[str, JobResult]:
     if deployment.store is None:
         return {}
     name = job_log.app_name(deployment)
-    job_results: dict[str, JobResult] = {}
     with redis_client.connect(deployment.store, LIST_TIMEOUT_S) as connection:
-        for keys in _scan_keys(connection, job_log.entry_key("")):
-            ids = [key.decode().removeprefix(job_log.entry_key("")) for key in keys]
-            job_results |= {
-                job_id: _result_from_log_entry(job_id, log_entry)
-                for job_id, log_entry in job_log.read_entries(connection, ids).items()
-                if log_entry.app == name
-            }
-    return job_results
+        return {
+            entry.id: _result_from_log_entry(entry)
+            for entry in JobHistory.over(connection).newest_first()
+            if entry.app == name and entry.state not in history.UNSENT_STATES
+        }
 
 
-def _result_from_log_entry(job_id: str, log_entry: JobLogEntry) -> JobResult:
+def _result_from_log_entry(log_entry: JobLogEntry) -> JobResult:
     return JobResult(
-        id=job_id,
+        id=log_entry.id,
         status=STATUS_OF_STATE.get(log_entry.state, "STARTED"),
         result=log_entry.error or None,
         finished=log_entry.finished,

@@ -358,7 +358,7 @@ def revoke(deployment: Deployment, ids: Sequence[str], *, terminate: bool) -> li
     for revoked_job in revoked_jobs:
         if revoked_job.done in {"removed", "told"}:
             with suppress(LivectlError):
-                job_log.write(deployment, revoked_job.id, state=JobState.REVOKED, finished=time.time())
+                job_log.amend(deployment, revoked_job.id, state=JobState.REVOKED, finished=time.time())
     return revoked_jobs
 
 

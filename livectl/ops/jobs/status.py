@@ -15,7 +15,7 @@ from livectl.errors import ServerError
 from livectl.models import ChildJob, Job, JobState
 from livectl.ops import deployment as deployments
 from livectl.ops.cluster import workers
-from livectl.ops.jobs import job_log, results
+from livectl.ops.jobs import history, job_log, results
 from livectl.ops.protocol import search
 from livectl.redaction import hide_secrets, redact
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from livectl.address import Address
     from livectl.ops.deployment import Deployment
-    from livectl.ops.jobs.job_log import JobLogEntry
+    from livectl.ops.jobs.history import JobLogEntry
     from livectl.ops.protocol.message import JobMessage
     from livectl.ops.protocol.remote_control import WorkerJob
     from livectl.ops.protocol.result import JobResult
@@ -307,9 +307,11 @@ def _recorded_end_state(job_result: JobResult | None, log_entry: JobLogEntry | N
 
 
 def _logged_end_state(log_entry: JobLogEntry | None) -> JobState | None:
-    if log_entry is None or not log_entry.finished or log_entry.state not in END_STATES:
+    if log_entry is None or not log_entry.finished:
         return None
-    return JobState(log_entry.state)
+    if log_entry.state == history.DEAD:
+        return JobState.FAILED
+    return JobState(log_entry.state) if log_entry.state in END_STATES else None
 
 
 def _build_job(facts: JobFacts, children: tuple[ChildJob, ...]) -> Job:

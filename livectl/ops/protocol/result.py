@@ -27,6 +27,7 @@ END_STATE_OF_STATUS = {
 }
 UNREADABLE = "UNREADABLE"  # our own word: it lies there, and cannot be decoded
 STATUS_OF_STATE = {"succeeded": "SUCCESS", "failed": "FAILURE", "revoked": "REVOKED", "retrying": "RETRY"}
+STATUS_OF_STATE |= {"dead": "FAILURE"}  # set aside as a dead letter
 
 
 class JobResult(msgspec.Struct, frozen=True, kw_only=True):

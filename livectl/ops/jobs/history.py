@@ -1,0 +1,320 @@
+"""Keeps what became of jobs in the store: runs and jobs by age and number, whatever the result backend.
+
+    livectl:jobs         hash    id -> record: the names, times and outcome of a job, packed
+    livectl:jobs:order   stream  the ids, in the order in which they were first noted: the first are dropped first
+    livectl:runs         zset    id -> due instant of the runs of schedules, in milliseconds
+    livectl:runs:NAME    zset    the same of one schedule
+
+A job takes about 150 bytes. Who writes notes many jobs with one call of one script, which drops what is too old or too
+many as well. A note of an earlier try of a job never replaces one of a later try, in whichever order they are written.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from livectl.models import JobState
+from livectl.ops.protocol.message import parse_time
+from livectl.units import MS_PER_SECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from redis import Redis
+
+    from livectl.redis_client import RedisConnection
+
+    Fact = str | float | None
+    Command = tuple[str | float | bytes, ...]
+
+
+JOBS_KEY, ORDER_KEY, RUNS_KEY = "livectl:jobs", "livectl:jobs:order", "livectl:runs"
+KEPT_SECONDS, KEPT_JOBS = 7 * 86_400.0, 100_000  # unless the settings say otherwise
+MAX_RUNS_KEPT = 10_000  # of one schedule, and of all together: a week of a minutely one
+PAGE_SIZE = 1000  # jobs read with one call
+MAX_ERROR_CHARS = 120  # of the line that says what went wrong; the log of the job has more
+MAX_RETRIES_KNOWN = 255
+
+DEAD, MISSED, LEFT_OUT = "dead", "missed", "left out"
+# A state is kept as its place in here: new ones go to the end. Empty is sent, taken or running.
+STATES = (
+    "",
+    JobState.SUCCEEDED,
+    JobState.FAILED,
+    JobState.RETRYING,
+    JobState.REVOKED,
+    DEAD,  # set aside as a dead letter
+    MISSED,  # a run that no beat sent in time
+    LEFT_OUT,  # a run that was not sent because the job before it ran
+)
+BAD_STATES = frozenset({JobState.FAILED, DEAD, MISSED})
+UNSENT_STATES = frozenset({MISSED, LEFT_OUT})  # of runs that were never a job
+TIMES = ("sent", "taken", "started", "finished", "due", "eta")
+NAMES = ("app", "task", "queue", "worker", "error", "schedule")
+UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+UUID_BYTES = 16
+
+# milliseconds and jobs to keep, runs of a schedule to keep, then (mode, id, record, schedule, due) of each job. The
+# mode "new" leaves alone what is known already. Replies for each job whether it was new. KEYS are jobs, order, runs.
+NOTE_SCRIPT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local keep, most, most_runs, fresh = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), {}
+
+local function note_run(id, schedule, due)
+  for _, key in ipairs({KEYS[3], KEYS[3] .. ':' .. schedule}) do
+    redis.call('ZADD', key, due, id)
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', now - keep)
+    redis.call('ZREMRANGEBYRANK', key, 0, -1 - most_runs)
+    redis.call('PEXPIRE', key, keep)
+  end
+end
+
+for i = 4, #ARGV, 5 do
+  local old = redis.call('HGET', KEYS[1], ARGV[i + 1])
+  if not old then
+    redis.call('XADD', KEYS[2], '*', '', ARGV[i + 1])
+    if ARGV[i + 3] ~= '' then note_run(ARGV[i + 1], ARGV[i + 3], ARGV[i + 4]) end
+  end
+  if not old or (ARGV[i] ~= 'new' and string.byte(old) <= string.byte(ARGV[i + 2])) then
+    redis.call('HSET', KEYS[1], ARGV[i + 1], ARGV[i + 2])
+  end
+  fresh[#fresh + 1] = old and 0 or 1
+end
+
+local AT_ONCE = 2000 -- so that no call takes long
+local excess = redis.call('HLEN', KEYS[1]) - most
+local old = redis.call('XRANGE', KEYS[2], '-', now - keep, 'COUNT', AT_ONCE)
+if #old < excess then old = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', math.min(excess, AT_ONCE)) end
+if #old > 0 then
+  local ids = {}
+  for i, entry in ipairs(old) do ids[i] = entry[2][2] end
+  redis.call('HDEL', KEYS[1], unpack(ids))
+  redis.call('XTRIM', KEYS[2], 'MINID', '=', string.gsub(old[#old][1], '%d+$', function(n) return n + 1 end) .. '')
+end
+for i = 1, 2 do redis.call('PEXPIRE', KEYS[i], keep) end
+return fresh
+"""
+
+
+class JobLogEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One job, as logged. Empty is not known."""
+
+    id: str = ""
+    app: str = ""  # the name of the app that ran it: apps may share a store
+    task: str = ""
+    queue: str = ""
+    worker: str = ""
+    state: str = ""  # of STATES, if the job has ended or waits for another try
+    error: str = ""  # the class of what was raised, and the beginning of its words
+    retries: int | None = None
+    sent: datetime | None = None
+    eta: datetime | None = None
+    taken: datetime | None = None  # when a worker had it from the broker
+    started: datetime | None = None  # the last try
+    finished: datetime | None = None
+    schedule: str = ""  # whose run it is
+    due: datetime | None = None  # the due instant of that run
+    message: bytes = b""  # the request of a job that failed, as JSON, for another try
+
+    @property
+    def ran(self) -> float | None:
+        """The seconds for which it ran."""
+        return (self.finished - self.started).total_seconds() if self.started and self.finished else None
+
+    @property
+    def late(self) -> float | None:
+        """The seconds from the due instant of its run until it began."""
+        return (self.started - self.due).total_seconds() if self.started and self.due else None
+
+    @property
+    def heard_of(self) -> datetime | None:
+        """When it was heard of last."""
+        return self.finished or self.started or self.taken or self.sent or self.due
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, or how far it has come: sent, taken, running."""
+        return self.state or ("running" if self.started else "taken" if self.taken else "sent")
+
+
+def pack_id(job_id: str) -> bytes:
+    if UUID_PATTERN.fullmatch(job_id):
+        return bytes.fromhex(job_id.replace("-", ""))
+    raw = b"\0" + job_id.encode()
+    return raw if len(raw) != UUID_BYTES else raw + b"\0"
+
+
+def unpack_id(raw: bytes) -> str:
+    if len(raw) != UUID_BYTES:
+        return raw.strip(b"\0").decode(errors="replace")
+    digits = raw.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def pack(facts: Mapping[str, Any]) -> bytes:
+    """The record of a job, by the facts about it: names, a state, `retries` and times in seconds since the epoch."""
+    times = [facts.get(name) for name in TIMES]
+    base = next((round(time * MS_PER_SECOND) for time in times if time is not None), 0)
+    offsets = [None if time is None else round(time * MS_PER_SECOND) - base for time in times]
+    state = facts.get("state") or ""
+    row: list[Any] = [STATES.index(state) if state in STATES else 0, base, offsets]
+    row += [facts.get(name) or None for name in NAMES]
+    while row[-1] is None:
+        row.pop()
+    while offsets and offsets[-1] is None:
+        offsets.pop()
+    return bytes((min(int(facts.get("retries") or 0), MAX_RETRIES_KNOWN),)) + msgspec.msgpack.encode(row)
+
+
+def unpack(raw: bytes) -> dict[str, Any]:
+    """The facts of a record; none for what is no record."""
+    try:
+        state, base, offsets, *names = msgspec.msgpack.decode(raw[1:])
+        times = {
+            name: (base + offset) / MS_PER_SECOND
+            for name, offset in zip(TIMES, offsets, strict=False)
+            if offset is not None
+        }
+        facts: dict[str, Any] = {name: text for name, text in zip(NAMES, names, strict=False) if text}
+        return facts | times | {"state": str(STATES[state]), "retries": raw[0]}
+    except (msgspec.DecodeError, ValueError, TypeError, IndexError):
+        return {}
+
+
+def to_entry(job_id: str, facts: Mapping[str, Any]) -> JobLogEntry:
+    times = {name: parse_time(facts[name]) for name in TIMES if name in facts}
+    return JobLogEntry(id=job_id, **{**facts, **times})
+
+
+class JobNote(msgspec.Struct, kw_only=True):
+    """What is to be noted of a job.
+
+    `set`: in the place of what is known of it; `new`: only if nothing is; `add`: beside it.
+    """
+
+    facts: dict[str, Any]
+    mode: str = "set"
+
+
+def note_arguments(
+    notes: Mapping[str, JobNote], keep_s: float = KEPT_SECONDS, most: int = KEPT_JOBS
+) -> list[str | int | bytes]:
+    """The arguments of the script that writes these notes, by the ids of their jobs."""
+    arguments: list[str | int | bytes] = [int(keep_s * MS_PER_SECOND), most, MAX_RUNS_KEPT]
+    for job_id, note in notes.items():
+        due = round((note.facts.get("due") or 0) * MS_PER_SECOND)
+        schedule = note.facts.get("schedule") if due else ""
+        arguments += [note.mode, pack_id(job_id), pack(note.facts), schedule or "", due]
+    return arguments
+
+
+def note_command(notes: Mapping[str, JobNote], keep_s: float = KEPT_SECONDS, most: int = KEPT_JOBS) -> Command:
+    """The Redis command that writes these notes."""
+    return ("EVAL", NOTE_SCRIPT, 3, JOBS_KEY, ORDER_KEY, RUNS_KEY, *note_arguments(notes, keep_s, most))
+
+
+class JobHistory:
+    """Reads the history, over a plain connection or a client of redis-py."""
+
+    def __init__(self, execute_all: Callable[[Sequence[Command]], list[Any]]) -> None:
+        self._execute_all = execute_all
+
+    @classmethod
+    def over(cls, connection: RedisConnection) -> JobHistory:
+        return cls(connection.execute_all)
+
+    @classmethod
+    def of_client(cls, store: Redis) -> JobHistory:
+        return cls(lambda commands: [_execute(store, command) for command in commands])
+
+    def jobs(self, ids: Iterable[str]) -> dict[str, JobLogEntry]:
+        """The jobs of these ids; those that the history does not have are left out."""
+        return {entry.id: entry for page in _paged(list(map(pack_id, ids))) for entry in self._read(page)}
+
+    def facts(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """What is known of these jobs, as it was noted."""
+        raw_ids = list(map(pack_id, ids))
+        known = [self._read_facts(page) for page in _paged(raw_ids)]
+        return {unpack_id(raw_id): facts for page in known for raw_id, facts in page}
+
+    def runs(self, schedule: str = "", limit: int = PAGE_SIZE, *, failed: bool = False) -> list[JobLogEntry]:
+        """The runs of a schedule, or of all, the newest first."""
+        return self._pick(self._runs(schedule), limit, lambda run: not failed or run.state in BAD_STATES)
+
+    def last_runs(self, schedules: Sequence[str], limit: int) -> dict[str, list[JobLogEntry]]:
+        """The last runs of each of these schedules, the newest first."""
+        keys = [f"{RUNS_KEY}:{name}" for name in schedules]
+        replies = self._execute_all([("ZREVRANGE", key, 0, limit - 1) for key in keys])
+        ids = dict(zip(schedules, replies, strict=True))
+        jobs = self.jobs({unpack_id(raw) for found in replies for raw in found})
+        known = {name: [jobs.get(unpack_id(raw)) for raw in found] for name, found in ids.items()}
+        return {name: [run for run in runs if run] for name, runs in known.items()}
+
+    def recent(
+        self, limit: int = PAGE_SIZE, *, app: str | None = None, task: str | None = None, state: str | None = None
+    ) -> list[JobLogEntry]:
+        """The newest jobs of an app, of a task, with an outcome, by when they were first noted."""
+
+        def matches(job: JobLogEntry) -> bool:
+            return app in (None, job.app) and task in (None, job.task) and state in (None, job.outcome)
+
+        return self._pick(self.newest_first(), limit, matches)
+
+    def newest_first(self) -> Iterator[JobLogEntry]:
+        """All jobs, by when they were first noted."""
+        last = "+"
+        while True:
+            (rows,) = self._execute_all([("XREVRANGE", ORDER_KEY, last, "-", "COUNT", PAGE_SIZE)])
+            yield from self._read([_stream_value(fields) for _, fields in rows])
+            if len(rows) < PAGE_SIZE:
+                return
+            last = f"({rows[-1][0].decode()}"
+
+    def _runs(self, schedule: str) -> Iterator[JobLogEntry]:
+        key = f"{RUNS_KEY}:{schedule}" if schedule else RUNS_KEY
+        for first in range(0, MAX_RUNS_KEPT, PAGE_SIZE):
+            (page,) = self._execute_all([("ZREVRANGE", key, first, first + PAGE_SIZE - 1)])
+            yield from self._read(page)
+            if len(page) < PAGE_SIZE:
+                return
+
+    def _read(self, ids: Sequence[bytes]) -> list[JobLogEntry]:
+        return [to_entry(unpack_id(raw_id), facts) for raw_id, facts in self._read_facts(ids)]
+
+    def _read_facts(self, ids: Sequence[bytes]) -> list[tuple[bytes, dict[str, Any]]]:
+        if not ids:
+            return []
+        (records,) = self._execute_all([("HMGET", JOBS_KEY, *ids)])
+        known = zip(ids, records, strict=True)
+        return [(raw_id, facts) for raw_id, record in known if record and (facts := unpack(record))]
+
+    @staticmethod
+    def _pick(entries: Iterable[JobLogEntry], limit: int, matches: Callable[[JobLogEntry], bool]) -> list[JobLogEntry]:
+        found: list[JobLogEntry] = []
+        for entry in entries:
+            if matches(entry):
+                found.append(entry)
+                if len(found) == limit:
+                    break
+        return found
+
+
+def _execute(store: Redis, command: Command) -> Any:
+    """What redis-py replies, with the bytes of a record as they are."""
+    return store.execute_command(*command, NEVER_DECODE=True)  # type: ignore[no-untyped-call]
+
+
+def _stream_value(fields: Any) -> bytes:
+    """The one value of an entry of a stream: redis-py makes a dict of it."""
+    value: bytes = next(iter(fields.values())) if isinstance(fields, dict) else fields[1]
+    return value
+
+
+def _paged(ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    for first in range(0, len(ids), PAGE_SIZE):
+        yield ids[first : first + PAGE_SIZE]

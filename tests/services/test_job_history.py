@@ -1,0 +1,111 @@
+"""What the store remembers of jobs and runs: how much, for how long, and whose word counts."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from livectl import redis_client
+from livectl.address import Address
+from livectl.ops.jobs import history
+from livectl.ops.jobs.history import JobHistory, JobNote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+NOW = 1_800_000_000.0
+FULL: dict[str, Any] = {
+    "app": "proj",
+    "task": "proj.tasks.send_mail",
+    "queue": "celery",
+    "worker": "celery@mail-7f9c",
+    "state": "succeeded",
+    "retries": 1,
+    "sent": NOW,
+    "taken": NOW + 0.004,
+    "started": NOW + 0.005,
+    "finished": NOW + 1.25,
+}
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Redis]:
+    with redis_client.using_store(Address.parse(store_url)) as client:
+        yield client
+
+
+def note(store: Redis, *notes: tuple[str, dict[str, Any]], mode: str = "set", **kept: Any) -> list[int]:
+    rows = {job_id: JobNote(facts=facts, mode=mode) for job_id, facts in notes}
+    fresh: list[int] = store.execute_command(*history.note_command(rows, **kept))  # type: ignore[no-untyped-call]
+    return fresh
+
+
+@pytest.mark.parametrize("job_id", [str(uuid4()), "a", "x" * 15, "x" * 16, str(uuid4()).upper(), "größe"])
+def test_a_record_says_what_was_noted_under_the_id_that_it_was_noted(store: Redis, job_id: str) -> None:
+    note(store, (job_id, FULL | {"error": "ValueError: no", "schedule": "nightly", "due": NOW - 2, "eta": NOW}))
+    (entry,) = JobHistory.of_client(store).jobs([job_id]).values()
+    assert (entry.id, entry.task, entry.worker, entry.outcome) == (job_id, FULL["task"], FULL["worker"], "succeeded")
+    assert (entry.retries, entry.error, entry.schedule) == (1, "ValueError: no", "nightly")
+    assert [entry.ran, entry.late] == pytest.approx([1.245, 2.005])
+
+
+def test_a_job_takes_about_150_bytes(store: Redis) -> None:
+    before = store.info("memory")["used_memory"]
+    for _ in range(10):
+        note(store, *((str(uuid4()), FULL) for _ in range(1000)))
+    each = (store.info("memory")["used_memory"] - before) / 10_000
+    print(f"{each:.0f} bytes a job")
+    assert each < 200
+
+
+def test_the_first_are_forgotten_when_there_are_too_many_or_they_are_too_old(store: Redis) -> None:
+    jobs = JobHistory.of_client(store)
+    note(store, *((f"job-{number}", FULL) for number in range(5)), most=3)
+    assert [entry.id for entry in jobs.recent()] == ["job-4", "job-3", "job-2"]
+    note(store, ("job-5", FULL), most=3)
+    assert [entry.id for entry in jobs.recent()] == ["job-5", "job-4", "job-3"]
+    time.sleep(0.03)
+    note(store, ("job-6", FULL), keep_s=0.01)
+    assert [entry.id for entry in jobs.recent()] == ["job-6"]
+    assert (store.hlen(history.JOBS_KEY), store.xlen(history.ORDER_KEY)) == (1, 1)
+
+
+def test_an_earlier_try_that_is_written_late_does_not_hide_a_later_one(store: Redis) -> None:
+    note(store, ("a", {"state": "succeeded", "retries": 1, "started": NOW, "finished": NOW + 1}))
+    note(store, ("a", {"state": "retrying", "retries": 0, "started": NOW - 9}))
+    assert note(store, ("a", {"task": "t", "sent": NOW - 10}), mode="new") == [0]
+    assert JobHistory.of_client(store).jobs(["a"])["a"].state == "succeeded"
+    note(store, ("a", {"retries": 1, "started": NOW + 5}))  # its worker died, and another has it
+    assert JobHistory.of_client(store).jobs(["a"])["a"].outcome == "running"
+
+
+def test_runs_are_found_by_their_schedule_the_newest_first(store: Redis, store_url: str) -> None:
+    now = time.time()
+    for number, state in enumerate(("succeeded", "failed", "missed", "succeeded")):
+        facts = {"schedule": "nightly", "due": now - 100 + number, "state": state}
+        note(store, (f"run-{number}", facts), ("other", {"schedule": "hourly", "due": now}), (str(uuid4()), FULL))
+    jobs = JobHistory.of_client(store)
+    assert [run.id for run in jobs.runs("nightly")] == ["run-3", "run-2", "run-1", "run-0"]
+    assert [run.id for run in jobs.runs("nightly", 1, failed=True)] == ["run-2"]
+    assert [run.schedule for run in jobs.runs(limit=2)] == ["hourly", "nightly"]
+    assert {name: [run.id for run in runs] for name, runs in jobs.last_runs(["hourly", "nightly", "x"], 2).items()} == {
+        "hourly": ["other"],
+        "nightly": ["run-3", "run-2"],
+        "x": [],
+    }
+    with redis_client.connect(Address.parse(store_url)) as connection:
+        plain = JobHistory.over(connection)
+        assert plain.runs("nightly") == jobs.runs("nightly")
+        assert plain.recent(state="missed") == jobs.recent(state="missed") != []
+        assert len(plain.recent(task=FULL["task"], app="proj")) == 4
+
+
+def test_what_is_no_record_is_passed_over(store: Redis) -> None:
+    note(store, ("a", FULL), ("b", FULL))
+    store.hset(history.JOBS_KEY, "\0a", b"\0nonsense")
+    assert set(JobHistory.of_client(store).jobs(["a", "b", "c"])) == {"b"}
