@@ -28,6 +28,7 @@ T = TypeVar("T")
 K = TypeVar("K", bound="Hashable")
 
 MAX_STALE_SECONDS = 3.0  # how long after its time a reading or a body still serves, while the next one is made
+DETAILS_KEEP_SECONDS = 4.0  # as often as a page without events looks
 KEEP_FACTOR = 10  # a reading that took a second is kept for ten: reading takes a tenth of the time at most
 MAX_BODIES = 128  # languages times filters in use
 MAX_FRAGMENTS = 6_000  # some 12 MB
@@ -149,11 +150,13 @@ class _CachedBody(NamedTuple):
     body: ResponseBody
     made_from: Hashable
     made_at: float
+    details: Hashable = None
 
 
 class BodyCache:
     """The last body for each key (address and language), replaced when it is wanted from another reading.
 
+    Where only the details of a reading are others, the last body serves for a while: viewers change with every look.
     While one visitor makes the next one, the others get the last one, unless it is too old.
     """
 
@@ -162,22 +165,30 @@ class BodyCache:
         self._lock = threading.Lock()
         self._cached: OrderedDict[Hashable, _CachedBody] = OrderedDict()
 
-    def get(self, key: Hashable, made_from: Hashable, make: Callable[[], ResponseBody]) -> ResponseBody:
+    def get(
+        self, key: Hashable, made_from: Hashable, make: Callable[[], ResponseBody], details: Hashable = None
+    ) -> ResponseBody:
         cached = self._cached.get(key)
-        if cached and cached.made_from == made_from:
+        if cached and self._serves(cached, made_from, details):
             return cached.body
         must_wait = cached is None or self._clock() - cached.made_at > MAX_STALE_SECONDS
         if not self._lock.acquire(blocking=must_wait) and cached:
             return cached.body
         try:
-            return self._refresh(key, made_from, make)
+            return self._refresh(key, made_from, make, details)
         finally:
             self._lock.release()
 
-    def _refresh(self, key: Hashable, made_from: Hashable, make: Callable[[], ResponseBody]) -> ResponseBody:
+    def _serves(self, cached: _CachedBody, made_from: Hashable, details: Hashable) -> bool:
+        is_recent = self._clock() - cached.made_at < DETAILS_KEEP_SECONDS
+        return cached.made_from == made_from and (cached.details == details or is_recent)
+
+    def _refresh(
+        self, key: Hashable, made_from: Hashable, make: Callable[[], ResponseBody], details: Hashable
+    ) -> ResponseBody:
         cached = self._cached.get(key)
-        if cached is None or cached.made_from != made_from:
-            cached = self._cached[key] = _CachedBody(make(), made_from, self._clock())
+        if cached is None or not self._serves(cached, made_from, details):
+            cached = self._cached[key] = _CachedBody(make(), made_from, self._clock(), details)
             if len(self._cached) > MAX_BODIES:
                 self._cached.popitem(last=False)
         return cached.body

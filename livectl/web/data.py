@@ -260,8 +260,9 @@ def _latest_start(record: StreamerRecord) -> tuple[float, str, str]:
     return (-(record.started_at or 0), record.platform, record.id)
 
 
-def _latest_end(record: StreamerRecord) -> tuple[float, float, str, str]:
-    return (-(record.ended_at or 0), -(record.seen or 0), record.platform, record.id)
+def _latest_end(record: StreamerRecord) -> tuple[float, str, str]:
+    """Not by when each was last read: that would be another order after each look, and news."""
+    return (-(record.ended_at or 0), record.platform, record.id)
 
 
 def _shown_record(record: StreamerRecord) -> StreamerRecord:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 from livectl.errors import LivectlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 KEEP_OPEN = "livectl.keep_open"  # in the environ of a request whose server can keep its connection open
 MAX_LISTENERS = 500  # half of the connections that the server takes; the others look for themselves
 READ_SECONDS = 1.0
-NEWS_PAUSE_SECONDS = 2.0  # between two news: all who listen ask for the page after each
+NEWS_PAUSE_SECONDS = 4.0  # between two news: all who listen ask for the page after each, as often as without events
 SIGN_OF_LIFE_SECONDS = 20.0  # proxies end a silent connection after a minute
 RETRY_MS = 3_000  # until a browser whose connection broke comes again
 GREETING = f"retry: {RETRY_MS}\n\n".encode()
@@ -59,7 +59,8 @@ class EventHub:
     def _run(self) -> None:
         with self._lock:
             known = self._known = self._read()
-        self._send(_write_events(known))
+            first = list(self._listeners)  # who comes from now on is told by `add`
+        self._send_to(first, _write_events(known))
         silent_s = NEWS_PAUSE_SECONDS
         while self._goes_on():
             self._pause(READ_SECONDS)
@@ -88,6 +89,9 @@ class EventHub:
     def _send(self, data: bytes) -> None:
         with self._lock:
             listeners = list(self._listeners)
+        self._send_to(listeners, data)
+
+    def _send_to(self, listeners: Sequence[Listener], data: bytes) -> None:
         gone = [listener for listener in listeners if not listener.send(data)]
         with self._lock:
             self._listeners = [listener for listener in self._listeners if listener not in gone]

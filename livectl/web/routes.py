@@ -130,13 +130,14 @@ def _serve_pages(flask_blueprint: Blueprint, page_data: PageData) -> None:
         translate, streamer_filter = translations(), selection.parse_filter(request.args)
         arrangement = selection.parse_arrangement(request.args)
         streamers, now = page_data.streamers.get(), _rounded_now(page_data)
-        made_from = (streamers.page_digest, now, page_data.zone, _failing_targets(page_data), page_data.image_version)
+        made_from = (streamers.news_digest, now, page_data.zone, _failing_targets(page_data), page_data.image_version)
         response_body = page_data.bodies.get(
             ("wall", streamer_filter, arrangement, *_seen_by()),
             made_from,
             lambda: _render_html(
                 views.streamer_list(streamers, streamer_filter, arrangement, translate, now, page_data)
             ),
+            streamers.page_digest,
         )
         return _respond(response_body, HTML)
 

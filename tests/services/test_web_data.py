@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from livectl.address import Address
 from livectl.errors import ServerError
+from livectl.models import State
 from livectl.ops.deployment import Deployment
 from livectl.ops.protocol.keys import layout_from_settings
-from livectl.web.data import StoreReader
+from livectl.web.data import StoreReader, read_streamers
+from tests.support.web_pages import follow, go_live, make_streamer, observe, prepared_store
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -75,3 +78,19 @@ def test_after_a_failure_the_deployment_is_found_again(store_url: str) -> None:
         reader.read_deployment(query)
     assert reader.read_deployment(query) == "result"
     assert finder.calls == 2
+
+
+def test_another_look_at_who_is_not_live_is_no_news(store_url: str) -> None:
+    store = prepared_store(store_url)
+    follow(store, *(make_streamer(name) for name in ("ada", "bob", "eve")))
+    go_live(store, "ada", 50, session="one", viewers=5)
+    digests = set()
+    for names in (("bob", "eve"), ("eve", "bob")):
+        for name in names:
+            observe(store, name, State.OFFLINE)
+        go_live(store, "ada", 50, session="one", viewers=6, started_at=1_000.0)
+        with redis.Redis.from_url(store_url, decode_responses=True) as client:
+            streamers = read_streamers(client, 2_000.0)
+        digests.add(streamers.news_digest)
+        assert [record.id for record in streamers.others] == ["bob", "eve"]
+    assert len(digests) == 1

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from livectl.errors import ServerError
-from livectl.web.cache import BodyCache, ResponseBody, TimedCache
+from livectl.web.cache import DETAILS_KEEP_SECONDS, BodyCache, ResponseBody, TimedCache
 from tests.support.waiting import HANG_SECONDS, wait_for
 
 
@@ -97,6 +97,21 @@ def test_a_body_is_made_once_for_each_reading() -> None:
     assert readings.count == 1
     assert bodies.get("key", "two", make).data == b"2"
     assert bodies.get("other", "two", make).data == b"3"
+
+
+def test_other_details_alone_wait_a_while() -> None:
+    readings = Readings()
+    bodies = BodyCache(readings.clock)
+
+    def make() -> ResponseBody:
+        return ResponseBody(b"%d" % readings.make(), "mark")
+
+    assert bodies.get("key", "news", make, "12 viewers").data == b"1"
+    readings.now = DETAILS_KEEP_SECONDS - 1
+    assert bodies.get("key", "news", make, "13 viewers").data == b"1"
+    assert bodies.get("key", "other news", make, "13 viewers").data == b"2"
+    readings.now *= 3
+    assert bodies.get("key", "other news", make, "14 viewers").data == b"3"
 
 
 def test_only_so_many_bodies_are_kept() -> None:

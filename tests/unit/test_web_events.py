@@ -36,10 +36,11 @@ class Clockwork:
         self._has_come.release()
         self._may_go.acquire()
 
-    def step(self) -> None:
-        """Returns when the hub has looked once more."""
-        self._may_go.release()
-        self._has_come.acquire()
+    def step(self, times: int = 1) -> None:
+        """Returns when the hub has looked so often."""
+        for _ in range(times):
+            self._may_go.release()
+            self._has_come.acquire()
 
     def start(self) -> None:
         self._has_come.acquire()
@@ -83,22 +84,19 @@ def test_everybody_is_told_what_one_reading_found() -> None:
         raise ServerError("away")
 
     answer[0] = fail
-    clock.step()
-    clock.step()
+    clock.step(int(events.NEWS_PAUSE_SECONDS))
     assert browsers[0].sent.count(b"event: streamers") == 3, "that it cannot be read is news once"
-    for _ in range(int(events.SIGN_OF_LIFE_SECONDS)):
-        clock.step()
+    clock.step(int(events.SIGN_OF_LIFE_SECONDS))
     assert browsers[0].sent.count(b"\n:\n\n") == 1
     for browser in browsers[1:]:
         browser.is_gone = True
     answer[0] = lambda: "three"
-    clock.step()
-    clock.step()
+    clock.step(int(events.NEWS_PAUSE_SECONDS))
     assert hub.has_room
     assert hub._listeners == [browsers[0]]
     browsers[0].is_gone = True
     answer[0] = lambda: "four"
-    clock.step()
+    clock.step(int(events.NEWS_PAUSE_SECONDS) - 1)
     clock.end()
     wait_for(lambda: threads() == 0)
     hub.add(Browser())
