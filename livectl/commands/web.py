@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import signal
 import socket
-import sys
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from livectl.context import CommandContext, pass_command_context
-from livectl.errors import LivectlError, ServerAwayError, UnfinishedError
+from livectl.errors import ServerAwayError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from livectl.models import Finding
     from livectl.settings import Settings
-
-DOCTOR_LIMIT_S = 60.0  # it takes some two seconds, and gives up on servers after nine
 
 
 @click.command()
@@ -43,7 +38,7 @@ def command(
     if not wait_for_store:
         _check_store(context.settings)
     from livectl.live.alerts import targets
-    from livectl.ops.processes import running_settings
+    from livectl.ops.processes import launch, running_settings
     from livectl.render import sentence
     from livectl.web import auth, job_data, push_routes, server
     from livectl.web.changes import PageTools
@@ -57,7 +52,10 @@ def command(
         listener = server.bind(host or web.host, web.port if port is None else port)
     else:
         listener = socket.socket(fileno=descriptor)
-    tools = PageTools(watch.current, lambda: (context.sending_app, context.load_tasks()), lambda: _examine(context))
+    app_words = ("-A", context.app) if context.app else ()
+    environ = launch.child_environment(context.environ, context.config)
+    examine = partial(job_data.examine_beside, context.cwd, environ, app_words)
+    tools = PageTools(watch.current, lambda: (context.sending_app, context.load_tasks()), examine)
     app = server.create_app(context.find_deployment, watch.current, tokens, tools)
     job_data.keep_sampling(StoreReader(context.find_deployment))
     push_routes.forget_strangers(StoreReader(context.find_deployment), tokens)
@@ -71,35 +69,6 @@ def command(
         server.serve(app, listener)
     finally:
         running_settings.forget_start("page", watch.started)
-
-
-def _examine(context: CommandContext) -> Sequence[Finding]:
-    """What doctor finds, in a process of its own: it takes seconds, and loads the app anew."""
-    import subprocess
-
-    import msgspec
-
-    from livectl.models import Finding
-    from livectl.ops.processes import launch
-
-    app = ["-A", context.app] if context.app else []
-    argv = [sys.executable, "-m", "livectl", *app, "--json", "--verbose", "doctor"]
-    environ = launch.child_environment(context.environ, context.config)
-    try:
-        ran = subprocess.run(
-            argv,
-            cwd=context.cwd,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=DOCTOR_LIMIT_S,
-            check=False,
-        )
-        return msgspec.json.decode(ran.stdout, type=list[Finding])
-    except subprocess.TimeoutExpired:
-        raise UnfinishedError(f"doctor was not done within {DOCTOR_LIMIT_S:.0f} s", "Call it: livectl doctor") from None
-    except (OSError, msgspec.MsgspecError):
-        raise LivectlError("doctor could not look from here", "Call it: livectl doctor") from None
 
 
 def _check_store(settings: Settings) -> None:

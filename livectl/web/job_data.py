@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from livectl import redis_client
-from livectl.errors import LivectlError
+from livectl.errors import LivectlError, UnfinishedError
 from livectl.models import Finding, Job, JobState, ViewerCurve
 from livectl.ops.cluster import queues
 from livectl.ops.jobs import dead_letters, job_log, results, status, wait
@@ -20,6 +21,7 @@ from livectl.web.cache import KeyedCache, TimedCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from livectl.ops.deployment import Deployment
     from livectl.ops.jobs.status import JobStatus
@@ -41,6 +43,7 @@ MAX_SAMPLES = 120  # an hour
 MAX_SAMPLED_QUEUES = 200
 DEPTHS_TTL_SECONDS = 2 * SAMPLE_SECONDS * MAX_SAMPLES
 
+DOCTOR_LIMIT_S = 60.0  # it takes some two seconds, and gives up on servers after nine
 FINDINGS_KEEP_SECONDS = 30.0  # so soon nothing is looked at again
 
 log = logging.getLogger(__name__)
@@ -254,3 +257,25 @@ class Examiner:
             problem = hide_secrets(error.message)
         with self._lock:
             self._last = Examination(findings=findings, at=self._clock(), problem=problem)
+
+
+def examine_beside(cwd: Path, environ: Mapping[str, str], app_words: Sequence[str] = ()) -> Sequence[Finding]:
+    """What doctor finds, in a process of its own: it takes seconds, and loads the app anew."""
+    import subprocess
+
+    argv = [sys.executable, "-m", "livectl", *app_words, "--json", "--verbose", "doctor"]
+    try:
+        ran = subprocess.run(
+            argv,
+            cwd=cwd,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=DOCTOR_LIMIT_S,
+            check=False,
+        )
+        return msgspec.json.decode(ran.stdout, type=list[Finding])
+    except subprocess.TimeoutExpired:
+        raise UnfinishedError(f"doctor was not done within {DOCTOR_LIMIT_S:.0f} s", "Call it: livectl doctor") from None
+    except (OSError, msgspec.MsgspecError):
+        raise LivectlError("doctor could not look from here", "Call it: livectl doctor") from None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from livectl.address import Address
@@ -19,7 +21,7 @@ from livectl.web.images import ImageCache
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from flask import Blueprint, Flask
 
@@ -42,12 +44,16 @@ def blueprint(
     timezone: str = "UTC",
     token: str | None = None,
     images: bool | ImageCache = True,
+    manage: str | Path | None = None,
 ) -> Blueprint:
     """A blueprint that shows the streamers of this store, for any Flask app and at any prefix.
 
     `broker_url` is where the jobs are, if that is not the store. With a `token`, visitors need it; without one, the
     app decides who may see the page. With `images`, it asks for covers and avatars, or else shows
     drawings; whoever has a cache of theirs may give it.
+
+    `manage` is the folder of a livectl.yaml: who has a token of its `web.tokens` with the role `manage` may change
+    things, as at `livectl web` there. SettingsError where there is no such token.
     """
     store = Address.parse(store_url)
     _ = store.redis_url
@@ -58,12 +64,44 @@ def blueprint(
         layout=deployment.own_layout({}),
     )
     KNOWN.add(lambda: {token or "", store.password})
+    tokens = [AccessToken(PLAIN_TOKEN_NAME, token)] if token else []
+    tools = None
+    if manage is not None:
+        tools, managing = _tools_of(Path(manage))
+        tokens += [each for each in managing if not (token and each.name == PLAIN_TOKEN_NAME)]
     page_data = PageData(
         StoreReader(lambda: store_deployment),
         parse_timezone(timezone),
+        tools.settings if tools else None,
         images=ImageCache(lambda: None) if images is True else images or None,
     )
-    return routes.build_blueprint(page_data, [AccessToken(PLAIN_TOKEN_NAME, token)] if token else [])
+    return routes.build_blueprint(page_data, tokens, tools)
+
+
+def _tools_of(folder: Path) -> tuple[PageTools, Sequence[AccessToken]]:
+    """What changes are made with in a folder with settings, and whom its settings let in."""
+    from livectl import celeryapp
+    from livectl.errors import SettingsError
+    from livectl.live.alerts import targets
+    from livectl.ops import apps
+    from livectl.settings_watch import SettingsWatch
+    from livectl.web import auth, job_data
+    from livectl.web.changes import PageTools
+
+    watch = SettingsWatch(os.environ, folder, check=targets.check_targets)
+    tokens = auth.read_tokens(watch.started.web)
+    auth.check_exposure("localhost", tokens)
+    if not any(token.manages for token in tokens):
+        raise SettingsError(
+            f"nobody could manage: no token in {folder} has the role manage",
+            "Set `web: {tokens: {me: {token: env:MY_TOKEN, role: manage}}}` in its livectl.yaml.",
+        )
+
+    def load_app() -> tuple[Any, Mapping[str, Any]]:
+        app = celeryapp.create_app(watch.current())
+        return app, apps.load_tasks(app, folder)
+
+    return PageTools(watch.current, load_app, lambda: job_data.examine_beside(folder, os.environ)), tokens
 
 
 def bind(host: str, port: int) -> socket.socket:

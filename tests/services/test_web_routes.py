@@ -14,6 +14,7 @@ import pytest
 import redis
 from flask import Flask, render_template_string, url_for
 
+from livectl.errors import SettingsError
 from livectl.models import State
 from livectl.web import blueprint
 from tests.support.web_pages import (
@@ -341,6 +342,35 @@ def test_mounted_in_an_app_of_ones_own_both_work(store: Store, store_url: str) -
     assert page.get("/live/streamers/demo/ada").status_code == 200
     with app.test_request_context():
         assert url_for("livectl.streamer", platform="demo", name="ada") == "/live/streamers/demo/ada"
+
+
+def test_mounted_it_manages_for_the_tokens_of_a_folder(
+    store: Store, store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIVECTL_HOME", str(tmp_path / "home"))
+    (tmp_path / "livectl.yaml").write_text("web: {tokens: {friend: {token: a-token-that-only-reads}}}\n")
+    with pytest.raises(SettingsError, match="nobody could manage"):
+        blueprint(store_url, manage=tmp_path)
+    roles = "{friend: {token: a-token-that-only-reads}, me: {token: a-token-that-manages, role: manage}}"
+    (tmp_path / "livectl.yaml").write_text(f"web: {{tokens: {roles}}}\n")
+    app = Flask("shop")
+    app.register_blueprint(blueprint(store_url, manage=tmp_path), url_prefix="/live")
+    assert app.test_client().get("/live/").status_code == 401
+
+    def follow_bob(token: str, origin: str, csrf: str = "") -> int:
+        page = app.test_client()
+        page.post("/live/enter", data={"token": token})
+        found = re.search(r'name="csrf" value="(\w+)"', page.get("/live/").text)
+        form = {"streamer": "demo/bob", "csrf": csrf or (found[1] if found else "")}
+        return page.post("/live/change/follow", data=form, headers={"Origin": origin}).status_code
+
+    here = "http://localhost"
+    assert follow_bob("a-token-that-only-reads", here) == 403
+    assert follow_bob("a-token-that-manages", "https://evil.example") == 403
+    assert follow_bob("a-token-that-manages", here, "wrong") == 403
+    assert not (tmp_path / "follows.yaml").exists()
+    assert follow_bob("a-token-that-manages", here) == 303
+    assert "demo/bob" in (tmp_path / "follows.yaml").read_text()
 
 
 def test_a_target_that_takes_nothing_is_on_the_page(store: Store, store_url: str, tmp_path: Path) -> None:
