@@ -29,7 +29,7 @@ from redis.exceptions import RedisError
 
 from livectl import redis_client
 from livectl import settings as livectl_settings
-from livectl.errors import LivectlError
+from livectl.errors import LivectlError, ServerError
 from livectl.ops import apps, deployment
 from livectl.ops.jobs import dead_letters, job_log
 from livectl.ops.jobs.dead_letters import StoreKeeper
@@ -42,6 +42,7 @@ from livectl.ops.transport.guarded_channel import READ_FAULTS, bound_decompressi
 from livectl.ops.transport.leases import LeasedQoS
 from livectl.ops.transport.rabbitmq import Line
 from livectl.redaction import redact_text
+from livectl.units import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,6 +104,22 @@ class Guard:
             return False
         self._is_keeper_away = False
         _log_letter(letter, is_kept=is_kept)
+        return True
+
+    def adopt_letters(self, app: Any) -> bool:
+        """Moves to the store what RabbitMQ kept while the app had none. False while one of the two is away."""
+        if not isinstance(self._keeper, StoreKeeper):
+            return True
+        line = Line(app.connection_for_write)
+        try:
+            moved = dead_queue.move_all(line, self._keeper.add)
+        except (*KEEPER_ERRORS, ServerError) as error:
+            logger.debug("dead letters were not moved to the store: %s", error)
+            return False
+        finally:
+            line.close()
+        if moved:
+            logger.info("%s moved from RabbitMQ to the store: `livectl dead`", format_count(moved, "dead letter"))
         return True
 
     def add_unreadable(self, queue: str, raw: Any, reason: str) -> bool:
@@ -210,6 +227,7 @@ class GuardedConsumer(LeasedConsumer):
         if reason := safe_transport.choose(app, guard.settings):
             taking.note(taking.STOCK_NOTE, reason)
         options |= {"has_leases": not reason, "holds_briefly": guard.settings.transport != "stock"}
+        self._may_have_left_letters = rabbitmq.speaks_amqp(app)
         super().__init__(*args, app=app, set_aside=guard.add_unreadable, **options)
         logger.info(LATE_ACKS_NOTE)
 
@@ -226,6 +244,8 @@ class GuardedConsumer(LeasedConsumer):
         super().update_strategies()
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
+        if self._may_have_left_letters:
+            self._may_have_left_letters = not self.guard.adopt_letters(self.app)
         handle = super().create_task_handler(*args, **options)
         may_raise = (*self.connection_errors, *self.channel_errors)
 

@@ -68,8 +68,10 @@ def ids(line: Line) -> list[str]:
     return line.ask(read)
 
 
-def test_an_app_without_a_store_has_its_dead_letters_on_rabbitmq(tmp_path: Path, rabbitmq: RabbitMQ) -> None:
-    """And a job that kills its worker is counted there."""
+def test_an_app_without_a_store_has_its_dead_letters_on_rabbitmq(
+    tmp_path: Path, rabbitmq: RabbitMQ, store_url: str
+) -> None:
+    """And a job that kills its worker is counted there. With a store they are there from then on."""
     project = Project(tmp_path, rabbitmq.vhost(), "redis://127.0.0.1:1")
     del project.environ["LIVECTL_STORE"]
     (tmp_path / "proj.py").write_text(
@@ -88,8 +90,14 @@ def test_an_app_without_a_store_has_its_dead_letters_on_rabbitmq(tmp_path: Path,
         assert "hush" not in project.livectl("dead", "show", stranger).stdout
         assert project.livectl("dead", "retry", stranger).returncode == 0
         wait_for(lambda: worker.text.count(f"dead letter proj.nothing[{stranger}]") == 2, what="the same letter again")
-        assert "forgotten" in project.livectl("dead", "drop", stranger, killer).stdout
-        assert project.livectl("dead").stdout == "No dead letters.\n"
+        assert "forgotten" in project.livectl("dead", "drop", killer).stdout
+    project.environ["LIVECTL_STORE"] = store_url
+    assert project.livectl("dead").stdout == "No dead letters.\n"
+    with livectl("-A", "proj", "worker", "-P", "solo", "-n", "w1", cwd=tmp_path, environ=project.environ) as worker:
+        worker.wait_for("1 dead letter moved from RabbitMQ to the store")
+        assert [row["id"] for row in json.loads(project.livectl("dead", "--json").stdout)] == [stranger]
+    del project.environ["LIVECTL_STORE"]
+    assert project.livectl("dead").stdout == "No dead letters.\n"
     project.close()
 
 

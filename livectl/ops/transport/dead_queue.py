@@ -20,7 +20,7 @@ from livectl.ops.transport import rabbitmq
 from livectl.redaction import redact_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from livectl.ops.protocol.dead_letter import DeadLetter
     from livectl.ops.transport.rabbitmq import Line
@@ -132,6 +132,19 @@ def reading(channel: Any) -> Iterator[list[OpenLetter]]:
             for message in messages
             if (letter := dead_letter.decode(_bytes(message.body))) is not None
         ]
+
+
+def move_all(line: Line, keep: Callable[[DeadLetter], bool]) -> int:
+    """Moves letters of the queue to a keeper that says which it kept; the others stay. Returns how many it moved."""
+
+    def move(channel: Any) -> int:
+        with reading(channel) as letters:
+            kept = [each for each in letters if keep(each.letter)]
+            for each in kept:
+                each.forget()
+        return len(kept)
+
+    return line.ask(move)
 
 
 def _wait_for_turn(channel: Any) -> int:
