@@ -20,6 +20,7 @@ MODULES = {
     "push": "cryptography",
     "solar": "ephem",
     "streamlink": "streamlink",
+    "top": "textual",
 }
 
 

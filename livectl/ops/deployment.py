@@ -8,7 +8,7 @@ import msgspec
 
 from livectl import server_check, tls
 from livectl.address import PORTS, Address
-from livectl.errors import SettingsError
+from livectl.errors import ServerError, SettingsError
 from livectl.ops.protocol import keys
 from livectl.redis_client import SERVER_TIMEOUT_S
 from livectl.secret import KNOWN
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 OWN_APP_NAME = "livectl"
 OWN_QUEUE = "livectl"
 OWN_TASK_PREFIX = "livectl."
+ROUTINE_TASKS = frozenset(f"{OWN_TASK_PREFIX}{name}" for name in ("sweep", "check", "deliver", "prune"))
 OWN_REDIS_OPTIONS: dict[str, Any] = {
     "visibility_timeout": 120,  # seconds; its jobs end within 60 s
     "unacked_key": "livectl:unacked",
@@ -63,6 +64,13 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
             if self.answers_sender_alone
             else "this app keeps no results"
         )
+
+    @property
+    def store_to_read(self) -> Address:
+        """The store; ServerError where there is none."""
+        if self.store is None:
+            raise ServerError("there is no store to read", "Set `store:` in livectl.yaml.")
+        return self.store
 
     @property
     def redis_broker(self) -> Address | None:

@@ -379,7 +379,7 @@ class StoreReader:
         """Runs the query on the deployment that is shown, and the address of its store."""
         deployment, _ = self._connect()
         try:
-            return query(deployment, _store_address(deployment))
+            return query(deployment, deployment.store_to_read)
         except ServerError:
             self._disconnect()
             raise
@@ -395,9 +395,9 @@ class StoreReader:
             except (RedisError, OSError) as error:
                 self._disconnect()
                 if last_try:
-                    raise ServerError(f"the store at {_store_address(deployment).masked} does not answer") from error
+                    raise ServerError(f"the store at {deployment.store_to_read.masked} does not answer") from error
             except Exception as error:
-                if server_error := redis_client.explain_error(error, _store_address(deployment).masked):
+                if server_error := redis_client.explain_error(error, deployment.store_to_read.masked):
                     raise server_error from error
                 raise
         raise AssertionError("unreachable")
@@ -406,7 +406,7 @@ class StoreReader:
         with self._lock:
             if self._connection is None:
                 deployment = self._find_deployment()
-                self._connection = deployment, redis_client.open_store(_store_address(deployment), trial_write=False)
+                self._connection = deployment, redis_client.open_store(deployment.store_to_read, trial_write=False)
             return self._connection
 
     def _disconnect(self) -> None:
@@ -414,9 +414,3 @@ class StoreReader:
             connection, self._connection = self._connection, None
         if connection:
             connection[1].close()
-
-
-def _store_address(deployment: Deployment) -> Address:
-    if deployment.store is None:
-        raise ServerError("there is no store to read", "Set `store:` in livectl.yaml.")
-    return deployment.store

@@ -14,6 +14,7 @@ import msgspec
 from livectl import redis_client
 from livectl.errors import LivectlError, UnfinishedError
 from livectl.models import Finding, Job, JobState, ViewerCurve
+from livectl.ops import deployment as deployments
 from livectl.ops.cluster import queues
 from livectl.ops.jobs import dead_letters, job_log, results, status, wait
 from livectl.redaction import hide_secrets
@@ -35,7 +36,6 @@ MAX_LISTS, MAX_JOBS = 16, 64  # readings that are kept
 MAX_NAMES = 200  # of tasks and workers to choose from
 MAX_WORDS_CHARS = 200
 LISTED_STATES = ("succeeded", "failed", "running", "received", "retrying", "revoked")
-ROUTINE_TASKS = frozenset(f"livectl.{name}" for name in ("sweep", "check", "deliver", "prune"))
 
 DEPTHS_PREFIX = "livectl:depths:"  # and the name of the app: a stream with the depths of its queues
 SAMPLE_SECONDS = 30
@@ -147,7 +147,7 @@ class JobReadings:
             task=job_filter.task or None,
             state=JobState(job_filter.state) if job_filter.state else None,
             worker=job_filter.worker or None,
-            routine=frozenset() if job_filter.routine or job_filter.task else ROUTINE_TASKS,
+            routine=frozenset() if job_filter.routine or job_filter.task else deployments.ROUTINE_TASKS,
             limit=first + PAGE_ROWS + 1,
         )
         found = self._source.read_deployment(lambda deployment, _: results.list_recent(deployment, wanted))
