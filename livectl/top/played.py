@@ -55,7 +55,7 @@ class PlayedSource:
     zone = "UTC"
 
     def __init__(self, seed: int = 7, clock: Callable[[], float] = time.time) -> None:
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311 - a play, no secret
         self._clock = clock
         self._began = self._played_to = clock()
         self._jobs: deque[Job] = deque(maxlen=MAX_JOBS)  # the newest first

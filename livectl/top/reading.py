@@ -34,6 +34,7 @@ class Turns:
 
     def __init__(self, panels: Sequence[Panel], now: float) -> None:
         self.focused = panels[0]
+        self._unread: set[Panel | None] = {None, *panels}
         self._due: dict[Panel | None, float] = dict.fromkeys([None, *panels], now)
 
     def focus(self, panel: Panel, now: float) -> None:
@@ -44,7 +45,12 @@ class Turns:
         """What is read next, and when. Where several are late, the one with the keys comes first."""
         return min(self._due.items(), key=lambda item: (item[1], item[0] is not self.focused))
 
+    @property
+    def is_first_round(self) -> bool:
+        return bool(self._unread)
+
     def read(self, panel: Panel | None, now: float) -> None:
+        self._unread.discard(panel)
         interval = STATUS_S if panel is None else FOCUSED_S if panel is self.focused else OTHERS_S
         self._due[panel] = now + interval
 
@@ -98,19 +104,27 @@ class Reader:
         with self._changed:
             now = time.monotonic()
             self._turns.read(panel, now)
-            self._rests_until = now + min(MAX_REST_S, used / CPU_SHARE)
+            if not self._turns.is_first_round:  # everything is there as soon as can be
+                self._rests_until = now + min(MAX_REST_S, used / CPU_SHARE)
 
 
 def read_rows(panel: Panel, source: Source) -> Rows:
     """The rows of a panel, or why there are none: a panel that cannot be read hides no other."""
     try:
         return panel.read(source)
-    except LivectlError as error:
-        return Rows(summary="cannot be read", problem=hide_secrets(f"{error.message}\n{error.hint}".strip()))
+    except Exception as error:
+        return Rows(summary="cannot be read", problem=_describe(error))
 
 
 def read_status(source: Source) -> Sequence[BoardReading]:
     try:
         return source.status()
-    except LivectlError as error:
-        return [BoardReading(problems=(hide_secrets(error.message),))]
+    except Exception as error:
+        return [BoardReading(problems=(_describe(error),))]
+
+
+def _describe(error: Exception) -> str:
+    """What went wrong; also where it was nothing that livectl foresaw: the screen goes on."""
+    if isinstance(error, LivectlError):
+        return hide_secrets(f"{error.message}\n{error.hint}".strip())
+    return hide_secrets(f"{type(error).__name__}: {error}")
