@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from livectl.context import CommandContext, pass_command_context
-from livectl.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from livectl.top.panels import Panel, Source
-    from livectl.top.screen import CommandOutcome
+    from livectl.top.panels import CommandOutcome, Panel, TopSource
 
 MAX_COMMAND_S = 120.0
 
@@ -26,7 +24,8 @@ MAX_COMMAND_S = 120.0
 def command(context: CommandContext, *, demo: bool) -> None:
     """Queues, workers, jobs as they happen, schedules with their last and next runs, dead letters and streamers, one
     panel open at a time. Enter shows all of a row, `/` filters, one key retries, revokes, pauses, runs or purges;
-    `?` names the keys. Each of them calls the command of that name. It reads and subscribes to nothing.
+    `?` names the keys. Each of them calls the command of that name. Nothing is subscribed to: workers and queues are
+    asked as `livectl workers` and `livectl queues` ask. For a pipe, a file or --json all panels are written once.
 
     \b
     Examples:
@@ -36,24 +35,28 @@ def command(context: CommandContext, *, demo: bool) -> None:
     """
     from livectl import extras, terminal
 
+    source, panels = _played() if demo else _read(context)
     if context.json or not terminal.is_terminal(context.out, context.environ):
-        raise UsageError("top needs a terminal", "For programs: queues, workers, results and live, each with --json.")
+        from livectl.top.panels import show_once
+        from livectl.top.reading import read_rows
+
+        context.show(show_once(panels, [read_rows(panel, source) for panel in panels]))
+        return
     extras.require("top", "top is drawn with Textual")
     from livectl.top.screen import TopApp
 
-    source, panels = _played() if demo else _read(context)
     run_command = _play_command if demo else partial(_run_command, context)
     TopApp(f"livectl top {context.app or ''}".rstrip(), source, panels, run_command).run()
 
 
-def _played() -> tuple[Source, Sequence[Panel]]:
+def _played() -> tuple[TopSource, Sequence[Panel]]:
     from livectl.top.panels import ALL_PANELS
     from livectl.top.played import PlayedSource
 
     return PlayedSource(), ALL_PANELS
 
 
-def _read(context: CommandContext) -> tuple[Source, Sequence[Panel]]:
+def _read(context: CommandContext) -> tuple[TopSource, Sequence[Panel]]:
     from livectl.top.panels import ALL_PANELS, OPS_PANELS
     from livectl.top.sources import DeploymentSource
 
@@ -69,7 +72,7 @@ def _run_command(context: CommandContext, argv: Sequence[str], width: int) -> Co
     import subprocess
 
     from livectl.ops.processes import launch
-    from livectl.top.screen import CommandOutcome
+    from livectl.top.panels import CommandOutcome
 
     app = ["-A", context.app] if context.app else []
     environ = {
@@ -96,6 +99,6 @@ def _run_command(context: CommandContext, argv: Sequence[str], width: int) -> Co
 
 
 def _play_command(argv: Sequence[str], width: int) -> CommandOutcome:  # noqa: ARG001
-    from livectl.top.screen import CommandOutcome
+    from livectl.top.panels import CommandOutcome
 
     return CommandOutcome(0, f"This is played. Elsewhere this key calls: livectl {' '.join(argv)}")

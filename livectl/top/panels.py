@@ -12,7 +12,7 @@ from livectl.live import views as live_views
 from livectl.models import JobState
 from livectl.ops.beat import views as beat_views
 from livectl.ops.jobs import views as job_views
-from livectl.render import one_line
+from livectl.render import Paragraph, Stack, View, one_line
 from livectl.units import MS_PER_SECOND, format_count
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from livectl.ops.cluster.queues import QueueDepths, QueueRates
     from livectl.ops.cluster.workers import WorkerList
     from livectl.ops.jobs.dead_letters import DeadLetterSummary
-    from livectl.render import View
+    from livectl.render import Renderable
 
 MAX_ROWS = 300  # of a panel: who looks for one among more names it, with `/`
 
 
-class Source(Protocol):
+class TopSource(Protocol):
     """Where the panels read. Each call reads anew, and raises LivectlError where it cannot."""
 
     zone: str  # of the times that are shown
@@ -82,12 +82,43 @@ class Action(NamedTuple):
 
 class Panel(NamedTuple):
     name: str
-    read: Callable[[Source], Rows]
+    read: Callable[[TopSource], Rows]
     detail: Callable[[Any], Sequence[str]]  # the command that shows all of a row
     actions: Sequence[Action] = ()
 
 
-def _read_queues(source: Source) -> Rows:
+class CommandOutcome(NamedTuple):
+    """What a command said, and its exit code."""
+
+    code: int
+    text: str
+
+
+class CommandRunner(Protocol):
+    """Runs a command of livectl for an app, by its words; its lines are so many cells wide."""
+
+    def __call__(self, argv: Sequence[str], width: int) -> CommandOutcome: ...
+
+
+def show_once(panels: Sequence[Panel], readings: Sequence[Rows]) -> View:
+    """All panels below each other, for a pipe, a file or a program."""
+    views = [rows.to_view(rows.matching("")) if rows.to_view and not rows.problem else None for rows in readings]
+    data = {
+        panel.name.lower().replace(" ", "_"): view.data if view else {"problem": rows.problem}
+        for panel, rows, view in zip(panels, readings, views, strict=True)
+    }
+
+    def to_renderable() -> Renderable:
+        blocks: list[Renderable] = []
+        for panel, rows, view in zip(panels, readings, views, strict=True):
+            title = f"{panel.name}: {one_line(rows.summary)}"
+            blocks += [Paragraph(title), view.to_renderable() if view else Paragraph(rows.problem), ""]
+        return Stack(*blocks[:-1])
+
+    return View(data, to_renderable)
+
+
+def _read_queues(source: TopSource) -> Rows:
     depths, rates = source.queues()
     ready = sum(queue.ready for queue in depths.queues)
     return Rows(
@@ -99,7 +130,7 @@ def _read_queues(source: Source) -> Rows:
     )
 
 
-def _read_workers(source: Source) -> Rows:
+def _read_workers(source: TopSource) -> Rows:
     workers = source.workers()
     active = sum(worker.active or 0 for worker in workers.found)
     silent = f", {workers.silent} silent" if workers.silent else ""
@@ -111,7 +142,7 @@ def _read_workers(source: Source) -> Rows:
     )
 
 
-def _read_jobs(source: Source) -> Rows:
+def _read_jobs(source: TopSource) -> Rows:
     jobs = source.jobs()
     states = Counter(job.state for job in jobs)
     counts = ", ".join(f"{states[state]} {state}" for state in (JobState.RUNNING, JobState.FAILED) if states[state])
@@ -123,7 +154,7 @@ def _read_jobs(source: Source) -> Rows:
     )
 
 
-def _read_schedules(source: Source) -> Rows:
+def _read_schedules(source: TopSource) -> Rows:
     schedule, now = source.schedules(), int(time.time() * MS_PER_SECOND)
     paused = sum(entry.pause is not None for entry in schedule.entries)
     coming = min((entry.next for entry in schedule.entries if entry.next), default=None)
@@ -137,7 +168,7 @@ def _read_schedules(source: Source) -> Rows:
     )
 
 
-def _read_dead_letters(source: Source) -> Rows:
+def _read_dead_letters(source: TopSource) -> Rows:
     letters = source.dead_letters()
     kinds = Counter(letter.kind for letter in letters)
     return Rows(
@@ -148,7 +179,7 @@ def _read_dead_letters(source: Source) -> Rows:
     )
 
 
-def _read_streamers(source: Source) -> Rows:
+def _read_streamers(source: TopSource) -> Rows:
     streamers = source.streamers()
     live = [streamer for streamer in streamers if streamer.live]
     names = ", ".join(one_line(streamer.name or streamer.id) for streamer in live[:3])

@@ -14,7 +14,7 @@ from livectl.top.panels import Rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from livectl.top.panels import Panel, Source
+    from livectl.top.panels import Panel, TopSource
 
 FOCUSED_S, OTHERS_S = 1.0, 5.0  # between two readings of the panel that has the keys, and of each other
 STATUS_S = 2.0
@@ -58,7 +58,7 @@ class Turns:
 class Reader:
     """Reads in a thread of its own, and hands each reading to `deliver`."""
 
-    def __init__(self, source: Source, panels: Sequence[Panel], deliver: Callable[[Reading], None]) -> None:
+    def __init__(self, source: TopSource, panels: Sequence[Panel], deliver: Callable[[Reading], None]) -> None:
         self._source = source
         self._deliver = deliver
         self._turns = Turns(panels, time.monotonic())
@@ -108,7 +108,7 @@ class Reader:
                 self._rests_until = now + min(MAX_REST_S, used / CPU_SHARE)
 
 
-def read_rows(panel: Panel, source: Source) -> Rows:
+def read_rows(panel: Panel, source: TopSource) -> Rows:
     """The rows of a panel, or why there are none: a panel that cannot be read hides no other."""
     try:
         return panel.read(source)
@@ -116,7 +116,7 @@ def read_rows(panel: Panel, source: Source) -> Rows:
         return Rows(summary="cannot be read", problem=_describe(error))
 
 
-def read_status(source: Source) -> Sequence[BoardReading]:
+def read_status(source: TopSource) -> Sequence[BoardReading]:
     try:
         return source.status()
     except Exception as error:

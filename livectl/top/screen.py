@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from rich.text import Text
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from textual.events import Key, Resize
 
     from livectl.models import BoardReading
-    from livectl.top.panels import Action, Panel, Source
+    from livectl.top.panels import Action, CommandOutcome, CommandRunner, Panel, TopSource
 
 MAX_OUTPUT_LINES = 2_000  # of a command; more is for a pager
 LEAST_OPEN_LINES = 12  # of the open panel, before the others show rows of theirs
@@ -44,19 +44,6 @@ KEYS = (
     ("?", "these keys"),
     ("q", "leave"),
 )
-
-
-class CommandOutcome(NamedTuple):
-    """What a command said, and its exit code."""
-
-    code: int
-    text: str
-
-
-class CommandRunner(Protocol):
-    """Runs a command of livectl for an app, by its words; its lines are so many cells wide."""
-
-    def __call__(self, argv: Sequence[str], width: int) -> CommandOutcome: ...
 
 
 class PanelBox(Vertical):
@@ -247,7 +234,7 @@ class TopApp(App[None]):
         *(Binding(str(number), f"open({number})", show=False) for number in range(1, 10)),
     ]
 
-    def __init__(self, title: str, source: Source, panels: Sequence[Panel], run_command: CommandRunner) -> None:
+    def __init__(self, title: str, source: TopSource, panels: Sequence[Panel], run_command: CommandRunner) -> None:
         super().__init__(ansi_color=True)
         self._name = title
         self._zone = ZoneInfo(source.zone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,10 @@ from livectl.context import CommandContext
 from livectl.errors import ServerError
 from livectl.models import Job, JobState
 from livectl.top import panels
+from livectl.top.panels import CommandOutcome
 from livectl.top.played import PlayedSource
 from livectl.top.reading import CPU_SHARE, OTHERS_S, Turns, read_rows
-from livectl.top.screen import CommandOutcome, TopApp
+from livectl.top.screen import TopApp
 from tests.support.waiting import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -69,10 +71,7 @@ class Stage:
     def text(self) -> str:
         """What stands on the screen, line by line."""
         width, height = self.app.size
-        lines = [
-            "".join(segment.text for segment in strip)
-            for strip in self.app.screen._compositor.render_strips()
-        ]
+        lines = ["".join(segment.text for segment in strip) for strip in self.app.screen._compositor.render_strips()]
         return "\n".join(line[:width].rstrip() for line in lines[:height])
 
 
@@ -303,10 +302,15 @@ def test_the_panel_with_the_keys_is_read_first_and_often() -> None:
     assert CPU_SHARE < 0.05
 
 
-def test_it_needs_a_terminal() -> None:
-    out, err = io.StringIO(), io.StringIO()
-    assert cli.main(["top", "--demo"], CommandContext({}, Path.cwd(), out, err)) == 2
-    assert "top needs a terminal" in err.getvalue()
+def test_without_a_terminal_all_panels_are_written_once() -> None:
+    out = io.StringIO()
+    assert cli.main(["top", "--demo"], CommandContext({}, Path.cwd(), out, io.StringIO())) == 0
+    assert [line.partition(":")[0] for line in out.getvalue().splitlines() if ": " in line][:2] == ["Queues", "Workers"]
+    out = io.StringIO()
+    assert cli.main(["top", "--demo", "--json"], CommandContext({}, Path.cwd(), out, io.StringIO())) == 0
+    data = json.loads(out.getvalue())
+    assert list(data) == sorted(panel.name.lower().replace(" ", "_") for panel in panels.ALL_PANELS)
+    assert data["queues"][0]["name"] == "mail"
 
 
 def test_a_command_runs_as_if_it_had_been_typed(tmp_path: Path) -> None:
