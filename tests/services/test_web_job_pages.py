@@ -152,10 +152,11 @@ def test_dead_letters_are_shown_with_what_they_hold_and_without_secrets(page: Ma
         assert words in html
     assert html.count('action="/change/resend"') == 3, "an excerpt cannot be sent again"
     letter = read(page, "/dead/m/1")
-    for words in ("&#34;queue&#34;: &#34;shop&#34;", "Forget", "&#34;password&#34;: &#34;***&#34;"):
+    for words in ("&#34;queue&#34;: &#34;shop&#34;", "Retry", "Forget", "&#34;password&#34;: &#34;***&#34;"):
         assert words in letter
     assert "hush" not in html + letter
     assert "<script>alert" not in html + letter
+    assert "Retry" not in read(page, "/dead/u1")
     assert page.visitor().get("/dead/nothing", base_url=LOCAL).status_code == 404
 
 

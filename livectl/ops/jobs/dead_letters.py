@@ -155,8 +155,8 @@ def list_newest(deployment: Deployment, most: int) -> NewestLetters:
 
 
 def can_resend(letter: DeadLetter) -> bool:
-    """Whether it is whole: of what no worker could read, only an excerpt was kept."""
-    return letter.kind != "message" or (isinstance(letter.payload, dict) and "message" in letter.payload)
+    """Whether it is whole: of what no worker could read, or nobody could keep, there is an excerpt."""
+    return not (isinstance(letter.payload, dict) and "excerpt" in letter.payload)
 
 
 def _shown_arguments(letter: DeadLetter) -> str:
