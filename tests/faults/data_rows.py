@@ -147,7 +147,7 @@ def fill_the_disk(case: Case) -> Outcome:
     """F9. Nothing can be written for a while, again and again; what is asked is answered, what is sent is refused."""
     if os.getuid():
         return Outcome(note="only root may mount a disk")
-    refused = answered = 0
+    refused, answered, wrong = 0, 0, list[str]()
 
     def fill_up() -> None:
         nonlocal refused, answered
@@ -159,6 +159,7 @@ def fill_the_disk(case: Case) -> Outcome:
         called = answer("call", "livectl.ping", "--force", cwd=case.folder, environ=wing.environ)
         shown = answer("live", cwd=case.folder, environ=wing.environ)
         refused, answered = refused + (called.returncode == 4), answered + (shown.returncode == 0)
+        wrong.extend(each.stderr for each, code in ((called, 4), (shown, 0)) if each.returncode != code)
         (disk / "ballast").unlink()
         wait_for_word("there is room again")
 
@@ -171,7 +172,7 @@ def fill_the_disk(case: Case) -> Outcome:
             wing.play([fill_up] * times)
             wing.drain()
         outcome = wing.outcome(hangs=None)
-    assert (refused, answered) == (times, times), f"of {times}: {refused} refused, {answered} answered"
+    assert (refused, answered) == (times, times), f"of {times}: {refused} refused, {answered} answered: {wrong}"
     return outcome
 
 

@@ -474,6 +474,17 @@ def test_a_disk_that_fills_up_faster_than_anybody_looks_loses_nothing_acknowledg
 
 
 @root_only
+def test_on_a_full_disk_the_record_of_a_server_fits_over_the_one_of_before(tmp_path: Path) -> None:
+    """Also where its pid has more digits: a server without a record is ended."""
+    with tiny_disk(tmp_path / "disk", "size=1m") as home:
+        for pid in (9, 4_000_000):
+            record = embedded_broker.BrokerRecord(pid, "1", "/s")
+            embedded_broker._write_record(home, record)
+            assert embedded_broker._read_record(home) == record
+            fill(home / "ballast", spare=0)
+
+
+@root_only
 def test_a_disk_with_little_room_is_noticed_before_the_broker_ends(tmp_path: Path) -> None:
     with full_disk(tmp_path) as (home, ballast):
         ballast.unlink()

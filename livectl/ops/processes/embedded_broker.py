@@ -37,6 +37,7 @@ MAX_SOCKET_PATH_BYTES = 103  # what macOS takes; Linux takes 107
 PRIVATE_UMASK = 0o077
 ANSWER_SECONDS = 2.0  # a server that takes longer for a PING does not work
 RELEASE_SECONDS = 3.0  # to wait for a server that is just ending
+RECORD_BYTES = 512
 MIN_FREE_BYTES = 1_000_000  # a large job takes as much: with less the disk counts as full
 ROOM_BYTES = 2 * MIN_FREE_BYTES  # with so much it no longer does
 
@@ -358,7 +359,8 @@ def _read_record(home: Path) -> BrokerRecord | None:
 
 
 def _write_record(home: Path, record: BrokerRecord) -> None:
-    path, data = home / "broker.json", msgspec.json.encode(record)
+    # Padded, so that the next one is never longer: by a digit of its pid it would not fit over this one.
+    path, data = home / "broker.json", msgspec.json.encode(record).ljust(RECORD_BYTES)
     try:
         write_file(path, data, mode=state_dir.PRIVATE_FILE_MODE)
     except OSError:  # a full disk has room for no new file, but for one over the old one
