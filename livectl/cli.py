@@ -47,7 +47,7 @@ COMMAND_GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Workers and queues": {
         "worker": ("worker", "Start a worker: the stock Celery worker, started right."),
         "workers": ("workers", "Show who runs what; look into workers, change, drain and stop them."),
-        "queues": ("queues", "Show how deep the queues are; look into them, empty them."),
+        "queues": ("queues", "Show how deep the queues are; look into, move and empty them."),
         "top": ("top", "Show all of it on one screen, with a key for each action."),
         "flower": ("flower", "Serve Flower on the app: loopback, read-only."),
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,13 @@ import click
 
 from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
-from livectl.errors import UnfinishedError
-from livectl.units import format_count
+from livectl.errors import UnfinishedError, UsageError
+from livectl.units import format_count, format_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from livectl.ops.cluster.purge import PurgeFilter, PurgeResult
     from livectl.ops.cluster.queues import QueueDepths
     from livectl.terminal import Watched
 
@@ -174,14 +176,52 @@ def restore_delayed(context: CommandContext, /) -> None:
 
 
 @command.command()
-@click.argument("queue", shell_complete=complete("queues"))
-@click.option("--task", metavar="NAME", shell_complete=complete("tasks"), help="Only this task.")
+@click.argument("source", metavar="FROM", shell_complete=complete("queues"))
+@click.argument("target", metavar="TO", shell_complete=complete("queues"))
+@click.option("--to-broker", metavar="ADDRESS", help="To the queue TO of this broker: redis://… or amqp://…")
+@click.option("--task", metavar="NAME", shell_complete=complete("tasks"), help="Only this task; a pattern will do.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="So many messages.")
+@click.option("--create", is_flag=True, help="Make the queue TO where there is none.")
+@click.option("--dry-run", is_flag=True, help="Say how many it would be, and stop.")
+@pass_command_context
+def move(context: CommandContext, /, *, to_broker: str | None, dry_run: bool, **options: Any) -> None:
+    """Move messages to another queue, also of another broker, with their headers, priorities and times. It may be
+    killed: nothing is lost, and the same command goes on. To RabbitMQ what was on its way then may come twice.
+
+    \b
+    Examples:
+      livectl -A proj queues move mail mail-slow --task "proj.digest*" -n 500
+      livectl -A proj queues move celery celery --to-broker redis://new:6379/0
+    """
+    from livectl.address import Address
+    from livectl.ops.cluster import move as queue_move
+    from livectl.ops.jobs import views
+
+    other = Address.parse(to_broker) if to_broker else None
+    request = queue_move.MoveRequest(to_broker=other, **options)
+    with context.working(f"looking into {request.source}"):
+        found = queue_move.count(context.deployment, request)
+    if dry_run:
+        context.show(views.move_plan(request.source, found))
+        return
+    total = min(sum(found.values()), request.limit or sum(found.values()))
+    with context.working(f"moving to {request.target}") as advance:
+        for result in queue_move.move(context.deployment, request):
+            advance(min(result.moved, total), total)
+    context.note_change("move", f"{result.source} to {result.target}", "done" if result.moved else "nothing")
+    context.show(views.move_summary(result))
+
+
+@command.command()
+@click.argument("queue", required=False, shell_complete=complete("queues"))
+@click.option("--all", "every", is_flag=True, help="All queues that there are.")
+@click.option("--task", metavar="NAME", shell_complete=complete("tasks"), help="Only this task; a pattern will do.")
 @click.option("--older-than", metavar="DURATION", help="Only those sent longer ago: 10m, 1h30m. Not all say when.")
 @click.option("--include-unacked", is_flag=True, help="Also what workers hold; they are told to drop it.")
 @click.option("--save", type=click.Path(dir_okay=False, writable=True), help="Save to this file.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_command_context
-def purge(context: CommandContext, /, queue: str, save: str | None, yes: bool, **options: Any) -> None:  # noqa: FBT001
+def purge(context: CommandContext, /, *, queue: str | None, every: bool, save: str | None, **options: Any) -> None:
     """Take messages out of a queue, those that wait there for their time included. They are saved as JSON lines first;
     `livectl call --from FILE` sends them again.
 
@@ -189,29 +229,57 @@ def purge(context: CommandContext, /, queue: str, save: str | None, yes: bool, *
     Examples:
       livectl -A proj queues purge mail --older-than 1d
       livectl -A proj queues purge mail --task proj.remind --save mail.jsonl
+      livectl -A proj queues purge --all --yes
     """
     from livectl.ops.cluster import purge as queue_purge
     from livectl.ops.jobs import views
     from livectl.ops.jobs.job_request import parse_duration_option
 
+    if (queue is None) != every:
+        raise UsageError("which queue?" if queue is None else "both a queue and --all", "Name one, or say --all.")
     age = parse_duration_option("--older-than", options["older_than"]) if options["older_than"] else None
-    purge_filter = queue_purge.PurgeFilter(
-        queue=queue,
-        task=options["task"],
-        older_than=age.total_seconds() if age else None,
-        unacked=options["include_unacked"],
+    with context.working("looking for queues"):
+        names = [queue] if queue else queue_purge.list_queues(context.deployment)
+    filters = [
+        queue_purge.PurgeFilter(
+            queue=name,
+            task=options["task"],
+            older_than=age.total_seconds() if age else None,
+            unacked=options["include_unacked"],
+        )
+        for name in names
+    ]
+    results = _purge(
+        context, filters, save or f"purged-{queue or 'all'}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl", **options
     )
-    with context.working(f"looking into {queue}"):
-        plan = queue_purge.plan(context.deployment, purge_filter)
-    if not plan.total:
-        context.show(views.purge_summary(queue_purge.empty_result(queue)))
-        return
+    context.show(views.purge_summary(results[0]) if queue else views.purge_of_all(results))
+
+
+def _purge(
+    context: CommandContext, filters: list[PurgeFilter], save: str, *, yes: bool, **_others: Any
+) -> list[PurgeResult]:
+    """Asks once for all of the queues, and purges those that hold something."""
+    from livectl.ops.cluster import purge as queue_purge
+    from livectl.ops.jobs import views
+
+    with context.working("looking into the queues"):
+        looked = [
+            (each, queue_purge.plan_known(context.deployment, each, is_only=len(filters) == 1)) for each in filters
+        ]
+    plans = [(each, plan) for each, plan in looked if plan.total]
+    if not plans:
+        return [queue_purge.empty_result(each.queue) for each in filters]
     if not yes:
-        context.say(views.task_counts(plan.tasks))
-        number = "all" if plan.delayed == plan.total else f"{plan.delayed:,}"
-        waiting = f", {number} of which wait for their time" if plan.delayed else ""
-        click.confirm(f"Take {format_count(plan.total, 'message')} out of {queue}{waiting}?", abort=True, err=True)
-    file = context.cwd / (save or f"purged-{queue}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
-    with context.working(f"taking messages out of {queue}"):
-        result = queue_purge.purge(context.deployment, purge_filter, file)
-    context.show(views.purge_summary(result))
+        tasks = sum((Counter(plan.tasks) for _, plan in plans), Counter[str]())
+        context.say(views.task_counts(dict(tasks)))
+        total, delayed = tasks.total(), sum(plan.delayed for _, plan in plans)
+        number = "all" if delayed == total else f"{delayed:,}"
+        waiting = f", {number} of which wait for their time" if delayed else ""
+        queues = format_names([each.queue for each, _ in plans])
+        click.confirm(f"Take {format_count(total, 'message')} out of {queues}{waiting}?", abort=True, err=True)
+    results = []
+    for each, _ in plans:
+        with context.working(f"taking messages out of {each.queue}"):
+            results.append(queue_purge.purge(context.deployment, each, context.cwd / save))
+        context.note_change("purge", each.queue)
+    return results

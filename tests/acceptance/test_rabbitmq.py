@@ -21,7 +21,8 @@ from livectl.doctor import collect_app, collect_state
 from livectl.doctor.facts import RabbitFacts
 from livectl.errors import LivectlError
 from livectl.ops import deployment as deployments
-from livectl.ops.cluster import queues
+from livectl.ops.cluster import move, purge, queues
+from livectl.ops.cluster.purge import PurgeFilter
 from livectl.ops.cluster.queues import QueueDepths
 from livectl.ops.jobs import dead_letters
 from livectl.ops.protocol.dead_letter import DeadLetter
@@ -342,3 +343,38 @@ def _fields(dead_letter: DeadLetter) -> dict[str, Any]:
 def project_deployment(project: Project) -> Any:
     del project.environ["LIVECTL_STORE"]
     return project.deployment
+
+
+def test_messages_are_moved_to_and_from_rabbitmq_and_purged(
+    tmp_path: Path, shared: str, line: Line, store_url: str
+) -> None:
+    """With headers and priorities; those that do not fit stay, and what was purged is in the file."""
+    project = Project(tmp_path, shared, store_url)
+    try:
+        for queue in ("move-a", "move-b"):
+            line.ask(lambda channel, queue=queue: channel.queue_declare(queue, durable=True, auto_delete=False))
+        jobs = [project.send("add", number, queue="move-a", priority=3, headers={"n": number}) for number in range(4)]
+        project.send("nap", 1, queue="move-a")
+        way = move.MoveRequest(source="move-a", target="move-b", task="proj.add", limit=3)
+        *_, result = move.move(project.deployment, way)
+        assert (result.tasks, result.repeats) == ({"proj.add": 3}, True)
+        redis_address = Address.parse(store_url)
+        over = move.MoveRequest(source="move-b", target="celery", to_broker=redis_address, create=True)
+        *_, result = move.move(project.deployment, over)
+        assert (result.moved, result.repeats) == (3, False)
+        other = Project(tmp_path, store_url, store_url)
+        messages = purge.peek(other.deployment, "celery", 5)
+        assert [(each.id, each.priority) for each in messages] == [(job, 3) for job in jobs[:3]]
+        back = move.MoveRequest(source="celery", target="move-b", to_broker=Address.parse(shared))
+        *_, result = move.move(other.deployment, back)
+        assert (result.moved, result.repeats) == (3, True)
+        other.close()
+        taken = line.ask(lambda channel: channel.basic_get("move-b", no_ack=True))
+        assert (taken.headers["id"], taken.headers["n"], taken.properties["priority"]) == (jobs[0], 0, 3)
+        purged = purge.purge(project.deployment, PurgeFilter(queue="move-a", task="proj.a*"), tmp_path / "saved")
+        assert (purged.tasks, len((tmp_path / "saved").read_text().splitlines())) == ({"proj.add": 1}, 1)
+        assert purge.plan(project.deployment, PurgeFilter(queue="move-a")).total == 1
+    finally:
+        project.close()
+        for queue in ("move-a", "move-b"):
+            line.ask(lambda channel, queue=queue: channel.queue_delete(queue))

@@ -9,6 +9,7 @@ import os
 import time
 from collections import Counter
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -17,7 +18,7 @@ import msgspec
 
 from livectl import redis_client, server_check
 from livectl.errors import LivectlError, UsageError
-from livectl.ops.cluster import broadcast
+from livectl.ops.cluster import broadcast, rabbitmq_queues
 from livectl.ops.protocol import delayed, keys, message, plus, remote_control, unacked
 from livectl.ops.protocol.keys import Bindings
 from livectl.ops.protocol.remote_control import ControlCommand
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 MESSAGES_PER_STEP = 500  # messages moved at a time
 KEEPER_GOODBYE_S = 4.0  # after which a worker that has ended counts as one
 KEEPER_PAUSE_S = 0.2
+ANY_TASK = "?"  # of a message that does not say
 STOP_FIRST_HINT = "`livectl workers` lists them: stop those of livectl first, or leave the messages with them."
 PURGE_TIMEOUT_S = 600.0  # for a purge of millions; each step of it takes milliseconds
 
@@ -72,12 +74,15 @@ class PurgeFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which messages are to be taken out."""
 
     queue: str
-    task: str | None = None
+    task: str | None = None  # its name, or a pattern
     older_than: float | None = None  # seconds since it was sent; messages that do not say when are younger
     unacked: bool = False
 
+    def matches_task(self, job_message: JobMessage) -> bool:
+        return self.task is None or fnmatchcase(job_message.task, self.task)
+
     def matches(self, job_message: JobMessage, now: datetime) -> bool:
-        if self.task is not None and job_message.task != self.task:
+        if not self.matches_task(job_message):
             return False
         if self.older_than is None:
             return True
@@ -110,8 +115,8 @@ class PurgeResult(msgspec.Struct, frozen=True):
 
 def peek(deployment: Deployment, queue: str, limit: int) -> list[JobMessage]:
     """The messages that are taken next."""
-    with _connect(deployment, "look at messages without taking them", redis_client.SERVER_TIMEOUT_S) as connection:
-        _check_queue_exists(deployment, connection, queue)
+    with connect(deployment, "look at messages without taking them", redis_client.SERVER_TIMEOUT_S) as connection:
+        check_queue_exists(deployment, connection, queue)
         messages: list[JobMessage] = []
         for key in deployment.layout.list_keys(queue):
             raws = connection.execute("LRANGE", key, -(limit - len(messages)), -1) if len(messages) < limit else []
@@ -120,29 +125,89 @@ def peek(deployment: Deployment, queue: str, limit: int) -> list[JobMessage]:
 
 
 def plan(deployment: Deployment, purge_filter: PurgeFilter) -> PurgePlan:
-    """Counts what a purge would take out, and changes nothing."""
-    with _connect(deployment, "pick messages out", PURGE_TIMEOUT_S) as connection:
-        _check_queue_exists(deployment, connection, purge_filter.queue)
-        messages = _Purge(deployment, connection, purge_filter)
-        held = Counter(job_message.task or "?" for _, _, job_message in messages.held_messages())
-        waiting = Counter(job_message.task or "?" for _, job_message in messages.delayed_messages())
-        tasks = Counter(job_message.task or "?" for _, _, job_message in messages.ready_messages())
-        tasks += Counter(job_message.task or "?" for _, job_message in messages.plus_messages())
+    """Counts what a purge would take out, and changes nothing. RabbitMQ tells no more than how many there are."""
+    if deployment.on_rabbitmq:
+        with rabbitmq_queues.open_channel(deployment) as channel:
+            return PurgePlan(
+                {ANY_TASK: ready} if (ready := rabbitmq_queues.count(channel, purge_filter.queue)) else {}, 0
+            )
+    with connect(deployment, "pick messages out", PURGE_TIMEOUT_S) as connection:
+        check_queue_exists(deployment, connection, purge_filter.queue)
+        messages = SelectedMessages(deployment, connection, purge_filter)
+        held = Counter(job_message.task or ANY_TASK for _, _, job_message in messages.held_messages())
+        waiting = Counter(job_message.task or ANY_TASK for _, job_message in messages.delayed_messages())
+        tasks = Counter(job_message.task or ANY_TASK for _, _, job_message in messages.ready_messages())
+        tasks += Counter(job_message.task or ANY_TASK for _, job_message in messages.plus_messages())
     return PurgePlan(dict(tasks + held + waiting), held.total(), waiting.total())
+
+
+def plan_known(deployment: Deployment, purge_filter: PurgeFilter, *, is_only: bool) -> PurgePlan:
+    """The same; of several, one that is gone meanwhile, or that settings name alone, holds nothing."""
+    try:
+        return plan(deployment, purge_filter)
+    except UsageError:
+        if is_only:
+            raise
+    return PurgePlan({}, 0)
 
 
 def purge(deployment: Deployment, purge_filter: PurgeFilter, file: Path) -> PurgeResult:
     """Takes messages out, and saves them in the file. Workers are told to drop those that they hold in memory."""
+    if deployment.on_rabbitmq:
+        return _purge_rabbitmq(deployment, purge_filter, file)
     with (
-        _connect(deployment, "pick messages out", PURGE_TIMEOUT_S) as connection,
+        connect(deployment, "pick messages out", PURGE_TIMEOUT_S) as connection,
         file.open("ab") as output,
     ):
-        messages = _Purge(deployment, connection, purge_filter)
+        messages = SelectedMessages(deployment, connection, purge_filter)
         waiting = messages.take_delayed(output)
         ready = messages.take_ready(output) + messages.take_plus(output)
         held = messages.take_held(output)
     tasks = waiting + ready + held
     return PurgeResult(purge_filter.queue, dict(tasks), tasks.total(), held.total(), str(file), waiting.total())
+
+
+def _purge_rabbitmq(deployment: Deployment, purge_filter: PurgeFilter, file: Path) -> PurgeResult:
+    """Each message is acknowledged once it is on the disk. Those that are not meant go back at the end."""
+    now, tasks = datetime.now(UTC), Counter[str]()
+    kept: list[tuple[Any, bytes]] = []
+    with rabbitmq_queues.open_channel(deployment) as channel, file.open("ab") as output:
+        left = rabbitmq_queues.count(channel, purge_filter.queue)
+        while left > 0:
+            batch: list[tuple[Any, bytes]] = []
+            while left > 0 and len(batch) < MESSAGES_PER_STEP:
+                left -= 1
+                if (taken := rabbitmq_queues.take(channel, purge_filter.queue)) is None:
+                    left = 0
+                    break
+                text = msgspec.json.encode(message.to_envelope(taken), enc_hook=str)
+                is_meant = purge_filter.matches(message.read(text), now)
+                (batch if is_meant else kept).append((taken, text))
+            lines = [_saved_line(text, purge_filter.queue) for _, text in batch]
+            _write_lines(output, lines)
+            for taken, _ in batch:
+                taken.ack()
+            tasks += Counter(line["task"] or ANY_TASK for line in lines)
+        for taken, _ in reversed(kept):
+            taken.reject(requeue=True)
+    return PurgeResult(purge_filter.queue, dict(tasks), tasks.total(), 0, str(file))
+
+
+def list_queues(deployment: Deployment) -> list[str]:
+    """Every queue that there is; on RabbitMQ of those of the app's settings and its workers."""
+    if deployment.on_rabbitmq:
+        with rabbitmq_queues.open_channel(deployment) as channel:
+            return [name for name in sorted(_read_queues(deployment, None)) if rabbitmq_queues.exists(channel, name)]
+    with connect(deployment, "pick messages out", PURGE_TIMEOUT_S) as connection:
+        layout = deployment.layout
+        known = {*keys.list_queues(connection, layout), *delayed.count(connection, layout)}
+        return sorted(known | _read_queues(deployment, connection))
+
+
+def _read_queues(deployment: Deployment, connection: RedisConnection | None) -> set[str]:
+    readers = broadcast.ask(deployment, connection, ControlCommand(method="active_queues"))
+    read = {name for reply in readers.by_worker.values() for name in remote_control.queue_names(reply)}
+    return read | set(deployment.layout.queues)
 
 
 def empty_result(queue: str) -> PurgeResult:
@@ -155,7 +220,7 @@ def restore_delayed(deployment: Deployment) -> int:
     Refused while a worker of livectl's runs, which would take them out again. One of plain Celery with our transport
     would not.
     """
-    with _connect(deployment, "keep messages until their time", PURGE_TIMEOUT_S) as connection:
+    with connect(deployment, "keep messages until their time", PURGE_TIMEOUT_S) as connection:
         end = time.monotonic() + KEEPER_GOODBYE_S
         while delayed.has_mover(connection, deployment.layout):
             if time.monotonic() > end:
@@ -216,7 +281,7 @@ def _adopt_held(connection: RedisConnection, old: KeyLayout, layout: KeyLayout, 
     return moved
 
 
-class _Purge:
+class SelectedMessages:
     """The messages of one filter, over one connection."""
 
     def __init__(self, deployment: Deployment, connection: RedisConnection, purge_filter: PurgeFilter) -> None:
@@ -267,7 +332,7 @@ class _Purge:
     def take_ready(self, output: BinaryIO) -> Counter[str]:
         """How many messages of each task were taken out of the queue."""
         tasks: Counter[str] = Counter()
-        for key, raws in _batches(self.ready_messages()):
+        for key, raws in batches(self.ready_messages()):
             self._connection.execute("EVAL", MOVE_SCRIPT, 2, key, self._purged_key, *raws)
             tasks += self._save_purged(output)
         return tasks
@@ -303,19 +368,26 @@ class _Purge:
         """Writes our list to the disk, and forgets it."""
         raws: Sequence[bytes] = self._connection.execute("LRANGE", self._purged_key, 0, -1)
         lines = [_saved_line(raw, self._filter.queue) for raw in raws]
-        output.writelines(msgspec.json.encode(line) + b"\n" for line in lines)
-        output.flush()
-        os.fsync(output.fileno())
+        _write_lines(output, lines)
         self._connection.execute("DEL", self._purged_key)
-        return Counter(line["task"] or "?" for line in lines)
+        return Counter(line["task"] or ANY_TASK for line in lines)
 
 
-def _batches(messages: Iterator[tuple[str, bytes, JobMessage]]) -> Iterator[tuple[str, list[bytes]]]:
+def _write_lines(output: BinaryIO, lines: Sequence[dict[str, Any]]) -> None:
+    """They are on the disk when this returns."""
+    output.writelines(msgspec.json.encode(line) + b"\n" for line in lines)
+    output.flush()
+    os.fsync(output.fileno())
+
+
+def batches(
+    messages: Iterator[tuple[str, bytes, JobMessage]], size: int = MESSAGES_PER_STEP
+) -> Iterator[tuple[str, list[bytes]]]:
     """Texts of messages of one list each, so many at a time."""
     batch_key = ""
     raws: list[bytes] = []
     for key, raw, _ in messages:
-        if raws and (key != batch_key or len(raws) == MESSAGES_PER_STEP):
+        if raws and (key != batch_key or len(raws) == size):
             yield batch_key, raws
             raws = []
         batch_key = key
@@ -332,7 +404,8 @@ def _saved_line(raw: bytes, queue: str) -> dict[str, Any]:
     return line | {"eta": job_message.eta, "id": job_message.id, "message": envelope or raw.decode(errors="replace")}
 
 
-def _check_queue_exists(deployment: Deployment, connection: RedisConnection, queue: str) -> None:
+def check_queue_exists(deployment: Deployment, connection: RedisConnection, queue: str) -> None:
+    """Raises for a queue that nobody knows there."""
     layout = deployment.layout
     if any(connection.execute_all([("EXISTS", key) for key in layout.list_keys(queue)])):
         return
@@ -343,7 +416,7 @@ def _check_queue_exists(deployment: Deployment, connection: RedisConnection, que
         )
 
 
-def _connect(deployment: Deployment, action: str, timeout_s: float) -> RedisConnection:
+def connect(deployment: Deployment, action: str, timeout_s: float) -> RedisConnection:
     """The broker, also a full one: a purge makes room."""
     if deployment.redis_broker is None and deployment.broker is not None:
         server_check.check_server(deployment.broker)
@@ -354,6 +427,6 @@ def _redis_broker(deployment: Deployment, action: str) -> Address:
     if deployment.redis_broker is None:
         raise LivectlError(
             f"{deployment.transport} gives no way to {action}",
-            f"`celery purge` empties a whole queue of {deployment.transport}, without saving it.",
+            "Redis, Valkey and, to purge and to move, RabbitMQ do.",
         )
     return deployment.redis_broker

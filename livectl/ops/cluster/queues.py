@@ -64,8 +64,10 @@ def measure(
         read_queues = {queue for queues in reads.values() for queue in queues}
         delayed_counts = delayed.count(connection, deployment.layout)
         known_names = {*protocol_keys.list_queues(connection, deployment.layout), *read_queues, *delayed_counts}
+        stranded = _stranded_notes(connection, deployment.layout)
         queues = _measure_queues(connection, deployment.layout, names or sorted(known_names), reads, delayed_counts)
     notes = [f"{silent} worker(s) did not answer: consumers are at least these"] if silent else []
+    notes += stranded
     notes += [
         f"{name} is not known there: misspelt, or empty and read by nobody" for name in names if name not in known_names
     ]
@@ -262,6 +264,18 @@ def _count_ready_through_kombu(deployment: Deployment, names: Sequence[str]) -> 
             with suppress(*connection.channel_errors), connection.channel() as channel:  # no queue of that name
                 ready += int(channel.queue_declare(name, passive=True)[1])
     return ready
+
+
+def _stranded_notes(connection: RedisConnection, layout: KeyLayout) -> list[str]:
+    """What lies between two brokers, because the move was ended: nobody takes it there."""
+    flat = connection.execute("HGETALL", protocol_keys.moves_key(layout))
+    ways = dict(zip(flat[::2], flat[1::2], strict=True))
+    lengths = connection.execute_all([("LLEN", way) for way in ways]) if ways else []
+    return [
+        f"{format_count(length, 'message')} lie on the way: `livectl queues move {words.decode()}` moves them on"
+        for words, length in zip(ways.values(), lengths, strict=True)
+        if length
+    ]
 
 
 def _unread_queue_notes(queues: Sequence[Queue]) -> list[str]:

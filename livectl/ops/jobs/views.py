@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from livectl.models import Job
+    from livectl.ops.cluster.move import MoveResult
     from livectl.ops.cluster.purge import PurgeResult
     from livectl.ops.cluster.queues import QueueDepths, QueueRates
     from livectl.ops.cluster.workers import WorkerAnswer, WorkerDetails, WorkerList
@@ -206,6 +207,27 @@ def purge_summary(purge_result: PurgeResult) -> View:
         f"Taken out of {purge_result.queue}: {purge_result.total}{held_text}. Saved in {purge_result.file}",
         purge_result,
     )
+
+
+def purge_of_all(results: Sequence[PurgeResult]) -> View:
+    """What was taken out of each queue that held something."""
+    full = [result for result in results if result.total]
+    lines = [f"Taken out of {result.queue}: {result.total}" for result in full]
+    ending = f"Saved in {full[0].file}" if full else "Nothing to take out."
+    return View(full, lambda: "\n".join([*lines, ending]))
+
+
+def move_plan(source: str, tasks: Mapping[str, int]) -> View:
+    data = {"source": source, "tasks": tasks, "total": sum(tasks.values())}
+    found = f"{task_counts(tasks)}\n" if tasks else ""
+    return sentence(f"{found}Would be moved from {source}: {sum(tasks.values())}", data)
+
+
+def move_summary(result: MoveResult) -> View:
+    where = f"{result.target} of {result.broker}" if result.broker else result.target
+    if not result.moved:
+        return sentence(f"Nothing to move from {result.source}.", result)
+    return sentence(f"{task_counts(result.tasks)}\nMoved from {result.source} to {where}: {result.moved}", result)
 
 
 def restored_delays(count: int) -> View:

@@ -138,6 +138,11 @@ def layout_from_settings(settings: Mapping[str, Any], queues: tuple[str, ...] = 
     )
 
 
+def moves_key(layout: KeyLayout) -> str:
+    """The hash of lists in which messages are on their way to another broker, with what is said to move them on."""
+    return f"{layout.prefix}livectl:moves"
+
+
 def is_control_or_event_queue(queue: str) -> bool:
     """Whether a queue carries remote control or events, and no jobs."""
     return queue.endswith(PIDBOX_SUFFIX) or queue.startswith(EVENT_EXCHANGE)

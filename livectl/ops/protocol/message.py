@@ -90,10 +90,16 @@ def to_envelope(message: Any) -> dict[str, Any]:
     }
 
 
-def readdress(envelope: dict[str, Any], queue: str) -> bytes:
-    """The text of a message that is to lie in this queue. Its job sends its retries there, too."""
+def readdress(envelope: dict[str, Any], queue: str, *, exchange: str | None = None, tag: str = "") -> bytes:
+    """The text of a message that is to lie in this queue. Its job sends its retries there, too.
+
+    Without an exchange it is that of the queue's name. With a tag it is another message than before.
+    """
     properties = _dict_field(envelope, "properties")
-    delivery_info = {**_dict_field(properties, "delivery_info"), "exchange": queue, "routing_key": queue}
+    if tag:
+        properties = {**properties, "delivery_tag": tag}
+    exchange = queue if exchange is None else exchange
+    delivery_info = {**_dict_field(properties, "delivery_info"), "exchange": exchange, "routing_key": queue}
     return msgspec.json.encode({**envelope, "properties": {**properties, "delivery_info": delivery_info}})
 
 
