@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pytest
+from amqp.channel import Channel
 from celery import Celery
 from celery.worker import state
 from kombu import Connection, Queue, pools
@@ -352,7 +353,7 @@ def test_messages_are_moved_to_and_from_rabbitmq_and_purged(
     project = Project(tmp_path, shared, store_url)
     try:
         for queue in ("move-a", "move-b"):
-            line.ask(lambda channel, queue=queue: channel.queue_declare(queue, durable=True, auto_delete=False))
+            line.ask(partial(Channel.queue_declare, queue=queue, durable=True, auto_delete=False))
         jobs = [project.send("add", number, queue="move-a", priority=3, headers={"n": number}) for number in range(4)]
         project.send("nap", 1, queue="move-a")
         way = move.MoveRequest(source="move-a", target="move-b", task="proj.add", limit=3)
@@ -377,4 +378,4 @@ def test_messages_are_moved_to_and_from_rabbitmq_and_purged(
     finally:
         project.close()
         for queue in ("move-a", "move-b"):
-            line.ask(lambda channel, queue=queue: channel.queue_delete(queue))
+            line.ask(partial(Channel.queue_delete, queue=queue))
