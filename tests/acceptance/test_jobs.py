@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +16,7 @@ from livectl import redis_client
 from livectl.address import Address
 from livectl.errors import LivectlError, UsageError
 from livectl.models import Job, JobState
-from livectl.ops.cluster import purge, queues, worker_changes, workers
+from livectl.ops.cluster import events, purge, queues, worker_changes, workers
 from livectl.ops.jobs import dead_letters, job_log, results, sender, wait
 from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.protocol import remote_control
@@ -25,7 +26,7 @@ from livectl.ops.services.health import ProbeResult
 from livectl.redaction import redact
 from tests.support.celery_project import Project
 from tests.support.processes import answer, livectl
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -250,6 +251,8 @@ def test_a_hundred_thousand_results_are_read_in_little_time_and_memory(project: 
 @pytest.mark.acceptance
 def test_workers_are_listed_resized_drained_and_stopped(project: Project) -> None:
     with project.worker("w1", "-c", "1") as worker:
+        assert _events_of_a_job(project) == ["task-received", "task-started", "task-succeeded"]
+        worker.wait_for("Events of group {task} disabled by remote")
         with workers.WorkerControl(project.deployment, 20) as control:
             (listed,) = control.list_workers().found
             assert (listed.name, listed.pool, listed.concurrency, listed.queues) == ("w1@h", "prefork", 1, ("celery",))
@@ -258,7 +261,7 @@ def test_workers_are_listed_resized_drained_and_stopped(project: Project) -> Non
             _show_and_change(control)
             control.resize(control.full_name("w1"), 2)
             wait_for(lambda: control.list_workers().found[0].concurrency == 3)  # the pool is looked after every 5 s
-        job = project.send("nap", 1)
+        job = project.send("nap", 3)
         wait_for(lambda: wait.look_up(project.deployment, job).job.state is JobState.RUNNING)
         drained = project.livectl("workers", "drain", "w1", "--timeout", "20")
         assert (drained.returncode, "1 left" in drained.stderr) == (0, True)
@@ -266,6 +269,17 @@ def test_workers_are_listed_resized_drained_and_stopped(project: Project) -> Non
     assert project.livectl("workers").returncode == 1
     gone = project.livectl("workers", "stop", "w1")
     assert (gone.returncode, "no worker w1 answers" in gone.stderr) == (1, True)
+
+
+def _events_of_a_job(project: Project) -> list[str]:
+    """Of one that was sent while its worker was asked to send some; all of them know their task."""
+    wanted = events.EventFilter(task="proj.a*", kind="task-*", worker="w1")
+
+    def act() -> None:
+        project.send("add", 1)
+
+    with events.EventStream(project.deployment, wanted, enable=True) as stream:
+        return [event["type"] for event in islice(stream.read(HANG_SECONDS, act, print), 3)]
 
 
 def _show_and_change(control: workers.WorkerControl) -> None:

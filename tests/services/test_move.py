@@ -43,9 +43,8 @@ def other(store_url: str) -> Iterator[redis.Redis]:
 
 
 def run(project: Project, **options: Any) -> move.MoveResult:
-    *_, result = move.move(
-        project.deployment, MoveRequest(**{"source": "celery", "target": "slow", "create": True} | options)
-    )
+    values: dict[str, Any] = {"source": "celery", "target": "slow", "create": True} | options
+    *_, result = move.move(project.deployment, MoveRequest(**values))
     return result
 
 

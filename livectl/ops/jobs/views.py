@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -291,6 +292,17 @@ def _listed(items: Sequence[str] | None) -> str:
 
 def _due_text(eta: datetime | None) -> str:
     return f"at {eta:%H:%M:%S}Z" if eta else ""
+
+
+def event_line(event: Mapping[str, Any], zone: str) -> View:
+    """One event: when, what, of which job and worker, and what came of it."""
+    kind = str(event.get("type") or "?")
+    at = f"{datetime.fromtimestamp(float(event.get('timestamp') or 0), ZoneInfo(zone)):%H:%M:%S}"
+    ran = f"in {format_precise_duration(float(event['runtime']))}" if event.get("runtime") is not None else ""
+    came = event.get("result") or event.get("exception") or event.get("args")
+    words = [at, f"{kind.removeprefix('task-'):<10}", event.get("name"), event.get("uuid"), event.get("hostname"), ran]
+    text = "  ".join(str(word) for word in (*words, shorten(str(came)) if came else "") if word)
+    return sentence(one_line(text), event)
 
 
 def _priorities_text(counts: Mapping[str, int] | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import importlib.util
 import os
 import pwd
 import re
@@ -63,6 +64,7 @@ NO_PREFETCH_LIMIT = "worker_prefetch_multiplier=0"
 
 KILLED_JOBS_NOTE = "jobs that it had not acknowledged run again, on Redis once the visibility timeout is over"
 
+SHELL_MODULES = {"ipython": "IPython", "bpython": "bpython"}
 FLOWER_READ_ONLY_SINCE = (2, 2)
 MAX_PID = 2**22  # of Linux; a larger number in a pidfile is no pid
 
@@ -140,6 +142,14 @@ def flower_command(
     flags = [f"--address={host}", f"--port={port}", f"--read_only={not allow_changes}"]
     used_flags = flags if not allow_changes or _flower_version() >= FLOWER_READ_ONLY_SINCE else flags[:2]
     return [sys.executable, "-m", "celery", "-A", app or OWN_APP, "flower", *used_flags, *extra]
+
+
+def shell_command(app: str | None, kind: str | None) -> list[str]:
+    """The argv of a Python shell with the app. Raises for one that is not installed."""
+    if kind in SHELL_MODULES and importlib.util.find_spec(SHELL_MODULES[kind]) is None:
+        hint = f"{sys.executable} -m pip install {kind}, or leave --with out."
+        raise UsageError(f"--with {kind}: {kind} is not installed beside livectl", hint)
+    return [*_celery_argv(app), "shell", *([f"--{kind}"] if kind else [])]
 
 
 def child_environment(environ: Mapping[str, str], config: str | None) -> dict[str, str]:
