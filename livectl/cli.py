@@ -16,6 +16,8 @@ from livectl.suggestions import nearest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from click.shell_completion import CompletionItem
+
 # group -> name -> (module, first sentence of its help). A module is imported when its command is called or its
 # help is read.
 COMMAND_GROUPS: dict[str, dict[str, tuple[str, str]]] = {
@@ -141,6 +143,14 @@ class LazyGroup(click.Group):
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """From the table, too: click would import every command for its help."""
+        from click.shell_completion import CompletionItem
+
+        named = [(name, summary) for name, (_, summary) in COMMANDS.items() if name.startswith(incomplete)]
+        items = [CompletionItem(name, help=summary) for name, summary in named]
+        return [*items, *super(click.Group, self).shell_complete(ctx, incomplete)]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, commands in COMMAND_GROUPS.items():

@@ -6,7 +6,6 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from functools import lru_cache
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -31,7 +30,8 @@ MAX_STALE_SECONDS = 3.0  # how long after its time a reading or a body still ser
 DETAILS_KEEP_SECONDS = 4.0  # as often as a page without events looks
 KEEP_FACTOR = 10  # a reading that took a second is kept for ten: reading takes a tenth of the time at most
 MAX_BODIES = 128  # languages times filters in use
-MAX_FRAGMENTS = 6_000  # some 12 MB
+MAX_FRAGMENTS = 6_000  # of half a minute: some 12 MB
+FRAGMENTS_TURN_SECONDS = 30.0
 EDIT_SECONDS = 30.0  # a worker reads a changed file within some five
 FRAGMENT_TEMPLATE = "livectl/streamers.html"
 
@@ -199,10 +199,22 @@ def make_body(data: bytes) -> ResponseBody:
 
 
 class FragmentCache:
-    """The HTML of cards and rows: an equal card is not rendered again."""
+    """The HTML of cards and rows: an equal card is not rendered again, unless no page has shown it for a minute."""
 
-    def __init__(self) -> None:
-        self.render = lru_cache(MAX_FRAGMENTS)(_render_fragment)
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._young: dict[tuple[str, Card, Translations], Markup] = {}
+        self._old: dict[tuple[str, Card, Translations], Markup] = {}
+        self._turned_at = clock()
+
+    def render(self, macro: str, card: Card, translate: Translations) -> Markup:
+        if self._clock() - self._turned_at > FRAGMENTS_TURN_SECONDS or len(self._young) > MAX_FRAGMENTS:
+            self._old, self._young, self._turned_at = self._young, {}, self._clock()
+        key = (macro, card, translate)
+        fragment = self._young.get(key)
+        if fragment is None:
+            fragment = self._young[key] = self._old.get(key) or _render_fragment(macro, card, translate)
+        return fragment
 
 
 def _render_fragment(macro: str, card: Card, translate: Translations) -> Markup:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
+from markupsafe import Markup
 
 from livectl.errors import ServerError
-from livectl.web.cache import DETAILS_KEEP_SECONDS, BodyCache, ResponseBody, TimedCache
+from livectl.web import cache as caches
+from livectl.web.cache import DETAILS_KEEP_SECONDS, BodyCache, FragmentCache, ResponseBody, TimedCache
 from tests.support.waiting import HANG_SECONDS, wait_for
 
 
@@ -127,3 +130,19 @@ def test_only_so_many_bodies_are_kept() -> None:
     assert readings.count == 0
     bodies.get(0, "reading", make)
     assert readings.count == 1
+
+
+def test_a_card_that_no_page_shows_any_more_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings, rendered = Readings(), []
+
+    def render(macro: str, card: Any, translate: Any) -> Markup:
+        rendered.append(card)
+        return Markup(card)
+
+    monkeypatch.setattr(caches, "_render_fragment", render)
+    fragments: Any = FragmentCache(readings.clock)
+    for now, cards in ((0.0, "ab"), (40.0, "a"), (80.0, "a"), (120.0, "ab")):
+        readings.now = now
+        assert "".join(fragments.render("card", card, None) for card in cards) == cards
+    assert rendered == ["a", "b", "b"]
+    assert len(fragments._young) + len(fragments._old) <= 3
