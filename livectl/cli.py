@@ -57,6 +57,7 @@ COMMAND_GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Schedules": {
         "beat": ("beat", "Start a beat; as many as you like may run."),
+        "runs": ("runs", "List the runs of schedules: due, begun, and how they ended."),
         "schedules": ("schedules", "The schedule: validate, list, next, run, pause, resume, diff."),
     },
     "Care": {

@@ -27,6 +27,7 @@ STATE_COLOURS = {
     **dict.fromkeys(("failed", "failing", "banned", "blocked", "no valid key", "NO", "bad", "not healthy"), RED),
     **dict.fromkeys(("gave one up", "secret unset", "could not ask"), RED),
     **dict.fromkeys(("not reached", "not understood", "rate limited", "not found", "restricted", "warn"), YELLOW),
+    **dict.fromkeys(("dead", "missed"), RED),
     **dict.fromkeys(("retrying", "redelivery", "paused", "left out"), YELLOW),
     **dict.fromkeys(("running", "received", "queued", "eta", "upcoming"), CYAN),
     **dict.fromkeys(("offline", "replay", "not asked yet", "unknown", "revoked", "off", "not live"), DIM),

@@ -259,6 +259,7 @@ class GuardedConsumer(LeasedConsumer):
                 self.set_aside(message, fault)
                 self._fail_job_of(message, InvalidTaskError(fault))
                 return
+            message.headers["taken"] = time.time()  # for the history of the job
             try:
                 handle(message)
             except may_raise:
@@ -297,12 +298,19 @@ class GuardedConsumer(LeasedConsumer):
     def set_aside(self, message: Any, reason: str) -> None:
         """Makes a dead letter of a message and acknowledges it: at once, or as soon as the store answers."""
         if self.guard.add(dead_letter.from_message(message, reason, self.queue_of(message))):
+            self._note_dead(message, reason)
             if not message.acknowledged:
                 message.ack_log_error(logger, self.connection_errors)
             return
         # It holds no place in the meantime, and if the connection is lost it comes again.
         self.qos.increment_eventually()
         self.timer.call_after(STORE_RETRY_PAUSE_S, self.call_soon, (self._set_aside_again, message, reason))
+
+    def _note_dead(self, message: Any, reason: str) -> None:
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        job_id, task = headers.get("id"), headers.get("task")
+        if self.guard.recorder is not None and isinstance(job_id, str) and isinstance(task, str):
+            self.guard.recorder.record_dead(job_id, task, self.queue_of(message), reason)
 
     def _set_aside_again(self, message: Any, reason: str) -> None:
         self.qos.decrement_eventually()

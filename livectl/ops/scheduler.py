@@ -157,12 +157,17 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
             claims = self._overlap_check.release(self._reloading_schedule.entries, self._clock.now()) + claims
         self._last_claimed.update((due_run.run.name, due_run.run.due) for due_run in due_runs)
         self._send_claims(claims)
+        if missed := timetable.take_missed():
+            publisher.note_missed(self._run_store, self.app, self._reloading_schedule.entries, missed)
         return self._seconds_to_wait(timetable)
 
     def _open_store(self) -> None:
         self._store = redis_client.open_store(self._store_address)
-        self._run_store = RunStore(self._store, self._clock)
+        self._run_store = RunStore(self._store, self._clock, self._settings_in_force().history)
         self._overlap_check = OverlapCheck(self.app, self._run_store)
+
+    def _settings_in_force(self) -> Settings:
+        return self._watch.current() if self._watch else self._settings or livectl_settings.load({}, Path.cwd())
 
     def _poll(self) -> list[Claim]:
         """Notes a heartbeat, and drops the timetable if clock or schedule changed. Returns claims that went stale."""

@@ -9,6 +9,7 @@ import msgspec
 from livectl import extras
 from livectl.models import JobState
 from livectl.ops.jobs.status import END_STATES
+from livectl.ops.jobs.views import outcome_bar
 from livectl.web.drawings import draw_curve
 from livectl.web.job_data import LISTED_STATES, MAX_PAGES
 from livectl.web.times import FormattedTime, NearTimeFormatter
@@ -174,6 +175,8 @@ class EntryRow(msgspec.Struct, frozen=True, kw_only=True):
     last: FormattedTime | None
     ended: JobState | None
     next: FormattedTime | None
+    runs: str  # a sign for each of the last ones
+    outcomes: str  # the same in words
 
 
 def schedules(shown: Shown) -> TemplateContext:
@@ -199,6 +202,8 @@ def _entry_row(entry: EntryStatus, clock: NearTimeFormatter) -> EntryRow:
         last=clock.past(last),
         ended=entry.ended,
         next=clock.coming(due),
+        runs=outcome_bar(entry.outcomes),
+        outcomes=", ".join(reversed(entry.outcomes)),
     )
 
 

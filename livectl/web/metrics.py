@@ -6,12 +6,14 @@ import threading
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 
-from livectl.errors import ServerError
+from livectl.errors import LivectlError, ServerError
 from livectl.live.store import Store
-from livectl.models import State
+from livectl.models import JobState, State
+from livectl.ops.jobs import history, job_log
+from livectl.ops.jobs.numbers import read_series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +28,15 @@ MAX_CHANGES_PER_READ = 1000
 OUTBOX_START = "0"
 # Of these each platform has a count, and be it 0: what is absent raises no alarm.
 LAST_STATES = (State.LIVE, State.OFFLINE, State.REPLAY, State.UNKNOWN)
+
+
+JOB_OUTCOMES = {
+    JobState.SUCCEEDED: "succeeded",
+    JobState.FAILED: "failed",
+    JobState.RETRYING: "retried",
+    JobState.REVOKED: "revoked",
+    history.DEAD: "dead",
+}
 
 
 class Metrics:
@@ -92,6 +103,7 @@ class StateCollector:
         yield from self._outbox()
         yield from self._alerts()
         yield from self._jobs()
+        yield from self._numbers()
         yield from self._beats()
 
     def _platforms(self, streamers: StreamerList) -> Iterator[Metric]:
@@ -171,6 +183,34 @@ class StateCollector:
         if snapshot.dead.value is not None:
             dead_letters = len(snapshot.dead.value) + snapshot.dead.left_out
             yield GaugeMetricFamily("livectl_dead_letters", "Dead letters", dead_letters)
+
+    def _numbers(self) -> Iterator[Metric]:
+        """What workers and beats have counted in the store, for the app of this page."""
+        try:
+            series = self._page_data.source.read_deployment(
+                lambda deployment, _: read_series(deployment, job_log.app_name(deployment))
+            )
+        except LivectlError:
+            return  # a store of the app that is away: the rest is told
+        labels = ["task", "queue"]
+        started = CounterMetricFamily("livectl_jobs_started", "Jobs that began, each try", labels=labels)
+        ended = CounterMetricFamily("livectl_jobs_ended", "Tries that ended, by outcome", labels=[*labels, "outcome"])
+        wait = HistogramMetricFamily("livectl_job_wait_seconds", "Seconds in a queue, after any ETA", labels=labels)
+        ran = HistogramMetricFamily("livectl_job_run_seconds", "Seconds that a try took", labels=labels)
+        for one in series["job"]:
+            names = [one.first, one.second]
+            started.add_metric(names, one.fields.get("started", 0))
+            for state, outcome in JOB_OUTCOMES.items():
+                ended.add_metric([*names, outcome], one.fields.get(state, 0))
+            wait.add_metric(names, one.buckets("wait"), one.seconds("wait"))
+            ran.add_metric(names, one.buckets("ran"), one.seconds("ran"))
+        yield from (started, ended, wait, ran)
+        late = HistogramMetricFamily("livectl_schedule_late_seconds", "Seconds from due to sent", labels=["schedule"])
+        missed = CounterMetricFamily("livectl_schedule_missed", "Runs that no beat sent", labels=["schedule"])
+        for one in series["run"]:
+            late.add_metric([one.first], one.buckets("late"), one.seconds("late"))
+            missed.add_metric([one.first], one.fields.get("missed", 0))
+        yield from (late, missed)
 
     def _beats(self) -> Iterator[Metric]:
         beat_schedule = self._page_data.beat_schedule.get()

@@ -70,7 +70,7 @@ def test_the_first_are_forgotten_when_there_are_too_many_or_they_are_too_old(sto
     note(store, ("job-5", FULL), most=3)
     assert [entry.id for entry in jobs.recent()] == ["job-5", "job-4", "job-3"]
     time.sleep(0.03)
-    note(store, ("job-6", FULL), keep_s=0.01)
+    note(store, ("job-6", FULL), keep_s=0.01, most=9)
     assert [entry.id for entry in jobs.recent()] == ["job-6"]
     assert (store.hlen(history.JOBS_KEY), store.xlen(history.ORDER_KEY)) == (1, 1)
 
@@ -109,3 +109,9 @@ def test_what_is_no_record_is_passed_over(store: Redis) -> None:
     note(store, ("a", FULL), ("b", FULL))
     store.hset(history.JOBS_KEY, "\0a", b"\0nonsense")
     assert set(JobHistory.of_client(store).jobs(["a", "b", "c"])) == {"b"}
+
+
+def test_runs_are_forgotten_with_their_jobs(store: Redis) -> None:
+    for number in range(4):
+        note(store, (f"run-{number}", {"schedule": "nightly", "due": NOW + number, "app": "proj"}), most=2)
+    assert store.zcard(f"{history.RUNS_KEY}:nightly") == store.zcard(history.RUNS_KEY) == 2

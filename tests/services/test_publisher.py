@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from celery import Celery
 
-CHANGING_HEADERS = ("expires", "celery_beat_task", "sent", "due")
+CHANGING_HEADERS = ("expires", "celery_beat_task", "sent", "due", "schedule")
 KINDS = ("atomic", "sequential")
 NOON = 1_780_315_200_000
 

@@ -72,7 +72,9 @@ def test_the_state_of_a_job(facts: dict[str, Any], state: str) -> None:
     job_status = status.job_status(JobFacts(id="j", **facts), VISIBILITY)
     assert job_status.job.state == state
     assert (job_status.note != "") == (
-        state in {"unknown", "redelivery"} or (state == "received" and not facts.get("worker_job"))
+        (state == "succeeded" and "job_result" not in facts)
+        or state in {"unknown", "redelivery"}
+        or (state == "received" and not facts.get("worker_job"))
     )
 
 

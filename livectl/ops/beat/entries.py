@@ -24,6 +24,7 @@ logger = get_logger(__name__)
 
 MAX_IS_DUE_CALLS = 10_000  # of one schedule at a time: one that never becomes due must not stop the others
 MAX_LATENESS_MS = 10_000  # a run that is later than this was missed, and `catchup` decides
+MAX_MISSED_NOTED = 20  # of an entry at a time
 NO_NEXT_RUN_MS = 10**15  # to the next run of an entry that has none
 
 
@@ -160,6 +161,7 @@ class BeatTimetable:
         self._entries = entries
         self._due_by_name: dict[str, int] = {}  # what the heap has of other instants is left from before a change
         self.broken: set[str] = set()
+        self._missed: list[Run] = []
         for name in entries:
             self._reckon(name, since[name], now)
         self._heap = [(due, name) for name, due in self._due_by_name.items()]
@@ -198,12 +200,23 @@ class BeatTimetable:
             due_run = self._schedule_next(name, due, now)
             if self.is_worth_sending(due_run.run, now):
                 due_runs.append(due_run)
+            else:
+                self._missed.append(due_run.run)
         return due_runs
+
+    def take_missed(self) -> list[Run]:
+        """The runs that were passed over since the last call: some of those that another one stands for, and others.
+
+        Another beat may have sent them.
+        """
+        missed, self._missed = self._missed, []
+        return missed
 
     def _schedule_next(self, name: str, due: int, now: int) -> DueRun:
         """The run of an entry that is due; the entry's next run goes on the timetable."""
         if now - due > MAX_LATENESS_MS:
-            due = self._missed_due(name, due, now)
+            first, due = due, self._missed_due(name, due, now)
+            self._missed += self._runs_before(name, first, due)
         del self._due_by_name[name]
         next_due = self._next_due_after(name, due)
         if next_due is not None:
@@ -231,6 +244,15 @@ class BeatTimetable:
             return False
         next_due = self._next_due_after(run.name, run.due)
         return next_due is None or next_due > now
+
+    def _runs_before(self, name: str, first: int, until: int) -> list[Run]:
+        """The runs of an entry from one that is due to before another one, the first of them."""
+        runs: list[Run] = []
+        due: int | None = first
+        while due is not None and due < until and len(runs) < MAX_MISSED_NOTED:
+            runs.append(Run(name, due))
+            due = self._next_due_after(name, due)
+        return runs
 
     def _next_due_after(self, name: str, moment: int) -> int | None:
         try:

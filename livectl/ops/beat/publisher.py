@@ -19,14 +19,16 @@ from livectl.errors import LivectlError, ServerError
 from livectl.models import Run
 from livectl.ops import deployment as deployments
 from livectl.ops.beat.entries import to_beat_entry
-from livectl.ops.beat.run_store import Claim, PreparedRun
-from livectl.ops.jobs import job_log, sender
+from livectl.ops.beat.run_store import Claim, PreparedRun, read_pauses
+from livectl.ops.jobs import history, job_log, sender
+from livectl.ops.jobs.history import JobNote
+from livectl.ops.jobs.numbers import JobNumbers
 from livectl.ops.protocol import capturing_channel
 from livectl.redaction import shown_arguments
 from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import redis
     from celery import Celery
@@ -114,8 +116,12 @@ class AtomicPublisher:
     def send(self, jobs: Sequence[ClaimedJob]) -> None:
         captured_jobs = [(job, captured) for job in jobs if (captured := self._capture(job))]
         replies = self._run_store.commit([captured for _, captured in captured_jobs], self._database)
+        sent = []
         for (job, _), reply in zip(captured_jobs, replies, strict=True):
             _log_reply(job, reply)
+            if reply == "sent":
+                sent.append(job)
+        _note_sent(self._run_store, self._app, sent)
 
     def _capture(self, job: ClaimedJob) -> PreparedRun | None:
         """The commands that would send a job; None for a job that cannot be sent at all."""
@@ -181,6 +187,7 @@ class SequentialPublisher:
             return
         self._run_store.mark_done([job.claim])
         _log_reply(job, "sent")
+        _note_sent(self._run_store, self._app, [job])
 
     def close(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None
@@ -201,7 +208,9 @@ def send_now(deployment: Deployment, app: Any, schedule: Schedule) -> str:
     except app.connection_for_write().channel_errors as error:
         raise ServerError(f"the broker refuses the job: {error}", sender.REFUSED_HINT) from error
     with suppress(LivectlError, OSError):
-        job_log.write(deployment, task_id, task=schedule.task, queue=schedule.options.get("queue"), sent=now)
+        queue = schedule.options.get("queue")
+        facts = {"task": schedule.task, "queue": queue, "sent": now, "schedule": schedule.name, "due": now}
+        job_log.write(deployment, task_id, **facts)
     return task_id
 
 
@@ -209,7 +218,8 @@ def publish(app: Celery, job: ClaimedJob, producer: Any, **extra_options: Any) -
     """Publishes a job as Celery's beat does: through the task if the app has it, else by the task's name."""
     entry = job.entry
     options = {"task_id": job.task_id, **entry.options, **extra_options}
-    told = {"celery_beat_task": True, "sent": time.time(), "due": job.claim.run.due / MS_PER_SECOND}
+    told: dict[str, Any] = {"celery_beat_task": True, "sent": time.time(), "schedule": entry.name}
+    told["due"] = job.claim.run.due / MS_PER_SECOND
     options["headers"] = {**(entry.options.get("headers") or {}), **told}
     if entry.overlap != "allow":
         options["ignore_result"] = False
@@ -224,6 +234,46 @@ def publish(app: Celery, job: ClaimedJob, producer: Any, **extra_options: Any) -
             app.send_task(entry.task, args, kwargs, **options)
         else:
             task.apply_async(args, kwargs, **options)
+
+
+def _note_sent(run_store: RunStore, app: Celery, jobs: Sequence[ClaimedJob]) -> None:
+    """Notes runs in the history of jobs, each with its due instant; workers add what becomes of them."""
+    now = run_store.clock.now() / MS_PER_SECOND
+    numbers, notes = JobNumbers(), dict[str, JobNote]()
+    for job in jobs:
+        due = job.claim.run.due / MS_PER_SECOND
+        facts = {"app": app.main or "", "task": job.entry.task, "queue": job.entry.options.get("queue")}
+        facts |= {"schedule": job.entry.name, "due": due, "sent": now}
+        notes[job.task_id] = JobNote(facts=facts, mode="new")
+        numbers.run_sent(job.entry.name, now - due)
+    with suppress(RedisError, OSError):  # they are sent, whatever is known of it
+        run_store.note(notes, numbers, app.main or "")
+
+
+def note_missed(run_store: RunStore, app: Celery, entries: Mapping[str, BeatEntry], runs: Sequence[Run]) -> None:
+    """Notes runs that no beat has sent, nor had to: those of paused entries, and beyond a `count`, were not missed."""
+    with suppress(RedisError, OSError):
+        pauses = read_pauses(run_store.store)
+        missed = [run for run in runs if run.name not in pauses and not entries[run.name].count]
+        notes = {
+            run_store.task_id(run): JobNote(
+                facts={
+                    "app": app.main or "",
+                    "task": entries[run.name].task,
+                    "schedule": run.name,
+                    "due": run.due / MS_PER_SECOND,
+                    "state": history.MISSED,
+                },
+                mode="new",
+            )
+            for run in missed
+        }
+        fresh = run_store.note(notes, JobNumbers(), app.main or "")
+        numbers = JobNumbers()
+        for run, is_new in zip(missed, fresh, strict=True):
+            if is_new:  # otherwise another beat sent it, or has noted it
+                numbers.runs_missed(run.name, 1)
+        run_store.note({}, numbers, app.main or "")
 
 
 def _connect(connection: Connection) -> None:

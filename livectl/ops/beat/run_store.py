@@ -28,13 +28,17 @@ from uuid import NAMESPACE_OID, uuid4, uuid5
 import msgspec
 
 from livectl.models import Run, Schedule
+from livectl.ops.jobs.history import note_command
+from livectl.settings import History
 from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import redis
 
+    from livectl.ops.jobs.history import JobNote
+    from livectl.ops.jobs.numbers import JobNumbers
     from livectl.ops.protocol.capturing_channel import RedisCommand
 
 
@@ -113,8 +117,9 @@ class Pause(msgspec.Struct, frozen=True):
 class RunStore:
     """The store as one beat uses it. Every change is one script, so that any number of beats may call at once."""
 
-    def __init__(self, store: redis.Redis, clock: StoreClock) -> None:
+    def __init__(self, store: redis.Redis, clock: StoreClock, kept: History | None = None) -> None:
         self.store = store
+        self._kept = kept or History()
         self.clock = clock
         self._store_ms = 0
         self._namespace = ""
@@ -230,6 +235,16 @@ class RunStore:
             self.store.set(NAMESPACE_KEY, str(uuid4()), nx=True)
             self._namespace = str(self.store.get(NAMESPACE_KEY))
         return _make_task_id(self._namespace, run)
+
+    def note(self, notes: Mapping[str, JobNote], numbers: JobNumbers, app: str) -> list[bool]:
+        """Notes runs in the history of jobs, and counts them. Tells of each whether it was not known before."""
+        fresh = [False] * len(notes)
+        if notes and self._kept.jobs:
+            command = note_command(notes, self._kept.keep, self._kept.jobs)
+            fresh = self.store.execute_command(*command)  # type: ignore[no-untyped-call]
+        if numbers:
+            self.store.execute_command(*numbers.command(app))  # type: ignore[no-untyped-call]
+        return [bool(is_new) for is_new in fresh]
 
     def remove_beat(self, beat: str) -> None:
         """Forgets a beat that stops in order."""

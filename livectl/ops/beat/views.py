@@ -13,7 +13,9 @@ from livectl.errors import FileError, LivectlError, Mistake
 from livectl.models import At, Cron, JobState, Run, Schedule
 from livectl.ops.beat import heartbeats, run_store
 from livectl.ops.beat.run_store import Pause  # noqa: TC001
+from livectl.ops.jobs.history import JobHistory
 from livectl.ops.jobs.status import StatusLookup
+from livectl.ops.jobs.views import outcome_bar
 from livectl.ops.processes import launch
 from livectl.ops.schedules import due_times, schedule_file
 from livectl.render import Column, View, sentence, table
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 
 NO_SCHEDULES_TEXT = "No schedules yet; `livectl docs schedules` shows how they are written."
+RUNS_IN_BAR = 10
 COMPARED_FIELDS = tuple(field.name for field in msgspec.structs.fields(Schedule) if field.name != "name")
 ENTRY_COLUMNS = (
     "name",
@@ -37,6 +40,7 @@ ENTRY_COLUMNS = (
     Column("schedule", rank=1),
     Column("last", "number", rank=4),
     Column("ended", "state", rank=3),
+    Column("runs", "whole", rank=5),
 )
 CHANGE_TEXTS = {"added": "only in the file", "removed": "only in the beat", "changed": "differs: "}
 
@@ -63,6 +67,7 @@ class EntryStatus(msgspec.Struct, frozen=True, kw_only=True):
     pause: Pause | None = None
     problem: str = ""  # why no beat sends it
     waiting: int = 0  # runs that wait for its running job
+    outcomes: tuple[str, ...] = ()  # of its last runs, the newest first
 
     @property
     def timing(self) -> str:
@@ -109,13 +114,15 @@ def entry_status(schedule: Schedule | AppEntry, history: RunHistory, due: int | 
         next=due,
         pause=history.pauses.get(schedule.name),
         waiting=len(history.waiting.get(schedule.name, ())),
+        outcomes=tuple(history.outcomes.get(schedule.name, ())),
     )
 
 
 def entry_json(entry: EntryStatus) -> dict[str, Any]:
     """An entry as `livectl schedules list --json` has it."""
     reason = entry.pause.reason or None if entry.pause else None
-    facts = {"reason": reason, "problem": entry.problem or None, "waiting": entry.waiting}
+    facts: dict[str, Any] = {"reason": reason, "problem": entry.problem or None, "waiting": entry.waiting}
+    facts["runs"] = list(entry.outcomes)
     return {**entry_fields(entry), **facts, **_about(entry.schedule)}
 
 
@@ -154,6 +161,7 @@ def render_entries(entries: Sequence[EntryStatus], now: int, zone: str) -> View:
             format_schedule(entry, zone),
             _format_short_time(entry.last, now, zone),
             entry.ended or "",
+            outcome_bar(entry.outcomes),
             _format_next(entry, now, zone),
         ]
         for entry in entries
@@ -318,6 +326,7 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
     pauses: dict[str, Pause] = {}
     counts: dict[str, int] = {}  # of entries that may have only so many runs
     waiting: dict[str, list[int]] = {}  # due instants of runs that wait for a running job
+    outcomes: dict[str, list[str]] = {}  # of the last runs, the newest first
 
 
 def read(store: Address, deployment: Deployment) -> RunHistory:
@@ -326,10 +335,15 @@ def read(store: Address, deployment: Deployment) -> RunHistory:
         last_runs, pauses = run_store.read_last_runs(client), run_store.read_pauses(client)
         counts, waiting = run_store.read_counts(client), run_store.read_waiting(client)
         task_ids = run_store.read_task_ids(client, last_runs.values())
+    with redis_client.connect(store, trial_write=False) as connection:
+        runs = JobHistory.over(connection).last_runs(list(last_runs), RUNS_IN_BAR)
+    outcomes = {name: [run.outcome for run in found] for name, found in runs.items()}
     with StatusLookup(deployment) as lookup:
         states = lookup.end_states(list(task_ids.values())) if task_ids else {}
     job_states = {run.name: states[task_id] for run, task_id in task_ids.items() if task_id in states}
-    return RunHistory(last_runs=last_runs, job_states=job_states, pauses=pauses, counts=counts, waiting=waiting)
+    return RunHistory(
+        last_runs=last_runs, job_states=job_states, pauses=pauses, counts=counts, waiting=waiting, outcomes=outcomes
+    )
 
 
 class BeatSchedule(msgspec.Struct, frozen=True, kw_only=True):

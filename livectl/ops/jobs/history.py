@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 JOBS_KEY, ORDER_KEY, RUNS_KEY = "livectl:jobs", "livectl:jobs:order", "livectl:runs"
-KEPT_SECONDS, KEPT_JOBS = 7 * 86_400.0, 100_000  # unless the settings say otherwise
+KEPT_SECONDS = 7 * 86_400.0  # unless the settings say otherwise
 MAX_RUNS_KEPT = 10_000  # of one schedule, and of all together: a week of a minutely one
 PAGE_SIZE = 1000  # jobs read with one call
 MAX_ERROR_CHARS = 120  # of the line that says what went wrong; the log of the job has more
@@ -68,7 +68,6 @@ local keep, most, most_runs, fresh = tonumber(ARGV[1]), tonumber(ARGV[2]), tonum
 local function note_run(id, schedule, due)
   for _, key in ipairs({KEYS[3], KEYS[3] .. ':' .. schedule}) do
     redis.call('ZADD', key, due, id)
-    redis.call('ZREMRANGEBYSCORE', key, '-inf', now - keep)
     redis.call('ZREMRANGEBYRANK', key, 0, -1 - most_runs)
     redis.call('PEXPIRE', key, keep)
   end
@@ -86,13 +85,20 @@ for i = 4, #ARGV, 5 do
   fresh[#fresh + 1] = old and 0 or 1
 end
 
-local AT_ONCE = 2000 -- so that no call takes long
+if most == 0 then return fresh end -- whoever knows no limits leaves what there is to others
+local AT_ONCE, SCHEDULE = 2000, 9 -- so many that no call takes long; where a record has its schedule
 local excess = redis.call('HLEN', KEYS[1]) - most
 local old = redis.call('XRANGE', KEYS[2], '-', now - keep, 'COUNT', AT_ONCE)
 if #old < excess then old = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', math.min(excess, AT_ONCE)) end
 if #old > 0 then
   local ids = {}
   for i, entry in ipairs(old) do ids[i] = entry[2][2] end
+  for i, record in ipairs(redis.call('HMGET', KEYS[1], unpack(ids))) do
+    local is_read, row = pcall(cmsgpack.unpack, string.sub(record or '', 2))
+    if is_read and type(row) == 'table' and row[SCHEDULE] then
+      for _, key in ipairs({KEYS[3], KEYS[3] .. ':' .. row[SCHEDULE]}) do redis.call('ZREM', key, ids[i]) end
+    end
+  end
   redis.call('HDEL', KEYS[1], unpack(ids))
   redis.call('XTRIM', KEYS[2], 'MINID', '=', string.gsub(old[#old][1], '%d+$', function(n) return n + 1 end) .. '')
 end
@@ -202,7 +208,7 @@ class JobNote(msgspec.Struct, kw_only=True):
 
 
 def note_arguments(
-    notes: Mapping[str, JobNote], keep_s: float = KEPT_SECONDS, most: int = KEPT_JOBS
+    notes: Mapping[str, JobNote], keep_s: float = KEPT_SECONDS, most: int = 0
 ) -> list[str | int | bytes]:
     """The arguments of the script that writes these notes, by the ids of their jobs."""
     arguments: list[str | int | bytes] = [int(keep_s * MS_PER_SECOND), most, MAX_RUNS_KEPT]
@@ -213,8 +219,8 @@ def note_arguments(
     return arguments
 
 
-def note_command(notes: Mapping[str, JobNote], keep_s: float = KEPT_SECONDS, most: int = KEPT_JOBS) -> Command:
-    """The Redis command that writes these notes."""
+def note_command(notes: Mapping[str, JobNote], keep_s: float = KEPT_SECONDS, most: int = 0) -> Command:
+    """The Redis command that writes these notes; without a `most`, nothing is dropped."""
     return ("EVAL", NOTE_SCRIPT, 3, JOBS_KEY, ORDER_KEY, RUNS_KEY, *note_arguments(notes, keep_s, most))
 
 

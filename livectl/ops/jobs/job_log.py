@@ -25,6 +25,7 @@ from livectl.ops import deployment as deployments
 from livectl.ops.jobs import history
 from livectl.ops.jobs.history import JobHistory, JobLogEntry, JobNote
 from livectl.ops.jobs.job_request import JobRequest
+from livectl.ops.jobs.numbers import COUNT_SCRIPT, NUMBERS_KEY, JobNumbers
 from livectl.ops.protocol.message import parse_time
 from livectl.redaction import hide_secrets_in, redact_text
 from livectl.settings import History
@@ -145,9 +146,10 @@ class NoteBatch:
         self.notes: dict[str, JobNote] = {}
         self.failures: deque[FailureNote] = deque(maxlen=MAX_FAILURES_KEPT)
         self.ended = 0
+        self.numbers = JobNumbers()
 
     def __bool__(self) -> bool:
-        return bool(self.notes or self.failures or self.ended)
+        return bool(self.notes or self.failures or self.ended or self.numbers)
 
     def add(self, job_id: str, note: JobNote) -> None:
         earlier = self.notes.pop(job_id, None)
@@ -163,6 +165,7 @@ class NoteBatch:
             self.add(job_id, note)
         self.failures.extend(later.failures)
         self.ended += later.ended
+        self.numbers.add(later.numbers)
         return self
 
 
@@ -222,6 +225,8 @@ class JobEventRecorder:
         }
         self._running[task_id] = facts
         self._note(task_id, facts)
+        with self._adding:
+            self._batch.numbers.job_started(sender.name, facts["queue"] or "", _wait(facts, request.get("eta")))
 
     def record_delay(self, task: Any, job_id: str, queue: str, due: datetime) -> None:
         """For a broker that lets nobody look for what waits for its time."""
@@ -255,9 +260,9 @@ class JobEventRecorder:
         if self._is_own(sender):
             self._end(request.id, None, sender.name, JobState.REVOKED)
 
-    def record_dead(self, job_id: str, task: str, reason: str) -> None:
+    def record_dead(self, job_id: str, task: str, queue: str, reason: str) -> None:
         """Records that the message of a job was set aside as a dead letter."""
-        self._end(job_id, None, task, history.DEAD, error=reason)
+        self._end(job_id, {"queue": queue}, task, history.DEAD, error=reason, mode="add")
 
     def _is_own(self, task: Any) -> bool:
         return (task.app.main or "") == self._app
@@ -270,6 +275,7 @@ class JobEventRecorder:
         state: str,
         failure: FailureNote | None = None,
         error: str = "",
+        mode: str = "",
     ) -> None:
         """Notes the end of a job, or of a try; beside what is known of it where another process began it."""
         facts: dict[str, Any] = {**(known or {}), "app": self._app, "task": task, "state": str(state)}
@@ -277,7 +283,10 @@ class JobEventRecorder:
             facts["finished"] = time.time()
         if line := failure.error if failure else error:
             facts["error"] = redact_text(" ".join(line.split()), history.MAX_ERROR_CHARS)
-        self._note(job_id, facts, mode="set" if known else "add", failure=failure)
+        self._note(job_id, facts, mode=mode or ("set" if known else "add"), failure=failure)
+        ran = time.time() - facts["started"] if "started" in facts else None
+        with self._adding:
+            self._batch.numbers.job_ended(task, facts.get("queue") or "", state, ran)
 
     def _note(
         self, job_id: str, facts: dict[str, Any], *, mode: str = "set", failure: FailureNote | None = None
@@ -330,6 +339,8 @@ class JobEventRecorder:
                 ),
                 client=pipe,
             )
+        if batch.numbers:
+            self._count_script(keys=[NUMBERS_KEY], args=batch.numbers.arguments(self._app), client=pipe)
         if batch.ended:
             pipe.hincrby(ENDED_KEY, self._app, batch.ended)
         for failure in batch.failures:
@@ -347,7 +358,8 @@ class JobEventRecorder:
     def _open_store(self) -> Redis:
         if self._store is None:
             self._store = redis_client.open_store(self._address)
-        self._script = self._store.register_script(history.NOTE_SCRIPT)
+            self._script = self._store.register_script(history.NOTE_SCRIPT)
+            self._count_script = self._store.register_script(COUNT_SCRIPT)
         return self._store
 
 
@@ -377,6 +389,15 @@ def _encode_request(task: str, args: Any, kwargs: Any) -> bytes | None:
         return raw if hide_secrets_in(arguments) == arguments else None
     except (TypeError, ValueError):
         return None
+
+
+def _wait(facts: dict[str, Any], eta: Any) -> float | None:
+    """For how many seconds a job lay in its queue; not counted is the time before its ETA."""
+    due = parse_time(eta) if eta else None
+    if facts["retries"] and due is None:
+        return None  # it was sent again, and nobody knows when
+    begins = [moment for moment in (facts["sent"], due.timestamp() if due else None) if moment is not None]
+    return facts["started"] - max(begins) if begins else None
 
 
 def _float_or_none(value: Any) -> float | None:

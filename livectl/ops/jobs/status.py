@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 END_STATES = {JobState.SUCCEEDED, JobState.FAILED, JobState.REVOKED}
 WAITING_STATES = {JobState.QUEUED, JobState.ETA, JobState.RECEIVED, JobState.REDELIVERY}
+RESULT_GONE_TEXT = "there is no result, or not any more: this is what livectl noted"
 MAX_GROUP_MEMBERS = 500  # members of a group that are looked up
 # A message can be between two hands for so long: taken from its queue, not yet noted by its worker.
 HANDOVER_PAUSE_S = 0.05
@@ -359,6 +360,8 @@ def _explain(facts: JobFacts, visibility_timeout: float) -> str:
         return f"no worker has it any more; it is given to another from {redelivered_at:%Y-%m-%d %H:%M:%S}Z on"
     if state is JobState.RECEIVED and facts.worker_job is None:
         return f"{facts.silent} worker(s) did not answer, as a busy solo pool does: whether it has begun is not known"
+    if state is JobState.SUCCEEDED and facts.job_result is None and facts.log_entry and not facts.no_results:
+        return RESULT_GONE_TEXT
     return _explain_unknown(facts) if state is JobState.UNKNOWN else ""
 
 
