@@ -10,8 +10,9 @@ import pytest
 
 from livectl import redis_client
 from livectl.address import Address
-from livectl.ops.jobs import history
+from livectl.ops.jobs import history, views
 from livectl.ops.jobs.history import JobHistory, JobNote
+from livectl.render import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,3 +116,17 @@ def test_runs_are_forgotten_with_their_jobs(store: Redis) -> None:
     for number in range(4):
         note(store, (f"run-{number}", {"schedule": "nightly", "due": NOW + number, "app": "proj"}), most=2)
     assert store.zcard(f"{history.RUNS_KEY}:nightly") == store.zcard(history.RUNS_KEY) == 2
+
+
+def test_runs_are_listed_with_their_outcomes_and_as_a_bar() -> None:
+    runs = [
+        history.to_entry("a", FULL | {"schedule": "nightly", "due": NOW - 1}),
+        history.to_entry("b", {"schedule": "nightly", "due": NOW - 60, "state": "missed"}),
+    ]
+    text = as_text(views.run_table(runs, "UTC", "nightly"), colour=False, width=80)
+    assert [line.split()[2:] for line in text.splitlines()[2:]] == [
+        ["1.00", "s", "1.25", "s", "succeeded", "2"],
+        ["missed"],
+    ]
+    assert views.outcome_bar([run.outcome for run in runs]) == "M."
+    assert views.run_fields(runs[0])["duration"] == pytest.approx(1.245)

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from livectl.models import Observation, State
 from livectl.ops.jobs import dead_letters
+from livectl.ops.jobs.numbers import MAX_NAMES, JobNumbers
 from livectl.ops.protocol.dead_letter import DeadLetter
 from livectl.units import format_instant
 from tests.support.web_pages import (
@@ -132,3 +133,41 @@ def test_the_dashboard_shows_only_what_there_is(store: Store, store_url: str) ->
     shown = re.findall(r"livectl_\w+", DASHBOARD.read_text())
     assert shown
     assert set(shown) <= present
+
+
+def test_jobs_and_runs_are_counted_over_all_workers_and_beats(store: Store, store_url: str) -> None:
+    import redis
+
+    client = redis.Redis.from_url(store_url)
+    for _ in range(2):  # two processes
+        counted = JobNumbers()
+        for wait in (0.02, 700.0):
+            counted.job_started("proj.mail", "mail", wait)
+            counted.job_ended("proj.mail", "mail", "retrying", 0.3)
+        counted.job_ended("proj.mail", "mail", "dead", None)
+        counted.run_sent("nightly", 3.0)
+        counted.runs_missed("nightly", 2)
+        client.execute_command(*counted.command("livectl"))  # type: ignore[no-untyped-call]
+    metrics, mail = numbers(store_url), {"task": "proj.mail", "queue": "mail"}
+    assert metrics["livectl_jobs_started_total", labelled(**mail)] == 4
+    assert metrics["livectl_jobs_ended_total", labelled(**mail, outcome="retried")] == 4
+    assert metrics["livectl_jobs_ended_total", labelled(**mail, outcome="dead")] == 2
+    assert metrics["livectl_job_wait_seconds_bucket", labelled(**mail, le="0.05")] == 2
+    assert metrics["livectl_job_wait_seconds_bucket", labelled(**mail, le="+Inf")] == 4
+    assert metrics["livectl_job_run_seconds_sum", labelled(**mail)] == pytest.approx(1.2)
+    assert metrics["livectl_schedule_missed_total", labelled(schedule="nightly")] == 4
+    assert metrics["livectl_schedule_late_seconds_bucket", labelled(schedule="nightly", le="2.5")] == 0
+
+
+def test_names_beyond_the_most_are_other(store: Store, store_url: str) -> None:
+    import redis
+
+    counted = JobNumbers()
+    for number in range(MAX_NAMES + 50):
+        counted.job_started(f"t{number:03}", "q", None)
+    redis.Redis.from_url(store_url).execute_command(*counted.command("livectl"))  # type: ignore[no-untyped-call]
+    started = {
+        labels: value for (name, labels), value in numbers(store_url).items() if name.endswith("jobs_started_total")
+    }
+    assert len(started) == MAX_NAMES + 1
+    assert started[labelled(task="other", queue="other")] == 50
