@@ -123,6 +123,7 @@ def test_dead_letters_are_counted(store: Store, store_url: str) -> None:
 
 
 def test_the_dashboard_shows_only_what_there_is(store: Store, store_url: str) -> None:
+    count_jobs_and_runs(store_url)
     present = {name for name, _ in numbers(store_url)} | {
         "livectl_detection_seconds_bucket",
         "livectl_budget_left",  # nothing was claimed here
@@ -135,11 +136,12 @@ def test_the_dashboard_shows_only_what_there_is(store: Store, store_url: str) ->
     assert set(shown) <= present
 
 
-def test_jobs_and_runs_are_counted_over_all_workers_and_beats(store: Store, store_url: str) -> None:
+def count_jobs_and_runs(store_url: str) -> None:
+    """As two processes would."""
     import redis
 
     client = redis.Redis.from_url(store_url)
-    for _ in range(2):  # two processes
+    for _ in range(2):
         counted = JobNumbers()
         for wait in (0.02, 700.0):
             counted.job_started("proj.mail", "mail", wait)
@@ -148,6 +150,10 @@ def test_jobs_and_runs_are_counted_over_all_workers_and_beats(store: Store, stor
         counted.run_sent("nightly", 3.0)
         counted.runs_missed("nightly", 2)
         client.execute_command(*counted.command("livectl"))  # type: ignore[no-untyped-call]
+
+
+def test_jobs_and_runs_are_counted_over_all_workers_and_beats(store: Store, store_url: str) -> None:
+    count_jobs_and_runs(store_url)
     metrics, mail = numbers(store_url), {"task": "proj.mail", "queue": "mail"}
     assert metrics["livectl_jobs_started_total", labelled(**mail)] == 4
     assert metrics["livectl_jobs_ended_total", labelled(**mail, outcome="retried")] == 4
