@@ -29,6 +29,7 @@ from livectl.cli import COMMAND_GROUPS, root
 from livectl.manual import ENVIRONMENT, EXIT_CODES, UNBROKEN, option_records
 from livectl.secret import Secret
 from livectl.setting_types import CeleryValue, Endpoint, Port, RedisAddress
+from livectl.task_settings import PlaceText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +46,7 @@ KINDS: dict[Any, str] = {
     units.TimeOfDay: "time of day",
     units.Timezone: "name of a zone",
     units.Window: "two times of day",
+    PlaceText: "args.0, kwargs.name or task",
     Port: "number",
     Endpoint: "address",
     CeleryValue: "anything",

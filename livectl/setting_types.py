@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from livectl.address import MAX_PORT, Address
 from livectl.errors import SecretUnsetError, SettingsError
 from livectl.secret import Secret, UnsetAddress, resolve_secret, secret_file
+from livectl.task_settings import PlaceText, parse_place
 from livectl.units import (
     ByteSize,
     Duration,
@@ -89,6 +90,7 @@ def value_readers(environ: Mapping[str, str], folder: Path, secret_files: set[Pa
         Rate: lambda value: parse_rate(text(value)),
         TimeOfDay: lambda value: parse_time_of_day(text(value)),
         Window: lambda value: parse_window(text(value)),
+        PlaceText: parse_place,
         Port: _parse_port,
         Endpoint: lambda value: _parse_endpoint(text(value)),
         CeleryValue: texts.celery_value,

@@ -14,10 +14,13 @@ from livectl.address import Address
 from livectl.errors import SecretUnsetError, SettingsError
 from livectl.secret import KNOWN, Secret, UnsetAddress, resolve_secret, secret_file
 from livectl.setting_types import CeleryValue, Endpoint, Port, RedisAddress, value_readers
+from livectl.task_settings import Retry, TaskSettings, Unique
 from livectl.units import ByteSize, Duration, Rate, TimeOfDay, Timezone, Window  # noqa: TC001 - msgspec reads them
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+__all__ = ["Retry", "TaskSettings", "Unique"]  # of `tasks:`, beside the sections here
 
 SETTINGS_FILE = "livectl.yaml"
 DEFAULT_SOURCE = "default"
@@ -159,13 +162,6 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not (self.keep > 0 and self.jobs >= 0):
             raise SettingsError("keep is some time, and jobs is no less than 0", "Write {keep: 7d, jobs: 100000}.")
-
-
-class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How workers that livectl starts treat the jobs of a task."""
-
-    # late: acknowledged when it ended, and run again if its worker dies; early: when it begins
-    acks: Literal["late", "early"] = "late"
 
 
 class FileSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -244,6 +244,9 @@ class StructReader:
         return INVALID if any(entry is INVALID for entry in entries.values()) else entries
 
     def _read_struct(self, kind: type[msgspec.Struct], value: Any, location: FileLocation) -> Any:
+        short = getattr(kind, "short", "")  # the field that a plain value is for
+        if short and not isinstance(value, dict):
+            value = {short: value}
         if value is not None and not isinstance(value, dict):
             return _add_type_mistake(location, dict, value)
         fields = self._read_fields(kind, value or {}, location)

@@ -7,11 +7,12 @@ and the next job runs. A job whose worker died each of the times it was started 
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,23 +34,29 @@ from livectl.errors import LivectlError, ServerError
 from livectl.ops import apps, deployment
 from livectl.ops.jobs import dead_letters, job_log
 from livectl.ops.jobs.dead_letters import StoreKeeper
+from livectl.ops.limits import retries, routes
+from livectl.ops.limits.duplicates import arguments_of
+from livectl.ops.limits.gate import Gate
 from livectl.ops.processes import running_settings
 from livectl.ops.protocol import dead_letter, message_faults
 from livectl.ops.transport import dead_queue, rabbitmq, safe_transport, taking
-from livectl.ops.transport.consumer import LeasedConsumer, runs_in_children, task_headers, was_redelivered
+from livectl.ops.transport.consumer import LeasedConsumer, runs_at_once, runs_in_children, task_headers, was_redelivered
 from livectl.ops.transport.dead_queue import BrokerKeeper
 from livectl.ops.transport.guarded_channel import READ_FAULTS, bound_decompression
 from livectl.ops.transport.leases import LeasedQoS
 from livectl.ops.transport.rabbitmq import Line
 from livectl.redaction import redact_text
 from livectl.units import format_count
+from livectl.settings_watch import SettingsWatch
+from livectl.task_settings import rule_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from livectl.ops.deployment import Deployment
     from livectl.ops.protocol.dead_letter import DeadLetter
     from livectl.settings import Settings
+    from livectl.task_settings import TaskSettings
 
 logger = get_logger(__name__)
 
@@ -59,6 +66,7 @@ LATE_ACKS_NOTE = (
 )
 CLOCK_TOLERANCE_S = 0.5  # that this machine's clock may differ from the broker's
 STORE_RETRY_PAUSE_S = 5.0  # after the store could not be reached
+SETTINGS_LOOK_S = 1.0
 KEEPER_ERRORS = (RedisError, AMQPError, OSError)
 
 
@@ -82,8 +90,13 @@ class Guard:
     """Sets messages aside as dead letters, and counts the starts of jobs that killed their worker."""
 
     def __init__(
-        self, settings: Settings, keeper: Keeper | None, recorder: job_log.JobEventRecorder | None = None
+        self,
+        settings: Settings,
+        keeper: Keeper | None,
+        recorder: job_log.JobEventRecorder | None = None,
+        target: Deployment | None = None,
     ) -> None:
+        self.target = target
         self.settings = settings
         self.max_bytes = settings.worker.max_message
         self.max_starts = settings.worker.max_starts
@@ -162,7 +175,21 @@ def create_guard(app: Any) -> Guard:
     recorder = job_log.JobEventRecorder(target.store, app.main, settings.history) if target.store is not None else None
     if recorder is not None:
         recorder.connect_signals()
-    return Guard(settings, find_keeper(app, target), recorder)
+    return Guard(settings, find_keeper(app, target), recorder, target)
+
+
+def watch_tasks(settings: Settings) -> Callable[[], Mapping[str, TaskSettings]]:
+    """What `tasks:` says as it is now; what it said before goes on while it has a mistake, which the log tells."""
+    try:
+        watch = SettingsWatch(os.environ, Path.cwd(), say=_say_refusals)
+    except LivectlError:
+        return lambda: settings.tasks
+    return lambda: watch.current().tasks
+
+
+def _say_refusals(level: int, line: str) -> None:
+    if level >= logging.WARNING:
+        logger.log(level, line)
 
 
 def find_keeper(app: Any, target: Deployment) -> Keeper | None:
@@ -190,14 +217,13 @@ def note_settings(settings: Settings, name: str) -> None:
     signals.worker_shutdown.connect(forget, weak=False, dispatch_uid="livectl.forget_start")
 
 
-def acks_setting(app: Any, settings: Settings) -> Callable[[str], bool]:
+def acks_setting(app: Any, tasks: Mapping[str, TaskSettings]) -> Callable[[str], bool]:
     """Tells by its name whether a task is to be acknowledged late: unless livectl.yaml or the app itself says early."""
     is_early_app = app.conf.without_defaults().get("task_acks_late") is False
 
     def acknowledges_late(name: str) -> bool:
-        for pattern, task in settings.tasks.items():
-            if fnmatchcase(name, pattern):
-                return task.acks == "late"
+        if acks := rule_for(tasks, name).settings.acks:
+            return acks == "late"
         return not is_early_app and not name.startswith("celery.")
 
     return acknowledges_late
@@ -228,19 +254,54 @@ class GuardedConsumer(LeasedConsumer):
             taking.note(taking.STOCK_NOTE, reason)
         options |= {"has_leases": not reason, "holds_briefly": guard.settings.transport != "stock"}
         self._may_have_left_letters = rabbitmq.speaks_amqp(app)
+        current_tasks = watch_tasks(guard.settings)
+        retries.wrap(app, current_tasks)
+        routes.add(app, current_tasks)
         super().__init__(*args, app=app, set_aside=guard.add_unreadable, **options)
+        self.gate = Gate(self, current_tasks, guard.target or deployment.from_app(app, guard.settings))
+        self.gate.say_what_is_not_kept()
+        self._ask_before_jobs()
         logger.info(LATE_ACKS_NOTE)
+
+    def _ask_before_jobs(self) -> None:
+        """Has the gate asked for each job that is to begin: of children and solo here, of others in the pool."""
+        if runs_in_children(self.pool):  # where a child is free by then
+            controller = self.controller
+            controller._process_task = partial(self._begin, controller._process_task, controller._quick_release)
+        else:
+            begin = vars(self)["on_task_request"]
+            self.on_task_request = partial(self._begin, begin, lambda: None)
+
+    def _begin(self, begin: Callable[[Any], None], release: Callable[[], None], request: Any) -> None:
+        if self.gate.prepare(request):
+            if runs_at_once(self.pool):
+                if not self.gate.may_begin(request):
+                    release()
+                    return
+            else:
+                request.asks_gate = True
+        begin(request)
+
+    def call_waiting(self, client: Any, channel: Any) -> float:
+        return self.gate.look(client, channel)
+
+    def _look_at_settings(self) -> None:
+        if self.gate.look_at_settings():
+            logger.info("tasks: of livectl.yaml read again")
+            self.update_strategies()
 
     def note_delay(self, task: str, job_id: str, queue: str, due: datetime) -> None:
         if self.guard.recorder is not None:
             self.guard.recorder.record_delay(self.app.tasks[task], job_id, queue, due)
 
     def update_strategies(self) -> None:
-        acknowledges_late = acks_setting(self.app, self.guard.settings)
+        acknowledges_late = acks_setting(self.app, self.gate.tasks)
         for name, task in self.app.tasks.items():
             task.Request = guarded_request(symbol_by_name(task.Request), self)
             if acknowledges_late(name):
                 task.acks_late = task.reject_on_worker_lost = True
+            elif self.gate.rule(name).settings.acks == "early":
+                task.acks_late = False
         super().update_strategies()
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
@@ -248,6 +309,7 @@ class GuardedConsumer(LeasedConsumer):
             self._may_have_left_letters = not self.guard.adopt_letters(self.app)
         handle = super().create_task_handler(*args, **options)
         may_raise = (*self.connection_errors, *self.channel_errors)
+        self.timer.call_repeatedly(SETTINGS_LOOK_S, self._look_at_settings)
 
         def on_task_received(message: Any) -> None:
             fault = self._find_fault(message)
@@ -261,7 +323,8 @@ class GuardedConsumer(LeasedConsumer):
                 return
             message.headers["taken"] = time.time()  # for the history of the job
             try:
-                handle(message)
+                if not self._is_turned_away(message):
+                    handle(message)
             except may_raise:
                 raise
             except READ_FAULTS as error:
@@ -288,7 +351,18 @@ class GuardedConsumer(LeasedConsumer):
             headers = payload  # the first protocol
         if fault := message_faults.headers_fault(headers) or message_faults.body_fault(payload):
             return fault
+        if self.gate.kind(headers["task"]) is not None:
+            return self.gate.fault(headers["task"], *arguments_of(message))
         return ""
+
+    def _is_turned_away(self, message: Any) -> bool:
+        """Whether a job is not to begin, since it is the same as another."""
+        headers = task_headers(message)
+        return (
+            self.gate.kind(headers["task"]) is not None
+            and headers["task"] in self.strategies
+            and self.gate.turn_away(message, headers, *arguments_of(message))
+        )
 
     def _find_fatality(self, message: Any) -> str:
         """What a redelivered job has done to its workers, if it did so too often."""
@@ -373,10 +447,21 @@ class NotOursError(Exception):
     """Keeps the pool from running a job."""
 
 
+def not_begun(pool: Any) -> type[BaseException]:
+    """What ends a job in the pool before it begins; a green thread says nothing of its own exit."""
+    if type(pool).__module__.endswith((".gevent", ".eventlet")):
+        from greenlet import GreenletExit
+
+        exit_error: type[BaseException] = GreenletExit
+        return exit_error
+    return NotOursError
+
+
 class GuardedRequest:
     """Mixed into Celery's request. Jobs in a child process are counted when the child dies; others at each start."""
 
     consumer: Any = None
+    asks_gate = False  # whether it has to be asked in the pool
     _is_counted = False
     _has_killed_worker = False
     _is_cancelled = False
@@ -394,10 +479,16 @@ class GuardedRequest:
         job: Any = self
         if not self.consumer.may_begin(job):
             raise NotOursError(job.id)
+        if self.asks_gate and not self.consumer.gate.may_begin(job):
+            raise not_begun(self.consumer.pool)(job.id)
         is_repeat = was_redelivered(job.message)
         if job.task.acks_late and (is_repeat or not runs_in_children(self.consumer.pool)):
             self._is_counted = self.consumer.guard.note_start(job.id, is_repeat=is_repeat) > 0
         super().on_accepted(pid, time_accepted)  # type: ignore[misc]
+
+    def _announce_revoked(self, *args: Any, **options: Any) -> None:
+        super()._announce_revoked(*args, **options)  # type: ignore[misc]
+        self.consumer.gate.forget(self)
 
     def on_failure(self, exc_info: Any, *args: Any, **options: Any) -> Any:
         error = exc_info.exception

@@ -31,18 +31,18 @@ ProcessKind: TypeAlias = Literal["worker", "beat", "page", "up"]
 
 # What each process holds on to. Of anybody's app, livectl's settings say less.
 OWN_SECTIONS: dict[ProcessKind, tuple[str, ...]] = {
-    "worker": ("broker", "store", "results", "transport", "worker", "tasks", "celery"),
+    "worker": ("broker", "store", "results", "transport", "worker", "celery"),
     "beat": ("broker", "store", "results", "transport", "celery"),
     "page": ("broker", "store", "results", "web"),
     "up": ("app", "broker", "store", "web", "up", "worker"),
 }
 APP_SECTIONS: dict[ProcessKind, tuple[str, ...]] = {
-    "worker": ("store", "transport", "worker", "tasks"),
+    "worker": ("store", "transport", "worker"),
     "beat": ("store", "transport"),
     "page": (),
     "up": ("store", "up", "worker"),
 }
-OPEN_SECTIONS = ("celery.", "tasks.")  # of these alone there are as many settings as were written
+OPEN_SECTIONS = ("celery.",)  # of these alone there are as many settings as were written
 ENVIRONMENT_PREFIX = "LIVECTL_"  # of a source: nobody else knows the environment of a process
 NOT_SET, EMBEDDED = "not set", "livectl's own server"
 SALT_BYTES = 8

@@ -84,6 +84,29 @@ return found
 """
 
 
+# KEYS: those four, and lists. ARGV: id and number of the list in turn. Returns the ids of which nothing was there.
+WAKE = (
+    READ
+    + """
+local missed = {}
+for i = 1, #ARGV, 2 do
+  local id, found = ARGV[i], false
+  for _, member in ipairs(redis.call('ZRANGE', KEYS[3], '[' .. id .. ' ', '(' .. id .. '!', 'BYLEX')) do
+    local name = string.sub(member, #id + 2)
+    local text, list, owner = read(name)
+    if text and owner == id then
+      redis.call('RPUSH', KEYS[4 + ARGV[i + 1]], text)
+      forget(name, list, id)
+      found = true
+    end
+  end
+  if not found then missed[#missed + 1] = id end
+end
+return missed
+"""
+)
+
+
 class DelayedKeys(NamedTuple):
     """The keys of what waits for its time."""
 

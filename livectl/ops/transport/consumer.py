@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections import ChainMap, OrderedDict, deque
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -28,7 +30,6 @@ from livectl.ops.transport.rabbitmq_held import RabbitHolder, patient_transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
     from livectl.ops.transport.guarded_channel import SetAside
 
@@ -79,8 +80,8 @@ class LeasedConsumer(FrugalConsumer):
         **options: Any,
     ) -> None:
         look = DeafnessWatch(self).look
-        bring_back = delays.DelayKeeper().bring_back
-        keeper = LeaseKeeper(self._held_by_jobs, look, bring_back, lasts=True) if has_leases else None
+        keeper = LeaseKeeper(self._held_by_jobs, look, self._bring_back, lasts=True) if has_leases else None
+        self._delay_keeper = delays.DelayKeeper()
         self._lease_keeper = keeper  # without one there are neither leases nor delays in the store
         if "broker_connection_max_retries" not in app.conf.without_defaults():
             app.conf.broker_connection_max_retries = None  # a broker may be away for as long as it takes
@@ -146,6 +147,29 @@ class LeasedConsumer(FrugalConsumer):
         logger.info("Task %s[%s] waits for its time in the store: %s", headers["task"], headers["id"], due.isoformat())
         return True
 
+    @property
+    def can_wake(self) -> bool:
+        """Whether what waits lies in the store, and can be called from there."""
+        return self._lease_keeper is not None
+
+    @property
+    def can_let_wait(self) -> bool:
+        """Whether a job can wait without a worker."""
+        return self.can_wake or self._rabbit_holder is not None
+
+    def let_wait(self, message: Any, seconds: float) -> bool:
+        """Lets a message wait for about so long with the broker. False where it has to wait with this worker."""
+        if self._rabbit_holder is not None:
+            return self._rabbit_holder.delays.wait(message, seconds, self.queue_of(message))
+        due = datetime.fromtimestamp(time.time() + LeasedQoS.clock_offset_s + seconds, UTC)
+        return self.can_wake and delays.delay(message, task_headers(message), due, 0.0)
+
+    def let_go(self, request: Any) -> None:
+        """Forgets a job whose message is somebody else's by now."""
+        self._begun.discard(request)
+        state.task_ready(request)
+        request.acknowledged = True
+
     def _delay_on_rabbitmq(self, holder: RabbitHolder, message: Any) -> bool:
         headers = task_headers(message)
         if not headers.get("eta") or headers.get("task") not in self.strategies:
@@ -198,6 +222,13 @@ class LeasedConsumer(FrugalConsumer):
     def _acknowledge(self, message: Any) -> None:
         with suppress(MessageStateError):  # it is acknowledged already
             self.call_soon_ack(message.ack_log_error, logger, self.connection_errors)
+
+    def _bring_back(self, client: Any, channel: Any) -> float:
+        return min(self._delay_keeper.bring_back(client, channel), self.call_waiting(client, channel))
+
+    def call_waiting(self, client: Any, channel: Any) -> float:
+        """Calls those who wait for something else than their time; seconds until there may be others."""
+        return inf
 
     def note_delay(self, task: str, job_id: str, queue: str, due: datetime) -> None:
         """A job waits for its time where nobody can look for it."""
@@ -276,9 +307,7 @@ class LeasedConsumer(FrugalConsumer):
         if keeper.is_fresh and tag not in keeper.lost:
             return True
         logger.warning("job %s is not begun: another worker has it, since this one stood still", request.id)
-        self._begun.discard(request)
-        state.task_ready(request)
-        request.acknowledged = True
+        self.let_go(request)
         self.call_soon(virtual.QoS.ack, request.message.channel.qos, tag)
         return False
 
@@ -320,6 +349,11 @@ def _is_over(request: Any) -> bool:
 def runs_in_children(pool: Any) -> bool:
     """Whether it runs its jobs in child processes."""
     return bool(getattr(pool, "uses_semaphore", False))
+
+
+def runs_at_once(pool: Any) -> bool:
+    """Whether a job begins when the pool is given it: no pool of threads, which has it wait for one."""
+    return runs_in_children(pool) or type(pool).__module__.endswith(".solo")
 
 
 def hear_of_starts(processes: Any) -> None:

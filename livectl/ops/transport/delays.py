@@ -126,7 +126,7 @@ def due_time(headers: dict[str, Any]) -> datetime | None:
     return None if expires and expires.timestamp() <= now else eta
 
 
-def delay(held: Any, headers: dict[str, Any], due: datetime) -> bool:
+def delay(held: Any, headers: dict[str, Any], due: datetime, at_least_s: float = MIN_DELAY_S) -> bool:
     """Moves a message that this worker holds to those that wait. False where it has to wait with the worker."""
     channel, list_key = held.channel, getattr(held, "taken_from", "")
     if not list_key:  # fanned out, or taken in the way of kombu
@@ -134,7 +134,7 @@ def delay(held: Any, headers: dict[str, Any], due: datetime) -> bool:
     keys = (*held_keys(channel), *delayed.delayed_keys(_unacked_key(channel)))
     head = delayed.head_of(list_key, headers["id"])
     queue = queue_of(channel, list_key)
-    what = (held.delivery_tag, due.timestamp(), MIN_DELAY_S, list_key, headers["id"], head, queue)
+    what = (held.delivery_tag, due.timestamp(), at_least_s, list_key, headers["id"], head, queue)
     try:
         moved = execute(channel.qos._client, "EVAL", DELAY, len(keys), *keys, *what)
     except ResponseError as error:
@@ -145,6 +145,18 @@ def delay(held: Any, headers: dict[str, Any], due: datetime) -> bool:
     virtual.QoS.ack(channel.qos, held.delivery_tag)
     held._state = "ACK"
     return True
+
+
+def wake(client: Any, channel: Any, jobs: Sequence[tuple[str, str]]) -> list[str]:
+    """Brings jobs that wait back into these lists before their time, the first to be taken first.
+
+    Returns the ids of those that do not wait.
+    """
+    keys = delayed.delayed_keys(_unacked_key(channel))
+    lists = sorted({list_key for _, list_key in jobs})
+    words = [word for job_id, list_key in reversed(jobs) for word in (job_id, lists.index(list_key) + 1)]
+    missed = execute(client, "EVAL", delayed.WAKE, len(keys) + len(lists), *keys, *lists, *words)
+    return [job_id.decode() if isinstance(job_id, bytes) else str(job_id) for job_id in missed]
 
 
 @cache

@@ -71,18 +71,21 @@ class Delays:
     def delay(self, held: Any, headers: dict[str, Any], queue: str) -> datetime | None:
         """Lets a message wait that came from this queue. Returns for when; None where it stays with its worker."""
         due = self._due_time(headers)
-        if due is None:
-            return None
-        step = step_for(due.timestamp() - self._clock())
+        is_away = due is not None and self.wait(held, due.timestamp() - self._clock(), queue)
+        return due if is_away else None
+
+    def wait(self, held: Any, seconds: float, queue: str) -> bool:
+        """Lets a message wait for about so long, not longer. False where it stays with its worker."""
+        step = step_for(seconds)
         try:
             self._line.ask(lambda channel: _send_to_wait(channel, held, queue, step))
         except LINE_ERRORS as error:
             if not self._has_warned:
                 logger.warning("jobs wait for their time with this worker and not on RabbitMQ: %s", error)
             self._has_warned = True
-            return None
+            return False
         held.ack()
-        return due
+        return True
 
     def _due_time(self, headers: dict[str, Any]) -> datetime | None:
         eta, expires = (parse_time(headers.get(name)) for name in ("eta", "expires"))

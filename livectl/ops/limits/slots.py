@@ -1,0 +1,224 @@
+"""The limits of tasks in the store: who has a slot, who waits for one, which jobs are the same.
+
+A limit has a partition for each value of its `per`. Of each there are, under `livectl:limit:APP:LIMIT:PARTITION:`,
+`held` (who runs, with the end of its lease), `wait` (who waits, in the order in which they came), `told` (for whom a
+slot is kept), `starts` (when the latest began) and `since`. `livectl:limits:APP` names all partitions that are in use,
+with the time at which a slot of theirs may be free. `livectl:unique:APP:…` is the first of the jobs that are the same.
+Each change is one script, by the server's clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from livectl.redis_client import RedisConnection
+    from livectl.task_settings import TaskSettings
+
+LEASE_S = 8.0  # of a slot: as long as that of a message
+RENEW_INTERVAL_S = 1.5
+NAMES_PER_LOOK = 200
+MAX_PLAIN_CHARS = 60  # of a partition in a key; a longer one is hashed
+MAX_READ = 2_000  # partitions that a person is told of
+PARTITION_KEYS = ("held", "wait", "told", "starts", "since")
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs of a partition may run at a time and begin within a time; 0 is any number."""
+
+    name: str  # the entry of `tasks:`
+    partition: str = ""
+    most: int = 0
+    amount: int = 0
+    window: float = 0.0
+
+    @property
+    def member(self) -> str:
+        return msgspec.json.encode((self.name, self.partition)).decode()
+
+    @property
+    def label(self) -> str:
+        """As a person is told of it: `mail`, `mail for 7`."""
+        return f"{self.name} for {self.partition}" if self.partition else self.name
+
+
+class Woken(NamedTuple):
+    """A job for which a slot is kept, and the list in which its message lay."""
+
+    id: str
+    list: str
+
+
+class LimitState(msgspec.Struct, frozen=True, kw_only=True):
+    """How a partition stands."""
+
+    limit: str
+    partition: str
+    running: int
+    waiting: int
+
+    @property
+    def label(self) -> str:
+        return Limit(name=self.limit, partition=self.partition).label
+
+
+class Waiting(NamedTuple):
+    """The limit for which a job waits, and how many do so before it."""
+
+    label: str
+    before: int
+
+    @property
+    def text(self) -> str:
+        return f"waiting for a slot of {self.label}, {self.before:,} before it"
+
+
+def limit_of(name: str, settings: TaskSettings, partition: str = "") -> Limit:
+    """A rate of less than a job, or of parts of one, is one job in so much more time."""
+    amount, window = 0, 0.0
+    if settings.rate is not None:
+        is_whole = settings.rate.amount.is_integer()
+        amount = int(settings.rate.amount) if is_whole else 1
+        window = settings.rate.seconds if is_whole else settings.rate.seconds / settings.rate.amount
+    return Limit(name=name, partition=partition, most=settings.concurrency or 0, amount=amount, window=window)
+
+
+class LimitKeys(NamedTuple):
+    """The keys of the limits of an app."""
+
+    prefix: str  # the app's global_keyprefix
+    app: str
+
+    @property
+    def all(self) -> str:
+        return f"{self.prefix}livectl:limits:{self.app}"
+
+    def of(self, name: str, partition: str) -> tuple[str, ...]:
+        base = f"{self.prefix}livectl:limit:{self.app}:{name}:{short(partition)}:"
+        return (*(base + key for key in PARTITION_KEYS), self.all)
+
+    def unique(self, task: str, arguments: str) -> tuple[str, str, str]:
+        base = f"{self.prefix}livectl:unique:{self.app}:{task}:{short(arguments)}"
+        return base, f"{base}:gone", f"{base}:joined"
+
+
+def short(text: str) -> str:
+    """The text, or what stands for it in a key where it is long."""
+    return text if len(text) <= MAX_PLAIN_CHARS else hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def _source(name: str) -> str:
+    folder = resources.files(__package__).joinpath("lua")
+    own = folder.joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    return folder.joinpath("shared.lua").read_text(encoding="utf-8") + own if name in SHARED_SCRIPTS else own
+
+
+SHARED_SCRIPTS = frozenset({"enter", "leave", "missed", "pump"})
+
+
+class LimitStore:
+    """The limits of an app, as one worker uses them. `owner` names it: a slot is the owner's who took it."""
+
+    def __init__(self, store: Any, keys: LimitKeys, owner: str, *, wakes: bool) -> None:
+        self.keys = keys
+        self.wakes = wakes  # whether who waits can be called; if not, it has to come by
+        self._store = store
+        self._owner = owner
+        self._scripts: dict[str, Any] = {}
+
+    def _run(self, script: str, keys: Sequence[str], *arguments: Any, client: Any = None) -> Any:
+        if script not in self._scripts:
+            self._scripts[script] = self._store.register_script(_source(script))
+        return self._scripts[script](keys=keys, args=arguments, client=client)
+
+    def _ask(self, script: str, limit: Limit, *arguments: Any) -> Any:
+        mode = "wake" if self.wakes else "poll"
+        keys = self.keys.of(limit.name, limit.partition)
+        return self._run(script, keys, limit.member, limit.most, limit.amount, limit.window, mode, *arguments)
+
+    def enter(self, limit: Limit, job_id: str, list_key: str = "") -> int | None:
+        """Takes a slot: None when the job may begin, else how many wait before it."""
+        may_begin, before = self._ask("enter", limit, job_id, self._owner, LEASE_S, list_key)
+        return None if may_begin else int(before)
+
+    def leave(self, limit: Limit, *ids: str) -> list[Woken]:
+        """Gives slots back, and places in the line. Returns who is to be called."""
+        return _woken(self._ask("leave", limit, self._owner, *ids))
+
+    def missed(self, limit: Limit, ids: Iterable[str]) -> list[Woken]:
+        """Keeps no slot for these, who could not be called."""
+        return _woken(self._ask("missed", limit, *ids))
+
+    def pump(self, limit: Limit) -> tuple[list[Woken], float | None]:
+        """Gives free slots to those who wait. Returns who is to be called, and seconds until there may be others."""
+        *flat, seconds = self._ask("pump", limit)
+        return _woken(flat), float(seconds) if seconds else None
+
+    def look(self) -> tuple[float | None, list[tuple[str, str]]]:
+        """Seconds until a partition is to be looked at, and name and partition of those that are now."""
+        seconds, *names = self._run("look", [self.keys.all], NAMES_PER_LOOK)
+        return float(seconds) if seconds else None, [msgspec.json.decode(name, type=tuple[str, str]) for name in names]
+
+    def renew(self, held: Iterable[tuple[Limit, Sequence[str]]]) -> None:
+        """Renews the leases of jobs that run."""
+        for limit, ids in held:
+            keys = self.keys.of(limit.name, limit.partition)[:1]
+            self._run("renew", keys, LEASE_S, *(f"{job_id} {self._owner}" for job_id in ids))
+
+    def is_waiting(self, limit: Limit, job_id: str) -> bool:
+        return self._store.zscore(self.keys.of(limit.name, limit.partition)[1], job_id) is not None
+
+    def claim(self, claim: Any, job_id: str, list_key: str = "") -> list[str]:
+        """What is to become of a job that may be the same as others; claim.lua has the answers."""
+        keys = self.keys.unique(claim.task, claim.arguments)
+        reply: list[str] = self._run("claim", keys, job_id, claim.mode, claim.seconds, list_key)
+        return reply
+
+    def mark(self, claim: Any, job_id: str, state: str, seconds: float) -> tuple[bool, list[Woken]]:
+        """Notes that a job that is unique begins, goes on or has ended: whether no other took its place, and who waited
+        for its end."""
+        keys = self.keys.unique(claim.task, claim.arguments)
+        is_first, *flat = self._run("mark", keys, job_id, state, seconds, int(claim.until_end))
+        return bool(is_first), _woken(flat)
+
+
+def _woken(flat: Sequence[str]) -> list[Woken]:
+    return [Woken(*pair) for pair in zip(flat[::2], flat[1::2], strict=True)]
+
+
+def read_states(connection: RedisConnection, keys: LimitKeys) -> list[LimitState]:
+    """How the partitions stand that are in use."""
+    names = [msgspec.json.decode(name, type=tuple[str, str]) for name in _members(connection, keys)]
+    commands = [("ZCARD", key) for name in names for key in keys.of(*name)[:3]]
+    counts = connection.execute_all(commands) if commands else []
+    return [
+        LimitState(limit=limit, partition=partition, running=running, waiting=waiting + told)
+        for (limit, partition), running, waiting, told in zip(
+            names, counts[::3], counts[1::3], counts[2::3], strict=True
+        )
+    ]
+
+
+def find_waiting(connection: RedisConnection, keys: LimitKeys, ids: Sequence[str]) -> dict[str, Waiting]:
+    """For which limit each of these jobs waits, of those that do."""
+    names = [msgspec.json.decode(name, type=tuple[str, str]) for name in _members(connection, keys)]
+    asked = [(job_id, name) for job_id in ids for name in names]
+    ranks = connection.execute_all([("ZRANK", keys.of(*name)[1], job_id) for job_id, name in asked]) if asked else []
+    return {
+        job_id: Waiting(Limit(name=name[0], partition=name[1]).label, rank)
+        for (job_id, name), rank in zip(asked, ranks, strict=True)
+        if isinstance(rank, int)
+    }
+
+
+def _members(connection: RedisConnection, keys: LimitKeys) -> list[bytes]:
+    members: list[bytes] = connection.execute("ZRANGE", keys.all, 0, MAX_READ - 1)
+    return members
