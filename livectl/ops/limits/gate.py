@@ -79,8 +79,15 @@ class Gate:
         self._is_away = False
         self._app_name = target.app.main or ""
         self._keys = LimitKeys(target.layout.prefix, self._app_name)
-        client = redis_client.store_client(target.store) if target.store is not None else None
-        self._slots = LimitStore(client, self._keys, uuid4().hex, wakes=consumer.can_wake) if client else None
+        self._store, self._owner = target.store, uuid4().hex
+        self._slots = self._open_store()
+        self._watch: LimitStore | None = None  # of the thread that looks: green threads share no connection with it
+
+    def _open_store(self) -> LimitStore | None:
+        if self._store is None:
+            return None
+        client = redis_client.store_client(self._store)
+        return LimitStore(client, self._keys, self._owner, wakes=self._consumer.can_wake)
 
     def say_what_is_not_kept(self) -> None:
         """Logs once, at the start, why limits do not count here."""
@@ -168,7 +175,11 @@ class Gate:
             return False
         if (seconds := kind.rule.settings.timeout) is not None and request.time_limits == (None, None):
             request.time_limits = (seconds + KILL_GRACE_S, seconds)
-        return self._counts and bool(kind.rule.limit)
+        if not (self._counts and kind.rule.limit):
+            return False
+        for name in ("on_success", "on_failure", "on_timeout"):  # which the pool is given with it
+            setattr(request, name, partial(self._end, request, getattr(request, name)))
+        return True
 
     def may_begin(self, request: Any) -> bool:
         """Takes a slot for a job that would begin now. Without one it waits, and is this worker's no more."""
@@ -195,8 +206,6 @@ class Gate:
             self._held[job_id] = Held(limit, ref(request))
         if claim:
             self._unique[job_id] = claim, ref(request)
-        for name in ("on_success", "on_failure", "on_timeout"):
-            setattr(request, name, partial(self._end, request, getattr(request, name)))
         return True
 
     def _limit(self, kind: Kind, name: str, args: Any, kwargs: Any) -> Limit | None:
@@ -263,9 +272,10 @@ class Gate:
 
     def _call(self, limit: Limit | None, woken: Sequence[Woken], client: Any = None, channel: Any = None) -> None:
         """Calls those for whom a slot is kept; where one does not wait, the next."""
-        while woken and limit is not None and self._slots is not None:
+        slots = self._watch if client else self._slots
+        while woken and limit is not None and slots is not None:
             missed = self._wake(woken, client, channel)
-            woken = self._slots.missed(limit, missed) if missed else []
+            woken = slots.missed(limit, missed) if missed else []
 
     def _wake(self, woken: Sequence[Woken], client: Any = None, channel: Any = None) -> list[str]:
         """The ids of those that could not be called, since they do not wait with the broker."""
@@ -283,14 +293,15 @@ class Gate:
     def look(self, client: Any = None, channel: Any = None) -> float:
         """Renews the slots of this worker, and gives away what is free. Returns for how many seconds there is no more
         to do. A thread that is no job's calls it again and again."""
-        if self._slots is None or not self._is_in_use:
+        slots = self._watch = self._watch or self._open_store()
+        if slots is None or not self._is_in_use:
             return inf
         try:
-            self._renew()
-            next_look, names = self._slots.look()
+            self._renew(slots, client, channel)
+            next_look, names = slots.look()
             for name, partition in names:
                 limit = limit_of(name, self.tasks.get(name, NO_RULE.settings), partition)
-                woken, _ = self._slots.pump(limit)
+                woken, _ = slots.pump(limit)
                 self._call(limit, woken, client, channel)
         except (*STORE_ERRORS, ValueError) as error:
             logger.debug("limits were not looked at: %s", error)
@@ -301,23 +312,23 @@ class Gate:
             self._is_in_use = False
         return min(LOOK_S, max(MIN_LOOK_S, next_look if next_look is not None and not names else LOOK_S))
 
-    def _renew(self) -> None:
+    def _renew(self, slots: LimitStore, client: Any, channel: Any) -> None:
         now = time.monotonic()
-        if self._slots is None or now - self._renewed_at < RENEW_INTERVAL_S:
+        if now - self._renewed_at < RENEW_INTERVAL_S:
             return
         by_limit: dict[Limit, list[str]] = {}
         for job_id, held in list(self._held.items()):
             if held.request() is None:  # it was handed to no child, and forgotten when the broker was lost
                 self._held.pop(job_id, None)
-                self._call(held.limit, self._slots.leave(held.limit, job_id))
+                self._call(held.limit, slots.leave(held.limit, job_id), client, channel)
             else:
                 by_limit.setdefault(held.limit, []).append(job_id)
-        self._slots.renew(by_limit.items())
+        slots.renew(by_limit.items())
         for job_id, (claim, request) in list(self._unique.items()):
             if request() is None:
                 self._unique.pop(job_id, None)
             else:
-                self._slots.mark(claim, job_id, "", LEASE_OF_CLAIM_S)
+                slots.mark(claim, job_id, "", LEASE_OF_CLAIM_S)
         self._renewed_at = now
 
     def _note_away(self, error: Exception) -> None:
