@@ -147,7 +147,7 @@ class CommandContext:
         """Sends jobs of the app."""
         from livectl.ops.jobs.sender import JobSender
 
-        return JobSender(self.deployment, self.sending_app, self.load_tasks())
+        return JobSender(self.deployment, self.sending_app, self.load_tasks(), self.settings.tasks)
 
     @property
     def own_store(self) -> Address:

@@ -21,7 +21,7 @@ PER_TASK = "task"
 PER_HINT = "Write args.0 for the first argument, kwargs.customer for one by its name, or task."
 
 
-class Place(NamedTuple):
+class ArgumentPlace(NamedTuple):
     """An argument of a job by its position or its name, or none of these: the task itself."""
 
     text: str
@@ -29,19 +29,19 @@ class Place(NamedTuple):
     name: str = ""
 
 
-PlaceText = Annotated[Place, "args[0] or kwargs.customer"]
+PlaceText = Annotated[ArgumentPlace, "args[0] or kwargs.customer"]
 
 
-def parse_place(value: Any) -> Place:
+def parse_place(value: Any) -> ArgumentPlace:
     """`args[0]` or, within braces, `args.0`; `kwargs.customer`; `task`."""
     text = str(value).replace(" ", "")
     if text == PER_TASK:
-        return Place(text)
+        return ArgumentPlace(text)
     match = PLACE.fullmatch(text)
     if not isinstance(value, str) or not match:
         raise SettingsError("this names no argument", PER_HINT)
     number, other, name = match.groups()
-    return Place(text, int(number or other) if number or other else None, name or "")
+    return ArgumentPlace(text, int(number or other) if number or other else None, name or "")
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +85,7 @@ class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
     debounce: Duration | None = None  # of jobs that come closer together the last is done, so long after it came
     retry: Retry | None = None  # how often a job that failed is tried again: 3
     timeout: Duration | None = None  # a job that takes longer fails, and is killed 10 s later if it goes on (prefork)
-    queue: str | None = None  # where its jobs wait, sent by livectl or by jobs; workers hand on what lies elsewhere
+    queue: str | None = None  # where its jobs wait, sent by livectl or by jobs
     priority: int | None = None  # of its jobs, sent by livectl or by jobs: 0 to 9
     # late: acknowledged when it ended, and run again if its worker dies; early: when it begins. Left out it is late
     acks: Literal["late", "early"] | None = None

@@ -31,6 +31,7 @@ from livectl.ops.beat.reloading import ReloadingSchedule
 from livectl.ops.beat.run_store import Claim, LoadedSchedule, RunStore, StoreClock
 from livectl.ops.beat.store_entries import EntryReader
 from livectl.ops.deployment import OWN_APP_NAME
+from livectl.ops.limits import routes
 from livectl.ops.processes import running_settings
 from livectl.ops.transport import rabbitmq, safe_transport
 from livectl.redaction import hide_secrets
@@ -101,6 +102,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
             apps.find_zone(self.app)
             rabbitmq.confirm_messages(self.app)
             safe_transport.choose(self.app, settings)
+            routes.add(self.app, lambda: (self._watch.current() if self._watch else settings).tasks)
             self._store_address = store_address(settings, self.app)
             self._reloading_schedule = self._read_schedule(settings)
         except LivectlError as error:

@@ -16,10 +16,11 @@ from livectl.ops.jobs import history, job_log
 from livectl.ops.jobs.numbers import read_series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from prometheus_client import Metric
 
+    from livectl.ops.limits.slots import LimitState
     from livectl.web.data import PageData, StreamerList
 
 # from a go-live until it was noticed: from the fastest look to well past the slowest
@@ -51,6 +52,20 @@ class Metrics:
         self._delays.count_new_changes()
         encode, content_type = choose_encoder(accept_header)
         return encode(self._registry), content_type
+
+
+MAX_LIMITS_TOLD = 200
+
+
+def _limit_metrics(states: Sequence[LimitState]) -> Iterator[Metric]:
+    """By the name of the entry alone: there may be any number of partitions."""
+    running = GaugeMetricFamily("livectl_limit_running", "Jobs that have a slot, by limit", labels=["limit"])
+    waiting = GaugeMetricFamily("livectl_limit_waiting", "Jobs that wait for a slot, by limit", labels=["limit"])
+    for name in sorted({state.limit for state in states})[:MAX_LIMITS_TOLD]:
+        running.add_metric([name], sum(state.running for state in states if state.limit == name))
+        waiting.add_metric([name], sum(state.waiting for state in states if state.limit == name))
+    yield running
+    yield waiting
 
 
 class DetectionDelays:
@@ -180,6 +195,7 @@ class StateCollector:
                     oldest.add_metric([queue.name], age)
             yield depth
             yield oldest
+            yield from _limit_metrics(queue_depths.limits)
         if snapshot.dead.value is not None:
             dead_letters = len(snapshot.dead.value) + snapshot.dead.left_out
             yield GaugeMetricFamily("livectl_dead_letters", "Dead letters", dead_letters)

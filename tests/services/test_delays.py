@@ -24,7 +24,7 @@ from livectl import redis_client
 from livectl.address import Address
 from livectl.errors import LivectlError, UsageError
 from livectl.ops.cluster import purge, queues
-from livectl.ops.guard import guarded_request
+from livectl.ops.guarded_request import guarded_request
 from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.jobs.sender import JobSender
 from livectl.ops.protocol import delayed, search

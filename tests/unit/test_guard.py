@@ -11,6 +11,7 @@ from billiard.exceptions import WorkerLostError
 from celery import Celery, signals
 
 from livectl.ops import apps, guard
+from livectl.ops.guarded_request import guarded_request
 from livectl.ops.protocol.dead_letter import DeadLetter
 from livectl.settings import Settings
 
@@ -81,7 +82,7 @@ def test_a_job_that_its_worker_was_told_to_end_has_killed_nobody(is_told: bool) 
         return len(counted)
 
     counter = SimpleNamespace(max_starts=3, note_start=note_start, note_end=counted.remove)
-    request: Any = guard.guarded_request(FakeRequest, SimpleNamespace(guard=counter))()  # type: ignore[arg-type]
+    request: Any = guarded_request(FakeRequest, SimpleNamespace(guard=counter))()
     if is_told:
         counted.append("j")
         request._is_counted = True

@@ -12,7 +12,7 @@ import pytest
 from celery.worker import state
 from kombu.message import Message
 
-from livectl.ops import guard
+from livectl.ops import guarded_request
 from livectl.ops.guard import GuardedConsumer
 from livectl.ops.transport import consumer as consumers
 
@@ -59,7 +59,7 @@ class PlainRequest:
         self.acknowledged = True
 
 
-class Request(guard.GuardedRequest, PlainRequest):
+class Request(guarded_request.GuardedRequest, PlainRequest):
     """As guarded_request makes it."""
 
 

@@ -12,6 +12,7 @@ import msgspec
 from livectl import redis_client, server_check
 from livectl.ops import deployment as deployments
 from livectl.ops.cluster import broadcast
+from livectl.ops.limits import slots
 from livectl.ops.protocol import delayed, message, plus, remote_control, unacked
 from livectl.ops.protocol import keys as protocol_keys
 from livectl.ops.protocol.keys import Bindings
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from livectl.ops.deployment import Deployment
+    from livectl.ops.limits.slots import LimitState
     from livectl.ops.protocol.keys import KeyLayout
     from livectl.ops.protocol.remote_control import ControlReplies
     from livectl.redis_client import RedisConnection
@@ -50,6 +52,7 @@ class QueueDepths(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     processed: dict[str, int] = {}  # jobs that a worker has done since its start, by worker
     reads: dict[str, tuple[str, ...]] = {}  # queues, by worker
+    limits: tuple[LimitState, ...] = ()
 
 
 def measure(
@@ -71,8 +74,10 @@ def measure(
     notes += [
         f"{name} is not known there: misspelt, or empty and read by nobody" for name in names if name not in known_names
     ]
-    all_notes = (*notes, *_unread_queue_notes(queues), *_unused_queue_notes(deployment, queues, reads))
-    return QueueDepths(queues=queues, notes=all_notes, processed=processed, reads=reads)
+    limits = slots.read_states_of(deployment)
+    waiting = slots.describe_waiting(limits)
+    all_notes = (*notes, *waiting, *_unread_queue_notes(queues), *_unused_queue_notes(deployment, queues, reads))
+    return QueueDepths(queues=queues, notes=all_notes, processed=processed, reads=reads, limits=limits)
 
 
 def tells_ready(deployment: Deployment) -> bool:
@@ -241,9 +246,9 @@ def _measure_through_kombu(deployment: Deployment, names: Sequence[str]) -> Queu
     if waiting:
         notes.append(f"of all apps there, {format_count(waiting, 'job')} wait for their time")
     processed = _ask_processed(deployment, None) if reads else {}
-    return QueueDepths(
-        queues=tuple(measured), notes=(*notes, *_unread_queue_notes(measured)), processed=processed, reads=reads
-    )
+    limits = slots.read_states_of(deployment)
+    all_notes = (*notes, *slots.describe_waiting(limits), *_unread_queue_notes(measured))
+    return QueueDepths(queues=tuple(measured), notes=all_notes, processed=processed, reads=reads, limits=limits)
 
 
 def _with_empty_queues(

@@ -6,6 +6,7 @@ import re
 import time
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
@@ -19,11 +20,13 @@ from livectl.ops.cluster import broadcast
 from livectl.ops.jobs import canvas, job_log
 from livectl.ops.jobs.job_request import JobRequest
 from livectl.ops.jobs.status import END_STATES, StatusLookup
+from livectl.ops.limits import partitions, routes
 from livectl.ops.protocol import delayed, remote_control, search
 from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.ops.protocol.result import JobResult
 from livectl.redaction import shown_arguments
 from livectl.suggestions import did_you_mean
+from livectl.task_settings import rule_for
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from livectl.ops.protocol.remote_control import WorkerJob
     from livectl.ops.protocol.search import MessageLocation
     from livectl.redis_client import RedisConnection
+    from livectl.task_settings import TaskSettings
 
 
 RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.5}
@@ -98,8 +102,17 @@ class ListeningWorkers(NamedTuple):
 class JobSender:
     """Sends jobs of one app."""
 
-    def __init__(self, deployment: Deployment, app: Any, tasks: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        app: Any,
+        tasks: Mapping[str, Any],
+        entries: Mapping[str, TaskSettings] = MappingProxyType({}),  # `tasks:` of the settings
+    ) -> None:
         self._deployment = deployment
+        self._entries = entries
+        if any(entry.queue or entry.priority is not None for entry in entries.values()):
+            routes.add(app, lambda: entries)
         self._app = app
         self._tasks = tasks
         self._workers: ListeningWorkers | None = None
@@ -115,6 +128,7 @@ class JobSender:
             task = self._tasks[request.task]
             if error := task_signature.argument_error(request.task, task, request.args, request.kwargs):
                 raise UsageError(error, FORCE_HINT)
+            self._check_entry(request, task)
         elif request.task not in workers.tasks:
             names = {*self._tasks, *workers.tasks}
             raise UsageError(
@@ -135,6 +149,13 @@ class JobSender:
             raise UsageError(f"nobody reads the queue {queue}", f"{queues_text} {FORCE_HINT}")
         self._check_eta(request)
         return _check_readers(workers, request.task, queue) if queue else ""
+
+    def _check_entry(self, request: JobRequest, task: Any) -> None:
+        """Raises for a job that lacks what its entry under `tasks:` goes by: workers would set it aside."""
+        rule, signature = rule_for(self._entries, request.task), task_signature.read_signature(task)
+        partitions.partition_of(rule.settings, request.task, request.args, request.kwargs, signature)
+        if unique := rule.settings.unique:
+            partitions.same_arguments(unique.by, request.task, request.args, request.kwargs, signature)
 
     def _check_eta(self, request: JobRequest) -> None:
         """On Redis a job that waits with a stock worker for longer than the visibility timeout runs several times."""

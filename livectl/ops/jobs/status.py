@@ -16,6 +16,8 @@ from livectl.models import ChildJob, Job, JobState
 from livectl.ops import deployment as deployments
 from livectl.ops.cluster import workers
 from livectl.ops.jobs import history, job_log, results
+from livectl.ops.limits import slots
+from livectl.ops.limits.slots import LimitKeys
 from livectl.ops.protocol import search
 from livectl.redaction import hide_secrets, redact
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from livectl.address import Address
     from livectl.ops.deployment import Deployment
     from livectl.ops.jobs.history import JobLogEntry
+    from livectl.ops.limits.slots import Waiting
     from livectl.ops.protocol.message import JobMessage
     from livectl.ops.protocol.remote_control import WorkerJob
     from livectl.ops.protocol.result import JobResult
@@ -52,6 +55,7 @@ class JobFacts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     worker_job: WorkerJob | None = None
     silent: int = 0  # workers that sent no reply
     searched: bool = True  # whether every queue was searched to its end
+    waiting: str = ""  # for a slot of which limit
     no_results: str = ""  # why no result could be there, of an app that keeps none
 
     @cached_property
@@ -131,6 +135,7 @@ class StatusLookup:
         locations = search_result.locations
         taken_ids = [job_id for job_id in open_ids if job_id not in locations or locations[job_id].tag]
         worker_jobs, silent = self._find_worker_jobs(taken_ids, locations, job_results) if taken_ids else ({}, 0)
+        waiting = self._find_waiting([job_id for job_id in open_ids if job_id not in worker_jobs])
         return {
             job_id: JobFacts(
                 id=job_id,
@@ -140,6 +145,7 @@ class StatusLookup:
                 worker_job=worker_jobs.get(job_id),
                 silent=silent,
                 searched=search_result.complete,
+                waiting=waiting[job_id].text if job_id in waiting else "",
                 no_results="" if self._deployment.keeps_results else self._deployment.no_results_text,
             )
             for job_id in ids
@@ -151,6 +157,16 @@ class StatusLookup:
             return {}
         try:
             return job_log.read_entries(self._connection(self._deployment.store), ids)
+        except ServerError:
+            return {}
+
+    def _find_waiting(self, ids: Sequence[str]) -> dict[str, Waiting]:
+        """For which limit each of these jobs waits, of those that do."""
+        if self._deployment.store is None or not ids:
+            return {}
+        try:
+            keys = LimitKeys.of_deployment(self._deployment)
+            return slots.find_waiting(self._connection(self._deployment.store), keys, ids)
         except ServerError:
             return {}
 
@@ -273,6 +289,8 @@ def _job_state(facts: JobFacts) -> JobState:
     has_started = facts.has_started or (job_result and job_result.state is JobState.RUNNING)
     if facts.silent and has_started:
         return JobState.RUNNING
+    if facts.waiting:  # where nobody can look into the queues
+        return JobState.QUEUED
     if not facts.searched and log_entry and (log_entry.state == JobState.RETRYING or _is_future(log_entry.eta)):
         return JobState.RETRYING if log_entry.state else JobState.ETA
     if not facts.searched and log_entry and log_entry.sent and not has_started:
@@ -355,6 +373,8 @@ def _finished_at(facts: JobFacts) -> datetime | None:
 
 def _explain(facts: JobFacts, visibility_timeout: float) -> str:
     state, location = facts.state, facts.location
+    if facts.waiting and state not in END_STATES:
+        return facts.waiting
     if state is JobState.REDELIVERY and location and location.delivered:
         redelivered_at = datetime.fromtimestamp(location.delivered, UTC) + timedelta(seconds=visibility_timeout)
         return f"no worker has it any more; it is given to another from {redelivered_at:%Y-%m-%d %H:%M:%S}Z on"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 
-class Claim(NamedTuple):
+class UniqueClaim(NamedTuple):
     """What a job that is unique asks for."""
 
     task: str
@@ -30,19 +30,19 @@ class Claim(NamedTuple):
     until_end: bool
 
 
-def claim_of(rule: TaskRule, signature: Signature | None, task: str, args: Any, kwargs: Any) -> Claim | None:
+def claim_of(rule: TaskRule, signature: Signature | None, task: str, args: Any, kwargs: Any) -> UniqueClaim | None:
     """None for a task whose jobs are all done. Raises MissingArgumentError."""
     unique, debounce = rule.settings.unique, rule.settings.debounce
     if unique is not None:
         arguments = partitions.same_arguments(unique.by, task, args, kwargs, signature)
-        return Claim(task, arguments, unique.then, unique.within, unique.until == "end")
+        return UniqueClaim(task, arguments, unique.then, unique.within, unique.until == "end")
     if debounce is None:
         return None
     if rule.settings.per is not None:
         arguments = partitions.partition_of(rule.settings, task, args, kwargs, signature)
     else:
         arguments = partitions.same_arguments((), task, args, kwargs, signature)
-    return Claim(task, arguments, "debounce", debounce, until_end=True)
+    return UniqueClaim(task, arguments, "debounce", debounce, until_end=True)
 
 
 def end_as_revoked(app: Any, message: Any, first: str) -> None:

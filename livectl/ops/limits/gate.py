@@ -73,12 +73,11 @@ class Gate:
         self.tasks = current()
         self._kinds: dict[str, Kind | None] = {}
         self._held: dict[str, Held] = {}
-        self._unique: dict[str, tuple[duplicates.Claim, ReferenceType[Any]]] = {}
+        self._unique: dict[str, tuple[duplicates.UniqueClaim, ReferenceType[Any]]] = {}
         self._renewed_at = 0.0
         self._is_in_use = True  # until a look has found nothing
         self._is_away = False
-        self._app_name = target.app.main or ""
-        self._keys = LimitKeys(target.layout.prefix, self._app_name)
+        self._keys = LimitKeys.of_deployment(target)
         self._store, self._owner = target.store, uuid4().hex
         self._slots = self._open_store()
         self._watch: LimitStore | None = None  # of the thread that looks: green threads share no connection with it

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from inspect import Signature
 
-    from livectl.task_settings import Place, TaskSettings
+    from livectl.task_settings import ArgumentPlace, TaskSettings
 
 POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -35,7 +35,11 @@ def partition_of(
 
 
 def same_arguments(
-    places: Sequence[Place], task: str, args: Sequence[Any], kwargs: Mapping[str, Any], signature: Signature | None
+    places: Sequence[ArgumentPlace],
+    task: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    signature: Signature | None,
 ) -> str:
     """What is alike of jobs that are the same: these arguments, or all, however they are passed."""
     if places:
@@ -52,7 +56,7 @@ def same_arguments(
 
 
 def find_argument(
-    place: Place, task: str, args: Sequence[Any], kwargs: Mapping[str, Any], signature: Signature | None
+    place: ArgumentPlace, task: str, args: Sequence[Any], kwargs: Mapping[str, Any], signature: Signature | None
 ) -> Any:
     """The value that stands there, or that the task would have there by its signature."""
     if place.text == PER_TASK:

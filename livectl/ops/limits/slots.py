@@ -16,9 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from livectl import redis_client
+from livectl.errors import ServerError
+from livectl.ops import deployment as deployments
+from livectl.redaction import redact_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from livectl.ops.deployment import Deployment
     from livectl.redis_client import RedisConnection
     from livectl.task_settings import TaskSettings
 
@@ -26,6 +32,8 @@ LEASE_S = 8.0  # of a slot: as long as that of a message
 RENEW_INTERVAL_S = 1.5
 NAMES_PER_LOOK = 200
 MAX_PLAIN_CHARS = 60  # of a partition in a key; a longer one is hashed
+MAX_LABEL_CHARS = 80
+MAX_LINES = 10  # of limits, for a person
 MAX_READ = 2_000  # partitions that a person is told of
 PARTITION_KEYS = ("held", "wait", "told", "starts", "since")
 
@@ -46,7 +54,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def label(self) -> str:
         """As a person is told of it: `mail`, `mail for 7`."""
-        return f"{self.name} for {self.partition}" if self.partition else self.name
+        return redact_text(f"{self.name} for {self.partition}" if self.partition else self.name, MAX_LABEL_CHARS)
 
 
 class Woken(NamedTuple):
@@ -95,6 +103,11 @@ class LimitKeys(NamedTuple):
 
     prefix: str  # the app's global_keyprefix
     app: str
+
+    @classmethod
+    def of_deployment(cls, deployment: Deployment) -> LimitKeys:
+        app = deployments.OWN_APP_NAME if deployment.app is None else deployment.app.main or ""
+        return cls(deployment.layout.prefix, app)
 
     @property
     def all(self) -> str:
@@ -192,6 +205,27 @@ class LimitStore:
 
 def _woken(flat: Sequence[str]) -> list[Woken]:
     return [Woken(*pair) for pair in zip(flat[::2], flat[1::2], strict=True)]
+
+
+def read_states_of(deployment: Deployment) -> tuple[LimitState, ...]:
+    """How the partitions of a deployment stand; none where there is no store, or it does not answer."""
+    if deployment.store is None:
+        return ()
+    try:
+        with redis_client.connect(deployment.store, trial_write=False) as connection:
+            return tuple(read_states(connection, LimitKeys.of_deployment(deployment)))
+    except ServerError:
+        return ()
+
+
+def describe_waiting(states: Sequence[LimitState]) -> list[str]:
+    """A line for each limit for which jobs wait: `12 wait for a slot of mail, 3 run`."""
+    return [
+        f"{state.waiting:,} wait{'s' if state.waiting == 1 else ''} for a slot of {state.label}, {state.running:,} "
+        f"run{'s' if state.running == 1 else ''}"
+        for state in sorted(states, key=lambda state: -state.waiting)[:MAX_LINES]
+        if state.waiting
+    ]
 
 
 def read_states(connection: RedisConnection, keys: LimitKeys) -> list[LimitState]:

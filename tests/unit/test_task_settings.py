@@ -1,0 +1,128 @@
+"""What `tasks:` of livectl.yaml says, which entry counts, and what a job is told apart by."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from livectl import settings
+from livectl.errors import SettingsError
+from livectl.ops.limits import partitions, retries
+from livectl.ops.limits.duplicates import claim_of
+from livectl.ops.limits.partitions import MissingArgumentError
+from livectl.ops.limits.slots import limit_of
+from livectl.task_settings import TaskSettings, parse_place, rule_for
+from livectl.units import Rate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE = """
+tasks:
+  proj.*: {acks: early, unique: 10m, retry: 5}
+  proj.mail*: {rate: 100/m}
+  proj.mail:
+    concurrency: 3
+    per: args[0]
+    retry: {times: 2, on: [OSError]}
+    timeout: 30s
+"""
+
+
+def load(folder: Path, text: str) -> dict[str, TaskSettings]:
+    (folder / "livectl.yaml").write_text(text)
+    return settings.load({}, folder).tasks
+
+
+def test_of_each_setting_the_most_specific_entry_counts(tmp_path: Path) -> None:
+    rule = rule_for(load(tmp_path, FILE), "proj.mail")
+    assert (rule.limit, rule.settings.concurrency, rule.settings.acks, rule.settings.timeout) == (
+        "proj.mail",
+        3,
+        "early",
+        30,
+    )
+    assert rule.settings.retry is not None
+    assert (rule.settings.retry.times, rule.settings.retry.on) == (2, ("OSError",))
+
+
+def test_what_holds_a_job_is_all_of_one_entry(tmp_path: Path) -> None:
+    tasks = load(tmp_path, FILE)
+    assert (rule_for(tasks, "proj.mail").settings.rate, rule_for(tasks, "proj.mail").settings.unique) == (None, None)
+    assert rule_for(tasks, "proj.mails").limit == "proj.mail*"
+    assert rule_for(tasks, "proj.other").settings.unique == settings.Unique(within=600)
+    assert rule_for(tasks, "shop.other").limit == ""
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{concurrency: 0}", "1:12: tasks.a: concurrency is how many run at a time"),
+        ("{concurrency: many}", "1:26: tasks.a.concurrency wants a whole number, not text"),
+        ("{rate: 3}", "1:19: tasks.a.rate: "),
+        ("{rate: 3/s, per: arg.0}", "1:29: tasks.a.per: this names no argument"),
+        ("{per: args.0}", "1:12: tasks.a: per needs what it counts for"),
+        ("{unique: 0s}", "1:21: tasks.a.unique: there is no time within which jobs are unique"),
+        ("{unique: {within: 1m, then: queue}}", "1:40: tasks.a.unique.then cannot be queue"),
+        ("{unique: {within: 1m, by: [customer]}}", "tasks.a.unique.by.0: this names no argument"),
+        ("{unique: 1m, debounce: 5s}", "1:12: tasks.a: unique and debounce exclude each other"),
+        ("{retry: {times: 0}}", "1:20: tasks.a.retry: retry is at least once"),
+        ("{debounce: 0s}", "1:12: tasks.a: debounce takes some time"),
+        ("{priority: -1}", "1:12: tasks.a: a priority is a number"),
+        ("{concurency: 1}", "1:13: unknown key `concurency` (do you mean concurrency?)"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place_and_cure(entry: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load(tmp_path, f"tasks: {{a: {entry}}}\n")
+    assert message in str(raised.value)
+
+
+def send(customer: str, urgent: bool = False) -> None: ...
+
+
+SIGNATURE = inspect.signature(send)
+
+
+@pytest.mark.parametrize(
+    ("per", "args", "kwargs", "found"),
+    [
+        ("args[0]", ["ada"], {}, "ada"),
+        ("args.0", [], {"customer": "ada"}, "ada"),
+        ("kwargs.customer", ["ada"], {}, "ada"),
+        ("kwargs.customer", [], {"customer": 7}, "7"),
+        ("kwargs.urgent", ["ada"], {}, "false"),
+        ("task", [], {}, "proj.send"),
+    ],
+)
+def test_an_argument_is_found_however_it_is_passed(per: str, args: Any, kwargs: Any, found: str) -> None:
+    rule = TaskSettings(concurrency=1, per=parse_place(per))
+    assert partitions.partition_of(rule, "proj.send", args, kwargs, SIGNATURE) == found
+
+
+def test_an_argument_that_is_not_there_is_named() -> None:
+    rule = TaskSettings(concurrency=1, per=parse_place("args[2]"))
+    with pytest.raises(MissingArgumentError, match=r"has no args\[2\], by which `tasks:` in livectl.yaml counts proj"):
+        partitions.partition_of(rule, "proj.send", ["ada"], {}, SIGNATURE)
+
+
+def test_jobs_are_the_same_by_their_arguments() -> None:
+    rule = rule_for({"proj.send": TaskSettings(unique=settings.Unique(within=60))}, "proj.send")
+    claims = [
+        claim_of(rule, SIGNATURE, "proj.send", args, kwargs)
+        for args, kwargs in ((["ada"], {}), ([], {"urgent": False, "customer": "ada"}), (["bob"], {}))
+    ]
+    assert claims[0] == claims[1] != claims[2]
+
+
+def test_a_rate_of_parts_is_one_job_in_more_time() -> None:
+    rule = TaskSettings(rate=Rate(0.5, 60))
+    assert (limit_of("a", rule).amount, limit_of("a", rule).window) == (1, 120)
+
+
+def test_an_error_is_meant_by_its_class_or_one_above() -> None:
+    assert retries.is_meant(ConnectionResetError(), settings.Retry(on=("OSError",)))
+    assert retries.is_meant(ConnectionResetError(), settings.Retry(on=("builtins.ConnectionError",)))
+    assert not retries.is_meant(ValueError(), settings.Retry(on=("OSError",)))
