@@ -42,9 +42,9 @@ from livectl.ops.transport.dead_queue import BrokerKeeper
 from livectl.ops.transport.guarded_channel import READ_FAULTS, bound_decompression
 from livectl.ops.transport.rabbitmq import Line
 from livectl.redaction import redact_text
-from livectl.units import format_count
 from livectl.settings_watch import SettingsWatch
 from livectl.task_settings import rule_for
+from livectl.units import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

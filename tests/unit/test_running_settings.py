@@ -88,6 +88,7 @@ def test_every_setting_is_taken_over_or_held_by_a_process() -> None:
         "platforms",
         "polling",
         "network",
+        "history",
         "tasks",
     }
 
