@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import compileall
+import importlib
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +18,13 @@ import pytest
 import redis
 from hypothesis import settings
 
+import livectl
 from livectl import secret
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 # A shell starts what runs in its background with SIGINT ignored, and everything below inherits that: Ctrl-C would be
 # tested on processes that cannot hear it.
@@ -30,12 +35,37 @@ settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile("soak", max_examples=500, deadline=None)
 settings.load_profile("quick")
 
+# What a test writes and changes within a second must not be read from an older bytecode.
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
 RUN = "TESTS_RUN"  # names the folder that the processes of one run share, and the process that began it
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         os.environ[RUN] = f"{tempfile.mkdtemp(prefix='lv-run-')} {os.getpid()}"
+        # Once, and not in each of the hundreds of processes that the tests start.
+        compileall.compile_dir(livectl.__path__[0], quiet=2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Keeps the bytecode of the tests; of many workers each begins with a part, and takes the rest from the others."""
+    sys.dont_write_bytecode = False
+    about = getattr(session.config, "workerinput", {"workerid": "gw0", "workercount": 1})
+    if about["workercount"] > 1:
+        _import_part(session.config.args, int(about["workerid"].removeprefix("gw")), about["workercount"])
+    answer = yield
+    sys.dont_write_bytecode = True
+    return answer
+
+
+def _import_part(folders: list[str], first: int, step: int) -> None:
+    root = Path(__file__).parents[1]
+    files = sorted(file for folder in folders for file in Path(folder).rglob("test_*.py"))
+    for file in files[first::step]:
+        with suppress(Exception, pytest.skip.Exception):  # the collection says it, with its place
+            importlib.import_module(".".join(file.resolve().relative_to(root).with_suffix("").parts))
 
 
 def pytest_sessionstart() -> None:
