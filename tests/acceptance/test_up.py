@@ -26,7 +26,7 @@ from celery import Celery
 from livectl.address import Address
 from livectl.ops.processes import embedded_broker
 from tests.support.disks import fill, root_only, tiny_disk
-from tests.support.processes import alive, answer, children, livectl
+from tests.support.processes import alive, answer, children, commands_below, livectl
 from tests.support.servers import redis_over_tcp
 from tests.support.terminals import rows_of
 from tests.support.waiting import HANG_SECONDS, wait_for
@@ -64,15 +64,6 @@ def home_environ(tmp_path: Path) -> dict[str, str]:
     return {"LIVECTL_HOME": str(tmp_path / "home")}
 
 
-def commands_below(up: Running) -> dict[int, str]:
-    """Every process below it, by its command line."""
-    commands = {}
-    for pid in children(up.process.pid):
-        ps = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)
-        commands[pid] = ps.stdout.strip()
-    return commands
-
-
 def worker_log(folder: Path) -> str:
     log = folder / "home" / "log" / "worker.log"
     return log.read_text() if log.exists() else ""
@@ -83,7 +74,9 @@ def none_alive(pids: Iterable[int]) -> bool:
 
 
 def find_member(up: Running, text: str) -> int:
-    return wait_for(lambda: next((pid for pid, command in commands_below(up).items() if text in command), 0), what=text)
+    return wait_for(
+        lambda: next((pid for pid, command in commands_below(up.process.pid).items() if text in command), 0), what=text
+    )
 
 
 def test_from_nothing_to_jobs_and_back(tmp_path: Path, home_environ: dict[str, str]) -> None:
@@ -98,7 +91,7 @@ def test_from_nothing_to_jobs_and_back(tmp_path: Path, home_environ: dict[str, s
             assert words in "\n".join(up.lines[:6])
         wait_for(lambda: SUCCEEDED in worker_log(tmp_path), what="a job")
         assert SUCCEEDED not in up.text, "what workers say of each job is for the log"
-        members = commands_below(up)
+        members = commands_below(up.process.pid)
         up.send(signal.SIGINT)
         assert up.wait() == 0
     assert none_alive(members)
@@ -279,7 +272,7 @@ def test_killed_it_leaves_no_orphan_and_the_next_one_starts(
     for _ in range(2):
         with livectl("-v", "up", "-P", pool, "-c", "2", cwd=tmp_path, environ=home_environ) as up:
             up.wait_for(SUCCEEDED)
-            members = commands_below(up)
+            members = commands_below(up.process.pid)
             assert len(members) == (6 if pool == "prefork" else 4)  # broker, page, worker with its children, beat
             up.send(signal.SIGKILL)
             wait_for(partial(none_alive, members), what="no orphan")
@@ -429,7 +422,7 @@ def test_with_a_broker_that_is_set_none_comes_along(
         with livectl("-v", "up", "-c", "2", cwd=tmp_path, environ=environ) as up:
             up.wait_for("ready     page, worker, beat at work")
             up.wait_for(SUCCEEDED)
-            assert not [command for command in commands_below(up).values() if "valkey" in command]
+            assert not [command for command in commands_below(up.process.pid).values() if "valkey" in command]
             up.send(signal.SIGTERM)
             assert up.wait() == 0
         assert "p%40ss" not in up.text

@@ -10,7 +10,6 @@ import os
 import random
 import re
 import signal
-import subprocess
 import threading
 import time
 from collections import defaultdict
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tests.faults.frame import Outcome
 from tests.support.alerts import Receiver
 from tests.support.fake_platforms import Fakes
-from tests.support.processes import children, livectl
+from tests.support.processes import children, commands_below, livectl
 from tests.support.servers import free_port
 from tests.support.waiting import wait_for
 
@@ -149,11 +148,8 @@ class LiveWing:
 
     def member(self, name: str) -> int:
         """Its process; 0 while there is none."""
-        for pid in children(self.up.process.pid):
-            command = ["ps", "-ww", "-o", "args=", "-p", str(pid)]
-            if MEMBERS[name] in subprocess.run(command, capture_output=True, text=True, check=False).stdout:
-                return pid
-        return 0
+        below = commands_below(self.up.process.pid)
+        return next((pid for pid, command in below.items() if MEMBERS[name] in command), 0)
 
     def signal(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Does it to the member, as soon as there is one."""
