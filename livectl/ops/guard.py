@@ -146,6 +146,11 @@ class Guard:
             return self._keeper.note_start(job_id, is_repeat=is_repeat) if self._keeper else 0
         return 0
 
+    @property
+    def counts_first_starts(self) -> bool:
+        """Whether a first start is counted too, where it is noted."""
+        return isinstance(self._keeper, StoreKeeper)
+
     def note_end(self, job_id: str) -> None:
         with suppress(*KEEPER_ERRORS):
             if self._keeper is not None:
@@ -203,16 +208,6 @@ def find_keeper(app: Any, target: Deployment) -> Keeper | None:
     return None
 
 
-def note_settings(settings: Settings, name: str) -> None:
-    """Notes until this worker ends what it holds on to."""
-    running_settings.note_start("worker", settings, Path.cwd(), name=name, own=False)
-
-    def forget(**_: Any) -> None:
-        running_settings.forget_start("worker", settings)
-
-    signals.worker_shutdown.connect(forget, weak=False, dispatch_uid="livectl.forget_start")
-
-
 def acks_setting(app: Any, tasks: Mapping[str, TaskSettings]) -> Callable[[str], bool]:
     """Tells by its name whether a task is to be acknowledged late: unless livectl.yaml or the app itself says early."""
     is_early_app = app.conf.without_defaults().get("task_acks_late") is False
@@ -243,12 +238,13 @@ class GuardedConsumer(LeasedConsumer):
         rabbitmq.confirm_messages(app)
         self.guard = guard = create_guard(app)
         if app.main != deployment.OWN_APP_NAME:  # whose workers note all that they hold on to
-            note_settings(guard.settings, options.get("hostname") or "")
+            running_settings.note_worker(guard.settings, Path.cwd(), options.get("hostname") or "")
         keep_results(app)
         bound_decompression(guard.max_bytes)
         if reason := safe_transport.choose(app, guard.settings):
             taking.note(taking.STOCK_NOTE, reason)
         options |= {"has_leases": not reason, "holds_briefly": guard.settings.transport != "stock"}
+        self._last_starts: set[str] = set()  # jobs that others went before
         self._may_have_left_letters = rabbitmq.speaks_amqp(app)
         current_tasks = watch_tasks(guard.settings)
         retries.wrap(app, current_tasks)
@@ -301,8 +297,7 @@ class GuardedConsumer(LeasedConsumer):
         super().update_strategies()
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
-        if self._may_have_left_letters:
-            self._may_have_left_letters = not self.guard.adopt_letters(self.app)
+        self._may_have_left_letters = self._may_have_left_letters and not self.guard.adopt_letters(self.app)
         handle = super().create_task_handler(*args, **options)
         may_raise = (*self.connection_errors, *self.channel_errors)
         self.timer.call_repeatedly(SETTINGS_LOOK_S, self._look_at_settings)
@@ -312,7 +307,10 @@ class GuardedConsumer(LeasedConsumer):
             if not fault and was_redelivered(message):
                 if self.adopt(message):
                     return
-                fault = self._find_fatality(message)
+                starts = self.guard.starts(task_headers(message)["id"])
+                if self._lets_others_first(message, starts):
+                    return
+                fault = self._find_fatality(starts)
             if fault:
                 self.set_aside(message, fault)
                 self._fail_job_of(message, InvalidTaskError(fault))
@@ -360,9 +358,23 @@ class GuardedConsumer(LeasedConsumer):
             and self.gate.turn_away(message, headers, *arguments_of(message))
         )
 
-    def _find_fatality(self, message: Any) -> str:
+    def _lets_others_first(self, message: Any, starts: int) -> bool:
+        """Whether a job that is to have its last start waits at the end of its queue, once for each worker.
+
+        What a dead worker held is taken next: where somebody kills workers, the same jobs would run each time.
+        """
+        job_id = task_headers(message)["id"]
+        is_last = 0 < starts == self.guard.max_starts - 1
+        if not (self.puts_back_at_end and is_last) or job_id in self._last_starts:
+            self._last_starts.discard(job_id)
+            return False
+        self._last_starts.add(job_id)
+        logger.info("job %s was started %d times when its worker died: others go first", job_id, starts)
+        message.reject_log_error(logger, self.connection_errors, requeue=True)
+        return True
+
+    def _find_fatality(self, starts: int) -> str:
         """What a redelivered job has done to its workers, if it did so too often."""
-        starts = self.guard.starts(task_headers(message)["id"])
         return f"its worker died each of the {starts} times it was started" if starts >= self.guard.max_starts else ""
 
     def set_aside(self, message: Any, reason: str) -> None:

@@ -60,9 +60,12 @@ class GuardedRequest:
             raise NotOursError(job.id)
         if self.asks_gate and not self.consumer.gate.may_begin(job):
             raise not_begun(self.consumer.pool)(job.id)
+        guard, in_children = self.consumer.guard, runs_in_children(self.consumer.pool)
         is_repeat = was_redelivered(job.message)
-        if job.task.acks_late and (is_repeat or not runs_in_children(self.consumer.pool)):
-            self._is_counted = self.consumer.guard.note_start(job.id, is_repeat=is_repeat) > 0
+        if job.task.acks_late and (is_repeat or not in_children):
+            # Where each start is counted, what came again without a count was held by a worker, and never begun.
+            had_one = is_repeat and (in_children or not guard.counts_first_starts)
+            self._is_counted = guard.note_start(job.id, is_repeat=had_one) > 0
         super().on_accepted(pid, time_accepted)  # type: ignore[misc]
 
     def _announce_revoked(self, *args: Any, **options: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from celery import Celery, signals
 
 from livectl.ops import apps, guard
 from livectl.ops.guarded_request import guarded_request
+from livectl.ops.processes import running_settings
 from livectl.ops.protocol.dead_letter import DeadLetter
 from livectl.settings import Settings
 
@@ -49,7 +51,7 @@ def test_a_store_that_is_away_is_no_reason_to_end(tmp_path: Path, monkeypatch: p
 
 def test_what_a_worker_holds_on_to_is_noted_until_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    guard.note_settings(Settings(home=tmp_path / "home", folder=tmp_path), "w1")
+    running_settings.note_worker(Settings(home=tmp_path / "home", folder=tmp_path), tmp_path, "w1")
     (note,) = (tmp_path / "home" / "run" / "settings").iterdir()
     assert '"w1"' in note.read_text()
     signals.worker_shutdown.send(None)
@@ -66,6 +68,8 @@ class FakeRequest:
         self.requeued = 0
 
     def cancel(self, pool: Any) -> None: ...
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None: ...
 
     def on_failure(self, exc_info: Any) -> None: ...
 
@@ -90,6 +94,44 @@ def test_a_job_that_its_worker_was_told_to_end_has_killed_nobody(is_told: bool) 
     request.on_failure(SimpleNamespace(exception=WorkerLostError()))
     request.reject(requeue=True)
     assert (counted, request.requeued) == ([] if is_told else ["j"], 1)
+
+
+@pytest.mark.parametrize(
+    ("pool", "store", "had_one"),
+    [("prefork", True, True), ("threads", True, False), ("threads", False, True)],
+)
+def test_what_a_worker_held_and_never_began_counts_as_no_start(pool: str, store: bool, had_one: bool) -> None:
+    """Where it is known: a pool that counts first starts has none in the store."""
+    counted: list[bool] = []
+
+    def note_start(job: str, *, is_repeat: bool) -> int:
+        counted.append(is_repeat)
+        return 1
+
+    counter = SimpleNamespace(counts_first_starts=store, note_start=note_start)
+    its_pool = SimpleNamespace(uses_semaphore=pool == "prefork")
+    consumer: Any = SimpleNamespace(guard=counter, pool=its_pool, may_begin=lambda request: True)
+    request: Any = guarded_request(FakeRequest, consumer)()
+    request.task = SimpleNamespace(acks_late=True)
+    request.message = SimpleNamespace(headers={}, delivery_info={"redelivered": True})
+    request.on_accepted(1, 0.0)
+    assert counted == [had_one]
+
+
+@pytest.mark.parametrize(("max_starts", "waits_at"), [(3, 2), (2, 1), (1, None)])
+def test_others_go_before_the_last_start_of_a_job_once(max_starts: int, waits_at: int | None) -> None:
+    put_back: list[bool] = []
+    message = SimpleNamespace(
+        headers={"id": "j", "task": "t"}, reject_log_error=lambda *_, requeue: put_back.append(requeue)
+    )
+    counter = SimpleNamespace(max_starts=max_starts)
+    consumer: Any = SimpleNamespace(puts_back_at_end=True, guard=counter, _last_starts=set(), connection_errors=())
+    lets = partial(guard.GuardedConsumer._lets_others_first, consumer, message)
+    for starts in range(max_starts + 1):
+        assert [lets(starts), lets(starts)] == [starts == waits_at, False]
+    assert put_back == [True] * (waits_at is not None)
+    consumer.puts_back_at_end = False
+    assert not any(map(lets, range(4)))
 
 
 @pytest.mark.parametrize(("chosen", "tries"), [({}, True), ({"result_backend_always_retry": False}, False)])

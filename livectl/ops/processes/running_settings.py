@@ -124,6 +124,17 @@ def forget_start(kind: ProcessKind, settings: Settings) -> None:
         _path(settings.home, kind).unlink(missing_ok=True)
 
 
+def note_worker(settings: Settings, cwd: Path, name: str) -> None:
+    """Notes what this worker of another app holds on to, until it ends."""
+    from celery import signals
+
+    def forget(**_: Any) -> None:
+        forget_start("worker", settings)
+
+    note_start("worker", settings, cwd, name=name, own=False)
+    signals.worker_shutdown.connect(forget, weak=False, dispatch_uid="livectl.forget_start")
+
+
 def find_page(home: Path, pid: int) -> tuple[str, str] | None:
     """The page of the `up` that has this pid, and why it is not at its usual port."""
     return next((note.page for note in running(home) if note.kind == "up" and note.pid == pid), None)

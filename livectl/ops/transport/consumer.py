@@ -265,6 +265,11 @@ class LeasedConsumer(FrugalConsumer):
     def _is_known(self, message: Any) -> bool:
         return task_headers(message).get("task") in self.strategies
 
+    @property
+    def puts_back_at_end(self) -> bool:
+        """Whether a message that is rejected is taken after all that lies in its queue."""
+        return self._lease_keeper is not None
+
     def call_soon_ack(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Celery's loop forgets what it is to do soon when the connection is lost: acknowledgements are kept here."""
         if self.hub is None or self._lease_keeper is None:
