@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from livectl.errors import SettingsError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -34,6 +36,18 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def changing(path: Path, name: str) -> Iterator[None]:
+    """The file is ours to read, change and write meanwhile. SettingsError, which calls it `name`, if it cannot be."""
+    try:
+        path.resolve().parent.mkdir(parents=True, exist_ok=True)
+        with locked(path):
+            yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SettingsError(f"{name} cannot be changed: {reason}", "Look at its folder and rights.") from error
 
 
 def _lock(descriptor: int) -> None:

@@ -21,13 +21,22 @@ INSTANT_HINT = "Write it like 2026-12-24, 2026-12-24T18:00 or 2026-12-24T18:00:0
 OWN_TASKS_MODULE = "livectl.tasks"
 
 
-def read_snapshot(context: CommandContext, file: str | None = None, *, says_unread: bool = True) -> ScheduleSnapshot:
-    """Everything scheduled, in the file and in the app of `-A`; with `-A` the file of the settings may be missing."""
-    from livectl.ops.beat.views import read_snapshot
+def read_snapshot(
+    context: CommandContext, file: str | None = None, history: RunHistory | None = None, *, says_unread: bool = True
+) -> ScheduleSnapshot:
+    """Everything scheduled: in the file, in the app of `-A`, and in the store as the history has it.
+
+    With `-A`, or with entries in the store, the file of the settings may be missing.
+    """
+    from livectl.ops.beat.views import ScheduleSnapshot, read_snapshot
 
     path = schedule_path(context, file)
     optional = file is None and is_file_left_out(context)
-    snapshot = read_snapshot(path, name=context.display_path(path), app=load_named_app(context), optional=optional)
+    if optional and context.app is None and history is not None and history.stored:
+        snapshot = ScheduleSnapshot(())
+    else:
+        snapshot = read_snapshot(path, name=context.display_path(path), app=load_named_app(context), optional=optional)
+    snapshot = snapshot.with_stored(history) if history is not None else snapshot
     unread = [
         f"{entry.name} is left out: {entry.problem}"
         if entry.problem
@@ -37,6 +46,11 @@ def read_snapshot(context: CommandContext, file: str | None = None, *, says_unre
     for note in (*(unread if says_unread else ()), *snapshot.notes):
         context.say(note)
     return snapshot
+
+
+def read_whole(context: CommandContext, file: str | None = None) -> ScheduleSnapshot:
+    """Everything scheduled, for who asks for nothing of its history."""
+    return read_snapshot(context, file, read_run_history(context), says_unread=False)
 
 
 def is_file_left_out(context: CommandContext) -> bool:

@@ -314,13 +314,14 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str]:
     return problem.index, "this does not line up with what is above it", "indent it as its neighbours"
 
 
-def format_value(value: Any) -> str:
-    """A value of lists, mappings and scalars, on one line of YAML."""
+def format_value(value: Any, plain: re.Pattern[str] = PLAIN_NAME) -> str:
+    """A value of lists, mappings and scalars, on one line of YAML; `plain` is what needs no quotes."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{format_scalar(key)}: {format_value(item)}" for key, item in value.items()) + "}"
+        items = (f"{format_scalar(key, plain)}: {format_value(item, plain)}" for key, item in value.items())
+        return "{" + ", ".join(items) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(format_value, value)) + "]"
-    return format_scalar(value)
+        return "[" + ", ".join(format_value(item, plain) for item in value) + "]"
+    return format_scalar(value, plain)
 
 
 def format_scalar(value: Any, plain: re.Pattern[str] = PLAIN_NAME) -> str:

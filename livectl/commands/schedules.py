@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from livectl import schedule_editing
 from livectl import schedule_reading as reading
 from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
@@ -87,16 +88,16 @@ def list_entries(
     """
     from livectl.ops.beat import views
 
-    snapshot, now = reading.read_snapshot(context, file, says_unread=False), reading.now_ms()
+    history, now = reading.read_run_history(context), reading.now_ms()
+    snapshot = reading.read_snapshot(context, file, history, says_unread=False)
     shown: list[Any] = [
         schedule
         for schedule in snapshot.schedules
         if group in {None, schedule.group} and owner in {None, schedule.owner} and (not tag or tag in schedule.tags)
     ]
     shown += [] if group or tag or owner else snapshot.app_entries
-    entries = views.list_entries(
-        shown, reading.read_run_history(context), now, reading.find_problems(context, snapshot)
-    )
+    problems = reading.find_problems(context, snapshot)
+    entries = views.list_entries(shown, history, now, problems, snapshot.sources)
     context.show(views.render_entries(entries, now, reading.shown_zone(context, zone)))
 
 
@@ -125,7 +126,8 @@ def list_runs(
     """
     from livectl.ops.beat import run_views
 
-    snapshot = reading.read_snapshot(context, file)
+    history = reading.read_run_history(context)
+    snapshot = reading.read_snapshot(context, file, history)
     schedules = snapshot.schedules
     problems = reading.find_problems(context, snapshot)
     wanted = (
@@ -134,7 +136,7 @@ def list_runs(
     for entry_name, problem in problems.items():
         context.say(f"{entry_name} is left out: {problem}")
     by_name = {schedule.name: schedule for schedule in wanted}
-    history, shown_zone = reading.read_run_history(context), reading.shown_zone(context, zone)
+    shown_zone = reading.shown_zone(context, zone)
     after, until = reading.parse_period(period["start"], period["end"], shown_zone)
     runs = run_views.list_runs(wanted, after, until, history, left_out=period["left_out"])
     limit = count or (DEFAULT_RUNS if until is None else MAX_RUNS)
@@ -160,13 +162,14 @@ def explain(context: CommandContext, /, name: str, instant: str, zone: str | Non
     """
     from livectl.ops.beat import run_views
 
-    snapshot, shown_zone = reading.read_snapshot(context, file, says_unread=False), reading.shown_zone(context, zone)
+    history, shown_zone = reading.read_run_history(context), reading.shown_zone(context, zone)
+    snapshot = reading.read_snapshot(context, file, history, says_unread=False)
     entry = reading.find_entry(name, snapshot)
     try:
         question = run_views.Question.parse(instant, shown_zone)
     except ValueError as error:
         raise UsageError(f"{instant!r} is no instant", reading.INSTANT_HINT) from error
-    explanation = run_views.explain(entry, question, reading.read_run_history(context), reading.now_ms())
+    explanation = run_views.explain(entry, question, history, reading.now_ms())
     context.show(run_views.render(explanation, entry, question, shown_zone))
     return 0 if explanation.runs else 1
 
@@ -189,7 +192,7 @@ def run_entry(context: CommandContext, /, name: str, file: str | None) -> None:
     from livectl.ops.schedules import options
     from livectl.render import sentence
 
-    entry = reading.find_entry(name, reading.read_snapshot(context, file))
+    entry = reading.find_entry(name, reading.read_snapshot(context, file, reading.read_run_history(context)))
     if reason := options.refusal(entry.task, entry.args, entry.kwargs, context.load_tasks()):
         raise SettingsError(f"{name} is not sent: {reason}", "Mend the entry, then: livectl schedules validate")
     job_id = publisher.send_now(context.deployment, context.sending_app, entry)
@@ -217,7 +220,7 @@ def pause(context: CommandContext, /, name: str | None, group: str | None, reaso
     from livectl.render import sentence
 
     with redis_client.using_store(reading.store_address(context)) as store:
-        snapshot = reading.read_snapshot(context, says_unread=False)
+        snapshot = reading.read_whole(context)
         names = reading.group_members(name, group, snapshot)
         if name:
             known = run_store.read_pausable_names(store, snapshot.schedules)
@@ -250,7 +253,7 @@ def resume(context: CommandContext, /, name: str | None, group: str | None) -> i
 
     names = [name] if name else []
     if group or not name:
-        names = reading.group_members(name, group, reading.read_snapshot(context, says_unread=False))
+        names = reading.group_members(name, group, reading.read_whole(context))
     with redis_client.using_store(reading.store_address(context)) as store:
         resumed = run_store.resume_all(store, names)
     for each in names:
@@ -339,7 +342,7 @@ def export(context: CommandContext, /, to: str | None, file: str | None) -> int:
     """
     from livectl.ops.schedules import conversion, exporting
 
-    snapshot = reading.read_snapshot(context, file, says_unread=False)
+    snapshot = reading.read_whole(context, file)
     from_app = context.app is not None and file is None and reading.is_file_left_out(context)
     name = f"beat_schedule of {context.app}" if from_app else context.display_path(reading.schedule_path(context, file))
     converted = exporting.export_schedule(to, snapshot.schedules, name, context.app, reading.now_ms())
@@ -347,3 +350,7 @@ def export(context: CommandContext, /, to: str | None, file: str | None) -> int:
         entry.name: entry.problem or "a class of the app's own says when it is due" for entry in snapshot.app_entries
     }
     return conversion.show(converted.without(left), context.say, context.show)
+
+
+for changing in (schedule_editing.add, schedule_editing.set_keys, schedule_editing.remove):
+    command.add_command(changing)

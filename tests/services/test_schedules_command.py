@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 FIELDS = {"name", "task", "schedule", "timezone", "enabled", "paused", "last", "ended", "next"}
-ABOUT = {"runs", "waiting", "description", "owner", "tags", "group"}
+ABOUT = {"runs", "source", "waiting", "description", "owner", "tags", "group"}
 GOOD = """\
 timezone: Europe/Paris
 schedules:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from livectl import schedules
 from livectl.errors import FileError, LivectlError, SettingsError, UsageError
 from livectl.ops.beat import run_store, store_entries
 from livectl.ops.beat.store_entries import EntryReader
@@ -113,7 +115,7 @@ def test_the_checks_are_those_of_a_file(world: World, keys: dict[str, Any], mess
     with pytest.raises(FileError) as caught:
         store_entries.add(world.store, "x", words("x", **keys))
     assert message in caught.value.message
-    assert not world.store.exists(store_entries.ENTRIES_KEY)
+    assert not world.store.exists(run_store.ENTRIES_KEY)
 
 
 def test_names_are_checked_against_the_store_and_the_files_of_running_beats(world: World) -> None:
@@ -151,7 +153,7 @@ def test_what_this_app_or_version_cannot_run_is_left_out_and_the_others_go_on(
 ) -> None:
     store_entries.add(world.store, "task", {"task": "t.nothing", "every": "60s"})
     store_entries.add(world.store, "off", words("off", enabled=False))
-    world.store.hset(store_entries.ENTRIES_KEY, "new-words", '{"task": "t.note", "when": "soon"}')
+    world.store.hset(run_store.ENTRIES_KEY, "new-words", '{"task": "t.note", "when": "soon"}')
     world.store.zadd(
         store_entries.CHANGED_KEY, {"new-words": world.store.hincrby(store_entries.STATE_KEY, "version", 1)}
     )
@@ -169,3 +171,57 @@ def test_a_pause_and_a_count_of_a_removed_entry_go_with_it(world: World) -> None
     store_entries.remove(world.store, ["few"])
     store_entries.add(world.store, "few", words("few", count=1))
     assert Counter(entries(world.run(180)))["few"] == 1
+
+
+# --- the functions for programs
+
+
+def names(where: Any) -> dict[str, str]:
+    return {entry.name: entry.source for entry in schedules.list(where)}
+
+
+def test_a_program_makes_schedules_at_run_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVECTL_STORE", world.store_url)
+    monkeypatch.chdir(world.folder)
+    world.beat()
+    world.tick()
+    for where in (world.app, world.store_url):
+        start = datetime(2026, 6, 1, tzinfo=UTC)
+        keys = {
+            "args": ("c42",),
+            "start": start,
+            "except_": {"2026-07-14"},
+            "options": {"expires": timedelta(minutes=5)},
+        }
+        schedules.add(where, "c42", task="t.note", every=timedelta(minutes=1), **keys)
+        assert names(where) == {"c42": "store", "filed": "file"}
+        (entry, _) = schedules.list(where)
+        assert entry.words == {
+            "task": "t.note",
+            "every": 60.0,
+            "args": ["c42"],
+            "start": "2026-06-01T00:00:00+00:00",
+            "except": ["2026-07-14"],
+            "options": {"expires": 300.0},
+        }
+        assert Counter(entries(world.run(120)))["c42"] == 2
+        schedules.change(where, "c42", cron="0 * * * *", start=None)
+        (entry, _) = schedules.list(where)
+        assert (entry.schedule, entry.last is not None, "start" in entry.words) == ("0 * * * *", True, False)
+        schedules.pause(where, "c42", "moves")
+        assert "c42" not in entries(world.run(3700, step=60))
+        (entry, _) = schedules.list(where)
+        assert (entry.paused, entry.reason, entry.next) == (True, "moves", None)
+        assert (schedules.resume(where, "c42"), schedules.resume(where, "c42")) == (True, False)
+        assert (schedules.remove(where, "c42", "no"), names(where)) == (1, {"filed": "file"})
+        with pytest.raises(SettingsError):
+            schedules.add(where, "filed", task="t.note", every=60)
+        for keys in ({"wen": 1}, {"kwargs": {"at": object()}}, {"every": "soon"}):
+            with pytest.raises(LivectlError):
+                schedules.add(where, "a", **{"task": "t.note", "every": 60, **keys})
+        for change in (schedules.pause, schedules.change):
+            with pytest.raises(UsageError, match="called a"):
+                change(where, "a")
+    with pytest.raises(FileError, match="the app has no task"):
+        schedules.add(world.app, "a", task="t.not", every=60)
+    schedules.add(world.app, "a", task="t.not", every=60, checked=False)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from livectl.atomic_write import locked, write_file
+from livectl.atomic_write import changing, write_file
 from livectl.errors import FileError, LivectlError, SettingsError
 from livectl.live.follows import follow_list, formats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from livectl.live.follows.follow_list import FollowLine
@@ -41,29 +40,18 @@ class FollowFile:
         self.name = name or str(path)
 
     def add(self, streamers: Iterable[Streamer]) -> FollowEdit:
-        with self._changing():
+        with changing(self.path, self.name):
             return self._add(streamers)
 
     def remove(self, streamers: Iterable[Streamer]) -> FollowEdit:
         """Takes out every entry of these, also those that are no streamer and are shown under such a name."""
-        with self._changing():
+        with changing(self.path, self.name):
             return self._remove(streamers)
 
     def set_tags(self, streamer: Streamer, tags: Sequence[str]) -> FollowEdit:
         """Gives somebody of the list these tags instead of theirs."""
-        with self._changing():
+        with changing(self.path, self.name):
             return self._set_tags(streamer, tuple(dict.fromkeys(tags)))
-
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """The file is ours to read, change and write meanwhile. SettingsError if it cannot be written."""
-        try:
-            self.path.resolve().parent.mkdir(parents=True, exist_ok=True)
-            with locked(self.path):
-                yield
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise SettingsError(f"{self.name} cannot be changed: {reason}", "Look at its folder and rights.") from error
 
     def _add(self, streamers: Iterable[Streamer]) -> FollowEdit:
         text = self._read_text()

@@ -54,6 +54,7 @@ WAITING_KEY = KEY_PREFIX + "waiting"
 HEARTBEATS_KEY = KEY_PREFIX + "seen"
 LOADED_SCHEDULES_KEY = KEY_PREFIX + "held"
 PAUSED_KEY = KEY_PREFIX + "paused"
+ENTRIES_KEY = KEY_PREFIX + "entries"  # of store_entries.py
 NAMESPACE_KEY = KEY_PREFIX + "namespace"
 REGISTER_KEYS = [LAST_RUN_KEY, SINCE_KEY, TIMING_KEY, NAMES_KEY, RUNNING_KEY, PAUSED_KEY, COUNTS_KEY, WAITING_KEY]
 CLAIM_KEYS = [LAST_RUN_KEY, PENDING_KEY, PAUSED_KEY, COUNTS_KEY]
@@ -336,12 +337,19 @@ def read_pauses(store: redis.Redis) -> dict[str, Pause]:
 
 def read_pausable_names(store: redis.Redis, schedules: Iterable[Schedule]) -> set[str]:
     """The names of entries that can be paused: these schedules, and all that beats have run lately."""
-    return {schedule.name for schedule in schedules} | {str(name) for name in store.zrange(NAMES_KEY, 0, -1)}
+    seen = {str(name) for name in (*store.zrange(NAMES_KEY, 0, -1), *store.hkeys(ENTRIES_KEY))}
+    return {schedule.name for schedule in schedules} | seen
 
 
 def read_last_runs(store: redis.Redis) -> dict[str, Run]:
     """The last run of each entry, by entry."""
     return {name: Run(name, int(due)) for name, due in _read_hash(store, LAST_RUN_KEY)}
+
+
+def read_loaded_schedules(store: redis.Redis) -> list[Schedule]:
+    """The entries that running beats have from their files."""
+    loaded = (msgspec.json.decode(data, type=LoadedSchedule) for _, data in _read_hash(store, LOADED_SCHEDULES_KEY))
+    return list({each.name: each for schedule in loaded for each in schedule.schedules}.values())
 
 
 def read_waiting(store: redis.Redis) -> dict[str, list[int]]:

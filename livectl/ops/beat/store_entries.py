@@ -18,6 +18,7 @@ import msgspec
 
 from livectl.errors import LivectlError, SettingsError, UsageError
 from livectl.ops.beat import run_store
+from livectl.ops.beat.run_store import ENTRIES_KEY
 from livectl.ops.schedules import schedule_file
 from livectl.suggestions import did_you_mean
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     Words = dict[str, Any]  # the keys of an entry, as schedules.yaml would have them
 
 
-ENTRIES_KEY = run_store.KEY_PREFIX + "entries"
 CHANGED_KEY = run_store.KEY_PREFIX + "changed"
 GONE_KEY = run_store.KEY_PREFIX + "gone"
 STATE_KEY = run_store.KEY_PREFIX + "entry-state"
@@ -122,16 +122,18 @@ def encode(words: Words) -> str:
     return text.decode()
 
 
-def add(store: redis.Redis, name: str, words: Words, tasks: Mapping[str, Any] | None = None) -> Schedule:
+def add(
+    store: redis.Redis, name: str, words: Words, tasks: Mapping[str, Any] | None = None, *, rehearses: bool = False
+) -> Schedule:
     """Adds an entry. Raises for mistakes in it, and for a name that the store or a running beat's file has."""
-    ((_, problem),) = add_all(store, {name: words}, tasks)
+    ((_, problem),) = add_all(store, {name: words}, tasks, rehearses=rehearses)
     if isinstance(problem, LivectlError):
         raise problem
     return problem
 
 
 def add_all(
-    store: redis.Redis, entries: Mapping[str, Words], tasks: Mapping[str, Any] | None = None
+    store: redis.Redis, entries: Mapping[str, Words], tasks: Mapping[str, Any] | None = None, *, rehearses: bool = False
 ) -> Iterator[tuple[str, Schedule | LivectlError]]:
     """Adds entries, each by itself. Yields what became of each: its schedule, or why it was not added."""
     in_files = read_file_names(store)
@@ -143,24 +145,34 @@ def add_all(
             checked.append((name, encode(words), parse(name, words, tasks)))
         except LivectlError as error:
             refused.append((name, error))
-    done = _put(store, [(name, text, ABSENT) for name, text, _ in checked])
+    changes = [(name, text, ABSENT) for name, text, _ in checked]
+    done = [not store.hexists(ENTRIES_KEY, name) for name, _, _ in checked] if rehearses else _put(store, changes)
     for (name, _, schedule), is_done in zip(checked, done, strict=True):
         yield name, schedule if is_done else _taken_error(name)
     yield from refused
 
 
 def change(
-    store: redis.Redis, name: str, edit: Callable[[Words], Words], tasks: Mapping[str, Any] | None = None
-) -> Schedule:
-    """Changes an entry by `edit`, which makes new words of its own. Two who do so at once lose nothing."""
+    store: redis.Redis,
+    name: str,
+    edit: Callable[[Words], Words],
+    tasks: Mapping[str, Any] | None = None,
+    *,
+    rehearses: bool = False,
+) -> Words:
+    """Changes an entry by `edit`, which makes new words of its own. Two who do so at once lose nothing.
+
+    Returns the new words. Nothing is written where they are the old ones.
+    """
     while True:
         text = store.hget(ENTRIES_KEY, name)
         if text is None:
             raise _unknown_error(store, name)
         words = edit(decode(str(text)))
-        schedule = parse(name, words, tasks)
-        if _put(store, [(name, encode(words), str(text))])[0]:
-            return schedule
+        parse(name, words, tasks)
+        new = encode(words)
+        if rehearses or new == text or _put(store, [(name, new, str(text))])[0]:
+            return words
 
 
 def remove(store: redis.Redis, names: Sequence[str]) -> list[bool]:

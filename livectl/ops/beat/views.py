@@ -11,7 +11,7 @@ import msgspec
 from livectl import redis_client
 from livectl.errors import FileError, LivectlError, Mistake
 from livectl.models import At, Cron, JobState, Run, Schedule
-from livectl.ops.beat import heartbeats, run_store
+from livectl.ops.beat import heartbeats, run_store, store_entries
 from livectl.ops.beat.run_store import Pause  # noqa: TC001
 from livectl.ops.jobs.history import JobHistory
 from livectl.ops.jobs.status import StatusLookup
@@ -68,6 +68,7 @@ class EntryStatus(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""  # why no beat sends it
     waiting: int = 0  # runs that wait for its running job
     outcomes: tuple[str, ...] = ()  # of its last runs, the newest first
+    source: str = "file"  # or `app`, `store`: what has the entry
 
     @property
     def timing(self) -> str:
@@ -77,10 +78,20 @@ class EntryStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def list_entries(
-    schedules: Iterable[Schedule | AppEntry], history: RunHistory, now: int, problems: Mapping[str, str] | None = None
+    schedules: Iterable[Schedule | AppEntry],
+    history: RunHistory,
+    now: int,
+    problems: Mapping[str, str] | None = None,
+    sources: Mapping[str, str] | None = None,
 ) -> list[EntryStatus]:
     """Each schedule with its last run and its next. Those with a problem have no next."""
-    return [_list_entry(schedule, history, now, (problems or {}).get(schedule.name, "")) for schedule in schedules]
+    entries = (_list_entry(schedule, history, now, (problems or {}).get(schedule.name, "")) for schedule in schedules)
+    return [
+        msgspec.structs.replace(entry, source=sources[entry.schedule.name])
+        if sources and entry.schedule.name in sources
+        else entry
+        for entry in entries
+    ]
 
 
 def _list_entry(schedule: Schedule | AppEntry, history: RunHistory, now: int, problem: str) -> EntryStatus:
@@ -122,7 +133,7 @@ def entry_json(entry: EntryStatus) -> dict[str, Any]:
     """An entry as `livectl schedules list --json` has it."""
     reason = entry.pause.reason or None if entry.pause else None
     facts: dict[str, Any] = {"reason": reason, "problem": entry.problem or None, "waiting": entry.waiting}
-    facts["runs"] = list(entry.outcomes)
+    facts |= {"runs": list(entry.outcomes), "source": entry.source}
     return {**entry_fields(entry), **facts, **_about(entry.schedule)}
 
 
@@ -163,11 +174,16 @@ def render_entries(entries: Sequence[EntryStatus], now: int, zone: str) -> View:
             entry.ended or "",
             outcome_bar(entry.outcomes),
             _format_next(entry, now, zone),
+            entry.source,
         ]
         for entry in entries
     ]
     data = [entry_json(entry) for entry in entries]
-    columns = (*ENTRY_COLUMNS, Column(f"next, {zone}", "state"))
+    columns: tuple[str | Column, ...] = (*ENTRY_COLUMNS, Column(f"next, {zone}", "state"))
+    if {entry.source for entry in entries} - {"file"}:
+        columns = (*columns, Column("from", rank=2))
+    else:
+        rows = [row[:-1] for row in rows]
     return table(columns, rows, data, empty=NO_SCHEDULES_TEXT)
 
 
@@ -327,6 +343,7 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int] = {}  # of entries that may have only so many runs
     waiting: dict[str, list[int]] = {}  # due instants of runs that wait for a running job
     outcomes: dict[str, list[str]] = {}  # of the last runs, the newest first
+    stored: dict[str, dict[str, Any]] = {}  # the entries that live in the store, in words
 
 
 def read(store: Address, deployment: Deployment) -> RunHistory:
@@ -335,6 +352,7 @@ def read(store: Address, deployment: Deployment) -> RunHistory:
         last_runs, pauses = run_store.read_last_runs(client), run_store.read_pauses(client)
         counts, waiting = run_store.read_counts(client), run_store.read_waiting(client)
         task_ids = run_store.read_task_ids(client, last_runs.values())
+        stored = store_entries.read_all_words(client)
     with redis_client.connect(store, trial_write=False) as connection:
         runs = JobHistory.over(connection).last_runs(list(last_runs), RUNS_IN_BAR)
     outcomes = {name: [run.outcome for run in found] for name, found in runs.items()}
@@ -342,7 +360,13 @@ def read(store: Address, deployment: Deployment) -> RunHistory:
         states = lookup.end_states(list(task_ids.values())) if task_ids else {}
     job_states = {run.name: states[task_id] for run, task_id in task_ids.items() if task_id in states}
     return RunHistory(
-        last_runs=last_runs, job_states=job_states, pauses=pauses, counts=counts, waiting=waiting, outcomes=outcomes
+        last_runs=last_runs,
+        job_states=job_states,
+        pauses=pauses,
+        counts=counts,
+        waiting=waiting,
+        outcomes=outcomes,
+        stored=stored,
     )
 
 
@@ -359,11 +383,13 @@ def read_running(store: Address, deployment: Deployment, now: float) -> BeatSche
     with redis_client.connect(store) as connection:
         beats = heartbeats.read_activity(connection).heartbeats
         loaded_schedules = heartbeats.read_loaded_schedules(connection)
-    schedules = {entry.name: entry for loaded in loaded_schedules.values() for entry in loaded.schedules}
+    in_files = {entry.name: entry for loaded in loaded_schedules.values() for entry in loaded.schedules}
+    history = read(store, deployment)
+    snapshot = ScheduleSnapshot(tuple(in_files.values())).with_stored(history if beats else RunHistory())
     return BeatSchedule(
         beats=len(beats),
         heartbeat_at=max((beat.at / MS_PER_SECOND for beat in beats.values()), default=None),
-        entries=list_entries(list(schedules.values()), read(store, deployment), int(now * MS_PER_SECOND)),
+        entries=list_entries(snapshot.schedules, history, int(now * MS_PER_SECOND), sources=snapshot.sources),
     )
 
 
@@ -373,6 +399,18 @@ class ScheduleSnapshot(msgspec.Struct, frozen=True):
     schedules: tuple[Schedule, ...]
     app_entries: tuple[AppEntry, ...] = ()
     notes: tuple[str, ...] = ()
+    sources: dict[str, str] = {}  # of the entries that are not the file's
+
+    def with_stored(self, history: RunHistory) -> ScheduleSnapshot:
+        """The same, and the entries that live in the store, but for those of which another source has the name."""
+        taken = {entry.name for entry in self.schedules} | {entry.name for entry in self.app_entries}
+        words = {name: entry for name, entry in history.stored.items() if name not in taken}
+        stored, problems = store_entries.parse_all(words)
+        hidden = sorted(history.stored.keys() & taken)
+        notes = [f"{name} is in the store too, and is not sent as it is there" for name in hidden]
+        notes += [f"the store's entry {name} is left out: {why}" for name, why in problems.items()]
+        sources = {**self.sources, **{schedule.name: "store" for schedule in stored}}
+        return ScheduleSnapshot((*self.schedules, *stored), self.app_entries, (*self.notes, *notes), sources)
 
 
 def read_snapshot(path: Path, *, name: str = "", app: Any = None, optional: bool = False) -> ScheduleSnapshot:
@@ -383,7 +421,9 @@ def read_snapshot(path: Path, *, name: str = "", app: Any = None, optional: bool
     if app is None:
         return ScheduleSnapshot(file_schedules)
     app_schedules, app_entries = _read_app_schedule(app, file_schedules)
-    return ScheduleSnapshot((*file_schedules, *app_schedules), app_entries, tuple(_store_notes(app)))
+    names = [entry.name for entry in app_schedules] + [entry.name for entry in app_entries]
+    sources = dict.fromkeys(names, "app")
+    return ScheduleSnapshot((*file_schedules, *app_schedules), app_entries, tuple(_store_notes(app)), sources)
 
 
 def _read_app_schedule(app: Any, in_file: Sequence[Schedule]) -> tuple[list[Schedule], tuple[AppEntry, ...]]:

@@ -23,6 +23,8 @@ from livectl.validation import DEFAULT_ZONE, FileLocation, quote
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from livectl.yamlfile import Document
+
     KeyReader = Callable[[FileLocation, Any], Any]
 
 
@@ -54,9 +56,15 @@ def load(
     """
     from livectl import yamlfile
 
-    document = yamlfile.load(path, name)
+    return read_document(yamlfile.load(path, name), path.parent, now_ms=now_ms, tasks=tasks)
+
+
+def read_document(
+    document: Document, folder: Path, *, now_ms: int | None = None, tasks: Mapping[str, Any] | None = None
+) -> ScheduleFile:
+    """The same of a document that was read; its calendars are in this folder."""
     location = FileLocation(document)
-    surroundings = _read_top_level(location, document.value, path.parent)
+    surroundings = _read_top_level(location, document.value, folder)
     schedules = []
     for entry, value, entry_location in _list_entries(location, document.value):
         schedule = _read_entry(entry_location, entry, value, surroundings)
@@ -66,7 +74,7 @@ def load(
         if tasks is not None:
             options.check_task(entry_location, value, tasks)
     location.raise_mistakes()
-    calendar_files = policies.list_calendar_files(document.value, path.parent)
+    calendar_files = policies.list_calendar_files(document.value, folder)
     return ScheduleFile(tuple(schedules), tuple(location.mistakes), calendar_files)
 
 
