@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
     Where: TypeAlias = Celery | str  # the app that the beats run, or the URL of the store
 
-__all__ = ["Entry", "add", "change", "list", "pause", "remove", "resume"]
+__all__ = ["ListedEntry", "add", "change", "list", "pause", "remove", "resume"]
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class ListedEntry(msgspec.Struct, frozen=True, kw_only=True):
     """An entry that running beats send."""
 
     name: str
@@ -102,7 +102,7 @@ def resume(where: Where, name: str) -> bool:
         return run_store.resume(store, name)
 
 
-def list(where: Where) -> builtins.list[Entry]:  # noqa: A001
+def list(where: Where) -> builtins.list[ListedEntry]:  # noqa: A001
     """The entries of the store, and those that running beats have from their files, by name."""
     from livectl.ops.beat import run_store, store_entries, views
 
@@ -120,8 +120,8 @@ def list(where: Where) -> builtins.list[Entry]:  # noqa: A001
     return sorted((_to_entry(status, history.stored) for status in statuses), key=lambda entry: entry.name)
 
 
-def _to_entry(status: Any, stored: Mapping[str, dict[str, Any]]) -> Entry:
-    return Entry(
+def _to_entry(status: Any, stored: Mapping[str, dict[str, Any]]) -> ListedEntry:
+    return ListedEntry(
         name=status.schedule.name,
         task=status.schedule.task,
         source=status.source,

@@ -279,14 +279,14 @@ def diff(context: CommandContext, /, file: str | None) -> int:
       livectl schedules diff
       livectl schedules diff deploy/schedules.yaml
     """
-    from livectl.ops.beat import views
+    from livectl.ops.beat import differences
     from livectl.ops.schedules import schedule_file
 
     path = reading.schedule_path(context, file)
     schedules = schedule_file.load(path, name=context.display_path(path)).schedules
-    differences = views.find_differences(reading.store_address(context), path, schedules)
-    context.show(views.render_differences(path, differences))
-    return 1 if differences else 0
+    found = differences.find_differences(reading.store_address(context), path, schedules)
+    context.show(differences.render_differences(path, found))
+    return 1 if found else 0
 
 
 @command.command("import")

@@ -187,7 +187,7 @@ def test_a_program_makes_schedules_at_run_time(world: World, monkeypatch: pytest
     world.tick()
     for where in (world.app, world.store_url):
         start = datetime(2026, 6, 1, tzinfo=UTC)
-        keys = {
+        keys: dict[str, Any] = {
             "args": ("c42",),
             "start": start,
             "except_": {"2026-07-14"},
@@ -216,9 +216,10 @@ def test_a_program_makes_schedules_at_run_time(world: World, monkeypatch: pytest
         assert (schedules.remove(where, "c42", "no"), names(where)) == (1, {"filed": "file"})
         with pytest.raises(SettingsError):
             schedules.add(where, "filed", task="t.note", every=60)
-        for keys in ({"wen": 1}, {"kwargs": {"at": object()}}, {"every": "soon"}):
+        wrongs: tuple[dict[str, Any], ...] = ({"wen": 1}, {"kwargs": {"at": object()}}, {"every": "soon"})
+        for wrong in wrongs:
             with pytest.raises(LivectlError):
-                schedules.add(where, "a", **{"task": "t.note", "every": 60, **keys})
+                schedules.add(where, "a", **{"task": "t.note", "every": 60, **wrong})
         for change in (schedules.pause, schedules.change):
             with pytest.raises(UsageError, match="called a"):
                 change(where, "a")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from livectl import redis_client
-from livectl.errors import FileError, LivectlError, Mistake
+from livectl.errors import FileError, Mistake
 from livectl.models import At, Cron, JobState, Run, Schedule
 from livectl.ops.beat import heartbeats, run_store, store_entries
 from livectl.ops.beat.run_store import Pause  # noqa: TC001
@@ -22,18 +22,15 @@ from livectl.render import Column, View, sentence, table
 from livectl.units import MS_PER_SECOND, format_count, format_instant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from livectl.address import Address
-    from livectl.ops.beat.heartbeats import Heartbeat
-    from livectl.ops.beat.run_store import LoadedSchedule
     from livectl.ops.deployment import Deployment
 
 
 NO_SCHEDULES_TEXT = "No schedules yet; `livectl docs schedules` shows how they are written."
 RUNS_IN_BAR = 10
-COMPARED_FIELDS = tuple(field.name for field in msgspec.structs.fields(Schedule) if field.name != "name")
 ENTRY_COLUMNS = (
     "name",
     Column("task", rank=2, least=20),
@@ -42,7 +39,6 @@ ENTRY_COLUMNS = (
     Column("ended", "state", rank=3),
     Column("runs", "whole", rank=5),
 )
-CHANGE_TEXTS = {"added": "only in the file", "removed": "only in the beat", "changed": "differs: "}
 
 
 class AppEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,63 +246,6 @@ def render_check(check: ScheduleCheck) -> View:
     checked_text = "tasks and arguments are the app's" if check.checked else "tasks not checked"
     data = {"file": check.sources[0], "schedules": check.count, "checked": check.checked, "warnings": warnings}
     return sentence(f"{counts}, no mistake; {checked_text}.", data)
-
-
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry that differs between the file and a running beat."""
-
-    beat: str
-    file: str  # of the beat
-    name: str
-    change: Literal["added", "removed", "changed"]
-    fields: tuple[str, ...] = ()
-
-
-def find_differences(store: Address, path: Path, schedules: Sequence[Schedule]) -> list[Difference]:
-    """Where the schedules of a file and those of each running beat differ. Raises LivectlError when no beat runs."""
-    with redis_client.connect(store) as connection:
-        beats = heartbeats.read_activity(connection).heartbeats
-        loaded_schedules = heartbeats.read_loaded_schedules(connection)
-    pairs = [(beats[name], loaded_schedules[name]) for name in sorted(beats) if name in loaded_schedules]
-    if not pairs:
-        raise LivectlError("no beat is at work on this store", "Start one with `livectl beat`.")
-    return [
-        difference
-        for beat, loaded_schedule in pairs
-        for difference in _beat_differences(beat, loaded_schedule, path, schedules)
-    ]
-
-
-def _beat_differences(
-    beat: Heartbeat, loaded_schedule: LoadedSchedule, path: Path, schedules: Sequence[Schedule]
-) -> Iterator[Difference]:
-    beat_name = (
-        beat.process if loaded_schedule.file == str(path) else f"{beat.process}, which runs {loaded_schedule.file}"
-    )
-    in_file = {schedule.name: schedule for schedule in schedules}
-    in_beat = {schedule.name: schedule for schedule in loaded_schedule.schedules}
-    for name in sorted(in_file.keys() | in_beat.keys()):
-        change, fields = _compare_schedules(in_file.get(name), in_beat.get(name))
-        if change:
-            yield Difference(beat=beat_name, file=loaded_schedule.file, name=name, change=change, fields=fields)
-
-
-def _compare_schedules(
-    in_file: Schedule | None, in_beat: Schedule | None
-) -> tuple[Literal["added", "removed", "changed"] | None, tuple[str, ...]]:
-    if in_file is None or in_beat is None:
-        return ("removed" if in_file is None else "added"), ()
-    fields = tuple(name for name in COMPARED_FIELDS if getattr(in_file, name) != getattr(in_beat, name))
-    return ("changed" if fields else None), fields
-
-
-def render_differences(path: Path, differences: Sequence[Difference]) -> View:
-    rows = [
-        (difference.name, CHANGE_TEXTS[difference.change] + ", ".join(difference.fields), difference.beat)
-        for difference in differences
-    ]
-    columns = ("name", "difference", Column("beat", rank=1))
-    return table(columns, rows, differences, empty=f"Every beat holds what {path.name} says.")
 
 
 def format_schedule(entry: EntryStatus, zone: str) -> str:
