@@ -42,6 +42,13 @@ class At(msgspec.Struct, frozen=True, tag="at"):
     instant: int
 
 
+class After(msgspec.Struct, frozen=True, tag="after"):
+    """When a run of another entry has ended so."""
+
+    entry: str
+    when: Literal["succeeded", "failed", "ended"] = "succeeded"
+
+
 class ExcludedDays(msgspec.Struct, frozen=True):
     """Local days without a run: as the file words them, and which they are."""
 
@@ -56,7 +63,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     task: str
-    timing: Interval | Cron | Solar | At
+    timing: Interval | Cron | Solar | At | After
     timezone: str = "UTC"
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
@@ -73,6 +80,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     start: int | None = None  # no run before it; UTC milliseconds
     end: int | None = None  # no run after it
     count: int | None = None  # runs at most
+    pause_on_failure: int | None = None  # failed runs in a row after which it pauses itself
     jitter: float | None = None  # seconds by which a run may be moved, each by its own part of them
     excluded: tuple[ExcludedDays, ...] = ()
 

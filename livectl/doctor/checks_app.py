@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from livectl.doctor.collect_app import SETTING_VARIABLES
-from livectl.models import Finding
+from livectl.models import After, Finding, Schedule
 from livectl.ops.apps import MIXED_NAMES_TEXT
 from livectl.redaction import redact_text
 from livectl.suggestions import nearest
@@ -201,17 +201,22 @@ def check_misnamed_backend(facts: Facts) -> Iterator[Finding]:
             return
 
 
+def _result_key(entry: Schedule) -> str:
+    """What of an entry needs to know how its jobs end; empty if nothing does."""
+    if entry.overlap == "skip":
+        return "overlap: skip"
+    return "after" if isinstance(entry.timing, After) else "pause_on_failure" if entry.pause_on_failure else ""
+
+
 def check_missing_backend(facts: Facts) -> Iterator[Finding]:
     if _has_backend(facts) or not facts.settings.values or any(check_misnamed_backend(facts)):
         return
     result_options = [key for key in RESULT_OPTIONS if key in facts.settings.origins]
-    skipping_entries = [entry.name for entry in facts.schedule if entry.overlap == "skip"]
+    asking = {_result_key(entry): entry.name for entry in reversed(facts.schedule)}
     evidence = (
         f"set: {', '.join(result_options)}"
         if result_options
-        else f"overlap: skip in {', '.join(skipping_entries)}"
-        if skipping_entries
-        else ""
+        else ", ".join(f"{key} in {name}" for key, name in asking.items() if key)
     )
     if evidence:
         yield Finding(

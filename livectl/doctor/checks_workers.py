@@ -301,6 +301,18 @@ def check_plain_beat(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def check_failing_entries(facts: Facts) -> Iterator[Finding]:
+    """An entry with pause_on_failure is quiet from then on, and nobody may have noticed."""
+    for entry, reason in facts.beats.failing_entries.items():
+        yield Finding(
+            id="entry-failing",
+            level="warn",
+            title=f"The entry {entry} has paused itself, since its runs failed",
+            evidence=reason,
+            cure=f"Look why (`livectl results --state failed`), then: livectl schedules resume {entry}",
+        )
+
+
 def check_shared_entries(facts: Facts) -> Iterator[Finding]:
     """Beats know a run by its entry's name and its time alone."""
     for entry, evidence in facts.beats.shared_entries.items():

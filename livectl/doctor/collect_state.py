@@ -27,6 +27,7 @@ from livectl.file_stamp import read_stamp
 from livectl.models import Job, JobState
 from livectl.ops import deployment as deployments
 from livectl.ops.beat import heartbeats
+from livectl.ops.beat.run_store import PAUSED_BY_FAILURE
 from livectl.ops.cluster import broadcast, purge
 from livectl.ops.cluster import queues as queue_depths
 from livectl.ops.jobs import dead_letters, results
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     from livectl.address import Address
     from livectl.ops.beat.heartbeats import Heartbeat
-    from livectl.ops.beat.run_store import LoadedSchedule
+    from livectl.ops.beat.run_store import LoadedSchedule, Pause
     from livectl.ops.cluster.queues import Queue
     from livectl.ops.deployment import Deployment
     from livectl.redis_client import RedisConnection
@@ -61,14 +62,20 @@ def read_beats(store: Address) -> BeatFacts:
     with redis_client.connect(store, STORE_TIMEOUT_S) as connection:
         activity = heartbeats.read_activity(connection)
         loaded_schedules = heartbeats.read_loaded_schedules(connection)
+        pauses = heartbeats.read_pauses(connection)
     unsent = activity.unsent_claim
     return BeatFacts(
         names=tuple(sorted(heartbeat.process for heartbeat in activity.heartbeats.values())),
         heartbeat_age=min(map(activity.age_s, activity.heartbeats.values()), default=None),
         unsent_run=unsent.run.name if unsent else "",
         has_run=activity.has_run,
+        failing_entries=_find_failing_entries(pauses),
         shared_entries=_find_shared_entries(activity.heartbeats, loaded_schedules),
     )
+
+
+def _find_failing_entries(pauses: Mapping[str, Pause]) -> dict[str, str]:
+    return {name: pause.reason for name, pause in pauses.items() if pause.reason.endswith(PAUSED_BY_FAILURE)}
 
 
 def _find_shared_entries(beats: Mapping[str, Heartbeat], loaded: Mapping[str, LoadedSchedule]) -> dict[str, str]:

@@ -110,6 +110,7 @@ class BeatFacts(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_age: float | None = None  # seconds since the latest heartbeat
     unsent_run: str = ""  # a run that was claimed long ago and not sent
     has_run: bool = False  # whether any beat ever claimed a run in this store
+    failing_entries: dict[str, str] = {}  # entry that has paused itself -> why
     shared_entries: dict[str, str] = {}  # entry that running beats send as different tasks -> which of them sends what
 
 

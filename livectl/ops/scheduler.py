@@ -26,6 +26,7 @@ from livectl.ops.beat import publisher
 from livectl.ops.beat.entries import (
     BeatTimetable,
 )
+from livectl.ops.beat.following import RunFollowing
 from livectl.ops.beat.overlap import MAX_WAITING, OverlapCheck
 from livectl.ops.beat.reloading import ReloadingSchedule
 from livectl.ops.beat.run_store import Claim, LoadedSchedule, RunStore, StoreClock
@@ -151,22 +152,29 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         if self._publisher is None:
             self._publisher = publisher.open_publisher(self.app, self._run_store)
         self._publisher.connect()  # nothing is claimed that could not be sent
-        looks_for_waiting = self._timetable is None or (is_poll and self._reloading_schedule.has_waiting_entries)
+        looks_back = self._timetable is None or is_poll
         timetable = self._timetable or self._build_timetable()
         due_runs = timetable.take_due(self._clock.now(), CLAIM_BATCH_SIZE)
         claims = self._take_over(stale, timetable) + self._run_store.claim(due_runs)
-        if looks_for_waiting:
-            claims = self._overlap_check.release(self._reloading_schedule.entries, self._clock.now()) + claims
+        if looks_back:
+            claims = self._look_back() + claims
         self._last_claimed.update((due_run.run.name, due_run.run.due) for due_run in due_runs)
         self._send_claims(claims)
         if missed := timetable.take_missed():
             publisher.note_missed(self._run_store, self.app, self._reloading_schedule.entries, missed)
         return self._seconds_to_wait(timetable)
 
+    def _look_back(self) -> list[Claim]:
+        """Claims of runs for which a job that has ended meanwhile makes way, or which follow it."""
+        schedule, now = self._reloading_schedule, self._clock.now()
+        ended = self._following.settle(schedule.entries, schedule.followed, now) if schedule.followed else []
+        return ended + (self._overlap_check.release(schedule.entries, now) if schedule.has_waiting_entries else [])
+
     def _open_store(self) -> None:
         self._store = redis_client.open_store(self._store_address)
         self._run_store = RunStore(self._store, self._clock, self._settings_in_force().history)
         self._overlap_check = OverlapCheck(self.app, self._run_store)
+        self._following = RunFollowing(self._run_store, self._overlap_check)
 
     def _settings_in_force(self) -> Settings:
         return self._watch.current() if self._watch else self._settings or livectl_settings.load({}, Path.cwd())
@@ -227,6 +235,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
 
     def _send_claims(self, claims: Sequence[Claim]) -> None:
         jobs = [job for claim in claims if (job := self._prepare_job(claim))]
+        self._following.note(jobs)
         if jobs and self._publisher:
             self._publisher.send(jobs)
 
@@ -235,7 +244,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         task_id = entry.options.get("task_id") or self._run_store.task_id(claim.run)
         decision = self._overlap_check.decide(entry, claim, task_id)
         if decision == "send":
-            return publisher.ClaimedJob(claim, entry, task_id)
+            return publisher.ClaimedJob(claim, entry, task_id, followed=entry.name in self._reloading_schedule.followed)
         if decision == "skip":
             self._run_store.drop([claim])
         elif not self._run_store.wait(claim, MAX_WAITING[entry.overlap]):

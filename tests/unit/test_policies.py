@@ -347,3 +347,38 @@ def test_the_words_of_an_entry_are_kept(tmp_path: Path) -> None:
     assert schedule.start == utc("2026-12-31T23:00")
     assert schedule.end == utc("2027-01-31T22:59:59.999")
     assert [item.text for item in schedule.excluded] == ["sat", "2027-01-06"]
+
+
+AFTER = "schedules:\n  a: {task: t, every: 5s}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("b: {task: t, after: aa}", '3:23: b: after: "aa" is no entry of this file (did you mean a?)'),
+        (
+            "b: {task: t, after: b}",
+            "3:23: b: after: b, after b: none would ever begin (one of them needs a time of its own)",
+        ),
+        ("{b: {task: t, after: c}, c: {task: t, after: {entry: b}}}", "b, after c, after b: none would ever begin"),
+        ("b: {task: t, after: {entry: a, when: done}}", 'after: when: "done" is no end of a run'),
+        ("b: {task: t, after: 5}", "after: 5 names no entry"),
+        ("b: {task: t, after: a, jitter: 1m}", "3:26: b: jitter: has no meaning for a run that follows another"),
+        ("b: {task: t, after: a, every: 5s}", "every: a second time besides after"),
+        ("b: {task: t, every: 5s, pause_on_failure: 0}", "pause_on_failure: 0 is no number of failed runs"),
+    ],
+)
+def test_what_cannot_follow_is_refused_with_its_place_and_its_cure(tmp_path: Path, line: str, expected: str) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(f"schedules: {line}" if line.startswith("{") else f"{AFTER}  {line}\n")
+    with pytest.raises(FileError) as caught:
+        schedule_file.load(file, name="s.yaml")
+    assert expected in str(caught.value)
+
+
+def test_an_entry_that_follows_says_so_and_has_no_time_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(f"{AFTER}  b: {{task: t, after: {{entry: a, when: failed}}, except: sun}}\n")
+    (_, schedule) = schedule_file.load(file).schedules
+    assert due_times.format_timing(schedule.timing) == "after a failed"
+    assert due_times.next_due(schedule, NOW) is None

@@ -202,7 +202,7 @@ ENTRY = "schedules:\n  a: {task: t, "
         ("schedules: {a: {task: 5, every: 5s}}", 's.yaml:1:23: a: task: 5 is no text ("5")'),
         (
             "schedules: {a: {task: t}}",
-            "s.yaml:1:13: a: nothing says when (every: 30s, or cron, crontab, solar, at)",
+            "s.yaml:1:13: a: nothing says when (every: 30s, or cron, crontab, solar, at, after)",
         ),
         (
             ENTRY + 'every: 5s, cron: "@daily"}',

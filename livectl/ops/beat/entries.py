@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 from celery.utils.log import get_logger
 
-from livectl.models import Run, Schedule
+from livectl.models import After, Run, Schedule
 from livectl.ops.beat.run_store import DueRun
 from livectl.ops.schedules import due_times
 from livectl.units import MS_PER_SECOND
@@ -56,6 +56,8 @@ class BeatEntry(msgspec.Struct, frozen=True, kw_only=True):
     deadline: float | None = None  # seconds
     overlap: Literal["allow", "skip", "queue", "queue-all", "cancel"] = "allow"
     count: int = 0  # runs at most; 0 is any number
+    after: After | None = None  # the entry whose runs it follows
+    pause_on_failure: int = 0  # failed runs in a row; 0 is never
 
     def says_the_same_as(self, other: BeatEntry) -> bool:
         """Whether the two send the same at the same times, as an entry and the one that was imported from it."""
@@ -80,6 +82,8 @@ def to_beat_entry(file_schedule: Schedule) -> BeatEntry:
         deadline=file_schedule.deadline,
         overlap=file_schedule.overlap,
         count=file_schedule.count or 0,
+        after=file_schedule.timing if isinstance(file_schedule.timing, After) else None,
+        pause_on_failure=file_schedule.pause_on_failure or 0,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from livectl.ops.beat import run_store
-from livectl.ops.beat.run_store import Claim, LoadedSchedule
+from livectl.ops.beat.run_store import Claim, LoadedSchedule, Pause
 from livectl.redis_client import RedisReplyError
 from livectl.units import MS_PER_SECOND
 
@@ -75,6 +75,11 @@ def read_activity(connection: RedisConnection) -> BeatActivity:
 def read_loaded_schedules(connection: RedisConnection) -> dict[str, LoadedSchedule]:
     """The schedule of each beat, by the id of the beat."""
     return _decode_hash(connection.execute("HGETALL", run_store.LOADED_SCHEDULES_KEY), LoadedSchedule)
+
+
+def read_pauses(connection: RedisConnection) -> dict[str, Pause]:
+    """All pauses, by entry."""
+    return _decode_hash(connection.execute("HGETALL", run_store.PAUSED_KEY), Pause)
 
 
 def _execute_all(connection: RedisConnection, commands: list[tuple[Any, ...]]) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from celery.backends.base import DisabledBackend
 from celery.backends.rpc import RPCBackend
-from celery.states import PENDING, READY_STATES
+from celery.states import FAILURE, PENDING, REVOKED, SUCCESS
 from celery.utils.log import get_logger
 
 from livectl.ops.jobs import job_log
@@ -14,14 +14,16 @@ from livectl.ops.jobs.history import JobHistory
 from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from celery import Celery
 
     from livectl.ops.beat.entries import BeatEntry
     from livectl.ops.beat.run_store import Claim, LatestJob, RunStore
+    from livectl.ops.jobs.history import JobLogEntry
 
     Decision = Literal["send", "skip", "wait"]
+    Outcome = Literal["succeeded", "failed", "revoked", "lost"]  # lost: nobody has told
 
 
 logger = get_logger(__name__)
@@ -29,6 +31,8 @@ logger = get_logger(__name__)
 DEFAULT_QUEUE_WAIT_S = 3_600.0  # of a job that has no `expires`
 DEFAULT_RUN_TIME_S = 3_600.0  # of a job that has no time limit
 MAX_STARTED_JOB_AGE_S = 86_400.0  # after it, a job that has begun counts as lost too
+OUTCOMES: dict[str, Outcome] = {SUCCESS: "succeeded", FAILURE: "failed", REVOKED: "revoked"}  # by Celery's state
+LOGGED_OUTCOMES: dict[str, Outcome] = {"succeeded": "succeeded", "failed": "failed", "revoked": "revoked"}
 MAX_WAITING = {"queue": 1, "queue-all": 1_000}  # runs of an entry that wait for its running job
 
 
@@ -41,7 +45,7 @@ class OverlapCheck:
 
     def decide(self, entry: BeatEntry, claim: Claim, task_id: str) -> Decision:
         """Whether the job of a run is sent. If so, it is the entry's latest job from now on."""
-        if entry.overlap == "allow" or (entry.overlap == "skip" and not self._can_tell()):
+        if entry.overlap == "allow" or (entry.overlap == "skip" and not self.can_tell()):
             return "send"
         otherwise: Decision = "wait" if entry.overlap in MAX_WAITING else "skip"
         previous_job = self._run_store.read_latest_job(entry.name)
@@ -78,21 +82,29 @@ class OverlapCheck:
                 released.append(claim)
         return released
 
-    def _can_tell(self) -> bool:
+    def can_tell(self) -> bool:
         """Whether somebody tells that jobs have ended: the result backend, or workers that livectl started."""
         return has_shared_results(self._app) or bool(
             self._run_store.store.hexists(job_log.ENDED_KEY, self._app.main or "")
         )
 
     def has_finished(self, entry: BeatEntry, previous_job: LatestJob) -> bool:
-        noted = JobHistory.of_client(self._run_store.store).jobs([previous_job.task_id]).get(previous_job.task_id)
+        noted = self.read_notes([previous_job]).get(previous_job.task_id)
+        return self.find_outcome(entry, previous_job, noted) is not None
+
+    def read_notes(self, jobs: Iterable[LatestJob]) -> dict[str, JobLogEntry]:
+        """What workers of livectl have noted of these jobs, by id."""
+        return JobHistory.of_client(self._run_store.store).jobs([job.task_id for job in jobs])
+
+    def find_outcome(self, entry: BeatEntry, previous_job: LatestJob, noted: JobLogEntry | None) -> Outcome | None:
+        """How a job has ended, by what a worker has noted or the result backend; None while it goes on."""
         if noted and noted.finished:
-            return True
+            return LOGGED_OUTCOMES.get(str(noted.state), "failed")
         state = self._read_state(entry, previous_job)
-        if state in READY_STATES:
-            return True
+        if state in OUTCOMES:
+            return OUTCOMES[state]
         if state is None:
-            return False
+            return None
         age = (self._run_store.clock.now() - previous_job.sent_at) / MS_PER_SECOND
         has_started = state != PENDING or bool(noted and noted.started)
         is_lost = age > (MAX_STARTED_JOB_AGE_S if has_started else self._max_silence_s(entry))
@@ -100,7 +112,7 @@ class OverlapCheck:
             logger.warning(
                 "%s: job %s is not heard of since %d s: it counts as lost", entry.name, previous_job.task_id, age
             )
-        return is_lost
+        return "lost" if is_lost else None
 
     def _read_state(self, entry: BeatEntry, previous_job: LatestJob) -> str | None:
         """Its state in the result backend, PENDING without one; None when that cannot be asked."""

@@ -56,6 +56,7 @@ class ClaimedJob(msgspec.Struct, frozen=True):
     claim: Claim
     entry: BeatEntry
     task_id: str
+    followed: bool = False  # whether it matters to an entry how it ends
 
 
 class Publisher(Protocol):
@@ -221,7 +222,7 @@ def publish(app: Celery, job: ClaimedJob, producer: Any, **extra_options: Any) -
     told: dict[str, Any] = {"celery_beat_task": True, "sent": time.time(), "schedule": entry.name}
     told["due"] = job.claim.run.due / MS_PER_SECOND
     options["headers"] = {**(entry.options.get("headers") or {}), **told}
-    if entry.overlap != "allow":
+    if entry.overlap != "allow" or job.followed:
         options["ignore_result"] = False
     if producer is not None:
         options["producer"] = producer

@@ -13,6 +13,7 @@ from livectl.ops import apps
 from livectl.ops.beat import store_entries
 from livectl.ops.beat.app_schedule import app_entries
 from livectl.ops.beat.entries import BeatEntry, to_beat_entry
+from livectl.ops.beat.following import find_followed
 from livectl.ops.beat.overlap import MAX_WAITING, has_shared_results
 from livectl.ops.schedules import options, schedule_file
 from livectl.settings_watch import describe_changes
@@ -43,6 +44,7 @@ class ReloadingSchedule:
         self.schedules: tuple[Schedule, ...] = ()  # of the file alone
         self.left_out: dict[str, str] = {}
         self.has_waiting_entries = False  # whether runs of some entry may wait for its running job
+        self.followed: dict[str, tuple[BeatEntry, ...]] = {}  # whose ends matter, and what runs after them
         self._readable: dict[str, BeatEntry] = {}  # the entries before what the app refuses is left out
         self._own_names: set[str] = set()  # of the entries of file and app, also of those that are switched off
         self._stored: dict[str, BeatEntry] = {}  # the entries of the store, also those that file or app have as well
@@ -129,6 +131,7 @@ class ReloadingSchedule:
         else:
             self.entries.update((name, entry) for name, entry in among.items() if name not in self.left_out)
         self.has_waiting_entries = any(entry.overlap in MAX_WAITING for entry in self.entries.values())
+        self.followed = find_followed(self.entries)
         if returned := old.keys() & self.entries.keys():
             logger.info("Sent again, since their tasks are there now: %s", format_names(returned))
 

@@ -8,6 +8,8 @@
     livectl:beat:counts     hash  entry -> how many of its runs were claimed, where there is a most
     livectl:beat:running    hash  entry -> "task-id sent-at" of its latest job, where jobs must not overlap
     livectl:beat:waiting    hash  entry -> due instants of the runs that wait for its running job
+    livectl:beat:followed   hash  "due entry" -> "task-id sent-at" of its job, whose end matters to an entry
+    livectl:beat:failures   hash  entry -> how many of its runs have failed in a row, where that pauses it
     livectl:beat:seen       hash  beat -> its heartbeat: {"at", "host", "pid", "entries"}
     livectl:beat:held       hash  beat -> the schedule file that it runs, as it last read it
     livectl:beat:paused     hash  entry -> why and since when nobody sends it
@@ -21,6 +23,7 @@ time first; every instant is in UTC milliseconds.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence  # noqa: TC003 - msgspec reads the annotations
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_OID, uuid4, uuid5
@@ -33,7 +36,7 @@ from livectl.settings import History
 from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     import redis
 
@@ -51,14 +54,22 @@ PENDING_KEY = KEY_PREFIX + "pending"
 COUNTS_KEY = KEY_PREFIX + "counts"
 RUNNING_KEY = KEY_PREFIX + "running"
 WAITING_KEY = KEY_PREFIX + "waiting"
+FOLLOWED_KEY = KEY_PREFIX + "followed"
+FAILURES_KEY = KEY_PREFIX + "failures"
 HEARTBEATS_KEY = KEY_PREFIX + "seen"
 LOADED_SCHEDULES_KEY = KEY_PREFIX + "held"
 PAUSED_KEY = KEY_PREFIX + "paused"
 ENTRIES_KEY = KEY_PREFIX + "entries"  # of store_entries.py
 NAMESPACE_KEY = KEY_PREFIX + "namespace"
-REGISTER_KEYS = [LAST_RUN_KEY, SINCE_KEY, TIMING_KEY, NAMES_KEY, RUNNING_KEY, PAUSED_KEY, COUNTS_KEY, WAITING_KEY]
+FORGOTTEN_KEYS = [PAUSED_KEY, COUNTS_KEY, WAITING_KEY, FAILURES_KEY]  # an entry's, until it is forgotten
+REGISTER_KEYS = [LAST_RUN_KEY, SINCE_KEY, TIMING_KEY, NAMES_KEY, RUNNING_KEY, *FORGOTTEN_KEYS]
 CLAIM_KEYS = [LAST_RUN_KEY, PENDING_KEY, PAUSED_KEY, COUNTS_KEY]
-SCRIPT_NAMES = ("register", "claim", "look", "take", "leave", "drop", "commit", "begin", "wait", "release")
+SETTLE_KEYS = [FOLLOWED_KEY, PENDING_KEY, FAILURES_KEY, PAUSED_KEY, LAST_RUN_KEY, COUNTS_KEY]
+SCRIPT_NAMES = (
+    *("register", "claim", "look", "take", "leave", "drop", "commit", "begin", "wait", "release"),
+    *("follow", "settle"),
+)
+PAUSED_BY_FAILURE = "(pause_on_failure)"  # ends the reason of a pause that an entry made itself
 STALE_CLAIM_MS = 3_500  # a claim this old is anybody's: with a look each second, a dead beat's run is sent within 5 s
 FRESH_CLAIM_MS = 2_500  # a claim older than this is not sent by its beat, since another may be taking it over
 GIVEN_BACK_SCORE = 1  # the score of a claim that was given back: stale at once
@@ -99,6 +110,22 @@ class LatestJob(msgspec.Struct, frozen=True):
 
     task_id: str
     sent_at: int
+
+
+class RunEnd(msgspec.Struct, frozen=True):
+    """How a run has ended, how many failed ones pause its entry (0: none), and which runs follow it."""
+
+    outcome: str
+    most_failures: int
+    followers: Sequence[tuple[str, int]]  # entries, and how many runs each may have (0: any number)
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What the end of a run has led to."""
+
+    failures: int  # in a row
+    paused: bool
+    claims: list[Claim]
 
 
 class LoadedSchedule(msgspec.Struct, frozen=True):
@@ -176,7 +203,7 @@ class RunStore:
         """Ends claims whose runs will never be sent, and do not count."""
         arguments = [argument for claim in claims for argument in (claim.run.name, claim.member, claim.at)]
         if arguments:
-            self._run_script("drop", [PENDING_KEY, COUNTS_KEY], *arguments)
+            self._run_script("drop", [PENDING_KEY, COUNTS_KEY, FOLLOWED_KEY], *arguments)
 
     def give_back(self, claims: Sequence[Claim]) -> None:
         """Lets any beat take over these runs at once."""
@@ -204,8 +231,7 @@ class RunStore:
         value = self.store.hget(RUNNING_KEY, name)
         if not value:
             return None
-        task_id, _, sent_at = str(value).rpartition(" ")
-        return LatestJob(task_id, int(sent_at))
+        return _parse_job(str(value))
 
     def record_latest_job(self, name: str, previous_job: LatestJob | None, task_id: str) -> bool:
         """Notes the latest job of an entry. False when another beat noted one since `previous_job` was read."""
@@ -226,6 +252,30 @@ class RunStore:
     def read_waiting(self, name: str) -> list[int]:
         """The due instants of the runs of an entry that wait, in order."""
         return [int(due) for due in str(self.store.hget(WAITING_KEY, name) or "").split()]
+
+    def follow(self, jobs: Sequence[tuple[Claim, str]]) -> None:
+        """Notes the jobs of claimed runs whose end matters, before they are sent."""
+        arguments = [argument for claim, task_id in jobs for argument in (claim.member, claim.at, task_id)]
+        if arguments:
+            self._run_script("follow", [PENDING_KEY, FOLLOWED_KEY], *arguments)
+
+    def read_followed(self) -> dict[Run, LatestJob]:
+        """The runs whose end matters and is not known yet, with their jobs."""
+        return {parse_claim(member, 0).run: _parse_job(value) for member, value in _read_hash(self.store, FOLLOWED_KEY)}
+
+    def unfollow(self, run: Run) -> None:
+        self.store.hdel(FOLLOWED_KEY, Claim(run, 0).member)
+
+    def settle(self, run: Run, end: RunEnd) -> Settled | None:
+        """Notes how a run has ended, and claims the runs that follow it. None when another beat was first."""
+        pause = msgspec.json.encode(Pause(f"{end.most_failures} failed in a row {PAUSED_BY_FAILURE}", self.clock.now()))
+        followers = [argument for follower in end.followers for argument in follower]
+        arguments = (Claim(run, 0).member, run.name, end.outcome, end.most_failures, pause, *followers)
+        failures, paused, *dues = self._run_script("settle", SETTLE_KEYS, *arguments)
+        if failures < 0:
+            return None
+        runs = [Run(name, int(due)) for (name, _), due in zip(end.followers, dues, strict=True) if due]
+        return Settled(failures, bool(paused), [Claim(each, self._store_ms) for each in runs])
 
     def read_all_waiting(self) -> dict[str, list[int]]:
         return read_waiting(self.store)
@@ -326,7 +376,7 @@ def resume(store: redis.Redis, name: str, now: str = "") -> bool:
 
 def resume_all(store: redis.Redis, names: Iterable[str], now: str = "") -> int:
     """Lets runs of these entries be claimed again, in one step. Returns how many of them were paused."""
-    _, resumed = store.eval(script_source("resume"), 2, PAUSED_KEY, SINCE_KEY, now, *names)
+    _, resumed = store.eval(script_source("resume"), 3, PAUSED_KEY, SINCE_KEY, FAILURES_KEY, now, *names)
     return int(resumed)
 
 
@@ -380,6 +430,11 @@ def script_source(name: str) -> str:
 
 def _make_task_id(namespace: str, run: Run) -> str:
     return str(uuid5(NAMESPACE_OID, f"{namespace} {run.due} {run.name}"))
+
+
+def _parse_job(text: str) -> LatestJob:
+    task_id, _, sent_at = text.rpartition(" ")
+    return LatestJob(task_id, int(sent_at))
 
 
 def parse_claim(member: str, score: Any) -> Claim:

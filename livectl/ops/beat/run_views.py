@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.models import Cron, JobState, Run
+from livectl.models import After, Cron, JobState, Run
 from livectl.ops.beat import views
 from livectl.ops.schedules import days, due_times
 from livectl.render import Column, View, sentence, table, with_lines
@@ -91,8 +91,11 @@ def render_runs(next_runs: Sequence[Run], schedules: Mapping[str, Schedule], his
     columns = (Column(f"due, {zone}", "whole"), "name", Column("schedule", rank=2), Column("", "state", rank=1))
     run_rows = table(columns, rows, data, empty="Nothing ahead.")
     shown = {run.name for run in next_runs}
-    later = [name for name, schedule in schedules.items() if schedule.enabled and name not in shown]
-    return with_lines(run_rows, [f"later: {', '.join(later)}"] if later and shown else [])
+    ahead = [schedule for schedule in schedules.values() if schedule.enabled and schedule.name not in shown]
+    later = [schedule.name for schedule in ahead if not isinstance(schedule.timing, After)]
+    lines = [f"later: {', '.join(later)}"] if later and shown else []
+    lines += [f"{schedule.name}: {_timing(schedule)}" for schedule in ahead if isinstance(schedule.timing, After)]
+    return with_lines(run_rows, lines)
 
 
 def _run_note(schedule: Schedule, due: int, history: RunHistory) -> str:
@@ -161,6 +164,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 def explain(schedule: Schedule, question: Question, history: RunHistory, now: int) -> Explanation:
     """Answers from the schedule, the time, and what the store has of the entry."""
+    if isinstance(schedule.timing, After):
+        return _explain_after(schedule, question, history, now)
     due = due_times.next_due(schedule, question.first - 1)
     if due is None or due >= question.end:
         return _explain_none(schedule, question)
@@ -176,6 +181,18 @@ def explain(schedule: Schedule, question: Question, history: RunHistory, now: in
     if last_run and last_run.due == due:
         explanation = msgspec.structs.replace(explanation, state=history.job_states.get(schedule.name))
     return explanation
+
+
+def _explain_after(schedule: Schedule, question: Question, history: RunHistory, now: int) -> Explanation:
+    """Of an entry that has no time of its own, only its last run is known, and what keeps it from running."""
+    last_run = history.last_runs.get(schedule.name)
+    if last_run and question.first <= last_run.due < question.end:
+        state = history.job_states.get(schedule.name)
+        reason = f"it was sent, {_timing(schedule)}{f', and {state}' if state else ''}"
+        return Explanation(name=schedule.name, runs=True, reason=reason, due=last_run.due, state=state)
+    refusal = _find_refusal(schedule, question.first, history, now) or due_times.why_left_out(schedule, question.first)
+    reason = refusal or f"it has no time of its own: it runs {_timing(schedule)}, whenever a run of that has ended so"
+    return Explanation(name=schedule.name, runs=False, reason=reason)
 
 
 def _explain_none(schedule: Schedule, question: Question) -> Explanation:

@@ -10,7 +10,7 @@ import msgspec
 
 from livectl import redis_client
 from livectl.errors import FileError, Mistake
-from livectl.models import At, Cron, JobState, Run, Schedule
+from livectl.models import After, At, Cron, JobState, Run, Schedule
 from livectl.ops.beat import heartbeats, run_store, store_entries
 from livectl.ops.beat.run_store import Pause  # noqa: TC001
 from livectl.ops.jobs.history import JobHistory
@@ -199,6 +199,8 @@ def _is_done(schedule: Schedule | AppEntry, next_due: int | None, now: int) -> b
     if next_due is not None or isinstance(schedule, AppEntry):
         return False
     has_ended = schedule.end is not None and schedule.end < now
+    if isinstance(schedule.timing, After):
+        return has_ended
     return schedule.count is not None or isinstance(schedule.timing, At) or has_ended
 
 

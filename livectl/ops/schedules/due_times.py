@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from livectl.models import At, Cron, Interval, Solar
+from livectl.models import After, At, Cron, Interval, Solar
 from livectl.ops.schedules import cron, days
 from livectl.units import MS_PER_SECOND, format_instant
 
@@ -141,6 +141,8 @@ def timing_after(schedule: Schedule, after_ms: int) -> int | None:
         return None if due_second is None else due_second * MS_PER_SECOND
     if isinstance(timing, At):
         return timing.instant if timing.instant > after_ms else None
+    if isinstance(timing, After):
+        return None
     return solar_event_after(timing, after_ms)
 
 
@@ -154,11 +156,15 @@ def timing_until(schedule: Schedule, until_ms: int) -> int | None:
         return None if due_second is None else due_second * MS_PER_SECOND
     if isinstance(timing, At):
         return timing.instant if timing.instant <= until_ms else None
+    if isinstance(timing, After):
+        return None
     return solar_event_until(timing, until_ms)
 
 
-def format_timing(timing: Interval | Cron | Solar | At) -> str:
-    """`every 1h30m`, `0 9 * * mon`, `sunset at 31.2, 121.5`, `at 2027-01-31T09:00:00Z`."""
+def format_timing(timing: Interval | Cron | Solar | At | After) -> str:
+    """`every 1h30m`, `0 9 * * mon`, `sunset at 31.2, 121.5`, `at 2027-01-31T09:00:00Z`, `after sweep failed`."""
+    if isinstance(timing, After):
+        return f"after {timing.entry}{'' if timing.when == 'succeeded' else f' {timing.when}'}"
     if isinstance(timing, At):
         return f"at {format_instant(timing.instant / MS_PER_SECOND)}"
     if isinstance(timing, Cron):

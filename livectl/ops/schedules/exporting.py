@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from livectl.errors import UsageError
-from livectl.models import At, Cron, Interval, Solar
+from livectl.models import After, At, Cron, Interval, Solar
 from livectl.ops.schedules.conversion import CRONTAB_FIELDS, ConvertedSchedule, NotPortable, PortingNote
 from livectl.ops.schedules.cron import CELERY_FIELDS, DAY, WEEKDAY
 from livectl.ops.schedules.due_times import format_timing
@@ -68,6 +68,8 @@ def _recurring(schedule: Schedule) -> Interval | Cron | Solar:
     """The timing of a schedule that runs more than once."""
     if isinstance(schedule.timing, At):
         raise NotPortable(f"it runs once, {format_timing(schedule.timing)}")
+    if isinstance(schedule.timing, After):
+        raise NotPortable(f"it runs {format_timing(schedule.timing)}")
     return schedule.timing
 
 

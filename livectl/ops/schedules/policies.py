@@ -8,14 +8,14 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from livectl.models import At, ExcludedDays, Interval
+from livectl.models import After, At, ExcludedDays, Interval
 from livectl.ops.schedules import cron, days, due_times
 from livectl.suggestions import did_you_mean
 from livectl.units import MS_PER_SECOND, format_instant
 from livectl.validation import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
     from livectl.models import Schedule
@@ -27,6 +27,8 @@ DAYS_HINT = "such as [sat, sun, 2026-12-24..2027-01-02], or the name of a calend
 CALENDARS_EXAMPLE = "{holidays: holidays.ics}"
 MAX_CALENDAR_BYTES = 4_000_000
 DAYS_OF_WEEK = 7
+AFTER_WORDS = ("succeeded", "failed", "ended")
+NOT_AFTER = {"catchup", "window", "jitter"}  # keys that only a run with a time of its own can have
 LAST_MOMENT = time(23, 59, 59, 999_000)  # of a day
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
@@ -115,6 +117,57 @@ def read_count(location: FileLocation, value: Any) -> int:
     return value
 
 
+def read_failures(location: FileLocation, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        location.add_mistake(f"{quote(value)} is no number of failed runs", "1 or more, such as 3")
+        return 1
+    return value
+
+
+def read_after(location: FileLocation, value: Any, _zone: str) -> After | None:
+    fields = {"entry": value} if isinstance(value, str) else value
+    if not isinstance(fields, dict) or not isinstance(fields.get("entry"), str) or not fields["entry"]:
+        location.add_mistake(f"{quote(value)} names no entry", "after: import, or {entry: import, when: failed}")
+        return None
+    location.check_keys("key", fields, ("entry", "when"))
+    when = fields.get("when", "succeeded")
+    if when not in AFTER_WORDS:
+        location.child("when").add_mistake(f"{quote(when)} is no end of a run", f"one of {', '.join(AFTER_WORDS)}")
+        return None
+    return After(fields["entry"], when)
+
+
+def check_after(entries: FileLocation, names: Collection[str], schedules: Mapping[str, Schedule]) -> None:
+    """Notes entries that run after one that is not there, is switched off, or after themselves."""
+    told: set[str] = set()
+    for name, schedule in schedules.items():
+        if not isinstance(schedule.timing, After):
+            continue
+        location, other = entries.child(name).child("after"), schedule.timing.entry
+        if other not in names:
+            location.add_mistake(
+                f"{quote(other)} is no entry of this file", did_you_mean(other, names) or "one that is under schedules:"
+            )
+        elif other in schedules and not schedules[other].enabled:
+            location.add_warning(f"{other} is switched off, so that this never runs", "enabled: true there")
+        chain = _chain_of(name, schedules)
+        if chain[-1] == name and name not in told:
+            told.update(chain)
+            location.add_mistake(
+                f"{', after '.join(chain)}: none would ever begin", "one of them needs a time of its own"
+            )
+
+
+def _chain_of(name: str, schedules: Mapping[str, Schedule]) -> list[str]:
+    """The entry, the one that it runs after, and so on, as far as the first that is there already."""
+    chain = [name]
+    while (schedule := schedules.get(chain[-1])) and isinstance(schedule.timing, After):
+        chain.append(schedule.timing.entry)
+        if chain[-1] in chain[:-1]:
+            break
+    return chain if len(chain) > 1 else [*chain, ""]
+
+
 def read_at(location: FileLocation, value: Any, zone: str) -> At | None:
     instant = _read_instant(location, value, zone)
     return None if instant is None else At(instant)
@@ -198,6 +251,9 @@ FIELD_NAMES = {"except": "excluded"}  # of keys that are words of Python
 
 def check(location: FileLocation, value: Mapping[str, Any], schedule: Schedule) -> None:
     """Notes what policies of one entry contradict each other."""
+    if isinstance(schedule.timing, After):
+        for key in NOT_AFTER & value.keys():
+            location.child(key).add_mistake("has no meaning for a run that follows another", "take it out", key=True)
     if schedule.catchup == "all" and schedule.window is None:
         location.child("catchup").add_mistake("all needs a window: how far back", "window: 1d")
     if schedule.catchup == "skip" and schedule.window is not None:
@@ -210,7 +266,9 @@ def check(location: FileLocation, value: Mapping[str, Any], schedule: Schedule) 
         location.child("jitter").add_mistake(
             f"{quote(value['jitter'])} is longer than every {quote(value['every'])}", "at most as long"
         )
-    if schedule.start is None and schedule.end is None and not schedule.excluded:
+    if isinstance(schedule.timing, After) or (
+        schedule.start is None and schedule.end is None and not schedule.excluded
+    ):
         return
     if due_times.next_due(schedule, (schedule.start or 0) - 1) is None:
         key = next(key for key in ("except", "end", "start") if key in value)

@@ -13,7 +13,7 @@ import msgspec
 
 from livectl import extras, validation
 from livectl.errors import LivectlError, Mistake
-from livectl.models import At, Cron, Interval, Schedule, Solar
+from livectl.models import After, At, Cron, Interval, Schedule, Solar
 from livectl.ops.schedules import cron, due_times, options, policies
 from livectl.ops.schedules.policies import Surroundings
 from livectl.suggestions import did_you_mean
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from livectl.yamlfile import Document
 
+    Timing = Interval | Cron | Solar | At | After
     KeyReader = Callable[[FileLocation, Any], Any]
 
 
@@ -66,13 +67,17 @@ def read_document(
     location = FileLocation(document)
     surroundings = _read_top_level(location, document.value, folder)
     schedules = []
+    names = []
     for entry, value, entry_location in _list_entries(location, document.value):
+        names.append(entry)
         schedule = _read_entry(entry_location, entry, value, surroundings)
         if schedule:
             schedules.append(schedule)
             _add_warnings(entry_location, value, schedule, now_ms)
         if tasks is not None:
             options.check_task(entry_location, value, tasks)
+    by_name = {schedule.name: schedule for schedule in schedules}
+    policies.check_after(location.child("schedules", silent=True), names, by_name)
     location.raise_mistakes()
     calendar_files = policies.list_calendar_files(document.value, folder)
     return ScheduleFile(tuple(schedules), tuple(location.mistakes), calendar_files)
@@ -205,17 +210,17 @@ def _timing_key(value: dict[str, Any]) -> str:
     return next((key for key in value if key in TIMING_READERS), "")
 
 
-def _read_timing(location: FileLocation, value: dict[str, Any], zone: str) -> Interval | Cron | Solar | At | None:
+def _read_timing(location: FileLocation, value: dict[str, Any], zone: str) -> Timing | None:
     first = _timing_key(value)
     if not first:
-        location.add_mistake("nothing says when", "every: 30s, or cron, crontab, solar, at", key=True)
+        location.add_mistake("nothing says when", "every: 30s, or cron, crontab, solar, at, after", key=True)
         return None
     for key in (key for key in value if key in TIMING_READERS and key != first):
         location.child(key).add_mistake(
             f"a second time besides {first}", "one of the two in an entry of its own", key=True
         )
         TIMING_READERS[key](location.child(key), value[key], zone)
-    timing: Interval | Cron | Solar | At | None = TIMING_READERS[first](location.child(first), value[first], zone)
+    timing: Timing | None = TIMING_READERS[first](location.child(first), value[first], zone)
     return timing
 
 
@@ -366,6 +371,7 @@ KEY_READERS: dict[str, KeyReader] = {
     "tags": policies.read_tags,
     "group": validation.read_text,
     "count": policies.read_count,
+    "pause_on_failure": policies.read_failures,
     "jitter": validation.read_duration,
 }
 TIMING_READERS: dict[str, Callable[[FileLocation, Any, str], Any]] = {
@@ -374,5 +380,6 @@ TIMING_READERS: dict[str, Callable[[FileLocation, Any, str], Any]] = {
     "crontab": _read_crontab,
     "solar": _read_solar,
     "at": policies.read_at,
+    "after": policies.read_after,
 }
 ENTRY_KEYS = ("task", *TIMING_READERS, *[key for key in KEY_READERS if key != "task"], *policies.POLICY_READERS)

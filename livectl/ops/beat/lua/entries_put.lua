@@ -1,6 +1,6 @@
 -- Of each entry: its name, its new words (nothing takes it out), what it is to be now ('' absent, '*' anything, else its
 -- words). Replies for each whether that was so and it was done.
--- KEYS are entries, changed, gone, entry-state, since, paused, counts, waiting.
+-- KEYS are entries, changed, gone, entry-state, since, paused, counts, waiting, failures.
 local MAX_GONE = 10000 -- removed names that are remembered: a beat that missed more reads everything anew
 local outcomes = {}
 
@@ -20,7 +20,7 @@ local function take_out(entry)
   redis.call('HDEL', KEYS[1], entry)
   redis.call('ZREM', KEYS[2], entry)
   mark(KEYS[3], entry)
-  for _, key in ipairs({KEYS[6], KEYS[7], KEYS[8]}) do redis.call('HDEL', key, entry) end
+  for _, key in ipairs({KEYS[6], KEYS[7], KEYS[8], KEYS[9]}) do redis.call('HDEL', key, entry) end
 end
 
 redis.call('HSETNX', KEYS[4], 'born', ARGV[2])

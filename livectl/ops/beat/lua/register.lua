@@ -1,6 +1,6 @@
 -- [entries, their timings, their last runs as the caller knows them], as JSON.
 -- Replies the instant from which on the runs of each entry count, as JSON.
--- KEYS are last, since, timing, names, running, paused, counts, waiting.
+-- KEYS are last, since, timing, names, running, paused, counts, waiting, failures.
 local FORGOTTEN = 30 * 86400000 -- milliseconds without a beat that has it until an entry is forgotten
 local MAX_FORGOTTEN = 100 -- entries forgotten in one call, so that none takes long
 local entries, timings, known = unpack(cjson.decode(ARGV[2]))
@@ -22,7 +22,7 @@ end
 redis.call('ZADD', KEYS[4], unpack(seen))
 
 for _, entry in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now - FORGOTTEN, 'LIMIT', 0, MAX_FORGOTTEN)) do
-  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6], KEYS[7], KEYS[8]}) do redis.call('HDEL', key, entry) end
+  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]}) do redis.call('HDEL', key, entry) end
   redis.call('ZREM', KEYS[4], entry)
 end
 return {now, cjson.encode(instants)}
