@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from livectl.errors import FileError
 from livectl.live import history, views
 from livectl.live.alerts import views as alert_views
 from livectl.models import State
@@ -82,9 +83,14 @@ def change(name: str, outcome: Outcome, message: str) -> bytes:
 
 
 def error(livectl_error: LivectlError) -> bytes:
-    return _encode(
-        {"error": {"code": livectl_error.code, "message": livectl_error.message, "hint": livectl_error.hint}}
-    )
+    facts: dict[str, Any] = {
+        "code": livectl_error.code,
+        "message": livectl_error.message,
+        "hint": livectl_error.hint,
+    }
+    if isinstance(livectl_error, FileError):
+        facts["mistakes"] = [{"text": mistake.text, "hint": mistake.hint} for mistake in livectl_error.mistakes]
+    return _encode({"error": facts})
 
 
 def _streamer_row(record: StreamerRecord) -> dict[str, Any]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     Fields = Mapping[str, Any]  # of a form, or of a program's JSON
 
+ENTRY_CHANGES = {"add", "set", "remove"}  # of the schedules that live in the store
 MAX_STREAMERS = 100  # followed by one change
 MAX_TAGS, MAX_TAG_CHARS = 20, 40
 MAX_TEXT_CHARS = 200  # of any other field
@@ -75,11 +76,15 @@ class Changes:
             "pause": self._pause,
             "resume": self._resume,
             "run": self._slowly(self._run),
+            "add": self._add,
+            "set": self._set,
+            "remove": self._remove,
         }
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(self._makers)
+        """Those with an address of their own name: schedules are added and removed at one address for all."""
+        return tuple(name for name in self._makers if name not in ENTRY_CHANGES)
 
     def make(
         self, change: str, fields: Fields, visitor: Visitor, by: Literal["page", "api"], say: Callable[[Outcome], str]
@@ -306,6 +311,32 @@ class Changes:
             raise SettingsError(f"{name} is not sent: {reason}", "Mend the entry, then: livectl schedules validate")
         job_id = publisher.send_now(self._deployment(), app, entry)
         return Outcome("said_run", {"name": name, "id": job_id}, {"id": job_id, "task": entry.task, "name": name})
+
+    def _add(self, fields: Fields) -> Outcome:
+        return self._put(fields, "said_add", replaces=False)
+
+    def _set(self, fields: Fields) -> Outcome:
+        return self._put(fields, "said_set", replaces=True)
+
+    def _put(self, fields: Fields, said: str, *, replaces: bool) -> Outcome:
+        from livectl.web import schedule_changes
+
+        _, tasks = self._load_app()
+        name, entry = self._page_data.source.read(
+            lambda store: schedule_changes.put(store, fields, tasks, replaces=replaces)
+        )
+        self._page_data.beat_schedule.forget()
+        return Outcome(said, {"name": name}, {"name": name, "task": entry.task})
+
+    def _remove(self, fields: Fields) -> Outcome:
+        from livectl.web import schedule_changes
+
+        name, was_there = self._page_data.source.read(lambda store: schedule_changes.remove(store, fields))
+        self._page_data.beat_schedule.forget()
+        words, data = {"name": name}, {"name": name, "removed": was_there}
+        return (
+            Outcome("said_remove", words, data) if was_there else Outcome("said_remove_nothing", words, data, "nothing")
+        )
 
     def _schedule_name(self, fields: Fields) -> str:
         """An entry that a running beat has: what no beat sends can be neither run nor paused from here."""

@@ -169,6 +169,7 @@ class EntryRow(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     task: str
     timing: str
+    in_store: bool
     enabled: bool
     paused: bool
     reason: str
@@ -197,6 +198,7 @@ def _entry_row(entry: EntryStatus, clock: NearTimeFormatter) -> EntryRow:
         task=entry.schedule.task,
         timing=entry.timing,
         enabled=entry.schedule.enabled,
+        in_store=entry.source == "store",
         paused=entry.pause is not None,
         reason=entry.pause.reason if entry.pause else "",
         last=clock.past(last),

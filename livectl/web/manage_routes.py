@@ -32,7 +32,7 @@ def serve_changes(flask_blueprint: Blueprint, changes: Changes) -> None:
         if refused := access.refuse_change():
             return refused
         try:
-            outcome, text = changes.make(change, request.form, access.visitor(), "page", _sentence)
+            outcome, text = changes.make(change, request.form, access.visitor(), "page", say_outcome)
             told = Said(outcome.outcome, text)
             back = _next_page(change, outcome)
         except LivectlError as error:
@@ -49,10 +49,10 @@ def serve_changes(flask_blueprint: Blueprint, changes: Changes) -> None:
         if not isinstance(fields, dict):
             return respond(HTTP_BAD_REQUEST, "error_fields")
         try:
-            outcome, text = changes.make(change, fields, access.visitor(), "api", _sentence)
+            outcome, text = changes.make(change, fields, access.visitor(), "api", say_outcome)
         except LivectlError as error:
             error.message = hide_secrets(error.message)
-            return Response(api.error(error), _status(error), mimetype=JSON)
+            return Response(api.error(error), status_of(error), mimetype=JSON)
         return Response(api.change(change, outcome, text), mimetype=JSON)
 
 
@@ -63,7 +63,8 @@ def _next_page(change: str = "", outcome: Outcome | None = None) -> str:
     return look.own_path(request.form.get("back", "")) or url_for(f"{BLUEPRINT_NAME}.index")
 
 
-def _sentence(outcome: Outcome) -> str:
+def say_outcome(outcome: Outcome) -> str:
+    """What came of a change, in the visitor's language."""
     translate = translations()
     words = {name: translate(f"job_{word}") if name == "state" else word for name, word in outcome.words.items()}
     return translate(outcome.key, **words)
@@ -76,7 +77,7 @@ def _error_sentence(error: LivectlError) -> str:
     return hide_secrets(" ".join(filter(None, sentences)))
 
 
-def _status(error: LivectlError) -> int:
+def status_of(error: LivectlError) -> int:
     """By who can help: whoever asked, whoever mends a file, or time."""
     if isinstance(error, UnfinishedError):
         return HTTP_TOO_MANY

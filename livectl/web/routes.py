@@ -22,6 +22,7 @@ from livectl.web import (
     manage_routes,
     push_routes,
     said,
+    schedule_changes,
     selection,
     views,
 )
@@ -92,7 +93,9 @@ def build_blueprint(
     flask_blueprint.context_processor(lambda: {"said": said.find(request)})
     flask_blueprint.after_request(lambda response: said.forget_if_told(response, request))
     if tools is not None:
-        manage_routes.serve_changes(flask_blueprint, Changes(page_data, readings, tools))
+        changes = Changes(page_data, readings, tools)
+        manage_routes.serve_changes(flask_blueprint, changes)
+        schedule_changes.serve_schedule_changes(flask_blueprint, changes)
         push_routes.serve_push(flask_blueprint, page_data, tools)
     return flask_blueprint
 

@@ -9,7 +9,19 @@ import pytest
 
 from livectl import audit
 from livectl.address import Address
-from tests.support.managed_page import LOCAL, MANAGE, READ, TOKENS, ManagedPage, call, change, csrf_of
+from livectl.models import Schedule
+from livectl.ops.schedules import cron
+from tests.support.managed_page import (
+    LOCAL,
+    MANAGE,
+    READ,
+    TOKENS,
+    ManagedPage,
+    call,
+    change,
+    csrf_of,
+    store_schedule,
+)
 from tests.support.web_pages import follow, go_live, make_streamer, prepared_store
 
 if TYPE_CHECKING:
@@ -40,6 +52,11 @@ def page(store: Store, store_url: str, tmp_path: Path) -> ManagedPage:
 def guarded(store: Store, store_url: str, tmp_path: Path) -> ManagedPage:
     (tmp_path / "follows.yaml").write_text(FOLLOWS)
     return ManagedPage(tmp_path, store_url, TOKENS)
+
+
+def daily(name: str) -> Schedule:
+    timing = cron.parse("0 9 * * *")
+    return Schedule(name=name, task="livectl.ping", timing=timing)
 
 
 def noted(store_url: str) -> list[AuditEntry]:
@@ -211,3 +228,58 @@ def test_who_has_entered_a_token_can_enter_another_and_leave(guarded: ManagedPag
     assert browser.get("/", base_url=LOCAL).status_code == 200
     browser.post("/leave", headers={"Origin": LOCAL}, base_url=LOCAL)
     assert browser.get("/", base_url=LOCAL).status_code == 401
+
+
+def test_a_program_keeps_schedules_in_the_store(guarded: ManagedPage, store_url: str) -> None:
+    store_schedule(store_url, daily("filed"))
+    client = guarded.app.test_client()
+
+    def ask(method: str, path: str = "", token: str = MANAGE, **fields: Any) -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {token}"}
+        address = f"/api/schedules{path}"
+        answer = client.open(address, method=method, json=fields or None, headers=headers, base_url=LOCAL)
+        return answer.status_code, answer.get_json()
+
+    entry = {"task": "livectl.ping", "every": "10m", "tags": ["customer"]}
+    assert ask("POST", name="c42", **entry) == (
+        200,
+        {
+            "version": 1,
+            "change": "add",
+            "outcome": "done",
+            "message": "c42 is added to the store; every running beat takes it up.",
+            "name": "c42",
+            "task": "livectl.ping",
+        },
+    )
+    assert ask("POST", token=READ, name="c43", **entry)[0] == 403
+    assert ask("POST", name="c42", **entry)[0] == 409, "it is there already"
+    assert ask("POST", name="filed", **entry)[0] == 409, "a running beat has it from its file"
+    status, refused = ask("POST", name="c43", task="livectl.pong", every="0s")
+    assert status == 400
+    assert refused["error"]["mistakes"][0]["text"].startswith('c43: task: the app has no task "livectl.pong"')
+    assert refused["error"]["mistakes"][1]["hint"] == "such as 30s, 5m or 1h30m"
+    assert ask("POST", **entry)[0] == 400, "it has no name"
+    assert ask("PUT", "/c42", task="livectl.ping", cron="@daily")[1]["outcome"] == "done"
+    assert ask("PUT", "/a/b", **entry)[1]["name"] == "a/b"
+    listed = client.get("/api/schedule", headers={"Authorization": f"Bearer {READ}"}, base_url=LOCAL).get_json()
+    shown = {each["name"]: (each["source"], each["schedule"]) for each in listed["schedules"]}
+    assert shown == {"filed": ("file", "0 9 * * *"), "c42": ("store", "@daily"), "a/b": ("store", "every 10m")}
+    assert "in the store" in guarded.visitor(READ).get("/schedules", base_url=LOCAL).text
+    assert ask("DELETE", "/c42")[1]["removed"] is True
+    assert ask("DELETE", "/c42")[1]["outcome"] == "nothing"
+    assert ask("DELETE", "/filed")[0] == 409
+    assert client.delete("/api/schedules/c42", base_url=LOCAL).status_code == 401
+    changes = [(each.change, each.subject, each.outcome, each.token) for each in noted(store_url)]
+    assert changes[0] == ("remove", "filed", "failed", "me")
+    assert ("add", "c42", "done", "me") in changes
+    assert ("set", "a/b", "done", "me") in changes
+
+
+def test_another_site_adds_and_removes_no_schedule(page: ManagedPage) -> None:
+    visitor, elsewhere = page.visitor(), {"Origin": "http://evil.example"}
+    entry = {"name": "x", "task": "livectl.ping", "every": "10m"}
+    assert visitor.post("/api/schedules", json=entry, headers=elsewhere, base_url=LOCAL).status_code == 403
+    assert visitor.post("/api/schedules", data=entry, base_url=LOCAL).status_code == 403
+    assert visitor.delete("/api/schedules/x", headers=elsewhere, base_url=LOCAL).status_code == 403
+    assert visitor.post("/api/schedules", json=entry, base_url=LOCAL).status_code == 200
