@@ -40,7 +40,7 @@ AUDIT_COLUMNS = (
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One change: who made it, of what, and what came of it."""
 
-    change: str  # follow, unfollow, tags, test, retry, revoke, resend, drop, pause, resume, run
+    change: str  # follow, unfollow, tags, test, retry, revoke, resend, drop, pause, resume, run, add, set, remove
     subject: str
     outcome: Literal["done", "nothing", "failed"]
     said: str = ""  # what whoever made it was told

@@ -334,9 +334,9 @@ class Changes:
         name, was_there = self._page_data.source.read(lambda store: schedule_changes.remove(store, fields))
         self._page_data.beat_schedule.forget()
         words, data = {"name": name}, {"name": name, "removed": was_there}
-        return (
-            Outcome("said_remove", words, data) if was_there else Outcome("said_remove_nothing", words, data, "nothing")
-        )
+        if was_there:
+            return Outcome("said_remove", words, data)
+        return Outcome("said_remove_nothing", words, data, "nothing")
 
     def _schedule_name(self, fields: Fields) -> str:
         """An entry that a running beat has: what no beat sends can be neither run nor paused from here."""

@@ -1,4 +1,4 @@
-"""Adds, replaces and removes the entries of schedules that live in the store, for programs that ask the page's server."""
+"""Adds, replaces and removes the schedules that live in the store, for programs that ask the page's server."""
 
 from __future__ import annotations
 

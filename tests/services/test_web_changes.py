@@ -240,7 +240,7 @@ def test_a_program_keeps_schedules_in_the_store(guarded: ManagedPage, store_url:
         answer = client.open(address, method=method, json=fields or None, headers=headers, base_url=LOCAL)
         return answer.status_code, answer.get_json()
 
-    entry = {"task": "livectl.ping", "every": "10m", "tags": ["customer"]}
+    entry: dict[str, Any] = {"task": "livectl.ping", "every": "10m", "tags": ["customer"]}
     assert ask("POST", name="c42", **entry) == (
         200,
         {
@@ -257,8 +257,9 @@ def test_a_program_keeps_schedules_in_the_store(guarded: ManagedPage, store_url:
     assert ask("POST", name="filed", **entry)[0] == 409, "a running beat has it from its file"
     status, refused = ask("POST", name="c43", task="livectl.pong", every="0s")
     assert status == 400
-    assert refused["error"]["mistakes"][0]["text"].startswith('c43: task: the app has no task "livectl.pong"')
-    assert refused["error"]["mistakes"][1]["hint"] == "such as 30s, 5m or 1h30m"
+    first, second = refused["error"]["mistakes"]
+    assert (first["text"], first["hint"]) == ('c43: every: "0s" must be more than zero', "such as 30s, 5m or 1h30m")
+    assert 'c43: task: the app has no task "livectl.pong"' in second["text"]
     assert ask("POST", **entry)[0] == 400, "it has no name"
     assert ask("PUT", "/c42", task="livectl.ping", cron="@daily")[1]["outcome"] == "done"
     assert ask("PUT", "/a/b", **entry)[1]["name"] == "a/b"
