@@ -116,8 +116,9 @@ class Lists:
         return dict.fromkeys(sorted(available_timezones()), "")
 
     def background(self) -> dict[str, str]:
-        """What was started with --detach."""
-        return {path.stem: "" for path in sorted((self._context.home / "run").glob("*.json"))}
+        """What was started with --detach, and the workers of `up`."""
+        run = self._context.home / "run"
+        return {path.stem: "" for path in sorted((*run.glob("*.json"), *(run / "members").glob("worker-*.json")))}
 
     @cached_property
     def _settings(self) -> Settings:

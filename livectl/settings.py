@@ -16,6 +16,7 @@ from livectl.secret import KNOWN, Secret, UnsetAddress, resolve_secret, secret_f
 from livectl.setting_types import CeleryValue, Endpoint, Port, RedisAddress, value_readers
 from livectl.task_settings import Retry, TaskSettings, Unique
 from livectl.units import ByteSize, Duration, Rate, TimeOfDay, Timezone, Window  # noqa: TC001 - msgspec reads them
+from livectl.worker_options import WorkerSettings  # noqa: TC001 - likewise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -181,6 +182,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     polling: Polling = Polling()  # how often streamers are asked after
     network: Network = Network()  # how platforms are reached
     web: Web = Web()  # the page
+    workers: dict[str, WorkerSettings] = {}  # the workers of `up`, by a name of your choice; one if left out
     up: Up = Up()  # how `up` looks after what it runs
     # how jobs are sent and taken on Redis, and wait on RabbitMQ; stock is Celery's own way
     transport: Literal["livectl", "stock"] = "livectl"

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
+from livectl.errors import SettingsError
 from livectl.pools import GREEN_POOLS, Pool
+from livectl.units import ByteSize, Duration  # noqa: TC001 - msgspec reads them
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +49,49 @@ class WorkerTuning(msgspec.Struct, frozen=True, kw_only=True):
             if value is not None:
                 words += [_option(name), f"{value:g}" if isinstance(value, float) else str(value)]
         return words
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker of `up`, by its name."""
+
+    # how its jobs run; threads for livectl's own app and prefork for others if left out
+    pool: Literal["prefork", "threads", "eventlet", "gevent", "solo"] | None = None
+    concurrency: int | None = None  # jobs at a time; by the processors if left out
+    queues: tuple[str, ...] = ()  # queues that it reads; the app's own if left out
+    exclude_queues: tuple[str, ...] = ()  # queues of the app that it does not read
+    autoscale: str | None = None  # so many jobs at a time as there is work for, most and fewest: "10,3"
+    events: bool = False  # whether it sends an event for each step of a job
+    max_tasks_per_child: int | None = None  # a process of its pool is replaced after so many jobs
+    max_memory_per_child: ByteSize | None = None  # a process of its pool is replaced once it has more: 200MB
+    time_limit: Duration | None = None  # a job that takes longer is killed
+    soft_time_limit: Duration | None = None  # a job that takes longer is interrupted
+    prefetch_multiplier: int | None = None  # jobs at hand for each that runs; 0 is without a limit
+    optimization: Literal["default", "fair"] | None = None  # how the processes of its pool are fed
+    loglevel: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL"] = "INFO"  # of its log
+    pidfile: str | None = None  # where its pid is written
+
+    def __post_init__(self) -> None:
+        for mistake in find_mistakes(self.tuning(), self.pool or "prefork", self.concurrency):
+            raise SettingsError(f"{mistake.name}: {mistake.text}", mistake.hint)
+        for name in ("concurrency", "max_tasks_per_child"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise SettingsError(f"{name} is {number}, and less than one", "Write 1 or more, or leave it out.")
+
+    def tuning(self) -> WorkerTuning:
+        """The options of `celery worker` that it stands for."""
+        memory = self.max_memory_per_child
+        return WorkerTuning(
+            events=self.events,
+            autoscale=self.autoscale,
+            max_tasks_per_child=self.max_tasks_per_child,
+            max_memory_per_child=memory // KIBIBYTE if memory is not None else None,
+            time_limit=self.time_limit,
+            soft_time_limit=self.soft_time_limit,
+            prefetch_multiplier=self.prefetch_multiplier,
+            exclude_queues=",".join(self.exclude_queues) or None,
+            optimization=self.optimization,
+            pidfile=self.pidfile,
+        )
 
 
 class OptionMistake(NamedTuple):

@@ -170,9 +170,9 @@ def restore_delayed(context: CommandContext, /) -> None:
       livectl -A proj queues restore-delayed
     """
     from livectl.ops.cluster import purge as queue_purge
-    from livectl.ops.jobs import views
+    from livectl.ops.jobs import queue_views
 
-    context.show(views.restored_delays(queue_purge.restore_delayed(context.deployment)))
+    context.show(queue_views.restored_delays(queue_purge.restore_delayed(context.deployment)))
 
 
 @command.command()
@@ -195,21 +195,21 @@ def move(context: CommandContext, /, *, to_broker: str | None, dry_run: bool, **
     """
     from livectl.address import Address
     from livectl.ops.cluster import move as queue_move
-    from livectl.ops.jobs import views
+    from livectl.ops.jobs import queue_views
 
     other = Address.parse(to_broker) if to_broker else None
     request = queue_move.MoveRequest(to_broker=other, **options)
     with context.working(f"looking into {request.source}"):
         found = queue_move.count(context.deployment, request)
     if dry_run:
-        context.show(views.move_plan(request.source, found))
+        context.show(queue_views.move_plan(request.source, found))
         return
     total = min(sum(found.values()), request.limit or sum(found.values()))
     with context.working(f"moving to {request.target}") as advance:
         for result in queue_move.move(context.deployment, request):
             advance(min(result.moved, total), total)
     context.note_change("move", f"{result.source} to {result.target}", "done" if result.moved else "nothing")
-    context.show(views.move_summary(result))
+    context.show(queue_views.move_summary(result))
 
 
 @command.command()
@@ -232,7 +232,7 @@ def purge(context: CommandContext, /, *, queue: str | None, every: bool, save: s
       livectl -A proj queues purge --all --yes
     """
     from livectl.ops.cluster import purge as queue_purge
-    from livectl.ops.jobs import views
+    from livectl.ops.jobs import queue_views
     from livectl.ops.jobs.job_request import parse_duration_option
 
     if (queue is None) != every:
@@ -252,7 +252,7 @@ def purge(context: CommandContext, /, *, queue: str | None, every: bool, save: s
     results = _purge(
         context, filters, save or f"purged-{queue or 'all'}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl", **options
     )
-    context.show(views.purge_summary(results[0]) if queue else views.purge_of_all(results))
+    context.show(queue_views.purge_summary(results[0]) if queue else queue_views.purge_of_all(results))
 
 
 def _purge(
@@ -260,7 +260,7 @@ def _purge(
 ) -> list[PurgeResult]:
     """Asks once for all of the queues, and purges those that hold something."""
     from livectl.ops.cluster import purge as queue_purge
-    from livectl.ops.jobs import views
+    from livectl.ops.jobs import queue_views
 
     with context.working("looking into the queues"):
         looked = [
@@ -271,7 +271,7 @@ def _purge(
         return [queue_purge.empty_result(each.queue) for each in filters]
     if not yes:
         tasks = sum((Counter(plan.tasks) for _, plan in plans), Counter[str]())
-        context.say(views.task_counts(dict(tasks)))
+        context.say(queue_views.task_counts(dict(tasks)))
         total, delayed = tasks.total(), sum(plan.delayed for _, plan in plans)
         number = "all" if delayed == total else f"{delayed:,}"
         waiting = f", {number} of which wait for their time" if delayed else ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from livectl.context import CommandContext, loglevel_option, pass_command_context
+from livectl.errors import UsageError
 from livectl.pools import POOLS
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from livectl.ops.processes.embedded_broker import EmbeddedBroker
     from livectl.ops.processes.supervised_process import ChildSpec
     from livectl.ops.services.board import Board, Source
+    from livectl.ops.services.members import MemberRequests, WorkerMember
     from livectl.ops.services.up import Environment, UpOptions, UpSummary
+    from livectl.settings_watch import SettingsWatch
 
 LOG_FORMATS = ("text", "json")
 OPEN_PAGE_NOTE = "open to all users here: set web.token"
@@ -69,15 +72,29 @@ def command(
             context.app, context.settings, context.cwd, None if detach else context.say, with_beat=with_beat
         )
     context.say_unset_secrets()
+    if by_settings := bool(context.settings.workers):
+        _check_beside_workers({**options, "extra": extra}, context.settings.sources["workers"])
     options["pool"] = options["pool"] or up.default_pool(context.app)
     options["name"] = options["name"] or f"up-{os.getpid()}"
     up_options = up.UpOptions(
-        app=context.app, config=context.config, worker_extra=extra, beat_extra=beat_extra, **options
+        app=context.app,
+        config=context.config,
+        worker_extra=extra,
+        beat_extra=beat_extra,
+        by_settings=by_settings,
+        **options,
     )
     environment = up.Environment(
         environ=context.environ, cwd=context.cwd, host=socket.gethostname(), processors=available_processors()
     )
     return _start_detached(context, up_options, environment) if detach else _run(context, up_options, environment)
+
+
+def _check_beside_workers(options: dict[str, Any], place: str) -> None:
+    """`workers:` of the settings say all of the workers: an option would be of none of them, or of each."""
+    words = {"pool": "-P", "concurrency": "-c", "queues": "-Q", "name": "-n", "extra": "what stands behind --"}
+    if given := [word for name, word in words.items() if options[name]]:
+        raise UsageError(f"{place} names the workers, and {given[0]} is of which of them?", "Write it there.")
 
 
 def _start_detached(context: CommandContext, up_options: UpOptions, environment: Environment) -> int:
@@ -129,8 +146,11 @@ def _run(context: CommandContext, up_options: UpOptions, environment: Environmen
                 context.show(up.summary_view(summary, **_terminal(context, context.out)))
             if summary.port_note:
                 board.say(summary.port_note)
-            board.watch(_sources(context, board, began))
-            code = Supervisor(children, board.write, SupervisorTimings.from_settings(context.settings.up)).run()
+            watch = _watch_settings(context, board)
+            board.watch(_sources(context, watch, began))
+            requests = _requests(context, up_options, environment, board, watch)
+            timings = SupervisorTimings.from_settings(context.settings.up)
+            code = Supervisor(children, board.write, timings, requests=requests).run()
     finally:
         board.close()
         running_settings.forget_start("up", context.settings)
@@ -187,13 +207,26 @@ def _make_board(context: CommandContext, *, as_json: bool) -> Board:
     return Board(None if context.quiet else screen, logs, line_format, up.MEMBER_NAMES, member_lines=say_all)
 
 
-def _sources(context: CommandContext, board: Board, since: float) -> list[Source]:
-    """Where the board reads: of streamers only for livectl's own app."""
-    from livectl.live import pulse
+def _requests(
+    context: CommandContext, up_options: UpOptions, environment: Environment, board: Board, watch: SettingsWatch
+) -> MemberRequests:
+    """What is asked of the workers while they run, by commands and by changed settings."""
+    from livectl.ops.services import members, up
+
+    members.forget_requests(context.settings.home)
+    probe = up.make_probe(up_options, environment, context.settings, board.say)
+    factory = up.make_factory(up_options, environment, context.settings, probe)
+    workers = up.plan_workers(up_options, environment, context.settings)
+
+    def read_plan() -> list[WorkerMember] | None:
+        return up.plan_workers(up_options, environment, watch.current()) if up_options.by_settings else None
+
+    return members.MemberRequests(factory, workers, read_plan, board.say)
+
+
+def _watch_settings(context: CommandContext, board: Board) -> SettingsWatch:
     from livectl.live.alerts import targets
     from livectl.models import BoardEvent
-    from livectl.ops.services.board import Source
-    from livectl.ops.services.pulse import JobPulse
     from livectl.settings_watch import SettingsWatch
 
     said = tuple(context.settings.describe_unset())
@@ -203,7 +236,15 @@ def _sources(context: CommandContext, board: Board, since: float) -> list[Source
             board.tell(BoardEvent(at=time.time(), event="file", text=line))
 
     check = targets.check_targets if context.app is None else lambda settings: None
-    watch = SettingsWatch(context.environ, context.cwd, context.config, check=check, say=tell)
+    return SettingsWatch(context.environ, context.cwd, context.config, check=check, say=tell)
+
+
+def _sources(context: CommandContext, watch: SettingsWatch, since: float) -> list[Source]:
+    """Where the board reads: of streamers only for livectl's own app."""
+    from livectl.live import pulse
+    from livectl.ops.services.board import Source
+    from livectl.ops.services.pulse import JobPulse
+
     jobs = JobPulse(context.find_deployment, lambda: watch.current().schedules, since)
     if context.app is not None:
         return [Source("jobs", jobs.read)]

@@ -15,7 +15,7 @@ import pytest
 
 from livectl.errors import LivectlError, ServerError
 from livectl.ops.processes.supervised_process import ChildSpec, spawn
-from livectl.ops.processes.supervisor import Supervisor, SupervisorTimings
+from livectl.ops.processes.supervisor import MemberRequest, Supervisor, SupervisorTimings
 from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
@@ -447,3 +447,43 @@ def test_signals_go_where_they_went_before() -> None:
     supervised = SupervisorRun([child("a", ECHO, "0", "SIGTERM")])
     supervised.run((supervised.has("a", "up"), signal.SIGTERM))
     assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_one_child_is_stopped_started_anew_added_and_removed_while_the_others_go_on(tmp_path: Path) -> None:
+    lines: list[str] = []
+    asked: list[MemberRequest] = []
+    starts = tmp_path / "starts"
+
+    def counted(name: str, text: str) -> ChildSpec:
+        script = f"open({str(starts)!r}, 'a').write({text!r} + ' '); print('up', flush=True); {WAIT}"
+        return child(name, script)
+
+    def take() -> list[MemberRequest]:
+        taken, asked[:] = list(asked), []
+        return taken
+
+    def started() -> list[str]:
+        return sorted(starts.read_text().split()) if starts.exists() else []
+
+    supervisor = Supervisor(
+        [counted("one", "one"), counted("two", "two")], lambda _, line: lines.append(line), FAST, requests=take
+    )
+
+    def ask_one_after_the_other() -> None:
+        wait_for(lambda: started() == ["one", "two"])
+        asked.append(MemberRequest(action="restart", name="two", spec=counted("two", "two-anew")))
+        wait_for(lambda: started() == ["one", "two", "two-anew"])
+        asked.append(MemberRequest(action="stop", name="two"))
+        wait_for(lambda: "two has ended" in lines)
+        asked.append(MemberRequest(action="restart", name="two"))
+        asked.append(MemberRequest(action="add", name="three", spec=counted("three", "three")))
+        wait_for(lambda: started() == ["one", "three", "two", "two-anew", "two-anew"])
+        asked.append(MemberRequest(action="remove", name="three"))
+        wait_for(lambda: "three has ended" in lines)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=ask_one_after_the_other)
+    thread.start()
+    assert supervisor.run() == 0
+    thread.join()
+    assert started() == ["one", "three", "two", "two-anew", "two-anew"]

@@ -61,6 +61,9 @@ class SupervisedProcess:
         self.restart_pause = 0.0  # seconds
         self.failed_starts = 0  # in a row
         self.has_worked = False  # ever: passed a health check, or ran for a while
+        self.is_wanted = True  # False: it was told to end, and is not started again
+        self.is_removed = False  # it is forgotten once it has ended
+        self.is_replaced = False  # it was told to end in order to be started anew
         self.last_lines = deque[str](maxlen=MAX_LAST_LINES)
         self._escalation: list[tuple[float, signal.Signals]] | None = None  # signals to come, and when
 

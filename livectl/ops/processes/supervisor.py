@@ -7,19 +7,18 @@ import selectors
 import signal
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from livectl.errors import EXIT_DONE, EXIT_INTERRUPTED, LivectlError
 from livectl.ops.processes.output import OutputReader
-from livectl.ops.processes.supervised_process import HealthMonitor, SupervisedProcess
+from livectl.ops.processes.supervised_process import ChildSpec, HealthMonitor, SupervisedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from types import FrameType
 
-    from livectl.ops.processes.supervised_process import ChildSpec
     from livectl.settings import Up
 
 
@@ -62,6 +61,16 @@ class SupervisorTimings(msgspec.Struct, frozen=True):
         )
 
 
+class MemberRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done with one child while the others go on."""
+
+    action: Literal["stop", "restart", "add", "remove"]
+    name: str
+    spec: ChildSpec | None = None  # of one that is new, or to be another from now on
+    now: bool = False  # whether its running jobs get no time
+    patient: bool = False  # whether they get all the time that they take
+
+
 class Supervisor:
     """Runs children, which start in the order given and end in the opposite order."""
 
@@ -71,7 +80,9 @@ class Supervisor:
         write: Callable[[str, str], None],
         timings: SupervisorTimings | None = None,
         clock: Callable[[], float] = time.monotonic,
+        requests: Callable[[], Sequence[MemberRequest]] = tuple,
     ) -> None:
+        self._requests = requests  # asked in each step: what is to be done since
         self._processes = [SupervisedProcess(spec) for spec in specs]
         self._write = write  # called with the name of the child, and a line
         self._timings = timings or SupervisorTimings()
@@ -107,13 +118,44 @@ class Supervisor:
         for key, _ in self._selector.select(POLL_SECONDS if self._processes[-1].started_at else START_POLL_SECONDS):
             key.data()
         now = self._clock()
-        for process in self._processes:
+        for process in list(self._processes):
             self._check(process, now)
         if self._stopping:
             self._stop_next(now)
         else:
+            for request in self._requests():
+                self._serve(request, now)
             self._start_next(now)
             self._report_ready()
+
+    def _serve(self, request: MemberRequest, now: float) -> None:
+        process = next((process for process in self._processes if process.name == request.name), None)
+        if process is None:
+            if request.action == "add" and request.spec:
+                self._add(request.spec)
+            return
+        process.spec = request.spec or process.spec
+        process.is_wanted = request.action in {"restart", "add"}
+        process.is_replaced, process.is_removed = process.is_wanted, request.action == "remove"
+        if process.popen is None:
+            process.restart_at, process.failed_starts = (now if process.is_wanted else None), 0
+            self._forget_removed(process)
+        elif not process.is_stopping or request.now:
+            self._write_own_line(f"{process.name} is told to end{', and started anew' if process.is_wanted else ''}")
+            grace = self._timings.hurried_grace_seconds if request.now else float("inf") if request.patient else None
+            process.stop(now, self._timings.quit_seconds, grace)
+
+    def _add(self, spec: ChildSpec) -> None:
+        """One that is new does not end the others when it cannot be started."""
+        process = SupervisedProcess(spec)
+        process.has_worked = True
+        self._processes.append(process)
+        if spec.check_health:
+            self._health_monitor.watch(process, spec.check_health)
+
+    def _forget_removed(self, process: SupervisedProcess) -> None:
+        if process.is_removed:
+            self._processes.remove(process)
 
     def _check(self, process: SupervisedProcess, now: float) -> None:
         if (code := process.poll_exit_code()) is not None:
@@ -132,7 +174,7 @@ class Supervisor:
     def _start_next(self, now: float) -> None:
         """Starts the next child that never ran, once every child before it is ready."""
         for process in self._processes:
-            if not process.started_at:
+            if not process.started_at and process.is_wanted:
                 self._start(process, now)
                 return
             if self._processes[-1].started_at or not (process.spec.ready is None or process.spec.ready()):
@@ -149,6 +191,9 @@ class Supervisor:
 
     def _handle_exit(self, process: SupervisedProcess, code: int, now: float) -> None:
         """Plans the restart of a child that ended by itself, or gives up."""
+        if not process.is_wanted or process.is_replaced:
+            self._handle_asked_exit(process, now)
+            return
         lifetime = now - process.started_at
         if process.was_healthy or lifetime >= self._timings.failed_start_within:
             process.has_worked = True
@@ -170,6 +215,13 @@ class Supervisor:
         self._write_own_line(_restart_message(process, code))
         if process.failed_starts == self._timings.max_failed_starts:
             self._write_own_line(_parked_message(process))
+
+    def _handle_asked_exit(self, process: SupervisedProcess, now: float) -> None:
+        """One that was told to end is started anew at once, or stays away."""
+        self._write_own_line(f"{process.name} has ended{', and is started anew' if process.is_wanted else ''}")
+        process.restart_at, process.failed_starts = (now if process.is_wanted else None), 0
+        process.is_replaced = False
+        self._forget_removed(process)
 
     def _handle_failure(self, process: SupervisedProcess, error: LivectlError | OSError, now: float) -> None:
         """Tries again later what cannot be started or repaired now, unless it has never worked: then all ends."""

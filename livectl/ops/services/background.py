@@ -11,7 +11,7 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -76,6 +76,7 @@ def start_or_exec(
     *,
     detach: bool,
     say: Callable[[str], None],
+    run: Callable[[list[str], Mapping[str, str]], NoReturn] = launch.exec_command,
 ) -> View:
     """Starts the command in the background if detached; otherwise this process becomes the command and never returns.
 
@@ -90,7 +91,7 @@ def start_or_exec(
     if launch.SCHEDULER in argv:
         check_schedule(settings, cwd, argv[argv.index("-s") + 1] if "-s" in argv else None)
     if not detach:
-        launch.exec_command(argv, environ)
+        run(argv, environ)
     running = start(settings.home, name, argv, environ=environ, cwd=cwd, host=socket.gethostname(), say=say)
     message = (
         f"{name} runs in the background (pid {running.pid}). Its log is {running.log}; `livectl stop {name}` ends it."
@@ -231,8 +232,8 @@ def _names_of(running: BackgroundProcess) -> set[str]:
     if node := running.option_value("-n"):
         host = socket.gethostname()
         full_name = launch.full_node_name(node, host)
-        names |= {node, full_name, full_name.partition("@")[0], f"worker-{full_name.partition('@')[0]}"}
-        names |= {node.removesuffix("@%h")}
+        short = full_name.partition("@")[0]
+        names |= {node, full_name, short, f"worker-{short}", node.removesuffix("@%h")}
     return names
 
 
@@ -248,13 +249,13 @@ def argv_view(argv: list[str]) -> View:
 
 
 def all_started_view(processes: Sequence[BackgroundProcess]) -> View:
-    rows = [_as_row(running) for running in processes]
-    return render.sentence("\n".join(_render_running(running) for running in processes), rows)
+    text = "\n".join(map(_render_running, processes))
+    return render.sentence(text, [_as_row(running) for running in processes])
 
 
 def stopped_view(processes: Sequence[BackgroundProcess]) -> View:
-    rows = [_as_row(running) for running in processes]
-    return render.sentence("\n".join(f"{running.name} has ended (pid {running.pid})." for running in processes), rows)
+    text = "\n".join(f"{running.name} has ended (pid {running.pid})." for running in processes)
+    return render.sentence(text, [_as_row(running) for running in processes])
 
 
 def not_found_view(home: Path, name: str | None) -> View:
@@ -310,7 +311,7 @@ def _spawn(
         log=str(state_dir.log_path(home, name)),
     )
     try:
-        _write_record(_record_path(home, name), running)
+        write_file(_record_path(home, name), msgspec.json.encode(running), mode=state_dir.PRIVATE_FILE_MODE)
     except OSError:
         child.kill()
         raise
@@ -338,8 +339,9 @@ class _StartCheck:
         return f": {self._probe.problem}" if self._probe.problem else ""
 
     def has_answered(self) -> bool:
-        if self._node is None:
-            return self._has_beat()
+        if self._node is None:  # a beat, or `up` with the workers of its settings
+            is_up = self._running.name == "up"
+            return self._says(rf"(?:{READY_LINE}).*\bworker\b") if is_up else self._has_beat()
         worker_says_so = rf"{re.escape(self._node)} ready\."  # Celery's own word, once it has its broker
         if self._running.name == "up":
             return self._says(READY_LINE) and self._says(rf"(?:{READY_LINE}).*\bworker\b|{worker_says_so}")
@@ -444,7 +446,3 @@ def _read_record(path: Path) -> BackgroundProcess | None:
         return msgspec.json.decode(path.read_bytes(), type=BackgroundProcess)
     except (OSError, msgspec.DecodeError):
         return None
-
-
-def _write_record(path: Path, running: BackgroundProcess) -> None:
-    write_file(path, msgspec.json.encode(running), mode=state_dir.PRIVATE_FILE_MODE)

@@ -202,7 +202,7 @@ def _own_event(line: str, members: Sequence[str], now: float) -> BoardEvent:
     if line.startswith(STOPPING_PREFIX):
         return BoardEvent(at=now, event="stopping", text=line.removeprefix(STOPPING_PREFIX).strip(": "))
     member = line.partition(" ")[0]
-    details = {"member": member} if member in members else {}
+    details = {"member": member} if member in members or member.startswith("worker-") else {}
     return BoardEvent(at=now, event="member" if details else "note", text=line, details=details)
 
 

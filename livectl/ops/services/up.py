@@ -20,16 +20,12 @@ from livectl.models import BoardEvent
 from livectl.ops import deployment
 from livectl.ops.processes import launch, state_dir
 from livectl.ops.processes.embedded_broker import EmbeddedBroker, resolve_addresses
-from livectl.ops.processes.launch import (
-    KILLED_JOBS_NOTE,
-    REQUEUE_ON_QUIT_POOLS,
-    WorkerOptions,
-    argv_with_requeue_on_quit,
-)
+from livectl.ops.processes.launch import WorkerOptions
 from livectl.ops.processes.listener import find_owner, listen
 from livectl.ops.processes.supervised_process import ChildSpec, spawn
-from livectl.ops.services import background
+from livectl.ops.services import background, members
 from livectl.ops.services.health import LivenessProbe
+from livectl.ops.services.members import MemberFactory, WorkerMember
 from livectl.render import View, shorten_cells
 from livectl.units import format_count, format_duration
 
@@ -73,6 +69,7 @@ class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
     worker_extra: tuple[str, ...] = ()  # options of `celery worker`
     beat_extra: tuple[str, ...] = ()  # options of `celery beat`
     log_format: Literal["text", "json"] = "text"
+    by_settings: bool = False  # whether `workers:` of the settings names the workers
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +95,7 @@ class UpSummary(msgspec.Struct, frozen=True, kw_only=True):
     page_problem: str | None  # why livectl's own app has none
     worker: str
     pool: Pool
+    workers: tuple[str, ...] = ()  # that `workers:` of the settings names
     app: str | None = None  # that of -A
     logs: str = ""  # the folder with the log of each member
     follows: str | None = None  # who is followed, in words
@@ -116,10 +114,7 @@ def command_line(options: UpOptions) -> list[str]:
     flags = {
         "-A": options.app,
         "--config": options.config,
-        "-P": options.pool,
-        "-c": options.concurrency,
-        "-Q": options.queues,
-        "-n": options.name,
+        **({} if options.by_settings else _worker_flags(options)),
         "-l": options.loglevel,
         "--log-format": None if options.log_format == "text" else options.log_format,
     }
@@ -127,6 +122,10 @@ def command_line(options: UpOptions) -> list[str]:
     arguments += ["--beat-options", shlex.join(options.beat_extra)] if options.beat_extra else []
     arguments += ["--", *options.worker_extra] if options.worker_extra else []
     return [sys.executable, "-m", "livectl", "up", *arguments]
+
+
+def _worker_flags(options: UpOptions) -> dict[str, object]:
+    return {"-P": options.pool, "-c": options.concurrency, "-Q": options.queues, "-n": options.name}
 
 
 def split_options(text: str) -> tuple[str, ...]:
@@ -218,6 +217,7 @@ def build_summary(
         page_problem=settings.web.token.problem if settings.web.token and not (page or options.app) else None,
         worker=_worker_node_name(options, environment),
         pool=options.pool,
+        workers=tuple(settings.workers) if options.by_settings else (),
         app=options.app,
         logs=str(state_dir.log_folder(settings.home)),
         follows=follows,
@@ -256,13 +256,16 @@ def build_child_specs(
     page: socket.socket | None,
 ) -> list[ChildSpec]:
     """The children, in the order in which they start."""
-    probe = LivenessProbe(lambda: deployment.find(options.app, settings, environment.cwd), environment.host, warn)
+    probe = make_probe(options, environment, settings, warn)
+    factory, workers = make_factory(options, environment, settings, probe), plan_workers(options, environment, settings)
+    for member in workers:
+        factory.check(member)
     broker_specs = [_broker_spec(server)] if server else []
     page_specs = [_page_spec(options, environment, settings.web.host, page)] if page else []
     return [
         *broker_specs,
         *page_specs,
-        _worker_spec(options, environment, probe, guard=settings.worker.guard),
+        *(factory.spec(member) for member in workers),
         _beat_spec(options, environment, probe),
     ]
 
@@ -278,7 +281,10 @@ def _broker_spec(server: EmbeddedBroker) -> ChildSpec:
     )
 
 
-def _worker_spec(options: UpOptions, environment: Environment, probe: LivenessProbe, *, guard: bool) -> ChildSpec:
+def plan_workers(options: UpOptions, environment: Environment, settings: Settings) -> list[WorkerMember]:
+    """The workers: those of the settings, or the one of the options."""
+    if options.by_settings:
+        return members.plan(settings, options.app, options.pool)
     worker_options = WorkerOptions(
         app=options.app,
         pool=options.pool,
@@ -287,24 +293,30 @@ def _worker_spec(options: UpOptions, environment: Environment, probe: LivenessPr
         name=_worker_node_name(options, environment),
         loglevel=options.loglevel,
         extra=options.worker_extra,
-        guard=guard,
+        guard=settings.worker.guard,
     )
-    argv = argv_with_requeue_on_quit(
-        launch.worker_command(worker_options, processors=environment.processors, process=0)
+    return [WorkerMember(name=members.DEFAULT_MEMBER, options=worker_options)]
+
+
+def make_factory(
+    options: UpOptions, environment: Environment, settings: Settings, probe: LivenessProbe
+) -> MemberFactory:
+    """Makes children out of workers."""
+    return MemberFactory(
+        home=settings.home,
+        cwd=environment.cwd,
+        host=environment.host,
+        processors=environment.processors,
+        environ=launch.child_environment(environment.environ, options.config),
+        probe=probe,
     )
 
-    def is_alive(_: int) -> bool | None:
-        alive = probe.is_worker_alive(_worker_node_name(options, environment))
-        return None if options.pool == "solo" and not alive else alive  # solo is deaf while it works
 
-    environ = launch.child_environment(environment.environ, options.config)
-    return ChildSpec(
-        name="worker",
-        start=lambda: spawn(argv, environ),
-        check_health=is_alive if options.app is None or probe.can_ask_workers() else None,
-        requeues_on_quit=options.pool in REQUEUE_ON_QUIT_POOLS,
-        if_killed=KILLED_JOBS_NOTE,
-    )
+def make_probe(
+    options: UpOptions, environment: Environment, settings: Settings, warn: Callable[[str], None]
+) -> LivenessProbe:
+    """Asks the children whether they work."""
+    return LivenessProbe(lambda: deployment.find(options.app, settings, environment.cwd), environment.host, warn)
 
 
 def _beat_spec(options: UpOptions, environment: Environment, probe: LivenessProbe) -> ChildSpec:
@@ -384,6 +396,8 @@ def summary_lines(
     where = {"page": _page_text(summary), "follows": summary.follows or "nobody"}
     if summary.app is not None:
         where = {"app": summary.app, "worker": f"{summary.worker}, pool {summary.pool}"}
+    if summary.workers:
+        where["worker"] = ", ".join(summary.workers)
     rows = where | {
         "broker": f"livectl's own, its data in {_short(summary.data)}" if summary.data else summary.broker,
         "schedule": _schedule_text(summary),
