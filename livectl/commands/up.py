@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from livectl.ops.processes.embedded_broker import EmbeddedBroker
     from livectl.ops.processes.supervised_process import ChildSpec
+    from livectl.ops.processes.supervisor import MemberRequest
     from livectl.ops.services.board import Board, Source
-    from livectl.ops.services.members import MemberRequests, WorkerMember
+    from livectl.ops.services.members import WorkerMember
     from livectl.ops.services.up import Environment, UpOptions, UpSummary
     from livectl.settings_watch import SettingsWatch
 
@@ -37,6 +38,7 @@ OPEN_PAGE_NOTE = "open to all users here: set web.token"
 @loglevel_option(help="Of logs.")
 @click.option("--beat-options", metavar="TEXT", default="", help='Options of `celery beat`, as in "--max-interval 5".')
 @click.option("--log-format", type=click.Choice(LOG_FORMATS), default="text", show_default=True, help="Of the lines.")
+@click.option("--reload", is_flag=True, help="For development: start workers anew when code below this folder changes.")
 @click.option("--detach", is_flag=True, help="Run in the background, until `livectl stop`.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY OPTIONS]")
 @pass_command_context
@@ -209,8 +211,9 @@ def _make_board(context: CommandContext, *, as_json: bool) -> Board:
 
 def _requests(
     context: CommandContext, up_options: UpOptions, environment: Environment, board: Board, watch: SettingsWatch
-) -> MemberRequests:
+) -> Callable[[], list[MemberRequest]]:
     """What is asked of the workers while they run, by commands and by changed settings."""
+    from livectl.ops.processes.code_watch import CodeWatch
     from livectl.ops.services import members, up
 
     members.forget_requests(context.settings.home)
@@ -221,7 +224,11 @@ def _requests(
     def read_plan() -> list[WorkerMember] | None:
         return up.plan_workers(up_options, environment, watch.current()) if up_options.by_settings else None
 
-    return members.MemberRequests(factory, workers, read_plan, board.say)
+    requests = members.MemberRequests(factory, workers, read_plan, board.say)
+    if not up_options.reload:
+        return requests
+    watch_code = CodeWatch(context.cwd, lambda: requests.names, board.say)
+    return lambda: [*requests(), *watch_code()]
 
 
 def _watch_settings(context: CommandContext, board: Board) -> SettingsWatch:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -15,8 +16,11 @@ from livectl.errors import SettingsError, UsageError
 from livectl.pools import POOLS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from livectl.worker_options import WorkerTuning
 
+NEVER_GIVEN_UP = 10**9  # a worker in development is tried again until its code is mended
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
@@ -63,10 +67,11 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     help="File of that beat, instead of schedules.yaml.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the command line it would become, and stop.")
+@click.option("--reload", is_flag=True, help="For development: start anew when code below this folder changes.")
 @click.option("--detach", is_flag=True, help="Run in the background, until `livectl stop`.")
 @click.argument("extra", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY OPTIONS]")
 @pass_command_context
-def command(context: CommandContext, /, *, dry_run: bool, detach: bool, **options: Any) -> None:
+def command(context: CommandContext, /, *, dry_run: bool, reload: bool, detach: bool, **options: Any) -> None:
     """It becomes `celery worker`, with a pool that patches before anything is imported and a node name of its own.
     After -- comes any option of `celery worker`.
 
@@ -95,13 +100,47 @@ def command(context: CommandContext, /, *, dry_run: bool, detach: bool, **option
     if dry_run:
         context.show(background.argv_view(argv))
         return
+    if reload and detach:
+        raise UsageError("--reload and --detach do not go together", "Leave one of them out.")
     name = f"worker-{worker_options.name}" if worker_options.name else "worker"
     environ = launch.child_environment(context.environ, context.config)
     with context.working("waiting until it works") if detach else nullcontext():
         process = background.start_or_exec(
-            argv, name, context.settings, environ, context.cwd, detach=detach, say=context.say
+            argv,
+            name,
+            context.settings,
+            environ,
+            context.cwd,
+            detach=detach,
+            say=context.say,
+            run=partial(_run_reloading, context) if reload else launch.exec_command,
         )
     context.show(process)
+
+
+def _run_reloading(context: CommandContext, argv: list[str], environ: Mapping[str, str]) -> NoReturn:
+    """Keeps the worker running until Ctrl-C, and starts it anew when its code changes."""
+    from livectl.ops.processes import launch
+    from livectl.ops.processes.code_watch import CodeWatch
+    from livectl.ops.processes.supervised_process import ChildSpec, spawn
+    from livectl.ops.processes.supervisor import Supervisor, SupervisorTimings
+
+    command = launch.argv_with_requeue_on_quit(argv)
+    pool = argv[argv.index("-P") + 1]
+    spec = ChildSpec(
+        name="worker",
+        start=lambda: spawn(command, environ),
+        grace_seconds=float("inf"),  # running jobs end first, as without --reload
+        requeues_on_quit=pool in launch.REQUEUE_ON_QUIT_POOLS,
+        if_killed=launch.KILLED_JOBS_NOTE,
+    )
+    watch = CodeWatch(context.cwd, lambda: ["worker"], context.say)
+    timings = SupervisorTimings(max_failed_starts=NEVER_GIVEN_UP)
+
+    def write(_: str, line: str) -> None:
+        print(line, file=context.err, flush=True)
+
+    raise click.exceptions.Exit(Supervisor([spec], write, timings, requests=watch).run())
 
 
 def _take_tuning(options: dict[str, Any]) -> WorkerTuning:

@@ -69,6 +69,7 @@ class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
     worker_extra: tuple[str, ...] = ()  # options of `celery worker`
     beat_extra: tuple[str, ...] = ()  # options of `celery beat`
     log_format: Literal["text", "json"] = "text"
+    reload: bool = False  # whether changed code starts the workers anew
     by_settings: bool = False  # whether `workers:` of the settings names the workers
 
 
@@ -119,6 +120,7 @@ def command_line(options: UpOptions) -> list[str]:
         "--log-format": None if options.log_format == "text" else options.log_format,
     }
     arguments = [word for flag, value in flags.items() if value is not None for word in (flag, str(value))]
+    arguments += ["--reload"] if options.reload else []
     arguments += ["--beat-options", shlex.join(options.beat_extra)] if options.beat_extra else []
     arguments += ["--", *options.worker_extra] if options.worker_extra else []
     return [sys.executable, "-m", "livectl", "up", *arguments]
