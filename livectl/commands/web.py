@@ -52,23 +52,24 @@ def command(
         listener = server.bind(host or web.host, web.port if port is None else port)
     else:
         listener = socket.socket(fileno=descriptor)
-    app_words = ("-A", context.app) if context.app else ()
-    environ = launch.child_environment(context.environ, context.config)
-    examine = partial(job_data.examine_beside, context.cwd, environ, app_words)
-    tools = PageTools(watch.current, lambda: (context.sending_app, context.load_tasks()), examine)
-    app = server.create_app(context.find_deployment, watch.current, tokens, tools)
-    job_data.keep_sampling(StoreReader(context.find_deployment))
-    push_routes.forget_strangers(StoreReader(context.find_deployment), tokens)
-    url = server.page_url(listener)
-    context.show(sentence(f"The page is at {url}", {"url": url}))
-    if hint := auth.hint_for_local_users(tokens, context.settings.file):
-        context.say(hint)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    running_settings.note_start("page", watch.started, context.cwd, config=context.config)
-    try:
-        server.serve(app, listener)
-    finally:
-        running_settings.forget_start("page", watch.started)
+    with listener:  # whatever ends this before or while it serves
+        app_words = ("-A", context.app) if context.app else ()
+        environ = launch.child_environment(context.environ, context.config)
+        examine = partial(job_data.examine_beside, context.cwd, environ, app_words)
+        tools = PageTools(watch.current, lambda: (context.sending_app, context.load_tasks()), examine)
+        app = server.create_app(context.find_deployment, watch.current, tokens, tools)
+        job_data.keep_sampling(StoreReader(context.find_deployment))
+        push_routes.forget_strangers(StoreReader(context.find_deployment), tokens)
+        url = server.page_url(listener)
+        context.show(sentence(f"The page is at {url}", {"url": url}))
+        if hint := auth.hint_for_local_users(tokens, context.settings.file):
+            context.say(hint)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        running_settings.note_start("page", watch.started, context.cwd, config=context.config)
+        try:
+            server.serve(app, listener)
+        finally:
+            running_settings.forget_start("page", watch.started)
 
 
 def _check_store(settings: Settings) -> None:

@@ -291,6 +291,20 @@ def test_no_answer_of_a_rabbitmq_makes_it_stumble(number: tuple[int, int] | None
         server_check.check_server(Address.parse(f"amqp://127.0.0.1:{port}//"), RABBITMQ_TIMEOUT_S)
 
 
+def test_an_interrupted_page_gives_its_port_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[socket.socket] = []
+    bind = server.bind
+
+    def note(host: str, port: int) -> socket.socket:
+        opened.append(bind(host, port))
+        return opened[-1]
+
+    monkeypatch.setattr(server, "bind", note)
+    with project() as folder:
+        run(folder, ["web", "--port", "0", "--wait-for-store"], "redis://127.0.0.1:1/0")
+    assert [listener.fileno() for listener in opened] == [-1]
+
+
 @pytest.mark.parametrize("body", [b"", b"\xff", b"HTTP/1.1 200 OK\r\n\r\n{", b"HTTP/1.1 999 \r\n", b"x" * 70_000])
 def test_no_answer_of_a_site_makes_it_stumble(valkey: Path, body: bytes) -> None:
     def serve(call: socket.socket) -> None:

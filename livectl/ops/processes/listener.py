@@ -26,9 +26,11 @@ def listen(host: str, port: int, hint: str) -> socket.socket:
     try:
         listener.bind((host.strip("[]"), port))
         listener.listen(BACKLOG)
-    except OSError as error:
+    except BaseException as error:
         listener.close()
-        raise UsageError(*_explain(host, port, error, hint)) from error
+        if isinstance(error, OSError):
+            raise UsageError(*_explain(host, port, error, hint)) from error
+        raise
     return listener
 
 
