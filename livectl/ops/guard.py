@@ -173,7 +173,9 @@ def create_guard(app: Any) -> Guard:
         logger.warning("the guard uses defaults, since the settings cannot be read: %s", error)
         settings = livectl_settings.load_usable(os.environ, Path.cwd())
     target = deployment.from_app(app, settings)
-    recorder = job_log.JobEventRecorder(target.store, app.main, settings.history) if target.store is not None else None
+    recorder = None
+    if target.store is not None and settings.history.jobs:
+        recorder = job_log.JobEventRecorder(target.store, app.main, settings.history)
     if recorder is not None:
         recorder.connect_signals()
     return Guard(settings, find_keeper(app, target), recorder, target)

@@ -1,0 +1,169 @@
+"""What the history and the numbers of jobs cost: CPU a job of worker, server and exporter, against a worker without.
+
+`none` keeps no history (`history: {jobs: 0}`), `livectl` keeps it as it is by default, `events` keeps none and sends
+Celery's events (`-E`) to a consumer that counts them as celery-exporter does: a State of Celery's, and a counter and a
+histogram of Prometheus for each event. (celery-exporter itself is in no package index.) The systems take turns, so that
+a machine that is busy with other things is as busy for each: what counts is the median of the ratios. Jobs come at
+`--rate` a second, where that is not 0. `python -m benchmarks.history --rounds 9` asks for longer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import redis
+
+from benchmarks import run_valkey
+from benchmarks.transport import FIRST_JOBS, PATIENCE_S, _cpu_s, _message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+SYSTEMS = ("none", "livectl", "events")
+MS = 1e3
+BAR_PERCENT = 3.0  # of the CPU of a worker without
+STEP_S = 0.05  # jobs are sent so often
+
+APP = """
+import os
+from celery import Celery
+
+app = Celery("bench", broker=os.environ["BENCH_BROKER"])
+app.conf.task_ignore_result = True
+
+@app.task
+def work(size):
+    return sum(hash(str(number)) for number in range(size))
+"""
+
+EXPORTER = """
+from bench import app
+from prometheus_client import Counter, Histogram
+
+counts = {kind: Counter(kind.replace("-", "_"), kind, ["name", "hostname", "queue_name"]) for kind in (
+    "task-received", "task-started", "task-succeeded", "task-failed", "task-retried", "task-rejected", "task-revoked")}
+runtime = Histogram("task_runtime", "runtime", ["name", "hostname", "queue_name"])
+state = app.events.State(max_tasks_in_memory=10000)
+
+def count(event):
+    (kind, _), task = state.event(event)
+    if event["type"] in counts and (task := state.tasks.get(event["uuid"])):
+        labels = {"name": task.name, "hostname": event["hostname"], "queue_name": "celery"}
+        counts[event["type"]].labels(**labels).inc()
+        if event["type"] == "task-succeeded":
+            runtime.labels(**labels).observe(task.runtime)
+
+with app.connection() as connection:
+    app.events.Receiver(connection, handlers={"*": count}).capture(limit=None, timeout=None, wakeup=True)
+"""
+
+
+def main() -> None:
+    options = _parser().parse_args()
+    print(__doc__)
+    rounds = [{system: _measured(system, options) for system in SYSTEMS} for _ in range(options.rounds)]
+    print(f"{'system':8} {'CPU µs/job':>11} {'of it worker':>13} {'server':>7} {'exporter':>9}   against none")
+    for system in SYSTEMS:
+        worker, server, exporter = (statistics.median(found[system][n] for found in rounds) for n in range(3))
+        ratio = statistics.median(sum(found[system]) / sum(found["none"]) for found in rounds)
+        extra = statistics.median(sum(found[system]) - sum(found["none"]) for found in rounds)
+        print(
+            f"{system:8} {worker + server + exporter:>11.0f} {worker:>13.0f} {server:>7.0f} {exporter:>9.0f}"
+            f"   {ratio:.3f} x, {extra / 10:+.1f} % of a core at 1,000 jobs/s",
+            flush=True,
+        )
+    print(f"\nBar: at most {BAR_PERCENT:.0f} % more CPU than a worker without.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.history")
+    parser.add_argument("--jobs", type=int, default=4_000)
+    parser.add_argument("--rate", type=float, default=1_000.0, help="jobs a second; 0: all at once")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--size", type=int, default=0, help="how much a job does")
+    parser.add_argument("--concurrency", type=int, default=2)
+    return parser
+
+
+def _measured(system: str, options: argparse.Namespace) -> tuple[float, float, float]:
+    """Microseconds of CPU a job: of the worker, the server, the exporter."""
+    with tempfile.TemporaryDirectory(prefix="lv-") as text:
+        folder = Path(text)
+        (folder / "bench.py").write_text(APP)
+        (folder / "exporter.py").write_text(EXPORTER)
+        (folder / "livectl.yaml").write_text("" if system == "livectl" else "history: {jobs: 0}\n")
+        with (
+            run_valkey(folder) as (socket, server),
+            _worker(system, options, folder) as worker,
+            _process(folder, sys.executable, "exporter.py") if system == "events" else nullcontext() as exporter,
+        ):
+            pids = [worker, server, *((exporter,) if exporter else ())]
+            store = redis.Redis(unix_socket_path=str(socket))
+            _run(store, FIRST_JOBS, 0.0, options.size)
+            time.sleep(1.0)
+            before = [_cpu_s(pid) for pid in pids]
+            _run(store, options.jobs, options.rate, options.size)
+            time.sleep(1.0)  # until the last is counted
+            spent = [_cpu_s(pid) - cpu for pid, cpu in zip(pids, before, strict=True)]
+    worker_s, server_s, exporter_s = (*spent, 0.0)[:3]
+    per_job = MS * MS / options.jobs
+    return worker_s * per_job, server_s * per_job, exporter_s * per_job
+
+
+def _worker(system: str, options: argparse.Namespace, folder: Path) -> AbstractContextManager[int]:
+    words = ("-m", "livectl", "-A", "bench", "worker", "-c", str(options.concurrency), "-l", "WARNING")
+    return _process(folder, sys.executable, *words, *(("-E",) if system == "events" else ()))
+
+
+@contextmanager
+def _process(folder: Path, *argv: str) -> Iterator[int]:
+    path = folder / "v.sock"
+    environ = os.environ | {
+        "BENCH_BROKER": f"redis+socket://{path}",
+        "LIVECTL_STORE": f"unix://{path}",
+        "LIVECTL_HOME": str(folder / "home"),
+        "PYTHONPATH": f"{Path.cwd()}:{folder}",
+    }
+    log = folder / f"{Path(argv[-1]).stem}.log"
+    with (
+        log.open("w") as out,
+        subprocess.Popen(argv, cwd=folder, env=environ, stdout=out, stderr=out, start_new_session=True) as process,
+    ):
+        try:
+            yield process.pid
+        except SystemExit:
+            print(log.read_text()[-2000:], file=sys.stderr)
+            raise
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _run(store: redis.Redis, jobs: int, rate: float, size: int) -> None:
+    """Puts jobs into the queue, at a rate, and waits until all are done."""
+    messages = [_message("bench.work", size) for _ in range(jobs)]
+    step = max(1, round(rate * STEP_S)) if rate else jobs
+    begin = time.monotonic()
+    for first in range(0, jobs, step):
+        store.lpush("celery", *messages[first : first + step])
+        if rate:
+            time.sleep(max(0.0, begin + (first + step) / rate - time.monotonic()))
+    deadline = time.monotonic() + PATIENCE_S
+    while store.exists("celery", "unacked"):
+        if time.monotonic() > deadline:
+            raise SystemExit("the worker does not come to an end")
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    main()
