@@ -33,9 +33,9 @@ def command(context: CommandContext, *, name: str | None, limit: int, failed: bo
     """
     from livectl import redis_client
     from livectl import schedule_reading as reading
-    from livectl.ops.jobs import views
+    from livectl.ops.jobs import outcomes
     from livectl.ops.jobs.history import JobHistory
 
     with redis_client.connect(reading.store_address(context), trial_write=False) as connection:
         runs = JobHistory.over(connection).runs(name or "", limit, failed=failed)
-    context.show(views.run_table(runs, reading.shown_zone(context, zone), name or ""))
+    context.show(outcomes.run_table(runs, reading.shown_zone(context, zone), name or ""))

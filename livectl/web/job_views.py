@@ -8,8 +8,8 @@ import msgspec
 
 from livectl import extras
 from livectl.models import JobState
+from livectl.ops.jobs.outcomes import outcome_bar
 from livectl.ops.jobs.status import END_STATES
-from livectl.ops.jobs.views import outcome_bar
 from livectl.web.drawings import draw_curve
 from livectl.web.job_data import LISTED_STATES, MAX_PAGES
 from livectl.web.times import FormattedTime, NearTimeFormatter

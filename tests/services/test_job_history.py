@@ -10,7 +10,7 @@ import pytest
 
 from livectl import redis_client
 from livectl.address import Address
-from livectl.ops.jobs import history, views
+from livectl.ops.jobs import history, outcomes
 from livectl.ops.jobs.history import JobHistory, JobNote
 from livectl.render import as_text
 
@@ -123,10 +123,10 @@ def test_runs_are_listed_with_their_outcomes_and_as_a_bar() -> None:
         history.to_entry("a", FULL | {"schedule": "nightly", "due": NOW - 1}),
         history.to_entry("b", {"schedule": "nightly", "due": NOW - 60, "state": "missed"}),
     ]
-    text = as_text(views.run_table(runs, "UTC", "nightly"), colour=False, width=80)
+    text = as_text(outcomes.run_table(runs, "UTC", "nightly"), colour=False, width=80)
     assert [line.split()[2:] for line in text.splitlines()[2:]] == [
         ["1.00", "s", "1.25", "s", "succeeded", "2"],
         ["missed"],
     ]
-    assert views.outcome_bar([run.outcome for run in runs]) == "M."
-    assert views.run_fields(runs[0])["duration"] == pytest.approx(1.245)
+    assert outcomes.outcome_bar([run.outcome for run in runs]) == "M."
+    assert outcomes.run_fields(runs[0])["duration"] == pytest.approx(1.245)

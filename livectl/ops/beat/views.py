@@ -14,8 +14,8 @@ from livectl.models import After, At, Cron, JobState, Run, Schedule
 from livectl.ops.beat import heartbeats, run_store, store_entries
 from livectl.ops.beat.run_store import Pause  # noqa: TC001
 from livectl.ops.jobs.history import JobHistory
+from livectl.ops.jobs.outcomes import outcome_bar
 from livectl.ops.jobs.status import StatusLookup
-from livectl.ops.jobs.views import outcome_bar
 from livectl.ops.processes import launch
 from livectl.ops.schedules import due_times, schedule_file
 from livectl.render import Column, View, sentence, table

@@ -58,8 +58,9 @@ NAMES = ("app", "task", "queue", "worker", "error", "schedule")
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 UUID_BYTES = 16
 
-# milliseconds and jobs to keep, runs of a schedule to keep, then (mode, id, record, schedule, due) of each job. The
-# mode "new" leaves alone what is known already. Replies for each job whether it was new. KEYS are jobs, order, runs.
+# milliseconds and jobs to keep, runs of a schedule to keep, then of each job: a letter and its id, its record; of a run
+# also schedule and due. The letter is s to set, n for what is new alone, S and N for runs: few arguments are sent fast.
+# Replies for each job whether it was new. KEYS are jobs, order, runs.
 NOTE_SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -73,16 +74,20 @@ local function note_run(id, schedule, due)
   end
 end
 
-for i = 4, #ARGV, 5 do
-  local old = redis.call('HGET', KEYS[1], ARGV[i + 1])
+local i = 4
+while i <= #ARGV do
+  local letter, id, record = string.sub(ARGV[i], 1, 1), string.sub(ARGV[i], 2), ARGV[i + 1]
+  local is_run = letter == 'S' or letter == 'N'
+  local old = redis.call('HGET', KEYS[1], id)
   if not old then
-    redis.call('XADD', KEYS[2], '*', '', ARGV[i + 1])
-    if ARGV[i + 3] ~= '' then note_run(ARGV[i + 1], ARGV[i + 3], ARGV[i + 4]) end
+    redis.call('XADD', KEYS[2], '*', '', id)
+    if is_run then note_run(id, ARGV[i + 2], ARGV[i + 3]) end
   end
-  if not old or (ARGV[i] ~= 'new' and string.byte(old) <= string.byte(ARGV[i + 2])) then
-    redis.call('HSET', KEYS[1], ARGV[i + 1], ARGV[i + 2])
+  if not old or (string.lower(letter) == 's' and string.byte(old) <= string.byte(record)) then
+    redis.call('HSET', KEYS[1], id, record)
   end
   fresh[#fresh + 1] = old and 0 or 1
+  i = i + (is_run and 4 or 2)
 end
 
 if most == 0 then return fresh end -- whoever knows no limits leaves what there is to others
@@ -213,9 +218,13 @@ def note_arguments(
     """The arguments of the script that writes these notes, by the ids of their jobs."""
     arguments: list[str | int | bytes] = [int(keep_s * MS_PER_SECOND), most, MAX_RUNS_KEPT]
     for job_id, note in notes.items():
-        due = round((note.facts.get("due") or 0) * MS_PER_SECOND)
-        schedule = note.facts.get("schedule") if due else ""
-        arguments += [note.mode, pack_id(job_id), pack(note.facts), schedule or "", due]
+        letter = b"n" if note.mode == "new" else b"s"
+        due, schedule = note.facts.get("due"), note.facts.get("schedule")
+        if due and schedule:
+            moment = round(due * MS_PER_SECOND)
+            arguments += (letter.upper() + pack_id(job_id), pack(note.facts), schedule, moment)
+        else:
+            arguments += (letter + pack_id(job_id), pack(note.facts))
     return arguments
 
 

@@ -159,6 +159,16 @@ class NoteBatch:
             del self.notes[next(iter(self.notes))]
         self.notes[job_id] = note
 
+    def count(self, facts: dict[str, Any], wait: float | None) -> None:
+        """Counts a try that began or ended; one that is to begin later has neither."""
+        queue, state, started = facts.get("queue") or "", facts.get("state"), facts.get("started")
+        if state:
+            ran = time.time() - started if started is not None else None
+            self.numbers.job_ended(facts["task"], queue, state, ran)
+            self.ended += "finished" in facts
+        elif started is not None:
+            self.numbers.job_started(facts["task"], queue, wait)
+
     def put_before(self, later: NoteBatch) -> NoteBatch:
         """This batch, which could not be written, with what came since."""
         for job_id, note in later.notes.items():
@@ -224,9 +234,8 @@ class JobEventRecorder:
             **{name: _float_or_none(request.get(name)) for name in ("sent", "taken", "due")},
         }
         self._running[task_id] = facts
-        self._note(task_id, facts)
-        with self._adding:
-            self._batch.numbers.job_started(sender.name, facts["queue"] or "", _wait(facts, request.get("eta")))
+        wait = _wait(facts, request.get("eta"))
+        self._note(task_id, facts, wait=wait)
 
     def record_delay(self, task: Any, job_id: str, queue: str, due: datetime) -> None:
         """For a broker that lets nobody look for what waits for its time."""
@@ -284,17 +293,20 @@ class JobEventRecorder:
         if line := failure.error if failure else error:
             facts["error"] = redact_text(" ".join(line.split()), history.MAX_ERROR_CHARS)
         self._note(job_id, facts, mode=mode or ("set" if known else "add"), failure=failure)
-        ran = time.time() - facts["started"] if "started" in facts else None
-        with self._adding:
-            self._batch.numbers.job_ended(task, facts.get("queue") or "", state, ran)
 
     def _note(
-        self, job_id: str, facts: dict[str, Any], *, mode: str = "set", failure: FailureNote | None = None
+        self,
+        job_id: str,
+        facts: dict[str, Any],
+        *,
+        mode: str = "set",
+        wait: float | None = None,
+        failure: FailureNote | None = None,
     ) -> None:
         self._begin_after_fork()
         with self._adding:
             self._batch.add(job_id, JobNote(facts=facts, mode=mode))
-            self._batch.ended += "finished" in facts
+            self._batch.count(facts, wait)
             if failure is not None:
                 self._batch.failures.append(failure)
         if self._writer is None:
