@@ -14,6 +14,7 @@ from livectl.errors import FileError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from livectl.ops.schedules.conversion import ImportedSchedule, PortingNote
     from livectl.ops.schedules.file_edit import EditableSchedule, FileChange
 
     Change = tuple[tuple[str, ...], Any]  # the keys that lead to a value, and the value
@@ -242,3 +243,66 @@ def _show(context: CommandContext, what: str, names: Sequence[str], change: File
         "remove": f"{', '.join(names)}: removed from {place}. Beats stop sending it within seconds.",
     }
     context.show(sentence(said[what] if changed else "Nothing changed: that is how it was.", data))
+
+
+def put_imported(context: CommandContext, imported: ImportedSchedule, *, in_store: bool, rehearses: bool) -> int:
+    """Puts imported entries into the file or the store, and says what cannot be there. Returns the exit code."""
+    from livectl.ops.schedules import conversion, importing
+
+    kept, left = importing.sort_out(imported)
+    editable = _editable(context, None, None, rehearses=rehearses)
+    taken = set(editable.read_names())
+    left += [
+        _porting_note(entry.name, f"{editable.name} has an entry of that name") for entry in kept if entry.name in taken
+    ]
+    kept = [entry for entry in kept if entry.name not in taken]
+    if in_store:
+        place, diff = "the store", ""
+        words = {entry.name: importing.to_words(entry, imported.timezone, "UTC") for entry in kept}
+        refused = _add_to_store(context, words, rehearses=rehearses)
+        left += [_porting_note(name, why) for name, why in refused.items()]
+        kept = [entry for entry in kept if entry.name not in refused]
+    else:
+        place = editable.name
+        around = editable.read_zone()
+        diff = editable.add_all(
+            [(each.name, importing.to_words(each, imported.timezone, around), each.comments) for each in kept]
+        ).diff
+    conversion.say_notes(context.say, left, imported.notes)
+    for entry in () if rehearses else kept:
+        context.note_change("add", entry.name)
+    _show_imported(context, [entry.name for entry in kept], place, diff, rehearsed=rehearses)
+    return 1 if left else 0
+
+
+def _porting_note(name: str, why: str) -> PortingNote:
+    from livectl.ops.schedules.conversion import PortingNote
+
+    return PortingNote(name=name, why=why)
+
+
+def _add_to_store(context: CommandContext, words: Mapping[str, Any], *, rehearses: bool) -> dict[str, str]:
+    """Adds entries to the store. Returns the reason for each that cannot be there."""
+    from livectl import redis_client
+    from livectl.errors import LivectlError
+    from livectl.ops.beat import store_entries
+
+    with redis_client.using_store(reading.store_address(context)) as store:
+        outcomes = dict(store_entries.add_all(store, words, rehearses=rehearses))
+    return {name: outcome.message for name, outcome in outcomes.items() if isinstance(outcome, LivectlError)}
+
+
+def _show_imported(context: CommandContext, names: list[str], place: str, diff: str, *, rehearsed: bool) -> None:
+    from livectl.render import sentence
+    from livectl.units import format_count
+
+    entries = format_count(len(names), "schedule", zero="no")
+    said = f"Would add {entries} to {place}" if rehearsed else f"Added {entries} to {place}"
+    data = {
+        "names": names,
+        "in": STORE_NAME if place == "the store" else "file",
+        "changed": not rehearsed,
+        "diff": diff,
+    }
+    text = f"{said}{': ' if names else ''}{', '.join(names)}."
+    context.show(sentence(f"{diff}\n{text}" if rehearsed and diff else text, data))

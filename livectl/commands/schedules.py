@@ -294,9 +294,12 @@ def diff(context: CommandContext, /, file: str | None) -> int:
 @click.option("--django", "kept_in", flag_value="django", help="From the app's tables of django-celery-beat.")
 @click.option("--redbeat", "kept_in", flag_value="redbeat", help="From the app's keys of RedBeat.")
 @click.option("--assume", metavar="NAME=VALUE", multiple=True, help="What a name in a condition of the source is.")
+@click.option("--write", "to", flag_value="file", help="Add the entries to schedules.yaml, instead of printing them.")
+@click.option("--store", "to", flag_value="store", help="Add the entries to the store.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @pass_command_context
 def import_schedule(
-    context: CommandContext, /, source: str | None, kept_in: str | None, assume: tuple[str, ...]
+    context: CommandContext, /, source: str | None, kept_in: str | None, assume: tuple[str, ...], **options: Any
 ) -> int:
     """Turn the schedule of another beat into the text of a schedules.yaml.
 
@@ -311,7 +314,7 @@ def import_schedule(
     Examples:
       livectl schedules import proj/settings.py > schedules.yaml
       livectl schedules import proj/settings.py --assume DEBUG=False
-      livectl -A proj schedules import --redbeat
+      livectl -A proj schedules import --redbeat --store --dry-run
     """
     from datetime import UTC, datetime
 
@@ -319,7 +322,11 @@ def import_schedule(
 
     wanted = importing.ImportSource(source=source, app=context.app, kept_in=kept_in, assumed=assume)
     with context.working("reading the schedule"):
-        converted = importing.import_schedule(wanted, context.cwd, datetime.now(UTC))
+        imported = importing.read_source(wanted, context.cwd, datetime.now(UTC))
+    if to := options["to"]:
+        rehearses = options["dry_run"]
+        return schedule_editing.put_imported(context, imported, in_store=to == "store", rehearses=rehearses)
+    converted = importing.to_yaml(imported)
     return conversion.show(converted, context.say, context.show)
 
 

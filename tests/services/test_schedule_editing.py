@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -126,3 +126,42 @@ def test_a_name_of_the_store_that_is_added_to_the_file_is_said(run: Run) -> None
     assert "both is in the store too, and is not sent as it is there" in run("list")[2]
     assert run("remove", "both", "--store")[0] == 0
     assert run("list")[2] == ""
+
+
+def row(number: int, **fields: Any) -> dict[str, Any]:
+    words = {"name": f"e{number}", "task": "livectl.ping", "interval": 1, "enabled": True, **fields}
+    return {"model": "django_celery_beat.periodictask", "pk": number, "fields": words}
+
+
+def test_what_another_scheduler_keeps_is_put_into_file_or_store(run: Run, tmp_path: Path, store_url: str) -> None:
+    rows = [
+        {"model": "django_celery_beat.intervalschedule", "pk": 1, "fields": {"every": 5, "period": "minutes"}},
+        {
+            "model": "django_celery_beat.crontabschedule",
+            "pk": 1,
+            "fields": {"minute": "30", "hour": "7", "timezone": "Europe/Paris"},
+        },
+        row(1, description="every five", last_run_at="2026-11-30T23:00:00Z"),
+        row(2, interval=None, crontab=1),
+        row(3, name="ping"),
+        row(4, args="(1"),
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    left = {"left out: ping: schedules.yaml has an entry of that name", "left out: e4: not JSON: (1"}
+    code, out, err = run("import", "rows.json", "--store", "--dry-run")
+    assert (code, out) == (1, "Would add 2 schedules to the store: e1, e2.\n")
+    assert left <= set(err.splitlines())
+    assert [each["name"] for each in json.loads(run("list", "--json")[1])] == ["ping"]
+    code, out, _ = run("import", "rows.json", "--write", "--dry-run")
+    assert (code, out.splitlines()[-1]) == (1, "Would add 2 schedules to schedules.yaml: e1, e2.")
+    assert "+  # last run 2026-11-30T23:00:00Z" in out
+    assert (tmp_path / "schedules.yaml").read_text() == FILE
+    assert run("import", "rows.json", "--store")[1] == "Added 2 schedules to the store: e1, e2.\n"
+    assert "left out: e1: e1 is in the store already" in run("import", "rows.json", "--store")[2]
+    assert run("remove", "e1", "e2")[0] == 0
+    assert run("import", "rows.json", "--write")[1] == "Added 2 schedules to schedules.yaml: e1, e2.\n"
+    text = (tmp_path / "schedules.yaml").read_text()
+    assert text.startswith(FILE)
+    assert '  e1:   {task: livectl.ping, every: 5m, description: "every five"}\n' in text
+    listed = {each["name"]: (each["schedule"], each["timezone"]) for each in json.loads(run("list", "--json")[1])}
+    assert listed["e2"] == ("30 7 * * *", "Europe/Paris")

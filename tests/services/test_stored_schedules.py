@@ -6,15 +6,20 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from celery import Celery
+from celery.schedules import crontab
+from celery.schedules import schedule as celery_schedule
+from dateutil.rrule import rrule  # type: ignore[import-untyped]
 
 from livectl.errors import ServerError, SettingsError
-from livectl.ops.schedules import other_schedulers
+from livectl.ops.schedules import due_times, other_schedulers, schedule_file
 from tests.support.waiting import HANG_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +80,7 @@ def test_the_keys_of_redbeat_are_imported_and_stay_as_they_are(store_url: str, p
         "orphan": ({"task": "t", "every": 60, "enabled": False}, (switched_off,)),
     }
     assert notes == {
-        "rule": "YAML has no rrule schedule",
+        "rule": "its rrule has no start",
         "typed": "its values are of a type that only Python has",
         "broken": "its definition is no JSON",
         "orphan": switched_off,
@@ -91,6 +96,73 @@ def test_what_is_switched_off_there_and_not_in_the_code_is_said(store_url: str) 
     entries, notes = read(app)
     assert entries == {}
     assert "switched off there, but not in the app's beat_schedule" in notes["a"]
+
+
+RULE_START = datetime(2026, 11, 30, 7, 30, tzinfo=UTC)
+BY_NOTHING = {f"by{unit}": None for unit in ("setpos", "monthday", "yearday", "easter", "weekno", "weekday", "month")}
+
+
+@pytest.mark.parametrize(
+    ("rule", "keys"),
+    [
+        ({"freq": 3}, {"crontab": {"minute": [30], "hour": [7]}}),
+        ({"freq": 3, "byhour": [8, 20], "byminute": 15}, {"crontab": {"minute": [15], "hour": [8, 20]}}),
+        ({"freq": 2}, {"crontab": {"minute": [30], "hour": [7], "day_of_week": [1]}}),
+        ({"freq": 2, "byweekday": [{"__type__": "weekday", "wkday": 6}, 2]}, None),
+        ({"freq": 1}, {"crontab": {"minute": [30], "hour": [7], "day_of_month": [30]}}),
+        ({"freq": 0}, None),
+        ({"freq": 0, "bymonth": [2, 8], "bymonthday": 1}, None),
+        ({"freq": 4, "byweekday": 5}, {"crontab": {"minute": [30], "day_of_week": [6]}}),
+        ({"freq": 5, "byhour": 9}, {"crontab": {"hour": [9]}}),
+        ({"freq": 1, "bymonthday": [13], "byweekday": [4]}, None),
+        ({"freq": 3, "dtstart_tz": 120.0}, {"crontab": {"minute": [30], "hour": [9]}, "timezone": "Etc/GMT-2"}),
+    ],
+)
+def test_a_rule_of_redbeat_runs_when_its_crontab_does(store_url: str, rule: dict[str, Any], keys: Any) -> None:
+    rule = {**BY_NOTHING, "dtstart": RULE_START.timestamp(), **rule}
+    with redis.Redis.from_url(store_url) as store:
+        put(store, "redbeat:", "rule", schedule={"__type__": "rrule", "interval": 1, "count": 500, **rule})
+        entries, notes = read(make_app(store_url))
+    assert notes == {}
+    words, _ = entries["rule"]
+    assert keys is None or {key: words[key] for key in keys} == keys
+    assert (words["start"], words["count"]) == ("2026-11-30T07:30:00Z", 500)
+    schedule, moment, runs = schedule_file.read_entry("rule", words), int(RULE_START.timestamp() * 1000) - 1, []
+    for _ in range(20):
+        moment = due_times.next_due(schedule, moment) or 0
+        runs.append(moment)
+    given = {key: value for key, value in rule.items() if key.startswith("by") and value is not None}
+    if days := given.get("byweekday"):
+        days = days if isinstance(days, list) else [days]
+        given["byweekday"] = [day["wkday"] if isinstance(day, dict) else day for day in days]
+    start = RULE_START.astimezone(timezone(timedelta(minutes=rule.get("dtstart_tz", 0))))
+    wanted = islice(rrule(rule["freq"], dtstart=start, **given), 20)
+    assert runs == [int(each.timestamp() * 1000) for each in wanted]
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ({"freq": 5, "interval": 10}, {"every": 600}),
+        ({"freq": 3, "interval": 2, "until": RULE_START.timestamp() + 86_400}, {"end": "2026-12-01T07:30:00Z"}),
+        ({"freq": 3, "bysetpos": 1}, "no crontab says what its rrule does"),
+        ({"freq": 1, "bymonthday": -1}, "counts days from the end of the month"),
+        ({"freq": 1, "interval": 2}, "no crontab says what its rrule does"),
+        ({"freq": 5, "bysecond": [0, 30]}, "between full minutes"),
+        ({"freq": 3, "dtstart": None}, "no start"),
+        ({"freq": "x"}, "holds what no scheduler writes"),
+    ],
+)
+def test_a_rule_that_no_crontab_says_is_an_interval_or_left_out(
+    store_url: str, rule: dict[str, Any], told: Any
+) -> None:
+    with redis.Redis.from_url(store_url) as store:
+        put(store, "redbeat:", "rule", schedule={"__type__": "rrule", "dtstart": RULE_START.timestamp(), **rule})
+        entries, notes = read(make_app(store_url))
+    if isinstance(told, str):
+        assert told in notes["rule"]
+    else:
+        assert told.items() <= entries["rule"][0].items()
 
 
 @pytest.mark.parametrize(
@@ -163,8 +235,31 @@ def test_the_tables_of_django_are_imported_and_stay_as_they_are(tmp_path: Path) 
         "  five:\n    task: t\n    every: 5m\n    args: [1]\n    options: {queue: slow, priority: 5}\n"
         '  paris:\n    task: t\n    crontab: {minute: "30", hour: "7"}\n    timezone: "Europe/Paris"\n'
         "    enabled: false\n"
-        '# left out: "once": runs only once: livectl call t --at TIME sends it\n'
+        "  once:\n    task: t\n    every: 5m\n    count: 1\n"
     )
-    assert completed.returncode == 1
+    assert completed.returncode == 0
     assert "note: static: stays in the app's beat_schedule" in completed.stderr
     assert (tmp_path / "db.sqlite3").read_bytes() == before
+
+
+def test_redbeat_itself_writes_what_we_read(store_url: str) -> None:
+    """Only where celery-redbeat is installed."""
+    redbeat, classes = pytest.importorskip("redbeat"), pytest.importorskip("redbeat.schedules")
+    app = make_app(store_url, redbeat_key_prefix="redbeat:")
+    weekly = classes.rrule("WEEKLY", dtstart=RULE_START, count=3, app=app)
+    for name, timing in (("every", 90.0), ("cron", crontab(minute="*/5")), ("rule", weekly)):
+        timing = celery_schedule(timing, app=app) if isinstance(timing, float) else timing
+        redbeat.RedBeatSchedulerEntry(name, "t", timing, args=[1], app=app).save()
+    entries, _ = read(app)
+    keys = {"task": "t", "args": [1]}
+    assert {name: found[0] for name, found in entries.items()} == {
+        "every": {**keys, "every": 90},
+        "cron": {**keys, "crontab": {"minute": "*/5"}},
+        "rule": {
+            **keys,
+            "crontab": {"minute": [30], "hour": [7], "day_of_week": [1]},
+            "start": "2026-11-30T07:30:00Z",
+            "count": 3,
+            "timezone": "UTC",
+        },
+    }

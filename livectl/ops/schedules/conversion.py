@@ -36,7 +36,7 @@ class NotPortable(ValueError):  # noqa: N818
 
 
 class PortableTiming(Struct, frozen=True):
-    """When an entry is due: one of the keys `every`, `cron`, `crontab`, `solar` of schedules.yaml, and its value."""
+    """When an entry is due: a key of schedules.yaml, such as `every`, `crontab` or `at`, and its value."""
 
     key: str
     value: Any
@@ -85,11 +85,16 @@ class ImportedSchedule(Struct, kw_only=True):
 
 def show(converted: ConvertedSchedule, say: Callable[[str], None], show_view: Callable[[View], None]) -> int:
     """Shows the text, and says what it leaves out. Returns the exit code: 1 when anything is left out."""
-    for label, notes in (("left out", converted.left), ("note", converted.notes)):
-        for note in notes:
-            say(f"{label}: {note.name}{f' (line {note.line})' if note.line else ''}: {note.why}")
+    say_notes(say, converted.left, converted.notes)
     show_view(View(converted, lambda: converted.text.rstrip("\n")))
     return LivectlError.code if converted.left else EXIT_DONE
+
+
+def say_notes(say: Callable[[str], None], left: list[PortingNote], changed: list[PortingNote]) -> None:
+    """Says a line for each entry that is left out, and each that is changed."""
+    for label, notes in (("left out", left), ("note", changed)):
+        for note in notes:
+            say(f"{label}: {note.name}{f' (line {note.line})' if note.line else ''}: {note.why}")
 
 
 def portable_keys(entry: Any) -> dict[str, Any]:

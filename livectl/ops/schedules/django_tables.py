@@ -18,6 +18,7 @@ from livectl.ops.schedules.conversion import (
 )
 from livectl.ops.schedules.exporting import DJANGO_PERIODS
 from livectl.ops.schedules.other_schedulers import (
+    POLICIES,
     UNREADABLE,
     StoredEntry,
     check_plain,
@@ -135,19 +136,13 @@ def _row_entry(
     row: Mapping[str, Any], tables: dict[str, Rows], now: datetime, zone: tzinfo, *, has_zones: bool
 ) -> StoredEntry:
     kind, timing_row = _timing_row(row, tables)
-    starts_at, ends_at = (_read_time(row.get(key), zone) for key in ("start_time", "expires"))
-    starts_later = starts_at is not None and starts_at > now
-    caveats = [f"starts at {format_time(starts_at)}: switch it on then"] if starts_at and starts_later else []
-    caveats += [f"ends at {format_time(ends_at)}: take it out then"] if ends_at else []
     return StoredEntry(
         name=str(row.get("name")),
         read=partial(_read_row, row, kind, timing_row, now, zone),
         task=row.get("task"),
-        enabled=bool(row.get("enabled", True)) and not starts_later,
+        enabled=bool(row.get("enabled", True)),
         zone=str(timing_row.get("timezone") or "") if has_zones else "",
         last_run=_read_time(row.get("last_run_at"), zone),
-        remarks=tuple(str(row.get("description") or "").splitlines()),
-        caveats=tuple(caveats),
     )
 
 
@@ -168,25 +163,43 @@ def _read_row(
     ends_at = _read_time(row.get("expires"), zone)
     if ends_at is not None and ends_at <= now:
         raise NotPortable(f"ended at {format_time(ends_at)}")
+    if row.get("one_off") and row.get("total_run_count"):
+        raise NotPortable("has had its one run")
     if kind == "clocked":
-        raise NotPortable(_clocked_reason(row, _read_time(timing_row.get("clocked_time"), zone), now))
-    if row.get("one_off"):
-        raise NotPortable(f"runs only once: livectl call {row.get('task')} --at TIME sends it")
+        timing: Any = PortableTiming("at", _clocked_time(_read_time(timing_row.get("clocked_time"), zone), now))
+    else:
+        timing = ROW_TIMINGS[kind](timing_row)
     return {
         "task": row.get("task"),
-        "schedule": ROW_TIMINGS[kind](timing_row),
+        "schedule": timing,
+        POLICIES: _row_policies(row, now, zone, is_clocked=kind == "clocked"),
         "args": _read_json(row.get("args") or "[]", list),
         "kwargs": _read_json(row.get("kwargs") or "{}", dict),
         "options": _row_options(row),
     }
 
 
-def _clocked_reason(row: Mapping[str, Any], at: datetime | None, now: datetime) -> str:
+def _row_policies(row: Mapping[str, Any], now: datetime, zone: tzinfo, *, is_clocked: bool) -> dict[str, Any]:
+    """Keys that a beat_schedule has no words for. A start that has passed says nothing any more."""
+    starts_at, ends_at = (_read_time(row.get(key), zone) for key in ("start_time", "expires"))
+    policies: dict[str, Any] = {}
+    if starts_at is not None and starts_at > now:
+        policies["start"] = format_time(starts_at)
+    if ends_at is not None:
+        policies["end"] = format_time(ends_at)
+    if row.get("one_off") and not is_clocked:
+        policies["count"] = 1
+    if description := str(row.get("description") or "").strip():
+        policies["description"] = description
+    return policies
+
+
+def _clocked_time(at: datetime | None, now: datetime) -> str:
     if at is None:
-        return "runs only once, at no time"
-    if at <= now or not row.get("enabled", True):
-        return f"ran only once, at {format_time(at)}" if at <= now else "runs only once, and is switched off"
-    return f"runs only once: livectl call {row.get('task')} --at {format_time(at)} sends it"
+        raise NotPortable("runs only once, at no time")
+    if at <= now:
+        raise NotPortable(f"ran only once, at {format_time(at)}")
+    return format_time(at)
 
 
 def _row_interval(row: Mapping[str, Any]) -> float:
@@ -241,5 +254,5 @@ ROW_TIMINGS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "interval": _row_interval,
     "crontab": _row_crontab,
     "solar": _row_solar,
-    "clocked": dict,  # runs once, and is left out
+    "clocked": dict,  # its time is read apart
 }

@@ -15,6 +15,7 @@ from livectl.atomic_write import changing, write_file
 from livectl.errors import FileError, SettingsError, UsageError
 from livectl.ops.schedules import schedule_file
 from livectl.suggestions import did_you_mean
+from livectl.validation import DEFAULT_ZONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     Words = dict[str, Any]
     KeyPath = tuple[str, ...]
+    NewEntry = tuple[str, Words, Sequence[str]]  # its name, its words, the comments above it
 
 NEW_FILE_TEXT = "# What is sent when. `livectl docs schedules` has every key.\n\nschedules:\n"
 BY_HAND_HINT = "Change it by hand, or write that part over more lines."
@@ -66,19 +68,17 @@ class EditableSchedule:
         """Adds an entry behind the others, in the layout of the one before it."""
         return self.add_all([(name, words, comments)])
 
-    def add_all(self, entries: Sequence[tuple[str, Words, Sequence[str]]]) -> FileChange:
+    def add_all(self, entries: Sequence[NewEntry]) -> FileChange:
         """Adds entries, each with the comments above it."""
 
         def edit(text: str, value: Any) -> tuple[str, Any]:
-            value = value or {}
-            for name, words, comments in entries:
-                present = value.get(ENTRIES) or {}
+            present = (value or {}).get(ENTRIES) or {}
+            for name, _, _ in entries:
                 if name in present:
-                    raise SettingsError(
-                        f"{self.name} has an entry {name} already", "Change that one, or take another name."
-                    )
-                value = {**value, ENTRIES: {**present, name: words}}
-                text = add_entry(text, name, words, comments)
+                    hint = "Change that one, or take another name."
+                    raise SettingsError(f"{self.name} has an entry {name} already", hint)
+            value = {**(value or {}), ENTRIES: {**present, **{name: words for name, words, _ in entries}}}
+            text = add_entries(text, entries)
             return text, value
 
         return self._change(edit)
@@ -115,6 +115,12 @@ class EditableSchedule:
         value = yamlfile.load(self.path, self.name).value
         present = value.get(ENTRIES) if isinstance(value, dict) else None
         return list(present) if isinstance(present, dict) else []
+
+    def read_zone(self) -> str:
+        """The zone of the entries that name none."""
+        value = yamlfile.load(self.path, self.name).value if self.path.exists() else None
+        zone = value.get("timezone") if isinstance(value, dict) else None
+        return zone if isinstance(zone, str) else DEFAULT_ZONE
 
     def _check_known(self, name: str, value: Any) -> None:
         present = value.get(ENTRIES) if isinstance(value, dict) else None
@@ -239,42 +245,50 @@ def delete(text: str, path: KeyPath) -> str:
     return before + after
 
 
-def add_entry(text: str, name: str, words: Words, comments: Sequence[str] = ()) -> str:
-    """The text with one more entry at the end of the others."""
+def add_entries(text: str, entries: Sequence[NewEntry]) -> str:
+    """The text with more entries at the end of the others."""
+    if not entries:
+        return text
     if not text.strip().removeprefix("\ufeff"):
         text += NEW_FILE_TEXT
     root = _compose(text)
     if not isinstance(root, yaml.MappingNode):  # comments alone
-        return add_entry(f"{text.rstrip()}\n\n{ENTRIES}:\n", name, words, comments)
+        return add_entries(f"{text.rstrip()}\n\n{ENTRIES}:\n", entries)
+    lines = "".join(_entry_text(*entry, STEP, STEP) for entry in entries)
     pair = _find(root, ENTRIES)
     if pair is None:
         at = _line_end(text, _end(text, root))
-        head = text[:at] if text[:at].endswith("\n") else f"{text[:at]}\n"
-        return f"{head}{ENTRIES}:\n{_entry_text(name, words, comments, STEP, STEP)}{text[at:]}"
-    key, entries = pair
-    if isinstance(entries, yaml.MappingNode) and entries.value:
-        return _add_behind(text, entries, name, words, comments)
-    at = _line_end(text, _end(text, entries, key))
+        return f"{_whole_lines(text[:at])}{ENTRIES}:\n{lines}{text[at:]}"
+    key, present = pair
+    if isinstance(present, yaml.MappingNode) and present.value:
+        return _add_behind(text, present, entries)
+    at = _line_end(text, _end(text, present, key))
     colon = text.index(":", key.end_mark.index) + 1
-    rest = text[_end(text, entries, key) : at].rstrip("\n")
-    return f"{text[:colon]}{rest}\n{_entry_text(name, words, comments, STEP, STEP)}{text[at:]}"
+    rest = text[_end(text, present, key) : at].rstrip("\n")
+    return f"{text[:colon]}{rest}\n{lines}{text[at:]}"
 
 
-def _add_behind(text: str, entries: Any, name: str, words: Words, comments: Sequence[str]) -> str:
-    if entries.flow_style:
-        return _insert(text, entries, name, words)
-    (key, last), indent = entries.value[-1], entries.start_mark.column
+def _add_behind(text: str, present: Any, entries: Sequence[NewEntry]) -> str:
+    """The text with more entries behind those that are there, in the layout of the last of them."""
+    if present.flow_style:
+        at = _end(text, present.value[-1][1], present.value[-1][0])
+        items = "".join(f", {yamlfile.format_scalar(name, PLAIN)}: {_format(words)}" for name, words, _ in entries)
+        return f"{text[:at]}{items}{text[at:]}"
+    (key, last), indent = present.value[-1], present.start_mark.column
     at = _line_end(text, _end(text, last, key))
     in_one_line = isinstance(last, yaml.MappingNode) and last.flow_style and last.start_mark.line == key.start_mark.line
     column = last.start_mark.column if in_one_line else 0
     step = STEP if in_one_line or not isinstance(last, yaml.MappingNode) else last.start_mark.column - indent
-    lines = _entry_text(name, words, comments, indent, step, column)
     gap = ""
-    if len(entries.value) > 1:
-        (before_key, before) = entries.value[-2]
+    if len(present.value) > 1:
+        before_key, before = present.value[-2]
         gap = "\n" if "\n\n" in text[_end(text, before, before_key) : key.start_mark.index] else ""
-    head = text[:at] if text[:at].endswith("\n") else f"{text[:at]}\n"
-    return f"{head}{gap}{lines}{text[at:]}"
+    lines = "".join(f"{gap}{_entry_text(*entry, indent, step, column)}" for entry in entries)
+    return f"{_whole_lines(text[:at])}{lines}{text[at:]}"
+
+
+def _whole_lines(text: str) -> str:
+    return text if text.endswith("\n") else f"{text}\n"
 
 
 def entry_text(name: str, words: Words) -> str:
@@ -304,8 +318,7 @@ def _insert(text: str, node: Any, key: str, value: Any) -> str:
         at = _end(text, node.value[-1][1], node.value[-1][0])
         return f"{text[:at]}, {item}{text[at:]}"
     at = _line_end(text, _end(text, node))
-    head = text[:at] if text[:at].endswith("\n") else f"{text[:at]}\n"
-    return f"{head}{' ' * node.start_mark.column}{item}\n{text[at:]}"
+    return f"{_whole_lines(text[:at])}{' ' * node.start_mark.column}{item}\n{text[at:]}"
 
 
 def _replace(text: str, key: Any, old: Any, new: str) -> str:

@@ -48,10 +48,15 @@ class ImportSource(Struct, frozen=True, kw_only=True):
 
 def import_schedule(wanted: ImportSource, cwd: Path, now: datetime) -> ConvertedSchedule:
     """A schedules.yaml from Python source, which is not run, or from what another scheduler keeps."""
+    return to_yaml(read_source(wanted, cwd, now))
+
+
+def read_source(wanted: ImportSource, cwd: Path, now: datetime) -> ImportedSchedule:
+    """The entries of Python source, which is not run, or of what another scheduler keeps."""
     if wanted.source and wanted.kept_in:
         raise UsageError(f"{wanted.source} and --{wanted.kept_in} are two sources", "Leave one of them out.")
     if wanted.source:
-        return to_yaml(_read_file(_find_source_file(wanted.source, cwd), wanted, now))
+        return _read_file(_find_source_file(wanted.source, cwd), wanted, now)
     if not wanted.app:
         hint = "Name a file or module, or an app: livectl -A proj schedules import"
         raise UsageError("nothing to import from", hint)
@@ -60,14 +65,14 @@ def import_schedule(wanted: ImportSource, cwd: Path, now: datetime) -> Converted
     zone = apps.find_zone(app) or str(app.timezone)
     kept_in = wanted.kept_in or launch.find_entry_source(str(app.conf.beat_scheduler or ""))
     if kept_in == "django":
-        return to_yaml(django_tables.read_django(app, wanted.app, now))
+        return django_tables.read_django(app, wanted.app, now)
     if kept_in == "redbeat":
-        return to_yaml(other_schedulers.read_redbeat(app, wanted.app))
+        return other_schedulers.read_redbeat(app, wanted.app)
     imported = _read_app(app, wanted.app, zone)
     if kept_in == "other":
         why = f"what {app.conf.beat_scheduler} keeps cannot be read; this is the app's beat_schedule"
         imported.left.append(PortingNote(name=WHOLE_SCHEDULE, why=why))
-    return to_yaml(imported)
+    return imported
 
 
 def _find_source_file(source: str, cwd: Path) -> Path:
@@ -128,19 +133,34 @@ def _portable_schedule(celery_schedule: Any) -> Any:
 
 def to_yaml(imported: ImportedSchedule) -> ConvertedSchedule:
     """The text of a schedules.yaml. An entry that would not read back as it was is left out."""
-    kept, left = [], list(imported.left)
-    for entry in imported.entries:
-        if reason := find_problem(imported.timezone, entry):
-            left.append(PortingNote(name=entry.name, line=entry.line, why=reason))
-        else:
-            kept.append(entry)
-    left.sort(key=lambda note: note.line)
+    kept, left = sort_out(imported)
     zone = [f"timezone: {format_scalar(imported.timezone)}"] if imported.timezone != "UTC" else []
     lines = [f"# From {imported.origin}, by livectl schedules import.", *zone]
     lines += ["schedules:" if kept else "schedules: {}"]
     lines += [f"  {line}" for entry in kept for line in _entry_lines(entry)]
     lines += [f"# left out: {_format_position(note)}: {note.why}".replace("\n", " ") for note in left]
     return ConvertedSchedule("\n".join(lines) + "\n", left, imported.notes)
+
+
+def sort_out(imported: ImportedSchedule) -> tuple[list[PortableEntry], list[PortingNote]]:
+    """The entries that read back as they were, and what is left out, each with the reason."""
+    kept, left = [], list(imported.left)
+    for entry in imported.entries:
+        if reason := find_problem(imported.timezone, entry):
+            left.append(PortingNote(name=entry.name, line=entry.line, why=reason))
+        else:
+            kept.append(entry)
+    return kept, sorted(left, key=lambda note: note.line)
+
+
+def to_words(entry: PortableEntry, zone: str, around: str) -> dict[str, Any]:
+    """The keys of an entry in a place whose entries are in the zone `around`, where the source was in `zone`."""
+    words = dict(entry.keys)
+    if "every" in words:
+        words["every"] = format_yaml_duration(words["every"])
+    if zone != around and not {"cron", "crontab"}.isdisjoint(words):
+        words.setdefault("timezone", zone)
+    return words
 
 
 def find_problem(zone: str, entry: PortableEntry) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -41,10 +41,16 @@ if TYPE_CHECKING:
     from redis import Redis
 
 
+POLICIES = "policies"  # keys of schedules.yaml that Celery's beat_schedule lacks, beside those that it has
 OWN_CLEANUP = "celery.backend_cleanup"  # every beat adds this entry by itself where results expire
 REDBEAT_PREFIX = "redbeat:"
 UNREADABLE = (TypeError, ValueError, AttributeError, LookupError, OverflowError)  # raised by a value out of place
 LAST_RUN = "last run"
+YEARLY, MONTHLY, WEEKLY, DAILY, HOURLY, MINUTELY, SECONDLY = range(7)  # `freq` of an rrule
+FREQ_SECONDS = {WEEKLY: 604_800, DAILY: 86_400, HOURLY: 3_600, MINUTELY: 60, SECONDLY: 1}
+RULES_WITHOUT_CRON = ("bysetpos", "byyearday", "byeaster", "byweekno")
+RULE_FIELDS = {"byminute": "minute", "byhour": "hour", "bymonthday": "day_of_month", "bymonth": "month_of_year"}
+DAYS_PER_WEEK = 7
 LAST_RUNS_NOTE = "last runs are comments now: livectl's beat counts an entry from when it first has it"
 SCAN_COUNT = 1_000  # keys that Redis looks at in one step
 GLOB_CHARACTERS = re.compile(r"([\\*?\[\]])")
@@ -93,7 +99,9 @@ def _leave_with_app(entry: StoredEntry, imported: ImportedSchedule) -> None:
 
 def _add_entry(entry: StoredEntry, imported: ImportedSchedule) -> None:
     try:
-        keys = portable_keys(entry.read())
+        values = entry.read()
+        policies = values.pop(POLICIES, {})
+        keys = {**portable_keys(values), **policies}
     except (NotPortable, beat_file.UnreadableValueError) as error:
         imported.left.append(PortingNote(name=entry.name, why=str(error)))
         return
@@ -102,6 +110,8 @@ def _add_entry(entry: StoredEntry, imported: ImportedSchedule) -> None:
         return
     if entry.zone not in {"", imported.timezone} and not {"cron", "crontab"}.isdisjoint(keys):
         keys["timezone"] = entry.zone
+    if keys.get("timezone") == imported.timezone:
+        del keys["timezone"]
     if not entry.enabled:
         keys["enabled"] = False
     last_run = [f"{LAST_RUN} {format_time(entry.last_run)}"] if entry.last_run else []
@@ -193,7 +203,10 @@ def _read_definition(values: Mapping[str, Any]) -> dict[str, Any]:
         "options": values.get("options") or {},
     }
     check_plain(entry)
-    return {**entry, "schedule": _redbeat_timing(values.get("schedule"))}
+    timing = values.get("schedule")
+    if isinstance(timing, dict) and timing.get(TYPE_KEY) == "rrule":
+        return {**entry, **_read_rule(timing)}
+    return {**entry, "schedule": _redbeat_timing(timing)}
 
 
 def _redbeat_timing(value: Any) -> Any:
@@ -205,6 +218,75 @@ def _redbeat_timing(value: Any) -> Any:
     if kind == "interval" and isinstance(value.get("every"), int | float):
         return PortableTiming("every", float(value["every"]), relative=bool(value.get("relative")))
     raise NotPortable(f"YAML has no {kind or 'such'} schedule")
+
+
+def _read_rule(rule: Mapping[str, Any]) -> dict[str, Any]:
+    """Schedule and policies of an rrule: a crontab where one says the same, or an interval."""
+    start = datetime.fromtimestamp(rule["dtstart"], UTC) if rule.get("dtstart") is not None else None
+    if start is None:
+        raise NotPortable("its rrule has no start")
+    offset = timedelta(minutes=rule.get("dtstart_tz") or 0)
+    policies = {"start": format_time(start)}
+    if rule.get("until") is not None:
+        policies["end"] = format_time(datetime.fromtimestamp(rule["until"], UTC))
+    if rule.get("count"):
+        policies["count"] = rule["count"]
+    ruled = [key for key in rule if key.startswith("by") and rule[key] is not None]
+    freq, interval = int(rule["freq"]), int(rule.get("interval") or 1)
+    if freq in FREQ_SECONDS and not ruled and (interval > 1 or freq == SECONDLY):
+        return {"schedule": float(FREQ_SECONDS[freq] * interval), POLICIES: policies}
+    if interval > 1 or freq == SECONDLY or any(rule.get(key) is not None for key in RULES_WITHOUT_CRON):
+        raise NotPortable("no crontab says what its rrule does: write it as `every` or more than one entry")
+    policies["timezone"] = _fixed_zone(offset)
+    return {"schedule": crontab_timing(_rule_fields(rule, start + offset, freq)), POLICIES: policies}
+
+
+def _rule_fields(rule: Mapping[str, Any], start: datetime, freq: int) -> dict[str, Any]:
+    """The fields of a crontab; what a rule leaves open is taken from its start, as its class does."""
+    if rule.get("bysecond") not in (None, [0], 0) or (rule.get("bysecond") is None and start.second):
+        raise NotPortable("its rrule runs between full minutes")
+    fields = {field: _numbers(rule[key]) for key, field in RULE_FIELDS.items() if rule.get(key) is not None}
+    if rule.get("byweekday") is not None:
+        fields["day_of_week"] = _numbers([_rule_weekday(day) for day in _as_list(rule["byweekday"])])
+    if not {"day_of_month", "day_of_week"} & fields.keys():
+        if freq == YEARLY:
+            fields.setdefault("month_of_year", [start.month])
+        if freq in {YEARLY, MONTHLY}:
+            fields["day_of_month"] = [start.day]
+        elif freq == WEEKLY:
+            fields["day_of_week"] = [start.isoweekday() % DAYS_PER_WEEK]
+    if freq < HOURLY:
+        fields.setdefault("hour", [start.hour])
+    if freq < MINUTELY:
+        fields.setdefault("minute", [start.minute])
+    return fields
+
+
+def _rule_weekday(day: Any) -> int:
+    """The number of a weekday as cron counts: a rule's Monday is 0."""
+    number = day.get("wkday") if isinstance(day, dict) else day
+    if not isinstance(number, int) or not 0 <= number < DAYS_PER_WEEK:
+        raise NotPortable("its rrule names a weekday that cannot be read")
+    return (number + 1) % DAYS_PER_WEEK
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _numbers(value: Any) -> list[int]:
+    numbers = sorted(_as_list(value))
+    if not numbers or numbers[0] < 0:
+        raise NotPortable("its rrule counts days from the end of the month")
+    return numbers
+
+
+def _fixed_zone(offset: timedelta) -> str:
+    """The zone that always has this offset, as a rule keeps the one of its start."""
+    hours, rest = divmod(round(offset.total_seconds()), 3_600)
+    if rest:
+        raise NotPortable("its rrule is in a zone of half hours")
+    return "UTC" if hours == 0 else f"Etc/GMT{-hours:+d}"
 
 
 def _redbeat_last_run(meta: str) -> datetime | None:
