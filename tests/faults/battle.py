@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import shutil
 import signal
 import statistics
@@ -16,11 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from base64 import b64decode
 from collections import Counter
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+import redis
 
 from livectl.ops.processes import die_with_parent
 from tests.faults import brokers
@@ -207,6 +211,16 @@ class Battle:
     def _pids(self, number: int) -> list[int]:
         return [self.workers[number].pid, *children(self.workers[number].pid)]
 
+    def show_lost(self) -> None:
+        """Says of what livectl lost all that is known: what was noted, and the broker's keys that mention it."""
+        open_jobs = set() if self.fighter.is_stock else self.ledger.open_jobs
+        lines = self.ledger.path.read_text().splitlines() if open_jobs else []
+        with redis.Redis.from_url(self.broker.url) as server:
+            for job in sorted(open_jobs)[:LAST_LINES]:
+                noted = [line for line in lines if line.split()[1] == job]
+                found = [key for key in server.scan_iter() if f'"{job}"' in _content(server, key)]
+                print(f"{job}: {noted}, in {found}; harms {self.harms}", file=sys.stderr, flush=True)
+
     def _kill_child(self, number: int, rng: random.Random) -> float:
         began, victim = time.monotonic(), rng.choice(self._pids(number)[1:] or [0])
         if victim:
@@ -274,6 +288,18 @@ class Battle:
             worker.wait()
 
 
+def _content(server: redis.Redis, key: bytes) -> str:
+    """All that lies under a key, with what is base64 in it decoded."""
+    kind = cast(bytes, server.type(key))
+    if kind == b"list":
+        values = cast(list[bytes], server.lrange(key, 0, -1))
+    else:
+        values = cast(list[bytes], server.hvals(key)) if kind == b"hash" else []
+    text = b"".join(values).decode(errors="replace")
+    bodies = re.findall(r'"body\\?": ?\\?"([\w+/=]+)', text)
+    return text + "".join(b64decode(body).decode(errors="replace") for body in bodies)
+
+
 def fight(fighter: Fighter, seed: int, jobs: int, minutes: float) -> dict[str, object]:
     """The whole battle of one system; what came of it."""
     rng, folder = random.Random(seed), Path(tempfile.mkdtemp(prefix="lv-b-"))
@@ -293,6 +319,7 @@ def fight(fighter: Fighter, seed: int, jobs: int, minutes: float) -> dict[str, o
                     next_at = time.monotonic() + rng.uniform(*HARM_PAUSE_S)
                 time.sleep(0.1)
             battle.wait_until_done()
+            battle.show_lost()
             return result_of(battle)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
