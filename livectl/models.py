@@ -58,6 +58,15 @@ class ExcludedDays(msgspec.Struct, frozen=True):
     yearly: tuple[tuple[int, int], ...] = ()  # month and day
 
 
+class Expectation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is expected of each run of an entry. None: what its own history says is usual."""
+
+    start_within: float | None = None  # seconds from its due instant
+    end_within: float | None = None  # seconds from its start
+    succeed: bool = True
+    slower_than: float | None = None  # times as long as usual is too slow
+
+
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """When a task is sent, with which arguments and options."""
 
@@ -83,6 +92,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     pause_on_failure: int | None = None  # failed runs in a row after which it pauses itself
     jitter: float | None = None  # seconds by which a run may be moved, each by its own part of them
     excluded: tuple[ExcludedDays, ...] = ()
+    expect: Expectation | None = None  # of its runs: what else somebody is told of
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -340,9 +350,10 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """A session began, ended, was retitled or moved to another category. `number` orders changes.
 
     `troubled` is not about a session: a person must mend something on the platform. `title` says what, `before` how.
+    Nor is `reported`: something is to be known of runs, workers or queues.
     """
 
-    kind: Literal["began", "ended", "retitled", "recategorised", "troubled"]
+    kind: Literal["began", "ended", "retitled", "recategorised", "troubled", "reported"]
     platform: str
     id: str
     session: str
@@ -360,6 +371,11 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     cover: str = ""
     avatar: str = ""
     viewers: int | None = None
+
+    @property
+    def is_of_stream(self) -> bool:
+        """Whether it is about a session; otherwise its words are livectl's own."""
+        return self.kind not in {"troubled", "reported"}
 
 
 class PlatformHealth(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,7 +47,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     webhook: Secret | None = None  # an address that is sent JSON
     command: tuple[str, ...] = ()  # a program and its arguments
     secret: Secret | None = None  # signs what a webhook is sent
-    on: tuple[Literal["live", "title", "category", "end", "trouble"], ...] = ("live",)  # what it is told of
+    on: tuple[Literal["live", "title", "category", "end", "trouble", "job"], ...] = ("live",)  # what it is told of
     tags: tuple[str, ...] = ()  # only streamers with one of these tags
     streamers: tuple[str, ...] = ()  # only these
     platforms: tuple[str, ...] = ()  # only on these
@@ -165,6 +165,18 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError("keep is some time, and jobs is no less than 0", "Write {keep: 7d, jobs: 100000}.")
 
 
+class Watch(msgspec.Struct, frozen=True, kw_only=True):
+    """What beat tells the targets that listen to `job`."""
+
+    queue: Duration = 10 * MINUTE_S  # the first job of a queue has waited longer
+    # an address outside that is asked each minute while beat is well: its owner misses it when all beats are silent
+    heartbeat: Secret | None = None
+
+    def __post_init__(self) -> None:
+        if not self.queue > 0:
+            raise SettingsError("queue is some time", "Write queue: 10m.")
+
+
 class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What livectl.yaml may hold."""
 
@@ -188,6 +200,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     transport: Literal["livectl", "stock"] = "livectl"
     worker: Worker = Worker()  # what workers do with messages and jobs that would end them
     history: History = History()  # which jobs and runs are remembered
+    watch: Watch = Watch()  # what beat tells of runs, workers and queues
     tasks: dict[str, TaskSettings] = {}  # how jobs of a task are treated, by its name or a pattern such as proj.mail.*
     celery: dict[str, CeleryValue] = {}  # any lowercase setting of Celery
 

@@ -7,7 +7,6 @@ import platform
 import socket
 import threading
 import time
-from datetime import UTC, datetime
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from livectl.live.alerts.delivery import AlertDispatcher
-    from livectl.live.alerts.message import Alert
-    from livectl.live.alerts.outbox import StoredDeadLetter
     from livectl.live.checker import Sweeper
     from livectl.live.store import Store
     from livectl.settings import Settings
@@ -137,22 +134,9 @@ class Wiring:
 
     @cached_property
     def dispatcher(self) -> AlertDispatcher:
-        from livectl.live.alerts import delivery, push_target, targets
-        from livectl.live.network.fetcher import Fetcher
-        from livectl.live.network.routes import Routes
+        from livectl import alert_sending
 
-        settings, browsers = self.settings, push_target.Subscribers(_redis())
-        fetcher = Fetcher(Routes.from_settings(settings.network), _store())
-        push_fetcher = push_target.build_fetcher(settings.network, _store())
-        push = push_target.PushSender(_store(), _redis(), push_fetcher, settings.home)
-        hooks = delivery.DispatchHooks(
-            time.time,
-            _make_dead_letter,
-            is_outdated=self.is_outdated,
-            is_idle=lambda name: name == push_target.NAME and name not in settings.alerts and not browsers.count(),
-        )
-        senders = {push_target.NAME: push.send, **targets.build_senders(settings, fetcher)}
-        return delivery.AlertDispatcher(push_target.with_browsers(settings), _store(), _redis(), senders, hooks)
+        return alert_sending.build_dispatcher(self.settings, _store(), _redis(), self.is_outdated)
 
     def is_outdated(self) -> bool:
         return settings_watch().current() is not self.settings
@@ -191,19 +175,3 @@ def _redis() -> Redis:
     from livectl.ops.processes import embedded_broker
 
     return redis_client.open_store(embedded_broker.resolve_addresses(settings_watch().started).store)
-
-
-def _make_dead_letter(alert: Alert, reason: str, now: float) -> StoredDeadLetter:
-    """The dead letter of an alert that could not be delivered."""
-    from livectl.live.alerts.outbox import StoredDeadLetter
-    from livectl.ops.protocol.dead_letter import DeadLetter
-
-    dead_letter = DeadLetter(
-        id=alert.key,
-        kind="alert",
-        reason=f"{alert.target}: {reason}",
-        at=datetime.fromtimestamp(now, UTC),
-        task=deliver.name,
-        payload=msgspec.to_builtins(alert),
-    )
-    return StoredDeadLetter(dead_letter.id, msgspec.json.encode(dead_letter).decode())

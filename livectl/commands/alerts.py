@@ -10,7 +10,7 @@ from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
 from livectl.errors import UsageError
 
-CHANGES = ("live", "title", "category", "end", "trouble")
+CHANGES = ("live", "title", "category", "end", "trouble", "job")
 SAMPLE_NOTE = "This is a sample without tags; --streamer asks for somebody you follow."
 
 
@@ -87,7 +87,7 @@ def _rehearse(context: CommandContext, names: list[str], change: str, streamer: 
             listed = [each for each in follow_list.load(context.settings.follows).streamers if each.key == wanted.key]
             record = msgspec.structs.replace(seen.record, streamer=listed[0] if listed else None)
             seen = seen._replace(record=record)
-    notes = [] if seen or change == "trouble" else ["", SAMPLE_NOTE]
+    notes = [] if seen or change in {"trouble", "job"} else ["", SAMPLE_NOTE]
     context.show(views.rehearsal_view(reasons.rehearse(context.settings, names, change, seen, time.time()), notes))
 
 

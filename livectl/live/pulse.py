@@ -26,7 +26,12 @@ MAX_CHANGES = 200  # in one reading; the rest comes with the next
 MAX_LINES = 8  # for changes of one kind in one reading: more are told in one line
 MAX_NAMES = 3
 MAX_KNOWN_CHANGES = 1000  # remembered, to say what a target was told
-EVENTS = {"began": "live", "ended": "ended", "troubled": "problem"}  # titles come and go: nobody waits for those
+EVENTS = {
+    "began": "live",
+    "ended": "ended",
+    "troubled": "problem",
+    "reported": "job",
+}  # titles come and go: nobody waits for those
 TOLD = {
     "began": "{} is live",
     "ended": "{} has ended",
@@ -186,8 +191,8 @@ def _change_event(change: Change, event: str) -> BoardEvent:
 
 def _change_text(change: Change, name: str) -> str:
     who = name if name.lower() == change.id.lower() else f"{name} ({change.platform}/{change.id})"
-    if change.kind == "troubled":
-        return f"{change.title}. {change.before}"
+    if not change.is_of_stream:
+        return one_line(f"{change.title}. {change.before}")
     if change.kind == "ended":
         seconds = (change.ended_at or change.at) - (change.started_at or change.at)
         return f"{who} was live for {format_hours_and_minutes(seconds)}"
@@ -196,7 +201,7 @@ def _change_text(change: Change, name: str) -> str:
 
 
 def _told_text(change: Change) -> str:
-    return change.title if change.kind == "troubled" else TOLD[change.kind].format(_name(change))
+    return TOLD[change.kind].format(_name(change)) if change.is_of_stream else change.title
 
 
 def _name(change: Change) -> str:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 
 KEYS_VERSION = 1
+OUTBOX_KEY = "livectl:outbox"
 MAX_BATCH = 2000  # ids in one call: Lua's stack holds some 8,000 arguments
 SCAN_COUNT = 500  # ids in one call when those no longer followed are forgotten
 DAY_SECONDS = 86_400

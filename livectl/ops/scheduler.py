@@ -24,6 +24,7 @@ from livectl.errors import LivectlError, ServerError, SettingsError
 from livectl.ops import apps
 from livectl.ops.beat import publisher
 from livectl.ops.beat.entries import (
+    BeatEntry,
     BeatTimetable,
 )
 from livectl.ops.beat.following import RunFollowing
@@ -95,6 +96,22 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
     def info(self) -> str:
         """A line of Celery's banner."""
         return f"    . schedules -> {self._schedule_path or 'as livectl.yaml says'}"
+
+    @property
+    def current_settings(self) -> Settings:
+        """Those in force."""
+        settings = self._watch.current() if self._watch else self._settings
+        assert settings is not None, "set_up has read them"
+        return settings
+
+    @property
+    def current_entries(self) -> dict[str, BeatEntry]:
+        """What is sent, by name."""
+        return self._reloading_schedule.entries
+
+    @property
+    def store_in_use(self) -> Address:
+        return self._store_address
 
     def setup_schedule(self) -> None:
         """Reads settings and schedule, without a connection. A mistake in them is logged and ends the process."""

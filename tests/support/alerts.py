@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import redis
 
-from livectl import tasks
+from livectl import alert_sending
 from livectl.live.alerts import delivery, targets
 from livectl.live.network.fetcher import Fetcher
 from livectl.live.network.routes import Routes
@@ -161,7 +161,7 @@ class World:
 
     def make_dead_letter(self, alert: Alert, reason: str, now: float) -> StoredDeadLetter:
         self.dead_letters.append((alert.title, reason))
-        return tasks._make_dead_letter(alert, reason, now)
+        return alert_sending.make_dead_letter(alert, reason, now)
 
     def deliver(self, name: str = "hook") -> int:
         return self.dispatcher.deliver_to(name)

@@ -36,8 +36,8 @@ def build_missed_alert(
     """
     ended = {session_key(change): change for change in all_changes if change.kind == "ended"}
     latest = {session_key(change): change for change in told}  # of each session, in the order in which they began
-    still_on = [change for key, change in latest.items() if key not in ended and change.kind != "troubled"]
-    over = [change for key, change in latest.items() if key in ended or change.kind == "troubled"]
+    still_on = [change for key, change in latest.items() if key not in ended and change.is_of_stream]
+    over = [change for key, change in latest.items() if key in ended or not change.is_of_stream]
     lines = [_missed_line(change, ended.get(session_key(change)), zone) for change in (*still_on, *over)]
     if len(lines) > MAX_LINES:
         lines = [*lines[:MAX_LINES], f"and {len(lines) - MAX_LINES} more"]
@@ -50,8 +50,8 @@ def session_key(change: Change) -> tuple[str, str, str]:
 
 
 def _missed_line(change: Change, ended: Change | None, zone: str) -> str:
-    if change.kind == "troubled":
-        return f"{change.title}. {change.before}"
+    if not change.is_of_stream:
+        return single_line(f"{change.title}. {change.before}")
     start = format_local_time(change.started_at or change.at, zone).partition(" ")[2]
     end = format_local_time(ended.ended_at or ended.at, zone).partition(" ")[2] if ended else ""
     times = f"{start} to {end}" if ended else f"live since {start}"

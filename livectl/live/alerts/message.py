@@ -24,14 +24,21 @@ if TYPE_CHECKING:
 
 KEY_DIGITS = 32  # hexadecimal: no two alerts have the same key by chance
 ONCE_PER_SESSION = {"live", "end"}  # a session has one alert of each
-ALERT_KINDS = {"began": "live", "retitled": "title", "recategorised": "category", "ended": "end", "troubled": "trouble"}
+ALERT_KINDS = {
+    "began": "live",
+    "retitled": "title",
+    "recategorised": "category",
+    "ended": "end",
+    "troubled": "trouble",
+    "reported": "job",
+}
 MAX_TIMEOUT_S = 20.0  # a command that may take longer runs on alone
 MAX_NAMES = 5  # streamers named in one line; the others are counted
 ADDRESSES = ("url", "cover", "avatar", "recording")  # of the placeholders
 WEB_SCHEMES = ("https://", "http://")
 OWN_SESSION = "at:"  # begins the session keys that livectl makes where a platform has none
 
-AlertKind = Literal["live", "title", "category", "end", "trouble", "late", "missed", "digest", "test"]
+AlertKind = Literal["live", "title", "category", "end", "trouble", "job", "late", "missed", "digest", "test"]
 
 
 ALLOW_PRIVATE_HINT = "; allow_private: true lets the target reach it"
@@ -73,7 +80,7 @@ def build_alert(name: str, target: Target, change: Change, zone: str, usual: str
     """The alert about one change, in the target's own words if its settings have a template."""
     kind, style = alert_kind(change), words.style_of(target)
     title, body = words.say(change, kind, display_name(change), recording_address(change), target)
-    if kind != "trouble":
+    if change.is_of_stream:
         values = placeholder_values(change, zone, usual)
         if target.template.title:
             title = placeholders.fill(target.template.title, values)

@@ -22,6 +22,7 @@ from livectl.live import store_records
 from livectl.live.alerts import rules
 from livectl.live.alerts.message import alert_kind
 from livectl.live.store import Store, lua_script
+from livectl.models import Change
 from livectl.settings_watch import fingerprints
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from livectl.live.alerts.message import Alert
     from livectl.live.alerts.rules import Knowledge, Objection
-    from livectl.models import Change, Session, StreamerRecord
+    from livectl.models import Session, StreamerRecord
     from livectl.settings import Settings, Target
     from livectl.units import Rate
 
@@ -385,6 +386,16 @@ def _with_lanes(state: TargetState, lanes: Sequence[Lane]) -> TargetState:
 
 def is_after(number: str, other: str) -> bool:
     return [int(part) for part in number.split("-")] > [int(part) for part in other.split("-")]
+
+
+def reported_change(name: str, kind: str, title: str, details: str, now: float) -> Change:
+    """What is to be known of a run, a worker or a queue of this name, as a change."""
+    return Change(kind="reported", platform="", id=name, session=kind, at=now, name=name, title=title, before=details)
+
+
+def outbox_fields(change: Change) -> list[str]:
+    """The fields of an entry of the outbox that brings this change, for whoever adds it in a step of their own."""
+    return ["change", _encode_change(change), "page", "{}"]
 
 
 def _encode_change(change: Change) -> str:

@@ -33,6 +33,7 @@ CHANGES_READ, MAX_CHANGES = 1_000, 20_000  # at once, and in all, when looking f
 SAMPLE = Streamer(platform="demo", id="ada", name="Ada", url="https://example.org/ada")
 SAMPLE_TITLE, SAMPLE_CATEGORY, SAMPLE_VIEWERS = "A sample", "Testing", 123
 SAMPLE_LENGTH_S = 2 * 3600.0
+SAMPLE_REPORT = "nightly failed"
 IN_WHICH_MESSAGE = {"missed": ", with what else came in quiet hours", "late": ", with others that were late"}
 
 
@@ -115,6 +116,8 @@ def _made_up_change(record: StreamerRecord, kind: str, now: float) -> Change:
     if kind == "trouble":
         (_, _, trouble) = rules.find_troubles([rules.SAMPLE_TROUBLE], now)[0]
         return trouble
+    if kind == "job":
+        return outbox.reported_change("nightly", "failed", SAMPLE_REPORT, "livectl runs nightly", now)
     return Change(
         kind=CHANGE_KINDS[kind],  # type: ignore[arg-type]
         platform=record.platform,

@@ -80,7 +80,9 @@ def _objections(name: str, target: Target, change: Change, knowledge: Knowledge)
         yield Objection("earlier", "had been live for more than 15 minutes when first seen")
     if kind not in target.on:
         yield Objection("on", f"listens to {', '.join(target.on) or 'nothing'}")
-    if kind == "trouble":
+    if kind == "job":
+        yield from _objections_to_time(target, change, knowledge)
+    if not change.is_of_stream:
         return
     record = knowledge.records.get((change.platform, change.id))
     if record is None or record.streamer is None:

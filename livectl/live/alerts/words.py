@@ -97,8 +97,8 @@ def styled_lines(lines: Iterable[str], style: Style) -> str:
 def say(change: Change, kind: str, name: str, recording: str, target: Target) -> tuple[str, str]:
     """Title and body of the alert about a change, as the target shows them best. The title is always plain text."""
     style = style_of(target)
-    if kind == "trouble":
-        return change.title, styled_lines([change.before], style)
+    if not change.is_of_stream:
+        return change.title, styled_lines(change.before.split("\n"), style)
     viewers = "" if change.viewers is None or kind == "end" else format_count(change.viewers, "viewer")
     details = " · ".join(filter(None, (change.category, change.platform, viewers)))
     links = [Link(WATCH, change.url)] if not recording else [Link(RECORDING, recording)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 from celery.utils.log import get_logger
 
-from livectl.models import After, Run, Schedule
+from livectl.models import After, Expectation, Run, Schedule
 from livectl.ops.beat.run_store import DueRun
 from livectl.ops.schedules import due_times
 from livectl.units import MS_PER_SECOND
@@ -58,6 +58,7 @@ class BeatEntry(msgspec.Struct, frozen=True, kw_only=True):
     count: int = 0  # runs at most; 0 is any number
     after: After | None = None  # the entry whose runs it follows
     pause_on_failure: int = 0  # failed runs in a row; 0 is never
+    expect: Expectation | None = None  # of its runs
 
     def says_the_same_as(self, other: BeatEntry) -> bool:
         """Whether the two send the same at the same times, as an entry and the one that was imported from it."""
@@ -84,6 +85,7 @@ def to_beat_entry(file_schedule: Schedule) -> BeatEntry:
         count=file_schedule.count or 0,
         after=file_schedule.timing if isinstance(file_schedule.timing, After) else None,
         pause_on_failure=file_schedule.pause_on_failure or 0,
+        expect=file_schedule.expect,
     )
 
 

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 OWN_APP = "livectl.celeryapp"
-SCHEDULER = "livectl.ops.scheduler:Scheduler"
+SCHEDULER = "livectl.watching:WatchingScheduler"
 
 # What keeps no entries besides those of the app's beat_schedule: the schedulers of these modules.
-PLAIN_SCHEDULERS = ("celery.beat", "livectl.ops.scheduler")
+PLAIN_SCHEDULERS = ("celery.beat", "livectl.ops.scheduler", "livectl.watching")
 ENTRY_SOURCES = {
     "django": "Django's database",
     "redbeat": "RedBeat's keys in Redis",

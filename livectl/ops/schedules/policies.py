@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from livectl.models import After, At, ExcludedDays, Interval
+from livectl import validation
+from livectl.models import After, At, ExcludedDays, Expectation, Interval
 from livectl.ops.schedules import cron, days, due_times
 from livectl.suggestions import did_you_mean
 from livectl.units import MS_PER_SECOND, format_instant
@@ -166,6 +168,36 @@ def _chain_of(name: str, schedules: Mapping[str, Schedule]) -> list[str]:
         if chain[-1] in chain[:-1]:
             break
     return chain if len(chain) > 1 else [*chain, ""]
+EXPECT_KEYS = ("start_within", "end_within", "succeed", "slower_than")
+EXPECT_EXAMPLE = "{start_within: 1m, end_within: 10m, succeed: true, slower_than: 3x}"
+TIMES_PATTERN = re.compile(r"(\d+(?:\.\d+)?) ?x")
+
+
+def read_expectation(location: FileLocation, value: Any) -> Expectation | None:
+    """What is expected of each run."""
+    if not isinstance(value, dict):
+        location.add_mistake(f"{quote(value)} says nothing that can be expected", EXPECT_EXAMPLE)
+        return None
+    location.check_keys("key", value, EXPECT_KEYS)
+    readers: dict[str, Callable[[FileLocation, Any], Any]] = {
+        "start_within": validation.read_duration,
+        "end_within": validation.read_duration,
+        "succeed": validation.read_bool,
+        "slower_than": _read_times,
+    }
+    fields: dict[str, Any] = {
+        key: read(location.child(key), value[key]) for key, read in readers.items() if key in value
+    }
+    return Expectation(**fields)
+
+
+def _read_times(location: FileLocation, value: Any) -> float:
+    """How many times as long as usual: 3x."""
+    found = TIMES_PATTERN.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None or float(found[1]) <= 1:
+        location.add_mistake(f"{quote(value)} is not how many times as long as usual", "3x; more than 1x")
+        return 2.0
+    return float(found[1])
 
 
 def read_at(location: FileLocation, value: Any, zone: str) -> At | None:

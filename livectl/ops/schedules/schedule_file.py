@@ -373,6 +373,7 @@ KEY_READERS: dict[str, KeyReader] = {
     "count": policies.read_count,
     "pause_on_failure": policies.read_failures,
     "jitter": validation.read_duration,
+    "expect": policies.read_expectation,
 }
 TIMING_READERS: dict[str, Callable[[FileLocation, Any, str], Any]] = {
     "every": _read_every,

@@ -1,0 +1,294 @@
+"""Watches runs, workers, queues and beats, and reports each trouble once: whichever of several beats sees it first.
+
+    livectl:watch         hash  name -> what was told of it (`WatchState`), of entries as `run NAME`
+    livectl:watch:looked        when some beat last looked, in UTC milliseconds
+
+A report is added to a stream in the same step in which it is noted that it was told, so that a beat that dies in
+between tells nothing twice and loses nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from livectl.errors import LivectlError
+from livectl.models import Expectation
+from livectl.ops.beat import expectations, heartbeats, run_store
+from livectl.ops.beat.expectations import EntryFacts, Report, WatchState
+from livectl.ops.cluster import queues
+from livectl.ops.jobs.dead_letters import DEAD_LETTERS_KEY
+from livectl.ops.jobs.history import JobHistory
+from livectl.units import MS_PER_SECOND, format_count, format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from redis import Redis
+
+    from livectl.ops.beat.entries import BeatEntry
+    from livectl.ops.beat.heartbeats import Heartbeat
+    from livectl.ops.cluster.queues import QueueDepths
+    from livectl.ops.deployment import Deployment
+
+WATCH_KEY, LOOKED_KEY = "livectl:watch", "livectl:watch:looked"
+LOOK_INTERVAL_S = 5.0
+CLUSTER_INTERVAL_S = 30.0  # between two questions to workers and queues
+MAX_ENTRIES_A_LOOK = 500
+MAX_DUE_STEPS = 1_000  # of one entry, between two looks
+AWAY_MS = 300_000  # without any look: a deployment takes less
+SILENT_BEAT_S = 20.0  # a beat says each second that it lives
+NO_WORKER_S = 60.0
+DEAD_LETTERS_AGAIN_MS = 3_600_000
+NOTHING_SPECIAL = Expectation()
+
+# KEYS: the hash, the stream of reports. ARGV: name, its state as it was read, its state from now on (empty: none), then
+# the fields of the report, if there is one. Whoever comes second changes nothing.
+NOTE_SCRIPT = """
+if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
+if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1]) else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end
+if #ARGV > 3 then redis.call('XADD', KEYS[2], '*', unpack(ARGV, 4)) end
+return 1
+"""
+
+
+class ReportStream(NamedTuple):
+    """Where reports go: a stream, and how a report becomes fields of an entry there."""
+
+    key: str
+    encode: Callable[[Report, float], Sequence[str]]
+
+
+class Watched(NamedTuple):
+    """What a beat has at this moment."""
+
+    entries: Mapping[str, BeatEntry]
+    now: int  # of the store's clock, in UTC milliseconds
+    beat_id: str
+    queue_wait_s: float  # of the first message of a queue: longer is told
+
+
+class EntryLooks:
+    """Which entries are worth a look: those that had something due since the last, and those that are not done."""
+
+    def __init__(self) -> None:
+        self._upcoming: list[tuple[int, str]] = []  # a heap of the next due instants
+        self._latest: dict[str, int] = {}  # entry -> its latest due instant so far
+        self._identities: dict[str, str] = {}
+        self.open: set[str] = set()  # whose last run may not have ended, or of which somebody was told
+
+    def take(self, entries: Mapping[str, BeatEntry], now: int) -> list[str]:
+        self._follow(entries, now)
+        while self._upcoming and self._upcoming[0][0] <= now:
+            due, name = heapq.heappop(self._upcoming)
+            if name not in entries or name not in self._identities:
+                continue
+            latest = entries[name].due_times.latest(due, now)
+            self._latest[name] = latest
+            self.open.add(name)
+            self._push(name, entries[name], latest)
+        names = sorted(self.open & entries.keys())
+        self.open &= entries.keys()
+        return names[:MAX_ENTRIES_A_LOOK]
+
+    def latest_due(self, name: str) -> int | None:
+        return self._latest.get(name)
+
+    def _follow(self, entries: Mapping[str, BeatEntry], now: int) -> None:
+        """Takes over what is new or due at other times; forgets what is gone."""
+        for name in self._identities.keys() - entries.keys():
+            del self._identities[name]
+            self._latest.pop(name, None)
+        for name, entry in entries.items():
+            identity = entry.due_times.identity
+            if self._identities.get(name) != identity:
+                self._identities[name] = identity
+                self._latest.pop(name, None)
+                self._push(name, entry, now)
+
+    def _push(self, name: str, entry: BeatEntry, moment: int) -> None:
+        if (due := entry.due_times.after(moment)) is not None:
+            heapq.heappush(self._upcoming, (due, name))
+
+
+class RunWatch:
+    """Looks again and again, over a connection of its own. Raises RedisError, OSError or LivectlError."""
+
+    def __init__(self, store: Redis, deployment: Deployment, stream: ReportStream) -> None:
+        self._store: Any = store
+        self._deployment = deployment
+        self._stream = stream
+        self._looks = EntryLooks()
+        self._since: int | None = None  # when this watch began, or could look again
+        self._cluster_at = 0
+        self._readers_seen_at: int | None = None
+
+    def look(self, watched: Watched) -> list[Report]:
+        """Looks at everything that is worth it now. Returns what was reported by this call."""
+        now = watched.now
+        reports: list[Report | None] = []
+        before = self._store.set(LOOKED_KEY, now, get=True)
+        if self._since is None or now - (self._looked_at or now) > AWAY_MS:
+            self._since = now
+            reports.append(self._report_absence(int(before), now) if before else None)
+        self._looked_at = now
+        states = {str(name): str(text) for name, text in self._store.hgetall(WATCH_KEY).items()}
+        reports += self._look_at_entries(watched, states)
+        reports += self._look_at_beats(watched, states)
+        if now - self._cluster_at >= CLUSTER_INTERVAL_S * MS_PER_SECOND:
+            self._cluster_at = now
+            reports += self._look_at_cluster(watched, states)
+        return [report for report in reports if report]
+
+    _looked_at: int | None = None
+
+    def _report_absence(self, looked: int, now: int) -> Report | None:
+        """Says after the start of a beat that none was there for a while."""
+        if now - looked <= AWAY_MS:
+            return None
+        away = format_duration((now - looked) / MS_PER_SECOND)
+        report = Report("beat", "away", f"no beat was at work for {away}", "What was due meanwhile: livectl runs")
+        self._store.xadd(self._stream.key, _fields(self._stream.encode(report, now / MS_PER_SECOND)))
+        return report
+
+    # Entries
+
+    def _look_at_entries(self, watched: Watched, states: Mapping[str, str]) -> Iterator[Report | None]:
+        """Judges some entries; those that are gone or paused are forgotten."""
+        pauses = run_store.read_pauses(self._store)
+        for key in states:
+            kind, _, name = key.partition(" ")
+            if kind == "run" and (name not in watched.entries or name in pauses):
+                self._note(key, states[key], WatchState(), None, watched.now)
+        self._looks.open |= {key.partition(" ")[2] for key in states if key.startswith("run ")}
+        names = self._looks.take(watched.entries, watched.now)
+        runs = JobHistory.of_client(self._store).last_runs(names, expectations.RUNS_READ) if names else {}
+        claims = run_store.read_last_runs(self._store)
+        counts = run_store.read_counts(self._store)
+        for name in names:
+            entry = watched.entries[name]
+            if name in pauses or (entry.count and counts.get(name, 0) >= entry.count):
+                self._looks.open.discard(name)
+                continue
+            facts = EntryFacts(
+                name=name,
+                expect=entry.expect or NOTHING_SPECIAL,
+                now=watched.now,
+                watched_since=self._since or watched.now,
+                latest_due=self._looks.latest_due(name),
+                claimed=claims[name].due if name in claims else None,
+                runs=runs.get(name, ()),
+            )
+            yield self._judge(facts, states.get(f"run {name}", ""))
+
+    def _judge(self, facts: EntryFacts, text: str) -> Report | None:
+        old = _decode(text)
+        state, report = expectations.judge(facts, old)
+        if not state.trouble and _is_settled(facts):
+            self._looks.open.discard(facts.name)
+        return self._note(f"run {facts.name}", text, state, report, facts.now)
+
+    # Others
+
+    def _look_at_beats(self, watched: Watched, states: Mapping[str, str]) -> Iterator[Report | None]:
+        """A beat that ends in order takes itself off the list; one that is killed falls silent there."""
+        beats = {
+            str(name): msgspec.json.decode(text, type=heartbeats.Heartbeat)
+            for name, text in self._store.hgetall(run_store.HEARTBEATS_KEY).items()
+        }
+        for beat_id, beat in beats.items():
+            silent_s = (watched.now - beat.at) / MS_PER_SECOND
+            if beat_id != watched.beat_id and silent_s > SILENT_BEAT_S:
+                yield self._tell(f"beat {beat_id}", states, "silent", _silent_report(beat, silent_s), watched.now)
+        for key in states:
+            kind, _, beat_id = key.partition(" ")
+            if kind == "beat" and beat_id not in beats:
+                self._note(key, states[key], WatchState(), None, watched.now)
+
+    def _look_at_cluster(self, watched: Watched, states: Mapping[str, str]) -> Iterator[Report | None]:
+        yield self._look_at_dead_letters(states, watched.now)
+        try:
+            depths = queues.measure(self._deployment)
+        except LivectlError:
+            return  # the broker is away: beat says so in its log, and runs that are late are told
+        yield self._look_at_workers(depths, states, watched.now)
+        for queue in depths.queues:
+            waited = queue.oldest or 0.0
+            is_long = bool(queue.ready) and waited > watched.queue_wait_s
+            title = (
+                f"{queue.name}: the first of {format_count(queue.ready, 'job')} has waited {format_duration(waited)}"
+            )
+            report = Report(queue.name, "queue", title, f"livectl queues -Q {queue.name}")
+            well = Report(queue.name, "recovered", f"{queue.name} is emptied again", "livectl queues")
+            key = f"queue {queue.name}"
+            if is_long:
+                yield self._tell(key, states, "waiting", report, watched.now)
+            elif waited < watched.queue_wait_s / 2:
+                yield self._tell(key, states, "", well, watched.now)
+
+    def _look_at_workers(self, depths: QueueDepths, states: Mapping[str, str], now: int) -> Report | None:
+        """Once workers have answered, their silence is told."""
+        if depths.reads:
+            self._readers_seen_at = now
+            return self._tell("workers", states, "", Report("workers", "recovered", "workers answer again", ""), now)
+        if self._readers_seen_at is None or now - self._readers_seen_at < NO_WORKER_S * MS_PER_SECOND:
+            return None
+        silent = format_duration((now - self._readers_seen_at) / MS_PER_SECOND)
+        report = Report("workers", "down", f"no worker has answered for {silent}", "livectl workers")
+        return self._tell("workers", states, "down", report, now)
+
+    def _look_at_dead_letters(self, states: Mapping[str, str], now: int) -> Report | None:
+        """New dead letters are told at once, and more of them an hour later. What was told is kept as `failures`."""
+        text = states.get("dead letters", "")
+        state, count = _decode(text), int(self._store.hlen(DEAD_LETTERS_KEY))
+        if count <= state.failures:
+            smaller = msgspec.structs.replace(state, failures=count)
+            return self._note("dead letters", text, smaller, None, now) if count < state.failures else None
+        if state.due and now - state.due < DEAD_LETTERS_AGAIN_MS and state.failures:
+            return None
+        more = format_count(count - state.failures, "new dead letter")
+        report = Report("dead letters", "dead", f"{more}", "livectl dead")
+        return self._note("dead letters", text, WatchState(trouble="dead", due=now, failures=count), report, now)
+
+    # Telling
+
+    def _tell(self, key: str, states: Mapping[str, str], trouble: str, report: Report, now: int) -> Report | None:
+        """Reports what has changed about something: that it is in trouble, or no longer."""
+        text = states.get(key, "")
+        old = _decode(text)
+        if trouble == old.trouble:
+            return None
+        return self._note(key, text, WatchState(trouble=trouble, due=now if trouble else 0), report, now)
+
+    def _note(self, key: str, old: str, state: WatchState, report: Report | None, now: int) -> Report | None:
+        """Remembers what was told, and adds the report, unless another beat did so meanwhile."""
+        new = "" if state == WatchState() else msgspec.json.encode(state).decode()
+        if new == old and report is None:
+            return None
+        fields = self._stream.encode(report, now / MS_PER_SECOND) if report else ()
+        noted = self._store.eval(NOTE_SCRIPT, 2, WATCH_KEY, self._stream.key, key, old, new, *fields)
+        return report if noted and report else None
+
+
+def _silent_report(beat: Heartbeat, silent_s: float) -> Report:
+    title = f"the beat {beat.process} has been silent for {format_duration(silent_s)}"
+    return Report("beat", "silent", title, "Other beats send its runs. livectl health beat")
+
+
+def _is_settled(facts: EntryFacts) -> bool:
+    """Whether nothing can become wrong before something is due again."""
+    if facts.latest_due is not None and (facts.claimed or 0) < facts.latest_due:
+        return False
+    if facts.runs:
+        return bool(facts.runs[0].state) and facts.runs[0].state != "retrying"
+    return facts.latest_due is None or (facts.now - facts.latest_due) / MS_PER_SECOND > expectations.START_WITHIN_S
+
+
+def _decode(text: str) -> WatchState:
+    return msgspec.json.decode(text, type=WatchState) if text else WatchState()
+
+
+def _fields(words: Sequence[str]) -> dict[str, str]:
+    return dict(zip(words[::2], words[1::2], strict=True))
