@@ -100,9 +100,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
     @property
     def current_settings(self) -> Settings:
         """Those in force."""
-        settings = self._watch.current() if self._watch else self._settings
-        assert settings is not None, "set_up has read them"
-        return settings
+        return self._watch.current() if self._watch else self._first_settings
 
     @property
     def current_entries(self) -> dict[str, BeatEntry]:
@@ -116,7 +114,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
     def setup_schedule(self) -> None:
         """Reads settings and schedule, without a connection. A mistake in them is logged and ends the process."""
         try:
-            settings = self._settings or self._watch_settings()
+            settings = self._first_settings = self._settings or self._watch_settings()
             apps.find_zone(self.app)
             rabbitmq.confirm_messages(self.app)
             safe_transport.choose(self.app, settings)

@@ -5,6 +5,7 @@ Nothing here reads or tells anything: `watch.py` brings what is known, and keeps
 
 from __future__ import annotations
 
+from itertools import takewhile
 from statistics import median
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -57,8 +58,7 @@ class EntryFacts(NamedTuple):
     expect: Expectation
     now: int
     watched_since: int  # since when somebody has been looking, without a break
-    latest_due: int | None  # the latest due instant that somebody should have claimed by now
-    claimed: int | None  # the latest due instant that some beat has claimed
+    owed: int | None  # the first due instant that has come and that no beat has claimed
     runs: Sequence[JobLogEntry]  # the newest first
 
 
@@ -94,10 +94,10 @@ def start_limit(facts: EntryFacts) -> float:
 def _find_trouble(facts: EntryFacts) -> tuple[Trouble, int]:
     """What is wrong now, the worst first, and the due instant of the run that shows it."""
     if _is_missed(facts):
-        return "missed", facts.latest_due or 0
+        return "missed", facts.owed or 0
     sent = [run for run in facts.runs if run.state not in UNSENT_STATES and run.due]
-    for run in sent[:1]:
-        if run.state == "" and _is_late(run, facts):
+    for run in takewhile(lambda run: not (run.started or run.state), sent):  # what is older was lost, or taken back
+        if _is_late(run, facts):
             return "late", _due_ms(run)
     for run in sent:
         if run.state == "" and run.started and _running_s(run, facts.now) > _end_limit(facts, sent):
@@ -111,15 +111,14 @@ def _find_trouble(facts: EntryFacts) -> tuple[Trouble, int]:
 
 
 def _is_missed(facts: EntryFacts) -> bool:
-    if facts.latest_due is None or facts.latest_due <= facts.watched_since:
+    if facts.owed is None:
         return False
-    waited_s = (facts.now - facts.latest_due) / MS_PER_SECOND
-    return (facts.claimed or 0) < facts.latest_due and waited_s > start_limit(facts)
+    return (facts.now - max(facts.owed, facts.watched_since)) / MS_PER_SECOND > start_limit(facts)
 
 
 def _is_late(run: JobLogEntry, facts: EntryFacts) -> bool:
     """Whether a run that was sent has not begun in time: from its due instant, or from when it was sent if later."""
-    if run.started or run.eta:
+    if run.eta:
         return False
     asked = max(_due_ms(run), int(run.sent.timestamp() * MS_PER_SECOND) if run.sent else 0)
     return (facts.now - asked) / MS_PER_SECOND > start_limit(facts)

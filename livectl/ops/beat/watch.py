@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from livectl.errors import LivectlError
-from livectl.models import Expectation
+from livectl.models import Expectation, JobState
 from livectl.ops.beat import expectations, heartbeats, run_store
 from livectl.ops.beat.expectations import EntryFacts, Report, WatchState
 from livectl.ops.cluster import queues
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
+    from livectl.models import Run
     from livectl.ops.beat.entries import BeatEntry
     from livectl.ops.beat.heartbeats import Heartbeat
     from livectl.ops.cluster.queues import QueueDepths
@@ -177,11 +178,18 @@ class RunWatch:
                 expect=entry.expect or NOTHING_SPECIAL,
                 now=watched.now,
                 watched_since=self._since or watched.now,
-                latest_due=self._looks.latest_due(name),
-                claimed=claims[name].due if name in claims else None,
+                owed=self._find_owed(entry, claims),
                 runs=runs.get(name, ()),
             )
             yield self._judge(facts, states.get(f"run {name}", ""))
+
+    def _find_owed(self, entry: BeatEntry, claims: Mapping[str, Run]) -> int | None:
+        """The first due instant that has come since somebody looks, and that no beat has claimed."""
+        latest = self._looks.latest_due(entry.name)
+        claimed = claims[entry.name].due if entry.name in claims else 0
+        if latest is None or claimed >= latest:
+            return None
+        return entry.due_times.after(max(claimed, (self._since or latest) - 1))
 
     def _judge(self, facts: EntryFacts, text: str) -> Report | None:
         old = _decode(text)
@@ -279,11 +287,9 @@ def _silent_report(beat: Heartbeat, silent_s: float) -> Report:
 
 def _is_settled(facts: EntryFacts) -> bool:
     """Whether nothing can become wrong before something is due again."""
-    if facts.latest_due is not None and (facts.claimed or 0) < facts.latest_due:
-        return False
-    if facts.runs:
-        return bool(facts.runs[0].state) and facts.runs[0].state != "retrying"
-    return facts.latest_due is None or (facts.now - facts.latest_due) / MS_PER_SECOND > expectations.START_WITHIN_S
+    if facts.owed is not None or not facts.runs:
+        return facts.owed is None
+    return bool(facts.runs[0].state) and facts.runs[0].state != JobState.RETRYING
 
 
 def _decode(text: str) -> WatchState:

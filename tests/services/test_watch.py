@@ -1,0 +1,179 @@
+"""The watch on a real store: each trouble is told once, whichever beat sees it first, and lies in the outbox then."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, cast
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from livectl.address import Address
+from livectl.errors import ServerError
+from livectl.live.store import OUTBOX_KEY, Store
+from livectl.models import Interval, Schedule
+from livectl.ops.beat import run_store, watch
+from livectl.ops.beat.entries import to_beat_entry
+from livectl.ops.beat.heartbeats import Heartbeat
+from livectl.ops.beat.watch import ReportStream, RunWatch, Watched
+from livectl.ops.cluster import queues
+from livectl.ops.cluster.queues import Queue, QueueDepths
+from livectl.ops.jobs import dead_letters, history
+from livectl.ops.jobs.history import JobNote
+from livectl.redis_client import using_store
+from livectl.watching import _encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import redis
+
+MINUTE_MS = 60_000
+STREAM = ReportStream(OUTBOX_KEY, _encode)
+
+
+class Stage:
+    """Two beats that watch one store; the clock is moved by hand."""
+
+    def __init__(self, store: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.store = store
+        self.now = int(time.time() * 1000) // MINUTE_MS * MINUTE_MS
+        self.depths: QueueDepths | None = QueueDepths(queues=())
+        self.entries = {"nightly": to_beat_entry(Schedule(name="nightly", task="t.x", timing=Interval(60)))}
+        monkeypatch.setattr(queues, "measure", lambda _: self._measure())
+        self.watches = [RunWatch(store, cast("Any", None), STREAM) for _ in range(2)]
+
+    def _measure(self) -> QueueDepths:
+        if self.depths is None:
+            raise ServerError("away")
+        return self.depths
+
+    def look(self, seconds: float = 0, beats: int = 2) -> list[str]:
+        """What both reported, after so many seconds with a look each ten."""
+        reports = []
+        end = self.now + int(seconds * 1000)
+        while True:
+            for number, each in enumerate(self.watches[:beats]):
+                reports += each.look(Watched(self.entries, self.now, f"beat{number}", 600.0))
+            if self.now >= end:
+                return [f"{report.kind}: {report.title}" for report in reports]
+            self.now += 10_000
+
+    def claim(self) -> int:
+        """A beat claims what is due now. Returns the due instant."""
+        due = self.now // MINUTE_MS * MINUTE_MS
+        self.store.hset(run_store.LAST_RUN_KEY, "nightly", due)
+        return due
+
+    def run(self, state: str, **facts: Any) -> None:
+        due = self.claim() / 1000
+        times = {"due": due, "sent": due, "started": due + 1, "finished": due + 3}
+        note = JobNote(facts={"task": "t.x", "schedule": "nightly", "state": state, **times, **facts})
+        self.store.execute_command(*history.note_command({str(uuid4()): note}))  # type: ignore[no-untyped-call]
+
+    def outbox(self) -> list[str]:
+        return [change.title for change in Store(self.store).changes()]
+
+
+@pytest.fixture
+def stage(store_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    with using_store(Address.parse(store_url)) as client:
+        yield Stage(client, monkeypatch)
+
+
+def test_a_failed_run_and_its_recovery_are_told_once_by_two_beats(stage: Stage) -> None:
+    stage.run("succeeded")
+    assert stage.look(60) == []
+    stage.run("failed", error="ValueError: no")
+    assert stage.look(60) == ["failed: nightly failed"]
+    stage.run("failed")
+    assert stage.look(60) == []
+    stage.run("succeeded")
+    assert stage.look(60) == ["recovered: nightly is well again after 2 failed runs"]
+    assert stage.outbox() == ["nightly failed", "nightly is well again after 2 failed runs"]
+    (failed, _) = Store(stage.store).changes()
+    assert "ValueError: no" in failed.before
+    assert "livectl runs nightly" in failed.before
+
+
+def test_a_run_that_no_beat_sends_is_missed_unless_it_is_paused(stage: Stage) -> None:
+    stage.run("succeeded")
+    stage.look()
+    stage.store.hset(run_store.PAUSED_KEY, "nightly", msgspec.json.encode(run_store.Pause("", stage.now)))
+    assert stage.look(300) == []
+    stage.claim()
+    stage.store.hdel(run_store.PAUSED_KEY, "nightly")
+    assert stage.look(200) == ["missed: nightly was not sent"]
+    stage.entries.clear()
+    stage.look()
+    assert stage.store.hgetall(watch.WATCH_KEY) == {}
+
+
+def test_a_beat_that_is_killed_is_told_and_one_that_ends_is_not(stage: Stage) -> None:
+    for name in ("beat0", "beat1", "third"):
+        stage.store.hset(run_store.HEARTBEATS_KEY, name, msgspec.json.encode(Heartbeat(at=stage.now, host=name, pid=1)))
+    assert stage.look() == []
+    stage.now += 30_000
+    stage.store.hset(run_store.HEARTBEATS_KEY, "beat0", msgspec.json.encode(Heartbeat(at=stage.now, host="a", pid=1)))
+    stage.store.hdel(run_store.HEARTBEATS_KEY, "beat1")
+    assert stage.look() == ["silent: the beat third:1 has been silent for 30 s"]
+    assert stage.look() == []
+
+
+def test_after_a_while_without_any_beat_that_is_said(stage: Stage) -> None:
+    stage.look(60)
+    stage.claim()
+    stage.now += 3_600_000
+    stage.watches = [RunWatch(stage.store, cast("Any", None), STREAM)]
+    assert stage.look() == ["away: no beat was at work for 1.0 h"]
+    stage.claim()
+    assert stage.look(30) == []
+
+
+def test_workers_that_no_longer_answer_are_told_and_never_before_one_did(stage: Stage) -> None:
+    stage.entries.clear()
+    assert stage.look(120) == []
+    stage.depths = QueueDepths(queues=(), reads={"w@h": ("celery",)})
+    assert stage.look(40) == []
+    stage.depths = QueueDepths(queues=())
+    assert stage.look(120) == ["down: no worker has answered for 1 min"]
+    stage.depths = None
+    assert stage.look(120) == []
+    stage.depths = QueueDepths(queues=(), reads={"w@h": ("celery",)})
+    assert stage.look(60) == ["recovered: workers answer again"]
+
+
+def test_a_queue_whose_first_job_waits_too_long_is_told_until_it_is_emptied(stage: Stage) -> None:
+    stage.entries.clear()
+    stage.depths = QueueDepths(queues=(Queue(name="mail", ready=7, oldest=700.0),))
+    assert stage.look(120) == ["queue: mail: the first of 7 jobs has waited 12 min"]
+    stage.depths = QueueDepths(queues=(Queue(name="mail", ready=7, oldest=400.0),))
+    assert stage.look(60) == []
+    stage.depths = QueueDepths(queues=(Queue(name="mail", ready=0),))
+    assert stage.look(60) == ["recovered: mail is emptied again"]
+
+
+def test_new_dead_letters_are_told_and_more_of_them_an_hour_later(stage: Stage) -> None:
+    stage.entries.clear()
+    stage.store.hset(dead_letters.DEAD_LETTERS_KEY, mapping={"a": "x", "b": "x"})
+    assert stage.look(60) == ["dead: 2 new dead letters"]
+    stage.store.hset(dead_letters.DEAD_LETTERS_KEY, "c", "x")
+    assert stage.look(600) == []
+    assert stage.look(3_600) == ["dead: 1 new dead letter"]
+    stage.store.delete(dead_letters.DEAD_LETTERS_KEY)
+    assert stage.look(60) == []
+    stage.store.hset(dead_letters.DEAD_LETTERS_KEY, "d", "x")
+    assert stage.look(3_700) == ["dead: 1 new dead letter"]
+
+
+def test_ten_thousand_entries_cost_a_look_only_where_something_was_due(stage: Stage) -> None:
+    stage.entries = {
+        f"e{number}": to_beat_entry(Schedule(name=f"e{number}", task="t.x", timing=Interval(86_400.0 + number)))
+        for number in range(10_000)
+    }
+    assert stage.look() == []
+    began = time.thread_time()
+    assert stage.look(10, beats=1) == []
+    assert len(stage.watches[0]._looks.open) < 10
+    print(f"two looks at 10,000 entries: {time.thread_time() - began:.3f} s of CPU")

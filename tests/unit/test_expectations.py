@@ -1,0 +1,231 @@
+"""What is told of the runs of an entry, on a played clock: each fault once, within its grace, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from livectl.models import Expectation, JobState
+from livectl.ops.beat.expectations import EntryFacts, WatchState, judge
+from livectl.ops.jobs.history import DEAD, JobLogEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+START_MS = 1_800_000_000_000
+
+
+@dataclass
+class World:
+    """One entry that is due each minute, a beat that claims, a worker that runs; each may stop at any time."""
+
+    every_s: int = 60
+    takes_s: float = 5.0
+    expect: Expectation = field(default_factory=Expectation)
+    beats: bool = True
+    works: bool = True
+    fails: bool = False
+    ends: bool = True
+    at_s: float = 0.0
+    look_s: float = 5.0
+    watched_since_s: float = 0.0
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    told: list[tuple[float, str]] = field(default_factory=list)
+    state: WatchState = field(default_factory=WatchState)
+    claimed_s: float | None = None
+
+    def play(self, seconds: float) -> World:
+        """Goes on for so long, with a look every few seconds."""
+        end = self.at_s + seconds
+        while self.at_s < end:
+            before, self.at_s = self.at_s, self.at_s + self.look_s
+            due = self.at_s // self.every_s * self.every_s
+            if self.beats and due > (self.claimed_s if self.claimed_s is not None else before - 1) and due > 0:
+                self.claimed_s = due
+                self.runs.insert(0, {"due": due, "sent": self.at_s})
+            for run in self.runs[:40]:
+                self._work(run)
+            self._look(due)
+        return self
+
+    def _work(self, run: dict[str, Any]) -> None:
+        if self.works and "started" not in run:
+            run["started"] = self.at_s
+        is_running = "started" in run and "finished" not in run
+        if self.works and self.ends and is_running and self.at_s - run["started"] >= self.takes_s:
+            run["finished"] = run["started"] + self.takes_s
+            run["state"] = JobState.FAILED if self.fails else JobState.SUCCEEDED
+
+    def _look(self, due: float) -> None:
+        first = max(self.claimed_s or 0, self.watched_since_s) // self.every_s * self.every_s + self.every_s
+        owed = first if first <= due else None
+        facts = EntryFacts(
+            name="nightly",
+            expect=self.expect,
+            now=START_MS + int(self.at_s * 1000),
+            watched_since=START_MS + int(self.watched_since_s * 1000),
+            owed=None if owed is None else START_MS + int(owed * 1000),
+            runs=[_entry(run) for run in self.runs[:30]],
+        )
+        self.state, report = judge(facts, self.state)
+        if report:
+            self.told.append((self.at_s, report.kind))
+            assert "nightly" in report.title
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind for _, kind in self.told]
+
+
+def _entry(run: dict[str, Any]) -> JobLogEntry:
+    moments: dict[str, Any] = {
+        name: datetime.fromtimestamp(START_MS / 1000 + run[name], UTC)
+        for name in ("due", "sent", "started", "finished")
+        if name in run
+    }
+    return JobLogEntry(id="x", state=run.get("state", ""), error="ValueError: no", **moments)
+
+
+def no_beat(world: World) -> None:
+    world.beats = False
+    world.play(400)
+    world.beats = True
+
+
+def no_worker(world: World) -> None:
+    world.works = False
+    world.play(400)
+    world.works = True
+
+
+def stuck_worker(world: World) -> None:
+    world.ends = False
+    world.play(700)
+    world.ends = True
+
+
+def overrun(world: World) -> None:
+    world.takes_s = 300
+    world.play(60)
+    world.takes_s = 5
+    world.runs[0]["finished"] = world.runs[0].get("started", 0) + 1 if "started" in world.runs[0] else None
+    world.play(200)
+
+
+def failing(world: World) -> None:
+    world.fails = True
+    world.play(400)
+    world.fails = False
+
+
+# fault -> what is told of it, from its beginning until all has long been well again
+FAULTS: dict[Callable[[World], None], list[str]] = {
+    no_beat: ["missed", "recovered"],
+    no_worker: ["late", "recovered"],
+    stuck_worker: ["overrun", "recovered"],
+    failing: ["failed", "recovered"],
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_told_once_and_its_end_too(fault: Callable[[World], None]) -> None:
+    world = World().play(1_000)
+    assert world.told == []
+    began = world.at_s
+    fault(world)
+    world.play(2_000)
+    assert world.kinds == FAULTS[fault]
+    first = world.told[0][0] - began
+    assert first <= (700 if fault is stuck_worker else 200), first
+
+
+def test_a_slow_run_is_told_once() -> None:
+    world = World(every_s=600, takes_s=20, look_s=20).play(6_000)
+    world.takes_s = 200
+    world.play(600)
+    world.takes_s = 20
+    world.play(2_400)
+    assert world.kinds in (["slow"], ["overrun", "recovered"], ["overrun", "slow"])
+
+
+def test_a_slow_drift_is_told_though_each_run_is_but_a_little_slower() -> None:
+    world = World(every_s=600, takes_s=20, look_s=20)
+    for _ in range(60):
+        world.takes_s *= 1.08
+        world.play(600)
+    assert set(world.kinds) & {"slow", "overrun"}
+
+
+def test_flapping_is_told_once_more_and_recovers_when_it_has_gone_well_for_a_while() -> None:
+    world = World().play(600)
+    for _ in range(10):
+        world.fails = True
+        world.play(60)
+        world.fails = False
+        world.play(60)
+    world.play(1_200)
+    assert world.kinds.count("failed") <= 2
+    assert world.kinds[-1] == "recovered"
+    assert len(world.kinds) <= 4
+
+
+def test_a_clock_that_is_set_tells_nothing() -> None:
+    world = World().play(600)
+    world.at_s += 3_600
+    world.watched_since_s = world.at_s  # the watch sees that it has not looked for long
+    world.play(600)
+    assert world.kinds == []
+
+
+def test_a_deployment_tells_nothing() -> None:
+    world = World().play(600)
+    world.beats = world.works = False
+    world.play(30)
+    world.beats = world.works = True
+    world.watched_since_s = world.at_s
+    world.play(600)
+    assert world.kinds == []
+
+
+def test_a_new_entry_owes_no_run_of_before() -> None:
+    assert World(watched_since_s=0).play(50).kinds == []
+
+
+@pytest.mark.parametrize(
+    ("expect", "change", "kind"),
+    [
+        (Expectation(start_within=20), {"works": False}, "late"),
+        (Expectation(end_within=30), {"ends": False}, "overrun"),
+        (Expectation(slower_than=2), {"takes_s": 15}, "slow"),
+    ],
+)
+def test_an_entry_may_say_what_is_expected(expect: Expectation, change: dict[str, Any], kind: str) -> None:
+    world = World(expect=expect).play(1_000)
+    for name, value in change.items():
+        setattr(world, name, value)
+    world.play(110)
+    assert world.kinds[0] == kind
+
+
+def test_an_entry_may_fail_where_that_is_expected() -> None:
+    world = World(expect=Expectation(succeed=False)).play(600)
+    world.fails = True
+    assert world.play(600).kinds == []
+
+
+def test_a_dead_letter_is_a_failure() -> None:
+    world = World().play(600)
+    world.runs[0]["state"] = DEAD
+    world._look(0)
+    assert world.kinds == ["failed"]
+
+
+def test_thirty_days_without_a_fault_tell_nothing() -> None:
+    world = World(every_s=3_600, takes_s=40, look_s=300)
+    for day in range(30):
+        world.takes_s = 40 + day % 7  # as they do
+        world.play(86_400)
+    assert world.told == []
