@@ -21,7 +21,7 @@ from livectl.live.network.routes import Routes
 from livectl.live.store import OUTBOX_KEY, Store
 from livectl.models import Request
 from livectl.ops import deployment as deployments
-from livectl.ops.beat.watch import LOOK_INTERVAL_S, ReportStream, RunWatch, Watched
+from livectl.ops.beat.watch import LOOK_INTERVAL_S, BeatAtWork, ReportStream, RunWatch
 from livectl.ops.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ class WatchingScheduler(Scheduler):
                 logger.exception("the watch stumbled, and goes on")
                 watcher = None
 
-    def watched(self, settings: Settings) -> Watched:
-        return Watched(dict(self.current_entries), self._clock.now(), self._beat_id, settings.watch.queue)
+    def watched(self, settings: Settings) -> BeatAtWork:
+        return BeatAtWork(dict(self.current_entries), self._clock.now(), self._beat_id, settings.watch.queue)
 
 
 class Watcher:

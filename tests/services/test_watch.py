@@ -16,7 +16,7 @@ from livectl.models import Interval, Schedule
 from livectl.ops.beat import run_store, watch
 from livectl.ops.beat.entries import to_beat_entry
 from livectl.ops.beat.heartbeats import Heartbeat
-from livectl.ops.beat.watch import ReportStream, RunWatch, Watched
+from livectl.ops.beat.watch import BeatAtWork, ReportStream, RunWatch
 from livectl.ops.cluster import queues
 from livectl.ops.cluster.queues import Queue, QueueDepths
 from livectl.ops.jobs import dead_letters, history
@@ -55,7 +55,7 @@ class Stage:
         end = self.now + int(seconds * 1000)
         while True:
             for number, each in enumerate(self.watches[:beats]):
-                reports += each.look(Watched(self.entries, self.now, f"beat{number}", 600.0))
+                reports += each.look(BeatAtWork(self.entries, self.now, f"beat{number}", 600.0))
             if self.now >= end:
                 return [f"{report.kind}: {report.title}" for report in reports]
             self.now += 10_000

@@ -62,7 +62,7 @@ class ReportStream(NamedTuple):
     encode: Callable[[Report, float], Sequence[str]]
 
 
-class Watched(NamedTuple):
+class BeatAtWork(NamedTuple):
     """What a beat has at this moment."""
 
     entries: Mapping[str, BeatEntry]
@@ -126,7 +126,7 @@ class RunWatch:
         self._cluster_at = 0
         self._readers_seen_at: int | None = None
 
-    def look(self, watched: Watched) -> list[Report]:
+    def look(self, watched: BeatAtWork) -> list[Report]:
         """Looks at everything that is worth it now. Returns what was reported by this call."""
         now = watched.now
         reports: list[Report | None] = []
@@ -156,7 +156,7 @@ class RunWatch:
 
     # Entries
 
-    def _look_at_entries(self, watched: Watched, states: Mapping[str, str]) -> Iterator[Report | None]:
+    def _look_at_entries(self, watched: BeatAtWork, states: Mapping[str, str]) -> Iterator[Report | None]:
         """Judges some entries; those that are gone or paused are forgotten."""
         pauses = run_store.read_pauses(self._store)
         for key in states:
@@ -200,7 +200,7 @@ class RunWatch:
 
     # Others
 
-    def _look_at_beats(self, watched: Watched, states: Mapping[str, str]) -> Iterator[Report | None]:
+    def _look_at_beats(self, watched: BeatAtWork, states: Mapping[str, str]) -> Iterator[Report | None]:
         """A beat that ends in order takes itself off the list; one that is killed falls silent there."""
         beats = {
             str(name): msgspec.json.decode(text, type=heartbeats.Heartbeat)
@@ -215,7 +215,7 @@ class RunWatch:
             if kind == "beat" and beat_id not in beats:
                 self._note(key, states[key], WatchState(), None, watched.now)
 
-    def _look_at_cluster(self, watched: Watched, states: Mapping[str, str]) -> Iterator[Report | None]:
+    def _look_at_cluster(self, watched: BeatAtWork, states: Mapping[str, str]) -> Iterator[Report | None]:
         yield self._look_at_dead_letters(states, watched.now)
         try:
             depths = queues.measure(self._deployment)

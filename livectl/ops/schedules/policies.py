@@ -168,6 +168,8 @@ def _chain_of(name: str, schedules: Mapping[str, Schedule]) -> list[str]:
         if chain[-1] in chain[:-1]:
             break
     return chain if len(chain) > 1 else [*chain, ""]
+
+
 EXPECT_KEYS = ("start_within", "end_within", "succeed", "slower_than")
 EXPECT_EXAMPLE = "{start_within: 1m, end_within: 10m, succeed: true, slower_than: 3x}"
 TIMES_PATTERN = re.compile(r"(\d+(?:\.\d+)?) ?x")
