@@ -22,6 +22,7 @@ from livectl import cli, server_check
 from livectl.address import Address
 from livectl.context import CommandContext
 from livectl.errors import ServerError
+from livectl.ops.cluster import events
 from livectl.ops.processes import launch
 from livectl.ops.processes.supervisor import Supervisor
 from livectl.ops.services import background
@@ -201,7 +202,8 @@ def impatient_user(monkeypatch: pytest.MonkeyPatch) -> None:
             interrupt()
         wait(seconds)
 
-    for owner, name in ((launch, "exec_command"), (Supervisor, "run"), (background, "start"), (server, "serve")):
+    waiting = ((launch, "exec_command"), (Supervisor, "run"), (background, "start"), (server, "serve"))
+    for owner, name in (*waiting, (events.EventStream, "read")):
         monkeypatch.setattr(owner, name, interrupt)
     monkeypatch.setattr(time, "sleep", sleep)
     monkeypatch.setattr(click, "confirm", lambda *_, **__: False)
@@ -225,7 +227,7 @@ def run(folder: Path, words: Sequence[str], broker: str, **environ: str) -> None
     """Asserts that the call ends as it should: in time, with a code of the table, and not by stumbling."""
     out, err = io.StringIO(), io.StringIO()
     environ = {"LIVECTL_HOME": str(folder / "home"), "LIVECTL_BROKER": broker, "HOME": str(folder), **environ}
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
         with in_time():
             code = cli.main(list(words), CommandContext(environ, folder, out, err))
