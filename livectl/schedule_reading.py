@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from livectl.address import Address
     from livectl.context import CommandContext
     from livectl.models import Schedule
+    from livectl.ops.beat.backfill import BackfillWindow
     from livectl.ops.beat.views import RunHistory, ScheduleSnapshot
+    from livectl.units import Rate
 
 NANOSECONDS_PER_MS = 1_000_000
 INSTANT_HINT = "Write it like 2026-12-24, 2026-12-24T18:00 or 2026-12-24T18:00:00Z."
@@ -163,6 +165,38 @@ def parse_period(start: str | None, end: str | None, zone: str) -> tuple[int, in
     if bounds[1] is not None and bounds[1] < after:
         raise UsageError("--to is before --from" if start else "--to has passed", "Say --from too, or a later --to.")
     return after, bounds[1]
+
+
+def past_window(context: CommandContext, start: str | None, end: str | None, keyword: str) -> BackfillWindow:
+    """The time whose runs are to be sent. It has begun and ended."""
+    from livectl.ops.beat.backfill import BackfillWindow
+
+    if start is None or end is None:
+        raise UsageError("a backfill needs --from and --to", "--from 2026-01-01 --to 2026-01-31")
+    if keyword and not keyword.isidentifier():
+        raise UsageError(f"--as {keyword} is no keyword argument", "Say the name of one that the task takes.")
+    after, until = parse_period(start, end, shown_zone(context, None))
+    if until is None or until > now_ms():
+        raise UsageError("--to is yet to come", "What is due from now on is beat's.")
+    return BackfillWindow(after=after, until=until, keyword=keyword)
+
+
+def parse_pace(text: str) -> Rate:
+    from livectl.units import parse_rate
+
+    try:
+        return parse_rate(text)
+    except SettingsError as error:
+        raise UsageError(f"--rate {text}: {error.message}", error.hint) from error
+
+
+def check_sendable(context: CommandContext, entry: Schedule, keyword: str = "") -> None:
+    """Raises SettingsError for an entry that the app would not take, with this keyword beside its own."""
+    from livectl.ops.schedules import options
+
+    kwargs = {**entry.kwargs, keyword: ""} if keyword else entry.kwargs
+    if reason := options.refusal(entry.task, entry.args, kwargs, context.load_tasks()):
+        raise SettingsError(f"{entry.name} is not sent: {reason}", "Mend the entry, then: livectl schedules validate")
 
 
 def find_entry(name: str, snapshot: ScheduleSnapshot) -> Schedule:

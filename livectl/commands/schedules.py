@@ -11,7 +11,7 @@ from livectl import schedule_editing
 from livectl import schedule_reading as reading
 from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
-from livectl.errors import SettingsError, UsageError, mistake_lines
+from livectl.errors import LivectlError, UsageError, mistake_lines
 
 DEFAULT_RUNS, MAX_RUNS = 10, 10_000  # shown by `next`: without an end, and with one
 
@@ -189,15 +189,68 @@ def run_entry(context: CommandContext, /, name: str, file: str | None) -> None:
       livectl -A proj schedules run nightly -s deploy/schedules.yaml
     """
     from livectl.ops.beat import publisher
-    from livectl.ops.schedules import options
     from livectl.render import sentence
 
     entry = reading.find_entry(name, reading.read_snapshot(context, file, reading.read_run_history(context)))
-    if reason := options.refusal(entry.task, entry.args, entry.kwargs, context.load_tasks()):
-        raise SettingsError(f"{name} is not sent: {reason}", "Mend the entry, then: livectl schedules validate")
+    reading.check_sendable(context, entry)
     job_id = publisher.send_now(context.deployment, context.sending_app, entry)
     context.note_change("run", name)
     context.show(sentence(job_id, {"id": job_id, "task": entry.task, "name": name}))
+
+
+@command.command()
+@click.argument("name", shell_complete=complete("schedules"))
+@click.option("--from", "start", help="The runs from this date or time on.")
+@click.option("--to", "end", help="The runs up to this date or time.")
+@click.option("--rate", metavar="RATE", help="At most so many: 10/m, 2/s.")
+@click.option("--as", "keyword", metavar="KEYWORD", help="Hand each its due instant as this keyword argument too.")
+@click.option("--dry-run", is_flag=True, help="Show the runs, and send none.")
+@click.option("--again", is_flag=True, help="Begin anew: send also what a backfill has sent.")
+@click.option("--stop", "stops", is_flag=True, help="Stop the command that sends them.")
+@file_option
+@pass_command_context
+def backfill(
+    context: CommandContext, /, name: str, start: str | None, end: str | None, file: str | None, **options: Any
+) -> int:
+    """Send the runs of a past time, each once, with its own due instant.
+
+    The task finds that instant in its headers as `due` (seconds since the epoch), and
+    with --as in a keyword (2026-01-31T09:00:00Z). Killed or stopped, the same command
+    goes on where it was. What waits for these runs by `after`, and `overlap`, is not
+    looked at. --stop ends with exit code 1 where nothing is to be stopped.
+
+    \b
+    Examples:
+      livectl schedules backfill a --from 2026-01-01 --to 2026-01-31 --dry-run
+      livectl schedules backfill a --from 2026-01-01 --to 2026-01-31 --rate 9/m
+      livectl schedules backfill a --stop
+    """
+    from livectl import redis_client
+    from livectl.ops.beat import backfill as filling
+    from livectl.ops.beat.run_store import StoreClock
+
+    if options["stops"]:
+        with redis_client.using_store(reading.store_address(context)) as store:
+            stopped = filling.stop(store, name)
+        if stopped is None:
+            raise LivectlError(f"no backfill of {name} is under way", "It may be done.")
+        context.note_change("stop backfill", name)
+        context.show(filling.render(stopped))
+        return 0
+    entry = reading.find_entry(name, reading.read_snapshot(context, file, says_unread=False))
+    window, rate = reading.past_window(context, start, end, options["keyword"] or ""), options["rate"]
+    pace = reading.parse_pace(rate) if rate else None
+    if options["dry_run"]:
+        filling.count_runs(entry, window)
+        context.show(filling.render_runs(entry, window, reading.shown_zone(context, None)))
+        return 0
+    reading.check_sendable(context, entry, window.keyword)
+    with redis_client.using_store(reading.store_address(context)) as store, context.working(f"sending {name}") as show:
+        own = filling.BackfillStore(store, StoreClock(), name)
+        progress = filling.Backfill(context.sending_app, own, entry, window, pace).send(show, anew=options["again"])
+    context.note_change("backfill", name, "done" if progress.status == "done" else "nothing")
+    context.show(filling.render(progress))
+    return 0 if progress.status in {"done", "sent before"} else 1
 
 
 @command.command()
