@@ -221,9 +221,8 @@ def backfill(
 
     \b
     Examples:
-      livectl schedules backfill a --from 2026-01-01 --to 2026-01-31 --dry-run
-      livectl schedules backfill a --from 2026-01-01 --to 2026-01-31 --rate 9/m
-      livectl schedules backfill a --stop
+      livectl schedules backfill digest --from 2026-01-01 --to 2026-01-31
+      livectl schedules backfill digest --stop
     """
     from livectl import redis_client
     from livectl.ops.beat import backfill as filling
