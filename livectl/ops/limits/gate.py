@@ -172,7 +172,7 @@ class Gate:
         kind = self.kind(request.task.name)
         if kind is None:
             return False
-        if (seconds := kind.rule.settings.timeout) is not None and request.time_limits == (None, None):
+        if (seconds := kind.rule.settings.timeout) is not None and not any(request.time_limits):
             request.time_limits = (seconds + KILL_GRACE_S, seconds)
         if not (self._counts and kind.rule.limit):
             return False
