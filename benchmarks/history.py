@@ -71,7 +71,8 @@ with app.connection() as connection:
 
 def main() -> None:
     options = _parser().parse_args()
-    print(__doc__)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaving no worker behind
+    print(__doc__, flush=True)
     rounds = [{system: _measured(system, options) for system in SYSTEMS} for _ in range(options.rounds)]
     print(f"{'system':8} {'CPU µs/job':>11} {'of it worker':>13} {'server':>7} {'exporter':>9}   against none")
     for system in SYSTEMS:
