@@ -59,6 +59,7 @@ class Lists:
             return names
         with suppress(Exception):
             names |= {schedule.name: schedule.task for schedule in self._schedules_of_beats()}
+            names |= dict.fromkeys(self._schedules_of_store(), "in the store")
         return names
 
     def targets(self) -> dict[str, str]:
@@ -159,6 +160,12 @@ class Lists:
         with self._connection(self._deployment.store) as connection:
             loaded = heartbeats.read_loaded_schedules(connection)
         return [schedule for beat in loaded.values() for schedule in beat.schedules]
+
+    def _schedules_of_store(self) -> list[str]:
+        from livectl.ops.beat import run_store
+
+        with self._connection(self._deployment.store) as connection:
+            return [name.decode() for name in connection.execute("HKEYS", run_store.ENTRIES_KEY)]
 
     def _control_boxes(self) -> list[str]:
         deployment = self._deployment

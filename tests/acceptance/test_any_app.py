@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import tempfile
 from pathlib import Path
@@ -125,6 +126,13 @@ def test_schedules_and_beat(kind: str, project: Project, worker: Running) -> Non
         assert project.ask("schedules", "pause", "every-second", "--reason", "tests").returncode == 0
         assert project.data("schedules", "list")[0]["reason"] == "tests"
         assert project.ask("schedules", "resume", "every-second").returncode == 0
+        if kind == "rabbitmq":
+            task, words = APPS[kind][1], ("--every", "1s", "--args", json.dumps(APPS[kind][2]), "--store")
+            added = project.ask("schedules", "add", "stored", "--task", task, *words)
+            assert added.returncode == 0, added.stderr
+            beat.wait_for("Sent stored")
+            assert project.ask("schedules", "remove", "stored").returncode == 0
+            beat.wait_for("From the store dropped: stored")
         beat.send(signal.SIGTERM)
         assert beat.wait() == 0
     assert project.data("schedules", "list")[0]["last"]

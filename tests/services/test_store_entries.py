@@ -34,7 +34,10 @@ def words(name: str, **keys: Any) -> dict[str, Any]:
     return {**EVERY_MINUTE, "args": [name], **keys}
 
 
-def test_beats_take_up_what_is_added_changed_and_removed_without_a_restart(world: World) -> None:
+def test_beats_take_up_what_is_added_changed_and_removed_without_a_restart(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     world.beat()
     world.beat()
     assert set(entries(world.run(61))) == {"filed"}
@@ -44,6 +47,7 @@ def test_beats_take_up_what_is_added_changed_and_removed_without_a_restart(world
     assert Counter(entries(world.run(60)))["new"] == 3
     assert store_entries.remove(world.store, ["new", "nobody"]) == [True, False]
     world.run(1)
+    assert ("From the store taken up: new" in caplog.text, "From the store dropped: new" in caplog.text) == (True, True)
     assert set(entries(world.run(120))) == {"filed"}
     store_entries.add(world.store, "new", words("new"))
     assert Counter(entries(world.run(59)))["new"] <= 1, "added again it counts from now on: nothing is caught up with"

@@ -92,6 +92,9 @@ class ReloadingSchedule:
         self._readable |= (shown := self._without_own(entries))
         self._check_overlap(shown.values())
         self._leave_out_refused(shown)
+        for what, which in (("taken up", changed), ("dropped", gone)):
+            if which:
+                logger.info("From the store %s: %s", what, format_names(which))
         return names - self._own_names
 
     def _forget(self, names: Iterable[str]) -> None:
