@@ -165,12 +165,27 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError("keep is some time, and jobs is no less than 0", "Write {keep: 7d, jobs: 100000}.")
 
 
+class CheckIn(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that runs elsewhere, and says so at an address of the page."""
+
+    token: Secret | None = None  # ends its address: /ping/TOKEN
+    every: Duration = 86_400.0  # how often it runs
+    grace: Duration = 5 * MINUTE_S  # how much later it may be
+    end_within: Duration | None = None  # how long it may take, where it says when it begins
+
+    def __post_init__(self) -> None:
+        if self.token is None or not self.every > 0:
+            raise SettingsError("a check has a token, and every is some time", "Write {token: env:NAME, every: 1d}.")
+
+
 class Watch(msgspec.Struct, frozen=True, kw_only=True):
     """What beat tells the targets that listen to `job`."""
 
     queue: Duration = 10 * MINUTE_S  # the first job of a queue has waited longer
     # an address outside that is asked each minute while beat is well: its owner misses it when all beats are silent
     heartbeat: Secret | None = None
+    # what runs elsewhere and checks in, by a name of your choice: {backup: {token: env:BACKUP, every: 1d}}
+    checks: dict[str, CheckIn] = {}
 
     def __post_init__(self) -> None:
         if not self.queue > 0:

@@ -73,7 +73,9 @@ class WatchingScheduler(Scheduler):
                 watcher = None
 
     def watched(self, settings: Settings) -> BeatAtWork:
-        return BeatAtWork(dict(self.current_entries), self._clock.now(), self._beat_id, settings.watch.queue)
+        return BeatAtWork(
+            dict(self.current_entries), self._clock.now(), self._beat_id, settings.watch.queue, settings.watch.checks
+        )
 
 
 class Watcher:

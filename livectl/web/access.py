@@ -26,6 +26,7 @@ PUBLIC_ENDPOINTS = {
     "enter",
     "entered",
     "healthz",
+    "check_in",
     "choose",
     "manifest",
     "service_worker",

@@ -13,6 +13,7 @@ from livectl.web import (
     access,
     api,
     auth,
+    check_in_routes,
     days,
     error_pages,
     events,
@@ -97,6 +98,7 @@ def build_blueprint(
         manage_routes.serve_changes(flask_blueprint, changes)
         schedule_changes.serve_schedule_changes(flask_blueprint, changes)
         push_routes.serve_push(flask_blueprint, page_data, tools)
+        check_in_routes.serve_check_ins(flask_blueprint, page_data, tools)
     return flask_blueprint
 
 

@@ -13,7 +13,7 @@ from livectl.address import Address
 from livectl.errors import ServerError
 from livectl.live.store import OUTBOX_KEY, Store
 from livectl.models import Interval, Schedule
-from livectl.ops.beat import run_store, watch
+from livectl.ops.beat import check_ins, run_store, watch
 from livectl.ops.beat.entries import to_beat_entry
 from livectl.ops.beat.heartbeats import Heartbeat
 from livectl.ops.beat.watch import BeatAtWork, ReportStream, RunWatch
@@ -22,6 +22,8 @@ from livectl.ops.cluster.queues import Queue, QueueDepths
 from livectl.ops.jobs import dead_letters, history
 from livectl.ops.jobs.history import JobNote
 from livectl.redis_client import using_store
+from livectl.secret import Secret
+from livectl.settings import CheckIn
 from livectl.watching import _encode
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class Stage:
         self.store = store
         self.now = int(time.time() * 1000) // MINUTE_MS * MINUTE_MS
         self.depths: QueueDepths | None = QueueDepths(queues=())
+        self.checks: dict[str, CheckIn] = {}
         self.entries = {"nightly": to_beat_entry(Schedule(name="nightly", task="t.x", timing=Interval(60)))}
         monkeypatch.setattr(queues, "measure", lambda _: self._measure())
         self.watches = [RunWatch(store, cast("Any", None), STREAM) for _ in range(2)]
@@ -55,7 +58,7 @@ class Stage:
         end = self.now + int(seconds * 1000)
         while True:
             for number, each in enumerate(self.watches[:beats]):
-                reports += each.look(BeatAtWork(self.entries, self.now, f"beat{number}", 600.0))
+                reports += each.look(BeatAtWork(self.entries, self.now, f"beat{number}", 600.0, self.checks))
             if self.now >= end:
                 return [f"{report.kind}: {report.title}" for report in reports]
             self.now += 10_000
@@ -177,3 +180,23 @@ def test_ten_thousand_entries_cost_a_look_only_where_something_was_due(stage: St
     assert stage.look(10, beats=1) == []
     assert len(stage.watches[0]._looks.open) < 10
     print(f"two looks at 10,000 entries: {time.thread_time() - began:.3f} s of CPU")
+
+
+def test_what_runs_elsewhere_is_told_when_it_does_not_check_in_fails_or_takes_too_long(stage: Stage) -> None:
+    stage.entries.clear()
+    stage.checks = {"backup": CheckIn(token=Secret("t"), every=3_600.0, grace=60.0, end_within=120.0)}
+    assert stage.look(3_600) == []
+    assert stage.look(120) == ["missed: backup has not checked in"]
+    check_ins.note(stage.store, "backup", "success", "", stage.now)
+    assert stage.look(60) == ["recovered: backup is well again"]
+    check_ins.note(stage.store, "backup", "start", "", stage.now)
+    assert stage.look(180) == ["overrun: backup has not ended"]
+    check_ins.note(stage.store, "backup", "log", "the disk is full", stage.now)
+    check_ins.note(stage.store, "backup", "fail", "", stage.now)
+    assert stage.look(60) == ["failed: backup failed again"]
+    (change, *_) = reversed(list(Store(stage.store).changes()))
+    assert "the disk is full" in change.before
+    assert "livectl runs check:backup" in change.before
+    stage.checks.clear()
+    stage.look()
+    assert "check backup" not in stage.store.hgetall(watch.WATCH_KEY)

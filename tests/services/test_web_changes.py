@@ -10,7 +10,9 @@ import pytest
 from livectl import audit
 from livectl.address import Address
 from livectl.models import Schedule
+from livectl.ops.jobs.history import JobHistory
 from livectl.ops.schedules import cron
+from livectl.redis_client import using_store
 from tests.support.managed_page import (
     LOCAL,
     MANAGE,
@@ -284,3 +286,17 @@ def test_another_site_adds_and_removes_no_schedule(page: ManagedPage) -> None:
     assert visitor.post("/api/schedules", data=entry, base_url=LOCAL).status_code == 403
     assert visitor.delete("/api/schedules/x", headers=elsewhere, base_url=LOCAL).status_code == 403
     assert visitor.post("/api/schedules", json=entry, base_url=LOCAL).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["", *TOKENS[:1]])
+def test_what_runs_elsewhere_checks_in_by_its_own_token_alone(
+    store: Store, store_url: str, tmp_path: Path, token: str
+) -> None:
+    (tmp_path / "livectl.yaml").write_text("watch: {checks: {backup: {token: s3cret, every: 1d}}}")
+    visitor = ManagedPage(tmp_path, store_url, TOKENS if token else ()).visitor()
+    assert [visitor.post(f"/ping/s3cret{end}").status_code for end in ("/start", "/log", "", "/fail")] == [200] * 4
+    assert visitor.get("/ping/s3cret").data == b"OK\n"
+    assert [visitor.get(path).status_code for path in ("/ping/wrong", "/ping/s3cret/odd")] == [404] * 2
+    with using_store(Address.parse(store_url)) as client:
+        states = [run.state for run in JobHistory.of_client(client).runs("check:backup")]
+    assert sorted(states) == ["failed", "succeeded", "succeeded"]

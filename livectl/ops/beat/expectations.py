@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 
 from livectl.models import Expectation, JobState
+from livectl.ops.beat import check_ins
 from livectl.ops.jobs.history import BAD_STATES, UNSENT_STATES
 from livectl.units import MS_PER_SECOND, format_count, format_duration, format_instant
 
@@ -60,6 +61,7 @@ class EntryFacts(NamedTuple):
     watched_since: int  # since when somebody has been looking, without a break
     owed: int | None  # the first due instant that has come and that no beat has claimed
     runs: Sequence[JobLogEntry]  # the newest first
+    checks_in: bool = False  # it runs elsewhere, and says so itself
 
 
 def judge(facts: EntryFacts, state: WatchState) -> tuple[WatchState, Report | None]:
@@ -79,7 +81,7 @@ def judge(facts: EntryFacts, state: WatchState) -> tuple[WatchState, Report | No
     flaps = sum(facts.now - at < HOUR_MS for at in began) >= FLAPPING_TROUBLES
     if _good_runs(facts.runs, state.due) < (GOOD_RUNS_WHEN_FLAPPING if flaps else GOOD_RUNS):
         return msgspec.structs.replace(state, began=began), None
-    recovered = None if state.trouble == "slow" else _recovery_report(facts.name, state)
+    recovered = None if state.trouble == "slow" else _recovery_report(facts, state)
     return WatchState(began=began), recovered
 
 
@@ -205,9 +207,18 @@ def _trouble_report(facts: EntryFacts, trouble: Trouble, due: int, *, is_again: 
         "failed": f"The run of {when}: {why or 'no reason is known'}",
         "slow": f"The run of {when} took far longer than usual.",
     }
-    return Report(facts.name, trouble, titles[trouble], f"{words[trouble]}\nlivectl runs {facts.name}")
+    if facts.checks_in and trouble == "missed":
+        return Report(
+            facts.name, trouble, f"{facts.name} has not checked in", f"It was expected at {when}.\n{_look(facts)}"
+        )
+    return Report(facts.name, trouble, titles[trouble], f"{words[trouble]}\n{_look(facts)}")
 
 
-def _recovery_report(name: str, state: WatchState) -> Report:
+def _look(facts: EntryFacts) -> str:
+    """The command that shows more."""
+    return f"livectl runs {check_ins.PREFIX if facts.checks_in else ''}{facts.name}"
+
+
+def _recovery_report(facts: EntryFacts, state: WatchState) -> Report:
     failed = f" after {format_count(state.failures, 'failed run')}" if state.failures else ""
-    return Report(name, "recovered", f"{name} is well again{failed}", f"livectl runs {name}")
+    return Report(facts.name, "recovered", f"{facts.name} is well again{failed}", _look(facts))

@@ -16,7 +16,7 @@ import msgspec
 
 from livectl.errors import LivectlError
 from livectl.models import Expectation, JobState
-from livectl.ops.beat import expectations, heartbeats, run_store
+from livectl.ops.beat import check_ins, expectations, heartbeats, run_store
 from livectl.ops.beat.expectations import EntryFacts, Report, WatchState
 from livectl.ops.cluster import queues
 from livectl.ops.jobs.dead_letters import DEAD_LETTERS_KEY
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from livectl.ops.beat.heartbeats import Heartbeat
     from livectl.ops.cluster.queues import QueueDepths
     from livectl.ops.deployment import Deployment
+    from livectl.settings import CheckIn
 
 WATCH_KEY, LOOKED_KEY = "livectl:watch", "livectl:watch:looked"
 LOOK_INTERVAL_S = 5.0
@@ -69,6 +70,7 @@ class BeatAtWork(NamedTuple):
     now: int  # of the store's clock, in UTC milliseconds
     beat_id: str
     queue_wait_s: float  # of the first message of a queue: longer is told
+    checks: Mapping[str, CheckIn] = {}  # what runs elsewhere and checks in
 
 
 class EntryLooks:
@@ -137,6 +139,7 @@ class RunWatch:
         self._looked_at = now
         states = {str(name): str(text) for name, text in self._store.hgetall(WATCH_KEY).items()}
         reports += self._look_at_entries(watched, states)
+        reports += self._look_at_check_ins(watched, states)
         reports += self._look_at_beats(watched, states)
         if now - self._cluster_at >= CLUSTER_INTERVAL_S * MS_PER_SECOND:
             self._cluster_at = now
@@ -181,7 +184,7 @@ class RunWatch:
                 owed=self._find_owed(entry, claims),
                 runs=runs.get(name, ()),
             )
-            yield self._judge(facts, states.get(f"run {name}", ""))
+            yield self._judge(facts, states, f"run {name}")
 
     def _find_owed(self, entry: BeatEntry, claims: Mapping[str, Run]) -> int | None:
         """The first due instant that has come since somebody looks, and that no beat has claimed."""
@@ -191,14 +194,38 @@ class RunWatch:
             return None
         return entry.due_times.after(max(claimed, (self._since or latest) - 1))
 
-    def _judge(self, facts: EntryFacts, text: str) -> Report | None:
-        old = _decode(text)
-        state, report = expectations.judge(facts, old)
+    def _judge(self, facts: EntryFacts, states: Mapping[str, str], key: str) -> Report | None:
+        text = states.get(key, "")
+        state, report = expectations.judge(facts, _decode(text))
         if not state.trouble and _is_settled(facts):
             self._looks.open.discard(facts.name)
-        return self._note(f"run {facts.name}", text, state, report, facts.now)
+        return self._note(key, text, state, report, facts.now)
 
     # Others
+
+    def _look_at_check_ins(self, watched: BeatAtWork, states: Mapping[str, str]) -> Iterator[Report | None]:
+        """Those that run elsewhere: their runs are judged as those of entries are."""
+        names = [check_ins.PREFIX + name for name in watched.checks]
+        runs = JobHistory.of_client(self._store).last_runs(names, expectations.RUNS_READ) if names else {}
+        for name, check in watched.checks.items():
+            known = runs.get(check_ins.PREFIX + name, ())
+            since = check_ins.expect(self._store, name, watched.now).since
+            last = max([since, *(int(run.due.timestamp() * MS_PER_SECOND) for run in known[:1] if run.due)])
+            owed = last + int(check.every * MS_PER_SECOND)
+            facts = EntryFacts(
+                name=name,
+                expect=Expectation(start_within=check.grace, end_within=check.end_within),
+                now=watched.now,
+                watched_since=self._since or watched.now,
+                owed=owed if owed <= watched.now else None,
+                runs=known,
+                checks_in=True,
+            )
+            yield self._judge(facts, states, f"check {name}")
+        for key in states:
+            kind, _, name = key.partition(" ")
+            if kind == "check" and name not in watched.checks:
+                self._note(key, states[key], WatchState(), None, watched.now)
 
     def _look_at_beats(self, watched: BeatAtWork, states: Mapping[str, str]) -> Iterator[Report | None]:
         """A beat that ends in order takes itself off the list; one that is killed falls silent there."""

@@ -1,0 +1,83 @@
+"""Notes what runs elsewhere and says so itself, such as the cron of another machine, as runs in the history.
+
+`livectl:check-ins` is a hash, name -> when it was first expected, and the run that has begun and not ended.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
+
+import msgspec
+
+from livectl.models import JobState
+from livectl.ops.jobs import history
+from livectl.ops.jobs.history import JobNote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from redis import Redis
+
+CHECK_INS_KEY = "livectl:check-ins"
+PREFIX = "check:"  # before the name, where it stands beside entries of schedules
+MAX_TEXT_CHARS = 1_000
+
+CheckInKind = Literal["start", "success", "fail", "log"]
+KINDS: tuple[CheckInKind, ...] = ("start", "success", "fail", "log")
+STATES = {"success": JobState.SUCCEEDED, "fail": JobState.FAILED}
+
+
+class CheckInState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known of one that checks in. Times are UTC milliseconds."""
+
+    since: int  # since when it is expected
+    job_id: str = ""  # of the run that has begun
+    started: int = 0
+    text: str = ""  # what it said meanwhile
+
+
+def read(store: Redis) -> dict[str, CheckInState]:
+    raw: Mapping[Any, Any] = store.hgetall(CHECK_INS_KEY)
+    return {str(name): msgspec.json.decode(text, type=CheckInState) for name, text in raw.items()}
+
+
+def note(store: Redis, name: str, kind: CheckInKind, text: str, now: int) -> None:
+    """Notes that it began, ended or said something. An end without a start is a run of no length."""
+    known = read(store).get(name) or CheckInState(since=now)
+    text = text.strip()[:MAX_TEXT_CHARS]
+    if kind == "log":
+        _save(store, name, msgspec.structs.replace(known, text=text))
+        return
+    job_id, started = (known.job_id, known.started) if known.job_id and kind != "start" else (str(uuid4()), now)
+    facts: dict[str, Any] = {
+        "app": "",
+        "task": PREFIX + name,
+        "schedule": PREFIX + name,
+        "due": started / 1000,
+        "sent": started / 1000,
+        "started": started / 1000,
+        "state": STATES.get(kind, ""),
+        "error": (text or known.text or "it said so")[: history.MAX_ERROR_CHARS] if kind == "fail" else "",
+    }
+    if kind != "start":
+        facts["finished"] = now / 1000
+    store.execute_command(*history.note_command({job_id: JobNote(facts=facts)}))  # type: ignore[no-untyped-call]
+    is_open = kind == "start"
+    _save(
+        store,
+        name,
+        CheckInState(since=known.since, job_id=job_id if is_open else "", started=started if is_open else 0),
+    )
+
+
+def expect(store: Redis, name: str, now: int) -> CheckInState:
+    """What is known of it; from now on it is expected, if it was not yet."""
+    state = CheckInState(since=now)
+    if store.hsetnx(CHECK_INS_KEY, name, msgspec.json.encode(state)):
+        return state
+    return read(store)[name]
+
+
+def _save(store: Redis, name: str, state: CheckInState) -> None:
+    store.hset(CHECK_INS_KEY, name, msgspec.json.encode(state).decode())

@@ -1,0 +1,56 @@
+"""Answers those that run elsewhere and check in: `/ping/TOKEN`, and `/start`, `/success`, `/fail`, `/log` behind it."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING
+
+from flask import Response, abort, request
+
+from livectl.errors import SecretUnsetError
+from livectl.ops.beat import check_ins
+from livectl.web import auth
+
+if TYPE_CHECKING:
+    from flask import Blueprint
+
+    from livectl.settings import Settings
+    from livectl.web.changes import PageTools
+    from livectl.web.data import PageData
+
+HTTP_NOT_FOUND, HTTP_TOO_MANY = 404, 429
+MAX_READ_BYTES = 10_000  # of what it says
+MS_PER_SECOND = 1000
+
+
+def serve_check_ins(flask_blueprint: Blueprint, page_data: PageData, tools: PageTools) -> None:
+    """The token in the address is all that is asked for: whoever calls is a line in somebody's crontab."""
+    limit = auth.GuessLimit()
+
+    @flask_blueprint.route("/ping/<token>", methods=["GET", "HEAD", "POST"])
+    @flask_blueprint.route("/ping/<token>/<kind>", methods=["GET", "HEAD", "POST"])
+    def check_in(token: str, kind: str = "success") -> Response:
+        address = request.remote_addr or ""
+        if limit.wait_s(address):
+            abort(HTTP_TOO_MANY)
+        name = _find_name(tools.settings(), token)
+        if not name or kind not in check_ins.KINDS:
+            limit.note_wrong(address)
+            abort(HTTP_NOT_FOUND)
+        text = request.get_data(cache=False)[:MAX_READ_BYTES].decode(errors="replace")
+        now = int(page_data.clock() * MS_PER_SECOND)
+        page_data.source.read(lambda store: check_ins.note(store, name, kind, text, now))
+        return Response("OK\n", mimetype="text/plain")
+
+
+def _find_name(settings: Settings, token: str) -> str:
+    """Whose token it is; empty for nobody's. All are compared, so that the time says nothing."""
+    found = ""
+    for name, check in settings.watch.checks.items():
+        try:
+            own = check.token.reveal() if check.token else ""
+        except SecretUnsetError:
+            continue
+        if own and hmac.compare_digest(own.encode(), token.encode()):
+            found = name
+    return found
