@@ -74,10 +74,12 @@ def retry(context: CommandContext, /, letter: str) -> int:
     job_request = dead_letters.find_request(context.deployment, letter)
     if job_request is None:
         queue = dead_letters.requeue(context.deployment, letter)
+        context.note_change("resend", letter)
         context.show(sentence(f"{letter} lies in the queue {queue} again.", {"id": letter, "queue": queue}))
         return 0
     sent_job = context.job_sender().send(job_request)
     dead_letters.drop(context.deployment, [letter])
+    context.note_change("resend", letter)
     context.show(
         sentence(
             f"{letter} is sent again as {sent_job.id}.", {"id": letter, "queue": sent_job.queue, "job": sent_job.id}
@@ -104,6 +106,7 @@ def drop(context: CommandContext, /, letters: tuple[str, ...], *, everything: bo
     if bool(letters) == everything:
         raise UsageError("which ones?", "Name their ids, or say --all.")
     dropped_count = dead_letters.drop(context.deployment, letters)
+    context.note_change("drop", " ".join(letters) or "all", "done" if dropped_count else "nothing")
     context.show(sentence(f"{dropped_count} forgotten.", {"dropped": dropped_count}))
     return 0 if dropped_count or everything else 1
 
@@ -117,6 +120,7 @@ def _deliver_alert(context: CommandContext, letter_id: str, alert: Any) -> int:
         outcomes = targets.resend_alert(alert, context.settings)
     if delivered := all(outcome.sent for outcome in outcomes.values()):
         dead_letters.drop(context.deployment, [letter_id])
+    context.note_change("resend", letter_id, "done" if delivered else "failed")
     context.show(alerts_views.outcomes_view(outcomes))
     return 0 if delivered else 1
 

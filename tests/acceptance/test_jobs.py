@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import redis
 
-from livectl import redis_client
+from livectl import audit, redis_client
 from livectl.address import Address
 from livectl.errors import LivectlError, UsageError
 from livectl.models import Job, JobState
@@ -317,6 +317,8 @@ def test_a_dead_letter_is_shown_put_back_sent_again_and_dropped(project: Project
         assert store.llen("celery") == 2
         assert store.hlen(dead_letters.DEAD_LETTERS_KEY) == 0
         assert project.livectl("dead", "drop", "l1").returncode == 1
+        noted = [(entry.change, entry.subject, entry.outcome) for entry in audit.read(Address.parse(store_url), 3)]
+        assert noted == [("drop", "l1", "nothing"), ("resend", "l2", "done"), ("resend", "l1", "done")]
 
 
 @pytest.mark.acceptance

@@ -44,8 +44,8 @@ async function toggle(button) {
 }
 
 async function start(button) {
+  tell(button); // at once: until the push service has answered, which may take long, the page tells
   pushed = "push" in button.dataset && await subscribe(button).catch(() => false);
-  tell(button);
 }
 
 function show(button) {
