@@ -7,7 +7,7 @@ LIGHT := tests/unit tests/services
 LOWEST := 'celery[redis]==5.5.0' 'kombu==5.5.2' 'redis==5.2.1'
 OLD_PYTHON := Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11
 
-.PHONY: run test test-fast test-light test-contract soak faults battle check fix bench docs reference pictures deploy-files man clean
+.PHONY: run test test-fast test-light test-contract soak faults battle limits check fix bench docs reference pictures deploy-files man clean
 
 run: $(VENV)/.run
 	@$(BIN)/livectl up
@@ -45,6 +45,10 @@ check: $(VENV)/.test
 	@$(BIN)/mypy
 	@PYTHONPATH=. $(BIN)/lint-imports
 	@$(BIN)/python .ci/house.py
+
+# A limit of `tasks:` under kills, counted by the store's own log.
+limits: $(VENV)/.test
+	@$(BIN)/python -m tests.faults.limits $(JOBS:%=--jobs %) $(SEED:%=--seed %)
 
 fix: $(VENV)/.test
 	@$(BIN)/python -m livectl.reference

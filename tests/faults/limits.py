@@ -155,7 +155,8 @@ def play(options: argparse.Namespace) -> dict[str, Any]:
         workers.wait_until_ready()
         before, started = workers.cpu_seconds(), time.monotonic()
         _send(port, options.jobs, options.seconds)
-        kills, done, changed_at, kill_at = 0, 0, started, started + KILL_PAUSE_S / 2
+        kills, done, changed_at = 0, 0, time.monotonic()
+        kill_at = changed_at + KILL_PAUSE_S / 2
         while done < options.jobs and time.monotonic() - changed_at < MAX_SILENCE_S:
             time.sleep(0.1)
             now, seen = time.monotonic(), len(set((folder / "ledger").read_text().split()))

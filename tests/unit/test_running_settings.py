@@ -89,6 +89,7 @@ def test_every_setting_is_taken_over_or_held_by_a_process() -> None:
         "polling",
         "network",
         "history",
+        "watch",
         "tasks",
         "workers",
     }
