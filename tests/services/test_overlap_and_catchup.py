@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from livectl.models import Run
 from livectl.ops.beat import run_store
 from livectl.ops.jobs import history, job_log
-from livectl.ops.jobs.history import JobNote
+from livectl.ops.jobs.history import JobHistory, JobNote
+from livectl.ops.jobs.numbers import NUMBERS_KEY
 from tests.support.beats import MINUTE, SECOND, World, entries, format_utc
 
 if TYPE_CHECKING:
@@ -290,3 +291,33 @@ def test_more_missed_runs_than_one_tick_sends_are_sent_by_several_beats_once_eac
     ids = [message.task_id for message in world.run(10)]
     assert len(ids) == len(set(ids))
     assert 1_200 <= len(ids) <= 1_212
+
+
+# --- the history of runs
+
+
+def test_sent_and_missed_runs_are_in_the_history_once_whatever_beats_there_are(world: World) -> None:
+    world.write(a={"cron": "* * * * *", "catchup": "skip"})
+    beat = world.beat()
+    world.run(120, step=STEP)
+    world.drop(beat)
+    world.clock.wait(300)
+    world.beat()
+    world.beat()
+    world.run(30, step=STEP)
+    outcomes = [run.outcome for run in JobHistory.of_client(world.store).runs("a")]
+    assert (outcomes.count("sent"), outcomes.count("missed")) == (len(world.sent), 4)
+    counted = {key: int(value) for key, value in world.store.hgetall(NUMBERS_KEY).items()}
+    assert sum(value for key, value in counted.items() if key.endswith("missed")) == 4
+
+
+def test_runs_of_a_paused_entry_were_not_missed(world: World) -> None:
+    world.write(a={"cron": "* * * * *"})
+    beat = world.beat()
+    world.run(90, step=STEP)
+    run_store.pause(world.store, "a", "")
+    world.drop(beat)
+    world.clock.wait(300)
+    world.beat()
+    world.run(30, step=STEP)
+    assert {run.outcome for run in JobHistory.of_client(world.store).runs("a")} == {"sent"}
