@@ -307,7 +307,7 @@ def test_sent_and_missed_runs_are_in_the_history_once_whatever_beats_there_are(w
     world.run(30, step=STEP)
     outcomes = [run.outcome for run in JobHistory.of_client(world.store).runs("a")]
     assert (outcomes.count("sent"), outcomes.count("missed")) == (len(world.sent), 4)
-    counted = {key: int(value) for key, value in world.store.hgetall(NUMBERS_KEY).items()}
+    counted = {str(key): int(value) for key, value in world.store.hgetall(NUMBERS_KEY).items()}
     assert sum(value for key, value in counted.items() if key.endswith("missed")) == 4
 
 
