@@ -68,7 +68,7 @@ def _to_seconds(value: str | float) -> float | None:
     match = DURATION.fullmatch(text)
     if not text or not match:
         return None
-    return sum(float(number) * UNIT_SECONDS[unit] for unit, number in match.groupdict(default="0").items())
+    return sum(float(number) * UNIT_SECONDS[unit] for unit, number in match.groupdict().items() if number)
 
 
 def parse_byte_size(value: str | int) -> ByteSize:

@@ -126,22 +126,22 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def load(path: Path, name: str = "") -> Document:
+def load(path: Path, name: str = "", max_bytes: int = MAX_BYTES) -> Document:
     """The document in a file; `name` is what messages call the file."""
     name = name or str(path)
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(max_bytes + 1)
     except OSError as error:
         raise SettingsError(f"{name}: {(error.strerror or str(error)).lower()}", "Is this the right path?") from error
-    return loads(content, name)
+    return loads(content, name, max_bytes)
 
 
-def loads(content: bytes | str, name: str) -> Document:
+def loads(content: bytes | str, name: str, max_bytes: int = MAX_BYTES) -> Document:
     """The document in this text."""
     raw = content.encode(errors="surrogatepass") if isinstance(content, str) else content
-    if len(raw) > MAX_BYTES:
-        raise FileError([Mistake(name, 1, 1, f"larger than {MAX_BYTES:,} bytes", "is it the right file?")])
+    if len(raw) > max_bytes:
+        raise FileError([Mistake(name, 1, 1, f"larger than {max_bytes:,} bytes", "is it the right file?")])
     text = SourceText(raw.decode(errors="surrogateescape").removeprefix("\ufeff"), name)
     _check_readable(text)
     return _DocumentReader(text).document()
@@ -162,7 +162,8 @@ class _DocumentReader:
 
     def __init__(self, text: SourceText) -> None:
         self.text = text
-        self.events: Iterator[Any] = yaml.parse(text.text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text.text)
+        self.events: Iterator[Any] = iter(loader.get_event, None)  # as yaml.parse, which takes three calls an event
         self.offsets: dict[int, Any] = {}
         self.mistakes: list[Mistake] = []
 

@@ -501,3 +501,14 @@ def test_a_solar_entry_without_ephem_says_what_to_install(file: Path, monkeypatc
     (message,) = read_mistakes(file, ENTRY + "solar: {event: sunset, lat: 1, lon: 1}}")
     cure = extras.install_command("solar")
     assert message == f"s.yaml:2:16: a: solar: solar times need ephem, which is not installed ({cure})"
+
+
+def test_a_file_of_more_than_a_megabyte_is_read_and_one_that_nobody_means_is_not(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"  e{number}: {{task: t, every: 5s, description: {'x' * 1_000}}}" for number in range(1_100)]
+    file.write_text("\n".join(["schedules:", *lines]))
+    assert len(schedule_file.load(file).schedules) == 1_100
+    monkeypatch.setattr(schedule_file, "MAX_FILE_BYTES", 1_000_000)
+    with pytest.raises(FileError, match="larger than 1,000,000 bytes"):
+        schedule_file.load(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 from celery.utils.log import get_logger
@@ -55,7 +56,19 @@ class ReloadingSchedule:
         self._calendar_files: tuple[Path, ...] = ()
 
     def read(self) -> None:
-        """Reads file and app. Raises SettingsError for mistakes in the file, and leaves `entries` as they were."""
+        """Reads file and app. Raises SettingsError for mistakes in the file, and leaves `entries` as they were.
+
+        The collector of garbage stays away from it: it would look through each entry again and again, and hold up runs.
+        """
+        gc.unfreeze()
+        gc.disable()
+        try:
+            self._read()
+        finally:
+            gc.enable()
+            gc.freeze()
+
+    def _read(self) -> None:
         self._stamps = self._read_stamps()
         if self._stamps[0] is None and self._optional:
             logger.warning("There is no %s: only the app's own beat_schedule is run.", self.path)
@@ -178,7 +191,7 @@ class ReloadingSchedule:
 
     def _check_duplicates(self, names: Iterable[str]) -> None:
         if duplicates := sorted(names):
-            document = yamlfile.load(self.path)
+            document = yamlfile.load(self.path, max_bytes=schedule_file.MAX_FILE_BYTES)
             text = "is in the app's beat_schedule too"
             hint = "take it out of there, or give one of the two another name"
             raise FileError(

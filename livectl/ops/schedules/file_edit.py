@@ -112,13 +112,13 @@ class EditableSchedule:
         """The names of the entries; none where there is no file."""
         if not self.path.exists():
             return []
-        value = yamlfile.load(self.path, self.name).value
+        value = yamlfile.load(self.path, self.name, schedule_file.MAX_FILE_BYTES).value
         present = value.get(ENTRIES) if isinstance(value, dict) else None
         return list(present) if isinstance(present, dict) else []
 
     def read_zone(self) -> str:
         """The zone of the entries that name none."""
-        value = yamlfile.load(self.path, self.name).value if self.path.exists() else None
+        value = yamlfile.load(self.path, self.name, schedule_file.MAX_FILE_BYTES).value if self.path.exists() else None
         zone = value.get("timezone") if isinstance(value, dict) else None
         return zone if isinstance(zone, str) else DEFAULT_ZONE
 
@@ -139,7 +139,7 @@ class EditableSchedule:
 
     def _edited(self, edit: Callable[[str, Any], tuple[str, Any]]) -> FileChange:
         before = self.path.read_bytes().decode(errors="surrogateescape") if self.path.exists() else ""
-        document = yamlfile.loads(before, self.name)
+        document = yamlfile.loads(before, self.name, schedule_file.MAX_FILE_BYTES)
         value = document.value
         if not isinstance(value, dict | None) or not isinstance((value or {}).get(ENTRIES), dict | None):
             schedule_file.read_document(document, self.path.parent)
@@ -155,7 +155,7 @@ class EditableSchedule:
     def _read_back(self, text: str, expected: Any) -> yamlfile.Document:
         """SettingsError if the text does not say what was meant."""
         try:
-            document = yamlfile.loads(text, self.name)
+            document = yamlfile.loads(text, self.name, schedule_file.MAX_FILE_BYTES)
         except FileError as error:
             if "larger than" in error.message:
                 raise

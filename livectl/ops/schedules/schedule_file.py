@@ -35,6 +35,7 @@ ENTRY_EXAMPLE = "{task: proj.tasks.add, every: 30s}"
 NO_CALENDARS_HINT = "name its dates: an entry of the store has no calendars"
 SPACES_AROUND_COMMA = re.compile(" *, *")
 SOLAR_BOUNDS = {"lat": 90, "lon": 180}  # degrees, either side of 0
+MAX_FILE_BYTES = 50_000_000  # 100,000 entries are 5 to 20 MB
 CLOCK_CHANGE_YEARS = 2  # ahead, in which changes of the clock make warnings
 DAYS_PER_MONTH, DAYS_PER_WEEK = 31, 7
 
@@ -57,7 +58,8 @@ def load(
     """
     from livectl import yamlfile
 
-    return read_document(yamlfile.load(path, name), path.parent, now_ms=now_ms, tasks=tasks)
+    document = yamlfile.load(path, name, MAX_FILE_BYTES)
+    return read_document(document, path.parent, now_ms=now_ms, tasks=tasks)
 
 
 def read_document(
@@ -102,7 +104,7 @@ def find_calendar_files(path: Path) -> tuple[Path, ...]:
     from livectl import yamlfile
 
     try:
-        return policies.list_calendar_files(yamlfile.load(path).value, path.parent)
+        return policies.list_calendar_files(yamlfile.load(path, max_bytes=MAX_FILE_BYTES).value, path.parent)
     except LivectlError:
         return ()
 
