@@ -76,7 +76,7 @@ def start_or_exec(
     *,
     detach: bool,
     say: Callable[[str], None],
-    run: Callable[[list[str], Mapping[str, str]], NoReturn] = launch.exec_command,
+    run: Callable[[list[str], Mapping[str, str]], NoReturn] | None = None,
 ) -> View:
     """Starts the command in the background if detached; otherwise this process becomes the command and never returns.
 
@@ -91,7 +91,7 @@ def start_or_exec(
     if launch.SCHEDULER in argv:
         check_schedule(settings, cwd, argv[argv.index("-s") + 1] if "-s" in argv else None)
     if not detach:
-        run(argv, environ)
+        (run or launch.exec_command)(argv, environ)
     running = start(settings.home, name, argv, environ=environ, cwd=cwd, host=socket.gethostname(), say=say)
     message = (
         f"{name} runs in the background (pid {running.pid}). Its log is {running.log}; `livectl stop {name}` ends it."
