@@ -138,7 +138,7 @@ def _read_workers(source: TopSource) -> Rows:
         items=workers.found,
         key=lambda worker: worker.name,
         to_view=lambda some: job_views.worker_table(msgspec.structs.replace(workers, found=tuple(some))),
-        summary=f"{format_count(len(workers.found), 'worker', zero='none')}{silent}, {active:,} running",
+        summary=f"{format_count(len(workers.found), 'worker', zero='no')}{silent}, {active:,} running",
     )
 
 

@@ -45,6 +45,7 @@ class DeploymentSource:
         self.zone = settings.timezone
         self._find_deployment = find_deployment
         self._follows: Path = settings.follows
+        self._schedules: Path = settings.schedules
         self._store_of_streamers = store_of_streamers
         self._clock = clock
         self._measured: tuple[QueueDepths, float] | None = None
@@ -71,8 +72,11 @@ class DeploymentSource:
         return results.list_recent(self._find_deployment(), newest)
 
     def schedules(self) -> BeatSchedule:
+        """What beats send; of an app, which is here, also what is in its own beat_schedule."""
         deployment = self._find_deployment()
-        return beat_views.read_running(deployment.store_to_read, deployment, self._clock())
+        app = deployment.app
+        snapshot = beat_views.read_snapshot(self._schedules, app=app, optional=True) if app is not None else None
+        return beat_views.read_running(deployment.store_to_read, deployment, self._clock(), snapshot)
 
     def dead_letters(self) -> Sequence[DeadLetterSummary]:
         return dead_letters.list_summaries(self._find_deployment())

@@ -319,18 +319,22 @@ class BeatSchedule(msgspec.Struct, frozen=True, kw_only=True):
     entries: list[EntryStatus]
 
 
-def read_running(store: Address, deployment: Deployment, now: float) -> BeatSchedule:
-    """What the running beats have loaded, as they said it in the store: no file is read."""
+def read_running(
+    store: Address, deployment: Deployment, now: float, snapshot: ScheduleSnapshot | None = None
+) -> BeatSchedule:
+    """What the running beats have loaded, as they said it in the store; a snapshot of file and app says it instead."""
     with redis_client.connect(store) as connection:
         beats = heartbeats.read_activity(connection).heartbeats
         loaded_schedules = heartbeats.read_loaded_schedules(connection)
     in_files = {entry.name: entry for loaded in loaded_schedules.values() for entry in loaded.schedules}
     history = read(store, deployment)
-    snapshot = ScheduleSnapshot(tuple(in_files.values())).with_stored(history if beats else RunHistory())
+    snapshot = snapshot or ScheduleSnapshot(tuple(in_files.values()))
+    snapshot = snapshot.with_stored(history if beats else RunHistory())
+    scheduled: list[Schedule | AppEntry] = [*snapshot.schedules, *snapshot.app_entries]
     return BeatSchedule(
         beats=len(beats),
         heartbeat_at=max((beat.at / MS_PER_SECOND for beat in beats.values()), default=None),
-        entries=list_entries(snapshot.schedules, history, int(now * MS_PER_SECOND), sources=snapshot.sources),
+        entries=list_entries(scheduled, history, int(now * MS_PER_SECOND), sources=snapshot.sources),
     )
 
 
