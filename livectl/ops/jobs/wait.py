@@ -82,9 +82,10 @@ def follow_canvas(deployment: Deployment, last_id: str, ids: Sequence[str], time
     last: JobStatus | None = None
     for pause in chain(POLL_PAUSES_S, repeat(MAX_POLL_PAUSE_S)):
         with StatusLookup(deployment) as lookup:
+            status = lookup.status(last_id)
             if _find_failed(lookup, ids):
                 time.sleep(POLL_PAUSES_S[0])  # Celery marks what would have followed first, and then the one itself
-            status = lookup.status(_find_failed(lookup, ids) or last_id)
+                status = lookup.status(_find_failed(lookup, ids))
         if last is None or (status.job, status.progress) != (last.job, last.progress):
             yield status
         last = status
