@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_KNOWN_JOBS = 10_000  # whose task is remembered: only the first event of a job names it
 HEARTBEAT = "worker-heartbeat"
+SUBSCRIBE_S = 0.2
 DRAIN_S = 0.5  # between two looks whether the time is over
 RECONNECT_S = 2.0
 ENABLED_BY_US = "task events enabled"  # Celery's answer of a worker that did not send them before
@@ -89,13 +90,18 @@ class EventStream:
         with self._app.connection_for_read() as connection:
             receiver = self._app.events.Receiver(connection, handlers={"*": self._received.append})
             with receiver.consumer_context(wakeup=False) as (own_connection, _, _):
+                self._drain(own_connection, SUBSCRIBE_S)  # kombu subscribes on Redis only when it first waits
                 if self._enable:
                     self._enable_events()
                 ready()
                 while time.monotonic() < deadline:
-                    with suppress(TimeoutError):
-                        own_connection.drain_events(timeout=DRAIN_S)
+                    self._drain(own_connection, DRAIN_S)
                     yield from self._take_wanted()
+
+    @staticmethod
+    def _drain(connection: Any, seconds: float) -> None:
+        with suppress(TimeoutError):
+            connection.drain_events(timeout=seconds)
 
     def _take_wanted(self) -> Iterator[dict[str, Any]]:
         received, self._received[:] = list(self._received), []
