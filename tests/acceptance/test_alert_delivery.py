@@ -45,7 +45,7 @@ def test_everybody_is_told_in_order_though_workers_are_killed(
         environ = {
             "LIVECTL_BROKER": store_url,
             "LIVECTL_HOME": str(tmp_path),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ['PYTHONPATH']}",
             "TESTS_CLOCK": str(clock.path),
         }
         worker = ("-m", "celery", "-A", "tests.support.fast_worker", "worker", "-P", "threads", "-c", "2", "-B")

@@ -96,7 +96,7 @@ class Canvas:
         broker = Address.parse(url).celery_url
         self.app = Celery("canvas", broker=broker, backend=broker, set_as_current=False)
         self.app.conf.result_expires = None
-        environ = {"CANVAS_BROKER": broker, "LIVECTL_STORE": url, "PYTHONPATH": str(folder), "HOME": str(folder)}
+        environ = {"CANVAS_BROKER": broker, "LIVECTL_STORE": url, "HOME": str(folder)}
         self.worker = livectl("-A", "canvas", "worker", "-P", pool, *SIZES[pool], cwd=folder, environ=environ)
 
     def task(self, name: str, *args: Any, **options: Any) -> Any:

@@ -53,7 +53,7 @@ class Reader:
         (programs / "livectl").chmod(0o755)
         self._environ = {
             "PATH": f"{programs}:{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ['PYTHONPATH']}",
             "HOME": str(self._home),
             "LANG": "C.UTF-8",
             "PHONE_URL": "syslog://",

@@ -44,6 +44,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_flower_serves_and_refuses_to_change(tmp_path: Path, store_url: str) -> None:
     port = free_port()
     environ = {"LIVECTL_BROKER": store_url, "LIVECTL_HOME": str(tmp_path), "FLOWER_UNAUTHENTICATED_API": "true"}
+    environ["PYTHONPATH"] = ""  # the real one
     with livectl("flower", "--port", str(port), cwd=tmp_path, environ=environ) as flower:
         flower.wait_for("read-only")
         wait_for(lambda: _status(port, "/healthcheck") == 200, what="Flower")

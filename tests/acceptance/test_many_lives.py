@@ -98,7 +98,7 @@ def test_a_thousand_lives_end_as_planned(tmp_path: Path, store_url: str, seed: i
     environ = {
         "LIVECTL_HOME": str(tmp_path / "home"),
         "LIVECTL_BROKER": store_url,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ['PYTHONPATH']}",
         "TESTS_CLOCK": str(clock.path),
     }
     with ExitStack() as running, Fakes() as fakes:
@@ -153,7 +153,7 @@ def test_a_killed_worker_costs_a_look_and_nobody(tmp_path: Path, store_url: str)
     environ = {
         "LIVECTL_HOME": str(tmp_path / "home"),
         "LIVECTL_BROKER": store_url,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ['PYTHONPATH']}",
         "TESTS_CLOCK": str(clock.path),
     }
     some = {"douyu": IDS["douyu"]}

@@ -110,7 +110,7 @@ class Beats:
         folder = self.case.folder / f"patch{len(list(self.case.folder.glob('patch*')))}"
         folder.mkdir()
         (folder / "sitecustomize.py").write_text(patch + "\n" + (without.patch if without else ""))
-        environ = {**self.environ, "PYTHONPATH": str(folder)}
+        environ = {**self.environ, "PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
         if without and without.is_stock:
             argv = [sys.executable, "-m", "celery", "-A", "proj", "beat", "-l", "INFO", "-s", "shelve"]
         else:

@@ -119,7 +119,7 @@ class LiveWing:
         folder.mkdir(exist_ok=True)
         with (folder / "sitecustomize.py").open("a") as file:
             file.write(source + "\n")
-        self.environ["PYTHONPATH"] = str(folder)
+        self.environ["PYTHONPATH"] = f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
 
     def start(self, *, waits: bool = True) -> None:
         """Starts `up`; returns when it asks after streamers."""
