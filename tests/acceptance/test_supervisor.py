@@ -362,7 +362,7 @@ def test_what_cannot_be_repaired_ends_all_in_order_with_its_own_error() -> None:
         return bool(supervised.lines_of("calm"))
 
     calm = child("calm", ECHO, "0", "SIGTERM", ready=is_calm)
-    supervised = SupervisorRun([calm, child("a", "raise SystemExit(4)", repair=repair)])
+    supervised = SupervisorRun([calm, child("a", "raise SystemExit(4)", repair=repair)], EVERY_END_FAILS)
     with pytest.raises(ServerError, match=r"no room \(4\)"):
         supervised.run()
     assert supervised.lines_of("calm")[-1] == "ended"
