@@ -28,6 +28,7 @@ from livectl.live.platforms.base import (
     resolve_alone,
     resolve_each,
     same_observations,
+    with_avatars,
     with_second_check,
     with_second_route,
 )
@@ -107,6 +108,7 @@ __all__ = [
     "somebody_else",
     "unknown_value",
     "valid_timestamp",
+    "with_avatars",
     "with_second_check",
     "with_second_route",
 ]
