@@ -69,6 +69,7 @@ SCRIPT_NAMES = (
     *("register", "claim", "look", "take", "leave", "drop", "commit", "begin", "wait", "release"),
     *("follow", "settle"),
 )
+SENDING_SCRIPTS = frozenset({"commit", "backfill_send"})
 PAUSED_BY_FAILURE = "(pause_on_failure)"  # ends the reason of a pause that an entry made itself
 STALE_CLAIM_MS = 3_500  # a claim this old is anybody's: with a look each second, a dead beat's run is sent within 5 s
 FRESH_CLAIM_MS = 2_500  # a claim older than this is not sent by its beat, since another may be taking it over
@@ -423,9 +424,10 @@ def _read_hash(store: redis.Redis, key: str) -> list[tuple[str, str]]:
 
 
 def script_source(name: str) -> str:
-    """The text of a script, after the lines that read the time."""
+    """The text of a script, after the lines that read the time, and those that send."""
     folder = resources.files("livectl.ops.beat") / "lua"
-    return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("time", name))
+    parts = ("time", "send", name) if name in SENDING_SCRIPTS else ("time", name)
+    return "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
 
 
 def _make_task_id(namespace: str, run: Run) -> str:

@@ -4,22 +4,12 @@
 local store_database, broker_database, caller = ARGV[2], ARGV[3], ARGV[4]
 local replies, i, refused = {}, 5, false
 
-local function send(first, count)
-  for at = first, first + 3 * (count - 1), 3 do
-    local reply = redis.pcall(ARGV[at], ARGV[at + 1], ARGV[at + 2])
-    if type(reply) == 'table' and reply.err then return reply.err end
-  end
-  return 'sent'
-end
-
 while i <= #ARGV do
   local due, count = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
   local owner, position, stop = unpack(redis.call('HMGET', KEYS[1], 'owner', 'position', 'stop'))
   local outcome = 'taken'
   if not refused and owner == caller and stop ~= '1' and due > tonumber(position) then
-    if store_database ~= broker_database then redis.call('SELECT', broker_database) end
-    outcome = send(i + 2, count)
-    if store_database ~= broker_database then redis.call('SELECT', store_database) end
+    outcome = send(store_database, broker_database, i + 2, count)
     refused = outcome ~= 'sent'
     if not refused then
       redis.call('HSET', KEYS[1], 'position', ARGV[i], 'seen', now)

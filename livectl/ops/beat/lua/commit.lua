@@ -3,21 +3,11 @@
 local store_database, broker_database = ARGV[2], ARGV[3]
 local replies, i = {}, 4
 
-local function send(first, count)
-  for at = first, first + 3 * (count - 1), 3 do
-    local reply = redis.pcall(ARGV[at], ARGV[at + 1], ARGV[at + 2])
-    if type(reply) == 'table' and reply.err then return reply.err end
-  end
-  return 'sent'
-end
-
 while i <= #ARGV do
   local run, fence, count = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local outcome = 'taken'
   if tonumber(redis.call('ZSCORE', KEYS[1], run) or nil) == fence then
-    if store_database ~= broker_database then redis.call('SELECT', broker_database) end
-    outcome = send(i + 3, count)
-    if store_database ~= broker_database then redis.call('SELECT', store_database) end
+    outcome = send(store_database, broker_database, i + 3, count)
     -- Only now: a message that was refused must not be forgotten.
     if outcome == 'sent' then redis.call('ZREM', KEYS[1], run) end
   end
