@@ -9,6 +9,7 @@ from flask import Response, abort, request
 
 from livectl.errors import SecretUnsetError
 from livectl.ops.beat import check_ins
+from livectl.units import MS_PER_SECOND
 from livectl.web import auth
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 HTTP_NOT_FOUND, HTTP_TOO_MANY = 404, 429
 MAX_READ_BYTES = 10_000  # of what it says
-MS_PER_SECOND = 1000
 
 
 def serve_check_ins(flask_blueprint: Blueprint, page_data: PageData, tools: PageTools) -> None:

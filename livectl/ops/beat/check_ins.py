@@ -13,6 +13,7 @@ import msgspec
 from livectl.models import JobState
 from livectl.ops.jobs import history
 from livectl.ops.jobs.history import JobNote
+from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,14 +55,12 @@ def note(store: Redis, name: str, kind: CheckInKind, text: str, now: int) -> Non
         "app": "",
         "task": PREFIX + name,
         "schedule": PREFIX + name,
-        "due": started / 1000,
-        "sent": started / 1000,
-        "started": started / 1000,
+        **dict.fromkeys(("due", "sent", "started"), started / MS_PER_SECOND),
         "state": STATES.get(kind, ""),
         "error": (text or known.text or "it said so")[: history.MAX_ERROR_CHARS] if kind == "fail" else "",
     }
     if kind != "start":
-        facts["finished"] = now / 1000
+        facts["finished"] = now / MS_PER_SECOND
     store.execute_command(*history.note_command({job_id: JobNote(facts=facts)}))  # type: ignore[no-untyped-call]
     is_open = kind == "start"
     _save(

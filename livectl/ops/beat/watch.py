@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from livectl.models import Run
     from livectl.ops.beat.entries import BeatEntry
     from livectl.ops.beat.heartbeats import Heartbeat
-    from livectl.ops.cluster.queues import QueueDepths
+    from livectl.ops.cluster.queues import Queue, QueueDepths
     from livectl.ops.deployment import Deployment
     from livectl.settings import CheckIn
 
@@ -39,7 +39,6 @@ WATCH_KEY, LOOKED_KEY = "livectl:watch", "livectl:watch:looked"
 LOOK_INTERVAL_S = 5.0
 CLUSTER_INTERVAL_S = 30.0  # between two questions to workers and queues
 MAX_ENTRIES_A_LOOK = 500
-MAX_DUE_STEPS = 1_000  # of one entry, between two looks
 AWAY_MS = 300_000  # without any look: a deployment takes less
 SILENT_BEAT_S = 20.0  # a beat says each second that it lives
 NO_WORKER_S = 60.0
@@ -125,6 +124,7 @@ class RunWatch:
         self._stream = stream
         self._looks = EntryLooks()
         self._since: int | None = None  # when this watch began, or could look again
+        self._looked_at: int | None = None
         self._cluster_at = 0
         self._readers_seen_at: int | None = None
 
@@ -145,8 +145,6 @@ class RunWatch:
             self._cluster_at = now
             reports += self._look_at_cluster(watched, states)
         return [report for report in reports if report]
-
-    _looked_at: int | None = None
 
     def _report_absence(self, looked: int, now: int) -> Report | None:
         """Says after the start of a beat that none was there for a while."""
@@ -250,18 +248,20 @@ class RunWatch:
             return  # the broker is away: beat says so in its log, and runs that are late are told
         yield self._look_at_workers(depths, states, watched.now)
         for queue in depths.queues:
-            waited = queue.oldest or 0.0
-            is_long = bool(queue.ready) and waited > watched.queue_wait_s
-            title = (
-                f"{queue.name}: the first of {format_count(queue.ready, 'job')} has waited {format_duration(waited)}"
-            )
+            yield self._look_at_queue(queue, watched, states)
+
+    def _look_at_queue(self, queue: Queue, watched: BeatAtWork, states: Mapping[str, str]) -> Report | None:
+        """A wait between half the limit and the limit changes nothing, so that a queue at the limit is told once."""
+        key, waited = f"queue {queue.name}", queue.oldest or 0.0
+        if queue.ready and waited > watched.queue_wait_s:
+            jobs = format_count(queue.ready, "job")
+            title = f"{queue.name}: the first of {jobs} has waited {format_duration(waited)}"
             report = Report(queue.name, "queue", title, f"livectl queues -Q {queue.name}")
-            well = Report(queue.name, "recovered", f"{queue.name} is emptied again", "livectl queues")
-            key = f"queue {queue.name}"
-            if is_long:
-                yield self._tell(key, states, "waiting", report, watched.now)
-            elif waited < watched.queue_wait_s / 2:
-                yield self._tell(key, states, "", well, watched.now)
+            return self._tell(key, states, "waiting", report, watched.now)
+        if waited < watched.queue_wait_s / 2:
+            report = Report(queue.name, "recovered", f"{queue.name} is emptied again", "livectl queues")
+            return self._tell(key, states, "", report, watched.now)
+        return None
 
     def _look_at_workers(self, depths: QueueDepths, states: Mapping[str, str], now: int) -> Report | None:
         """Once workers have answered, their silence is told."""
@@ -284,7 +284,7 @@ class RunWatch:
         if state.due and now - state.due < DEAD_LETTERS_AGAIN_MS and state.failures:
             return None
         more = format_count(count - state.failures, "new dead letter")
-        report = Report("dead letters", "dead", f"{more}", "livectl dead")
+        report = Report("dead letters", "dead", more, "livectl dead")
         return self._note("dead letters", text, WatchState(trouble="dead", due=now, failures=count), report, now)
 
     # Telling
@@ -314,8 +314,10 @@ def _silent_report(beat: Heartbeat, silent_s: float) -> Report:
 
 def _is_settled(facts: EntryFacts) -> bool:
     """Whether nothing can become wrong before something is due again."""
-    if facts.owed is not None or not facts.runs:
-        return facts.owed is None
+    if facts.owed is not None:
+        return False
+    if not facts.runs:
+        return True
     return bool(facts.runs[0].state) and facts.runs[0].state != JobState.RETRYING
 
 
