@@ -41,8 +41,10 @@ STORE_ERRORS = (RedisError, OSError)
 AWAY_PAUSE_S = 2.0  # for which a job waits while nobody can count
 CALLED_S, CALLED_STEP_S = 60.0, 0.05  # after which who was not called comes by itself, longer for each one before it
 POLL_S, MAX_POLL_S = 1.0, 30.0  # the same, where nobody is called
+JOBS_A_SLOT_IN_POLL = 5  # that are thought to end at a slot within that second
 LOOK_S, MIN_LOOK_S = 0.25, 0.005  # between two looks at limits, where some are in use
 JOIN_POLL_S = 5.0  # the same, for the end of a job that it is the same as
+LEASE_OF_CLAIM_S = 20.0  # for which the first of jobs that are the same is known after its worker died
 KILL_GRACE_S = 10.0  # for a job that goes on after its time is over
 NO_STORE_NOTE = (
     "limits of `tasks:` (%s) are not kept, since there is no store to count in: set `store:` in livectl.yaml"
@@ -65,7 +67,7 @@ class Held(NamedTuple):
 
 
 class Gate:
-    """The limits of one worker. `current` reads its settings as they are now."""
+    """The limits of one worker, and the other entries under `tasks:`. `current` reads its settings as they are now."""
 
     def __init__(self, consumer: Any, current: Callable[[], Mapping[str, TaskSettings]], target: Deployment) -> None:
         self._consumer = consumer
@@ -216,7 +218,7 @@ class Gate:
     def _pause(self, limit: Limit | None, before: int) -> float:
         if self._slots is not None and self._slots.wakes:
             return CALLED_S + CALLED_STEP_S * before
-        return min(MAX_POLL_S, POLL_S * (1 + before // (5 * max(1, limit.most if limit else 1))))
+        return min(MAX_POLL_S, POLL_S * (1 + before // (JOBS_A_SLOT_IN_POLL * max(1, limit.most if limit else 1))))
 
     def _in_loop(self, call: Callable[..., None], *args: Any) -> None:
         """A thread of the pool leaves the channel to the loop."""
@@ -334,9 +336,6 @@ class Gate:
         if not self._is_away:
             logger.warning("jobs with limits wait, since the store does not answer: %s", error)
         self._is_away = True
-
-
-LEASE_OF_CLAIM_S = 20.0  # for which the first of jobs that are the same is known after its worker died
 
 
 def _error_in(args: Sequence[Any]) -> BaseException | None:

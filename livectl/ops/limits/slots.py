@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from livectl.ops.deployment import Deployment
+    from livectl.ops.limits.duplicates import UniqueClaim
     from livectl.redis_client import RedisConnection
     from livectl.task_settings import TaskSettings
 
@@ -36,6 +37,7 @@ MAX_LABEL_CHARS = 80
 MAX_LINES = 10  # of limits, for a person
 MAX_READ = 2_000  # partitions that a person is told of
 PARTITION_KEYS = ("held", "wait", "told", "starts", "since")
+SHARED_SCRIPTS = frozenset({"enter", "leave", "missed", "pump"})  # which begin with shared.lua
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,9 +136,6 @@ def _source(name: str) -> str:
     return folder.joinpath("shared.lua").read_text(encoding="utf-8") + own if name in SHARED_SCRIPTS else own
 
 
-SHARED_SCRIPTS = frozenset({"enter", "leave", "missed", "pump"})
-
-
 class LimitStore:
     """The limits of an app, as one worker uses them. `owner` names it: a slot is the owner's who took it."""
 
@@ -189,13 +188,13 @@ class LimitStore:
     def is_waiting(self, limit: Limit, job_id: str) -> bool:
         return self._store.zscore(self.keys.of(limit.name, limit.partition)[1], job_id) is not None
 
-    def claim(self, claim: Any, job_id: str, list_key: str = "") -> list[str]:
+    def claim(self, claim: UniqueClaim, job_id: str, list_key: str = "") -> list[str]:
         """What is to become of a job that may be the same as others; claim.lua has the answers."""
         keys = self.keys.unique(claim.task, claim.arguments)
         reply: list[str] = self._run("claim", keys, job_id, claim.mode, claim.seconds, list_key)
         return reply
 
-    def mark(self, claim: Any, job_id: str, state: str, seconds: float) -> tuple[bool, list[Woken]]:
+    def mark(self, claim: UniqueClaim, job_id: str, state: str, seconds: float) -> tuple[bool, list[Woken]]:
         """Notes that a job that is unique begins, goes on or has ended: whether no other took its place, and who waited
         for its end."""
         keys = self.keys.unique(claim.task, claim.arguments)
@@ -230,7 +229,7 @@ def describe_waiting(states: Sequence[LimitState]) -> list[str]:
 
 def read_states(connection: RedisConnection, keys: LimitKeys) -> list[LimitState]:
     """How the partitions stand that are in use."""
-    names = [msgspec.json.decode(name, type=tuple[str, str]) for name in _members(connection, keys)]
+    names = _read_names(connection, keys)
     commands = [("ZCARD", key) for name in names for key in keys.of(*name)[:3]]
     counts = connection.execute_all(commands) if commands else []
     return [
@@ -243,7 +242,7 @@ def read_states(connection: RedisConnection, keys: LimitKeys) -> list[LimitState
 
 def find_waiting(connection: RedisConnection, keys: LimitKeys, ids: Sequence[str]) -> dict[str, Waiting]:
     """For which limit each of these jobs waits, of those that do."""
-    names = [msgspec.json.decode(name, type=tuple[str, str]) for name in _members(connection, keys)]
+    names = _read_names(connection, keys)
     asked = [(job_id, name) for job_id in ids for name in names]
     ranks = connection.execute_all([("ZRANK", keys.of(*name)[1], job_id) for job_id, name in asked]) if asked else []
     return {
@@ -253,6 +252,7 @@ def find_waiting(connection: RedisConnection, keys: LimitKeys, ids: Sequence[str
     }
 
 
-def _members(connection: RedisConnection, keys: LimitKeys) -> list[bytes]:
-    members: list[bytes] = connection.execute("ZRANGE", keys.all, 0, MAX_READ - 1)
-    return members
+def _read_names(connection: RedisConnection, keys: LimitKeys) -> list[tuple[str, str]]:
+    """Limit and partition of those that are in use."""
+    members = connection.execute("ZRANGE", keys.all, 0, MAX_READ - 1)
+    return [msgspec.json.decode(member, type=tuple[str, str]) for member in members]
