@@ -6,8 +6,6 @@ import click
 
 from livectl.context import CommandContext, pass_command_context
 
-KINDS = ("ipython", "bpython", "python")
-
 
 @click.command()
 @click.option(

@@ -38,6 +38,7 @@ T = TypeVar("T")
 MESSAGES_PER_STEP = 200  # on their way between two brokers at most
 MOVE_TIMEOUT_S = 3600.0
 NOTE_TTL_S = 7 * 86_400  # for which a Redis knows what it was given
+UNKNOWN_TASK = "?"  # of what is no message, or was taken by a worker meanwhile
 AMQP_PROPERTIES = ("correlation_id", "reply_to", "priority", "message_id", "timestamp", "type", "app_id")
 
 # KEYS are messages and counts of delayed ones; ARGV is name, value that is there, new value, and both lists in turn.
@@ -99,7 +100,7 @@ def count(deployment: Deployment, request: MoveRequest) -> dict[str, int]:
     if deployment.redis_broker is None:
         with rabbitmq_queues.open_channel(deployment) as channel:
             ready = rabbitmq_queues.count(channel, request.source)
-        return {"?": min(ready, request.limit or ready)}
+        return {UNKNOWN_TASK: min(ready, request.limit or ready)}
     plan = purge.plan(deployment, _filter(request))
     return plan.tasks
 
@@ -141,7 +142,8 @@ def _move_within_redis(deployment: Deployment, request: MoveRequest) -> Iterator
         RedisReceiver(connection, layout, request).check()
         selection = purge.SelectedMessages(deployment, connection, _filter(request))
         left = _Left(request.limit)
-        while (before := left.moved) >= 0:
+        while True:  # until a pass over the queue finds no more
+            before = left.moved
             for source, raws in purge.batches(selection.ready_messages()):
                 wanted = left.first(raws)
                 step = layout.steps[layout.list_keys(request.source).index(source)]
@@ -190,7 +192,8 @@ def _move_from_redis(deployment: Deployment, request: MoveRequest) -> Iterator[C
         purge.check_queue_exists(deployment, connection, request.source)
         selection = purge.SelectedMessages(deployment, connection, _filter(request))
         left = _Left(request.limit)
-        while (before := left.moved) >= 0:
+        while True:  # until a pass over the queue finds no more
+            before = left.moved
             for source, raws in purge.batches(selection.ready_messages(), MESSAGES_PER_STEP):
                 wanted = left.first(raws)
                 moved = connection.execute("EVAL", purge.MOVE_SCRIPT, 2, source, way, *wanted) if wanted else 0
@@ -212,7 +215,7 @@ def _deliver(connection: RedisConnection, way: str, receiver: Receiver) -> Count
     while raws := connection.execute("LRANGE", way, 0, MESSAGES_PER_STEP - 1):
         receiver.put(raws)
         connection.execute_all([("LREM", way, 1, raw) for raw in raws])  # another may be at it, too
-        tasks += Counter(message.read(raw).task or "?" for raw in raws)
+        tasks += Counter(message.read(raw).task or UNKNOWN_TASK for raw in raws)
     return tasks
 
 
@@ -371,5 +374,6 @@ class _Left:
     def note(self, raws: Sequence[bytes], moved: int) -> Counter[str]:
         """The tasks of what moved; of what a worker was quicker with, nobody knows which it was."""
         self.moved += moved
-        tasks = Counter(message.read(raw).task or "?" for raw in raws)
-        return tasks if moved == len(raws) else Counter({"?": moved} if moved else {})
+        if moved == len(raws):
+            return Counter(message.read(raw).task or UNKNOWN_TASK for raw in raws)
+        return Counter({UNKNOWN_TASK: moved} if moved else {})
