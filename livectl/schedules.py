@@ -85,32 +85,32 @@ def remove(where: Where, *names: str) -> int:
 
 def pause(where: Where, name: str, reason: str = "") -> None:
     """Lets no beat send an entry from now on, be it of the store or of the file."""
-    from livectl.ops.beat import run_store
+    from livectl.ops.beat import pauses
 
     with _store(where) as store:
-        known = run_store.read_pausable_names(store, ())
+        known = pauses.read_pausable_names(store, ())
         if name not in known:
             raise UsageError(f"no schedule is called {name}", did_you_mean(name, known))
-        run_store.pause(store, name, reason)
+        pauses.pause(store, name, reason)
 
 
 def resume(where: Where, name: str) -> bool:
     """Lets an entry be sent again, from now on. False when it was not paused."""
-    from livectl.ops.beat import run_store
+    from livectl.ops.beat import pauses
 
     with _store(where) as store:
-        return run_store.resume(store, name)
+        return pauses.resume(store, name)
 
 
 def list(where: Where) -> builtins.list[ListedEntry]:  # noqa: A001
     """The entries of the store, and those that running beats have from their files, by name."""
-    from livectl.ops.beat import run_store, store_entries, views
+    from livectl.ops.beat import pauses, run_store, store_entries, views
 
     with _store(where) as store:
         loaded = run_store.read_loaded_schedules(store)
         history = views.RunHistory(
             last_runs=run_store.read_last_runs(store),
-            pauses=run_store.read_pauses(store),
+            pauses=pauses.read_pauses(store),
             counts=run_store.read_counts(store),
             stored=store_entries.read_all_words(store),
         )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 UNIT_SECONDS = {"w": 604800.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 MS_PER_SECOND = 1_000
+MICROSECONDS_PER_MS = 1_000
 MAX_DURATION_S = 10 * 365 * UNIT_SECONDS["d"]  # longer ones are slips of the keyboard
 NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 DURATION = re.compile("".join(rf"(?:(?P<{unit}>{NUMBER}){unit})?" for unit in UNIT_SECONDS))

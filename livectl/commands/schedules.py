@@ -268,16 +268,16 @@ def pause(context: CommandContext, /, name: str | None, group: str | None, reaso
       livectl schedules pause --group billing
     """
     from livectl import redis_client
-    from livectl.ops.beat import run_store
+    from livectl.ops.beat import pauses
     from livectl.render import sentence
 
     with redis_client.using_store(reading.store_address(context)) as store:
         snapshot = reading.read_whole(context)
         names = reading.group_members(name, group, snapshot)
         if name:
-            known = run_store.read_pausable_names(store, snapshot.schedules)
+            known = pauses.read_pausable_names(store, snapshot.schedules)
             reading.check_name(name, known.union(entry.name for entry in snapshot.app_entries))
-        run_store.pause_all(store, names, reason)
+        pauses.pause_all(store, names, reason)
     for paused in names:
         context.note_change("pause", paused)
     if name:
@@ -300,14 +300,14 @@ def resume(context: CommandContext, /, name: str | None, group: str | None) -> i
       livectl -A proj schedules resume digest
     """
     from livectl import redis_client
-    from livectl.ops.beat import run_store
+    from livectl.ops.beat import pauses
     from livectl.render import sentence
 
     names = [name] if name else []
     if group or not name:
         names = reading.group_members(name, group, reading.read_whole(context))
     with redis_client.using_store(reading.store_address(context)) as store:
-        resumed = run_store.resume_all(store, names)
+        resumed = pauses.resume_all(store, names)
     for each in names:
         context.note_change("resume", each, "done" if resumed else "nothing")
     what, verb, be = (name, "runs", "was") if name else (", ".join(names), "run", "were")

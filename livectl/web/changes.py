@@ -281,18 +281,18 @@ class Changes:
     # Schedules
 
     def _pause(self, fields: Fields) -> Outcome:
-        from livectl.ops.beat import run_store
+        from livectl.ops.beat import pauses
 
         name, reason = self._schedule_name(fields), _text(fields, "reason")
-        self._page_data.source.read(lambda store: run_store.pause(store, name, reason))
+        self._page_data.source.read(lambda store: pauses.pause(store, name, reason))
         self._page_data.beat_schedule.forget()
         return Outcome("said_pause", {"name": name}, {"name": name, "reason": reason or None})
 
     def _resume(self, fields: Fields) -> Outcome:
-        from livectl.ops.beat import run_store
+        from livectl.ops.beat import pauses
 
         name = self._schedule_name(fields)
-        was_paused = self._page_data.source.read(lambda store: run_store.resume(store, name))
+        was_paused = self._page_data.source.read(lambda store: pauses.resume(store, name))
         self._page_data.beat_schedule.forget()
         data = {"name": name, "resumed": was_paused}
         if was_paused:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from livectl.ops.beat import run_store
+from livectl.ops.beat import pauses
 from tests.services.test_overlap_and_catchup import end_job, fresh_world, kill_in_a_tick
 from tests.support.beats import World, entries
 
@@ -91,7 +91,7 @@ def test_nothing_follows_while_a_job_runs_nor_a_paused_entry_nor_beyond_its_coun
         third={"after": "plain"},
     )
     world.beat()
-    run_store.pause(world.store, "paused", "")
+    pauses.pause(world.store, "paused", "")
     world.run(130, step=5)
     assert entries(world.sent) == ["first", "first"]
     for message in world.sent:
@@ -123,9 +123,9 @@ def test_an_entry_pauses_itself_after_so_many_failures_in_a_row_and_counts_anew_
         return len(sent)
 
     assert run(15) == 7
-    assert run_store.read_pauses(world.store)["first"].reason == "3 failed in a row (pause_on_failure)"
+    assert pauses.read_pauses(world.store)["first"].reason == "3 failed in a row (pause_on_failure)"
     assert "paused, since 3 runs have failed in a row; `livectl schedules resume first`" in caplog.text
-    run_store.resume(world.store, "first", str(world.clock.at))
+    pauses.resume(world.store, "first", str(world.clock.at))
     assert run(10) == 3
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from livectl.models import Run
-from livectl.ops.beat import run_store
+from livectl.ops.beat import pauses, run_store
 from livectl.ops.jobs import history, job_log
 from livectl.ops.jobs.history import JobHistory, JobNote
 from livectl.ops.jobs.numbers import NUMBERS_KEY
@@ -242,10 +242,10 @@ def test_a_paused_entry_keeps_what_waits(world: World) -> None:
     world.write(a={"cron": "* * * * *", "overlap": "queue"})
     world.beat()
     world.run(125, step=STEP)
-    run_store.pause(world.store, "a", "")
+    pauses.pause(world.store, "a", "")
     end_job(world, world.sent[0].task_id)
     assert world.run(60, step=STEP) == []
-    run_store.resume(world.store, "a", str(world.clock.at))
+    pauses.resume(world.store, "a", str(world.clock.at))
     assert len(world.run(5, step=STEP)) == 1
 
 
@@ -315,7 +315,7 @@ def test_runs_of_a_paused_entry_were_not_missed(world: World) -> None:
     world.write(a={"cron": "* * * * *"})
     beat = world.beat()
     world.run(90, step=STEP)
-    run_store.pause(world.store, "a", "")
+    pauses.pause(world.store, "a", "")
     world.drop(beat)
     world.clock.wait(300)
     world.beat()

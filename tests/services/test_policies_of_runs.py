@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from livectl.ops.beat import run_store
+from livectl.ops.beat import pauses, run_store
 from tests.support.beats import SECOND, World, entries, format_utc, utc
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ def test_a_group_is_paused_and_resumed_in_one_step(world: World) -> None:
     world.write(a={"every": "10s", "group": "g"}, b={"every": "10s", "group": "g"}, c={"every": "10s"})
     two_beats(world)
     world.run(30)
-    assert run_store.pause_all(world.store, ["a", "b"], "moving") == 2
+    assert pauses.pause_all(world.store, ["a", "b"], "moving") == 2
     assert set(entries(world.run(30))) == {"c"}
-    assert run_store.resume_all(world.store, ["a", "b"], str(world.clock.at)) == 2
+    assert pauses.resume_all(world.store, ["a", "b"], str(world.clock.at)) == 2
     assert set(entries(world.run(30))) == {"a", "b", "c"}
     assert utc("2026-06-01 12:00") + 90 * SECOND == world.clock.at

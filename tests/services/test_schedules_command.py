@@ -17,7 +17,7 @@ from livectl import cli, models, redis_client
 from livectl.address import Address
 from livectl.context import CommandContext
 from livectl.models import Schedule
-from livectl.ops.beat import run_store, run_views
+from livectl.ops.beat import pauses, run_store, run_views
 from livectl.ops.beat.views import RunHistory
 from livectl.ops.schedules import cron
 from tests.support.beats import World, make_app
@@ -302,7 +302,7 @@ def test_a_paused_entry_is_sent_by_no_beat_and_caught_up_by_none(
     assert "paused" in run("schedules", "next", "a", "-n", "1", **servers)[1]
 
     world.sent.clear()
-    assert run_store.resume(world.store, "a", str(world.clock.at))
+    assert pauses.resume(world.store, "a", str(world.clock.at))
     world.run(20)
     assert Counter(message.entry for message in world.sent) == {"a": 2, "b": 2}
     assert run("schedules", "resume", "a", **servers)[:2] == (1, "a was not paused.\n")

@@ -11,7 +11,7 @@ import pytest
 
 from livectl import schedules
 from livectl.errors import FileError, LivectlError, SettingsError, UsageError
-from livectl.ops.beat import run_store, store_entries
+from livectl.ops.beat import pauses, run_store, store_entries
 from livectl.ops.beat.store_entries import EntryReader
 from tests.support.beats import World, entries
 
@@ -171,7 +171,7 @@ def test_a_pause_and_a_count_of_a_removed_entry_go_with_it(world: World) -> None
     world.beat()
     store_entries.add(world.store, "few", words("few", count=1))
     assert Counter(entries(world.run(180)))["few"] == 1
-    run_store.pause(world.store, "few", "")
+    pauses.pause(world.store, "few", "")
     store_entries.remove(world.store, ["few"])
     store_entries.add(world.store, "few", words("few", count=1))
     assert Counter(entries(world.run(180)))["few"] == 1

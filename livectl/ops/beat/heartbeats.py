@@ -12,7 +12,7 @@ import msgspec
 from livectl.ops.beat import run_store
 from livectl.ops.beat.run_store import Claim, LoadedSchedule, Pause
 from livectl.redis_client import RedisReplyError
-from livectl.units import MS_PER_SECOND
+from livectl.units import MICROSECONDS_PER_MS, MS_PER_SECOND
 
 if TYPE_CHECKING:
     from livectl.redis_client import RedisConnection
@@ -65,7 +65,7 @@ def read_activity(connection: RedisConnection) -> BeatActivity:
         ],
     )
     return BeatActivity(
-        now=int(seconds) * MS_PER_SECOND + int(microseconds) // run_store.MICROSECONDS_PER_MS,
+        now=int(seconds) * MS_PER_SECOND + int(microseconds) // MICROSECONDS_PER_MS,
         heartbeats=_decode_hash(heartbeats, Heartbeat),
         oldest_claim=run_store.parse_claim(claims[0].decode(), claims[1]) if claims else None,
         has_run=bool(has_run),

@@ -19,7 +19,8 @@ from livectl.errors import LivectlError, ServerError
 from livectl.models import Run
 from livectl.ops import deployment as deployments
 from livectl.ops.beat.entries import to_beat_entry
-from livectl.ops.beat.run_store import Claim, PreparedRun, read_pauses
+from livectl.ops.beat.pauses import read_pauses
+from livectl.ops.beat.run_store import Claim, PreparedRun
 from livectl.ops.jobs import history, job_log, sender
 from livectl.ops.jobs.history import JobNote
 from livectl.ops.jobs.numbers import JobNumbers

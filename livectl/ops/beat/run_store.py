@@ -74,7 +74,6 @@ PAUSED_BY_FAILURE = "(pause_on_failure)"  # ends the reason of a pause that an e
 STALE_CLAIM_MS = 3_500  # a claim this old is anybody's: with a look each second, a dead beat's run is sent within 5 s
 FRESH_CLAIM_MS = 2_500  # a claim older than this is not sent by its beat, since another may be taking it over
 GIVEN_BACK_SCORE = 1  # the score of a claim that was given back: stale at once
-MICROSECONDS_PER_MS = 1_000
 REGISTER_BATCH_SIZE = 1_000  # entries in one call, so that none keeps others from the store for long
 MIN_JUMP_MS = 2_000  # more than a slow reply or a drift: the store's clock was set
 
@@ -353,43 +352,6 @@ class StoreClock:
     def _store_time_at(self, moment: float) -> int:
         elapsed = 0.0 if self._read_at is None else moment - self._read_at
         return self._store_ms + int(elapsed * MS_PER_SECOND)
-
-
-def pause(store: redis.Redis, name: str, reason: str) -> bool:
-    """Lets no beat claim a run of this entry any more. False when it was paused already, for another reason."""
-    return pause_all(store, [name], reason) == 1
-
-
-def pause_all(store: redis.Redis, names: Iterable[str], reason: str) -> int:
-    """Lets no beat claim a run of these entries any more, in one step. Returns how many were not paused yet."""
-    seconds, microseconds = store.time()
-    at = seconds * MS_PER_SECOND + microseconds // MICROSECONDS_PER_MS
-    return int(store.hset(PAUSED_KEY, mapping=dict.fromkeys(names, msgspec.json.encode(Pause(reason, at)))))
-
-
-def resume(store: redis.Redis, name: str, now: str = "") -> bool:
-    """Lets runs of this entry be claimed again, from now on. False when it was not paused.
-
-    `now` are UTC milliseconds; without it, the store's clock counts.
-    """
-    return resume_all(store, [name], now) == 1
-
-
-def resume_all(store: redis.Redis, names: Iterable[str], now: str = "") -> int:
-    """Lets runs of these entries be claimed again, in one step. Returns how many of them were paused."""
-    _, resumed = store.eval(script_source("resume"), 3, PAUSED_KEY, SINCE_KEY, FAILURES_KEY, now, *names)
-    return int(resumed)
-
-
-def read_pauses(store: redis.Redis) -> dict[str, Pause]:
-    """All pauses, by entry."""
-    return {name: msgspec.json.decode(data, type=Pause) for name, data in _read_hash(store, PAUSED_KEY)}
-
-
-def read_pausable_names(store: redis.Redis, schedules: Iterable[Schedule]) -> set[str]:
-    """The names of entries that can be paused: these schedules, and all that beats have run lately."""
-    seen = {str(name) for name in (*store.zrange(NAMES_KEY, 0, -1), *store.hkeys(ENTRIES_KEY))}
-    return {schedule.name for schedule in schedules} | seen
 
 
 def read_last_runs(store: redis.Redis) -> dict[str, Run]:

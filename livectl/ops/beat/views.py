@@ -11,7 +11,7 @@ import msgspec
 from livectl import redis_client
 from livectl.errors import FileError, Mistake
 from livectl.models import After, At, Cron, JobState, Run, Schedule
-from livectl.ops.beat import heartbeats, run_store, store_entries
+from livectl.ops.beat import heartbeats, pauses, run_store, store_entries
 from livectl.ops.beat.run_store import Pause  # noqa: TC001
 from livectl.ops.jobs.history import JobHistory
 from livectl.ops.jobs.outcomes import outcome_bar
@@ -290,7 +290,7 @@ class RunHistory(msgspec.Struct, frozen=True, kw_only=True):
 def read(store: Address, deployment: Deployment) -> RunHistory:
     """Reads it. How jobs ended is known where results are kept, or where the workers are livectl's own."""
     with redis_client.using_store(store) as client:
-        last_runs, pauses = run_store.read_last_runs(client), run_store.read_pauses(client)
+        last_runs, paused = run_store.read_last_runs(client), pauses.read_pauses(client)
         counts, waiting = run_store.read_counts(client), run_store.read_waiting(client)
         task_ids = run_store.read_task_ids(client, last_runs.values())
         stored = store_entries.read_all_words(client)
@@ -303,7 +303,7 @@ def read(store: Address, deployment: Deployment) -> RunHistory:
     return RunHistory(
         last_runs=last_runs,
         job_states=job_states,
-        pauses=pauses,
+        pauses=paused,
         counts=counts,
         waiting=waiting,
         outcomes=outcomes,

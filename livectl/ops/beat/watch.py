@@ -16,7 +16,7 @@ import msgspec
 
 from livectl.errors import LivectlError
 from livectl.models import Expectation, JobState
-from livectl.ops.beat import check_ins, expectations, heartbeats, run_store
+from livectl.ops.beat import check_ins, expectations, heartbeats, pauses, run_store
 from livectl.ops.beat.expectations import EntryFacts, Report, WatchState
 from livectl.ops.cluster import queues
 from livectl.ops.jobs.dead_letters import DEAD_LETTERS_KEY
@@ -159,10 +159,10 @@ class RunWatch:
 
     def _look_at_entries(self, watched: BeatAtWork, states: Mapping[str, str]) -> Iterator[Report | None]:
         """Judges some entries; those that are gone or paused are forgotten."""
-        pauses = run_store.read_pauses(self._store)
+        paused = pauses.read_pauses(self._store)
         for key in states:
             kind, _, name = key.partition(" ")
-            if kind == "run" and (name not in watched.entries or name in pauses):
+            if kind == "run" and (name not in watched.entries or name in paused):
                 self._note(key, states[key], WatchState(), None, watched.now)
         self._looks.open |= {key.partition(" ")[2] for key in states if key.startswith("run ")}
         names = self._looks.take(watched.entries, watched.now)
@@ -171,7 +171,7 @@ class RunWatch:
         counts = run_store.read_counts(self._store)
         for name in names:
             entry = watched.entries[name]
-            if name in pauses or (entry.count and counts.get(name, 0) >= entry.count):
+            if name in paused or (entry.count and counts.get(name, 0) >= entry.count):
                 self._looks.open.discard(name)
                 continue
             facts = EntryFacts(
