@@ -20,7 +20,7 @@ import msgspec
 from livectl import redis_client
 from livectl.errors import UsageError
 from livectl.ops.cluster import purge, rabbitmq_queues
-from livectl.ops.cluster.purge import PurgeFilter
+from livectl.ops.cluster.purge import UNKNOWN_TASK, PurgeFilter
 from livectl.ops.protocol import delayed, keys, message
 from livectl.suggestions import did_you_mean
 
@@ -38,7 +38,6 @@ T = TypeVar("T")
 MESSAGES_PER_STEP = 200  # on their way between two brokers at most
 MOVE_TIMEOUT_S = 3600.0
 NOTE_TTL_S = 7 * 86_400  # for which a Redis knows what it was given
-UNKNOWN_TASK = "?"  # of what is no message, or was taken by a worker meanwhile
 AMQP_PROPERTIES = ("correlation_id", "reply_to", "priority", "message_id", "timestamp", "type", "app_id")
 
 # KEYS are messages and counts of delayed ones; ARGV is name, value that is there, new value, and both lists in turn.

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 MESSAGES_PER_STEP = 500  # messages moved at a time
 KEEPER_GOODBYE_S = 4.0  # after which a worker that has ended counts as one
 KEEPER_PAUSE_S = 0.2
-ANY_TASK = "?"  # of a message that does not say
+UNKNOWN_TASK = "?"  # of what is no message or does not say, or was taken by a worker meanwhile
 STOP_FIRST_HINT = "`livectl workers` lists them: stop those of livectl first, or leave the messages with them."
 PURGE_TIMEOUT_S = 600.0  # for a purge of millions; each step of it takes milliseconds
 
@@ -129,15 +129,15 @@ def plan(deployment: Deployment, purge_filter: PurgeFilter) -> PurgePlan:
     if deployment.on_rabbitmq:
         with rabbitmq_queues.open_channel(deployment) as channel:
             return PurgePlan(
-                {ANY_TASK: ready} if (ready := rabbitmq_queues.count(channel, purge_filter.queue)) else {}, 0
+                {UNKNOWN_TASK: ready} if (ready := rabbitmq_queues.count(channel, purge_filter.queue)) else {}, 0
             )
     with connect(deployment, "pick messages out", PURGE_TIMEOUT_S) as connection:
         check_queue_exists(deployment, connection, purge_filter.queue)
         messages = SelectedMessages(deployment, connection, purge_filter)
-        held = Counter(job_message.task or ANY_TASK for _, _, job_message in messages.held_messages())
-        waiting = Counter(job_message.task or ANY_TASK for _, job_message in messages.delayed_messages())
-        tasks = Counter(job_message.task or ANY_TASK for _, _, job_message in messages.ready_messages())
-        tasks += Counter(job_message.task or ANY_TASK for _, job_message in messages.plus_messages())
+        held = Counter(job_message.task or UNKNOWN_TASK for _, _, job_message in messages.held_messages())
+        waiting = Counter(job_message.task or UNKNOWN_TASK for _, job_message in messages.delayed_messages())
+        tasks = Counter(job_message.task or UNKNOWN_TASK for _, _, job_message in messages.ready_messages())
+        tasks += Counter(job_message.task or UNKNOWN_TASK for _, job_message in messages.plus_messages())
     return PurgePlan(dict(tasks + held + waiting), held.total(), waiting.total())
 
 
@@ -187,7 +187,7 @@ def _purge_rabbitmq(deployment: Deployment, purge_filter: PurgeFilter, file: Pat
             _write_lines(output, lines)
             for taken, _ in batch:
                 taken.ack()
-            tasks += Counter(line["task"] or ANY_TASK for line in lines)
+            tasks += Counter(line["task"] or UNKNOWN_TASK for line in lines)
         for taken, _ in reversed(kept):
             taken.reject(requeue=True)
     return PurgeResult(purge_filter.queue, dict(tasks), tasks.total(), 0, str(file))
@@ -370,7 +370,7 @@ class SelectedMessages:
         lines = [_saved_line(raw, self._filter.queue) for raw in raws]
         _write_lines(output, lines)
         self._connection.execute("DEL", self._purged_key)
-        return Counter(line["task"] or ANY_TASK for line in lines)
+        return Counter(line["task"] or UNKNOWN_TASK for line in lines)
 
 
 def _write_lines(output: BinaryIO, lines: Sequence[dict[str, Any]]) -> None:
