@@ -3,6 +3,7 @@
 -- Replies 'go'; 'wait' and seconds; 'gone' and the id of the first; 'join', its id and its state.
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
+local WAITS_S = 3600 -- for which a job that waits for the end of its time, or of another, is known beyond that
 local id, mode, seconds = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local first, state, due = unpack(redis.call('HMGET', KEYS[1], 'id', 'state', 'due'))
 local function keep(extra)
@@ -14,7 +15,7 @@ if redis.call('SISMEMBER', KEYS[2], id) == 1 then return {'gone', first or ''} e
 if redis.call('HGET', KEYS[1], 'ran') == id then return {'go'} end -- it comes again, since its worker died
 if not first or (mode == 'debounce' and state == 'begun' and first ~= id) then
   redis.call('HSET', KEYS[1], 'id', id, 'state', 'new', 'due', now + seconds, 'until', now + seconds)
-  keep(mode == 'debounce' and 3600 or 0)
+  keep(mode == 'debounce' and WAITS_S or 0)
   return mode == 'debounce' and {'wait', tostring(seconds)} or {'go'}
 end
 if first == id then
@@ -24,13 +25,13 @@ end
 if (mode == 'replace' or mode == 'debounce') and state == 'new' then
   redis.call('SADD', KEYS[2], first)
   redis.call('HSET', KEYS[1], 'id', id, 'due', now + seconds, 'until', now + seconds)
-  keep(mode == 'debounce' and 3600 or 0)
+  keep(mode == 'debounce' and WAITS_S or 0)
   return mode == 'debounce' and {'wait', tostring(seconds)} or {'go'}
 end
 if mode == 'join' then
   if state ~= 'ended' then
     redis.call('HSET', KEYS[3], id, ARGV[4])
-    redis.call('PEXPIRE', KEYS[3], math.ceil(seconds * 1000) + 3600000)
+    redis.call('PEXPIRE', KEYS[3], math.ceil((seconds + WAITS_S) * 1000))
   end
   return {'join', first, state}
 end

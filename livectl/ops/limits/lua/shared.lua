@@ -6,7 +6,9 @@ local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local most, amount, window = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local wakes = ARGV[5] == 'wake'
-local TOLD_S, KEPT_S, LOOK_S = 5, 86400, 60
+local TOLD_S = 5 -- for which a slot is kept for who was called
+local KEPT_S = 86400 -- after which a limit that nobody uses is forgotten
+local LOOK_S = 60 -- between two looks at a limit that is in use
 
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 if amount > 0 then redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now - window) end
