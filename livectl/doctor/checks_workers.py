@@ -309,7 +309,7 @@ def check_failing_entries(facts: Facts) -> Iterator[Finding]:
             level="warn",
             title=f"The entry {entry} has paused itself, since its runs failed",
             evidence=reason,
-            cure=f"Look why (`livectl results --state failed`), then: livectl schedules resume {entry}",
+            cure=f"Look why (`livectl runs {entry} --failed`), then: livectl schedules resume {entry}",
         )
 
 
