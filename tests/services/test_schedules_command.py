@@ -392,7 +392,9 @@ schedules:
   moved:  {task: livectl.ping, cron: "0 9 * * *", jitter: 1h, count: 3}
   past:   {task: livectl.ping, at: 2026-01-31T09:00:00Z}
   off:    {task: livectl.ping, cron: "0 9 * * *", enabled: false}
+  then:   {task: livectl.ping, after: {entry: report, when: failed}}
 """
+THEN = "it has no time of its own: it runs after report failed, whenever a run of that has ended so."
 
 
 @pytest.mark.parametrize(
@@ -407,6 +409,7 @@ schedules:
         (["moved", "2036-12-24"], 1, "the entry will have had its 3 runs by then (count)."),
         (["off", "2036-12-24"], 1, "the entry is switched off (enabled: false)."),
         (["past", "2026-01-31T09:00:00Z"], 1, "no beat was at work then"),
+        (["then", "2036-12-24T09:00:00Z"], 1, f"no: then at 2036-12-24 09:00, UTC: {THEN}"),
         (["report", "soon"], 2, "'soon' is no instant"),
     ],
 )
@@ -436,6 +439,17 @@ def test_next_shows_a_time_and_what_is_left_out_of_it(run: Run, tmp_path: Path) 
     assert len(moved) == 3
     assert all(row["note"].startswith("moved by ") for row in moved)
     assert run("schedules", "next", "--to", "2020-01-01")[0] == 2
+
+
+def test_next_and_list_say_of_an_entry_that_follows_what_it_follows(run: Run, tmp_path: Path) -> None:
+    write(tmp_path, POLICIES)
+    write(tmp_path, "2036-12-25\n", "days.txt")
+    assert run("schedules", "next", "then")[:2] == (0, "Nothing ahead.\n\nthen: after report failed\n")
+    assert "then" not in {row["name"] for row in json.loads(run("schedules", "next", "--json")[1])}
+    (row,) = [row for row in json.loads(run("schedules", "list", "--json")[1]) if row["name"] == "then"]
+    assert (row["schedule"], row["next"]) == ("after report failed", None)
+    (line,) = [line for line in run("schedules", "list")[1].splitlines() if line.startswith("then")]
+    assert line.split() == ["then", "livectl.ping", "after", "report", "failed", "file"]
 
 
 def test_list_shows_a_part_and_what_people_say_of_it(run: Run, tmp_path: Path) -> None:

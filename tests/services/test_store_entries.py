@@ -13,6 +13,7 @@ from livectl import schedules
 from livectl.errors import FileError, LivectlError, SettingsError, UsageError
 from livectl.ops.beat import pauses, run_store, store_entries
 from livectl.ops.beat.store_entries import EntryReader
+from tests.services.test_overlap_and_catchup import end_job
 from tests.support.beats import World, entries
 
 if TYPE_CHECKING:
@@ -120,6 +121,60 @@ def test_the_checks_are_those_of_a_file(world: World, keys: dict[str, Any], mess
         store_entries.add(world.store, "x", words("x", **keys))
     assert message in caught.value.message
     assert not world.store.exists(run_store.ENTRIES_KEY)
+
+
+@pytest.mark.parametrize(
+    ("name", "after", "message"),
+    [
+        ("new", "firts", 'new: after: "firts" is no entry of the store, nor of a running beat\'s file'),
+        ("new", {"entry": "nobody", "when": "ended"}, "add that one first"),
+        ("new", "new", "new, after new: none would ever begin"),
+        ("first", "third", "first, after third, after second, after first: none would ever begin"),
+        ("second", "nobody", '"nobody" is no entry of the store'),
+    ],
+)
+def test_what_an_entry_runs_after_is_there_and_never_itself(world: World, name: str, after: Any, message: str) -> None:
+    world.beat()
+    world.tick()
+    chain = {"first": {"every": "60s"}, "second": {"after": "first"}, "third": {"after": {"entry": "second"}}}
+    added = {**{each: {"task": "t.note", **timing} for each, timing in chain.items()}, "last": words("last")}
+    assert not [
+        each for each in dict(store_entries.add_all(world.store, added)).values() if isinstance(each, Exception)
+    ]
+    before = world.store.hgetall(run_store.ENTRIES_KEY)
+    with pytest.raises(FileError) as caught:
+        if name == "new":
+            store_entries.add(world.store, name, {"task": "t.note", "after": after})
+        else:
+            store_entries.change(world.store, name, lambda _: {"task": "t.note", "after": after})
+    assert message in f"{caught.value.message} {caught.value.hint}"
+    assert world.store.hgetall(run_store.ENTRIES_KEY) == before
+    store_entries.add(world.store, "filed-next", {"task": "t.note", "after": "filed"})
+
+
+def test_of_entries_added_together_those_are_left_out_whose_leader_is(world: World) -> None:
+    follow = {name: {"task": "t.note", "after": leader} for name, leader in ("ab", "ba", "ca", "dc", "ef", "ge")}
+    outcomes = dict(store_entries.add_all(world.store, {**follow, "f": words("f")}))
+    assert {name for name, each in outcomes.items() if not isinstance(each, LivectlError)} == {"e", "f", "g"}
+    assert set(store_entries.read_all_words(world.store)) == {"e", "f", "g"}
+
+
+def test_entries_of_the_store_follow_others_and_pause_themselves(world: World) -> None:
+    world.write(filed={"cron": "* * * * *", "count": 3})
+    world.beat()
+    world.beat()
+    world.tick()
+    for name, keys in (
+        ("stored", {"after": "filed", "pause_on_failure": 2}),
+        ("next", {"after": {"entry": "stored", "when": "failed"}}),
+    ):
+        store_entries.add(world.store, name, {"task": "t.note", "args": [name], **keys})
+    for _ in range(50):
+        for message in world.tick():
+            end_job(world, message.task_id, "SUCCESS" if message.entry == "filed" else "FAILURE")
+        world.clock.wait(5)
+    assert Counter(entries(world.sent)) == {"filed": 3, "stored": 2, "next": 2}
+    assert run_store.read_pauses(world.store)["stored"].reason == "2 failed in a row (pause_on_failure)"
 
 
 def test_names_are_checked_against_the_store_and_the_files_of_running_beats(world: World) -> None:

@@ -263,6 +263,9 @@ def test_a_program_keeps_schedules_in_the_store(guarded: ManagedPage, store_url:
     assert (first["text"], first["hint"]) == ('c43: every: "0s" must be more than zero', "such as 30s, 5m or 1h30m")
     assert 'c43: task: the app has no task "livectl.pong"' in second["text"]
     assert ask("POST", **entry)[0] == 400, "it has no name"
+    status, refused = ask("POST", name="c43", task="livectl.ping", after="c24")
+    assert (status, refused["error"]["mistakes"][0]["hint"]) == (400, "did you mean c42?")
+    assert ask("PUT", "/c42", task="livectl.ping", after={"entry": "c42"})[0] == 400, "it would follow itself"
     assert ask("PUT", "/c42", task="livectl.ping", cron="@daily")[1]["outcome"] == "done"
     assert ask("PUT", "/a/b", **entry)[1]["name"] == "a/b"
     listed = client.get("/api/schedule", headers={"Authorization": f"Bearer {READ}"}, base_url=LOCAL).get_json()

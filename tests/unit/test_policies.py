@@ -355,6 +355,7 @@ AFTER = "schedules:\n  a: {task: t, every: 5s}\n"
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
+        ("aaa: {task: t, after: aa}", '3:25: aaa: after: "aa" is no entry of this file (did you mean a?)'),
         ("b: {task: t, after: aa}", '3:23: b: after: "aa" is no entry of this file (did you mean a?)'),
         (
             "b: {task: t, after: b}",

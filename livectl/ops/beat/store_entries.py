@@ -41,6 +41,7 @@ ABSENT, ANYTHING = "", "*"  # what an entry is to be before it is changed
 BATCH_SIZE = 500  # entries written in one call
 MAX_NAME_CHARS = 200
 MAX_WORDS_BYTES = 65_536
+AFTER_KEY = "after"  # of the words: the entry whose runs it follows
 
 
 class EntryChanges(msgspec.Struct, frozen=True):
@@ -94,11 +95,13 @@ def parse_all(words: Mapping[str, Words]) -> tuple[list[Schedule], dict[str, str
     return schedules, problems
 
 
-def parse(name: str, words: Words, tasks: Mapping[str, Any] | None = None) -> Schedule:
+def parse(
+    name: str, words: Words, tasks: Mapping[str, Any] | None = None, others: Mapping[str, Schedule] | None = None
+) -> Schedule:
     """The schedule that these words describe, by the same checks as a file's. FileError with every mistake in them."""
     if len(name) > MAX_NAME_CHARS or not name.isprintable():
         raise UsageError(f"a name is one line of at most {MAX_NAME_CHARS} characters", "Give it a shorter one.")
-    return schedule_file.read_entry(name, words, tasks=tasks)
+    return schedule_file.read_entry(name, words, tasks=tasks, others=others)
 
 
 def decode(text: str) -> Words:
@@ -145,6 +148,9 @@ def add_all(
             checked.append((name, encode(words), parse(name, words, tasks)))
         except LivectlError as error:
             refused.append((name, error))
+    alone = _refuse_alone(store, {schedule.name: schedule for _, _, schedule in checked}, entries)
+    checked = [each for each in checked if each[0] not in alone]
+    refused += alone.items()
     changes = [(name, text, ABSENT) for name, text, _ in checked]
     done = [not store.hexists(ENTRIES_KEY, name) for name, _, _ in checked] if rehearses else _put(store, changes)
     for (name, _, schedule), is_done in zip(checked, done, strict=True):
@@ -169,7 +175,7 @@ def change(
         if text is None:
             raise _unknown_error(store, name)
         words = edit(decode(str(text)))
-        parse(name, words, tasks)
+        parse(name, words, tasks, _read_others(store) if AFTER_KEY in words else None)
         new = encode(words)
         if rehearses or new == text or _put(store, [(name, new, str(text))])[0]:
             return words
@@ -194,6 +200,33 @@ class _NamedEntry(msgspec.Struct):
 
 class _LoadedNames(msgspec.Struct):
     schedules: tuple[_NamedEntry, ...]
+
+
+def _refuse_alone(
+    store: redis.Redis, added: dict[str, Schedule], words: Mapping[str, Words]
+) -> dict[str, LivectlError]:
+    """Of entries that are to be added, those that would run after one that is not there, or after themselves."""
+    refused: dict[str, LivectlError] = {}
+    following = [name for name in added if AFTER_KEY in words[name]]
+    others = _read_others(store) if following else {}
+    is_settled = False
+    while not is_settled:  # whoever follows a refused one is refused
+        there = {**others, **{name: schedule for name, schedule in added.items() if name not in refused}}
+        before = len(refused)
+        for name in following:
+            if name not in refused:
+                try:
+                    parse(name, words[name], None, there)
+                except LivectlError as error:
+                    refused[name] = error
+        is_settled = len(refused) == before
+    return refused
+
+
+def _read_others(store: redis.Redis) -> dict[str, Schedule]:
+    """What an entry of the store may run after: the entries of running beats' files, and those of the store."""
+    stored, _ = parse_all(read_all_words(store))
+    return {schedule.name: schedule for schedule in (*stored, *run_store.read_loaded_schedules(store))}
 
 
 def _check_free(name: str, in_files: set[str]) -> None:

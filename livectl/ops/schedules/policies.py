@@ -148,16 +148,35 @@ def check_after(entries: FileLocation, names: Collection[str], schedules: Mappin
         location, other = entries.child(name).child("after"), schedule.timing.entry
         if other not in names:
             location.add_mistake(
-                f"{quote(other)} is no entry of this file", did_you_mean(other, names) or "one that is under schedules:"
+                f"{quote(other)} is no entry of this file",
+                did_you_mean(other, [each for each in names if each != name]) or "one that is under schedules:",
             )
         elif other in schedules and not schedules[other].enabled:
             location.add_warning(f"{other} is switched off, so that this never runs", "enabled: true there")
-        chain = _chain_of(name, schedules)
-        if chain[-1] == name and name not in told:
-            told.update(chain)
-            location.add_mistake(
-                f"{', after '.join(chain)}: none would ever begin", "one of them needs a time of its own"
-            )
+        if name not in told:
+            told.update(_note_circle(location, name, schedules))
+
+
+def check_after_in_store(location: FileLocation, name: str, schedules: Mapping[str, Schedule]) -> None:
+    """The same of one entry of the store, given all that beats would have with it."""
+    timing = schedules[name].timing
+    if not isinstance(timing, After):
+        return
+    if timing.entry not in schedules:
+        location.child("after").add_mistake(
+            f"{quote(timing.entry)} is no entry of the store, nor of a running beat's file",
+            did_you_mean(timing.entry, [each for each in schedules if each != name]) or "add that one first",
+        )
+    _note_circle(location.child("after"), name, schedules)
+
+
+def _note_circle(location: FileLocation, name: str, schedules: Mapping[str, Schedule]) -> list[str]:
+    """Notes an entry that runs after itself in the end. Returns the entries of that circle."""
+    chain = _chain_of(name, schedules)
+    if chain[-1] != name:
+        return []
+    location.add_mistake(f"{', after '.join(chain)}: none would ever begin", "one of them needs a time of its own")
+    return chain
 
 
 def _chain_of(name: str, schedules: Mapping[str, Schedule]) -> list[str]:

@@ -85,8 +85,17 @@ def read_document(
     return ScheduleFile(tuple(schedules), tuple(location.mistakes), calendar_files)
 
 
-def read_entry(name: str, value: Any, source: str = "", tasks: Mapping[str, Any] | None = None) -> Schedule:
-    """The schedule of one entry that stands in no file. FileError with every mistake; messages call it `source`."""
+def read_entry(
+    name: str,
+    value: Any,
+    source: str = "",
+    tasks: Mapping[str, Any] | None = None,
+    others: Mapping[str, Schedule] | None = None,
+) -> Schedule:
+    """The schedule of one entry that stands in no file. FileError with every mistake; messages call it `source`.
+
+    Given the others that beats have beside it, it checks which of them it runs `after`.
+    """
     from livectl import yamlfile
 
     location = FileLocation(yamlfile.ValueDocument({name: value}, source))
@@ -94,6 +103,8 @@ def read_entry(name: str, value: Any, source: str = "", tasks: Mapping[str, Any]
     schedule = _read_entry(entry_location, name, value, Surroundings(DEFAULT_ZONE, calendar_hint=NO_CALENDARS_HINT))
     if tasks is not None:
         options.check_task(entry_location, value, tasks)
+    if others is not None and schedule is not None:
+        policies.check_after_in_store(entry_location, name, {**others, name: schedule})
     location.raise_mistakes()
     assert schedule is not None  # noqa: S101 - there would be a mistake
     return schedule
