@@ -19,6 +19,9 @@ from livectl.address import Address
 from livectl.ops import deployment as deployments
 from livectl.ops.cluster import purge
 from livectl.ops.jobs import dead_letters
+from livectl.ops.limits import slots
+from livectl.ops.limits.duplicates import UniqueClaim
+from livectl.ops.limits.slots import Limit, LimitKeys, LimitStore, Woken
 from livectl.ops.protocol import delayed, search
 from livectl.ops.protocol.dead_letter import DeadLetter
 from livectl.ops.transport import delays, leases, safe_transport
@@ -145,6 +148,26 @@ def test_what_commands_do_with_messages_runs_on_a_cluster(url: str, server: redi
     assert count(server, "{shop}:[qr]*") == 0
     letter = DeadLetter(id="j", kind="message", reason="bad", at=datetime.now(UTC), task="t", payload={})
     assert dead_letters.add(server, letter)
+
+
+def test_limits_run_on_a_cluster(url: str, server: redis.Redis) -> None:
+    keys, one = LimitKeys(PREFIX, "shop"), Limit(name="mail", partition="ada", most=1, amount=9, window=60)
+    worker, claim = LimitStore(server, keys, "w1", wakes=True), UniqueClaim("shop.sync", "[1]", "join", 60, True)
+    assert [worker.enter(one, job, "q") for job in "abc"] == [None, 0, 1]
+    assert worker.leave(one, "a") == [Woken("b", "q")]
+    assert worker.missed(one, ["b"]) == [Woken("c", "q")]
+    assert [worker.enter(one, job, "q") for job in "cb"] == [None, 0]
+    worker.renew([(one, ["c"])])
+    assert worker.pump(one)[0] == []
+    assert worker.look()[1] == []
+    assert worker.is_waiting(one, "b")
+    assert [worker.claim(claim, job, "q")[0] for job in "xy"] == ["go", "join"]
+    assert worker.mark(claim, "x", "ended", 20) == (True, [Woken("y", "q")])
+    with redis_client.connect(Address.parse(url), 10) as connection:
+        assert slots.find_waiting(connection, keys, ["b"])["b"].before == 0
+        assert [state.waiting for state in slots.read_states(connection, keys)] == [1]
+    with pytest.raises(redis.RedisError, match="slot"):
+        LimitStore(server, LimitKeys("", "shop"), "w1", wakes=True).enter(one, "d")
 
 
 def test_without_a_hash_tag_the_cluster_refuses(url: str) -> None:

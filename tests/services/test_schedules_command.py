@@ -449,7 +449,7 @@ def test_next_and_list_say_of_an_entry_that_follows_what_it_follows(run: Run, tm
     (row,) = [row for row in json.loads(run("schedules", "list", "--json")[1]) if row["name"] == "then"]
     assert (row["schedule"], row["next"]) == ("after report failed", None)
     (line,) = [line for line in run("schedules", "list")[1].splitlines() if line.startswith("then")]
-    assert line.split() == ["then", "livectl.ping", "after", "report", "failed", "file"]
+    assert line.split() == ["then", "livectl.ping", "after", "report", "failed"]
 
 
 def test_list_shows_a_part_and_what_people_say_of_it(run: Run, tmp_path: Path) -> None:

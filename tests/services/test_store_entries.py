@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -142,11 +143,14 @@ def test_what_an_entry_runs_after_is_there_and_never_itself(world: World, name: 
         each for each in dict(store_entries.add_all(world.store, added)).values() if isinstance(each, Exception)
     ]
     before = world.store.hgetall(run_store.ENTRIES_KEY)
+    entry = {"task": "t.note", "after": after}
+    make = (
+        partial(store_entries.add, words=entry)
+        if name == "new"
+        else partial(store_entries.change, edit=lambda _: entry)
+    )
     with pytest.raises(FileError) as caught:
-        if name == "new":
-            store_entries.add(world.store, name, {"task": "t.note", "after": after})
-        else:
-            store_entries.change(world.store, name, lambda _: {"task": "t.note", "after": after})
+        make(world.store, name)
     assert message in f"{caught.value.message} {caught.value.hint}"
     assert world.store.hgetall(run_store.ENTRIES_KEY) == before
     store_entries.add(world.store, "filed-next", {"task": "t.note", "after": "filed"})

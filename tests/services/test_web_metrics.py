@@ -12,8 +12,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from livectl.models import Observation, State
+from livectl.ops.deployment import OWN_APP_NAME
 from livectl.ops.jobs import dead_letters
 from livectl.ops.jobs.numbers import MAX_NAMES, JobNumbers
+from livectl.ops.limits.slots import Limit, LimitKeys, LimitStore
 from livectl.ops.protocol.dead_letter import DeadLetter
 from livectl.units import format_instant
 from tests.support.web_pages import (
@@ -163,6 +165,29 @@ def test_jobs_and_runs_are_counted_over_all_workers_and_beats(store: Store, stor
     assert metrics["livectl_job_run_seconds_sum", labelled(**mail)] == pytest.approx(1.2)
     assert metrics["livectl_schedule_missed_total", labelled(schedule="nightly")] == 4
     assert metrics["livectl_schedule_late_seconds_bucket", labelled(schedule="nightly", le="2.5")] == 0
+
+
+def test_who_has_a_slot_and_who_waits_for_one_is_counted_by_limit_and_told_on_the_page(
+    store: Store, store_url: str
+) -> None:
+    import redis
+
+    with redis.Redis.from_url(store_url, decode_responses=True) as client:
+        worker = LimitStore(client, LimitKeys("", OWN_APP_NAME), "w1", wakes=True)
+        for customer, jobs in (("ada", 3), ("bob", 2)):
+            for number in range(jobs):
+                worker.enter(Limit(name="mail", partition=customer, most=1), f"{customer}-{number}", "q")
+        worker.enter(Limit(name="report", most=5), "r")
+    metrics = numbers(store_url)
+    counts = {
+        limit: tuple(metrics[f"livectl_limit_{kind}", labelled(limit=limit)] for kind in ("running", "waiting"))
+        for limit in ("mail", "report")
+    }
+    assert counts == {"mail": (2, 3), "report": (1, 0)}, "a limit is one, however many values its `per` has"
+    html = page_client(store_url).get("/queues").text
+    assert "2 wait for a slot of mail for ada, 1 runs" in html
+    assert "1 waits for a slot of mail for bob, 1 runs" in html
+    assert "slot of report" not in html
 
 
 def test_names_beyond_the_most_are_other(store: Store, store_url: str) -> None:

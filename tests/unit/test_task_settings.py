@@ -6,10 +6,14 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from celery import Celery, Task
 
 from livectl import settings
-from livectl.errors import SettingsError
-from livectl.ops.limits import partitions, retries
+from livectl.errors import SettingsError, UsageError
+from livectl.ops import deployment as deployments
+from livectl.ops.jobs.job_request import JobRequest
+from livectl.ops.jobs.sender import JobSender, ListeningWorkers
+from livectl.ops.limits import partitions, retries, routes
 from livectl.ops.limits.duplicates import claim_of
 from livectl.ops.limits.partitions import MissingArgumentError
 from livectl.ops.limits.slots import limit_of
@@ -126,3 +130,63 @@ def test_an_error_is_meant_by_its_class_or_one_above() -> None:
     assert retries.is_meant(ConnectionResetError(), settings.Retry(on=("OSError",)))
     assert retries.is_meant(ConnectionResetError(), settings.Retry(on=("builtins.ConnectionError",)))
     assert not retries.is_meant(ValueError(), settings.Retry(on=("OSError",)))
+
+
+def ship(urgent: bool = False, **rest: Any) -> None: ...
+
+
+class NoWorkers(JobSender):
+    """Knows the tasks of its app alone."""
+
+    def _ask_workers(self) -> ListeningWorkers:
+        return ListeningWorkers({}, {}, 0)
+
+
+@pytest.mark.parametrize(
+    ("entry", "kwargs", "lacks"),
+    [
+        ("{concurrency: 1, per: kwargs.customer}", {}, "kwargs.customer"),
+        ("{concurrency: 1, per: kwargs.urgent}", {}, ""),
+        ("{concurrency: 1, per: kwargs.customer}", {"customer": "ada"}, ""),
+        ("{rate: 5/m, per: 'args[3]'}", {}, r"args\[3\]"),
+        ("{unique: {within: 1m, by: [kwargs.day]}}", {}, "kwargs.day"),
+        ("{unique: 1m}", {}, ""),
+    ],
+)
+def test_a_job_that_lacks_what_it_is_counted_by_is_not_sent(
+    entry: str, kwargs: Any, lacks: str, tmp_path: Path
+) -> None:
+    app = Celery(set_as_current=False, broker="memory://")
+    task = app.task(name="proj.send", shared=False)(ship)
+    entries = load(tmp_path, f"tasks: {{proj.send: {entry}}}")
+    deployment = deployments.from_app(app, settings.load({}, tmp_path))
+    sender = NoWorkers(deployment, app, {"proj.send": task}, entries)
+    request = JobRequest(task="proj.send", kwargs=kwargs, queue="q")
+    with pytest.raises(UsageError, match=lacks or "nobody reads the queue q") as raised:
+        sender.validate(request)
+    assert isinstance(raised.value, MissingArgumentError) is bool(lacks)
+
+
+def test_jobs_go_where_the_settings_say_unless_the_call_or_the_task_does() -> None:
+    app = Celery(set_as_current=False, broker="memory://")
+    app.conf.task_routes = {"proj.*": {"queue": "theirs"}}
+    plain = app.task(name="proj.slow.sum", shared=False)(ship)
+
+    class Own(Task):
+        name, queue, priority, app = "proj.slow.own", "mine", 1, None
+
+    now = {"proj.slow.*": TaskSettings(queue="slow", priority=6), "proj.late": TaskSettings(priority=3)}
+    routes.add(app, lambda: now)
+    routes.add(app, dict)  # a second sender of the same app
+
+    def goes(name: str, **options: Any) -> tuple[str, int | None]:
+        routed = app.amqp.router.route(options, name)
+        return routed["queue"].name, routed.get("priority")
+
+    assert goes("proj.slow.sum") == ("slow", 6)
+    assert goes("proj.slow.sum", queue="q", priority=2) == ("q", 2)
+    assert goes("proj.slow.sum", **plain._get_exec_options()) == ("slow", 6)
+    assert goes("proj.slow.own", **Own()._get_exec_options()) == ("mine", 1)
+    assert goes("proj.other") == ("theirs", None)
+    now["proj.slow.*"] = TaskSettings(queue="slower")
+    assert goes("proj.slow.sum") == ("slower", None)
