@@ -2,9 +2,9 @@
 
 `none` keeps no history (`history: {jobs: 0}`), `livectl` keeps it as it is by default, `events` keeps none and sends
 Celery's events (`-E`) to a consumer that counts them as celery-exporter does: a State of Celery's, and a counter and a
-histogram of Prometheus for each event. (celery-exporter itself could not be built here.) The systems take turns, so that
-a machine that is busy with other things is as busy for each: what counts is the median of the ratios. Jobs come at
-`--rate` a second, where that is not 0. `python -m benchmarks.history --rounds 9` asks for longer.
+histogram of Prometheus for each event. (celery-exporter itself could not be built here.) The systems take turns, so
+that a machine that is busy with other things is as busy for each: what counts is the median of the ratios. Jobs come
+at `--rate` a second, where that is not 0. `python -m benchmarks.history --rounds 9` asks for longer.
 """
 
 from __future__ import annotations

@@ -399,7 +399,10 @@ def _explain_unknown(facts: JobFacts) -> str:
         return f"{lost}: it was {heard}, and is with no worker and in no queue now"
     if not facts.searched:
         return "no result, no worker has it, and its queues could not be searched to the end"
-    return "no result, in no queue, with no worker: never sent here, or its result has expired"
+    return (
+        "no result, in no queue, with no worker: never sent here, or its result has expired; "
+        "what follows a job of a chain is sent when that one ends"
+    )
 
 
 def _progress(facts: JobFacts) -> tuple[float, float] | None:
