@@ -137,7 +137,11 @@ def test_the_checks_are_those_of_a_file(world: World, keys: dict[str, Any], mess
 def test_what_an_entry_runs_after_is_there_and_never_itself(world: World, name: str, after: Any, message: str) -> None:
     world.beat()
     world.tick()
-    chain = {"first": {"every": "60s"}, "second": {"after": "first"}, "third": {"after": {"entry": "second"}}}
+    chain: dict[str, dict[str, Any]] = {
+        "first": {"every": "60s"},
+        "second": {"after": "first"},
+        "third": {"after": {"entry": "second"}},
+    }
     added = {**{each: {"task": "t.note", **timing} for each, timing in chain.items()}, "last": words("last")}
     assert not [
         each for each in dict(store_entries.add_all(world.store, added)).values() if isinstance(each, Exception)

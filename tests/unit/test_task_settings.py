@@ -172,7 +172,7 @@ def test_jobs_go_where_the_settings_say_unless_the_call_or_the_task_does() -> No
     app.conf.task_routes = {"proj.*": {"queue": "theirs"}}
     plain = app.task(name="proj.slow.sum", shared=False)(ship)
 
-    class Own(Task):
+    class Own(Task):  # type: ignore[misc]
         name, queue, priority, app = "proj.slow.own", "mine", 1, None
 
     now = {"proj.slow.*": TaskSettings(queue="slow", priority=6), "proj.late": TaskSettings(priority=3)}
