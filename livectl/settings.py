@@ -232,6 +232,11 @@ class Settings(FileSettings, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"Settings({self.file or 'no file'})"
 
+    @property
+    def job_targets(self) -> tuple[str, ...]:
+        """The targets of alerts that are told of runs, workers and queues, which beats watch."""
+        return tuple(name for name, target in self.alerts.items() if "job" in target.on)
+
     def secret_values(self) -> set[str]:
         """Every secret that can be read here."""
         return set(_find_secrets({name: getattr(self, name) for name in FileSettings.__struct_fields__}))

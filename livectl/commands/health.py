@@ -6,6 +6,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
@@ -76,9 +77,9 @@ def command(context: CommandContext, /, **options: Any) -> int:
     prefix = "" if context.app else deployment.OWN_TASK_PREFIX
     probe = health.Probe(host=socket.gethostname(), task_prefix=prefix, **options)
     try:
-        app_deployment = deployment.find_without_import(
-            context.app, context.usable_settings(), context.environ, context.cwd
-        )
+        settings = context.usable_settings()
+        probe = msgspec.structs.replace(probe, job_targets=settings.job_targets)
+        app_deployment = deployment.find_without_import(context.app, settings, context.environ, context.cwd)
         result = health.run_probe(probe, app_deployment.broker, app_deployment.store, app_deployment.layout)
         if result.healthy is False and probe.part == "worker" and (loaded := _load(context, app_deployment)):
             result = health.probe_silent_worker(probe, app_deployment, loaded) or result

@@ -228,6 +228,19 @@ def check_failing_targets(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def check_watch_missing(facts: Facts) -> Iterator[Finding]:
+    """Beats of livectl watch; where none runs, targets that listen to `job` hear nothing and seem to have no reason."""
+    listening = facts.platforms.job_targets
+    if listening and not facts.beats.names:
+        yield Finding(
+            id="watch-missing",
+            level="warn",
+            title="Targets listen to `job`, and no beat of livectl's watches",
+            evidence=f"alerts: {', '.join(listening)} would not be told of runs that fail or are missed",
+            cure="livectl beat, or a plain one with -S livectl.watching:WatchingScheduler.",
+        )
+
+
 def _format_answers(answers: dict[str, int]) -> str:
     """The most frequent answers, and how often each came."""
     ordered = sorted(answers.items(), key=lambda item: -item[1])

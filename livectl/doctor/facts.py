@@ -174,6 +174,7 @@ class PlatformFacts(msgspec.Struct, frozen=True, kw_only=True):
     targets: int = 0
     without_key: tuple[str, ...] = ()  # platforms that answer only with a key, which the settings do not have
     failing_targets: tuple[FailingTarget, ...] = ()
+    job_targets: tuple[str, ...] = ()  # those that are told what the watch sees of runs, workers and queues
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):

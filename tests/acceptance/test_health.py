@@ -134,6 +134,10 @@ def test_a_beat_is_healthy_when_it_looked_in_and_sent_what_is_due(
             store.zadd(run_store.PENDING_KEY, {f"{now} sweep": now - claimed * 1000})
     assert probe(project, part="beat").healthy is healthy
     assert probe(project, part="beat", host="other").healthy is False
+    with redis.Redis.from_url(store_url) as store:
+        store.delete(run_store.HEARTBEATS_KEY)
+    alone = probe(project, part="beat", job_targets=("ops",))
+    assert (alone.healthy, alone.reason) == (False, "no beat on h has looked in; nobody watches for alerts: ops")
 
 
 def test_nothing_heavy_is_imported_for_a_probe(store_url: str) -> None:

@@ -182,7 +182,7 @@ def test_entries_of_the_store_follow_others_and_pause_themselves(world: World) -
             end_job(world, message.task_id, "SUCCESS" if message.entry == "filed" else "FAILURE")
         world.clock.wait(5)
     assert Counter(entries(world.sent)) == {"filed": 3, "stored": 2, "next": 2}
-    assert run_store.read_pauses(world.store)["stored"].reason == "2 failed in a row (pause_on_failure)"
+    assert pauses.read_pauses(world.store)["stored"].reason == "2 failed in a row (pause_on_failure)"
 
 
 def test_names_are_checked_against_the_store_and_the_files_of_running_beats(world: World) -> None:

@@ -67,6 +67,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     max_lag: float = MAX_BEAT_LAG_S
     broker_down: Literal["ok", "fail"] | None = None
     task_prefix: str = ""  # of the app's tasks: on a shared broker, workers of other apps answer too
+    job_targets: tuple[str, ...] = ()  # of alerts, which hear of runs from beats alone
 
 
 def run_probe(probe: Probe, broker: Address | None, store: Address | None, layout: KeyLayout) -> ProbeResult:
@@ -78,7 +79,7 @@ def run_probe(probe: Probe, broker: Address | None, store: Address | None, layou
         return _cannot_tell(probe.part, "the address is not one that livectl can ask at")
     try:
         if probe.part == "beat":
-            return _probe_beat(address, probe.name, probe.host, probe.max_lag)
+            return _probe_beat(address, probe)
         return _probe_worker(Deployment(broker=address, results=None, store=None, layout=layout), probe)
     except ServerError as error:
         return unreachable(probe, str(error))
@@ -160,10 +161,11 @@ def _leave_out_strangers(
     return {node: queues for node, queues in queues_by_worker.items() if node not in strangers}
 
 
-def _probe_beat(address: Address, name: str | None, host: str, max_lag: float) -> ProbeResult:
+def _probe_beat(address: Address, probe: Probe) -> ProbeResult:
     """Whether a beat looked in lately, and sends what it claims. Without a name, the beats of this host."""
     from livectl.ops.beat import heartbeats
 
+    name, host = probe.name, probe.host
     with redis_client.connect(address) as connection:
         activity = heartbeats.read_activity(connection)
     ages = {
@@ -173,10 +175,11 @@ def _probe_beat(address: Address, name: str | None, host: str, max_lag: float) -
     }
     if not ages:
         hosts = ", ".join(sorted({heartbeat.host for heartbeat in activity.heartbeats.values()}))
-        elsewhere = f"; there is one on {hosts}" if hosts else ""
+        unwatched = f"; nobody watches for alerts: {', '.join(probe.job_targets)}" if probe.job_targets else ""
+        elsewhere = f"; there is one on {hosts}" if hosts else unwatched
         return _unhealthy("beat", f"no beat {name or f'on {host}'} has looked in{elsewhere}")
     beat, age = min(ages.items(), key=lambda item: item[1])
-    if age > max_lag:
+    if age > probe.max_lag:
         return _unhealthy("beat", f"{beat} looked in {age:.0f} s ago for the last time")
     if claim := activity.unsent_claim:
         return _unhealthy("beat", f"a run is due and has not been sent: {claim.member}")
