@@ -115,6 +115,14 @@ def test_of_a_job_whose_result_nobody_keeps_that_is_said(facts: dict[str, Any], 
     assert told.endswith("and its results go back to the sender alone")
 
 
+def test_an_id_that_is_nowhere_may_be_that_of_what_follows_in_a_chain() -> None:
+    told = status.job_status(JobFacts(id="j"), VISIBILITY)
+    assert (told.job.state, "what follows a job of a chain is sent when that one ends" in told.note) == (
+        "unknown",
+        True,
+    )
+
+
 def test_the_word_of_a_state_is_the_same_everywhere() -> None:
     manual = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text()
     for state in JobState:
