@@ -10,6 +10,7 @@ from livectl import extras
 from livectl.models import JobState
 from livectl.ops.jobs.outcomes import outcome_bar
 from livectl.ops.jobs.status import END_STATES
+from livectl.units import MS_PER_SECOND
 from livectl.web.drawings import draw_curve
 from livectl.web.job_data import LISTED_STATES, MAX_PAGES
 from livectl.web.times import FormattedTime, NearTimeFormatter
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
 
 
 MEBIBYTE = 1024 * 1024
-MS_PER_SECOND = 1000
 MAX_VALUE_CHARS = 4_000  # of arguments or a result on their page
-LEVEL_WORDS = ("bad", "warn", "ok")
 
 
 class Shown:
@@ -134,7 +133,7 @@ def _value(value: Any, indent: int = 2) -> str:
 def _duration(seconds: float | None, translate: Translations) -> str:
     if seconds is None:
         return ""
-    return translate("milliseconds", n=round(seconds * 1000)) if seconds < 1 else translate.seconds(seconds)
+    return translate("milliseconds", n=round(seconds * MS_PER_SECOND)) if seconds < 1 else translate.seconds(seconds)
 
 
 class QueueRow(msgspec.Struct, frozen=True, kw_only=True):

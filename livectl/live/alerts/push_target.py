@@ -48,8 +48,9 @@ TARGET = Target(command=(NAME,))
 KEY_FILE = "push-key.pem"  # in the state directory
 SUBSCRIPTIONS_KEY, TOLD_PREFIX = "livectl:push", "livectl:push:told:"
 MAX_SUBSCRIPTIONS = 200
+ID_CHARS = 32
 MAX_ENDPOINT_CHARS, MAX_SAYS_CHARS, MAX_WORDS_CHARS = 1_000, 80, 200
-AUTH_BYTES, SALT_BYTES = 16, 16  # as RFC 8291 has them
+AUTH_BYTES, SALT_BYTES, MATERIAL_BYTES, KEY_BYTES, NONCE_BYTES = 16, 16, 32, 16, 12  # as RFC 8291 has them
 RECORD_BYTES = 4_096
 TTL_SECONDS = 1_800  # what a browser did not get by then is no news
 TOKEN_SECONDS = 12 * 3_600  # a day at most, says RFC 8292
@@ -86,7 +87,7 @@ class PushSubscription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def subscription_id(endpoint: str) -> str:
-    return hashlib.sha256(endpoint.encode(errors="replace")).hexdigest()[:32]
+    return hashlib.sha256(endpoint.encode(errors="replace")).hexdigest()[:ID_CHARS]
 
 
 def check_subscription(subscription: PushSubscription) -> None:
@@ -311,9 +312,9 @@ def encrypt(text: bytes, browser_key: bytes, auth: bytes, salt: bytes = b"", pri
     browser = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), browser_key)
     own_point = _point(private)
     shared = private.exchange(ec.ECDH(), browser)
-    material = _derive(auth, shared, b"WebPush: info\0" + browser_key + own_point, 32)
-    content_key = _derive(salt, material, b"Content-Encoding: aes128gcm\0", 16)
-    nonce = _derive(salt, material, b"Content-Encoding: nonce\0", 12)
+    material = _derive(auth, shared, b"WebPush: info\0" + browser_key + own_point, MATERIAL_BYTES)
+    content_key = _derive(salt, material, b"Content-Encoding: aes128gcm\0", KEY_BYTES)
+    nonce = _derive(salt, material, b"Content-Encoding: nonce\0", NONCE_BYTES)
     head = salt + RECORD_BYTES.to_bytes(4, "big") + bytes([len(own_point)]) + own_point
     return head + AESGCM(content_key).encrypt(nonce, text + b"\x02", None)  # the mark of the last record
 

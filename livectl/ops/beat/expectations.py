@@ -90,7 +90,8 @@ def start_limit(facts: EntryFacts) -> float:
     if facts.expect.start_within is not None:
         return facts.expect.start_within
     waits = [wait for run in facts.runs if (wait := _wait_s(run)) is not None]
-    return max([START_WITHIN_S, *(USUAL_FACTOR * wait for wait in waits[1:] if len(waits) > LEAST_RUNS_KNOWN)])
+    before = waits[1:] if len(waits) > LEAST_RUNS_KNOWN else []  # the last one does not count for itself
+    return max([START_WITHIN_S, *(USUAL_FACTOR * wait for wait in before)])
 
 
 def _find_trouble(facts: EntryFacts) -> tuple[Trouble, int]:
@@ -207,10 +208,8 @@ def _trouble_report(facts: EntryFacts, trouble: Trouble, due: int, *, is_again: 
         "failed": f"The run of {when}: {why or 'no reason is known'}",
         "slow": f"The run of {when} took far longer than usual.",
     }
-    if facts.checks_in and trouble == "missed":
-        return Report(
-            facts.name, trouble, f"{facts.name} has not checked in", f"It was expected at {when}.\n{_look(facts)}"
-        )
+    if facts.checks_in:
+        titles["missed"], words["missed"] = f"{facts.name} has not checked in", f"It was expected at {when}."
     return Report(facts.name, trouble, titles[trouble], f"{words[trouble]}\n{_look(facts)}")
 
 

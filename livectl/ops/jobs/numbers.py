@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     Command = tuple[str | float | bytes, ...]
 
 NUMBERS_KEY = "livectl:numbers"
-MAX_NAMES = 200  # tasks and queues together, and schedules
-OTHER = "other"
+MAX_NAMES = 200  # tasks and queues together, and schedules; the script counts the rest as `other`
 MAX_NAME_CHARS = 200
 BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
 SEPARATOR = "\x1f"

@@ -61,6 +61,11 @@ def log_path(home: Path, name: str) -> Path:
     return log_folder(home) / f"{name}.log"
 
 
+def up_lock_path(home: Path) -> Path:
+    """The file that `livectl up` of this home holds while it runs."""
+    return home / "run" / "up.lock"
+
+
 def open_log(home: Path, name: str) -> IO[bytes]:
     """Opens the log of a process to append to it; sets a long one aside first."""
     path = log_path(home, name)
@@ -82,7 +87,7 @@ def acquire_lock(path: Path, timeout: float = 0) -> int | None:
 
     A child that inherits the descriptor holds the file too: it is free once the last holder has ended, however.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE_MODE)
     deadline = time.monotonic() + timeout
     while not _try_lock(descriptor):
         if time.monotonic() >= deadline:

@@ -226,7 +226,7 @@ def stop(home: Path, name: str, *, now: bool, say: Callable[[str], None]) -> lis
 def restart(home: Path, name: str, *, now: bool, say: Callable[[str], None]) -> list[BackgroundProcess]:
     """The same, and starts them again; also those that were stopped. Returns them once they run."""
     known = [record for record in _all_records(home) if record.is_called(name)]
-    owner = state_dir.read_lock_owner(home / "run" / "up.lock")
+    owner = state_dir.read_lock_owner(state_dir.up_lock_path(home))
     if not known or not (owner and process.identify(owner)):
         return []
     for record in known:

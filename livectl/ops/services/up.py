@@ -152,7 +152,7 @@ def check_extra(worker_extra: tuple[str, ...], beat_extra: tuple[str, ...]) -> N
 def acquire_up_lock(home: Path) -> int:
     """Makes this process the only `up` of the home, until it closes the descriptor."""
     state_dir.make_state_dir(home)
-    path = home / "run" / "up.lock"
+    path = state_dir.up_lock_path(home)
     descriptor = state_dir.acquire_lock(path)
     if descriptor is None:
         raise ServerError(
