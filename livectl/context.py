@@ -264,6 +264,14 @@ class CommandContext:
         for line in self.settings.describe_unset(*sections):
             self.say(f"{line} here: what needs it is left out")
 
+    def check_targets(self) -> None:
+        """Raises SettingsError for mistakes in the targets of alerts, and names what the others lack here."""
+        from livectl.live.alerts import targets
+
+        targets.check_targets(self.settings)
+        for line in targets.describe_missing(self.settings):
+            self.say(line)
+
     def report_error(self, error: LivectlError) -> None:
         """Says the error, in words that quote a server or an exception without the secrets in them."""
         from livectl.redaction import hide_secrets

@@ -57,7 +57,6 @@ def command(
       livectl -A proj up -P gevent -Q mail,default --detach
       livectl up --beat-options "--max-interval 5" -- --max-tasks-per-child 99
     """
-    from livectl.live.alerts import targets
     from livectl.ops.processes import launch
     from livectl.ops.processes.process import available_processors
     from livectl.ops.services import background, up
@@ -65,9 +64,7 @@ def command(
     beat_extra = up.split_options(beat_options)
     up.check_extra(extra, beat_extra)
     if context.app is None:
-        targets.check_targets(context.settings)
-        for line in targets.describe_missing(context.settings):
-            context.say(line)
+        context.check_targets()
     else:
         with_beat = not launch.names_scheduler(beat_extra)
         background.check_app(

@@ -81,15 +81,12 @@ def command(context: CommandContext, /, *, dry_run: bool, reload: bool, detach: 
       livectl -A proj worker -P gevent -Q mail,default
       livectl -A proj worker --autoscale 10,3 --max-tasks-per-child 1000
     """
-    from livectl.live.alerts import targets
     from livectl.ops.processes import launch
     from livectl.ops.processes.process import available_processors
     from livectl.ops.services import background
 
     if context.app is None and not dry_run:
-        targets.check_targets(context.settings)
-        for line in targets.describe_missing(context.settings):
-            context.say(line)
+        context.check_targets()
     if context.app is None:
         context.say_unset_secrets()
     worker_options = launch.WorkerOptions(
