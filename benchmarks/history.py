@@ -13,7 +13,6 @@ import argparse
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,8 +22,8 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from benchmarks import run_valkey
-from benchmarks.transport import FIRST_JOBS, PATIENCE_S, _cpu_s, _message
+from benchmarks import run_process, run_valkey
+from benchmarks.transport import FIRST_JOBS, PATIENCE_S, cpu_seconds, job_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,10 +112,10 @@ def _measured(system: str, options: argparse.Namespace) -> tuple[float, float, f
             store = redis.Redis(unix_socket_path=str(socket))
             _run(store, FIRST_JOBS, 0.0, options.size)
             time.sleep(1.0)
-            before = [_cpu_s(pid) for pid in pids]
+            before = [cpu_seconds(pid) for pid in pids]
             _run(store, options.jobs, options.rate, options.size)
             time.sleep(1.0)  # until the last is counted
-            spent = [_cpu_s(pid) - cpu for pid, cpu in zip(pids, before, strict=True)]
+            spent = [cpu_seconds(pid) - cpu for pid, cpu in zip(pids, before, strict=True)]
     worker_s, server_s, exporter_s = (*spent, 0.0)[:3]
     per_job = MS * MS / options.jobs
     return worker_s * per_job, server_s * per_job, exporter_s * per_job
@@ -136,23 +135,13 @@ def _process(folder: Path, *argv: str) -> Iterator[int]:
         "LIVECTL_HOME": str(folder / "home"),
         "PYTHONPATH": f"{Path.cwd()}:{folder}",
     }
-    log = folder / f"{Path(argv[-1]).stem}.log"
-    with (
-        log.open("w") as out,
-        subprocess.Popen(argv, cwd=folder, env=environ, stdout=out, stderr=out, start_new_session=True) as process,
-    ):
-        try:
-            yield process.pid
-        except SystemExit:
-            print(log.read_text()[-2000:], file=sys.stderr)
-            raise
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
+    with run_process(argv, folder, environ, folder / f"{Path(argv[-1]).stem}.log") as pid:
+        yield pid
 
 
 def _run(store: redis.Redis, jobs: int, rate: float, size: int) -> None:
     """Puts jobs into the queue, at a rate, and waits until all are done."""
-    messages = [_message("bench.work", size) for _ in range(jobs)]
+    messages = [job_message("bench.work", size) for _ in range(jobs)]
     step = max(1, round(rate * STEP_S)) if rate else jobs
     begin = time.monotonic()
     for first in range(0, jobs, step):

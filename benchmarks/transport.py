@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +23,7 @@ import redis
 from celery import Celery
 from kombu.utils.json import dumps
 
-from benchmarks import run_valkey
+from benchmarks import run_process, run_valkey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,10 +95,10 @@ def _measured(system: str, options: argparse.Namespace) -> tuple[float, float, f
         with run_valkey(folder) as (socket, server), _worker(system, options, folder) as worker:
             store = redis.Redis(unix_socket_path=str(socket))
             _run(store, FIRST_JOBS, 0.0)
-            before, server_before, start = _cpu_s(worker), _cpu_s(server), time.monotonic()
+            before, server_before, start = cpu_seconds(worker), cpu_seconds(server), time.monotonic()
             _run(store, options.jobs, options.sleep)
-            seconds, cpu = time.monotonic() - start, _cpu_s(worker) - before
-            server_cpu = _cpu_s(server) - server_before
+            seconds, cpu = time.monotonic() - start, cpu_seconds(worker) - before
+            server_cpu = cpu_seconds(server) - server_before
             waits = _look(store)
     return options.jobs / seconds, cpu * 1e3 / options.jobs, server_cpu * 1e3 / options.jobs, waits * 1e3
 
@@ -120,23 +118,13 @@ def _worker(system: str, options: argparse.Namespace, folder: Path) -> Iterator[
     pool = ["-P", options.pool, *(("-c", str(options.concurrency)) if options.pool != "solo" else ())]
     further = ["--prefetch-multiplier", str(options.prefetch), "--without-gossip", "--without-mingle"]
     argv = [sys.executable, "-m", *module, *pool, "-l", "WARNING", *(["--"] if system == "livectl" else []), *further]
-    log = folder / "log"
-    with (
-        log.open("w") as out,
-        subprocess.Popen(argv, cwd=folder, env=environ, stdout=out, stderr=out, start_new_session=True) as worker,
-    ):
-        try:
-            yield worker.pid
-        except SystemExit:
-            print(log.read_text()[-2000:], file=sys.stderr)
-            raise
-        finally:
-            os.killpg(worker.pid, signal.SIGKILL)
+    with run_process(argv, folder, environ, folder / "log") as pid:
+        yield pid
 
 
 def _run(store: redis.Redis, jobs: int, seconds: float) -> None:
     """Puts jobs into the queue in one go, as stock Celery writes them, and waits until all are done."""
-    messages = [_message("bench.work", seconds) for _ in range(jobs)]
+    messages = [job_message("bench.work", seconds) for _ in range(jobs)]
     store.lpush("celery", *messages)
     deadline = time.monotonic() + PATIENCE_S
     while store.exists("celery", "unacked"):
@@ -148,14 +136,14 @@ def _run(store: redis.Redis, jobs: int, seconds: float) -> None:
 def _look(store: redis.Redis) -> float:
     for number in range(LOOKS):
         time.sleep(0.02)
-        store.lpush("celery", _message("bench.look", time.time()))
+        store.lpush("celery", job_message("bench.look", time.time()))
         deadline = time.monotonic() + PATIENCE_S
         while store.llen("waited") <= number and time.monotonic() < deadline:
             time.sleep(0.001)
     return statistics.median(float(text) for text in store.lrange("waited", 0, -1))
 
 
-def _message(task: str, *args: Any) -> str:
+def job_message(task: str, *args: Any) -> str:
     """A job as Celery writes it."""
     job = as_task(str(uuid4()), task, args, {})
     where = {"exchange": "", "routing_key": "celery"}
@@ -172,12 +160,12 @@ def _message(task: str, *args: Any) -> str:
     return str(message)
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """User and system time of a process and of its children, those that ended included."""
     words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     own = sum(map(int, words[11:15])) / CLOCK_TICKS
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return own + sum(_cpu_s(int(child)) for child in children)
+    return own + sum(cpu_seconds(int(child)) for child in children)
 
 
 if __name__ == "__main__":
