@@ -230,13 +230,12 @@ def check_failing_targets(facts: Facts) -> Iterator[Finding]:
 
 def check_watch_missing(facts: Facts) -> Iterator[Finding]:
     """Beats of livectl watch; where none runs, targets that listen to `job` hear nothing and seem to have no reason."""
-    listening = facts.platforms.job_targets
-    if listening and not facts.beats.names:
+    if facts.job_targets and not facts.beats.names:
         yield Finding(
             id="watch-missing",
             level="warn",
             title="Targets listen to `job`, and no beat of livectl's watches",
-            evidence=f"alerts: {', '.join(listening)} would not be told of runs that fail or are missed",
+            evidence=f"alerts: {', '.join(facts.job_targets)} would not be told of runs that fail or are missed",
             cure="livectl beat, or a plain one with -S livectl.watching:WatchingScheduler.",
         )
 

@@ -162,7 +162,6 @@ def read_platforms(store: Address, settings: Settings, now: float) -> PlatformFa
             for name, state in target_states.items()
             if state.troubled_since is not None
         ),
-        job_targets=settings.job_targets,
     )
 
 

@@ -174,7 +174,6 @@ class PlatformFacts(msgspec.Struct, frozen=True, kw_only=True):
     targets: int = 0
     without_key: tuple[str, ...] = ()  # platforms that answer only with a key, which the settings do not have
     failing_targets: tuple[FailingTarget, ...] = ()
-    job_targets: tuple[str, ...] = ()  # those that are told what the watch sees of runs, workers and queues
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,6 +186,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     in_container: bool = False
     needs_restart: tuple[str, ...] = ()  # settings that running processes cannot take over, a line each
     unset_secrets: tuple[str, ...] = ()  # of livectl.yaml, each as a line with its place
+    job_targets: tuple[str, ...] = ()  # of alerts: those that are told what beats see of runs, workers and queues
     settings_error: str = ""
     app_error: str = ""
     app_hint: str = ""

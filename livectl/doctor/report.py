@@ -192,7 +192,7 @@ NOTES = _notes(
     ("check_platforms_that_emptied", "platform-emptied", "No platform lost everybody at once", "platforms"),
     ("check_unread_streamers", "streamers-unread", "Each streamer could be read lately", "platforms"),
     ("check_failing_targets", "alerts-failing", "Alerts reach each target", "platforms"),
-    ("check_watch_missing", "watch-missing", "A beat watches where targets listen to `job`", "beats platforms"),
+    ("check_watch_missing", "watch-missing", "A beat watches where targets listen to `job`", "beats"),
 )
 # part of the facts -> its name, and what was seen of it
 PARTS: dict[str, tuple[str, Callable[[Facts], str]]] = {

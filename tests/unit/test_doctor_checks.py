@@ -284,8 +284,8 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
         Facts(platforms=PlatformFacts(failing_targets=(FailingTarget(target="t", since=1.0, tries=2, problem="p"),))),
         ["alerts-failing"],
     ),
-    (Facts(platforms=PlatformFacts(job_targets=("ops",))), ["watch-missing"]),
-    (Facts(platforms=PlatformFacts(job_targets=("ops",)), beats=BEAT), []),
+    (Facts(job_targets=("ops",)), ["watch-missing"]),
+    (Facts(job_targets=("ops",), beats=BEAT), []),
 ]
 
 
