@@ -120,7 +120,7 @@ class Ledger:
             return Counter(ledger.read().splitlines())
 
 
-@pytest.mark.parametrize("seconds", [8, pytest.param(120, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seconds", [5, pytest.param(120, marks=pytest.mark.soak)])
 def test_three_beats_send_every_run_once_though_one_is_killed(
     tmp_path: Path, project: dict[str, str], seconds: int
 ) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,14 +138,33 @@ def children(pid: int) -> list[int]:
 
 def commands_below(pid: int) -> dict[int, str]:
     """The living descendants of a process, by their command lines."""
-    listing = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=False)
-    rows = [line.split(None, 2) for line in listing.stdout.splitlines()]
-    below: dict[int, str] = {}
-    for parent in (found := [pid]):
-        direct = {int(row[0]): row[2] if row[2:] else "" for row in rows if int(row[1]) == parent}
-        below |= direct
-        found += direct
-    return below
+    parents = _parents()
+    found = [pid]
+    for parent in found:
+        found += [child for child, its_parent in parents.items() if its_parent == parent]
+    return {child: _command(child) for child in found[1:]}
+
+
+def _parents() -> dict[int, int]:
+    """Of each process its parent. Asked often, as `alive` is."""
+    if not Path("/proc/self/stat").exists():
+        listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False).stdout
+        return {int(pid): int(parent) for pid, parent in map(str.split, listing.splitlines())}
+    parents = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208
+        with suppress(FileNotFoundError, ProcessLookupError):
+            parents[int(name)] = int(Path(f"/proc/{name}/stat").read_text().rpartition(") ")[2].split()[1])
+    return parents
+
+
+def _command(pid: int) -> str:
+    """Its words; none of one that has ended."""
+    if not Path("/proc/self/stat").exists():
+        asked = ["ps", "-ww", "-o", "args=", "-p", str(pid)]
+        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ").strip()
+    return ""
 
 
 def alive(pid: int) -> bool:
