@@ -156,17 +156,6 @@ class Typed:
         os.close(self._ours)
 
 
-def test_it_answers_programs_too(tmp_path: Path, home_environ: dict[str, str]) -> None:
-    with livectl("--json", "-q", "up", "-P", "solo", cwd=tmp_path, environ=home_environ) as up:
-        summary = json.loads(wait_for(lambda: up.lines)[0])
-        assert summary["home"] == home_environ["LIVECTL_HOME"]
-        assert summary["pid"] == up.process.pid
-        wait_for(lambda: embedded_broker.find_running(tmp_path / "home"))
-        up.send(signal.SIGTERM)
-        assert up.wait() == 0
-    assert len(up.lines) == 1
-
-
 @root_only
 def test_a_full_disk_ends_nothing_and_all_is_well_when_there_is_room(
     tmp_path: Path, home_environ: dict[str, str]
@@ -189,21 +178,34 @@ def test_a_full_disk_ends_nothing_and_all_is_well_when_there_is_room(
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # it forks beside threads
-def test_the_page_is_where_it_says_though_its_usual_port_is_taken(tmp_path: Path, home_environ: dict[str, str]) -> None:
+def test_programs_find_the_page_though_its_usual_port_is_taken(tmp_path: Path, home_environ: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         taken = listener.getsockname()[1]
         (tmp_path / "livectl.yaml").write_text(f"web: {{token: {TOKEN}}}\n")
         with livectl("--json", "-q", "up", "-P", "solo", cwd=tmp_path, environ=home_environ) as up:
-            page = json.loads(wait_for(lambda: up.lines)[0])["page"]
+            summary = json.loads(wait_for(lambda: up.lines)[0])
+            assert (summary["home"], summary["pid"]) == (home_environ["LIVECTL_HOME"], up.process.pid)
+            page = summary["page"]
             assert wait_for(lambda: status_of(f"{page}healthz")) == 200
             assert as_another_user(lambda: is_kept_out(page, tmp_path / "home" / "run" / "broker.sock"))
+            assert_a_second_one_says_where_the_first_is(tmp_path, home_environ, up.process.pid)
             up.send(signal.SIGTERM)
             assert up.wait() == 0
+        assert len(up.lines) == 1
         (tmp_path / "livectl.yaml").write_text(f"web: {{port: {taken}}}\n")
         refused = answer("up", cwd=tmp_path, environ=home_environ)
     assert refused.returncode == 2
     assert refused.stderr.startswith(f"livectl: port {taken} on 127.0.0.1 is in use by python")
     assert f"(pid {os.getpid()})" in refused.stderr
+
+
+def assert_a_second_one_says_where_the_first_is(folder: Path, environ: dict[str, str], pid: int) -> None:
+    wait_for(lambda: embedded_broker.find_running(folder / "home"))
+    second = answer("up", cwd=folder, environ=environ)
+    assert second.returncode == 4
+    assert f"pid {pid}" in second.stderr
+    assert environ["LIVECTL_HOME"] in second.stderr
+    assert embedded_broker.find_running(folder / "home"), "the first one's broker was taken for the second's"
 
 
 def test_the_page_is_not_shown_to_everybody(tmp_path: Path, home_environ: dict[str, str]) -> None:
@@ -255,21 +257,8 @@ def status_of(url: str) -> int:
         return 0
 
 
-def test_a_second_one_says_where_the_first_is(tmp_path: Path, home_environ: dict[str, str]) -> None:
-    with livectl("up", "-P", "solo", cwd=tmp_path, environ=home_environ) as up:
-        wait_for(lambda: embedded_broker.find_running(tmp_path / "home"))
-        second = answer("up", cwd=tmp_path, environ=home_environ)
-        assert second.returncode == 4
-        assert f"pid {up.process.pid}" in second.stderr
-        assert home_environ["LIVECTL_HOME"] in second.stderr
-        assert embedded_broker.find_running(tmp_path / "home"), "the first one's broker was taken for the second's"
-
-
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_killed_it_leaves_no_orphan_and_the_next_one_starts(
-    tmp_path: Path, home_environ: dict[str, str], pool: str
-) -> None:
-    for _ in range(2):
+def test_killed_it_leaves_no_orphan_and_the_next_one_starts(tmp_path: Path, home_environ: dict[str, str]) -> None:
+    for pool in ("prefork", "threads", "threads"):
         with livectl("-v", "up", "-P", pool, "-c", "2", cwd=tmp_path, environ=home_environ) as up:
             up.wait_for(SUCCEEDED)
             members = commands_below(up.process.pid)
@@ -278,20 +267,23 @@ def test_killed_it_leaves_no_orphan_and_the_next_one_starts(
             wait_for(partial(none_alive, members), what="no orphan")
 
 
-@pytest.mark.parametrize(
-    "command", ["valkey-server", "celery -A livectl.celeryapp worker", "celery -A livectl.celeryapp beat"]
-)
-def test_a_member_that_is_killed_comes_back(tmp_path: Path, home_environ: dict[str, str], command: str) -> None:
+def test_a_member_that_is_killed_comes_back(tmp_path: Path, home_environ: dict[str, str]) -> None:
+    commands = {"worker": "celery -A livectl.celeryapp worker", "beat": "celery -A livectl.celeryapp beat"}
     with livectl("-v", "up", "-c", "2", cwd=tmp_path, environ=home_environ) as up:
         up.wait_for(SUCCEEDED)
-        killed = find_member(up, command)
-        os.kill(killed, signal.SIGKILL)
-        up.wait_for("(SIGKILL) and is started again in 1 s")
-        assert find_member(up, command) != killed
-        done = up.text.count(SUCCEEDED)
-        wait_for(lambda: up.text.count(SUCCEEDED) > done + 1, what="jobs again")
+        for member, command in {**commands, "broker": "valkey-server"}.items():
+            killed = find_member(up, command)
+            os.kill(killed, signal.SIGKILL)
+            up.wait_for(f"{member} ended (SIGKILL) and is started again in 1 s")
+            assert find_member(up, command) != killed
+            done = up.text.count(SUCCEEDED)
+            wait_for(partial(has_done_more, up, done + 1), what="jobs again")
         up.send(signal.SIGTERM)
         assert up.wait() == 0
+
+
+def has_done_more(up: Running, jobs: int) -> bool:
+    return up.text.count(SUCCEEDED) > jobs
 
 
 @pytest.fixture

@@ -129,6 +129,6 @@ ROWS = (
         Mechanism("folders are closed to others", patch=TAKES_ANYTHING),
         f"{BROKER}::test_another_user_is_refused_by_the_folder",
         f"{BROKER}::test_nobody_else_gets_in",
-        "tests/acceptance/test_up.py::test_the_page_is_where_it_says_though_its_usual_port_is_taken",
+        "tests/acceptance/test_up.py::test_programs_find_the_page_though_its_usual_port_is_taken",
     ),
 )
