@@ -124,12 +124,14 @@ def test_that_no_worker_runs_is_said_and_bad_where_jobs_wait(plain: Project) -> 
     (found,) = plain.data("doctor")
     assert (found["id"], found["level"], plain.ask("doctor").returncode) == ("workers-missing", "warn", 0)
     assert plain.ask("call", "proj.tasks.add", "1", "2", "--force").returncode == 0
-    (found,) = plain.data("doctor")
+    (plain.folder / "livectl.yaml").write_text("alerts: {ops: {command: [x], on: [job]}, film: {command: [x]}}\n")
+    found, watch = plain.data("doctor")
     assert (found["id"], found["level"], found["evidence"]) == (
         "workers-missing",
         "bad",
         "no worker answers; 1 message in celery",
     )
+    assert (watch["id"], watch["evidence"].split(" would")[0]) == ("watch-missing", "alerts: ops")
 
 
 @pytest.mark.acceptance
