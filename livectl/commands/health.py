@@ -6,7 +6,6 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from livectl.completing import complete
 from livectl.context import CommandContext, pass_command_context
@@ -70,6 +69,8 @@ def command(context: CommandContext, /, **options: Any) -> int:
         periodSeconds: 30
         timeoutSeconds: 5
     """
+    import msgspec
+
     from livectl.ops import deployment
     from livectl.ops.services import health
     from livectl.render import sentence
