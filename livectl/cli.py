@@ -52,7 +52,7 @@ COMMAND_GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "queues": ("queues", "Show how deep the queues are; look into, move and empty them."),
         "events": ("events", "Show what workers tell of jobs and themselves, a line an event."),
         "shell": ("shell", "Open a Python shell with the app and its tasks."),
-        "top": ("top", "Show all of it on one screen, with a key for each action."),
+        "top": ("top", "Show queues, workers, jobs and schedules on one screen, with a key for each action."),
         "flower": ("flower", "Serve Flower on the app: loopback, read-only."),
     },
     "Schedules": {
