@@ -32,7 +32,7 @@ DEFAULT_QUEUE_WAIT_S = 3_600.0  # of a job that has no `expires`
 DEFAULT_RUN_TIME_S = 3_600.0  # of a job that has no time limit
 MAX_STARTED_JOB_AGE_S = 86_400.0  # after it, a job that has begun counts as lost too
 OUTCOMES: dict[str, Outcome] = {SUCCESS: "succeeded", FAILURE: "failed", REVOKED: "revoked"}  # by Celery's state
-LOGGED_OUTCOMES: dict[str, Outcome] = {"succeeded": "succeeded", "failed": "failed", "revoked": "revoked"}
+LOGGED_OUTCOMES: dict[str, Outcome] = {outcome: outcome for outcome in OUTCOMES.values()}  # by livectl's
 MAX_WAITING = {"queue": 1, "queue-all": 1_000}  # runs of an entry that wait for its running job
 
 

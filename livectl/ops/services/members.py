@@ -138,7 +138,10 @@ class MemberFactory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MemberRequests:
-    """What is to be done with the workers of `up`: what was asked for since the last call, what settings changed."""
+    """What is to be done with the workers of `up`: what was asked for since the last call, what settings changed.
+
+    `read_plan` tells the workers that the settings name by now; None where it does not count.
+    """
 
     def __init__(
         self,
@@ -148,7 +151,6 @@ class MemberRequests:
         say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`read_plan` tells the workers that the settings name by now; None where it does not count."""
         self._factory, self._read_plan, self._say, self._clock = factory, read_plan, say, clock
         self._members = {member.name: member for member in members}
         self._look_at = 0.0
