@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     import redis
     from celery import Celery
 
+    from livectl.ops.beat.views import EntryStatus
+
     Where: TypeAlias = Celery | str  # the app that the beats run, or the URL of the store
 
 __all__ = ["ListedEntry", "add", "change", "list", "pause", "remove", "resume"]
@@ -120,7 +122,7 @@ def list(where: Where) -> builtins.list[ListedEntry]:  # noqa: A001
     return sorted((_to_entry(status, history.stored) for status in statuses), key=lambda entry: entry.name)
 
 
-def _to_entry(status: Any, stored: Mapping[str, dict[str, Any]]) -> ListedEntry:
+def _to_entry(status: EntryStatus, stored: Mapping[str, dict[str, Any]]) -> ListedEntry:
     return ListedEntry(
         name=status.schedule.name,
         task=status.schedule.task,

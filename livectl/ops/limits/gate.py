@@ -69,7 +69,9 @@ class Held(NamedTuple):
 class Gate:
     """The limits of one worker, and the other entries under `tasks:`. `current` reads its settings as they are now."""
 
-    def __init__(self, consumer: Any, current: Callable[[], Mapping[str, TaskSettings]], target: Deployment) -> None:
+    def __init__(
+        self, consumer: Any, current: Callable[[], Mapping[str, TaskSettings]], deployment: Deployment
+    ) -> None:
         self._consumer = consumer
         self._current = current
         self.tasks = current()
@@ -79,8 +81,8 @@ class Gate:
         self._renewed_at = 0.0
         self._is_in_use = True  # until a look has found nothing
         self._is_away = False
-        self._keys = LimitKeys.of_deployment(target)
-        self._store, self._owner = target.store, uuid4().hex
+        self._keys = LimitKeys.of_deployment(deployment)
+        self._store, self._owner = deployment.store, uuid4().hex
         self._slots = self._open_store()
         self._watch: LimitStore | None = None  # of the thread that looks: green threads share no connection with it
 
