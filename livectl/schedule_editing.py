@@ -209,6 +209,8 @@ def _change_store(
         old = store_entries.read_words(store, name)
         if what == "remove":
             new = None
+            for follower in store_entries.find_followers(store, name):
+                context.say(f"{follower} runs after {name}: without it, it does not run any more.")
             if not rehearses:
                 store_entries.remove(store, [name])
         elif what == "add":

@@ -76,8 +76,12 @@ def test_an_entry_of_the_store_is_listed_beside_the_files(run: Run, tmp_path: Pa
     assert run("set", "c42", "every=1h")[:2] == (0, changed)
     assert run("pause", "c42")[0] == 0
     assert json.loads(run("list", "--json", "--tag", "customer")[1])[0]["schedule"] == "every 1h"
-    assert run("remove", "c42")[:2] == (0, "c42: removed from the store. Beats stop sending it within seconds.\n")
-    assert [entry["name"] for entry in json.loads(run("list", "--json")[1])] == ["ping"]
+    assert run("add", "next", "--task", "livectl.ping", "after=c42", "--store")[0] == 0
+    assert "c42, after next, after c42: none would ever begin" in run("set", "c42", "after=next")[2]
+    code, out, err = run("remove", "c42")
+    assert (code, out) == (0, "c42: removed from the store. Beats stop sending it within seconds.\n")
+    assert "next runs after c42: without it, it does not run any more." in err
+    assert [entry["name"] for entry in json.loads(run("list", "--json")[1])] == ["ping", "next"]
     (tmp_path / "schedules.yaml").unlink()
     run("add", *words)
     assert [entry["name"] for entry in json.loads(run("list", "--json")[1])] == ["c42"], "no file is needed then"

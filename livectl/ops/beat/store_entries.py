@@ -17,6 +17,7 @@ from uuid import uuid4
 import msgspec
 
 from livectl.errors import LivectlError, SettingsError, UsageError
+from livectl.models import After
 from livectl.ops.beat import run_store
 from livectl.ops.beat.run_store import ENTRIES_KEY
 from livectl.ops.schedules import schedule_file
@@ -184,6 +185,12 @@ def change(
 def remove(store: redis.Redis, names: Sequence[str]) -> list[bool]:
     """Removes entries, their pauses and waiting runs. Says of each whether it was there."""
     return _put(store, [(name, "", ANYTHING) for name in names])
+
+
+def find_followers(store: redis.Redis, name: str) -> list[str]:
+    """The entries of the store that run after this one."""
+    schedules, _ = parse_all({other: words for other, words in read_all_words(store).items() if AFTER_KEY in words})
+    return [each.name for each in schedules if isinstance(each.timing, After) and each.timing.entry == name]
 
 
 def read_file_names(store: redis.Redis) -> set[str]:
