@@ -81,7 +81,8 @@ def test_an_entry_of_the_store_is_listed_beside_the_files(run: Run, tmp_path: Pa
     code, out, err = run("remove", "c42")
     assert (code, out) == (0, "c42: removed from the store. Beats stop sending it within seconds.\n")
     assert "next runs after c42: without it, it does not run any more." in err
-    assert [entry["name"] for entry in json.loads(run("list", "--json")[1])] == ["ping", "next"]
+    assert run("remove", "next")[0] == 0
+    assert [entry["name"] for entry in json.loads(run("list", "--json")[1])] == ["ping"]
     (tmp_path / "schedules.yaml").unlink()
     run("add", *words)
     assert [entry["name"] for entry in json.loads(run("list", "--json")[1])] == ["c42"], "no file is needed then"
