@@ -209,6 +209,17 @@ def find_entry(name: str, snapshot: ScheduleSnapshot) -> Schedule:
     return by_name[name]
 
 
+def find_anywhere(context: CommandContext, name: str, file: str | None) -> Schedule:
+    """An entry of file or app; the store is looked into for one that neither has."""
+    optional = file is None and is_file_left_out(context)
+    if not optional or context.app is not None:
+        snapshot = read_snapshot(context, file, says_unread=False)
+        names = [schedule.name for schedule in snapshot.schedules] + [entry.name for entry in snapshot.app_entries]
+        if name in names:
+            return find_entry(name, snapshot)
+    return find_entry(name, read_whole(context, file))
+
+
 def check_name(name: str, names: Iterable[str]) -> None:
     from livectl.suggestions import did_you_mean
 

@@ -191,7 +191,7 @@ def run_entry(context: CommandContext, /, name: str, file: str | None) -> None:
     from livectl.ops.beat import publisher
     from livectl.render import sentence
 
-    entry = reading.find_entry(name, reading.read_snapshot(context, file, reading.read_run_history(context)))
+    entry = reading.find_anywhere(context, name, file)
     reading.check_sendable(context, entry)
     job_id = publisher.send_now(context.deployment, context.sending_app, entry)
     context.note_change("run", name)

@@ -77,7 +77,13 @@ COMMANDS = [
     "workers stop w",
     "workers",
 ]
-CLEARING = ["audit", "dead drop x", "queues peek celery", "queues purge celery --yes"]  # work on a full server too
+CLEARING = [
+    "audit",
+    "dead drop x",
+    "queues peek celery",
+    "queues purge celery --yes",
+    "runs",
+]  # work on a full server too
 ON_APP = [
     "beat",
     "call proj.add 1 2",
@@ -94,9 +100,9 @@ ON_APP = [
 ]
 WITHOUT_SERVERS = {
     *("init", "stop", "restart", "platforms", "follow", "open"),
-    *("migrate", "completion", "deploy", "docs", "help"),
+    *("migrate", "completion", "deploy", "docs", "help", "shell"),
 }
-ANSWERS_OF_THEIR_OWN = {"doctor", "health"}  # tested for themselves
+ANSWERS_OF_THEIR_OWN = {"doctor", "health", "top", "events"}  # tested for themselves
 
 
 class Answer(NamedTuple):

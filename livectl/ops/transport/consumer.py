@@ -11,6 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from celery import signals
 from celery.concurrency import asynpool
 from celery.utils.log import get_logger
 from celery.worker import consumer, state
@@ -94,6 +95,7 @@ class LeasedConsumer(FrugalConsumer):
         self._rabbit_holder = RabbitHolder(app, self) if holds_briefly and rabbitmq.speaks_amqp(app) else None
         if keeper is not None:
             self._hear_revokes()
+            signals.worker_shutdown.connect(lambda **_: keeper.end(), weak=False, dispatch_uid="livectl.leases")
         if keeper is not None and runs_in_children(self.pool):
             Orphan(app).listen()
 

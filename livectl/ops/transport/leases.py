@@ -40,6 +40,7 @@ MAX_SWEPT = 200  # messages put back in one go
 TAGS_PER_CALL = 1_000
 REPLY_TIMEOUT_S = 4.0  # of the connection that renews: half a lease
 SURE_S = LEASE_S - 1.0  # since it was last renewed, a lease lasts
+END_LOOK_S = 0.01  # between two looks whether the thread has ended
 ACK_S = 0.05  # until what the broker was told is known here
 
 # KEYS: leases, index of kombu. ARGV: seconds of a lease, age from which kombu's own note is renewed, tags.
@@ -226,6 +227,9 @@ class LeaseKeeper:
         self._unread: list[tuple[str, bytes]] = []
         self._channels: list[Any] = []
         self._is_running = False
+        self._has_ended = False
+        self._bell = _native_threads("allocate_lock")()  # it is released to wake the thread
+        self._bell.acquire()
         self._renewed_at = self._kept_at = time.monotonic()
         self.lost: frozenset[str] = frozenset()  # tags whose leases ran out: others may have them
 
@@ -263,8 +267,20 @@ class LeaseKeeper:
         self._unread += [before.unread for before in lost if before.unread]
         give_back(channel, [tag for before in lost for tag in before.qos._delivered if tag not in kept], self._unread)
 
+    def end(self) -> None:
+        """Ends the thread, with its worker: one that still runs while the interpreter ends may take it down."""
+        self._has_ended = True
+        if self._is_running:
+            self._bell.release()
+        deadline = time.monotonic() + REPLY_TIMEOUT_S
+        while self._is_running and time.monotonic() < deadline:
+            time.sleep(END_LOOK_S)
+
+    def _goes_on(self) -> bool:
+        return not self._has_ended and (self._lasts or not all(channel.closed for channel in self._channels))
+
     def _renew_while_open(self, client: redis.Redis) -> None:
-        while self._lasts or not all(channel.closed for channel in self._channels):
+        while self._goes_on():
             try:
                 self.renew(client)
                 self._look(client)
@@ -273,8 +289,8 @@ class LeaseKeeper:
             except RuntimeError:  # a dict that changed while it was read: once more
                 continue
             end = time.monotonic() + RENEW_INTERVAL_S
-            while (left := end - time.monotonic()) > 0:
-                time.sleep(min(left, self._bring_back(client, self._channels[-1])))
+            while (left := end - time.monotonic()) > 0 and not self._has_ended:
+                self._bell.acquire(timeout=max(0.0, min(left, self._bring_back(client, self._channels[-1]))))
         self._is_running = False
         client.connection_pool.disconnect()
 
@@ -309,12 +325,16 @@ class LeaseKeeper:
 
 
 def _start_native_thread(run: Callable[[], None]) -> None:
-    start = _thread.start_new_thread
+    _native_threads("start_new_thread")(run, ())
+
+
+def _native_threads(name: str) -> Any:
+    """What Python's own `_thread` has under this name, also where a green pool has put its own in its place."""
     if "gevent.monkey" in sys.modules:
-        start = sys.modules["gevent.monkey"].get_original("_thread", "start_new_thread")
-    elif "eventlet.patcher" in sys.modules:
-        start = sys.modules["eventlet.patcher"].original("_thread").start_new_thread
-    start(run, ())
+        return sys.modules["gevent.monkey"].get_original("_thread", name)
+    if "eventlet.patcher" in sys.modules:
+        return getattr(sys.modules["eventlet.patcher"].original("_thread"), name)
+    return getattr(_thread, name)
 
 
 def open_client(channel: Any) -> redis.Redis:
