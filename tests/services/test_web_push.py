@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import threading
+from html import unescape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -229,7 +230,7 @@ def test_without_the_extra_the_command_is_said(guarded: ManagedPage, monkeypatch
     assert refused.status_code == 404
     assert "the package cryptography, which is not installed" in refused.get_json()["error"]["message"]
     assert refused.get_json()["error"]["hint"] == f"Install it: {extras.install_command('push')}"
-    assert extras.install_command("push") in guarded.visitor(MANAGE).get("/alerts", base_url=LOCAL).text
+    assert extras.install_command("push") in unescape(guarded.visitor(MANAGE).get("/alerts", base_url=LOCAL).text)
 
 
 def test_a_go_live_is_told_once_to_whom_it_concerns(world: World, service: PushService, tmp_path: Path) -> None:
