@@ -124,7 +124,10 @@ class Watcher:
             logger.warning("watch.heartbeat: %s", error.message)
             return
         fetcher = Fetcher(Routes.from_settings(settings.network), self._store)
-        (response,) = fetcher.ask([Request(url=url)])
+        try:
+            (response,) = fetcher.ask([Request(url=url)])
+        finally:
+            fetcher.close()
         if not 200 <= response.status < 300:
             logger.warning("the heartbeat was not taken: %s", response.error or f"status {response.status}")
 

@@ -16,8 +16,6 @@ from livectl.ops.jobs.history import JobNote
 from livectl.units import MS_PER_SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from redis import Redis
 
 CHECK_INS_KEY = "livectl:check-ins"
@@ -38,14 +36,9 @@ class CheckInState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     text: str = ""  # what it said meanwhile
 
 
-def read(store: Redis) -> dict[str, CheckInState]:
-    raw: Mapping[Any, Any] = store.hgetall(CHECK_INS_KEY)
-    return {str(name): msgspec.json.decode(text, type=CheckInState) for name, text in raw.items()}
-
-
 def note(store: Redis, name: str, kind: CheckInKind, text: str, now: int) -> None:
     """Notes that it began, ended or said something. An end without a start is a run of no length."""
-    known = read(store).get(name) or CheckInState(since=now)
+    known = _find(store, name) or CheckInState(since=now)
     text = text.strip()[:MAX_TEXT_CHARS]
     if kind == "log":
         _save(store, name, msgspec.structs.replace(known, text=text))
@@ -72,10 +65,16 @@ def note(store: Redis, name: str, kind: CheckInKind, text: str, now: int) -> Non
 
 def expect(store: Redis, name: str, now: int) -> CheckInState:
     """What is known of it; from now on it is expected, if it was not yet."""
+    if known := _find(store, name):
+        return known
     state = CheckInState(since=now)
-    if store.hsetnx(CHECK_INS_KEY, name, msgspec.json.encode(state)):
-        return state
-    return read(store)[name]
+    store.hsetnx(CHECK_INS_KEY, name, msgspec.json.encode(state).decode())  # it may have checked in meanwhile
+    return _find(store, name) or state
+
+
+def _find(store: Redis, name: str) -> CheckInState | None:
+    raw: Any = store.hget(CHECK_INS_KEY, name)
+    return msgspec.json.decode(raw, type=CheckInState) if raw else None
 
 
 def _save(store: Redis, name: str, state: CheckInState) -> None:

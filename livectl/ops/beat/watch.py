@@ -24,7 +24,7 @@ from livectl.ops.jobs.history import JobHistory
 from livectl.units import MS_PER_SECOND, format_count, format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from redis import Redis
 
@@ -160,13 +160,12 @@ class RunWatch:
     def _look_at_entries(self, watched: BeatAtWork, states: Mapping[str, str]) -> Iterator[Report | None]:
         """Judges some entries; those that are gone or paused are forgotten."""
         paused = pauses.read_pauses(self._store)
-        for key in states:
-            kind, _, name = key.partition(" ")
-            if kind == "run" and (name not in watched.entries or name in paused):
-                self._note(key, states[key], WatchState(), None, watched.now)
+        self._forget_others("run", watched.entries.keys() - paused.keys(), states, watched.now)
         self._looks.open |= {key.partition(" ")[2] for key in states if key.startswith("run ")}
         names = self._looks.take(watched.entries, watched.now)
-        runs = JobHistory.of_client(self._store).last_runs(names, expectations.RUNS_READ) if names else {}
+        if not names:
+            return
+        runs = JobHistory.of_client(self._store).last_runs(names, expectations.RUNS_READ)
         claims = run_store.read_last_runs(self._store)
         counts = run_store.read_counts(self._store)
         for name in names:
@@ -220,10 +219,7 @@ class RunWatch:
                 checks_in=True,
             )
             yield self._judge(facts, states, f"check {name}")
-        for key in states:
-            kind, _, name = key.partition(" ")
-            if kind == "check" and name not in watched.checks:
-                self._note(key, states[key], WatchState(), None, watched.now)
+        self._forget_others("check", watched.checks.keys(), states, watched.now)
 
     def _look_at_beats(self, watched: BeatAtWork, states: Mapping[str, str]) -> Iterator[Report | None]:
         """A beat that ends in order takes itself off the list; one that is killed falls silent there."""
@@ -235,10 +231,7 @@ class RunWatch:
             silent_s = (watched.now - beat.at) / MS_PER_SECOND
             if beat_id != watched.beat_id and silent_s > SILENT_BEAT_S:
                 yield self._tell(f"beat {beat_id}", states, "silent", _silent_report(beat, silent_s), watched.now)
-        for key in states:
-            kind, _, beat_id = key.partition(" ")
-            if kind == "beat" and beat_id not in beats:
-                self._note(key, states[key], WatchState(), None, watched.now)
+        self._forget_others("beat", beats.keys(), states, watched.now)
 
     def _look_at_cluster(self, watched: BeatAtWork, states: Mapping[str, str]) -> Iterator[Report | None]:
         yield self._look_at_dead_letters(states, watched.now)
@@ -296,6 +289,13 @@ class RunWatch:
         if trouble == old.trouble:
             return None
         return self._note(key, text, WatchState(trouble=trouble, due=now if trouble else 0), report, now)
+
+    def _forget_others(self, kind: str, kept: Collection[str], states: Mapping[str, str], now: int) -> None:
+        """Forgets what was told of a kind of things, but of those that are there yet. Nobody is told."""
+        for key in states:
+            of_kind, _, name = key.partition(" ")
+            if of_kind == kind and name not in kept:
+                self._note(key, states[key], WatchState(), None, now)
 
     def _note(self, key: str, old: str, state: WatchState, report: Report | None, now: int) -> Report | None:
         """Remembers what was told, and adds the report, unless another beat did so meanwhile."""
