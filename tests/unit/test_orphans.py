@@ -58,3 +58,4 @@ def test_a_broker_that_is_away_ends_no_child() -> None:
     orphan = Orphan(app)
     orphan.is_alone = True
     orphan.note_end(task=make_task({"delivery_tag": TAG}), state=states.SUCCESS)
+    app.connection_for_read.assert_called_once()
