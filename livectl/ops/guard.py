@@ -181,10 +181,11 @@ def create_guard(app: Any) -> Guard:
     return Guard(settings, find_keeper(app, target), recorder, target)
 
 
-def watch_tasks(settings: Settings) -> Callable[[], Mapping[str, TaskSettings]]:
+def watch_tasks(settings: Settings, *, says_refusals: bool) -> Callable[[], Mapping[str, TaskSettings]]:
     """What `tasks:` says as it is now; what it said before goes on while it has a mistake, which the log tells."""
     try:
-        watch = SettingsWatch(os.environ, Path.cwd(), say=_say_refusals)
+        say = _say_refusals if says_refusals else lambda level, line: None
+        watch = SettingsWatch(os.environ, Path.cwd(), say=say)
     except LivectlError:
         return lambda: settings.tasks
     return lambda: watch.current().tasks
@@ -248,7 +249,7 @@ class GuardedConsumer(LeasedConsumer):
         options |= {"has_leases": not reason, "holds_briefly": guard.settings.transport != "stock"}
         self._last_starts: set[str] = set()  # jobs that others went before
         self._may_have_left_letters = rabbitmq.speaks_amqp(app)
-        current_tasks = watch_tasks(guard.settings)
+        current_tasks = watch_tasks(guard.settings, says_refusals=app.main != deployment.OWN_APP_NAME)
         retries.wrap(app, current_tasks)
         routes.add(app, current_tasks)
         super().__init__(*args, app=app, set_aside=guard.add_unreadable, **options)
