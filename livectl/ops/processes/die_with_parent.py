@@ -52,13 +52,18 @@ def run_and_watch(parent: int, command: list[str]) -> int:
     """Runs the command as a child and forwards signals; kills its whole group, itself too, once the parent is gone."""
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
+    early: list[int] = []  # signals that came before there was a child
+
+    def forward(number: int, _: FrameType | None) -> None:
+        early.append(number)
+
+    for number in FORWARDED_SIGNALS:
+        signal.signal(number, forward)
     with subprocess.Popen(command, close_fds=False) as child:
-
-        def forward(number: int, _: FrameType | None) -> None:
-            child.send_signal(number)
-
         for number in FORWARDED_SIGNALS:
-            signal.signal(number, forward)
+            signal.signal(number, lambda number, _: child.send_signal(number))
+        for early_one in early:
+            child.send_signal(early_one)
         while child.poll() is None:
             if os.getppid() != parent:
                 os.killpg(0, signal.SIGKILL)
