@@ -112,7 +112,12 @@ class Project:
         argv = ("-m", "celery", "-A", "proj", "worker", *words)
         with Running(sys.executable, *argv, cwd=self.folder, environ=self.environ) as worker:
             worker.wait_for("ready")
+            wait_for(lambda: self._is_asked(f"{name}@h"), what=f"{name} to hear questions")
             yield worker
+
+    def _is_asked(self, name: str) -> bool:
+        """Whether a worker hears what is asked of all: it subscribes to that a moment after it says that it is ready."""
+        return bool(self.app.control.ping(destination=[name], timeout=1, limit=1))
 
     @contextmanager
     def beat(self, *words: str) -> Iterator[Running]:
