@@ -103,7 +103,7 @@ def test_stock_and_ours_share_a_broker_while_each_is_killed(project: Project, se
     start_ours = lambda name: livectl(*words, name, cwd=project.folder, environ=project.environ)  # noqa: E731
     with start_ours("ours") as ours, project.worker("stock", "-c", "2", "-Q", ",".join(QUEUES)) as stock:  # type: ignore[no-untyped-call]
         ours.wait_for("ready.")
-        # A question is heard by those who have subscribed, and a worker subscribes a moment after it says that it is ready.
+        # A question is heard by who has subscribed, and a worker does so a moment after it says that it is ready.
         wait_for(lambda: len(project.app.control.ping(timeout=1, limit=2)) == 2, what="both workers to answer")
         names = send_all(project)
         wait_for(lambda: len(runs(project)) > JOBS // 10, what="some jobs")

@@ -116,7 +116,7 @@ class Project:
             yield worker
 
     def _is_asked(self, name: str) -> bool:
-        """Whether a worker hears what is asked of all: it subscribes to that a moment after it says that it is ready."""
+        """Whether a worker hears questions: it subscribes a moment after it says that it is ready."""
         return bool(self.app.control.ping(destination=[name], timeout=1, limit=1))
 
     @contextmanager
