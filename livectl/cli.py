@@ -225,6 +225,9 @@ def main(argv: Sequence[str], command_context: CommandContext | None = None) -> 
         _print_traceback(context)
         context.report_error(error)
         return error.code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
     except click.ClickException as error:
         return _report_usage_error(context, error)
     except (KeyboardInterrupt, click.Abort):

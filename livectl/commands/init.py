@@ -84,7 +84,7 @@ def _next_steps(context: CommandContext, folder: Path) -> list[str]:
         ]
     return [
         "Next:",
-        f"  {go}livectl up          everything in one, and a page to look at",
+        f"  {go}livectl up".ljust(24) + "  everything in one, and a page to look at",
         "  livectl follow add ...  a streamer of your own",
     ]
 
