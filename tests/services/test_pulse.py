@@ -163,7 +163,7 @@ class Jobs:
 def jobs(store_url: str, tmp_path: Path) -> Iterator[Jobs]:
     made = Jobs(store_url, tmp_path)
     yield made
-    made.recorder._open_store().close()
+    made.recorder._notes.open_store().close()
 
 
 def test_jobs_that_fail_are_told_and_the_same_again_is_counted(jobs: Jobs) -> None:

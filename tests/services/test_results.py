@@ -119,7 +119,7 @@ def test_what_is_noted_while_the_store_is_away_is_written_in_order_when_it_is_ba
     request = SimpleNamespace(delivery_info={}, hostname="w1@h", retries=1, get={}.get)
     sender = SimpleNamespace(name="proj.add", app=make_app(store_url), request=request, ignore_result=True)
     with monkeypatch.context() as patched:
-        patched.setattr(recorder, "_open_store", lambda: Redis(port=1))
+        patched.setattr(recorder._notes, "open_store", lambda: Redis(port=1))
         recorder.record_failure(sender, "a", ValueError("once"), (), {})
         recorder.record_failure(sender, "b", ValueError("for good"), (), {})
         recorder.record_start(sender, "a")

@@ -159,11 +159,11 @@ class NoteBatch:
             del self.notes[next(iter(self.notes))]
         self.notes[job_id] = note
 
-    def count(self, facts: dict[str, Any], wait: float | None) -> None:
+    def count(self, facts: dict[str, Any], wait: float | None, now: float | None = None) -> None:
         """Counts a try that began or ended; one that is to begin later has neither."""
         queue, state, started = facts.get("queue") or "", facts.get("state"), facts.get("started")
         if state:
-            ran = time.time() - started if started is not None else None
+            ran = (now or time.time()) - started if started is not None else None
             self.numbers.job_ended(facts["task"], queue, state, ran)
             self.ended += "finished" in facts
         elif started is not None:
@@ -177,6 +177,51 @@ class NoteBatch:
         self.ended += later.ended
         self.numbers.add(later.numbers)
         return self
+
+
+class NoteWriter:
+    """Writes batches of notes to the store of an app. Raises RedisError, OSError or LivectlError."""
+
+    def __init__(self, address: Address, app: str, kept: History) -> None:
+        self._address, self._app, self._kept = address, app, kept
+        self._store: Redis | None = None
+
+    def write(self, batch: NoteBatch) -> None:
+        store = self.open_store()
+        self._complete(store, batch)
+        pipe = store.pipeline(transaction=False)
+        rows = list(batch.notes.items())
+        for first in range(0, len(rows), NOTES_PER_CALL) if self._kept.jobs else ():
+            self._script(
+                keys=[history.JOBS_KEY, history.ORDER_KEY, history.RUNS_KEY],
+                args=history.note_arguments(
+                    dict(rows[first : first + NOTES_PER_CALL]), self._kept.keep, self._kept.jobs
+                ),
+                client=pipe,
+            )
+        if batch.numbers:
+            self._count_script(keys=[NUMBERS_KEY], args=batch.numbers.arguments(self._app), client=pipe)
+        if batch.ended:
+            pipe.hincrby(ENDED_KEY, self._app, batch.ended)
+        for failure in batch.failures:
+            for command in failure.commands():
+                pipe.execute_command(*command)  # type: ignore[no-untyped-call]
+        pipe.execute()
+
+    def _complete(self, store: Redis, batch: NoteBatch) -> None:
+        """Puts what the store knows of a job before what another process adds to it."""
+        partial = [job_id for job_id, note in batch.notes.items() if note.mode == "add"]
+        known = JobHistory.of_client(store).facts(partial) if partial else {}
+        for job_id in partial:
+            batch.notes[job_id] = JobNote(facts=known.get(job_id, {}) | batch.notes[job_id].facts)
+
+    def open_store(self) -> Redis:
+        """The store, connected to when it is needed first."""
+        if self._store is None:
+            self._store = redis_client.open_store(self._address)
+            self._script = self._store.register_script(history.NOTE_SCRIPT)
+            self._count_script = self._store.register_script(COUNT_SCRIPT)
+        return self._store
 
 
 class JobEventRecorder:
@@ -201,7 +246,7 @@ class JobEventRecorder:
         self._running: dict[str, dict[str, Any]] = {}  # job -> what is known of it
         self._has_notes, self._is_writing = threading.Event(), threading.Lock()
         self._writer: threading.Thread | None = None
-        self._store: Redis | None = None
+        self._notes = NoteWriter(self._address, self._app, self._kept)
 
     def connect_signals(self) -> None:
         """Connects once a process, however often an app is made in it."""
@@ -234,7 +279,7 @@ class JobEventRecorder:
             **{name: _float_or_none(request.get(name)) for name in ("sent", "taken", "due")},
         }
         self._running[task_id] = facts
-        wait = _wait(facts, request.get("eta"))
+        wait = wait_seconds(facts, request.get("eta"))
         self._note(task_id, facts, wait=wait)
 
     def record_delay(self, task: Any, job_id: str, queue: str, due: datetime) -> None:
@@ -261,7 +306,7 @@ class JobEventRecorder:
             task=sender.name,
             error=error,
             message=_encode_request(sender.name, args, kwargs),
-            ttl=_entry_ttl(sender),
+            ttl=entry_ttl(sender),
         )
         self._end(task_id, self._running.get(task_id), sender.name, JobState.FAILED, failure)
 
@@ -330,49 +375,13 @@ class JobEventRecorder:
                 batch, self._batch = self._batch, NoteBatch()
             try:
                 if batch:
-                    self._write(batch)
+                    self._notes.write(batch)
             except (LivectlError, RedisError, OSError):
                 with self._adding:
                     self._batch = batch.put_before(self._batch)
                 self._has_notes.set()
                 return False
         return True
-
-    def _write(self, batch: NoteBatch) -> None:
-        store = self._open_store()
-        self._complete(store, batch)
-        pipe = store.pipeline(transaction=False)
-        rows = list(batch.notes.items())
-        for first in range(0, len(rows), NOTES_PER_CALL) if self._kept.jobs else ():
-            self._script(
-                keys=[history.JOBS_KEY, history.ORDER_KEY, history.RUNS_KEY],
-                args=history.note_arguments(
-                    dict(rows[first : first + NOTES_PER_CALL]), self._kept.keep, self._kept.jobs
-                ),
-                client=pipe,
-            )
-        if batch.numbers:
-            self._count_script(keys=[NUMBERS_KEY], args=batch.numbers.arguments(self._app), client=pipe)
-        if batch.ended:
-            pipe.hincrby(ENDED_KEY, self._app, batch.ended)
-        for failure in batch.failures:
-            for command in failure.commands():
-                pipe.execute_command(*command)  # type: ignore[no-untyped-call]
-        pipe.execute()
-
-    def _complete(self, store: Redis, batch: NoteBatch) -> None:
-        """Puts what the store knows of a job before what another process adds to it."""
-        partial = [job_id for job_id, note in batch.notes.items() if note.mode == "add"]
-        known = JobHistory.of_client(store).facts(partial) if partial else {}
-        for job_id in partial:
-            batch.notes[job_id] = JobNote(facts=known.get(job_id, {}) | batch.notes[job_id].facts)
-
-    def _open_store(self) -> Redis:
-        if self._store is None:
-            self._store = redis_client.open_store(self._address)
-            self._script = self._store.register_script(history.NOTE_SCRIPT)
-            self._count_script = self._store.register_script(COUNT_SCRIPT)
-        return self._store
 
 
 def note_sent(headers: Any = None, **_: Any) -> None:
@@ -381,7 +390,7 @@ def note_sent(headers: Any = None, **_: Any) -> None:
         headers.setdefault("sent", time.time())
 
 
-def _entry_ttl(task: Any) -> int:
+def entry_ttl(task: Any) -> int:
     """How long the entry of a job is kept, in seconds: as long as its result, within bounds."""
     expires = task.app.conf.result_expires
     seconds = expires.total_seconds() if hasattr(expires, "total_seconds") else expires or MAX_ENTRY_TTL_SECONDS
@@ -403,7 +412,7 @@ def _encode_request(task: str, args: Any, kwargs: Any) -> bytes | None:
         return None
 
 
-def _wait(facts: dict[str, Any], eta: Any) -> float | None:
+def wait_seconds(facts: dict[str, Any], eta: Any) -> float | None:
     """For how many seconds a job lay in its queue; not counted is the time before its ETA."""
     due = parse_time(eta) if eta else None
     if facts["retries"] and due is None:
