@@ -200,5 +200,5 @@ def test_jobs_of_another_app_are_none_of_ours(jobs: Jobs, store_url: str) -> Non
     sender = SimpleNamespace(name="other.add", app=app, ignore_result=True)
     other.record_failure(sender, str(uuid4()), ValueError("no"), (), {})
     other.flush()
-    other._open_store().close()
+    other._notes.open_store().close()
     assert told(jobs.pulse.read(NOW + 2).events) == []
