@@ -213,27 +213,31 @@ def worker_table(worker_list: WorkerList) -> View:
 def worker_details(worker: WorkerDetails) -> View:
     """All that one worker tells, in sections; what it did not answer is named."""
     stats = worker.stats if isinstance(worker.stats, dict) else {}
-    facts = [
-        f"{worker.name}",
-        f"  {'pid':<{LABEL_WIDTH}}{stats.get('pid', '?')}, up {_duration_text(stats.get('uptime')) or '?'}",
-        f"  {'queues':<{LABEL_WIDTH}}{_listed(worker.queues)}",
-        f"  {'did':<{LABEL_WIDTH}}{_listed(tuple(f'{n} {task}' for task, n in (stats.get('total') or {}).items()))}",
-        f"  {'tasks':<{LABEL_WIDTH}}{_listed(worker.registered)}",
-        f"  {'revoked':<{LABEL_WIDTH}}{_listed(worker.revoked)}",
-    ]
+    facts = {
+        "pid": f"{stats.get('pid', '?')}, up {_duration_text(stats.get('uptime')) or '?'}",
+        "queues": _listed(worker.queues),
+        "did": _listed(tuple(f"{count} {task}" for task, count in (stats.get("total") or {}).items())),
+        "tasks": _listed(worker.registered),
+        "revoked": _listed(worker.revoked),
+    }
     jobs = [job for part in (worker.active, worker.reserved, worker.scheduled) for job in part or ()]
     silent = [part for part in ("active", "reserved", "scheduled") if getattr(worker, part) is None]
     rows = [
         (job.id, job.state, job.task or "", _ago_text(job.started) or _due_text(job.eta), str(job.args)) for job in jobs
     ]
     settings = worker.settings if isinstance(worker.settings, dict) else {}
-    lines = [f"  {name}: {one_line(str(value))}" for name, value in sorted(settings.items())]
+    lines = [Paragraph(f"  {name}: {one_line(str(value))}", hanging="  ") for name, value in sorted(settings.items())]
     ending = [f"no answer about {', '.join(silent)}"] if silent else []
     job_table = table(WORKER_JOB_COLUMNS, rows, jobs, empty="No jobs.")
     return View(
         worker,
         lambda: Stack(
-            *map(Paragraph, facts), job_table.to_renderable(), "settings:" if lines else "settings: ?", *lines, *ending
+            worker.name,
+            *(Paragraph(text, label=f"  {label:<{LABEL_WIDTH}}") for label, text in facts.items()),
+            job_table.to_renderable(),
+            "settings:" if lines else "settings: ?",
+            *lines,
+            *ending,
         ),
     )
 
