@@ -15,9 +15,9 @@ from livectl.context import CommandContext, pass_command_context
 @click.option("--now", is_flag=True, help="Do not wait for running jobs: they go to other workers.")
 @pass_command_context
 def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
-    """NAME is up, beat, worker, or a worker's name (mail, worker-mail, mail@host), be it one of up's; all but those if
-    left out. Each is started as it was, in the same folder, with the environment of now. Exit 1 when
-    nothing runs.
+    """NAME is up, beat, worker, or a worker's name (mail, worker-mail, mail@host); it is one of up's where nothing
+    else is called so. Without a name all start anew but up's own. Each is started as it was, in the same folder, with
+    the environment of now. Exit 1 when nothing runs.
 
     \b
     Examples:
@@ -27,10 +27,12 @@ def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
     from livectl.ops.services import background, members
 
     home = context.settings.home
-    with context.working("waiting until it works again"):
-        of_up = members.restart(home, name, now=now, say=context.say) if name else []
     with context.working("waiting for what runs to end"):
         stopped = background.stop_all(home, name, now=now, say=context.say)
+    of_up = []
+    if name and not stopped:
+        with context.working("waiting until it works again"):
+            of_up = members.restart(home, name, now=now, say=context.say)
     if not stopped and not of_up:
         context.show(background.not_found_view(home, name))
         return 1

@@ -13,8 +13,9 @@ from livectl.context import CommandContext, pass_command_context
 @click.option("--now", is_flag=True, help="Do not wait for running jobs: they go to other workers.")
 @pass_command_context
 def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
-    """NAME is up, beat, worker, or a worker's name (mail, worker-mail, mail@host), be it one of up's; all but those if
-    left out. Running jobs end first, however long they take. Exit 1 when nothing runs.
+    """NAME is up, beat, worker, or a worker's name (mail, worker-mail, mail@host); it is one of up's where nothing
+    else is called so. Without a name all end but up's own. Running jobs end first, however long they take. Exit 1 when
+    nothing runs.
 
     \b
     Examples:
@@ -24,7 +25,8 @@ def command(context: CommandContext, /, *, name: str | None, now: bool) -> int:
     from livectl.ops.services import background, members
 
     with context.working("waiting for what runs to end"):
-        processes = members.stop(context.home, name, now=now, say=context.say) if name else []
-        processes += background.stop_all(context.home, name, now=now, say=context.say)
+        processes = background.stop_all(context.home, name, now=now, say=context.say)
+        if name and not processes:
+            processes = members.stop(context.home, name, now=now, say=context.say)
     context.show(background.stopped_view(processes) if processes else background.not_found_view(context.home, name))
     return 0 if processes else 1

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import pytest
 
+from livectl import cli
 from livectl import settings as livectl_settings
+from livectl.context import CommandContext
 from livectl.errors import SettingsError, UsageError
 from livectl.ops.processes.supervised_process import ChildSpec
-from livectl.ops.services import members
+from livectl.ops.services import background, members
+from livectl.ops.services.background import BackgroundProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,3 +112,21 @@ def test_what_is_asked_of_a_worker_arrives_once(tmp_path: Path) -> None:
     members.forget_requests(tmp_path)
     assert requests() == []
     assert members.restart(tmp_path, "a", now=False, say=print) == []
+
+
+@pytest.mark.parametrize(("others", "asked"), [(["worker"], []), ([], ["worker"])])
+def test_a_worker_of_up_is_stopped_only_where_nothing_else_has_its_name(
+    others: list[str], asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two apps on one machine: to stop the worker of one is not to stop that of the other."""
+    asked_of_up: list[str] = []
+
+    def stop(_home: Path, name: str, **_more: object) -> list[BackgroundProcess]:
+        asked_of_up.append(name)
+        return [process]
+
+    process = BackgroundProcess(name="worker", argv=[], pid=1, started="", cwd="", environ={}, log="")
+    monkeypatch.setattr(background, "stop_all", lambda *_args, **_more: [process for _ in others])
+    monkeypatch.setattr(members, "stop", stop)
+    context = CommandContext({"LIVECTL_HOME": str(tmp_path)}, tmp_path, io.StringIO(), io.StringIO())
+    assert (cli.main(["stop", "worker"], context), asked_of_up) == (0, asked)
