@@ -154,7 +154,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """An HTTP request that a platform wants sent."""
 
     url: str
-    method: Literal["GET", "POST"] = "GET"
+    method: Literal["GET", "POST", "PATCH", "DELETE"] = "GET"
     headers: dict[str, str] = {}
     body: bytes = b""
     limit: int = 1_000_000  # bytes of the body that are read at most

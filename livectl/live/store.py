@@ -16,11 +16,12 @@
     livectl:unlearned:PLATFORM whose sessions the poll weights do not reflect yet
     livectl:platform:PLATFORM  bucket, circuit, waits, counters
     livectl:target:TARGET      and its kin: how far each target of alerts has read the outbox (alerts/outbox.py)
+    livectl:pushed:PLATFORM    and its kin: of whom the platform tells by itself (push/push_store.py)
     livectl:alias:PLATFORM     name as pasted -> the id that is followed
     livectl:kept:PLATFORM:KEY  what a platform keeps between checks
 
-Only this file, the Lua scripts and alerts/outbox.py name these keys. Every change of state is one Lua call, so that any
-number of workers may record at once.
+Only this file, the Lua scripts, alerts/outbox.py and push/push_store.py name these keys. Every change of state is one
+Lua call, so that any number of workers may record at once.
 """
 
 from __future__ import annotations
@@ -267,6 +268,8 @@ SCRIPT_FILES = {
     "release": ("shared", "target", "release"),
     "targets": ("shared", "target", "targets"),
     "trouble": ("shared", "trouble"),
+    "cover": ("shared", "pace", "cover"),
+    "lease": ("shared", "lease"),
 }
 
 

@@ -227,8 +227,10 @@ class Transfer:
             handle.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS)
             handle.setopt(pycurl.PIPEWAIT, 1)  # wait for a connection under way and share it, rather than open one more
         handle.setopt(pycurl.HTTPHEADER, _format_headers(request.headers, route.host))
-        if request.method == "POST":
+        if request.method != "GET":
             handle.setopt(pycurl.POSTFIELDS, request.body)
+        if request.method in {"PATCH", "DELETE"}:
+            handle.setopt(pycurl.CUSTOMREQUEST, request.method)
         handle.setopt(pycurl.WRITEFUNCTION, self._receive_chunk)
         handle.setopt(pycurl.HEADERFUNCTION, self._header_lines.append)
         if route.public_only:

@@ -120,6 +120,14 @@ class Fetcher:
         self._pools.append(pool)
         return [_response(transfer) for transfer in transfers]
 
+    def run(self, platform: Platform, steps: Generator[Any, Any, T]) -> T:
+        """What these steps return, which yield effects as a check does. Raises what they raise."""
+        (generator,) = self._run_checks(platform, [steps]).generators
+        if generator.error:
+            raise generator.error
+        result: T = generator.result
+        return result
+
     def close(self) -> None:
         while self._pools:
             self._pools.pop().close()

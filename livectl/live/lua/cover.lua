@@ -1,0 +1,24 @@
+-- Puts off asking after those of whom a platform tells by itself: as if each had been asked just now. ARGV are platform,
+-- limits, now, who is due from when until when, since when nothing can have been missed, how many at most. Returns how
+-- many were looked at, how many were put off, and when the last of them was due. Who is due already, who is live, and who was not read since the platform tells of
+-- them (nor within the longest interval) is asked as ever.
+local platform, terms, at = ARGV[1], cjson.decode(ARGV[2]), tonumber(ARGV[3])
+local since, most = tonumber(ARGV[6]), tonumber(ARGV[7])
+local now, changes = pace(terms, platform), {}
+local due = key('due', platform)
+local soon = call('ZRANGEBYSCORE', due, '(' .. ARGV[4], ARGV[5], 'LIMIT', 0, most)
+local last = #soon > 0 and call('ZSCORE', due, soon[#soon]) or ARGV[5]
+
+local function is_believed(id)
+  local from = call('ZSCORE', key('pushed', platform), id)
+  local raw = from and call('HGET', key('now', platform), id)
+  local hot = raw and cjson.decode(raw) or {}
+  if not hot.seen or hot.state == 'live' then return false end
+  return hot.seen > math.max(tonumber(from), since, at - terms.slowest)
+end
+
+for _, id in ipairs(soon) do
+  if is_believed(id) then changes[#changes + 1], changes[#changes + 2] = next_due(now, id, at), id end
+end
+if #changes > 0 then call('ZADD', due, 'XX', unpack(changes)) end
+return {#soon, #changes / 2, last}

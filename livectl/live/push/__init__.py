@@ -1,0 +1,1 @@
+"""Go-lives that platforms tell of by themselves: Twitch, Kick and YouTube, where the settings say so."""

@@ -1,0 +1,164 @@
+"""Keeps of whom platforms tell by themselves, and puts off asking after those, in the store.
+
+    livectl:pushed:PLATFORM  id -> since when the platform tells of them
+    livectl:push:PLATFORM    how that fares, and what its processes tell each other
+    livectl:lease:NAME       which process does what only one may do
+    livectl:push-secret      signs what we give to others and get back
+
+Asking is put off from one renewal to the next, never by more than one interval: where no process renews, everybody is
+asked again as before.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from livectl.live import store_records
+from livectl.live.store import lua_script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from redis import Redis
+
+    from livectl.models import PollingLimits
+
+COVER_BATCH = 500  # streamers in one call: some 3 ms of the store's time
+SCAN_COUNT = 1000
+PUSHED_PLATFORMS = ("twitch", "kick", "youtube")
+
+
+class PushHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """How a platform fares that tells of go-lives by itself. It is the fields of its hash in the store."""
+
+    platform: str
+    until: float = 0.0  # it is heard until then at least; later, it has fallen silent
+    since: float = 0.0  # it has been heard without a break since then
+    covered: int = 0  # streamers of whom it tells
+    wanted: int = 0  # streamers of whom it should
+    told: int = 0  # how often it has told of something
+    told_at: float | None = None  # when it last did
+    refused: int = 0  # how much came under its name that is not its own
+    problem: str = ""  # what keeps it from telling, or from telling of more
+    cure: str = ""
+    problem_at: float | None = None  # since when
+
+    def is_heard(self, now: float) -> bool:
+        return now < self.until
+
+
+class PushStore:
+    """The keys above."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client: Any = client
+
+    def hold(self, name: str, token: str, seconds: float) -> bool:
+        """Takes or renews a lease. False while another process has it."""
+        return bool(lua_script(self._client, "lease")(name, token, seconds))
+
+    def release(self, name: str, token: str) -> None:
+        if self._client.get(f"livectl:lease:{name}") == token:
+            self._client.delete(f"livectl:lease:{name}")
+
+    def secret(self) -> str:
+        """A secret of this store's own."""
+        self._client.set("livectl:push-secret", secrets.token_hex(), nx=True)
+        return str(self._client.get("livectl:push-secret"))
+
+    # Of whom a platform tells
+
+    def followed(self, platform: str) -> Iterator[tuple[str, float, str]]:
+        """The id of each followed streamer, with the weight that the follow list gives, and the packed poll weights."""
+        cursor = 0
+        while True:
+            cursor, rows = self._client.hscan(f"livectl:follows:{platform}", cursor, count=SCAN_COUNT)
+            weights = self._client.hmget(f"livectl:pull:{platform}", list(rows)) if rows else []
+            for (streamer_id, text), packed in zip(rows.items(), weights, strict=True):
+                yield str(streamer_id), msgspec.json.decode(text, type=store_records.StoredFollow).weight, packed or ""
+            if not cursor:
+                return
+
+    def covered(self, platform: str) -> set[str]:
+        return set(self._client.zrange(f"livectl:pushed:{platform}", 0, -1))
+
+    def set_covered(self, platform: str, ids: Iterable[str], now: float) -> None:
+        """The platform tells of exactly these: of those who are new since now, of the others since before."""
+        wanted, before = set(ids), self.covered(platform)
+        name = f"livectl:pushed:{platform}"
+        for part in _parts(sorted(before - wanted)):
+            self._client.zrem(name, *part)
+        for part in _parts(sorted(wanted - before)):
+            self._client.zadd(name, dict.fromkeys(part, now), nx=True)
+
+    def put_off(self, limits: PollingLimits, now: float, ahead: float, since: float) -> int:
+        """Lets nobody fall due within the next seconds of whom the platform tells, and was read since it does so.
+
+        `since` then nothing that it told can have been missed. Returns how many were put off.
+        """
+        cover, put_off, start = lua_script(self._client, "cover"), 0, repr(now)
+        while True:
+            terms = limits.platform, store_records.encode_json(limits)
+            looked_at, moved, last = cover(*terms, now, start, now + ahead, since, COVER_BATCH)
+            put_off += int(moved)
+            if int(looked_at) < COVER_BATCH:
+                return put_off
+            start = str(last)
+
+    def make_due(self, platform: str, ids: Sequence[str], now: float) -> None:
+        """Those among these who wait for their turn are asked at once."""
+        if ids:
+            self._client.zadd(f"livectl:due:{platform}", dict.fromkeys(ids, now), xx=True, lt=True)
+
+    # How it fares
+
+    def note(self, platform: str, **fields: float | str | None) -> None:
+        """Notes how it fares; None takes a field out."""
+        name = f"livectl:push:{platform}"
+        given = {field: value for field, value in fields.items() if value is not None}
+        if given:
+            self._client.hset(name, mapping=given)
+        if gone := [field for field, value in fields.items() if value is None]:
+            self._client.hdel(name, *gone)
+
+    def note_problem(self, platform: str, problem: str, cure: str, now: float) -> None:
+        """Notes what is wrong, since when; an empty problem says that nothing is."""
+        if not problem:
+            self.note(platform, problem=None, cure=None, problem_at=None)
+            return
+        self._client.hsetnx(f"livectl:push:{platform}", "problem_at", now)
+        self.note(platform, problem=problem, cure=cure)
+
+    def count(self, platform: str, field: str) -> None:
+        self._client.hincrby(f"livectl:push:{platform}", field, 1)
+
+    def notes(self, platform: str) -> Mapping[str, str]:
+        return dict(self._client.hgetall(f"livectl:push:{platform}"))
+
+    def health(self, platform: str) -> PushHealth:
+        fields = {name: value for name, value in self.notes(platform).items() if name in PushHealth.__struct_fields__}
+        return msgspec.convert({**fields, "platform": platform}, PushHealth, strict=False)
+
+    def is_new(self, platform: str, message_id: str, seconds: float) -> bool:
+        """Whether a message was not seen in so many seconds; it is, from now on."""
+        return bool(self._client.set(f"livectl:push-seen:{platform}:{message_id}", 1, nx=True, px=int(seconds * 1000)))
+
+    # Subscriptions with a hub, which each end at a time of their own
+
+    def websub_leases(self) -> dict[str, float]:
+        """Until when the hub tells of each channel."""
+        return {channel: float(until) for channel, until in self._client.hgetall("livectl:push-leases:youtube").items()}
+
+    def set_websub_lease(self, channel: str, until: float | None) -> None:
+        if until is None:
+            self._client.hdel("livectl:push-leases:youtube", channel)
+        else:
+            self._client.hset("livectl:push-leases:youtube", channel, until)
+
+
+def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), SCAN_COUNT):
+        yield ids[start : start + SCAN_COUNT]
