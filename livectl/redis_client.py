@@ -266,6 +266,10 @@ class RedisConnection:
             self._check_shape(str(arguments[0]), reply)
         return replies
 
+    def extend(self, seconds: float = SERVER_TIMEOUT_S) -> None:
+        """Grants the next reply so long: a server that has answered one page of many may answer the next."""
+        self.deadline = max(self.deadline, time.monotonic() + seconds)
+
     def read_push(self) -> Any:
         """The next message of a channel that was subscribed to."""
         self._max_silence_s = float("inf")

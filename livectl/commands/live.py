@@ -13,7 +13,7 @@ from livectl.context import CommandContext, pass_command_context
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from livectl.live.store_reader import Selection
+    from livectl.live.store_reader import Everybody, Selection
     from livectl.live.views import StreamerView
     from livectl.render import View
     from livectl.terminal import FullScreen
@@ -94,24 +94,26 @@ def _reader(context: CommandContext, *, everybody: bool, limit: int | None) -> C
     address, follows = context.own_store, context.settings.follows
     shown_problems = {""}
 
-    def read_everybody(selection: Selection) -> tuple[list[StreamerView], str]:
+    def read_everybody(selection: Selection) -> tuple[Everybody, str]:
         name = context.display_path(follows)
-        streamers, problem = store_reader.list_everybody(address, follows, selection, name)
+        found = store_reader.list_everybody(address, follows, selection, name, limit if everybody else None)
+        streamers, problem = found.streamers, found.list_problem
         if problem not in shown_problems:
             shown_problems.add(problem)
             context.say(f"{problem}\n  The list stays as it was.")
         if everybody or (problem and not streamers):
-            return streamers, views.nobody_followed_text(selection.is_all, problem)
-        return streamers, views.nobody_live_text(streamers)
+            return found, views.nobody_followed_text(selection.is_all, problem)
+        return found, views.nobody_live_text(streamers)
 
     def read(selection: Selection) -> StreamerTable:
-        live = [] if everybody else store_reader.list_live(address, selection)
-        followed, empty = ([], "") if live else read_everybody(selection)
-        streamers, show = (followed, views.everyone_view) if everybody else (live, views.live_view)
-        shown = streamers[:limit]
-        more = len(streamers) - len(shown)
+        nobody = store_reader.Everybody([])
+        live = nobody if everybody else store_reader.list_live(address, selection, limit)
+        followed, empty = (nobody, "") if live.streamers else read_everybody(selection)
+        found, show = (followed, views.everyone_view) if everybody else (live, views.live_view)
+        shown = found.streamers[:limit]
+        more = len(found.streamers) - len(shown) + found.left_out
         view = show(shown, time.time(), empty)
-        return StreamerTable(streamers, with_lines(view, [f"and {more} more"] if more else []))
+        return StreamerTable(found.streamers, with_lines(view, [f"and {more} more"] if more else []))
 
     return read
 

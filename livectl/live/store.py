@@ -11,6 +11,9 @@
     livectl:recent:PLATFORM    id -> the last sessions with their titles
     livectl:viewers:PLATFORM   id -> how many watched the last session, sixty counts at most
     livectl:live:PLATFORM      who is live, by start; livectl:ending: who was seen gone once, by that look
+    livectl:others:PLATFORM    who is followed and not live, by their last end (shared.lua: place)
+    livectl:listed:PLATFORM    bucket -> count and digest of its lines of the follow list (store_follows.py)
+    livectl:generation         of the follow list; livectl:staged: changes to come; livectl:applying: those in force
     livectl:due:PLATFORM       who is asked next, by when; livectl:claimed: who is being asked, by when that lapses
     livectl:pull:PLATFORM      id -> poll weight in each hour of the week; livectl:pulls: their sums
     livectl:unlearned:PLATFORM whose sessions the poll weights do not reflect yet
@@ -26,15 +29,17 @@ Lua call, so that any number of workers may record at once.
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import resources
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from livectl.errors import ServerError
-from livectl.live import store_records
+from livectl.live import store_follows, store_records
+from livectl.live.lua_scripts import lua_script
+from livectl.live.store_follows import chunks, scan_hash
+from livectl.models import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from redis import Redis
 
@@ -55,9 +60,18 @@ if TYPE_CHECKING:
 KEYS_VERSION = 1
 OUTBOX_KEY = "livectl:outbox"
 MAX_BATCH = 2000  # ids in one call: Lua's stack holds some 8,000 arguments
-SCAN_COUNT = 500  # ids in one call when those no longer followed are forgotten
+PAGE_SIZE = 1000  # streamers that are read in one call
+TRIMMED_AT_ONCE = 10_000  # changes
 DAY_SECONDS = 86_400
 SESSION_KEEP_SECONDS = 400 * DAY_SECONDS
+
+
+class NewestStreamers(NamedTuple):
+    """The first of all, and of how many."""
+
+    total: int  # lines that lead to nobody among them
+    live: int
+    streamers: list[StreamerRecord]
 
 
 class Store:
@@ -87,24 +101,20 @@ class Store:
 
         Returns how many were added and removed; sessions of the removed stay.
         """
-        wanted: dict[str, dict[str, str]] = {}
-        for streamer in streamers:
-            wanted.setdefault(streamer.platform, {})[streamer.id] = store_records.encode_follow(streamer)
-        lines = {
-            f"{follow.streamer.platform}/{follow.streamer.id}": store_records.encode_unresolved(follow)
-            for follow in unresolved
-        }
-        encoded = store_records.encode_json(wanted), store_records.encode_json(lines)
-        added, removed = lua_script(self._client, "follow")(now, *encoded)
-        return int(added), int(removed)
+        return store_follows.follow(self._client, streamers, unresolved, now)
+
+    def finish_following(self) -> None:
+        """Goes on where a process ended while it applied a follow list."""
+        store_follows.apply_pieces(self._client)
 
     def claim(self, limits: Sequence[PollingLimits], now: float, lease: float) -> list[tuple[str, list[str]]]:
         """Takes the ids that are due on each of these platforms, within its budget.
 
         An id that is not recorded within `lease` seconds is due again.
         """
-        claimed = lua_script(self._client, "claim")(now, lease, store_records.encode_json(limits))
-        return [(str(platform), [str(streamer_id) for streamer_id in ids]) for platform, ids in claimed]
+        claim = lua_script(self._client, "claim")
+        claimed = [(each.platform, claim(now, lease, store_records.encode_json(each))) for each in limits]
+        return [(platform, [str(streamer_id) for streamer_id in ids]) for platform, ids in claimed if ids]
 
     def extend_claims(self, platform: str, ids: Sequence[str], until: float) -> None:
         """Lets these ids, as far as they are claimed, not be due again before then."""
@@ -142,16 +152,18 @@ class Store:
     def mark_unlearned(self) -> None:
         """Marks the poll weights of all streamers as outdated: old sessions count for less by now."""
         for platform in self.platforms():
-            ids = self._client.hkeys(f"livectl:follows:{platform}")
-            for start in range(0, len(ids), MAX_BATCH):
-                self._client.sadd(f"livectl:unlearned:{platform}", *ids[start : start + MAX_BATCH])
+            for rows in scan_hash(self._client, f"livectl:follows:{platform}"):
+                self._client.sadd(f"livectl:unlearned:{platform}", *rows)
 
     def prune(self, now: float, drop_changes_before: float) -> int:
         """Drops old changes, and streamers who were last followed longer ago than sessions are kept.
 
         Returns how many streamers.
         """
-        self._client.xtrim("livectl:outbox", minid=f"{int(drop_changes_before * 1000)}")
+        first = f"{int(drop_changes_before * 1000)}"
+        while self._client.xtrim("livectl:outbox", minid=first, approximate=True, limit=TRIMMED_AT_ONCE):
+            pass
+        self._client.xtrim("livectl:outbox", minid=first, approximate=False)  # the rest of a node of the stream
         return sum(self._forget_unfollowed(platform, now - SESSION_KEEP_SECONDS) for platform in self.platforms())
 
     # What only reads
@@ -160,39 +172,71 @@ class Store:
         return sorted(self._client.smembers("livectl:platforms"))
 
     def live_streamers(self) -> list[StreamerRecord]:
-        return self._read_records("live")
+        """Who is live, the latest start of each platform first."""
+        pages = (self._pages("page", "live", platform) for platform in self.platforms())
+        found = {
+            record.key: record for page in chain.from_iterable(pages) for record in page if record.state is State.LIVE
+        }
+        return sorted(found.values(), key=lambda record: (record.platform, -(record.started_at or 0.0), record.id))
 
     def all_streamers(self) -> list[StreamerRecord]:
         """Everybody followed, and the lines of the follow list that lead to nobody."""
-        return self._read_records("all")
+        return [record for page in self.pages() for record in page]
+
+    def pages(self) -> Iterator[list[StreamerRecord]]:
+        """The same, in pages as the server has them at hand: nobody waits for the whole of it."""
+        pages = (self._pages("page", "follows", platform) for platform in self.platforms())
+        seen: set[tuple[str, str]] = set()
+        for page in chain(chain.from_iterable(pages), self._pages("lines")):
+            new = {record.key: record for record in page if record.key not in seen}
+            seen.update(new)
+            if new:
+                yield list(new.values())
+
+    def newest(self, limit: int) -> NewestStreamers | None:
+        """The first of all, as `live --all` sorts them: by the start of those who are live, then by the last end.
+
+        None where that is not known without a look at everybody.
+        """
+        followed, live, is_whole, rows = self._read("newest", limit)
+        if not int(is_whole):
+            return None
+        lines = [record for page in self._pages("lines") for record in page]
+        records = sorted([*map(store_records.decode_record, rows), *lines], key=newest_key)
+        return NewestStreamers(int(followed) + len(lines), int(live), records[:limit])
 
     def find_streamers(self, platform: str, ids: Sequence[str]) -> list[StreamerRecord]:
-        return self._read_records("some", platform, *ids)
+        return [
+            store_records.decode_record(row)
+            for some in chunks(ids, PAGE_SIZE)
+            for row in self._read("some", platform, *some)
+        ]
 
     def find_streamer(self, platform: str, streamer_id: str) -> StreamerRecord:
         return self.find_streamers(platform, [streamer_id])[0]
 
     def sessions(self, platform: str, ids: Sequence[str], since: float = 0.0) -> dict[str, list[Session]]:
         """The sessions of each streamer that went on after `since`, the oldest first; one without an end is on now."""
-        pipe = self._client.pipeline(transaction=False)
-        for kind in ("log", "recent", "now", "page"):
-            pipe.hmget(f"livectl:{kind}:{platform}", list(ids))
-        rows = zip(*pipe.execute(), strict=True)
-        return {
-            streamer_id: store_records.decode_sessions(log, recent, now, page, since)
-            for streamer_id, (log, recent, now, page) in zip(ids, rows, strict=True)
-        }
+        found = {}
+        for some in chunks(ids, PAGE_SIZE):
+            pipe = self._client.pipeline(transaction=False)
+            for kind in ("log", "recent", "now", "page"):
+                pipe.hmget(f"livectl:{kind}:{platform}", list(some))
+            for streamer_id, log, recent, now, page in zip(some, *pipe.execute(), strict=True):
+                found[streamer_id] = store_records.decode_sessions(log, recent, now, page, since)
+        return found
 
     def viewer_curves(self, platform: str, ids: Sequence[str]) -> dict[str, ViewerCurve]:
         """How many watched the current or last session of each streamer; nothing where nobody tells."""
-        texts = self._client.hmget(f"livectl:viewers:{platform}", list(ids)) if ids else []
-        return {each: store_records.decode_viewers(text) for each, text in zip(ids, texts, strict=True) if text}
+        texts = zip(ids, self._values(f"livectl:viewers:{platform}", ids), strict=True)
+        return {each: store_records.decode_viewers(text) for each, text in texts if text}
 
     def unresolved(self) -> list[UnresolvedFollow]:
         """The lines of the follow list that lead to nobody."""
         return [
             store_records.decode_unresolved(name, text)
-            for name, text in self._client.hgetall("livectl:unresolved").items()
+            for rows in scan_hash(self._client, "livectl:unresolved")
+            for name, text in rows.items()
         ]
 
     def unlearned(self, platform: str, limit: int) -> list[str]:
@@ -232,58 +276,35 @@ class Store:
 
     def aliases(self, platform: str, names: Sequence[str]) -> dict[str, str]:
         """The ids of the names that have been looked up before."""
-        ids = self._client.hmget(f"livectl:alias:{platform}", list(names)) if names else []
+        ids = self._values(f"livectl:alias:{platform}", names)
         return {name: streamer_id for name, streamer_id in zip(names, ids, strict=True) if streamer_id}
 
     def save_aliases(self, platform: str, ids_by_name: Mapping[str, str]) -> None:
         if ids_by_name:
             self._client.hset(f"livectl:alias:{platform}", mapping=dict(ids_by_name))
 
-    def _read_records(self, *selector: str) -> list[StreamerRecord]:
-        return [store_records.decode_record(row) for row in lua_script(self._client, "read")(*selector)]
+    def _values(self, key: str, fields: Sequence[str]) -> list[str | None]:
+        return [value for some in chunks(fields, PAGE_SIZE) for value in self._client.hmget(key, list(some))]
+
+    def _read(self, *selector: str | int) -> Any:
+        return lua_script(self._client, "read")(*selector)
+
+    def _pages(self, *selector: str) -> Iterator[list[StreamerRecord]]:
+        cursor = 0
+        while True:
+            cursor, rows = self._read(*selector, cursor, PAGE_SIZE)
+            yield [store_records.decode_record(row) for row in rows]
+            if not int(cursor):
+                return
 
     def _forget_unfollowed(self, platform: str, before: float) -> int:
-        forget_script, forgotten, cursor = lua_script(self._client, "forget"), 0, 0
-        while True:
-            cursor, ids = self._client.hscan(f"livectl:now:{platform}", cursor, count=SCAN_COUNT)
-            forgotten += int(forget_script(platform, before, *ids)) if ids else 0
-            if not cursor:
-                return forgotten
+        forget_script = lua_script(self._client, "forget")
+        pages = scan_hash(self._client, f"livectl:now:{platform}")
+        return sum(int(forget_script(platform, before, *rows)) for rows in pages)
 
 
-# The files of lua/ that each script is made of. A local function is known below its definition only: the order matters.
-SCRIPT_FILES = {
-    "record": ("shared", "pace", "circuit", "session", "record"),
-    "claim": ("shared", "pace", "circuit", "claim"),
-    "follow": ("shared", "pace", "pull", "follow"),
-    "learn": ("shared", "pace", "pull", "learn"),
-    "read": ("shared", "read"),
-    "health": ("shared", "health"),
-    "pulse": ("shared", "pulse"),
-    "forget": ("shared", "forget"),
-    "spend": ("shared", "circuit", "spend"),
-    "take": ("shared", "target", "take"),
-    "hold": ("shared", "target", "hold"),
-    "settle": ("shared", "target", "settle"),
-    "release": ("shared", "target", "release"),
-    "targets": ("shared", "target", "targets"),
-    "trouble": ("shared", "trouble"),
-    "cover": ("shared", "pace", "cover"),
-    "lease": ("shared", "lease"),
-}
-
-
-def lua_script(client: Redis, name: str) -> Callable[..., Any]:
-    """A script as a function of its arguments. The server keeps the script; after a restart it is sent again."""
-    script = client.register_script(_script_source(name))
-
-    def run(*args: str | float) -> Any:
-        return script(args=list(args))
-
-    return run
-
-
-@cache
-def _script_source(name: str) -> str:
-    folder = resources.files("livectl.live") / "lua"
-    return "\n".join((folder / f"{file}.lua").read_text(encoding="utf-8") for file in SCRIPT_FILES[name])
+def newest_key(record: StreamerRecord) -> tuple[bool, bool, float, str, str]:
+    """The order of `live --all`: who is live, the latest start first; then by the last end, the latest first."""
+    is_live = record.state is State.LIVE
+    last_at = record.started_at if is_live else record.ended_at
+    return not is_live, record.state is None, -(last_at or 0.0), record.platform, record.id

@@ -9,7 +9,7 @@ from livectl import redis_client
 from livectl.errors import UsageError
 from livectl.live import platforms, views
 from livectl.live.follows import follow_list
-from livectl.live.store import Store
+from livectl.live.store import Store, newest_key
 from livectl.models import State
 from livectl.suggestions import did_you_mean
 
@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from livectl.address import Address
+    from livectl.live.store import NewestStreamers
     from livectl.live.views import StreamerView
     from livectl.models import Session, Streamer, StreamerRecord
     from livectl.redis_client import RedisConnection
+
+
+SORT_AT_HAND = "newest"  # the order that the store keeps
+MAX_FIRST_PAGE = 1000  # a few milliseconds of the server's time
 
 
 class StreamerHistory(NamedTuple):
@@ -35,6 +40,7 @@ class Everybody(NamedTuple):
 
     streamers: list[StreamerView]
     list_problem: str = ""
+    left_out: int = 0  # who come after these, where only the first were asked for
 
 
 class Selection(NamedTuple):
@@ -75,23 +81,39 @@ def _tags(record: StreamerRecord) -> tuple[str, ...]:
     return record.streamer.tags if record.streamer else ()
 
 
-def list_live(address: Address, selection: Selection) -> list[StreamerView]:
-    """The streamers who are live, the newest session first."""
+def list_live(address: Address, selection: Selection, limit: int | None = None) -> Everybody:
+    """The streamers who are live, the newest session first; at least the first `limit` of them."""
     with read_only_store(address) as store:
-        return selection.views_of(store.live_streamers())
+        newest = _read_newest(store, selection, limit)
+        if newest and limit and newest.live >= limit:
+            return Everybody([views.from_record(record) for record in newest.streamers], "", newest.live - limit)
+        return Everybody(selection.views_of(store.live_streamers()))
 
 
-def list_everybody(address: Address, follows: Path, selection: Selection, name: str = "") -> Everybody:
-    """The streamers who are live, the newest session first; then the others by their last one.
+def list_everybody(
+    address: Address, follows: Path, selection: Selection, name: str = "", limit: int | None = None
+) -> Everybody:
+    """The streamers who are live, the newest session first; then the others by their last one; at least the first
+    `limit` of them.
 
     Those whom the file has and no worker has read yet are among them.
     """
     with read_only_store(address) as store:
+        if not follow_list.is_newer(store, follows) and (newest := _read_newest(store, selection, limit)):
+            shown = [views.from_record(record) for record in newest.streamers]
+            return Everybody(shown, "", newest.total - len(shown))
         records = store.all_streamers()
         waiting = follow_list.find_waiting(store, follows, records, name)
     everybody = [*records, *waiting.streamers]
     selection.check(everybody)
     return Everybody(selection.views_of(everybody), waiting.problem)
+
+
+def _read_newest(store: Store, selection: Selection, limit: int | None) -> NewestStreamers | None:
+    """The first page, where the store has it in this order."""
+    if not limit or limit > MAX_FIRST_PAGE or not selection.is_all or selection.sort != SORT_AT_HAND:
+        return None
+    return store.newest(limit)
 
 
 def read_states(address: Address, streamers: Iterable[Streamer]) -> dict[tuple[str, str], StreamerView]:
@@ -133,9 +155,14 @@ class ReadOnlyRedis:
 
     def register_script(self, text: str) -> Callable[..., Any]:
         def run(args: Sequence[str | float]) -> Any:
-            return _decode(self._connection.execute("EVAL", text, 0, *args))
+            reply = _decode(self._connection.execute("EVAL", text, 0, *args))
+            self._connection.extend()
+            return reply
 
         return run
+
+    def smembers(self, name: str) -> Any:
+        return _decode(self._connection.execute("SMEMBERS", name))
 
     def hmget(self, name: str, keys: Sequence[str]) -> Any:
         return _decode(self._connection.execute("HMGET", name, *keys))
@@ -167,19 +194,13 @@ def _decode(reply: Any) -> Any:
     return [_decode(item) for item in reply] if isinstance(reply, list) else reply
 
 
-def _newest_key(record: StreamerRecord) -> tuple[bool, bool, float, str, str]:
-    is_live = record.state is State.LIVE
-    last_at = record.started_at if is_live else record.ended_at
-    return not is_live, record.state is None, -(last_at or 0.0), record.platform, record.id
-
-
 def _name_key(record: StreamerRecord) -> tuple[bool, str, str]:
     return record.state is not State.LIVE, (record.name or record.id).casefold(), record.platform
 
 
 SORT_KEYS: dict[str, Callable[[StreamerRecord], Any]] = {
-    "newest": _newest_key,
-    "viewers": lambda record: (record.state is not State.LIVE, -(record.viewers or 0), _newest_key(record)),
+    "newest": newest_key,
+    "viewers": lambda record: (record.state is not State.LIVE, -(record.viewers or 0), newest_key(record)),
     "name": _name_key,
     "platform": lambda record: (record.state is not State.LIVE, record.platform, _name_key(record)),
 }

@@ -21,7 +21,8 @@ import msgspec
 from livectl.live import store_records
 from livectl.live.alerts import rules
 from livectl.live.alerts.message import alert_kind
-from livectl.live.store import Store, lua_script
+from livectl.live.lua_scripts import lua_script
+from livectl.live.store import Store
 from livectl.models import Change
 from livectl.settings_watch import fingerprints
 

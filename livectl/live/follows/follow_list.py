@@ -72,13 +72,18 @@ def read_applied(store: Store) -> AppliedList:
     return msgspec.json.decode(text, type=AppliedList) if text else AppliedList(0.0, "")
 
 
+def is_newer(store: Store, path: Path) -> bool:
+    """Whether the file has changed since the store took it over."""
+    stamp = read_stamp(path)
+    return stamp is not None and stamp.placed_at > read_applied(store).put
+
+
 def find_waiting(store: Store, path: Path, known: Iterable[StreamerRecord], name: str = "") -> WaitingList:
     """Who is on the list of this file and not among those the store knows: no worker has read it since it changed.
 
     The file is read only if it is newer than what the store has.
     """
-    stamp = read_stamp(path)
-    if stamp is None or stamp.placed_at <= read_applied(store).put:
+    if not is_newer(store, path):
         return WaitingList()
     try:
         follows = load(path, name or path.name)

@@ -68,6 +68,7 @@ class FollowSync:
 
         Returns how many were added and removed; None if nothing was done.
         """
+        self._store.finish_following()
         path = self._settings.follows
         stamp = read_stamp(path)
         if stamp is None:

@@ -1,5 +1,4 @@
--- Claims the streamers who are due: ARGV are now, the lease in seconds, the limits of each platform.
--- Returns [platform, ids] pairs.
+-- Claims the streamers of a platform who are due: ARGV are now, the lease in seconds, its limits. Returns their ids.
 local now, lease = tonumber(ARGV[1]), tonumber(ARGV[2])
 local PACE = {'mode', 'fastest', 'slowest', 'rate', 'batch'} -- the limits that due times depend on
 local CHUNK = 2000 -- arguments: Lua's stack holds some 8,000
@@ -19,16 +18,20 @@ end
 
 -- Makes due again what was claimed and not recorded within its lease.
 local function give_back(platform)
-  local lost = call('ZRANGEBYSCORE', key('claimed', platform), '-inf', now)
-  for _, id in ipairs(lost) do
-    call('ZADD', key('due', platform), now, id)
-    call('ZREM', key('claimed', platform), id)
+  for _ = 1, math.ceil(MOST / CHUNK) do
+    local lost = call('ZRANGEBYSCORE', key('claimed', platform), '-inf', now, 'LIMIT', 0, CHUNK)
+    if #lost == 0 then return end
+    local dues = {}
+    for _, id in ipairs(lost) do dues[#dues + 1], dues[#dues + 2] = now, id end
+    call('ZADD', key('due', platform), unpack(dues))
+    call('ZREM', key('claimed', platform), unpack(lost))
   end
 end
 
 -- Due times were reckoned by the settings of their day. Where others ask more often, all who wait are due so much sooner,
--- and within the longest interval of the new settings.
-local function repace(platform, terms)
+-- and within the longest interval of the new settings: from the next who is due on, a piece at each claim. Whoever was
+-- moved is due before the end of their piece, and so in no other.
+local function start_repace(platform, terms)
   local name, list = key('platform', platform), {}
   for at, field in ipairs(PACE) do list[at] = terms[field] end
   local text, before = cjson.encode(list), call('HGET', name, 'pace')
@@ -37,18 +40,36 @@ local function repace(platform, terms)
   if not before then return end
   local old_terms = {}
   for at, value in ipairs(cjson.decode(before)) do old_terms[PACE[at]] = value end
-  local current = pace(terms, platform)
-  local share = math.min(1, interval(current) / interval(pace(old_terms, platform)))
-  local due, changes = key('due', platform), {}
-  local waiting = call('ZRANGEBYSCORE', due, now, '+inf', 'WITHSCORES')
+  local current, old = pace(terms, platform), pace(old_terms, platform)
+  local share = math.min(1, interval(current) / interval(old))
+  if share == 1 and latest(current) >= latest(old) then return end
+  call('HSET', name, 'repace', cjson.encode({now, share, latest(current), string.format('%.17g', now)}))
+end
+
+local function repace(platform, terms)
+  start_repace(platform, terms)
+  local name, due = key('platform', platform), key('due', platform)
+  local text = call('HGET', name, 'repace')
+  if not text then return end
+  local from, share, longest, reached = unpack(cjson.decode(text))
+  local waiting = call('ZRANGEBYSCORE', due, '(' .. reached, '+inf', 'WITHSCORES', 'LIMIT', 0, CHUNK)
+  if #waiting == 2 * CHUNK then -- those who are due at the same time as the last belong to this piece, too
+    local last = waiting[#waiting]
+    for _, id in ipairs(call('ZRANGEBYSCORE', due, last, last)) do
+      waiting[#waiting + 1], waiting[#waiting + 2] = id, last
+    end
+  end
+  local changes = {}
   for at = 1, #waiting, 2 do
-    local rest = math.min((waiting[at + 1] - now) * share, latest(current))
-    changes[#changes + 1], changes[#changes + 2] = now + rest, waiting[at]
-    if #changes == CHUNK or at + 1 == #waiting then
+    local rest = math.min((waiting[at + 1] - from) * share, longest)
+    changes[#changes + 1], changes[#changes + 2] = from + rest, waiting[at]
+    if #changes == 2 * CHUNK or at + 1 == #waiting then
       call('ZADD', due, unpack(changes))
       changes = {}
     end
   end
+  if #waiting < 2 * CHUNK then return call('HDEL', name, 'repace') end
+  call('HSET', name, 'repace', cjson.encode({from, share, longest, waiting[#waiting]}))
 end
 
 local function take(platform, terms)
@@ -63,9 +84,14 @@ local function take(platform, terms)
   if waiting == 0 then return {} end
   local spent = math.ceil(waiting / terms.batch)
   local ids = call('ZRANGE', due, 0, math.min(spent * terms.batch, MOST) - 1) -- fills the last batch with the next due
-  for _, id in ipairs(ids) do
-    call('ZREM', due, id)
-    call('ZADD', key('claimed', platform), now + lease, id)
+  for first = 1, #ids, CHUNK do
+    local some, leases = {}, {}
+    for at = first, math.min(first + CHUNK - 1, #ids) do
+      some[#some + 1] = ids[at]
+      leases[#leases + 1], leases[#leases + 2] = now + lease, ids[at]
+    end
+    call('ZREM', due, unpack(some))
+    call('ZADD', key('claimed', platform), unpack(leases))
   end
   spend(platform, tokens - spent, now)
   if call('HEXISTS', key('platform', platform), 'step') == 1 then
@@ -74,9 +100,5 @@ local function take(platform, terms)
   return ids
 end
 
-local claimed = {}
-for _, terms in ipairs(cjson.decode(ARGV[3])) do
-  local ids = take(terms.platform, terms)
-  if #ids > 0 then claimed[#claimed + 1] = {terms.platform, ids} end
-end
-return claimed
+local terms = cjson.decode(ARGV[3])
+return take(terms.platform, terms)

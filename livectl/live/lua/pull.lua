@@ -1,14 +1,23 @@
--- Saves a streamer's pull in each hour of the week, and the sums that make shares of the pulls.
-local function set_pull(platform, id, pulls)
-  local name = key('pull', platform)
-  local old = call('HGET', name, id)
-  if old == (pulls or false) then return end
-  local totals = cjson.decode(call('GET', key('pulls', platform)) or '[]')
-  for hour = 1, WEEK_HOURS do
-    local gone = old and PULL[old:byte(hour)] or 0
-    local come = pulls and PULL[pulls:byte(hour)] or 0
-    totals[hour] = (totals[hour] or 0) + come - gone
+-- Saves the pulls of streamers in each hour of the week, and the sums that make shares of them: [id, pulls] rows, without
+-- pulls for who has none any more.
+local function set_pulls(platform, rows)
+  local name, sums, ids = key('pull', platform), {}, {}
+  for at, row in ipairs(rows) do ids[at] = row[1] end
+  local before, come, gone = call('HMGET', name, unpack(ids)), {}, {}
+  for hour = 1, WEEK_HOURS do sums[hour] = 0 end
+  for at, row in ipairs(rows) do
+    local old, new = before[at], row[2]
+    if old ~= (new or false) then
+      for hour = 1, WEEK_HOURS do
+        sums[hour] = sums[hour] + (new and PULL[new:byte(hour)] or 0) - (old and PULL[old:byte(hour)] or 0)
+      end
+      if new then come[#come + 1], come[#come + 2] = row[1], new else gone[#gone + 1] = row[1] end
+    end
   end
+  if #come + #gone == 0 then return end
+  local totals = cjson.decode(call('GET', key('pulls', platform)) or '[]')
+  for hour = 1, WEEK_HOURS do totals[hour] = (totals[hour] or 0) + sums[hour] end
   call('SET', key('pulls', platform), cjson.encode(totals))
-  if pulls then call('HSET', name, id, pulls) else call('HDEL', name, id) end
+  if #come > 0 then call('HSET', name, unpack(come)) end
+  if #gone > 0 then call('HDEL', name, unpack(gone)) end
 end

@@ -31,6 +31,7 @@ local function sure(seen, hot)
   elseif hot.state == 'live' then
     due = vanish(told, platform, seen, hot, before, terms.merge)
   elseif not settled then
+    if not hot.state then call('ZADD', key('others', platform), 0, seen.id) end
     hot.state, hot.since = seen.state, seen.at
   end
   if seen.state == 'live' then note_viewers(platform, seen, hot) end

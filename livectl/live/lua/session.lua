@@ -106,6 +106,7 @@ local function begin(told, platform, seen, hot, page, quiet)
   call('HDEL', key('viewers', platform), seen.id)
   remember(hot, hot.session)
   call('ZADD', key('live', platform), hot.started, seen.id)
+  call('ZREM', key('others', platform), seen.id)
   call('SADD', key('unlearned', platform), seen.id)
   local earlier = hot.first and hot.started < hot.first -- than anybody looked
   tell(told, 'began', platform, seen, hot, page, {quiet = quiet or nil, earlier = earlier or nil})
@@ -116,6 +117,7 @@ local function resume(platform, seen, hot)
   remember(hot, seen.session)
   leave_log(platform, seen.id)
   call('ZADD', key('live', platform), hot.started, seen.id)
+  call('ZREM', key('others', platform), seen.id)
 end
 
 local function finish(told, platform, seen, hot, page, at, state)
@@ -123,6 +125,7 @@ local function finish(told, platform, seen, hot, page, at, state)
   hot.state, hot.since = state, at
   call('ZREM', key('live', platform), seen.id)
   call('ZREM', key('ending', platform), seen.id)
+  call('ZADD', key('others', platform), place(hot), seen.id)
   enter_log(platform, seen.id, hot, page)
   tell(told, 'ended', platform, seen, hot, page, {ended_at = at})
 end

@@ -10,6 +10,13 @@ local function given(value)
   return value
 end
 
+-- Where somebody who is not live stands among the others: by their last end, the latest first; then those who were read
+-- and never live, then those who were not read yet.
+local function place(hot)
+  if hot.ended then return -hot.ended end
+  return hot.state and 0 or 1
+end
+
 local function fields(name)
   local flat, named = call('HGETALL', name), {}
   for at = 1, #flat, 2 do named[flat[at]] = flat[at + 1] end
