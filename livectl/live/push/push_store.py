@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl.live import store_records
-from livectl.live.store import lua_script
+from livectl.live.lua_scripts import lua_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
