@@ -58,7 +58,6 @@ class TargetState(msgspec.Struct, frozen=True, kw_only=True):
     lost_since: float | None = None  # since when alerts to it were given up, and it has taken none
     retry_at: float | None = None
     problem: str = ""  # its answer when it last refused an alert
-    failed_at: float | None = None
     sent_at: float | None = None
     sent: int = 0
     failures: int = 0

@@ -29,14 +29,14 @@ if outcome == 'failed' then
   call('HINCRBY', target, 'tries', 1)
   call('HINCRBY', target, 'failures', 1)
   call('HSETNX', target, 'failing_since', now)
-  call('HSET', target, 'retry_at', ARGV[8], 'problem', ARGV[7], 'failed_at', now)
+  call('HSET', target, 'retry_at', ARGV[8], 'problem', ARGV[7])
   return 1
 end
 if after(ARGV[5], known.cursor) then call('HSET', target, 'cursor', ARGV[5]) end
 call('HDEL', target, 'begun', 'through', 'tries', 'failing_since', 'retry_at')
 if outcome == 'aside' then
   call('HINCRBY', target, 'failures', 1)
-  call('HSET', target, 'problem', ARGV[7], 'failed_at', now)
+  call('HSET', target, 'problem', ARGV[7])
   if ARGV[8] ~= '' then call('HSET', target, 'retry_at', ARGV[8]) end
 end
 if outcome == 'sent' then
@@ -48,7 +48,7 @@ elseif outcome == 'dead' then
   remember_told(name, ARGV[6], now)
   call('HINCRBY', target, 'dead', 1)
   call('HSETNX', target, 'lost_since', known.failing_since or now)
-  call('HSET', target, 'problem', ARGV[7], 'failed_at', now)
+  call('HSET', target, 'problem', ARGV[7])
   call('HSET', 'livectl:dead', ARGV[9], ARGV[10])
 end
 return 1
