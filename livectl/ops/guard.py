@@ -269,8 +269,8 @@ class GuardedConsumer(LeasedConsumer):
 
     def _begin(self, begin: Callable[[Any], None], release: Callable[[], None], request: Any) -> None:
         if self.gate.prepare(request):
-            if runs_at_once(self.pool):
-                if not self.gate.may_begin(request):
+            if runs_at_once(self.pool) or self.has_free_place(given=1):
+                if not self.gate.may_begin(request, in_loop=True):
                     release()
                     return
             else:

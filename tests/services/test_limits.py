@@ -12,7 +12,9 @@ from livectl import redis_client
 from livectl.address import Address
 from livectl.ops.limits import slots
 from livectl.ops.limits.duplicates import UniqueClaim
-from livectl.ops.limits.slots import Limit, LimitKeys, LimitStore, Woken
+from livectl.ops.limits.slots import Limit, LimitKeys, LimitStore, MessageNote, Woken
+from livectl.ops.protocol import delayed
+from livectl.ops.transport.delays import BrokerPlace
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 KEYS = LimitKeys("{shop}:", "shop")
 MAIL = Limit(name="mail", most=3)
+PRIORITY_MARK = "\x06\x16"
 
 
 @pytest.fixture
@@ -46,6 +49,58 @@ def test_so_many_begin_and_the_others_are_called_in_order(server: redis.Redis) -
     assert second.enter(MAIL, "j6", "q") == 2, "the slot is kept for the one that was called"
     assert second.enter(MAIL, "j3", "q") is None
     assert first.leave(MAIL, "j0", "j2") == [Woken("j4", "q"), Woken("j5", "r")]
+
+
+def place_of(*queues: str) -> BrokerPlace:
+    held = ("unacked", "unacked_index", "unacked_leases")
+    return BrokerPlace(held, delayed.delayed_keys("unacked"), "", PRIORITY_MARK, queues)
+
+
+def let_wait(
+    server: redis.Redis, store: LimitStore, limit: Limit, job: str, queue: str = "q"
+) -> tuple[int | None, bool]:
+    """Asks for a slot for a job whose message its worker holds."""
+    server.hset("unacked", f"tag {job}", f'[{{"of":"{job}"}},"","{queue}"]')
+    note = MessageNote(place_of(queue), queue, f"tag {job}", delayed.head_of(queue, job), queue)
+    return store.enter_or_wait(limit, job, note, (60.0, 1.0))
+
+
+def test_a_job_without_a_slot_waits_in_the_step_in_which_it_gets_none(server: redis.Redis) -> None:
+    one, limit = worker(server, "w1"), Limit(name="one", most=1)
+    assert [let_wait(server, one, limit, job) for job in "abc"] == [(None, False), (0, True), (1, True)]
+    assert server.hkeys("unacked") == ["tag a"], "what begins stays with its worker"
+    due = [server.zscore("unacked_delayed", f"tag {job}") or 0.0 for job in "bc"]
+    assert due[1] - due[0] > 0.9, "who waits behind others comes by later"
+    server.hset("unacked", "odd", "[1,2]")
+    note = MessageNote(place_of("q"), "q", "odd", delayed.head_of("q", "d"), "q")
+    assert one.enter_or_wait(limit, "d", note, (60.0, 1.0)) == (2, False), "what cannot be moved stays"
+
+
+def test_the_worker_that_ends_a_job_has_the_next_one_in_the_same_step(server: redis.Redis) -> None:
+    one, other, limit = worker(server, "w1"), worker(server, "w2"), Limit(name="one", most=1)
+    for job, queue in (("a", "q"), ("b", "q"), ("c", "elsewhere"), ("d", "q")):
+        let_wait(server, other, limit, job, queue)
+    other.leave(limit, "a")  # b is called, and its worker dies: it waits again
+    server.zadd(KEYS.of("one", "")[2], {"b": 1})
+    given, called = one.give_to_next(limit, "none", place_of("p", "q"))
+    assert given is not None
+    assert (given.id, given.list, given.text, called) == ("b", "q", '{"of":"b"}', [])
+    assert server.hget("unacked", given.tag) == '[{"of":"b"},"","q"]'
+    assert (server.zscore("unacked_leases", given.tag) or 0) > server.time()[0]
+    assert one.enter(limit, "b") is None, "it has its slot by then"
+    assert one.give_to_next(limit, "b", place_of("p", "q")) == (None, [Woken("c", "elsewhere")]), "not taken from there"
+    assert one.missed(limit, ["c"]) == [Woken("d", "q")]
+    server.delete("unacked_delayed_messages")
+    assert one.give_to_next(limit, "b", place_of("q")) == (None, []), "a slot is kept for who was called"
+    assert one.missed(limit, ["d"]) == []
+
+
+def test_what_does_not_wait_with_the_broker_is_called(server: redis.Redis) -> None:
+    one, limit = worker(server, "w1"), Limit(name="one", most=1)
+    for job in "ab":
+        let_wait(server, one, limit, job)
+    server.delete("unacked_delayed_messages")
+    assert one.give_to_next(limit, "a", place_of("q")) == (None, [Woken("b", "q")])
 
 
 def test_nobody_who_comes_later_is_let_in_before_who_waits(server: redis.Redis) -> None:

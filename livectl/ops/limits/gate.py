@@ -20,12 +20,12 @@ from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import WorkerLostError
 from celery.exceptions import Retry
 from celery.utils.log import get_logger
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from livectl import redis_client
 from livectl.errors import LivectlError
 from livectl.ops.limits import duplicates, partitions
-from livectl.ops.limits.slots import RENEW_INTERVAL_S, Limit, LimitKeys, LimitStore, Woken, limit_of
+from livectl.ops.limits.slots import RENEW_INTERVAL_S, Limit, LimitKeys, LimitStore, MessageNote, Woken, limit_of
 from livectl.ops.transport import delays
 from livectl.task_settings import NO_RULE, TaskRule, TaskSettings, rule_for
 
@@ -45,6 +45,7 @@ JOBS_A_SLOT_IN_POLL = 5  # that are thought to end at a slot within that second
 LOOK_S, MIN_LOOK_S = 0.25, 0.005  # between two looks at limits, where some are in use
 JOIN_POLL_S = 5.0  # the same, for the end of a job that it is the same as
 LEASE_OF_CLAIM_S = 20.0  # for which the first of jobs that are the same is known after its worker died
+GIVEN_S = 4.0  # of the lease of a slot, in which a job that was given it has to begin
 KILL_GRACE_S = 10.0  # for a job that goes on after its time is over
 NO_STORE_NOTE = (
     "limits of `tasks:` (%s) are not kept, since there is no store to count in: set `store:` in livectl.yaml"
@@ -83,13 +84,18 @@ class Gate:
         self._is_away = False
         self._keys = LimitKeys.of_deployment(deployment)
         self._store, self._owner = deployment.store, uuid4().hex
+        self._client: Any = None
         self._slots = self._open_store()
+        self._given: dict[str, float] = {}  # jobs that have a slot before they are taken, and since when
+        self._asked_channel: Any = None
+        self._one_database = False
         self._watch: LimitStore | None = None  # of the thread that looks: green threads share no connection with it
 
     def _open_store(self) -> LimitStore | None:
         if self._store is None:
             return None
         client = redis_client.store_client(self._store)
+        self._client = self._client or client
         return LimitStore(client, self._keys, self._owner, wakes=self._consumer.can_wake)
 
     def say_what_is_not_kept(self) -> None:
@@ -146,7 +152,15 @@ class Gate:
         name, job_id = headers["task"], headers["id"]
         kind = self.kind(name)
         claim = duplicates.claim_of(kind.rule, kind.signature, name, args, kwargs) if kind and self._counts else None
-        if claim is None or self._slots is None:
+        if kind is None or claim is None or not self._is_turned_away(claim, message, job_id):
+            return False
+        if self._given.pop(job_id, None) is not None and (limit := self._limit(kind, name, args, kwargs)):
+            with suppress(*STORE_ERRORS):  # its lease runs out
+                self._leave(limit, job_id)
+        return True
+
+    def _is_turned_away(self, claim: duplicates.UniqueClaim, message: Any, job_id: str) -> bool:
+        if self._slots is None:
             return False
         try:
             list_key = getattr(message, "taken_from", "")
@@ -184,7 +198,7 @@ class Gate:
             setattr(request, name, partial(self._end, request, getattr(request, name)))
         return True
 
-    def may_begin(self, request: Any) -> bool:
+    def may_begin(self, request: Any, *, in_loop: bool = False) -> bool:
         """Takes a slot for a job that would begin now. Without one it waits, and is this worker's no more."""
         kind, job_id = self.kind(request.task.name), request.id
         if kind is None or self._slots is None:
@@ -192,7 +206,7 @@ class Gate:
         try:
             limit = self._limit(kind, request.task.name, request.args, request.kwargs)
             claim = duplicates.claim_of(kind.rule, kind.signature, request.task.name, request.args, request.kwargs)
-            before = self._slots.enter(limit, job_id, _list_of(request)) if limit else None
+            before, waits = self._enter(limit, request, in_loop=in_loop) if limit else (None, False)
             if before is None and claim and not self._slots.mark(claim, job_id, "begun", LEASE_OF_CLAIM_S)[0]:
                 self._call(limit, self._slots.leave(limit, job_id) if limit else [])
                 self._in_loop(self._drop, request)
@@ -202,6 +216,10 @@ class Gate:
             self._in_loop(self._let_wait, request, None, AWAY_PAUSE_S)
             return False
         self._is_away, self._is_in_use = False, True
+        if waits:
+            delays.forget(request.message)
+            self._consumer.let_go(request)
+            return False
         if before is not None:
             self._in_loop(self._let_wait, request, limit, self._pause(limit, before))
             return False
@@ -210,6 +228,35 @@ class Gate:
         if claim:
             self._unique[job_id] = claim, ref(request)
         return True
+
+    def _enter(self, limit: Limit, request: Any, *, in_loop: bool) -> tuple[int | None, bool]:
+        """How many wait before a job; None where it has a slot. And whether it waits with the broker by now."""
+        job_id, slots, message = request.id, self._slots, request.message
+        if slots is None or time.monotonic() - self._given.pop(job_id, -inf) < GIVEN_S:
+            return None, False
+        facts = delays.facts_of(message, job_id) if in_loop and self._is_one_database() else None
+        if facts is not None:
+            held = MessageNote(delays.BrokerPlace.of_channel(message.channel), *facts)
+            try:
+                return slots.enter_or_wait(limit, job_id, held, (CALLED_S, CALLED_STEP_S))
+            except ResponseError as error:
+                self._note_refusal(error)
+        return slots.enter(limit, job_id, _list_of(request)), False
+
+    def _is_one_database(self) -> bool:
+        """Whether messages are where limits are counted, so that one step may change both."""
+        if not self._consumer.can_wake or self._client is None:
+            return False
+        channel = self._consumer.task_consumer.channel
+        if self._asked_channel is not channel:
+            self._one_database = delays.is_in_database(channel, self._client)
+            self._asked_channel = channel
+        return self._one_database
+
+    def _note_refusal(self, error: ResponseError) -> None:
+        """From now on limits and messages change one after the other: the user of one may not touch the other."""
+        logger.info("limits and messages are changed in two steps: %s", error)
+        self._one_database = False
 
     def _limit(self, kind: Kind, name: str, args: Any, kwargs: Any) -> Limit | None:
         if not kind.rule.has_limit:
@@ -264,12 +311,34 @@ class Gate:
         try:
             limit = held.limit if held else self._limit(kind, request.task.name, request.args, request.kwargs)
             if limit is not None:
-                self._call(limit, self._slots.leave(limit, request.id))
+                self._leave(limit, request.id)
             if claim is not None:
                 _, joined = self._slots.mark(claim, request.id, "ended" if has_ended else "", LEASE_OF_CLAIM_S)
                 self._wake(joined)
         except (*STORE_ERRORS, LivectlError) as error:  # its lease runs out
             logger.debug("a slot was not given back: %s", error)
+
+    def _leave(self, limit: Limit, job_id: str) -> None:
+        """Gives a slot back. The next job is this worker's, which has a place free, if it can have it in the same step:
+        to be called, and taken from its queue by another one, would take as long as some jobs do."""
+        if self._slots is not None and not self._give_to_next(self._slots, limit, job_id):
+            self._call(limit, self._slots.leave(limit, job_id))
+
+    def _give_to_next(self, slots: LimitStore, limit: Limit, job_id: str) -> bool:
+        place = self._consumer.place_for_another() if self._is_one_database() else None
+        if place is None:
+            return False
+        try:
+            given, woken = slots.give_to_next(limit, job_id, place)
+        except ResponseError as error:
+            self._note_refusal(error)
+            return False
+        if given is not None:
+            now = time.monotonic()
+            self._given = {known: at for known, at in [*self._given.items()] if now - at < GIVEN_S} | {given.id: now}
+            self._consumer.deliver(given.list, given.text, given.tag)
+        self._call(limit, woken)
+        return True
 
     # -- who waits
 

@@ -13,12 +13,15 @@ import hashlib
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
 
 import msgspec
 
 from livectl import redis_client
 from livectl.errors import ServerError
 from livectl.ops import deployment as deployments
+from livectl.ops.transport import delays
+from livectl.ops.transport.broker_memory import LEASE_S as MESSAGE_LEASE_S
 from livectl.redaction import redact_text
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
     from livectl.ops.deployment import Deployment
     from livectl.ops.limits.duplicates import UniqueClaim
+    from livectl.ops.transport.delays import BrokerPlace
     from livectl.redis_client import RedisConnection
     from livectl.task_settings import TaskSettings
 
@@ -37,7 +41,16 @@ MAX_LABEL_CHARS = 80
 MAX_LINES = 10  # of limits, for a person
 MAX_READ = 2_000  # partitions that a person is told of
 PARTITION_KEYS = ("held", "wait", "told", "starts", "since")
-SHARED_SCRIPTS = frozenset({"enter", "leave", "missed", "pump"})  # which begin with shared.lua
+SHARED_SCRIPTS = frozenset({"enter", "leave", "missed", "next", "pump"})  # which begin with shared.lua
+# What they need of the transport where messages are in the same database: its keys come after those of the limit.
+BROKER_SCRIPTS = {
+    "enter": ("delay", "{unpack(KEYS, 7)}", delays.MOVE_TO_DELAYED),
+    "next": (
+        "take_over",
+        "{KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[7], KEYS[8], KEYS[9]}",
+        delays.TAKE_OVER,
+    ),
+}
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +77,25 @@ class Woken(NamedTuple):
 
     id: str
     list: str
+
+
+class MessageNote(NamedTuple):
+    """What the store has to know of a message that this worker holds, to let it wait."""
+
+    place: BrokerPlace
+    list: str
+    tag: str
+    head: bytes
+    queue: str
+
+
+class GivenJob(NamedTuple):
+    """A job that has a slot, and whose message this worker holds."""
+
+    id: str
+    list: str
+    text: str
+    tag: str
 
 
 class LimitState(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,7 +165,13 @@ def short(text: str) -> str:
 def _source(name: str) -> str:
     folder = resources.files(__package__).joinpath("lua")
     own = folder.joinpath(f"{name}.lua").read_text(encoding="utf-8")
-    return folder.joinpath("shared.lua").read_text(encoding="utf-8") + own if name in SHARED_SCRIPTS else own
+    if name not in SHARED_SCRIPTS:
+        return own
+    shared = folder.joinpath("shared.lua").read_text(encoding="utf-8")
+    if name in BROKER_SCRIPTS:
+        function, keys, source = BROKER_SCRIPTS[name]
+        shared += f"\nlocal {function} = (function(KEYS)\n{source}\nreturn {function}\nend)({keys})\n"
+    return shared + own
 
 
 class LimitStore:
@@ -151,15 +189,34 @@ class LimitStore:
             self._scripts[script] = self._store.register_script(_source(script))
         return self._scripts[script](keys=keys, args=arguments, client=client)
 
-    def _ask(self, script: str, limit: Limit, *arguments: Any) -> Any:
+    def _ask(self, script: str, limit: Limit, *arguments: Any, broker: Sequence[str] = ()) -> Any:
         mode = "wake" if self.wakes else "poll"
-        keys = self.keys.of(limit.name, limit.partition)
+        keys = (*self.keys.of(limit.name, limit.partition), *broker)
         return self._run(script, keys, limit.member, limit.most, limit.amount, limit.window, mode, *arguments)
 
     def enter(self, limit: Limit, job_id: str, list_key: str = "") -> int | None:
         """Takes a slot: None when the job may begin, else how many wait before it."""
         may_begin, before = self._ask("enter", limit, job_id, self._owner, LEASE_S, list_key)
         return None if may_begin else int(before)
+
+    def enter_or_wait(
+        self, limit: Limit, job_id: str, message: MessageNote, pause: Sequence[float]
+    ) -> tuple[int | None, bool]:
+        """The same where messages are in this database: a job without a slot waits from now on, unless its message
+        has to stay with its worker. `pause`: seconds until it comes by itself, and more for each before it."""
+        words = (message.list, message.tag, *pause, message.head, message.queue)
+        broker = (*message.place.held, *message.place.delayed)
+        may_begin, before, *moved = self._ask("enter", limit, job_id, self._owner, LEASE_S, *words, broker=broker)
+        return (None, False) if may_begin else (int(before), moved[0] >= 0)
+
+    def give_to_next(self, limit: Limit, job_id: str, place: BrokerPlace) -> tuple[GivenJob | None, list[Woken]]:
+        """Gives a slot back where messages are in this database: to the job that has waited longest, if this worker
+        may take it, which it has then. Returns that one, and who else is to be called."""
+        tag = str(uuid4())
+        words = (LEASE_S, MESSAGE_LEASE_S, tag, len(place.prefix.encode()), place.separator, *place.queues)
+        broker = (*place.held, *place.delayed)
+        given, list_key, text, *flat = self._ask("next", limit, self._owner, job_id, *words, broker=broker)
+        return (GivenJob(given, list_key, text, tag) if given else None), _woken(flat)
 
     def leave(self, limit: Limit, *ids: str) -> list[Woken]:
         """Gives slots back, and places in the line. Returns who is to be called."""

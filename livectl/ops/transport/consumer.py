@@ -166,6 +166,27 @@ class LeasedConsumer(FrugalConsumer):
         due = datetime.fromtimestamp(time.time() + LeasedQoS.clock_offset_s + seconds, UTC)
         return self.can_wake and delays.delay(message, task_headers(message), due, 0.0)
 
+    def has_free_place(self, given: int = 0) -> bool:
+        """Whether a job begins at once that is given to the pool now, or with so many others just before."""
+        places = self.pool.num_processes if runs_in_children(self.pool) else self.pool.limit
+        return bool(len(state.reserved_requests) - given < places)
+
+    def place_for_another(self) -> delays.BrokerPlace | None:
+        """Where this worker may take a job that waits there, as it has a place free for it; None if it may not."""
+        channel = self.task_consumer.channel
+        takes = self.hub is not None and self.can_wake and state.should_stop is None and channel.takes
+        return delays.BrokerPlace.of_channel(channel) if takes and self.has_free_place() else None
+
+    def deliver(self, list_key: str, text: str, tag: str) -> None:
+        """Begins with a message that was noted as this worker's, as if it had come now."""
+        channel = self.task_consumer.channel
+
+        def deliver() -> None:
+            if channel is self.task_consumer.channel and not channel.closed:  # else its lease runs out
+                channel._deliver_taken(list_key.encode(), text.encode(), tag.encode())
+
+        self.call_soon(deliver)
+
     def let_go(self, request: Any) -> None:
         """Forgets a job whose message is somebody else's by now."""
         self._begun.discard(request)

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from functools import cache, partial
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 from celery.utils.log import get_logger
@@ -39,25 +39,28 @@ KEEPER_TTL_MS = 2_500  # then another worker takes over
 MIN_PAUSE_S = 0.05  # between two looks at what is due, so that a dense row of due times costs little
 
 # KEYS: messages that are held, their index, their leases; due times, messages, ids, counts of those that wait.
-# ARGV: tag, due time, shortest delay, list, id, head, queue: the note of the message ends with it. Returns 1 when it
-# was moved, 0 when it was this worker's no more, -1 when it stays.
-DELAY = """
-local note = redis.call('HGET', KEYS[1], ARGV[1])
-if not note then return 0 end
-local time = redis.call('TIME')
-local tail = ',"",' .. cjson.encode(ARGV[7]) .. ']'
-if ARGV[2] - (time[1] + time[2] / 1000000) < tonumber(ARGV[3]) or string.sub(note, -#tail) ~= tail then return -1 end
-local name = ARGV[1]
-while redis.call('HEXISTS', KEYS[5], name) == 1 do name = name .. '+' end
-redis.call('ZADD', KEYS[4], ARGV[2], name)
-redis.call('HSET', KEYS[5], name, ARGV[6] .. '\\n' .. string.sub(note, 2, -#tail - 1))
-redis.call('ZADD', KEYS[6], 0, ARGV[5] .. ' ' .. name)
-redis.call('HINCRBY', KEYS[7], ARGV[4], 1)
-redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('ZREM', KEYS[3], ARGV[1])
-return 1
+# The note of a message ends with its queue. Returns 1 when it was moved, 0 when it was this worker's no more, -1 when
+# it stays.
+MOVE_TO_DELAYED = """
+local function delay(tag, due, shortest, list, id, head, queue)
+  local note = redis.call('HGET', KEYS[1], tag)
+  if not note then return 0 end
+  local time = redis.call('TIME')
+  local tail = ',"",' .. cjson.encode(queue) .. ']'
+  if due - (time[1] + time[2] / 1000000) < tonumber(shortest) or string.sub(note, -#tail) ~= tail then return -1 end
+  local name = tag
+  while redis.call('HEXISTS', KEYS[5], name) == 1 do name = name .. '+' end
+  redis.call('ZADD', KEYS[4], due, name)
+  redis.call('HSET', KEYS[5], name, head .. '\\n' .. string.sub(note, 2, -#tail - 1))
+  redis.call('ZADD', KEYS[6], 0, id .. ' ' .. name)
+  redis.call('HINCRBY', KEYS[7], list, 1)
+  redis.call('HDEL', KEYS[1], tag)
+  redis.call('ZREM', KEYS[2], tag)
+  redis.call('ZREM', KEYS[3], tag)
+  return 1
+end
 """
+DELAY = MOVE_TO_DELAYED + "return delay(unpack(ARGV))"
 
 # KEYS: keeper, due times, messages. ARGV: this worker, how long it then is the keeper, how many messages at most, how
 # the names of those begin that give way to one that moves messages here as well.
@@ -106,6 +109,28 @@ return 1
 """
 )
 
+# The same keys. Notes a message that waits as held under this tag; returns list and message, or nothing.
+TAKE_OVER = (
+    delayed.READ
+    + """
+local function take_over(job, tag, seconds, queue)
+  for _, member in ipairs(redis.call('ZRANGE', KEYS[3], '[' .. job .. ' ', '(' .. job .. '!', 'BYLEX')) do
+    local name = string.sub(member, #job + 2)
+    local text, list, id = read(name)
+    if text and id == job then
+      local time = redis.call('TIME')
+      local now = time[1] + time[2] / 1000000
+      redis.call('HSET', KEYS[5], tag, '[' .. text .. ',"",' .. cjson.encode(queue) .. ']')
+      redis.call('ZADD', KEYS[6], now, tag)
+      redis.call('ZADD', KEYS[7], now + seconds, tag)
+      forget(name, list, id)
+      return list, text
+    end
+  end
+end
+"""
+)
+
 
 def clock_offset(channel: Any) -> float:
     """Seconds that the server's clock is ahead of this machine's."""
@@ -128,13 +153,12 @@ def due_time(headers: dict[str, Any]) -> datetime | None:
 
 def delay(held: Any, headers: dict[str, Any], due: datetime, at_least_s: float = MIN_DELAY_S) -> bool:
     """Moves a message that this worker holds to those that wait. False where it has to wait with the worker."""
-    channel, list_key = held.channel, getattr(held, "taken_from", "")
-    if not list_key:  # fanned out, or taken in the way of kombu
+    channel, facts = held.channel, facts_of(held, headers["id"])
+    if facts is None:
         return False
     keys = (*held_keys(channel), *delayed.delayed_keys(_unacked_key(channel)))
-    head = delayed.head_of(list_key, headers["id"])
-    queue = queue_of(channel, list_key)
-    what = (held.delivery_tag, due.timestamp(), at_least_s, list_key, headers["id"], head, queue)
+    list_key, tag, head, queue = facts
+    what = (tag, due.timestamp(), at_least_s, list_key, headers["id"], head, queue)
     try:
         moved = execute(channel.qos._client, "EVAL", DELAY, len(keys), *keys, *what)
     except ResponseError as error:
@@ -142,9 +166,48 @@ def delay(held: Any, headers: dict[str, Any], due: datetime, at_least_s: float =
         return False
     if moved < 0:
         return False
-    virtual.QoS.ack(channel.qos, held.delivery_tag)
-    held._state = "ACK"
+    forget(held)
     return True
+
+
+def forget(held: Any) -> None:
+    """This worker has a message no more, which waits."""
+    virtual.QoS.ack(held.channel.qos, held.delivery_tag)
+    held._state = "ACK"
+
+
+def facts_of(held: Any, job_id: str) -> tuple[str, str, bytes, str] | None:
+    """List, tag, head and queue of a message that this worker holds, as the script is told of it."""
+    list_key = getattr(held, "taken_from", "")
+    if not list_key:  # fanned out, or taken in the way of kombu
+        return None
+    return list_key, str(held.delivery_tag), delayed.head_of(list_key, job_id), queue_of(held.channel, list_key)
+
+
+class BrokerPlace(NamedTuple):
+    """Where a worker takes messages from: of which it holds some, and some wait."""
+
+    held: Sequence[str]
+    delayed: Sequence[str]
+    prefix: str  # of lists
+    separator: str  # before their priority
+    queues: Sequence[str]  # from which this worker takes
+
+    @classmethod
+    def of_channel(cls, channel: Any) -> BrokerPlace:
+        delayed_keys = delayed.delayed_keys(_unacked_key(channel))
+        queues = [*channel._active_queues]
+        return cls(held_keys(channel), delayed_keys, channel.global_keyprefix, channel.sep, queues)
+
+
+def is_in_database(channel: Any, store: Redis) -> bool:
+    """Whether the broker is the same server and database as another client's, whatever their addresses call it."""
+    client = channel.qos._client
+    names = [one.connection_pool.connection_kwargs.get("db") or 0 for one in (client, store)]
+    try:
+        return names[0] == names[1] and client.info("server")["run_id"] == store.info("server")["run_id"]
+    except ResponseError:  # this user may not ask
+        return False
 
 
 def wake(client: Any, channel: Any, jobs: Sequence[tuple[str, str]]) -> list[str]:

@@ -1,5 +1,6 @@
 -- ARGV from 6: id, owner, seconds of a lease, list of its message. Replies 1 when the job may begin; else 0 and how
--- many wait before it.
+-- many wait before it. Where its message is in this database, also: tag, seconds until it comes by itself, and more of
+-- them for each that waits before it, head and queue. Then it waits from now on, and `delay` says whether it could.
 local COMES_BY_S = 120 -- within which who cannot be called comes by itself: four of its longest pauses
 local LEAST_SLACK = 10
 local id, member = ARGV[6], ARGV[6] .. ' ' .. ARGV[7]
@@ -14,13 +15,7 @@ end
 -- Who waits where nobody can be called may come in nearly any order, or a slot would wait for the very first of them.
 local slack = wakes and 0 or math.max(LEAST_SLACK, 2 * math.max(most, 1))
 if free() > 0 and free() + slack > before then
-  drop(id)
-  redis.call('ZADD', KEYS[1], now + ARGV[8], member)
-  redis.call('EXPIRE', KEYS[1], KEPT_S)
-  if amount > 0 then
-    redis.call('ZADD', KEYS[4], now, member .. ' ' .. now)
-    redis.call('PEXPIRE', KEYS[4], math.ceil(window * 1000) + 1000)
-  end
+  begin(id, ARGV[7], ARGV[8])
   settle()
   return {1, 0}
 end
@@ -30,4 +25,6 @@ redis.call('HSET', KEYS[5], id, since .. ' ' .. ARGV[9])
 if not wakes then redis.call('ZADD', KEYS[3], now + COMES_BY_S, id) end
 for i = 2, 5 do if i ~= 4 then redis.call('EXPIRE', KEYS[i], KEPT_S) end end
 settle()
-return {0, redis.call('ZRANK', KEYS[2], id)}
+local rank = redis.call('ZRANK', KEYS[2], id)
+if not ARGV[10] then return {0, rank} end
+return {0, rank, delay(ARGV[10], now + ARGV[11] + ARGV[12] * rank, 0, ARGV[9], id, ARGV[13], ARGV[14])}

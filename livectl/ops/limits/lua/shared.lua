@@ -26,6 +26,16 @@ local function drop(id)
   redis.call('HDEL', KEYS[5], id)
 end
 
+local function begin(id, owner, seconds)
+  drop(id)
+  redis.call('ZADD', KEYS[1], now + seconds, id .. ' ' .. owner)
+  redis.call('EXPIRE', KEYS[1], KEPT_S)
+  if amount > 0 then
+    redis.call('ZADD', KEYS[4], now, id .. ' ' .. owner .. ' ' .. now)
+    redis.call('PEXPIRE', KEYS[4], math.ceil(window * 1000) + 1000)
+  end
+end
+
 -- Gives slots that are free to those who wait, the first first: replies ids and lists in turn.
 local function pump()
   local woken = {}
