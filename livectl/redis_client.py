@@ -111,7 +111,7 @@ def open_store(
     return client
 
 
-def store_client(address: Address, reply_timeout_s: float = REPLY_TIMEOUT_S) -> Redis:
+def store_client(address: Address, reply_timeout_s: float = REPLY_TIMEOUT_S, *, decodes: bool = True) -> Redis:
     """A redis-py client that connects with its first command, for those who can wait until the store is there."""
     from redis import Redis
     from redis.backoff import NoBackoff
@@ -119,7 +119,7 @@ def store_client(address: Address, reply_timeout_s: float = REPLY_TIMEOUT_S) -> 
 
     return Redis.from_url(
         address.redis_url,
-        decode_responses=True,
+        decode_responses=decodes,
         protocol=RESP_VERSION,
         socket_connect_timeout=SERVER_TIMEOUT_S,
         socket_timeout=reply_timeout_s,

@@ -159,6 +159,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
     keep: Duration = 7 * 86_400.0  # for so long
     jobs: int = 100_000  # so many at most, about 15 MB; 0: none
+    events: bool = True  # also of workers that livectl did not start, where they send events (`celery worker -E`)
 
     def __post_init__(self) -> None:
         if not (self.keep > 0 and self.jobs >= 0):

@@ -22,6 +22,7 @@ from livectl.live.store import OUTBOX_KEY, Store
 from livectl.models import Request
 from livectl.ops import deployment as deployments
 from livectl.ops.beat.watch import LOOK_INTERVAL_S, BeatAtWork, ReportStream, RunWatch
+from livectl.ops.jobs import event_history
 from livectl.ops.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -44,18 +45,22 @@ class WatchingScheduler(Scheduler):
     """Celery's beat scheduler, which watches beside sending: nothing that the watch meets holds up a run."""
 
     _watcher: threading.Thread | None = None
+    _listener: threading.Thread
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         if self._watcher is None:  # not before Celery has forked, and settled
             self._ended = threading.Event()
             self._watcher = threading.Thread(target=self._watch_on, name="livectl-watch", daemon=True)
             self._watcher.start()
+            self._listener = threading.Thread(target=self._listen_on, name="livectl-events", daemon=True)
+            self._listener.start()
         return super().tick(*args, **kwargs)
 
     def close(self) -> None:
         if self._watcher is not None:
             self._ended.set()
             self._watcher.join(STOP_S)
+            self._listener.join(STOP_S)
         super().close()
 
     def _watch_on(self) -> None:
@@ -71,6 +76,10 @@ class WatchingScheduler(Scheduler):
             except Exception:
                 logger.exception("the watch stumbled, and goes on")
                 watcher = None
+
+    def _listen_on(self) -> None:
+        """Notes what workers tell that livectl did not start."""
+        event_history.listen_until(self._ended, self.app, lambda: self.current_settings, self._beat_id)
 
     def watched(self, settings: Settings) -> BeatAtWork:
         return BeatAtWork(

@@ -35,7 +35,7 @@ from livectl.ops.limits import retries, routes
 from livectl.ops.limits.duplicates import arguments_of
 from livectl.ops.limits.gate import Gate
 from livectl.ops.processes import running_settings
-from livectl.ops.protocol import dead_letter, message_faults
+from livectl.ops.protocol import dead_letter, message_faults, remote_control
 from livectl.ops.transport import dead_queue, rabbitmq, safe_transport, taking
 from livectl.ops.transport.consumer import LeasedConsumer, runs_at_once, runs_in_children, task_headers, was_redelivered
 from livectl.ops.transport.dead_queue import BrokerKeeper
@@ -247,6 +247,7 @@ class GuardedConsumer(LeasedConsumer):
         if reason := safe_transport.choose(app, guard.settings):
             taking.note(taking.STOCK_NOTE, reason)
         options |= {"has_leases": not reason, "holds_briefly": guard.settings.transport != "stock"}
+        self.told = {remote_control.NOTES_JOBS: True} if guard.recorder is not None else {}
         self._last_starts: set[str] = set()  # jobs that others went before
         self._may_have_left_letters = rabbitmq.speaks_amqp(app)
         current_tasks = watch_tasks(guard.settings, says_refusals=app.main != deployment.OWN_APP_NAME)

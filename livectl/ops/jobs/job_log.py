@@ -415,9 +415,9 @@ def _encode_request(task: str, args: Any, kwargs: Any) -> bytes | None:
 def wait_seconds(facts: dict[str, Any], eta: Any) -> float | None:
     """For how many seconds a job lay in its queue; not counted is the time before its ETA."""
     due = parse_time(eta) if eta else None
-    if facts["retries"] and due is None:
+    if facts.get("retries") and due is None:
         return None  # it was sent again, and nobody knows when
-    begins = [moment for moment in (facts["sent"], due.timestamp() if due else None) if moment is not None]
+    begins = [moment for moment in (facts.get("sent"), due.timestamp() if due else None) if moment is not None]
     return facts["started"] - max(begins) if begins else None
 
 

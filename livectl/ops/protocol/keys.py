@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from bisect import bisect
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ PREFIX_SEPARATORS = ":_-."  # Celery adds a "_" to a prefix of results that ends
 EVENT_EXCHANGE = "celeryev"
 HEARTBEAT_ROUTING_KEY = "worker.heartbeat"
 JSON_NAMES = frozenset({"json", "application/json"})  # of the serializer, and of what it makes
+GLOB_SIGNS, ESCAPED = re.compile(r"([*?\[\]\\])"), r"\\\1"  # in a pattern of channels
 PIDBOX_SUFFIX = ".pidbox"  # ends the exchanges and queues of remote control
 
 
@@ -107,6 +109,11 @@ class KeyLayout(msgspec.Struct, frozen=True, kw_only=True):
         """The channels on which workers publish heartbeats: with `fanout_patterns`, and without."""
         channel = f"{self._fanout_prefix(database)}{EVENT_EXCHANGE}"
         return f"{channel}/{HEARTBEAT_ROUTING_KEY}", channel
+
+    def job_event_channels(self, database: int, exchange: str = EVENT_EXCHANGE) -> tuple[str, str]:
+        """The pattern of channels on which workers publish events of jobs, and their one without `fanout_patterns`."""
+        channel = f"{self._fanout_prefix(database)}{exchange}"
+        return f"{GLOB_SIGNS.sub(ESCAPED, channel)}/task.*", channel
 
     def _fanout_prefix(self, database: int) -> str:
         return self.prefix + self.fanout.format(db=database)

@@ -114,11 +114,19 @@ def decode_body(envelope: dict[str, Any], accepted: Sequence[str] = ()) -> Any:
     try:
         encoded = _dict_field(envelope, "properties").get("body_encoding") == "base64"
         payload = base64.b64decode(text) if encoded else text.encode()
-        if envelope.get("content-type") == JSON_CONTENT_TYPE:
-            return msgspec.json.decode(payload)
-    except (msgspec.DecodeError, binascii.Error, ValueError, RecursionError):
+    except (binascii.Error, ValueError):
         return None
-    return _decode_accepted(payload, envelope, accepted) if set(accepted) - JSON_NAMES else None
+    return decode_payload(payload, envelope.get("content-type"), envelope.get("content-encoding"), accepted)
+
+
+def decode_payload(payload: bytes, content_type: Any, encoding: Any, accepted: Sequence[str] = ()) -> Any:
+    """The same of the bytes of a body."""
+    if content_type == JSON_CONTENT_TYPE:
+        try:
+            return msgspec.json.decode(payload)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            return None
+    return _decode_accepted(payload, content_type, encoding, accepted) if set(accepted) - JSON_NAMES else None
 
 
 def encode_body(body: Any, serializer: str) -> tuple[str, str, bytes]:
@@ -131,13 +139,13 @@ def encode_body(body: Any, serializer: str) -> tuple[str, str, bytes]:
     return content_type, encoding, payload if isinstance(payload, bytes) else payload.encode()
 
 
-def _decode_accepted(payload: bytes, envelope: dict[str, Any], accepted: Sequence[str]) -> Any:
+def _decode_accepted(payload: bytes, content_type: Any, encoding: Any, accepted: Sequence[str]) -> Any:
     """The body as kombu reads it, which refuses every serializer but those accepted."""
     from kombu.serialization import loads, prepare_accept_content
 
     try:
         content_types = prepare_accept_content(accepted)
-        return loads(payload, envelope.get("content-type"), envelope.get("content-encoding"), accept=content_types)
+        return loads(payload, content_type, encoding, accept=content_types)
     except Exception:  # each serializer has errors of its own, and so have the classes that it brings back
         return None
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # last reply, since Redis tells how many workers heard the question; what goes through Celery takes its whole time.
 REPLY_TIMEOUT_S = 2.0
 CELERY_REPLY_TIMEOUT_S = 1.0  # what `celery inspect` waits
+# In the statistics of a worker, and in the headers of its events: it notes its jobs in livectl's history itself.
+NOTES_JOBS = "livectl_notes_jobs"
 CLOSE_RESERVE_S = 0.3  # kept back for removing the reply queue
 BINDING_LIFETIME_MS = 10_000  # kombu sweeps the binding of a caller who died in between
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from math import inf
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -30,7 +31,7 @@ from livectl.ops.transport.orphans import Orphan
 from livectl.ops.transport.rabbitmq_held import RabbitHolder, patient_transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from livectl.ops.transport.guarded_channel import SetAside
 
@@ -47,6 +48,13 @@ MAX_START_S, START_LOOK_S = 1.0, 0.05  # that a child may take to begin a job; b
 REVOKES = ("revoke", "terminate")  # commands of remote control that name jobs
 
 
+class TellingBlueprint(consumer.Consumer.Blueprint):  # type: ignore[misc]
+    """Has the statistics of a worker say what its consumer tells of itself."""
+
+    def info(self, parent: Any) -> dict[str, Any]:
+        return {**super().info(parent), **parent.told}
+
+
 class FrugalConsumer(consumer.Consumer):  # type: ignore[misc]
     """Without what Celery's declares on RabbitMQ for nothing.
 
@@ -56,13 +64,27 @@ class FrugalConsumer(consumer.Consumer):  # type: ignore[misc]
     nothing by them to a direct exchange, which is the usual one and livectl's own.
     """
 
+    Blueprint = TellingBlueprint
+    told: Mapping[str, Any] = MappingProxyType({})  # in the statistics, and in the headers of events
+
     def __init__(self, *args: Any, app: Any = None, **options: Any) -> None:
         if all(queue.exchange.type == "direct" for queue in app.amqp.queues.values() if queue.exchange):
             self.Blueprint = BlueprintWithoutDelayedDelivery
         super().__init__(*args, app=app, **options)
 
+    @property
+    def event_dispatcher(self) -> Any:
+        """What sends its events."""
+        return self._event_dispatcher
 
-class BlueprintWithoutDelayedDelivery(consumer.Consumer.Blueprint):  # type: ignore[misc]
+    @event_dispatcher.setter
+    def event_dispatcher(self, dispatcher: Any) -> None:
+        if dispatcher is not None and self.told:
+            dispatcher.headers = {**dispatcher.headers, **self.told}
+        self._event_dispatcher = dispatcher
+
+
+class BlueprintWithoutDelayedDelivery(TellingBlueprint):
     default_steps = tuple(step for step in consumer.Consumer.Blueprint.default_steps if "delayed" not in step)
 
 
