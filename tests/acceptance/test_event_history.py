@@ -118,7 +118,8 @@ def test_a_killed_listener_leaves_nothing_on_rabbitmq_and_another_takes_its_plac
     monkeypatch.setattr(event_history, "has_other_workers", lambda _: True)
     beats = Beats(project)
     beats.first.step()
-    beats.first._source.close()  # type: ignore[union-attr] - as when its process is killed
+    assert beats.first._source is not None
+    beats.first._source.close()  # as when its process is killed
     wait_for(lambda: not beats.second.step(), what="the second beat to take over")
     with beats.app.connection_for_write() as connection, connection.channel() as channel:
         dispatcher = beats.app.events.Dispatcher(channel=channel, hostname="w@h")

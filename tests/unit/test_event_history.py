@@ -20,11 +20,11 @@ NOW = 1_800_000_000.0
 @pytest.fixture
 def app() -> Celery:
     made = Celery("heard", set_as_current=False)
-
-    @made.task(name="heard.add", shared=False)
-    def add() -> None: ...
-
+    made.task(name="heard.add", shared=False)(_task)
     return made
+
+
+def _task() -> None: ...
 
 
 def event(kind: str, after: float = 0.0, job: str = "a", **fields: Any) -> dict[str, Any]:
