@@ -119,12 +119,11 @@ def test_a_job_begun_before_anybody_listened_is_noted_as_far_as_its_sender_noted
     "body",
     [
         *(None, "text", 7, [None, []], {}, {"type": "task-started"}),
-        *(
-            {**STARTED, name: value}
-            for name in ("uuid", "hostname", "timestamp")
-            for value in (None, [], {}, "x" * 300)
-        ),
-        *({**STARTED, "timestamp": value} for value in (-1.0, 1e300, "now")),
+        *({**STARTED, name: None} for name in ("uuid", "hostname", "timestamp")),
+        *({**STARTED, name: "x" * 300} for name in ("uuid", "hostname", "timestamp")),
+        {**STARTED, "timestamp": -1.0},
+        {**STARTED, "timestamp": 1e300},
+        {**STARTED, "timestamp": "now"},
         {**STARTED, "uuid": ""},
         {**RECEIVED, "retries": -1},
         {**RECEIVED, "retries": "many"},
