@@ -37,7 +37,8 @@ from livectl.ops.limits.gate import Gate
 from livectl.ops.processes import running_settings
 from livectl.ops.protocol import dead_letter, message_faults, remote_control
 from livectl.ops.transport import dead_queue, rabbitmq, safe_transport, taking
-from livectl.ops.transport.consumer import LeasedConsumer, runs_at_once, runs_in_children, task_headers, was_redelivered
+from livectl.ops.transport.children import runs_in_children
+from livectl.ops.transport.consumer import LeasedConsumer, runs_at_once, task_headers, was_redelivered
 from livectl.ops.transport.dead_queue import BrokerKeeper
 from livectl.ops.transport.guarded_channel import READ_FAULTS, bound_decompression
 from livectl.ops.transport.rabbitmq import Line
@@ -304,7 +305,7 @@ class GuardedConsumer(LeasedConsumer):
         self._may_have_left_letters = self._may_have_left_letters and not self.guard.adopt_letters(self.app)
         handle = super().create_task_handler(*args, **options)
         may_raise = (*self.connection_errors, *self.channel_errors)
-        self.timer.call_repeatedly(SETTINGS_LOOK_S, self._look_at_settings)
+        self.look_again_and_again(SETTINGS_LOOK_S, self._look_at_settings)
 
         def on_task_received(message: Any) -> None:
             fault = self._find_fault(message)

@@ -9,7 +9,8 @@ from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import WorkerLostError
 from celery.worker import state
 
-from livectl.ops.transport.consumer import runs_in_children, was_redelivered
+from livectl.ops.transport.children import runs_in_children
+from livectl.ops.transport.consumer import was_redelivered
 from livectl.ops.transport.leases import LeasedQoS
 
 CLOCK_TOLERANCE_S = 0.5  # that this machine's clock may differ from the broker's
@@ -77,7 +78,13 @@ class GuardedRequest:
         error = error.exc if isinstance(error, ExceptionWithTraceback) else error
         was_told = self._is_cancelled or state.should_terminate
         self._has_killed_worker = isinstance(error, WorkerLostError | SystemExit) and not was_told
-        return super().on_failure(exc_info, *args, **options)  # type: ignore[misc]
+        job: Any = self
+        try:
+            return super().on_failure(exc_info, *args, **options)  # type: ignore[misc]
+        except Exception:
+            if self._has_killed_worker and job.task.acks_late and not job.acknowledged:
+                super().reject(requeue=True)  # type: ignore[misc]
+            raise
 
     def cancel(self, *args: Any, **options: Any) -> None:
         """Ended by its worker, which was told to end at once: this start says nothing about the job."""

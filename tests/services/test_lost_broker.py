@@ -110,6 +110,17 @@ def test_what_no_job_runs_for_is_put_back_at_once(server: LastingRedis, worker: 
     running.channel._pool.disconnect()
 
 
+def test_a_message_that_nobody_has_any_more_is_known(worker: Worker) -> None:
+    messages = [worker.take(), worker.take(), worker.take()]
+    qos, first = worker.channel.qos, messages[0].delivery_tag
+    messages[2].ack()
+    assert qos.unclaimed() == set()
+    del messages[0], messages[1:]
+    assert qos.unclaimed() == {first}
+    qos.reject(first, requeue=True)
+    assert qos.unclaimed() == set()
+
+
 def test_a_job_that_ends_meanwhile_does_not_run_again(server: LastingRedis, worker: Worker, store: redis.Redis) -> None:
     message = worker.take()
     server.kill()

@@ -172,6 +172,19 @@ def test_what_cannot_be_read_nor_set_aside_is_back_as_it_was(store_url: str, ser
     assert server.hlen("unacked") == server.zcard("unacked_index") == server.zcard("unacked_leases") == 0
 
 
+def test_what_has_no_place_to_say_that_it_comes_again_comes_again(store_url: str, server: redis.Redis) -> None:
+    publish(local_url(store_url), 1)
+    whole = json.loads(server.rpop("q") or b"")
+    server.rpush("q", json.dumps(whole | {"headers": None}))
+    connection = guarded(local_url(store_url), lambda *_: False)
+    with consuming(connection, "q"):
+        wait_for(lambda: drain(connection) and server.hlen("unacked") == 1, what="a note")
+        end_leases(server)
+        with guarded(local_url(store_url)) as other:
+            assert leases.sweep(other.default_channel) == 1
+    assert json.loads(server.rpop("q") or b"") == whole | {"headers": None}
+
+
 def test_a_worker_that_holds_enough_takes_no_more(store_url: str, server: redis.Redis) -> None:
     publish(local_url(store_url), *range(5))
     connection = guarded(local_url(store_url))

@@ -96,6 +96,20 @@ def test_a_job_that_its_worker_was_told_to_end_has_killed_nobody(is_told: bool) 
     assert (counted, request.requeued) == ([] if is_told else ["j"], 1)
 
 
+def test_a_job_goes_back_also_where_its_failure_cannot_be_told() -> None:
+    class Failing(FakeRequest):
+        acknowledged = False
+        task = SimpleNamespace(acks_late=True)
+
+        def on_failure(self, exc_info: Any) -> None:
+            raise RuntimeError
+
+    request: Any = guarded_request(Failing, SimpleNamespace())()
+    with pytest.raises(RuntimeError):
+        request.on_failure(SimpleNamespace(exception=WorkerLostError()))
+    assert request.requeued == 1
+
+
 @pytest.mark.parametrize(
     ("pool", "store", "had_one"),
     [("prefork", True, True), ("threads", True, False), ("threads", False, True)],

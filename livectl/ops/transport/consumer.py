@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from celery import signals
-from celery.concurrency import asynpool
 from celery.utils.log import get_logger
 from celery.worker import consumer, state
 from celery.worker.consumer.control import Control
@@ -23,7 +22,8 @@ from kombu.utils.functional import maybe_list
 from redis.exceptions import RedisError
 from vine import promise
 
-from livectl.ops.transport import delays, rabbitmq
+from livectl.ops.transport import children, delays, rabbitmq
+from livectl.ops.transport.children import runs_in_children
 from livectl.ops.transport.deafness import DeafnessWatch
 from livectl.ops.transport.guarded_channel import guarded_transport
 from livectl.ops.transport.leases import LeasedQoS, LeaseKeeper, held_by_worker
@@ -44,7 +44,8 @@ FIRST_RECONNECT_PAUSE_S, RECONNECT_PAUSE_STEP_S, MAX_RECONNECT_PAUSE_S = 0.5, 0.
 DOUBTFUL_S = 240.0
 MAX_ENDED_KEPT = 10_000
 
-MAX_START_S, START_LOOK_S = 1.0, 0.05  # that a child may take to begin a job; between two looks
+START_LOOK_S = 0.05  # between two looks whether it is known what is lost
+LOOK_INTERVAL_S = 5.0  # between two looks for what is forgotten
 REVOKES = ("revoke", "terminate")  # commands of remote control that name jobs
 
 
@@ -113,6 +114,9 @@ class LeasedConsumer(FrugalConsumer):
         self._begun: WeakSet[Any] = WeakSet()  # requests of earlier connections that the pool will run yet
         self._ended: OrderedDict[tuple[Any, ...], float] = OrderedDict()  # when which messages were acknowledged
         self._lost_at = float("inf")
+        self._child_watch = children.ChildWatch()
+        self._unclaimed: set[str] = set()  # messages that nobody held when it was last looked
+        self._looks: list[Any] = []  # what its timer does again and again
         super().__init__(*args, app=app, **options)
         self._rabbit_holder = RabbitHolder(app, self) if holds_briefly and rabbitmq.speaks_amqp(app) else None
         if keeper is not None:
@@ -153,12 +157,19 @@ class LeasedConsumer(FrugalConsumer):
         if self._lease_keeper is not None:
             LeasedQoS.clock_offset_s = delays.clock_offset(self.task_consumer.channel)
         handle: Callable[[Any], None] = super().create_task_handler(*args, **options)
+        while self._looks:  # since an earlier connection, where the timer is a thread
+            self.timer.cancel(self._looks.pop())
+        self.look_again_and_again(LOOK_INTERVAL_S, partial(self.call_soon, self._look_for_forgotten))
 
         def handle_or_delay(message: Any) -> None:
             if not self._delay(message):
                 handle(message)
 
         return handle_or_delay
+
+    def look_again_and_again(self, seconds: float, look: Callable[[], object]) -> None:
+        """Has the timer call it, until the connection is lost."""
+        self._looks.append(self.timer.call_repeatedly(seconds, look))
 
     def _delay(self, message: Any) -> bool:
         """Whether the message waits for its time with the broker from now on."""
@@ -335,8 +346,23 @@ class LeasedConsumer(FrugalConsumer):
 
     def register_with_event_loop(self, hub: Any) -> None:
         super().register_with_event_loop(hub)
-        if self._lease_keeper is not None and runs_in_children(self.pool):
-            hub.on_tick.add(self._stay_sure)
+        if runs_in_children(self.pool):
+            children.mend(self.pool)
+            if self._lease_keeper is not None:
+                hub.on_tick.add(self._stay_sure)
+
+    def _look_for_forgotten(self) -> None:
+        """Has done what this worker holds and nobody in it will do: its lease is renewed for as long as it lives."""
+        if runs_in_children(self.pool):
+            self._child_watch.look(self.pool._pool)
+        if self._lease_keeper is None or self.task_consumer is None or self.task_consumer.channel.closed:
+            return
+        qos = self.task_consumer.channel.qos
+        unclaimed = qos.unclaimed()
+        for tag in unclaimed & self._unclaimed:
+            logger.warning("a message of this worker's was forgotten, and goes back into its queue: %s", tag)
+            qos.reject(tag, requeue=True)
+        self._unclaimed = unclaimed
 
     def _stay_sure(self) -> None:
         """Lets go of all that was not begun, after this worker stood still for longer than its leases.
@@ -364,7 +390,7 @@ class LeasedConsumer(FrugalConsumer):
     def on_close(self) -> None:
         self._lost_at = time.monotonic()
         if runs_in_children(self.pool):
-            hear_of_starts(self.pool._pool)
+            children.hear_of_starts(self.pool._pool)
         else:  # such a pool has got all that was taken, and runs it
             self._begun.update(state.reserved_requests)
         self._send_acks()
@@ -396,33 +422,6 @@ def _is_over(request: Any) -> bool:
     return bool(request.acknowledged or request._already_cancelled or request._already_revoked)
 
 
-def runs_in_children(pool: Any) -> bool:
-    """Whether it runs its jobs in child processes."""
-    return bool(getattr(pool, "uses_semaphore", False))
-
-
 def runs_at_once(pool: Any) -> bool:
     """Whether a job begins when the pool is given it: no pool of threads, which has it wait for one."""
     return runs_in_children(pool) or type(pool).__module__.endswith(".solo")
-
-
-def hear_of_starts(processes: Any) -> None:
-    """Waits until the children have begun what they were handed, a second at most.
-
-    Celery forgets what was not begun when it loses its broker or ends. What a child has by then runs all the same: its
-    job is done once more by another worker, and the child waits for half a minute for its answer to be read.
-    """
-    results, until = processes._result_handler, time.monotonic() + MAX_START_S
-    while (handed := _handed_jobs(processes)) and time.monotonic() < until:
-        for job in handed:
-            if (writer := job._writer()) in processes._active_writers:
-                processes._flush_writer(job._write_to, writer)
-        ready, _, _ = asynpool._select({job._write_to.outqR_fd for job in handed}, timeout=START_LOOK_S)
-        for descriptor in ready:
-            results._flush_outqueue(descriptor, int, processes._fileno_to_outq, results.on_state_change)
-
-
-def _handed_jobs(processes: Any) -> list[Any]:
-    """What was at least partly given to a child that lives, and is not known to have been begun."""
-    jobs = [job for job in [*processes._cache.values()] if job._write_to and not job._accepted]
-    return [job for job in jobs if job._write_to._is_alive()]

@@ -41,6 +41,7 @@ TAGS_PER_CALL = 1_000
 REPLY_TIMEOUT_S = 4.0  # of the connection that renews: half a lease
 SURE_S = LEASE_S - 1.0  # since it was last renewed, a lease lasts
 END_LOOK_S = 0.01  # between two looks whether the thread has ended
+OWN_REFERENCES = 2  # to a message: its place in the table of what is held, and the call that counts
 ACK_S = 0.05  # until what the broker was told is known here
 
 # KEYS: leases, index of kombu. ARGV: seconds of a lease, age from which kombu's own note is renewed, tags.
@@ -144,6 +145,13 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
         except self.channel.connection_errors:
             self.memory.unsent_acks.add(delivery_tag)
         virtual.QoS.ack(self, delivery_tag)
+
+    def unclaimed(self) -> set[str]:
+        """What is held, and whose message nobody has but this table: no one is left who could acknowledge it."""
+        held = [tag for tag in list(self._delivered) if tag not in self._dirty]
+        return {
+            tag for tag in held if tag in self._delivered and sys.getrefcount(self._delivered[tag]) <= OWN_REFERENCES
+        }
 
     def settle(self, delivery_tag: str) -> None:
         """Acknowledges what another process holds, or held."""
@@ -306,7 +314,7 @@ class LeaseKeeper:
             pipe.hdel(messages, *ended)
             pipe.execute()
             memory.unsent_acks.difference_update(ended)
-        held = [tag for known in self._channels for tag in list(known.qos._delivered)]
+        held = [tag for known in self._channels for tag in list(known.qos._delivered) if tag not in known.qos._dirty]
         tags = [*dict.fromkeys((*held, *self._held_elsewhere()))]
         asked_at, gone = time.monotonic(), []
         for start in range(0, max(1, len(tags)), TAGS_PER_CALL):
@@ -427,6 +435,8 @@ def _pushes(channel: Any, tag: str, note: bytes | None) -> list[tuple[str, str |
         topic = channel.exchange_types["topic"]
         for queue in topic.lookup(channel.get_table(exchange), exchange, routing_key, None) or {routing_key}:
             channel._do_restore_message(message, "", queue, pipe)
+    if not pipe.pushes:  # it has no place to say that it comes again; whoever takes it next makes it a dead letter
+        pipe.rpush(routing_key, dumps(message))
     return [(channel.global_keyprefix + key, text) for key, text in pipe.pushes]
 
 
