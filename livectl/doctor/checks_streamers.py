@@ -218,7 +218,7 @@ def check_parsers(facts: Facts) -> Iterator[Finding]:
 
 
 def check_failing_targets(facts: Facts) -> Iterator[Finding]:
-    for failing in facts.platforms.failing_targets:
+    for failing in facts.alerts.failing:
         yield Finding(
             id="alerts-failing",
             level="bad",

@@ -55,7 +55,7 @@ ASKED_THROUGH: dict[ServerRole, tuple[str, ...]] = {
         "failed_jobs",
         "endless_results",
     ),  # without results, failed jobs are those of the log in the store
-    "store": ("beats", "dead_letters", "platforms"),
+    "store": ("beats", "dead_letters", "platforms", "alerts"),
 }
 APP_GAP = Gap("the app cannot be loaded", ("app-broken", "settings-mixed", "django-setup"))
 CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
@@ -211,11 +211,13 @@ def _store_queries(
 ) -> dict[str, Query[Any]]:
     ask = partial(_question, store)
     own_store = store if not facts.app else None  # streamers are livectl's own
+    told_store = store if settings.alerts else None  # beats of any app tell what they watch
     read_platforms = _question(own_store, lambda there: collect_state.read_platforms(there, settings, facts.now))
     return {
         "beats": Query(ask(collect_state.read_beats), facts.beats),
         "dead_letters": Query(ask(partial(collect_state.read_dead_letters, app_deployment)), facts.dead_letters),
         "platforms": Query(read_platforms, facts.platforms),
+        "alerts": Query(_question(told_store, lambda there: collect_state.read_alerts(there, settings)), facts.alerts),
     }
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from livectl import redis_client, server_check
 from livectl.doctor.facts import (
+    AlertFacts,
     BeatFacts,
     DeadLetterFacts,
     DelayedMessage,
@@ -131,8 +132,7 @@ def find_endless_results(deployment: Deployment) -> tuple[str, ...]:
 
 
 def read_platforms(store: Address, settings: Settings, now: float) -> PlatformFacts:
-    """The follow list, its platforms and the targets of alerts, as the store knows them: no platform is asked."""
-    from livectl.live.alerts.outbox import Outbox
+    """The follow list and its platforms, as the store knows them: no platform is asked."""
     from livectl.live.follows import follow_list
     from livectl.live.store import Store
 
@@ -140,7 +140,6 @@ def read_platforms(store: Address, settings: Settings, now: float) -> PlatformFa
         live_store = Store(client)
         healths, records = live_store.health(now), live_store.all_streamers()
         waiting = follow_list.find_waiting(live_store, settings.follows, records)
-        target_states = Outbox(client, "").target_states(list(settings.alerts))
     new, stamp = [record for record in waiting.streamers if not record.unresolved], read_stamp(settings.follows)
     everyone = [*records, *waiting.streamers]
     return PlatformFacts(
@@ -153,16 +152,22 @@ def read_platforms(store: Address, settings: Settings, now: float) -> PlatformFa
         list_changed=stamp.placed_at if new and stamp else None,
         list_path=str(settings.follows),
         list_problem=waiting.problem,
-        without_key=tuple(
-            platform for platform in sorted({record.platform for record in everyone}) if _lacks_key(platform, settings)
-        ),
-        targets=len(target_states),
-        failing_targets=tuple(
-            FailingTarget(target=name, since=state.troubled_since, tries=state.tries, problem=state.problem)
-            for name, state in target_states.items()
-            if state.troubled_since is not None
-        ),
+        without_key=tuple(name for name in sorted({each.platform for each in everyone}) if _lacks_key(name, settings)),
     )
+
+
+def read_alerts(store: Address, settings: Settings) -> AlertFacts:
+    """The targets of alerts, and how the last tries went: nothing is sent."""
+    from livectl.live.alerts.outbox import Outbox
+
+    with redis_client.using_store(store) as client:
+        states = Outbox(client, "").target_states(list(settings.alerts))
+    failing = (
+        FailingTarget(target=name, since=state.troubled_since, tries=state.tries, problem=state.problem)
+        for name, state in states.items()
+        if state.troubled_since is not None
+    )
+    return AlertFacts(targets=len(states), failing=tuple(failing))
 
 
 def _lacks_key(name: str, settings: Settings) -> bool:

@@ -160,7 +160,7 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class PlatformFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The platforms of the streamers who are followed, and the targets of their alerts."""
+    """The platforms of the streamers who are followed."""
 
     health: tuple[PlatformHealth, ...] = ()
     followed: int = 0  # streamers that are asked
@@ -171,9 +171,14 @@ class PlatformFacts(msgspec.Struct, frozen=True, kw_only=True):
     list_changed: float | None = None  # when that was
     list_path: str = ""
     list_problem: str = ""  # why its file cannot be read
-    targets: int = 0
     without_key: tuple[str, ...] = ()  # platforms that answer only with a key, which the settings do not have
-    failing_targets: tuple[FailingTarget, ...] = ()
+
+
+class AlertFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The targets of alerts: of streamers, and of what beats of any app watch."""
+
+    targets: int = 0
+    failing: tuple[FailingTarget, ...] = ()
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,6 +226,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     endless_results: tuple[str, ...] = ()  # keys of some results without expiry
     dead_letters: DeadLetterFacts = DeadLetterFacts()
     platforms: PlatformFacts = PlatformFacts()
+    alerts: AlertFacts = AlertFacts()
     gaps: dict[str, Gap] = {}  # what could not be looked at
     not_applicable: dict[str, str] = {}  # what this app has not, and why
 

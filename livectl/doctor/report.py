@@ -191,7 +191,7 @@ NOTES = _notes(
     ("check_parsers", "parser-broken", "Each platform answers in a shape that is known", "platforms"),
     ("check_platforms_that_emptied", "platform-emptied", "No platform lost everybody at once", "platforms"),
     ("check_unread_streamers", "streamers-unread", "Each streamer could be read lately", "platforms"),
-    ("check_failing_targets", "alerts-failing", "Alerts reach each target", "platforms"),
+    ("check_failing_targets", "alerts-failing", "Alerts reach each target", "alerts"),
     ("check_watch_missing", "watch-missing", "A beat watches where targets listen to `job`", "beats"),
 )
 # part of the facts -> its name, and what was seen of it
@@ -227,7 +227,8 @@ PARTS: dict[str, tuple[str, Callable[[Facts], str]]] = {
     "dead_letters": ("dead letters", lambda facts: format_count(facts.dead_letters.count, "dead letter")),
     "processes": ("processes", lambda facts: f"{format_count(len(facts.processes), 'process', plural='processes')} "
                                              "here"),
-    "platforms": ("streamers, platforms and alerts", lambda facts: _platforms_evidence(facts.platforms)),
+    "platforms": ("streamers and platforms", lambda facts: _platforms_evidence(facts.platforms)),
+    "alerts": ("alerts", lambda facts: format_count(facts.alerts.targets, "target")),
 }
 # fmt: on
 NOT_LOOKED_AT = "not-looked-at"
@@ -301,7 +302,7 @@ def _platforms_evidence(platforms: PlatformFacts) -> str:
     streamers = f"{format_count(platforms.followed, 'streamer')}{f' on {names}' if names else ''}"
     lines = format_count(len(platforms.unresolved), "line")
     waiting = f", {platforms.waiting} not taken over yet" if platforms.waiting else ""
-    return f"{streamers}{waiting}, {lines} that lead to nobody, {format_count(platforms.targets, 'target')}"
+    return f"{streamers}{waiting}, {lines} that lead to nobody"
 
 
 def settings_view(facts: Facts) -> View:

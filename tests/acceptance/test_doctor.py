@@ -15,6 +15,8 @@ import redis
 
 from livectl.address import Address
 from livectl.doctor import collect_app
+from livectl.live.alerts.message import Alert
+from livectl.live.alerts.outbox import Outbox
 from livectl.ops.jobs import dead_letters
 from livectl.ops.protocol.dead_letter import DeadLetter
 from tests.support import example_projects
@@ -125,7 +127,13 @@ def test_that_no_worker_runs_is_said_and_bad_where_jobs_wait(plain: Project) -> 
     assert (found["id"], found["level"], plain.ask("doctor").returncode) == ("workers-missing", "warn", 0)
     assert plain.ask("call", "proj.tasks.add", "1", "2", "--force").returncode == 0
     (plain.folder / "livectl.yaml").write_text("alerts: {ops: {command: [x], on: [job]}, film: {command: [x]}}\n")
-    found, watch = plain.data("doctor")
+    with client(plain.environ["PROJ_BROKER"]) as store:
+        outbox = Outbox(store, "token")
+        outbox.lease("ops", 1.0, 60.0, "1-0")
+        alert = Alert(target="ops", kind="job", title="t", body="", first="1-0", last="1-0")
+        outbox.mark_failed(alert, 2.0, "exit 1", 3.0)
+    failing, found, watch = sorted(plain.data("doctor"), key=lambda row: str(row["id"]))
+    assert (failing["id"], failing["evidence"].split(": ")[1]) == ("alerts-failing", "exit 1")
     assert (found["id"], found["level"], found["evidence"]) == (
         "workers-missing",
         "bad",

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 def findings(store_url: str, folder: Path, now: float) -> list[tuple[str, str]]:
     """What doctor finds of streamers, and its evidence."""
-    platforms = collect_state.read_platforms(Address.parse(store_url), settings.load({}, folder), now)
-    found = report.run_checks(Facts(now=now, platforms=platforms))
+    store, found_settings = Address.parse(store_url), settings.load({}, folder)
+    platforms = collect_state.read_platforms(store, found_settings, now)
+    alerts = collect_state.read_alerts(store, found_settings)
+    found = report.run_checks(Facts(now=now, platforms=platforms, alerts=alerts))
     return sorted((finding.id, finding.evidence) for finding in found)
 
 

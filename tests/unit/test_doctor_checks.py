@@ -24,6 +24,7 @@ from livectl.doctor import (
 )
 from livectl.doctor.checks_app import NO_FLASK_CONTEXT
 from livectl.doctor.facts import (
+    AlertFacts,
     AppProcess,
     BeatFacts,
     DeadLetterFacts,
@@ -281,7 +282,7 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
     (Facts(now=300.0, platforms=PlatformFacts(unread=(lost(State.NETWORK),))), []),
     (platform_facts(parser_broken=1.0), ["parser-broken"]),
     (
-        Facts(platforms=PlatformFacts(failing_targets=(FailingTarget(target="t", since=1.0, tries=2, problem="p"),))),
+        Facts(alerts=AlertFacts(failing=(FailingTarget(target="t", since=1.0, tries=2, problem="p"),))),
         ["alerts-failing"],
     ),
     (Facts(job_targets=("ops",)), ["watch-missing"]),
