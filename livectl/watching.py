@@ -56,12 +56,12 @@ class WatchingScheduler(Scheduler):
             self._listener.start()
         return super().tick(*args, **kwargs)
 
-    def close(self) -> None:
+    def release(self) -> None:
         if self._watcher is not None:
             self._ended.set()
             self._watcher.join(STOP_S)
             self._listener.join(STOP_S)
-        super().close()
+        super().release()
 
     def _watch_on(self) -> None:
         """Looks every few seconds for as long as this beat lives."""

@@ -89,6 +89,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         self._last_claimed: dict[str, int] = {}  # entry -> due instant of its last run that some beat claimed
         self._polled_at = self._planned_at = float("-inf")
         self._is_disconnected = False
+        self._is_ticking = self._is_ending = False
         super().__init__(app, *args, **kwargs)
         self.max_interval = min(self.max_interval, POLL_INTERVAL_S)
 
@@ -145,6 +146,16 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
 
     def tick(self, *_args: Any, **_kwargs: Any) -> float:
         """Sends what is due. Returns the seconds until there is something to do again."""
+        self._is_ticking = True
+        try:
+            wait = self._try_tick()
+        finally:
+            self._is_ticking = False
+        if self._is_ending:  # the signal's own exception was lost on its way
+            raise SystemExit
+        return wait
+
+    def _try_tick(self) -> float:
         try:
             wait = self._run_tick()
         except CONNECTION_ERRORS as error:
@@ -294,6 +305,17 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
             store.close()
 
     def close(self) -> None:
+        """Celery does so in its handler of signals and once more when it has left the loop: not amid a tick.
+
+        What the tick reads from would be closed under it, and its error about that would hide the end.
+        """
+        if self._is_ticking:
+            self._is_ending = True
+        else:
+            self.release()
+
+    def release(self) -> None:
+        """Says that this beat is gone, and lets go of store and broker."""
         if self._watch:
             running_settings.forget_start("beat", self._watch.started)
         if self._store is not None:

@@ -461,6 +461,26 @@ def test_a_bad_entry_is_named_and_stops_no_other(world: World, log: pytest.LogCa
     assert world.store.zcard(run_store.PENDING_KEY) == 0
 
 
+def test_a_signal_amid_a_tick_ends_the_beat_though_its_exception_is_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Celery's handler closes the scheduler and raises SystemExit, in whose place a `finally` of a client may raise."""
+    beat = world.beat()
+    world.tick()
+    seen: list[bool] = []
+
+    def interrupted(*_: Any) -> None:
+        beat.close()
+        seen.append(bool(world.heartbeats()))
+        raise ValueError("I/O operation on closed file")
+
+    monkeypatch.setattr(beat, "_run_tick", interrupted)
+    with pytest.raises(SystemExit):
+        beat.tick()
+    beat.close()
+    assert (seen, world.heartbeats()) == ([True], {}), "it is closed when the tick is over, and not before"
+
+
 class Breaking(schedule):  # type: ignore[misc]
     """A schedule that needs something which is not always there."""
 
