@@ -28,6 +28,15 @@ function wait(milliseconds) {
   timer = setTimeout(look, milliseconds);
 }
 
+// A form is on its way: what it changes is shown by the page that comes next, and this one may be gone by then.
+export function leave() {
+  const before = asking;
+  asking = null;
+  if (before) before.abort();
+  hush();
+  wait(PATIENCE);
+}
+
 // Looks no later than this: what comes again and again puts off nothing.
 function hasten(milliseconds) {
   if (due - Date.now() > milliseconds) wait(milliseconds);
@@ -145,8 +154,10 @@ function match(old, fresh) {
   }
 }
 
+// What a visitor has opened, the question whether they are sure above all, stays open.
 function matchAttributes(old, fresh) {
-  for (const {name} of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  const isTheirs = (name) => name === "open" && old.nodeName === "DETAILS";
+  for (const {name} of [...old.attributes]) if (!fresh.hasAttribute(name) && !isTheirs(name)) old.removeAttribute(name);
   for (const {name, value} of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
 }
 

@@ -1,5 +1,5 @@
 // Wires the page: what is shown stays as the server has it, the filter works as one types, keys move about.
-import {choose, start} from "./live.js";
+import {choose, leave, start} from "./live.js";
 import {listenToKeys} from "./keys.js";
 import {offerNotifications} from "./notify.js";
 
@@ -13,7 +13,8 @@ document.addEventListener("input", (event) => {
   typing = setTimeout(choose, TYPING, form);
 });
 document.addEventListener("submit", (event) => {
-  if (event.target.id !== "filter") return;
+  if (event.target.method === "dialog") return;
+  if (event.target.id !== "filter") return leave();
   event.preventDefault();
   choose(event.target);
 });

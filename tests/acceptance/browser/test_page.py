@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.keys import Keys
 
 from livectl import audit
@@ -317,7 +318,16 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
 
 
 def press(chromium: Chrome, selector: str) -> None:
-    chromium.find_element("css selector", selector).click()
+    """Whatever stands there by then: the page may just be changed to what the server has."""
+    wait_for(lambda: is_pressed(chromium, selector), what=f"{selector} to be there")
+
+
+def is_pressed(chromium: Chrome, selector: str) -> bool:
+    try:
+        chromium.find_element("css selector", selector).click()
+    except (NoSuchElementException, StaleElementReferenceException):
+        return False
+    return True
 
 
 def test_what_is_followed_paused_and_tried_is_done_by_a_click(
