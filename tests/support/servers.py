@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+
+# Below those that the kernel gives to whoever connects: one of these is taken by chance while its server starts.
+PORTS = (15_000, 32_000)
+_DICE = random.SystemRandom()  # several runs may go on at once
+_TAKEN: list[socket.socket] = []
 
 ANSWER_S = 0.05  # that a Redis needs at most to write its answers
 
@@ -78,9 +85,28 @@ def lasting_redis(folder: Path) -> Iterator[LastingRedis]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that stays free until it is wanted, and between two lives of a server: no other test process is given it."""
+    for _ in range(1_000):
+        port = _DICE.randrange(*PORTS)
+        if _is_ours(port) and not accepts(port):
+            return port
+    raise AssertionError("no port is free")
+
+
+def _is_ours(port: int) -> bool:
+    """Takes it with a name that the kernel gives once, and takes back when this process ends; elsewhere by chance."""
+    name = socket.socket(socket.AF_UNIX)
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+        if sys.platform == "linux":
+            name.bind(f"\0livectl-tests-port-{port}")
+    except OSError:
+        name.close()
+        return False
+    _TAKEN.append(name)
+    return True
 
 
 def accepts(port: int) -> bool:
