@@ -1,0 +1,35 @@
+"""What all tests with processes share: servers have as long as a test may take."""
+
+from __future__ import annotations
+
+import pytest
+
+from livectl import redis_client, server_check
+from livectl.ops import deployment
+from livectl.ops.cluster import broadcast, queues
+from livectl.ops.cluster.workers import WorkerControl
+from livectl.ops.jobs.status import StatusLookup
+from tests.support.waiting import HANG_SECONDS
+
+ASKING = (
+    *(redis_client.connect, server_check.check_server, server_check.ask_rabbitmq, deployment.check_broker),
+    *(broadcast.connect, queues.measure, StatusLookup.__init__, WorkerControl.__init__),
+)
+
+
+@pytest.fixture(autouse=True)
+def servers_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person at a terminal has an answer, or the reason why not, in seconds: not so a test on a busy machine."""
+    usual = redis_client.SERVER_TIMEOUT_S
+    for function in ASKING:
+        defaults = function.__defaults__ or ()
+        assert usual in defaults, function
+        monkeypatch.setattr(
+            function, "__defaults__", tuple(HANG_SECONDS if each == usual else each for each in defaults)
+        )
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers on a Redis are waited for as well. Each question to one that keeps silent lasts long then."""
+    monkeypatch.setattr(broadcast, "REPLY_TIMEOUT_S", HANG_SECONDS / 4)
