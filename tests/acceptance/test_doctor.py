@@ -140,7 +140,7 @@ def test_that_no_worker_runs_is_said_and_bad_where_jobs_wait(plain: Project) -> 
         outbox.lease("ops", 1.0, 60.0, "1-0")
         alert = Alert(target="ops", kind="job", title="t", body="", first="1-0", last="1-0")
         outbox.mark_failed(alert, 2.0, "exit 1", 3.0)
-    failing, found, watch = sorted(plain.data("doctor"), key=lambda row: str(row["id"]))
+    failing, watch, found = sorted(plain.data("doctor"), key=lambda row: str(row["id"]))
     assert (failing["id"], failing["evidence"].split(": ")[1]) == ("alerts-failing", "exit 1")
     assert (found["id"], found["level"], found["evidence"]) == (
         "workers-missing",
