@@ -75,7 +75,7 @@ def consumer() -> Iterator[GuardedConsumer]:
 
 def message(channel: Channel, tag: int, **headers: Any) -> Message:
     known = {"id": "a", "task": "proj.add", "retries": 0}
-    return Message(channel=channel, delivery_tag=tag, headers=known | headers, delivery_info={"redelivered": tag > 1})
+    return Message(channel=channel, delivery_tag=tag, headers=known | headers, delivery_info={"redelivered": tag != 1})
 
 
 def test_a_job_that_runs_takes_the_message_for_its_own(consumer: GuardedConsumer) -> None:
@@ -100,7 +100,7 @@ def test_one_that_dies_afterwards_gives_it_back(consumer: GuardedConsumer) -> No
 
 @pytest.mark.parametrize(
     ("headers", "cancelled"),
-    [({"retries": 1}, False), ({"sent": 5.0}, False), ({"id": "b"}, False), ({}, True)],
+    [({"retries": 1}, False), ({"sent": 5.0}, False), ({"id": "b"}, False), ({"eta": "later"}, False), ({}, True)],
     ids=str,
 )
 def test_another_try_or_sending_of_it_is_a_job_of_its_own(
@@ -126,6 +126,16 @@ def test_one_that_ended_is_acknowledged_where_that_may_have_got_lost(
         consumer._lost_at = time.monotonic() + lost_after_s
     assert consumer.adopt(message(now, 2)) is adopted
     assert now.told == ([2] if adopted else [])
+
+
+@pytest.mark.parametrize(("again", "is_same"), [("7c1b.unread-4", True), ("9a3f", False), ("9a3f.unread-4", False)])
+def test_on_redis_a_job_sent_again_by_its_id_is_told_by_its_tag(
+    consumer: GuardedConsumer, again: Any, *, is_same: bool
+) -> None:
+    first: Any = "7c1b"
+    consumer._lost_at = time.monotonic()
+    Request(message(Channel(), first), consumer).acknowledge()
+    assert consumer.adopt(message(Channel(), again)) is is_same
 
 
 def test_one_that_ends_while_it_takes_over_acknowledges_both(consumer: GuardedConsumer) -> None:

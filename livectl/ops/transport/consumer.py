@@ -412,9 +412,15 @@ def was_redelivered(message: Any) -> bool:
 
 
 def _message_key(message: Any) -> tuple[Any, ...]:
-    """What tells the messages of all tries of a job apart, and of one that was sent again by its id."""
-    headers = task_headers(message)
-    return headers.get("id"), headers.get("retries") or 0, headers.get("sent")
+    """What tells the messages of all tries of a job apart, and of one that was sent again by its id.
+
+    kombu gives each message of Redis a tag when it is sent; on RabbitMQ there is only what it says.
+    """
+    headers, tag, body = task_headers(message), message.delivery_tag, message.body
+    try_of_it = headers.get("id"), headers.get("retries") or 0, headers.get("sent")
+    if isinstance(tag, str):
+        return *try_of_it, tag.partition(".")[0]
+    return *try_of_it, headers.get("eta"), hash(body if isinstance(body, str) else bytes(body or b""))
 
 
 def _is_over(request: Any) -> bool:
