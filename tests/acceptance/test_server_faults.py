@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.support.rabbitmq import RabbitMQ
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.silent]
 
 ID = "8b0d1d2e-52d4-4d4f-8f0c-5a1c9c1ed3a1"
 APP = """
