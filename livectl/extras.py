@@ -14,6 +14,7 @@ from livectl.errors import UsageError
 MODULES = {
     "alerts": "apprise",
     "eventlet": "eventlet",
+    "eventsub": "websockets",
     "flower": "flower",
     "gevent": "gevent",
     "migrate": "libcst",

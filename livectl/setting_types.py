@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 from livectl.address import MAX_PORT, Address
 from livectl.errors import SecretUnsetError, SettingsError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 RedisAddress = Annotated[Address, "of a Redis"]
 Port = Annotated[int, "of TCP"]
 Endpoint = Annotated[str, "scheme, host and port"]
+PublicUrl = Annotated[str, "https, host and path"]
 CeleryValue = Annotated[Any, "as it is, or from env: or file:"]  # a Secret where that is unset
 
 
@@ -93,6 +95,7 @@ def value_readers(environ: Mapping[str, str], folder: Path, secret_files: set[Pa
         PlaceText: parse_place,
         Port: _parse_port,
         Endpoint: lambda value: _parse_endpoint(text(value)),
+        PublicUrl: lambda value: _parse_public_url(text(value)),
         CeleryValue: texts.celery_value,
     }
 
@@ -107,3 +110,18 @@ def _parse_endpoint(text: str) -> Endpoint:
     if not text.startswith(("http://", "https://")):
         raise SettingsError("requests are sent to an http address", "Write http://127.0.0.1:9000.")
     return text
+
+
+def _parse_public_url(value: str) -> PublicUrl:
+    """Without the slash at its end."""
+    hint = "Write https://live.example.org, which leads to the page."
+    try:
+        parts = urlsplit(value)
+        is_plain = bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+    except ValueError:
+        is_plain = False
+    if not is_plain or not value.isascii() or not value.isprintable() or " " in value:
+        raise SettingsError("this is no address of a page", hint)
+    if parts.scheme != "https" or parts.query or parts.fragment:
+        raise SettingsError("an address that the world reaches begins with https:// and ends with a path", hint)
+    return value.rstrip("/")

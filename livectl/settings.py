@@ -13,7 +13,7 @@ from livectl import placeholders
 from livectl.address import Address
 from livectl.errors import SecretUnsetError, SettingsError
 from livectl.secret import KNOWN, Secret, UnsetAddress, resolve_secret, secret_file
-from livectl.setting_types import CeleryValue, Endpoint, Port, RedisAddress, value_readers
+from livectl.setting_types import CeleryValue, Endpoint, Port, PublicUrl, RedisAddress, value_readers
 from livectl.task_settings import Retry, TaskSettings, Unique
 from livectl.units import ByteSize, Duration, Rate, TimeOfDay, Timezone, Window  # noqa: TC001 - msgspec reads them
 from livectl.worker_options import WorkerSettings  # noqa: TC001 - likewise
@@ -129,6 +129,7 @@ class Web(msgspec.Struct, frozen=True, kw_only=True):
     # more of them, each by a name that the audit log shows: {me: {token: env:MY_TOKEN, role: manage}}
     tokens: dict[str, WebToken] = {}
     images: bool = True  # whether covers and avatars are asked for and shown
+    public_url: PublicUrl | None = None  # where the world reaches the page, for what `push` has sent there
 
 
 class Up(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,6 +208,7 @@ class FileSettings(msgspec.Struct, frozen=True, kw_only=True):
     follows: Path = Path("follows.yaml")  # the follow list, beside this one
     alerts: dict[str, Target] = {}  # who is told, by a name of your choice
     platforms: dict[str, PlatformSettings] = {}  # your keys, by platform
+    push: tuple[Literal["twitch", "kick", "youtube"], ...] = ()  # which platforms tell of go-lives by themselves
     polling: Polling = Polling()  # how often streamers are asked after
     network: Network = Network()  # how platforms are reached
     web: Web = Web()  # the page

@@ -143,7 +143,8 @@ def test_the_weights_of_the_follow_list_are_read(store: Store, push_store: PushS
     assert sorted(push_store.followed("demo")) == [("a", 5.0, "z" * 168), ("b", 1.0, "")]
 
 
-def test_a_message_is_new_once(push_store: PushStore) -> None:
-    assert push_store.is_new("kick", "m-1", 60)
-    assert not push_store.is_new("kick", "m-1", 60)
-    assert push_store.is_new("kick", "m-2", 60)
+def test_a_message_is_known_once_it_is_noted(push_store: PushStore) -> None:
+    assert not push_store.was_seen("kick", "m-1")
+    push_store.note_seen("kick", "m-1", 60)
+    assert push_store.was_seen("kick", "m-1")
+    assert not push_store.was_seen("kick", "m-2")

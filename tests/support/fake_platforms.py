@@ -43,7 +43,7 @@ class Fakes:
     @property
     def connect_to(self) -> dict[str, str]:
         """The setting `network.connect_to` that leads every platform here."""
-        return dict.fromkeys(SITES, self.url)
+        return dict.fromkeys([*SITES, *self.plan.played], self.url) | self.plan.elsewhere
 
     def requests_to(self, platform: str) -> int:
         return self.counts[platform]
@@ -70,6 +70,9 @@ class Server(ThreadingHTTPServer):
 def respond(plan: Plan, request: SiteRequest) -> tuple[str, SiteResponse, Trouble | None]:
     """The platform of the request, its response, and the trouble it is in."""
     platform, site = SITES.get(request.host, ("", None))
+    played = plan.played.get(request.host)
+    if played and (response := played(request)):
+        return platform or request.host, response, None
     if site is None:
         return "", SiteResponse(status=421), None
     trouble = plan.trouble.get(platform)
@@ -101,7 +104,7 @@ def _handler(fakes: Fakes) -> type[BaseHTTPRequestHandler]:
                 fakes.closing.wait(fakes.slow_seconds)
             self._send(response)
 
-        do_POST = do_GET  # noqa: N815 - the name the base class calls
+        do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815 - the names the base class calls
 
         def _send(self, response: SiteResponse) -> None:
             self.send_response(response.status)

@@ -219,7 +219,7 @@ class Transfer:
         handle.setopt(pycurl.URL, route.url)
         handle.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         handle.setopt(pycurl.NOSIGNAL, 1)
-        handle.setopt(pycurl.CAINFO, _ca_file())
+        handle.setopt(pycurl.CAINFO, ca_file())
         handle.setopt(pycurl.CONNECTTIMEOUT_MS, int(CONNECT_TIMEOUT_S * 1000))
         handle.setopt(pycurl.PROXY, self._routes.proxy)  # when empty, curl ignores the environment's proxy too
         handle.setopt(pycurl.ACCEPT_ENCODING, "")  # whatever this curl can unpack
@@ -288,7 +288,7 @@ def _format_headers(headers: dict[str, str], host: str) -> list[str]:
 
 
 @cache
-def _ca_file() -> str:
+def ca_file() -> str:
     """The certificates that this machine trusts, or certifi's when it has none."""
     path = ssl.get_default_verify_paths().cafile
     if path:

@@ -94,6 +94,11 @@ class PushStore:
         for part in _parts(sorted(wanted - before)):
             self._client.zadd(name, dict.fromkeys(part, now), nx=True)
 
+    def uncover(self, platform: str, ids: Sequence[str]) -> None:
+        """The platform tells of these no more."""
+        if ids:
+            self._client.zrem(f"livectl:pushed:{platform}", *ids)
+
     def put_off(self, limits: PollingLimits, now: float, ahead: float, since: float) -> int:
         """Lets nobody fall due within the next seconds of whom the platform tells, and was read since it does so.
 
@@ -112,6 +117,11 @@ class PushStore:
         """Those among these who wait for their turn are asked at once."""
         if ids:
             self._client.zadd(f"livectl:due:{platform}", dict.fromkeys(ids, now), xx=True, lt=True)
+
+    def doubt(self, platform: str, ids: Sequence[str], until: float) -> None:
+        """Those among these of whom the platform tells are asked as ever until they are read after this instant."""
+        if ids:
+            self._client.zadd(f"livectl:pushed:{platform}", dict.fromkeys(ids, until), xx=True)
 
     # How it fares
 
@@ -142,9 +152,11 @@ class PushStore:
         fields = {name: value for name, value in self.notes(platform).items() if name in PushHealth.__struct_fields__}
         return msgspec.convert({**fields, "platform": platform}, PushHealth, strict=False)
 
-    def is_new(self, platform: str, message_id: str, seconds: float) -> bool:
-        """Whether a message was not seen in so many seconds; it is, from now on."""
-        return bool(self._client.set(f"livectl:push-seen:{platform}:{message_id}", 1, nx=True, px=int(seconds * 1000)))
+    def was_seen(self, platform: str, message_id: str) -> bool:
+        return bool(self._client.exists(f"livectl:push-seen:{platform}:{message_id}"))
+
+    def note_seen(self, platform: str, message_id: str, seconds: float) -> None:
+        self._client.set(f"livectl:push-seen:{platform}:{message_id}", 1, px=int(seconds * 1000))
 
     # Subscriptions with a hub, which each end at a time of their own
 

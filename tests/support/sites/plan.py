@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 # What a streamer does. `skipped`: live, but left out of answers about several; `poison`: spoils the batch it is in.
 Kind: TypeAlias = Literal[
@@ -40,6 +40,9 @@ class Plan:
     scenes: dict[tuple[str, str], Scene] = field(default_factory=dict)
     trouble: dict[str, Trouble] = field(default_factory=dict)  # by platform
     lock: threading.Lock = field(default_factory=threading.Lock)
+    # By host: what is asked first, and leaves to the site what it answers nothing to.
+    played: dict[str, Callable[[SiteRequest], SiteResponse | None]] = field(default_factory=dict)
+    elsewhere: dict[str, str] = field(default_factory=dict)  # hosts that another server plays, and its address
 
     def show(self, platform: str, streamer_id: str, kind: Kind, **fields: object) -> Scene:
         scene = Scene(kind=kind, **fields)  # type: ignore[arg-type]

@@ -1,0 +1,299 @@
+"""Lets Twitch tell of go-lives: one conduit, whose shards and upkeep any number of processes share.
+
+Each shard is held by one process, by a lease in the store; one that dies leaves it to the next. One process, by another
+lease, keeps the subscriptions equal to the follow list, and puts off asking while all shards are heard.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+from typing import TYPE_CHECKING, Any
+
+from livectl import extras
+from livectl.live import platforms
+from livectl.live.platforms import oauth
+from livectl.live.platforms.base import CheckFailed
+from livectl.live.platforms.parsing import is_number
+from livectl.live.platforms.twitch import NAME
+from livectl.live.polling import check_context, left_alone, unset_key
+from livectl.live.push import conduit, planning
+from livectl.live.push.conduit import PushProblem
+from livectl.live.push.eventsub import OFFLINE, ONLINE, Notified, Revoked, SeenMessages
+from livectl.live.push.shards import Shard, SocketOpener
+from livectl.models import State
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from livectl.errors import LivectlError
+    from livectl.live.network.fetcher import Fetcher
+    from livectl.live.network.routes import Routes
+    from livectl.live.polling import LimitsByPlatform
+    from livectl.live.push.conduit import Subscriptions
+    from livectl.live.push.inbox import PushEvent
+    from livectl.live.push.push_store import PushStore
+    from livectl.live.store import Store
+    from livectl.settings import Settings
+
+SHARDS = 2  # so that one connection that is lost costs a part of the subscriptions; they bear far more than we have
+LEASE_SECONDS = 10.0  # of a shard, and of the upkeep: so soon another process takes over
+PLAN_SECONDS = 60.0  # between two looks at the follow list
+READ_SECONDS = 1800.0  # between two readings of what Twitch has
+RETRY_SECONDS = 30.0  # after a failure
+LIMIT_SECONDS = 3600.0  # after Twitch has allowed fewer subscriptions than it had said
+REFUSED_SECONDS = 86_400.0  # until a streamer is tried again of whom Twitch will not tell
+MAX_CHANGES = 20  # of subscriptions in one step, so that leases are renewed in time
+BUDGET_SHARE = 0.5  # of what the platform may be asked: the rest is for those who are polled
+COVER_STEPS = 3  # renewals in the shortest interval of polling
+SLOWEST_COVER_SECONDS = 5.0
+WHY_EXTRA = "it tells over a WebSocket, by the package websockets, which is not installed"
+NO_KEYS = "it tells only an application of yours"
+KEYS_CURE = "Set client_id and client_secret under platforms.twitch in livectl.yaml."
+
+log = logging.getLogger(__name__)
+
+
+class TwitchPush:
+    """One process's part in it. `step` is called every second or so, and `close` at the end."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        push_store: PushStore,
+        limits: LimitsByPlatform,
+        fetcher: Fetcher,
+        routes: Routes,
+        token: str,
+    ) -> None:
+        self._settings, self._store, self._push_store = settings, store, push_store
+        self._limits, self._fetcher, self._token = limits, fetcher, token
+        self._opener, self._seen = SocketOpener(routes), SeenMessages()
+        self._shards: dict[int, Shard] = {}
+        self._told: queue.SimpleQueue[Notified | Revoked] = queue.SimpleQueue()
+        self._revocations: queue.SimpleQueue[Revoked] = queue.SimpleQueue()
+        self._is_keeper = False
+        self._conduit = ""
+        self._subscriptions: Subscriptions | None = None
+        self._refused: dict[tuple[str, str], float] = {}  # of which Twitch will not tell, until when
+        self._limit: tuple[int, float] | None = None  # fewer subscriptions than Twitch says, until when
+        self._waiting: list[tuple[str, str]] = []  # to be subscribed to
+        self._removing: list[str] = []
+        self._next_read = self._next_plan = self._next_try = self._next_cover = self._budget_at = 0.0
+        self._wanted = 0
+
+    def step(self, now: float) -> None:
+        """Does what is due. PushProblem, or CheckFailed, says what is in the way."""
+        if not extras.is_installed("eventsub"):
+            raise PushProblem(WHY_EXTRA, f"Install it: {extras.install_command('eventsub')}")
+        if problem := unset_key(self._settings, NAME):
+            raise PushProblem(problem, KEYS_CURE)
+        if not oauth.has_client_keys(check_context(self._settings, NAME, now)):
+            raise PushProblem(NO_KEYS, KEYS_CURE)
+        self._is_keeper = self._push_store.hold("push/twitch", self._token, LEASE_SECONDS)
+        failure: LivectlError | None = None
+        for part in (self._keep_up, self._keep_shards, self._cover):
+            try:
+                part(now)
+            except (PushProblem, CheckFailed) as error:
+                failure = failure or error
+        if failure:
+            raise failure
+
+    @property
+    def is_keeper(self) -> bool:
+        """Whether this process says how it fares."""
+        return self._is_keeper
+
+    def _keep_up(self, now: float) -> None:
+        if now < self._next_try:
+            return
+        self._next_try = now + RETRY_SECONDS  # where what follows fails
+        self._find_conduit(now)
+        if self._is_keeper and self._conduit:
+            self._keep_subscriptions(now)
+        self._next_try = now
+
+    def receive(self, seconds: float) -> list[PushEvent]:
+        """What Twitch has told, as soon as it tells something."""
+        events: list[PushEvent] = []
+        try:
+            told = self._told.get(timeout=seconds)
+            while True:
+                if isinstance(told, Notified):
+                    events.append(told.event)
+                else:
+                    self._revocations.put(told)
+                told = self._told.get_nowait()
+        except queue.Empty:
+            return events
+
+    def close(self) -> None:
+        """Gives up what this process holds, so that another takes over at once."""
+        for shard in self._shards.values():
+            shard.stop()
+        for number in self._shards:
+            self._push_store.note(NAME, **{f"heard:{number}": None})
+            self._push_store.release(f"push/twitch/{number}", self._token)
+        self._push_store.release("push/twitch", self._token)
+        for shard in self._shards.values():
+            shard.join(2.0)
+
+    def _run(self, steps: Generator[Any, Any, Any]) -> Any:
+        return self._fetcher.run(platforms.get(NAME), steps)
+
+    def _find_conduit(self, now: float) -> None:
+        known = self._push_store.notes(NAME).get("conduit", "")
+        if self._is_keeper and (not self._conduit or known != self._conduit or now >= self._next_read):
+            known = self._run(conduit.find_or_make(known, SHARDS, check_context(self._settings, NAME, now)))
+            self._push_store.note(NAME, conduit=known)
+        if known != self._conduit:
+            self._conduit, self._subscriptions = known, None
+            self._stop_shards()
+
+    # Shards
+
+    def _keep_shards(self, now: float) -> None:
+        for number in range(SHARDS) if self._conduit else ():
+            shard = self._shards.get(number)
+            if not self._push_store.hold(f"push/twitch/{number}", self._token, LEASE_SECONDS):
+                if shard:  # this process was away for so long that another has it
+                    self._shards.pop(number).stop()
+                continue
+            if shard is None:
+                shard = self._shards[number] = Shard(number, self._opener, self._seen, self._welcome, self._told.put)
+                shard.start()
+            heard = {f"heard:{number}": now + LEASE_SECONDS, f"since:{number}": shard.since}
+            trouble = {f"trouble:{number}": shard.problem or None}
+            self._push_store.note(NAME, **trouble, **(heard if shard.is_heard() else {}))
+
+    def _stop_shards(self) -> None:
+        while self._shards:
+            self._shards.popitem()[1].stop()
+
+    def _welcome(self, number: int, session: str) -> None:
+        """Called by a shard's own thread."""
+        import time
+
+        context = check_context(self._settings, NAME, time.time())
+        self._run(conduit.assign(self._conduit, {number: session}, context))
+
+    def _heard_since(self, now: float) -> float:
+        """Since when all shards are heard without a break. PushProblem while one is not."""
+        notes = self._push_store.notes(NAME)
+        for number in range(SHARDS):
+            if float(notes.get(f"heard:{number}", 0)) <= now:
+                trouble = notes.get(f"trouble:{number}", "it is not connected yet")
+                raise PushProblem(f"shard {number} is not heard: {trouble}", "It is tried again by itself.")
+        return max(float(notes.get(f"since:{number}", now)) for number in range(SHARDS))
+
+    # Subscriptions
+
+    def _keep_subscriptions(self, now: float) -> None:
+        context = check_context(self._settings, NAME, now)
+        self._take_revocations()
+        if self._subscriptions is None or now >= self._next_read:
+            self._subscriptions = self._run(conduit.read_subscriptions(self._conduit, context))
+            self._next_read, self._next_plan = now + READ_SECONDS, now
+        if now >= self._next_plan:
+            self._plan(now)
+        if self._may_ask(now):
+            self._change(now)
+
+    def _plan(self, now: float) -> None:
+        assert self._subscriptions is not None  # noqa: S101 - read before
+        self._next_plan = now + PLAN_SECONDS
+        followed = self._push_store.followed(NAME)
+        wants = {each: planning.want(weight, packed) for each, weight, packed in followed if is_number(each)}
+        self._refused = {key: until for key, until in self._refused.items() if until > now}
+        limit = self._limit[0] if self._limit and self._limit[1] > now else self._subscriptions.max_cost
+        plan = planning.plan(wants, (ONLINE, OFFLINE), self._subscriptions.enabled, limit, self._refused)
+        self._waiting, self._removing = plan.add, [*self._subscriptions.broken, *plan.remove]
+        self._wanted = plan.wanted
+        self._note_covered(now)
+
+    def _may_ask(self, now: float) -> bool:
+        """Whether a part of the platform's budget is left for this."""
+        return bool(self._waiting or self._removing) and not left_alone(self._store, NAME, now)
+
+    def _change(self, now: float) -> None:
+        """Some changes: those that make room come first."""
+        limits, context = self._limits[NAME], check_context(self._settings, NAME, now)
+        elapsed = min(now - self._budget_at, MAX_CHANGES / (limits.rate * BUDGET_SHARE))
+        count = min(MAX_CHANGES, int(limits.rate * BUDGET_SHARE * elapsed))
+        if count < 1:
+            return
+        self._budget_at = now
+        removing, self._removing = self._removing[:count], self._removing[count:]
+        adding = self._waiting[: count - len(removing)]
+        self._store.spend(limits, len(removing) + len(adding), now)
+        for subscription in removing:
+            self._run(conduit.unsubscribe(subscription, context))
+        self._forget(set(removing))
+        for key in adding:
+            self._waiting.pop(0)
+            self._subscribe(key, now)
+        if adding or removing:
+            self._note_covered(now)
+
+    def _subscribe(self, key: tuple[str, str], now: float) -> None:
+        assert self._subscriptions is not None  # noqa: S101 - read before
+        try:
+            made = self._run(conduit.subscribe(self._conduit, *key, check_context(self._settings, NAME, now)))
+        except CheckFailed as failure:
+            if failure.state is not State.RATE_LIMITED:
+                raise
+            held = sum(each.cost for each in self._subscriptions.enabled.values())
+            self._limit, self._next_plan = (held, now + LIMIT_SECONDS), now
+            raise PushProblem(
+                f"Twitch takes no more than {held} subscriptions now",
+                "The most wanted are told of, the others are asked; it is tried again within an hour.",
+            ) from failure
+        except PushProblem:
+            self._next_read = now
+            raise
+        if made:
+            self._subscriptions.enabled[key] = made
+        else:
+            self._refused[key] = now + REFUSED_SECONDS
+
+    def _forget(self, ids: set[str]) -> None:
+        assert self._subscriptions is not None  # noqa: S101 - read before
+        enabled = self._subscriptions.enabled
+        for key in [key for key, subscribed in enabled.items() if subscribed.id in ids]:
+            del enabled[key]
+        self._subscriptions.broken = [each for each in self._subscriptions.broken if each not in ids]
+
+    def _take_revocations(self) -> None:
+        while not self._revocations.empty():
+            self._revoked(self._revocations.get())
+
+    def _revoked(self, told: Revoked) -> None:
+        log.info("Twitch tells no more of %s (%s): %s", told.streamer_id, told.kind, told.reason)
+        self._push_store.count(NAME, "revoked")
+        if self._subscriptions:
+            self._subscriptions.enabled.pop((told.kind, told.streamer_id), None)
+        self._push_store.uncover(NAME, [told.streamer_id])
+        self._next_read = 0.0
+
+    # What is asked meanwhile
+
+    def _note_covered(self, now: float) -> None:
+        assert self._subscriptions is not None  # noqa: S101 - read before
+        covered = {streamer_id for kind, streamer_id in self._subscriptions.enabled if kind == ONLINE}
+        self._push_store.set_covered(NAME, covered, now)
+        self._push_store.note(NAME, covered=len(covered), wanted=self._wanted)
+
+    def _cover(self, now: float) -> None:
+        """Puts off asking after those of whom Twitch tells, as long as all shards are heard."""
+        if not self._is_keeper:
+            return
+        since = self._heard_since(now)
+        limits = self._limits[NAME]
+        seconds = min(limits.fastest / COVER_STEPS, SLOWEST_COVER_SECONDS)
+        if now < self._next_cover:
+            return
+        self._next_cover = now + seconds
+        self._push_store.note(NAME, until=now + LEASE_SECONDS, since=since)
+        self._push_store.put_off(limits, now, 2 * seconds, since)

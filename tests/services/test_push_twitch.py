@@ -1,0 +1,232 @@
+"""Twitch tells of go-lives over WebSockets, as one process of push and several see it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from livectl.live.push.push_store import PushStore
+from livectl.live.push.service import PushService
+from livectl.live.store import Store
+from livectl.models import Streamer
+from livectl.secret import Secret
+from livectl.settings import Network, PlatformSettings, Settings
+from tests.support.fake_platforms import Fakes
+from tests.support.played_eventsub import PlayedEventSub
+from tests.support.waiting import wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STARTED = 1_790_000_000
+
+
+@pytest.fixture
+def client(store_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(store_url, decode_responses=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def store(client: redis.Redis) -> Store:
+    return Store(client)
+
+
+@pytest.fixture
+def push_store(client: redis.Redis) -> PushStore:
+    return PushStore(client)
+
+
+@pytest.fixture
+def fakes() -> Iterator[Fakes]:
+    with Fakes() as server:
+        yield server
+
+
+@pytest.fixture
+def eventsub(fakes: Fakes) -> Iterator[PlayedEventSub]:
+    with PlayedEventSub(fakes.plan, keepalive=1.0) as played:
+        yield played
+
+
+@pytest.fixture
+def push(fakes: Fakes, client: redis.Redis) -> Iterator[Push]:
+    with Push(fakes, client) as running:
+        yield running
+
+
+def key(text: str) -> Secret:
+    return Secret(text, lambda: text)
+
+
+def push_settings(fakes: Fakes) -> Settings:
+    return Settings(
+        home=Path("/nowhere"),
+        folder=Path("/nowhere"),
+        push=("twitch",),
+        platforms={"twitch": PlatformSettings(client_id=key("an-id"), client_secret=key("a-secret"))},
+        network=Network(connect_to=fakes.connect_to),
+    )
+
+
+class Push:
+    """Processes of `livectl push`, each a thread here."""
+
+    def __init__(self, fakes: Fakes, client: redis.Redis) -> None:
+        self._fakes, self._client = fakes, client
+        self._running = ExitStack()
+        self.said: list[str] = []
+        self.told = 0
+
+    def start(self) -> threading.Event:
+        """One more. Setting the event ends it."""
+        over = threading.Event()
+        service = PushService(push_settings(self._fakes), self._client, self._note_told, self.said.append)
+        thread = threading.Thread(target=service.run, args=(over.is_set,))
+        thread.start()
+        self._running.callback(thread.join)
+        self._running.callback(over.set)
+        return over
+
+    def _note_told(self) -> None:
+        self.told += 1
+
+    def __enter__(self) -> Push:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+
+
+def follow(store: Store, fakes: Fakes, count: int) -> list[str]:
+    ids = [str(1000 + number) for number in range(count)]
+    for streamer_id in ids:
+        fakes.plan.show("twitch", streamer_id, "offline")
+    store.set_followed([Streamer(platform="twitch", id=each) for each in ids], time.time())
+    return ids
+
+
+def began(store: Store) -> list[str]:
+    return [change.id for change in store.changes() if change.kind == "began"]
+
+
+def wait_until_covered(push_store: PushStore, count: int) -> None:
+    wait_for(lambda: len(push_store.covered("twitch")) == count and push_store.health("twitch").is_heard(time.time()))
+
+
+def test_a_go_live_is_recorded_with_all_that_the_site_answers(
+    store: Store, push_store: PushStore, fakes: Fakes, eventsub: PlayedEventSub, push: Push
+) -> None:
+    (ada, *_) = follow(store, fakes, 3)
+    push.start()
+    wait_until_covered(push_store, 3)
+    assert eventsub.enabled("stream.online") == eventsub.enabled("stream.offline") == {"1000", "1001", "1002"}
+    fakes.plan.show("twitch", ada, "live", started=STARTED, title="Hello")
+    eventsub.go_live(ada, STARTED, times=2)
+    wait_for(lambda: began(store))
+    record = store.find_streamer("twitch", ada)
+    assert (record.title, record.session, record.started_at) == ("Hello", str(STARTED), STARTED)
+    assert push.told == 1
+
+
+def test_a_go_live_that_the_site_does_not_confirm_yet_is_recorded_as_it_was_told(
+    store: Store, push_store: PushStore, fakes: Fakes, eventsub: PlayedEventSub, push: Push
+) -> None:
+    (ada, *_) = follow(store, fakes, 1)
+    push.start()
+    wait_until_covered(push_store, 1)
+    eventsub.go_live(ada, STARTED)
+    wait_for(lambda: began(store))
+    record = store.find_streamer("twitch", ada)
+    assert (record.title, record.session, record.url) == ("", str(STARTED), f"https://www.twitch.tv/name{ada}")
+
+
+def test_what_came_late_is_asked_and_not_believed(
+    store: Store, push_store: PushStore, fakes: Fakes, eventsub: PlayedEventSub, push: Push, client: redis.Redis
+) -> None:
+    ada, ben = follow(store, fakes, 2)
+    client.zadd("livectl:due:twitch", dict.fromkeys([ada, ben], time.time() + 600))
+    push.start()
+    wait_until_covered(push_store, 2)
+    eventsub.go_live(ada, STARTED, at=time.time() - 300)
+    wait_for(lambda: float(client.zscore("livectl:due:twitch", ada) or 0) <= time.time())
+    assert began(store) == []
+    assert float(client.zscore("livectl:due:twitch", ben) or 0) > time.time() + 300
+
+
+def test_a_connection_that_is_lost_falls_silent_or_moves_is_replaced(
+    store: Store, push_store: PushStore, fakes: Fakes, eventsub: PlayedEventSub, push: Push
+) -> None:
+    follow(store, fakes, 2)
+    push.start()
+    wait_until_covered(push_store, 2)
+    before = dict(eventsub.shards)
+    eventsub.drop(0)
+    eventsub.silence(1)
+    wait_for(lambda: all(eventsub.shards[shard] != session for shard, session in before.items()))
+    session = eventsub.move(0)
+    wait_for(lambda: eventsub.sessions[session].connection.request.path.startswith("/moved"))  # type: ignore[union-attr]
+    for number, streamer_id in enumerate(("1000", "1001")):
+        wait_for(lambda: eventsub.heard_shards() == 2)
+        eventsub.go_live(streamer_id, STARTED + number)
+    wait_for(lambda: sorted(began(store)) == ["1000", "1001"])
+    assert eventsub.lost == 0
+
+
+def test_a_process_that_ends_leaves_its_part_to_another_one(
+    store: Store, push_store: PushStore, fakes: Fakes, eventsub: PlayedEventSub, push: Push
+) -> None:
+    (ada,) = follow(store, fakes, 1)
+    first = push.start()
+    wait_until_covered(push_store, 1)
+    push.start()
+    before = dict(eventsub.shards)
+    first.set()
+    wait_for(lambda: all(eventsub.shards[shard] != session for shard, session in before.items()))
+    assert len(eventsub.conduits) == 1
+    wait_for(lambda: eventsub.heard_shards() == 2)
+    eventsub.go_live(ada, STARTED)
+    wait_for(lambda: began(store) == [ada])
+
+
+def test_what_is_revoked_or_refused_is_polled(
+    store: Store, push_store: PushStore, fakes: Fakes, eventsub: PlayedEventSub, push: Push
+) -> None:
+    ada, _, cem = follow(store, fakes, 3)
+    eventsub.unknown.add(cem)
+    push.start()
+    wait_until_covered(push_store, 2)
+    eventsub.unknown.add(ada)
+    eventsub.revoke("stream.online", ada)
+    wait_for(lambda: push_store.covered("twitch") == {"1001"})
+
+
+def test_conduits_of_others_that_leave_no_room_are_said(
+    store: Store, push_store: PushStore, fakes: Fakes, eventsub: PlayedEventSub, push: Push
+) -> None:
+    follow(store, fakes, 1)
+    eventsub.conduits |= {f"another-{number}": 1 for number in range(5)}
+    push.start()
+    problem = wait_for(lambda: push_store.health("twitch").problem)
+    assert problem.startswith("Twitch allows the application no more conduits: it has 5 (another-0, ")
+    assert push_store.covered("twitch") == set()
+
+
+def test_as_many_are_told_of_as_the_limit_bears(
+    store: Store, push_store: PushStore, fakes: Fakes, eventsub: PlayedEventSub, push: Push
+) -> None:
+    ids = follow(store, fakes, 6)
+    wanted = [Streamer(platform="twitch", id=each, weight=1.0 + number) for number, each in enumerate(ids)]
+    store.set_followed(wanted, time.time())
+    eventsub.max_cost = 4
+    push.start()
+    wait_until_covered(push_store, 4)
+    assert eventsub.enabled("stream.online") == set(ids[2:])
+    assert eventsub.enabled("stream.offline") == set()
+    assert push_store.health("twitch").wanted == 6
