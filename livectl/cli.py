@@ -27,6 +27,7 @@ COMMAND_GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "stop": ("stop", "Stop what was started with --detach."),
         "restart": ("restart", "Stop what was started with --detach, and start it again."),
         "web": ("web", "Serve the page that shows who is live."),
+        "push": ("push", "Let platforms tell of go-lives by themselves: no wait until they are asked."),
     },
     "Streamers": {
         "live": ("live", "Show who is live, as workers last found it."),

@@ -39,6 +39,7 @@ RESTART_SECTIONS = (
     "up",
     "transport",
     "worker",
+    "push",
     "celery",
 )  # a process holds on to what these say
 LIVE_SECTIONS = tuple(name for name in FileSettings.__struct_fields__ if name not in RESTART_SECTIONS)

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     from livectl.web.auth import AccessToken, Credential
 
-PUBLIC_ENDPOINTS = {
+# Sent by platforms, under whatever name the world knows the page by: a signature says from whom.
+PUSHED_ENDPOINTS = {"pushed_probe", "pushed_kick", "hub_question", "pushed_youtube"}
+WORLD_ENDPOINTS = {"static", *PUSHED_ENDPOINTS}
+PUBLIC_ENDPOINTS = PUSHED_ENDPOINTS | {
     "static",
     "enter",
     "entered",

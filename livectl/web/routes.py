@@ -22,6 +22,7 @@ from livectl.web import (
     look,
     manage_routes,
     push_routes,
+    pushed_routes,
     said,
     schedule_changes,
     selection,
@@ -99,6 +100,7 @@ def build_blueprint(
         schedule_changes.serve_schedule_changes(flask_blueprint, changes)
         push_routes.serve_push(flask_blueprint, page_data, tools)
         check_in_routes.serve_check_ins(flask_blueprint, page_data, tools)
+        pushed_routes.serve_pushed(flask_blueprint, page_data, tools)
     return flask_blueprint
 
 
@@ -114,7 +116,8 @@ def _refuse_requests(flask_blueprint: Blueprint, *, local_only: bool) -> None:
 
     @flask_blueprint.before_request
     def refuse_other_hosts() -> Response | None:
-        if local_only and access.endpoint() != "static" and not auth.is_local_request(request):
+        is_for_all = access.endpoint() in access.WORLD_ENDPOINTS
+        if local_only and not is_for_all and not auth.is_local_request(request):
             return error_pages.respond(HTTP_MISDIRECTED, "error_421")
         return None
 

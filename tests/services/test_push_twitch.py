@@ -132,7 +132,7 @@ def test_a_go_live_is_recorded_with_all_that_the_site_answers(
     wait_for(lambda: began(store))
     record = store.find_streamer("twitch", ada)
     assert (record.title, record.session, record.started_at) == ("Hello", str(STARTED), STARTED)
-    assert push.told == 1
+    wait_for(lambda: push.told == 1)
 
 
 def test_a_go_live_that_the_site_does_not_confirm_yet_is_recorded_as_it_was_told(

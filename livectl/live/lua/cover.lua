@@ -1,7 +1,7 @@
 -- Puts off asking after those of whom a platform tells by itself: as if each had been asked just now. ARGV are platform,
 -- limits, now, who is due from when until when, since when nothing can have been missed, how many at most. Returns how
--- many were looked at, how many were put off, and when the last of them was due. Who is due already, who is live, and who was not read since the platform tells of
--- them (nor within the longest interval) is asked as ever.
+-- many were looked at, how many were put off, and when the last of them was due. Who is due already, who is live, and
+-- who was not read since the platform tells of them (nor within the longest interval) is asked as ever.
 local platform, terms, at = ARGV[1], cjson.decode(ARGV[2]), tonumber(ARGV[3])
 local since, most = tonumber(ARGV[6]), tonumber(ARGV[7])
 local now, changes = pace(terms, platform), {}

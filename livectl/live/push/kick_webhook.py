@@ -96,8 +96,9 @@ class KickMessage(msgspec.Struct, frozen=True):
 
 def read_message(headers: Mapping[str, str], body: bytes, public_key: str, now: float) -> KickMessage:
     """What a message tells. Forged where it is not Kick's, or is too old to be believed."""
-    message_id = headers.get("Kick-Event-Message-Id", "")
-    timestamp = headers.get("Kick-Event-Message-Timestamp", "")
+    headers = {name.lower(): value for name, value in headers.items()}
+    message_id = headers.get("kick-event-message-id", "")
+    timestamp = headers.get("kick-event-message-timestamp", "")
     sent_at = _parse_time(timestamp)
     if not (message_id and len(message_id) <= MAX_ID_CHARS and message_id.isprintable()) or sent_at is None:
         raise Forged("it names no id, or no time")
@@ -105,7 +106,7 @@ def read_message(headers: Mapping[str, str], body: bytes, public_key: str, now: 
         raise Forged("its signature is not Kick's")
     if abs(now - sent_at) > MAX_SKEW_SECONDS:
         raise Forged(f"it is of {timestamp}")
-    is_status = headers.get("Kick-Event-Type") == EVENT
+    is_status = headers.get("kick-event-type") == EVENT
     return KickMessage(message_id, _read_event(body, sent_at) if is_status else None)
 
 
@@ -123,7 +124,7 @@ def _is_signed(signed: bytes, headers: Mapping[str, str], public_key: str) -> bo
 
     try:
         key = serialization.load_pem_public_key(public_key.encode())
-        signature = base64.b64decode(headers.get("Kick-Event-Signature", ""), validate=True)
+        signature = base64.b64decode(headers.get("kick-event-signature", ""), validate=True)
         if not isinstance(key, rsa.RSAPublicKey):
             return False
         key.verify(signature, signed, padding.PKCS1v15(), hashes.SHA256())

@@ -27,19 +27,21 @@ if TYPE_CHECKING:
 
     from livectl.settings import Settings
 
-ProcessKind: TypeAlias = Literal["worker", "beat", "page", "up"]
+ProcessKind: TypeAlias = Literal["worker", "beat", "page", "push", "up"]
 
 # What each process holds on to. Of anybody's app, livectl's settings say less.
 OWN_SECTIONS: dict[ProcessKind, tuple[str, ...]] = {
     "worker": ("broker", "store", "results", "transport", "worker", "celery"),
     "beat": ("broker", "store", "results", "transport", "celery"),
     "page": ("broker", "store", "results", "web"),
-    "up": ("app", "broker", "store", "web", "up", "worker"),
+    "push": ("broker", "store", "web", "push"),
+    "up": ("app", "broker", "store", "web", "up", "worker", "push"),
 }
 APP_SECTIONS: dict[ProcessKind, tuple[str, ...]] = {
     "worker": ("store", "transport", "worker"),
     "beat": ("store", "transport"),
     "page": (),
+    "push": (),
     "up": ("store", "up", "worker"),
 }
 OPEN_SECTIONS = ("celery.",)  # of these alone there are as many settings as were written

@@ -41,10 +41,11 @@ if TYPE_CHECKING:
 # The time that a child gets to end. All take milliseconds, unless a broker or a disk hangs.
 BEAT_GRACE_SECONDS = 5.0
 PAGE_GRACE_SECONDS = 2.0
+PUSH_GRACE_SECONDS = 5.0
 BROKER_GRACE_SECONDS = 10.0
 PAGE_TIMEOUT_SECONDS = 5.0
 
-MEMBER_NAMES = ("broker", "page", "worker", "beat")
+MEMBER_NAMES = ("broker", "page", "push", "worker", "beat")
 
 OWN_OPTIONS = frozenset(
     {"-P", "--pool", "-c", "--concurrency", "-Q", "--queues", "-n", "--hostname", "-l", "--loglevel"}
@@ -264,9 +265,11 @@ def build_child_specs(
         factory.check(member)
     broker_specs = [_broker_spec(server)] if server else []
     page_specs = [_page_spec(options, environment, settings.web.host, page)] if page else []
+    push_specs = [_push_spec(options, environment)] if settings.push and options.app is None else []
     return [
         *broker_specs,
         *page_specs,
+        *push_specs,
         *(factory.spec(member) for member in workers),
         _beat_spec(options, environment, probe),
     ]
@@ -353,6 +356,13 @@ def _page_spec(options: UpOptions, environment: Environment, host: str, listener
         check_health=is_answering,
         grace_seconds=PAGE_GRACE_SECONDS,
     )
+
+
+def _push_spec(options: UpOptions, environment: Environment) -> ChildSpec:
+    """It ends and begins by itself what it holds; whether a platform is heard, doctor says."""
+    argv = [sys.executable, "-m", "livectl", "push"]
+    environ = launch.child_environment(environment.environ, options.config)
+    return ChildSpec(name="push", start=lambda: spawn(argv, environ), grace_seconds=PUSH_GRACE_SECONDS)
 
 
 def _port_of(listener: socket.socket) -> int:
