@@ -12,8 +12,8 @@ from livectl.context import CommandContext, pass_command_context
 @pass_command_context
 def command(context: CommandContext, *, address: str | None) -> int:
     """How each is asked: how many streamers at once, how often, with which keys,
-    and whether you have set one. Nothing is pushed: all are asked. With an
-    ADDRESS, which platform it belongs to, and the id there.
+    and whether you have set one; and which of them tell of go-lives by themselves
+    (`push:` in the settings). With an ADDRESS, which platform it belongs to, and the id there.
 
     \b
     Examples:

@@ -17,6 +17,7 @@ MAX_ANSWERS_SHOWN = 4
 MAX_STREAMERS_SHOWN = 10
 MIN_WAIT_S = 60.0  # after a change of the follow list: workers take it over within seconds
 MIN_UNREACHED_S = 300.0  # beyond what a network mends by itself
+MIN_SILENT_S = 60.0  # connections are made anew within that
 MIN_UNREAD_S = 600.0  # of trouble with one streamer
 PASSING_TROUBLES = {State.UNKNOWN, State.NETWORK, State.RATE_LIMITED, State.BLOCKED}  # that may be over by themselves
 NO_FAULTS = {State.UPCOMING, State.RESTRICTED}  # they describe the streamer
@@ -202,6 +203,29 @@ def check_blocked_platforms(facts: Facts) -> Iterator[Finding]:
                 evidence=f"{since}nothing is asked before {format_instant(health.open_until or facts.now)}; "
                 f"answers: {_format_answers(health.answers)}",
                 cure="It is asked again by itself; if it stays so, ask less often (budget) or with your own key.",
+            )
+
+
+def check_push(facts: Facts) -> Iterator[Finding]:
+    """What does not tell is asked as ever: alerts come later, and none is lost."""
+    for health in facts.platforms.pushed:
+        is_heard = health.is_heard(facts.now)
+        if health.problem and facts.now - (health.problem_at or 0.0) >= MIN_SILENT_S:
+            told_of = f"{health.platform} tells of {health.covered} of {format_count(health.wanted, 'streamer')}"
+            yield Finding(
+                id="push-silent",
+                level="warn",
+                title=told_of if is_heard else f"{health.platform} does not tell of go-lives",
+                evidence=f"since {format_instant(health.problem_at or facts.now)}: {health.problem}; others are asked",
+                cure=health.cure or "It is tried again by itself.",
+            )
+        elif not is_heard and not health.problem:
+            yield Finding(
+                id="push-silent",
+                level="warn",
+                title=f"Nobody listens to what {health.platform} tells",
+                evidence=f"`push` names {health.platform}, and no livectl push is at work; all are asked",
+                cure="livectl push, or livectl up, which has one.",
             )
 
 

@@ -133,16 +133,20 @@ def find_endless_results(deployment: Deployment) -> tuple[str, ...]:
 
 def read_platforms(store: Address, settings: Settings, now: float) -> PlatformFacts:
     """The follow list and its platforms, as the store knows them: no platform is asked."""
+    from livectl.live import polling
     from livectl.live.follows import follow_list
+    from livectl.live.push.push_store import read_push
     from livectl.live.store import Store
 
     with redis_client.using_store(store) as client:
         live_store = Store(client)
         healths, records = live_store.health(now), live_store.all_streamers()
         waiting = follow_list.find_waiting(live_store, settings.follows, records)
+        pushed = read_push(client, settings)
     new, stamp = [record for record in waiting.streamers if not record.unresolved], read_stamp(settings.follows)
     everyone = [*records, *waiting.streamers]
     return PlatformFacts(
+        pushed=pushed,
         health=tuple(health for health in healths if health.followed),
         followed=sum(not record.unresolved for record in records),
         slowest=float(settings.polling.slowest),
@@ -152,7 +156,9 @@ def read_platforms(store: Address, settings: Settings, now: float) -> PlatformFa
         list_changed=stamp.placed_at if new and stamp else None,
         list_path=str(settings.follows),
         list_problem=waiting.problem,
-        without_key=tuple(name for name in sorted({each.platform for each in everyone}) if _lacks_key(name, settings)),
+        without_key=tuple(
+            name for name in sorted({each.platform for each in everyone}) if polling.lacks_key(settings, name)
+        ),
     )
 
 
@@ -168,18 +174,6 @@ def read_alerts(store: Address, settings: Settings) -> AlertFacts:
         if state.troubled_since is not None
     )
     return AlertFacts(targets=len(states), failing=tuple(failing))
-
-
-def _lacks_key(name: str, settings: Settings) -> bool:
-    from livectl.live import platforms
-    from livectl.live.platforms.base import NotAStreamer
-
-    try:
-        platform = platforms.get(name)
-    except NotAStreamer:
-        return False
-    access = settings.platforms.get(name)
-    return platform.key_needed and any(not getattr(access, key, None) for key in platform.key_names)
 
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - compared with, not listened on

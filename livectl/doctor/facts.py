@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from livectl.live.push.push_store import PushHealth  # noqa: TC001 - msgspec reads the annotations
 from livectl.models import PlatformHealth, Schedule, StreamerRecord  # noqa: TC001 - msgspec reads the annotations
 from livectl.ops.cluster.queues import Queue  # noqa: TC001
 from livectl.ops.protocol.delayed import OverdueDelays
@@ -172,6 +173,7 @@ class PlatformFacts(msgspec.Struct, frozen=True, kw_only=True):
     list_path: str = ""
     list_problem: str = ""  # why its file cannot be read
     without_key: tuple[str, ...] = ()  # platforms that answer only with a key, which the settings do not have
+    pushed: tuple[PushHealth, ...] = ()  # platforms that the settings let tell of go-lives by themselves
 
 
 class AlertFacts(msgspec.Struct, frozen=True, kw_only=True):

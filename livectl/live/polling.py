@@ -109,6 +109,16 @@ def unset_key(settings: Settings, platform: str) -> str:
     return next((f"platforms.{platform}.{name}: {why}" for name, key in secrets.items() if (why := key.problem)), "")
 
 
+def lacks_key(settings: Settings, name: str) -> bool:
+    """Whether this platform answers only with a key, and the settings have none."""
+    try:
+        platform = platforms.get(name)
+    except NotAStreamer:
+        return False
+    access = settings.platforms.get(name)
+    return platform.key_needed and any(not getattr(access, key, None) for key in platform.key_names)
+
+
 def _secrets(access: PlatformSettings | None) -> dict[str, Secret]:
     secrets = {name: getattr(access, name, None) for name in ("client_id", "client_secret", "api_key", "cookie")}
     return {name: secret for name, secret in secrets.items() if secret is not None}

@@ -60,7 +60,7 @@ PLATFORM_COLUMNS = (
     Column("platform", "whole"),
     Column("at once", "number", rank=2),
     Column("budget", "number", rank=1),
-    Column("push", rank=4),
+    Column("watched", rank=4),
     Column("key", least=24),
     Column("addresses", rank=3, least=16),
 )
@@ -394,23 +394,27 @@ class PlatformView(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...] = ()  # that it can use
     key: str = "none"  # needed, optional or none
     key_set: tuple[str, ...] = ()
-    push: bool = False  # no platform tells by itself
+    push: bool = False  # whether it may tell of go-lives by itself, beside being asked
     hosts: tuple[str, ...] = ()  # of its addresses
     problem: str = ""  # why it cannot be used
 
 
 def platforms_view(settings: Settings) -> View:
     views = [_describe(name, settings) for name in platforms.names()]
-    rows = [
-        (view.platform, str(view.batch or ""), view.budget, "no", _key_words(view), view.problem or _site(view))
-        for view in views
+    words = [
+        (view.platform, str(view.batch or ""), view.budget, _watch_words(view), _key_words(view)) for view in views
     ]
+    rows = [(*row, view.problem or _site(view)) for row, view in zip(words, views, strict=True)]
     return table(PLATFORM_COLUMNS, rows, views, empty="no platforms")
 
 
 def address_view(streamer: Streamer) -> View:
     data = {"platform": streamer.platform, "id": streamer.id, "url": streamer.url}
     return sentence(f"{streamer.platform}/{streamer.id}", data)
+
+
+def _watch_words(view: PlatformView) -> str:
+    return "asked, push" if view.push else "asked"
 
 
 def _describe(name: str, settings: Settings) -> PlatformView:
@@ -431,6 +435,7 @@ def _describe(name: str, settings: Settings) -> PlatformView:
         keys=platform.key_names,
         key=need,
         key_set=key_set,
+        push=name in settings.push,
         hosts=platforms.WEB_HOSTS.get(name, ()),
     )
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from flask import Blueprint
 
-    from livectl.live.push.receiving import Receiver
+    from livectl.live.push.receiving import PushReceiver
     from livectl.web.changes import PageTools
     from livectl.web.data import PageData
 
@@ -82,11 +82,11 @@ class _PushedViews:
         if platform not in self._tools.settings().push:
             abort(HTTP_NOT_FOUND)
 
-    def _receive(self, read: Callable[[Receiver], T]) -> T:
+    def _receive(self, read: Callable[[PushReceiver], T]) -> T:
         from livectl.live.polling import LimitsByPlatform
         from livectl.live.push.inbox import Inbox
         from livectl.live.push.push_store import PushStore
-        from livectl.live.push.receiving import Receiver
+        from livectl.live.push.receiving import PushReceiver
         from livectl.live.store import Store
 
         settings = self._tools.settings()
@@ -94,7 +94,7 @@ class _PushedViews:
         def run(client: Any) -> T:
             store, push_store = Store(client), PushStore(client)
             inbox = Inbox(settings, store, push_store, LimitsByPlatform(settings), self._deliver)
-            return read(Receiver(store, push_store, inbox))
+            return read(PushReceiver(store, push_store, inbox))
 
         return self._page_data.source.read(run)
 

@@ -41,6 +41,7 @@ from livectl.doctor.facts import (
     WorkerFacts,
     WorkerSurvey,
 )
+from livectl.live.push.push_store import PushHealth
 from livectl.models import Finding, Interval, PlatformHealth, Schedule, State, StreamerRecord
 from livectl.ops.cluster.queues import Queue
 from livectl.ops.protocol.delayed import OverdueDelays
@@ -66,6 +67,10 @@ def redis_facts(**info: str) -> Facts:
 
 def settings_facts(**values: Any) -> Facts:
     return Facts(settings=SettingsFacts(values=values))
+
+
+def pushed(**fields: Any) -> Facts:
+    return Facts(now=100.0, platforms=PlatformFacts(pushed=(PushHealth(platform="twitch", **fields),)))
 
 
 def platform_facts(**health: Any) -> Facts:
@@ -266,6 +271,11 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
     (platform_facts(unreached=50.0), ["platform-unreached"]),
     (platform_facts(wait_until=200.0), ["platform-waits"]),
     (platform_facts(wait_until=50.0), []),
+    (pushed(problem="no keys", problem_at=1.0), ["push-silent"]),
+    (pushed(problem="not connected yet", problem_at=99.0), []),
+    (pushed(until=200.0, covered=5, wanted=9, problem="it takes no more", problem_at=1.0), ["push-silent"]),
+    (pushed(until=200.0, covered=9, wanted=9), []),
+    (pushed(until=99.0, covered=9, wanted=9), ["push-silent"]),
     (platform_facts(all_gone=1.0), ["platform-emptied"]),
     (platform_facts(due=3, due_since=-2000.0), ["streamers-overdue"]),
     (platform_facts(due=3, due_since=50.0), []),

@@ -21,13 +21,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_are_listed_with_how_they_are_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    keys = "platforms:\n  twitch:\n    client_id: mine\n    client_secret: hidden\n  douyu: {budget: 90/m}\n"
+    keys = (
+        "push: [kick]\nplatforms:\n  twitch:\n    client_id: mine\n    client_secret: hidden\n  douyu: {budget: 90/m}\n"
+    )
     (tmp_path / "livectl.yaml").write_text(keys)
     assert main(["platforms", "--json"]) == 0
     rows = {row["platform"]: row for row in json.loads(capsys.readouterr().out)}
     assert list(rows) == list(platforms.names())
     twitch = rows["twitch"]
     assert (twitch["batch"], twitch["budget"], twitch["push"]) == (100, "600/m", False)
+    assert rows["kick"]["push"]
     assert twitch["key_set"] == ["client_id", "client_secret"]
     assert rows["douyu"]["budget"] == "90/m", "as the settings have it"
     assert (rows["kick"]["key"], rows["kick"]["key_set"], rows["douyu"]["key"]) == ("needed", [], "none")

@@ -55,7 +55,7 @@ class ShardAnswer(msgspec.Struct):
     errors: list[ShardFailure] = []
 
 
-class Page(msgspec.Struct, frozen=True):
+class PageCursor(msgspec.Struct, frozen=True):
     cursor: str = ""
 
 
@@ -72,7 +72,7 @@ class SubscriptionPage(msgspec.Struct):
     data: list[OwnSubscription]
     total_cost: int = 0
     max_total_cost: int = DEFAULT_MAX_COST
-    pagination: Page = Page()
+    pagination: PageCursor = PageCursor()
 
 
 class Refusal(msgspec.Struct):

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from livectl.models import PollingLimits
+    from livectl.settings import Settings
 
 COVER_BATCH = 500  # streamers in one call: some 3 ms of the store's time
 SCAN_COUNT = 1000
-PUSHED_PLATFORMS = ("twitch", "kick", "youtube")
 
 
 class PushHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,6 +169,11 @@ class PushStore:
             self._client.hdel("livectl:push-leases:youtube", channel)
         else:
             self._client.hset("livectl:push-leases:youtube", channel, until)
+
+
+def read_push(client: Redis, settings: Settings) -> tuple[PushHealth, ...]:
+    """How each platform fares that the settings let tell of go-lives by itself."""
+    return tuple(PushStore(client).health(platform) for platform in settings.push)
 
 
 def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:

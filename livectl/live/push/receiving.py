@@ -24,7 +24,7 @@ SEEN_SECONDS = 2 * kick_webhook.MAX_SKEW_SECONDS  # an older message is refused 
 log = logging.getLogger(__name__)
 
 
-class Receiver:
+class PushReceiver:
     """What is sent, by the HTTP status that answers it."""
 
     def __init__(self, store: Store, push_store: PushStore, inbox: Inbox) -> None:
