@@ -1,8 +1,9 @@
 """Workers on livectl's transport beside stock Celery's: jobs a second, CPU a job, a job's wait when all is idle.
 
 Each system runs one worker against a fresh Valkey on a unix socket, in turn, so that a machine that is busy with other
-things is as busy for each: what counts is the median of the ratios. `late` is stock Celery with `task_acks_late`, which
-is what livectl's workers do. `python -m benchmarks.transport --pool gevent --sleep 0.05` asks other pools.
+things is as busy for each: what counts is the median of the ratios, beside the lowest and the highest of the rounds.
+`late` is stock Celery with `task_acks_late`, which is what livectl's workers do.
+`python -m benchmarks.transport --pool gevent --sleep 0.05` asks other pools.
 """
 
 from __future__ import annotations
@@ -67,10 +68,10 @@ def main() -> None:
         rows = [found[system] for found in rounds]
         ratios = [[row[system][n] / row["stock"][n] for row in rounds] for n in range(4)]
         rate, cpu, server, wait = (statistics.median(row[n] for row in rows) for n in range(4))
-        against = [statistics.median(numbers) for numbers in ratios]
+        against = [f"{statistics.median(each):.2f} x ({min(each):.2f}-{max(each):.2f})" for each in ratios]
         print(
             f"{system:8} {rate:>8.0f} {cpu:>11.3f} {server:>14.3f} {wait:>12.2f}   "
-            f"jobs/s {against[0]:.2f} x, CPU {against[1]:.2f} x, idle {against[3]:.2f} x",
+            f"jobs/s {against[0]}, CPU {against[1]}, idle {against[3]}",
             flush=True,
         )
     print(f"\nBars of livectl against stock: at least {RATE_BAR} x its jobs/s, at most {CPU_BAR} x its CPU a job.")

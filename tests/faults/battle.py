@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, cast
 
 import redis
 
+from livectl.ops.jobs.dead_letters import DEAD_LETTERS_KEY
+from livectl.ops.jobs.job_log import FAILED_KEY
 from livectl.ops.processes import die_with_parent
 from tests.faults import brokers
 from tests.faults.frame import HANG_S, end_in_order
@@ -211,15 +213,26 @@ class Battle:
     def _pids(self, number: int) -> list[int]:
         return [self.workers[number].pid, *children(self.workers[number].pid)]
 
+    def set_aside(self) -> set[str]:
+        """The jobs that are dead letters, which `livectl dead retry` puts back."""
+        with redis.Redis.from_url(self.broker.url) as server:
+            letters = _content(server, DEAD_LETTERS_KEY.encode())
+        return {job for job in self.ledger.open_jobs if f'"{job}"' in letters}
+
     def show_lost(self) -> None:
-        """Says of what livectl lost all that is known: what was noted, and the broker's keys that mention it."""
+        """Says of what livectl lost all that is known: what was noted, the broker's keys that mention it, failures."""
         open_jobs = set() if self.fighter.is_stock else self.ledger.open_jobs
-        lines = self.ledger.path.read_text().splitlines() if open_jobs else []
+        if not open_jobs:
+            return
+        lines = self.ledger.path.read_text().splitlines()
         with redis.Redis.from_url(self.broker.url) as server:
             for job in sorted(open_jobs)[:LAST_LINES]:
                 noted = [line for line in lines if line.split()[1] == job]
                 found = [key for key in server.scan_iter() if f'"{job}"' in _content(server, key)]
                 print(f"{job}: {noted}, in {found}; harms {self.harms}", file=sys.stderr, flush=True)
+            print(f"failures: {server.xrevrange(FAILED_KEY, count=LAST_LINES)}", file=sys.stderr, flush=True)
+        for number in range(WORKERS):
+            self._show_end(number, "wrote last")
 
     def _kill_child(self, number: int, rng: random.Random) -> float:
         began, victim = time.monotonic(), rng.choice(self._pids(number)[1:] or [0])
@@ -326,11 +339,12 @@ def fight(fighter: Fighter, seed: int, jobs: int, minutes: float) -> dict[str, o
 
 
 def result_of(battle: Battle) -> dict[str, object]:
-    ledger, backs = battle.read(), battle.backs or [0.0]
+    ledger, backs, set_aside = battle.read(), battle.backs or [0.0], battle.set_aside()
     return {
         "system": battle.fighter.name,
         "acknowledged": len(ledger.acknowledged),
-        "lost": len(ledger.open_jobs),
+        "lost": len(ledger.open_jobs - set_aside),
+        "set_aside": len(set_aside),
         "begun_twice": ledger.repeated,
         "done_twice": ledger.doubled,
         "begun_twice_after": battle.repeats_by_harm(),
