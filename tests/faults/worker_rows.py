@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.faults.frame import Limits, Mechanism, Row
 from tests.faults.workers import Sender, running_system, send_all, wait_for_work
+from tests.support.processes import children
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 NO_SWEEP = "from livectl.ops.transport import leases; leases.sweep = lambda channel: 0"
 NO_ORPHANS = "from livectl.ops.transport.orphans import Orphan; Orphan.listen = lambda orphan: None"
+NO_MENDING = "from livectl.ops.transport import children; children.mend = lambda pool: None"
+NO_CHILD_WATCH = (
+    "from livectl.ops.transport.children import ChildWatch; ChildWatch.look = lambda watch, processes: None"
+)
 DEAF_TO_TERM = "from celery.apps import worker; worker.install_worker_term_handler = lambda *a, **k: None"
 ONLY_IN_MEMORY = """
 from livectl.ops.processes import embedded_broker as e
@@ -57,6 +62,22 @@ def kill_children(case: Case) -> Outcome:
         return worker
 
     return harm_again_and_again(case, (60, 500), (3, 20), kill)
+
+
+def kill_first_children(case: Case) -> Outcome:
+    """F1b. While the worker starts: Celery's ends then."""
+    ends = []
+    with running_system(case) as system:
+        for turn in range(case.either(1, 5)):
+            worker = system.start_worker(is_waited_for=False)
+            wait_for_children(worker)
+            worker.kill_child()
+            ends.append(time.monotonic())
+            send_all(system, 10, prefix=f"turn{turn}-")
+            worker.wait_until_ready()
+            system.wait_until_done()
+            system.end_workers()
+        return system.outcome(ends)
 
 
 def kill_workers(case: Case) -> Outcome:
@@ -167,6 +188,23 @@ def pause_worker(case: Case) -> Outcome:
         return system.outcome(ends, missed=missed)
 
 
+def stop_child(case: Case) -> Outcome:
+    """F14c. One child stands still for good, with the job that it was handed; the rest of its worker goes on."""
+    ends = []
+    with running_system(case) as system:
+        worker = system.start_worker()
+        for turn in range(case.either(1, 3)):
+            os.kill(children(worker.pid)[0], signal.SIGSTOP)
+            ends.append(time.monotonic())
+            send_all(system, 20, prefix=f"turn{turn}-")
+            system.wait_until_done()
+        return system.outcome(ends)
+
+
+def wait_for_children(worker: Worker) -> None:
+    wait_for(lambda: len(children(worker.pid)) == worker.concurrency, what="children")
+
+
 def wait_for_job(system: System, job: str) -> None:
     """Until it has begun."""
     wait_for(lambda: system.ledger.read().starts[job] > 0, what=f"the start of {job}")
@@ -188,6 +226,14 @@ ROWS = (
         short_setups=("redis plain prefork",),
         limits=Limits(repeated=20),
         short_limits=Limits(repeated=3),
+    ),
+    Row(
+        "F1b",
+        "kill -9 a child while the worker starts, x5",
+        kill_first_children,
+        ("redis plain prefork", "rabbitmq plain prefork"),
+        Mechanism("a pool that replaces it", patch=NO_MENDING),
+        limits=Limits(repeated=0, doubled=0),
     ),
     Row(
         "F2",
@@ -245,5 +291,13 @@ ROWS = (
         short_setups=("redis plain prefork",),
         limits=Limits(repeated=30),  # the two jobs that run when it stands still, and one that ended in this moment
         short_limits=Limits(repeated=3),
+    ),
+    Row(
+        "F14c",
+        "SIGSTOP a child of a worker for good, x3",
+        stop_child,
+        ("redis plain prefork", "rabbitmq plain prefork"),
+        Mechanism("the end of a child that does not begin its job", patch=NO_CHILD_WATCH),
+        limits=Limits(repeated=0, doubled=0),
     ),
 )

@@ -139,8 +139,10 @@ class System:
             worker.kill_tree()
             worker.wait()
 
-    def start_worker(self, name: str = "w1", concurrency: int = 2, *words: str) -> Worker:
+    def start_worker(self, name: str = "w1", concurrency: int = 2, *words: str, is_waited_for: bool = True) -> Worker:
         worker = Worker(self, name, concurrency, *words)
+        if is_waited_for:
+            worker.wait_until_ready()
         self.workers.append(worker)
         return worker
 
@@ -210,6 +212,8 @@ class Worker:
         argv = die_with_parent.command_line(os.getpid(), [sys.executable, "-m", *_command(system, name, concurrency)])
         self.process = Running(*argv, *words, cwd=system.folder, environ=system.environ)
         system.stack.enter_context(self.process)
+
+    def wait_until_ready(self) -> None:
         self.process.wait_for("at work" if self.runs_broker else "ready.")
 
     @property
