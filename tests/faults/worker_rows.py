@@ -76,7 +76,8 @@ def kill_first_children(case: Case) -> Outcome:
             send_all(system, 10, prefix=f"turn{turn}-")
             worker.wait_until_ready()
             system.wait_until_done()
-            system.end_workers()
+            worker.signal(signal.SIGTERM)
+            worker.wait()
         return system.outcome(ends)
 
 
