@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kombu import Connection
+
 from tests.support.processes import alive
 from tests.support.servers import accepts, free_port, needed
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +70,7 @@ class RabbitMQ:
             start, env=environ, stdout=subprocess.PIPE, check=True, text=True, start_new_session=True
         )
         wait_for(lambda: accepts(port), what="rabbitmq-server")
+        _log_in(port)
         return {"port": port, "pid": int(started.stdout), "used": 0}
 
     def prepare(self) -> None:
@@ -97,6 +100,12 @@ class RabbitMQ:
         with (self._folder / "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _log_in(port: int) -> None:
+    """The first who does has to wait for what the server only then loads: longer than a command waits for an answer."""
+    with Connection(f"amqp://guest:guest@127.0.0.1:{port}/v1", connect_timeout=HANG_SECONDS) as first:
+        first.connect()
 
 
 def _definitions() -> dict[str, object]:
