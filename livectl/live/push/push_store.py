@@ -82,6 +82,9 @@ class PushStore:
             if not cursor:
                 return
 
+    def count_followed(self, platform: str) -> int:
+        return int(self._client.hlen(f"livectl:follows:{platform}"))
+
     def covered(self, platform: str) -> set[str]:
         return set(self._client.zrange(f"livectl:pushed:{platform}", 0, -1))
 

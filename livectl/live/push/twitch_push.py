@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 SHARDS = 2  # so that one connection that is lost costs a part of the subscriptions; they bear far more than we have
 LEASE_SECONDS = 10.0  # of a shard, and of the upkeep: so soon another process takes over
-PLAN_SECONDS = 60.0  # between two looks at the follow list
+PLAN_SECONDS = 300.0  # between two looks at the follow list
+COUNT_SECONDS = 5.0  # ... and between two at its length: whoever is new is not kept waiting
 READ_SECONDS = 1800.0  # between two readings of what Twitch has
 RETRY_SECONDS = 30.0  # after a failure
 LIMIT_SECONDS = 3600.0  # after Twitch has allowed fewer subscriptions than it had said
@@ -81,7 +82,8 @@ class TwitchPush:
         self._waiting: list[tuple[str, str]] = []  # to be subscribed to
         self._removing: list[str] = []
         self._next_read = self._next_plan = self._next_try = self._next_cover = self._budget_at = 0.0
-        self._wanted = 0
+        self._wanted = self._followed = 0
+        self._next_count = 0.0
 
     def step(self, now: float) -> None:
         """Does what is due. PushProblem, or CheckFailed, says what is in the way."""
@@ -196,10 +198,17 @@ class TwitchPush:
         if self._subscriptions is None or now >= self._next_read:
             self._subscriptions = self._run(conduit.read_subscriptions(self._conduit, context))
             self._next_read, self._next_plan = now + READ_SECONDS, now
-        if now >= self._next_plan:
+        if now >= self._next_plan or self._has_other_follows(now):
             self._plan(now)
         if self._may_ask(now):
             self._change(now)
+
+    def _has_other_follows(self, now: float) -> bool:
+        if now < self._next_count:
+            return False
+        self._next_count = now + COUNT_SECONDS
+        before, self._followed = self._followed, self._push_store.count_followed(NAME)
+        return self._followed != before
 
     def _plan(self, now: float) -> None:
         assert self._subscriptions is not None  # noqa: S101 - read before

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 10.0
 PROBE_SECONDS = 30.0  # between two looks whether the public address leads to our page
 BELIEVED_SECONDS = 75.0  # after such a look: two may fail, as a web server that starts anew lets them
-PLAN_SECONDS = 60.0
+PLAN_SECONDS = 60.0  # between two looks at the follow list
 READ_SECONDS = 1800.0
 KEY_SECONDS = 86_400.0  # Kick's public key is read once a day
 NEW_KEY_SECONDS = 300.0  # ... and so soon when something does not fit it

@@ -1,0 +1,25 @@
+"""One session is one alert, whether it is pushed, polled, lost, late, twice or forged; `make soak` plays 2,000."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import pushed_lives
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_each_go_live_is_one_alert_and_what_is_forged_is_none(tmp_path: Path, store_url: str) -> None:
+    outcome = pushed_lives.play(tmp_path, store_url, count=28, a_second=100)
+    assert len(outcome.alerts) == outcome.lives == 24
+    assert set(outcome.alerts.values()) == {1}
+
+
+@pytest.mark.soak
+def test_two_thousand_go_lives(tmp_path: Path, store_url: str) -> None:
+    outcome = pushed_lives.play(tmp_path, store_url, count=2_000, a_second=40)
+    assert set(outcome.alerts.values()) == {1}
+    assert len(outcome.alerts) == outcome.lives
