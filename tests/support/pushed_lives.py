@@ -90,7 +90,7 @@ class PushedLives:
     def follow(self, count: int) -> list[tuple[str, str]]:
         pairs = [("twitch" if number % 2 else "kick", str(100_000 + number)) for number in range(count)]
         for platform, streamer_id in pairs:
-            self.fakes.plan.show(platform, streamer_id, "offline")  # type: ignore[arg-type]
+            self.fakes.plan.show(platform, streamer_id, "offline")
         self.store.set_followed([Streamer(platform=platform, id=each) for platform, each in pairs], time.time())
         return pairs
 
