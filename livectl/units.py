@@ -66,6 +66,8 @@ def _to_seconds(value: str | float) -> float | None:
     text = value.replace(" ", "")
     if re.fullmatch(NUMBER, text):
         return float(text)
+    if re.fullmatch(NUMBER, text[:-1]) and text[-1] in UNIT_SECONDS:  # as most are: one number, and one letter
+        return float(text[:-1]) * UNIT_SECONDS[text[-1]]
     match = DURATION.fullmatch(text)
     if not text or not match:
         return None

@@ -39,18 +39,31 @@ DEFAULT_ZONE = "UTC"
 class FileLocation:
     """A place in a document. Messages begin with the keys that lead to it: `sweep: options: unknown option "queu"`."""
 
-    def __init__(
-        self, document: Document, mistakes: list[Mistake] | None = None, key_path: KeyPath = (), prefix: str = ""
-    ) -> None:
+    __slots__ = ("_key", "_parent", "_silent", "document", "mistakes")
+
+    def __init__(self, document: Document, mistakes: list[Mistake] | None = None) -> None:
         self.document = document
         self.mistakes: list[Mistake] = [] if mistakes is None else mistakes  # of the whole document
-        self.key_path = key_path
-        self.prefix = prefix
+        self._parent: FileLocation | None = None
+        self._key: str | int = ""
+        self._silent = True
 
     def child(self, key: str | int, *, silent: bool = False) -> FileLocation:
         """The place of a key's value; messages leave out the key of a silent one."""
-        prefix = self.prefix if silent else f"{self.prefix}{key}: "
-        return FileLocation(self.document, self.mistakes, (*self.key_path, key), prefix)
+        child = FileLocation(self.document, self.mistakes)
+        child._parent, child._key, child._silent = self, key, silent
+        return child
+
+    @property
+    def key_path(self) -> KeyPath:
+        """The keys that lead here."""
+        return () if self._parent is None else (*self._parent.key_path, self._key)
+
+    @property
+    def prefix(self) -> str:
+        """What messages begin with. Most places never have one: it is put together for those that do."""
+        before = "" if self._parent is None else self._parent.prefix
+        return before if self._silent else f"{before}{self._key}: "
 
     @property
     def dotted(self) -> str:

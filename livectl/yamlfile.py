@@ -54,13 +54,14 @@ class Position(NamedTuple):
 class SourceText:
     """The text of a file, with the line and column of each character."""
 
-    def __init__(self, text: str, name: str) -> None:
+    def __init__(self, text: str, name: str, first_line: int = 1) -> None:
         self.text = text
         self.name = name
+        self._first_line = first_line  # of a text that is a piece of a file
 
     def position(self, offset: int) -> Position:
         line = bisect_right(self._line_starts, offset)
-        return Position(line, offset - self._line_starts[line - 1] + 1)
+        return Position(line + self._first_line - 1, offset - self._line_starts[line - 1] + 1)
 
     def mistake(self, offset: int, text: str, hint: str, *, warning: bool = False) -> Mistake:
         return Mistake(self.name, *self.position(offset), text, hint, warning)
@@ -79,6 +80,12 @@ class Document:
         self._text = text
         self._offset = offset
         self._offsets = offsets  # id of a dict in value -> key -> (offset of key, of value); of a list -> offsets
+
+    def below(self, key: str) -> Document:
+        """A document that has this one's value under a key."""
+        value = {key: self.value}
+        offsets = {**self._offsets, id(value): {key: (self._offset, self._offset)}}
+        return Document(self._text, value, self._offset, offsets)
 
     def position(self, key_path: KeyPath, *, key: bool = False) -> Position:
         """The position of a value, or of its key; that of its parent if the value is not there."""
@@ -133,18 +140,25 @@ def load(path: Path, name: str = "", max_bytes: int = MAX_BYTES) -> Document:
         with path.open("rb") as file:
             content = file.read(max_bytes + 1)
     except OSError as error:
-        raise SettingsError(f"{name}: {(error.strerror or str(error)).lower()}", "Is this the right path?") from error
+        raise unreadable(name, error) from error
     return loads(content, name, max_bytes)
 
 
-def loads(content: bytes | str, name: str, max_bytes: int = MAX_BYTES) -> Document:
-    """The document in this text."""
+def unreadable(name: str, error: OSError) -> SettingsError:
+    """What is said of a file that cannot be read."""
+    return SettingsError(f"{name}: {(error.strerror or str(error)).lower()}", "Is this the right path?")
+
+
+def loads(
+    content: bytes | str, name: str, max_bytes: int = MAX_BYTES, *, first_line: int = 1, depth: int = 0
+) -> Document:
+    """The document in this text, or in a piece of a file: its first line, and how deep it is nested there."""
     raw = content.encode(errors="surrogatepass") if isinstance(content, str) else content
     if len(raw) > max_bytes:
         raise FileError([Mistake(name, 1, 1, f"larger than {max_bytes:,} bytes", "is it the right file?")])
-    text = SourceText(raw.decode(errors="surrogateescape").removeprefix("\ufeff"), name)
+    text = SourceText(raw.decode(errors="surrogateescape").removeprefix("\ufeff"), name, first_line)
     _check_readable(text)
-    return _DocumentReader(text).document()
+    return _DocumentReader(text).document(depth)
 
 
 def _check_readable(text: SourceText) -> None:
@@ -167,21 +181,21 @@ class _DocumentReader:
         self.offsets: dict[int, Any] = {}
         self.mistakes: list[Mistake] = []
 
-    def document(self) -> Document:
+    def document(self, depth: int) -> Document:
         try:
-            value, offset = self._root()
+            value, offset = self._root(depth)
         except yaml.MarkedYAMLError as error:
             self._raise_mistake(*_explain(error, self.text.text))
         if self.mistakes:
             raise FileError(self.mistakes)
         return Document(self.text, value, offset, self.offsets)
 
-    def _root(self) -> tuple[Any, int]:
+    def _root(self, depth: int) -> tuple[Any, int]:
         next(self.events)
         if isinstance(next(self.events), StreamEndEvent):
             return None, 0
         event = next(self.events)
-        value = self._value(event, 0)
+        value = self._value(event, depth)
         next(self.events)
         next_event = next(self.events)
         if not isinstance(next_event, StreamEndEvent):
@@ -191,6 +205,8 @@ class _DocumentReader:
         return value, event.start_mark.index
 
     def _value(self, event: Any, depth: int) -> Any:
+        if isinstance(event, ScalarEvent) and event.anchor is None and event.tag is None:
+            return self._scalar(event)
         offset = event.start_mark.index
         if isinstance(event, AliasEvent):
             return self._add_mistake(
@@ -212,7 +228,7 @@ class _DocumentReader:
             return self._quoted(event)
         if text in CONSTANTS:
             return CONSTANTS[text]
-        if text[0] not in "+-.0123456789":
+        if text[0] not in "+-.0123456789" or text[-1] not in ".0123456789":
             return text
         if INT.fullmatch(text):
             return int(text)

@@ -30,7 +30,7 @@ from livectl.ops.beat.entries import (
 from livectl.ops.beat.following import RunFollowing
 from livectl.ops.beat.overlap import MAX_WAITING, OverlapCheck
 from livectl.ops.beat.reloading import ReloadingSchedule
-from livectl.ops.beat.run_store import Claim, LoadedSchedule, RunStore, StoreClock
+from livectl.ops.beat.run_store import REGISTER_BATCH_SIZE, Claim, LoadedSchedule, RunStore, StoreClock
 from livectl.ops.beat.store_entries import EntryReader
 from livectl.ops.deployment import OWN_APP_NAME
 from livectl.ops.limits import routes
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     import redis
     from celery import Celery
 
+    from livectl.models import Schedule
     from livectl.settings import Settings
 
 
@@ -85,6 +86,8 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         self._store: redis.Redis | None = None
         self._publisher: publisher.Publisher | None = None
         self._timetable: BeatTimetable | None = None
+        self._unregistered: list[str] = []  # entries whose next run is to be reckoned
+        self._saved_schedules: tuple[Schedule, ...] | None = None  # of the file, as the store has them
         self._entry_reader = EntryReader()
         self._last_claimed: dict[str, int] = {}  # entry -> due instant of its last run that some beat claimed
         self._polled_at = self._planned_at = float("-inf")
@@ -107,6 +110,11 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
     def current_entries(self) -> dict[str, BeatEntry]:
         """What is sent, by name."""
         return self._reloading_schedule.entries
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether there are entries that it has not looked at in the store yet."""
+        return self._timetable is None or bool(self._unregistered)
 
     @property
     def store_in_use(self) -> Address:
@@ -179,7 +187,11 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
             self._publisher = publisher.open_publisher(self.app, self._run_store)
         self._publisher.connect()  # nothing is claimed that could not be sent
         looks_back = self._timetable is None or is_poll
-        timetable = self._timetable or self._build_timetable()
+        timetable = self._timetable or self._begin_timetable()
+        if self._unregistered:
+            self._register_some(timetable)
+        elif self._saved_schedules is not self._reloading_schedule.schedules:
+            self._save_schedules()
         due_runs = timetable.take_due(self._clock.now(), CLAIM_BATCH_SIZE)
         claims = self._take_over(stale, timetable) + self._run_store.claim(due_runs)
         if looks_back:
@@ -214,34 +226,43 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
                 "The store's clock was set by %+.1f s: due instants are reckoned anew.", jump / MS_PER_SECOND
             )
         self._polled_at = self._clock.monotonic()
-        self._take_store_entries()
-        interval = BROKEN_RETRY_INTERVAL_S if self._timetable and self._timetable.broken else REGISTER_INTERVAL_S
         if self._watch and not self._schedule_path:
             self._reloading_schedule.path = self._watch.current().schedules
-        changed = self._reloading_schedule.reload_if_changed() or self._reloading_schedule.recheck_left_out()
-        if jump or changed or self._polled_at - self._planned_at >= interval:
+        changed = self._reloading_schedule.take_store_changes(self._entry_reader.read(self._run_store.store))
+        changed |= self._reloading_schedule.reload_if_changed()
+        changed |= self._reloading_schedule.recheck_left_out()
+        interval = BROKEN_RETRY_INTERVAL_S if self._timetable and self._timetable.broken else REGISTER_INTERVAL_S
+        if jump:
             self._timetable = None
+        elif self._timetable and self._polled_at - self._planned_at >= interval:
+            self._register_all()
+        elif self._timetable and changed:
+            self._unregistered += sorted(changed)
+        if self._timetable:
+            self._timetable.change(self._reloading_schedule.entries, changed)
         return stale
 
-    def _take_store_entries(self) -> None:
-        """Takes over what programs and people have added to the store, or removed there, since the last look."""
-        names = self._reloading_schedule.take_store_changes(self._entry_reader.read(self._run_store.store))
-        if names and self._timetable:
-            entries = self._reloading_schedule.entries
-            timings = {name: entries[name].due_times.identity for name in names if name in entries}
-            self._timetable.replace(names, self._run_store.register(timings, self._last_claimed), self._clock.now())
-
-    def _build_timetable(self) -> BeatTimetable:
-        entries = self._reloading_schedule.entries
-        since = self._run_store.register(
-            {name: entry.due_times.identity for name, entry in entries.items()}, self._last_claimed
-        )
-        self._run_store.save_loaded_schedule(
-            self._beat_id, LoadedSchedule(str(self._reloading_schedule.path), self._reloading_schedule.schedules)
-        )
-        self._timetable = BeatTimetable(entries, since, self._clock.now())
-        self._planned_at = self._clock.monotonic()
+    def _begin_timetable(self) -> BeatTimetable:
+        self._timetable = BeatTimetable(self._reloading_schedule.entries)
+        self._register_all()
         return self._timetable
+
+    def _register_all(self) -> None:
+        self._unregistered, self._saved_schedules = [*self._reloading_schedule.entries], None
+        self._planned_at = self._clock.monotonic()
+
+    def _register_some(self, timetable: BeatTimetable) -> None:
+        """Notes in the store that some entries are in use, and when they are due. Between two ticks runs are sent."""
+        names, self._unregistered = self._unregistered[:REGISTER_BATCH_SIZE], self._unregistered[REGISTER_BATCH_SIZE:]
+        entries = self._reloading_schedule.entries
+        timings = {name: entries[name].due_times.identity for name in names if name in entries}
+        timetable.reckon(names, self._run_store.register(timings, self._last_claimed), self._clock.now())
+
+    def _save_schedules(self) -> None:
+        """Keeps in the store what the file said when it was last read."""
+        schedule = self._reloading_schedule
+        self._run_store.save_loaded_schedule(self._beat_id, LoadedSchedule(str(schedule.path), schedule.schedules))
+        self._saved_schedules = schedule.schedules
 
     def _take_over(self, stale: Sequence[Claim], timetable: BeatTimetable) -> list[Claim]:
         """Takes stale claims over, of the entries that this beat has. Claims of other entries are for other beats."""
@@ -278,6 +299,8 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         return None
 
     def _seconds_to_wait(self, timetable: BeatTimetable) -> float:
+        if self._unregistered:
+            return 0.0
         poll_wait = self._polled_at + POLL_INTERVAL_S - self._clock.monotonic()
         if timetable.next_due is None:
             return max(0.0, min(poll_wait, self.max_interval))

@@ -19,7 +19,7 @@ from celery.schedules import schedule as celery_schedule
 from dateutil.rrule import rrule  # type: ignore[import-untyped]
 
 from livectl.errors import ServerError, SettingsError
-from livectl.ops.schedules import due_times, other_schedulers, schedule_file
+from livectl.ops.schedules import due_times, entry_reading, other_schedulers
 from tests.support.waiting import HANG_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +127,7 @@ def test_a_rule_of_redbeat_runs_when_its_crontab_does(store_url: str, rule: dict
     words, _ = entries["rule"]
     assert keys is None or {key: words[key] for key in keys} == keys
     assert (words["start"], words["count"]) == ("2026-11-30T07:30:00Z", 500)
-    schedule, moment, runs = schedule_file.read_entry("rule", words), int(RULE_START.timestamp() * 1000) - 1, []
+    schedule, moment, runs = entry_reading.read_alone("rule", words), int(RULE_START.timestamp() * 1000) - 1, []
     for _ in range(20):
         moment = due_times.next_due(schedule, moment) or 0
         runs.append(moment)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from livectl import extras
+from livectl import extras, yaml_pieces, yamlfile
 from livectl.errors import FileError
 from livectl.models import Cron, Interval, Solar
-from livectl.ops.schedules import due_times, schedule_file
+from livectl.ops.schedules import due_times, entry_reading, schedule_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
+SCALE = max(1, settings().max_examples // 25)  # more in a soak
 NOW = round(datetime(2026, 11, 21, tzinfo=UTC).timestamp() * 1000)
 
 
@@ -509,6 +512,129 @@ def test_a_file_of_more_than_a_megabyte_is_read_and_one_that_nobody_means_is_not
     lines = [f"  e{number}: {{task: t, every: 5s, description: {'x' * 1_000}}}" for number in range(1_100)]
     file.write_text("\n".join(["schedules:", *lines]))
     assert len(schedule_file.load(file).schedules) == 1_100
-    monkeypatch.setattr(schedule_file, "MAX_FILE_BYTES", 1_000_000)
+    monkeypatch.setattr(yaml_pieces, "MAX_WHOLE_BYTES", 1_000_000)
+    assert len(schedule_file.load(file).schedules) == 1_100, "its entries are read in pieces"
+    file.write_text(json.dumps(yamlfile.load(file, max_bytes=2_000_000).value))
     with pytest.raises(FileError, match="larger than 1,000,000 bytes"):
         schedule_file.load(file)
+    monkeypatch.setattr(yaml_pieces, "MAX_ENTRIES", 1_099)
+    file.write_text("\n".join(["schedules:", *lines]))
+    with pytest.raises(FileError, match=r"s\.yaml:1101:1: more than 1,099 entries"):
+        schedule_file.load(file, name="s.yaml")
+
+
+PARTS = [
+    "  NAME: {task: t, every: 5s}\n",
+    "  NAME: {task: t, evry: 5s}\n",
+    "  NAME: {task: t, after: a1}\n",
+    "  NAME: {task: t, cron: '* 3 * * *'}\n",
+    "  NAME:\n    task: t\n    every: 5s\n",
+    "  NAME:\n    task: t\n    args:\n    - 1\n    - {a: 2}\n    cron: '0 9 * * *'\n",
+    "  NAME:\n  - 1\n",
+    "  NAME: {task: t,\n  every: 5s}\n",
+    "  NAME: {task: 't\n  b1: {', every: 5s}\n",
+    "  NAME: {task: t, every: 5s\n",
+    '  NAME: {task: "t\n',
+    "  NAME: |\n    b2: {task: t, every: 5s}\n\n  # no text\n",
+    "  ? NAME\n  : {task: t, every: 5s}\n",
+    "  # NAME: 1\n",
+    "# NAME: 1\n\n",
+    "   NAME: {task: t, every: 5s}\n",
+    " NAME: {task: t, every: 5s}\n",
+    "\tNAME: {task: t}\n",
+    "  NAME: &x {task: t, every: 5s}\n",
+    "  NAME: *x\n",
+    "  !t NAME: {task: t, every: 5s}\n",
+    "  'NAME': {task: t, every: 5s}\r\n",
+    "  NAME: {task: t, every: 5s}  # at the end\n",
+    "  NAME: {task: t, every: 5s, description: \x85}\n",
+    "  NAME: {task: t, every: 5s}\r  c1: {task: t, every: 1s}\n",
+    "  5: {task: t, every: 5s}\n",
+    "---\n",
+    "...\n",
+    "timezone: Europe/Paris\n",
+    "timezone: Europe/Pariss\n",
+    "schedules:\n",
+    "other: {task: t}\n",
+]
+HEADS = [
+    "schedules:\n",
+    "timezone: Asia/Shanghai\nschedules: # all\n",
+    "a: {b: 'c\nschedules:\n",
+    "schedules: {}\n",
+    "",
+]
+
+
+@settings(max_examples=100 * SCALE)
+@given(
+    st.sampled_from(HEADS) | st.just(HEADS[0]),
+    st.lists(st.tuples(st.sampled_from(PARTS) | st.just(PARTS[0]), st.integers(1, 4)), max_size=9),
+    st.integers(1, 3),
+    st.integers(0, 8),
+)
+def test_a_file_that_is_read_in_pieces_says_what_it_says_as_a_whole(
+    head: str, entries: list[tuple[str, int]], size: int, changed: int
+) -> None:
+    text = head + "".join(entry.replace("NAME", f"a{number}") for entry, number in entries)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schedule_file, "PIECE_SIZE", size)
+        path = Path(folder) / "s.yaml"
+        path.write_bytes(text.encode())
+        expected = outcome(lambda: schedule_file.read_document(yamlfile.load(path, "s.yaml"), path.parent))
+        assert outcome(lambda: schedule_file.load(path, name="s.yaml")) == expected
+        remembered = remembered_of(path, text, changed)
+        assert outcome(lambda: schedule_file.load(path, name="s.yaml", remembered=remembered)) == expected
+
+
+def outcome(load: Callable[[], schedule_file.ScheduleFile]) -> Any:
+    try:
+        loaded = load()
+    except FileError as error:
+        return error.mistakes
+    return loaded.schedules, loaded.warnings
+
+
+def remembered_of(path: Path, text: str, left_out: int) -> schedule_file.Remembered | None:
+    """What is known of the same file without one of its lines, if that is a schedule."""
+    lines = text.splitlines(keepends=True)
+    before = path.with_name("before.yaml")
+    before.write_bytes("".join(line for number, line in enumerate(lines) if number != left_out).encode())
+    with suppress(FileError):
+        return schedule_file.load(before).remembered
+    return None
+
+
+def test_of_a_long_file_what_has_changed_is_read_again_and_nothing_else(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"  e{number}: {{task: t, every: 5s}}\n" for number in range(3_000)]
+    file.write_text("".join(["schedules:\n", *lines]))
+    before = schedule_file.load(file)
+    read_names: list[str] = []
+    real_read = entry_reading.read
+
+    def read_entry(location: Any, name: str, *more: Any) -> Any:
+        read_names.append(name)
+        return real_read(location, name, *more)
+
+    monkeypatch.setattr(entry_reading, "read", read_entry)
+    lines[1_500] = "  e1500: {task: t, every: 7s}\n"
+    lines.insert(10, "  new: {task: t, every: 7s}\n")
+    file.write_text("".join(["schedules:\n", *lines]))
+    after = schedule_file.load(file, remembered=before.remembered)
+    assert read_names == ["new", "e1500"]
+    assert [schedule.name for schedule in after.schedules[9:12]] == ["e9", "new", "e10"]
+    assert after.schedules[1_501].timing == Interval(7.0)
+    assert after.schedules[500] is before.schedules[499]
+    file.write_text("".join(["timezone: Asia/Shanghai\nschedules:\n", *lines]))
+    elsewhere = schedule_file.load(file, remembered=after.remembered)
+    assert {schedule.timezone for schedule in elsewhere.schedules} == {"Asia/Shanghai"}
+
+
+def test_a_mistake_far_down_a_long_file_has_its_place(file: Path) -> None:
+    lines = [f"  e{number}: {{task: t, every: 5s}}\n" for number in range(3_000)]
+    lines[2_899] = "  e2899: {task: t, every: 7x}\n"
+    (message,) = read_mistakes(file, "".join(["schedules:\n", *lines]))
+    cure = "such as 30s, 5m or 1h30m"
+    assert message == f's.yaml:2901:27: e2899: every: "7x": a duration is a number with its unit ({cure})'

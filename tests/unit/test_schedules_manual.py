@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from textwrap import dedent
 
-from livectl.ops.schedules import cron, due_times, options, schedule_file
+from livectl.ops.schedules import cron, due_times, entry_reading, options, schedule_file
 
 MANUAL = (Path(__file__).parents[2] / "docs" / "schedules.md").read_text()
 
@@ -13,7 +13,7 @@ MANUAL = (Path(__file__).parents[2] / "docs" / "schedules.md").read_text()
 def test_every_key_option_event_and_name_is_in_the_manual() -> None:
     words = [
         *schedule_file.TOP_KEYS,
-        *schedule_file.ENTRY_KEYS,
+        *entry_reading.ENTRY_KEYS,
         *cron.CELERY_FIELDS,
         *options.OPTION_READERS,
         *due_times.SOLAR_EVENTS,

@@ -17,7 +17,7 @@ from livectl.models import Cron, Interval, Schedule, Solar
 from livectl.ops import apps
 from livectl.ops.beat.entries import BeatEntry, ComputedDueTimes, CustomDueTimes, to_beat_entry
 from livectl.ops.beat.views import AppEntry
-from livectl.ops.schedules import cron, due_times, options, schedule_file
+from livectl.ops.schedules import cron, due_times, entry_reading, options
 from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -224,4 +224,4 @@ def _find_warnings(entry: BeatEntry, now_ms: int) -> Iterator[tuple[str, str]]:
     for option in entry.options.keys() - known_options:
         yield f'options: Celery has no option "{option}"', did_you_mean(str(option), known_options)
     if computed := to_schedule(entry):
-        yield from schedule_file.cron_warnings(computed, now_ms)
+        yield from entry_reading.cron_warnings(computed, now_ms)

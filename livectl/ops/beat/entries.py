@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import datetime, tzinfo
 from hashlib import blake2b
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
@@ -163,31 +163,32 @@ def _fingerprint(data: bytes) -> str:
 class BeatTimetable:
     """The next due instant of each entry. An entry whose due times raise an error is logged and left out: `broken`."""
 
-    def __init__(self, entries: Mapping[str, BeatEntry], since: Mapping[str, int], now: int) -> None:
+    def __init__(self, entries: Mapping[str, BeatEntry]) -> None:
+        """None of the entries is due before it is reckoned."""
         self._entries = entries
         self._due_by_name: dict[str, int] = {}  # what the heap has of other instants is left from before a change
+        self._heap: list[tuple[int, str]] = []
         self.broken: set[str] = set()
         self._missed: list[Run] = []
-        for name in entries:
-            self._reckon(name, since[name], now)
-        self._heap = [(due, name) for name, due in self._due_by_name.items()]
-        heapify(self._heap)
 
-    def _reckon(self, name: str, since: int, now: int) -> None:
-        # An instant ahead is from before the store's clock was set back, and does not count.
-        next_due = self._next_due_after(name, min(since, now))
-        if next_due is not None:
-            self._due_by_name[name] = next_due
+    def change(self, entries: Mapping[str, BeatEntry], changed: Iterable[str]) -> None:
+        """Takes other entries over. Those that have changed are not due before they are reckoned anew."""
+        self._entries = entries
+        self.reckon(changed, {}, 0)
 
-    def replace(self, names: Iterable[str], since: Mapping[str, int], now: int) -> None:
+    def reckon(self, names: Iterable[str], since: Mapping[str, int], now: int) -> None:
         """Reckons these entries anew. Those without an instant in `since` are gone."""
         for name in names:
-            self._due_by_name.pop(name, None)
+            before = self._due_by_name.pop(name, None)
             self.broken.discard(name)
-            if name in since:
-                self._reckon(name, since[name], now)
-                if name in self._due_by_name:
-                    heappush(self._heap, (self._due_by_name[name], name))
+            if name not in since:
+                continue
+            # An instant ahead is from before the store's clock was set back, and does not count.
+            next_due = self._next_due_after(name, min(since[name], now))
+            if next_due is not None:
+                self._due_by_name[name] = next_due
+                if next_due != before:
+                    heappush(self._heap, (next_due, name))
 
     @property
     def next_due(self) -> int | None:

@@ -13,12 +13,13 @@ from livectl.file_stamp import read_stamp
 from livectl.ops import apps
 from livectl.ops.beat import store_entries
 from livectl.ops.beat.app_schedule import app_entries
-from livectl.ops.beat.entries import BeatEntry, to_beat_entry
+from livectl.ops.beat.entries import BeatEntry, ComputedDueTimes, to_beat_entry
 from livectl.ops.beat.following import find_followed
 from livectl.ops.beat.overlap import MAX_WAITING, has_shared_results
 from livectl.ops.schedules import options, schedule_file
 from livectl.settings_watch import describe_changes
 from livectl.units import format_names
+from livectl.yaml_pieces import MAX_WHOLE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from livectl.file_stamp import FileStamp
     from livectl.models import Schedule
     from livectl.ops.beat.store_entries import EntryChanges
+    from livectl.ops.schedules.schedule_file import Remembered
 
 logger = get_logger("livectl.ops.scheduler")  # one name in the logs for all that beat says
 
@@ -47,6 +49,8 @@ class ReloadingSchedule:
         self.has_waiting_entries = False  # whether runs of some entry may wait for its running job
         self.followed: dict[str, tuple[BeatEntry, ...]] = {}  # whose ends matter, and what runs after them
         self._readable: dict[str, BeatEntry] = {}  # the entries before what the app refuses is left out
+        self._file_entries: dict[str, BeatEntry] = {}
+        self._remembered: Remembered | None = None  # of the file, so that what has changed alone is read again
         self._own_names: set[str] = set()  # of the entries of file and app, also of those that are switched off
         self._stored: dict[str, BeatEntry] = {}  # the entries of the store, also those that file or app have as well
         self._app = app
@@ -76,7 +80,7 @@ class ReloadingSchedule:
         else:
             schedules = self._load_file()
             self._optional = False  # once read, a file that is gone is a mistake, and not an empty schedule
-        file_entries = {schedule.name: to_beat_entry(schedule) for schedule in schedules}
+        file_entries = self._make_entries(schedules)
         app_entries_by_name = app_entries(self._app, apps.read_beat_schedule(self._app))
         in_both = app_entries_by_name.keys() & file_entries.keys()
         self._check_duplicates(
@@ -88,9 +92,21 @@ class ReloadingSchedule:
         old_names, self._own_names = self._own_names, {*entries}
         self._tell_hidden((self._own_names - old_names) & self._stored.keys())
         self._readable = {**self._without_own(self._stored), **own}
+        self._file_entries = file_entries
         self.schedules = schedules
         self._leave_out_refused()
         self._check_overlap(self.entries.values())
+
+    def _make_entries(self, schedules: Iterable[Schedule]) -> dict[str, BeatEntry]:
+        """The entries of the file. One that has not changed is the very one that it was."""
+        entries = {}
+        for schedule in schedules:
+            entry = self._file_entries.get(schedule.name)
+            due_times = entry.due_times if entry else None
+            if not entry or not isinstance(due_times, ComputedDueTimes) or due_times.schedule is not schedule:
+                entry = to_beat_entry(schedule)
+            entries[schedule.name] = entry
+        return entries
 
     def take_store_changes(self, changes: EntryChanges) -> set[str]:
         """Takes over what has changed among the entries of the store. Returns the names to be reckoned anew."""
@@ -125,20 +141,21 @@ class ReloadingSchedule:
         if hidden := sorted(names):
             logger.error("Not sent as the store has them, since file or app have them too: %s", format_names(hidden))
 
-    def recheck_left_out(self) -> bool:
-        """Whether an entry that was left out has come back, because its task has appeared since."""
-        old_names = self.left_out.keys()
+    def recheck_left_out(self) -> set[str]:
+        """The entries that were left out and have come back, because their tasks have appeared since."""
+        old_names = {*self.left_out}
         if old_names:
             self._leave_out_refused({name: self._readable[name] for name in old_names})
-        return old_names != self.left_out.keys()
+        return old_names - self.left_out.keys()
 
     def _leave_out_refused(self, among: Mapping[str, BeatEntry] | None = None) -> None:
         """Leaves out what the app refuses, of all or of these. Each is said once, when it goes and comes back."""
         looked_at = self._readable if among is None else among
         old = self.left_out
         self.left_out = {} if among is None else {name: why for name, why in old.items() if name not in among}
+        refusals = options.Refusals(self._app.tasks)
         for name, entry in looked_at.items():
-            if reason := options.refusal(entry.task, entry.args, entry.kwargs, self._app.tasks):
+            if reason := refusals.of(entry.task, entry.args, entry.kwargs):
                 self.left_out[name] = reason
                 if old.get(name) != reason:
                     logger.error("Entry %r is left out until this is mended: %s", name, reason)
@@ -151,30 +168,37 @@ class ReloadingSchedule:
         if returned := old.keys() & self.entries.keys():
             logger.info("Sent again, since their tasks are there now: %s", format_names(returned))
 
-    def reload_if_changed(self) -> bool:
-        """Whether the file changed and was read. A mistake in it is logged, once, and the entries stay as they were."""
+    def reload_if_changed(self) -> set[str]:
+        """Reads the file if it changed, and returns the names of the entries that differ.
+
+        A mistake in it is logged, once, and the entries stay as they were.
+        """
         if self._read_stamps() == self._stamps:
-            return False
-        old_entries = self.entries
+            return set()
+        old = self.entries
         try:
             self.read()
         except Exception as error:
             logger.error("%s has changed and cannot be used; the schedule before goes on.\n%s", self.path, error)
-            return False
-        logger.info("%s read again: %s", self.path, describe_changes(old_entries, self.entries) or "nothing changed")
-        return True
+            return set()
+        names = {name for name, entry in self.entries.items() if (was := old.get(name)) is not entry and was != entry}
+        names |= old.keys() - self.entries.keys()
+        before, after = ({name: each[name] for name in names & each.keys()} for each in (old, self.entries))
+        changes = describe_changes(before, after)
+        logger.info("%s read again: %s", self.path, changes or "nothing changed")
+        return names
 
     def _load_file(self) -> tuple[Schedule, ...]:
         """The schedules of the file. Whether this app has their tasks is looked at later."""
         try:
-            loaded = schedule_file.load(self.path)
+            loaded = schedule_file.load(self.path, remembered=self._remembered)
         except FileError:  # it may be mended in a calendar
             self._calendar_files = schedule_file.find_calendar_files(self.path)
             self._stamps = self._read_stamps()
             raise
         for warning in loaded.warnings:
             logger.warning("%s", warning)
-        self._calendar_files = loaded.calendar_files
+        self._calendar_files, self._remembered = loaded.calendar_files, loaded.remembered
         self._stamps = [self._stamps[0], *map(read_stamp, self._calendar_files)]
         return loaded.schedules
 
@@ -191,7 +215,7 @@ class ReloadingSchedule:
 
     def _check_duplicates(self, names: Iterable[str]) -> None:
         if duplicates := sorted(names):
-            document = yamlfile.load(self.path, max_bytes=schedule_file.MAX_FILE_BYTES)
+            document = yamlfile.load(self.path, max_bytes=MAX_WHOLE_BYTES)
             text = "is in the app's beat_schedule too"
             hint = "take it out of there, or give one of the two another name"
             raise FileError(

@@ -20,7 +20,7 @@ from livectl.errors import LivectlError, SettingsError, UsageError
 from livectl.models import After
 from livectl.ops.beat import run_store
 from livectl.ops.beat.run_store import ENTRIES_KEY
-from livectl.ops.schedules import schedule_file
+from livectl.ops.schedules import entry_reading
 from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def parse(
     """The schedule that these words describe, by the same checks as a file's. FileError with every mistake in them."""
     if len(name) > MAX_NAME_CHARS or not name.isprintable():
         raise UsageError(f"a name is one line of at most {MAX_NAME_CHARS} characters", "Give it a shorter one.")
-    return schedule_file.read_entry(name, words, tasks=tasks, others=others)
+    return entry_reading.read_alone(name, words, tasks=tasks, others=others)
 
 
 def decode(text: str) -> Words:

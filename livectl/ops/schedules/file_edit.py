@@ -13,9 +13,10 @@ from msgspec import Struct
 from livectl import yamlfile
 from livectl.atomic_write import changing, write_file
 from livectl.errors import FileError, SettingsError, UsageError
-from livectl.ops.schedules import schedule_file
+from livectl.ops.schedules import entry_reading, schedule_file
 from livectl.suggestions import did_you_mean
 from livectl.validation import DEFAULT_ZONE
+from livectl.yaml_pieces import MAX_WHOLE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -112,13 +113,13 @@ class EditableSchedule:
         """The names of the entries; none where there is no file."""
         if not self.path.exists():
             return []
-        value = yamlfile.load(self.path, self.name, schedule_file.MAX_FILE_BYTES).value
+        value = yamlfile.load(self.path, self.name, MAX_WHOLE_BYTES).value
         present = value.get(ENTRIES) if isinstance(value, dict) else None
         return list(present) if isinstance(present, dict) else []
 
     def read_zone(self) -> str:
         """The zone of the entries that name none."""
-        value = yamlfile.load(self.path, self.name, schedule_file.MAX_FILE_BYTES).value if self.path.exists() else None
+        value = yamlfile.load(self.path, self.name, MAX_WHOLE_BYTES).value if self.path.exists() else None
         zone = value.get("timezone") if isinstance(value, dict) else None
         return zone if isinstance(zone, str) else DEFAULT_ZONE
 
@@ -139,7 +140,7 @@ class EditableSchedule:
 
     def _edited(self, edit: Callable[[str, Any], tuple[str, Any]]) -> FileChange:
         before = self.path.read_bytes().decode(errors="surrogateescape") if self.path.exists() else ""
-        document = yamlfile.loads(before, self.name, schedule_file.MAX_FILE_BYTES)
+        document = yamlfile.loads(before, self.name, MAX_WHOLE_BYTES)
         value = document.value
         if not isinstance(value, dict | None) or not isinstance((value or {}).get(ENTRIES), dict | None):
             schedule_file.read_document(document, self.path.parent)
@@ -155,7 +156,7 @@ class EditableSchedule:
     def _read_back(self, text: str, expected: Any) -> yamlfile.Document:
         """SettingsError if the text does not say what was meant."""
         try:
-            document = yamlfile.loads(text, self.name, schedule_file.MAX_FILE_BYTES)
+            document = yamlfile.loads(text, self.name, MAX_WHOLE_BYTES)
         except FileError as error:
             if "larger than" in error.message:
                 raise
@@ -174,9 +175,9 @@ def change_words(words: Words, changes: Sequence[tuple[KeyPath, Any]]) -> Words:
     """The words of an entry after changes; None takes a key out. A new timing takes the place of the old one."""
     words = deepcopy(words)
     for path, value in changes:
-        if value is not None and path[0] in schedule_file.TIMING_READERS:
+        if value is not None and path[0] in entry_reading.TIMING_READERS:
             words = {
-                key: item for key, item in words.items() if key == path[0] or key not in schedule_file.TIMING_READERS
+                key: item for key, item in words.items() if key == path[0] or key not in entry_reading.TIMING_READERS
             }
         _set_in(words, path, value)
     return words

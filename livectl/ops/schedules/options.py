@@ -142,6 +142,22 @@ OPTION_READERS: dict[str, OptionReader] = {
 }
 
 
+class Refusals:
+    """Why an app cannot run entries. Of entries with one task and as many arguments, one is looked at."""
+
+    def __init__(self, tasks: Mapping[str, Any]) -> None:
+        self._tasks = tasks
+        self._known: dict[tuple[str, int, tuple[str, ...]], str] = {}
+
+    def of(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        """As `refusal`: how many arguments there are and their keywords decide it, and not their values."""
+        key = (name, len(args), tuple(kwargs))
+        reason = self._known.get(key)
+        if reason is None:
+            reason = self._known[key] = refusal(name, args, kwargs, self._tasks)
+        return reason
+
+
 def refusal(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], tasks: Mapping[str, Any]) -> str:
     """Why the app cannot run an entry: it lacks the task, or the task does not take the arguments; else empty."""
     if name not in tasks:
