@@ -190,7 +190,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
         timetable = self._timetable or self._begin_timetable()
         if self._unregistered:
             self._register_some(timetable)
-        elif self._saved_schedules is not self._reloading_schedule.schedules:
+        if not self._unregistered and self._saved_schedules is not self._reloading_schedule.schedules:
             self._save_schedules()
         due_runs = timetable.take_due(self._clock.now(), CLAIM_BATCH_SIZE)
         claims = self._take_over(stale, timetable) + self._run_store.claim(due_runs)

@@ -189,7 +189,8 @@ class Server:
 
     def start(self) -> None:
         self.path.unlink(missing_ok=True)
-        keeps = ["--appendonly", "yes", "--save", "", "--dir", str(self._folder)]
+        # Written at once, and never waiting for a slow disk: it is the process that is killed, and not the machine.
+        keeps = ["--appendonly", "yes", "--appendfsync", "no", "--save", "", "--dir", str(self._folder)]
         command = [locate_binary(), "--port", "0", "--unixsocket", str(self.path), *keeps]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         wait_for(self._answers)
