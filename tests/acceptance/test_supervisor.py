@@ -38,6 +38,7 @@ FAST = SupervisorTimings(
 )
 EVERY_END_FAILS = msgspec.structs.replace(FAST, failed_start_within=HANG_SECONDS, stable_after=HANG_SECONDS)
 WAIT = "import time; time.sleep(300)"
+LONG_ENOUGH = 1.0  # for a child to say on a busy machine which signal it got
 # Prints the signals that it gets; ends a while after a signal that its arguments name.
 ECHO = """
 import os, signal, sys, time
@@ -285,7 +286,7 @@ def test_they_end_one_after_the_other_the_last_started_first() -> None:
 )
 def test_one_that_takes_too_long_is_pressed_as_loses_it_least(requeues: bool, lines: list[str], message: str) -> None:
     slow = child(
-        "a", ECHO, "0", "SIGQUIT", grace_seconds=0.3, requeues_on_quit=requeues, if_killed="its jobs run again"
+        "a", ECHO, "0", "SIGQUIT", grace_seconds=LONG_ENOUGH, requeues_on_quit=requeues, if_killed="its jobs run again"
     )
     supervised = SupervisorRun([slow])
     assert supervised.run((supervised.has("a", "up"), signal.SIGTERM)) == 0
@@ -294,7 +295,7 @@ def test_one_that_takes_too_long_is_pressed_as_loses_it_least(requeues: bool, li
 
 
 def test_one_that_does_not_even_quit_is_killed() -> None:
-    supervised = SupervisorRun([child("a", ECHO, "0", grace_seconds=0.3, requeues_on_quit=True)])
+    supervised = SupervisorRun([child("a", ECHO, "0", grace_seconds=LONG_ENOUGH, requeues_on_quit=True)])
     assert supervised.run((supervised.has("a", "up"), signal.SIGTERM)) == 0
     assert supervised.lines_of("a") == ["up", "SIGTERM", "SIGQUIT"]
     assert supervised.lines_of("up")[-1] == "a did not end and was killed"
@@ -370,16 +371,21 @@ def test_what_cannot_be_repaired_ends_all_in_order_with_its_own_error() -> None:
 
 def test_one_that_worked_once_is_parked_and_the_others_go_on(tmp_path: Path) -> None:
     """It says so once, with its last lines, and is tried again at growing pauses until it works."""
-    mark = tmp_path / "mark"
+    mark, end = tmp_path / "mark", tmp_path / "end"
     works_once = f"""
-import os, sys, time
+import os, time
 if os.path.exists({str(mark)!r}): print("sorry", flush=True); raise SystemExit(3)
-open({str(mark)!r}, "w"); print("hello", flush=True); time.sleep(0.6)
+print("hello", flush=True)
+while not os.path.exists({str(end)!r}): time.sleep(0.01)
+open({str(mark)!r}, "w"); raise SystemExit(3)
 """
-    supervised = SupervisorRun([child("calm", ECHO, "0", "SIGTERM"), child("a", works_once)])
+    patient = msgspec.structs.replace(EVERY_END_FAILS, unhealthy_start_after=HANG_SECONDS)
+    once = child("a", works_once, check_health=lambda pid: not mark.exists())
+    supervised = SupervisorRun([child("calm", ECHO, "0", "SIGTERM"), once], patient)
+    _, member = supervised._supervisor._processes
     many = FAST.max_failed_starts + 3
-    again = supervised.has("a", "hello", 2)
-    assert supervised.run((supervised.has("a", "sorry", many), mark.unlink), (again, signal.SIGTERM)) == 0
+    steps = [(lambda: member.was_healthy, end.touch), (supervised.has("a", "sorry", many), mark.unlink)]
+    assert supervised.run(*steps, (supervised.has("a", "hello", 2), signal.SIGTERM)) == 0
     parked = [line for line in supervised.lines_of("up") if "tried again at growing pauses" in line]
     assert len(parked) == 1
     assert "sorry" in parked[0]
