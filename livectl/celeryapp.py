@@ -17,6 +17,7 @@ from livectl.ops.jobs import job_log
 from livectl.ops.processes import embedded_broker, running_settings
 from livectl.ops.protocol import keys
 from livectl.secret import Secret
+from livectl.task_settings import expected_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -165,7 +166,9 @@ def __getattr__(name: str) -> Any:
     watch = tasks.settings_watch()
     app = create_app(watch.started)
     store = embedded_broker.resolve_addresses(watch.started).store
-    job_log.JobEventRecorder(store, app.main, watch.started.history).connect_signals()
+    recorder = job_log.JobEventRecorder(store, app.main, watch.started.history)
+    recorder.expects = expected_of(lambda: watch.current().tasks)
+    recorder.connect_signals()
     _redact_logs()
     _adopt_old_jobs_at_start(watch.started)
     _watch_settings_in_worker(watch)

@@ -42,6 +42,7 @@ KINDS: dict[Any, str] = {
     Secret: "secret",
     units.Duration: "duration",
     units.Rate: "rate",
+    units.Times: "3x",
     units.ByteSize: "size",
     units.TimeOfDay: "time of day",
     units.Timezone: "name of a zone",

@@ -14,14 +14,14 @@ from livectl.address import Address
 from livectl.errors import SecretUnsetError, SettingsError
 from livectl.secret import KNOWN, Secret, UnsetAddress, resolve_secret, secret_file
 from livectl.setting_types import CeleryValue, Endpoint, Port, PublicUrl, RedisAddress, value_readers
-from livectl.task_settings import Retry, TaskSettings, Unique
+from livectl.task_settings import Expect, Retry, TaskSettings, Unique
 from livectl.units import ByteSize, Duration, Rate, TimeOfDay, Timezone, Window  # noqa: TC001 - msgspec reads them
 from livectl.worker_options import WorkerSettings  # noqa: TC001 - likewise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Retry", "TaskSettings", "Unique"]  # of `tasks:`, beside the sections here
+__all__ = ["Expect", "Retry", "TaskSettings", "Unique"]  # of `tasks:`, beside the sections here
 
 SETTINGS_FILE = "livectl.yaml"
 DEFAULT_SOURCE = "default"
@@ -159,7 +159,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     """Which jobs and runs of schedules are remembered, in the store."""
 
     keep: Duration = 7 * 86_400.0  # for so long
-    jobs: int = 100_000  # so many at most, about 15 MB; 0: none
+    jobs: int = 100_000  # so many at most, about 15 MB; 0: none, and they are only counted
     events: bool = True  # also of workers that livectl did not start, where they send events (`celery worker -E`)
 
     def __post_init__(self) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 import msgspec
 
 from livectl.errors import SettingsError
-from livectl.units import Duration, Rate  # noqa: TC001 - msgspec reads them
+from livectl.units import Duration, Rate, Times  # noqa: TC001 - msgspec reads them
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 MAX_PRIORITY = 255  # RabbitMQ's; Redis has ten
 WILDCARDS = re.compile(r"[*?\[\]]")
@@ -75,6 +75,20 @@ class Unique(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError("there is no time within which jobs are unique", "Write 10m, or {within: 10m}.")
 
 
+class Expect(msgspec.Struct, frozen=True, kw_only=True):
+    """What is expected of the jobs of a task: beat tells when it is not so. What is left out, their history says."""
+
+    start_within: Duration | None = None  # from when a job is sent, or its ETA
+    end_within: Duration | None = None  # from its start
+    succeed: bool = True  # that no job of it fails
+    slower_than: Times | None = None  # so many times as long as usual is too slow, on average: 3x
+
+    def __post_init__(self) -> None:
+        for name in ("start_within", "end_within"):
+            if getattr(self, name) == 0:
+                raise SettingsError(f"{name} is some time", f"Write {name}: 1m, or leave it out.")
+
+
 class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How workers that livectl starts treat the jobs of a task. What an entry leaves out, a less specific one says."""
 
@@ -89,6 +103,7 @@ class TaskSettings(msgspec.Struct, frozen=True, kw_only=True):
     priority: int | None = None  # of its jobs, sent by livectl or by jobs: 0 to 9
     # late: acknowledged when it ended, and run again if its worker dies; early: when it begins. Left out it is late
     acks: Literal["late", "early"] | None = None
+    expect: Expect | None = None  # what beat watches of its jobs: {start_within: 1m}, or {} for what is usual
 
     def __post_init__(self) -> None:
         if self.concurrency is not None and self.concurrency < 1:
@@ -140,6 +155,23 @@ def rule_for(tasks: Mapping[str, TaskSettings], name: str) -> TaskRule:
             if value is not None and (key not in TOGETHER or pattern == limit):
                 values[key] = value
     return TaskRule(TaskSettings(**values), limit) if values else NO_RULE
+
+
+def expected_of(current: Callable[[], Mapping[str, TaskSettings]]) -> Callable[[str], Expect | None]:
+    """Tells by the name of a task what is expected of its jobs, by the settings as they are now."""
+    known: dict[str, Expect | None] = {}
+    read: Mapping[str, TaskSettings] = {}
+
+    def find(task: str) -> Expect | None:
+        nonlocal read
+        if (tasks := current()) is not read:
+            known.clear()
+            read = tasks
+        if task not in known:
+            known[task] = rule_for(tasks, task).settings.expect
+        return known[task]
+
+    return find
 
 
 def _specificity(pattern: str) -> tuple[bool, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from livectl.errors import SettingsError
 from livectl.suggestions import nearest
@@ -18,6 +18,8 @@ MICROSECONDS_PER_MS = 1_000
 MAX_DURATION_S = 10 * 365 * UNIT_SECONDS["d"]  # longer ones are slips of the keyboard
 NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 DURATION = re.compile("".join(rf"(?:(?P<{unit}>{NUMBER}){unit})?" for unit in UNIT_SECONDS))
+TIMES = re.compile(r"(\d+(?:\.\d+)?) ?x")
+TIMES = re.compile(r"(\d{1,6}(?:\.\d{1,6})?) ?x")
 RATE = re.compile(rf"({NUMBER})/([smhd])")
 BYTE_SIZE = re.compile(rf"({NUMBER})\s*(k|M|G)?B?")
 BYTES_OF_PREFIX = {None: 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
@@ -28,6 +30,7 @@ MAX_ZONE_NAME_CHARS = 40  # in a message; the longest name there is has 32
 
 Duration = Annotated[float, "seconds"]
 ByteSize = Annotated[int, "bytes"]
+Times = Annotated[float, "times as long"]
 TimeOfDay = Annotated[int, "minutes since midnight"]
 Timezone = Annotated[str, "a zone that this machine knows"]
 
@@ -90,6 +93,14 @@ def parse_rate(text: str) -> Rate:
     if not match or not 0 < float(match[1]) <= MAX_RATE:
         raise SettingsError("a rate is a number in a unit of time", "Write 10/s, 600/m, 100/h or 10000/d.")
     return Rate(float(match[1]), UNIT_SECONDS[match[2]])
+
+
+def parse_times(value: Any) -> Times:
+    """`3x`: how many times as long."""
+    match = TIMES.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not match or float(match[1]) <= 1:
+        raise SettingsError("this is not how many times as long as usual", "Write 3x; more than 1x.")
+    return float(match[1])
 
 
 def format_rate(rate: Rate) -> str:

@@ -83,7 +83,12 @@ class WatchingScheduler(Scheduler):
 
     def watched(self, settings: Settings) -> BeatAtWork:
         return BeatAtWork(
-            dict(self.current_entries), self._clock.now(), self._beat_id, settings.watch.queue, settings.watch.checks
+            dict(self.current_entries),
+            self._clock.now(),
+            self._beat_id,
+            settings.watch.queue,
+            settings.watch.checks,
+            settings.tasks,
         )
 
 

@@ -44,7 +44,7 @@ from livectl.ops.transport.guarded_channel import READ_FAULTS, bound_decompressi
 from livectl.ops.transport.rabbitmq import Line
 from livectl.redaction import redact_text
 from livectl.settings_watch import SettingsWatch
-from livectl.task_settings import rule_for
+from livectl.task_settings import expected_of, rule_for
 from livectl.units import format_count
 
 if TYPE_CHECKING:
@@ -175,9 +175,9 @@ def create_guard(app: Any) -> Guard:
         settings = livectl_settings.load_usable(os.environ, Path.cwd())
     target = deployment.from_app(app, settings)
     recorder = None
-    if target.store is not None and settings.history.jobs:
+    if target.store is not None:
         recorder = job_log.JobEventRecorder(target.store, app.main, settings.history)
-    if recorder is not None:
+        recorder.expects = expected_of(watch_tasks(settings, says_refusals=False))
         recorder.connect_signals()
     return Guard(settings, find_keeper(app, target), recorder, target)
 

@@ -65,7 +65,7 @@ class StoreLog:
         self._full_at = self._begun_at = 0.0
 
     def follow(self, port: int) -> None:
-        with suppress(redis.RedisError, OSError), redis.Redis(port=port).monitor() as monitor:  # type: ignore[no-untyped-call]
+        with suppress(redis.RedisError, OSError), redis.Redis(port=port, socket_timeout=None).monitor() as monitor:  # type: ignore[no-untyped-call]
             for command in monitor.listen():
                 if command["client_type"] == "lua" and HELD in command["command"]:
                     self.note(float(command["time"]), command["command"].replace('"', "").split(" "))
@@ -74,6 +74,9 @@ class StoreLog:
         if len(words) < 3 or words[1] != HELD:
             return
         name, before = words[0].upper(), len(self.held)
+        if words[2] == "XX":  # a lease that is renewed, of a job that has not ended
+            words = [word for word in words if word != "XX"]
+            name = name if " ".join(words[3:]) in self.held else ""
         if name == "ZADD":
             self.held[" ".join(words[3:])] = float(words[2])
         elif name == "ZREM":

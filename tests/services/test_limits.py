@@ -128,7 +128,8 @@ def test_leases_that_are_renewed_go_on(server: redis.Redis) -> None:
     alive = worker(server, "w1")
     alive.enter(MAIL, "j")
     end_leases(server, MAIL)
-    alive.renew([(MAIL, ["j"])])
+    alive.renew([(MAIL, ["j", "that has ended meanwhile"])])
+    assert server.zcard(KEYS.of("mail", "")[0]) == 1
     assert float(server.zscore(KEYS.of("mail", "")[0], "j w1") or 0) > float(server.time()[0])
 
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import msgspec
 import pytest
+from celery import Celery
 
 from livectl.address import Address
 from livectl.errors import ServerError
@@ -19,11 +20,14 @@ from livectl.ops.beat.heartbeats import Heartbeat
 from livectl.ops.beat.watch import BeatAtWork, ReportStream, RunWatch
 from livectl.ops.cluster import queues
 from livectl.ops.cluster.queues import Queue, QueueDepths
-from livectl.ops.jobs import dead_letters, history
+from livectl.ops.deployment import OWN_APP_NAME, Deployment, own_layout
+from livectl.ops.jobs import dead_letters, history, numbers
 from livectl.ops.jobs.history import JobNote
+from livectl.ops.jobs.job_log import JobEventRecorder
 from livectl.redis_client import using_store
 from livectl.secret import Secret
 from livectl.settings import CheckIn
+from livectl.task_settings import Expect, TaskSettings, expected_of
 from livectl.watching import _encode
 
 if TYPE_CHECKING:
@@ -43,9 +47,11 @@ class Stage:
         self.now = int(time.time() * 1000) // MINUTE_MS * MINUTE_MS
         self.depths: QueueDepths | None = QueueDepths(queues=())
         self.checks: dict[str, CheckIn] = {}
+        self.tasks: dict[str, TaskSettings] = {}
         self.entries = {"nightly": to_beat_entry(Schedule(name="nightly", task="t.x", timing=Interval(60)))}
         monkeypatch.setattr(queues, "measure", lambda _: self._measure())
-        self.watches = [RunWatch(store, cast("Any", None), STREAM) for _ in range(2)]
+        deployment = Deployment(broker=None, results=None, store=None, layout=own_layout({}))
+        self.watches = [RunWatch(store, deployment, STREAM) for _ in range(2)]
 
     def _measure(self) -> QueueDepths:
         if self.depths is None:
@@ -58,7 +64,9 @@ class Stage:
         end = self.now + int(seconds * 1000)
         while True:
             for number, each in enumerate(self.watches[:beats]):
-                reports += each.look(BeatAtWork(self.entries, self.now, f"beat{number}", 600.0, self.checks))
+                reports += each.look(
+                    BeatAtWork(self.entries, self.now, f"beat{number}", 600.0, self.checks, self.tasks)
+                )
             if self.now >= end:
                 return [f"{report.kind}: {report.title}" for report in reports]
             self.now += 10_000
@@ -200,3 +208,56 @@ def test_what_runs_elsewhere_is_told_when_it_does_not_check_in_fails_or_takes_to
     stage.checks.clear()
     stage.look()
     assert "check backup" not in stage.store.hgetall(watch.WATCH_KEY)
+
+
+def work_off() -> None:
+    """What a task does here."""
+
+
+def test_failed_jobs_of_a_task_and_one_that_goes_on_are_told_once_by_two_beats(stage: Stage, store_url: str) -> None:
+    stage.entries = {}
+    stage.tasks = {"shop.*": TaskSettings(expect=Expect(end_within=60.0)), "shop.quiet": TaskSettings(queue="q")}
+    recorder = JobEventRecorder(Address.parse(store_url), OWN_APP_NAME)
+    recorder.expects = expected_of(lambda: stage.tasks)
+    app = Celery(OWN_APP_NAME, broker="memory://", set_as_current=False)
+    mail, other = (app.task(name=name)(work_off) for name in ("shop.mail", "other"))
+
+    def work(task: Any, job_id: str, error: Exception | None = None) -> None:
+        recorder.record_start(task, job_id)
+        if error:
+            recorder.record_failure(task, job_id, error, (), {})
+        recorder.record_end(task, job_id, "FAILURE" if error else "SUCCESS")
+        assert recorder.flush()
+
+    work(mail, "first")
+    work(other, "of no interest", ValueError("no"))
+    assert stage.look(60) == []
+    for number in range(2):
+        work(mail, f"bad {number}", ValueError(f"no {number}"))
+    work(other, "of no interest either", ValueError("other"))
+    assert stage.look(20) == ["failed: shop.mail failed"]
+    (change,) = Store(stage.store).changes()
+    assert "2 of 2 jobs since" in change.before
+    assert "ValueError: no 1" in change.before
+    work(mail, "good")
+    assert stage.look(70) == ["recovered: shop.mail is well again after 2 failed jobs"]
+    recorder.record_start(mail, "long")
+    recorder._watched.begin("long", "shop.mail", time.time() - 2)
+    assert recorder.flush()
+    (field, text) = next(iter(stage.store.hgetall(numbers.LONG_KEY).items()))
+    seen, _, job = str(text).split(" ")
+    stage.store.hset(numbers.LONG_KEY, field, f"{stage.now} 61000 {job}")
+    assert stage.look(10) == ["overrun: shop.mail has not ended"]
+    assert abs(int(seen) / 1000 - time.time()) < 600, "by the clock of the store"
+    stage.tasks = {}
+    stage.look(10)
+    assert stage.store.hkeys(watch.WATCH_KEY) == [], "nothing is expected any more"
+
+
+def test_a_running_job_of_a_worker_that_died_is_dropped(stage: Stage) -> None:
+    field = numbers.SEPARATOR.join(("livectl", "shop.mail", "host:1"))
+    stage.store.hset(numbers.LONG_KEY, field, f"{stage.now} 90000 job")
+    assert numbers.read_long(stage.store, "livectl", stage.now)["shop.mail"] == (stage.now - 90_000, "job")
+    assert numbers.read_long(stage.store, "other", stage.now) == {}
+    assert numbers.read_long(stage.store, "livectl", stage.now + 31_000) == {}
+    assert not stage.store.exists(numbers.LONG_KEY)

@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from livectl.models import Expectation, JobState
-from livectl.ops.beat.expectations import EntryFacts, WatchState, judge
+from livectl.ops.beat.expectations import (
+    CountedTask,
+    EntryFacts,
+    TaskCounts,
+    TaskState,
+    WatchState,
+    judge,
+    judge_task,
+)
 from livectl.ops.jobs.history import DEAD, JobLogEntry
+from livectl.ops.jobs.numbers import LongJob
+from livectl.task_settings import Expect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,3 +239,101 @@ def test_thirty_days_without_a_fault_tell_nothing() -> None:
         world.takes_s = 40 + day % 7  # as they do
         world.play(86_400)
     assert world.told == []
+
+
+@dataclass
+class Counter:
+    """A task whose jobs are counted, so many between two looks; what is known of it may be set at any time."""
+
+    expect: Expect = field(default_factory=Expect)
+    jobs: int = 100  # between two looks
+    fails: int = 0
+    late: int = 0
+    waits_s: float = 0.1
+    takes_s: float = 2.0
+    running_since_s: float | None = None
+    at_s: float = 0.0
+    counts: TaskCounts = field(default_factory=TaskCounts)
+    state: TaskState = field(default_factory=TaskState)
+    told: list[str] = field(default_factory=list)
+    details: str = ""
+
+    def play(self, seconds: float, **changes: Any) -> Counter:
+        """Goes on for so long, with a look each ten seconds."""
+        for name, value in changes.items():
+            setattr(self, name, value)
+        end = self.at_s + seconds
+        while self.at_s < end:
+            self.at_s += 10
+            jobs, fails, late = self.jobs, self.fails, self.late
+            took = (jobs, jobs, fails, late, 0, jobs, jobs * self.waits_s * 1000, jobs, jobs * self.takes_s * 1000)
+            self.counts = TaskCounts(*(round(a + b) for a, b in zip(self.counts, took, strict=True)))
+            self.look()
+        return self
+
+    def look(self) -> None:
+        running = None
+        if self.running_since_s is not None:
+            running = LongJob(START_MS + int(self.running_since_s * 1000), "some-id")
+        now = START_MS + int(self.at_s * 1000)
+        facts = CountedTask("proj.mail", self.expect, now, self.counts, self.takes_s, running, lambda: "ValueError: no")
+        self.state, report = judge_task(facts, self.state)
+        if report:
+            self.told.append(f"{report.kind}: {report.title}")
+            self.details = report.details
+
+
+def test_a_task_that_is_well_is_never_told() -> None:
+    assert Counter().play(4 * 3_600).told == []
+    assert Counter(jobs=0).play(3_600).told == []
+
+
+def test_failed_jobs_of_a_task_are_told_once_with_the_reason_and_so_is_the_end() -> None:
+    task = Counter().play(600).play(10, fails=3)
+    assert task.told == ["failed: proj.mail failed"]
+    assert "3 of 600 jobs since" in task.details
+    assert "ValueError: no\nlivectl results --task proj.mail --state failed" in task.details
+    task.play(600)
+    assert len(task.told) == 1, "others that fail are counted"
+    task.play(120, fails=0)
+    assert task.told[1:] == ["recovered: proj.mail is well again after 183 failed jobs"]
+    assert task.play(600).told[2:] == []
+
+
+def test_a_task_that_flaps_has_to_be_well_for_longer() -> None:
+    task = Counter().play(600).play(10, fails=1).play(130, fails=0).play(10, fails=1)
+    assert task.told[2:] == ["failed: proj.mail failed again"]
+    task.play(150, fails=0)
+    assert len(task.told) == 3
+    assert task.play(120).told[3:] == ["recovered: proj.mail is well again after 1 failed job"]
+
+
+@pytest.mark.parametrize(
+    ("expect", "changes", "told", "words"),
+    [
+        (Expect(start_within=60), {"late": 2}, "late: proj.mail began late", "2 jobs waited longer than expected"),
+        (Expect(), {"waits_s": 90}, "late: proj.mail began late", "livectl queues"),
+        (Expect(end_within=600), {"running_since_s": 30}, "overrun: proj.mail has not ended", "livectl status some-id"),
+        (Expect(), {"running_since_s": 590}, "overrun: proj.mail has not ended", "has been running for"),
+        (Expect(), {"takes_s": 40}, "slow: proj.mail is slow", "took 40 s on average; usual is 2 s"),
+        (Expect(slower_than=2), {"takes_s": 5}, "slow: proj.mail is slow", "usual is 2 s"),
+    ],
+)
+def test_what_is_expected_of_a_task_is_told_once(expect: Expect, changes: Any, told: str, words: str) -> None:
+    task = Counter(expect).play(610)
+    before = {name: getattr(task, name) for name in changes}
+    task.play(150, **changes)
+    assert task.told == [told]
+    assert words in task.details
+    assert task.play(200, **before).told[1:] == ["recovered: proj.mail is well again"]
+
+
+def test_of_a_task_nothing_is_usual_before_some_of_it_is_known() -> None:
+    assert Counter().play(120).play(120, takes_s=500, running_since_s=0).told == []
+    assert Counter(Expect(succeed=False)).play(300, fails=100).told == []
+
+
+def test_counts_that_begin_anew_are_no_trouble() -> None:
+    task = Counter(fails=0).play(300)
+    task.counts = TaskCounts()
+    assert task.play(300).told == []

@@ -17,7 +17,7 @@ from livectl.ops.limits import partitions, retries, routes
 from livectl.ops.limits.duplicates import claim_of
 from livectl.ops.limits.partitions import MissingArgumentError
 from livectl.ops.limits.slots import limit_of
-from livectl.task_settings import TaskSettings, parse_place, rule_for
+from livectl.task_settings import TaskSettings, expected_of, parse_place, rule_for
 from livectl.units import Rate
 
 if TYPE_CHECKING:
@@ -74,6 +74,13 @@ def test_what_holds_a_job_is_all_of_one_entry(tmp_path: Path) -> None:
         ("{unique: 1m, debounce: 5s}", "1:12: tasks.a: unique and debounce exclude each other"),
         ("{retry: {times: 0}}", "1:20: tasks.a.retry: retry is at least once"),
         ("{debounce: 0s}", "1:12: tasks.a: debounce takes some time"),
+        (
+            "{expect: {slower_than: 1x}}",
+            "1:35: tasks.a.expect.slower_than: this is not how many times as long as usual",
+        ),
+        ("{expect: {start_within: 0s}}", "1:21: tasks.a.expect: start_within is some time"),
+        ("{expect: {ends_within: 1m}}", "unknown key `ends_within` (do you mean end_within?)"),
+        ("{expect: 1m}", "1:21: tasks.a.expect"),
         ("{priority: -1}", "1:12: tasks.a: a priority is a number"),
         ("{concurency: 1}", "1:13: unknown key `concurency` (do you mean concurrency?)"),
     ],
@@ -88,6 +95,19 @@ def send(customer: str, urgent: bool = False) -> None: ...
 
 
 SIGNATURE = inspect.signature(send)
+
+
+def test_what_is_expected_of_a_task_follows_the_file(tmp_path: Path) -> None:
+    tasks = [
+        load(tmp_path, "tasks: {p.*: {expect: {slower_than: 2.5 x}}, p.a: {expect: {end_within: 1m}}, q: {queue: q}}")
+    ]
+    expects = expected_of(lambda: tasks[-1])
+    (first, other, none) = (expects(name) for name in ("p.a", "p.b", "q"))
+    assert first == settings.Expect(end_within=60.0)
+    assert other == settings.Expect(slower_than=2.5)
+    assert none is None
+    tasks.append({})
+    assert expects("p.a") is None
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Judges how the runs of an entry went, and when somebody has to be told: late, missed, failed, slow, recovered.
 
+The jobs of a task are judged by what was counted of them, slice by slice of time: so many tell no more than one run.
+
 Nothing here reads or tells anything: `watch.py` brings what is known, and keeps what was told.
 """
 
@@ -17,9 +19,11 @@ from livectl.ops.jobs.history import BAD_STATES, UNSENT_STATES
 from livectl.units import MS_PER_SECOND, format_count, format_duration, format_instant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from livectl.ops.jobs.history import JobLogEntry
+    from livectl.ops.jobs.numbers import LongJob
+    from livectl.task_settings import Expect
 
 Trouble = Literal["", "missed", "late", "overrun", "failed", "slow"]
 
@@ -31,6 +35,10 @@ USUAL_FACTOR = 3.0  # of what was the most so far, before a run that goes on is 
 LEAST_SLOWER_S = 10.0  # than usual: what takes a second more hurts nobody
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 FLAPPING_TROUBLES = 2  # within an hour
+LEARNED_TROUBLES = frozenset({"late", "slow"})  # what stays so for hours is usual one day
+SLICES_UNTIL_USUAL = 1_440
+SLICE_MS = 60_000  # of time, in which the jobs of a task are well
+SLICES_REMEMBERED = 10_080  # a week of them, in what is usual
 GOOD_RUNS, GOOD_RUNS_WHEN_FLAPPING = 1, 3  # before an entry has recovered
 
 
@@ -41,6 +49,61 @@ class WatchState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     due: int = 0  # the due instant of the run that it is about
     failures: int = 0  # runs in a row that failed
     began: tuple[int, ...] = ()  # when the troubles of the last day began
+
+
+class TaskCounts(NamedTuple):
+    """What was counted of the jobs of a task so far, or within a time."""
+
+    started: int = 0
+    ended: int = 0
+    failed: int = 0
+    late: int = 0  # began later than expected
+    overlong: int = 0  # ended later than expected
+    waits: int = 0
+    wait_ms: int = 0
+    rans: int = 0
+    ran_ms: int = 0
+
+    def since(self, before: TaskCounts) -> TaskCounts | None:
+        """What came since; None where they were counted anew."""
+        fresh = TaskCounts(*(now - then for now, then in zip(self, before, strict=True)))
+        return fresh if min(fresh) >= 0 else None
+
+    @property
+    def wait_s(self) -> float:
+        """On average."""
+        return self.wait_ms / self.waits / MS_PER_SECOND if self.waits else 0.0
+
+    @property
+    def ran_s(self) -> float:
+        return self.ran_ms / self.rans / MS_PER_SECOND if self.rans else 0.0
+
+
+class TaskState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was told of a task, and what is known of it: the counts at the beginning of the slice of time that has not
+    ended, and what was usual in those before."""
+
+    since: int = 0  # when the slice began, in UTC milliseconds
+    counts: TaskCounts = TaskCounts()
+    trouble: str = ""  # what is wrong, and was told
+    failures: int = 0  # since then
+    began: tuple[int, ...] = ()  # when the troubles of the last day began
+    good: int = 0  # slices in a row in which all was well
+    slices: int = 0  # of which the usual is made
+    usual_wait_s: float = 0.0
+    usual_ran_s: float = 0.0
+
+
+class CountedTask(NamedTuple):
+    """What is known of a task at one moment. Times are UTC milliseconds."""
+
+    name: str
+    expect: Expect
+    now: int
+    counts: TaskCounts
+    longest_s: float = float("inf")  # that a job of it took so far, at most
+    running: LongJob | None = None  # the oldest that runs
+    read_error: Callable[[], str] = str  # why one failed last
 
 
 class Report(NamedTuple):
@@ -83,6 +146,107 @@ def judge(facts: EntryFacts, state: WatchState) -> tuple[WatchState, Report | No
         return msgspec.structs.replace(state, began=began), None
     recovered = None if state.trouble == "slow" else _recovery_report(facts, state)
     return WatchState(began=began), recovered
+
+
+def judge_task(facts: CountedTask, state: TaskState) -> tuple[TaskState, Report | None]:
+    """What is to be remembered of a task from now on, and what is to be told."""
+    fresh = facts.counts.since(state.counts) if state.since else None
+    if fresh is None:
+        return msgspec.structs.replace(state, since=facts.now, counts=facts.counts), None
+    began = tuple(at for at in state.began if facts.now - at < DAY_MS)
+    trouble = _find_task_trouble(facts, state, fresh)
+    new = msgspec.structs.replace(state, since=facts.now, counts=facts.counts, began=began, good=0)
+    if trouble:
+        if trouble == state.trouble:
+            if not fresh.ended or facts.now - state.since < SLICE_MS:
+                return state, None
+            if trouble in LEARNED_TROUBLES:
+                new = _learn(new, fresh, SLICES_UNTIL_USUAL)
+            return msgspec.structs.replace(new, failures=state.failures + fresh.failed), None
+        report = _task_report(facts, state, fresh, trouble, is_again=trouble == "failed" and bool(began))
+        new = msgspec.structs.replace(new, trouble=trouble, failures=fresh.failed, began=(*began, facts.now))
+        return new, report
+    if facts.now - state.since < SLICE_MS or not fresh.ended:
+        return state, None
+    new = _learn(msgspec.structs.replace(new, good=state.good + 1), fresh)
+    flaps = sum(facts.now - at < HOUR_MS for at in began) >= FLAPPING_TROUBLES
+    if not state.trouble or new.good < (GOOD_RUNS_WHEN_FLAPPING if flaps else GOOD_RUNS):
+        return new, None
+    failed = f" after {format_count(state.failures, 'failed job')}" if state.failures else ""
+    report = Report(facts.name, "recovered", f"{facts.name} is well again{failed}", _look_at_task(facts))
+    return msgspec.structs.replace(new, trouble="", failures=0), report
+
+
+def _learn(state: TaskState, fresh: TaskCounts, least: int = 0) -> TaskState:
+    """What is usual, after a slice of time; as if that were known by so many others at least."""
+    slices = state.slices + 1
+    weight = 1 / min(max(slices, least), SLICES_REMEMBERED)
+    return msgspec.structs.replace(
+        state,
+        slices=slices,
+        usual_wait_s=round(state.usual_wait_s + weight * (fresh.wait_s - state.usual_wait_s), 6),
+        usual_ran_s=round(state.usual_ran_s + weight * (fresh.ran_s - state.usual_ran_s), 6),
+    )
+
+
+def _find_task_trouble(facts: CountedTask, state: TaskState, fresh: TaskCounts) -> Trouble:
+    """What is wrong now, the worst first."""
+    expect, is_known = facts.expect, state.slices >= LEAST_RUNS_KNOWN
+    running_s = (facts.now - facts.running.started) / MS_PER_SECOND if facts.running else 0.0
+    if running_s > _task_end_limit(facts, is_known=is_known):
+        return "overrun"
+    if expect.succeed and fresh.failed:
+        return "failed"
+    if fresh.overlong:
+        return "overrun"
+    usual_wait_s = state.usual_wait_s if is_known else 0.0
+    is_late = expect.start_within is None and fresh.wait_s > max(START_WITHIN_S, USUAL_FACTOR * usual_wait_s)
+    if fresh.late or is_late:
+        return "late"
+    if not is_known or not fresh.rans or facts.now - state.since < SLICE_MS:  # a few jobs may differ
+        return ""
+    if expect.slower_than is not None:
+        return "slow" if fresh.ran_s > expect.slower_than * state.usual_ran_s else ""
+    is_slow = fresh.ran_s > USUAL_FACTOR * state.usual_ran_s and fresh.ran_s - state.usual_ran_s > LEAST_SLOWER_S
+    return "slow" if is_slow else ""
+
+
+def _task_end_limit(facts: CountedTask, *, is_known: bool) -> float:
+    if facts.expect.end_within is not None:
+        return facts.expect.end_within
+    return max(LEAST_END_WITHIN_S, USUAL_FACTOR * facts.longest_s) if is_known else float("inf")
+
+
+def _task_report(
+    facts: CountedTask, state: TaskState, fresh: TaskCounts, trouble: Trouble, *, is_again: bool
+) -> Report:
+    since = f"of {format_count(fresh.ended, 'job')} since {format_instant(state.since / MS_PER_SECOND)}"
+    name, running = facts.name, facts.running
+    if trouble == "failed":
+        title = f"{name} failed{' again' if is_again else ''}"
+        words = f"{fresh.failed:,} {since} failed: {facts.read_error() or 'no reason is known'}"
+    elif trouble == "overrun" and running and not fresh.overlong:
+        ran = format_duration((facts.now - running.started) / MS_PER_SECOND)
+        title, words = f"{name} has not ended", f"The job {running.id} has been running for {ran}."
+    elif trouble == "overrun":
+        title, words = f"{name} took too long", f"{fresh.overlong:,} {since} ran for longer than expected."
+    elif trouble == "late":
+        title, words = f"{name} began late", f"Its jobs waited {format_duration(fresh.wait_s)} on average."
+        if fresh.late:
+            words = f"{format_count(fresh.late, 'job')} waited longer than expected; {words[0].lower()}{words[1:]}"
+    else:
+        took, usual = format_duration(fresh.ran_s), format_duration(state.usual_ran_s)
+        title, words = f"{name} is slow", f"Its jobs took {took} on average; usual is {usual}."
+    return Report(name, trouble, title, f"{words}\n{_look_at_task(facts, trouble)}")
+
+
+def _look_at_task(facts: CountedTask, trouble: Trouble = "") -> str:
+    """The command that shows more."""
+    if trouble == "overrun" and facts.running:
+        return f"livectl status {facts.running.id}"
+    if trouble == "late":
+        return "livectl queues"
+    return f"livectl results --task {facts.name}{' --state failed' if trouble == 'failed' else ''}"
 
 
 def start_limit(facts: EntryFacts) -> float:

@@ -1,6 +1,7 @@
 """Watches runs, workers, queues and beats, and reports each trouble once: whichever of several beats sees it first.
 
-    livectl:watch         hash  name -> what was told of it (`WatchState`), of entries as `run NAME`
+    livectl:watch         hash  name -> what was told of it (`WatchState`): of entries as `run NAME`, of tasks as `task
+                                NAME` (`TaskState`)
     livectl:watch:looked        when some beat last looked, in UTC milliseconds
 
 A report is added to a stream in the same step in which it is noted that it was told, so that a beat that dies in
@@ -10,6 +11,8 @@ between tells nothing twice and loses nothing.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -17,10 +20,12 @@ import msgspec
 from livectl.errors import LivectlError
 from livectl.models import Expectation, JobState
 from livectl.ops.beat import check_ins, expectations, heartbeats, pauses, run_store
-from livectl.ops.beat.expectations import EntryFacts, Report, WatchState
+from livectl.ops.beat.expectations import CountedTask, EntryFacts, Report, TaskCounts, TaskState, WatchState
 from livectl.ops.cluster import queues
+from livectl.ops.jobs import history, job_log, numbers
 from livectl.ops.jobs.dead_letters import DEAD_LETTERS_KEY
 from livectl.ops.jobs.history import JobHistory
+from livectl.task_settings import Expect, expected_of
 from livectl.units import MS_PER_SECOND, format_count, format_duration
 
 if TYPE_CHECKING:
@@ -33,10 +38,14 @@ if TYPE_CHECKING:
     from livectl.ops.beat.heartbeats import Heartbeat
     from livectl.ops.cluster.queues import Queue, QueueDepths
     from livectl.ops.deployment import Deployment
+    from livectl.ops.jobs.numbers import Series
     from livectl.settings import CheckIn
+    from livectl.task_settings import TaskSettings
 
 WATCH_KEY, LOOKED_KEY = "livectl:watch", "livectl:watch:looked"
 LOOK_INTERVAL_S = 5.0
+TASKS_INTERVAL_S = 10.0  # between two looks at what was counted of tasks
+MAX_FAILURES_READ = 200  # of all tasks, for the reason of one
 CLUSTER_INTERVAL_S = 30.0  # between two questions to workers and queues
 MAX_ENTRIES_A_LOOK = 500
 AWAY_MS = 300_000  # without any look: a deployment takes less
@@ -70,6 +79,7 @@ class BeatAtWork(NamedTuple):
     beat_id: str
     queue_wait_s: float  # of the first message of a queue: longer is told
     checks: Mapping[str, CheckIn] = {}  # what runs elsewhere and checks in
+    tasks: Mapping[str, TaskSettings] = {}  # what is expected of jobs by their task
 
 
 class EntryLooks:
@@ -125,7 +135,7 @@ class RunWatch:
         self._looks = EntryLooks()
         self._since: int | None = None  # when this watch began, or could look again
         self._looked_at: int | None = None
-        self._cluster_at = 0
+        self._cluster_at = self._tasks_at = 0
         self._readers_seen_at: int | None = None
 
     def look(self, watched: BeatAtWork) -> list[Report]:
@@ -141,6 +151,9 @@ class RunWatch:
         reports += self._look_at_entries(watched, states)
         reports += self._look_at_check_ins(watched, states)
         reports += self._look_at_beats(watched, states)
+        if now - self._tasks_at >= TASKS_INTERVAL_S * MS_PER_SECOND:
+            self._tasks_at = now
+            reports += self._look_at_tasks(watched, states)
         if now - self._cluster_at >= CLUSTER_INTERVAL_S * MS_PER_SECOND:
             self._cluster_at = now
             reports += self._look_at_cluster(watched, states)
@@ -221,6 +234,40 @@ class RunWatch:
             yield self._judge(facts, states, f"check {name}")
         self._forget_others("check", watched.checks.keys(), states, watched.now)
 
+    def _look_at_tasks(self, watched: BeatAtWork, states: Mapping[str, str]) -> Iterator[Report | None]:
+        """Judges the tasks of which something is expected, by what their workers have counted."""
+        if not any(entry.expect for entry in watched.tasks.values()):
+            self._forget_others("task", (), states, watched.now)
+            return
+        app, expects = job_log.app_name(self._deployment), expected_of(lambda: watched.tasks)
+        series = numbers.parse_series(self._store.hgetall(numbers.NUMBERS_KEY), app)["job"]
+        running = numbers.read_long(self._store, app, watched.now)
+        names = {one.first for one in series if expects(one.first)}
+        for name in sorted(names):
+            fields, longest_s = _sum_of([one for one in series if one.first == name])
+            facts = CountedTask(
+                name=name,
+                expect=expects(name) or Expect(),
+                now=watched.now,
+                counts=fields,
+                longest_s=longest_s,
+                running=running.get(name),
+                read_error=partial(self._read_error, app, name),
+            )
+            key = f"task {name}"
+            text = states.get(key, "")
+            old = msgspec.json.decode(text, type=TaskState) if text else TaskState()
+            state, report = expectations.judge_task(facts, old)
+            yield self._note(key, text, state, report, watched.now)
+        self._forget_others("task", names, states, watched.now)
+
+    def _read_error(self, app: str, task: str) -> str:
+        """Why a job of a task failed last, if that is among the last failures of all."""
+        for _, fields in self._store.xrevrange(job_log.FAILED_KEY, count=MAX_FAILURES_READ):
+            if (fields.get("app"), fields.get("task")) == (app, task):
+                return str(fields.get("error", ""))[: history.MAX_ERROR_CHARS]
+        return ""
+
     def _look_at_beats(self, watched: BeatAtWork, states: Mapping[str, str]) -> Iterator[Report | None]:
         """A beat that ends in order takes itself off the list; one that is killed falls silent there."""
         beats = {
@@ -297,7 +344,9 @@ class RunWatch:
             if of_kind == kind and name not in kept:
                 self._note(key, states[key], WatchState(), None, now)
 
-    def _note(self, key: str, old: str, state: WatchState, report: Report | None, now: int) -> Report | None:
+    def _note(
+        self, key: str, old: str, state: WatchState | TaskState, report: Report | None, now: int
+    ) -> Report | None:
         """Remembers what was told, and adds the report, unless another beat did so meanwhile."""
         new = "" if state == WatchState() else msgspec.json.encode(state).decode()
         if new == old and report is None:
@@ -305,6 +354,31 @@ class RunWatch:
         fields = self._stream.encode(report, now / MS_PER_SECOND) if report else ()
         noted = self._store.eval(NOTE_SCRIPT, 2, WATCH_KEY, self._stream.key, key, old, new, *fields)
         return report if noted and report else None
+
+
+def _sum_of(series: Sequence[Series]) -> tuple[TaskCounts, float]:
+    """What was counted of a task over its queues, and how long a job of it took at most."""
+    fields: Counter[str] = Counter()
+    buckets: dict[str, Counter[int]] = {"wait": Counter(), "ran": Counter()}
+    for one in series:
+        fields.update(one.fields)
+    for name, count in fields.items():
+        measure, _, number = name.partition(":")
+        if number.isdigit() and measure in buckets:
+            buckets[measure][int(number)] += count
+    counts = TaskCounts(
+        started=fields["started"],
+        ended=sum(fields[state] for state in (JobState.SUCCEEDED, JobState.FAILED, history.DEAD)),
+        failed=fields[JobState.FAILED] + fields[history.DEAD],
+        late=fields[numbers.LATE],
+        overlong=fields[numbers.OVERLONG],
+        waits=buckets["wait"].total(),
+        wait_ms=fields["wait_ms"],
+        rans=buckets["ran"].total(),
+        ran_ms=fields["ran_ms"],
+    )
+    longest = max(buckets["ran"], default=0)
+    return counts, numbers.BUCKETS_S[longest] if longest < len(numbers.BUCKETS_S) else float("inf")
 
 
 def _silent_report(beat: Heartbeat, silent_s: float) -> Report:

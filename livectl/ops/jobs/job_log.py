@@ -11,6 +11,7 @@ A worker notes many jobs with one call, beside the jobs: a process that is kille
 from __future__ import annotations
 
 import os
+import platform
 import threading
 import time
 from collections import deque
@@ -25,20 +26,22 @@ from livectl.ops import deployment as deployments
 from livectl.ops.jobs import history
 from livectl.ops.jobs.history import JobHistory, JobLogEntry, JobNote
 from livectl.ops.jobs.job_request import JobRequest
-from livectl.ops.jobs.numbers import COUNT_SCRIPT, NUMBERS_KEY, JobNumbers
+from livectl.ops.jobs.numbers import COUNT_SCRIPT, LONG_LOOK_S, NUMBERS_KEY, JobNumbers, RunningJobs
 from livectl.ops.protocol.message import parse_time
 from livectl.redaction import hide_secrets_in, redact_text
 from livectl.settings import History
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from redis import Redis
 
     from livectl.address import Address
     from livectl.ops.deployment import Deployment
+    from livectl.ops.jobs.history import Command
     from livectl.redis_client import RedisConnection
+    from livectl.task_settings import Expect
 
 
 Fact = str | float | bytes | None
@@ -159,15 +162,17 @@ class NoteBatch:
             del self.notes[next(iter(self.notes))]
         self.notes[job_id] = note
 
-    def count(self, facts: dict[str, Any], wait: float | None, now: float | None = None) -> None:
+    def count(
+        self, facts: dict[str, Any], wait: float | None, now: float | None = None, expect: Expect | None = None
+    ) -> None:
         """Counts a try that began or ended; one that is to begin later has neither."""
         queue, state, started = facts.get("queue") or "", facts.get("state"), facts.get("started")
         if state:
             ran = (now or time.time()) - started if started is not None else None
-            self.numbers.job_ended(facts["task"], queue, state, ran)
+            self.numbers.job_ended(facts["task"], queue, state, ran, expect)
             self.ended += "finished" in facts
         elif started is not None:
-            self.numbers.job_started(facts["task"], queue, wait)
+            self.numbers.job_started(facts["task"], queue, wait, expect)
 
     def put_before(self, later: NoteBatch) -> NoteBatch:
         """This batch, which could not be written, with what came since."""
@@ -186,12 +191,12 @@ class NoteWriter:
         self._address, self._app, self._kept = address, app, kept
         self._store: Redis | None = None
 
-    def write(self, batch: NoteBatch) -> None:
+    def write(self, batch: NoteBatch, more: Sequence[Command] = ()) -> None:
         store = self.open_store()
         self._complete(store, batch)
         pipe = store.pipeline(transaction=False)
         rows = list(batch.notes.items())
-        for first in range(0, len(rows), NOTES_PER_CALL) if self._kept.jobs else ():
+        for first in range(0, len(rows), NOTES_PER_CALL):
             self._script(
                 keys=[history.JOBS_KEY, history.ORDER_KEY, history.RUNS_KEY],
                 args=history.note_arguments(
@@ -203,6 +208,8 @@ class NoteWriter:
             self._count_script(keys=[NUMBERS_KEY], args=batch.numbers.arguments(self._app), client=pipe)
         if batch.ended:
             pipe.hincrby(ENDED_KEY, self._app, batch.ended)
+        for command in more:
+            pipe.execute_command(*command)  # type: ignore[no-untyped-call]
         for failure in batch.failures:
             for command in failure.commands():
                 pipe.execute_command(*command)  # type: ignore[no-untyped-call]
@@ -235,6 +242,7 @@ class JobEventRecorder:
         self._app = app or ""
         self._kept = kept or History()
         self._pid = 0
+        self.expects: Callable[[str], Expect | None] = lambda task: None
         self._begin_after_fork()
 
     def _begin_after_fork(self) -> None:
@@ -244,6 +252,7 @@ class JobEventRecorder:
         self._pid = os.getpid()
         self._batch, self._adding = NoteBatch(), threading.Lock()
         self._running: dict[str, dict[str, Any]] = {}  # job -> what is known of it
+        self._watched = RunningJobs(f"{platform.node()}:{self._pid}")
         self._has_notes, self._is_writing = threading.Event(), threading.Lock()
         self._writer: threading.Thread | None = None
         self._notes = NoteWriter(self._address, self._app, self._kept)
@@ -279,6 +288,8 @@ class JobEventRecorder:
             **{name: _float_or_none(request.get(name)) for name in ("sent", "taken", "due")},
         }
         self._running[task_id] = facts
+        if self.expects(sender.name) is not None:
+            self._watched.begin(task_id, sender.name, facts["started"])
         wait = wait_seconds(facts, request.get("eta"))
         self._note(task_id, facts, wait=wait)
 
@@ -290,6 +301,7 @@ class JobEventRecorder:
 
     def record_end(self, sender: Any, task_id: str, state: str | None = None, **_: Any) -> None:
         known = self._running.pop(task_id, None)
+        self._watched.end(task_id)
         if self._is_own(sender) and state in JOB_STATES:
             self._end(task_id, known, sender.name, JOB_STATES[state])
 
@@ -350,9 +362,10 @@ class JobEventRecorder:
     ) -> None:
         self._begin_after_fork()
         with self._adding:
-            self._batch.add(job_id, JobNote(facts=facts, mode=mode))
-            self._batch.count(facts, wait)
-            if failure is not None:
+            self._batch.count(facts, wait, expect=self.expects(facts["task"]))
+            if self._kept.jobs:
+                self._batch.add(job_id, JobNote(facts=facts, mode=mode))
+            if failure is not None and self._kept.jobs:
                 self._batch.failures.append(failure)
         if self._writer is None:
             self._writer = threading.Thread(target=self._write_for_ever, daemon=True, name="livectl-job-log")
@@ -361,7 +374,7 @@ class JobEventRecorder:
 
     def _write_for_ever(self) -> None:
         while True:
-            self._has_notes.wait()
+            self._has_notes.wait(LONG_LOOK_S if self._watched else None)
             self._has_notes.clear()
             time.sleep(WRITE_PAUSE_S if self.flush() else STORE_RETRY_PAUSE_S)
 
@@ -374,8 +387,8 @@ class JobEventRecorder:
             with self._adding:
                 batch, self._batch = self._batch, NoteBatch()
             try:
-                if batch:
-                    self._notes.write(batch)
+                if batch or self._watched:
+                    self._notes.write(batch, self._watched.commands(self._app, time.time()))
             except (LivectlError, RedisError, OSError):
                 with self._adding:
                     self._batch = batch.put_before(self._batch)

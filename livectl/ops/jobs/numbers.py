@@ -2,13 +2,15 @@
 
 livectl:numbers               hash  group, app, two names and a field -> how often, or milliseconds
 livectl:numbers:names:GROUP   set   the names that have numbers of their own; MAX_NAMES, the rest are "other"
+livectl:numbers:long          hash  app, task and process -> when it was noted, milliseconds so far and id of the oldest
+                                    job that the process runs, of tasks with an `expect:`
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from livectl.ops.deployment import Deployment
+    from livectl.task_settings import Expect
 
     Command = tuple[str | float | bytes, ...]
 
@@ -27,6 +30,16 @@ MAX_NAMES = 200  # tasks and queues together, and schedules; the script counts t
 MAX_NAME_CHARS = 200
 BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
 SEPARATOR = "\x1f"
+LATE, OVERLONG = "late", "overlong"  # fields: jobs that began or ended later than expected
+LONG_KEY = "livectl:numbers:long"
+LONG_S, LONG_LOOK_S, LONG_STALE_MS = 1.0, 5.0, 30_000
+
+# The clock of the store: those of workers differ. ARGV: field, milliseconds that it has run, job.
+NOTE_LONG_SCRIPT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+return redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now) .. ' ' .. ARGV[2] .. ' ' .. ARGV[3])
+"""
 
 # most names, then (group, app, two names, how many fields, each field and its number). KEYS are numbers.
 COUNT_SCRIPT = """
@@ -60,11 +73,15 @@ class JobNumbers:
     def __bool__(self) -> bool:
         return bool(self._counts)
 
-    def job_started(self, task: str, queue: str, wait: float | None) -> None:
-        self._count("job", task, queue, "started", "wait", wait)
+    def job_started(self, task: str, queue: str, wait: float | None, expect: Expect | None = None) -> None:
+        counts = self._count("job", task, queue, "started", "wait", wait)
+        if expect and expect.start_within and wait is not None and wait > expect.start_within:
+            counts[LATE] += 1
 
-    def job_ended(self, task: str, queue: str, outcome: str, ran: float | None) -> None:
-        self._count("job", task, queue, outcome, "ran", ran)
+    def job_ended(self, task: str, queue: str, outcome: str, ran: float | None, expect: Expect | None = None) -> None:
+        counts = self._count("job", task, queue, outcome, "ran", ran)
+        if expect and expect.end_within and ran is not None and ran > expect.end_within:
+            counts[OVERLONG] += 1
 
     def run_sent(self, schedule: str, late: float) -> None:
         self._count("run", schedule, "", "sent", "late", late)
@@ -72,7 +89,9 @@ class JobNumbers:
     def runs_missed(self, schedule: str, count: int) -> None:
         self._counts.setdefault(("run", schedule[:MAX_NAME_CHARS], ""), Counter())["missed"] += count
 
-    def _count(self, group: str, first: str, second: str, field: str, measure: str, seconds: float | None) -> None:
+    def _count(
+        self, group: str, first: str, second: str, field: str, measure: str, seconds: float | None
+    ) -> Counter[str]:
         names = group, first[:MAX_NAME_CHARS], second[:MAX_NAME_CHARS]
         if (counts := self._counts.get(names)) is None:
             counts = self._counts[names] = Counter()
@@ -81,6 +100,7 @@ class JobNumbers:
             seconds = max(0.0, seconds)
             counts[f"{measure}:{bisect_left(BUCKETS_S, seconds)}"] += 1
             counts[f"{measure}_ms"] += round(seconds * MS_PER_SECOND)
+        return counts
 
     def add(self, later: JobNumbers) -> None:
         for names, counts in later._counts.items():
@@ -96,6 +116,71 @@ class JobNumbers:
 
     def command(self, app: str) -> Command:
         return ("EVAL", COUNT_SCRIPT, 1, NUMBERS_KEY, *self.arguments(app))
+
+
+class RunningJobs:
+    """The jobs that this process runs of tasks of which something is expected: the oldest of each task is noted."""
+
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
+        self._jobs: dict[str, tuple[str, float]] = {}
+        self._noted: dict[str, str] = {}  # task -> the job that the store knows
+        self._noted_at = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._jobs or self._noted)
+
+    def begin(self, job_id: str, task: str, started: float) -> None:
+        self._jobs[job_id] = task, started
+
+    def end(self, job_id: str) -> None:
+        self._jobs.pop(job_id, None)
+
+    def commands(self, app: str, now: float) -> list[Command]:
+        """The commands that note what has changed, or has to be said again."""
+        oldest: dict[str, tuple[float, str]] = {}
+        for job_id, (task, started) in [*self._jobs.items()]:
+            if now - started >= LONG_S:
+                oldest[task] = min(oldest.get(task, (started, job_id)), (started, job_id))
+        jobs = {task: job_id for task, (_, job_id) in oldest.items()}
+        if jobs == self._noted and (now - self._noted_at < LONG_LOOK_S or not jobs):
+            return []
+        commands: list[Command] = [
+            ("HDEL", LONG_KEY, self._field(app, task)) for task in self._noted.keys() - jobs.keys()
+        ]
+        for task, (started, job_id) in oldest.items():
+            age = round((now - started) * MS_PER_SECOND)
+            commands.append(("EVAL", NOTE_LONG_SCRIPT, 1, LONG_KEY, self._field(app, task), age, job_id))
+        self._noted, self._noted_at = jobs, now
+        return commands
+
+    def _field(self, app: str, task: str) -> str:
+        return SEPARATOR.join((app, task, self._owner))
+
+
+class LongJob(NamedTuple):
+    """The oldest job of a task that a process runs. Times are UTC milliseconds by the store's clock."""
+
+    started: int
+    id: str
+
+
+def read_long(store: Any, app: str, now: int) -> dict[str, LongJob]:
+    """The oldest running job of each task of an app, of those that run for a second at least. Drops what nobody has
+    said again: its worker is dead."""
+    found: dict[str, LongJob] = {}
+    stale = []
+    for field, text in store.hgetall(LONG_KEY).items():
+        field_app, task, _ = str(field).split(SEPARATOR)
+        seen, age, job_id = str(text).split(" ", 2)
+        if now - int(seen) > LONG_STALE_MS:
+            stale.append(field)
+        elif field_app == app:
+            job = LongJob(int(seen) - int(age), job_id)
+            found[task] = min(found.get(task, job), job)
+    if stale:
+        store.hdel(LONG_KEY, *stale)
+    return found
 
 
 class Series(msgspec.Struct, frozen=True):

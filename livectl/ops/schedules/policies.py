@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -10,10 +9,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from livectl import validation
+from livectl.errors import SettingsError
 from livectl.models import After, At, ExcludedDays, Expectation, Interval
 from livectl.ops.schedules import cron, days, due_times
 from livectl.suggestions import did_you_mean
-from livectl.units import MS_PER_SECOND, format_instant
+from livectl.units import MS_PER_SECOND, format_instant, parse_times
 from livectl.validation import quote
 
 if TYPE_CHECKING:
@@ -191,7 +191,6 @@ def _chain_of(name: str, schedules: Mapping[str, Schedule]) -> list[str]:
 
 EXPECT_KEYS = ("start_within", "end_within", "succeed", "slower_than")
 EXPECT_EXAMPLE = "{start_within: 1m, end_within: 10m, succeed: true, slower_than: 3x}"
-TIMES_PATTERN = re.compile(r"(\d+(?:\.\d+)?) ?x")
 
 
 def read_expectation(location: FileLocation, value: Any) -> Expectation | None:
@@ -214,11 +213,11 @@ def read_expectation(location: FileLocation, value: Any) -> Expectation | None:
 
 def _read_times(location: FileLocation, value: Any) -> float:
     """How many times as long as usual: 3x."""
-    found = TIMES_PATTERN.fullmatch(value.strip()) if isinstance(value, str) else None
-    if found is None or float(found[1]) <= 1:
+    try:
+        return parse_times(value)
+    except SettingsError:
         location.add_mistake(f"{quote(value)} is not how many times as long as usual", "3x; more than 1x")
         return 2.0
-    return float(found[1])
 
 
 def read_at(location: FileLocation, value: Any, zone: str) -> At | None:
