@@ -384,8 +384,8 @@ open({str(mark)!r}, "w"); raise SystemExit(3)
     supervised = SupervisorRun([child("calm", ECHO, "0", "SIGTERM"), once], patient)
     _, member = supervised._supervisor._processes
     many = FAST.max_failed_starts + 3
-    steps = [(lambda: member.was_healthy, end.touch), (supervised.has("a", "sorry", many), mark.unlink)]
-    assert supervised.run(*steps, (supervised.has("a", "hello", 2), signal.SIGTERM)) == 0
+    well, parks = (lambda: member.was_healthy, end.touch), (supervised.has("a", "sorry", many), mark.unlink)
+    assert supervised.run(well, parks, (supervised.has("a", "hello", 2), signal.SIGTERM)) == 0
     parked = [line for line in supervised.lines_of("up") if "tried again at growing pauses" in line]
     assert len(parked) == 1
     assert "sorry" in parked[0]
