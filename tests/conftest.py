@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, settings
 import livectl
 from livectl import secret
 from tests.support.rabbitmq import RabbitMQ
+from tests.support.servers import accepts_at
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def valkey() -> Iterator[Path]:
         options = ["--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", folder]
         with subprocess.Popen([get_binary_path(), *options], stdout=subprocess.DEVNULL) as server:
             try:
-                wait_for(socket.exists)
+                wait_for(lambda: accepts_at(socket), what="the Valkey of the tests")
                 yield socket
             finally:
                 server.terminate()

@@ -68,7 +68,7 @@ def test_the_jobs_of_a_killed_worker_are_back_within_seconds(tmp_path: Path, sto
     with start_worker(project, "threads") as worker:
         wait_for(lambda: set(runs(project)) == names, what="every job")
         wait_for(lambda: is_drained(project, "shop:"), what="an empty queue")
-        assert "held by a worker that is gone" in worker.text
+        worker.wait_for("held by a worker that is gone")
     project.close()
 
 

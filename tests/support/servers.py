@@ -114,6 +114,12 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def accepts_at(path: Path) -> bool:
+    """Whether somebody listens there, which is a moment after the file is there."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 def needed(binary: str | None, name: str) -> str:
     """Skipped at a desk that lacks the service; in CI its absence is a failure."""
     if binary is None and "CI" in os.environ:

@@ -77,6 +77,7 @@ PushManager.prototype.subscribe = async ({applicationServerKey}) => {
   return kept;
 };
 """
+HAS_LOOKED = "return performance.getEntriesByType('resource').some((one) => one.name.includes('/api/live'))"
 WORKER_TEXT = "fetch('/sw.js').then((answer) => answer.text()).then(arguments[0])"
 WORKER = """
 window.shown = null;
@@ -217,6 +218,7 @@ def test_somebody_who_asked_for_it_is_notified(chromium: Chrome, page: str, stor
     button = chromium.find_element("id", "notify")
     button.click()
     wait_for(lambda: button.get_attribute("aria-pressed") == "true")
+    wait_for(lambda: chromium.execute_script(HAS_LOOKED), what="the first look, which tells of nobody")
     go_live(store, "ada", 50, session="one", name=NASTY)
     wait_for(lambda: chromium.execute_script("return told") == [f"{NASTY} is live"])
     button.click()
