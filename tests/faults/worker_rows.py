@@ -132,7 +132,7 @@ def stop_workers(case: Case) -> Outcome:
     ends, failed, hangs = [], 0, 0
     with running_system(case) as system:
         worker, seconds = system.start_worker(), case.either(1, 8)
-        sender = Sender(system, 100_000, per_second=40, args=[0.002])  # more than a busy machine does would only pile up
+        sender = Sender(system, 100_000, per_second=40, args=[0.002])  # a busy machine does no more
         sender.start()
         for turn in range(case.either(1, 8)):
             sender.wait_for_work(30)
