@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import pytest
+from celery.bootsteps import CLOSE
 from celery.worker import state
 from kombu.message import Message
 
@@ -136,6 +137,13 @@ def test_on_redis_a_job_sent_again_by_its_id_is_told_by_its_tag(
     consumer._lost_at = time.monotonic()
     Request(message(Channel(), first), consumer).acknowledge()
     assert consumer.adopt(message(Channel(), again)) is is_same
+
+
+def test_a_worker_that_ends_looks_for_no_forgotten_jobs(consumer: GuardedConsumer) -> None:
+    """Its loop does at the end what it was to do soon, acknowledgements among it; the pool is gone by then."""
+    consumer.blueprint = SimpleNamespace(state=CLOSE)
+    consumer.pool = SimpleNamespace(uses_semaphore=True, _pool=None)
+    consumer._look_for_forgotten()
 
 
 def test_one_that_ends_while_it_takes_over_acknowledges_both(consumer: GuardedConsumer) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from celery import signals
+from celery.bootsteps import RUN
 from celery.utils.log import get_logger
 from celery.worker import consumer, state
 from celery.worker.consumer.control import Control
@@ -353,6 +354,8 @@ class LeasedConsumer(FrugalConsumer):
 
     def _look_for_forgotten(self) -> None:
         """Has done what this worker holds and nobody in it will do: its lease is renewed for as long as it lives."""
+        if self.blueprint.state != RUN:  # it ends, and its loop calls what it was to do soon
+            return
         if runs_in_children(self.pool):
             self._child_watch.look(self.pool._pool)
         if self._lease_keeper is None or self.task_consumer is None or self.task_consumer.channel.closed:
