@@ -65,6 +65,7 @@ COMMAND_GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "doctor": ("doctor", "Name what is wrong, with evidence and cure."),
         "health": ("health", "Probe a worker, a beat, the broker or the store, fast and cheap."),
         "audit": ("audit", "Show who changed what, and how that went."),
+        "store": ("store", "Look after the store: what is in it, check, migrate, export and import it."),
         "migrate": ("migrate", "Show, prove and write the change from old Celery settings to new ones."),
         "deploy": ("deploy", "Print the files for systemd, Docker, Kubernetes or launchd."),
         "completion": ("completion", "Complete commands, names and ids at a press of Tab: bash, zsh, fish."),

@@ -63,7 +63,8 @@ REFUSALS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "takes nothing",
         "The embedded broker says so when its disk is full: make room. Any other: look at its replicas.",
     ),
-    (("MASTERDOWN", "CLUSTERDOWN"), "takes nothing", "Look at the replicas of that server."),
+    (("MASTERDOWN",), "takes nothing", "Look at the replicas of that server."),
+    (("CLUSTERDOWN", "MOVED", "ASK ", "CROSSSLOT"), "is a node of a cluster", "Name a server of its own instead."),
     (("DENIED",), "does not let us in", "It is in protected mode: give it a password, and write it in its address."),
     (("ERR max number of clients",), "takes no more connections", "Raise its maxclients, or end what holds them."),
     (
@@ -78,7 +79,6 @@ REFUSALS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     ),
     (("NOPERM",), "refuses", "Give this user the right to it, with ACL SETUSER on that server."),
 )
-
 
 # What reading something odd raises.
 DATA_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, msgspec.MsgspecError)
@@ -267,7 +267,7 @@ class RedisConnection:
         return replies
 
     def extend(self, seconds: float = SERVER_TIMEOUT_S) -> None:
-        """Grants the next reply so long: a server that has answered one page of many may answer the next."""
+        """Grants the next reply so long: who has answered one page of many may answer the next."""
         self.deadline = max(self.deadline, time.monotonic() + seconds)
 
     def read_push(self) -> Any:

@@ -18,6 +18,7 @@ SCRIPT_FILES = {
     "claim": ("shared", "pace", "circuit", "claim"),
     "commit": ("shared", "commit"),
     "apply": ("shared", "pace", "pull", "apply"),
+    "place": ("shared", "place"),
     "learn": ("shared", "pace", "pull", "learn"),
     "read": ("shared", "read"),
     "health": ("shared", "health"),

@@ -33,9 +33,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from livectl.errors import ServerError
-from livectl.live import store_follows, store_records
+from livectl.live import store_follows, store_records, store_upkeep
 from livectl.live.lua_scripts import lua_script
 from livectl.live.store_follows import chunks, scan_hash
+from livectl.live.store_upkeep import KEYS_VERSION
 from livectl.models import State
 
 if TYPE_CHECKING:
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
     )
 
 
-KEYS_VERSION = 1
 OUTBOX_KEY = "livectl:outbox"
 MAX_BATCH = 2000  # ids in one call: Lua's stack holds some 8,000 arguments
 PAGE_SIZE = 1000  # streamers that are read in one call
@@ -82,7 +82,10 @@ class Store:
         self._record_script = lua_script(client, "record")
 
     def prepare(self) -> None:
-        """Marks an empty store with the version of our keys. ServerError if a newer livectl wrote the store."""
+        """Marks an empty store with the version of our keys, and brings an older one over, once.
+
+        ServerError if a newer livectl wrote the store.
+        """
         self._client.set("livectl:version", KEYS_VERSION, nx=True)
         stored_version = int(self._client.get("livectl:version"))
         if stored_version > KEYS_VERSION:
@@ -91,6 +94,8 @@ class Store:
                 f"this one knows {KEYS_VERSION}.",
                 "Upgrade this livectl, or name another store in the settings.",
             )
+        if stored_version < KEYS_VERSION:
+            store_upkeep.bring_over(self._client)
 
     # What changes state
 
@@ -134,8 +139,8 @@ class Store:
             change_rows = self._record_script(
                 limits.platform,
                 store_records.encode_json(limits),
-                store_records.encode_json([store_records.encode_observation(observation) for observation in batch]),
                 0 if start else extra_requests,
+                *store_records.encode_batch(batch),
             )
             changes += [store_records.decode_change(*row) for row in change_rows]
         return changes

@@ -33,6 +33,10 @@ MAX_PROBLEM_CHARS = 200
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
 DIGIT_VALUES = {digit: value for value, digit in enumerate(DIGITS)}
 
+# Before the rest of what is known of somebody who is offline without trouble, as in shared.lua: state, when seen.
+QUIET_LETTERS = {"o": State.OFFLINE, "r": State.REPLAY}
+QUIET_HEAD_CHARS = 15
+
 # A session in the log is packed as in session.lua: four digits for the start and two for the length, both in minutes.
 LOG_EPOCH_S = 1_577_836_800  # 2020-01-01
 LOG_START_CHARS, LOG_ENTRY_CHARS = 4, 6
@@ -134,6 +138,35 @@ def encode_observation(observation: Observation) -> tuple[Any, ...]:
     )
 
 
+def encode_batch(observations: Sequence[Observation]) -> list[str]:
+    """What record.lua reads: the plain observations by state and time, the others, and the pages of the plain ones."""
+    plain: dict[tuple[State, float], tuple[list[str], list[str]]] = {}
+    rows = []
+    first = {observation.id: observation for observation in reversed(observations)}  # of each streamer
+    for observation in observations:
+        if first[observation.id] is not observation:
+            continue
+        row = encode_observation(observation)
+        if observation.state not in QUIET_LETTERS.values() or observation.problem or observation.retry_at is not None:
+            rows.append(row)
+            continue
+        ids, pages = plain.setdefault((observation.state, row[2]), ([], []))
+        ids.append(observation.id)
+        pages.append(row[6])
+    groups = [(state, at, ids) for (state, at), (ids, _) in plain.items()]
+    pages_json = [encode_json(pages) if any(pages) else "" for _, pages in plain.values()]
+    return [encode_json(groups), encode_json(rows), *pages_json]
+
+
+def decode_reading(text: str) -> StoredReading:
+    """Reads what shared.lua packs: JSON, or state and time of a quiet streamer before the rest."""
+    state = QUIET_LETTERS.get(text[:1])
+    if state is None:
+        return msgspec.json.decode(text, type=StoredReading)
+    rest = msgspec.json.decode(text[QUIET_HEAD_CHARS:], type=StoredReading)
+    return msgspec.structs.replace(rest, state=state, seen=float(text[1:QUIET_HEAD_CHARS]))
+
+
 def _stored_page(observation: Observation) -> StoredPage:
     texts = {name: truncate(value, limit) for name, limit in MAX_CHARS.items() if (value := getattr(observation, name))}
     images = {
@@ -175,7 +208,7 @@ def truncate(text: str, limit: int) -> str:
 def decode_record(row: Sequence[str]) -> StreamerRecord:
     """Reads a row of read.lua."""
     platform, streamer_id, follow_json, reading_json, page_json = row
-    reading = msgspec.json.decode(reading_json, type=StoredReading)
+    reading = decode_reading(reading_json)
     page = msgspec.json.decode(page_json, type=StoredPage)
     streamer = _decode_streamer(platform, streamer_id, follow_json) if follow_json else None
     return StreamerRecord(
@@ -252,7 +285,7 @@ def decode_sessions(
     recent = msgspec.json.decode(recent_json or "[]", type=list[Session])
     logged = _unpack_log((log or "")[: len(log or "") - len(recent) * LOG_ENTRY_CHARS], since)
     sessions = [session for session in (*logged, *recent) if session.ended_at is None or session.ended_at > since]
-    reading = msgspec.json.decode(reading_json or "{}", type=StoredReading)
+    reading = decode_reading(reading_json or "{}")
     if reading.state is State.LIVE and reading.started is not None:
         page = msgspec.json.decode(page_json or "{}", type=StoredPage)
         sessions.append(

@@ -14,7 +14,7 @@ end
 local function add(platform, ids, now)
   local dues, others = {}, {}
   for at, raw in ipairs(call('HMGET', key('now', platform), unpack(ids))) do
-    local hot, id = raw and cjson.decode(raw) or {}, ids[at]
+    local hot, id = raw and reading(raw) or {}, ids[at]
     dues[#dues + 1], dues[#dues + 2] = now, id
     if hot.state == 'live' then
       call('ZADD', key('live', platform), hot.started, id)

@@ -45,20 +45,21 @@ local function judge(name, marks, at)
   end
 end
 
-local function answer(platform, terms, sightings, extra)
+-- Takes the answers of a batch into account: [state, when, how many, whether live, when to try again] rows.
+local function answer(platform, terms, answers, extra)
   local name, counts, marks, last = key('platform', platform), {}, {}, 0
-  local wait, read_at, live_at = 0, 0, 0
-  for _, sighting in ipairs(sightings) do
-    local state, at = sighting[2], sighting[3]
-    local live = state == 'live' or state == 'restricted' and given(sighting[4])
-    counts[state] = (counts[state] or 0) + 1
+  local wait, read_at, live_at, total = 0, 0, 0, 0
+  for _, one in ipairs(answers) do
+    local state, at, count, live, retry_at = one[1], one[2], one[3], one[4], one[5]
+    counts[state] = (counts[state] or 0) + count
+    total = total + count
     last = math.max(last, at)
-    if state == 'rate_limited' then wait = math.max(wait, given(sighting[9]) or at + WAIT) end
-    wait = math.max(wait, given(sighting[9]) or 0)
+    if state == 'rate_limited' then wait = math.max(wait, retry_at or at + WAIT) end
+    wait = math.max(wait, retry_at or 0)
     if live or state == 'offline' or state == 'replay' then read_at = math.max(read_at, at) end
     if live then live_at = math.max(live_at, at) end
     if state ~= 'network' and state ~= 'blocked' and state ~= 'rate_limited' and state ~= 'auth' then
-      marks[#marks + 1] = state == 'parse_error' and 'x' or '.'
+      marks[#marks + 1] = (state == 'parse_error' and 'x' or '.'):rep(math.min(count, WINDOW))
     end
   end
   if read_at > 0 then
@@ -69,9 +70,9 @@ local function answer(platform, terms, sightings, extra)
     call('HSET', name, 'live_read', live_at)
     call('HDEL', name, 'all_gone')
   end
-  if counts.network == #sightings then
+  if counts.network == total then
     call('HSETNX', name, 'unreached', last)
-  elseif #sightings > 0 then
+  elseif total > 0 then
     call('HDEL', name, 'unreached')
   end
   if counts.blocked then block(name, last) end

@@ -12,7 +12,7 @@ local last = #soon > 0 and call('ZSCORE', due, soon[#soon]) or ARGV[5]
 local function is_believed(id)
   local from = call('ZSCORE', key('pushed', platform), id)
   local raw = from and call('HGET', key('now', platform), id)
-  local hot = raw and cjson.decode(raw) or {}
+  local hot = raw and reading(raw) or {}
   if not hot.seen or hot.state == 'live' then return false end
   return hot.seen > math.max(tonumber(from), since, at - terms.slowest)
 end

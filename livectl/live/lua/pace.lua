@@ -44,8 +44,7 @@ local function interval(now, pulls, hour)
 end
 
 -- Returns when one interval from `at` on is over, at the pace of each hour that it passes through.
-local function next_due(now, id, at)
-  local pulls = now.pulls and call('HGET', now.pulls, id)
+local function due_by(now, pulls, at)
   local share = 1
   while true do
     local left = HOUR - at % HOUR
@@ -53,4 +52,29 @@ local function next_due(now, id, at)
     if left >= share * whole then return at + share * whole end
     share, at = share - left / whole, at + left
   end
+end
+
+local function next_due(now, id, at)
+  return due_by(now, now.pulls and call('HGET', now.pulls, id), at)
+end
+
+-- The same for many at once: those who are asked again within the hour are asked alike where their pull is the same.
+local function dues_of(now, ids, at)
+  local dues = {}
+  if not now.pulls then
+    local due = due_by(now, nil, at)
+    for number = 1, #ids do dues[number] = due end
+    return dues
+  end
+  local hour, same, hour_ends = math.floor(at / HOUR) % WEEK_HOURS + 1, {}, at - at % HOUR + HOUR
+  for number, pulls in ipairs(call('HMGET', now.pulls, unpack(ids))) do
+    local level = pulls and pulls:byte(hour) or 0
+    local due = same[level]
+    if not due then
+      due = due_by(now, pulls, at)
+      if due <= hour_ends or not pulls then same[level] = due end
+    end
+    dues[number] = due
+  end
+  return dues
 end

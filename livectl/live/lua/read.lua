@@ -8,7 +8,7 @@ local what = ARGV[1]
 
 -- What is known of somebody who is followed while their line cannot be read: the trouble is the line's.
 local function with_trouble(now, line)
-  local hot, trouble = cjson.decode(now), cjson.decode(line)
+  local hot, trouble = reading(now), cjson.decode(line)
   hot.trouble, hot.troubled, hot.problem = trouble.trouble, trouble.troubled, trouble.problem
   return cjson.encode(hot)
 end

@@ -1,12 +1,14 @@
--- Records observations of a platform: ARGV are platform, limits, observations, requests beyond those that were claimed.
--- An observation is [id, state, at, session, started, viewers, page, problem, retry_at]. Returns the changes.
+-- Records observations of a platform: ARGV are platform, limits, requests beyond those that were claimed, the plain ones
+-- as [state, at, ids] rows, the others as rows, and for each plain row the pages of its ids as an array, or nothing.
+-- Plain is "offline" or "replay" without any problem; any other is [id, state, at, session, started, viewers, page,
+-- problem, retry_at]. Returns the changes.
 local MISSING, MISSING_FOR = 3, 3600 -- so often, over so many seconds, before "no such streamer" is believed
 local ASK_AGAIN = 30 -- seconds until a streamer whom the answer left out is checked again
 local SURE = {live = true, offline = true, replay = true}
 local GONE = {not_found = true, banned = true}
 
-local platform, terms = ARGV[1], cjson.decode(ARGV[2])
-local sightings, extra = cjson.decode(ARGV[3]), tonumber(ARGV[4])
+local platform, terms, extra = ARGV[1], cjson.decode(ARGV[2]), tonumber(ARGV[3])
+local plain, sightings = cjson.decode(ARGV[4]), cjson.decode(ARGV[5])
 local told, now = {}, pace(terms, platform)
 
 local function read(sighting)
@@ -62,29 +64,78 @@ end
 -- What the whole batch writes at its end, in one call for each key: values and due times by id.
 local names, values, dues, done = {}, {}, {}, {}
 
-local function record(seen, raw)
-  local hot = raw and cjson.decode(raw) or {first = seen.at}
-  if seen.at <= math.max(hot.seen or 0, hot.asked or 0) then return end
-  local due = SURE[seen.state] and sure(seen, hot) or unsure(seen, hot)
-  names[#names + 1] = seen.id
-  values[#values + 1], values[#values + 2] = seen.id, cjson.encode(hot)
-  dues[#dues + 1], dues[#dues + 2] = due, seen.id
+local function note(id, value, due)
+  names[#names + 1] = id
+  values[#values + 1], values[#values + 2] = id, value
+  dues[#dues + 1], dues[#dues + 2] = due, id
 end
 
-answer(platform, terms, sightings, extra)
-local ids = {}
-for at, sighting in ipairs(sightings) do ids[at] = sighting[1] end
-local followed = call('HMGET', key('follows', platform), unpack(ids))
-local states = call('HMGET', key('now', platform), unpack(ids))
-for at, sighting in ipairs(sightings) do
-  if followed[at] and not done[sighting[1]] then
-    record(read(sighting), states[at])
-    done[sighting[1]] = true
+local function record(seen, raw)
+  local hot = raw and reading(raw) or {first = seen.at}
+  if seen.at <= math.max(hot.seen or 0, hot.asked or 0) then return end
+  local due = SURE[seen.state] and sure(seen, hot) or unsure(seen, hot)
+  note(seen.id, packed(hot), due)
+end
+
+-- Those who are followed are recorded as rows; each but once.
+local function record_rows(rows)
+  local ids = {}
+  for at, row in ipairs(rows) do ids[at] = row[1] end
+  if #ids == 0 then return end
+  local followed = call('HMGET', key('follows', platform), unpack(ids))
+  local states = call('HMGET', key('now', platform), unpack(ids))
+  for at, row in ipairs(rows) do
+    if followed[at] and not done[row[1]] then
+      done[row[1]] = true
+      record(read(row), states[at])
+    end
   end
 end
+
+-- Whoever is where they were is noted without a look at the rest of what is known. Returns the others, as rows.
+local function record_plain(group, pages_text)
+  local state, at, ids = group[1], group[2], group[3]
+  local head = QUIET[state] .. string.format(SEEN_FORMAT, at)
+  local states, next_dues, rest, pages = call('HMGET', key('now', platform), unpack(ids)), dues_of(now, ids, at), {}, nil
+  for number, id in ipairs(ids) do
+    local raw = states[number]
+    if raw and raw:byte() == head:byte() then
+      if not done[id] and raw:sub(1, REST_AT - 1) < head then note(id, head .. raw:sub(REST_AT), next_dues[number]) end
+      done[id] = true
+    else
+      pages = pages or pages_text and cjson.decode(pages_text) or {}
+      rest[#rest + 1] = {id, state, at, '', '', '', pages[number] or ''}
+    end
+  end
+  return rest
+end
+
+-- Who was claimed is followed; of the others only those who are.
+local function drop_unfollowed()
+  if #names == 0 or call('ZREM', key('claimed', platform), unpack(names)) == #names then return end
+  local all_names, all_values, all_dues = names, values, dues
+  names, values, dues = {}, {}, {}
+  for at, follow in ipairs(call('HMGET', key('follows', platform), unpack(all_names))) do
+    if follow then note(all_names[at], all_values[2 * at], all_dues[2 * at - 1]) end
+  end
+end
+
+local answers, others = {}, {}
+for at, group in ipairs(plain) do answers[at] = {group[1], group[2], #group[3]} end
+for _, row in ipairs(sightings) do
+  local live = row[2] == 'live' or row[2] == 'restricted' and given(row[4])
+  answers[#answers + 1] = {row[2], row[3], 1, live, given(row[9])}
+end
+answer(platform, terms, answers, extra)
+for at, group in ipairs(plain) do
+  local pages_text = given(ARGV[5 + at])
+  for _, row in ipairs(record_plain(group, pages_text)) do others[#others + 1] = row end
+end
+record_rows(others)
+record_rows(sightings)
+drop_unfollowed()
 if #names > 0 then
   call('HSET', key('now', platform), unpack(values))
-  call('ZREM', key('claimed', platform), unpack(names))
   call('ZADD', key('due', platform), unpack(dues))
 end
 return told

@@ -1,0 +1,231 @@
+"""livectl store: what is in it, whether it fits together, older stores, and copies."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from livectl.errors import ServerError
+from livectl.live import store_copies, store_follows, store_upkeep
+from livectl.live.store import Store
+from livectl.models import Observation, PollingLimits, State, Streamer, UnresolvedFollow
+from tests.services.test_live_commands import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+START = 1_800_000_000.0
+LIMITS = PollingLimits(platform="demo", batch=50, rate=10.0)
+OLD_ROW = '{"state":"offline","seen":1800000001,"since":1800000001,"first":1800000001,"ended":1800000000}'
+
+
+@pytest.fixture
+def client(store_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(store_url, decode_responses=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def store(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Six streamers: one live, one who was, one in trouble, the others offline; a line that leads to nobody."""
+    monkeypatch.setattr(store_upkeep, "PIECE", 2)
+    monkeypatch.setattr(store_copies, "PIECE", 2)
+    monkeypatch.setattr(store_follows, "PIECE", 2)
+    made = Store(client)
+    made.prepare()
+    lost = UnresolvedFollow(streamer=Streamer(platform="demo", id="nobody"), state=State.UNKNOWN, problem="no")
+    made.set_followed([Streamer(platform="demo", id=name, tags=("a",)) for name in "abcdef"], START, [lost])
+    for name, state, after in (
+        *((name, "offline", 1) for name in "abcde"),
+        *(("a", "live", 50), ("b", "live", 60), ("b", "offline", 300), ("b", "offline", 500), ("c", "blocked", 9)),
+    ):
+        seen = Observation(
+            platform="demo", id=name, state=State(state), at=START + after, title="Tea", session=f"{name}1", viewers=3
+        )
+        made.record(LIMITS, [seen])
+    made.save_aliases("demo", {"Ada": "a"})
+    client.hset("livectl:targets", "phone", "here\nmark")
+    client.hset("livectl:target:phone", mapping={"cursor": "1-0", "token": "mine", "held_until": "9", "sent": "2"})
+    client.zadd("livectl:told:phone", {"demo/b/b1/live": START})
+    return made
+
+
+def known(store: Store) -> list[Any]:
+    """All that readers see."""
+    sessions = store.sessions("demo", list("abcdef"))
+    return [
+        sorted(store.all_streamers(), key=lambda record: record.id),
+        sessions,
+        store.viewer_curves("demo", list("abcdef")),
+        store.changes(),
+        store.unresolved(),
+        store.aliases("demo", ["Ada"]),
+        store.newest(9),
+    ]
+
+
+def test_a_copy_holds_all_that_is_known(store: Store, client: redis.Redis, tmp_path: Path, store_url: str) -> None:
+    before = known(store)
+    assert run(tmp_path, store_url, "store", "export", "copy.jsonl")[0] == 0
+    lines = (tmp_path / "copy.jsonl").read_text().splitlines()
+    assert json.loads(lines[0])["version"] == 1
+    assert not any("held_until" in line for line in lines)
+    assert run(tmp_path, store_url, "store", "import", "copy.jsonl")[0] == 4  # it knows streamers already
+    client.flushdb()
+    code, out, err = run(tmp_path, store_url, "store", "import", "copy.jsonl")
+    assert (code, err) == (0, "")
+    assert "6 streamers" in out
+    assert known(store) == before
+    assert client.hgetall("livectl:target:phone") == {"cursor": "1-0", "sent": "2"}
+    assert client.zscore("livectl:told:phone", "demo/b/b1/live") == START
+    assert store_upkeep.check(client, START) == []
+
+
+def test_an_import_goes_on_where_it_ended(store: Store, client: redis.Redis, tmp_path: Path) -> None:
+    before, path = known(store), tmp_path / "copy.jsonl"
+    path.write_text("".join(f"{line}\n" for line in store_copies.export_lines(client, START)))
+    client.flushdb()
+
+    class Ended(Exception):  # noqa: N818
+        pass
+
+    with path.open("rb") as file, pytest.MonkeyPatch.context() as patch:
+        real, left = store_copies._write, [11]
+
+        def write(*args: Any) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Ended
+            real(*args)
+
+        patch.setattr(store_copies, "_write", write)
+        with pytest.raises(Ended):
+            store_copies.import_lines(client, file, "copy", START)
+    with pytest.raises(ServerError, match="was not finished"):
+        store_upkeep.require_whole(client)
+    with path.open("rb") as file:
+        assert store_copies.import_lines(client, file, "copy", START) == 6
+    assert known(store) == before
+
+
+BAD_COPIES = {
+    "no copy": ("demo/ada\n", "copy.jsonl:1:1: this is no copy of a store"),
+    "nothing": ("", "copy.jsonl:1:1: this is no copy of a store"),
+    "a newer one": ('{"livectl":"store","version":9,"at":1}\n', "a copy of version 9"),
+    "a line that is cut": ('{"livectl":"store","version":1,"at":1}\n{"kind":"str', "copy.jsonl:2:1: not a line"),
+    "a key of others": (
+        '{"livectl":"store","version":1,"at":1}\n{"kind":"fields","key":"celery","fields":{"a":"b"}}\n',
+        "celery is not in a copy",
+    ),
+    "what is known cannot be read": (
+        '{"livectl":"store","version":1,"at":1}\n{"kind":"streamer","platform":"demo","id":"a","now":"{\\"state\\":7}"}\n',
+        "copy.jsonl:2:1: not a line",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_COPIES)
+def test_of_a_bad_copy_nothing_is_written(client: redis.Redis, tmp_path: Path, store_url: str, case: str) -> None:
+    text, problem = BAD_COPIES[case]
+    (tmp_path / "copy.jsonl").write_text(text)
+    code, _, err = run(tmp_path, store_url, "store", "import", "copy.jsonl")
+    assert code == 3
+    assert problem in err
+    assert client.keys("livectl:*") == []
+
+
+def test_an_older_store_is_brought_over_piece_by_piece(store: Store, client: redis.Redis) -> None:
+    """As 0.1 left it: nothing packed, no order of those who are not live. A process that ends goes on."""
+    before = store.newest(9)
+    for key in ("livectl:others:demo", "livectl:listed:demo"):
+        client.delete(key)
+    client.hset("livectl:now:demo", "d", OLD_ROW)
+    client.set("livectl:version", 1)
+    assert store.newest(9) is None
+    client.hset("livectl:migrating", "demo", "0")
+    with pytest.raises(ServerError, match="half brought over"):
+        store_upkeep.require_whole(client)
+    store.prepare()
+    newest = store.newest(9)
+    assert before
+    assert newest
+    assert (newest.total, newest.live) == (before.total, before.live)
+    assert [record.id for record in newest.streamers] == ["a", "b", "d", "c", "e", "f", "nobody"]
+    assert (client.get("livectl:version"), client.exists("livectl:migrating")) == ("2", 0)
+    store.record(LIMITS, [Observation(platform="demo", id="d", state=State.OFFLINE, at=START + 900)])
+    (record,) = store.find_streamers("demo", ["d"])
+    assert (record.state, record.seen, record.ended_at) == (State.OFFLINE, START + 900, START)
+    assert str(client.hget("livectl:now:demo", "d")).startswith("o")
+
+
+def test_what_does_not_fit_is_named_and_mended(
+    store: Store, client: redis.Redis, tmp_path: Path, store_url: str
+) -> None:
+    assert run(tmp_path, store_url, "store", "check")[:2] == (0, "All of it fits together.\n")
+    client.zrem("livectl:due:demo", "a", "f")
+    client.zrem("livectl:claimed:demo", "a", "f")
+    client.zrem("livectl:live:demo", "a")
+    client.zadd("livectl:due:demo", {"stranger": 1.0})
+    code, out, _ = run(tmp_path, store_url, "store", "check", "--json")
+    assert code == 1
+    assert {row["what"]: row["names"] for row in json.loads(out)} == {
+        "followed on demo and out of place": ["a", "f"],
+        "asked on demo and not followed": ["stranger"],
+    }
+    assert run(tmp_path, store_url, "store", "migrate")[0] == 0
+    assert run(tmp_path, store_url, "store", "check")[0] == 0
+    assert {record.id for record in store.live_streamers()} == {"a"}
+
+
+def test_info_counts_what_is_there(store: Store, tmp_path: Path, store_url: str) -> None:
+    code, out, _ = run(tmp_path, store_url, "store", "info", "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert {name: facts[name] for name in ("followed", "live", "known", "unresolved", "version")} == {
+        "followed": 6, "live": 1, "known": 5, "unresolved": 1, "version": 2,
+    }  # fmt: skip
+    assert "6: 6 on demo" in run(tmp_path, store_url, "store")[1]
+
+
+def test_a_server_that_throws_keys_away_is_refused(client: redis.Redis, tmp_path: Path, store_url: str) -> None:
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        code, _, err = run(tmp_path, store_url, "store", "check")
+    finally:
+        client.config_set("maxmemory-policy", "noeviction")
+    assert code == 4
+    assert "allkeys-lru" in err
+    assert "noeviction" in err
+
+
+CLUSTER_WORDS = {
+    "slots are missing": b"-CLUSTERDOWN Hash slot not served\r\n",
+    "the key is elsewhere": b"-MOVED 1234 127.0.0.1:7001\r\n",
+}
+
+
+@pytest.mark.parametrize("case", CLUSTER_WORDS)
+def test_a_node_of_a_cluster_is_said_to_be_one(tmp_path: Path, case: str) -> None:
+    from threading import Thread
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"+PONG\r\n" + CLUSTER_WORDS[case])
+                connection.recv(4096)
+
+        thread = Thread(target=answer)
+        thread.start()
+        code, _, err = run(tmp_path, f"redis://127.0.0.1:{server.getsockname()[1]}/0", "store", "info")
+        thread.join()
+    assert code == 4
+    assert "is a node of a cluster" in err
+    assert "Name a server of its own" in err
