@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ from livectl.ops.beat import pauses, run_store
 from livectl.ops.jobs import history, job_log
 from livectl.ops.jobs.history import JobHistory, JobNote
 from livectl.ops.jobs.numbers import NUMBERS_KEY
-from tests.support.beats import MINUTE, SECOND, World, entries, format_utc
+from tests.support.beats import MINUTE, SECOND, World, end_job, entries, format_utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,12 +43,6 @@ class Sending(NamedTuple):
 
     at: int
     due: int
-
-
-def end_job(world: World, job_id: str, state: str = "SUCCESS") -> None:
-    """What a worker leaves in the result backend."""
-    result: dict[str, Any] = {"status": state, "result": None, "traceback": None, "children": [], "task_id": job_id}
-    world.store.set(f"celery-task-meta-{job_id}", json.dumps(result))
 
 
 class Jobs:
