@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from livectl.ops.beat import pauses
-from tests.services.test_overlap_and_catchup import end_job, fresh_world, kill_in_a_tick
-from tests.support.beats import World, entries
+from tests.services.test_overlap_and_catchup import fresh_world, kill_in_a_tick
+from tests.support.beats import World, end_job, entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

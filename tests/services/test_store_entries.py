@@ -14,8 +14,7 @@ from livectl import schedules
 from livectl.errors import FileError, LivectlError, SettingsError, UsageError
 from livectl.ops.beat import pauses, run_store, store_entries
 from livectl.ops.beat.store_entries import EntryReader
-from tests.services.test_overlap_and_catchup import end_job
-from tests.support.beats import World, entries
+from tests.support.beats import World, end_job, entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
