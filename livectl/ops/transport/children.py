@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,8 @@ class ChildWatch:
         self._idle_looks = {key: self._idle_looks.get(key, 0) + 1 for key in idle}
         for pid in {pid for (pid, _), looks in self._idle_looks.items() if looks >= MAX_IDLE_LOOKS}:
             logger.warning("child %d does not begin the job that it has: it is ended, and another one has it", pid)
-            self._kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                self._kill(pid, signal.SIGKILL)
 
     def _look_at_begun(self, begun: list[Any], processes: Any) -> None:
         """Gives back what a child had begun that is gone, and whose end the pool has missed: seen twice in a row."""
