@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import redis
+from amqp.exceptions import MessageNacked
 from celery import Celery
 from kombu import Connection
 from kombu.exceptions import OperationalError
@@ -297,7 +298,11 @@ class Sender(threading.Thread):
 
 
 ERRORS = (OperationalError, OSError)
-AMQP_ERRORS = tuple(Connection("amqp://").connection_errors) + tuple(Connection("redis://").connection_errors)
+AMQP_ERRORS = (
+    MessageNacked,  # a quorum queue that has no leader yet takes nothing
+    *Connection("amqp://").connection_errors,
+    *Connection("redis://").connection_errors,
+)
 
 
 @contextmanager
