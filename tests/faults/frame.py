@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -123,7 +124,7 @@ def play(row: Row, case: Case) -> Result:
     try:
         outcome = row.play(case)
         broken = row.limits_of(case).broken_by(outcome)
-    except AssertionError as error:  # what never came, such as a worker that is ready
+    except (AssertionError, subprocess.TimeoutExpired) as error:  # what never came, such as a worker that is ready
         outcome, broken = Outcome(note=str(error).partition("\n")[0]), [f"gave up: {error}"]
     return Result(row, case, outcome, tuple(broken), time.monotonic() - began)
 
