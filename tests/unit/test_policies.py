@@ -7,16 +7,17 @@ from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from livectl.errors import FileError
 from livectl.models import At, ExcludedDays, Interval, Schedule
-from livectl.ops.beat.entries import ComputedDueTimes
+from livectl.ops.beat.entries import BeatTimetable, ComputedDueTimes, to_beat_entry
 from livectl.ops.schedules import cron, days, due_times, schedule_file
 
 if TYPE_CHECKING:
@@ -57,13 +58,18 @@ def minutes_of(zone: str) -> list[tuple[int, datetime]]:
     return [(round(moment.timestamp() * 1000), moment.astimezone(ZoneInfo(zone))) for moment in moments]
 
 
+@cache
+def minutes_shown(zone: str, minute: int) -> list[tuple[int, datetime]]:
+    """Those at which the clock on the wall shows a minute."""
+    return [(moment, wall) for moment, wall in minutes_of(zone) if wall.minute == minute]
+
+
 def expected(plan: Plan) -> list[int]:
     """The runs of a line of every hour, or of hours that no clock change touches."""
     return [
         moment
-        for moment, wall in minutes_of(plan.zone)
-        if wall.minute == plan.minute
-        and wall.hour in plan.hours
+        for moment, wall in minutes_shown(plan.zone, plan.minute)
+        if wall.hour in plan.hours
         and (plan.start is None or moment >= plan.start)
         and (plan.end is None or moment <= plan.end)
         and not any(leaves_out(words, wall.date()) for words in plan.excluded)
@@ -136,6 +142,91 @@ def test_runs_are_those_that_the_calendar_leaves(plan: Plan) -> None:
 @given(plans)
 def test_runs_of_a_hundred_thousand_schedules_are_those_that_the_calendar_leaves(plan: Plan) -> None:
     hold_to_the_calendar(plan)
+
+
+class Beating(NamedTuple):
+    """A part of a history: a beat looks every so often, so many times; maybe it is another one than before."""
+
+    every: int  # milliseconds
+    times: int
+    is_new: bool
+
+
+class CatchUp(NamedTuple):
+    """What an entry says of runs that are late: seconds; None is without bound."""
+
+    catchup: Literal["once", "skip", "all"]
+    window: int | None
+    deadline: int | None
+
+
+lengths = st.sampled_from([5, 30, 600, 3_700, 86_400])
+catch_ups = st.builds(CatchUp, st.sampled_from(["once", "skip", "all"]), lengths, st.none() | lengths)
+histories = st.lists(
+    st.builds(
+        Beating,
+        st.sampled_from([1_000, 9_000, 11_000, 61_000, 1_800_000, 7_200_000, 100_000_000]),
+        st.integers(1, 12),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+def wanted(dues: list[int], now: int, says: CatchUp) -> list[int]:
+    """Which of the runs that fell due since the last look are sent: they are a minute apart at least."""
+    if not dues:
+        return []
+    sent = []
+    for due in dues:
+        late = now - due
+        is_merely_late = late <= 10_000
+        is_caught_up = (says.catchup == "all" or (says.catchup == "once" and due == dues[-1])) and (
+            says.window is None or late <= says.window * 1000
+        )
+        if (is_merely_late or is_caught_up) and (says.deadline is None or late <= says.deadline * 1000):
+            sent.append(due)
+    return sent
+
+
+def hold_to_history(plan: Plan, says: CatchUp, begin: int, history: list[Beating]) -> None:
+    dues = expected(plan)
+    says = says._replace(window=None) if says.catchup == "skip" else says
+    schedule = replace(to_schedule(plan), catchup=says.catchup, window=says.window, deadline=says.deadline)
+    entries = {"x": to_beat_entry(schedule)}
+    now = seen = last_claimed = utc(FIRST_DAY.isoformat()) + begin * MINUTE
+    timetable = BeatTimetable(entries)
+    timetable.reckon(["x"], {"x": now}, now)
+    for part in history:
+        if part.is_new:  # it knows what the store does
+            timetable = BeatTimetable(entries)
+            timetable.reckon(["x"], {"x": last_claimed}, now)
+        for _ in range(part.times):
+            now += part.every
+            if now >= utc(FIRST_DAY.isoformat()) + DAYS * 1440 * MINUTE:
+                return
+            taken: list[int] = []
+            while due_runs := timetable.take_due(now, 200):
+                taken += [due_run.run.due for due_run in due_runs]
+            assert taken == wanted([due for due in dues if seen < due <= now], now, says)
+            seen, last_claimed = now, taken[-1] if taken else last_claimed
+
+
+@given(plans, catch_ups, st.integers(0, 1440), histories)
+def test_a_beat_takes_what_is_due_and_what_was_missed_as_the_calendar_and_the_entry_say(
+    plan: Plan, says: CatchUp, begin: int, history: list[Beating]
+) -> None:
+    hold_to_history(plan, says, begin, history)
+
+
+@pytest.mark.soak
+@settings(max_examples=100_000)
+@given(plans, catch_ups, st.integers(0, 1440), histories)
+def test_beats_of_a_hundred_thousand_histories_take_what_the_calendar_and_the_entry_say(
+    plan: Plan, says: CatchUp, begin: int, history: list[Beating]
+) -> None:
+    hold_to_history(plan, says, begin, history)
 
 
 @given(plans, st.integers(1, 5_000))
