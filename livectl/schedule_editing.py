@@ -96,7 +96,7 @@ def set_keys(context: CommandContext, /, name: str, keys: tuple[str, ...], file:
         raise UsageError("nothing to change", "Say KEY=VALUE, or --every, --cron, --at, --task, --args, --kwargs.")
     tasks = reading.load_tasks(context)
     editable = _editable(context, file, tasks, rehearses=options["dry_run"])
-    if options["in_store"] or (name not in editable.read_names() and name in _stored_names(context)):
+    if options["in_store"] or (name not in editable.read_names() and name in _names_elsewhere(context, name, editable)):
         _change_store(context, "set", name, changes, tasks, rehearses=options["dry_run"])
     else:
         _show(context, "set", [name], editable.set(name, changes), rehearsed=options["dry_run"])
@@ -182,6 +182,17 @@ def _stored_names(context: CommandContext, *, needed: bool = True) -> set[str]:
         if needed:
             raise
         return set()
+
+
+def _names_elsewhere(context: CommandContext, name: str, editable: EditableSchedule) -> set[str]:
+    """The names of the entries in the store, for an entry that the file lacks. Where it is away, both are said."""
+    from livectl.errors import LivectlError
+
+    try:
+        return _stored_names(context)
+    except LivectlError as error:
+        lacks = f"{name} is not in {editable.name}" if editable.path.exists() else f"there is no {editable.name}"
+        raise type(error)(f"{lacks}, and the store cannot be looked into: {error.message}", error.hint) from error
 
 
 def _warn_of_store(context: CommandContext, names: Sequence[str]) -> None:

@@ -123,6 +123,20 @@ def test_what_cannot_be_is_said_and_nothing_is_written(
     assert (tmp_path / "schedules.yaml").read_text() == FILE
 
 
+def test_an_entry_that_neither_file_nor_store_can_have_is_said_to_be_in_neither(run: Run, tmp_path: Path) -> None:
+    def change() -> tuple[int, str]:
+        out, err = io.StringIO(), io.StringIO()
+        context = CommandContext({"LIVECTL_HOME": str(tmp_path / "home")}, tmp_path, out, err)
+        return cli.main(("schedules", "set", "nope", "every=5s"), context), err.getvalue()
+
+    away = "and the store cannot be looked into: no broker is set"
+    code, said = change()
+    assert code == 4
+    assert f"livectl: nope is not in schedules.yaml, {away}" in said
+    (tmp_path / "schedules.yaml").unlink()
+    assert f"livectl: there is no schedules.yaml, {away}" in change()[1]
+
+
 def test_a_name_of_the_store_that_is_added_to_the_file_is_said(run: Run) -> None:
     words = ("both", "--task", "livectl.ping", "--every", "1h")
     run("add", *words, "--store")
