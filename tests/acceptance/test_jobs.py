@@ -120,6 +120,9 @@ def _follow_others(project: Project) -> None:
         "call", "proj.fail", "--chain", "proj.add 1", "--link-error", "proj.add 5 --immutable", "--wait"
     )
     assert (failed.returncode, re.findall(r"^task +(\S+)", failed.stdout, re.MULTILINE)) == (1, ["proj.fail"])
+    last = project.livectl("-q", "call", "proj.nap", "1", "--chain", "proj.add 1 2 --immutable").stdout.strip()
+    waited = project.livectl("status", last, "--wait", "--json")
+    assert (waited.returncode, json.loads(waited.stdout)["result"]) == (0, 3), waited.stdout
     canvas = '{"chain": ["proj.add 1", {"group": ["proj.add 1", "proj.add 2"]}, {"task": "proj.note", "args": [0]}]}'
     sent = project.livectl("call", "--canvas", canvas, "--json")
     jobs = json.loads(sent.stdout)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-from celery import Celery
+from celery import Celery, chain
 from celery.result import denied_join_result
 from kombu import Exchange, Queue
 from kombu.transport.redis import Channel
@@ -658,3 +658,18 @@ def test_an_acknowledgement_ends_the_lease(lonely_project: Project, guarded: tup
     with redis.Redis.from_url(lonely_project.environ["LIVECTL_STORE"]) as server:
         assert server.zcard(layout.prefix + leases.leases_key(connection.default_channel)) == 0
         assert server.hlen(layout.unacked_key) == 0
+
+
+def test_what_a_job_follows_is_read_from_the_chain_in_the_message_of_the_first(store_url: str) -> None:
+    app = Celery("client", broker=Address.parse(store_url).celery_url, set_as_current=False)
+    steps = [app.signature(f"proj.{name}", task_id=name) for name in ("a", "b", "c")]
+    chain(*steps, app=app).apply_async()
+    with redis_client.connect(Address.parse(store_url)) as connection:
+        layout = keys.layout_from_settings({})
+        assert [search.find_ahead(connection, layout, name) for name in ("c", "b", "a", "d")] == [
+            ["a", "b"],
+            ["a"],
+            [],
+            [],
+        ]
+    app.close()

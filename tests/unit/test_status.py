@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from livectl.models import Job, JobState
-from livectl.ops.jobs import status, views
+from livectl.ops.jobs import canvas, status, views
 from livectl.ops.jobs.history import JobLogEntry
 from livectl.ops.jobs.status import JobFacts
 from livectl.ops.protocol.message import JobMessage
@@ -143,3 +143,21 @@ def test_a_long_error_stands_beside_no_empty_column() -> None:
     assert heading.split() == ["id", "state", "ago", "result"]
     assert row.endswith("…")
     assert hint == "`livectl status ID` shows all of one"
+
+
+@pytest.mark.parametrize(
+    ("ended", "gone", "told"),
+    [
+        ({}, (), ("queued", "not sent yet: it follows a, and is sent when that has succeeded")),
+        ({"a": "succeeded"}, (), ("queued", "not sent yet: it follows b, and is sent when that has succeeded")),
+        ({"a": "succeeded", "b": "failed"}, (), ("failed", "never sent: b, which it follows, failed")),
+        ({"a": "revoked"}, (), ("revoked", "never sent: a, which it follows, was revoked")),
+        ({"a": "succeeded"}, ("b",), ("unknown", "not sent: it follows b, which is nowhere")),
+        ({"a": "succeeded", "b": "succeeded"}, (), ("unknown", "")),
+    ],
+)
+def test_what_follows_others_waits_for_the_first_that_has_not_ended(
+    ended: dict[str, str], gone: tuple[str, ...], told: tuple[str, str]
+) -> None:
+    states = {job_id: JobState(state) for job_id, state in ended.items()}
+    assert canvas.describe_behind(["a", "b"], states, lambda job_id: job_id not in gone) == told

@@ -3,27 +3,37 @@
 A step is `proj.mul 10 factor=2`: a task and its arguments, as words. In JSON it is that text, or an object with `task`,
 `args`, `kwargs`, `queue`, `priority` and `immutable`; a canvas is {"chain": [...]}, {"group": [...]} or
 {"chord": [[...], step]}, one within the other.
+
+    livectl:job:ID:ahead   the ids of the jobs that this one follows, in their order, as JSON
 """
 
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 import msgspec
 
-from livectl.errors import UsageError
+from livectl import redis_client
+from livectl.errors import LivectlError, UsageError
+from livectl.models import JobState
 from livectl.ops.jobs.job_request import JobRequest, JobStep, parse_argument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from livectl.ops.deployment import Deployment
+    from livectl.redis_client import RedisConnection
 
 IMMUTABLE = "--immutable"  # of a step: it is not given the result before it
 CANVAS_HINT = """Write '{"chain": ["proj.add 2 3", "proj.mul 10"]}'; also group, and chord with its last step."""
 KINDS = ("chain", "group", "chord")
 CHORD_PARTS = 2
+AHEAD_TTL_S = 7 * 86_400  # for which is known what a job follows
+MAX_AHEAD = 100  # of them
 RESULT_BEFORE = "result"  # stands for it where arguments are checked
 
 
@@ -121,3 +131,48 @@ def build_signature(app: Any, part: JobStep | Canvas, sent: Callable[[JobStep, s
     if part.kind == "group":
         return celery.group(parts, app=app)
     return celery.chain(*parts, app=app) if len(parts) > 1 else parts[0]
+
+
+def note_ahead(deployment: Deployment, ahead: Mapping[str, Sequence[str]]) -> None:
+    """Notes which jobs each of these follows: of what is not sent yet nothing else is known. Needs a store."""
+    commands = [
+        ("SET", _ahead_key(job_id), msgspec.json.encode(list(ids)[-MAX_AHEAD:]), "EX", AHEAD_TTL_S)
+        for job_id, ids in ahead.items()
+        if ids
+    ]
+    if commands and deployment.store is not None:
+        with suppress(LivectlError, OSError), redis_client.connect(deployment.store) as connection:
+            connection.execute_all(commands)
+
+
+def read_ahead(connection: RedisConnection, job_id: str) -> list[str]:
+    """The jobs that this one follows, as it was noted."""
+    raw = connection.execute("GET", _ahead_key(job_id))
+    try:
+        return msgspec.json.decode(raw or b"[]", type=list[str])
+    except msgspec.DecodeError:
+        return []
+
+
+def _ahead_key(job_id: str) -> str:
+    return f"livectl:job:{job_id}:ahead"
+
+
+def first_failed(ids: Sequence[str], ended: Mapping[str, JobState]) -> str:
+    """The first of these jobs that failed or was revoked; empty as long as none has."""
+    return next((job_id for job_id in ids if ended.get(job_id, JobState.SUCCEEDED) != JobState.SUCCEEDED), "")
+
+
+def describe_behind(
+    ahead: Sequence[str], ended: Mapping[str, JobState], is_there: Callable[[str], bool]
+) -> tuple[JobState, str]:
+    """State and note of a job that is nowhere, and follows these; without a note when all of them have succeeded."""
+    if failed := first_failed(ahead, ended):
+        how = "was revoked" if ended[failed] is JobState.REVOKED else "failed"
+        return ended[failed], f"never sent: {failed}, which it follows, {how}"
+    current = next((job_id for job_id in ahead if job_id not in ended), "")
+    if not current:
+        return JobState.UNKNOWN, ""
+    if not is_there(current):
+        return JobState.UNKNOWN, f"not sent: it follows {current}, which is nowhere"
+    return JobState.QUEUED, f"not sent yet: it follows {current}, and is sent when that has succeeded"

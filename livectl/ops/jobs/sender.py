@@ -192,6 +192,8 @@ class JobSender:
             send(list(request.args), request.kwargs, **options, **steps)
         self._log_sent(task_id, request, now)
         jobs = (SentJob(task_id, request.task, self.queue_for(request)), *chained)
+        ids = [job.id for job in jobs]
+        canvas.note_ahead(self._deployment, {job_id: ids[:place] for place, job_id in enumerate(ids)})
         return SentCanvas(jobs[-1].id, jobs, tuple(linked))
 
     def send_canvas(self, part: Canvas) -> SentCanvas:
@@ -206,6 +208,7 @@ class JobSender:
             if hasattr(result, "save") and self._deployment.keeps_results:
                 result.save()
         _stop_listening(self._app.backend)
+        canvas.note_ahead(self._deployment, {str(result.id): [job.id for job in sent if job.id != result.id]})
         return SentCanvas(str(result.id), tuple(sent))
 
     def _build_steps(

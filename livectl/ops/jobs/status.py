@@ -15,7 +15,7 @@ from livectl.errors import ServerError
 from livectl.models import ChildJob, Job, JobState
 from livectl.ops import deployment as deployments
 from livectl.ops.cluster import workers
-from livectl.ops.jobs import history, job_log, results
+from livectl.ops.jobs import canvas, history, job_log, results
 from livectl.ops.limits import slots
 from livectl.ops.limits.slots import LimitKeys
 from livectl.ops.protocol import search
@@ -103,9 +103,9 @@ class StatusLookup:
     def status(self, job_id: str) -> JobStatus:
         """The status of the job, or of the group, of this id."""
         facts = self.facts(job_id)
-        if facts.state is JobState.UNKNOWN and (members := self._read_group_members(job_id)) is not None:
-            return self._group_status(job_id, members)
-        return self._job_status(facts)
+        members = self._read_group_members(job_id) if facts.state is JobState.UNKNOWN else None
+        status = self._job_status(facts) if members is None else self._group_status(job_id, members)
+        return self._behind_others(status) if status.job.state is JobState.UNKNOWN else status
 
     def facts(self, job_id: str) -> JobFacts:
         return self._find_facts([job_id])[job_id]
@@ -115,6 +115,23 @@ class StatusLookup:
         job_results, log_entries = self._read_results(ids), self._read_log(ids)
         states = {job_id: _recorded_end_state(job_results.get(job_id), log_entries.get(job_id)) for job_id in ids}
         return {job_id: state for job_id, state in states.items() if state}
+
+    def _behind_others(self, status: JobStatus) -> JobStatus:
+        """The status of a job that is not sent yet, since it follows others in a chain; of any other the same."""
+        if not (ahead := self._find_ahead(status.job.id)):
+            return status
+        state, note = canvas.describe_behind(
+            ahead, self.end_states(ahead), lambda job_id: self.facts(job_id).state is not JobState.UNKNOWN
+        )
+        job = msgspec.structs.replace(status.job, state=state)
+        return msgspec.structs.replace(status, job=job, note=note or status.note)
+
+    def _find_ahead(self, job_id: str) -> Sequence[str]:
+        """The jobs that a job follows, as their sender noted it; else as a message of one of them says."""
+        store, connection = self._deployment.store, self._broker_connection()
+        if store is not None and (noted := canvas.read_ahead(self._connection(store), job_id)):
+            return noted
+        return search.find_ahead(connection, self._deployment.layout, job_id) if connection else ()
 
     def _find_facts(self, ids: Sequence[str]) -> dict[str, JobFacts]:
         """Looks once, and again for the jobs that were nowhere: a job moves on while one looks for it."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from livectl.errors import UnfinishedError, UsageError, shorten
 from livectl.models import JobState
+from livectl.ops.jobs import canvas
 from livectl.ops.jobs.status import END_STATES, StatusLookup
 
 if TYPE_CHECKING:
@@ -83,21 +84,15 @@ def follow_canvas(deployment: Deployment, last_id: str, ids: Sequence[str], time
     for pause in chain(POLL_PAUSES_S, repeat(MAX_POLL_PAUSE_S)):
         with StatusLookup(deployment) as lookup:
             status = lookup.status(last_id)
-            if _find_failed(lookup, ids):
+            if canvas.first_failed(ids, lookup.end_states(ids)):
                 time.sleep(POLL_PAUSES_S[0])  # Celery marks what would have followed first, and then the one itself
-                status = lookup.status(_find_failed(lookup, ids))
+                status = lookup.status(canvas.first_failed(ids, lookup.end_states(ids)))
         if last is None or (status.job, status.progress) != (last.job, last.progress):
             yield status
         last = status
         if status.job.state in END_STATES or time.monotonic() + pause > deadline:
             return
         time.sleep(pause)
-
-
-def _find_failed(lookup: StatusLookup, ids: Sequence[str]) -> str:
-    """The first of these jobs that failed or was revoked; empty as long as none has."""
-    ended = lookup.end_states(ids)
-    return next((job_id for job_id in ids if ended.get(job_id, JobState.SUCCEEDED) != JobState.SUCCEEDED), "")
 
 
 def exit_code(status: JobStatus) -> int:

@@ -163,6 +163,16 @@ def parse_time(value: Any) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def chained_ids(envelope: dict[str, Any]) -> list[str]:
+    """The ids of the jobs that follow this one in its chain, in their order."""
+    body = decode_body(envelope)
+    embed = body[2] if isinstance(body, list) and len(body) == PROTOCOL_2_BODY_PARTS else None
+    chain = embed.get("chain") if isinstance(embed, dict) else None
+    steps = [step for step in chain if isinstance(step, dict)] if isinstance(chain, list) else []
+    ids = [_dict_field(step, "options").get("task_id") for step in reversed(steps)]
+    return [job_id for job_id in ids if isinstance(job_id, str)]
+
+
 def decode_arguments(envelope: dict[str, Any]) -> tuple[Any, Any] | None:
     """The args and kwargs of a message, secrets included; None where its body cannot be read."""
     body = decode_body(envelope)

@@ -11,7 +11,7 @@ from livectl.ops.protocol.keys import Bindings, has_time_left, list_queues
 from livectl.redis_client import RedisReplyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from livectl.ops.protocol.keys import KeyLayout
     from livectl.ops.protocol.message import JobMessage
@@ -70,6 +70,24 @@ def find(connection: RedisConnection, layout: KeyLayout, ids: Sequence[str], que
         complete &= search.look_in_queues(others)
         search.look_in_plus([*queues, *others])
     return SearchResult(search.locations, complete)
+
+
+def find_ahead(connection: RedisConnection, layout: KeyLayout, job_id: str) -> list[str]:
+    """The jobs that a job follows, by the chain in the message of one that a worker holds, or that is taken soon."""
+    for envelope in _soonest(connection, layout):
+        chained = message.chained_ids(envelope)
+        if job_id in chained:
+            return [message.from_envelope(envelope).id, *chained[: chained.index(job_id)]]
+    return []
+
+
+def _soonest(connection: RedisConnection, layout: KeyLayout) -> Iterator[dict[str, Any]]:
+    yield from (held.envelope for held in unacked.scan(connection, layout))
+    for queue in list_queues(connection, layout):
+        for key in layout.list_keys(queue):
+            if not has_time_left(connection):
+                return
+            yield from map(message.decode, connection.execute("LRANGE", key, -WINDOW_MESSAGES, -1))
 
 
 def remove(connection: RedisConnection, layout: KeyLayout, location: MessageLocation) -> bool:
