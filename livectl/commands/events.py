@@ -24,7 +24,8 @@ FOREVER_S = float("inf")
 def command(context: CommandContext, /, *, limit: int | None, timeout: float | None, **options: Any) -> None:
     """A line for each step of a job and for what becomes of a worker, until Ctrl-C; with --json an object a line.
     Heartbeats are shown to whoever asks for that type. Workers send events of jobs when they were started with -E, or
-    while somebody asks for it with --enable: those that did not before stop when this ends.
+    while somebody asks for it with --enable: those that did not before stop when this ends. If it is killed, the next
+    beat of livectl's or the next call of this stops them, half a minute later.
 
     \b
     Examples:

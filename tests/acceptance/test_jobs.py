@@ -289,6 +289,11 @@ def _events_of_a_job(project: Project) -> list[str]:
     def act() -> None:
         project.send("add", 1)
 
+    with pytest.MonkeyPatch.context() as patched:  # one that was killed: what it left on is ended by the next
+        patched.setattr(events, "LEASE_S", 0)
+        next(events.EventStream(project.deployment, wanted, enable=True).read(HANG_SECONDS, act, print))
+    assert events.stop_left_on(project.deployment) == ["w1@h"]
+    assert events.stop_left_on(project.deployment) == []
     with events.EventStream(project.deployment, wanted, enable=True) as stream:
         return [event["type"] for event in islice(stream.read(HANG_SECONDS, act, print), 3)]
 

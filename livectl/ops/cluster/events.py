@@ -1,4 +1,10 @@
-"""Follows the events that workers send: one for each step of a job, and for what becomes of a worker."""
+"""Follows the events that workers send: one for each step of a job, and for what becomes of a worker.
+
+    livectl:events:enabled:APP   zset  worker -> until when it sends events for whoever looks, in UTC seconds
+
+Whoever lets workers send events says so for as long as it looks. When it was killed, that ends by itself, and the next
+beat of livectl's, or the next that looks, stops them.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from livectl import redis_client
 from livectl.errors import LivectlError
 from livectl.ops import deployment as deployments
 from livectl.ops.cluster import broadcast
@@ -17,7 +24,7 @@ from livectl.ops.protocol.remote_control import ControlCommand
 from livectl.redaction import redact, redact_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from livectl.ops.deployment import Deployment
 
@@ -26,8 +33,20 @@ HEARTBEAT = "worker-heartbeat"
 SUBSCRIBE_S = 0.2
 DRAIN_S = 0.5  # between two looks whether the time is over
 RECONNECT_S = 2.0
+ENABLED_KEY = "livectl:events:enabled"
+LEASE_S = 30.0  # for which workers send events after whoever asked for it was heard of last
+RENEW_S = 10.0
 ENABLED_BY_US = "task events enabled"  # Celery's answer of a worker that did not send them before
 TEXTS = ("args", "kwargs", "result", "exception", "traceback")  # what a job is given and returns, as text
+
+
+# KEYS: the set. ARGV: the seconds of a lease, then workers.
+RENEW_SCRIPT = """
+local time = redis.call('TIME')
+for i = 2, #ARGV do redis.call('ZADD', KEYS[1], time[1] + ARGV[1], ARGV[i]) end
+return 1
+"""
+STALE_SCRIPT = "return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', redis.call('TIME')[1])"
 
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,15 +83,18 @@ class EventStream:
         self._enabled: set[str] = set()
         self._tasks: OrderedDict[str, str] = OrderedDict()
         self._received: list[dict[str, Any]] = []
+        self._renewed_at = float("-inf")
 
     def __enter__(self) -> EventStream:
         deployments.check_broker(self._deployment)
+        with suppress(LivectlError):
+            stop_left_on(self._deployment)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._enabled:
             with suppress(LivectlError):
-                self._ask("disable_events", *sorted(self._enabled))
+                _disable(self._deployment, sorted(self._enabled))
 
     def read(self, seconds: float, ready: Callable[[], None], say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
         """The wanted events as they come, until the time is over. `ready` is called once none is missed any more."""
@@ -96,6 +118,8 @@ class EventStream:
                 ready()
                 while time.monotonic() < deadline:
                     self._drain(own_connection, DRAIN_S)
+                    if self._enabled and time.monotonic() - self._renewed_at > RENEW_S:
+                        self._renew()
                     yield from self._take_wanted()
 
     @staticmethod
@@ -124,11 +148,49 @@ class EventStream:
         return {**redact(event), **hidden}
 
     def _enable_events(self, *names: str) -> None:
-        for worker, reply in self._ask("enable_events", *names).items():
+        for worker, reply in _ask(self._deployment, "enable_events", *names).items():
             if isinstance(reply, dict) and reply.get("ok") == ENABLED_BY_US:
                 self._enabled.add(worker)
+        if self._enabled:
+            self._renew()
 
-    def _ask(self, method: str, *names: str) -> dict[str, Any]:
-        with broadcast.connect(self._deployment) as connection:
-            command = ControlCommand(method=method, destination=names or None)
-            return broadcast.ask(self._deployment, connection, command).by_worker
+    def _renew(self) -> None:
+        """Says that somebody looks yet. Without a store nobody else could stop what a kill leaves on."""
+        self._renewed_at = time.monotonic()
+        with suppress(LivectlError):
+            _in_store(
+                self._deployment, "EVAL", RENEW_SCRIPT, 1, _enabled_key(self._deployment), LEASE_S, *self._enabled
+            )
+
+
+def stop_left_on(deployment: Deployment) -> list[str]:
+    """Stops the events of workers that send them for somebody who was killed. Returns their names."""
+    stale = _in_store(deployment, "EVAL", STALE_SCRIPT, 1, _enabled_key(deployment)) or []
+    names = [name.decode(errors="replace") for name in stale]
+    if names:
+        _disable(deployment, names)
+    return names
+
+
+def _disable(deployment: Deployment, names: Sequence[str]) -> None:
+    _ask(deployment, "disable_events", *names)
+    _in_store(deployment, "ZREM", _enabled_key(deployment), *names)
+
+
+def _ask(deployment: Deployment, method: str, *names: str) -> dict[str, Any]:
+    with broadcast.connect(deployment) as connection:
+        command = ControlCommand(method=method, destination=names or None)
+        return broadcast.ask(deployment, connection, command).by_worker
+
+
+def _in_store(deployment: Deployment, *command: Any) -> Any:
+    """The reply of the store; None where there is none."""
+    if deployment.store is None:
+        return None
+    with redis_client.connect(deployment.store) as connection:
+        return connection.execute(*command)
+
+
+def _enabled_key(deployment: Deployment) -> str:
+    name = deployments.OWN_APP_NAME if deployment.app is None else deployment.app.main or ""
+    return f"{ENABLED_KEY}:{name}"

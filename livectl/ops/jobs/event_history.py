@@ -24,7 +24,7 @@ from livectl import redis_client
 from livectl.errors import LivectlError
 from livectl.models import JobState
 from livectl.ops import deployment as deployments
-from livectl.ops.cluster import broadcast
+from livectl.ops.cluster import broadcast, events
 from livectl.ops.jobs import history, job_log
 from livectl.ops.jobs.history import JobHistory, JobNote
 from livectl.ops.jobs.job_log import FailureNote, NoteBatch, NoteWriter
@@ -372,10 +372,14 @@ def listen_until(ended: threading.Event, app: Any, current_settings: Callable[[]
     """Listens for the events of an app for as long as this process lives, and the settings in force allow it."""
     reader: EventReader | None = None
     made_for: Settings | None = None
+    looked_at = float("-inf")
     pause = READ_S
     while not ended.wait(pause):
         pause = LOOK_S
         try:
+            if time.monotonic() - looked_at >= WORKERS_LOOK_S:
+                looked_at = time.monotonic()
+                _stop_left_on(app, current_settings())
             if (settings := current_settings()) is not made_for:
                 if reader is not None:
                     reader.close()
@@ -386,6 +390,14 @@ def listen_until(ended: threading.Event, app: Any, current_settings: Callable[[]
             logger.debug("events are not heard for now: %s", error, exc_info=not isinstance(error, LivectlError))
     if reader is not None:
         reader.close()
+
+
+def _stop_left_on(app: Any, settings: Settings) -> None:
+    """Ends what somebody left on who was killed while he looked at events."""
+    is_own = app.main == deployments.OWN_APP_NAME
+    names = events.stop_left_on(deployments.own_deployment(settings) if is_own else deployments.from_app(app, settings))
+    if names:
+        logger.info("told %s to send no more events: whoever asked for them is gone", ", ".join(names))
 
 
 def make_reader(app: Any, settings: Settings, reader_id: str) -> EventReader | None:
