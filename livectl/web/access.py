@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from flask import g, redirect, request, url_for
 
 from livectl.web import auth, error_pages
-from livectl.web.error_pages import BLUEPRINT_NAME, HTTP_TOO_MANY, JSON
+from livectl.web.error_pages import BLUEPRINT_NAME, JSON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,6 @@ PUBLIC_ENDPOINTS = PUSHED_ENDPOINTS | {
     "service_worker",
 }  # open to a visitor without a token
 FEED_ENDPOINTS = {"atom", "calendar"}  # read by programs that can send a password alone
-HTTP_SEE_OTHER, HTTP_UNAUTHORIZED, HTTP_FORBIDDEN = 303, 401, 403
 CSRF_FIELD, CSRF_HEADER = "csrf", "X-CSRF-Token"
 PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via")  # who sends one is not at this machine
 MARK_CHARS = 16
@@ -88,21 +88,21 @@ def let_in(flask_blueprint: Blueprint, tokens: Sequence[AccessToken], *, is_loca
         """The form for another token; for who has none yet, each page is that form."""
         if tokens and gate.check(auth.credential(request)) is None:
             return error_pages.render("enter.html", another=True)
-        return redirect(url_for(f"{BLUEPRINT_NAME}.index"), HTTP_SEE_OTHER)
+        return redirect(url_for(f"{BLUEPRINT_NAME}.index"), HTTPStatus.SEE_OTHER)
 
     @flask_blueprint.post("/enter")
     def enter() -> WerkzeugResponse:
         guess = auth.Credential.of_token(request.form.get("token", "").strip())
         if tokens and (refused := gate.check(guess)):
             return refused
-        response = redirect(url_for(f"{BLUEPRINT_NAME}.index"), HTTP_SEE_OTHER)
+        response = redirect(url_for(f"{BLUEPRINT_NAME}.index"), HTTPStatus.SEE_OTHER)
         if tokens:
             gate.limit.admit(auth.set_auth_cookie(response, request, guess.text).nonce)  # type: ignore[arg-type]
         return response
 
     @flask_blueprint.post("/leave")
     def leave() -> WerkzeugResponse:
-        response = redirect(url_for(f"{BLUEPRINT_NAME}.index"), HTTP_SEE_OTHER)
+        response = redirect(url_for(f"{BLUEPRINT_NAME}.index"), HTTPStatus.SEE_OTHER)
         if is_own_site():
             auth.drop_auth_cookie(response, request)  # type: ignore[arg-type]
         return response
@@ -198,17 +198,17 @@ def _has_csrf(wanted: str) -> bool:
 
 
 def _forbidden(key: str) -> Response:
-    return error_pages.respond(HTTP_FORBIDDEN, key)
+    return error_pages.respond(HTTPStatus.FORBIDDEN, key)
 
 
 def _told_to_wait(seconds: int) -> Response:
-    response = error_pages.respond(HTTP_TOO_MANY, "error_429", "enter.html", seconds=seconds)
+    response = error_pages.respond(HTTPStatus.TOO_MANY_REQUESTS, "error_429", "enter.html", seconds=seconds)
     response.headers["Retry-After"] = str(seconds)
     return response
 
 
 def _unauthorized(*, wrong: bool) -> Response:
-    response = error_pages.respond(HTTP_UNAUTHORIZED, "error_401", "enter.html", wrong=wrong)
+    response = error_pages.respond(HTTPStatus.UNAUTHORIZED, "error_401", "enter.html", wrong=wrong)
     scheme = "Basic" if endpoint() in FEED_ENDPOINTS else "Bearer"
     response.headers["WWW-Authenticate"] = f'{scheme} realm="livectl"'
     return response

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from flask import Response, abort, request
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from livectl.web.changes import PageTools
     from livectl.web.data import PageData
 
-HTTP_NOT_FOUND, HTTP_TOO_MANY = 404, 429
 MAX_READ_BYTES = 10_000  # of what it says
 
 
@@ -32,11 +32,11 @@ def serve_check_ins(flask_blueprint: Blueprint, page_data: PageData, tools: Page
     def check_in(token: str, kind: str = "success") -> Response:
         address = request.remote_addr or ""
         if limit.wait_s(address):
-            abort(HTTP_TOO_MANY)
+            abort(HTTPStatus.TOO_MANY_REQUESTS)
         name = _find_name(tools.settings(), token)
         if not name or kind not in check_ins.KINDS:
             limit.note_wrong(address)
-            abort(HTTP_NOT_FOUND)
+            abort(HTTPStatus.NOT_FOUND)
         text = request.get_data(cache=False)[:MAX_READ_BYTES].decode(errors="replace")
         now = int(page_data.clock() * MS_PER_SECOND)
         page_data.source.read(lambda store: check_ins.note(store, name, kind, text, now))

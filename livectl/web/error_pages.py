@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, current_app, render_template, request, url_for
@@ -25,7 +26,6 @@ CHANGING_METHODS = ("POST", "PUT", "PATCH", "DELETE")
 METHODS = ("GET", "HEAD", "OPTIONS", *CHANGING_METHODS)
 AWAY_RETRY_SECONDS = 2  # a store that was away may be back at any moment
 HTTP_ERRORS = 400  # statuses from here on are errors
-HTTP_TOO_MANY, HTTP_UNAVAILABLE = 429, 503
 
 
 def answer_every_error(flask_blueprint: Blueprint, *, whole_app: bool) -> None:
@@ -79,7 +79,7 @@ def http_error(error: HTTPException) -> Response | HTTPException:
 
 def store_is_away(error: LivectlError) -> Response:
     error.message = hide_secrets(error.message)
-    response = _respond(error, HTTP_UNAVAILABLE, "away.html", why=error.message)
+    response = _respond(error, HTTPStatus.SERVICE_UNAVAILABLE, "away.html", why=error.message)
     response.headers["Retry-After"] = str(AWAY_RETRY_SECONDS)
     return response
 
@@ -94,7 +94,7 @@ def respond(status: int, key: str, template: str = "error.html", **variables: An
 
 def _kind_of_error(status: int) -> type[LivectlError]:
     """By what the caller does about it: another address or token, another request, later, or nothing."""
-    if status == HTTP_TOO_MANY:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
         return UnfinishedError
     return UsageError if status in {400, 405, 411, 413, 415, 421} else LivectlError
 

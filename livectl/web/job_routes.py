@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from flask import abort, request
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from livectl.web.data import PageData
     from livectl.web.views import TemplateContext
 
-HTTP_NOT_FOUND = 404
 AUDIT_ROWS = 50
 MAX_AUDIT_PAGES = 200  # all that is kept
 
@@ -79,9 +79,9 @@ def _find_job(readings: JobReadings, job_id: str) -> JobStatus:
     try:
         status = readings.job(job_id)
     except UsageError:
-        abort(error_pages.respond(HTTP_NOT_FOUND, "unknown_job"))
+        abort(error_pages.respond(HTTPStatus.NOT_FOUND, "unknown_job"))
     if status.job.state is JobState.UNKNOWN and status.complete:
-        abort(error_pages.respond(HTTP_NOT_FOUND, "unknown_job"))
+        abort(error_pages.respond(HTTPStatus.NOT_FOUND, "unknown_job"))
     return status
 
 
@@ -91,7 +91,7 @@ def _letter_page(shown: Shown, readings: JobReadings, letter_id: str) -> Templat
     except ServerError:
         raise
     except LivectlError:
-        abort(error_pages.respond(HTTP_NOT_FOUND, "unknown_letter"))
+        abort(error_pages.respond(HTTPStatus.NOT_FOUND, "unknown_letter"))
     return job_views.letter(shown, letter, can_resend=dead_letters.can_resend(letter))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, redirect, request, url_for
@@ -10,7 +11,7 @@ from livectl.errors import LivectlError, ServerError, UnfinishedError
 from livectl.ops.jobs.sender import FORCE_HINT
 from livectl.redaction import hide_secrets
 from livectl.web import access, api, look, said
-from livectl.web.error_pages import BLUEPRINT_NAME, HTTP_TOO_MANY, HTTP_UNAVAILABLE, JSON, respond, translations
+from livectl.web.error_pages import BLUEPRINT_NAME, JSON, respond, translations
 from livectl.web.said import Said
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from livectl.web.changes import Changes, Outcome
 
-HTTP_SEE_OTHER, HTTP_BAD_REQUEST, HTTP_CONFLICT = 303, 400, 409
 USAGE_CODE = 2  # of errors about what was asked for, such as an address that is no streamer's
 
 
@@ -37,7 +37,7 @@ def serve_changes(flask_blueprint: Blueprint, changes: Changes) -> None:
             back = _next_page(change, outcome)
         except LivectlError as error:
             told, back = Said("failed", _error_sentence(error)), _next_page()
-        response = redirect(back, HTTP_SEE_OTHER)
+        response = redirect(back, HTTPStatus.SEE_OTHER)
         said.leave(response, request, told)
         return response
 
@@ -47,7 +47,7 @@ def serve_changes(flask_blueprint: Blueprint, changes: Changes) -> None:
             return refused
         fields = request.get_json(silent=True) if request.mimetype == JSON else request.form
         if not isinstance(fields, dict):
-            return respond(HTTP_BAD_REQUEST, "error_fields")
+            return respond(HTTPStatus.BAD_REQUEST, "error_fields")
         try:
             outcome, text = changes.make(change, fields, access.visitor(), "api", say_outcome)
         except LivectlError as error:
@@ -80,7 +80,7 @@ def _error_sentence(error: LivectlError) -> str:
 def status_of(error: LivectlError) -> int:
     """By who can help: whoever asked, whoever mends a file, or time."""
     if isinstance(error, UnfinishedError):
-        return HTTP_TOO_MANY
+        return HTTPStatus.TOO_MANY_REQUESTS
     if isinstance(error, ServerError):
-        return HTTP_UNAVAILABLE
-    return HTTP_BAD_REQUEST if error.code == USAGE_CODE else HTTP_CONFLICT
+        return HTTPStatus.SERVICE_UNAVAILABLE
+    return HTTPStatus.BAD_REQUEST if error.code == USAGE_CODE else HTTPStatus.CONFLICT

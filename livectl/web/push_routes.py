@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from livectl.web.auth import AccessToken
     from livectl.web.changes import PageTools
     from livectl.web.data import PageData, StoreReader
-
-HTTP_NO_CONTENT, HTTP_BAD_REQUEST, HTTP_FORBIDDEN, HTTP_NOT_FOUND = 204, 400, 403, 404
 
 
 class BrowserKeys(msgspec.Struct):
@@ -67,7 +66,7 @@ def serve_push(flask_blueprint: Blueprint, page_data: PageData, tools: PageTools
         try:
             key = _own_key(tools).public
         except LivectlError as error:
-            return _refuse(error, HTTP_NOT_FOUND)
+            return _refuse(error, HTTPStatus.NOT_FOUND)
         return _answer({"key": key, "problem": read_browsers(page_data).problem or None})
 
     @flask_blueprint.post("/push")
@@ -79,10 +78,10 @@ def serve_push(flask_blueprint: Blueprint, page_data: PageData, tools: PageTools
             subscription = _subscription(wish, _own_key(tools).public, page_data.clock())
             page_data.source.read(lambda client: Subscribers(client).add(subscription))
         except msgspec.MsgspecError:
-            return respond(HTTP_BAD_REQUEST, "error_fields")
+            return respond(HTTPStatus.BAD_REQUEST, "error_fields")
         except UsageError as error:
-            return _refuse(error, HTTP_BAD_REQUEST)
-        return Response(status=HTTP_NO_CONTENT)
+            return _refuse(error, HTTPStatus.BAD_REQUEST)
+        return Response(status=HTTPStatus.NO_CONTENT)
 
     @flask_blueprint.post("/push/forget")
     def forget() -> Response:
@@ -91,9 +90,9 @@ def serve_push(flask_blueprint: Blueprint, page_data: PageData, tools: PageTools
         fields = request.get_json(silent=True)
         endpoint = fields.get("endpoint") if isinstance(fields, dict) else None
         if not isinstance(endpoint, str):
-            return respond(HTTP_BAD_REQUEST, "error_fields")
+            return respond(HTTPStatus.BAD_REQUEST, "error_fields")
         page_data.source.read(lambda client: Subscribers(client).forget([push_target.subscription_id(endpoint)]))
-        return Response(status=HTTP_NO_CONTENT)
+        return Response(status=HTTPStatus.NO_CONTENT)
 
 
 def forget_strangers(source: StoreReader, tokens: Sequence[AccessToken]) -> None:
@@ -111,7 +110,7 @@ def _refuse_others() -> Response | None:
     """No other site sends JSON without asking first, and we allow none."""
     if request.mimetype == JSON and (access.visitor().by_header or access.is_own_site()):
         return None
-    return respond(HTTP_FORBIDDEN, "error_origin")
+    return respond(HTTPStatus.FORBIDDEN, "error_origin")
 
 
 def _own_key(tools: PageTools) -> VapidKey:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cached_property
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Response, abort, request
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-HTTP_NOT_FOUND = 404
 TEXT = "text/plain"
 DELIVER_EXPIRES_SECONDS = 10.0
 
@@ -54,7 +54,7 @@ class _PushedViews:
 
     def probe(self, nonce: str) -> Response:
         if not self._tools.settings().push:
-            abort(HTTP_NOT_FOUND)
+            abort(HTTPStatus.NOT_FOUND)
         return Response(self._receive(lambda receiver: receiver.answer_probe(nonce)), mimetype=TEXT)
 
     def kick(self) -> Response:
@@ -68,7 +68,7 @@ class _PushedViews:
         query, now = request.args.to_dict(), self._page_data.clock()
         answer = self._receive(lambda receiver: receiver.answer_hub(channel, query, now))
         if answer is None:
-            abort(HTTP_NOT_FOUND)
+            abort(HTTPStatus.NOT_FOUND)
         return Response(answer, mimetype=TEXT)
 
     def youtube(self, channel: str) -> Response:
@@ -80,7 +80,7 @@ class _PushedViews:
 
     def _check_named(self, platform: str) -> None:
         if platform not in self._tools.settings().push:
-            abort(HTTP_NOT_FOUND)
+            abort(HTTPStatus.NOT_FOUND)
 
     def _receive(self, read: Callable[[PushReceiver], T]) -> T:
         from livectl.live.polling import LimitsByPlatform

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -64,8 +65,6 @@ MAX_BODY_BYTES = 65_536  # a token is some dozens; nothing else is sent here
 IMAGE_CACHING = "private, max-age=604800, immutable"  # an address with another mark is another image
 DAY_STEP_SECONDS = 60.0
 CLOCK_STEP_SECONDS = 10.0  # pages show minutes, so that their clock may go in steps: within one a page stays the same
-HTTP_NO_CONTENT = 204
-HTTP_SEE_OTHER, HTTP_NOT_FOUND, HTTP_MISDIRECTED = 303, 404, 421
 
 
 def build_blueprint(
@@ -118,7 +117,7 @@ def _refuse_requests(flask_blueprint: Blueprint, *, local_only: bool) -> None:
     def refuse_other_hosts() -> Response | None:
         is_for_all = access.endpoint() in access.WORLD_ENDPOINTS
         if local_only and not is_for_all and not auth.is_local_request(request):
-            return error_pages.respond(HTTP_MISDIRECTED, "error_421")
+            return error_pages.respond(HTTPStatus.MISDIRECTED_REQUEST, "error_421")
         return None
 
     flask_blueprint.after_request(add_headers)
@@ -174,7 +173,7 @@ def _serve_look(flask_blueprint: Blueprint) -> None:
         """Another theme or language, for this browser alone."""
         chosen = look.look_of(request).with_choice(request.args.get("theme"), request.args.get("lang"))
         back = look.own_path(request.args.get("back", "")) or url_for(f"{BLUEPRINT_NAME}.index")
-        response = redirect(back, HTTP_SEE_OTHER)
+        response = redirect(back, HTTPStatus.SEE_OTHER)
         look.keep(response, request, chosen)
         return response
 
@@ -187,7 +186,7 @@ def _serve_events(flask_blueprint: Blueprint, page_data: PageData) -> None:
         """Where the server can keep no connection open, or keeps many, browsers look for themselves."""
         keep_open = request.environ.get(events.KEEP_OPEN)
         if keep_open is None or request.method != "GET" or not hub.has_room:
-            return Response(status=HTTP_NO_CONTENT)
+            return Response(status=HTTPStatus.NO_CONTENT)
         keep_open(hub)
         response = Response(iter([events.GREETING]), mimetype="text/event-stream")
         response.headers.update({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
@@ -250,7 +249,7 @@ def _serve_images(flask_blueprint: Blueprint, page_data: PageData) -> None:
     def image(kind: str, platform: str, name: str) -> Response:
         found = page_data.image(kind, platform, name)
         if found is None:
-            abort(HTTP_NOT_FOUND)
+            abort(HTTPStatus.NOT_FOUND)
         response = Response(found.data, mimetype=found.mimetype)
         response.set_etag(found.mark)
         named = request.args.get("v") == found.mark
@@ -302,7 +301,7 @@ def _serve_probes(flask_blueprint: Blueprint, page_data: PageData) -> None:
 def _streamer_page(page_data: PageData, platform: str, name: str) -> StreamerPage:
     streamer_page = page_data.streamer_page(platform, name)
     if not streamer_page.exists:
-        abort(error_pages.respond(HTTP_NOT_FOUND, "unknown_streamer"))
+        abort(error_pages.respond(HTTPStatus.NOT_FOUND, "unknown_streamer"))
     return streamer_page
 
 

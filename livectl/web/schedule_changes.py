@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
@@ -10,7 +11,7 @@ from livectl.errors import FileError, LivectlError, SettingsError, UsageError
 from livectl.redaction import hide_secrets
 from livectl.web import access, api
 from livectl.web.error_pages import JSON, respond
-from livectl.web.manage_routes import HTTP_BAD_REQUEST, say_outcome, status_of
+from livectl.web.manage_routes import say_outcome, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,13 +44,13 @@ def _answer(changes: Changes, change: str, name: str | None = None) -> Response:
         return refused
     fields = {} if change == "remove" else request.get_json(silent=True) if request.mimetype == JSON else None
     if not isinstance(fields, dict):
-        return respond(HTTP_BAD_REQUEST, "error_fields")
+        return respond(HTTPStatus.BAD_REQUEST, "error_fields")
     fields = fields if name is None else {**fields, "name": name}
     try:
         outcome, text = changes.make(change, fields, access.visitor(), "api", say_outcome)
     except LivectlError as error:
         error.message = hide_secrets(error.message)
-        status = HTTP_BAD_REQUEST if isinstance(error, FileError) else status_of(error)
+        status = HTTPStatus.BAD_REQUEST if isinstance(error, FileError) else status_of(error)
         return Response(api.error(error), status, mimetype=JSON)
     return Response(api.change(change, outcome, text), mimetype=JSON)
 

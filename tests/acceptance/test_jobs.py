@@ -264,7 +264,7 @@ def test_workers_are_listed_resized_drained_and_stopped(project: Project, patien
     with project.worker("w1", "-c", "1") as worker:
         assert _events_of_a_job(project) == ["task-received", "task-started", "task-succeeded"]
         worker.wait_for("Events of group {task} disabled by remote")
-        with workers.WorkerControl(project.deployment, 20) as control:
+        with workers.WorkerControl(project.deployment, HANG_SECONDS) as control:
             (listed,) = control.list_workers().found
             assert (listed.name, listed.pool, listed.concurrency, listed.queues) == ("w1@h", "prefork", 1, ("celery",))
             assert listed.version is not None
