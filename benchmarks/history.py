@@ -1,6 +1,6 @@
 """What the history and the numbers of jobs cost: CPU a job of worker, server and exporter, against a worker without.
 
-`none` keeps no history (`history: {jobs: 0}`), `livectl` keeps it as it is by default, `events` keeps none and sends
+`none` neither counts nor keeps anything, `livectl` keeps it as it is by default, `events` keeps none and sends
 Celery's events (`-E`) to a consumer that counts them as celery-exporter does: a State of Celery's, and a counter and a
 histogram of Prometheus for each event. (celery-exporter itself could not be built here.) The systems take turns, so
 that a machine that is busy with other things is as busy for each: what counts is the median of the ratios. Jobs come
@@ -40,6 +40,9 @@ from celery import Celery
 
 app = Celery("bench", broker=os.environ["BENCH_BROKER"])
 app.conf.task_ignore_result = True
+if os.environ.get("BENCH_COUNTS") != "1":
+    from livectl.ops.jobs.job_log import JobEventRecorder
+    JobEventRecorder.connect_signals = lambda self: None
 
 @app.task
 def work(size):
@@ -102,7 +105,7 @@ def _measured(system: str, options: argparse.Namespace) -> tuple[float, float, f
         folder = Path(text)
         (folder / "bench.py").write_text(APP)
         (folder / "exporter.py").write_text(EXPORTER)
-        (folder / "livectl.yaml").write_text("" if system == "livectl" else "history: {jobs: 0}\n")
+        (folder / "livectl.yaml").write_text("")
         with (
             run_valkey(folder) as (socket, server),
             _worker(system, options, folder) as worker,

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,7 @@ class StoreLog:
         self.held: dict[str, float] = {}
         self.most = 0
         self.expired: list[tuple[str, str, float]] = []  # job, worker, when its lease was over
+        self.owners: set[tuple[str, str]] = set()  # each job that had a slot, and its worker
         self._steps: list[tuple[float, int]] = []  # how many had one from then on
         self._full_at = self._begun_at = 0.0
 
@@ -79,6 +81,7 @@ class StoreLog:
             name = name if " ".join(words[3:]) in self.held else ""
         if name == "ZADD":
             self.held[" ".join(words[3:])] = float(words[2])
+            self.owners.add((words[3], words[4]))
         elif name == "ZREM":
             self.held.pop(" ".join(words[2:]), None)
         elif name == "ZREMRANGEBYSCORE":
@@ -192,14 +195,15 @@ def _worked(rows: Iterable[Sequence[str]], window: tuple[float, float], slots: i
 
 def _seconds_until_free(log: StoreLog, begun: Iterable[Sequence[str]], killed_at: dict[int, float]) -> list[float]:
     """For each slot that a killed worker had, how long after that it was free."""
-    processes: dict[str, set[int]] = {}
+    ran_by: dict[str, list[int]] = {}
     for job, pid in begun:
-        processes.setdefault(job, set()).add(int(pid))
-    return [
-        at - max(moments)
-        for job, _, at in log.expired
-        if (moments := [killed_at[pid] for pid in processes.get(job, ()) if killed_at.get(pid, at) < at])
-    ]
+        ran_by.setdefault(job, []).append(int(pid))
+    processes: dict[str, Counter[int]] = {}  # of an owner: a job may have begun in several, most have not
+    for job, owner in log.owners:
+        processes.setdefault(owner, Counter()).update(ran_by.get(job, ()))
+    pids = {owner: found.most_common(1)[0][0] for owner, found in processes.items() if found}
+    killed = {owner: killed_at[pid] for owner, pid in pids.items() if pid in killed_at}
+    return [at - killed[owner] for _, owner, at in log.expired if owner in killed]
 
 
 def play(options: argparse.Namespace) -> dict[str, Any]:

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from celery import Celery
 
 from livectl import redis_client
 from livectl.address import Address
-from livectl.ops.jobs import history, outcomes
+from livectl.ops.jobs import history, job_log, numbers, outcomes
 from livectl.ops.jobs.history import JobHistory, JobNote
+from livectl.ops.jobs.job_log import JobEventRecorder
 from livectl.render import as_text
+from livectl.settings import History
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,3 +138,39 @@ def test_runs_are_listed_with_their_outcomes_and_as_a_bar() -> None:
     ]
     assert outcomes.outcome_bar([run.outcome for run in runs]) == "M."
     assert outcomes.run_fields(runs[0])["duration"] == pytest.approx(1.245)
+
+
+def work_off() -> None:
+    """What a task does here."""
+
+
+def test_a_worker_notes_what_runs_and_how_it_ends_and_counts_where_nothing_is_kept(
+    store: Redis, store_url: str
+) -> None:
+    task = Celery("shop", broker="memory://", set_as_current=False).task(name="shop.mail")(work_off)
+    kept, counted = (JobEventRecorder(Address.parse(store_url), "shop", History(jobs=jobs)) for jobs in (9, 0))
+    kept.record_start(task, "a")
+    assert kept.flush()
+    jobs = JobHistory.of_client(store)
+    assert jobs.jobs(["a"])["a"].outcome == "running"
+    kept.record_end(task, "a", "SUCCESS")
+    for job_id, state in (("b", "SUCCESS"), ("c", "FAILURE")):
+        kept.record_start(task, job_id)
+        if state == "FAILURE":
+            kept.record_failure(task, job_id, ValueError("no"), (), {})
+        kept.record_end(task, job_id, state)
+    assert kept.flush()
+    found = jobs.jobs(["a", "b", "c"]).values()
+    assert [(job.outcome, job.started is not None) for job in found] == [
+        ("succeeded", True),
+        ("succeeded", True),
+        ("failed", True),
+    ]
+    counted.record_start(task, "d")
+    counted.record_failure(task, "d", ValueError("no"), (), {})
+    counted.record_end(task, "d", "FAILURE")
+    assert counted.flush()
+    assert jobs.jobs(["d"]) == {}
+    assert not store.exists(job_log.entry_key("d"))
+    (series,) = numbers.parse_series(store.hgetall(numbers.NUMBERS_KEY), "shop")["job"]
+    assert (series.fields["started"], series.fields["succeeded"], series.fields["failed"]) == (4, 2, 2)

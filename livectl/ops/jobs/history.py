@@ -58,9 +58,9 @@ NAMES = ("app", "task", "queue", "worker", "error", "schedule")
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 UUID_BYTES = 16
 
-# milliseconds and jobs to keep, runs of a schedule to keep, then of each job: a letter and its id, its record; of a run
-# also schedule and due. The letter is s to set, n for what is new alone, S and N for runs: few arguments are sent fast.
-# Replies for each job whether it was new. KEYS are jobs, order, runs.
+# milliseconds and jobs to keep, runs of a schedule to keep, 1 for a reply, then of each job: a letter and its id, its
+# record; of a run also schedule and due. The letter is s to set, n for what is new alone, S and N for runs: few
+# arguments are sent fast. Replies for each job whether it was new. KEYS are jobs, order, runs.
 NOTE_SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -74,7 +74,7 @@ local function note_run(id, schedule, due)
   end
 end
 
-local i = 4
+local i = 5
 while i <= #ARGV do
   local letter, id, record = string.sub(ARGV[i], 1, 1), string.sub(ARGV[i], 2), ARGV[i + 1]
   local is_run = letter == 'S' or letter == 'N'
@@ -86,7 +86,7 @@ while i <= #ARGV do
   if not old or (string.lower(letter) == 's' and string.byte(old) <= string.byte(record)) then
     redis.call('HSET', KEYS[1], id, record)
   end
-  fresh[#fresh + 1] = old and 0 or 1
+  if ARGV[4] == '1' then fresh[#fresh + 1] = old and 0 or 1 end
   i = i + (is_run and 4 or 2)
 end
 
@@ -213,10 +213,10 @@ class JobNote(msgspec.Struct, kw_only=True):
 
 
 def note_arguments(
-    notes: Mapping[str, JobNote], keep_s: float = KEPT_SECONDS, most: int = 0
+    notes: Mapping[str, JobNote], keep_s: float = KEPT_SECONDS, most: int = 0, *, replies: bool = True
 ) -> list[str | int | bytes]:
     """The arguments of the script that writes these notes, by the ids of their jobs."""
-    arguments: list[str | int | bytes] = [int(keep_s * MS_PER_SECOND), most, MAX_RUNS_KEPT]
+    arguments: list[str | int | bytes] = [int(keep_s * MS_PER_SECOND), most, MAX_RUNS_KEPT, int(replies)]
     for job_id, note in notes.items():
         letter = b"n" if note.mode == "new" else b"s"
         due, schedule = note.facts.get("due"), note.facts.get("schedule")

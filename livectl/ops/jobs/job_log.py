@@ -200,7 +200,7 @@ class NoteWriter:
             self._script(
                 keys=[history.JOBS_KEY, history.ORDER_KEY, history.RUNS_KEY],
                 args=history.note_arguments(
-                    dict(rows[first : first + NOTES_PER_CALL]), self._kept.keep, self._kept.jobs
+                    dict(rows[first : first + NOTES_PER_CALL]), self._kept.keep, self._kept.jobs, replies=False
                 ),
                 client=pipe,
             )
@@ -252,6 +252,7 @@ class JobEventRecorder:
         self._pid = os.getpid()
         self._batch, self._adding = NoteBatch(), threading.Lock()
         self._running: dict[str, dict[str, Any]] = {}  # job -> what is known of it
+        self._begun: dict[str, dict[str, Any]] = {}  # the same, until their start is noted
         self._watched = RunningJobs(f"{platform.node()}:{self._pid}")
         self._has_notes, self._is_writing = threading.Event(), threading.Lock()
         self._writer: threading.Thread | None = None
@@ -288,10 +289,13 @@ class JobEventRecorder:
             **{name: _float_or_none(request.get(name)) for name in ("sent", "taken", "due")},
         }
         self._running[task_id] = facts
-        if self.expects(sender.name) is not None:
+        if (expect := self.expects(sender.name)) is not None:
             self._watched.begin(task_id, sender.name, facts["started"])
         wait = wait_seconds(facts, request.get("eta"))
-        self._note(task_id, facts, wait=wait)
+        with self._adding:
+            self._begun[task_id] = facts
+            self._batch.count(facts, wait, expect=expect)
+        self._wake_writer()
 
     def record_delay(self, task: Any, job_id: str, queue: str, due: datetime) -> None:
         """For a broker that lets nobody look for what waits for its time."""
@@ -357,20 +361,24 @@ class JobEventRecorder:
         facts: dict[str, Any],
         *,
         mode: str = "set",
-        wait: float | None = None,
         failure: FailureNote | None = None,
     ) -> None:
         self._begin_after_fork()
         with self._adding:
-            self._batch.count(facts, wait, expect=self.expects(facts["task"]))
+            self._begun.pop(job_id, None)
+            self._batch.count(facts, None, expect=self.expects(facts["task"]))
             if self._kept.jobs:
                 self._batch.add(job_id, JobNote(facts=facts, mode=mode))
             if failure is not None and self._kept.jobs:
                 self._batch.failures.append(failure)
+        self._wake_writer()
+
+    def _wake_writer(self) -> None:
         if self._writer is None:
             self._writer = threading.Thread(target=self._write_for_ever, daemon=True, name="livectl-job-log")
             self._writer.start()
-        self._has_notes.set()
+        if not self._has_notes.is_set():  # to set it costs as much as all else here
+            self._has_notes.set()
 
     def _write_for_ever(self) -> None:
         while True:
@@ -386,6 +394,9 @@ class JobEventRecorder:
         with self._is_writing:
             with self._adding:
                 batch, self._batch = self._batch, NoteBatch()
+                for job_id, facts in self._begun.items() if self._kept.jobs else ():
+                    batch.add(job_id, JobNote(facts=facts))
+                self._begun.clear()
             try:
                 if batch or self._watched:
                     self._notes.write(batch, self._watched.commands(self._app, time.time()))

@@ -30,6 +30,10 @@ MAX_NAMES = 200  # tasks and queues together, and schedules; the script counts t
 MAX_NAME_CHARS = 200
 BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
 SEPARATOR = "\x1f"
+FIELDS = {  # of a measure: its buckets, and the sum
+    measure: (tuple(f"{measure}:{number}" for number in range(len(BUCKETS_S) + 1)), f"{measure}_ms")
+    for measure in ("wait", "ran", "late")
+}
 LATE, OVERLONG = "late", "overlong"  # fields: jobs that began or ended later than expected
 LONG_KEY = "livectl:numbers:long"
 LONG_S, LONG_LOOK_S, LONG_STALE_MS = 1.0, 5.0, 30_000
@@ -92,14 +96,16 @@ class JobNumbers:
     def _count(
         self, group: str, first: str, second: str, field: str, measure: str, seconds: float | None
     ) -> Counter[str]:
-        names = group, first[:MAX_NAME_CHARS], second[:MAX_NAME_CHARS]
+        names = group, first, second
         if (counts := self._counts.get(names)) is None:
-            counts = self._counts[names] = Counter()
+            names = group, first[:MAX_NAME_CHARS], second[:MAX_NAME_CHARS]
+            counts = self._counts.setdefault(names, Counter())
         counts[field] += 1
         if seconds is not None:
+            buckets, total = FIELDS[measure]
             seconds = max(0.0, seconds)
-            counts[f"{measure}:{bisect_left(BUCKETS_S, seconds)}"] += 1
-            counts[f"{measure}_ms"] += round(seconds * MS_PER_SECOND)
+            counts[buckets[bisect_left(BUCKETS_S, seconds)]] += 1
+            counts[total] += round(seconds * MS_PER_SECOND)
         return counts
 
     def add(self, later: JobNumbers) -> None:
