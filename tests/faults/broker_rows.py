@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.faults.workers import System
 
 SHORT_OUTAGE_S = 10.0
-YOUNG_JOBS = 300  # RabbitMQ 3.10 that is killed in the first seconds of a quorum queue may bring it back without a leader
+YOUNG_JOBS = 300  # a quorum queue that is seconds old when RabbitMQ 3.10 is killed may come back without a leader
 LAST_RESULTS_S = 10.0
 TAKE_IN_TWO_STEPS = """
 from livectl.ops.transport.taking import TakingChannel
