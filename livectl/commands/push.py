@@ -27,7 +27,7 @@ def command(context: CommandContext) -> int:
     \b
     Examples:
       livectl push
-      livectl platforms
+      livectl --config push.yaml push
     """
     from livectl import redis_client
     from livectl.errors import SettingsError
