@@ -268,7 +268,10 @@ class _DocumentReader:
         return values
 
     def _key(self, event: Any, depth: int, earlier_offsets: dict[str, tuple[int, int]]) -> str:
-        offset, key = event.start_mark.index, self._value(event, depth)
+        key = self._value(event, depth)
+        if isinstance(key, str) and key != "<<" and key not in earlier_offsets:
+            return key
+        offset = event.start_mark.index
         if not isinstance(key, str):
             description = (
                 f"`{shorten(event.value)}` is read as {_type_name(key)}"

@@ -25,6 +25,7 @@ logger = get_logger(__name__)
 MAX_IS_DUE_CALLS = 10_000  # of one schedule at a time: one that never becomes due must not stop the others
 MAX_LATENESS_MS = 10_000  # a run that is later than this was missed, and `catchup` decides
 MAX_MISSED_NOTED = 20  # of an entry at a time
+ENCODER = msgspec.json.Encoder(order="deterministic")
 NO_NEXT_RUN_MS = 10**15  # to the next run of an entry that has none
 
 
@@ -101,7 +102,7 @@ class ComputedDueTimes(msgspec.Struct, frozen=True):
         policies = (schedule.start, schedule.end, schedule.jitter, schedule.excluded)
         if any(policy is not None and policy != () for policy in policies):  # the others are what they always were
             facts = (*facts, *policies)
-        return _fingerprint(msgspec.json.encode(facts, order="deterministic"))
+        return _fingerprint(ENCODER.encode(facts))
 
     def after(self, moment: int) -> int | None:
         return due_times.next_due(self.schedule, moment)

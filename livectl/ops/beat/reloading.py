@@ -115,6 +115,8 @@ class ReloadingSchedule:
         changed = {name: _read_stored(name, text) for name, text in changes.entries.items() if text is not None}
         entries = {name: entry for name, entry in changed.items() if entry is not None}
         names = gone | changed.keys()
+        if not names:
+            return set()  # as nearly always: what follows looks at all entries
         self._forget(names)
         self._stored |= entries
         self._tell_hidden(entries.keys() & self._own_names)
