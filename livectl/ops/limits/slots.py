@@ -20,7 +20,7 @@ import msgspec
 from livectl import redis_client
 from livectl.errors import ServerError
 from livectl.ops import deployment as deployments
-from livectl.ops.transport import delays
+from livectl.ops.protocol import delayed
 from livectl.ops.transport.broker_memory import LEASE_S as MESSAGE_LEASE_S
 from livectl.redaction import redact_text
 
@@ -44,11 +44,11 @@ PARTITION_KEYS = ("held", "wait", "told", "starts", "since")
 SHARED_SCRIPTS = frozenset({"enter", "leave", "missed", "next", "pump"})  # which begin with shared.lua
 # What they need of the transport where messages are in the same database: its keys come after those of the limit.
 BROKER_SCRIPTS = {
-    "enter": ("delay", "{unpack(KEYS, 7)}", delays.MOVE_TO_DELAYED),
+    "enter": ("delay", "{unpack(KEYS, 7)}", delayed.MOVE_TO_DELAYED),
     "next": (
         "take_over",
         "{KEYS[10], KEYS[11], KEYS[12], KEYS[13], KEYS[7], KEYS[8], KEYS[9]}",
-        delays.TAKE_OVER,
+        delayed.TAKE_OVER,
     ),
 }
 

@@ -44,6 +44,52 @@ local function forget(name, list, id)
 end
 """
 
+# KEYS: messages that are held, their index, their leases; due times, messages, ids, counts of those that wait.
+# The note of a message ends with its queue. Returns 1 when it was moved, 0 when it was this worker's no more, -1 when
+# it stays.
+MOVE_TO_DELAYED = """
+local function delay(tag, due, shortest, list, id, head, queue)
+  local note = redis.call('HGET', KEYS[1], tag)
+  if not note then return 0 end
+  local time = redis.call('TIME')
+  local tail = ',"",' .. cjson.encode(queue) .. ']'
+  if due - (time[1] + time[2] / 1000000) < tonumber(shortest) or string.sub(note, -#tail) ~= tail then return -1 end
+  local name = tag
+  while redis.call('HEXISTS', KEYS[5], name) == 1 do name = name .. '+' end
+  redis.call('ZADD', KEYS[4], due, name)
+  redis.call('HSET', KEYS[5], name, head .. '\\n' .. string.sub(note, 2, -#tail - 1))
+  redis.call('ZADD', KEYS[6], 0, id .. ' ' .. name)
+  redis.call('HINCRBY', KEYS[7], list, 1)
+  redis.call('HDEL', KEYS[1], tag)
+  redis.call('ZREM', KEYS[2], tag)
+  redis.call('ZREM', KEYS[3], tag)
+  return 1
+end
+"""
+
+# KEYS: due times, messages, ids, counts of those that wait; messages that are held, their index, their leases.
+# Notes a message that waits as held under this tag; returns list and message, or nothing.
+TAKE_OVER = (
+    READ
+    + """
+local function take_over(job, tag, seconds, queue)
+  for _, member in ipairs(redis.call('ZRANGE', KEYS[3], '[' .. job .. ' ', '(' .. job .. '!', 'BYLEX')) do
+    local name = string.sub(member, #job + 2)
+    local text, list, id = read(name)
+    if text and id == job then
+      local time = redis.call('TIME')
+      local now = time[1] + time[2] / 1000000
+      redis.call('HSET', KEYS[5], tag, '[' .. text .. ',"",' .. cjson.encode(queue) .. ']')
+      redis.call('ZADD', KEYS[6], now, tag)
+      redis.call('ZADD', KEYS[7], now + seconds, tag)
+      forget(name, list, id)
+      return list, text
+    end
+  end
+end
+"""
+)
+
 # KEYS: those four, and lists to move to. ARGV: how to push, then name and number of the list in turn; without a
 # list (0) it is only forgotten. What another has moved meanwhile is left out, and so is what a list does not take.
 MOVE = (
