@@ -102,7 +102,7 @@ WITHOUT_SERVERS = {
     *("init", "stop", "restart", "platforms", "follow", "open"),
     *("migrate", "completion", "deploy", "docs", "help", "shell"),
 }
-ANSWERS_OF_THEIR_OWN = {"doctor", "health", "top", "events"}  # tested for themselves
+ANSWERS_OF_THEIR_OWN = {"doctor", "health", "top", "events", "push", "store"}  # tested for themselves
 
 
 class Answer(NamedTuple):
