@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 EXIT_WARNING, EXIT_CRITICAL = 1, 2  # what monitoring systems call them
 MAX_WAIT_S = 3600.0
+STAYS_ON_RABBITMQ = (
+    "jobs that wait for their time on RabbitMQ stay there, and come into their queue then: `livectl queues` counts them"
+)
 
 
 @click.group(invoke_without_command=True)
@@ -203,6 +206,7 @@ def move(context: CommandContext, /, *, to_broker: str | None, dry_run: bool, **
         found = queue_move.count(context.deployment, request)
     if dry_run:
         context.show(queue_views.move_plan(request.source, found))
+        _say_what_stays(context)
         return
     total = min(sum(found.values()), request.limit or sum(found.values()))
     with context.working(f"moving to {request.target}") as advance:
@@ -210,6 +214,7 @@ def move(context: CommandContext, /, *, to_broker: str | None, dry_run: bool, **
             advance(min(result.moved, total), total)
     context.note_change("move", f"{result.source} to {result.target}", "done" if result.moved else "nothing")
     context.show(queue_views.move_summary(result))
+    _say_what_stays(context)
 
 
 @command.command()
@@ -253,6 +258,13 @@ def purge(context: CommandContext, /, *, queue: str | None, every: bool, save: s
         context, filters, save or f"purged-{queue or 'all'}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl", **options
     )
     context.show(queue_views.purge_summary(results[0]) if queue else queue_views.purge_of_all(results))
+    _say_what_stays(context)
+
+
+def _say_what_stays(context: CommandContext) -> None:
+    """On RabbitMQ jobs that wait for their time lie in queues of their own, which all apps there may share."""
+    if context.deployment.on_rabbitmq:
+        context.say(STAYS_ON_RABBITMQ)
 
 
 def _purge(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import msgspec
 import pytest
 
+from livectl.commands import queues as queue_commands
 from livectl.ops.cluster import queues
 from livectl.ops.cluster.queues import Queue, QueueDepths, QueueRate
 
@@ -49,3 +53,11 @@ def test_rates_are_not_made_up_where_a_reader_was_silent() -> None:
 def test_a_queue_of_a_redis_behind_sentinel_is_named_though_nothing_waits_there() -> None:
     found = queues._with_empty_queues([Queue(name="a", ready=3)], ["a", "b"], {"w1": ["a", "b"], "w2": ["b"]})
     assert [(queue.name, queue.ready, queue.consumers) for queue in found] == [("a", 3, 1), ("b", 0, 2)]
+
+
+@pytest.mark.parametrize(("on_rabbitmq", "count"), [(True, 1), (False, 0)])
+def test_that_jobs_which_wait_for_their_time_stay_on_rabbitmq_is_said(on_rabbitmq: bool, count: int) -> None:
+    said: list[str] = []
+    context: Any = SimpleNamespace(deployment=SimpleNamespace(on_rabbitmq=on_rabbitmq), say=said.append)
+    queue_commands._say_what_stays(context)
+    assert said == [queue_commands.STAYS_ON_RABBITMQ] * count
