@@ -271,6 +271,11 @@ class PollingLimits(msgspec.Struct, frozen=True, kw_only=True):
     fastest: float = 15.0  # seconds between two checks of one streamer, at least
     slowest: float = 900.0  # ... and at most, where the budget allows it
     merge: float = 600.0  # seconds after its end within which a session goes on
+    listed: bool = False  # its list of who is live is read: everybody is asked rarely
+    shown_for: float = (
+        0.0  # seconds after which who was listed, and is no longer, is asked; 0: as if there were no list
+    )
+    source: Literal["check", "list", "hint"] = "check"  # where observations come from; a hint may be a recording
 
 
 class StreamerRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -397,6 +402,8 @@ class PlatformHealth(msgspec.Struct, frozen=True, kw_only=True):
     auth_since: float | None = None  # it refuses the keys, and is not asked until they change
     parser_broken: float | None = None  # most responses have a shape that livectl does not know
     all_gone: float | None = None  # all of its streamers went offline at once, which is not believed
+    listed_until: float = 0.0  # its list of who is live stands in for asking until then
+    list_problem: str = ""  # why that could not be read just now
     answers: dict[str, int] = {}  # state -> how often
 
 

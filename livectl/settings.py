@@ -83,6 +83,8 @@ class PlatformSettings(msgspec.Struct, frozen=True, kw_only=True):
     client_secret: Secret | None = None  # of the same
     api_key: Secret | None = None  # of YouTube's Data API
     cookie: Secret | None = None  # of your own account, as the browser sends it
+    # whether the site's own list of who is live is read where that costs less than to ask about each; off: never
+    listing: Literal["auto", "off"] = "auto"
     budget: Rate | None = None  # the requests that all workers together send it, instead of the platform's own: 600/m
 
 

@@ -54,12 +54,17 @@ def report(self: Task) -> dict[str, Any]:
 
 @shared_task(name="livectl.sweep", bind=True, throws=EXPECTED_ERRORS)
 def sweep(self: Task) -> None:
-    """Claims the streamers that are due, and sends the jobs that check them."""
+    """Claims the lists to read and the streamers that are due, and sends the jobs that do it."""
     from livectl.live.checker import JOB_EXPIRES_SECONDS
     from livectl.ops.jobs import publish_many
 
     sweeper, now = _wiring.get().sweeper, time.time()
     sweeper.refresh_follows(now)
+    lists = [publish_many.JobDraft(id=str(uuid4()), args=job, brief=f"({job})") for job in sweeper.lister.claim(now)]
+    if lists:
+        publish_many.publish_jobs(
+            self.app, list_live.name, lists, publish_many.SendOptions(expires=JOB_EXPIRES_SECONDS)
+        )
     for batches in sweeper.claim(now):
         drafts = [publish_many.JobDraft(id=str(uuid4()), args=batch, brief=f"({batch})") for batch in batches]
         publish_many.publish_jobs(self.app, check.name, drafts, publish_many.SendOptions(expires=JOB_EXPIRES_SECONDS))
@@ -83,6 +88,12 @@ def check(self: Task, platform: str, ids: list[str], due: float | None = None) -
         raise self.retry(args=(platform, ids, due), countdown=delay, ignore_result=result_ignored)
     observations = checker.check_now(platform, ids, now)
     return None if self.request.ignore_result else [msgspec.to_builtins(observation) for observation in observations]
+
+
+@shared_task(name="livectl.list", throws=EXPECTED_ERRORS)
+def list_live(platform: str, token: str, pages: int) -> None:
+    """Reads so many pages of a platform's list of who is live, which the sweep has paid for."""
+    _wiring.get().sweeper.lister.read(platform, token, pages)
 
 
 @shared_task(name="livectl.prune", throws=EXPECTED_ERRORS)

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
 import click
+import msgspec
 
 from livectl.context import CommandContext, pass_command_context
+from livectl.render import Column, View, sentence, table
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from livectl.models import Streamer
+    from livectl.settings import Settings
+
+PLATFORM_COLUMNS = (
+    Column("platform", "whole"),
+    Column("at once", "number", rank=2),
+    Column("budget", "number", rank=1),
+    Column("watched", rank=4),
+    Column("key", least=24),
+    Column("addresses", rank=3, least=16),
+)
 
 
 @click.command()
@@ -13,7 +33,9 @@ from livectl.context import CommandContext, pass_command_context
 def command(context: CommandContext, *, address: str | None) -> int:
     """How each is asked: how many streamers at once, how often, with which keys,
     and whether you have set one; and which of them tell of go-lives by themselves
-    (`push:` in the settings). With an ADDRESS, which platform it belongs to, and the id there.
+    (`push:` in the settings). Where that costs less than asking about each
+    streamer, a platform's list of who is live is read: it is "listed" then.
+    With an ADDRESS, which platform it belongs to, and the id there.
 
     \b
     Examples:
@@ -21,11 +43,98 @@ def command(context: CommandContext, *, address: str | None) -> int:
       livectl platforms https://www.twitch.tv/somebody
       livectl platforms --json
     """
-    from livectl.live import views
     from livectl.live.follows import follow_list
 
     if address:
-        context.show(views.address_view(follow_list.parse_streamer(address)))
+        context.show(_address_view(follow_list.parse_streamer(address)))
     else:
-        context.show(views.platforms_view(context.settings))
+        context.show(_platforms_view(context.settings, _listed(context)))
     return 0
+
+
+def _listed(context: CommandContext) -> set[str]:
+    """The platforms whose lists are read at this moment, where there is a store that knows."""
+    from livectl.errors import LivectlError
+    from livectl.live import store_reader
+
+    now = time.time()
+    try:
+        with store_reader.read_only_store(context.own_store) as store:
+            return {health.platform for health in store.health(now) if health.listed_until > now}
+    except LivectlError:
+        return set()
+
+
+class PlatformView(msgspec.Struct, frozen=True, kw_only=True):
+    """One platform under the user's settings."""
+
+    platform: str
+    batch: int | None = None  # streamers a check
+    budget: str = ""  # requests: 600/m
+    keys: tuple[str, ...] = ()  # that it can use
+    key: str = "none"  # needed, optional or none
+    key_set: tuple[str, ...] = ()
+    push: bool = False  # whether it may tell of go-lives by itself, beside being asked
+    watched: str = "asked"  # or listed: its list of who is live stands in for asking about each, as the store says
+    can_list: bool = False  # it has such a list, and the settings and keys allow it
+    hosts: tuple[str, ...] = ()  # of its addresses
+    problem: str = ""  # why it cannot be used
+
+
+def _platforms_view(settings: Settings, listed: Collection[str]) -> View:
+    from livectl.live import platforms
+
+    views = [_describe(name, settings, listed) for name in platforms.names()]
+    words = [
+        (view.platform, str(view.batch or ""), view.budget, _watch_words(view), _key_words(view)) for view in views
+    ]
+    rows = [(*row, view.problem or _site(view)) for row, view in zip(words, views, strict=True)]
+    return table(PLATFORM_COLUMNS, rows, views, empty="no platforms")
+
+
+def _address_view(streamer: Streamer) -> View:
+    data = {"platform": streamer.platform, "id": streamer.id, "url": streamer.url}
+    return sentence(f"{streamer.platform}/{streamer.id}", data)
+
+
+def _watch_words(view: PlatformView) -> str:
+    return f"{view.watched}, push" if view.push else view.watched
+
+
+def _describe(name: str, settings: Settings, listed: Collection[str]) -> PlatformView:
+    from livectl.live import platforms, polling
+    from livectl.live.platforms.base import NotAStreamer
+    from livectl.units import format_rate
+
+    try:
+        platform = platforms.get(name)
+    except NotAStreamer as error:
+        return PlatformView(platform=name, problem=error.message)
+    access = settings.platforms.get(name)
+    key_set = tuple(key for key in platform.key_names if access and getattr(access, key, None) is not None)
+    # Whether a key is set, not what it is: a secret that cannot be read costs nothing here.
+    limit = platform.rate_limit(dict.fromkeys(key_set, "set"))
+    budget = format_rate(access.budget) if access and access.budget else limit.budget
+    need = "needed" if platform.key_needed else "optional" if platform.key_names else "none"
+    return PlatformView(
+        platform=name,
+        batch=limit.batch,
+        budget=budget,
+        keys=platform.key_names,
+        key=need,
+        key_set=key_set,
+        push=name in settings.push,
+        watched="listed" if name in listed else "asked",
+        can_list=polling.may_list(settings, name),
+        hosts=platforms.WEB_HOSTS.get(name, ()),
+    )
+
+
+def _key_words(view: PlatformView) -> str:
+    if view.key_set:
+        return f"set: {', '.join(view.key_set)}"
+    return f"{view.key}: {', '.join(view.keys)}" if view.keys else "none"
+
+
+def _site(view: PlatformView) -> str:
+    return view.hosts[0] if view.hosts else f"{view.platform}/ID" if view.platform == "demo" else "any it knows"

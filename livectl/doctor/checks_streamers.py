@@ -89,7 +89,8 @@ def check_unread_streamers(facts: Facts) -> Iterator[Finding]:
 def check_overdue_streamers(facts: Facts) -> Iterator[Finding]:
     for health in facts.platforms.health:
         overdue = facts.now - (health.due_since or facts.now)
-        if overdue > facts.platforms.slowest and not _platform_trouble(health, facts.now):
+        is_listed = health.listed_until > facts.now  # then most are put off, and nobody waits
+        if overdue > facts.platforms.slowest and not is_listed and not _platform_trouble(health, facts.now):
             yield Finding(
                 id="streamers-overdue",
                 level="bad",

@@ -9,6 +9,7 @@ import msgspec
 
 from livectl.live import platforms, polling
 from livectl.live.follows.sync import FollowSync
+from livectl.live.listing import Lister
 from livectl.live.network.check_cache import InMemoryCache
 from livectl.live.network.fetcher import CheckReport, Fetcher
 from livectl.live.network.routes import Routes
@@ -49,7 +50,7 @@ class Checker:
     ) -> None:
         self._settings = settings
         self._store = store
-        self._limits = limits or LimitsByPlatform(settings)
+        self._limits = limits or LimitsByPlatform(settings, store)
         self._cache: NameCache = store or cache or InMemoryCache()
         self.fetcher = Fetcher(Routes.from_settings(settings.network), self._cache)
 
@@ -98,7 +99,7 @@ class Checker:
         report = self._check(platform, ids, context)
         if self._store is not None:
             extra_requests = report.requests - self._paid_requests(platform, len(ids))
-            self._store.record(self._limits[platform.name], report.observations, extra_requests)
+            self._store.record(self._limits.at(platform.name, context.now), report.observations, extra_requests)
         return report.observations
 
     def _check(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> CheckReport:
@@ -131,7 +132,7 @@ class Checker:
         observations |= failures | {name: msgspec.structs.replace(observations[name], id=ids[name]) for name in ids}
         self._keep_ids(platform, {name: observation.id for name, observation in observations.items()})
         if self._store is not None and observations:
-            self._store.record(self._limits[platform.name], list(observations.values()), 0)
+            self._store.record(self._limits.at(platform.name, context.now), list(observations.values()), 0)
         return observations
 
     def _resolve_names(
@@ -168,8 +169,9 @@ class Sweeper:
 
     def __init__(self, settings: Settings, store: Store, follows_named_at: float = 0.0) -> None:
         self._store = store
-        self._limits = LimitsByPlatform(settings)
+        self._limits = LimitsByPlatform(settings, store)
         self.checker = Checker(settings, store, self._limits)
+        self.lister = Lister(settings, store, self._limits, self.checker.fetcher)
         self._follow_sync = FollowSync(settings, store, self.checker.fetcher, self._limits, follows_named_at)
 
     def refresh_follows(self, now: float) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MAX_JOB_REQUESTS = 500  # some 40 ms of work, so that two processors share ten thousand streamers evenly
 MAX_JOB_STREAMERS = 2_000  # no more than are recorded in one call
 MAX_LEARNED = 100  # streamers in one sweep: some 0.1 s
+LISTS_NOTED_SECONDS = 5.0  # for so long it is taken as known which lists are read
 FINGERPRINT_DIGITS = 16  # enough to see that keys changed, too few to guess them
 
 HOUR_SECONDS = 3600.0
@@ -62,12 +63,36 @@ class CheckBatch(NamedTuple):
         return f"{self.platform}, {len(self.ids)} streamers"
 
 
-class LimitsByPlatform:
-    """The polling limits of the platforms under these settings, each computed once."""
+class ListInForce(msgspec.Struct):
+    """Until when a list stands in for asking about each: of all that is noted of it, what due times depend on."""
 
-    def __init__(self, settings: Settings) -> None:
+    until: float = 0.0
+
+
+class LimitsByPlatform:
+    """The polling limits of the platforms under these settings, each computed once.
+
+    With a store, it also knows the lists that are read: whoever they would show is asked rarely.
+    """
+
+    def __init__(self, settings: Settings, store: Store | None = None) -> None:
         self._settings = settings
+        self._store = store
         self._limits: dict[str, PollingLimits] = {}
+        self._listed_until: dict[str, float] = {}
+        self._noted_at = 0.0
+
+    def at(self, platform: str, now: float) -> PollingLimits:
+        """The polling limits at this moment."""
+        if self._store and not 0 <= now - self._noted_at < LISTS_NOTED_SECONDS:
+            names = [name for name in self._store.platforms() if may_list(self._settings, name)]
+            texts = self._store.listings(names)
+            self._listed_until = {
+                name: msgspec.json.decode(text, type=ListInForce).until for name, text in texts.items()
+            }
+            self._noted_at = now
+        is_listed = now < self._listed_until.get(platform, 0.0)
+        return msgspec.structs.replace(self[platform], listed=True) if is_listed else self[platform]
 
     def __getitem__(self, platform: str) -> PollingLimits:
         """NotAStreamer if there is no such platform."""
@@ -124,6 +149,17 @@ def _secrets(access: PlatformSettings | None) -> dict[str, Secret]:
     return {name: secret for name, secret in secrets.items() if secret is not None}
 
 
+def may_list(settings: Settings, platform: str) -> bool:
+    """Whether the list of who is live there may be read: there is one, the settings and the keys allow it."""
+    if not _is_usable(platform):
+        return False
+    listing, access = platforms.get(platform).listing, settings.platforms.get(platform)
+    if listing is None or (access and access.listing == "off") or unset_key(settings, platform):
+        return False
+    keys = platform_keys(access)
+    return not listing.key_needed or bool(keys.get("client_id") and keys.get("client_secret"))
+
+
 def fingerprint(keys: Mapping[str, str]) -> str:
     """A text that changes when the keys do, and reveals nothing else of them."""
     return hashlib.sha256(msgspec.json.encode(keys, order="sorted")).hexdigest()[:FINGERPRINT_DIGITS]
@@ -133,6 +169,11 @@ def left_alone(store: Store | None, platform: str, now: float) -> tuple[State, s
     """Why the platform is not asked at this moment; None when it is. A person's check is no exception."""
     healths = store.health(now) if store else []
     return next((_left_alone(health, now) for health in healths if health.platform == platform), None)
+
+
+def is_left_alone(health: PlatformHealth, now: float) -> bool:
+    """Whether nothing at all is asked there: it refuses us, wants to be left alone, or does not take our keys."""
+    return _left_alone(health, now) is not None or health.auth_since is not None
 
 
 def _left_alone(health: PlatformHealth, now: float) -> tuple[State, str] | None:
@@ -149,7 +190,7 @@ def claim(store: Store, limits: LimitsByPlatform, now: float, lease: float) -> l
 
     A streamer who is not recorded within `lease` seconds is due again.
     """
-    usable_limits = [limits[platform] for platform in store.platforms() if _is_usable(platform)]
+    usable_limits = [limits.at(platform, now) for platform in store.platforms() if _is_usable(platform)]
     claimed = store.claim(usable_limits, now, lease)
     return [batch for platform, ids in claimed for batch in split_into_batches(limits[platform], ids)]
 

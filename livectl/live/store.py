@@ -20,6 +20,8 @@
     livectl:platform:PLATFORM  bucket, circuit, waits, counters
     livectl:target:TARGET      and its kin: how far each target of alerts has read the outbox (alerts/outbox.py)
     livectl:pushed:PLATFORM    and its kin: of whom the platform tells by itself (push/push_store.py)
+    livectl:shown:PLATFORM     whom its list of who is live has shown, and who is asked because of that
+    livectl:listing:PLATFORM   how its list of who is live stands; livectl:reading: the token of who reads it
     livectl:alias:PLATFORM     name as pasted -> the id that is followed
     livectl:kept:PLATFORM:KEY  what a platform keeps between checks
 
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from livectl.live.store_records import StorePulse
+    from livectl.live.store_records import StoredPage, StorePulse
     from livectl.models import (
         Change,
         Observation,
@@ -270,6 +272,47 @@ class Store:
         size = int(self._client.xlen("livectl:outbox"))
         first = self.changes(limit=1)
         return size, int(first[0].number.partition("-")[0]) / 1000 if first else None
+
+    # Lists of everybody who is live
+
+    def followed(self, platform: str, ids: Sequence[str]) -> dict[str, StoredPage]:
+        """Those of these ids that are followed, and what was last shown of each, in one round trip."""
+        pipe = self._client.pipeline(transaction=False)
+        for start in range(0, len(ids), MAX_BATCH):
+            batch = list(ids[start : start + MAX_BATCH])
+            pipe.hmget(f"livectl:follows:{platform}", batch)
+            pipe.hmget(f"livectl:page:{platform}", batch)
+        answers = pipe.execute()
+        follows = [follow for part in answers[::2] for follow in part]
+        pages = [page for part in answers[1::2] for page in part]
+        return {
+            streamer_id: store_records.decode_page(page)
+            for streamer_id, follow, page in zip(ids, follows, pages, strict=True)
+            if follow
+        }
+
+    def listings(self, platforms: Sequence[str]) -> dict[str, str]:
+        """What is noted of the list of each of these platforms, where something is."""
+        texts = self._client.mget([f"livectl:listing:{platform}" for platform in platforms]) if platforms else []
+        return {platform: text for platform, text in zip(platforms, texts, strict=True) if text}
+
+    def hold_listing(self, platform: str, token: str, seconds: float) -> bool:
+        """Whether the list is this token's to read, for so long: one at a time reads it."""
+        return bool(self._client.set(f"livectl:reading:{platform}", token, nx=True, px=int(seconds * 1000)))
+
+    def save_listing(
+        self, platform: str, token: str, text: str, health: Mapping[str, str | float], *, release: bool
+    ) -> bool:
+        """Notes how the list stands, and what is shown of that, unless it is another's by now."""
+        if self._client.get(f"livectl:reading:{platform}") != token:
+            return False
+        pipe = self._client.pipeline(transaction=False)
+        pipe.set(f"livectl:listing:{platform}", text)
+        pipe.hset(f"livectl:platform:{platform}", mapping=dict(health))
+        if release:
+            pipe.delete(f"livectl:reading:{platform}")
+        pipe.execute()
+        return True
 
     # What platforms keep between checks
 

@@ -175,6 +175,10 @@ def _stored_page(observation: Observation) -> StoredPage:
     return StoredPage(**texts, **images)
 
 
+def decode_page(text: str | None) -> StoredPage:
+    return msgspec.json.decode(text, type=StoredPage) if text else EMPTY_PAGE
+
+
 def encode_unresolved(follow: UnresolvedFollow) -> str:
     """The pair that read.lua reads: the line, and a reading that has its trouble."""
     reading = StoredReading(

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl import render
-from livectl.live import platforms
-from livectl.live.platforms.base import NotAStreamer
 from livectl.models import State
 from livectl.redaction import hide_secrets
-from livectl.render import Column, View, one_line, sentence, table, with_lines
-from livectl.units import format_duration, format_names, format_rate, utc_datetime
+from livectl.render import Column, View, one_line, sentence, with_lines
+from livectl.units import format_duration, format_names, utc_datetime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from livectl.live.follows.edit import FollowEdit
     from livectl.live.follows.follow_list import FollowList
     from livectl.models import Observation, Streamer, StreamerRecord
-    from livectl.settings import Settings
 
 
 NOT_LIVE = frozenset({State.OFFLINE, State.REPLAY, State.UPCOMING, State.NOT_FOUND, State.BANNED})
@@ -55,14 +52,6 @@ FOLLOW_COLUMNS = (
     Column("tags", rank=2),
     Column("alerts", rank=3),
     Column("weight", "number", rank=4),
-)
-PLATFORM_COLUMNS = (
-    Column("platform", "whole"),
-    Column("at once", "number", rank=2),
-    Column("budget", "number", rank=1),
-    Column("watched", rank=4),
-    Column("key", least=24),
-    Column("addresses", rank=3, least=16),
 )
 
 
@@ -383,68 +372,3 @@ def alerts_text(streamer: Streamer) -> str:
 
 def weight_text(streamer: Streamer) -> str:
     return "" if streamer.weight == 1 else f"{streamer.weight:g}"
-
-
-class PlatformView(msgspec.Struct, frozen=True, kw_only=True):
-    """One platform under the user's settings."""
-
-    platform: str
-    batch: int | None = None  # streamers a check
-    budget: str = ""  # requests: 600/m
-    keys: tuple[str, ...] = ()  # that it can use
-    key: str = "none"  # needed, optional or none
-    key_set: tuple[str, ...] = ()
-    push: bool = False  # whether it may tell of go-lives by itself, beside being asked
-    hosts: tuple[str, ...] = ()  # of its addresses
-    problem: str = ""  # why it cannot be used
-
-
-def platforms_view(settings: Settings) -> View:
-    views = [_describe(name, settings) for name in platforms.names()]
-    words = [
-        (view.platform, str(view.batch or ""), view.budget, _watch_words(view), _key_words(view)) for view in views
-    ]
-    rows = [(*row, view.problem or _site(view)) for row, view in zip(words, views, strict=True)]
-    return table(PLATFORM_COLUMNS, rows, views, empty="no platforms")
-
-
-def address_view(streamer: Streamer) -> View:
-    data = {"platform": streamer.platform, "id": streamer.id, "url": streamer.url}
-    return sentence(f"{streamer.platform}/{streamer.id}", data)
-
-
-def _watch_words(view: PlatformView) -> str:
-    return "asked, push" if view.push else "asked"
-
-
-def _describe(name: str, settings: Settings) -> PlatformView:
-    try:
-        platform = platforms.get(name)
-    except NotAStreamer as error:
-        return PlatformView(platform=name, problem=error.message)
-    access = settings.platforms.get(name)
-    key_set = tuple(key for key in platform.key_names if access and getattr(access, key, None) is not None)
-    # Whether a key is set, not what it is: a secret that cannot be read costs nothing here.
-    limit = platform.rate_limit(dict.fromkeys(key_set, "set"))
-    budget = format_rate(access.budget) if access and access.budget else limit.budget
-    need = "needed" if platform.key_needed else "optional" if platform.key_names else "none"
-    return PlatformView(
-        platform=name,
-        batch=limit.batch,
-        budget=budget,
-        keys=platform.key_names,
-        key=need,
-        key_set=key_set,
-        push=name in settings.push,
-        hosts=platforms.WEB_HOSTS.get(name, ()),
-    )
-
-
-def _key_words(view: PlatformView) -> str:
-    if view.key_set:
-        return f"set: {', '.join(view.key_set)}"
-    return f"{view.key}: {', '.join(view.keys)}" if view.keys else "none"
-
-
-def _site(view: PlatformView) -> str:
-    return view.hosts[0] if view.hosts else f"{view.platform}/ID" if view.platform == "demo" else "any it knows"

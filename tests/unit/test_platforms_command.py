@@ -32,6 +32,8 @@ def test_all_are_listed_with_how_they_are_asked(tmp_path: Path, capsys: pytest.C
     assert (twitch["batch"], twitch["budget"], twitch["push"]) == (100, "600/m", False)
     assert rows["kick"]["push"]
     assert twitch["key_set"] == ["client_id", "client_secret"]
+    assert {row["watched"] for row in rows.values()} == {"asked"}, "there is no store that says otherwise"
+    assert (twitch["can_list"], rows["kick"]["can_list"], rows["soop"]["can_list"]) == (True, False, True)
     assert rows["douyu"]["budget"] == "90/m", "as the settings have it"
     assert (rows["kick"]["key"], rows["kick"]["key_set"], rows["douyu"]["key"]) == ("needed", [], "none")
 

@@ -4,7 +4,7 @@
 local function drop(platform, ids)
   call('HDEL', key('follows', platform), unpack(ids))
   for _, kind in ipairs({'due', 'claimed', 'live', 'ending', 'others'}) do call('ZREM', key(kind, platform), unpack(ids)) end
-  call('SREM', key('unlearned', platform), unpack(ids))
+  for _, kind in ipairs({'unlearned', 'shown'}) do call('SREM', key(kind, platform), unpack(ids)) end
   local pulls = {}
   for at, id in ipairs(ids) do pulls[at] = {id} end
   set_pulls(platform, pulls)

@@ -1,6 +1,6 @@
 -- Claims the streamers of a platform who are due: ARGV are now, the lease in seconds, its limits. Returns their ids.
 local now, lease = tonumber(ARGV[1]), tonumber(ARGV[2])
-local PACE = {'mode', 'fastest', 'slowest', 'rate', 'batch'} -- the limits that due times depend on
+local PACE = {'mode', 'fastest', 'slowest', 'rate', 'batch', 'listed'} -- the limits that due times depend on
 local CHUNK = 2000 -- arguments: Lua's stack holds some 8,000
 local MOST = 5000 -- ids of a platform in one call, so that no call holds up the store
 
@@ -72,6 +72,26 @@ local function repace(platform, terms)
   call('HSET', name, 'repace', cjson.encode({from, share, longest, waiting[#waiting]}))
 end
 
+-- While a list stands in for asking, no more are asked than the budget bears: who is live, whom the list has shown, and
+-- the first of the others. The rest is put off, as if they had been asked, so that nobody waits behind them.
+local function put_off(platform, terms, most)
+  local due, wanted, changes = key('due', platform), {}, {}
+  local waiting = call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, CHUNK)
+  if #waiting <= most then return end
+  for at, id in ipairs(waiting) do
+    wanted[at] = call('ZSCORE', key('live', platform), id) or call('SISMEMBER', key('shown', platform), id) == 1
+    if wanted[at] then most = most - 1 end
+  end
+  local current = pace(terms, platform)
+  for at, id in ipairs(waiting) do
+    if not wanted[at] then
+      if most <= 0 then changes[#changes + 1], changes[#changes + 2] = next_due(current, id, now), id end
+      most = most - 1
+    end
+  end
+  if #changes > 0 then call('ZADD', due, unpack(changes)) end
+end
+
 local function take(platform, terms)
   repace(platform, terms)
   give_back(platform)
@@ -80,6 +100,7 @@ local function take(platform, terms)
   if requests < 1 then return {} end
   local due = key('due', platform)
   local most = math.min(requests * terms.batch, MOST)
+  if terms.listed then put_off(platform, terms, most) end
   local waiting = math.min(call('ZCOUNT', due, '-inf', now), most)
   if waiting == 0 then return {} end
   local spent = math.ceil(waiting / terms.batch)
@@ -92,6 +113,11 @@ local function take(platform, terms)
     end
     call('ZREM', due, unpack(some))
     call('ZADD', key('claimed', platform), unpack(leases))
+  end
+  if call('EXISTS', key('shown', platform)) == 1 then
+    for first = 1, #ids, CHUNK do
+      call('SREM', key('shown', platform), unpack(ids, first, math.min(first + CHUNK - 1, #ids)))
+    end
   end
   spend(platform, tokens - spent, now)
   if call('HEXISTS', key('platform', platform), 'step') == 1 then

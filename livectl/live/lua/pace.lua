@@ -22,6 +22,8 @@ local function pace(terms, platform)
   local of_live = between(LIVE_SOONEST, live / (capacity * LIVE_SHARE), LIVE_LATEST)
   local idle = math.max(1, all - live)
   local spare = math.max(capacity - live / of_live, capacity * IDLE_SHARE)
+  if terms.listed then spare = FLOOR * math.min(spare, idle / terms.fastest) end -- the list shows most of them
+  if terms.source ~= 'check' and (terms.shown_for or 0) > 0 then of_live = terms.shown_for end
   local now = {terms = terms, all = all, idle = idle, spare = spare, live = of_live, uniform = idle / spare}
   if terms.mode == 'learned' and now.uniform > terms.fastest then
     now.pulls = key('pull', platform)

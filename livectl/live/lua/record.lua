@@ -4,6 +4,9 @@
 -- problem, retry_at]. Returns the changes.
 local MISSING, MISSING_FOR = 3, 3600 -- so often, over so many seconds, before "no such streamer" is believed
 local ASK_AGAIN = 30 -- seconds until a streamer whom the answer left out is checked again
+-- Seconds after a look before somebody is asked because a list shows them; and after one that found a recording.
+local LISTED_AGAIN, LISTED_REPLAY = 60, 900
+local HINT_AGAIN = 900 -- seconds after which a list that may show recordings is not enough, and who is live is asked
 local SURE = {live = true, offline = true, replay = true}
 local GONE = {not_found = true, banned = true}
 
@@ -19,6 +22,16 @@ local function read(sighting)
   -- The stream is closed to us, but the answer proves that there is one.
   if seen.state == 'restricted' and seen.session then seen.state = 'live' end
   return seen
+end
+
+-- When somebody who is live is asked next.
+local function next_look(seen)
+  local due = seen.at + now.live
+  if terms.source ~= 'hint' then return due end
+  local before = tonumber(call('ZSCORE', key('due', platform), seen.id) or due)
+  if before <= seen.at then return before end
+  local spread = tonumber(redis.sha1hex(seen.id):sub(1, 4), 16)
+  return math.min(due, seen.at + HINT_AGAIN - (seen.at + spread) % HINT_AGAIN)
 end
 
 local function sure(seen, hot)
@@ -42,7 +55,23 @@ local function sure(seen, hot)
   hot.problem = seen.problem
   if page ~= before and not settled then call('HSET', key('page', platform), seen.id, page) end
   if due then return due end
-  return hot.state == 'live' and seen.at + now.live or next_due(now, seen.id, seen.at)
+  return hot.state == 'live' and next_look(seen) or next_due(now, seen.id, seen.at)
+end
+
+-- Whether a list is not believed: it may show a recording, or a broadcast that has ended since.
+local function doubtful(seen, hot)
+  if terms.source == 'check' or seen.state ~= 'live' or hot.state == 'live' then return false end
+  if terms.source == 'hint' then return true end
+  return hot.ended and (seen.session and knows(hot, seen.session) or (seen.started or seen.at) <= hot.ended)
+end
+
+-- Makes somebody due whom a list shows, unless they are being asked or were a moment ago.
+local function look(seen, hot)
+  local due = call('ZSCORE', key('due', platform), seen.id)
+  local again = hot.state == 'replay' and LISTED_REPLAY or LISTED_AGAIN
+  if not due or seen.at - math.max(hot.seen or 0, hot.asked or 0) < again then return end
+  call('SADD', key('shown', platform), seen.id)
+  if tonumber(due) > seen.at then call('ZADD', key('due', platform), seen.at, seen.id) end
 end
 
 local function unsure(seen, hot)
@@ -73,6 +102,9 @@ end
 local function record(seen, raw)
   local hot = raw and reading(raw) or {first = seen.at}
   if seen.at <= math.max(hot.seen or 0, hot.asked or 0) then return end
+  -- A check has seen nobody, or is on its way: it knows better than a hint.
+  if terms.source == 'hint' and (hot.ending or call('ZSCORE', key('claimed', platform), seen.id)) then return end
+  if doubtful(seen, hot) then return look(seen, hot) end
   local due = SURE[seen.state] and sure(seen, hot) or unsure(seen, hot)
   note(seen.id, packed(hot), due)
 end

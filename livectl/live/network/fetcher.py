@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from livectl.live.network.check_cache import CheckCache
     from livectl.live.network.routes import Routes
-    from livectl.live.platforms.base import CheckContext, Platform
+    from livectl.live.platforms.base import CheckContext, ListingPage, Platform
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -109,6 +109,20 @@ class Fetcher:
             log.error("platform %s stumbled: %r", platform.name, generator.error, exc_info=generator.error)
         return dict(generator.result or {}), driver.requests
 
+    def list_page(self, platform: Platform, cursor: str, context: CheckContext) -> PageReport:
+        """A page of the platform's list of who is live. A bug there is a page that cannot be read."""
+        if platform.listing is None:
+            return PageReport(CheckFailed(State.UNKNOWN, "there is no list"), 0)
+        driver = self._run_checks(platform, [platform.listing.page(cursor, context)])
+        (generator,) = driver.generators
+        if generator.error is None:
+            return PageReport(generator.result, driver.requests)
+        if isinstance(generator.error, CheckFailed):
+            return PageReport(generator.error, driver.requests)
+        log.error("the list of %s stumbled: %r", platform.name, generator.error, exc_info=generator.error)
+        stumbled = CheckFailed(State.PARSE_ERROR, f"the list stumbled: {type(generator.error).__name__}")
+        return PageReport(stumbled, driver.requests)
+
     def ask(self, requests: Iterable[Request], hosts: Collection[str] | None = None) -> list[Response]:
         """The responses, in order. Only `hosts` may be asked; without them, any host whose address is public."""
         transfers = [Transfer(request, hosts, self._routes) for request in requests]
@@ -153,6 +167,13 @@ class NamedReport(NamedTuple):
     """Observations by the name that was asked for, and how many requests they took."""
 
     observations: dict[str, Observation]
+    requests: int
+
+
+class PageReport(NamedTuple):
+    """A page of a list, or why there is none, and how many requests it took."""
+
+    page: ListingPage | CheckFailed
     requests: int
 
 

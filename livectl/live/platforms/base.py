@@ -26,6 +26,7 @@ Observations: TypeAlias = "Generator[Effect, Any, dict[str, Observation]]"
 StreamerCheck: TypeAlias = "Callable[[str, CheckContext], Generator[Effect, Any, Observation]]"
 ResolveBatch: TypeAlias = "Callable[[Sequence[str], CheckContext], ResolveNames]"
 BatchCheck: TypeAlias = "Callable[[Sequence[str], CheckContext], Observations]"
+ListPage: TypeAlias = "Callable[[str, CheckContext], Generator[Effect, Any, ListingPage]]"
 WholeCheck: TypeAlias = "Callable[[Sequence[str], CheckContext], Check]"
 FindAvatars: TypeAlias = "Callable[[Sequence[str], CheckContext], Generator[Effect, Any, dict[str, str]]]"
 
@@ -39,6 +40,7 @@ NO_AVATAR = "-"
 ABSENT_CACHE_SECONDS = 3_600.0  # a row missing even when asked alone is not asked alone again for so long
 # What an answer positively says of a streamer, whoever else it may have failed.
 POSITIVE_STATES = {State.LIVE, State.OFFLINE, State.REPLAY, State.UPCOMING, State.RESTRICTED, State.BANNED}
+MAX_UNREAD_SHARE = 0.5  # of the rows of a page: with more, it is a page of another shape
 PLATFORM_WIDE_STATES = {State.BLOCKED, State.RATE_LIMITED, State.AUTH}  # of the whole site: asking on would be rude
 
 
@@ -61,6 +63,7 @@ class Platform(NamedTuple):
     names: NameLookup | None = None  # where many names are resolved in one request
     key_names: tuple[str, ...] = ()  # of the user's keys that it uses
     key_needed: bool = False  # it answers nothing without them
+    listing: Listing | None = None  # its list of everybody who is live, where it has one
     recheck: BatchCheck | None = None  # one request for many who were live: only those who still are, and what is known
     recording: Callable[[str], str] | None = None  # where the session of this key can be watched when it has ended
 
@@ -96,6 +99,26 @@ class NameLookup(NamedTuple):
     resolve: ResolveBatch
     takes: Callable[[str], bool] = bool  # whether a name is of the kind that is looked up with others
     observe: BatchCheck | None = None
+
+
+class Listing(NamedTuple):
+    """How a platform shows everybody who is live: a page for each cursor, from the empty one on.
+
+    A row says that somebody is live; that somebody has no row says nothing. Where a row may also be a recording, it is
+    a hint: whoever was not known to be live is asked before they count as live.
+    """
+
+    page: ListPage
+    pages: int  # that it usually has, as long as nobody has counted
+    hint: bool = False
+    key_needed: bool = False  # it is shown to those with the user's keys alone
+
+
+class ListingPage(NamedTuple):
+    """A page of the list: who is live there, in its order, and the cursor of the next page, empty at the end."""
+
+    rows: list[Observation]
+    cursor: str = ""
 
 
 class RateLimit(NamedTuple):
@@ -259,6 +282,25 @@ def _find_and_keep(
     for streamer_id in ids:
         yield from cache_set(f"avatar/{streamer_id}", found.get(streamer_id) or NO_AVATAR, seconds)
     return found
+
+
+def read_rows(rows: Sequence[Any], read: Callable[[Any], Iterable[Observation]]) -> list[Observation]:
+    """What the rows of a page say. One that cannot be read says nothing; CheckFailed where most of them cannot."""
+    observations: list[Observation] = []
+    failures: list[CheckFailed] = []
+    for row in rows:
+        try:
+            observations += read(row)
+        except CheckFailed as failure:
+            failures.append(failure)
+    if failures and len(failures) > MAX_UNREAD_SHARE * len(rows):
+        raise failures[0]
+    return observations
+
+
+def next_page(cursor: str, *, is_last: bool) -> str:
+    """The cursor behind this one, where pages have numbers, from 1 on."""
+    return "" if is_last else str(int(cursor or 1) + 1)
 
 
 def one_by_one(platform: str, check_streamer: StreamerCheck) -> Callable[[Sequence[str], CheckContext], Check]:

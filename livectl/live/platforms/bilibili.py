@@ -16,6 +16,8 @@ import msgspec
 from livectl.live.platforms import parsing
 from livectl.live.platforms.base import (
     CheckFailed,
+    Listing,
+    ListingPage,
     NameLookup,
     NotAStreamer,
     Platform,
@@ -23,6 +25,8 @@ from livectl.live.platforms.base import (
     failed_observation,
     follow_link,
     in_batches,
+    next_page,
+    read_rows,
     with_second_check,
 )
 from livectl.live.platforms.parsing import is_number, parse_page_address
@@ -41,6 +45,8 @@ SITE_HOSTS = {"bilibili.com", "www.bilibili.com", "m.bilibili.com", "t.bilibili.
 BATCH = 30  # uids a call; an answer to 60 left some out
 API = "https://api.live.bilibili.com"
 BASE_INFO_URL = f"{API}/xlive/web-room/v1/index/getRoomBaseInfo"
+LIST_API = f"{API}/room/v3/area/getRoomList"
+LIST_SIZE = 50
 CHINESE_TIME = timezone(timedelta(hours=8))
 NOT_LOCKED = {"", "0", "0000-00-00 00:00:00"}  # how Bilibili writes "not locked"
 HINT = "Give the room, https://live.bilibili.com/NUMBER, or the user, https://space.bilibili.com/NUMBER"
@@ -101,6 +107,24 @@ class BilibiliBaseInfo(msgspec.Struct):
     by_room_ids: dict[str, msgspec.Raw] | list[None]
 
 
+class BilibiliListRow(msgspec.Struct):
+    uid: int
+    roomid: int
+    title: str | None = ""
+    uname: str | None = ""
+    online: int | None = None
+    area_v2_name: str | None = ""
+    user_cover: str | None = ""
+    face: Any = None
+
+
+class BilibiliList(msgspec.Struct, kw_only=True):
+    rooms: list[msgspec.Raw] = msgspec.field(name="list")
+    count: int
+
+
+LIST = msgspec.json.Decoder(BilibiliList, strict=False)
+LIST_ROW = msgspec.json.Decoder(BilibiliListRow, strict=False)
 ENVELOPE = msgspec.json.Decoder(BilibiliEnvelope)
 USERS = msgspec.json.Decoder(dict[str, msgspec.Raw] | list[None])
 USER = msgspec.json.Decoder(BilibiliUser, strict=False)
@@ -198,6 +222,34 @@ def check_batch(ids: Sequence[str], context: CheckContext) -> Observations:
     return {
         streamer_id: _read_user(streamer_id, rows[streamer_id], context) for streamer_id in ids if streamer_id in rows
     }
+
+
+def list_page(cursor: str, context: CheckContext) -> Generator[Effect, Any, ListingPage]:
+    """The rooms of all areas, by popularity. A row tells neither a round of recordings nor when it began."""
+    number = int(cursor or 1)
+    query = {"platform": "web", "parent_area_id": 0, "area_id": 0, "sort_type": "online", "page_size": LIST_SIZE}
+    address = f"{LIST_API}?{urlencode(query)}&page={number}"
+    response = yield from ask(Request(url=address, headers=_headers(context)))
+    body = parsing.decode_json(_read_data(response, context), LIST)
+    is_last = not body.rooms or number * LIST_SIZE >= body.count
+    return ListingPage(read_rows(body.rooms, lambda row: [_read_row(row, context)]), next_page(cursor, is_last=is_last))
+
+
+def _read_row(raw: msgspec.Raw, context: CheckContext) -> Observation:
+    row = parsing.decode_json(raw, LIST_ROW)
+    return Observation(
+        platform=NAME,
+        id=str(row.uid),
+        state=State.LIVE,
+        at=context.now,
+        title=parsing.plain_text(row.title),
+        category=parsing.plain_text(row.area_v2_name),
+        name=parsing.plain_text(row.uname),
+        url=url(f"room:{row.roomid}"),
+        cover=parsing.image_url(row.user_cover),
+        avatar=parsing.find_image_url(row.face),
+        viewers=parsing.parse_count(row.online),
+    )
 
 
 def check_base_info(ids: Sequence[str], context: CheckContext) -> Observations:
@@ -308,6 +360,7 @@ PLATFORM = Platform(
     key_names=("cookie",),
     address=address,
     url=url,
+    listing=Listing(list_page, pages=300, hint=True),
     check=with_second_check(in_batches(NAME, BATCH, check_batch), in_batches(NAME, BATCH, check_base_info), _is_unread),
     resolve=resolve,
     names=NameLookup(BATCH, resolve_batch, lambda name: name.startswith("room:"), observe_names),

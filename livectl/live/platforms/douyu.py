@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl.live.platforms import parsing
-from livectl.live.platforms.base import CheckFailed, NotAStreamer, Platform, ask, one_by_one
+from livectl.live.platforms.base import (
+    CheckFailed,
+    Listing,
+    ListingPage,
+    NotAStreamer,
+    Platform,
+    ask,
+    next_page,
+    one_by_one,
+    read_rows,
+)
 from livectl.live.platforms.parsing import is_number, parse_page_address
 from livectl.models import Observation, Request, State
 
@@ -38,6 +48,8 @@ NON_ROOM_PATHS = {
     "topic",
     "beta",
 }
+MAX_LIST_PAGES = 1_000  # where the list does not say how many it has
+LIST_API = "https://www.douyu.com/gapi/rkc/directory/mixListV1/0_0"
 STATUS_LIVE, STATUS_CLOSED = 1, 2  # of show_status
 # What a page without a room says.
 NO_ROOM_TEXTS = ("没有开放", "房间不存在")
@@ -71,6 +83,28 @@ class DouyuResponse(msgspec.Struct):
     room: DouyuRoom
 
 
+class DouyuListRow(msgspec.Struct):
+    rid: int
+    rn: str | None = ""
+    nn: str | None = ""
+    ol: str | int | None = None
+    c2name: str | None = ""
+    rs16: str | None = ""
+
+
+class DouyuListData(msgspec.Struct):
+    rl: list[msgspec.Raw]
+    pgcnt: int | None = None
+
+
+class DouyuList(msgspec.Struct):
+    code: int
+    data: DouyuListData | list[None] | None = None
+    msg: str | None = ""
+
+
+LIST = msgspec.json.Decoder(DouyuList, strict=False)
+LIST_ROW = msgspec.json.Decoder(DouyuListRow, strict=False)
 BODY = msgspec.json.Decoder(DouyuResponse, strict=False)
 
 
@@ -139,6 +173,34 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
     )
 
 
+def list_page(cursor: str, context: CheckContext) -> Generator[Effect, Any, ListingPage]:
+    """Everybody who is shown as live, by heat. A row tells neither a loop of recordings nor when it began."""
+    headers = parsing.browser_headers("https://www.douyu.com/directory/all")
+    response = yield from ask(Request(url=f"{LIST_API}/{cursor or 1}", headers=headers))
+    body = parsing.read_json(response, LIST, context.now)
+    if body.code != 0 or not isinstance(body.data, DouyuListData):
+        raise CheckFailed(State.PARSE_ERROR, f"code {body.code}: {parsing.plain_text(body.msg)}")
+    rows = body.data.rl
+    is_last = not rows or int(cursor or 1) >= (body.data.pgcnt or MAX_LIST_PAGES)
+    return ListingPage(read_rows(rows, lambda row: [_read_row(row, context)]), next_page(cursor, is_last=is_last))
+
+
+def _read_row(raw: msgspec.Raw, context: CheckContext) -> Observation:
+    row = parsing.decode_json(raw, LIST_ROW)
+    return Observation(
+        platform=NAME,
+        id=str(row.rid),
+        state=State.LIVE,
+        at=context.now,
+        title=parsing.plain_text(row.rn),
+        category=parsing.plain_text(row.c2name),
+        name=parsing.plain_text(row.nn),
+        url=url(str(row.rid)),
+        cover=parsing.image_url(row.rs16),
+        viewers=parsing.parse_count(row.ol),
+    )
+
+
 def _state(room: DouyuRoom) -> State:
     if room.show_status == STATUS_CLOSED:
         return State.OFFLINE
@@ -166,6 +228,7 @@ PLATFORM = Platform(
     budget="120/m",  # no limit is published
     address=address,
     url=url,
+    listing=Listing(list_page, pages=100, hint=True),
     check=one_by_one(NAME, check_streamer),
     resolve=resolve,
 )

@@ -14,11 +14,15 @@ import msgspec
 from livectl.live.platforms import parsing
 from livectl.live.platforms.base import (
     CheckFailed,
+    Listing,
+    ListingPage,
     NameLookup,
     NotAStreamer,
     Platform,
     ask,
+    next_page,
     one_by_one,
+    read_rows,
     resolve_each,
     with_second_route,
 )
@@ -35,6 +39,7 @@ HOSTS = {NAME, "huya.com", "www.huya.com", "m.huya.com"}
 HINT = "Give the room: https://www.huya.com/NUMBER"
 NON_ROOM_PATHS = {"g", "l", "video", "play", "m", "search", "myfollow", "download", "p", "cache.php"}
 API = "https://mp.huya.com/cache.php?m=Live&do=profileRoom&showSecret=1"
+LIST_API = "https://www.huya.com/cache.php?m=LiveList&do=getLiveListByPage&tagAll=0"
 MAX_PAGE_BYTES = 1_000_000  # pages run to 200 KB
 REPLAY_WORDS = ("回放", "重播")  # recording, rerun: at either end of a title
 NO_STREAMER_TEXT = "找不到这个主播"
@@ -83,6 +88,23 @@ class HuyaEnvelope(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class HuyaListRow(msgspec.Struct, rename="camel"):
+    profile_room: int
+    nick: str | None = ""
+    introduction: str | None = ""
+    game_full_name: str | None = ""
+    total_count: int | None = None
+    screenshot: str | None = ""
+    avatar180: Any = None
+
+
+class HuyaList(msgspec.Struct, rename="camel"):
+    datas: list[msgspec.Raw]
+    total_page: int
+
+
+LIST = msgspec.json.Decoder(HuyaList, strict=False)
+LIST_ROW = msgspec.json.Decoder(HuyaListRow, strict=False)
 ENVELOPE = msgspec.json.Decoder(HuyaEnvelope, strict=False)
 ROOM = msgspec.json.Decoder(HuyaRoom, strict=False)
 
@@ -179,6 +201,26 @@ def check_streamer(streamer_id: str, context: CheckContext) -> Generator[Effect,
     return _build_observation(streamer_id, parsing.decode_json(envelope.data, ROOM), context)
 
 
+def list_page(cursor: str, context: CheckContext) -> Generator[Effect, Any, ListingPage]:
+    """Everybody who is shown as live. A row tells neither a recording nor when it began."""
+    headers = parsing.browser_headers("https://www.huya.com/l")
+    response = yield from ask(Request(url=f"{LIST_API}&page={cursor or 1}", headers=headers))
+    envelope = parsing.read_json(response, ENVELOPE, context.now)
+    if envelope.status != 200:
+        raise CheckFailed(State.PARSE_ERROR, f"status {envelope.status}: {parsing.plain_text(envelope.message)}")
+    body = parsing.decode_json(envelope.data, LIST)
+    is_last = not body.datas or int(cursor or 1) >= body.total_page
+    return ListingPage(read_rows(body.datas, lambda row: [_read_row(row, context)]), next_page(cursor, is_last=is_last))
+
+
+def _read_row(raw: msgspec.Raw, context: CheckContext) -> Observation:
+    row = parsing.decode_json(raw, LIST_ROW)
+    live = HuyaLive(row.introduction, row.game_full_name, None, None, row.total_count, row.screenshot)
+    profile = HuyaProfile(row.nick, row.profile_room, row.avatar180)
+    observation = _build_observation(str(row.profile_room), HuyaRoom("ON", "ON", live, profile), context)
+    return msgspec.structs.replace(observation, viewers=parsing.parse_count(row.total_count))
+
+
 def _build_observation(streamer_id: str, room: HuyaRoom, context: CheckContext) -> Observation:
     profile = room.profile_info if isinstance(room.profile_info, HuyaProfile) else HuyaProfile()
     if profile.profile_room and is_number(streamer_id) and profile.profile_room != int(streamer_id):
@@ -224,6 +266,7 @@ PLATFORM = Platform(
     budget="120/m",  # no limit is published
     address=address,
     url=url,
+    listing=Listing(list_page, pages=80, hint=True),
     check=one_by_one(NAME, with_second_route(check_streamer, check_page)),
     resolve=resolve,
     names=NameLookup(1, resolve_each(resolve), observe=observe_names),

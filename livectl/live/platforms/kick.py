@@ -17,6 +17,8 @@ import msgspec
 from livectl.live.platforms import oauth, parsing
 from livectl.live.platforms.base import (
     CheckFailed,
+    Listing,
+    ListingPage,
     NameLookup,
     NotAStreamer,
     Platform,
@@ -24,6 +26,7 @@ from livectl.live.platforms.base import (
     cache_set,
     failed_observation,
     in_batches,
+    read_rows,
     resolve_alone,
     with_avatars,
 )
@@ -51,10 +54,14 @@ CHANNEL_BATCH = 20  # 50 are allowed, but then half of the answers were wrong
 USER_BATCH = 50
 CHANNELS_URL = "https://api.kick.com/public/v1/channels"
 LIST_URL = "https://api.kick.com/public/v1/users/livestreams"
+EVERYBODY_URL = "https://api.kick.com/public/v2/livestreams"
+EVERYBODY_SIZE = 1_000  # rows a page at most
+EVERYBODY_BYTES = 4_000_000  # of such a page: a row takes about 800
 USERS_URL = "https://api.kick.com/public/v1/users"
 OAUTH_URL = "https://id.kick.com/oauth/token"
 RECENTLY_LIVE_SECONDS = 900.0  # for so long after "live", a batch's "offline" must be confirmed
 OFFLINE_SECONDS = 900.0  # for so long after a channel's "offline", not to be in the list says so, too
+MAX_BODY_BYTES = 1_000_000  # of any other answer
 NO_KEY = "Kick answers only with a key: set client_id and client_secret under platforms.kick"
 
 
@@ -107,9 +114,14 @@ class KickUser(msgspec.Struct):
     profile_picture: str | None = ""
 
 
+class KickPagination(msgspec.Struct):
+    next_cursor: str | None = ""
+
+
 class KickRows(msgspec.Struct):
     data: list[msgspec.Raw]
     message: str | None = ""
+    pagination: KickPagination | None = None
 
 
 ROWS = msgspec.json.Decoder(KickRows)
@@ -235,6 +247,20 @@ def _check_list(numbers: Sequence[str], context: CheckContext) -> Observations:
     return observations
 
 
+def list_page(cursor: str, context: CheckContext) -> Generator[Effect, Any, ListingPage]:
+    """Everybody who is live, the longest first."""
+    query = [("limit", str(EVERYBODY_SIZE)), *([("cursor", cursor)] if cursor else [])]
+    response = yield from _ask_with_query(EVERYBODY_URL, query, context, EVERYBODY_BYTES)
+    answer = _read_answer(response, context)
+    following = answer.pagination.next_cursor if answer.pagination and answer.data else ""
+    return ListingPage(read_rows(answer.data, lambda row: [_read_broadcast(row, context)]), following or "")
+
+
+def _read_broadcast(row: msgspec.Raw, context: CheckContext) -> Observation:
+    broadcast = parsing.decode_json(row, BROADCAST)
+    return _build_live_observation(str(broadcast.broadcaster_user.id), broadcast, context)
+
+
 def check_batch(ids: Sequence[str], context: CheckContext) -> Observations:
     """Asks the channels by number. A slug that is not resolved yet is asked alone: a request takes either."""
     numbers = [streamer_id for streamer_id in ids if is_number(streamer_id)]
@@ -309,22 +335,32 @@ def _fetch_channels(
 
 
 def _ask_kick(address: str, key: str, values: Sequence[str], context: CheckContext) -> Generator[Effect, Any, Response]:
+    return (yield from _ask_with_query(address, [(key, value) for value in values], context))
+
+
+def _ask_with_query(
+    address: str, query: Sequence[tuple[str, str]], context: CheckContext, limit: int = MAX_BODY_BYTES
+) -> Generator[Effect, Any, Response]:
     if not oauth.has_client_keys(context):
         raise CheckFailed(State.AUTH, NO_KEY)
 
     def build_request(token: str) -> Request:
-        query = urlencode([(key, value) for value in values])
-        return Request(url=f"{address}?{query}", headers={"Authorization": f"Bearer {token}"})
+        headers = {"Authorization": f"Bearer {token}"}
+        return Request(url=f"{address}?{urlencode(query)}", headers=headers, limit=limit)
 
     return (yield from oauth.ask_with_token(OAUTH_URL, context, build_request))
 
 
 def _read_rows(response: Response, context: CheckContext) -> list[msgspec.Raw]:
-    """The rows. No rows beside an error say nothing of anybody."""
+    return _read_answer(response, context).data
+
+
+def _read_answer(response: Response, context: CheckContext) -> KickRows:
+    """The answer with its rows. No rows beside an error say nothing of anybody."""
     answer = parsing.read_json(response, ROWS, context.now)
     if not answer.data and (answer.message or "").lower() not in SUCCESS_MESSAGES:
         raise CheckFailed(State.NETWORK, f"the site has trouble: {parsing.plain_text(answer.message)}")
-    return answer.data
+    return answer
 
 
 def _build_observation(streamer_id: str, row: msgspec.Raw, context: CheckContext) -> Observation:
@@ -389,6 +425,7 @@ PLATFORM = Platform(
     key_needed=True,
     address=address,
     url=url,
+    listing=Listing(list_page, pages=12, key_needed=True),
     check=with_avatars(check_states, find_avatars, USER_BATCH),
     resolve=resolve,
     names=NameLookup(CHANNEL_BATCH, resolve_batch, observe=observe_names),

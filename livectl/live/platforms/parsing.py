@@ -218,6 +218,14 @@ def instant_timestamp(instant: datetime | None) -> float | None:
     return valid_timestamp(instant.timestamp()) if instant else None
 
 
+def local_time(text: str | None) -> datetime | None:
+    """The time without a zone that a text has; None where it has none."""
+    try:
+        return datetime.fromisoformat(text or "").replace(tzinfo=None)
+    except ValueError:
+        return None
+
+
 def korean_timestamp(local_time: datetime | None) -> float | None:
     """Seconds since the epoch of a time without a zone, as the clocks in Korea show it."""
     return instant_timestamp(local_time.replace(tzinfo=KOREAN_TIME)) if local_time else None

@@ -15,12 +15,16 @@ import msgspec
 from livectl.live.platforms import parsing
 from livectl.live.platforms.base import (
     CheckFailed,
+    Listing,
+    ListingPage,
     NotAStreamer,
     Platform,
     ask,
     cache_get,
     cache_set,
+    next_page,
     one_by_one,
+    read_rows,
     with_second_route,
 )
 from livectl.live.platforms.parsing import is_number, parse_page_address
@@ -40,6 +44,8 @@ HOSTS = frozenset(f"{part}.{domain}" for part in ("live", "chapi") for domain in
 MAX_MOVES = 3  # from domain to domain
 HINT = "Give the player: https://play.sooplive.com/ID"
 API = "https://live.sooplive.com/afreeca/player_live_api.php"
+LIST_API = "https://live.sooplive.com/api/main_broad_list_api.php"
+LIST_SIZE = 60
 STATION_API = "https://chapi.sooplive.com/api"
 COVERS = "https://liveimg.sooplive.co.kr/m"
 AVATARS = "https://profile.img.sooplive.co.kr/LOGO"
@@ -87,6 +93,24 @@ class SoopStationResponse(msgspec.Struct):
     broad: SoopBroadcast | None  # no default: null says offline, no broad at all says nothing
 
 
+class SoopListRow(msgspec.Struct):
+    user_id: str
+    broad_no: str | int
+    user_nick: str | None = ""
+    broad_title: str | None = ""
+    current_view_cnt: int | str | None = None  # total_view_cnt beside it counts something else
+    broad_start: str | None = ""
+    category_tags: list[str] | None = None
+    is_password: bool | str | int | None = False
+
+
+class SoopList(msgspec.Struct):
+    broad: list[msgspec.Raw]
+    total_cnt: int
+
+
+LIST = msgspec.json.Decoder(SoopList, strict=False)
+LIST_ROW = msgspec.json.Decoder(SoopListRow)
 BODY = msgspec.json.Decoder(SoopResponse, strict=False)
 STATION_RESPONSE = msgspec.json.Decoder(SoopStationResponse, strict=False)
 
@@ -230,6 +254,39 @@ def _check_station(streamer_id: str, restriction: str, context: CheckContext) ->
     )
 
 
+def list_page(cursor: str, context: CheckContext) -> Generator[Effect, Any, ListingPage]:
+    """Everybody who is live, by start: of all its orders the one that shifts least from page to page."""
+    number = int(cursor or 1)
+    query = {"selectType": "action", "selectValue": "all", "orderType": "broad_start", "pageNo": number}
+    headers = parsing.browser_headers("https://www.sooplive.com/", context.keys.get("cookie"))
+    request = Request(url=f"{LIST_API}?{urlencode(query)}&lang=ko_KR", headers=headers, follow=False)
+    body = parsing.read_json((yield from _ask_player(request)), LIST, context.now)
+    is_last = not body.broad or number * LIST_SIZE >= body.total_cnt
+    return ListingPage(read_rows(body.broad, lambda row: [_read_row(row, context)]), next_page(cursor, is_last=is_last))
+
+
+def _read_row(raw: msgspec.Raw, context: CheckContext) -> Observation:
+    row = parsing.decode_json(raw, LIST_ROW)
+    streamer_id, session = row.user_id.lower(), str(row.broad_no)
+    is_closed = row.is_password in {True, "Y", "1"}
+    return Observation(
+        platform=NAME,
+        id=streamer_id,
+        state=State.RESTRICTED if is_closed else State.LIVE,
+        at=context.now,
+        session=session,
+        title=parsing.plain_text(row.broad_title),
+        category=_category(row.category_tags, ""),
+        name=parsing.plain_text(row.user_nick),
+        url=url(streamer_id),
+        cover=f"{COVERS}/{session}" if is_number(session) else "",
+        avatar=_avatar(streamer_id),
+        viewers=parsing.parse_count(row.current_view_cnt),
+        started_at=parsing.korean_timestamp(parsing.local_time(row.broad_start)),
+        problem="asks for a password" if is_closed else "",
+    )
+
+
 def _headers(streamer_id: str, context: CheckContext) -> dict[str, str]:
     return parsing.browser_headers(url(streamer_id), context.keys.get("cookie"))
 
@@ -242,5 +299,6 @@ PLATFORM = Platform(
     key_names=("cookie",),
     address=address,
     url=url,
+    listing=Listing(list_page, pages=41),
     check=one_by_one(NAME, with_second_route(check_streamer, check_station)),
 )

@@ -15,6 +15,8 @@ import msgspec
 from livectl.live.platforms import oauth, parsing
 from livectl.live.platforms.base import (
     CheckFailed,
+    Listing,
+    ListingPage,
     NameLookup,
     NotAStreamer,
     Platform,
@@ -22,6 +24,7 @@ from livectl.live.platforms.base import (
     ask,
     failed_observation,
     in_batches,
+    read_rows,
     resolve_alone,
     with_avatars,
     with_second_check,
@@ -70,10 +73,15 @@ class HelixStream(msgspec.Struct):
     avatar: str | None = ""  # which GraphQL alone has beside it
 
 
+class HelixPagination(msgspec.Struct):
+    cursor: str | None = ""
+
+
 class HelixRows(msgspec.Struct):
     data: list[msgspec.Raw]
     error: str | None = ""
     message: str | None = ""
+    pagination: HelixPagination | None = None
 
 
 class HelixUser(msgspec.Struct):
@@ -246,6 +254,25 @@ def _decode_streams(
     return streams, row_failure
 
 
+def list_page(cursor: str, context: CheckContext) -> Generator[Effect, Any, ListingPage]:
+    """Everybody who is live, by viewers: by number and by login, since somebody may be followed by either."""
+    response = yield from _ask_helix(
+        "streams", [("first", str(BATCH)), *([("after", cursor)] if cursor else [])], context
+    )
+    body = _read_helix(response, ROWS, context)
+    following = body.pagination.cursor if body.pagination and body.data else ""
+    return ListingPage(read_rows(body.data, lambda row: _read_row(row, context)), following or "")
+
+
+def _read_row(row: msgspec.Raw, context: CheckContext) -> list[Observation]:
+    stream = parsing.decode_json(row, STREAM)
+    login = stream.user_login.lower()
+    seen = _build_observation(stream.user_id, stream, context)
+    if seen.state not in {State.LIVE, State.REPLAY}:
+        raise CheckFailed(seen.state, seen.problem)
+    return [seen, msgspec.structs.replace(seen, id=f"@{login}" if is_number(login) else login)]
+
+
 def find_avatars(ids: Sequence[str], context: CheckContext) -> Generator[Effect, Any, dict[str, str]]:
     users = yield from _find_users(
         [("id", each) if is_number(each) else ("login", each.removeprefix("@")) for each in ids], context
@@ -414,6 +441,7 @@ PLATFORM = Platform(
     key_names=("client_id", "client_secret"),
     address=address,
     url=url,
+    listing=Listing(list_page, pages=1_000, key_needed=True),
     check=check,
     resolve=resolve,
     names=NameLookup(BATCH, resolve_batch, observe=observe_names),

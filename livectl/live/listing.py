@@ -1,0 +1,377 @@
+"""Reads lists of everybody who is live, where that costs less than to ask about each who is followed.
+
+A pass reads a list from its first page to its end, a few pages at each sweep, out of the budget of the checks. Who is
+in a page is live; who is in none may be live all the same. So a list ends no session: whoever it shows no longer is due
+again, and asked. Everybody else is asked rarely for as long as it works, and as ever once it does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import time
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
+
+import msgspec
+
+from livectl.live import platforms, polling
+from livectl.live.platforms.base import CheckFailed
+from livectl.live.store_records import MAX_PROBLEM_CHARS, truncate
+from livectl.models import Observation, PlatformHealth, State
+from livectl.redaction import hide_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from livectl.live.network.fetcher import Fetcher
+    from livectl.live.platforms.base import ListingPage, Platform
+    from livectl.live.polling import LimitsByPlatform
+    from livectl.live.store import Store
+    from livectl.live.store_records import StoredPage
+    from livectl.models import PollingLimits
+    from livectl.settings import Settings
+
+PLAN_SECONDS = 300.0  # after so long it is weighed again what the list costs
+COUNT_SECONDS = 3600.0  # a list that was not worth it is tried again after so long
+LEASE_SECONDS = 60.0  # a list whose reader has died is read on after so long
+MAX_JOB_SECONDS = 20.0  # a job reads no further page after so long
+MAX_JOB_PAGES = 50
+MIN_PASS_PAGES, MAX_PASS_PAGES = 50, 3_000  # a list that is longer than worth it is given up, between these two
+BUDGET_SHARE = 0.7  # of a platform's budget; the rest checks those whom no list shows
+FASTEST_SECONDS = 30.0  # from pass to pass: sites renew their lists no faster
+WHOLE_SECONDS = 300.0  # from whole pass to whole pass, where shorter ones read the newest in between
+WHOLE_SHARE = 0.5  # of the list's budget at most for whole passes, where there are shorter ones
+OVERLAP_SECONDS = 300.0  # a broadcast may be in the list so long after its start
+MISSED_PASSES, SLACK_SECONDS = 1.5, 60.0  # whoever is not shown for so many passes and so long is asked
+GIVEN_UP_PASSES = 2.5  # without a whole pass for so many, everybody is asked again
+MAX_PAGE_FAILURES = 3  # in a row, before a pass is given up
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 15.0, 6 * 3600.0
+CUT_SHARE, MAX_CUTS = 0.7, 3  # a pass with fewer of the pages that there were is cut off; three in a row are believed
+COVERAGE_LIVE = 10  # that must be live, before it says something how many of them the list shows
+KNOWN_HABITS = 0.27  # of the mean delay is left where habits are learned, as `python -m benchmarks.polling` measures
+
+# As pace.lua has it.
+LIVE_SOONEST, LIVE_LATEST, LIVE_SHARE, IDLE_SHARE = 60.0, 120.0, 0.2, 0.5
+FLOOR = 0.3
+
+log = logging.getLogger(__name__)
+
+
+class ListingState(msgspec.Struct, kw_only=True):
+    """How the list of a platform stands, from one sweep to the next."""
+
+    listed: bool = False  # it is worth it
+    planned_at: float = 0.0
+    next_at: float = 0.0  # nothing is to be done before
+    until: float = 0.0  # until then it stands in for asking
+    shown_for: float = 0.0  # whoever is not shown for so long is asked
+    pages: int = 0  # of the last whole pass; 0: none was read
+    counted_at: float = 0.0
+    news_pages: float = 1.0  # of a pass that reads the newest
+    whole_at: float = 0.0  # when the last whole pass began
+    newest_first: bool = False
+    coverage: float = 1.0  # of the followed who are live, as far as is known: the share that it shows
+    failures: int = 0  # in a row
+    problem: str = ""
+    began: float = 0.0  # the pass under way; 0: none
+    whole: bool = True  # ... reads to the end; otherwise to what the one before has read
+    since: float = 0.0  # when that one began
+    cuts: int = 0  # passes in a row that ended too early
+    most: int = MAX_PASS_PAGES  # pages, before it is given up
+    cursor: str = ""
+    page: int = 0
+    in_order: bool = True  # the latest start first, so far
+    shown: int = 0  # rows of followed streamers
+    last_page: str = ""  # what tells that a page is the same as the one before
+
+
+class ListingJob(NamedTuple):
+    """The pages of a list that one job reads. They are paid for."""
+
+    platform: str
+    token: str
+    pages: int
+
+    def __str__(self) -> str:
+        return f"{self.platform}, {self.pages} pages of its list"
+
+
+class Cost(NamedTuple):
+    """How late a go-live is noticed on average, in seconds, and what that takes, in requests a second."""
+
+    delay: float
+    rate: float
+
+
+class ListingPace(NamedTuple):
+    """Seconds from pass to pass, and from whole pass to whole pass."""
+
+    passes: float
+    whole: float
+
+
+def asking(limits: PollingLimits, followed: int, live: int) -> Cost:
+    """What it costs to ask about each who is followed."""
+    of_live, interval = _intervals(limits, followed, live)
+    requests = (max(1, followed - live) / interval + live / of_live) / limits.batch
+    return Cost(interval / 2 * _known(limits, interval), requests)
+
+
+def _intervals(limits: PollingLimits, followed: int, live: int) -> tuple[float, float]:
+    """Seconds from check to check of somebody who is live, and of somebody who is not."""
+    capacity = limits.rate * limits.batch
+    of_live = min(max(LIVE_SOONEST, live / (capacity * LIVE_SHARE)), LIVE_LATEST)
+    spare = max(capacity - live / of_live, capacity * IDLE_SHARE)
+    return of_live, max(limits.fastest, max(1, followed - live) / spare)
+
+
+def _known(limits: PollingLimits, interval: float) -> float:
+    return KNOWN_HABITS if limits.mode == "learned" and interval > limits.fastest else 1.0
+
+
+def listing_pace(limits: PollingLimits, state: ListingState, pages: int) -> ListingPace:
+    """How often a list of so many pages can be read within its share of the budget."""
+    budget, soonest = limits.rate * BUDGET_SHARE, max(FASTEST_SECONDS, limits.fastest)
+    alone = max(soonest, pages / budget)
+    if not state.newest_first:
+        return ListingPace(alone, alone)
+    whole = max(WHOLE_SECONDS, pages / (budget * WHOLE_SHARE))
+    return min(ListingPace(alone, alone), ListingPace(max(soonest, state.news_pages / (budget - pages / whole)), whole))
+
+
+def listing(limits: PollingLimits, state: ListingState, pages: int, followed: int, live: int, delay: float) -> Cost:
+    """What it costs to read the list as often as this delay takes; or as often as the budget bears, if that is less."""
+    pace, (_, interval) = listing_pace(limits, state, pages), _intervals(limits, followed, live)
+    rarely = interval / FLOOR
+    hidden = (1 - state.coverage) * rarely / 2 * _known(limits, rarely)
+    shown = max(state.coverage, 0.001)
+    passes = max(pace.passes, (delay - hidden) * 2 / shown)
+    requests = pages / passes
+    if pace.passes < pace.whole:
+        requests = min(requests, state.news_pages / passes + pages / max(pace.whole, passes))
+    return Cost(shown * passes / 2 + hidden, requests + max(1, followed - live) / rarely / limits.batch)
+
+
+def is_worth_it(limits: PollingLimits, state: ListingState, pages: int, followed: int, live: int) -> bool:
+    """Whether the list costs less than asking, for the same delay. Where both are close, all stays as it is."""
+    asked = asking(limits, followed, live)
+    read = listing(limits, state, pages, followed, live, asked.delay)
+    favour = 1.25 if state.listed else 0.8
+    return read.delay <= asked.delay * max(1.0, favour) and read.rate < asked.rate * favour
+
+
+def most_pages(limits: PollingLimits, followed: int, live: int) -> int:
+    """How long a list may be before it is certain that asking is cheaper."""
+    worth = asking(limits, followed, live).delay * 2 * limits.rate * BUDGET_SHARE
+    return int(min(max(MIN_PASS_PAGES, 1.5 * worth), MAX_PASS_PAGES))
+
+
+class Lister:
+    """Reads the lists of platforms, and records who of those in them is followed."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        limits: LimitsByPlatform,
+        fetcher: Fetcher,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._limits = limits
+        self._fetcher = fetcher
+        self._clock = clock
+
+    # For a sweep
+
+    def claim(self, now: float) -> Iterator[ListingJob]:
+        """The lists that are read on now, as jobs. Any number of sweeps may claim: each list has one reader."""
+        names = [name for name in self._store.platforms() if polling.may_list(self._settings, name)]
+        texts, healths = self._store.listings(names), None
+        for name in names:
+            state = _decode(texts.get(name))
+            if now < state.next_at < now + 2 * LONGEST_RETRY_SECONDS:
+                continue
+            token = uuid4().hex
+            if not self._store.hold_listing(name, token, LEASE_SECONDS):
+                continue
+            healths = healths or {health.platform: health for health in self._store.health(now)}
+            pages = self._start(name, state, healths.get(name, PlatformHealth(platform=name)), now)
+            self._save(name, token, state, release=not pages)
+            if pages:
+                yield ListingJob(name, token, pages)
+
+    def _start(self, name: str, state: ListingState, health: PlatformHealth, now: float) -> int:
+        """How many pages are to be read now; they are paid for. Otherwise the state says when to look again."""
+        limits = self._limits[name]
+        if not 0 <= now - state.planned_at < PLAN_SECONDS:
+            self._plan(name, state, health, now)
+        if not state.listed:
+            state.next_at, state.began = now + PLAN_SECONDS, 0.0
+            return 0
+        if polling.is_left_alone(health, now):
+            return 0
+        if not state.began:
+            self._begin(limits, state, self._pages(name, state, now), now)
+        return self._pay(limits, self._left(name, state, now), now)
+
+    def _plan(self, name: str, state: ListingState, health: PlatformHealth, now: float) -> None:
+        pages = self._pages(name, state, now)
+        was = state.listed
+        limits = self._limits[name]
+        state.listed = is_worth_it(limits, state, pages, health.followed, health.live)
+        state.most = most_pages(limits, health.followed, health.live)
+        state.planned_at = now
+        state.until = state.until if state.listed else 0.0
+        if state.listed != was:
+            log.info("%s is %s from now on", name, "listed" if state.listed else "asked")
+
+    def _pages(self, name: str, state: ListingState, now: float) -> int:
+        """How many pages the list has, as far as is known: counted a while ago, or as it usually has."""
+        listing = platforms.get(name).listing
+        if state.pages and not state.listed and not 0 <= now - state.counted_at < COUNT_SECONDS:
+            state.pages, state.coverage, state.counted_at = 0, 1.0, now
+        return state.pages or (listing.pages if listing else 1)
+
+    def _begin(self, limits: PollingLimits, state: ListingState, pages: int, now: float) -> None:
+        pace = listing_pace(limits, state, pages)
+        state.whole = pace.passes >= pace.whole or not 0 <= now - state.whole_at < pace.whole - pace.passes / 2
+        state.shown_for = MISSED_PASSES * pace.whole + SLACK_SECONDS
+        state.began, state.cursor, state.page, state.shown = now, "", 0, 0
+        state.in_order, state.last_page = True, ""
+
+    def _left(self, name: str, state: ListingState, now: float) -> int:
+        expected = self._pages(name, state, now) if state.whole else math.ceil(state.news_pages)
+        return max(1, expected + 1 - state.page)
+
+    def _pay(self, limits: PollingLimits, pages: int, now: float) -> int:
+        left = self._store.spend(limits, 0, now)
+        pages = min(pages, MAX_JOB_PAGES, max(1, int(left * BUDGET_SHARE))) if left >= 1 else 0
+        if pages:
+            self._store.spend(limits, pages, now)
+        return pages
+
+    def _save(self, name: str, token: str, state: ListingState, *, release: bool) -> bool:
+        problem = truncate(hide_secrets(state.problem), MAX_PROBLEM_CHARS)
+        health: dict[str, str | float] = {"listed_until": state.until, "list_problem": problem}
+        return self._store.save_listing(name, token, msgspec.json.encode(state).decode(), health, release=release)
+
+    # For a job
+
+    def read(self, name: str, token: str, pages: int) -> None:
+        """Reads so many pages of a list, from where it was left, and gives back what they cost less."""
+        platform, text = platforms.get(name), self._store.listings([name]).get(name)
+        state, requests, began = _decode(text), 0, time.monotonic()
+        if not self._save(name, token, state, release=False):
+            return  # another reads it by now
+        for _ in range(pages):
+            requests += self._read_page(platform, state, self._clock())
+            if not state.began or state.failures or time.monotonic() - began > MAX_JOB_SECONDS:
+                break
+        if requests != pages:
+            self._store.spend(self._limits[name], requests - pages, self._clock())
+        self._save(name, token, state, release=True)
+
+    def _read_page(self, platform: Platform, state: ListingState, now: float) -> int:
+        """Reads the next page. Returns how many requests that took."""
+        context = polling.check_context(self._settings, platform.name, now)
+        page, requests = self._fetcher.list_page(platform, state.cursor, context)
+        if not isinstance(page, CheckFailed) and not page.rows and not state.page:
+            page = CheckFailed(State.PARSE_ERROR, "the list is empty")
+        if isinstance(page, CheckFailed):
+            self._fail(platform.name, state, page, now)
+            return requests
+        self._record(platform, state, page, now)
+        self._go_on(platform.name, state, page, now)
+        return requests
+
+    def _fail(self, name: str, state: ListingState, failure: CheckFailed, now: float) -> None:
+        """A page that fails is tried again; then the pass is given up. Checks go on: a list may fail alone."""
+        state.failures += 1
+        state.problem = failure.message
+        wait = min(LONGEST_RETRY_SECONDS, RETRY_SECONDS * 2.0 ** min(state.failures, 30))
+        state.next_at = min(max(now + wait, failure.retry_at or 0.0), now + LONGEST_RETRY_SECONDS)
+        if state.failures >= MAX_PAGE_FAILURES:
+            state.began = 0.0
+        if failure.state is State.RATE_LIMITED:  # of all that asks this site
+            refusal = Observation(platform=name, id="", state=failure.state, at=now, retry_at=failure.retry_at)
+            self._store.record(self._limits[name], [refusal])
+
+    def _record(self, platform: Platform, state: ListingState, page: ListingPage, now: float) -> None:
+        """Records those of a page who are followed."""
+        is_hint = platform.listing is not None and platform.listing.hint
+        rows = {row.id: row for row in page.rows if row.id}
+        followed = self._store.followed(platform.name, list(rows))
+        seen = [_completed(rows[each], shown, is_hint=is_hint) for each, shown in followed.items()]
+        state.shown += len(seen)
+        if not seen:
+            return
+        limits = msgspec.structs.replace(
+            self._limits[platform.name],
+            source="hint" if is_hint else "list",
+            listed=state.until > now,
+            shown_for=state.shown_for,
+        )
+        self._store.record(limits, seen)
+
+    def _go_on(self, name: str, state: ListingState, page: ListingPage, now: float) -> None:
+        """Notes the next page, or ends the pass: at the end, at what is known, or where the list leads nowhere."""
+        ids = hashlib.sha256("\n".join(row.id for row in page.rows).encode()).hexdigest()[:16]
+        leads_nowhere = ids == state.last_page or page.cursor == state.cursor
+        starts = [row.started_at or 0.0 for row in page.rows]
+        state.in_order = state.in_order and min(starts, default=1.0) > 0 and starts == sorted(starts, reverse=True)
+        state.whole = state.whole or not state.in_order
+        is_known = not state.whole and max(starts, default=now) < state.since - OVERLAP_SECONDS
+        state.failures, state.problem, state.page = 0, "", state.page + 1
+        state.last_page, state.cursor = ids, page.cursor
+        if not page.cursor or is_known or leads_nowhere:
+            self._finish(name, state, now)
+        elif state.page >= state.most:  # it is longer than it is worth: it is weighed again with what is known now
+            state.pages, state.counted_at, state.planned_at, state.began = state.page, now, 0.0, 0.0
+
+    def _finish(self, name: str, state: ListingState, now: float) -> None:
+        """Ends a pass, and says when the next one begins."""
+        limits = self._limits[name]
+        state.next_at = max(now, state.began + listing_pace(limits, state, state.pages or state.page).passes)
+        if state.whole and state.page < CUT_SHARE * state.pages and state.cuts < MAX_CUTS:
+            state.cuts, state.began = state.cuts + 1, 0.0
+            return
+        if state.whole:
+            state.cuts = 0
+            state.pages, state.counted_at, state.whole_at = state.page, now, state.began
+            state.newest_first = state.in_order and state.page > 1
+            state.coverage = self._coverage(name, state, now)
+            state.until = now + GIVEN_UP_PASSES * listing_pace(limits, state, state.pages).whole + SLACK_SECONDS
+        else:
+            state.news_pages = (state.news_pages + state.page) / 2
+        state.since = state.began
+        state.next_at = max(now, state.began + listing_pace(limits, state, state.pages).passes)
+        state.began = 0.0
+
+    def _coverage(self, name: str, state: ListingState, now: float) -> float:
+        """The share of the followed who are live that a whole pass has shown, evened out over passes."""
+        live = next((health.live for health in self._store.health(now) if health.platform == name), 0)
+        if live < COVERAGE_LIVE:
+            return state.coverage
+        return 0.75 * state.coverage + 0.25 * min(1.0, state.shown / live)
+
+
+def _completed(row: Observation, shown: StoredPage, *, is_hint: bool) -> Observation:
+    """A row with what it lacks beside what was shown before: what a list leaves out must not look like a change."""
+    is_same = shown.title == row.title
+    kept = shown.category if is_same and (is_hint or not row.category) else ""
+    return msgspec.structs.replace(
+        row,
+        name=row.name or shown.name,
+        url=row.url or shown.url,
+        avatar=row.avatar or shown.avatar,
+        cover=row.cover or (shown.cover if is_same else ""),
+        category=kept or row.category,
+    )
+
+
+def _decode(text: str | None) -> ListingState:
+    return msgspec.json.decode(text, type=ListingState) if text else ListingState()
