@@ -138,7 +138,8 @@ def listing_pace(limits: PollingLimits, state: ListingState, pages: int) -> List
     if not state.newest_first:
         return ListingPace(alone, alone)
     whole = max(WHOLE_SECONDS, pages / (budget * WHOLE_SHARE))
-    return min(ListingPace(alone, alone), ListingPace(max(soonest, state.news_pages / (budget - pages / whole)), whole))
+    passes = max(soonest, state.news_pages / (budget - pages / whole))
+    return ListingPace(passes, whole) if passes <= alone else ListingPace(alone, alone)
 
 
 def listing(limits: PollingLimits, state: ListingState, pages: int, followed: int, live: int, delay: float) -> Cost:
