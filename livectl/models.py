@@ -352,18 +352,15 @@ class ViewerCurve(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A session began, ended, was retitled or moved to another category. `number` orders changes.
+    """A session began, ended, was retitled or moved to another category; or livectl has something to tell."""
 
-    `troubled` is not about a session: a person must mend something on the platform. `title` says what, `before` how.
-    Nor is `reported`: something is to be known of runs, workers or queues.
-    """
-
+    # `troubled`: a person must mend something on a platform (`title` says what, `before` how); `reported`: runs, queues
     kind: Literal["began", "ended", "retitled", "recategorised", "troubled", "reported"]
     platform: str
     id: str
     session: str
     at: float
-    number: str = ""
+    number: str = ""  # orders changes
     started_at: float | None = None
     ended_at: float | None = None
     before: str = ""  # the title it had
