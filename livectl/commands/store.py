@@ -81,7 +81,7 @@ def migrate(context: CommandContext) -> None:
     \b
     Examples:
       livectl store migrate
-      livectl store check && echo well
+      livectl store migrate --json
     """
     from livectl.live import store_upkeep
     from livectl.live.store import Store
@@ -102,7 +102,7 @@ def export_store(context: CommandContext, /, file: str) -> None:
     \b
     Examples:
       livectl store export backup.jsonl
-      livectl store export - | gzip > backup.gz
+      livectl store export - > backup.jsonl
     """
     from livectl.live import store_copies
     from livectl.render import sentence
