@@ -1,4 +1,4 @@
-"""Answers what platforms send by themselves to the page's public address: `/pushed/kick`, `/pushed/youtube/CHANNEL`."""
+"""Answers what platforms send by themselves to the page's public address: `/pushed/kick`, `/pushed/youtube/…`."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def serve_pushed(flask_blueprint: Blueprint, page_data: PageData, tools: PageToo
     def pushed_kick() -> Response:
         return views.kick()
 
-    @flask_blueprint.get("/pushed/youtube/<channel>")
-    def hub_question(channel: str) -> Response:
-        return views.hub_question(channel)
+    @flask_blueprint.get("/pushed/youtube/<channel>/<key>")
+    def hub_question(channel: str, key: str) -> Response:
+        return views.hub_question(channel, key)
 
-    @flask_blueprint.post("/pushed/youtube/<channel>")
-    def pushed_youtube(channel: str) -> Response:
-        return views.youtube(channel)
+    @flask_blueprint.post("/pushed/youtube/<channel>/<key>")
+    def pushed_youtube(channel: str, key: str) -> Response:
+        return views.youtube(channel, key)
 
 
 class _PushedViews:
@@ -63,19 +63,19 @@ class _PushedViews:
         status = self._receive(lambda receiver: receiver.receive_kick(headers, body, now))
         return Response("", status, mimetype=TEXT)
 
-    def hub_question(self, channel: str) -> Response:
+    def hub_question(self, channel: str, key: str) -> Response:
         self._check_named("youtube")
         query, now = request.args.to_dict(), self._page_data.clock()
-        answer = self._receive(lambda receiver: receiver.answer_hub(channel, query, now))
+        answer = self._receive(lambda receiver: receiver.answer_hub(channel, key, query, now))
         if answer is None:
             abort(HTTPStatus.NOT_FOUND)
         return Response(answer, mimetype=TEXT)
 
-    def youtube(self, channel: str) -> Response:
+    def youtube(self, channel: str, key: str) -> Response:
         self._check_named("youtube")
         body, now, signature = request.get_data(cache=False), self._page_data.clock(), "X-Hub-Signature"
         signed = request.headers.get(signature, "")
-        status = self._receive(lambda receiver: receiver.receive_youtube(channel, signed, body, now))
+        status = self._receive(lambda receiver: receiver.receive_youtube(channel, key, signed, body, now))
         return Response("", status, mimetype=TEXT)
 
     def _check_named(self, platform: str) -> None:

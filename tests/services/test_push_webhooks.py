@@ -168,8 +168,9 @@ def test_the_hub_is_answered_where_we_asked_it_and_nowhere_else(world: World) ->
     assert world.push_store.websub_leases()[CHANNEL] > time.time() + 400_000
     assert world.hub.ask_back(world.page, hub_topic="https://example.org/feed") == [1404]
     assert world.hub.ask_back(world.page, hub_mode="unsubscribe") == [1404]
-    stranger = "UC" + "x" * 22
-    assert world.page.get(f"/pushed/youtube/{stranger}", base_url=PUBLIC_URL).status_code == 404
+    query = {"hub.mode": "subscribe", "hub.topic": world.hub.asked[0]["hub.topic"], "hub.challenge": "x"}
+    path = f"/pushed/youtube/{CHANNEL}/{'0' * 32}"
+    assert world.page.get(path, query_string=query, base_url=PUBLIC_URL).status_code == 404
 
 
 def test_a_channel_that_the_hub_names_is_asked_at_once(world: World) -> None:
@@ -210,7 +211,7 @@ def test_a_hub_that_is_down_is_said_and_tried_again(world: World) -> None:
     assert world.hub.ask_back(world.page) == [200]
 
 
-@pytest.mark.parametrize("path", ["/pushed/kick", f"/pushed/youtube/{CHANNEL}"])
+@pytest.mark.parametrize("path", ["/pushed/kick", f"/pushed/youtube/{CHANNEL}/key"])
 def test_a_platform_that_push_does_not_name_is_not_answered(tmp_path: Path, store_url: str, path: str) -> None:
     page: FlaskClient = ManagedPage(tmp_path, store_url, TOKENS).visitor()
     assert page.post(path, data=b"{}", base_url=PUBLIC_URL).status_code == 404

@@ -136,11 +136,14 @@ class Fetcher:
 
     def run(self, platform: Platform, steps: Generator[Any, Any, T]) -> T:
         """What these steps return, which yield effects as a check does. Raises what they raise."""
-        (generator,) = self._run_checks(platform, [steps]).generators
-        if generator.error:
-            raise generator.error
-        result: T = generator.result
-        return result
+        (outcome,) = self.run_all(platform, [steps])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def run_all(self, platform: Platform, steps: Sequence[Generator[Any, Any, T]]) -> list[T | Exception]:
+        """What each of these returns or raises, all at once."""
+        return [each.error or each.result for each in self._run_checks(platform, steps).generators]
 
     def close(self) -> None:
         while self._pools:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 from typing import TYPE_CHECKING
 
@@ -47,18 +48,18 @@ class PushReceiver:
             self._push_store.note_seen(kick.NAME, message.id, SEEN_SECONDS)
         return OK
 
-    def answer_hub(self, channel: str, query: Mapping[str, str], now: float) -> str | None:
+    def answer_hub(self, channel: str, key: str, query: Mapping[str, str], now: float) -> str | None:
         """What the hub wants to hear before it begins or ends to tell of a channel; None where we asked for no such."""
         question, leases = websub.HubQuestion.of(query), self._push_store.websub_leases()
-        if question.topic != f"{websub.TOPIC}{channel}" or not websub.is_channel(channel):
+        if question.topic != f"{websub.TOPIC}{channel}" or not self._is_own(channel, key):
             return None
         if question.mode == "subscribe" and channel in leases:
             self._push_store.set_websub_lease(channel, now + question.lease)
             return question.challenge
         return question.challenge if question.mode == "unsubscribe" and channel not in leases else None
 
-    def receive_youtube(self, channel: str, signature: str, body: bytes, now: float) -> int:
-        if channel not in self._push_store.websub_leases():
+    def receive_youtube(self, channel: str, key: str, signature: str, body: bytes, now: float) -> int:
+        if not self._is_own(channel, key) or channel not in self._push_store.websub_leases():
             return NOT_FOUND
         secret = websub.channel_secret(self._push_store.secret(), channel)
         if not websub.is_signed(body, signature, secret):
@@ -66,6 +67,11 @@ class PushReceiver:
             return ACCEPTED  # as WebSub has it: whoever guesses learns nothing
         self._inbox.receive(websub.read_events(body, channel, now), now)
         return ACCEPTED
+
+    def _is_own(self, channel: str, key: str) -> bool:
+        """Whether this is an address that we gave to the hub."""
+        wanted = websub.callback_key(self._push_store.secret(), channel)
+        return websub.is_channel(channel) and hmac.compare_digest(wanted.encode(), key.encode(errors="replace"))
 
     def _refuse(self, platform: str, why: str) -> None:
         log.info("what came in the name of %s is not believed: %s", platform, why)

@@ -20,6 +20,7 @@ from livectl.live.polling import check_context, left_alone, unset_key
 from livectl.live.push import conduit, planning
 from livectl.live.push.conduit import PushProblem
 from livectl.live.push.eventsub import OFFLINE, ONLINE, Notified, Revoked, SeenMessages
+from livectl.live.push.planning import Subscribed
 from livectl.live.push.shards import Shard, SocketOpener
 from livectl.models import State
 
@@ -41,6 +42,7 @@ LEASE_SECONDS = 10.0  # of a shard, and of the upkeep: so soon another process t
 PLAN_SECONDS = 300.0  # between two looks at the follow list
 COUNT_SECONDS = 5.0  # ... and between two at its length: whoever is new is not kept waiting
 READ_SECONDS = 1800.0  # between two readings of what Twitch has
+LOOK_AGAIN_SECONDS = 60.0  # ... while a shard is not heard
 RETRY_SECONDS = 30.0  # after a failure
 LIMIT_SECONDS = 3600.0  # after Twitch has allowed fewer subscriptions than it had said
 REFUSED_SECONDS = 86_400.0  # until a streamer is tried again of whom Twitch will not tell
@@ -83,7 +85,7 @@ class TwitchPush:
         self._removing: list[str] = []
         self._next_read = self._next_plan = self._next_try = self._next_cover = self._budget_at = 0.0
         self._wanted = self._followed = 0
-        self._next_count = 0.0
+        self._next_count = self._look_again = 0.0
 
     def step(self, now: float) -> None:
         """Does what is due. PushProblem, or CheckFailed, says what is in the way."""
@@ -240,32 +242,34 @@ class TwitchPush:
         for subscription in removing:
             self._run(conduit.unsubscribe(subscription, context))
         self._forget(set(removing))
-        for key in adding:
-            self._waiting.pop(0)
-            self._subscribe(key, now)
+        self._waiting = self._waiting[len(adding) :]
+        steps = [conduit.subscribe(self._conduit, *key, context) for key in adding]
+        outcomes = self._fetcher.run_all(platforms.get(NAME), steps)
+        failures = [self._take(key, made, now) for key, made in zip(adding, outcomes, strict=True)]
         if adding or removing:
             self._note_covered(now)
+        for failure in filter(None, failures):
+            raise failure
 
-    def _subscribe(self, key: tuple[str, str], now: float) -> None:
+    def _take(self, key: tuple[str, str], made: Subscribed | Exception | None, now: float) -> Exception | None:
+        """Takes what came of a subscription. Returns what is in the way of more."""
         assert self._subscriptions is not None  # noqa: S101 - read before
-        try:
-            made = self._run(conduit.subscribe(self._conduit, *key, check_context(self._settings, NAME, now)))
-        except CheckFailed as failure:
-            if failure.state is not State.RATE_LIMITED:
-                raise
-            held = sum(each.cost for each in self._subscriptions.enabled.values())
-            self._limit, self._next_plan = (held, now + LIMIT_SECONDS), now
-            raise PushProblem(
-                f"Twitch takes no more than {held} subscriptions now",
-                "The most wanted are told of, the others are asked; it is tried again within an hour.",
-            ) from failure
-        except PushProblem:
-            self._next_read = now
-            raise
-        if made:
+        if isinstance(made, Subscribed):
             self._subscriptions.enabled[key] = made
-        else:
+            return None
+        if made is None:
             self._refused[key] = now + REFUSED_SECONDS
+            return None
+        if isinstance(made, PushProblem):  # Twitch has one that we do not know of
+            self._next_read = now
+        if not isinstance(made, CheckFailed) or made.state is not State.RATE_LIMITED:
+            return made
+        held = sum(each.cost for each in self._subscriptions.enabled.values())
+        self._limit, self._next_plan = (held, now + LIMIT_SECONDS), now
+        return PushProblem(
+            f"Twitch takes no more than {held} subscriptions now",
+            "The most wanted are told of, the others are asked; it is tried again within an hour.",
+        )
 
     def _forget(self, ids: set[str]) -> None:
         assert self._subscriptions is not None  # noqa: S101 - read before
@@ -298,7 +302,13 @@ class TwitchPush:
         """Puts off asking after those of whom Twitch tells, as long as all shards are heard."""
         if not self._is_keeper:
             return
-        since = self._heard_since(now)
+        try:
+            since = self._heard_since(now)
+        except PushProblem:
+            if now >= self._look_again:  # perhaps the conduit is gone: Twitch deletes those that nobody takes from
+                self._look_again, self._next_read = now + LOOK_AGAIN_SECONDS, now
+            raise
+        self._look_again = now + LOOK_AGAIN_SECONDS
         limits = self._limits[NAME]
         seconds = min(limits.fastest / COVER_STEPS, SLOWEST_COVER_SECONDS)
         if now < self._next_cover:

@@ -18,13 +18,13 @@ from livectl.live.platforms.parsing import is_number
 from livectl.live.polling import check_context, left_alone, unset_key
 from livectl.live.push import kick_webhook, planning, websub
 from livectl.live.push.conduit import PushProblem
+from livectl.live.push.planning import Subscribed
 from livectl.models import Request, State
 
 if TYPE_CHECKING:
     from livectl.live.network.fetcher import Fetcher
     from livectl.live.platforms.base import CheckContext
     from livectl.live.polling import LimitsByPlatform
-    from livectl.live.push.planning import Subscribed
     from livectl.live.push.push_store import PushStore
     from livectl.live.store import Store
     from livectl.settings import Settings
@@ -202,23 +202,32 @@ class KickPush(WebhookPush):
                 del enabled[key]
         adding, self._waiting = self._waiting[:count], self._waiting[count:]
         self._store.spend(limits, bool(removing) + len(adding), now)
-        for key in adding:
-            self._subscribe(enabled, key, now)
+        steps = [kick_webhook.subscribe(streamer_id, self.context(now)) for _, streamer_id in adding]
+        outcomes = self._fetcher.run_all(platforms.get(self.platform), steps)
+        failures = [self._take(enabled, key, made, now) for key, made in zip(adding, outcomes, strict=True)]
         self._note_covered(enabled, now)
+        for failure in filter(None, failures):
+            raise failure
 
-    def _subscribe(self, enabled: dict[tuple[str, str], Subscribed], key: tuple[str, str], now: float) -> None:
-        try:
-            made = self._run(kick_webhook.subscribe(key[1], self.context(now)))
-        except CheckFailed as failure:
-            if failure.state is State.RATE_LIMITED:
-                self._limit, self._next_plan = max(1, len(enabled)), now
-                cure = "The most wanted are told of, the others are asked; a verified application gets more."
-                raise PushProblem(f"Kick takes no more than {len(enabled)} subscriptions now", cure) from failure
-            raise
-        if made:
+    def _take(
+        self,
+        enabled: dict[tuple[str, str], Subscribed],
+        key: tuple[str, str],
+        made: Subscribed | Exception | None,
+        now: float,
+    ) -> Exception | None:
+        """Takes what came of a subscription. Returns what is in the way of more."""
+        if isinstance(made, Subscribed):
             enabled[key] = made
-        else:
+            return None
+        if made is None:
             self._refused[key] = now + REFUSED_SECONDS
+            return None
+        if not isinstance(made, CheckFailed) or made.state is not State.RATE_LIMITED:
+            return made
+        self._limit, self._next_plan = max(1, len(enabled)), now
+        cure = "The most wanted are told of, the others are asked; a verified application gets more."
+        return PushProblem(f"Kick takes no more than {len(enabled)} subscriptions now", cure)
 
     def _note_covered(self, enabled: dict[tuple[str, str], Subscribed], now: float) -> None:
         self._push_store.set_covered(self.platform, {streamer_id for _, streamer_id in enabled}, now)

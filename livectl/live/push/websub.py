@@ -24,6 +24,7 @@ HUB_URL = f"https://{HUB_HOST}/subscribe"
 TOPIC = "https://www.youtube.com/xml/feeds/videos.xml?channel_id="
 LEASE_SECONDS = 432_000.0  # five days, the usual and the longest that the hub grants
 MIN_LEASE_SECONDS, MAX_LEASE_SECONDS = 300.0, 30 * 86_400.0
+KEY_CHARS = 32
 RENEW_SHARE = 0.8  # of a lease is over when it is renewed
 ANSWER_SECONDS = 600.0  # until a hub that did not ask back is asked again
 CHANNEL = re.compile(r"UC[\w-]{22}", re.ASCII)
@@ -78,7 +79,7 @@ def plan(wanted: Mapping[str, float], leases: Mapping[str, float], asked: Mappin
 def build_request(mode: str, channel: str, public_url: str, secret: str) -> Request:
     """Asks the hub to begin (`subscribe`) or end (`unsubscribe`) telling of a channel."""
     form = {
-        "hub.callback": f"{public_url.rstrip('/')}/pushed/youtube/{channel}",
+        "hub.callback": f"{public_url.rstrip('/')}/pushed/youtube/{channel}/{callback_key(secret, channel)}",
         "hub.topic": f"{TOPIC}{channel}",
         "hub.mode": mode,
         "hub.verify": "async",
@@ -92,6 +93,11 @@ def build_request(mode: str, channel: str, public_url: str, secret: str) -> Requ
 def channel_secret(secret: str, channel: str) -> str:
     """What the hub signs with what it tells of a channel: another for each."""
     return hmac.new(secret.encode(), f"websub {channel}".encode(), hashlib.sha256).hexdigest()
+
+
+def callback_key(secret: str, channel: str) -> str:
+    """Ends the address that the hub is given for a channel: nobody else answers for it there."""
+    return hmac.new(secret.encode(), f"callback {channel}".encode(), hashlib.sha256).hexdigest()[:KEY_CHARS]
 
 
 def is_signed(body: bytes, header: str, secret: str) -> bool:
