@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
-from livectl.live.push import twitch_push
 from livectl.live.push.push_store import PushStore
 from livectl.live.push.service import PushService
 from livectl.live.store import Store
@@ -231,24 +230,3 @@ def test_as_many_are_told_of_as_the_limit_bears(
     assert eventsub.enabled("stream.online") == set(ids[2:])
     assert eventsub.enabled("stream.offline") == set()
     assert push_store.health("twitch").wanted == 6
-
-
-def test_a_conduit_that_is_gone_is_made_anew(
-    store: Store,
-    push_store: PushStore,
-    fakes: Fakes,
-    eventsub: PlayedEventSub,
-    push: Push,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(twitch_push, "LOOK_AGAIN_SECONDS", 1.0)
-    (ada,) = follow(store, fakes, 1)
-    push.start()
-    wait_until_covered(push_store, 1)
-    (gone,) = eventsub.conduits
-    eventsub.forget_conduit(gone)
-    wait_for(
-        lambda: gone not in eventsub.conduits and eventsub.enabled("stream.online") and eventsub.heard_shards() == 2
-    )
-    eventsub.go_live(ada, STARTED)
-    wait_for(lambda: began(store) == [ada])

@@ -121,17 +121,6 @@ class PlayedEventSub:
         session.connection.send(_message("session_reconnect", f"m{next(self._numbers)}", payload))
         return session.id
 
-    def forget_conduit(self, conduit: str) -> None:
-        """It is deleted, with all that led into it; its connections end."""
-        with self._lock:
-            del self.conduits[conduit]
-            sessions = [self.sessions[session] for session in self.shards.values() if session in self.sessions]
-            self.shards.clear()
-            self.subscriptions.clear()
-        for session in sessions:
-            session.ended.set()
-            session.connection.socket.shutdown(2)
-
     def send_raw(self, shard: int, text: str) -> None:
         self._shard_session(shard).connection.send(text)
 

@@ -42,7 +42,6 @@ LEASE_SECONDS = 10.0  # of a shard, and of the upkeep: so soon another process t
 PLAN_SECONDS = 300.0  # between two looks at the follow list
 COUNT_SECONDS = 5.0  # ... and between two at its length: whoever is new is not kept waiting
 READ_SECONDS = 1800.0  # between two readings of what Twitch has
-LOOK_AGAIN_SECONDS = 60.0  # ... while a shard is not heard
 RETRY_SECONDS = 30.0  # after a failure
 LIMIT_SECONDS = 3600.0  # after Twitch has allowed fewer subscriptions than it had said
 REFUSED_SECONDS = 86_400.0  # until a streamer is tried again of whom Twitch will not tell
@@ -85,7 +84,7 @@ class TwitchPush:
         self._removing: list[str] = []
         self._next_read = self._next_plan = self._next_try = self._next_cover = self._budget_at = 0.0
         self._wanted = self._followed = 0
-        self._next_count = self._look_again = 0.0
+        self._next_count = 0.0
 
     def step(self, now: float) -> None:
         """Does what is due. PushProblem, or CheckFailed, says what is in the way."""
@@ -302,13 +301,7 @@ class TwitchPush:
         """Puts off asking after those of whom Twitch tells, as long as all shards are heard."""
         if not self._is_keeper:
             return
-        try:
-            since = self._heard_since(now)
-        except PushProblem:
-            if now >= self._look_again:  # perhaps the conduit is gone: Twitch deletes those that nobody takes from
-                self._look_again, self._next_read = now + LOOK_AGAIN_SECONDS, now
-            raise
-        self._look_again = now + LOOK_AGAIN_SECONDS
+        since = self._heard_since(now)
         limits = self._limits[NAME]
         seconds = min(limits.fastest / COVER_STEPS, SLOWEST_COVER_SECONDS)
         if now < self._next_cover:
