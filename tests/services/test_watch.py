@@ -17,7 +17,7 @@ from livectl.models import Interval, Schedule
 from livectl.ops.beat import check_ins, run_store, watch
 from livectl.ops.beat.entries import to_beat_entry
 from livectl.ops.beat.heartbeats import Heartbeat
-from livectl.ops.beat.watch import BeatAtWork, ReportStream, RunWatch
+from livectl.ops.beat.watch import BeatAtWork, EntryLooks, ReportStream, RunWatch
 from livectl.ops.cluster import queues
 from livectl.ops.cluster.queues import Queue, QueueDepths
 from livectl.ops.deployment import OWN_APP_NAME, Deployment, own_layout
@@ -188,6 +188,17 @@ def test_ten_thousand_entries_cost_a_look_only_where_something_was_due(stage: St
     assert stage.look(10, beats=1) == []
     assert len(stage.watches[0]._looks.open) < 10
     print(f"two looks at 10,000 entries: {time.thread_time() - began:.3f} s of CPU")
+
+
+def test_each_of_many_open_entries_has_its_turn() -> None:
+    entries = {
+        f"e{number:04}": to_beat_entry(Schedule(name=f"e{number:04}", task="t.x", timing=Interval(60.0)))
+        for number in range(1_200)
+    }
+    looks = EntryLooks()
+    assert looks.take(entries, 0) == []
+    taken = [name for _ in range(3) for name in looks.take(entries, 120_000)]
+    assert set(taken) == set(entries)
 
 
 def test_what_runs_elsewhere_is_told_when_it_does_not_check_in_fails_or_takes_too_long(stage: Stage) -> None:

@@ -11,6 +11,7 @@ between tells nothing twice and loses nothing.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -88,22 +89,30 @@ class EntryLooks:
     def __init__(self) -> None:
         self._upcoming: list[tuple[int, str]] = []  # a heap of the next due instants
         self._latest: dict[str, int] = {}  # entry -> its latest due instant so far
+        self._next_due: dict[str, int] = {}
         self._identities: dict[str, str] = {}
         self.open: set[str] = set()  # whose last run may not have ended, or of which somebody was told
+        self._last_taken = ""
 
     def take(self, entries: Mapping[str, BeatEntry], now: int) -> list[str]:
         self._follow(entries, now)
         while self._upcoming and self._upcoming[0][0] <= now:
             due, name = heapq.heappop(self._upcoming)
-            if name not in entries or name not in self._identities:
+            if self._next_due.get(name) != due:  # it is gone, or due at other times since
                 continue
             latest = entries[name].due_times.latest(due, now)
             self._latest[name] = latest
             self.open.add(name)
             self._push(name, entries[name], latest)
-        names = sorted(self.open & entries.keys())
         self.open &= entries.keys()
-        return names[:MAX_ENTRIES_A_LOOK]
+        return self._next_in_turn(sorted(self.open))
+
+    def _next_in_turn(self, names: list[str]) -> list[str]:
+        """As many as one look bears, from where the last one stopped: nobody's turn never comes."""
+        start = bisect_right(names, self._last_taken)
+        taken = [*names[start:], *names[:start]][:MAX_ENTRIES_A_LOOK]
+        self._last_taken = taken[-1] if taken else ""
+        return taken
 
     def latest_due(self, name: str) -> int | None:
         return self._latest.get(name)
@@ -113,6 +122,7 @@ class EntryLooks:
         for name in self._identities.keys() - entries.keys():
             del self._identities[name]
             self._latest.pop(name, None)
+            self._next_due.pop(name, None)
         for name, entry in entries.items():
             identity = entry.due_times.identity
             if self._identities.get(name) != identity:
@@ -121,7 +131,9 @@ class EntryLooks:
                 self._push(name, entry, now)
 
     def _push(self, name: str, entry: BeatEntry, moment: int) -> None:
+        self._next_due.pop(name, None)
         if (due := entry.due_times.after(moment)) is not None:
+            self._next_due[name] = due
             heapq.heappush(self._upcoming, (due, name))
 
 
