@@ -109,7 +109,9 @@ def _measured(system: str, options: argparse.Namespace) -> tuple[float, float, f
         with (
             run_valkey(folder) as (socket, server),
             _worker(system, options, folder) as worker,
-            _process(folder, sys.executable, "exporter.py") if system == "events" else nullcontext() as exporter,
+            _process(folder, system, sys.executable, "exporter.py")
+            if system == "events"
+            else nullcontext() as exporter,
         ):
             pids = [worker, server, *((exporter,) if exporter else ())]
             store = redis.Redis(unix_socket_path=str(socket))
@@ -126,15 +128,16 @@ def _measured(system: str, options: argparse.Namespace) -> tuple[float, float, f
 
 def _worker(system: str, options: argparse.Namespace, folder: Path) -> AbstractContextManager[int]:
     words = ("-m", "livectl", "-A", "bench", "worker", "-c", str(options.concurrency), "-l", "WARNING")
-    return _process(folder, sys.executable, *words, *(("-E",) if system == "events" else ()))
+    return _process(folder, system, sys.executable, *words, *(("-E",) if system == "events" else ()))
 
 
 @contextmanager
-def _process(folder: Path, *argv: str) -> Iterator[int]:
+def _process(folder: Path, system: str, *argv: str) -> Iterator[int]:
     path = folder / "v.sock"
     environ = os.environ | {
         "BENCH_BROKER": f"redis+socket://{path}",
         "LIVECTL_STORE": f"unix://{path}",
+        "BENCH_COUNTS": str(int(system == "livectl")),
         "LIVECTL_HOME": str(folder / "home"),
         "PYTHONPATH": f"{Path.cwd()}:{folder}",
     }
