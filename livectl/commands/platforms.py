@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from livectl.context import CommandContext, pass_command_context
-from livectl.render import Column, View, sentence, table
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from livectl.models import Streamer
+    from livectl.render import View
     from livectl.settings import Settings
-
-PLATFORM_COLUMNS = (
-    Column("platform", "whole"),
-    Column("at once", "number", rank=2),
-    Column("budget", "number", rank=1),
-    Column("watched", rank=4),
-    Column("key", least=24),
-    Column("addresses", rank=3, least=16),
-)
 
 
 @click.command()
@@ -65,7 +56,8 @@ def _listed(context: CommandContext) -> set[str]:
         return set()
 
 
-class PlatformView(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class PlatformView:
     """One platform under the user's settings."""
 
     platform: str
@@ -83,16 +75,27 @@ class PlatformView(msgspec.Struct, frozen=True, kw_only=True):
 
 def _platforms_view(settings: Settings, listed: Collection[str]) -> View:
     from livectl.live import platforms
+    from livectl.render import Column, table
 
+    columns = (
+        Column("platform", "whole"),
+        Column("at once", "number", rank=2),
+        Column("budget", "number", rank=1),
+        Column("watched", rank=4),
+        Column("key", least=24),
+        Column("addresses", rank=3, least=16),
+    )
     views = [_describe(name, settings, listed) for name in platforms.names()]
     words = [
         (view.platform, str(view.batch or ""), view.budget, _watch_words(view), _key_words(view)) for view in views
     ]
     rows = [(*row, view.problem or _site(view)) for row, view in zip(words, views, strict=True)]
-    return table(PLATFORM_COLUMNS, rows, views, empty="no platforms")
+    return table(columns, rows, views, empty="no platforms")
 
 
 def _address_view(streamer: Streamer) -> View:
+    from livectl.render import sentence
+
     data = {"platform": streamer.platform, "id": streamer.id, "url": streamer.url}
     return sentence(f"{streamer.platform}/{streamer.id}", data)
 
