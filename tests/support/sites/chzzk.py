@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 
 def site(plan: Plan, request: SiteRequest) -> SiteResponse:
+    if request.path.endswith("/v1/lives"):
+        return live_list(plan)
     streamer_id = request.path.split("/channels/")[1].split("/")[0]
     scene = plan.scene("chzzk", streamer_id)
     if scene.kind == "not_found":
@@ -34,4 +36,20 @@ def site(plan: Plan, request: SiteRequest) -> SiteResponse:
     return json_response({"code": 200, "message": None, "content": content})
 
 
-HOSTS = {"api.chzzk.naver.com": site}
+def live_list(plan: Plan) -> SiteResponse:
+    """Everybody who is live, on one page."""
+    rows = [
+        {
+            "channelId": streamer_id,
+            "channelName": "누군가",
+            "liveTitle": scene.title,
+            "concurrentUserCount": scene.viewers,
+            "openDate": local_time(scene.started, EAST_9),
+        }
+        for (platform, streamer_id), scene in plan.scenes.items()
+        if platform == "chzzk" and scene.kind in ON_AIR
+    ]
+    return json_response({"code": 200, "message": None, "content": {"data": rows, "page": {"next": None}}})
+
+
+HOSTS = dict.fromkeys(("api.chzzk.naver.com", "openapi.chzzk.naver.com"), site)
