@@ -115,10 +115,10 @@ def _measured(system: str, options: argparse.Namespace) -> tuple[float, float, f
         ):
             pids = [worker, server, *((exporter,) if exporter else ())]
             store = redis.Redis(unix_socket_path=str(socket))
-            _run(store, FIRST_JOBS, 0.0, options.size)
+            run_jobs(store, FIRST_JOBS, 0.0, options.size)
             time.sleep(1.0)
             before = [cpu_seconds(pid) for pid in pids]
-            _run(store, options.jobs, options.rate, options.size)
+            run_jobs(store, options.jobs, options.rate, options.size)
             time.sleep(1.0)  # until the last is counted
             spent = [cpu_seconds(pid) - cpu for pid, cpu in zip(pids, before, strict=True)]
     worker_s, server_s, exporter_s = (*spent, 0.0)[:3]
@@ -145,7 +145,7 @@ def _process(folder: Path, system: str, *argv: str) -> Iterator[int]:
         yield pid
 
 
-def _run(store: redis.Redis, jobs: int, rate: float, size: int) -> None:
+def run_jobs(store: redis.Redis, jobs: int, rate: float, size: int) -> None:
     """Puts jobs into the queue, at a rate, and waits until all are done."""
     messages = [job_message("bench.work", size) for _ in range(jobs)]
     step = max(1, round(rate * STEP_S)) if rate else jobs
