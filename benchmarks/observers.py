@@ -6,7 +6,8 @@ One stock app, whose jobs do nothing, on a Valkey of its own for each arm, and o
 `livectl`  `livectl worker`, which notes its jobs itself: no observer, no events
 `flower`   `celery worker -E`, and Flower as it is by default
 `counter`  `celery worker -E`, and a reader that counts each event as celery-exporter does: Celery's Receiver and
-           State, a counter and a histogram of Prometheus. It is played: celery-exporter was not built here
+           State, a counter and a histogram of Prometheus. It is played: celery-exporter 1.5.1, the newest in the
+           package index, has no wheel, and its source does not build with the maturin of today
 `beat`     `celery worker -E`, and `livectl beat`, which reads the events into the same history
 
 Memory is what is resident after a quarter of the jobs and after all. `kept` is what the server holds more, a job, when
@@ -26,6 +27,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.error import URLError
 from urllib.request import urlopen
 
 import redis
@@ -214,7 +216,7 @@ def _seen(arm: str, store: redis.Redis, port: int) -> float:
         try:
             with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
                 return sum(float(number) for number in SUCCEEDED.findall(answer.read()))
-        except OSError:  # it has not begun yet
+        except URLError:  # it has not begun yet
             return 0.0
     numbers: Any = store.hgetall(NUMBERS_KEY)
     return sum(series.fields.get(JobState.SUCCEEDED, 0) for series in parse_series(numbers, "bench")["job"])
