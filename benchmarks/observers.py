@@ -7,7 +7,7 @@ One stock app, whose jobs do nothing, on a Valkey of its own for each arm, and o
 `flower`   `celery worker -E`, and Flower as it is by default
 `counter`  `celery worker -E`, and a reader that counts each event as celery-exporter does: Celery's Receiver and
            State, a counter and a histogram of Prometheus. It is played: celery-exporter 1.5.1, the newest in the
-           package index, has no wheel, and its source does not build with the maturin of today
+           package index, has no wheel, and its source needs a maturin before 0.14 and crates that were out of reach
 `beat`     `celery worker -E`, and `livectl beat`, which reads the events into the same history
 
 Memory is what is resident after a quarter of the jobs and after all. `kept` is what the server holds more, a job, when
