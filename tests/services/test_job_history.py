@@ -147,7 +147,7 @@ def work_off() -> None:
 def test_a_worker_notes_what_runs_and_how_it_ends_and_counts_where_nothing_is_kept(
     store: Redis, store_url: str
 ) -> None:
-    task = Celery("shop", broker="memory://", set_as_current=False).task(name="shop.mail")(work_off)
+    task = Celery("shop", broker="memory://", set_as_current=False).task(name="shop.mail", shared=False)(work_off)
     kept, counted = (JobEventRecorder(Address.parse(store_url), "shop", History(jobs=jobs)) for jobs in (9, 0))
     kept.record_start(task, "a")
     assert kept.flush()

@@ -231,7 +231,7 @@ def test_failed_jobs_of_a_task_and_one_that_goes_on_are_told_once_by_two_beats(s
     recorder = JobEventRecorder(Address.parse(store_url), OWN_APP_NAME)
     recorder.expects = expected_of(lambda: stage.tasks)
     app = Celery(OWN_APP_NAME, broker="memory://", set_as_current=False)
-    mail, other = (app.task(name=name)(work_off) for name in ("shop.mail", "other"))
+    mail, other = (app.task(name=name, shared=False)(work_off) for name in ("shop.mail", "other"))
 
     def work(task: Any, job_id: str, error: Exception | None = None) -> None:
         recorder.record_start(task, job_id)
