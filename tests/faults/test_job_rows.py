@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -21,7 +20,7 @@ Plays: TypeAlias = dict[tuple[str, str], Future[Result]]
 
 ROWS = (*worker_rows.ROWS, *broker_rows.ROWS, *message_rows.ROWS)
 PLAYED = [(row, setup) for row in ROWS for setup in row.short_setups]
-SEED = random.randrange(1_000_000)
+SEED = 14  # the same in each run; `make faults` takes others
 SIDE_BY_SIDE = 3  # rows wait most of their time
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.acceptance
 
 ROWS = (*live_rows.ROWS, *beat_rows.ROWS, *data_rows.ROWS, *alert_rows.ROWS)
 PLAYED = {f"{row.name}-{setup}": (row, setup) for row in ROWS for setup in row.short_setups}
-SEED = random.randrange(1_000_000)
+SEED = 14  # the same in each run; `make faults` takes others
 SIDE_BY_SIDE = 4  # rows wait most of their time
 
 
