@@ -156,7 +156,7 @@ def make_app(url: str) -> Celery:
     broker = url.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
     app = Celery("t", broker=broker, backend=broker)
     app.conf.task_ignore_result = True
-    app.task(name="t.note", shared=False)(_note)
+    app.task(name="t.note")(_note)
     app.finalize()
     return app
 
