@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from livectl.live.push.inbox import PushEvent
-    from livectl.live.push.webhook_push import WebhookPush
+    from livectl.live.push.source import PushSource
     from livectl.settings import Settings
 
 STEP_SECONDS = 1.0
@@ -52,7 +52,7 @@ class PushService:
         token = token_hex(8)
         shared = settings, self._store, self._push_store, limits
         self._twitch: TwitchPush | None = None
-        self._sources: dict[str, TwitchPush | WebhookPush] = {}
+        self._sources: dict[str, PushSource] = {}
         if "twitch" in settings.push:
             self._twitch = TwitchPush(*shared, self._fetcher, routes, token)
             self._sources["twitch"] = self._twitch

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import queue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from livectl import extras
 from livectl.live import platforms
@@ -16,17 +16,16 @@ from livectl.live.platforms import oauth
 from livectl.live.platforms.base import CheckFailed
 from livectl.live.platforms.parsing import is_number
 from livectl.live.platforms.twitch import NAME
-from livectl.live.polling import check_context, left_alone, unset_key
+from livectl.live.polling import left_alone, unset_key
 from livectl.live.push import conduit, planning
 from livectl.live.push.conduit import PushProblem
 from livectl.live.push.eventsub import OFFLINE, ONLINE, Notified, Revoked, SeenMessages
 from livectl.live.push.planning import Subscribed
 from livectl.live.push.shards import Shard, SocketOpener
+from livectl.live.push.source import LEASE_SECONDS, PushSource
 from livectl.models import State
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from livectl.errors import LivectlError
     from livectl.live.network.fetcher import Fetcher
     from livectl.live.network.routes import Routes
@@ -38,15 +37,12 @@ if TYPE_CHECKING:
     from livectl.settings import Settings
 
 SHARDS = 2  # so that one connection that is lost costs a part of the subscriptions; they bear far more than we have
-LEASE_SECONDS = 10.0  # of a shard, and of the upkeep: so soon another process takes over
 PLAN_SECONDS = 300.0  # between two looks at the follow list
 COUNT_SECONDS = 5.0  # ... and between two at its length: whoever is new is not kept waiting
 READ_SECONDS = 1800.0  # between two readings of what Twitch has
 RETRY_SECONDS = 30.0  # after a failure
 LIMIT_SECONDS = 3600.0  # after Twitch has allowed fewer subscriptions than it had said
 REFUSED_SECONDS = 86_400.0  # until a streamer is tried again of whom Twitch will not tell
-MAX_CHANGES = 20  # of subscriptions in one step, so that leases are renewed in time
-BUDGET_SHARE = 0.5  # of what the platform may be asked: the rest is for those who are polled
 COVER_STEPS = 3  # renewals in the shortest interval of polling
 SLOWEST_COVER_SECONDS = 5.0
 WHY_EXTRA = "it tells over a WebSocket, by the package websockets, which is not installed"
@@ -56,8 +52,12 @@ KEYS_CURE = "Set client_id and client_secret under platforms.twitch in livectl.y
 log = logging.getLogger(__name__)
 
 
-class TwitchPush:
-    """One process's part in it. `step` is called every second or so, and `close` at the end."""
+class TwitchPush(PushSource):
+    """One process's part in it: its shards, and what is kept up where it is its turn."""
+
+    platform = NAME
+    max_changes = 20
+    budget_share = 0.5
 
     def __init__(
         self,
@@ -69,32 +69,29 @@ class TwitchPush:
         routes: Routes,
         token: str,
     ) -> None:
-        self._settings, self._store, self._push_store = settings, store, push_store
-        self._limits, self._fetcher, self._token = limits, fetcher, token
+        super().__init__(settings, store, push_store, limits, fetcher, token)
         self._opener, self._seen = SocketOpener(routes), SeenMessages()
         self._shards: dict[int, Shard] = {}
         self._told: queue.SimpleQueue[Notified | Revoked] = queue.SimpleQueue()
         self._revocations: queue.SimpleQueue[Revoked] = queue.SimpleQueue()
-        self._is_keeper = False
         self._conduit = ""
         self._subscriptions: Subscriptions | None = None
         self._refused: dict[tuple[str, str], float] = {}  # of which Twitch will not tell, until when
         self._limit: tuple[int, float] | None = None  # fewer subscriptions than Twitch says, until when
         self._waiting: list[tuple[str, str]] = []  # to be subscribed to
         self._removing: list[str] = []
-        self._next_read = self._next_plan = self._next_try = self._next_cover = self._budget_at = 0.0
+        self._next_read = self._next_plan = self._next_try = self._next_cover = 0.0
         self._wanted = self._followed = 0
         self._next_count = 0.0
 
     def step(self, now: float) -> None:
-        """Does what is due. PushProblem, or CheckFailed, says what is in the way."""
         if not extras.is_installed("eventsub"):
             raise PushProblem(WHY_EXTRA, f"Install it: {extras.install_command('eventsub')}")
         if problem := unset_key(self._settings, NAME):
             raise PushProblem(problem, KEYS_CURE)
-        if not oauth.has_client_keys(check_context(self._settings, NAME, now)):
+        if not oauth.has_client_keys(self._context(now)):
             raise PushProblem(NO_KEYS, KEYS_CURE)
-        self._is_keeper = self._push_store.hold("push/twitch", self._token, LEASE_SECONDS)
+        self._hold_upkeep()
         failure: LivectlError | None = None
         for part in (self._keep_up, self._keep_shards, self._cover):
             try:
@@ -104,10 +101,8 @@ class TwitchPush:
         if failure:
             raise failure
 
-    @property
-    def is_keeper(self) -> bool:
-        """Whether this process says how it fares."""
-        return self._is_keeper
+    def is_id(self, streamer_id: str) -> bool:
+        return is_number(streamer_id)
 
     def _keep_up(self, now: float) -> None:
         if now < self._next_try:
@@ -133,23 +128,19 @@ class TwitchPush:
             return events
 
     def close(self) -> None:
-        """Gives up what this process holds, so that another takes over at once."""
         for shard in self._shards.values():
             shard.stop()
         for number in self._shards:
             self._push_store.note(NAME, **{f"heard:{number}": None})
-            self._push_store.release(f"push/twitch/{number}", self._token)
-        self._push_store.release("push/twitch", self._token)
+            self._push_store.release(f"{self._lease}/{number}", self._token)
+        super().close()
         for shard in self._shards.values():
             shard.join(2.0)
-
-    def _run(self, steps: Generator[Any, Any, Any]) -> Any:
-        return self._fetcher.run(platforms.get(NAME), steps)
 
     def _find_conduit(self, now: float) -> None:
         known = self._push_store.notes(NAME).get("conduit", "")
         if self._is_keeper and (not self._conduit or known != self._conduit or now >= self._next_read):
-            known = self._run(conduit.find_or_make(known, SHARDS, check_context(self._settings, NAME, now)))
+            known = self._run(conduit.find_or_make(known, SHARDS, self._context(now)))
             self._push_store.note(NAME, conduit=known)
         if known != self._conduit:
             self._conduit, self._subscriptions = known, None
@@ -160,7 +151,7 @@ class TwitchPush:
     def _keep_shards(self, now: float) -> None:
         for number in range(SHARDS) if self._conduit else ():
             shard = self._shards.get(number)
-            if not self._push_store.hold(f"push/twitch/{number}", self._token, LEASE_SECONDS):
+            if not self._push_store.hold(f"{self._lease}/{number}", self._token, LEASE_SECONDS):
                 if shard:  # this process was away for so long that another has it
                     self._shards.pop(number).stop()
                 continue
@@ -179,8 +170,7 @@ class TwitchPush:
         """Called by a shard's own thread."""
         import time
 
-        context = check_context(self._settings, NAME, time.time())
-        self._run(conduit.assign(self._conduit, {number: session}, context))
+        self._run(conduit.assign(self._conduit, {number: session}, self._context(time.time())))
 
     def _heard_since(self, now: float) -> float:
         """Since when all shards are heard without a break. PushProblem while one is not."""
@@ -194,7 +184,7 @@ class TwitchPush:
     # Subscriptions
 
     def _keep_subscriptions(self, now: float) -> None:
-        context = check_context(self._settings, NAME, now)
+        context = self._context(now)
         self._take_revocations()
         if self._subscriptions is None or now >= self._next_read:
             self._subscriptions = self._run(conduit.read_subscriptions(self._conduit, context))
@@ -214,11 +204,9 @@ class TwitchPush:
     def _plan(self, now: float) -> None:
         assert self._subscriptions is not None  # noqa: S101 - read before
         self._next_plan = now + PLAN_SECONDS
-        followed = self._push_store.followed(NAME)
-        wants = {each: planning.want(weight, packed) for each, weight, packed in followed if is_number(each)}
         self._refused = {key: until for key, until in self._refused.items() if until > now}
         limit = self._limit[0] if self._limit and self._limit[1] > now else self._subscriptions.max_cost
-        plan = planning.plan(wants, (ONLINE, OFFLINE), self._subscriptions.enabled, limit, self._refused)
+        plan = planning.plan(self._wants(), (ONLINE, OFFLINE), self._subscriptions.enabled, limit, self._refused)
         self._waiting, self._removing = plan.add, [*self._subscriptions.broken, *plan.remove]
         self._wanted = plan.wanted
         self._note_covered(now)
@@ -229,15 +217,12 @@ class TwitchPush:
 
     def _change(self, now: float) -> None:
         """Some changes: those that make room come first."""
-        limits, context = self._limits[NAME], check_context(self._settings, NAME, now)
-        elapsed = min(now - self._budget_at, MAX_CHANGES / (limits.rate * BUDGET_SHARE))
-        count = min(MAX_CHANGES, int(limits.rate * BUDGET_SHARE * elapsed))
+        count, context = self._allowed_changes(now), self._context(now)
         if count < 1:
             return
-        self._budget_at = now
         removing, self._removing = self._removing[:count], self._removing[count:]
         adding = self._waiting[: count - len(removing)]
-        self._store.spend(limits, len(removing) + len(adding), now)
+        self._store.spend(self._limits[NAME], len(removing) + len(adding), now)
         for subscription in removing:
             self._run(conduit.unsubscribe(subscription, context))
         self._forget(set(removing))

@@ -8,28 +8,21 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from typing import TYPE_CHECKING, Any
+from abc import abstractmethod
+from typing import Any
 
 from livectl import extras
 from livectl.live import platforms
 from livectl.live.platforms import kick, oauth, youtube
 from livectl.live.platforms.base import CheckFailed
 from livectl.live.platforms.parsing import is_number
-from livectl.live.polling import check_context, left_alone, unset_key
+from livectl.live.polling import left_alone, unset_key
 from livectl.live.push import kick_webhook, planning, websub
 from livectl.live.push.conduit import PushProblem
 from livectl.live.push.planning import Subscribed
+from livectl.live.push.source import PushSource
 from livectl.models import Request, State
 
-if TYPE_CHECKING:
-    from livectl.live.network.fetcher import Fetcher
-    from livectl.live.platforms.base import CheckContext
-    from livectl.live.polling import LimitsByPlatform
-    from livectl.live.push.push_store import PushStore
-    from livectl.live.store import Store
-    from livectl.settings import Settings
-
-LEASE_SECONDS = 10.0
 PROBE_SECONDS = 30.0  # between two looks whether the public address leads to our page
 BELIEVED_SECONDS = 75.0  # after such a look: two may fail, as a web server that starts anew lets them
 PLAN_SECONDS = 60.0  # between two looks at the follow list
@@ -38,8 +31,6 @@ KEY_SECONDS = 86_400.0  # Kick's public key is read once a day
 NEW_KEY_SECONDS = 300.0  # ... and so soon when something does not fit it
 RETRY_SECONDS = 30.0
 REFUSED_SECONDS = 86_400.0
-MAX_CHANGES = 10
-BUDGET_SHARE = 0.25
 COVER_SECONDS = 5.0
 KEY_NAME = "push-public-key"
 WHY_EXTRA = "what Kick signs is verified with the package cryptography, which is not installed"
@@ -54,33 +45,19 @@ def probe_answer(secret: str, nonce: str) -> str:
     return hmac.new(secret.encode(), f"probe {nonce}".encode(errors="replace"), hashlib.sha256).hexdigest()
 
 
-class WebhookPush:
+class WebhookPush(PushSource):
     """What both have in common: who does it, and whether the address leads to our page."""
 
-    platform: str
+    max_changes = 10
+    budget_share = 0.25
 
-    def __init__(
-        self,
-        settings: Settings,
-        store: Store,
-        push_store: PushStore,
-        limits: LimitsByPlatform,
-        fetcher: Fetcher,
-        token: str,
-    ) -> None:
-        self._settings, self._store, self._push_store = settings, store, push_store
-        self._limits, self._fetcher, self._token = limits, fetcher, token
-        self._is_keeper = False
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self._probed_at, self._next_probe, self._since = 0.0, 0.0, 0.0
         self._next_try = self._next_plan = 0.0
 
-    @property
-    def is_keeper(self) -> bool:
-        return self._is_keeper
-
     def step(self, now: float) -> None:
-        """Does what is due. PushProblem, or CheckFailed, says what is in the way."""
-        self._is_keeper = self._push_store.hold(f"push/{self.platform}", self._token, LEASE_SECONDS)
+        self._hold_upkeep()
         if not self._is_keeper:
             self._probed_at = 0.0
             return
@@ -96,19 +73,14 @@ class WebhookPush:
             self._next_try = now
         self.cover(now)
 
+    @abstractmethod
     def keep_up(self, url: str, now: float) -> None:
-        raise NotImplementedError
+        """Asks the platform for what is wanted and not there yet."""
 
     def cover(self, now: float) -> None:
         """Notes that it is heard."""
         if now < self._probed_at + BELIEVED_SECONDS:
             self._push_store.note(self.platform, until=self._probed_at + BELIEVED_SECONDS, since=self._since)
-
-    def close(self) -> None:
-        self._push_store.release(f"push/{self.platform}", self._token)
-
-    def context(self, now: float) -> CheckContext:
-        return check_context(self._settings, self.platform, now)
 
     def _probe(self, url: str, now: float) -> None:
         """Asks our own page by its public address. PushProblem when somebody else answers, or nobody."""
@@ -124,12 +96,6 @@ class WebhookPush:
             self._since = now
         self._probed_at = now
 
-    def wants(self) -> dict[str, float]:
-        """How much each streamer is wanted whom the platform could tell of."""
-        followed = self._push_store.followed(self.platform)
-        is_id = is_number if self.platform == kick.NAME else websub.is_channel
-        return {each: planning.want(weight, packed) for each, weight, packed in followed if is_id(each)}
-
 
 class KickPush(WebhookPush):
     """Keeps the subscriptions at Kick equal to the follow list, the most wanted first."""
@@ -143,22 +109,25 @@ class KickPush(WebhookPush):
         self._waiting: list[tuple[str, str]] = []
         self._removing: list[str] = []
         self._limit = kick_webhook.MAX_COST
-        self._next_read = self._next_key = self._next_cover = self._changed_at = self._key_at = 0.0
+        self._next_read = self._next_key = self._next_cover = self._key_at = 0.0
         self._refused_messages = 0
         self._wanted = 0
+
+    def is_id(self, streamer_id: str) -> bool:
+        return is_number(streamer_id)
 
     def keep_up(self, url: str, now: float) -> None:
         if problem := unset_key(self._settings, self.platform):
             raise PushProblem(problem, "Set it, or take kick out of `push`.")
         if not extras.is_installed("push"):
             raise PushProblem(WHY_EXTRA, f"Install it: {extras.install_command('push')}")
-        if not oauth.has_client_keys(self.context(now)):
+        if not oauth.has_client_keys(self._context(now)):
             cure = "Set client_id and client_secret under platforms.kick in livectl.yaml."
             raise PushProblem("it tells only an application of yours", cure)
         if now >= self._next_key or (now >= self._key_at + NEW_KEY_SECONDS and self._has_refused_more()):
             self._read_key(now)
         if self._enabled is None or now >= self._next_read:
-            self._enabled = self._run(kick_webhook.read_subscriptions(self.context(now)))
+            self._enabled = self._run(kick_webhook.read_subscriptions(self._context(now)))
             self._next_read, self._next_plan = now + READ_SECONDS, now
         if now >= self._next_plan:
             self._plan(self._enabled, now)
@@ -167,7 +136,7 @@ class KickPush(WebhookPush):
 
     def _read_key(self, now: float) -> None:
         self._next_key, self._key_at = now + KEY_SECONDS, now
-        key = self._run(kick_webhook.read_public_key(self.context(now)))
+        key = self._run(kick_webhook.read_public_key(self._context(now)))
         self._store.cache_set(self.platform, KEY_NAME, key, 2 * KEY_SECONDS)
 
     def _has_refused_more(self) -> bool:
@@ -184,25 +153,22 @@ class KickPush(WebhookPush):
     def _plan(self, enabled: dict[tuple[str, str], Subscribed], now: float) -> None:
         self._next_plan = now + PLAN_SECONDS
         self._refused = {key: until for key, until in self._refused.items() if until > now}
-        plan = planning.plan(self.wants(), (kick_webhook.EVENT,), enabled, self._limit, self._refused)
+        plan = planning.plan(self._wants(), (kick_webhook.EVENT,), enabled, self._limit, self._refused)
         self._waiting, self._removing, self._wanted = plan.add, plan.remove, plan.wanted
         self._note_covered(enabled, now)
 
     def _change(self, enabled: dict[tuple[str, str], Subscribed], now: float) -> None:
-        limits = self._limits[self.platform]
-        rate = limits.rate * BUDGET_SHARE
-        count = int(min(MAX_CHANGES, rate * min(now - self._changed_at, MAX_CHANGES / rate)))
+        count = self._allowed_changes(now)
         if count < 1:
             return
-        self._changed_at = now
         removing, self._removing = self._removing[:count], self._removing[count:]
         if removing:
-            self._run(kick_webhook.unsubscribe(removing, self.context(now)))
+            self._run(kick_webhook.unsubscribe(removing, self._context(now)))
             for key in [key for key, subscribed in enabled.items() if subscribed.id in removing]:
                 del enabled[key]
         adding, self._waiting = self._waiting[:count], self._waiting[count:]
-        self._store.spend(limits, bool(removing) + len(adding), now)
-        steps = [kick_webhook.subscribe(streamer_id, self.context(now)) for _, streamer_id in adding]
+        self._store.spend(self._limits[self.platform], bool(removing) + len(adding), now)
+        steps = [kick_webhook.subscribe(streamer_id, self._context(now)) for _, streamer_id in adding]
         outcomes = self._fetcher.run_all(platforms.get(self.platform), steps)
         failures = [self._take(enabled, key, made, now) for key, made in zip(adding, outcomes, strict=True)]
         self._note_covered(enabled, now)
@@ -233,9 +199,6 @@ class KickPush(WebhookPush):
         self._push_store.set_covered(self.platform, {streamer_id for _, streamer_id in enabled}, now)
         self._push_store.note(self.platform, covered=len(enabled), wanted=self._wanted)
 
-    def _run(self, steps: Any) -> Any:
-        return self._fetcher.run(platforms.get(self.platform), steps)
-
 
 class WebSubPush(WebhookPush):
     """Keeps the leases at YouTube's hub. It is often late: nobody is asked less often because of it."""
@@ -247,16 +210,20 @@ class WebSubPush(WebhookPush):
         self._asked: dict[str, float] = {}
         self._work = websub.HubWork([], [])
 
+    def is_id(self, streamer_id: str) -> bool:
+        return websub.is_channel(streamer_id)
+
     def keep_up(self, url: str, now: float) -> None:
         if now >= self._next_plan:
             self._next_plan = now + PLAN_SECONDS
-            wants, leases = self.wants(), self._push_store.websub_leases()
+            wants, leases = self._wants(), self._push_store.websub_leases()
             self._asked = {channel: at for channel, at in self._asked.items() if channel in wants}
             self._work = websub.plan(wants, leases, self._asked, now)
             told = sum(leases.get(channel, 0.0) > now for channel in wants)
             self._push_store.note(self.platform, covered=told, wanted=len(wants))
-        ending = [("unsubscribe", self._work.unsubscribe.pop()) for _ in self._work.unsubscribe[:MAX_CHANGES]]
-        asking = [("subscribe", self._work.subscribe.pop(0)) for _ in self._work.subscribe[: MAX_CHANGES - len(ending)]]
+        most, work = self.max_changes, self._work
+        ending = [("unsubscribe", work.unsubscribe.pop()) for _ in work.unsubscribe[:most]]
+        asking = [("subscribe", work.subscribe.pop(0)) for _ in work.subscribe[: most - len(ending)]]
         if ending or asking:
             self._ask_hub([*ending, *asking], url, now)
 
