@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-import redis
 
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer
@@ -15,7 +14,7 @@ from tests.support.played_list import Faults, PlayedSite
 from tests.support.played_sweeps import Followed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import redis
 
 START = 1_790_000_000.0
 HOUR = 3600.0
@@ -23,12 +22,6 @@ CHECK = PollingLimits(platform="p", batch=1, rate=0.0005, mode="uniform")
 LIST = msgspec.structs.replace(CHECK, source="list", listed=True, shown_for=500.0)
 HINT = msgspec.structs.replace(LIST, source="hint")
 ROUGH = Faults(holes=0.02, doubles=0.05, failures=0.01, cuts=0.001, failed_checks=0.02, late_rows=0.3)
-
-
-@pytest.fixture
-def client(store_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(store_url, decode_responses=True) as client:
-        yield client
 
 
 @pytest.fixture

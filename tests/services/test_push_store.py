@@ -6,29 +6,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-import redis
 
 from livectl.live.push.push_store import COVER_BATCH, PushStore
-from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import redis
+
+    from livectl.live.store import Store
 
 START = 1_800_000_000.0
 LIMITS = PollingLimits(platform="demo", batch=1, rate=100.0, mode="uniform", fastest=15.0, slowest=900.0)
 RENEWED_EVERY, AHEAD = 5.0, 10.0
-
-
-@pytest.fixture
-def client(store_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(store_url, decode_responses=True) as opened:
-        yield opened
-
-
-@pytest.fixture
-def store(client: redis.Redis) -> Store:
-    return Store(client)
 
 
 @pytest.fixture

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import redis
 
 from livectl.live.push.push_store import PushStore
 from livectl.live.push.service import PushService
-from livectl.live.store import Store
 from livectl.models import Streamer
 from livectl.secret import Secret
 from livectl.settings import Network, PlatformSettings, Settings
@@ -24,18 +22,11 @@ from tests.support.waiting import wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import redis
+
+    from livectl.live.store import Store
+
 STARTED = 1_790_000_000
-
-
-@pytest.fixture
-def client(store_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(store_url, decode_responses=True) as opened:
-        yield opened
-
-
-@pytest.fixture
-def store(client: redis.Redis) -> Store:
-    return Store(client)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import redis
@@ -13,18 +13,9 @@ from livectl.live.store import Store
 from livectl.models import Change, Observation, PollingLimits, State, Streamer
 from tests.support.web_pages import follow, go_live, make_streamer, prepared_store
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 START = 1_800_000_000.0
 LIMITS = PollingLimits(platform="demo", batch=50, rate=10.0, keys="mine")
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
-
-
-@pytest.fixture
-def client(store_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(store_url, decode_responses=True) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,18 +12,9 @@ import redis
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 START = 1_800_000_000.0
 LEASE = 60.0
 LIMITS = PollingLimits(platform="demo", batch=10, rate=1.0, keys="mine", mode="uniform")
-
-
-@pytest.fixture
-def client(store_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(store_url, decode_responses=True) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import redis
 
 from livectl.errors import ServerError
 from livectl.live import store_copies, store_follows, store_upkeep
@@ -16,18 +15,13 @@ from livectl.models import Observation, PollingLimits, State, Streamer, Unresolv
 from tests.services.test_live_commands import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    import redis
 
 START = 1_800_000_000.0
 LIMITS = PollingLimits(platform="demo", batch=50, rate=10.0)
 OLD_ROW = '{"state":"offline","seen":1800000001,"since":1800000001,"first":1800000001,"ended":1800000000}'
-
-
-@pytest.fixture
-def client(store_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(store_url, decode_responses=True) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import redis
 
 from livectl.live import lua_scripts, store_follows
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer, UnresolvedFollow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+
+    import redis
 
 START = 1_800_000_000.0
 LIMITS = PollingLimits(platform="demo", batch=50, rate=10.0)
@@ -20,12 +21,6 @@ LIMITS = PollingLimits(platform="demo", batch=50, rate=10.0)
 
 class EndedError(Exception):
     """The process ends here."""
-
-
-@pytest.fixture
-def client(store_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(store_url, decode_responses=True) as opened:
-        yield opened
 
 
 @pytest.fixture
