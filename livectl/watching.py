@@ -113,9 +113,7 @@ class Watcher:
             self._say_well(settings, settings.watch.heartbeat)
 
     def _find_deployment(self) -> Deployment:
-        app, settings = self._scheduler.app, self._scheduler.current_settings
-        is_own = app.main == deployments.OWN_APP_NAME
-        return deployments.own_deployment(settings) if is_own else deployments.from_app(app, settings)
+        return deployments.of_loaded(self._scheduler.app, self._scheduler.current_settings)
 
     def _deliver(self, settings: Settings) -> None:
         """Tells what waits, as workers of livectl's own app do: here none may be left, or none ever be."""

@@ -57,6 +57,11 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     remote_control: bool = True  # whether its workers listen to remote control
 
     @property
+    def app_name(self) -> str:
+        """The name of the app in what is noted of it; empty for one that has none."""
+        return OWN_APP_NAME if self.app is None else str(self.app.main or "")
+
+    @property
     def no_results_text(self) -> str:
         """Why nobody can look results up, where `keeps_results` is false."""
         return (
@@ -91,6 +96,11 @@ def find(name: str | None, settings: Settings, cwd: Path) -> Deployment:
     if name is None:
         return own_deployment(settings)
     return from_app(load_app(name, cwd), settings)
+
+
+def of_loaded(app: Any, settings: Settings) -> Deployment:
+    """The deployment of an app that is there already, be it livectl's own."""
+    return own_deployment(settings) if app.main == OWN_APP_NAME else from_app(app, settings)
 
 
 def load_app(name: str, cwd: Path) -> Celery:

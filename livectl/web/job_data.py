@@ -16,7 +16,7 @@ from livectl.errors import LivectlError, UnfinishedError
 from livectl.models import Finding, Job, JobState, ViewerCurve
 from livectl.ops import deployment as deployments
 from livectl.ops.cluster import queues
-from livectl.ops.jobs import dead_letters, job_log, results, status, wait
+from livectl.ops.jobs import dead_letters, results, status, wait
 from livectl.redaction import hide_secrets
 from livectl.web.cache import KeyedCache, TimedCache
 
@@ -176,7 +176,7 @@ def sample_depths(deployment: Deployment, now: float) -> None:
     if deployment.store is None or not queues.tells_ready(deployment):
         return
     depths = dict(list(queues.measure_ready(deployment).items())[:MAX_SAMPLED_QUEUES])
-    key, slot = DEPTHS_PREFIX + job_log.app_name(deployment), int(now // SAMPLE_SECONDS * SAMPLE_SECONDS)
+    key, slot = DEPTHS_PREFIX + deployment.app_name, int(now // SAMPLE_SECONDS * SAMPLE_SECONDS)
     with redis_client.connect(deployment.store) as connection:
         commands = [
             ("XADD", key, "MAXLEN", MAX_SAMPLES, f"{slot}-1", "depths", msgspec.json.encode(depths)),
@@ -192,7 +192,7 @@ def read_depths(deployment: Deployment, now: float) -> dict[str, DepthSeries]:
     last = int(now // SAMPLE_SECONDS)
     first = last - MAX_SAMPLES + 1
     with redis_client.connect(deployment.store, trial_write=False) as connection:
-        key = DEPTHS_PREFIX + job_log.app_name(deployment)
+        key = DEPTHS_PREFIX + deployment.app_name
         rows = connection.execute("XRANGE", key, first * SAMPLE_SECONDS, "+")
     samples = {
         int(number.partition(b"-")[0]) // SAMPLE_SECONDS - first: msgspec.json.decode(flat[1], type=dict[str, int])

@@ -12,7 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from livectl.errors import LivectlError, ServerError
 from livectl.live.store import Store
 from livectl.models import JobState, State
-from livectl.ops.jobs import history, job_log
+from livectl.ops.jobs import history
 from livectl.ops.jobs.numbers import read_series
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ class StateCollector:
         """What workers and beats have counted in the store, for the app of this page."""
         try:
             series = self._page_data.source.read_deployment(
-                lambda deployment, _: read_series(deployment, job_log.app_name(deployment))
+                lambda deployment, _: read_series(deployment, deployment.app_name)
             )
         except LivectlError:
             return  # a store of the app that is away: the rest is told

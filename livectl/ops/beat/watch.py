@@ -251,7 +251,7 @@ class RunWatch:
         if not any(entry.expect for entry in watched.tasks.values()):
             self._forget_others("task", (), states, watched.now)
             return
-        app, expects = job_log.app_name(self._deployment), expected_of(lambda: watched.tasks)
+        app, expects = self._deployment.app_name, expected_of(lambda: watched.tasks)
         series = numbers.parse_series(self._store.hgetall(numbers.NUMBERS_KEY), app)["job"]
         running = numbers.read_long(self._store, app, watched.now)
         names = {one.first for one in series if expects(one.first)}

@@ -192,5 +192,4 @@ def _in_store(deployment: Deployment, *command: Any) -> Any:
 
 
 def _enabled_key(deployment: Deployment) -> str:
-    name = deployments.OWN_APP_NAME if deployment.app is None else deployment.app.main or ""
-    return f"{ENABLED_KEY}:{name}"
+    return f"{ENABLED_KEY}:{deployment.app_name}"

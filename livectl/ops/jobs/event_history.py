@@ -214,9 +214,9 @@ class EventReader:
 
     def __init__(self, deployment: Deployment, kept: History, reader_id: str) -> None:
         self._deployment, self._id = deployment, reader_id
-        self._writer = NoteWriter(deployment.store_to_read, str(deployment.app.main or ""), kept)
+        self._writer = NoteWriter(deployment.store_to_read, deployment.app_name, kept)
         self._store: Any = self._writer.open_store()
-        self._key = f"{READER_KEY}:{deployment.app.main or ''}"
+        self._key = f"{READER_KEY}:{deployment.app_name}"
         self._jobs = HeardJobs(deployment.app, JobHistory.of_client(self._store).facts)
         self._source: EventSource | None = None
         self._fresh: list[JobEvent] = []
@@ -394,8 +394,7 @@ def listen_until(ended: threading.Event, app: Any, current_settings: Callable[[]
 
 def _stop_left_on(app: Any, settings: Settings) -> None:
     """Ends what somebody left on who was killed while he looked at events."""
-    is_own = app.main == deployments.OWN_APP_NAME
-    names = events.stop_left_on(deployments.own_deployment(settings) if is_own else deployments.from_app(app, settings))
+    names = events.stop_left_on(deployments.of_loaded(app, settings))
     if names:
         logger.info("told %s to send no more events: whoever asked for them is gone", ", ".join(names))
 

@@ -22,7 +22,6 @@ import msgspec
 from livectl import redis_client
 from livectl.errors import LivectlError
 from livectl.models import JobState
-from livectl.ops import deployment as deployments
 from livectl.ops.jobs import history
 from livectl.ops.jobs.history import JobHistory, JobLogEntry, JobNote
 from livectl.ops.jobs.job_request import JobRequest
@@ -62,7 +61,7 @@ JOB_STATES = {"SUCCESS": JobState.SUCCEEDED, "IGNORED": JobState.SUCCEEDED, "RET
 def write(deployment: Deployment, job_id: str, **facts: Fact) -> None:
     """Notes that a job was sent, unless it is known already; does nothing without a store."""
     if deployment.store is not None:
-        note = JobNote(facts={"app": app_name(deployment), **facts}, mode="new")
+        note = JobNote(facts={"app": deployment.app_name, **facts}, mode="new")
         with redis_client.connect(deployment.store) as connection:
             connection.execute_all([history.note_command({job_id: note})])
 
@@ -72,13 +71,8 @@ def amend(deployment: Deployment, job_id: str, **facts: Fact) -> None:
     if deployment.store is not None:
         with redis_client.connect(deployment.store) as connection:
             known = JobHistory.over(connection).facts([job_id]).get(job_id, {})
-            note = JobNote(facts={"app": app_name(deployment), **known, **facts})
+            note = JobNote(facts={"app": deployment.app_name, **known, **facts})
             connection.execute_all([history.note_command({job_id: note})])
-
-
-def app_name(deployment: Deployment) -> str:
-    """The name of the app in its entries; empty for one that has none."""
-    return deployments.OWN_APP_NAME if deployment.app is None else deployment.app.main or ""
 
 
 def entry_key(job_id: str) -> str:

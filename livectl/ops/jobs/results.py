@@ -14,7 +14,7 @@ from livectl import redis_client, server_check
 from livectl.errors import LivectlError, ServerError
 from livectl.models import Job, JobState
 from livectl.ops import deployment as deployments
-from livectl.ops.jobs import history, job_log
+from livectl.ops.jobs import history
 from livectl.ops.jobs.history import JobHistory
 from livectl.ops.protocol import result
 from livectl.ops.protocol.result import MAX_ERROR_CHARS, STATUS_OF_STATE, JobResult
@@ -252,7 +252,7 @@ def _read_logged(deployment: Deployment) -> dict[str, JobResult]:
     """The jobs of the app in the log that livectl's workers write."""
     if deployment.store is None:
         return {}
-    name = job_log.app_name(deployment)
+    name = deployment.app_name
     with redis_client.connect(deployment.store, LIST_TIMEOUT_S) as connection:
         return {
             entry.id: _result_from_log_entry(entry)

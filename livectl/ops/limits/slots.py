@@ -19,7 +19,6 @@ import msgspec
 
 from livectl import redis_client
 from livectl.errors import ServerError
-from livectl.ops import deployment as deployments
 from livectl.ops.protocol import delayed
 from livectl.ops.transport.broker_memory import LEASE_S as MESSAGE_LEASE_S
 from livectl.redaction import redact_text
@@ -140,8 +139,7 @@ class LimitKeys(NamedTuple):
 
     @classmethod
     def of_deployment(cls, deployment: Deployment) -> LimitKeys:
-        app = deployments.OWN_APP_NAME if deployment.app is None else deployment.app.main or ""
-        return cls(deployment.layout.prefix, app)
+        return cls(deployment.layout.prefix, deployment.app_name)
 
     @property
     def all(self) -> str:

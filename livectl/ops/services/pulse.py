@@ -56,7 +56,7 @@ class JobPulse:
         deployment = self._deployment = self._deployment or self._find_deployment()
         events = self._file.events(self._schedules(), now)
         if deployment.store is not None:
-            failures, ended = self._read_log(deployment.store, job_log.app_name(deployment))
+            failures, ended = self._read_log(deployment.store, deployment.app_name)
             self._failed += len(failures)
             events += self._tell(failures, now)
             self._count(ended, now)
