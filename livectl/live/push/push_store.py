@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.live import store_records
+from livectl.live import store_follows, store_records
 from livectl.live.lua_scripts import lua_script
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from livectl.settings import Settings
 
 COVER_BATCH = 500  # streamers in one call: some 3 ms of the store's time
-SCAN_COUNT = 1000
 
 
 class PushHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,14 +72,10 @@ class PushStore:
 
     def followed(self, platform: str) -> Iterator[tuple[str, float, str]]:
         """The id of each followed streamer, with the weight that the follow list gives, and the packed poll weights."""
-        cursor = 0
-        while True:
-            cursor, rows = self._client.hscan(f"livectl:follows:{platform}", cursor, count=SCAN_COUNT)
-            weights = self._client.hmget(f"livectl:pull:{platform}", list(rows)) if rows else []
+        for rows in store_follows.scan_hash(self._client, f"livectl:follows:{platform}"):
+            weights = self._client.hmget(f"livectl:pull:{platform}", list(rows))
             for (streamer_id, text), packed in zip(rows.items(), weights, strict=True):
                 yield str(streamer_id), msgspec.json.decode(text, type=store_records.StoredFollow).weight, packed or ""
-            if not cursor:
-                return
 
     def count_followed(self, platform: str) -> int:
         return int(self._client.hlen(f"livectl:follows:{platform}"))
@@ -92,9 +87,9 @@ class PushStore:
         """The platform tells of exactly these: of those who are new since now, of the others since before."""
         wanted, before = set(ids), self.covered(platform)
         name = f"livectl:pushed:{platform}"
-        for part in _parts(sorted(before - wanted)):
+        for part in store_follows.chunks(sorted(before - wanted)):
             self._client.zrem(name, *part)
-        for part in _parts(sorted(wanted - before)):
+        for part in store_follows.chunks(sorted(wanted - before)):
             self._client.zadd(name, dict.fromkeys(part, now), nx=True)
 
     def uncover(self, platform: str, ids: Sequence[str]) -> None:
@@ -177,8 +172,3 @@ class PushStore:
 def read_push(client: Redis, settings: Settings) -> tuple[PushHealth, ...]:
     """How each platform fares that the settings let tell of go-lives by itself."""
     return tuple(PushStore(client).health(platform) for platform in settings.push)
-
-
-def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), SCAN_COUNT):
-        yield ids[start : start + SCAN_COUNT]
