@@ -34,6 +34,7 @@ def test_somebody_goes_live_on_a_platform_and_the_card_appears(chromium: Chrome,
         match = re.search(r"http://127\.0\.0\.1:\d+/", up.text)
         assert match
         wait_for(lambda: _opens(chromium, match[0]))
+        up.wait_for("at work")  # the page is there before the worker, without which a job is not sent again
         _retry_a_job(chromium, match[0], tmp_path / "home" / "run" / "broker.sock")
         chromium.get(match[0])
         chromium.execute_script("window.same = true")
