@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FAST = SupervisorTimings(
     failed_start_within=0.4,
+    works_after=0.4,
     max_failed_starts=3,
     first_pause=0.05,
     max_pause=0.2,
@@ -36,7 +37,9 @@ FAST = SupervisorTimings(
     hurried_grace_seconds=0.3,
     quit_seconds=1.0,
 )
-EVERY_END_FAILS = msgspec.structs.replace(FAST, failed_start_within=HANG_SECONDS, stable_after=HANG_SECONDS)
+EVERY_END_FAILS = msgspec.structs.replace(
+    FAST, failed_start_within=HANG_SECONDS, works_after=HANG_SECONDS, stable_after=HANG_SECONDS
+)
 WAIT = "import time; time.sleep(300)"
 LONG_ENOUGH = 1.0  # for a child to say on a busy machine which signal it got
 # Prints the signals that it gets; ends a while after a signal that its arguments name.
@@ -172,9 +175,17 @@ def test_one_that_dies_is_started_again_after_a_growing_pause_until_it_is_given_
     assert supervised.lines_of("calm")[-2:] == ["SIGTERM", "ended"]
 
 
+def test_one_that_is_asked_and_never_answers_could_not_start_however_long_it_takes_to_end() -> None:
+    timings = msgspec.structs.replace(EVERY_END_FAILS, failed_start_within=0, unhealthy_start_after=HANG_SECONDS)
+    broken = child("a", "raise SystemExit(3)", check_health=lambda pid: False)
+    with pytest.raises(LivectlError, match="ended right after its start 3 times in a row"):
+        SupervisorRun([broken], timings).run()
+
+
 def test_after_a_good_run_the_pause_is_short_again_and_nothing_is_given_up() -> None:
     timings = SupervisorTimings(
         failed_start_within=0.01,
+        works_after=0.01,
         max_failed_starts=2,
         first_pause=0.05,
         max_pause=0.1,
@@ -215,6 +226,26 @@ def test_one_that_gives_no_answer_is_started_again() -> None:
     ]
     assert supervised.run(*steps, (supervised.has("a", "hello", 2), signal.SIGTERM)) == 0
     assert "a has not answered for 0.6 s and is started again" in supervised.lines_of("up")
+
+
+def test_one_that_is_busy_with_its_start_is_slow_and_not_silent() -> None:
+    clock = Clock()
+    busy = child("a", "print('hello', flush=True)\nwhile True: pass", check_health=lambda pid: False)
+    supervised = SupervisorRun([busy], msgspec.structs.replace(FAST, longest_start=2.5), clock)
+    (member,) = supervised._supervisor._processes
+
+    def is_seen_at_work() -> bool:
+        return supervised.has("a", "hello")() and member.last_busy_at == clock()
+
+    passes = [(is_seen_at_work, partial(clock.pass_, 0.5))] * 5
+    is_left_alone = (is_seen_at_work, lambda: supervised.lines.append(("up", "2.5 s are over")))
+    too_long = (supervised.has("up", "2.5 s are over"), partial(clock.pass_, 0.7))
+    assert (
+        supervised.run(*passes, is_left_alone, too_long, (supervised.has("up", "has not answered"), signal.SIGTERM))
+        == 0
+    )
+    said = supervised.lines_of("up")
+    assert said.index("2.5 s are over") < said.index("a has not answered for 0.6 s and is started again")
 
 
 def test_one_that_somebody_stopped_ends_in_order_when_it_is_started_again() -> None:
@@ -414,7 +445,7 @@ def test_what_cannot_be_repaired_later_on_is_tried_again_until_it_can(tmp_path: 
 def test_one_that_is_killed_by_somebody_else_waits_no_longer_each_time() -> None:
     """Also when it is killed soon after its start: it is asked soon, and not when the last one would have been."""
     seldom = msgspec.structs.replace(
-        FAST, failed_start_within=HANG_SECONDS, stable_after=HANG_SECONDS, check_interval=HANG_SECONDS
+        FAST, works_after=HANG_SECONDS, stable_after=HANG_SECONDS, check_interval=HANG_SECONDS
     )
     pids: list[int] = []
 

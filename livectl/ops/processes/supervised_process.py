@@ -14,12 +14,14 @@ import msgspec
 
 from livectl.ops.processes import die_with_parent
 from livectl.ops.processes.output import OutputStream
+from livectl.ops.processes.process import cpu_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 
 MAX_LAST_LINES = 5  # kept to be shown when the supervisor gives the child up
+LEAST_EFFORT = 0.05  # of a processor: who uses less is idle
 
 
 class ChildSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +59,8 @@ class SupervisedProcess:
         self.started_at = 0.0  # 0 before its first start
         self.last_not_unhealthy_at = 0.0  # the last check that it passed, or that could not tell
         self.last_healthy_at = 0.0  # the last check that it passed
+        self.last_busy_at = 0.0  # the last look at which it had been busy since the one before
+        self._effort: tuple[int, float, float] = 0, 0.0, 0.0  # of that look: its pid, CPU seconds, when it was
         self.restart_at: float | None = None
         self.restart_pause = 0.0  # seconds
         self.failed_starts = 0  # in a row
@@ -94,6 +98,13 @@ class SupervisedProcess:
         self.popen = None
         self._escalation = None
         return code
+
+    def note_effort(self, pid: int, used: float, now: float) -> None:
+        """Notes the seconds of CPU that it has used by now: one that starts on a busy machine is slow, not silent."""
+        last_pid, last_used, last_look = self._effort
+        self._effort = pid, used, now
+        if pid == last_pid and used > last_used and used - last_used >= LEAST_EFFORT * (now - last_look):
+            self.last_busy_at = now
 
     def stop(self, now: float, quit_seconds: float, grace: float | None = None) -> None:
         """Sends SIGTERM, and plans SIGQUIT and SIGKILL for when the grace is over. A second call plans them again."""
@@ -160,3 +171,5 @@ class HealthMonitor:
                 process.has_worked = True
             if healthy is not False:  # None, "nobody can tell", does not count against the child
                 process.last_not_unhealthy_at = asked_at
+            elif popen:
+                process.note_effort(popen.pid, cpu_seconds(popen.pid), asked_at)

@@ -38,13 +38,15 @@ START_SILENCE_SECONDS = 60.0
 class SupervisorTimings(msgspec.Struct, frozen=True):
     """How long the supervisor waits for what, in seconds."""
 
-    failed_start_within: float = 5.0  # a child that ends sooner, and never worked, could not start
+    failed_start_within: float = 20.0  # a child that ends sooner could not start, where nobody can tell if it worked
     max_failed_starts: int = 5  # in a row; then a child is parked, or the supervisor gives up if it never worked at all
     first_pause: float = 1.0  # before a restart; doubled each time
     max_pause: float = 60.0
-    stable_after: float = 60.0  # a child that ran so long gets the first pause again; one that worked, sooner
+    stable_after: float = 60.0  # a child that ran so long gets the first pause again
+    works_after: float = 5.0  # the same of one that was seen to work
     unhealthy_after: float = 20.0  # a child that passes no health check for so long is restarted
     unhealthy_start_after: float = START_SILENCE_SECONDS  # the same of one that has not passed any since its start
+    longest_start: float = 600.0  # of one that is busy with its start, as everything takes long on a busy machine
     first_check_interval: float = 1.0
     check_interval: float = 10.0
     hurried_grace_seconds: float = 1.5  # from SIGTERM to SIGQUIT in a hurry; a worker notices SIGTERM within 1 s
@@ -195,7 +197,7 @@ class Supervisor:
             self._handle_asked_exit(process, now)
             return
         lifetime = now - process.started_at
-        if process.was_healthy or lifetime >= self._timings.failed_start_within:
+        if process.was_healthy or lifetime >= self._start_limit(process):
             process.has_worked = True
             process.failed_starts = 0
         else:
@@ -215,6 +217,12 @@ class Supervisor:
         self._write_own_line(_restart_message(process, code))
         if process.failed_starts == self._timings.max_failed_starts:
             self._write_own_line(_parked_message(process))
+
+    def _start_limit(self, process: SupervisedProcess) -> float:
+        """How long after its start an end means that it could not start. By its answers where it is asked, and not by
+        seconds: it takes a busy machine long to find a mistake."""
+        is_told = process.spec.check_health is not None and process.last_not_unhealthy_at < process.started_at
+        return self._timings.unhealthy_start_after if is_told else self._timings.failed_start_within
 
     def _handle_asked_exit(self, process: SupervisedProcess, now: float) -> None:
         """One that was told to end is started anew at once, or stays away."""
@@ -238,7 +246,7 @@ class Supervisor:
 
     def _next_pause(self, process: SupervisedProcess, lifetime: float, *, was_killed: bool) -> float:
         """Twice the last pause; the first one again after a good run, and where somebody else ended one that worked."""
-        stable_after = self._timings.failed_start_within if process.was_healthy else self._timings.stable_after
+        stable_after = self._timings.works_after if process.was_healthy else self._timings.stable_after
         if not process.restart_pause or lifetime >= stable_after or (was_killed and process.was_healthy):
             return self._timings.first_pause
         return min(process.restart_pause * 2, self._timings.max_pause)
@@ -250,7 +258,10 @@ class Supervisor:
     def _is_unhealthy(self, process: SupervisedProcess, now: float) -> bool:
         if process.spec.check_health is None or process.popen is None or process.is_stopping:
             return False
-        return now - max(process.started_at, process.last_not_unhealthy_at) > self._silence_allowed(process)
+        if now - max(process.started_at, process.last_not_unhealthy_at) <= self._silence_allowed(process):
+            return False
+        is_starting = not process.was_healthy and now - process.started_at <= self._timings.longest_start
+        return not (is_starting and now - process.last_busy_at <= self._silence_allowed(process))
 
     def _silence_allowed(self, process: SupervisedProcess) -> float:
         return self._timings.unhealthy_after if process.was_healthy else self._timings.unhealthy_start_after
