@@ -21,11 +21,14 @@ from hypothesis import HealthCheck, settings
 import livectl
 from livectl import secret
 from tests.support.rabbitmq import RabbitMQ
+from tests.support.redis_cluster import redis_cluster
 from tests.support.servers import accepts_at
 from tests.support.waiting import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+
+    from tests.support.redis_cluster import RedisCluster
 
 # A shell starts what runs in its background with SIGINT ignored, and everything below inherits that: Ctrl-C would be
 # tested on processes that cannot hear it.
@@ -140,3 +143,17 @@ def store_url(valkey: Path) -> str:
     with redis.Redis.from_url(url) as store:
         store.flushall()
     return url
+
+
+@pytest.fixture(scope="session")
+def running_cluster() -> Iterator[RedisCluster]:
+    """Three nodes of this test run's own, started when the first test asks for them."""
+    with tempfile.TemporaryDirectory(prefix="lv-") as folder, redis_cluster(Path(folder)) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(running_cluster: RedisCluster) -> RedisCluster:
+    """A Redis Cluster of three nodes, empty. A test that kills nodes starts one of its own with `redis_cluster`."""
+    running_cluster.flush()
+    return running_cluster
