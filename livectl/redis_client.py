@@ -372,7 +372,7 @@ def _blocking_seconds(arguments: Sequence[RedisArgument]) -> float:
     """For how long a sound server may be silent over a command."""
     if arguments[0] == "BRPOP":
         return float(arguments[-1])
-    return SCRIPT_TIMEOUT_S if arguments[0] == "EVAL" else 0.0
+    return SCRIPT_TIMEOUT_S if arguments[0] in {"EVAL", "EVALSHA"} else 0.0
 
 
 def _encode_command(arguments: Sequence[RedisArgument]) -> bytes:

@@ -153,13 +153,16 @@ class ReadOnlyRedis:
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
 
-    def register_script(self, text: str) -> Callable[..., Any]:
-        def run(args: Sequence[str | float]) -> Any:
-            reply = _decode(self._connection.execute("EVAL", text, 0, *args))
-            self._connection.extend()
-            return reply
+    def evalsha(self, digest: str, *words: str | float) -> Any:
+        return self._run("EVALSHA", digest, *words)
 
-        return run
+    def eval(self, text: str, *words: str | float) -> Any:
+        return self._run("EVAL", text, *words)
+
+    def _run(self, *command: str | float) -> Any:
+        reply = _decode(self._connection.execute(*command))
+        self._connection.extend()
+        return reply
 
     def smembers(self, name: str) -> Any:
         return _decode(self._connection.execute("SMEMBERS", name))
@@ -179,13 +182,20 @@ class ReadOnlyPipeline:
 
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
-        self._commands: list[tuple[str, ...]] = []
+        self._commands: list[tuple[str | float, ...]] = []
 
     def hmget(self, name: str, keys: Sequence[str]) -> None:
         self._commands.append(("HMGET", name, *keys))
 
-    def execute(self) -> Any:
-        return _decode(self._connection.execute_all(self._commands))
+    def evalsha(self, digest: str, *words: str | float) -> None:
+        self._commands.append(("EVALSHA", digest, *words))
+
+    def execute(self, *, raise_on_error: bool = True) -> Any:
+        if raise_on_error:
+            return _decode(self._connection.execute_all(self._commands))
+        replies = _decode(self._connection.call_all(self._commands))
+        self._connection.extend()
+        return replies
 
 
 def _decode(reply: Any) -> Any:

@@ -2,7 +2,7 @@
 
     livectl:pushed:PLATFORM  id -> since when the platform tells of them
     livectl:push:PLATFORM    how that fares, and what its processes tell each other
-    livectl:lease:NAME       which process does what only one may do
+    livectl:{lease:NAME}:holder  which process does what only one may do
     livectl:push-secret      signs what we give to others and get back
 
 Asking is put off from one renewal to the next, never by more than one interval: where no process renews, everybody is
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from livectl.live import store_follows, store_records
+from livectl.live import cells, store_follows, store_records
 from livectl.live.lua_scripts import lua_script
 
 if TYPE_CHECKING:
@@ -57,11 +57,12 @@ class PushStore:
 
     def hold(self, name: str, token: str, seconds: float) -> bool:
         """Takes or renews a lease. False while another process has it."""
-        return bool(lua_script(self._client, "lease")(name, token, seconds))
+        return bool(lua_script(self._client, "lease")(cells.lease_place(name), token, seconds))
 
     def release(self, name: str, token: str) -> None:
-        if self._client.get(f"livectl:lease:{name}") == token:
-            self._client.delete(f"livectl:lease:{name}")
+        holder = cells.lease_place(name) + "holder"
+        if self._client.get(holder) == token:
+            self._client.delete(holder)
 
     def secret(self) -> str:
         """A secret of this store's own."""
