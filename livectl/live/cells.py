@@ -1,10 +1,10 @@
 """Says where in the store what lies. Keys of one place are in one slot of a cluster, and one script reaches them all.
 
-    livectl:{demo:3}:KIND      a cell: what is known of the streamers of a platform whose ids have this shard
-    livectl:{demo}:KIND        a platform as a whole: its budget, its circuit, its list of who is live
-    livectl:{-}:KIND           what belongs to nobody: the follow list's changes, the outbox
-    livectl:{target:NAME}:KIND a target of alerts
-    livectl:{lease:NAME}:KIND  what one process at a time may do
+livectl:{demo:3}:KIND      a cell: what is known of the streamers of a platform whose ids have this shard
+livectl:{demo}:KIND        a platform as a whole: its budget, its circuit, its list of who is live
+livectl:{-}:KIND           what belongs to nobody: the follow list's changes, the outbox
+livectl:{target:NAME}:KIND a target of alerts
+livectl:{lease:NAME}:KIND  what one process at a time may do
 """
 
 from __future__ import annotations
