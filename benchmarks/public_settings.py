@@ -39,7 +39,7 @@ from livectl.cli import main as livectl
 from livectl.context import CommandContext
 from livectl.errors import LivectlError
 from livectl.ops.migration import probe
-from livectl.ops.schedules import import_python, importing
+from livectl.ops.schedules import import_python, importing, other_schedulers
 from livectl.ops.schedules.conversion import WHOLE_SCHEDULE, NotPortable, portable_keys
 
 if TYPE_CHECKING:
@@ -437,7 +437,7 @@ def merge_schedules(found: list[Any]) -> dict[str, Any]:
 def plain_keys(entry: Any) -> Any:
     """What schedules.yaml would have to say of an entry; None where it has no words for that."""
     try:
-        keys = portable_keys(importing.entry_values(entry))
+        keys = portable_keys(other_schedulers.entry_values(entry))
         return None if "stand-in" in repr(keys) else json.loads(json.dumps(keys))
     except (NotPortable, TypeError, ValueError, AttributeError):
         return None

@@ -14,27 +14,14 @@ from livectl.ops import apps
 from livectl.ops.processes import launch
 from livectl.ops.protocol import beat_file
 from livectl.ops.schedules import conditions, django_tables, import_python, other_schedulers, schedule_file
-from livectl.ops.schedules.conversion import (
-    CRONTAB_FIELDS,
-    WHOLE_SCHEDULE,
-    ConvertedSchedule,
-    ImportedSchedule,
-    NotPortable,
-    PortableEntry,
-    PortableTiming,
-    PortingNote,
-    crontab_timing,
-    portable_keys,
-)
+from livectl.ops.schedules.conversion import WHOLE_SCHEDULE, ConvertedSchedule, PortableEntry, PortingNote
 from livectl.units import format_yaml_duration
 from livectl.yamlfile import UNSAFE_CHARACTERS, format_scalar, format_value
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from celery import Celery
-
-ENTRY_FIELDS = ("task", "schedule", "args", "kwargs", "options")  # of Celery's ScheduleEntry
+    from livectl.ops.schedules.conversion import ImportedSchedule
 
 
 class ImportSource(Struct, frozen=True, kw_only=True):
@@ -68,7 +55,7 @@ def read_source(wanted: ImportSource, cwd: Path, now: datetime) -> ImportedSched
         return django_tables.read_django(app, wanted.app, now)
     if kept_in == "redbeat":
         return other_schedulers.read_redbeat(app, wanted.app)
-    imported = _read_app(app, wanted.app, zone)
+    imported = other_schedulers.read_app(app, wanted.app, zone)
     if kept_in == "other":
         why = f"what {app.conf.beat_scheduler} keeps cannot be read; this is the app's beat_schedule"
         imported.left.append(PortingNote(name=WHOLE_SCHEDULE, why=why))
@@ -95,40 +82,6 @@ def _read_file(path: Path, wanted: ImportSource, now: datetime) -> ImportedSched
     if path.suffix == ".json":
         return django_tables.read_fixture(path, name, now)
     return import_python.read(path, name, conditions.parse_assumed(wanted.assumed))
-
-
-def _read_app(app: Celery, name: str, zone: str) -> ImportedSchedule:
-    """The `beat_schedule` of an app, as it is once the app's own code has run."""
-    imported = ImportedSchedule(origin=name, timezone=zone)
-    for key, entry in apps.read_beat_schedule(app).items():
-        try:
-            imported.entries.append(PortableEntry(name=key, keys=portable_keys(entry_values(entry))))
-        except NotPortable as error:
-            imported.left.append(PortingNote(name=key, why=str(error)))
-    return imported
-
-
-def entry_values(entry: Any) -> dict[str, Any]:
-    """An entry as a dict with a portable schedule; Celery takes dicts and ScheduleEntry objects."""
-    values = dict(entry) if isinstance(entry, dict) else {key: getattr(entry, key, None) for key in ENTRY_FIELDS}
-    return {**values, "schedule": _portable_schedule(values.get("schedule"))}
-
-
-def _portable_schedule(celery_schedule: Any) -> Any:
-    """A schedule of one of Celery's classes as a PortableTiming; seconds and timedelta stay as they are."""
-    from celery.schedules import crontab, schedule, solar
-
-    kind = type(celery_schedule)
-    if kind in {schedule, crontab, solar} and celery_schedule.nowfun is None:
-        if kind is schedule:
-            return PortableTiming("every", float(celery_schedule.seconds), relative=bool(celery_schedule.relative))
-        if kind is crontab:
-            return crontab_timing({key: getattr(celery_schedule, f"_orig_{key}") for key in CRONTAB_FIELDS})
-        place = {"event": celery_schedule.event, "lat": celery_schedule.lat, "lon": celery_schedule.lon}
-        return PortableTiming("solar", place)
-    if hasattr(celery_schedule, "is_due"):
-        raise NotPortable(f"{kind.__module__}.{kind.__qualname__} is a class of its own")
-    return celery_schedule
 
 
 def to_yaml(imported: ImportedSchedule) -> ConvertedSchedule:

@@ -1,4 +1,4 @@
-"""Reads what other beat schedulers keep: RedBeat in Redis, Celery's own in a file. django_tables.py reads the third.
+"""Reads what other beat schedulers keep: RedBeat in Redis, Celery's in the app and a file. django_tables.py is a third.
 
 Nothing is changed there. Each entry becomes one of schedules.yaml; what that cannot say is left out or noted.
 """
@@ -18,6 +18,7 @@ from msgspec import Struct
 from livectl import redis_client
 from livectl.address import Address
 from livectl.errors import ServerError, SettingsError
+from livectl.ops import apps
 from livectl.ops.protocol import beat_file
 from livectl.ops.schedules.conversion import (
     CRONTAB_FIELDS,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 
 POLICIES = "policies"  # keys of schedules.yaml that Celery's beat_schedule lacks, beside those that it has
+ENTRY_FIELDS = ("task", "schedule", "args", "kwargs", "options")  # of Celery's ScheduleEntry
 OWN_CLEANUP = "celery.backend_cleanup"  # every beat adds this entry by itself where results expire
 REDBEAT_PREFIX = "redbeat:"
 UNREADABLE = (TypeError, ValueError, AttributeError, LookupError, OverflowError)  # raised by a value out of place
@@ -301,6 +303,40 @@ def _redbeat_last_run(meta: str) -> datetime | None:
 
 
 # Celery's own
+
+
+def read_app(app: Celery, name: str, zone: str) -> ImportedSchedule:
+    """The `beat_schedule` of an app, as it is once the app's own code has run."""
+    imported = ImportedSchedule(origin=name, timezone=zone)
+    for key, entry in apps.read_beat_schedule(app).items():
+        try:
+            imported.entries.append(PortableEntry(name=key, keys=portable_keys(entry_values(entry))))
+        except NotPortable as error:
+            imported.left.append(PortingNote(name=key, why=str(error)))
+    return imported
+
+
+def entry_values(entry: Any) -> dict[str, Any]:
+    """An entry as a dict with a portable schedule; Celery takes dicts and ScheduleEntry objects."""
+    values = dict(entry) if isinstance(entry, dict) else {key: getattr(entry, key, None) for key in ENTRY_FIELDS}
+    return {**values, "schedule": _portable_schedule(values.get("schedule"))}
+
+
+def _portable_schedule(celery_schedule: Any) -> Any:
+    """A schedule of one of Celery's classes as a PortableTiming; seconds and timedelta stay as they are."""
+    from celery.schedules import crontab, schedule, solar
+
+    kind = type(celery_schedule)
+    if kind in {schedule, crontab, solar} and celery_schedule.nowfun is None:
+        if kind is schedule:
+            return PortableTiming("every", float(celery_schedule.seconds), relative=bool(celery_schedule.relative))
+        if kind is crontab:
+            return crontab_timing({key: getattr(celery_schedule, f"_orig_{key}") for key in CRONTAB_FIELDS})
+        place = {"event": celery_schedule.event, "lat": celery_schedule.lat, "lon": celery_schedule.lon}
+        return PortableTiming("solar", place)
+    if hasattr(celery_schedule, "is_due"):
+        raise NotPortable(f"{kind.__module__}.{kind.__qualname__} is a class of its own")
+    return celery_schedule
 
 
 def read_beat_file(path: Path, name: str) -> ImportedSchedule:
