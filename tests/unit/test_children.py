@@ -27,17 +27,33 @@ def job(number: int, *, handed_to: Any = None, begun_by: int | None = None) -> A
     return Made(_job=number, _accepted=begun, _worker_pid=begun_by, _write_to=handed_to, ready=lambda: False)
 
 
-@pytest.mark.parametrize(
-    ("ends", "goes_on"),
-    [([None, None], True), ([None, KILLED], True), ([KILLED], True), ([None, 1], False), ([KILLED, 1], False)],
-)
-def test_a_worker_whose_child_is_killed_before_it_is_ready_goes_on(ends: list[int | None], goes_on: bool) -> None:
+@pytest.mark.parametrize("ends", [[None, None], [None, KILLED], [KILLED]])
+def test_a_worker_whose_child_is_killed_before_it_is_ready_goes_on(ends: list[int | None]) -> None:
     processes = MagicMock(_pool=[child(number, end) for number, end in enumerate(ends, 1)])
-    processes.did_start_ok.return_value = False
     pool: Any = Made(_pool=processes)
     children.mend(pool)
-    assert pool.did_start_ok() is goes_on
-    assert processes.maintain_pool.called is goes_on
+    assert pool.did_start_ok()
+    assert processes.maintain_pool.called
+
+
+@pytest.mark.parametrize(
+    ("ends", "says"),
+    [
+        ([None, 1], "1 of 2 child processes ended right after their start (exit code 1)."),
+        ([KILLED, 3, 3], "2 of 3 child processes ended right after their start (exit code 3)."),
+        ([-signal.SIGSEGV, 0], "2 of 2 child processes ended right after their start (SIGSEGV, exit code 0)."),
+    ],
+)
+def test_a_worker_whose_children_end_by_themselves_says_so_and_ends(
+    ends: list[int | None], says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool: Any = Made(_pool=MagicMock(_pool=[child(number, end) for number, end in enumerate(ends, 1)]))
+    children.mend(pool)
+    with pytest.raises(SystemExit, match="1"):
+        pool.did_start_ok()
+    (record,) = caplog.records
+    assert says in record.getMessage()
+    assert "-P threads" in record.getMessage()
 
 
 class Queues:

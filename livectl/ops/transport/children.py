@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 MAX_START_S, START_LOOK_S = 1.0, 0.05  # that a child may take to begin a job; between two looks
+EXIT_FAILED = 1
+NOT_STARTED = (
+    "%d of %d child processes ended right after their start (%s). What they said stands above; code that runs in each "
+    "of them, such as a handler of worker_process_init, may end them. -P threads works without child processes"
+)
 MAX_IDLE_LOOKS = 6  # at a child that has a job to begin, and does not
 
 
@@ -34,12 +39,22 @@ def mend(pool: Any) -> None:
 
 
 def _has_started(processes: Any) -> bool:
-    """Whether the children came up. Celery ends a worker whose child somebody kills before its loop runs."""
+    """Whether the children came up. Celery ends a worker whose child somebody kills before its loop runs.
+
+    Raises SystemExit where a child ended by itself: Celery says no more than that it could not start.
+    """
     ends = [process.exitcode for process in processes._pool]
-    if any(end not in {None, -signal.SIGKILL} for end in ends):
-        return bool(processes.did_start_ok())
+    failed = [end for end in ends if end not in {None, -signal.SIGKILL}]
+    if failed:
+        kinds = ", ".join(sorted({_describe_end(end) for end in failed}))
+        logger.critical(NOT_STARTED, len(failed), len(ends), kinds)
+        raise SystemExit(EXIT_FAILED)
     processes.maintain_pool()
     return True
+
+
+def _describe_end(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 
 def _empty_queues(processes: Any) -> Any:
