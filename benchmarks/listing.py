@@ -1,41 +1,62 @@
 """A list of 100,000 live, 20,000 followed: how late go-lives are noticed, for how many requests, and what is false.
 
-    python -m benchmarks.listing redis://127.0.0.1:6379/9 [HOURS]
+    python -m benchmarks.listing [CYCLES [SHARE]]
 
-The site and its clock are played: pages shift, fail, lack rows, double them, end too early. The database is emptied.
+A cycle is half a minute: so often the newest pages are read. SHARE makes the site and its pages so much smaller, for
+many cycles: `python -m benchmarks.listing 10000 0.02`. The site and its clock are played: pages shift, fail, lack rows,
+double them, end too early, and rows of broadcasts that have ended stay for a while.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
+import time
+from pathlib import Path
 from random import Random
 
 import pytest
 import redis
 
+from benchmarks import run_valkey
+from livectl.live.listing import FASTEST_SECONDS
 from livectl.live.store import Store
 from tests.support.played_list import Faults, PlayedSite
-from tests.support.played_sweeps import Followed
+from tests.support.played_sweeps import Followed, Told
 
-LIVE, FOLLOWED, PAGE = 100_000, 20_000, 1_000
+LIVE, FOLLOWED, PAGE, REQUESTS_A_MINUTE = 100_000, 20_000, 1_000, 120
 ROUGH = Faults(holes=0.02, doubles=0.05, failures=0.01, cuts=0.0005, failed_checks=0.02, late_rows=0.3)
 BEGAN = 1_790_000_000.0
+MOST_SHARE = 0.02  # of the requests that asking each once a cycle would take
 
 
-def main(url: str, hours: float) -> None:
-    with redis.Redis.from_url(url, decode_responses=True) as client, pytest.MonkeyPatch.context() as patch:
-        client.flushdb()
-        store = Store(client)
-        store.prepare()
-        site = PlayedSite(10 * LIVE, LIVE, PAGE, ROUGH, Random(1), BEGAN)
-        site.budget = "120/m"
-        followed = Followed(site, store, range(0, 10 * LIVE, 10 * LIVE // FOLLOWED), patch)
-        followed.sweep(hours * 3600)
-    told = followed.result
-    print(f"{site.list_requests} pages, {site.check_requests} checks in {hours:g} h; {len(told.delays)} go-lives")
-    print(f"seconds late: median {told.late(0.5):.0f}, 95 % {told.late(0.95):.0f}")
+def main(cycles: int, share: float) -> int:
+    with tempfile.TemporaryDirectory() as folder, run_valkey(Path(folder)) as (socket, _):
+        url = f"unix://{socket}?db=0"
+        with redis.Redis.from_url(url, decode_responses=True) as client, pytest.MonkeyPatch.context() as patch:
+            store = Store(client)
+            store.prepare()
+            cpu = time.process_time()
+            site, told = _play(store, patch, cycles, share)
+            cpu = time.process_time() - cpu
+    asking = cycles * int(FOLLOWED * share)
+    print(f"{cycles} cycles; {site.live:,} live, {int(FOLLOWED * share):,} followed; {cpu:.0f} s of CPU")
+    print(f"{site.list_requests:,} pages, {site.check_requests:,} checks: {site.requests / asking:.2%} of asking each")
+    print(f"{len(told.delays):,} go-lives, seconds late: median {told.late(0.5):.1f}, 95 % {told.late(0.95):.1f}")
     print(f"false go-lives {told.false_begins}, doubled {told.doubled}, false ends {told.false_ends}")
+    is_late = told.late(0.95) > FASTEST_SECONDS
+    return int(any(told[1:]) or is_late or site.requests > MOST_SHARE * asking)
+
+
+def _play(store: Store, patch: pytest.MonkeyPatch, cycles: int, share: float) -> tuple[PlayedSite, Told]:
+    live, population = int(LIVE * share), int(10 * LIVE * share)
+    site = PlayedSite(population, live, max(10, int(PAGE * share)), ROUGH, Random(1), BEGAN)
+    site.budget = f"{REQUESTS_A_MINUTE}/m"
+    followed = Followed(site, store, range(0, population, 10 * LIVE // FOLLOWED), patch)
+    followed.sweep(cycles * FASTEST_SECONDS)
+    return site, followed.result
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 1.0)
+    arguments = sys.argv[1:]
+    sys.exit(main(int(arguments[0]) if arguments else 60, float(arguments[1]) if len(arguments) > 1 else 1.0))

@@ -272,9 +272,7 @@ class PollingLimits(msgspec.Struct, frozen=True, kw_only=True):
     slowest: float = 900.0  # ... and at most, where the budget allows it
     merge: float = 600.0  # seconds after its end within which a session goes on
     listed: bool = False  # its list of who is live is read: everybody is asked rarely
-    shown_for: float = (
-        0.0  # seconds after which who was listed, and is no longer, is asked; 0: as if there were no list
-    )
+    shown_for: float = 0.0  # seconds until who was listed, and is no longer, is asked; 0: as if there were no list
     source: Literal["check", "list", "hint"] = "check"  # where observations come from; a hint may be a recording
 
 
@@ -401,6 +399,7 @@ class PlatformHealth(msgspec.Struct, frozen=True, kw_only=True):
     all_gone: float | None = None  # all of its streamers went offline at once, which is not believed
     listed_until: float = 0.0  # its list of who is live stands in for asking until then
     list_problem: str = ""  # why that could not be read just now
+    list_troubled: float = 0.0  # since when it could not; 0: it can
     answers: dict[str, int] = {}  # state -> how often
 
 

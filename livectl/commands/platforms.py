@@ -11,9 +11,9 @@ import click
 from livectl.context import CommandContext, pass_command_context
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Mapping
 
-    from livectl.models import Streamer
+    from livectl.models import PlatformHealth, Streamer
     from livectl.render import View
     from livectl.settings import Settings
 
@@ -39,21 +39,20 @@ def command(context: CommandContext, *, address: str | None) -> int:
     if address:
         context.show(_address_view(follow_list.parse_streamer(address)))
     else:
-        context.show(_platforms_view(context.settings, _listed(context)))
+        context.show(_platforms_view(context.settings, _healths(context)))
     return 0
 
 
-def _listed(context: CommandContext) -> set[str]:
-    """The platforms whose lists are read at this moment, where there is a store that knows."""
+def _healths(context: CommandContext) -> dict[str, PlatformHealth]:
+    """How platforms fare at this moment, where there is a store that knows."""
     from livectl.errors import LivectlError
     from livectl.live import store_reader
 
-    now = time.time()
     try:
         with store_reader.read_only_store(context.own_store) as store:
-            return {health.platform for health in store.health(now) if health.listed_until > now}
+            return {health.platform: health for health in store.health(time.time())}
     except LivectlError:
-        return set()
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +68,12 @@ class PlatformView:
     push: bool = False  # whether it may tell of go-lives by itself, beside being asked
     watched: str = "asked"  # or listed: its list of who is live stands in for asking about each, as the store says
     can_list: bool = False  # it has such a list, and the settings and keys allow it
+    list_problem: str = ""  # why that could not be read just now
     hosts: tuple[str, ...] = ()  # of its addresses
     problem: str = ""  # why it cannot be used
 
 
-def _platforms_view(settings: Settings, listed: Collection[str]) -> View:
+def _platforms_view(settings: Settings, healths: Mapping[str, PlatformHealth]) -> View:
     from livectl.live import platforms
     from livectl.render import Column, table
 
@@ -85,7 +85,7 @@ def _platforms_view(settings: Settings, listed: Collection[str]) -> View:
         Column("key", least=24),
         Column("addresses", rank=3, least=16),
     )
-    views = [_describe(name, settings, listed) for name in platforms.names()]
+    views = [_describe(name, settings, healths.get(name)) for name in platforms.names()]
     words = [
         (view.platform, str(view.batch or ""), view.budget, _watch_words(view), _key_words(view)) for view in views
     ]
@@ -101,10 +101,11 @@ def _address_view(streamer: Streamer) -> View:
 
 
 def _watch_words(view: PlatformView) -> str:
-    return f"{view.watched}, push" if view.push else view.watched
+    words = (view.watched, "its list fails" if view.list_problem else "", "push" if view.push else "")
+    return ", ".join(filter(None, words))
 
 
-def _describe(name: str, settings: Settings, listed: Collection[str]) -> PlatformView:
+def _describe(name: str, settings: Settings, health: PlatformHealth | None) -> PlatformView:
     from livectl.live import platforms, polling
     from livectl.live.platforms.base import NotAStreamer
     from livectl.units import format_rate
@@ -127,8 +128,9 @@ def _describe(name: str, settings: Settings, listed: Collection[str]) -> Platfor
         key=need,
         key_set=key_set,
         push=name in settings.push,
-        watched="listed" if name in listed else "asked",
+        watched="listed" if health and health.listed_until > time.time() else "asked",
         can_list=polling.may_list(settings, name),
+        list_problem=health.list_problem if health else "",
         hosts=platforms.WEB_HOSTS.get(name, ()),
     )
 

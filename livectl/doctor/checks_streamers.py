@@ -133,6 +133,23 @@ def _unreached_lookups(facts: Facts) -> Iterator[tuple[str, StreamerRecord]]:
             yield platform, min(records, key=lambda record: record.troubled_since or 0.0)
 
 
+def check_unread_lists(facts: Facts) -> Iterator[Finding]:
+    """Where a list cannot be read everybody is asked, once it is too old to believe in."""
+    for health in facts.platforms.health:
+        since = health.list_troubled
+        if since and facts.now - since >= MIN_SILENT_S and not _platform_trouble(health, facts.now):
+            until = f"until {format_instant(health.listed_until)} most are not asked, then all are"
+            yield Finding(
+                id="list-unread",
+                level="warn",
+                title=f"The list of who is live on {health.platform} cannot be read",
+                evidence=f"since {format_instant(since)}: {health.list_problem}; "
+                f"{until if health.listed_until > facts.now else 'all are asked, which takes longer'}",
+                cure="It is tried again by itself; if it stays so, upgrade livectl, or switch it off: "
+                f"platforms: {{{health.platform}: {{listing: off}}}}.",
+            )
+
+
 def check_waiting_platforms(facts: Facts) -> Iterator[Finding]:
     for health in facts.platforms.health:
         if health.wait_until and health.wait_until > facts.now and not health.step:

@@ -47,7 +47,7 @@ OVERLAP_SECONDS = 300.0  # a broadcast may be in the list so long after its star
 MISSED_PASSES, SLACK_SECONDS = 1.5, 60.0  # whoever is not shown for so many passes and so long is asked
 GIVEN_UP_PASSES = 2.5  # without a whole pass for so many, everybody is asked again
 MAX_PAGE_FAILURES = 3  # in a row, before a pass is given up
-RETRY_SECONDS, LONGEST_RETRY_SECONDS = 15.0, 6 * 3600.0
+RETRY_SECONDS, RETRY_FACTOR, LONGEST_RETRY_SECONDS = 5.0, 3.0, 6 * 3600.0  # a failed page is read again after so long
 CUT_SHARE, MAX_CUTS = 0.7, 3  # a pass with fewer of the pages that there were is cut off; three in a row are believed
 COVERAGE_LIVE = 10  # that must be live, before it says something how many of them the list shows
 KNOWN_HABITS = 0.27  # of the mean delay is left where habits are learned, as `python -m benchmarks.polling` measures
@@ -57,6 +57,17 @@ LIVE_SOONEST, LIVE_LATEST, LIVE_SHARE, IDLE_SHARE = 60.0, 120.0, 0.2, 0.5
 FLOOR = 0.3
 
 log = logging.getLogger(__name__)
+
+
+class Pass(msgspec.Struct, kw_only=True):
+    """One reading of a list, as far as it has come."""
+
+    began: float
+    cursor: str = ""
+    page: int = 0
+    in_order: bool = True  # the latest start first, so far
+    shown: int = 0  # rows of followed streamers
+    last_page: str = ""  # what tells that a page is the same as the one before
 
 
 class ListingState(msgspec.Struct, kw_only=True):
@@ -75,16 +86,21 @@ class ListingState(msgspec.Struct, kw_only=True):
     coverage: float = 1.0  # of the followed who are live, as far as is known: the share that it shows
     failures: int = 0  # in a row
     problem: str = ""
-    began: float = 0.0  # the pass under way; 0: none
-    whole: bool = True  # ... reads to the end; otherwise to what the one before has read
-    since: float = 0.0  # when that one began
-    cuts: int = 0  # passes in a row that ended too early
+    troubled: float | None = None  # since when it cannot be read
+    since: float = 0.0  # all that began before is known: when the last pass began that read so far
+    cuts: int = 0  # whole passes in a row that ended too early
     most: int = MAX_PASS_PAGES  # pages, before it is given up
-    cursor: str = ""
-    page: int = 0
-    in_order: bool = True  # the latest start first, so far
-    shown: int = 0  # rows of followed streamers
-    last_page: str = ""  # what tells that a page is the same as the one before
+    whole: Pass | None = None  # the pass under way that reads to the end
+    news: Pass | None = None  # ... that reads the newest meanwhile, and goes first
+    news_at: float = 0.0  # when the newest are read next
+
+    @property
+    def current(self) -> Pass | None:
+        """The pass whose page is read next."""
+        return self.news or self.whole
+
+    def give_up(self) -> None:
+        self.whole = self.news = None
 
 
 class ListingJob(NamedTuple):
@@ -211,13 +227,14 @@ class Lister:
         if not 0 <= now - state.planned_at < PLAN_SECONDS:
             self._plan(name, state, health, now)
         if not state.listed:
-            state.next_at, state.began = now + PLAN_SECONDS, 0.0
+            state.next_at = now + PLAN_SECONDS
+            state.give_up()
             return 0
         if polling.is_left_alone(health, now):
             return 0
-        if not state.began:
-            self._begin(limits, state, self._pages(name, state, now), now)
-        return self._pay(limits, self._left(name, state, now), now)
+        pages = self._pages(name, state, now)
+        _begin(state, listing_pace(limits, state, pages), now)
+        return self._pay(limits, _pages_left(state, pages), now)
 
     def _plan(self, name: str, state: ListingState, health: PlatformHealth, now: float) -> None:
         pages = self._pages(name, state, now)
@@ -237,20 +254,9 @@ class Lister:
             state.pages, state.coverage, state.counted_at = 0, 1.0, now
         return state.pages or (listing.pages if listing else 1)
 
-    def _begin(self, limits: PollingLimits, state: ListingState, pages: int, now: float) -> None:
-        pace = listing_pace(limits, state, pages)
-        state.whole = pace.passes >= pace.whole or not 0 <= now - state.whole_at < pace.whole - pace.passes / 2
-        state.shown_for = MISSED_PASSES * pace.whole + SLACK_SECONDS
-        state.began, state.cursor, state.page, state.shown = now, "", 0, 0
-        state.in_order, state.last_page = True, ""
-
-    def _left(self, name: str, state: ListingState, now: float) -> int:
-        expected = self._pages(name, state, now) if state.whole else math.ceil(state.news_pages)
-        return max(1, expected + 1 - state.page)
-
     def _pay(self, limits: PollingLimits, pages: int, now: float) -> int:
         left = self._store.spend(limits, 0, now)
-        pages = min(pages, MAX_JOB_PAGES, max(1, int(left * BUDGET_SHARE))) if left >= 1 else 0
+        pages = min(pages, MAX_JOB_PAGES, max(1, int(left * BUDGET_SHARE))) if left >= 1 and pages else 0
         if pages:
             self._store.spend(limits, pages, now)
         return pages
@@ -258,6 +264,7 @@ class Lister:
     def _save(self, name: str, token: str, state: ListingState, *, release: bool) -> bool:
         problem = truncate(hide_secrets(state.problem), MAX_PROBLEM_CHARS)
         health: dict[str, str | float] = {"listed_until": state.until, "list_problem": problem}
+        health["list_troubled"] = state.troubled or 0.0
         return self._store.save_listing(name, token, msgspec.json.encode(state).decode(), health, release=release)
 
     # For a job
@@ -269,47 +276,49 @@ class Lister:
         if not self._save(name, token, state, release=False):
             return  # another reads it by now
         for _ in range(pages):
-            requests += self._read_page(platform, state, self._clock())
-            if not state.began or state.failures or time.monotonic() - began > MAX_JOB_SECONDS:
+            if not state.current:
+                break
+            requests += self._read_page(platform, state, state.current, self._clock())
+            if state.failures or time.monotonic() - began > MAX_JOB_SECONDS:
                 break
         if requests != pages:
             self._store.spend(self._limits[name], requests - pages, self._clock())
         self._save(name, token, state, release=True)
 
-    def _read_page(self, platform: Platform, state: ListingState, now: float) -> int:
+    def _read_page(self, platform: Platform, state: ListingState, current: Pass, now: float) -> int:
         """Reads the next page. Returns how many requests that took."""
         context = polling.check_context(self._settings, platform.name, now)
-        page, requests = self._fetcher.list_page(platform, state.cursor, context)
-        if not isinstance(page, CheckFailed) and not page.rows and not state.page:
+        page, requests = self._fetcher.list_page(platform, current.cursor, context)
+        if not isinstance(page, CheckFailed) and not page.rows and not current.page:
             page = CheckFailed(State.PARSE_ERROR, "the list is empty")
         if isinstance(page, CheckFailed):
             self._fail(platform.name, state, page, now)
             return requests
-        self._record(platform, state, page, now)
-        self._go_on(platform.name, state, page, now)
+        current.shown += self._record(platform, state, page, now)
+        state.failures, state.problem, state.troubled = 0, "", None
+        self._go_on(platform.name, state, current, page, now)
         return requests
 
     def _fail(self, name: str, state: ListingState, failure: CheckFailed, now: float) -> None:
         """A page that fails is tried again; then the pass is given up. Checks go on: a list may fail alone."""
         state.failures += 1
-        state.problem = failure.message
-        wait = min(LONGEST_RETRY_SECONDS, RETRY_SECONDS * 2.0 ** min(state.failures, 30))
+        state.problem, state.troubled = failure.message, state.troubled or now
+        wait = min(LONGEST_RETRY_SECONDS, RETRY_SECONDS * RETRY_FACTOR ** min(state.failures - 1, 30))
         state.next_at = min(max(now + wait, failure.retry_at or 0.0), now + LONGEST_RETRY_SECONDS)
         if state.failures >= MAX_PAGE_FAILURES:
-            state.began = 0.0
+            state.give_up()
         if failure.state is State.RATE_LIMITED:  # of all that asks this site
             refusal = Observation(platform=name, id="", state=failure.state, at=now, retry_at=failure.retry_at)
             self._store.record(self._limits[name], [refusal])
 
-    def _record(self, platform: Platform, state: ListingState, page: ListingPage, now: float) -> None:
-        """Records those of a page who are followed."""
+    def _record(self, platform: Platform, state: ListingState, page: ListingPage, now: float) -> int:
+        """Records those of a page who are followed. Returns how many."""
         is_hint = platform.listing is not None and platform.listing.hint
         rows = {row.id: row for row in page.rows if row.id}
         followed = self._store.followed(platform.name, list(rows))
         seen = [_completed(rows[each], shown, is_hint=is_hint) for each, shown in followed.items()]
-        state.shown += len(seen)
         if not seen:
-            return
+            return 0
         limits = msgspec.structs.replace(
             self._limits[platform.name],
             source="hint" if is_hint else "list",
@@ -317,47 +326,73 @@ class Lister:
             shown_for=state.shown_for,
         )
         self._store.record(limits, seen)
+        return len(seen)
 
-    def _go_on(self, name: str, state: ListingState, page: ListingPage, now: float) -> None:
+    def _go_on(self, name: str, state: ListingState, current: Pass, page: ListingPage, now: float) -> None:
         """Notes the next page, or ends the pass: at the end, at what is known, or where the list leads nowhere."""
         ids = hashlib.sha256("\n".join(row.id for row in page.rows).encode()).hexdigest()[:16]
-        leads_nowhere = ids == state.last_page or page.cursor == state.cursor
+        is_last = not page.cursor or ids == current.last_page or page.cursor == current.cursor
         starts = [row.started_at or 0.0 for row in page.rows]
-        state.in_order = state.in_order and min(starts, default=1.0) > 0 and starts == sorted(starts, reverse=True)
-        state.whole = state.whole or not state.in_order
-        is_known = not state.whole and max(starts, default=now) < state.since - OVERLAP_SECONDS
-        state.failures, state.problem, state.page = 0, "", state.page + 1
-        state.last_page, state.cursor = ids, page.cursor
-        if not page.cursor or is_known or leads_nowhere:
-            self._finish(name, state, now)
-        elif state.page >= state.most:  # it is longer than it is worth: it is weighed again with what is known now
-            state.pages, state.counted_at, state.planned_at, state.began = state.page, now, 0.0, 0.0
+        current.in_order &= min(starts, default=1.0) > 0 and starts == sorted(starts, reverse=True)
+        is_known = current.in_order and max(starts, default=now) < state.since - OVERLAP_SECONDS
+        current.page, current.last_page, current.cursor = current.page + 1, ids, page.cursor
+        if is_known:
+            state.since = max(state.since, current.began)
+        if state.news and not state.news.in_order:  # then only what is read to the end says something
+            state.newest_first, state.whole, state.news = False, state.whole or state.news, None
+        if current is state.news and (is_last or is_known):
+            self._finish_news(state, current)
+        elif current is state.whole and is_last:
+            self._finish_whole(name, state, current, now)
+        elif current.page >= state.most:  # it is longer than it is worth: it is weighed again with what is known now
+            state.pages, state.counted_at, state.planned_at = current.page, now, 0.0
+            state.give_up()
 
-    def _finish(self, name: str, state: ListingState, now: float) -> None:
-        """Ends a pass, and says when the next one begins."""
-        limits = self._limits[name]
-        state.next_at = max(now, state.began + listing_pace(limits, state, state.pages or state.page).passes)
-        if state.whole and state.page < CUT_SHARE * state.pages and state.cuts < MAX_CUTS:
-            state.cuts, state.began = state.cuts + 1, 0.0
-            return
-        if state.whole:
-            state.cuts = 0
-            state.pages, state.counted_at, state.whole_at = state.page, now, state.began
-            state.newest_first = state.in_order and state.page > 1
-            state.coverage = self._coverage(name, state, now)
-            state.until = now + GIVEN_UP_PASSES * listing_pace(limits, state, state.pages).whole + SLACK_SECONDS
+    def _finish_news(self, state: ListingState, current: Pass) -> None:
+        state.news_pages = (state.news_pages + current.page) / 2
+        state.since, state.news = max(state.since, current.began), None
+        if not state.whole:
+            state.next_at = state.news_at
+
+    def _finish_whole(self, name: str, state: ListingState, current: Pass, now: float) -> None:
+        """Ends a whole pass. One that ends much too early says nothing, unless others do so as well."""
+        limits, state.whole = self._limits[name], None
+        if current.page < CUT_SHARE * state.pages and state.cuts < MAX_CUTS:
+            state.cuts += 1
         else:
-            state.news_pages = (state.news_pages + state.page) / 2
-        state.since = state.began
-        state.next_at = max(now, state.began + listing_pace(limits, state, state.pages).passes)
-        state.began = 0.0
+            state.cuts, state.counted_at, state.whole_at = 0, now, current.began
+            state.pages, state.newest_first = current.page, current.in_order and current.page > 1
+            state.since = max(state.since, current.began)
+            state.coverage = self._coverage(name, state, current, now)
+            state.until = now + GIVEN_UP_PASSES * listing_pace(limits, state, state.pages).whole + SLACK_SECONDS
+        next_at = max(now, current.began + listing_pace(limits, state, state.pages or current.page).passes)
+        state.news_at = min(state.news_at, next_at) if state.newest_first else next_at
+        state.next_at = now if state.news else state.news_at
 
-    def _coverage(self, name: str, state: ListingState, now: float) -> float:
+    def _coverage(self, name: str, state: ListingState, current: Pass, now: float) -> float:
         """The share of the followed who are live that a whole pass has shown, evened out over passes."""
         live = next((health.live for health in self._store.health(now) if health.platform == name), 0)
         if live < COVERAGE_LIVE:
             return state.coverage
-        return 0.75 * state.coverage + 0.25 * min(1.0, state.shown / live)
+        return 0.75 * state.coverage + 0.25 * min(1.0, current.shown / live)
+
+
+def _begin(state: ListingState, pace: ListingPace, now: float) -> None:
+    """Begins what is due: a whole pass, whose first pages are the newest; or one over these, also beside the other."""
+    state.shown_for = MISSED_PASSES * pace.whole + SLACK_SECONDS
+    if state.news or now < state.news_at <= now + pace.whole:
+        return
+    is_whole_due = pace.passes >= pace.whole or not 0 <= now - state.whole_at < pace.whole - pace.passes / 2
+    if not state.whole and is_whole_due:
+        state.whole, state.news_at = Pass(began=now), now + pace.passes
+    elif pace.passes < pace.whole:
+        state.news, state.news_at = Pass(began=now), now + pace.passes
+
+
+def _pages_left(state: ListingState, pages: int) -> int:
+    """How many pages the passes under way are likely to need, of a list of so many."""
+    left = max(1, pages + 1 - state.whole.page) if state.whole else 0
+    return left + (max(1, math.ceil(state.news_pages) + 1 - state.news.page) if state.news else 0)
 
 
 def _completed(row: Observation, shown: StoredPage, *, is_hint: bool) -> Observation:

@@ -269,6 +269,8 @@ FINDINGS: list[tuple[Facts, list[str]]] = [
     (platform_facts(open_until=50.0), []),
     (platform_facts(open_until=50.0, step=1, blocked=7.0), ["platform-blocked"]),
     (platform_facts(unreached=50.0), ["platform-unreached"]),
+    (platform_facts(list_problem="HTTP 503", list_troubled=30.0), ["list-unread"]),
+    (platform_facts(list_problem="HTTP 503", list_troubled=95.0), []),
     (platform_facts(wait_until=200.0), ["platform-waits"]),
     (platform_facts(wait_until=50.0), []),
     (pushed(problem="no keys", problem_at=1.0), ["push-silent"]),

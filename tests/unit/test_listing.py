@@ -93,6 +93,12 @@ class Reader:
                 self.lister.read(*job)
 
 
+def pages_read(notes: Notes) -> int:
+    """Of the whole pass that is under way."""
+    assert notes.state.whole
+    return notes.state.whole.page
+
+
 @pytest.fixture
 def reader(monkeypatch: pytest.MonkeyPatch) -> Any:
     def make(faults: Faults = Faults(), settings: Any = SETTINGS, **given: Any) -> Reader:  # noqa: B008
@@ -216,7 +222,7 @@ def test_one_at_a_time_reads_a_list_and_another_goes_on_where_a_reader_died(read
     lister.read(NAME, "somebody else", 3)
     assert site.list_requests == 0, "who does not hold it reads nothing"
     lister.read(*job)
-    assert notes.state.page == job.pages == site.list_requests > 1
+    assert pages_read(notes) == job.pages == site.list_requests > 1
     notes.tokens = 5.0
     (lost,) = lister.claim(site.now)
     notes.token = ""  # as it lapses after a minute
@@ -224,7 +230,7 @@ def test_one_at_a_time_reads_a_list_and_another_goes_on_where_a_reader_died(read
     (job,) = lister.claim(site.now + 60)
     lister.read(*lost)
     lister.read(*job)
-    assert notes.state.page == site.list_requests == 2 * job.pages, "who is late reads nothing"
+    assert pages_read(notes) == site.list_requests == 2 * job.pages, "who is late reads nothing"
 
 
 def test_only_pages_that_are_read_are_paid_for(reader: Any) -> None:
@@ -249,3 +255,17 @@ def test_nothing_is_read_where_that_is_forbidden(reader: Any, problem: str) -> N
     read.sweep(60)
     assert read.site.list_requests == 0
     assert not read.notes.token
+
+
+def test_a_pass_over_the_whole_list_holds_up_no_news(reader: Any) -> None:
+    read = reader(live=3_000, page_size=30)  # a hundred pages, at a page in three seconds
+    read.sweep(600)
+    while not (read.notes.state.newest_first and read.notes.state.whole):
+        read.sweep(5)
+        assert read.site.now < START + 3_000
+    began, whole = read.site.now, read.notes.state.whole.began
+    read.sweep(120)
+    assert read.notes.state.whole.began == whole, "it goes on meanwhile"
+    new = {name for name, at in read.site.starts.items() if began < at < read.site.now - 60 and int(name) % 10 == 0}
+    assert new
+    assert new <= read.notes.shown
