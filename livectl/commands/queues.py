@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 EXIT_WARNING, EXIT_CRITICAL = 1, 2  # what monitoring systems call them
 MAX_WAIT_S = 3600.0
-STAYS_ON_RABBITMQ = (
-    "jobs that wait for their time on RabbitMQ stay there, and come into their queue then: `livectl queues` counts them"
+HELD_ON_RABBITMQ = (
+    "what workers hold on RabbitMQ nobody can take from them, and stays: `livectl workers stop NAME` puts it back into "
+    "its queue, and the same command then takes it"
 )
 
 
@@ -204,17 +205,15 @@ def move(context: CommandContext, /, *, to_broker: str | None, dry_run: bool, **
     request = queue_move.MoveRequest(to_broker=other, **options)
     with context.working(f"looking into {request.source}"):
         found = queue_move.count(context.deployment, request)
-    if dry_run:
-        context.show(queue_views.move_plan(request.source, found))
-        _say_what_stays(context)
-        return
     total = min(sum(found.values()), request.limit or sum(found.values()))
+    if dry_run:
+        context.show(queue_views.move_plan(request.source, found, total))
+        return
     with context.working(f"moving to {request.target}") as advance:
         for result in queue_move.move(context.deployment, request):
             advance(min(result.moved, total), total)
     context.note_change("move", f"{result.source} to {result.target}", "done" if result.moved else "nothing")
     context.show(queue_views.move_summary(result))
-    _say_what_stays(context)
 
 
 @command.command()
@@ -258,13 +257,12 @@ def purge(context: CommandContext, /, *, queue: str | None, every: bool, save: s
         context, filters, save or f"purged-{queue or 'all'}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl", **options
     )
     context.show(queue_views.purge_summary(results[0]) if queue else queue_views.purge_of_all(results))
-    _say_what_stays(context)
+    _say_what_stays(context, unacked=options["include_unacked"])
 
 
-def _say_what_stays(context: CommandContext) -> None:
-    """On RabbitMQ jobs that wait for their time lie in queues of their own, which all apps there may share."""
-    if context.deployment.on_rabbitmq:
-        context.say(STAYS_ON_RABBITMQ)
+def _say_what_stays(context: CommandContext, *, unacked: bool) -> None:
+    if unacked and context.deployment.on_rabbitmq:
+        context.say(HELD_ON_RABBITMQ)
 
 
 def _purge(

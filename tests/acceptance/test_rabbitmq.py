@@ -384,3 +384,40 @@ def test_messages_are_moved_to_and_from_rabbitmq_and_purged(
         project.close()
         for queue in ("move-a", "move-b"):
             line.ask(partial(Channel.queue_delete, queue=queue))
+
+
+def test_jobs_that_wait_for_their_time_are_moved_and_purged_with_their_queue(
+    tmp_path: Path, shared: str, line: Line, store_url: str
+) -> None:
+    """They lie in queues that all apps there share: those of other queues go on to wait, and come in time."""
+    project = Project(tmp_path, shared, store_url)
+
+    def let_wait(queue: str, task: str, seconds: float) -> None:
+        headers = {"id": f"{queue}-{task}", "task": f"proj.{task}"}
+        line.ask(lambda channel: rabbitmq.publish(channel, b"[]", routing_key=queue, headers=headers))
+        held = line.ask(lambda channel: channel.message_to_python(channel.basic_get(queue)))
+        assert Delays(line).wait(held, seconds, queue)
+
+    def ready(queue: str) -> int:
+        return int(line.ask(lambda channel: channel.queue_declare(queue, passive=True)).message_count)
+
+    try:
+        for queue in ("wait-a", "wait-b", "wait-c"):
+            line.ask(partial(Channel.queue_declare, queue=queue, durable=True, auto_delete=False))
+        let_wait("wait-a", "add", 600)
+        let_wait("wait-a", "nap", 600)
+        let_wait("wait-c", "add", 5)
+        plan = purge.plan(project.deployment, PurgeFilter(queue="wait-a", task="proj.a*"))
+        assert (plan.tasks, plan.delayed) == ({"proj.add": 1}, 1)
+        request = move.MoveRequest(source="wait-a", target="wait-b", task="proj.add")
+        assert move.count(project.deployment, request) == {"proj.add": 1}
+        *_, result = move.move(project.deployment, request)
+        assert (result.tasks, ready("wait-b")) == ({"proj.add": 1}, 1)
+        purged = purge.purge(project.deployment, PurgeFilter(queue="wait-a"), tmp_path / "saved")
+        assert (purged.tasks, purged.delayed) == ({"proj.nap": 1}, 1)
+        wait_for(lambda: ready("wait-c") == 1)
+        assert line.ask(rabbitmq_held.count_waiting) == 0
+    finally:
+        project.close()
+        for queue in ("wait-a", "wait-b", "wait-c"):
+            line.ask(partial(Channel.queue_delete, queue=queue))

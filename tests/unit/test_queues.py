@@ -55,9 +55,13 @@ def test_a_queue_of_a_redis_behind_sentinel_is_named_though_nothing_waits_there(
     assert [(queue.name, queue.ready, queue.consumers) for queue in found] == [("a", 3, 1), ("b", 0, 2)]
 
 
-@pytest.mark.parametrize(("on_rabbitmq", "count"), [(True, 1), (False, 0)])
-def test_that_jobs_which_wait_for_their_time_stay_on_rabbitmq_is_said(on_rabbitmq: bool, count: int) -> None:
+@pytest.mark.parametrize(
+    ("on_rabbitmq", "unacked", "count"), [(True, True, 1), (True, False, 0), (False, True, 0), (False, False, 0)]
+)
+def test_that_a_worker_on_rabbitmq_keeps_what_it_holds_is_said_to_who_asks_for_it(
+    on_rabbitmq: bool, unacked: bool, count: int
+) -> None:
     said: list[str] = []
     context: Any = SimpleNamespace(deployment=SimpleNamespace(on_rabbitmq=on_rabbitmq), say=said.append)
-    queue_commands._say_what_stays(context)
-    assert said == [queue_commands.STAYS_ON_RABBITMQ] * count
+    queue_commands._say_what_stays(context, unacked=unacked)
+    assert said == [queue_commands.HELD_ON_RABBITMQ] * count

@@ -95,13 +95,8 @@ class Receiver(Protocol):
 
 
 def count(deployment: Deployment, request: MoveRequest) -> dict[str, int]:
-    """How many messages of each task would be moved; of RabbitMQ, which lets nobody look, how many there are at all."""
-    if deployment.redis_broker is None:
-        with rabbitmq_queues.open_channel(deployment) as channel:
-            ready = rabbitmq_queues.count(channel, request.source)
-        return {UNKNOWN_TASK: min(ready, request.limit or ready)}
-    plan = purge.plan(deployment, _filter(request))
-    return plan.tasks
+    """How many messages of each task would be moved; of those ready on RabbitMQ, how many there are at all."""
+    return purge.plan(deployment, _filter(request)).tasks
 
 
 def move(deployment: Deployment, request: MoveRequest) -> Iterator[MoveResult]:
@@ -219,24 +214,18 @@ def _deliver(connection: RedisConnection, way: str, receiver: Receiver) -> Count
 
 
 def _move_from_rabbitmq(deployment: Deployment, request: MoveRequest) -> Iterator[Counter[str]]:
-    """Each message is acknowledged once it is safe where it was moved to. Those that do not fit go back at the end."""
+    """Each message is acknowledged once it is safe where it was moved to."""
     with rabbitmq_queues.open_channel(deployment) as channel, _open_receiver(deployment, request) as receiver:
         receiver.check()
         left = _Left(request.limit)
-        held = []
-        for _ in range(rabbitmq_queues.count(channel, request.source)):
-            taken = None if left.is_done else rabbitmq_queues.take(channel, request.source)
-            if taken is None:
-                break
-            text = _text_of(taken)
-            if not _fits(request, text):
-                held.append(taken)
-                continue
-            receiver.put([text])
-            taken.ack()
-            yield left.note([text], 1)
-        for taken in reversed(held):
-            taken.reject(requeue=True)
+        for batch in rabbitmq_queues.take(channel, request.source, MESSAGES_PER_STEP):
+            for taken in batch:
+                if left.is_done:
+                    return
+                if _fits(request, text := _text_of(taken)):
+                    receiver.put([text])
+                    taken.ack()
+                    yield left.note([text], 1)
 
 
 def _text_of(taken: Any) -> bytes:

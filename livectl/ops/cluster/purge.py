@@ -125,12 +125,9 @@ def peek(deployment: Deployment, queue: str, limit: int) -> list[JobMessage]:
 
 
 def plan(deployment: Deployment, purge_filter: PurgeFilter) -> PurgePlan:
-    """Counts what a purge would take out, and changes nothing. RabbitMQ tells no more than how many there are."""
+    """Counts what a purge would take out, and changes nothing. Of those that are ready RabbitMQ tells only how many."""
     if deployment.on_rabbitmq:
-        with rabbitmq_queues.open_channel(deployment) as channel:
-            return PurgePlan(
-                {UNKNOWN_TASK: ready} if (ready := rabbitmq_queues.count(channel, purge_filter.queue)) else {}, 0
-            )
+        return _plan_rabbitmq(deployment, purge_filter)
     with connect(deployment, "pick messages out", PURGE_TIMEOUT_S) as connection:
         check_queue_exists(deployment, connection, purge_filter.queue)
         messages = SelectedMessages(deployment, connection, purge_filter)
@@ -139,6 +136,19 @@ def plan(deployment: Deployment, purge_filter: PurgeFilter) -> PurgePlan:
         tasks = Counter(job_message.task or UNKNOWN_TASK for _, _, job_message in messages.ready_messages())
         tasks += Counter(job_message.task or UNKNOWN_TASK for _, job_message in messages.plus_messages())
     return PurgePlan(dict(tasks + held + waiting), held.total(), waiting.total())
+
+
+def _plan_rabbitmq(deployment: Deployment, purge_filter: PurgeFilter) -> PurgePlan:
+    now = datetime.now(UTC)
+    with rabbitmq_queues.open_channel(deployment) as channel:
+        ready = rabbitmq_queues.count(channel, purge_filter.queue)
+        texts = [_text_of(taken) for taken in rabbitmq_queues.look_at_waiting(channel, purge_filter.queue)]
+    waiting = Counter(
+        job_message.task or UNKNOWN_TASK
+        for job_message in map(message.read, texts)
+        if purge_filter.matches(job_message, now)
+    )
+    return PurgePlan(dict(waiting + Counter({UNKNOWN_TASK: ready})), 0, waiting.total())
 
 
 def plan_known(deployment: Deployment, purge_filter: PurgeFilter, *, is_only: bool) -> PurgePlan:
@@ -168,29 +178,25 @@ def purge(deployment: Deployment, purge_filter: PurgeFilter, file: Path) -> Purg
 
 
 def _purge_rabbitmq(deployment: Deployment, purge_filter: PurgeFilter, file: Path) -> PurgeResult:
-    """Each message is acknowledged once it is on the disk. Those that are not meant go back at the end."""
-    now, tasks = datetime.now(UTC), Counter[str]()
-    kept: list[tuple[Any, bytes]] = []
+    """Each message is acknowledged once it is on the disk."""
+    from livectl.ops.transport import rabbitmq_held
+
+    now, tasks, waiting = datetime.now(UTC), Counter[str](), 0
     with rabbitmq_queues.open_channel(deployment) as channel, file.open("ab") as output:
-        left = rabbitmq_queues.count(channel, purge_filter.queue)
-        while left > 0:
-            batch: list[tuple[Any, bytes]] = []
-            while left > 0 and len(batch) < MESSAGES_PER_STEP:
-                left -= 1
-                if (taken := rabbitmq_queues.take(channel, purge_filter.queue)) is None:
-                    left = 0
-                    break
-                text = msgspec.json.encode(message.to_envelope(taken), enc_hook=str)
-                is_meant = purge_filter.matches(message.read(text), now)
-                (batch if is_meant else kept).append((taken, text))
-            lines = [_saved_line(text, purge_filter.queue) for _, text in batch]
+        for batch in rabbitmq_queues.take(channel, purge_filter.queue, MESSAGES_PER_STEP):
+            texts = [(taken, _text_of(taken)) for taken in batch]
+            meant = [(taken, text) for taken, text in texts if purge_filter.matches(message.read(text), now)]
+            lines = [_saved_line(text, purge_filter.queue) for _, text in meant]
             _write_lines(output, lines)
-            for taken, _ in batch:
+            for taken, _ in meant:
                 taken.ack()
             tasks += Counter(line["task"] or UNKNOWN_TASK for line in lines)
-        for taken, _ in reversed(kept):
-            taken.reject(requeue=True)
-    return PurgeResult(purge_filter.queue, dict(tasks), tasks.total(), 0, str(file))
+            waiting += sum(rabbitmq_held.waits(taken) for taken, _ in meant)
+    return PurgeResult(purge_filter.queue, dict(tasks), tasks.total(), 0, str(file), waiting)
+
+
+def _text_of(taken: Any) -> bytes:
+    return msgspec.json.encode(message.to_envelope(taken), enc_hook=str)
 
 
 def list_queues(deployment: Deployment) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from livectl import server_check
@@ -10,10 +11,12 @@ from livectl.errors import ServerError, UsageError
 from livectl.ops import deployment as deployments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from livectl.address import Address
     from livectl.ops.deployment import Deployment
+
+MESSAGES_PER_LOOK = 500
 
 
 @contextmanager
@@ -57,7 +60,44 @@ def count(channel: Any, queue: str) -> int:
     return int(channel.queue_declare(queue, passive=True).message_count)
 
 
-def take(channel: Any, queue: str) -> Any:
-    """The message that is next, as kombu has it: it goes back unless it is acknowledged. None where there is none."""
-    raw = channel.basic_get(queue, no_ack=False)
-    return None if raw is None else channel.message_to_python(raw)
+def take(channel: Any, queue: str, size: int) -> Iterator[list[Any]]:
+    """The messages of a queue, so many at a time: those that are ready, then those that wait elsewhere for their time
+    to come into it. What is not acknowledged by then goes back in the end."""
+    from livectl.ops.transport import rabbitmq_held
+
+    yield from _take_from(channel, queue, size, lambda taken: True)
+    for place in rabbitmq_held.waiting_queues(channel):
+        yield from _take_from(channel, place, size, partial(_comes_into, queue))
+
+
+def look_at_waiting(channel: Any, queue: str) -> Iterator[Any]:
+    """The messages that wait for their time to come into a queue: all of them go on to wait."""
+    from livectl.ops.transport import rabbitmq_held
+
+    for place in rabbitmq_held.waiting_queues(channel):
+        for batch in _take_from(channel, place, MESSAGES_PER_LOOK, partial(_comes_into, queue)):
+            yield from batch
+
+
+def _comes_into(queue: str, taken: Any) -> bool:
+    return bool(taken.delivery_info["routing_key"] == queue)
+
+
+def _take_from(channel: Any, place: str, size: int, is_meant: Callable[[Any], bool]) -> Iterator[list[Any]]:
+    """No more than are there now: what came back would come again and again."""
+    left = count(channel, place)
+    unwanted: list[Any] = []
+    while left > 0:
+        batch: list[Any] = []
+        while left > 0 and len(batch) < size:
+            left -= 1
+            raw = channel.basic_get(place, no_ack=False)
+            if raw is None:
+                left = 0
+                break
+            taken = channel.message_to_python(raw)
+            (batch if is_meant(taken) else unwanted).append(taken)
+        yield batch
+        unwanted += [taken for taken in batch if not taken.acknowledged]
+    for taken in reversed(unwanted):
+        taken.reject(requeue=True)

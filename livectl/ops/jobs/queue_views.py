@@ -39,10 +39,10 @@ def purge_of_all(results: Sequence[PurgeResult]) -> View:
     return View(full, lambda: "\n".join([*lines, ending]))
 
 
-def move_plan(source: str, tasks: Mapping[str, int]) -> View:
-    data = {"source": source, "tasks": tasks, "total": sum(tasks.values())}
+def move_plan(source: str, tasks: Mapping[str, int], total: int) -> View:
+    data = {"source": source, "tasks": tasks, "total": total}
     found = f"{task_counts(tasks)}\n" if tasks else ""
-    return sentence(f"{found}Would be moved from {source}: {sum(tasks.values())}", data)
+    return sentence(f"{found}Would be moved from {source}: {total}", data)
 
 
 def move_summary(result: MoveResult) -> View:

@@ -42,6 +42,7 @@ LEASE_S = 900.0  # for which a stand-in waits before it goes back
 RENEW_INTERVAL_S = 300.0
 MAX_LOOK_INTERVAL_S = 15.0
 TIMEOUT_TEXT = re.compile(r"Timeout value used: (\d+) ms")
+WAITING_PREFIX = "livectl.delay."  # of queues, and of their exchanges
 EXPIRES = {"x-expires": 86_400_000}  # of what a worker left behind, long after its message went back
 
 
@@ -97,13 +98,22 @@ class Delays:
 
 def count_waiting(channel: Any) -> int:
     """How many jobs, of whatever app, wait for their time."""
+    return sum(channel.queue_declare(queue, passive=True).message_count for queue in waiting_queues(channel))
+
+
+def waiting_queues(channel: Any) -> list[str]:
+    """The queues in which jobs of all apps wait for their time; by its routing key each goes back to its own."""
     queues = [_queue_of_step(1 << power) for power in range(MAX_STEP_S.bit_length())]
-    there = [queue for queue in queues if rabbitmq.exists(channel, queue)]
-    return sum(channel.queue_declare(queue, passive=True).message_count for queue in there)
+    return [queue for queue in queues if rabbitmq.exists(channel, queue)]
+
+
+def waits(taken: Any) -> bool:
+    """Whether a message was taken out of one of them."""
+    return str(taken.delivery_info["exchange"]).startswith(WAITING_PREFIX)
 
 
 def _queue_of_step(step: int) -> str:
-    return f"livectl.delay.{step}"
+    return f"{WAITING_PREFIX}{step}"
 
 
 def _send_to_wait(channel: Any, held: Any, queue: str, step: int) -> None:
