@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from livectl.live.push import twitch_push
 from livectl.live.push.push_store import PushStore
 from livectl.live.push.service import PushService
 from livectl.models import Streamer
@@ -196,6 +197,22 @@ def test_what_is_revoked_or_refused_is_polled(
     eventsub.unknown.add(ada)
     eventsub.revoke("stream.online", ada)
     wait_for(lambda: push_store.covered("twitch") == {"1001"})
+
+
+def test_a_conduit_that_somebody_deletes_is_made_anew(
+    push: Push, store: Store, push_store: PushStore, fakes: Fakes, eventsub: PlayedEventSub,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(twitch_push, "CONDUIT_SECONDS", 1.0)
+    ids = follow(store, fakes, 2)
+    push.start()
+    wait_until_covered(push_store, 2)
+    eventsub.delete_conduits()
+    wait_for(lambda: eventsub.enabled("stream.online") == set(ids), what="subscriptions at a new conduit")
+    wait_for(lambda: eventsub.heard_shards() == twitch_push.SHARDS, what="its shards to be heard")
+    fakes.plan.show("twitch", ids[0], "live", started=STARTED)
+    eventsub.go_live(ids[0], STARTED)
+    wait_for(lambda: began(store) == [ids[0]], what="the go-live")
 
 
 def test_conduits_of_others_that_leave_no_room_are_said(

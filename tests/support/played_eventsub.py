@@ -121,6 +121,13 @@ class PlayedEventSub:
         session.connection.send(_message("session_reconnect", f"m{next(self._numbers)}", payload))
         return session.id
 
+    def delete_conduits(self) -> None:
+        """As somebody does it who has the keys of the application: what led into them is gone as well."""
+        with self._lock:
+            self.conduits.clear()
+            self.shards.clear()
+            self.subscriptions.clear()
+
     def send_raw(self, shard: int, text: str) -> None:
         self._shard_session(shard).connection.send(text)
 

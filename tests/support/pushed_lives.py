@@ -46,10 +46,19 @@ class Outcome(NamedTuple):
     """What came of the go-lives."""
 
     lives: int  # that there were
-    forged: int  # that there were not, though somebody said so
+    forged: set[str]  # who did not, though somebody said so
     alerts: dict[str, int]  # streamer -> how often they went live, as the outbox has it
     delays: list[float]  # seconds from what was told at once to the outbox, in order
     polled_again_after: float  # seconds from the end of push until everybody was asked
+
+    @property
+    def missing(self) -> int:
+        return self.lives - len(self.alerts.keys() - self.forged)
+
+    @property
+    def believed(self) -> int:
+        """How many of the forged were."""
+        return len(self.alerts.keys() & self.forged)
 
     @property
     def doubled(self) -> int:
@@ -175,7 +184,8 @@ def play(folder: Path, store_url: str, count: int, a_second: float) -> Outcome:
     for change in began:
         alerts[change.id] = alerts.get(change.id, 0) + 1
     delays = sorted(_told_at(change) - world.sent[change.id] for change in began if change.id in world.sent)
-    return Outcome(len(lives), len(pairs) - len(lives), alerts, delays, again)
+    forged = {streamer_id for _, streamer_id in pairs} - lives
+    return Outcome(len(lives), forged, alerts, delays, again)
 
 
 def _is_covered(world: PushedLives, count: float) -> bool:

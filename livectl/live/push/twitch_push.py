@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 SHARDS = 2  # so that one connection that is lost costs a part of the subscriptions; they bear far more than we have
 PLAN_SECONDS = 300.0  # between two looks at the follow list
 COUNT_SECONDS = 5.0  # ... and between two at its length: whoever is new is not kept waiting
-READ_SECONDS = 1800.0  # between two readings of what Twitch has
+READ_SECONDS = 1800.0  # between two readings of the subscriptions that Twitch has
+CONDUIT_SECONDS = 60.0  # ... and between two looks whether our conduit is there: somebody may delete it
 RETRY_SECONDS = 30.0  # after a failure
 LIMIT_SECONDS = 3600.0  # after Twitch has allowed fewer subscriptions than it had said
 REFUSED_SECONDS = 86_400.0  # until a streamer is tried again of whom Twitch will not tell
@@ -80,7 +81,7 @@ class TwitchPush(PushSource):
         self._limit: tuple[int, float] | None = None  # fewer subscriptions than Twitch says, until when
         self._waiting: list[tuple[str, str]] = []  # to be subscribed to
         self._removing: list[str] = []
-        self._next_read = self._next_plan = self._next_try = self._next_cover = 0.0
+        self._next_read = self._next_plan = self._next_try = self._next_cover = self._next_look = 0.0
         self._wanted = self._followed = 0
         self._next_count = 0.0
 
@@ -139,9 +140,11 @@ class TwitchPush(PushSource):
 
     def _find_conduit(self, now: float) -> None:
         known = self._push_store.notes(NAME).get("conduit", "")
-        if self._is_keeper and (not self._conduit or known != self._conduit or now >= self._next_read):
+        if self._is_keeper and (not self._conduit or known != self._conduit or now >= self._next_look):
+            self._store.spend(self._limits[NAME], 1, now)
             known = self._run(conduit.find_or_make(known, SHARDS, self._context(now)))
             self._push_store.note(NAME, conduit=known)
+            self._next_look = now + CONDUIT_SECONDS
         if known != self._conduit:
             self._conduit, self._subscriptions = known, None
             self._stop_shards()
