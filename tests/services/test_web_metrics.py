@@ -14,9 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from livectl.models import Observation, State
 from livectl.ops.deployment import OWN_APP_NAME
 from livectl.ops.jobs import dead_letters
-from livectl.ops.jobs.numbers import MAX_NAMES, JobNumbers
+from livectl.ops.jobs.numbers import MAX_NAMES, NUMBERS_KEY, JobNumbers, parse_tasks
 from livectl.ops.limits.slots import Limit, LimitKeys, LimitStore
 from livectl.ops.protocol.dead_letter import DeadLetter
+from livectl.task_settings import Expect
 from livectl.units import format_instant
 from tests.support.web_pages import (
     follow,
@@ -196,9 +197,15 @@ def test_names_beyond_the_most_are_other(store: Store, store_url: str) -> None:
     counted = JobNumbers()
     for number in range(MAX_NAMES + 50):
         counted.job_started(f"t{number:03}", "q", None)
-    redis.Redis.from_url(store_url).execute_command(*counted.command("livectl"))  # type: ignore[no-untyped-call]
+    counted.job_started("watched", "q", 3.0, Expect(start_within=1))
+    client = redis.Redis.from_url(store_url)
+    client.execute_command(*counted.command("livectl"))  # type: ignore[no-untyped-call]
     started = {
         labels: value for (name, labels), value in numbers(store_url).items() if name.endswith("jobs_started_total")
     }
     assert len(started) == MAX_NAMES + 1
-    assert started[labelled(task="other", queue="other")] == 50
+    assert started[labelled(task="other", queue="other")] == 51
+    by_task = parse_tasks(client.hgetall(NUMBERS_KEY), "livectl")
+    assert by_task["watched"]["started"] == by_task["watched"]["late"] == 1, (
+        "what is expected of it is watched all the same"
+    )

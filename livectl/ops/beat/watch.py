@@ -26,7 +26,7 @@ from livectl.ops.cluster import queues
 from livectl.ops.jobs import history, job_log, numbers
 from livectl.ops.jobs.dead_letters import DEAD_LETTERS_KEY
 from livectl.ops.jobs.history import JobHistory
-from livectl.task_settings import Expect, expected_of
+from livectl.task_settings import expected_of
 from livectl.units import MS_PER_SECOND, format_count, format_duration
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from livectl.ops.beat.heartbeats import Heartbeat
     from livectl.ops.cluster.queues import Queue, QueueDepths
     from livectl.ops.deployment import Deployment
-    from livectl.ops.jobs.numbers import Series
     from livectl.settings import CheckIn
     from livectl.task_settings import TaskSettings
 
@@ -252,16 +251,16 @@ class RunWatch:
             self._forget_others("task", (), states, watched.now)
             return
         app, expects = self._deployment.app_name, expected_of(lambda: watched.tasks)
-        series = numbers.parse_series(self._store.hgetall(numbers.NUMBERS_KEY), app)["job"]
+        counted = numbers.parse_tasks(self._store.hgetall(numbers.NUMBERS_KEY), app)
         running = numbers.read_long(self._store, app, watched.now)
-        names = {one.first for one in series if expects(one.first)}
-        for name in sorted(names):
-            fields, longest_s = _sum_of([one for one in series if one.first == name])
+        names = {task: expect for task in counted if (expect := expects(task))}
+        for name, expect in sorted(names.items()):
+            counts, longest_s = _sum_of(counted[name])
             facts = CountedTask(
                 name=name,
-                expect=expects(name) or Expect(),
+                expect=expect,
                 now=watched.now,
-                counts=fields,
+                counts=counts,
                 longest_s=longest_s,
                 running=running.get(name),
                 read_error=partial(self._read_error, app, name),
@@ -368,12 +367,9 @@ class RunWatch:
         return report if noted and report else None
 
 
-def _sum_of(series: Sequence[Series]) -> tuple[TaskCounts, float]:
-    """What was counted of a task over its queues, and how long a job of it took at most."""
-    fields: Counter[str] = Counter()
+def _sum_of(fields: Counter[str]) -> tuple[TaskCounts, float]:
+    """What was counted of a task, and how long a job of it took at most."""
     buckets: dict[str, Counter[int]] = {"wait": Counter(), "ran": Counter()}
-    for one in series:
-        fields.update(one.fields)
     for name, count in fields.items():
         measure, _, number = name.partition(":")
         if number.isdigit() and measure in buckets:

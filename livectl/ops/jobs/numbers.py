@@ -1,7 +1,8 @@
 """Counts jobs and runs for Prometheus, in the store: any page that is asked has the numbers of all workers.
 
 livectl:numbers               hash  group, app, two names and a field -> how often, or milliseconds
-livectl:numbers:names:GROUP   set   the names that have numbers of their own; MAX_NAMES, the rest are "other"
+livectl:numbers:names:GROUP   set   the names that have numbers of their own; MAX_NAMES, the rest are "other", but for
+                                    tasks with an `expect:`, which are in a group that Prometheus is shown as "other"
 livectl:numbers:long          hash  app, task and process -> when it was noted, milliseconds so far and id of the oldest
                                     job that the process runs, of tasks with an `expect:`
 """
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 NUMBERS_KEY = "livectl:numbers"
 MAX_NAMES = 200  # tasks and queues together, and schedules; the script counts the rest as `other`
+MAX_WATCHED = 10_000  # beyond those, of tasks of which something is expected
+WATCHED_GROUP = "watch"
+OTHER = "other"
 MAX_NAME_CHARS = 200
 BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
 SEPARATOR = "\x1f"
@@ -45,24 +49,30 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 return redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now) .. ' ' .. ARGV[2] .. ' ' .. ARGV[3])
 """
 
-# most names, then (group, app, two names, how many fields, each field and its number). KEYS are numbers.
+# ARGV: most names, most that are watched, then (group, app, two names, 1 if watched, how many fields, each field and
+# its number). KEYS are numbers.
 COUNT_SCRIPT = """
-local i, separator = 2, string.char(31)
+local i, separator = 3, string.char(31)
+local function has_place(group, name, most)
+  local names = KEYS[1] .. ':names:' .. group
+  if redis.call('SISMEMBER', names, name) == 1 then return true end
+  return redis.call('SCARD', names) < tonumber(most) and redis.call('SADD', names, name)
+end
 while i <= #ARGV do
   local group, app, first, second = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local names, name = KEYS[1] .. ':names:' .. group, table.concat({app, first, second}, separator)
-  if redis.call('SISMEMBER', names, name) == 0 then
-    if redis.call('SCARD', names) < tonumber(ARGV[1]) then
-      redis.call('SADD', names, name)
+  local name = table.concat({app, first, second}, separator)
+  if not has_place(group, name, ARGV[1]) then
+    if ARGV[i + 4] == '1' and has_place('watch', name, ARGV[2]) then
+      group = 'watch'
     else
       name = table.concat({app, 'other', 'other'}, separator)
     end
   end
-  local count = tonumber(ARGV[i + 4])
-  for at = i + 5, i + 3 + 2 * count, 2 do
+  local count = tonumber(ARGV[i + 5])
+  for at = i + 6, i + 4 + 2 * count, 2 do
     redis.call('HINCRBY', KEYS[1], table.concat({group, name, ARGV[at]}, separator), ARGV[at + 1])
   end
-  i = i + 5 + 2 * count
+  i = i + 6 + 2 * count
 end
 return 0
 """
@@ -73,17 +83,22 @@ class JobNumbers:
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str, str], Counter[str]] = {}
+        self._watched: set[tuple[str, str, str]] = set()
 
     def __bool__(self) -> bool:
         return bool(self._counts)
 
     def job_started(self, task: str, queue: str, wait: float | None, expect: Expect | None = None) -> None:
         counts = self._count("job", task, queue, "started", "wait", wait)
+        if expect:
+            self._watched.add(("job", task[:MAX_NAME_CHARS], queue[:MAX_NAME_CHARS]))
         if expect and expect.start_within and wait is not None and wait > expect.start_within:
             counts[LATE] += 1
 
     def job_ended(self, task: str, queue: str, outcome: str, ran: float | None, expect: Expect | None = None) -> None:
         counts = self._count("job", task, queue, outcome, "ran", ran)
+        if expect:
+            self._watched.add(("job", task[:MAX_NAME_CHARS], queue[:MAX_NAME_CHARS]))
         if expect and expect.end_within and ran is not None and ran > expect.end_within:
             counts[OVERLONG] += 1
 
@@ -111,12 +126,14 @@ class JobNumbers:
     def add(self, later: JobNumbers) -> None:
         for names, counts in later._counts.items():
             self._counts.setdefault(names, Counter()).update(counts)
+        self._watched |= later._watched
 
     def arguments(self, app: str) -> list[str | int]:
         """The arguments of the script that adds them to the numbers of an app."""
-        arguments: list[str | int] = [MAX_NAMES]
-        for (group, first, second), counts in self._counts.items():
-            arguments += [group, app, first, second, len(counts)]
+        arguments: list[str | int] = [MAX_NAMES, MAX_WATCHED]
+        for names, counts in self._counts.items():
+            group, first, second = names
+            arguments += [group, app, first, second, int(names in self._watched), len(counts)]
             arguments += [word for pair in counts.items() for word in pair]
         return arguments
 
@@ -219,14 +236,24 @@ def read_series(deployment: Deployment, app: str) -> dict[str, Sequence[Series]]
 
 
 def parse_series(flat: Mapping[Any, Any], app: str) -> dict[str, Sequence[Series]]:
-    """The series of an app out of the hash, by group; what is none of ours is passed over."""
-    found: dict[tuple[str, str, str], dict[str, int]] = {}
+    """The series of an app out of the hash, by group, at most MAX_NAMES and one for all others in each."""
+    found: dict[tuple[str, str, str], Counter[str]] = {}
     for group, first, second, field, number in _rows(flat, app):
-        found.setdefault((group, first, second), {})[field] = number
+        names = ("job", OTHER, OTHER) if group == WATCHED_GROUP else (group, first, second)
+        found.setdefault(names, Counter())[field] += number
     groups: dict[str, list[Series]] = {"job": [], "run": []}
     for (group, first, second), fields in sorted(found.items()):
         groups.setdefault(group, []).append(Series(first, second, fields))
     return dict(groups)
+
+
+def parse_tasks(flat: Mapping[Any, Any], app: str) -> dict[str, Counter[str]]:
+    """What was counted of each task of an app over all its queues, also of those that Prometheus is not shown."""
+    found: dict[str, Counter[str]] = {}
+    for group, task, _, field, number in _rows(flat, app):
+        if group in {"job", WATCHED_GROUP}:
+            found.setdefault(task, Counter())[field] += number
+    return found
 
 
 def _rows(flat: Mapping[Any, Any], app: str) -> Iterator[tuple[str, str, str, str, int]]:
