@@ -29,6 +29,7 @@ MAX_DEPTH = 16  # a schedule needs 5
 MAX_MISTAKES = 20  # reported at once; nobody mends more in one go
 
 TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels", "is a bracket not closed?"  # text and hint of the mistake
+SECOND_DOCUMENT = "a second document", "remove `---` and what follows, or split the file"
 
 CONSTANTS: dict[str, bool | None] = dict.fromkeys(("true", "True", "TRUE"), True)
 CONSTANTS |= dict.fromkeys(("false", "False", "FALSE"), False)
@@ -185,7 +186,7 @@ class _DocumentReader:
         try:
             value, offset = self._root(depth)
         except yaml.MarkedYAMLError as error:
-            self._raise_mistake(*_explain(error, self.text.text))
+            self._raise_mistake(*_explain(error, self.text))
         if self.mistakes:
             raise FileError(self.mistakes)
         return Document(self.text, value, offset, self.offsets)
@@ -199,9 +200,7 @@ class _DocumentReader:
         next(self.events)
         next_event = next(self.events)
         if not isinstance(next_event, StreamEndEvent):
-            self._raise_mistake(
-                next_event.start_mark.index, "a second document", "remove `---` and what follows, or split the file"
-            )
+            self._raise_mistake(next_event.start_mark.index, *SECOND_DOCUMENT)
         return value, event.start_mark.index
 
     def _value(self, event: Any, depth: int) -> Any:
@@ -306,8 +305,9 @@ def _type_name(value: Any) -> str:
     return names.get(type(value), "nothing")
 
 
-def _explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str]:
+def _explain(error: yaml.MarkedYAMLError, source: SourceText) -> tuple[int, str, str]:
     """The offset, the text and the hint for a mistake that PyYAML reports in words of its own."""
+    text = source.text
     problem: Any = error.problem_mark or error.context_mark
     start: Any = error.context_mark or problem
     character, opening = text[problem.index : problem.index + 1], text[start.index : start.index + 1]
@@ -328,7 +328,8 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str, str]:
         hint = "indent it as its neighbours, or put the value in quotes"
         return problem.index, "a colon where no key can be", hint
     if opening in {"[", "{"}:
-        return problem.index, f"no comma or end after an entry of the {opening} in line {start.line + 1}", "close it"
+        line = source.position(start.index).line
+        return problem.index, f"no comma or end after an entry of the {opening} in line {line}", "close it"
     if text[: problem.index].rpartition("\n")[2].strip():
         return problem.index, f"{character} cannot stand here", "put the whole value in quotes"
     return problem.index, "this does not line up with what is above it", "indent it as its neighbours"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -9,9 +10,10 @@ import msgspec
 from livectl.atomic_write import changing, write_file
 from livectl.errors import FileError, LivectlError, SettingsError
 from livectl.live.follows import follow_list, formats
+from livectl.live.follows.lines import TABLE_SUFFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from livectl.live.follows.follow_list import FollowLine
@@ -55,27 +57,29 @@ class FollowFile:
 
     def _add(self, streamers: Iterable[Streamer]) -> FollowEdit:
         text = self._read_text()
-        lines = self._parse_lines(text)
-        known_keys = _keys(lines)
-        new: dict[tuple[str, str], Streamer] = {}
-        existing = []
+        wanted: dict[tuple[str, str], Streamer] = {}
         for streamer in streamers:
-            if streamer.key in known_keys:
-                existing.append(streamer)
-            else:
-                new.setdefault(streamer.key, streamer)
+            wanted.setdefault(streamer.key, streamer)
+        known: set[tuple[str, str] | None] = set()
+        last: FollowLine | None = None
+        for line in self._parse_lines(text):
+            last = line
+            if (key := _key(line)) in wanted:
+                known.add(key)
+        new = [streamer for key, streamer in wanted.items() if key not in known]
         if new:
-            self._write(self._text_with(text, lines, list(new.values())), known_keys | set(new), _count_invalid(lines))
-        return FollowEdit(tuple(new.values()), tuple(existing))
+            expected = chain(map(_key, self._parse_lines(text)), (streamer.key for streamer in new))
+            self._write_if(self._text_with(text, last, new), _key, expected)
+        return FollowEdit(tuple(new), tuple(streamer for key, streamer in wanted.items() if key in known))
 
     def _remove(self, streamers: Iterable[Streamer]) -> FollowEdit:
         text = self._read_text()
-        lines = self._parse_lines(text)
         unwanted = {streamer.key: streamer for streamer in streamers}
-        there = {_shown_key(line) for line in lines} & set(unwanted)
+        lines = [line for line in self._parse_lines(text) if _shown_key(line) in unwanted]
+        there = {_shown_key(line) for line in lines}
         if there:
-            kept = [line for line in lines if _shown_key(line) not in there]
-            self._write(self._text_without(text, lines, there), _keys(kept), _count_invalid(kept))
+            kept = (line for line in self._parse_lines(text) if _shown_key(line) not in there)
+            self._write_if(self._text_without(text, lines), _key, map(_key, kept))
         return FollowEdit(
             tuple(streamer for key, streamer in unwanted.items() if key in there),
             tuple(streamer for key, streamer in unwanted.items() if key not in there),
@@ -85,19 +89,21 @@ class FollowFile:
         if not self._is_yaml:
             raise SettingsError(f"{self.name} has no place for tags", YAML_HINT)
         text = self._read_text()
-        follow_lines = self._parse_lines(text)
-        expected = [line.streamer for line in follow_lines]
-        lines, left = _split_lines(text), tags  # several entries for one streamer: the first has the tags
-        for at, (line, entry) in enumerate(zip(follow_lines, expected, strict=True)):
-            if not isinstance(entry, LivectlError) and entry.key == streamer.key:
-                expected[at] = msgspec.structs.replace(entry, tags=left)
-                _write_tags(lines, line, left)
-                left = ()
-        changed = [new for line, new in zip(follow_lines, expected, strict=True) if new != line.streamer]
-        if changed:
-            self._write_if("".join(lines), lambda after: [line.streamer for line in after] == expected)
-        streamers = [new for new in changed if not isinstance(new, LivectlError)]
-        return FollowEdit(tuple(streamers[:1]), () if streamers else (streamer,))
+        entries = [line for line in self._parse_lines(text) if _key(line) == streamer.key]
+        if not entries:
+            return FollowEdit((), (streamer,))
+        # several entries for one streamer: the first has the tags
+        changed = [_with_tags(line, () if at else tags) for at, line in enumerate(entries)]
+        if any(new != line.streamer for new, line in zip(changed, entries, strict=True)):
+            lines = _split_lines(text)
+            for line, new in zip(entries, changed, strict=True):
+                _write_tags(lines, line, new.tags)
+            left = iter(changed)
+            expected = (
+                next(left) if _key(line) == streamer.key else _readable(line) for line in self._parse_lines(text)
+            )
+            self._write_if("".join(lines), _readable, expected)
+        return FollowEdit(tuple(new for new, line in zip(changed, entries, strict=True) if new != line.streamer)[:1])
 
     @property
     def _is_yaml(self) -> bool:
@@ -106,37 +112,35 @@ class FollowFile:
     def _read_text(self) -> str:
         return follow_list.decode(follow_list.read_content(self.path, self.name), self.name)
 
-    def _parse_lines(self, text: str) -> list[FollowLine]:
+    def _parse_lines(self, text: str) -> Iterator[FollowLine]:
         return follow_list.parse_lines(text.encode(), self.path.suffix, self.name)
 
-    def _text_with(self, text: str, follow_lines: list[FollowLine], new: list[Streamer]) -> str:
+    def _text_with(self, text: str, last_line: FollowLine | None, new: list[Streamer]) -> str:
+        if self.path.suffix.lower() == TABLE_SUFFIX:
+            return _with_final_newline(text) + formats.rows_for(text, new)
         if not self._is_yaml:
             return _with_final_newline(text) + formats.as_text(new)
         lines = _split_lines(text or NEW_FILE_TEXT)
-        if not follow_lines:
+        if last_line is None:
             return _with_first_entries(lines, new)
-        start = follow_lines[-1].location[0] - 1
+        start = last_line.location[0] - 1
         last, indent = _entry_end(lines, start), lines[start].partition("-")[0]
         return "".join(
             [*lines[:last], *(f"{indent}- {formats.render_entry(streamer)}\n" for streamer in new), *lines[last:]]
         )
 
-    def _text_without(self, text: str, follow_lines: list[FollowLine], removed_keys: set[tuple[str, str]]) -> str:
+    def _text_without(self, text: str, removed: list[FollowLine]) -> str:
         lines = _split_lines(text)
-        starts = {  # a line may hold several entries
-            line.location[0] - 1 for line in follow_lines if _shown_key(line) in removed_keys
-        }
+        starts = {line.location[0] - 1 for line in removed}  # a line may hold several entries
         for start in sorted(starts, reverse=True):
             del lines[start : _entry_end(lines, start) if self._is_yaml else start + 1]
         return "".join(lines)
 
-    def _write(self, text: str, expected_keys: set[tuple[str, str]], invalid_count: int) -> None:
-        self._write_if(text, lambda lines: (_keys(lines), _count_invalid(lines)) == (expected_keys, invalid_count))
-
-    def _write_if(self, text: str, is_expected: Callable[[list[FollowLine]], bool]) -> None:
+    def _write_if(self, text: str, shown: Callable[[FollowLine], object], expected: Iterable[object]) -> None:
         """SettingsError, and nothing is written, if the text does not read back as expected."""
         try:
-            is_as_meant = is_expected(self._parse_lines(text))
+            lines = zip_longest(map(shown, self._parse_lines(text)), expected, fillvalue="")
+            is_as_meant = all(found == wanted for found, wanted in lines)
         except FileError:
             is_as_meant = False
         if not is_as_meant:
@@ -149,13 +153,20 @@ def _shown_key(line: FollowLine) -> tuple[str, str]:
     return (follow_list.name_refused(line.written) if isinstance(streamer, LivectlError) else streamer).key
 
 
-def _keys(lines: Iterable[FollowLine]) -> set[tuple[str, str]]:
-    return {line.streamer.key for line in lines if not isinstance(line.streamer, LivectlError)}
+def _readable(line: FollowLine) -> Streamer | None:
+    """The streamer of an entry; None where it is none."""
+    return None if isinstance(line.streamer, LivectlError) else line.streamer
 
 
-def _count_invalid(lines: Iterable[FollowLine]) -> int:
-    """How many entries are no streamer."""
-    return sum(isinstance(line.streamer, LivectlError) for line in lines)
+def _key(line: FollowLine) -> tuple[str, str] | None:
+    return None if isinstance(line.streamer, LivectlError) else line.streamer.key
+
+
+def _with_tags(line: FollowLine, tags: tuple[str, ...]) -> Streamer:
+    streamer = line.streamer
+    if isinstance(streamer, LivectlError):
+        raise streamer
+    return msgspec.structs.replace(streamer, tags=tags)
 
 
 def _with_final_newline(text: str) -> str:

@@ -19,13 +19,14 @@ from livectl.models import State, Streamer, StreamerRecord, UnresolvedFollow
 from livectl.validation import FileLocation, describe_error, describe_unknown_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from livectl.live.store import Store
+    from livectl.yamlfile import Document, KeyPath
 
 
-YAML_SUFFIXES = {".yaml", ".yml"}  # a file with any other suffix is plain text, an address a line
+YAML_SUFFIXES = {".yaml", ".yml"}
 COMMENT = "#"
 ENTRY_EXAMPLE = "write `- platform/id`, an address, or {url: …, name: …, tags: […], alerts: […], weight: 5}"
 MAX_WEIGHT = 100.0  # checked ten times as often as others; with more, nobody else would be checked
@@ -115,7 +116,7 @@ def ids_by_platform(store: Store, streamers: Iterable[Streamer]) -> dict[str, li
 def load(path: Path, name: str = "") -> FollowList:
     """Reads the follow list of a file, which messages call `name`. FileError if it cannot be read at all."""
     name = name or str(path)
-    return merge_lines(parse_lines(read_content(path, name), path.suffix, name), name)
+    return merge_lines(read_lines(path, name), name)
 
 
 def read_content(path: Path, name: str) -> bytes:
@@ -128,30 +129,23 @@ def read_content(path: Path, name: str) -> bytes:
         raise SettingsError(f"{name}: {(error.strerror or str(error)).lower()}", "Is this the right path?") from error
 
 
-def parse_lines(content: bytes, suffix: str, name: str) -> list[FollowLine]:
-    return parse_yaml(content, name) if suffix.lower() in YAML_SUFFIXES else parse_text(content, name)
+def read_lines(path: Path, name: str) -> Iterator[FollowLine]:
+    """The lines of the file, one after the other; none if there is no file yet. FileError if it is no follow list."""
+    from livectl.live.follows import lines
+
+    try:
+        yield from lines.read(path, path.suffix, name)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SettingsError(f"{name}: {(error.strerror or str(error)).lower()}", "Is this the right path?") from error
 
 
-def parse_yaml(content: bytes, name: str) -> list[FollowLine]:
-    from livectl import yamlfile
+def parse_lines(content: bytes, suffix: str, name: str) -> Iterator[FollowLine]:
+    """The same of a text."""
+    from livectl.live.follows import lines
 
-    location = FileLocation(yamlfile.loads(content, name))
-    entries, entries_location = _find_entries(location)
-    location.raise_mistakes()
-    return [
-        FollowLine(entries_location.child(index).position, streamer_or_error(read_entry, value), value)
-        for index, value in enumerate(entries)
-    ]
-
-
-def parse_text(content: bytes, name: str) -> list[FollowLine]:
-    follow_lines = []
-    for number, line in enumerate(decode(content, name).split("\n"), 1):
-        text = strip_comment(line)
-        if text:
-            streamer = streamer_or_error(parse_streamer, text)
-            follow_lines.append(FollowLine((number, line.index(text[0]) + 1), streamer, text))
-    return follow_lines
+    return lines.read(content, suffix, name)
 
 
 def decode(content: bytes, name: str) -> str:
@@ -164,6 +158,8 @@ def decode(content: bytes, name: str) -> str:
 
 def strip_comment(line: str) -> str:
     """The line without its comment. A `#` begins one at the start or after a blank; in an address it does not."""
+    if COMMENT not in line:
+        return line.strip()
     for at, letter in enumerate(line):
         if letter == COMMENT and (at == 0 or line[at - 1].isspace()):
             return line[:at].strip()
@@ -282,9 +278,9 @@ def streamer_or_error(read: Callable[..., Streamer], *args: Any) -> Streamer | L
         return error
 
 
-def _find_entries(location: FileLocation) -> tuple[list[Any], FileLocation]:
-    """The entries and their place. A document is a list, or has a list under `follows`."""
-    value = location.document.value
+def find_entries(document: Document) -> tuple[list[Any], KeyPath]:
+    """The entries, and the keys that lead to them. A document is a list, or has a list under `follows`."""
+    location, value = FileLocation(document), document.value
     if isinstance(value, dict):
         for key in value.keys() - {"follows"}:
             mistake = describe_unknown_key(key, (), "it can be follows")
@@ -292,7 +288,8 @@ def _find_entries(location: FileLocation) -> tuple[list[Any], FileLocation]:
         location, value = location.child("follows", silent=True), value.get("follows")
     if value is not None and not isinstance(value, list):
         location.add_mistake("follows is a list", ENTRY_EXAMPLE)
-    return value if isinstance(value, list) else [], location
+    location.raise_mistakes()
+    return value or [], location.key_path
 
 
 def _read_name(value: Any) -> str:

@@ -14,23 +14,23 @@ from xml.sax.saxutils import quoteattr
 
 from livectl.errors import SettingsError
 from livectl.live import platforms
-from livectl.live.follows import follow_list
-from livectl.live.follows.follow_list import FollowLine, FollowList
+from livectl.live.follows import follow_list, lines
+from livectl.live.follows.follow_list import FollowLine
+from livectl.live.follows.lines import COLUMNS
 from livectl.live.platforms.base import NotAStreamer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from livectl.live.follows.follow_list import FollowList
     from livectl.models import Streamer
 
 
-YOUTUBE_CHANNEL_ID = re.compile(r"UC[\w-]{22}")
 INI_FIELDS = re.compile("[,，]")  # noqa: RUF001 - as its users type
 INI_NAME = re.compile("^主播[:：]")  # noqa: RUF001
 ADDRESS = re.compile(r"https?://|^[\w.-]+\.[a-z]{2,}/", re.IGNORECASE)
 
-COLUMNS = ("platform", "id", "url", "name", "tags", "alerts", "weight")
 YOUTUBE_FEED_URL = "https://www.youtube.com/feeds/videos.xml?channel_id={}"
 # People, and readers of YAML 1.1, take these words for true and false.
 PLAIN_SCALAR = re.compile(
@@ -47,68 +47,31 @@ def import_file(path: Path, name: str, platform: str | None = None) -> FollowLis
 
 def parse_import(content: bytes, name: str, platform: str | None = None) -> FollowList:
     """Imports a list in the format of its suffix. With a platform, each line is the name of a streamer there."""
-    text = follow_list.decode(content, name)
+    suffix = f".{name.rpartition('.')[2].lower()}"
     if platform:
-        follow_lines = [
-            _build_line(number, f"{platform}/{streamer_name}") for number, streamer_name in _plain_lines(text)
-        ]
-    elif re.search(r"\.ya?ml$", name, re.IGNORECASE):
-        follow_lines = follow_list.parse_yaml(content, name)
-    elif re.search(r"\.csv$", name, re.IGNORECASE):
-        follow_lines = list(_parse_table(text))
-    elif re.search(r"\.ini$", name, re.IGNORECASE):
-        follow_lines = list(_parse_recorder_ini(text))
+        found = _parse_plain(content, name, lambda text: (f"{platform}/{text}", ""))
+    elif suffix == ".ini":
+        found = _parse_plain(content, name, _parse_recorder_line)
     else:
-        follow_lines = follow_list.parse_text(content, name)
-    return follow_list.merge_lines(follow_lines, name)
+        found = lines.read(content, suffix, name)
+    return follow_list.merge_lines(found, name)
 
 
-def _plain_lines(text: str) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if content := follow_list.strip_comment(line):
-            yield number, content
+def _parse_plain(content: bytes, name: str, parse: Callable[[str], tuple[str, str]]) -> Iterator[FollowLine]:
+    """Lines of which each is an address with a name."""
+    for number, line in lines.decoded_lines(io.BytesIO(content), name):
+        if line is None:
+            yield FollowLine((number, 1), lines.NOT_UTF_8)
+        elif text := follow_list.strip_comment(line):
+            address, streamer_name = parse(text)
+            yield lines.build_line(number, address, name=streamer_name)
 
 
-def _parse_recorder_ini(text: str) -> Iterator[FollowLine]:
+def _parse_recorder_line(line: str) -> tuple[str, str]:
     """Lines are `quality,address,主播: name`; quality and name are optional, a `#` in front pauses a line."""
-    for number, line in _plain_lines(text):
-        fields = [field.strip() for field in INI_FIELDS.split(line)]
-        address = next((field for field in fields if ADDRESS.search(field)), line)
-        name = next((INI_NAME.sub("", field).strip() for field in fields if INI_NAME.match(field)), "")
-        yield _build_line(number, address, name=name)
-
-
-def _parse_table(text: str) -> Iterator[FollowLine]:
-    """A table from Takeout, with headings in the user's language, or one of ours, with the fields as headings."""
-    rows = csv.reader(text.split("\n"))
-    header: list[str] = []
-    for row in rows:
-        if not any(row):
-            continue
-        if YOUTUBE_CHANNEL_ID.fullmatch(row[0]):
-            yield _build_line(rows.line_num, f"youtube/{row[0]}", name=row[2] if len(row) > 2 else "")
-        elif not header:
-            header = [heading.strip().lower() for heading in row]
-        else:
-            yield _parse_row(rows.line_num, dict(zip(header, row, strict=False)))
-
-
-def _parse_row(number: int, row: dict[str, str]) -> FollowLine:
-    given = {key: value.strip() for key, value in row.items() if value.strip()}
-    address = given.get("url") or f"{given.get('platform', '')}/{given.get('id', '')}"
-    if given.get("platform") and given.get("id"):
-        address = f"{given['platform']}/{given['id']}"
-    fields: dict[str, Any] = {key: tuple(given[key].split()) for key in ("tags", "alerts") if key in given}
-    try:
-        weight = float(given.get("weight", 1))
-    except ValueError:
-        weight = 1.0
-    return _build_line(number, address, name=given.get("name", ""), weight=weight, **fields)
-
-
-def _build_line(number: int, address: str, **fields: Any) -> FollowLine:
-    streamer = follow_list.streamer_or_error(follow_list.parse_streamer, address, fields)
-    return FollowLine((number, 1), streamer)
+    fields = [field.strip() for field in INI_FIELDS.split(line)]
+    address = next((field for field in fields if ADDRESS.search(field)), line)
+    return address, next((INI_NAME.sub("", field).strip() for field in fields if INI_NAME.match(field)), "")
 
 
 def as_yaml(streamers: Iterable[Streamer]) -> str:
@@ -120,14 +83,34 @@ def as_text(streamers: Iterable[Streamer]) -> str:
 
 
 def as_csv(streamers: Iterable[Streamer]) -> str:
+    return ",".join(COLUMNS) + "\n" + _rows(COLUMNS, streamers)
+
+
+def rows_for(table: str, streamers: Iterable[Streamer]) -> str:
+    """More rows for a table of ours, under its own headings; with headings for one that is empty."""
+    header = next((row for row in csv.reader(table.split("\n")) if any(row)), None)
+    if header is None:
+        return as_csv(streamers)
+    columns = [heading.strip().lower() for heading in header]
+    known = {"url"} <= {*columns} or {"platform", "id"} <= {*columns}
+    return _rows(columns, streamers) if known else as_text(streamers)
+
+
+def _rows(columns: Sequence[str], streamers: Iterable[Streamer]) -> str:
+    names_them = {"platform", "id"} <= {*columns}
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(COLUMNS)
     for streamer in streamers:
-        tags, alerts = " ".join(streamer.tags), " ".join(streamer.alerts or ())
-        writer.writerow(
-            [streamer.platform, streamer.id, streamer.url, streamer.name, tags, alerts, f"{streamer.weight:g}"]
-        )
+        fields = {
+            "platform": streamer.platform,
+            "id": streamer.id,
+            "url": streamer.url if names_them else address_of(streamer),
+            "name": streamer.name,
+            "tags": " ".join(streamer.tags),
+            "alerts": " ".join(streamer.alerts or ()),
+            "weight": f"{streamer.weight:g}",
+        }
+        writer.writerow([fields.get(column, "") for column in columns])
     return table.getvalue()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,9 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> Platform:
     """The platform of this name. NotAStreamer when there is none, or when the package that brings it is broken."""
     if name in BUILT_IN or name == FALLBACK:
-        platform: Platform = importlib.import_module(f"livectl.live.platforms.{name}").PLATFORM
+        module = f"livectl.live.platforms.{name}"
+        loaded = getattr(sys.modules.get(module), "PLATFORM", None)  # a long list asks once a line
+        platform: Platform = loaded or importlib.import_module(module).PLATFORM
         return platform
     entry_point = _plug_ins().get(name)
     if entry_point is None:

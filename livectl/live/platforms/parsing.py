@@ -25,6 +25,7 @@ BROWSER_USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 F
 KOREAN_TIME = timezone(timedelta(hours=9))
 
 MAX_ADDRESS_CHARS = 2_000  # browsers stop there too
+MAX_PLAIN_CHARS = 200
 MAX_ID_DIGITS = 20  # of a 64-bit number
 MAX_TEXT_CHARS = 300  # of a title or a name: the longest any of these sites allows, and some
 MAX_LINK_CHARS = 1_000  # of a cover's address; signed ones are long
@@ -35,6 +36,7 @@ MAX_TIMESTAMP = 32_503_680_000.0  # the year 3000: an instant beyond it is a num
 _LINK = re.compile(r"https?://[^\s<>\"']+", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"\s*(?!https?:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _SCHEME = re.compile(r"(?:https?:)?//", re.IGNORECASE)
+_PLAIN_ADDRESS = re.compile(r"(https://|http://)?([A-Za-z0-9-][A-Za-z0-9.-]*)((?:/[A-Za-z0-9_-]+)+)")
 _BLOCKED_STATUSES = {403, 412, 451}
 _BAD_BATCH_STATUSES = {400, 500}  # how sites answer a batch with one bad id in it
 _CAPTCHA_PAGE = re.compile(rb"captcha|verify|access denied|security policy|\xe9\xaa\x8c\xe8\xaf\x81", re.IGNORECASE)
@@ -54,6 +56,11 @@ class PageAddress(NamedTuple):
 @lru_cache(maxsize=1)  # the registry parses an address to find its platform, which parses it again
 def parse_page_address(text: str) -> PageAddress | None:
     """The page that `text` names: with a scheme or without, alone or amid what an app's share button wraps round it."""
+    if (plain := _PLAIN_ADDRESS.fullmatch(text)) and len(text) <= MAX_PLAIN_CHARS:  # nearly all of a long list
+        scheme, host, path = plain.groups()
+        return PageAddress(
+            host.lower().rstrip("."), tuple(path[1:].split("/")), {}, f"{scheme or 'https://'}{host}{path}"
+        )
     if _OTHER_SCHEME.match(text):
         return None
     match = _LINK.search(text)
