@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,7 +19,7 @@ from livectl.live.polling import LimitsByPlatform
 from livectl.models import Observation, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from livectl.live.network.check_cache import NameCache
     from livectl.live.platforms.base import CheckContext, Platform
@@ -31,6 +32,8 @@ MAX_OVERDRAFT_SECONDS = 5.0  # of budget that a person's check may be ahead of: 
 JOB_EXPIRES_SECONDS = 20.0  # a worker that takes a job later drops it, and leaves its streamers to the claim
 CLAIM_SECONDS = JOB_EXPIRES_SECONDS + 5.0  # until a streamer who was claimed is due again, where no job has begun
 LEASE_SECONDS = 60.0  # the same where one has begun and recorded nothing: as long as a job may run
+AWAY_SECONDS = 20.0  # a store that is started again is back sooner; what was answered is recorded then
+AGAIN_SECONDS = 0.5
 MAX_CLAIMS_PER_SWEEP = 4  # each takes up to 5,000 streamers of a platform
 CHANGES_KEEP_SECONDS = 7 * 86_400.0
 
@@ -39,7 +42,10 @@ log = logging.getLogger(__name__)
 
 
 class Checker:
-    """Checks streamers. Without a store nothing is recorded and no budget kept, and `cache` has names and tokens."""
+    """Checks streamers. Without a store nothing is recorded and no budget kept, and `cache` has names and tokens.
+
+    A store that is away is waited for, for so many seconds.
+    """
 
     def __init__(
         self,
@@ -47,17 +53,19 @@ class Checker:
         store: Store | None,
         limits: LimitsByPlatform | None = None,
         cache: NameCache | None = None,
+        away_seconds: float = 0.0,
     ) -> None:
         self._settings = settings
         self._store = store
+        self._away_seconds = away_seconds
         self._limits = limits or LimitsByPlatform(settings, store)
         self._cache: NameCache = store or cache or InMemoryCache()
         self.fetcher = Fetcher(Routes.from_settings(settings.network), self._cache)
 
     def check(self, platform_name: str, ids: Sequence[str], now: float) -> list[Observation]:
         """Checks streamers that were claimed, by the ids that are followed. The claim has paid for the requests."""
-        if self._store is not None:
-            self._store.extend_claims(platform_name, ids, now + LEASE_SECONDS)
+        if (store := self._store) is not None:
+            self._when_back(lambda: store.extend_claims(platform_name, ids, now + LEASE_SECONDS))
         return self._ask(platforms.get(platform_name), ids, self._context(platform_name, now))
 
     def check_now(self, platform_name: str, names: Sequence[str], now: float) -> list[Observation]:
@@ -97,10 +105,28 @@ class Checker:
     def _ask(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> list[Observation]:
         """Asks and records. Requests beyond one for each batch are taken from the budget now."""
         report = self._check(platform, ids, context)
-        if self._store is not None:
+        if (store := self._store) is not None:
             extra_requests = report.requests - self._paid_requests(platform, len(ids))
-            self._store.record(self._limits.at(platform.name, context.now), report.observations, extra_requests)
+            self._when_back(
+                lambda: store.record(self._limits.at(platform.name, context.now), report.observations, extra_requests)
+            )
         return report.observations
+
+    def _when_back(self, write: Callable[[], object]) -> None:
+        """Writes, again and again while the store is away. It is harmless to write the same twice."""
+        from redis.exceptions import ConnectionError as AwayError
+        from redis.exceptions import TimeoutError as SilentError
+
+        deadline = time.monotonic() + self._away_seconds
+        while True:
+            try:
+                write()
+            except (AwayError, SilentError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(AGAIN_SECONDS)
+            else:
+                return
 
     def _check(self, platform: Platform, ids: Sequence[str], context: CheckContext) -> CheckReport:
         """Asks nothing of a platform whose key is unset: it would be asked as somebody else."""
@@ -170,7 +196,7 @@ class Sweeper:
     def __init__(self, settings: Settings, store: Store, follows_named_at: float = 0.0) -> None:
         self._store = store
         self._limits = LimitsByPlatform(settings, store)
-        self.checker = Checker(settings, store, self._limits)
+        self.checker = Checker(settings, store, self._limits, away_seconds=AWAY_SECONDS)
         self.lister = Lister(settings, store, self._limits, self.checker.fetcher)
         self._follow_sync = FollowSync(settings, store, self.checker.fetcher, self._limits, follows_named_at)
 

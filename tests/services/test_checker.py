@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
-from unittest.mock import Mock
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock, patch
 
 import pytest
 import redis
@@ -15,9 +16,13 @@ from livectl.live.store import Store
 from livectl.models import State, Streamer
 from livectl.settings import Network, Settings
 from tests.support.fake_platforms import Fakes
+from tests.support.servers import lasting_redis
+from tests.support.waiting import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from livectl.live.network.fetcher import CheckReport
 
 NOW = 1_790_000_600.0
 
@@ -123,3 +128,25 @@ def test_pruning_lets_habits_be_learned_anew(fakes: Fakes, store: Store) -> None
     assert sweeper.learn_habits(now) == 0
     assert sweeper.prune(now) == 0
     assert sweeper.learn_habits(now) == 1
+
+
+def test_what_was_answered_while_the_store_was_away_is_recorded_when_it_is_back(fakes: Fakes, tmp_path: Path) -> None:
+    fakes.plan.show("douyu", "1", "live")
+    with lasting_redis(tmp_path) as server, redis.Redis.from_url(server.url, decode_responses=True) as client:
+        store = Store(client)
+        store.set_followed([Streamer(platform="douyu", id="1")], NOW)
+        checker = Checker(settings(fakes), store, away_seconds=HANG_SECONDS)
+        back, ask = threading.Thread(target=server.start), checker.fetcher.check
+
+        def ask_and_kill(*asked: Any) -> CheckReport:
+            report = ask(*asked)
+            server.kill()
+            back.start()
+            return report
+
+        with patch.object(checker.fetcher, "check", ask_and_kill):
+            checker.check("douyu", ["1"], NOW)
+        back.join()
+        assert [record.id for record in store.live_streamers()] == ["1"]
+        assert [change.kind for change in store.changes()] == ["began"]
+    assert fakes.requests_to("douyu") == 1
