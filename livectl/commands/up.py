@@ -224,7 +224,7 @@ def _requests(
     requests = members.MemberRequests(factory, workers, read_plan, board.say)
     if not up_options.reload:
         return requests
-    watch_code = CodeWatch(context.cwd, lambda: requests.names, board.say)
+    watch_code = CodeWatch(context.cwd, lambda: members.names(context.settings.home), board.say)
     return lambda: [*requests(), *watch_code()]
 
 

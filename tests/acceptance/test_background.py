@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -14,13 +18,16 @@ import msgspec
 import pytest
 from celery import Celery
 
+from livectl import cli
 from livectl.address import Address
+from livectl.context import CommandContext
 from livectl.ops.processes import process
-from livectl.ops.services import background
+from livectl.ops.services import background, members
 from livectl.ops.services.background import BackgroundProcess
-from tests.support.processes import alive, answer, children
+from tests.support.celery_project import Project
+from tests.support.processes import alive, answer, children, livectl
 from tests.support.servers import redis_over_tcp
-from tests.support.waiting import wait_for
+from tests.support.waiting import HANG_SECONDS, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,3 +230,50 @@ def test_a_beat_comes_works_and_goes(tmp_path: Path, set_broker: dict[str, str])
     wait_for(lambda: "Sent ping" in Path(running.log).read_text(), what="a run")
     assert answer("stop", "beat", cwd=tmp_path, environ=set_broker).returncode == 0
     assert not alive(running.pid)
+
+
+def test_workers_of_the_settings_are_stopped_and_started_by_name_and_take_new_code_over(
+    tmp_path: Path, store_url: str
+) -> None:
+    project = Project(tmp_path, store_url, store_url)
+    (tmp_path / "livectl.yaml").write_text("workers: {mail: {queues: [mail], pool: solo}, slow: {pool: solo}}\n")
+    home = tmp_path / "home"
+
+    def pids() -> dict[str, int]:
+        return {record.name: record.pid for name in ("mail", "slow") for record in members.running(home, name)}
+
+    def ask(*words: str) -> int:
+        return cli.main([*words], CommandContext(project.environ, tmp_path, io.StringIO(), io.StringIO()))
+
+    with livectl("-A", "proj", "up", "--reload", cwd=tmp_path, environ=project.environ) as up:
+        up.wait_for("ready     worker-mail, worker-slow, beat at work")
+        first = pids()
+        assert (ask("stop", "mail"), pids()) == (0, {"worker-slow": first["worker-slow"]})
+        with (tmp_path / "proj.py").open("a") as code:
+            code.write("\n@app.task\ndef later(): pass\n")
+        wait_for(lambda: pids().get("worker-slow", 0) not in {0, first["worker-slow"]}, what="new code")
+        assert list(pids()) == ["worker-slow"], "one that was stopped stays so"
+        wait_for(lambda: ". proj.later" in (home / "log" / "worker-slow.log").read_text(), what="the new task")
+        slow = pids()["worker-slow"]
+        assert ask("restart", "mail@" + socket.gethostname()) == 0
+        assert pids().keys() == first.keys()
+        assert pids()["worker-slow"] == slow
+        up.send(signal.SIGINT)
+        assert up.wait() == 0
+    project.close()
+
+
+def test_a_shell_has_the_app_and_its_tasks(tmp_path: Path, store_url: str) -> None:
+    project = Project(tmp_path, store_url, store_url)
+    ran = subprocess.run(
+        [sys.executable, "-m", "livectl", "-A", "proj", "shell", "--with", "python"],
+        cwd=tmp_path,
+        env={**os.environ, **project.environ},
+        input="print(app.main, add(2, 3), chain is not None)\n",
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+        check=False,
+    )
+    assert (ran.returncode, "proj 5 True" in ran.stdout) == (0, True), ran
+    project.close()

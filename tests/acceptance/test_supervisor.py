@@ -512,9 +512,10 @@ def test_one_child_is_stopped_started_anew_added_and_removed_while_the_others_go
         wait_for(lambda: started() == ["one", "two", "two-anew"])
         asked.append(MemberRequest(action="stop", name="two"))
         wait_for(lambda: "two has ended" in lines)
+        asked.append(MemberRequest(action="restart", name="two", spec=counted("two", "two-later"), wakes=False))
         asked.append(MemberRequest(action="restart", name="two"))
         asked.append(MemberRequest(action="add", name="three", spec=counted("three", "three")))
-        wait_for(lambda: started() == ["one", "three", "two", "two-anew", "two-anew"])
+        wait_for(lambda: started() == ["one", "three", "two", "two-anew", "two-later"])
         asked.append(MemberRequest(action="remove", name="three"))
         wait_for(lambda: "three has ended" in lines)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -523,4 +524,4 @@ def test_one_child_is_stopped_started_anew_added_and_removed_while_the_others_go
     thread.start()
     assert supervisor.run() == 0
     thread.join()
-    assert started() == ["one", "three", "two", "two-anew", "two-anew"]
+    assert started() == ["one", "three", "two", "two-anew", "two-later"]

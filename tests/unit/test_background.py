@@ -11,7 +11,6 @@ import pytest
 from livectl.errors import LivectlError, ServerError, UnfinishedError, UsageError
 from livectl.ops.services import background
 from livectl.ops.services.background import BackgroundProcess, _names_of, _StartCheck
-from livectl.render import as_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,10 +128,11 @@ def test_one_that_does_not_start_again_holds_up_no_other(tmp_path: Path, monkeyp
 def test_what_is_not_there_is_named_beside_what_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = [BackgroundProcess(name="worker-w2", argv=[], cwd="/", environ={}, pid=1, started="", log="")]
     monkeypatch.setattr(background, "list_running", lambda home: there)
-    said = as_text(background.not_found_view(tmp_path, "w1"), colour=False)
-    assert said == "Nothing here is called w1. In the background: worker-w2.\n"
+    assert background.describe_missing(tmp_path, "w1") == "Nothing here is called w1. In the background: worker-w2."
     there.clear()
-    assert as_text(background.not_found_view(tmp_path, "w1"), colour=False) == f"{background.NOTHING_RUNS}\n"
+    of_up = background.describe_missing(tmp_path, "w1", ["worker-mail"])
+    assert of_up == "Nothing here is called w1. In the background: worker-mail."
+    assert background.describe_missing(tmp_path, "w1") == background.NOTHING_RUNS
 
 
 @pytest.mark.parametrize(

@@ -114,19 +114,27 @@ def test_what_is_asked_of_a_worker_arrives_once(tmp_path: Path) -> None:
     assert members.restart(tmp_path, "a", now=False, say=print) == []
 
 
-@pytest.mark.parametrize(("others", "asked"), [(["worker"], []), ([], ["worker"])])
+@pytest.mark.parametrize(
+    ("words", "others", "asked", "code"),
+    [
+        (["worker"], ["worker"], [], 0),
+        (["worker"], [], ["worker"], 0),
+        (["mail", "slow"], [], ["mail", "slow"], 0),
+        (["mail", "typo"], [], ["mail", "typo"], 1),
+    ],
+)
 def test_a_worker_of_up_is_stopped_only_where_nothing_else_has_its_name(
-    others: list[str], asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    words: list[str], others: list[str], asked: list[str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two apps on one machine: to stop the worker of one is not to stop that of the other."""
     asked_of_up: list[str] = []
 
     def stop(_home: Path, name: str, **_more: object) -> list[BackgroundProcess]:
         asked_of_up.append(name)
-        return [process]
+        return [] if name == "typo" else [process]
 
     process = BackgroundProcess(name="worker", argv=[], pid=1, started="", cwd="", environ={}, log="")
     monkeypatch.setattr(background, "stop_all", lambda *_args, **_more: [process for _ in others])
     monkeypatch.setattr(members, "stop", stop)
     context = CommandContext({"LIVECTL_HOME": str(tmp_path)}, tmp_path, io.StringIO(), io.StringIO())
-    assert (cli.main(["stop", "worker"], context), asked_of_up) == (0, asked)
+    assert (cli.main(["stop", *words], context), asked_of_up) == (code, asked)

@@ -55,9 +55,10 @@ class CodeWatch:
             self._say(f"{mistake}: the workers go on with the code of before")
             return []
         self._accepted, self._refused = stamps, None
-        names = self._names()
+        if not (names := self._names()):
+            return []
         self._say(f"{self._describe(changed)} changed; started anew once running jobs are done: {', '.join(names)}")
-        return [MemberRequest(action="restart", name=name, patient=True) for name in names]
+        return [MemberRequest(action="restart", name=name, patient=True, wakes=False) for name in names]
 
     def _find_mistake(self, path: Path) -> str:
         try:

@@ -71,6 +71,7 @@ class MemberRequest(msgspec.Struct, frozen=True, kw_only=True):
     spec: ChildSpec | None = None  # of one that is new, or to be another from now on
     now: bool = False  # whether its running jobs get no time
     patient: bool = False  # whether they get all the time that they take
+    wakes: bool = True  # whether one starts again that was told to end
 
 
 class Supervisor:
@@ -137,6 +138,8 @@ class Supervisor:
                 self._add(request.spec)
             return
         process.spec = request.spec or process.spec
+        if request.action == "restart" and not (process.is_wanted or request.wakes):
+            return
         process.is_wanted = request.action in {"restart", "add"}
         process.is_replaced, process.is_removed = process.is_wanted, request.action == "remove"
         if process.popen is None:

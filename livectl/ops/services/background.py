@@ -258,11 +258,10 @@ def stopped_view(processes: Sequence[BackgroundProcess]) -> View:
     return render.sentence(text, [_as_row(running) for running in processes])
 
 
-def not_found_view(home: Path, name: str | None) -> View:
-    """That nothing runs, or nothing of this name."""
-    names = [running.name for running in list_running(home)]
-    text = f"Nothing here is called {name}. In the background: {', '.join(names)}." if name and names else NOTHING_RUNS
-    return render.sentence(text, [])
+def describe_missing(home: Path, name: str | None, of_up: Sequence[str] = ()) -> str:
+    """That nothing runs, or nothing of this name; `of_up` are the workers that `up` runs."""
+    names = [*(running.name for running in list_running(home)), *of_up]
+    return f"Nothing here is called {name}. In the background: {', '.join(names)}." if name and names else NOTHING_RUNS
 
 
 def _as_row(running: BackgroundProcess) -> dict[str, Any]:

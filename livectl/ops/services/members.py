@@ -156,10 +156,6 @@ class MemberRequests:
         self._look_at = 0.0
         self._refused = ""
 
-    @property
-    def names(self) -> list[str]:
-        return list(self._members)
-
     def __call__(self) -> list[MemberRequest]:
         return [*_take_laid(self._factory.home), *self._changed()]
 
@@ -183,7 +179,8 @@ class MemberRequests:
         requests = [MemberRequest(action="remove", name=name) for name in self._members if name not in new]
         for member in changed:
             action: Literal["restart", "add"] = "restart" if member.name in self._members else "add"
-            requests.append(MemberRequest(action=action, name=member.name, spec=self._factory.spec(member)))
+            spec = self._factory.spec(member)
+            requests.append(MemberRequest(action=action, name=member.name, spec=spec, wakes=False))
         self._members = new
         return requests
 
@@ -212,6 +209,11 @@ def forget_requests(home: Path) -> None:
 def running(home: Path, name: str) -> list[MemberRecord]:
     """The workers of a running `up` that are called so."""
     return [each for each in _all_records(home) if each.is_called(name) and process.is_alive(each.process)]
+
+
+def names(home: Path) -> list[str]:
+    """The workers of a running `up`, those that were stopped left out."""
+    return [record.name for record in _all_records(home) if process.is_alive(record.process)]
 
 
 def stop(home: Path, name: str, *, now: bool, say: Callable[[str], None]) -> list[BackgroundProcess]:
