@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from benchmarks import run_valkey
-from livectl.live.store import Store
+from livectl.live.store import OUTBOX_KEY, Store
 from livectl.models import Observation, PollingLimits, State, Streamer
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def main(count: int) -> None:
         timed(f"follow {count:,}", count, lambda: store.set_followed(people, START), client)
         live_a_year(store, names[:LIVED], Random(7))
         copy_to(client, names)
-        client.xtrim("livectl:outbox", maxlen=0, approximate=False)
+        client.xtrim(OUTBOX_KEY, maxlen=0, approximate=False)
         for start in range(0, count, BATCH):
             store.save_poll_weights("bench", dict.fromkeys(names[start : start + BATCH], "5" * 168))
         at = START + (DAYS + 1) * DAY

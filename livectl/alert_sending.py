@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from livectl.live.alerts import delivery, push_target, targets
-from livectl.live.alerts.outbox import StoredDeadLetter
 from livectl.live.network.fetcher import Fetcher
 from livectl.live.network.routes import Routes
+from livectl.ops.jobs import dead_letters
 from livectl.ops.protocol.dead_letter import DeadLetter
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def build_dispatcher(
     push = push_target.PushSender(store, client, push_target.build_fetcher(settings.network, store), settings.home)
     hooks = delivery.DispatchHooks(
         time.time,
-        make_dead_letter,
+        lambda alert, reason, now: keep_dead_letter(client, alert, reason, now),
         is_outdated=is_outdated,
         is_idle=lambda name: name == push_target.NAME and name not in settings.alerts and not browsers.count(),
     )
@@ -44,8 +44,8 @@ def build_dispatcher(
     return delivery.AlertDispatcher(push_target.with_browsers(settings), store, client, senders, hooks)
 
 
-def make_dead_letter(alert: Alert, reason: str, now: float) -> StoredDeadLetter:
-    """The dead letter of an alert that could not be delivered."""
+def keep_dead_letter(client: Redis, alert: Alert, reason: str, now: float) -> None:
+    """Keeps the dead letter of an alert that could not be delivered; the same alert has one, however often."""
     dead_letter = DeadLetter(
         id=alert.key,
         kind="alert",
@@ -54,4 +54,4 @@ def make_dead_letter(alert: Alert, reason: str, now: float) -> StoredDeadLetter:
         task=DELIVER_TASK,
         payload=msgspec.to_builtins(alert),
     )
-    return StoredDeadLetter(dead_letter.id, msgspec.json.encode(dead_letter).decode())
+    client.hset(dead_letters.DEAD_LETTERS_KEY, dead_letter.id, msgspec.json.encode(dead_letter).decode())

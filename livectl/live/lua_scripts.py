@@ -28,19 +28,37 @@ SCRIPT_FILES = {
     "pulse": ("shared", "pulse"),
     "forget": ("shared", "forget"),
     "spend": ("shared", "circuit", "spend"),
-    "take": ("shared", "target", "take"),
-    "hold": ("shared", "target", "hold"),
-    "settle": ("shared", "target", "settle"),
-    "release": ("shared", "target", "release"),
-    "targets": ("shared", "target", "targets"),
-    "trouble": ("shared", "trouble"),
+    "take": ("basics", "target", "take"),
+    "hold": ("basics", "target", "hold"),
+    "settle": ("basics", "target", "settle"),
+    "release": ("basics", "target", "release"),
+    "retarget": ("basics", "target", "retarget"),
+    "targets": ("basics", "targets"),
+    "trouble": ("basics", "trouble"),
+    "collect": ("basics", "collect"),
+    "news": ("basics", "news"),
+    "standing": ("basics", "standing"),
     "cover": ("shared", "pace", "cover"),
+    "note_list": ("note_list",),
     "lease": ("lease",),
+    "leave": ("leave",),
 }
 
 # The keys of each script, at the place that it is called for. A script that is not named here builds names itself.
 SCRIPT_KEYS: dict[str, tuple[str, ...]] = {
+    "take": ("state",),
+    "hold": ("state", "told", "pace"),
+    "settle": ("state", "told", "lanes", "notes"),
+    "release": ("state",),
+    "retarget": ("state", "told", "pace", "lanes", "notes"),
+    "targets": ("targets", "retargeting", "outbox"),
+    "trouble": ("troubles", "outbox"),
+    "collect": ("taken", "outbox"),
+    "news": ("outbox", "targets"),
+    "standing": ("state", "lanes"),
+    "note_list": ("reading", "listing"),
     "lease": ("holder",),
+    "leave": ("holder",),
 }
 
 

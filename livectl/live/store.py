@@ -2,7 +2,7 @@
 
     livectl:version            of the keys below
     livectl:platforms          names of platforms that were ever followed on
-    livectl:outbox             changes, in order, until they are dropped
+    livectl:{-}:outbox         changes, in order, until they are dropped
     livectl:follows:PLATFORM   id -> streamer as the follow list has it
     livectl:unresolved         platform/name -> a line of the follow list that leads to nobody, and why
     livectl:now:PLATFORM       id -> what was last read, and what went wrong since
@@ -18,10 +18,10 @@
     livectl:pull:PLATFORM      id -> poll weight in each hour of the week; livectl:pulls: their sums
     livectl:unlearned:PLATFORM whose sessions the poll weights do not reflect yet
     livectl:platform:PLATFORM  bucket, circuit, waits, counters
-    livectl:target:TARGET      and its kin: how far each target of alerts has read the outbox (alerts/outbox.py)
+    livectl:{target:TARGET}:…  how far each target of alerts has read the outbox (alerts/outbox.py)
     livectl:pushed:PLATFORM    and its kin: of whom the platform tells by itself (push/push_store.py)
     livectl:shown:PLATFORM     whom its list of who is live has shown, and who is asked because of that
-    livectl:listing:PLATFORM   how its list of who is live stands; livectl:reading: the token of who reads it
+    livectl:{PLATFORM}:listing how its list of who is live stands; :reading: the token of who reads it
     livectl:alias:PLATFORM     name as pasted -> the id that is followed
     livectl:kept:PLATFORM:KEY  what a platform keeps between checks
 
@@ -36,7 +36,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from livectl.errors import ServerError
 from livectl.live import store_follows, store_records, store_upkeep
-from livectl.live.lua_scripts import lua_script
+from livectl.live.cells import COMMON, platform_place, target_place
+from livectl.live.lua_scripts import ScriptCall, lua_script, run_scripts
 from livectl.live.store_follows import chunks, scan_hash
 from livectl.live.store_upkeep import KEYS_VERSION
 from livectl.models import State
@@ -60,7 +61,8 @@ if TYPE_CHECKING:
     )
 
 
-OUTBOX_KEY = "livectl:outbox"
+OUTBOX_KEY, TARGETS_KEY = f"{COMMON}outbox", f"{COMMON}targets"
+DEAD_LETTERS_KEY = "livectl:dead"  # of ops; they are only counted here
 MAX_BATCH = 2000  # ids in one call: Lua's stack holds some 8,000 arguments
 PAGE_SIZE = 1000  # streamers that are read in one call
 TRIMMED_AT_ONCE = 10_000  # changes
@@ -168,9 +170,9 @@ class Store:
         Returns how many streamers.
         """
         first = f"{int(drop_changes_before * 1000)}"
-        while self._client.xtrim("livectl:outbox", minid=first, approximate=True, limit=TRIMMED_AT_ONCE):
+        while self._client.xtrim(OUTBOX_KEY, minid=first, approximate=True, limit=TRIMMED_AT_ONCE):
             pass
-        self._client.xtrim("livectl:outbox", minid=first, approximate=False)  # the rest of a node of the stream
+        self._client.xtrim(OUTBOX_KEY, minid=first, approximate=False)  # the rest of a node of the stream
         return sum(self._forget_unfollowed(platform, now - SESSION_KEEP_SECONDS) for platform in self.platforms())
 
     # What only reads
@@ -254,22 +256,27 @@ class Store:
         return [store_records.decode_health(row) for row in lua_script(self._client, "health")(now)]
 
     def pulse(self, after: str, names: int, changes: int) -> StorePulse:
-        """How things stand, at a glance, and some of the changes after this number, in one small call."""
-        return store_records.decode_pulse(lua_script(self._client, "pulse")(after, names, changes))
+        """How things stand, at a glance, and some of the changes after this number, in a few small calls."""
+        glance = lua_script(self._client, "pulse")(names)
+        rows, target_names = lua_script(self._client, "news")(COMMON, after, changes)
+        named = [name for name in target_names if name.strip()]  # a mark among them is none
+        standings = run_scripts(self._client, [ScriptCall("standing", target_place(name)) for name in named])
+        dead_letters = self._client.hlen(DEAD_LETTERS_KEY)
+        return store_records.decode_pulse(glance, rows, dict(zip(named, standings, strict=True)), dead_letters)
 
     def changes(self, after: str = "0", limit: int = 1000) -> list[Change]:
         """The changes in the outbox that follow the one with this number, in order."""
-        entries = self._client.xrange("livectl:outbox", min=f"({after}", count=limit)
+        entries = self._client.xrange(OUTBOX_KEY, min=f"({after}", count=limit)
         return [store_records.decode_change(number, fields["change"], fields["page"]) for number, fields in entries]
 
     def latest_changes(self, limit: int) -> list[Change]:
         """The last changes in the outbox, the latest first."""
-        entries = self._client.xrevrange("livectl:outbox", count=limit)
+        entries = self._client.xrevrange(OUTBOX_KEY, count=limit)
         return [store_records.decode_change(number, fields["change"], fields["page"]) for number, fields in entries]
 
     def outbox_size(self) -> tuple[int, float | None]:
         """How many changes the outbox keeps, and when the first of them joined it, in seconds since the epoch."""
-        size = int(self._client.xlen("livectl:outbox"))
+        size = int(self._client.xlen(OUTBOX_KEY))
         first = self.changes(limit=1)
         return size, int(first[0].number.partition("-")[0]) / 1000 if first else None
 
@@ -293,25 +300,22 @@ class Store:
 
     def listings(self, platforms: Sequence[str]) -> dict[str, str]:
         """What is noted of the list of each of these platforms, where something is."""
-        texts = self._client.mget([f"livectl:listing:{platform}" for platform in platforms]) if platforms else []
-        return {platform: text for platform, text in zip(platforms, texts, strict=True) if text}
+        pipe = self._client.pipeline(transaction=False)
+        for platform in platforms:
+            pipe.get(f"{platform_place(platform)}listing")
+        return {platform: text for platform, text in zip(platforms, pipe.execute(), strict=True) if text}
 
     def hold_listing(self, platform: str, token: str, seconds: float) -> bool:
         """Whether the list is this token's to read, for so long: one at a time reads it."""
-        return bool(self._client.set(f"livectl:reading:{platform}", token, nx=True, px=int(seconds * 1000)))
+        return bool(self._client.set(f"{platform_place(platform)}reading", token, nx=True, px=int(seconds * 1000)))
 
     def save_listing(
         self, platform: str, token: str, text: str, health: Mapping[str, str | float], *, release: bool
     ) -> bool:
         """Notes how the list stands, and what is shown of that, unless it is another's by now."""
-        if self._client.get(f"livectl:reading:{platform}") != token:
+        if not lua_script(self._client, "note_list")(platform_place(platform), token, text, int(release)):
             return False
-        pipe = self._client.pipeline(transaction=False)
-        pipe.set(f"livectl:listing:{platform}", text)
-        pipe.hset(f"livectl:platform:{platform}", mapping=dict(health))
-        if release:
-            pipe.delete(f"livectl:reading:{platform}")
-        pipe.execute()
+        self._client.hset(f"livectl:platform:{platform}", mapping=dict(health))
         return True
 
     # What platforms keep between checks
@@ -346,9 +350,19 @@ class Store:
                 return
 
     def _forget_unfollowed(self, platform: str, before: float) -> int:
-        forget_script = lua_script(self._client, "forget")
-        pages = scan_hash(self._client, f"livectl:now:{platform}")
-        return sum(int(forget_script(platform, before, *rows)) for rows in pages)
+        forget_script, forgotten = lua_script(self._client, "forget"), 0
+        for rows in scan_hash(self._client, f"livectl:now:{platform}"):
+            ids = forget_script(platform, before, *rows)
+            forgotten += len(ids)
+            self._forget_notes(platform, ids)
+        return forgotten
+
+    def _forget_notes(self, platform: str, ids: Sequence[str]) -> None:
+        """Forgets why targets were told or not told of these."""
+        pipe = self._client.pipeline(transaction=False)
+        for target in self._client.hkeys(TARGETS_KEY) if ids else ():
+            pipe.hdel(f"{target_place(target)}notes", *(f"{platform}/{each}" for each in ids))
+        pipe.execute()
 
 
 def newest_key(record: StreamerRecord) -> tuple[bool, bool, float, str, str]:

@@ -12,7 +12,8 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from livectl.errors import FileError, Mistake, ServerError
-from livectl.live import store_records, store_upkeep
+from livectl.live import old_keys, store_records, store_upkeep
+from livectl.live.cells import COMMON, target_place
 from livectl.live.store_follows import PIECE, chunks, scan_hash
 
 if TYPE_CHECKING:
@@ -70,8 +71,9 @@ class ChangeLine(msgspec.Struct, frozen=True, kw_only=True, tag="change", tag_fi
 
 
 Line = StreamerLine | HashLine | ScoresLine | ChangeLine
-ALLOWED_KEYS = ("livectl:alias:", "livectl:target:", "livectl:lanes:", "livectl:notes:", "livectl:told:")
-ALLOWED_NAMES = ("livectl:unresolved", "livectl:targets", "livectl:troubles")
+OUTBOX_KEY, TARGETS_KEY = f"{COMMON}outbox", f"{COMMON}targets"
+ALLOWED_KEYS = ("livectl:alias:", "livectl:{target:")
+ALLOWED_NAMES = ("livectl:unresolved", TARGETS_KEY, f"{COMMON}troubles")
 
 
 def export_lines(client: Any, now: float) -> Iterator[str]:
@@ -113,7 +115,7 @@ def import_lines(client: Any, file: IO[bytes], name: str, now: float) -> int:
 
 def _last_change(client: Any) -> list[int]:
     """The number of the last change that is there already."""
-    entries = client.xrevrange("livectl:outbox", count=1)
+    entries = client.xrevrange(OUTBOX_KEY, count=1)
     return _parts(entries[0][0]) if entries else [0, 0]
 
 
@@ -131,7 +133,7 @@ def _read_all(client: Any) -> Iterator[Line]:
         yield from _hashes(client, f"livectl:alias:{platform}")
     for key in ALLOWED_NAMES:
         yield from _hashes(client, key)
-    for name in client.hkeys("livectl:targets"):
+    for name in client.hkeys(TARGETS_KEY):
         if name.strip():
             yield from _target(client, name)
     yield from _changes(client)
@@ -154,10 +156,10 @@ def _hashes(client: Any, key: str, without: Sequence[str] = ()) -> Iterator[Line
 
 
 def _target(client: Any, name: str) -> Iterator[Line]:
-    yield from _hashes(client, f"livectl:target:{name}", LEASE_FIELDS)
-    yield from _hashes(client, f"livectl:lanes:{name}")
-    yield from _hashes(client, f"livectl:notes:{name}")
-    cursor, key = 0, f"livectl:told:{name}"
+    yield from _hashes(client, f"{target_place(name)}state", LEASE_FIELDS)
+    yield from _hashes(client, f"{target_place(name)}lanes")
+    yield from _hashes(client, f"{target_place(name)}notes")
+    cursor, key = 0, f"{target_place(name)}told"
     while True:
         cursor, pairs = client.zscan(key, cursor, count=PIECE)
         if pairs:
@@ -168,7 +170,7 @@ def _target(client: Any, name: str) -> Iterator[Line]:
 
 def _changes(client: Any) -> Iterator[Line]:
     after = "-"
-    while entries := client.xrange("livectl:outbox", min=after, count=PIECE):
+    while entries := client.xrange(OUTBOX_KEY, min=after, count=PIECE):
         for number, fields in entries:
             yield ChangeLine(number=number, change=fields["change"], page=fields["page"])
         after = f"({entries[-1][0]}"
@@ -204,7 +206,8 @@ def _look_at(line: Line) -> None:
         store_records.decode_record(row)
         store_records.decode_sessions(line.log, line.recent, line.now, line.page)
     elif isinstance(line, HashLine | ScoresLine):
-        if line.key not in ALLOWED_NAMES and not line.key.startswith(ALLOWED_KEYS):
+        key = old_keys.name_of_now(line.key)
+        if key not in ALLOWED_NAMES and not key.startswith(ALLOWED_KEYS):
             raise ValueError(f"{line.key[:NAMED_LETTERS]} is not in a copy")
     else:
         _parts(line.number)
@@ -221,11 +224,11 @@ def _write(pipe: Any, line: Line, now: float) -> None:
             pipe.zadd(f"livectl:due:{line.platform}", {line.id: now})
             pipe.sadd(f"livectl:unlearned:{line.platform}", line.id)
     elif isinstance(line, HashLine):
-        pipe.hset(line.key, mapping=line.fields)
+        pipe.hset(old_keys.name_of_now(line.key), mapping=line.fields)
     elif isinstance(line, ScoresLine):
-        pipe.zadd(line.key, line.scores)
+        pipe.zadd(old_keys.name_of_now(line.key), line.scores)
     else:
-        pipe.xadd("livectl:outbox", {"change": line.change, "page": line.page}, id=line.number)
+        pipe.xadd(OUTBOX_KEY, {"change": line.change, "page": line.page}, id=line.number)
 
 
 def _encode(line: Any) -> str:

@@ -170,6 +170,9 @@ class ReadOnlyRedis:
     def hmget(self, name: str, keys: Sequence[str]) -> Any:
         return _decode(self._connection.execute("HMGET", name, *keys))
 
+    def hlen(self, name: str) -> int:
+        return int(self._connection.execute("HLEN", name))
+
     def mget(self, keys: Sequence[str]) -> Any:
         return _decode(self._connection.execute("MGET", *keys))
 

@@ -21,7 +21,7 @@ from livectl.models import (
 from livectl.redaction import hide_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 # Characters kept of each text, so that a streamer takes about 1 KiB at most.
@@ -248,9 +248,11 @@ def decode_change(number: str, change_json: str, page_json: str) -> Change:
     return msgspec.convert(fields, Change)
 
 
-def decode_pulse(row: Sequence[Any]) -> StorePulse:
-    """Reads the answer of pulse.lua."""
-    followed, unresolved, live, names, first, changes, targets, dead_letters = row
+def decode_pulse(
+    glance: Sequence[Any], changes: Sequence[Any], standings: Mapping[str, Sequence[Any]], dead_letters: int
+) -> StorePulse:
+    """Reads the answers of pulse.lua, of news.lua, and of standing.lua for each target."""
+    followed, unresolved, live, names, first = glance
     return StorePulse(
         followed=int(followed),
         unresolved=int(unresolved),
@@ -261,8 +263,7 @@ def decode_pulse(row: Sequence[Any]) -> StorePulse:
         changes=tuple(decode_change(*change_row) for change_row in changes),
         targets=tuple(
             TargetPulse(name=name, sent=int(sent), last_told=last_told, failing=bool(failing), answer=answer)
-            for name, sent, last_told, failing, answer in targets
-            if name.strip()  # a mark among them is none
+            for name, (sent, last_told, failing, answer) in standings.items()
         ),
         dead_letters=int(dead_letters),
     )

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from livectl.errors import ServerError
+from livectl.live.cells import COMMON
 from livectl.live.lua_scripts import lua_script
+from livectl.live.old_keys import rename_keys
 from livectl.live.store_follows import PIECE, apply_pieces, scan_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KEYS_VERSION = 2  # of the keys of the live wing; 1 had no order of those who are not live, and nothing packed
+# Of the keys of the live wing. 1 had no order of those who are not live, and nothing packed; 2 had keys that no cluster
+# could keep together.
+KEYS_VERSION = 3
 PROGRESS_KEY = "livectl:migrating"  # platform -> the cursor that the next piece begins at, or that it is done
 DONE = "done"
 MAX_NAMED = 5  # streamers of a finding
@@ -59,6 +63,7 @@ def bring_over(client: Any) -> int:
             moved += len(lua_script(client, "place")(platform, now, 1, *rows))
             cursor = str(cursor) if int(cursor) else DONE
             client.hset(PROGRESS_KEY, platform, cursor)
+    rename_keys(client)
     client.set("livectl:version", KEYS_VERSION)
     client.delete(PROGRESS_KEY)
     return moved
@@ -105,7 +110,7 @@ def read_info(client: Any) -> StoreInfo:
         live=total("zcard", "live"),
         unresolved=int(client.hlen("livectl:unresolved")),
         known=total("hlen", "now"),
-        changes=int(client.xlen("livectl:outbox")),
+        changes=int(client.xlen(f"{COMMON}outbox")),
         aliases=total("hlen", "alias"),
         generation=int(client.get("livectl:generation") or 0),
         pieces_left=int(client.llen("livectl:applying")),

@@ -65,7 +65,7 @@ from livectl.live import store
 def record(self, limits, observations, extra_requests=0, real=store.Store.record):
     changes = real(self, limits, observations, extra_requests)
     for change in changes:
-        self._client.xdel("livectl:outbox", change.number)
+        self._client.xdel(store.OUTBOX_KEY, change.number)
     return changes
 store.Store.record = record
 """

@@ -268,14 +268,14 @@ def test_notes_are_of_one_session_and_go_with_their_target(world: World, receive
         world.end("ada")
         world.deliver()
         world.now += HOUR
-    (noted,) = world.client.hvals("livectl:notes:hook")
+    (noted,) = world.client.hvals("livectl:{target:hook}:notes")
     assert len(noted) < 300
     from livectl.live.alerts import delivery
 
     delivery.note_targets(world.settings, None, world.store, world.client, "here", world.now)
     world.targets = {}
     delivery.note_targets(world.settings, None, world.store, world.client, "here", world.now)
-    assert not world.client.exists("livectl:notes:hook")
+    assert not world.client.exists("livectl:{target:hook}:notes")
 
 
 # Templates

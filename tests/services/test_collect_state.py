@@ -12,7 +12,7 @@ from livectl.address import Address
 from livectl.doctor import collect_state, report
 from livectl.doctor.facts import Facts
 from livectl.live.alerts.message import Alert
-from livectl.live.alerts.outbox import Outbox, StoredDeadLetter
+from livectl.live.alerts.outbox import Outbox
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer, UnresolvedFollow
 from tests.support.beats import World
@@ -35,7 +35,7 @@ def test_each_trouble_is_named_with_since_when(store_url: str, tmp_path: Path) -
     (tmp_path / "livectl.yaml").write_text("alerts: {refuses: {command: [x]}, gives_up: {command: [x]}}\n")
     start = 1_800_000_000.0
     with redis.Redis.from_url(store_url, decode_responses=True) as client:
-        store, dead = Store(client), StoredDeadLetter("1", "{}")
+        store = Store(client)
         lost = UnresolvedFollow(
             streamer=Streamer(platform="douyu", id="eve"), state=State.NOT_FOUND, problem="no such room", since=start
         )
@@ -51,7 +51,7 @@ def test_each_trouble_is_named_with_since_when(store_url: str, tmp_path: Path) -
                 outbox.mark_failed(alert, start + 30, "exit 1", start + 60)
                 outbox.mark_failed(alert, start + 60, "exit 2", start + 90)
             else:
-                outbox.dead_letter(alert, start + 40, "gone", dead)
+                outbox.give_up(alert, start + 40, "gone")
     blocked = "since 2027-01-15T08:00:10Z; nothing is asked before 2027-01-15T08:16:40Z; answers: 3 blocked"
     assert findings(store_url, tmp_path, start + 410) == [
         ("alerts-failing", "since 2027-01-15T08:00:30Z, 2 tries: exit 2"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from livectl.live.alerts import delivery, digests
 from livectl.live.alerts.outbox import Outbox, read_targets
@@ -87,8 +88,8 @@ def test_two_hundred_go_lives_through_kills_and_a_receiver_in_all_moods(
         except KilledError:
             world.now += 40  # until its lease is over
         world.now += 31
-        is_at_end = not world.store.changes(str(world.client.hget("livectl:target:hook", "cursor") or "0"), 1)
-        if is_at_end and not world.client.exists("livectl:lanes:hook"):
+        is_at_end = not world.store.changes(str(world.client.hget("livectl:{target:hook}:state", "cursor") or "0"), 1)
+        if is_at_end and not world.client.exists("livectl:{target:hook}:lanes"):
             break
     keys: dict[tuple[str, str], set[str]] = {}
     for payload in receiver.taken:
@@ -101,6 +102,52 @@ def test_two_hundred_go_lives_through_kills_and_a_receiver_in_all_moods(
         kinds = [payload["kind"] for payload in receiver.taken if payload["changes"][0]["id"] == name]
         assert kinds == sorted(kinds), "a title was told before the go-live"
     assert world.dead_letters == []
+
+
+def test_an_alert_that_is_given_up_has_one_letter_whoever_ends_on_the_way(world: World, receiver: Receiver) -> None:
+    world.targets = {"hook": hook(receiver)}
+    world.follow("ada")
+    world.see("live", "ada", name="Ada")
+    receiver.mood = lambda: "never"
+
+    def kill(step: str) -> None:
+        if step == "lettered":
+            raise KilledError(step)
+
+    world.step = kill
+    with pytest.raises(KilledError):
+        world.deliver()
+    (before,) = world.client.hkeys("livectl:dead")
+    world.step = lambda name: None
+    world.now += MINUTE
+    world.deliver()
+    assert world.client.hkeys("livectl:dead") == [before]
+    assert world.client.hget("livectl:{target:hook}:state", "dead") == "1"
+    assert world.deliver() == 0
+
+
+def test_what_was_sent_is_noted_though_the_store_is_away_for_a_moment(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once its answer is lost, and once the call."""
+    world.targets = {"hook": hook(receiver)}
+    world.follow("ada")
+    world.see("live", "ada", name="Ada")
+    monkeypatch.setattr(delivery, "SETTLE_PAUSE_SECONDS", 0.0)
+    real, turns = Outbox.mark_sent, iter(["call", "answer", "none"])
+
+    def mark_sent(self: Outbox, *args: Any) -> bool:
+        lost = next(turns)
+        result = lost == "call" or real(self, *args)
+        if lost != "none":
+            raise RedisConnectionError(lost)
+        return result
+
+    monkeypatch.setattr(Outbox, "mark_sent", mark_sent)
+    assert world.deliver() == 1
+    assert world.client.hget("livectl:{target:hook}:state", "sent") == "1"
+    world.now += HOUR
+    assert (world.deliver(), len(receiver.taken)) == (0, 1)
 
 
 def _told_ids(receiver: Receiver) -> list[str]:
@@ -128,8 +175,8 @@ def test_an_alert_that_fails_holds_up_those_of_its_streamer_alone(world: World, 
         ("ada", "live"),
         ("ada", "title"),
     ]
-    assert world.client.hget("livectl:target:hook", "last_told") == world.store.changes()[-1].number
-    assert not world.client.exists("livectl:lanes:hook")
+    assert world.client.hget("livectl:{target:hook}:state", "last_told") == world.store.changes()[-1].number
+    assert not world.client.exists("livectl:{target:hook}:lanes")
     assert receiver.taken[2]["key"] == receiver.refused_keys[0]
 
 
@@ -172,8 +219,11 @@ def test_where_no_connection_can_be_made_the_pauses_grow(world: World) -> None:
     world.follow("ada", "bob")
     world.see("live", "ada", "bob")
     world.deliver()
-    assert not world.client.exists("livectl:lanes:hook")
-    assert float(world.client.hget("livectl:target:hook", "retry_at") or 0) == world.now + delivery.FIRST_RETRY_SECONDS
+    assert not world.client.exists("livectl:{target:hook}:lanes")
+    assert (
+        float(world.client.hget("livectl:{target:hook}:state", "retry_at") or 0)
+        == world.now + delivery.FIRST_RETRY_SECONDS
+    )
 
 
 def test_a_target_that_takes_everything_ill_is_down_as_a_whole(world: World, receiver: Receiver) -> None:
@@ -255,7 +305,7 @@ def test_who_sends_to_a_slow_target_keeps_it(world: World, receiver: Receiver, m
     others: list[int] = []
 
     def held_until() -> float:
-        return float(world.client.hget("livectl:target:hook", "held_until") or 0)
+        return float(world.client.hget("livectl:{target:hook}:state", "held_until") or 0)
 
     def take_half_a_minute() -> str:
         for _ in range(5):
@@ -339,7 +389,7 @@ def test_a_redirect_is_not_followed(world: World, receiver: Receiver) -> None:
     receiver.mood = lambda: "moved"
     world.deliver()
     assert receiver.asked == 1
-    assert "leads elsewhere" in str(world.client.hget("livectl:target:hook", "problem"))
+    assert "leads elsewhere" in str(world.client.hget("livectl:{target:hook}:state", "problem"))
 
 
 def test_a_private_address_is_refused_unless_it_is_allowed(world: World, receiver: Receiver) -> None:
@@ -348,7 +398,7 @@ def test_a_private_address_is_refused_unless_it_is_allowed(world: World, receive
     world.see("live", "ada")
     world.deliver()
     assert receiver.asked == 0
-    assert "not a public address" in str(world.client.hget("livectl:target:hook", "problem"))
+    assert "not a public address" in str(world.client.hget("livectl:{target:hook}:state", "problem"))
 
 
 def test_a_failing_target_does_not_hold_up_another(world: World, receiver: Receiver) -> None:
@@ -380,7 +430,7 @@ def test_late_ones_become_one_line(world: World, receiver: Receiver) -> None:
         world.see("live", f"s{number}", name=f"S{number}")
     world.now += HOUR
     world.see("live", "s8", name="S8")
-    world.client.hset("livectl:target:hook", "cursor", "0-0")  # it was told before
+    world.client.hset("livectl:{target:hook}:state", "cursor", "0-0")  # it was told before
     world.deliver()
     assert titles(receiver) == ["8 late alerts: S0, S1, S2, S3, S4 and 3 more", "S8 is live"]
 
@@ -391,7 +441,7 @@ def test_hundreds_of_late_ones_are_one_line_still(world: World, receiver: Receiv
     world.follow(*names)
     world.see("live", *names)
     world.now += HOUR
-    world.client.hset("livectl:target:hook", "cursor", "0-0")  # it was told before
+    world.client.hset("livectl:{target:hook}:state", "cursor", "0-0")  # it was told before
     world.deliver()
     assert titles(receiver) == ["500 late alerts: demo/s0, demo/s1, demo/s2, demo/s3, demo/s4 and 495 more"]
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from livectl.live import cells
 from livectl.live.alerts import delivery, outbox
+from livectl.live.lua_scripts import lua_script
 from livectl.settings import Settings, Target
 from tests.support.alerts import client, hook, receiver, titles, world
 
@@ -158,3 +160,30 @@ def test_a_delivery_stops_when_other_settings_are_in_force(worker: Worker, world
     assert world.deliver() == 1
     world.is_outdated = lambda: False
     assert world.deliver() == 1
+
+
+def test_whoever_ends_before_a_target_is_told_what_becomes_of_it_leaves_that_to_the_next(
+    worker: Worker, world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.see("live", "ada")
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "target_place", lambda name: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            worker.take_over(hook=hook(receiver))
+    other = Worker(world)
+    other.take_over(hook=hook(receiver))
+    world.see("live", "grace")
+    world.deliver()
+    assert [payload["changes"][0]["id"] for payload in receiver.taken] == ["grace"]
+    assert world.client.xlen(outbox.RETARGETING_KEY) == 0
+
+
+def test_a_step_that_comes_late_changes_nothing(world: World) -> None:
+    retarget, place = lua_script(world.client, "retarget"), cells.target_place("hook")
+    retarget(place, "5-0", "new", "7-0")
+    world.client.hset(f"{place}state", "cursor", "9-0")
+    for number, what in (("5-0", "new"), ("4-0", "gone")):
+        assert retarget(place, number, what, "1-0") == ""
+    assert world.client.hget(f"{place}state", "cursor") == "9-0"
+    assert retarget(place, "6-0", "gone", "") == "9-0"
+    assert not world.client.exists(f"{place}state")

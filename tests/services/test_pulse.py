@@ -12,6 +12,7 @@ import redis
 
 from livectl import settings as livectl_settings
 from livectl.address import Address
+from livectl.live.cells import target_place
 from livectl.live.pulse import LivePulse
 from livectl.live.store import Store
 from livectl.models import BoardEvent, Observation, PollingLimits, State, Streamer
@@ -105,18 +106,18 @@ def test_who_is_live_already_is_told_in_one_line(world: World, store_url: str) -
 
 def test_targets_that_were_told_or_take_alerts_ill_are_named(world: World) -> None:
     world.follow("ada")
-    world.client.hset("livectl:targets", mapping={"phone": "", "mail": "", "\n": ""})
+    world.client.hset("livectl:{-}:targets", mapping={"phone": "", "mail": "", "\n": ""})
     world.read()
     world.see(State.LIVE, "ada")
     number = world.store.changes()[-1].number
     for target in ("phone", "mail"):
-        world.client.hset(f"livectl:target:{target}", mapping={"sent": "1", "last_told": number})
+        world.client.hset(f"{target_place(target)}state", mapping={"sent": "1", "last_told": number})
     events = told(world.read().events)
     assert events[0] == ("live", "Ada: tea")
     assert events[1][0] == "told"
     assert sorted(events[1][1].partition(":")[0].split(", ")) == ["mail", "phone"]
     assert events[1][1].endswith(": Ada is live")
-    world.client.hset("livectl:target:phone", mapping={"failing_since": "1", "problem": "answered 500:\n"})
+    world.client.hset("livectl:{target:phone}:state", mapping={"failing_since": "1", "problem": "answered 500:\n"})
     assert world.read().problems == ("phone takes no alerts: answered 500",)
 
 

@@ -322,7 +322,7 @@ def test_the_outbox_is_read_in_order_and_from_anywhere(store: Store) -> None:
 
 def test_a_store_of_a_newer_livectl_is_refused(client: redis.Redis) -> None:
     client.set("livectl:version", 99)
-    with pytest.raises(ServerError, match="version 99, this one knows 2"):
+    with pytest.raises(ServerError, match="version 99, this one knows 3"):
         Store(client).prepare()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from livectl.errors import ServerError
-from livectl.live import store_copies, store_follows, store_upkeep
+from livectl.live import old_keys, store_copies, store_follows, store_upkeep
 from livectl.live.store import Store
 from livectl.models import Observation, PollingLimits, State, Streamer, UnresolvedFollow
 from tests.services.test_live_commands import run
@@ -43,9 +43,11 @@ def store(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Store:
         )
         made.record(LIMITS, [seen])
     made.save_aliases("demo", {"Ada": "a"})
-    client.hset("livectl:targets", "phone", "here\nmark")
-    client.hset("livectl:target:phone", mapping={"cursor": "1-0", "token": "mine", "held_until": "9", "sent": "2"})
-    client.zadd("livectl:told:phone", {"demo/b/b1/live": START})
+    client.hset("livectl:{-}:targets", "phone", "here\nmark")
+    client.hset(
+        "livectl:{target:phone}:state", mapping={"cursor": "1-0", "token": "mine", "held_until": "9", "sent": "2"}
+    )
+    client.zadd("livectl:{target:phone}:told", {"demo/b/b1/live": START})
     return made
 
 
@@ -75,8 +77,8 @@ def test_a_copy_holds_all_that_is_known(store: Store, client: redis.Redis, tmp_p
     assert (code, err) == (0, "")
     assert "6 streamers" in out
     assert known(store) == before
-    assert client.hgetall("livectl:target:phone") == {"cursor": "1-0", "sent": "2"}
-    assert client.zscore("livectl:told:phone", "demo/b/b1/live") == START
+    assert client.hgetall("livectl:{target:phone}:state") == {"cursor": "1-0", "sent": "2"}
+    assert client.zscore("livectl:{target:phone}:told", "demo/b/b1/live") == START
     assert store_upkeep.check(client, START) == []
 
 
@@ -150,11 +152,32 @@ def test_an_older_store_is_brought_over_piece_by_piece(store: Store, client: red
     assert newest
     assert (newest.total, newest.live) == (before.total, before.live)
     assert [record.id for record in newest.streamers] == ["a", "b", "d", "c", "e", "f", "nobody"]
-    assert (client.get("livectl:version"), client.exists("livectl:migrating")) == ("2", 0)
+    assert (client.get("livectl:version"), client.exists("livectl:migrating")) == (str(store_upkeep.KEYS_VERSION), 0)
     store.record(LIMITS, [Observation(platform="demo", id="d", state=State.OFFLINE, at=START + 900)])
     (record,) = store.find_streamers("demo", ["d"])
     assert (record.state, record.seen, record.ended_at) == (State.OFFLINE, START + 900, START)
     assert str(client.hget("livectl:now:demo", "d")).startswith("o")
+
+
+OLD_KEYS = {
+    "outbox": "{-}:outbox", "targets": "{-}:targets", "troubles": "{-}:troubles", "push-secret": "{-}:push-secret",
+    "target:a b": "{target:a b}:state", "lanes:a b": "{target:a b}:lanes", "told:a b": "{target:a b}:told",
+    "pace:a b": "{target:a b}:pace", "notes:a b": "{target:a b}:notes", "push": "{target:web-push}:subscriptions",
+    "push:told:k": "{target:web-push}:took:k", "push:twitch": "{twitch}:push",
+    "push-leases:youtube": "{youtube}:push-leases", "push-seen:kick:a:b": "{kick}:push-seen:a:b",
+    "listing:soop": "{soop}:listing", "job:1": "job:1",
+}  # fmt: skip
+
+
+def test_keys_of_an_older_store_are_moved_once(client: redis.Redis) -> None:
+    for name in OLD_KEYS:
+        client.set(f"livectl:{name}", name)
+    client.set("livectl:{twitch}:push", "newer")  # a process of this version was here before
+    client.set("livectl:version", 2)
+    Store(client).prepare()
+    for name, by_now in OLD_KEYS.items():
+        assert client.get(f"livectl:{by_now}") == ("newer" if name == "push:twitch" else name)
+    assert old_keys.rename_keys(client) == 0
 
 
 def test_what_does_not_fit_is_named_and_mended(
@@ -181,7 +204,7 @@ def test_info_counts_what_is_there(store: Store, tmp_path: Path, store_url: str)
     facts = json.loads(out)
     assert code == 0
     assert {name: facts[name] for name in ("followed", "live", "known", "unresolved", "version")} == {
-        "followed": 6, "live": 1, "known": 5, "unresolved": 1, "version": 2,
+        "followed": 6, "live": 1, "known": 5, "unresolved": 1, "version": store_upkeep.KEYS_VERSION,
     }  # fmt: skip
     assert "6: 6 on demo" in run(tmp_path, store_url, "store")[1]
 

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from livectl import extras
 from livectl.live.alerts import delivery, push_target
 from livectl.live.alerts.push_target import PushSender, Subscribers, VapidKey
+from livectl.live.cells import target_place
 from livectl.models import Streamer
 from livectl.settings import Network
 from livectl.web import access
@@ -143,7 +144,7 @@ def dispatcher(world: World, service: PushService, home: Path) -> AlertDispatche
     network = Network(connect_to={"push.example.net": service.url}, allow=("127.0.0.1", "inside.example"))
     fetcher = push_target.build_fetcher(network, RecordingCache())
     sender = PushSender(world.store, world.client, fetcher, home, lambda: world.now)
-    hooks = delivery.DispatchHooks(lambda: world.now, world.make_dead_letter)
+    hooks = delivery.DispatchHooks(lambda: world.now, world.keep_letter)
     settings = push_target.with_browsers(world.settings)
     return delivery.AlertDispatcher(settings, world.store, world.client, {push_target.NAME: sender.send}, hooks)
 
@@ -312,6 +313,6 @@ def test_another_machines_key_is_said(world: World, service: PushService, tmp_pa
     subscribe(world, tmp_path / "page", Browser("a"))
     world.see("live", "ada", session="s1")
     dispatcher(world, service, tmp_path / "worker").deliver_to(push_target.NAME)
-    state = world.client.hgetall(f"livectl:target:{push_target.NAME}")
+    state = world.client.hgetall(f"{target_place(push_target.NAME)}state")
     assert "copy it from the page's machine" in state["problem"]
     assert service.taken == []

@@ -390,7 +390,7 @@ def test_a_target_that_takes_nothing_is_on_the_page(store: Store, store_url: str
         "tries": 3,
         "problem": "exit code 7",
     }
-    redis.Redis.from_url(store_url).hset("livectl:target:phone", mapping=state)
+    redis.Redis.from_url(store_url).hset("livectl:{target:phone}:state", mapping=state)
     page = server.create_app(lambda: deployment, lambda: settings).test_client()
     assert "Alerts to phone have failed for 11 min" in page.get("/").text
     alerts = page.get("/alerts").text

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from livectl.live.alerts.message import Alert
-    from livectl.live.alerts.outbox import StoredDeadLetter
 
 ILL = {"ill": 500, "gone": 404}
 LIMITS = PollingLimits(platform="demo", batch=5000, rate=1000.0, keys="mine")
@@ -153,15 +152,15 @@ class World:
         settings = self.settings
         fetcher = Fetcher(Routes({}), self.store)
         hooks = delivery.DispatchHooks(
-            lambda: self.now, self.make_dead_letter, lambda name: self.step(name), self.is_outdated
+            lambda: self.now, self.keep_letter, lambda name: self.step(name), self.is_outdated
         )
         return delivery.AlertDispatcher(
             settings, self.store, self.client, targets.build_senders(settings, fetcher), hooks
         )
 
-    def make_dead_letter(self, alert: Alert, reason: str, now: float) -> StoredDeadLetter:
+    def keep_letter(self, alert: Alert, reason: str, now: float) -> None:
         self.dead_letters.append((alert.title, reason))
-        return alert_sending.make_dead_letter(alert, reason, now)
+        alert_sending.keep_dead_letter(self.client, alert, reason, now)
 
     def deliver(self, name: str = "hook") -> int:
         return self.dispatcher.deliver_to(name)

@@ -6,13 +6,14 @@ import logging
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from redis.exceptions import RedisError
 
-from livectl.live import history
+from livectl.live import history, replicas
 from livectl.live.alerts import digests, message, outbox, rules
 from livectl.live.alerts.outbox import Lane, Outbox
 from livectl.live.alerts.rules import Objection
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from livectl.live.alerts.message import Alert, DeliveryOutcome
-    from livectl.live.alerts.outbox import Judged, StoredDeadLetter, TargetState
+    from livectl.live.alerts.outbox import Judged, TargetState
     from livectl.live.alerts.targets import AlertSender
     from livectl.live.store import Store
     from livectl.models import Change
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 JOB_BUDGET_SECONDS = 20.0  # that one job sends to a target: it has to end within the 45 s of a job
 LEASE_SECONDS = 10.0  # after which another worker takes a target over whose worker died
+CLUSTER_LEASE_SECONDS = 40.0  # ... on a cluster: a failover takes some 20 s, and is no death of a worker
+SETTLE_SECONDS, SETTLE_PAUSE_SECONDS = 30.0, 0.25  # for how long it is tried to note that an alert was sent, how often
 RENEW_SECONDS = 3.0  # between two renewals of the lease while a target takes its time
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 5.0, 900.0  # between tries, doubled each time
 ASIDE_PAUSE_SECONDS = 3.0  # of a target after an alert that it took ill: deliveries are 2 s apart
@@ -52,7 +55,7 @@ class DispatchHooks(NamedTuple):
     """What a dispatcher takes from outside. Tests bring their own clock, and stop the dispatcher at any step."""
 
     clock: Callable[[], float]
-    dead_letter: Callable[[Alert, str, float], StoredDeadLetter]  # as ops writes one
+    keep_letter: Callable[[Alert, str, float], None]  # keeps a dead letter, as ops does; the same one but once
     on_step: Callable[[str], None] = lambda name: None
     is_outdated: Callable[[], bool] = lambda: False  # whether other settings are in force by now
     is_idle: Callable[[str], bool] = lambda name: False  # whether nobody is behind this target now
@@ -78,6 +81,7 @@ class AlertDispatcher:
         self._client = client
         self._senders = senders
         self._hooks = hooks
+        self._lease_s = CLUSTER_LEASE_SECONDS if replicas.is_cluster(client) else LEASE_SECONDS
 
     def deliver(self) -> None:
         """Delivers to all targets that have no digest."""
@@ -97,7 +101,7 @@ class AlertDispatcher:
         if rules.in_window(target.quiet, now, self._settings.timezone):
             return 0
         target_outbox, delivered = Outbox(self._client, uuid4().hex), 0
-        state = target_outbox.lease(name, now, LEASE_SECONDS, outbox.start_cursor(target, now))
+        state = target_outbox.lease(name, now, self._lease_s, outbox.start_cursor(target, now))
         hooks.on_step("taken")
         while state is not None and now - started_at < JOB_BUDGET_SECONDS and not hooks.is_outdated():
             waiting = state.retry_at is not None and now < state.retry_at
@@ -106,7 +110,7 @@ class AlertDispatcher:
                 break
             delivered += plan.alert is not None
             now = hooks.clock()
-            state = target_outbox.lease(name, now, LEASE_SECONDS, state.cursor)
+            state = target_outbox.lease(name, now, self._lease_s, state.cursor)
         target_outbox.release(name)
         return delivered
 
@@ -137,7 +141,7 @@ class AlertDispatcher:
         if alert is None:
             return target_outbox.skip(name, plan.skip_through, hooks.clock(), lane, plan.judged)
         target = self._settings.alerts[name]
-        decision = target_outbox.begin_send(alert, hooks.clock(), LEASE_SECONDS, target.limit)
+        decision = target_outbox.begin_send(alert, hooks.clock(), self._lease_s, target.limit)
         hooks.on_step("held")
         if decision == "told":
             return target_outbox.skip(name, alert.last, hooks.clock(), lane)
@@ -158,7 +162,7 @@ class AlertDispatcher:
         def renew() -> None:
             while not is_over.wait(RENEW_SECONDS):
                 with suppress(RedisError):
-                    target_outbox.renew(name, self._hooks.clock(), LEASE_SECONDS)
+                    target_outbox.renew(name, self._hooks.clock(), self._lease_s)
 
         renewing = threading.Thread(target=renew, daemon=True)
         renewing.start()
@@ -174,12 +178,13 @@ class AlertDispatcher:
         now, lane = self._hooks.clock(), plan.lane
         if outcome.sent:
             log.info("told %s: %s %s", alert.target, alert.kind, alert.key)
-            return target_outbox.mark_sent(alert, now, lane, plan.judged)
+            return _insist(partial(target_outbox.mark_sent, alert, now, lane, plan.judged))
         since = (lane or state).failing_since or now
         if outcome.permanent or now - since >= GIVE_UP_SECONDS:
             log.error("gave up telling %s: %s", alert.target, outcome.detail)
-            letter = self._hooks.dead_letter(alert, outcome.detail, now)
-            return target_outbox.dead_letter(alert, now, outcome.detail, letter, lane, plan.judged)
+            self._hooks.keep_letter(alert, outcome.detail, now)
+            self._hooks.on_step("lettered")
+            return _insist(partial(target_outbox.give_up, alert, now, outcome.detail, lane, plan.judged))
         if not outcome.target_down and self._can_wait_aside(target_outbox, alert, lane):
             return self._put_aside(target_outbox, alert, outcome, state, plan)
         delay = _retry_delay(state.tries, outcome)
@@ -357,6 +362,18 @@ def _describe_backlog(name: str, target: Target | None, store: Store, cursor: st
         return "nothing waited for it"
     count = format_count(len(changes), "change")
     return f"it is not told of what waited for it: {count}{'' if target else ' at most'}"
+
+
+def _insist(settle: Callable[[], bool]) -> bool:
+    """Settles what has happened, though the store is away for a moment: who does not, sends the alert once more."""
+    until = time.monotonic() + SETTLE_SECONDS
+    while True:
+        try:
+            return settle()
+        except RedisError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(SETTLE_PAUSE_SECONDS)
 
 
 def _retry_delay(tries: int, outcome: DeliveryOutcome) -> float:

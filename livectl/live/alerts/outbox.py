@@ -1,15 +1,16 @@
 """Keeps how far each target has read the outbox, which worker sends to it now, and what went wrong.
 
-    livectl:targets      the targets there are, by name: whose settings name it, and a fingerprint of what they say
-    livectl:target:NAME  cursor in the outbox, lease, tries, its last answer
-    livectl:lanes:NAME   alerts that it took ill and others did not wait for, by their first change
-    livectl:told:NAME    keys of the alerts it took in the last 30 days
-    livectl:pace:NAME    when it was last sent something, for its limit
-    livectl:notes:NAME   platform/id -> why it was told or not told of each change of their last session
-    livectl:troubles     what a person must mend, by name: since when, or `told` after its alert
-    livectl:dead         dead letters, which ops reads
+    livectl:{-}:targets          the targets there are, by name: whose settings name it, a fingerprint of what they say
+    livectl:{-}:retargeting      what is to be done yet at targets that are new, mended or gone
+    livectl:{-}:troubles         what a person must mend, by name: since when, or `told` after its alert
+    livectl:{target:NAME}:state   cursor in the outbox, lease, tries, its last answer
+    livectl:{target:NAME}:lanes  alerts that it took ill and others did not wait for, by their first change
+    livectl:{target:NAME}:told   keys of the alerts it took in the last 30 days
+    livectl:{target:NAME}:pace   when it was last sent something, for its limit
+    livectl:{target:NAME}:notes  platform/id -> why it was told or not told of each change of their last session
 
-Every step is one Lua call, and fenced: a worker that lost the lease changes nothing.
+Every step is one Lua call, and fenced: a worker that lost the lease changes nothing. What becomes of a target is noted
+beside the list of targets first, and done at the target until it is done there, by whoever looks.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from livectl.live import store_records
+from livectl.live import replicas, store_records
 from livectl.live.alerts import rules
 from livectl.live.alerts.message import alert_kind
+from livectl.live.cells import COMMON, target_place
 from livectl.live.lua_scripts import lua_script
-from livectl.live.store import Store
+from livectl.live.store import TARGETS_KEY, Store
 from livectl.models import Change
 from livectl.settings_watch import fingerprints
 
@@ -42,7 +44,8 @@ if TYPE_CHECKING:
 
 MAX_BACKLOG = 1000  # changes looked at for each target: more are not counted
 FINGERPRINT_DIGITS = 16  # enough to see that a target changed, too few to guess its address
-MAX_OUTCOME_ARGS = 7  # of settle.lua, beyond those that every outcome has
+MAX_OUTCOME_ARGS = 5  # of settle.lua, beyond those that every outcome has
+RETARGETING_KEY = f"{COMMON}retargeting"
 TOLD, GIVEN_UP = "told", "dead"  # rules of notes, beside those of objections
 NOT_NOTED = {"on"}  # it follows from the settings, and would be by far the most frequent
 
@@ -115,13 +118,6 @@ class TargetChanges(NamedTuple):
     gone: dict[str, str]
 
 
-class StoredDeadLetter(msgspec.Struct, frozen=True):
-    """A dead letter as the store keeps it."""
-
-    id: str
-    text: str
-
-
 class Outbox:
     """The outbox for one worker, which its token tells from all others."""
 
@@ -139,26 +135,32 @@ class Outbox:
             (name, fingerprint[:FINGERPRINT_DIGITS], starts.get(name, ""))
             for name, fingerprint in zip(settings.alerts, fingerprints(settings, ["alerts"]).values(), strict=True)
         ]
-        rows = lua_script(self._client, "targets")(
-            place, store_records.encode_json(wanted), store_records.encode_json(list(gone))
+        steps = lua_script(self._client, "targets")(
+            COMMON, place, store_records.encode_json(wanted), store_records.encode_json(list(gone))
         )
-        return TargetChanges(
-            added=sorted(name for kind, name, _ in rows if kind == "new"),
-            gone={name: cursor for kind, name, cursor in rows if kind == "gone"},
-        )
+        retarget = lua_script(self._client, "retarget")
+        added, cursors = [], {}
+        for number, name, what, start in steps:
+            cursor = retarget(target_place(name), number, what, start)
+            self._client.xdel(RETARGETING_KEY, number)
+            if what == "new":
+                added.append(name)
+            elif what == "gone":
+                cursors[name] = cursor
+        return TargetChanges(added=sorted(added), gone=cursors)
 
     def has_noted_targets(self) -> bool:
         """Whether targets are noted in this store: then one without a place in the outbox is new."""
-        return bool(self._client.exists("livectl:targets"))
+        return bool(self._client.exists(TARGETS_KEY))
 
     def lease(self, name: str, now: float, lease: float, start: str) -> TargetState | None:
         """Takes a target for this worker alone; None while another worker has it. A new target begins at `start`."""
-        fields = lua_script(self._client, "take")(name, self._token, now, lease, start)
+        fields = lua_script(self._client, "take")(target_place(name), self._token, now, lease, start)
         return _parse_state(dict(zip(fields[::2], fields[1::2], strict=True))) if fields else None
 
     def renew(self, name: str, now: float, lease: float) -> None:
         """Keeps a target, if this worker still has it."""
-        lua_script(self._client, "take")(name, self._token, now, lease, "")
+        lua_script(self._client, "take")(target_place(name), self._token, now, lease, "")
 
     def begin_send(self, alert: Alert, now: float, lease: float, limit: Rate | None) -> str:
         """Notes that the alert is about to be sent.
@@ -167,15 +169,17 @@ class Outbox:
         for its limit.
         """
         max_alerts, window_s = (max(1, int(limit.amount)), limit.seconds) if limit else (0, 0)
-        begin_script = lua_script(self._client, "hold")
-        decision = begin_script(
-            alert.target, self._token, now, lease, alert.key, alert.first, alert.last, max_alerts, window_s
+        place, numbers = target_place(alert.target), (alert.first, alert.last)
+        decision = lua_script(self._client, "hold")(
+            place, self._token, now, lease, alert.key, *numbers, max_alerts, window_s
         )
+        if decision == "go":  # whoever goes on after a failover has to know of it
+            replicas.confirm(self._client, [place])
         return str(decision)
 
     def lanes(self, name: str) -> list[Lane]:
         """The lanes of a target, those that are to be tried first before others."""
-        return _parse_lanes(self._client.hvals(f"livectl:lanes:{name}"))
+        return _parse_lanes(self._client.hvals(f"{target_place(name)}lanes"))
 
     def mark_sent(self, alert: Alert, now: float, lane: Lane | None = None, judged: Sequence[Judged] = ()) -> bool:
         notes = _encode_notes(judged, now, alert, ChangeNote("", now, TOLD, alert.kind))
@@ -190,7 +194,7 @@ class Outbox:
 
     def end_lane(self, name: str, lane: Lane, now: float) -> bool:
         """The lane has caught up with its target."""
-        return self._record_outcome(name, now, "passed", lane.cursor, "", "", "", "", "", lane.id, "")
+        return self._record_outcome(name, now, "passed", lane.cursor, "", "", "", lane.id, "")
 
     def put_aside(
         self, alert: Alert, now: float, lane: Lane, retry_at: float | None, judged: Sequence[Judged] = ()
@@ -211,30 +215,22 @@ class Outbox:
     def mark_failed(self, alert: Alert, now: float, problem: str, retry_at: float) -> bool:
         return self._record_outcome(alert.target, now, "failed", alert.last, alert.key, problem, retry_at)
 
-    def dead_letter(
-        self,
-        alert: Alert,
-        now: float,
-        problem: str,
-        letter: StoredDeadLetter,
-        lane: Lane | None = None,
-        judged: Sequence[Judged] = (),
+    def give_up(
+        self, alert: Alert, now: float, problem: str, lane: Lane | None = None, judged: Sequence[Judged] = ()
     ) -> bool:
-        lane, notes = (
-            _moved(lane, alert.last),
-            _encode_notes(judged, now, alert, ChangeNote("", now, GIVEN_UP, problem)),
-        )
-        outcome = "dead", alert.last, alert.key, problem, 0, letter.id, letter.text
-        return self._record_outcome(alert.target, now, *outcome, lane=lane, notes=notes)
+        """The target is not told. Its dead letter is kept before: who ends between the two gives up again."""
+        notes = _encode_notes(judged, now, alert, ChangeNote("", now, GIVEN_UP, problem))
+        outcome = "dead", alert.last, alert.key, problem
+        return self._record_outcome(alert.target, now, *outcome, lane=_moved(lane, alert.last), notes=notes)
 
     def release(self, name: str) -> None:
-        lua_script(self._client, "release")(name, self._token)
+        lua_script(self._client, "release")(target_place(name), self._token)
 
     def target_states(self, names: Sequence[str]) -> dict[str, TargetState]:
         pipe = self._client.pipeline(transaction=False)
         for name in names:
-            pipe.hgetall(f"livectl:target:{name}")
-            pipe.hvals(f"livectl:lanes:{name}")
+            pipe.hgetall(f"{target_place(name)}state")
+            pipe.hvals(f"{target_place(name)}lanes")
         replies = pipe.execute()
         return {
             name: _with_lanes(_parse_state(fields), _parse_lanes(lanes))
@@ -245,19 +241,19 @@ class Outbox:
         """What is noted of this streamer's last session, by target."""
         pipe = self._client.pipeline(transaction=False)
         for name in names:
-            pipe.hget(f"livectl:notes:{name}", f"{platform}/{streamer_id}")
+            pipe.hget(f"{target_place(name)}notes", f"{platform}/{streamer_id}")
         found = zip(names, pipe.execute(), strict=True)
         return {name: msgspec.json.decode(text or "{}", type=SessionNotes) for name, text in found}
 
     def told_at(self, alert: Alert) -> float | None:
         """When its target took this alert; None if it did not, or longer ago than that is kept."""
-        score = self._client.zscore(f"livectl:told:{alert.target}", alert.key)
+        score = self._client.zscore(f"{target_place(alert.target)}told", alert.key)
         return None if score is None else float(score)
 
     def add_troubles(self, troubles: Sequence[tuple[str, float, Change]], now: float) -> int:
         """Adds each trouble to the outbox once, after it has lasted its seconds. Returns how many were added."""
         trouble_rows = [(name, min_seconds, _encode_change(change)) for name, min_seconds, change in troubles]
-        return int(lua_script(self._client, "trouble")(now, store_records.encode_json(trouble_rows)))
+        return int(lua_script(self._client, "trouble")(COMMON, now, store_records.encode_json(trouble_rows)))
 
     def _record_outcome(
         self,
@@ -273,7 +269,8 @@ class Outbox:
         args = [*rest, *[""] * (MAX_OUTCOME_ARGS - len(rest))]
         if lane is not None:
             args[-2:] = [lane.id, msgspec.json.encode(lane).decode()]
-        return bool(lua_script(self._client, "settle")(name, self._token, now, outcome, number, *args, notes))
+        settle = lua_script(self._client, "settle")
+        return bool(settle(target_place(name), self._token, now, outcome, number, *args, notes))
 
 
 def read_targets(settings: Settings, client: Redis, now: float) -> list[TargetStatus]:

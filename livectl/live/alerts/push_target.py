@@ -1,7 +1,7 @@
 """Tells browsers in which no page is open: Web Push, encrypted by RFC 8291, signed by RFC 8292 (VAPID).
 
-    livectl:push            browsers that want to be told, by id: a PushSubscription as JSON
-    livectl:push:told:KEY   ids that took the alert of this key, for as long as it may be repeated
+    livectl:{target:web-push}:subscriptions  browsers that want to be told, by id: a PushSubscription as JSON
+    livectl:{target:web-push}:took:KEY       ids that took the alert of this key, for as long as it may be repeated
 
 All browsers are one target of the dispatcher, so that each go-live is told once; whom of them a go-live concerns is
 decided by the rules of targets. Their push services are strangers: only public addresses are asked, over HTTPS.
@@ -25,6 +25,7 @@ from livectl.errors import UsageError
 from livectl.live.alerts import message, rules
 from livectl.live.alerts.message import DeliveryOutcome
 from livectl.live.alerts.webhook_target import read_outcome
+from livectl.live.cells import target_place
 from livectl.live.network.fetcher import Fetcher
 from livectl.live.network.routes import NOT_PUBLIC, Routes
 from livectl.models import Request
@@ -46,7 +47,7 @@ NAME = "web-push"  # of the target, as the follow list may name it
 # As a command, it is run for a go-live each, soon or not at all.
 TARGET = Target(command=(NAME,))
 KEY_FILE = "push-key.pem"  # in the state directory
-SUBSCRIPTIONS_KEY, TOLD_PREFIX = "livectl:push", "livectl:push:told:"
+SUBSCRIPTIONS_KEY, TOLD_PREFIX = f"{target_place(NAME)}subscriptions", f"{target_place(NAME)}took:"
 MAX_SUBSCRIPTIONS = 200
 ID_CHARS = 32
 MAX_ENDPOINT_CHARS, MAX_SAYS_CHARS, MAX_WORDS_CHARS = 1_000, 80, 200

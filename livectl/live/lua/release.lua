@@ -1,2 +1,2 @@
--- Ends the lease of a target: ARGV are name and token.
-if holds(ARGV[1], ARGV[2]) then call('HDEL', key('target', ARGV[1]), 'token', 'held_until') end
+-- Ends the lease of a target: ARGV is the token.
+if holds(ARGV[1]) then call('HDEL', K.state, 'token', 'held_until') end

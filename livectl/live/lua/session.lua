@@ -26,7 +26,7 @@ local function tell(told, kind, platform, seen, hot, page, more)
   }
   for name, value in pairs(more or {}) do change[name] = value end
   local text = cjson.encode(change)
-  told[#told + 1] = {call('XADD', 'livectl:outbox', '*', 'change', text, 'page', page), text, page}
+  told[#told + 1] = {call('XADD', 'livectl:{-}:outbox', '*', 'change', text, 'page', page), text, page}
 end
 
 local function knows(hot, session)

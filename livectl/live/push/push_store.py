@@ -1,9 +1,11 @@
 """Keeps of whom platforms tell by themselves, and puts off asking after those, in the store.
 
-    livectl:pushed:PLATFORM  id -> since when the platform tells of them
-    livectl:push:PLATFORM    how that fares, and what its processes tell each other
-    livectl:{lease:NAME}:holder  which process does what only one may do
-    livectl:push-secret      signs what we give to others and get back
+    livectl:pushed:PLATFORM           id -> since when the platform tells of them
+    livectl:{PLATFORM}:push           how that fares, and what its processes tell each other
+    livectl:{PLATFORM}:push-seen:ID   a message that came already
+    livectl:{PLATFORM}:push-leases    until when a hub tells of each channel
+    livectl:{lease:NAME}:holder       which process does what only one may do
+    livectl:{-}:push-secret           signs what we give to others and get back
 
 Asking is put off from one renewal to the next, never by more than one interval: where no process renews, everybody is
 asked again as before.
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from livectl.models import PollingLimits
     from livectl.settings import Settings
 
+WEBSUB_KEY = f"{cells.platform_place('youtube')}push-leases"
+SECRET_KEY = f"{cells.COMMON}push-secret"
 COVER_BATCH = 500  # streamers in one call: some 3 ms of the store's time
 
 
@@ -60,14 +64,12 @@ class PushStore:
         return bool(lua_script(self._client, "lease")(cells.lease_place(name), token, seconds))
 
     def release(self, name: str, token: str) -> None:
-        holder = cells.lease_place(name) + "holder"
-        if self._client.get(holder) == token:
-            self._client.delete(holder)
+        lua_script(self._client, "leave")(cells.lease_place(name), token)
 
     def secret(self) -> str:
         """A secret of this store's own."""
-        self._client.set("livectl:push-secret", secrets.token_hex(), nx=True)
-        return str(self._client.get("livectl:push-secret"))
+        self._client.set(SECRET_KEY, secrets.token_hex(), nx=True)
+        return str(self._client.get(SECRET_KEY))
 
     # Of whom a platform tells
 
@@ -126,7 +128,7 @@ class PushStore:
 
     def note(self, platform: str, **fields: float | str | None) -> None:
         """Notes how it fares; None takes a field out."""
-        name = f"livectl:push:{platform}"
+        name = f"{cells.platform_place(platform)}push"
         given = {field: value for field, value in fields.items() if value is not None}
         if given:
             self._client.hset(name, mapping=given)
@@ -138,36 +140,36 @@ class PushStore:
         if not problem:
             self.note(platform, problem=None, cure=None, problem_at=None)
             return
-        self._client.hsetnx(f"livectl:push:{platform}", "problem_at", now)
+        self._client.hsetnx(f"{cells.platform_place(platform)}push", "problem_at", now)
         self.note(platform, problem=problem, cure=cure)
 
     def count(self, platform: str, field: str) -> None:
-        self._client.hincrby(f"livectl:push:{platform}", field, 1)
+        self._client.hincrby(f"{cells.platform_place(platform)}push", field, 1)
 
     def notes(self, platform: str) -> Mapping[str, str]:
-        return dict(self._client.hgetall(f"livectl:push:{platform}"))
+        return dict(self._client.hgetall(f"{cells.platform_place(platform)}push"))
 
     def health(self, platform: str) -> PushHealth:
         fields = {name: value for name, value in self.notes(platform).items() if name in PushHealth.__struct_fields__}
         return msgspec.convert({**fields, "platform": platform}, PushHealth, strict=False)
 
     def was_seen(self, platform: str, message_id: str) -> bool:
-        return bool(self._client.exists(f"livectl:push-seen:{platform}:{message_id}"))
+        return bool(self._client.exists(f"{cells.platform_place(platform)}push-seen:{message_id}"))
 
     def note_seen(self, platform: str, message_id: str, seconds: float) -> None:
-        self._client.set(f"livectl:push-seen:{platform}:{message_id}", 1, px=int(seconds * 1000))
+        self._client.set(f"{cells.platform_place(platform)}push-seen:{message_id}", 1, px=int(seconds * 1000))
 
     # Subscriptions with a hub, which each end at a time of their own
 
     def websub_leases(self) -> dict[str, float]:
         """Until when the hub tells of each channel."""
-        return {channel: float(until) for channel, until in self._client.hgetall("livectl:push-leases:youtube").items()}
+        return {channel: float(until) for channel, until in self._client.hgetall(WEBSUB_KEY).items()}
 
     def set_websub_lease(self, channel: str, until: float | None) -> None:
         if until is None:
-            self._client.hdel("livectl:push-leases:youtube", channel)
+            self._client.hdel(WEBSUB_KEY, channel)
         else:
-            self._client.hset("livectl:push-leases:youtube", channel, until)
+            self._client.hset(WEBSUB_KEY, channel, until)
 
 
 def read_push(client: Redis, settings: Settings) -> tuple[PushHealth, ...]:
