@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from livectl.settings import Settings
     from livectl.settings_watch import SettingsWatch
 
+LEARN_JOBS = 2  # after a sweep, of a second each: so much of all the workers' time is for learning
+LEARN_EXPIRES_S = 5.0  # the next sweep sends others
 MAX_WAIT_S = 30.0  # of a job in a worker: on Redis, one that waits longer might run twice
 
 EXPECTED_ERRORS = (LivectlError, RedisError)  # logged as one line without a traceback: the next sweep tries again
@@ -56,6 +58,7 @@ def report(self: Task) -> dict[str, Any]:
 def sweep(self: Task) -> None:
     """Claims the lists to read and the streamers that are due, and sends the jobs that do it."""
     from livectl.live.checker import JOB_EXPIRES_SECONDS
+    from livectl.live.polling import MAX_LEARNED
     from livectl.ops.jobs import publish_many
 
     sweeper, now = _wiring.get().sweeper, time.time()
@@ -68,7 +71,9 @@ def sweep(self: Task) -> None:
     for batches in sweeper.claim(now):
         drafts = [publish_many.JobDraft(id=str(uuid4()), args=batch, brief=f"({batch})") for batch in batches]
         publish_many.publish_jobs(self.app, check.name, drafts, publish_many.SendOptions(expires=JOB_EXPIRES_SECONDS))
-    sweeper.learn_habits(now)
+    if sweeper.learn_habits(now) == MAX_LEARNED:
+        jobs = [publish_many.JobDraft(id=str(uuid4()), args=(), brief="()") for _ in range(LEARN_JOBS)]
+        publish_many.publish_jobs(self.app, learn.name, jobs, publish_many.SendOptions(expires=LEARN_EXPIRES_S))
 
 
 @shared_task(name="livectl.check", bind=True, max_retries=None, throws=EXPECTED_ERRORS)
@@ -94,6 +99,14 @@ def check(self: Task, platform: str, ids: list[str], due: float | None = None) -
 def list_live(platform: str, token: str, pages: int) -> None:
     """Reads so many pages of a platform's list of who is live, which the sweep has paid for."""
     _wiring.get().sweeper.lister.read(platform, token, pages)
+
+
+@shared_task(name="livectl.learn", throws=EXPECTED_ERRORS)
+def learn() -> None:
+    """Learns when streamers usually stream, for a second: of more than a sweep does itself."""
+    from livectl.live.checker import LEARN_SECONDS
+
+    _wiring.get().sweeper.learn_for(LEARN_SECONDS, time.time())
 
 
 @shared_task(name="livectl.prune", throws=EXPECTED_ERRORS)

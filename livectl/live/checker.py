@@ -35,6 +35,8 @@ LEASE_SECONDS = 60.0  # the same where one has begun and recorded nothing: as lo
 AWAY_SECONDS = 20.0  # a store that is started again is back sooner; what was answered is recorded then
 AGAIN_SECONDS = 0.5
 MAX_CLAIMS_PER_SWEEP = 4  # each takes up to 5,000 streamers of a platform
+LEARN_SECONDS = 1.0  # of a job: others need the worker too
+MAX_LEARNED_A_JOB = 10_000  # streamers
 CHANGES_KEEP_SECONDS = 7 * 86_400.0
 
 
@@ -215,7 +217,13 @@ class Sweeper:
             yield batches
 
     def learn_habits(self, now: float) -> int:
+        """Learns the habits of a few; who learned MAX_LEARNED leaves others."""
         return polling.learn_habits(self._store, now)
+
+    def learn_for(self, seconds: float, now: float) -> int:
+        """Learns as many as this time allows."""
+        end = time.monotonic() + seconds
+        return polling.learn_habits(self._store, now, MAX_LEARNED_A_JOB, lambda: time.monotonic() >= end)
 
     def prune(self, now: float) -> int:
         """Once a day: drops old data, and marks all poll weights as outdated. Returns how many streamers went."""

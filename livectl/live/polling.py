@@ -10,6 +10,7 @@ import hashlib
 import logging
 import math
 from functools import cache
+from operator import mul
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -21,7 +22,7 @@ from livectl.models import PollingLimits, State
 from livectl.units import parse_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from livectl.live.platforms.base import Platform
     from livectl.live.store import Store
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 MAX_JOB_REQUESTS = 500  # some 40 ms of work, so that two processors share ten thousand streamers evenly
 MAX_JOB_STREAMERS = 2_000  # no more than are recorded in one call
-MAX_LEARNED = 100  # streamers in one sweep: some 0.1 s
+MAX_LEARNED = 100  # streamers in one sweep: some 0.1 s; where there are more, jobs learn the rest
+LEARNED_AT_ONCE = 200  # streamers: two milliseconds of the server's time
 LISTS_NOTED_SECONDS = 5.0  # for so long it is taken as known which lists are read
 FINGERPRINT_DIGITS = 16  # enough to see that keys changed, too few to guess them
 
@@ -46,9 +48,11 @@ PRIOR_SESSIONS, PRIOR_WEEKS = 1.0, 0.25  # Gamma prior: four sessions a week, wo
 KERNEL_WIDTHS_HOURS = (0.4, 0.8, 1.5, 3.0)  # one standard deviation: from clockwork to "some time in the evening"
 ANY_DAY_SHARES = (0.05, 0.3, 0.6, 0.95)  # of the hour of the day, against the hour of the week
 ANY_TIME_SHARE = 0.1  # of sessions, which follow no habit at all
+WIDTHS_REACHED = 6  # by a kernel
 
 # A poll weight is packed into a digit, as pace.lua reads it: 64 levels from 0.003 to 10, 13 % apart.
 LOWEST_WEIGHT, WEIGHT_LOG_STEP = 0.003, 0.13
+LAST_LEVEL = len(DIGITS) - 1
 
 log = logging.getLogger(__name__)
 
@@ -204,25 +208,28 @@ def split_into_batches(
     return [CheckBatch(limits.platform, list(ids[start : start + size])) for start in range(0, len(ids), size)]
 
 
-def learn_habits(store: Store, now: float, limit: int = MAX_LEARNED) -> int:
+def learn_habits(
+    store: Store, now: float, limit: int = MAX_LEARNED, is_over: Callable[[], bool] = lambda: False
+) -> int:
     """Learns the poll weights of some streamers who began a session since, or whose weights are old.
 
-    Returns how many.
+    It takes a few at a time, until as many are learned or time is over. Returns how many.
     """
     learned = 0
     for platform in store.platforms():
-        ids = store.unlearned(platform, limit - learned)
-        if ids:
-            sessions = store.sessions(platform, ids)
-            packed_weights = {
-                record.id: _packed_weights(record, sessions[record.id], now)
-                for record in store.find_streamers(platform, ids)
-            }
-            store.save_poll_weights(platform, packed_weights)
+        while learned < limit and not is_over():
+            ids = store.unlearned(platform, min(limit - learned, LEARNED_AT_ONCE))
+            if not ids:
+                break
+            _learn(store, platform, ids, now)
             learned += len(ids)
-        if learned >= limit:
-            break
     return learned
+
+
+def _learn(store: Store, platform: str, ids: Sequence[str], now: float) -> None:
+    sessions = store.sessions(platform, ids)
+    records = store.find_streamers(platform, ids)
+    store.save_poll_weights(platform, {each.id: _packed_weights(each, sessions[each.id], now) for each in records})
 
 
 def golive_rates(starts: Sequence[float], since: float, now: float) -> list[float]:
@@ -241,8 +248,9 @@ def poll_weights(rates: Sequence[float], weight: float) -> list[float]:
 
 def pack_weights(weights: Sequence[float]) -> str:
     """The poll weights as text: a digit an hour, which pace.lua reads."""
-    levels = (round(math.log(max(weight, LOWEST_WEIGHT) / LOWEST_WEIGHT) / WEIGHT_LOG_STEP) for weight in weights)
-    return "".join(DIGITS[min(level, len(DIGITS) - 1)] for level in levels)
+    log, lowest = math.log, math.log(LOWEST_WEIGHT)
+    levels = [round((log(weight) - lowest) / WEIGHT_LOG_STEP) if weight > LOWEST_WEIGHT else 0 for weight in weights]
+    return "".join([DIGITS[min(level, LAST_LEVEL)] for level in levels])
 
 
 def hour_of_week(at: float) -> int:
@@ -262,7 +270,10 @@ def _packed_weights(record: StreamerRecord, sessions: list[Session], now: float)
     starts = [session.started_at for session in sessions]
     since = min([record.first or now, *starts])
     weight = record.streamer.weight if record.streamer else 1.0
-    return pack_weights(poll_weights(golive_rates(starts, since, now), weight))
+    rates = golive_rates(starts, since, now)
+    if not starts:
+        return pack_weights(poll_weights(rates[:1], weight)) * WEEK_HOURS
+    return pack_weights(poll_weights(rates, weight))
 
 
 def _decay(age: float) -> float:
@@ -274,7 +285,7 @@ def _masses(starts: Sequence[float], now: float) -> tuple[list[float], list[int]
     masses, counts = [0.0] * WEEK_HOURS, [0] * WEEK_HOURS
     for start in starts:
         hour = hour_of_week(start)
-        masses[hour] += _decay(max(0.0, now - start))
+        masses[hour] += _decay(now - start if start < now else 0.0)
         counts[hour] += 1
     return masses, counts
 
@@ -284,36 +295,76 @@ def _hourly_shares(masses: list[float], counts: list[int]) -> list[float]:
     hours = [hour for hour in range(WEEK_HOURS) if counts[hour]]
     if not hours:
         return [1 / WEEK_HOURS] * WEEK_HOURS
-    width, any_day = max(
-        ((width, any_day) for width in KERNEL_WIDTHS_HOURS for any_day in ANY_DAY_SHARES),
-        key=lambda parameters: _log_likelihood(_kernel(*parameters), hours, masses, counts),
+    choices = (
+        (likelihood, width, any_day)
+        for width in KERNEL_WIDTHS_HOURS
+        for any_day, likelihood in _log_likelihoods(width, hours, masses, counts)
     )
-    kernel, total_mass = _kernel(width, any_day), sum(masses)
+    _, width, any_day = max(choices, key=lambda choice: choice[0])
+    smoothed = _Smoothed(width, masses, range(WEEK_HOURS))
+    total_mass = sum(masses)
     return [
         ANY_TIME_SHARE / WEEK_HOURS
-        + (1 - ANY_TIME_SHARE) * sum(masses[hour] * kernel[target_hour - hour] for hour in hours) / total_mass
-        for target_hour in range(WEEK_HOURS)
+        + (1 - ANY_TIME_SHARE) * ((1 - any_day) * weekly + any_day * smoothed.daily[hour % DAY_HOURS]) / total_mass
+        for hour, weekly in enumerate(smoothed.weekly)
     ]
 
 
-def _log_likelihood(kernel: Sequence[float], hours: list[int], masses: list[float], counts: list[int]) -> float:
-    """How well each session is predicted by all the others (leave one out). A lone session has no others."""
-    total_mass, log_likelihood = sum(masses), 0.0
-    for hour in hours:
+def _log_likelihoods(
+    width: float, hours: list[int], masses: list[float], counts: list[int]
+) -> Iterator[tuple[float, float]]:
+    """How well each session is predicted by all the others (leave one out), by the share of any day. A lone session has
+    no others."""
+    total_mass, smoothed = sum(masses), _Smoothed(width, masses, hours)
+    rows = []
+    for hour, weekly in zip(hours, smoothed.weekly, strict=True):
         own = masses[hour] / counts[hour]
-        others = sum(masses[other] * kernel[hour - other] for other in hours) - own * kernel[0]
-        share = others / (total_mass - own) if total_mass > own else 0.0
-        log_likelihood += masses[hour] * math.log(ANY_TIME_SHARE / WEEK_HOURS + (1 - ANY_TIME_SHARE) * max(share, 0.0))
-    return log_likelihood
+        if total_mass > own:
+            others = weekly - own * smoothed.weekly_peak, smoothed.daily[hour % DAY_HOURS] - own * smoothed.daily_peak
+            rows.append((masses[hour], *others, total_mass - own))
+    for any_day in ANY_DAY_SHARES:
+        yield (
+            any_day,
+            sum(
+                mass
+                * math.log(
+                    ANY_TIME_SHARE / WEEK_HOURS
+                    + (1 - ANY_TIME_SHARE) * max(((1 - any_day) * weekly + any_day * daily) / rest, 0.0)
+                )
+                for mass, weekly, daily, rest in rows
+            ),
+        )
+
+
+class _Smoothed:
+    """Masses smoothed by a bell of this width: over the week, at these hours; and over the hours of any day.
+
+    The week is round, and so is the day, which shares its mass among all seven.
+    """
+
+    def __init__(self, width: float, masses: list[float], hours: Sequence[int]) -> None:
+        bell, reach = _bell(width)
+        around = masses[-reach:] + masses + masses[:reach]
+        self.weekly = [sum(map(mul, around[hour : hour + len(bell)], bell)) for hour in hours]
+        self.weekly_peak = bell[reach]
+        daily = _daily_bell(width)
+        twice = [sum(masses[hour::DAY_HOURS]) for hour in range(DAY_HOURS)] * 2
+        days = {hour % DAY_HOURS for hour in hours}
+        self.daily = {hour: sum(map(mul, twice[hour : hour + DAY_HOURS], daily)) for hour in days}
+        self.daily_peak = daily[0]
 
 
 @cache
-def _kernel(width: float, any_day: float) -> tuple[float, ...]:
-    """The share of a session at each distance in hours. The week is round: a negative index counts from its end."""
-    weekly = _wrapped_gaussian(width, WEEK_HOURS)
-    daily = _wrapped_gaussian(width, DAY_HOURS)
-    days = WEEK_HOURS // DAY_HOURS
-    return tuple((1 - any_day) * weekly[hour] + any_day * daily[hour % DAY_HOURS] / days for hour in range(WEEK_HOURS))
+def _bell(width: float) -> tuple[tuple[float, ...], int]:
+    """The share of a session at each distance in hours, and the farthest: beyond it is less than one in a million."""
+    reach = math.ceil(WIDTHS_REACHED * width)
+    heights = _wrapped_gaussian(width, WEEK_HOURS)
+    return tuple(heights[distance] for distance in range(-reach, reach + 1)), reach
+
+
+@cache
+def _daily_bell(width: float) -> tuple[float, ...]:
+    return tuple(height * DAY_HOURS / WEEK_HOURS for height in _wrapped_gaussian(width, DAY_HOURS))
 
 
 def _wrapped_gaussian(width: float, period: int) -> list[float]:

@@ -11,6 +11,7 @@ from unittest.mock import Mock, patch
 import pytest
 import redis
 
+from livectl.live import polling
 from livectl.live.checker import Checker, Sweeper
 from livectl.live.store import Store
 from livectl.models import State, Streamer
@@ -118,6 +119,17 @@ def test_a_sweep_claims_each_once_and_a_lost_job_is_due_again(
     assert sorted(claim(26)) == sorted({*claimed} - {"7"})
     assert "7" not in claim(10 + 59)
     assert "7" in claim(10 + 61)
+
+
+def test_many_habits_are_learned_in_one_go_and_as_many_as_there_is_time_for(fakes: Fakes, store: Store) -> None:
+    now = time.time()
+    store.set_followed([Streamer(platform="demo", id=str(number)) for number in range(450)], now)
+    sweeper = Sweeper(settings(fakes), store)
+    assert sweeper.learn_habits(now) == polling.MAX_LEARNED
+    assert sweeper.learn_for(0.0, now) == 0
+    times = iter([False, True])
+    assert polling.learn_habits(store, now, 10_000, lambda: next(times)) == polling.LEARNED_AT_ONCE
+    assert sweeper.learn_for(HANG_SECONDS, now) == 450 - polling.MAX_LEARNED - polling.LEARNED_AT_ONCE
 
 
 def test_pruning_lets_habits_be_learned_anew(fakes: Fakes, store: Store) -> None:
