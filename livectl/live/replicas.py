@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,15 +20,13 @@ def has_replicas(client: Any, place: str) -> bool:
 
 
 def confirm(client: Any, places: Iterable[str]) -> None:
-    """Returns when a replica has what was written at these places; sooner where there is none, or none that answers."""
-    nodes = {client.get_node_from_key(place): place for place in places if has_replicas(client, place)}
-    if not nodes:
-        return
-    from redis.exceptions import RedisError
+    """Returns when a replica has what was written at these places; sooner where there is none, or none that answers.
 
+    RedisError where a node is away: then nobody knows.
+    """
+    nodes = {client.get_node_from_key(place): place for place in places if has_replicas(client, place)}
     for node, place in nodes.items():
         pipe = client.get_redis_connection(node).pipeline(transaction=False)
         pipe.set(f"{place}confirmed", 1)  # a wait is for what its own connection wrote, and for all before that
         pipe.wait(1, WAIT_MS)
-        with suppress(RedisError):
-            pipe.execute()
+        pipe.execute()

@@ -46,6 +46,7 @@ MAX_BACKLOG = 1000  # changes looked at for each target: more are not counted
 FINGERPRINT_DIGITS = 16  # enough to see that a target changed, too few to guess its address
 MAX_OUTCOME_ARGS = 5  # of settle.lua, beyond those that every outcome has
 RETARGETING_KEY = f"{COMMON}retargeting"
+FINAL = ("sent", "dead")  # outcomes that no other follows
 TOLD, GIVEN_UP = "told", "dead"  # rules of notes, beside those of objections
 NOT_NOTED = {"on"}  # it follows from the settings, and would be by far the most frequent
 
@@ -269,8 +270,11 @@ class Outbox:
         args = [*rest, *[""] * (MAX_OUTCOME_ARGS - len(rest))]
         if lane is not None:
             args[-2:] = [lane.id, msgspec.json.encode(lane).decode()]
-        settle = lua_script(self._client, "settle")
-        return bool(settle(target_place(name), self._token, now, outcome, number, *args, notes))
+        place = target_place(name)
+        is_settled = bool(lua_script(self._client, "settle")(place, self._token, now, outcome, number, *args, notes))
+        if outcome in FINAL:  # what a failover took back would be sent once more
+            replicas.confirm(self._client, [place])
+        return is_settled
 
 
 def read_targets(settings: Settings, client: Redis, now: float) -> list[TargetStatus]:

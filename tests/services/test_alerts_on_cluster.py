@@ -1,0 +1,105 @@
+"""What concerns targets of alerts on a real cluster, where each of them is in a slot of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import redis.cluster
+
+from livectl.live import cells, collecting
+from livectl.live.alerts import outbox
+from livectl.live.alerts.message import Alert
+from livectl.live.alerts.outbox import Lane, Outbox
+from livectl.live.push.push_store import PushStore
+from livectl.live.store import Store
+from livectl.models import Change
+from livectl.settings import Settings, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.redis_cluster import RedisCluster
+
+NOW = 1_800_000_000.0
+CHANGE = Change(kind="began", platform="demo", id="ada", session="s", at=NOW)
+
+
+@pytest.fixture
+def client(cluster: RedisCluster) -> Iterator[Any]:
+    with redis.cluster.RedisCluster(
+        port=cluster.primaries[0].port, host="127.0.0.1", decode_responses=True, protocol=2
+    ) as opened:
+        yield opened
+
+
+def alert(target: str, number: str) -> Alert:
+    change = msgspec.structs.replace(CHANGE, session=number)
+    return Alert(target=target, kind="live", title="t", body="", first=number, last=number, changes=(change,))
+
+
+def test_targets_come_are_told_fail_and_go(client: Any) -> None:
+    names = [f"hook {number}" for number in range(6)]
+    settings = Settings(home=Path(), folder=Path(), alerts={name: Target(command=("x",)) for name in names})
+    first, second = Outbox(client, "one"), Outbox(client, "two")
+    assert first.note_targets(Settings(home=Path(), folder=Path()), "here", (), NOW).added == []
+    assert first.add_troubles([("sick", 0.0, CHANGE)], NOW) == 1
+    (change,) = Store(client).changes()
+    assert first.note_targets(settings, "here", (), NOW).added == names
+    for name in names:
+        state = first.lease(name, NOW, 60.0, "1-0")
+        assert state
+        assert state.cursor == change.number
+        assert second.lease(name, NOW, 60.0, "1-0") is None
+        assert first.begin_send(alert(name, "8-0"), NOW, 60.0, None) == "go"
+        assert first.mark_sent(alert(name, "8-0"), NOW, judged=[(CHANGE, None)])
+        assert first.begin_send(alert(name, "8-0"), NOW, 60.0, None) == "told"
+        assert not second.mark_failed(alert(name, "9-0"), NOW, "no", NOW)
+        first.release(name)
+        assert second.lease(name, NOW, 60.0, "1-0")
+        lane = Lane(id="9-0", streamers=(("demo", "ada"),), problem="ill", failing_since=NOW)
+        assert second.put_aside(alert(name, "9-0"), NOW, lane, NOW + 5)
+        assert [each.id for each in second.lanes(name)] == ["9-0"]
+        assert second.give_up(alert(name, "10-0"), NOW, "gone")
+        assert first.told_at(alert(name, "8-0")) == NOW
+    states, notes = first.target_states(names), first.notes(names, "demo", "ada")
+    assert {(state.sent, state.failures, state.dead) for state in states.values()} == {(1, 1, 1)}
+    assert {each.notes["live"].rule for each in notes.values()} == {outbox.GIVEN_UP}
+    gone = first.note_targets(Settings(home=Path(), folder=Path()), "here", names, NOW).gone
+    assert set(gone) == set(names)
+    assert not any(client.exists(f"{cells.target_place(name)}state") for name in names)
+
+
+def test_the_changes_of_all_cells_come_into_one_outbox(client: Any) -> None:
+    places = [cells.cell_place(platform, shard) for platform in ("demo", "soop") for shard in range(16)]
+    for _ in range(2):
+        for place in places:
+            client.xadd(f"{place}outbox", {"change": place, "page": "{}"})
+        assert collecting.collect(client, places) == len(places)
+        assert collecting.collect(client, places) == 0
+    assert client.xlen(f"{cells.COMMON}outbox") == 2 * len(places)
+    collecting.trim(client, places, NOW + 1e9)
+    assert {client.xlen(f"{place}outbox") for place in places} == {1}  # the last that was taken
+
+
+def test_lists_and_pushes_have_one_holder_each(client: Any) -> None:
+    store, pushed = Store(client), PushStore(client)
+    for platform in ("soop", "twitch", "kick"):
+        assert store.hold_listing(platform, "one", 60.0)
+        assert not store.hold_listing(platform, "two", 60.0)
+        assert not store.save_listing(platform, "two", "2", {"a": 1}, release=True)
+        assert store.save_listing(platform, "one", "1", {"a": 1}, release=True)
+        assert store.hold_listing(platform, "two", 60.0)
+        assert pushed.hold(platform, "one", 60.0)
+        pushed.release(platform, "two")
+        assert not pushed.hold(platform, "two", 60.0)
+        pushed.release(platform, "one")
+        assert pushed.hold(platform, "two", 60.0)
+        pushed.note_problem(platform, "no", "do", NOW)
+        pushed.note_seen(platform, "message", 60.0)
+        assert pushed.was_seen(platform, "message")
+        assert pushed.health(platform).problem == "no"
+    assert store.listings(["soop", "chzzk", "kick"]) == {"soop": "1", "kick": "1"}
+    assert pushed.secret() == pushed.secret()
