@@ -63,6 +63,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         change = self.changes[0] if self.changes else None
         if change is not None and self.kind in ONCE_PER_SESSION:
             return _hash_key(self.target, self.kind, change.platform, change.id, change.session)
+        if change is not None and self.kind in ALERT_KINDS.values():  # its number differs where a failover took it back
+            return _hash_key(self.target, self.kind, change.platform, change.id, change.session, repr(change.at))
         return _hash_key(self.target, self.kind, self.first)
 
 
