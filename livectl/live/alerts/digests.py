@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo
 
 from livectl.live.alerts import rules
 from livectl.live.alerts.message import display_name, join_names, plain_alert, recording_address, single_line
+from livectl.models import State
 from livectl.units import format_hours_and_minutes, format_local_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from livectl.live.alerts.message import Alert
     from livectl.live.store import Store
@@ -80,15 +81,16 @@ def last_due_time(at: TimeOfDay, now: float, zone: str) -> float:
 
 def build_digest(name: str, target: Target, store: Store, since: float, due: float, zone: str) -> Alert | None:
     """One alert that sums up who streamed and who could not be checked; None if there is nothing to report."""
-    records = [
-        record
-        for record in store.all_streamers()
-        if record.streamer and rules.accepts_streamer(name, target, record.streamer)
-    ]
-    activities = sorted(
-        _find_activities(store, records, since, due), key=lambda activity: activity.seconds, reverse=True
-    )
-    unchecked_lines = _unchecked_lines(records)
+    activities: list[StreamerActivity] = []
+    troubles: Counter[tuple[str, State]] = Counter()
+    for page in store.pages():  # a thousand at a time, of however many
+        records = [
+            record for record in page if record.streamer and rules.accepts_streamer(name, target, record.streamer)
+        ]
+        activities += _find_activities(store, records, since, due)
+        troubles.update((record.platform, record.trouble) for record in records if record.trouble)
+    activities.sort(key=lambda activity: activity.seconds, reverse=True)
+    unchecked_lines = _unchecked_lines(troubles)
     if not activities and not unchecked_lines:
         return None
     title = f"{len(activities) or 'nobody'} streamed since {format_local_time(since, zone)}"
@@ -109,15 +111,13 @@ def digest_number(due: float) -> str:
 def _find_activities(
     store: Store, records: Sequence[StreamerRecord], since: float, due: float
 ) -> Iterator[StreamerActivity]:
-    for platform in {record.platform for record in records}:
-        platform_records = [record for record in records if record.platform == platform]
-        sessions_by_id = store.sessions(platform, [record.id for record in platform_records])
+    """What those did who were live since: the end of the last session says who was not."""
+    recent = [record for record in records if record.state is State.LIVE or (record.ended_at or 0.0) > since]
+    for platform in dict.fromkeys(record.platform for record in recent):
+        platform_records = [record for record in recent if record.platform == platform]
+        sessions_by_id = store.sessions(platform, [record.id for record in platform_records], since)
         for record in platform_records:
-            sessions = [
-                session
-                for session in sessions_by_id[record.id]
-                if session.started_at < due and (session.ended_at or due) > since
-            ]
+            sessions = [session for session in sessions_by_id[record.id] if session.started_at < due]
             if sessions:
                 seconds = sum(min(session.ended_at or due, due) - session.started_at for session in sessions)
                 name, last = record.name or f"{record.platform}/{record.id}", sessions[-1]
@@ -130,11 +130,9 @@ def _activity_line(activity: StreamerActivity) -> str:
     return f"{text} ({activity.title})" if activity.title else text
 
 
-def _unchecked_lines(records: Iterable[StreamerRecord]) -> list[str]:
+def _unchecked_lines(troubles: Mapping[tuple[str, State], int]) -> list[str]:
     """How many streamers of each platform have no newer reading, and why."""
-    troubles = Counter((record.platform, record.trouble) for record in records if record.trouble)
     return [
         f"Could not be asked: {count} of {platform or 'the follow list'} ({trouble.words})"
         for (platform, trouble), count in sorted(troubles.items())
-        if trouble
     ]
