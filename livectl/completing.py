@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TIME_LIMIT_S = 1.0  # for all of it, on a busy machine; a host name that nobody resolves would take five
 SERVER_TIMEOUT_S = 0.1
 MAX_JOBS = 50  # ids that are offered
-OWN_TASK_NAMES = ("check", "deliver", "digest", "list", "ping", "prune", "report", "sweep")
+OWN_TASK_NAMES = ("check", "deliver", "digest", "learn", "list", "ping", "prune", "report", "sweep")
 OWN_TASKS = tuple(f"livectl.{name}" for name in OWN_TASK_NAMES)
 
 

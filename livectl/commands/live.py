@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from livectl.render import View
     from livectl.terminal import FullScreen
 REFRESH_INTERVAL_S = 1.0  # reading the store costs a millisecond
+MAX_ROWS = 20_000  # of a table: of more, JSON has all
 SORTS = ("newest", "viewers", "name", "platform")
 SORT_KEY = "s"
 
@@ -93,26 +94,27 @@ def _reader(context: CommandContext, *, everybody: bool, limit: int | None) -> C
 
     address, follows = context.own_store, context.settings.follows
     shown_problems = {""}
+    most = limit or (None if context.json else MAX_ROWS)
 
     def read_everybody(selection: Selection) -> tuple[Everybody, str]:
         name = context.display_path(follows)
-        found = store_reader.list_everybody(address, follows, selection, name, limit if everybody else None)
+        found = store_reader.list_everybody(
+            address, follows, selection, name, most if everybody else 1, counted=not everybody
+        )
         streamers, problem = found.streamers, found.list_problem
         if problem not in shown_problems:
             shown_problems.add(problem)
             context.say(f"{problem}\n  The list stays as it was.")
         if everybody or (problem and not streamers):
             return found, views.nobody_followed_text(selection.is_all, problem)
-        return found, views.nobody_live_text(streamers)
+        return found, views.nobody_live_text(found.unknown, len(streamers) + found.left_out)
 
     def read(selection: Selection) -> StreamerTable:
         nobody = store_reader.Everybody([])
-        live = nobody if everybody else store_reader.list_live(address, selection, limit)
+        live = nobody if everybody else store_reader.list_live(address, selection, most)
         followed, empty = (nobody, "") if live.streamers else read_everybody(selection)
         found, show = (followed, views.everyone_view) if everybody else (live, views.live_view)
-        shown = found.streamers[:limit]
-        more = len(found.streamers) - len(shown) + found.left_out
-        view = show(shown, time.time(), empty)
+        view, more = show(found.streamers, time.time(), empty), found.left_out
         return StreamerTable(found.streamers, with_lines(view, [f"and {more} more"] if more else []))
 
     return read

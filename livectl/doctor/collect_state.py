@@ -141,7 +141,7 @@ def read_platforms(store: Address, settings: Settings, now: float) -> PlatformFa
     with redis_client.using_store(store) as client:
         live_store = Store(client)
         healths, records = live_store.health(now), live_store.all_streamers()
-        waiting = follow_list.find_waiting(live_store, settings.follows, records)
+        waiting = follow_list.find_waiting(live_store, settings.follows)
         pushed = read_push(client, settings)
     new, stamp = [record for record in waiting.streamers if not record.unresolved], read_stamp(settings.follows)
     everyone = [*records, *waiting.streamers]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
+from collections import Counter
 from contextlib import contextmanager
+from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from livectl import redis_client
@@ -14,7 +18,7 @@ from livectl.models import State
 from livectl.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from livectl.address import Address
@@ -41,6 +45,8 @@ class Everybody(NamedTuple):
     streamers: list[StreamerView]
     list_problem: str = ""
     left_out: int = 0  # who come after these, where only the first were asked for
+    live: int = 0  # of all
+    unknown: Mapping[str, int] = MappingProxyType({})  # of all, why it is not known whether they are live: how many
 
 
 class Selection(NamedTuple):
@@ -49,20 +55,40 @@ class Selection(NamedTuple):
     tags: tuple[str, ...] = ()
     platforms: tuple[str, ...] = ()
     sort: str = "newest"
+    strict: bool = True  # whether a tag that nobody has is a mistake
 
     @property
     def is_all(self) -> bool:
         return not self.tags and not self.platforms
 
-    def views_of(self, records: Iterable[StreamerRecord]) -> list[StreamerView]:
-        """Those who are live come first, whatever the order."""
-        fitting = [record for record in records if self._fits(record)]
-        return [views.from_record(record) for record in sorted(fitting, key=SORT_KEYS[self.sort])]
+    def pick(self, pages: Iterable[Iterable[StreamerRecord]], limit: int | None) -> Everybody:
+        """The first who fit, of however many; those who are live come first, whatever the order.
 
-    def check(self, records: Sequence[StreamerRecord]) -> None:
-        """UsageError for a tag or a platform that nobody has."""
-        tags = {tag for record in records for tag in _tags(record)}
-        names = {*platforms.names(), *(record.platform for record in records)}
+        UsageError for a tag or a platform that nobody has.
+        """
+        tags, names, unknown = set[str](), {*platforms.names()}, Counter[str]()
+        total = live = 0
+
+        def fitting() -> Iterator[StreamerRecord]:
+            nonlocal total, live
+            for record in chain.from_iterable(pages):
+                tags.update(_tags(record))
+                names.add(record.platform)
+                if self._fits(record):
+                    total += 1
+                    live += record.state is State.LIVE
+                    if record.state is None or record.state not in views.NOT_LIVE:
+                        _note_unknown(unknown, record)
+                    yield record
+
+        key = SORT_KEYS[self.sort]
+        first = heapq.nsmallest(limit, fitting(), key) if limit else sorted(fitting(), key=key)
+        self._check(tags, names)
+        return Everybody([views.from_record(record) for record in first], "", total - len(first), live, unknown)
+
+    def _check(self, tags: set[str], names: set[str]) -> None:
+        if not self.strict:
+            return
         for words, known, problem in (
             (self.tags, tags, "nobody has the tag"),
             (self.platforms, names, "there is no platform"),
@@ -77,36 +103,52 @@ class Selection(NamedTuple):
         return has_tag and (not self.platforms or record.platform in self.platforms)
 
 
+def _note_unknown(unknown: Counter[str], record: StreamerRecord) -> None:
+    view = views.from_record(record)
+    if view.live is None:
+        unknown[view.problem or ""] += 1
+
+
 def _tags(record: StreamerRecord) -> tuple[str, ...]:
     return record.streamer.tags if record.streamer else ()
 
 
 def list_live(address: Address, selection: Selection, limit: int | None = None) -> Everybody:
-    """The streamers who are live, the newest session first; at least the first `limit` of them."""
+    """The streamers who are live, the newest session first: the first `limit` of them."""
     with read_only_store(address) as store:
         newest = _read_newest(store, selection, limit)
         if newest and limit and newest.live >= limit:
-            return Everybody([views.from_record(record) for record in newest.streamers], "", newest.live - limit)
-        return Everybody(selection.views_of(store.live_streamers()))
+            return Everybody(
+                [views.from_record(record) for record in newest.streamers], "", newest.live - limit, newest.live
+            )
+        unchecked = selection._replace(strict=False)
+        return unchecked.pick([store.live_streamers()], limit)
 
 
 def list_everybody(
-    address: Address, follows: Path, selection: Selection, name: str = "", limit: int | None = None
+    address: Address,
+    follows: Path,
+    selection: Selection,
+    name: str = "",
+    limit: int | None = None,
+    *,
+    counted: bool = False,
 ) -> Everybody:
-    """The streamers who are live, the newest session first; then the others by their last one; at least the first
-    `limit` of them.
+    """The streamers who are live, the newest session first; then the others by their last one: the first `limit` of
+    them, of however many. With `counted` it is known of how many the state is unknown.
 
     Those whom the file has and no worker has read yet are among them.
     """
     with read_only_store(address) as store:
-        if not follow_list.is_newer(store, follows) and (newest := _read_newest(store, selection, limit)):
+        if (
+            not counted
+            and not follow_list.is_newer(store, follows)
+            and (newest := _read_newest(store, selection, limit))
+        ):
             shown = [views.from_record(record) for record in newest.streamers]
-            return Everybody(shown, "", newest.total - len(shown))
-        records = store.all_streamers()
-        waiting = follow_list.find_waiting(store, follows, records, name)
-    everybody = [*records, *waiting.streamers]
-    selection.check(everybody)
-    return Everybody(selection.views_of(everybody), waiting.problem)
+            return Everybody(shown, "", newest.total - len(shown), newest.live)
+        waiting = follow_list.find_waiting(store, follows, name)
+        return selection.pick(chain(store.pages(), [waiting.streamers]), limit)._replace(list_problem=waiting.problem)
 
 
 def _read_newest(store: Store, selection: Selection, limit: int | None) -> NewestStreamers | None:

@@ -141,14 +141,14 @@ def nobody_followed_text(is_all: bool, list_problem: str) -> str:  # noqa: FBT00
     return LIST_UNREADABLE if list_problem else NOBODY_FOLLOWED if is_all else NOBODY_FITS
 
 
-def nobody_live_text(everybody: Sequence[StreamerView]) -> str:
-    """What it means that nobody of these is live: it is not known where somebody was never read."""
-    unread = [streamer for streamer in everybody if streamer.live is None]
+def nobody_live_text(unknown: Mapping[str, int], total: int) -> str:
+    """What it means that nobody of so many is live: it is not known where somebody was never read, and why not."""
+    unread = sum(unknown.values())
     if not unread:
         return NOBODY_LIVE
-    reason = NOT_ASKED if all(streamer.problem == NOT_ASKED for streamer in unread) else "not read so far"
+    reason = NOT_ASKED if set(unknown) == {NOT_ASKED} else "not read so far"
     return (
-        f"Nobody is known to be live: {len(unread)} of {len(everybody)} {'is' if len(unread) == 1 else 'are'} {reason}."
+        f"Nobody is known to be live: {unread} of {total} {'is' if unread == 1 else 'are'} {reason}."
         "\nlivectl live --all shows each."
     )
 

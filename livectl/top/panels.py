@@ -18,7 +18,7 @@ from livectl.units import MS_PER_SECOND, format_count
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from livectl.live.views import StreamerView
+    from livectl.live.store_reader import Everybody
     from livectl.models import BoardReading, Job
     from livectl.ops.beat.views import BeatSchedule
     from livectl.ops.cluster.queues import QueueDepths, QueueRates
@@ -46,7 +46,7 @@ class TopSource(Protocol):
 
     def dead_letters(self) -> Sequence[DeadLetterSummary]: ...
 
-    def streamers(self) -> Sequence[StreamerView]: ...
+    def streamers(self) -> Everybody: ...
 
 
 class Rows(NamedTuple):
@@ -180,14 +180,14 @@ def _read_dead_letters(source: TopSource) -> Rows:
 
 
 def _read_streamers(source: TopSource) -> Rows:
-    streamers = source.streamers()
-    live = [streamer for streamer in streamers if streamer.live]
-    names = ", ".join(one_line(streamer.name or streamer.id) for streamer in live[:3])
+    everybody = source.streamers()
+    streamers, total = everybody.streamers, len(everybody.streamers) + everybody.left_out
+    names = ", ".join(one_line(streamer.name or streamer.id) for streamer in streamers[:3] if streamer.live)
     return Rows(
         items=streamers,
         key=live_views.address_text,
         to_view=lambda some: live_views.everyone_view(some, time.time()),
-        summary=f"{len(live)} of {len(streamers)} live{f': {names}' if names else ''}",
+        summary=f"{everybody.live} of {total} live{f': {names}' if names else ''}",
     )
 
 

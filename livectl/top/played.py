@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 
+from livectl.live.store_reader import Everybody
 from livectl.live.views import StreamerView
 from livectl.models import BoardReading, Interval, Job, JobState, Schedule, State, StatusPart
 from livectl.ops.beat.run_store import Pause
@@ -65,7 +66,7 @@ class PlayedSource:
 
     def status(self) -> Sequence[BoardReading]:
         self._play()
-        live = sum(bool(streamer.live) for streamer in self.streamers())
+        live = self.streamers().live
         queued, minutes = sum(self._ready.values()), max(self._clock() - self._began, 1) / 60
         parts = (
             StatusPart(("demo: all of this is played",), 1),
@@ -128,9 +129,9 @@ class PlayedSource:
         self._play()
         return self._letters
 
-    def streamers(self) -> Sequence[StreamerView]:
+    def streamers(self) -> Everybody:
         now = self._clock()
-        return [
+        streamers = [
             StreamerView(
                 platform=platform,
                 id=streamer_id,
@@ -143,6 +144,7 @@ class PlayedSource:
             for number, (platform, streamer_id, name, title) in enumerate(STREAMERS)
             for is_live in [(now / STREAM_SECONDS + number) % len(STREAMERS) < len(STREAMERS) / 2]
         ]
+        return Everybody(streamers, live=sum(bool(streamer.live) for streamer in streamers))
 
     def _held(self, queue: str) -> int:
         return sum(job.queue == queue and job.state is JobState.RUNNING for job in self._jobs)

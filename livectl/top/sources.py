@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from livectl.live import pulse as live_pulse
 from livectl.live import store_reader
+from livectl.live.store_reader import Everybody
 from livectl.ops import deployment as deployments
 from livectl.ops.beat import views as beat_views
 from livectl.ops.cluster import queues, workers
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from livectl.address import Address
-    from livectl.live.views import StreamerView
     from livectl.models import BoardReading, Job
     from livectl.ops.beat.views import BeatSchedule
     from livectl.ops.cluster.queues import QueueDepths, QueueRates
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from livectl.settings import Settings
 
 MAX_JOBS = 200  # the newest
+MAX_STREAMERS = 1000  # those who are live, the newest first; then the others
 
 
 class DeploymentSource:
@@ -81,8 +82,8 @@ class DeploymentSource:
     def dead_letters(self) -> Sequence[DeadLetterSummary]:
         return dead_letters.list_summaries(self._find_deployment())
 
-    def streamers(self) -> Sequence[StreamerView]:
+    def streamers(self) -> Everybody:
         if self._store_of_streamers is None:
-            return ()
-        everybody = store_reader.list_everybody(self._store_of_streamers(), self._follows, store_reader.Selection())
-        return everybody.streamers
+            return Everybody([])
+        store, most = self._store_of_streamers(), MAX_STREAMERS
+        return store_reader.list_everybody(store, self._follows, store_reader.Selection(), limit=most)

@@ -215,7 +215,7 @@ def read_streamers(
     """Each line of the follow list. Those of its file `follows` that no worker has read yet are among the others."""
     store = Store(client)
     everyone, health = store.all_streamers(), tuple(store.health(now))
-    waiting = follow_list.find_waiting(store, follows, everyone) if follows else follow_list.WaitingList()
+    waiting = follow_list.find_waiting(store, follows) if follows else follow_list.WaitingList()
     everyone = [*everyone, *waiting.streamers]
     everyone = edits.apply(everyone) if edits else everyone
     live = sorted((record for record in everyone if record.state is State.LIVE), key=_latest_start)

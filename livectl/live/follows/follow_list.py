@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -33,6 +34,8 @@ MAX_WEIGHT = 100.0  # checked ten times as often as others; with more, nobody el
 MAX_NAME_CHARS = 100
 MAX_LINE_CHARS = 300  # of a line that names nobody
 NAMED_ADDRESS = re.compile(r"([\w-]{1,40})/(\S+)")  # platform/id, whether or not there is such a platform
+LINES_AT_ONCE = 1000
+MAX_LINES_LOOKED_AT, MAX_WAITING = 20_000, 1000  # of a file that no worker has read: half a second
 CACHE_PLATFORM, CACHE_KEY = "livectl", "follows"  # the applied list is kept where platforms keep their tokens
 
 
@@ -79,26 +82,37 @@ def is_newer(store: Store, path: Path) -> bool:
     return stamp is not None and stamp.placed_at > read_applied(store).put
 
 
-def find_waiting(store: Store, path: Path, known: Iterable[StreamerRecord], name: str = "") -> WaitingList:
+def find_waiting(store: Store, path: Path, name: str = "") -> WaitingList:
     """Who is on the list of this file and not among those the store knows: no worker has read it since it changed.
 
-    The file is read only if it is newer than what the store has.
+    The file is read only if it is newer than what the store has; and of a long one no more than the first lines, until
+    some who wait are found.
     """
     if not is_newer(store, path):
         return WaitingList()
+    name, waiting, looked_at = name or path.name, dict[tuple[str, str], StreamerRecord](), 0
+    lines = read_lines(path, name)
     try:
-        follows = load(path, name or path.name)
+        while some := list(islice(lines, LINES_AT_ONCE)):
+            waiting |= {record.key: record for record in _unknown(store, merge_lines(some, name))}
+            looked_at += len(some)
+            if looked_at >= MAX_LINES_LOOKED_AT or len(waiting) >= MAX_WAITING:
+                break
     except LivectlError as error:
         return WaitingList(problem=error.message)
-    known_keys = {(record.platform, record.id) for record in known}
-    waiting = [
-        StreamerRecord(platform=platform, id=streamer_id, name=streamer.name, streamer=streamer)
-        for platform, pairs in ids_by_platform(store, follows.streamers).items()
-        for streamer, streamer_id in pairs
-        if (platform, streamer_id) not in known_keys
-    ]
-    unread = [follow.as_record() for follow in follows.unread if follow.streamer.key not in known_keys]
-    return WaitingList((*waiting, *unread))
+    return WaitingList(tuple(waiting.values()))
+
+
+def _unknown(store: Store, follows: FollowList) -> Iterator[StreamerRecord]:
+    """Those whom the store does not have."""
+    for platform, pairs in ids_by_platform(store, follows.streamers).items():
+        records = store.find_streamers(platform, [streamer_id for _, streamer_id in pairs])
+        for (streamer, streamer_id), known in zip(pairs, records, strict=True):
+            if not known.streamer:
+                yield StreamerRecord(platform=platform, id=streamer_id, name=streamer.name, streamer=streamer)
+    for follow in follows.unread:
+        if not store.find_streamer(*follow.streamer.key).streamer:
+            yield follow.as_record()
 
 
 def ids_by_platform(store: Store, streamers: Iterable[Streamer]) -> dict[str, list[tuple[Streamer, str]]]:
