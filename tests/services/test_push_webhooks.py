@@ -16,7 +16,7 @@ from livectl.live.push.conduit import PushProblem
 from livectl.live.push.push_store import PushStore
 from livectl.live.push.webhook_push import KickPush, WebSubPush
 from livectl.live.store import Store
-from livectl.models import Streamer
+from livectl.models import Observation, State, Streamer
 from livectl.secret import Secret
 from livectl.settings import Network, PlatformSettings, Web
 from tests.support.fake_platforms import Fakes
@@ -101,6 +101,14 @@ def test_kick_tells_once_of_each_session(kick: World) -> None:
     record = kick.store.find_streamer("kick", ADA)
     assert (record.title, record.url, record.session) == ("Hello", f"https://kick.com/name{ADA}", str(now - 2))
     assert kick.push_store.health("kick").told == 1
+
+
+def test_kick_is_believed_where_an_answer_lagged_behind(kick: World) -> None:
+    started = int(time.time()) - 5
+    offline = Observation(platform="kick", id=ADA, state=State.OFFLINE, at=started + 1.5)
+    kick.store.record(LimitsByPlatform(kick.settings)["kick"], [offline])
+    assert kick.kick.status(ADA, started, at=started + 3).send(kick.page) == 200
+    assert kick.began() == [ADA]
 
 
 def test_what_kick_did_not_sign_or_somebody_replays_changes_nothing(kick: World) -> None:

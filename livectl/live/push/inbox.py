@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 class PushEvent(msgspec.Struct, frozen=True, kw_only=True):
     """What a platform told of a streamer by itself, and when it says that this was (seconds since the epoch).
 
+    `told_at`: when it was told, where that proves more: whoever goes live at 12:00:00, as they tell at 12:00:05, may
+    have been seen offline at 12:00:01, since seconds are whole and a site's answers lag behind.
     `news`: something has happened, and only asking will show what.
     """
 
@@ -39,6 +41,7 @@ class PushEvent(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     kind: Literal["online", "offline", "news"]
     at: float
+    told_at: float = 0.0
     session: str = ""
     started_at: float | None = None
     title: str = ""
@@ -51,7 +54,7 @@ class PushEvent(msgspec.Struct, frozen=True, kw_only=True):
             platform=self.platform,
             id=self.id,
             state=State.LIVE if self.kind == "online" else State.OFFLINE,
-            at=min(self.at, now),
+            at=min(max(self.at, self.told_at), now),
             session=self.session,
             title=self.title,
             name=self.name,

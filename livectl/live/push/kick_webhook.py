@@ -147,6 +147,7 @@ def _read_event(body: bytes, sent_at: float) -> PushEvent | None:
         id=str(status.broadcaster.user_id),
         kind="online" if status.is_live and started_at else "news" if status.is_live else "offline",
         at=max(started_at or 0.0, ended_at or 0.0) or sent_at,
+        told_at=sent_at if status.is_live else 0.0,
         session=f"{started_at:.0f}" if started_at else "",
         started_at=started_at,
         title=parsing.plain_text(status.title),
